@@ -66,7 +66,7 @@ pub fn unified_hierarchy() -> PathBuf {
     mounted(|kind| kind.starts_with("cgroup2 ")).unwrap()
 }
 
-/// Returns the mount point of the hierarchy whose cgroups identify processes: systemd's own of version 1, or that of
+/// Returns the mount point of the hierarchy by which processes are identified: systemd's own of version 1, or that of
 /// version 2. Panics if there is none.
 #[must_use]
 pub fn naming_hierarchy() -> PathBuf {

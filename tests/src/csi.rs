@@ -107,7 +107,7 @@ impl Csi {
         })
     }
 
-    /// Calls a method whose request and response have no relevant fields. Fails with the driver's status.
+    /// Calls a method with no relevant fields in its request and response. Fails with the driver's status.
     pub fn call(&self, path: &'static str) -> Result<(), Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         self.runtime.block_on(async move {

@@ -64,7 +64,7 @@ pub fn map(id: u32) -> Value {
     bpftool(&["map", "show", "id", &id.to_string()]).json()
 }
 
-/// Returns the number at an index of an array map whose values have four or eight bytes.
+/// Returns the number at an index of an array map with values of four or eight bytes.
 #[must_use]
 pub fn array_value(map: u32, index: u32) -> u64 {
     let bytes = array_bytes(map, index);

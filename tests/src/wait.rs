@@ -22,8 +22,8 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
             return;
         }
         assert!(Instant::now() < end, "after {DEADLINE:?} still not true: {what}");
-        // Checking may start a client, which takes a tenth of a second on an emulated machine: leave at least the same
-        // time to the system under test.
+        // Checking may start a client, which takes a tenth of a second on an emulated machine: leave the same time to
+        // the system under test.
         std::thread::sleep(began.elapsed().clamp(Duration::from_millis(2), Duration::from_secs(1)));
     }
 }

@@ -1,5 +1,5 @@
-//! Replacement of all rules at once: the next generation is written beside the current one, whose number is part of
-//! every key, and then programs are switched to it.
+//! Replacement of all rules at once: the next generation is written beside the current one, and then programs are
+//! switched to it. Its number is part of every key.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
@@ -75,7 +75,7 @@ pub fn wait_for_packets() {
     let _refused = membarrier(MembarrierCommand::Global);
 }
 
-/// Removes the entries whose keys match.
+/// Removes the entries with matching keys.
 ///
 /// # Errors
 /// Returns an error if the map cannot be read or written.
@@ -87,7 +87,7 @@ pub fn clear_table<K: Pod, V: Pod>(
     keys.iter().filter(|key| goes(key)).try_for_each(|key| map.remove(key))
 }
 
-/// Removes the entries whose keys match.
+/// Removes the entries with matching keys.
 ///
 /// # Errors
 /// Returns an error if the map cannot be read or written.

@@ -4,7 +4,7 @@ use bpfmand_journal::{DaemonPart, HistoryEntry, HistoryReader, Journal, JournalC
 
 use crate::world;
 
-/// Opens an audit log whose last file is the input, adds an entry, and reads all entries.
+/// Opens an audit log with the input as its last file, adds an entry, and reads all entries.
 pub fn run(bytes: &[u8]) {
     let folder = world::folder();
     let file = folder.path().join("00000000000000000001.jsonl");

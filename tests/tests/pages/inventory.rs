@@ -28,7 +28,7 @@ fn seen(line: &CommandLine) -> Result<Seen, String> {
     judge::parse(&line.text).map(|()| Seen::Parsed)
 }
 
-/// Finds blocks whose contents do not match their form.
+/// Finds blocks with contents that do not match their form.
 fn misplaced(name: &str, faults: &mut Vec<String>) {
     for block in page::blocks(name) {
         let prompts = block.lines.iter().any(|line| page::prompted(line).is_some());

@@ -27,7 +27,7 @@ pub fn takes(program: &str, words: &[String]) -> Result<(), String> {
     }
 }
 
-/// Checks the words with a third-party tool whose parser checks all flags before it shows its help.
+/// Checks the words with a third-party tool that parses all flags before it shows its help.
 pub fn takes_before_help(program: &str, words: &[String]) -> Result<(), String> {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let mut command = Command::new(program);

@@ -4,9 +4,9 @@
 //! ends the packet follows each program. An empty program followed by it measures the cost of the hook and of the
 //! chain: this cost is subtracted from each program's; from the cost of the ten, only that of the end alone.
 //!
-//! A processor changes its speed within a second by more than the differences measured here. Therefore each variant has
-//! its own network, in which it stays attached, all variants take many short turns one after another, and the tenth
-//! percentile of a variant's turns is reported.
+//! A processor changes its speed within a second by more than the differences measured here. Therefore each variant
+//! stays attached in its own network, and all variants take many short turns one after another. The tenth percentile of
+//! a variant's turns is reported.
 
 mod hook;
 

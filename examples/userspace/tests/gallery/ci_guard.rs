@@ -1,4 +1,5 @@
-//! Reports of jobs: they include descendants whose parents have exited, and are never `clean` if something was lost.
+//! Reports of jobs: they include descendants after the exit of their parents, and are never `clean` if something was
+//! lost.
 
 mod members;
 

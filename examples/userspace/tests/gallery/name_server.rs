@@ -14,7 +14,7 @@ pub enum Data {
 /// Record: owner, TTL in seconds, and data.
 pub type Record = (&'static str, u32, Data);
 
-/// Prefix of names whose queries get no answer, and are kept.
+/// Prefix of names. Queries for them get no answer, and are kept.
 pub const SILENT: &str = "silent";
 
 pub type Query = (Vec<u8>, SocketAddr);

@@ -1,4 +1,4 @@
-//! Node whose pods are reached without its stack, according to the stack's own counter of forwarded packets.
+//! Packets to pods bypass the node's stack, according to its own counter of forwarded packets.
 
 mod networks;
 mod xdp;
@@ -76,8 +76,8 @@ impl FastPath {
         serde_json::from_str(&self.run(line).success()).unwrap()
     }
 
-    /// Asserts that the stack informs senders whose packets have no hop left, or exceed the MTU of the pod's interface,
-    /// which is 1,400 bytes from here on.
+    /// Asserts that the stack informs senders of packets that have no hop left, or exceed the MTU of the pod's
+    /// interface, which is 1,400 bytes from here on.
     fn assert_senders_are_told(&self, pod: &Pod) {
         let Cluster { client, node, .. } = &self.cluster;
         let expired = ping(client, 1, &format!("-t 1 {}", pod.address));
@@ -261,7 +261,7 @@ fn it_follows_the_hosts_routes_and_leaves_what_was_added() {
             ("fd99::3/128", true)
         ]
     );
-    // A pod whose hardware address is unknown.
+    // A pod with an unknown hardware address.
     path.cluster.node.ip(&["neighbour", "delete", "10.99.0.3", "dev", "veth-pod3"]);
     path.run("remove 10.99.0.3").success();
     let outcome = path.run("sync");

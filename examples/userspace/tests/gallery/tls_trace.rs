@@ -1,5 +1,5 @@
-//! TLS server and client whose data is traced. Both use their own copy of the machine's OpenSSL, so that no other
-//! process is traced.
+//! TLS server and client, both traced. Both use their own copy of the machine's OpenSSL, so that no other process is
+//! traced.
 
 mod go;
 

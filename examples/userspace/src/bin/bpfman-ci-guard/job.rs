@@ -39,7 +39,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Acquires a free slot, or one whose holder was killed. Fails if all slots are in use, or a map cannot be opened.
+    /// Acquires a free slot, or the slot of a killed process. Fails if all slots are in use, or a map cannot be opened.
     pub fn begin(maps: &MapSource) -> Result<Self> {
         let mut jobs: HashMap<MapData, u32, u64> = maps.open("jobs", MapAccess::Write)?;
         let number = take_place(&mut jobs)?;
@@ -96,9 +96,9 @@ impl Job {
 
     /// Returns whether all processes that entered have left, and the cgroup is empty.
     ///
-    /// Both counts only grow, and a process enters before it leaves. If the processes that had entered after the cgroup
-    /// was read are as many as those that had left before, no counted process existed when the cgroup was read, and
-    /// none came. Fails if the map or the cgroup cannot be read.
+    /// Both counts only grow, and a process enters before it leaves. `left` is read before the cgroup, and `entered`
+    /// after it. If both are equal, no counted process existed when the cgroup was read. Fails if the map or the cgroup
+    /// cannot be read.
     pub fn is_over(&self, group: Option<&Group>) -> Result<bool> {
         let [.., left] = self.tally()?;
         let populated = group.map_or(Ok(false), Group::is_populated)?;

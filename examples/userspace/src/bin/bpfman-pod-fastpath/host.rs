@@ -153,7 +153,7 @@ fn interface(message: &[u8]) -> Option<(String, Interface)> {
     let mac = attribute(attributes, LINK_ADDRESS).and_then(mac).unwrap_or(Mac([0; 6]));
     let kind = attribute(attributes, LINK_INFO).and_then(|info| attribute(info, LINK_INFO_KIND));
     let kind = kind.and_then(text).unwrap_or_default();
-    // An interface whose peer is in another namespace of this machine reports the number of that namespace.
+    // The kernel reports the namespace of an interface's peer if it is another one of this machine.
     let elsewhere = attribute(attributes, LINK_PEER_NAMESPACE).is_some();
     let leads_to_peer = matches!(&*kind, "veth" | "netkit") && elsewhere;
     Some((name, Interface { index, mac, leads_to_peer }))

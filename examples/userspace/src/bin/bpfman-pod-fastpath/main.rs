@@ -94,7 +94,7 @@ const OUTCOMES: [&str; 10] = [
     "takes_no_frames",
     "dropped",
 ];
-/// Slots that count packets for pods whose interfaces take no frames.
+/// Slots that count packets for pods behind interfaces that take no frames.
 const NO_FRAMES: [u32; 2] = [8, 9];
 
 fn main() -> ExitCode {

@@ -10,7 +10,7 @@ use blazesym::{MaybeDefault, Pid};
 const KERNEL: &str = "_[k]";
 /// Name of an address without a symbol.
 const UNKNOWN: &str = "[unknown]";
-/// Kernel stack whose names are hidden from this user.
+/// Kernel stack with names that are hidden from this user.
 const HIDDEN: &str = "[kernel]_[k]";
 /// Stack that did not fit into the map.
 pub const LOST: &str = "[stack lost]";

@@ -1,4 +1,4 @@
-//! Configures the ports whose connections bypass TCP between local sockets, and shows statistics.
+//! Configures the ports of connections that bypass TCP between local sockets, and shows statistics.
 
 mod end;
 mod file;

@@ -1,4 +1,4 @@
-//! Ports whose connections take the shortcut.
+//! Ports of connections that take the shortcut.
 
 use std::collections::BTreeMap;
 use std::fmt;

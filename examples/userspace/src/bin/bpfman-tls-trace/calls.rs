@@ -36,7 +36,7 @@ impl Call {
 pub struct Calls(HashMap<u32, Call>);
 
 impl Calls {
-    /// Adds a piece, and returns the calls that it ends: an earlier one whose end was lost, its own, both or none.
+    /// Adds a piece, and returns the calls that it ends: an earlier one without an end, its own, both or none.
     pub fn take(&mut self, piece: Piece) -> Vec<Call> {
         let thread = piece.caller.tid;
         let mut ended = Vec::new();

@@ -21,7 +21,7 @@ const CALLS: &str = "go_calls";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoFile {
     path: PathBuf,
-    /// Process through whose root directory the path is resolved; `None` for this process.
+    /// Process in which the path is resolved, by its root directory; `None` for this process.
     container: Option<i32>,
 }
 

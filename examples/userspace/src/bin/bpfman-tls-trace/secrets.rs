@@ -1,4 +1,4 @@
-//! Headers with credentials, whose values are hidden by default.
+//! Headers with credentials. Their values are hidden by default.
 
 use std::collections::HashMap;
 

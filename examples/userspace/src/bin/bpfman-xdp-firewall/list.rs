@@ -13,8 +13,9 @@ use crate::rule::{Direction, Rule};
 /// Capacity of the maps.
 pub const MAX_RULES: usize = 131_072;
 
-/// Parses rules, one per line, with comments after `#`. Fails with the number of the first invalid line and the reason,
-/// if a rule can never match because an earlier line has the same conditions, or if there are too many rules.
+/// Parses rules, one per line, with comments after `#`. Fails with the number of the first invalid line and the reason.
+/// A rule is invalid, too, if it can never match because an earlier line has the same conditions, or if there are too
+/// many rules.
 pub fn parse(text: &str, name: &str) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     let mut seen = HashMap::new();

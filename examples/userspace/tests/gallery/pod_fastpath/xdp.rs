@@ -191,7 +191,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     wait::until("it was seen to be a pod's", || path.packets("foreign_source") == 1);
     client.ip(&["address", "delete", &format!("{}/32", two.address), "dev", "lo"]);
 
-    // For another machine of the client's network, whose hardware address is not the node's.
+    // For another machine of the client's network: the hardware address is not the node's.
     let (other, sent) = (path.packets("other"), path.packets("to_pod"));
     client.ip(&["neighbour", "replace", "10.88.0.7", "lladdr", "02:00:00:88:00:07", "dev", "eth0"]);
     client.ip(&["route", "add", &format!("{}/32", one.address), "via", "10.88.0.7"]);

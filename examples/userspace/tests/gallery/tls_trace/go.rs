@@ -13,7 +13,7 @@ use super::{Follower, PORT, certificate};
 use crate::equipment::{Gallery, STRANGER, WATCHER};
 
 const ROOT: u32 = 0;
-/// User whose grant limits the number of links.
+/// User with a grant that limits the number of links.
 const PROBER: u32 = 64_779;
 const PROBER_GRANT: &str = "[[grants]]\nname = \"prober\"\nusers = [64779]\nallow = [\"read\", \"load\", \"attach\"]\n\
                             limits = { links = 5 }\n";

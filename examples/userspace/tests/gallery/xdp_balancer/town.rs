@@ -31,12 +31,12 @@ pub fn backend(number: u8, v6: bool) -> String {
 }
 
 impl Town {
-    /// Returns a town whose balancer sends all packets back to the router.
+    /// Returns a town with a balancer that sends all packets back to the router.
     pub fn new() -> Self {
         Self::with("")
     }
 
-    /// Returns a town whose balancer uses its own routes.
+    /// Returns a town with a balancer that uses its own routes.
     pub fn by_routes() -> Self {
         let town = Self::with("--global by_routes=1");
         sysctl(&town.balancer, &["net.ipv4.ip_forward=1"]);
@@ -165,7 +165,7 @@ impl Town {
         })
     }
 
-    /// Sends a datagram of a given size over a route whose MTU has no space for the outer header.
+    /// Sends a datagram of a given size over a route with an MTU that has no space for the outer header.
     pub fn send_large(&self, length: usize) {
         self.street.ip(&["route", "replace", V4, "via", "10.80.0.2"]);
         self.street.inside(move || {
