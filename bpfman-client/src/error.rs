@@ -99,7 +99,7 @@ pub struct RefusedCall {
     pub message: String,
     /// Next steps, one a line; may be empty.
     pub hint: String,
-    /// Whether no daemon answered: the connection broke, or no daemon was listening.
+    /// True if no daemon answered: the connection broke, or no daemon was listening.
     pub is_lost: bool,
 }
 

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ProgramLease {
     program: RemoteProgram,
-    /// Whether the program was unloaded, or is to stay.
+    /// True once the program was unloaded, or is to stay.
     over: bool,
 }
 

@@ -52,8 +52,7 @@ impl PerfReader {
                 return Ok(record);
             }
             let mut ready = self.buffer.readable_mut().await?;
-            // A record that arrives between this read and the next wait makes the descriptor
-            // readable again.
+            // A record that arrives between this read and the next wait makes the descriptor readable again.
             take_all(ready.get_inner_mut(), &mut self.read);
             if self.read.is_empty() {
                 ready.clear_ready();

@@ -31,8 +31,7 @@ impl RingReader {
                 return Ok(record);
             }
             let mut ready = self.ring.readable_mut().await?;
-            // A record that arrives between this read and the next wait makes the descriptor
-            // readable again.
+            // A record that arrives between this read and the next wait makes the descriptor readable again.
             match ready.get_inner_mut().next().map(|record| record.to_vec()) {
                 Some(record) => return Ok(record),
                 None => ready.clear_ready(),

@@ -6,8 +6,7 @@ use tonic::Streaming;
 
 use crate::Error;
 
-/// Stream of changes. It ends with the connection: to continue, begin a new stream and read all state
-/// again.
+/// Stream of changes. It ends with the connection: to continue, begin a new stream and read all state again.
 #[derive(Debug)]
 pub struct Watch {
     stream: Streaming<ext::WatchEvent>,
