@@ -9,7 +9,7 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::features::FeatureList;
 
-/// Asks the daemon what the kernel offers.
+/// Shows the features of the kernel, as reported by the daemon.
 pub async fn run(global: &Global, command: ShowFeatures) -> Result<(), CliError> {
     let answer = connect(global).await?.ext.features(ext::FeaturesRequest {}).await?.into_inner();
     let mut list = FeatureList::new(&answer);
@@ -21,7 +21,7 @@ pub async fn run(global: &Global, command: ShowFeatures) -> Result<(), CliError>
     show::answer(global, &list)
 }
 
-/// As answers name it.
+/// Returns the name in answers.
 const fn part_name(part: FeaturePart) -> &'static str {
     match part {
         FeaturePart::Probes => "probe",

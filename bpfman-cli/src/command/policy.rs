@@ -1,4 +1,4 @@
-//! `bpfman policy check`: by the daemon's program, which reads policies, and without a daemon that runs.
+//! `bpfman policy check`: runs the daemon's program, which parses policies; no daemon has to run.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -13,10 +13,9 @@ use crate::show;
 use crate::show::policy::CheckedPolicyFile;
 
 const DAEMON: &str = "bpfmand";
-/// Folder of the packages, which is in no user's path.
+/// Path in the packages, which is in no user's `PATH`.
 const INSTALLED: &str = "/usr/sbin/bpfmand";
 
-/// Checks a policy.
 pub fn run(global: &Global, command: PolicyCommand) -> Result<(), CliError> {
     let PolicyCommand::Check(CheckPolicy { file }) = command;
     let mut words: Vec<OsString> = ["policy", "check", "--json"].map(OsString::from).to_vec();
@@ -40,7 +39,7 @@ pub fn run(global: &Global, command: PolicyCommand) -> Result<(), CliError> {
     }
 }
 
-/// Runs the daemon's program: the one beside the client, that of the packages, or that of the path.
+/// Runs the daemon's program: the one next to the client, that of the packages, or that in `PATH`.
 fn answer(words: &[OsString]) -> Result<std::process::Output, CliError> {
     let beside = std::env::current_exe().ok().and_then(|client| Some(client.parent()?.join(DAEMON)));
     for program in beside.into_iter().chain([PathBuf::from(INSTALLED), PathBuf::from(DAEMON)]) {

@@ -42,7 +42,7 @@ pub fn build(global: &Global, command: Build) -> Result<(), CliError> {
     )
 }
 
-/// Prints what a container build of the same bytecode needs.
+/// Prints the arguments for a container build of the same bytecode.
 pub fn build_args(global: &Global, bytecode: BytecodeFlags) -> Result<(), CliError> {
     let inputs = PlatformInputs::read(&input(bytecode)?).map_err(LocalImageError::from)?;
     let args = inputs.build_args();
@@ -57,7 +57,7 @@ pub fn build_args(global: &Global, bytecode: BytecodeFlags) -> Result<(), CliErr
     )
 }
 
-/// The image with the tag that it is stored under: `latest` if none is written. A digest is no name to build to.
+/// Returns the image with the tag to store it under: `latest` if it has none. A digest is refused.
 pub fn tagged(image: &ImageReference) -> Result<ImageReference, CliError> {
     match (image.digest(), image.tag()) {
         (Some(_), _) => Err(LocalImageError::from(PushError::Digest(image.clone())).into()),
@@ -66,7 +66,7 @@ pub fn tagged(image: &ImageReference) -> Result<ImageReference, CliError> {
     }
 }
 
-/// The folder of built images: the flag, the XDG data folder, or the one in the home folder.
+/// Returns the folder of built images: the flag, the XDG data folder, or the one in the home folder.
 pub fn layout_folder(flag: &LayoutFlag) -> Result<PathBuf, CliError> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     flag.layout
@@ -79,7 +79,7 @@ pub fn layout_folder(flag: &LayoutFlag) -> Result<PathBuf, CliError> {
         })
 }
 
-/// What the flags name. The parser has seen to it that they name one kind.
+/// Returns the named inputs. The parser has checked that they are of one kind.
 fn input(bytecode: BytecodeFlags) -> Result<Input, CliError> {
     if let Some(file) = bytecode.bytecode {
         return Ok(Input::File(file));
@@ -98,7 +98,6 @@ fn input(bytecode: BytecodeFlags) -> Result<Input, CliError> {
     Ok(Input::Platforms(platforms))
 }
 
-/// The answer to `image build`.
 #[derive(Clone, Serialize)]
 struct Built {
     image: String,
@@ -118,7 +117,6 @@ impl CommandOutput for Built {
     }
 }
 
-/// The answer to `image generate-build-args`.
 #[derive(Serialize)]
 struct BuildArguments {
     #[serde(skip)]

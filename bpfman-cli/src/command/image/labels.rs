@@ -1,4 +1,4 @@
-//! `bpfman image labels`: what an image says that it holds, read from its registry without a pull.
+//! `bpfman image labels`: labels of an image, read from its registry without a pull.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,6 @@ pub async fn labels(global: &Global, command: ReadLabels) -> Result<(), CliError
     show::answer(global, &labels)
 }
 
-/// The answer to `image labels`.
 #[derive(Clone, Serialize)]
 struct ImageLabels {
     image: String,

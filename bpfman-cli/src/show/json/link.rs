@@ -1,4 +1,4 @@
-//! The shape of a link.
+//! Links as JSON.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::show::standing::{StandingWord, state_text};
 use crate::verdict;
 
 json_shape! {
-    /// An attachment.
+    /// Link: an attachment.
     pub struct LinkJson(link: &ext::Link) {
-        /// The daemon's own id.
+        /// Id of the link.
         link_id: u32 = link.id,
         /// Kernel id of the program.
         program_id: u32 = link.program_id,
@@ -24,37 +24,37 @@ json_shape! {
         /// Exact type of the program.
         #[serde(rename = "type")]
         program_type: String = link.program_type.clone(),
-        /// The attach point in one line.
+        /// Attach point in one line.
         attachment: String = link.attachment.clone(),
         /// Application of the program.
         application: Option<String> = filled(&link.application),
-        /// `ok`, or what differs between what was asked and what the kernel has.
+        /// `ok`, or the difference between the record and the kernel.
         state: String = state_text(&link.state),
-        /// The same in one word: `running`, `waiting`, `elsewhere`, `gone`, `unpinned`, `replaced`, `torn`, `lost`.
+        /// State in one word: `running`, `waiting`, `elsewhere`, `gone`, `unpinned`, `replaced`, `torn`, `lost`.
         standing: Option<StandingWord> = StandingWord::of(link.standing()),
-        /// The hook as `chain show` takes it.
+        /// Hook, by its name in commands.
         hook: Option<String> = filled(&link.hook),
-        /// Place in the chain, from 0.
+        /// Position in the chain, from 0.
         position: Option<u32> = link.position,
-        /// Kernel's link that makes it run.
+        /// Kernel link that attaches it.
         kernel_link_id: Option<u32> = link.kernel_link_id,
-        /// Program that the hook runs: this one, or the chain it is part of.
+        /// Program that the hook runs: this one, or its chain.
         running_program_id: Option<u32> = link.running_program_id,
-        /// Where the kernel's link is pinned.
+        /// Path of the kernel link's pin.
         pin_path: Option<String> = filled(&link.pin_path),
-        /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
+        /// Owner: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
         owner: Option<String> = filled(&link.owner),
-        /// At XDP: where its hook's chain runs: `native`, `generic` or `offload`.
+        /// Mode of the hook's XDP chain: `native`, `generic` or `offload`.
         xdp_mode: Option<String> = link.xdp.as_ref().map(|xdp| xdp.mode.clone()),
-        /// The driver's error, where it is generic because of it.
+        /// Driver's error, if XDP is generic because of it.
         xdp_refusal: Option<String> = link.xdp.as_ref().and_then(|xdp| filled(&xdp.refusal)),
-        /// Its verdicts do not count.
+        /// True if the verdicts are ignored.
         shadow: bool = link.shadow,
         /// Seconds until it is detached; null if it stays.
         ttl_left: Option<u64> = link.ttl_left,
         /// Metadata of the link.
         metadata: BTreeMap<String, String> = link.metadata.clone().into_iter().collect(),
-        /// The attach point as it was asked for.
+        /// Attach point, as requested.
         attach: AttachJson = AttachJson::of(link),
     }
 }
