@@ -117,7 +117,7 @@ pub enum CliError {
     CutShort {
         /// Received part.
         what: String,
-        /// How to continue.
+        /// Next step.
         hint: String,
     },
     /// Some of several objects could not be removed. Each failure has been reported, and the answer written.

@@ -19,7 +19,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the daemon whose socket the environment variable `BPFMAN_SOCKET_PATH` names, or else to the one at
+    /// Connects to the daemon at the socket that the environment variable `BPFMAN_SOCKET_PATH` names, or else at
     /// `/run/bpfman-sock/bpfman.sock`.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Client {
         Ok(self.remote(&program))
     }
 
-    /// Returns the daemon's programs whose metadata has all these pairs, by id; all programs if there are no pairs.
+    /// Returns the daemon's programs with all these pairs in their metadata, by id; all programs if there are no pairs.
     ///
     /// # Errors
     /// [`Error::Refused`].

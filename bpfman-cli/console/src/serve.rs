@@ -44,7 +44,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Handler of requests.
 pub trait ConsoleHandler: Send + Sync + 'static {
-    /// Answers one request, whose body is complete.
+    /// Answers one request with a complete body.
     fn handle(&self, request: Request<Bytes>) -> impl Future<Output = ConsoleAnswer> + Send;
 }
 

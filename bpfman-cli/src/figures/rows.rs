@@ -111,7 +111,7 @@ pub struct MemberRates {
     pub packets_per_second: Option<f64>,
     /// Mean duration of runs timed between the readings, or since the chain was built if none was. Null without timing.
     pub nanoseconds_per_run: Option<f64>,
-    /// Rates of packets whose chain ended at the member, by verdict, the highest first; for a shadow, all its verdicts.
+    /// Rates of packets that ended at the member, by verdict, the highest first; for a shadow, all its verdicts.
     pub ended: Vec<VerdictRate>,
 }
 

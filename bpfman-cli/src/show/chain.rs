@@ -94,7 +94,7 @@ json_shape! {
         image_digest: Option<String> = filled(&view.image_digest),
         /// Number of packets that reached it; absent without counters.
         runs: Option<u64> = view.runs,
-        /// Number of packets whose chain ended here, by verdict.
+        /// Number of packets that ended here, by verdict.
         ended: Vec<EndedJson> = view.ended.iter().map(EndedJson::new).collect(),
         /// True if the verdicts are ignored.
         shadow: bool = view.shadow,

@@ -34,7 +34,7 @@ impl TypedValue {
         Self::of(layout, bytes).unwrap_or_else(|| Self::Bytes(bytes.to_vec()))
     }
 
-    /// Decodes a value whose type may be unknown.
+    /// Decodes a value of a possibly unknown type.
     #[must_use]
     pub fn read_as(layout: Option<&ValueLayout>, bytes: &[u8]) -> Self {
         layout.map_or_else(|| Self::Bytes(bytes.to_vec()), |layout| Self::read(layout, bytes))

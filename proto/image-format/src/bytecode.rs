@@ -223,7 +223,7 @@ fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, Bytecod
     Ok(labels)
 }
 
-/// Adds the maps of the section `maps`: structs whose first word is the type (before libbpf 1.0).
+/// Adds the maps of the section `maps`: structs that begin with the type (before libbpf 1.0).
 fn legacy_maps(file: &File<'_>, endian: Endian, labels: &mut Labels) -> object::Result<()> {
     let Some(section) = file.section_by_name("maps") else { return Ok(()) };
     let data = section.data()?;

@@ -155,7 +155,7 @@ impl Registry {
         });
         match pushed.await? {
             Ok(_) => Ok(()),
-            // As with manifests; oci-client treats other success statuses, and one without `Location`, as a failure.
+            // oci-client treats other success statuses, and one without `Location`, as a failure: check as for manifests.
             Err(failure) if failure.may_be_success() && self.has(&place, &what).await? => Ok(()),
             Err(failure) => Err(failure.of_write(&self.connection, &what)),
         }

@@ -19,7 +19,7 @@ static THREADS: Metric = Metric::gauge("process_threads", &[], "Threads.");
 pub static PROCESS_METRICS: [&Metric; 7] =
     [&CPU, &RESIDENT, &VIRTUAL, &STARTED, &OPEN_FILES, &MOST_FILES, &THREADS];
 
-/// Adds the kernel's figures of this process; unavailable ones are omitted.
+/// Adds the kernel's statistics of this process; unavailable ones are omitted.
 pub fn add_process(samples: &mut Exposition) {
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(ProcessStat::parse) {
         let ticks = rustix::param::clock_ticks_per_second() as f64;

@@ -61,7 +61,7 @@ json_shape! {
         shadow: bool = member.shadow,
         /// Number of packets that reached the member; null without counters.
         runs: Option<u64> = member.runs,
-        /// Number of packets whose chain ended at the member, by verdict; for a shadow, all its verdicts.
+        /// Number of packets that ended at the member, by verdict; for a shadow, all its verdicts.
         ended: Vec<EndedJson> = member.ended.iter().map(EndedJson::new).collect(),
         /// Mean duration of a run, in nanoseconds; null if unknown.
         nanoseconds_per_run: Option<f64> = member.nanoseconds_per_run,

@@ -35,7 +35,7 @@ pub struct LiveStream {
     pub socket: PathBuf,
     /// Position in the journal up to which the page has entries.
     pub after: Option<EventPlace>,
-    /// Whether the kernel should time runs.
+    /// True to have the kernel time runs.
     pub time_runs: bool,
 }
 

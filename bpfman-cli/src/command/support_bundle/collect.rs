@@ -135,7 +135,7 @@ fn wait(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
     }
 }
 
-/// Reads everything, and keeps a limited part of it: a command whose output is not read would not end.
+/// Reads everything, and keeps a limited part of it: a command would not end if its output were not read.
 fn bounded(mut from: impl Read, most: usize, ending: bool) -> (Vec<u8>, bool) {
     let (mut kept, mut cut) = (Vec::new(), false);
     let mut piece = vec![0; 64 << 10];

@@ -82,7 +82,7 @@ pub struct AttachJson {
     pub target: Option<String>,
     /// Process to which a probe is limited.
     pub pid: Option<i32>,
-    /// Process in whose mount namespace the target is searched.
+    /// Process that provides the mount namespace of the target.
     pub container_pid: Option<i32>,
     /// Functions of a multi-probe.
     #[serde(skip_serializing_if = "Vec::is_empty")]
