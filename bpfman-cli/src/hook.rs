@@ -89,7 +89,6 @@ impl FromStr for HookName {
     }
 }
 
-/// Parses a direction.
 fn direction(name: &str) -> Result<InterfaceSide, &'static str> {
     match name {
         "ingress" => Ok(InterfaceSide::Ingress),

@@ -1,8 +1,7 @@
-//! Command line client of `bpfmand`.
+//! Command line client of `bpfmand`: an unprivileged client of the daemon's unix socket.
 //!
-//! It is an unprivileged client of the daemon's unix socket: it parses arguments, makes calls, and shows answers. The
-//! grammar and the tables are those of bpfman v0.6.0; JSON, YAML and the exit codes ([`exit::Exit`]) are interfaces of
-//! this project, described in `docs/cli.md`.
+//! The grammar and the tables are those of bpfman v0.6.0; JSON, YAML and the exit codes ([`exit::Exit`]) are interfaces
+//! of this project, described in `docs/cli.md`.
 
 pub mod args;
 pub mod capture;

@@ -115,7 +115,6 @@ impl Client {
         Ok(found.iter().map(|program| self.remote(program)).collect())
     }
 
-    /// Returns the handle of a described program.
     fn remote(&self, program: &ext::Program) -> RemoteProgram {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
         let name = program.info.as_ref().map(|info| info.name.clone()).unwrap_or_default();

@@ -92,8 +92,7 @@ pub enum Error {
 pub struct RefusedCall {
     /// gRPC code; [`Code::Unavailable`] if the connection broke.
     pub code: Code,
-    /// Kind of failure, by a stable name (`docs/errors.md`). None if no daemon returned it, or a newer daemon has more
-    /// reasons.
+    /// Kind of failure, by a stable name (`docs/errors.md`). None without a daemon, or for a reason of a newer one.
     pub reason: Option<Reason>,
     /// Text of the error: the action, its object and the reason.
     pub message: String,
@@ -133,7 +132,6 @@ impl Error {
         }
     }
 
-    /// Converts an error of `connect(2)`.
     pub(crate) fn of_connect(path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
         match source.kind() {

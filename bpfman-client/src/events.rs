@@ -31,8 +31,7 @@ pub struct Events {
 pub struct EventPlace {
     /// Number up to which everything was returned.
     pub number: u64,
-    /// Epoch (run) of the daemon that assigned the number, empty if unknown. If entries are lost, a later run reuses
-    /// their numbers.
+    /// Epoch (run) of the daemon that assigned the number, empty if unknown. Later runs reuse numbers of lost entries.
     pub epoch: String,
 }
 

@@ -16,12 +16,9 @@ use tokio::net::UnixStream;
 
 use crate::{Error, MapAccess, MapFile};
 
-/// Requested map.
 #[derive(Debug)]
 pub enum AskedMap {
-    /// Map by the kernel's id.
     Id(u32),
-    /// Map by a program and the map's name in the object.
     OfProgram {
         /// Kernel's id of the program.
         program: u32,

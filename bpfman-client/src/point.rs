@@ -202,7 +202,6 @@ impl AttachAt {
         self
     }
 
-    /// Returns the message of one of the two services.
     pub(crate) fn into_wire(self) -> (Option<v1::AttachInfo>, Option<ext::Point>) {
         match self.at {
             WireAt::Published(info) => (Some(v1::AttachInfo { info: Some(info) }), None),

@@ -77,8 +77,7 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Returns whether a character is a control character, another end of a line or paragraph, or changes the direction of
-/// text.
+/// Returns whether a character is a control character, ends a line or paragraph, or changes the text's direction.
 fn hides(character: char) -> bool {
     character.is_control()
         || matches!(

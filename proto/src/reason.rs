@@ -1,7 +1,6 @@
 //! Kinds of failures, as [`crate::REASON_TRAILER`] and messages of failures name them.
 
-/// Kind of a failed call. The names are a stable interface: clients choose exit codes by them, and controllers whether
-/// to wait.
+/// Kind of a failed call. The names are stable: clients choose exit codes by them, controllers whether to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A program, link, hook, file or image does not exist.

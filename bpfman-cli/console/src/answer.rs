@@ -100,8 +100,7 @@ impl ConsoleAnswer {
     }
 }
 
-/// Adds the headers of every answer: see `CONTENT_POLICY`. Browsers cache nothing: pages belong to this version, facts
-/// to this moment.
+/// Adds the headers of every answer: see `CONTENT_POLICY`. Browsers cache nothing, since pages and facts change.
 pub fn with_headers(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

@@ -41,8 +41,7 @@ impl OwnNames {
     }
 }
 
-/// Returns the value of a header that occurs once. A repeated header counts as absent: different readers could use
-/// different values.
+/// Returns the value of a header that occurs once; readers could disagree about a repeated one.
 fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

@@ -48,7 +48,6 @@ pub struct LocalConsole<S> {
     tell: fn(ConsoleNotice),
 }
 
-/// Body of the request that begins a session.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BeginSession {
@@ -65,8 +64,7 @@ impl<S: ConsoleSource> LocalConsole<S> {
         Ok(Self { source, names: OwnNames::of(address), session, address, tell })
     }
 
-    /// Returns the address with the token, for one browser. Browsers do not send the part after `#`, so it appears in
-    /// no log.
+    /// Returns the address with the token. Browsers do not send the part after `#`, so it appears in no log.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/#token={}", self.address, self.session.token())
@@ -111,7 +109,6 @@ impl<S: ConsoleSource> LocalConsole<S> {
     }
 }
 
-/// Refuses methods that are not allowed.
 fn only(method: &Method, allowed: &[Method]) -> Result<(), ConsoleRefusal> {
     if allowed.contains(method) {
         return Ok(());

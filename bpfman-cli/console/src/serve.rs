@@ -26,8 +26,7 @@ use crate::users::has_more_than_share;
 /// Maximum number of connections: browsers open six.
 const CONNECTIONS: usize = 64;
 
-/// Number of free connections above which the peer's user is not looked up: the kernel lists all connections of the
-/// machine.
+/// Free connections above which the peer's user is not looked up, which lists all connections of the machine.
 const PLENTY: usize = 48;
 
 /// Maximum size of a request's head, in bytes: hyper answers 431 to larger ones.
@@ -63,8 +62,7 @@ pub async fn serve<H: ConsoleHandler>(
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    // Checked one at a time, before a slot is acquired, so that a pending check takes no slot from
-                    // others.
+                    // Checked one at a time, before acquiring a slot: a pending check takes no slot from others.
                     if places.available_permits() <= PLENTY && !has_share(&stream, peer).await {
                         continue;
                     }
@@ -88,8 +86,7 @@ pub async fn serve<H: ConsoleHandler>(
     let _in_time = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-/// Returns whether the user of the peer has at most a share of the connections; true if the kernel does not report
-/// users.
+/// Returns whether the user of the peer has at most a share of the connections; true if users are unknown.
 async fn has_share(stream: &TcpStream, peer: SocketAddr) -> bool {
     let Ok(own) = stream.local_addr() else { return false };
     let asked = spawn_blocking(move || has_more_than_share(own, peer)).await;

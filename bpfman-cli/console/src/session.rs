@@ -49,7 +49,6 @@ impl Secret {
     }
 }
 
-/// State of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TokenState {
     Waiting,

@@ -13,7 +13,6 @@ const MOST_OF_USER: usize = 24;
 /// State `ESTABLISHED` in include/net/tcp_states.h.
 const ESTABLISHED: &str = "01";
 
-/// Connection, as seen by one of its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Connected {
     local: SocketAddr,

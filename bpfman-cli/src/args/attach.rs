@@ -462,12 +462,10 @@ pub struct LongOutput {
     pub output: OutputForm,
 }
 
-/// Parses an XDP verdict.
 fn xdp_verdict(name: &str) -> Result<i32, verdict::UnknownVerdictName> {
     verdict::number(verdict::XDP, name)
 }
 
-/// Parses a TC verdict.
 fn tc_verdict(name: &str) -> Result<i32, verdict::UnknownVerdictName> {
     verdict::number(verdict::TC, name)
 }

@@ -187,7 +187,6 @@ impl FromStr for KernelLink {
     }
 }
 
-/// Checks an XDP verdict.
 fn xdp_verdict(name: &str) -> Result<String, verdict::UnknownVerdictName> {
     verdict::number(verdict::XDP, name).map(|_| name.to_owned())
 }

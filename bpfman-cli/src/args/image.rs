@@ -176,7 +176,6 @@ pub fn age(text: &str) -> Result<std::time::Duration, ValueError> {
     number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(wrong)
 }
 
-/// Parses a name and a value.
 fn annotation(text: &str) -> Result<(String, String), ValueError> {
     match text.split_once('=') {
         Some(("", _)) => Err(ValueError::NoName("name", text.to_owned())),
@@ -233,7 +232,6 @@ macro_rules! architectures {
         }
 
         impl ByArchitecture {
-            /// Names of the flags within the parser.
             const FLAGS: &[&str] = &[$(stringify!($field)),*];
 
             /// Returns the files that are set, with their architectures by OCI's names.

@@ -222,7 +222,6 @@ pub fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// Returns the exit codes for the long help.
 fn after_help() -> String {
     let mut text = String::from("Exit codes:\n   0  done\n");
     for (exit, meaning) in Exit::ALL {

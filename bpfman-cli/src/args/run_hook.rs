@@ -1,5 +1,4 @@
-//! Hooks of all kinds, in the form of `bpfman run`: `xdp:eth0`, `kprobe:vfs_unlink`,
-//! `count=tracepoint:sched/sched_switch`.
+//! Hooks in the form of `bpfman run`: `xdp:eth0`, `kprobe:vfs_unlink`, `count=tracepoint:sched/sched_switch`.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -9,7 +9,6 @@ use super::value_error::ValueError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
-/// Requirement for one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {
     /// The key exists.

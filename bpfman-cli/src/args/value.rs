@@ -42,8 +42,7 @@ pub fn to_map(pairs: &[KeyValue]) -> HashMap<String, String> {
     pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect()
 }
 
-/// `NAME=VALUE`: a global variable and its value. Only the daemon, which knows the variable's type, can parse the
-/// value.
+/// `NAME=VALUE`: a global variable and its value, which the daemon parses by the variable's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalValue {
     /// Name of the variable.

@@ -104,7 +104,6 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     attach_as_published(global, &mut client, program_id, attach).await
 }
 
-/// Attaches by the call of v0.6.0.
 async fn attach_as_published(
     global: &Global,
     client: &mut Services,

@@ -13,11 +13,9 @@ use crate::show::checked::CheckedKernel;
 const RUNNER_VARIABLE: &str = "BPFMAN_VM";
 /// Folder of the runner in the package.
 const PACKAGED: &str = "/usr/libexec/bpfman/vm";
-/// Time limit of a machine, in seconds: about five for booting, and the time of the kernel's verifier on an emulated
-/// CPU.
+/// Time limit in seconds: about five for booting, and the verifier's time on an emulated CPU.
 const LIMIT: &str = "600";
 
-/// Runner that boots kernels.
 #[derive(Debug)]
 pub struct KernelRunner {
     /// Folder with `run` and `with-daemon`.

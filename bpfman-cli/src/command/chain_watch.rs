@@ -15,7 +15,6 @@ use crate::hook::HookName;
 use crate::show;
 use crate::show::chain_tick::ChainTick;
 
-/// Shows a chain after each reading.
 pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
     let client = connect_anew(global).await?;
     let hook = command.at.hook;

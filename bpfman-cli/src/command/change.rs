@@ -38,7 +38,6 @@ fn update_request(command: UpdateLink) -> ext::UpdateLinkRequest {
     }
 }
 
-/// Replaces a program by a new version, or restores the old one.
 pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> {
     let program_id = command.program_id;
     let mut globals = Vec::new();
@@ -98,7 +97,6 @@ fn replace_request(program_id: u32, by: ReplaceBy) -> Result<ext::ReplaceProgram
     })
 }
 
-/// Adopts a link that a third party attached.
 pub async fn adopt(global: &Global, command: Adopt) -> Result<(), CliError> {
     let request = adopt_request(command);
     let answer = connect(global).await?.chains.adopt(request).await?.into_inner();

@@ -10,7 +10,6 @@ use crate::args::Global;
 use crate::finding_class::FindingClass;
 use crate::show::diagnosis::Diagnosis;
 
-/// Examines everything around the daemon.
 pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
     let (runtime, state) = folders();
     let socket = global.socket_path.display().to_string();
@@ -60,7 +59,6 @@ fn folders() -> (PathBuf, PathBuf) {
     )
 }
 
-/// Adds the state of the systemd unit, if there is one.
 fn unit(diagnosis: &mut Diagnosis) {
     let asked = Command::new("systemctl")
         .args(["show", "bpfmand.service", "--property=LoadState,ActiveState,SubState,Result"])

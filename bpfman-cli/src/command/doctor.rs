@@ -21,7 +21,6 @@ fn look(hook: &str) -> String {
     format!("bpfman chain show {}", shell_word(hook))
 }
 
-/// Examines everything, and fails if there is a finding.
 pub async fn run(global: &Global) -> Result<(), CliError> {
     let mut diagnosis = Diagnosis::default();
     match connect(global).await {
@@ -59,7 +58,6 @@ async fn living(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), 
     Ok(())
 }
 
-/// Adds the daemon's findings about itself.
 async fn itself(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<bool, CliError> {
     let Some(answer) = offered(client.node.examine(ext::ExamineRequest {}).await)? else { return Ok(false) };
     for found in answer.findings {

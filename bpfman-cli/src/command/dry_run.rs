@@ -47,7 +47,6 @@ pub fn refusal(answer: ext::DryRunResponse) -> Result<Option<(ext::Failure, Stri
     Ok(Some((failure, part.verifier_log)))
 }
 
-/// Returns attachments of every program to every hook of its type.
 fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> {
     let mut all = Vec::new();
     for hook in &what.attach {
@@ -72,7 +71,6 @@ fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> 
     Ok(all)
 }
 
-/// Converts a hook to an attach point.
 fn point(hook: &HookName) -> Info {
     let iface = hook.iface.clone();
     let netns = hook.netns.as_ref().map(|path| path.to_string_lossy().into_owned());

@@ -10,7 +10,6 @@ use super::daemon_away::DaemonAway;
 use crate::error::CliError;
 use crate::figures::{FigureRates, KeptFigures, rates};
 
-/// Result of waiting for statistics.
 #[derive(Debug)]
 pub enum FigureNews {
     /// Rates from two readings of one stream.
@@ -134,7 +133,6 @@ pub fn older(error: CliError) -> CliError {
     }
 }
 
-/// Returns the interval on the wire.
 #[must_use]
 pub fn milliseconds(interval: Duration) -> u32 {
     u32::try_from(interval.as_millis()).unwrap_or(u32::MAX)

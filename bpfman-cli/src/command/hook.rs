@@ -10,7 +10,6 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::hook_answers::{Explained, HookSwitchesJson};
 
-/// Shows why programs are or are not reached.
 pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> {
     let hook = command.at.hook;
     let member = command.member.clone().unwrap_or_default();

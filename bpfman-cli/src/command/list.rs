@@ -67,8 +67,7 @@ fn is_labelled(select: &Select, program: &ProgramJson) -> bool {
     select.selector.as_ref().is_none_or(|wanted| program.managed && wanted.selects(&program.metadata))
 }
 
-/// Returns the request by type and metadata. The application is selected by the client, since it may be under either of
-/// two keys.
+/// Returns the request by type and metadata. The client selects the application, which has two possible keys.
 fn programs_request(command: &ListPrograms) -> ext::ListProgramsRequest {
     let (kernel, exact) = match &command.select.program_type {
         Some(TypeFilter::Kernel(number)) => (Some(*number), ""),

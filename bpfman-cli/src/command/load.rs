@@ -115,7 +115,6 @@ async fn not_known(client: &mut Services, response: &v1::LoadResponse, flags: &s
     }
 }
 
-/// Returns the request for the flags.
 fn request(location: Location, what: &LoadWhat) -> v1::LoadRequest {
     v1::LoadRequest {
         bytecode: Some(v1::BytecodeLocation { location: Some(location) }),

@@ -96,7 +96,6 @@ async fn connect_anew(global: &Global) -> Result<Client, CliError> {
     Client::connect_to(&global.socket_path).await.map_err(CliError::Client)
 }
 
-/// Connects to the daemon of the command line.
 async fn connect(global: &Global) -> Result<Services, CliError> {
     let path = &global.socket_path;
     // One connection a command: if it breaks, the call fails, and the user decides whether to repeat it.

@@ -27,8 +27,7 @@ pub enum ObjectSource {
 }
 
 impl ObjectSource {
-    /// Returns the source that the argument names. An existing file wins; text that looks like a path is never an
-    /// image.
+    /// Returns the source of an argument: an existing file, or an image unless the text looks like a path.
     pub fn of(argument: &ObjectArgument) -> Self {
         let path = Path::new(&argument.source);
         let looks_like_path = argument.source.starts_with(['.', '/'])

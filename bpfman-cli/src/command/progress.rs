@@ -19,7 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Minimum width of the activity's text, in columns.
 const LEAST_NAME: usize = 4;
 
-/// Form of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProgressForm {
     /// No output.
@@ -61,17 +60,12 @@ pub fn note(text: &str) {
     say(&format!("note: {}\n", one_line(text)));
 }
 
-/// Current one of several steps.
 pub struct CurrentStep {
-    /// Activity of the step.
     pub what: String,
-    /// Number of the step, from 1.
     pub number: usize,
-    /// Number of all steps.
     pub all: usize,
 }
 
-/// Progress of one activity.
 pub struct ProgressLine {
     what: String,
     form: ProgressForm,
@@ -91,7 +85,6 @@ impl ProgressLine {
         }
     }
 
-    /// Shows the current step.
     pub fn step(&mut self, step: &str, done: usize, all: usize) {
         if self.form != ProgressForm::Silent {
             let what = format!("{} {}", self.what, one_line(step));
@@ -101,7 +94,6 @@ impl ProgressLine {
         }
     }
 
-    /// Shows the time of waiting.
     fn waits(&mut self, time: Duration) {
         if self.form != ProgressForm::Silent {
             let what = self.what.clone();
@@ -225,7 +217,6 @@ fn columns(text: &str) -> usize {
     text.chars().map(|character| if character.is_ascii() { 1 } else { 2 }).sum()
 }
 
-/// Returns the transferred amount, and the total if known.
 fn amount(bytes: u64, total: u64) -> String {
     let kib = |bytes: u64| bytes.div_ceil(1024);
     match total {

@@ -10,7 +10,6 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::radar::{RadarJson, RadarStatusJson, RadarStopped};
 
-/// Shows third-party eBPF objects, or switches the radar.
 pub async fn run(global: &Global, command: Radar) -> Result<(), CliError> {
     match command.switch {
         Some(RadarSwitch::Start(which)) => start(global, which).await,

@@ -25,8 +25,7 @@ pub async fn unload(global: &Global, command: Unload) -> Result<(), CliError> {
     remove(global, Wanted { is_list: command.all || named.is_list, ..named }, each).await
 }
 
-/// Returns all programs that the caller may unload, the newest first: an extension comes before the program that it
-/// extends.
+/// Returns all programs that the caller may unload, the newest first: an extension before its program.
 async fn all_of_caller(client: &mut Services) -> Result<Vec<u32>, CliError> {
     let select = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
     let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
@@ -39,7 +38,6 @@ async fn all_of_caller(client: &mut Services) -> Result<Vec<u32>, CliError> {
     Ok(ids)
 }
 
-/// Detaches links, or attachments by pattern.
 pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
     let client = connect(global).await?;
     match command.what {
@@ -59,7 +57,6 @@ pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
     }
 }
 
-/// Objects to remove.
 struct Wanted<'a> {
     subject: RemovalSubject,
     ids: &'a [u32],
@@ -69,7 +66,6 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// Returns the objects that the command line names.
     const fn named(subject: RemovalSubject, ids: &'a [u32], ignore_missing: bool) -> Self {
         Self { subject, ids, is_list: ids.len() != 1, ignore_missing }
     }

@@ -9,7 +9,6 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::strays::{StrayJson, StrayList, StraysRemoved};
 
-/// Lists or removes strays.
 pub async fn run(global: &Global, command: StrayCommand) -> Result<(), CliError> {
     match command {
         StrayCommand::List => {

@@ -23,7 +23,6 @@ use crate::show::screen::{Screen, is_plain_terminal};
 use crate::show::top_table::TopTable;
 use crate::top::{DetailSubject, KeyEffect, LoadedDetails, TopScreen, draw};
 
-/// Number of shown history entries of one subject.
 const HISTORY: u32 = 50;
 
 /// Shows CPU time and memory: on a terminal as a screen, elsewhere as a sequence of tables or documents.
@@ -83,7 +82,6 @@ async fn lines(global: &Global, command: &ShowTop, mut readings: FigureReadings)
     }
 }
 
-/// Event while the screen is shown.
 enum Happened {
     Input(Event),
     News(Result<FigureNews, CliError>),
@@ -132,7 +130,6 @@ async fn screen(command: &ShowTop, readings: FigureReadings, services: Services)
     }
 }
 
-/// Terminal in screen mode.
 struct OpenScreen(DefaultTerminal);
 
 impl OpenScreen {

@@ -19,13 +19,11 @@ const SHORTEST: usize = 14;
 /// Maximum size of one request's packets, in bytes: requests and answers are limited.
 const BATCH: usize = 96 << 10;
 
-/// Packet with its source.
 struct Given {
     source: String,
     packet: Packet,
 }
 
-/// Runs packets through the programs of a hook, and shows the results.
 pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
     let hook = command.at.hook;
     let given = gather(&command.packets)?;

@@ -36,7 +36,6 @@ struct VersionJson {
 }
 
 json_shape! {
-    /// Information of the daemon about itself.
     pub struct DaemonJson(info: &ext::InfoResponse) {
         version: String = info.version.clone(),
         kernel_release: String = info.kernel_release.clone(),
@@ -52,7 +51,6 @@ json_shape! {
 }
 
 json_shape! {
-    /// State of the journal.
     pub struct JournalJson(journal: &ext::JournalStatus) {
         first: u64 = journal.first,
         last: u64 = journal.last,
@@ -66,7 +64,6 @@ json_shape! {
 }
 
 json_shape! {
-    /// Number of refusals of a call, for one reason.
     pub struct RefusedCallsJson(refused: &ext::RefusedCalls) {
         verb: String = refused.verb.clone(),
         reason: String = refused.reason.clone(),

@@ -20,7 +20,6 @@ pub enum WirePoint {
     More(ext::Point),
 }
 
-/// Converts an attach point to the wire.
 pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
     Ok(WirePoint::Published(match point {
         AttachTo::Xdp(xdp) => Info::XdpAttachInfo(v1::XdpAttachInfo {

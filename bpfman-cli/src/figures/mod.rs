@@ -39,19 +39,16 @@ pub fn rates(then: &ext::Figures, now: &ext::Figures) -> FigureRates {
     }
 }
 
-/// Time between two readings.
 #[derive(Clone, Copy)]
 struct Window {
     seconds: f64,
 }
 
 impl Window {
-    /// Returns a rate per second.
     fn rate(self, then: u64, now: u64) -> f64 {
         if self.seconds > 0.0 { now.saturating_sub(then) as f64 / self.seconds } else { 0.0 }
     }
 
-    /// Returns a percentage of one CPU.
     fn percent(self, nanoseconds: u64) -> f64 {
         self.rate(0, nanoseconds) / 1e7
     }

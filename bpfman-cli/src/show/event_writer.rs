@@ -20,7 +20,6 @@ use crate::error::CliError;
 /// Maximum number of queued texts; if there are more, no further events are read.
 const MOST_WAITING: usize = 1024;
 
-/// Event with its time, as JSON.
 #[derive(Serialize)]
 struct Timed<'e> {
     time: String,
@@ -28,7 +27,6 @@ struct Timed<'e> {
     event: &'e RunEvent,
 }
 
-/// Queued text.
 enum Text {
     Output(String),
     Beside(String),

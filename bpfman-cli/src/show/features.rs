@@ -85,7 +85,6 @@ impl FeatureJson {
         matches!(self.state, "no" | "switched off")
     }
 
-    /// Returns the remarks besides the state.
     fn remark(&self) -> String {
         let module = self.module.as_ref().map(|module| format!("of module {module}"));
         let types = (!self.program_types.is_empty()).then(|| self.program_types.join(", "));

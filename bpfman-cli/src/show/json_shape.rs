@@ -1,7 +1,6 @@
 //! Macro for JSON forms: a field and its source on the wire are in one line.
 
-/// Defines a public struct of public fields, each `name: Type = value`, and `new`, which takes the messages that the
-/// values read.
+/// Defines a public struct of fields `name: Type = value`, and `new`, which takes the messages of the values.
 macro_rules! json_shape {
     (
         $(#[$about:meta])*

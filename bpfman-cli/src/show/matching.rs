@@ -51,7 +51,6 @@ fn selector(matching: &ext::Matching) -> ext::InterfaceMatch {
 }
 
 impl MatchingJson {
-    /// Returns the interface selector as one cell.
     fn interfaces(&self) -> String {
         let mut text = self.iface_match.join(", ");
         for index in &self.iface_index {

@@ -69,7 +69,6 @@ impl CommandOutput for LoadedPrograms {
     }
 }
 
-/// Returns the table of programs, and the empty line after it.
 fn list(programs: &[ProgramJson], screen: Screen) -> String {
     let mut table = TextTable::new(&["Program ID", "Application", "Type", "Function Name", "Links"]);
     for program in programs {
@@ -147,8 +146,7 @@ pub fn seconds(left: u64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(left)).to_string()
 }
 
-/// Returns in one line: image, signer and rule, caller, and time of load. None for programs that an older version
-/// loaded.
+/// Returns image, verification, caller and time of load in one line; none for programs of an older version.
 fn provenance(program: &ProgramJson) -> Option<String> {
     let bytecode = program.bytecode.as_ref()?;
     let (digest, verified_by) = (bytecode.image_digest.as_ref()?, bytecode.verified_by.as_ref()?);

@@ -11,8 +11,7 @@ pub enum StandingWord {
     Running,
     /// The interface is missing, or the kernel module with the probed function.
     Waiting,
-    /// It runs where its interface was moved to, or where its path led before it was changed to another namespace or
-    /// file.
+    /// It runs where its interface was moved to, or where its path led before it was changed.
     Elsewhere,
     /// The interface has just disappeared, or the process has ended.
     Gone,
@@ -29,8 +28,7 @@ pub enum StandingWord {
 }
 
 impl StandingWord {
-    /// Returns the word; none if the state is not compared: for third-party programs, and with a daemon that reports
-    /// only `state`.
+    /// Returns the word; none if the daemon does not compare the object, or reports only `state`.
     pub const fn of(standing: ext::Standing) -> Option<Self> {
         Some(match standing {
             ext::Standing::Unspecified => return None,

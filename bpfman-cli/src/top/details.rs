@@ -24,7 +24,6 @@ pub struct LoadedDetails {
     pub lines: Vec<String>,
 }
 
-/// Details that are open.
 #[derive(Clone, Debug)]
 pub(super) struct OpenDetails {
     pub(super) subject: DetailSubject,

@@ -44,7 +44,6 @@ pub struct TopScreen {
     pub(super) away: Option<String>,
     /// Number of visible rows, for the page keys.
     pub(super) rows: usize,
-    /// Current rows.
     pub(super) grid: Option<Grid>,
 }
 
@@ -123,7 +122,6 @@ impl TopScreen {
         self.scroll();
     }
 
-    /// Selects a row.
     pub(super) fn select(&mut self, index: usize) {
         let Some(grid) = &self.grid else { return };
         let index = index.min(grid.rows.len().saturating_sub(1));

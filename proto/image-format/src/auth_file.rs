@@ -50,8 +50,7 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// Error of a password that the file or a helper should have. Its text repeats none of theirs, which may hold the
-/// secret.
+/// Reason why there is no password. No text of the file or a helper is repeated: it may hold the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthFileError {
     /// The file is not the JSON that docker and podman write.

@@ -15,8 +15,7 @@ const INSN: u64 = 8;
 /// Opcode of a call; of a function of the object if the source register is `PSEUDO_CALL`.
 const CALL: u8 = 0x85;
 const PSEUDO_CALL: u8 = 1;
-/// Opcode of a 64-bit load, which takes two instructions; of a function's address if the source register is
-/// `PSEUDO_FUNC`.
+/// Opcode of a 64-bit load of two instructions; of a function's address if the source register is `PSEUDO_FUNC`.
 const LD_IMM64: u8 = 0x18;
 const PSEUDO_FUNC: u8 = 4;
 
@@ -42,8 +41,7 @@ impl Called {
                 let place = at;
                 at += INSN;
                 let (source, number) = operands(insn, endian);
-                // The number in a call counts instructions, from the one after it; the number in an address counts
-                // bytes.
+                // A call counts instructions from the one after it; an address counts bytes.
                 let addend = match (insn[0], source) {
                     (CALL, PSEUDO_CALL) | (LD_IMM64, PSEUDO_FUNC) if !symbols.contains_key(&place) => {
                         called.add(section.index(), place, (number + 1) * INSN as i64);

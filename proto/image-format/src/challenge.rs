@@ -8,8 +8,7 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// Parses the challenges of all headers, in their order. One header may hold several. Skips text that is no
-    /// challenge.
+    /// Parses the challenges of all headers, in their order; one header may hold several. Skips other text.
     pub fn read<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<Self> {
         headers.into_iter().flat_map(|header| ChallengeReader { rest: header }.all()).collect()
     }

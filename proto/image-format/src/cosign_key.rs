@@ -33,7 +33,6 @@ pub enum CosignKeyError {
     WrongPassword,
 }
 
-/// Encrypted key.
 #[derive(Deserialize)]
 pub(crate) struct SealedKey {
     kdf: Kdf,
@@ -100,8 +99,7 @@ fn open_box(key: [u8; KEY], nonce: [u8; 24], sealed: &[u8]) -> Option<Vec<u8>> {
     let mut tag_key = [0; KEY];
     stream.apply_keystream(&mut tag_key);
     let found = Poly1305::new(&tag_key.into()).compute_unpadded(content);
-    // A comparison in constant time is not needed: an attacker who could measure it has the key file and the password
-    // already.
+    // Constant time is not needed: an attacker who could measure it has the key file and the password.
     if found.as_slice() != tag {
         return None;
     }

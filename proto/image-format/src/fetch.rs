@@ -67,7 +67,6 @@ pub enum FetchError {
     },
 }
 
-/// Returns the words in front of the reason.
 const fn words_of(error: &LayerError) -> &'static str {
     match error {
         LayerError::NoObject(_) => "holds no object file",
@@ -129,7 +128,6 @@ pub async fn fetch_object(
     Err(failure.unwrap_or_else(|| not_bytecode(image, digest, "no layer of a size that is read")))
 }
 
-/// Returns the object in a layer.
 fn object_in(image: &ImageReference, layer: &Descriptor, content: &[u8]) -> Result<Vec<u8>, FetchError> {
     let found = layer::decode(content).map_err(|source| FetchError::Layer {
         what: format!("the layer {} of {}", layer.digest, image.name()),
@@ -206,7 +204,6 @@ struct FoundImage {
     registry: Registry,
     /// Digest that the name refers to, of an index or a manifest.
     digest: Digest,
-    /// Manifest for the platform.
     manifest: ImageManifest,
 }
 

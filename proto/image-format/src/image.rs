@@ -46,8 +46,7 @@ pub enum BuildError {
 pub enum Input {
     /// One object, for this machine's platform: `--bytecode FILE`.
     File(PathBuf),
-    /// Folder of `*.o` files that have their platforms in their names, as bpf2go writes them: `--cilium-ebpf-project
-    /// DIR`.
+    /// Folder of `*.o` files with their platforms in their names, as by bpf2go: `--cilium-ebpf-project DIR`.
     Folder(PathBuf),
     /// One object for each platform.
     Platforms(BTreeMap<Platform, PathBuf>),

@@ -93,8 +93,7 @@ impl SigningKey {
         Ok(Self { pair: pair.map_err(|_| KeyError::NotP256("private key"))? })
     }
 
-    /// Returns the private key as PKCS#8 PEM. Anyone who has this text can sign in the owner's name: write it with mode
-    /// 0600.
+    /// Returns the private key as PKCS#8 PEM. Anyone who has it can sign in the owner's name: write it with mode 0600.
     pub fn to_pem(&self) -> Result<String, KeyError> {
         let der = self.pair.to_pkcs8v1().map_err(|_| KeyError::Crypto("encode a private key"))?;
         Ok(pem::write(PRIVATE, der.as_ref()))

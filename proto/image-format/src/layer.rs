@@ -72,7 +72,6 @@ pub fn decode(layer: impl Read) -> Result<FoundObject, LayerError> {
     from_tar(start.chain(reader))
 }
 
-/// Reads the rest of an object.
 fn object(reader: &mut impl Read, mut bytes: Vec<u8>) -> Result<Vec<u8>, LayerError> {
     let left = ELF_LIMIT + 1 - bytes.len() as u64;
     reader.take(left).read_to_end(&mut bytes).map_err(failed)?;

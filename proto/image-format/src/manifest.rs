@@ -172,8 +172,7 @@ pub fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor>
     })
 }
 
-/// Returns whether an entry is an image. Builders also list attestations, for the platform `unknown`, and other
-/// artifacts.
+/// Returns whether an entry is an image; others are attestations, for the platform `unknown`, and artifacts.
 fn is_image(entry: &Descriptor) -> bool {
     let is_unknown = entry.platform.as_ref().is_some_and(|field| field.os == "unknown");
     let is_artifact = entry.other.get("artifactType").is_some_and(|kind| !kind.is_null());

@@ -24,8 +24,7 @@ pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// Docker's gzip-compressed tar layer.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
-/// Object file as a layer, by the types of Inspektor Gadget ("gadget OCI image specification") and bumblebee (its
-/// `spec/`).
+/// Object file as a layer, by Inspektor Gadget ("gadget OCI image specification") and bumblebee (its `spec/`).
 pub const OBJECTS: [&str; 2] =
     ["application/vnd.gadget.ebpf.program.v1+binary", "application/ebpf.oci.image.program.v1+binary"];
 

@@ -13,7 +13,6 @@ use crate::{RegistryAnswer, RegistryError, causes};
 /// Failure of a call, by its consequence.
 #[derive(Debug)]
 pub(crate) enum OciFailure {
-    /// The connection broke.
     Broken(reqwest::Error),
     /// The registry refused. oci-client drops its headers, and with them `Retry-After`.
     Answer(RegistryAnswer),
@@ -25,7 +24,6 @@ pub(crate) enum OciFailure {
     Denied(String),
     /// The content has another digest.
     WrongDigest,
-    /// Any other failure.
     Other(String),
 }
 

@@ -20,8 +20,7 @@ use crate::{ImageReference, RegistryAccess, RegistryError, causes};
 pub(crate) struct OciTransfer {
     image: ImageReference,
     access: RegistryAccess,
-    /// Client with the last credential. A client keeps the first credential of a registry, so another credential needs
-    /// another client.
+    /// Client with the last credential. A client keeps its first credential, so another one needs another client.
     client: Mutex<Option<(Option<Authorization>, Client)>>,
 }
 
@@ -38,7 +37,6 @@ impl OciTransfer {
         Reference::with_tag(registry.to_owned(), repository.to_owned(), target.to_owned())
     }
 
-    /// Returns a client that uses this credential.
     pub(crate) async fn client(&self, authorization: Option<Authorization>) -> Result<Client, RegistryError> {
         let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, client)) = known.filter(|(of, _)| *of == authorization) {

@@ -23,7 +23,6 @@ const BLOB_LIMIT: u64 = 96 << 20;
 /// Minimum rate of an upload, in bytes per second: slower uploads are aborted.
 const MIN_UPLOAD: u64 = 16 << 10;
 
-/// One repository, accessed with one credential.
 pub(crate) struct Registry {
     connection: RegistryConnection,
     transfer: OciTransfer,
@@ -64,8 +63,7 @@ impl Registry {
         Ok((bytes, digest))
     }
 
-    /// Returns the list of referrers of a digest; none if the registry has no such list, which registries report in
-    /// many ways.
+    /// Returns the referrers of a digest; none without such a list, which registries report in many ways.
     pub(crate) async fn referrers(&self, digest: Digest) -> Option<Vec<u8>> {
         let what = format!("the referrers of {}@{digest}", self.image.name());
         let request = RegistryRequest {
@@ -155,13 +153,12 @@ impl Registry {
         });
         match pushed.await? {
             Ok(_) => Ok(()),
-            // oci-client treats other success statuses, and one without `Location`, as a failure: check as for manifests.
+            // oci-client takes other success statuses, and one without `Location`, for a failure: check the blob.
             Err(failure) if failure.may_be_success() && self.has(&place, &what).await? => Ok(()),
             Err(failure) => Err(failure.of_write(&self.connection, &what)),
         }
     }
 
-    /// Returns whether the registry has a blob.
     async fn has(&self, place: &str, what: &str) -> Result<bool, RegistryError> {
         let request = RegistryRequest {
             method: Method::HEAD,
@@ -172,8 +169,7 @@ impl Registry {
         Ok(self.connection.send(&request).await?.status().is_success())
     }
 
-    /// Runs a call of oci-client, and repeats it once with a new credential if the registry requests one: a token may
-    /// have expired.
+    /// Runs a call of oci-client, and repeats it once with a new credential: a token may have expired.
     async fn ask<T, F>(
         &self,
         what: &str,

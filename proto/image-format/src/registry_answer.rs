@@ -11,7 +11,6 @@ use crate::registry_words::registry_words;
 /// Answer that refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryAnswer {
-    /// HTTP status.
     status: u16,
     /// Explanation from the body, in quotes.
     words: Option<String>,

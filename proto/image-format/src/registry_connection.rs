@@ -18,14 +18,11 @@ use crate::{
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit of an answer, or of its next piece.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
-/// User agent of this client.
 pub(crate) const USER_AGENT: &str = concat!("bpfman/", env!("CARGO_PKG_VERSION"));
-/// Maximum number of redirects.
 const MAX_REDIRECTS: usize = 5;
 /// Maximum size of a token service's answer, in bytes.
 const TOKEN_LIMIT: u64 = 64 << 10;
 
-/// Requested permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RegistryUse {
     Pull,
@@ -49,7 +46,6 @@ pub(crate) struct RegistryRequest<'a> {
     pub(crate) what: &'a str,
 }
 
-/// Connection to one repository, with one credential.
 pub(crate) struct RegistryConnection {
     http: Client,
     registry: String,
@@ -62,7 +58,6 @@ pub(crate) struct RegistryConnection {
 }
 
 impl RegistryConnection {
-    /// Creates the client; does not connect yet.
     pub(crate) fn new(
         image: &ImageReference,
         access: &RegistryAccess,
@@ -104,7 +99,6 @@ impl RegistryConnection {
         })
     }
 
-    /// Returns the address of a part of the repository.
     pub(crate) fn url(&self, part: &str, what: &str) -> Result<Url, RegistryError> {
         self.base.join(part).map_err(|error| self.refused(what, format!("no address: {error}")))
     }
@@ -154,12 +148,10 @@ impl RegistryConnection {
         self.authorize(response, what).await.map(|()| true)
     }
 
-    /// Returns the credential, if the registry has requested one.
     pub(crate) fn authorization(&self) -> Option<Authorization> {
         self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns status and explanation of an answer.
     async fn answer(&self, mut response: Response) -> RegistryAnswer {
         // If the body cannot be read, the status alone is reported.
         let body = self.body(&mut response, REFUSAL_LIMIT as u64).await.unwrap_or_default();
@@ -274,7 +266,6 @@ impl RegistryConnection {
     }
 }
 
-/// Returns the challenges of an answer.
 fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     Challenge::read(headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()))
 }

@@ -111,7 +111,6 @@ struct Saving<'a> {
     /// Digests of the index's members, which may have signatures.
     subjects: BTreeSet<Digest>,
     progress: Option<TransferProgress<'a>>,
-    /// Number of bytes received.
     came: u64,
 }
 

@@ -38,7 +38,6 @@ pub enum SignError {
     },
 }
 
-/// Maximum number of signatures at one tag.
 const MAX_SIGNATURES: usize = 32;
 
 /// Result of signing.

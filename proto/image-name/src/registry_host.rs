@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Docker's own registry, by the name in its images.
 const DOCKER: &str = "docker.io";
-/// Other names of Docker's registry.
 const DOCKER_ALIASES: [&str; 4] =
     ["index.docker.io", "registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com"];
 
@@ -56,8 +55,7 @@ impl RegistryHost {
         is_loopback(self.host())
     }
 
-    /// Returns the names of the registry: the canonical one, and on this machine also those that lead to the same
-    /// registry.
+    /// Returns the canonical name of the registry, and for one on this machine its equivalent names.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let port =
             split(&self.0).and_then(|(_, port)| port).map(|port| format!(":{port}")).unwrap_or_default();

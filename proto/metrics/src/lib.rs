@@ -13,8 +13,7 @@ pub use metric::{Metric, MetricKind, MetricUnit};
 pub use page::{metrics_table, section_difference};
 pub use process::{PROCESS_METRICS, add_process};
 
-/// Defines a table of metrics: `metrics! { ALL: NAME = Metric::gauge(…); … }` creates a static of each, and `ALL` of
-/// all.
+/// Defines a static for each metric and `ALL` of all: `metrics! { ALL: NAME = Metric::gauge(…); … }`.
 #[macro_export]
 macro_rules! metrics {
     ($all:ident: $($name:ident = $metric:expr;)*) => {

@@ -92,8 +92,7 @@ impl Metric {
         }
     }
 
-    /// Returns the name of the series, as in queries. The series of a histogram also end in `_bucket`, `_sum` and
-    /// `_count`.
+    /// Returns the name of the series, as in queries; those of a histogram end in `_bucket`, `_sum` and `_count`.
     #[must_use]
     pub fn series(&self) -> String {
         match self.kind {

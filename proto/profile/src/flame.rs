@@ -70,7 +70,6 @@ impl Profile {
 struct Drawing<'a> {
     svg: &'a mut String,
     all: u64,
-    /// Pixels per sample.
     scale: f64,
     /// Vertical position of the lowest row.
     bottom: f64,

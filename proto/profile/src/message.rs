@@ -2,7 +2,6 @@
 
 use prost::Message;
 
-/// Index into the table of strings.
 pub type StringIndex = i64;
 
 #[derive(Clone, PartialEq, Message)]

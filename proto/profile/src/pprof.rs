@@ -37,8 +37,7 @@ pub enum PprofError {
 }
 
 impl Profile {
-    /// Returns the profile as pprof's message, compressed: `samples/count` and `cpu/nanoseconds`, names of functions
-    /// without addresses.
+    /// Returns pprof's message, compressed: `samples/count` and `cpu/nanoseconds`, function names without addresses.
     #[must_use]
     pub fn to_pprof(&self) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());

@@ -20,7 +20,6 @@ pub const KIND: &str = "ClusterBpfApplication";
 
 const API_VERSION: &str = "bpfman.io/v1alpha1";
 
-/// Application of a manifest.
 #[derive(Clone, Debug)]
 pub struct ManifestApplication {
     pub name: String,
@@ -28,7 +27,6 @@ pub struct ManifestApplication {
 }
 
 impl ManifestApplication {
-    /// Returns the owner of the application's programs.
     pub fn owner(&self) -> ProgramOwner {
         owner(&self.name)
     }
@@ -39,7 +37,6 @@ pub fn owner(name: &str) -> ProgramOwner {
     ProgramOwner { namespace: None, name: name.to_owned(), uid: format!("local:{KIND}/{name}") }
 }
 
-/// Object of a manifest, and its location.
 struct Document {
     value: Value,
     place: String,

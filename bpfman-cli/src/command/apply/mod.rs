@@ -1,5 +1,4 @@
-//! `bpfman apply`, `diff` and `delete`: applications of manifests on this machine, by the code of a cluster's node
-//! agent.
+//! `bpfman apply`, `diff` and `delete`: applications on this machine, by the code of a cluster's node agent.
 
 mod machine;
 mod manifest;
@@ -62,7 +61,6 @@ pub async fn diff(global: &Global, command: Diff) -> Result<(), CliError> {
     if changes == 0 { Ok(()) } else { Err(CliError::Changes) }
 }
 
-/// Detaches and unloads the applications of the manifests.
 pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
     let names = names(&command.manifests.file)?;
     let daemon = daemon(global).await?;
@@ -120,7 +118,6 @@ fn notes(application: &ManifestApplication) {
     }
 }
 
-/// Returns the credentials for the application's registry.
 fn credentials(
     application: &ManifestApplication,
     machine: &Machine,
@@ -155,7 +152,6 @@ fn all_of(failures: Vec<CliError>) -> Result<(), CliError> {
     Err(first)
 }
 
-/// Returns the failure of one application.
 fn failure_of(name: &str, report: &Report) -> Option<CliError> {
     let waits = || {
         let mut links = report.programs.iter().flat_map(|program| &program.links);

@@ -27,19 +27,15 @@ json_shape! {
         nanoseconds: u64 = program.nanoseconds,
         /// CPU time as a member of chains, in nanoseconds, as far as known.
         nanoseconds_in_chains: u64 = program.nanoseconds_in_chains,
-        /// Number of missed events.
         missed: u64 = program.missed,
     }
 }
 
 json_shape! {
     pub struct PageChain(chain: &ext::ChainFigures) {
-        /// Hook, by its name in commands.
         hook: String = chain.hook.clone(),
         strategy: String = chain.strategy.clone(),
-        /// True if verdicts are counted.
         counters: bool = chain.counters,
-        /// True if times are sampled.
         timing: bool = chain.timing,
         /// Number of packets, which all reach the first member. Null without counters.
         packets: Option<u64> = chain.members.first().and_then(|member| member.runs),
@@ -47,7 +43,6 @@ json_shape! {
         all_proceeded: u64 = chain.all_proceeded,
         /// Number of packets lost by a tail call.
         failed: u64 = chain.failed,
-        /// Members, in the order of execution.
         members: Vec<PageMember> = chain.members.iter().map(PageMember::new).collect(),
     }
 }

@@ -29,9 +29,7 @@ const BATCH: usize = 500;
 /// Interval of keep-alive comments to the page, and of checks of an otherwise silent daemon.
 const ALIVE: Duration = Duration::from_secs(10);
 
-/// Options of a page's stream.
 pub struct LiveStream {
-    /// Path of the daemon's socket.
     pub socket: PathBuf,
     /// Position in the journal up to which the page has entries.
     pub after: Option<EventPlace>,

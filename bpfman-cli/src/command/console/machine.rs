@@ -26,10 +26,8 @@ use crate::show::radar::RadarJson;
 /// Maximum number of streams: the daemon allows 16 of the journal for one user, and that user's commands need some.
 const STREAMS: usize = 8;
 
-/// Number of entries in a program's history.
 const HISTORY: u32 = 200;
 
-/// Daemon of this machine as a source.
 pub struct MachineSource {
     socket: PathBuf,
     places: StreamPlaces,
@@ -176,7 +174,6 @@ fn hook(request: &ConsoleRequest) -> Result<HookName, ConsoleRefusal> {
     text.parse().map_err(|error: crate::hook::BadHook| ConsoleRefusal::invalid(error.to_string()))
 }
 
-/// Converts a failed call for the page.
 pub fn refusal(error: &CliError) -> ConsoleRefusal {
     let (status, reason) = match error.exit() {
         Exit::Denied => (StatusCode::FORBIDDEN, "denied"),

@@ -10,11 +10,8 @@ use crate::show::json_shape::json_shape;
 json_shape! {
     /// Answer to the request `machine`.
     pub struct MachineFacts(socket: &str, caller: &ext::WhoAmIResponse, info: &ext::InfoResponse) {
-        /// Path of the daemon's socket.
         socket: String = socket.to_owned(),
-        /// Caller and its grants.
         caller: WhoAmIJson = WhoAmIJson::new(caller),
-        /// Daemon's information about itself and the kernel.
         daemon: DaemonJson = DaemonJson::new(info),
         /// Reason of break-glass, while nothing is attached.
         detached: Option<String> = filled(&info.detached),

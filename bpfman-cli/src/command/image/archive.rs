@@ -19,7 +19,6 @@ use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 use crate::show::table::TextTable;
 
-/// Saves an image and its signatures from a registry.
 pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
     let access = reach::of(&command.image, command.registry)?;
     let beside = command.archive.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -44,7 +43,6 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
     show::answer(global, &SavedImage { image, digest, archive, signatures: saved.signatures })
 }
 
-/// Imports the images of an archive into the daemon's cache.
 pub async fn load(global: &Global, path: &Path, name: Option<&ImageReference>) -> Result<(), CliError> {
     let path = std::path::absolute(path)
         .map_err(|source| CliError::File { path: path.to_path_buf(), source })?

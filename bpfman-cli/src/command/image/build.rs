@@ -17,7 +17,6 @@ use crate::show;
 use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 
-/// Builds an image into the local layout.
 pub fn build(global: &Global, command: Build) -> Result<(), CliError> {
     if command.container_file.is_some() || command.runtime.is_some() {
         progress::note("images are built in this process: --container-file and --runtime are not needed");
@@ -42,7 +41,6 @@ pub fn build(global: &Global, command: Build) -> Result<(), CliError> {
     )
 }
 
-/// Prints the arguments for a container build of the same bytecode.
 pub fn build_args(global: &Global, bytecode: BytecodeFlags) -> Result<(), CliError> {
     let inputs = PlatformInputs::read(&input(bytecode)?).map_err(LocalImageError::from)?;
     let args = inputs.build_args();

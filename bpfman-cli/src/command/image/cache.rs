@@ -41,7 +41,6 @@ pub async fn inspect(global: &Global, image: &ImageReference) -> Result<(), CliE
     show::answer(global, &inspected)
 }
 
-/// Has the daemon verify an image.
 pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let wanted = pulled_where_watched(global, &mut client, image).await?;
@@ -57,7 +56,6 @@ pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError
     )
 }
 
-/// Removes unused images.
 pub async fn prune(global: &Global, unused_for: Duration) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let request = ext::PruneImagesRequest { unused_seconds: unused_for.as_secs() };
@@ -72,7 +70,6 @@ fn date(seconds: u64) -> String {
 }
 
 json_shape! {
-    /// Image in the cache.
     pub struct CachedImageJson(image: &ext::CachedImage) {
         name: String = image.name.clone(),
         tags: Vec<String> = image.tags.clone(),
@@ -119,7 +116,6 @@ impl CommandOutput for Cache {
 }
 
 json_shape! {
-    /// Result of the policy for an image.
     pub struct VerifiedJson(verified: &ext::Verified) {
         summary: String = verified.summary.clone(),
         rule: Option<String> = filled(&verified.rule),

@@ -49,7 +49,6 @@ fn create(path: &Path, mode: u32) -> Result<File, CliError> {
     })
 }
 
-/// Writes the text and syncs it to disk.
 fn write(file: &mut File, path: &Path, text: &str) -> Result<(), CliError> {
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())

@@ -16,7 +16,6 @@ use crate::show::CommandOutput;
 use crate::show::block::Block;
 use crate::show::screen::Screen;
 
-/// Reads manifest and configuration of an image, and shows its labels.
 pub async fn labels(global: &Global, command: ReadLabels) -> Result<(), CliError> {
     let image = command.image;
     let platform = Platform::host().ok_or_else(|| CliError::Invalid {

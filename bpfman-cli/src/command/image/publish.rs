@@ -19,7 +19,6 @@ use crate::show;
 use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 
-/// Pushes a built image to its registry.
 pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
     let reference = tagged(&command.image)?;
     let layout = OciLayout::open(&layout_folder(&command.layout)?).map_err(LocalImageError::from)?;
@@ -35,7 +34,6 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
     show::answer(global, &Pushed { image: name, digest })
 }
 
-/// Signs the image that the registry has under a name.
 pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     let pem = fs::read_to_string(&command.key)
         .map_err(|source| CliError::File { path: command.key.clone(), source })?;
@@ -63,7 +61,6 @@ pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     show::answer(global, &answer)
 }
 
-/// Returns the text of a signing step.
 fn current(step: SignStep) -> CurrentStep {
     let what = match step {
         SignStep::Resolve => "asking for the image".to_owned(),

@@ -11,7 +11,6 @@ use crate::command::progress::{self, ProgressLine};
 use crate::error::CliError;
 use crate::show::CommandOutput;
 
-/// Returns the image on the wire.
 pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
     let auth = image.registry_auth.as_ref();
     v1::BytecodeImage {
@@ -45,7 +44,6 @@ pub struct Pulled {
     verified_by: Option<String>,
 }
 
-/// Has the daemon pull an image, and shows the progress.
 pub async fn pull(
     global: &Global,
     client: &mut Services,

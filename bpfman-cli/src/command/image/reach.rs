@@ -34,7 +34,6 @@ struct Configuration {
     registries: BTreeMap<String, RegistryTable>,
 }
 
-/// Returns the access to the registry of an image.
 pub fn of(image: &ImageReference, flags: RegistryFlags) -> Result<RegistryAccess, CliError> {
     let table = if flags.plain_http || flags.ca_file.is_some() {
         RegistryTable { plain_http: flags.plain_http, ca_file: flags.ca_file }

@@ -10,12 +10,9 @@ use crate::error::CliError;
 use crate::show::entry_value::EntryTypes;
 use crate::show::value::TypedValue;
 
-/// Map, as described by the daemon.
 #[derive(Debug)]
 pub struct TypedMap {
-    /// Map argument of the command.
     pub named: MapName,
-    /// Id, name, type and sizes.
     pub map: ext::Map,
     /// Further facts, such as the number of CPUs.
     pub description: ext::MapDescription,
@@ -65,12 +62,10 @@ impl TypedMap {
         })
     }
 
-    /// Returns the map for a message.
     pub fn text(&self) -> String {
         format!("map {} \"{}\" ({})", self.map.id, self.map.name, map_type::name(self.map.map_type))
     }
 
-    /// Parses a key to its bytes.
     pub fn key(&self, text: Option<&str>) -> Result<Vec<u8>, CliError> {
         self.ensure_entries()?;
         let wrong = |what: String, hint| Err(CliError::Invalid { what, hint });
@@ -146,7 +141,6 @@ impl TypedMap {
         })
     }
 
-    /// Returns a key for display.
     pub fn shown_key(&self, key: &[u8]) -> TypedValue {
         self.types.read_key(key)
     }

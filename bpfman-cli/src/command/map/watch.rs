@@ -98,7 +98,6 @@ fn tell(
     }
 }
 
-/// Converts the map for readers.
 fn followed(map: &TypedMap, record: Option<&str>) -> Result<FollowedMap, CliError> {
     let invalid = |what: String, hint: Option<String>| CliError::Invalid { what, hint };
     let cannot = |why: &str| Err(invalid(format!("{} cannot be watched: {why}", map.text()), None));

@@ -9,7 +9,6 @@ use crate::show::entry_value::EntryTypes;
 use crate::show::run_event::RunEvent;
 use crate::show::value::TypedValue;
 
-/// Change of one entry, or of one global variable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryChange {
     /// Key; none for a variable.
@@ -20,12 +19,10 @@ pub struct EntryChange {
     pub value: Option<TypedValue>,
     /// Increase since the previous value, if it can be computed.
     pub step: Option<TypedValue>,
-    /// Values by CPU.
     pub per_cpu: Option<Vec<TypedValue>>,
 }
 
 impl EntryChange {
-    /// Converts the change of a map to an event.
     pub fn event(self, map: &str) -> RunEvent {
         let Self { key, variable, value, step, per_cpu } = self;
         match variable {
@@ -65,7 +62,6 @@ impl MapSnapshots {
         changes
     }
 
-    /// Forgets a map that was replaced.
     pub fn forget(&mut self, map: &str) {
         self.0.remove(map);
     }

@@ -16,7 +16,6 @@ pub struct FollowedMap {
     pub contents: MapContents,
 }
 
-/// Contents of a map.
 #[derive(Clone, Debug)]
 pub enum MapContents {
     Ring(Option<ValueLayout>),
@@ -129,8 +128,7 @@ fn is_read_only(object: &ObjectFile, map: &str) -> bool {
 fn is_in(object: &ObjectFile, global: &GlobalVariable, map: &str) -> bool {
     object.maps().get(global.map).is_some_and(|spec| spec.name == map)
 }
-/// Returns whether a map of this type has entries that can be read repeatedly: arrays, hashes, tries, and their per-CPU
-/// forms.
+/// Returns whether entries of this map type can be read repeatedly: arrays, hashes, tries; also per-CPU.
 pub const fn has_entries_to_follow(kind: u32) -> bool {
     matches!(
         kind,

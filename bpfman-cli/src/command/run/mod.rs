@@ -137,7 +137,6 @@ fn planned(object: &ObjectFile, command: &RunPrograms) -> Result<Vec<PlannedProg
     plan(object, &command.programs, &command.attach)
 }
 
-/// Refuses inconsistent options.
 fn check(command: &RunPrograms, source: &ObjectSource) -> Result<(), CliError> {
     if command.watch && source.file().is_none() {
         return Err(CliError::Usage("--watch is for files: an image does not change".to_owned()));
@@ -422,7 +421,6 @@ impl Running {
     }
 }
 
-/// Output of a run.
 enum RunNews {
     Print(Result<PrintNews, CliError>),
     Map(usize, MapNews),

@@ -6,7 +6,6 @@ use crate::args::run_hook::{AnyHook, NamedHook};
 use crate::args::value::ProgramSpec;
 use crate::error::CliError;
 
-/// Program to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedProgram {
     pub name: String,
@@ -17,8 +16,7 @@ pub struct PlannedProgram {
 }
 
 impl PlannedProgram {
-    /// Returns whether programs of this type are used by opening their pin: socket filters, routes, system calls and so
-    /// on.
+    /// Returns whether programs of this type run by opening their pin: socket filters, routes, system calls and so on.
     #[must_use]
     pub fn is_for_openers(&self) -> bool {
         self.hooks.is_empty() && AnyHook::forms(&self.type_name).is_none()

@@ -13,7 +13,6 @@ use crate::args::value::absolute;
 use crate::command::wire_point::WirePoint;
 use crate::hook::{HookName, HookPoint};
 
-/// Converts a hook to the message of one of the two services.
 pub fn on_the_wire(hook: &AnyHook, priority: i32) -> WirePoint {
     let more = |at| WirePoint::More(ext::Point { at: Some(at), metadata: HashMap::new() });
     WirePoint::Published(match hook {

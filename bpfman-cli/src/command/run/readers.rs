@@ -12,8 +12,7 @@ use tonic::Streaming;
 use super::followed::{FollowedMap, MapContents};
 use crate::error::CliError;
 
-/// Maximum number of queued records. Readers wait while the queue is full, and the kernel's buffers hold further
-/// records.
+/// Maximum number of queued records. Readers wait while it is reached; the kernel's buffers hold further records.
 const AHEAD: usize = 256;
 /// Pages of the perf buffer of each CPU.
 const PERF_PAGES: usize = 64;
@@ -22,13 +21,11 @@ const PAGE_BYTES: usize = 65_536;
 /// Minimum overhead of a record in a buffer, in bytes.
 const RECORD_HEADER: usize = 8;
 
-/// Result of reading a map.
 #[derive(Debug)]
 pub enum MapNews {
     Record(Vec<u8>),
     /// Number of records that did not fit into the buffer.
     Lost(u64),
-    /// All entries.
     Entries {
         entries: Vec<ext::MapContent>,
         /// True if there are more entries.

@@ -41,7 +41,6 @@ impl HeldLease {
     }
 }
 
-/// Programs under a lease.
 pub struct Session {
     pub client: Client,
     services: Services,
@@ -52,7 +51,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Acquires a lease.
     pub async fn begin(
         client: Client,
         values: Option<ext::LoadValues>,
@@ -86,8 +84,7 @@ impl Session {
         })
     }
 
-    /// Attaches programs that have no links, and calls `told` for each new link, with a warning if the driver refused
-    /// it.
+    /// Attaches programs without links. Calls `told` for each new link, with the driver's refusal as a warning.
     pub async fn attach(
         &mut self,
         mut told: impl FnMut(&RunningProgram, &str, u32, Option<String>),

@@ -16,7 +16,6 @@ impl Signals {
         Ok(Self([of(interrupt)?, of(terminate)?, of(hangup)?]))
     }
 
-    /// Returns after a signal.
     pub async fn any(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {

@@ -16,7 +16,6 @@ const MOST_BYTES: usize = 64 << 20;
 /// Space reserved for failures and the manifest, in bytes.
 const KEPT: usize = 2 << 20;
 
-/// Files of an archive.
 pub struct BundleArchive {
     folder: String,
     files: Vec<(String, Vec<u8>)>,

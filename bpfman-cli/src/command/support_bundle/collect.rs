@@ -18,11 +18,9 @@ const TURN: Duration = Duration::from_millis(10);
 /// Fields that are removed.
 const VALUES: &str = "global_data";
 
-/// Part, or as much of it as is available.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CollectedPart {
     pub bytes: Vec<u8>,
-    /// True if the part was cut.
     pub cut: bool,
     /// Exit code of a command, if it exited.
     pub exit_code: Option<i32>,
@@ -31,7 +29,6 @@ pub struct CollectedPart {
 }
 
 impl CollectedPart {
-    /// Creates a missing part.
     pub fn failed(why: impl Into<String>) -> Self {
         Self { failure: Some(why.into()), ..Self::default() }
     }

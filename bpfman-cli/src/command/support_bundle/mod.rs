@@ -41,7 +41,6 @@ struct BundleManifest {
     parts: Vec<PartRecord>,
 }
 
-/// Part in the manifest.
 #[derive(Debug, Serialize)]
 struct PartRecord {
     name: String,

@@ -34,7 +34,6 @@ pub struct BundlePart {
     pub command: Vec<String>,
 }
 
-/// Source of a part.
 #[derive(Debug)]
 pub enum PartSource {
     /// Output of a command.
@@ -51,7 +50,6 @@ pub enum PartSource {
 }
 
 impl PartSource {
-    /// Returns the source for the manifest.
     pub fn describe(&self, command: &[String]) -> String {
         match self {
             Self::Command(command) | Self::Values(command) | Self::Log(command) => command.join(" "),

@@ -11,7 +11,6 @@ use super::collect::{self, CollectedPart};
 #[derive(Debug)]
 pub struct AllowedSettings(&'static [&'static str]);
 
-/// Keys of `bpfman.toml`.
 pub static BPFMAN: AllowedSettings = AllowedSettings(&[
     "interfaces.*.xdp_mode",
     "tc.attach",

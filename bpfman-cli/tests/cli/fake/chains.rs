@@ -6,13 +6,11 @@ use tonic::{Request, Response, Status};
 
 use super::Script;
 
-/// Answers about chains.
 #[derive(Clone, Default)]
 pub struct Chains {
     pub shown: ext::ShowChainResponse,
     pub hooks: Vec<ext::HookSummary>,
     pub verified: ext::VerifyChainResponse,
-    /// Trace of every packet.
     pub trace: ext::PacketTrace,
     pub findings: Vec<String>,
     pub switched: ext::SetHookResponse,

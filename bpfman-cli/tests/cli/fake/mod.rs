@@ -28,13 +28,11 @@ pub struct Script {
     pub programs: Vec<ext::Program>,
     pub links: Vec<ext::Link>,
     pub chains: chains::Chains,
-    /// Verifier log of every load.
     pub log: String,
     /// Failure of loads that request the log.
     pub load_failure: Option<ext::Failure>,
     /// True if it does not support later additions.
     pub is_older: bool,
-    /// Events of a pull.
     pub pull: Vec<ext::PullEvent>,
     /// Requests, in their `Debug` form.
     pub asked: Arc<Mutex<Vec<String>>>,
@@ -92,7 +90,6 @@ impl FakeDaemon {
         Self { folder, socket, asked, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Runs the command line against this server.
     pub fn run(&self, line: &str) -> Outcome {
         run(Command::new(env!("CARGO_BIN_EXE_bpfman"))
             .env("BPFMAN_SOCKET_PATH", &self.socket)
@@ -113,7 +110,6 @@ impl Drop for FakeDaemon {
     }
 }
 
-/// Result of a command.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: i32,
