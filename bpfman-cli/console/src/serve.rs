@@ -26,7 +26,7 @@ use crate::users::has_more_than_share;
 /// Maximum number of connections: browsers open six.
 const CONNECTIONS: usize = 64;
 
-/// Free connections above which the peer's user is not looked up, which lists all connections of the machine.
+/// Number of free connections above which users are not looked up: it would list all connections of the machine.
 const PLENTY: usize = 48;
 
 /// Maximum size of a request's head, in bytes: hyper answers 431 to larger ones.
@@ -35,7 +35,7 @@ const LARGEST_HEAD: usize = 16 * 1024;
 /// Maximum size of a request's body, in bytes.
 const LARGEST_BODY: usize = 4 * 1024;
 
-/// Time limit of a head, of a body, and of a write.
+/// Time limit of a head (also that of an idle connection), of a body, and of a write.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time for running requests when the server stops.

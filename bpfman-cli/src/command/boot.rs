@@ -25,7 +25,7 @@ pub struct KernelRunner {
 }
 
 impl KernelRunner {
-    /// Finds the runner of this machine, and the daemon that belongs to this client.
+    /// Finds the runner of this machine, and the daemon next to this client or in `/usr/sbin`.
     pub fn find() -> Result<Self, CliError> {
         let folder = std::env::var_os(RUNNER_VARIABLE).map_or_else(|| PathBuf::from(PACKAGED), PathBuf::from);
         if !folder.join("run").is_file() {

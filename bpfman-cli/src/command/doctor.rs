@@ -14,7 +14,7 @@ use crate::hook::HookName;
 use crate::show::diagnosis::Diagnosis;
 use crate::show::verified::VerifiedChain;
 
-/// A restart restores the recorded state, or reports why it cannot.
+/// Command that restores the recorded state, or reports why it cannot.
 const RESTART: &str = "systemctl restart bpfmand";
 
 fn look(hook: &str) -> String {

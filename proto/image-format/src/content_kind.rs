@@ -20,7 +20,7 @@ pub fn is_tar(start: &[u8]) -> bool {
 /// Names the kind of a file by its first bytes.
 #[must_use]
 pub fn kind_of(start: &[u8]) -> String {
-    /// Maximum number of bytes in the name of an unknown kind.
+    /// Number of bytes that are tested for text, or shown for an unknown kind.
     const SHOWN: usize = 8;
     let known: [(&[u8], &str); 8] = [
         (b"\0asm", "a WebAssembly module"),

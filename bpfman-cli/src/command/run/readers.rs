@@ -110,7 +110,7 @@ impl MapReaders {
         }
     }
 
-    /// Tells all readers to read the rest and end. Ring buffers among the `kept` maps are left to the next readers.
+    /// Makes all readers read the rest and end. Ring buffers among the `kept` maps are left to the next readers.
     pub fn stop(&self, kept: Vec<usize>) {
         // There is no receiver if no map is read.
         let _heard = self.stop.send(Some(kept));
