@@ -35,7 +35,7 @@ pub struct Packet {
     pub data: Vec<u8>,
 }
 
-/// Error of a file that is no capture, or has an unsupported one.
+/// Error of a file that is no capture, or an unsupported one.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The file has neither format.

@@ -24,7 +24,7 @@ use crate::show::tried::Tried;
 /// Folder of the kernel's BTF, and of its modules'.
 const TYPES: &str = "/sys/kernel/btf";
 
-/// Maximum size of a kernel's BTF, in bytes: a distribution's has about seven million.
+/// Maximum size of a kernel's BTF, in bytes: a distribution's has about 7 MB.
 const MOST_TYPES: u64 = 256 << 20;
 
 /// Reads the object, compares it with each kernel, and has this host's daemon load it.

@@ -11,7 +11,7 @@ pub enum StandingWord {
     Running,
     /// The interface is missing, or the kernel module with the probed function.
     Waiting,
-    /// It runs where its interface was moved to, or where its path led before it was changed.
+    /// It runs where its interface was moved to, or where its path led before the path changed.
     Elsewhere,
     /// The interface has just disappeared, or the process has ended.
     Gone,

@@ -169,7 +169,7 @@ impl Registry {
         Ok(self.connection.send(&request).await?.status().is_success())
     }
 
-    /// Runs a call of oci-client, and repeats it once with a new credential: a token may have expired.
+    /// Runs a call of oci-client, and repeats it once if a new credential is requested: a token may expire.
     async fn ask<T, F>(
         &self,
         what: &str,

@@ -15,7 +15,7 @@ pub const MOST_BYTES: usize = 8 << 20;
 const MOST_COMPLAINT: usize = 64 << 10;
 /// Interval of polling a command.
 const TURN: Duration = Duration::from_millis(10);
-/// Fields that are removed.
+/// Name of the fields with values that are replaced.
 const VALUES: &str = "global_data";
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl CollectedPart {
         Self { failure: Some(why.into()), ..Self::default() }
     }
 
-    /// Removes the values of variables from JSON. Incomplete JSON is dropped, since its contents are unknown.
+    /// Replaces the values of variables in JSON. Incomplete JSON is dropped, since its contents are unknown.
     pub fn without_values(mut self) -> Self {
         if self.bytes.is_empty() {
             return self;

@@ -170,7 +170,7 @@ fn joined(key: &str, name: &str) -> String {
     format!("{key}.{}", name.replace('.', "_"))
 }
 
-/// Returns a value as JSON; none if it looks like a secret.
+/// Returns a value as JSON; none if it looks like a secret, also under an allowed key.
 fn plain(value: &toml::Value) -> Option<Value> {
     Some(match value {
         toml::Value::String(text) => Value::from(Some(text.as_str()).filter(|text| is_harmless(text))?),
