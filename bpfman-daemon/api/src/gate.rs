@@ -35,7 +35,7 @@ impl Gate {
         self.set(GateState::Open);
     }
 
-    /// Why it is closed; none while it is not, or somebody is still inside.
+    /// Returns the reason why the gate is closed; `None` while it is open or changes are still inside.
     #[must_use]
     pub fn closed(&self) -> Option<String> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
