@@ -144,7 +144,7 @@ pub enum RadarRefusal {
     Failed(String),
 }
 
-/// Switch of the radar.
+/// Control that starts and stops the radar.
 pub trait RadarControl: Send + Sync {
     /// Starts the radar with this object. Returns when it observes events, or cannot. The caller has entered the gate
     /// of changes.

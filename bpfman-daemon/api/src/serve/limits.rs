@@ -18,10 +18,10 @@ pub const CONNECTIONS: usize = 512;
 
 /// Maximum number of requests in progress on one connection. Further ones wait until one ends.
 pub const STREAMS: u32 = 32;
-/// Bytes that a client may send on a stream before the daemon reads them, and below on a connection. HTTP/2 allows no
-/// window of a connection below 65,535.
+/// Maximum number of bytes that a client may send on a stream before the daemon reads them.
 pub const STREAM_WINDOW: u32 = 32 << 10;
-/// See [`STREAM_WINDOW`].
+/// Maximum number of bytes that a client may send on a connection before the daemon reads them. HTTP/2 allows no window
+/// below 65,535.
 pub const CONNECTION_WINDOW: u32 = 64 << 10;
 /// Maximum size of a request's headers, in bytes; those of gRPC are some hundred.
 pub const HEADERS: u32 = 8 << 10;
