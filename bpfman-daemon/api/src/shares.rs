@@ -15,7 +15,7 @@ use crate::status::busy;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sharer {
     User(u32),
-    /// Whoever speaks for the applications of a namespace: they are as many as its authors like.
+    /// Callers for the applications of one namespace: its authors can create any number of applications.
     Namespace(String),
 }
 
