@@ -92,9 +92,9 @@ pub enum AttachPoint {
     Fexit,
     /// Hook that an LSM program was loaded for.
     Lsm,
-    /// A static trace point, by its name alone.
+    /// Raw tracepoint, by its name without a category.
     RawTracepoint {
-        /// Its name, for example `sched_switch`.
+        /// Name of the tracepoint, for example `sched_switch`.
         name: String,
     },
     /// Tracepoint that a program with typed arguments was loaded for.

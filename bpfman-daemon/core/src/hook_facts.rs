@@ -58,8 +58,8 @@ impl HookEntry {
 pub enum Via {
     /// A `bpf_link` at XDP (Linux 5.9 and later).
     XdpLink {
-        /// The link. The kernel does not tell in which namespace an XDP link is: where one program is linked to
-        /// interfaces of the same number in several namespaces, all of those links are here, ascending.
+        /// Link. The kernel does not report the namespace of an XDP link: if one program is linked to interfaces of the
+        /// same index in several namespaces, all of those links are here, ascending.
         links: Vec<KernelLinkId>,
         /// Place where the program runs.
         mode: XdpRunsIn,
