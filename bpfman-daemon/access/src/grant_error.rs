@@ -1,4 +1,4 @@
-//! What is wrong with a grant as it is written.
+//! Mistakes in the text of a grant.
 
 use bpfmand_core::{BadCpuAction, BadCpuShare, BadGlob, UnknownProgramType};
 
@@ -8,73 +8,73 @@ use crate::{BadPattern, UnknownVerb};
 /// A mistake in one grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// Its name.
+    /// The name is invalid.
     #[error("a name has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores")]
     Name,
-    /// Its name is that of an earlier grant.
+    /// The name is that of an earlier grant.
     #[error("another grant has this name, which owns what callers make")]
     SecondOfItsName,
-    /// It names no callers.
+    /// There are no callers.
     #[error("it is for nobody: write users, groups, units or pods")]
     Nobody,
-    /// It allows no verb.
+    /// There is no verb.
     #[error("it allows nothing")]
     Nothing,
-    /// A user or group that the machine does not have.
+    /// The machine does not have this user or group.
     #[error("there is no {what} \"{name}\" on this machine")]
     NoAccount {
         /// "user" or "group".
         what: &'static str,
-        /// Its name.
+        /// Name of the account.
         name: String,
     },
-    /// A verb.
+    /// The verb is unknown.
     #[error("allow: {0}, or all")]
     Verb(#[from] UnknownVerb),
-    /// A type of programs.
+    /// The type of programs is unknown.
     #[error("types: {0}")]
     Type(#[from] UnknownProgramType),
-    /// A hook or target.
+    /// A pattern of hooks or targets is invalid.
     #[error("{key}: {source}")]
     Pattern {
-        /// The key.
+        /// Key of the grant.
         key: &'static str,
-        /// The reason.
+        /// Reason why it is invalid.
         source: BadPattern,
     },
-    /// A pattern of names.
+    /// A pattern of names is invalid.
     #[error("{key}: {source}")]
     Names {
-        /// The key.
+        /// Key of the grant.
         key: &'static str,
-        /// The reason.
+        /// Reason why it is invalid.
         source: BadGlob,
     },
-    /// Network namespaces.
+    /// The network namespaces are invalid.
     #[error("netns: expected [\"own\"], [\"any\"] or absolute paths")]
     Netns,
-    /// A range of priorities.
+    /// The range of priorities is invalid.
     #[error("priorities: \"{0}\" is no range such as \"100-900\"")]
     Priorities(String),
-    /// Helpers for programs that are not held to any.
+    /// Helpers are allowed, but nothing restricts them.
     #[error("helpers: only a grant with scope = \"cgroup\" keeps programs from helpers, and may allow some")]
     HelpersWithoutScope,
-    /// A helper or kernel function.
+    /// The name of a helper or kernel function is invalid.
     #[error("helpers: \"{0}\" is no name of a helper or kernel function, such as bpf_probe_read_kernel")]
     Helper(String),
-    /// A size.
+    /// The size is invalid.
     #[error("map_memory: \"{0}\" is no size such as \"64MiB\"")]
     Size(String),
-    /// A share of a CPU.
+    /// The share of a CPU is invalid.
     #[error("limits.cpu: {0}")]
     Cpu(#[from] BadCpuShare),
-    /// What follows.
+    /// The action over the CPU limit is invalid.
     #[error("limits.over_cpu: {0}")]
     OverCpu(#[from] BadCpuAction),
-    /// What follows if something that is not limited is exceeded.
+    /// There is an action, but no CPU limit.
     #[error("limits.over_cpu says what follows over limits.cpu, which is not there")]
     OverNoCpu,
-    /// Owners are applications then, which have no limit of CPU time.
+    /// The owners are applications, which have no CPU limit.
     #[error(
         "limits.cpu counts for programs of the grant's own, and with applications it has none of its own where a caller \
          names one: take one of the two out"

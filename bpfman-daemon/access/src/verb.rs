@@ -1,23 +1,23 @@
-//! What a call does.
+//! Verbs of calls.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// What a call does, as grants name it.
+/// Kind of a call, as grants name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccessVerb {
-    /// Lists and describes.
+    /// Lists and describes objects.
     Read,
     /// Loads and unloads programs, and fetches images.
     Load,
-    /// Attaches, detaches, and changes the place of an attachment.
+    /// Attaches, detaches, and changes the position of an attachment.
     Attach,
-    /// Puts another version of a program in its places.
+    /// Replaces a program by another version.
     Replace,
-    /// Makes a program that someone else attached a member of a chain.
+    /// Makes a third-party program a member of a chain.
     Adopt,
     /// Sends packets through a chain, and counts runs.
     Trace,
@@ -27,13 +27,13 @@ pub enum AccessVerb {
     MapsRead,
     /// Writes maps.
     MapsWrite,
-    /// Sees what others do with eBPF on the machine.
+    /// Shows third-party use of eBPF on the machine.
     Radar,
-    /// What only root may do, whatever a grant says: the image cache, and remains that are nobody's.
+    /// Reserved for root, whatever a grant allows: the image cache, and leftovers without an owner.
     Administer,
 }
 
-/// A text that is no verb.
+/// Unknown verb.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{0}\" is no verb: expected read, load, attach, replace, adopt, trace, settings, maps-read, maps-write or radar"
@@ -41,7 +41,7 @@ pub enum AccessVerb {
 pub struct UnknownVerb(pub String);
 
 impl AccessVerb {
-    /// All that a grant may allow.
+    /// Verbs that a grant may allow.
     pub const GRANTABLE: [Self; 10] = [
         Self::Read,
         Self::Load,
@@ -55,7 +55,7 @@ impl AccessVerb {
         Self::Radar,
     ];
 
-    /// As grants write it.
+    /// Returns the name of the verb in grants.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Streams that tell of changes: how many there are, and their end.
+//! Streams of changes: their limits and their end.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tonic::Status;
 
 use crate::places::{ReadingBounds, ReadingPlace, ReadingPlaces};
 
-/// Streams at the same time: each has a thread of its own, for as long as it lasts.
+/// Limits of concurrent streams: each has a thread of its own while it lasts.
 const WATCH_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 64 };
 
-/// All streams of a daemon.
+/// Streams of a daemon.
 #[derive(Debug)]
 pub(crate) struct Watchers {
     places: Arc<ReadingPlaces>,
@@ -25,24 +25,24 @@ impl Default for Watchers {
 }
 
 impl Watchers {
-    /// A place for one more of a user.
+    /// Acquires a place for a user's stream.
     ///
     /// # Errors
-    /// All are taken, or all that one user may have.
+    /// No place is free, or none that this user may have.
     pub fn enter(&self, uid: u32) -> Result<ReadingPlace, Status> {
         self.places.enter(uid)
     }
 
-    /// Ends all streams, those that begin later too.
+    /// Ends all streams, including those that begin later.
     pub fn end(&self) {
         self.ended.send_replace(true);
     }
 
-    /// Returns when the streams are to end.
+    /// Returns a future that completes when the streams have to end.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut ended = self.ended.subscribe();
         async move {
-            // The sender is gone with the daemon.
+            // The sender is dropped with the daemon.
             let _gone = ended.wait_for(|ended| *ended).await;
         }
     }

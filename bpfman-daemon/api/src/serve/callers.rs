@@ -1,4 +1,4 @@
-//! The users that are connected, and what each of them holds.
+//! Connected users, and the resources that each of them holds.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,23 +14,22 @@ use super::limits::{
 
 const ROOT: u32 = 0;
 
-/// Classes of callers, by the places that are kept for them.
+/// Classes of callers, by the connections reserved for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
     /// Users that no grant names.
     Other,
     /// Users that a grant names.
     Granted,
-    /// Users that a grant lets speak for applications: a cluster's agent.
+    /// Users that a grant lets act for applications: a cluster's agent.
     Agent,
-    /// Root.
     Root,
 }
 
 impl Tier {
     const ALL: [Self; 4] = [Self::Other, Self::Granted, Self::Agent, Self::Root];
 
-    /// The tier of a user, by number alone: it is asked before anything else is known of a caller.
+    /// Returns the tier of a user by its uid alone, because nothing else is known of a caller at this point.
     pub fn of(policy: &AccessPolicy, uid: u32) -> Self {
         let grants = policy.grants.iter();
         let of_grant =
@@ -39,7 +38,7 @@ impl Tier {
         if uid == ROOT { Self::Root } else { named.unwrap_or(Self::Other) }
     }
 
-    /// Most connections of this tier and those below it together.
+    /// Returns the maximum number of connections of this tier and those below it together.
     const fn most(self) -> usize {
         match self {
             Self::Other => CONNECTIONS_WITHOUT_GRANT,
@@ -50,29 +49,29 @@ impl Tier {
     }
 }
 
-/// All users that are connected.
+/// Connected users.
 #[derive(Debug)]
 pub struct Callers {
     users: Mutex<Users>,
-    /// Room for the larger requests of all users but root, and of root.
+    /// Memory for the larger requests of all users but root, and of root, in bytes.
     requests: [Arc<Semaphore>; 2],
 }
 
-/// Users by the number that their connections count for, and all connections by tier.
+/// Users by the uid that their connections count for, and the numbers of connections by tier.
 #[derive(Debug, Default)]
 struct Users {
     all: HashMap<u32, User>,
     open: [usize; 4],
 }
 
-/// One user, for as long as one of its connections is open.
+/// User with at least one open connection.
 #[derive(Debug)]
 struct User {
     connections: usize,
     share: Arc<Share>,
 }
 
-/// What the connections of one user share.
+/// Resources that the connections of one user share.
 #[derive(Debug)]
 struct Share {
     requests: Arc<Semaphore>,
@@ -80,7 +79,7 @@ struct Share {
     answered: Notify,
 }
 
-/// A connection's place. It is given back when this is dropped.
+/// Place of a connection, which is freed when this is dropped.
 #[derive(Debug)]
 pub struct ConnectionPlace {
     callers: Arc<Callers>,
@@ -89,24 +88,24 @@ pub struct ConnectionPlace {
     share: Arc<Share>,
 }
 
-/// Room that a request takes, until this is dropped.
+/// Memory that a request occupies until this is dropped.
 #[derive(Debug, Default)]
 pub struct RequestRoom {
     _user: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
 }
 
-/// Bytes of an answer that its client has not taken yet.
+/// Bytes of an answer that its client has not read yet.
 #[derive(Debug)]
 pub struct Unread {
     share: Arc<Share>,
     bytes: usize,
 }
 
-/// Why there is no place for one more connection.
+/// Reason why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPlace {
-    /// Connections of this user, or of all, that are open.
+    /// Open connections of this user, or of all users.
     pub open: usize,
     /// Whether these are the user's own.
     pub own: bool,
@@ -120,7 +119,8 @@ impl Default for Callers {
 }
 
 impl Callers {
-    /// A place for one more connection of a user, which counts for `uid`: a subordinate user's for the user that it is of.
+    /// Acquires a place for a connection, which counts for `uid`: that of a subordinate user counts for its parent
+    /// user.
     pub fn place(self: &Arc<Self>, uid: u32, tier: Tier) -> Result<ConnectionPlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let own = users.all.get(&uid).map_or(0, |user| user.connections);
@@ -151,20 +151,20 @@ impl Default for Share {
 }
 
 impl ConnectionPlace {
-    /// Waits until there is room for a request of so many bytes.
+    /// Waits until there is memory for a request of so many bytes.
     pub async fn room(&self, bytes: usize) -> RequestRoom {
         if bytes <= SMALL_REQUEST {
             return RequestRoom::default();
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let all = &self.callers.requests[usize::from(self.uid == ROOT)];
-        // Neither is ever closed.
+        // The semaphores are never closed.
         let _user = Arc::clone(&self.share.requests).acquire_many_owned(bytes).await.ok();
         let _all = Arc::clone(all).acquire_many_owned(bytes).await.ok();
         RequestRoom { _user, _all }
     }
 
-    /// Waits until this user has read enough of the answers that it has.
+    /// Waits until this user has read enough of its answers.
     pub async fn answers_read(&self) {
         loop {
             let mut answered = std::pin::pin!(self.share.answered.notified());
@@ -176,7 +176,7 @@ impl ConnectionPlace {
         }
     }
 
-    /// Nothing unread yet.
+    /// Returns a count of unread bytes, which is 0.
     pub fn unread(&self) -> Unread {
         Unread { share: Arc::clone(&self.share), bytes: 0 }
     }
@@ -196,7 +196,7 @@ impl Drop for ConnectionPlace {
 }
 
 impl Unread {
-    /// So many bytes wait now.
+    /// Sets the number of unread bytes.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {
             self.share.answers.fetch_add(bytes - self.bytes, Ordering::SeqCst);

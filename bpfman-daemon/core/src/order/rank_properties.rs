@@ -1,4 +1,4 @@
-//! What ranks hold, whatever members want.
+//! Properties of ranks, independent of intents.
 
 use proptest::prelude::*;
 
@@ -18,13 +18,13 @@ proptest! {
         let own = machine(&all);
         prop_assert!(all.starts_with(&own));
         let Ok(alone) = solve(&own, &[]) else { return Ok(()) };
-        // Tenants may contradict each other, and nobody else.
+        // Tenants may contradict each other, but no one else.
         let Ok(with) = solve(&all, &[]) else { return Ok(()) };
         prop_assert!(links(&with).starts_with(&links(&alone)), "{all:?}");
     }
 
-    /// By tcx the machine's links come first, then the chain, then those of namespaces, wherever they stand; and once in
-    /// order, they stay.
+    /// At tcx the machine's links come first, then the chain, then those of namespaces, whatever their current
+    /// positions. Once in order, they stay.
     #[test]
     fn chain_stands_between_the_machine_and_namespaces(
         (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool
@@ -58,7 +58,7 @@ proptest! {
     }
 }
 
-/// A member of an application of a namespace.
+/// Returns a member of an application of a namespace.
 fn tenant(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
     Place { rank: Rank::Namespace, ..place(link, priority, before, after) }
 }
@@ -71,11 +71,11 @@ fn no_priority_and_no_intent_gets_a_namespace_in_front_of_the_machine() {
         solve(&places, &[]).map(|solution| links(&solution))
     };
     assert_eq!(order(&[tenant(1, 0, &[], &[]), place(2, 900, &[], &[])]).unwrap(), [2, 1]);
-    // What tenants want in front of the machine keeps nobody out, whoever comes first: it waits.
+    // A tenant's intent to run before the machine's programs causes no refusal, whichever is attached first: it waits.
     let wants = [place(2, 900, &[], &[]), tenant(1, 0, &["b"], &[])];
     assert_eq!(order(&wants).unwrap(), [2, 1]);
     assert_eq!(solve(&wants, &[]).unwrap().waiting.len(), 1);
-    // What the machine's own want of tenants keeps nobody out: it waits, or holds anyway.
+    // Nor does an intent of the machine's programs about tenants: it waits, or holds anyway.
     let own = place(2, 900, &[], &["a"]);
     assert_eq!(order(&[tenant(1, 0, &[], &[]), own.clone()]).unwrap(), [2, 1]);
     assert_eq!(solve(&[own, tenant(1, 0, &[], &[])], &[]).unwrap().waiting.len(), 1);
