@@ -69,6 +69,10 @@ impl ObjectFacts {
     }
 
     /// Returns the program of a name.
+    ///
+    /// # Errors
+    /// [`ObjectError::UnknownProgram`] with the existing names, or [`ObjectError::AmbiguousProgram`] if several static
+    /// functions share the name.
     pub fn program(&self, name: &str) -> Result<&ProgramEntry, ObjectError> {
         let mut named = self.programs.iter().filter(|program| program.name == name);
         let found = named.next().ok_or_else(|| ObjectError::UnknownProgram {
@@ -87,6 +91,9 @@ impl ObjectFacts {
     /// Returns the type as which a program declared as `declared` is loaded. It is the type of its section, except that
     /// `tc` and `tcx` follow the declaration, a probe is a return probe if either is, and an unknown section follows
     /// the declaration.
+    ///
+    /// # Errors
+    /// [`ObjectError::UnknownProgram`], [`ObjectError::UnsupportedSection`] or [`ObjectError::TypeMismatch`].
     pub fn resolve_type(&self, name: &str, declared: ProgramType) -> Result<ProgramType, ObjectError> {
         let program = self.program(name)?;
         let (name, section) = (name.to_owned(), program.section.clone());
@@ -144,6 +151,11 @@ impl ObjectFacts {
     }
 
     /// Returns the maps with other initial values of global variables. The text of programs does not depend on them.
+    /// A `.bss` map that is no longer all zero becomes [`bpfmand_core::MapRole::Data`].
+    ///
+    /// # Errors
+    /// [`ObjectError::UnknownGlobal`] with the existing names, [`ObjectError::GlobalSize`] with both sizes, or
+    /// [`ObjectError::AmbiguousGlobal`] if two static variables share a name.
     pub fn with_globals(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<Vec<MapSpec>, ObjectError> {
         let mut maps = self.maps.clone();
         globals::write(&self.globals, &mut maps, values)?;

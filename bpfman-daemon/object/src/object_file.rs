@@ -179,6 +179,9 @@ impl ObjectFile {
 
     /// Returns the references of a program that the kernel lacks, by the index in [`Self::text`] of the instruction
     /// that the verifier refuses if it is reachable.
+    ///
+    /// # Errors
+    /// As for [`Self::text`].
     pub fn unresolved(
         &self,
         program: &str,
@@ -196,6 +199,9 @@ impl ObjectFile {
 
     /// Returns the indexes, in [`Self::text`] of the same program, of instructions with a type id of the object's own
     /// BTF: a caller that replaces the BTF must replace these ids. Ascending within functions.
+    ///
+    /// # Errors
+    /// As for [`Self::text`].
     pub fn local_type_ids(
         &self,
         program: &str,

@@ -1,3 +1,5 @@
+//! System calls by number and name.
+
 /// System call of this processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SystemCall {
