@@ -1,5 +1,5 @@
-//! Whether a place in a binary may be probed: a breakpoint replaces the first byte of an instruction. Inside of one it
-//! changes what the instruction means, in every process that runs the file.
+//! Check whether a place in a binary may be probed. A breakpoint replaces the first byte of an instruction. Inside an
+//! instruction it changes the meaning of the instruction, in every process that runs the file.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -12,12 +12,12 @@ use crate::ProbeTargetError;
 /// Most bytes of a function that are decoded.
 const LARGEST: u64 = 4 << 20;
 
-/// Looks at an offset of a file.
+/// Checks an offset of a file.
 ///
 /// # Errors
-/// [`ProbeTargetError::UnknownPlace`] where the file does not tell; [`ProbeTargetError::NoCode`],
-/// [`ProbeTargetError::InsideInstruction`] and [`ProbeTargetError::ReturnInside`] where processes would read other data, or be
-/// ended, for certain.
+/// [`ProbeTargetError::UnknownPlace`] if the file does not show what is there; [`ProbeTargetError::NoCode`],
+/// [`ProbeTargetError::InsideInstruction`] and [`ProbeTargetError::ReturnInside`] if a probe would certainly change the
+/// data of processes, or end them.
 pub fn check(file: &TargetFile, offset: u64, on_return: bool) -> Result<(), ProbeTargetError> {
     let unknown = |why| ProbeTargetError::UnknownPlace { path: file.path().to_owned(), offset, why };
     let function = match elf_symbols::place(file, offset).map_err(|_| unknown("the file is no binary"))? {
@@ -42,7 +42,7 @@ pub fn check(file: &TargetFile, offset: u64, on_return: bool) -> Result<(), Prob
     Err(ProbeTargetError::InsideInstruction { path, offset, function: function.name, begins })
 }
 
-/// Where the instruction begins that an offset is in, decoded from the function's start.
+/// Returns the beginning of the instruction that contains an offset, decoded from the start of the function.
 fn decoded(
     file: &TargetFile,
     function: &CoveringFunction,
@@ -74,13 +74,13 @@ mod tests {
 
     use super::*;
 
-    /// A library with one function of known bytes: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
+    /// Library with one function of known bytes: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
     #[cfg(target_arch = "x86_64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
         \".byte 0x55, 0x48, 0x89, 0xe5, 0x48, 0xb8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x5d, 0xc3\"); }\n\
         int data = 1;\n";
 
-    /// The same with four instructions: `nop; nop; nop; ret`.
+    /// Library with one function of four instructions: `nop; nop; nop; ret`.
     #[cfg(target_arch = "aarch64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
         \".inst 0xd503201f, 0xd503201f, 0xd503201f, 0xd65f03c0\"); }\n\
@@ -133,7 +133,8 @@ mod tests {
         assert!(matches!(check(&file, 0, false), Err(ProbeTargetError::UnknownPlace { .. })));
     }
 
-    /// Every offset of a real library's function that the decoder calls a beginning is one for the disassembler too.
+    /// Every offset of a function of a real library that the decoder takes for a beginning is one for the disassembler
+    /// too.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn the_c_library_is_decoded_as_others_decode_it() {
@@ -144,13 +145,13 @@ mod tests {
         let PlaceInFile::Function(function) = elf_symbols::place(&file, start).unwrap() else {
             panic!("no function")
         };
-        // Its code is loaded at the addresses that are its offsets.
+        // The code of this library is loaded at addresses equal to its offsets.
         let range = [format!("--start-address={start}"), format!("--stop-address={}", start + function.size)];
         let listed = Command::new("objdump").arg("-d").args(range).arg(&path).output();
         let Some(listed) = listed.ok().filter(|listed| listed.status.success()) else { return };
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         let line = |line: &str| u64::from_str_radix(line.split_once(":\t")?.0.trim(), 16).ok();
-        // A long instruction takes several lines; the others have no text.
+        // A long instruction takes several lines; the later lines have no text.
         let whole = |text: &&str| text.split('\t').count() >= 3;
         let begins: Vec<u64> = listed.lines().filter(whole).filter_map(line).collect();
         assert_eq!(begins.first(), Some(&start));

@@ -35,8 +35,8 @@ pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
     }
 }
 
-/// Refuses maps without slots. The kernel reads as many bytes of a key and value as the map says, and for values of each
-/// CPU as many as there are CPUs.
+/// Refuses maps without slots. The kernel reads as many bytes of a key and value as the map defines, and for values of
+/// each CPU as many values as there are CPUs.
 fn check_slots(map: &OwnedFd) -> io::Result<()> {
     const SLOT: u32 = size_of::<u32>() as u32;
     let (map_type, key_size, value_size) = facts::map_layout(map)?;

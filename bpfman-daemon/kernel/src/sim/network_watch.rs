@@ -1,4 +1,4 @@
-//! Watching many simulated namespaces.
+//! Watch of many simulated namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

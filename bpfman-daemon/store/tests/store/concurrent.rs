@@ -1,4 +1,4 @@
-//! Many callers at once, and two openers.
+//! Concurrent callers, and concurrent opens.
 
 use std::thread;
 

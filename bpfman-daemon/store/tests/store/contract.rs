@@ -1,4 +1,4 @@
-//! What every engine must do.
+//! Contract of every engine.
 
 use bpfmand_store::{Batch, EngineKind, MAX_KEY, MAX_SHARED, MAX_VALUE, Store, StoreError, Table};
 
@@ -222,7 +222,7 @@ fn the_largest_of_everything_fits(kind: EngineKind) {
 fn a_batch_has_no_largest_size(kind: EngineKind) {
     let folder = quick_folder();
     let store = open(folder.path(), kind);
-    // Eight times what callers share, in records as those of hooks are.
+    // Eight times the limit of shared writes, in records of the size of hook records.
     let record = |n: u32, fill: u8| (n.to_be_bytes(), vec![fill; 1600]);
     for fill in [1, 2] {
         let mut batch = Batch::new();
