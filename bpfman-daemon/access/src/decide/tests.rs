@@ -6,8 +6,8 @@ use bpfmand_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AccessPolicy, DenialHint};
 use crate::policy_file::tests::Machine;
+use crate::{AccessPolicy, DenialHint};
 
 const TEAM: &str = r#"
 [[grants]]
