@@ -146,10 +146,10 @@ struct Worker {
 }
 
 impl Worker {
-    /// Returns whether something of the records can end, or is limited.
+    /// Returns whether a record has a deadline, or a running program a limit.
     fn is_needed(&self) -> bool {
-        // Evaluate the policy at each turn, also without deadlines: a policy only becomes the last good one by being in
-        // force for a while.
+        // Read the policy at each turn, also without deadlines: only a policy that has been read can become the last
+        // good one.
         let policy = self.policy.policy();
         self.engine.has_deadlines() || self.engine.runs_any(|one| is_limited(&policy, one))
     }

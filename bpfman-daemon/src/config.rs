@@ -51,7 +51,7 @@ pub struct Config {
     pub auth_users: BTreeSet<u32>,
     /// XDP mode by interface.
     pub xdp_modes: XdpModes,
-    /// Attach `tc` programs by clsact instead of tcx.
+    /// True to attach `tc` programs by clsact instead of tcx.
     pub tc_by_clsact: bool,
     /// Mode of the packet counters of chains.
     pub counters: CountersMode,
@@ -68,14 +68,12 @@ pub struct Config {
     pub store: EngineKind,
     /// Interval at which hooks are compared with the records; `None` for never.
     pub check: Option<Duration>,
-    /// Start even if the bpffs is visible only in this process's mount namespace.
+    /// True to start even if the bpffs is visible only in this process's mount namespace.
     pub allow_private_mounts: bool,
     /// Time without requests after which the daemon exits.
     pub idle: Option<Duration>,
-    /// Log filter.
     pub log: String,
     pub log_as_json: bool,
-    /// CSI plugin, if enabled.
     pub csi: Option<CsiSettings>,
     /// Mode of the system call filter.
     pub seccomp: CageMode,

@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 
 /// Maximum number of blocking threads, for files, names and signatures of the pulls in progress.
 const MOST_THREADS: usize = 32;
-/// Stack size of each thread.
 const STACK: usize = 1 << 20;
 
 /// Idle time after which the threads exit.

@@ -25,7 +25,7 @@ use crate::image_answers::{cached, digests, failure, outcome, reference, verifie
 use crate::image_runtime::ImageRuntime;
 use crate::policy::{ImagePolicy, PolicySource};
 
-/// Returns the digests of the images from which programs were loaded.
+/// Callback that returns the digests of the images from which programs were loaded.
 pub type InUse = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
 
 /// Images, handled on their own runtime.

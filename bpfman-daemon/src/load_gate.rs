@@ -18,7 +18,7 @@ pub use gate::LoadGate;
 pub use settings::{GateSettings, GateTable};
 
 /// Maximum time that shutdown waits for the gate to open. Opening takes milliseconds, or more than a tenth of a second
-/// on an emulated or busy machine; only a thread that is fetching the image exceeds the timeout.
+/// on an emulated or busy machine; only a thread that is fetching the image uses all of it.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Interval at which exceptions are resolved and the timer is renewed.
 const TURN: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ const MOST: u64 = 16 << 20;
 const LEAST: u64 = 1 << 20;
 /// Size in bytes below which a reserve is useless.
 const USELESS: u64 = 1 << 17;
-/// Fraction of the free space that is reserved on a small disk.
+/// Divisor of the free space: a small disk reserves an eighth of it.
 const PART: u64 = 8;
 
 #[derive(Debug)]

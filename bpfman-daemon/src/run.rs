@@ -47,7 +47,6 @@ const GRACE: Duration = Duration::from_millis(400);
 /// Threads besides those of calls, for work triggered by signals.
 const OTHER_THREADS: usize = 4;
 
-/// Stack size of each thread.
 const STACK: usize = 1 << 20;
 
 /// Raises the limit of open files to the maximum: each watched namespace takes two descriptors, and each changed hook

@@ -67,7 +67,7 @@ fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
     });
     served.say(&serde_json::json!({ "Ok": facts }))?;
     served.give(&[])?;
-    // Stay alive: the daemon ends this process.
+    // Stay alive, so that the daemon sees no early exit of this process.
     let _never: Option<serde_json::Value> = served.question()?;
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::config::Config;
 /// Maximum age of a process started ahead, below the time after which it exits.
 const FRESH: Duration = Duration::from_secs(20);
 
-/// Starts worker processes through the starter.
+/// Worker processes, started through the starter.
 #[derive(Debug)]
 pub struct HelperProcesses {
     orders: OwnedFd,

@@ -48,7 +48,6 @@ pub fn since_boot() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-/// Exceptions of the gate.
 pub struct Exceptions {
     /// Executables, including the daemon's own.
     pub executables: Entries,

@@ -73,7 +73,6 @@ struct Reading {
 }
 
 impl CallCounts {
-    /// Reads the maps.
     pub fn read(
         &mut self,
         kernel: &LinuxKernel,

@@ -64,7 +64,6 @@ pub struct RadarEvent {
     pub name: String,
     /// Tag of the program; zero if unknown.
     pub tag: [u8; 8],
-    /// Path of the pin.
     pub path: String,
 }
 

@@ -184,8 +184,8 @@ impl RadarWatch {
 
     /// Loads the programs if they are wanted and missing.
     fn keep(&mut self) {
-        // Callers that start or stop the radar wait for this thread inside the change gate. Without work, do not enter
-        // it: after break-glass began, this thread would wait for them too.
+        // Callers that start or stop the radar wait for this thread inside the change gate, and break-glass waits for
+        // them. Do not enter the gate without work: this thread could block on break-glass, and thus on those callers.
         if self.looked && self.wanted.is_none() && self.at_work.is_none() {
             return;
         }

@@ -13,7 +13,6 @@ use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, Unimplemented};
 
 use crate::equipment::{Program, assert_status, detach, get, link, unload};
 
-/// Returns a request that succeeds.
 pub fn good() -> v1::LoadRequest {
     load(&compile::object("chain"), &[("xdp_member", Type::Xdp)])
 }

@@ -75,7 +75,6 @@ impl Machine {
         found
     }
 
-    /// Returns the programs in the order of their loads.
     pub fn programs(&self) -> Vec<Value> {
         self.daemon.state().programs
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::apply_equipment::{Machine, of_object};
 
-/// Returns an application of the object with such programs, without global variables.
+/// Returns an application of the object `points`, without global variables.
 fn application(programs: &[Value]) -> Value {
     let mut manifest = of_object(&compile::object("points"), programs);
     manifest["metadata"]["name"] = json!("places");

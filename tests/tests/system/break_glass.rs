@@ -59,7 +59,6 @@ impl Bench {
         Self::new(Daemon::start_with(&launch()), launch())
     }
 
-    /// Returns which programs see a packet.
     fn seen(&self) -> Vec<bool> {
         let before: Vec<u64> = self.programs.iter().map(Program::hits).collect();
         let _through = Traffic::new(&self.network).send(1);

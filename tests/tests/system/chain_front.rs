@@ -54,7 +54,6 @@ impl Bench {
 pub const DROP: u8 = 1;
 pub const PASS: u8 = 2;
 
-/// Returns a field of each entry of a list.
 pub fn strings<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
     list.as_array().unwrap().iter().map(|entry| entry[field].as_str().unwrap()).collect()
 }

@@ -15,7 +15,6 @@ use bpfman_tests::console::Console;
 const PASS: i32 = 2;
 const DROP: i32 = 1;
 
-/// Views with their headings.
 const VIEWS: [(&str, &str); 6] = [
     ("hooks", "Hooks"),
     ("programs", "Programs"),

@@ -14,7 +14,6 @@ use tonic::Status;
 
 use crate::equipment::Program;
 
-/// Application that the tests load.
 pub const APPLICATION: &str = "counter";
 /// Metadata that exports all maps to pods of every namespace.
 pub const TO_ALL: (&str, &str) = ("bpfman.io/map-exports", "*=*:rw");
@@ -119,7 +118,6 @@ impl Node {
         self.namespace.mounts("").into_iter().filter(is_below).collect()
     }
 
-    /// Returns the names of the volumes' folders.
     pub fn folders(&self) -> Vec<String> {
         let folder = fs::read_dir(self.path(&self.daemon.path("run/csi/fs"))).unwrap();
         folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
@@ -132,7 +130,6 @@ impl Node {
         assert!(!self.path(&self.target(pod)).exists(), "the target stays behind");
     }
 
-    /// Returns the id of a map pinned in a pod's volume.
     pub fn map_id(&self, pod: &str, map: &str) -> u32 {
         let pin = self.target(pod).join(map).display().to_string();
         let mut command = self.namespace.command("bpftool");
@@ -157,7 +154,6 @@ impl Node {
         Outcome::of(command.arg(reader).arg(self.target(pod).join(map)).args(words))
     }
 
-    /// Restarts the daemon after it has exited.
     pub fn again(&mut self) {
         self.daemon.again(&self.launch);
     }

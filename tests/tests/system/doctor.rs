@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::equipment::Program;
 
-/// Returns the exit code and the findings.
 fn examined(daemon: &Daemon) -> (i32, Vec<Value>) {
     let outcome = daemon.bpfman("doctor -o json");
     let report: Value = serde_json::from_str(&outcome.stdout).unwrap();

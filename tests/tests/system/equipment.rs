@@ -25,7 +25,6 @@ impl Program {
         Self::of(&wire.load(request).unwrap().programs[0])
     }
 
-    /// Returns how many datagrams a member saw.
     pub fn hits(&self) -> u64 {
         kernel::array_value(kernel::map_named(&self.maps, "hits"), 0)
     }
@@ -55,7 +54,6 @@ pub fn get(wire: &Wire, id: u32) -> v1::GetResponse {
     wire.get(v1::GetRequest { id }).unwrap()
 }
 
-/// Returns all details of a link.
 pub fn link(wire: &Wire, link_id: u32) -> bpfman_proto::ext::v1::Link {
     wire.get_link(bpfman_proto::ext::v1::GetLinkRequest { link_id }).unwrap().link.unwrap()
 }
@@ -64,7 +62,6 @@ pub fn test_name() -> String {
     std::thread::current().name().unwrap_or("unknown").to_owned()
 }
 
-/// Returns the kind of failure in the trailer of a status.
 pub fn reason(status: &tonic::Status) -> &str {
     status.metadata().get(bpfman_proto::REASON_TRAILER).map_or("", |value| value.to_str().unwrap())
 }

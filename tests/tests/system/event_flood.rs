@@ -12,7 +12,6 @@ use serde_json::Value;
 use crate::events::{follow, refused};
 use crate::limits::memory;
 
-/// Environment variable with the number of events.
 const EVENTS: &str = "EVENTS";
 /// Number of concurrent callers that cause events.
 const CALLERS: u64 = 4;

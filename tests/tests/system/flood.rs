@@ -19,12 +19,10 @@ use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 
 use crate::equipment::{Program, detach, test_name};
 
-/// Number of programs.
 const MEMBERS: u8 = 12;
 /// Maximum number of members on the hook.
 const LONGEST: usize = 8;
 
-/// Member of the chain.
 struct Place {
     priority: i32,
     who: u8,
@@ -94,7 +92,6 @@ impl Hook<'_> {
         self.renewed(who, replaced);
     }
 
-    /// Rolls back to the previous version.
     fn roll_back(&mut self, at: usize) {
         let who = usize::from(self.chain[at].who) - 1;
         let request = ext::RollbackProgramRequest { program_id: self.programs[who].id };
@@ -276,7 +273,7 @@ fn run(trail: &[u8]) -> Run {
     Run { trail: trail.to_vec(), datagrams: 1 }
 }
 
-/// Chain 1, then 1 and 2, then 2 alone, then 1 and 2 again.
+/// Returns chain 1, then 1 and 2, then 2 alone, then 1 and 2 again.
 fn some_history() -> [Trail; 4] {
     [vec![1], vec![1, 2], vec![2], vec![1, 2]]
 }

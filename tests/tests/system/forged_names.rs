@@ -17,12 +17,10 @@ use crate::grants::{daemon, load_as};
 
 const USER: u32 = 4711;
 
-/// Returns the name of a unit of this test.
 fn unit() -> String {
     format!("netops-of-test-{}.service", std::process::id())
 }
 
-/// Returns the uid of a pod of this test.
 fn pod() -> String {
     format!("0a1b2c3d-4e5f-6071-8293-{:012x}", std::process::id())
 }

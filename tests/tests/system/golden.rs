@@ -10,7 +10,6 @@ use bpfman_proto::v1::*;
 use bpfman_tests::requests::pairs;
 use prost::Message;
 
-/// Asserts encoding and decoding.
 pub fn assert_bytes<M: Message + Default + PartialEq + Debug>(message: &M, bytes: &[u8]) {
     assert_eq!(message.encode_to_vec(), bytes, "{message:?}");
     assert_eq!(&M::decode(bytes).unwrap(), message);

@@ -52,7 +52,7 @@ impl Twins {
         }
     }
 
-    /// Both call the probed function, and survive it.
+    /// Calls the probed function in both processes, which survive it.
     fn call(&mut self) {
         self.other.target.call();
         self.ours.target.call();
@@ -69,7 +69,6 @@ impl Drop for Twins {
     }
 }
 
-/// Loads a probe of a namespaced application.
 fn tenant(wire: &Wire, name: &str, place: u32) -> Probe {
     let mut request = Probe::request(name, Type::Uprobe, 0);
     for (key, value) in [("bpfman.io/ProgramNamespace", "shop"), ("bpfman.io/ProgramName", "probe")] {

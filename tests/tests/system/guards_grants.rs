@@ -58,7 +58,6 @@ impl Team {
         self.run(&format!("load file -p {} --programs {program} -o json", path.display()))
     }
 
-    /// Loads a program of the object `probes`.
     fn probe(&self, program: &str) -> u64 {
         let loaded = self.load("probes", program).json();
         loaded["programs"][0]["program_id"].as_u64().unwrap_or_else(|| panic!("{loaded}"))

@@ -15,7 +15,6 @@ use tonic::Code;
 
 use crate::equipment::assert_status;
 
-/// Builds and pushes an image of a test program.
 pub fn publish(daemon: &Daemon, name: &str, program: &str) {
     let object = compile::object(program).display().to_string();
     daemon.bpfman(&format!("image build -t {name} -b {object}")).success();

@@ -46,7 +46,6 @@ impl Trusting {
     }
 }
 
-/// Returns the doctor's findings, one per line.
 fn findings(daemon: &Daemon) -> Vec<String> {
     let outcome = daemon.bpfman("doctor -o json");
     let report: serde_json::Value =

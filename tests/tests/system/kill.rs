@@ -208,7 +208,7 @@ fn a_second_tc_attach_by_clsact_killed_at_any_step_never_opens_the_chain() {
     kill_second_attach(Chain::Tc, "tc.attach = \"clsact\"");
 }
 
-/// Removes one of two members, or a whole program, and restores it.
+/// Removal of one of two members, or of a whole program, and its reversal.
 struct Remove<'a> {
     network: &'a Network,
     chain: Chain,
@@ -216,7 +216,6 @@ struct Remove<'a> {
 }
 
 impl Remove<'_> {
-    /// Returns the member to be removed.
     fn leaving(state: &State) -> &serde_json::Value {
         state.links.iter().find(|link| link["attach"]["priority"] == 10).expect("it is attached")
     }

@@ -25,7 +25,7 @@ const CLIENTS: usize = 4;
 const XDP_DROP: i32 = 1;
 const TC_SHOT: i32 = 2;
 
-/// Stops the clients on drop, also by a panic.
+/// Stop signal to the clients, sent on drop, also by a panic.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {

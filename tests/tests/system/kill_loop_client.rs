@@ -29,7 +29,6 @@ pub struct Client {
     random: Random,
     index: usize,
     made: usize,
-    /// Number of answered calls.
     pub calls: usize,
     /// Acknowledged kernel ids of programs, by name.
     programs: BTreeMap<String, u32>,
@@ -200,7 +199,6 @@ fn is_broken(status: &tonic::Status) -> bool {
             .any(|word| status.message().to_lowercase().contains(word))
 }
 
-/// Returns a load request for a member with a verdict.
 pub fn member(program: &str, kind: Type, verdict: i32) -> v1::LoadRequest {
     let mut request = load(&compile::object("chain"), &[(program, kind)]);
     request.global_data.insert("verdict".to_owned(), number(verdict));

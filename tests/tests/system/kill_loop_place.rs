@@ -78,7 +78,6 @@ impl Guarded {
         }
     }
 
-    /// Runs a command at the far end.
     fn run(&self, words: &[&str]) -> String {
         match &self.inside {
             Some(inside) => inside.run(words),

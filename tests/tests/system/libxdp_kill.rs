@@ -34,7 +34,6 @@ impl Drop for Pins {
     }
 }
 
-/// `xdp-loader` at the interface of a network.
 struct Loader {
     pins: Pins,
     network: Network,
@@ -83,7 +82,6 @@ impl Loader {
         .collect()
     }
 
-    /// Returns the third-party ones.
     fn theirs(&self) -> Vec<(String, String, u32)> {
         self.rows().into_iter().filter(|(name, ..)| name.starts_with("xdpfilt")).collect()
     }

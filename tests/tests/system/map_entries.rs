@@ -43,7 +43,6 @@ impl MapBench {
         format!("{}:{map}", self.program)
     }
 
-    /// Runs `bpfman map VERB MAP WORDS`.
     pub fn map(&self, verb: &str, map: &str, words: &[&str]) -> Outcome {
         let name = self.name(map);
         self.daemon.cli(&[&["map", verb, &name], words].concat())

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::map_entries::{MapBench, READER, WRITER};
 
-/// Client that watches a map.
 struct Watching {
     process: Child,
     told: Arc<Mutex<Vec<Value>>>,

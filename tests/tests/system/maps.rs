@@ -106,7 +106,6 @@ impl Taker {
         line
     }
 
-    /// Returns the value that it reads now.
     fn value(&mut self) -> String {
         self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         self.line()

@@ -119,7 +119,6 @@ fn of_process(daemon: &Daemon, pid: u32) -> Vec<Value> {
     seen(daemon).into_iter().filter(|entry| entry["pid"] == pid).collect()
 }
 
-/// Waits for the entry of a process with this verb.
 fn entry(daemon: &Daemon, pid: u32, verb: &str) -> Value {
     entry_about(daemon, pid, verb, "")
 }
@@ -160,7 +159,6 @@ fn daemon() -> Daemon {
     daemon
 }
 
-/// Returns the ids of the radar's programs.
 fn programs(daemon: &Daemon) -> BTreeSet<String> {
     let listed = daemon.bpfman("list programs -q").success();
     listed.lines().map(str::to_owned).collect()

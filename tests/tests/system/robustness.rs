@@ -208,7 +208,6 @@ fn a_long_verifier_log_comes_whole_when_asked_for_and_as_a_summary_otherwise() {
     assert!(whole.stderr.len() > plain.stderr.len() + 5000, "{} bytes", whole.stderr.len());
 }
 
-/// User without a grant.
 const NOBODY: u32 = 65_534;
 
 #[test]
@@ -253,7 +252,6 @@ fn a_disk_that_takes_no_more_refuses_changes_and_keeps_what_is_there() {
     wire.load(other).unwrap();
 }
 
-/// Small file system in memory.
 struct Disk {
     folder: PathBuf,
 }

@@ -42,7 +42,6 @@ impl Run {
         Self { process, told, reader: Some(reader) }
     }
 
-    /// Returns the events of a kind so far.
     fn events(&self, kind: &str) -> Vec<Value> {
         self.told.lock().unwrap().iter().filter(|event| event["event"] == kind).cloned().collect()
     }
@@ -101,7 +100,6 @@ fn is_empty(daemon: &Daemon) -> bool {
     daemon.state().programs.is_empty() && daemon.state().links.is_empty() && daemon.state().pins.is_empty()
 }
 
-/// Waits until nothing is loaded, attached or pinned.
 fn until_empty(daemon: &Daemon) {
     until("nothing is left", || is_empty(daemon));
 }

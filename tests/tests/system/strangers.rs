@@ -26,12 +26,11 @@ pub fn command_with_bpffs(end: &Namespace, script: &str) -> Command {
     command
 }
 
-/// Runs such a script to its end.
 pub fn with_bpffs(end: &Namespace, script: &str) {
     Outcome::of(&mut command_with_bpffs(end, script)).success();
 }
 
-/// Attaches a program to the interface of a namespace.
+/// Function that attaches a program to the interface of a namespace.
 type Put = fn(&Namespace);
 
 /// Returns the ways in which other tools attach a program to an interface.

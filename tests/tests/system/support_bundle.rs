@@ -43,14 +43,12 @@ fn json(files: &BTreeMap<String, String>, name: &str) -> Value {
     serde_json::from_str(&files[name]).unwrap_or_else(|error| panic!("{name}: {error}: {}", files[name]))
 }
 
-/// Returns the verbs in the audit log.
 fn verbs(files: &BTreeMap<String, String>) -> Vec<String> {
     let history = json(files, "history.json");
     let entries = history["entries"].as_array().unwrap();
     entries.iter().map(|entry| entry["verb"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Runs the client with this daemon's settings.
 fn bundle(daemon: &Daemon, words: &[&str]) -> Outcome {
     let mut command = daemon.cli_command();
     command.env("BPFMAN_CONFIG", daemon.path("bpfman.toml")).env("BPFMAN_POLICY", daemon.path("policy.toml"));

@@ -12,7 +12,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-/// Rows and columns.
 pub type Size = (u16, u16);
 
 /// Command on a pseudo-terminal, as `ssh` provides one.
@@ -25,7 +24,6 @@ pub struct OnTerminal {
 }
 
 impl OnTerminal {
-    /// Starts the client of a daemon.
     pub fn start(daemon: &Daemon, (rows, columns): Size, line: &str, variables: &[(&str, &str)]) -> Self {
         let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
@@ -106,12 +104,10 @@ impl OnTerminal {
         shown
     }
 
-    /// Waits until a text is on the screen.
     pub fn until_text(&self, text: &str) -> String {
         self.until_shown(text, |shown| shown.contains(text))
     }
 
-    /// Changes the size of the terminal.
     pub fn resize(&mut self, (rows, columns): Size) {
         self.screen
             .lock()
@@ -125,7 +121,6 @@ impl OnTerminal {
         kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), signal).unwrap();
     }
 
-    /// Waits until the command has exited.
     pub fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         until("the command ends", || {

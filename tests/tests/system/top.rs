@@ -257,7 +257,6 @@ fn one_chain_is_watched_and_its_members_are_timed_as_long_as_the_watcher_is_ther
     daemon.bpfman("chain watch xdp:none0 --count 1").fails(5, &["xdp:none0"]);
 }
 
-/// Returns whether a chain has a timed twin.
 fn has_twin(daemon: &Daemon) -> bool {
     kernel::pins(&daemon.fs()).iter().any(|pin| pin.contains("twin_0"))
 }

@@ -13,7 +13,6 @@ use bpfman_tests::network::INTERFACE;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::json;
 
-/// Returns an application with an XDP program at the only interface.
 fn wanted(object: &Path, program: &str, priority: i32) -> Desired {
     let link = json!({ "interfaceSelector": { "interfaces": [INTERFACE] }, "priority": priority });
     let spec = json!({

@@ -32,7 +32,6 @@ fn as_user(daemon: &Daemon, line: &str) -> Outcome {
     daemon.bpfman_as(65_532, line)
 }
 
-/// Copies a program with this mode.
 fn copy(path: &Path, mode: u32) {
     fs::copy(target::binary(), path).unwrap();
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();

@@ -29,7 +29,6 @@ fn known(daemon: &Daemon, schema: u32) -> (Snapshot, BTreeMap<PathBuf, Vec<u8>>)
     (records, files(&daemon.path("run/state/bytecode")))
 }
 
-/// Returns the contents of all files in a folder.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {

@@ -16,7 +16,6 @@ pub fn entries(program: &Value, name: &str) -> u64 {
     map["max_entries"].as_u64().unwrap()
 }
 
-/// Returns the bytes of the program's writable variables.
 fn data(program: &Value) -> Vec<u8> {
     let maps = program["kernel"]["map_ids"].as_array().unwrap();
     let mut maps = maps.iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap());

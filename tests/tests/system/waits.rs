@@ -12,7 +12,6 @@ use crate::equipment::{Program, detach, link, unload};
 /// Longer than anything in a test.
 const LONG: &str = "--timeout 300s";
 
-/// Client that waits.
 struct Waiting(Child);
 
 impl Waiting {

@@ -15,7 +15,6 @@ use tonic::Code;
 use crate::equipment::{Program, assert_status, get, link};
 use crate::flood::assert_whole_chains;
 
-/// Number of replacements under a flood.
 const CHANGES: u8 = 20;
 
 fn ids(loaded: &v1::LoadResponse) -> Vec<u32> {

@@ -12,7 +12,6 @@ use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 
 use crate::kill::with;
 
-/// Returns a load request for two members that drop.
 fn version(who: i32) -> v1::LoadRequest {
     let programs = [("xdp_member", Type::Xdp), ("xdp_another", Type::Xdp)];
     let mut request = load(&compile::object("chain"), &programs);

@@ -133,7 +133,7 @@ fn simulated_two_adoptions_of_one_program_at_once_make_one_record() {
     }
 }
 
-/// Interrupts an adoption, and makes the first call that undoes it fail.
+/// Observer that interrupts an adoption, and makes the first call that undoes it fail.
 struct NotUndone(Mutex<Option<Arc<SimKernel>>>);
 
 impl StepObserver for NotUndone {

@@ -157,7 +157,7 @@ fn a_link_whose_interface_is_missing_yields_its_number_and_waits() {
     assert_eq!(engine.all_links().len(), 1);
 }
 
-/// Kills the daemon before it moves the records of hooks for the n-th time.
+/// Observer that kills the daemon before it moves the records of hooks for the n-th time.
 struct Moves(AtomicUsize);
 
 impl StepObserver for Moves {

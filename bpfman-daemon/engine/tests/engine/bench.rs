@@ -34,7 +34,6 @@ pub struct Bench<K: Kernel> {
     pub tc_by_clsact: bool,
     /// Limit of leftovers in one record in bytes, if a test needs a small one.
     pub leftover_bytes: Option<usize>,
-    /// Folder of libxdp's pins.
     pub libxdp_pins: PathBuf,
     /// Further resources of this machine, released on drop.
     pub _machine: Box<dyn Send>,
@@ -44,7 +43,6 @@ pub struct Bench<K: Kernel> {
 pub trait Testable: Kernel + Sized {
     /// Returns the value of the constant `verdict` of a program of the object `programs`.
     fn verdict(&self, program: ProgramId) -> u32;
-    /// Adds an interface and sets it up.
     fn add_interface(&self, netns: &Path, name: &str);
     /// Adds the interfaces `pod0` to `pod{many - 1}`.
     fn add_interfaces(&self, netns: &Path, many: usize) {

@@ -9,7 +9,6 @@ use crate::bench::{Ask as _, Bench};
 use crate::replacements::replacement;
 use crate::simulated::bench;
 
-/// Returns the object files.
 pub fn files<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
     kept(bench).0
 }
@@ -19,7 +18,6 @@ pub fn texts<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
     kept(bench).1.into_iter().filter(|path| !is_types(path)).collect()
 }
 
-/// Returns the types of the texts.
 pub fn types<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
     kept(bench).1.into_iter().filter(is_types).collect()
 }

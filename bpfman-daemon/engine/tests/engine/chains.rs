@@ -13,7 +13,6 @@ const XDP: HookKind = HookKind::Xdp;
 const TC: HookKind = HookKind::Tc(Direction::Ingress);
 const TCX: HookKind = HookKind::Tcx(Direction::Ingress);
 
-/// Returns the id of the entry program of a hook's chain.
 fn entry<K: Testable>(bench: &Bench<K>, engine: &bpfmand_engine::Engine<K>, kind: HookKind) -> u32 {
     engine.chain(&bench.left(), kind).unwrap().entry.unwrap().id.0
 }

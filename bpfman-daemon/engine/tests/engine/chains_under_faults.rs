@@ -25,7 +25,7 @@ fn running(bench: &Bench<SimKernel>) -> ProgramId {
     bench.kernel.link_of(&link).unwrap().program
 }
 
-/// Breaks the database before a chain is swapped.
+/// Observer that breaks the database before a chain is swapped.
 struct BreakAtSwap(Arc<AtomicU8>);
 
 impl StepObserver for BreakAtSwap {

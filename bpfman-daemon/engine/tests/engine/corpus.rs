@@ -66,7 +66,7 @@ impl Row {
         }
     }
 
-    /// Returns whether the verdict, in upper case, is a defect of the engine.
+    /// Returns whether the verdict starts in upper case, which marks a defect of the engine.
     fn is_wrong(&self) -> bool {
         self.verdict().chars().next().is_some_and(char::is_uppercase)
     }
@@ -120,7 +120,6 @@ fn request(bench: &Bench<LinuxKernel>, path: &Path, programs: Vec<ProgramRequest
     LoadRequest { source: BytecodeSource::File(path.to_owned()), programs, ..bench.request("programs", &[]) }
 }
 
-/// Returns the result for each program of a request.
 fn loads(engine: &Engine<LinuxKernel>, judge: &Judge, request: &LoadRequest) -> Vec<Outcome> {
     let loaded = match engine.load(request) {
         Ok(loaded) => loaded,

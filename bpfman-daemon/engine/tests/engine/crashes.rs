@@ -278,7 +278,7 @@ fn a_replacement_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("replace");
 }
 
-/// From some call on the kernel refuses everything, including the undo; the next start finds a working kernel.
+/// Makes the kernel refuse everything from some call on, including the undo; the next start finds a working kernel.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);

@@ -206,7 +206,7 @@ fn numbers_of_records_are_never_given_again() {
     assert_eq!(engine.all_links().len(), 2);
 }
 
-/// Blocks the first operation that reaches a record, for a while or until the second one arrives.
+/// Observer that blocks the first operation that reaches a record, for a while or until the second one arrives.
 #[derive(Default)]
 struct Meeting {
     came: Mutex<usize>,
@@ -226,7 +226,7 @@ impl StepObserver for Meeting {
     }
 }
 
-/// Lets another call run between a load's record and its end.
+/// Observer that lets another call run between a load's record and its end.
 #[derive(Default)]
 struct Between {
     recorded: Mutex<(bool, bool)>,

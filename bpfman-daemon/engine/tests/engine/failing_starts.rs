@@ -34,7 +34,6 @@ fn cut_short(case: &Case, step: &str) -> Bench<SimKernel> {
     bench
 }
 
-/// Returns the programs of links and filters.
 fn running(kernel: &SimKernel) -> Vec<(String, ProgramId)> {
     let snapshot = kernel.snapshot();
     let links = snapshot.links.values().map(|link| (link.place.clone(), link.program));

@@ -15,7 +15,7 @@ use crate::whole_loads::version;
 /// Time in which readers that do not block finish; the results of the others are collected later.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Reads everything at each step of a change.
+/// Observer that reads everything at each step of a change.
 #[derive(Default)]
 struct Reader {
     engine: OnceLock<Weak<Engine<SimKernel>>>,
@@ -82,7 +82,7 @@ fn change_that_is_half_done_is_no_difference() {
     }
 }
 
-/// Lists everything before a change is recorded, when each hook already runs the new version.
+/// Observer that lists everything before a change is recorded, when each hook already runs the new version.
 #[derive(Default)]
 struct Lister {
     engine: OnceLock<Weak<Engine<SimKernel>>>,

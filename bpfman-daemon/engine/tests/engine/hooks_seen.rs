@@ -66,7 +66,6 @@ fn type_of(hook: &str) -> ProgramType {
     }
 }
 
-/// Returns the number of runs of each program.
 fn counts(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, programs: &[ProgramId]) -> Vec<u64> {
     let map = bench.kernel.open_map(MapId(engine.map_pins(programs[0])["runs"])).unwrap();
     let entries = bench.kernel.map_entries(&map, 32).unwrap();

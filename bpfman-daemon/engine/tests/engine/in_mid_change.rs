@@ -15,7 +15,7 @@ use crate::intents::{attach, intent};
 
 use crate::among_others::{is_fine, key, names, open, runs, strange, stranger};
 
-/// Acts as a third party before the steps of one name.
+/// Observer that acts as a third party before the steps of one name.
 struct Meddler<F> {
     step: &'static str,
     times: AtomicUsize,
@@ -157,7 +157,7 @@ fn a_link_that_moves_runs_at_every_moment() {
     assert_eq!(witness.ran.lock().unwrap()[6], 1);
 }
 
-/// The interface disappears before a step: the call succeeds or returns a clear error, and everything can be removed.
+/// Removes the interface before a step: the call succeeds or returns a clear error, and everything can be removed.
 fn interface_goes_before(step: &'static str, change: fn(&Bench<SimKernel>, &Engine<SimKernel>, [LinkId; 4])) {
     let bench = crate::simulated::bench();
     bench.kernel.make_folder(Path::new("strangers")).unwrap();

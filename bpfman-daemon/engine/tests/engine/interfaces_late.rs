@@ -90,7 +90,7 @@ fn two_looks_at_once_are_no_failure_of_a_matching<K: Testable>(bench: &Bench<K>)
 
 type Meanwhile<K> = Box<dyn FnOnce(&Engine<K>) + Send>;
 
-/// Counts loaded chains, and acts once between listing and comparing interfaces.
+/// Observer that counts loaded chains, and acts once between listing and comparing interfaces.
 struct Watching<K: Kernel> {
     loads: Mutex<usize>,
     engine: OnceLock<Weak<Engine<K>>>,

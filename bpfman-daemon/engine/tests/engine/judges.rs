@@ -36,7 +36,7 @@ fn by_all(objects: &BTreeSet<PathBuf>, by: impl Fn(&Path) -> Vec<String>) -> Nam
     objects.iter().flat_map(of).collect()
 }
 
-/// Programs loaded before a crash count.
+/// Returns the programs that cilium/ebpf loads, including those before a crash.
 fn by_cilium(judge: &Path, object: &Path) -> Vec<String> {
     let done = Command::new(judge).arg(object).output().unwrap();
     if !done.status.success() {
@@ -45,7 +45,7 @@ fn by_cilium(judge: &Path, object: &Path) -> Vec<String> {
     String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// A loader that panics loads none.
+/// Returns the programs that aya loads; none if it panics.
 fn by_aya(object: &Path, bpffs: &Path) -> Vec<String> {
     // The folder names that aya accepts have no dots.
     let pins = tempfile::Builder::new().prefix("aya").tempdir_in(bpffs).unwrap();
@@ -55,7 +55,7 @@ fn by_aya(object: &Path, bpffs: &Path) -> Vec<String> {
     })
 }
 
-/// aya creates all maps of an object at once, and then loads each program.
+/// Creates all maps of an object at once, as aya does, and then loads each program.
 fn taken_by_aya(object: &Path, pins: &Path) -> Vec<String> {
     let bytes = std::fs::read(object).unwrap();
     let Ok(ours) = ObjectFile::parse(&*bytes) else { return Vec::new() };

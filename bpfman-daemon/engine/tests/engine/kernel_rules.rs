@@ -100,7 +100,7 @@ fn objects_live_as_long_as_someone_refers_to_them<K: Testable>(bench: &Bench<K>)
     assert!(kernel.program_of(&next).unwrap().id > facts.id, "ids are not given again");
 }
 
-/// Waits: the kernel frees unreferenced objects after a grace period.
+/// Waits for a condition: the kernel frees unreferenced objects after a grace period.
 fn until_gone(gone: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     while !gone() {

@@ -74,7 +74,6 @@ impl<'a> Loader<'a> {
         self.status().into_iter().find(|row| row.name == name).unwrap().id
     }
 
-    /// Returns the folders of dispatchers.
     fn folders(&self) -> Vec<String> {
         self.0.kernel.list_folder(&self.0.libxdp_pins).unwrap()
     }
@@ -84,7 +83,6 @@ fn key(bench: &Bench<LinuxKernel>) -> HookKey {
     bench.kernel.find_hook(&bench.left(), XDP).unwrap()
 }
 
-/// Returns the program that the hook runs.
 fn running(bench: &Bench<LinuxKernel>) -> Option<ProgramId> {
     let contents = bench.kernel.hook_contents(Some(&bench.netns), &key(bench)).unwrap();
     contents.entries.first().and_then(|entry| entry.program)

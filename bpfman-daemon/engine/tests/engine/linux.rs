@@ -99,7 +99,6 @@ fn run(program: &str, arguments: &[&str]) -> bool {
     }
 }
 
-/// Runs `ip link` in a namespace.
 fn ip(netns: &Path, words: &[&str]) {
     let name = netns.file_name().unwrap().to_str().unwrap();
     assert!(run("ip", &[&["-n", name, "link"], words].concat()));
@@ -131,7 +130,6 @@ pub fn bench_without(test: &str, probes: &[&str]) -> Bench<LinuxKernel> {
     }
 }
 
-/// Removes an interface with its peer.
 pub fn remove_interface(namespace: &str, name: &str) {
     assert!(run("ip", &["-n", namespace, "link", "del", name]));
 }
@@ -161,7 +159,6 @@ pub fn send_packets(bench: &Bench<LinuxKernel>, count: usize) {
     assert!(run("ip", &["netns", "exec", namespace, "bash", "-c", &script]));
 }
 
-/// Sets the MTU of both ends.
 pub fn set_mtu(bench: &Bench<LinuxKernel>, mtu: u32) {
     let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
     for name in ["left", "right"] {

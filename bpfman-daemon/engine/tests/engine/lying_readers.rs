@@ -221,7 +221,8 @@ fn larger_maps_are_refused(enlarge: fn(&mut MapSpec)) {
     assert_eq!((report.reloaded, report.problems), (1, Vec::new()));
 }
 
-/// While a reader does not answer, whatever the question, other calls can change the same hook and the shared maps.
+/// Asserts that other calls can change the same hook and the shared maps while a reader does not answer, whatever the
+/// question.
 fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
     change: impl Fn(&Bench<SimKernel>, [ProgramId; 2]) -> C,
 ) {

@@ -141,7 +141,8 @@ fn many(name: &'static str, by_clsact: bool, operation: Operation) -> Case {
     Case { name, by_clsact, before: everywhere_at_seven, operation }
 }
 
-/// Leftovers of many hooks are in several records: a kill at any step leaves all of the operation or nothing.
+/// Asserts that a kill at any step leaves all of an operation or nothing, although its leftovers are in several
+/// records.
 fn ends_anywhere_whole(case: &Case) {
     let bench = small_records();
     let engine = bench.engine();

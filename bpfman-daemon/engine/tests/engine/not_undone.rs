@@ -14,7 +14,8 @@ use crate::crashes::{Ending, explain, look, set_up};
 use crate::durability::{BREAK, WELL, fickle_options};
 use crate::places::places;
 
-/// From some call on the kernel refuses everything, including the undo; then it works again, and hooks are checked.
+/// Makes the kernel refuse everything from some call on, including the undo; then it works again, and hooks are
+/// checked.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);
@@ -75,13 +76,12 @@ fn a_replacement_that_could_not_be_undone_is_undone_by_what_comes_next() {
     ]);
 }
 
-/// Sets the limit of open descriptors.
 fn allow_descriptors(most: u64) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).unwrap();
 }
 
-/// Exhausts all descriptors before the record of the first attach.
+/// Observer that exhausts all descriptors before the record of the first attach.
 #[derive(Default)]
 struct Thief(AtomicBool);
 

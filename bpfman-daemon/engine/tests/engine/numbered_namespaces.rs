@@ -42,7 +42,7 @@ fn number_of_a_namespace_goes_with_its_last_filter() {
     assert_eq!(numbers(&bench), 0);
 }
 
-/// Detaches a link on another thread before an attachment is recorded.
+/// Observer that detaches a link on another thread before an attachment is recorded.
 #[derive(Default)]
 struct Detacher {
     engine: OnceLock<Weak<Engine<SimKernel>>>,
@@ -88,7 +88,7 @@ fn number_stays_for_a_filter_that_is_not_recorded_yet() {
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (1, 1));
 }
 
-/// Makes the removal of the filter fail when an attachment that panics is undone.
+/// Observer that makes the removal of the filter fail when an attachment that panics is undone.
 struct NotRemoved(OnceLock<Arc<SimKernel>>);
 
 impl StepObserver for NotRemoved {
@@ -115,7 +115,7 @@ fn number_stays_for_a_filter_that_could_not_be_removed() {
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (0, 0));
 }
 
-/// Makes the kernel refuse everything from the removal of the second filter on.
+/// Observer that makes the kernel refuse everything from the removal of the second filter on.
 #[derive(Default)]
 struct SecondNotRemoved {
     kernel: OnceLock<Arc<SimKernel>>,

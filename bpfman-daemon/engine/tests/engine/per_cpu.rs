@@ -14,7 +14,6 @@ use crate::points::clock;
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
-/// Attaches a program on each CPU.
 fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> LinkDetails {
     let program = engine.loads(&bench.request("points", &["samples"]))[0];
     let link = engine.try_attach(program, clock(None)).unwrap();

@@ -24,7 +24,6 @@ pub fn probe(target: &str, scope: ProcessScope) -> AttachPoint {
     AttachPoint::Uprobe { target: target.to_owned(), function: Some("probed".to_owned()), offset: 0, scope }
 }
 
-/// Attaches a program to a file.
 fn attached<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, target: &str) -> (ProgramId, LinkId) {
     let program = engine.loads(&bench.request("programs", &["probe"]))[0];
     (program, engine.attached(program, probe(target, ProcessScope::default())))
@@ -48,7 +47,6 @@ fn is_moved(check: &HookCheck) -> bool {
     matches!(check, HookCheck::Mended(Standing::OldFile { is_there: true, why: None, .. }))
 }
 
-/// Returns the places of the links of a simulated kernel.
 fn places_in(bench: &Bench<SimKernel>) -> Vec<String> {
     bench.kernel.snapshot().links.into_values().map(|link| link.place).collect()
 }

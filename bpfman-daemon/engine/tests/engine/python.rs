@@ -40,7 +40,6 @@ while head := requests.readline():
     answers.flush()
 ";
 
-/// Python interpreter of this process.
 static RUNNING: Mutex<Option<Python>> = Mutex::new(None);
 
 struct Python {

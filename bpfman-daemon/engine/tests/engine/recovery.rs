@@ -23,7 +23,6 @@ fn fill<K: Testable>(bench: &Bench<K>) -> Vec<String> {
     pins(&*bench.kernel, Path::new(""))
 }
 
-/// Returns the first pin in a folder.
 fn pin_of<K: Testable>(bench: &Bench<K>, folder: &str) -> String {
     pins(&*bench.kernel, Path::new("")).into_iter().find(|pin| pin.starts_with(folder)).unwrap()
 }

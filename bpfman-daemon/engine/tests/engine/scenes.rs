@@ -30,7 +30,6 @@ pub type Sim = Bench<SimKernel>;
 pub struct Scene {
     pub programs: Vec<ProgramId>,
     pub links: Vec<LinkId>,
-    /// Third-party link.
     pub theirs: Option<KernelLinkId>,
 }
 
@@ -95,7 +94,6 @@ pub fn loaded_for_cpus(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs: engine.loads(&bench.request("points", &["samples"])), ..Scene::default() }
 }
 
-/// Loads programs for a sockmap.
 pub fn loaded_for_sockets(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let names = ["no_stream", "nothing_sent"];
     Scene { programs: engine.loads(&bench.request("sockets", &names)), ..Scene::default() }
@@ -107,7 +105,6 @@ pub fn at_sockets(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Loads the programs of a struct_ops map.
 pub fn loaded_functions(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs: engine.loads(&bench.request("struct_ops", &PROGRAMS)), ..Scene::default() }
 }
@@ -118,7 +115,6 @@ pub fn at_functions(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Attaches a program on each CPU.
 pub fn on_all_cpus(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded_for_cpus(bench, engine);
     scene.links.push(engine.attached(scene.programs[0], clock(None)));
@@ -329,7 +325,6 @@ pub fn loaded_extension(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs: vec![drops, filter], links: vec![filter_link], ..Scene::default() }
 }
 
-/// Attaches the extension.
 pub fn at_extended(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded_extension(bench, engine);
     scene.links.insert(0, engine.attached(scene.programs[0], AttachPoint::Freplace));

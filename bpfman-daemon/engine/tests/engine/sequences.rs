@@ -40,7 +40,6 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// Member in the model.
 #[derive(Clone, Debug)]
 struct Member {
     link: LinkId,
@@ -53,7 +52,6 @@ struct Member {
 /// Requested state.
 #[derive(Debug, Default)]
 struct Model {
-    /// Current kernel ids.
     programs: BTreeMap<usize, ProgramId>,
     members: Vec<Member>,
     newcomers: [Option<LinkId>; HOOKS.len()],

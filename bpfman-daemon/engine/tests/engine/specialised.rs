@@ -24,7 +24,6 @@ fn entry<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> ProgramId {
     engine.show_chain(&bench.left(), XDP).unwrap().segments[0].program
 }
 
-/// Returns the maps that programs use.
 fn maps<K: Kernel>(bench: &Bench<K>, programs: &[ProgramId]) -> Vec<MapId> {
     let of = |id: &ProgramId| bench.kernel.program(*id).unwrap().unwrap().map_ids;
     let mut all: Vec<MapId> = programs.iter().flat_map(of).collect();

@@ -15,7 +15,6 @@ use crate::bench::{Ask as _, pins};
 
 const COUNT: usize = 300;
 
-/// Runs `ip -batch` in a namespace.
 fn batch(netns: &str, lines: &str) -> std::process::Child {
     use std::io::Write as _;
     let mut ip = Command::new("ip");

@@ -20,7 +20,6 @@ pub fn steady() -> AttachPoint {
     AttachPoint::StructOps { map: "steady".to_owned() }
 }
 
-/// Returns the types of a simulated kernel.
 pub fn kernel_types() -> Vec<u8> {
     let object = ObjectFile::parse(object("kernel_types")).unwrap();
     object.btf(BtfFeatures::ALL).unwrap().to_vec()

@@ -246,7 +246,7 @@ fn chained((bench, engine): With<'_>, programs: &[&str]) -> Vec<String> {
     view.members.iter().map(|member| member.way.name().to_owned()).collect()
 }
 
-/// A program with BTF of this kind loads without it, and with it if the kernel supports it.
+/// Asserts that a program with BTF of this kind loads without it, and with it if the kernel supports it.
 fn has_kind(with: With<'_>, kind: u32, there: bool) {
     let kinds = |(bench, engine): With<'_>| {
         let mut request = bench.request("fallbacks", &["many_kinds"]);

@@ -17,7 +17,7 @@ use crate::points::netfilter;
 type Step = (&'static str, &'static str);
 const BEFORE_LINK: Step = ("attach", "make pending folder");
 
-/// Makes a path lead to another namespace, with an interface of the same name and index, before a step.
+/// Observer that makes a path lead to another namespace, with an interface of the same name and index, before a step.
 struct Switch {
     kernel: Arc<SimKernel>,
     netns: PathBuf,

@@ -11,7 +11,6 @@ use crate::bench::Ask as _;
 const XDP: HookKind = HookKind::Xdp;
 const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 
-/// Runs bpftool, and returns its output.
 fn bpftool(arguments: &[&str]) -> String {
     let done = Command::new("bpftool").args(arguments).output().unwrap();
     assert!(done.status.success(), "bpftool {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));

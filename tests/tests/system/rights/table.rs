@@ -4,7 +4,6 @@ use std::fs;
 
 use bpfman_proto::Method;
 
-/// Permissions of one call.
 #[derive(Debug)]
 pub struct Row {
     /// Service and name, as in `bpfman.v1.Bpfman/Load`.

@@ -136,7 +136,6 @@ impl Things {
         things
     }
 
-    /// Returns whether all of them still exist.
     pub fn are_there(&self, daemon: &Daemon) -> bool {
         let socket = daemon.socket();
         let has_program = |id| called(&socket, |call: Called| call.get(v1::GetRequest { id })).is_ok();
@@ -147,7 +146,6 @@ impl Things {
     }
 }
 
-/// Creates an interface with its peer.
 pub fn add_interface(netns: &Namespace, name: &str) {
     netns.ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("p{name}")]);
 }
@@ -156,7 +154,6 @@ fn has_interface(netns: &Namespace, name: &str) -> bool {
     netns.ip(&["-br", "link"]).lines().any(|line| line.starts_with(&format!("{name}@")))
 }
 
-/// Returns a load request for one member of chains.
 pub fn one_program(file: &Path, application: Option<&(String, String)>) -> v1::LoadRequest {
     let mut request = load(file, &[("xdp_member", Type::Xdp)]);
     if let Some((namespace, name)) = application {

@@ -23,20 +23,17 @@ pub type Broken = String;
 
 const INTERFACES: [&str; 2] = ["left", "right"];
 
-/// Call of a client.
 type Call = Box<dyn FnOnce(&Engine<SimKernel>) -> Result<Made, EngineError> + Send>;
 
 pub struct Machine {
     pub bench: Bench<SimKernel>,
     pub engine: Engine<SimKernel>,
     ending: Arc<Ending>,
-    /// Acknowledged state.
     pub asked: Asked,
     /// Interfaces that exist.
     interfaces: [bool; 2],
     /// True between a third-party change and the daemon's next check.
     disturbed: bool,
-    /// Results so far.
     pub tally: Tally,
 }
 

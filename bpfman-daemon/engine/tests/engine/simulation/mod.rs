@@ -19,7 +19,6 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use self::machine::{Machine, Tally};
 use self::schedule::{Event, schedule};
 
-/// Number of schedules per test in CI.
 const SCHEDULES: u64 = 500;
 
 fn play(events: &[Event]) -> Result<Tally, String> {

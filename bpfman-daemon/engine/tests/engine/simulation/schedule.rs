@@ -25,11 +25,9 @@ pub enum Change {
 #[derive(Clone, Copy, Debug)]
 pub enum Trouble {
     Nothing,
-    /// This call to the kernel fails.
     CallFails(u64),
     /// This call and all later ones fail, including those of the undo.
     CallsFailFrom(u64),
-    /// The daemon is killed before this step.
     EndsAt(usize),
 }
 
@@ -42,7 +40,6 @@ pub enum Event {
     Restart,
     /// Restart in which the first start is killed before this step.
     StartCutShort(usize),
-    /// The machine reboots.
     Reboot,
     InterfaceGoes(usize),
     InterfaceComes(usize),
