@@ -77,7 +77,7 @@ impl AccessPolicy {
         let open = match self.socket_group {
             SocketGroup::Nothing => false,
             SocketGroup::Read => verb == AccessVerb::Read,
-            // As for a grant of `all`: third-party activity needs its own verb.
+            // Third-party activity needs its own verb, as in a grant of `all`.
             SocketGroup::All => verb != AccessVerb::Radar,
         };
         if open {

@@ -241,7 +241,7 @@ impl<'r, 't> GrantReading<'r, 't> {
         let mut verbs = BTreeSet::new();
         for word in words {
             match word.get_ref().as_str() {
-                // Third-party activity has no owner on this machine: a grant has to name the verb for it.
+                // Third-party activity belongs to no caller: a grant has to name the verb for it.
                 "all" => {
                     verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar))
                 }

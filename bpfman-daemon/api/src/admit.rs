@@ -16,7 +16,6 @@ use crate::server::{Api, fail};
 use crate::status::denied;
 
 impl<K: Kernel> Api<K> {
-    /// Checks the network namespace of an interface.
     pub(crate) async fn admit_interface(&self, permit: &Permit, interface: &Interface) -> Result<(), Status> {
         match &interface.netns {
             Some(netns) => self.admit_namespaces(permit, [netns.clone()]).await,

@@ -146,12 +146,10 @@ pub enum RadarRefusal {
 
 /// Control that starts and stops the radar.
 pub trait RadarControl: Send + Sync {
-    /// Starts the radar with this object. Returns when it observes events, or cannot. The caller has entered the gate
-    /// of changes.
+    /// Starts the radar with this object, and waits until it observes events. The caller is inside the gate.
     ///
     /// # Errors
-    /// The configuration names another object; it cannot be read; or the kernel accepts none of its programs, which
-    /// leaves the radar off.
+    /// The configuration names another object; it cannot be read; or, which leaves the radar off, no program loads.
     fn start(&self, object: BytecodeSource) -> Result<(), RadarRefusal>;
 
     /// Unloads the radar's programs.

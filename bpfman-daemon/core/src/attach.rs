@@ -287,8 +287,7 @@ impl AttachPoint {
         }
     }
 
-    /// Returns whether the point's links can be updated to another program without a gap. Members of chains have no
-    /// links.
+    /// Returns whether the point's links can be updated to another program without a gap; false for members of chains.
     #[must_use]
     pub const fn has_updatable_link(&self) -> bool {
         matches!(

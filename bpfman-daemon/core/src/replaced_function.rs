@@ -29,8 +29,7 @@ pub enum BadReplacedFunction {
 }
 
 impl ReplacedFunction {
-    /// Parses a caller's text, `PROGRAM_ID` or `PROGRAM_ID:FUNCTION`. The section names the function if the caller does
-    /// not.
+    /// Parses a caller's text, `PROGRAM_ID` or `PROGRAM_ID:FUNCTION`. `section` is the default function.
     ///
     /// # Errors
     /// The program or the function is missing.

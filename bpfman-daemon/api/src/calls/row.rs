@@ -33,17 +33,15 @@ pub enum ObjectRule {
 pub enum JournalRule {
     /// Entry for every call.
     Change,
-    /// Entry for every call; if it succeeds, among the entries of reads, because clients call as often as they like and
-    /// must not push out entries of changes. A map that is open for writing changes without the daemon.
+    /// Entry for every call; if it succeeds, among those of accesses: clients call as often as they like, and must not
+    /// push out entries of changes. A map that is open for writing changes without the daemon.
     Access,
     /// Entry for every failed call.
     Refusal,
 }
 
-/// Rights of one call.
 #[derive(Clone, Copy, Debug)]
 pub struct CallRow {
-    /// Right for the call as a whole.
     pub needs: CallNeeds,
     /// Verb that some requests need in addition, over some of their objects.
     pub besides: Option<AccessVerb>,
@@ -72,7 +70,6 @@ impl CallRow {
         Self { besides: Some(verb), ..self }
     }
 
-    /// Returns the rule for a class.
     #[must_use]
     pub const fn rule(&self, class: ObjectClass) -> ObjectRule {
         self.objects[class as usize]

@@ -23,8 +23,7 @@ proptest! {
         prop_assert!(links(&with).starts_with(&links(&alone)), "{all:?}");
     }
 
-    /// At tcx the machine's links come first, then the chain, then those of namespaces, whatever their current
-    /// positions. Once in order, they stay.
+    /// At tcx the machine's links come first, then the chain, then those of namespaces, and an ordered hook stays.
     #[test]
     fn chain_stands_between_the_machine_and_namespaces(
         (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool

@@ -1,5 +1,5 @@
-//! Numbers of `linux/bpf.h` that decisions depend on. Their names are the kernel's, without the name of their `enum`
-//! (`BPF_PROG_TYPE_XDP` is `prog_type::XDP`).
+//! Numbers of `linux/bpf.h` that decisions depend on. The names are the kernel's without their `enum`
+//! (`prog_type::XDP`).
 
 pub mod map_type;
 mod names;
