@@ -7,11 +7,11 @@ use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, 
 /// Reason why a call is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
-    /// The caller is root.
+    /// Root as the caller.
     Root,
     /// A grant allows it.
     Grant(String),
-    /// Every user of the socket may make it.
+    /// Permission of every user of the socket.
     SocketGroup,
 }
 

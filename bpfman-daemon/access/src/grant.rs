@@ -9,8 +9,8 @@ use bpfmand_core::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, 
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 
-/// Permissions of some callers in `policy.toml`. An absent key restricts nothing; but of `hooks` and `targets`, one
-/// leaves the other empty.
+/// Permissions of some callers in `policy.toml`. An absent key restricts nothing, except that one of `hooks` and
+/// `targets` leaves the other empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// Name of the grant, which owns the objects that callers make by it.

@@ -136,10 +136,10 @@ impl RadarStanding {
 /// Reason why the radar is not switched.
 #[derive(Debug, thiserror::Error)]
 pub enum RadarRefusal {
-    /// Root's configuration determines the object.
+    /// Object that root's configuration determines.
     #[error("[radar] of bpfman.toml says which object it has: {0}")]
     Configured(String),
-    /// Switching failed.
+    /// Failure of the switch.
     #[error("{0}")]
     Failed(String),
 }

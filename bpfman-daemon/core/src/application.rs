@@ -60,8 +60,8 @@ impl OwningApplicationName {
     /// Parses a name.
     ///
     /// # Errors
-    /// The name is no DNS subdomain: 1 to 253 lower-case letters, digits, dashes and dots, where parts have no dash or
-    /// dot at either end.
+    /// The name is no DNS subdomain: 1 to 253 lower-case letters, digits, dashes and dots, where each part begins and
+    /// ends with a letter or digit.
     pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
         let is_long = text.len() > MAX_NAME;
         match is_long.then_some("is longer than 253 characters").or_else(|| fault(text)) {
@@ -105,7 +105,7 @@ impl BadApplicationName {
     }
 }
 
-/// Returns the first fault of a name of any length whose parts are separated by dots.
+/// Returns the first fault of a name of any length, with dots between its parts.
 fn fault(text: &str) -> Option<&'static str> {
     let is_of_name =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');

@@ -24,7 +24,7 @@ pub struct Interface {
 pub struct ProcessScope {
     /// Only process in which the probe fires (host PID).
     pub pid: Option<u32>,
-    /// Process in whose file system the target's path is looked up (host PID).
+    /// Process that sees the target's path (host PID): the lookup uses its file system.
     pub container_pid: Option<u32>,
 }
 
@@ -117,7 +117,7 @@ pub enum AttachPoint {
         /// Processes of the probe.
         scope: ProcessScope,
     },
-    /// cgroup (version 2) and all below it, at the hook that the program was loaded for.
+    /// Cgroup (version 2) and all below it, at the hook that the program was loaded for.
     Cgroup {
         /// Path of the cgroup.
         path: CgroupPath,

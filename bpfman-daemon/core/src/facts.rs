@@ -38,7 +38,7 @@ pub struct ProgramFacts {
     pub map_ids: Vec<MapId>,
     /// Id of the program's BTF, if it has any.
     pub btf_id: Option<BtfId>,
-    /// Size after verification, in bytes.
+    /// Size of the instructions after the verifier, in bytes.
     pub bytes_xlated: u32,
     /// Size of the machine code, in bytes; 0 if not compiled.
     pub bytes_jited: u32,
@@ -109,7 +109,7 @@ impl LinkFacts {
         matches!(self.kernel_type, Self::XDP | Self::TCX)
     }
 
-    /// Returns false for a link that was detached by force, or with its interface, cgroup or namespace.
+    /// Returns whether the link still has its interface, cgroup or namespace, and was not detached by force.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         !self.gone

@@ -202,8 +202,8 @@ pub enum InterfaceEvent {
         /// Index of the interface.
         ifindex: IfIndex,
     },
-    /// Changes came faster than they were read, and some are unknown: list the interfaces again.
+    /// Loss of changes, which came faster than they were read: list the interfaces again.
     Lost,
-    /// The path no longer names the watched namespace: drop the watch, which keeps that namespace alive.
+    /// Path that no longer names the watched namespace: drop the watch, which keeps that namespace alive.
     NamespaceGone,
 }

@@ -17,13 +17,13 @@ pub struct ReplacedFunction {
 /// Invalid name of a function.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadReplacedFunction {
-    /// The program is missing, which only the caller knows.
+    /// Missing program, which only the caller can name.
     #[error("no program is named: PROGRAM_ID, or PROGRAM_ID:FUNCTION")]
     NoProgram,
-    /// The text before the colon is no program id.
+    /// Invalid program id.
     #[error("\"{0}\" is no id of a program: PROGRAM_ID, or PROGRAM_ID:FUNCTION")]
     NoId(String),
-    /// Neither the caller nor the section names a function.
+    /// Missing function: neither the caller nor the section names one.
     #[error("no function of program {0} is named: PROGRAM_ID:FUNCTION, or a section freplace/FUNCTION")]
     NoFunction(ProgramId),
 }

@@ -13,11 +13,11 @@ use crate::{
 /// Condition for fetching an image from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PullPolicy {
-    /// Fetch on every load.
+    /// Fetching on every load.
     Always,
-    /// Fetch if the cache does not have it.
+    /// Fetching if the cache does not have the image.
     IfNotPresent,
-    /// Never fetch: the load fails if the cache does not have it.
+    /// No fetching: the load fails if the cache does not have the image.
     Never,
 }
 

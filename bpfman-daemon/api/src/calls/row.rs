@@ -14,17 +14,17 @@ pub enum CallNeeds {
 /// Rule of a call for objects of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectRule {
-    /// The call neither shows nor changes such objects.
+    /// Objects that the call neither shows nor changes.
     Unused,
-    /// The call shows them to each caller that has its verb.
+    /// Objects that the call shows to each caller with its verb.
     Shown,
-    /// The call shows a caller its own objects, and root all.
+    /// Objects that the call shows if they concern the caller; all concern root.
     Concerned,
-    /// A grant has to cover each object: its owner by `over`, or its name by a pattern.
+    /// Objects that a grant has to cover: their owner by `over`, or their name by a pattern.
     Covered,
-    /// They change with an object that has to be covered, or as root's signature policy requires.
+    /// Objects that change with a covered one, or as root's signature policy requires.
     Carried,
-    /// Only root may make the call.
+    /// Objects of a call that only root may make.
     Root,
 }
 
