@@ -94,7 +94,6 @@ impl Grant {
     }
 }
 
-/// Returns the application that a call acts for.
 fn claimed(objects: &[AccessObject<'_>]) -> Option<Owner> {
     objects.iter().find_map(|object| match object {
         AccessObject::Application(name) => Some(Owner::Application((*name).clone())),

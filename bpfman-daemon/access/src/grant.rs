@@ -182,7 +182,6 @@ impl Grant {
         }
     }
 
-    /// Returns whether the grant covers a network namespace.
     fn takes_netns(&self, netns: Option<&Path>, in_callers_netns: bool) -> bool {
         match (&self.netns, netns) {
             (None, _) => true,
@@ -211,8 +210,7 @@ impl Grant {
             }
     }
 
-    /// Returns the pattern by which callers may act for an application as before; `None` if they could not, or still
-    /// can.
+    /// Returns the pattern by which callers may act for an application again; `None` if they never could, or can.
     pub(crate) fn successor_for(&self, name: &OwningApplication) -> Option<String> {
         self.applications.iter().find_map(|application| application.successor(name))
     }

@@ -73,8 +73,7 @@ fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {
     known.iter().find(|kind| **kind == text).copied()
 }
 
-/// Returns whether a pattern matches a name, which may be a path. No path with `..` matches: it may lead out of its
-/// folder.
+/// Returns whether a pattern matches a name, which may be a path. No path with `..` matches.
 pub(crate) fn takes_name(pattern: &Glob, name: &str) -> bool {
     !name.split('/').any(|part| part == "..") && pattern.matches(name)
 }

@@ -409,7 +409,6 @@ fn several(names: &[impl fmt::Display]) -> String {
     shown.join(", ")
 }
 
-/// Returns the text of a network namespace, for messages.
 fn netns_text(netns: Option<&Path>) -> String {
     netns.map_or_else(|| "own netns".to_owned(), |netns| netns.display().to_string())
 }

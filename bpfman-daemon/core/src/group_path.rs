@@ -122,7 +122,6 @@ impl GroupPath {
         Some(self.up_to(last))
     }
 
-    /// Returns the names that root assigned, with their positions.
     fn given(&self) -> impl Iterator<Item = (usize, &str)> {
         names(&self.path).take(self.by_root).enumerate()
     }

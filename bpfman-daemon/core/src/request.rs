@@ -124,8 +124,7 @@ pub struct Sharing {
     /// Separate program behind a tail call: it shares no stack, maps or budgets with its neighbours.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
-    /// True if the user intends REDIRECT in the proceed-on set, so that no warning about lost targets is needed. The
-    /// chain is the same.
+    /// True if the user intends REDIRECT in the proceed-on set: no warning about lost targets. The chain is the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect_may_proceed: bool,
     /// True if the member runs and is counted, but its verdicts are ignored.

@@ -15,8 +15,7 @@ pub enum TaskGroup {
         /// 64-bit id of the kernel, which is never reused.
         id: u64,
     },
-    /// Tasks in a PID namespace, without those of namespaces below it. The start of its first process makes its inode
-    /// unique.
+    /// Tasks in a PID namespace itself. The start of its first process makes its inode unique.
     PidNamespace {
         /// Inode.
         inode: u32,

@@ -57,7 +57,6 @@ proptest! {
     }
 }
 
-/// Returns a member of an application of a namespace.
 fn tenant(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
     Place { rank: Rank::Namespace, ..place(link, priority, before, after) }
 }

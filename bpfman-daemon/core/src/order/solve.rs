@@ -174,8 +174,8 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Returns the rank of a node. Third-party programs have that of the machine, and so has the chain: only members of
-    /// that rank determine its position.
+    /// Returns the rank of a node. Third-party programs have that of the machine, and so has the chain: only such
+    /// members count.
     fn rank(&self, node: usize) -> Rank {
         self.places.get(node).map_or(Rank::Machine, |place| place.rank)
     }
@@ -214,8 +214,8 @@ impl<'a> Hook<'a> {
     }
 
     /// Returns the constraints of intents, of ranks, of the order of third-party programs, and of the chain's position.
-    /// A namespace's program before the chain could let packets pass that the machine's members drop: its verdict ends
-    /// the kernel's list.
+    /// A namespace's program before the chain could let packets pass that the machine's members drop: its verdict is
+    /// final.
     fn demands(&self) -> Vec<Edge> {
         let others = self.ours() + 1..self.all();
         let mut edges: Vec<Edge> = others.map(|at| Edge { first: at - 1, second: at, why: None }).collect();
@@ -256,8 +256,8 @@ impl<'a> Hook<'a> {
         waiting
     }
 
-    /// Returns the number of this daemon's entries before each third-party program: the current one, or the nearest
-    /// possible.
+    /// Returns the number of this daemon's entries before each third-party program: the current or the nearest possible
+    /// one.
     fn gaps(&self, order: &[usize], standing: &[Occupant], crossing: &[Edge]) -> Vec<usize> {
         let count = order.len();
         let at = |node: usize| order.iter().position(|other| *other == node).unwrap_or(count);
