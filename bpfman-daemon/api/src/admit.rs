@@ -71,7 +71,7 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Checks a process whose files are read. Only root may name one of the host: others name its files by path.
+    /// Checks a process before its files are read. Only root may name one of the host: others name its files by path.
     async fn admit_process(&self, permit: &Permit, pid: u32) -> Result<(), Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
         if self.read(permit, move |api| Ok(api.engine.kernel().is_contained(pid))).await? {

@@ -402,7 +402,7 @@ pub enum LoadTarget {
     Tracepoint,
     /// Kind of kernel objects: `task`, `bpf_map`.
     Iterator,
-    /// Hook of a type for cgroups or sockmaps: `connect4` ([`crate::SocketHook`]).
+    /// Hook of a type for cgroups, sockmaps or netkit devices: `connect4` ([`crate::SocketHook`]).
     SocketHook,
     /// Member of a kernel structure: `tcp_congestion_ops.init`.
     StructMember,

@@ -81,7 +81,7 @@ pub async fn serve(
         }
     };
     call.end(refused.as_ref()).await;
-    // Unread descriptors count against root's limit of descriptors in flight. An unread one keeps its connection's
+    // An unread descriptor counts against root's limit of those in flight: until it is read, keep the connection's
     // place.
     let mut look = FIRST_LOOK;
     while unread(&stream).is_ok_and(|bytes| bytes > 0) {
