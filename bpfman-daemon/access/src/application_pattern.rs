@@ -25,8 +25,8 @@ enum NamespacePattern {
 }
 
 impl ApplicationPattern {
-    /// Returns the pattern that has to replace one without a slash, which matched this application in earlier versions:
-    /// they compared `NAMESPACE/NAME` as one text.
+    /// Returns the pattern that has to replace one without a slash, which matched this application while earlier
+    /// versions compared `NAMESPACE/NAME` as one text.
     #[must_use]
     pub(crate) fn successor(&self, application: &OwningApplication) -> Option<String> {
         let is_meant = self.namespace == NamespacePattern::Cluster

@@ -7,11 +7,11 @@ use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, 
 /// Reason why a call is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
-    /// The caller is root.
+    /// Root as the caller.
     Root,
     /// A grant allows it.
     Grant(String),
-    /// Every user of the socket may make it.
+    /// Permission of every user of the socket.
     SocketGroup,
 }
 
@@ -77,7 +77,7 @@ impl AccessPolicy {
         let open = match self.socket_group {
             SocketGroup::Nothing => false,
             SocketGroup::Read => verb == AccessVerb::Read,
-            // As for a grant of `all`: third-party activity needs its own verb.
+            // Third-party activity needs its own verb, as in a grant of `all`.
             SocketGroup::All => verb != AccessVerb::Radar,
         };
         if open {
@@ -94,7 +94,6 @@ impl Grant {
     }
 }
 
-/// Returns the application that a call acts for.
 fn claimed(objects: &[AccessObject<'_>]) -> Option<Owner> {
     objects.iter().find_map(|object| match object {
         AccessObject::Application(name) => Some(Owner::Application((*name).clone())),

@@ -9,8 +9,8 @@ use bpfmand_core::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, 
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 
-/// Permissions of some callers in `policy.toml`. A key that is absent restricts nothing; but if only one of `hooks` and
-/// `targets` is present, the other is empty.
+/// Permissions of some callers in `policy.toml`. An absent key restricts nothing, except that one of `hooks` and
+/// `targets` leaves the other empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
     /// Name of the grant, which owns the objects that callers make by it.
@@ -35,9 +35,9 @@ pub struct Grant {
     pub priorities: Option<RangeInclusive<i32>>,
     /// Applications that callers may act for.
     pub applications: Vec<ApplicationPattern>,
-    /// Whether programs and links of other owners may be changed.
+    /// True if programs and links of other owners may be changed.
     pub over_all: bool,
-    /// Limits of the grant's owner.
+    /// Limits of an owner under the grant.
     pub limits: GrantLimits,
     /// Restrictions of the callers' programs; `None`: they may see the whole machine.
     pub tenant: Option<TenantRules>,
@@ -172,8 +172,7 @@ impl Grant {
                 allowed_by("priorities", within)
             }
             AccessObject::Position => allowed_by("priorities", self.priorities.is_none()),
-            // Others may run after a role, and `before` moves a member ahead of others: both evade a range of
-            // priorities.
+            // Others may run after a role, and `before` moves a member ahead of others: both evade priorities.
             AccessObject::Order(order) => {
                 let moves = order.role.is_some() || !order.before.is_empty();
                 allowed_by("priorities", !moves || self.priorities.is_none())
@@ -183,7 +182,6 @@ impl Grant {
         }
     }
 
-    /// Returns whether the grant covers a network namespace.
     fn takes_netns(&self, netns: Option<&Path>, in_callers_netns: bool) -> bool {
         match (&self.netns, netns) {
             (None, _) => true,
@@ -212,8 +210,7 @@ impl Grant {
             }
     }
 
-    /// Returns the pattern by which callers may act for an application as in earlier versions; `None` if they could not
-    /// then, or still can.
+    /// Returns the pattern by which callers may act for an application again; `None` if they never could, or can.
     pub(crate) fn successor_for(&self, name: &OwningApplication) -> Option<String> {
         self.applications.iter().find_map(|application| application.successor(name))
     }

@@ -8,19 +8,19 @@ use crate::{BadPattern, UnknownVerb};
 /// A mistake in one grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// The name is invalid.
+    /// Invalid name.
     #[error("a name has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores")]
     Name,
-    /// The name is that of an earlier grant.
+    /// Name of an earlier grant.
     #[error("another grant has this name, which owns what callers make")]
     SecondOfItsName,
-    /// There are no callers.
+    /// Grant without callers.
     #[error("it is for nobody: write users, groups, units or pods")]
     Nobody,
-    /// There is no verb.
+    /// Grant without a verb.
     #[error("it allows nothing")]
     Nothing,
-    /// The machine does not have this user or group.
+    /// User or group that the machine does not have.
     #[error("there is no {what} \"{name}\" on this machine")]
     NoAccount {
         /// "user" or "group".
@@ -28,13 +28,13 @@ pub enum GrantError {
         /// Name of the account.
         name: String,
     },
-    /// The verb is unknown.
+    /// Unknown verb.
     #[error("allow: {0}, or all")]
     Verb(#[from] UnknownVerb),
-    /// The type of programs is unknown.
+    /// Unknown type of programs.
     #[error("types: {0}")]
     Type(#[from] UnknownProgramType),
-    /// A pattern of hooks or targets is invalid.
+    /// Invalid pattern of hooks or targets.
     #[error("{key}: {source}")]
     Pattern {
         /// Key of the grant.
@@ -42,7 +42,7 @@ pub enum GrantError {
         /// Reason why it is invalid.
         source: BadPattern,
     },
-    /// A pattern of names is invalid.
+    /// Invalid pattern of names.
     #[error("{key}: {source}")]
     Names {
         /// Key of the grant.
@@ -50,31 +50,31 @@ pub enum GrantError {
         /// Reason why it is invalid.
         source: BadGlob,
     },
-    /// The network namespaces are invalid.
+    /// Invalid network namespaces.
     #[error("netns: expected [\"own\"], [\"any\"] or absolute paths")]
     Netns,
-    /// The range of priorities is invalid.
+    /// Invalid range of priorities.
     #[error("priorities: \"{0}\" is no range such as \"100-900\"")]
     Priorities(String),
-    /// Helpers are allowed, but nothing restricts them.
+    /// Allowed helpers in a grant that does not restrict helpers.
     #[error("helpers: only a grant with scope = \"cgroup\" keeps programs from helpers, and may allow some")]
     HelpersWithoutScope,
-    /// The name of a helper or kernel function is invalid.
+    /// Invalid name of a helper or kernel function.
     #[error("helpers: \"{0}\" is no name of a helper or kernel function, such as bpf_probe_read_kernel")]
     Helper(String),
-    /// The size is invalid.
+    /// Invalid size.
     #[error("map_memory: \"{0}\" is no size such as \"64MiB\"")]
     Size(String),
-    /// The share of a CPU is invalid.
+    /// Invalid share of a CPU.
     #[error("limits.cpu: {0}")]
     Cpu(#[from] BadCpuShare),
-    /// The action over the CPU limit is invalid.
+    /// Invalid action for an exceeded CPU limit.
     #[error("limits.over_cpu: {0}")]
     OverCpu(#[from] BadCpuAction),
-    /// There is an action, but no CPU limit.
+    /// Action without a CPU limit.
     #[error("limits.over_cpu says what follows over limits.cpu, which is not there")]
     OverNoCpu,
-    /// The owners are applications, which have no CPU limit.
+    /// CPU limit for applications, which are their own owners and have none.
     #[error(
         "limits.cpu counts for programs of the grant's own, and with applications it has none of its own where a caller \
          names one: take one of the two out"

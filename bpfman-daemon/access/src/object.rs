@@ -25,14 +25,14 @@ pub enum AccessObject<'a> {
         kind: HookKind,
         /// Interface of the hook.
         interface: &'a Interface,
-        /// Whether the interface is certainly in the caller's own network namespace.
+        /// True if the interface is certainly in the caller's own network namespace.
         in_callers_netns: bool,
     },
     /// A network namespace itself.
     Netns {
         /// File of the namespace; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// Whether it is certainly the caller's own.
+        /// True if it is certainly the caller's own.
         in_callers_netns: bool,
     },
     /// Hooks of all matching interfaces, present and future.

@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use bpfmand_core::{BadGlob, Direction, Glob, HookKind};
 
-/// Pattern of hooks: `xdp:eth*`, `tc:*:ingress`, `tcx:eth0`. Without a direction it matches both; `*` alone matches all
-/// hooks.
+/// Pattern of hooks: `xdp:eth*`, `tc:*:ingress`, `tcx:eth0`, without a direction for both. `*` alone matches all hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookPattern {
     kind: Option<&'static str>,
@@ -74,8 +73,7 @@ fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {
     known.iter().find(|kind| **kind == text).copied()
 }
 
-/// Returns whether a pattern matches a name, which may be a path. A path with `..` never matches: it may lead out of
-/// the folder that it begins with.
+/// Returns whether a pattern matches a name, which may be a path. No path with `..` matches.
 pub(crate) fn takes_name(pattern: &Glob, name: &str) -> bool {
     !name.split('/').any(|part| part == "..") && pattern.matches(name)
 }

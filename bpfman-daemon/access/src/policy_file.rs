@@ -130,7 +130,6 @@ impl AccessPolicy {
     }
 }
 
-/// State of reading one grant.
 struct GrantReading<'r, 't> {
     name: String,
     tables: &'r mut PolicyTables<'t>,
@@ -151,7 +150,6 @@ impl<'r, 't> GrantReading<'r, 't> {
         self.tables.found(at, format!("grant \"{name}\": {why}"));
     }
 
-    /// Returns the value of a result, or records the mistake.
     fn good<T>(&mut self, at: usize, result: Result<T, impl Into<GrantError>>) -> Option<T> {
         result.map_err(|why| self.found(at, why.into())).ok()
     }
@@ -241,7 +239,7 @@ impl<'r, 't> GrantReading<'r, 't> {
         let mut verbs = BTreeSet::new();
         for word in words {
             match word.get_ref().as_str() {
-                // Third-party activity has no owner on this machine: a grant has to name the verb for it.
+                // Third-party activity belongs to no caller: a grant has to name the verb for it.
                 "all" => {
                     verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar))
                 }
@@ -332,7 +330,6 @@ fn priorities(range: &str) -> Result<RangeInclusive<i32>, GrantError> {
     }
 }
 
-/// Parses a size such as `64MiB`.
 fn bytes(size: &str) -> Result<u64, GrantError> {
     let digits = size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len());
     let unit = match &size[digits..] {

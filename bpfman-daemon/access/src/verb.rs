@@ -9,27 +9,27 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccessVerb {
-    /// Lists and describes objects.
+    /// Listing and describing objects.
     Read,
-    /// Loads and unloads programs, and fetches images.
+    /// Loading and unloading programs, and fetching images.
     Load,
-    /// Attaches, detaches, and changes the position of an attachment.
+    /// Attaching, detaching, and changing the position of an attachment.
     Attach,
-    /// Replaces a program by another version.
+    /// Replacing a program by another version.
     Replace,
-    /// Makes a third-party program a member of a chain.
+    /// Making a third-party program a member of a chain.
     Adopt,
-    /// Sends packets through a chain, and counts runs.
+    /// Sending packets through a chain, and counting runs.
     Trace,
-    /// Changes the settings of a hook.
+    /// Changing the settings of a hook.
     Settings,
-    /// Reads maps.
+    /// Reading maps.
     MapsRead,
-    /// Writes maps.
+    /// Writing maps.
     MapsWrite,
-    /// Shows third-party use of eBPF on the machine.
+    /// Observing third-party use of eBPF on the machine.
     Radar,
-    /// Reserved for root, whatever a grant allows: the image cache, and leftovers without an owner.
+    /// Actions reserved for root, whatever a grant allows: on the image cache, and on leftovers without an owner.
     Administer,
 }
 

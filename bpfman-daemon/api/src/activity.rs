@@ -35,7 +35,6 @@ impl Activity {
     }
 }
 
-/// Guard of a request in progress.
 pub(crate) struct RunningRequest<'a>(&'a Activity);
 
 impl Drop for RunningRequest<'_> {

@@ -16,7 +16,6 @@ use crate::server::{Api, fail};
 use crate::status::denied;
 
 impl<K: Kernel> Api<K> {
-    /// Checks the network namespace of an interface.
     pub(crate) async fn admit_interface(&self, permit: &Permit, interface: &Interface) -> Result<(), Status> {
         match &interface.netns {
             Some(netns) => self.admit_namespaces(permit, [netns.clone()]).await,
@@ -72,7 +71,7 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Checks a process whose files are read. Only root may name one of the host: others name its paths directly.
+    /// Checks a process before its files are read. Only root may name one of the host: others name its files by path.
     async fn admit_process(&self, permit: &Permit, pid: u32) -> Result<(), Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
         if self.read(permit, move |api| Ok(api.engine.kernel().is_contained(pid))).await? {

@@ -15,7 +15,6 @@ use crate::audit::Call;
 #[derive(Clone, Debug)]
 pub struct CallsOf(pub Peer);
 
-/// Service that attributes every call to one peer.
 #[derive(Clone, Debug)]
 pub struct Identified<S> {
     peer: Peer,

@@ -353,7 +353,7 @@ impl<K: Kernel> Api<K> {
         })
     }
 
-    /// Returns the contents of a hook; an existing hook without programs of the daemon is not an error.
+    /// Returns the contents of a hook, also of one with third-party programs only.
     fn look(&self, interface: &Interface, kind: HookKind) -> Result<Look, Status> {
         let chain = match self.engine.show_chain(interface, kind) {
             Ok(view) => Some(view),

@@ -104,7 +104,6 @@ pub fn map_policy(number: i32) -> Result<MapPolicy, Status> {
     }
 }
 
-/// Parses a replacement of a program.
 pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<ReplaceRequest, Status> {
     let maps = map_policy(request.maps)?;
     Ok(ReplaceRequest {
@@ -133,7 +132,6 @@ pub fn sample(milliseconds: u32) -> Result<Option<Duration>, Status> {
     }
 }
 
-/// Parses a change of a hook's switches.
 pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status> {
     let change = HookChange {
         counters: request.counters,
@@ -149,7 +147,6 @@ pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status>
     Ok(change)
 }
 
-/// Parses an attachment to all matching interfaces.
 pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, Status> {
     let (point, metadata) = parse::attach_to_matching(request.attach)?;
     if request.keep_attached {

@@ -15,7 +15,6 @@ use bpfmand_engine::{
 use crate::ext_show::{self, standing, xdp};
 use crate::hook_entries;
 
-/// Contents of a hook.
 pub struct Look {
     /// `None` if the hook has no chain of the daemon.
     pub chain: Option<ChainDetails>,
@@ -23,7 +22,6 @@ pub struct Look {
     pub entries: Vec<HookEntryDetails>,
 }
 
-/// Converts the contents of a hook, without rates.
 pub fn look(look: Look, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
     let mut shown = look.chain.map(|view| chain(view, hook)).unwrap_or_default();
     shown.entries = look.entries.into_iter().map(hook_entries::entry).collect();
@@ -195,7 +193,6 @@ pub fn map_outcome(map: MapOutcome) -> wire::MapOutcome {
     }
 }
 
-/// Converts the traces of packets.
 pub fn trace(trace: ChainTrace, family: VerdictFamily, sends_nothing: bool) -> wire::TraceChainResponse {
     let step = |step: TraceStep| wire::TraceStep {
         link_id: step.link.0,

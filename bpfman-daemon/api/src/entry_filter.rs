@@ -26,7 +26,6 @@ impl EntryFilter {
         Self { id: (id > 0).then_some(id), hook, by, ..Self::default() }
     }
 
-    /// Restricts the filter to these calls.
     pub fn of_verbs(self, verbs: Vec<String>) -> Result<Self, Status> {
         if verbs.len() > MOST_VERBS {
             return Err(too_large(format!(
@@ -37,7 +36,6 @@ impl EntryFilter {
         Ok(Self { verbs, ..self })
     }
 
-    /// Restricts the filter to these results.
     pub fn of_results(self, mut results: Vec<String>) -> Result<Self, Status> {
         if let Some(wrong) = results.iter().find(|result| !RESULTS.contains(&result.as_str())) {
             return Err(invalid(format!("\"{wrong}\" is no result: write {}", RESULTS.join(", "))));
@@ -47,7 +45,6 @@ impl EntryFilter {
         Ok(Self { results, ..self })
     }
 
-    /// Returns whether an entry matches.
     pub fn wants(&self, entry: &HistoryEntry) -> bool {
         let of_id = |id: &u32| entry.programs.contains(id) || entry.links.contains(id);
         self.id.as_ref().is_none_or(of_id)

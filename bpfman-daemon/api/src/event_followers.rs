@@ -10,7 +10,6 @@ use crate::places::{ReadingBounds, ReadingPlaces};
 /// Limits of concurrent streams.
 const EVENT_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 
-/// Followers of one journal.
 pub(crate) struct EventFollowers {
     /// Limits of streams, and their use.
     pub places: Arc<ReadingPlaces>,
@@ -37,7 +36,6 @@ impl EventFollowers {
         Self { places: Arc::new(places), written, _listener: listener }
     }
 
-    /// Returns a receiver of the newest entry's number.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
     }

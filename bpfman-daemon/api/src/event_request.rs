@@ -14,7 +14,6 @@ use crate::status::conflict;
 /// Hint for a number that this journal does not have.
 const BEGIN_ANEW: &str = "ask for what is after number 0: all entries that are kept";
 
-/// Request of a follower.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EventRequest {
     /// Only entries after this number.
@@ -25,7 +24,7 @@ pub(crate) struct EventRequest {
     newest: u64,
     /// Earliest time, in the format of entries; empty: no limit.
     since: String,
-    /// Whether the stream ends after the entries that exist now.
+    /// True if the stream ends after the entries that exist now.
     pub until_now: bool,
     entries: EntryFilter,
 }
@@ -60,7 +59,6 @@ impl EventRequest {
         Ok(Self { after, epoch, newest, since: parse_since(since)?, until_now, entries })
     }
 
-    /// Returns whether the follower receives an entry.
     pub fn wants(&self, entry: &HistoryEntry, viewer: &HistoryViewer) -> bool {
         *entry.time >= *self.since && self.entries.wants(entry) && viewer.may_read(entry)
     }

@@ -28,7 +28,6 @@ const PAGE: usize = 256;
 /// Number of entries without a match after which a client receives the current position, to resume from there.
 const SILENT: u64 = 1000;
 
-/// Client of a stream.
 struct Follower<K: Kernel> {
     api: Api<K>,
     permit: Permit,
@@ -156,8 +155,7 @@ impl<K: Kernel> Follower<K> {
         .await
     }
 
-    /// Reads files on a thread. The grants are evaluated again: a caller that lost its permission receives nothing
-    /// more.
+    /// Reads files on a thread. The grants are checked again, because the caller may have lost its permission.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&bpfmand_journal::HistoryReader, &crate::history::HistoryViewer) -> Result<T, Status>

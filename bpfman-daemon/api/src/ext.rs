@@ -156,8 +156,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let source = parse::image_source(image)?;
         audit::source(&source);
         let permit = self.authorize(&[objects::source(&source)?])?;
-        // Progress events are dropped if the client does not read them. The place of the last event is reserved at the
-        // start, so that a stalled client blocks nothing.
+        // A stalled client loses progress events. The last event's place is reserved here, so that it never blocks.
         let (events, stream) = mpsc::channel(16);
         let ended = |_| Status::internal("the stream of progress closed before it began");
         let last_place = events.clone().reserve_owned().await.map_err(ended)?;

@@ -55,7 +55,6 @@ pub fn program(
     shown
 }
 
-/// Returns the state of a program, with its CPU use if that exceeded the limit.
 fn state(program: &ManagedProgram) -> String {
     let standing = program.standing.to_string();
     match &program.excess {

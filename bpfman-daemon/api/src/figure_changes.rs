@@ -22,7 +22,6 @@ pub struct ShownFigures<'a> {
 }
 
 impl ShownFigures<'_> {
-    /// Converts the complete reading.
     pub fn whole(self) -> wire::Figures {
         wire::Figures {
             programs: self.programs.into_iter().map(figures_show::program).collect(),
@@ -32,7 +31,6 @@ impl ShownFigures<'_> {
         }
     }
 
-    /// Returns the differences from an earlier reading.
     pub fn since(self, before: ShownFigures<'_>) -> wire::Figures {
         let mut changes = wire::Figures { changes: true, ..Default::default() };
         let program_id = |program: &&ProgramFigures| program.id;

@@ -32,7 +32,6 @@ const INTERVALS: std::ops::RangeInclusive<u32> = 100..=60_000;
 /// actions of the caller. Shorter than the shortest interval, so that each of a stream's readings is a different one.
 const SHARED: Duration = Duration::from_millis(90);
 
-/// Options of a stream.
 struct Wanted {
     hook: String,
     others: bool,
@@ -125,7 +124,6 @@ fn every(period: Duration) -> tokio::time::Interval {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Checks the current grants.
     fn ensure_may(&self, caller: &Peer, verbs: &[AccessVerb]) -> Result<(), Status> {
         let policy = self.policy_for(caller);
         verbs.iter().try_for_each(|verb| {

@@ -17,7 +17,7 @@ pub struct Gate {
 enum GateState {
     #[default]
     Open,
-    /// No change may enter, but some are still inside.
+    /// State in which no change may enter, but some are still inside.
     Closing(String),
     Closed(String),
 }

@@ -19,18 +19,15 @@ const USUAL: usize = 100;
 /// Maximum number of entries of one answer.
 pub(crate) const MOST_ENTRIES: usize = 100_000;
 
-/// Request for entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HistoryFilter {
-    /// Maximum number of entries.
     pub limit: usize,
     /// Only entries with smaller numbers.
     pub before: Option<u64>,
     /// Earliest time, in the format of entries.
     pub since: String,
-    /// Whether to read accesses instead of changes.
+    /// True to read accesses instead of changes.
     pub accesses: bool,
-    /// Filter of these entries.
     pub entries: EntryFilter,
 }
 
@@ -57,7 +54,7 @@ impl HistoryFilter {
 pub(crate) struct HistoryViewer {
     peer: Peer,
     policy: std::sync::Arc<AccessPolicy>,
-    /// Whether a grant lets the reader see third-party use of eBPF.
+    /// True if a grant lets the reader see third-party use of eBPF.
     sees_strangers: bool,
 }
 

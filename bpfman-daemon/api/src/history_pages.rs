@@ -1,5 +1,5 @@
-//! Journal as a stream of pages. A page is read when the client can receive it: for a slow or stalled client, the
-//! stream holds a number and no page.
+//! Journal as a stream of pages. A page is read when the client can receive it: for a slow or stalled client, it holds
+//! no page.
 
 use std::pin::Pin;
 use std::sync::Arc;

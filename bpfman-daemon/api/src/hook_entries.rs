@@ -28,7 +28,6 @@ const fn via(via: &Via) -> &'static str {
     }
 }
 
-/// Returns details of an attachment, as text.
 fn detail(via: &Via) -> String {
     match via {
         Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => mode.to_string(),

@@ -53,7 +53,6 @@ pub fn stream<K: Kernel>(api: Api<K>, permit: &Permit, id: LinkId) -> Result<Ite
     Ok(ReceiverStream::new(stream))
 }
 
-/// State of one reading.
 struct Reading {
     pieces: mpsc::Sender<Result<wire::ReadIteratorResponse, Status>>,
     ends: Instant,

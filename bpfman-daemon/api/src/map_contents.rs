@@ -32,7 +32,6 @@ const PIECE: usize = 256 << 10;
 const LEAST_INTERVAL: u32 = 100;
 const MOST_INTERVAL: u32 = 3_600_000;
 
-/// Result of one reading.
 struct Reading {
     entries: Vec<MapEntry>,
     cut: bool,
@@ -73,7 +72,6 @@ pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Re
     Ok(ReceiverStream::new(stream))
 }
 
-/// Reader of a stream, and its map.
 struct Asked {
     permit: Permit,
     caller: Peer,

@@ -25,7 +25,6 @@ pub type DumpStream = ReceiverStream<Result<wire::DumpMapResponse, Status>>;
 /// Number of pages that are read before the client has received the earlier ones.
 const AHEAD: usize = 2;
 
-/// Reader of a dump, and its map.
 struct Dump<K: Kernel> {
     api: Api<K>,
     permit: Permit,
@@ -36,8 +35,8 @@ struct Dump<K: Kernel> {
     handle: Arc<K::Handle>,
 }
 
-/// Dumps a map for an authorized caller. The map stays open until the last page is sent, so that it is the same one to
-/// the end even if its program is unloaded.
+/// Dumps a map for an authorized caller. The map stays open until the last page is sent, even if its program is
+/// unloaded.
 pub async fn stream<K: Kernel>(api: Api<K>, permit: Permit, map: UsedMap) -> Result<DumpStream, Status> {
     let place = api.map_readings.enter(permit.uid)?;
     let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
@@ -82,8 +81,7 @@ impl<K: Kernel> Dump<K> {
         }
     }
 
-    /// Reads the entries after a position. The grants are checked again: a caller that lost its permission receives
-    /// nothing more.
+    /// Reads the entries after a position. The grants are checked again.
     async fn page(&self, from: MapPlace) -> Result<MapPage, Status> {
         let turn = self.place.turn().await?;
         let (caller, users) = (self.caller.clone(), Arc::clone(&self.users));

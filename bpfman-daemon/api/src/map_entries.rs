@@ -137,8 +137,7 @@ impl<K: Kernel> Api<K> {
         let wanted = wanted(map)?;
         audit::map(&wanted);
         let found = match self.engine.find_map(&wanted) {
-            // It may be in a map of maps. The search takes time, so it is refused to callers without any permission for
-            // maps.
+            // It may be in a map of maps. That search takes time: refuse callers without any permission for maps.
             Err(EngineError::NoMapOfOurs(_)) => {
                 let anything = self.authorize(&[])?;
                 self.look_at_maps(&anything, move |api| Ok(api.engine.find_map_or_inner(&wanted))).await?

@@ -15,8 +15,7 @@ use crate::status::{invalid, unsupported};
 use crate::{audit, ext_show};
 
 impl<K: Kernel> Api<K> {
-    /// Opens a map for the caller, who needs a permission for every program that uses it, including the one that the
-    /// map belonged to first.
+    /// Opens a map for the caller, who needs a permission for every program that uses it, including the first one.
     pub(crate) async fn open_map(&self, asked: Asked) -> OpenedMap {
         let (request, write) = match asked {
             Asked::OpenForReading(request) => (request, false),

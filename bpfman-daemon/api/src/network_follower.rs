@@ -38,8 +38,7 @@ impl<K: Kernel> NetworkFollower<K> {
         &self.state
     }
 
-    /// Waits until something may have changed, at most for `timeout`, and updates the state. Returns whether it
-    /// changed.
+    /// Waits until something may have changed, at most for `timeout`, then updates. Returns whether the state changed.
     ///
     /// # Errors
     /// The kernel returns an error.

@@ -11,7 +11,6 @@ use crate::status::invalid;
 use crate::{audit, chains_parse, chains_show, parse};
 
 impl<K: Kernel> Api<K> {
-    /// Replaces a load by a new version.
     pub(crate) async fn replace_whole_load(
         &self,
         request: wire::ReplaceLoadRequest,
@@ -43,7 +42,6 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// Parses the replacement of a load.
 fn replace_load(request: wire::ReplaceLoadRequest, caller_uid: u32) -> Result<ReplaceLoadRequest, Status> {
     let maps = chains_parse::map_policy(request.maps)?;
     let load = request.load.ok_or_else(|| {

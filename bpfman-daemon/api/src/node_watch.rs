@@ -33,7 +33,6 @@ const STACK: usize = 512 << 10;
 const MOST_NAMESPACES: usize = 1000;
 const LONGEST_PATH: usize = 4096;
 
-/// Events of a stream.
 pub(crate) type WatchEvents = mpsc::Receiver<Result<wire::WatchEvent, Status>>;
 
 /// Events to be sent, and the notification of new ones.
@@ -41,7 +40,7 @@ pub(crate) type WatchEvents = mpsc::Receiver<Result<wire::WatchEvent, Status>>;
 struct News {
     left: Mutex<Left>,
     bell: Notify,
-    /// Whether the client has closed the stream.
+    /// True if the client has closed the stream.
     over: AtomicBool,
 }
 
@@ -71,7 +70,6 @@ impl News {
     }
 }
 
-/// Parses the namespaces of a request.
 pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status> {
     if asked.len() > MOST_NAMESPACES {
         return Err(status::too_large(format!(
@@ -139,7 +137,6 @@ pub(crate) async fn begin<K: Kernel>(
     Ok(stream)
 }
 
-/// Sends events until that fails.
 async fn tell(news: &News, events: &mpsc::Sender<Result<wire::WatchEvent, Status>>) {
     loop {
         news.bell.notified().await;
@@ -157,7 +154,6 @@ async fn tell(news: &News, events: &mpsc::Sender<Result<wire::WatchEvent, Status
     }
 }
 
-/// Follows the interfaces until the stream ends.
 fn follow<K: Kernel>(mut follower: NetworkFollower<K>, news: &News) {
     while !news.over.load(Ordering::Relaxed) {
         match follower.next(TURN) {

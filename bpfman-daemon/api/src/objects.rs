@@ -20,8 +20,7 @@ use crate::replaced::load_target;
 use crate::server::{Api, fail};
 use crate::status::{denied, invalid};
 
-/// Returns the object of a source. Images are compared with patterns by their parsed names, whatever spelling the
-/// client chose.
+/// Returns the object of a source. Images are matched by parsed names, whatever their spelling.
 pub(crate) fn source(source: &BytecodeSource) -> Result<AccessObject<'_>, Status> {
     Ok(match source {
         BytecodeSource::File(path) => AccessObject::File(path),
@@ -47,7 +46,6 @@ pub(crate) fn member((link, owner): &(LinkId, Owner)) -> AccessObject<'_> {
     AccessObject::Owned { thing: OwnedThing::Member(*link), owner }
 }
 
-/// Target of an attach point.
 pub(crate) struct NamedTarget {
     kind: &'static str,
     name: String,
@@ -119,7 +117,6 @@ fn extended_program(program: &ProgramRequest) -> Option<ProgramId> {
     id.parse().ok().map(ProgramId)
 }
 
-/// Returns the limits of one load.
 pub(crate) const fn limits_of(permit: &Permit) -> LoadLimits {
     LoadLimits {
         map_bytes: permit.limits.map_memory,
@@ -145,8 +142,7 @@ impl<K: Kernel> Api<K> {
         audit::link(id);
     }
 
-    /// Authorizes a call on programs and other objects. Programs that do not exist have no owner: the engine reports
-    /// them.
+    /// Authorizes a call on programs and other objects. The engine reports programs that do not exist.
     pub(crate) fn authorize_programs(
         &self,
         programs: impl IntoIterator<Item = ProgramId>,
@@ -161,7 +157,6 @@ impl<K: Kernel> Api<K> {
         self.authorize(&objects)
     }
 
-    /// Authorizes a call on a link.
     pub(crate) fn authorize_link(&self, id: LinkId, others: Vec<AccessObject<'_>>) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_link(id);
         let mut objects = others;
@@ -169,7 +164,6 @@ impl<K: Kernel> Api<K> {
         self.authorize(&objects)
     }
 
-    /// Authorizes a call on an attachment to matching interfaces.
     pub(crate) fn authorize_matching(&self, id: MatchingId) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_matching(id);
         let owned = owner.iter().map(|owner| AccessObject::Owned { thing: OwnedThing::Matching(id), owner });
@@ -209,8 +203,7 @@ impl<K: Kernel> Api<K> {
         let at = interface.clone();
         let owners =
             self.read(&permit, move |api| api.engine.owners_at_hook(&at, kind).map_err(fail)).await?;
-        // Other calls may change the hook in the meantime. A caller with the right over any member is not refused for
-        // that.
+        // The hook may change meanwhile, which must not affect a caller with the right over any member.
         let has_over_all = self.has_over_all(verb, &hook)?;
         let mut objects = vec![hook];
         objects.extend(owners.iter().map(member));
@@ -223,8 +216,8 @@ impl<K: Kernel> Api<K> {
         Ok((permit, (!has_over_all).then(members)))
     }
 
-    /// Authorizes a load, and sets its owner and limits from the permit. `replaced` are the programs that it replaces,
-    /// and `places` the objects where they run.
+    /// Authorizes a load, and sets its owner and limits from the permit. `places` are the objects where `replaced`
+    /// programs run.
     pub(crate) fn authorize_load(
         &self,
         load: &mut LoadRequest,
@@ -349,7 +342,6 @@ impl<K: Kernel> Api<K> {
         Ok(permit)
     }
 
-    /// Authorizes a change of a link.
     pub(crate) async fn authorize_update(&self, update: &UpdateLinkRequest) -> Result<Permit, Status> {
         let nothing = OrderIntent::default();
         let mut objects: Vec<_> = place(update.priority, update.order.as_ref().unwrap_or(&nothing)).collect();

@@ -119,8 +119,7 @@ fn program_type(declared: v1::BpfmanProgramType) -> ProgramType {
     }
 }
 
-/// Moves the exact types from a load's metadata to its programs: the published messages have no numbers for return
-/// probes.
+/// Moves exact types from a load's metadata to its programs: `bpfman.v1` has no numbers for return probes.
 fn take_actual_types(
     programs: &mut [ProgramRequest],
     metadata: &mut BTreeMap<String, String>,
@@ -170,7 +169,6 @@ pub fn image_source(image: v1::BytecodeImage) -> Result<BytecodeSource, Status> 
     Ok(BytecodeSource::Image { url: image.url, pull_policy, credentials })
 }
 
-/// Parses an attach point and its metadata.
 pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
     attach_point(info, interface)
 }

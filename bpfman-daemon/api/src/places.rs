@@ -8,7 +8,6 @@ use tonic::Status;
 
 use crate::status;
 
-/// Limits of places of one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadingBounds {
     /// Maximum for all callers together.
@@ -48,7 +47,6 @@ pub struct ReadingTurn {
 }
 
 impl ReadingPlaces {
-    /// Creates places, all of them free.
     pub fn new(what: &'static str, bounds: ReadingBounds) -> Self {
         let working = Arc::new(Semaphore::new(bounds.working));
         Self { taken: Mutex::default(), what, bounds, working }

@@ -23,7 +23,6 @@ const TURN: Duration = Duration::from_millis(200);
 /// Maximum number of pieces that a client has not read yet.
 const AHEAD: usize = 4;
 
-/// Limit of concurrent streams.
 #[derive(Debug)]
 pub struct PrintFollowers(Arc<Semaphore>);
 
@@ -67,7 +66,6 @@ pub async fn stream<K: Kernel>(api: Api<K>, permit: &Permit) -> Result<PrintStre
     Ok(ReceiverStream::new(stream))
 }
 
-/// Sends output until the client closes the stream.
 fn follow(
     mut feed: Box<dyn PrintFeed>,
     pieces: &mpsc::Sender<Result<wire::FollowPrintsResponse, Status>>,

@@ -136,22 +136,20 @@ impl RadarStanding {
 /// Reason why the radar is not switched.
 #[derive(Debug, thiserror::Error)]
 pub enum RadarRefusal {
-    /// Root's configuration determines the object.
+    /// Object that root's configuration determines.
     #[error("[radar] of bpfman.toml says which object it has: {0}")]
     Configured(String),
-    /// Switching failed.
+    /// Failure of the switch.
     #[error("{0}")]
     Failed(String),
 }
 
 /// Control that starts and stops the radar.
 pub trait RadarControl: Send + Sync {
-    /// Starts the radar with this object. Returns when it observes events, or cannot. The caller has entered the gate
-    /// of changes.
+    /// Starts the radar with this object, and waits until it observes events. The caller is inside the gate.
     ///
     /// # Errors
-    /// The configuration names another object; it cannot be read; or the kernel accepts none of its programs, which
-    /// leaves the radar off.
+    /// The configuration names another object; it cannot be read; or, which leaves the radar off, no program loads.
     fn start(&self, object: BytecodeSource) -> Result<(), RadarRefusal>;
 
     /// Unloads the radar's programs.

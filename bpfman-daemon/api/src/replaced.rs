@@ -1,5 +1,4 @@
-//! Replacements as permission checks see them: a load of the new version, and an attachment wherever the old one is
-//! attached.
+//! Replacements as permission checks see them: a load, and an attachment wherever the old version is.
 
 use bpfmand_access::AccessObject;
 use bpfmand_core::{LoadRequest, LoadTarget, ProgramId, ProgramType, ReplacedFunction};
@@ -26,7 +25,6 @@ pub(crate) fn load_target<'a>(of: ProgramType, target: Option<&'a str>) -> Optio
     Some(AccessObject::Target { kind, name })
 }
 
-/// Programs to be replaced, with the targets of their attachments.
 pub(crate) struct PlacesOfReplaced {
     programs: Vec<ProgramToReplace>,
     targets: Vec<Vec<NamedTarget>>,
@@ -43,8 +41,7 @@ impl PlacesOfReplaced {
         }
     }
 
-    /// Refuses to replace a program without a guard by code of a tenant: its attachments have no tasks to which the new
-    /// version could be restricted.
+    /// Refuses to replace a program without a guard by code of a tenant: its attachments name no tenant's tasks.
     fn ensure_guarded(&self, permit: &Permit) -> Result<(), Status> {
         let Some(free) = self.programs.iter().find(|program| !program.is_guarded) else { return Ok(()) };
         if permit.tenant.is_none() {
@@ -59,7 +56,6 @@ impl PlacesOfReplaced {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Looks up programs to be replaced.
     pub(crate) fn replaced(&self, ids: &[ProgramId]) -> PlacesOfReplaced {
         let programs = self.engine.replaced_programs(ids);
         let points = programs.iter().flat_map(|program| &program.links);

@@ -27,8 +27,7 @@ impl RunSample {
         Ok(Self { _clock: clock, began })
     }
 
-    /// Returns the counts since the beginning. `missed` covers the program's whole life. Programs that no longer exist
-    /// are left out.
+    /// Returns the counts since the beginning. `missed` covers the program's life. Omits programs that are gone.
     ///
     /// # Errors
     /// The kernel returns an error.

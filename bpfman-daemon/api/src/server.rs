@@ -43,8 +43,7 @@ use crate::type_support::Support;
 use crate::watchers::Watchers;
 use crate::{Activity, Gate, GateStanding, ImageService, Prepared};
 
-/// Maximum number of threads that work for calls at the same time, by what these may wait for. Calls that wait for each
-/// other are separate from those that do not.
+/// Maximum number of threads for calls, by what these may wait for: calls that wait for each other are separate.
 const CHANGES: usize = 32;
 const VIEWS: usize = 4;
 const READS: usize = 8;
@@ -78,7 +77,6 @@ impl Default for Threads {
 /// Function that returns whether worker processes can be started. It must not block.
 pub type HelpersAble = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Result of a call.
 pub(crate) type Reply<T> = Result<Response<T>, Status>;
 
 /// Folders that appear in answers.
@@ -108,7 +106,7 @@ pub struct Api<K: Kernel> {
     pub(crate) load_gate: Arc<GateStanding>,
     pub(crate) radar: Arc<RadarStanding>,
     pub(crate) radar_control: Option<Arc<dyn RadarControl>>,
-    /// Whether worker processes can be started; `None` if the daemon needs none.
+    /// True if worker processes can be started; `None` if the daemon needs none.
     pub(crate) helpers: Option<HelpersAble>,
     threads: Arc<Threads>,
     pub(crate) readings: Arc<ReadingPlaces>,
@@ -372,7 +370,6 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// Converts the engine's failure to a status.
 pub fn fail(error: EngineError) -> Status {
     let answer = status::from_engine(&error);
     tracing::info!(code = ?answer.code(), %error, "refused");

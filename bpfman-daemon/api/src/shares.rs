@@ -11,7 +11,6 @@ use tonic::Status;
 use crate::authorize::Permit;
 use crate::status::busy;
 
-/// Owner of a share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sharer {
     User(u32),
@@ -41,7 +40,6 @@ impl std::fmt::Display for Sharer {
     }
 }
 
-/// Shares of all callers.
 #[derive(Debug)]
 pub(crate) struct ChangeShares {
     running: usize,
@@ -98,8 +96,7 @@ impl ChangeShares {
         };
         // From here on, the place is freed even if the caller disconnects while waiting.
         let mut place = SharePlace { of: Some((Arc::clone(self), sharer)), thread: [None, None] };
-        // The semaphores are never closed. Acquire the caller's own permit first: its waiting changes must not block
-        // all others.
+        // Never closed. Acquire the caller's own permit first: its waiting changes must not block others.
         place.thread[0] = threads.acquire_owned().await.ok();
         place.thread[1] = Arc::clone(&self.together).acquire_owned().await.ok();
         Ok(place)

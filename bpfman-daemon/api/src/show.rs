@@ -27,8 +27,7 @@ fn location(source: &SourceRecord) -> v1::bytecode_location::Location {
     use v1::bytecode_location::Location;
     match source {
         SourceRecord::File { path } => Location::File(path.clone()),
-        // The published messages have only files and images. An adopted link is neither, and no path looks like this
-        // text.
+        // The published messages have only files and images. No path looks like this text.
         SourceRecord::Adopted { link, .. } => Location::File(format!("adopted link {link}")),
         SourceRecord::Image { url, pull_policy, .. } => Location::Image(v1::BytecodeImage {
             url: url.clone(),

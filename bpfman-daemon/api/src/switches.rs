@@ -47,9 +47,9 @@ impl SwitchRights {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Authorizes a change of switches. To release a freeze needs a right over the freeze, any other change a right
-    /// over all members. To count and time a hook, a right over one member is enough: that slows the others down, as
-    /// the member does itself.
+    /// Authorizes a change of switches. Releasing a freeze needs a right over the freeze, any other change a right over
+    /// all members. For counters and timing a right over one member is enough: they slow the others down, as the member
+    /// itself does.
     pub(crate) async fn authorize_switch(
         &self,
         interface: &Interface,

@@ -23,8 +23,8 @@ const CHANGED: [&str; 2] = ["security_file_permission", "bpf_modify_return_test"
 /// `r0 = 0`.
 const MOVE: u8 = 0xb7;
 
-/// Returns the supported types of programs, and related features. A minimal program of each type is loaded, not
-/// attached, and dropped, which takes some ten milliseconds.
+/// Returns the supported types of programs, and related features. Loads and drops a minimal program of each type, in
+/// some ten milliseconds.
 pub fn try_support(kernel: &impl Kernel) -> Support {
     let features = kernel.features();
     let lack = |probe: &Probe| {

@@ -10,7 +10,6 @@ use crate::places::{ReadingBounds, ReadingPlace, ReadingPlaces};
 /// Limits of concurrent streams: each has a thread of its own while it lasts.
 const WATCH_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 64 };
 
-/// Streams of a daemon.
 #[derive(Debug)]
 pub(crate) struct Watchers {
     places: Arc<ReadingPlaces>,

@@ -121,7 +121,6 @@ async fn follow(node: &mut Node, request: wire::FollowEventsRequest) -> Result<E
     Ok(events)
 }
 
-/// Content of a stream so far.
 struct Events {
     stream: Streaming<wire::FollowEventsResponse>,
     lines: Vec<wire::JournalLine>,
@@ -131,7 +130,6 @@ struct Events {
 }
 
 impl Events {
-    /// Reads one more answer; returns false at the end.
     async fn read(&mut self) -> Result<bool, Status> {
         let Some(page) = self.stream.message().await? else { return Ok(false) };
         self.missed.extend(page.missed.map(|gap| (gap.first, gap.last)));

@@ -11,8 +11,7 @@ const MAX_NAME: usize = 253;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NamespaceName(String);
 
-/// Name of an application within its namespace, or among cluster applications: a DNS subdomain, as Kubernetes accepts
-/// it.
+/// Name of an application within its namespace, or among cluster applications: a DNS subdomain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwningApplicationName(String);
 
@@ -37,8 +36,7 @@ impl NamespaceName {
     /// Parses a name.
     ///
     /// # Errors
-    /// The name is no DNS label: 1 to 63 lower-case letters, digits and dashes, neither the first nor the last of them
-    /// a dash.
+    /// The name is no DNS label: 1 to 63 lower-case letters, digits and dashes, no dash at either end.
     pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
         let fault = match text {
             _ if text.len() > MAX_NAMESPACE => Some("is longer than the 63 characters of a namespace's name"),
@@ -62,8 +60,8 @@ impl OwningApplicationName {
     /// Parses a name.
     ///
     /// # Errors
-    /// The name is no DNS subdomain: 1 to 253 lower-case letters, digits, dashes and dots, where each part between dots
-    /// begins and ends with a letter or digit.
+    /// The name is no DNS subdomain: 1 to 253 lower-case letters, digits, dashes and dots, where each part begins and
+    /// ends with a letter or digit.
     pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
         let is_long = text.len() > MAX_NAME;
         match is_long.then_some("is longer than 253 characters").or_else(|| fault(text)) {
@@ -107,7 +105,7 @@ impl BadApplicationName {
     }
 }
 
-/// Returns the first fault of a name of any length whose parts are separated by dots.
+/// Returns the first fault of a name of any length, with dots between its parts.
 fn fault(text: &str) -> Option<&'static str> {
     let is_of_name =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');

@@ -24,7 +24,7 @@ pub struct Interface {
 pub struct ProcessScope {
     /// Only process in which the probe fires (host PID).
     pub pid: Option<u32>,
-    /// Process in whose file system the target's path is looked up (host PID).
+    /// Process that sees the target's path (host PID): the lookup uses its file system.
     pub container_pid: Option<u32>,
 }
 
@@ -117,7 +117,7 @@ pub enum AttachPoint {
         /// Processes of the probe.
         scope: ProcessScope,
     },
-    /// cgroup (version 2) and all below it, at the hook that the program was loaded for.
+    /// Cgroup (version 2) and all below it, at the hook that the program was loaded for.
     Cgroup {
         /// Path of the cgroup.
         path: CgroupPath,
@@ -287,8 +287,7 @@ impl AttachPoint {
         }
     }
 
-    /// Returns whether the point's links can be updated to another program without a gap. Members of chains have no
-    /// links.
+    /// Returns whether the point's links can be updated to another program without a gap; false for members of chains.
     #[must_use]
     pub const fn has_updatable_link(&self) -> bool {
         matches!(
@@ -410,7 +409,6 @@ fn several(names: &[impl fmt::Display]) -> String {
     shown.join(", ")
 }
 
-/// Returns the text of a network namespace, for messages.
 fn netns_text(netns: Option<&Path>) -> String {
     netns.map_or_else(|| "own netns".to_owned(), |netns| netns.display().to_string())
 }

@@ -58,12 +58,12 @@ impl FromStr for CpuShare {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuAction {
-    /// The excess is reported.
+    /// Report of the excess.
     #[default]
     Warn,
-    /// The program's links are detached.
+    /// Detachment of the program's links.
     Detach,
-    /// The version before the last replacement is restored; without one, the links are detached.
+    /// Rollback to the version before the last replacement; without one, detachment.
     Previous,
 }
 

@@ -36,7 +36,7 @@ pub struct BadTtl(pub u64);
 impl Deadline {
     /// Maximum time to live, in seconds: ten years.
     const LONGEST: u64 = 3650 * 24 * 3600;
-    /// Difference between clocks, in seconds, above which the wall clock was set.
+    /// Difference between the clocks, in seconds, above which the wall clock counts as set.
     const PUT: u64 = 5;
 
     /// Creates a deadline so many seconds from now.

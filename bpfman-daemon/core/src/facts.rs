@@ -12,8 +12,8 @@ pub struct RunCounts {
     pub runs: u64,
     /// Time of these runs, in nanoseconds.
     pub nanoseconds: u64,
-    /// Events that were missed because the program was running already on the same CPU. The kernel always counts them,
-    /// for tracing programs (Linux 5.12 and later).
+    /// Events that were missed because the program was running already on the same CPU. Always counted, for tracing
+    /// programs (Linux 5.12).
     pub missed: u64,
 }
 
@@ -32,13 +32,13 @@ pub struct ProgramFacts {
     pub loaded_at: SystemTime,
     /// User that loaded the program.
     pub created_by_uid: u32,
-    /// Whether the licence allows GPL-only functions.
+    /// True if the licence allows GPL-only functions.
     pub gpl_compatible: bool,
     /// Ids of the program's maps.
     pub map_ids: Vec<MapId>,
     /// Id of the program's BTF, if it has any.
     pub btf_id: Option<BtfId>,
-    /// Size after verification, in bytes.
+    /// Size of the instructions after the verifier, in bytes.
     pub bytes_xlated: u32,
     /// Size of the machine code, in bytes; 0 if not compiled.
     pub bytes_jited: u32,
@@ -75,7 +75,7 @@ pub struct MapFacts {
     pub flags: u32,
     /// Kernel memory, in bytes.
     pub bytes_memlock: u64,
-    /// Whether bpf(2) can no longer change the entries.
+    /// True if bpf(2) can no longer change the entries.
     pub frozen: bool,
 }
 
@@ -92,7 +92,7 @@ pub struct LinkFacts {
     pub map: Option<MapId>,
     /// Interface of XDP and tcx links; `None` if it was removed, and for other links.
     pub ifindex: Option<IfIndex>,
-    /// Whether the link runs nothing any more, because its target was removed or it was detached by force. The kernel
+    /// True if the link runs nothing any more, because its target was removed or it was detached by force. The kernel
     /// reports that for links at interfaces, cgroups and network namespaces.
     pub gone: bool,
 }
@@ -109,7 +109,7 @@ impl LinkFacts {
         matches!(self.kernel_type, Self::XDP | Self::TCX)
     }
 
-    /// Returns false for a link that was detached by force, or with its interface, cgroup or namespace.
+    /// Returns whether the link still has its interface, cgroup or namespace, and was not detached by force.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         !self.gone

@@ -12,7 +12,6 @@ pub struct Glob {
     parts: Vec<Part>,
 }
 
-/// Element of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Part {
     Any,

@@ -22,8 +22,7 @@ pub struct GroupPath {
 pub struct PodsRoot(Vec<String>);
 
 impl PodsRoot {
-    /// Returns the cgroup that contains those of all pods, from the path of a trusted process; `None` if the process is
-    /// in no pod.
+    /// Returns the cgroup that contains those of all pods, from the path of a trusted process; `None` outside of pods.
     ///
     /// The last such name is used: a node may be a pod of another node.
     #[must_use]
@@ -49,12 +48,11 @@ impl PodsRoot {
 }
 
 impl GroupPath {
-    /// Creates a path of which root assigned the first `by_root` names. `pods_root` is known if the daemon itself is in
-    /// a pod of the node.
+    /// Creates a path of which root assigned the first `by_root` names. `pods_root` is known to a daemon in a pod.
     #[must_use]
     pub fn new(path: impl Into<String>, by_root: usize, pods_root: Option<&PodsRoot>) -> Self {
         let path = path.into();
-        // Names outside of the daemon's own cgroup namespace are unknown.
+        // A path that leads out of the daemon's own cgroup namespace cannot be followed.
         let by_root = if names(&path).any(|name| name == "..") { 0 } else { by_root };
         let given: Vec<&str> = names(&path).take(by_root).collect();
         let (of_node, pods) = match pods_root {
@@ -86,8 +84,7 @@ impl GroupPath {
         self.pod_at().map(|(_, uid)| uid)
     }
 
-    /// Returns the id of the container, from the outermost cgroup with the name of one: a container may create cgroups
-    /// inside its own.
+    /// Returns the id of the container, from the outermost such cgroup: containers may create cgroups inside.
     #[must_use]
     pub fn container(&self) -> Option<&str> {
         let (_, name) = self.container_at()?;
@@ -101,8 +98,7 @@ impl GroupPath {
         self.container_at().map(|(at, _)| self.up_to(at))
     }
 
-    /// Returns whether the container is itself a node, with cgroups of pods inside: its cgroup contains more than one
-    /// tenant.
+    /// Returns whether the container is itself a node, with cgroups of pods, and so of several tenants, inside.
     #[must_use]
     pub fn is_in_node_container(&self) -> bool {
         // Names that root did not assign count as well: they can only make the result stricter.
@@ -126,7 +122,6 @@ impl GroupPath {
         Some(self.up_to(last))
     }
 
-    /// Returns the names that root assigned, with their positions.
     fn given(&self) -> impl Iterator<Item = (usize, &str)> {
         names(&self.path).take(self.by_root).enumerate()
     }
@@ -177,8 +172,8 @@ fn find_pods_root(given: &[&str]) -> Option<usize> {
 }
 
 /// Returns whether a path ends in the kubelet's name for the cgroup of all pods there: `kubepods` by the driver
-/// "cgroupfs"; by "systemd" `kubepods.slice` at the root, and `a-b-kubepods.slice` in `a-b.slice`, because systemd puts
-/// the names of the slices above into the name.
+/// "cgroupfs"; by "systemd" `kubepods.slice` at the root, and `a-b-kubepods.slice` in `a-b.slice`, because slices
+/// contain their parents' names.
 fn is_pods_root(path: &[&str]) -> bool {
     match path {
         [.., "kubepods"] | ["kubepods.slice"] => true,

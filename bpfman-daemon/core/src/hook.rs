@@ -52,8 +52,7 @@ impl FromStr for Direction {
     }
 }
 
-/// Identity of a network namespace. Inode numbers are used again after a namespace has ended, cookies never: both are
-/// compared.
+/// Identity of a network namespace. Inodes are reused, cookies never: both are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NetnsId {
     /// Inode of the namespace's file.
@@ -62,8 +61,7 @@ pub struct NetnsId {
     pub cookie: u64,
 }
 
-/// Number of a network namespace in the table of another one. The kernel removes it when the namespace ends; the number
-/// does not keep the namespace.
+/// Number of a network namespace in the table of another one. It is removed with the namespace, and does not keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetnsNumber {
     /// Namespace that has the table.
@@ -183,8 +181,7 @@ pub struct HookKey {
 impl HookKey {
     /// Returns the file name of the hook among the pins: `<netns inode>_<ifindex>_<netns cookie>`.
     ///
-    /// Names of v0.6.0 end before the cookie; but inodes of namespaces are reused at once, with the same indexes in
-    /// them.
+    /// Names of v0.6.0 have no cookie; but inodes of namespaces are reused at once, with the same indexes inside.
     #[must_use]
     pub fn pin_stem(&self) -> String {
         let NetnsId { inode, cookie } = self.netns.into();

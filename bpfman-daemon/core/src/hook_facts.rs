@@ -10,18 +10,17 @@ use crate::{IfIndex, KernelLinkId, ProgramId};
 /// Programs and filters at a hook, in the order in which packets reach them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookContents {
-    /// Number of changes of the list of tcx programs; a change can be made conditional on it. `None` for XDP, and
-    /// before Linux 6.6.
+    /// Revision of the list of tcx programs, for conditional changes. `None` for XDP, and before Linux 6.6.
     pub revision: Option<u64>,
     /// Entries, first to last.
     pub entries: Vec<HookEntry>,
 }
 
-/// Programs attached to one hook of one cgroup itself, in the order in which they run there. Programs of cgroups above
-/// run before or after all of them.
+/// Programs attached to one hook of one cgroup itself, in order. Programs of parent cgroups run before or after all of
+/// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupContents {
-    /// As [`HookContents::revision`]; `None` if the kernel has no such order (before Linux 6.17).
+    /// Revision as in [`HookContents::revision`]; `None` if the kernel has no such order (before Linux 6.17).
     pub revision: Option<u64>,
     /// Programs first to last, each with its link; `None` for one that `BPF_PROG_ATTACH` attached.
     pub entries: Vec<(ProgramId, Option<KernelLinkId>)>,
@@ -41,8 +40,7 @@ pub struct HookEntry {
 }
 
 impl HookEntry {
-    /// Returns whether this link may attach the program. See [`Via::XdpLink`] for facts that the kernel does not
-    /// report.
+    /// Returns whether this link may attach the program. [`Via::XdpLink`] may name several.
     #[must_use]
     pub fn may_be_link(&self, link: KernelLinkId) -> bool {
         match &self.via {
@@ -125,7 +123,7 @@ pub struct FilterFacts {
     pub kind: String,
     /// Name that was assigned to a BPF program at its attachment.
     pub name: Option<String>,
-    /// Whether the program returns the verdict; else it only selects the filter's actions.
+    /// True if the program returns the verdict; else it only selects the filter's actions.
     pub direct_action: bool,
 }
 
@@ -156,7 +154,7 @@ pub struct InterfaceFacts {
     pub name: String,
     /// Index in its namespace.
     pub ifindex: IfIndex,
-    /// Whether it is switched on (`ip link set up`); that does not imply a carrier.
+    /// True if it is switched on (`ip link set up`); that does not imply a carrier.
     pub up: bool,
     /// "veth", "vlan"…; `None` for hardware and the loopback.
     pub kind: Option<String>,
@@ -180,7 +178,7 @@ pub enum InterfaceEvent {
         name: String,
         /// Index of the interface.
         ifindex: IfIndex,
-        /// Whether it is switched on.
+        /// True if it is switched on.
         up: bool,
     },
     /// Interface that was switched on or off.
@@ -189,7 +187,7 @@ pub enum InterfaceEvent {
         name: String,
         /// Index of the interface.
         ifindex: IfIndex,
-        /// Whether it is switched on.
+        /// True if it is switched on.
         up: bool,
     },
     /// Interface with a new name.
@@ -204,8 +202,8 @@ pub enum InterfaceEvent {
         /// Index of the interface.
         ifindex: IfIndex,
     },
-    /// Changes came faster than they were read, and some are unknown: list the interfaces again.
+    /// Loss of changes, which came faster than they were read: list the interfaces again.
     Lost,
-    /// The path no longer names the watched namespace: drop the watch, which keeps that namespace alive.
+    /// Path that no longer names the watched namespace: drop the watch, which keeps that namespace alive.
     NamespaceGone,
 }

@@ -51,7 +51,7 @@ pub enum BadMatch {
         /// Maximum number of entries.
         limit: usize,
     },
-    /// No interface has the number 0.
+    /// Index 0, which no interface has.
     #[error("interface index 0 is no interface")]
     NoIndex,
 }

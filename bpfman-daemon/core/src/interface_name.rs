@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use crate::Interface;
 
-/// Maximum length of a name, in bytes: alternative names (`ip link property add … altname`) may be longer than the
-/// first.
+/// Maximum length of a name, in bytes: alternative names (`ip link property add`) may have more than the first.
 const MAX_BYTES: usize = 127;
 
 /// An invalid name of an interface.

@@ -32,12 +32,11 @@ pub struct MapSpec {
     pub map_extra: u64,
     /// NUMA node of its memory; the kernel reads it only if `flags` has `BPF_F_NUMA_NODE`.
     pub numa_node: u32,
-    /// Whether it is declared `LIBBPF_PIN_BY_NAME`.
+    /// True if it is declared `LIBBPF_PIN_BY_NAME`.
     pub pin_by_name: bool,
     /// Purpose of the map.
     pub role: MapRole,
-    /// Initial contents of a globals map, padded to `value_size`; of an arena, the contents at its start; empty for
-    /// others.
+    /// Initial contents of a globals map, padded to `value_size`; of an arena, those at its start; else empty.
     pub initial: Vec<u8>,
     /// BTF type id of the key in the object's BTF; 0 when unknown or when the kernel takes none.
     pub btf_key_type_id: u32,

@@ -38,10 +38,9 @@ pub struct NetfilterPlace {
     pub family: NetfilterFamily,
     /// Hook of the program.
     pub hook: NetfilterHook,
-    /// Priority; lower ones run first, and the rules of `filter` tables have 0. The minimum and the maximum are
-    /// reserved by the kernel.
+    /// Priority; lower ones run first, and the rules of `filter` tables have 0. Minimum and maximum are reserved.
     pub priority: i32,
-    /// Whether fragments are reassembled before the program runs (Linux 6.6 and later). The priority has to be above
+    /// True if fragments are reassembled before the program runs (Linux 6.6 and later). The priority has to be above
     /// -400, at which the kernel reassembles them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub defragment: bool,

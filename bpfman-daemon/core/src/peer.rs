@@ -43,8 +43,7 @@ impl HeldNetns {
         Self { inode, _holder: Arc::new(holder) }
     }
 
-    /// Returns the identity, without the cookie, which distinguishes a namespace from later ones with the same inode:
-    /// there are none while it is held.
+    /// Returns the identity without the cookie: no other namespace has the inode while this one is held.
     #[must_use]
     pub const fn id(&self) -> NetnsId {
         NetnsId { inode: self.inode, cookie: 0 }
@@ -102,8 +101,7 @@ pub fn unified_cgroup_of(lines: &str) -> Option<String> {
     cgroup_in(lines, "")
 }
 
-/// Returns the path in the hierarchy of these controllers, from the line `NUMBER:CONTROLLERS:PATH`. Version 2 has no
-/// controllers there.
+/// Returns the path in the hierarchy of these controllers, of a line `NUMBER:CONTROLLERS:PATH`; empty for version 2.
 #[must_use]
 pub fn cgroup_in(lines: &str, wanted: &str) -> Option<String> {
     lines.lines().find_map(|line| {

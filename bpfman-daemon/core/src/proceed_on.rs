@@ -15,7 +15,6 @@ pub enum VerdictFamily {
 }
 
 impl VerdictFamily {
-    /// Returns names and codes of the verdicts.
     const fn verdicts(self) -> &'static Verdicts {
         match self {
             Self::Xdp => bpfman_verdicts::XDP,
@@ -23,7 +22,6 @@ impl VerdictFamily {
         }
     }
 
-    /// Returns the codes of the default set.
     const fn default_codes(self) -> &'static [i32] {
         match self {
             Self::Xdp => bpfman_verdicts::XDP_DEFAULT,

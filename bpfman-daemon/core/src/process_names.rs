@@ -32,13 +32,12 @@ impl Interface {
     }
 }
 
-/// Returns whether a path is `/proc/<pid>/…`, or the same below `/host/proc`, where the host's processes may be
-/// mounted.
+/// Returns whether a path is `/proc/<pid>/…`, or the host's below `/host/proc`.
 fn is_of_process(path: &Path) -> bool {
     process_in(path).is_some()
 }
 
-/// Returns the PID in `/proc/<pid>/…`, also below `/host/proc`, where the host's processes may be mounted.
+/// Returns the PID in `/proc/<pid>/…`, also below `/host/proc`, for those of the host.
 pub(crate) fn process_in(path: &Path) -> Option<u32> {
     if !path.is_absolute() {
         return None;

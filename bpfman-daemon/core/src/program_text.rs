@@ -70,16 +70,15 @@ pub struct ProgramText {
     pub insns: Vec<Insn>,
     /// All functions, in order, without gaps; the first is the entry.
     pub functions: Vec<FunctionSpan>,
-    /// Raw BTF that `func_info` and `line_info` refer to, in a form that the kernel accepts; `None` if the object has
-    /// none.
+    /// Raw BTF that `func_info` and `line_info` refer to, as the kernel accepts it; `None` without.
     pub btf: Option<Arc<[u8]>>,
     /// One entry per function, strictly increasing, empty without BTF.
     pub func_info: Vec<FuncInfo>,
     /// Strictly increasing, may be empty.
     pub line_info: Vec<LineInfo>,
-    /// Whether it is declared to handle packets in several buffers (`xdp.frags`).
+    /// True if it is declared to handle packets in several buffers (`xdp.frags`).
     pub frags: bool,
-    /// Whether it is declared sleepable (`.s` sections).
+    /// True if it is declared sleepable (`.s` sections).
     pub sleepable: bool,
     /// Kernel modules with functions and variables that the instructions refer to. The `off` of a call of a kernel
     /// function, and the second half's `imm` of a variable's address, is 0 for the kernel itself, else the index in

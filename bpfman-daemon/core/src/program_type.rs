@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::uapi::prog_type;
 
-/// Type of a program, as users see it. Entry and return probes are different types, although the kernel loads both the
-/// same way.
+/// Type of a program, as users see it. The kernel loads entry and return probes as one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgramType {
@@ -98,7 +97,7 @@ pub enum ProgramType {
     Kretsyscall,
     /// Raw tracepoint with a buffer that the program may write.
     RawTracepointWritable,
-    /// As `SkReuseport`; selects in addition the socket that gets the connections of a closed one.
+    /// Selection as by `SkReuseport`, and of the socket that gets the connections of a closed one.
     SkReuseportMigrate,
     /// Packets that a devmap redirected. A process puts the program into an entry of the map.
     XdpDevmap,
@@ -403,7 +402,7 @@ pub enum LoadTarget {
     Tracepoint,
     /// Kind of kernel objects: `task`, `bpf_map`.
     Iterator,
-    /// Hook of a type for cgroups or sockmaps: `connect4` ([`crate::SocketHook`]).
+    /// Hook of a type for cgroups, sockmaps or netkit devices: `connect4` ([`crate::SocketHook`]).
     SocketHook,
     /// Member of a kernel structure: `tcp_congestion_ops.init`.
     StructMember,

@@ -17,20 +17,19 @@ pub struct ReplacedFunction {
 /// Invalid name of a function.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadReplacedFunction {
-    /// The program is missing, which only the caller knows.
+    /// Missing program, which only the caller can name.
     #[error("no program is named: PROGRAM_ID, or PROGRAM_ID:FUNCTION")]
     NoProgram,
-    /// The text before the colon is no program id.
+    /// Invalid program id.
     #[error("\"{0}\" is no id of a program: PROGRAM_ID, or PROGRAM_ID:FUNCTION")]
     NoId(String),
-    /// Neither the caller nor the section names a function.
+    /// Missing function: neither the caller nor the section names one.
     #[error("no function of program {0} is named: PROGRAM_ID:FUNCTION, or a section freplace/FUNCTION")]
     NoFunction(ProgramId),
 }
 
 impl ReplacedFunction {
-    /// Parses a caller's text, `PROGRAM_ID` or `PROGRAM_ID:FUNCTION`. The section names the function if the caller does
-    /// not.
+    /// Parses a caller's text, `PROGRAM_ID` or `PROGRAM_ID:FUNCTION`. `section` is the default function.
     ///
     /// # Errors
     /// The program or the function is missing.

@@ -13,11 +13,11 @@ use crate::{
 /// Condition for fetching an image from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PullPolicy {
-    /// Fetch on every load.
+    /// Fetching on every load.
     Always,
-    /// Fetch if the cache does not have it.
+    /// Fetching if the cache does not have the image.
     IfNotPresent,
-    /// Never fetch: the load fails if the cache does not have it.
+    /// No fetching: the load fails if the cache does not have the image.
     Never,
 }
 
@@ -78,7 +78,7 @@ pub struct LoadRequest {
     pub values: LoadValues,
     /// Program with maps that the load shares.
     pub map_owner: Option<ProgramId>,
-    /// Whether to return the complete verifier log.
+    /// True to return the complete verifier log.
     pub verifier_log: bool,
     /// User id of the caller.
     pub caller_uid: u32,
@@ -88,7 +88,7 @@ pub struct LoadRequest {
     pub limits: LoadLimits,
     /// CPU limit of each program.
     pub cpu: Option<CpuLimit>,
-    /// Whether the owner's programs have a common CPU limit, so that the use of each has to be measured.
+    /// True if the owner's programs have a common CPU limit, so that the use of each has to be measured.
     pub measured: bool,
     /// Time after which the programs are unloaded, in seconds.
     pub ttl: Option<u64>,
@@ -103,8 +103,7 @@ pub struct LoadRequest {
 pub struct LoadValues {
     /// Global variables by name, each as text: the type in the object determines its meaning.
     pub globals: BTreeMap<String, String>,
-    /// Whether a text is never read as the bytes of a variable if its type has another form of text: digits are a
-    /// number.
+    /// True if a text is never read as the bytes of a variable if its type has another text form.
     pub by_type_only: bool,
     /// Numbers of entries of maps by name (`max_entries`); of a ring buffer, its size in bytes.
     pub map_sizes: BTreeMap<String, u32>,
@@ -115,8 +114,7 @@ pub struct LoadValues {
 pub struct LoadLimits {
     /// Kernel memory of its maps, in bytes.
     pub map_bytes: Option<u64>,
-    /// Instructions that the verifier processes for all its programs together (counted since Linux 5.16), and
-    /// instructions of their text.
+    /// Instructions that the verifier processes for all its programs together (since Linux 5.16), and of their text.
     pub verified_instructions: Option<u64>,
 }
 
@@ -126,12 +124,10 @@ pub struct Sharing {
     /// Separate program behind a tail call: it shares no stack, maps or budgets with its neighbours.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
-    /// Whether the user intends REDIRECT in the proceed-on set, so that no warning is needed that a redirect loses its
-    /// target when the chain continues. It does not change the chain.
+    /// True if the user intends REDIRECT in the proceed-on set: no warning about lost targets. The chain is the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect_may_proceed: bool,
-    /// Whether the member runs and is counted, but its verdicts are ignored: the chain continues as if it were not
-    /// there.
+    /// True if the member runs and is counted, but its verdicts are ignored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
 }
@@ -181,7 +177,7 @@ pub struct Selector {
     pub kernel_type: Option<u32>,
     /// Exact type; excludes third-party programs.
     pub program_type: Option<ProgramType>,
-    /// Whether to exclude third-party programs.
+    /// True to exclude third-party programs.
     pub managed_only: bool,
     /// Pairs that the program's metadata must contain; any pair excludes third-party programs.
     pub metadata: BTreeMap<String, String>,

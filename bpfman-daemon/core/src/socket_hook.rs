@@ -1,5 +1,4 @@
-//! Hooks of cgroups, sockmaps and netkit devices: the names and numbers by which programs select one of their type's
-//! hooks.
+//! Hooks of cgroups, sockmaps and netkit devices: their names and numbers.
 
 use crate::ProgramType;
 use crate::uapi::attach_type as number;

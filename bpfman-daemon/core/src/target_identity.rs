@@ -23,8 +23,8 @@ pub enum TargetIdentity {
 
 /// File, as it was at the attachment.
 ///
-/// Two files that exist at the same time differ in device or inode. A file that is overwritten in place differs in size
-/// or in its modification time.
+/// Two files that exist at the same time differ in device or inode. A file overwritten in place differs in size or
+/// modification time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
     /// `st_dev`.

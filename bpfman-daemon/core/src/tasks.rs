@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// Tasks of one tenant, by values that the kernel does not reuse within one boot: a compiled test compares the current
-/// task with them.
+/// Tasks of one tenant, by values that are unique within a boot: compiled tests compare the current task with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum TaskGroup {
@@ -16,8 +15,7 @@ pub enum TaskGroup {
         /// 64-bit id of the kernel, which is never reused.
         id: u64,
     },
-    /// Tasks in a PID namespace, without those of namespaces below it. Its inode is reused after its end: the start of
-    /// its first process distinguishes it from later ones.
+    /// Tasks in a PID namespace itself. The start of its first process makes its inode unique.
     PidNamespace {
         /// Inode.
         inode: u32,

@@ -23,7 +23,6 @@ tokio::task_local! {
     static CALL: Arc<Call>;
 }
 
-/// Call in progress.
 #[derive(Debug)]
 pub(crate) struct Call {
     peer: Peer,
@@ -37,7 +36,7 @@ pub(crate) struct Call {
 struct About {
     entry: HistoryEntry,
     failed: Option<(Code, String)>,
-    /// Whether the task that continues after the answer began records the entry.
+    /// True if the task that continues after the answer began records the entry.
     goes_on: bool,
 }
 
@@ -58,8 +57,7 @@ impl Call {
         CALL.scope(self, work)
     }
 
-    /// Runs work for this call. The entry is in the journal when the answer begins, unless the work continues after
-    /// that.
+    /// Runs work for this call. The entry is in the journal when the answer begins, unless work continues.
     pub async fn follow<B>(
         self: Arc<Self>,
         work: impl Future<Output = http::Response<B>>,

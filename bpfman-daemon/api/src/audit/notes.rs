@@ -50,7 +50,6 @@ pub(crate) fn owner(owner: &Owner) {
     });
 }
 
-/// Returns the peer that makes the call.
 pub(crate) fn peer() -> Option<Peer> {
     CALL.try_with(|call| call.peer.clone()).ok()
 }

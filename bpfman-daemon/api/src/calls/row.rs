@@ -14,17 +14,17 @@ pub enum CallNeeds {
 /// Rule of a call for objects of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectRule {
-    /// The call neither shows nor changes such objects.
+    /// Objects that the call neither shows nor changes.
     Unused,
-    /// The call shows them to each caller that has its verb.
+    /// Objects that the call shows to each caller with its verb.
     Shown,
-    /// The call shows a caller its own objects, and root all.
+    /// Objects that the call shows if they concern the caller; all concern root.
     Concerned,
-    /// A grant has to cover each object: its owner by `over`, or its name by a pattern.
+    /// Objects that a grant has to cover: their owner by `over`, or their name by a pattern.
     Covered,
-    /// They change with an object that has to be covered, or as root's signature policy requires.
+    /// Objects that change with a covered one, or as root's signature policy requires.
     Carried,
-    /// Only root may make the call.
+    /// Objects of a call that only root may make.
     Root,
 }
 
@@ -33,17 +33,15 @@ pub enum ObjectRule {
 pub enum JournalRule {
     /// Entry for every call.
     Change,
-    /// Entry for every call; if it succeeds, among the entries of reads, because clients call as often as they like and
-    /// must not push out entries of changes. A map that is open for writing changes without the daemon.
+    /// Entry for every call; if it succeeds, among those of accesses: clients call as often as they like, and must not
+    /// push out entries of changes. A map that is open for writing changes without the daemon.
     Access,
     /// Entry for every failed call.
     Refusal,
 }
 
-/// Rights of one call.
 #[derive(Clone, Copy, Debug)]
 pub struct CallRow {
-    /// Right for the call as a whole.
     pub needs: CallNeeds,
     /// Verb that some requests need in addition, over some of their objects.
     pub besides: Option<AccessVerb>,
@@ -72,7 +70,6 @@ impl CallRow {
         Self { besides: Some(verb), ..self }
     }
 
-    /// Returns the rule for a class.
     #[must_use]
     pub const fn rule(&self, class: ObjectClass) -> ObjectRule {
         self.objects[class as usize]

@@ -2,26 +2,24 @@
 
 use super::times::{MemberTimes, of_times};
 
-/// Facts about a hook.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scene {
     /// Name of the hook, as in commands.
     pub hook: String,
     /// Difference between record and kernel; empty if there is none.
     pub trouble: String,
-    /// Whether the interface is down.
+    /// True if the interface is down.
     pub is_down: bool,
     /// Third-party programs that run before the chain, as text.
     pub before: Vec<String>,
-    /// Whether XDP runs in the network stack.
+    /// True if XDP runs in the network stack.
     pub is_generic: bool,
-    /// Whether it is an XDP chain in the driver, and its network namespace has a veth.
+    /// True if it is an XDP chain in the driver, and its network namespace has a veth.
     pub may_redirect_to_veth: bool,
     /// Reason why the driver does not run the chain.
     pub refusal: Option<String>,
-    /// Members in order.
     pub members: Vec<MemberScene>,
-    /// Whether packets are counted.
+    /// True if packets are counted.
     pub is_counted: bool,
     /// Packets lost by a failed tail call.
     pub failed: u64,
@@ -29,19 +27,17 @@ pub(super) struct Scene {
     pub held_by: Option<String>,
 }
 
-/// Facts about a member.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemberScene {
     pub name: String,
     /// Verdicts after which the next member runs, as text; empty: none.
     pub goes_on_after: String,
-    /// Whether REDIRECT is one of them.
+    /// True if REDIRECT is one of them.
     pub forgets_redirects: bool,
-    /// Packets that reached the member.
     pub runs: u64,
     /// Packets that it ended, by verdict, most frequent first.
     pub ended: Vec<(&'static str, u64)>,
-    /// Whether its verdicts are ignored.
+    /// True if its verdicts are ignored.
     pub shadow: bool,
     /// Verdicts that it returned as a shadow, most frequent first.
     pub shadowed: Vec<(&'static str, u64)>,

@@ -12,8 +12,8 @@ use bpfmand_kernel::Kernel;
 use crate::explain::findings::{MemberScene, Scene, findings};
 use crate::explain::times::MemberTimes;
 
-/// Returns the reasons why a member of a hook is or is not reached, the most relevant first. `member` is a link id or a
-/// function name; `None`: all members.
+/// Returns the reasons why a member of a hook is or is not reached, most relevant first. `member`: a link id or
+/// function name; `None`: all.
 ///
 /// # Errors
 /// The hook has no program of the daemon, or none of that name.
@@ -89,7 +89,6 @@ fn member_scene(member: &ChainMember) -> MemberScene {
     }
 }
 
-/// Returns the source of a program, as text.
 fn source(source: &SourceRecord) -> String {
     match source {
         SourceRecord::Image { url, digest, .. } if digest.is_empty() => url.clone(),

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use bpfman_proto::ext::v1 as wire;
 use prost::Message as _;
 
-/// File that is valid for one boot and one version of the daemon. A kernel supports the same types and helpers until it
-/// shuts down.
+/// File that is valid for one boot and one version of the daemon. Support does not change while a kernel runs.
 pub struct Kept {
     path: PathBuf,
     /// Start of a valid file.

@@ -8,7 +8,6 @@ use bpfman_proto::ext::v1 as wire;
 /// Time for which an answer is valid: modules may be loaded, and settings changed.
 const HOLDS: Duration = Duration::from_secs(10);
 
-/// Last answer and its time.
 #[derive(Debug, Default)]
 pub struct LastAnswer {
     last: Mutex<Option<(Instant, wire::FeaturesResponse)>>,

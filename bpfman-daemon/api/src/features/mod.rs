@@ -58,8 +58,8 @@ pub fn all(
     }
 }
 
-/// Returns the results of slow probes: those of an earlier daemon of this boot, else new ones. Only a complete result
-/// is stored, and only if the boot has an id.
+/// Returns the results of slow probes: those of an earlier daemon of this boot, else new ones. Stores only a complete
+/// result of an identified boot.
 fn tried_once(kernel: &impl Kernel, folder: &Path) -> Vec<wire::Feature> {
     let kept = kernel.boot().ok().map(|boot| Kept::new(folder, &boot));
     if let Some(found) = kept.as_ref().and_then(Kept::read) {
@@ -100,7 +100,6 @@ fn probes(kernel: &impl Kernel) -> Vec<wire::Feature> {
     each.collect()
 }
 
-/// Converts probe results to the wire.
 fn tried(inventory: &Inventory) -> Vec<wire::Feature> {
     let one = |kind: FeatureKind| {
         move |tried: &TriedType| {

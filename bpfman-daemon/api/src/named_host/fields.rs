@@ -7,7 +7,6 @@ const AUTHORITY_NAME: &[u8] = b":authority";
 /// Position of the next byte in a field of a header block (RFC 7541, section 6). Blocks continue over frames.
 #[derive(Debug, Default)]
 enum Field {
-    /// First byte of the field.
     #[default]
     First,
     /// Index of the name; `Then` states whether a value follows.
@@ -61,7 +60,7 @@ impl Number {
 #[derive(Debug, Default)]
 pub struct Fields {
     field: Field,
-    /// Whether the next value is that of `:authority`.
+    /// True if the next value is that of `:authority`.
     rewrites: bool,
 }
 

@@ -18,7 +18,6 @@ enum At {
     Head([u8; 9], usize),
     /// Length of a header block's padding.
     Padding,
-    /// Header block.
     Block,
 }
 

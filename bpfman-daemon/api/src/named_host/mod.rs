@@ -25,7 +25,6 @@ pub struct NamedHost<S> {
 }
 
 impl<S> NamedHost<S> {
-    /// Wraps a new connection.
     pub fn new(inner: S) -> Self {
         Self { inner, frames: HttpFrames::default() }
     }

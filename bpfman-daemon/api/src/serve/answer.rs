@@ -39,7 +39,6 @@ impl AnswerProgress {
     }
 }
 
-/// Answer that is being sent.
 #[derive(Debug)]
 pub struct AnswerBody {
     body: tonic::body::Body,
@@ -49,7 +48,6 @@ pub struct AnswerBody {
 }
 
 impl AnswerBody {
-    /// Creates an answer of which nothing was sent yet.
     pub fn new(body: tonic::body::Body, unread: Unread, progress: Arc<AnswerProgress>) -> Self {
         Self { body, rest: Bytes::new(), unread, progress }
     }

@@ -49,7 +49,6 @@ impl Tier {
     }
 }
 
-/// Connected users.
 #[derive(Debug)]
 pub struct Callers {
     users: Mutex<Users>,
@@ -64,7 +63,6 @@ struct Users {
     open: [usize; 4],
 }
 
-/// User with at least one open connection.
 #[derive(Debug)]
 struct User {
     connections: usize,
@@ -107,7 +105,7 @@ pub struct Unread {
 pub struct NoPlace {
     /// Open connections of this user, or of all users.
     pub open: usize,
-    /// Whether these are the user's own.
+    /// True if these are the user's own.
     pub own: bool,
 }
 
@@ -119,8 +117,7 @@ impl Default for Callers {
 }
 
 impl Callers {
-    /// Acquires a place for a connection, which counts for `uid`: that of a subordinate user counts for its parent
-    /// user.
+    /// Acquires a place for a connection, counted for `uid`, which is a subordinate user's parent.
     pub fn place(self: &Arc<Self>, uid: u32, tier: Tier) -> Result<ConnectionPlace, NoPlace> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let own = users.all.get(&uid).map_or(0, |user| user.connections);
@@ -176,7 +173,6 @@ impl ConnectionPlace {
         }
     }
 
-    /// Returns a count of unread bytes, which is 0.
     pub fn unread(&self) -> Unread {
         Unread { share: Arc::clone(&self.share), bytes: 0 }
     }

@@ -1,8 +1,7 @@
 //! Handovers: connections over which the daemon passes a descriptor, as specified in `maps.proto`.
 //!
 //! The connection itself identifies the caller, so nothing that could be guessed, kept or stolen connects the decision
-//! with the descriptor. One connection passes one descriptor: each one that a client has not read yet costs it a
-//! descriptor of its own.
+//! with the descriptor. One connection passes one descriptor: each unread one costs the client a descriptor of its own.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -82,8 +81,8 @@ pub async fn serve(
         }
     };
     call.end(refused.as_ref()).await;
-    // Unread descriptors count against root's limit of descriptors in flight. Until the client reads this one, it keeps
-    // its user's place among the connections.
+    // An unread descriptor counts against root's limit of those in flight: until it is read, keep the connection's
+    // place.
     let mut look = FIRST_LOOK;
     while unread(&stream).is_ok_and(|bytes| bytes > 0) {
         tokio::select! {

@@ -62,7 +62,6 @@ pub struct SocketSystem {
     pub trim: Trim,
 }
 
-/// Connections of a socket.
 pub(crate) struct Connections {
     pub routes: Routes,
     pub maps: OpenMaps,
@@ -138,8 +137,7 @@ impl Connections {
     }
 }
 
-/// Assigns a place to a connection, then identifies its process: that takes dozens of system calls, which only
-/// connections with a place may cost.
+/// Assigns a place to a connection, then identifies its process: that takes dozens of system calls.
 fn admit(
     stream: &UnixStream,
     (identify, account): (Identify, impl Fn(u32) -> (u32, Tier)),
@@ -166,7 +164,6 @@ fn admit(
     }
 }
 
-/// Serves an HTTP/2 connection.
 async fn http(
     (routes, journal): (Routes, Arc<Journal>),
     stream: UnixStream,
@@ -217,7 +214,6 @@ async fn http(
     }
 }
 
-/// Answers one request.
 async fn answer(
     routes: Routes,
     (peer, call): (Peer, Arc<Call>),

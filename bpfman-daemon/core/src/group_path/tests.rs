@@ -4,7 +4,6 @@ use super::*;
 
 const UID: &str = "0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9";
 
-/// Returns a path of which root assigned every name.
 fn of_root(path: &str) -> GroupPath {
     GroupPath::new(path, usize::MAX, None)
 }
@@ -174,7 +173,6 @@ fn group_of_a_callers_tasks_is_its_outermost() {
     assert_eq!(own.group_of(1000).as_deref(), Some("/team/kubepods/x.service"));
 }
 
-/// Returns names that the kubelet, systemd, runtimes and users assign.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("kubepods".to_owned()),

@@ -164,7 +164,7 @@ impl OrderIntent {
         before.chain(self.after.iter().map(|anchor| (Side::After, anchor)))
     }
 
-    /// Returns whether an anchor is a third-party program.
+    /// Returns whether any anchor names third-party programs.
     #[must_use]
     pub fn names_foreign(&self) -> bool {
         self.anchors().any(|(_, anchor)| matches!(anchor, Anchor::Foreign(_)))

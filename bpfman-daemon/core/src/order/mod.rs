@@ -150,8 +150,7 @@ mod tests {
         (chain, newcomer)
     }
 
-    /// Sorts by the documented rule, implemented independently: by priority; within a priority the newcomer, then the
-    /// others by name, then the younger first.
+    /// Sorts by the documented rule, implemented independently: by priority, newcomer, name, youngest.
     fn from_scratch(members: &[Place], newcomer: Option<LinkId>) -> Vec<u32> {
         let mut rest = members.to_vec();
         let mut order = Vec::new();

@@ -72,8 +72,7 @@ mod tests {
         ours.chain((1..=others).map(|id| OrderedEntry::Foreign(ProgramId(id)))).collect()
     }
 
-    /// Returns the current and the wanted list: third-party programs in one order, an entry of this daemon possibly
-    /// missing.
+    /// Returns the current and the wanted list: third-party programs in one order, an own entry maybe missing.
     fn lists() -> impl Strategy<Value = (Vec<OrderedEntry>, Vec<OrderedEntry>)> {
         (0..6_u32, 0..4_u32, any::<bool>()).prop_flat_map(|(ours, others, comes)| {
             (Just(entries(ours, others)).prop_shuffle(), Just(entries(ours, others)).prop_shuffle()).prop_map(

@@ -63,8 +63,7 @@ pub(super) fn ordered(members: &[Place], newcomer: Option<LinkId>) -> Vec<Place>
     places
 }
 
-/// Returns whether an anchor of one member matches another entry: an independent implementation of the documented
-/// meaning.
+/// Returns whether an anchor of one member matches another entry, implemented independently.
 fn means(
     anchor: &Anchor,
     holder: &Place,

@@ -23,8 +23,7 @@ proptest! {
         prop_assert!(links(&with).starts_with(&links(&alone)), "{all:?}");
     }
 
-    /// At tcx the machine's links come first, then the chain, then those of namespaces, whatever their current
-    /// positions. Once in order, they stay.
+    /// At tcx the machine's links come first, then the chain, then those of namespaces, and an ordered hook stays.
     #[test]
     fn chain_stands_between_the_machine_and_namespaces(
         (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool
@@ -58,7 +57,6 @@ proptest! {
     }
 }
 
-/// Returns a member of an application of a namespace.
 fn tenant(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
     Place { rank: Rank::Namespace, ..place(link, priority, before, after) }
 }

@@ -89,8 +89,7 @@ pub struct Solution {
     pub waiting: Vec<Waiting>,
 }
 
-/// Orders the entries of a hook: every intent with a matching entry holds, and everything else stays as close to its
-/// position in `places` as that allows.
+/// Orders the entries of a hook: all matching intents hold, and everything else stays as close to `places` as possible.
 ///
 /// `places` are this daemon's members in the order of their priorities ([`super::order_chain`],
 /// [`super::order_links`]); `standing` is the kernel's current list, if the kernel has one: third-party programs keep
@@ -175,14 +174,13 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Returns the rank of a node. Third-party programs have that of the machine, and so has the chain: only members of
-    /// that rank determine its position.
+    /// Returns the rank of a node. Third-party programs have that of the machine, and so has the chain: only such
+    /// members count.
     fn rank(&self, node: usize) -> Rank {
         self.places.get(node).map_or(Rank::Machine, |place| place.rank)
     }
 
-    /// Returns the intents of a node, each with its link. Those of the chain are its members' intents about third-party
-    /// programs.
+    /// Returns the intents of a node, each with its link. Of a chain: its members' about third-party programs.
     fn anchors(&self, node: usize) -> Vec<(LinkId, Side, &'a Anchor)> {
         let of = |place: &'a Place| place.intent.anchors().map(|(side, anchor)| (place.link, side, anchor));
         match (self.places.get(node), self.members) {
@@ -216,8 +214,8 @@ impl<'a> Hook<'a> {
     }
 
     /// Returns the constraints of intents, of ranks, of the order of third-party programs, and of the chain's position.
-    /// A namespace's program before the chain could let packets pass that the machine's members drop: its verdict ends
-    /// the kernel's list.
+    /// A namespace's program before the chain could let packets pass that the machine's members drop: its verdict is
+    /// final.
     fn demands(&self) -> Vec<Edge> {
         let others = self.ours() + 1..self.all();
         let mut edges: Vec<Edge> = others.map(|at| Edge { first: at - 1, second: at, why: None }).collect();
@@ -258,8 +256,8 @@ impl<'a> Hook<'a> {
         waiting
     }
 
-    /// Returns the number of this daemon's entries before each third-party program: the current number, or the nearest
-    /// one that the constraints allow.
+    /// Returns the number of this daemon's entries before each third-party program: the current or the nearest possible
+    /// one.
     fn gaps(&self, order: &[usize], standing: &[Occupant], crossing: &[Edge]) -> Vec<usize> {
         let count = order.len();
         let at = |node: usize| order.iter().position(|other| *other == node).unwrap_or(count);
@@ -270,8 +268,7 @@ impl<'a> Hook<'a> {
         for entry in standing {
             match entry {
                 Occupant::Ours(_) | Occupant::Chain => seen += usize::from(is_ours(entry.entry())),
-                // New entries are placed beside their neighbour of this daemon, or after all third-party programs
-                // without one.
+                // New entries are beside their own neighbour; without one, after all third-party programs.
                 Occupant::Foreign(_) if seen == there.len() && seen > 0 => gaps.push(count),
                 Occupant::Foreign(_) => gaps.push(seen.checked_sub(1).map_or(0, |last| there[last] + 1)),
             }

@@ -91,8 +91,7 @@ pub const fn is_per_cpu(kind: u32) -> bool {
     matches!(kind, PERCPU_HASH | PERCPU_ARRAY | LRU_PERCPU_HASH | PERCPU_CGROUP_STORAGE)
 }
 
-/// Returns whether a load cannot choose the number of entries: storage of sockets, inodes, tasks and cgroups, and
-/// struct_ops.
+/// Returns whether a load cannot choose the number of entries: local storage, and struct_ops.
 #[must_use]
 pub const fn has_no_entries(kind: u32) -> bool {
     matches!(
@@ -107,8 +106,7 @@ pub const fn has_no_entries(kind: u32) -> bool {
     )
 }
 
-/// Returns the size of a ring buffer, in bytes, for a requested size: the kernel requires a power of two of whole
-/// pages. As in libbpf.
+/// Returns the size of a ring buffer, in bytes, for a requested size: a power of two of whole pages, as in libbpf.
 #[must_use]
 pub const fn ring_bytes(asked: u32, page: u32) -> u32 {
     let least = if asked < page { page } else { asked };

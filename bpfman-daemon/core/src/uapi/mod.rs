@@ -1,5 +1,4 @@
-//! Numbers of `linux/bpf.h` that decisions depend on. Their names are the kernel's, without the name of their `enum`
-//! (`BPF_PROG_TYPE_XDP` is `prog_type::XDP`).
+//! Numbers of `linux/bpf.h` that decisions depend on, with the kernel's names without their `enum`.
 
 pub mod map_type;
 mod names;
