@@ -1,4 +1,4 @@
-//! The bench on a simulated kernel.
+//! Bench on a simulated kernel.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

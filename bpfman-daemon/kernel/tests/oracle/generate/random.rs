@@ -1,6 +1,6 @@
-//! Drawn numbers.
+//! Random numbers.
 
-/// A small generator of numbers, the same everywhere.
+/// Small random number generator, the same everywhere.
 pub struct Random(u64);
 
 impl Random {
