@@ -33,7 +33,6 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// Returns the path of the socket.
     fn socket(&self) -> PathBuf {
         self.folder.join(format!("{DRIVER}-reg.sock"))
     }

@@ -18,7 +18,6 @@ use crate::staging::Staging;
 use crate::vouch::PolicyVerdict;
 use crate::{ImageError, Limits, Policy, PolicyDecision};
 
-/// State of one load.
 pub(crate) struct LoadSession<'a> {
     pub(crate) cache: Arc<ImageCache>,
     /// Fetched content, kept only if the policy allows the image.

@@ -1,5 +1,3 @@
-//! Programs to load, and loaded programs.
-
 use std::path::Path;
 
 use bpfmand_core::uapi::{attach_type, prog_type};

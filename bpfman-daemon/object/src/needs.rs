@@ -38,7 +38,6 @@ impl Reached {
         Ok(Self { seen: queue.iter().copied().collect(), queue })
     }
 
-    /// Returns the next function.
     pub(crate) fn next(&mut self) -> Option<FunctionKey> {
         self.queue.pop()
     }
@@ -51,7 +50,6 @@ impl Reached {
     }
 }
 
-/// Returns the requirements of a program and the functions that it reaches.
 pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, RelocationError> {
     let mut needs = Needs::default();
     let mut reached = Reached::of(object, entry)?;

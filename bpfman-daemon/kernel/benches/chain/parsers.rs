@@ -36,7 +36,6 @@ const HEAD: &str = "#include <linux/bpf.h>\n#include <linux/if_ether.h>\n#includ
     static __always_inline int matches(struct parsed *parsed, __u8 enabled, __u8 protocol, __u16 port, __u32 source, __u32 mask) {\n\
     return enabled && parsed->ip->protocol == protocol && parsed->udp->dest == port && (parsed->ip->saddr & mask) == source; }\n";
 
-/// Members that are switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwitchedOn {
     All,
@@ -74,7 +73,6 @@ fn step(number: usize, on: SwitchedOn, folded: Folded) -> String {
     )
 }
 
-/// Returns one member, called `filter`.
 pub fn member(number: usize, on: SwitchedOn) -> String {
     let mut text = HEAD.to_owned();
     declared(&mut text, number, on);

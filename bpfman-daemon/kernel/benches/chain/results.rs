@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// One measured case.
 pub struct Case {
     /// Group of the case: `xdp test-run` and the like. Figures are compared within a group.
     pub group: String,

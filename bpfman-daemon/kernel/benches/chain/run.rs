@@ -1,5 +1,3 @@
-//! Cases and rounds.
-
 use std::path::Path;
 use std::time::Instant;
 
@@ -23,7 +21,6 @@ fn setting(name: &str, otherwise: u32) -> u32 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
-/// Returns whether a group of cases is to be measured.
 fn wanted(group: &str) -> bool {
     std::env::var("BENCH_GROUPS").map_or(true, |groups| groups.split(',').any(|one| one == group))
 }

@@ -31,7 +31,6 @@ pub struct Binding {
     pub is_weak: bool,
     /// Set for an old version.
     pub is_older: bool,
-    /// Set for a function symbol.
     pub is_function: bool,
 }
 

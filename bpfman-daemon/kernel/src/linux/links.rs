@@ -176,7 +176,6 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
     }
 }
 
-/// Attaches a program to a raw tracepoint.
 fn raw_tracepoint(program: &OwnedFd, name: &str, cookie: u64) -> Result<OwnedFd, KernelError> {
     let no_such = || KernelError::NoRawTracepoint { name: name.to_owned() };
     let text = CString::new(name).map_err(|_| no_such())?;

@@ -22,7 +22,6 @@ pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
 }
 
-/// Empties a slot.
 pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("empty", format!("slot {slot} of a map"), source);
     check_slots(map).map_err(fail)?;

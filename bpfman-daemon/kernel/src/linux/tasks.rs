@@ -33,14 +33,12 @@ pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
     }
 }
 
-/// Returns the tasks of a cgroup.
 pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
     group(&hierarchy, Path::new(path)).ok_or_else(|| fail("there is no such group, or it is everybody's"))
 }
 
-/// Returns whether a process is one of these tasks.
 pub fn has(tasks: &TaskGroup, pid: u32) -> bool {
     let root = processes::root();
     match tasks {

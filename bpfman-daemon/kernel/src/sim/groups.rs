@@ -1,5 +1,3 @@
-//! Lists of programs of hooks of cgroups.
-
 use bpfmand_core::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
 
 use super::objects::{Body, Key, LINK, SimLinkTarget};

@@ -112,7 +112,6 @@ pub(super) enum SimLinkTarget {
     },
 }
 
-/// One object.
 #[derive(Debug)]
 pub(super) struct Object {
     /// Id of the kernel among objects of its kind.
@@ -124,7 +123,6 @@ pub(super) struct Object {
     pub body: Body,
 }
 
-/// All objects.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     pub all: BTreeMap<Key, Object>,

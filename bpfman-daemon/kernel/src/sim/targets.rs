@@ -222,7 +222,6 @@ impl SimKernel {
         self.state().targets.modules.insert(name.to_owned(), None);
     }
 
-    /// Waits until the file system of a path answers.
     pub(super) fn wait_for_file(&self, path: &str) {
         let mut state = self.state();
         while state.targets.hanging.contains(path) {

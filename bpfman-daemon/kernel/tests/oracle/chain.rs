@@ -10,7 +10,6 @@ use bpfmand_splice::{ChainStrategy, CounterLayout, ProceedMask, ReadOnlyMap, spe
 use crate::kernel::{Map, Packet, Program, ProgramKind, load, load_verified, run};
 use crate::together::Together;
 
-/// Member, loaded alone.
 pub struct Loaded {
     pub label: String,
     pub text: BoundText,
@@ -76,7 +75,6 @@ impl Maps {
         Self { alone: make(), spliced: make() }
     }
 
-    /// Returns the difference between the two.
     pub fn difference(&self) -> Option<String> {
         let pairs = self.alone.iter().zip(&self.spliced).enumerate();
         pairs

@@ -11,7 +11,6 @@ use crate::generate::Random;
 use crate::kernel::ProgramKind;
 use crate::pool::{self, Shape};
 
-/// Chains per round.
 const CHAINS: usize = 400;
 /// Packets for each chain: more than in CI, since loading takes most of the time.
 const PACKETS: usize = 100;

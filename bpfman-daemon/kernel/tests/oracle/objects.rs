@@ -43,13 +43,11 @@ pub fn compile(source: &str) -> ObjectFile {
     clang(&path, if source == "plain.c" { "-g0" } else { "-g" })
 }
 
-/// Returns the text of one of tests/members.
 pub fn source(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/members").join(name);
     std::fs::read_to_string(path).unwrap()
 }
 
-/// Compiles a source given as text.
 pub fn compile_text(text: &str) -> ObjectFile {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.c");
@@ -114,7 +112,6 @@ pub fn installed() -> Vec<(String, ObjectFile)> {
     found
 }
 
-/// Returns every map of the object, by its index.
 pub fn maps(object: &ObjectFile) -> Vec<Map> {
     let btf = object.btf(BtfFeatures::ALL).map(|raw| shared_btf(&raw).unwrap());
     let create = |spec: &MapSpec| {
@@ -131,7 +128,6 @@ pub fn maps(object: &ObjectFile) -> Vec<Map> {
     object.maps().iter().map(create).collect()
 }
 
-/// Returns an XDP program that drops.
 fn dropper() -> Program {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 1), Insn::new(0x95, 0, 0, 0, 0)];
     load(&program("dropper", insns), ProgramKind::Xdp, &[]).unwrap()

@@ -20,9 +20,7 @@ pub struct Shape {
     pub range: u64,
     /// Set if some packets are shorter than programs check for.
     pub short: bool,
-    /// Most members of a chain.
     pub longest: u64,
-    /// Packets for each chain.
     pub packets: usize,
 }
 

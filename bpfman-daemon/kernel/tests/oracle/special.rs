@@ -15,7 +15,6 @@ use crate::together::{Tally, Together, options};
 
 const PASS: ProceedMask = ProceedMask(1 << 2);
 
-/// Returns all members of one source.
 fn members_of(kind: ProgramKind, source: &str) -> Corpus {
     let mut corpus = Corpus::default();
     corpus.add(kind, source, &objects::compile(source), |_| true);

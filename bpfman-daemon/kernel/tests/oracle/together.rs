@@ -27,9 +27,7 @@ pub struct Together {
 /// Reason why a chain cannot run.
 #[derive(Debug)]
 pub enum Refused {
-    /// Refusal of the splicer.
     Splicer(SpliceError),
-    /// Refusal of the verifier, with its log and the plan.
     Verifier(String),
 }
 

@@ -18,12 +18,10 @@ const fn verdict(code: i32) -> Insn {
     Insn::new(0xb7, 0, 0, 0, code)
 }
 
-/// Returns a program that returns a constant.
 fn constant(code: i32) -> BoundText {
     program("constant", vec![verdict(code), EXIT])
 }
 
-/// Returns the member, isolated.
 fn alone(member: Member<'_>) -> Member<'_> {
     Member { isolated: true, ..member }
 }
@@ -97,7 +95,6 @@ impl Chain {
         Self { ways, entry, members: plan.members.len(), counters, samples, _kept: (arrays, kept) }
     }
 
-    /// Returns the verdict for a packet.
     fn run(&self, kind: ProgramKind) -> i32 {
         let context = if kind == ProgramKind::Xdp { vec![0] } else { vec![0; 7] };
         run(&self.entry, kind, &Packet { data: vec![0x11; 64], context }).unwrap().0

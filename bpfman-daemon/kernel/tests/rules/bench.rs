@@ -19,11 +19,9 @@ pub trait Machine<K: Kernel>: Send + Sync {
     /// Renames an interface that is switched off.
     fn rename_interface(&self, netns: &Path, name: &str, new: &str);
     fn switch_interface(&self, netns: &Path, name: &str, up: bool);
-    /// Calls `ip link set xdpdrv` or `xdpgeneric`.
     fn attach_xdp_by_netlink(&self, at: &At<'_>, program: &K::Handle, mode: XdpMode);
     /// Calls `ip link set xdp off`.
     fn detach_xdp_by_netlink(&self, at: &At<'_>);
-    /// Calls `BPF_PROG_ATTACH`.
     fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &K::Handle, anchor: ListAnchor);
     /// Adds a namespace with interfaces `left` and `right` of the same numbers. It is removed with the machine.
     fn add_namespace(&self) -> PathBuf;
@@ -33,7 +31,6 @@ pub trait Machine<K: Kernel>: Send + Sync {
     fn enter(&self, netns: &Path) -> PathBuf;
     /// Ends the process of a file.
     fn leave(&self, process: &Path);
-    /// Keeps a namespace by a descriptor.
     fn keep(&self, netns: &Path);
     /// Removes the path of a namespace with another holder.
     fn remove_name(&self, netns: &Path);

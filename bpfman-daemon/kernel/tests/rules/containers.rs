@@ -74,7 +74,6 @@ fn hierarchies(kind: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Returns an id that no other test has.
 fn id() -> ContainerId {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,6 @@ pub fn map_reference(register: u8, map: MapId) -> [Insn; 2] {
     [Insn::new(op::LD_IMM64, register, op::PSEUDO_MAP_FD, 0, map.0.cast_signed()), Insn::default()]
 }
 
-/// Returns `r<register> = value`.
 pub fn set(register: u8, value: i32) -> Insn {
     Insn::new(0xb7, register, 0, 0, value)
 }
@@ -20,7 +19,6 @@ pub fn exit() -> Insn {
     Insn::new(op::EXIT, 0, 0, 0, 0)
 }
 
-/// Returns a text of one function.
 pub fn text(name: &str, insns: Vec<Insn>) -> BoundText {
     BoundText::of_one_function(name, "GPL", insns)
 }
@@ -33,7 +31,6 @@ pub fn load<K: Kernel>(kernel: &K, kind: ProgramType, name: &str, insns: Vec<Ins
     kernel.load_program(&load_as(&text(name, insns), kind.into())).unwrap().program
 }
 
-/// Loads a program that answers `verdict`.
 pub fn answering<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32) -> K::Handle {
     load(kernel, kind, "answer", vec![set(0, verdict), exit()])
 }
@@ -83,7 +80,6 @@ pub fn function_of<K: Kernel>(kernel: &K, program: &K::Handle) -> Extends {
     Extends { program: kernel.program_of(program).unwrap().id, function: FUNCTION }
 }
 
-/// Returns the error number of a refusal.
 pub fn number(error: &KernelError) -> Option<i32> {
     match error {
         KernelError::Call { source, .. } | KernelError::Refused { source, .. } => source.raw_os_error(),

@@ -1,5 +1,3 @@
-//! Bench on a simulated kernel.
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

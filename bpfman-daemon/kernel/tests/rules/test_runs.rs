@@ -1,5 +1,3 @@
-//! Running programs on given packets.
-
 use bpfmand_core::map_type::ARRAY;
 use bpfmand_core::{Insn, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;

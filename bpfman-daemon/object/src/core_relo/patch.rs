@@ -21,7 +21,6 @@ const SOURCE_REGISTER: u8 = 0x08;
 /// The size bits of a memory access.
 const SIZE_MASK: u8 = 0x18;
 
-/// Result of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Applied {
     /// The instruction has its new number.

@@ -36,7 +36,6 @@ pub(crate) struct MapTable {
     by_name: HashMap<String, usize>,
     /// Byte offset of `values` in a map's declaration, by map.
     values_at: HashMap<usize, u64>,
-    /// Maps of global variables by section.
     by_section: HashMap<usize, usize>,
     pub kconfig: Option<usize>,
 }
@@ -116,7 +115,6 @@ impl MapTable {
     }
 }
 
-/// Returns an empty specification.
 fn blank(name: String) -> MapSpec {
     MapSpec::sized(&name, 0, 0, 0, 0)
 }

@@ -14,7 +14,6 @@ pub const COUNTERS: u32 = 0;
 pub const NOTES: u32 = 1;
 pub const SETTINGS: u32 = 2;
 
-/// Entries of both maps.
 pub const ENTRIES: u32 = 16;
 pub const NOTE_BYTES: u32 = 32;
 /// Read-only data: flags that are off and on, numbers of all signs and sizes.
@@ -249,7 +248,6 @@ impl Generator<'_> {
         self.store_byte(f, self.kept.scratch);
     }
 
-    /// Calls a function of a number, which may call another.
     fn function_call(&mut self, f: &mut Function, nesting: u32) {
         let number = if self.functions.len() > 1 && self.random.one_in(2) {
             1 + self.random.below(self.functions.len() as u64 - 1) as usize

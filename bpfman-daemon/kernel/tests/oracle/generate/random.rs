@@ -1,5 +1,3 @@
-//! Random numbers.
-
 /// Small random number generator, the same everywhere.
 pub struct Random(u64);
 

@@ -1,5 +1,3 @@
-//! Maps and their contents.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;

@@ -92,7 +92,6 @@ impl Attr {
 pub struct Program(OwnedFd);
 
 impl Program {
-    /// Returns the id of the program in the kernel.
     pub fn id(&self) -> u32 {
         let mut info = [0_u32; 2];
         let size = size_of_val(&info) as u32;
@@ -123,9 +122,7 @@ pub fn load_bound(text: &BoundText, maps: &[RawFd], device: u32) -> Result<Progr
 
 /// Facts of an accepted program, from the verifier's log of level 4.
 pub struct Verified {
-    /// Stack depth of each function.
     pub depths: Vec<u32>,
-    /// Number of instructions that the verifier processed.
     pub insns: u32,
 }
 
@@ -251,12 +248,10 @@ pub struct Packet {
     pub context: Vec<u32>,
 }
 
-/// Returns true if a program of this number is loaded.
 pub fn is_loaded(id: u32) -> bool {
     Attr::new().u32(0, id).open(13).is_ok()
 }
 
-/// Returns the CPU time that this thread has used.
 pub fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the time is live and has the layout that the kernel expects.

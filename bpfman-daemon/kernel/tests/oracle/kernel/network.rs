@@ -51,7 +51,6 @@ fn address(interface: u32, protocol: u16) -> libc::sockaddr_ll {
     address
 }
 
-/// Sender of frames through an interface.
 pub struct Sender {
     socket: OwnedFd,
     address: libc::sockaddr_ll,
@@ -134,7 +133,6 @@ pub fn pin(object: &impl AsRawFd, path: &Path) -> io::Result<()> {
     Attr::new().pointer(0, path.as_ptr()).fd(8, object.as_raw_fd()).call(6).map(drop)
 }
 
-/// Returns the number of an interface of the namespace of this thread.
 pub fn interface(name: &str) -> u32 {
     let name = CString::new(name).unwrap();
     // SAFETY: the name is live and ends with a zero.

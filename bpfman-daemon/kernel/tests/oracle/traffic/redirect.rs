@@ -17,7 +17,6 @@ const PIPE_AND_REDIRECT: ProceedMask = ProceedMask(1 << 4 | 1 << 8);
 const TC_ACT_PIPE: i32 = 3;
 const TC_ACT_REDIRECT: i32 = 7;
 
-/// Requests a redirect to an interface.
 fn redirect(interface: u32) -> [Insn; 3] {
     [
         Insn::new(0xb7, 1, 0, 0, interface.cast_signed()),

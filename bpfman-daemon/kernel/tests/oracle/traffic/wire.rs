@@ -121,7 +121,6 @@ impl Watchers {
     }
 }
 
-/// Returns the number of packets that an interface sent.
 pub fn sent(name: &str) -> u64 {
     let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
     let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}:"))).unwrap();
