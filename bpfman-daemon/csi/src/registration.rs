@@ -79,7 +79,6 @@ enum RegistrationError {
     Socket { path: PathBuf, source: io::Error },
 }
 
-/// Served socket with its task.
 struct Served {
     inode: u64,
     _stop: oneshot::Sender<()>,

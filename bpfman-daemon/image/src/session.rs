@@ -24,7 +24,6 @@ pub(crate) struct LoadSession<'a> {
     pub(crate) staging: Arc<Staging>,
     pub(crate) limits: Limits,
     pub(crate) image: &'a ImageReference,
-    /// Caller, for access to cached content.
     pub(crate) asker: Asker,
     /// `None`: the network is not used.
     pub(crate) registry: Option<RegistryClient>,

@@ -96,7 +96,7 @@ pub struct Device<'a> {
     pub ifindex: IfIndex,
 }
 
-/// `enum bpf_prog_type` of programs that replace a function of another program.
+/// Kind of programs that replace a function of another program.
 pub const EXTENSION: ProgramKind =
     ProgramKind { kernel_type: prog_type::EXT, expected_attach_type: attach_type::NONE };
 

@@ -42,7 +42,6 @@ impl Reached {
         self.queue.pop()
     }
 
-    /// Adds a function that is called or referred to.
     pub(crate) fn follow(&mut self, callee: FunctionKey) {
         if self.seen.insert(callee) {
             self.queue.push(callee);

@@ -35,14 +35,12 @@ fn set(kind: ProgramKind) -> ProceedMask {
     ProceedMask(if kind == ProgramKind::Xdp { 1 << 2 | 1 << 31 } else { 1 })
 }
 
-/// Returns one program of a source, by name.
 pub fn single(kind: ProgramKind, source: &str, name: &str) -> MeasuredProgram {
     let mut corpus = Corpus::default();
     corpus.add(kind, name, &compile_text(source), |_| true);
     MeasuredProgram { program: corpus.named(name).alone.duplicate(), corpus, chain: None }
 }
 
-/// Returns tail calls by constant keys.
 pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> MeasuredProgram {
     let mut corpus = Corpus::default();
     corpus.add(kind, "tail calls", &compile_text(&sources::tail_calls(kind, members, drop)), |_| true);

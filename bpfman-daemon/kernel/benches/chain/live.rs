@@ -10,7 +10,6 @@ use bpfmand_core::Insn;
 use crate::kernel::{self, Link, Program, ProgramKind};
 use crate::objects;
 
-/// Frames per sample.
 const FRAMES: u32 = 400_000;
 /// Frames in transit at the same time.
 const BATCH: u32 = 64;
@@ -64,7 +63,6 @@ impl VethPair {
         Self { generator, hook: kernel::interface("vb"), pins, ksoftirqd: ksoftirqd(cpu) }
     }
 
-    /// Puts one program at the hook.
     pub fn attach(&self, kind: ProgramKind, program: &Program) -> MeasuredHook {
         self.attach_all(kind, &[program])
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 /// Maximum number of distinguished addresses per name: the author of the file may claim any number.
 const MOST: usize = 1000;
 
-/// Definitions of one name in a symbol table.
 #[derive(Debug, Default)]
 pub struct Definitions {
     /// Without a version, or of the default version.

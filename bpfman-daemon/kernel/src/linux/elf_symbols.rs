@@ -192,7 +192,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(Found::Nothing { is_imported })
     }
 
-    /// Returns whether machine and byte order are equal.
     fn is_of_machine(&self, other: &Self) -> bool {
         let of = |binary: &Self| (binary.endian, binary.header.e_machine(binary.endian));
         of(self) == of(other)

@@ -26,7 +26,6 @@ const IFLA_EXT_MASK: u16 = 29;
 const SKIP_STATISTICS: u32 = 1 << 3;
 const IFF_UP: u32 = 1;
 
-/// Returns all interfaces of a namespace, by index.
 pub fn list(path: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
     netns::enter(path, || netlink::socket().and_then(|socket| list_by(&socket)).map_err(|e| failed(path, e)))
 }

@@ -1,5 +1,3 @@
-//! Links, which attach programs to targets.
-
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -191,8 +191,8 @@ pub fn user_places(
     Ok(FoundPlaces { file, identity, offsets })
 }
 
-/// Refuses data, a place inside an instruction, and a return probe in a runtime that moves stacks. If a case is not
-/// certain, root only gets a warning.
+/// Refuses data, a place inside an instruction, and a return probe in a runtime that moves stacks. Without `known_only`,
+/// as for root, an unknown place is allowed, and such a return probe only causes a warning.
 pub(super) fn check_place(
     file: &symbols::TargetFile,
     offset: u64,

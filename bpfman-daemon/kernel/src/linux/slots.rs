@@ -8,7 +8,6 @@ use super::{facts, sys};
 use crate::KernelError;
 use bpfmand_core::map_type::{ARRAY_OF_MAPS, HASH_OF_MAPS, PROG_ARRAY};
 
-/// Puts a map or program into a slot.
 pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("fill", format!("slot {slot} of a map"), source);
     let value = value.as_raw_fd();

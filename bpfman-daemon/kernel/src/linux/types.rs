@@ -24,7 +24,7 @@ pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Returns whether an error comes from a lack of resources of the machine, or of this process, and not from the types.
+/// Returns whether an error comes from a lack of resources or rights, and not from the types.
 pub fn is_for_lack(source: &io::Error) -> bool {
     matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EPERM))
 }

@@ -25,7 +25,6 @@ const MOST_ENTRIES: usize = 1 << 16;
 pub struct UsdtPlace<'a> {
     /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
-    /// Provider of the probe.
     pub provider: &'a str,
     pub name: &'a str,
     /// Processes to probe, and the file system in which the target is found.

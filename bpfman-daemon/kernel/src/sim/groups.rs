@@ -10,7 +10,6 @@ pub(super) fn group_hook(path: &CgroupPath, attach_type: u32) -> String {
     format!("control group {path}, hook {attach_type}")
 }
 
-/// List of one hook.
 #[derive(Clone, Debug)]
 pub(super) struct GroupHook {
     pub revision: u64,

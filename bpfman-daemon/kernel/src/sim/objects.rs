@@ -34,7 +34,6 @@ impl Drop for SimHandle {
     }
 }
 
-/// Contents of an object.
 #[derive(Debug)]
 pub(super) enum Body {
     Btf,
@@ -54,7 +53,6 @@ pub(super) enum Body {
         loaded_at: SystemTime,
         attach_btf_id: u32,
         btf: Option<Key>,
-        /// Contents of the BTF.
         types: Option<Arc<[u8]>>,
         maps: Vec<Key>,
         /// Program that it extends.

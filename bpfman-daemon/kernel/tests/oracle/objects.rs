@@ -36,7 +36,6 @@ pub fn kernel_has(function: &str) -> bool {
     KERNEL_BTF.function_id(function).is_some()
 }
 
-/// Compiles one of tests/members.
 pub fn compile(source: &str) -> ObjectFile {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/members").join(source);
     // Members that must come without type information have a source of their own.

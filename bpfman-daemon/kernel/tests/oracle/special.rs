@@ -1,5 +1,3 @@
-//! Chains with tests of their own.
-
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{Insn, op};

@@ -12,7 +12,6 @@ use crate::chain::{Maps, Members, compare, descriptors};
 use crate::kernel::{Map, Packet, Program, ProgramKind, kernel_version, load, possible_cpus};
 use crate::objects::kernel_functions;
 
-/// Chain, ready to run.
 pub struct Together {
     pub entry: Program,
     pub plan: ChainPlan,
@@ -169,7 +168,6 @@ impl Together {
     }
 }
 
-/// Results of many chains.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub chains: usize,

@@ -26,7 +26,6 @@ fn alone(member: Member<'_>) -> Member<'_> {
     Member { isolated: true, ..member }
 }
 
-/// Loaded chain, with every map that it may need.
 struct Chain {
     ways: Vec<Way>,
     entry: Program,

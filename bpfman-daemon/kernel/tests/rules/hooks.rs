@@ -1,5 +1,3 @@
-//! Everything that runs at a hook.
-
 use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramType, Via, XdpRunsIn};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;

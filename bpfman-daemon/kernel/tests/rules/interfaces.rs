@@ -1,5 +1,3 @@
-//! Interfaces that appear, disappear, and change.
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 

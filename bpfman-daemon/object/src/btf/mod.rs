@@ -97,7 +97,6 @@ impl Btf {
         Ok(Self { base: None, data, strings_at, strings_end, offsets })
     }
 
-    /// Returns the blob and its index.
     pub(crate) fn parts(&self) -> (&[u8], &HeldNumbers) {
         (&self.data, &self.offsets)
     }

@@ -29,7 +29,6 @@ pub(super) enum Applied {
     Refused,
 }
 
-/// Patch of one instruction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patch {
     /// Number written by the compiler, if it can be checked.

@@ -98,7 +98,6 @@ impl MapTable {
         Ok(())
     }
 
-    /// Returns the declared map at a location.
     pub(crate) fn declared(&self, section: usize, offset: u64) -> Option<usize> {
         self.by_place.get(&(section, offset)).copied()
     }

@@ -11,7 +11,6 @@ const FRAME_BYTES: u32 = 2048;
 const RX_RING: libc::off_t = 0;
 const FILL_RING: libc::off_t = 0x1_0000_0000;
 
-/// Memory shared with the kernel.
 struct Shared {
     at: NonNull<u8>,
     bytes: usize,
@@ -144,7 +143,6 @@ impl XdpSocket {
         produced.store(number.wrapping_add(1), Ordering::Release);
     }
 
-    /// Returns the next packet, if there is one.
     pub fn receive(&self) -> Option<Vec<u8>> {
         let ring = &self.receive;
         let consumed = ring.memory.counter(ring.offsets.consumer as usize);

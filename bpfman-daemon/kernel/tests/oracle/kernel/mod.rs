@@ -126,7 +126,6 @@ pub struct Verified {
     pub insns: u32,
 }
 
-/// Loads a program and returns the verifier's facts.
 pub fn load_verified(
     text: &BoundText,
     kind: ProgramKind,
