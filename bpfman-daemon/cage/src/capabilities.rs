@@ -1,5 +1,3 @@
-//! Capabilities of the daemon.
-
 use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::CageError;

@@ -33,7 +33,6 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// Returns the path of the socket.
     fn socket(&self) -> PathBuf {
         self.folder.join(format!("{DRIVER}-reg.sock"))
     }
@@ -80,7 +79,6 @@ enum RegistrationError {
     Socket { path: PathBuf, source: io::Error },
 }
 
-/// Served socket with its task.
 struct Served {
     inode: u64,
     _stop: oneshot::Sender<()>,

@@ -74,7 +74,6 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Returns the requested maps.
     pub(crate) fn maps(&self) -> WantedMaps<'_> {
         WantedMaps {
             application: &self.program,

@@ -59,7 +59,6 @@ impl<M: MapSource> Volumes<M> {
         self.observer.before(operation, step);
     }
 
-    /// Returns the folder of all volumes.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }

@@ -29,7 +29,6 @@ const KEY: usize = 32;
 pub(crate) enum Right {
     /// The registry serves the image without credentials, or root imported it from an archive.
     Everybody,
-    /// Credentials of this machine.
     Machine,
     /// Credentials of the request: keyed hash of the password.
     Password(String),
@@ -40,7 +39,6 @@ pub(crate) enum Right {
 pub(crate) enum Asker {
     /// The daemon itself: the content of the image does not leave the daemon.
     Daemon,
-    /// A caller with this right.
     With(Right),
 }
 

@@ -1,5 +1,3 @@
-//! Errors of authorization at a registry.
-
 use bpfman_image_format::AuthFileError;
 
 use bpfman_image_format::RegistryAnswer;

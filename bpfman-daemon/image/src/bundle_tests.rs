@@ -25,7 +25,6 @@ fn recorded() -> PathBuf {
     manifest.with_file_name("test_data").join("bundles")
 }
 
-/// Returns a recorded bundle and the digest that it signs.
 fn bundle(name: &str) -> (String, Digest) {
     let text = std::fs::read_to_string(recorded().join(name)).unwrap();
     let bundle = Bundle::from_json(&text).unwrap();

@@ -98,7 +98,6 @@ impl ImageCache {
         Ok(None)
     }
 
-    /// Stores content under its digest.
     #[cfg(test)]
     pub(crate) fn put(self: &Arc<Self>, bytes: &[u8]) -> Result<(), ImageError> {
         let mut writer = self.writer()?;
@@ -180,14 +179,12 @@ impl ImageCache {
         Ok(())
     }
 
-    /// Returns the last known digest of a name.
     pub(crate) fn tag(&self, image: &ImageReference) -> Result<Option<Digest>, ImageError> {
         let (name, path) = self.tag_path(image);
         let tag = read(&path, RECORD_LIMIT)?.and_then(|bytes| serde_json::from_slice::<Tag>(&bytes).ok());
         Ok(tag.filter(|tag| tag.name == name).map(|tag| tag.digest))
     }
 
-    /// Records the digest of a name.
     pub(crate) fn set_tag(
         self: &Arc<Self>,
         image: &ImageReference,
@@ -206,7 +203,6 @@ impl ImageCache {
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// Records the signatures of a digest.
     pub(crate) fn set_signatures(
         self: &Arc<Self>,
         digest: Digest,
@@ -225,14 +221,12 @@ impl ImageCache {
         }
     }
 
-    /// Removes damaged content.
     pub(crate) fn discard(&self, digest: Digest) -> Result<(), ImageError> {
         let path = self.blob_path(digest);
         tracing::warn!(path = %path.display(), "image cache: damaged content removed");
         fs::remove_file(&path).or_else(missing_is_fine).map_err(storage(&path))
     }
 
-    /// Returns the folder of the cache.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -63,7 +63,6 @@ impl CacheWriter {
         Self { cache, file, path, kept: false, counted }
     }
 
-    /// Returns the number of bytes written.
     pub(crate) fn size(&self) -> u64 {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }

@@ -117,7 +117,6 @@ impl Endpoint {
         self.get(Ask { url: &url, accept, from: 0, head: true, what }).await.map(drop)
     }
 
-    /// Returns a whole document.
     pub(crate) async fn document(
         &self,
         kind: &str,
@@ -342,7 +341,6 @@ impl Endpoint {
     }
 }
 
-/// Returns whether the answer is an authentication challenge.
 fn is_challenge(response: &Response) -> bool {
     response.status() == StatusCode::UNAUTHORIZED && response.headers().contains_key(WWW_AUTHENTICATE)
 }

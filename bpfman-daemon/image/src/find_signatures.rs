@@ -28,7 +28,6 @@ struct Index {
     manifests: Vec<Descriptor>,
 }
 
-/// Place where signatures are searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SignaturePlace {
     /// cosign's own tag.

@@ -1,5 +1,3 @@
-//! Hints for errors.
-
 use bpfman_image_format::TlsFailure;
 
 use crate::{AuthorizationError, ImageError};

@@ -31,7 +31,6 @@ impl Default for Bounds {
 /// Content that belongs to an image, at the time of its last load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InventoryEntry {
-    /// `registry/repository`.
     pub(crate) name: String,
     /// Digest of index or manifest.
     pub(crate) digest: Digest,
@@ -88,7 +87,6 @@ impl ImageCache {
         }
     }
 
-    /// Returns all images, by name and digest.
     pub(crate) fn images(&self) -> Result<Vec<CachedImage>, ImageError> {
         let mut tags: BTreeMap<(String, Digest), Vec<String>> = BTreeMap::new();
         for (_, tag) in self.records::<Tag>("tags")? {

@@ -1,5 +1,3 @@
-//! Public keys of image signers.
-
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,7 +60,6 @@ impl TrustedKey {
         &self.spki
     }
 
-    /// Returns whether `signature` is a signature of `message` by this key.
     pub(crate) fn made(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verify(message, &SignatureBytes::from_bytes(signature)).is_ok()
     }

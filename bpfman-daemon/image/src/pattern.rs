@@ -36,7 +36,6 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// Returns whether the pattern is `*`.
     pub(crate) fn covers_all(&self) -> bool {
         self.registry == "*" && self.repository == "*"
     }

@@ -1,5 +1,3 @@
-//! Defects in `policy.toml`.
-
 use std::io;
 use std::path::PathBuf;
 

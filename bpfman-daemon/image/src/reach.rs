@@ -120,7 +120,6 @@ pub(crate) fn shown(url: &Url) -> String {
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
-/// Returns the hosts of the proxies in the environment.
 pub(crate) fn proxies(variable: impl Fn(&str) -> Option<String>) -> BTreeSet<String> {
     let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
     let host = |text: String| {

@@ -1,5 +1,3 @@
-//! Redirect policy of the registry client.
-
 use std::sync::Arc;
 
 use reqwest::redirect::Policy;

@@ -1,5 +1,3 @@
-//! Refusals by a registry.
-
 use bpfman_image_format::{REFUSAL_LIMIT, RegistryAnswer};
 use reqwest::Response;
 

@@ -9,7 +9,6 @@ use crate::{ImageError, Limits};
 /// Receiver of a blob. Its content must not be used before the transfer returned `Ok`: only then size and digest are
 /// verified.
 pub(crate) trait Sink: Send {
-    /// Appends bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError>;
     /// Discards the bytes so far, because the blob starts again.
     fn restart(&mut self) -> Result<(), ImageError>;
@@ -113,7 +112,6 @@ impl RegistryEndpoints {
         self.has("manifests", digest, Some(&media::MANIFESTS.join(", ")), what).await
     }
 
-    /// Checks that this repository has a blob.
     pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
         let what = format!("the blob {} of {}", descriptor.digest, self.name);
         self.has("blobs", descriptor.digest, None, what).await
@@ -136,7 +134,6 @@ impl RegistryEndpoints {
         Err(failures.last(what))
     }
 
-    /// Streams a blob into `sink`.
     pub(crate) async fn blob(
         &self,
         descriptor: &Descriptor,

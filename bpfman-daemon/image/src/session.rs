@@ -18,14 +18,12 @@ use crate::staging::Staging;
 use crate::vouch::PolicyVerdict;
 use crate::{ImageError, Limits, Policy, PolicyDecision};
 
-/// State of one load.
 pub(crate) struct LoadSession<'a> {
     pub(crate) cache: Arc<ImageCache>,
     /// Fetched content, kept only if the policy allows the image.
     pub(crate) staging: Arc<Staging>,
     pub(crate) limits: Limits,
     pub(crate) image: &'a ImageReference,
-    /// Caller, for access to cached content.
     pub(crate) asker: Asker,
     /// `None`: the network is not used.
     pub(crate) registry: Option<RegistryClient>,

@@ -89,7 +89,6 @@ mod user_and_password {
     }
 }
 
-/// Address of a repository.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RepositoryPlace {
     /// Host and port to connect to.

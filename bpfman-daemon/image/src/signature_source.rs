@@ -1,5 +1,3 @@
-//! Sources of signatures.
-
 use bpfman_image_format::{Descriptor, Digest};
 
 use crate::ImageError;

@@ -187,7 +187,6 @@ impl Signers {
         }
     }
 
-    /// Returns whether the rule accepts this signer.
     pub(crate) fn names(&self, signer: &Signer) -> bool {
         match signer {
             Signer::Key(fingerprint) => self.keys.iter().any(|key| key.fingerprint() == *fingerprint),

@@ -38,7 +38,6 @@ impl Staging {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether this load fetched the content.
     pub(crate) fn has_fetched(&self, digest: Digest) -> bool {
         self.state().fetched.contains_key(&digest)
     }
@@ -95,7 +94,6 @@ impl Staging {
         self.cache.open(digest)
     }
 
-    /// Removes damaged content.
     pub(crate) fn discard(&self, digest: Digest) -> Result<(), ImageError> {
         match self.state().fetched.remove(&digest) {
             Some(_) => Ok(()),

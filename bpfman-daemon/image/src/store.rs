@@ -208,7 +208,6 @@ impl ImageStore {
         }))
     }
 
-    /// Creates the verifier of one load.
     pub(crate) fn verifier(&self) -> Arc<VerifierClient> {
         Arc::new(VerifierClient::new(Arc::clone(&self.helpers)))
     }

@@ -126,7 +126,6 @@ impl LoadSession<'_> {
         Ok(())
     }
 
-    /// Returns the error for an image with too few signers.
     fn too_few(&self, digest: Digest, rule: String, seen: Seen, why: TooFewSigners) -> ImageError {
         let (image, Seen { signatures, fault, unanswered, cut, .. }) = (self.image.to_string(), seen);
         let is_none = signatures == 0 && !cut;
@@ -234,7 +233,6 @@ impl LoadSession<'_> {
     }
 }
 
-/// Result of the searches so far.
 #[derive(Default)]
 struct Seen {
     signatures: usize,

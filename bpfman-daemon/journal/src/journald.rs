@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use crate::{EntryActor, HistoryEntry};
 
-/// Connection to journald.
 #[derive(Debug)]
 pub(crate) struct Journald {
     socket: UnixDatagram,

@@ -27,7 +27,6 @@ pub(crate) struct Found {
     pub cut: u64,
 }
 
-/// Creates a segment.
 pub(crate) fn make(path: &Path) -> io::Result<OpenSegment> {
     let file = options().create_new(true).open(path)?;
     Ok(OpenSegment { file, length: 0, entries: 0 })

@@ -95,7 +95,6 @@ impl Segments {
         Ok(())
     }
 
-    /// Starts a new file.
     fn turn(&mut self, first: u64) -> io::Result<()> {
         let folder = &self.settings.folder;
         if let Some(before) = &self.current {

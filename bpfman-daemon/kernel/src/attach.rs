@@ -1,5 +1,3 @@
-//! Attach targets.
-
 use std::path::Path;
 
 use bpfmand_core::{

@@ -54,7 +54,6 @@ pub struct MapPlace {
     pub(crate) room: usize,
     /// Set if the walk goes from key to key, without batches.
     pub(crate) by_keys: bool,
-    /// First key of the walk.
     first: Option<Vec<u8>>,
     /// Number of entries before this place.
     read: u64,
@@ -207,7 +206,6 @@ pub(crate) fn check_copy(
     Err(wrong("copy", from, reason))
 }
 
-/// Returns the id and name of a map.
 pub(crate) fn describe(map: &MapFacts) -> String {
     format!("{} (\"{}\")", map.id, map.name)
 }

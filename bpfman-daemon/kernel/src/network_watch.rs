@@ -1,5 +1,3 @@
-//! Watch of the interfaces and addresses of many namespaces.
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,3 @@
-//! Processes that hold programs and links.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::Holder;

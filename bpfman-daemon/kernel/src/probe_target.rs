@@ -1,5 +1,3 @@
-//! Errors of targets that cannot be probed.
-
 use std::ffi::NulError;
 use std::io;
 use std::path::PathBuf;

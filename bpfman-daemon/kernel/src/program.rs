@@ -1,5 +1,3 @@
-//! Programs to load, and loaded programs.
-
 use std::path::Path;
 
 use bpfmand_core::uapi::{attach_type, prog_type};
@@ -98,7 +96,7 @@ pub struct Device<'a> {
     pub ifindex: IfIndex,
 }
 
-/// `enum bpf_prog_type` of programs that replace a function of another program.
+/// Kind of programs that replace a function of another program.
 pub const EXTENSION: ProgramKind =
     ProgramKind { kernel_type: prog_type::EXT, expected_attach_type: attach_type::NONE };
 

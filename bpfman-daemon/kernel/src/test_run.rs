@@ -1,5 +1,3 @@
-//! Test runs of a program on a given packet, without a network.
-
 use std::path::Path;
 
 use bpfmand_core::NetnsId;

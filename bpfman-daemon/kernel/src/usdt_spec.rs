@@ -18,7 +18,6 @@ pub(crate) enum SpecLayout {
 }
 
 impl SpecLayout {
-    /// All layouts.
     pub(crate) const ALL: [Self; 2] = [Self::Narrow, Self::Wide];
 
     /// Returns the size of the whole structure in bytes.
@@ -66,7 +65,6 @@ pub enum BadUsdtArgument {
     TooMany,
 }
 
-/// Place of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operand {
     Constant(i64),

@@ -1,5 +1,3 @@
-//! Watch of network interfaces that appear and disappear.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

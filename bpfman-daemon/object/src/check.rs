@@ -71,7 +71,6 @@ impl ObjectFacts {
         Ok(())
     }
 
-    /// Checks that a variable lies within the initial contents of its map.
     fn check_place(&self, map: usize, offset: usize, size: usize) -> Result<(), Why> {
         let len = self.maps.get(map).map(|map| map.initial.len());
         let end = offset.checked_add(size);
@@ -219,7 +218,6 @@ fn check_modules(modules: &[String]) -> Result<(), Why> {
     Ok(())
 }
 
-/// Checks that functions are contiguous.
 fn check_functions(text: &ProgramText) -> Result<(), Why> {
     if text.functions.len() > MOST_FUNCTIONS {
         return Err(format!("has {} functions", text.functions.len()));

@@ -32,7 +32,6 @@ impl ElfSection {
     }
 }
 
-/// Location of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SymbolPlace {
     Undefined,
@@ -207,12 +206,10 @@ impl Elf {
         self.names.get(name).map(|(first, _)| *first)
     }
 
-    /// Returns the number of code sections of a name.
     pub(crate) fn code_sections_named(&self, name: &str) -> usize {
         self.names.get(name).map_or(0, |(_, code)| *code)
     }
 
-    /// Returns the symbols defined in a section.
     pub(crate) fn symbols_in(&self, section: usize) -> impl Iterator<Item = &Symbol> {
         self.defined.get(&section).into_iter().flatten().filter_map(|index| self.symbols.get(*index))
     }

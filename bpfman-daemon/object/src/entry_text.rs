@@ -70,7 +70,6 @@ pub fn plain_bytes(text: &str, size: usize) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Parses a struct or a list, as JSON or as fields.
 fn compound(layout: &ValueLayout, text: &str) -> Result<Value, String> {
     let bad_json = match json_names::read(text) {
         Ok(value) if value.is_object() || value.is_array() => return Ok(value),

@@ -1,5 +1,3 @@
-//! Errors of object files.
-
 use bpfmand_core::ProgramType;
 
 use crate::RelocationError;

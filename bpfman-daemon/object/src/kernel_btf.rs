@@ -111,7 +111,6 @@ impl KernelBtf {
         self.symbol(&format!("bpf_iter_{objects}"), Kind::Func)
     }
 
-    /// Returns the kernel's own types.
     pub(crate) fn own_types(&self) -> &Btf {
         &self.kernel.btf
     }

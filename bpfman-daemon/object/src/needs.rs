@@ -38,12 +38,10 @@ impl Reached {
         Ok(Self { seen: queue.iter().copied().collect(), queue })
     }
 
-    /// Returns the next function.
     pub(crate) fn next(&mut self) -> Option<FunctionKey> {
         self.queue.pop()
     }
 
-    /// Adds a function that is called or referred to.
     pub(crate) fn follow(&mut self, callee: FunctionKey) {
         if self.seen.insert(callee) {
             self.queue.push(callee);
@@ -51,7 +49,6 @@ impl Reached {
     }
 }
 
-/// Returns the requirements of a program and the functions that it reaches.
 pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, RelocationError> {
     let mut needs = Needs::default();
     let mut reached = Reached::of(object, entry)?;

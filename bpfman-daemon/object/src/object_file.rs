@@ -1,5 +1,3 @@
-//! Parsed object files.
-
 use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -44,7 +44,6 @@ pub enum SectionFamily {
     Other(String),
 }
 
-/// Parsed section name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedSection {
     pub family: SectionFamily,

@@ -1,5 +1,3 @@
-//! Defects with their lines.
-
 use std::fmt;
 
 /// Maximum number of listed defects. A file of another format has one in each line.

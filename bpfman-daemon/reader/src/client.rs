@@ -331,7 +331,6 @@ impl Asked {
     }
 }
 
-/// Returns the error for a failed reader.
 fn failed(error: io::Error) -> EngineError {
     EngineError::Reader(match error.kind() {
         io::ErrorKind::TimedOut => "it did not answer in time".to_owned(),

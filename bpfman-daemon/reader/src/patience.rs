@@ -1,5 +1,3 @@
-//! Time limits of readers.
-
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +20,6 @@ impl Default for StartPatience {
     }
 }
 
-/// Present time limits.
 #[derive(Debug)]
 pub(crate) struct Patience {
     usual: Duration,

@@ -1,5 +1,3 @@
-//! Questions to a reader.
-
 use bpfmand_object::BtfFeatures;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +50,6 @@ pub(crate) fn cut(sentence: String) -> String {
     cut_to(sentence, SENTENCE)
 }
 
-/// Truncates a text to so many bytes.
 pub(crate) fn cut_to(mut text: String, bytes: usize) -> String {
     text.truncate(text.floor_char_boundary(bytes));
     text

@@ -1,5 +1,3 @@
-//! Known causes of rejections.
-
 use crate::known::KNOWN;
 use crate::pattern::{filled, holes};
 

@@ -1,5 +1,3 @@
-//! Parser of the verifier's log.
-
 use std::collections::BTreeMap;
 
 /// End of a log.
@@ -15,7 +13,6 @@ pub struct LogEnd<'a> {
     pub registers: BTreeMap<u8, &'a str>,
 }
 
-/// Line of a log.
 enum Line<'a> {
     /// `; return *p;`
     Source(&'a str),

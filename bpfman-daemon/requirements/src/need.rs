@@ -109,7 +109,6 @@ pub struct ObjectNeeds {
     pub unsupported: Vec<(String, String)>,
     /// Programs that cannot be read, with the reason.
     pub damaged: Vec<(String, String)>,
-    /// Requirements of each program, by name.
     pub(crate) wants: BTreeMap<String, ProgramWants>,
 }
 

@@ -34,7 +34,6 @@ pub struct Lack {
     pub is_for_attaching: bool,
 }
 
-/// Result of a lookup.
 enum Found {
     Yes,
     No(String),

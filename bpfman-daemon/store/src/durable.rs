@@ -58,7 +58,6 @@ pub(crate) fn refuse_read_only(folder: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Syncs the folder that contains `path`.
 pub(crate) fn sync_name(path: &Path) -> Result<(), StorageError> {
     match path.parent() {
         None => Ok(()),

@@ -1,5 +1,3 @@
-//! Options for opening a store.
-
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};

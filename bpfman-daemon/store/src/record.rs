@@ -29,7 +29,6 @@ pub(crate) fn record_key(table: &str, key: &[u8]) -> Vec<u8> {
     stored
 }
 
-/// Returns table name and key of a stored record's key.
 pub(crate) fn split_record_key(stored: &[u8]) -> Option<(&str, &[u8])> {
     let rest = stored.strip_prefix(&[RECORDS])?;
     let end = rest.iter().position(|byte| *byte == 0)?;
@@ -53,7 +52,6 @@ pub(crate) struct StoreState {
     pub(crate) schema: u32,
     /// Number of the commit that wrote this state; increases by one.
     pub(crate) number: u64,
-    /// Digest over all records.
     pub(crate) digest: RecordsDigest,
     /// The journal holds the entries `first..next`.
     pub(crate) journal_first: u64,

@@ -9,7 +9,6 @@ use crate::registry::{RegistryEndpoints, Sink};
 use crate::{ImageError, Limits};
 use bpfmand_frames::{Answering, PIECE, wrong};
 
-/// Serves requests until the connection is closed.
 pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
     let mut served = Answering::new(stream);
     // One thread, and a few for the system's resolver, which blocks.

@@ -73,7 +73,6 @@ impl From<ImageError> for Talk {
     }
 }
 
-/// Returns the error for a failed helper.
 pub(crate) fn failed(role: HelperRole, source: io::Error) -> ImageError {
     ImageError::Helper { role, source }
 }
@@ -91,7 +90,6 @@ impl HelperConnection {
         self.stream.write_all(&message).await
     }
 
-    /// Sends content, whole.
     pub(crate) async fn give(&mut self, content: &[u8]) -> io::Result<()> {
         for piece in content.chunks(PIECE) {
             self.give_piece(piece).await?;

@@ -108,12 +108,10 @@ impl RegistryClient {
         self.ask(FetchQuestion::HasManifest { digest }).await
     }
 
-    /// Checks that this repository has a blob.
     pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
         self.ask(FetchQuestion::HasBlob { descriptor: descriptor.clone() }).await
     }
 
-    /// Streams a blob into `sink`.
     pub(crate) async fn blob(
         &self,
         descriptor: &Descriptor,

@@ -110,7 +110,6 @@ impl From<ImageError> for SentError {
 /// Maximum length of a text from a helper, in bytes: it becomes part of errors and of the log.
 const TEXT: usize = 4 << 10;
 
-/// Cuts a text to its maximum length.
 fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(TEXT));
     text

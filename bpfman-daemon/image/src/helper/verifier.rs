@@ -18,7 +18,6 @@ use crate::unpack::unpack;
 use crate::{ImageError, Limits, signers};
 use bpfmand_frames::{Answering, wrong};
 
-/// Serves requests until the connection is closed.
 pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
     let mut served = Answering::new(stream);
     while let Some(question) = served.question()? {

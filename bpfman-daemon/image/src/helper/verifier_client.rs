@@ -81,7 +81,6 @@ impl VerifierClient {
         .await
     }
 
-    /// Returns the contents of a configuration.
     pub(crate) async fn config(&self, content: &[u8]) -> Result<ConfigAnswer, ImageError> {
         self.ask(async |connection| {
             connection.say(&VerifyQuestion::Config).await?;

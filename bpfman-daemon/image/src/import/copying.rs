@@ -26,7 +26,6 @@ const ARCHIVE_LIMIT: u64 = TOTAL_LIMIT + (64 << 20);
 pub(super) struct Copied {
     /// Path of the layout, for messages.
     pub(super) shown: String,
-    /// `index.json` of an OCI layout.
     pub(super) index: Option<Vec<u8>>,
     /// `manifest.json` of a docker or podman archive.
     pub(super) docker: Option<Vec<u8>>,

@@ -33,7 +33,6 @@ pub(super) struct SignatureList {
 /// Entries of a layout by name and role.
 #[derive(Default)]
 pub(super) struct ImportNames {
-    /// Images to be imported.
     pub(super) images: Vec<NamedImage>,
     /// Signature tags with their digests. The repository is `None` if the entry has only a tag.
     pub(super) tags: Vec<(Option<String>, String, Digest)>,

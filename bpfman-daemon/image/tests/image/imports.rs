@@ -1,5 +1,3 @@
-//! Imports of images from archives and folders.
-
 use std::collections::BTreeMap;
 
 use crate::harness::docker_registry::DockerRegistry;

@@ -41,7 +41,6 @@ struct Read {
     damaged: u64,
 }
 
-/// Reads until the cursor reaches `up_to`.
 fn read(folder: &Path, cursor: &mut JournalCursor, up_to: u64) -> Read {
     read_wanted(folder, cursor, up_to, |_| true)
 }

@@ -1,5 +1,3 @@
-//! Addresses of network interfaces from route netlink.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

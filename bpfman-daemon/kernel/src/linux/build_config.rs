@@ -1,5 +1,3 @@
-//! Build configuration of the kernel.
-
 use std::fs::File;
 use std::io::{self, Read};
 

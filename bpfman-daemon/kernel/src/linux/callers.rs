@@ -69,7 +69,6 @@ fn number_of(process: &OwnedFd) -> Option<u32> {
     facts.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
 }
 
-/// Returns the effective user id of a process.
 fn user_of(process: &HeldProcess) -> Option<u32> {
     let status = process.read("status")?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -169,7 +168,6 @@ mod tests {
         end(client);
     }
 
-    /// Returns the inode of a process's network namespace.
     fn netns_of(child: &Child) -> u64 {
         std::fs::metadata(format!("/proc/{}/ns/net", child.id())).unwrap().ino()
     }

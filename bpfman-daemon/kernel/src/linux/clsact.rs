@@ -66,7 +66,6 @@ impl TcMessage {
     }
 }
 
-/// Creates the clsact qdisc if it is missing.
 fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
     let place = TcMessage { ifindex: ifindex.0, handle: CLSACT_HANDLE, parent: CLSACT_PARENT, info: 0 };
     let request = place.request(RTM_NEWQDISC, ACK | CREATE | EXCLUSIVE).attribute(TCA_KIND, b"clsact\0");
@@ -151,7 +150,6 @@ pub fn remove(at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelErr
     }
 }
 
-/// Returns the program of a filter.
 pub fn program(at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
     let request = TcMessage::filter(at).request(RTM_GETTFILTER, ACK).attribute(TCA_KIND, b"bpf\0");
     let messages = match talk(&request.finish()) {

@@ -1,5 +1,3 @@
-//! Reading and copying of all entries of a map.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 

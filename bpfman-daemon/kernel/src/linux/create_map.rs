@@ -13,7 +13,6 @@ use super::load::kernel_name;
 use super::{map_refusal, sys};
 use crate::KernelError;
 
-/// Creates a map with its initial contents.
 pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
     let fail = |action, source| KernelError::call(action, format!("map \"{}\"", spec.name), source);
     let inner = spec.inner.as_deref().map(|inner| create(inner, None)).transpose()?;

@@ -52,7 +52,6 @@ pub fn of<Elf: FileHeader<Endian = Endianness> + Pod>(
     Ok(by_link(target, &name).iter().find_map(|path| open(target, path, &mut left).filter(&is_of_binary)))
 }
 
-/// Returns the build id of a binary.
 fn build_id<Elf: FileHeader<Endian = Endianness> + Pod>(
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<Vec<u8>>> {
@@ -133,7 +132,6 @@ fn by_link(target: &TargetFile, name: &str) -> Vec<PathBuf> {
     places.filter(|place| !binaries.contains(place)).collect()
 }
 
-/// Returns the path of a file in this mount namespace.
 fn path_of(file: &File) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 /// Maximum number of distinguished addresses per name: the author of the file may claim any number.
 const MOST: usize = 1000;
 
-/// Definitions of one name in a symbol table.
 #[derive(Debug, Default)]
 pub struct Definitions {
     /// Without a version, or of the default version.
@@ -31,7 +30,6 @@ pub struct Binding {
     pub is_weak: bool,
     /// Set for an old version.
     pub is_older: bool,
-    /// Set for a function symbol.
     pub is_function: bool,
 }
 

@@ -30,7 +30,6 @@ const ARM_NOP: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
 const NOTE_TYPE: u32 = 3;
 const OWNER: &[u8] = b"stapsdt\0";
 
-/// Location of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsdtSite {
     /// File offset of its instruction, in bytes.

@@ -24,7 +24,6 @@ const MAX_SECTIONS: usize = 1 << 16;
 /// Maximum number of string offsets for the wanted name: C++ has some hundred functions with one suffix.
 const MOST_PLACES: usize = 1 << 16;
 
-/// Returns the file offset of a function's code.
 pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTargetError> {
     let path = target.path().to_owned();
     let found = match identity(target.file()) {
@@ -76,17 +75,14 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
 /// Function that contains a file offset.
 #[derive(Debug)]
 pub struct CoveringFunction {
-    /// Name of its symbol.
     pub name: String,
     /// File offset of its start, in bytes.
     pub start: u64,
-    /// Size in bytes.
     pub size: u64,
     /// Instruction set of its code.
     pub set: InstructionSet,
 }
 
-/// Instruction set of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
     /// x86 in this mode: instructions of one to fifteen bytes.
@@ -124,7 +120,6 @@ pub fn place(target: &TargetFile, offset: u64) -> io::Result<PlaceInFile> {
     }
 }
 
-/// Location of a function.
 enum Found {
     /// At a file offset, with its load address.
     At { offset: u64, address: u64 },
@@ -197,7 +192,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(Found::Nothing { is_imported })
     }
 
-    /// Returns whether machine and byte order are equal.
     fn is_of_machine(&self, other: &Self) -> bool {
         let of = |binary: &Self| (binary.endian, binary.header.e_machine(binary.endian));
         of(self) == of(other)
@@ -258,7 +252,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(size)
     }
 
-    /// Returns the first wanted section.
     pub fn section(
         &self,
         skip: u64,
@@ -447,7 +440,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// Returns the first wanted segment.
+    /// - 42 -
     pub fn segment(
         &self,
         is_wanted: &dyn Fn(&Elf::ProgramHeader) -> bool,

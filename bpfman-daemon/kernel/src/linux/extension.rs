@@ -78,7 +78,6 @@ fn smallest() -> BoundText {
 /// Type id of the function in [`smallest_types`].
 const FUNCTION: u32 = 5;
 
-/// Returns BTF of `int probe(struct xdp_md *ctx)`.
 fn smallest_types() -> Vec<u8> {
     const INT: u32 = 1;
     const POINTER: u32 = 2;

@@ -1,5 +1,3 @@
-//! Facts about kernel objects.
-
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -33,17 +31,14 @@ pub fn open_map_to_read(id: MapId) -> io::Result<OwnedFd> {
     sys::bpf_fd(Command::MapGetFdById, &mut request)
 }
 
-/// Returns the ids of all programs, ascending.
 pub fn program_ids() -> io::Result<Vec<ProgramId>> {
     ids(Command::ProgGetNextId).map(|ids| ids.into_iter().map(ProgramId).collect())
 }
 
-/// Returns the ids of all links, ascending.
 pub fn link_ids() -> io::Result<Vec<KernelLinkId>> {
     ids(Command::LinkGetNextId).map(|ids| ids.into_iter().map(KernelLinkId).collect())
 }
 
-/// Returns the ids of all BTF objects, ascending.
 pub fn btf_ids() -> io::Result<Vec<u32>> {
     ids(Command::BtfGetNextId)
 }
@@ -61,7 +56,6 @@ fn ids(command: Command) -> io::Result<Vec<u32>> {
     }
 }
 
-/// Returns facts about a program.
 pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
     expect(fd, "bpf-prog")?;
     // Most programs have few maps: one call fetches their ids as well; only others need a second call.
@@ -117,7 +111,6 @@ fn map_info(fd: &OwnedFd) -> io::Result<MapInfo> {
     Ok(info)
 }
 
-/// Returns facts about a map.
 pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
     let info = map_info(fd)?;
     let told = fdinfo(fd);
@@ -153,7 +146,6 @@ pub fn map_layout(fd: &OwnedFd) -> io::Result<(u32, u32, u32)> {
     Ok((info.map_type, info.key_size, info.value_size))
 }
 
-/// Returns facts about a link.
 pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
     expect(fd, "bpf-link")?;
     link_by_id(fd)

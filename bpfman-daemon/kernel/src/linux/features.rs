@@ -14,7 +14,6 @@ pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Returns major and minor version of the running kernel.
 pub(super) fn version() -> (u32, u32) {
     parse_version(&release())
 }
@@ -61,7 +60,6 @@ pub fn probe() -> Features {
     }
 }
 
-/// Returns the page size, in bytes.
 pub(super) fn page_size() -> u32 {
     u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX)
 }

@@ -16,7 +16,6 @@ pub const FIRST_GROUPS: u64 = 0xefff_fffb;
 /// Mounted cgroup hierarchy.
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
-    /// Mount point.
     pub folder: PathBuf,
     /// Path of the cgroup that is mounted there.
     pub root: PathBuf,

@@ -8,7 +8,6 @@ use super::namespaces::NamespaceFinder;
 use super::{filters, tcx, xdp};
 use crate::KernelError;
 
-/// Returns the hook's name for messages.
 pub fn describe(key: &HookKey) -> String {
     match key.kind.direction() {
         None => format!("XDP of interface {}", key.ifindex),

@@ -26,7 +26,6 @@ const IFLA_EXT_MASK: u16 = 29;
 const SKIP_STATISTICS: u32 = 1 << 3;
 const IFF_UP: u32 = 1;
 
-/// Returns all interfaces of a namespace, by index.
 pub fn list(path: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
     netns::enter(path, || netlink::socket().and_then(|socket| list_by(&socket)).map_err(|e| failed(path, e)))
 }
@@ -67,7 +66,6 @@ pub fn named(ifindex: IfIndex) -> String {
     name_of(ifindex).map_or_else(|| format!("interface {ifindex}"), |name| format!("interface {name}"))
 }
 
-/// Returns the name of an interface of this thread's namespace, if it exists.
 pub fn name_of(ifindex: IfIndex) -> Option<String> {
     rustix::net::netdevice::index_to_name(netlink::socket().ok()?, ifindex.0).ok()
 }
@@ -83,7 +81,6 @@ pub fn index_of(name: &str) -> io::Result<IfIndex> {
     found.map(|found| found.ifindex).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Returns the error of listing the interfaces of a namespace.
 pub fn failed(path: Option<&Path>, source: io::Error) -> KernelError {
     let of = path.map_or_else(|| "the daemon's network namespace".to_owned(), |p| p.display().to_string());
     KernelError::call("list the interfaces of", of, source)

@@ -132,7 +132,6 @@ fn helpers() -> impl Iterator<Item = BpfHelper> {
     numbers.map(|number| unsafe { std::mem::transmute::<u32, BpfHelper>(number) })
 }
 
-/// Returns the C name of a helper.
 fn name_of(helper: BpfHelper) -> String {
     format!("{helper:?}").replacen("BPF_FUNC_", "bpf_", 1)
 }

@@ -1,5 +1,3 @@
-//! Kernel symbols.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -35,7 +33,6 @@ struct ListedSymbol<'a> {
     /// Letter as in `nm`: lower case for static symbols.
     kind: &'a str,
     name: &'a str,
-    /// Module of the symbol.
     module: Option<&'a str>,
 }
 

@@ -1,5 +1,3 @@
-//! Links, which attach programs to targets.
-
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -176,7 +174,6 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
     }
 }
 
-/// Attaches a program to a raw tracepoint.
 fn raw_tracepoint(program: &OwnedFd, name: &str, cookie: u64) -> Result<OwnedFd, KernelError> {
     let no_such = || KernelError::NoRawTracepoint { name: name.to_owned() };
     let text = CString::new(name).map_err(|_| no_such())?;

@@ -163,7 +163,6 @@ fn program_type_name(number: u32) -> String {
     named.map_or_else(|| number.to_string(), |known| known.name().to_owned())
 }
 
-/// Loads with the verifier's log.
 fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
     let (result, log) = verifier_log::growing(|log| {
         request.log_level = if log.is_empty() { 0 } else { LOG_VERIFIER | LOG_STATISTICS };

@@ -1,3 +1,5 @@
+//! Programs of netkit devices (Linux 6.7 and later).
+
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 

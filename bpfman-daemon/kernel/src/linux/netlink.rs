@@ -80,7 +80,6 @@ impl From<NetlinkError> for io::Error {
     }
 }
 
-/// Request under construction.
 pub struct Request(Vec<u8>);
 
 impl Request {

@@ -1,5 +1,3 @@
-//! Interfaces in network namespaces.
-
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -104,7 +102,6 @@ pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, Kerne
     enter(interface.netns.as_deref(), || find_hook_here(interface, kind))
 }
 
-/// Finds an interface in this thread's namespace.
 pub fn find_hook_here(interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
     let fail = |source: io::Error| {
         KernelError::call("look for interface", format!("\"{}\"", interface.name), source)

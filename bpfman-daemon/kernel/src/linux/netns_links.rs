@@ -1,5 +1,3 @@
-//! Links of programs to hooks of network namespaces.
-
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use bpfmand_core::NetfilterPlace;

@@ -55,7 +55,6 @@ pub fn lookup(file: &impl AsFd) -> io::Result<Option<u32>> {
     Ok(talk(&request.finish())?.iter().find_map(number))
 }
 
-/// Returns all numbers of the table.
 pub fn all() -> io::Result<BTreeSet<u32>> {
     let request = Request::new(RTM_GETNSID, DUMP, &[0; RTGENMSG]);
     Ok(talk(&request.finish())?.iter().filter_map(number).collect())

@@ -44,7 +44,6 @@ pub fn named() -> Vec<PathBuf> {
     found
 }
 
-/// One watched namespace.
 #[derive(Debug)]
 struct Followed {
     /// Identity of its file when the watch began. `None` for the namespace of the daemon.

@@ -17,7 +17,6 @@ pub(super) const ANY_CPU: i32 = -1;
 /// CPU on which a probe of every process is opened. It fires on all CPUs.
 const FIRST_CPU: i32 = 0;
 
-/// Opens a trace point.
 pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
     let events = events_folder()?;
     let id = std::fs::read_to_string(events.join(category).join(name).join("id")).map_err(|_absent| {
@@ -50,7 +49,6 @@ pub fn traceable_functions() -> Result<String, KernelError> {
     })
 }
 
-/// Returns the folder of trace points.
 fn events_folder() -> Result<PathBuf, KernelError> {
     mounted_events().ok_or_else(|| {
         let why = "no tracefs is mounted there: mount one (mount -t tracefs tracefs /sys/kernel/tracing), or restart the daemon, which does";
@@ -98,7 +96,6 @@ fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
     found
 }
 
-/// Opens a probe of a kernel function.
 pub fn kprobe(function: &str, offset: u64, on_return: bool) -> Result<OwnedFd, KernelError> {
     let fail = |reason: ProbeTargetError| KernelError::NoProbeTarget {
         target: format!("kernel function \"{function}\""),
@@ -145,19 +142,16 @@ fn functions_of(name: &str) -> Option<usize> {
     kallsyms::functions(name).ok().filter(|count| *count > 0)
 }
 
-/// Place in user space.
 pub struct UserPlace<'a> {
     /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
     /// Symbol in the binary. If it is `None`, the offset counts from the start of the file.
     pub function: Option<&'a str>,
-    /// Offset in bytes.
     pub offset: u64,
     /// Processes to probe, and the file system in which the target is found.
     pub scope: &'a ProcessScope,
 }
 
-/// Places in user space, all in one binary.
 pub struct UserPlaces<'a> {
     /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
@@ -169,9 +163,7 @@ pub struct UserPlaces<'a> {
 
 /// File, its identity before its functions were looked up, and the places of these functions in it.
 pub struct FoundPlaces {
-    /// The file.
     pub file: symbols::TargetFile,
-    /// Identity of the file.
     pub identity: FileIdentity,
     /// Offsets of the functions in the file, in bytes.
     pub offsets: Vec<u64>,
@@ -199,8 +191,8 @@ pub fn user_places(
     Ok(FoundPlaces { file, identity, offsets })
 }
 
-/// Refuses data, a place inside an instruction, and a return probe in a runtime that moves stacks. If a case is not
-/// certain, root only gets a warning.
+/// Refuses data, a place inside an instruction, and a return probe in a runtime that moves stacks. Without `known_only`,
+/// as for root, an unknown place is allowed, and such a return probe only causes a warning.
 pub(super) fn check_place(
     file: &symbols::TargetFile,
     offset: u64,
@@ -263,7 +255,6 @@ pub fn uprobe(
     Ok((event, identity))
 }
 
-/// Returns whether there is a source of perf events of this name.
 pub fn has_source(name: &'static str) -> bool {
     EventSource::find(name).is_ok()
 }

@@ -38,7 +38,6 @@ const OWNER: &str = "owner";
 pub struct Bpffs {
     /// Mount point, for messages.
     root: PathBuf,
-    /// Root folder.
     folder: OwnedFd,
     /// Set if this process mounted the bpffs.
     pub(super) is_new: bool,

@@ -18,7 +18,6 @@ use crate::{KernelError, PrintFeed};
 
 /// Prefix of the names of the daemon's instances.
 const PREFIX: &str = "bpfman-prints-";
-/// Event of a print.
 const EVENT: &str = "events/bpf_trace/bpf_trace_printk/enable";
 /// Size of the buffer of each CPU, in kilobytes.
 const BUFFER_KIB: &str = "256";

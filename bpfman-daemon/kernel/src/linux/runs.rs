@@ -16,7 +16,6 @@ pub fn count() -> io::Result<OwnedFd> {
     sys::bpf_fd(Command::EnableStats, &mut EnableStats { stats_type: RUN_TIME })
 }
 
-/// Returns the counts of a program.
 pub fn of(program: &OwnedFd) -> io::Result<RunCounts> {
     let mut info = ProgInfo::default();
     sys::info(program, &mut info)?;

@@ -1,5 +1,3 @@
-//! Settings of the kernel that affect programs.
-
 use std::path::Path;
 
 /// Returns the settings in words, by name.

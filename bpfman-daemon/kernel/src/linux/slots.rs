@@ -8,7 +8,6 @@ use super::{facts, sys};
 use crate::KernelError;
 use bpfmand_core::map_type::{ARRAY_OF_MAPS, HASH_OF_MAPS, PROG_ARRAY};
 
-/// Puts a map or program into a slot.
 pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("fill", format!("slot {slot} of a map"), source);
     let value = value.as_raw_fd();
@@ -22,7 +21,6 @@ pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
 }
 
-/// Empties a slot.
 pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("empty", format!("slot {slot} of a map"), source);
     check_slots(map).map_err(fail)?;

@@ -1,5 +1,3 @@
-//! Programs of maps of sockets.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 

@@ -74,7 +74,6 @@ pub fn fill(map: &OwnedFd, value: &[u8], programs: &[(u32, &OwnedFd)]) -> Result
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
 }
 
-/// Activates the structure of a map.
 pub fn attach(map: MapId) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("attach", format!("the functions of map {map}"), source);
     let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;

@@ -279,7 +279,6 @@ mod tests {
         assert!(file_offset(&path, "no_such_function").unwrap_err().to_string().contains("no_such_function"));
     }
 
-    /// Compiles a shared library of C sources.
     fn library(folder: &std::path::Path, sources: &[&str], options: &[&str]) -> TargetFile {
         let out = folder.join("library.so");
         let mut compiler = std::process::Command::new("cc");

@@ -32,7 +32,6 @@ pub fn run(
     finder.enter_known(run.home, run.netns, || run_here(program, run))
 }
 
-/// Runs a packet program in the namespace of this thread.
 pub fn run_here(program: &OwnedFd, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
     here(program, run).map_err(|source| {
         let subject = format!("a program on a packet of {} bytes", run.packet.len());

@@ -53,7 +53,6 @@ fn is(answer: Option<io::Result<()>>, expected: &[i32]) -> bool {
     error.raw_os_error().is_some_and(|errno| expected.contains(&errno))
 }
 
-/// Checks netfilter programs.
 pub fn netfilter() -> bool {
     load(ProgramType::Netfilter, vec![answer(1), exit()]).is_ok()
 }

@@ -10,7 +10,6 @@ use super::attr::{self, BtfInfo, Command};
 use super::{facts, sys, verifier_log};
 use crate::KernelError;
 
-/// Loads type information.
 pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
     let mut request =
         attr::BtfLoad { btf: bytes.as_ptr() as u64, btf_size: bytes.len() as u32, ..Default::default() };
@@ -25,7 +24,7 @@ pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Returns whether an error comes from a lack of resources of the machine, or of this process, and not from the types.
+/// Returns whether an error comes from a lack of resources or rights, and not from the types.
 pub fn is_for_lack(source: &io::Error) -> bool {
     matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EPERM))
 }
@@ -111,7 +110,6 @@ pub fn of_maps_or_new(bytes: &[u8], maps: &[OwnedFd]) -> Result<OwnedFd, KernelE
     same.map_or_else(|| load(bytes), Ok)
 }
 
-/// Returns the types that a program was loaded with, raw.
 pub fn of_program(program: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
     let Some(id) = facts::program(program)?.btf_id else { return Ok(None) };
     // The program keeps its types loaded.

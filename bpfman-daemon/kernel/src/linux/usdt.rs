@@ -25,9 +25,7 @@ const MOST_ENTRIES: usize = 1 << 16;
 pub struct UsdtPlace<'a> {
     /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
-    /// Provider of the probe.
     pub provider: &'a str,
-    /// Name of the probe.
     pub name: &'a str,
     /// Processes to probe, and the file system in which the target is found.
     pub scope: &'a ProcessScope,
@@ -108,7 +106,6 @@ pub fn attach(
 /// Entries of a map of a program that describe the arguments of places.
 struct Told {
     map: OwnedFd,
-    /// Layout of its entries.
     layout: SpecLayout,
     /// Entry of each place.
     cookies: Vec<u64>,

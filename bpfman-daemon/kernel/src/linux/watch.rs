@@ -24,7 +24,6 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// Most messages that one call receives, so that the call ends in any case.
 const MOST: usize = 100_000;
 
-/// Watch of one namespace.
 struct NamespaceWatch {
     /// File of the namespace with its identity. `None` for the namespace of the daemon.
     path: Option<(PathBuf, (u64, u64))>,
@@ -35,7 +34,6 @@ struct NamespaceWatch {
     known: Known,
 }
 
-/// Opens a watch.
 pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError> {
     netns::enter(path, || {
         let opened = || -> io::Result<NamespaceWatch> {

@@ -151,7 +151,6 @@ fn neighbours(ifindex: IfIndex, side: Side) -> Vec<String> {
 struct Stacked {
     ifindex: u32,
     name: String,
-    /// Bond or bridge that it is a member of.
     master: Option<u32>,
     /// Interface below it.
     lower: Option<u32>,
@@ -244,7 +243,6 @@ fn programs(ifindex: IfIndex) -> io::Result<Vec<(XdpRunsIn, u32, ProgramId)>> {
         .collect())
 }
 
-/// Returns a `struct ifinfomsg` that names an interface.
 fn interface(ifindex: IfIndex) -> [u8; IFINFOMSG] {
     let mut body = [0; IFINFOMSG];
     body[4..8].copy_from_slice(&ifindex.0.to_ne_bytes());

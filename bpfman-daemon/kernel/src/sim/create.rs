@@ -254,7 +254,6 @@ impl SimState {
 }
 
 impl SimLinkTarget {
-    /// Returns the `enum bpf_link_type`.
     pub(super) const fn kernel_type(&self) -> u32 {
         match self {
             Self::Xdp { .. } => link_type::XDP,

@@ -1,12 +1,9 @@
-//! Extensions, which replace a function of another program.
-
 use super::errno::{EBUSY, EINVAL, ENOENT};
 use super::objects::{Body, Key, PROGRAM, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{Extends, KernelError};
 
 impl SimState {
-    /// Returns the program to be extended.
     pub(super) fn extended(&self, extends: Extends) -> Result<Key, KernelError> {
         self.objects
             .find(PROGRAM, extends.program.0)

@@ -1,5 +1,3 @@
-//! Filters on clsact hooks.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::ProgramId;
@@ -11,7 +9,6 @@ use super::objects::{Body, Key};
 use super::{SimState, refuse};
 use crate::{FilterPlace, KernelError};
 
-/// One filter.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
     pub program: Key,
@@ -27,7 +24,6 @@ pub(super) struct Filters {
     made: u64,
 }
 
-/// Place, priority and handle.
 type FilterKey = (TcPlace, u16, u32);
 
 impl SimState {

@@ -1,5 +1,3 @@
-//! Lists of programs of hooks of cgroups.
-
 use bpfmand_core::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
 
 use super::objects::{Body, Key, LINK, SimLinkTarget};
@@ -12,7 +10,6 @@ pub(super) fn group_hook(path: &CgroupPath, attach_type: u32) -> String {
     format!("control group {path}, hook {attach_type}")
 }
 
-/// List of one hook.
 #[derive(Clone, Debug)]
 pub(super) struct GroupHook {
     pub revision: u64,

@@ -1,5 +1,3 @@
-//! Attaching, replacing and ending links.
-
 use std::path::Path;
 
 use bpfmand_core::uapi::{attach_type, link_type, prog_type};

@@ -1,5 +1,3 @@
-//! Entries of maps.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::map_type::{
@@ -13,7 +11,6 @@ use super::{SimState, refuse};
 use crate::map_access::{Family, check_copy, describe, is_one_constant, wrong};
 use crate::{KernelError, MapEntry};
 
-/// Number of CPUs of a simulated machine.
 const CPUS: usize = 2;
 
 /// Map and the form of its entries.

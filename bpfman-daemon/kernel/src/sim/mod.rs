@@ -145,7 +145,6 @@ pub struct SimKernel {
     changed: Arc<Condvar>,
 }
 
-/// Contents of the kernel.
 #[derive(Debug)]
 struct SimState {
     objects: Objects,
@@ -160,9 +159,7 @@ struct SimState {
     constants: BTreeMap<i32, LoadsSeen>,
     /// Processes that a test added.
     holders: Vec<(Held, Holder)>,
-    /// Results of test runs, by the name of the program.
     runs: BTreeMap<String, TestRunResult>,
-    /// Number and duration of runs of programs.
     run_counts: BTreeMap<ProgramId, RunCounts>,
     clock: SimClock,
     /// Set if there are tcx hooks.
@@ -299,7 +296,6 @@ mod errno {
     }
 }
 
-/// Returns the error of a refused call.
 fn refuse(action: &'static str, subject: impl Into<String>, number: i32) -> KernelError {
     KernelError::call(action, subject, errno::error(number))
 }

@@ -13,7 +13,6 @@ use super::groups::GroupHook;
 use super::objects::{Key, SimLinkTarget};
 use crate::{FoundNamespace, KernelError};
 
-/// One namespace.
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub id: NetnsId,
@@ -80,10 +79,8 @@ impl Default for TcxHook {
     }
 }
 
-/// One direction of one interface.
 pub(super) type TcPlace = (NetnsId, IfIndex, Direction);
 
-/// The whole network.
 #[derive(Debug)]
 pub(super) struct SimNetwork {
     namespaces: BTreeMap<u64, Namespace>,

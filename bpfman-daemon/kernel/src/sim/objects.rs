@@ -34,7 +34,6 @@ impl Drop for SimHandle {
     }
 }
 
-/// Contents of an object.
 #[derive(Debug)]
 pub(super) enum Body {
     Btf,
@@ -54,7 +53,6 @@ pub(super) enum Body {
         loaded_at: SystemTime,
         attach_btf_id: u32,
         btf: Option<Key>,
-        /// Contents of the BTF.
         types: Option<Arc<[u8]>>,
         maps: Vec<Key>,
         /// Program that it extends.
@@ -112,7 +110,6 @@ pub(super) enum SimLinkTarget {
     },
 }
 
-/// One object.
 #[derive(Debug)]
 pub(super) struct Object {
     /// Id of the kernel among objects of its kind.
@@ -124,7 +121,6 @@ pub(super) struct Object {
     pub body: Body,
 }
 
-/// All objects.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     pub all: BTreeMap<Key, Object>,

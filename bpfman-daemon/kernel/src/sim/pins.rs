@@ -7,7 +7,6 @@ use std::path::{Component, Path, PathBuf};
 use super::errno::{EACCES, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM};
 use super::objects::Key;
 
-/// Contents of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Folder,

@@ -28,7 +28,7 @@ pub(super) struct SimTargets {
     modules: BTreeMap<String, Option<u64>>,
     /// Modules of functions.
     functions: BTreeMap<String, String>,
-    /// Number of created files, processes and modules.
+    /// Number of changes so far, from which new files, writes, processes and modules get distinct numbers.
     made: u64,
 }
 
@@ -36,7 +36,6 @@ pub(super) struct SimTargets {
 #[derive(Clone, Copy, Debug)]
 struct SimFile {
     inode: u64,
-    /// Time of the last write.
     modified: i64,
     is_there: bool,
     has_functions: bool,
@@ -222,7 +221,6 @@ impl SimKernel {
         self.state().targets.modules.insert(name.to_owned(), None);
     }
 
-    /// Waits until the file system of a path answers.
     pub(super) fn wait_for_file(&self, path: &str) {
         let mut state = self.state();
         while state.targets.hanging.contains(path) {

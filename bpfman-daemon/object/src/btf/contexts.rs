@@ -47,7 +47,6 @@ impl TaggedContexts {
         Self { functions, contexts: types.filter_map(context_of).collect(), first: btf.len() + 1 }
     }
 
-    /// Returns the number of types to append.
     pub(crate) fn count(&self) -> u32 {
         self.contexts.len() as u32 * self.block()
     }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use super::{Btf, word};
 use crate::ObjectError;
 
-/// Record of function information.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FuncRecord {
     /// Byte offset in the section.
@@ -13,7 +12,6 @@ pub(crate) struct FuncRecord {
     pub type_id: u32,
 }
 
-/// Record of line information.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LineRecord {
     /// Byte offset in the section.
@@ -23,7 +21,6 @@ pub(crate) struct LineRecord {
     pub line_col: u32,
 }
 
-/// CO-RE relocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CoreRecord {
     /// Byte offset in the section.
@@ -41,7 +38,6 @@ pub(crate) struct SectionRecords {
     pub core: Vec<CoreRecord>,
 }
 
-/// Records by section name.
 #[derive(Debug, Default)]
 pub(crate) struct BtfExt {
     sections: HashMap<String, SectionRecords>,

@@ -50,7 +50,6 @@ impl Kind {
         (number as usize).checked_sub(1).and_then(|index| Self::ALL.get(index)).copied()
     }
 
-    /// Returns the `info` word of a type of this kind with `vlen` parts.
     pub(crate) const fn info(self, vlen: u32) -> u32 {
         (self as u32) << 24 | vlen
     }

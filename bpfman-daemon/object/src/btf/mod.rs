@@ -33,7 +33,6 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
 /// Start and end offset.
 type Extent = (usize, usize);
 
-/// Returns the extents of types and strings.
 fn sections(data: &[u8]) -> Result<(Extent, Extent), ObjectError> {
     let header = data.get(..HEADER_LEN).ok_or_else(|| ObjectError::btf("header", "cut off"))?;
     let magic = u16::from_ne_bytes([header[0], header[1]]);
@@ -74,7 +73,6 @@ impl Btf {
         Self::parse_split(data, None)
     }
 
-    /// Parses split BTF.
     pub(crate) fn parse_split(
         data: impl Into<Vec<u8>>,
         base: Option<Arc<Self>>,
@@ -99,7 +97,6 @@ impl Btf {
         Ok(Self { base: None, data, strings_at, strings_end, offsets })
     }
 
-    /// Returns the blob and its index.
     pub(crate) fn parts(&self) -> (&[u8], &HeldNumbers) {
         (&self.data, &self.offsets)
     }
@@ -179,7 +176,6 @@ impl Btf {
         None
     }
 
-    /// Returns the size of a value of the type, in bytes.
     pub(crate) fn size_of(&self, id: u32) -> Option<u64> {
         let mut count: u64 = 1;
         let mut id = id;

@@ -21,7 +21,6 @@ const SOURCE_REGISTER: u8 = 0x08;
 /// The size bits of a memory access.
 const SIZE_MASK: u8 = 0x18;
 
-/// Result of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Applied {
     /// The instruction has its new number.
@@ -30,7 +29,6 @@ pub(super) enum Applied {
     Refused,
 }
 
-/// Patch of one instruction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patch {
     /// Number written by the compiler, if it can be checked.

@@ -22,7 +22,6 @@ pub(super) struct Step {
     pub named: bool,
 }
 
-/// Path with its end.
 #[derive(Clone, Debug)]
 pub(super) struct Spec {
     pub root: u32,

@@ -73,7 +73,6 @@ impl RelocKind {
     }
 }
 
-/// Value of a relocation on one side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value {
     pub number: u64,

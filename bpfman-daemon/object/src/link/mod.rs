@@ -44,7 +44,6 @@ pub struct WantedAddress {
     pub weak: bool,
 }
 
-/// Linked program.
 #[derive(Debug, Default)]
 pub(crate) struct Linked {
     pub insns: Vec<Insn>,
@@ -71,7 +70,6 @@ struct Frame<'a> {
     name: &'a str,
 }
 
-/// Linker of one program.
 pub(crate) struct Linker<'a> {
     object: &'a ObjectFile,
     entry: &'a ProgramEntry,

@@ -36,7 +36,6 @@ pub(crate) struct MapTable {
     by_name: HashMap<String, usize>,
     /// Byte offset of `values` in a map's declaration, by map.
     values_at: HashMap<usize, u64>,
-    /// Maps of global variables by section.
     by_section: HashMap<usize, usize>,
     pub kconfig: Option<usize>,
 }
@@ -99,7 +98,6 @@ impl MapTable {
         Ok(())
     }
 
-    /// Returns the declared map at a location.
     pub(crate) fn declared(&self, section: usize, offset: u64) -> Option<usize> {
         self.by_place.get(&(section, offset)).copied()
     }
@@ -116,7 +114,6 @@ impl MapTable {
     }
 }
 
-/// Returns an empty specification.
 fn blank(name: String) -> MapSpec {
     MapSpec::sized(&name, 0, 0, 0, 0)
 }

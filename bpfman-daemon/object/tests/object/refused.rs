@@ -6,7 +6,6 @@ use bpfmand_object::{ObjectFile, TextOptions};
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection, ObjectSymbol};
 
-/// Returns the file offset of a section's header.
 fn header_of(bytes: &[u8], section: &str) -> Result<usize> {
     const TABLE_AT: usize = 0x28;
     const HEADER: usize = 64;
@@ -16,7 +15,6 @@ fn header_of(bytes: &[u8], section: &str) -> Result<usize> {
     Ok(table + index.0 * HEADER)
 }
 
-/// Returns the file offset of a section's bytes.
 fn start_of(bytes: &[u8], section: &str) -> Result<usize> {
     let file = ElfFile64::<Endianness>::parse(bytes)?;
     let section = file.section_by_name(section).context("no such section")?;

@@ -1,5 +1,3 @@
-//! Memory limits of readers.
-
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Sender, channel};

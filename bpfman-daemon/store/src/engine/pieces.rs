@@ -29,7 +29,6 @@ pub(super) fn prefix(key: &[u8]) -> Vec<u8> {
     prefix
 }
 
-/// Returns the key of one piece.
 pub(super) fn piece_key(prefix: &[u8], index: u16) -> Vec<u8> {
     [prefix, &index.to_be_bytes()].concat()
 }
@@ -72,7 +71,6 @@ impl Joining {
         Ok(complete)
     }
 
-    /// Returns the last entry.
     pub(super) fn finish(&mut self) -> Result<Option<WholeEntry>, OutOfPlace> {
         let Joining { prefix, value, next } = std::mem::take(self);
         if next == 0 {

@@ -1,5 +1,3 @@
-//! Concurrent callers, and concurrent opens.
-
 use std::thread;
 
 use bpfmand_store::{Batch, EngineKind, Store, StoreError, Table};

@@ -1,5 +1,3 @@
-//! Contract of every engine.
-
 use bpfmand_store::{Batch, EngineKind, MAX_KEY, MAX_SHARED, MAX_VALUE, Store, StoreError, Table};
 
 use crate::fixture::{OpenOrPanic, on_each_engine, open, options, quick_folder};

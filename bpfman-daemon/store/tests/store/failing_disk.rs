@@ -45,7 +45,6 @@ impl Disk {
         (disk.fails_after, disk.fails_for) = (Some(after), times);
     }
 
-    /// Returns the number of syncs.
     pub fn syncs(&self) -> usize {
         self.0.lock().unwrap().syncs
     }

@@ -1,5 +1,3 @@
-//! Calls of helper processes.
-
 use bpfmand_cage::seccomp::arguments::{narrowed, of_helpers};
 use bpfmand_cage::seccomp::groups::{CallGroup, MOUNTING};
 use bpfmand_cage::seccomp::helpers::{FETCHER, VERIFIER};

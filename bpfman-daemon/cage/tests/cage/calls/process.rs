@@ -8,10 +8,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use bpfmand_cage::seccomp::groups::CallGroup;
 use bpfmand_cage::{CageMode, CallFilters};
 
-/// Result of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
-    /// The kernel killed the process.
     Killed,
     /// The kernel returned ENOSYS.
     Unknown,

@@ -1,5 +1,3 @@
-//! Every call in the tables.
-
 use bpfmand_cage::seccomp::arguments::{BPF_COMMANDS, NARROWED, narrowed};
 use bpfmand_cage::seccomp::groups::MOUNTING;
 use bpfmand_cage::seccomp::refused::{FORBIDDEN_OLDER, LATER};

@@ -17,7 +17,6 @@ pub struct Authority {
     certificate: Vec<u8>,
 }
 
-/// Contents of a certificate.
 pub struct Claims<'a> {
     /// Subject alternative name, in DER.
     pub name: Vec<u8>,

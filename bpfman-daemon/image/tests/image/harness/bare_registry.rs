@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use bpfman_image_format::{Digest, ImageReference};
 
-/// Behaviour of the registry.
 #[derive(Clone, Copy, Default)]
 pub struct Habits {
     /// The address of an upload is absolute instead of a path.
@@ -65,7 +64,6 @@ impl BareRegistry {
         self.state.lock().unwrap().requests.clone()
     }
 
-    /// Returns the number of issued tokens.
     pub fn tokens(&self) -> usize {
         self.state.lock().unwrap().tokens
     }

@@ -94,7 +94,6 @@ impl DockerRegistry {
         format!("{}/{path}", self.address).parse().unwrap()
     }
 
-    /// Returns the path of a blob's file.
     pub fn blob(&self, digest: Digest) -> PathBuf {
         let hex = digest.hex();
         self.folder.path().join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))

@@ -11,7 +11,6 @@ use super::timestamp::Timestamper;
 pub const ISSUER: &str = "https://accounts.test";
 pub const SUBJECT: &str = "dev@example.com";
 
-/// Parameters of a signature.
 pub struct Making<'a> {
     pub authority: &'a Authority,
     pub log: &'a Log,

@@ -10,7 +10,6 @@ pub struct Log {
     key: SigningKey,
 }
 
-/// Entry with its proofs.
 pub struct Entry {
     pub body: Vec<u8>,
     pub time: i64,
@@ -110,7 +109,6 @@ impl Entry {
     }
 }
 
-/// Returns the trusted root file.
 pub fn trusted_root(authority: &Authority, log: &Log) -> String {
     let start = json!({ "start": "2000-01-01T00:00:00Z" });
     json!({

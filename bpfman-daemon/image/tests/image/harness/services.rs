@@ -108,7 +108,6 @@ fn serve(stream: TcpStream, authority: &Authority, log: &Log) {
     }
 }
 
-/// Returns a certificate for this key, and the authority's own.
 fn chain(authority: &Authority, spki: &[u8]) -> Vec<String> {
     let claims =
         Claims { name: email(SUBJECT), issuer: Some(ISSUER), usage: CODE_SIGNING, valid: ten_minutes() };

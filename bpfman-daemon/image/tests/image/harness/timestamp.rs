@@ -11,7 +11,6 @@ use super::authority::{Authority, Claims, TIME_STAMPING, now, spki, uri};
 use super::der::pem;
 use super::log::base64;
 
-/// Configuration of `openssl ts`.
 const CONFIG: &str = "[stamp]\nserial = serial\ncrypto_device = builtin\nsigner_digest = sha256\n\
     default_policy = 1.2.3.4.1\ndigests = sha256\ness_cert_id_alg = sha256\n";
 

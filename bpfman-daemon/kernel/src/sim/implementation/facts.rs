@@ -1,5 +1,3 @@
-//! Facts of the kernel, counts, and processes.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

@@ -1,5 +1,3 @@
-//! Pins and their folders.
-
 use std::path::Path;
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
