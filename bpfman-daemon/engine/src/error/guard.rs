@@ -224,7 +224,9 @@ impl GuardRefusal {
                 "have loops make fewer rounds; root can allow it in a grant with scope = \"cgroup\": helpers = [\"bpf_loop\"]"
             }
             Self::NoGroup(_) => "call from a systemd unit, a session or a pod",
-            Self::NoUserTest(_) => "give the program a licence that is compatible with the GPL, and load it again",
+            Self::NoUserTest(_) => {
+                "give the program a licence that is compatible with the GPL, and load it again"
+            }
             Self::GroupOfOthers { .. } => {
                 "call from a cgroup of one user: run `bpfman` by `systemd-run --user --scope`"
             }
