@@ -1,5 +1,5 @@
 //! Replacement of all rules at once: the next generation is written beside the current one, and then programs are
-//! switched to it. Its number is part of every key.
+//! switched to it. The number of a generation is part of every key.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;

@@ -44,8 +44,8 @@ pub fn helm(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a script of the repository: it exists, and has the options. Words from the first argument that is not an
-/// option on belong to the command that the script runs.
+/// Checks a script of the repository: it exists, and has the options. If the first argument is not an option, all
+/// arguments belong to the command that the script runs, and are not checked.
 pub fn script(words: &[String]) -> Result<(), String> {
     let path = root().join(&words[0]);
     if !path.is_file() {

@@ -2,7 +2,8 @@
 //!
 //! The stack takes more time for a packet than the programs do, and not always the same. Therefore a program that only
 //! ends the packet follows each program. An empty program followed by it measures the cost of the hook and of the
-//! chain: this cost is subtracted from each program's; from the cost of the ten, only that of the end alone.
+//! chain: this cost is subtracted from each program's. From the balancer's, which ends the packet itself, and from that
+//! of the ten, only the cost of the end alone is subtracted.
 //!
 //! A processor changes its speed within a second by more than the differences measured here. Therefore each variant
 //! stays attached in its own network, and all variants take many short turns one after another. The tenth percentile of

@@ -68,7 +68,7 @@ pub fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
         if u16::from_ne_bytes(number(bytes, 2)?) & KIND == wanted {
             return bytes.get(4..length);
         }
-        // An attribute shorter than its header ends the list.
+        // An attribute that extends beyond the message ends the search.
         bytes = bytes.get(length.max(4).next_multiple_of(4)..)?;
     }
 }

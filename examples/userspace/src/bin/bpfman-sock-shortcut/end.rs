@@ -1,4 +1,4 @@
-//! Ends of connections, the keys of the map of sockets in `sock_shortcut.bpf.c`.
+//! Ends of connections, the keys of the sockmap in `sock_shortcut.bpf.c`.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};

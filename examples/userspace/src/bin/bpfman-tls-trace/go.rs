@@ -154,7 +154,7 @@ impl Programs {
         let read = found.read.iter().map(|offset| (&self.leave_read, READ, *offset));
         let write = found.write.iter().map(|offset| (&self.leave_write, WRITE, *offset));
         let mut attached = Vec::new();
-        // Attach the entry probes last: they record calls, and without return probes nothing would remove the records.
+        // Attach the entry probes last: they record calls, which only the return probes report.
         for (program, function, offset) in read.chain(write).chain(entries) {
             match program.attach(Info::UprobeAttachInfo(file.probe(function, offset)).into()).await {
                 Ok(link) => attached.push(link),

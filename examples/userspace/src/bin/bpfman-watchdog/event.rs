@@ -107,7 +107,7 @@ impl Event {
                 alert["gains"] = capability::names(self.gains).into();
             }
             _ => {
-                // A file without a path is not reachable by one: it is in memory, or too deep.
+                // The program found no path if the file is in memory, or its path is too deep.
                 alert["path"] = (!self.path.is_empty()).then_some(self.path.as_str()).into();
                 if !self.given.is_empty() {
                     alert["given"] = self.given.clone().into();
