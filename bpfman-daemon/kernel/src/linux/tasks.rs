@@ -37,6 +37,10 @@ pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
     }
 }
 
+/// Returns the tasks of a cgroup, by its path in the hierarchy of version 2.
+///
+/// # Errors
+/// There is no such hierarchy or cgroup, or it is the root.
 pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
