@@ -1,8 +1,8 @@
-//! Paths that callers name: the daemon opens as root only what the caller could see without it.
+//! Checks of paths in requests: the daemon, as root, opens only files that the caller could open itself.
 //!
-//! What may be attached where is not decided here. This keeps answers from telling callers of files in folders that they
-//! cannot enter, and of what is in programs that they cannot read. A path may lead elsewhere a moment later: then the
-//! daemon may tell of what is there, and no more than that.
+//! Permission to attach is checked elsewhere. These checks keep answers from disclosing files in folders that the
+//! caller cannot enter, and contents of programs that it cannot read. If a path leads elsewhere after the check, the
+//! answer may disclose facts about the new file, but nothing more.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,6 @@ use crate::server::{Api, fail};
 use crate::status::denied;
 
 impl<K: Kernel> Api<K> {
-    /// The network namespace of an interface.
     pub(crate) async fn admit_interface(&self, permit: &Permit, interface: &Interface) -> Result<(), Status> {
         match &interface.netns {
             Some(netns) => self.admit_namespaces(permit, [netns.clone()]).await,
@@ -24,7 +23,7 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Network namespaces, by the paths of their files.
+    /// Checks network namespaces, named by the paths of their files.
     pub(crate) async fn admit_namespaces(
         &self,
         permit: &Permit,
@@ -33,7 +32,7 @@ impl<K: Kernel> Api<K> {
         self.admit(permit, paths.into_iter().collect(), false).await
     }
 
-    /// Network namespaces of a match: files, and folders whose files are listed.
+    /// Checks the network namespaces of a match: files, and folders to be listed.
     pub(crate) async fn admit_match(
         &self,
         permit: &Permit,
@@ -50,7 +49,7 @@ impl<K: Kernel> Api<K> {
         self.admit(permit, folders, true).await
     }
 
-    /// What an attach point names.
+    /// Checks the paths and the process that an attach point names.
     pub(crate) async fn admit_point(&self, permit: &Permit, point: &AttachPoint) -> Result<(), Status> {
         if let Some((interface, _)) = point.hook() {
             return self.admit_interface(permit, interface).await;
@@ -66,13 +65,13 @@ impl<K: Kernel> Api<K> {
         };
         match container_pid {
             Some(pid) => self.admit_process(permit, *pid).await,
-            // The name of a library is looked up where everybody may look.
+            // A library without a path is searched in folders that every user can read.
             None if !target.starts_with('/') => Ok(()),
             None => self.admit(permit, vec![PathBuf::from(target)], true).await,
         }
     }
 
-    /// A process whose files are looked into. Those of the host are no container's: their paths are named as they are.
+    /// Checks a process before its files are read. Only root may name one of the host: others name its files by path.
     async fn admit_process(&self, permit: &Permit, pid: u32) -> Result<(), Status> {
         let Some(peer) = audit::peer().filter(|peer| peer.uid != 0) else { return Ok(()) };
         if self.read(permit, move |api| Ok(api.engine.kernel().is_contained(pid))).await? {

@@ -1,4 +1,4 @@
-//! The service `bpfman.ext.v1.BpfmanChains`.
+//! Service `bpfman.ext.v1.BpfmanChains`.
 
 use std::time::Instant;
 
@@ -49,12 +49,12 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         audit::attach(&request);
         let permit = self.authorize_attach(&mut request).await?;
         self.admit_point(&permit, &request.point).await?;
-        // To keep a hook is a switch of it, and asks what switches ask.
+        // Keeping an empty hook attached is a switch of the hook, and needs the permission for switches.
         let seen = match request.point.hook().filter(|_| keep) {
             Some((interface, kind)) => {
                 self.authorize_hook_for(AccessVerb::Settings, interface, kind).await?.1
             }
-            // Nothing was asked, so there is a right over nothing.
+            // No permission was checked, so it covers no link.
             None => Some(Vec::new()),
         };
         let owner = permit.owner.clone();
@@ -90,7 +90,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = request.into_inner();
         let link = LinkId(request.link_id);
         self.note_link(link);
-        // Whose it is comes first: what it is like is not told before.
+        // Check the permission first: properties of the link are not disclosed without it.
         let permit = self.authorize_link(link, Vec::new())?;
         let family = self.read(&permit, move |api| api.family_of(link)).await?;
         let request = chains_parse::update(request, family)?;
@@ -337,7 +337,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Keeps the hook of a new link attached when it is empty. If that cannot be, the link is taken back.
+    /// Keeps the hook of a new link attached when it is empty. If that fails, detaches the link.
     fn keep(&self, request: &AttachRequest, link: LinkId, caller: &SwitchCaller<'_>) -> Result<(), Status> {
         let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
         let kept = match request.point.hook() {
@@ -353,7 +353,7 @@ impl<K: Kernel> Api<K> {
         })
     }
 
-    /// All that is at a hook. One without programs of ours is shown as well, if it is there.
+    /// Returns the contents of a hook, also of one with third-party programs only.
     fn look(&self, interface: &Interface, kind: HookKind) -> Result<Look, Status> {
         let chain = match self.engine.show_chain(interface, kind) {
             Ok(view) => Some(view),
@@ -368,7 +368,7 @@ impl<K: Kernel> Api<K> {
         Ok(Look { chain, entries })
     }
 
-    /// What a replacement did, with the program in full.
+    /// Returns the answer for a replacement, with all details of the program.
     async fn answer_replaced(
         &self,
         permit: &Permit,
@@ -382,7 +382,7 @@ impl<K: Kernel> Api<K> {
         Ok(Response::new(self.read(permit, replaced).await?))
     }
 
-    /// The verdicts of a link's set; none for links that have no set.
+    /// Returns the verdict family of a link's proceed-on set; `None` for links without a set.
     fn family_of(&self, link: LinkId) -> Result<Option<VerdictFamily>, Status> {
         let link = self.engine.describe_link(link).map_err(fail)?;
         Ok(match link.program.program_type {

@@ -1,16 +1,16 @@
-//! How much kernel memory a map may take.
+//! Kernel memory of maps.
 
 use crate::MapSpec;
 
-/// What a page of the kernel has at least, in bytes.
+/// Minimum size of a kernel page, in bytes.
 const PAGE: u64 = 4096;
-/// What the kernel keeps besides key and value for an entry of a hash or LPM trie, buckets included: 48 to 64 bytes.
+/// Memory of an entry of a hash or LPM trie besides key and value, including buckets: 48 to 64 bytes.
 const NODE: u64 = 64;
 
 impl MapSpec {
-    /// What a map takes when it is full, in bytes: about what the kernel charges for it, and never much less.
+    /// Returns the memory of a full map, in bytes: about what the kernel charges for it, and never much less.
     ///
-    /// Maps that grow with their entries count whole: whoever fills them does not ask again.
+    /// Maps that grow with their entries count as full, because adding entries is not checked.
     #[must_use]
     pub fn memory(&self, cpus: u64) -> u64 {
         use crate::map_type::{
@@ -20,13 +20,13 @@ impl MapSpec {
         let (key, value) = (u64::from(self.key_size), u64::from(self.value_size));
         let padded = value.next_multiple_of(8);
         let per_entry = match self.map_type {
-            // The kernel makes a power of two of it.
+            // The kernel rounds the size up to a power of two.
             RINGBUF | USER_RINGBUF => return u64::from(self.max_entries).next_power_of_two().max(PAGE),
             ARENA => PAGE,
             PERCPU_ARRAY | PERCPU_CGROUP_STORAGE => padded * cpus,
             PERCPU_HASH | LRU_PERCPU_HASH => key + padded * cpus + NODE,
             HASH | LRU_HASH | RHASH | LPM_TRIE | HASH_OF_MAPS | DEVMAP_HASH => key + padded + NODE,
-            // Arrays of whatever kind, the kernel's pointers included, queues, stacks, filters.
+            // All kinds of arrays, including those of kernel pointers, and queues, stacks, filters.
             _ => padded.max(8),
         };
         let inner = self.inner.as_deref().map_or(0, |inner| inner.memory(cpus));
@@ -50,7 +50,7 @@ mod tests {
             (spec(map_type::ARRAY, 4, 4096, 786_432), 3 << 30),
             (spec(map_type::ARRAY, 4, 5, 3), 24),
             (spec(map_type::PERCPU_ARRAY, 4, 8, 100), 100 * 8 * 16),
-            // Small keys and values are no way round: the kernel's own part of an entry counts.
+            // Small keys and values do not evade the limit: the kernel's overhead for an entry counts.
             (spec(map_type::HASH, 1, 1, 1 << 20), (1 + 8 + NODE) << 20),
             (spec(map_type::LRU_PERCPU_HASH, 4, 12, 10), 10 * (4 + 16 * 16 + NODE)),
             (spec(map_type::RINGBUF, 0, 0, 1 << 24), 1 << 24),

@@ -1,5 +1,5 @@
-//! What a caller could reach by its own rights. The daemon opens files as root: without asking, its answers would tell
-//! callers of files that they cannot see.
+//! File access checks with a caller's permissions. The daemon opens files as root: without these checks, its answers
+//! would reveal files that the caller cannot see.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use bpfmand_core::Peer;
 use super::{processes, sys};
 use crate::KernelError;
 
-/// The place of the first of these paths of which something is kept from this caller. Of the others the caller sees what is
-/// there, or that nothing is, and with `read` may read it. The kernel answers, on a thread that has the caller's user, groups
-/// and none of root's rights to files.
+/// Returns the index of the first path that is hidden from this caller. For all others, the caller can see whether they
+/// exist, and with `read` may read them. The kernel decides, on a thread with the caller's user and groups and without
+/// root's file capabilities.
 pub fn first_hidden(peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option<usize>, KernelError> {
     let fail = |path: &Path, source| {
         KernelError::call("check what the caller may see at", path.display().to_string(), source)
@@ -35,21 +35,21 @@ pub fn first_hidden(peer: &Peer, paths: &[PathBuf], read: bool) -> Result<Option
     })
 }
 
-/// Whether nothing about a path is kept from this thread.
+/// Returns whether nothing about a path is hidden from this thread.
 fn may_reach(path: &Path, read: bool) -> io::Result<bool> {
     match sys::access(path, read) {
         Ok(()) => Ok(true),
         Err(error) => match error.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) => Ok(false),
-            // What is not there, and what is no path at all (a zero byte in it), the caller sees as well.
+            // The caller also sees that a path does not exist or is invalid (contains a zero byte).
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) | None => Ok(true),
             _ => Err(error),
         },
     }
 }
 
-/// True if a process sees other files than the host's first process does: it is in a container. Where the kernel keeps that
-/// one's namespaces from the daemon, the daemon's own stand for them.
+/// Returns whether a process is in a container: in another mount namespace than the host's first process. If the kernel
+/// hides the latter's namespaces from the daemon, the daemon's own is used.
 pub fn is_contained(pid: u32) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let root = processes::root();
@@ -101,12 +101,12 @@ mod tests {
         let [all, seen, none] = [[true, true], [true, false], [false, false]];
         assert_eq!(answers(&other), [all, seen, seen, none, none, all]);
         assert_eq!(answers(&member)[2], [true, true]);
-        // Of all at once, the first.
+        // The first of all.
         assert_eq!([false, true].map(|read| first_hidden(&other, &paths, read).unwrap()), [Some(3), Some(1)]);
         assert_eq!(first_hidden(&other, &[], true).unwrap(), None);
-        // The thread is gone, and this one is who it was.
+        // The thread is gone, and this one still has its own credentials.
         assert!(fs::read(&roots).is_ok());
-        // An agent names networks of processes that are not its own.
+        // An agent names network namespaces of other processes.
         let net = format!("/proc/{}/ns/net", std::process::id());
         assert_eq!(first_hidden(&other, &[net.into()], false).unwrap(), None);
     }

@@ -13,14 +13,16 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 use super::{access, libraries, mapped, processes};
 use crate::ProbeTargetError;
 
-/// No target is larger, in bytes, but a file can claim to be. What is read of it is far less.
+/// Limit of the size of a target in bytes. Real files are smaller, but a file can claim to be larger. Far less of it is
+/// read.
 pub(super) const MAX_TARGET: u64 = 1 << 30;
-/// The loader's cache of a machine with thousands of libraries has some hundred kilobytes.
+/// Limit of the size of the loader's cache. On a machine with thousands of libraries it has some hundred kilobytes.
 const MAX_CACHE: u64 = 2 << 20;
-/// Most names that are looked at in one folder of libraries.
+/// Most names that are read in one folder of libraries.
 const MAX_NAMES: usize = 100_000;
-/// File systems of disks and of memory, by the numbers of `linux/magic.h`: ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS,
-/// squashfs, EROFS, ZFS, bcachefs, VFAT, ISO 9660. Others may be of another machine or of a process.
+/// File systems of disks and of memory, by the numbers of `linux/magic.h`: ext4, XFS, btrfs, tmpfs, ramfs, overlayfs,
+/// F2FS, squashfs, EROFS, ZFS, bcachefs, VFAT, ISO 9660. Other file systems may belong to another machine or to a
+/// process.
 const LOCAL: [u32; 13] = [
     0xef53,
     0x5846_5342,
@@ -37,22 +39,22 @@ const LOCAL: [u32; 13] = [
     0x9660,
 ];
 
-/// A file to probe. It stays the same one whatever becomes of its name.
+/// File to probe. It stays the same file even if its name changes.
 #[derive(Debug)]
 pub struct TargetFile {
     file: File,
-    /// Where it was found, as the process sees it.
+    /// Path of the file, as the process sees it.
     path: PathBuf,
-    /// The folder that is `/` in that.
+    /// Folder that is `/` in this path.
     root: Root,
-    /// Its file of debug information, once it was looked for.
+    /// File of debug information, set once it was searched for.
     debug_file: OnceCell<Option<File>>,
     /// Name of its runtime that moves stacks, once it was looked for.
     pub(super) runtime: OnceCell<Option<&'static str>>,
 }
 
 impl TargetFile {
-    /// A path by which the kernel finds this very file, while the value lives.
+    /// Returns a path by which the kernel finds this same file, while the value lives.
     pub fn reopen_path(&self) -> String {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
@@ -61,12 +63,12 @@ impl TargetFile {
         Self { file, path, root: Root::Host, debug_file: OnceCell::new(), runtime: OnceCell::new() }
     }
 
-    /// Its file of debug information, which is looked for once.
+    /// Returns its file of debug information, which is searched for once.
     pub(super) fn debug_file(&self, look: impl FnOnce() -> Option<File>) -> Option<&File> {
         self.debug_file.get_or_init(look).as_ref()
     }
 
-    /// The file below this root.
+    /// Returns the file as seen below this root.
     pub(super) fn seen_by(self, root: Root) -> Self {
         Self { root, ..self }
     }
@@ -87,15 +89,15 @@ impl TargetFile {
         &self.path
     }
 
-    /// Returns whether its file system is of this machine's disks or memory, which always answer.
+    /// Returns whether its file system is on a disk or in memory of this machine, which always answer.
     pub(super) fn is_local(&self) -> bool {
         rustix::fs::fstatfs(&self.file).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
     }
 
-    /// Returns what tells it from another file at its path, and from itself after it was written.
+    /// Returns the identity that tells it from another file at its path, and from itself after a write.
     ///
     /// # Errors
-    /// The file system refuses to tell.
+    /// The file system does not report it.
     pub(super) fn identity(&self) -> Result<FileIdentity, ProbeTargetError> {
         let found = self
             .file
@@ -106,8 +108,9 @@ impl TargetFile {
     }
 }
 
-/// Finds the file of a target: an absolute path, or a library by name. Paths are as the container's process sees them, if
-/// one is given. A library is the one that the named process has mapped, else what a loader would take there.
+/// Finds the file of a target: an absolute path, or a library by name. Paths are as the process of the container sees
+/// them, if one is given. A library is the one that the given process has mapped, otherwise the one that a loader would
+/// take there.
 pub fn find_file(target: &str, scope: &ProcessScope) -> Result<TargetFile, ProbeTargetError> {
     let root = match scope.container_pid {
         None => Root::Host,
@@ -129,11 +132,11 @@ pub fn find_file(target: &str, scope: &ProcessScope) -> Result<TargetFile, Probe
 }
 
 fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<TargetFile, ProbeTargetError> {
-    // The process that the probe is for knows best; that of its container knows what is there.
+    // The process to be probed is the best source; the process of its container shows what exists there.
     let pids: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).collect();
     let mapped = |pid: &u32| {
         let file = mapped::library(*pid, target, MAX_TARGET)?;
-        // A process of the host has its files where everybody has them, with the same rights.
+        // A process of the host uses the file system of the host, with the same rights.
         let root = if access::is_contained(*pid) { Root::process(*pid).ok() } else { None };
         Some(file.seen_by(root.unwrap_or(Root::Host)))
     };
@@ -153,13 +156,14 @@ fn find_library(root: &Root, scope: &ProcessScope, target: &str) -> Result<Targe
         .ok_or(ProbeTargetError::NoLibrary { pids })
 }
 
-/// Beside libraries stand scripts for linkers, of nearer names: `libc.so`, where `libc.so.6` is meant.
+/// Returns whether a file is a binary. Libraries have linker scripts beside them with shorter names: `libc.so` beside
+/// `libc.so.6`.
 fn is_binary(file: &TargetFile) -> bool {
     let mut magic = [0; 4];
     file.file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF"
 }
 
-/// Files of the library in the folders of libraries, the likeliest first in each.
+/// Returns files of the library in the folders of libraries, the most likely first in each folder.
 fn in_folders(root: &Root, library: &str) -> impl Iterator<Item = PathBuf> {
     libraries::folders().flat_map(move |folder| {
         let mut names = root.names(&folder, |name| libraries::is_named(name, library));
@@ -168,16 +172,17 @@ fn in_folders(root: &Root, library: &str) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// What `/` is for a path.
+/// Meaning of `/` in a path.
 #[derive(Debug)]
 pub(super) enum Root {
     Host,
-    /// Of a process in a container. Whoever made its files also made its links, which must not lead out of it.
+    /// Root folder of a process in a container. The owner of its files also made its links, which must not lead out of
+    /// it.
     Process(OwnedFd),
 }
 
 impl Root {
-    /// The root folder that a process sees.
+    /// Opens the root folder that a process sees.
     fn process(pid: u32) -> Result<Self, ProbeTargetError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = processes::root().join(pid.to_string()).join("root");
@@ -186,8 +191,8 @@ impl Root {
             .map_err(|_| ProbeTargetError::NoProcess(pid))
     }
 
-    /// Opens a regular file of at most so many bytes, and nothing else: not even to look, as to open a device may
-    /// already do something, and to open a pipe may never return.
+    /// Opens only a regular file of at most so many bytes. Other files are not even opened to inspect them: opening a
+    /// device may have effects, and opening a pipe may never return.
     pub(super) fn open(&self, path: &Path, limit: u64) -> io::Result<TargetFile> {
         let place = self.place(path, OFlags::PATH | OFlags::CLOEXEC)?;
         Ok(TargetFile::new(reopen(&place, limit)?, path.to_owned()))
@@ -195,7 +200,7 @@ impl Root {
 
     fn place(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         match self {
-            // Links of the host are root's own, and those in /proc name files too.
+            // Links of the host belong to root, and links in /proc name files too.
             Self::Host => rustix::fs::open(path, flags, Mode::empty()),
             Self::Process(root) => {
                 let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -204,7 +209,7 @@ impl Root {
         }
     }
 
-    /// The names in a folder that are wanted; none if there is no such folder.
+    /// Returns the wanted names in a folder. Empty if there is no such folder.
     fn names(&self, folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let Ok(entries) = self.place(folder, flags).and_then(Dir::new) else { return Vec::new() };
@@ -217,7 +222,7 @@ impl Root {
     }
 }
 
-/// Opens a place that was only looked at, if it is a regular file of at most so many bytes.
+/// Opens a file that was only opened as a path, if it is a regular file of at most so many bytes.
 pub(super) fn reopen(place: &OwnedFd, limit: u64) -> io::Result<File> {
     let found = rustix::fs::fstat(place)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
@@ -230,7 +235,7 @@ pub(super) fn reopen(place: &OwnedFd, limit: u64) -> io::Result<File> {
     Ok(rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty())?.into())
 }
 
-/// The kernel answers EAGAIN where something was renamed while it followed a path with `..` in it.
+/// Retries an open. The kernel answers EAGAIN if something was renamed while it followed a path with `..` in it.
 fn retried(open: impl Fn() -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
     const TRIES: usize = 16;
     for _ in 1..TRIES {
@@ -242,7 +247,7 @@ fn retried(open: impl Fn() -> rustix::io::Result<OwnedFd>) -> rustix::io::Result
     open()
 }
 
-/// All of a file, which may grow meanwhile.
+/// Reads a whole file, which may grow meanwhile.
 fn read(mut file: &File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.rewind()?;
@@ -274,7 +279,6 @@ mod tests {
         assert!(file_offset(&path, "no_such_function").unwrap_err().to_string().contains("no_such_function"));
     }
 
-    /// Compiles a shared library of C sources.
     fn library(folder: &std::path::Path, sources: &[&str], options: &[&str]) -> TargetFile {
         let out = folder.join("library.so");
         let mut compiler = std::process::Command::new("cc");
@@ -364,7 +368,7 @@ mod tests {
         refuses(Path::new("/dev/null"), "is not a file");
         refuses(folder.path(), "is not a file");
         refuses(&sparse, "1024 MiB");
-        // Files of /proc are of size 0 and have contents.
+        // Files of /proc have contents, but report size 0.
         assert!(find("/proc/self/exe").is_ok());
     }
 
