@@ -141,6 +141,7 @@ impl Console {
         PageSession { cookie, key: key.as_str().unwrap().to_owned() }
     }
 
+    /// Sends a signal to the console.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }

@@ -137,9 +137,9 @@ fn list(values: &[String]) -> String {
     format!("[{}]", values.join(", "))
 }
 
-/// Returns a basic string of TOML.
+/// Returns a basic string of TOML, whose escapes are those of JSON.
 fn quoted(text: &str) -> String {
-    Value::String(text.to_owned()).to_string()
+    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
