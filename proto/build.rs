@@ -1,5 +1,5 @@
-//! Compiles the `.proto` files in Rust: `protox` parses them, so no `protoc` has to be installed. Lists the calls of the
-//! daemon's services as an enum, so that whoever decides about calls has to decide about each.
+//! Compiles the `.proto` files in Rust: `protox` parses them, so no `protoc` has to be installed. Also generates an
+//! enum of all calls, so that access control has to cover each of them.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::var("OUT_DIR")?;
     let folder = std::path::Path::new(&folder);
     std::fs::write(folder.join("method.rs"), methods(&calls)?)?;
-    // Clients of v0.6.0 rely on it: a test compares it with wire-v0.6.0.txt.
+    // A test compares this list with wire-v0.6.0.txt, because clients of v0.6.0 rely on it.
     for file in descriptors.file.iter().filter(|file| file.package() == "bpfman.v1") {
         for method in file.service.iter().flat_map(|service| &service.method) {
             wire.push(format!("{}: {} -> {}", method.name(), method.input_type(), method.output_type()));
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The enum of all calls: names of variants, of methods, and paths.
+/// Returns the source of the enum of all calls, from names of variants, names of methods, and paths.
 fn methods(calls: &[(String, String, String)]) -> Result<String, std::fmt::Error> {
     let mut text = String::from(
         "/// A call of the daemon's services.\n#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\npub enum Method {\n",

@@ -1,4 +1,4 @@
-//! What deciding about a call and writing it down cost.
+//! Cost of access decisions and of journal entries.
 
 use std::sync::mpsc::channel;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use bpfmand_journal::{EntryActor, HistoryEntry, Journal, JournalSettings, Journa
 use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 2000;
-/// Grants of a policy that many share; the caller's is the last.
+/// Number of grants in a large shared policy; the caller's is the last.
 const GRANTS: u32 = 50;
 
 /// Runs all cases.
@@ -18,7 +18,7 @@ pub fn run() -> anyhow::Result<()> {
     let mut results = Results::new("audit")?;
     results.add("decide, 50 grants, the last allows", "ms", decisions(true)?)?;
     results.add("decide, 50 grants, denied with its reason", "ms", decisions(false)?)?;
-    // On the disk that results are written to.
+    // Use the disk of the results.
     let disk = tempfile::tempdir_in(crate::samples::folder()?)?;
     for (name, sync) in [
         ("journal an entry, until it is in its file", JournalSync::Kernel),
@@ -39,7 +39,7 @@ fn policy() -> anyhow::Result<AccessPolicy> {
     let grant = |number: u32| -> anyhow::Result<Grant> {
         Ok(Grant {
             name: format!("team-{number}"),
-            // Each is for the caller, and all but one for other interfaces.
+            // All grants are for the caller, but all except one are for other interfaces.
             callers: GrantCallers { users: [1000].into(), ..GrantCallers::default() },
             verbs: [AccessVerb::Attach].into(),
             hooks: Some(vec![format!("xdp:eth{number}").parse::<HookPattern>()?]),
@@ -70,7 +70,7 @@ fn decisions(allowed: bool) -> anyhow::Result<Vec<f64>> {
     Ok(samples)
 }
 
-/// From handing an entry over until it is said to be written: what an answer waits for.
+/// Measures the time from recording an entry until it is written, for which an answer waits.
 fn entries(settings: JournalSettings) -> anyhow::Result<Vec<f64>> {
     let journal = Journal::open(settings)?;
     let mut samples = Vec::with_capacity(ROUNDS);

@@ -1,4 +1,4 @@
-//! What single calls cost a client.
+//! Latency of single calls, as a client sees it.
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::objects::Objects;
 use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 100;
-/// Of attaching ten programs each: a wait of the kernel takes one grace period or two.
+/// Repetitions of attaching ten programs: a wait in the kernel takes one or two grace periods.
 const REPEATS: usize = 50;
 
 /// Runs all cases.
@@ -52,7 +52,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     attach(&mut results, objects).await
 }
 
-/// Attaches one to ten programs to a tcx hook and to an XDP hook, lists and gets with ten attached.
+/// Attaches one to ten programs to a tcx hook and to an XDP hook; lists and gets with ten attached.
 async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> {
     let daemon = Daemon::start()?;
     let mut client = Client::connect(&daemon.socket()).await?;
@@ -76,7 +76,7 @@ async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> 
         for id in ids.into_iter().chain(chained) {
             client.unload(id).await?;
         }
-        // In turns: what else the machine does then is in both.
+        // Alternate, so that other load on the machine affects both.
         for (samples, took) in kernel.iter_mut().zip(kernel_alone(objects, &network.path())?) {
             samples.push(took);
         }
@@ -118,7 +118,7 @@ async fn attach(results: &mut Results, objects: &Objects) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The same links made by bpf(2) alone, one after the other: what nobody can be faster than. Milliseconds of each.
+/// Attaches the same links with bpf(2) alone, one after the other: the lower bound. Returns milliseconds of each.
 fn kernel_alone(objects: &Objects, netns: &str) -> anyhow::Result<Vec<f64>> {
     let mount = crate::packets::Mount::new()?;
     let kernel = LinuxKernel::new(mount.path())?;
@@ -144,7 +144,7 @@ fn kernel_alone(objects: &Objects, netns: &str) -> anyhow::Result<Vec<f64>> {
         .collect()
 }
 
-/// The same probe by system calls alone, ended at once: milliseconds of attaching and of closing the link.
+/// Attaches the same probe with system calls alone. Returns milliseconds of attaching and of closing the link.
 fn kernel_probe_alone(objects: &Objects) -> anyhow::Result<(f64, f64)> {
     let mount = crate::packets::Mount::new()?;
     let kernel = LinuxKernel::new(mount.path())?;
@@ -168,7 +168,7 @@ fn kernel_probe_alone(objects: &Objects) -> anyhow::Result<(f64, f64)> {
     Ok((attached, ms(start)))
 }
 
-/// Commits of one small record on the daemon's disk.
+/// Measures commits of one small record on the daemon's disk.
 fn durable_writes(folder: &Path) -> anyhow::Result<Vec<f64>> {
     let store = Store::open(StoreOptions::new(folder.join("durable"), 1))?;
     (0..ROUNDS)

@@ -1,4 +1,4 @@
-//! A gRPC client, as any program would write it.
+//! gRPC client, as any program would write it.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::samples::ms;
 
-/// One connection, or one more user of it.
+/// Connection to a daemon; clones share it.
 #[derive(Clone)]
 pub struct Client {
     v1: BpfmanClient<Channel>,
@@ -32,7 +32,7 @@ impl Client {
         Ok(Self { v1, chains: BpfmanChainsClient::new(channel) })
     }
 
-    /// Loads one program; answers its id and the milliseconds.
+    /// Loads one program; returns its id and the milliseconds.
     pub async fn load(
         &mut self,
         object: &Path,
@@ -42,7 +42,7 @@ impl Client {
         self.load_with(object, name, kind, &[]).await
     }
 
-    /// The same with metadata.
+    /// Does the same with metadata.
     pub async fn load_with(
         &mut self,
         object: &Path,
@@ -53,14 +53,14 @@ impl Client {
         self.load_from(Location::File(object.display().to_string()), name, kind, metadata).await
     }
 
-    /// Loads one program of an image that is in the cache.
+    /// Loads one program of a cached image.
     pub async fn load_image(
         &mut self,
         image: &str,
         name: &str,
         kind: v1::BpfmanProgramType,
     ) -> anyhow::Result<(u32, f64)> {
-        // 2: never asks the registry.
+        // Policy 2 never accesses the registry.
         let image = v1::BytecodeImage { url: image.to_owned(), image_pull_policy: 2, ..Default::default() };
         self.load_from(Location::Image(image), name, kind, &[]).await
     }
@@ -85,7 +85,7 @@ impl Client {
         Ok((id, took))
     }
 
-    /// Attaches a program; answers the link and the milliseconds.
+    /// Attaches a program; returns the link and the milliseconds.
     pub async fn attach(&mut self, id: u32, info: Info) -> anyhow::Result<(u32, f64)> {
         let request = v1::AttachRequest { id, attach: Some(v1::AttachInfo { info: Some(info) }) };
         let start = Instant::now();
@@ -93,7 +93,7 @@ impl Client {
         Ok((link, ms(start)))
     }
 
-    /// Attaches a program to all interfaces of a name or pattern, now and later.
+    /// Attaches a program to all present and future interfaces that match a name or pattern.
     pub async fn attach_matching(
         &mut self,
         program_id: u32,
@@ -116,27 +116,27 @@ impl Client {
         Ok(())
     }
 
-    /// How many links all attachments to interfaces of a name or pattern have.
+    /// Returns the number of links of all attachments by name or pattern.
     pub async fn links_of_matchings(&mut self) -> anyhow::Result<usize> {
         let matchings = self.chains.list_matching(ext::ListMatchingRequest {}).await?.into_inner().matchings;
         Ok(matchings.iter().map(|matching| matching.links.len()).sum())
     }
 
-    /// Detaches a link.
+    /// Detaches a link; returns the milliseconds.
     pub async fn detach(&mut self, link_id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
         self.v1.detach(v1::DetachRequest { link_id }).await?;
         Ok(ms(start))
     }
 
-    /// Unloads a program.
+    /// Unloads a program; returns the milliseconds.
     pub async fn unload(&mut self, id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
         self.v1.unload(v1::UnloadRequest { id }).await?;
         Ok(ms(start))
     }
 
-    /// Lists our programs; answers their number and the milliseconds.
+    /// Lists the daemon's programs; returns their number and the milliseconds.
     pub async fn list(&mut self) -> anyhow::Result<(usize, f64)> {
         let request = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
         let start = Instant::now();
@@ -144,7 +144,7 @@ impl Client {
         Ok((results.len(), ms(start)))
     }
 
-    /// Gets one program.
+    /// Gets one program; returns the milliseconds.
     pub async fn get(&mut self, id: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
         self.v1.get(v1::GetRequest { id }).await?;
@@ -152,7 +152,7 @@ impl Client {
     }
 }
 
-/// A user-space probe of a function of the C library that hardly anybody calls.
+/// Returns an attach point for a rarely called function of the C library.
 pub fn quiet_probe() -> Info {
     Info::UprobeAttachInfo(v1::UprobeAttachInfo {
         fn_name: Some("fmtmsg".to_owned()),
@@ -161,7 +161,7 @@ pub fn quiet_probe() -> Info {
     })
 }
 
-/// The tcx hook of the benchmark's interface.
+/// Returns the tcx hook of the benchmark's interface.
 pub fn tcx(netns: &str, priority: i32) -> Info {
     Info::TcxAttachInfo(v1::TcxAttachInfo {
         priority,
@@ -172,12 +172,12 @@ pub fn tcx(netns: &str, priority: i32) -> Info {
     })
 }
 
-/// The XDP hook of the benchmark's interface.
+/// Returns the XDP hook of the benchmark's interface.
 pub fn xdp(netns: &str, priority: i32) -> Info {
     xdp_at(netns, "va", priority)
 }
 
-/// The XDP hook of an interface.
+/// Returns the XDP hook of an interface.
 pub fn xdp_at(netns: &str, iface: &str, priority: i32) -> Info {
     Info::XdpAttachInfo(v1::XdpAttachInfo {
         priority,

@@ -1,4 +1,4 @@
-//! A daemon of the benchmark's own, in a folder of its own on the disk that holds the repository.
+//! Separate daemon for a benchmark, in a temporary folder on the disk that holds the repository.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-/// A running release build of `bpfmand`. Ends with its folder when dropped.
+/// Running release build of `bpfmand`. Dropping it stops the daemon and removes its folder.
 pub struct Daemon {
     folder: TempDir,
     child: Child,
 }
 
-/// A program of the same build.
+/// Returns the path of a program of the same build.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {
@@ -24,12 +24,12 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 impl Daemon {
-    /// Starts a daemon on an empty folder.
+    /// Starts a daemon in an empty folder.
     pub fn start() -> anyhow::Result<Self> {
         Self::start_with("", "")
     }
 
-    /// The same with these files of configuration and policy.
+    /// Starts a daemon with this configuration and policy.
     pub fn start_with(config: &str, policy: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(crate::samples::folder()?)?;
         std::fs::write(folder.path().join("bpfman.toml"), config)?;
@@ -40,7 +40,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Ends it and starts it again on what it left; answers milliseconds from start to the first answer.
+    /// Stops and restarts the daemon in its folder; returns milliseconds from start to the first connection.
     pub fn restart(&mut self) -> anyhow::Result<f64> {
         self.stop();
         let start = Instant::now();
@@ -49,7 +49,7 @@ impl Daemon {
         Ok(crate::samples::ms(start))
     }
 
-    /// The same as after a reboot: its programs and maps are gone with their pins.
+    /// Restarts the daemon as after a reboot: its programs and maps are gone with their pins.
     pub fn restart_without_programs(&mut self) -> anyhow::Result<f64> {
         self.stop();
         rustix::mount::unmount(self.folder.path().join("run/fs"), rustix::mount::UnmountFlags::DETACH)?;
@@ -70,22 +70,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Its socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("sock")
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The folder of its records, whose disk the durable write is measured on.
+    /// Returns the folder of the daemon's records, which determine the disk of durable writes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Resident megabytes: all, and without pages of files.
+    /// Returns the resident memory in megabytes: all, and without file-backed pages.
     pub fn resident(&self) -> anyhow::Result<(f64, f64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let field = |name: &str| -> anyhow::Result<f64> {
@@ -95,12 +93,12 @@ impl Daemon {
         Ok((field("VmRSS:")?, field("RssAnon:")?))
     }
 
-    /// How many descriptors it has open.
+    /// Returns the number of open descriptors.
     pub fn descriptors(&self) -> anyhow::Result<usize> {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
-    /// Runs the command line client and answers its milliseconds.
+    /// Runs the command line client; returns the milliseconds.
     pub fn cli(&self, arguments: &[&str]) -> anyhow::Result<f64> {
         let cli = binary("bpfman")?;
         let start = Instant::now();
@@ -120,7 +118,7 @@ impl Daemon {
     }
 }
 
-/// Its log, with a line for each change, is a file beside its folders.
+/// Starts the daemon. Its log goes to a file in the folder.
 fn spawn(folder: &Path) -> anyhow::Result<Child> {
     let log = File::options().create(true).append(true).open(folder.join("log"))?;
     Command::new(binary("bpfmand")?)
@@ -147,13 +145,12 @@ impl Drop for Daemon {
     }
 }
 
-/// A network namespace with a veth pair `va`-`vb`, removed when dropped.
+/// Network namespace with a veth pair `va`-`vb`, removed when dropped.
 pub struct Network {
     name: String,
 }
 
 impl Network {
-    /// Makes it.
     pub fn new() -> anyhow::Result<Self> {
         let network = Self { name: format!("bpfman-bench-{}", std::process::id()) };
         ip(&["netns", "add", &network.name])?;
@@ -163,13 +160,13 @@ impl Network {
         Ok(network)
     }
 
-    /// One more interface, which is up.
+    /// Adds an interface, which is up.
     pub fn add(&self, name: &str) -> anyhow::Result<()> {
         let peer = format!("peer-{name}");
         ip(&["-n", &self.name, "link", "add", "name", name, "up", "type", "veth", "peer", "name", &peer])
     }
 
-    /// The namespace's file.
+    /// Returns the path of the namespace's file.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }

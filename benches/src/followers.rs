@@ -1,4 +1,4 @@
-//! How soon an event is with those who follow, and what they cost who makes it.
+//! Latency of events at their followers, and the cost of followers to a caller.
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,12 +16,12 @@ use crate::daemon::Daemon;
 use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 500;
-/// As many as one user may have.
+/// Maximum number of streams per user.
 const MANY: usize = 16;
-/// No program has it.
+/// Id that no program has.
 const NONE: u32 = 4_000_000_000;
 
-/// A stream that nobody reads yet.
+/// Event stream.
 type Events = Streaming<ext::FollowEventsResponse>;
 
 /// Runs all cases.
@@ -74,7 +74,7 @@ pub async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A stream over a connection of its own, from now on.
+/// Opens a stream of new events over a separate connection.
 async fn follow(socket: &Path) -> anyhow::Result<Events> {
     let socket = socket.to_owned();
     let connector = tower::service_fn(move |_: Uri| {
@@ -84,7 +84,7 @@ async fn follow(socket: &Path) -> anyhow::Result<Events> {
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await?;
     let mut node = BpfmanNodeClient::new(channel);
     let mut events = node.follow_events(ext::FollowEventsRequest::default()).await?.into_inner();
-    // From here on nothing is missed.
+    // The first message confirms that no later event is missed.
     events.message().await?.context("a stream ended before it began")?;
     Ok(events)
 }

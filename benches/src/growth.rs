@@ -1,4 +1,4 @@
-//! Ten thousand changes and a hundred thousand calls: what is left of them, and whether anything grows.
+//! Leaks after ten thousand changes and a hundred thousand calls: memory, descriptors, pins, files.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use crate::daemon::{Daemon, Network};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// Changes of one round: two loads, two attachments, a detachment and two unloads, as programs come and go.
+/// Changes per round: two loads, two attachments, a detachment and two unloads.
 const CHANGES: usize = 7;
 const ROUNDS: usize = 10_000 / CHANGES + 1;
 
-/// Of mixed calls: most are questions and refusals, as a daemon is asked by agents and by people.
+/// Number of mixed calls: mostly queries and refusals, as agents and users send them.
 const CALLS: usize = 100_000;
-/// The calls of a connection, each with a load and an unload among them.
+/// Calls per connection, including one load and one unload.
 const CALLS_OF_A_CLIENT: usize = 10;
 
 /// Runs all cases.
@@ -31,7 +31,7 @@ async fn changes(objects: &Objects, results: &mut Results) -> anyhow::Result<()>
     let network = Network::new()?;
     let object = objects.path("trivial");
     for round in 0..=ROUNDS {
-        // The first thousand changes warm up what is kept for good: caches, threads, the allocator.
+        // The first thousand changes warm up permanent state: caches, threads, the allocator.
         if round == ROUNDS / 10 || round == ROUNDS {
             let when = format!("after {} changes", round * CHANGES / 100 * 100);
             measure(&daemon, &when, results)?;
@@ -64,7 +64,7 @@ async fn calls(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
         if [CALLS / 100, CALLS / 10, CALLS / 2, CALLS].contains(&made) {
             measure(&daemon, &format!("after {made} mixed calls"), results)?;
         }
-        // A connection of its own, as each start of a client has.
+        // Use a new connection, as each start of a client does.
         let mut client = Client::connect(&daemon.socket()).await?;
         let (id, _) = client.load(&object, "xdp_trivial", Type::Xdp).await?;
         client.get(id).await?;
@@ -83,7 +83,7 @@ async fn calls(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Memory, descriptors, pins and files of the daemon as they are now.
+/// Records memory, descriptors, pins and files of the daemon.
 fn measure(daemon: &Daemon, when: &str, results: &mut Results) -> anyhow::Result<()> {
     let (all, private) = daemon.resident()?;
     results.add(&format!("{when}: resident"), "MB", vec![all])?;
@@ -98,7 +98,7 @@ fn measure(daemon: &Daemon, when: &str, results: &mut Results) -> anyhow::Result
     Ok(())
 }
 
-/// Files below a folder, pins included, and their bytes on disk.
+/// Counts the files below a folder, pins included, and their bytes on disk.
 fn contents(folder: &Path) -> anyhow::Result<(usize, u64)> {
     use std::os::unix::fs::MetadataExt as _;
     let (mut files, mut bytes) = (0, 0);

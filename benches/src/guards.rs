@@ -1,5 +1,5 @@
-//! What the test in front of a tenant's program costs a run: the same program with and without it at one place, by the
-//! kernel's own count of runs and their time, which for both has the cost of reading the clock in it.
+//! Cost of a tenant guard per run: the same program with and without it at one attach point, measured by the kernel's
+//! run statistics, which add the cost of reading the clock to both.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -17,9 +17,9 @@ use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 20;
 const CALLS: u64 = 100_000;
-/// Alone, guarded for the task that calls, and guarded for another.
+/// Variants: without guard, guarded for the calling task, and guarded for another.
 const KINDS: usize = 3;
-/// The kernel's switch for counting runs.
+/// Kernel setting that enables run statistics.
 const COUNTED: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// Runs all cases.
@@ -45,7 +45,7 @@ async fn by(how: &str, grouped: bool, objects: &Objects, results: &mut Results) 
     let mut ours = Container::start(&binary, grouped.then_some(1))?;
     let other = Container::start(&binary, grouped.then_some(2))?;
     let tenant = [("bpfman.io/ProgramNamespace", "shop"), ("bpfman.io/ProgramName", "probe")];
-    // What runs first at a place pays for cold caches, and so each kind stands once in each place.
+    // The first program at an attach point pays for cold caches, so each variant is once at each position.
     let kinds = [(&[][..], ours.pid), (&tenant[..], ours.pid), (&tenant[..], other.pid)];
     let mut programs = Vec::new();
     for place in 0..KINDS * KINDS {
@@ -86,19 +86,19 @@ async fn by(how: &str, grouped: bool, objects: &Objects, results: &mut Results) 
     Ok(())
 }
 
-/// Runs and nanoseconds of programs.
+/// Returns runs and nanoseconds of programs.
 fn counts(programs: &[(usize, u32)]) -> anyhow::Result<Vec<(u64, u64)>> {
     let count = |(_, id): &(usize, u32)| {
         let output = Command::new("bpftool").args(["-j", "prog", "show", "id", &id.to_string()]).output()?;
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        // Those that never ran have none.
+        // The fields are missing for programs that never ran.
         let field = |name: &str| shown[name].as_u64().unwrap_or_default();
         Ok((field("run_cnt"), field("run_time_ns")))
     };
     programs.iter().map(count).collect()
 }
 
-/// A process in a namespace of its own, and, where it is wanted, in a container's control group.
+/// Process in a separate PID namespace, and optionally in a container's cgroup.
 struct Container {
     child: Child,
     stdin: ChildStdin,
@@ -144,7 +144,7 @@ impl Drop for Container {
         let _gone = self.child.kill();
         let _ended = self.child.wait();
         let start = Instant::now();
-        // It goes once its process is gone.
+        // The cgroup can be removed once its process is gone.
         while self.group.as_ref().is_some_and(|group| fs::remove_dir(group).is_err()) && ms(start) < 10_000.0
         {
             std::thread::sleep(Duration::from_millis(1));

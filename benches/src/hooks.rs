@@ -1,4 +1,4 @@
-//! What hooks wait for: an interface that appears, and the verification of another hook's chain.
+//! Latency of hooks: after an interface appears, and during the verification of another hook's chain.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     beside_heavy(objects, &mut results).await
 }
 
-/// From an interface's being made until the program that all interfaces of its name get runs there.
+/// Measures the time from the creation of an interface until the program that is attached by pattern runs there.
 async fn appear(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     let daemon = Daemon::start()?;
     let network = Network::new()?;
@@ -40,7 +40,7 @@ async fn appear(objects: &Objects, results: &mut Results) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Attaching to one hook, alone and while the chain of another, whose members take the verifier long, is made anew.
+/// Measures attaching to one hook, alone and while the chain of another hook with expensive members is rebuilt.
 async fn beside_heavy(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     const HEAVY: i32 = 3;
     let daemon = Daemon::start()?;
@@ -86,7 +86,7 @@ async fn beside_heavy(objects: &Objects, results: &mut Results) -> anyhow::Resul
     Ok(())
 }
 
-/// Makes the heavy chain anew, with a member more.
+/// Rebuilds the expensive chain with one more member.
 async fn change_heavy(
     client: &mut Client,
     objects: &Objects,

@@ -1,4 +1,4 @@
-//! What it costs that images are read by processes without rights: loads from the cache, with them and with threads.
+//! Cost of reading images in unprivileged processes: loads from the cache, compared with threads.
 
 use std::process::Command;
 
@@ -10,9 +10,9 @@ use crate::daemon::{Daemon, binary};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// Loads of each, by turns.
+/// Loads of each variant, alternating.
 const ROUNDS: usize = 200;
-/// Between loads, in milliseconds: as long as a verifier takes to be started ahead.
+/// Pause between loads, in milliseconds: enough to start the next verifier in advance.
 const PAUSE: u64 = 40;
 const IMAGE: &str = "localhost:5000/bench:1";
 

@@ -1,4 +1,4 @@
-//! What a large object costs besides the kernel: reading it, relocating its programs, and `bpfman check`.
+//! Cost of a large object outside of the kernel: reading it, relocating its programs, and `bpfman check`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,15 +11,15 @@ use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 
 use crate::samples::{Results, ms};
 
-/// Bytes that the object has at least, without what debuggers read.
+/// Minimum size of the object in bytes, without debug information.
 const SIZE: u64 = 1 << 20;
-/// Programs that are added until it has them.
+/// Number of programs added per attempt, until the size is reached.
 const STEP: usize = 50;
-/// The kernel's types.
+/// BTF of the kernel.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
-/// Argument of the process whose memory is measured.
+/// Argument that starts the process for the memory measurement.
 pub const MEMORY: &str = "memory-of-object";
-/// How often each case is measured.
+/// Samples per case.
 const ROUNDS: usize = 30;
 
 /// Runs all cases.
@@ -82,7 +82,7 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The most memory that a process of its own has, in KiB, which relocates all programs of an object, or none.
+/// Returns the peak memory in KiB of a separate process that relocates all programs of an object, or none.
 fn most_memory(object: Option<&Path>) -> anyhow::Result<f64> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(MEMORY).args(object);
@@ -93,7 +93,7 @@ fn most_memory(object: Option<&Path>) -> anyhow::Result<f64> {
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-/// What that process does.
+/// Relocates the programs and prints the peak memory of this process.
 pub fn print_memory(object: Option<&str>) -> anyhow::Result<()> {
     let kernel = KernelBtf::parse(fs::read(TYPES)?)?;
     let options = TextOptions { kernel_btf: Some(&kernel), features: BtfFeatures::ALL };
@@ -107,7 +107,7 @@ pub fn print_memory(object: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compiles programs until the object is large enough; answers how many.
+/// Compiles programs until the object is large enough; returns their number.
 fn compile(to: &Path) -> anyhow::Result<usize> {
     for programs in (STEP..).step_by(STEP) {
         let source = to.with_extension("c");
@@ -121,7 +121,7 @@ fn compile(to: &Path) -> anyhow::Result<usize> {
                 .arg("-o")
                 .arg(&whole),
         )?;
-        // As it ships: with BTF, without what debuggers read.
+        // Convert it to the form in which objects are shipped: with BTF, without debug information.
         run_tool(Command::new("bpftool").args(["gen", "object"]).arg(to).arg(&whole))?;
         if fs::metadata(to)?.len() >= SIZE {
             return Ok(programs);
@@ -138,7 +138,7 @@ fn run_tool(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Programs as tracers have them: chains of fields of the kernel's structures, a map and a global.
+/// Returns the source of typical tracing programs: chains of kernel structure fields, a map and a global.
 fn text(programs: usize) -> String {
     let mut text = String::from(
         "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_core_read.h>\n\

@@ -1,4 +1,4 @@
-//! What a scrape of many programs costs, and what the kernel's run statistics cost a run.
+//! Cost of a scrape with many programs, and of the kernel's run statistics per run.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,7 @@ use crate::samples::{Results, ms};
 
 const PROGRAMS: usize = 500;
 const SCRAPES: usize = 12;
-/// A text is shared by those who ask within a second, and what maps take is known for five.
+/// Time after which nothing is cached: the text is shared for one second, memory of maps for five.
 const FRESH: Duration = Duration::from_millis(5_100);
 const ROUNDS: usize = 15;
 const REPEATS: u32 = 5_000_000;
@@ -30,7 +30,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let object = objects.path("trivial");
     scrape_often(&daemon, &mut results, "nothing loaded")?;
     for number in 0..PROGRAMS {
-        // No two are one series.
+        // Each program must be a separate series.
         let application = format!("application-{number}");
         let metadata = [("bpfman_application", application.as_str())];
         let (id, _) = client.load_with(&object, "uprobe_trivial", Type::Uprobe, &metadata).await?;
@@ -59,14 +59,14 @@ fn scrape_often(daemon: &Daemon, results: &mut Results, what: &str) -> anyhow::R
         took.push(ms(begun));
         sizes.push(bytes as f64 / 1e3);
     }
-    // It opens all that was loaded since the last one.
+    // The first scrape opens all programs that were loaded since the last one.
     results.add(&format!("first scrape, {what}"), "ms", vec![took.remove(0)])?;
     results.add(&format!("scrape, {what}"), "ms", took)?;
     results.add(&format!("its text, {what}"), "kB", sizes)?;
     Ok(())
 }
 
-/// Reads all metrics over the unix socket; answers how many bytes came.
+/// Reads all metrics over the unix socket; returns the number of bytes.
 fn scrape(folder: &Path) -> anyhow::Result<usize> {
     let mut stream = UnixStream::connect(folder.join("metrics.sock"))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
@@ -76,7 +76,7 @@ fn scrape(folder: &Path) -> anyhow::Result<usize> {
     Ok(answer.len())
 }
 
-/// A program that does next to nothing, run by the kernel, with and without its runs being counted; in turns.
+/// Measures a trivial program, with and without run statistics, alternating.
 fn run_statistics(objects: &Objects, results: &mut Results) -> anyhow::Result<()> {
     let mount = Mount::new()?;
     let kernel = LinuxKernel::new(mount.path())?;

@@ -1,5 +1,5 @@
-//! What it costs that object files are read by processes without rights: loads, attachments, and a start after a reboot, with
-//! them and within the daemon.
+//! Cost of reading object files in unprivileged processes: loads, attachments, and a start after a reboot, compared
+//! with reading them in the daemon.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 
@@ -8,14 +8,14 @@ use crate::daemon::{Daemon, Network};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// Loads of each, by turns.
+/// Loads of each variant, alternating.
 const ROUNDS: usize = 200;
-/// Between loads, in milliseconds: as long as a reader takes to be started ahead.
+/// Pause between loads, in milliseconds: enough to start the next reader in advance.
 const PAUSE: u64 = 40;
-/// Programs that come back after a reboot, and how often they do.
+/// Programs that are restored after a reboot, and number of reboots.
 const PROGRAMS: usize = 100;
 const REBOOTS: usize = 5;
-/// Members of a chain that is made by a daemon that has none of them in memory.
+/// Members of a chain that is built by a daemon without cached programs.
 const MEMBERS: i32 = 8;
 
 /// Runs all cases.
@@ -87,7 +87,7 @@ async fn starts(
         }
         results.add(&format!("attach to XDP, texts not in memory, {what}, {name}"), "ms", attached)?;
         drop(client);
-        // Links of the network end with it: programs alone come back.
+        // Links of the network end with it, so that only programs are restored.
         drop(network);
         let mut starts = Vec::new();
         for _ in 0..REBOOTS {

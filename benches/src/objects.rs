@@ -1,4 +1,4 @@
-//! The programs that are measured, compiled anew.
+//! Programs that are measured, compiled from source.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-/// Object files in a folder of their own.
+/// Object files in a temporary folder.
 pub struct Objects {
     folder: TempDir,
 }
@@ -42,7 +42,7 @@ impl Objects {
         Ok(Self { folder })
     }
 
-    /// Path of an object.
+    /// Returns the path of an object.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.o"))
     }

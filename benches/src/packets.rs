@@ -1,4 +1,4 @@
-//! What a chain costs a packet, by test-run: ten programs joined, against one that was merged by hand.
+//! Cost of a chain per packet, by test run: ten spliced programs, compared with one that was merged by hand.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -19,16 +19,15 @@ const MEMBERS: [usize; 4] = [1, 2, 5, 10];
 const ROUNDS: usize = 8;
 const REPEATS: u32 = 10_000_000;
 
-/// A bpffs for the benchmark, unmounted when dropped.
+/// Mount point of a bpffs, unmounted when dropped.
 pub struct Mount(TempDir);
 
 impl Mount {
-    /// A folder where one will be mounted.
+    /// Creates a folder at which bpffs will be mounted.
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self(tempfile::tempdir()?))
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -40,15 +39,14 @@ impl Drop for Mount {
     }
 }
 
-/// A loaded program with the maps that keep it whole.
+/// Loaded program, with its maps.
 pub struct Loaded {
-    /// The program.
     pub handle: OwnedFd,
     text: BoundText,
     _maps: Vec<OwnedFd>,
 }
 
-/// Loads one program of an object, with maps of its own.
+/// Loads one program of an object, with separate maps.
 pub fn load(kernel: &LinuxKernel, objects: &Objects, object: &str, name: &str) -> anyhow::Result<Loaded> {
     let object = ObjectFile::parse(std::fs::read(objects.path(object))?)?;
     let maps =
@@ -81,14 +79,14 @@ fn load_text(kernel: &LinuxKernel, text: &BoundText, program_type: ProgramType) 
     Ok(kernel.load_program(&load)?.program)
 }
 
-/// One thing to be measured.
+/// One measured case.
 struct Case {
     name: String,
     program: OwnedFd,
     samples: Vec<f64>,
 }
 
-/// Runs all cases, interleaved, since the machine is shared: the minimum of many rounds is what counts.
+/// Runs all cases interleaved, since the machine is shared: the minimum of many rounds counts.
 pub fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("packets")?;
     let mount = Mount::new()?;
@@ -126,8 +124,8 @@ pub fn run(objects: &Objects) -> anyhow::Result<()> {
     let packet = [0_u8; 64];
     for _ in 0..ROUNDS {
         for case in &mut cases {
-            // The kernel tells whole nanoseconds a run, too coarse here. From outside, a call ends at one of its ticks of
-            // 4 ms: over ten million runs, 0.4 ns.
+            // The kernel reports whole nanoseconds per run, which is too coarse here. Measured from outside, a call
+            // ends at a tick of 4 ms: over ten million runs, 0.4 ns.
             let start = Instant::now();
             test_run(&case.program, &packet, REPEATS)?;
             case.samples.push(start.elapsed().as_nanos() as f64 / f64::from(REPEATS));

@@ -1,4 +1,4 @@
-//! Many readers at once, while programs are attached and detached.
+//! Many concurrent readers, while programs are attached and detached.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +13,15 @@ use crate::objects::Objects;
 use crate::samples::{Results, ms};
 
 const READERS: usize = 1_000;
-/// Below the daemon's limit of 512, so each carries several readers.
+/// Number of connections, below the daemon's limit of 512: each carries several readers.
 const CONNECTIONS: usize = 250;
 const PROGRAMS: usize = 100;
-/// How long they read.
+/// Duration of a case.
 const LASTS: Duration = Duration::from_secs(20);
-/// How often each asks: as a monitoring agent that polls eagerly.
+/// Interval of each reader, as of an eager monitoring agent.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Runs all cases: readers that ask each second, and readers that ask again as soon as they are answered.
+/// Runs all cases: readers that query each second, and readers that query again at once.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("readers")?;
     let daemon = Daemon::start()?;
@@ -64,7 +64,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One reader: nine times one program, then the list of all.
+/// Runs one reader: nine queries of one program, then one list of all.
 async fn read(
     mut client: Client,
     id: u32,
@@ -72,7 +72,7 @@ async fn read(
     every: Duration,
     ended: Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<f64>> {
-    // Spread over the time between two questions.
+    // Spread the readers over the interval.
     let mut next = Instant::now() + every * u32::try_from(number)? / u32::try_from(READERS)?;
     let mut took = Vec::new();
     for question in number.. {
@@ -92,7 +92,7 @@ async fn read(
     Ok(took)
 }
 
-/// Attaches and detaches for some time; answers how long each attachment took.
+/// Attaches and detaches for some time; returns the milliseconds of each attachment.
 async fn changes(client: &mut Client, id: u32, lasts: Duration) -> anyhow::Result<Vec<f64>> {
     let (begun, mut took) = (Instant::now(), Vec::new());
     while begun.elapsed() < lasts {

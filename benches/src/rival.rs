@@ -1,5 +1,5 @@
-//! This build beside another daemon that speaks `bpfman.v1`: the same client calls both, in turns, and their medians are
-//! divided.
+//! Comparison with another daemon that implements `bpfman.v1`: the same client calls both alternately, and the medians
+//! are divided.
 
 use std::path::Path;
 
@@ -11,25 +11,25 @@ use crate::daemon::{Daemon, Network};
 use crate::objects::Objects;
 use crate::samples::Results;
 
-/// The first word of the command line that asks for this benchmark; the second is the other daemon's socket.
+/// First argument that selects this benchmark; the second is the other daemon's socket.
 pub const RIVAL: &str = "rival";
-/// How often each call is made.
+/// Calls of each kind.
 const ROUNDS: usize = 100;
-/// How many programs both have loaded in the second half, unless `LOADED` gives another number.
+/// Default number of programs loaded in both daemons in the second half; `LOADED` overrides it.
 const LOADED: usize = 500;
-/// The calls of a round, in their order.
+/// Calls of a round, in this order.
 const CALLS: [&str; 6] = ["load from file", "get", "list", "attach tcx", "detach tcx", "unload"];
 
-/// A daemon, and the milliseconds of each of [`CALLS`].
+/// Daemon with the milliseconds of each of [`CALLS`].
 struct Side {
     client: Client,
     took: [Vec<f64>; CALLS.len()],
 }
 
-/// Runs all cases against the daemon at `socket`, which keeps nothing of them.
+/// Runs all cases against the daemon at `socket`, and leaves nothing loaded.
 ///
 /// # Errors
-/// Either daemon refuses a call.
+/// Returns an error if either daemon refuses a call.
 pub async fn run(objects: &Objects, socket: &Path) -> anyhow::Result<()> {
     let loaded = std::env::var("LOADED").map_or(Ok(LOADED), |number| number.parse()).context("LOADED")?;
     let daemon = Daemon::start()?;
@@ -57,7 +57,7 @@ pub async fn run(objects: &Objects, socket: &Path) -> anyhow::Result<()> {
     compared
 }
 
-/// One turn each, and each begins every second round: what else the machine does then is in both.
+/// Lets each daemon have one turn per round, with alternating order, so that other load on the machine affects both.
 async fn compare(
     sides: &mut [Side; 2],
     objects: &Objects,
@@ -88,7 +88,7 @@ impl Side {
         Ok(Self { client, took: Default::default() })
     }
 
-    /// Makes each call once, and leaves nothing.
+    /// Makes each call once, and leaves nothing loaded.
     async fn turn(&mut self, objects: &Objects, network: &Network) -> anyhow::Result<()> {
         let client = &mut self.client;
         let (id, load) = client.load(&objects.path("trivial"), "tcx_trivial", Type::Tcx).await?;

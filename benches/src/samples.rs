@@ -1,4 +1,4 @@
-//! Samples of one case, and the file they go to.
+//! Samples of a case, and the result file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-/// `bench` in the folder that this program was built to.
+/// Returns the folder `bench` in the build folder of this program.
 pub fn folder() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().nth(2).context("this program lies in target/<profile>")?;
@@ -16,13 +16,13 @@ pub fn folder() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// The results of one benchmark.
+/// Results of one benchmark.
 pub struct Results {
     file: File,
 }
 
 impl Results {
-    /// Begins `target/bench/<name>.json` anew.
+    /// Truncates `target/bench/<name>.json`.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let folder = folder()?;
         let path = folder.join(format!("{name}.json"));
@@ -30,7 +30,7 @@ impl Results {
         Ok(Self { file })
     }
 
-    /// Writes down one case.
+    /// Writes and prints one case; returns the median.
     pub fn add(&mut self, case: &str, unit: &str, mut samples: Vec<f64>) -> anyhow::Result<f64> {
         samples.sort_by(f64::total_cmp);
         let (Some(min), Some(max)) = (samples.first(), samples.last()) else { return Ok(0.0) };
@@ -46,7 +46,7 @@ impl Results {
     }
 }
 
-/// Milliseconds since `start`.
+/// Returns the milliseconds since `start`.
 pub fn ms(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1000.0
 }

@@ -1,4 +1,4 @@
-//! Many programs: memory, lists, starts, and whether strangers slow a change down.
+//! Effect of many programs on memory, lists, starts, and unrelated changes.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 
@@ -68,7 +68,7 @@ async fn load_and_unload(client: &mut Client, objects: &Objects) -> anyhow::Resu
     Ok(took)
 }
 
-/// A second link on a hook that has one: the first pays for the kernel's static key besides.
+/// Attaches a second link to a hook that has one: the first would also pay for the kernel's static key.
 async fn attach_and_detach(
     client: &mut Client,
     objects: &Objects,

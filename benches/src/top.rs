@@ -1,4 +1,4 @@
-//! `bpfman top` beside 500 programs: what it costs, the daemon's part and its own.
+//! Cost of `bpfman top` with 500 programs, in the daemon and in the client.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -17,10 +17,10 @@ use crate::objects::Objects;
 use crate::samples::Results;
 
 const PROGRAMS: usize = 500;
-/// Of these on hooks of ten.
+/// Number of programs in chains of ten.
 const IN_CHAINS: usize = 100;
 const CHAIN: usize = 10;
-/// How long CPU time is counted.
+/// Duration over which CPU time is measured.
 const WINDOW: Duration = Duration::from_secs(20);
 
 /// Runs all cases.
@@ -47,7 +47,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     results.add("daemon, nobody reads", "% of a CPU", vec![percent(cpu_time(daemon.pid())? - before)])?;
     for (rows, columns) in [(24, 80), (60, 200)] {
         let mut top = spawn(&daemon, rows, columns)?;
-        // The first readings warm up what is kept: descriptions of programs and maps.
+        // The first samples warm up caches: descriptions of programs and maps.
         std::thread::sleep(Duration::from_secs(3));
         let pid = top.id();
         let (began, ours, theirs) = (Instant::now(), cpu_time(pid)?, cpu_time(daemon.pid())?);
@@ -64,7 +64,7 @@ pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the client on a terminal, whose output is read and forgotten.
+/// Starts the client on a pseudo-terminal, and discards its output.
 fn spawn(daemon: &Daemon, rows: u16, columns: u16) -> anyhow::Result<Child> {
     let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&master)?;
@@ -88,10 +88,10 @@ fn spawn(daemon: &Daemon, rows: u16, columns: u16) -> anyhow::Result<Child> {
     Ok(child)
 }
 
-/// CPU time of a process so far, of threads that have ended too: user and kernel, to a hundredth of a second.
+/// Returns the CPU time of a process, user and kernel, including ended threads, with a resolution of 10 ms.
 fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Behind the name, which may have anything in it.
+    // Skip the name, which may contain any character.
     let fields = stat.rsplit_once(')').context("no name in stat")?.1;
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
     let ticks = ticks.sum::<Result<u64, _>>()?;

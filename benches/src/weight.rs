@@ -1,4 +1,4 @@
-//! Weight of a daemon at rest: memory, threads, and the size of its program.
+//! Footprint of an idle daemon: memory, threads, and the size of its program.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use anyhow::{Context as _, ensure};
 use crate::daemon::{Daemon, binary};
 use crate::samples::Results;
 
-/// Until what only a start needs has ended.
+/// Time after which everything that only a start needs has ended.
 const REST: Duration = Duration::from_secs(3);
 
 /// Runs all cases.
 ///
 /// # Errors
-/// The daemon does not start, or `strip` is missing.
+/// Returns an error if the daemon does not start, or `strip` is missing.
 pub fn run() -> anyhow::Result<()> {
     let mut results = Results::new("weight")?;
     let daemon = Daemon::start()?;
@@ -48,7 +48,7 @@ fn names_of_threads(pid: u32) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The processes that it started, and those that they started.
+/// Returns all descendant processes.
 fn descendants(pid: u32) -> anyhow::Result<Vec<u32>> {
     let mut found = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {

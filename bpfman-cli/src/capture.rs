@@ -1,6 +1,6 @@
-//! Captures of packets: files as `tcpdump` and Wireshark write them.
+//! Packet captures in the formats of `tcpdump` and Wireshark.
 //!
-//! This client reads pcap and pcapng with Ethernet packets, and writes pcap with nanoseconds.
+//! Reads pcap and pcapng with Ethernet packets, and writes pcap with nanoseconds.
 
 use std::fs;
 use std::path::Path;
@@ -14,48 +14,48 @@ use pcap_file::{DataLink, Endianness};
 
 use crate::error::CliError;
 
-/// Larger captures are refused: all packets are held in memory, and each is run more than once.
+/// Maximum size of a capture, in bytes: all packets are held in memory, and each is run more than once.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// The longest packet that the header of our own files promises, and the most that other tools accept.
+/// Maximum packet length in the header of written files, which is the maximum of other tools.
 const LONGEST_PACKET: u32 = 262_144;
 
-/// The bits of a pcap header's link type that name the link type; those above say how long a frame check sequence is.
+/// Bits of a pcap header's link type; the bits above are the length of a frame check sequence.
 const LINK_TYPE_BITS: u32 = 0x0fff_ffff;
 
-/// The first number of a pcapng file; it reads the same in both byte orders.
+/// First number of a pcapng file; it is the same in both byte orders.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
-/// A packet from its Ethernet header on.
+/// Packet, from its Ethernet header on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// When it was captured, since 1970; zero where nobody knows.
+    /// Time of capture, since 1970; zero if unknown.
     pub time: Duration,
-    /// What was captured of it.
+    /// Captured bytes.
     pub data: Vec<u8>,
 }
 
-/// A file that is no capture, or one that cannot be used.
+/// Error of a file that is no capture, or an unsupported one.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// Neither of the formats.
+    /// The file has neither format.
     #[error("not a capture: it begins with neither pcap's nor pcapng's header")]
     Unknown,
-    /// It ends in the middle of a header, packet or block.
+    /// The file ends within a header, packet or block.
     #[error("the capture ends in the middle of what begins at byte {at}")]
     Short {
-        /// Where that begins.
+        /// Offset of the incomplete part, in bytes.
         at: usize,
     },
-    /// A packet or block that breaks the format.
+    /// A packet or block violates the format.
     #[error("the capture is malformed at byte {at}")]
     Malformed {
-        /// Where it begins.
+        /// Offset of the packet or block, in bytes.
         at: usize,
-        /// The reason.
+        /// Error of the parser.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Packets of another kind.
+    /// The packets have another link type.
     #[error(
         "its packets have the link type {0}; programs of XDP and TC hooks take Ethernet packets (link type 1)"
     )]
@@ -108,7 +108,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Packet>, CaptureError> {
     if bytes.starts_with(&SECTION_HEADER) { parse_pcapng(bytes) } else { parse_pcap(bytes) }
 }
 
-/// Takes the packets as they are: tools disagree about the lengths that a pcap header promises.
+/// Parses a pcap file. Ignores the lengths in its header, which tools set differently.
 fn parse_pcap(bytes: &[u8]) -> Result<Vec<Packet>, CaptureError> {
     let (mut rest, parser) = PcapParser::new(bytes).map_err(|_| CaptureError::Unknown)?;
     let header = parser.header();
@@ -116,7 +116,7 @@ fn parse_pcap(bytes: &[u8]) -> Result<Vec<Packet>, CaptureError> {
     let mut packets = Vec::new();
     while !rest.is_empty() {
         let at = bytes.len() - rest.len();
-        // Nothing else can be wrong with a raw packet.
+        // This is the only error of a raw packet.
         let (after, packet) = parser.next_raw_packet(rest).map_err(|_| CaptureError::Short { at })?;
         let fraction = u64::from(packet.ts_frac);
         let fraction = match header.ts_resolution {
@@ -130,7 +130,7 @@ fn parse_pcap(bytes: &[u8]) -> Result<Vec<Packet>, CaptureError> {
     Ok(packets)
 }
 
-/// Decodes blocks of packets only: what is wrong with the names or statistics in a capture does not matter here.
+/// Parses a pcapng file. Decodes only blocks of packets: errors in names or statistics do not matter.
 fn parse_pcapng(bytes: &[u8]) -> Result<Vec<Packet>, CaptureError> {
     let damaged = |at, error| match error {
         PcapNgParseError::IncompleteBuffer(..) => CaptureError::Short { at },
@@ -148,11 +148,11 @@ fn parse_pcapng(bytes: &[u8]) -> Result<Vec<Packet>, CaptureError> {
         let block = block.try_into_block(parser.state()).map_err(|error| damaged(at, error.into()))?;
         let (interface, time, data) = match block {
             Block::EnhancedPacket(packet) => (packet.interface_id, packet.timestamp, packet.data),
-            // These have no time, and belong to the first interface.
+            // Simple packets have no time, and belong to the first interface.
             Block::SimplePacket(packet) => (0, Duration::ZERO, packet.data),
             _ => continue,
         };
-        // The parser has seen to it that the interface is described.
+        // The parser has checked that the interface is described.
         if let Some(described) = parser.interfaces().get(interface as usize) {
             require_ethernet(described.linktype.into())?;
         }
@@ -169,26 +169,26 @@ fn require_ethernet(link_type: u32) -> Result<(), CaptureError> {
 mod tests {
     use super::*;
 
-    /// The numbers of a file, each in one byte order.
+    /// Returns numbers as bytes in one byte order.
     fn numbers(numbers: &[u32], big_endian: bool) -> Vec<u8> {
         let bytes = |number: &u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
         numbers.iter().flat_map(bytes).collect()
     }
 
-    /// A pcap file with one packet of three bytes, written with the largest byte first.
+    /// Returns a big-endian pcap file with one packet of three bytes.
     fn pcap(link_type: u32) -> Vec<u8> {
         let mut file = numbers(&[0xa1b2_c3d4, 0x0002_0004, 0, 0, 65_535, link_type, 5, 7, 3, 1500], true);
         file.extend([1, 2, 3]);
         file
     }
 
-    /// Two 16 bit numbers.
+    /// Combines two 16-bit numbers.
     fn halves(first: u16, second: u16, big_endian: bool) -> u32 {
         let (low, high) = if big_endian { (second, first) } else { (first, second) };
         u32::from(low) | u32::from(high) << 16
     }
 
-    /// A section, an interface with a resolution, a block that nobody knows, one packet of each kind.
+    /// Returns a file with a section, an interface with a resolution, an unknown block, and one packet of each kind.
     fn pcapng(link_type: u16, resolution: u8, big_endian: bool) -> Vec<u8> {
         let half = |first, second| halves(first, second, big_endian);
         let mut file =
@@ -287,7 +287,7 @@ mod tests {
                 for value in [0, 1, 0x7f, 0x80, 0xff] {
                     let mut damaged = file.clone();
                     damaged[at] = value;
-                    // Whatever it makes of it: no more than the file holds.
+                    // A damaged file never gives more bytes than it has.
                     let bytes = parse(&damaged)
                         .map_or(0, |packets| packets.iter().map(|packet| packet.data.len()).sum());
                     assert!(bytes <= file.len(), "byte {at} as {value}");

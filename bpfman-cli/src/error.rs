@@ -1,4 +1,4 @@
-//! Everything that can go wrong between the command line and the answer.
+//! Errors of commands.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::image_error::LocalImageError;
 use crate::show;
 
-/// A failed command: what, on what, and why.
+/// Failed command: the action, its object and the reason.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The asynchronous runtime did not start.
@@ -21,127 +21,127 @@ pub enum CliError {
     /// No daemon listens on the socket.
     #[error("cannot reach bpfmand at {}: {source}", path.display())]
     Unreachable {
-        /// The socket that was tried.
+        /// Path of the socket.
         path: PathBuf,
-        /// What `connect` said.
+        /// Error of `connect`.
         source: io::Error,
     },
-    /// The socket is there, but this user may not use it.
+    /// The socket exists, but this user may not use it.
     #[error("this user may not connect to {}: {source}", path.display())]
     SocketDenied {
-        /// The socket that was tried.
+        /// Path of the socket.
         path: PathBuf,
-        /// What `connect` said.
+        /// Error of `connect`.
         source: io::Error,
     },
-    /// The daemon answered with an error, or went away during the call.
+    /// The daemon returned an error, or the connection broke during the call.
     #[error("{}", .status.message())]
     Call {
-        /// As received.
+        /// Status, as received.
         status: Box<Status>,
     },
-    /// A load failed whose verifier log was asked for: the log comes with the failure.
+    /// A load with a requested verifier log failed: the log comes with the failure.
     #[error("{}", .failure.message)]
     Load {
-        /// What a status would have said.
+        /// Failure, with the fields of a status.
         failure: Box<Failure>,
-        /// The verifier's whole log.
+        /// Complete verifier log.
         log: String,
     },
-    /// A trial found what would be refused. The answer itself has been written.
+    /// A dry run was refused. The answer has been written.
     #[error("{}", .failure.message)]
     Tried {
-        /// What a status would have said.
+        /// Failure, with the fields of a status.
         failure: Box<Failure>,
     },
-    /// A map could not be opened, or no daemon was there to ask.
+    /// A call of the client library failed.
     #[error("{0}")]
     Client(bpfman_client::Error),
     /// A step of several failed.
     #[error("{subject}: {source}")]
     At {
-        /// The step.
+        /// Name of the step.
         subject: String,
-        /// What of it.
+        /// Error of the step.
         source: Box<CliError>,
     },
-    /// A request that the client itself knows to be impossible.
+    /// The client knows that the request is impossible.
     #[error("{what}")]
     Invalid {
         /// The reason.
         what: String,
-        /// What to do instead, if there is something.
+        /// Next step, if there is one.
         hint: Option<String>,
     },
-    /// An entry of a map that is not there.
+    /// The map has no such entry.
     #[error("{what}")]
     NoEntry {
-        /// Which, in which map.
+        /// Key and map.
         what: String,
-        /// What to do next.
+        /// Next step.
         hint: String,
     },
-    /// A command line that the parser takes and that makes no sense.
+    /// The command line is syntactically valid, but inconsistent.
     #[error("{0}")]
     Usage(String),
-    /// A comparison whose two sides are not the same. The answer itself has been written.
+    /// The two sides of a comparison differ. The answer has been written.
     #[error("{what}")]
     Differs {
-        /// What differs.
+        /// Difference.
         what: String,
-        /// What to do about it.
+        /// Next step.
         hint: &'static str,
     },
-    /// `doctor` found something. The answer itself has been written.
+    /// `doctor` has findings. The answer has been written.
     #[error("{what}")]
     Unhealthy {
-        /// How much.
+        /// Number of findings.
         what: String,
-        /// By the gravest of it.
+        /// Exit code of the gravest finding.
         exit: Exit,
-        /// What to do about it.
+        /// Next step.
         hint: String,
     },
-    /// What `wait` waited for is not so, and the time is over.
+    /// `wait` reached its timeout.
     #[error("{what}")]
     TimedOut {
-        /// How it is instead.
+        /// Current state.
         what: String,
-        /// Whether a daemon said so.
+        /// Exit code, which depends on whether a daemon answered.
         exit: Exit,
-        /// Where to look.
+        /// Next step.
         hint: String,
     },
-    /// The daemon ended in the middle of a long answer. What came has been written.
+    /// The daemon stopped during a long answer. The received part has been written.
     #[error("{what}")]
     CutShort {
-        /// How far it came.
+        /// Received part.
         what: String,
-        /// How to go on.
+        /// Next step.
         hint: String,
     },
-    /// Some of several could not be removed. Each has been told, and the answer itself has been written.
+    /// Some of several objects could not be removed. Each failure has been reported, and the answer written.
     #[error("{what}")]
     Several {
-        /// How many of how many.
+        /// Number of failures, and of objects.
         what: String,
-        /// What the first of them would have ended with.
+        /// Exit code of the first failure.
         exit: Exit,
     },
-    /// `diff` found something to do. The answer itself has been written.
+    /// `diff` found changes. The answer has been written.
     #[error("this machine differs from the manifests")]
     Changes,
-    /// `auth can-i` says no. The answer itself has been written.
+    /// `auth can-i` was denied. The answer has been written.
     #[error("the daemon would refuse this caller")]
     MayNot,
-    /// An application could not be applied as a whole. What became of it has been written.
+    /// An application was not applied completely. The result has been written.
     #[error("{what}")]
     Apply {
-        /// Application, program, what failed and why.
+        /// Application, program, action and reason.
         what: String,
-        /// The kind of failure, as the daemon names it.
+        /// Kind of failure, by the daemon's name.
         reason: String,
-        /// What to do next; may be empty.
+        /// Next steps; may be empty.
         hint: String,
     },
     /// Building, pushing or signing an image failed.
@@ -150,23 +150,23 @@ pub enum CliError {
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A file is in the way that is never overwritten.
+    /// A file exists and is never overwritten.
     #[error("{} exists: the command never overwrites it", path.display())]
     Exists {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The console cannot be served at an address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// Address of the console.
         address: std::net::SocketAddr,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// Standard output could not be written.
@@ -198,7 +198,7 @@ impl From<Status> for CliError {
 }
 
 impl CliError {
-    /// The exit code of this failure.
+    /// Returns the exit code.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -240,7 +240,7 @@ impl CliError {
         }
     }
 
-    /// What to do next, most useful first.
+    /// Returns the next steps, the most useful first.
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
         match self {
@@ -256,7 +256,7 @@ impl CliError {
                 path.display()
             )],
             Self::Call { status } => trailer(status, HINT_TRAILER).lines().map(str::to_owned).collect(),
-            // The log stands right above: a hint that says how to get it would be noise.
+            // The log is printed above: a hint about how to get it is superfluous.
             Self::Load { failure, .. } => {
                 let others = failure.hint.lines().filter(|hint| !hint.contains("--verifier-log"));
                 others.map(str::to_owned).collect()
@@ -289,7 +289,7 @@ impl CliError {
         }
     }
 
-    /// The verifier's whole log, if it was asked for and came.
+    /// Returns the verifier's complete log, if requested and available.
     #[must_use]
     pub fn verifier_log(&self) -> Option<String> {
         match self {
@@ -298,12 +298,12 @@ impl CliError {
         }
     }
 
-    /// Writes the verifier log if asked for, then the error, then its hints, to standard error.
+    /// Writes the verifier log if requested, then the error, then its hints, to standard error.
     pub fn report(&self) {
         self.report_of("");
     }
 
-    /// The same, of one of several: its name stands before the error.
+    /// Writes the same for one of several objects, with its name before the error.
     pub fn report_of(&self, subject: &str) {
         let subject = if subject.is_empty() { String::new() } else { format!("{subject}: ") };
         let mut text = String::new();
@@ -315,15 +315,15 @@ impl CliError {
         let message = if message.is_empty() { "the call failed" } else { &message };
         text.push_str(&format!("error: {subject}{message}\n"));
         for hint in own_hint.into_iter().chain(self.hints()) {
-            // A hint may show lines for a file; indented, they are seen to belong to it.
+            // A hint may contain lines for a file: indent them.
             text.push_str(&format!("hint: {}\n", hint.replace('\n', "\n      ")));
         }
-        // Nobody is left to tell when standard error itself is gone.
+        // A failed write to standard error cannot be reported.
         let _ = io::stderr().write_all(show::screen::harmless(&text).as_bytes());
     }
 }
 
-/// Some messages of the image crate end in their own hint; it goes on a line of its own.
+/// Splits off the hint at the end of a message of the image crate.
 fn split_hint(message: &str) -> (String, Option<String>) {
     match message.split_once("hint: ") {
         Some((what, hint)) => {
@@ -334,7 +334,7 @@ fn split_hint(message: &str) -> (String, Option<String>) {
     }
 }
 
-/// A binary trailer as text; empty if it is not there.
+/// Returns a binary trailer as text; empty if it is missing.
 fn trailer(status: &Status, name: &str) -> String {
     let value = status.metadata().get_bin(name).and_then(|value| value.to_bytes().ok());
     value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

@@ -1,17 +1,17 @@
-//! Exit codes: an interface that scripts branch on.
+//! Exit codes: a stable interface for scripts.
 
 use std::process::ExitCode;
 
 use bpfman_proto::Reason;
 use tonic::Code;
 
-/// Why a command ended. The numbers never change.
+/// Exit code of a command. The numbers never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// Anything without a code of its own.
     Other = 1,
-    /// The command line is wrong. Also what the argument parser itself ends with.
+    /// The command line is wrong. The argument parser uses the same code.
     Usage = 2,
     /// No daemon answers on the socket.
     Unreachable = 3,
@@ -19,7 +19,7 @@ pub enum Exit {
     Denied = 4,
     /// The program, link, hook, file or image does not exist.
     NotFound = 5,
-    /// The request can never work as it is, or this machine lacks what it needs.
+    /// The request can never succeed as it is, or this machine lacks a requirement.
     Invalid = 6,
     /// The request contradicts the present state.
     Conflict = 7,
@@ -31,9 +31,9 @@ pub enum Exit {
     DaemonDead = 10,
     /// `doctor`: root detached everything by `bpfmand --break-glass`.
     Detached = 11,
-    /// `doctor`: the records are not to be relied on.
+    /// `doctor`: the records are not reliable.
     Store = 12,
-    /// `doctor`: hardly any room on disk.
+    /// `doctor`: little space on disk.
     Disk = 13,
     /// `doctor`: the kernel or the bpffs lacks something.
     Kernel = 14,
@@ -47,12 +47,12 @@ pub enum Exit {
     History = 18,
     /// `doctor`: the clock was set back.
     Clock = 19,
-    /// `wait`: it is not so, and the time is over.
+    /// `wait`: the condition was not met in time.
     TimedOut = 20,
 }
 
 impl Exit {
-    /// Every code and what it means, for the documentation in `--help` and the manual page.
+    /// All codes with their meaning, for `--help` and the manual page.
     pub const ALL: [(Self, &'static str); 20] = [
         (Self::Other, "any other failure"),
         (Self::Usage, "wrong command line"),
@@ -76,13 +76,13 @@ impl Exit {
         (Self::TimedOut, "wait: not so within the time"),
     ];
 
-    /// The process's exit status.
+    /// Returns the exit status of the process.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The code of a number; [`Self::Other`] for one that has no meaning here.
+    /// Returns the code of a number; [`Self::Other`] for an unknown number.
     pub(crate) fn of_number(number: u8) -> Self {
         Self::ALL
             .into_iter()

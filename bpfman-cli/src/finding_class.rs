@@ -1,37 +1,37 @@
-//! Kinds of what `doctor` finds.
+//! Classes of `doctor`'s findings.
 
 use crate::exit::Exit;
 
-/// A kind of finding. Each has an exit code; of several the gravest counts.
+/// Class of a finding. Each has an exit code; the gravest of several counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingClass {
     /// No daemon answers.
     DaemonDead,
-    /// Root took everything off the machine.
+    /// Root detached everything (break-glass).
     Detached,
-    /// The records.
+    /// Problem of the records.
     Store,
-    /// Free space.
+    /// Lack of free space.
     Disk,
-    /// The kernel, or the file system of pins.
+    /// Problem of the kernel, or of the bpffs.
     Kernel,
-    /// What failed operations left.
+    /// Remains of failed operations.
     Unfinished,
     /// The policy cannot be read, or revokes what runs.
     Policy,
-    /// What runs is not what was asked for.
+    /// The kernel does not run the recorded state.
     Drift,
-    /// What no record names.
+    /// Objects without a record.
     Strays,
-    /// The journal.
+    /// Problem of the journal.
     History,
-    /// The clock.
+    /// Problem of the clock.
     Clock,
 }
 
 impl FindingClass {
-    /// All of them, the gravest first.
+    /// All classes, the gravest first.
     pub const ALL: [Self; 11] = [
         Self::DaemonDead,
         Self::Detached,
@@ -46,7 +46,7 @@ impl FindingClass {
         Self::Clock,
     ];
 
-    /// The class of a daemon's finding. What a newer daemon calls otherwise is a difference.
+    /// Returns the class of a daemon's finding; unknown classes of a newer daemon count as drift.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
         match name {
@@ -62,7 +62,7 @@ impl FindingClass {
         }
     }
 
-    /// Its name in answers.
+    /// Returns the name in answers.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl FindingClass {
         }
     }
 
-    /// What `doctor` ends with.
+    /// Returns the exit code of `doctor`.
     #[must_use]
     pub const fn exit(self) -> Exit {
         match self {

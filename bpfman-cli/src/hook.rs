@@ -1,4 +1,4 @@
-//! Hooks as users write them: `xdp:eth0`, `tc:eth0:ingress`, `tcx:eth0:egress@/run/netns/blue`.
+//! Hooks in the form of the command line: `xdp:eth0`, `tc:eth0:ingress`, `tcx:eth0:egress@/run/netns/blue`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,25 +6,25 @@ use std::str::FromStr;
 
 use bpfman_proto::ext::v1 as ext;
 
-/// Where a chain runs.
+/// Hook of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookName {
-    /// What kind of hook, and which side of the interface.
+    /// Kind of hook, and direction.
     pub point: HookPoint,
-    /// Interface name.
+    /// Name of the interface.
     pub iface: String,
     /// Absolute path of a network namespace file; none for the daemon's own.
     pub netns: Option<PathBuf>,
 }
 
-/// The kinds of hooks that have an order.
+/// Kind of a hook with an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookPoint {
-    /// Packets as the driver receives them.
+    /// XDP: packets as the driver receives them.
     Xdp,
-    /// Traffic control, chained by the daemon.
+    /// TC: traffic control, chained by the daemon.
     Tc(InterfaceSide),
-    /// Traffic control, chained by the kernel.
+    /// tcx: traffic control, chained by the kernel.
     Tcx(InterfaceSide),
 }
 
@@ -38,7 +38,7 @@ pub enum InterfaceSide {
 }
 
 impl InterfaceSide {
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -48,15 +48,15 @@ impl InterfaceSide {
     }
 }
 
-/// Text that is not a hook.
+/// Error of a text that is not a hook.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is not a hook: {why} (write xdp:IFACE, tc:IFACE:ingress or tcx:IFACE:egress, with @/PATH for a network namespace)"
 )]
 pub struct BadHook {
-    /// What was given.
+    /// Rejected text.
     pub text: String,
-    /// The reason.
+    /// Defect of the text.
     pub why: &'static str,
 }
 
@@ -65,7 +65,7 @@ impl FromStr for HookName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = |why| BadHook { text: text.to_owned(), why };
-        // The kernel allows '@' in interface names but never '/', so a path tells where the name ends.
+        // The kernel allows `@` in interface names, but never `/`: a path marks the end of the name.
         let (place, netns) = match text.split_once("@/") {
             Some((place, rest)) if !rest.is_empty() => (place, Some(Path::new("/").join(rest))),
             Some(_) => return Err(bad("the network namespace is missing after @")),
@@ -89,7 +89,6 @@ impl FromStr for HookName {
     }
 }
 
-/// Reads a direction.
 fn direction(name: &str) -> Result<InterfaceSide, &'static str> {
     match name {
         "ingress" => Ok(InterfaceSide::Ingress),

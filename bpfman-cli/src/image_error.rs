@@ -1,4 +1,4 @@
-//! What can go wrong with images in this process: building, pushing, signing.
+//! Errors of images in this process: building, pushing, signing.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub enum LocalImageError {
     /// The image was not built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The environment asks for a date that is none.
+    /// The environment has an invalid date.
     #[error(transparent)]
     Date(#[from] SourceDateError),
     /// The folder of built images cannot be used.
@@ -33,19 +33,19 @@ pub enum LocalImageError {
     /// The object was not fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The key cannot be used or made.
+    /// The key is unusable or cannot be generated.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The registry cannot be reached as the command line or the configuration says.
+    /// The registry cannot be reached with the given settings.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The kernel does not bound this process's memory.
+    /// The kernel does not limit this process's memory.
     #[error("the memory of this process cannot be bounded: {0}")]
     Memory(#[source] io::Error),
 }
 
 impl LocalImageError {
-    /// The exit code: whatever a registry did is 9, a wrong input 6, a missing file 5.
+    /// Returns the exit code: 9 for a registry's failure, 6 for a wrong input, 5 for a missing file.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -78,7 +78,7 @@ impl LocalImageError {
         }
     }
 
-    /// What to try next.
+    /// Returns the next step.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -99,7 +99,7 @@ impl LocalImageError {
     }
 }
 
-/// A file that is not there, or not for this user, says so by its own code.
+/// Returns the exit code of a system error; missing and inaccessible files have codes of their own.
 fn of_io(error: &io::Error) -> Exit {
     match error.kind() {
         io::ErrorKind::NotFound => Exit::NotFound,
@@ -108,7 +108,7 @@ fn of_io(error: &io::Error) -> Exit {
     }
 }
 
-/// A layout that does not have what is asked for, or cannot be read.
+/// Returns the exit code of a layout that lacks the image, or cannot be read.
 fn of_layout(error: &LayoutError) -> Exit {
     match error {
         LayoutError::Io { source, .. } => of_io(source),
@@ -117,7 +117,7 @@ fn of_layout(error: &LayoutError) -> Exit {
     }
 }
 
-/// Everything about registries has one code, but an image that is not there is "not found" everywhere.
+/// Returns the exit code of a registry error; a missing image is "not found", as everywhere.
 fn of_registry(error: &RegistryError) -> Exit {
     match error {
         RegistryError::NotFound(_) => Exit::NotFound,

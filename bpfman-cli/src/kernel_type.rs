@@ -1,19 +1,19 @@
-//! The kernel's program types (`enum bpf_prog_type`) and the names the command line has for them.
+//! Program types of the kernel (`enum bpf_prog_type`), and their names on the command line.
 
 use bpfman_proto::KERNEL_PROGRAM_TYPES as NAMES;
 
-/// One of this manager's own types.
+/// Program type of this project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExactType {
-    /// Its name.
+    /// Name of the type.
     pub name: &'static str,
-    /// The kernel's type that it is loaded as.
+    /// Kernel type of the load.
     pub kernel: u32,
-    /// The number that goes over the wire for it: return probes are declared as their entry probes.
+    /// Number on the wire; a return probe has that of its entry probe.
     pub wire: i32,
 }
 
-/// All of them.
+/// All types.
 pub const EXACT: [ExactType; 54] = {
     use bpfman_proto::ext::v1::ProgramTypeNumber as More;
     use bpfman_proto::v1::BpfmanProgramType as Published;
@@ -81,14 +81,14 @@ pub const EXACT: [ExactType; 54] = {
     ]
 };
 
-/// The kernel type's name as tables show it: snake case, or the bare number if this client does not know it.
+/// Returns the kernel type's name in tables: snake case, or the bare number if unknown.
 #[must_use]
 pub fn name(number: u32) -> String {
     let known = usize::try_from(number).ok().and_then(|index| NAMES.get(index));
     known.map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
-/// The type's name as v0.6.0's tables show it: return probes are shown as their entry probes.
+/// Returns the type's name in v0.6.0's tables, which show return probes as their entry probes.
 #[must_use]
 pub fn table_name(exact: &str) -> &str {
     match exact {
@@ -98,7 +98,7 @@ pub fn table_name(exact: &str) -> &str {
     }
 }
 
-/// One of this manager's own types by its name, as `--programs` takes it. A dash will do for an underscore.
+/// Returns a type by its name, as in `--programs`. Dashes and underscores are equivalent.
 pub fn exact(name: &str) -> Result<ExactType, UnknownType> {
     let plain = name.replace('-', "_");
     EXACT.into_iter().find(|known| known.name == plain).ok_or_else(|| UnknownType {
@@ -107,32 +107,32 @@ pub fn exact(name: &str) -> Result<ExactType, UnknownType> {
     })
 }
 
-/// The same name as it is known here, as `--kind` takes it.
+/// Returns the canonical name of a type, as in `--kind`.
 pub fn exact_name(name: &str) -> Result<&'static str, UnknownType> {
     exact(name).map(|known| known.name)
 }
 
-/// What `--program-type` selects.
+/// Selection of `--program-type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeFilter {
     /// All programs of one kernel type, for example `tc` and `tcx` together.
     Kernel(u32),
-    /// One of this manager's own types.
+    /// One type of this project.
     Exact(&'static str),
 }
 
-/// A name that is neither a kernel type nor one of this manager's types.
+/// Error of a name that is no program type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown program type \"{name}\": expected one of {}", .expected.join(", "))]
 pub struct UnknownType {
-    /// What was given.
+    /// Rejected name.
     pub name: String,
-    /// Every name that would have done.
+    /// All valid names.
     pub expected: Vec<String>,
 }
 
 impl TypeFilter {
-    /// Reads a kernel type in kebab case, as v0.6.0 has it, or one of our names that no kernel type has.
+    /// Parses a kernel type in kebab case, as in v0.6.0, or a name of this project that no kernel type has.
     pub fn parse(name: &str) -> Result<Self, UnknownType> {
         let kernel = NAMES.iter().position(|known| known.replace('_', "-") == name);
         if let Some(number) = kernel.and_then(|index| u32::try_from(index).ok()) {
@@ -141,7 +141,7 @@ impl TypeFilter {
         exact_name(name).map(Self::Exact).map_err(|error| UnknownType { expected: Self::names(), ..error })
     }
 
-    /// Every name that [`Self::parse`] takes.
+    /// Returns all names that [`Self::parse`] accepts.
     #[must_use]
     pub fn names() -> Vec<String> {
         let kernel = NAMES.iter().map(|name| name.replace('_', "-"));
@@ -149,7 +149,7 @@ impl TypeFilter {
         kernel.chain(exact.map(str::to_owned)).collect()
     }
 
-    /// True if a program of this manager with the exact type `exact` is selected.
+    /// Returns whether a program with the exact type `exact` is selected.
     #[must_use]
     pub fn selects(&self, exact: &str) -> bool {
         match self {

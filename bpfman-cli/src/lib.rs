@@ -1,8 +1,7 @@
-//! The command line client of `bpfmand`.
+//! Command line client of `bpfmand`: an unprivileged client of the daemon's unix socket.
 //!
-//! It is an unprivileged client of the daemon's unix socket: it parses, asks, and shows. The grammar and the
-//! tables are those of bpfman v0.6.0; JSON, YAML and the exit codes ([`exit::Exit`]) are interfaces of this
-//! project, described in `docs/cli.md`.
+//! The grammar and the tables are those of bpfman v0.6.0; JSON, YAML and the exit codes ([`exit::Exit`]) are interfaces
+//! of this project, described in `docs/cli.md`.
 
 pub mod args;
 pub mod capture;
@@ -25,13 +24,13 @@ use clap::Parser;
 use crate::args::Cli;
 use crate::error::CliError;
 
-/// Parses the command line, does what it says, and returns the exit code.
+/// Parses the command line, runs the command, and returns the exit code.
 ///
-/// Errors go to standard error as one `error:` line, followed by a `hint:` line for each thing to try next.
+/// Errors go to standard error as one `error:` line, followed by a `hint:` line for each next step.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One thread: a command makes a few calls one after another, and starting workers costs more than they save.
+    // One thread: a command makes a few sequential calls, and starting workers costs more than they save.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(CliError::Runtime).and_then(|runtime| runtime.block_on(command::run(cli)));
     match outcome {

@@ -1,19 +1,19 @@
-//! The names of the verdicts after which a chain goes on to its next program.
+//! Names of verdicts in proceed-on sets.
 
 use bpfman_verdicts::Verdicts;
 pub use bpfman_verdicts::{TC, TC_DEFAULT, XDP, XDP_DEFAULT};
 
-/// A verdict name that the hook does not know.
+/// Error of a verdict name that the hook does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown verdict \"{name}\": expected one of {}", .expected.join(", "))]
 pub struct UnknownVerdictName {
-    /// What was given.
+    /// Rejected name.
     pub name: String,
-    /// What the hook knows.
+    /// Valid names.
     pub expected: Vec<&'static str>,
 }
 
-/// The number of a verdict's name.
+/// Returns the number of a verdict's name.
 pub fn number(table: &Verdicts, name: &str) -> Result<i32, UnknownVerdictName> {
     bpfman_verdicts::number(table, name).ok_or_else(|| UnknownVerdictName {
         name: name.to_owned(),
@@ -21,7 +21,7 @@ pub fn number(table: &Verdicts, name: &str) -> Result<i32, UnknownVerdictName> {
     })
 }
 
-/// The names of verdict numbers; a number that nobody knows stays a number. `default` stands for an empty list.
+/// Returns the names of verdict numbers; an unknown number stays a number. `default` replaces an empty list.
 #[must_use]
 pub fn names(table: &Verdicts, numbers: &[i32], default: &[i32]) -> Vec<String> {
     let numbers = if numbers.is_empty() { default } else { numbers };

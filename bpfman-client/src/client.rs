@@ -1,4 +1,4 @@
-//! A daemon.
+//! Client of one daemon.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use crate::handover::{self, AskedMap};
 use crate::services::{Reconnect, Services};
 use crate::{Error, EventQuery, Events, MapAccess, MapFile, NewLoad, RemoteProgram, Watch};
 
-/// A daemon. Clones share the connection; a call after the daemon's restart connects again.
+/// Client of one daemon. Clones share the connection; a call after a restart of the daemon connects again.
 ///
-/// It has to be made and used within a tokio runtime whose I/O is switched on.
+/// It has to be created and used within a tokio runtime that has I/O enabled.
 #[derive(Clone, Debug)]
 pub struct Client {
     services: Services,
@@ -19,7 +19,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the daemon whose socket the environment variable `BPFMAN_SOCKET_PATH` names, or else to the one at
+    /// Connects to the daemon at the socket that the environment variable `BPFMAN_SOCKET_PATH` names, or else at
     /// `/run/bpfman-sock/bpfman.sock`.
     ///
     /// # Errors
@@ -39,28 +39,28 @@ impl Client {
         Ok(Self { services, socket })
     }
 
-    /// The daemon's socket.
+    /// Returns the path of the daemon's socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// The services as the wire has them, for what this type has no words for.
+    /// Returns the services as on the wire, for calls that this type does not cover.
     #[must_use]
     pub fn services(&self) -> Services {
         self.services.clone()
     }
 
-    /// Loads programs of one object; answers them in the order in which they were named.
+    /// Loads programs of one object and returns them in the order of the request.
     ///
     /// # Errors
-    /// [`Error::Refused`]: nothing is loaded then.
+    /// [`Error::Refused`]: nothing was loaded.
     pub async fn load(&self, load: NewLoad) -> Result<Vec<RemoteProgram>, Error> {
         let loaded = match load.into_request() {
             (request, None) => self.services().v1.load(request).await?.into_inner().programs,
             (request, Some(values)) => self.load_with(request, values).await?,
         };
-        // Not asked for again: who may load need not be one who may read.
+        // Take the name from the answer: a caller that may load programs need not be allowed to read them.
         let remote = |program: v1::LoadResponseInfo| {
             let id = program.kernel_info.ok_or(lacks("Load", "the program's id"))?.id;
             Ok(RemoteProgram::new(self.clone(), id, program.info.map(|info| info.name).unwrap_or_default()))
@@ -68,7 +68,7 @@ impl Client {
         loaded.into_iter().map(remote).collect()
     }
 
-    /// Loads with values. An older daemon does not know them: what it loaded without goes again.
+    /// Loads with values. An older daemon ignores values: what it loaded without them is unloaded again.
     async fn load_with(
         &self,
         request: v1::LoadRequest,
@@ -87,16 +87,16 @@ impl Client {
         Err(lacks("Load", "values of global variables and sizes of maps"))
     }
 
-    /// A program of the daemon, by the kernel's id.
+    /// Returns a program of the daemon by the kernel's id.
     ///
     /// # Errors
-    /// [`Error::Refused`], with reason `not-found` where there is none.
+    /// [`Error::Refused`], with reason `not-found` if there is no such program.
     pub async fn program(&self, id: u32) -> Result<RemoteProgram, Error> {
         let program = self.describe(id).await?;
         Ok(self.remote(&program))
     }
 
-    /// The daemon's programs whose metadata has all these pairs, by id. Without pairs all of them.
+    /// Returns the daemon's programs with all these pairs in their metadata, by id; all programs if there are no pairs.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -115,7 +115,6 @@ impl Client {
         Ok(found.iter().map(|program| self.remote(program)).collect())
     }
 
-    /// The handle of a program that the daemon described.
     fn remote(&self, program: &ext::Program) -> RemoteProgram {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
         let name = program.info.as_ref().map(|info| info.name.clone()).unwrap_or_default();
@@ -135,8 +134,8 @@ impl Client {
         self.hand_over(AskedMap::Id(id), access).await
     }
 
-    /// Opens a map by a program of the daemon, by the kernel's id, and the map's name in the object: who may have maps need not
-    /// be one who may read all else.
+    /// Opens a map by the kernel's id of a program of the daemon, and the map's name in the object. The caller needs
+    /// rights over maps only, not the right to list them.
     ///
     /// # Errors
     /// See [`crate::RemoteMap::open`].
@@ -153,21 +152,22 @@ impl Client {
         handover::receive(&self.socket, wanted, access).await
     }
 
-    /// Follows what changes: programs and links of the daemon, and interfaces of its own and of named network namespaces.
+    /// Follows changes of the daemon's programs and links, and of interfaces in its own and in named network
+    /// namespaces.
     ///
     /// # Errors
-    /// [`Error::Refused`], with reason `busy` where 64 streams are open.
+    /// [`Error::Refused`], with reason `busy` if 64 streams are open.
     pub async fn watch(&self) -> Result<Watch, Error> {
         let stream = self.services().node.watch(ext::WatchRequest { netns: Vec::new() }).await?;
         Ok(Watch::new(stream.into_inner()))
     }
 
-    /// Follows the daemon's journal: who changes what, who is refused, what the daemon does by itself. Root gets all, others
-    /// what concerns them.
+    /// Follows the daemon's journal: changes, refusals, and actions of the daemon itself. Root receives all entries,
+    /// other users those that concern them.
     ///
     /// # Errors
-    /// [`Error::Refused`], with reason `busy` where 64 streams are open, or 16 of this user; with `conflict` where the journal
-    /// does not have the number to begin after.
+    /// [`Error::Refused`], with reason `busy` if 64 streams are open, or 16 of this user; with `conflict` if the
+    /// journal does not have the number to begin after.
     pub async fn events(&self, query: EventQuery) -> Result<Events, Error> {
         let stream = self.services().node.follow_events(query.into_request()).await?;
         Events::begin(stream.into_inner()).await

@@ -1,4 +1,4 @@
-//! Everything that can go wrong.
+//! Errors of this crate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,41 +7,41 @@ use bpfman_proto::ext::v1::Failure;
 use bpfman_proto::{HINT_TRAILER, REASON_TRAILER, Reason};
 use tonic::{Code, Status};
 
-/// A failed call: what, on what, and why.
+/// Failed call: the action, its object and the reason.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No daemon listens on the socket.
     #[error("cannot reach bpfmand at {}: {source}", path.display())]
     Unreachable {
-        /// The socket that was tried.
+        /// Path of the socket.
         path: PathBuf,
-        /// What `connect(2)` said.
+        /// Error of `connect(2)`.
         source: io::Error,
     },
-    /// The socket is there, but this user may not use it.
+    /// The socket exists, but this user may not use it.
     #[error("this user may not connect to {}: {source}; root can add it to the group of the socket", path.display())]
     SocketDenied {
-        /// The socket that was tried.
+        /// Path of the socket.
         path: PathBuf,
-        /// What `connect(2)` said.
+        /// Error of `connect(2)`.
         source: io::Error,
     },
-    /// The daemon refused, or went away during the call.
+    /// The daemon refused, or the connection broke during the call.
     #[error("{0}")]
     Refused(Box<RefusedCall>),
-    /// The connection over which a map was to come broke off, or the daemon does not know handovers.
+    /// The connection for a map broke, or the daemon does not support handovers.
     #[error("the daemon at {} handed over no map: {source}", path.display())]
     Handover {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
-        /// What happened.
+        /// Cause of the failure.
         source: io::Error,
     },
-    /// The daemon left out a part of its answer that this client needs: it is older.
+    /// An older daemon left out a part of its answer that this client needs.
     #[error("the daemon's answer to {call} lacks {part}; it may be older than this client")]
     Incomplete {
-        /// The call.
+        /// Name of the call.
         call: &'static str,
         /// The missing field.
         part: &'static str,
@@ -50,61 +50,60 @@ pub enum Error {
     #[cfg(feature = "aya")]
     #[error("this runtime cannot wait for records of map \"{map}\": {source}")]
     Ring {
-        /// Its name.
+        /// Name of the map.
         map: String,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A buffer of a perf event array cannot be made.
+    /// A buffer of a perf event array cannot be created.
     #[cfg(feature = "aya")]
     #[error("no buffer can be made for records of map \"{map}\": {source}")]
     Perf {
-        /// Its name.
+        /// Name of the map.
         map: String,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// A map cannot be pinned.
     #[cfg(feature = "aya")]
     #[error("map \"{map}\" cannot be pinned at {}: {source}", path.display())]
     Pin {
-        /// Its name.
+        /// Name of the map.
         map: String,
-        /// Where.
+        /// Path of the pin.
         path: PathBuf,
-        /// What the kernel said. `EPERM`: there is no bpffs.
+        /// Error of the kernel. `EPERM`: the folder is not in a bpffs.
         source: io::Error,
     },
-    /// A map has come, and cannot be used as this type.
+    /// A map was received, but cannot be used as this type.
     #[cfg(feature = "aya")]
     #[error("map \"{map}\" cannot be used so: {source}")]
     Map {
-        /// Its name.
+        /// Name of the map.
         map: String,
-        /// What aya says. `EPERM` at the first call before Linux 5.19: see `docs/kernels.md`.
+        /// Error of aya. `EPERM` at the first call before Linux 5.19: see `docs/kernels.md`.
         source: Box<aya::maps::MapError>,
     },
 }
 
-/// What the daemon says of a call that it refused.
+/// Error of the daemon for a refused call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RefusedCall {
-    /// The code of gRPC: [`Code::Unavailable`] where the connection broke.
+    /// gRPC code; [`Code::Unavailable`] if the connection broke.
     pub code: Code,
-    /// The kind of failure: the names are an interface of the daemon's (`docs/errors.md`). None where no daemon said it, or
-    /// a newer one that has more reasons.
+    /// Kind of failure, by a stable name (`docs/errors.md`). None without a daemon, or for a reason of a newer one.
     pub reason: Option<Reason>,
-    /// What failed, on what, and why.
+    /// Text of the error: the action, its object and the reason.
     pub message: String,
-    /// What to do next, a line each; may be empty.
+    /// Next steps, one a line; may be empty.
     pub hint: String,
-    /// No daemon said it: the connection broke, or none was there.
+    /// True if no daemon answered: the connection broke, or no daemon was listening.
     pub is_lost: bool,
 }
 
 impl Error {
-    /// The daemon's reason, if it refused.
+    /// Returns the daemon's reason, if it refused.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match self {
@@ -113,8 +112,8 @@ impl Error {
         }
     }
 
-    /// True where no daemon answered: none listens now, or the connection broke. The same call may succeed once a daemon is
-    /// there again.
+    /// Returns whether no daemon answered: none is listening, or the connection broke. The same call may succeed once a
+    /// daemon runs again.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         match self {
@@ -124,7 +123,7 @@ impl Error {
         }
     }
 
-    /// What to do next, if the daemon says so.
+    /// Returns the next steps, if the daemon named any.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -133,7 +132,6 @@ impl Error {
         }
     }
 
-    /// Of `connect(2)`.
     pub(crate) fn of_connect(path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
         match source.kind() {
@@ -152,7 +150,7 @@ impl From<Status> for Error {
             code: status.code(),
             reason: reason.and_then(Reason::from_name),
             message: status.message().to_owned(),
-            // What a daemon says has no error of this process behind it.
+            // Only a status made in this process, for a broken connection, has a source.
             is_lost: std::error::Error::source(&status).is_some(),
             hint: hint.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default(),
         }))

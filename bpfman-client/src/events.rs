@@ -7,18 +7,18 @@ use tonic::Streaming;
 
 use crate::Error;
 
-/// Which entries of the journal to get. Without more: each that is written from now on.
+/// Query for journal entries. The default selects each entry written from now on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventQuery {
     request: ext::FollowEventsRequest,
 }
 
-/// A stream of entries, the oldest first. It ends with the connection: begin a new one then, with
-/// [`EventQuery::resuming`] from [`Events::place`], and nothing comes twice or is missed unnoticed.
+/// Stream of entries, the oldest first. It ends with the connection: to continue, begin a new stream with
+/// [`EventQuery::resuming`] from [`Events::place`]. Then no entry comes twice, and a missed one is reported.
 #[derive(Debug)]
 pub struct Events {
     stream: Streaming<ext::FollowEventsResponse>,
-    /// Of the answer that was read last.
+    /// Events of the last answer that are not returned yet.
     read: VecDeque<JournalEvent>,
     read_to: u64,
     position: u64,
@@ -26,62 +26,61 @@ pub struct Events {
     epoch: String,
 }
 
-/// Where a reader of the journal is.
+/// Position of a reader in the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventPlace {
-    /// Up to this number all was told.
+    /// Number up to which everything was returned.
     pub number: u64,
-    /// The run of the daemon that told it: numbers whose entries were lost are given again by a later one. Empty: not known.
+    /// Epoch (run) of the daemon that assigned the number, empty if unknown. Later runs reuse numbers of lost entries.
     pub epoch: String,
 }
 
-/// What a stream tells.
+/// Event of a stream.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum JournalEvent {
-    /// An entry.
+    /// A journal entry.
     Entry(Box<ext::JournalLine>),
-    /// Numbers that cannot be had any more: the journal is bounded, and its oldest entries went before they were read; or they
-    /// could not be written.
+    /// Numbers of entries that are not available: the bounded journal dropped its oldest entries before they were read,
+    /// or they could not be written.
     Missed {
-        /// The first.
+        /// First missed number.
         first: u64,
-        /// The last.
+        /// Last missed number.
         last: u64,
     },
-    /// Numbers after this one were given to other entries since they were told: the daemon had lost those entries. What is
-    /// behind it comes now.
+    /// The daemon lost entries, and their numbers now belong to other entries. Those entries follow.
     Renumbered {
-        /// The number.
+        /// Number after which the numbers changed.
         after: u64,
     },
-    /// So many lines are damaged on disk. Their numbers are told as missed.
+    /// Number of lines that are damaged on disk. Their entries are reported as missed.
     Damaged(u64),
 }
 
 impl EventQuery {
-    /// Each entry that is written from now on.
+    /// Selects each entry written from now on.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Of a request as the wire has it.
+    /// Wraps a request of the wire.
     #[must_use]
     pub const fn of(request: ext::FollowEventsRequest) -> Self {
         Self { request }
     }
 
-    /// Entries with greater numbers, those that there are too; after 0: all that are kept.
+    /// Selects entries with greater numbers, including existing ones; after 0: all that are kept.
     #[must_use]
     pub fn after(mut self, number: u64) -> Self {
-        // What is behind a number is asked for whole.
+        // Entries after a number are requested without a count limit.
         (self.request.after, self.request.newest) = (Some(number), 0);
         self.request.epoch.clear();
         self
     }
 
-    /// What comes behind a place where a stream was, in whichever run of the daemon.
+    /// Selects the entries after the position of an earlier stream, in any run of the daemon.
     #[must_use]
     pub fn resuming(self, place: EventPlace) -> Self {
         let mut resuming = self.after(place.number);
@@ -89,14 +88,14 @@ impl EventQuery {
         resuming
     }
 
-    /// Of the entries that there are, the newest so many.
+    /// Selects the newest `count` existing entries first.
     #[must_use]
     pub const fn newest(mut self, count: u32) -> Self {
         self.request.newest = count;
         self
     }
 
-    /// Ends with the newest entry that there is now.
+    /// Ends the stream with the newest entry that exists now.
     #[must_use]
     pub const fn until_now(mut self) -> Self {
         self.request.until_now = true;
@@ -109,10 +108,10 @@ impl EventQuery {
 }
 
 impl Events {
-    /// Reads the beginning: from there on nothing is missed unnoticed.
+    /// Reads the first answer: from there on, missed entries are reported.
     ///
     /// # Errors
-    /// The stream ended before it began: the daemon ends.
+    /// The stream ended before it began, because the daemon is stopping.
     pub(crate) async fn begin(stream: Streaming<ext::FollowEventsResponse>) -> Result<Self, Error> {
         let (read, epoch) = (VecDeque::new(), String::new());
         let mut events = Self { stream, read, read_to: 0, position: 0, newest: 0, epoch };
@@ -125,10 +124,10 @@ impl Events {
         }
     }
 
-    /// Waits for the next event; none when the daemon ends, or all was told that was asked for.
+    /// Waits for the next event; none if the daemon stops, or everything requested was returned.
     ///
     /// # Errors
-    /// [`Error::Refused`]: the connection broke ([`Error::is_lost`]), or the caller may not read any more.
+    /// [`Error::Refused`]: the connection broke ([`Error::is_lost`]), or the caller may no longer read.
     pub async fn next(&mut self) -> Result<Option<JournalEvent>, Error> {
         loop {
             if let Some(event) = self.read.pop_front() {
@@ -146,25 +145,25 @@ impl Events {
         }
     }
 
-    /// Up to this number all was returned.
+    /// Returns the number up to which everything was returned.
     #[must_use]
     pub const fn position(&self) -> u64 {
         self.position
     }
 
-    /// Where this stream is, for [`EventQuery::resuming`].
+    /// Returns the position of this stream, for [`EventQuery::resuming`].
     #[must_use]
     pub fn place(&self) -> EventPlace {
         EventPlace { number: self.position, epoch: self.epoch.clone() }
     }
 
-    /// The run of the daemon that tells these numbers; empty where it is older than that.
+    /// Returns the epoch (run) of the daemon that assigned these numbers; empty if the daemon does not support it.
     #[must_use]
     pub fn epoch(&self) -> &str {
         &self.epoch
     }
 
-    /// The number of the newest entry of the journal, as the daemon told it last.
+    /// Returns the number of the journal's newest entry, as last reported by the daemon.
     #[must_use]
     pub const fn newest(&self) -> u64 {
         self.newest

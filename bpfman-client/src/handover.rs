@@ -1,4 +1,4 @@
-//! A map comes from the daemon: one connection, one question, one answer with a descriptor.
+//! Receiving a map from the daemon: one connection, one request, one answer with a descriptor.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -16,21 +16,17 @@ use tokio::net::UnixStream;
 
 use crate::{Error, MapAccess, MapFile};
 
-/// Which map.
 #[derive(Debug)]
 pub enum AskedMap {
-    /// By the kernel's id.
     Id(u32),
-    /// By a program and the name in its object.
     OfProgram {
-        /// The kernel's id.
+        /// Kernel's id of the program.
         program: u32,
-        /// In the object.
         name: String,
     },
 }
 
-/// Asks for a map.
+/// Requests a map and receives its descriptor.
 pub async fn receive(socket: &Path, wanted: AskedMap, access: MapAccess) -> Result<MapFile, Error> {
     let stream = UnixStream::connect(socket).await.map_err(|source| Error::of_connect(socket, source))?;
     let broke = |source| Error::Handover { path: socket.to_path_buf(), source };
@@ -41,7 +37,7 @@ pub async fn receive(socket: &Path, wanted: AskedMap, access: MapAccess) -> Resu
             let description = opened.map.ok_or(crate::client::lacks("OpenMap", "the map"))?;
             Ok(MapFile::new(description, descriptor))
         }
-        // As when this process has no room for one more.
+        // The kernel drops the descriptor if this process is at its limit of open files.
         (Answer::Opened(_), None) => Err(broke(io::Error::other(
             "no descriptor came with the answer; this process may have as many open as it may have",
         ))),
@@ -85,7 +81,7 @@ async fn ask(
     }
 }
 
-/// Bytes, and the descriptor that came with them.
+/// Receives bytes, and the descriptor that came with them.
 async fn some(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
     let mut bytes = vec![0; 4 << 10];
     let receive = || -> io::Result<(usize, Option<OwnedFd>)> {

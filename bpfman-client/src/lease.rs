@@ -1,4 +1,4 @@
-//! A program that goes with its handle.
+//! Program that is unloaded with its handle.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -9,18 +9,18 @@ use bpfman_proto::v1;
 use crate::services::{Reconnect, Services};
 use crate::{Error, RemoteProgram};
 
-/// How long dropping waits for the daemon.
+/// Time limit of the call that dropping makes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A program that is unloaded when this value is dropped, also by a panic. The client alone keeps it: a process that is killed
-/// leaves the program loaded.
+/// Program that is unloaded when this value is dropped, also by a panic. Only this client enforces it: if the process
+/// is killed, the program stays loaded.
 ///
-/// Dropping blocks the thread while it makes a call over a connection of its own, 10 s at most, and tells of no failure:
-/// [`ProgramLease::end`] does neither.
+/// Dropping makes a call over its own connection, blocks the thread for up to 10 s, and ignores failures.
+/// [`ProgramLease::end`] does not block and returns failures.
 #[derive(Debug)]
 pub struct ProgramLease {
     program: RemoteProgram,
-    /// It was unloaded, or is to stay.
+    /// True once the program was unloaded, or is to stay.
     over: bool,
 }
 
@@ -32,13 +32,13 @@ impl ProgramLease {
     /// Unloads the program now.
     ///
     /// # Errors
-    /// [`Error::Refused`]; it is not tried again.
+    /// [`Error::Refused`]; the call is not repeated.
     pub async fn end(mut self) -> Result<(), Error> {
         self.over = true;
         self.program.clone().unload().await
     }
 
-    /// Lets the program stay loaded.
+    /// Ends the lease; the program stays loaded.
     #[must_use = "the program is known by this handle"]
     pub fn keep(mut self) -> RemoteProgram {
         self.over = true;
@@ -60,7 +60,7 @@ impl Drop for ProgramLease {
             return;
         }
         let program = self.program.clone();
-        // A runtime of its own: the one around this may be ending, and must not be blocked on from within.
+        // Use a separate runtime: the current one may be ending, and must not be blocked on from within.
         let unload = std::thread::spawn(move || unload(program.client().socket(), program.id()));
         let _nobody_to_tell = unload.join();
     }

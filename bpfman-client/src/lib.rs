@@ -1,7 +1,7 @@
 //! Loads eBPF programs through `bpfmand` and uses their maps, without privileges.
 //!
-//! The daemon has the rights; a program of this crate needs none but to open the daemon's socket, and a grant of root's for
-//! what it does (`docs/access.md`). No CAP_BPF, no bpffs: a map comes as a descriptor.
+//! The daemon has the privileges. A program that uses this crate needs only access to the daemon's socket and a grant
+//! for what it does (`docs/access.md`): no CAP_BPF, no bpffs. A map is received as a descriptor.
 //!
 //! ```no_run
 //! use bpfman_client::aya::maps::{MapData, PerCpuArray};
@@ -20,16 +20,17 @@
 //! # }
 //! ```
 //!
-//! - [`Client`]: connects, loads, finds, watches, follows the daemon's journal. [`RemoteProgram`]: attaches, opens maps, unloads.
-//! - [`MapFile`]: a map, as one of aya's types ([`MapFile::typed`]), as a stream of records ([`MapFile::ring`]), or as a
-//!   descriptor.
-//! - [`ProgramLease`]: a program that goes with its handle.
-//! - [`Error`]: what the daemon refused, with its [`Reason`] and what to do next.
+//! - [`Client`]: connects, loads, lists and watches programs, follows the daemon's journal. [`RemoteProgram`]:
+//!   attaches, opens maps, unloads.
+//! - [`MapFile`]: a map, as one of aya's types ([`MapFile::typed`]), as a stream of records ([`MapFile::ring`]), or as
+//!   a descriptor.
+//! - [`ProgramLease`]: a program that is unloaded with its handle.
+//! - [`Error`]: refusal of the daemon, with its [`Reason`] and the next steps.
 //!
-//! What the daemon offers beyond this is in [`Client::services`], by the messages of [`wire`].
+//! All other calls of the daemon are in [`Client::services`], with the messages of [`wire`].
 //!
-//! The feature `aya`, which is on unless switched off, reads and writes maps. It needs Linux 5.19 for processes without
-//! CAP_BPF (`docs/kernels.md`).
+//! The feature `aya` (on by default) reads and writes maps. It needs Linux 5.19 for processes without CAP_BPF
+//! (`docs/kernels.md`).
 
 mod client;
 mod error;
@@ -49,7 +50,7 @@ mod watch;
 
 #[cfg(feature = "aya")]
 pub use aya;
-/// The messages of the wire.
+/// Messages of the wire.
 pub use bpfman_proto as wire;
 pub use bpfman_proto::ext::v1::ProgramTypeNumber as MoreProgramTypes;
 pub use bpfman_proto::v1::BpfmanProgramType as ProgramType;

@@ -1,4 +1,4 @@
-//! What to load.
+//! Requests to load programs.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub struct NewLoad {
     values: ext::LoadValues,
 }
 
-/// The type of a program, by its number on the wire: of [`ProgramType`], or of [`MoreProgramTypes`].
+/// Number of a program type on the wire: of [`ProgramType`], or of [`MoreProgramTypes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramNumber(i32);
 
@@ -44,24 +44,24 @@ impl From<MoreProgramTypes> for ProgramNumber {
     }
 }
 
-/// When an image is asked for at its registry.
+/// Time at which an image is fetched from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PullWhen {
-    /// Always: a tag may have moved.
+    /// At every load: a tag may have moved.
     Always,
-    /// Where the daemon does not have it.
+    /// If the daemon does not have it.
     IfNotPresent,
-    /// Never: only what the daemon has is loaded.
+    /// Never: load only what the daemon has.
     Never,
 }
 
 impl NewLoad {
-    /// Of an object file, which the daemon opens: the caller has to be allowed to read it.
+    /// Loads from an object file that the daemon opens. The caller has to be allowed to read it.
     pub fn file(path: impl AsRef<Path>) -> Self {
         Self::of(Location::File(path.as_ref().display().to_string()))
     }
 
-    /// Of an image, which root's signature policy has to admit. It is fetched where the daemon does not have it.
+    /// Loads from an image that root's signature policy has to admit. It is fetched if the daemon does not have it.
     pub fn image(reference: impl Into<String>) -> Self {
         Self::of(Location::Image(v1::BytecodeImage {
             url: reference.into(),
@@ -73,11 +73,11 @@ impl NewLoad {
     fn of(location: Location) -> Self {
         let bytecode = v1::BytecodeLocation { location: Some(location) };
         let request = v1::LoadRequest { bytecode: Some(bytecode), ..v1::LoadRequest::default() };
-        // Who writes a number means one, however many digits it has.
+        // Digits are a number, never the bytes of the variable, however many there are.
         Self { request, values: ext::LoadValues { by_type_only: true, ..ext::LoadValues::default() } }
     }
 
-    /// When the image is asked for; without meaning for files.
+    /// Sets when the image is fetched; has no effect on files.
     pub fn pull(mut self, when: PullWhen) -> Self {
         if let Some(Location::Image(image)) =
             self.request.bytecode.as_mut().and_then(|bytecode| bytecode.location.as_mut())
@@ -87,16 +87,15 @@ impl NewLoad {
         self
     }
 
-    /// One more program, by the name of its function.
+    /// Adds a program, by the name of its function.
     pub fn program(mut self, function: impl Into<String>, program_type: impl Into<ProgramNumber>) -> Self {
         let name = function.into();
         self.request.info.push(v1::LoadInfo { name, program_type: program_type.into().0, info: None });
         self
     }
 
-    /// One more program of a type that has to be told what it is for, such as fentry, LSM, trace points with typed
-    /// arguments and hooks of control groups: the kernel function, hook or trace point. Other types take theirs when they
-    /// are attached.
+    /// Adds a program of a type that needs its target at load, such as fentry, LSM, typed trace points and cgroup
+    /// hooks: the kernel function, hook or trace point. Other types take their target at attachment.
     pub fn program_for(
         mut self,
         function: impl Into<String>,
@@ -109,7 +108,7 @@ impl NewLoad {
         let info = match ProgramType::try_from(program_type.0) {
             Ok(ProgramType::Fexit) => Some(Info::FexitLoadInfo(v1::FexitLoadInfo { fn_name })),
             Ok(ProgramType::Lsm) => Some(Info::LsmLoadInfo(v1::LsmLoadInfo { hook_name: fn_name })),
-            // Types that the published messages do not have take this one.
+            // Types that the published messages lack use this message.
             Ok(ProgramType::Fentry) | Err(_) => Some(Info::FentryLoadInfo(v1::FentryLoadInfo { fn_name })),
             Ok(_) => None,
         };
@@ -120,47 +119,46 @@ impl NewLoad {
         self
     }
 
-    /// A pair that programs carry, and by which they are found again.
+    /// Adds metadata to the programs, by which they can be found.
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.request.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// The value of a global variable, in the byte order of the machine; as long as the variable.
+    /// Sets a global variable to these bytes, in the byte order of the machine; their length must be the variable's.
     pub fn global(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         self.request.global_data.insert(name.into(), bytes.into());
         self
     }
 
-    /// The value of a global variable by its type: a number, `true`, a name of an enum, a text for an array of characters,
-    /// `[80, 443]`, `{"rate": 5}`. Of an array or a struct, what is not named keeps the value that the object has. It counts
-    /// where [`Self::global`] names the same variable.
+    /// Sets a global variable by its type: a number, `true`, a name of an enum, a text for an array of characters,
+    /// `[80, 443]`, `{"rate": 5}`. Members of an array or a struct that are not named keep the value that the object
+    /// has. It takes precedence over [`Self::global`].
     pub fn global_value(mut self, name: impl Into<String>, value: impl ToString) -> Self {
         self.values.globals.insert(name.into(), value.to_string());
         self
     }
 
-    /// Entries of a map, in the place of those that the object declares. Of a ring buffer its bytes, which the daemon rounds
-    /// up to a power of two of pages.
+    /// Sets the number of entries of a map instead of the declared one. For a ring buffer, it is the size in bytes,
+    /// which the daemon rounds up to a power of two of pages.
     pub fn map_size(mut self, map: impl Into<String>, entries: u32) -> Self {
         self.values.map_sizes.insert(map.into(), entries);
         self
     }
 
-    /// Uses the maps of a program that is loaded, instead of new ones.
+    /// Uses the maps of a loaded program instead of new ones.
     pub fn share_maps_of(mut self, program: &RemoteProgram) -> Self {
         self.request.map_owner_id = Some(program.id());
         self
     }
 
-    /// The request, and what it sets besides if it does.
+    /// Returns the request, and the values if any are set.
     pub(crate) fn into_request(self) -> (v1::LoadRequest, Option<ext::LoadValues>) {
         let sets_values = !self.values.globals.is_empty() || !self.values.map_sizes.is_empty();
         (self.request, sets_values.then_some(self.values))
     }
 }
 
-/// As the wire numbers it.
 const fn pull_number(when: PullWhen) -> i32 {
     match when {
         PullWhen::Always => 0,

@@ -1,4 +1,4 @@
-//! A map that was handed over.
+//! Maps received from the daemon.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -7,11 +7,11 @@ use bpfman_proto::ext::v1 as ext;
 #[cfg(feature = "aya")]
 use crate::Error;
 
-/// A map, by a descriptor of this process. It stays usable after its program is unloaded, replaced or detached, and after
-/// the grant that it came by is taken away; what nobody writes to any more stays as it is.
+/// Map held by a descriptor of this process. It stays usable after its program is unloaded, replaced or detached, and
+/// after the grant that allowed it is removed. Entries that no program writes any more keep their values.
 ///
-/// By the descriptor of a map that was opened for reading, the kernel refuses to write (`EPERM`), and to map it into memory.
-/// A ring buffer's reader takes records out, so it needs one for writing.
+/// For a map opened for reading, the kernel refuses to write (`EPERM`) and to map it into memory. The reader of a ring
+/// buffer removes records, so it needs a map opened for writing.
 #[derive(Debug)]
 pub struct MapFile {
     description: ext::Map,
@@ -23,19 +23,19 @@ impl MapFile {
         Self { description, descriptor }
     }
 
-    /// Id, name, type and sizes.
+    /// Returns id, name, type and sizes.
     #[must_use]
     pub const fn description(&self) -> &ext::Map {
         &self.description
     }
 
-    /// The descriptor itself. It is closed on exec.
+    /// Returns the descriptor. It is closed on exec.
     #[must_use]
     pub fn into_descriptor(self) -> OwnedFd {
         self.descriptor
     }
 
-    /// The map as one of aya's types, with its keys and values.
+    /// Returns the map as one of aya's types, with its keys and values.
     ///
     /// ```no_run
     /// use bpfman_client::aya::maps::{HashMap, MapData};
@@ -53,8 +53,8 @@ impl MapFile {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Map`]: the map is of another type or has other sizes. Before Linux 5.19 the kernel refuses bpf(2) to a process
-    /// without CAP_BPF, unless `kernel.unprivileged_bpf_disabled` is 0.
+    /// [`Error::Map`]: the map is of another type or has other sizes. Before Linux 5.19 the kernel refuses bpf(2) to a
+    /// process without CAP_BPF, unless `kernel.unprivileged_bpf_disabled` is 0.
     #[cfg(feature = "aya")]
     pub fn typed<M>(self) -> Result<M, Error>
     where
@@ -66,12 +66,13 @@ impl MapFile {
         map.map_err(|source| Error::Map { map: name, source: Box::new(source) })
     }
 
-    /// Pins the map in a bpffs, by this process's own rights over the folder: the kernel asks for no others (Linux 5.19). The
-    /// map stays as long as the pin, and whoever may open the pin may write to the map: the map should have been opened for
+    /// Pins the map in a bpffs. The kernel checks only this process's permissions on the folder (Linux 5.19). The map
+    /// exists as long as the pin, and every user who may open the pin may write to the map, so it should be open for
     /// writing.
     ///
     /// # Errors
-    /// [`Error::Pin`]: something is there, the folder is no bpffs or not this user's to write, or the kernel refuses.
+    /// [`Error::Pin`]: the path exists, the folder is not in a bpffs or not writable by this user, or the kernel
+    /// refuses.
     #[cfg(feature = "aya")]
     pub fn pin(&self, path: impl AsRef<std::path::Path>) -> Result<(), Error> {
         let (path, map) = (path.as_ref(), self.description.name.clone());
@@ -85,7 +86,7 @@ impl MapFile {
         })
     }
 
-    /// The records of a ring buffer, as they come. The map has to be opened for writing.
+    /// Returns the records of a ring buffer as a stream. The map has to be open for writing.
     ///
     /// ```no_run
     /// # use bpfman_client::{Client, MapAccess};
@@ -100,7 +101,8 @@ impl MapFile {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Map`]: it is no ring buffer, or was opened for reading. [`Error::Ring`]: there is no runtime with I/O.
+    /// [`Error::Map`]: the map is no ring buffer, or is open for reading. [`Error::Ring`]: there is no runtime with
+    /// I/O.
     #[cfg(feature = "aya")]
     pub fn ring(self) -> Result<crate::RingReader, Error> {
         let name = self.description.name.clone();
@@ -108,13 +110,13 @@ impl MapFile {
         crate::RingReader::new(ring).map_err(|source| Error::Ring { map: name, source })
     }
 
-    /// The records of a perf event array, by CPU, as they come. The map has to be opened for writing, and this process needs
-    /// CAP_PERFMON: the buffers are its own, of so many pages each, a power of two. When all are dropped, nothing is
-    /// recorded any more.
+    /// Returns the records of a perf event array as one stream a CPU. The map has to be open for writing. This process
+    /// needs CAP_PERFMON, because it allocates the buffers: `pages` pages each, a power of two. After all readers are
+    /// dropped, nothing is recorded.
     ///
     /// # Errors
-    /// [`Error::Map`]: it is no perf event array, or was opened for reading. [`Error::Perf`]: the kernel makes no buffer, or
-    /// there is no runtime with I/O.
+    /// [`Error::Map`]: the map is no perf event array, or is open for reading. [`Error::Perf`]: the kernel creates no
+    /// buffer, or there is no runtime with I/O.
     #[cfg(feature = "aya")]
     pub fn perf_buffers(self, pages: usize) -> Result<Vec<crate::PerfReader>, Error> {
         let name = self.description.name.clone();

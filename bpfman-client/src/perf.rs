@@ -1,4 +1,4 @@
-//! Reading a perf event array without a thread.
+//! Asynchronous reader of a perf event array.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,16 +8,16 @@ use aya::maps::{MapData, PerfEventArray};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// What a program wrote for one CPU.
+/// Record of one CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PerfRecord {
-    /// A record, with up to seven bytes behind it that the kernel adds.
+    /// Record of a program, followed by up to seven bytes of padding that the kernel adds.
     Sample(Vec<u8>),
-    /// So many records did not fit.
+    /// Number of records that did not fit into the buffer.
     Lost(u64),
 }
 
-/// The records of one CPU.
+/// Reader of the records of one CPU.
 pub struct PerfReader {
     buffer: AsyncFd<PerfEventArrayBuffer<MapData>>,
     read: VecDeque<PerfRecord>,
@@ -42,7 +42,7 @@ impl PerfReader {
         Ok(Self { buffer, read: VecDeque::new() })
     }
 
-    /// The next record, as soon as there is one. Nothing is lost when the future is dropped before.
+    /// Waits for the next record. Nothing is lost if the future is dropped.
     ///
     /// # Errors
     /// The runtime is ending.
@@ -52,7 +52,7 @@ impl PerfReader {
                 return Ok(record);
             }
             let mut ready = self.buffer.readable_mut().await?;
-            // What comes between this look and the next wait is told again.
+            // A record that arrives between this read and the next wait makes the descriptor readable again.
             take_all(ready.get_inner_mut(), &mut self.read);
             if self.read.is_empty() {
                 ready.clear_ready();
@@ -60,7 +60,7 @@ impl PerfReader {
         }
     }
 
-    /// A record, if there is one now.
+    /// Returns a record if one is available now.
     pub fn take(&mut self) -> Option<PerfRecord> {
         if self.read.is_empty() {
             take_all(self.buffer.get_mut(), &mut self.read);

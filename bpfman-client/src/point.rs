@@ -1,12 +1,12 @@
-//! Where to attach a program.
+//! Attach points of programs.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use ext::point::At;
 use v1::attach_info::Info;
 
-/// Where a program is attached, by [`RemoteProgram::attach`](crate::RemoteProgram::attach). It has to fit the program's
-/// type. What these constructors have no argument for, the messages of [`crate::wire::v1`] have.
+/// Attach point of a program, for [`RemoteProgram::attach`](crate::RemoteProgram::attach). It has to fit the program's
+/// type. Options without an argument here can be set through the messages of [`crate::wire::v1`].
 ///
 /// ```
 /// use bpfman_client::AttachAt;
@@ -20,60 +20,60 @@ pub struct AttachAt {
     at: WireAt,
 }
 
-/// In the messages of one of the two services.
+/// Attach point in a message of one of the two services.
 #[derive(Clone, Debug, PartialEq)]
 enum WireAt {
     Published(Info),
     More(At),
 }
 
-/// Which packets a program of type TC or tcx gets.
+/// Direction of packets for a program of type TC or tcx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Traffic {
-    /// Those that come in.
+    /// Incoming packets.
     Ingress,
-    /// Those that go out.
+    /// Outgoing packets.
     Egress,
 }
 
-/// Members of a chain that say nothing of their place run behind those that do.
+/// Default priority: members without a priority run after those that have one.
 const LAST: i32 = 1000;
 
 impl AttachAt {
-    /// An interface, before the network stack: XDP. Priority 1000.
+    /// Attaches to an interface, before the network stack (XDP), at priority 1000.
     pub fn xdp(interface: impl Into<String>) -> Self {
         let info = v1::XdpAttachInfo { iface: interface.into(), priority: LAST, ..Default::default() };
         Self { at: WireAt::Published(Info::XdpAttachInfo(info)) }
     }
 
-    /// An interface, by traffic control. Priority 1000.
+    /// Attaches to an interface through traffic control (TC), at priority 1000.
     pub fn tc(interface: impl Into<String>, way: Traffic) -> Self {
         let (iface, direction) = (interface.into(), way.name().to_owned());
         let info = v1::TcAttachInfo { iface, direction, priority: LAST, ..Default::default() };
         Self { at: WireAt::Published(Info::TcAttachInfo(info)) }
     }
 
-    /// An interface, by tcx (Linux 6.6). Priority 1000.
+    /// Attaches to an interface through tcx (Linux 6.6), at priority 1000.
     pub fn tcx(interface: impl Into<String>, way: Traffic) -> Self {
         let (iface, direction) = (interface.into(), way.name().to_owned());
         let info = v1::TcxAttachInfo { iface, direction, priority: LAST, ..Default::default() };
         Self { at: WireAt::Published(Info::TcxAttachInfo(info)) }
     }
 
-    /// A trace point, as `category/name`.
+    /// Attaches to a trace point, as `category/name`.
     pub fn tracepoint(name: impl Into<String>) -> Self {
         let info = v1::TracepointAttachInfo { tracepoint: name.into(), ..Default::default() };
         Self { at: WireAt::Published(Info::TracepointAttachInfo(info)) }
     }
 
-    /// The beginning of a kernel function, or its end for a program of type kretprobe.
+    /// Attaches to the beginning of a kernel function, or to its end for a program of type kretprobe.
     pub fn kprobe(function: impl Into<String>) -> Self {
         let info = v1::KprobeAttachInfo { fn_name: function.into(), ..Default::default() };
         Self { at: WireAt::Published(Info::KprobeAttachInfo(info)) }
     }
 
-    /// The beginning of a function in a binary, by absolute path, or in a library, by name; its end for a program of type
-    /// uretprobe.
+    /// Attaches to the beginning of a function in a binary, by absolute path, or in a library, by name; to its end for
+    /// a program of type uretprobe.
     pub fn uprobe(target: impl Into<String>, function: impl Into<String>) -> Self {
         let (target, fn_name) = (target.into(), Some(function.into()));
         Self {
@@ -85,38 +85,39 @@ impl AttachAt {
         }
     }
 
-    /// The function that a program of type fentry was loaded for.
+    /// Attaches to the function that a program of type fentry was loaded for.
     pub fn fentry() -> Self {
         Self { at: WireAt::Published(Info::FentryAttachInfo(v1::FentryAttachInfo::default())) }
     }
 
-    /// The function that a program of type fexit was loaded for.
+    /// Attaches to the function that a program of type fexit was loaded for.
     pub fn fexit() -> Self {
         Self { at: WireAt::Published(Info::FexitAttachInfo(v1::FexitAttachInfo::default())) }
     }
 
-    /// The hook that a program of type LSM was loaded for.
+    /// Attaches to the hook that a program of type LSM was loaded for.
     pub fn lsm() -> Self {
         Self { at: WireAt::Published(Info::LsmAttachInfo(v1::LsmAttachInfo::default())) }
     }
 
-    /// What a program of type `tp_btf`, `fmod_ret`, `iter` or `freplace` was loaded for, by the name of its type.
+    /// Attaches a program of type `tp_btf`, `fmod_ret`, `iter` or `freplace` to the target it was loaded for; takes the
+    /// name of the type.
     pub fn loaded_for(program_type: impl Into<String>) -> Self {
         At::LoadedFor(program_type.into()).into()
     }
 
-    /// A trace point by its name alone, for a program of type `raw_tracepoint`.
+    /// Attaches to a trace point by its name alone, for a program of type `raw_tracepoint`.
     pub fn raw_tracepoint(name: impl Into<String>) -> Self {
         At::RawTracepoint(name.into()).into()
     }
 
-    /// Kernel functions by one link, by names and patterns such as `tcp_*`.
+    /// Attaches to kernel functions through one link, by names and patterns such as `tcp_*`.
     pub fn kprobe_multi(functions: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let functions = functions.into_iter().map(Into::into).collect();
         At::KprobeMulti(ext::KprobeMultiPoint { functions }).into()
     }
 
-    /// Functions of a binary, by absolute path, or of a library, by name, by one link (Linux 6.6).
+    /// Attaches to functions of a binary, by absolute path, or of a library, by name, through one link (Linux 6.6).
     pub fn uprobe_multi(
         target: impl Into<String>,
         functions: impl IntoIterator<Item = impl Into<String>>,
@@ -125,58 +126,57 @@ impl AttachAt {
         At::UprobeMulti(ext::UprobeMultiPoint { target, functions, ..Default::default() }).into()
     }
 
-    /// One of the program's own maps of sockets, by its name in the object (Linux 6.10).
+    /// Attaches to one of the program's own sockmaps, by its name in the object (Linux 6.10).
     pub fn sockmap(map: impl Into<String>) -> Self {
         At::Sockmap(map.into()).into()
     }
 
-    /// A netkit device of the daemon's own namespace, by its primary end, at the end that the program was loaded for (Linux
-    /// 6.7). For another namespace there is [`ext::NetkitPoint`].
+    /// Attaches to a netkit device of the daemon's own namespace (Linux 6.7), named by its primary end; the program's
+    /// load decides which end is meant. Use [`ext::NetkitPoint`] for another namespace.
     pub fn netkit(interface: impl Into<String>) -> Self {
         At::Netkit(ext::NetkitPoint { interface: interface.into(), ..Default::default() }).into()
     }
 
-    /// A static probe of a program or library (Linux 6.6). For one process there is [`ext::UsdtPoint`].
+    /// Attaches to a USDT probe of a program or library (Linux 6.6). Use [`ext::UsdtPoint`] for one process.
     pub fn usdt(target: impl Into<String>, provider: impl Into<String>, name: impl Into<String>) -> Self {
         let (target, provider, name) = (target.into(), provider.into(), name.into());
         At::Usdt(ext::UsdtPoint { target, provider, name, ..Default::default() }).into()
     }
 
-    /// A system call, by its name.
+    /// Attaches to a system call, by its name.
     pub fn ksyscall(name: impl Into<String>) -> Self {
         At::Ksyscall(name.into()).into()
     }
 
-    /// One of the program's own maps that hold a structure of functions for the kernel, by its name in the object (Linux
-    /// 6.4).
+    /// Registers one of the program's own struct_ops maps, by its name in the object (Linux 6.4).
     pub fn struct_ops(map: impl Into<String>) -> Self {
         At::StructOps(map.into()).into()
     }
 
-    /// A perf event, as perf calls it (`cpu-clock`, `page-faults`, `cycles`), on each CPU, about so many times a second. For
-    /// other rates, one CPU or one thread there is [`ext::PerfEventPoint`].
+    /// Attaches to a perf event by perf's name (`cpu-clock`, `page-faults`, `cycles`), on each CPU, at about
+    /// `frequency` samples a second. Use [`ext::PerfEventPoint`] for other rates, one CPU or one thread.
     pub fn perf_event(event: impl Into<String>, frequency: u64) -> Self {
         let (event, frequency) = (event.into(), Some(frequency));
         At::PerfEvent(ext::PerfEventPoint { event, frequency, ..Default::default() }).into()
     }
 
-    /// A control group of version 2 and all below it, by its path from the root of the hierarchy.
+    /// Attaches to a cgroup v2 and its descendants, by its path from the root of the hierarchy.
     pub fn cgroup(path: impl Into<String>) -> Self {
         At::Cgroup(path.into()).into()
     }
 
-    /// The daemon's own network namespace, for programs of types `sk_lookup` and `flow_dissector`.
+    /// Attaches to the daemon's own network namespace, for programs of types `sk_lookup` and `flow_dissector`.
     pub fn own_netns() -> Self {
         At::Netns(String::new()).into()
     }
 
-    /// A netfilter hook (Linux 6.4), as nft names it, of packets of `ipv4` or `ipv6`. Priority 0.
+    /// Attaches to a netfilter hook (Linux 6.4), by nft's name, for packets of `ipv4` or `ipv6`, at priority 0.
     pub fn netfilter(family: impl Into<String>, hook: impl Into<String>) -> Self {
         let (family, hook) = (family.into(), hook.into());
         At::Netfilter(ext::NetfilterPoint { family, hook, ..ext::NetfilterPoint::default() }).into()
     }
 
-    /// Its place among the programs of the hook, the lowest first; without meaning where hooks have no order.
+    /// Sets the order among the programs of the hook, the lowest first; has no effect at hooks without an order.
     pub fn priority(mut self, priority: i32) -> Self {
         match &mut self.at {
             WireAt::Published(Info::XdpAttachInfo(info)) => info.priority = priority,
@@ -188,7 +188,7 @@ impl AttachAt {
         self
     }
 
-    /// The network namespace that the interface is in, by the path of its file; without meaning where there is no interface.
+    /// Sets the network namespace of the interface, by the path of its file; has no effect without an interface.
     pub fn netns(mut self, path: impl Into<String>) -> Self {
         let path = path.into();
         match &mut self.at {
@@ -202,7 +202,6 @@ impl AttachAt {
         self
     }
 
-    /// As the wire has it: in the message of one of the two services.
     pub(crate) fn into_wire(self) -> (Option<v1::AttachInfo>, Option<ext::Point>) {
         match self.at {
             WireAt::Published(info) => (Some(v1::AttachInfo { info: Some(info) }), None),

@@ -1,11 +1,11 @@
-//! A program and its links, in the daemon.
+//! Programs, links and maps of the daemon.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
 use crate::{AttachAt, Client, Error, MapAccess, MapFile, ProgramLease};
 
-/// A program of the daemon. It stays loaded when this handle goes; [`ProgramLease`] ends it.
+/// Program of the daemon. It stays loaded when this handle is dropped; see [`ProgramLease`] for the opposite.
 #[derive(Clone, Debug)]
 pub struct RemoteProgram {
     client: Client,
@@ -13,14 +13,14 @@ pub struct RemoteProgram {
     name: String,
 }
 
-/// An attachment of a program. It stays when this handle goes.
+/// Attachment of a program. It stays when this handle is dropped.
 #[derive(Clone, Debug)]
 pub struct RemoteLink {
     client: Client,
     id: u32,
 }
 
-/// A map of a program, as the daemon describes it.
+/// Map of a program, as described by the daemon.
 #[derive(Clone, Debug)]
 pub struct RemoteMap {
     client: Client,
@@ -32,36 +32,36 @@ impl RemoteProgram {
         Self { client, id, name }
     }
 
-    /// The kernel's id. A new version of the program, and a reboot, give it another.
+    /// Returns the kernel's id. It changes with a new version of the program, and with a reboot.
     #[must_use]
     pub const fn id(&self) -> u32 {
         self.id
     }
 
-    /// The name of its function.
+    /// Returns the name of the function.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The daemon that has it.
+    /// Returns the client of the program's daemon.
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// All that the daemon says of it now: type, owner, where its bytecode came from, maps, links.
+    /// Returns the daemon's current description: type, owner, source of the bytecode, maps, links.
     ///
     /// # Errors
-    /// [`Error::Refused`], with reason `not-found` where it is gone.
+    /// [`Error::Refused`], with reason `not-found` if the program no longer exists.
     pub async fn describe(&self) -> Result<ext::Program, Error> {
         self.client.describe(self.id).await
     }
 
-    /// Attaches it.
+    /// Attaches the program.
     ///
     /// # Errors
-    /// [`Error::Refused`]: nothing is attached then.
+    /// [`Error::Refused`]: nothing was attached.
     pub async fn attach(&self, at: AttachAt) -> Result<RemoteLink, Error> {
         let id = match at.into_wire() {
             (attach, None) => {
@@ -78,33 +78,33 @@ impl RemoteProgram {
         Ok(RemoteLink { client: self.client.clone(), id })
     }
 
-    /// Its links now.
+    /// Returns the current links.
     ///
     /// # Errors
-    /// As [`RemoteProgram::describe`].
+    /// See [`RemoteProgram::describe`].
     pub async fn links(&self) -> Result<Vec<RemoteLink>, Error> {
         let of = |link: ext::Link| RemoteLink { client: self.client.clone(), id: link.id };
         Ok(self.describe().await?.links.into_iter().map(of).collect())
     }
 
-    /// Its maps now, those of global variables among them.
+    /// Returns the current maps, including those of global variables.
     ///
     /// # Errors
-    /// As [`RemoteProgram::describe`].
+    /// See [`RemoteProgram::describe`].
     pub async fn maps(&self) -> Result<Vec<RemoteMap>, Error> {
         let of = |description| RemoteMap { client: self.client.clone(), description };
         Ok(self.describe().await?.maps.into_iter().map(of).collect())
     }
 
-    /// Opens one of its maps, by its name in the object.
+    /// Opens one of the maps, by its name in the object.
     ///
     /// # Errors
-    /// As [`RemoteMap::open`].
+    /// See [`RemoteMap::open`].
     pub async fn open_map(&self, name: impl Into<String>, access: MapAccess) -> Result<MapFile, Error> {
         self.client.open_map_of(self.id, name, access).await
     }
 
-    /// Detaches it everywhere and unloads it. Maps go when nobody holds them any more.
+    /// Detaches the program everywhere and unloads it. Maps are removed when no process holds them.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -113,7 +113,7 @@ impl RemoteProgram {
         Ok(())
     }
 
-    /// Has it unloaded when the answer is dropped.
+    /// Returns a lease: the program is unloaded when it is dropped.
     #[must_use = "it is unloaded at once otherwise"]
     pub const fn lease(self) -> ProgramLease {
         ProgramLease::of(self)
@@ -121,13 +121,13 @@ impl RemoteProgram {
 }
 
 impl RemoteLink {
-    /// Its number, which stays as long as the link does, across reboots too.
+    /// Returns the id of the link. It stays the same for the life of the link, also across reboots.
     #[must_use]
     pub const fn id(&self) -> u32 {
         self.id
     }
 
-    /// Ends it.
+    /// Detaches the program from this attach point.
     ///
     /// # Errors
     /// [`Error::Refused`].
@@ -138,29 +138,29 @@ impl RemoteLink {
 }
 
 impl RemoteMap {
-    /// The kernel's id.
+    /// Returns the kernel's id.
     #[must_use]
     pub const fn id(&self) -> u32 {
         self.description.id
     }
 
-    /// Its name in the object.
+    /// Returns the map's name in the object.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.description.name
     }
 
-    /// Type, sizes and users.
+    /// Returns type, sizes and users.
     #[must_use]
     pub const fn description(&self) -> &ext::Map {
         &self.description
     }
 
-    /// Has the daemon hand it over. A grant of the caller has to allow `maps-read` or `maps-write`, over every program that
-    /// uses the map.
+    /// Opens the map through the daemon. A grant of the caller has to allow `maps-read` or `maps-write` for every
+    /// program that uses the map.
     ///
     /// # Errors
-    /// [`Error::Refused`], with reason `denied` where no grant allows it and `not-found` where there is no such map;
+    /// [`Error::Refused`], with reason `denied` if no grant allows it and `not-found` if there is no such map;
     /// [`Error::Handover`].
     pub async fn open(&self, access: MapAccess) -> Result<MapFile, Error> {
         self.client.open_map(self.id(), access).await

@@ -1,4 +1,4 @@
-//! Reading a ring buffer without a thread.
+//! Asynchronous reader of a ring buffer.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use aya::maps::{MapData, RingBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// The records of a ring buffer. Several readers of one ring take records from each other.
+/// Reader of a ring buffer. Each record goes to only one of several readers.
 pub struct RingReader {
     ring: AsyncFd<RingBuf<MapData>>,
 }
@@ -21,7 +21,7 @@ impl RingReader {
         Ok(Self { ring })
     }
 
-    /// The next record, as soon as there is one. Nothing is lost when the future is dropped before.
+    /// Waits for the next record. Nothing is lost if the future is dropped.
     ///
     /// # Errors
     /// The runtime is ending.
@@ -31,7 +31,7 @@ impl RingReader {
                 return Ok(record);
             }
             let mut ready = self.ring.readable_mut().await?;
-            // What comes between this look and the next wait is told again.
+            // A record that arrives between this read and the next wait makes the descriptor readable again.
             match ready.get_inner_mut().next().map(|record| record.to_vec()) {
                 Some(record) => return Ok(record),
                 None => ready.clear_ready(),
@@ -39,7 +39,7 @@ impl RingReader {
         }
     }
 
-    /// A record, if there is one now.
+    /// Returns a record if one is available now.
     pub fn take(&mut self) -> Option<Vec<u8>> {
         self.ring.get_mut().next().map(|record| record.to_vec())
     }

@@ -1,4 +1,4 @@
-//! The connection to the daemon, and the services on it.
+//! Connection to the daemon, and its services.
 
 use std::io;
 use std::path::Path;
@@ -16,19 +16,20 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-/// A list of all programs of a large machine, or a verifier log, is larger than gRPC's usual 4 MiB.
+/// Maximum size of an answer, in bytes: a list of all programs of a large machine, or a verifier log, exceeds gRPC's
+/// default of 4 MiB.
 const LARGEST_ANSWER: usize = 256 << 20;
 
-/// Messages of errors and their hints come as trailers, where each byte may become three; trailers are bounded apart
-/// from messages.
+/// Maximum size of trailers, in bytes. Error messages and hints are sent as trailers, in which one byte may take three;
+/// the limit of messages does not apply to them.
 const LARGEST_TRAILERS: u32 = 256 << 10;
 
-/// Bytes of one stream that wait to be read, and of all streams of the connection: a stream that is left unread, such as
-/// that of events, must not hold up answers to other calls.
+/// Unread bytes of one stream, and of all streams of the connection. Without a large window, a stream that is not read,
+/// such as that of events, would block answers to other calls.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 256 << 20;
 
-/// What becomes of a connection that broke: the call that it was for has failed in any case.
+/// Behavior of later calls after the connection broke. The running call fails in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
     /// Every further call fails.
@@ -37,46 +38,46 @@ pub enum Reconnect {
     NextCall,
 }
 
-/// The services of one daemon, over one connection, as the wire has them. Clones share the connection.
+/// Services of one daemon over one connection, as on the wire. Clones share the connection.
 ///
-/// [`crate::Client`] is what most programs want.
+/// Most programs use [`crate::Client`] instead.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// What they share.
+    /// Connection that all services share.
     pub channel: Channel,
-    /// The API that v0.6.0 has.
+    /// API of v0.6.0.
     pub v1: BpfmanClient<Channel>,
-    /// This project's additions.
+    /// Additions of this project.
     pub ext: BpfmanExtClient<Channel>,
     /// Chains: order, changes in place, counters, traces.
     pub chains: BpfmanChainsClient<Channel>,
-    /// The cache of images.
+    /// Cache of images.
     pub images: BpfmanImagesClient<Channel>,
-    /// Who calls, and what that caller may do.
+    /// Identity and rights of the caller.
     pub access: BpfmanAccessClient<Channel>,
-    /// Maps, and entries of them.
+    /// Maps and their entries.
     pub map_entries: BpfmanMapEntriesClient<Channel>,
-    /// What programs, chains and maps count.
+    /// Statistics of programs, chains and maps.
     pub figures: BpfmanFiguresClient<Channel>,
-    /// Trials, and what else agents ask for.
+    /// Dry runs, streams of changes and events, and other calls of node agents.
     pub node: BpfmanNodeClient<Channel>,
-    /// What others do with eBPF.
+    /// eBPF objects of third parties.
     pub radar: BpfmanRadarClient<Channel>,
 }
 
 impl Services {
     /// Connects to the daemon that listens on the unix socket at `path`.
     ///
-    /// The socket is opened here rather than by the channel, so that "nobody listens" and "not allowed" are told apart by
-    /// the system's own error.
+    /// The socket is opened here rather than by the channel, because the system's own error distinguishes "no daemon
+    /// listens" from "not allowed".
     ///
     /// # Errors
-    /// What `connect(2)` says: `NotFound` and `ConnectionRefused` where no daemon listens, `PermissionDenied` where this
+    /// The error of `connect(2)`: `NotFound` and `ConnectionRefused` if no daemon listens, `PermissionDenied` if this
     /// user is not in the socket's group.
     pub async fn connect(path: &Path, reconnect: Reconnect) -> io::Result<Self> {
         let mut stream = Some(UnixStream::connect(path).await?);
         let again = (reconnect == Reconnect::NextCall).then(|| path.to_path_buf());
-        // The address is never resolved; HTTP/2 wants one for its `:authority`.
+        // HTTP/2 needs an address for its `:authority`; it is never resolved.
         let endpoint = Endpoint::from_static("http://localhost")
             .http2_max_header_list_size(LARGEST_TRAILERS)
             .initial_stream_window_size(STREAM_WINDOW)

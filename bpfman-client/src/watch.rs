@@ -1,4 +1,4 @@
-//! Following what changes.
+//! Following changes.
 
 use bpfman_proto::ext::v1 as ext;
 use ext::watch_event::Event;
@@ -6,19 +6,19 @@ use tonic::Streaming;
 
 use crate::Error;
 
-/// A stream of changes. It ends with the connection: begin a new one then, and look at everything again.
+/// Stream of changes. It ends with the connection: to continue, begin a new stream and read all state again.
 #[derive(Debug)]
 pub struct Watch {
     stream: Streaming<ext::WatchEvent>,
 }
 
-/// What changed.
+/// Change of the daemon's state.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum WatchedChange {
-    /// All interfaces that there are now. The first of a stream is one of these.
+    /// All interfaces that exist now. The first event of a stream is one of these.
     Interfaces(Vec<ext::NetworkInterface>),
-    /// Programs or links, by whatever cause: ask again for what you hold. Bursts are told once.
+    /// Change of programs or links, for any cause: read again what you use. Bursts are reported once.
     Objects,
 }
 
@@ -27,7 +27,7 @@ impl Watch {
         Self { stream }
     }
 
-    /// Waits for the next change; none when the daemon ends.
+    /// Waits for the next change; none if the daemon stops.
     ///
     /// # Errors
     /// [`Error::Refused`]: the connection broke.
@@ -37,7 +37,7 @@ impl Watch {
             match message.event {
                 Some(Event::Interfaces(list)) => return Ok(Some(WatchedChange::Interfaces(list.interfaces))),
                 Some(Event::Changed(_)) => return Ok(Some(WatchedChange::Objects)),
-                // Of a newer daemon.
+                // Ignore events of a newer daemon.
                 None => {}
             }
         }

@@ -1,4 +1,4 @@
-//! What the daemon does by itself, as entries of the journal.
+//! Audit log entries for actions of the daemon itself.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use bpfmand_engine::{CheckReport, DriftedPlace, Engine, FollowReport, RecoveryRe
 use bpfmand_journal::{DaemonPart, HistoryEntry, Journal};
 use bpfmand_kernel::linux::LinuxKernel;
 
-/// Entries of one look at all hooks; what is more is counted.
+/// Maximum number of entries per check of all hooks; the remainder is only counted.
 const MOST: usize = 32;
 
 fn record(journal: &Journal, part: DaemonPart, verb: &str, object: &str, problems: &[String]) {
@@ -18,10 +18,10 @@ fn record(journal: &Journal, part: DaemonPart, verb: &str, object: &str, problem
     journal.record(HistoryEntry::of_daemon(part, verb, object).unless_failed(why), None);
 }
 
-/// Compares records and kernel, and tells what came of it.
+/// Compares the records with the kernel, logs the result and writes an audit entry.
 ///
 /// # Errors
-/// The records or the pins cannot be read.
+/// Returns an error if the records or the pins cannot be read.
 pub fn recover(engine: &Engine<LinuxKernel>, journal: &Journal) -> anyhow::Result<()> {
     let report = engine.recover().context("cannot compare the records with the kernel")?;
     for problem in &report.problems {
@@ -43,7 +43,7 @@ pub fn recover(engine: &Engine<LinuxKernel>, journal: &Journal) -> anyhow::Resul
     Ok(())
 }
 
-/// A start, if it had anything to do.
+/// Records the recovery at start, unless it changed nothing.
 fn of_start(journal: &Journal, report: &RecoveryReport) {
     let RecoveryReport { adopted, reloaded, reattached, settled, problems } = report;
     if reloaded + reattached + settled > 0 || !problems.is_empty() {
@@ -55,7 +55,7 @@ fn of_start(journal: &Journal, report: &RecoveryReport) {
     }
 }
 
-/// Interfaces that came or went.
+/// Records interfaces that appeared or disappeared.
 pub fn of_interfaces(journal: &Journal, netns: Option<&Path>, report: &FollowReport) {
     let FollowReport { attached, detached, renamed, waiting, returned, problems } = report;
     let netns = netns.map(|path| format!(" in {}", path.display())).unwrap_or_default();
@@ -66,19 +66,18 @@ pub fn of_interfaces(journal: &Journal, netns: Option<&Path>, report: &FollowRep
     record(journal, DaemonPart::Interfaces, "Follow", &object, problems);
 }
 
-/// What checks of all hooks found, each once for as long as it is the same.
+/// Results of the checks of all hooks. Each finding is recorded once while it lasts.
 pub struct Checks {
     journal: Arc<Journal>,
     lost: BTreeSet<DriftedPlace>,
 }
 
 impl Checks {
-    /// Nothing was told yet.
     pub const fn new(journal: Arc<Journal>) -> Self {
         Self { journal, lost: BTreeSet::new() }
     }
 
-    /// Tells what is new.
+    /// Records the findings that the previous report did not have.
     pub fn tell(&mut self, report: &CheckReport) {
         let lost: BTreeSet<DriftedPlace> = report.lost.iter().cloned().collect();
         self.some(("PutBack", false), report.mended.iter());

@@ -1,7 +1,7 @@
-//! Watches what ends by itself: programs that take more of a CPU than they may, and what has lived as long as it was to.
+//! Enforces CPU limits and deadlines of programs and attachments.
 //!
-//! The kernel times programs only while somebody is attached whom a limit is for: that costs each run of every program of the
-//! machine some ten nanoseconds.
+//! The kernel's run statistics are enabled only while a program with a limit is attached: they add about ten
+//! nanoseconds to each run of every program on the machine.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,24 +22,24 @@ use bpfmand_observe::LimitCounts;
 
 use crate::policy::PolicySource;
 
-/// Longest sleep.
+/// Maximum interval between two checks.
 const TURN: Duration = Duration::from_secs(1);
-/// Records that change are looked at this often at most.
+/// Minimum interval between two checks, however often records change.
 const REST: Duration = Duration::from_millis(50);
-/// Failures that are remembered, so that each is told once.
+/// Maximum number of remembered failures; each is logged once.
 const MOST_TOLD: usize = 1_000;
-/// Detaching builds chains, as a request does.
+/// Stack of the thread, as large as for requests: detaching builds chains.
 const STACK: usize = 1 << 20;
 
-/// Watches, on a thread that is there while something can end or is limited.
+/// Enforcement of limits, with a thread that exists only while something has a limit or a deadline.
 pub struct Budgets {
     seat: Arc<Seat>,
     measures: Arc<AtomicBool>,
 }
 
-/// Seat of the worker: at rest, or on a thread.
+/// Holder of the worker while no thread runs it.
 struct Seat {
-    /// None while a thread has it.
+    /// `None` while the thread runs the worker.
     resting: Mutex<Option<Worker>>,
     stop: AtomicBool,
 }
@@ -49,7 +49,7 @@ impl Seat {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread: works until nothing can end and nothing is limited.
+    /// Runs the worker until nothing has a limit or a deadline.
     fn work(&self) {
         let taken = self.lock().take();
         let Some(mut worker) = taken else { return };
@@ -59,7 +59,7 @@ impl Seat {
             if due.is_none() {
                 worker.engine.forget_warnings_but(&[]);
                 let mut resting = self.lock();
-                // The next poll waits for this lock, and sees what is recorded from here on.
+                // The next poll waits for this lock, so that it sees every record written after this check.
                 if worker.gate.check().is_err() || !worker.is_needed() {
                     *resting = Some(worker);
                     return;
@@ -72,7 +72,7 @@ impl Seat {
 }
 
 impl Budgets {
-    /// Starts no thread yet. CPU time is measured over windows of `window`; `counts` are of what is done.
+    /// Creates the enforcement without a thread. CPU time is measured over windows of `window`.
     pub fn new(
         engine: Arc<Engine<LinuxKernel>>,
         policy: Arc<PolicySource>,
@@ -97,8 +97,8 @@ impl Budgets {
         Self { seat: Arc::new(seat), measures }
     }
 
-    /// Starts the thread if something can end or is limited. To be called after each change of the records, without a lock of
-    /// the engine's state, and every second: policies change without a word.
+    /// Starts the thread if something has a limit or a deadline. Call it after each change of the records, without a
+    /// lock on the engine's state, and every second, since policy changes cause no notification.
     pub fn poll(&self) {
         let resting = self.seat.lock();
         if !resting.as_ref().is_some_and(Worker::is_needed) {
@@ -107,23 +107,24 @@ impl Budgets {
         let seat = Arc::clone(&self.seat);
         let thread = Builder::new().name("budgets".to_owned()).stack_size(STACK);
         if let Err(error) = thread.spawn(move || seat.work()) {
-            // The next call tries again.
+            // The next poll tries again.
             tracing::warn!(%error, "no thread can be started that watches limits");
         }
     }
 
-    /// Has the thread end some time after.
+    /// Requests the thread to terminate; does not wait for it.
     pub fn stop(&self) {
         self.seat.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it measures what somebody takes: without a daemon nobody would be limited.
+    /// Returns whether CPU time is being measured. The daemon must not exit when idle then: limits would no longer
+    /// apply.
     pub fn measures(&self) -> bool {
         self.measures.load(Ordering::Relaxed)
     }
 }
 
-/// What the kernel counted until a moment, and what has it count.
+/// Readings at the start of a window, with the handle that keeps run statistics enabled.
 struct Measuring {
     _clock: Box<dyn RunClock>,
     readings: CpuReadings,
@@ -138,23 +139,24 @@ struct Worker {
     counts: Arc<LimitCounts>,
     measures: Arc<AtomicBool>,
     measuring: Option<Measuring>,
-    /// Whether nobody was limited at the last look.
+    /// True if no program was limited at the last check.
     last_was_empty: bool,
-    /// What could not be done, by what it is about: told once as long as it is the same.
+    /// Last failure by object, so that a repeated one is logged once.
     told: BTreeMap<String, String>,
 }
 
 impl Worker {
-    /// Returns whether something of the records can end, or is limited.
+    /// Returns whether a record has a deadline, or a running program a limit.
     fn is_needed(&self) -> bool {
-        // First, at each turn: a policy that stood for a while has been in force, and is the last good one after a mistake.
+        // Read the policy at each turn, also without deadlines: only a policy that has been read can become the last
+        // good one.
         let policy = self.policy.policy();
         self.engine.has_deadlines() || self.engine.runs_any(|one| is_limited(&policy, one))
     }
 
-    /// One observation. Answers when the next one is due; none if nothing is there to be observed.
+    /// Performs one check. Returns the time until the next one, or `None` if there is nothing to enforce.
     fn turn(&mut self) -> Option<Duration> {
-        // Nothing of ours is attached while all stands still.
+        // Nothing is attached while break-glass is in effect.
         let gate = Arc::clone(&self.gate);
         let Ok(_inside) = gate.enter() else {
             self.rest();
@@ -169,7 +171,7 @@ impl Worker {
             Ok(expired) => expired.iter().for_each(|one| self.tell_expired(one)),
             Err(error) => self.cannot("deadlines", &error),
         }
-        // One that could not be ended is tried again after a while.
+        // A failed removal is retried after a while.
         let next = self.engine.next_deadline().ok().flatten()?;
         Some(if next.is_zero() { TURN } else { next })
     }
@@ -193,13 +195,14 @@ impl Worker {
         self.journal.record(entry, None);
     }
 
-    /// Measures, and limits who took too much. None while there is nothing to be measured.
+    /// Measures CPU time and limits programs that exceed it. Returns `None` if there is nothing to measure.
     fn measure(&mut self) -> Option<Duration> {
         let policy = self.policy.policy();
         let limit_of = |owner: &Owner| limit_of_owner(&policy, owner);
         let is_due = self.measuring.as_ref().is_none_or(|begun| begun.readings.age() >= self.window);
         let is_anyone = self.engine.runs_any(|program| is_limited(&policy, program));
-        // Not before the window ends: who is attached again and again would begin a new one each time.
+        // Do not stop before the window ends: a program that is reattached again and again would start a new window
+        // each time.
         if !is_anyone && (self.measuring.is_none() || self.last_was_empty && is_due) {
             self.rest();
             self.engine.forget_warnings_but(&[]);
@@ -283,7 +286,7 @@ impl Worker {
         self.journal.record(entry, None);
     }
 
-    /// Tells what could not be done, once as long as it is the same.
+    /// Logs a failure, once while it stays the same.
     fn cannot(&mut self, what: &str, error: &EngineError) {
         let why = error.to_string();
         if self.told.len() >= MOST_TOLD {
@@ -298,7 +301,7 @@ impl Worker {
     }
 }
 
-/// What a text is about: figures that follow differ each time.
+/// Returns the object of a message, without the numbers that follow and differ each time.
 fn about(what: &str) -> &str {
     what.split(": ").next().unwrap_or(what)
 }
@@ -307,7 +310,7 @@ fn is_limited(policy: &AccessPolicy, program: &ProgramRecord) -> bool {
     program.budget.cpu.is_some() || limit_of_owner(policy, &program.owner()).is_some()
 }
 
-/// What all programs of an owner may take together. A grant that is removed limits nobody.
+/// Returns the limit for all programs of an owner together; `None` after its grant was removed.
 fn limit_of_owner(policy: &AccessPolicy, owner: &Owner) -> Option<CpuLimit> {
     let Owner::Grant(name) = owner else { return None };
     policy.grants.iter().find(|grant| grant.name == *name)?.limits.cpu

@@ -1,28 +1,28 @@
-//! What this process gives up, in the order in which it can, and what is told of that.
+//! Sandbox of this process: steps in the order in which they are possible, and the report about them.
 
 use bpfman_proto::ext::v1::CagePart;
 use bpfmand_cage::{CageMode, Capabilities, Landlock};
 
 use crate::config::Config;
 
-/// A process without rights that it has no use for.
+/// Sandbox, as far as it is built.
 pub struct Cage {
     capabilities: Capabilities,
     seccomp: CageMode,
-    /// None: switched off.
+    /// `None` if switched off.
     landlock: Option<Landlock>,
-    /// The user of processes without rights; none: there are none.
+    /// User of the worker processes; `None` if there are none.
     helpers: Option<u32>,
-    /// The bpffs is in a mount namespace that ends with this process.
+    /// True if the bpffs is in a mount namespace that ends with this process.
     pins_end: bool,
-    /// Reason for which this process stays in a cgroup namespace of its own; none: it is in the node's.
+    /// Reason why this process stays in its own cgroup namespace; `None` if it is in the node's.
     cgroups_hidden: Option<String>,
 }
 
 impl Cage {
-    /// Gives up what later threads are not to have: to be called before there is a second one.
+    /// Drops rights that no thread may have. Call it while the process has a single thread.
     pub fn begin(config: &Config) -> anyhow::Result<Self> {
-        // Each thread has its own namespace, and later ones have this one's.
+        // The namespace is per thread; threads that start later inherit it.
         let cgroups_hidden = bpfmand_kernel::linux::enter_cgroup_namespace_of_node().err();
         bpfmand_cage::limit_memory(config.memory)?;
         let capabilities = bpfmand_cage::drop_capabilities()?;
@@ -37,27 +37,26 @@ impl Cage {
         })
     }
 
-    /// Closes it: to be called once all is mounted, and before anything is read that others wrote.
+    /// Installs the seccomp filter. Call it after everything is mounted and before any untrusted data is read.
     pub fn close(&self, config: &Config) -> anyhow::Result<()> {
         Ok(bpfmand_cage::filter_calls(self.seccomp, config.csi.is_some())?)
     }
 
-    /// The threads of images are held so.
     pub fn holds_files(&mut self, landlock: Option<Landlock>) {
         self.landlock = landlock;
     }
 
-    /// Processes of this user read images; none: threads of this process do.
+    /// Sets the user of the workers that read images; `None` if threads of this process read them.
     pub const fn has_helpers(&mut self, user: Option<u32>) {
         self.helpers = user;
     }
 
-    /// Nothing outside of this process's mount namespace sees the bpffs, and root lets that pass.
+    /// Records that the bpffs is visible only in this process's mount namespace, which root permitted.
     pub const fn pins_end_with_it(&mut self) {
         self.pins_end = true;
     }
 
-    /// Tells the log.
+    /// Logs each part, with a warning if it is weakened.
     pub fn tell(&self) {
         for part in self.parts() {
             let (name, state) = (part.name, part.state);
@@ -68,7 +67,7 @@ impl Cage {
         }
     }
 
-    /// What holds, and why it holds less than it could.
+    /// Returns the parts of the sandbox, each with the reason for a weakness.
     pub fn parts(&self) -> Vec<CagePart> {
         let bounding = self.capabilities.bounding_stays.then(|| {
             "the bounding set stays: it takes CAP_SETPCAP, which the daemon was started without".to_owned()

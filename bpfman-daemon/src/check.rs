@@ -1,4 +1,5 @@
-//! `bpfmand check`: whether the daemon on a socket answers. For probes of a container that has no other program.
+//! `bpfmand check`: tests whether the daemon on a socket responds. Intended for probes of a container without other
+//! programs.
 
 use std::io;
 use std::path::Path;
@@ -11,21 +12,21 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
 
-/// Longer than any answer takes; who probes has a time limit of its own.
+/// Longer than any response takes; the probe has its own timeout.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks the daemon that listens on `socket` who it is.
+/// Calls the daemon that listens on `socket`.
 ///
 /// # Errors
-/// Nobody listens, or whoever does gives no answer.
+/// Returns an error if no daemon listens, or if it does not respond.
 pub fn check(socket: &Path) -> anyhow::Result<()> {
     info(socket, PATIENCE).map(drop)
 }
 
-/// What the daemon that listens on `socket` says of itself, if it does so soon.
+/// Returns the response of the daemon on `socket` to `Info`.
 ///
 /// # Errors
-/// As [`check`].
+/// Returns an error as [`check`] does, or after `patience`.
 pub fn info(socket: &Path, patience: Duration) -> anyhow::Result<InfoResponse> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -41,7 +42,6 @@ async fn ask(socket: &Path) -> anyhow::Result<InfoResponse> {
         .await
         .with_context(|| format!("no daemon listens on {}", socket.display()))?;
     let mut stream = Some(TokioIo::new(stream));
-    // The address is never resolved; HTTP/2 wants one.
     let channel =
         Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(move |_| {
             let stream = stream.take();

@@ -1,4 +1,4 @@
-//! Where everything is, and how the daemon behaves: flags over environment over file over defaults.
+//! Settings of the daemon. Flags override environment variables, which override the file, which overrides defaults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,82 +31,69 @@ pub const STATE: &str = "/var/lib/bpfman";
 /// Among the numbers that systemd's table of users calls unused: nobody's but theirs.
 const DEFAULT_HELPERS_USER: u32 = 60_919;
 
-/// All that the daemon has to know before it starts.
 #[derive(Debug)]
 pub struct Config {
-    /// Folder of the bpffs.
     pub runtime: PathBuf,
-    /// Folder of records and bytecode.
     pub state: PathBuf,
-    /// Folder of images.
     pub images: PathBuf,
-    /// Where to listen.
     pub socket: PathBuf,
-    /// The group that may use the socket; none: the daemon's own.
+    /// Group with access to the socket; `None` for the daemon's own.
     pub socket_group: Option<u32>,
-    /// The user of the node agent, if there is one.
     pub node_agent_user: Option<u32>,
-    /// The policy file, and whether it has to exist.
+    /// Path of the policy file, and whether it must exist.
     pub policy: (PathBuf, bool),
-    /// v0.6.0's two keys.
+    /// The two keys of v0.6.0.
     pub signing: LegacySigning,
-    /// How registries are reached.
     pub registries: RegistrySettings,
-    /// How much of images is kept.
+    /// Limits of the image cache.
     pub image_bounds: Bounds,
-    /// Users who may use the passwords of this machine.
+    /// Users with permission to use this machine's registry credentials.
     pub auth_users: BTreeSet<u32>,
-    /// XDP modes by interface.
+    /// XDP mode by interface.
     pub xdp_modes: XdpModes,
-    /// Attach `tc` programs by clsact.
+    /// True to attach `tc` programs by clsact instead of tcx.
     pub tc_by_clsact: bool,
-    /// Whether chains count where packets leave them.
+    /// Mode of the packet counters of chains.
     pub counters: CountersMode,
-    /// What the members of one owner may cost on one hook.
+    /// Maximum cost of one owner's members on one hook.
     pub owner_budget: OwnerBudget,
-    /// Most bytes of kernel memory that the maps of one load may take.
+    /// Maximum kernel memory of the maps of one load, in bytes.
     pub map_bytes: u64,
-    /// Most bytes of kernel memory of the maps of one owner that is neither root nor a cluster application.
+    /// Maximum kernel memory of all maps of one owner that is neither root nor a cluster application, in bytes.
     pub map_bytes_of_owner: u64,
-    /// Most bytes of kernel memory of the maps of all these owners; none: no limit.
+    /// Maximum kernel memory of the maps of all these owners together, in bytes; `None` for no limit.
     pub map_bytes_of_owners: Option<u64>,
-    /// Over how long the CPU time of limited programs is measured.
+    /// Window over which the CPU time of limited programs is measured.
     pub cpu_window: Duration,
-    /// The store's engine.
     pub store: EngineKind,
-    /// Compare hooks with the records so often; none: never.
+    /// Interval at which hooks are compared with the records; `None` for never.
     pub check: Option<Duration>,
-    /// Start with a bpffs that ends with the mount namespace of this process.
+    /// True to start even if the bpffs is visible only in this process's mount namespace.
     pub allow_private_mounts: bool,
-    /// End after being idle for so long.
+    /// Time without requests after which the daemon exits.
     pub idle: Option<Duration>,
-    /// What to log.
     pub log: String,
-    /// Log as JSON lines.
     pub log_as_json: bool,
-    /// The CSI plugin, if it is asked for.
     pub csi: Option<CsiSettings>,
-    /// Whether system calls are filtered.
+    /// Mode of the system call filter.
     pub seccomp: CageMode,
-    /// Whether threads for images are held to the cache, and processes without rights to even less.
+    /// True if Landlock restricts image threads to the cache, and workers further.
     pub landlock: bool,
-    /// The user of processes without rights; none: the daemon does their work.
+    /// User of the workers; `None` if the daemon does their work.
     pub helpers: Option<u32>,
-    /// Most bytes of memory that the daemon itself may have; 0: no limit.
+    /// Maximum memory of the daemon itself, in bytes; 0 for no limit.
     pub memory: u64,
-    /// The journal of changes and refusals.
     pub journal: JournalSettings,
-    /// Where metrics are read.
     pub metrics: MetricsSettings,
-    /// The gate in front of the kernel's loader, if it is asked for.
+    /// LSM load gate, if enabled.
     pub gate: Option<GateSettings>,
-    /// The object of the radar, if one is asked for.
+    /// Object of the radar, if enabled.
     pub radar: Option<RadarObject>,
-    /// Features of the kernel to do without.
+    /// Kernel features to treat as absent.
     pub without: Vec<&'static Probe>,
 }
 
-/// `bpfman.toml`. Keys that are not known are left alone: files of other versions have others.
+/// Contents of `bpfman.toml`. Unknown keys are ignored: files of other versions have others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct File {
@@ -212,7 +199,7 @@ struct LoggingTable {
     format: Option<String>,
 }
 
-/// What root takes off the cage, to find out whether it is in the way.
+/// Parts of the sandbox that root switches off, to find out whether one causes a problem.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct CageTable {
@@ -224,10 +211,9 @@ struct CageTable {
 }
 
 impl Config {
-    /// Reads the file that the flags name, or the default one if it exists.
     pub fn read(arguments: &DaemonArguments) -> anyhow::Result<Self> {
         let path = arguments.config.as_deref().unwrap_or(Path::new(CONFIG));
-        // It can switch signatures off: whoever can write to it could load anything.
+        // The file can disable signature verification, so that write access to it would permit loading any program.
         let text = match read_root_file(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && arguments.config.is_none() => {
@@ -356,33 +342,30 @@ impl Config {
         })
     }
 
-    /// Where threads for images write; none: anywhere.
+    /// Returns the only folders that image threads may write to; `None` for no restriction.
     pub fn image_folders(&self) -> Option<WritableFolders> {
         self.landlock.then(|| WritableFolders::new(vec![self.images.clone()]))
     }
 
-    /// Where the bpffs is mounted.
+    /// Returns the mount point of the bpffs.
     pub fn fs(&self) -> PathBuf {
         self.runtime.join("fs")
     }
 }
 
-/// Where a daemon has its things: flags and variables say it, no file does.
+/// Folders of a daemon. Flags and environment variables set them, the file does not.
 #[derive(Clone, Debug)]
 pub struct Folders {
-    /// Folder of the bpffs.
     pub runtime: PathBuf,
-    /// Folder of records and bytecode.
     pub state: PathBuf,
 }
 
 impl Folders {
-    /// As the flags say.
     pub fn of(arguments: &DaemonArguments) -> anyhow::Result<Self> {
         let runtime = arguments.runtime_dir.clone().unwrap_or_else(|| PathBuf::from(RUNTIME));
         let state = match (&arguments.state_dir, &arguments.runtime_dir) {
             (Some(state), _) => state.clone(),
-            // So that several daemons with runtime folders of their own never share their records.
+            // Daemons with their own runtime folders must never share records.
             (None, Some(runtime)) => runtime.join("state"),
             (None, None) => PathBuf::from(STATE),
         };
@@ -394,7 +377,7 @@ impl Folders {
         Ok(Self { runtime, state })
     }
 
-    /// Where the bpffs is mounted.
+    /// Returns the mount point of the bpffs.
     pub fn fs(&self) -> PathBuf {
         self.runtime.join("fs")
     }
@@ -433,10 +416,10 @@ fn check_period(seconds: Option<f64>) -> anyhow::Result<Option<Duration>> {
     }
 }
 
-/// Returns the mode that a chain has to have; none for the driver, or the network stack where that refuses.
+/// Returns the mode that a chain must have; `None` for the driver's, with the network stack's as the fallback.
 fn xdp_mode(name: &str) -> anyhow::Result<Option<XdpMode>> {
     Ok(match name {
-        // v0.6.0's "drv" falls back to "skb", and so does this.
+        // "drv" of v0.6.0 falls back to "skb" as well.
         "drv" => None,
         "skb" => Some(XdpMode::Generic),
         "hw" => Some(XdpMode::Offload),

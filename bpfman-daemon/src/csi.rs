@@ -20,7 +20,7 @@ use tonic::transport::Server;
 use crate::csi_settings::CsiSettings;
 use crate::socket;
 
-/// The plugin, not yet served.
+/// Plugin that is not served yet.
 pub struct Csi {
     settings: CsiSettings,
     engine: Arc<Engine<LinuxKernel>>,
@@ -29,7 +29,7 @@ pub struct Csi {
 }
 
 impl Csi {
-    /// Takes down what an earlier daemon left of volumes.
+    /// Opens the plugin and removes leftover volumes of an earlier daemon.
     pub fn open(
         settings: &CsiSettings,
         engine: &Arc<Engine<LinuxKernel>>,
@@ -50,13 +50,12 @@ impl Csi {
         Ok(Self { settings: settings.clone(), engine: Arc::clone(engine), volumes, journal })
     }
 
-    /// Listens.
     pub fn serve(self) -> anyhow::Result<ServedCsi> {
-        // The kubelet's alone: whoever may use the daemon has no business here.
+        // Root only: the kubelet is the sole client, and users of the daemon have no access.
         let listener = UnixListener::from_std(socket::make(&self.settings.socket, None)?)?;
         let (end, ended) = watch::channel(false);
         let routes = Server::builder()
-            // Kubelets alone come in; what they may hold is bounded all the same.
+            // Bound memory even though only kubelets connect.
             .max_concurrent_streams(32)
             .initial_stream_window_size(64 << 10)
             .initial_connection_window_size(128 << 10)
@@ -84,7 +83,6 @@ impl Csi {
     }
 }
 
-/// The plugin while it is served.
 pub struct ServedCsi {
     end: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -92,7 +90,7 @@ pub struct ServedCsi {
 }
 
 impl ServedCsi {
-    /// Ends it, within so long. Volumes stay: pods have them.
+    /// Stops serving within `grace`. Volumes stay mounted, since pods use them.
     pub async fn end(self, grace: Duration) {
         let _nobody_listens = self.end.send(true);
         let all = async {

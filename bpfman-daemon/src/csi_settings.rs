@@ -1,4 +1,4 @@
-//! How the CSI node plugin is served: flags over environment over the table `[csi]`.
+//! Settings of the CSI node plugin. Flags override environment variables, which override the table `[csi]`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,9 @@ use serde::Deserialize;
 
 use crate::arguments::DaemonArguments;
 
-/// Longest node id that a kubelet takes, in bytes.
+/// Maximum length of a node id that a kubelet accepts, in bytes.
 const LONGEST_NODE: usize = 256;
 
-/// `[csi]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CsiTable {
@@ -23,7 +22,7 @@ pub struct CsiTable {
     unexported_maps: Unexported,
 }
 
-/// What pods of other namespaces get of applications that do not say what they give out.
+/// Access by pods of other namespaces to maps of applications that do not declare exports.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Unexported {
@@ -43,25 +42,23 @@ impl From<Unexported> for UnexportedMaps {
     }
 }
 
-/// The plugin is served so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsiSettings {
-    /// How the cluster calls this node.
+    /// Name of this node in the cluster.
     pub node_id: String,
-    /// Where the plugin listens.
     pub socket: PathBuf,
-    /// Where volumes are mounted.
+    /// Folder in which volumes are mounted.
     pub volumes: PathBuf,
-    /// The kubelet's folder of plugins, if the daemon registers itself.
+    /// The kubelet's `plugins_registry` folder, if the daemon registers itself.
     pub registration: Option<PathBuf>,
-    /// The socket as the kubelet sees it.
+    /// Path of the socket as the kubelet sees it.
     pub kubelet_socket: PathBuf,
-    /// What is given of applications that do not say what they give out.
+    /// Access to maps of applications that do not declare exports.
     pub unexported: UnexportedMaps,
 }
 
 impl CsiSettings {
-    /// The kubelet's folder of pods, without symbolic links: beside its folder of plugins.
+    /// Returns the kubelet's folder of pods, which is next to its folder of plugins, with symbolic links resolved.
     #[must_use]
     pub fn pods(&self) -> PathBuf {
         let kubelet = self.registration.as_deref().and_then(Path::parent);
@@ -69,7 +66,7 @@ impl CsiSettings {
         std::fs::canonicalize(kubelet).unwrap_or_else(|_| kubelet.to_owned()).join("pods")
     }
 
-    /// None if nobody asked for the plugin.
+    /// Returns `None` if neither flag nor file enables the plugin.
     pub fn merge(
         arguments: &DaemonArguments,
         table: CsiTable,

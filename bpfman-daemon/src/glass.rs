@@ -1,4 +1,4 @@
-//! The daemon's side of the way out: it stands still while the marker is there, and puts everything back once it is gone.
+//! Watches the break-glass marker: suspends changes while it exists, restores attachments after it is removed.
 
 use std::sync::Arc;
 
@@ -11,26 +11,26 @@ use bpfmand_reader::ReaderClient;
 use crate::acts;
 use crate::break_glass::Marker;
 
-/// Looks at the marker.
+/// Break-glass watcher.
 pub struct Glass {
     marker: Marker,
     gate: Arc<Gate>,
     engine: Arc<Engine<LinuxKernel>>,
     journal: Arc<Journal>,
-    /// Who has less patience until records and kernel were compared.
+    /// Readers with a short timeout until recovery has finished.
     readers: Option<Arc<ReaderClient>>,
-    /// Records and kernel were compared since this daemon started.
+    /// True once recovery has run since the start of this daemon.
     recovered: bool,
     broken: bool,
-    /// It was told that not everything could be put back.
+    /// True if a failure to restore everything has been logged.
     told: bool,
 }
 
 impl Glass {
-    /// Compares records and kernel, unless the marker is there.
+    /// Runs recovery, unless the marker exists.
     ///
     /// # Errors
-    /// The records or the pins cannot be read.
+    /// Returns an error if the records or the pins cannot be read.
     pub fn start(
         marker: Marker,
         engine: &Arc<Engine<LinuxKernel>>,
@@ -47,12 +47,12 @@ impl Glass {
         Ok(glass)
     }
 
-    /// What everybody who changes something goes through.
+    /// Returns the gate that every change must pass.
     pub fn gate(&self) -> Arc<Gate> {
         Arc::clone(&self.gate)
     }
 
-    /// True while nothing may be attached. Stands still when the marker has come, puts everything back when it has gone.
+    /// Reads the marker, and suspends or resumes the daemon accordingly. Returns whether attachments are suspended.
     pub fn is_broken(&mut self) -> bool {
         match (self.marker.read(), self.broken) {
             (Some(why), false) => {

@@ -10,17 +10,17 @@ pub const USERS: &str = "/etc/passwd";
 /// Files that names are looked up in.
 pub const FILES: [&str; 2] = [USERS, GROUPS];
 
-/// The number of a user by name, of those in `/etc/passwd`.
+/// Returns the uid of a user in `/etc/passwd`.
 pub fn find_user(user: &str) -> Option<u32> {
     in_groups(&std::fs::read_to_string(USERS).ok()?, user)
 }
 
-/// The number of a group that is given by name or number. Names are looked up in `/etc/group` alone: a directory
-/// service may not be there yet when the daemon starts, and its groups have numbers too.
+/// Returns the gid of a group given by name or number. Names are looked up in `/etc/group` only: a directory service
+/// may not be available when the daemon starts, and its groups can be given by number.
 pub fn find(group: &str) -> anyhow::Result<u32> {
     if group.bytes().all(|byte| byte.is_ascii_digit()) && !group.is_empty() {
         let number: u32 = group.parse().with_context(|| format!("\"{group}\" is no group's number"))?;
-        // chown takes the largest for "leave it".
+        // chown(2) treats the largest number as "do not change".
         if number == u32::MAX {
             bail!("\"{group}\" is no group's number");
         }

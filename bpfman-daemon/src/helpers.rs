@@ -1,8 +1,8 @@
-//! Processes for images and objects: who starts them, and how this process speaks to them.
+//! Worker processes for images and objects: starting them, and communicating with them.
 //!
-//! The daemon itself executes nothing: its filter of system calls has no `execve`. So before it builds its cage, it starts
-//! one process, the starter, which has another user and no capability. On the daemon's word that one starts the binary
-//! anew, as a fetcher or a verifier, or copies itself, as a reader, each for a single load.
+//! The daemon itself executes nothing: its seccomp filter has no `execve`. Before it builds its sandbox, it therefore
+//! starts the starter, a process with another user and no capabilities. On request, the starter executes the binary
+//! again as a fetcher or a verifier, or forks a reader, each for a single load.
 
 #[cfg(debug_assertions)]
 mod hostile;
@@ -18,14 +18,14 @@ use std::process::Command;
 
 use bpfmand_cage::CageMode;
 
-/// The first argument of the binary, where it is to be one of these processes.
+/// First argument of the binary for such a process.
 pub const COMMAND: &str = "image-helper";
 
-/// The name of a reader, which has the arguments of the starter.
+/// Process name of a reader, which shares the starter's arguments.
 const READER_NAME: &CStr = c"bpfmand-reader";
 
-/// Variables of the environment that the processes get: how registries are reached. The starter has no other either, since readers
-/// are copies of it.
+/// Environment variables that the processes inherit: access to registries. The starter has no others, since readers are
+/// copies of it.
 const ENVIRONMENT: [&str; 13] = [
     "HTTPS_PROXY",
     "HTTP_PROXY",
@@ -42,7 +42,7 @@ const ENVIRONMENT: [&str; 13] = [
     "RUST_BACKTRACE",
 ];
 
-/// Gives a process that environment, and no other.
+/// Replaces the environment of a command by these variables.
 fn set_environment(command: &mut Command) {
     let kept = ENVIRONMENT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept);
@@ -50,7 +50,7 @@ fn set_environment(command: &mut Command) {
     command.envs(std::env::var_os(hostile::ACT).map(|act| (hostile::ACT, act)));
 }
 
-/// What the processes are told when they are started, by arguments.
+/// Restrictions of a worker, passed as arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     seccomp: CageMode,
@@ -70,9 +70,9 @@ impl Held {
     }
 }
 
-/// What the daemon has the starter start: one byte, with two descriptors beside it. The first leads to whoever asked for
-/// the process, and becomes its standard input. When the other end of the second is closed, the process is ended. A third, for a
-/// reader, is sealed memory with the index of the kernel's types.
+/// Requests to the starter: one byte with two file descriptors. The first is the socket that becomes the process's
+/// standard input. When the other end of the second is closed, the process is killed. A reader may get a third: sealed
+/// memory with the index of the kernel's types.
 mod order {
     pub const FETCHER: u8 = b'f';
     pub const VERIFIER: u8 = b'v';

@@ -1,4 +1,4 @@
-//! Between the crate `image` and those who ask: names and digests in, answers and failures out.
+//! Conversions between the crate `image` and its callers: names, digests, results and failures.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,16 @@ use bpfman_proto::ext::v1 as wire;
 use bpfmand_engine::{ImageFailure, ImageFailureKind};
 use bpfmand_image::{CachedImage, Category, ImageError, VerifiedBy, VerifiedImage};
 
-/// An image's name, parsed.
 pub fn reference(url: &str) -> Result<ImageReference, ImageFailure> {
     url.parse().map_err(|error: bpfman_image_format::ReferenceError| failure(&error.into()))
 }
 
-/// Digests; texts that are none are left out.
+/// Parses digests; invalid texts are skipped.
 pub fn digests(texts: &[String]) -> BTreeSet<Digest> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// An image of the cache, for the wire.
+/// Converts a cached image to its protobuf message.
 pub fn cached(image: CachedImage) -> wire::CachedImage {
     wire::CachedImage {
         name: image.name,
@@ -32,7 +31,7 @@ pub fn cached(image: CachedImage) -> wire::CachedImage {
     }
 }
 
-/// Who vouched, for the wire.
+/// Converts the verification result to its protobuf message.
 pub fn verified(by: &VerifiedBy) -> wire::Verified {
     let (signed_digest, signed_at) = match by {
         VerifiedBy::Signers { subject, signed_at, .. } => (subject.to_string(), *signed_at),
@@ -47,7 +46,7 @@ pub fn verified(by: &VerifiedBy) -> wire::Verified {
     }
 }
 
-/// What came of an image, as metrics have it.
+/// Returns the metric label for the result of an image load.
 pub fn outcome(loaded: &Result<VerifiedImage, ImageFailure>) -> &'static str {
     match loaded {
         Ok(image) if matches!(image.verified_by, VerifiedBy::Signers { .. }) => "verified",
@@ -64,7 +63,7 @@ pub fn outcome(loaded: &Result<VerifiedImage, ImageFailure>) -> &'static str {
     }
 }
 
-/// Why an image is not loaded, in the engine's words.
+/// Converts an image error to the engine's type.
 pub fn failure(error: &ImageError) -> ImageFailure {
     let kind = match error.category() {
         Category::InvalidRequest | Category::Malformed => ImageFailureKind::Malformed,

@@ -1,4 +1,4 @@
-//! Threads of their own for all that registries and images say: they write to the image cache, and nowhere else.
+//! Threads that handle data of registries and images; they can write only to the image cache.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,26 +11,25 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// For files, names and signatures of the pulls in progress.
+/// Maximum number of blocking threads, for files, names and signatures of the pulls in progress.
 const MOST_THREADS: usize = 32;
-/// The stack of each.
 const STACK: usize = 1 << 20;
 
-/// Time without work after which the threads end.
+/// Idle time after which the threads exit.
 const REST: Duration = Duration::from_secs(5);
 
-/// The runtime of images: one thread that waits for registries, and some that work on what came. They are started for the
-/// first work, and end some seconds after the last.
+/// Runtime for images: one thread that waits for registries, and blocking ones for their data. They start with the
+/// first work and exit a few seconds after the last.
 pub struct ImageRuntime {
     folders: Option<WritableFolders>,
     seat: Arc<Seat>,
 }
 
-/// The runtime, while there is one.
+/// Slot of the running runtime, if any.
 #[derive(Default)]
 struct Seat(Mutex<Option<Arc<Running>>>);
 
-/// A runtime. Work holds it.
+/// Runtime that is kept alive by its work.
 struct Running {
     handle: Handle,
     _end: oneshot::Sender<()>,
@@ -41,12 +40,12 @@ impl Seat {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once nothing was worked on for a while: new work has a new runtime then.
+    /// Completes after an idle period and empties the slot, so that new work starts a new runtime.
     async fn rest(&self) {
         loop {
             tokio::time::sleep(REST).await;
             let mut seated = self.lock();
-            // Work is given out under this lock: what only the seat holds, no work can hold later.
+            // References are handed out under this lock: if only the slot has one, no work can obtain another.
             if seated.as_ref().is_none_or(|running| Arc::strong_count(running) == 1) {
                 *seated = None;
                 return;
@@ -56,17 +55,16 @@ impl Seat {
 }
 
 impl ImageRuntime {
-    /// Starts no thread that stays. With folders, its threads write there only; the answer tells whether the kernel holds
-    /// them to that.
+    /// Creates the runtime without starting lasting threads. With `folders`, its threads can write there only; the
+    /// returned value is the level of Landlock that the kernel supports.
     ///
     /// # Errors
-    /// A thread cannot be confined, or the kernel has none left.
+    /// Returns an error if a thread cannot be confined or started.
     pub fn new(folders: Option<WritableFolders>) -> anyhow::Result<(Self, Option<Landlock>)> {
         let landlock = folders.as_ref().map(confine_once).transpose()?;
         Ok((Self { folders, seat: Arc::default() }, landlock))
     }
 
-    /// The runtime, started if there is none.
     fn running(&self) -> Result<Arc<Running>, ImageFailure> {
         let mut seated = self.seat.lock();
         if let Some(running) = &*seated {
@@ -94,7 +92,7 @@ impl ImageRuntime {
         if let Some(folders) = folders.clone() {
             builder.on_thread_start(move || {
                 if let Err(error) = folders.confine_thread() {
-                    // It could write anywhere, and was not to: as bad as a system call that is none of the daemon's.
+                    // Abort: an unconfined thread could write anywhere, which is as severe as a forbidden system call.
                     tracing::error!(%error, "a thread for images could not be confined; ending");
                     std::process::abort();
                 }
@@ -133,7 +131,7 @@ impl ImageRuntime {
         Ok(Running { handle, _end: end })
     }
 
-    /// Has it done there. Whoever stops waiting ends it.
+    /// Runs `work` on the runtime. Dropping the future cancels it.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -153,7 +151,7 @@ impl ImageRuntime {
         }
     }
 
-    /// The same for threads that may block.
+    /// Runs `work` on the runtime and blocks until it has finished.
     pub fn wait_for<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -161,12 +159,12 @@ impl ImageRuntime {
         self.running()?.handle.block_on(self.run(work))
     }
 
-    /// Waits on this thread, which may block, for what has work done there.
+    /// Blocks this thread until `waiting`, which has its work done on the runtime, completes.
     pub fn wait<T>(&self, waiting: impl Future<Output = Result<T, ImageFailure>>) -> Result<T, ImageFailure> {
         self.running()?.handle.block_on(waiting)
     }
 
-    /// Has it done there, beside other work.
+    /// Spawns `work` on the runtime, detached.
     pub fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
         match self.running() {
             Ok(running) => {
@@ -187,7 +185,7 @@ impl Drop for ImageRuntime {
     }
 }
 
-/// Confines a thread that ends then, to see what the kernel holds it to.
+/// Confines a short-lived thread, to find out what the kernel enforces.
 fn confine_once(folders: &WritableFolders) -> anyhow::Result<Landlock> {
     let thread = std::thread::Builder::new().name("images".to_owned()).stack_size(STACK);
     std::thread::scope(|scope| {
@@ -199,7 +197,7 @@ fn confine_once(folders: &WritableFolders) -> anyhow::Result<Landlock> {
     })
 }
 
-/// Work that ends when nobody waits for it any more.
+/// Task that is aborted when dropped.
 struct Task<T>(JoinHandle<T>);
 
 impl<T> Drop for Task<T> {

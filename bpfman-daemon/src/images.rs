@@ -1,5 +1,5 @@
-//! The crate `image` as the engine and the services see it: calls that block, over a runtime that does not, and whose threads
-//! write to the cache only.
+//! Adapter from the crate `image` to the engine and the services: blocking calls over the asynchronous image runtime. Its
+//! threads can write only to the cache.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,27 +25,26 @@ use crate::image_answers::{cached, digests, failure, outcome, reference, verifie
 use crate::image_runtime::ImageRuntime;
 use crate::policy::{ImagePolicy, PolicySource};
 
-/// Tells the digests of images that programs were loaded from.
+/// Callback that returns the digests of the images from which programs were loaded.
 pub type InUse = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
 
-/// Images by way of their runtime.
+/// Images, handled on their own runtime.
 pub struct RegistryImages {
     store: Arc<ImageStore>,
     policy: Arc<PolicySource>,
     in_force: Mutex<Option<Arc<bpfmand_image::Policy>>>,
     runtime: ImageRuntime,
     in_use: OnceLock<InUse>,
-    /// Users who may use the passwords of this machine.
+    /// Users with permission to use this machine's registry credentials.
     auth_users: BTreeSet<u32>,
-    /// What came of images that requests were prepared with, as long as these requests work.
+    /// Results for images that requests prepared in advance, while these requests run.
     prepared: Mutex<Vec<(Wanted, Weak<Loaded>)>>,
     counts: Arc<ImageCounts>,
 }
 
-/// What came of a load.
 type Loaded = Result<VerifiedImage, ImageFailure>;
 
-/// What somebody wants to load: the same for the same image, by the same user with the same password.
+/// Key of a load: equal for the same image and the same user with the same password.
 #[derive(Clone, PartialEq, Eq)]
 struct Wanted {
     url: String,
@@ -70,7 +69,7 @@ impl Wanted {
 }
 
 impl RegistryImages {
-    /// Images of a store. Calls must come from threads where blocking is allowed.
+    /// Creates the adapter. Call its methods on threads that may block.
     pub fn new(
         store: ImageStore,
         policy: Arc<PolicySource>,
@@ -82,7 +81,7 @@ impl RegistryImages {
         Self { store, policy, in_force, runtime, in_use, auth_users, prepared, counts }
     }
 
-    /// What becomes of images is counted here.
+    /// Sets the counters of image loads.
     pub fn with_counts(mut self, counts: Arc<ImageCounts>) -> Self {
         self.counts = counts;
         self
@@ -106,13 +105,13 @@ impl RegistryImages {
         prepared.iter().rev().find(|(of, _)| of == wanted)?.1.upgrade()
     }
 
-    /// From now on the cache is kept within its bounds: what these digests name stays.
+    /// Enables garbage collection of the cache. Images with the digests that `in_use` returns are kept.
     pub fn collect_but(&self, in_use: InUse) {
-        // Said once, at the start.
+        // Called once, at the start.
         let _ = self.in_use.set(in_use);
     }
 
-    /// Puts the policy in force that its files hold now. Returns what is answered about images while no policy is known.
+    /// Applies the policy that its files contain now. Returns the error for all images while no policy is known.
     fn refresh(&self) -> Option<ImageFailure> {
         let ImagePolicy { rules: policy, unknown } = self.policy.images();
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +126,7 @@ impl RegistryImages {
         })
     }
 
-    /// Refuses what no policy is known for.
+    /// Returns an error while no policy is known.
     fn require_policy(&self) -> Result<(), ImageFailure> {
         self.refresh().map_or(Ok(()), Err)
     }
@@ -154,7 +153,7 @@ impl RegistryImages {
         let pulled = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&pulled);
         let work = self.runtime.run(async move {
-            // Only of what comes from a registry.
+            // Called only for transfers from a registry.
             let report = move |done: u64, total: u64| {
                 counted.fetch_max(done, Ordering::Relaxed);
                 tell.send_replace((done, total));
@@ -186,7 +185,8 @@ impl RegistryImages {
         self.runtime.wait_for(async move { store.images().await })?.map_err(|error| failure(&error))
     }
 
-    /// Keeps the cache within its bounds, beside other work. A cache that is too large for a while is no failure.
+    /// Collects garbage in the cache, in the background. A failure is only logged: a cache that is too large for a
+    /// while is harmless.
     fn collect(&self, loaded: Digest) {
         let Some(in_use) = self.in_use.get().and_then(|in_use| in_use()) else { return };
         let mut keep = digests(&in_use);
@@ -213,7 +213,7 @@ impl Images for RegistryImages {
     fn revocation(&self, program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
         let evidence = match &program.source {
             SourceRecord::Image { evidence, .. } => evidence,
-            // As without a policy: files are root's own.
+            // Treated as without a policy, since only root loads files.
             SourceRecord::File { .. } | SourceRecord::Adopted { .. } if self.refresh().is_some() => {
                 return Ok(None);
             }
@@ -310,7 +310,7 @@ impl ImageService for RegistryImages {
             hint: Some("`bpfman image list` shows what is, `bpfman image pull` fetches it".to_owned()),
         })?;
         let mut shown = wire::InspectImageResponse { image: Some(cached(found)), ..Default::default() };
-        // What is shown are names and labels; the content stays here.
+        // The daemon's own identity suffices: only names and labels are returned, never the content.
         let wanted = Wanted {
             url: image.to_owned(),
             pull_policy: PullPolicy::Never,
@@ -381,7 +381,7 @@ impl ImageService for RegistryImages {
     fn judge(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure> {
         self.require_policy()?;
         let policy = self.store.policy();
-        // Of files, and of programs that an older version loaded, the bytecode alone is known.
+        // For files, and for programs loaded by an older version, only the digest of the bytecode is known.
         let evidence = serde_json::from_str::<Evidence>(evidence).ok();
         let signers = evidence.as_ref().map(|evidence| evidence.verified_by.signers()).unwrap_or_default();
         let mut known = evidence.as_ref().map(|evidence| evidence.digests.clone()).unwrap_or_default();

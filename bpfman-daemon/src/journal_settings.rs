@@ -7,12 +7,11 @@ use anyhow::bail;
 use bpfmand_journal::{JournalSettings, JournalSync};
 use serde::Deserialize;
 
-/// Where journald takes entries.
+/// Socket on which journald receives entries.
 const JOURNALD: &str = "/run/systemd/journal/socket";
 const MIB: std::ops::RangeInclusive<u64> = 1..=1024;
 const ENTRIES: std::ops::RangeInclusive<u64> = 1000..=10_000_000;
 
-/// How much of history is kept.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct JournalTable {
@@ -21,7 +20,6 @@ pub struct JournalTable {
     sync: Option<String>,
 }
 
-/// The journal's settings.
 pub fn settings(table: &JournalTable, state: &Path) -> anyhow::Result<JournalSettings> {
     let mut settings = JournalSettings::new(state.join("journal"));
     if let Some(mib) = table.mib {
@@ -46,7 +44,7 @@ pub fn settings(table: &JournalTable, state: &Path) -> anyhow::Result<JournalSet
     Ok(settings)
 }
 
-/// journald's socket, if it is what reads the log: systemd says which file that is.
+/// Returns journald's socket if standard error is connected to journald, as systemd's `JOURNAL_STREAM` shows.
 fn journald() -> Option<PathBuf> {
     let named = std::env::var("JOURNAL_STREAM").ok()?;
     let log = std::fs::metadata("/proc/self/fd/2").ok()?;

@@ -1,6 +1,6 @@
-//! The gate in front of the kernel's loader: programs of ours, of type LSM, that refuse everybody's programs but the daemon's
-//! and those of named exceptions (packaging/gate, docs/gate.md). A thread puts it up, tells it who may pass, and keeps it
-//! closed: it opens by itself when nothing is heard of the daemon any more.
+//! LSM load gate: LSM programs that deny eBPF program loads to all processes but the daemon and configured exceptions
+//! (packaging/gate, docs/gate.md). A thread attaches the gate, writes the exceptions to its maps and renews its timer.
+//! The gate opens by itself when the timer is no longer renewed.
 
 mod contents;
 mod gate;
@@ -17,31 +17,30 @@ use bpfmand_api::Gate;
 pub use gate::LoadGate;
 pub use settings::{GateSettings, GateTable};
 
-/// How long the end of the daemon waits for the gate to open. It takes milliseconds, but on an emulated or busy machine more
-/// than a tenth of a second; only a gate whose image is being fetched takes all of it.
+/// Maximum time that shutdown waits for the gate to open. Opening takes milliseconds, or more than a tenth of a second
+/// on an emulated or busy machine; only a thread that is fetching the image uses all of it.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How often exceptions are looked up, and the clock is wound.
+/// Interval at which exceptions are resolved and the timer is renewed.
 const TURN: Duration = Duration::from_secs(1);
-/// Programs are loaded on this thread, as for requests.
+/// Stack of the thread, as large as for requests, since it loads programs.
 const STACK: usize = 1 << 20;
 
-/// The thread that keeps the gate. Without one to keep, it ends once the gate of an earlier configuration is removed.
+/// Thread that maintains the gate. Without a configured gate, it removes the gate of an earlier configuration and
+/// exits.
 pub struct GateKeeper {
     stop: Sender<()>,
     opened: Receiver<()>,
 }
 
 impl GateKeeper {
-    /// Starts it. Nothing is put up while the way out is open.
-    ///
-    /// # Errors
-    /// The kernel has no thread left.
+    /// Starts the thread. It attaches nothing while break-glass is in effect.
     pub fn start(mut gate: LoadGate, changes: Arc<Gate>) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
         let (tell, opened) = channel();
         let run = move || {
             loop {
-                // Registries may be slow, and whoever opens the way out waits for all that is inside.
+                // Fetch outside the change gate: registries may be slow, and break-glass waits for all changes in
+                // progress.
                 gate.fetch();
                 match changes.enter() {
                     Ok(_inside) => {
@@ -63,15 +62,16 @@ impl GateKeeper {
         Ok(Self { stop, opened })
     }
 
-    /// Opens the gate: a daemon that ends is not to be waited for. One that is just being put up opens by itself, later.
+    /// Opens the gate and stops the thread. Waits a short time only; a gate that is just being attached opens by itself
+    /// later.
     pub fn end(self) {
         let _ended = self.stop.send(());
         let _late = self.opened.recv_timeout(FAREWELL);
     }
 }
 
-/// Waits until this process may load programs: after an upgrade the gate of a daemon that was killed does not know the
-/// new executable, and opens by itself. What the kernel can do is found out by loading programs.
+/// Waits until this process may load programs, before the kernel's features are probed by loading some. After an
+/// upgrade, the gate of a killed daemon does not know the new executable, and opens only when its timer expires.
 pub fn wait_until_open(settings: &GateSettings) {
     let since = Instant::now();
     while !bpfmand_kernel::linux::may_load() && since.elapsed() < settings.fail_open + TURN {

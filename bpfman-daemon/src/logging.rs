@@ -1,4 +1,4 @@
-//! Logs go to standard error, where systemd and containers expect them.
+//! Logging to standard error, where systemd and containers expect it.
 
 use anyhow::{Context as _, bail};
 use bpfman_proto::printable::OneLineEach;
@@ -8,18 +8,17 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Config;
 
-/// The target of the lines that say who changed what.
+/// Target of the audit lines.
 const AUDIT: &str = "audit";
 
-/// Starts logging.
 pub fn start(config: &Config) -> anyhow::Result<()> {
     let filter = targets(&config.log).with_context(|| format!("log filter \"{}\"", config.log))?;
-    // Who changed what is told unless the filter says otherwise of just that.
+    // Log changes with their callers unless the filter names that target.
     let filter = match config.log.contains(AUDIT) {
         true => filter,
         false => filter.with_target(AUDIT, LevelFilter::INFO),
     };
-    // Names that others chose are in events, and are not to end a line or to reach a terminal as they are.
+    // Events contain names that users chose: escape line breaks and terminal sequences.
     let writer = || OneLineEach(std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let filtered = tracing_subscriber::registry().with(filter);
@@ -31,12 +30,12 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a filter: levels, targets, and targets with a level, with commas between them.
+/// Parses a filter: levels, targets, and targets with levels, separated by commas.
 fn targets(filter: &str) -> anyhow::Result<Targets> {
     let directives: Vec<&str> =
         filter.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
     let is_written = |c: char| c.is_ascii_alphanumeric() || "_:.-=".contains(c);
-    // A filter by spans or fields would be taken for a target of that name, which no line has.
+    // Reject filters by spans or fields: they would be taken for target names that match nothing.
     if let Some(other) = directives.iter().find(|directive| !directive.chars().all(is_written)) {
         bail!(
             "\"{other}\" is not a level, a target or TARGET=LEVEL; an example is \"info,bpfmand_engine=debug\""

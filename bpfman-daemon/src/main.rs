@@ -1,4 +1,4 @@
-//! `bpfmand`: flags, then configuration, then run.
+//! `bpfmand`: the command line.
 
 mod acts;
 mod arguments;
@@ -41,7 +41,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let mut told = std::env::args_os().skip(1);
     if told.next().is_some_and(|first| first == helpers::COMMAND) {
-        // Folders and files that the daemon is told of may have any name; what a helper is told has none but ours.
+        // Paths of the daemon may be any bytes; arguments of workers are always UTF-8.
         let of_helper: Vec<String> = told.filter_map(|word| word.into_string().ok()).collect();
         return ended(helpers::run(&of_helper));
     }
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     }
     let arguments = arguments::DaemonArguments::parse();
     ended(match arguments.command.as_deref() {
-        // Whatever the configuration says, and if it cannot be read.
+        // These commands work even if the configuration cannot be read.
         _ if arguments.break_glass => break_glass::begin(&arguments),
         _ if arguments.end_break_glass => break_glass::end(&arguments),
         _ if arguments.import_v0_6 => predecessor::import(&arguments),

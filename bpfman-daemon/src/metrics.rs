@@ -1,4 +1,4 @@
-//! Metrics for Prometheus: where they are read, and by whom.
+//! Metrics for Prometheus: listeners and access.
 
 use std::net::TcpListener as StdTcpListener;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,12 +18,11 @@ use crate::metrics_settings::MetricsSettings;
 use crate::policy::PolicySource;
 use crate::socket;
 
-/// The kernel's run statistics, on while this lives if root wants them.
+/// The kernel's run statistics, enabled while this value lives if root wants them.
 pub struct RunStatistics(Option<Mutex<Box<dyn RunClock>>>);
 
 impl RunStatistics {
-    /// Has the kernel count and time the runs of all programs, if that is wanted. A kernel that cannot is told: without them
-    /// the daemon does all else.
+    /// Enables run statistics if `wanted`. A failure is only logged, since everything else works without them.
     pub fn begin(kernel: &LinuxKernel, wanted: bool) -> Self {
         if !wanted {
             return Self(None);
@@ -34,21 +33,20 @@ impl RunStatistics {
         Self(begun.ok().map(Mutex::new))
     }
 
-    /// Whether the kernel counts, by this or by its own switch.
+    /// Returns whether run statistics are enabled, by this value or by the sysctl.
     pub fn are_on(&self) -> bool {
         const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
         self.0.is_some() || std::fs::read_to_string(SWITCH).is_ok_and(|text| text.trim() == "1")
     }
 }
 
-/// Metrics while they are served.
 pub struct ServedMetrics {
     tasks: Vec<JoinHandle<()>>,
     socket: Option<PathBuf>,
 }
 
 impl ServedMetrics {
-    /// Serves them. `clients` is the socket that clients connect to: whoever may connect there may here.
+    /// Starts serving. Connections to the unix socket need the same group as those to `clients`, the daemon's socket.
     pub fn serve(
         settings: &MetricsSettings,
         clients: &Path,
@@ -77,7 +75,6 @@ impl ServedMetrics {
         Ok(served)
     }
 
-    /// Ends it.
     pub fn end(self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Some(socket) = self.socket
@@ -93,7 +90,7 @@ fn listen(path: &Path, clients: &Path) -> anyhow::Result<UnixListener> {
     Ok(UnixListener::from_std(socket::make(path, Some(group))?)?)
 }
 
-/// Readers are let in as callers that list programs are: by the grants as they are now.
+/// Allows readers that may list programs, by the grants in force at that time.
 fn may_read(policy: Arc<PolicySource>) -> MayRead {
     Box::new(move |stream| {
         let peer = match socket::peer(stream) {

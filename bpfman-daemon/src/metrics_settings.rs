@@ -7,10 +7,10 @@ use anyhow::{Context as _, bail};
 use bpfmand_observe::serve::{TcpReaders, TlsFiles, TlsIdentity};
 use serde::Deserialize;
 
-/// Beside the socket that clients connect to.
+/// Default file name, next to the clients' socket.
 const SOCKET: &str = "metrics.sock";
 
-/// Where metrics are read. What is misspelt would serve without TLS what was to be served with it.
+/// The table as written. Unknown keys are errors: with a misspelt one, metrics would be served without TLS.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsTable {
@@ -22,19 +22,18 @@ pub struct MetricsTable {
     run_statistics: bool,
 }
 
-/// Where metrics are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsSettings {
-    /// The unix socket, and whether the configuration names it; none: there is none.
+    /// Path of the unix socket, and whether the configuration names it; `None` if disabled.
     pub socket: Option<(PathBuf, bool)>,
-    /// The address, and the files of its certificate; without these it is one of loopback.
+    /// Address, with the files of its certificate; without these it must be a loopback address.
     pub listen: Option<(SocketAddr, Option<TlsFiles>)>,
-    /// The kernel counts and times runs of programs all the time.
+    /// True if the kernel counts and times all runs of programs.
     pub run_statistics: bool,
 }
 
 impl MetricsTable {
-    /// As the table says; `clients` is the socket that clients connect to.
+    /// Validates the table; `clients` is the path of the clients' socket.
     pub fn settings(self, clients: &Path) -> anyhow::Result<MetricsSettings> {
         let socket = match self.socket {
             None => Some((clients.with_file_name(SOCKET), false)),
@@ -79,7 +78,7 @@ fn listen_address(text: &str) -> anyhow::Result<SocketAddr> {
 }
 
 impl MetricsSettings {
-    /// The address with the certificate that its files hold now.
+    /// Opens the TCP listener with the current certificate.
     pub fn open(&self) -> anyhow::Result<Option<(std::net::TcpListener, TcpReaders)>> {
         let Some((address, files)) = &self.listen else { return Ok(None) };
         let readers = match files {

@@ -1,5 +1,5 @@
-//! The radar: programs of ours that see what others do with eBPF (examples/radar, docs/radar.md). A thread loads them as any other
-//! programs, reads what they say, finds out who it was, and tells the journal.
+//! The radar: eBPF programs that observe how other processes use eBPF (examples/radar, docs/radar.md). A thread loads
+//! them like any other programs, reads their events, identifies the processes and writes audit entries.
 
 mod act;
 mod calibrate;
@@ -34,65 +34,60 @@ pub use settings::{RadarObject, RadarTable};
 use seat::RadarSeat;
 use watch::RadarWatch;
 
-/// How long the end of the daemon waits until what was seen is in the journal.
+/// Maximum time that shutdown waits for pending events to be recorded.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// What the thread is told.
+/// Command to the radar's thread.
 enum RadarCommand {
     /// Use this object.
     Start(RadarObject, Sender<Result<(), RadarRefusal>>),
-    /// Unload all.
+    /// Unload all programs of the radar.
     Stop(Sender<Result<(), RadarRefusal>>),
-    /// Go on as before.
+    /// Continue; wakes the thread.
     Nothing,
-    /// The daemon ends.
+    /// Shut down.
     End,
 }
 
-/// Keeps the radar, on a thread that ends while there is nothing to do.
+/// Radar on a thread that exits while there is nothing to do.
 pub struct RadarKeeper {
     seat: Arc<RadarSeat>,
     ended: Receiver<()>,
     standing: Arc<RadarStanding>,
 }
 
-/// What the radar works with.
 pub struct RadarParts {
-    /// The object that the configuration names.
+    /// Object from the configuration.
     pub settings: Option<RadarObject>,
     pub engine: Arc<Engine<LinuxKernel>>,
     pub kernel: Arc<LinuxKernel>,
     pub images: Arc<dyn Images>,
     pub journal: Arc<Journal>,
-    /// What all changes go through.
+    /// Gate that every change must pass.
     pub changes: Arc<Gate>,
 }
 
 impl RadarKeeper {
-    /// Starts it. Nothing is loaded while the way out is open.
-    ///
-    /// # Errors
-    /// The kernel has no thread left.
+    /// Starts the radar. It loads nothing while break-glass is in effect.
     pub fn start(parts: RadarParts) -> std::io::Result<Self> {
         let (tell, ended) = channel();
         let standing = Arc::<RadarStanding>::default();
         let watch = RadarWatch::new(parts, Arc::clone(&standing));
         let seat = Arc::new(RadarSeat::new(watch, tell));
-        // Programs of an earlier daemon may be at work.
+        // Programs of an earlier daemon may be attached.
         seat.send(RadarCommand::Nothing)?;
         Ok(Self { seat, ended, standing })
     }
 
-    /// How it stands from now on.
     pub fn standing(&self) -> Arc<RadarStanding> {
         Arc::clone(&self.standing)
     }
 
-    /// Switches it.
+    /// Returns the control that starts and stops the radar.
     pub fn control(&self) -> Arc<dyn RadarControl> {
         Arc::new(RadarSwitch(Arc::clone(&self.seat)))
     }
 
-    /// Ends the thread. The programs stay, and what they see meanwhile waits in their ring.
+    /// Stops the thread. The programs stay attached, and their events wait in the ring buffer.
     pub fn end(self) {
         if self.seat.end() {
             let _late = self.ended.recv_timeout(FAREWELL);
@@ -100,7 +95,7 @@ impl RadarKeeper {
     }
 }
 
-/// Tells the thread, and waits for it.
+/// Control that sends a command to the thread and waits for the result.
 struct RadarSwitch(Arc<RadarSeat>);
 
 impl RadarSwitch {

@@ -1,5 +1,4 @@
-//! How registries are reached and how much of images is kept: the tables `[images]` and `[registries]` of the
-//! configuration.
+//! The tables `[images]` and `[registries]` of the configuration: registries, and the limits of the image cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,11 +11,10 @@ use serde::Deserialize;
 
 use crate::policy::file::read_root_file;
 
-/// Passwords for registries, if the configuration names no other file.
+/// Default file of registry credentials.
 const AUTH: &str = "/etc/bpfman/auth.json";
 const MIB: u64 = 1 << 20;
 
-/// `[images]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ImagesTable {
@@ -26,7 +24,7 @@ pub struct ImagesTable {
     auth_users: Option<Vec<u32>>,
 }
 
-/// `[registries."HOST"]`. Here a mistake is no key of another version: it is refused.
+/// The table `[registries."HOST"]`. Unknown keys are errors.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistryTable {
@@ -36,7 +34,6 @@ pub struct RegistryTable {
     other_hosts: Vec<String>,
 }
 
-/// What the cache may hold.
 pub fn bounds(images: &ImagesTable) -> Bounds {
     let default = Bounds::default();
     Bounds {
@@ -45,7 +42,7 @@ pub fn bounds(images: &ImagesTable) -> Bounds {
     }
 }
 
-/// Who may use the passwords of this machine: root, unless the table names others.
+/// Returns the users with permission to use this machine's credentials: root, unless the table names others.
 pub fn auth_users(images: &ImagesTable) -> BTreeSet<u32> {
     images.auth_users.clone().map_or_else(|| BTreeSet::from([0]), |users| users.into_iter().collect())
 }
@@ -57,7 +54,7 @@ pub fn settings(
 ) -> anyhow::Result<RegistrySettings> {
     let mut settings = BTreeMap::new();
     for (host, table) in registries {
-        // Whoever writes a path here means a repository, and would wonder.
+        // Reject a path: the administrator meant a repository, which would never match.
         let Ok(name) = host.parse::<RegistryHost>() else {
             bail!(
                 "configuration: registries.\"{host}\" is not the host of a registry, with its port if it has one"
@@ -95,7 +92,7 @@ pub fn settings(
         Some(path) => (path.as_path(), true),
         None => (Path::new(AUTH), false),
     };
-    // It can name programs that the daemon runs: only root may have written it.
+    // The file can name programs that the daemon runs, so that it must be root's.
     let auth = match read_root_file(path) {
         Ok(text) => Some(AuthFile::parse(&text).with_context(|| format!("passwords {}", path.display()))?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => None,

@@ -1,6 +1,6 @@
-//! Room on the disk that is kept for starts. After a reboot every program is loaded anew, and its new id has to be written
-//! down before it is attached: on a disk that somebody filled, nothing would come back. So a file without contents holds
-//! some blocks while the daemon runs; a start gives them free, and takes them again when everything is back.
+//! Disk space reserved for starts. After a reboot every program is loaded again, and its new id must be recorded before
+//! it is attached; on a full disk nothing would be restored. A file of allocated blocks holds the space while the
+//! daemon runs: a start releases it, and allocates it again after recovery.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,16 +9,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-/// Bytes that are kept where there is room: records of some thousand programs.
+/// Size of the reserve if the disk has space, in bytes: records of several thousand programs.
 const MOST: u64 = 16 << 20;
-/// As much is tried for on the smallest disk.
+/// Minimum size that is attempted, in bytes.
 const LEAST: u64 = 1 << 20;
-/// Less than this is of no use.
+/// Size in bytes below which a reserve is useless.
 const USELESS: u64 = 1 << 17;
-/// On a small disk no more than this part of what is free.
+/// Divisor of the free space: a small disk reserves an eighth of it.
 const PART: u64 = 8;
 
-/// The room that is kept.
 #[derive(Debug)]
 pub struct Reserve {
     file: PathBuf,
@@ -26,7 +25,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Gives the room free, in the state folder.
+    /// Deletes the reserve file in the state folder.
     pub fn release(state: &Path) -> Self {
         let file = state.join("reserve");
         let free = statvfs(state).map_or(MOST * PART, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
@@ -37,11 +36,11 @@ impl Reserve {
         {
             tracing::warn!(%error, "the room that is kept for starts cannot be used");
         }
-        // What was kept before is kept again: the disk may have been filled since.
+        // Reserve at least as much as before: the disk may have been filled since.
         Self { file, bytes: kept.max((free / PART).min(MOST)).max(LEAST) }
     }
 
-    /// Keeps it, or as much of it as there is.
+    /// Allocates the reserve, or as much of it as possible.
     pub fn keep(&self) {
         let mut bytes = self.bytes;
         let error = loop {

@@ -1,4 +1,4 @@
-//! The daemon's life: open, recover, serve, end.
+//! Lifecycle of the daemon: open, recover, serve, shut down.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
@@ -40,19 +40,17 @@ use crate::start_progress::{StartProgress, StartReads, StartSteps};
 use crate::watch::Watcher;
 use crate::{logging, socket, subordinate_users, supervisor};
 
-/// How long requests in progress may take after the daemon was told to end, and how long their threads after that:
-/// both together stay under a second. What is cut off then is as if the daemon had been killed: the next start settles
-/// it.
+/// Time for requests in progress to finish at shutdown, and again for their threads; both together stay below a second.
+/// Requests interrupted after that are settled by the next start, as after a kill.
 const GRACE: Duration = Duration::from_millis(400);
 
-/// Threads besides those of calls: for what is done on a signal.
+/// Threads besides those of calls, for work triggered by signals.
 const OTHER_THREADS: usize = 4;
 
-/// The stack of each.
 const STACK: usize = 1 << 20;
 
-/// Every namespace that is watched takes two descriptors, every hook that is changed some more: as many as this process
-/// may have. Refused, it goes on with what it has.
+/// Raises the limit of open files to the maximum: each watched namespace takes two descriptors, and each changed hook
+/// several more. On failure the daemon continues with the current limit.
 fn allow_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -62,22 +60,24 @@ fn allow_descriptors() {
     }
 }
 
-/// Mounts the bpffs unless it is there: for who may mount, while the daemon may not.
+/// Mounts the bpffs unless it is mounted, for a unit or container with permission to mount when the daemon has none.
 pub fn mount(config: &Config) -> anyhow::Result<()> {
     Ok(bpfmand_kernel::linux::mount_pins(&config.fs())?)
 }
 
-/// Runs until a signal, or until idle for too long.
+/// Runs the daemon until it is signalled, or idle for longer than configured.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     logging::start(config)?;
     crate::predecessor::refuse(&config.runtime)?;
     allow_descriptors();
     bpfmand_kernel::linux::raise_memlock();
-    // What is wrong with them is said before anything is touched, and a port below 1024 takes a capability that goes.
+    // Open first: mistakes are reported before any change, and a port below 1024 needs a capability that is dropped
+    // next.
     let metrics_by_tcp = config.metrics.open()?;
-    // Before the cage, in which nothing is executed.
+    // Start the starter before the sandbox, which forbids execve.
     let helpers = config.helpers.map(|user| HelperProcesses::begin(config, user)).transpose()?.map(Arc::new);
-    // Limits may take capabilities to raise; nothing else does. Here, since threads that run already would keep theirs.
+    // Raise limits first, which may need a capability. Drop capabilities before any thread starts, since a running
+    // thread would keep them.
     let mut cage = Cage::begin(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -88,11 +88,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .thread_keep_alive(Duration::from_secs(1))
         .build()
         .context("cannot start the runtime")?;
-    // The records first: their lock keeps a second daemon away from everything else.
+    // Open the store first: its lock keeps a second daemon from changing anything else.
     let reserve = Reserve::release(&config.state);
     let store =
         StoreOptions::new(config.state.join("store"), SCHEMA).migrations(MIGRATIONS).engine(config.store);
-    // Another daemon may run on this folder, and its room is gone then.
+    // If another daemon holds the folder, give its reserve file back.
     let store = Store::open(store).inspect_err(|_| reserve.keep())?;
     if let Some(gate) = &config.gate {
         load_gate::wait_until_open(gate);
@@ -118,15 +118,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         kernel.switch_off(probe);
     }
     let kernel = Arc::new(kernel);
-    // The lock of the records does not do: the same bpffs may have been given to a daemon with other records.
+    // The store's lock is not enough: a daemon with other records may use the same bpffs.
     let _pins_held = kernel.hold_pins_alone()?;
-    // All is mounted, and nothing was read yet that others wrote.
+    // Everything is mounted, and no untrusted data has been read yet.
     cage.close(config)?;
     let (image_runtime, landlock) = ImageRuntime::new(config.image_folders())?;
     cage.holds_files(landlock);
     cage.has_helpers(helpers.as_ref().map(|helpers| helpers.user()));
     cage.tell();
-    // Behind the locks: its copy of the last good policy is one of the records.
+    // Open the policy under the locks: its last good copy is in the state folder.
     let policy = Arc::new(PolicySource::open(config));
     let mut images = ImageStore::new(config.images.clone(), (*policy.images().rules).clone())
         .with_settings(config.registries.clone())
@@ -147,7 +147,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     }
     options.xdp_modes = config.xdp_modes.clone();
     options.tc_by_clsact = config.tc_by_clsact;
-    // As libxdp itself looks for them.
+    // Same variable as libxdp's.
     if let Some(bpffs) = std::env::var_os("LIBXDP_BPFFS") {
         options.libxdp_pins = Path::new(&bpffs).join("xdp");
     }
@@ -156,7 +156,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.map_bytes = config.map_bytes;
     options.map_bytes_of_owner = Some(config.map_bytes_of_owner);
     options.map_bytes_of_owners = config.map_bytes_of_owners;
-    // The keys of the standard library's hashers are random numbers of the system's.
+    // The keys of the standard library's hashers are random.
     options.timed_packet = RandomState::new().hash_one(0_u8) as u16 % 1024;
     let observer: Arc<dyn StepObserver>;
     #[cfg(not(debug_assertions))]
@@ -215,7 +215,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Arc::clone(&gate),
         (config.cpu_window, Arc::clone(&limit_counts)),
     ));
-    // Limits of a new load begin at once, also while the checks of hooks wait for somebody.
+    // Apply the limits of a new load at once, even if a check of the hooks is waiting.
     let begin_limits: Arc<ChangeListener> = Arc::new({
         let budgets = Arc::downgrade(&budgets);
         move || {
@@ -260,11 +260,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Some(helpers) => api.with_helpers(Arc::new(move || helpers.has_starter())),
         None => api,
     };
-    // What was revoked while no daemon ran.
+    // Detach programs with an image revoked while the daemon was down.
     if !is_broken && let Err(error) = api.hold_against_policy() {
         tracing::warn!(%error, "running programs cannot be held against the policy");
     }
-    // A kubelet may call at any time.
+    // The CSI plugin must stay available: a kubelet may call at any time.
     let is_needed = || {
         config.csi.is_some()
             || config.gate.is_some()
@@ -282,7 +282,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     radar.end();
     load_gate.end();
     runtime.shutdown_timeout(GRACE);
-    // Leases end with the daemon. What cannot be ended now is by the next start.
+    // Leases end with the daemon. The next start removes what cannot be removed now.
     if let Ok(_inside) = api.gate().enter()
         && let Err(error) = engine.expire()
     {
@@ -294,7 +294,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     result
 }
 
-/// What metrics are served of.
 struct Metrics<'m> {
     tcp: Option<(std::net::TcpListener, TcpReaders)>,
     scrapes: &'m Arc<Scrapes>,
@@ -317,7 +316,7 @@ async fn serve(
     let csi = csi.map(Csi::serve).transpose()?;
     let Metrics { tcp, scrapes, policy } = metrics;
     let metrics = ServedMetrics::serve(&config.metrics, &config.socket, tcp, scrapes, policy)?;
-    // What it said of the start is over, too.
+    // Replace the status of the start, too.
     let ready = [sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")];
     if let Err(error) = sd_notify::notify(&ready) {
         tracing::warn!(%error, "systemd was not told that the daemon is ready");
@@ -374,14 +373,13 @@ async fn serve(
     {
         tracing::warn!(%error, "the socket stays behind");
     }
-    // A client that does not answer the farewell keeps its connection open; that alone is no loss.
+    // A client that ignores the shutdown of the connection keeps it open, which loses nothing.
     if result.is_err() && activity.idle().is_none() {
         tracing::warn!("requests were still in progress; the next start settles them");
     }
     failed.map_or(Ok(()), Err)
 }
 
-/// What metrics tell of the radar.
 fn radar_counts(standing: &RadarStanding) -> RadarCounts {
     let report = standing.lock();
     RadarCounts {
@@ -392,7 +390,7 @@ fn radar_counts(standing: &RadarStanding) -> RadarCounts {
     }
 }
 
-/// The digests of images that programs were loaded from; none once the engine is gone.
+/// Returns the digests of the images from which programs were loaded; `None` after the engine was closed.
 fn image_digests(engine: std::sync::Weak<Engine<LinuxKernel>>) -> crate::images::InUse {
     Box::new(move || {
         let selector = Selector { managed_only: true, ..Selector::default() };
@@ -403,7 +401,8 @@ fn image_digests(engine: std::sync::Weak<Engine<LinuxKernel>>) -> crate::images:
     })
 }
 
-/// Returns when no request was in progress for `limit` and the daemon is not needed otherwise; never if there is no limit.
+/// Completes when no request has been in progress for `limit` and the daemon is not needed otherwise; never without a
+/// limit.
 async fn idle(activity: &Activity, limit: Option<Duration>, is_needed: impl Fn() -> bool) {
     let Some(limit) = limit else { return std::future::pending().await };
     loop {

@@ -1,4 +1,4 @@
-//! The daemon's socket: handed over by systemd, or made here.
+//! The daemon's socket, passed by systemd or created here.
 
 use std::fs;
 use std::io;
@@ -11,16 +11,14 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use bpfmand_core::Peer;
 
-/// A listening socket.
 pub struct Socket {
-    /// Accepts.
     pub listener: UnixListener,
-    /// Made here, so to be removed at the end.
+    /// True if created here, so that it is removed at shutdown.
     pub ours: bool,
 }
 
-/// Makes the file that agents lock, so that one of them acts: for root and the group of the socket alone. A daemon without
-/// it serves all the same, so what fails is only said.
+/// Creates the file that node agents lock so that only one of them is active. Only root and the socket's group have
+/// access. A failure is only logged, since the daemon can serve without the file.
 pub fn make_agent_lock(path: &Path) {
     let file = bpfman_proto::agent_lock(path);
     if let Err(error) = lock_file(path, &file) {
@@ -30,7 +28,7 @@ pub fn make_agent_lock(path: &Path) {
 
 fn lock_file(socket: &Path, file: &Path) -> io::Result<()> {
     let group = fs::metadata(socket)?.gid();
-    // Never through a link; what is there already keeps the locks that are on it.
+    // Follow no symbolic link, and keep an existing file: agents may hold locks on it.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = fs::File::options()
         .read(true)
@@ -44,7 +42,7 @@ fn lock_file(socket: &Path, file: &Path) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o660))
 }
 
-/// Takes systemd's socket, or makes one at `path` with mode 0660, of this group if one is given.
+/// Uses systemd's socket, or creates one at `path` with mode 0660 and the given group.
 pub fn open(path: &Path, group: Option<u32>) -> anyhow::Result<Socket> {
     if let Some(listener) =
         listenfd::ListenFd::from_env().take_unix_listener(0).context("systemd handed over no unix socket")?
@@ -58,7 +56,7 @@ pub fn open(path: &Path, group: Option<u32>) -> anyhow::Result<Socket> {
     Ok(Socket { listener: make(path, group)?, ours: true })
 }
 
-/// Makes a listening socket at `path` with mode 0660, of this group if one is given.
+/// Creates a listening socket at `path` with mode 0660 and the given group.
 pub fn make(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make folder {}", folder.display()))?;
@@ -66,7 +64,7 @@ pub fn make(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener> {
     remove_dead(path)?;
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    // Before the mode lets a group in.
+    // Set the group before the mode grants it access.
     if let Some(group) = group {
         chown(path, None, Some(group))
             .with_context(|| format!("cannot give {} to group {group}", path.display()))?;
@@ -77,7 +75,7 @@ pub fn make(path: &Path, group: Option<u32>) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Removes the socket of a daemon that is gone. One that answers belongs to a daemon that lives.
+/// Removes the socket of a terminated daemon. Fails if a daemon answers on it.
 fn remove_dead(path: &Path) -> anyhow::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -96,10 +94,10 @@ fn remove_dead(path: &Path) -> anyhow::Result<()> {
     fs::remove_file(path).with_context(|| format!("cannot remove the dead socket {}", path.display()))
 }
 
-/// Who made a connection.
+/// Returns the identity of the process that connected.
 pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
     let peer = stream.peer_cred()?;
-    // The kernel says 0 for a process that this pid namespace does not have.
+    // The kernel reports 0 for a process outside of this pid namespace.
     let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
     let groups = bpfmand_kernel::linux::peer_groups(stream)?;
     let process = pid.and_then(|pid| bpfmand_kernel::linux::caller_process(stream, pid, peer.uid()));
@@ -134,7 +132,7 @@ mod tests {
         let made = bpfman_proto::agent_lock(&socket);
         let found = fs::metadata(&made).unwrap();
         assert_eq!((found.mode() & 0o777, found.gid()), (0o660, group));
-        // A restart of the daemon takes the lock from nobody.
+        // A restart of the daemon does not break an agent's lock.
         let held = fs::File::open(&made).unwrap();
         held.try_lock().unwrap();
         make_agent_lock(&socket);

@@ -1,8 +1,8 @@
-//! A long start that goes on is not a start that hangs: the service manager is told the difference.
+//! Progress reports to the service manager, which distinguish a long start from one that hangs.
 //!
-//! After a reboot hundreds of programs may have to go through the kernel's verifier, and readers may take their time. With
-//! each step, and each object that is read, the service manager is asked for more time than the unit gives a start
-//! (90 seconds, systemd's default). A start that hangs makes no step, and is ended. `systemctl status` shows how far it is.
+//! After a reboot hundreds of programs may have to pass the kernel's verifier, and object readers may be slow. Each
+//! step, and each object that is read, requests more time than the unit allows for a start (90 seconds, systemd's
+//! default). A start that hangs makes no step and is terminated. `systemctl status` shows the progress.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,21 +12,21 @@ use bpfmand_engine::{EbpfObject, EngineError, ReadObjects, StepObserver};
 use bpfmand_reader::SharedBytes;
 use sd_notify::NotifyState;
 
-/// How long the next step may take: above what a reader may, and a program in the verifier does.
+/// Time requested for the next step: more than an object reader or the kernel's verifier takes.
 const NEXT_STEP: Duration = Duration::from_secs(60);
-/// As often as that it is told.
+/// Minimum interval between two requests for more time.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// As often as that it is told how far the start is, unless it begins with something else.
+/// Minimum interval between two status texts of the same phase.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Tells that a start goes on, and how far it is, until it is over.
+/// Reporter of the progress of a start.
 #[derive(Debug, Default)]
 pub struct StartProgress {
     is_over: AtomicBool,
     told: Mutex<Told>,
 }
 
-/// What the service manager was told, and when.
+/// Last reports to the service manager.
 #[derive(Debug, Default)]
 struct Told {
     goes_on: Option<Instant>,
@@ -49,7 +49,7 @@ impl StartProgress {
         }
     }
 
-    /// Tells how far it is: `systemctl status` shows it.
+    /// Reports the progress for `systemctl status`.
     fn is_at(&self, what: &'static str, done: usize, all: usize) {
         if self.is_over.load(Ordering::Relaxed) || all == 0 {
             return;
@@ -61,21 +61,19 @@ impl StartProgress {
         }
         told.status = Some((what, Instant::now()));
         let status = format!("starting: {done} of {all} {what}");
-        // That it is not shown is no reason to warn: the start goes on.
+        // A missing status text is harmless, so that the error is ignored.
         let _untold = sd_notify::notify(&[NotifyState::Status(&status)]);
     }
 
-    /// The start is over: from now on nothing is told.
+    /// Ends the reports.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 }
 
-/// An observer of steps, and each is told as well.
+/// Observer that also reports each step.
 pub struct StartSteps {
-    /// Where it is told.
     pub progress: Arc<StartProgress>,
-    /// Who observes.
     pub observer: Arc<dyn StepObserver>,
 }
 
@@ -91,12 +89,10 @@ impl StepObserver for StartSteps {
     }
 }
 
-/// Who reads objects, and each is told.
+/// Object reader that also reports each object.
 #[derive(Debug)]
 pub struct StartReads {
-    /// Where it is told.
     pub progress: Arc<StartProgress>,
-    /// Who reads.
     pub objects: Arc<dyn ReadObjects>,
 }
 

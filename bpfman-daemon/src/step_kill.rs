@@ -1,10 +1,10 @@
-//! Debug builds only: ends the daemon with SIGKILL at a chosen step boundary, so that tests can try every one.
+//! Debug builds only: kills the daemon with SIGKILL at a chosen step boundary, so that tests can try every one.
 //!
-//! `BPFMAN_TEST_KILL_AT=N` kills before the N-th step, counted from 1 since the daemon serves;
-//! `BPFMAN_TEST_STEPS=FILE` gets a line for every step; `BPFMAN_TEST_KILL_POLICY=copied` kills
-//! between the copy of a new policy and its use; `BPFMAN_TEST_HOLD=FILE` lets every attach wait, with what it
-//! holds, while there is such a file. Looks at interfaces and hooks, which come when they like, do not
-//! count: the same request has the same numbers every time.
+//! `BPFMAN_TEST_KILL_AT=N` kills before the N-th step, counted from 1 when the daemon begins to serve;
+//! `BPFMAN_TEST_STEPS=FILE` writes a line per step; `BPFMAN_TEST_KILL_POLICY=copied` kills between the copy of a new
+//! policy and its use; `BPFMAN_TEST_HOLD=FILE` blocks every attach, with its locks, while the file exists. Steps of
+//! interface events and of checks of hooks are not counted, since their timing varies: the same request has the same
+//! numbers every time.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bpfmand_engine::StepObserver;
 
-/// Counts steps, and kills at one.
+/// Step observer that counts steps and kills the daemon at one.
 pub struct StepKill {
     armed: AtomicBool,
     seen: AtomicUsize,
@@ -25,7 +25,6 @@ pub struct StepKill {
 }
 
 impl StepKill {
-    /// Reads both variables.
     pub fn from_environment() -> Self {
         Self {
             armed: AtomicBool::new(false),
@@ -38,13 +37,13 @@ impl StepKill {
         }
     }
 
-    /// From now on steps count: those of recovery do not.
+    /// Starts counting; steps of recovery do not count.
     pub fn arm(&self) {
         self.armed.store(true, Ordering::SeqCst);
     }
 }
 
-/// Ends the daemon at a step of the policy that `BPFMAN_TEST_KILL_POLICY` names.
+/// Kills the daemon at the step of the policy that `BPFMAN_TEST_KILL_POLICY` names.
 pub fn at_policy(step: &str) {
     if std::env::var_os("BPFMAN_TEST_KILL_POLICY").is_some_and(|wanted| wanted == step) {
         let _dead = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

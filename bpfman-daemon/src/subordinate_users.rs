@@ -1,5 +1,5 @@
-//! Subordinate users: a user may have the numbers of a range of `/etc/subuid` in user namespaces of its own. They are one
-//! user to whoever counts.
+//! Subordinate users: with a range in `/etc/subuid`, a user can create user namespaces with those ids. Per-user limits
+//! count them as that user.
 
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ pub fn counts_for(uid: u32) -> u32 {
     SYSTEM.owner(uid)
 }
 
-/// Numbers from `first` on, and the user whose they are.
+/// Range of user ids, with the user to whom it is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     first: u32,
@@ -94,7 +94,8 @@ impl SubordinateUsers {
     }
 }
 
-/// Lines of `USER:FIRST:COUNT`; what is none is left out. Those of root are not root's to whoever counts, but one user.
+/// Parses lines of `USER:FIRST:COUNT`; invalid lines are skipped. Ranges of root count as a user of their own, and not
+/// as root.
 fn parsed(text: &str, user: impl Fn(&str) -> Option<u32>) -> Vec<Range> {
     let line = |line: &str| {
         let mut fields = line.trim().split(':');

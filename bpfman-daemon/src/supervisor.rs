@@ -1,8 +1,8 @@
-//! What the daemon leaves to whoever starts it anew.
+//! Exit of the daemon after the loss of its starter, if a service manager restarts it.
 //!
-//! The starter of processes without rights is started before the cage is built; a daemon that lost it cannot have another
-//! one, and refuses every load. Where somebody starts the daemon anew, it ends, and is back within a second or two:
-//! programs run on, and the new daemon has a new starter. Elsewhere it goes on with what it can do.
+//! The starter of worker processes is started before the sandbox is built. A daemon that loses it cannot start another,
+//! and refuses every load. Under a service manager the daemon therefore exits and is back within a second or two:
+//! programs continue to run, and the new daemon has a new starter. Otherwise it continues without loads.
 
 use std::future;
 use std::io;
@@ -10,14 +10,11 @@ use std::time::Duration;
 
 use crate::helpers::HelperProcesses;
 
-/// How long a daemon serves at least that has begun to. systemd gives up on what it started five times in ten seconds, and
-/// where starters end soon, programs can be listed and detached between two starts.
+/// Minimum time for which a daemon serves before it exits. systemd gives up after five starts in ten seconds; and even
+/// if starters terminate soon, programs can be listed and detached between two starts.
 const LEAST_LIFE: Duration = Duration::from_secs(10);
 
-/// Waits until the starter has ended, where that is to end the daemon: answers why.
-///
-/// # Errors
-/// The runtime cannot watch one more descriptor.
+/// Completes with the reason when the starter has exited and the daemon should exit too.
 pub fn starter_ends(
     helpers: Option<&HelperProcesses>,
 ) -> io::Result<impl Future<Output = anyhow::Error> + use<>> {
@@ -40,7 +37,7 @@ pub fn starter_ends(
     })
 }
 
-/// True if whoever started this process starts it anew when it fails: systemd, as the shipped unit says, or a kubelet.
+/// Returns whether a service manager restarts this process: systemd with the shipped unit, or a kubelet.
 fn is_there() -> bool {
     let by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     by_systemd || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()

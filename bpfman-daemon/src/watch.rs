@@ -1,8 +1,8 @@
-//! Watches what nobody asks the daemon about: interfaces that come and go, and strangers at the hooks.
+//! Background checks: interfaces that appear and disappear, and changes of hooks by third parties.
 //!
-//! One thread waits for the kernel's messages about the interfaces of each namespace that matters; one starts these
-//! threads, looks for new namespaces, and from time to time compares all hooks with the records. They hold no program,
-//! map or link. The socket of a watch keeps its namespace alive for at most a second after its file is gone.
+//! One thread per watched namespace waits for the kernel's messages about interfaces. Another one starts these threads,
+//! looks for new namespaces and periodically compares all hooks with the records. They hold no program, map or link
+//! open. The socket of a watch keeps its namespace alive for at most a second after its file is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,28 +23,28 @@ use crate::acts::{self, Checks};
 use crate::budgets::Budgets;
 use crate::glass::Glass;
 
-/// What changes within this time after a change is followed together with what follows.
+/// Time after a change in which further changes are combined.
 const SPACING: Duration = Duration::from_millis(20);
-/// A watch is told this late at most that its namespace is gone, or the daemon is ending.
+/// Maximum delay before a thread notices that it should stop.
 const TURN: Duration = Duration::from_secs(1);
-/// Time between looks for namespaces to which no path leads.
+/// Interval between searches for namespaces without a path.
 const ABSENT_TURN: Duration = Duration::from_secs(5);
-/// How often folders are looked at for new namespaces, where some are expected.
+/// Interval at which folders are checked for expected new namespaces.
 const LOOK: Duration = Duration::from_millis(100);
-/// Records that change are looked at this often at most.
+/// Minimum interval between two checks after changes of the records.
 const REST: Duration = Duration::from_millis(5);
-/// Attaching to an interface builds a chain, as a request does.
+/// Stack of a thread, as large as for requests: attaching to an interface builds a chain.
 const STACK: usize = 1 << 20;
 
 type Daemon = Engine<LinuxKernel>;
 
-/// The threads, which end some time after this value is dropped.
+/// Watching threads, which exit some time after this value is dropped.
 pub struct Watcher {
     stop: Arc<AtomicBool>,
 }
 
 impl Watcher {
-    /// Starts them. Hooks are compared with the records every `check`, or never.
+    /// Starts the threads. Hooks are compared with the records every `check`, if given.
     pub fn start(
         engine: Arc<Daemon>,
         check: Option<Duration>,
@@ -76,7 +76,7 @@ impl Drop for Watcher {
     }
 }
 
-/// A thread that watches a namespace.
+/// Thread that watches a namespace.
 struct Watched {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -87,9 +87,9 @@ struct Supervisor {
     check: Option<Duration>,
     stop: Arc<AtomicBool>,
     watched: BTreeMap<Option<PathBuf>, Watched>,
-    /// Namespaces that cannot be watched, with the reason that was logged.
+    /// Namespaces that cannot be watched, with the logged reason.
     refused: BTreeMap<Option<PathBuf>, String>,
-    /// Refused namespaces to which no path leads.
+    /// Refused namespaces without a path.
     absent: BTreeSet<Option<PathBuf>>,
     shared: Arc<Shared>,
     told: Checks,
@@ -97,7 +97,6 @@ struct Supervisor {
     budgets: Arc<Budgets>,
 }
 
-/// What all threads have besides the engine.
 struct Shared {
     journal: Arc<Journal>,
     gate: Arc<Gate>,
@@ -122,8 +121,8 @@ impl Supervisor {
                 }
                 checked = Instant::now();
             }
-            // What runs in a namespace without its path goes on until the namespace ends, of which nobody sends a message.
-            // Looking for it takes a look at every process.
+            // Programs in a namespace without a path run until it ends, for which there is no message. The search
+            // examines every process.
             if looked.elapsed() >= ABSENT_TURN {
                 for netns in self.absent.iter().filter(|netns| self.engine.has_hooks_named(netns.as_deref()))
                 {
@@ -143,7 +142,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts and ends threads. Answers whether all namespaces that are wanted are watched.
+    /// Starts and stops threads. Returns whether all wanted namespaces are watched.
     fn watch_all(&mut self, wanted: &BTreeSet<Option<PathBuf>>) -> bool {
         self.watched.retain(|netns, watched| {
             if !wanted.contains(netns) {
@@ -165,7 +164,7 @@ impl Supervisor {
                 }
                 Err(error) => {
                     all = false;
-                    // One that is not there yet is waited for; anything else is told once.
+                    // A missing namespace is expected to appear; any other reason is logged once.
                     let is_absent = matches!(error, EngineError::Kernel(KernelError::NoNamespace { .. }));
                     if is_absent {
                         self.absent.insert(netns.clone());
@@ -207,11 +206,11 @@ fn watch_namespace(
     mut watch: Box<dyn InterfaceWatch>,
     stop: &AtomicBool,
 ) {
-    // What came before the watch began.
+    // Handle changes from before the watch began.
     let mut failure = follow(engine, shared, netns, None);
     while !stop.load(Ordering::Relaxed) {
         match watch.next(TURN) {
-            // Nothing more may happen that would tell what could not be followed.
+            // After a failure, retry even without events: there may be no further one.
             Ok(events) if events.is_empty() && failure.is_none() => {}
             Ok(events) => {
                 if events.contains(&InterfaceEvent::NamespaceGone) {
@@ -230,9 +229,10 @@ fn watch_namespace(
     }
 }
 
-/// Answers why it has to be tried again, if so. What was told before is not told again.
+/// Follows interface changes. Returns the reason for a retry, if needed; a reason already in `told` is not logged
+/// again.
 fn follow(engine: &Daemon, shared: &Shared, netns: Option<&Path>, told: Option<&str>) -> Option<String> {
-    // What comes meanwhile is followed when everything is put back.
+    // Changes during break-glass are handled when attachments are restored.
     let Ok(_inside) = shared.gate.enter() else { return Some("it stands still".to_owned()) };
     let began = Instant::now();
     let before = engine.hook_changes();

@@ -1,8 +1,8 @@
-//! `bpfman-operator clean-node`: takes away what daemon, agent and network plugin left on one node.
+//! `bpfman-operator clean-node`: removes what daemon, agent and network plugin left on one node.
 //!
-//! It is for when the Config is deleted: everything is unloaded then, and what stays are a chained network plugin,
-//! which keeps pods from starting once its binary is gone, and folders. What still runs is somebody's: while a daemon
-//! answers nothing is touched, and where something is pinned the daemon's folders stay, with its records of it.
+//! It runs after the Config is deleted. All programs are unloaded then; folders remain, and a chained network plugin,
+//! which keeps pods from starting once its binary is gone. Nothing is touched while a daemon answers. While something
+//! is pinned, the daemon's folders stay, because they hold the records of the pinned objects.
 
 use std::fs;
 use std::io;
@@ -14,17 +14,16 @@ use clap::Args;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
-/// Folders of the agent: its socket for the network plugin, and what that one reads.
+/// Folders of the agent: its socket for the network plugin, and the state that the plugin reads.
 const OF_AGENT: [&str; 2] = ["run/bpfman-agent", "var/lib/bpfman-agent"];
 
-/// Folders of the daemon; the first has its pins.
+/// Folders of the daemon; the first contains its pins.
 const OF_DAEMON: [&str; 4] = [RUNTIME, "run/bpfman-sock", "var/lib/bpfman", "var/cache/bpfman"];
 
-/// The daemon's runtime folder, and the bpffs in it.
+/// Runtime folder of the daemon, which contains its bpffs.
 const RUNTIME: &str = "run/bpfman";
 const PINS: &str = "run/bpfman/fs";
 
-/// Its socket.
 const SOCKET: &str = "run/bpfman-sock/bpfman.sock";
 
 /// Flags of `bpfman-operator clean-node`.
@@ -41,29 +40,29 @@ pub struct CleanFlags {
     pub cni_conf_dir: PathBuf,
 }
 
-/// Why a node was not cleaned.
+/// Reason for which a node was not cleaned.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
-    /// It is in use.
+    /// A daemon runs on the node.
     #[error(
         "a daemon answers at {0}: delete the Config object bpfman-config first, and wait until its pods are gone"
     )]
     InUse(PathBuf),
-    /// Programs of others run on.
+    /// Objects that no application loaded are still pinned.
     #[error(
         "{0} is pinned, so that something runs that no application of the cluster has loaded: unload it with `bpfman`, or \
          remove it; the daemon's folders stay until then"
     )]
     Pinned(PathBuf),
-    /// The plugin stays.
+    /// The network plugin could not be removed.
     #[error("the network plugin: {0}")]
     Plugin(#[from] install::InstallError),
-    /// The file system refuses.
+    /// A file system operation failed.
     #[error("{file}: {error}")]
     File {
-        /// Where.
+        /// Path of the operation.
         file: PathBuf,
-        /// What it says.
+        /// Error of the operation.
         error: io::Error,
     },
 }
@@ -72,10 +71,10 @@ fn at(file: &Path) -> impl FnOnce(io::Error) -> CleanError + '_ {
     move |error| CleanError::File { file: file.to_owned(), error }
 }
 
-/// Cleans one node. What is gone already is no error, so it can be done again.
+/// Cleans one node. Missing files are no error, so that the command can be repeated.
 ///
 /// # Errors
-/// [`CleanError`]. The network plugin and the agent's folders are gone even where the daemon's have to stay.
+/// Returns [`CleanError`]. The network plugin and the agent's folders are removed even if the daemon's folders stay.
 pub fn clean(flags: &CleanFlags) -> Result<(), CleanError> {
     let root = &flags.root;
     let socket = root.join(SOCKET);
@@ -108,7 +107,7 @@ fn remove(folder: &Path) -> Result<(), CleanError> {
     }
 }
 
-/// Something that is pinned. The kernel's own files are in every bpffs, with these endings.
+/// Finds a pinned object. Files that end in `.debug` are the kernel's own and are in every bpffs.
 fn first_pin(folder: &Path) -> Result<Option<PathBuf>, CleanError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -128,12 +127,12 @@ fn first_pin(folder: &Path) -> Result<Option<PathBuf>, CleanError> {
     Ok(None)
 }
 
-/// Unmounts what is mounted there, and what lies on that.
+/// Unmounts all file systems that are mounted on the folder.
 fn unmount_all(folder: &Path) -> Result<(), CleanError> {
     loop {
         match unmount(folder, UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
-            // Nothing is mounted there, or there is no such folder.
+            // Not a mount point, or no such folder.
             Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
             Err(error) => return Err(at(folder)(error.into())),
         }
@@ -169,7 +168,7 @@ mod tests {
     fn nothing_of_ours_stays_and_all_else_does() {
         let (root, flags) = node();
         for _again in 0..2 {
-            // As a user of a test machine: what is no mount cannot be unmounted, and need not be.
+            // An unprivileged user gets EPERM from umount even for a folder that is not a mount point.
             match clean(&flags) {
                 Err(CleanError::File { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
                     eprintln!("SKIPPED(CAP_SYS_ADMIN): nothing_of_ours_stays_and_all_else_does");

@@ -1,15 +1,15 @@
-//! The Kubernetes side of bpfman: it turns objects into calls of each node's daemon, and answers into objects.
+//! Kubernetes side of bpfman: translates custom resources into calls of each node's daemon, and results into status.
 //!
-//! - [`agent`]: one on every node, without privileges; API server on one side, the daemon's socket on the other.
-//! - [`controller`]: one in the cluster; sums up what nodes say, deploys daemon and agent, marks nodes.
+//! - [`agent`]: one per node, unprivileged; connects the API server with the daemon's socket.
+//! - [`controller`]: one per cluster; aggregates node status, deploys daemon and agent, taints nodes.
 //! - [`rollout`]: waves, gates, preflight and rollback; a state machine without I/O, driven by the controller.
-//! - [`admission`]: refuses what a schema cannot.
-//! - [`clock`]: what time it is for all controllers.
-//! - [`clean`]: takes away what is left on a node when all of it went.
-//! - [`figures`]: what a node's programs take, between agent and `kubectl-bpfman`.
-//! - [`client`]: what `kubectl-bpfman` asks and shows.
+//! - [`admission`]: validates what a schema cannot express.
+//! - [`clock`]: the API server's time, shared by all controllers.
+//! - [`clean`]: removes what is left on a node after daemon and agent were removed.
+//! - [`figures`]: resource usage of a node's programs, passed from the agent to `kubectl-bpfman`.
+//! - [`client`]: the commands of `kubectl-bpfman`.
 //!
-//! What these have in common is in `bpfman-runtime`.
+//! Code that these modules share is in `bpfman-runtime`.
 
 pub mod admission;
 pub mod agent;

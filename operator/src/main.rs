@@ -71,36 +71,36 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Runs on one thread: whatever this program does is waiting. What it logs is said by `BPFMAN_LOG`, or by `GO_LOG` as
-/// the published operator has it.
+/// Runs on one thread, since the work is waiting. `BPFMAN_LOG` is the log filter, or else `GO_LOG` as in the published
+/// operator.
 fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = ["BPFMAN_LOG", "GO_LOG"].into_iter().find_map(log_filter);
     let (text, filter) =
         filter.unwrap_or_else(|| ("info".to_owned(), Targets::new().with_default(LevelFilter::INFO)));
-    // It warns of each refusal while the server starts; `bpfman_runtime::outage` reports the outage.
+    // Hide warnings about refused connections of a starting server: `bpfman_runtime::outage` reports the outage.
     let filter = match text.contains("kube_runtime") {
         true => filter,
         false => filter.with_target("kube_runtime::watcher", LevelFilter::ERROR),
     };
-    // Names that others chose are in events, and are not to end a line or to reach a terminal as they are.
+    // Events contain names that users chose: they must neither break a line nor send control characters to a terminal.
     let writer = || bpfman_proto::printable::OneLineEach(std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     tracing_subscriber::registry().with(filter).with(lines).init();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// Reads the filter of a variable, if it has one that is understood. An empty one is as none.
+/// Reads the log filter from an environment variable. Returns `None` if it is unset, empty or invalid.
 fn log_filter(variable: &str) -> Option<(String, Targets)> {
     let text = std::env::var(variable).ok()?;
     let directives: Vec<&str> =
         text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
     let text = Some(directives.join(",")).filter(|text| !text.is_empty())?;
-    // A filter by spans or fields would be taken for a target of that name, which no line has.
+    // A filter by spans or fields would be parsed as the name of a target, which matches no line.
     let filter = text.parse().ok().filter(|_| !text.contains(['[', '{']))?;
     Some((text, filter))
 }
 
-/// Waits for SIGTERM, for which the first process of a container has no default.
+/// Waits for SIGTERM, which the kernel does not deliver to the first process of a container without a handler.
 async fn terminated() -> anyhow::Result<()> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?.recv().await;
     Ok(())

@@ -1,21 +1,21 @@
-//! How a descriptor travels from the daemon to a client, which gRPC cannot do: the frames of a handover. `maps.proto`
-//! says in which order they come.
+//! Passing of a descriptor from the daemon to a client, which gRPC cannot do: the messages of a handover. `maps.proto`
+//! specifies their order.
 
 use prost::Message;
 
-/// What a connection begins with that is a handover. HTTP/2 begins with another byte.
+/// First bytes of a handover connection. HTTP/2 begins with another byte.
 pub const PREFACE: &[u8; 18] = b"bpfman-handover/1\n";
 
-/// The largest request in bytes, without its length.
+/// Maximum size of a request, in bytes, without its length.
 pub const LARGEST_REQUEST: usize = 4 << 10;
 
-/// The largest answer in bytes, without its length: a failure with its hint.
+/// Maximum size of an answer, in bytes, without its length: a failure with its hint.
 pub const LARGEST_ANSWER: usize = 64 << 10;
 
-/// Bytes of a length.
+/// Size of a length, in bytes.
 pub const LENGTH: usize = 4;
 
-/// A message with its length in front of it.
+/// Returns a message with its length in front of it.
 #[must_use]
 pub fn frame(message: &impl Message) -> Vec<u8> {
     let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
@@ -25,7 +25,7 @@ pub fn frame(message: &impl Message) -> Vec<u8> {
     bytes
 }
 
-/// The length of the message that follows; none if it is more than `most`.
+/// Returns the length of the message that follows; none if it is more than `most`.
 #[must_use]
 pub fn length(bytes: [u8; LENGTH], most: usize) -> Option<usize> {
     usize::try_from(u32::from_be_bytes(bytes)).ok().filter(|length| *length <= most)

@@ -1,7 +1,7 @@
-//! The wire between `bpfmand` and its clients.
+//! Wire protocol between `bpfmand` and its clients.
 //!
-//! [`v1`] is the API that clients of bpfman v0.6.0 speak, tag by tag. [`ext::v1`] is what this project adds.
-//! [`csi::v1`] and [`pluginregistration`] are spoken with a kubelet.
+//! [`v1`] is the API of bpfman v0.6.0, with the same tags. [`ext::v1`] has the additions of this project. [`csi::v1`]
+//! and [`pluginregistration`] are for a kubelet.
 
 pub mod handover;
 mod map_exports;
@@ -21,14 +21,14 @@ pub mod v1 {
 
 /// `bpfman.ext.v1`: this project's additions.
 pub mod ext {
-    /// The first, and so far only, version.
+    /// Version 1, so far the only one.
     #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
     pub mod v1 {
         tonic::include_proto!("bpfman.ext.v1");
     }
 }
 
-/// The Container Storage Interface, as far as the node plugin needs it.
+/// Container Storage Interface, as far as the node plugin needs it.
 pub mod csi {
     /// Version 1.
     #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
@@ -37,7 +37,7 @@ pub mod csi {
     }
 }
 
-/// How a kubelet learns of its plugins.
+/// Registration of plugins with a kubelet.
 #[allow(missing_docs, clippy::all, reason = "generated from documented .proto files")]
 pub mod pluginregistration {
     tonic::include_proto!("pluginregistration");
@@ -45,8 +45,8 @@ pub mod pluginregistration {
 
 include!(concat!(env!("OUT_DIR"), "/method.rs"));
 
-/// The file beside the daemon's socket that the acting agent of a node locks. The daemon makes it, for root and the group
-/// of its socket: nobody else can hold the lock.
+/// Returns the lock file of the node's acting agent, next to the daemon's socket. The daemon creates it for root and
+/// the group of its socket, so that no other user can hold the lock.
 #[must_use]
 pub fn agent_lock(socket: &std::path::Path) -> std::path::PathBuf {
     let mut name = socket.as_os_str().to_owned();
@@ -54,10 +54,10 @@ pub fn agent_lock(socket: &std::path::Path) -> std::path::PathBuf {
     name.into()
 }
 
-/// Most bytes of one request that a daemon takes.
+/// Maximum size of one request that a daemon accepts, in bytes.
 pub const LARGEST_REQUEST: usize = 256 << 10;
 
-/// Where a daemon listens unless told otherwise.
+/// Default path of the daemon's socket.
 pub const DEFAULT_SOCKET_PATH: &str = "/run/bpfman-sock/bpfman.sock";
 
 /// Environment variable that names the daemon's socket, read by daemon and clients.
@@ -66,22 +66,22 @@ pub const SOCKET_PATH_VARIABLE: &str = "BPFMAN_SOCKET_PATH";
 /// Metadata key of an application's name, as v0.6.0 writes it.
 pub const APPLICATION_KEY: &str = "bpfman_application";
 
-/// Metadata key of an application's name in newer clients; read wherever [`APPLICATION_KEY`] is.
+/// Metadata key of an application's name in newer clients; read like [`APPLICATION_KEY`].
 pub const APPLICATION_KEY_NEWER: &str = "bpfman.io/application";
 
-/// Begin of a metadata key of a load, with a program's function name behind it: its value is the program's exact type,
-/// where [`v1::BpfmanProgramType`] has one number for two types (`kretprobe`, `uretprobe`). Newer daemons of the published
+/// Prefix of a metadata key of a load, followed by a program's function name. Its value is the program's exact type, if
+/// [`v1::BpfmanProgramType`] has one number for two types (`kretprobe`, `uretprobe`). Newer daemons of the published
 /// API read it too. It is an instruction to the daemon and is not kept as metadata.
 pub const ACTUAL_TYPE_PREFIX: &str = "bpfman.io/actual-type:";
 
-/// Trailer of a failed call that says what to do next.
+/// Trailer of a failed call with the next steps.
 pub const HINT_TRAILER: &str = "bpfman-hint-bin";
 
-/// Trailer of a failed call that names the kind of failure: see [`Reason`].
+/// Trailer of a failed call with the kind of failure: see [`Reason`].
 pub const REASON_TRAILER: &str = "bpfman-reason";
 
-/// Names of the kernel's program types (`enum bpf_prog_type`) by number, in snake case. Where v0.6.0 and the kernel
-/// differ, v0.6.0's: 2 is `probe`, 3 is `tc`.
+/// Names of the kernel's program types (`enum bpf_prog_type`) by number, in snake case. If v0.6.0 and the kernel
+/// differ, v0.6.0 counts: 2 is `probe`, 3 is `tc`.
 pub const KERNEL_PROGRAM_TYPES: [&str; 33] = [
     "unspec",
     "socket_filter",

@@ -1,64 +1,64 @@
-//! Which maps an application gives to pods of which namespaces: the text of a program's metadata.
+//! Exports of an application's maps to pods of namespaces, as text in a program's metadata.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Metadata key of a load: what its maps' owner gives out, as [`MapExports`] reads it.
+/// Metadata key of a load: exports of its maps, in the form of [`MapExports`].
 pub const MAP_EXPORTS_KEY: &str = "bpfman.io/map-exports";
 
-/// Stands for every map, or for every namespace.
+/// Wildcard for every map, or for every namespace.
 const ANY: &str = "*";
-/// Behind the namespaces of an export for writing.
+/// Suffix of the namespaces of an export for writing.
 const WRITE: &str = ":rw";
-/// Most exports of one load, and most namespaces of one export.
+/// Maximum number of exports of one load, and of namespaces of one export.
 pub const MAX_EXPORTS: usize = 128;
-/// Longest name of a namespace, in bytes (RFC 1123 labels).
+/// Maximum length of a namespace's name, in bytes (RFC 1123 labels).
 const MAX_NAMESPACE: usize = 63;
 
-/// What a map's user may do.
+/// Access to a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MapAccess {
-    /// Read its entries.
+    /// Reading of entries.
     Read,
-    /// Change them, too.
+    /// Reading and changing of entries.
     Write,
 }
 
-/// One map, or all, for pods of some namespaces.
+/// Export of one map, or all, to pods of some namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapExport {
-    /// Name in the object; `*` for all maps.
+    /// Map's name in the object; `*` for all maps.
     pub map: String,
-    /// Names of namespaces; one that is `*` stands for all, and for pods whose namespace is not known.
+    /// Names of namespaces; `*` stands for all, and for pods of an unknown namespace.
     pub namespaces: Vec<String>,
-    /// What they may do.
+    /// Access of these pods.
     pub access: MapAccess,
 }
 
-/// All that an application gives out. Its text is `MAP=NAMESPACE[,NAMESPACE…][:rw]`, several with `;` between.
+/// All exports of an application. The text is `MAP=NAMESPACE[,NAMESPACE…][:rw]`, several separated by `;`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapExports(pub Vec<MapExport>);
 
-/// Why a text says no exports.
+/// Reason why a text is no list of exports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MapExportError {
-    /// Not of the form.
+    /// The text has another form.
     #[error("map export \"{}\" is not MAP=NAMESPACE[,NAMESPACE...][:rw]", .0.escape_debug())]
     Form(String),
-    /// A map's name that the kernel would not take.
+    /// The kernel would not accept the map's name.
     #[error("\"{}\" is no name of a map: letters, digits, \"_\" and \".\", or \"*\" for all maps", .0.escape_debug())]
     Map(String),
-    /// A namespace's name that Kubernetes would not take.
+    /// Kubernetes would not accept the namespace's name.
     #[error("\"{}\" is no name of a namespace: small letters, digits and \"-\", or \"*\" for all", .0.escape_debug())]
     Namespace(String),
-    /// More than fits.
+    /// There are more exports or namespaces than [`MAX_EXPORTS`].
     #[error("more than {MAX_EXPORTS} map exports, or namespaces of one")]
     TooMany,
 }
 
 impl MapExports {
-    /// The most that a pod may do with a map; none if it gets nothing of it. `namespace`: the pod's, if it is known.
+    /// Returns the widest access that a pod has to a map; none if it has none. `namespace`: the pod's, if known.
     #[must_use]
     pub fn access(&self, map: &str, namespace: Option<&str>) -> Option<MapAccess> {
         self.0
@@ -73,6 +73,8 @@ impl MapExports {
 }
 
 impl MapExport {
+    /// Checks the export.
+    ///
     /// # Errors
     /// A name that no map or namespace has, or too many.
     pub fn check(&self) -> Result<(), MapExportError> {
@@ -125,7 +127,7 @@ impl fmt::Display for MapExport {
 impl FromStr for MapExports {
     type Err = MapExportError;
 
-    /// An empty text gives nothing out.
+    /// Parses exports; an empty text has none.
     fn from_str(text: &str) -> Result<Self, MapExportError> {
         if text.is_empty() {
             return Ok(Self::default());

@@ -1,26 +1,27 @@
-//! Text that others chose, made fit for a log, a message or a terminal.
+//! Escaping of third-party text for a log, a message or a terminal.
 //!
-//! Names of images, interfaces, programs and files may hold line ends and escape sequences: written as they are they
-//! would forge lines of a log, or command the terminal of who reads it.
+//! Names of images, interfaces, programs and files may hold line ends and escape sequences. Unescaped, they could forge
+//! log lines, or control the terminal of the reader.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 
-/// The text in one line: everything that is no visible character is escaped, line ends and tabs too.
+/// Returns the text as one line: all invisible characters are escaped, including line ends and tabs.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// The same for text of several lines: line ends and tabs stay.
+/// Returns text of several lines with all invisible characters escaped except line ends and tabs.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |character| matches!(character, '\n' | '\t'))
 }
 
-/// A JSON document with the same meaning, which commands no terminal: JSON may hold everything in a text but the lowest
-/// control characters. Line ends and tabs stay: outside of texts they lay it out, and inside they are escaped already.
+/// Returns an equivalent JSON document that is safe for a terminal: JSON strings may hold any character except the
+/// lowest control characters. Line ends and tabs stay: between strings they are layout, and inside they are escaped
+/// already.
 #[must_use]
 pub fn json(document: &str) -> Cow<'_, str> {
     let is_hidden = |character: char| hides(character) && !matches!(character, '\n' | '\t');
@@ -41,13 +42,13 @@ pub fn json(document: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// True for a text of several lines in which [`lines`] and [`json`] would change nothing.
+/// Returns whether [`lines`] and [`json`] would leave a text of several lines unchanged.
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
     matches!(json(text), Cow::Borrowed(_))
 }
 
-/// A word as a shell takes it, of whatever others chose: it stays one word, and breaks no line or terminal.
+/// Quotes third-party text as one word for a shell, without line ends or control characters.
 #[must_use]
 pub fn shell_word(text: &str) -> String {
     let text: String = text.chars().map(|character| if hides(character) { '?' } else { character }).collect();
@@ -76,7 +77,7 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Control characters, other ends of lines and paragraphs, and what turns the direction of the text around it.
+/// Returns whether a character is a control character, ends a line or paragraph, or changes the text's direction.
 fn hides(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -85,7 +86,7 @@ fn hides(character: char) -> bool {
         )
 }
 
-/// Writes each piece that it is given as one line. A log gives it event by event.
+/// Writer that escapes each piece it receives to one line. A log writes one event at a time.
 #[derive(Debug)]
 pub struct OneLineEach<W>(pub W);
 

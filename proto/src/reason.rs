@@ -1,15 +1,15 @@
 //! Kinds of failures, as [`crate::REASON_TRAILER`] and messages of failures name them.
 
-/// Why a call failed. The names are an interface: clients choose exit codes by them, and controllers whether to wait.
+/// Kind of a failed call. The names are stable: clients choose exit codes by them, controllers whether to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No such program, link, hook, file or image.
+    /// A program, link, hook, file or image does not exist.
     NotFound,
-    /// A request that can never work as it is.
+    /// The request can never succeed as it is.
     Invalid,
-    /// Against the present state.
+    /// The request conflicts with the present state.
     Conflict,
-    /// The caller may not.
+    /// The caller lacks the permission.
     Denied,
     /// The kernel refused.
     KernelRefused,
@@ -17,18 +17,18 @@ pub enum Reason {
     Registry,
     /// No trusted signature.
     Signature,
-    /// This kernel or version cannot.
+    /// This kernel or version does not support the request.
     Unsupported,
-    /// Over a limit that stays.
+    /// The request exceeds a fixed limit.
     TooLarge,
-    /// No room for now.
+    /// A limit is reached for now.
     Busy,
-    /// A fault of the daemon or its disk.
+    /// The daemon or its disk failed.
     Internal,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 11] = [
         Self::NotFound,
         Self::Invalid,
@@ -43,7 +43,7 @@ impl Reason {
         Self::Internal,
     ];
 
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Reason {
         }
     }
 
-    /// What a command ends with that failed for it: the numbers of `bpfman`, an interface that scripts branch on.
+    /// Returns the exit code of a command that failed for this reason: a stable interface of `bpfman`, for scripts.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -75,7 +75,7 @@ impl Reason {
         }
     }
 
-    /// The reason of a name; none for one that a newer daemon has.
+    /// Returns the reason of a name; none if only a newer daemon has it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.name() == name)

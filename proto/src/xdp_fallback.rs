@@ -1,8 +1,8 @@
-//! The words for a chain that its driver refused.
+//! Warning about a chain that the driver refused.
 
 use crate::ext::v1::Link;
 
-/// Warns that an XDP chain runs in generic mode because the driver refused it.
+/// Returns the warning that an XDP chain runs in generic mode because the driver refused it.
 #[must_use]
 pub fn xdp_fallback(interface: &str, refusal: &str) -> String {
     format!(
@@ -12,7 +12,7 @@ pub fn xdp_fallback(interface: &str, refusal: &str) -> String {
 }
 
 impl Link {
-    /// [`xdp_fallback`] for the hook of a link; none where the driver took the chain.
+    /// Returns [`xdp_fallback`] for the hook of a link; none if the driver accepted the chain.
     #[must_use]
     pub fn xdp_fallback(&self) -> Option<String> {
         let refusal =

@@ -1,5 +1,6 @@
-//! What an image costs from end to end: `bpfman load image` from a warm cache and by a cold pull, against `bpfman load
-//! file`, with the client's start and the kernel's verifier in all three. Needs root, `docker-registry` and `clang`.
+//! End-to-end cost of images: `bpfman load image` from a warm cache and with a cold pull, compared with `bpfman load
+//! file`. All three include the start of the client and the kernel's verifier. Requires root, `docker-registry` and
+//! `clang`.
 //!
 //!     cargo build --release -p bpfmand -p bpfman
 //!     BPFMAN_BIN_DIR=target/release cargo run -p bpfman-tests --example image-cost
@@ -25,7 +26,7 @@ fn main() {
     daemon.publish(&image, &object, &format!("{prefix}.key"));
     let object = object.display().to_string();
 
-    // One after the other, so that the machine's mood is the same for all.
+    // Alternate between the cases, so that varying load of the machine affects all equally.
     let (mut file, mut warm, mut cold, mut pull) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         pull.push(time(&daemon, &format!("image pull -i {image}")));
@@ -43,7 +44,7 @@ fn main() {
     }
 }
 
-/// Loads, and unloads when the clock has stopped.
+/// Loads programs, and unloads them after the time was taken.
 fn load(daemon: &Daemon, line: &str) -> Duration {
     let elapsed = time(daemon, &format!("{line} --programs xdp:xdp_member"));
     for id in daemon.bpfman("list programs -q").success().lines() {
@@ -60,7 +61,7 @@ fn time(daemon: &Daemon, line: &str) -> Duration {
     elapsed
 }
 
-/// The median, in seconds.
+/// Prints the results, and returns the median in seconds.
 fn tell(case: &str, mut times: Vec<Duration>) -> f64 {
     times.sort();
     let ms = |time: &Duration| time.as_secs_f64() * 1000.0;
@@ -74,7 +75,7 @@ fn tell(case: &str, mut times: Vec<Duration>) -> f64 {
     median.as_secs_f64()
 }
 
-/// About 100 kB that do not compress: random bytes behind an object.
+/// Returns an object of about 100 kB that does not compress: random bytes follow the ELF file.
 fn large_object() -> Vec<u8> {
     let mut bytes = std::fs::read(compile::object("chain")).unwrap();
     let mut state = 88_172_645_463_325_252_u64;

@@ -1,14 +1,11 @@
-//! Where the daemon and the client are.
+//! Paths of the daemon and the client.
 
 use std::path::PathBuf;
 
-/// Environment variable that names the folder of the binaries under test.
+/// Environment variable with the directory of the binaries under test.
 pub const FOLDER_VARIABLE: &str = "BPFMAN_BIN_DIR";
 
-/// A binary of this project.
-///
-/// # Panics
-/// It was not built.
+/// Returns the path of a binary of this project. Panics if it was not built.
 #[must_use]
 pub fn find(name: &str) -> PathBuf {
     let path = folder().join(name);
@@ -20,21 +17,18 @@ pub fn find(name: &str) -> PathBuf {
     path
 }
 
-/// The user-space side of an entry of the gallery.
-///
-/// # Panics
-/// It was not built.
+/// Returns the path of an example's companion command. Panics if it was not built.
 #[must_use]
 pub fn side(entry: &str) -> PathBuf {
     find(&format!("bpfman-{entry}"))
 }
 
-/// The folder of the binaries.
+/// Returns the directory of the binaries.
 fn folder() -> PathBuf {
     std::env::var_os(FOLDER_VARIABLE).map_or_else(build_folder, PathBuf::from)
 }
 
-/// The build folder of the running test: two folders above it, as tests lie in `deps`.
+/// Returns the build directory of the running test: the parent of `deps`, which contains the test.
 #[must_use]
 pub fn build_folder() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");

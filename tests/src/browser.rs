@@ -1,6 +1,6 @@
-//! A real browser, driven by WebDriver: Debian's chromium and its driver.
+//! Browser under control of WebDriver: Debian's chromium and its driver.
 //!
-//! A few calls of JSON over HTTP: crates of the whole protocol would bring more than they save.
+//! A few JSON calls over HTTP are sufficient; crates for the whole protocol would cost more than they save.
 
 use crate::wait::within;
 use std::fs;
@@ -15,20 +15,20 @@ use tempfile::TempDir;
 use crate::http;
 use crate::wait::until;
 
-/// Set it, and pictures in docs are written anew.
+/// Environment variable with which the pictures in docs are written again.
 pub const PICTURES_VARIABLE: &str = "BPFMAN_TEST_PICTURES";
 
-/// A key by its name in WebDriver.
+/// WebDriver codes of keys.
 pub mod key {
-    /// Moves the focus.
+    /// Tab: moves the focus.
     pub const TAB: &str = "\u{e004}";
-    /// Follows a link.
+    /// Enter: follows a link.
     pub const ENTER: &str = "\u{e007}";
-    /// Leaves.
+    /// Escape: closes a dialog.
     pub const ESCAPE: &str = "\u{e00c}";
 }
 
-/// A browser with a window and a profile of its own. It ends with this value.
+/// Browser with its own window and profile, closed when this value is dropped.
 #[derive(Debug)]
 pub struct Browser {
     driver: Child,
@@ -39,19 +39,13 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one.
-    ///
-    /// # Panics
-    /// Chromium or its driver is not installed: `packaging/install-deps test`.
+    /// Starts a browser. Panics if Chromium or its driver is not installed: `packaging/install-deps test`.
     #[must_use]
     pub fn start() -> Self {
         Self::start_in(None)
     }
 
-    /// Starts one in another network namespace.
-    ///
-    /// # Panics
-    /// See [`Self::start`].
+    /// Starts a browser in another network namespace. Panics in the same cases as [`Self::start`].
     #[must_use]
     pub fn start_in(netns: Option<&Path>) -> Self {
         let profile = tempfile::Builder::new().prefix("bpfman-test-browser-").tempdir().unwrap();
@@ -135,26 +129,23 @@ impl Browser {
         self.call(method, &format!("/session/{}/{path}", self.session), body)
     }
 
-    /// Goes to an address.
+    /// Opens a URL.
     pub fn open(&self, url: &str) {
         self.in_session("POST", "url", &json!({ "url": url }));
     }
 
-    /// Where it is.
+    /// Returns the current URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.in_session("GET", "url", &Value::Null).as_str().unwrap().to_owned()
     }
 
-    /// Runs a script in the page, and answers what it returns.
+    /// Runs a script in the page, and returns its result.
     pub fn script(&self, script: &str) -> Value {
         self.in_session("POST", "execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// Waits until a script answers true.
-    ///
-    /// # Panics
-    /// It does not, or the page had an error.
+    /// Waits until a script returns true. Panics if it does not within the time limit, or the page had an error.
     pub fn until(&self, what: &str, script: &str) {
         until(&format!("{what}\nthe page: {}", script), || {
             let holds = self.script(script) == true;
@@ -171,7 +162,7 @@ impl Browser {
         self.until(&format!("the page shows {text:?}"), &script);
     }
 
-    /// All text of the page.
+    /// Returns the visible text of the page.
     #[must_use]
     pub fn text(&self) -> String {
         self.script("return document.body.innerText").as_str().unwrap().to_owned()
@@ -187,12 +178,12 @@ impl Browser {
         self.in_session("POST", "actions", &sequence);
     }
 
-    /// Calls Chromium's own protocol.
+    /// Calls the Chrome DevTools Protocol.
     pub fn protocol(&self, command: &str, parameters: &Value) -> Value {
         self.in_session("POST", "goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
     }
 
-    /// Light or dark, as the user's system would say.
+    /// Sets the preferred color scheme, light or dark.
     pub fn prefer(&self, scheme: &str) {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.protocol("Emulation.setEmulatedMedia", &features);
@@ -202,7 +193,7 @@ impl Browser {
         self.in_session("POST", "se/log", &json!({ "type": kind })).as_array().unwrap().clone()
     }
 
-    /// What the console has of errors and warnings since it was asked last.
+    /// Returns the errors and warnings of the console since the last call.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
         let entries = self.log("browser").into_iter();
@@ -210,7 +201,7 @@ impl Browser {
         grave.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// The addresses of all requests since it was asked last.
+    /// Returns the URLs of all requests since the last call.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         let messages = self.log("performance").into_iter().filter_map(|entry| {
@@ -223,14 +214,14 @@ impl Browser {
         messages.collect()
     }
 
-    /// A picture of the window, as PNG.
+    /// Returns a screenshot of the window, as PNG.
     #[must_use]
     pub fn picture(&self) -> Vec<u8> {
         let text = self.in_session("GET", "screenshot", &Value::Null);
         from_base64(text.as_str().unwrap())
     }
 
-    /// Keeps a picture of the window in `docs/pictures`, where pictures are asked for.
+    /// Writes a screenshot to `docs/pictures`, if the environment variable is set.
     pub fn keep_picture(&self, name: &str) {
         if std::env::var_os(PICTURES_VARIABLE).is_none() {
             return;

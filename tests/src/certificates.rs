@@ -7,30 +7,30 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 
-/// An authority.
+/// Certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// Files of a certificate and its key.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
-    /// The certificate.
+    /// Certificate, in PEM.
     pub certificate: PathBuf,
-    /// Its key.
+    /// Private key, in PEM.
     pub key: PathBuf,
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates an authority.
     #[must_use]
     pub fn new() -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        // Who has the name of its issuer is taken for self-signed.
+        // A certificate with the same name as its issuer would be taken for self-signed.
         parameters.distinguished_name.push(DnType::CommonName, "authority");
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Writes its own certificate.
+    /// Writes the authority's own certificate, and returns the path.
     #[must_use]
     pub fn write(&self, folder: &Path, name: &str) -> PathBuf {
         let file = folder.join(format!("{name}.pem"));
@@ -38,7 +38,7 @@ impl Authority {
         file
     }
 
-    /// Writes a certificate for loopback, good for servers and clients, and its key.
+    /// Writes a certificate for loopback, valid for servers and clients, and its key.
     #[must_use]
     pub fn issue(&self, folder: &Path, name: &str) -> CertificateFiles {
         let key = KeyPair::generate().unwrap();

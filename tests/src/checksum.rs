@@ -1,6 +1,6 @@
-//! The checksum of the Internet's headers (RFC 1071).
+//! Internet checksum (RFC 1071).
 
-/// Of an even number of bytes, in which the checksum's own are zero; as they stand in a packet.
+/// Returns the checksum in network byte order. The number of bytes must be even, and the bytes of the checksum zero.
 #[must_use]
 pub fn internet_checksum(bytes: &[u8]) -> [u8; 2] {
     let mut sum: u32 = bytes.chunks_exact(2).map(|pair| u32::from_be_bytes([0, 0, pair[0], pair[1]])).sum();

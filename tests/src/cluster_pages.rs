@@ -1,9 +1,9 @@
-//! Which lines of pages are run on a real API server: `tests/cluster/tests/real/pages` goes through these lists, and the
-//! inventory of pages counts by them.
+//! Commands of the documentation that run on a real API server: `tests/cluster/tests/real/pages` executes these lists,
+//! and the inventory of pages counts them.
 
 use crate::page::CommandLine;
 
-/// A page, and how its lines begin.
+/// Page, and the beginning of one or more of its commands.
 pub type Step = (&'static str, &'static str);
 
 const TUTORIAL_PAGE: &str = "docs/tutorials/platform-team.md";
@@ -11,8 +11,8 @@ const INSTALLATION: &str = "docs/cluster-installation.md";
 const ROLLOUTS: &str = "docs/rollout.md";
 const MANIFESTS: &str = "packaging/kubernetes/README.md";
 
-/// From the first installation over an application to removal: the tutorial from top to bottom, and what other pages show
-/// of a cluster that has an application.
+/// From the installation through an application to removal: the whole tutorial, and commands of other pages for a
+/// cluster with an application.
 pub const TUTORIAL: &[Step] = &[
     (TUTORIAL_PAGE, "kubectl apply --server-side"),
     (TUTORIAL_PAGE, "kubectl -n bpfman rollout status"),
@@ -34,7 +34,7 @@ pub const TUTORIAL: &[Step] = &[
     (INSTALLATION, "packaging/kubernetes/remove "),
 ];
 
-/// The other way to install and to remove, step by step.
+/// Installation and removal without the scripts, step by step.
 pub const BY_HAND: &[Step] = &[
     (INSTALLATION, "kubectl apply --server-side -k OVERLAY"),
     (INSTALLATION, "kubectl wait --for=condition=Ready"),
@@ -50,16 +50,16 @@ pub const BY_HAND: &[Step] = &[
     (MANIFESTS, "kubectl delete -k"),
 ];
 
-/// With helm.
+/// Installation with helm.
 pub const HELM: &[Step] = &[(INSTALLATION, "helm install")];
 
-/// Whether a test on a real API server runs a line.
+/// Returns whether a test on a real API server runs a command.
 #[must_use]
 pub fn runs(line: &CommandLine) -> bool {
     [TUTORIAL, BY_HAND, HELM].concat().iter().any(|step| is_of(line, step))
 }
 
-/// Whether a line is of a step.
+/// Returns whether a command belongs to a step.
 #[must_use]
 pub fn is_of(line: &CommandLine, (page, begins): &Step) -> bool {
     line.page == *page && line.text.starts_with(begins)

@@ -1,13 +1,13 @@
-//! Commands that run to their end.
+//! Commands that run to completion.
 
 use std::process::Command;
 
 use crate::wait::within;
 
-/// How a command ended, and what it wrote.
+/// Exit code and output of a command.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Exit code; -1 if a signal ended it.
+    /// Exit code; -1 if a signal terminated the command.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
@@ -16,10 +16,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Runs a command to its end.
-    ///
-    /// # Panics
-    /// It cannot be started, or does not end.
+    /// Runs a command to completion. Panics if it cannot be started, or does not end within the time limit.
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
         let what = format!("{command:?} to end");
@@ -32,29 +29,21 @@ impl Outcome {
         }
     }
 
-    /// Standard output of a command that succeeded.
-    ///
-    /// # Panics
-    /// It failed.
+    /// Returns the standard output. Panics if the command failed.
     pub fn success(self) -> String {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self.stdout
     }
 
-    /// Standard output of a command that succeeded, as JSON.
-    ///
-    /// # Panics
-    /// It failed, or did not write JSON.
+    /// Returns the standard output as JSON. Panics if the command failed, or did not write JSON.
     #[must_use]
     pub fn json(self) -> serde_json::Value {
         let text = self.success();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// Asserts that the command failed with a code, and said each of these things on standard error.
-    ///
-    /// # Panics
-    /// It did not.
+    /// Asserts that the command failed with a code, and that standard error contains each of these texts. Panics
+    /// otherwise.
     pub fn fails(&self, code: i32, says: &[&str]) {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         for text in says {
@@ -63,10 +52,7 @@ impl Outcome {
     }
 }
 
-/// Runs a command of words that has to succeed, and gives back what it wrote.
-///
-/// # Panics
-/// It failed.
+/// Runs a command, and returns its standard output. Panics if it fails.
 pub fn run(words: &[&str]) -> String {
     let outcome = Outcome::of(Command::new(words[0]).args(&words[1..]));
     assert_eq!(outcome.code, 0, "{}: {}{}", words.join(" "), outcome.stdout, outcome.stderr);

@@ -1,4 +1,4 @@
-//! The eBPF programs and targets in `programs/`, compiled once for each version of their source.
+//! Compiled eBPF programs and other programs of `programs/`, cached by their source.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -13,7 +13,7 @@ pub fn object(name: &str) -> PathBuf {
     object_with(name, None)
 }
 
-/// The same with a macro defined, as `NAME=VALUE`.
+/// Compiles `programs/<name>.bpf.c` with a macro defined, as `NAME=VALUE`.
 #[must_use]
 pub fn object_with(name: &str, defined: Option<&str>) -> PathBuf {
     let source = source(&format!("{name}.bpf.c"));
@@ -37,7 +37,7 @@ pub fn object_with(name: &str, defined: Option<&str>) -> PathBuf {
 /// Compiles the program of an example in `examples`, as its users do.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
-    // Tests lie in `target/<profile>/deps`.
+    // Tests are in `target/<profile>/deps`.
     let target = binaries::build_folder().parent().expect("a profile lies in a target folder").to_path_buf();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let variable = format!("CARGO_TARGET_DIR={}", path(&target));
@@ -45,7 +45,7 @@ pub fn example(name: &str) -> PathBuf {
     target.join("bpf").join(name).with_extension("o")
 }
 
-/// Compiles `programs/<name>.c` for this machine, with the frame pointers by which the kernel walks stacks.
+/// Compiles `programs/<name>.c` for this machine, with frame pointers, which the kernel needs to walk stacks.
 #[must_use]
 pub fn executable(name: &str) -> PathBuf {
     let source = source(&format!("{name}.c"));
@@ -55,7 +55,7 @@ pub fn executable(name: &str) -> PathBuf {
     })
 }
 
-/// Compiles `programs/<name>.c` for this machine, to run without any library.
+/// Compiles `programs/<name>.c` for this machine, statically linked.
 #[must_use]
 pub fn static_executable(name: &str) -> PathBuf {
     let source = source(&format!("{name}.c"));
@@ -64,7 +64,7 @@ pub fn static_executable(name: &str) -> PathBuf {
     })
 }
 
-/// Compiles `programs/<name>.c` to a library of this machine.
+/// Compiles `programs/<name>.c` to a shared library for this machine.
 #[must_use]
 pub fn library(name: &str) -> PathBuf {
     let source = source(&format!("{name}.c"));
@@ -73,7 +73,8 @@ pub fn library(name: &str) -> PathBuf {
     })
 }
 
-/// Builds `programs/<name>.go` with these flags of the linker; `None` where Go is missing, which `packaging/install-deps` brings.
+/// Builds `programs/<name>.go` with linker flags. Returns `None` if Go is missing, which `packaging/install-deps`
+/// installs.
 #[must_use]
 pub fn go(name: &str, linker: &str) -> Option<PathBuf> {
     let toolchain = Path::new("/usr/lib/go-1.19/bin/go");
@@ -90,7 +91,7 @@ pub fn go(name: &str, linker: &str) -> Option<PathBuf> {
     }))
 }
 
-/// Where a program of the tests lies, by the name of its file.
+/// Returns the path of a source file of the tests' programs.
 #[must_use]
 pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
@@ -100,8 +101,8 @@ fn path(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Runs `build` unless an earlier test has built the same source. Tests run side by side: each builds into a file of
-/// its own and renames it.
+/// Runs `build` unless an earlier test has built the same source. Tests run in parallel: each builds into its own file
+/// and renames it.
 fn once(source: &Path, extension: &str, build: impl FnOnce(&str)) -> PathBuf {
     let text = fs::read(source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
     let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! A console while it runs: `bpfman console`, or `kubectl bpfman console`.
+//! Running console: `bpfman console` or `kubectl bpfman console`.
 
 use crate::wait::within;
 use std::io::{BufRead as _, BufReader};
@@ -14,37 +14,35 @@ use crate::browser::Browser;
 use crate::http::{self, Answer};
 use crate::wait::until;
 
-/// A console, ended with this value.
+/// Console process, killed when this value is dropped.
 #[derive(Debug)]
 pub struct Console {
     process: Child,
     netns: Option<PathBuf>,
-    /// Where it listens.
+    /// Address on which it listens.
     pub address: SocketAddr,
-    /// What it printed.
+    /// URL that it printed, with the token.
     pub url: String,
 }
 
-/// What a page sends with each request.
+/// Credentials that a page sends with each request.
 #[derive(Clone, Debug)]
 pub struct PageSession {
-    /// The cookie.
+    /// Session cookie.
     pub cookie: String,
-    /// The page's key.
+    /// Key of the page.
     pub key: String,
 }
 
 impl Console {
-    /// That of a daemon.
+    /// Starts the console of a daemon.
     #[must_use]
     pub fn start(daemon: &Daemon) -> Self {
         Self::of(daemon.cli_command(), None)
     }
 
-    /// By a command that is the client, which may run in another network namespace.
-    ///
-    /// # Panics
-    /// It says no address.
+    /// Starts a console with a client command, which may run in another network namespace. Panics if it prints no
+    /// address.
     #[must_use]
     pub fn of(mut command: Command, netns: Option<&Path>) -> Self {
         command.args(["console", "--no-open"]).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -58,19 +56,19 @@ impl Console {
         Self { process, netns: netns.map(Path::to_path_buf), address, url }
     }
 
-    /// Its token.
+    /// Returns the token of the URL.
     #[must_use]
     pub fn token(&self) -> &str {
         self.url.split_once("#token=").unwrap().1
     }
 
-    /// What its pages have as their origin.
+    /// Returns the origin of its pages.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A browser that has the session, at a view.
+    /// Starts a browser with a session, at a view.
     #[must_use]
     pub fn browser(&self, view: &str) -> Browser {
         let browser = Browser::start_in(self.netns.as_deref());
@@ -80,7 +78,7 @@ impl Console {
         browser
     }
 
-    /// A browser that comes with a token which is used.
+    /// Starts a browser with a token that was used already.
     #[must_use]
     pub fn browser_refused(&self) -> Browser {
         let browser = Browser::start_in(self.netns.as_deref());
@@ -88,7 +86,7 @@ impl Console {
         browser
     }
 
-    /// Goes to a view.
+    /// Opens a view.
     pub fn go(&self, browser: &Browser, view: &str) {
         browser.script(&format!("location.hash = {}", json!(format!("#/{view}"))));
         let name = view.split('/').next().unwrap();
@@ -96,13 +94,13 @@ impl Console {
         browser.until(view, &there);
     }
 
-    /// Asks for something, also with headers that are wrong.
+    /// Sends a GET request; the headers may be wrong.
     #[must_use]
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         self.ask(&format!("GET {path}"), headers, "")
     }
 
-    /// Sends something.
+    /// Sends a POST request.
     #[must_use]
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         self.ask(&format!("POST {path}"), headers, body)
@@ -116,7 +114,7 @@ impl Console {
         http::request_in(self.netns.as_deref(), self.address, line, &headers, body)
     }
 
-    /// Exchanges the token as the page does.
+    /// Exchanges the token for a session, as the page does.
     #[must_use]
     pub fn begin(&self) -> PageSession {
         let answer = self.post("/api/session", &[], &json!({ "token": self.token() }).to_string());
@@ -129,7 +127,7 @@ impl Console {
         PageSession { cookie: cookie.split(';').next().unwrap().to_owned(), key }
     }
 
-    /// What the page of a browser has.
+    /// Returns the credentials of a browser's page.
     #[must_use]
     pub fn begun(&self, browser: &Browser) -> PageSession {
         let cookies = browser.protocol("Network.getCookies", &json!({ "urls": [self.origin()] }));
@@ -143,12 +141,12 @@ impl Console {
         PageSession { cookie, key: key.as_str().unwrap().to_owned() }
     }
 
-    /// Signals it.
+    /// Sends a signal to the console.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Waits until it ended.
+    /// Waits until it has exited.
     pub fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         until("the console ended", || {
@@ -160,7 +158,7 @@ impl Console {
 }
 
 impl PageSession {
-    /// As headers.
+    /// Returns the credentials as headers.
     #[must_use]
     pub fn headers(&self) -> [(&str, &str); 2] {
         [("cookie", &self.cookie), ("x-bpfman-page", &self.key)]

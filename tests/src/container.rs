@@ -1,4 +1,4 @@
-//! Containers, as a container runtime makes them: control groups that have their ids in their names.
+//! Containers in the form that a container runtime creates: cgroups with the container id in their names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,19 @@ use crate::network::Namespace;
 use crate::target::{self, Target};
 use crate::wait;
 
-/// A control group of a container, made by the test and gone with it.
+/// Cgroup of a container, removed when this value is dropped.
 #[derive(Debug)]
 pub struct Container {
-    /// As the status of a pod has it, with the runtime before it.
+    /// Id as in the status of a pod, prefixed with the runtime.
     pub id: String,
-    /// As the control group has it.
+    /// Id as in the name of the cgroup.
     pub digits: String,
     group: PathBuf,
     process: Option<Target>,
 }
 
 impl Container {
-    /// One in which nothing runs. `number` is its own within the test's process.
+    /// Creates a container without processes. `number` is unique within the test's process.
     #[must_use]
     pub fn empty(number: u32) -> Self {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
@@ -36,7 +36,7 @@ impl Container {
         Self { id: format!("containerd://{digits}"), digits, group, process: None }
     }
 
-    /// One in which a [`Target`] runs, in a network namespace.
+    /// Creates a container in which a [`Target`] runs, in a network namespace.
     #[must_use]
     pub fn start(number: u32, network: &Namespace) -> Self {
         let mut container = Self::empty(number);
@@ -48,18 +48,18 @@ impl Container {
         container
     }
 
-    /// Takes a process in, which has to end before the container does.
+    /// Moves a process into the container. The process must end before this value is dropped.
     pub fn take(&self, pid: u32) {
         fs::write(self.group.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 
-    /// The folder of the control group.
+    /// Returns the path of the cgroup.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.group
     }
 
-    /// The process that was started with it.
+    /// Returns the process that was started with the container.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().unwrap().pid()

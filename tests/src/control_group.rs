@@ -1,32 +1,27 @@
-//! Control groups that tests put processes into.
+//! Cgroups of tests.
 
 use crate::wait::within;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A control group of this test, which goes with it.
+/// Cgroup of this test, removed when this value is dropped.
 #[derive(Debug)]
 pub struct Group {
-    /// As this machine's file system has it.
+    /// Path in this machine's file system.
     pub folder: PathBuf,
-    /// From the root of the hierarchy.
+    /// Path from the root of the hierarchy.
     pub path: String,
 }
 
 impl Group {
-    /// Makes one. `test`: whose, in this process.
-    ///
-    /// # Panics
-    /// If there is one already, or the machine has no hierarchy of version 2.
+    /// Creates a cgroup. `test` must be unique within this process. Panics if it exists already, or cgroup v2 is not
+    /// mounted.
     #[must_use]
     pub fn new(test: &str) -> Self {
         Self::at(&format!("/system-{}-{test}", std::process::id()))
     }
 
-    /// Makes the one with this path from the root of the hierarchy.
-    ///
-    /// # Panics
-    /// The same.
+    /// Creates the cgroup with this path from the root of the hierarchy. Panics in the same cases as [`Self::new`].
     #[must_use]
     pub fn at(path: &str) -> Self {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -37,11 +32,8 @@ impl Group {
         Self { folder, path }
     }
 
-    /// Does something while this process, with all its threads, is in the group: sockets that are made meanwhile belong to it
-    /// for ever.
-    ///
-    /// # Panics
-    /// If the process cannot be moved.
+    /// Runs a closure while this process, with all its threads, is in the cgroup. Sockets created by it belong to the
+    /// cgroup permanently. Panics if the process cannot be moved.
     pub fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let before = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
@@ -54,10 +46,7 @@ impl Group {
         done
     }
 
-    /// True if a process of the group may connect to this machine.
-    ///
-    /// # Panics
-    /// If there is no shell.
+    /// Returns whether a process of the cgroup can connect to this machine. Panics if bash is missing.
     #[must_use]
     pub fn connects(&self) -> bool {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -71,25 +60,20 @@ impl Group {
     }
 }
 
-/// Returns where the hierarchy of version 2 is mounted.
-///
-/// # Panics
-/// If it is not.
+/// Returns the mount point of cgroup v2. Panics if it is not mounted.
 #[must_use]
 pub fn unified_hierarchy() -> PathBuf {
     mounted(|kind| kind.starts_with("cgroup2 ")).unwrap()
 }
 
-/// Returns where the hierarchy is mounted whose groups name processes: systemd's own of version 1, or that of version 2.
-///
-/// # Panics
-/// If there is none.
+/// Returns the mount point of the hierarchy by which processes are identified: systemd's own of version 1, or that of
+/// version 2. Panics if there is none.
 #[must_use]
 pub fn naming_hierarchy() -> PathBuf {
     mounted(|kind| kind.contains("name=systemd")).unwrap_or_else(unified_hierarchy)
 }
 
-/// Returns where a hierarchy of this kind is mounted from its root.
+/// Returns the mount point of a hierarchy of this kind, mounted from its root.
 fn mounted(is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     mounts.lines().find_map(|line| {

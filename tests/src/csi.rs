@@ -1,4 +1,4 @@
-//! What a kubelet does with a CSI driver: a client of its socket whose calls block, and the requests.
+//! Blocking client of a CSI driver's socket, and requests as a kubelet sends them.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-/// A client of one socket.
+/// Client of one socket.
 #[derive(Debug)]
 pub struct Csi {
     runtime: Runtime,
@@ -20,7 +20,7 @@ pub struct Csi {
 }
 
 impl Csi {
-    /// A client of whoever listens there.
+    /// Returns a client of a socket, which connects at the first call.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         let runtime =
@@ -30,22 +30,17 @@ impl Csi {
         Self { runtime, channel }
     }
 
-    /// NodePublishVolume.
-    ///
-    /// # Errors
-    /// The driver's status.
+    /// Calls NodePublishVolume. Fails with the driver's status.
     pub fn publish(&self, request: v1::NodePublishVolumeRequest) -> Result<(), Status> {
         let mut client = NodeClient::new(self.channel.clone());
         self.runtime.block_on(async move { client.node_publish_volume(request).await }).map(drop)
     }
 
-    /// Many of them at the same time, on one connection.
+    /// Calls NodePublishVolume many times in parallel, on one connection.
     ///
-    /// The driver answers a call first: an HTTP/2 client that has not read the server's settings yet may open more
-    /// streams than the server takes, which then refuses them. gRPC's clients of Go wait for the settings.
-    ///
-    /// # Panics
-    /// One ended in a panic.
+    /// Another call comes first: an HTTP/2 client that has not read the server's settings yet may open more streams
+    /// than the server accepts, and the server refuses those. Go's gRPC clients wait for the settings. Panics if a call
+    /// panics.
     #[must_use]
     pub fn publish_all(&self, requests: Vec<v1::NodePublishVolumeRequest>) -> Vec<Result<(), Status>> {
         let _answered = self.identity();
@@ -65,10 +60,7 @@ impl Csi {
         })
     }
 
-    /// NodeUnpublishVolume.
-    ///
-    /// # Errors
-    /// The driver's status.
+    /// Calls NodeUnpublishVolume. Fails with the driver's status.
     pub fn unpublish(&self, volume_id: &str, target: &Path) -> Result<(), Status> {
         let request = v1::NodeUnpublishVolumeRequest {
             volume_id: volume_id.to_owned(),
@@ -78,7 +70,7 @@ impl Csi {
         self.runtime.block_on(async move { client.node_unpublish_volume(request).await }).map(drop)
     }
 
-    /// NodeGetInfo.
+    /// Calls NodeGetInfo.
     #[must_use]
     pub fn node_info(&self) -> v1::NodeGetInfoResponse {
         let mut client = NodeClient::new(self.channel.clone());
@@ -87,7 +79,7 @@ impl Csi {
         answer.unwrap().into_inner()
     }
 
-    /// NodeGetCapabilities.
+    /// Calls NodeGetCapabilities.
     #[must_use]
     pub fn node_capabilities(&self) -> v1::NodeGetCapabilitiesResponse {
         let mut client = NodeClient::new(self.channel.clone());
@@ -97,7 +89,7 @@ impl Csi {
         answer.unwrap().into_inner()
     }
 
-    /// GetPluginInfo, GetPluginCapabilities and Probe.
+    /// Calls GetPluginInfo, GetPluginCapabilities and Probe.
     pub fn identity(
         &self,
     ) -> (v1::GetPluginInfoResponse, v1::GetPluginCapabilitiesResponse, v1::ProbeResponse) {
@@ -115,10 +107,7 @@ impl Csi {
         })
     }
 
-    /// Any call whose request and answer have no fields that matter.
-    ///
-    /// # Errors
-    /// The driver's status.
+    /// Calls a method with no relevant fields in its request and response. Fails with the driver's status.
     pub fn call(&self, path: &'static str) -> Result<(), Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         self.runtime.block_on(async move {
@@ -129,10 +118,8 @@ impl Csi {
         })
     }
 
-    /// What a registrar tells a kubelet.
-    ///
-    /// # Errors
-    /// The status of a broken connection.
+    /// Returns the plugin information that a kubelet requests for registration. Fails with the status of a broken
+    /// connection.
     pub fn plugin_info(&self) -> Result<registration::PluginInfo, Status> {
         let mut client = RegistrationClient::new(self.channel.clone());
         self.runtime
@@ -140,17 +127,14 @@ impl Csi {
             .map(tonic::Response::into_inner)
     }
 
-    /// What a kubelet tells a registrar.
-    ///
-    /// # Errors
-    /// The status of a broken connection.
+    /// Sends the status of the registration, like a kubelet. Fails with the status of a broken connection.
     pub fn registered(&self, status: registration::RegistrationStatus) -> Result<(), Status> {
         let mut client = RegistrationClient::new(self.channel.clone());
         self.runtime.block_on(async move { client.notify_registration_status(status).await }).map(drop)
     }
 }
 
-/// A request as a kubelet sends it for an inline volume of a pod without fsGroup.
+/// Returns a kubelet's request for an inline volume of a pod without fsGroup.
 #[must_use]
 pub fn publish(volume: &str, target: &Path, program: &str, maps: &str) -> v1::NodePublishVolumeRequest {
     let context = [
@@ -172,10 +156,7 @@ pub fn publish(volume: &str, target: &Path, program: &str, maps: &str) -> v1::No
     }
 }
 
-/// The mount in a request, to be changed.
-///
-/// # Panics
-/// There is none.
+/// Returns the mount of a request, to change it. Panics if there is none.
 pub fn mount(request: &mut v1::NodePublishVolumeRequest) -> &mut MountVolume {
     match request.volume_capability.as_mut().and_then(|capability| capability.access_type.as_mut()) {
         Some(AccessType::Mount(mount)) => mount,

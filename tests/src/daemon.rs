@@ -1,4 +1,4 @@
-//! A daemon with a folder and a bpffs of its own.
+//! Daemon with its own directory and bpffs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::wait::{DEADLINE, within};
 use crate::{Outcome, Wire, binaries};
 
-/// How to start a daemon.
+/// Options for starting a daemon.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
     /// Contents of `bpfman.toml`.
@@ -25,17 +25,17 @@ pub struct Launch {
     pub policy: String,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
-    /// Flags besides those that say where everything is.
+    /// Flags in addition to those for paths.
     pub flags: Vec<String>,
-    /// Where it listens, if not in its own folder.
+    /// Socket, by default in the daemon's directory.
     pub socket: Option<PathBuf>,
-    /// A command to start it by, which has to become the daemon.
+    /// Command that executes the daemon in its own process.
     pub wrapper: Vec<String>,
-    /// The daemon, if not that of this build.
+    /// Binary of the daemon, by default that of this build.
     pub binary: Option<PathBuf>,
 }
 
-/// A daemon. It is ended, its bpffs is unmounted and its folder is deleted with this value.
+/// Daemon. When the value is dropped, the daemon is killed, its bpffs unmounted and its directory deleted.
 #[derive(Debug)]
 pub struct Daemon {
     folder: TempDir,
@@ -45,13 +45,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one and waits until it is ready.
+    /// Starts a daemon and waits until it is ready.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&Launch::default())
     }
 
-    /// Starts one in a way of its own and waits until it is ready.
+    /// Starts a daemon with options and waits until it is ready.
     #[must_use]
     pub fn start_with(launch: &Launch) -> Self {
         let mut daemon = Self::prepare();
@@ -59,17 +59,14 @@ impl Daemon {
         daemon
     }
 
-    /// The folder for a daemon, and no daemon yet.
+    /// Creates the directory of a daemon, without starting it.
     #[must_use]
     pub fn prepare() -> Self {
         let folder = tempfile::Builder::new().prefix("bpfman-test-").tempdir().unwrap();
         Self { folder, process: None, notified: None, told_before: Vec::new() }
     }
 
-    /// Starts it, after it ended, and waits until it is ready.
-    ///
-    /// # Panics
-    /// It ended instead.
+    /// Starts the daemon, which must not be running, and waits until it is ready. Panics if it exits instead.
     pub fn again(&mut self, launch: &Launch) {
         assert!(self.process.is_none(), "it runs already");
         let ready = self.path("ready");
@@ -96,13 +93,13 @@ impl Daemon {
         }
     }
 
-    /// What it told the service manager until it was ready, and with that.
+    /// Returns its messages to the service manager up to and including readiness.
     #[must_use]
     pub fn told_before_ready(&self) -> &[String] {
         &self.told_before
     }
 
-    /// What it told the service manager next, if it does so soon.
+    /// Returns its next message to the service manager, if one arrives within 200 milliseconds.
     #[must_use]
     pub fn notification(&self) -> Option<String> {
         let mut message = [0; 256];
@@ -113,7 +110,7 @@ impl Daemon {
         }
     }
 
-    /// Starts it expecting that it refuses to: returns how it ended and all that it said.
+    /// Starts the daemon, which must refuse to start. Returns its exit status and standard error.
     #[must_use]
     pub fn refuses(&self, launch: &Launch) -> (ExitStatus, String) {
         let output = within("a daemon that is to refuse to start", || {
@@ -123,7 +120,7 @@ impl Daemon {
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// The command that starts it.
+    /// Returns the command that starts the daemon.
     #[must_use]
     pub fn command(&self, launch: &Launch) -> Command {
         fs::write(self.path("bpfman.toml"), &launch.config).unwrap();
@@ -168,37 +165,37 @@ impl Daemon {
         command
     }
 
-    /// A file or folder in the daemon's own.
+    /// Returns the path of a file in the daemon's directory.
     #[must_use]
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Its socket.
+    /// Returns the path of its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.path("sock")
     }
 
-    /// Its bpffs.
+    /// Returns the path of its bpffs.
     #[must_use]
     pub fn fs(&self) -> PathBuf {
         self.path("run/fs")
     }
 
-    /// All it has logged so far.
+    /// Returns the contents of its log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
     }
 
-    /// A gRPC client.
+    /// Returns a gRPC client.
     #[must_use]
     pub fn wire(&self) -> Wire {
         Wire::new(&self.socket())
@@ -210,7 +207,7 @@ impl Daemon {
         Outcome::of(self.cli_command().args(words))
     }
 
-    /// Runs the client with words that have no spaces in them.
+    /// Runs the client with a line of words that contain no spaces.
     #[must_use]
     pub fn bpfman(&self, line: &str) -> Outcome {
         self.cli(&line.split_whitespace().collect::<Vec<_>>())
@@ -223,10 +220,7 @@ impl Daemon {
         self.bpfman(&format!("image sign {image} --key {key}")).success();
     }
 
-    /// Takes away every attachment.
-    ///
-    /// # Panics
-    /// The daemon does not list them, or does not take one away.
+    /// Detaches all links. Panics if the daemon does not list or detach them.
     pub fn detach_all(&self) {
         let links = self.bpfman("list links -o json").json();
         for link in links["links"].as_array().unwrap() {
@@ -234,7 +228,7 @@ impl Daemon {
         }
     }
 
-    /// The client, told where the daemon listens.
+    /// Returns the client command, configured for the daemon's socket.
     #[must_use]
     pub fn cli_command(&self) -> Command {
         let mut command = Command::new(binaries::find("bpfman"));
@@ -242,7 +236,7 @@ impl Daemon {
         command
     }
 
-    /// Ends it at once.
+    /// Kills the daemon.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _gone = process.kill();
@@ -250,17 +244,14 @@ impl Daemon {
         }
     }
 
-    /// Asks it to end, and waits until it did.
+    /// Terminates the daemon, and waits until it has exited.
     pub fn terminate(&mut self) -> ExitStatus {
         let process = self.process.as_ref().expect("it runs");
         kill_process(Pid::from_child(process), Signal::TERM).unwrap();
         self.ended()
     }
 
-    /// Waits until it ended by itself.
-    ///
-    /// # Panics
-    /// It did not.
+    /// Waits until the daemon has exited by itself. Panics if it does not.
     pub fn ended(&mut self) -> ExitStatus {
         let process = self.process.as_mut().expect("it runs");
         let mut status = None;
@@ -272,9 +263,10 @@ impl Daemon {
         status.unwrap()
     }
 
-    /// All that a request could change: pins, what the daemon holds open, and what it says of programs and links.
+    /// Returns everything that a request could change: pins, objects that the daemon holds open, and its lists of
+    /// programs and links.
     ///
-    /// A program lives by a pin, by a descriptor or by a hook. So a request that leaves all three as they were has left
+    /// A program is kept alive by a pin, a descriptor or a hook. A request that leaves all three unchanged has left
     /// nothing in the kernel.
     #[must_use]
     pub fn state(&self) -> State {
@@ -286,7 +278,8 @@ impl Daemon {
         }
     }
 
-    /// What it holds open for good: a check that is going on opens a program for some microseconds.
+    /// Returns the objects that the daemon holds open permanently: a check in progress opens a program for some
+    /// microseconds.
     fn held(&self) -> Vec<String> {
         let look = |_| {
             let held = crate::kernel::held_by(self.pid());
@@ -298,7 +291,7 @@ impl Daemon {
         (0..5).map(look).min_by_key(Vec::len).unwrap_or_default()
     }
 
-    /// Pins without what may differ from one look to the next: the number of what a chain is compiled into.
+    /// Returns the pins, without the number of a chain's compiled program, which may differ between calls.
     fn pins(&self) -> Vec<String> {
         let mut pins = crate::kernel::pins(&self.fs());
         for pin in &mut pins {
@@ -310,7 +303,7 @@ impl Daemon {
         pins
     }
 
-    /// A list without what may differ from one look to the next: the program that a chain is compiled into.
+    /// Returns a list, without the running program of a chain, which may differ between calls.
     fn list(&self, what: &str) -> Vec<Value> {
         let mut list = self.bpfman(&format!("list {what} -o json")).json();
         let mut entries = list[what].take().as_array().unwrap().clone();
@@ -321,7 +314,7 @@ impl Daemon {
     }
 }
 
-/// What [`Daemon::state`] sees.
+/// Result of [`Daemon::state`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// Pins in the daemon's bpffs.
@@ -340,7 +333,7 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log ---\n{}", self.log());
         }
-        // Programs run on without their daemon: only this ends them.
+        // Programs continue to run without their daemon: unmounting the bpffs ends them.
         let _not_mounted = unmount(self.fs(), UnmountFlags::DETACH);
     }
 }

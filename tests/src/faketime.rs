@@ -1,11 +1,11 @@
-//! A clock that is wrong, for one process: Debian's `faketime`.
+//! Wrong clock for one process, with Debian's `faketime`.
 
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// The clock of a process, as far as anybody puts it. Clocks that nobody puts go on as they are, and so do the times of
-/// files, which the kernel writes.
+/// Clock of a process that can be set. Monotonic clocks are not affected, nor are the timestamps of files, which the
+/// kernel writes.
 #[derive(Debug)]
 pub struct Clock {
     library: PathBuf,
@@ -13,8 +13,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// One that is wrong by so much, for example `-20400d`. None, with a line that counts as a skip, where `faketime` is not
-    /// installed.
+    /// Returns a clock that is wrong by an offset, for example `-20400d`. Prints a line that counts as a skip, and
+    /// returns `None`, if `faketime` is not installed.
     #[must_use]
     pub fn wrong_by(offset: &str, test: &str) -> Option<Self> {
         let mut libraries = ["x86_64", "aarch64"].into_iter().map(|machine| {
@@ -29,9 +29,9 @@ impl Clock {
         Some(clock)
     }
 
-    /// Puts it, while the process runs.
+    /// Sets the offset, while the process runs.
     pub fn put(&self, offset: &str) {
-        // Beside and renamed: the file is read at each look at the clock.
+        // Replace the file atomically: the library reads it at each reading of the clock.
         let new = self.folder.path().join("new");
         std::fs::write(&new, offset).unwrap();
         std::fs::rename(new, self.file()).unwrap();
@@ -41,7 +41,7 @@ impl Clock {
         self.folder.path().join("clock")
     }
 
-    /// What the process has to be started with.
+    /// Returns the environment variables that the process needs.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         [

@@ -1,4 +1,4 @@
-//! A flood of datagrams in which every member of a chain leaves its number: `programs/flood.bpf.c`.
+//! Stream of datagrams in which every member of a chain writes its number: `programs/flood.bpf.c`.
 
 use std::io;
 use std::net::UdpSocket;
@@ -14,25 +14,24 @@ use crate::network::{FAR_ADDRESS, NEAR_ADDRESS};
 use crate::wait::{self, DEADLINE};
 
 const PORT: u16 = 4242;
-/// Bytes of a datagram: its number, how many stamps it has, and place for 32 of them.
+/// Size of a datagram: its number, the number of stamps, and space for 32 of them.
 const BYTES: usize = 8 + 8 + 32;
-/// Datagrams that may be on their way at once: few enough that no queue overflows, so that one that is missing was
-/// lost by a chain.
+/// Maximum number of datagrams in flight, small enough that no queue overflows: a missing datagram was lost by a chain.
 const ON_THEIR_WAY: u64 = 128;
 
-/// Numbers of the members that a datagram met, in their order.
+/// Numbers of the members that a datagram passed, in order.
 pub type Trail = Vec<u8>;
 
-/// Datagrams, one after another, that met the same members.
+/// Consecutive datagrams that passed the same members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// The members.
+    /// Members.
     pub trail: Trail,
-    /// How many datagrams.
+    /// Number of datagrams.
     pub datagrams: u64,
 }
 
-/// What both threads share.
+/// State shared by both threads.
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
@@ -41,19 +40,19 @@ struct Shared {
     runs: Mutex<Vec<Run>>,
 }
 
-/// A running flood from the near end of a network to its far end. No datagram is lost or overtaken but by a chain.
+/// Running stream from the near end of a network to its far end. Only a chain can lose or reorder datagrams.
 pub struct Flood {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Flood {
-    /// Starts it.
+    /// Starts the stream.
     #[must_use]
     pub fn start(network: &Network) -> Self {
         let sender = network.near.inside(|| UdpSocket::bind((NEAR_ADDRESS, 0)).unwrap());
         let receiver = network.far.inside(|| UdpSocket::bind((FAR_ADDRESS, PORT)).unwrap());
-        // The kernel counts a page and more for each datagram that XDP saw.
+        // The kernel charges more than a page for each datagram that XDP processed.
         rustix::net::sockopt::set_socket_recv_buffer_size_force(&receiver, 64 << 20).unwrap();
         receiver.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let shared = Arc::new(Shared::default());
@@ -70,10 +69,7 @@ impl Flood {
         Self { shared, threads }
     }
 
-    /// Waits until a datagram came that met exactly these members.
-    ///
-    /// # Panics
-    /// None came, or a datagram was lost.
+    /// Waits for a datagram that passed exactly these members. Panics if none arrives, or a datagram was lost.
     pub fn meets(&self, trail: &[u8]) {
         wait::until(&format!("a datagram met the members {trail:?}"), || {
             assert!(self.threads.iter().all(|thread| !thread.is_finished()), "the flood ended by itself");
@@ -81,10 +77,8 @@ impl Flood {
         });
     }
 
-    /// Ends it, waits for all datagrams, and tells what they met.
-    ///
-    /// # Panics
-    /// Some were lost, or one overtook another.
+    /// Ends the stream, waits for all datagrams, and returns the members that they passed. Panics if datagrams were
+    /// lost or reordered.
     #[must_use]
     pub fn end(mut self) -> Vec<Run> {
         self.shared.stop.store(true, Ordering::Relaxed);
@@ -102,7 +96,7 @@ impl Drop for Flood {
 }
 
 fn send(socket: &UdpSocket, shared: &Shared) {
-    // From one processor, so that they stay in order.
+    // Send from one processor, so that they stay in order.
     let mut here = CpuSet::new();
     here.set(sched_getcpu());
     sched_setaffinity(None, &here).unwrap();

@@ -1,4 +1,4 @@
-//! Requests over HTTP/1.1 exactly as they are written, also wrong ones.
+//! HTTP/1.1 requests that are sent exactly as given, including invalid ones.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -11,39 +11,39 @@ use serde_json::Value;
 
 use crate::wait::DEADLINE;
 
-/// An answer.
+/// Response.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its code.
+    /// Status code.
     pub status: u16,
-    /// Its head, with lower case names.
+    /// Head, with header names in lower case.
     pub head: String,
-    /// What came behind the head.
+    /// Data after the head.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// Its body as JSON.
+    /// Returns the body as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    /// A header.
+    /// Returns the value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }
 
-/// Sends a request line, headers and a body, and reads the answer to its end.
+/// Sends a request line, headers and a body, and reads the whole response.
 #[must_use]
 pub fn request(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     exchange(TcpStream::connect(address).unwrap(), line, headers, body)
 }
 
-/// The same in another network namespace.
+/// Sends a request in another network namespace.
 #[must_use]
 pub fn request_in(
     netns: Option<&Path>,
@@ -54,7 +54,7 @@ pub fn request_in(
 ) -> Answer {
     let Some(netns) = netns else { return request(address, line, headers, body) };
     let file = File::open(netns).unwrap();
-    // A socket stays where it was made, whoever uses it.
+    // A socket stays in the namespace in which it was created, whichever thread uses it.
     let connected = std::thread::spawn(move || {
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         TcpStream::connect(address).unwrap()
@@ -71,10 +71,10 @@ fn exchange(mut stream: TcpStream, line: &str, headers: &[(&str, &str)], body: &
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
-    // A server that refuses early may have closed already: its answer is there all the same.
+    // A server that refuses early may have closed the connection already; its response can still be read.
     let _refused = stream.write_all(format!("{text}\r\n{body}").as_bytes());
     let (mut all, mut piece) = (Vec::new(), [0; 16 * 1024]);
-    // Some servers keep a connection that they were told to close: the answer ends where it says.
+    // Some servers ignore `connection: close`, so stop at the declared length.
     while !is_whole(&all)
         && let Ok(length @ 1..) = stream.read(&mut piece)
     {
@@ -94,7 +94,7 @@ fn end_of_head(all: &[u8]) -> Option<usize> {
     all.windows(4).position(|window| window == b"\r\n\r\n")
 }
 
-/// Whether an answer that says how long it is has come to its end.
+/// Returns whether a response with a declared length is complete.
 fn is_whole(all: &[u8]) -> bool {
     let Some(end) = end_of_head(all) else { return false };
     let head = String::from_utf8_lossy(&all[..end]).to_lowercase();

@@ -1,4 +1,4 @@
-//! Containers of one image: a file system of their own each, whose files below are the same ones.
+//! Containers of one image: each has its own file system on the same lower layer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,26 +7,26 @@ use std::process::Command;
 use crate::target::Target;
 use crate::{compile, wait};
 
-/// An image: a folder that containers have as their lower layer.
+/// Image: a directory that containers use as their lower layer.
 #[derive(Debug)]
 pub struct ContainerImage {
     folder: PathBuf,
 }
 
-/// A running container: in mount and process namespaces of its own, of which the target is the first process.
+/// Running container with its own mount and process namespaces; the target is its first process.
 #[derive(Debug)]
 pub struct ImageContainer {
-    /// What runs in it, by the process that started it.
+    /// Target in the container, controlled through the process that started it.
     pub target: Target,
-    /// Its first process, as the host numbers it.
+    /// Process id of the target on the host.
     pub pid: u32,
 }
 
 impl ContainerImage {
-    /// The path of the program in each container.
+    /// Path of the program in each container.
     pub const PROGRAM: &str = "/target";
 
-    /// An image with the program `target` in it.
+    /// Creates an image that contains the program `target`.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         fs::create_dir_all(folder.join("lower")).unwrap();
@@ -34,7 +34,7 @@ impl ContainerImage {
         Self { folder }
     }
 
-    /// The program that its containers run.
+    /// Returns the program that the containers run.
     #[must_use]
     pub fn program() -> PathBuf {
         compile::static_executable("target")

@@ -1,4 +1,4 @@
-//! A process in a network namespace.
+//! Process in a network namespace.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use crate::command::run;
 use crate::network::INTERFACE;
 use crate::wait::{until, within};
 
-/// A process in a namespace. It ends with this value.
+/// Process in a namespace, ended when this value is dropped.
 #[derive(Debug)]
 pub struct Inside {
     process: Child,
 }
 
 impl Inside {
-    /// A new one, in the namespace that a path leads to.
+    /// Starts a process in the namespace with a path.
     #[must_use]
     pub fn new(namespace: &Path) -> Self {
         let mut command = Command::new("nsenter");
@@ -27,24 +27,24 @@ impl Inside {
         inside
     }
 
-    /// Its number.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Its file of the namespace.
+    /// Returns the path of the namespace through this process.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/ns/net", self.pid()))
     }
 
-    /// Runs a command in the namespace, and returns what it printed.
+    /// Runs a command in the namespace, and returns its output.
     pub fn run(&self, words: &[&str]) -> String {
         run(&[&["nsenter", &format!("--net={}", self.path().display())], words].concat())
     }
 
-    /// Lines of the filters at [`INTERFACE`].
+    /// Returns the lines of tc filters at [`INTERFACE`].
     #[must_use]
     pub fn filters(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -55,7 +55,7 @@ impl Inside {
         found
     }
 
-    /// Ends it.
+    /// Ends the process.
     pub fn end(self) {
         drop(self);
     }

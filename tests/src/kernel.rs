@@ -1,4 +1,4 @@
-//! What the kernel itself says, by way of `bpftool`.
+//! State of the kernel, read with `bpftool`.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,32 +12,32 @@ fn bpftool(words: &[&str]) -> Outcome {
     Outcome::of(Command::new("bpftool").arg("-j").args(words))
 }
 
-/// The function at which the kernel of this machine enters a system call.
+/// Returns the function by which this machine's kernel enters a system call.
 #[must_use]
 pub fn entry_of(call: &str) -> String {
     let wrapper = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
     format!("{wrapper}{call}")
 }
 
-/// True if the kernel has a program of this id.
+/// Returns whether the kernel has a program with this id.
 #[must_use]
 pub fn has_program(id: u32) -> bool {
     bpftool(&["prog", "show", "id", &id.to_string()]).code == 0
 }
 
-/// True if the kernel has a map of this id.
+/// Returns whether the kernel has a map with this id.
 #[must_use]
 pub fn has_map(id: u32) -> bool {
     bpftool(&["map", "show", "id", &id.to_string()]).code == 0
 }
 
-/// True if the kernel has a link of this id.
+/// Returns whether the kernel has a link with this id.
 #[must_use]
 pub fn has_link(id: u32) -> bool {
     bpftool(&["link", "show", "id", &id.to_string()]).code == 0
 }
 
-/// Programs of a control group's hooks, in the order in which they run.
+/// Returns the ids of a cgroup's programs, in the order in which they run.
 #[must_use]
 pub fn programs_of_group(folder: &Path) -> Vec<u32> {
     let shown = bpftool(&["cgroup", "show", &folder.display().to_string()]).json();
@@ -46,25 +46,25 @@ pub fn programs_of_group(folder: &Path) -> Vec<u32> {
     ids.map(|id| u32::try_from(id).unwrap_or_default()).collect()
 }
 
-/// What `bpftool` says of a program.
+/// Returns `bpftool`'s description of a program.
 #[must_use]
 pub fn program(id: u32) -> Value {
     bpftool(&["prog", "show", "id", &id.to_string()]).json()
 }
 
-/// What `bpftool` says of a link.
+/// Returns `bpftool`'s description of a link.
 #[must_use]
 pub fn link(id: u32) -> Value {
     bpftool(&["link", "show", "id", &id.to_string()]).json()
 }
 
-/// What `bpftool` says of a map.
+/// Returns `bpftool`'s description of a map.
 #[must_use]
 pub fn map(id: u32) -> Value {
     bpftool(&["map", "show", "id", &id.to_string()]).json()
 }
 
-/// The number at an index of an array map, whose values have four or eight bytes.
+/// Returns the number at an index of an array map with values of four or eight bytes.
 #[must_use]
 pub fn array_value(map: u32, index: u32) -> u64 {
     let bytes = array_bytes(map, index);
@@ -73,7 +73,7 @@ pub fn array_value(map: u32, index: u32) -> u64 {
     u64::from_le_bytes(number)
 }
 
-/// The bytes at an index of an array map.
+/// Returns the bytes at an index of an array map.
 #[must_use]
 pub fn array_bytes(map: u32, index: u32) -> Vec<u8> {
     let id = map.to_string();
@@ -89,24 +89,22 @@ fn byte(value: &Value) -> u8 {
     u8::from_str_radix(text, 16).unwrap()
 }
 
-/// The map of a name among these. Some of them may be gone: a replaced program takes only some maps along.
-///
-/// # Panics
-/// None of them has it.
+/// Returns the map with a name. Some of the ids may be gone: a replaced program keeps only some maps. Panics if no map
+/// has the name.
 #[must_use]
 pub fn map_named(ids: &[u32], name: &str) -> u32 {
     let is_named = |id: &u32| has_map(*id) && map(*id)["name"] == name;
     *ids.iter().find(|id| is_named(id)).unwrap_or_else(|| panic!("no map \"{name}\" among {ids:?}"))
 }
 
-/// What hangs at the interfaces of a network namespace, as `bpftool net` lists it.
+/// Returns the programs at the interfaces of a network namespace, as `bpftool net` lists them.
 #[must_use]
 pub fn hooks(netns: &Path) -> Value {
     let text = run(&["nsenter", &format!("--net={}", netns.display()), "bpftool", "-j", "net", "show"]);
     serde_json::from_str(&text).unwrap()
 }
 
-/// Kinds and numbers of the eBPF objects that a process holds open.
+/// Returns the kinds and ids of the eBPF objects that a process holds open.
 #[must_use]
 pub fn held_by(pid: u32) -> Vec<String> {
     let folder = format!("/proc/{pid}/fd");
@@ -114,14 +112,14 @@ pub fn held_by(pid: u32) -> Vec<String> {
     entries
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
         .map(|target| target.display().to_string())
-        // Types are the comfort of the daemon; programs, maps and links keep things alive.
+        // Open BTF objects are ignored; only programs, maps and links keep programs alive.
         .filter(|target| {
             target.contains("bpf-prog") || target.contains("bpf-map") || target.contains("bpf_link")
         })
         .collect()
 }
 
-/// Every pin below a folder of a bpffs, and every folder, by their path in it.
+/// Returns all pins and directories of a bpffs, by their path in it.
 #[must_use]
 pub fn pins(bpffs: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -133,14 +131,14 @@ pub fn pins(bpffs: &Path) -> Vec<String> {
 fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        // The daemon removed it since its parent was read.
+        // The daemon removed it after its parent was read.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
         Err(error) => panic!("{}: {error}", folder.display()),
     };
     for entry in entries {
         let entry = entry.unwrap();
         let path = entry.path();
-        // The kernel's own: every bpffs has two iterators, named with a dot, which no pin can be.
+        // Every bpffs contains two iterators of the kernel; their names contain a dot, which names of pins cannot.
         if path.extension().is_some() {
             continue;
         }

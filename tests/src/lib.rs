@@ -1,11 +1,11 @@
-//! Whole-system tests: the daemon's and the client's binaries on the kernel that is there.
+//! Whole-system tests: binaries of the daemon and the client on the running kernel.
 //!
-//! Each test has a folder, a bpffs, a daemon and network namespaces of its own, so that all run side by side. What is
-//! tested is in `tests/system`; this crate is the equipment: guards that start things and take them down again, also
-//! when a test fails.
+//! Each test has its own directory, bpffs, daemon and network namespaces, so that all run in parallel. The tests are in
+//! `tests/system`; this crate has their equipment: guards that start things and stop them again, also when a test
+//! fails.
 //!
-//! The binaries are taken from the build folder that the test itself lies in, or from `BPFMAN_BIN_DIR`. A test of
-//! something that the kernel lacks prints `SKIPPED(<feature>): <test>` to standard error and passes; see [`skip`].
+//! The binaries are those of the test's build directory, or of `BPFMAN_BIN_DIR`. A test of a feature that the kernel
+//! lacks prints `SKIPPED(<feature>): <test>` to standard error and passes; see [`skip`].
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

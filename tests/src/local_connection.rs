@@ -9,29 +9,23 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 
 use crate::wait::DEADLINE;
 
-/// Both ends of one.
+/// Both ends of a connection.
 #[derive(Debug)]
 pub struct Ends {
-    /// Who connected.
+    /// Connecting end.
     pub client: TcpStream,
-    /// Who accepted.
+    /// Accepting end.
     pub server: TcpStream,
 }
 
 impl Ends {
-    /// A connection to a listener of this thread's namespace.
-    ///
-    /// # Panics
-    /// There is none to be had.
+    /// Connects to a listener in this thread's namespace. Panics if no connection can be made.
     #[must_use]
     pub fn of(listener: &TcpListener, address: SocketAddr) -> Self {
         Self::accepted(listener, TcpStream::connect(address).unwrap())
     }
 
-    /// The same from an IPv4 address and port of the caller's choice.
-    ///
-    /// # Panics
-    /// Somebody has it.
+    /// Connects from a chosen IPv4 address and port. Panics if they are in use.
     #[must_use]
     pub fn from(own: SocketAddr, listener: &TcpListener) -> Self {
         let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -41,10 +35,7 @@ impl Ends {
         Self::accepted(listener, client.into())
     }
 
-    /// What a listener accepts next is the other end of `client`.
-    ///
-    /// # Panics
-    /// Nobody connects.
+    /// Accepts the next connection as the other end of `client`. Panics if none arrives.
     #[must_use]
     pub fn accepted(listener: &TcpListener, client: TcpStream) -> Self {
         let (server, _) = within("a local connection to come", || listener.accept()).unwrap();
@@ -55,10 +46,7 @@ impl Ends {
     }
 }
 
-/// Reads so many bytes, or what there is before the end of the stream.
-///
-/// # Panics
-/// They do not come by the deadline.
+/// Reads `length` bytes, or fewer at the end of the stream. Panics if they do not arrive by the deadline.
 pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     let mut got = 0;
@@ -68,7 +56,7 @@ pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
         match stream.read(&mut bytes[got..]) {
             Ok(0) => break,
             Ok(read) => got += read,
-            // Sockets of a map of sockets say so also when they only woke up for nothing.
+            // A socket in a sockmap also returns this error when it wakes up without data.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {}
             Err(error) => panic!("after {got} of {length} bytes: {error}"),
         }
@@ -77,7 +65,7 @@ pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that are no others at any place of a stream.
+/// Returns bytes that differ between all positions of a stream, so that misplaced data is detected.
 #[must_use]
 pub fn pattern(length: usize) -> Vec<u8> {
     (0_u32..).flat_map(|number| number.wrapping_mul(2_654_435_761).to_ne_bytes()).take(length).collect()

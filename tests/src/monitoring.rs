@@ -1,30 +1,30 @@
-//! The dashboards and alert rules that are shipped, as expressions.
+//! Expressions of the shipped dashboards and alert rules.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The names of the dashboards.
+/// Names of the dashboards.
 pub const DASHBOARDS: [&str; 4] = ["node", "fleet", "application", "chain"];
 
-/// An expression of a dashboard or of an alert rule.
+/// Expression of a dashboard or of an alert rule.
 #[derive(Clone, Debug)]
 pub struct ShippedExpression {
-    /// The dashboard, or the alert.
+    /// Name of the dashboard or alert.
     pub of: String,
-    /// The panel.
+    /// Title of the panel.
     pub panel: String,
-    /// The unit of the panel.
+    /// Unit of the panel.
     pub unit: String,
-    /// What names a series, as Grafana writes it.
+    /// Legend of a series, in Grafana's format.
     pub legend: String,
-    /// With values for the variables of dashboards.
+    /// Expression, with values for the variables of dashboards.
     pub expression: String,
 }
 
 impl ShippedExpression {
-    /// Whether it is about the operator of a cluster, not about the daemon alone.
+    /// Returns whether it needs metrics of the operator, not only of the daemon.
     #[must_use]
     pub fn needs_operator(&self) -> bool {
         ["bpfman_agent_", "bpfman_controller_", "bpfman_application_"]
@@ -33,19 +33,19 @@ impl ShippedExpression {
     }
 }
 
-/// Where a run is asked to leave what dashboards show, for tests/tools/draw-dashboards.
+/// Returns the directory for data of the dashboards, if requested; tests/tools/draw-dashboards reads it.
 #[must_use]
 pub fn data_folder() -> Option<PathBuf> {
     std::env::var_os("BPFMAN_DASHBOARD_DATA").map(PathBuf::from)
 }
 
-/// The folder of what is shipped.
+/// Returns the directory of the shipped files.
 #[must_use]
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/monitoring")
 }
 
-/// All expressions of all dashboards, over everything and with rates over `window`.
+/// Returns all expressions of all dashboards, for all objects, and with rates over `window`.
 #[must_use]
 pub fn dashboard_expressions(window: &str) -> Vec<ShippedExpression> {
     DASHBOARDS.iter().flat_map(|name| expressions_of(name, window)).collect()
@@ -78,7 +78,7 @@ fn with_values(expression: &str, window: &str) -> String {
     text
 }
 
-/// The expressions of alert rules (from their text as JSON) without what they are compared with: each alternative alone.
+/// Returns the expressions of alert rules (given as JSON) without their comparisons; each alternative separately.
 #[must_use]
 pub fn alert_expressions(rules: &Value) -> Vec<ShippedExpression> {
     let groups = rules["groups"].as_array().unwrap();

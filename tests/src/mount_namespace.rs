@@ -1,18 +1,18 @@
-//! A mount namespace of its own: what is mounted there is nowhere else, and goes with it.
+//! Mount namespace of a test: its mounts are visible nowhere else, and removed with it.
 
 use crate::wait::within;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A mount namespace, kept by a process that does nothing else.
+/// Mount namespace, kept alive by an idle process.
 #[derive(Debug)]
 pub struct MountNamespace {
     keeper: Child,
 }
 
 impl MountNamespace {
-    /// A new one, with all mounts of this one and none of its later ones.
+    /// Creates a namespace with all mounts of this one; later ones do not propagate to it.
     #[must_use]
     pub fn new() -> Self {
         let mut keeper = Command::new("unshare")
@@ -28,13 +28,13 @@ impl MountNamespace {
         Self { keeper }
     }
 
-    /// Words that run what follows inside.
+    /// Returns the words before a command that run it inside.
     #[must_use]
     pub fn wrapper(&self) -> Vec<String> {
         vec!["nsenter".to_owned(), format!("--mount=/proc/{}/ns/mnt", self.keeper.id())]
     }
 
-    /// A command that runs inside.
+    /// Returns a command that runs inside.
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let wrapper = self.wrapper();
@@ -43,14 +43,14 @@ impl MountNamespace {
         command
     }
 
-    /// A path inside, as it is reached from outside.
+    /// Returns the path outside for a path inside.
     #[must_use]
     pub fn path(&self, inside: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
         root.join(inside.strip_prefix("/").expect("an absolute path"))
     }
 
-    /// Lines of the table of mounts that contain a text.
+    /// Returns the lines of the mount table that contain a text.
     #[must_use]
     pub fn mounts(&self, text: &str) -> Vec<String> {
         let table = std::fs::read_to_string(format!("/proc/{}/mountinfo", self.keeper.id())).unwrap();

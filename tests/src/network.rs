@@ -1,4 +1,4 @@
-//! Two network namespaces, joined by a pair of virtual Ethernet interfaces.
+//! Two network namespaces, joined by a veth.
 
 use crate::wait::within;
 use std::fs::File;
@@ -13,23 +13,23 @@ use crate::wait;
 
 /// Name of the interface, in both namespaces.
 pub const INTERFACE: &str = "veth0";
-/// Address of the end that sends.
+/// Address of the sending end.
 pub const NEAR_ADDRESS: &str = "10.77.0.1";
-/// Address of the end that receives.
+/// Address of the receiving end.
 pub const FAR_ADDRESS: &str = "10.77.0.2";
 const NEAR_MAC: &str = "02:00:00:00:00:01";
 const FAR_MAC: &str = "02:00:00:00:00:02";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A network namespace with a name, deleted with this value.
+/// Named network namespace, deleted when this value is dropped.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    /// A new one, in which nothing but the loopback interface is.
+    /// Creates a namespace with only the loopback interface.
     #[must_use]
     pub fn new(role: &str) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -40,7 +40,7 @@ impl Namespace {
         namespace
     }
 
-    /// The same namespace under another name besides.
+    /// Gives the namespace a second name.
     #[must_use]
     pub fn named_again(&self, role: &str) -> Self {
         let name = format!("{}-{role}", self.name);
@@ -50,7 +50,7 @@ impl Namespace {
         Self { name }
     }
 
-    /// Its file.
+    /// Returns the path of the namespace.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.name)
@@ -61,16 +61,16 @@ impl Namespace {
         run(&[&["ip", "-n", &self.name], words].concat())
     }
 
-    /// Waits until an interface sends.
+    /// Waits until an interface can send.
     ///
-    /// The kernel tells an interface by work of its own that its peer is up, and drops what is sent before.
+    /// The kernel notices asynchronously that the peer of an interface is up, and drops packets sent before.
     pub fn await_up(&self, interface: &str) {
         wait::until("the interface is up", || {
             self.ip(&["link", "show", "dev", interface]).contains("state UP")
         });
     }
 
-    /// Runs a command inside; only its network is another.
+    /// Returns a command that runs in this network namespace.
     #[must_use]
     pub fn command(&self, program: &str) -> std::process::Command {
         let mut command = std::process::Command::new("nsenter");
@@ -78,7 +78,7 @@ impl Namespace {
         command
     }
 
-    /// Does something inside, on a thread of its own: what is opened there stays there.
+    /// Runs a closure inside, on a thread of its own: sockets opened there stay there.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let file = File::open(self.path()).unwrap();
         let thread = std::thread::spawn(move || {
@@ -88,7 +88,7 @@ impl Namespace {
         within("what runs in the namespace", || thread.join()).unwrap()
     }
 
-    /// Deletes it now.
+    /// Deletes the namespace now.
     pub fn delete(&self) {
         run(&["ip", "netns", "delete", &self.name]);
     }
@@ -102,18 +102,18 @@ impl Drop for Namespace {
     }
 }
 
-/// The two namespaces.
+/// Two joined namespaces.
 #[derive(Debug)]
 pub struct Network {
-    /// The end that sends.
+    /// Sending end.
     pub near: Namespace,
-    /// The end that receives.
+    /// Receiving end.
     pub far: Namespace,
 }
 
 impl Network {
-    /// A new one. Both ends have an interface [`INTERFACE`] and know each other's addresses, so that no packet but
-    /// the test's own has to pass.
+    /// Creates both namespaces. Each has an interface [`INTERFACE`] and knows the other's addresses, so that only
+    /// packets of the test are sent.
     #[must_use]
     pub fn new() -> Self {
         let (near, far) = (Namespace::new("near"), Namespace::new("far"));

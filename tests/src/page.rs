@@ -1,56 +1,57 @@
-//! Pages of the book: their blocks of code, and the command lines in them.
+//! Pages of the documentation: their code blocks, and the command lines in them.
 //!
-//! A block says by its form what it holds. Marked `sh`: a script, all of it to be typed. Marked `console`, or without a mark:
-//! what a terminal shows, where a prompt (`$`, `#`, `web$`) is before each command. Indented: a command on each line, or a
-//! terminal if it begins with a prompt. Any other mark: data.
+//! The form of a block determines its kind. `sh`: a script, all of which is run. `console`, or no language: output of a
+//! terminal, in which a prompt (`$`, `#`, `web$`) precedes each command. Indented: one command per line, or a terminal
+//! if it begins with a prompt. Any other language: data.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a block holds.
+/// Kind of a code block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
-    /// Commands, to be typed as they are, by a shell that keeps its variables.
+    /// Commands to run unchanged in a shell that keeps its variables.
     Script,
-    /// A command on each line.
+    /// One command per line.
     Commands,
-    /// Commands behind prompts, and what they print.
+    /// Commands after prompts, with their output.
     Terminal,
     /// No commands.
     Data,
 }
 
-/// A block of code.
+/// Code block.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// What it holds.
+    /// Kind of its contents.
     pub kind: BlockKind,
-    /// The number of its first line in the page.
+    /// Number of its first line in the page.
     pub first: usize,
-    /// Its lines, without their indentation.
+    /// Lines without their indentation.
     pub lines: Vec<String>,
 }
 
-/// A command line of a page.
+/// Command line of a page.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
-    /// The page, from the repository's root.
+    /// Path of the page from the repository's root.
     pub page: String,
-    /// Its first line in the page.
+    /// Number of its first line in the page.
     pub number: usize,
-    /// What is typed, with lines joined that end in a backslash.
+    /// Text of the command; lines that end in a backslash are joined.
     pub text: String,
-    /// Of which kind of block.
+    /// Kind of its block.
     pub kind: BlockKind,
 }
 
-/// The repository's root.
+/// Returns the repository's root.
 #[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the repository").to_owned()
 }
 
-/// All pages of the book, from the repository's root, in the order of its contents.
+/// Returns all pages of the documentation, by their path from the repository's root, in the order of the table of
+/// contents.
 #[must_use]
 pub fn book() -> Vec<String> {
     let contents = read("docs/SUMMARY.md");
@@ -66,10 +67,7 @@ pub fn book() -> Vec<String> {
     pages
 }
 
-/// The blocks of a page.
-///
-/// # Panics
-/// One has no end.
+/// Returns the blocks of a page. Panics if a block has no end.
 #[must_use]
 pub fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
@@ -105,13 +103,13 @@ pub fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// The command lines of a page.
+/// Returns the command lines of a page.
 #[must_use]
 pub fn command_lines(page: &str) -> Vec<CommandLine> {
     blocks(page).iter().flat_map(|block| lines_of(page, block)).collect()
 }
 
-/// The command lines of a block.
+/// Returns the command lines of a block.
 fn lines_of(page: &str, block: &Block) -> Vec<CommandLine> {
     let mut commands = Vec::new();
     let mut lines = (block.first..).zip(&block.lines);
@@ -127,7 +125,7 @@ fn lines_of(page: &str, block: &Block) -> Vec<CommandLine> {
             text.pop();
             text.push_str(lines.next().expect("a line behind the backslash").1.trim_start());
         }
-        // A document that the command reads follows it.
+        // A here-document for the command follows.
         if let Some((_, end)) = text.split_once("<<") {
             let end = end.trim_matches([' ', '\'']).to_owned();
             assert!(lines.any(|(_, line)| *line == end), "{page}:{number}: no line {end}");
@@ -137,7 +135,7 @@ fn lines_of(page: &str, block: &Block) -> Vec<CommandLine> {
     commands
 }
 
-/// What a mark says.
+/// Returns the kind of a block with a language.
 fn marked(mark: &str) -> BlockKind {
     match mark {
         "sh" => BlockKind::Script,
@@ -146,7 +144,7 @@ fn marked(mark: &str) -> BlockKind {
     }
 }
 
-/// What is typed behind a prompt. A host may be named before it.
+/// Returns the command after a prompt, which may begin with a host name.
 #[must_use]
 pub fn prompted(line: &str) -> Option<&str> {
     let (prompt, typed) = line.split_once(' ')?;
@@ -155,10 +153,7 @@ pub fn prompted(line: &str) -> Option<&str> {
     host.chars().all(|letter| letter.is_ascii_alphanumeric()).then_some(typed)
 }
 
-/// The text of a page.
-///
-/// # Panics
-/// It is not there.
+/// Returns the text of a page. Panics if it cannot be read.
 #[must_use]
 pub fn read(page: &str) -> String {
     let path = root().join(page);

@@ -1,52 +1,52 @@
-//! A node with pods and a client beyond it: network namespaces, joined by veths and routes.
+//! Node with pods, and a client outside of it: network namespaces, joined by veths and routes.
 
 use crate::command::run;
 use crate::network::Namespace;
 
-/// The node's interface towards the client.
+/// Interface of the node towards the client.
 pub const UPLINK: &str = "uplink";
-/// The client's address.
+/// Address of the client.
 pub const CLIENT: &str = "10.88.0.1";
-/// The client's over IPv6.
+/// IPv6 address of the client.
 pub const CLIENT_V6: &str = "fd88::1";
-/// The node's address on the client's network.
+/// Address of the node on the client's network.
 pub const NODE: &str = "10.88.0.254";
-/// The node's over IPv6.
+/// IPv6 address of the node.
 pub const NODE_V6: &str = "fd88::fe";
-/// What pods take for their gateway.
+/// Gateway of the pods.
 const GATEWAY: &str = "169.254.1.1";
 const GATEWAY_V6: &str = "fe80::1";
 const CLIENT_MAC: &str = "02:00:00:88:00:01";
 const UPLINK_MAC: &str = "02:00:00:88:00:fe";
 
-/// The namespaces.
+/// Namespaces of the client, the node and the pods.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Whoever talks to pods from elsewhere.
+    /// Client that communicates with pods from outside.
     pub client: Namespace,
-    /// Forwards.
+    /// Node, which forwards packets.
     pub node: Namespace,
-    /// One after the other.
+    /// Pods in the order of their creation.
     pub pods: Vec<Pod>,
 }
 
-/// A namespace with an interface `eth0`, and the node's end of it.
+/// Namespace with an interface `eth0`, and the node's end of it.
 #[derive(Debug)]
 pub struct Pod {
-    /// Its namespace.
+    /// Namespace of the pod.
     pub namespace: Namespace,
-    /// Its address.
+    /// IPv4 address.
     pub address: String,
-    /// Over IPv6.
+    /// IPv6 address.
     pub address_v6: String,
-    /// The node's end.
+    /// Name of the node's end.
     pub interface: String,
-    /// Of `eth0`.
+    /// MAC address of `eth0`.
     pub mac: String,
 }
 
 impl Cluster {
-    /// So many pods, routed.
+    /// Creates a cluster with `pods` routed pods.
     #[must_use]
     pub fn new(pods: u8) -> Self {
         let (client, node) = (Namespace::new("client"), Namespace::new("node"));
@@ -69,7 +69,7 @@ impl Cluster {
         cluster
     }
 
-    /// One more, to which the node has a route.
+    /// Adds a pod, and the node's routes to it.
     pub fn add_pod(&mut self) {
         let number = self.pods.len() + 1;
         let pod = Pod {
@@ -92,10 +92,8 @@ impl Cluster {
         self.pods.push(pod);
     }
 
-    /// Packets of both families that the node's stack has forwarded.
-    ///
-    /// # Panics
-    /// The kernel does not say.
+    /// Returns the number of packets of both families that the node's stack has forwarded. Panics if the kernel does
+    /// not report it.
     #[must_use]
     pub fn forwarded_by_stack(&self) -> u64 {
         let read = |file: &str| {
@@ -113,7 +111,7 @@ impl Cluster {
     }
 }
 
-/// An end of a veth: its namespace, name and MAC address.
+/// End of a veth: its namespace, name and MAC address.
 type End<'a> = (&'a Namespace, &'a str, &'a str);
 
 fn veth(one: End<'_>, other: End<'_>) {

@@ -1,6 +1,7 @@
-//! Whether tests run in their short form: `.config/nextest.toml` has its profiles, docs/tests.md says what it leaves out.
+//! Profile of the test run: `.config/nextest.toml` defines the profiles, docs/tests.md lists the parts that short ones
+//! omit.
 
-/// Returns whether nextest runs a short profile. Every other run is whole, also one without nextest.
+/// Returns whether nextest runs a short profile. All other runs are complete, also those without nextest.
 #[must_use]
 pub fn is_short() -> bool {
     const SHORT: [&str; 4] = ["short", "vm-oldest", "vm-newer", "vm-newest"];

@@ -1,4 +1,4 @@
-//! Debian's Prometheus in a network namespace, ended with the test.
+//! Debian's Prometheus in a network namespace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use crate::monitoring::{ShippedExpression, dashboard_expressions};
 use crate::wait::until;
 
-/// Where it listens, in the namespace.
+/// Address on which it listens in the namespace.
 const ADDRESS: &str = "127.0.0.1:9090";
 
-/// A Prometheus.
+/// Prometheus server, killed when this value is dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     netns: PathBuf,
@@ -23,7 +23,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it and waits until it answers. `config`: the contents of `prometheus.yml`.
+    /// Starts the server and waits until it answers. `config` has the contents of `prometheus.yml`.
     #[must_use]
     pub fn start(netns: &Path, config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -66,16 +66,13 @@ impl Prometheus {
         answer["data"].clone()
     }
 
-    /// What an expression comes to now: one entry a series.
-    ///
-    /// # Panics
-    /// It is no expression.
+    /// Returns the current value of an expression: one entry per series. Panics if the expression is invalid.
     #[must_use]
     pub fn query(&self, expression: &str) -> Vec<Value> {
         self.ask("query", &[("query", expression)])["result"].as_array().unwrap().clone()
     }
 
-    /// What an expression came to each second between two times, in seconds since 1970.
+    /// Returns the values of an expression for each second between two times, in seconds since 1970.
     #[must_use]
     pub fn query_range(&self, expression: &str, from: f64, until: f64) -> Vec<Value> {
         let (from, until) = (from.to_string(), until.to_string());
@@ -83,15 +80,12 @@ impl Prometheus {
         self.ask("query_range", &parameters)["result"].as_array().unwrap().clone()
     }
 
-    /// Waits until all of so many targets are scraped.
-    ///
-    /// # Panics
-    /// One cannot be scraped.
+    /// Waits until all `targets` are scraped. Panics if a target cannot be scraped.
     pub fn until_scraped(&self, targets: usize) {
         until("all targets are scraped", || {
             let up = self.query("up == 1").len() == targets;
             if !up {
-                // One that is not up yet has no error.
+                // A target that has not been scraped yet has no error.
                 let errors = self.scrape_errors();
                 assert!(errors.is_empty(), "{errors:?}");
             }
@@ -99,10 +93,7 @@ impl Prometheus {
         });
     }
 
-    /// Waits until each of these expressions gives data.
-    ///
-    /// # Panics
-    /// One gives none by the deadline.
+    /// Waits until each of these expressions returns data. Panics if one returns none by the deadline.
     pub fn until_all_give_data(&self, expressions: &[ShippedExpression]) {
         for ShippedExpression { of, panel, expression, .. } in expressions {
             until(&format!("{of}, {panel}: {expression} gives data"), || {
@@ -111,7 +102,7 @@ impl Prometheus {
         }
     }
 
-    /// Writes what the panels of a dashboard show of the last minute, for tests/tools/draw-dashboards.
+    /// Writes the data of a dashboard's panels for the last minute, for tests/tools/draw-dashboards.
     pub fn write_panels(&self, dashboard: &str, folder: &Path) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         let mut panels: Vec<Value> = Vec::new();
@@ -131,7 +122,7 @@ impl Prometheus {
             .unwrap();
     }
 
-    /// Why targets cannot be scraped.
+    /// Returns the errors of targets that cannot be scraped.
     #[must_use]
     pub fn scrape_errors(&self) -> Vec<String> {
         let targets = self.ask("targets", &[("state", "active")]);
@@ -140,14 +131,14 @@ impl Prometheus {
         said.filter(|error| !error.is_empty()).collect()
     }
 
-    /// What it has logged.
+    /// Returns its log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
 
-/// A command whose network is another.
+/// Returns a command that runs in another network namespace.
 fn inside(netns: &Path, program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net={}", netns.display())).arg(program);

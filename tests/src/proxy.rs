@@ -1,20 +1,21 @@
-//! A forward proxy for HTTP and, by `CONNECT`, for TLS: whoever is asked for, one address on loopback answers.
+//! Forward proxy for HTTP and, by `CONNECT`, for TLS. It sends all requests to one address on loopback, whatever host
+//! they name.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// A proxy, until the test's process ends.
+/// Proxy that runs until the test's process exits.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     address: String,
     requests: Arc<Mutex<Vec<String>>>,
-    /// Requests with this in them wait.
+    /// Text of requests that wait.
     held: Arc<(Mutex<Option<String>>, Condvar)>,
 }
 
 impl Proxy {
-    /// Starts one that leads every request to `target`, whatever host it names.
+    /// Starts a proxy that sends every request to `target`.
     #[must_use]
     pub fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -24,37 +25,37 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (serving, target) = (serving.clone(), target.clone());
-                // A connection that breaks off is for the client to find out.
+                // The client notices a broken connection itself.
                 std::thread::spawn(move || serving.serve(client, &target));
             }
         });
         proxy
     }
 
-    /// Host and port, for who asks it as if it were the target.
+    /// Returns host and port, for clients that use the proxy as if it were the target.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Its address, as the variables of the environment name it.
+    /// Returns its URL for proxy environment variables.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What it was asked so far: method and target.
+    /// Returns the method and target of all requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on requests wait that have this in their method or target. Those that waited for another go on.
+    /// Holds requests with a text in their method or target. Requests held for another text continue.
     pub fn hold(&self, text: &str) {
         self.let_all_go_but(Some(text.to_owned()));
     }
 
-    /// No request waits any more.
+    /// Releases all held requests.
     pub fn release(&self) {
         self.let_all_go_but(None);
     }
@@ -95,11 +96,11 @@ impl Proxy {
             (&client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
             return tunnel(client, server);
         }
-        // `GET http://host/path` becomes `GET /path`; one connection a request, so that the answer ends with it.
-        // Who takes it for the server itself names the path alone.
+        // `GET http://host/path` becomes `GET /path`, with one connection per request, so that its end marks the end of
+        // the response. Clients that use the proxy as the server send only the path.
         let path = asked.strip_prefix('/').or_else(|| asked.splitn(4, '/').nth(3)).unwrap_or_default();
         write!(server, "{method} /{path} HTTP/1.1\r\nConnection: close\r\n{headers}")?;
-        // What a request brings goes along, until its connection ends.
+        // Forward the body of the request until the connection ends.
         let mut to_server = server.try_clone()?;
         std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
         let answered = std::io::copy(&mut server, &mut &client);

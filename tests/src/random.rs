@@ -1,20 +1,17 @@
-//! What repeatable random tests share: numbers from a seed, and settings from the environment.
+//! Reproducible random tests: numbers from a seed, and settings from the environment.
 
-/// A number that an environment variable gives, or another one.
-///
-/// # Panics
-/// The variable is no number.
+/// Returns the number in an environment variable, or a default. Panics if the value is not a number.
 #[must_use]
 pub fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |value| value.parse().expect("a number"))
 }
 
-/// A small generator of numbers: a failing run can be had again by its seed, which is not 0.
+/// Pseudo-random numbers. The seed, which must not be 0, reproduces a failing run.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
 impl Random {
-    /// A number below a limit.
+    /// Returns a number below a limit.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

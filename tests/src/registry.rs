@@ -1,4 +1,4 @@
-//! Debian's `docker-registry` on a port of its own, ended with the test.
+//! Debian's `docker-registry` on a port of its own.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Who may ask a registry with a password.
+/// User name for registries with a password.
 pub const USER: &str = "ann";
-/// The password. A colon in it is allowed.
+/// Password. It contains a colon, which is allowed.
 pub const PASSWORD: &str = "s3cret:word";
-/// What the registry is told of it: bcrypt, the only hash that it takes, at its cheapest.
+/// Hash of the password for the registry: bcrypt, the only accepted hash, with the lowest cost.
 const PASSWORD_HASH: &str = "$2b$05$3VG89O.o3oHBhTaemRhLj.JH4.6OZu00Sjd0a0XqZcr9wxhy7SyqK";
 
-/// A registry on loopback, without passwords.
+/// Registry on loopback without passwords, killed when this value is dropped.
 #[derive(Debug)]
 pub struct Registry {
     process: Child,
@@ -23,13 +23,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts it on a port that the system chooses.
+    /// Starts a registry on a port that the system chooses.
     #[must_use]
     pub fn start() -> Self {
         Self::start_at("127.0.0.1:0")
     }
 
-    /// Starts it at an address and port that manifests name: in a network namespace of the test's own.
+    /// Starts a registry at an address and port that manifests name, in a network namespace of the test.
     #[must_use]
     pub fn start_at(address: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -37,7 +37,8 @@ impl Registry {
         Self::serve(folder, &data, &format!("addr: \"{address}\""))
     }
 
-    /// Another one with the same images, which speaks TLS only and calls itself `host`. The file is what vouches for it.
+    /// Starts another registry with the same images, which accepts only TLS and has the name `host`. Also returns its
+    /// certificate.
     #[must_use]
     pub fn with_tls(&self, host: &str) -> (Self, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -61,7 +62,7 @@ impl Registry {
         (Self::serve(folder, &self.folder.path().join("data"), &http), certificate)
     }
 
-    /// Another one with the same images, which answers [`USER`] with [`PASSWORD`] only.
+    /// Starts another registry with the same images, which requires [`USER`] and [`PASSWORD`].
     #[must_use]
     pub fn with_password(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -95,24 +96,24 @@ impl Registry {
             let (_, rest) = line.split_once("listening on ")?;
             rest.split(['"', ',', ' ']).next().map(str::to_owned)
         });
-        // A full pipe would stop it.
+        // Keep reading: a full pipe would block the registry.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, address: address.expect("it says where it listens"), folder }
     }
 
-    /// Host and port.
+    /// Returns host and port.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// An image there.
+    /// Returns the reference of an image in this registry.
     #[must_use]
     pub fn image(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
     }
 
-    /// Ends it before the test does.
+    /// Stops the registry.
     pub fn stop(&mut self) {
         let _gone = self.process.kill();
         let _ended = self.process.wait();

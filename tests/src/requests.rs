@@ -1,4 +1,4 @@
-//! Requests, as clients build them.
+//! Requests as clients build them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,19 +7,19 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_proto::v1::attach_info::Info;
 
-/// A file as the source of bytecode.
+/// Returns a file as the source of bytecode.
 #[must_use]
 pub fn file(path: &Path) -> v1::BytecodeLocation {
     v1::BytecodeLocation { location: Some(v1::bytecode_location::Location::File(path.display().to_string())) }
 }
 
-/// An image as the source of bytecode. 0 is Always, 1 IfNotPresent, 2 Never.
+/// Returns an image as the source of bytecode. The pull policy is 0 for Always, 1 for IfNotPresent, 2 for Never.
 #[must_use]
 pub fn image(url: &str, pull_policy: i32) -> v1::BytecodeImage {
     v1::BytecodeImage { url: url.to_owned(), image_pull_policy: pull_policy, ..Default::default() }
 }
 
-/// Programs of one file.
+/// Returns a request to load programs of one file.
 #[must_use]
 pub fn load(path: &Path, programs: &[(&str, Type)]) -> v1::LoadRequest {
     v1::LoadRequest {
@@ -36,25 +36,25 @@ pub fn load(path: &Path, programs: &[(&str, Type)]) -> v1::LoadRequest {
     }
 }
 
-/// A global variable of four bytes.
+/// Returns the value of a four-byte global variable.
 #[must_use]
 pub fn number(value: i32) -> Vec<u8> {
     value.to_ne_bytes().to_vec()
 }
 
-/// Pairs as metadata.
+/// Returns pairs as metadata.
 #[must_use]
 pub fn pairs(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// An attach request.
+/// Returns a request to attach a program.
 #[must_use]
 pub fn attach(program: u32, info: Info) -> v1::AttachRequest {
     v1::AttachRequest { id: program, attach: Some(v1::AttachInfo { info: Some(info) }) }
 }
 
-/// A place in an XDP chain.
+/// Returns an attach point in an XDP chain.
 #[must_use]
 pub fn xdp(netns: &Path, iface: &str, priority: i32, proceed_on: &[i32]) -> Info {
     Info::XdpAttachInfo(v1::XdpAttachInfo {
@@ -66,7 +66,7 @@ pub fn xdp(netns: &Path, iface: &str, priority: i32, proceed_on: &[i32]) -> Info
     })
 }
 
-/// A place in a TC chain.
+/// Returns an attach point in a TC chain.
 #[must_use]
 pub fn tc(netns: &Path, iface: &str, direction: &str, priority: i32, proceed_on: &[i32]) -> Info {
     Info::TcAttachInfo(v1::TcAttachInfo {
@@ -79,7 +79,7 @@ pub fn tc(netns: &Path, iface: &str, direction: &str, priority: i32, proceed_on:
     })
 }
 
-/// A tcx link.
+/// Returns an attach point for a tcx link.
 #[must_use]
 pub fn tcx(netns: &Path, iface: &str, direction: &str, priority: i32) -> Info {
     Info::TcxAttachInfo(v1::TcxAttachInfo {
@@ -91,19 +91,19 @@ pub fn tcx(netns: &Path, iface: &str, direction: &str, priority: i32) -> Info {
     })
 }
 
-/// A trace point.
+/// Returns an attach point at a tracepoint.
 #[must_use]
 pub fn tracepoint(name: &str) -> Info {
     Info::TracepointAttachInfo(v1::TracepointAttachInfo { tracepoint: name.to_owned(), ..Default::default() })
 }
 
-/// A kernel probe.
+/// Returns an attach point at a kernel function.
 #[must_use]
 pub fn kprobe(function: &str) -> Info {
     Info::KprobeAttachInfo(v1::KprobeAttachInfo { fn_name: function.to_owned(), ..Default::default() })
 }
 
-/// A user-space probe.
+/// Returns an attach point at a user-space function.
 #[must_use]
 pub fn uprobe(target: &str, function: &str) -> v1::UprobeAttachInfo {
     v1::UprobeAttachInfo {

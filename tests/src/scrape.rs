@@ -1,4 +1,4 @@
-//! Reads metrics of a daemon as a reader on its machine would.
+//! Metrics of a daemon, read from its socket.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,22 +7,19 @@ use std::path::PathBuf;
 use crate::Daemon;
 use crate::wait::DEADLINE;
 
-/// What a request was answered.
+/// Response to a request for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scraped {
-    /// The status code of HTTP.
+    /// HTTP status code.
     pub status: u16,
-    /// The lines before the body.
+    /// Lines before the body, in lower case.
     pub head: String,
-    /// The body.
+    /// Body of the response.
     pub body: String,
 }
 
 impl Scraped {
-    /// Of all bytes of an answer.
-    ///
-    /// # Panics
-    /// It is no answer of HTTP.
+    /// Parses a response. Panics if it is not an HTTP response.
     #[must_use]
     pub fn parse(answer: &str) -> Self {
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
@@ -32,31 +29,31 @@ impl Scraped {
 }
 
 impl Daemon {
-    /// Where its metrics are read.
+    /// Returns the path of the socket for metrics.
     #[must_use]
     pub fn metrics_socket(&self) -> PathBuf {
         self.socket().with_file_name("metrics.sock")
     }
 
-    /// Sends bytes there, and reads until the daemon closes the connection.
+    /// Sends bytes to the socket, and reads until the daemon closes the connection.
     #[must_use]
     pub fn ask_metrics(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(self.metrics_socket()).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        // A daemon that answers before it has read all closes the connection.
+        // The daemon may answer and close the connection before it has read the whole request.
         let _closed = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let _reset = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// The answer to a request for a path.
+    /// Requests a path, and returns the response.
     #[must_use]
     pub fn request_metrics(&self, method: &str, path: &str) -> Scraped {
         Scraped::parse(&self.ask_metrics(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")))
     }
 
-    /// Its metrics.
+    /// Returns the metrics.
     #[must_use]
     pub fn metrics(&self) -> String {
         let scraped = self.request_metrics("GET", "/metrics");
@@ -65,7 +62,7 @@ impl Daemon {
     }
 }
 
-/// The value of a series, written as in the text of metrics.
+/// Returns the value of a series, named as in the text of the metrics.
 #[must_use]
 pub fn value_of(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())

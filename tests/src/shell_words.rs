@@ -1,7 +1,7 @@
-//! A command line as a shell takes it apart: commands, and the words of each.
+//! Command lines, split into commands and words like a shell does.
 
-/// The commands of a line, between `&&`, `||`, `|`, `;` and `&`, each as its words without quotes. Redirections and comments
-/// are left out; `$(...)` and variables stay as they are written.
+/// Returns the commands of a line, which are separated by `&&`, `||`, `|`, `;` and `&`, each as a list of unquoted
+/// words. Redirections and comments are removed; `$(...)` and variables are not expanded.
 #[must_use]
 pub fn commands(line: &str) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
@@ -21,7 +21,7 @@ pub fn commands(line: &str) -> Vec<Vec<String>> {
                 commands.push(Vec::new());
             }
             '>' | '<' => {
-                // A number before it says which output.
+                // A preceding number selects the output.
                 if word.as_ref().is_some_and(|word| word.parse::<u8>().is_err()) {
                     commands.last_mut().unwrap().extend(word.take());
                 }

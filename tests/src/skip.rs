@@ -1,4 +1,4 @@
-//! Tests of what the kernel may lack.
+//! Tests of features that the kernel may lack.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::{Outcome, compile};
 
-/// True, with a line that says so, if the kernel refuses programs of a type also to another loader.
+/// Returns whether the kernel refuses programs of a type also from another loader, and prints the skip line.
 ///
 /// `sample` is an object in `programs/` with one program of the type.
 #[must_use]
@@ -19,8 +19,8 @@ pub fn lacks(feature: &str, sample: &str, test: &str) -> bool {
     missing
 }
 
-/// True if the kernel refuses a sample to `bpftool`: so that a fault of the daemon never looks like a lack of the
-/// kernel.
+/// Returns whether the kernel refuses a sample loaded with `bpftool`, so that a fault of the daemon is never mistaken
+/// for a missing feature.
 #[must_use]
 pub fn refused(sample: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ fn load(object: &Path, pin: &Path) -> Outcome {
     Outcome::of(Command::new("bpftool").args(["prog", "loadall"]).arg(object).arg(pin))
 }
 
-/// True, with a line that says so, if the kernel has no kernel probes. It loads their programs all the same.
+/// Returns whether the kernel lacks kprobes, and prints the skip line. Such a kernel still loads kprobe programs.
 #[must_use]
 pub fn lacks_kprobes(test: &str) -> bool {
     let missing = !Path::new("/sys/bus/event_source/devices/kprobe").exists();
@@ -44,7 +44,7 @@ pub fn lacks_kprobes(test: &str) -> bool {
     missing
 }
 
-/// True, with a line that says so, if the kernel is older than tcx (Linux 6.6).
+/// Returns whether the kernel is older than tcx (Linux 6.6), and prints the skip line.
 #[must_use]
 pub fn lacks_tcx(test: &str) -> bool {
     let missing = !has_tcx();
@@ -54,13 +54,13 @@ pub fn lacks_tcx(test: &str) -> bool {
     missing
 }
 
-/// True if the kernel has tcx.
+/// Returns whether the kernel has tcx.
 #[must_use]
 pub fn has_tcx() -> bool {
     version() >= (6, 6)
 }
 
-/// True, with a line that says so, if the kernel is older than the version that a feature came with.
+/// Returns whether the kernel is older than the version that introduced a feature, and prints the skip line.
 #[must_use]
 pub fn is_older_than(needed: (u32, u32), feature: &str, test: &str) -> bool {
     let missing = version() < needed;
@@ -70,7 +70,7 @@ pub fn is_older_than(needed: (u32, u32), feature: &str, test: &str) -> bool {
     missing
 }
 
-/// The first two numbers of the kernel's release.
+/// Returns the first two numbers of the kernel's release.
 fn version() -> (u32, u32) {
     let name = rustix::system::uname();
     let mut numbers =

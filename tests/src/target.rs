@@ -1,4 +1,4 @@
-//! A process to be probed.
+//! Process to attach probes to.
 
 use crate::wait::within;
 use std::fs;
@@ -10,7 +10,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::compile;
 
-/// A running `programs/target.c`, which does one thing for every line it reads and answers with a line.
+/// Running `programs/target.c`, which executes one command for each line that it reads, and answers with a line.
 #[derive(Debug)]
 pub struct Target {
     process: Child,
@@ -19,13 +19,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts it.
+    /// Starts the process.
     #[must_use]
     pub fn start() -> Self {
         Self::start_by(&mut Command::new(binary()))
     }
 
-    /// Starts it by a command that becomes it.
+    /// Starts the process with a command that executes it.
     #[must_use]
     pub fn start_by(command: &mut Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -36,49 +36,49 @@ impl Target {
         target
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Has it call `probed`, from beginning to end.
+    /// Makes it call `probed` and return from it.
     pub fn call(&mut self) {
         self.enter();
         self.leave();
     }
 
-    /// Has it call `probed`; it stays inside.
+    /// Makes it call `probed` and stay inside.
     pub fn enter(&mut self) {
         self.tell("enter");
         assert_eq!(self.answer(), "inside");
     }
 
-    /// Has it return from `probed`.
+    /// Makes it return from `probed`.
     pub fn leave(&mut self) {
         self.tell("leave");
         assert_eq!(self.answer(), "left");
     }
 
-    /// Has it call `getpriority` of the C library, and thereby the kernel.
+    /// Makes it call `getpriority` of the C library, and thereby the system call.
     pub fn get_priority(&mut self) {
         self.tell("priority");
         assert_eq!(self.answer(), "done");
     }
 
-    /// Has it open a file.
+    /// Makes it open a file.
     pub fn open(&mut self) {
         self.tell("open");
         assert_eq!(self.answer(), "done");
     }
 
-    /// Returns whether the last call of `probed` had its caller's address to return to, and no trampoline's.
+    /// Returns whether the last call of `probed` had its caller as the return address, not a trampoline.
     pub fn returned_into_main(&mut self) -> bool {
         self.tell("returned");
         self.answer() == "into main"
     }
 
-    /// Reads the text that the program has as data.
+    /// Returns the text in the program's data.
     pub fn marker(&mut self) -> String {
         self.tell("marker");
         self.answer()
@@ -102,13 +102,13 @@ impl Drop for Target {
     }
 }
 
-/// The program that it runs.
+/// Returns the path of the program.
 #[must_use]
 pub fn binary() -> PathBuf {
     compile::executable("target")
 }
 
-/// Where the function is in the file, in bytes.
+/// Returns the offset of a function in the file, in bytes.
 #[must_use]
 pub fn file_offset(binary: &Path, function: &str) -> u64 {
     let bytes = fs::read(binary).unwrap();

@@ -12,9 +12,9 @@ use crate::Network;
 use crate::network::{FAR_ADDRESS, NEAR_ADDRESS};
 use crate::wait::DEADLINE;
 
-/// The port of the datagrams that the test programs judge.
+/// Port of the datagrams that the test programs filter.
 const JUDGED: u16 = 4242;
-/// The port of datagrams that they let through.
+/// Port of datagrams that the test programs pass.
 const MARKER: u16 = 4243;
 
 /// Sockets at both ends.
@@ -26,7 +26,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Opens them.
+    /// Opens the sockets.
     #[must_use]
     pub fn new(network: &Network) -> Self {
         let bind = |address: &'static str, port| move || UdpSocket::bind((address, port)).unwrap();
@@ -38,9 +38,9 @@ impl Traffic {
         Self { sender, judged, marker }
     }
 
-    /// Sends so many datagrams, and returns how many came through.
+    /// Sends datagrams, and returns how many arrived.
     ///
-    /// What is sent from one processor stays in order, so a marker behind them tells when all have been judged.
+    /// Datagrams from one processor stay in order, so a marker after them shows that all have been processed.
     #[must_use]
     pub fn send(&self, count: usize) -> usize {
         let mut here = CpuSet::new();
@@ -59,7 +59,7 @@ impl Traffic {
         self.received()
     }
 
-    /// How many judged datagrams wait to be read.
+    /// Returns the number of filtered datagrams that wait to be read.
     #[must_use]
     pub fn received(&self) -> usize {
         let mut count = 0;
@@ -72,7 +72,7 @@ impl Traffic {
         }
     }
 
-    /// Sends judged datagrams without a pause until the guard goes.
+    /// Sends filtered datagrams continuously until the returned value is dropped.
     #[must_use]
     pub fn stream(&self) -> Stream {
         let sender = self.sender.try_clone().unwrap();
@@ -94,13 +94,13 @@ impl Traffic {
 fn send(sender: &UdpSocket, port: u16) {
     match sender.send_to(b"bpfman", (FAR_ADDRESS, port)) {
         Ok(_) => {}
-        // A program on the way out dropped it.
+        // A program at egress dropped it.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {}
         Err(error) => panic!("{error}"),
     }
 }
 
-/// A running stream of datagrams.
+/// Running stream of datagrams.
 #[derive(Debug)]
 pub struct Stream {
     stop: Arc<AtomicBool>,
@@ -108,7 +108,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Ends it, and returns how many were sent.
+    /// Ends the stream, and returns the number of sent datagrams.
     #[must_use]
     pub fn end(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Users other than root, who need no entry in any file.
+//! Users other than root, which need not exist on the machine.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -7,11 +7,12 @@ use std::process::Command;
 
 use crate::{Daemon, Outcome, binaries};
 
-/// The table of `policy.toml` by which everybody who opens the socket may do everything, as in v0.6.0.
+/// Table of `policy.toml` by which every user who can open the socket has all permissions, as in v0.6.0.
 pub const EVERYBODY_MAY: &str = "\n[access]\nsocket_group = \"all\"\n";
 
 impl Daemon {
-    /// Lets every user open the socket, and have the client: the build folder may be one that only root looks into.
+    /// Lets every user open the socket, and provides a copy of the client: the build directory may be readable only by
+    /// root.
     pub fn open_to_users(&self) {
         for path in [self.socket(), self.path("")] {
             fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
@@ -21,12 +22,12 @@ impl Daemon {
         }
     }
 
-    /// Runs the client as a user and a group, by the system's own `setpriv`.
+    /// Runs the client as a user and a group, with `setpriv`.
     pub fn cli_as<S: AsRef<OsStr>>(&self, user: u32, group: u32, words: &[S]) -> Outcome {
         Outcome::of(self.cli_command_as(user, group).args(words))
     }
 
-    /// The client as a user, without words.
+    /// Returns the client command, run as a user.
     #[must_use]
     pub fn cli_command_as(&self, user: u32, group: u32) -> Command {
         let mut command = Command::new("setpriv");
@@ -37,7 +38,7 @@ impl Daemon {
         command
     }
 
-    /// Runs the client as a user with words that have no spaces in them.
+    /// Runs the client as a user with a line of words that contain no spaces.
     pub fn bpfman_as(&self, user: u32, line: &str) -> Outcome {
         self.cli_as(user, user, &line.split_whitespace().collect::<Vec<_>>())
     }

@@ -1,4 +1,4 @@
-//! Waiting for something to become true.
+//! Waiting for conditions.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -6,17 +6,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take that a test waits for: the one place for patience. Generous: emulated machines are ten times
-/// slower than real ones, and so is one that has to share its processors. No test takes this long unless it fails.
-/// Shorter than the three minutes after which nextest ends a test that says nothing.
+/// Time limit of every wait in tests. It is generous, because emulated machines and machines that share their
+/// processors are ten times slower; no successful test takes this long. It is shorter than the three minutes after
+/// which nextest terminates a test without output.
 pub const DEADLINE: Duration = Duration::from_secs(150);
-/// How long a wait whose processes were ended may still last.
+/// Time for which a wait may continue after its processes were killed.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
-/// Waits until a condition holds.
-///
-/// # Panics
-/// It does not hold by the deadline.
+/// Waits until a condition holds. Panics if it does not hold by the deadline.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -25,17 +22,17 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
             return;
         }
         assert!(Instant::now() < end, "after {DEADLINE:?} still not true: {what}");
-        // A look may start a client, a tenth of a second on an emulated machine: what is waited for gets as much time.
+        // Checking may start a client, which takes a tenth of a second on an emulated machine: leave the same time to
+        // the system under test.
         std::thread::sleep(began.elapsed().clamp(Duration::from_millis(2), Duration::from_secs(1)));
     }
 }
 
-/// Does something that the kernel may block for ever: waits for a process, or reads what one says.
+/// Runs a closure that may block forever, because it waits for a process or reads its output.
 ///
-/// After the deadline all processes that this test has started are ended, so that their pipes close, which ends the wait.
-///
-/// # Panics
-/// It was not done by the deadline. Where the wait does not end even then, the test's process is aborted.
+/// After the deadline all processes that this test has started are killed, which closes their pipes and ends the wait.
+/// Panics if the closure has not finished by the deadline. If the wait does not end even then, the test's process is
+/// aborted.
 pub fn within<T>(what: &str, blocks: impl FnOnce() -> T) -> T {
     let (tell, done) = channel::<()>();
     let words = format!("after {DEADLINE:?} still waiting: {what}");
@@ -60,13 +57,13 @@ pub fn within<T>(what: &str, blocks: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Processes that a process has started, and those that these have started.
+/// Returns all descendants of a process.
 fn descendants(process: u32) -> Vec<Pid> {
     let mut children = HashMap::<u32, Vec<u32>>::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // Behind the name, which may hold anything: the state, then the parent.
+        // The name may contain any character; the state and the parent follow it.
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
         children.entry(parent.unwrap_or_default()).or_default().push(pid);
     }

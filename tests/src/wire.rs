@@ -1,4 +1,4 @@
-//! A gRPC client whose calls block.
+//! Blocking gRPC client.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
-/// All services of one daemon. A call after the daemon's restart connects again.
+/// All services of one daemon. A call after a restart of the daemon connects again.
 #[derive(Debug)]
 pub struct Wire {
     runtime: Runtime,
@@ -30,7 +30,7 @@ macro_rules! calls {
             $(#[$doc])*
             ///
             /// # Errors
-            /// The daemon's status, or that of a broken connection.
+            /// Returns the daemon's status, or that of a broken connection.
             pub fn $name(&self, request: $request) -> Result<$response, Status> {
                 let mut client = self.$service.clone();
                 self.runtime.block_on(async move { client.$name(request).await }).map(tonic::Response::into_inner)
@@ -40,11 +40,11 @@ macro_rules! calls {
 }
 
 impl Wire {
-    /// A client of the daemon at a socket.
+    /// Returns a client of the daemon at a socket.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            // It answers the daemon also between calls, as other clients do.
+            // One thread that also answers the daemon between calls, like other clients.
             .worker_threads(1)
             .enable_all()
             .build()
@@ -63,83 +63,78 @@ impl Wire {
     }
 
     calls! {
-        /// `bpfman.v1` Load.
+        /// Calls Load of `bpfman.v1`.
         load of v1: v1::LoadRequest => v1::LoadResponse;
-        /// `bpfman.v1` Unload.
+        /// Calls Unload of `bpfman.v1`.
         unload of v1: v1::UnloadRequest => v1::UnloadResponse;
-        /// `bpfman.v1` Attach.
+        /// Calls Attach of `bpfman.v1`.
         attach of v1: v1::AttachRequest => v1::AttachResponse;
-        /// `bpfman.v1` Detach.
+        /// Calls Detach of `bpfman.v1`.
         detach of v1: v1::DetachRequest => v1::DetachResponse;
-        /// `bpfman.v1` List.
+        /// Calls List of `bpfman.v1`.
         list of v1: v1::ListRequest => v1::ListResponse;
-        /// `bpfman.v1` Get.
+        /// Calls Get of `bpfman.v1`.
         get of v1: v1::GetRequest => v1::GetResponse;
-        /// `bpfman.v1` PullBytecode.
+        /// Calls PullBytecode of `bpfman.v1`.
         pull_bytecode of v1: v1::PullBytecodeRequest => v1::PullBytecodeResponse;
-        /// Links, in full.
+        /// Returns links with all fields.
         list_links of ext: ext::ListLinksRequest => ext::ListLinksResponse;
-        /// One link, in full.
+        /// Returns one link with all fields.
         get_link of ext: ext::GetLinkRequest => ext::GetLinkResponse;
-        /// The chain of a hook.
+        /// Returns the chain of a hook.
         get_chain of ext: ext::GetChainRequest => ext::GetChainResponse;
-        /// One program, in full.
+        /// Returns one program with all fields.
         get_program of ext: ext::GetProgramRequest => ext::GetProgramResponse;
-        /// Programs, in full.
+        /// Returns programs with all fields.
         list_programs of ext: ext::ListProgramsRequest => ext::ListProgramsResponse;
-        /// Version, folders and features.
+        /// Returns version, directories and features.
         info of ext: ext::InfoRequest => ext::InfoResponse;
         /// Changes a link in place.
         update_link of chains: ext::UpdateLinkRequest => ext::UpdateLinkResponse;
         /// Replaces a program.
         replace_program of chains: ext::ReplaceProgramRequest => ext::ReplaceProgramResponse;
-        /// Takes a replacement back.
+        /// Rolls back the replacement of a program.
         rollback_program of chains: ext::RollbackProgramRequest => ext::ReplaceProgramResponse;
-        /// All that runs at a hook.
+        /// Returns everything that runs at a hook.
         show_chain of chains: ext::ShowChainRequest => ext::ShowChainResponse;
-        /// All hooks with a chain.
+        /// Returns all hooks with a chain.
         list_hooks of chains: ext::ListHooksRequest => ext::ListHooksResponse;
-        /// Why programs are reached or not.
+        /// Explains why programs of a chain run or not.
         explain of chains: ext::ExplainRequest => ext::ExplainResponse;
-        /// A chain compared with what its members make.
+        /// Compares a chain with the one that its members result in.
         verify_chain of chains: ext::VerifyChainRequest => ext::VerifyChainResponse;
-        /// Packets run through the programs of a hook.
+        /// Runs packets through the programs of a hook.
         trace_chain of chains: ext::TraceChainRequest => ext::TraceChainResponse;
-        /// Switches of a hook.
+        /// Sets options of a hook.
         set_hook of chains: ext::SetHookRequest => ext::SetHookResponse;
-        /// Takes over a program that someone else attached.
+        /// Adopts a third-party program.
         adopt of chains: ext::AdoptRequest => ext::ChainAttachResponse;
-        /// Attaches to all interfaces that match.
+        /// Attaches to all matching interfaces.
         attach_matching of chains: ext::AttachMatchingRequest => ext::Matching;
-        /// Attachments by pattern.
+        /// Returns attachments by pattern.
         list_matching of chains: ext::ListMatchingRequest => ext::ListMatchingResponse;
-        /// Ends one of them.
+        /// Removes an attachment by pattern.
         detach_matching of chains: ext::DetachMatchingRequest => ext::DetachMatchingResponse;
-        /// Processes of containers.
+        /// Returns the processes of containers.
         find_containers of node: ext::FindContainersRequest => ext::FindContainersResponse;
         find_network_namespace of node: ext::FindNetworkNamespaceRequest => ext::NetworkNamespace;
-        /// Runs of programs in a while.
+        /// Samples the runs of programs for a while.
         sample_runs of node: ext::SampleRunsRequest => ext::SampleRunsResponse;
-        /// What a load and its attachments would do.
+        /// Returns the effects of a load and its attachments without changing anything.
         dry_run of node: ext::DryRunRequest => ext::DryRunResponse;
-        /// A new version of a whole load.
+        /// Replaces all programs of a load by a new version.
         replace_load of node: ext::ReplaceLoadRequest => ext::ReplaceLoadResponse;
     }
 
-    /// Attach of the additive service.
-    ///
-    /// # Errors
-    /// The daemon's status, or that of a broken connection.
+    /// Calls Attach of the additional service. Fails with the daemon's status, or that of a broken connection.
     pub fn attach_by_chains(&self, request: ext::ChainAttachRequest) -> Result<ext::Link, Status> {
         let mut client = self.chains.clone();
         let answer = self.runtime.block_on(async move { client.attach(request).await })?.into_inner();
         answer.link.ok_or_else(|| Status::internal("the answer has no link"))
     }
 
-    /// A stream of changes, which looks into these namespaces too.
-    ///
-    /// # Errors
-    /// The daemon's status, or that of a broken connection.
+    /// Watches changes, also in these network namespaces. Fails with the daemon's status, or that of a broken
+    /// connection.
     pub fn watch(&self, netns: &[String]) -> Result<Streamed<'_, ext::WatchEvent>, Status> {
         let mut client = self.node.clone();
         let request = ext::WatchRequest { netns: netns.to_vec() };
@@ -147,10 +142,8 @@ impl Wire {
         Ok(Streamed { runtime: &self.runtime, stream })
     }
 
-    /// Readings of what programs, chains and maps count.
-    ///
-    /// # Errors
-    /// The daemon's status, or that of a broken connection.
+    /// Follows the metrics of programs, chains and maps. Fails with the daemon's status, or that of a broken
+    /// connection.
     pub fn follow_figures(
         &self,
         request: ext::FollowFiguresRequest,
@@ -161,7 +154,7 @@ impl Wire {
     }
 }
 
-/// A stream of the daemon's.
+/// Stream of messages from the daemon.
 #[derive(Debug)]
 pub struct Streamed<'a, T> {
     runtime: &'a Runtime,
@@ -169,13 +162,8 @@ pub struct Streamed<'a, T> {
 }
 
 impl<T> Streamed<'_, T> {
-    /// The next message; none if the stream has ended.
-    ///
-    /// # Errors
-    /// The status that it ended with.
-    ///
-    /// # Panics
-    /// Nothing comes.
+    /// Returns the next message; `None` at the end of the stream. Fails with the status with which the stream ended.
+    /// Panics if no message arrives by the deadline.
     pub fn next_message(&mut self) -> Result<Option<T>, Status> {
         let next = async { tokio::time::timeout(crate::wait::DEADLINE, self.stream.message()).await };
         self.runtime.block_on(next).expect("a message comes")
@@ -183,13 +171,8 @@ impl<T> Streamed<'_, T> {
 }
 
 impl Streamed<'_, ext::WatchEvent> {
-    /// The next event; none if the stream has ended.
-    ///
-    /// # Errors
-    /// The status that it ended with.
-    ///
-    /// # Panics
-    /// Nothing comes.
+    /// Returns the next event; `None` at the end of the stream. Fails with the status with which the stream ended.
+    /// Panics if no event arrives by the deadline.
     pub fn next_event(&mut self) -> Result<Option<ext::watch_event::Event>, Status> {
         Ok(self.next_message()?.map(|event| event.event.expect("an event says what it is")))
     }

@@ -1,4 +1,4 @@
-//! Answers, each with what forbids a browser to do more with a page than to show it.
+//! Answers, with headers that keep a browser from doing more with a page than showing it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::stream::EventBody;
 
-/// Scripts, styles and pictures come from the server itself, none is in the page, nothing is sent elsewhere, and no other
-/// page shows this one in a frame.
+/// Scripts, styles and images come from the server itself and are never inline, no data is sent elsewhere, and no other
+/// page may frame this one.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
      frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
@@ -28,28 +28,28 @@ const HEADERS: [(&str, &str); 6] = [
     ("cross-origin-resource-policy", "same-origin"),
 ];
 
-/// An answer to a request.
+/// Answer to a request.
 #[derive(Debug)]
 pub struct ConsoleAnswer {
-    /// Code and reason are in one place: [`ConsoleRefusal`] has those that are not 200.
+    /// HTTP response; [`ConsoleRefusal`] builds those with a status other than 200.
     pub(crate) response: Response<PageBody>,
 }
 
-/// Why something is not answered: what a page shows in its place.
+/// Refusal of a request, which a page shows instead of the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleRefusal {
-    /// The code of HTTP.
+    /// HTTP status.
     pub status: StatusCode,
-    /// One word that pages and scripts tell kinds of refusals apart by: `denied`, `unreachable`, `no-session`.
+    /// Kind of refusal, one word for pages and scripts: `denied`, `unreachable`, `no-session`.
     pub reason: String,
-    /// What, on what, and why.
+    /// Text of the error: the action, its object and the reason.
     pub message: String,
-    /// What to do next; may be empty.
+    /// Next steps; may be empty.
     pub hint: String,
 }
 
 impl ConsoleAnswer {
-    /// A value as JSON.
+    /// Creates an answer from a value as JSON.
     pub fn json(value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {
             Ok(text) => Self::of(StatusCode::OK, "application/json", text.into()),
@@ -59,13 +59,13 @@ impl ConsoleAnswer {
         }
     }
 
-    /// JSON that is there already, with the code that goes with it.
+    /// Creates an answer from JSON text, with its status.
     #[must_use]
     pub fn json_text(status: StatusCode, text: Bytes) -> Self {
         Self::of(status, "application/json", text)
     }
 
-    /// A part of the page.
+    /// Creates an answer from a file of the page.
     #[must_use]
     pub fn part(content_type: &'static str, bytes: &'static [u8]) -> Self {
         Self::of(StatusCode::OK, content_type, Bytes::from_static(bytes))
@@ -93,15 +93,14 @@ impl ConsoleAnswer {
         Self { response }
     }
 
-    /// The answer as HTTP has it.
+    /// Returns the HTTP response.
     #[must_use]
     pub fn into_response(self) -> Response<PageBody> {
         self.response
     }
 }
 
-/// Adds what every answer carries: see `CONTENT_POLICY`. Nothing is kept by browsers: pages are of this version, facts of
-/// now.
+/// Adds the headers of every answer: see `CONTENT_POLICY`. Browsers cache nothing, since pages and facts change.
 pub fn with_headers(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -110,35 +109,35 @@ pub fn with_headers(headers: &mut HeaderMap) {
 }
 
 impl ConsoleRefusal {
-    /// A refusal with nothing to do about it.
+    /// Creates a refusal without next steps.
     pub fn new(status: StatusCode, reason: &str, message: impl Into<String>) -> Self {
         Self { status, reason: reason.to_owned(), message: message.into(), hint: String::new() }
     }
 
-    /// The same with what to do next.
+    /// Adds the next steps.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }
 
-    /// Nothing is at this path.
+    /// Creates the refusal of an unknown path.
     pub fn not_found(path: &str) -> Self {
         let shown: String = path.chars().take(80).collect();
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("there is nothing at {shown:?}"))
     }
 
-    /// A request that can never be answered as it is.
+    /// Creates the refusal of a request that can never succeed as it is.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", message)
     }
 
-    /// A fault of the server.
+    /// Creates the refusal for a fault of the server.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
-    /// As it is told: in an answer, or in an event of a stream.
+    /// Returns the JSON form, for an answer or for an event of a stream.
     #[must_use]
     pub fn told(&self) -> serde_json::Value {
         json!({ "reason": self.reason, "message": self.message, "hint": self.hint })
@@ -152,12 +151,12 @@ impl From<ConsoleRefusal> for ConsoleAnswer {
     }
 }
 
-/// What an answer consists of.
+/// Body of an answer.
 #[derive(Debug)]
 pub enum PageBody {
-    /// All at once.
+    /// Body in one piece.
     Whole(Full<Bytes>),
-    /// Event after event.
+    /// Stream of events.
     Events(EventBody),
 }
 

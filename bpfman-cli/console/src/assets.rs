@@ -1,13 +1,13 @@
-//! The pages, in the binary: a table, so that no path of a request ever becomes one of a file.
+//! Files of the page, in the binary. They are a table, so that a request path never becomes a file path.
 
-/// A part of the page.
+/// File of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
-    /// The path that it is asked for by.
+    /// Request path.
     pub path: &'static str,
-    /// What it is.
+    /// Media type.
     pub content_type: &'static str,
-    /// All of it.
+    /// Contents of the file.
     pub bytes: &'static [u8],
 }
 
@@ -15,7 +15,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 macro_rules! pages {
     ($($path:literal, $content_type:expr, $file:literal;)*) => {
-        /// All parts.
+        /// All files of the page.
         pub const PAGES: &[Asset] = &[
             $(Asset { path: $path, content_type: $content_type, bytes: include_bytes!(concat!("../page/", $file)) },)*
         ];
@@ -47,7 +47,7 @@ pages! {
     "/words.js", SCRIPT, "words.js";
 }
 
-/// The part at a path.
+/// Returns the file at a path.
 #[must_use]
 pub fn page(path: &str) -> Option<&'static Asset> {
     PAGES.iter().find(|asset| asset.path == path)
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// Most bytes of all parts together.
+    /// Maximum size of all files together, in bytes.
     const MOST: usize = 200_000;
 
     #[test]

@@ -1,22 +1,22 @@
-//! Starting the user's browser, without showing the token to others.
+//! Starting the user's browser without exposing the token.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use tempfile::NamedTempFile;
 
-/// Opens an address in the user's browser, if there is a desktop. Answers what leads there, which is to be kept while the
-/// console runs.
+/// Opens an address in the user's browser, if there is a desktop. Returns the file that redirects to it; keep it while
+/// the console runs.
 ///
-/// Arguments of a process can be read by all users of a machine, and the token is in the address: so a file that only this
-/// user reads leads to it.
+/// The address contains the token, and all users of a machine can read the arguments of a process. The browser
+/// therefore gets the path of a file that only this user can read.
 #[must_use]
 pub fn open_browser(url: &str) -> Option<NamedTempFile> {
     let has_desktop = ["WAYLAND_DISPLAY", "DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
     if !has_desktop || rustix::process::geteuid().is_root() {
         return None;
     }
-    // The address is made of digits and letters only.
+    // The address has no characters that need escaping.
     let page = format!(
         "<!doctype html><meta charset=\"utf-8\"><title>bpfman console</title><meta http-equiv=\"refresh\" content=\"0; \
          url={url}\"><p><a href=\"{url}\">bpfman console</a></p>\n"
@@ -25,7 +25,7 @@ pub fn open_browser(url: &str) -> Option<NamedTempFile> {
     file.write_all(page.as_bytes()).ok()?;
     let mut opener = Command::new("xdg-open");
     opener.arg(file.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Without one, the user opens the address that was printed.
+    // Without `xdg-open`, the user opens the printed address.
     opener.spawn().ok()?;
     Some(file)
 }

@@ -1,4 +1,4 @@
-//! Which requests come from the page itself: of a browser that others use, too, and that others' pages run in.
+//! Checks that a request comes from the page itself: the browser also runs pages of other sites.
 
 use std::net::SocketAddr;
 
@@ -7,21 +7,20 @@ use http::{HeaderMap, StatusCode};
 
 use crate::answer::ConsoleRefusal;
 
-/// The names by which a server on loopback is asked for.
+/// Host names of a server on loopback.
 #[derive(Clone, Debug)]
 pub struct OwnNames {
     hosts: Vec<String>,
 }
 
 impl OwnNames {
-    /// Of a server at an address.
+    /// Returns the names of a server at an address.
     pub fn of(address: SocketAddr) -> Self {
         let port = address.port();
         Self { hosts: vec![address.to_string(), format!("localhost:{port}")] }
     }
 
-    /// Refuses a request that was sent to another name, as by a site whose name was made to lead here (DNS rebinding), or by
-    /// a page of another origin.
+    /// Refuses a request for another host name, which indicates DNS rebinding, or from a page of another origin.
     pub fn check(&self, headers: &HeaderMap, is_page: bool) -> Result<(), ConsoleRefusal> {
         let host = single(headers, HOST.as_str()).unwrap_or_default();
         if !self.hosts.iter().any(|own| own == host) {
@@ -33,7 +32,7 @@ impl OwnNames {
                 return Err(foreign("the request comes from a page of another origin"));
             }
         }
-        // Browsers say it themselves. The page is nobody's secret, and may be opened from anywhere.
+        // Browsers send this header themselves. The page is not secret and may be opened from any site.
         let site = single(headers, "sec-fetch-site");
         if !is_page && site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
             return Err(foreign("the request comes from another site"));
@@ -42,7 +41,7 @@ impl OwnNames {
     }
 }
 
-/// The one value of a header. Two are as good as none: who sends two wants them read differently by different readers.
+/// Returns the value of a header that occurs once; readers could disagree about a repeated one.
 fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

@@ -1,8 +1,8 @@
-//! The web console: pages without a build step, and the small HTTP server that shows them.
+//! Web console: pages without a build step, and the small HTTP server for them.
 //!
-//! The pages (`page/`) are the same for one machine and for a fleet; what is behind them is a [`ConsoleSource`]. On a
-//! user's own machine [`LocalConsole`] serves them on loopback, to one browser: a token of one use becomes a session.
-//! Other processes of the machine, other users of it and other sites in the same browser get nothing.
+//! The pages (`page/`) are the same for one machine and for a fleet; a [`ConsoleSource`] provides the data. On a user's
+//! own machine, [`LocalConsole`] serves one browser on loopback: a one-time token becomes a session. Other processes
+//! and users of the machine, and other sites in the same browser, have no access.
 
 mod answer;
 mod assets;
@@ -26,7 +26,7 @@ pub use request::ConsoleRequest;
 pub use serve::{ConsoleHandler, serve};
 pub use stream::{EventSender, PageGone, StreamPlaces};
 
-/// What stands behind the pages: it answers what is asked below `/api/`.
+/// Source of the pages' data: answers requests below `/api/`.
 pub trait ConsoleSource: Send + Sync + 'static {
     /// Answers a request of a page that has a session.
     fn answer(&self, request: ConsoleRequest) -> impl Future<Output = ConsoleAnswer> + Send;

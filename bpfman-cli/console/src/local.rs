@@ -1,4 +1,4 @@
-//! The console of one user on loopback.
+//! Console of one user on loopback.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -16,17 +16,17 @@ use crate::serve::ConsoleHandler;
 use crate::session::PageSession;
 use crate::{ConsoleSource, assets};
 
-/// What the user is told in the terminal.
+/// Notice for the user's terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsoleNotice {
-    /// A browser has the session now.
+    /// A browser started the session.
     Opened,
-    /// The token came a second time: somebody else may have it.
+    /// The token was used again: someone else may have it.
     TokenAgain,
 }
 
 impl ConsoleNotice {
-    /// As a line for the terminal.
+    /// Returns the text for the terminal.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl ConsoleNotice {
     }
 }
 
-/// The pages, a session, and what answers.
+/// Pages, a session, and the source of data.
 pub struct LocalConsole<S> {
     source: S,
     names: OwnNames,
@@ -48,7 +48,6 @@ pub struct LocalConsole<S> {
     tell: fn(ConsoleNotice),
 }
 
-/// What a page sends to begin.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BeginSession {
@@ -56,16 +55,16 @@ struct BeginSession {
 }
 
 impl<S: ConsoleSource> LocalConsole<S> {
-    /// A console at the address that its listener has.
+    /// Creates a console at its listener's address.
     ///
     /// # Errors
-    /// The kernel gives no random bytes.
+    /// The kernel provides no random bytes.
     pub fn new(source: S, address: SocketAddr, tell: fn(ConsoleNotice)) -> std::io::Result<Self> {
         let session = PageSession::new(address.port(), Instant::now())?;
         Ok(Self { source, names: OwnNames::of(address), session, address, tell })
     }
 
-    /// The address with the token, for one browser. What is behind `#` is not sent by browsers, and stands in no log.
+    /// Returns the address with the token. Browsers do not send the part after `#`, so it appears in no log.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/#token={}", self.address, self.session.token())
@@ -110,7 +109,6 @@ impl<S: ConsoleSource> LocalConsole<S> {
     }
 }
 
-/// Refuses other methods.
 fn only(method: &Method, allowed: &[Method]) -> Result<(), ConsoleRefusal> {
     if allowed.contains(method) {
         return Ok(());

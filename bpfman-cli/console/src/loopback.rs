@@ -1,14 +1,14 @@
-//! Where a console may be served: on addresses that no other machine reaches.
+//! Addresses of a console: only those that other machines cannot reach.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// An address that a console is not served at.
+/// Error of an address at which a console cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoopbackError {
-    /// It is no address with a port.
+    /// The text is no address with a port.
     #[error("write ADDRESS:PORT, for example 127.0.0.1:8090")]
     NoAddress,
-    /// Other machines reach it.
+    /// Other machines can reach the address.
     #[error(
         "{0} is not an address of the loopback interface; the console is for this machine only. From another one: `ssh -L \
          8090:127.0.0.1:8090 MACHINE`"
@@ -16,7 +16,7 @@ pub enum LoopbackError {
     Reachable(IpAddr),
 }
 
-/// Reads an address of this machine's loopback interface, with a port.
+/// Parses an address of this machine's loopback interface, with a port.
 ///
 /// # Errors
 /// See [`LoopbackError`].

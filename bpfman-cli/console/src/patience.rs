@@ -1,4 +1,4 @@
-//! A connection that ends when its other end takes nothing for some time: it would keep its place otherwise.
+//! Connection that ends if its peer accepts no data for some time, so that it does not occupy a connection slot.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// The connection, and since when a write waits.
+/// Connection with a time limit for writes.
 pub struct Patient<S> {
     stream: S,
     patience: Duration,
@@ -17,7 +17,7 @@ pub struct Patient<S> {
 }
 
 impl<S> Patient<S> {
-    /// Writes wait so long for the other end to take a byte.
+    /// Sets how long a write waits for the peer to accept a byte.
     pub const fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, waiting: None }
     }

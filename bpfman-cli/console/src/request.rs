@@ -1,30 +1,30 @@
-//! A request as a source sees it: who may ask has been decided.
+//! Authorized requests, as a source receives them.
 
 use bytes::Bytes;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-/// A request below `/api/`.
+/// Request below `/api/`.
 #[derive(Clone, Debug)]
 pub struct ConsoleRequest {
     /// `GET`, or `POST` with a body.
     pub method: Method,
-    /// What stands behind `/api/`, as it was sent.
+    /// Path after `/api/`, encoded as received.
     pub path: String,
-    /// What stands behind `?`, as it was sent.
+    /// Query after `?`, encoded as received.
     pub query: String,
-    /// What was sent along, at most 4 KiB.
+    /// Body, at most 4 KiB.
     pub body: Bytes,
 }
 
 impl ConsoleRequest {
-    /// The parts of the path, decoded. None where one is no text.
+    /// Returns the decoded parts of the path; none if one is not UTF-8.
     #[must_use]
     pub fn parts(&self) -> Option<Vec<String>> {
         self.path.split('/').map(decoded).collect()
     }
 
-    /// What a name stands for in the query; none where it is not there, is empty, or is no text.
+    /// Returns the decoded value of a name in the query; none if it is absent, empty, or not UTF-8.
     #[must_use]
     pub fn asked(&self, name: &str) -> Option<String> {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
@@ -34,7 +34,7 @@ impl ConsoleRequest {
 }
 
 fn decoded(text: &str) -> Option<String> {
-    // Forms write a blank as a plus; a plus itself is written out.
+    // Forms encode a space as a plus sign, and a plus sign as an escape.
     let blanks = text.replace('+', " ");
     percent_decode_str(&blanks).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }

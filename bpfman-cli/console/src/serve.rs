@@ -1,4 +1,4 @@
-//! The server: HTTP/1.1, bounded in connections, in what a request may be, and in how long it may take.
+//! HTTP/1.1 server with limits on connections, and on the size and the duration of requests.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,31 +23,31 @@ use crate::answer::{ConsoleAnswer, ConsoleRefusal, PageBody};
 use crate::patience::Patient;
 use crate::users::has_more_than_share;
 
-/// Connections at a time: browsers open six.
+/// Maximum number of connections: browsers open six.
 const CONNECTIONS: usize = 64;
 
-/// While more than these are free, nobody is asked whose a connection is: the kernel lists all of the machine.
+/// Number of free connections above which users are not looked up: it would list all connections of the machine.
 const PLENTY: usize = 48;
 
-/// Bytes of a request's head: hyper answers 431 to longer ones.
+/// Maximum size of a request's head, in bytes: hyper answers 431 to larger ones.
 const LARGEST_HEAD: usize = 16 * 1024;
 
-/// Bytes that a request may bring along.
+/// Maximum size of a request's body, in bytes.
 const LARGEST_BODY: usize = 4 * 1024;
 
-/// How long a head or a body may take to come, a connection may say nothing, and one may take nothing.
+/// Time limit of a head (also that of an idle connection), of a body, and of a write.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long requests that are being answered have when the server ends.
+/// Time for running requests when the server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What answers requests.
+/// Handler of requests.
 pub trait ConsoleHandler: Send + Sync + 'static {
-    /// Answers one. Its body has come.
+    /// Answers one request with a complete body.
     fn handle(&self, request: Request<Bytes>) -> impl Future<Output = ConsoleAnswer> + Send;
 }
 
-/// Serves until `stop` is ready, and then ends what is open.
+/// Serves until `stop` is ready, and then closes all connections.
 pub async fn serve<H: ConsoleHandler>(
     handler: Arc<H>,
     listener: TcpListener,
@@ -62,11 +62,11 @@ pub async fn serve<H: ConsoleHandler>(
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    // Before it has a place, and one after the other: who waits to be asked about takes none from others.
+                    // Checked one at a time, before acquiring a slot: a pending check takes no slot from others.
                     if places.available_permits() <= PLENTY && !has_share(&stream, peer).await {
                         continue;
                     }
-                    // Of too many, those that come last are closed: each that is open ends within its time.
+                    // If there are too many connections, close the newest: each open one ends within its time limit.
                     if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                         let (handler, ended) = (Arc::clone(&handler), ended.clone());
                         connections.spawn(async move {
@@ -75,7 +75,7 @@ pub async fn serve<H: ConsoleHandler>(
                         });
                     }
                 },
-                // As when there are no descriptors left: at once, it would fail again.
+                // The error would repeat at once, for example without free descriptors.
                 Err(_) => sleep(Duration::from_millis(50)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -86,14 +86,13 @@ pub async fn serve<H: ConsoleHandler>(
     let _in_time = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-/// Whether the user at the other end has no more than a share. Where the kernel does not tell, all have one.
+/// Returns whether the user of the peer has at most a share of the connections; true if users are unknown.
 async fn has_share(stream: &TcpStream, peer: SocketAddr) -> bool {
     let Ok(own) = stream.local_addr() else { return false };
     let asked = spawn_blocking(move || has_more_than_share(own, peer)).await;
     !matches!(asked, Ok(Ok(true)))
 }
 
-/// Serves one connection.
 async fn connection<H: ConsoleHandler>(
     handler: Arc<H>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -108,7 +107,7 @@ async fn connection<H: ConsoleHandler>(
     let stream = Patient::new(stream, PATIENCE);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        // Whatever failed of it, there is nobody to tell but the browser.
+        // Errors of a connection are not reported: only the browser could use them.
         _closed = &mut connection => return,
         _ = ended.wait_for(|ended| *ended) => connection.as_mut().graceful_shutdown(),
     }

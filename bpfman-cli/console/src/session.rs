@@ -1,8 +1,8 @@
-//! One browser's session: a token of one use becomes a cookie and a key of the page.
+//! Session of one browser: a one-time token becomes a cookie and a key of the page.
 //!
-//! Browsers send the cookies of one port of a host to its other ports, too, where other users' servers may listen. So the
-//! cookie alone opens nothing: each request also carries a key that the browser keeps for this origin only. The key alone
-//! opens nothing either: scripts can read it, but not the cookie.
+//! Browsers send a cookie to all ports of a host, and other users' servers may listen there. Therefore each request
+//! also carries a key, which the browser keeps for this origin only. The key alone is not enough either: scripts can
+//! read it, but not the cookie.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,21 +12,21 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::answer::ConsoleRefusal;
 
-/// How long a token may wait for its use.
+/// Lifetime of an unused token.
 pub const TOKEN_LIVES: Duration = Duration::from_secs(300);
 
-/// The header with the page's key.
+/// Header with the page's key.
 pub const PAGE_KEY_HEADER: &str = "x-bpfman-page";
 
-/// A secret of 256 bits from the kernel, as hexadecimal digits.
+/// Secret of 256 bits from the kernel, as hexadecimal digits.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A new one.
+    /// Generates a secret.
     ///
     /// # Errors
-    /// The kernel gives no random bytes.
+    /// The kernel provides no random bytes.
     pub fn new() -> std::io::Result<Self> {
         let mut bytes = [0_u8; 32];
         let mut filled = 0;
@@ -36,12 +36,12 @@ impl Secret {
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
-    /// As it is sent.
+    /// Returns the hexadecimal digits.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// Compares in a time that says nothing of where the two differ.
+    /// Compares in constant time.
     pub fn is(&self, other: &str) -> bool {
         let (own, other) = (self.0.as_bytes(), other.as_bytes());
         let differing = own.iter().zip(other).fold(0, |differing, (left, right)| differing | (left ^ right));
@@ -49,14 +49,13 @@ impl Secret {
     }
 }
 
-/// What became of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TokenState {
     Waiting,
     Used,
 }
 
-/// The session of a console.
+/// Session of a console.
 pub struct PageSession {
     token: Secret,
     cookie: Secret,
@@ -67,10 +66,11 @@ pub struct PageSession {
 }
 
 impl PageSession {
-    /// A session that waits for its token. The port is in the cookie's name: consoles of two ports do not take each other's.
+    /// Creates a session that waits for its token. The port is part of the cookie's name, because browsers share
+    /// cookies between ports.
     ///
     /// # Errors
-    /// The kernel gives no random bytes.
+    /// The kernel provides no random bytes.
     pub fn new(port: u16, since: Instant) -> std::io::Result<Self> {
         Ok(Self {
             token: Secret::new()?,
@@ -82,15 +82,15 @@ impl PageSession {
         })
     }
 
-    /// The token, for the address.
+    /// Returns the token, for the address.
     pub fn token(&self) -> &str {
         self.token.text()
     }
 
-    /// Exchanges the token for the cookie and the page's key. It works once.
+    /// Exchanges the token for the cookie and the page's key, once.
     ///
     /// # Errors
-    /// Another token; one that was used, or has waited too long.
+    /// The token is wrong, was used, or has expired.
     pub fn begin(&self, token: &str, now: Instant) -> Result<(HeaderValue, &str), ConsoleRefusal> {
         let again = "end the command that printed it, and start it again";
         if !self.token.is(token) {
@@ -123,10 +123,10 @@ impl PageSession {
         Ok((cookie, self.page_key.text()))
     }
 
-    /// Lets a request of the session in.
+    /// Checks that a request belongs to the session.
     ///
     /// # Errors
-    /// It carries no cookie, or no key, or another.
+    /// The cookie or the key is missing or wrong.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), ConsoleRefusal> {
         let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         let mut own = cookies.flat_map(|line| line.split(';')).filter_map(|pair| {
@@ -176,7 +176,7 @@ mod tests {
         let pair = cookie.split(';').next().unwrap();
         session.check(&headers(&format!("other=1; {pair}"), key)).unwrap();
         assert_eq!(session.begin(&token, now).unwrap_err().reason, "token-used");
-        // Either alone opens nothing.
+        // The cookie or the key alone is refused.
         assert!(session.check(&headers(pair, "")).is_err());
         assert!(session.check(&headers("bpfman_console_4000=", key)).is_err());
         assert!(session.check(&headers(&pair.replace("4000", "4001"), key)).is_err());

@@ -1,4 +1,4 @@
-//! Streams of events to pages (`text/event-stream`): bounded in number, and none waits for a page that does not read.
+//! Streams of events to pages (`text/event-stream`), limited in number; none waits for a page that does not read.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,48 +14,48 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::answer::{ConsoleAnswer, ConsoleRefusal};
 
-/// Events that wait for a page: what a socket's buffer does not take.
+/// Maximum number of events that wait for a page, beyond the socket's buffer.
 const WAITING: usize = 8;
 
-/// How long a page may take nothing. Then its stream ends, and it begins another when it reads again.
+/// Time after which the stream of a page that reads nothing ends. The page opens another when it reads again.
 const STALL: Duration = Duration::from_secs(20);
 
-/// The page takes no more: it is gone, or has not read for long.
+/// Error of a page that is closed, or does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the page takes no more events")]
 pub struct PageGone;
 
-/// Room for so many streams.
+/// Limit on the number of open streams.
 #[derive(Clone, Debug)]
 pub struct StreamPlaces {
     free: Arc<Semaphore>,
     most: usize,
 }
 
-/// Tells a page of events.
+/// Sender of events to a page.
 #[derive(Debug)]
 pub struct EventSender {
     events: mpsc::Sender<Bytes>,
     _place: OwnedSemaphorePermit,
 }
 
-/// A stream as an answer has it.
+/// Body of an answer that is a stream.
 #[derive(Debug)]
 pub struct EventBody {
     events: mpsc::Receiver<Bytes>,
 }
 
 impl StreamPlaces {
-    /// Room for so many.
+    /// Limits the number of streams to `most`.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(most)), most }
     }
 
-    /// Begins a stream: what tells it, and the answer that it is.
+    /// Opens a stream: returns its sender, and the answer for the page.
     ///
     /// # Errors
-    /// As many are open as may be.
+    /// The maximum number of streams is open.
     pub fn open(&self) -> Result<(EventSender, ConsoleAnswer), ConsoleRefusal> {
         let place = Arc::clone(&self.free).try_acquire_owned().map_err(|_| {
             let message = format!("{} streams of this console are open, as many as may be", self.most);
@@ -68,17 +68,17 @@ impl StreamPlaces {
 }
 
 impl EventSender {
-    /// Tells of an event.
+    /// Sends an event.
     ///
     /// # Errors
     /// [`PageGone`].
     pub async fn send(&self, name: &str, data: &impl Serialize) -> Result<(), PageGone> {
-        // JSON has no line ends of its own.
+        // JSON on one line has no line ends, which would end the event.
         let data = serde_json::to_string(data).map_err(|_| PageGone)?;
         self.write(format!("event: {name}\ndata: {data}\n\n")).await
     }
 
-    /// Tells the page, and whatever is in between, that the stream is alive.
+    /// Sends a comment that keeps the stream open, also in proxies.
     ///
     /// # Errors
     /// [`PageGone`].
@@ -86,7 +86,7 @@ impl EventSender {
         self.write(": alive\n\n".to_owned()).await
     }
 
-    /// Returns when the page has gone.
+    /// Returns when the page is closed.
     pub async fn closed(&self) {
         self.events.closed().await;
     }

@@ -1,19 +1,18 @@
-//! Users of this machine who hold connections: each has some of the places only.
+//! Limit on the connections of each user of this machine.
 //!
-//! Whoever is on the machine reaches a port of its loopback interface, and no token is asked for before a request has come.
-//! The kernel tells in `/proc/net/tcp` (proc_pid_net(5)) who made the other end of a connection.
+//! Every user of the machine can connect to a loopback port, and a token is checked only after a request was received.
+//! `/proc/net/tcp` (proc_pid_net(5)) lists the user at the other end of a connection.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Connections of one user.
+/// Maximum number of connections of one user.
 const MOST_OF_USER: usize = 24;
 
-/// The state `ESTABLISHED` of include/net/tcp_states.h.
+/// State `ESTABLISHED` in include/net/tcp_states.h.
 const ESTABLISHED: &str = "01";
 
-/// A connection, as one of its ends sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Connected {
     local: SocketAddr,
@@ -21,11 +20,11 @@ struct Connected {
     user: u32,
 }
 
-/// True if the user at the other end of a connection has more than a share of the connections to this address. Of a
-/// connection that is gone already too, as its user is not known.
+/// Returns whether the user at the other end of a connection has more than a share of the connections to this address.
+/// True as well if the connection has ended, since its user is unknown.
 ///
 /// # Errors
-/// The kernel does not tell: there is no procfs.
+/// There is no procfs.
 pub fn has_more_than_share(own: SocketAddr, peer: SocketAddr) -> io::Result<bool> {
     let table = if own.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
     let mut users = Vec::new();
@@ -41,7 +40,7 @@ pub fn has_more_than_share(own: SocketAddr, peer: SocketAddr) -> io::Result<bool
 }
 
 impl Connected {
-    /// Of a line of the table; none for its head, and for ends that are not connected.
+    /// Parses a line of the table; none for its head, and for ends that are not connected.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace().skip(1);
         let local = address(words.next()?)?;
@@ -49,13 +48,13 @@ impl Connected {
         if words.next()? != ESTABLISHED {
             return None;
         }
-        // Behind queues, timer and repeats.
+        // Skip queues, timer and retransmissions.
         let user = words.nth(3)?.parse().ok()?;
         Some(Self { local, remote, user })
     }
 }
 
-/// `0100007F:1F90`: the address as numbers of 32 bits in this machine's order, and the port.
+/// Parses `0100007F:1F90`: the address as 32-bit numbers in this machine's byte order, and the port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -84,7 +83,7 @@ mod tests {
     fn lines_of_the_kernel_are_read() {
         let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
         assert_eq!(Connected::parse(head), None);
-        // As a machine whose lowest byte comes first writes it.
+        // Form on a little-endian machine.
         if cfg!(target_endian = "little") {
             let line = "   3: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 48913 1";
             let found = Connected::parse(line).unwrap();
@@ -101,7 +100,7 @@ mod tests {
     #[test]
     fn who_has_a_share_of_real_connections_gets_no_more() {
         for host in ["127.0.0.1:0", "[::1]:0"] {
-            // A machine may be without IPv6.
+            // The machine may lack IPv6.
             let Ok(listener) = TcpListener::bind(host) else { continue };
             let own = listener.local_addr().unwrap();
             let connections: Vec<TcpStream> =

@@ -1,4 +1,4 @@
-//! `bpfman auth`: what the caller may do.
+//! `bpfman auth`: permissions of the caller.
 
 use clap::{Args, Subcommand};
 

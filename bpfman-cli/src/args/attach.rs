@@ -95,7 +95,7 @@ pub struct LinkMetadata {
 }
 
 impl AttachTo {
-    /// What is said of the link itself.
+    /// Returns metadata and lifetime of the link.
     #[must_use]
     pub const fn link(&self) -> &LinkMetadata {
         match self {
@@ -303,7 +303,7 @@ pub struct AttachUsdt {
     pub link: LinkMetadata,
 }
 
-/// Provider and name of a static probe.
+/// Parses provider and name of a USDT probe.
 fn usdt_name(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
         Some((provider, name)) if !provider.is_empty() && !name.is_empty() => {
@@ -462,12 +462,10 @@ pub struct LongOutput {
     pub output: OutputForm,
 }
 
-/// Reads a verdict of XDP.
 fn xdp_verdict(name: &str) -> Result<i32, verdict::UnknownVerdictName> {
     verdict::number(verdict::XDP, name)
 }
 
-/// Reads a verdict of TC.
 fn tc_verdict(name: &str) -> Result<i32, verdict::UnknownVerdictName> {
     verdict::number(verdict::TC, name)
 }

@@ -1,4 +1,4 @@
-//! `bpfman chain`, `bpfman explain` and `bpfman debug`: what looks at hooks, and switches them.
+//! `bpfman chain`, `bpfman explain` and `bpfman debug`: inspection of hooks, and their switches.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -126,7 +126,7 @@ pub enum Switch {
 }
 
 impl Switch {
-    /// True for on.
+    /// Returns whether the switch is on.
     #[must_use]
     pub const fn is_on(self) -> bool {
         matches!(self, Self::On)

@@ -1,4 +1,4 @@
-//! `bpfman update`, `bpfman replace` and `bpfman adopt`: changes that leave no gap.
+//! `bpfman update`, `bpfman replace` and `bpfman adopt`: changes without a gap.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -86,7 +86,7 @@ pub enum ReplaceBy {
 }
 
 impl ReplaceBy {
-    /// What of it and how.
+    /// Returns program, maps and values of the new version.
     #[must_use]
     pub const fn how(&self) -> &ReplaceHow {
         let (Self::File { how, .. } | Self::Image { how, .. }) = self;
@@ -127,7 +127,7 @@ pub enum MapPolicyFlag {
 }
 
 impl MapPolicyFlag {
-    /// The number on the wire.
+    /// Returns the number on the wire.
     #[must_use]
     pub fn on_the_wire(self) -> i32 {
         let policy = match self {
@@ -166,12 +166,12 @@ pub struct Adopt {
     pub metadata: Vec<KeyValue>,
 }
 
-/// A link that someone else made.
+/// Link of a third party.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KernelLink {
-    /// The kernel's id.
+    /// Kernel's id of the link.
     Id(u32),
-    /// Where it is pinned.
+    /// Path of the pin.
     Pin(PathBuf),
 }
 
@@ -187,12 +187,11 @@ impl FromStr for KernelLink {
     }
 }
 
-/// Takes a verdict of XDP.
 fn xdp_verdict(name: &str) -> Result<String, verdict::UnknownVerdictName> {
     verdict::number(verdict::XDP, name).map(|_| name.to_owned())
 }
 
-/// Takes a verdict of either kind: which one the link has is known to the daemon.
+/// Checks a verdict of either kind: only the daemon knows the kind of the link.
 fn any_verdict(name: &str) -> Result<String, verdict::UnknownVerdictName> {
     match verdict::number(verdict::XDP, name).or_else(|_| verdict::number(verdict::TC, name)) {
         Ok(_) => Ok(name.to_owned()),

@@ -1,4 +1,4 @@
-//! The value of `--registry-auth`: a secret, so no message repeats it.
+//! Value of `--registry-auth`: a secret, which no message repeats.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, Read};
@@ -8,17 +8,17 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
-/// Keeps the secret out of the command line, which every user of the machine can read.
+/// Environment variable that keeps the secret off the command line, which every user of the machine can read.
 pub const REGISTRY_AUTH_VARIABLE: &str = "BPFMAN_REGISTRY_AUTH";
 
-/// Stands for the first line of standard input.
+/// Value that stands for the first line of standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// A longer line is no user and password.
+/// Maximum length of the line, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// Reads base64 of `user:password`, given or on the first line of standard input. `clap`'s own message would show what
-/// it could not read.
+/// Parser of base64 of `user:password`, as the value itself or on the first line of standard input. `clap`'s own
+/// message would show the rejected value.
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialParser;
 
@@ -43,7 +43,7 @@ impl TypedValueParser for CredentialParser {
     }
 }
 
-/// The first line, without spaces around it. What follows it stays to be read.
+/// Reads the first line, without spaces around it. Later lines remain unread.
 fn first_line(input: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
     input.take(LONGEST).read_until(b'\n', &mut line)?;

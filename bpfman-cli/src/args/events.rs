@@ -1,4 +1,4 @@
-//! `bpfman events`: the daemon's journal as a stream.
+//! `bpfman events`: stream of the daemon's journal.
 
 use bpfman_client::EventQuery;
 use bpfman_proto::ext::v1 as ext;
@@ -66,7 +66,7 @@ impl EventResult {
 }
 
 impl ShowEvents {
-    /// What the daemon is asked for.
+    /// Returns the daemon's query.
     #[must_use]
     pub fn query(&self) -> EventQuery {
         let (id, hook) = match &self.about {
@@ -74,7 +74,7 @@ impl ShowEvents {
             Some(HistoryAbout::Id(id)) => (*id, String::new()),
             Some(HistoryAbout::Hook(hook)) => (0, hook.clone()),
         };
-        // Whoever does not follow wants what there is.
+        // Without --follow, all existing entries are requested.
         let after = self.after.or_else(|| (!self.follow).then_some(0));
         EventQuery::of(ext::FollowEventsRequest {
             after,

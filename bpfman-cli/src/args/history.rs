@@ -1,4 +1,4 @@
-//! `bpfman history`: who changed what, and who was refused.
+//! `bpfman history`: changes and refusals.
 
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -28,26 +28,26 @@ pub struct History {
     pub limit: u32,
 }
 
-/// What entries are about.
+/// Subject of entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HistoryAbout {
-    /// A program or a link.
+    /// Program or link.
     Id(u32),
-    /// A hook, as the daemon names it.
+    /// Hook, by the daemon's name.
     Hook(String),
 }
 
-/// A time, as the daemon reads it.
+/// Time, in a form that the daemon parses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Since(pub String);
 
-/// A text that is neither.
+/// Error of an invalid subject or time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHistory {
-    /// No id, and no hook either.
+    /// The text is neither an id nor a hook.
     #[error("{0:?} is neither the id of a program or link nor a hook: write 7, or xdp:eth0")]
     About(String),
-    /// No time.
+    /// The text is no time.
     #[error("{0:?} is no time: write 90s, 1h, 2d, or 2026-01-31T12:00:00Z")]
     Since(String),
 }

@@ -161,7 +161,7 @@ pub struct Save {
     pub registry: RegistryFlags,
 }
 
-/// A number with a unit: seconds, minutes, hours, days.
+/// Parses a number with a unit: seconds, minutes, hours, days.
 pub fn age(text: &str) -> Result<std::time::Duration, ValueError> {
     let wrong = || ValueError::NotTime(text.to_owned());
     let unit = text.char_indices().last().ok_or_else(wrong)?;
@@ -176,7 +176,6 @@ pub fn age(text: &str) -> Result<std::time::Duration, ValueError> {
     number.checked_mul(seconds).map(std::time::Duration::from_secs).ok_or_else(wrong)
 }
 
-/// A name and a value.
 fn annotation(text: &str) -> Result<(String, String), ValueError> {
     match text.split_once('=') {
         Some(("", _)) => Err(ValueError::NoName("name", text.to_owned())),
@@ -209,7 +208,7 @@ pub struct BytecodeFlags {
     pub by_architecture: ByArchitecture,
 }
 
-/// Bytecode has to be given; the conflicts of the flags see to it that only one kind is.
+/// Returns the group that requires bytecode; conflicts of the flags allow only one kind.
 fn one_kind() -> ArgGroup {
     ArgGroup::new("kind_of_bytecode")
         .args(["bytecode", "cilium_ebpf_project"])
@@ -218,7 +217,7 @@ fn one_kind() -> ArgGroup {
         .multiple(true)
 }
 
-/// Makes the flags, the group and the list of the architectures from one table.
+/// Defines the flags, the group and the list of architectures from one table.
 macro_rules! architectures {
     ($($field:ident $flag:literal $goarch:literal $what:literal;)*) => {
         /// One object file an architecture.
@@ -233,10 +232,9 @@ macro_rules! architectures {
         }
 
         impl ByArchitecture {
-            /// Names of the flags within the parser.
             const FLAGS: &[&str] = &[$(stringify!($field)),*];
 
-            /// What was given: the architecture as OCI platforms name it, and the file.
+            /// Returns the files that are set, with their architectures by OCI's names.
             #[must_use]
             pub fn given(&self) -> Vec<(&'static str, &PathBuf)> {
                 [$(($goarch, self.$field.as_ref())),*]

@@ -1,4 +1,4 @@
-//! Which interfaces `bpfman attach` is for: one by its name, or all that match.
+//! Interfaces of `bpfman attach`: one by its name, or all that match.
 
 use std::path::PathBuf;
 

@@ -72,7 +72,7 @@ pub enum PullPolicyFlag {
 }
 
 impl PullPolicyFlag {
-    /// The name of a number from the wire.
+    /// Returns the name of a number on the wire.
     #[must_use]
     pub const fn name(number: i32) -> &'static str {
         match number {
@@ -96,7 +96,7 @@ pub enum OverCpu {
 }
 
 impl OverCpu {
-    /// As the wire has it.
+    /// Returns the name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ impl OverCpu {
 }
 
 impl LoadWhat {
-    /// True if the programs are to be limited, in CPU time or in how long they stay.
+    /// Returns whether CPU time or lifetime of the programs is limited.
     #[must_use]
     pub const fn is_limited(&self) -> bool {
         self.cpu_limit.is_some() || self.ttl.is_some()

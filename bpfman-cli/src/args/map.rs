@@ -1,4 +1,4 @@
-//! `bpfman map`: maps of the daemon's programs, and what is in them.
+//! `bpfman map`: maps of the daemon's programs, and their entries.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,16 +28,16 @@ pub enum MapCommand {
     Pin(PinMap),
 }
 
-/// MAP: a map's id, or `PROGRAM_ID:NAME`.
+/// Map argument: a map's id, or `PROGRAM_ID:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MapName {
-    /// By the kernel's id.
+    /// Map by the kernel's id.
     Id(u32),
-    /// By a program's id and the name in its object.
+    /// Map by a program's id and the map's name in the object.
     OfProgram {
-        /// The kernel's id of the program.
+        /// Kernel's id of the program.
         program: u32,
-        /// In the object.
+        /// Map's name in the object.
         name: String,
     },
 }
@@ -68,7 +68,7 @@ impl std::fmt::Display for MapName {
 }
 
 impl MapName {
-    /// As the wire has it.
+    /// Returns the message on the wire.
     #[must_use]
     pub fn wire(&self) -> ext::NamedMap {
         use ext::named_map::Map;
@@ -81,10 +81,10 @@ impl MapName {
         ext::NamedMap { map: Some(map) }
     }
 
-    /// The map that one or two words name.
+    /// Returns the map that one or two arguments name.
     ///
     /// # Errors
-    /// There are two words and the first is no program's id.
+    /// There are two arguments and the first is no program's id.
     pub fn of_words(&self, name: Option<&str>) -> Result<Self, ValueError> {
         match (self, name) {
             (map, None) => Ok(map.clone()),

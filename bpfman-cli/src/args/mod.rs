@@ -1,4 +1,4 @@
-//! The one definition of the command line. Help, completions and manual pages all come from it.
+//! Definition of the command line, from which help, completions and manual pages are generated.
 
 pub mod access;
 pub mod apply;
@@ -54,7 +54,7 @@ pub struct Cli {
     pub command: CliCommand,
 }
 
-/// What `--version` and `bpfman version` print after the name.
+/// Text of `--version` and `bpfman version` after the name.
 pub const LONG_VERSION: &str =
     concat!(env!("CARGO_PKG_VERSION"), " (api bpfman.v1 and bpfman.ext.v1, ", env!("CARGO_PKG_LICENSE"), ")");
 
@@ -216,13 +216,12 @@ pub enum CliCommand {
     },
 }
 
-/// The whole command line, as `clap` sees it.
+/// Returns the whole command line as `clap`'s definition.
 #[must_use]
 pub fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// The part of the long help that no flag owns: exit codes.
 fn after_help() -> String {
     let mut text = String::from("Exit codes:\n   0  done\n");
     for (exit, meaning) in Exit::ALL {

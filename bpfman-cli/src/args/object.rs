@@ -1,4 +1,4 @@
-//! An object file, or an image with one: where either will do.
+//! Arguments that are an object file, or an image with one.
 
 use bpfman_image_format::Credential;
 use clap::Args;

@@ -1,4 +1,4 @@
-//! Where in a chain a program wants to be, and how it shares it.
+//! Order of a program in a chain, and how it shares the chain.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ pub struct OrderFlags {
 const ORDER: &str = "Place in the chain";
 
 impl OrderFlags {
-    /// The intents for the wire; none if there are none.
+    /// Returns the intents on the wire; none if none are set.
     #[must_use]
     pub fn on_the_wire(&self) -> Option<ext::Order> {
         if self.before.is_empty() && self.after.is_empty() && self.role.is_none() {
@@ -62,23 +62,23 @@ pub struct SharingFlags {
 }
 
 impl SharingFlags {
-    /// True if any of it was asked for.
+    /// Returns whether any flag is set.
     #[must_use]
     pub const fn is_asked(self) -> bool {
         self.isolated || self.allow_redirect || self.keep_attached || self.shadow || self.again
     }
 }
 
-/// What a member is ordered against.
+/// Member that an order refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderAnchor {
-    /// A link of ours.
+    /// Link of the daemon.
     Link(u32),
     /// Programs by their function name.
     Program(String),
     /// Members with a role.
     Role(String),
-    /// A program of others.
+    /// Third-party program.
     Foreign(String),
 }
 

@@ -49,7 +49,7 @@ pub struct AllowPolicy {
     pub unsigned: bool,
     /// Limits of the user's grant
     #[command(flatten)]
-    pub limits: GrantLimits,
+    pub grant: GrantOptions,
     /// Write without asking
     #[arg(short, long, conflicts_with = "dry_run")]
     pub yes: bool,
@@ -64,7 +64,7 @@ pub struct AllowPolicy {
 /// Keys of a grant, each as docs/access.md has it.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Limits of a user's grant")]
-pub struct GrantLimits {
+pub struct GrantOptions {
     /// Images that the user may load, as patterns
     #[arg(long, value_name = "PATTERN")]
     pub images: Vec<String>,
@@ -94,7 +94,7 @@ pub struct GrantLimits {
     pub scope: Option<String>,
 }
 
-impl GrantLimits {
+impl GrantOptions {
     /// Returns the keys that were given, with their values.
     pub fn lists(&self) -> impl Iterator<Item = (&'static str, &[String])> {
         let lists: [(&str, &[String]); 7] = [

@@ -1,4 +1,4 @@
-//! `bpfman radar`: what others do with eBPF.
+//! `bpfman radar`: eBPF activity of third parties.
 
 use std::path::PathBuf;
 
@@ -60,7 +60,7 @@ pub struct StartRadar {
 }
 
 impl ShowRadar {
-    /// What the daemon is asked for by a follower.
+    /// Returns the daemon's query for `--follow`.
     #[must_use]
     pub fn query(&self) -> EventQuery {
         EventQuery::of(ext::FollowEventsRequest {

@@ -1,4 +1,4 @@
-//! How this process reaches a registry, where the daemon has no part in it.
+//! Access to a registry from this process, without the daemon.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Hooks of every kind, as `bpfman run` takes them: `xdp:eth0`, `kprobe:vfs_unlink`, `count=tracepoint:sched/sched_switch`.
+//! Hooks in the form of `bpfman run`: `xdp:eth0`, `kprobe:vfs_unlink`, `count=tracepoint:sched/sched_switch`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,117 +6,117 @@ use std::str::FromStr;
 
 use crate::hook::HookName;
 
-/// A hook, and the program that is meant.
+/// Hook with the program for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedHook {
-    /// Function name; none: the one that fits.
+    /// Function name; none for the program that fits.
     pub program: Option<String>,
-    /// Where to.
+    /// Hook to attach to.
     pub hook: AnyHook,
 }
 
-/// A hook of any kind.
+/// Hook of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnyHook {
     /// XDP or traffic control of an interface.
     Interface(HookName),
-    /// A static tracepoint, with its category.
+    /// Tracepoint, with its category.
     Tracepoint(String),
-    /// The same by its name alone.
+    /// Tracepoint, by its name alone.
     RawTracepoint(String),
-    /// A kernel function.
+    /// Kernel function.
     Kprobe(ProbedPlace),
-    /// A function of a program or library.
+    /// Function of a program or library.
     Uprobe {
         /// Path, or a library's name.
         target: String,
-        /// In it.
+        /// Place in the target.
         place: ProbedPlace,
     },
-    /// Many kernel functions.
+    /// Several kernel functions.
     KprobeMulti(Vec<String>),
-    /// Many functions of a program or library.
+    /// Several functions of a program or library.
     UprobeMulti {
         /// Path, or a library's name.
         target: String,
-        /// In it.
+        /// Names of the functions.
         functions: Vec<String>,
     },
-    /// What a program is loaded for: fentry, fexit, fmod_ret, lsm, tp_btf, iter or freplace.
+    /// Target set at load: fentry, fexit, fmod_ret, lsm, tp_btf, iter or freplace.
     LoadedFor {
-        /// The type.
+        /// Program type.
         kind: &'static str,
-        /// Kernel function, hook, tracepoint or kind of objects; none: what the section says.
+        /// Kernel function, hook, tracepoint or kind of objects; none for the one in the section's name.
         target: Option<String>,
     },
-    /// A control group of version 2.
+    /// Path of a cgroup v2.
     Cgroup(String),
-    /// A network namespace; none for the daemon's own.
+    /// Network namespace; none for the daemon's own.
     Netns(Option<PathBuf>),
-    /// A netfilter hook.
+    /// Netfilter hook.
     Netfilter {
-        /// ipv4 or ipv6.
+        /// `ipv4` or `ipv6`.
         family: String,
-        /// As nft names it.
+        /// Hook, by nft's name.
         hook: String,
-        /// The least runs first.
+        /// Priority; the lowest runs first.
         priority: i32,
     },
-    /// A perf event.
+    /// Perf event.
     PerfEvent {
-        /// As perf calls it.
+        /// Event, by perf's name.
         event: String,
-        /// Times a second.
+        /// Samples per second.
         frequency: u64,
     },
-    /// One of the program's own maps of sockets.
+    /// One of the program's own sockmaps.
     Sockmap(String),
-    /// One of the program's own structures of functions, by the name of its variable.
+    /// One of the program's own struct_ops maps, by the name of its variable.
     StructOps(String),
-    /// A static probe of a program or library.
+    /// USDT probe of a program or library.
     Usdt {
         /// Path, or a library's name.
         target: String,
-        /// Whose probe it is.
+        /// Provider of the probe.
         provider: String,
-        /// Its name.
+        /// Name of the probe.
         name: String,
     },
-    /// A system call, by its name alone.
+    /// System call, by its name.
     Ksyscall(String),
-    /// A netkit device, by its primary end.
+    /// Netkit device, by its primary end.
     Netkit(String),
 }
 
-/// A place in a function.
+/// Place in a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbedPlace {
-    /// Its name.
+    /// Name of the function.
     pub function: String,
-    /// Bytes from its start.
+    /// Offset from the function's start, in bytes.
     pub offset: u64,
-    /// At its return instead.
+    /// True for the function's return.
     pub on_return: bool,
 }
 
-/// Text that is no hook.
+/// Error of a text that is no hook.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no hook: {why}")]
 pub struct BadAnyHook {
-    /// What was given.
+    /// Rejected text.
     pub text: String,
-    /// The reason.
+    /// Defect of the text.
     pub why: String,
 }
 
-/// Types that are attached to what they are loaded for.
+/// Types that attach to the target of their load.
 const LOADED_FOR: [&str; 7] = ["fentry", "fexit", "fmod_ret", "lsm", "tp_btf", "iter", "freplace"];
 
 impl FromStr for NamedHook {
     type Err = BadAnyHook;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Names of functions have neither; paths and patterns in hooks may have an `=`.
+        // Function names have neither `:` nor `/`; paths and patterns in hooks may contain an `=`.
         let (program, hook) = match text.split_once('=') {
             Some((program, hook)) if !program.contains([':', '/']) => (Some(program), hook),
             _ => (None, text),
@@ -213,7 +213,7 @@ impl FromStr for AnyHook {
     }
 }
 
-/// `FUNCTION` or `FUNCTION+BYTES`.
+/// Parses `FUNCTION` or `FUNCTION+BYTES`.
 fn place(text: &str, on_return: bool) -> Option<ProbedPlace> {
     let (function, offset) = match text.split_once('+') {
         None => (text, 0),
@@ -230,7 +230,7 @@ fn names(text: &str) -> Vec<String> {
 }
 
 impl AnyHook {
-    /// The type that a program of this type is to be loaded as for this hook; none if it cannot be there.
+    /// Returns the type as which a program of this type has to be loaded for this hook; none if it does not fit.
     #[must_use]
     pub fn takes(&self, program_type: &str) -> Option<String> {
         let fits = match (self, program_type) {
@@ -270,7 +270,7 @@ impl AnyHook {
         fits.then(|| program_type.to_owned())
     }
 
-    /// Where the section of a program says that it attaches, if it does.
+    /// Returns the hook that a program's section names, if any.
     #[must_use]
     pub fn of_section(program_type: &str, target: Option<&str>) -> Option<Self> {
         if let Some(kind) = LOADED_FOR.into_iter().find(|known| *known == program_type) {
@@ -289,7 +289,7 @@ impl AnyHook {
         format!("{kind}:{}", target?).parse().ok()
     }
 
-    /// How hooks of programs of a type are written, for who has to name one.
+    /// Returns the forms of hooks for a program type, for error messages.
     #[must_use]
     pub fn forms(program_type: &str) -> Option<&'static str> {
         Some(match program_type {

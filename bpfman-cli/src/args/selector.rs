@@ -5,25 +5,24 @@ use std::str::FromStr;
 
 use super::value_error::ValueError;
 
-/// Requirements that all have to hold.
+/// Requirements that all have to match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
-/// What one key has to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {
-    /// The key is there.
+    /// The key exists.
     Exists(String),
-    /// The key is not there.
+    /// The key does not exist.
     Absent(String),
-    /// The key is there, with one of these values.
+    /// The key has one of these values.
     In(String, Vec<String>),
-    /// The key is not there, or has another value.
+    /// The key does not exist, or has another value.
     NotIn(String, Vec<String>),
 }
 
 impl LabelSelector {
-    /// True if all requirements hold.
+    /// Returns whether all requirements match.
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         let has =
@@ -45,7 +44,7 @@ impl FromStr for LabelSelector {
     }
 }
 
-/// Splits at commas that stand in no parentheses.
+/// Splits at commas outside of parentheses.
 fn split(text: &str) -> Result<Vec<&str>, ValueError> {
     let (mut parts, mut start, mut inside) = (Vec::new(), 0, false);
     for (at, character) in text.char_indices() {
@@ -100,7 +99,7 @@ fn key(name: &str, whole: &str) -> Result<String, ValueError> {
     Ok(name.to_owned())
 }
 
-/// A value, which may be empty.
+/// Parses a value, which may be empty.
 fn plain(value: &str, whole: &str) -> Result<String, ValueError> {
     let value = value.trim();
     if value.contains(['=', '!', '(', ')']) || value.contains(char::is_whitespace) {

@@ -1,4 +1,4 @@
-//! `bpfman stray`: what the daemon's bpffs holds without a record.
+//! `bpfman stray`: objects in the daemon's bpffs without a record.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `bpfman support-bundle`: one file for who helps.
+//! `bpfman support-bundle`: one archive for support.
 
 use std::path::PathBuf;
 

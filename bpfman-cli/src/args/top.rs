@@ -1,4 +1,4 @@
-//! `bpfman top`: what programs, chains, maps and owners take, live.
+//! `bpfman top`: live resource usage of programs, chains, maps and owners.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub enum TopView {
     Owners,
 }
 
-/// A time between readings of the daemon's.
+/// Parses the daemon's interval between readings.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let range = Duration::from_millis(100)..=Duration::from_secs(60);
     match humantime::parse_duration(text) {

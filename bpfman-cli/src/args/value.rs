@@ -1,4 +1,4 @@
-//! Values of flags: parsed once, here.
+//! Parsers of flags' values.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -18,9 +18,9 @@ use crate::kernel_type;
 /// `KEY=VALUE`, split at the first `=`. The value may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyValue {
-    /// Before the `=`.
+    /// Text before the `=`.
     pub key: String,
-    /// After it.
+    /// Text after the `=`.
     pub value: String,
 }
 
@@ -36,18 +36,18 @@ impl FromStr for KeyValue {
     }
 }
 
-/// Pairs as a map; of equal keys the last wins.
+/// Returns pairs as a map; the last of equal keys wins.
 #[must_use]
 pub fn to_map(pairs: &[KeyValue]) -> HashMap<String, String> {
     pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect()
 }
 
-/// `NAME=VALUE`: a global variable and what it is to be. What the value says is known to who knows the variable's type.
+/// `NAME=VALUE`: a global variable and its value, which the daemon parses by the variable's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalValue {
     /// Name of the variable.
     pub name: String,
-    /// A value of its type, or its bytes as hexadecimal digits.
+    /// Value by its type, or bytes as hexadecimal digits.
     pub text: String,
 }
 
@@ -69,7 +69,7 @@ impl FromStr for GlobalValue {
 pub struct MapSize {
     /// Name of the map.
     pub map: String,
-    /// How many entries it is to have.
+    /// Number of entries.
     pub entries: u32,
 }
 
@@ -88,17 +88,17 @@ impl FromStr for MapSize {
     }
 }
 
-/// What a load sets of its object, as the wire has it.
+/// Returns the values of a load on the wire.
 ///
 /// # Errors
-/// A name that is there twice: neither value may win silently.
+/// A name occurs twice: neither value may win silently.
 pub fn load_values(globals: &[GlobalValue], sizes: &[MapSize]) -> Result<Option<LoadValues>, ValueError> {
     ensure_distinct("global variable", globals.iter().map(|global| &global.name))?;
     ensure_distinct("map", sizes.iter().map(|size| &size.map))?;
     let values = LoadValues {
         globals: globals.iter().map(|value| (value.name.clone(), value.text.clone())).collect(),
         map_sizes: sizes.iter().map(|size| (size.map.clone(), size.entries)).collect(),
-        // Scripts of v0.6.0 write bytes.
+        // Scripts of v0.6.0 pass bytes.
         by_type_only: false,
     };
     Ok((values != LoadValues::default()).then_some(values))
@@ -115,7 +115,7 @@ fn ensure_distinct<'n>(
     }
 }
 
-/// Bytes of pairs of hexadecimal digits; none if the text is anything else.
+/// Decodes pairs of hexadecimal digits; none if the text is anything else.
 fn from_hex(hex: &str) -> Option<Vec<u8>> {
     if !hex.len().is_multiple_of(2) || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
@@ -123,7 +123,7 @@ fn from_hex(hex: &str) -> Option<Vec<u8>> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect()
 }
 
-/// A packet in hexadecimal digits. Colons between bytes, as in addresses, are welcome.
+/// Packet in hexadecimal digits. Colons between bytes are allowed, as in addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketBytes(pub Vec<u8>);
 
@@ -138,17 +138,17 @@ impl FromStr for PacketBytes {
     }
 }
 
-/// `TYPE:FUNCTION`, or `TYPE:FUNCTION:TARGET` for types that are bound to a kernel function or hook when loaded. Those of
-/// v0.6.0 need it; others take it from the section's name too.
+/// `TYPE:FUNCTION`, or `TYPE:FUNCTION:TARGET` for types that are bound to a kernel function or hook at load. The target
+/// is required for v0.6.0's types; others can take it from the section's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramSpec {
-    /// The type's number on the wire; return probes are declared as their entry probes.
+    /// Number of the type on the wire; a return probe has that of its entry probe.
     pub program_type: i32,
-    /// The name of a type that the wire has no number for: a return probe's.
+    /// Name of a type without a number on the wire: a return probe's.
     pub actual_type: Option<&'static str>,
     /// Function name in the object file.
     pub function: String,
-    /// Kernel function, trace point, hook or kind of objects that it is for.
+    /// Target: kernel function, trace point, hook or kind of objects.
     pub target: Option<String>,
 }
 
@@ -180,8 +180,8 @@ impl FromStr for ProgramSpec {
     }
 }
 
-/// Returns the placeholder of a type's TARGET, and whether it has to be written: the section of other types may name it.
-/// None for types that are not bound to anything when loaded.
+/// Returns the placeholder of a type's TARGET, and whether it is required: other types can take it from the section's
+/// name. None for types that are not bound at load.
 fn target_form(program_type: ProgramType) -> Option<(&'static str, bool)> {
     let placeholder = match program_type.load_target()? {
         LoadTarget::Function => "KERNEL_FUNCTION",
@@ -204,7 +204,7 @@ impl From<&ProgramSpec> for LoadInfo {
         let info = target.map(|target| match BpfmanProgramType::try_from(spec.program_type) {
             Ok(BpfmanProgramType::Fexit) => Info::FexitLoadInfo(FexitLoadInfo { fn_name: target }),
             Ok(BpfmanProgramType::Lsm) => Info::LsmLoadInfo(LsmLoadInfo { hook_name: target }),
-            // Types that have no message of their own take this one.
+            // Types without a message of their own use this one.
             _ => Info::FentryLoadInfo(FentryLoadInfo { fn_name: target }),
         });
         Self {
@@ -215,10 +215,10 @@ impl From<&ProgramSpec> for LoadInfo {
     }
 }
 
-/// The path as the daemon has to see it: absolute, since its working folder is another. Symlinks stay.
+/// Returns an absolute path, because the daemon's working folder is another. Symlinks are not resolved.
 #[must_use]
 pub fn absolute(path: &Path) -> String {
-    // Fails only for the empty path or without a working folder; then the daemon's own message is the clearest.
+    // This fails only for an empty path or without a working folder; then the daemon's own message is the clearest.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     absolute.to_string_lossy().into_owned()
 }
@@ -242,7 +242,7 @@ mod tests {
             ("size=0aFF", "size", "0aFF"),
             ("name=a=b", "name", "a=b"),
             (r#"at={"x":1}"#, "at", r#"{"x":1}"#),
-            // Whether a variable can be empty is known to the daemon.
+            // Only the daemon knows whether a variable can be empty.
             ("size=", "size", ""),
         ] {
             let global: GlobalValue = text.parse().unwrap();
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!((info.program_type, named), (1002, Some(expected)));
     }
 
-    /// The page and the parser are compared row by row: a TARGET of the page is read, and no other type takes one.
+    /// Compares the page with the parser: each TARGET of the page is accepted, and no other type accepts one.
     #[test]
     fn targets_of_the_page_are_those_that_are_read() {
         let page = include_str!("../../../docs/types.md");

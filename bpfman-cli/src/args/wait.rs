@@ -1,4 +1,4 @@
-//! `bpfman wait`: for scripts that go on when something is so.
+//! `bpfman wait`: scripts continue once a condition is met.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,12 +31,12 @@ pub enum WaitKind {
     Link,
 }
 
-/// Which one.
+/// Object to wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitTarget {
-    /// By its id.
+    /// Object by its id.
     Id(u32),
-    /// All of this name.
+    /// All programs of this name.
     Name(String),
 }
 
@@ -69,7 +69,7 @@ impl std::str::FromStr for WaitTarget {
 }
 
 impl WaitKind {
-    /// As the command line has it.
+    /// Returns the name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl WaitKind {
 }
 
 impl WaitCondition {
-    /// As the command line has it.
+    /// Returns the name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

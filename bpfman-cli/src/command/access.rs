@@ -9,14 +9,12 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::access::{CanIJson, WhoAmIJson};
 
-/// Shows who the caller is.
 pub async fn whoami(global: &Global) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let answer = client.access.who_am_i(ext::WhoAmIRequest {}).await?.into_inner();
     show::answer(global, &WhoAmIJson::new(&answer))
 }
 
-/// Asks what the caller may do.
 pub async fn auth(global: &Global, command: AuthCommand) -> Result<(), CliError> {
     let AuthCommand::CanI(asked) = command;
     let mut client = connect(global).await?;

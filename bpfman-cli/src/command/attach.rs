@@ -21,9 +21,9 @@ use crate::show::matching::MatchingJson;
 use crate::show::xdp_mode::fallback_warning;
 use crate::verdict;
 
-/// Attaches, and shows the new link; with a pattern, the attachment to all interfaces that match.
+/// Attaches, and shows the new link; with a pattern, the attachment to all matching interfaces.
 ///
-/// Attachments that v0.6.0 knows also work with its daemon.
+/// Attachments that v0.6.0 supports also work with its daemon.
 pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     let program_id = command.program_id;
     let (order, sharing) = place(&command.point);
@@ -62,7 +62,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
         return show::answer(global, &shown);
     }
     let is_plain = order.is_none() && !sharing.is_asked() && ttl_seconds.is_none() && point.is_none();
-    // Only our call refuses to attach a program twice at one hook.
+    // Only this project's call refuses to attach a program twice at one hook.
     let has_chain = attach
         .as_ref()
         .is_some_and(|attach| matches!(attach.info, Some(Info::XdpAttachInfo(_) | Info::TcAttachInfo(_))));
@@ -80,7 +80,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             again: sharing.again,
         };
         let answer = match client.chains.attach(request).await {
-            // The daemon of v0.6.0, which gives no reason.
+            // The daemon of v0.6.0, which returns no reason.
             Err(status)
                 if is_plain
                     && status.code() == Code::Unimplemented
@@ -104,7 +104,6 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
     attach_as_published(global, &mut client, program_id, attach).await
 }
 
-/// Attaches by the call of v0.6.0.
 async fn attach_as_published(
     global: &Global,
     client: &mut Services,
@@ -129,7 +128,7 @@ fn answer_link(global: &Global, link: &ext::Link) -> Result<(), CliError> {
     show::answer(global, &link)
 }
 
-/// The daemon is of a version that does not know a flag, and did not do what it says.
+/// Returns the error of a daemon that does not support a flag, and ignored it.
 fn not_known(flag: &str, ended: bool) -> CliError {
     let stays = if ended { "nothing is attached" } else { "the link stays attached without" };
     CliError::Invalid {
@@ -138,7 +137,7 @@ fn not_known(flag: &str, ended: bool) -> CliError {
     }
 }
 
-/// Where among the programs of its hook, and how it shares it.
+/// Returns the order of the program, and how it shares the chain.
 fn place(point: &AttachTo) -> (Option<ext::Order>, SharingFlags) {
     match point {
         AttachTo::Xdp(xdp) => (xdp.order.on_the_wire(), xdp.sharing),
@@ -151,7 +150,7 @@ fn place(point: &AttachTo) -> (Option<ext::Order>, SharingFlags) {
     }
 }
 
-/// True if the next program runs after a redirect, which is forgotten then.
+/// Returns whether the next program runs after a redirect, which is lost then.
 fn forgets_redirects(point: &AttachTo) -> bool {
     let (table, set) = match point {
         AttachTo::Xdp(xdp) => (verdict::XDP, &xdp.proceed_on),
@@ -161,7 +160,7 @@ fn forgets_redirects(point: &AttachTo) -> bool {
     verdict::number(table, "redirect").is_ok_and(|redirect| set.contains(&redirect))
 }
 
-/// Which interfaces, if it is not one by its name.
+/// Returns the interface selector, unless one interface is named.
 fn matching(point: &AttachTo) -> Option<ext::InterfaceMatch> {
     let interface = match point {
         AttachTo::Xdp(xdp) => &xdp.interface,

@@ -1,4 +1,4 @@
-//! Has a daemon on another kernel try an object: in a virtual machine that boots for it.
+//! Check of an object on another kernel, by a daemon in a virtual machine.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,23 @@ use serde_json::Value;
 use crate::error::CliError;
 use crate::show::checked::CheckedKernel;
 
-/// The folder of the runner, where it is not the package's.
+/// Environment variable for the folder of the runner.
 const RUNNER_VARIABLE: &str = "BPFMAN_VM";
-/// Where the package has it.
+/// Folder of the runner in the package.
 const PACKAGED: &str = "/usr/libexec/bpfman/vm";
-/// Seconds that a machine may take: some five to boot, and what an emulated CPU takes for the kernel's verifier.
+/// Time limit in seconds: about five for booting, and the verifier's time on an emulated CPU.
 const LIMIT: &str = "600";
 
-/// What boots kernels.
 #[derive(Debug)]
 pub struct KernelRunner {
-    /// Has `run` and `with-daemon`.
+    /// Folder with `run` and `with-daemon`.
     folder: PathBuf,
     bpfman: PathBuf,
     bpfmand: PathBuf,
 }
 
 impl KernelRunner {
-    /// The runner of this machine, and the daemon that belongs to this client.
+    /// Finds the runner of this machine, and the daemon next to this client or in `/usr/sbin`.
     pub fn find() -> Result<Self, CliError> {
         let folder = std::env::var_os(RUNNER_VARIABLE).map_or_else(|| PathBuf::from(PACKAGED), PathBuf::from);
         if !folder.join("run").is_file() {
@@ -55,13 +54,13 @@ impl KernelRunner {
         Ok(Self { folder, bpfman, bpfmand })
     }
 
-    /// Boots a kernel and has the object checked and tried there.
+    /// Boots a kernel, and checks and loads the object there.
     pub fn check(&self, kernel: &str, object: &[u8]) -> Result<CheckedKernel, CliError> {
         let shared = tempfile::Builder::new().prefix("bpfman-check").tempdir();
         let shared = shared.map_err(|source| CliError::File { path: std::env::temp_dir(), source })?;
         let (file, said) = (shared.path().join("object.o"), shared.path().join("said"));
         std::fs::write(&file, object).map_err(|source| CliError::File { path: file.clone(), source })?;
-        // Answers and errors come out of the machine mixed: each is written to a file of its own.
+        // The machine mixes standard output and standard error: write each to a file.
         let inside = r#""$0" check "$1" -o json > "$2" 2> "$2.error""#;
         let output = Command::new(self.folder.join("run"))
             .args(["-k", kernel, "-t", LIMIT, "-w"])
@@ -94,7 +93,7 @@ impl KernelRunner {
         })
     }
 
-    /// What the client in there answered.
+    /// Parses the answer of the client in the machine.
     fn answer(answer: &Value) -> Option<CheckedKernel> {
         let host = answer.get("kernels")?.get(0)?;
         let release = host.get("kernel")?.as_str()?.rsplit(' ').next()?;

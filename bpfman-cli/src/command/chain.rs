@@ -16,7 +16,6 @@ use crate::show::hooks::HookList;
 use crate::show::screen::Screen;
 use crate::show::verified::VerifiedChain;
 
-/// Looks at chains, or switches what they do.
 pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError> {
     match command {
         ChainCommand::List => {
@@ -33,7 +32,7 @@ pub async fn run(global: &Global, command: ChainCommand) -> Result<(), CliError>
     }
 }
 
-/// How long rates are measured while watching, unless said otherwise.
+/// Default duration of a measurement with `--watch`.
 const WATCH_MILLISECONDS: u32 = 1000;
 
 async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError> {
@@ -48,7 +47,7 @@ async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError>
         let record = chain(&mut client, &hook, pause).await?;
         let mut text = show::form(global, &record)?;
         match global.output {
-            // Home, and clear to the end: the drawing stays in place.
+            // Cursor to the top, and clear the screen: the drawing stays in place.
             OutputForm::Table if Screen::of_stdout() != Screen::PLAIN => text.insert_str(0, "\x1b[H\x1b[2J"),
             OutputForm::Yaml => text.insert_str(0, "---\n"),
             _ => {}
@@ -56,7 +55,7 @@ async fn show_chain(global: &Global, command: ShowChain) -> Result<(), CliError>
         if !show::write_while_read(text.as_bytes())? {
             return Ok(());
         }
-        // The daemon has waited while it measured, unless there was nothing to measure.
+        // The daemon waits while it measures, unless the chain has no counters.
         if !record.counters {
             tokio::time::sleep(Duration::from_millis(pause.into())).await;
         }

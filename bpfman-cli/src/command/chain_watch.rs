@@ -15,7 +15,6 @@ use crate::hook::HookName;
 use crate::show;
 use crate::show::chain_tick::ChainTick;
 
-/// Shows one chain after each reading.
 pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
     let client = connect_anew(global).await?;
     let hook = command.at.hook;
@@ -65,7 +64,7 @@ pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Members are timed until the answer is dropped.
+/// Times members until the returned stream is dropped.
 async fn time_members(
     client: &Client,
     hook: &HookName,

@@ -16,7 +16,6 @@ use crate::show;
 use crate::show::changed::{Replaced, Updated};
 use crate::show::json::LinkJson;
 
-/// Changes a link in place.
 pub async fn update(global: &Global, command: UpdateCommand) -> Result<(), CliError> {
     let UpdateCommand::Link(command) = command;
     let request = update_request(command);
@@ -39,7 +38,6 @@ fn update_request(command: UpdateLink) -> ext::UpdateLinkRequest {
     }
 }
 
-/// Puts a new version of a program in its place, or the old one back.
 pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> {
     let program_id = command.program_id;
     let mut globals = Vec::new();
@@ -99,7 +97,6 @@ fn replace_request(program_id: u32, by: ReplaceBy) -> Result<ext::ReplaceProgram
     })
 }
 
-/// Takes over a program that someone else attached.
 pub async fn adopt(global: &Global, command: Adopt) -> Result<(), CliError> {
     let request = adopt_request(command);
     let answer = connect(global).await?.chains.adopt(request).await?.into_inner();

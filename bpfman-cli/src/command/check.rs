@@ -1,4 +1,4 @@
-//! `bpfman check`: what an object needs, and whether kernels have it.
+//! `bpfman check`: requirements of an object, compared with kernels.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -21,17 +21,17 @@ use crate::show;
 use crate::show::checked::{CheckedKernel, CheckedObject};
 use crate::show::tried::Tried;
 
-/// Where a kernel shows its types, and those of its modules beside.
+/// Folder of the kernel's BTF, and of its modules'.
 const TYPES: &str = "/sys/kernel/btf";
 
-/// Most bytes of a kernel's types: those of a distribution have some seven million.
+/// Maximum size of a kernel's BTF, in bytes: a distribution's has about 7 MB.
 const MOST_TYPES: u64 = 256 << 20;
 
-/// Reads the object, compares it with each kernel, and has the daemon of this host try it.
+/// Reads the object, compares it with each kernel, and has this host's daemon load it.
 pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     let source = ObjectSource::of(&command.object);
     let mut notes = Vec::new();
-    // Which kernels are asked about: this host's, unless others are named.
+    // This host's kernel is checked unless others are named.
     let of_host = command.kernel_btf.is_empty() && command.kernel.is_empty();
     let runner = if command.kernel.is_empty() { None } else { Some(KernelRunner::find()?) };
     let wants_try = of_host && !command.no_try;
@@ -79,7 +79,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
     }
 }
 
-/// A whole regular file, if it is no larger.
+/// Reads a regular file of limited size.
 pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     let failed = |source| CliError::File { path: path.to_path_buf(), source };
     let is_regular = std::fs::metadata(path).map_err(failed)?.is_file();
@@ -96,7 +96,7 @@ pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     Err(CliError::Invalid { what, hint: None })
 }
 
-/// The daemon that is to try; none, and a note, where there is none.
+/// Connects to the daemon; none, and a note, if that fails.
 async fn reach(global: &Global, notes: &mut Vec<String>) -> Option<Services> {
     match connect(global).await {
         Ok(client) => Some(client),
@@ -107,8 +107,8 @@ async fn reach(global: &Global, notes: &mut Vec<String>) -> Option<Services> {
     }
 }
 
-/// The object of an image as the daemon has it: verified, and what a load would take. Where the daemon refuses it, a note
-/// says so, and nothing is tried: what the image needs can be told all the same.
+/// Returns the object of an image as the daemon has it: verified, and the one that a load would use. If the daemon
+/// refuses it, adds a note and loads nothing; the requirements of the image can still be shown.
 async fn take_from(
     global: &Global,
     daemon: &mut Option<Services>,
@@ -125,7 +125,7 @@ async fn take_from(
     }
 }
 
-/// The kernel that runs here, by its own types, as far as this user may read them.
+/// Returns the running kernel, with its own BTF if this user may read it.
 fn this_host(object: &ObjectFile, needs: &ObjectNeeds, notes: &mut Vec<String>) -> CheckedKernel {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let path = Path::new(TYPES).join("vmlinux");
@@ -145,7 +145,7 @@ fn this_host(object: &ObjectFile, needs: &ObjectNeeds, notes: &mut Vec<String>) 
     CheckedKernel::new(&format!("this host, Linux {release}"), view.lacks(object, needs))
 }
 
-/// Adds the types of all loaded modules. Those that cannot be read are missing for programs, too.
+/// Adds the BTF of all loaded modules. Programs cannot use unreadable ones either.
 fn add_modules(types: &mut KernelBtf) {
     let mut modules: Vec<PathBuf> =
         std::fs::read_dir(TYPES).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -158,7 +158,7 @@ fn add_modules(types: &mut KernelBtf) {
     }
 }
 
-/// Adds the types of programs that the daemon knows not to work here: some load where they cannot be attached.
+/// Adds program types that the daemon reports as missing: some load but cannot be attached.
 async fn add_missing_types(
     client: &mut Services,
     object: &ObjectFile,
@@ -166,7 +166,7 @@ async fn add_missing_types(
 ) -> Result<(), CliError> {
     let features = match client.ext.features(ext::FeaturesRequest {}).await {
         Ok(answer) => answer.into_inner().features,
-        // A daemon that does not tell.
+        // The daemon is older, or denies the call.
         Err(status) if matches!(status.code(), Code::Unimplemented | Code::PermissionDenied) => return Ok(()),
         Err(status) => return Err(status.into()),
     };
@@ -185,8 +185,7 @@ async fn add_missing_types(
     Ok(())
 }
 
-/// Has the daemon load the programs and drop them. Answers why it refused them, if it did; where it gives no answer, a note
-/// says so.
+/// Has the daemon load and discard the programs. Returns the reason of a refusal; adds a note if there is no answer.
 async fn have_it_tried(
     client: &mut Services,
     source: &ObjectSource,
@@ -218,7 +217,7 @@ async fn have_it_tried(
             checked.tried = Some(Tried::new(&answer));
             Ok(dry_run::refusal(answer)?.map(|(failure, _)| failure))
         }
-        // What was found without the daemon is told all the same.
+        // The results without the daemon are shown nevertheless.
         Err(status) => {
             checked.notes.push(format!("not loaded for a try: {}", status.message()));
             Ok(None)

@@ -1,12 +1,12 @@
-//! Waiting for a daemon that is not there now.
+//! Waiting for a daemon that is not available.
 
 use std::time::Duration;
 
-/// The first pause, and the longest: a restart takes some hundred milliseconds.
+/// Minimum and maximum pause: a restart takes some hundred milliseconds.
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// How long nobody has answered.
+/// Backoff while the daemon does not answer.
 #[derive(Debug)]
 pub struct DaemonAway {
     next: Duration,
@@ -19,7 +19,7 @@ impl Default for DaemonAway {
 }
 
 impl DaemonAway {
-    /// Waits until it is worth to try again: longer each time.
+    /// Waits until the next attempt; each wait is longer.
     pub async fn pause(&mut self) {
         tokio::time::sleep(self.next).await;
         self.next = (self.next * 2).min(LONGEST);

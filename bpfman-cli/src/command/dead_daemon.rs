@@ -1,4 +1,4 @@
-//! What can be seen of a daemon that does not answer: its socket, its unit, its lock, its pins, as far as this user may look.
+//! Diagnosis of a daemon that does not answer: socket, unit, lock and pins, as far as this user may read them.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -10,7 +10,6 @@ use crate::args::Global;
 use crate::finding_class::FindingClass;
 use crate::show::diagnosis::Diagnosis;
 
-/// Looks at everything around the daemon.
 pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
     let (runtime, state) = folders();
     let socket = global.socket_path.display().to_string();
@@ -48,8 +47,8 @@ pub fn examine(global: &Global, error: &io::Error, diagnosis: &mut Diagnosis) {
     }
 }
 
-/// Where the daemon has its things: as its variables say, else by default. A folder of pins that is given moves the state
-/// below it.
+/// Returns runtime and state folder: from the daemon's environment variables, or the defaults. Without
+/// `BPFMAN_STATE_DIR`, a custom runtime folder contains the state folder.
 fn folders() -> (PathBuf, PathBuf) {
     let given = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let runtime = given("BPFMAN_RUNTIME_DIR");
@@ -60,7 +59,6 @@ fn folders() -> (PathBuf, PathBuf) {
     )
 }
 
-/// What systemd says, where it runs.
 fn unit(diagnosis: &mut Diagnosis) {
     let asked = Command::new("systemctl")
         .args(["show", "bpfmand.service", "--property=LoadState,ActiveState,SubState,Result"])
@@ -78,8 +76,8 @@ fn unit(diagnosis: &mut Diagnosis) {
     }
 }
 
-/// Whether a daemon has the records, though it does not answer. The kernel's list of locks is looked at: trying the lock could
-/// keep a daemon from starting.
+/// Checks whether a daemon that does not answer holds the records. Reads the kernel's list of locks: taking the lock
+/// could keep a daemon from starting.
 fn lock(state: &Path, diagnosis: &mut Diagnosis) {
     let path = state.join("store/lock");
     let found = match fs::metadata(&path) {
@@ -102,8 +100,8 @@ fn lock(state: &Path, diagnosis: &mut Diagnosis) {
     }
 }
 
-/// The process that holds a lock on a file, of the lines of `/proc/locks`:
-/// `1: FLOCK  ADVISORY  WRITE 123 08:01:4567 0 EOF`.
+/// Returns the process that holds a lock on a file, from the lines of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 123
+/// 08:01:4567 0 EOF`.
 fn holder(locks: &str, inode: u64) -> Option<u32> {
     locks.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -112,7 +110,7 @@ fn holder(locks: &str, inode: u64) -> Option<u32> {
     })
 }
 
-/// What still runs: programs live by their pins, without the daemon.
+/// Adds programs that still run: their pins keep them without the daemon.
 fn pins(fs_root: &Path, diagnosis: &mut Diagnosis) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let root = fs_root.display().to_string();

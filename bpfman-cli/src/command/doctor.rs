@@ -1,4 +1,4 @@
-//! `bpfman doctor`: everything that was asked for, compared with what the kernel runs.
+//! `bpfman doctor`: recorded state, compared with the kernel.
 
 use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
@@ -14,14 +14,13 @@ use crate::hook::HookName;
 use crate::show::diagnosis::Diagnosis;
 use crate::show::verified::VerifiedChain;
 
-/// Puts back what the records say, or says why it cannot.
+/// Command that restores the recorded state, or reports why it cannot.
 const RESTART: &str = "systemctl restart bpfmand";
 
 fn look(hook: &str) -> String {
     format!("bpfman chain show {}", shell_word(hook))
 }
 
-/// Looks at everything, and fails if anything is wrong.
 pub async fn run(global: &Global) -> Result<(), CliError> {
     let mut diagnosis = Diagnosis::default();
     match connect(global).await {
@@ -44,7 +43,7 @@ pub async fn run(global: &Global) -> Result<(), CliError> {
 
 async fn living(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let examined = itself(client, diagnosis).await?;
-    // All that is attached would be a finding, and the daemon does nothing that others of these need.
+    // During break-glass, everything attached would be a finding, and the other checks need calls that are suspended.
     if diagnosis.findings.iter().any(|found| found.class == FindingClass::Detached) {
         return Ok(());
     }
@@ -59,7 +58,6 @@ async fn living(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), 
     Ok(())
 }
 
-/// What the daemon finds wrong with itself.
 async fn itself(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<bool, CliError> {
     let Some(answer) = offered(client.node.examine(ext::ExamineRequest {}).await)? else { return Ok(false) };
     for found in answer.findings {
@@ -70,12 +68,12 @@ async fn itself(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<bool
     Ok(true)
 }
 
-/// True for what is not as it was put; not for programs of others, which nobody compares.
+/// Returns whether an object differs from its record. Third-party programs are not compared.
 const fn differs(standing: ext::Standing) -> bool {
     !matches!(standing, ext::Standing::Running | ext::Standing::Unspecified)
 }
 
-/// What the daemon answers; none if it is one that does not do this.
+/// Returns the answer; none if the daemon does not support the call.
 fn offered<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T>, CliError> {
     match answer {
         Ok(answer) => Ok(Some(answer.into_inner())),
@@ -97,7 +95,7 @@ async fn programs(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<()
     for program in answer.programs.iter().filter(|program| differs(program.standing())) {
         let id = program.kernel_info.as_ref().map_or(0, |kernel| kernel.id);
         let fix = match program.standing() {
-            // The daemon tries again by itself.
+            // The daemon retries by itself.
             ext::Standing::Waiting => format!("bpfman get program {id}"),
             _ => RESTART.to_owned(),
         };
@@ -111,9 +109,9 @@ async fn links(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     diagnosis.checked.links = answer.links.len();
     for link in answer.links.iter().filter(|link| differs(link.standing())) {
         let fix = match link.standing() {
-            // Its process has ended, and no other one of that number is taken for it.
+            // The process has ended; a later process with the same number does not take its place.
             ext::Standing::Gone if link.hook.is_empty() => format!("bpfman detach {}", link.id),
-            // No restart brings an interface or a path back.
+            // A restart brings back neither interface nor path.
             ext::Standing::Waiting
             | ext::Standing::Elsewhere
             | ext::Standing::Gone
@@ -131,7 +129,7 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     };
     for summary in &answer.hooks {
         if differs(summary.standing()) {
-            // What is known to be gone is not built again: one finding says it.
+            // Do not verify a hook that is known to differ: one finding is enough.
             diagnosis.found(FindingClass::Drift, &summary.hook, &summary.state, look(&summary.hook));
             continue;
         }
@@ -149,9 +147,9 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
                     diagnosis.found(FindingClass::Drift, &summary.hook, difference, look(&summary.hook));
                 }
             }
-            // Detached since it was listed.
+            // The hook was detached after it was listed.
             Err(status) if status.code() == tonic::Code::NotFound => {}
-            // Not a fault of the machine: this caller may not ask.
+            // Not a fault of the machine: the caller lacks the permission.
             Err(status) if status.code() == tonic::Code::PermissionDenied => {
                 diagnosis.checked.chains -= 1;
                 diagnosis.note(&summary.hook, format!("its chain was not verified: {}", status.message()));
@@ -164,15 +162,14 @@ async fn hooks(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     Ok(())
 }
 
-/// Holds programs against the signature policy as it is now: keys, identities and digests may have been revoked.
+/// Compares programs with the current signature policy: keys, identities and digests may have been revoked.
 async fn provenance(
     client: &mut Services,
     diagnosis: &mut Diagnosis,
     examined: bool,
 ) -> Result<(), CliError> {
     let answer = match client.images.check_provenance(ext::CheckProvenanceRequest {}).await {
-        // A policy that cannot be followed is a finding of its own, which a daemon that examines itself has told; else this
-        // caller may not ask.
+        // The policy is unusable, which a daemon that examines itself has reported, or the caller lacks the permission.
         Err(status) if status.code() == tonic::Code::PermissionDenied && examined => {
             if diagnosis.findings.iter().all(|found| found.class != FindingClass::Policy) {
                 diagnosis.note(
@@ -182,7 +179,7 @@ async fn provenance(
             }
             return Ok(());
         }
-        // Of a daemon that does not examine itself, it may be the policy that cannot be followed.
+        // An older daemon does not examine itself: the policy may be unusable.
         Err(status) if status.code() == tonic::Code::PermissionDenied => {
             diagnosis.found(FindingClass::Policy, "policy", status.message(), "bpfman whoami");
             return Ok(());
@@ -208,12 +205,12 @@ async fn provenance(
     Ok(())
 }
 
-/// What runs without a record, and pins that nobody finds.
+/// Adds programs that run without a record, and problems with pins.
 async fn strays(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(answer) = offered(client.chains.list_strays(ext::ListStraysRequest {}).await)? else {
         return Ok(());
     };
-    // A daemon that examines itself has told it.
+    // A daemon that examines itself has reported it.
     if !answer.pins_problem.is_empty() && diagnosis.findings.iter().all(|found| found.subject != "bpffs") {
         diagnosis.found(FindingClass::Kernel, "bpffs", answer.pins_problem, RESTART);
     }
@@ -238,7 +235,7 @@ async fn matches(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(),
     Ok(())
 }
 
-/// What others touched, and a radar that sees less than it could. Not everybody may know.
+/// Adds changes by third parties, and a radar with reduced coverage. The caller may lack the permission.
 async fn radar(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let answer = match client.radar.survey_radar(ext::SurveyRadarRequest {}).await {
         Err(status) if status.code() == tonic::Code::PermissionDenied => return Ok(()),
@@ -254,7 +251,7 @@ async fn radar(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), C
     Ok(())
 }
 
-/// What root or the kernel took off the daemon's cage: told, and no difference from what was asked for.
+/// Notes parts of the daemon's sandbox that root or the kernel disabled: no difference from the records.
 async fn cage(client: &mut Services, diagnosis: &mut Diagnosis) -> Result<(), CliError> {
     let Some(info) = offered(client.ext.info(ext::InfoRequest {}).await)? else { return Ok(()) };
     for part in info.cage.into_iter().filter(|part| !part.weakness.is_empty()) {

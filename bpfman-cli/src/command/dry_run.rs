@@ -13,10 +13,10 @@ use crate::hook::{HookName, HookPoint};
 use crate::show;
 use crate::show::tried::Tried;
 
-/// Behind the others, as in application objects that name none.
+/// Default priority of application objects: after the others.
 const PRIORITY: i32 = 1000;
 
-/// Has the daemon try, and shows what it found. A refusal fails with its own code, behind the whole answer.
+/// Runs the dry run and shows the result. A refusal fails with its own code, after the whole answer.
 pub async fn run(
     global: &Global,
     client: &mut Services,
@@ -35,7 +35,7 @@ pub async fn run(
     })
 }
 
-/// Why a trial refused what it tried, with the verifier's log of it; none if it accepted everything.
+/// Returns the reason of a dry run's refusal, with the verifier log; none if everything was accepted.
 pub fn refusal(answer: ext::DryRunResponse) -> Result<Option<(ext::Failure, String)>, CliError> {
     if answer.accepted {
         return Ok(None);
@@ -47,7 +47,6 @@ pub fn refusal(answer: ext::DryRunResponse) -> Result<Option<(ext::Failure, Stri
     Ok(Some((failure, part.verifier_log)))
 }
 
-/// Every program at every hook of its type.
 fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> {
     let mut all = Vec::new();
     for hook in &what.attach {
@@ -72,7 +71,6 @@ fn attachments(what: &LoadWhat) -> Result<Vec<ext::DryRunAttachment>, CliError> 
     Ok(all)
 }
 
-/// A hook as the place of a link.
 fn point(hook: &HookName) -> Info {
     let iface = hook.iface.clone();
     let netns = hook.netns.as_ref().map(|path| path.to_string_lossy().into_owned());

@@ -11,19 +11,19 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::journal_event::{JournalEventJson, header, tell};
 
-/// Shows entries of the journal, the oldest first, and goes on with those that are written.
+/// Shows entries of the journal, the oldest first, and with `--follow` continues with new ones.
 pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
     tell_all(global, command.query(), command.follow).await
 }
 
-/// Tells what is asked for, and goes on, also after a restart of the daemon, if the user follows.
+/// Shows the entries of a query, and with `follows` continues after a restart of the daemon.
 ///
-/// No signal is caught: there is nothing to end in order, and each line is written as it comes.
+/// No signal is caught: there is nothing to clean up, and each line is written at once.
 pub async fn tell_all(global: &Global, query: EventQuery, follows: bool) -> Result<(), CliError> {
     let client = connect_anew(global).await?;
     let mut output = OpenOutput::of_stdout();
     let mut events = client.events(query.clone()).await.map_err(older)?;
-    // All up to here was there when the command began.
+    // Entries up to this number existed when the command began.
     let newest = events.newest();
     if global.output == OutputForm::Table && !global.quiet {
         show::write(&header())?;
@@ -52,7 +52,7 @@ fn shown(global: &Global, event: &JournalEvent, epoch: &str) -> Result<bool, Cli
     JournalEventJson::new(event).map_or(Ok(true), |event| tell(global, &event, epoch))
 }
 
-/// Waits for the daemon, and goes on behind a number.
+/// Waits for the daemon, and continues after a number.
 async fn resume(client: &Client, query: &EventQuery, mut place: EventPlace) -> Result<Events, CliError> {
     let number = place.number;
     show::note(&format!("the daemon has gone; entries after number {number} come when it is back"));
@@ -81,7 +81,7 @@ fn cut_short(position: u64, newest: u64) -> CliError {
     }
 }
 
-/// Says what a daemon lacks that does not know the call.
+/// Returns a clearer error for a daemon that does not support the call.
 fn older(error: bpfman_client::Error) -> CliError {
     match &error {
         bpfman_client::Error::Refused(refused)

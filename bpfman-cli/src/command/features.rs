@@ -9,7 +9,6 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::features::FeatureList;
 
-/// Asks the daemon what the kernel offers.
 pub async fn run(global: &Global, command: ShowFeatures) -> Result<(), CliError> {
     let answer = connect(global).await?.ext.features(ext::FeaturesRequest {}).await?.into_inner();
     let mut list = FeatureList::new(&answer);
@@ -21,7 +20,6 @@ pub async fn run(global: &Global, command: ShowFeatures) -> Result<(), CliError>
     show::answer(global, &list)
 }
 
-/// As answers name it.
 const fn part_name(part: FeaturePart) -> &'static str {
     match part {
         FeaturePart::Probes => "probe",

@@ -1,4 +1,4 @@
-//! Readings of what programs, chains and maps count, over restarts of the daemon, and as far as the caller may.
+//! Readings of statistics, across restarts of the daemon, and as far as the caller is permitted.
 
 use std::time::Duration;
 
@@ -10,18 +10,17 @@ use super::daemon_away::DaemonAway;
 use crate::error::CliError;
 use crate::figures::{FigureRates, KeptFigures, rates};
 
-/// What comes of waiting for figures.
 #[derive(Debug)]
 pub enum FigureNews {
-    /// Two readings of one stream.
+    /// Rates from two readings of one stream.
     Rates(FigureRates),
-    /// The daemon has gone, and why nothing comes.
+    /// The daemon is away, for this reason.
     Away(String),
-    /// It is back: rates come with the reading after the next.
+    /// The daemon is back: rates follow with the reading after the next.
     Back,
 }
 
-/// A stream of readings.
+/// Stream of readings.
 #[derive(Debug)]
 pub struct FigureReadings {
     client: Client,
@@ -30,15 +29,15 @@ pub struct FigureReadings {
     stream: Option<Streaming<ext::Figures>>,
     away: DaemonAway,
     kept: KeptFigures,
-    /// Why the kernel times no runs.
+    /// Reason why the kernel does not time runs.
     untimed: Option<String>,
 }
 
 impl FigureReadings {
-    /// Begins. The kernel is asked to time runs; a caller who may not have that gets the rest.
+    /// Begins readings. If the caller may not have the kernel time runs, reads without times.
     ///
     /// # Errors
-    /// The daemon refuses figures, or does not answer.
+    /// The daemon refuses statistics, or does not answer.
     pub async fn begin(client: Client, request: ext::FollowFiguresRequest) -> Result<Self, CliError> {
         let mut readings = Self {
             client,
@@ -70,10 +69,10 @@ impl FigureReadings {
         Ok(self.client.services().figures.follow_figures(request).await?.into_inner())
     }
 
-    /// Waits for what comes next.
+    /// Waits for the next reading, or for a change of the daemon's availability.
     ///
     /// # Errors
-    /// The daemon refuses to tell any more.
+    /// The daemon refuses further readings.
     pub async fn next(&mut self) -> Result<FigureNews, CliError> {
         let Some(stream) = &mut self.stream else { return self.find_again().await };
         loop {
@@ -84,7 +83,7 @@ impl FigureReadings {
                         return Ok(FigureNews::Rates(FigureRates { note, ..rates(then, now) }));
                     }
                 }
-                // A right may have been withdrawn that the rest does without.
+                // Only the permission for run times may have been withdrawn: try again without them.
                 Err(error) if error.is_lost() || is_denied(&error) => return Ok(self.lose(Some(&error))),
                 Err(error) => return Err(CliError::Client(error)),
                 Ok(None) => return Ok(self.lose(None)),
@@ -110,7 +109,7 @@ impl FigureReadings {
     }
 }
 
-/// True where figures without times may be had.
+/// Returns whether statistics without times may be available.
 fn has_no_times(error: &Error) -> bool {
     is_denied(error) || matches!(error.reason(), Some(Reason::Unsupported | Reason::KernelRefused))
 }
@@ -119,7 +118,7 @@ fn is_denied(error: &Error) -> bool {
     matches!(error, Error::Refused(refused) if refused.code == Code::PermissionDenied && !refused.is_lost)
 }
 
-/// Says what a daemon lacks that does not know the call.
+/// Returns a clearer error for a daemon that does not support the call.
 pub fn older(error: CliError) -> CliError {
     match &error {
         CliError::Client(Error::Refused(refused))
@@ -134,7 +133,6 @@ pub fn older(error: CliError) -> CliError {
     }
 }
 
-/// As the wire has it.
 #[must_use]
 pub fn milliseconds(interval: Duration) -> u32 {
     u32::try_from(interval.as_millis()).unwrap_or(u32::MAX)

@@ -1,4 +1,4 @@
-//! Manual pages and completions, from the one definition of the command line.
+//! Manual pages and completions, generated from the definition of the command line.
 
 use std::fs;
 use std::path::Path;
@@ -9,14 +9,14 @@ use clap_complete::Shell;
 use crate::args::definition;
 use crate::error::CliError;
 
-/// Writes one page a command: `bpfman.1`, `bpfman-load.1`, `bpfman-load-file.1`, and so on.
+/// Writes one page per command: `bpfman.1`, `bpfman-load.1`, `bpfman-load-file.1`, and so on.
 pub fn man(folder: &Path) -> Result<(), CliError> {
     make(folder)?;
     clap_mangen::generate_to(definition(), folder)
         .map_err(|source| CliError::File { path: folder.to_path_buf(), source })
 }
 
-/// Writes the completions of one shell, or of every shell there are completions for.
+/// Writes the completions of one shell, or of all supported shells.
 pub fn completions(folder: &Path, shell: Option<Shell>) -> Result<(), CliError> {
     make(folder)?;
     let shells = shell.map_or_else(|| Shell::value_variants().to_vec(), |one| vec![one]);
@@ -27,7 +27,6 @@ pub fn completions(folder: &Path, shell: Option<Shell>) -> Result<(), CliError> 
     Ok(())
 }
 
-/// Makes the folder if it is not there.
 fn make(folder: &Path) -> Result<(), CliError> {
     fs::create_dir_all(folder).map_err(|source| CliError::File { path: folder.to_path_buf(), source })
 }

@@ -9,7 +9,6 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::history::HistoryJson;
 
-/// Shows who changed what, the oldest first.
 pub async fn run(global: &Global, command: History) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let (id, hook) = match command.about {

@@ -1,4 +1,4 @@
-//! What is asked of one hook in one call: `bpfman explain`, `bpfman debug`, and the switches of `bpfman chain`.
+//! Calls for one hook: `bpfman explain`, `bpfman debug`, and the switches of `bpfman chain`.
 
 use bpfman_proto::ext::v1 as ext;
 
@@ -10,7 +10,6 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::hook_answers::{Explained, HookSwitchesJson};
 
-/// Says why programs are or are not reached.
 pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> {
     let hook = command.at.hook;
     let member = command.member.clone().unwrap_or_default();
@@ -20,7 +19,7 @@ pub async fn explain(global: &Global, command: Explain) -> Result<(), CliError> 
     show::answer(global, &Explained { hook: hook.to_string(), member, findings: answer.findings })
 }
 
-/// Holds a chain still, lets it go, or makes its programs visible to tracing tools.
+/// Freezes or releases a chain, or makes its programs visible to tracing tools.
 pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliError> {
     match command {
         DebugCommand::Freeze { at, ttl } => {
@@ -28,7 +27,7 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
             let freeze = |hook: &mut ext::SetHookRequest, on| (hook.held, hook.held_seconds) = (on, seconds);
             let hook = at.hook.to_string();
             let answer = ask(global, SwitchHook { at, to: Switch::On }, freeze).await?;
-            // A daemon that knows no such end drops the time; a freeze from before freezes ended has none either.
+            // An older daemon ignores the time; an earlier freeze without a time has none either.
             if answer.held && answer.held_seconds_left.is_none() {
                 warn(&format!(
                     "this freeze does not end by itself: release it by `bpfman debug release {hook}`"
@@ -43,7 +42,7 @@ pub async fn debug(global: &Global, command: DebugCommand) -> Result<(), CliErro
     }
 }
 
-/// Sets one switch of a hook.
+/// Sets one switch of a hook, and shows the result.
 pub async fn set(
     global: &Global,
     switched: SwitchHook,
@@ -54,7 +53,6 @@ pub async fn set(
     show::answer(global, &HookSwitchesJson::new(&hook, &answer))
 }
 
-/// Has the daemon set one switch of a hook.
 async fn ask(
     global: &Global,
     SwitchHook { at, to }: SwitchHook,

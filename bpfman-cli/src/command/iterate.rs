@@ -11,8 +11,8 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::screen::Screen;
 
-/// Has an iterator run, and prints what it writes as it comes. Programs get every byte; a terminal none that would control
-/// it.
+/// Runs an iterator, and prints its output as it arrives. A terminal receives no control characters; a pipe or file
+/// receives every byte.
 pub async fn run(global: &Global, command: Iterate) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let request = ext::ReadIteratorRequest { link_id: command.link_id };
@@ -35,7 +35,7 @@ pub async fn run(global: &Global, command: Iterate) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Bytes up to a character that has only begun: its rest comes with the next piece.
+/// Returns the length of the complete characters; the rest of an incomplete one comes with the next piece.
 fn whole_characters(text: &[u8]) -> usize {
     match std::str::from_utf8(text) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),

@@ -17,7 +17,6 @@ use crate::show::link::LinkList;
 use crate::show::matching::{MatchingJson, MatchingList};
 use crate::show::program::ProgramList;
 
-/// Lists programs, links or attachments by pattern.
 pub async fn list(global: &Global, command: ListCommand) -> Result<(), CliError> {
     match command {
         ListCommand::Programs(command) => programs(global, command).await,
@@ -26,7 +25,6 @@ pub async fn list(global: &Global, command: ListCommand) -> Result<(), CliError>
     }
 }
 
-/// Shows one program or link.
 pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     match command {
@@ -53,7 +51,8 @@ async fn programs(global: &Global, command: ListPrograms) -> Result<(), CliError
     show::answer(global, &ProgramList { programs })
 }
 
-/// What the daemon does not select. Of programs of others nobody knows whether they are attached.
+/// Returns whether a program passes the selections that the daemon does not apply. Third-party programs count as
+/// neither attached nor unattached.
 fn is_wanted(command: &ListPrograms, program: &ProgramJson) -> bool {
     let select = &command.select;
     let attached = program.managed && !program.link_ids.is_empty();
@@ -68,8 +67,7 @@ fn is_labelled(select: &Select, program: &ProgramJson) -> bool {
     select.selector.as_ref().is_none_or(|wanted| program.managed && wanted.selects(&program.metadata))
 }
 
-/// The daemon selects by type and metadata. The application is selected here, since it may be under either of
-/// two keys.
+/// Returns the request by type and metadata. The client selects the application, which has two possible keys.
 fn programs_request(command: &ListPrograms) -> ext::ListProgramsRequest {
     let (kernel, exact) = match &command.select.program_type {
         Some(TypeFilter::Kernel(number)) => (Some(*number), ""),
@@ -94,7 +92,7 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let answer = client.ext.list_links(links_request(&command)).await?.into_inner();
     let select = &command.select;
-    // Labels are those of the programs, which the links do not carry.
+    // Labels belong to programs; links do not carry them.
     let labelled: Option<HashSet<u32>> = match &select.selector {
         Some(_) => {
             let all = ext::ListProgramsRequest {
@@ -120,7 +118,7 @@ async fn links(global: &Global, command: ListLinks) -> Result<(), CliError> {
     show::answer(global, &LinkList { links })
 }
 
-/// The daemon knows exact types only; a kernel type, which stands for several, is selected here.
+/// Returns the request by exact type. A kernel type, which stands for several, is selected by the client.
 fn links_request(command: &ListLinks) -> ext::ListLinksRequest {
     let exact = match &command.select.program_type {
         Some(TypeFilter::Exact(name)) => *name,

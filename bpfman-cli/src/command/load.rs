@@ -17,10 +17,10 @@ use crate::show;
 use crate::show::json::ProgramJson;
 use crate::show::program::LoadedPrograms;
 
-/// Loads, and shows what the daemon and the kernel say of the new programs.
+/// Loads, and shows the new programs as described by the daemon and the kernel.
 pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> {
     let (LoadCommand::File(LoadFile { what, .. }) | LoadCommand::Image(LoadImage { what, .. })) = &command;
-    // A mistake in the line is told before anything is pulled.
+    // Report errors of the command line before a pull.
     let values = load_values(&what.global, &what.map_size)?;
     let (mut client, location, what);
     match command {
@@ -57,7 +57,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
     show::answer(global, &LoadedPrograms { programs })
 }
 
-/// The kernel ids of the new programs, and their verifier logs if asked for, in the order of the request.
+/// Returns the kernel ids of the new programs, and requested verifier logs, in the order of the request.
 async fn load(
     client: &mut Services,
     request: v1::LoadRequest,
@@ -97,7 +97,7 @@ async fn load(
     Ok((ids.collect::<Option<_>>().ok_or(lacking)?, logs))
 }
 
-/// The daemon is of a version that does not know flags: what it loaded without goes again.
+/// Unloads programs of a daemon that does not support flags and loaded without them.
 async fn not_known(client: &mut Services, response: &v1::LoadResponse, flags: &str) -> CliError {
     let mut left = Vec::new();
     for kernel in response.programs.iter().filter_map(|program| program.kernel_info.as_ref()) {
@@ -115,7 +115,6 @@ async fn not_known(client: &mut Services, response: &v1::LoadResponse, flags: &s
     }
 }
 
-/// The request that the flags describe.
 fn request(location: Location, what: &LoadWhat) -> v1::LoadRequest {
     v1::LoadRequest {
         bytecode: Some(v1::BytecodeLocation { location: Some(location) }),
@@ -127,7 +126,7 @@ fn request(location: Location, what: &LoadWhat) -> v1::LoadRequest {
     }
 }
 
-/// The metadata of the flags, with the application under its key unless the user wrote that key out.
+/// Returns the metadata of the flags, with the application under its key unless the user set that key.
 fn metadata(what: &LoadWhat) -> HashMap<String, String> {
     let mut metadata = to_map(&what.metadata);
     for program in &what.programs {

@@ -1,4 +1,4 @@
-//! The commands: ask the daemon, show the answer.
+//! Commands: call the daemon, show the answer.
 
 mod access;
 mod apply;
@@ -48,7 +48,7 @@ use bpfman_client::{Client, Reconnect, Services};
 use crate::args::{Cli, CliCommand, Global};
 use crate::error::CliError;
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     let global = &cli.global;
     match cli.command {
@@ -91,12 +91,11 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     }
 }
 
-/// A client of the daemon that the command line names, which connects for maps, too.
+/// Connects to the daemon of the command line, with reconnection and map handover.
 async fn connect_anew(global: &Global) -> Result<Client, CliError> {
     Client::connect_to(&global.socket_path).await.map_err(CliError::Client)
 }
 
-/// Connects to the daemon that the command line names.
 async fn connect(global: &Global) -> Result<Services, CliError> {
     let path = &global.socket_path;
     // One connection a command: if it breaks, the call fails, and the user decides whether to repeat it.

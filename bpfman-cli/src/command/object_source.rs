@@ -1,4 +1,4 @@
-//! Where an object comes from: a file is read here, and an image by the daemon, or here where there is none.
+//! Sources of an object: a file is read by the client, an image by the daemon, or by the client without one.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,17 +20,14 @@ use crate::command::progress::{ProgressLine, while_waiting};
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
 
-/// A file or an image.
 #[derive(Clone, Debug)]
 pub enum ObjectSource {
-    /// A file of this machine.
     File(PathBuf),
-    /// An image.
     Image(v1::BytecodeImage),
 }
 
 impl ObjectSource {
-    /// What the command line means. A file of that name wins; what looks like a path is none of an image.
+    /// Returns the source of an argument: an existing file, or an image unless the text looks like a path.
     pub fn of(argument: &ObjectArgument) -> Self {
         let path = Path::new(&argument.source);
         let looks_like_path = argument.source.starts_with(['.', '/'])
@@ -47,7 +44,6 @@ impl ObjectSource {
         })
     }
 
-    /// The file, if it is one.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -55,7 +51,7 @@ impl ObjectSource {
         }
     }
 
-    /// Where the daemon is to load from. The image is in its cache by then.
+    /// Returns the daemon's location for a load, when an image is in its cache already.
     pub fn location(&self) -> Location {
         match self {
             Self::File(path) => Location::File(absolute(path)),
@@ -79,12 +75,11 @@ impl fmt::Display for ObjectSource {
     }
 }
 
-/// Reads an object file.
 pub fn read(path: &Path) -> Result<ObjectFile, CliError> {
     parse(check::bytes(path, MAX_OBJECT_BYTES as u64)?, &path.display().to_string())
 }
 
-/// Has the daemon fetch and verify an image, and reads the object in it.
+/// Has the daemon fetch and verify an image, and parses its object.
 pub async fn fetch(
     global: &Global,
     client: &mut Services,
@@ -113,7 +108,7 @@ pub async fn fetch(
     parse(object, &image.url)
 }
 
-/// Reads the object of an image out of its registry, without a daemon. Nobody verifies a signature.
+/// Reads the object of an image from its registry, without a daemon. Signatures are not verified.
 pub async fn fetch_here(global: &Global, argument: &ObjectArgument) -> Result<ObjectFile, CliError> {
     let invalid =
         |what: String| CliError::Invalid { what: format!("{}: {what}", argument.source), hint: None };

@@ -1,5 +1,5 @@
-//! What a person sees while waiting, on standard error: one line that is drawn again on a terminal, lines elsewhere where they
-//! are asked for, and nothing beside answers that programs read.
+//! Progress on standard error: one line that is redrawn on a terminal, separate lines elsewhere if requested, and
+//! nothing with machine-readable output.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,23 +8,22 @@ use bpfman_proto::printable::one_line;
 
 use crate::args::{Global, OutputForm, ProgressChoice};
 
-/// Columns of a terminal that does not say how many it has.
+/// Width of a terminal that does not report it, in columns.
 const USUAL_WIDTH: usize = 80;
-/// The line is not drawn more often.
+/// Minimum time between drawings.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Lines come not more often.
+/// Minimum time between lines.
 const LINE_PAUSE: Duration = Duration::from_secs(1);
-/// What is over sooner is not shown while it is waited for.
+/// Duration after which waiting is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Fewer columns than these say nothing of what is done.
+/// Minimum width of the activity's text, in columns.
 const LEAST_NAME: usize = 4;
 
-/// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProgressForm {
-    /// Not at all.
+    /// No output.
     Silent,
-    /// One line that is drawn again.
+    /// One line that is redrawn.
     Drawn,
     /// A line for each step.
     Lines,
@@ -37,7 +36,7 @@ impl ProgressForm {
         Self::chosen(global.output, global.progress, is_terminal, is_dumb)
     }
 
-    /// Answers for programs are the same with and without somebody who looks.
+    /// Machine-readable output is the same whether or not a user watches.
     fn chosen(output: OutputForm, choice: ProgressChoice, is_terminal: bool, is_dumb: bool) -> Self {
         match (output, choice) {
             (OutputForm::Json | OutputForm::Yaml, _) | (_, ProgressChoice::Never) => Self::Silent,
@@ -48,32 +47,25 @@ impl ProgressForm {
     }
 }
 
-/// True if progress is shown.
+/// Returns whether progress is shown.
 pub fn is_shown(global: &Global) -> bool {
     ProgressForm::of(global) != ProgressForm::Silent
 }
 
-/// Writes one `warning:` line to standard error.
 pub fn warn(text: &str) {
     say(&format!("warning: {}\n", one_line(text)));
 }
 
-/// Writes one `note:` line to standard error.
 pub fn note(text: &str) {
     say(&format!("note: {}\n", one_line(text)));
 }
 
-/// Which of several steps is done now.
 pub struct CurrentStep {
-    /// What it does.
     pub what: String,
-    /// Which it is, from 1 on.
     pub number: usize,
-    /// How many there are.
     pub all: usize,
 }
 
-/// How far one thing is.
 pub struct ProgressLine {
     what: String,
     form: ProgressForm,
@@ -81,12 +73,11 @@ pub struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// What has not begun.
     pub fn new(global: &Global, what: &str) -> Self {
         Self { what: one_line(what).into_owned(), form: ProgressForm::of(global), shown: None }
     }
 
-    /// Shows how far a transfer is. `total` is 0 while unknown.
+    /// Shows the progress of a transfer. `total` is 0 while unknown.
     pub fn at(&mut self, bytes: u64, total: u64) {
         if self.form != ProgressForm::Silent {
             let what = self.what.clone();
@@ -94,17 +85,15 @@ impl ProgressLine {
         }
     }
 
-    /// Shows which of several steps is done now.
     pub fn step(&mut self, step: &str, done: usize, all: usize) {
         if self.form != ProgressForm::Silent {
             let what = format!("{} {}", self.what, one_line(step));
-            // A drawn line never names a step that is over: the one after it may take long.
+            // Always redraw, so that the line never shows a finished step: the next one may take long.
             let is_due = done >= all || self.form == ProgressForm::Drawn;
             self.show(&what, &format!("{done} of {all}"), is_due);
         }
     }
 
-    /// Shows for how long it has been waited for.
     fn waits(&mut self, time: Duration) {
         if self.form != ProgressForm::Silent {
             let what = self.what.clone();
@@ -112,7 +101,7 @@ impl ProgressLine {
         }
     }
 
-    /// Shows which step it waits for, and for how long all steps took so far.
+    /// Shows the current step, and the time of all steps so far.
     fn waits_for(&mut self, step: &CurrentStep, time: Duration) {
         if self.form != ProgressForm::Silent {
             let what = format!("{}, {}", self.what, one_line(&step.what));
@@ -121,7 +110,7 @@ impl ProgressLine {
         }
     }
 
-    /// `is_due`: it is shown in any case.
+    /// Shows a line; `is_due` overrides the minimum pause.
     fn show(&mut self, what: &str, amount: &str, is_due: bool) {
         let (pause, line) = match self.form {
             ProgressForm::Silent => return,
@@ -150,12 +139,12 @@ impl Drop for ProgressLine {
     }
 }
 
-/// Waits for something of which nobody knows how far it is, and shows for how long, once that is a second.
+/// Waits for work without measurable progress, and shows the time once it exceeds a second.
 pub async fn while_waiting<T>(global: &Global, what: &str, work: impl Future<Output = T>) -> T {
     while_shown(global, what, work, ProgressLine::waits).await
 }
 
-/// Waits for something that is done in steps, and shows which one is done now, once it is waited for a second.
+/// Waits for work in steps, and shows the current one once it takes a second.
 pub async fn while_stepping<T>(
     global: &Global,
     what: &str,
@@ -165,7 +154,7 @@ pub async fn while_stepping<T>(
     while_shown(global, what, work, |line, time| line.waits_for(&now(), time)).await
 }
 
-/// Waits, and has it shown with the time that it took so far.
+/// Waits, and calls `show` with the elapsed time.
 async fn while_shown<T>(
     global: &Global,
     what: &str,
@@ -186,14 +175,15 @@ async fn while_shown<T>(
     }
 }
 
-/// Columns of standard error.
+/// Returns the width of standard error, in columns.
 fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stderr());
     let columns = size.map(|size| usize::from(size.ws_col)).ok().filter(|columns| *columns > 0);
     columns.unwrap_or(USUAL_WIDTH)
 }
 
-/// A line that is never broken: what is done is cut first, since its end is told by the amount. The last column stays free.
+/// Returns a line that never wraps: the activity is cut first, since its end is known from the amount. The last column
+/// stays free.
 fn fitted(what: &str, amount: &str, width: usize) -> String {
     let room = width.saturating_sub(1);
     let of_amount = columns(amount);
@@ -207,7 +197,7 @@ fn fitted(what: &str, amount: &str, width: usize) -> String {
     }
 }
 
-/// At most so many columns of a text, with a mark where there is more.
+/// Cuts a text to a number of columns, with a mark if it is longer.
 fn cut(text: &str, most: usize) -> String {
     if columns(text) <= most {
         return text.to_owned();
@@ -222,12 +212,11 @@ fn cut(text: &str, most: usize) -> String {
     if most > 0 { kept + "~" } else { kept }
 }
 
-/// Columns that a text takes, at most: what is not ASCII may take two.
+/// Returns the maximum width of a text, in columns: characters outside of ASCII may take two.
 fn columns(text: &str) -> usize {
     text.chars().map(|character| if character.is_ascii() { 1 } else { 2 }).sum()
 }
 
-/// Bytes so far, and of how many if that is known.
 fn amount(bytes: u64, total: u64) -> String {
     let kib = |bytes: u64| bytes.div_ceil(1024);
     match total {
@@ -239,7 +228,7 @@ fn amount(bytes: u64, total: u64) -> String {
     }
 }
 
-/// Writes to standard error. Whoever closed it does not want to read it.
+/// Writes to standard error. A closed one is ignored.
 fn say(text: &str) {
     let mut stderr = io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());

@@ -10,7 +10,6 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::radar::{RadarJson, RadarStatusJson, RadarStopped};
 
-/// Shows what others do, or switches the radar.
 pub async fn run(global: &Global, command: Radar) -> Result<(), CliError> {
     match command.switch {
         Some(RadarSwitch::Start(which)) => start(global, which).await,
@@ -45,7 +44,7 @@ async fn start(global: &Global, StartRadar { image, file }: StartRadar) -> Resul
 
 async fn follow(global: &Global, command: &Radar) -> Result<(), CliError> {
     let mut client = connect(global).await?;
-    // Whoever sees nothing of others is told so, and is not left waiting.
+    // Warn a caller who would otherwise wait in vain.
     let answer = client.radar.survey_radar(ext::SurveyRadarRequest {}).await.map_err(older)?.into_inner();
     let status = answer.status.unwrap_or_default();
     if status.source == "off" {
@@ -57,7 +56,7 @@ async fn follow(global: &Global, command: &Radar) -> Result<(), CliError> {
     events::tell_all(global, command.show.query(), true).await
 }
 
-/// Says what a daemon lacks that does not know the call.
+/// Returns a clearer error for a daemon that does not support the call.
 fn older(status: tonic::Status) -> CliError {
     if status.code() == tonic::Code::Unimplemented
         && status.metadata().get(bpfman_proto::REASON_TRAILER).is_none()

@@ -1,4 +1,4 @@
-//! `bpfman unload` and `bpfman detach`: silent on success, as in v0.6.0.
+//! `bpfman unload` and `bpfman detach`: no output on success, as in v0.6.0.
 
 use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
@@ -13,11 +13,10 @@ use crate::exit::Exit;
 use crate::show;
 use crate::show::removed::{Removal, RemovalOutcome, RemovalSubject, Removed};
 
-/// Detaches programs everywhere and unloads them.
 pub async fn unload(global: &Global, command: Unload) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let (ids, ignore_missing) = match command.all {
-        // One that has ended since it was listed is unloaded.
+        // A program that ended after it was listed counts as unloaded.
         true => (all_of_caller(&mut client).await?, true),
         false => (command.program_ids, command.ignore_missing),
     };
@@ -26,7 +25,7 @@ pub async fn unload(global: &Global, command: Unload) -> Result<(), CliError> {
     remove(global, Wanted { is_list: command.all || named.is_list, ..named }, each).await
 }
 
-/// All programs that the caller may unload, the newest first: an extension before the program that it extends.
+/// Returns all programs that the caller may unload, the newest first: an extension before its program.
 async fn all_of_caller(client: &mut Services) -> Result<Vec<u32>, CliError> {
     let select = v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() };
     let request = ext::ListProgramsRequest { select: Some(select), program_type: String::new() };
@@ -39,7 +38,6 @@ async fn all_of_caller(client: &mut Services) -> Result<Vec<u32>, CliError> {
     Ok(ids)
 }
 
-/// Removes attachments, or those by pattern.
 pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
     let client = connect(global).await?;
     match command.what {
@@ -59,23 +57,21 @@ pub async fn detach(global: &Global, command: Detach) -> Result<(), CliError> {
     }
 }
 
-/// Objects to remove.
 struct Wanted<'a> {
     subject: RemovalSubject,
     ids: &'a [u32],
-    /// The answer is a list also of one, or none.
+    /// True if the answer is a list, also for one object or none.
     is_list: bool,
     ignore_missing: bool,
 }
 
 impl<'a> Wanted<'a> {
-    /// Objects that the command line names.
     const fn named(subject: RemovalSubject, ids: &'a [u32], ignore_missing: bool) -> Self {
         Self { subject, ids, is_list: ids.len() != 1, ignore_missing }
     }
 }
 
-/// Removes one after the other, whatever comes of each, and tells it. One that cannot be removed is told at once.
+/// Removes objects one after the other, also after a failure, and shows the results. Failures are reported at once.
 async fn remove(
     global: &Global,
     wanted: Wanted<'_>,
@@ -109,7 +105,7 @@ async fn remove(
     }
 }
 
-/// A slip that would make the second of both fail, after the first was done.
+/// Refuses an id that is named twice: the second removal would fail after the first.
 fn ensure_distinct(subject: RemovalSubject, ids: &[u32]) -> Result<(), CliError> {
     match ids.iter().enumerate().find(|(at, id)| ids[..*at].contains(id)) {
         Some((_, id)) => Err(CliError::Usage(format!("{} {id} is named twice", subject.name()))),

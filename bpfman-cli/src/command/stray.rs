@@ -1,4 +1,4 @@
-//! `bpfman stray`: what the daemon's bpffs holds without a record.
+//! `bpfman stray`: objects in the daemon's bpffs without a record.
 
 use bpfman_proto::ext::v1 as ext;
 
@@ -9,7 +9,6 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::strays::{StrayJson, StrayList, StraysRemoved};
 
-/// Lists or ends strays.
 pub async fn run(global: &Global, command: StrayCommand) -> Result<(), CliError> {
     match command {
         StrayCommand::List => {
@@ -33,7 +32,7 @@ async fn remove(global: &Global, which: RemoveStray) -> Result<(), CliError> {
     for pin in pins {
         match client.chains.remove_stray(ext::RemoveStrayRequest { pin: pin.clone() }).await {
             Ok(_) => removed.push(pin),
-            // What was removed before is said all the same.
+            // Show what was removed before the failure.
             Err(status) => {
                 show::answer(global, &StraysRemoved { removed })?;
                 return Err(status.into());

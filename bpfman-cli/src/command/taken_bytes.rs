@@ -1,11 +1,11 @@
-//! A word about digits that the daemon took for bytes, where somebody may have meant a number.
+//! Warning about digits that were taken for bytes, but may be meant as a number.
 
 use std::collections::BTreeMap;
 
 use super::progress;
 use crate::args::value::GlobalValue;
 
-/// Warns of each. `set`: what variables were set to, as hexadecimal digits.
+/// Warns about each doubtful value. `set`: values of variables, as hexadecimal digits.
 pub fn warn(globals: &[GlobalValue], set: &BTreeMap<String, String>) {
     for GlobalValue { name, text } in globals.iter().filter(|global| is_doubtful(global, set)) {
         progress::warn(&format!(
@@ -14,7 +14,7 @@ pub fn warn(globals: &[GlobalValue], set: &BTreeMap<String, String>) {
     }
 }
 
-/// Nobody writes a number with zeros in front, or without a sign where 0x stands.
+/// Returns whether the digits may be meant as a number: no leading zero or 0x.
 fn is_doubtful(GlobalValue { name, text }: &GlobalValue, set: &BTreeMap<String, String>) -> bool {
     let is_number = !text.starts_with('0') && text.bytes().all(|digit| digit.is_ascii_digit());
     is_number && set.get(name) == Some(text)

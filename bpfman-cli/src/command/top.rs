@@ -23,10 +23,9 @@ use crate::show::screen::{Screen, is_plain_terminal};
 use crate::show::top_table::TopTable;
 use crate::top::{DetailSubject, KeyEffect, LoadedDetails, TopScreen, draw};
 
-/// Entries of the history of one subject that are shown.
 const HISTORY: u32 = 50;
 
-/// Shows what takes CPU time and memory: on a terminal as a screen, elsewhere one table or document after another.
+/// Shows CPU time and memory: on a terminal as a screen, elsewhere as a sequence of tables or documents.
 pub async fn run(global: &Global, command: ShowTop) -> Result<(), CliError> {
     let client = connect_anew(global).await?;
     let request = ext::FollowFiguresRequest {
@@ -48,7 +47,7 @@ pub async fn run(global: &Global, command: ShowTop) -> Result<(), CliError> {
     }
 }
 
-/// One answer a reading, or one at all.
+/// Shows one answer per reading, or a single one.
 async fn lines(global: &Global, command: &ShowTop, mut readings: FigureReadings) -> Result<(), CliError> {
     let mut output = OpenOutput::of_stdout();
     loop {
@@ -83,19 +82,18 @@ async fn lines(global: &Global, command: &ShowTop, mut readings: FigureReadings)
     }
 }
 
-/// What happens while the screen is shown.
 enum Happened {
     Input(Event),
     News(Result<FigureNews, CliError>),
     Details(LoadedDetails),
-    /// A signal, or the terminal is gone.
+    /// A signal, or the end of the terminal.
     End,
 }
 
 async fn screen(command: &ShowTop, readings: FigureReadings, services: Services) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let mut figures = read_figures(readings);
-    // Restores the terminal when it is dropped, and before a panic is told.
+    // Its drop restores the terminal, also before the message of a panic.
     let mut shown = OpenScreen::begin()?;
     let mut input = read_input();
     let (details, mut loaded) = mpsc::channel(4);
@@ -126,13 +124,12 @@ async fn screen(command: &ShowTop, readings: FigureReadings, services: Services)
                     });
                 }
             },
-            // A new size is seen when the screen is drawn.
+            // Drawing detects a new size.
             Happened::Input(_) => {}
         }
     }
 }
 
-/// The terminal, as a screen of its own.
 struct OpenScreen(DefaultTerminal);
 
 impl OpenScreen {
@@ -146,12 +143,12 @@ impl OpenScreen {
 
 impl Drop for OpenScreen {
     fn drop(&mut self) {
-        // Where the terminal has gone there is nothing to restore, and nobody to tell.
+        // If the terminal is gone, there is nothing to restore.
         let _gone = ratatui::try_restore();
     }
 }
 
-/// Keys and sizes. The thread ends with the process: nothing can wake it.
+/// Reads keys and sizes in a thread, which runs until the process ends: nothing can wake it.
 fn read_input() -> mpsc::Receiver<Event> {
     let (events, input) = mpsc::channel(64);
     std::thread::spawn(move || {
@@ -164,7 +161,7 @@ fn read_input() -> mpsc::Receiver<Event> {
     input
 }
 
-/// Figures are read on whatever the user does.
+/// Reads statistics independently of the user's input.
 fn read_figures(mut readings: FigureReadings) -> mpsc::Receiver<Result<FigureNews, CliError>> {
     let (news, figures) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -179,7 +176,7 @@ fn read_figures(mut readings: FigureReadings) -> mpsc::Receiver<Result<FigureNew
     figures
 }
 
-/// Where a program came from, and what was done to a program or a chain.
+/// Loads the provenance of a program, and the history of a program or a chain.
 async fn load(services: Services, subject: DetailSubject) -> LoadedDetails {
     let mut lines = Vec::new();
     let (id, hook) = match &subject {

@@ -13,19 +13,17 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::traced::{PacketJson, Traced};
 
-/// Shorter ones the kernel refuses to run: an Ethernet header is missing.
+/// Minimum packet length, in bytes: without an Ethernet header, the kernel refuses to run a packet.
 const SHORTEST: usize = 14;
 
-/// Bytes of packets of one request: requests are bounded, and so are answers.
+/// Maximum size of one request's packets, in bytes: requests and answers are limited.
 const BATCH: usize = 96 << 10;
 
-/// A packet and where it came from.
 struct Given {
     source: String,
     packet: Packet,
 }
 
-/// Runs packets through the programs of a hook, and shows what became of them.
 pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
     let hook = command.at.hook;
     let given = gather(&command.packets)?;
@@ -69,7 +67,7 @@ pub async fn run(global: &Global, command: Trace) -> Result<(), CliError> {
     })
 }
 
-/// All packets of the command line, in its order: given ones, then captured ones.
+/// Returns all packets of the command line: given ones, then captured ones.
 fn gather(packets: &Packets) -> Result<Vec<Given>, CliError> {
     let mut all = Vec::new();
     for bytes in &packets.packet {
@@ -103,11 +101,11 @@ fn invalid(what: String) -> CliError {
     CliError::Invalid { what, hint: None }
 }
 
-/// Packets in groups that fit a request.
+/// Returns packets in groups that fit into a request.
 fn batches(all: &[Given]) -> Vec<&[Given]> {
     let (mut batches, mut begin, mut bytes) = (Vec::new(), 0, 0);
     for (index, given) in all.iter().enumerate() {
-        // What the wire adds to a packet is small and bounded.
+        // Allow for the wire's small overhead per packet.
         let size = given.packet.data.len() + 16;
         if index > begin && bytes + size > BATCH {
             batches.push(&all[begin..index]);
@@ -119,12 +117,12 @@ fn batches(all: &[Given]) -> Vec<&[Given]> {
     batches
 }
 
-/// True if the kernel would go on with the packet.
+/// Returns whether the kernel would continue with the packet.
 fn goes_on(trace: &ext::PacketTrace) -> bool {
     !matches!(trace.verdict.as_str(), "aborted" | "drop" | "shot" | "stolen" | "queued" | "trap")
 }
 
-/// The packet as the chain leaves it.
+/// Returns the packet after the chain.
 fn left(given: &Given, trace: &ext::PacketTrace) -> Packet {
     let changed = trace.steps.iter().rev().find_map(|step| step.data.clone());
     Packet { data: changed.unwrap_or_else(|| given.packet.data.clone()), time: given.packet.time }

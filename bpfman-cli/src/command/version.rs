@@ -15,7 +15,7 @@ use crate::show::json::filled;
 use crate::show::json_shape::json_shape;
 use crate::show::screen::Screen;
 
-/// Shows the client's version, and the daemon's if one answers: no daemon is no failure here.
+/// Shows the client's version, and the daemon's if one answers; no daemon is no failure.
 pub async fn run(global: &Global) -> Result<(), CliError> {
     let daemon = match info(global).await {
         Ok(info) => Some(DaemonJson::new(&info)),
@@ -29,7 +29,6 @@ async fn info(global: &Global) -> Result<ext::InfoResponse, CliError> {
     Ok(connect(global).await?.ext.info(ext::InfoRequest {}).await?.into_inner())
 }
 
-/// The answer to `version`.
 #[derive(Clone, Serialize)]
 struct VersionJson {
     client: &'static str,
@@ -37,7 +36,6 @@ struct VersionJson {
 }
 
 json_shape! {
-    /// What the daemon says of itself.
     pub struct DaemonJson(info: &ext::InfoResponse) {
         version: String = info.version.clone(),
         kernel_release: String = info.kernel_release.clone(),
@@ -53,7 +51,6 @@ json_shape! {
 }
 
 json_shape! {
-    /// How the journal of changes and refusals is.
     pub struct JournalJson(journal: &ext::JournalStatus) {
         first: u64 = journal.first,
         last: u64 = journal.last,
@@ -67,7 +64,6 @@ json_shape! {
 }
 
 json_shape! {
-    /// How often a call was not done for one reason.
     pub struct RefusedCallsJson(refused: &ext::RefusedCalls) {
         verb: String = refused.verb.clone(),
         reason: String = refused.reason.clone(),

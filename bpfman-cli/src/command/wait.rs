@@ -11,10 +11,10 @@ use crate::exit::Exit;
 use crate::show;
 use crate::show::waited::Waited;
 
-/// Waits until something is so. It looks again whenever the daemon says that something changed.
+/// Waits until a condition is met. It is checked after each change that the daemon reports.
 pub async fn run(global: &Global, command: WaitFor) -> Result<(), CliError> {
     check(&command)?;
-    // How it was when it was looked at last.
+    // State at the last check.
     let seen = RefCell::new(Seen::Nothing);
     let waited = if command.timeout.is_zero() {
         look_once(global, &command, &seen).await?
@@ -28,15 +28,15 @@ pub async fn run(global: &Global, command: WaitFor) -> Result<(), CliError> {
     }
 }
 
-/// What is known when the time is over.
+/// State at the timeout.
 enum Seen {
     /// No daemon answered.
     Nothing,
-    /// How it was.
+    /// Text of the state.
     Otherwise(String),
 }
 
-/// Refuses what never is.
+/// Refuses impossible conditions.
 fn check(command: &WaitFor) -> Result<(), CliError> {
     let loading = matches!(command.condition, WaitCondition::Loaded | WaitCondition::Unloaded);
     match (command.kind, &command.target) {
@@ -60,7 +60,7 @@ async fn look_once(
     take(look(&client, command).await.map_err(CliError::Client)?, seen)
 }
 
-/// Looks until it is so, over restarts of the daemon.
+/// Checks until the condition is met, across restarts of the daemon.
 async fn until_so(global: &Global, command: &WaitFor, seen: &RefCell<Seen>) -> Result<Waited, CliError> {
     let mut away = DaemonAway::default();
     let mut was_there = false;
@@ -72,7 +72,7 @@ async fn until_so(global: &Global, command: &WaitFor, seen: &RefCell<Seen>) -> R
         }
         match ended {
             Err(CliError::Client(error)) if error.is_lost() => *seen.borrow_mut() = Seen::Nothing,
-            // A daemon that starts opens its socket to others last.
+            // A starting daemon opens its socket to other users last.
             Err(CliError::Client(bpfman_client::Error::SocketDenied { .. })) if was_there => {}
             Ok(None) => *seen.borrow_mut() = Seen::Nothing,
             Ok(Some(waited)) => return Ok(waited),
@@ -82,7 +82,7 @@ async fn until_so(global: &Global, command: &WaitFor, seen: &RefCell<Seen>) -> R
     }
 }
 
-/// Looks whenever something changed; none when the daemon ends.
+/// Checks after each change; none when the daemon stops.
 async fn follow(
     global: &Global,
     command: &WaitFor,
@@ -92,7 +92,7 @@ async fn follow(
     let client = super::connect_anew(global).await?;
     *is_there = true;
     let mut watch = client.watch().await.map_err(CliError::Client)?;
-    // The first word comes at once, and no change behind it is missed.
+    // The first event arrives at once, and no later change is missed.
     while watch.next().await.map_err(CliError::Client)?.is_some() {
         if let Some(waited) = take(look(&client, command).await.map_err(CliError::Client)?, seen)? {
             return Ok(Some(waited));

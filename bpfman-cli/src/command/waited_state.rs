@@ -1,4 +1,4 @@
-//! How something is that is waited for: by what the daemon observes in the kernel, not by its records alone.
+//! State of an object that is waited for, as observed in the kernel and not only recorded.
 
 use bpfman_client::{Client, Error, Reason};
 use bpfman_proto::ext::v1 as ext;
@@ -8,30 +8,30 @@ use crate::args::wait::{WaitCondition, WaitFor, WaitKind, WaitTarget};
 use crate::show::standing::{StandingWord, state_text};
 use crate::show::waited::Waited;
 
-/// How it is.
+/// State with respect to the condition.
 #[derive(Debug)]
 pub enum WaitedState {
-    /// As it is to be.
+    /// The condition is met.
     So(Waited),
-    /// Otherwise, in words.
+    /// The condition is not met; text of the state.
     NotYet(String),
-    /// As it is not to be, and so it stays: ids are never given again.
+    /// The condition cannot be met any more: ids are never reused.
     Never(Error),
 }
 
-/// What there is of it.
+/// Objects that were found.
 #[derive(Debug, Default)]
 struct Found {
     programs: Vec<ext::Program>,
     links: Vec<ext::Link>,
-    /// The daemon's word that there is nothing.
+    /// Error of the daemon if nothing was found.
     missing: Option<Error>,
 }
 
-/// Looks once.
+/// Checks the state once.
 ///
 /// # Errors
-/// The daemon does not answer, or refuses to.
+/// The daemon does not answer, or denies the call.
 pub async fn look(client: &Client, command: &WaitFor) -> Result<WaitedState, Error> {
     let found = match (command.kind, &command.target) {
         (WaitKind::Link, WaitTarget::Id(id)) => link(client, *id).await?,
@@ -51,7 +51,7 @@ async fn link(client: &Client, link_id: u32) -> Result<Found, Error> {
 async fn program(client: &Client, id: u32) -> Result<Found, Error> {
     match client.services().ext.get_program(ext::GetProgramRequest { id }).await.map_err(Error::from) {
         Ok(answer) => {
-            // Those of others have no info.
+            // Third-party programs have no info.
             let program = answer.into_inner().program.filter(|program| program.info.is_some());
             let links = program.as_ref().map(|program| program.links.clone()).unwrap_or_default();
             Ok(Found { programs: program.into_iter().collect(), links, missing: None })

@@ -1,4 +1,4 @@
-//! Attach points as the wire has them.
+//! Conversion of attach points to the wire.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,15 @@ use crate::args::attach::{AttachTo, LinkMetadata, ProbedFile};
 use crate::args::value::{absolute, to_map};
 use crate::error::CliError;
 
-/// A point in the messages of one of the two services.
+/// Attach point in the message of one of the two services.
 #[derive(Debug)]
 pub enum WirePoint {
-    /// Of `bpfman.v1`, which daemons of v0.6.0 know.
+    /// Message of `bpfman.v1`, which daemons of v0.6.0 support.
     Published(Info),
-    /// Of `bpfman.ext.v1`.
+    /// Message of `bpfman.ext.v1`.
     More(ext::Point),
 }
 
-/// The attach point as the wire has it.
 pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
     Ok(WirePoint::Published(match point {
         AttachTo::Xdp(xdp) => Info::XdpAttachInfo(v1::XdpAttachInfo {
@@ -150,14 +149,14 @@ fn more(at: At, link: &LinkMetadata) -> WirePoint {
     WirePoint::More(ext::Point { at: Some(at), metadata: to_map(&link.metadata) })
 }
 
-/// Empty for the daemon's own namespace.
+/// Returns the path of a network namespace; empty for the daemon's own.
 fn netns_path(path: Option<PathBuf>) -> String {
     path.as_deref().map(absolute).unwrap_or_default()
 }
 
-/// A target with a slash is a path; without one it is a library's name, which the daemon looks up.
+/// Returns the target: a path if it has a slash, else a library's name, which the daemon looks up.
 fn target(file: &ProbedFile) -> String {
-    // A path inside a container has nothing to do with this process's working folder.
+    // A path inside a container does not depend on this process's working folder.
     if file.target.contains('/') && file.container_pid.is_none() {
         absolute(Path::new(&file.target))
     } else {

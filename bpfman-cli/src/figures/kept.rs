@@ -1,10 +1,10 @@
-//! Readings put together from what the daemon tells of them: the first whole, then what changed.
+//! Readings assembled from a complete first message and later changes.
 
 use std::collections::{BTreeMap, HashSet};
 
 use bpfman_proto::ext::v1 as ext;
 
-/// The last two readings of a stream.
+/// Last two readings of a stream.
 #[derive(Debug, Default)]
 pub struct KeptFigures {
     then: Option<ext::Figures>,
@@ -12,9 +12,9 @@ pub struct KeptFigures {
 }
 
 impl KeptFigures {
-    /// Takes what came. Both readings, if this is not the first. A daemon that knows nothing of changes tells all of each.
+    /// Processes a message. Returns both readings, unless it is the first. An older daemon sends complete readings.
     pub fn take(&mut self, news: ext::Figures) -> Option<(&ext::Figures, &ext::Figures)> {
-        // What was kept of the reading before the last has the room for the next.
+        // Reuse the memory of the reading before the last.
         let mut next = self.then.take().unwrap_or_default();
         if news.changes
             && let Some(last) = &self.now
@@ -35,7 +35,7 @@ fn change(figures: &mut ext::Figures, news: ext::Figures) {
     replace(&mut figures.programs, news.programs, &news.gone_programs, |program| program.id);
     replace(&mut figures.chains, news.chains, &news.gone_chains, |chain| chain.hook.clone());
     replace(&mut figures.maps, news.maps, &news.gone_maps, |map| map.id);
-    // Both are in the order of ids.
+    // Both lists are sorted by id.
     let mut programs = figures.programs.iter_mut();
     for counts in news.counts {
         let Some(program) = programs.find(|program| program.id == counts.id) else { continue };
@@ -46,7 +46,7 @@ fn change(figures: &mut ext::Figures, news: ext::Figures) {
     }
 }
 
-/// Leaves `all` in the order of keys, as whole readings are.
+/// Applies changes, and keeps `all` sorted by key, as complete readings are.
 fn replace<T, K: Ord + std::hash::Hash + Eq>(
     all: &mut Vec<T>,
     news: Vec<T>,
@@ -107,7 +107,7 @@ mod tests {
         let nothing = ext::Figures { changes: true, ..reading(2, Vec::new(), Vec::new()) };
         let third = ext::Figures { at_ns: 2_000_000_000, ..second.clone() };
         assert_eq!(kept.take(nothing), Some((&second, &third)));
-        // Whole readings take the place of all.
+        // A complete reading replaces the previous one.
         assert_eq!(kept.take(first.clone()), Some((&third, &first)));
     }
 }

@@ -1,4 +1,4 @@
-//! What two readings of the daemon's figures say together: rates.
+//! Rates from two readings of the daemon's statistics.
 
 mod kept;
 mod of_chains;
@@ -14,9 +14,9 @@ pub use self::rows::{
 };
 use crate::show::json::filled;
 
-/// What happened between two readings of one stream.
+/// Returns the rates between two readings of one stream.
 ///
-/// Programs and members that came meanwhile count from nothing: the kernel's counts begin with them.
+/// New programs and members count from zero, because the kernel's counts begin with them.
 #[must_use]
 pub fn rates(then: &ext::Figures, now: &ext::Figures) -> FigureRates {
     let seconds = Window { seconds: now.at_ns.saturating_sub(then.at_ns) as f64 / 1e9 };
@@ -39,19 +39,16 @@ pub fn rates(then: &ext::Figures, now: &ext::Figures) -> FigureRates {
     }
 }
 
-/// The time between two readings.
 #[derive(Clone, Copy)]
 struct Window {
     seconds: f64,
 }
 
 impl Window {
-    /// How often in a second.
     fn rate(self, then: u64, now: u64) -> f64 {
         if self.seconds > 0.0 { now.saturating_sub(then) as f64 / self.seconds } else { 0.0 }
     }
 
-    /// Percent of one CPU.
     fn percent(self, nanoseconds: u64) -> f64 {
         self.rate(0, nanoseconds) / 1e7
     }

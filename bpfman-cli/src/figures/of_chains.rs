@@ -25,7 +25,7 @@ pub(super) fn chains(
     now.chains.iter().map(rates).collect()
 }
 
-/// `is_alone`: no other hook runs the same chain.
+/// Returns the rates of one chain. `is_alone`: no other hook runs the same chain.
 fn one(
     then: Option<&ext::ChainFigures>,
     now: &ext::ChainFigures,
@@ -35,7 +35,7 @@ fn one(
 ) -> ChainRates {
     let none = ext::ChainFigures::default();
     let before = then.unwrap_or(&none);
-    // Another program counts from where it was, which is not known.
+    // The counts of another program have an unknown start.
     let is_same = then.is_some_and(|then| then.entry_program_id == now.entry_program_id);
     let (runs, nanoseconds) =
         (now.runs.saturating_sub(before.runs), now.nanoseconds.saturating_sub(before.nanoseconds));
@@ -92,9 +92,10 @@ fn member(then: &ext::ChainFigures, now: &ext::MemberFigures, window: Window) ->
     }
 }
 
-/// Mean nanoseconds of what was timed between the readings, without the clock's own; none where nothing was.
+/// Returns the mean duration of timed runs between the readings, in nanoseconds without the clock's own time; none
+/// without timed runs.
 fn recent_time(then: &ext::MemberFigures, now: &ext::MemberFigures) -> Option<f64> {
-    // A chain that was made anew meanwhile counts from nothing.
+    // A chain that was rebuilt meanwhile counts from zero.
     let since = |then: u64, now: u64| now.checked_sub(then);
     let runs = since(then.timed_runs, now.timed_runs)?;
     let nanoseconds = since(then.timed_nanoseconds, now.timed_nanoseconds)?;
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(one.packets_per_second, Some(100.0));
         assert_eq!((one.ended[0].verdict.as_str(), one.ended[0].per_second), ("drop", 50.0));
         assert_eq!(one.nanoseconds_per_run, Some(110.0), "150 less 40 for the clock");
-        // Nothing was timed meanwhile: what was before counts.
+        // Nothing was timed meanwhile: the earlier mean counts.
         let rates_of = rates(&now, &now);
         assert_eq!(rates_of.chains[0].members[0].nanoseconds_per_run, Some(77.0));
     }

@@ -1,4 +1,4 @@
-//! Rates of programs: what they ran by themselves, and as members of chains.
+//! Rates of programs: their own runs, and those as members of chains.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,16 +6,16 @@ use bpfman_proto::ext::v1 as ext;
 
 use super::{ProgramRates, Window, filled};
 
-/// What a program ran as a member of chains between two readings.
+/// Runs of a program as a member of chains between two readings.
 #[derive(Default)]
 struct InChains {
-    /// Runs that chains counted.
+    /// Runs counted by chains.
     runs: u64,
-    /// Those of them whose time the chains tell.
+    /// Counted runs with a known duration.
     timed: u64,
-    /// It is in a chain that does not tell its part.
+    /// True if a chain does not report the program's duration.
     is_partly_timed: bool,
-    /// It is in a chain that counts.
+    /// True if a chain counts the program's runs.
     is_counted: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn programs(
         let nanoseconds = program.nanoseconds.saturating_sub(then.nanoseconds)
             + program.nanoseconds_in_chains.saturating_sub(then.nanoseconds_in_chains);
         let with_time = own + chains.timed;
-        // Where all of its runs are in chains that tell nothing, nothing is known.
+        // If all runs are in chains without timing, nothing is known.
         let is_known = timed && !(chains.is_partly_timed && with_time == 0);
         let is_counted = timed || chains.is_counted;
         ProgramRates {
@@ -63,7 +63,7 @@ pub(super) fn programs(
     now.programs.iter().map(rates).collect()
 }
 
-/// What programs and chains took between two readings. Several hooks may run one chain.
+/// Returns the CPU time of programs and chains between two readings. Several hooks may run one chain.
 pub(super) fn all_nanoseconds(then: &ext::Figures, now: &ext::Figures) -> u64 {
     let counts = |figures: &ext::Figures| -> HashMap<u32, u64> {
         let chains = figures.chains.iter().map(|chain| (chain.entry_program_id, chain.nanoseconds));
@@ -86,7 +86,7 @@ fn in_chains(then: &ext::Figures, now: &ext::Figures) -> HashMap<u32, InChains> 
     for chain in &now.chains {
         let programs: HashSet<u32> = chain.members.iter().map(|member| member.program_id).collect();
         for member in &chain.members {
-            // The hook runs the program itself: the kernel counts it.
+            // The hook runs the program itself, so the kernel counts it.
             if member.program_id == chain.entry_program_id {
                 continue;
             }

@@ -1,98 +1,98 @@
-//! The rows of `bpfman top`. What JSON and YAML show of them is an interface (`docs/cli.md`).
+//! Rows of `bpfman top`. Their JSON and YAML are a stable interface (`docs/cli.md`).
 
 use serde::Serialize;
 
-/// What happened between two readings.
+/// Rates between two readings.
 #[derive(Clone, Debug, Serialize)]
 pub struct FigureRates {
-    /// Between the readings.
+    /// Time between the readings, in seconds.
     pub seconds: f64,
-    /// Whether the kernel timed runs meanwhile: without, nothing has a CPU time.
+    /// True if the kernel timed runs; otherwise no CPU times are known.
     pub runs_timed: bool,
-    /// Why it did not.
+    /// Reason why it did not.
     pub note: Option<String>,
-    /// What all programs that are shown, and their chains, took: percent of one CPU.
+    /// CPU time of all shown programs and their chains, in percent of one CPU.
     pub cpu_percent: Option<f64>,
-    /// By CPU time, most first.
+    /// Programs by CPU time, the highest first.
     pub programs: Vec<ProgramRates>,
-    /// By hook.
+    /// Chains by hook.
     pub chains: Vec<ChainRates>,
-    /// By id.
+    /// Maps by id.
     pub maps: Vec<MapMemory>,
-    /// By CPU time, most first.
+    /// Owners by CPU time, the highest first.
     pub owners: Vec<OwnerRates>,
 }
 
-/// A program.
+/// Rates of a program.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProgramRates {
     /// Kernel id.
     pub program_id: u32,
     /// Function name.
     pub name: String,
-    /// Exact type; of programs of others the kernel's.
+    /// Exact type; the kernel's type for third-party programs.
     #[serde(rename = "type")]
     pub program_type: String,
-    /// Whether the daemon loaded it.
+    /// True if the daemon loaded it.
     pub managed: bool,
-    /// Whose it is; null for programs of others.
+    /// Owner; null for third-party programs.
     pub owner: Option<String>,
     /// Application in its metadata.
     pub application: Option<String>,
     /// Reference of its image.
     pub image: Option<String>,
-    /// Digest of that.
+    /// Digest of the image.
     pub image_digest: Option<String>,
-    /// Percent of one CPU, its parts in chains among them as far as these are known; null where nothing of it is known.
+    /// CPU time in percent of one CPU, with its known part in chains; null if nothing is known.
     pub cpu_percent: Option<f64>,
-    /// Some of its runs are in chains of several programs whose timing is off: their time is not in `cpu_percent`.
+    /// True if `cpu_percent` lacks runs in chains of several programs without timing.
     pub is_partly_timed: bool,
-    /// Runs by itself and in chains that count.
+    /// Rate of runs by itself and in chains that count.
     pub runs_per_second: Option<f64>,
-    /// Mean of the runs whose time is known.
+    /// Mean duration of the runs with a known duration.
     pub nanoseconds_per_run: Option<f64>,
-    /// Events that it missed because it was running already.
+    /// Rate of events missed because the program was already running.
     pub missed_per_second: Option<f64>,
-    /// Memory of the kernel for the program itself.
+    /// Kernel memory of the program itself, in bytes.
     pub memory_bytes: u64,
-    /// Machine code.
+    /// Size of the machine code, in bytes.
     pub jited_bytes: u32,
-    /// Instructions that the verifier went through.
+    /// Number of instructions that the verifier processed.
     pub verified_instructions: u32,
-    /// RFC 3339, UTC.
+    /// Time of load (RFC 3339, UTC).
     pub loaded_at: String,
-    /// Where it is attached.
+    /// Attach points.
     pub places: Vec<String>,
 }
 
-/// A chain.
+/// Rates of a chain.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChainRates {
-    /// As commands name it.
+    /// Hook, by its name in commands.
     pub hook: String,
     /// `xdp`, `tcx` or `clsact`.
     pub mode: String,
-    /// How its programs were put together.
+    /// Strategy of the chain.
     pub strategy: String,
-    /// Percent of one CPU.
+    /// CPU time in percent of one CPU.
     pub cpu_percent: Option<f64>,
-    /// Packets that came to it.
+    /// Rate of packets that reach the chain.
     pub packets_per_second: Option<f64>,
-    /// Mean of the whole chain.
+    /// Mean duration of the whole chain.
     pub nanoseconds_per_packet: Option<f64>,
-    /// Whether it counts packets by member.
+    /// True if it counts packets by member.
     pub counters: bool,
-    /// Whether it times its members.
+    /// True if it times its members.
     pub timing: bool,
-    /// Packets for which every member proceeded; null without counters.
+    /// Rate of packets for which every member proceeded; null without counters.
     pub all_proceeded_per_second: Option<f64>,
-    /// Packets that a tail call lost; null without counters.
+    /// Rate of packets lost by a tail call; null without counters.
     pub failed_per_second: Option<f64>,
-    /// In the order they run.
+    /// Members, in the order of execution.
     pub members: Vec<MemberRates>,
 }
 
-/// A member of a chain.
+/// Rates of a member of a chain.
 #[derive(Clone, Debug, Serialize)]
 pub struct MemberRates {
     /// Link id.
@@ -101,70 +101,70 @@ pub struct MemberRates {
     pub program_id: u32,
     /// Function name.
     pub program_name: String,
-    /// Whose it is.
+    /// Owner of the program.
     pub owner: String,
-    /// Digest of its image.
+    /// Digest of the image.
     pub image_digest: Option<String>,
-    /// Its verdicts do not count.
+    /// True if the verdicts are ignored.
     pub shadow: bool,
-    /// Packets that reached it; null without counters.
+    /// Rate of packets that reached the member; null without counters.
     pub packets_per_second: Option<f64>,
-    /// Of those that were timed between the readings; of all since the chain runs where none was. Null without timing.
+    /// Mean duration of runs timed between the readings, or since the chain was built if none was. Null without timing.
     pub nanoseconds_per_run: Option<f64>,
-    /// Packets whose way ended with it, by verdict, most first; of a shadow, what it answered.
+    /// Rates of packets that ended at the member, by verdict, the highest first; for a shadow, all its verdicts.
     pub ended: Vec<VerdictRate>,
 }
 
-/// How often a member answered something.
+/// Rate of a verdict.
 #[derive(Clone, Debug, Serialize)]
 pub struct VerdictRate {
-    /// `drop`, `shot`…
+    /// Verdict: `drop`, `shot`…
     pub verdict: String,
-    /// Packets.
+    /// Packets per second.
     pub per_second: f64,
 }
 
-/// A map.
+/// Memory of a map.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapMemory {
     /// Kernel id.
     pub map_id: u32,
     /// Name in the object.
     pub name: String,
-    /// `hash`, `array`…
+    /// Map type: `hash`, `array`…
     #[serde(rename = "type")]
     pub map_type: String,
-    /// Memory of the kernel, a minute old at most.
+    /// Kernel memory in bytes, at most a minute old.
     pub memory_bytes: u64,
-    /// Most entries.
+    /// Maximum number of entries.
     pub max_entries: u32,
-    /// Whose programs use it.
+    /// Owners of the programs that use the map.
     pub owners: Vec<String>,
-    /// Kernel ids of these.
+    /// Kernel ids of these programs.
     pub programs: Vec<u32>,
 }
 
-/// An owner.
+/// Sums of an owner.
 #[derive(Clone, Debug, Serialize)]
 pub struct OwnerRates {
-    /// `root`, `user:1000`…; empty: programs of others.
+    /// `root`, `user:1000`…; empty for third-party programs.
     pub owner: String,
-    /// How many programs.
+    /// Number of programs.
     pub programs: usize,
-    /// Percent of one CPU of all of them, as far as it is known.
+    /// CPU time of all programs in percent of one CPU, as far as known.
     pub cpu_percent: Option<f64>,
-    /// Some of their time is not known.
+    /// True if a part of the CPU time is unknown.
     pub is_partly_timed: bool,
-    /// Runs of all of them.
+    /// Rate of runs of all programs.
     pub runs_per_second: Option<f64>,
-    /// Memory of programs and maps. A map that several use counts for each.
+    /// Memory of programs and maps, in bytes. A map that several owners use counts for each.
     pub memory_bytes: u64,
-    /// Maps that they use.
+    /// Number of maps.
     pub maps: usize,
 }
 
 impl ProgramRates {
-    /// What it is sorted by: one that runs, nobody knows for how long, comes before those that take nothing.
+    /// Returns the sort key: a program that runs for an unknown time comes before those that do not run.
     #[must_use]
     pub fn cpu_order(&self) -> f64 {
         let runs = self.runs_per_second.is_some_and(|rate| rate > 0.0);

@@ -1,4 +1,4 @@
-//! Who the caller is to the daemon, and what it may do.
+//! Identity and permissions of the caller.
 
 use bpfman_proto::ext::v1 as ext;
 
@@ -9,7 +9,7 @@ use super::screen::Screen;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// The answer to `whoami`.
+    /// Answer to `whoami`.
     pub struct WhoAmIJson(answer: &ext::WhoAmIResponse) {
         /// User id.
         uid: u32 = answer.uid,
@@ -23,31 +23,31 @@ json_shape! {
         pod: Option<String> = filled(&answer.pod),
         /// Verbs that need no grant.
         everybody: Vec<String> = answer.everybody.clone(),
-        /// Grants, in the order in which they are tried.
+        /// Grants, in the order of evaluation.
         grants: Vec<GrantJson> = answer.grants.iter().map(GrantJson::new).collect(),
     }
 }
 
 json_shape! {
-    /// A grant.
+    /// Grant.
     pub struct GrantJson(grant: &ext::GrantView) {
-        /// Its name.
+        /// Name of the grant.
         name: String = grant.name.clone(),
         /// Verbs that it allows.
         allow: Vec<String> = grant.allow.clone(),
-        /// What restricts it, as policy.toml writes it.
+        /// Restrictions, in the form of policy.toml.
         restrictions: Vec<String> = grant.restrictions.clone(),
     }
 }
 
 json_shape! {
-    /// The answer to `auth can-i`.
+    /// Answer to `auth can-i`.
     pub struct CanIJson(answer: &ext::CanIResponse) {
-        /// Whether the caller may.
+        /// True if the caller has the permission.
         allowed: bool = answer.allowed,
         /// The grant that allows it.
         by: Option<String> = filled(&answer.by),
-        /// Why not, and what would allow it.
+        /// Reason of the denial, and what would allow it.
         why_not: Option<String> = filled(&answer.why_not),
     }
 }

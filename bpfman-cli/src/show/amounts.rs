@@ -1,9 +1,9 @@
-//! Rates, times and sizes in few characters.
+//! Short forms of rates, times and sizes.
 
-/// What is not known.
+/// Text of an unknown value.
 pub const UNKNOWN: &str = "-";
 
-/// How often in a second: `0`, `0.5`, `37`, `1.2k`, `3.4M`.
+/// Formats a rate per second: `0`, `0.5`, `37`, `1.2k`, `3.4M`.
 #[must_use]
 pub fn rate(per_second: f64) -> String {
     match per_second {
@@ -14,7 +14,7 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// Percent of one CPU: `0`, `<0.01`, `0.25`, `12.3`, `240`.
+/// Formats a percentage of one CPU: `0`, `<0.01`, `0.25`, `12.3`, `240`.
 #[must_use]
 pub fn percent(percent: f64) -> String {
     match percent {
@@ -26,7 +26,7 @@ pub fn percent(percent: f64) -> String {
     }
 }
 
-/// A time with its unit: `143ns`, `12.3us`, `1.2ms`.
+/// Formats a time with its unit: `143ns`, `12.3us`, `1.2ms`.
 #[must_use]
 pub fn time(nanoseconds: f64) -> String {
     match nanoseconds {
@@ -35,7 +35,7 @@ pub fn time(nanoseconds: f64) -> String {
     }
 }
 
-/// Bytes: `512`, `4.0K`, `1.2M`.
+/// Formats bytes: `512`, `4.0K`, `1.2M`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     match bytes {
@@ -44,10 +44,10 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// Three digits and a unit, each `step` times the one before.
+/// Formats three digits and a unit, each `step` times the previous one.
 fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
     let mut unit = 0;
-    // What would be rounded to a whole step is one.
+    // A value that would be rounded up to a whole step uses the next unit.
     while value >= step - 0.5 && unit + 1 < units.len() {
         value /= step;
         unit += 1;

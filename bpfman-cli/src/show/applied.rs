@@ -1,4 +1,4 @@
-//! What became of the objects of manifests: one line an object for people, all of it for programs.
+//! Results of manifests: one line an object in tables, all details in JSON and YAML.
 
 use bpfman_apply::report::{LinkOutcome, ProgramReport, Report, ReportedLoad};
 use bpfman_apply::step::ApplyStep;
@@ -7,68 +7,68 @@ use serde::Serialize;
 use super::CommandOutput;
 use super::screen::Screen;
 
-/// The answer to `apply` and `delete`.
+/// Answer to `apply` and `delete`.
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedObjects {
-    /// In the order of the manifests.
+    /// Objects, in the order of the manifests.
     pub objects: Vec<AppliedObject>,
 }
 
-/// One object.
+/// Result of one object.
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedObject {
-    /// Its kind.
+    /// Kind of the object.
     pub kind: &'static str,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
     /// `created`, `changed`, `unchanged`, `deleted` or `failed`.
     pub outcome: &'static str,
-    /// `loaded`, `older-runs`, `failed`, `unload-failed`, or `not-wanted` where the node selector leaves this machine out.
+    /// `loaded`, `older-runs`, `failed`, `unload-failed`, or `not-wanted` if the node selector excludes this machine.
     pub load: &'static str,
-    /// Digest of the image that runs; null if it came from a file.
+    /// Digest of the running image; null if it came from a file.
     pub image_digest: Option<String>,
-    /// What was done, in its order.
+    /// Steps that were done, in order.
     pub done: Vec<String>,
-    /// What else is to be known.
+    /// Further notes.
     pub notes: Vec<String>,
-    /// The programs, in the order of the manifest.
+    /// Programs, in the order of the manifest.
     pub programs: Vec<AppliedProgram>,
-    /// It was applied, and is for other machines.
+    /// True if it was applied, but its node selector excludes this machine.
     #[serde(skip)]
     left_out: bool,
 }
 
-/// One program.
+/// Result of one program.
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedProgram {
     /// Function name.
     pub name: String,
-    /// Its type, as the manifest names it.
+    /// Type, as named in the manifest.
     #[serde(rename = "type")]
     pub program_type: &'static str,
     /// Kernel id; null if it is not loaded.
     pub program_id: Option<u32>,
-    /// Where it is attached, or should be.
+    /// Current and desired attachments.
     pub links: Vec<AppliedLink>,
-    /// What could not be found out about where to attach.
+    /// Problems with finding attach points.
     pub problems: Vec<String>,
 }
 
-/// One attachment.
+/// Result of one attachment.
 #[derive(Clone, Debug, Serialize)]
 pub struct AppliedLink {
-    /// Which, among those of its program.
+    /// Attachment within its program.
     pub attachment: String,
-    /// The daemon's id; null if it is not attached.
+    /// Id of the link; null if it is not attached.
     pub link_id: Option<u32>,
     /// `attached`, `not-attached`, `attach-failed` or `detach-failed`.
     pub state: &'static str,
-    /// Why it failed; null if it did not.
+    /// Reason of a failure; null if there is none.
     pub failure: Option<String>,
 }
 
 impl AppliedObject {
-    /// After an application was applied.
+    /// Creates the result of an applied application.
     #[must_use]
     pub fn of_report(kind: &'static str, name: &str, report: &Report) -> Self {
         let failed = report.failure.is_some()
@@ -83,7 +83,7 @@ impl AppliedObject {
         Self { left_out, ..Self::new(kind, name, outcome, report) }
     }
 
-    /// After one was deleted.
+    /// Creates the result of a deleted application.
     #[must_use]
     pub fn of_deletion(kind: &'static str, name: &str, report: &Report) -> Self {
         let outcome = match (&report.failure, report.done.is_empty()) {
@@ -115,7 +115,7 @@ impl AppliedObject {
     }
 
     fn line(&self) -> String {
-        // The node selector does not select this machine: said, or the user would look for the programs.
+        // Mention the node selector, or the user would look for the programs.
         let elsewhere = if self.left_out { ": its node selector leaves this machine out" } else { "" };
         format!("{}/{} {}{elsewhere}\n", self.kind.to_lowercase(), self.name, self.outcome)
     }
@@ -166,26 +166,26 @@ impl CommandOutput for AppliedObjects {
     }
 }
 
-/// The answer to `diff`.
+/// Answer to `diff`.
 #[derive(Clone, Debug, Serialize)]
 pub struct DiffedObjects {
-    /// In the order of the manifests.
+    /// Objects, in the order of the manifests.
     pub objects: Vec<DiffedObject>,
 }
 
-/// What `apply` would do for one object.
+/// Changes that `apply` would make to one object.
 #[derive(Clone, Debug, Serialize)]
 pub struct DiffedObject {
-    /// Its kind.
+    /// Kind of the object.
     pub kind: &'static str,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// The steps, in their order; empty if there is nothing to do.
+    /// Steps, in order; empty if there are none.
     pub steps: Vec<String>,
 }
 
 impl DiffedObject {
-    /// Of the steps to an object.
+    /// Creates the result from the steps for an object.
     #[must_use]
     pub fn new(kind: &'static str, name: &str, steps: &[ApplyStep]) -> Self {
         Self { kind, name: name.to_owned(), steps: steps.iter().map(ToString::to_string).collect() }

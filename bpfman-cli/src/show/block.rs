@@ -1,16 +1,16 @@
-//! Blocks: a title, then `Name: value` lines. What one program or link looks like.
+//! Blocks: a title, then `Name: value` lines, for one program or link.
 
 use super::screen::Screen;
 use super::table::TextTable;
 
-/// A titled list of names and values.
+/// Titled list of names and values.
 #[derive(Clone, Debug)]
 pub struct Block {
     table: TextTable,
 }
 
 impl Block {
-    /// An empty block.
+    /// Creates an empty block.
     #[must_use]
     pub fn new(title: &str) -> Self {
         Self { table: TextTable::new(&[title, ""]) }
@@ -22,7 +22,7 @@ impl Block {
         self
     }
 
-    /// Adds `name: value`, or `None` where there is no value.
+    /// Adds `name: value`, or `None` without a value.
     pub fn optional(&mut self, name: &str, value: Option<impl ToString>) -> &mut Self {
         match value {
             Some(value) => self.line(name, value),
@@ -30,7 +30,7 @@ impl Block {
         }
     }
 
-    /// Adds `name: value`, or nothing where there is no value.
+    /// Adds `name: value`, or nothing without a value.
     pub fn if_any(&mut self, name: &str, value: Option<impl ToString>) -> &mut Self {
         match value {
             Some(value) => self.line(name, value),
@@ -48,7 +48,7 @@ impl Block {
         self
     }
 
-    /// The block, and the empty line that ends every block.
+    /// Returns the text of the block, with the empty line that ends every block.
     #[must_use]
     pub fn render(&self, screen: Screen) -> String {
         let mut text = self.table.render(screen);

@@ -1,4 +1,4 @@
-//! The chain of one hook: its shape for programs. How it is drawn is in [`super::chain_drawing`].
+//! Chain of one hook, as JSON. [`super::chain_drawing`] draws it.
 
 use bpfman_proto::ext::v1 as ext;
 
@@ -9,116 +9,116 @@ use super::screen::Screen;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// The answer to `chain show`.
+    /// Answer to `chain show`.
     pub struct ChainJson(hook: &str, shown: &ext::ShowChainResponse, chain: &ext::GetChainResponse) {
-        /// The hook as it was asked for.
+        /// Hook, as requested.
         hook: String = hook.to_owned(),
         /// `direct` (one program, attached itself), `splice` (compiled into one), `kernel` (tcx: one link each), other
-        /// strategies of the daemon, or `none` where none of our programs is attached.
+        /// strategies of the daemon, or `none` if no program of the daemon is attached.
         strategy: String = chain.strategy.clone(),
-        /// Why this strategy.
+        /// Reason for the strategy.
         reason: String = chain.reason.clone(),
-        /// How the hook is attached: `xdp`, `tcx` or `clsact`.
+        /// Kind of attachment: `xdp`, `tcx` or `clsact`.
         mode: String = chain.mode.clone(),
-        /// At XDP: where it runs: `native`, `generic` or `offload`.
+        /// Mode of XDP: `native`, `generic` or `offload`.
         xdp_mode: Option<String> = chain.xdp.as_ref().map(|xdp| xdp.mode.clone()),
-        /// The driver's error, where it is generic because of it.
+        /// Driver's error, if XDP is generic because of it.
         xdp_refusal: Option<String> = chain.xdp.as_ref().and_then(|xdp| filled(&xdp.refusal)),
         /// Program that the hook runs; absent for tcx.
         program_id: Option<u32> = chain.program_id,
-        /// Its name.
+        /// Name of that program.
         program_name: Option<String> = filled(&chain.program_name),
-        /// Its tag.
+        /// Tag of that program.
         program_tag: Option<String> = filled(&chain.program_tag),
         /// Kernel link that attaches it.
         kernel_link_id: Option<u32> = chain.kernel_link_id,
-        /// Instructions the verifier walked through for it.
+        /// Number of instructions that the verifier processed for it.
         verified_instructions: u32 = chain.verified_insns,
-        /// Whether verdicts are counted.
+        /// True if verdicts are counted.
         counters: bool = shown.counters,
-        /// Whether times are sampled.
+        /// True if times are sampled.
         timing: bool = shown.timing,
-        /// Whether changes are refused for now.
+        /// True if the hook is frozen.
         held: bool = shown.held,
         /// Caller who froze it.
         held_by: Option<String> = filled(&shown.held_by),
-        /// Seconds until the freeze ends; none if it is not frozen, or lasts until it is released.
+        /// Seconds until the freeze ends; none if the hook is not frozen, or until it is released.
         held_seconds_left: Option<u64> = shown.held_seconds_left,
-        /// Whether each program is a function of its own.
+        /// True if each program is a separate function.
         as_subprograms: bool = shown.as_subprograms,
-        /// Whether an empty chain stays attached.
+        /// True if an empty chain stays attached.
         keep_attached: bool = shown.keep_attached,
-        /// Packets for which every program proceeded; 0 where counters are off.
+        /// Number of packets for which every program proceeded; 0 without counters.
         all_proceeded: u64 = shown.all_proceeded,
-        /// Packets that a tail call lost.
+        /// Number of packets lost by a tail call.
         failed: u64 = shown.failed,
-        /// Packets that reach the chain; 0 unless measured.
+        /// Rate of packets that reach the chain; 0 unless measured.
         packets_per_second: f64 = shown.packets_per_second,
-        /// Times another strategy was taken because the verifier refused the first.
+        /// Number of times another strategy was used because the verifier refused the first.
         fallbacks: u32 = shown.fallbacks,
-        /// Programs that the chain consists of.
+        /// Programs of the chain.
         segments: Vec<SegmentJson> = shown.segments.iter().map(SegmentJson::new).collect(),
-        /// All that is at the hook, ours and others', in the order that packets meet it.
+        /// All programs at the hook, including third-party ones, in the order that packets meet them.
         entries: Vec<EntryJson> = shown.entries.iter().map(EntryJson::new).collect(),
-        /// Ours, in the order they run.
+        /// Members, in the order of execution.
         members: Vec<MemberJson> = members(shown, chain),
     }
 }
 
 json_shape! {
-    /// A program in a chain.
+    /// Member of a chain.
     pub struct MemberJson(member: &ext::ChainMember, view: &ext::MemberView) {
-        /// Place, from 0.
+        /// Position, from 0.
         position: u32 = member.position,
-        /// Its link.
+        /// Id of the link.
         link_id: u32 = member.link_id,
         /// Kernel id of the program loaded alone.
         program_id: u32 = member.program_id,
-        /// Its function.
+        /// Function name.
         program_name: String = member.program_name.clone(),
-        /// Lower runs earlier.
+        /// Priority; lower runs earlier.
         priority: i32 = member.priority,
-        /// Verdicts after which the next one runs.
+        /// Verdicts after which the next member runs.
         proceed_on: Vec<String> = member.proceed_on.clone(),
-        /// What it says it is.
+        /// Role of the member.
         role: Option<String> = filled(&view.role),
-        /// Why it is at this place.
+        /// Reason for the position.
         order_reason: Option<String> = filled(&view.order_reason),
         /// `inline`, `function` or `own`.
         way: Option<String> = filled(&view.way),
-        /// Why not inlined.
+        /// Reason why it is not inlined.
         way_reason: Option<String> = filled(&view.way_reason),
-        /// Place of its program among `segments`.
+        /// Index of its program in `segments`.
         segment: u32 = view.segment,
-        /// Digest of the image it came from.
+        /// Digest of the image.
         image_digest: Option<String> = filled(&view.image_digest),
-        /// Packets that reached it; absent where counters are off.
+        /// Number of packets that reached it; absent without counters.
         runs: Option<u64> = view.runs,
-        /// Packets whose way ended here, by verdict.
+        /// Number of packets that ended here, by verdict.
         ended: Vec<EndedJson> = view.ended.iter().map(EndedJson::new).collect(),
-        /// Its verdicts do not count.
+        /// True if the verdicts are ignored.
         shadow: bool = view.shadow,
-        /// What it answered as a shadow, by verdict.
+        /// Number of packets by verdict of a shadow.
         shadowed: Vec<EndedJson> = view.shadowed.iter().map(EndedJson::new).collect(),
-        /// Runs a second; 0 unless measured.
+        /// Runs per second; 0 unless measured.
         runs_per_second: f64 = view.runs_per_second,
-        /// Mean time; absent where it is not sampled.
+        /// Mean duration of a run; absent without sampling.
         nanoseconds_per_run: Option<f64> = view.nanoseconds_per_run,
     }
 }
 
 json_shape! {
-    /// Packets that one verdict ended.
+    /// Number of packets with one verdict.
     pub struct EndedJson(count: &ext::VerdictCount) {
-        /// The verdict.
+        /// Name of the verdict.
         verdict: String = count.verdict.clone(),
-        /// How many.
+        /// Number of packets.
         packets: u64 = count.packets,
     }
 }
 
 json_shape! {
-    /// One of the programs that a chain consists of.
+    /// Program of a chain.
     pub struct SegmentJson(segment: &ext::ChainSegment) {
         /// Kernel id.
         program_id: u32 = segment.program_id,
@@ -126,29 +126,29 @@ json_shape! {
         program_tag: Option<String> = filled(&segment.program_tag),
         /// Position of its first member.
         first_member: u32 = segment.first_member,
-        /// How many members it has.
+        /// Number of members.
         member_count: u32 = segment.members,
-        /// Instructions the verifier walked through for it.
+        /// Number of instructions that the verifier processed for it.
         verified_instructions: u32 = segment.verified_insns,
-        /// Why a new program begins here.
+        /// Reason why a new program begins here.
         reason: Option<String> = filled(&segment.reason),
     }
 }
 
 json_shape! {
-    /// Something that is attached to a hook.
+    /// Program at a hook.
     pub struct EntryJson(entry: &ext::HookEntry) {
-        /// Whether it is ours.
+        /// True if it belongs to the daemon.
         ours: bool = entry.ours,
-        /// Kernel id, where the kernel tells it.
+        /// Kernel id, if the kernel reports it.
         program_id: Option<u32> = entry.program_id,
-        /// Name.
+        /// Name of the program.
         program_name: Option<String> = filled(&entry.program_name),
-        /// Tag.
+        /// Tag of the program.
         program_tag: Option<String> = filled(&entry.program_tag),
         /// `xdp link`, `xdp netlink`, `tcx link`, `tcx program` or `filter`.
         via: String = entry.via.clone(),
-        /// More of how it is attached.
+        /// Details of the attachment.
         detail: Option<String> = filled(&entry.detail),
         /// Kernel link that attaches it.
         kernel_link_id: Option<u32> = entry.kernel_link_id,
@@ -158,7 +158,7 @@ json_shape! {
 }
 
 impl ChainJson {
-    /// The daemon's answer for a hook, which may have no chain.
+    /// Converts the daemon's answer for a hook, which may have no chain.
     #[must_use]
     pub fn of_hook(hook: &str, shown: &ext::ShowChainResponse) -> Self {
         let nothing = ext::GetChainResponse {
@@ -170,7 +170,7 @@ impl ChainJson {
     }
 }
 
-/// Members, each with what else the daemon says of it; an older one says nothing else.
+/// Returns the members, with details that an older daemon does not report.
 fn members(shown: &ext::ShowChainResponse, chain: &ext::GetChainResponse) -> Vec<MemberJson> {
     let view = |position: usize| shown.members.get(position).cloned().unwrap_or_default();
     let members = chain.members.iter().enumerate();

@@ -1,4 +1,4 @@
-//! A chain as people see it: what the hook runs, then everything that a packet meets, from top to bottom.
+//! Drawing of a chain: the hook's program, then everything that a packet meets, from top to bottom.
 
 use super::block::Block;
 use super::chain::{ChainJson, EntryJson, MemberJson};
@@ -6,7 +6,7 @@ use super::chain_pieces::{cut, draw_member, rate, stranger, with_reason};
 use super::screen::Screen;
 use super::xdp_mode::with_xdp_mode;
 
-/// The block and the drawing.
+/// Returns the block and the drawing.
 #[must_use]
 pub fn draw(chain: &ChainJson, screen: Screen) -> String {
     format!("{}{}\n", block(chain, screen), way_of_a_packet(chain))
@@ -49,7 +49,7 @@ fn block(chain: &ChainJson, screen: Screen) -> String {
     block.render(screen)
 }
 
-/// Everything at the hook, in the order that packets meet it.
+/// Draws everything at the hook, in the order that packets meet it.
 fn way_of_a_packet(chain: &ChainJson) -> String {
     let mut text = String::from(" packets\n   |\n");
     let ours = chain.entries.iter().position(|entry| is_the_chain(chain, entry));
@@ -65,7 +65,7 @@ fn way_of_a_packet(chain: &ChainJson) -> String {
             stranger(&mut text, entry);
         }
     }
-    // Links that the daemon lists and the kernel does not: drift is shown, not hidden.
+    // Show links that only the daemon lists: this is drift.
     if chain.strategy == "kernel" {
         let shown = |member: &&MemberJson| {
             chain
@@ -85,12 +85,12 @@ fn way_of_a_packet(chain: &ChainJson) -> String {
     text
 }
 
-/// True for the entry that is the compiled chain.
+/// Returns whether the entry is the compiled chain.
 fn is_the_chain(chain: &ChainJson, entry: &EntryJson) -> bool {
     entry.ours && chain.program_id.is_some() && entry.program_id == chain.program_id
 }
 
-/// The member that is an entry by itself, as tcx links are.
+/// Returns the member that is an entry of its own, as a tcx link is.
 fn member_of<'a>(chain: &'a ChainJson, entry: &EntryJson) -> Option<&'a MemberJson> {
     let is_own = entry.ours && chain.strategy == "kernel";
     chain.members.iter().find(|member| is_own && entry.program_id == Some(member.program_id))

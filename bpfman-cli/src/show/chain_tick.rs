@@ -1,4 +1,4 @@
-//! A chain between two readings: a line for the hook, and one for each program.
+//! Chain between two readings: a line for the hook, and one for each program.
 
 use serde::Serialize;
 
@@ -9,21 +9,21 @@ use crate::args::top::TopView;
 use crate::figures::{ChainRates, FigureRates};
 use crate::top::{GridSort, grid_of};
 
-/// One answer of `chain watch`.
+/// Answer of `chain watch`.
 #[derive(Debug, Serialize)]
 pub struct ChainTick {
-    /// The hook, as it was asked for.
+    /// Hook, as requested.
     pub hook: String,
-    /// Between the readings.
+    /// Time between the readings, in seconds.
     pub seconds: f64,
-    /// Null while no program is there.
+    /// Rates of the chain; null while it has no program.
     pub chain: Option<ChainRates>,
     #[serde(skip)]
     rates: FigureRates,
 }
 
 impl ChainTick {
-    /// Of rates of this hook alone.
+    /// Creates the answer from rates of this hook.
     #[must_use]
     pub fn new(hook: &str, rates: FigureRates) -> Self {
         let chain = rates.chains.iter().find(|chain| chain.hook == hook).cloned();

@@ -1,4 +1,4 @@
-//! Changes in place: updated links, replaced programs, ended patterns.
+//! Changes in place: updated links, replaced programs, removed attachments by pattern.
 
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
@@ -10,12 +10,12 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// The answer to `update link`.
+/// Answer to `update link`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Updated {
     /// `changed` or `unchanged`.
     pub outcome: String,
-    /// The link as it is now.
+    /// Changed link.
     pub link: LinkJson,
 }
 
@@ -29,33 +29,33 @@ impl CommandOutput for Updated {
     }
 }
 
-/// The answer to `replace`.
+/// Answer to `replace`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Replaced {
-    /// The version that runs now.
+    /// Running version.
     pub program: ProgramJson,
-    /// The version that `--rollback` puts back.
+    /// Version that `--rollback` restores.
     pub previous_program_id: Option<u32>,
-    /// How many links were switched.
+    /// Number of switched links.
     pub links_switched: u32,
-    /// What became of each map.
+    /// Outcome of each map.
     pub map_outcomes: Vec<MapOutcomeJson>,
 }
 
 json_shape! {
-    /// What became of one map.
+    /// Outcome of one map.
     pub struct MapOutcomeJson(map: &ext::MapOutcome) {
         /// Name in the object.
         name: String = map.name.clone(),
         /// `kept`, `copied` or `new`.
         outcome: String = map.outcome.clone(),
-        /// Entries that were copied.
+        /// Number of copied entries.
         entries: u64 = map.entries,
     }
 }
 
 impl Replaced {
-    /// The daemon's answer; none if it lacks the program.
+    /// Converts the daemon's answer; none if it lacks the program.
     #[must_use]
     pub fn new(answer: &ext::ReplaceProgramResponse) -> Option<Self> {
         Some(Self {

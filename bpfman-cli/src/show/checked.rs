@@ -1,4 +1,4 @@
-//! What an object needs, and what kernels lack of it.
+//! Requirements of an object, and those that kernels do not meet.
 
 use std::collections::BTreeSet;
 
@@ -10,87 +10,87 @@ use super::screen::{Screen, cell};
 use super::table::TextTable;
 use super::tried::Tried;
 
-/// The answer to `check`.
+/// Answer to `check`.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckedObject {
-    /// The object file, or the image.
+    /// Object file or image.
     pub file: String,
-    /// What it needs, by kind and name.
+    /// Requirements, by kind and name.
     pub needs: Vec<NeedJson>,
-    /// The first version of Linux that has all of it, as far as that is known.
+    /// First version of Linux with all requirements, as far as known.
     pub lowest_kernel: Option<String>,
-    /// What decides about that version.
+    /// Requirements that determine this version.
     pub decided_by: Vec<String>,
-    /// Required things of which the first version is not known: there is no lowest kernel then.
+    /// Requirements without a known first version: there is no lowest kernel then.
     pub without_version: Vec<String>,
-    /// Programs that read the kernel's memory at offsets which were fixed when they were compiled.
+    /// Programs that read kernel memory at offsets fixed at compile time.
     pub fixed_offsets: Vec<String>,
-    /// Programs that are for nothing that the daemon loads, with their sections.
+    /// Programs of types that the daemon does not load, with their sections.
     pub unsupported: Vec<String>,
-    /// Programs that cannot be read, with the reason.
+    /// Unreadable programs, with the reason.
     pub damaged: Vec<String>,
-    /// What each kernel lacks.
+    /// Missing features of each kernel.
     pub kernels: Vec<CheckedKernel>,
-    /// What the daemon found when it loaded the programs and dropped them.
+    /// Result of the daemon's dry run.
     pub tried: Option<Tried>,
-    /// What could not be done.
+    /// Checks that could not be done.
     pub notes: Vec<String>,
 }
 
-/// One thing that an object needs.
+/// Requirement of an object.
 #[derive(Clone, Debug, Serialize)]
 pub struct NeedJson {
-    /// What it is.
+    /// Kind of requirement.
     pub kind: &'static str,
-    /// Its name.
+    /// Name of the requirement.
     pub name: String,
-    /// The first version of Linux that has it.
+    /// First version of Linux that has it.
     pub since: Option<String>,
-    /// The commit of Linux that brought it.
+    /// Commit of Linux that introduced it.
     pub commit: Option<&'static str>,
-    /// The programs and maps that ask for it.
+    /// Programs and maps that need it.
     pub wanted_by: BTreeSet<String>,
-    /// The object works without: it asks first whether it is there.
+    /// True if the object works without it, because it checks first.
     pub optional: bool,
-    /// Why it is no stable interface; none if it is one.
+    /// Reason why it is no stable interface; none if it is one.
     pub unstable: Option<&'static str>,
 }
 
-/// A kernel, and what it lacks.
+/// Kernel, and its missing features.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckedKernel {
-    /// Which.
+    /// Name of the kernel.
     pub kernel: String,
-    /// What the object needs, and it does not have.
+    /// Requirements that it does not meet.
     pub lacks: Vec<LackJson>,
-    /// What a daemon found there, where the kernel was booted for it.
+    /// Result of a daemon on it, if the kernel was booted.
     pub tried: Option<BootedTry>,
 }
 
-/// What a daemon on a kernel that was booted for it found.
+/// Result of a daemon on a booted kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootedTry {
-    /// Whether it took every program.
+    /// True if it accepted every program.
     pub accepted: bool,
-    /// What failed before any program was tried.
+    /// Failure before any program was tried.
     pub failure: Option<String>,
-    /// The programs.
+    /// Results of the programs.
     pub tried_programs: Vec<BootedProgram>,
 }
 
-/// A program that was tried there.
+/// Result of a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BootedProgram {
-    /// Its function.
+    /// Function name.
     pub name: String,
-    /// Whether the kernel took it.
+    /// True if the kernel accepted it.
     pub accepted: bool,
-    /// Why not.
+    /// Reason of the refusal.
     pub failure: Option<String>,
 }
 
 impl BootedTry {
-    /// The first failure, if there is one.
+    /// Returns the first failure, if there is one.
     fn refusal(&self) -> Option<String> {
         let of_program = || {
             let refused = self.tried_programs.iter().find(|program| !program.accepted)?;
@@ -100,28 +100,28 @@ impl BootedTry {
     }
 }
 
-/// Something that a kernel lacks.
+/// Missing feature of a kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LackJson {
-    /// What.
+    /// Name of the feature.
     pub what: String,
-    /// Why it is known to be missing.
+    /// Evidence that it is missing.
     pub why: String,
-    /// The programs and maps that ask for it.
+    /// Programs and maps that need it.
     pub wanted_by: Vec<String>,
-    /// It keeps them from being loaded; false where they may do without it, or where it may be there after all.
+    /// True if the programs cannot be loaded; false if they may work without it, or it may exist after all.
     pub certain: bool,
-    /// What cannot be done without it.
+    /// Operation that fails without it.
     pub stage: LackStage,
 }
 
-/// What a lack is in the way of.
+/// Operation that a missing feature prevents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LackStage {
     /// Loading the programs.
     Load,
-    /// Attaching them: they load.
+    /// Attaching the programs, which load.
     Attach,
 }
 
@@ -140,7 +140,7 @@ impl NeedJson {
 }
 
 impl CheckedKernel {
-    /// A kernel by its name.
+    /// Creates the result of a kernel.
     #[must_use]
     pub fn new(kernel: &str, lacks: Vec<Lack>) -> Self {
         let lacks = lacks.into_iter().map(|lack| {
@@ -151,7 +151,7 @@ impl CheckedKernel {
         Self { kernel: kernel.to_owned(), lacks: lacks.collect(), tried: None }
     }
 
-    /// A type of programs that cannot be attached here, as the daemon knows by trying; nothing if no program is of it.
+    /// Adds a program type that the daemon found not to be attachable, unless no program has it.
     pub fn lack_type(&mut self, program_type: &str, why: &str, wanted_by: Vec<String>) {
         if wanted_by.is_empty() {
             return;
@@ -165,7 +165,7 @@ impl CheckedKernel {
         });
     }
 
-    /// Programs that this kernel took lack nothing that loading needs.
+    /// Marks load requirements as uncertain if the kernel accepted the programs that need them.
     pub fn allow(&mut self, tried: Option<&Tried>) {
         let Some(tried) = tried else { return };
         let took =
@@ -178,7 +178,7 @@ impl CheckedKernel {
 }
 
 impl CheckedObject {
-    /// An object that was compared with no kernel yet.
+    /// Creates the answer of an object before any comparison.
     #[must_use]
     pub fn new(source: &str, needs: &ObjectNeeds) -> Self {
         let deciding = needs.deciding();
@@ -200,7 +200,7 @@ impl CheckedObject {
         }
     }
 
-    /// Why the object does not run on all of these kernels, and what to do; none if it does.
+    /// Returns why the object does not run on all kernels, and the next step; none if it does.
     #[must_use]
     pub fn verdict(&self) -> Option<(String, Option<String>)> {
         for kernel in &self.kernels {

@@ -1,14 +1,14 @@
-//! Where the console is.
+//! Address of the console.
 
 use serde::Serialize;
 
 use super::CommandOutput;
 use super::screen::Screen;
 
-/// What `console` says.
+/// Answer to `console`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConsoleAddress {
-    /// The address with its token, which works once.
+    /// Address with the one-time token.
     pub url: String,
 }
 

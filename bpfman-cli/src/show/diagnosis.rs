@@ -1,4 +1,4 @@
-//! What `doctor` found.
+//! Findings of `doctor`.
 
 use serde::Serialize;
 
@@ -8,27 +8,27 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::finding_class::FindingClass;
 
-/// The form of the answer. It grows with a change that readers have to know of: a field that goes, or means something else.
+/// Version of the JSON form. It increases when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
 
-/// The answer to `doctor`.
+/// Answer to `doctor`.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnosis {
-    /// How much was looked at.
+    /// Number of checked objects.
     pub checked: CheckedCounts,
-    /// What differs from what was asked for.
+    /// Differences from the records.
     pub findings: Vec<Finding>,
-    /// What is as it was asked for, and to be known.
+    /// Notes that are no differences.
     pub notes: Vec<DoctorNote>,
 }
 
-/// The same for programs, with what monitoring decides by.
+/// JSON form, with fields for monitoring.
 #[derive(Serialize)]
 struct DiagnosisJson<'d> {
     schema: u32,
     /// `ok`, or the class of the gravest finding.
     status: &'static str,
-    /// What the command ends with.
+    /// Exit code of the command.
     exit_code: u8,
     checked: CheckedCounts,
     findings: &'d [Finding],
@@ -50,42 +50,42 @@ impl Serialize for Diagnosis {
     }
 }
 
-/// How much was looked at.
+/// Number of checked objects.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct CheckedCounts {
-    /// Programs of ours.
+    /// Programs of the daemon.
     pub programs: usize,
     /// Links.
     pub links: usize,
-    /// Chains, each built again.
+    /// Chains, each of which was rebuilt for comparison.
     pub chains: usize,
     /// Attachments by pattern.
     pub matches: usize,
 }
 
-/// One difference.
+/// Difference from the records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Its kind.
+    /// Class of the finding.
     pub class: FindingClass,
-    /// What `doctor` ends with for it.
+    /// Exit code of `doctor` for it.
     pub exit_code: u8,
     /// `program 7`, `link 90`, `xdp:eth0` or `match 4`.
     pub subject: String,
-    /// The reason.
+    /// Text of the finding.
     pub finding: String,
-    /// What follows from that.
+    /// Consequence.
     pub why: Option<String>,
-    /// A command that helps.
+    /// Command that helps.
     pub fix: Option<String>,
 }
 
-/// What is no difference, and to be known.
+/// Note that is no difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DoctorNote {
-    /// What it is about.
+    /// Subject of the note.
     pub subject: String,
-    /// What there is to know.
+    /// Text of the note.
     pub finding: String,
 }
 
@@ -101,7 +101,7 @@ impl Diagnosis {
         self.because(class, subject, finding, "", fix);
     }
 
-    /// The same, with what follows from it.
+    /// Adds a finding with its consequence.
     pub fn because(
         &mut self,
         class: FindingClass,
@@ -115,7 +115,7 @@ impl Diagnosis {
         self.findings.push(Finding { class, exit_code: class.exit().number(), subject, finding, why, fix });
     }
 
-    /// What decides about the exit code; none where nothing was found.
+    /// Returns the finding that determines the exit code; none without findings.
     #[must_use]
     pub fn gravest(&self) -> Option<&Finding> {
         FindingClass::ALL.iter().find_map(|class| self.findings.iter().find(|found| found.class == *class))

@@ -7,27 +7,27 @@ use super::entry_value::EntryValue;
 use super::screen::{Screen, cell};
 use super::value::TypedValue;
 
-/// An entry.
+/// Entry of a map.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShownEntry {
-    /// None in queues and stacks.
+    /// Key; none in queues and stacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<TypedValue>,
-    /// Of a per-CPU map the sum, or all values where nothing can be added.
+    /// Value; for a per-CPU map the sum, or all values if they cannot be added.
     pub value: TypedValue,
-    /// The value of each CPU.
+    /// Values by CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_cpu: Option<Vec<TypedValue>>,
 }
 
 impl ShownEntry {
-    /// An entry with its value.
+    /// Creates an entry from key and value.
     #[must_use]
     pub fn new(key: Option<TypedValue>, value: EntryValue) -> Self {
         Self { key, value: value.total, per_cpu: value.each }
     }
 
-    /// The value in one line: as a whole, or of each CPU.
+    /// Returns the value in one line: the total, or that of each CPU.
     #[must_use]
     pub fn value_text(&self, per_cpu: bool) -> String {
         match &self.per_cpu {
@@ -39,13 +39,13 @@ impl ShownEntry {
     }
 }
 
-/// The answer to `map get`.
+/// Answer to `map get`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapEntryAnswer {
-    /// It is.
+    /// Requested entry.
     #[serde(flatten)]
     pub entry: ShownEntry,
-    /// For people: show each CPU.
+    /// True if tables show each CPU.
     #[serde(skip)]
     pub per_cpu: bool,
 }
@@ -60,39 +60,39 @@ impl CommandOutput for MapEntryAnswer {
     }
 }
 
-/// The answer to `map set`.
+/// Answer to `map set`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SetAnswer {
-    /// The kernel's id.
+    /// Kernel's id of the map.
     pub map_id: u32,
-    /// None in queues and stacks.
+    /// Key; none in queues and stacks.
     pub key: Option<TypedValue>,
-    /// As it was set; of a per-CPU map for the first CPU.
+    /// New value; for a per-CPU map that of the first CPU.
     pub value: TypedValue,
 }
 
 impl CommandOutput for SetAnswer {}
 
-/// The answer to `map delete`.
+/// Answer to `map delete`.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeletedEntries {
-    /// The kernel's id.
+    /// Kernel's id of the map.
     pub map_id: u32,
-    /// In the order of the keys.
+    /// Entries, in the order of the keys.
     pub entries: Vec<DeletedEntry>,
 }
 
-/// A key whose entry is gone.
+/// Result of deleting an entry.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeletedEntry {
-    /// It is.
+    /// Key of the entry.
     pub key: TypedValue,
     /// "deleted", or "missing" if there was none.
     pub outcome: &'static str,
 }
 
 impl DeletedEntry {
-    /// What became of an entry.
+    /// Creates the result of deleting an entry.
     #[must_use]
     pub const fn new(key: TypedValue, deleted: bool) -> Self {
         Self { key, outcome: if deleted { "deleted" } else { "missing" } }

@@ -1,4 +1,4 @@
-//! Entries of a map as one document that is written piece by piece: there may be more of them than memory holds.
+//! Map entries as one document that is written in pieces: they may exceed the memory.
 
 use std::fmt::Write as _;
 
@@ -11,27 +11,27 @@ use super::{json_text, yaml_text};
 use crate::args::OutputForm;
 use crate::error::CliError;
 
-/// Where the document is.
+/// State of the document.
 #[derive(Debug)]
 pub struct EntryStream {
     form: OutputForm,
     per_cpu: bool,
     is_empty: bool,
-    /// Of people's lines the one that is written: there are many.
+    /// Buffer of one line in tables, reused because there are many.
     line: String,
 }
 
 impl EntryStream {
-    /// A document in this form.
+    /// Creates a document in this form.
     #[must_use]
     pub const fn new(form: OutputForm, per_cpu: bool) -> Self {
         Self { form, per_cpu, is_empty: true, line: String::new() }
     }
 
-    /// What stands before the entries.
+    /// Returns the text before the entries.
     ///
     /// # Errors
-    /// It cannot be written as JSON or YAML.
+    /// It cannot be encoded as JSON or YAML.
     pub fn begin(&self, map: &ext::Map, described: &ext::MapDescription) -> Result<String, CliError> {
         let map = ListedMap::new(map, described);
         Ok(match self.form {
@@ -41,10 +41,10 @@ impl EntryStream {
         })
     }
 
-    /// Adds an entry to a text.
+    /// Appends an entry to a text.
     ///
     /// # Errors
-    /// It cannot be written as JSON or YAML.
+    /// It cannot be encoded as JSON or YAML.
     pub fn entry(&mut self, entry: &ShownEntry, text: &mut String) -> Result<(), CliError> {
         let is_first = std::mem::take(&mut self.is_empty);
         match self.form {
@@ -73,10 +73,10 @@ impl EntryStream {
         Ok(())
     }
 
-    /// What stands behind the entries.
+    /// Returns the text after the entries.
     ///
     /// # Errors
-    /// It cannot be written as JSON or YAML.
+    /// It cannot be encoded as JSON or YAML.
     pub fn end(&self, cut_short: bool) -> Result<String, CliError> {
         let mut text = String::new();
         let written = match self.form {

@@ -1,33 +1,33 @@
-//! Entries of maps by their types.
+//! Map entries by their types.
 
 use bpfmand_object::{ValueLayout, prefix_text};
 
 use super::value::TypedValue;
 
-/// What keys and values of a map are, as far as it is known.
+/// Types of a map's keys and values, as far as known.
 #[derive(Clone, Debug, Default)]
 pub struct EntryTypes {
-    /// None: bytes.
+    /// Type of keys; none for bytes.
     pub key: Option<ValueLayout>,
-    /// None: bytes.
+    /// Type of values; none for bytes.
     pub value: Option<ValueLayout>,
-    /// Bytes from the value of one CPU to that of the next; none if there is one value for all.
+    /// Distance between values of two CPUs, in bytes; none if there is one value for all.
     pub per_cpu: Option<usize>,
-    /// Keys are prefixes of IP addresses.
+    /// True if keys are prefixes of IP addresses.
     pub prefixes: bool,
 }
 
-/// A value, and of a per-CPU map those of each CPU.
+/// Value, for a per-CPU map with those of each CPU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryValue {
-    /// Of a per-CPU map the sum, or the list where nothing can be added.
+    /// Value; for a per-CPU map the sum, or the list if values cannot be added.
     pub total: TypedValue,
-    /// By CPU, in the order of their numbers.
+    /// Values by CPU number.
     pub each: Option<Vec<TypedValue>>,
 }
 
 impl EntryValue {
-    /// The value of the first CPU, or the only one.
+    /// Returns the value of the first CPU, or the only one.
     #[must_use]
     pub fn value_of_one(self) -> TypedValue {
         self.each.and_then(|each| each.into_iter().next()).unwrap_or(self.total)
@@ -35,14 +35,14 @@ impl EntryValue {
 }
 
 impl EntryTypes {
-    /// A key.
+    /// Decodes a key.
     #[must_use]
     pub fn read_key(&self, bytes: &[u8]) -> TypedValue {
         let prefix = if self.prefixes { prefix_text(bytes) } else { None };
         prefix.map_or_else(|| TypedValue::read_as(self.key.as_ref(), bytes), TypedValue::Text)
     }
 
-    /// A value; values of CPUs are added where that can be done.
+    /// Decodes a value; adds values of CPUs if possible.
     #[must_use]
     pub fn read_value(&self, bytes: &[u8]) -> EntryValue {
         let Some(stride) = self.per_cpu.filter(|stride| *stride > 0) else {
@@ -56,7 +56,7 @@ impl EntryTypes {
         EntryValue { total: sum.unwrap_or_else(|| TypedValue::List(each.clone())), each: Some(each) }
     }
 
-    /// Bytes of a value of so many, as the daemon takes it: of a per-CPU map of all CPUs.
+    /// Returns the size of a value in a call, in bytes; for a per-CPU map that of all CPUs.
     #[must_use]
     pub fn value_bytes(&self, size: u32, cpus: u32) -> usize {
         self.per_cpu.map_or(size as usize, |stride| stride * cpus as usize)

@@ -1,7 +1,7 @@
-//! Telling events without waiting for who reads them.
+//! Writer of events that never waits for its reader.
 //!
-//! A terminal that is halted, or a pager, may not read for a long time. A client that waited for it would answer the daemon no
-//! more, and lose its lease.
+//! A stopped terminal, or a pager, may not read for a long time. A client that waited would stop answering the daemon,
+//! and lose its lease.
 
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,10 +17,9 @@ use super::{json_text, yaml_text};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 
-/// Texts that wait to be written: with more, nothing more is read that could be told.
+/// Maximum number of queued texts; if there are more, no further events are read.
 const MOST_WAITING: usize = 1024;
 
-/// An event with its time, as JSON has it.
 #[derive(Serialize)]
 struct Timed<'e> {
     time: String,
@@ -28,23 +27,22 @@ struct Timed<'e> {
     event: &'e RunEvent,
 }
 
-/// A text on its way.
 enum Text {
     Output(String),
     Beside(String),
 }
 
-/// What the two sides know of each other.
+/// State shared with the writing thread.
 #[derive(Debug, Default)]
 struct Progress {
     waiting: AtomicUsize,
     written: Notify,
-    /// Nobody reads the output any more.
+    /// True once the output is closed.
     over: AtomicBool,
     failure: Mutex<Option<io::Error>>,
 }
 
-/// Where events are told: a thread writes them.
+/// Event writer, with a thread that writes.
 #[derive(Debug)]
 pub struct RunEventWriter {
     form: OutputForm,
@@ -55,10 +53,10 @@ pub struct RunEventWriter {
 }
 
 impl RunEventWriter {
-    /// In the form that the user asked for.
+    /// Starts a writer in the user's output form.
     ///
     /// # Errors
-    /// No thread can be started.
+    /// The thread cannot be started.
     pub fn start(global: &Global) -> Result<Self, CliError> {
         let (texts, received) = mpsc::channel();
         let (end, ended) = oneshot::channel();
@@ -66,20 +64,20 @@ impl RunEventWriter {
         let shared = Arc::clone(&progress);
         let write = move || {
             write_all(&received, &shared);
-            // Whoever waited for the end may be gone.
+            // The receiver may be gone.
             let _gone = end.send(());
         };
         std::thread::Builder::new().name("events".to_owned()).spawn(write).map_err(CliError::Runtime)?;
         Ok(Self { form: global.output, quiet: global.quiet, texts, progress, ended })
     }
 
-    /// Tells an event. False if nobody reads what is told any more.
+    /// Queues an event; returns false if the output is closed.
     ///
-    /// What programs say goes to standard output, and what becomes of them to standard error, unless it is for programs:
-    /// then all is on standard output.
+    /// In tables, output of programs goes to standard output, and their state to standard error; in JSON and YAML,
+    /// everything goes to standard output.
     ///
     /// # Errors
-    /// It cannot be written as JSON or YAML.
+    /// It cannot be encoded as JSON or YAML.
     pub fn tell(&self, event: &RunEvent) -> Result<bool, CliError> {
         let timed = || Timed { time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(), event };
         let text = match self.form {
@@ -96,7 +94,7 @@ impl RunEventWriter {
         Ok(!self.progress.over.load(Ordering::Relaxed))
     }
 
-    /// Tells the ids of what runs, where only ids are wanted.
+    /// Queues the ids of running programs, if only ids are shown.
     pub fn ids(&self, ids: impl Iterator<Item = u32>) {
         if self.quiet && self.form == OutputForm::Table {
             self.put(Text::Output(ids.map(|id| format!("{id}\n")).collect()));
@@ -105,11 +103,11 @@ impl RunEventWriter {
 
     fn put(&self, text: Text) {
         self.progress.waiting.fetch_add(1, Ordering::Relaxed);
-        // The thread goes on taking texts that nobody reads.
+        // The thread receives texts even if the output is closed.
         let _never = self.texts.send(text);
     }
 
-    /// Returns when there is room for more, or nobody reads any more.
+    /// Returns when the queue has space, or the output is closed.
     pub async fn room(&self) {
         loop {
             let written = self.progress.written.notified();
@@ -121,10 +119,10 @@ impl RunEventWriter {
         }
     }
 
-    /// Returns when all is written.
+    /// Returns when everything is written.
     ///
     /// # Errors
-    /// Standard output could not be written. A reader that went away is no failure.
+    /// Standard output could not be written. A closed pipe is no failure.
     pub async fn finish(self) -> Result<(), CliError> {
         let Self { texts, progress, ended, .. } = self;
         drop(texts);
@@ -148,7 +146,7 @@ fn write_all(texts: &mpsc::Receiver<Text>, progress: &Progress) {
             }
             Text::Output(_) => {}
             Text::Beside(text) => {
-                // Whoever closed it does not want to read it.
+                // A closed standard error is ignored.
                 let _unread = io::stderr().write_all(text.as_bytes());
             }
         }

@@ -1,4 +1,4 @@
-//! What a kernel offers: a summary, or a table of items.
+//! Features of a kernel: a summary, or a table of items.
 
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use super::json_shape::json_shape;
 use super::screen::Screen;
 use super::table::TextTable;
 
-/// The parts that the summary counts, with the words for them.
+/// Parts that the summary counts, with their titles.
 const COUNTED: [(&str, &str); 7] = [
     ("program_type", "Program Types"),
     ("map_type", "Map Types"),
@@ -21,34 +21,34 @@ const COUNTED: [(&str, &str); 7] = [
     ("kfunc", "Kernel Functions"),
 ];
 
-/// The answer to `features`.
+/// Answer to `features`.
 #[derive(Clone, Debug, Serialize)]
 pub struct FeatureList {
     /// `uname -r`.
     pub kernel_release: String,
     /// `uname -m`.
     pub architecture: String,
-    /// In the daemon's order.
+    /// Features, in the daemon's order.
     pub features: Vec<FeatureJson>,
-    /// As a table of items rather than a summary.
+    /// True for a table of items instead of a summary.
     #[serde(skip)]
     pub item_by_item: bool,
 }
 
 json_shape! {
-    /// Something that the kernel has or lacks.
+    /// Feature of the kernel.
     pub struct FeatureJson(feature: &ext::Feature) {
-        /// What it is.
+        /// Kind of feature.
         part: &'static str = part(feature.kind()),
-        /// Its name.
+        /// Name of the feature.
         name: String = feature.name.clone(),
         /// `yes`, `no`, `switched off` or `unknown`.
         state: &'static str = state(feature.state()),
-        /// Why, what is done without it, or the value of a setting.
+        /// Reason, consequence, or the value of a setting.
         detail: Option<String> = filled(&feature.detail),
-        /// Of helpers: the types of programs that may call it.
+        /// Program types that may call a helper.
         program_types: Vec<String> = feature.program_types.clone(),
-        /// Of functions of a module: the module.
+        /// Module of a kernel function.
         module: Option<String> = filled(&feature.module),
     }
 }
@@ -79,13 +79,12 @@ const fn state(state: ext::FeatureState) -> &'static str {
 }
 
 impl FeatureJson {
-    /// True for what programs cannot use here.
+    /// Returns whether programs cannot use the feature.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self.state, "no" | "switched off")
     }
 
-    /// What there is to say beside its state.
     fn remark(&self) -> String {
         let module = self.module.as_ref().map(|module| format!("of module {module}"));
         let types = (!self.program_types.is_empty()).then(|| self.program_types.join(", "));
@@ -99,7 +98,7 @@ impl FeatureJson {
 }
 
 impl FeatureList {
-    /// What the daemon answered, whole.
+    /// Converts the complete answer of the daemon.
     #[must_use]
     pub fn new(answer: &ext::FeaturesResponse) -> Self {
         Self {
@@ -118,7 +117,7 @@ impl FeatureList {
         self.of(part).filter(|feature| feature.is_missing()).map(FeatureJson::in_words)
     }
 
-    /// How many there are of a part, and the names of the others if they are few.
+    /// Returns the number of available features of a part, and the names of the others if they are few.
     fn count(&self, part: &str) -> String {
         let there = self.of(part).filter(|feature| feature.state == "yes").count();
         let others: Vec<String> = self

@@ -9,81 +9,81 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// The answer to `history`.
+/// Answer to `history`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct HistoryJson {
     /// Entries, the oldest first.
     pub entries: Vec<HistoryEntryJson>,
-    /// Lines of the journal that were passed over because they are damaged.
+    /// Number of damaged lines that were skipped.
     pub damaged: u64,
 }
 
 json_shape! {
-    /// One change or refusal.
+    /// Change or refusal.
     pub struct HistoryEntryJson(line: &ext::JournalLine) {
-        /// Counts up by one with each entry of the journal.
+        /// Number of the entry; increases by one.
         number: u64 = line.number,
-        /// RFC 3339, UTC.
+        /// Time (RFC 3339, UTC).
         time: String = line.time.clone(),
-        /// User id of the caller; null where the daemon acted by itself.
+        /// User id of the caller; null if the daemon acted by itself.
         uid: Option<u32> = line.uid,
         /// Group id of the caller.
         gid: Option<u32> = line.uid.map(|_| line.gid),
         /// Process id of the caller.
         pid: Option<u32> = (line.pid > 0).then_some(line.pid),
-        /// Control group of the caller.
+        /// Cgroup of the caller.
         cgroup: Option<String> = filled(&line.cgroup),
         /// systemd unit of the caller.
         unit: Option<String> = filled(&line.unit),
         /// Pod of the caller.
         pod: Option<String> = filled(&line.pod),
-        /// Of what somebody did who did not call: name of the process.
+        /// Name of the process, for actions of third parties.
         command: Option<String> = filled(&line.command),
-        /// Its executable.
+        /// Executable of that process.
         executable: Option<String> = filled(&line.executable),
-        /// Its container.
+        /// Container of that process.
         container: Option<String> = filled(&line.container),
-        /// It ended before anybody could look at it.
+        /// True if the process ended before it could be identified.
         gone: bool = line.gone,
-        /// What of the daemon acted by itself; `radar` also where somebody else did.
+        /// Part of the daemon that acted by itself; `radar` also for actions of third parties.
         daemon: Option<String> = filled(&line.daemon),
-        /// The call.
+        /// Name of the call.
         verb: String = line.verb.clone(),
-        /// What it is about.
+        /// Subject of the entry.
         object: String = line.object.clone(),
-        /// Programs that it is about or made.
+        /// Affected or created programs.
         programs: Vec<u32> = line.programs.clone(),
-        /// Links that it is about or made.
+        /// Affected or created links.
         links: Vec<u32> = line.links.clone(),
-        /// Hooks that it is about.
+        /// Affected hooks.
         hooks: Vec<String> = line.hooks.clone(),
-        /// What it made.
+        /// Created object.
         made: Option<String> = filled(&line.made),
-        /// Of the image or the object file.
+        /// Digest of the image or the object file.
         digest: Option<String> = filled(&line.digest),
-        /// The rule and signer that let it in.
+        /// Rule and signer that verified it.
         rule: Option<String> = filled(&line.rule),
-        /// What allowed it.
+        /// Grant that allowed it.
         grant: Option<String> = filled(&line.grant),
-        /// Whose what it changed or made is.
+        /// Owners of the changed or created objects.
         owners: Vec<String> = line.owners.clone(),
-        /// What was there before.
+        /// Previous state.
         before: Option<String> = filled(&line.before),
-        /// What is there now.
+        /// New state.
         after: Option<String> = filled(&line.after),
         /// `done`, `denied`, `refused` or `failed`.
         result: String = line.result.clone(),
-        /// gRPC code of what was not done.
+        /// gRPC code of a failed call.
         code: Option<String> = filled(&line.code),
         /// Kind of failure.
         reason: Option<String> = filled(&line.reason),
-        /// What the caller was told.
+        /// Error message to the caller.
         message: Option<String> = filled(&line.message),
-        /// Refusals that came too fast to have entries of their own.
+        /// Number of refusals that came too fast for entries of their own.
         suppressed: u64 = line.suppressed,
-        /// How often, where the entry tells of several times.
+        /// Number of occurrences in one entry.
         count: u64 = line.count.max(1),
-        /// When first, of several times.
+        /// Time of the first of several occurrences.
         first: Option<String> = filled(&line.first),
     }
 }
@@ -95,19 +95,19 @@ impl HistoryJson {
         self.damaged += page.damaged;
     }
 
-    /// They come the newest first.
+    /// Reverses the entries, which arrive newest first.
     pub fn oldest_first(&mut self) {
         self.entries.reverse();
     }
 }
 
 impl HistoryEntryJson {
-    /// When, to the second: microseconds are in JSON.
+    /// Returns the time in seconds; only JSON has microseconds.
     pub(crate) fn short_time(&self) -> String {
         self.time.get(..19).map_or_else(|| self.time.clone(), |time| format!("{time}Z"))
     }
 
-    /// Who did it.
+    /// Returns the actor.
     pub(crate) fn who(&self) -> String {
         if let Some(stranger) = self.stranger() {
             return stranger;
@@ -120,20 +120,20 @@ impl HistoryEntryJson {
         }
     }
 
-    /// Somebody who did not call.
+    /// Returns the third party that acted without a call.
     fn stranger(&self) -> Option<String> {
         let uid = self.uid.filter(|_| self.daemon.as_deref() == Some("radar"))?;
         let name = self.command.as_deref().unwrap_or("several processes");
         let pid = self.pid.map(|pid| format!("[{pid}]")).unwrap_or_default();
         let place = [&self.container, &self.unit].into_iter().flatten().next().map(|text| {
-            // As docker shows ids of containers.
+            // Shorten container ids as docker does.
             let is_id = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
             format!(" ({})", if is_id { &text[..12] } else { text.as_str() })
         });
         Some(format!("{name}{pid}, user {uid}{}", place.unwrap_or_default()))
     }
 
-    /// What it is about, and what came of it.
+    /// Returns the subject and the result.
     pub(crate) fn came(&self) -> String {
         let mut text = self.object.clone();
         for (name, value) in [("made", &self.made), ("was", &self.before), ("digest", &self.digest)] {

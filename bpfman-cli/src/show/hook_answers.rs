@@ -7,14 +7,14 @@ use super::CommandOutput;
 use super::screen::Screen;
 use crate::show::json_shape::json_shape;
 
-/// The answer to `explain`.
+/// Answer to `explain`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explained {
-    /// The hook as it was asked for.
+    /// Hook, as requested.
     pub hook: String,
-    /// The program that was asked about.
+    /// Requested program.
     pub member: Option<String>,
-    /// The most telling first.
+    /// Findings, the most important first.
     pub findings: Vec<String>,
 }
 
@@ -25,23 +25,23 @@ impl CommandOutput for Explained {
 }
 
 json_shape! {
-    /// The answer to a switch of a hook.
+    /// Answer to a switch of a hook.
     pub struct HookSwitchesJson(hook: &str, answer: &ext::SetHookResponse) {
-        /// The hook as it was asked for.
+        /// Hook, as requested.
         hook: String = hook.to_owned(),
         /// `changed` or `unchanged`.
         outcome: &'static str = if answer.changed { "changed" } else { "unchanged" },
-        /// Whether verdicts are counted.
+        /// True if verdicts are counted.
         counters: bool = answer.counters,
-        /// Whether times are sampled.
+        /// True if times are sampled.
         timing: bool = answer.timing,
-        /// Whether changes are refused for now.
+        /// True if the hook is frozen.
         held: bool = answer.held,
-        /// Seconds until that ends; none if it is not so, or lasts until it is released.
+        /// Seconds until the freeze ends; none if the hook is not frozen, or until it is released.
         held_seconds_left: Option<u64> = answer.held_seconds_left,
-        /// Whether each program is a function of its own.
+        /// True if each program is a separate function.
         as_subprograms: bool = answer.as_subprograms,
-        /// Whether an empty chain stays attached.
+        /// True if an empty chain stays attached.
         keep_attached: bool = answer.keep_attached,
     }
 }

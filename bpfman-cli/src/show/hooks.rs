@@ -1,4 +1,4 @@
-//! All hooks with a chain.
+//! Hooks with a chain.
 
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
@@ -10,33 +10,33 @@ use super::table::TextTable;
 use super::xdp_mode::with_xdp_mode;
 use crate::show::json_shape::json_shape;
 
-/// The answer to `chain list`.
+/// Answer to `chain list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct HookList {
-    /// By name.
+    /// Hooks, by name.
     pub hooks: Vec<HookJson>,
 }
 
 json_shape! {
-    /// One hook in short.
+    /// Summary of a hook.
     pub struct HookJson(summary: &ext::HookSummary) {
-        /// As other commands take it.
+        /// Hook, by its name in commands.
         hook: String = summary.hook.clone(),
-        /// As in `chain show`.
+        /// Strategy, as in `chain show`.
         strategy: String = summary.strategy.clone(),
-        /// How many programs of ours it has.
+        /// Number of members.
         member_count: u32 = summary.members,
-        /// Program that it runs; absent for tcx.
+        /// Program that the hook runs; absent for tcx.
         program_id: Option<u32> = summary.program_id,
-        /// How it is attached.
+        /// Kind of attachment.
         mode: String = summary.mode.clone(),
-        /// At XDP: where it runs: `native`, `generic` or `offload`.
+        /// Mode of XDP: `native`, `generic` or `offload`.
         xdp_mode: Option<String> = summary.xdp.as_ref().map(|xdp| xdp.mode.clone()),
-        /// `ok`, or what differs.
+        /// `ok`, or the difference.
         state: String = state_text(&summary.state),
-        /// The same in one word, as of links.
+        /// State in one word, as for links.
         standing: Option<StandingWord> = StandingWord::of(summary.standing()),
-        /// How many other hooks run the same loaded program.
+        /// Number of other hooks that run the same loaded program.
         shared_with: u32 = summary.shared_with,
     }
 }

@@ -1,4 +1,4 @@
-//! Events of the daemon's journal as they come, one line each: for people, or as JSON.
+//! Events of the daemon's journal as they arrive, one line each, as text or JSON.
 
 use bpfman_client::JournalEvent;
 use serde::Serialize;
@@ -9,44 +9,44 @@ use super::{json_text, write_while_read, yaml_text};
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 
-/// An event, as JSON has it.
+/// Event, as JSON.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum JournalEventJson {
     /// An entry of the journal.
     Entry(Box<HistoryEntryJson>),
-    /// Numbers that cannot be had any more.
+    /// Numbers of entries that are no longer available.
     Missed {
-        /// The first.
+        /// First missed number.
         first: u64,
-        /// The last.
+        /// Last missed number.
         last: u64,
-        /// How many.
+        /// Number of missed entries.
         entries: u64,
     },
-    /// Numbers after this one were given to other entries since they were told.
+    /// Numbers after this one now belong to other entries.
     Renumbered {
-        /// The number.
+        /// Number after which entries changed.
         after: u64,
     },
-    /// Lines that cannot be read.
+    /// Damaged lines.
     Damaged {
-        /// How many.
+        /// Number of lines.
         lines: u64,
     },
 }
 
-/// An event with the run of the daemon that told it.
+/// Event with the epoch of the daemon.
 #[derive(Clone, Debug, Serialize)]
 struct EventLine<'e> {
     #[serde(flatten)]
     event: &'e JournalEventJson,
-    /// Numbers are those of this run; empty where the daemon is older than that.
+    /// Epoch (run) of the daemon that assigned the numbers; empty for an older daemon.
     epoch: &'e str,
 }
 
 impl JournalEventJson {
-    /// The shape of what the daemon told; none for what a later one tells.
+    /// Converts an event of the daemon; none for an event that only a newer daemon sends.
     #[must_use]
     pub fn new(event: &JournalEvent) -> Option<Self> {
         Some(match event {
@@ -62,12 +62,12 @@ impl JournalEventJson {
     }
 }
 
-/// What is above the lines for people.
+/// Returns the header of the table.
 pub fn header() -> String {
     columns("Number", "Time", "Who", "Call", "Result", "About")
 }
 
-/// Columns of fixed widths: nobody knows what is still to come.
+/// Formats columns of fixed width, since later entries are unknown.
 fn columns(number: &str, time: &str, who: &str, call: &str, result: &str, about: &str) -> String {
     format!("{number:>7}  {time:<20}  {who:<26}  {call:<14}  {result:<7}  {about}\n")
 }
@@ -80,9 +80,10 @@ fn line(entry: &HistoryEntryJson) -> String {
     harmless(&columns(&number, &time, &who, &call, &entry.result, &about)).into_owned()
 }
 
-/// Tells an event. False if nobody reads what is told any more.
+/// Writes an event; returns false if the output is closed.
 ///
-/// For people entries go to standard output and all else to standard error; for programs all is on standard output.
+/// In tables, entries go to standard output and all else to standard error; in JSON and YAML, everything goes to
+/// standard output.
 ///
 /// # Errors
 /// It cannot be written.

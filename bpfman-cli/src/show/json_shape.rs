@@ -1,6 +1,6 @@
-//! Declares shapes of JSON, so that a field and where it comes from on the wire stand in one line.
+//! Macro for JSON forms: a field and its source on the wire are in one line.
 
-/// A public struct of public fields, each `name: Type = value`, and `new`, which takes the messages that the values read.
+/// Defines a public struct of fields `name: Type = value`, and `new`, which takes the messages of the values.
 macro_rules! json_shape {
     (
         $(#[$about:meta])*
@@ -15,7 +15,7 @@ macro_rules! json_shape {
         }
 
         impl $name {
-            /// The shape of what the daemon answered.
+            /// Converts the daemon's answer.
             #[must_use]
             pub fn new($($wire: $message),+) -> Self {
                 Self { $($field: $value,)* }

@@ -1,22 +1,22 @@
-//! Answers as JSON that a terminal can show: names in it are others'.
+//! JSON text that is safe for a terminal: it may contain third-party names.
 
 use bpfman_proto::printable;
 use serde::Serialize;
 
 use crate::error::CliError;
 
-/// A value in one line, without the end of it.
+/// Encodes a value as one line, without its end.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// It cannot be encoded as JSON.
 pub fn line(value: &impl Serialize) -> Result<String, CliError> {
     harmless(serde_json::to_string(value))
 }
 
-/// A value in many lines.
+/// Encodes a value as several lines.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// It cannot be encoded as JSON.
 pub fn document(value: &impl Serialize) -> Result<String, CliError> {
     Ok(harmless(serde_json::to_string_pretty(value))? + "\n")
 }

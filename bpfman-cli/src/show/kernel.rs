@@ -1,10 +1,10 @@
-//! The "Kernel State" block.
+//! "Kernel State" block.
 
 use super::block::Block;
 use super::json::KernelJson;
 use super::screen::Screen;
 
-/// What the kernel says of a program, as a block.
+/// Returns the kernel's information about a program as a block.
 #[must_use]
 pub fn block(kernel: &KernelJson, screen: Screen) -> String {
     let mut block = Block::new("Kernel State");

@@ -11,14 +11,14 @@ use super::table::TextTable;
 use super::xdp_mode::with_xdp_mode;
 use crate::kernel_type;
 
-/// The answer to `list links`.
+/// Answer to `list links`.
 #[derive(Serialize)]
 pub struct LinkList {
-    /// In the daemon's order.
+    /// Links, in the daemon's order.
     pub links: Vec<LinkJson>,
 }
 
-/// The answer to `attach` and `get link`.
+/// Answer to `attach` and `get link`.
 impl CommandOutput for LinkJson {
     fn table(&self, screen: Screen) -> String {
         block(self, screen)
@@ -32,7 +32,7 @@ impl CommandOutput for LinkJson {
 impl CommandOutput for LinkList {
     fn table(&self, screen: Screen) -> String {
         let mut columns = vec!["Program ID", "Link ID", "Application", "Type", "Function Name", "Attachment"];
-        // Behind the columns of v0.6.0, and only where they say something.
+        // Columns after those of v0.6.0, only if they have a value.
         let (has_netns, has_state) =
             (self.links.iter().any(|link| netns(link).is_some()), self.links.iter().any(is_not_running));
         let has_mode = self.links.iter().any(is_not_native);
@@ -64,7 +64,7 @@ impl CommandOutput for LinkList {
     }
 }
 
-/// The network namespace of a link; none: the daemon's own.
+/// Returns the network namespace of a link; none for the daemon's own.
 fn netns(link: &LinkJson) -> Option<&str> {
     link.attach.netns.as_deref().filter(|path| !path.is_empty())
 }
@@ -77,7 +77,7 @@ fn is_not_running(link: &LinkJson) -> bool {
     StandingWord::differs(link.standing)
 }
 
-/// A link in full. Which lines there are depends on its type, as in v0.6.0.
+/// Returns all details of a link, with lines by its type, as in v0.6.0.
 fn block(link: &LinkJson, screen: Screen) -> String {
     let kind = kernel_type::table_name(&link.program_type);
     let attach = &link.attach;
@@ -165,7 +165,7 @@ fn block(link: &LinkJson, screen: Screen) -> String {
         "tracepoint" | "raw_tracepoint" => {
             block.optional("Tracepoint", attach.tracepoint.as_ref());
         }
-        // fentry, fexit, lsm, and others: what they attach to was said when they were loaded.
+        // fentry, fexit, lsm and others: their target was set at load.
         _ => {
             block.line("Attach Function", &link.attachment);
         }
@@ -333,7 +333,7 @@ mod tests {
         );
     }
 
-    /// A link that does not run, and one of another network namespace, are told from others.
+    /// Links that do not run, and those of other network namespaces, are marked.
     #[test]
     fn list_has_state_and_namespace_where_they_say_something() {
         let xdp = |netns: Option<&str>| {

@@ -1,4 +1,4 @@
-//! Maps of the daemon's programs, listed.
+//! List of the maps of the daemon's programs.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfmand_core::map_type;
@@ -9,17 +9,17 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// The answer to `map list`.
+/// Answer to `map list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapList {
-    /// By their ids.
+    /// Maps by id.
     pub maps: Vec<ListedMap>,
-    /// Maps of maps with more places than the daemon looks through: of what lies in them not all is here.
+    /// Maps of maps with more slots than the daemon searches: some of their maps are not listed.
     pub not_searched: Vec<u32>,
 }
 
 impl MapList {
-    /// As the daemon lists them.
+    /// Converts the daemon's list.
     #[must_use]
     pub fn new(listed: &ext::ListMapsResponse) -> Self {
         let maps = listed.maps.iter().filter_map(|described| {
@@ -31,35 +31,35 @@ impl MapList {
 }
 
 json_shape! {
-    /// A map of the daemon's programs.
+    /// Map of the daemon's programs.
     pub struct ListedMap(map: &ext::Map, described: &ext::MapDescription) {
-        /// The kernel's id.
+        /// Kernel's id.
         id: u32 = map.id,
-        /// Name in the object; of a map in a map of maps the kernel's.
+        /// Name in the object; the kernel's name for a map in a map of maps.
         name: String = map.name.clone(),
-        /// As bpftool writes it.
+        /// Type, by bpftool's name.
         r#type: String = map_type::name(map.map_type),
-        /// Type of keys as in C; null where none is known.
+        /// C type of keys; null if unknown.
         key_type: Option<String> = unless_empty(&described.key_type),
-        /// Bytes.
+        /// Size of a key, in bytes.
         key_bytes: u32 = map.key_size,
-        /// Type of values as in C; null where none is known.
+        /// C type of values; null if unknown.
         value_type: Option<String> = unless_empty(&described.value_type),
-        /// Bytes; of a per-CPU map of one CPU.
+        /// Size of a value in bytes; for a per-CPU map that of one CPU.
         value_bytes: u32 = map.value_size,
-        /// Most entries; of a ring buffer its bytes.
+        /// Maximum number of entries; for a ring buffer its size in bytes.
         max_entries: u32 = map.max_entries,
-        /// Bytes of kernel memory.
+        /// Kernel memory, in bytes.
         memory_bytes: u64 = map.bytes_memlock,
-        /// Ids of programs of the daemon that use it.
+        /// Ids of the daemon's programs that use it.
         used_by: Vec<u32> = map.used_by.clone(),
-        /// Whose these are.
+        /// Owners of these programs.
         owners: Vec<String> = described.owners.clone(),
-        /// Where the daemon pins it; null if it does not.
+        /// Path of the daemon's pin; null if there is none.
         pin_path: Option<String> = unless_empty(&map.pin_path),
-        /// Ids of maps of maps that it lies in.
+        /// Ids of the maps of maps that contain it.
         lies_in: Vec<u32> = described.lies_in.clone(),
-        /// Why entries cannot be set; null if they can.
+        /// Reason why entries cannot be set; null if they can.
         read_only_because: Option<String> = unless_empty(&described.read_only_because),
     }
 }

@@ -1,4 +1,4 @@
-//! Attachments by pattern, and the interfaces they found.
+//! Attachments by pattern, and their interfaces.
 
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
@@ -10,48 +10,47 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// The answer to `list matches`.
+/// Answer to `list matches`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MatchingList {
-    /// By id.
+    /// Attachments by id.
     pub matches: Vec<MatchingJson>,
 }
 
 json_shape! {
-    /// An attachment to all interfaces that match.
+    /// Attachment to all matching interfaces.
     pub struct MatchingJson(matching: &ext::Matching) {
-        /// The daemon's own id.
+        /// Id of the attachment.
         match_id: u32 = matching.id,
         /// Kernel id of the program.
         program_id: u32 = matching.program_id,
-        /// Its function.
+        /// Function name.
         program_name: String = matching.program_name.clone(),
-        /// The attach point in one line.
+        /// Attach point in one line.
         attachment: String = matching.attachment.clone(),
-        /// Names and globs.
+        /// Names and globs of interfaces.
         iface_match: Vec<String> = selector(matching).names,
-        /// But none of these.
+        /// Excluded names and globs.
         iface_except: Vec<String> = selector(matching).except,
         /// Interfaces by index.
         iface_index: Vec<u32> = selector(matching).indexes,
-        /// Namespace files, or globs of them.
+        /// Network namespace files, or globs of them.
         netns_match: Vec<String> = selector(matching).netns,
-        /// One for each interface that was found.
+        /// Links, one for each matching interface.
         links: Vec<LinkJson> = matching.links.iter().map(LinkJson::new).collect(),
-        /// Seconds until it ends with its links; null if it stays.
+        /// Seconds until it is removed with its links; null if it stays.
         ttl_left: Option<u64> = matching.ttl_left,
-        /// Interfaces that match and have no link, and why.
+        /// Matching interfaces without a link, with the reason.
         failures: Vec<String> = matching.failures.clone(),
     }
 }
 
-/// Which interfaces; all fields are empty if the daemon leaves it out.
+/// Returns the interface selector; all fields are empty if the daemon omits it.
 fn selector(matching: &ext::Matching) -> ext::InterfaceMatch {
     matching.r#match.clone().unwrap_or_default()
 }
 
 impl MatchingJson {
-    /// Which interfaces, in one cell.
     fn interfaces(&self) -> String {
         let mut text = self.iface_match.join(", ");
         for index in &self.iface_index {
@@ -67,7 +66,7 @@ impl MatchingJson {
     }
 }
 
-/// The answer to `attach … --iface-match`.
+/// Answer to `attach … --iface-match`.
 impl CommandOutput for MatchingJson {
     fn table(&self, screen: Screen) -> String {
         let matching = self;

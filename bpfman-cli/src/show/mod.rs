@@ -1,4 +1,4 @@
-//! Everything that reaches standard output: tables for people, JSON and YAML for programs, ids for scripts.
+//! Standard output: tables for people, JSON and YAML for programs, ids for scripts.
 
 pub mod access;
 pub mod amounts;
@@ -56,27 +56,27 @@ use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 use crate::show::screen::Screen;
 
-/// What a command says, able to take every form that a user may choose. What JSON and YAML show of it is an interface.
+/// Output of a command, in all forms that a user can choose. The JSON and YAML are a stable interface.
 pub trait CommandOutput: Serialize {
-    /// The shape for people; empty for commands that say nothing on success.
+    /// Returns the table; empty for commands without output on success.
     fn table(&self, _screen: Screen) -> String {
         String::new()
     }
 
-    /// The ids that `--quiet` prints, one a line.
+    /// Returns the ids that `--quiet` prints, one a line.
     fn ids(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// Writes an answer to standard output in the form the user asked for.
+/// Writes an answer to standard output in the user's form.
 ///
-/// `--quiet` counts only for tables: JSON and YAML always carry the whole answer.
+/// `--quiet` applies only to tables: JSON and YAML always have the whole answer.
 pub fn answer(global: &Global, answer: &impl CommandOutput) -> Result<(), CliError> {
     write(&form(global, answer)?)
 }
 
-/// An answer in the form the user asked for.
+/// Returns an answer in the user's form.
 pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliError> {
     Ok(match global.output {
         OutputForm::Table if global.quiet => {
@@ -91,12 +91,13 @@ pub fn form(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
     })
 }
 
-/// One of many answers: on a terminal a table replaces the one before; JSON is one line, YAML one document of a stream.
+/// Returns one of several answers: on a terminal, a table replaces the previous one; JSON is one line, YAML one
+/// document of a stream.
 pub fn tick(global: &Global, answer: &impl CommandOutput) -> Result<String, CliError> {
     Ok(match global.output {
         OutputForm::Json => json_text::line(answer)? + "\n",
         OutputForm::Yaml => format!("---\n{}", form(global, answer)?),
-        // Home, and clear to the end: the table stays in place.
+        // Cursor to the top, and clear the screen: the table stays in place.
         OutputForm::Table if Screen::of_stdout() != Screen::PLAIN && !screen::is_plain_terminal() => {
             format!("\x1b[H\x1b[2J{}", form(global, answer)?)
         }
@@ -104,28 +105,28 @@ pub fn tick(global: &Global, answer: &impl CommandOutput) -> Result<String, CliE
     })
 }
 
-/// Writes text to standard output. A reader that went away, as `head` does, is no failure.
+/// Writes text to standard output. A closed pipe, as with `head`, is no failure.
 pub fn write(text: &str) -> Result<(), CliError> {
     write_while_read(text.as_bytes()).map(|_somebody_reads| ())
 }
 
-/// Tells people of something beside the answer, on standard error.
+/// Writes a note to standard error.
 pub fn note(text: &str) {
     beside("note", text);
 }
 
-/// Tells people of something that is not as it should be, on standard error.
+/// Writes a warning to standard error.
 pub fn warn(text: &str) {
     beside("warning", text);
 }
 
 fn beside(kind: &str, text: &str) {
     let line = format!("{kind}: {}\n", screen::cell(text));
-    // Nobody is left to tell when standard error itself is gone.
+    // A failed write to standard error cannot be reported.
     let _unread = io::stderr().write_all(line.as_bytes());
 }
 
-/// Writes text to standard output, and says whether somebody still reads it.
+/// Writes text to standard output, and returns whether it still has a reader.
 pub fn write_while_read(text: &[u8]) -> Result<bool, CliError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {

@@ -1,8 +1,8 @@
-//! Where a program came from, in few lines.
+//! Source of a program, in few lines.
 
 use super::json::ProgramJson;
 
-/// Its owner, what it was loaded from, who let that in, who asked for it and when, and how it is.
+/// Returns owner, source, verification, caller, time and state of a program.
 #[must_use]
 pub fn origin_lines(program: &ProgramJson) -> Vec<String> {
     let mut lines = Vec::new();

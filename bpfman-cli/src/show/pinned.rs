@@ -1,17 +1,17 @@
-//! The answer to `map pin`.
+//! Answer to `map pin`.
 
 use serde::Serialize;
 
 use super::CommandOutput;
 
-/// A map, and where it is pinned now.
+/// Map, and its new pin.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pinned {
-    /// The kernel's id.
+    /// Kernel's id.
     pub map_id: u32,
-    /// Name in the object.
+    /// Map's name in the object.
     pub name: String,
-    /// The new pin.
+    /// Path of the pin.
     pub pin_path: String,
 }
 

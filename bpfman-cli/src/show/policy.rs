@@ -1,4 +1,4 @@
-//! A policy that was checked.
+//! Check of a policy.
 
 use std::fmt::Write as _;
 
@@ -10,26 +10,26 @@ use super::screen::Screen;
 /// Result of `policy check`, as the daemon's program writes it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CheckedPolicyFile {
-    /// The file.
+    /// Path of the file.
     pub file: String,
-    /// Its mistakes.
+    /// Mistakes in the file.
     pub mistakes: Vec<FileMistake>,
     /// Remarks, such as the reason why the daemon would not read it where it is.
     pub notes: Vec<String>,
-    /// Its contents; null with mistakes.
+    /// Contents of the policy; null with mistakes.
     pub policy: Option<PolicyContents>,
 }
 
-/// One mistake.
+/// Mistake in a policy.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FileMistake {
-    /// From 1; null for what is wrong with the file as a whole.
+    /// Line from 1; null for a mistake of the file as a whole.
     pub line: Option<usize>,
     /// The reason.
     pub reason: String,
 }
 
-/// A policy in short.
+/// Summary of a policy.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PolicyContents {
     mode: String,

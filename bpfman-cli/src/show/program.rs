@@ -11,24 +11,24 @@ use super::standing::StandingWord;
 use super::table::TextTable;
 use crate::kernel_type;
 
-/// Links that a row names before it says "and so on".
+/// Maximum number of links in a row.
 const LINKS_IN_A_ROW: usize = 3;
 
-/// The answer to `list programs`: always a table.
+/// Answer to `list programs`: always a table.
 #[derive(Serialize)]
 pub struct ProgramList {
-    /// In the daemon's order.
+    /// Programs, in the daemon's order.
     pub programs: Vec<ProgramJson>,
 }
 
-/// The answer to `load`: one program in full, several as a list.
+/// Answer to `load`: one program in full, several as a list.
 #[derive(Serialize)]
 pub struct LoadedPrograms {
-    /// In the order of the command line.
+    /// Programs, in the order of the command line.
     pub programs: Vec<ProgramJson>,
 }
 
-/// The answer to `get program`.
+/// Answer to `get program`.
 impl CommandOutput for ProgramJson {
     fn table(&self, screen: Screen) -> String {
         blocks(self, screen)
@@ -69,7 +69,6 @@ impl CommandOutput for LoadedPrograms {
     }
 }
 
-/// The table of programs, and the empty line after it.
 fn list(programs: &[ProgramJson], screen: Screen) -> String {
     let mut table = TextTable::new(&["Program ID", "Application", "Type", "Function Name", "Links"]);
     for program in programs {
@@ -86,7 +85,7 @@ fn list(programs: &[ProgramJson], screen: Screen) -> String {
     text
 }
 
-/// `(count) id, id, id, ...`, or nothing.
+/// Formats `(count) id, id, id, ...`, or nothing.
 fn links_cell(links: &[u32]) -> String {
     if links.is_empty() {
         return String::new();
@@ -96,7 +95,7 @@ fn links_cell(links: &[u32]) -> String {
     format!("({}) {}{more}", links.len(), named.join(", "))
 }
 
-/// Both blocks of a program; of programs of others only what the kernel says.
+/// Returns both blocks of a program; only the kernel's for third-party programs.
 fn blocks(program: &ProgramJson, screen: Screen) -> String {
     let mut text = if program.managed { managed(program, screen) } else { String::new() };
     if let Some(kernel) = &program.kernel {
@@ -105,7 +104,7 @@ fn blocks(program: &ProgramJson, screen: Screen) -> String {
     text
 }
 
-/// What the daemon knows of a program of its own.
+/// Returns the daemon's information about its own program.
 fn managed(program: &ProgramJson, screen: Screen) -> String {
     let mut block = Block::new("Bpfman State");
     block
@@ -125,7 +124,7 @@ fn managed(program: &ProgramJson, screen: Screen) -> String {
     block
         .lines(
             "Global",
-            // With 0x, without which digits read as a number, and as the option takes bytes.
+            // With 0x, because digits alone read as a number; this is also the option's form for bytes.
             program.global_data.iter().map(|(name, hex)| format!("{name}=0x{}", hex.to_uppercase())),
         )
         .lines("Metadata", program.metadata.iter().map(|(key, value)| format!("{key}={value}")))
@@ -142,13 +141,12 @@ fn managed(program: &ProgramJson, screen: Screen) -> String {
     block.render(screen)
 }
 
-/// A time to live, in the units in which it is written.
+/// Formats a time to live in the units of the option.
 pub fn seconds(left: u64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(left)).to_string()
 }
 
-/// From the program to who asked for it, which image it was, who signed that and by which rule it was let in, and when,
-/// in one line. None for programs that an older version loaded.
+/// Returns image, verification, caller and time of load in one line; none for programs of an older version.
 fn provenance(program: &ProgramJson) -> Option<String> {
     let bytecode = program.bytecode.as_ref()?;
     let (digest, verified_by) = (bytecode.image_digest.as_ref()?, bytecode.verified_by.as_ref()?);
@@ -298,7 +296,7 @@ mod tests {
         assert!(shown.contains(" State:         lost: gone from the kernel\n"), "{shown}");
     }
 
-    /// The kernel keeps 15 characters of a name, and nothing of a program that is gone.
+    /// The kernel keeps 15 characters of a name, and none of a program that is gone.
     #[test]
     fn names_of_a_table_are_whole_also_of_lost_programs() {
         let long = ProgramJson::new(&managed_program());

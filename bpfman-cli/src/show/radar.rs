@@ -1,4 +1,4 @@
-//! What others have loaded and attached, and how the radar stands.
+//! Third-party programs and links, and the state of the radar.
 
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
@@ -10,121 +10,121 @@ use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// The answer to `radar`.
+    /// Answer to `radar`.
     pub struct RadarJson(answer: &ext::SurveyRadarResponse) {
-        /// How it stands.
+        /// State of the radar.
         radar: RadarStatusJson = RadarStatusJson::new(&answer.status.clone().unwrap_or_default()),
-        /// Programs that are not this daemon's.
+        /// Third-party programs.
         programs: Vec<StrangeProgramJson> = answer.programs.iter().map(StrangeProgramJson::new).collect(),
-        /// Links that are not.
+        /// Third-party links.
         links: Vec<StrangeLinkJson> = answer.links.iter().map(StrangeLinkJson::new).collect(),
     }
 }
 
 json_shape! {
-    /// How the radar stands.
+    /// State of the radar.
     pub struct RadarStatusJson(status: &ext::RadarStatus) {
-        /// `off`, `trampolines`, `tracepoints` or `polling`.
+        /// Source of events: `off`, `trampolines`, `tracepoints` or `polling`.
         source: String = status.source.clone(),
-        /// Its object.
+        /// Image or file of the radar's programs.
         object: Option<String> = filled(&status.object),
-        /// What keeps it from a better source.
+        /// Reason why no better source is used.
         why: Option<String> = filled(&status.why),
-        /// What it cannot see.
+        /// Events that it cannot observe.
         unseen: Vec<String> = status.unseen.clone(),
-        /// Since when it sees.
+        /// Start of the observation.
         since: Option<String> = filled(&status.since),
-        /// Events since then.
+        /// Number of events since the start.
         events: u64 = status.events,
-        /// Those of the daemon itself.
+        /// Number of the daemon's own events.
         own_events: u64 = status.own,
-        /// Those that were only counted, by process.
+        /// Number of events that were only counted, by process.
         aggregated: u64 = status.aggregated,
-        /// Those of which nothing is known.
+        /// Number of lost events.
         lost: u64 = status.lost,
-        /// Hooks of bpfman that others touched.
+        /// Hooks of bpfman that third parties changed.
         touched: Vec<String> = status.touched.clone(),
     }
 }
 
 json_shape! {
-    /// A program of others.
+    /// Third-party program.
     pub struct StrangeProgramJson(program: &ext::StrangeProgram) {
-        /// The kernel's id.
+        /// Kernel's id.
         id: u32 = program.id,
-        /// At most 15 bytes.
+        /// Name, at most 15 bytes.
         name: String = program.name.clone(),
-        /// As `list programs` names it.
+        /// Type, by its name in `list programs`.
         r#type: String = program.r#type.clone(),
         /// Hash of its instructions.
         tag: String = program.tag.clone(),
-        /// RFC 3339, UTC.
+        /// Time of load (RFC 3339, UTC).
         loaded_at: String = program.loaded_at.clone(),
-        /// Who loaded it, by user.
+        /// User id of the loading process.
         uid: u32 = program.uid,
-        /// Who has it open.
+        /// Processes that have it open.
         holders: Vec<HolderJson> = program.holders.iter().map(HolderJson::new).collect(),
-        /// Who loaded it, if that was seen.
+        /// Process that loaded it, if observed.
         loaded_by: Option<StrangeProcessJson> = program.loaded_by.as_ref().map(StrangeProcessJson::new),
     }
 }
 
 json_shape! {
-    /// A link of others.
+    /// Third-party link.
     pub struct StrangeLinkJson(link: &ext::StrangeLink) {
-        /// The kernel's id.
+        /// Kernel's id.
         id: u32 = link.id,
-        /// As bpftool names it.
+        /// Type, by bpftool's name.
         r#type: String = link.r#type.clone(),
-        /// The program that it runs.
+        /// Program that it runs.
         program_id: u32 = link.program_id,
-        /// Index of its interface, where it is at one.
+        /// Index of its interface, if it has one.
         ifindex: Option<u32> = (link.ifindex > 0).then_some(link.ifindex),
-        /// Who has it open.
+        /// Processes that have it open.
         holders: Vec<HolderJson> = link.holders.iter().map(HolderJson::new).collect(),
-        /// Who made it, if that was seen.
+        /// Process that created it, if observed.
         made_by: Option<StrangeProcessJson> = link.made_by.as_ref().map(StrangeProcessJson::new),
     }
 }
 
 json_shape! {
-    /// A process that has something open.
+    /// Process that has an object open.
     pub struct HolderJson(holder: &ext::ObjectHolder) {
-        /// Its number.
+        /// Process id.
         pid: u32 = holder.pid,
-        /// Its name.
+        /// Name of the process.
         command: String = holder.command.clone(),
-        /// Its systemd unit or container.
+        /// systemd unit or container of the process.
         unit: Option<String> = filled(&holder.unit),
     }
 }
 
 json_shape! {
-    /// Who did something.
+    /// Process of a third-party action.
     pub struct StrangeProcessJson(process: &ext::StrangeProcess) {
         /// User id.
         uid: u32 = process.uid,
         /// Process id.
         pid: Option<u32> = (process.pid > 0).then_some(process.pid),
-        /// The name that it gave itself.
+        /// Name of the process, which it chose itself.
         command: String = process.command.clone(),
         /// Path of its executable.
         executable: Option<String> = filled(&process.executable),
-        /// systemd unit.
+        /// systemd unit of the process.
         unit: Option<String> = filled(&process.unit),
-        /// Pod.
+        /// Pod of the process.
         pod: Option<String> = filled(&process.pod),
-        /// Container.
+        /// Container of the process.
         container: Option<String> = filled(&process.container),
-        /// It ended before anybody could look at it.
+        /// True if the process ended before it could be identified.
         gone: bool = process.gone,
     }
 }
 
-/// The answer to `radar stop`.
+/// Answer to `radar stop`.
 #[derive(Clone, Debug, Serialize)]
 pub struct RadarStopped {
-    /// `stopped`.
+    /// Always `stopped`.
     pub outcome: &'static str,
 }
 

@@ -1,11 +1,11 @@
-//! What was unloaded and detached.
+//! Unloaded and detached objects.
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::CommandOutput;
 
-/// What is removed.
+/// Kind of a removed object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovalSubject {
     /// A program.
@@ -17,7 +17,7 @@ pub enum RemovalSubject {
 }
 
 impl RemovalSubject {
-    /// One of it, as messages call it.
+    /// Returns the singular for messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl RemovalSubject {
         }
     }
 
-    /// Several of it; also where JSON keeps them.
+    /// Returns the plural for messages, and the name of the list in JSON.
     #[must_use]
     pub const fn plural(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl RemovalSubject {
         }
     }
 
-    /// What it is afterwards.
+    /// Returns the participle for messages.
     #[must_use]
     pub const fn done(self) -> &'static str {
         match self {
@@ -55,45 +55,45 @@ impl RemovalSubject {
     }
 }
 
-/// What became of one.
+/// Outcome of a removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemovalOutcome {
-    /// It is gone.
+    /// The object was removed.
     Removed {
-        /// How many links an attachment by pattern had; none for anything else.
+        /// Number of links of an attachment by pattern; none for other objects.
         links_ended: Option<u32>,
     },
-    /// It was not there, and that is fine.
+    /// The object did not exist, which is no failure.
     Missing,
-    /// It is still there.
+    /// The object was not removed, for this reason.
     Failed(String),
 }
 
-/// One that was to be removed.
+/// Object to remove, with the outcome.
 #[derive(Clone, Debug)]
 pub struct Removal {
-    /// What it is.
+    /// Kind of the object.
     pub subject: RemovalSubject,
-    /// Its id.
+    /// Id of the object.
     pub id: u32,
-    /// What became of it.
+    /// Outcome of the removal.
     pub outcome: RemovalOutcome,
 }
 
-/// The answer to `unload` and `detach`.
+/// Answer to `unload` and `detach`.
 #[derive(Clone, Debug)]
 pub struct Removed {
-    /// What they are.
+    /// Kind of the objects.
     pub subject: RemovalSubject,
-    /// They are shown as a list, however many they are.
+    /// True if they are shown as a list, also one or none.
     pub is_list: bool,
-    /// All, in the order they were named.
+    /// All objects, in the order of the command line.
     pub all: Vec<Removal>,
 }
 
 impl CommandOutput for Removed {}
 
-/// One, as commands with one id answer; a list below the plural, each with its error.
+/// One object as in commands with one id, or a list under the plural, each with its error.
 impl Serialize for Removed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { subject, is_list, all } = self;

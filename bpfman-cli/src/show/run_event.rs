@@ -1,151 +1,151 @@
-//! What happens while programs run, one line each: for people, or as JSON.
+//! Events while programs run, one line each, as text or JSON.
 
 use serde::Serialize;
 
 use super::value::TypedValue;
 
-/// Something that happened.
+/// Event of a run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
     /// A program was loaded.
     Loaded {
-        /// Its function.
+        /// Function name.
         program: String,
-        /// The kernel's id.
+        /// Kernel's id of the program.
         program_id: u32,
-        /// What it was loaded as.
+        /// Type of the load.
         program_type: String,
     },
     /// A program was attached.
     Attached {
-        /// Its function.
+        /// Function name.
         program: String,
-        /// The kernel's id.
+        /// Kernel's id of the program.
         program_id: u32,
-        /// Where to.
+        /// Hook of the attachment.
         hook: String,
-        /// The daemon's id of the link.
+        /// Id of the link.
         link_id: u32,
     },
-    /// From here on what the programs say is told.
+    /// Output of programs is shown from here on.
     Running {
-        /// The maps that are followed.
+        /// Followed maps.
         maps: Vec<String>,
     },
     /// A program wrote a record.
     Record {
-        /// The ring or perf buffer.
+        /// Name of the ring or perf buffer.
         map: String,
-        /// By its type, or its bytes.
+        /// Record, by its type or as bytes.
         value: TypedValue,
     },
     /// Records were lost.
     Lost {
-        /// The buffer that they did not fit in.
+        /// Name of the buffer that was full.
         map: String,
-        /// How many.
+        /// Number of records.
         records: u64,
     },
-    /// An entry of a map is another than before.
+    /// An entry of a map changed.
     Changed {
-        /// The map.
+        /// Name of the map.
         map: String,
-        /// The key.
+        /// Key of the entry.
         key: TypedValue,
-        /// As it is now; of a per-CPU map the sum; null if it is gone.
+        /// Current value, for a per-CPU map the sum; null if the entry is gone.
         value: Option<TypedValue>,
-        /// By how much it is more than before, where that can be said.
+        /// Increase since the previous value, if it can be computed.
         step: Option<TypedValue>,
-        /// The values by CPU, of a per-CPU map.
+        /// Values by CPU, for a per-CPU map.
         #[serde(skip_serializing_if = "Option::is_none")]
         per_cpu: Option<Vec<TypedValue>>,
     },
-    /// A global variable is another than before.
+    /// A global variable changed.
     Variable {
-        /// Its name.
+        /// Name of the variable.
         variable: String,
-        /// As it is now.
+        /// Current value.
         value: Option<TypedValue>,
-        /// By how much it is more than before, where that can be said.
+        /// Increase since the previous value, if it can be computed.
         step: Option<TypedValue>,
     },
     /// A program of this machine printed a line.
     Printed {
         /// Name and id of the task that ran it.
         task: String,
-        /// The CPU.
+        /// CPU of the task.
         cpu: Option<u32>,
-        /// The line.
+        /// Printed line.
         text: String,
     },
-    /// The file changed, and its programs run in the place of those before.
+    /// The file changed, and its programs replaced the running ones.
     Replaced {
-        /// The programs, with their new ids.
+        /// Programs with their new ids.
         programs: Vec<ReplacedProgram>,
-        /// What became of each map: kept, copied or new.
+        /// Outcome of each map: kept, copied or new.
         maps: Vec<ReplacedMap>,
     },
-    /// The file changed, and its programs cannot run: those before do.
+    /// The file changed, but its programs cannot run; the old version keeps running.
     NotReplaced {
-        /// Why.
+        /// Reason of the failure.
         error: String,
     },
-    /// A word about what is not shown, or is not as expected.
+    /// Note about missing or unexpected output.
     Note {
-        /// It is.
+        /// Text of the note.
         text: String,
     },
     /// A map is watched from here on.
     Watching {
-        /// Its name.
+        /// Name of the map.
         map: String,
-        /// The kernel's id.
+        /// Kernel's id of the map.
         map_id: u32,
     },
-    /// It is watched no more.
+    /// The map is no longer watched.
     WatchEnded {
-        /// Why: interrupted, time, output.
+        /// Reason: interrupted, time, output.
         why: &'static str,
     },
-    /// Nothing runs any more.
+    /// All programs have ended.
     Ended {
-        /// Why: interrupted, time, output.
+        /// Reason: interrupted, time, output.
         why: &'static str,
     },
 }
 
-/// A program that goes on as a new version.
+/// Program with a new version.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplacedProgram {
-    /// Its function.
+    /// Function name.
     pub program: String,
-    /// The kernel's id of the new version.
+    /// Kernel's id of the new version.
     pub program_id: u32,
 }
 
-/// A map of programs that were replaced.
+/// Map of replaced programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplacedMap {
-    /// Its name.
+    /// Name of the map.
     pub map: String,
-    /// kept, copied or new.
+    /// Outcome: kept, copied or new.
     pub outcome: String,
 }
 
-/// A line for people, by where it goes.
+/// Text line, by its destination.
 #[derive(Debug)]
 pub enum EventLine {
-    /// What programs say.
+    /// Output of programs.
     Said(String),
-    /// What became of them.
+    /// State of programs.
     Told(String),
-    /// What is not as it should be.
+    /// Warning.
     Warned(String),
 }
 
 impl RunEvent {
-    /// The event in one line for people.
+    /// Returns the event as one text line.
     #[must_use]
     pub fn line(&self) -> EventLine {
         let set = |name: String, value: &Option<TypedValue>, step: &Option<TypedValue>| match value {

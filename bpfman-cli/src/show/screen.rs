@@ -1,27 +1,27 @@
-//! What standard output is: a terminal of some width, or something that is read by a program.
+//! Standard output: a terminal of some width, or input of a program.
 
 use std::io::{self, IsTerminal};
 
 pub use bpfman_proto::printable::lines as harmless;
 use bpfman_proto::printable::one_line;
 
-/// How a header begins and ends where colour is wanted.
+/// Escape sequences around a header with colour.
 const BOLD: (&str, &str) = ("\x1b[1m", "\x1b[0m");
 
-/// How tables may look.
+/// Properties of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Headers may be bold.
+    /// True if headers may be bold.
     pub colour: bool,
-    /// Columns of the terminal; none where lines are never broken.
+    /// Width of the terminal, in columns; none if lines are never wrapped.
     pub width: Option<usize>,
 }
 
 impl Screen {
-    /// A file or a pipe: no colour, no line breaks.
+    /// File or pipe: no colour, no line wrapping.
     pub const PLAIN: Self = Self { colour: false, width: None };
 
-    /// What standard output is. `NO_COLOR` and `TERM=dumb` turn colour off.
+    /// Returns the properties of standard output. `NO_COLOR` and `TERM=dumb` disable colour.
     #[must_use]
     pub fn of_stdout() -> Self {
         let stdout = io::stdout();
@@ -30,18 +30,18 @@ impl Screen {
         }
         let unwanted =
             std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || is_plain_terminal();
-        // A width of zero is what a terminal without a window says.
+        // A terminal without a window reports a width of zero.
         let width = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
         Self { colour: !unwanted, width: width.filter(|columns| *columns > 0) }
     }
 
-    /// The text in bold, where colour is wanted.
+    /// Returns the text, in bold with colour.
     #[must_use]
     pub fn bold(self, text: &str) -> String {
         if self.colour && !text.is_empty() { format!("{}{text}{}", BOLD.0, BOLD.1) } else { text.to_owned() }
     }
 
-    /// A finished answer without what would command a terminal: names that others chose are in it. Headers stay bold.
+    /// Removes control characters from a finished answer, which may contain third-party names. Headers stay bold.
     #[must_use]
     pub fn harmless(self, text: &str) -> String {
         if !self.colour {
@@ -54,13 +54,13 @@ impl Screen {
     }
 }
 
-/// True for terminals that only write one line after another.
+/// Returns whether the terminal only writes one line after another.
 #[must_use]
 pub fn is_plain_terminal() -> bool {
     std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
-/// The cell of a table, in one line.
+/// Returns a table cell in one line.
 #[must_use]
 pub fn cell(text: &str) -> String {
     one_line(text).into_owned()

@@ -1,34 +1,34 @@
-//! How what was put somewhere stands there, as JSON names it.
+//! State of an attached object, as JSON.
 
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
 
-/// One word, for scripts; the field `state` has a sentence for people.
+/// State in one word, for scripts; the field `state` has a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StandingWord {
-    /// As it was put.
+    /// The kernel runs the recorded state.
     Running,
-    /// Its interface is not there, or the kernel module whose function it probes.
+    /// The interface is missing, or the kernel module with the probed function.
     Waiting,
-    /// It runs on where its interface was moved to, or where its path led before it led to another namespace or file.
+    /// It runs where its interface was moved to, or where its path led before the path changed.
     Elsewhere,
-    /// Its interface is gone, a moment ago, or its process has ended.
+    /// The interface has just disappeared, or the process has ended.
     Gone,
-    /// Its pin was removed.
+    /// The pin was removed.
     Unpinned,
-    /// Someone put another program into its link.
+    /// A third party replaced the program in the link.
     Replaced,
-    /// A part of it was taken away.
+    /// A part of it was removed.
     Torn,
-    /// Nothing of it is there.
+    /// Nothing of it exists.
     Lost,
-    /// Its network namespace cannot be found, and may live on.
+    /// No path leads to the network namespace, which may still exist.
     Unreachable,
 }
 
 impl StandingWord {
-    /// The word, unless nobody compares: for programs of others, and with a daemon that says it by `state` alone.
+    /// Returns the word; none if the daemon does not compare the object, or reports only `state`.
     pub const fn of(standing: ext::Standing) -> Option<Self> {
         Some(match standing {
             ext::Standing::Unspecified => return None,
@@ -44,7 +44,7 @@ impl StandingWord {
         })
     }
 
-    /// The word itself.
+    /// Returns the name in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -59,13 +59,13 @@ impl StandingWord {
         }
     }
 
-    /// True for what is not as it was put.
+    /// Returns whether an object differs from its record.
     pub fn differs(of: Option<Self>) -> bool {
         of.is_some_and(|word| word != Self::Running)
     }
 }
 
-/// The sentence for people: what differs, as the daemon says it, which says nothing where nothing differs.
+/// Returns the sentence: the daemon's text of the difference, or `ok`.
 pub fn state_text(differs: &str) -> String {
     if differs.is_empty() { "ok".to_owned() } else { differs.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Strays, listed and removed.
+//! Lists of strays, and of removed ones.
 
 use bpfman_proto::ext::v1 as ext;
 use serde::Serialize;
@@ -8,36 +8,36 @@ use super::screen::Screen;
 use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
-/// The answer to `stray list`.
+/// Answer to `stray list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct StrayList {
-    /// As the daemon found them.
+    /// Strays, in the daemon's order.
     pub strays: Vec<StrayJson>,
 }
 
-/// The answer to `stray remove`.
+/// Answer to `stray remove`.
 #[derive(Clone, Debug, Serialize)]
 pub struct StraysRemoved {
-    /// Paths of their pins.
+    /// Paths of the removed pins.
     pub removed: Vec<String>,
 }
 
 json_shape! {
-    /// Something that is loaded or attached without a record.
+    /// Loaded or attached object without a record.
     pub struct StrayJson(stray: &ext::Stray) {
-        /// Path of its pin.
+        /// Path of the pin.
         pin: String = stray.pin.clone(),
         /// "link", "program", "filter" or "newer-chain".
         kind: &'static str = kind_name(stray.kind()),
-        /// Kernel id of its program.
+        /// Kernel id of the program.
         program_id: u32 = stray.program_id,
-        /// The kernel's name of it.
+        /// Kernel's name of the program.
         program_name: String = stray.program_name.clone(),
-        /// The kernel's link, where it is one.
+        /// Kernel link, if it is one.
         kernel_link_id: Option<u32> = unless_zero(stray.kernel_link_id),
-        /// Index of the interface, where it is at one.
+        /// Index of the interface, if it has one.
         ifindex: Option<u32> = unless_zero(stray.ifindex),
-        /// What it is and what can be done.
+        /// Description, and possible actions.
         description: String = stray.description.clone(),
     }
 }

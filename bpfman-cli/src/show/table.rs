@@ -1,18 +1,18 @@
-//! Tables without borders: each cell between one space and one space, as v0.6.0 prints them.
+//! Tables without borders: each cell has a space on either side, as in v0.6.0.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Width, presets};
 
 use super::screen::{Screen, cell};
 
-/// Below this the last column is never broken: a word a line is worse than a long line.
+/// Minimum width at which the last column is wrapped: one word a line is worse than a long line.
 const NARROWEST_COLUMN: u16 = 16;
 
-/// A table of text: a header, and rows with as many cells.
+/// Text table: a header, and rows with as many cells.
 #[derive(Clone, Debug)]
 pub struct TextTable(comfy_table::Table);
 
 impl TextTable {
-    /// An empty table with these columns.
+    /// Creates an empty table with these columns.
     #[must_use]
     pub fn new(header: &[&str]) -> Self {
         let mut table = comfy_table::Table::new();
@@ -25,7 +25,7 @@ impl TextTable {
         self.0.add_row(cells.iter().map(|text| cell(text)));
     }
 
-    /// The lines, each ended, without spaces at the end; the last column is broken at the screen's width.
+    /// Returns the lines, without trailing spaces; wraps the last column at the screen's width.
     #[must_use]
     pub fn render(&self, screen: Screen) -> String {
         let mut table = self.0.clone();
@@ -42,7 +42,7 @@ impl TextTable {
         let mut lines = String::new();
         for (index, line) in table.lines().enumerate() {
             let line = line.trim_end();
-            // Behind the space, and after the widths are known: escape sequences take no place on the screen.
+            // Added after the space, and after the widths are known, because escape sequences have no width.
             match line.strip_prefix(' ') {
                 Some(header) if index == 0 => lines.push_str(&format!(" {}", screen.bold(header))),
                 _ => lines.push_str(line),

@@ -1,4 +1,4 @@
-//! `bpfman top` elsewhere than on a screen: one view as a table, or everything as a document.
+//! `bpfman top` without a screen: one view as a table, or everything as a document.
 
 use serde::Serialize;
 
@@ -9,13 +9,13 @@ use crate::args::top::TopView;
 use crate::figures::FigureRates;
 use crate::top::{GridSort, RowKey, grid_of};
 
-/// The answer to `top`.
+/// Answer to `top`.
 #[derive(Debug, Serialize)]
 pub struct TopTable {
-    /// All of it.
+    /// All rates.
     #[serde(flatten)]
     pub rates: FigureRates,
-    /// What the table shows.
+    /// View of the table.
     #[serde(skip)]
     pub view: TopView,
 }

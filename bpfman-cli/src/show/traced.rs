@@ -1,4 +1,4 @@
-//! What the programs of a hook made of packets.
+//! Traces of packets through the programs of a hook.
 
 use bpfman_apply::content::hexadecimal;
 use bpfman_proto::ext::v1 as ext;
@@ -8,51 +8,51 @@ use super::CommandOutput;
 use super::screen::Screen;
 use crate::show::json_shape::json_shape;
 
-/// The answer to `chain trace`.
+/// Answer to `chain trace`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Traced {
-    /// The hook as it was asked for.
+    /// Hook, as requested.
     pub hook: String,
-    /// In the order they were given.
+    /// Packets, in the order of the command line.
     pub packets: Vec<PacketJson>,
-    /// What test runs cannot show.
+    /// Limits of test runs.
     pub note: String,
 }
 
 json_shape! {
-    /// The way of one packet.
+    /// Trace of one packet.
     pub struct PacketJson(number: usize, source: String, length: usize, trace: &ext::PacketTrace) {
-        /// From 1.
+        /// Number of the packet, from 1.
         number: usize = number,
-        /// Where it came from: `--packet`, or the file.
+        /// Source of the packet: `--packet`, or the file.
         source: String = source,
-        /// Bytes of it.
+        /// Length of the packet, in bytes.
         length: usize = length,
-        /// What the chain as a whole said.
+        /// Verdict of the whole chain.
         verdict: String = trace.verdict.clone(),
-        /// Whether the programs one by one say the same.
+        /// True if the programs, run one by one, have the same verdict.
         agrees: bool = trace.agrees,
-        /// The programs that it met.
+        /// Programs that ran.
         steps: Vec<StepJson> = trace.steps.iter().map(StepJson::new).collect(),
     }
 }
 
 json_shape! {
-    /// What one program did.
+    /// Run of one program.
     pub struct StepJson(step: &ext::TraceStep) {
-        /// Its link.
+        /// Id of the link.
         link_id: u32 = step.link_id,
-        /// Its function.
+        /// Function name.
         program_name: String = step.program_name.clone(),
-        /// Its verdict.
+        /// Verdict of the program.
         verdict: String = step.verdict.clone(),
-        /// Whether the next one ran.
+        /// True if the next program ran.
         proceeded: bool = step.proceeded,
-        /// What it changed, for people.
+        /// Changes of the packet, as text.
         changes: Vec<String> = step.changes.clone(),
-        /// The packet behind it in hexadecimal digits, if it changed it.
+        /// Packet after the program in hexadecimal digits, if changed.
         data: Option<String> = step.data.as_deref().map(hexadecimal),
-        /// Time of the run.
+        /// Duration of the run.
         nanoseconds: u32 = step.nanoseconds,
     }
 }

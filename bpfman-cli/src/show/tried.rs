@@ -1,4 +1,4 @@
-//! What a trial found: programs and chains that were loaded and discarded.
+//! Result of a dry run: programs and chains that were loaded and discarded.
 
 use bpfman_proto::ext::v1 as ext;
 
@@ -9,47 +9,47 @@ use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// The answer to `load --dry-run`.
+    /// Answer to `load --dry-run`.
     pub struct Tried(answer: &ext::DryRunResponse) {
-        /// Whether every program and chain was accepted.
+        /// True if every program and chain was accepted.
         accepted: bool = answer.accepted,
-        /// What failed before any program was tried.
+        /// Failure before any program was tried.
         failure: Option<String> = message(answer.failure.as_ref()),
-        /// As `uname -r` prints it.
+        /// Kernel release, as in `uname -r`.
         kernel_release: String = answer.kernel_release.clone(),
         /// Digest of the image.
         image_digest: Option<String> = filled(&answer.image_digest),
-        /// Policy rule and signer that let the image in.
+        /// Policy rule and signer that verified the image.
         verified_by: Option<String> = filled(&answer.verified_by),
-        /// Hash over the programs that share the hooks.
+        /// Hash of the programs at the hooks.
         composition: Option<String> = filled(&answer.composition),
-        /// The programs.
+        /// Results of the programs.
         tried_programs: Vec<TriedPart> = answer.programs.iter().map(TriedPart::new).collect(),
-        /// The chains.
+        /// Results of the chains.
         tried_chains: Vec<TriedPart> = answer.chains.iter().map(TriedPart::new).collect(),
     }
 }
 
 json_shape! {
-    /// A program or chain that was tried.
+    /// Result of a program or chain.
     pub struct TriedPart(part: &ext::DryRunPart) {
-        /// Function, or hook.
+        /// Function name, or hook.
         name: String = part.name.clone(),
-        /// Whether the kernel took it.
+        /// True if the kernel accepted it.
         accepted: bool = part.failure.is_none(),
-        /// Why not.
+        /// Reason of the refusal.
         failure: Option<String> = message(part.failure.as_ref()),
-        /// The telling line of the verifier.
+        /// Decisive line of the verifier log.
         verifier_line: Option<String> = filled(&part.verifier_line),
-        /// Instructions that the verifier walked through.
+        /// Number of instructions that the verifier processed.
         verified_instructions: u32 = part.verified_insns,
-        /// How long the kernel took.
+        /// Duration of the load.
         load_nanoseconds: u64 = part.load_nanoseconds,
-        /// Bytes of machine code.
+        /// Size of the machine code, in bytes.
         jited_bytes: u32 = part.jited_bytes,
-        /// Programs in the chain, these included.
+        /// Number of programs in the chain, including the new ones.
         member_count: u32 = part.members,
-        /// How the chain would be built.
+        /// Strategy of the chain.
         strategy: Option<String> = filled(&part.strategy),
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes of maps and records as values of their types: for people, and as JSON.
+//! Typed values of maps and records, as text and as JSON.
 
 use std::fmt;
 
@@ -6,35 +6,35 @@ use bpfmand_object::{ValueLayout, read_bits, sign_extended};
 use serde::ser::{SerializeMap as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 
-/// A value, by its type.
+/// Value of a known or unknown type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TypedValue {
-    /// A number that is 0 or more.
+    /// Unsigned number.
     Natural(u128),
-    /// A number that may be less.
+    /// Signed number.
     Signed(i128),
-    /// A number with a fraction.
+    /// Floating point number.
     Fraction(f64),
-    /// True or false.
+    /// Boolean.
     Truth(bool),
-    /// The name of a number, or characters up to the first zero.
+    /// Name of an enum's value, or characters up to the first zero.
     Text(String),
-    /// Elements.
+    /// Elements of an array.
     List(Vec<TypedValue>),
-    /// Fields, in the order of memory.
+    /// Fields of a struct, in the order of memory.
     Fields(Vec<(String, TypedValue)>),
-    /// Bytes of no known type.
+    /// Bytes of an unknown type.
     Bytes(Vec<u8>),
 }
 
 impl TypedValue {
-    /// Reads the bytes of a value. Bytes that are too few are those of no type.
+    /// Decodes a value; too few bytes have an unknown type.
     #[must_use]
     pub fn read(layout: &ValueLayout, bytes: &[u8]) -> Self {
         Self::of(layout, bytes).unwrap_or_else(|| Self::Bytes(bytes.to_vec()))
     }
 
-    /// Reads bytes whose type is known only sometimes.
+    /// Decodes a value of a possibly unknown type.
     #[must_use]
     pub fn read_as(layout: Option<&ValueLayout>, bytes: &[u8]) -> Self {
         layout.map_or_else(|| Self::Bytes(bytes.to_vec()), |layout| Self::read(layout, bytes))
@@ -76,20 +76,20 @@ impl TypedValue {
                 let value = read_bits(bytes, *first, *count);
                 let is_signed = base.is_signed();
                 let value = if is_signed { sign_extended(value, *count).cast_unsigned() } else { value };
-                // Fields of bits are of little-endian machines.
+                // Bit fields have the layout of little-endian machines.
                 Self::of(base, value.to_le_bytes().get(..base.size()?)?)?
             }
             ValueLayout::Opaque { .. } => Self::Bytes(bytes.to_vec()),
         })
     }
 
-    /// The sum of two values of one type, where all that is in them can be added.
+    /// Returns the sum of two values of one type; none if a part cannot be added.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Option<Self> {
         self.with(other, &|a, b| a.checked_add(b))
     }
 
-    /// How much larger this one is than another of the same type, where that can be said.
+    /// Returns the difference of two values of one type; none if a part cannot be subtracted.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Option<Self> {
         self.with(other, &|a, b| a.checked_sub(b))
@@ -118,7 +118,7 @@ impl TypedValue {
         })
     }
 
-    /// As the difference of a single number: `+3`, `-1`.
+    /// Formats the difference of a single number: `+3`, `-1`.
     #[must_use]
     pub fn as_step(&self) -> Option<String> {
         match self {
@@ -129,7 +129,7 @@ impl TypedValue {
     }
 }
 
-/// Numbers of up to sixteen bytes, in this machine's order.
+/// Decodes a number of up to sixteen bytes, in this machine's byte order.
 fn natural(bytes: &[u8]) -> u128 {
     let mut all = [0; 16];
     let length = bytes.len().min(16);
@@ -159,7 +159,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Bytes of no known type, at most so many: digits, and what of it can be read.
+/// Maximum number of shown bytes of an unknown type.
 const SHOWN_BYTES: usize = 64;
 
 impl fmt::Display for TypedValue {
@@ -199,7 +199,7 @@ impl fmt::Display for TypedValue {
     }
 }
 
-/// Numbers that JSON readers may round are texts; bytes are hexadecimal digits.
+/// Numbers that JSON readers may round are strings; bytes are hexadecimal digits.
 impl Serialize for TypedValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -1,4 +1,4 @@
-//! A chain that was built again and compared with what the kernel runs.
+//! Chain that was rebuilt and compared with the kernel.
 
 use bpfman_proto::ext::v1 as ext;
 
@@ -9,27 +9,27 @@ use super::table::TextTable;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// The answer to `chain verify`.
+    /// Answer to `chain verify`.
     pub struct VerifiedChain(hook: &str, answer: &ext::VerifyChainResponse) {
-        /// The hook as it was asked for.
+        /// Hook, as requested.
         hook: String = hook.to_owned(),
-        /// Whether all parts are as they should be.
+        /// True if all parts match.
         matches: bool = answer.matches,
-        /// What was compared.
+        /// Compared parts.
         parts: Vec<PartJson> = answer.parts.iter().map(PartJson::new).collect(),
     }
 }
 
 json_shape! {
-    /// One thing that was compared.
+    /// Compared part.
     pub struct PartJson(part: &ext::VerifiedPart) {
-        /// For example `program 2 of 3` or `member firewall`.
+        /// Name of the part, for example `program 2 of 3` or `member firewall`.
         part: String = part.part.clone(),
-        /// What it should be.
+        /// Expected state.
         expected: String = part.expected.clone(),
-        /// What it is.
+        /// State in the kernel.
         found: String = part.found.clone(),
-        /// Whether these are the same.
+        /// True if both are equal.
         matches: bool = part.matches,
         /// Image digest, signer and rule.
         provenance: Option<String> = filled(&part.provenance),
@@ -37,7 +37,7 @@ json_shape! {
 }
 
 impl VerifiedChain {
-    /// The parts that differ, one line each.
+    /// Returns the parts that differ, one line each.
     #[must_use]
     pub fn differences(&self) -> Vec<String> {
         let differing = self.parts.iter().filter(|part| !part.matches);

@@ -1,21 +1,21 @@
-//! What `wait` waited for, once it is so.
+//! Result of `wait`, once the condition is met.
 
 use serde::Serialize;
 
 use super::CommandOutput;
 
-/// The answer to `wait`, which says nothing to people: they asked for it.
+/// Answer to `wait`; its table is empty, because the user knows the condition.
 #[derive(Clone, Debug, Serialize)]
 pub struct Waited {
     /// `program` or `link`.
     pub kind: &'static str,
-    /// The id or name that was asked for.
+    /// Requested id or name.
     pub target: String,
-    /// What is so.
+    /// Condition that is met.
     pub condition: &'static str,
-    /// The programs that it is so of.
+    /// Programs that meet the condition.
     pub program_ids: Vec<u32>,
-    /// The links.
+    /// Links that meet the condition.
     pub link_ids: Vec<u32>,
 }
 

@@ -1,8 +1,8 @@
-//! XDP modes in words.
+//! Text of XDP modes.
 
 use super::json::LinkJson;
 
-/// How a hook is entered, with where it runs: "xdp, generic (the driver refused it: …)".
+/// Formats a kind of attachment with the XDP mode: "xdp, generic (the driver refused it: …)".
 pub fn with_xdp_mode(mode: &str, xdp_mode: Option<&str>, refusal: Option<&str>) -> String {
     let Some(xdp_mode) = xdp_mode else { return mode.to_owned() };
     match refusal {
@@ -11,7 +11,7 @@ pub fn with_xdp_mode(mode: &str, xdp_mode: Option<&str>, refusal: Option<&str>) 
     }
 }
 
-/// A warning about a link that was attached and whose chain the driver refused.
+/// Returns a warning if the driver refused the chain of a new link.
 pub fn fallback_warning(link: &LinkJson) -> Option<String> {
     let refusal = link.xdp_refusal.as_ref()?;
     Some(bpfman_proto::xdp_fallback(link.attach.iface.as_deref().unwrap_or("the interface"), refusal))

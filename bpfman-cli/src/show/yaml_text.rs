@@ -1,5 +1,5 @@
-//! Answers as YAML that a terminal can show. Not every style of YAML can escape: where something has to be, it is JSON, which is
-//! YAML too.
+//! YAML text that is safe for a terminal. Not every YAML style can escape: if escapes are needed, the text is JSON,
+//! which is also YAML.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,26 @@ use serde::Serialize;
 use super::json_text;
 use crate::error::CliError;
 
-/// A value as a document.
+/// Encodes a value as a document.
 ///
 /// # Errors
-/// It cannot be written as YAML.
+/// It cannot be encoded as YAML.
 pub fn document(value: &impl Serialize) -> Result<String, CliError> {
     written(value, || json_text::document(value))
 }
 
-/// A value as a field of a document, with its end.
+/// Encodes a value as a field of a document, with its end.
 ///
 /// # Errors
-/// It cannot be written as YAML.
+/// It cannot be encoded as YAML.
 pub fn field(name: &str, value: &impl Serialize) -> Result<String, CliError> {
     written(&BTreeMap::from([(name, value)]), || Ok(format!("{name}: {}\n", json_text::line(value)?)))
 }
 
-/// A value as one of a list, with its end.
+/// Encodes a value as an element of a list, with its end.
 ///
 /// # Errors
-/// It cannot be written as YAML.
+/// It cannot be encoded as YAML.
 pub fn item(value: &impl Serialize) -> Result<String, CliError> {
     written(&[value], || Ok(format!("- {}\n", json_text::line(value)?)))
 }
@@ -45,7 +45,7 @@ fn written(
 mod tests {
     use super::*;
 
-    /// What commands terminals, and what turns the direction of text.
+    /// Control sequences, and characters that change the direction of text.
     const STRANGE: &str = "a\u{1b}[2J\u{9b}2J\u{202e}b\u{2066}\u{2028}\n\"c";
 
     #[test]

@@ -1,18 +1,17 @@
-//! Columns of programs, maps and owners: what they show, and how rows are sorted by them.
+//! Columns of programs, maps and owners: their cells, and the order of rows.
 
 use std::cmp::Ordering;
 
 use crate::figures::{MapMemory, OwnerRates, ProgramRates};
 use crate::show::amounts::{UNKNOWN, percent, rate, size, time};
 
-/// A column.
 pub(super) struct TopColumn<R> {
     pub(super) title: &'static str,
-    /// Characters; 0: what the others leave.
+    /// Width in characters; 0 for the remaining space.
     pub(super) width: u16,
-    /// Right-aligned, and sorted from the largest on.
+    /// True if the column is right-aligned, and sorted from the largest.
     pub(super) is_number: bool,
-    /// Narrower screens go without it.
+    /// Minimum width of the screen for this column.
     pub(super) from: u16,
     pub(super) cell: fn(&R) -> String,
     pub(super) order: fn(&R, &R) -> Ordering,
@@ -38,7 +37,7 @@ const fn number<R>(
     TopColumn { title, width, is_number: true, from, cell, order }
 }
 
-/// What is not known is less than nothing.
+/// Compares values; unknown ones are the smallest.
 fn by(a: Option<f64>, b: Option<f64>) -> Ordering {
     a.unwrap_or(-1.0).total_cmp(&b.unwrap_or(-1.0))
 }
@@ -47,7 +46,7 @@ pub(super) fn known(value: Option<f64>, text: fn(f64) -> String) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), text)
 }
 
-/// A CPU time of which a part is missing ends in a plus.
+/// Formats a CPU time; a plus at the end means that a part is missing.
 fn cpu(value: Option<f64>, is_partly_timed: bool) -> String {
     match value {
         Some(value) if is_partly_timed => format!("{}+", percent(value)),
@@ -55,7 +54,7 @@ fn cpu(value: Option<f64>, is_partly_timed: bool) -> String {
     }
 }
 
-/// What the kernel runs for nobody that the daemon knows.
+/// Owner of programs that the daemon did not load.
 const OTHERS: &str = "(others)";
 
 fn owner(program: &ProgramRates) -> String {

@@ -1,36 +1,35 @@
-//! One program, chain or map in full: what it takes now, and what the daemon says of it.
+//! Details of one program, chain or map: current rates, and the daemon's description.
 
 use crate::figures::{ChainRates, FigureRates, MapMemory, ProgramRates};
 use crate::show::amounts::{UNKNOWN, percent, rate, size, time};
 use crate::show::screen::cell;
 
-/// What is looked at.
+/// Subject of the details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetailSubject {
-    /// A program: its figures, where it came from, its history.
+    /// Program: rates, source, history.
     Program(u32),
-    /// A chain: its figures and its history.
+    /// Chain: rates and history.
     Chain(String),
-    /// A map.
+    /// Map: memory and users.
     Map(u32),
 }
 
-/// What the daemon says of a subject.
+/// Daemon's description of a subject.
 #[derive(Clone, Debug)]
 pub struct LoadedDetails {
-    /// Of what.
+    /// Subject of the description.
     pub subject: DetailSubject,
-    /// Lines.
+    /// Lines of text.
     pub lines: Vec<String>,
 }
 
-/// What is open.
 #[derive(Clone, Debug)]
 pub(super) struct OpenDetails {
     pub(super) subject: DetailSubject,
     /// None until the daemon has answered.
     pub(super) loaded: Option<Vec<String>>,
-    /// Lines above the first that is shown.
+    /// Number of lines above the first visible one.
     pub(super) scrolled: usize,
 }
 
@@ -39,7 +38,7 @@ impl OpenDetails {
         Self { subject, loaded: None, scrolled: 0 }
     }
 
-    /// All lines, none of which commands a terminal.
+    /// Returns all lines, without control characters.
     pub(super) fn lines(&self, rates: &FigureRates) -> Vec<String> {
         let mut lines = match &self.subject {
             DetailSubject::Program(id) => {

@@ -1,4 +1,4 @@
-//! Draws the screen: title, views, one view's rows or what is open, and the keys.
+//! Drawing of the screen: title, views, rows of one view or its details, and keys.
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -11,7 +11,7 @@ use crate::args::top::TopView;
 use crate::show::amounts::percent;
 use crate::show::screen::cell;
 
-/// Below this nothing can be read.
+/// Minimum size of a readable screen, columns and rows.
 const SMALLEST: (u16, u16) = (30, 6);
 
 const HELP: [&str; 15] = [
@@ -66,7 +66,7 @@ pub fn draw(frame: &mut Frame<'_>, screen: &mut TopScreen) {
     foot(buffer, area, screen, pen);
 }
 
-/// How things look. Only the terminal's own colours: it may be light or dark.
+/// Styles, with the terminal's own colours only, since it may be light or dark.
 #[derive(Clone, Copy)]
 struct Pen {
     colour: bool,
@@ -85,7 +85,7 @@ impl Pen {
         Style::default().add_modifier(Modifier::REVERSED)
     }
 
-    /// What is not as it should be. Red is seen on light and on dark.
+    /// Returns the style of warnings. Red is visible on light and on dark.
     fn alarm(self) -> Style {
         let style = Style::default().add_modifier(Modifier::BOLD);
         if self.colour { style.fg(Color::Red) } else { style }
@@ -105,7 +105,7 @@ fn wrapped(buffer: &mut Buffer, area: Rect, text: &str) {
     }
 }
 
-/// Lines that are longer than the screen is wide, in pieces.
+/// Splits lines that are longer than the screen is wide.
 fn pieces(lines: &[String], width: usize) -> Vec<String> {
     let pieces = |line: &String| -> Vec<String> {
         let characters: Vec<char> = line.chars().collect();
@@ -117,7 +117,7 @@ fn pieces(lines: &[String], width: usize) -> Vec<String> {
     lines.iter().flat_map(pieces).collect()
 }
 
-/// `1 chain`, `2 chains`.
+/// Formats `1 chain`, `2 chains`.
 fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
@@ -186,8 +186,8 @@ fn nothing(screen: &TopScreen) -> &'static str {
     }
 }
 
-/// A width for each column; 0: it is not shown. The first column without a width of its own gets what its cells need,
-/// the last one what is left.
+/// Returns the width of each column; 0 if it is hidden. The first column without a fixed width gets what its cells
+/// need, the last one the remaining space.
 fn widths(grid: &Grid, screen: u16) -> Vec<u16> {
     let is_shown = |column: &GridColumn| column.from <= screen;
     let shown = || grid.columns.iter().filter(|column| is_shown(column));

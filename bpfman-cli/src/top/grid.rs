@@ -1,4 +1,4 @@
-//! What a view shows as rows of cells: sorted, filtered, and fit for a terminal.
+//! Views as rows of cells: sorted, filtered, and safe for a terminal.
 
 use std::cmp::Ordering;
 
@@ -8,65 +8,65 @@ use crate::figures::{ChainRates, FigureRates, MapMemory, MemberRates, OwnerRates
 use crate::show::amounts::{percent, rate, time};
 use crate::show::screen::cell;
 
-/// Which row it is, while rows change their places.
+/// Identity of a row, independent of its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowKey {
-    /// A program.
+    /// Program by id.
     Program(u32),
-    /// A chain.
+    /// Chain by hook.
     Chain(String),
-    /// A member, by its link and its program.
+    /// Member by link and program.
     Member(u32, u32),
-    /// A map.
+    /// Map by id.
     Map(u32),
-    /// An owner; empty: programs of others.
+    /// Owner; empty for third-party programs.
     Owner(String),
 }
 
-/// A column of a grid.
+/// Column of a grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GridColumn {
-    /// In the header.
+    /// Title in the header.
     pub title: &'static str,
-    /// Characters; 0: what the others leave.
+    /// Width in characters; 0 for the remaining space.
     pub width: u16,
-    /// Right-aligned.
+    /// True if it is right-aligned.
     pub is_number: bool,
-    /// Narrower screens go without it.
+    /// Minimum width of the screen for this column.
     pub from: u16,
 }
 
-/// A row.
+/// Row of a grid.
 #[derive(Clone, Debug)]
 pub struct GridRow {
-    /// Which.
+    /// Identity of the row.
     pub key: RowKey,
-    /// One a column: nothing in them commands a terminal.
+    /// Cells, one a column, without control characters.
     pub cells: Vec<String>,
-    /// It stands above others that belong to it.
+    /// True if the following rows belong to this one.
     pub is_heading: bool,
 }
 
-/// A view, as rows.
+/// View as rows.
 #[derive(Clone, Debug)]
 pub struct Grid {
-    /// Columns.
+    /// Columns, from left to right.
     pub columns: Vec<GridColumn>,
-    /// Rows, in their order.
+    /// Rows, sorted.
     pub rows: Vec<GridRow>,
 }
 
-/// By which column rows are sorted.
+/// Sorting of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GridSort {
-    /// Of the view's columns.
+    /// Index of the column in the view.
     pub column: usize,
-    /// The other way round.
+    /// True for the reverse order.
     pub is_reversed: bool,
 }
 
 impl GridSort {
-    /// How a view is sorted unless said otherwise.
+    /// Returns the default sorting of a view.
     #[must_use]
     pub const fn first_of(view: TopView) -> Self {
         let column = match view {
@@ -79,7 +79,7 @@ impl GridSort {
     }
 }
 
-/// The rows of a view in which a text is, without regard to case.
+/// Returns the rows of a view that contain a text, ignoring case.
 #[must_use]
 pub fn grid_of(rates: &FigureRates, view: TopView, sort: GridSort, filter: &str) -> Grid {
     let filter = filter.to_lowercase();
@@ -93,7 +93,7 @@ pub fn grid_of(rates: &FigureRates, view: TopView, sort: GridSort, filter: &str)
 
 trait TopRow {
     fn key(&self) -> RowKey;
-    /// What can be found besides what cells show.
+    /// Returns searchable text besides the cells.
     fn more(&self) -> String;
 }
 
@@ -137,7 +137,7 @@ fn table<R: TopRow>(columns: &'static [TopColumn<R>], rows: &[R], sort: GridSort
     let mut shown: Vec<(&R, Vec<String>)> =
         rows.iter().map(|row| (row, cells(row))).filter(|(row, cells)| is_found(row, cells)).collect();
     if let Some(column) = columns.get(sort.column) {
-        // Stable: rows that are equal stay in the order they have.
+        // Stable sort: equal rows keep their order.
         let order = |a: &R, b: &R| directed((column.order)(a, b), column.is_number, sort);
         shown.sort_by(|(a, _), (b, _)| order(a, b));
     }
@@ -151,7 +151,7 @@ fn table<R: TopRow>(columns: &'static [TopColumn<R>], rows: &[R], sort: GridSort
     Grid { columns: columns.collect(), rows: shown.into_iter().map(row).collect() }
 }
 
-/// Numbers from the largest on, texts from A on, unless reversed.
+/// Orders numbers from the largest, texts from A, unless reversed.
 fn directed(order: Ordering, is_number: bool, sort: GridSort) -> Ordering {
     if is_number != sort.is_reversed { order.reverse() } else { order }
 }
@@ -227,7 +227,7 @@ fn row_of_member(member: &MemberRates) -> GridRow {
     }
 }
 
-/// What ended with a member, most first; what happens no more comes last.
+/// Returns the verdicts that ended at a member, the most frequent first.
 fn verdicts(member: &MemberRates) -> String {
     let mut ended: Vec<_> = member.ended.iter().collect();
     ended.sort_by(|a, b| b.per_second.total_cmp(&a.per_second));

@@ -1,4 +1,4 @@
-//! What keys do.
+//! Handling of keys.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -7,22 +7,22 @@ use super::grid::RowKey;
 use super::screen::{TopScreen, VIEWS};
 use crate::args::top::TopView;
 
-/// The longest filter.
+/// Maximum length of the filter, in characters.
 const FILTER_CHARACTERS: usize = 64;
 
-/// What is to be done after a key.
+/// Action after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyEffect {
-    /// Nothing but to draw.
+    /// Draw the screen.
     Draw,
-    /// The daemon is to be asked about this.
+    /// Load the details of a subject from the daemon.
     Load(DetailSubject),
-    /// The end.
+    /// Quit the program.
     Quit,
 }
 
 impl TopScreen {
-    /// Takes a key.
+    /// Handles a key.
     pub fn press(&mut self, key: KeyEvent) -> KeyEffect {
         if key.kind == KeyEventKind::Release {
             return KeyEffect::Draw;
@@ -43,7 +43,7 @@ impl TopScreen {
         KeyEffect::Draw
     }
 
-    /// Leaves what was entered last.
+    /// Leaves help, details or filter.
     fn back(&mut self) {
         if self.has_help {
             self.has_help = false;
@@ -76,7 +76,7 @@ impl TopScreen {
     fn press_in_details(&mut self, code: KeyCode) {
         let page = self.rows.max(1);
         let Some(details) = &mut self.details else { return };
-        // Drawing takes back what is too far.
+        // Drawing limits the position.
         details.scrolled = match code {
             KeyCode::Down | KeyCode::Char('j') => details.scrolled + 1,
             KeyCode::Up | KeyCode::Char('k') => details.scrolled.saturating_sub(1),
@@ -120,7 +120,7 @@ impl TopScreen {
         self.arrange();
     }
 
-    /// Chains are not sorted by verdicts.
+    /// Sorts by the next column; chains are not sorted by verdicts.
     fn sort_by_next(&mut self) {
         let all = self.grid.as_ref().map_or(1, |grid| grid.columns.len());
         let columns = if self.view == TopView::Chains { all - 1 } else { all };
@@ -129,7 +129,7 @@ impl TopScreen {
         self.arrange();
     }
 
-    /// Opens what the user stands on: an owner as the list of its programs.
+    /// Opens the selected row; an owner as the list of its programs.
     fn open(&mut self) -> KeyEffect {
         let index = self.place().index;
         let key = self.grid.as_ref().and_then(|grid| grid.rows.get(index)).map(|row| row.key.clone());

@@ -1,4 +1,4 @@
-//! The screen of `bpfman top`: what it shows, and what keys do. Nothing here touches a terminal.
+//! Screen of `bpfman top`: contents, and handling of keys. Does not access a terminal.
 
 mod columns;
 mod details;

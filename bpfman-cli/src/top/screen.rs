@@ -1,4 +1,4 @@
-//! What `bpfman top` shows at a moment.
+//! State of the screen of `bpfman top`.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ pub(super) const VIEWS: [(TopView, &str); 4] = [
     (TopView::Owners, "Owners"),
 ];
 
-/// What is kept of each view while another one is shown.
+/// State of a view, kept while another view is shown.
 #[derive(Clone, Debug)]
 pub(super) struct ViewPlace {
     pub(super) sort: GridSort,
-    /// The row that the user stands on; none: the first.
+    /// Selected row; none for the first.
     pub(super) selected: Option<RowKey>,
-    /// Where that was, for when it has gone.
+    /// Index of the selected row, used when that row is gone.
     pub(super) index: usize,
-    /// Rows above the first that is shown.
+    /// Number of rows above the first visible one.
     pub(super) scrolled: usize,
 }
 
-/// The state of the screen.
+/// State of the screen.
 #[derive(Clone, Debug)]
 pub struct TopScreen {
     pub(super) interval: Duration,
@@ -35,21 +35,20 @@ pub struct TopScreen {
     pub(super) view: TopView,
     pub(super) places: [ViewPlace; 4],
     pub(super) filter: String,
-    /// The user is writing the filter.
+    /// True while the user types the filter.
     pub(super) is_filtering: bool,
     pub(super) details: Option<OpenDetails>,
     pub(super) has_help: bool,
     pub(super) rates: Option<FigureRates>,
-    /// Why no figures come.
+    /// Reason why no statistics arrive.
     pub(super) away: Option<String>,
-    /// Rows that fit the screen: keys turn pages by it.
+    /// Number of visible rows, for the page keys.
     pub(super) rows: usize,
-    /// The rows of now.
     pub(super) grid: Option<Grid>,
 }
 
 impl TopScreen {
-    /// Nothing is known yet.
+    /// Creates the screen before the first reading.
     #[must_use]
     pub fn new(view: TopView, interval: Duration, colour: bool) -> Self {
         let place = |(view, _): (TopView, &str)| ViewPlace {
@@ -74,31 +73,31 @@ impl TopScreen {
         }
     }
 
-    /// Takes new figures.
+    /// Shows new rates.
     pub fn take(&mut self, rates: FigureRates) {
         self.away = None;
         self.rates = Some(rates);
         self.arrange();
     }
 
-    /// The daemon does not answer.
+    /// Shows that the daemon does not answer.
     pub fn lose(&mut self, why: String) {
         self.away = Some(why);
     }
 
-    /// The daemon answers again; figures follow.
+    /// Shows that the daemon answers again; rates follow.
     pub fn find(&mut self) {
         self.away = None;
     }
 
-    /// Takes what the daemon says of what is open. What was closed meanwhile is nobody's.
+    /// Shows loaded details, unless they were closed meanwhile.
     pub fn tell(&mut self, loaded: LoadedDetails) {
         if let Some(details) = self.details.as_mut().filter(|details| details.subject == loaded.subject) {
             details.loaded = Some(loaded.lines);
         }
     }
 
-    /// What is open.
+    /// Returns the subject of the open details.
     #[must_use]
     pub fn subject(&self) -> Option<&DetailSubject> {
         self.details.as_ref().map(|details| &details.subject)
@@ -112,7 +111,7 @@ impl TopScreen {
         VIEWS.iter().position(|(view, _)| *view == self.view).unwrap_or(0)
     }
 
-    /// Sorts and filters anew, and finds the selected row again.
+    /// Sorts and filters the rows, and restores the selection.
     pub(super) fn arrange(&mut self) {
         let Some(rates) = &self.rates else { return };
         let grid = grid_of(rates, self.view, self.places[self.view_index()].sort, &self.filter);
@@ -123,7 +122,6 @@ impl TopScreen {
         self.scroll();
     }
 
-    /// Stands on a row.
     pub(super) fn select(&mut self, index: usize) {
         let Some(grid) = &self.grid else { return };
         let index = index.min(grid.rows.len().saturating_sub(1));
@@ -133,7 +131,7 @@ impl TopScreen {
         self.scroll();
     }
 
-    /// Keeps the selected row on the screen, and no room below the last one.
+    /// Keeps the selected row visible, and no empty space below the last one.
     pub(super) fn scroll(&mut self) {
         let rows = self.rows.max(1);
         let all = self.grid.as_ref().map_or(0, |grid| grid.rows.len());

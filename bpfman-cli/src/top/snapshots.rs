@@ -1,4 +1,4 @@
-//! What the screen looks like.
+//! Snapshots of the screen.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn program(id: u32, name: &str, kind: &str, owner: &str) -> ext::ProgramFigures 
     }
 }
 
-/// A firewall behind a counter, a probe, and a program of others.
+/// Returns a reading with a firewall after a counter, a probe, and a third-party program.
 fn reading(at_seconds: u64) -> ext::Figures {
     let packets = 125_000 * at_seconds;
     let dropped = 25_000 * at_seconds;
@@ -109,7 +109,7 @@ fn drawn(screen: &mut TopScreen, columns: u16, rows: u16) -> Buffer {
     terminal.backend().buffer().clone()
 }
 
-/// The screen as text, without spaces at the end of lines and empty lines at the end.
+/// Returns the screen as text, without trailing spaces and empty lines.
 fn text(buffer: &Buffer) -> String {
     let width = usize::from(buffer.area.width);
     let symbols: Vec<&str> = buffer.content.iter().map(|cell| cell.symbol()).collect();
@@ -188,7 +188,7 @@ fn only_what_is_wrong_has_a_colour_and_none_has_without_colours() {
     plain.lose("the daemon has gone".to_owned());
     let plain = drawn(&mut plain, 80, 24);
     assert_eq!(colours(&plain), []);
-    // The row that one stands on is seen all the same.
+    // The selected row is visible without colour.
     assert!(plain.content.iter().any(|cell| cell.modifier.contains(Modifier::REVERSED)));
 }
 
@@ -226,7 +226,7 @@ fn rows_are_sorted_and_filtered_and_the_chosen_one_is_kept() {
     assert!(text(&drawn(&mut screen, 80, 24)).contains("nothing with this text"));
     press(&mut screen, "\x1b");
     assert!(text(&drawn(&mut screen, 80, 24)).contains("on_open"));
-    // Wherever its row is sorted to.
+    // The selection follows the row.
     press(&mut screen, "gj");
     let chosen = press(&mut screen, "\n");
     press(&mut screen, "qrss");
@@ -241,7 +241,7 @@ fn one_program_is_shown_with_what_the_daemon_says_of_it() {
     let subject = DetailSubject::Program(8);
     assert_eq!(press(&mut screen, "G\n"), [KeyEffect::Draw, KeyEffect::Load(subject.clone())]);
     assert!(text(&drawn(&mut screen, 80, 24)).contains("asking the daemon"));
-    // What comes for something else is not shown here.
+    // Details of another subject are not shown.
     screen.tell(LoadedDetails { subject: DetailSubject::Program(7), lines: vec!["of another".to_owned()] });
     screen.tell(LoadedDetails { subject, lines: (0..40).map(|at| format!("line {at}")).collect() });
     let shown = text(&drawn(&mut screen, 80, 12));

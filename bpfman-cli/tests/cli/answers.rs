@@ -1,4 +1,4 @@
-//! What commands ask for, and how the answers are shown.
+//! Tests of requests of commands, and of shown answers.
 
 use crate::fake::{self, FakeDaemon, Script, link, program};
 use bpfman_proto::ext::v1 as ext;
@@ -96,7 +96,7 @@ fn values_and_sizes_are_sent_as_they_are_written() {
             assert!(asked.contains(part), "{part}: {asked}");
         }
     }
-    // Without any, the call is that of v0.6.0.
+    // Without values, the call is that of v0.6.0.
     let daemon = one_program();
     assert_eq!(daemon.run("load file -p x.o --programs xdp:pass").code, 0);
     assert!(!daemon.asked().contains("ExtLoadRequest"), "{}", daemon.asked());

@@ -1,8 +1,8 @@
-//! The client stays a client: what it may not be linked with.
+//! Tests of the client's dependencies.
 
 use std::process::Command;
 
-/// Rooms of the daemon without input, output or system calls: what `check` reads object files with.
+/// Crates of the daemon without I/O or system calls, which `check` uses to read object files.
 const PURE: [&str; 3] = ["bpfmand-core", "bpfmand-object", "bpfmand-requirements"];
 
 #[test]
@@ -17,7 +17,7 @@ fn no_signature_verifier_no_store_no_daemon_room() {
     let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(names.contains(&"tonic"), "{tree}");
     let forbidden = |name: &&str| {
-        // aya reads the ring and perf buffers that the daemon hands over; its loader is in the same crate, and not used.
+        // aya reads the ring and perf buffers that the daemon passes; its loader is in the same crate, and not used.
         // kube-core and kube-derive are types and their definitions, without a client.
         ["sigstore", "redb", "sled", "bpfmand", "kube-client", "kube-runtime"]
             .iter()

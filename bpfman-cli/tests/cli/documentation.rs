@@ -1,4 +1,4 @@
-//! `docs/cli.md` says what is true: every exit code, and every field of the JSON shapes.
+//! Tests that `docs/cli.md` has every exit code, and every field of the JSON forms.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,7 @@ fn every_field_is_described() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// The shapes of commands about chains.
+/// Adds the forms of chain commands.
 fn chain_shapes(names: &mut BTreeSet<String>) {
     let chain = ext::GetChainResponse { members: vec![ext::ChainMember::default()], ..Default::default() };
     let view = ext::MemberView { ended: vec![ext::VerdictCount::default()], ..Default::default() };
@@ -154,7 +154,7 @@ fn chain_shapes(names: &mut BTreeSet<String>) {
     }
 }
 
-/// An object with a need that a kernel lacks.
+/// Returns an object with a requirement that a kernel lacks.
 fn checked() -> CheckedObject {
     let need = KernelNeed {
         kind: NeedKind::Kfunc,
@@ -179,7 +179,7 @@ fn checked() -> CheckedObject {
     checked
 }
 
-/// Names of all fields, at every depth.
+/// Collects the names of all fields, at every depth.
 fn collect(value: &Value, names: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! How failures end: exit code, `error:`, `hint:`.
+//! Tests of failures: exit code, `error:`, `hint:`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -70,12 +70,12 @@ fn several_are_all_tried_and_each_failure_is_told() {
         let outcome = daemon.run(&format!("{line} --ignore-missing"));
         assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "", ""), "{line}");
     }
-    // What is wrong with the line itself is found before anything is done.
+    // Errors of the command line are found before any call.
     for line in ["unload 7 7", "detach 7 8 7", "unload 7 x"] {
         let outcome = FakeDaemon::start(Script::default()).run(line);
         assert_eq!(outcome.code, 2, "{line}: {outcome:?}");
     }
-    // Only what is missing is ignored.
+    // Only missing objects are ignored.
     let busy = FakeDaemon::start(failure(Code::FailedPrecondition, Some("conflict"), None));
     assert_eq!(busy.run("unload 7 --ignore-missing").code, 7);
 }
@@ -139,14 +139,14 @@ fn a_daemon_without_reasons_is_judged_by_its_codes() {
 
 #[test]
 fn a_daemon_that_streams_no_events_is_said_to_be_older() {
-    // The fake has no service for nodes.
+    // The fake has no node service.
     let daemon = FakeDaemon::start(Script::default());
     let outcome = daemon.run("events --follow");
     assert_eq!((outcome.code, outcome.stdout.as_str()), (6, ""));
     let said = "error: this daemon streams no events: it is older than this client\n\
                 hint: `bpfman history` shows the newest entries\n";
     assert_eq!(outcome.stderr, said);
-    // Neither is it asked again until the time is over.
+    // The client does not retry until the timeout.
     assert_eq!(daemon.run("wait link 7 --for attached --timeout 300s").code, 6);
 }
 
@@ -170,7 +170,7 @@ fn nobody_listens() {
     let socket = folder.path().join("none.sock");
     for leave_a_file in [false, true] {
         if leave_a_file {
-            // What a daemon leaves that was killed: a socket, and nobody behind it.
+            // A killed daemon leaves a socket without a listener.
             drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         }
         let outcome = run(Command::new(env!("CARGO_BIN_EXE_bpfman"))
@@ -203,8 +203,8 @@ fn the_socket_is_not_for_everybody() {
     let folder = daemon.folder.path();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&daemon.socket, fs::Permissions::from_mode(0o660)).unwrap();
-    // The build folder may be closed to others. Copied by another process: a file that this one holds open for
-    // writing, were it for a moment, is inherited by what other tests start, and then cannot be run.
+    // The build folder may be inaccessible to other users. Copy in another process: a file that this process has open
+    // for writing is inherited by children of other tests, and cannot be executed while they run.
     let copy = folder.join("bpfman");
     assert_eq!(run(Command::new("cp").arg(env!("CARGO_BIN_EXE_bpfman")).arg(&copy)).code, 0);
     let outcome = run(Command::new(&copy)

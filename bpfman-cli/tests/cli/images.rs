@@ -1,4 +1,4 @@
-//! Commands that need no daemon: building images, keys, manual pages, completions.
+//! Tests of commands that need no daemon: building images, keys, manual pages, completions.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -24,7 +24,7 @@ fn command(folder: &Path, line: &str) -> Command {
     command
 }
 
-/// The smallest program: compiled, so that it has what a compiler writes. None where there is no clang.
+/// Compiles a minimal program with clang; none without clang.
 fn object(folder: &Path) -> Option<()> {
     let source = "#define SEC(n) __attribute__((section(n), used))\n\
                   char _license[] SEC(\"license\") = \"GPL\";\n\
@@ -60,13 +60,13 @@ fn building_needs_neither_daemon_nor_container_runtime() {
     let json: serde_json::Value = serde_json::from_str(&again.stdout).unwrap();
     assert_eq!(json["programs"]["pass"], "xdp");
     assert!(built.stdout.contains(json["digest"].as_str().unwrap()), "the same input gives the same image");
-    // A registry that nobody runs: the image is there, the push fails as a registry failure.
+    // No registry runs there: the push fails as a registry failure.
     let pushed = bpfman(folder.path(), "image push 127.0.0.1:1/x/pass");
     assert_eq!(pushed.code, 9, "{pushed:?}");
     assert!(pushed.stderr.starts_with("error: "), "{pushed:?}");
 }
 
-/// A registry that refuses each request by a body without end, in connections of its own.
+/// Starts a registry that refuses each request with an endless body, in separate connections.
 fn endless_registry() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -78,7 +78,7 @@ fn endless_registry() -> String {
                 head.find(String::is_empty);
                 let refusal = "HTTP/1.1 403 no\r\nconnection: close\r\n\r\n";
                 let mut sent = stream.write_all(refusal.as_bytes());
-                // Ends when the client hangs up, or is gone.
+                // Ends when the client closes the connection.
                 while !is_head && sent.is_ok() {
                     sent = stream.write_all(&[b' '; 1 << 16]);
                 }
@@ -126,7 +126,7 @@ fn wrong_inputs_have_their_codes() {
     }
 }
 
-/// bpf2go names its files `x_bpfel.o` and `x_bpfeb.o` unless it is given targets.
+/// Without targets, bpf2go names its files `x_bpfel.o` and `x_bpfeb.o`.
 #[test]
 fn files_of_bpf2go_without_targets_get_a_hint() {
     let folder = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn files_of_bpf2go_without_targets_get_a_hint() {
     let refused = bpfman(folder.path(), "image build -t r.io/x:1 -c go");
     assert_eq!(refused.code, 6, "{refused:?}");
     assert!(refused.stderr.contains("hint: run bpf2go with `-target amd64,arm64`"), "{refused:?}");
-    // The other way of the hint works.
+    // The alternative in the hint works.
     assert_eq!(bpfman(folder.path(), "image build -t r.io/x:1 -b go/x_bpfel.o").code, 0);
 }
 
@@ -151,7 +151,7 @@ fn a_key_pair_is_private_and_never_overwritten() {
     let again = bpfman(folder.path(), "image generate-key-pair release");
     assert_eq!(again.code, 7, "{again:?}");
     assert_eq!(fs::read(&key).unwrap(), before);
-    // A key of ours is a key that signing takes; only the registry is missing.
+    // The generated key can sign; only the registry is missing.
     let signed = bpfman(folder.path(), "image sign --key release.key 127.0.0.1:1/x:1");
     assert_eq!(signed.code, 9, "{signed:?}");
 }

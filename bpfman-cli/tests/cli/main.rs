@@ -1,4 +1,4 @@
-//! The client against a daemon that tests play, and what its documentation promises.
+//! Tests of the client against a fake daemon, and of its documentation.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;

@@ -1,4 +1,4 @@
-//! Bold, width and progress are for terminals: these commands run on one.
+//! Tests of bold text, width and progress on a terminal.
 
 use std::fs::File;
 use std::io::Read;
@@ -47,7 +47,7 @@ fn headers_are_bold_and_everything_else_is_as_in_a_file() {
     let plain = daemon.run("list programs").stdout;
     assert!(!plain.contains('\x1b'), "{plain:?}");
     assert_eq!(shown.replace("\x1b[1m", "").replace("\x1b[0m", ""), plain);
-    // What programs read has no escape sequences anywhere.
+    // Machine-readable output never has escape sequences.
     assert!(!on_a_terminal(&daemon, 120, "list programs -o json").contains('\x1b'));
 }
 
@@ -97,7 +97,7 @@ fn a_load_pulls_first_so_that_its_progress_is_seen() {
     let asked = daemon.asked();
     let (pull, load) = asked.split_once('\n').unwrap();
     assert!(pull.starts_with("PullRequest") && pull.contains("image_pull_policy: 0"), "{asked}");
-    // What is loaded, and kept of it, is the same as where nobody watches.
+    // The load is the same with and without shown progress.
     assert!(load.starts_with("LoadRequest") && load.contains("image_pull_policy: 0"), "{asked}");
 }
 
@@ -140,7 +140,7 @@ fn elsewhere_progress_is_lines_where_it_is_asked_for() {
     assert_eq!(told.stderr, "pulling r.io/x:1: 1 of 2 KiB (50 %)\npulling r.io/x:1: 2 of 2 KiB (100 %)\n");
 }
 
-/// Whatever follows a step that takes no time may take long: its name is never left out.
+/// A step without progress may be followed by a long one: its name is always shown.
 #[test]
 fn each_part_of_a_support_bundle_is_named_while_it_is_collected() {
     let daemon = FakeDaemon::start(Script::default());

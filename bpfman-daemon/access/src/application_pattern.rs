@@ -7,7 +7,7 @@ use bpfmand_core::{Glob, OwningApplication, OwningApplicationName};
 
 use crate::BadPattern;
 
-/// Applications: `shop/*`, `*/firewall`, or `firewall` for a cluster application. `*` alone means all applications.
+/// Pattern of applications: `shop/*`, `*/firewall`, or `firewall` for a cluster application. `*` alone matches all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationPattern {
     namespace: NamespacePattern,
@@ -25,8 +25,8 @@ enum NamespacePattern {
 }
 
 impl ApplicationPattern {
-    /// Returns the pattern that covers this application in the place of one without a slash, which covered it in earlier
-    /// versions: they compared `NAMESPACE/NAME` as one text.
+    /// Returns the pattern that has to replace one without a slash, which matched this application while earlier
+    /// versions compared `NAMESPACE/NAME` as one text.
     #[must_use]
     pub(crate) fn successor(&self, application: &OwningApplication) -> Option<String> {
         let is_meant = self.namespace == NamespacePattern::Cluster
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn applications_are_named_by_namespace_and_name_apart() {
         let takes = |pattern: &str, namespace: Option<&str>, name: &str| {
-            // Also names that no load may claim: records of earlier versions have them.
+            // Includes names that no load may claim: records of earlier versions have them.
             let application = OwningApplication::recorded(namespace, name);
             pattern.parse::<ApplicationPattern>().unwrap().matches(&application)
         };

@@ -1,12 +1,12 @@
-//! Whose history a caller may read.
+//! Permission to read the history of an owner.
 
 use bpfmand_core::{Owner, Peer};
 
 use crate::AccessPolicy;
 
 impl AccessPolicy {
-    /// True if what belongs to this owner is a caller's business: root's is everything, others' what they own themselves, by
-    /// one of their grants, or as an application that a grant lets them speak for.
+    /// Returns whether objects of this owner concern a caller: all of them root; any other caller those that it owns by
+    /// itself, by one of its grants, or as an application that a grant lets it act for.
     #[must_use]
     pub fn concerns(&self, peer: &Peer, owner: &Owner) -> bool {
         peer.uid == 0

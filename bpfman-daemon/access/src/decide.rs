@@ -1,30 +1,30 @@
-//! The decision.
+//! Decision about a call.
 
 use bpfmand_core::{Owner, Peer, TenantRules};
 
 use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, OwnedThing, SocketGroup};
 
-/// Why a call is allowed.
+/// Reason why a call is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Root calls.
+    /// Root as the caller.
     Root,
     /// A grant allows it.
     Grant(String),
-    /// Everybody who may open the socket may.
+    /// Permission of every user of the socket.
     SocketGroup,
 }
 
-/// A call that is allowed.
+/// Permission for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
-    /// Why.
+    /// Reason of the permission.
     pub by: By,
-    /// Whose what it makes is.
+    /// Owner of the objects that the call makes.
     pub owner: Owner,
-    /// How much that owner may have.
+    /// Limits of that owner.
     pub limits: GrantLimits,
-    /// What programs that it loads are held to.
+    /// Restrictions of the programs that the call loads.
     pub tenant: Option<TenantRules>,
 }
 
@@ -42,7 +42,7 @@ impl AccessPolicy {
     /// Returns whether a caller has the right to a verb on an object over all owners' programs and links.
     #[must_use]
     pub fn is_over_all(&self, peer: &Peer, verb: AccessVerb, object: &AccessObject<'_>) -> bool {
-        // No grant is over root's but one that is over all.
+        // Only a grant over all owners covers objects of root.
         let all = AccessObject::Owned { thing: OwnedThing::All, owner: &Owner::Root };
         self.decide(peer, verb, &[object.clone(), all]).is_ok()
     }
@@ -50,7 +50,7 @@ impl AccessPolicy {
     /// Decides a call. One grant has to allow the verb on all objects.
     ///
     /// # Errors
-    /// Nothing allows it; the denial says what would.
+    /// Nothing allows the call; the denial states what would.
     pub fn decide(
         &self,
         peer: &Peer,
@@ -77,7 +77,7 @@ impl AccessPolicy {
         let open = match self.socket_group {
             SocketGroup::Nothing => false,
             SocketGroup::Read => verb == AccessVerb::Read,
-            // As for a grant of `all`: who sees what others do is named by that verb.
+            // Third-party activity needs its own verb, as in a grant of `all`.
             SocketGroup::All => verb != AccessVerb::Radar,
         };
         if open {
@@ -94,7 +94,6 @@ impl Grant {
     }
 }
 
-/// The application that a call speaks for.
 fn claimed(objects: &[AccessObject<'_>]) -> Option<Owner> {
     objects.iter().find_map(|object| match object {
         AccessObject::Application(name) => Some(Owner::Application((*name).clone())),

@@ -1,4 +1,4 @@
-//! One grant: to whom, and what.
+//! Grant of permissions to callers.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -9,79 +9,79 @@ use bpfmand_core::{CpuLimit, Glob, Owner, OwningApplication, Peer, ProgramType, 
 use crate::pattern::takes_name;
 use crate::{AccessObject, AccessVerb, ApplicationPattern, HookPattern, ImagePattern, TargetPattern};
 
-/// What `policy.toml` lets some callers do. What a grant does not write, it does not restrict; of `hooks` and `targets`,
-/// one that is written leaves the other empty.
+/// Permissions of some callers in `policy.toml`. An absent key restricts nothing, except that one of `hooks` and
+/// `targets` leaves the other empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// Its name, which owns what callers make by it.
+    /// Name of the grant, which owns the objects that callers make by it.
     pub name: String,
-    /// To whom.
+    /// Callers of the grant.
     pub callers: GrantCallers,
-    /// What they may do.
+    /// Permitted verbs.
     pub verbs: BTreeSet<AccessVerb>,
     /// Images that may be loaded.
     pub images: Option<Vec<ImagePattern>>,
-    /// Files that may be loaded, besides what `[files]` says.
+    /// Files that may be loaded; the rules of `[files]` apply as well.
     pub files: Option<Vec<Glob>>,
     /// Types of programs.
     pub types: Option<BTreeSet<ProgramType>>,
     /// Hooks of interfaces.
     pub hooks: Option<Vec<HookPattern>>,
-    /// What probes may be put on.
+    /// Targets of probes.
     pub targets: Option<Vec<TargetPattern>>,
     /// Network namespaces.
     pub netns: Option<NetnsRule>,
     /// Priorities of members.
     pub priorities: Option<RangeInclusive<i32>>,
-    /// Applications that callers may speak for.
+    /// Applications that callers may act for.
     pub applications: Vec<ApplicationPattern>,
-    /// Whether programs and links of others may be changed.
+    /// True if programs and links of other owners may be changed.
     pub over_all: bool,
-    /// How much callers may have.
+    /// Limits of an owner under the grant.
     pub limits: GrantLimits,
-    /// What their programs are held to; none: they may see the whole machine.
+    /// Restrictions of the callers' programs; `None`: they may see the whole machine.
     pub tenant: Option<TenantRules>,
 }
 
-/// To whom a grant is given. One that fits is enough.
+/// Callers of a grant. One condition that matches is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantCallers {
     /// User ids.
     pub users: BTreeSet<u32>,
-    /// Group ids, supplementary ones too.
+    /// Group ids, including supplementary ones.
     pub groups: BTreeSet<u32>,
     /// systemd units.
     pub units: BTreeSet<String>,
-    /// Uids of pods.
+    /// UIDs of pods.
     pub pods: BTreeSet<String>,
 }
 
-/// Where interfaces may be.
+/// Network namespaces in which interfaces may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetnsRule {
-    /// In the caller's own network namespace.
+    /// The caller's own network namespace.
     Own,
-    /// In namespaces whose files match.
+    /// Namespaces with a matching file.
     Files(Vec<Glob>),
 }
 
-/// How much one owner may have.
+/// Limits of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GrantLimits {
-    /// Programs.
+    /// Maximum number of programs.
     pub programs: Option<u64>,
-    /// Links.
+    /// Maximum number of links.
     pub links: Option<u64>,
-    /// Bytes of kernel memory that the maps of one load may take.
+    /// Maximum kernel memory of one load's maps, in bytes.
     pub map_memory: Option<u64>,
-    /// Instructions that the verifier may walk through for one load.
+    /// Maximum number of instructions that the verifier may process for one load.
     pub verified_instructions: Option<u64>,
-    /// What all programs of the owner may take of a CPU together.
+    /// Share of a CPU for all programs of the owner together.
     pub cpu: Option<CpuLimit>,
 }
 
 impl GrantCallers {
-    /// True if the peer is among them.
+    /// Returns whether the peer is one of the callers.
     #[must_use]
     pub fn include(&self, peer: &Peer) -> bool {
         self.users.contains(&peer.uid)
@@ -92,19 +92,19 @@ impl GrantCallers {
     }
 }
 
-/// A pod's uid with dashes, as Kubernetes writes it: control groups of systemd have underscores.
+/// Returns a pod's UID with dashes, as Kubernetes writes it: systemd's names of cgroups have underscores.
 pub(crate) fn canonical_pod(uid: &str) -> String {
     uid.replace('_', "-")
 }
 
 impl Grant {
-    /// The owner of what callers make by it.
+    /// Returns the owner of the objects that callers make by the grant.
     #[must_use]
     pub fn owner(&self) -> Owner {
         Owner::Grant(self.name.clone())
     }
 
-    /// The key of the grant that keeps the caller from this; none if the grant allows it.
+    /// Returns the key of the grant that denies the object; `None` if the grant allows it.
     pub(crate) fn obstacle(&self, peer: &Peer, object: &AccessObject<'_>) -> Option<&'static str> {
         let allowed_by = |key: &'static str, allowed: bool| (!allowed).then_some(key);
         let among = |list: &Option<Vec<Glob>>, text: &str| {
@@ -112,7 +112,7 @@ impl Grant {
         };
         match object {
             AccessObject::Type(of) => {
-                // What these are handed are pointers into the kernel, from which one gets far: root has to mean it.
+                // Programs of these types receive pointers into the kernel, which lead far: root has to name the types.
                 let unwritten = !(self.tenant.is_some() && of.needs_load_target());
                 allowed_by("types", self.types.as_ref().map_or(unwritten, |types| types.contains(of)))
             }
@@ -172,7 +172,7 @@ impl Grant {
                 allowed_by("priorities", within)
             }
             AccessObject::Position => allowed_by("priorities", self.priorities.is_none()),
-            // A role may be what others run after; to run before others is what priorities keep callers from.
+            // Others may run after a role, and `before` moves a member ahead of others: both evade priorities.
             AccessObject::Order(order) => {
                 let moves = order.role.is_some() || !order.before.is_empty();
                 allowed_by("priorities", !moves || self.priorities.is_none())
@@ -182,7 +182,6 @@ impl Grant {
         }
     }
 
-    /// True if places in a network namespace are meant.
     fn takes_netns(&self, netns: Option<&Path>, in_callers_netns: bool) -> bool {
         match (&self.netns, netns) {
             (None, _) => true,
@@ -211,8 +210,7 @@ impl Grant {
             }
     }
 
-    /// Returns the pattern that lets callers speak for an application as they could in earlier versions; none if they could not,
-    /// or can.
+    /// Returns the pattern by which callers may act for an application again; `None` if they never could, or can.
     pub(crate) fn successor_for(&self, name: &OwningApplication) -> Option<String> {
         self.applications.iter().find_map(|application| application.successor(name))
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a grant as it is written.
+//! Mistakes in the text of a grant.
 
 use bpfmand_core::{BadCpuAction, BadCpuShare, BadGlob, UnknownProgramType};
 
@@ -8,73 +8,73 @@ use crate::{BadPattern, UnknownVerb};
 /// A mistake in one grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// Its name.
+    /// Invalid name.
     #[error("a name has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores")]
     Name,
-    /// Its name is that of an earlier grant.
+    /// Name of an earlier grant.
     #[error("another grant has this name, which owns what callers make")]
     SecondOfItsName,
-    /// It names no callers.
+    /// Grant without callers.
     #[error("it is for nobody: write users, groups, units or pods")]
     Nobody,
-    /// It allows no verb.
+    /// Grant without a verb.
     #[error("it allows nothing")]
     Nothing,
-    /// A user or group that the machine does not have.
+    /// User or group that the machine does not have.
     #[error("there is no {what} \"{name}\" on this machine")]
     NoAccount {
         /// "user" or "group".
         what: &'static str,
-        /// Its name.
+        /// Name of the account.
         name: String,
     },
-    /// A verb.
+    /// Unknown verb.
     #[error("allow: {0}, or all")]
     Verb(#[from] UnknownVerb),
-    /// A type of programs.
+    /// Unknown type of programs.
     #[error("types: {0}")]
     Type(#[from] UnknownProgramType),
-    /// A hook or target.
+    /// Invalid pattern of hooks or targets.
     #[error("{key}: {source}")]
     Pattern {
-        /// The key.
+        /// Key of the grant.
         key: &'static str,
-        /// The reason.
+        /// Reason why it is invalid.
         source: BadPattern,
     },
-    /// A pattern of names.
+    /// Invalid pattern of names.
     #[error("{key}: {source}")]
     Names {
-        /// The key.
+        /// Key of the grant.
         key: &'static str,
-        /// The reason.
+        /// Reason why it is invalid.
         source: BadGlob,
     },
-    /// Network namespaces.
+    /// Invalid network namespaces.
     #[error("netns: expected [\"own\"], [\"any\"] or absolute paths")]
     Netns,
-    /// A range of priorities.
+    /// Invalid range of priorities.
     #[error("priorities: \"{0}\" is no range such as \"100-900\"")]
     Priorities(String),
-    /// Helpers for programs that are not held to any.
+    /// Allowed helpers in a grant that does not restrict helpers.
     #[error("helpers: only a grant with scope = \"cgroup\" keeps programs from helpers, and may allow some")]
     HelpersWithoutScope,
-    /// A helper or kernel function.
+    /// Invalid name of a helper or kernel function.
     #[error("helpers: \"{0}\" is no name of a helper or kernel function, such as bpf_probe_read_kernel")]
     Helper(String),
-    /// A size.
+    /// Invalid size.
     #[error("map_memory: \"{0}\" is no size such as \"64MiB\"")]
     Size(String),
-    /// A share of a CPU.
+    /// Invalid share of a CPU.
     #[error("limits.cpu: {0}")]
     Cpu(#[from] BadCpuShare),
-    /// What follows.
+    /// Invalid action for an exceeded CPU limit.
     #[error("limits.over_cpu: {0}")]
     OverCpu(#[from] BadCpuAction),
-    /// What follows if something that is not limited is exceeded.
+    /// Action without a CPU limit.
     #[error("limits.over_cpu says what follows over limits.cpu, which is not there")]
     OverNoCpu,
-    /// Owners are applications then, which have no limit of CPU time.
+    /// CPU limit for applications, which are their own owners and have none.
     #[error(
         "limits.cpu counts for programs of the grant's own, and with applications it has none of its own where a caller \
          names one: take one of the two out"

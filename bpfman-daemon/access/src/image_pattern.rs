@@ -8,19 +8,19 @@ use bpfmand_core::Glob;
 
 use crate::BadPattern;
 
-/// Images: `registry.example.com/network/*`. Registry and repository are compared apart, so that no repository elsewhere can
-/// look like the registry. `*` alone means all images.
+/// Pattern of images: `registry.example.com/network/*`. Registry and repository are compared separately, so that no
+/// repository of another registry can look like this one. `*` alone matches all images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePattern {
     registry: Glob,
-    /// Repository, with tag and digest or without.
+    /// Repository, with or without tag and digest.
     rest: Glob,
     text: String,
 }
 
 impl ImagePattern {
-    /// Returns whether it covers an image. A registry of this machine is covered by each of its names. A pattern without a tag
-    /// covers all of them.
+    /// Returns whether the pattern matches an image. A registry of this machine matches by each of its names. A pattern
+    /// without a tag matches all tags.
     #[must_use]
     pub fn matches(&self, image: &ImageReference) -> bool {
         let mut names = image.registry_host().names();
@@ -41,18 +41,18 @@ impl FromStr for ImagePattern {
             None if text == "*" => (text.to_owned(), text),
             None => return Err(BadPattern::Image(text.to_owned())),
         };
-        // Docker's own registry keeps single names in a folder, as names of images have it.
+        // Docker Hub keeps single names in the folder `library`, as names of images do.
         let is_single = registry == "docker.io" && !rest.contains(['/', '*']);
         let rest = if is_single { format!("library/{rest}") } else { rest.to_owned() };
         Ok(Self { registry: Glob::parse(&registry)?, rest: Glob::parse(&rest)?, text: text.to_owned() })
     }
 }
 
-/// Returns the pattern of a registry in the one spelling that names of images have.
+/// Returns the pattern of a registry in the normal spelling of image names.
 fn registry_pattern(text: &str) -> String {
     match text.parse::<RegistryHost>() {
         Ok(host) => Glob::literally(host.as_str()),
-        // Images never have this port: it is left out of their names.
+        // Names of images never contain the default port.
         Err(_) => text.to_ascii_lowercase().trim_end_matches(":443").to_owned(),
     }
 }

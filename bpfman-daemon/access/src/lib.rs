@@ -1,8 +1,8 @@
-//! Who may do what: callers, grants and owners. Decisions without I/O.
+//! Access control: callers, grants and owners. Decisions without I/O.
 //!
-//! A call is a [`AccessVerb`] on [`AccessObject`]s by a [`bpfmand_core::Peer`]. [`AccessPolicy::decide`] is the one place that allows or
-//! denies it. Root may do everything; others what one grant of `policy.toml` allows, and what its `[access]` table says of
-//! everybody who may open the socket.
+//! A call is an [`AccessVerb`] on [`AccessObject`]s by a [`bpfmand_core::Peer`]; only [`AccessPolicy::decide`] allows
+//! or denies it. Root may do everything. Other callers may do what one grant of `policy.toml` allows, and what its
+//! `[access]` table allows all users of the socket.
 
 mod application_pattern;
 mod concern;

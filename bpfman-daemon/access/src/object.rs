@@ -1,4 +1,4 @@
-//! What a call is about.
+//! Objects of calls, for permission checks.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use bpfmand_core::{
 
 use crate::{ObjectClass, OwnedThing};
 
-/// One thing that a call is about. A call is allowed if one grant allows all of its objects.
+/// Object of a call. A call is allowed if one grant allows all of its objects.
 #[derive(Clone, Debug)]
 pub enum AccessObject<'a> {
     /// Programs of this type.
@@ -21,62 +21,62 @@ pub enum AccessObject<'a> {
     File(&'a Path),
     /// A hook of one interface.
     Hook {
-        /// Of which kind.
+        /// Kind of the hook.
         kind: HookKind,
-        /// Where.
+        /// Interface of the hook.
         interface: &'a Interface,
-        /// True if the interface's network namespace is the caller's own for certain.
+        /// True if the interface is certainly in the caller's own network namespace.
         in_callers_netns: bool,
     },
     /// A network namespace itself.
     Netns {
-        /// Its file; none for the daemon's own.
+        /// File of the namespace; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// True if it is the caller's own for certain.
+        /// True if it is certainly the caller's own.
         in_callers_netns: bool,
     },
-    /// Hooks of all interfaces that match, now and later.
+    /// Hooks of all matching interfaces, present and future.
     Hooks {
-        /// Of which kind.
+        /// Kind of the hooks.
         kind: HookKind,
-        /// Where.
+        /// Interfaces of the hooks.
         interfaces: &'a InterfaceMatch,
     },
-    /// What a probe is put on, or a program of fentry, fexit or LSM is loaded for.
+    /// Target of a probe, or of a program of fentry, fexit or LSM.
     Target {
-        /// The type's name, such as `uprobe`.
+        /// Name of the type, such as `uprobe`.
         kind: &'static str,
-        /// The binary, function, tracepoint or hook.
+        /// Binary, function, tracepoint or hook.
         name: &'a str,
     },
-    /// All targets whose names match, such as kernel functions.
+    /// All targets with matching names, such as kernel functions.
     Targets {
-        /// The type's name, such as `kprobe`.
+        /// Name of the type, such as `kprobe`.
         kind: &'static str,
-        /// Which.
+        /// Pattern of the names.
         names: &'a Glob,
     },
-    /// The place of a member that has this priority.
+    /// Position of a member, by priority.
     Priority(i32),
-    /// The place of a member that names others.
+    /// Position of a member, relative to others.
     Order(&'a OrderIntent),
-    /// The place of a member by its number among all.
+    /// Position of a member, by index.
     Position,
-    /// A hook that is known only later.
+    /// Hook that is not known yet.
     AnyHook,
-    /// A thing that is there already.
+    /// Existing object with an owner.
     Owned {
-        /// The thing.
+        /// Existing object.
         thing: OwnedThing<'a>,
-        /// Its owner.
+        /// Owner of the object.
         owner: &'a Owner,
     },
-    /// The application that everything belongs to that the call makes.
+    /// Application that owns everything that the call makes.
     Application(&'a OwningApplication),
 }
 
 impl AccessObject<'_> {
-    /// The class that a call's row has a rule for.
+    /// Returns the class, for which a call's row has a rule.
     #[must_use]
     pub const fn class(&self) -> ObjectClass {
         match self {

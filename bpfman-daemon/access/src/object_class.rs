@@ -1,11 +1,11 @@
 //! Classes of the objects of calls: the columns of the table of rights.
 
-/// A class of objects. Each call has a rule for each class.
+/// Class of objects. Each call has a rule for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectClass {
     /// Programs.
     Program,
-    /// Attachments, those to matching interfaces too.
+    /// Attachments, including those to matching interfaces.
     Link,
     /// Maps and their entries.
     Map,
@@ -13,14 +13,14 @@ pub enum ObjectClass {
     Hook,
     /// Images and files with bytecode.
     Bytecode,
-    /// Types, hooks, targets, namespaces and places in an order: what patterns of a grant cover.
+    /// Types, hooks, targets, namespaces and positions, which patterns of a grant cover.
     Place,
-    /// Applications that the call speaks for.
+    /// Applications that the call acts for.
     Application,
 }
 
 impl ObjectClass {
-    /// All of them, in the order of the table.
+    /// All classes, in the order of the table.
     pub const ALL: [Self; 7] =
         [Self::Program, Self::Link, Self::Map, Self::Hook, Self::Bytecode, Self::Place, Self::Application];
 }

@@ -1,4 +1,4 @@
-//! Things that have an owner, as calls are about them.
+//! Existing objects that have an owner.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use bpfmand_core::{HookKind, Interface, LinkId, MapId, MatchingId, ProgramId};
 
 use crate::ObjectClass;
 
-/// A thing that is there already and belongs to somebody. Its text is what denials show.
+/// Existing object with an owner. Denials show its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnedThing<'a> {
     /// A program.
     Program(ProgramId),
-    /// A program that bpfman does not manage. It counts as root's.
+    /// Program that bpfman does not manage. It counts as root's.
     UnmanagedProgram(ProgramId),
     /// An attachment.
     Link(LinkId),
-    /// An attachment to all interfaces that match.
+    /// An attachment to all matching interfaces.
     Matching(MatchingId),
-    /// A program that uses the map of the call. The right over a map is the right over all its users.
+    /// Program that uses the map of the call. A right over a map is a right over all its users.
     MapUser(ProgramId),
-    /// All maps of a program, which the call shares.
+    /// Maps of a program, all of which the call shares.
     MapsOf(ProgramId),
-    /// Everything that entries of a map can lead to.
+    /// Objects that entries of a map can lead to.
     ReachableFrom(MapId),
     /// A member of the hook of the call.
     Member(LinkId),
@@ -32,7 +32,7 @@ pub enum OwnedThing<'a> {
 }
 
 impl OwnedThing<'_> {
-    /// The class that a call's row has a rule for.
+    /// Returns the class, for which a call's row has a rule.
     #[must_use]
     pub const fn class(self) -> ObjectClass {
         match self {

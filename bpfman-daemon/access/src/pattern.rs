@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use bpfmand_core::{BadGlob, Direction, Glob, HookKind};
 
-/// Hooks: `xdp:eth*`, `tc:*:ingress`, `tcx:eth0`. Without a direction both are meant; `*` alone means all hooks.
+/// Pattern of hooks: `xdp:eth*`, `tc:*:ingress`, `tcx:eth0`, without a direction for both. `*` alone matches all hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookPattern {
     kind: Option<&'static str>,
@@ -14,7 +14,7 @@ pub struct HookPattern {
     text: String,
 }
 
-/// Targets of probes: `uprobe:/usr/bin/*`, `kprobe:tcp_*`, `tracepoint:syscalls/*`. `*` alone means all targets.
+/// Pattern of targets: `uprobe:/usr/bin/*`, `kprobe:tcp_*`, `tracepoint:syscalls/*`. `*` alone matches all targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetPattern {
     kind: Option<&'static str>,
@@ -22,24 +22,24 @@ pub struct TargetPattern {
     text: String,
 }
 
-/// A text that is no pattern.
+/// Invalid pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
-    /// Of a hook.
+    /// Invalid pattern of hooks.
     #[error(
         "\"{0}\" is no hook: expected xdp:INTERFACE, tc:INTERFACE[:ingress|:egress], tcx:INTERFACE[:…] or *"
     )]
     Hook(String),
-    /// Of a target.
+    /// Invalid pattern of targets.
     #[error("\"{0}\" is no target: expected TYPE:NAME, where TYPE is one of {known}, or *", known = TARGETS.join(", "))]
     Target(String),
-    /// Of an image.
+    /// Invalid pattern of images.
     #[error("\"{0}\" is no pattern of images: expected REGISTRY/REPOSITORY, such as quay.io/team/*, or *")]
     Image(String),
-    /// Of an application.
+    /// Invalid pattern of applications.
     #[error("\"{0}\" is no application: expected NAMESPACE/NAME, NAME for a cluster application, or *")]
     Application(String),
-    /// Of names.
+    /// Invalid pattern of names.
     #[error(transparent)]
     Name(#[from] BadGlob),
 }
@@ -73,19 +73,19 @@ fn kind_of(known: &[&'static str], text: &str) -> Option<&'static str> {
     known.iter().find(|kind| **kind == text).copied()
 }
 
-/// True if a pattern takes a name that may be a path. One that leads through `..` is nowhere below what it begins with.
+/// Returns whether a pattern matches a name, which may be a path. No path with `..` matches.
 pub(crate) fn takes_name(pattern: &Glob, name: &str) -> bool {
     !name.split('/').any(|part| part == "..") && pattern.matches(name)
 }
 
 impl HookPattern {
-    /// True if it takes this hook.
+    /// Returns whether the pattern matches this hook.
     #[must_use]
     pub fn matches(&self, kind: HookKind, interface: &str) -> bool {
         self.is_at(kind) && self.interface.matches(interface)
     }
 
-    /// True if it certainly takes the hooks of all interfaces of a pattern.
+    /// Returns whether the pattern certainly matches the hooks of all interfaces of another pattern.
     #[must_use]
     pub fn covers(&self, kind: HookKind, interfaces: &Glob) -> bool {
         self.is_at(kind) && self.interface.covers(interfaces)
@@ -121,13 +121,13 @@ impl FromStr for HookPattern {
 }
 
 impl TargetPattern {
-    /// True if it takes this target.
+    /// Returns whether the pattern matches this target.
     #[must_use]
     pub fn matches(&self, kind: &str, name: &str) -> bool {
         self.kind.is_none_or(|own| own == kind) && takes_name(&self.name, name)
     }
 
-    /// True if it certainly takes all targets of a pattern.
+    /// Returns whether the pattern certainly matches all targets of another pattern.
     #[must_use]
     pub fn covers(&self, kind: &str, names: &Glob) -> bool {
         self.kind.is_none_or(|own| own == kind) && self.name.covers(names)

@@ -1,34 +1,34 @@
-//! All grants, and what holds for everybody who may open the socket.
+//! Grants, and the permissions of all users of the socket.
 
 use bpfmand_core::Peer;
 use serde::Deserialize;
 
 use crate::{ApplicationPattern, Grant};
 
-/// What may be done on this machine, besides what root does.
+/// Permissions on this machine, besides root's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessPolicy {
-    /// Grants, in the order of the file: the first that allows a call counts.
+    /// Grants in the order of the file: the first one that allows a call applies.
     pub grants: Vec<Grant>,
-    /// What everybody may do who can open the socket.
+    /// Permissions of every user that can open the socket.
     pub socket_group: SocketGroup,
 }
 
-/// What everybody may do who can open the socket, without a grant.
+/// Permissions, without a grant, of every user that can open the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SocketGroup {
-    /// Nothing.
+    /// No permission.
     Nothing,
-    /// Read.
+    /// Permission to read.
     #[default]
     Read,
-    /// All that a grant could allow, also over what others made: what v0.6.0 does.
+    /// All permissions that a grant can have, also over objects of other owners, as in v0.6.0.
     All,
 }
 
 impl AccessPolicy {
-    /// The grants of a caller.
+    /// Returns the grants of a caller.
     pub fn grants_of<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = &'a Grant> {
         self.grants.iter().filter(|grant| grant.callers.include(peer))
     }

@@ -1,4 +1,4 @@
-//! The tables `[access]` and `[[grants]]` of `policy.toml`.
+//! Tables `[access]` and `[[grants]]` of `policy.toml`.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -12,17 +12,17 @@ use toml::Spanned;
 use crate::grant::{GrantCallers, NetnsRule, canonical_pod};
 use crate::{AccessPolicy, AccessVerb, BadPattern, Grant, GrantError, GrantLimits, SocketGroup};
 
-/// Most bytes of a grant's name: it stands in every record of what was made by it.
+/// Maximum length of a grant's name, in bytes: every record of an object made by the grant contains it.
 pub(crate) const LONGEST_NAME: usize = 63;
 
-/// Looks up the numbers of users and groups.
+/// Lookup of the ids of users and groups.
 pub trait AccountNames {
-    /// A user's number by name.
+    /// Returns the id of a user.
     fn user(&self, name: &str) -> Option<u32>;
-    /// A group's number by name.
+    /// Returns the id of a group.
     fn group(&self, name: &str) -> Option<u32>;
-    /// Returns whether a name without a number names no caller, instead of being a mistake: for a text that was accepted when
-    /// the account was there. The account's old number may be another's by now.
+    /// Returns whether a name without an id matches no caller, instead of being a mistake: for a text that was accepted
+    /// while the account existed. Its old id may belong to another account by now.
     fn may_have_gone(&self) -> bool {
         false
     }
@@ -35,7 +35,7 @@ struct AccessTable {
     socket_group: SocketGroup,
 }
 
-/// A text with its place in the file.
+/// Text with its position in the file.
 type Text = Spanned<String>;
 
 #[derive(Deserialize)]
@@ -85,7 +85,7 @@ enum Over {
     All,
 }
 
-/// Whose tasks programs see.
+/// Tasks that programs can see.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Scope {
@@ -106,10 +106,10 @@ struct LimitsTable {
 }
 
 impl AccessPolicy {
-    /// Reads the tables. Those of the image policy are left alone.
+    /// Parses the tables. Those of the image policy are ignored.
     ///
     /// # Errors
-    /// All mistakes: what is not understood, and users and groups that do not exist.
+    /// All mistakes: invalid text, and users and groups that do not exist.
     pub fn parse(text: &str, names: &dyn AccountNames) -> Result<Self, TextDefects> {
         let mut tables = PolicyTables::parse(text);
         let access: Option<ReadTable<AccessTable>> = tables.take("access");
@@ -130,7 +130,6 @@ impl AccessPolicy {
     }
 }
 
-/// One grant while it is read.
 struct GrantReading<'r, 't> {
     name: String,
     tables: &'r mut PolicyTables<'t>,
@@ -151,12 +150,11 @@ impl<'r, 't> GrantReading<'r, 't> {
         self.tables.found(at, format!("grant \"{name}\": {why}"));
     }
 
-    /// Takes the good of a result, and notes the bad.
     fn good<T>(&mut self, at: usize, result: Result<T, impl Into<GrantError>>) -> Option<T> {
         result.map_err(|why| self.found(at, why.into())).ok()
     }
 
-    /// Returns the grant. It counts only if nothing was found.
+    /// Returns the grant. It is valid only if no mistake was found.
     fn grant(&mut self, ReadTable { value: table, at, whole }: ReadTable<GrantTable>) -> Grant {
         let name_at = table.name.span().start;
         let name = table.name.into_inner();
@@ -241,7 +239,7 @@ impl<'r, 't> GrantReading<'r, 't> {
         let mut verbs = BTreeSet::new();
         for word in words {
             match word.get_ref().as_str() {
-                // What strangers do is nobody's own: a grant has to say it by its name.
+                // Third-party activity belongs to no caller: a grant has to name the verb for it.
                 "all" => {
                     verbs.extend(AccessVerb::GRANTABLE.into_iter().filter(|verb| *verb != AccessVerb::Radar))
                 }
@@ -254,7 +252,7 @@ impl<'r, 't> GrantReading<'r, 't> {
         verbs
     }
 
-    /// "own", "any", or paths of namespace files.
+    /// Parses "own", "any", or paths of namespace files.
     fn netns(&mut self, words: &Spanned<Vec<Text>>) -> Option<NetnsRule> {
         match &words.get_ref()[..] {
             [word] if word.get_ref() == "own" => Some(NetnsRule::Own),
@@ -274,7 +272,7 @@ impl<'r, 't> GrantReading<'r, 't> {
             !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
         match (scope, helpers.first()) {
-            // Programs that see the whole machine may call everything.
+            // Programs that see the whole machine may call every helper.
             (Scope::Machine, Some(first)) => {
                 self.found(first.span().start, GrantError::HelpersWithoutScope);
                 None
@@ -332,7 +330,6 @@ fn priorities(range: &str) -> Result<RangeInclusive<i32>, GrantError> {
     }
 }
 
-/// A size such as `64MiB`.
 fn bytes(size: &str) -> Result<u64, GrantError> {
     let digits = size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len());
     let unit = match &size[digits..] {

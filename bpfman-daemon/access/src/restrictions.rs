@@ -1,4 +1,4 @@
-//! What restricts a grant, as `policy.toml` writes it.
+//! Restrictions of a grant, as in `policy.toml`.
 
 use std::fmt::Display;
 
@@ -6,7 +6,7 @@ use crate::grant::NetnsRule;
 use crate::{Grant, GrantLimits};
 
 impl Grant {
-    /// One line a key: `hooks = ["xdp:eth*"]`.
+    /// Returns one line per key: `hooks = ["xdp:eth*"]`.
     #[must_use]
     pub fn restrictions(&self) -> Vec<String> {
         let mut lines = Vec::new();

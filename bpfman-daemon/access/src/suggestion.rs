@@ -127,7 +127,7 @@ mod tests {
         let grant = SuggestedGrant::new(1000, AccessVerb::Load, objects);
         let mut text = "[[grants]]\nname = \"user-1000\"\nusers = [1000]\nallow = [\"load\"]\n".to_owned();
         for (key, patterns) in grant.keys {
-            text.push_str(&format!("{key} = {}\n", toml::Value::from(patterns)));
+            text.push_str(&format!("{key} = {patterns:?}\n"));
         }
         text + if grant.is_over_all { "over = \"all\"\n" } else { "" }
     }

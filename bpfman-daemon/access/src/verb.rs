@@ -1,39 +1,39 @@
-//! What a call does.
+//! Verbs of calls.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// What a call does, as grants name it.
+/// Kind of a call, as grants name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccessVerb {
-    /// Lists and describes.
+    /// Listing and describing objects.
     Read,
-    /// Loads and unloads programs, and fetches images.
+    /// Loading and unloading programs, and fetching images.
     Load,
-    /// Attaches, detaches, and changes the place of an attachment.
+    /// Attaching, detaching, and changing the position of an attachment.
     Attach,
-    /// Puts another version of a program in its places.
+    /// Replacing a program by another version.
     Replace,
-    /// Makes a program that someone else attached a member of a chain.
+    /// Making a third-party program a member of a chain.
     Adopt,
-    /// Sends packets through a chain, and counts runs.
+    /// Sending packets through a chain, and counting runs.
     Trace,
-    /// Changes the settings of a hook.
+    /// Changing the settings of a hook.
     Settings,
-    /// Reads maps.
+    /// Reading maps.
     MapsRead,
-    /// Writes maps.
+    /// Writing maps.
     MapsWrite,
-    /// Sees what others do with eBPF on the machine.
+    /// Observing third-party use of eBPF on the machine.
     Radar,
-    /// What only root may do, whatever a grant says: the image cache, and remains that are nobody's.
+    /// Actions reserved for root, whatever a grant allows: on the image cache, and on leftovers without an owner.
     Administer,
 }
 
-/// A text that is no verb.
+/// Unknown verb.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{0}\" is no verb: expected read, load, attach, replace, adopt, trace, settings, maps-read, maps-write or radar"
@@ -41,7 +41,7 @@ pub enum AccessVerb {
 pub struct UnknownVerb(pub String);
 
 impl AccessVerb {
-    /// All that a grant may allow.
+    /// Verbs that a grant may allow.
     pub const GRANTABLE: [Self; 10] = [
         Self::Read,
         Self::Load,
@@ -55,7 +55,7 @@ impl AccessVerb {
         Self::Radar,
     ];
 
-    /// As grants write it.
+    /// Returns the name of the verb in grants.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

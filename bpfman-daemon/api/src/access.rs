@@ -1,4 +1,4 @@
-//! The service `bpfman.ext.v1.BpfmanAccess`: callers learn who they are to the daemon, and what they may do.
+//! Service `bpfman.ext.v1.BpfmanAccess`: identity and permissions of the caller.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ impl<K: Kernel> BpfmanAccess for Api<K> {
         let parsed = parse(&object)?;
         let in_callers_netns = self.is_callers_netns(None).await?;
         let mut objects: Vec<_> = parsed.iter().map(|object| object.to_object(in_callers_netns)).collect();
-        // A namespace is asked for besides, as an attachment to it is.
+        // Check the network namespace as well, as for an attachment to it.
         objects.extend(parsed.iter().filter_map(|object| object.netns(in_callers_netns)));
         let decided = self.policy_for(&peer).decide(&peer, verb, &objects);
         let (by, why_not) = match decided {
@@ -68,7 +68,7 @@ fn grant(grant: &Grant) -> wire::GrantView {
     }
 }
 
-/// An object as users write it.
+/// Object in the syntax of users.
 #[derive(Debug, PartialEq, Eq)]
 enum Named<'a> {
     Hook(HookKind, Interface),
@@ -89,7 +89,7 @@ impl Named<'_> {
 }
 
 impl Named<'_> {
-    /// The network namespace that a target is at.
+    /// Returns the network namespace of a target of kind `netns` or `netfilter`.
     fn netns(&self, in_callers_netns: bool) -> Option<AccessObject<'_>> {
         match self {
             Self::Target("netns" | "netfilter", "host") => {
@@ -103,7 +103,7 @@ impl Named<'_> {
     }
 }
 
-/// Reads a hook, a target, a path, or else an image; none of an empty text.
+/// Parses a hook, a target, an absolute path or an image reference; `None` for an empty text.
 fn parse(text: &str) -> Result<Option<Named<'_>>, Status> {
     if text.is_empty() {
         return Ok(None);

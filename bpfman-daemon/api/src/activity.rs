@@ -1,4 +1,4 @@
-//! When the last request ended: what the idle exit counts from.
+//! Time since the last request ended, for the idle exit.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// A request begins; it ends when the guard is dropped.
+    /// Marks a request as in progress until the guard is dropped.
     pub(crate) fn begin(&self) -> RunningRequest<'_> {
         self.running.fetch_add(1, Ordering::SeqCst);
         RunningRequest(self)
     }
 
-    /// How long no request has been in progress; none while one is.
+    /// Returns the time since the last request ended; `None` while one is in progress.
     #[must_use]
     pub fn idle(&self) -> Option<Duration> {
         if self.running.load(Ordering::SeqCst) > 0 {
@@ -35,7 +35,6 @@ impl Activity {
     }
 }
 
-/// A request in progress.
 pub(crate) struct RunningRequest<'a>(&'a Activity);
 
 impl Drop for RunningRequest<'_> {

@@ -1,4 +1,4 @@
-//! Paths that callers name: the daemon opens as root only what the caller could see without it.
+//! Checks of paths in requests: the daemon, as root, opens only files that the caller could open itself.
 //!
 //! What may be attached where is not decided here. This keeps answers from telling callers of files in folders that they
 //! cannot enter, and of what is in programs that they cannot read. A path may lead elsewhere a moment later: the kernel's part
@@ -16,7 +16,6 @@ use crate::server::{Api, fail};
 use crate::status::denied;
 
 impl<K: Kernel> Api<K> {
-    /// The network namespace of an interface.
     pub(crate) async fn admit_interface(&self, permit: &Permit, interface: &Interface) -> Result<(), Status> {
         match &interface.netns {
             Some(netns) => self.admit_namespaces(permit, [netns.clone()]).await,
@@ -24,7 +23,7 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Network namespaces, by the paths of their files.
+    /// Checks network namespaces, named by the paths of their files.
     pub(crate) async fn admit_namespaces(
         &self,
         permit: &Permit,
@@ -33,7 +32,7 @@ impl<K: Kernel> Api<K> {
         self.admit(permit, paths.into_iter().collect(), false).await
     }
 
-    /// Network namespaces of a match: files, and folders whose files are listed.
+    /// Checks the network namespaces of a match: files, and folders to be listed.
     pub(crate) async fn admit_match(
         &self,
         permit: &Permit,

@@ -1,4 +1,4 @@
-//! The service `bpfman.v1.Bpfman`.
+//! Service `bpfman.v1.Bpfman`.
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::bpfman_server::Bpfman;

@@ -1,7 +1,7 @@
-//! The table of rights: what each call asks for over the objects of each class, and what it leaves in the journal.
+//! Table of rights: the permission that each call needs for the objects of each class, and its journal entries.
 //!
-//! [`authorize`](crate::authorize) holds handlers to it, `docs/calls.md` shows it, and the tests of rights on a daemon try each of
-//! its cells. A call without a row does not compile, nor does a row with an empty cell.
+//! [`authorize`](crate::authorize) enforces it in handlers, `docs/calls.md` shows it, and the tests of rights on a
+//! daemon try each of its cells. A call without a row does not compile, nor does a row with an empty cell.
 
 mod row;
 
@@ -14,7 +14,7 @@ use JournalRule::{Access, Change, Refusal};
 use ObjectRule::{Carried, Concerned, Covered, Root, Shown, Unused};
 use row::row;
 
-/// Rights of calls that name programs to load.
+/// Rules of calls that name programs to load.
 const LOAD: [ObjectRule; 7] = [Covered, Unused, Covered, Unused, Covered, Covered, Covered];
 
 /// Returns the row of a call.
@@ -81,7 +81,7 @@ pub const fn row_of(method: Method) -> CallRow {
         M::BpfmanMapsOpenForReading   => row(Verb::MapsRead, Access, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
         M::BpfmanExtReadMap           => row(Verb::MapsRead, Access, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
         M::BpfmanMapEntriesDumpMap    => row(Verb::MapsRead, Access, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
-        // Scripts read single entries again and again: these would push changes out of the journal.
+        // Scripts read single entries repeatedly: their journal entries would push out those of changes.
         M::BpfmanMapEntriesGetMapEntry => row(Verb::MapsRead, Refusal, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
         M::BpfmanMapsOpenForWriting   => row(Verb::MapsWrite, Access, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),
         M::BpfmanMapEntriesSetMapEntry => row(Verb::MapsWrite, Change, [Unused, Unused, Covered, Unused, Unused, Unused, Unused]),

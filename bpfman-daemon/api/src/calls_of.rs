@@ -1,4 +1,4 @@
-//! The services for callers that no socket of ours tells apart.
+//! Services for callers that the daemon's sockets do not identify.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,12 +10,11 @@ use tower::{Layer, Service};
 
 use crate::audit::Call;
 
-/// Has every call made by one peer. The daemon's own socket finds out who calls; programs that serve the services in
-/// another way say it so.
+/// Layer that attributes every call to one peer. The daemon's own socket identifies its callers; programs that serve
+/// the services in another way name the peer here.
 #[derive(Clone, Debug)]
 pub struct CallsOf(pub Peer);
 
-/// A service whose calls are one peer's.
 #[derive(Clone, Debug)]
 pub struct Identified<S> {
     peer: Peer,

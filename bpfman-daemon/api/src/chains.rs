@@ -1,4 +1,4 @@
-//! The service `bpfman.ext.v1.BpfmanChains`.
+//! Service `bpfman.ext.v1.BpfmanChains`.
 
 use std::time::Instant;
 
@@ -54,7 +54,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
             Some((interface, kind)) => {
                 self.authorize_hook_for(AccessVerb::Settings, interface, kind).await?.1
             }
-            // Nothing was asked, so there is a right over nothing.
+            // No permission was checked, so it covers no link.
             None => Some(Vec::new()),
         };
         let owner = permit.owner.clone();
@@ -89,7 +89,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let request = request.into_inner();
         let link = LinkId(request.link_id);
         self.note_link(link);
-        // Whose it is comes first: what it is like is not told before.
+        // Check the permission first: properties of the link are not disclosed without it.
         let permit = self.authorize_link(link, Vec::new())?;
         let family = self.read(&permit, move |api| api.family_of(link)).await?;
         let request = chains_parse::update(request, family)?;
@@ -336,7 +336,7 @@ impl<K: Kernel> BpfmanChains for Api<K> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Keeps the hook of a new link attached when it is empty. If that cannot be, the link is taken back.
+    /// Keeps the hook of a new link attached when it is empty. If that fails, detaches the link.
     fn keep(&self, request: &AttachRequest, link: LinkId, caller: &SwitchCaller<'_>) -> Result<(), Status> {
         let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
         let kept = match request.point.hook() {
@@ -352,7 +352,7 @@ impl<K: Kernel> Api<K> {
         })
     }
 
-    /// All that is at a hook. One without programs of ours is shown as well, if it is there.
+    /// Returns the contents of a hook, also of one with third-party programs only.
     fn look(&self, interface: &Interface, kind: HookKind) -> Result<Look, Status> {
         let chain = match self.engine.show_chain(interface, kind) {
             Ok(view) => Some(view),
@@ -367,7 +367,7 @@ impl<K: Kernel> Api<K> {
         Ok(Look { chain, entries })
     }
 
-    /// What a replacement did, with the program in full.
+    /// Returns the answer for a replacement, with all details of the program.
     async fn answer_replaced(
         &self,
         permit: &Permit,
@@ -381,7 +381,7 @@ impl<K: Kernel> Api<K> {
         Ok(Response::new(self.read(permit, replaced).await?))
     }
 
-    /// The verdicts of a link's set; none for links that have no set.
+    /// Returns the verdict family of a link's proceed-on set; `None` for links without a set.
     fn family_of(&self, link: LinkId) -> Result<Option<VerdictFamily>, Status> {
         let link = self.engine.describe_link(link).map_err(fail)?;
         Ok(match link.program.program_type {

@@ -1,4 +1,4 @@
-//! From the wire of chains to the rules' own types. What is wrong is refused here, by name.
+//! Conversion of chain requests from the wire to core types; errors name the invalid value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tonic::Status;
 use crate::parse;
 use crate::status::{invalid, too_large, unsupported};
 
-/// Longest time over which rates are measured, in milliseconds: a call has to end.
+/// Maximum time over which rates are measured, in milliseconds: a call has to end.
 const LONGEST_SAMPLE: u32 = 60_000;
 
-/// Intents; none if the message is absent.
+/// Parses order intents; `None` if the message is absent.
 pub fn order(order: Option<wire::Order>) -> Result<Option<OrderIntent>, Status> {
     order.map(intent).transpose()
 }
@@ -34,7 +34,7 @@ fn intent(order: wire::Order) -> Result<OrderIntent, Status> {
     Ok(OrderIntent { role, before: anchors(order.before)?, after: anchors(order.after)? })
 }
 
-/// A program of others to be taken over. Verdicts are those of XDP: links of tcx have no set.
+/// Parses an adoption of a third-party program. Verdicts are those of XDP: tcx links have no proceed-on set.
 pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptRequest, Status> {
     use wire::adopt_request::What;
     let what = match request.what {
@@ -65,7 +65,7 @@ pub fn adopt(request: wire::AdoptRequest, caller_uid: u32) -> Result<AdoptReques
     })
 }
 
-/// A change of a link. `family` is that of the link's verdicts; none for links that have no set.
+/// Parses a change of a link. `family` is that of its verdicts; `None` for links without a proceed-on set.
 pub fn update(
     request: wire::UpdateLinkRequest,
     family: Option<VerdictFamily>,
@@ -91,20 +91,19 @@ pub fn update(
     })
 }
 
-/// What becomes of maps.
+/// Parses the policy for maps of a replacement.
 pub fn map_policy(number: i32) -> Result<MapPolicy, Status> {
     match wire::MapPolicy::try_from(number) {
         Ok(wire::MapPolicy::Keep) => Ok(MapPolicy::Keep),
         Ok(wire::MapPolicy::ReuseOnly) => Ok(MapPolicy::ReuseOnly),
         Ok(wire::MapPolicy::Fresh) => Ok(MapPolicy::Fresh),
-        // What a client of a later version sends stands for something that is not known here.
+        // A number of a later version has a meaning that is not known here.
         Err(_) => {
             Err(invalid(format!("map policy {number} does not exist: 0 is keep, 1 reuse-only, 2 fresh")))
         }
     }
 }
 
-/// A new version of a program.
 pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<ReplaceRequest, Status> {
     let maps = map_policy(request.maps)?;
     Ok(ReplaceRequest {
@@ -122,7 +121,7 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
     })
 }
 
-/// How long to measure; none for not at all.
+/// Parses the measuring time of rates; `None` without a measurement.
 pub fn sample(milliseconds: u32) -> Result<Option<Duration>, Status> {
     match milliseconds {
         0 => Ok(None),
@@ -133,7 +132,6 @@ pub fn sample(milliseconds: u32) -> Result<Option<Duration>, Status> {
     }
 }
 
-/// What is to become of a hook's switches.
 pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status> {
     let change = HookChange {
         counters: request.counters,
@@ -149,7 +147,6 @@ pub fn hook_change(request: &wire::SetHookRequest) -> Result<HookChange, Status>
     Ok(change)
 }
 
-/// An attachment to all interfaces that match.
 pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, Status> {
     let (point, metadata) = parse::attach_to_matching(request.attach)?;
     if request.keep_attached {
@@ -183,7 +180,7 @@ pub fn matching(request: wire::AttachMatchingRequest) -> Result<MatchRequest, St
     Ok(MatchRequest { attach, interfaces })
 }
 
-/// A set by names of verdicts; empty is the default.
+/// Parses a proceed-on set from names of verdicts; an empty list means the default.
 pub fn proceed_on(family: VerdictFamily, names: &[String]) -> Result<ProceedOn, Status> {
     ProceedOn::from_names(family, names).map_err(|error| invalid(error.to_string()))
 }

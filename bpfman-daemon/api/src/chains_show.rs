@@ -1,4 +1,4 @@
-//! From the engine's answers about chains to the wire.
+//! Conversion of the engine's answers about chains to the wire.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,15 +15,13 @@ use bpfmand_engine::{
 use crate::ext_show::{self, standing, xdp};
 use crate::hook_entries;
 
-/// All that is at a hook.
 pub struct Look {
-    /// None where nothing of ours is.
+    /// `None` if the hook has no chain of the daemon.
     pub chain: Option<ChainDetails>,
-    /// Ours and others'.
+    /// Programs of the daemon and of third parties.
     pub entries: Vec<HookEntryDetails>,
 }
 
-/// All that is at a hook, without rates.
 pub fn look(look: Look, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
     let mut shown = look.chain.map(|view| chain(view, hook)).unwrap_or_default();
     shown.entries = look.entries.into_iter().map(hook_entries::entry).collect();
@@ -86,8 +84,8 @@ fn segment(segment: &SegmentRecord) -> wire::ChainSegment {
     }
 }
 
-/// Rates: what was counted since an earlier look, over the time between the two. Counters of members that came or went
-/// meanwhile are not compared.
+/// Sets rates: runs since an earlier observation, divided by the time between the two. Members that were added or
+/// removed in between have none.
 pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &Look, time: Duration) {
     let (Some(chain), Some(before)) = (&shown.chain, &earlier.chain) else { return };
     let before: BTreeMap<u32, u64> = before
@@ -103,7 +101,6 @@ pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &Look, time: Duration
     shown.packets_per_second = shown.members.first().map_or(0.0, |first| first.runs_per_second);
 }
 
-/// A hook in short.
 pub fn hook(summary: HookSummary) -> wire::HookSummary {
     let text = |(link, standing): &(Option<LinkId>, Standing)| match link {
         Some(link) => format!("link {link}: {standing}"),
@@ -124,7 +121,6 @@ pub fn hook(summary: HookSummary) -> wire::HookSummary {
     }
 }
 
-/// What was compared of a chain.
 pub fn verified(verified: ChainVerification) -> wire::VerifyChainResponse {
     let part = |part: VerifiedPart| wire::VerifiedPart {
         part: part.part,
@@ -139,7 +135,6 @@ pub fn verified(verified: ChainVerification) -> wire::VerifyChainResponse {
     }
 }
 
-/// A hook's switches.
 pub fn switches(changed: bool, switches: &HookSwitches) -> wire::SetHookResponse {
     wire::SetHookResponse {
         changed,
@@ -152,7 +147,6 @@ pub fn switches(changed: bool, switches: &HookSwitches) -> wire::SetHookResponse
     }
 }
 
-/// An attachment to all interfaces that match.
 pub fn matching(matching: MatchingDetails, fs: &Path) -> wire::Matching {
     let which = &matching.record.interfaces;
     wire::Matching {
@@ -178,7 +172,6 @@ pub fn matching(matching: MatchingDetails, fs: &Path) -> wire::Matching {
     }
 }
 
-/// What a replacement did.
 pub fn replaced(outcome: ReplaceOutcome, program: Option<wire::Program>) -> wire::ReplaceProgramResponse {
     wire::ReplaceProgramResponse {
         program,
@@ -189,7 +182,6 @@ pub fn replaced(outcome: ReplaceOutcome, program: Option<wire::Program>) -> wire
     }
 }
 
-/// What became of a map.
 pub fn map_outcome(map: MapOutcome) -> wire::MapOutcome {
     wire::MapOutcome {
         name: map.name,
@@ -201,7 +193,6 @@ pub fn map_outcome(map: MapOutcome) -> wire::MapOutcome {
     }
 }
 
-/// What packets met.
 pub fn trace(trace: ChainTrace, family: VerdictFamily, sends_nothing: bool) -> wire::TraceChainResponse {
     let step = |step: TraceStep| wire::TraceStep {
         link_id: step.link.0,
@@ -221,7 +212,7 @@ pub fn trace(trace: ChainTrace, family: VerdictFamily, sends_nothing: bool) -> w
     wire::TraceChainResponse { traces: trace.packets.into_iter().map(packet).collect(), note }
 }
 
-/// What such a trace cannot show.
+/// Returns a note on the limits of a trace.
 fn note(family: VerdictFamily, (has_chain, told_where): (bool, bool), sends_nothing: bool) -> String {
     let mut note = String::from(
         "test runs: programs worked on their own maps, once alone and once in the chain, so what they count, learn or \
@@ -246,7 +237,7 @@ fn note(family: VerdictFamily, (has_chain, told_where): (bool, bool), sends_noth
     note
 }
 
-/// A verdict's name; one that the family does not have stays a number.
+/// Returns the name of a verdict; its number if the family has no such verdict.
 fn verdict(family: VerdictFamily, code: i32) -> String {
     family.name_of(code).map_or_else(|| code.to_string(), str::to_owned)
 }

@@ -1,16 +1,16 @@
-//! Which entries of the journal a caller asks for.
+//! Filter of journal entries.
 
 use bpfmand_journal::{EntryActor, HistoryEntry};
 use tonic::Status;
 
 use crate::status::{invalid, too_large};
 
-/// Names of calls in one request.
+/// Maximum number of call names in one request.
 const MOST_VERBS: usize = 64;
-/// What came of calls, as entries have it.
+/// Results of calls, as entries name them.
 const RESULTS: [&str; 4] = ["done", "denied", "refused", "failed"];
 
-/// Which entries; what is empty asks for all.
+/// Filter of entries; an empty condition matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EntryFilter {
     id: Option<u32>,
@@ -21,12 +21,11 @@ pub(crate) struct EntryFilter {
 }
 
 impl EntryFilter {
-    /// About a program or link, a hook, and of somebody.
+    /// Creates a filter by program or link, by hook, and by caller.
     pub fn about(id: u32, hook: String, by: String) -> Self {
         Self { id: (id > 0).then_some(id), hook, by, ..Self::default() }
     }
 
-    /// Of these calls alone.
     pub fn of_verbs(self, verbs: Vec<String>) -> Result<Self, Status> {
         if verbs.len() > MOST_VERBS {
             return Err(too_large(format!(
@@ -37,7 +36,6 @@ impl EntryFilter {
         Ok(Self { verbs, ..self })
     }
 
-    /// With these results alone.
     pub fn of_results(self, mut results: Vec<String>) -> Result<Self, Status> {
         if let Some(wrong) = results.iter().find(|result| !RESULTS.contains(&result.as_str())) {
             return Err(invalid(format!("\"{wrong}\" is no result: write {}", RESULTS.join(", "))));
@@ -47,7 +45,6 @@ impl EntryFilter {
         Ok(Self { results, ..self })
     }
 
-    /// True for an entry that is asked for.
     pub fn wants(&self, entry: &HistoryEntry) -> bool {
         let of_id = |id: &u32| entry.programs.contains(id) || entry.links.contains(id);
         self.id.as_ref().is_none_or(of_id)
@@ -58,7 +55,7 @@ impl EntryFilter {
     }
 }
 
-/// A time as entries have it; empty for none.
+/// Parses a time into the format of entries; an empty text stays empty.
 pub(crate) fn parse_since(text: String) -> Result<String, Status> {
     if text.is_empty() {
         return Ok(text);

@@ -1,4 +1,4 @@
-//! What all streams of the journal share: places, and the number of the newest entry.
+//! Shared state of all streams of the journal: their limits, and the number of the newest entry.
 
 use std::sync::Arc;
 
@@ -7,20 +7,19 @@ use tokio::sync::watch;
 
 use crate::places::{ReadingBounds, ReadingPlaces};
 
-/// Streams at the same time.
+/// Limits of concurrent streams.
 const EVENT_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 
-/// Followers of one journal.
 pub(crate) struct EventFollowers {
-    /// Room for streams.
+    /// Limits of streams, and their use.
     pub places: Arc<ReadingPlaces>,
     written: watch::Sender<u64>,
-    /// The journal tells it as long as it is here.
+    /// The journal notifies the listener while this reference exists.
     _listener: Arc<WrittenListener>,
 }
 
 impl EventFollowers {
-    /// Followers of this journal. Its writer leaves a number here and waits for nobody.
+    /// Creates the followers of a journal. Its writer stores a number here and waits for no follower.
     pub fn of(journal: &Journal) -> Self {
         let written = watch::Sender::new(0);
         let listener: Arc<WrittenListener> = Arc::new({
@@ -30,14 +29,13 @@ impl EventFollowers {
             }
         });
         journal.on_written(&listener);
-        // More may have been told meanwhile.
+        // The listener may have stored a higher number in the meantime.
         let last = journal.last();
         written.send_modify(|told| *told = last.max(*told));
         let places = ReadingPlaces::new("streams of events", EVENT_STREAMS);
         Self { places: Arc::new(places), written, _listener: listener }
     }
 
-    /// The number of the newest entry, now and whenever there is another.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
     }

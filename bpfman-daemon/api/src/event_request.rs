@@ -1,4 +1,4 @@
-//! What a follower of the journal asks for, and where it begins.
+//! Request of a journal follower, and the position at which its stream begins.
 
 use std::cell::Cell;
 
@@ -11,38 +11,36 @@ use crate::entry_filter::{EntryFilter, parse_since};
 use crate::history::{HistoryViewer, MOST_ENTRIES};
 use crate::status::conflict;
 
-/// What helps whose number is none of this journal.
+/// Hint for a number that this journal does not have.
 const BEGIN_ANEW: &str = "ask for what is after number 0: all entries that are kept";
 
-/// What a follower asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EventRequest {
-    /// Behind this number.
+    /// Only entries after this number.
     after: Option<u64>,
-    /// The run that told it; empty: not known.
+    /// Journal run in which the client received the number; empty: unknown.
     epoch: String,
-    /// The newest so many of those that there are; 0: all.
+    /// Number of existing entries to send, counted from the newest; 0: all.
     newest: u64,
-    /// Not older, as entries have it; empty: all.
+    /// Earliest time, in the format of entries; empty: no limit.
     since: String,
-    /// Ends with what there is now.
+    /// True if the stream ends after the entries that exist now.
     pub until_now: bool,
     entries: EntryFilter,
 }
 
-/// The newest entries that were found, while files are looked through one by one.
+/// State of the search for the newest entries, which reads file by file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NewestFound {
-    /// How many more are looked for.
+    /// Number of entries still to find.
     wanted: u64,
-    /// The lowest of them, or the number behind all.
+    /// Lowest number found, or the number after the last entry.
     lowest: u64,
-    /// Entries below this were not looked at; none: all were, or no more are wanted.
+    /// Entries below this number were not searched; `None` when the search is complete.
     pub before: Option<u64>,
 }
 
 impl EventRequest {
-    /// Reads a request.
     pub fn parse(request: wire::FollowEventsRequest) -> Result<Self, Status> {
         let wire::FollowEventsRequest {
             after,
@@ -61,16 +59,15 @@ impl EventRequest {
         Ok(Self { after, epoch, newest, since: parse_since(since)?, until_now, entries })
     }
 
-    /// True for an entry that this follower gets.
     pub fn wants(&self, entry: &HistoryEntry, viewer: &HistoryViewer) -> bool {
         *entry.time >= *self.since && self.entries.wants(entry) && viewer.may_read(entry)
     }
 
-    /// Goes on where the client was, by the run that it was told its number in. Answers the number that it goes on behind if
-    /// those after it were given again.
+    /// Finds the client's position by the journal run in which it received its number. Returns the number to continue
+    /// after if the later entries were numbered again.
     ///
     /// # Errors
-    /// The journal does not remember that run.
+    /// The journal does not remember the run.
     pub fn resume(&mut self, journal: &Journal) -> Result<Option<u64>, Status> {
         let Some(after) = self.after.filter(|_| !self.epoch.is_empty()) else { return Ok(None) };
         match journal.resume(&self.epoch, after) {
@@ -89,7 +86,7 @@ impl EventRequest {
         }
     }
 
-    /// Refuses to go on behind a number that this journal has not given yet.
+    /// Refuses a number that this journal has not assigned yet.
     pub fn ensure_known(&self, last: u64) -> Result<(), Status> {
         match self.after.filter(|after| *after > last) {
             None => Ok(()),
@@ -103,13 +100,13 @@ impl EventRequest {
         }
     }
 
-    /// What has to be looked for before the beginning is known.
+    /// Returns the search that must precede the stream; `None` if the number of entries is not limited.
     pub fn newest_wanted(&self, last: u64) -> Option<NewestFound> {
         let behind = last.saturating_add(1);
         (self.newest > 0).then_some(NewestFound { wanted: self.newest, lowest: behind, before: Some(behind) })
     }
 
-    /// Looks through one more file, back from the newest.
+    /// Searches one more file, backwards from the newest.
     pub fn look_back(
         &self,
         reader: &HistoryReader,
@@ -117,7 +114,7 @@ impl EventRequest {
         viewer: &HistoryViewer,
     ) -> Result<NewestFound, JournalError> {
         let (wanted, lowest) = (Cell::new(found.wanted), Cell::new(found.lowest));
-        // Counts, and takes none along.
+        // Counts matches without collecting them.
         let count = |entry: &HistoryEntry| {
             if wanted.get() > 0 && self.wants(entry, viewer) {
                 wanted.set(wanted.get() - 1);
@@ -130,7 +127,7 @@ impl EventRequest {
         Ok(NewestFound { wanted, lowest, before: page.before.filter(|_| wanted > 0) })
     }
 
-    /// Where the stream begins.
+    /// Returns the position at which the stream begins.
     pub fn begin(&self, last: u64, found: Option<NewestFound>) -> JournalCursor {
         match (found, self.after) {
             (Some(found), after) => {

@@ -1,7 +1,7 @@
-//! The journal as a stream that goes on: what is there, and then each entry as it is written.
+//! Stream of the journal: existing entries, then each new entry as it is written.
 //!
-//! A follower is a number. Its task reads a page of the files when the client has room for one, and sleeps until the writer
-//! leaves another number: a client that reads slowly, or not at all, holds one page, and nobody waits for it.
+//! The state of a follower is a number. Its task reads a page of the files when the client can receive one, and sleeps
+//! until the writer announces another number. A slow or stalled client holds one page and delays no other.
 
 use std::sync::Arc;
 
@@ -23,12 +23,11 @@ use crate::status::{denied, failed};
 
 pub type EventStream = ReceiverStream<Result<wire::FollowEventsResponse, Status>>;
 
-/// Entries of one page.
+/// Maximum number of entries of one page.
 const PAGE: usize = 256;
-/// A client that gets none of so many entries is told how far they were looked through, so that it need not begin there.
+/// Number of entries without a match after which a client receives the current position, to resume from there.
 const SILENT: u64 = 1000;
 
-/// One who follows.
 struct Follower<K: Kernel> {
     api: Api<K>,
     permit: Permit,
@@ -37,10 +36,10 @@ struct Follower<K: Kernel> {
     place: ReadingPlace,
 }
 
-/// Begins a stream.
+/// Starts a stream.
 ///
 /// # Errors
-/// There is no journal, too many follow it, or a number is asked for that it does not have.
+/// There is no journal, too many clients follow it, or it does not have the requested number.
 pub async fn stream<K: Kernel>(
     api: Api<K>,
     request: wire::FollowEventsRequest,
@@ -80,7 +79,7 @@ pub async fn stream<K: Kernel>(
 }
 
 impl<K: Kernel> Follower<K> {
-    /// Finds where the stream begins.
+    /// Returns the position at which the stream begins.
     async fn begin(&self, last: u64) -> Result<JournalCursor, Status> {
         let mut found = self.asked.newest_wanted(last);
         while let Some(so_far) = found.filter(|found| found.before.is_some()) {
@@ -93,7 +92,7 @@ impl<K: Kernel> Follower<K> {
         Ok(self.asked.begin(last, found))
     }
 
-    /// Sends pages until one fails, or all up to a number was told.
+    /// Sends pages until one fails, or until all entries up to a number were sent.
     async fn follow(
         &self,
         mut cursor: JournalCursor,
@@ -128,7 +127,7 @@ impl<K: Kernel> Follower<K> {
         }
     }
 
-    /// The next page, and the cursor behind it.
+    /// Reads the next page, and returns it with the cursor behind it.
     async fn page(
         &self,
         mut cursor: JournalCursor,
@@ -156,7 +155,7 @@ impl<K: Kernel> Follower<K> {
         .await
     }
 
-    /// Reads files on a thread. The grants are asked anew: whoever may read no more gets nothing more.
+    /// Reads files on a thread. The grants are checked again, because the caller may have lost its permission.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&bpfmand_journal::HistoryReader, &crate::history::HistoryViewer) -> Result<T, Status>

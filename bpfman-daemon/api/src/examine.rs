@@ -1,4 +1,4 @@
-//! What the daemon finds wrong with itself: the part of `bpfman doctor` that only it can see.
+//! Health findings that only the daemon can detect, for `bpfman doctor`.
 
 use bpfman_proto::ext::v1::{HealthFinding, HealthNote};
 use bpfman_proto::printable::shell_word;
@@ -8,7 +8,7 @@ use crate::authorize::PolicyHealth;
 use crate::examine_machine::{clock, disk, kernel};
 use crate::server::Api;
 
-/// A finding; `why` says what follows, `fix` is a command.
+/// Creates a finding; `why` is the consequence, `fix` a command.
 pub(crate) fn finding(class: &str, subject: &str, what: String, why: &str, fix: String) -> HealthFinding {
     HealthFinding { class: class.to_owned(), subject: subject.to_owned(), what, why: why.to_owned(), fix }
 }
@@ -16,7 +16,7 @@ pub(crate) fn finding(class: &str, subject: &str, what: String, why: &str, fix: 
 const RESTART: &str = "systemctl restart bpfmand";
 
 impl<K: Kernel> Api<K> {
-    /// All findings, the gravest kinds first.
+    /// Returns all findings, the most severe kinds first.
     pub(crate) fn examined(&self) -> Vec<HealthFinding> {
         let mut found = Vec::new();
         if let Some(why) = self.gate.closed() {
@@ -90,7 +90,7 @@ impl<K: Kernel> Api<K> {
                 format!("df -h {folder}"),
             ));
         }
-        // The file that is written to may be begun when the others are full.
+        // The active file may be new while the others are full.
         if standing.bytes > standing.most_bytes.saturating_mul(2) {
             found.push(finding(
                 "history",
@@ -132,7 +132,7 @@ fn examine_policy(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
     }
 }
 
-/// Returns what is worth knowing, and no difference: subjects and sentences.
+/// Returns notes, which are no faults.
 pub(crate) fn notes(health: &PolicyHealth) -> Vec<HealthNote> {
     let removed = health.removed.as_ref().map(|removed| HealthNote {
         subject: health.file.display().to_string(),

@@ -1,4 +1,4 @@
-//! What may be wrong with the machine: its disk, its kernel, its clock.
+//! Findings about the machine: disk, kernel, clock.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -7,18 +7,18 @@ use bpfman_proto::ext::v1::HealthFinding;
 
 use crate::examine::finding;
 
-/// Less room than this is a finding: a change takes some kilobytes, a load the size of its object file.
+/// Free bytes below which there is a finding: a change takes some kilobytes, a load the size of its object file.
 const LEAST_BYTES: u64 = 16 << 20;
-/// The same of files.
+/// Free inodes below which there is a finding.
 const LEAST_FILES: u64 = 64;
-/// So far may a clock be set back before it is a finding.
+/// Time by which the clock may be set back without a finding.
 const BACK: Duration = Duration::from_secs(60);
 
-/// Whether a folder's file system has room.
+/// Returns a finding if a folder's file system is almost full.
 pub(crate) fn disk(folder: &Path) -> Option<HealthFinding> {
     let room = rustix::fs::statvfs(folder).ok()?;
     let bytes = room.f_bavail.saturating_mul(room.f_frsize);
-    // File systems without a fixed number of files say 0 of 0.
+    // File systems without a fixed number of files report 0 of 0.
     let files = (room.f_files > 0).then_some(room.f_favail);
     let what = if bytes < LEAST_BYTES {
         format!("{} KiB are free", bytes / 1024)
@@ -30,7 +30,7 @@ pub(crate) fn disk(folder: &Path) -> Option<HealthFinding> {
     Some(finding("disk", &folder, what, why, format!("df -h {folder}")))
 }
 
-/// Whether the kernel has what every program needs, or should have.
+/// Returns findings about kernel features that programs need or should have.
 pub(crate) fn kernel() -> Vec<HealthFinding> {
     let mut found = Vec::new();
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
@@ -55,7 +55,7 @@ pub(crate) fn kernel() -> Vec<HealthFinding> {
     found
 }
 
-/// Whether the clock was set back behind the newest entry of the journal.
+/// Returns a finding if the clock was set back behind the newest journal entry.
 pub(crate) fn clock(last: &str) -> Option<HealthFinding> {
     let last_time = humantime::parse_rfc3339(last).ok()?;
     (last_time > SystemTime::now() + BACK).then(|| {

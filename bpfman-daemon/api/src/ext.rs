@@ -1,4 +1,4 @@
-//! The service `bpfman.ext.v1.BpfmanExt`.
+//! Service `bpfman.ext.v1.BpfmanExt`.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{
     status,
 };
 
-/// Bytes of one piece of an object file.
+/// Size of one piece of an object file, in bytes.
 const OBJECT_PIECE: usize = 256 << 10;
 
 #[tonic::async_trait]
@@ -156,8 +156,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
         let source = parse::image_source(image)?;
         audit::source(&source);
         let permit = self.authorize(&[objects::source(&source)?])?;
-        // Progress that nobody reads is dropped; the last event has its place from the beginning, so that a client that
-        // does not read holds nothing up.
+        // A stalled client loses progress events. The last event's place is reserved here, so that it never blocks.
         let (events, stream) = mpsc::channel(16);
         let ended = |_| Status::internal("the stream of progress closed before it began");
         let last_place = events.clone().reserve_owned().await.map_err(ended)?;
@@ -248,7 +247,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 
     async fn features(&self, _request: Request<wire::FeaturesRequest>) -> Reply<wire::FeaturesResponse> {
         let permit = self.authorize(&[])?;
-        // It may try to load programs.
+        // May load test programs.
         self.view(&permit, move |api| {
             let support = api.support.get_or_init(|| try_support(api.engine.kernel()));
             let (kernel, tried) = (api.engine.kernel(), &api.features.tried);
@@ -260,7 +259,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 
     async fn info(&self, _request: Request<wire::InfoRequest>) -> Reply<wire::InfoResponse> {
         let permit = self.authorize(&[])?;
-        // It may try to load programs.
+        // May load test programs.
         self.view(&permit, move |api| {
             let support = api.support.get_or_init(|| try_support(api.engine.kernel()));
             Ok(wire::InfoResponse {
@@ -285,7 +284,7 @@ impl<K: Kernel> BpfmanExt for Api<K> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// A program with its maps and links.
+    /// Returns a program with its maps and links.
     pub(crate) fn whole(&self, program: &ProgramDetails) -> Result<wire::Program, Status> {
         let maps = self.engine.maps_of(program).map_err(fail)?;
         let links = match &program.managed {

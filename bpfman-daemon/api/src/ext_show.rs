@@ -1,4 +1,4 @@
-//! From the engine's answers to `bpfman.ext.v1`.
+//! Conversion of the engine's answers to `bpfman.ext.v1`.
 
 use std::path::Path;
 
@@ -55,7 +55,6 @@ pub fn program(
     shown
 }
 
-/// How a program stands, and what it took of a CPU if that was too much.
 fn state(program: &ManagedProgram) -> String {
     let standing = program.standing.to_string();
     match &program.excess {
@@ -119,12 +118,10 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
     }
 }
 
-/// Where an XDP chain runs.
 pub fn xdp(placement: XdpPlacement) -> ext::XdpPlacement {
     ext::XdpPlacement { mode: placement.mode.to_string(), refusal: placement.refusal.unwrap_or_default() }
 }
 
-/// As the wire names it.
 pub const fn standing(standing: &Standing) -> ext::Standing {
     match standing {
         Standing::Running => ext::Standing::Running,
@@ -143,7 +140,7 @@ pub const fn standing(standing: &Standing) -> ext::Standing {
     }
 }
 
-/// One line for people, in the words of v0.6.0's tables.
+/// Returns the attachment as one line of text, as in the tables of v0.6.0.
 fn attachment(details: &LinkDetails) -> String {
     let target = || details.program.target.clone().unwrap_or_default();
     match (&details.record.point, details.position) {

@@ -1,7 +1,7 @@
-//! What a reading has that the one before had not: what clients get who keep readings.
+//! Differences between two readings, for clients that keep readings.
 //!
-//! Most programs of a machine neither come, go nor change between two readings: nothing is told of them but what they
-//! counted, and of those that did not run, nothing at all.
+//! Most programs of a machine are neither added, removed nor changed between two readings. Of these, a difference has
+//! only the counts, and nothing at all if they did not run.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -12,17 +12,16 @@ use bpfmand_engine::{ChainFigures, MapFigures, ProgramFigures};
 
 use crate::figures_show;
 
-/// What a stream shows of one reading.
+/// Part of a reading that a stream shows.
 pub struct ShownFigures<'a> {
-    /// By id.
+    /// Sorted by id.
     pub programs: Vec<&'a ProgramFigures>,
     pub chains: Vec<&'a ChainFigures>,
-    /// By id.
+    /// Sorted by id.
     pub maps: Vec<&'a MapFigures>,
 }
 
 impl ShownFigures<'_> {
-    /// All of it.
     pub fn whole(self) -> wire::Figures {
         wire::Figures {
             programs: self.programs.into_iter().map(figures_show::program).collect(),
@@ -32,7 +31,6 @@ impl ShownFigures<'_> {
         }
     }
 
-    /// What differs from the reading before.
     pub fn since(self, before: ShownFigures<'_>) -> wire::Figures {
         let mut changes = wire::Figures { changes: true, ..Default::default() };
         let program_id = |program: &&ProgramFigures| program.id;
@@ -69,7 +67,7 @@ impl ShownFigures<'_> {
     }
 }
 
-/// Goes through two lists in the order of ids, of which each has one once.
+/// Visits two lists in the order of ids. Each list has an id at most once.
 fn each<'a, 'b, T, I: Ord>(
     then: &[&'a T],
     now: &[&'b T],

@@ -1,7 +1,8 @@
-//! `bpfman.ext.v1.BpfmanFigures`: what programs, chains and maps count, one reading after another.
+//! Service `bpfman.ext.v1.BpfmanFigures`: statistics of programs, chains and maps, as a stream of readings.
 //!
-//! All streams share their readings: however many there are, the kernel is asked at most ten times a second. A stream
-//! whose client takes nothing waits with the next reading, and holds none but, if it tells changes, the last it told.
+//! All streams share their readings: however many there are, the kernel is queried at most ten times a second. A stream
+//! postpones the next reading while its client is slow. It holds no reading, except the last one sent if it sends
+//! changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,15 +24,14 @@ use crate::places::ReadingBounds;
 use crate::server::{Api, Reply, fail};
 use crate::{audit, status};
 
-/// Streams at the same time.
+/// Limits of concurrent streams.
 pub const FIGURE_STREAMS: ReadingBounds = ReadingBounds { most: 32, most_of_one: 8, working: 32 };
-/// The shortest time between readings in milliseconds, and the longest.
+/// Minimum and maximum time between readings, in milliseconds.
 const INTERVALS: std::ops::RangeInclusive<u32> = 100..=60_000;
-/// A reading is shared for so long, but for the first of a stream: what its caller did before is in that. Less than the
-/// shortest interval, so that each of a stream's readings is another one.
+/// Time for which streams share a reading. The first reading of a stream is always new, so that it includes earlier
+/// actions of the caller. Shorter than the shortest interval, so that each of a stream's readings is a different one.
 const SHARED: Duration = Duration::from_millis(90);
 
-/// What a stream shows.
 struct Wanted {
     hook: String,
     others: bool,
@@ -116,7 +116,7 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
     }
 }
 
-/// Ticks from one period on. A client that was slow does not get several readings at once.
+/// Returns an interval that starts after one period. A slow client does not get several readings at once.
 fn every(period: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -124,7 +124,6 @@ fn every(period: Duration) -> tokio::time::Interval {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Asks the grants as they are now.
     fn ensure_may(&self, caller: &Peer, verbs: &[AccessVerb]) -> Result<(), Status> {
         let policy = self.policy_for(caller);
         verbs.iter().try_for_each(|verb| {
@@ -143,7 +142,7 @@ impl<K: Kernel> Api<K> {
 }
 
 impl Wanted {
-    /// `told` is the reading before, of a stream that tells changes.
+    /// Converts a reading. `told` is the one before, for a stream of changes.
     fn show(&self, figures: &Figures, told: Option<&Figures>, began: Instant) -> wire::Figures {
         let shown = match told {
             Some(told) => self.choose(figures).since(self.choose(told)),

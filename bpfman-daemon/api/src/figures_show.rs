@@ -1,4 +1,4 @@
-//! From figures to the wire.
+//! Conversion of statistics to the wire.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER};
@@ -8,7 +8,6 @@ use bpfmand_engine::{ChainFigures, MapFigures, MemberFigures, ProgramFigures, So
 use crate::chains_show::by_verdict;
 use crate::{ext_show, show};
 
-/// A program.
 pub fn program(figures: &ProgramFigures) -> wire::ProgramFigures {
     let (facts, counts) = (&figures.facts, figures.counts);
     let mut shown = wire::ProgramFigures {
@@ -41,7 +40,6 @@ pub fn program(figures: &ProgramFigures) -> wire::ProgramFigures {
     shown
 }
 
-/// What a program counted.
 pub fn counts(figures: &ProgramFigures) -> wire::ProgramCounts {
     wire::ProgramCounts {
         id: figures.id.0,
@@ -52,7 +50,6 @@ pub fn counts(figures: &ProgramFigures) -> wire::ProgramCounts {
     }
 }
 
-/// A chain.
 pub fn chain(figures: &ChainFigures) -> wire::ChainFigures {
     let counts = figures.counts.unwrap_or_default();
     wire::ChainFigures {
@@ -91,7 +88,6 @@ fn member(figures: &MemberFigures) -> wire::MemberFigures {
     }
 }
 
-/// A map.
 pub fn map(figures: &MapFigures) -> wire::MapFigures {
     wire::MapFigures {
         id: figures.id.0,

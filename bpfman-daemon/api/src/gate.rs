@@ -1,4 +1,4 @@
-//! What keeps everybody from changing anything while root has taken the way out.
+//! Gate that refuses changes while break-glass is in effect.
 
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
@@ -6,7 +6,7 @@ use tonic::Status;
 
 use crate::status::conflict;
 
-/// Open as a rule. Whoever changes something is inside meanwhile; it is closed once all have left.
+/// Gate that every change enters and holds until it is done. Closing it waits for the changes inside.
 #[derive(Debug, Default)]
 pub struct Gate {
     state: Mutex<GateState>,
@@ -17,25 +17,25 @@ pub struct Gate {
 enum GateState {
     #[default]
     Open,
-    /// Nobody comes in, and some are inside still.
+    /// State in which no change may enter, but some are still inside.
     Closing(String),
     Closed(String),
 }
 
 impl Gate {
-    /// Closes it, for this reason. Returns when nobody is inside.
+    /// Closes the gate, with a reason. Returns when no change is inside.
     pub fn close(&self, why: &str) {
         self.set(GateState::Closing(why.to_owned()));
         let _all_left = self.inside.write().unwrap_or_else(PoisonError::into_inner);
         self.set(GateState::Closed(why.to_owned()));
     }
 
-    /// Opens it again.
+    /// Opens the gate.
     pub fn open(&self) {
         self.set(GateState::Open);
     }
 
-    /// Why it is closed; none while it is not, or somebody is still inside.
+    /// Returns the reason why the gate is closed; `None` while it is open or changes are still inside.
     #[must_use]
     pub fn closed(&self) -> Option<String> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -44,22 +44,22 @@ impl Gate {
         }
     }
 
-    /// Comes in, until the answer is dropped.
+    /// Enters the gate until the guard is dropped.
     ///
     /// # Errors
-    /// It is closed, or about to be.
+    /// The gate is closed or closing.
     pub fn enter(&self) -> Result<RwLockReadGuard<'_, ()>, Status> {
         self.check()?;
         let inside = self.inside.read().unwrap_or_else(PoisonError::into_inner);
-        // It may have been closed between the two.
+        // The gate may have been closed before the lock was acquired.
         self.check()?;
         Ok(inside)
     }
 
-    /// As [`Self::enter`], without coming in: it never waits.
+    /// Checks as [`Self::enter`] does, without entering: it never waits.
     ///
     /// # Errors
-    /// It is closed, or about to be.
+    /// The gate is closed or closing.
     pub fn check(&self) -> Result<(), Status> {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             GateState::Open => Ok(()),
@@ -92,7 +92,7 @@ mod tests {
             other.close("root said so");
             told.send(()).unwrap();
         });
-        // It is refused as soon as somebody closes it, and is not closed while one is inside.
+        // A closing gate refuses new changes at once, and is not closed while one is inside.
         while gate.enter().is_ok() {
             std::thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! The journal as callers see it: what they ask for, what concerns them, and how it is told.
+//! Journal as callers see it: filters, permissions, and conversion to the wire.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::{AccessPolicy, AccessVerb};
@@ -14,28 +14,24 @@ use crate::server::Api;
 use crate::status;
 use crate::status::denied;
 
-/// Entries that one call answers, where it says no number.
+/// Default number of entries of one answer.
 const USUAL: usize = 100;
-/// The most of those that there are which one call answers.
+/// Maximum number of entries of one answer.
 pub(crate) const MOST_ENTRIES: usize = 100_000;
 
-/// What a caller asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HistoryFilter {
-    /// Most entries.
     pub limit: usize,
-    /// With smaller numbers only.
+    /// Only entries with smaller numbers.
     pub before: Option<u64>,
-    /// Not older, as entries have it.
+    /// Earliest time, in the format of entries.
     pub since: String,
-    /// Accesses in the place of changes.
+    /// True to read accesses instead of changes.
     pub accesses: bool,
-    /// Which of these.
     pub entries: EntryFilter,
 }
 
 impl HistoryFilter {
-    /// Reads a request.
     pub fn parse(request: wire::HistoryRequest) -> Result<Self, Status> {
         let wire::HistoryRequest { limit, before, since, id, hook, by, accesses } = request;
         let limit = match limit as usize {
@@ -47,29 +43,29 @@ impl HistoryFilter {
         Ok(Self { limit, before, since, accesses, entries })
     }
 
-    /// What is wanted once so many were answered, down to this number.
+    /// Returns the rest of the request after `answered` entries, down to the number `before`.
     pub fn after(&self, answered: usize, before: u64) -> Self {
         Self { limit: self.limit.saturating_sub(answered), before: Some(before), ..self.clone() }
     }
 }
 
-/// Who reads.
+/// Reader of the journal.
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryViewer {
     peer: Peer,
     policy: std::sync::Arc<AccessPolicy>,
-    /// A grant lets this reader see what others do with eBPF.
+    /// True if a grant lets the reader see third-party use of eBPF.
     sees_strangers: bool,
 }
 
 impl HistoryViewer {
-    /// True for an entry of this reader's own, for what belongs to an owner whose they are, and for what the
-    /// radar tells if a grant has that. Root reads all.
+    /// Returns whether the reader may see an entry: its own, those about objects of owners that concern it, and, with a
+    /// grant for them, those of the radar. Root sees all.
     pub fn may_read(&self, entry: &HistoryEntry) -> bool {
         let concerns = |owner: &String| {
             owner.parse::<Owner>().is_ok_and(|owner| self.policy.concerns(&self.peer, &owner))
         };
-        // What the radar says by itself goes with it: what ended, and what it did not see.
+        // The radar's own entries, such as those about losses, need the same grant.
         let of_radar = || {
             let is_it = matches!(entry.by, EntryActor::Stranger(_) | EntryActor::Daemon(DaemonPart::Radar));
             self.sees_strangers && is_it
@@ -77,7 +73,7 @@ impl HistoryViewer {
         self.peer.uid == 0 || self.did(entry) || of_radar() || entry.owners.iter().any(concerns)
     }
 
-    /// One user of several pods is several callers.
+    /// Returns whether the reader caused an entry. Pods that share a uid are different callers.
     fn did(&self, entry: &HistoryEntry) -> bool {
         let own_pod = self.peer.pod().unwrap_or_default();
         match &entry.by {
@@ -87,9 +83,9 @@ impl HistoryViewer {
         }
     }
 
-    /// The entry as this reader gets it: others' processes, cgroups, units and pods are root's to know.
+    /// Converts an entry for this reader. Only root sees processes, cgroups, units and pods of other callers.
     pub fn line(&self, entry: HistoryEntry) -> wire::JournalLine {
-        // Who else may see what a stranger did has a grant for that, and is to see who it was.
+        // A grant for third-party activity includes the process that caused it.
         let is_stranger = matches!(entry.by, EntryActor::Stranger(_));
         let whole = self.peer.uid == 0 || self.did(&entry) || is_stranger && self.sees_strangers;
         let mut line = line(entry);
@@ -149,7 +145,7 @@ fn line(entry: HistoryEntry) -> wire::JournalLine {
     line
 }
 
-/// How the journal is; none if there is none.
+/// Returns the status of the journal; `None` if there is no journal.
 pub(crate) fn status(journal: &Journal) -> Option<wire::JournalStatus> {
     let standing = journal.standing()?;
     Some(wire::JournalStatus {
@@ -164,7 +160,7 @@ pub(crate) fn status(journal: &Journal) -> Option<wire::JournalStatus> {
     })
 }
 
-/// How often calls were not done.
+/// Returns the numbers of failed calls, by method and reason.
 pub(crate) fn refused(journal: &Journal) -> Vec<wire::RefusedCalls> {
     let counts = journal.refusals().into_iter();
     counts
@@ -173,13 +169,13 @@ pub(crate) fn refused(journal: &Journal) -> Vec<wire::RefusedCalls> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Who reads the journal by the call that this task works for.
+    /// Returns the reader for the call that the current task works for.
     pub(crate) fn history_viewer(&self) -> Result<HistoryViewer, Status> {
         let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
         self.viewer_of(peer)
     }
 
-    /// What one who reads for long may read now.
+    /// Returns a reader with the current permissions of a peer; long reads call it repeatedly.
     pub(crate) fn viewer_of(&self, peer: Peer) -> Result<HistoryViewer, Status> {
         let policy = self.policy_for(&peer);
         policy.decide(&peer, AccessVerb::Read, &[]).map_err(|denial| status::denial(&denial))?;
@@ -187,7 +183,7 @@ impl<K: Kernel> Api<K> {
         Ok(HistoryViewer { peer, policy, sees_strangers })
     }
 
-    /// Records a link that the daemon ended by itself, because of root's policy.
+    /// Records that the daemon detached a link because of root's policy.
     pub(crate) fn note_revoked(
         &self,
         link: bpfmand_core::LinkId,
@@ -261,7 +257,7 @@ mod tests {
         let line = readers[3].line(seen.clone());
         assert_eq!((line.daemon.as_str(), line.uid, line.pid), ("radar", Some(1000), 9));
         assert_eq!(readers[3].line(seen).executable, "/x");
-        // So is what the radar says by itself, and nothing of other parts of the daemon.
+        // The same reader sees the radar's own entries, and none of other parts of the daemon.
         let of_part = |part| {
             let entry = HistoryEntry::of_daemon(part, "Lost", "9 calls");
             readers.each_ref().map(|reader| reader.may_read(&entry))
@@ -270,7 +266,7 @@ mod tests {
         for part in [DaemonPart::Start, DaemonPart::Checks, DaemonPart::Limits, DaemonPart::Gate] {
             assert_eq!(of_part(part), [true, false, false, false]);
         }
-        // Who touched something of theirs is told to its owners, without more than its name.
+        // Owners see which command changed their objects, without further facts about the process.
         let who = EntryActor::Stranger(StrangerActor {
             pid: 9,
             command: "ip".to_owned(),
@@ -281,7 +277,7 @@ mod tests {
         assert!(readers[2].may_read(&touched) && !readers[1].may_read(&touched));
         let line = readers[2].line(touched);
         assert_eq!((line.pid, line.command.as_str(), line.executable.as_str()), (0, "ip", ""));
-        // Others' calls stay without their processes.
+        // The processes of other callers remain hidden.
         assert_eq!(readers[3].line(entry(0, &["user:2000"])).pid, 0);
     }
 

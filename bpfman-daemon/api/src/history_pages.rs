@@ -1,5 +1,5 @@
-//! The journal as a stream of pages. A page is read when its client is ready for it: a client that reads slowly, or not at
-//! all, holds a number and no page.
+//! Journal as a stream of pages. A page is read when the client can receive it: for a slow or stalled client, it holds
+//! no page.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use crate::places::{ReadingBounds, ReadingPlace};
 use crate::server::Api;
 use crate::status;
 
-/// Entries of one page.
+/// Maximum number of entries of one page.
 const PAGE: usize = 256;
-/// Calls that read the journal. A page parses a whole file of it.
+/// Limits of concurrent calls that read the journal. A page parses a whole file of it.
 pub const HISTORY_READERS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 
 type Page = Result<wire::HistoryResponse, Status>;
 type Reading = Pin<Box<dyn Future<Output = (Page, Option<HistoryFilter>)> + Send>>;
 type Begin = Box<dyn FnMut(HistoryFilter) -> Reading + Send>;
 
-/// Pages, until there are no more entries or enough.
+/// Pages, until there are no more entries or the limit is reached.
 pub struct HistoryStream {
     begin: Begin,
     reading: Option<Reading>,
-    /// What is still wanted; none: all was answered.
+    /// Rest of the request; `None` if all was sent.
     rest: Option<HistoryFilter>,
 }
 
-/// Begins to read.
+/// Starts a stream.
 pub(crate) fn stream<K: Kernel>(
     api: Api<K>,
     permit: Permit,
@@ -64,7 +64,7 @@ pub(crate) fn stream<K: Kernel>(
     HistoryStream { begin: Box::new(begin), reading: None, rest: Some(asked) }
 }
 
-/// One page, and what is wanted after it. It reads one file.
+/// Reads one page, from one file, and returns it with the rest of the request.
 fn next<K: Kernel>(
     api: &Api<K>,
     asked: HistoryFilter,
@@ -82,7 +82,7 @@ fn next<K: Kernel>(
     Ok((wire::HistoryResponse { entries, damaged: page.damaged }, rest))
 }
 
-/// Of a program that serves the daemon's calls, and has no files for a journal.
+/// Returns the error of a program that serves the daemon's calls without files for a journal.
 pub(crate) fn no_journal() -> Status {
     let hint = "ask bpfmand itself: it keeps a journal in its state folder";
     status::unsupported_with("this daemon keeps no journal on disk", hint)
@@ -101,7 +101,7 @@ impl Stream for HistoryStream {
             let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
             let (page, rest) = ready!(reading.as_mut().poll(context));
             (this.reading, this.rest) = (None, rest);
-            // A page may be empty where others follow: files are looked through one by one.
+            // A page may be empty although others follow, because files are searched one by one.
             match page {
                 Ok(page) if page.entries.is_empty() && page.damaged == 0 && this.rest.is_some() => {}
                 page => return Poll::Ready(Some(page)),

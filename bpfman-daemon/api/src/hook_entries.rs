@@ -1,4 +1,4 @@
-//! What runs at a hook, ours and others', in words.
+//! Conversion of the programs at a hook, of the daemon and of third parties.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::{FilterFacts, ProgramFacts, Via};
@@ -18,7 +18,6 @@ pub fn entry(entry: HookEntryDetails) -> wire::HookEntry {
     }
 }
 
-/// The name of a way to be attached.
 const fn via(via: &Via) -> &'static str {
     match via {
         Via::XdpLink { .. } => "xdp link",
@@ -29,7 +28,6 @@ const fn via(via: &Via) -> &'static str {
     }
 }
 
-/// What else is to be said of it.
 fn detail(via: &Via) -> String {
     match via {
         Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => mode.to_string(),

@@ -1,4 +1,4 @@
-//! The service `bpfman.ext.v1.BpfmanImages`.
+//! Service `bpfman.ext.v1.BpfmanImages`.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_images_server::BpfmanImages;
@@ -10,12 +10,12 @@ use tonic::{Request, Response, Status};
 use crate::server::{Api, Reply, caller, fail};
 use crate::{audit, objects, parse, status};
 
-/// An image that is ready for a request.
+/// Image that is ready for a request.
 #[derive(Default)]
 pub struct Prepared(Option<Box<dyn std::any::Any + Send>>);
 
 impl Prepared {
-    /// Holds whatever has to live as long.
+    /// Holds a value that has to live as long as the image is needed.
     pub fn holding(what: impl Send + 'static) -> Self {
         Self(Some(Box::new(what)))
     }
@@ -27,23 +27,23 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
-/// What the room `image` does beside fetching, in the words of the wire. Calls block, unless they say so.
+/// Operations of the crate `image` besides fetching, in types of the wire. Methods block, unless stated otherwise.
 #[tonic::async_trait]
 pub trait ImageService: Send + Sync {
-    /// What is in the cache.
+    /// Returns the images in the cache.
     ///
     /// # Errors
     /// The cache cannot be read.
     fn list(&self) -> Result<Vec<wire::CachedImage>, ImageFailure>;
 
-    /// One image of the cache.
+    /// Returns one image of the cache.
     ///
     /// # Errors
-    /// It is not there.
+    /// The image is not in the cache.
     fn inspect(&self, image: &str) -> Result<wire::InspectImageResponse, ImageFailure>;
 
-    /// Fetches and verifies an image for a user. As long as the answer lives, [`Self::verify`] and the engine get what came
-    /// of it, without a registry. Does not block.
+    /// Fetches and verifies an image for a user. While the returned value lives, [`Self::verify`] and the engine use
+    /// the result without a registry. Does not block.
     async fn prepare(
         &self,
         source: &BytecodeSource,
@@ -54,26 +54,26 @@ pub trait ImageService: Send + Sync {
     /// Fetches and verifies an image for a user.
     ///
     /// # Errors
-    /// It cannot be had or trusted.
+    /// The image cannot be fetched or verified.
     fn verify(
         &self,
         source: &BytecodeSource,
         caller_uid: u32,
     ) -> Result<wire::VerifyImageResponse, ImageFailure>;
 
-    /// Removes what was not used for so many seconds, but none of these digests.
+    /// Removes images that were not used for so many seconds, except these digests.
     ///
     /// # Errors
     /// The cache cannot be written.
     fn prune(&self, keep: &[String], unused_seconds: u64) -> Result<wire::PruneImagesResponse, ImageFailure>;
 
-    /// Takes a layout into the cache; with a name one image of it, under that name.
+    /// Imports a layout into the cache; with a name, one image of it under that name.
     ///
     /// # Errors
-    /// It is damaged, or none, or has no image by that name.
+    /// The path is no valid layout, or has no image of that name.
     fn import(&self, path: &str, name: Option<&str>) -> Result<wire::ImportImagesResponse, ImageFailure>;
 
-    /// Why a program with this evidence should not run any more, and whether its links are to go.
+    /// Returns the reason why a program with this evidence should not run any more, and whether to detach its links.
     ///
     /// # Errors
     /// The policy cannot be read.
@@ -180,10 +180,10 @@ impl<K: Kernel> BpfmanImages for Api<K> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Holds every program against the policy as it is now, and detaches what the policy wants detached.
+    /// Checks every program against the current policy, and detaches those that the policy wants detached.
     ///
     /// # Errors
-    /// The policy cannot be read, or the kernel not asked.
+    /// The policy or the list of programs cannot be read.
     pub fn hold_against_policy(&self) -> Result<wire::CheckProvenanceResponse, Status> {
         let service = self.image_service()?;
         let mut answer = wire::CheckProvenanceResponse::default();
@@ -239,7 +239,7 @@ impl<K: Kernel> Api<K> {
         self.engine.list(&Selector { managed_only: true, ..Selector::default() }).map_err(fail)
     }
 
-    /// Programs from images: their kernel ids, and the digest of the image.
+    /// Returns the programs from images: their kernel ids, and the digest of the image.
     fn image_programs(&self) -> Result<Vec<(u32, String)>, Status> {
         let of_image = |program: ProgramDetails| {
             let digest = program.managed?.record.source.image_digest()?.to_owned();
@@ -249,14 +249,14 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// Detaches every link that can be; answers them, and what to say of the others. One that stays is no reason to leave the
-/// rest of a revoked program, nor other programs, attached.
+/// Detaches every link that can be detached. Returns these links, and a text about the others: one failure must not
+/// leave the rest of a revoked program, or other programs, attached.
 fn detach_all(links: &[LinkId], detach: impl Fn(LinkId) -> Result<(), EngineError>) -> (Vec<u32>, String) {
     let (mut detached, mut left) = (Vec::new(), String::new());
     for link in links {
-        // A freeze keeps no revoked program attached.
+        // A freeze does not apply to revoked programs.
         match FreezeExemption::All.during(|| detach(*link)) {
-            // Another call was faster.
+            // Another call detached it first.
             Ok(()) | Err(EngineError::NoLink(_)) => detached.push(link.0),
             Err(error) => left.push_str(&format!("; link {} is still attached: {error}", link.0)),
         }

@@ -1,4 +1,4 @@
-//! What iterators write, as a stream.
+//! Output of iterators, as a stream.
 
 use std::time::{Duration, Instant};
 
@@ -17,30 +17,30 @@ use crate::status;
 
 pub type IteratorStream = ReceiverStream<Result<wire::ReadIteratorResponse, Status>>;
 
-/// How long one reading may take, a slow client included, which has a thread meanwhile.
+/// Maximum time of one reading, which occupies a thread even while the client is slow.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Bytes of one reading.
+/// Maximum size of one reading, in bytes.
 const MOST_BYTES: usize = 256 << 20;
-/// Pieces that a client has not read yet.
+/// Maximum number of pieces that a client has not read yet.
 const AHEAD: usize = 4;
 
-/// Readings at the same time, each on a thread of its own.
+/// Maximum number of concurrent readings, each on a thread of its own.
 pub const READINGS: usize = 4;
 pub const READING_BOUNDS: ReadingBounds = ReadingBounds { most: READINGS, most_of_one: 2, working: READINGS };
 
-/// Runs an iterator's program, and hands on what it writes.
+/// Runs an iterator's program, and streams its output.
 ///
 /// # Errors
-/// Too many are being read.
+/// Too many iterators are being read.
 pub fn stream<K: Kernel>(api: Api<K>, permit: &Permit, id: LinkId) -> Result<IteratorStream, Status> {
     let place = api.readings.enter(permit.uid)?;
     let (sender, stream) = mpsc::channel(AHEAD + 1);
-    // What went wrong has its place from the beginning: a client that reads slowly is not to take a part for all.
+    // Reserve the place of a failure at the start: a slow client must not take a part of the output for all of it.
     let last_place = sender
         .clone()
         .try_reserve_owned()
         .map_err(|_full| Status::internal("the stream of an iterator has no room for its end"))?;
-    // A thread of its own: slow clients hold up nobody who only looks.
+    // A thread of its own: slow clients must not delay calls that read from the engine.
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let _running = api.activity.begin();
@@ -53,7 +53,6 @@ pub fn stream<K: Kernel>(api: Api<K>, permit: &Permit, id: LinkId) -> Result<Ite
     Ok(ReceiverStream::new(stream))
 }
 
-/// One reading.
 struct Reading {
     pieces: mpsc::Sender<Result<wire::ReadIteratorResponse, Status>>,
     ends: Instant,
@@ -62,7 +61,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Sends a piece; false if no more is wanted. An empty one is a question.
+    /// Sends a piece, and returns whether to continue. An empty piece only checks that.
     fn take(&mut self, text: &[u8]) -> bool {
         self.bytes += text.len();
         if self.bytes > MOST_BYTES {
@@ -112,7 +111,7 @@ mod tests {
         assert!(one.take(b"") && one.take(b"text"));
         drop(received);
         assert!(!one.take(b"") && one.failure.is_none());
-        // Also where nothing is written, or nothing waits to be read.
+        // The limit also applies while nothing is written, and nothing waits to be read.
         let (mut late, _received) = reading(Instant::now());
         std::thread::sleep(Duration::from_millis(1));
         assert!(!late.take(b""));

@@ -1,4 +1,4 @@
-//! Leases: what clients hold as long as their streams are open.
+//! Leases, which clients hold while their streams are open.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::authorize::Permit;
 use crate::server::Api;
 use crate::{audit, status};
 
-/// A lease that is held until this value is dropped.
+/// Lease that is held until this value is dropped.
 struct HeldLease<K: Kernel> {
     engine: Arc<Engine<K>>,
     id: ClientLease,
@@ -28,11 +28,11 @@ impl<K: Kernel> Drop for HeldLease<K> {
 
 pub type LeaseStream = ReceiverStream<Result<wire::LeaseEvent, Status>>;
 
-/// Gives the caller a lease, which ends when nobody reads the stream any more: the client closed it, its connection or
-/// itself. The engine's own look for what is over does the rest.
+/// Grants the caller a lease, which ends with the stream: when the client closes it, disconnects or terminates. The
+/// engine's periodic check for expired objects does the rest.
 ///
 /// # Errors
-/// Too many are held.
+/// Too many leases are held.
 pub fn stream<K: Kernel>(api: &Api<K>, permit: &Permit) -> Result<LeaseStream, Status> {
     let id = api.engine.hold_client_lease(permit.uid).map_err(|LeasesTaken { all, own }| {
         status::busy(format!(
@@ -48,7 +48,7 @@ pub fn stream<K: Kernel>(api: &Api<K>, permit: &Permit) -> Result<LeaseStream, S
     granted.map_err(|_full| Status::internal("the stream of a lease has no room for its beginning"))?;
     let (ended, activity) = (api.watchers.ended(), api.activity());
     tokio::spawn(async move {
-        // A daemon that holds something for somebody is not idle.
+        // A daemon that holds a lease is not idle.
         let _running = activity.begin();
         tokio::select! {
             () = events.closed() => {}

@@ -1,6 +1,6 @@
-//! gRPC to engine: who is calling, what they ask for, and what they are answered.
+//! gRPC front end of the engine: identifies callers, checks permissions, converts requests and answers.
 //!
-//! Every call runs on a thread where it may block; the engine is synchronous.
+//! Every call runs on a thread where it may block, because the engine is synchronous.
 
 mod access;
 mod activity;

@@ -1,4 +1,4 @@
-//! The entries of a map, as a stream: once, or again and again.
+//! Entries of a map, as a stream: once, or at intervals.
 
 use std::time::Duration;
 
@@ -21,24 +21,23 @@ use crate::status::{denied, invalid};
 
 pub type MapStream = ReceiverStream<Result<wire::ReadMapResponse, Status>>;
 
-/// Entries of one reading, and bytes. A reading is held until its client has taken it.
+/// Maximum entries and bytes of one reading. It stays in memory until the client has received it.
 const MOST_ENTRIES: usize = 10_000;
 const MOST_BYTES: usize = 4 << 20;
-/// Streams at the same time: a client has one for each map that it follows.
+/// Limits of concurrent streams: a client has one for each map that it follows.
 pub const MAP_READINGS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 3 };
-/// Bytes of one piece.
+/// Size at which a piece is sent, in bytes.
 const PIECE: usize = 256 << 10;
-/// How often a map may be read, in milliseconds: each reading takes a thread that others need too.
+/// Minimum interval of readings, in milliseconds: each occupies a thread that other calls need.
 const LEAST_INTERVAL: u32 = 100;
 const MOST_INTERVAL: u32 = 3_600_000;
 
-/// A whole reading.
 struct Reading {
     entries: Vec<MapEntry>,
     cut: bool,
 }
 
-/// Reads a map for the caller, who needs a right over every program that uses it.
+/// Streams a map to the caller, who needs a permission for every program that uses it.
 pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Result<MapStream, Status> {
     let interval = match request.interval_ms {
         0 => None,
@@ -53,7 +52,7 @@ pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Re
     audit::map(&wanted);
     let found = api.engine.find_map(&wanted);
     let users: Vec<(ProgramId, Owner)> = found.iter().flat_map(|map| map.users()).collect();
-    // Who may read no map learns of none.
+    // Check permissions before existence: a caller that may read no map learns of none.
     let permit = api.authorize(&programs_of(&users))?;
     found.map_err(fail)?;
     let place = api.map_readings.enter(permit.uid)?;
@@ -73,7 +72,6 @@ pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Re
     Ok(ReceiverStream::new(stream))
 }
 
-/// Who reads which map.
 struct Asked {
     permit: Permit,
     caller: Peer,
@@ -81,7 +79,7 @@ struct Asked {
     place: ReadingPlace,
 }
 
-/// Sends readings until one fails, none is wanted any more, or one was all.
+/// Sends readings until one fails, the client closes the stream, or a single reading was sent.
 async fn repeat<K: Kernel>(
     api: &Api<K>,
     asked: &Asked,
@@ -105,7 +103,7 @@ async fn repeat<K: Kernel>(
     }
 }
 
-/// One reading. The map is found anew, and the grants are asked anew: nothing is held between two of them.
+/// Reads the map once. The map is looked up and the grants are checked each time: nothing is held between readings.
 async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status> {
     let turn = asked.place.turn().await?;
     let (wanted, caller) = (asked.wanted.clone(), asked.caller.clone());
@@ -126,7 +124,7 @@ async fn read<K: Kernel>(api: &Api<K>, asked: &Asked) -> Result<Reading, Status>
     .await
 }
 
-/// How many entries of a map one reading has at most. A map of which not one fits is refused.
+/// Returns the maximum number of entries of one reading. Refuses a map with entries that are larger than a reading.
 pub fn most_at_once<K: Kernel>(api: &Api<K>, facts: &MapFacts) -> Result<usize, Status> {
     let cpus = api.engine.kernel().features().possible_cpus;
     most_entries(facts.map_type, facts.key_size, facts.value_size, cpus).ok_or_else(|| {
@@ -139,16 +137,16 @@ pub fn most_at_once<K: Kernel>(api: &Api<K>, facts: &MapFacts) -> Result<usize, 
     })
 }
 
-/// How many entries one reading has at most; none if not one fits.
+/// Returns the maximum number of entries of one reading; `None` if not one fits.
 fn most_entries(kind: u32, key: u32, value: u32, cpus: u32) -> Option<usize> {
-    // Each CPU has a value, in whole words.
+    // Each CPU has a value, padded to a multiple of 8 bytes.
     let each = (value as usize).next_multiple_of(8) * cpus as usize;
     let values = if map_type::is_per_cpu(kind) { each } else { value as usize };
     let most = (MOST_BYTES / (key as usize + values).max(1)).min(MOST_ENTRIES);
     (most > 0).then_some(most)
 }
 
-/// False if nobody reads any more.
+/// Sends a reading in pieces, and returns whether the client still reads.
 async fn send(reading: Reading, pieces: &mpsc::Sender<Result<wire::ReadMapResponse, Status>>) -> bool {
     let mut piece = wire::ReadMapResponse::default();
     let mut bytes = 0;

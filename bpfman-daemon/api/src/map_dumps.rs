@@ -22,22 +22,21 @@ use crate::{audit, status};
 
 pub type DumpStream = ReceiverStream<Result<wire::DumpMapResponse, Status>>;
 
-/// Pages that are read before the client took those before.
+/// Number of pages that are read before the client has received the earlier ones.
 const AHEAD: usize = 2;
 
-/// Who reads which map.
 struct Dump<K: Kernel> {
     api: Api<K>,
     permit: Permit,
     caller: Peer,
     place: ReadingPlace,
-    /// Programs that reach the map, and whose they are: about these the grants are asked.
+    /// Programs that reach the map, and their owners: the objects of the permission check.
     users: Arc<[(ProgramId, Owner)]>,
     handle: Arc<K::Handle>,
 }
 
-/// Reads a map for a caller who may. The map is held until the last page is taken: it is the same one to the end, also if its
-/// program is unloaded meanwhile.
+/// Dumps a map for an authorized caller. The map stays open until the last page is sent, even if its program is
+/// unloaded.
 pub async fn stream<K: Kernel>(api: Api<K>, permit: Permit, map: UsedMap) -> Result<DumpStream, Status> {
     let place = api.map_readings.enter(permit.uid)?;
     let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
@@ -50,7 +49,7 @@ pub async fn stream<K: Kernel>(api: Api<K>, permit: Permit, map: UsedMap) -> Res
         .await?;
     let ended = api.watchers.ended();
     let dump = Dump { api, permit, caller, place, users, handle: Arc::new(handle) };
-    // A map that has no entries to list is refused before the answer begins.
+    // A map without entries to list is refused before the answer begins.
     let first = dump.page(MapPlace::default()).await?;
     let (pages, stream) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
@@ -82,7 +81,7 @@ impl<K: Kernel> Dump<K> {
         }
     }
 
-    /// The entries behind a place. The grants are asked anew: whoever may read no more gets nothing more.
+    /// Reads the entries after a position. The grants are checked again.
     async fn page(&self, from: MapPlace) -> Result<MapPage, Status> {
         let turn = self.place.turn().await?;
         let (caller, users) = (self.caller.clone(), Arc::clone(&self.users));

@@ -1,4 +1,4 @@
-//! `bpfman.ext.v1.BpfmanMapEntries`: maps as users see them, and single entries of them.
+//! Service `bpfman.ext.v1.BpfmanMapEntries`: maps as users see them, and single entries.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_map_entries_server::BpfmanMapEntries;
@@ -16,11 +16,11 @@ use crate::server::{Api, Reply, fail};
 use crate::status::{conflict, invalid, too_large};
 use crate::{audit, ext_show};
 
-/// Calls that look at all maps, those among them that wait for their turn.
+/// Limits of calls that search all maps, including those that wait for their turn.
 pub const MAP_LISTS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
-/// Keys of one call.
+/// Maximum number of keys of one call.
 const MOST_KEYS: usize = 1000;
-/// Bytes of a key that the journal shows.
+/// Maximum number of a key's bytes in the journal.
 const SHOWN_KEY: usize = 32;
 
 #[tonic::async_trait]
@@ -107,7 +107,7 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
             .change(&permit, move |api| {
                 api.engine.ensure_writable(&map).map_err(fail)?;
                 let (details, handle) = api.engine.open_map(&map, true).map_err(fail)?;
-                // Before any of them is deleted.
+                // Check all keys before any entry is deleted.
                 keys.iter().try_for_each(|key| check_key(&details.facts, key))?;
                 let remove = |key: &Vec<u8>| api.engine.kernel().remove_entry(&handle, key).map_err(refused);
                 keys.iter().map(remove).collect::<Result<Vec<bool>, Status>>()
@@ -118,7 +118,7 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Looks at all maps, or at what lies in maps of maps: few do so at the same time, and fewer of one user.
+    /// Searches all maps, or the contents of maps of maps. Concurrent searches are limited, in total and per user.
     async fn look_at_maps<T: Send + 'static>(
         &self,
         permit: &Permit,
@@ -132,12 +132,12 @@ impl<K: Kernel> Api<K> {
         self.read(permit, look).await
     }
 
-    /// A map that the caller may use as the call does, over every program that reaches it.
+    /// Returns a map with the permission to use it as the call does, which covers every program that reaches it.
     async fn authorized_map(&self, map: Option<wire::NamedMap>) -> Result<(Permit, UsedMap), Status> {
         let wanted = wanted(map)?;
         audit::map(&wanted);
         let found = match self.engine.find_map(&wanted) {
-            // It may lie in a map of maps. To look there takes time, which nobody has who may use no map at all.
+            // It may be in a map of maps. That search takes time: refuse callers without any permission for maps.
             Err(EngineError::NoMapOfOurs(_)) => {
                 let anything = self.authorize(&[])?;
                 self.look_at_maps(&anything, move |api| Ok(api.engine.find_map_or_inner(&wanted))).await?
@@ -145,7 +145,7 @@ impl<K: Kernel> Api<K> {
             found => found,
         };
         let users: Vec<(ProgramId, Owner)> = found.iter().flat_map(UsedMap::users).collect();
-        // Who may use no map learns of none.
+        // Check permissions before existence: a caller that may use no map learns of none.
         let permit = self.authorize(&programs_of(&users))?;
         Ok((permit, found.map_err(fail)?))
     }
@@ -194,7 +194,7 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// "Argument list too long": a map is full, or has no such place.
+/// Error number of a full map, or of an index that a map does not have.
 const E2BIG: i32 = 7;
 
 fn wanted(map: Option<wire::NamedMap>) -> Result<WantedMap, Status> {
@@ -208,7 +208,7 @@ fn wanted(map: Option<wire::NamedMap>) -> Result<WantedMap, Status> {
     }
 }
 
-/// What the kernel room, or the kernel, says of an entry. That a map has no such entries is the caller's mistake here.
+/// Converts an error about an entry. A map type without such entries is an invalid argument here.
 pub fn refused(error: KernelError) -> Status {
     match error {
         KernelError::WrongMap { .. } => invalid(error.to_string()),
@@ -216,7 +216,7 @@ pub fn refused(error: KernelError) -> Status {
     }
 }
 
-/// Refuses a place that an array does not have: the kernel says little about it.
+/// Refuses an index that an array does not have: the kernel's error does not explain it.
 fn check_place(facts: &MapFacts, key: &[u8]) -> Result<(), Status> {
     let is_array =
         matches!(facts.map_type, map_type::ARRAY | map_type::PERCPU_ARRAY | map_type::ARRAY_OF_MAPS);
@@ -246,7 +246,7 @@ fn check_key(facts: &MapFacts, key: &[u8]) -> Result<(), Status> {
     )))
 }
 
-/// The value of a per-CPU map, where it is given once for all CPUs.
+/// Repeats the value for all CPUs if the map is per-CPU and the caller gave one value.
 fn for_all_cpus(facts: &MapFacts, value: Vec<u8>, cpus: u32) -> Vec<u8> {
     if !map_type::is_per_cpu(facts.map_type) || value.len() != facts.value_size as usize {
         return value;
@@ -256,7 +256,7 @@ fn for_all_cpus(facts: &MapFacts, value: Vec<u8>, cpus: u32) -> Vec<u8> {
     one.repeat(cpus as usize)
 }
 
-/// A key, its beginning if it is long.
+/// Formats a key; a long one is cut.
 fn digits(key: &[u8]) -> String {
     let shown: String = key.iter().take(SHOWN_KEY).map(|byte| format!("{byte:02x}")).collect();
     if key.len() > SHOWN_KEY { format!("{shown}…") } else { shown }
@@ -279,7 +279,7 @@ mod tests {
         let refused = check_place(&array, &2_u32.to_ne_bytes()).unwrap_err();
         assert_eq!(refused.message(), "map 7 \"hits\" has no entry 2: it has 0 to 1");
         assert!(check_place(&facts(map_type::HASH, 8), &2_u32.to_ne_bytes()).is_ok());
-        // The kernel room refuses keys of other sizes.
+        // The crate `kernel` refuses keys of other sizes.
         assert!(check_place(&array, &[1, 2]).is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! The calls of `bpfman.ext.v1.BpfmanMaps`: maps that are handed to callers. Their entries: `map_entries.rs`.
+//! Calls of `bpfman.ext.v1.BpfmanMaps`, which hand maps to callers. For their entries, see `map_entries.rs`.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_access::{AccessObject, OwnedThing};
@@ -15,8 +15,7 @@ use crate::status::{invalid, unsupported};
 use crate::{audit, ext_show};
 
 impl<K: Kernel> Api<K> {
-    /// Opens a map for the caller. Who may have a map has a right over every program that uses it: the one whose map it was
-    /// first, too.
+    /// Opens a map for the caller, who needs a permission for every program that uses it, including the first one.
     pub(crate) async fn open_map(&self, asked: Asked) -> OpenedMap {
         let (request, write) = match asked {
             Asked::OpenForReading(request) => (request, false),
@@ -26,7 +25,7 @@ impl<K: Kernel> Api<K> {
         audit::map(&wanted);
         let found = self.engine.find_map(&wanted);
         let users: Vec<(ProgramId, Owner)> = found.iter().flat_map(|map| map.users()).collect();
-        // A caller that may open no map learns of none.
+        // Check permissions before existence: a caller that may open no map learns of none.
         let permit = self.authorize(&programs_of(&users))?;
         let map = found.map_err(fail)?;
         if write {
@@ -40,7 +39,8 @@ impl<K: Kernel> Api<K> {
         Ok((wire::OpenMapResponse { map: Some(ext_show::map(details, &self.paths.fs)) }, descriptor))
     }
 
-    /// Refuses to hand over a map for writing that no caller may write, or whose entries lead further than the caller may write.
+    /// Refuses a writable descriptor of a map that no caller may write, or with entries that lead to objects that this
+    /// caller may not write.
     async fn authorize_handing_over(
         &self,
         permit: &Permit,
@@ -70,7 +70,7 @@ fn wanted(request: wire::OpenMapRequest) -> Result<WantedMap, Status> {
     }
 }
 
-/// The programs that use a map, as grants are asked about them.
+/// Converts the programs that use a map to objects of a permission check.
 pub(crate) fn programs_of(users: &[(ProgramId, Owner)]) -> Vec<AccessObject<'_>> {
     users.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedThing::MapUser(*id), owner }).collect()
 }

@@ -1,4 +1,4 @@
-//! `TimeMembers`: members of a chain are timed as long as a client is there.
+//! `TimeMembers`: times the members of a chain while a client is connected.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
@@ -13,15 +13,15 @@ use crate::authorize::Permit;
 use crate::places::ReadingBounds;
 use crate::server::{Api, fail};
 
-/// Streams at the same time: each one's beginning and end may build a chain.
+/// Limits of concurrent streams: the start and the end of each may build a chain.
 pub const MEMBER_TIMINGS: ReadingBounds = ReadingBounds { most: 32, most_of_one: 8, working: 32 };
 
 pub type TimedMembers = ReceiverStream<Result<wire::TimeMembersEvent, Status>>;
 
-/// Begins, and ends when nobody reads the stream any more: the client closed it, its connection or itself.
+/// Starts the timing. It ends with the stream: when the client closes it, disconnects or terminates.
 ///
 /// # Errors
-/// Too many are open, or the hook's members cannot be timed.
+/// Too many streams are open, or the hook's members cannot be timed.
 pub async fn stream<K: Kernel>(
     api: &Api<K>,
     permit: &Permit,
@@ -33,7 +33,7 @@ pub async fn stream<K: Kernel>(
     let (events, stream) = mpsc::channel(1);
     let told = events.try_send(Ok(wire::TimeMembersEvent { hook: hook.clone() }));
     told.map_err(|_full| Status::internal("the stream of a timing has no room for its beginning"))?;
-    // A caller that goes while the chain is being built has this work done to its end, and what follows it too.
+    // If the caller leaves while the chain is built, the work still completes, and dropping `begun` ends the timing.
     let begun = Begun { api: api.clone(), key: None, hook };
     let begun = api
         .change(permit, move |api| {
@@ -46,13 +46,13 @@ pub async fn stream<K: Kernel>(
     audit::made(format_args!("times of members, while the client is there"));
     let (ended, activity) = (api.watchers.ended(), api.activity());
     tokio::spawn(async move {
-        // A daemon that holds something for somebody is not idle.
+        // A daemon that times members for a client is not idle.
         let _running = activity.begin();
         tokio::select! {
             () = events.closed() => {}
             () = ended => {}
         }
-        // The place is free when the chain is as it was.
+        // Free the place only after the chain is restored.
         let end = tokio::task::spawn_blocking(move || {
             drop(begun);
             drop(place);
@@ -62,7 +62,7 @@ pub async fn stream<K: Kernel>(
     Ok(ReceiverStream::new(stream))
 }
 
-/// Times that are taken until this value is dropped, on a thread that may wait.
+/// Timing that ends when this value is dropped, on a thread that may block.
 struct Begun<K: Kernel> {
     api: Api<K>,
     key: Option<HookKey>,
@@ -72,7 +72,7 @@ struct Begun<K: Kernel> {
 impl<K: Kernel> Drop for Begun<K> {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
-        // Where root has detached everything, nothing is built: what is put back later is built without.
+        // During break-glass, build nothing: the chain is later restored without timing.
         let inside = self.api.gate.enter();
         let failure = self.api.engine.end_client_timing(&key, inside.is_ok()).err();
         if let Some(error) = &failure {

@@ -1,4 +1,4 @@
-//! The interfaces of this machine for those who follow them from outside.
+//! Interfaces of this machine, for clients that follow them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use bpfmand_core::AddressedInterface;
 use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::{Kernel, KernelError, NetworkWatch};
 
-/// All interfaces with their addresses, by namespace; none stands for the daemon's own.
+/// Interfaces with their addresses, by network namespace; `None` is the daemon's own.
 pub type NetworkState = BTreeMap<Option<PathBuf>, Vec<AddressedInterface>>;
 
-/// Follows the interfaces of the daemon's own namespace, of all that have a name, and of some more.
+/// Follower of the interfaces in the daemon's own network namespace, in all named ones, and in the requested ones.
 pub struct NetworkFollower<K: Kernel> {
     engine: Arc<Engine<K>>,
     asked: BTreeSet<PathBuf>,
@@ -21,10 +21,10 @@ pub struct NetworkFollower<K: Kernel> {
 }
 
 impl<K: Kernel> NetworkFollower<K> {
-    /// Looks at all of them. Files that lead to no namespace, or to none any more, are left out; they are looked at again.
+    /// Reads all interfaces. Files that do not lead to a namespace are skipped, and tried again at every update.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel returns an error.
     pub fn begin(engine: Arc<Engine<K>>, asked: BTreeSet<PathBuf>) -> Result<Self, EngineError> {
         let watch = engine.kernel().watch_network();
         let mut follower = Self { engine, asked, watch, state: NetworkState::new() };
@@ -32,26 +32,26 @@ impl<K: Kernel> NetworkFollower<K> {
         Ok(follower)
     }
 
-    /// All interfaces, as they were at the last look.
+    /// Returns all interfaces as of the last update.
     #[must_use]
     pub const fn state(&self) -> &NetworkState {
         &self.state
     }
 
-    /// Waits until something may have changed, at most so long, and looks. Answers whether the state is another now.
+    /// Waits until something may have changed, at most for `timeout`, then updates. Returns whether the state changed.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// The kernel returns an error.
     pub fn next(&mut self, timeout: Duration) -> Result<bool, EngineError> {
         let told = self.watch.wait(timeout)?;
         self.look(told)
     }
 
-    /// Looks into these namespaces again, and into those that are new.
+    /// Reads the interfaces of these namespaces, and of new ones.
     fn look(&mut self, mut told: BTreeSet<Option<PathBuf>>) -> Result<bool, EngineError> {
         let named = self.engine.kernel().named_namespaces().into_iter();
         let wanted = named.chain(self.asked.iter().cloned()).map(Some).chain([None]).collect();
-        // Watched first, so that nothing is missed between the two.
+        // Watch before reading, so that no change between the two is missed.
         told.extend(self.watch.follow(&wanted)?);
         let followed = self.watch.followed();
         let before = self.state.len();
@@ -60,7 +60,7 @@ impl<K: Kernel> NetworkFollower<K> {
         for netns in told.intersection(&followed) {
             match self.engine.kernel().addressed_interfaces(netns.as_deref()) {
                 Ok(now) => changed |= self.state.insert(netns.clone(), now.clone()) != Some(now),
-                // Gone since.
+                // The namespace was removed in the meantime.
                 Err(KernelError::NoNamespace { .. }) => changed |= self.state.remove(netns).is_some(),
                 Err(error) => return Err(error.into()),
             }

@@ -1,4 +1,4 @@
-//! The service `bpfman.ext.v1.BpfmanNode`: what a node's agent needs and has no rights to find out by itself.
+//! Service `bpfman.ext.v1.BpfmanNode`: facts that a node's agent needs and has no permission to find out by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ use crate::run_sample::RunSample;
 use crate::server::{Api, Reply, caller, fail};
 use crate::{chains_parse, event_stream, examine, history, history_pages, node_dry_run, node_watch, status};
 
-/// Most containers that one request asks for: a node runs some hundred.
+/// Maximum number of containers of one request: a node runs some hundred.
 const MOST_CONTAINERS: usize = 1000;
-/// Most programs that one request has counted.
+/// Maximum number of programs that one request measures.
 const MOST_SAMPLED: usize = 1000;
 
 #[tonic::async_trait]
@@ -180,7 +180,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
 fn container(asked: String, facts: &ContainerFacts) -> wire::Container {
     wire::Container {
         container_id: asked,
-        // The kernel's largest is 2^22.
+        // The kernel's largest PID is 2^22.
         pids: facts.pids.iter().map(|pid| pid.cast_signed()).collect(),
         netns: facts.netns.display().to_string(),
         netns_inode: facts.identity.inode,

@@ -1,4 +1,4 @@
-//! From the words of `DryRun` to the engine's, and back.
+//! Conversion of `DryRun` between the wire and the engine.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::{LoadRequest, ProgramId, Sharing};
@@ -7,7 +7,7 @@ use tonic::Status;
 
 use crate::{chains_parse, parse, points, status};
 
-/// A trial. Credentials and user are those of the call.
+/// Parses a dry run. Credentials and user are those of the call.
 pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRunRequest, Status> {
     let load = request.load.ok_or_else(|| status::invalid("the trial has no load"))?;
     let attachments = request.attachments.into_iter().map(|attachment| {
@@ -29,7 +29,6 @@ pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRu
     })
 }
 
-/// The answer.
 pub(crate) fn response(outcome: &DryRunOutcome, kernel_release: &str) -> wire::DryRunResponse {
     wire::DryRunResponse {
         accepted: outcome.accepted(),

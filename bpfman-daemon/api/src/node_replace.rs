@@ -1,4 +1,4 @@
-//! A new version of a whole load: what is asked for, and what is answered.
+//! Replacement of a whole load: request and answer.
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::{LoadRequest, ProgramId};
@@ -11,7 +11,6 @@ use crate::status::invalid;
 use crate::{audit, chains_parse, chains_show, parse};
 
 impl<K: Kernel> Api<K> {
-    /// Puts a new version of a load in the place of the old one.
     pub(crate) async fn replace_whole_load(
         &self,
         request: wire::ReplaceLoadRequest,
@@ -43,7 +42,6 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// A new version of a load.
 fn replace_load(request: wire::ReplaceLoadRequest, caller_uid: u32) -> Result<ReplaceLoadRequest, Status> {
     let maps = chains_parse::map_policy(request.maps)?;
     let load = request.load.ok_or_else(|| {

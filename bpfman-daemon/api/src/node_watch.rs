@@ -1,7 +1,7 @@
-//! The stream `Watch`: interfaces as they are, and a word whenever programs or links changed.
+//! Stream `Watch`: the current interfaces, and an event after changes of programs or links.
 //!
-//! A thread follows the interfaces and leaves the newest list; the engine leaves a mark at each change; a task sends
-//! what was left, at most once in a while. A client that reads slowly gets what is newest when it has room.
+//! A thread follows the interfaces and stores the newest list; the engine sets a mark at each change; a task sends
+//! both, at a limited rate. A slow client gets the newest state when it can receive it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,25 +24,24 @@ use crate::server::{Api, fail};
 use crate::status;
 use crate::watchers::FollowedNamespaces;
 
-/// What changes within this time is told together.
+/// Interval in which changes are collected into one event.
 const SPACING: Duration = Duration::from_millis(50);
-/// New namespaces are looked for so often, and a stream's end is seen by its thread at the latest then.
+/// Interval of the search for new namespaces. A thread also notices the end of its stream within this time.
 const TURN: Duration = Duration::from_millis(200);
-/// A thread lists interfaces, no more.
+/// Stack size of a thread, in bytes: it only lists interfaces.
 const STACK: usize = 512 << 10;
-/// Most namespaces that one stream asks for, and the longest path of one in bytes.
+/// Maximum number of namespaces of one stream, and of bytes in a path.
 const MOST_NAMESPACES: usize = 1000;
 const LONGEST_PATH: usize = 4096;
 
-/// The events of a stream.
 pub(crate) type WatchEvents = mpsc::Receiver<Result<wire::WatchEvent, Status>>;
 
-/// What is to be told, and a bell.
+/// Events to be sent, and the notification of new ones.
 #[derive(Default)]
 struct News {
     left: Mutex<Left>,
     bell: Notify,
-    /// Nobody reads any more.
+    /// True if the client has closed the stream.
     over: AtomicBool,
 }
 
@@ -59,7 +58,7 @@ impl News {
         self.bell.notify_one();
     }
 
-    /// The next event; the state is newer than all that changed before this call.
+    /// Takes the next event. The state that it reports is newer than all changes before this call.
     fn take(&self) -> Option<Result<Event, Status>> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(list) = left.interfaces.take() {
@@ -72,7 +71,6 @@ impl News {
     }
 }
 
-/// Namespaces that a stream asks for.
 pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status> {
     if asked.len() > MOST_NAMESPACES {
         return Err(status::too_large(format!(
@@ -92,7 +90,7 @@ pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status
     asked.into_iter().map(absolute).collect()
 }
 
-/// Begins a stream.
+/// Starts a stream.
 pub(crate) async fn begin<K: Kernel>(
     api: &Api<K>,
     permit: &Permit,
@@ -101,13 +99,13 @@ pub(crate) async fn begin<K: Kernel>(
 ) -> Result<WatchEvents, Status> {
     let engine = Arc::clone(&api.engine);
     let news = Arc::new(News::default());
-    // Before the first look, so that nothing is missed between the two.
+    // Register before the first reading, so that no change between the two is missed.
     let listener: Arc<ChangeListener> = Arc::new({
         let news = Arc::clone(&news);
         move || news.leave(|left| left.changed = true)
     });
     engine.on_change(&listener);
-    // The place goes where work goes on, also after the caller has gone.
+    // Move the place into the work, so that it stays taken if the caller disconnects.
     let (place, follower) =
         api.read(permit, move |_| Ok((place, NetworkFollower::begin(engine, asked).map_err(fail)?))).await?;
     news.leave(|left| left.interfaces = Some(list(follower.state())));
@@ -140,12 +138,11 @@ pub(crate) async fn begin<K: Kernel>(
     Ok(stream)
 }
 
-/// Sends what is left until that fails.
 async fn tell(news: &News, events: &mpsc::Sender<Result<wire::WatchEvent, Status>>) {
     loop {
         news.bell.notified().await;
         loop {
-            // What is newest is taken once there is room.
+            // Take an event only when it can be sent, so that it is the newest.
             let Ok(place) = events.reserve().await else { return };
             let Some(event) = news.take() else { break };
             let failed = event.is_err();
@@ -158,7 +155,6 @@ async fn tell(news: &News, events: &mpsc::Sender<Result<wire::WatchEvent, Status
     }
 }
 
-/// Follows the interfaces until the stream is over.
 fn follow<K: Kernel>(mut follower: NetworkFollower<K>, news: &News) {
     while !news.over.load(Ordering::Relaxed) {
         match follower.next(TURN) {
@@ -166,7 +162,7 @@ fn follow<K: Kernel>(mut follower: NetworkFollower<K>, news: &News) {
             Ok(true) => {
                 let list = list(follower.state());
                 news.leave(|left| left.interfaces = Some(list));
-                // Bursts of messages are looked at once.
+                // Read once after a burst of messages.
                 std::thread::sleep(SPACING);
             }
             Err(error) => return news.leave(|left| left.failed = Some(fail(error))),
@@ -181,7 +177,6 @@ fn list(state: &NetworkState) -> wire::InterfaceList {
     wire::InterfaceList { interfaces: state.iter().flat_map(of).collect() }
 }
 
-/// An interface on the wire.
 pub(crate) fn interface(netns: Option<&Path>, found: &AddressedInterface) -> wire::NetworkInterface {
     wire::NetworkInterface {
         name: found.facts.name.clone(),

@@ -1,4 +1,4 @@
-//! What requests are about, as grants see it.
+//! Objects of permission checks: the resources that requests name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::replaced::load_target;
 use crate::server::{Api, fail};
 use crate::status::{denied, invalid};
 
-/// Bytecode. Images are compared with patterns by their parsed names, whatever spelling the client chose.
+/// Returns the object of a source. Images are matched by parsed names, whatever their spelling.
 pub(crate) fn source(source: &BytecodeSource) -> Result<AccessObject<'_>, Status> {
     Ok(match source {
         BytecodeSource::File(path) => AccessObject::File(path),
@@ -30,27 +30,26 @@ pub(crate) fn source(source: &BytecodeSource) -> Result<AccessObject<'_>, Status
     })
 }
 
-/// The application that metadata claims.
+/// Returns the application that metadata claims.
 fn claimed(metadata: &BTreeMap<String, String>) -> Result<Option<OwningApplication>, Status> {
     application_claim(metadata).map_err(|error| invalid(error.to_string()))
 }
 
-/// The place of a member among others.
+/// Returns the objects of a position in a chain.
 fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Item = AccessObject<'a>> {
     let order = (!order.is_empty()).then_some(AccessObject::Order(order));
     priority.map(AccessObject::Priority).into_iter().chain(order)
 }
 
-/// A member of a hook.
+/// Returns the object of a hook's member.
 pub(crate) fn member((link, owner): &(LinkId, Owner)) -> AccessObject<'_> {
     AccessObject::Owned { thing: OwnedThing::Member(*link), owner }
 }
 
-/// Something that a point is put on.
 pub(crate) struct NamedTarget {
     kind: &'static str,
     name: String,
-    /// Of several functions, where the name is no name.
+    /// Pattern, if the name stands for several functions.
     pattern: Option<Glob>,
 }
 
@@ -67,7 +66,7 @@ impl NamedTarget {
     }
 }
 
-/// Targets of a point. Probes of one function have the same as probes of many.
+/// Returns the targets of a point. Probes of one function have the same as probes of many.
 pub(crate) fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
     vec![match point {
         AttachPoint::Uprobe { target, .. }
@@ -94,7 +93,7 @@ pub(crate) fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
         AttachPoint::Ksyscall { name } => NamedTarget::new("ksyscall", name.clone()),
         AttachPoint::StructOps { map } => NamedTarget::new("struct_ops", map.clone()),
         AttachPoint::PerfEvent { place } => NamedTarget::new("perf_event", place.event.name().to_owned()),
-        // Named when the program was loaded.
+        // The load named their targets.
         AttachPoint::Fentry
         | AttachPoint::Fexit
         | AttachPoint::Lsm
@@ -106,19 +105,18 @@ pub(crate) fn targets(point: &AttachPoint) -> Vec<NamedTarget> {
     }]
 }
 
-/// A network namespace as targets of a grant name it: `host` is the daemon's own.
+/// Returns the name of a network namespace in grants: `host` is the daemon's own.
 fn netns_name(netns: Option<&Path>) -> String {
     netns.map_or_else(|| "host".to_owned(), |path| path.display().to_string())
 }
 
-/// The program that one of a load is to extend, if it is an extension and names it: the engine refuses it else.
+/// Returns the program that an extension names as its target. The engine refuses extensions that name none.
 fn extended_program(program: &ProgramRequest) -> Option<ProgramId> {
     let is_extension = program.program_type.load_target() == Some(LoadTarget::ProgramFunction);
     let id = program.target.as_deref().filter(|_| is_extension)?.split(':').next()?;
     id.parse().ok().map(ProgramId)
 }
 
-/// How much one load of a permit may take.
 pub(crate) const fn limits_of(permit: &Permit) -> LoadLimits {
     LoadLimits {
         map_bytes: permit.limits.map_memory,
@@ -132,19 +130,19 @@ pub(crate) fn callers_group() -> Option<CallerGroup> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Notes that a call is about a program, and what the records say of it.
+    /// Notes a program as the object of the call, with its record.
     pub(crate) fn note_program(&self, id: ProgramId) {
         audit::about_program(self.engine.summary_of_program(id));
         audit::program(id);
     }
 
-    /// Notes that a call is about a link, and what the records say of it.
+    /// Notes a link as the object of the call, with its record.
     pub(crate) fn note_link(&self, id: LinkId) {
         audit::about_link(self.engine.summary_of_link(id));
         audit::link(id);
     }
 
-    /// Allows a call on programs, besides other objects. What does not exist is nobody's: the engine says so.
+    /// Authorizes a call on programs and other objects. The engine reports programs that do not exist.
     pub(crate) fn authorize_programs(
         &self,
         programs: impl IntoIterator<Item = ProgramId>,
@@ -159,7 +157,6 @@ impl<K: Kernel> Api<K> {
         self.authorize(&objects)
     }
 
-    /// Allows a call on a link.
     pub(crate) fn authorize_link(&self, id: LinkId, others: Vec<AccessObject<'_>>) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_link(id);
         let mut objects = others;
@@ -167,7 +164,6 @@ impl<K: Kernel> Api<K> {
         self.authorize(&objects)
     }
 
-    /// Allows a call on an attachment to matching interfaces.
     pub(crate) fn authorize_matching(&self, id: MatchingId) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_matching(id);
         let owned = owner.iter().map(|owner| AccessObject::Owned { thing: OwnedThing::Matching(id), owner });
@@ -183,8 +179,8 @@ impl<K: Kernel> Api<K> {
         Ok(AccessObject::Hook { kind, interface, in_callers_netns })
     }
 
-    /// Allows a call on a hook of an interface and on every program that runs there. Returns the members that this was decided
-    /// for; none for a caller that has the right over any other member as well.
+    /// Authorizes a call on a hook of an interface and on every program there. Returns the members that were checked;
+    /// `None` for a caller that has the right over any other member as well.
     pub(crate) async fn authorize_hook(
         &self,
         interface: &Interface,
@@ -193,7 +189,7 @@ impl<K: Kernel> Api<K> {
         self.authorize_hook_for(called_verb()?, interface, kind).await
     }
 
-    /// The same for a verb beside that of the call.
+    /// Authorizes the same for a verb other than that of the call.
     pub(crate) async fn authorize_hook_for(
         &self,
         verb: AccessVerb,
@@ -201,13 +197,13 @@ impl<K: Kernel> Api<K> {
         kind: HookKind,
     ) -> Result<(Permit, Option<Vec<LinkId>>), Status> {
         let hook = self.hook(interface, kind).await?;
-        // A caller that may not ask about the hook learns of no member.
+        // Check the hook first: a caller without a right to it learns of no member.
         let permit = self.authorize_verb(verb, std::slice::from_ref(&hook))?;
         self.admit_interface(&permit, interface).await?;
         let at = interface.clone();
         let owners =
             self.read(&permit, move |api| api.engine.owners_at_hook(&at, kind).map_err(fail)).await?;
-        // Others change the hook meanwhile: a caller that has the right over any member is not refused for that.
+        // The hook may change meanwhile, which must not affect a caller with the right over any member.
         let has_over_all = self.has_over_all(verb, &hook)?;
         let mut objects = vec![hook];
         objects.extend(owners.iter().map(member));
@@ -220,8 +216,8 @@ impl<K: Kernel> Api<K> {
         Ok((permit, (!has_over_all).then(members)))
     }
 
-    /// Allows a load, which takes the owner and the limits that the permit says. `replaced` are programs that it takes
-    /// the place of, and `places` where they run.
+    /// Authorizes a load, and sets its owner and limits from the permit. `places` are the objects where `replaced`
+    /// programs run.
     pub(crate) fn authorize_load(
         &self,
         load: &mut LoadRequest,
@@ -247,7 +243,7 @@ impl<K: Kernel> Api<K> {
         }));
         let named = replaced.iter().copied().chain(shared).chain(extended.iter().copied());
         let permit = self.authorize_programs(named, objects)?;
-        // A caller that speaks for several applications shares nothing between them.
+        // A caller that acts for several applications shares nothing between them.
         let used = shared.into_iter().map(|id| (id, "use the maps of"));
         let used = used.chain(extended.into_iter().map(|id| (id, "take the place of a function of")));
         for (id, what) in used {
@@ -260,7 +256,7 @@ impl<K: Kernel> Api<K> {
                 return Err(denied(format!("a program of {whose} may not {what} a program of {owner}")));
             }
         }
-        // Its code writes the maps that it shares.
+        // The loaded code can write the maps that it shares.
         if let Some(id) = shared
             && let Some(owner) = self.engine.owner_of_program(id)
             && owner != permit.owner
@@ -278,7 +274,7 @@ impl<K: Kernel> Api<K> {
         Ok(permit)
     }
 
-    /// Allows an attachment, which takes the owner that the permit says.
+    /// Authorizes an attachment, and sets its owner from the permit.
     pub(crate) async fn authorize_attach(&self, attach: &mut AttachRequest) -> Result<Permit, Status> {
         let permit = {
             let named = targets(&attach.point);
@@ -292,7 +288,7 @@ impl<K: Kernel> Api<K> {
         Ok(permit)
     }
 
-    /// Allows a call that would attach something.
+    /// Authorizes a call that only tests an attachment.
     pub(crate) async fn authorize_point(
         &self,
         point: &AttachPoint,
@@ -304,7 +300,7 @@ impl<K: Kernel> Api<K> {
         self.authorize(&objects).map(drop)
     }
 
-    /// The hook or target of a point.
+    /// Returns the objects of a point: its hook, network namespace and targets.
     pub(crate) async fn at_point<'a>(
         &self,
         point: &'a AttachPoint,
@@ -322,7 +318,7 @@ impl<K: Kernel> Api<K> {
         Ok(objects)
     }
 
-    /// A caller that attaches an application's program does it for the application.
+    /// Returns the owner of an attachment. A caller that attaches an application's program acts for the application.
     fn owner_of_attachment(&self, program: ProgramId, permit: &Permit) -> Owner {
         match self.engine.owner_of_program(program) {
             Some(application @ Owner::Application(_)) => application,
@@ -330,7 +326,7 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Allows an attachment to matching interfaces.
+    /// Authorizes an attachment to matching interfaces, and sets its owner from the permit.
     pub(crate) fn authorize_match(&self, request: &mut MatchRequest) -> Result<Permit, Status> {
         let permit = {
             let point = &request.attach.point;
@@ -346,7 +342,6 @@ impl<K: Kernel> Api<K> {
         Ok(permit)
     }
 
-    /// Allows a change of a link.
     pub(crate) async fn authorize_update(&self, update: &UpdateLinkRequest) -> Result<Permit, Status> {
         let nothing = OrderIntent::default();
         let mut objects: Vec<_> = place(update.priority, update.order.as_ref().unwrap_or(&nothing)).collect();
@@ -359,12 +354,12 @@ impl<K: Kernel> Api<K> {
         self.authorize_link(update.link, objects)
     }
 
-    /// Allows an adoption, which takes the owner that the permit says.
+    /// Authorizes an adoption, and sets its owner from the permit.
     pub(crate) fn authorize_adopt(&self, adopt: &mut AdoptRequest) -> Result<Permit, Status> {
         let permit = {
             let claim = claimed(&adopt.metadata)?;
             let mut objects: Vec<_> = place(Some(adopt.priority), &adopt.order).collect();
-            // The kernel tells where the link is only once it is looked at.
+            // The hook of the link is not known before the link is read.
             objects.push(AccessObject::AnyHook);
             objects.extend(claim.as_ref().map(AccessObject::Application));
             self.authorize(&objects)?

@@ -1,4 +1,4 @@
-//! From the wire to the rules' own types. What is wrong is refused here, by name.
+//! Conversion from the wire to core types; errors name the invalid value.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
         metadata,
         global_data: sorted(request.global_data),
         values: LoadValues::default(),
-        // Clients of old send 0 for none; no program has that id.
+        // Old clients send 0 for none; no program has that id.
         map_owner: request.map_owner_id.filter(|id| *id != 0).map(ProgramId),
         verifier_log,
         caller_uid,
@@ -40,7 +40,7 @@ pub fn load(request: v1::LoadRequest, caller_uid: u32, verifier_log: bool) -> Re
     })
 }
 
-/// What a load sets of its object besides.
+/// Parses the global variables and map sizes that a load sets.
 pub fn values(values: Option<wire::LoadValues>) -> LoadValues {
     let values = values.unwrap_or_default();
     LoadValues {
@@ -50,7 +50,7 @@ pub fn values(values: Option<wire::LoadValues>) -> LoadValues {
     }
 }
 
-/// How much of a CPU a program may take; none if the request does not say.
+/// Parses a CPU limit; `None` if the request has none.
 pub fn cpu_limit(share: &str, over: &str) -> Result<Option<CpuLimit>, Status> {
     match (share, over) {
         ("", "") => Ok(None),
@@ -64,14 +64,14 @@ pub fn cpu_limit(share: &str, over: &str) -> Result<Option<CpuLimit>, Status> {
     }
 }
 
-/// Refuses what nobody could read when a pod asks for a map.
+/// Refuses map exports that could not be parsed later, when a pod requests a map.
 fn check_map_exports(metadata: &BTreeMap<String, String>) -> Result<(), Status> {
     let Some(text) = metadata.get(MAP_EXPORTS_KEY) else { return Ok(()) };
     let wrong = |error| invalid(format!("metadata {MAP_EXPORTS_KEY}: {error}"));
     text.parse::<MapExports>().map(drop).map_err(wrong)
 }
 
-/// Where bytecode is; `what` is what it is for.
+/// Parses a bytecode location; `what` names its purpose in errors.
 pub fn source(bytecode: Option<v1::BytecodeLocation>, what: &str) -> Result<BytecodeSource, Status> {
     use v1::bytecode_location::Location;
     let bytecode = bytecode.ok_or_else(|| invalid(format!("the {what} names no bytecode")))?;
@@ -96,10 +96,10 @@ fn program(info: v1::LoadInfo) -> Result<ProgramRequest, Status> {
     Ok(ProgramRequest { name: info.name, program_type: declared, target })
 }
 
-/// The type of a number, of `bpfman.v1` or of those that it does not have.
+/// Returns the type of a number, of `bpfman.v1` or of the numbers that it lacks.
 fn declared_type(number: i32) -> Option<ProgramType> {
     let published = || v1::BpfmanProgramType::try_from(number).ok().map(program_type);
-    // The names of the others are those of the types, in upper case.
+    // The other numbers have the names of the types, in upper case.
     let others = || wire::ProgramTypeNumber::try_from(number).ok()?.as_str_name().to_lowercase().parse().ok();
     published().or_else(others)
 }
@@ -119,7 +119,7 @@ fn program_type(declared: v1::BpfmanProgramType) -> ProgramType {
     }
 }
 
-/// Takes the exact types out of a load's metadata: the published messages have no numbers for return probes.
+/// Moves exact types from a load's metadata to its programs: `bpfman.v1` has no numbers for return probes.
 fn take_actual_types(
     programs: &mut [ProgramRequest],
     metadata: &mut BTreeMap<String, String>,
@@ -169,12 +169,11 @@ pub fn image_source(image: v1::BytecodeImage) -> Result<BytecodeSource, Status> 
     Ok(BytecodeSource::Image { url: image.url, pull_policy, credentials })
 }
 
-/// An attach point and its metadata.
 pub fn attach(info: Option<v1::AttachInfo>) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
     attach_point(info, interface)
 }
 
-/// An attach point of all interfaces that match, and its metadata: it may name no interface.
+/// Parses an attach point for all matching interfaces, and its metadata: it may lack an interface.
 pub fn attach_to_matching(
     info: Option<v1::AttachInfo>,
 ) -> Result<(AttachPoint, BTreeMap<String, String>), Status> {
@@ -261,7 +260,7 @@ pub fn interface(name: &str, netns: Option<String>) -> Result<Interface, Status>
     Interface::parse(name, file(netns)).map_err(|error| invalid(error.to_string()))
 }
 
-/// The file of a network namespace; an empty path is none.
+/// Returns the file of a network namespace; `None` for an empty path.
 fn file(netns: Option<String>) -> Option<PathBuf> {
     netns.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
@@ -298,7 +297,7 @@ pub fn process(pid: Option<i32>) -> Result<Option<u32>, Status> {
     .transpose()
 }
 
-/// A hook of the additive service.
+/// Parses a hook of `bpfman.ext.v1`.
 pub fn hook(
     hook: Option<bpfman_proto::ext::v1::Hook>,
 ) -> Result<(Interface, bpfmand_core::HookKind), Status> {
@@ -313,7 +312,7 @@ pub fn hook(
     Ok((interface(&hook.iface, Some(hook.netns))?, kind))
 }
 
-/// Which programs a list shows. `program_type` is an exact type's name, or empty.
+/// Parses the filter of a list. `program_type` is the name of an exact type, or empty.
 pub fn selector(request: v1::ListRequest, program_type: &str) -> Result<Selector, Status> {
     Ok(Selector {
         kernel_type: request.program_type,
@@ -323,7 +322,7 @@ pub fn selector(request: v1::ListRequest, program_type: &str) -> Result<Selector
     })
 }
 
-/// An exact type by name; none if the name is empty.
+/// Parses the name of an exact type; `None` if it is empty.
 pub fn exact_type(name: &str) -> Result<Option<ProgramType>, Status> {
     if name.is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Places of those who read for long: few in all, fewer of one user, and some that only root may have.
+//! Places of long-running readers: few in total, fewer per user, and some reserved for root.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,29 +8,28 @@ use tonic::Status;
 
 use crate::status;
 
-/// How many places there are of one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadingBounds {
-    /// At the same time, of all callers.
+    /// Maximum for all callers together.
     pub most: usize,
-    /// Of one user. Root has what there is.
+    /// Maximum for one user other than root.
     pub most_of_one: usize,
-    /// Of all, so many work at once: the others leave threads to calls that only look.
+    /// Maximum number of readers that work at once: the others leave threads to calls that only read from the engine.
     pub working: usize,
 }
 
-/// Places of one kind, and who has them.
+/// Places of one kind, and their users.
 #[derive(Debug)]
 pub struct ReadingPlaces {
     taken: Mutex<BTreeMap<u32, usize>>,
-    /// What is being read.
+    /// Objects that are read, for errors.
     what: &'static str,
     bounds: ReadingBounds,
     working: Arc<Semaphore>,
 }
 
-/// One place, which is free again when all copies of it are dropped. Whatever works for it has a copy: a caller who goes
-/// away does not make room for the next one while a thread still works for the first.
+/// Place that is free again when all copies of it are dropped. Everything that works for it has a copy: a caller that
+/// disconnects frees no place while a thread still works for it.
 #[derive(Clone, Debug)]
 pub struct ReadingPlace(Arc<TakenPlace>);
 
@@ -40,7 +39,7 @@ struct TakenPlace {
     uid: u32,
 }
 
-/// A turn to work, and the place of whom it is for. It belongs on the thread that works.
+/// Turn to work, and the place that it is for. It belongs on the thread that works.
 #[derive(Debug)]
 pub struct ReadingTurn {
     _turn: OwnedSemaphorePermit,
@@ -48,21 +47,20 @@ pub struct ReadingTurn {
 }
 
 impl ReadingPlaces {
-    /// None of them taken.
     pub fn new(what: &'static str, bounds: ReadingBounds) -> Self {
         let working = Arc::new(Semaphore::new(bounds.working));
         Self { taken: Mutex::default(), what, bounds, working }
     }
 
-    /// Places that only root may have: few users together lock it out otherwise.
+    /// Returns the number of places reserved for root: otherwise a few users together could lock it out.
     const fn kept_for_root(&self) -> usize {
         self.bounds.most.div_ceil(8)
     }
 
-    /// Takes one for a user.
+    /// Acquires a place for a user.
     ///
     /// # Errors
-    /// All are taken, or all that one user may have.
+    /// No place is free, or none that this user may have.
     pub fn enter(self: &Arc<Self>, uid: u32) -> Result<ReadingPlace, Status> {
         let ReadingBounds { most, most_of_one, .. } = self.bounds;
         let what = self.what;
@@ -92,7 +90,7 @@ impl ReadingPlace {
     /// Waits for a turn to work.
     ///
     /// # Errors
-    /// The daemon ends.
+    /// The daemon is terminating.
     pub async fn turn(&self) -> Result<ReadingTurn, Status> {
         let places = &self.0.places;
         let ending = |_closed| Status::unavailable("the daemon is ending");
@@ -141,7 +139,7 @@ mod tests {
         let of_root: Vec<_> = (0..2).map(|_| all.enter(0).unwrap()).collect();
         assert!(all.enter(0).is_err(), "each place costs the daemon something, root's too");
         drop(taken);
-        // What root has beyond the places that are kept for it is not counted against the others twice.
+        // Places that root has beyond the reserved ones are not counted against the others twice.
         let more_of_root: Vec<_> = (0..8).map(|_| all.enter(0).unwrap()).collect();
         assert!((0..6).map(|_| all.enter(3)).collect::<Result<Vec<_>, _>>().is_ok());
         drop((of_root, more_of_root));

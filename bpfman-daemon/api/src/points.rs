@@ -15,7 +15,7 @@ use wire::point::At;
 use crate::status::invalid;
 use crate::{parse, show};
 
-/// A point of either API, and its metadata: exactly one is there.
+/// Parses a point of either API, and its metadata. A request has exactly one.
 pub fn either(
     attach: Option<v1::AttachInfo>,
     point: Option<wire::Point>,
@@ -100,9 +100,9 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
     })
 }
 
-/// Functions that one point may name.
+/// Maximum number of functions of one point.
 const MOST_FUNCTIONS: usize = 1000;
-/// Patterns that one point may name: each is compared with all functions of the kernel.
+/// Maximum number of patterns of one point: each is compared with all functions of the kernel.
 const MOST_PATTERNS: usize = 100;
 
 fn check_count(functions: usize) -> Result<(), Status> {
@@ -129,7 +129,7 @@ fn kernel_functions(names: &[String]) -> Result<Vec<FunctionPattern>, Status> {
     Ok(functions)
 }
 
-/// A trace point's name alone.
+/// Checks the name of a raw tracepoint.
 fn tracepoint(name: String) -> Result<String, Status> {
     let is_name = |name: &str| {
         !name.is_empty()
@@ -171,7 +171,7 @@ fn perf_event(point: &wire::PerfEventPoint) -> Result<PerfEventPlace, Status> {
     place().map_err(|error| invalid(error.to_string()))
 }
 
-/// A point that `bpfman.v1` has no message for.
+/// Converts a point that `bpfman.v1` has no message for; `None` for other points.
 pub fn to_wire(point: &AttachPoint, metadata: &BTreeMap<String, String>) -> Option<wire::Point> {
     let path = |netns: &Option<PathBuf>| netns.as_ref().map(|path| path.display().to_string());
     let at = match point {

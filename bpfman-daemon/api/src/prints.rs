@@ -1,4 +1,4 @@
-//! What programs print by `bpf_printk`, as a stream.
+//! Output of `bpf_printk`, as a stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +16,13 @@ use crate::status;
 
 pub type PrintStream = ReceiverStream<Result<wire::FollowPrintsResponse, Status>>;
 
-/// Streams at the same time: each has a thread, and a buffer in the kernel.
+/// Maximum number of concurrent streams: each has a thread, and a buffer in the kernel.
 pub const FOLLOWERS: usize = 4;
-/// A stream's end is seen at the latest then.
+/// Maximum time until the end of a stream is noticed.
 const TURN: Duration = Duration::from_millis(200);
-/// Pieces that a client has not read yet.
+/// Maximum number of pieces that a client has not read yet.
 const AHEAD: usize = 4;
 
-/// Room for streams.
 #[derive(Debug)]
 pub struct PrintFollowers(Arc<Semaphore>);
 
@@ -33,10 +32,10 @@ impl Default for PrintFollowers {
     }
 }
 
-/// Follows what programs print from now on.
+/// Streams the output of programs from now on.
 ///
 /// # Errors
-/// Too many do, or the kernel cannot.
+/// There are too many streams, or the kernel does not support it.
 pub async fn stream<K: Kernel>(api: Api<K>, permit: &Permit) -> Result<PrintStream, Status> {
     let room = Arc::clone(&api.prints.0).try_acquire_owned().map_err(|_none| {
         status::busy(format!(
@@ -46,7 +45,7 @@ pub async fn stream<K: Kernel>(api: Api<K>, permit: &Permit) -> Result<PrintStre
     let begin = |api: &Api<K>| api.engine.kernel().follow_prints().map_err(|error| fail(error.into()));
     let feed = api.read(permit, begin).await?;
     let (pieces, stream) = mpsc::channel(AHEAD);
-    // Who is answered knows that from here on nothing is missed.
+    // An empty answer states that from here on nothing is missed.
     let begun = pieces.try_send(Ok(wire::FollowPrintsResponse::default()));
     begun.map_err(|_full| Status::internal("the stream of prints has no room for its beginning"))?;
     let ended = api.watchers.ended();
@@ -67,7 +66,6 @@ pub async fn stream<K: Kernel>(api: Api<K>, permit: &Permit) -> Result<PrintStre
     Ok(ReceiverStream::new(stream))
 }
 
-/// Hands on what comes until nobody reads any more.
 fn follow(
     mut feed: Box<dyn PrintFeed>,
     pieces: &mpsc::Sender<Result<wire::FollowPrintsResponse, Status>>,

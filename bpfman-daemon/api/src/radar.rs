@@ -1,4 +1,4 @@
-//! The service `bpfman.ext.v1.BpfmanRadar`: what others do with eBPF.
+//! Service `bpfman.ext.v1.BpfmanRadar`: third-party use of eBPF.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -106,7 +106,7 @@ impl<K: Kernel> Api<K> {
             if own.links.contains_key(&id) {
                 continue;
             }
-            // One that went meanwhile is no link any more.
+            // The link was removed in the meantime.
             let Some(link) = kernel.open_link(id).map_err(failed)? else { continue };
             let Ok(facts) = kernel.link_of(&link) else { continue };
             if !own.programs.contains(&facts.program) {

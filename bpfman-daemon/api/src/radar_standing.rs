@@ -1,4 +1,4 @@
-//! How the radar stands, for those who ask; and who switches it on and off.
+//! State of the radar, and the trait that switches it on and off.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,27 +6,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bpfmand_core::BytecodeSource;
 use bpfmand_journal::StrangerActor;
 
-/// Processes that are remembered for what they made.
+/// Maximum number of programs, and of links, that are remembered with their makers.
 const MOST_MAKERS: usize = 4096;
-/// Touches of hooks that are remembered.
+/// Maximum number of remembered changes of hooks.
 const MOST_TOUCHED: usize = 16;
 
-/// By what the radar sees.
+/// Source of the radar's observations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RadarSource {
-    /// By nothing.
+    /// No source: the radar is off.
     #[default]
     Off,
     /// Programs at functions of the kernel.
     Trampolines,
-    /// Programs at trace points of the system call.
+    /// Programs at tracepoints of the system call.
     Tracepoints,
-    /// Lists of ids, each second.
+    /// Lists of ids, every second.
     Polling,
 }
 
 impl RadarSource {
-    /// As answers have it.
+    /// Returns the name of the source on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,34 +38,34 @@ impl RadarSource {
     }
 }
 
-/// How the radar stands.
+/// State of the radar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RadarReport {
-    /// By what it sees.
+    /// Source of the observations.
     pub source: RadarSource,
-    /// Its object, as in `file /usr/lib/bpfman/radar.o`; empty while it is off.
+    /// Object of the radar, as in `file /usr/lib/bpfman/radar.o`; empty while it is off.
     pub object: String,
-    /// What keeps it from a better source.
+    /// Reason why it has no better source.
     pub why: String,
-    /// What it cannot see, each with the reason.
+    /// Actions that it cannot observe, each with the reason.
     pub unseen: Vec<String>,
-    /// Since when, RFC 3339.
+    /// Start of the observation, RFC 3339.
     pub since: String,
-    /// Events since then.
+    /// Number of events since then.
     pub events: u64,
-    /// Those of this daemon.
+    /// Number of events that this daemon caused.
     pub own: u64,
-    /// Those that came while the ring was full, and were counted by process.
+    /// Number of events that came while the ring was full, and were counted by process.
     pub aggregated: u64,
-    /// Those of which nothing but their number is known.
+    /// Number of events of which nothing else is known.
     pub lost: u64,
-    /// Touches of hooks of this daemon, the newest last.
+    /// Third-party changes of this daemon's hooks, the newest last.
     pub touched: Vec<String>,
-    /// How many there were.
+    /// Number of these changes, including those no longer listed.
     pub touches: u64,
-    /// Who loaded programs.
+    /// Processes that loaded programs, by program id.
     pub loaders: BTreeMap<u32, StrangerActor>,
-    /// Who made links.
+    /// Processes that made links, by link id.
     pub makers: BTreeMap<u32, StrangerActor>,
 }
 
@@ -80,14 +80,14 @@ impl RadarReport {
     pub fn make_room(&mut self, programs: &BTreeSet<u32>, links: &BTreeSet<u32>) {
         for (of, there) in [(&mut self.loaders, programs), (&mut self.makers, links)] {
             of.retain(|id, _| there.contains(id));
-            // An eighth at once: the kernel is not queried for each of the next entries.
+            // Remove an eighth at once, so that the kernel is not queried for each of the next entries.
             while of.len() > MOST_MAKERS - MOST_MAKERS / 8 {
                 of.pop_first();
             }
         }
     }
 
-    /// Remembers who made what.
+    /// Remembers the maker of programs and links.
     pub fn remember(&mut self, who: &StrangerActor, programs: &[u32], links: &[u32]) {
         for (of, ids) in [(&mut self.loaders, programs), (&mut self.makers, links)] {
             for id in ids {
@@ -100,7 +100,7 @@ impl RadarReport {
         }
     }
 
-    /// Remembers that a hook was touched.
+    /// Remembers a third-party change of a hook.
     pub fn touch(&mut self, what: String) {
         self.touches += 1;
         self.touched.push(what);
@@ -110,52 +110,52 @@ impl RadarReport {
     }
 }
 
-/// The same, shared.
+/// Shared state of the radar.
 #[derive(Debug, Default)]
 pub struct RadarStanding(Mutex<RadarReport>);
 
 impl RadarStanding {
-    /// As it is now.
+    /// Returns the current state.
     #[must_use]
     pub fn report(&self) -> RadarReport {
         self.lock().clone()
     }
 
-    /// True unless it is off.
+    /// Returns whether the radar is on.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.lock().source != RadarSource::Off
     }
 
-    /// To be changed.
+    /// Locks the state, to change it.
     pub fn lock(&self) -> MutexGuard<'_, RadarReport> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Why the radar is not switched.
+/// Reason why the radar is not switched.
 #[derive(Debug, thiserror::Error)]
 pub enum RadarRefusal {
-    /// Root's configuration decides about it.
+    /// Object that root's configuration determines.
     #[error("[radar] of bpfman.toml says which object it has: {0}")]
     Configured(String),
-    /// It cannot be done.
+    /// Failure of the switch.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Who switches the radar.
+/// Control that starts and stops the radar.
 pub trait RadarControl: Send + Sync {
-    /// Has it use this object. Returns when it sees, or cannot; the caller is inside the gate of changes.
+    /// Starts the radar with this object, and waits until it observes events. The caller is inside the gate.
     ///
     /// # Errors
-    /// The configuration names another object; it cannot be had; or the kernel takes none of its programs, which leaves it off.
+    /// The configuration names another object; it cannot be read; or, which leaves the radar off, no program loads.
     fn start(&self, object: BytecodeSource) -> Result<(), RadarRefusal>;
 
-    /// Unloads its programs.
+    /// Unloads the radar's programs.
     ///
     /// # Errors
-    /// The configuration wants it, or they cannot be unloaded.
+    /// The configuration requires the radar, or its programs cannot be unloaded.
     fn stop(&self) -> Result<(), RadarRefusal>;
 }
 
@@ -176,7 +176,7 @@ mod tests {
         }
         assert_eq!((report.loaders[&1].pid, report.makers[&1].pid), (5, 5));
         assert!(report.loaders.len() <= MOST_MAKERS && report.loaders.contains_key(&19_999));
-        // Where all of them are there, the oldest give way.
+        // If all of them exist, the oldest are removed.
         let mut report = RadarReport::default();
         (1..=MOST_MAKERS as u32).for_each(|id| report.remember(&who(7), &[id], &[]));
         assert!(report.is_full());

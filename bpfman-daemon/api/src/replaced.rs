@@ -1,4 +1,4 @@
-//! Replacements, as grants see them: a load of the new version, and an attachment wherever the old one is.
+//! Replacements as permission checks see them: a load, and an attachment wherever the old version is.
 
 use bpfmand_access::AccessObject;
 use bpfmand_core::{LoadRequest, LoadTarget, ProgramId, ProgramType, ReplacedFunction};
@@ -11,13 +11,13 @@ use crate::objects::{self, NamedTarget};
 use crate::server::Api;
 use crate::status::denied;
 
-/// The target that programs of a type are loaded for, as grants name it; none for types that are loaded for nothing.
+/// Returns the target that a program is loaded for, as grants name it; `None` if grants name none for the type.
 pub(crate) fn load_target<'a>(of: ProgramType, target: Option<&'a str>) -> Option<AccessObject<'a>> {
     let place = of.load_target()?;
-    // Hooks of control groups are nothing without a group, which is named at the attachment.
+    // A socket hook means nothing without a cgroup, which the attachment names.
     let kind = (place != LoadTarget::SocketHook).then(|| of.name())?;
     let name = target.unwrap_or_default();
-    // The program of an extension is an object of its own: numbers mean nothing to the author of a grant.
+    // The program of an extension is a separate object: authors of grants do not know its number.
     let name = match place {
         LoadTarget::ProgramFunction => ReplacedFunction::written_function(name).unwrap_or_default(),
         _ => name,
@@ -25,14 +25,13 @@ pub(crate) fn load_target<'a>(of: ProgramType, target: Option<&'a str>) -> Optio
     Some(AccessObject::Target { kind, name })
 }
 
-/// Programs whose place another version is to take, with what their attachments are put on.
 pub(crate) struct PlacesOfReplaced {
     programs: Vec<ProgramToReplace>,
     targets: Vec<Vec<NamedTarget>>,
 }
 
 impl PlacesOfReplaced {
-    /// The places that were decided about.
+    /// Returns the places that the permission check covered.
     fn allowed(&self) -> AllowedPlaces {
         let links = self.programs.iter().flat_map(|program| &program.links);
         let matchings = self.programs.iter().flat_map(|program| &program.matchings);
@@ -42,8 +41,7 @@ impl PlacesOfReplaced {
         }
     }
 
-    /// Refuses to put code of a tenant in the place of a program that is held to no rules: its attachments have no tasks to
-    /// hold the new version to.
+    /// Refuses to replace a program without a guard by code of a tenant: its attachments name no tenant's tasks.
     fn ensure_guarded(&self, permit: &Permit) -> Result<(), Status> {
         let Some(free) = self.programs.iter().find(|program| !program.is_guarded) else { return Ok(()) };
         if permit.tenant.is_none() {
@@ -58,7 +56,6 @@ impl PlacesOfReplaced {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Looks up programs that are to be replaced.
     pub(crate) fn replaced(&self, ids: &[ProgramId]) -> PlacesOfReplaced {
         let programs = self.engine.replaced_programs(ids);
         let points = programs.iter().flat_map(|program| &program.links);
@@ -66,7 +63,7 @@ impl<K: Kernel> Api<K> {
         PlacesOfReplaced { programs, targets }
     }
 
-    /// The types and targets of replaced programs, and the places where their new versions will run.
+    /// Returns the types and targets of replaced programs, and the places where their new versions will run.
     async fn places_of<'a>(&self, replaced: &'a PlacesOfReplaced) -> Result<Vec<AccessObject<'a>>, Status> {
         let mut objects = Vec::new();
         for program in &replaced.programs {
@@ -84,7 +81,7 @@ impl<K: Kernel> Api<K> {
         Ok(objects)
     }
 
-    /// Allows a new version of one program, which is held to the rules of the permit, too.
+    /// Authorizes a new version of one program, which the limits of the permit apply to as well.
     pub(crate) async fn authorize_replace(&self, request: &mut ReplaceRequest) -> Result<Permit, Status> {
         let replaced = self.replaced(&[request.program]);
         let permit = {
@@ -99,7 +96,7 @@ impl<K: Kernel> Api<K> {
         Ok(permit)
     }
 
-    /// Allows the version before the last replacement to come back.
+    /// Authorizes a rollback to the version before the last replacement.
     pub(crate) async fn authorize_rollback(&self, id: ProgramId) -> Result<(Permit, AllowedPlaces), Status> {
         let replaced = self.replaced(&[id]);
         let permit = self.authorize_programs([id], self.places_of(&replaced).await?)?;
@@ -107,7 +104,7 @@ impl<K: Kernel> Api<K> {
         Ok((permit, replaced.allowed()))
     }
 
-    /// Allows a load that takes the place of another, or tries to.
+    /// Authorizes a load that replaces another, or the dry run of one.
     pub(crate) async fn authorize_load_replacing(
         &self,
         load: &mut LoadRequest,

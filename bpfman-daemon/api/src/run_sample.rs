@@ -1,21 +1,20 @@
-//! How often programs run and how long it takes, over a short time: for programs that are not members of chains, which
-//! count by themselves.
+//! Number and duration of runs over a short time, for programs outside of chains. Chains have counters of their own.
 
 use bpfmand_core::{ProgramId, RunCounts};
 use bpfmand_engine::{Engine, EngineError};
 use bpfmand_kernel::{Kernel, RunClock};
 
-/// Counting that goes on until this is dropped. It holds no program.
+/// Counting that continues until this is dropped. It holds no program.
 pub struct RunSample {
     _clock: Box<dyn RunClock>,
     began: Vec<(ProgramId, RunCounts)>,
 }
 
 impl RunSample {
-    /// Begins to count. The kernel then times the runs of all programs of the machine, also those of others.
+    /// Starts counting. The kernel then times the runs of all programs of the machine, including third-party programs.
     ///
     /// # Errors
-    /// A program is not ours, or the kernel does not count (before Linux 5.8).
+    /// A program is not managed by this daemon, or the kernel has no run statistics (before Linux 5.8).
     pub fn begin<K: Kernel>(engine: &Engine<K>, programs: &[ProgramId]) -> Result<Self, EngineError> {
         if let Some(unknown) = programs.iter().find(|id| !engine.manages(**id)) {
             return Err(EngineError::NoProgram(*unknown));
@@ -28,10 +27,10 @@ impl RunSample {
         Ok(Self { _clock: clock, began })
     }
 
-    /// What came since the beginning. `missed` is of the program's whole life. Programs that are gone are left out.
+    /// Returns the counts since the beginning. `missed` covers the program's life. Omits programs that are gone.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// The kernel returns an error.
     pub fn end<K: Kernel>(self, engine: &Engine<K>) -> Result<Vec<(ProgramId, RunCounts)>, EngineError> {
         let mut came = Vec::new();
         for (id, began) in &self.began {
@@ -44,7 +43,7 @@ impl RunSample {
     }
 }
 
-/// None if the program is gone.
+/// Returns the counts of a program; `None` if it no longer exists.
 fn counts<K: Kernel>(engine: &Engine<K>, id: ProgramId) -> Result<Option<RunCounts>, EngineError> {
     let program = engine.kernel().open_program(id)?;
     Ok(program.map(|program| engine.kernel().run_counts(&program)).transpose()?)

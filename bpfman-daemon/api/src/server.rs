@@ -1,4 +1,4 @@
-//! What all services share: the engine, the callers, and the way to a thread where work may block.
+//! State that all services share, and the threads on which calls may block.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -43,22 +43,21 @@ use crate::type_support::Support;
 use crate::watchers::Watchers;
 use crate::{Activity, Gate, GateStanding, ImageService, Prepared};
 
-/// Most threads that work for calls at the same time, by what they may wait for. Those that wait for each other are kept
-/// apart from those that do not.
+/// Maximum number of threads for calls, by what these may wait for: calls that wait for each other are separate.
 const CHANGES: usize = 32;
 const VIEWS: usize = 4;
 const READS: usize = 8;
 
-/// Changes of one caller that run at the same time, and that wait until one of those has ended.
+/// Maximum number of one caller's changes that run at the same time, and that wait until one of those has ended.
 const CHANGES_OF_ONE: usize = CHANGES / 4;
 const WAITING_OF_ONE: usize = 48;
-/// Changes of all callers but root that run at the same time.
+/// Maximum number of changes of all callers but root that run at the same time.
 const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 
-/// Most threads that calls need at the same time: what the runtime has to have for them.
+/// Maximum number of threads that calls need at the same time: the runtime must have as many.
 pub const MOST_THREADS: usize = CHANGES + VIEWS + READS + READINGS + crate::prints::FOLLOWERS;
 
-/// Room for calls, by what they may wait for.
+/// Limits of threads for calls, by what these may wait for.
 #[derive(Debug)]
 struct Threads {
     changes: Arc<Semaphore>,
@@ -75,24 +74,23 @@ impl Default for Threads {
     }
 }
 
-/// Answers whether processes that read for the daemon can be started. Must not wait.
+/// Function that returns whether worker processes can be started. It must not block.
 pub type HelpersAble = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// What a call answers.
 pub(crate) type Reply<T> = Result<Response<T>, Status>;
 
-/// Folders that answers name.
+/// Folders that appear in answers.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// The daemon's bpffs.
+    /// Mount point of the daemon's bpffs.
     pub fs: PathBuf,
-    /// The runtime folder.
+    /// Runtime folder.
     pub runtime: PathBuf,
-    /// The folder of the records.
+    /// Folder of the records.
     pub state: PathBuf,
 }
 
-/// All services over one engine.
+/// Services over one engine.
 pub struct Api<K: Kernel> {
     pub(crate) engine: Arc<Engine<K>>,
     pub(crate) images: Arc<dyn Images>,
@@ -108,7 +106,7 @@ pub struct Api<K: Kernel> {
     pub(crate) load_gate: Arc<GateStanding>,
     pub(crate) radar: Arc<RadarStanding>,
     pub(crate) radar_control: Option<Arc<dyn RadarControl>>,
-    /// Whether processes that read for the daemon can be started; none where it needs none.
+    /// True if worker processes can be started; `None` if the daemon needs none.
     pub(crate) helpers: Option<HelpersAble>,
     threads: Arc<Threads>,
     pub(crate) readings: Arc<ReadingPlaces>,
@@ -117,12 +115,12 @@ pub struct Api<K: Kernel> {
     pub(crate) figure_readers: Arc<ReadingPlaces>,
     pub(crate) history_readers: Arc<ReadingPlaces>,
     pub(crate) map_lists: Arc<ReadingPlaces>,
-    /// Clients that have members of chains timed.
+    /// Clients that time members of chains.
     pub(crate) member_timings: Arc<ReadingPlaces>,
     pub(crate) prints: Arc<PrintFollowers>,
-    /// What the kernel was found to have, once it was asked for.
+    /// Supported types and features of the kernel, after the first request for them.
     pub(crate) support: Arc<OnceLock<Support>>,
-    /// All that it has, as it was told last.
+    /// Last answer with all features.
     pub(crate) features: Arc<LastAnswer>,
 }
 
@@ -160,7 +158,7 @@ impl<K: Kernel> Clone for Api<K> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Services over an engine.
+    /// Creates services over an engine.
     pub fn new(engine: Arc<Engine<K>>, images: Arc<dyn Images>, paths: Paths) -> Self {
         let journal = Arc::<Journal>::default();
         Self {
@@ -193,79 +191,79 @@ impl<K: Kernel> Api<K> {
         }
     }
 
-    /// Serves the cache of images, too.
+    /// Adds the service for the image cache.
     #[must_use]
     pub fn with_image_service(self, service: Arc<dyn ImageService>) -> Self {
         Self { image_service: Some(service), ..self }
     }
 
-    /// Asks here for grants; without, root changes and others read.
+    /// Sets the source of grants; without it, root may change and others may read.
     #[must_use]
     pub fn with_access(self, access: Arc<dyn AccessSource>) -> Self {
         Self { access, ..self }
     }
 
-    /// Tells callers what the process gave up.
+    /// Sets the confinement of the process, which callers can query.
     #[must_use]
     pub fn with_cage(self, parts: Vec<CagePart>) -> Self {
         Self { cage: parts.into(), ..self }
     }
 
-    /// Tells changes and refusals here; without, the log alone.
+    /// Sets the journal for changes and refusals; without it, they are only logged.
     #[must_use]
     pub fn with_journal(self, journal: Arc<Journal>) -> Self {
         let events = Arc::new(EventFollowers::of(&journal));
         Self { journal, events, ..self }
     }
 
-    /// Reads figures here, with whoever else does.
+    /// Sets the shared readings of statistics.
     #[must_use]
     pub fn with_figures(self, figures: Arc<FigureDesk>) -> Self {
         Self { figures, ..self }
     }
 
-    /// What all changes go through.
+    /// Returns the gate that all changes pass.
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    /// Has all changes go through this gate.
+    /// Sets the gate that all changes pass.
     #[must_use]
     pub fn with_gate(self, gate: Arc<Gate>) -> Self {
         Self { gate, ..self }
     }
 
-    /// Tells callers how this gate stands.
+    /// Sets the state of the load gate, which callers can query.
     #[must_use]
     pub fn with_load_gate(self, load_gate: Arc<GateStanding>) -> Self {
         Self { load_gate, ..self }
     }
 
-    /// Tells callers what this radar sees, and switches it.
+    /// Sets the state of the radar, which callers can query, and its control.
     #[must_use]
     pub fn with_radar(self, radar: Arc<RadarStanding>, control: Arc<dyn RadarControl>) -> Self {
         Self { radar, radar_control: Some(control), ..self }
     }
 
-    /// Tells callers when nobody is left to start processes that read for the daemon.
+    /// Sets the function that checks whether worker processes can be started.
     #[must_use]
     pub fn with_helpers(self, are_able: HelpersAble) -> Self {
         Self { helpers: Some(are_able), ..self }
     }
 
-    /// When the last request ended.
+    /// Returns the times of requests, for the idle exit.
     #[must_use]
     pub fn activity(&self) -> Arc<Activity> {
         Arc::clone(&self.activity)
     }
 
-    /// Ends the streams that would go on until their clients go.
+    /// Ends the streams that would continue until their clients leave.
     pub fn end_streams(&self) {
         self.watchers.end();
     }
 
-    /// Serves a socket until `stop` is ready, and then until requests in progress have ended.
+    /// Serves a socket until `stop` is ready, then until requests in progress have ended.
     pub async fn serve(&self, listener: UnixListener, system: SocketSystem, stop: impl Future<Output = ()>) {
         let api = self.clone();
         let maps: OpenMaps = Arc::new(move |asked| {
@@ -289,8 +287,8 @@ impl<K: Kernel> Api<K> {
             .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
     }
 
-    /// Waits for the image that a request names, without taking one of the threads that requests work on: registries may
-    /// be slow. What came of it, the failure too, is what the engine gets as long as the answer lives.
+    /// Prepares the image that a request names, without occupying a thread: registries may be slow. While the returned
+    /// value lives, the engine gets the result, including a failure.
     pub(crate) async fn prepare(&self, permit: &Permit, source: &BytecodeSource) -> Prepared {
         let (Some(service), BytecodeSource::Image { .. }) = (&self.image_service, source) else {
             return Prepared::default();
@@ -299,16 +297,16 @@ impl<K: Kernel> Api<K> {
         service.prepare(source, permit.uid, &|_, _| {}).await
     }
 
-    /// Does work that changes something, or tries how a change would go, on a thread where it may block: it may wait for
-    /// the hooks and programs that it is about. It goes on when the caller hangs up: what was begun is finished.
+    /// Runs work that changes something, or a dry run of it, on a thread where it may block: it may wait for hooks and
+    /// programs. It continues when the caller disconnects: a change that has begun is completed.
     ///
-    /// One caller has a share of the threads; what is more waits, and is refused where too much waits already.
+    /// One caller has a share of the threads. Further changes wait, and are refused if too many wait already.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
         permit: &Permit,
         work: impl FnOnce(&Self) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        // Before a thread is waited for, and once more on it.
+        // Check before waiting for a thread, and again on it.
         self.gate.check()?;
         let place = self.threads.shares.enter(permit).await?;
         let exemption = if permit.uid == 0 { FreezeExemption::NotRoots } else { FreezeExemption::None };
@@ -320,7 +318,7 @@ impl<K: Kernel> Api<K> {
         self.work(&self.threads.changes, work).await
     }
 
-    /// The same with the image that was prepared for it, which lives until the work is done.
+    /// Runs a change with the image that was prepared for it, which is held until the work is done.
     pub(crate) async fn change_with<T: Send + 'static>(
         &self,
         permit: &Permit,
@@ -334,7 +332,7 @@ impl<K: Kernel> Api<K> {
         self.change(permit, work).await
     }
 
-    /// Reads what waits for no hook and no program. No change, and no other call that waits, takes its threads.
+    /// Runs a read that waits for no hook and no program. Changes, and calls that wait, do not use its threads.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         _permit: &Permit,
@@ -343,7 +341,7 @@ impl<K: Kernel> Api<K> {
         self.work(&self.threads.reads, work).await
     }
 
-    /// Reads what may have to wait until a change of one hook, or of the image cache, is over.
+    /// Runs a read that may wait for a change of one hook, or of the image cache.
     pub(crate) async fn view<T: Send + 'static>(
         &self,
         _permit: &Permit,
@@ -372,14 +370,13 @@ impl<K: Kernel> Api<K> {
     }
 }
 
-/// The engine's failure as a status.
 pub fn fail(error: EngineError) -> Status {
     let answer = status::from_engine(&error);
     tracing::info!(code = ?answer.code(), %error, "refused");
     answer
 }
 
-/// The user id of the calling process, as this daemon's server tells it, or tonic's own.
+/// Returns the uid of the calling process, from this daemon's server or from tonic.
 pub fn caller(extensions: &Extensions) -> Result<u32, Status> {
     let of_peer = || extensions.get::<Peer>().map(|peer| peer.uid);
     let of_socket = || Some(extensions.get::<UdsConnectInfo>()?.peer_cred?.uid());

@@ -1,4 +1,4 @@
-//! How many of the threads for changes one caller may have: what is slow of one keeps nobody else waiting.
+//! Shares of the threads for changes: slow changes of one caller do not delay those of others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +11,15 @@ use tonic::Status;
 use crate::authorize::Permit;
 use crate::status::busy;
 
-/// Whose share a change takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sharer {
     User(u32),
-    /// Whoever speaks for the applications of a namespace: they are as many as its authors like.
+    /// Callers for the applications of one namespace: its authors can create any number of applications.
     Namespace(String),
 }
 
 impl Sharer {
-    /// None for root, who has what there is.
+    /// Returns the owner of a permit's share; `None` for root, which has no limit.
     fn of(permit: &Permit) -> Option<Self> {
         match &permit.owner {
             Owner::Application(OwningApplication { namespace: Some(namespace), .. }) => {
@@ -41,35 +40,34 @@ impl std::fmt::Display for Sharer {
     }
 }
 
-/// What all callers have of the threads.
 #[derive(Debug)]
 pub(crate) struct ChangeShares {
     running: usize,
     waiting: usize,
-    /// What all who have a share may have at the same time: a tenant may speak for many namespaces.
+    /// Limit for all shares together: a tenant may act for many namespaces.
     together: Arc<Semaphore>,
-    /// Those who have changes in progress.
+    /// Callers with changes in progress.
     sharers: Mutex<HashMap<Sharer, Share>>,
 }
 
 #[derive(Debug)]
 struct Share {
     threads: Arc<Semaphore>,
-    /// Changes that run or wait.
+    /// Number of changes that run or wait.
     changes: usize,
 }
 
-/// The place of one change in its caller's share, until it is dropped.
+/// Place of one change in its caller's share, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct SharePlace {
-    /// None for who has no share.
+    /// `None` for callers without a share.
     of: Option<(Arc<ChangeShares>, Sharer)>,
-    /// Of the share, and of what all shares have together.
+    /// Permits of the share, and of all shares together.
     thread: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl ChangeShares {
-    /// So many changes of each may run, and so many wait; so many of all may run.
+    /// Sets the numbers of each caller's running and waiting changes, and of all running ones.
     pub(crate) fn new(running: usize, waiting: usize, together: usize) -> Self {
         Self { running, waiting, together: Arc::new(Semaphore::new(together)), sharers: Mutex::default() }
     }
@@ -77,7 +75,7 @@ impl ChangeShares {
     /// Waits until one more change of a caller may run.
     ///
     /// # Errors
-    /// As many of this caller's wait already as may.
+    /// The maximum number of this caller's changes is waiting already.
     pub(crate) async fn enter(self: &Arc<Self>, permit: &Permit) -> Result<SharePlace, Status> {
         let Some(sharer) = Sharer::of(permit) else {
             return Ok(SharePlace { of: None, thread: [None, None] });
@@ -96,9 +94,9 @@ impl ChangeShares {
             share.changes += 1;
             Arc::clone(&share.threads)
         };
-        // From here on the place is given back, also where the caller hangs up while it waits.
+        // From here on, the place is freed even if the caller disconnects while waiting.
         let mut place = SharePlace { of: Some((Arc::clone(self), sharer)), thread: [None, None] };
-        // Never closed. One's own first: who has much to do does not stand in all others' way.
+        // Never closed. Acquire the caller's own permit first: its waiting changes must not block others.
         place.thread[0] = threads.acquire_owned().await.ok();
         place.thread[1] = Arc::clone(&self.together).acquire_owned().await.ok();
         Ok(place)
@@ -199,7 +197,7 @@ mod tests {
         let _running = at_once(&shares, &of_namespace("shop", "one")).unwrap();
         assert!(at_once(&shares, &of_namespace("shop", "another")).is_none());
         let _others = at_once(&shares, &of_namespace("bank", "one")).unwrap();
-        // The agent itself, for what is no namespace's.
+        // The agent itself, for objects outside of namespaces.
         assert!(at_once(&shares, &permit(7, Owner::User(7))).is_some());
     }
 }

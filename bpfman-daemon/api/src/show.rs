@@ -1,4 +1,4 @@
-//! From the engine's answers to `bpfman.v1`.
+//! Conversion of the engine's answers to `bpfman.v1`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use bpfman_proto::v1;
 use bpfmand_core::{ProgramFacts, PullPolicy};
 use bpfmand_engine::{ManagedProgram, ProgramDetails, SourceRecord};
 
-/// What is ours of a program, for `bpfman.v1`.
+/// Returns the daemon's facts about a program, for `bpfman.v1`.
 pub fn program_info(managed: &ManagedProgram, fs: &Path) -> v1::ProgramInfo {
     let record = &managed.record;
     v1::ProgramInfo {
@@ -27,7 +27,7 @@ fn location(source: &SourceRecord) -> v1::bytecode_location::Location {
     use v1::bytecode_location::Location;
     match source {
         SourceRecord::File { path } => Location::File(path.clone()),
-        // The published messages know files and images; this is neither, and no path can look like it.
+        // The published messages have only files and images. No path looks like this text.
         SourceRecord::Adopted { link, .. } => Location::File(format!("adopted link {link}")),
         SourceRecord::Image { url, pull_policy, .. } => Location::Image(v1::BytecodeImage {
             url: url.clone(),
@@ -36,14 +36,14 @@ fn location(source: &SourceRecord) -> v1::bytecode_location::Location {
                 PullPolicy::IfNotPresent => 1,
                 PullPolicy::Never => 2,
             },
-            // Blank, as clients know them: credentials are never kept.
+            // Empty: credentials are never stored.
             username: Some(String::new()),
             password: Some(String::new()),
         }),
     }
 }
 
-/// The kernel's facts, for `bpfman.v1`. A program that the kernel lost keeps its id and nothing else.
+/// Returns the kernel's facts, for `bpfman.v1`. A program that the kernel lost keeps only its id, type and name.
 pub fn kernel_info(program: &ProgramDetails) -> v1::KernelProgramInfo {
     let Some(facts) = &program.facts else {
         return v1::KernelProgramInfo {
@@ -52,7 +52,7 @@ pub fn kernel_info(program: &ProgramDetails) -> v1::KernelProgramInfo {
                 .managed
                 .as_ref()
                 .map_or(0, |managed| managed.record.program_type.kernel_type()),
-            // The kernel does not have it: the record does.
+            // The kernel has no name for it, but the record does.
             name: program.managed.as_ref().map(|managed| managed.record.name.clone()).unwrap_or_default(),
             ..Default::default()
         };
@@ -78,8 +78,8 @@ fn facts_info(facts: &ProgramFacts) -> v1::KernelProgramInfo {
     }
 }
 
-/// RFC 3339 in UTC, to the second. The kernel counts from boot, so two readings may differ by the clocks' rounding:
-/// rounding to the nearest second keeps them equal.
+/// Returns the load time as RFC 3339 in UTC, in seconds. The kernel counts from boot, so two readings may differ by the
+/// clocks' precision: rounding to the nearest second keeps them equal.
 pub fn loaded_at(facts: &ProgramFacts) -> String {
     let since = facts.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let rounded = Duration::from_secs((since + Duration::from_millis(500)).as_secs());

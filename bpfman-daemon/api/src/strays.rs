@@ -1,4 +1,4 @@
-//! What the daemon's bpffs holds without a record, on the wire.
+//! Conversion of objects without a record in the daemon's bpffs.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::status;
 
-/// A stray, with its pin as users reach it.
+/// Converts a stray, with the path of its pin as users see it.
 pub fn show(stray: &Stray, fs: &Path) -> wire::Stray {
     let (kind, kernel_link_id, ifindex) = match &stray.kind {
         StrayKind::Link { id, ifindex } => (wire::StrayKind::Link, id.0, ifindex.map_or(0, |index| index.0)),
@@ -28,7 +28,7 @@ pub fn show(stray: &Stray, fs: &Path) -> wire::Stray {
     }
 }
 
-/// The pin of a stray as the engine names it, from the path that users know.
+/// Returns the pin of a stray as the engine names it, from the path that users see.
 pub fn pin(path: &str, fs: &Path) -> Result<PathBuf, Status> {
     Path::new(path).strip_prefix(fs).map(Path::to_owned).map_err(|_| {
         let fs = fs.display();

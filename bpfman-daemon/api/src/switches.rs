@@ -1,4 +1,4 @@
-//! Switches of a hook: the rights that a change of them asks for.
+//! Switches of a hook: the rights that a change of them needs.
 
 use bpfmand_access::{AccessObject, OwnedThing};
 use bpfmand_core::{HookKind, Interface, LinkId, Owner};
@@ -10,7 +10,7 @@ use crate::authorize::{Permit, called_verb};
 use crate::objects;
 use crate::server::{Api, fail};
 
-/// Rights of a caller that changes switches. The engine compares them with the hook as it is then.
+/// Rights of a caller that changes switches. The engine compares them with the hook as it is at the time of the change.
 pub(crate) struct SwitchRights {
     owner: Owner,
     right: RightOver,
@@ -19,15 +19,15 @@ pub(crate) struct SwitchRights {
 
 /// Right over the members of a hook.
 enum RightOver {
-    /// Over any member, or the change is about none.
+    /// Right over any member; also for a change that affects none.
     OverAny,
     All(Vec<LinkId>),
-    /// Over these alone, and the denial for the others.
+    /// Right over these members, and the denial for the others.
     Some(Vec<LinkId>, Status),
 }
 
 impl SwitchRights {
-    /// The caller, by this name.
+    /// Returns the caller, under this name.
     pub fn caller<'a>(&'a self, by: &'a str) -> SwitchCaller<'a> {
         let right = match &self.right {
             RightOver::OverAny => SwitchRight::All,
@@ -37,7 +37,7 @@ impl SwitchRights {
         SwitchCaller { by, owner: self.owner.clone(), right, releases: self.releases.clone() }
     }
 
-    /// Turns a failure of the change into a status: where rights were missing, the denial names them.
+    /// Converts a failure of the change to a status; if rights were missing, the denial names them.
     pub fn fail(self, error: EngineError) -> Status {
         match self.right {
             RightOver::Some(_, denial) if error.kind() == ErrorKind::Denied => denial,
@@ -47,9 +47,9 @@ impl SwitchRights {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Allows a change of switches, or denies it: a release of a freeze by a right over the freeze, any other change by a
-    /// right over all members. A right over one member is enough to count and time a hook: that slows others down, which
-    /// the member does as well.
+    /// Authorizes a change of switches. Releasing a freeze needs a right over the freeze, any other change a right over
+    /// all members. For counters and timing a right over one member is enough: they slow the others down, as the member
+    /// itself does.
     pub(crate) async fn authorize_switch(
         &self,
         interface: &Interface,
@@ -57,7 +57,7 @@ impl<K: Kernel> Api<K> {
         change: &HookChange,
     ) -> Result<(Permit, SwitchRights), Status> {
         let mut objects = vec![self.hook(interface, kind).await?];
-        // A caller that may not ask about the hook learns of no member.
+        // Check the hook first: a caller without a right to it learns of no member.
         let permit = self.authorize(&objects)?;
         self.admit_interface(&permit, interface).await?;
         let at = interface.clone();
@@ -84,7 +84,7 @@ impl<K: Kernel> Api<K> {
             let mut all = objects.clone();
             all.extend(members.iter().map(objects::member));
             match self.authorize(&all) {
-                // The hook is in front: the freeze has an owner of its own.
+                // Only the first object, the hook, counts here: the freeze has an owner of its own.
                 Ok(permit) if self.has_over_all(called_verb()?, &objects[0])? => (permit, RightOver::OverAny),
                 Ok(permit) => (permit, RightOver::All(links)),
                 Err(denial) if change.measures_only() => {

@@ -1,4 +1,4 @@
-//! Which types of programs this kernel takes: tried, as kernels of one release differ in it.
+//! Types of programs that this kernel supports. They are probed, because kernels of one release differ.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,25 @@ use bpfmand_core::{BoundText, Insn, LoadTarget, ProgramType, SocketHook, op};
 use bpfmand_kernel::{Kernel, KernelError, PROBES, Probe, ProgramKind, ProgramLoad};
 use bpfmand_object::KernelBtf;
 
-/// What a kernel may have, by name; with the reason where it lacks it.
+/// Supported features by name; `Some` is the reason why a feature is missing.
 pub type Support = BTreeMap<&'static str, Option<String>>;
 
-/// Functions that some kernel has, each of which can be traced.
+/// Functions of the kernel that can be traced. Not every kernel has all of them.
 const TRACED: [&str; 3] = ["vfs_read", "vfs_unlink", "bpf_fentry_test1"];
 const LSM_HOOK: &str = "file_open";
 const TRACEPOINT: &str = "sched_switch";
 const ITERATED: &str = "bpf_map";
-/// A structure of functions that kernels with a network have, and one that may answer nothing.
+/// struct_ops type that kernels with networking have, and a function of it that may return nothing.
 const FUNCTIONS: &str = "tcp_congestion_ops";
 const FUNCTION: &str = "init";
-/// Functions whose return value may be changed: a security hook, in every kernel that has those, and one that is there for it,
-/// which older kernels allow only where they were built for error injection.
+/// Functions with a modifiable return value: a security hook, in every kernel that has those, and a test function,
+/// which older kernels allow only if built for error injection.
 const CHANGED: [&str; 2] = ["security_file_permission", "bpf_modify_return_test"];
 /// `r0 = 0`.
 const MOVE: u8 = 0xb7;
 
-/// The types of programs, and features that go with them. A smallest program of each type is loaded, attached nowhere and
-/// dropped, which takes some ten milliseconds.
+/// Returns the supported types of programs, and related features. Loads and drops a minimal program of each type, in
+/// some ten milliseconds.
 pub fn try_support(kernel: &impl Kernel) -> Support {
     let features = kernel.features();
     let lack = |probe: &Probe| {
@@ -54,7 +54,7 @@ pub fn try_support(kernel: &impl Kernel) -> Support {
     support
 }
 
-/// The probes without which programs of a type load, but cannot be attached.
+/// Returns the probes without which programs of a type can be loaded, but not attached.
 const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
     match program_type {
         ProgramType::Tcx => &[Probe::TCX],
@@ -76,13 +76,13 @@ const fn needed_by(program_type: ProgramType) -> &'static [Probe] {
     }
 }
 
-/// Why the kernel does not take a program of this type, if it does not.
+/// Returns the reason why the kernel does not accept a program of this type; `None` if it does.
 fn try_type(
     kernel: &impl Kernel,
     program_type: ProgramType,
     types: Result<&KernelBtf, &String>,
 ) -> Option<String> {
-    // The probe loads one, and attaches it.
+    // The probe of the feature loads an extension and attaches it.
     if program_type == ProgramType::Freplace {
         return None;
     }
@@ -113,7 +113,7 @@ fn try_type(
     }
 }
 
-/// A program that answers 0, which every type may.
+/// Returns a program that returns 0, which every type allows.
 fn smallest() -> BoundText {
     let insns = vec![Insn::new(MOVE, 0, 0, 0, 0), Insn::new(op::EXIT, 0, 0, 0, 0)];
     BoundText::of_one_function("try", "GPL", insns)

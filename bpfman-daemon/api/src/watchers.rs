@@ -9,7 +9,7 @@ use tonic::Status;
 use crate::places::{ReadingBounds, ReadingPlace, ReadingPlaces};
 use crate::status;
 
-/// Streams at the same time: each has a thread of its own, for as long as it lasts.
+/// Limits of concurrent streams: each has a thread of its own while it lasts.
 const WATCH_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 64 };
 
 /// Network namespaces that all streams of one user ask for, root's apart. Each costs a socket and a look at its interfaces.
@@ -32,10 +32,10 @@ impl Default for Watchers {
 }
 
 impl Watchers {
-    /// A place for one more of a user.
+    /// Acquires a place for a user's stream.
     ///
     /// # Errors
-    /// All are taken, or all that one user may have.
+    /// No place is free, or none that this user may have.
     pub fn enter(&self, uid: u32) -> Result<ReadingPlace, Status> {
         self.places.enter(uid)
     }
@@ -66,11 +66,11 @@ impl Watchers {
         self.ended.send_replace(true);
     }
 
-    /// Returns when the streams are to end.
+    /// Returns a future that completes when the streams have to end.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut ended = self.ended.subscribe();
         async move {
-            // The sender is gone with the daemon.
+            // The sender is dropped with the daemon.
             let _gone = ended.wait_for(|ended| *ended).await;
         }
     }

@@ -1,5 +1,5 @@
-//! The stream of the journal, through its service: each entry once and in order, a slow client learns of its gap and holds
-//! up nobody, and whoever may not read gets nothing.
+//! Stream of the journal, through its service: each entry arrives once and in order, a slow client learns of its gap
+//! and delays no other, and a caller without permission gets nothing.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::Path;
@@ -27,7 +27,7 @@ const ADA: u32 = 1000;
 
 type Node = BpfmanNodeClient<Channel>;
 
-/// The services over a simulated kernel, and a journal with few entries.
+/// Services over a simulated kernel, and a journal with few entries.
 struct Served {
     api: Api<SimKernel>,
     journal: Arc<Journal>,
@@ -35,7 +35,7 @@ struct Served {
     _folder: TempDir,
 }
 
-/// A policy that changes while it is read.
+/// Policy that changes while it is read.
 #[derive(Default)]
 struct ChangingPolicy(Mutex<Arc<AccessPolicy>>);
 
@@ -54,7 +54,7 @@ fn api(folder: &Path) -> Api<SimKernel> {
 }
 
 impl Served {
-    /// With a journal that keeps so many entries.
+    /// Creates services with a journal that keeps so many entries.
     fn with(entries: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = JournalSettings { entries, ..JournalSettings::new(folder.path().join("journal")) };
@@ -64,7 +64,7 @@ impl Served {
         Self { api, journal, policy, _folder: folder }
     }
 
-    /// Another daemon with the journal's files, of which the disk has so many lines.
+    /// Starts another daemon on the journal's files, of which so many lines are on disk.
     fn after_power_loss(self, lines: usize) -> Self {
         let folder = self._folder;
         let journal = folder.path().join("journal");
@@ -106,14 +106,14 @@ async fn client(api: Api<SimKernel>, uid: u32) -> Node {
         let near = near.take().ok_or(std::io::ErrorKind::NotConnected);
         async move { Ok::<_, std::io::Error>(TokioIo::new(near?)) }
     });
-    // What HTTP/2 has as its own: hyper's 2 MiB take all that a test writes.
+    // Defaults of HTTP/2: hyper's 2 MiB would hold everything that a test writes.
     let endpoint = Endpoint::from_static("http://localhost")
         .initial_stream_window_size(65_535)
         .initial_connection_window_size(65_535);
     BpfmanNodeClient::new(endpoint.connect_with_connector(connect).await.unwrap())
 }
 
-/// A stream whose beginning was read.
+/// Starts a stream and reads its beginning.
 async fn follow(node: &mut Node, request: wire::FollowEventsRequest) -> Result<Events, Status> {
     let stream = node.follow_events(request).await?.into_inner();
     let mut events = Events { stream, lines: Vec::new(), missed: Vec::new(), position: 0, newest: 0 };
@@ -121,7 +121,6 @@ async fn follow(node: &mut Node, request: wire::FollowEventsRequest) -> Result<E
     Ok(events)
 }
 
-/// What a stream told so far.
 struct Events {
     stream: Streaming<wire::FollowEventsResponse>,
     lines: Vec<wire::JournalLine>,
@@ -131,7 +130,6 @@ struct Events {
 }
 
 impl Events {
-    /// One more answer; false at the end.
     async fn read(&mut self) -> Result<bool, Status> {
         let Some(page) = self.stream.message().await? else { return Ok(false) };
         self.missed.extend(page.missed.map(|gap| (gap.first, gap.last)));
@@ -255,7 +253,7 @@ async fn one_user_has_some_streams_and_a_place_is_free_when_its_client_goes() {
     );
     assert!(follow(&mut served.client(0).await, all_kept()).await.is_ok(), "others have places");
     streams.clear();
-    // The end of a stream comes as a message: the next call may be there before it.
+    // The end of a stream arrives as a message, possibly after the next call.
     while let Err(refused) = follow(&mut ada, all_kept()).await {
         assert_eq!(reason(&refused), "busy");
     }
@@ -272,7 +270,7 @@ async fn numbers_that_are_given_again_are_told_and_what_has_them_now_comes() {
     };
     let first = begun(all_kept(), served.client(0).await).await.unwrap();
     assert!(!first.epoch.is_empty() && first.renumbered_after.is_none(), "{first:?}");
-    // The client was told all five. Three are on disk when power fails, and the next daemon writes four more.
+    // The client received all five entries. Three are on disk when power fails, and the next daemon writes four more.
     let served = served.after_power_loss(3);
     for _ in 0..4 {
         served.write(ADA, "user:1000").await;
@@ -288,7 +286,7 @@ async fn numbers_that_are_given_again_are_told_and_what_has_them_now_comes() {
     let mut events = follow(&mut served.client(0).await, after(&first.epoch)).await.unwrap();
     events.read_to(7).await;
     assert_eq!(events.numbers(), [4, 5, 6, 7]);
-    // In its own run a number means what it meant.
+    // Within the same run, a number keeps its meaning.
     let same = begun(after(&resumed.epoch), served.client(0).await).await.unwrap();
     assert_eq!((same.renumbered_after, same.position), (None, 5));
     let unknown = begun(after("0123456789abcdef"), served.client(0).await).await.unwrap_err();

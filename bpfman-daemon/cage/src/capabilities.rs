@@ -1,15 +1,13 @@
-//! The capabilities that the daemon keeps.
-
 use caps::{CapSet, Capability, CapsHashSet};
 
 use crate::CageError;
 
-/// A capability, and why the daemon cannot do without.
+/// Capability that the daemon keeps, with the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct KeptCapability {
-    /// Which.
+    /// Capability.
     pub capability: Capability,
-    /// What needs it.
+    /// Feature that needs it.
     pub reason: &'static str,
 }
 
@@ -17,7 +15,8 @@ const fn kept(capability: Capability, reason: &'static str) -> KeptCapability {
     KeptCapability { capability, reason }
 }
 
-/// All that the daemon keeps. `docs/cage.md`, the systemd unit and the pod have the same; tests compare.
+/// All capabilities that the daemon keeps. `docs/cage.md`, the systemd unit and the pod list the same ones; tests
+/// compare them.
 pub const KEPT: [KeptCapability; 10] = [
     kept(Capability::CAP_BPF, "load programs, make maps and links"),
     kept(
@@ -46,24 +45,25 @@ pub const KEPT: [KeptCapability; 10] = [
     kept(Capability::CAP_FOWNER, "set the mode of a bpffs and of pins that are another user's"),
 ];
 
-/// Without it the daemon finds no object by its id, and none of its calls succeeds: it does not start.
+/// Capability without which the daemon does not start: it could not open objects by id, and none of its calls would
+/// succeed.
 const REQUIRED: Capability = Capability::CAP_SYS_ADMIN;
 
-/// The kernel takes [`REQUIRED`] in place of these.
+/// Capabilities that [`REQUIRED`] implies in the kernel.
 const IMPLIED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 
-/// What this process has left, in the order of [`KEPT`].
+/// Remaining capabilities of this process, in the order of [`KEPT`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Names of those that it can use.
+    /// Names of the usable capabilities.
     pub names: Vec<String>,
-    /// Whoever started the daemon kept it from dropping others from the bounding set (no CAP_SETPCAP). `no_new_privs`
-    /// keeps programs that are executed from getting them.
+    /// Set if the bounding set could not be reduced, because the process was started without CAP_SETPCAP.
+    /// `no_new_privs` still keeps executed programs from gaining capabilities.
     pub bounding_stays: bool,
 }
 
 impl Capabilities {
-    /// Returns those of [`KEPT`] that this process lacks.
+    /// Returns the capabilities of [`KEPT`] that this process lacks.
     #[must_use]
     pub fn missing(&self) -> Vec<KeptCapability> {
         let has = |capability: Capability| self.names.contains(&capability.to_string());
@@ -71,10 +71,10 @@ impl Capabilities {
         KEPT.into_iter().filter(|kept| !has(kept.capability) && !is_implied(kept.capability)).collect()
     }
 
-    /// Refuses to run without what all work takes.
+    /// Checks for the capability without which nothing works.
     ///
     /// # Errors
-    /// [`CageError::Missing`]: which, and what each is for.
+    /// [`CageError::Missing`]: the capability and its purpose.
     pub fn check(&self) -> Result<(), CageError> {
         match self.missing().iter().find(|kept| kept.capability == REQUIRED) {
             Some(kept) => Err(CageError::Missing { missing: with_reason(kept) }),
@@ -82,7 +82,7 @@ impl Capabilities {
         }
     }
 
-    /// Returns what does not work for lack of the others, which the daemon can do without; none if it has all.
+    /// Returns the features that do not work because of missing optional capabilities; `None` if it has all.
     #[must_use]
     pub fn weakness(&self) -> Option<String> {
         let missing: Vec<_> = self.missing().iter().map(with_reason).collect();
@@ -94,12 +94,12 @@ fn with_reason(kept: &KeptCapability) -> String {
     format!("{} ({})", kept.capability, kept.reason)
 }
 
-/// Drops all capabilities but [`KEPT`] from all sets of this thread, and thereby of all threads that it starts; clears
-/// what is inheritable and ambient; and sets `no_new_privs`, so that nothing that is executed gets any back. Capabilities
-/// that this process does not have it does not get.
+/// Drops all capabilities but [`KEPT`] from all sets of this thread and thus of all threads that it starts; clears the
+/// inheritable and ambient sets; and sets `no_new_privs`, so that executed programs regain none. Never adds
+/// capabilities.
 ///
 /// # Errors
-/// [`CageError::Threads`]: called too late. Others: the kernel keeps what is to go; whoever calls ends.
+/// [`CageError::Threads`]: called too late. Others: the kernel did not drop them; the caller must exit.
 pub fn drop_capabilities() -> Result<Capabilities, CageError> {
     let count = std::fs::read_dir("/proc/self/task")?.count();
     if count != 1 {
@@ -109,7 +109,7 @@ pub fn drop_capabilities() -> Result<Capabilities, CageError> {
     let kept: CapsHashSet = KEPT.iter().map(|kept| kept.capability).collect();
     let read = |set| caps::read(None, set).map_err(fail("read capabilities"));
     let left: CapsHashSet = read(CapSet::Permitted)?.intersection(&kept).copied().collect();
-    // The bounding set first: that takes CAP_SETPCAP, which goes.
+    // Reduce the bounding set first: that needs CAP_SETPCAP, which is dropped.
     let may_drop =
         caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(fail("read capabilities"))?;
     let beyond: Vec<Capability> = read(CapSet::Bounding)?.difference(&kept).copied().collect();
@@ -171,7 +171,7 @@ mod tests {
             assert!(said.contains(&kept.capability.to_string()) && said.contains(kept.reason), "{said}");
             assert_eq!(capabilities.check().is_err(), kept.capability == REQUIRED, "{said}");
         }
-        // Manifests of agents that load and attach programs often list no more than these.
+        // Manifests of third-party agents that load and attach programs often list no more than these.
         let few = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE, Capability::CAP_SETUID];
         let said = without(&few).check().unwrap_err().to_string();
         assert!(said.contains("CAP_SYS_ADMIN") && !said.contains("CAP_SYS_PTRACE"), "{said}");

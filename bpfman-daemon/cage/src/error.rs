@@ -1,81 +1,79 @@
-//! Why the cage could not be built.
-
-/// What failed, and what root can do. The daemon does not start then.
+/// Error while building the sandbox. The daemon then does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum CageError {
-    /// A word of the configuration.
+    /// The mode in the configuration is unknown.
     #[error("\"{word}\" is none of \"on\", \"log\", \"off\"")]
     Mode {
-        /// As it was written.
+        /// Value in the configuration.
         word: String,
     },
-    /// The kernel keeps a capability, or does not tell.
+    /// The kernel did not drop or report a capability.
     #[error("cannot {action}: {source}; the daemon does not run with more capabilities than it needs")]
     Capabilities {
-        /// What was tried.
+        /// Action.
         action: &'static str,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: caps::errors::CapsError,
     },
-    /// Whoever started this process kept from it what all of its work takes.
+    /// The process was started without a required capability.
     #[error(
         "the daemon was started without {missing}; give it the capabilities of docs/cage.md (CapabilityBoundingSet= of a \
          unit, securityContext.capabilities of a pod)"
     )]
     Missing {
-        /// Each, with what it is for.
+        /// Capabilities with their purposes.
         missing: String,
     },
-    /// After all was done, the kernel tells of others.
+    /// The kernel reports more capabilities than should remain.
     #[error("the kernel left {found}, where at most {wanted} were to stay")]
     CapabilitiesStay {
-        /// What is there.
+        /// Remaining capabilities.
         found: String,
-        /// What was to be there.
+        /// Expected capabilities.
         wanted: String,
     },
-    /// Threads that are there already keep what they have.
+    /// Existing threads would keep their capabilities.
     #[error(
         "{count} threads run already, which would keep their capabilities; this is a mistake in the daemon"
     )]
     Threads {
-        /// How many.
+        /// Number of threads.
         count: usize,
     },
-    /// setrlimit(2) or prctl(2) refused what a process for images or objects gives up.
+    /// setrlimit(2) or prctl(2) failed in a helper process.
     #[error("a process for images or objects does not get rid of its {right}: {source}")]
     Helper {
-        /// What it was to lose.
+        /// Right to be dropped.
         right: &'static str,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: rustix::io::Errno,
     },
-    /// prctl(2) refused it.
+    /// prctl(2) failed.
     #[error("the kernel does not set no_new_privs: {0}")]
     NewPrivileges(rustix::io::Errno),
-    /// setrlimit(2) refused it.
+    /// setrlimit(2) failed.
     #[error("the kernel does not lower the limit of memory: {0}")]
     Memory(rustix::io::Errno),
-    /// A folder that threads may write to.
+    /// A writable folder cannot be created or opened.
     #[error("cannot make or open {}, which is to be written to: {source}", folder.display())]
     Folder {
-        /// Which.
+        /// Path of the folder.
         folder: std::path::PathBuf,
-        /// What the kernel said.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// Rules about files.
+    /// A Landlock rule failed.
     #[error(
         "the kernel does not hold a thread to its folders: {0}; [cage] landlock = \"off\" in bpfman.toml does without"
     )]
     Landlock(#[from] landlock::RulesetError),
-    /// `/proc` is not there.
+    /// `/proc` is missing.
     #[error("cannot count the threads of this process: {0}")]
     Proc(#[from] std::io::Error),
-    /// The table cannot be compiled: a mistake in it, or a processor that it has no numbers for.
+    /// The table cannot be compiled: it has a mistake, or no numbers for this processor.
     #[error("the filter of system calls cannot be compiled: {0}")]
     Compile(#[from] seccompiler::BackendError),
-    /// The kernel does not take the filter.
+    /// The kernel refuses the filter.
     #[error(
         "the kernel takes no filter of system calls: {0}; where it was built without seccomp, write [cage] seccomp = \"off\" in bpfman.toml"
     )]

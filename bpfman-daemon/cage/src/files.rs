@@ -1,7 +1,7 @@
-//! Where threads may write: Landlock.
+//! Landlock rules: folders that threads may write to.
 //!
-//! It is for threads that neither mount anything nor look at other processes: the kernel refuses both to a thread with any
-//! Landlock rule, whatever the rule says (`/proc/PID/ns` and `/proc/PID/root` of others count as tracing them).
+//! Only for threads that neither mount nor inspect other processes: the kernel refuses both to a thread with any
+//! Landlock rule (`/proc/PID/ns` and `/proc/PID/root` of others count as ptrace access).
 
 use std::path::PathBuf;
 
@@ -12,43 +12,43 @@ use landlock::{
 
 use crate::CageError;
 
-/// The newest rules that are asked for; older kernels have fewer, and hold those.
+/// Newest Landlock ABI that is requested; older kernels enforce the rules they know.
 pub(crate) const RULES: ABI = ABI::V6;
 
-/// Whether this kernel holds threads to folders.
+/// Landlock support of this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landlock {
-    /// It does, with so many of the rules.
+    /// Landlock is enforced.
     There {
-        /// The version of its interface.
+        /// ABI version.
         version: i32,
     },
-    /// It does not, for this reason.
+    /// Landlock is not available, for this reason.
     Absent(&'static str),
 }
 
-/// What threads may write to.
+/// Folders that threads may write to.
 #[derive(Clone, Debug)]
 pub struct WritableFolders {
     folders: Vec<PathBuf>,
 }
 
 impl WritableFolders {
-    /// These folders, with all that is in them.
+    /// Allows these folders with their contents.
     #[must_use]
     pub const fn new(folders: Vec<PathBuf>) -> Self {
         Self { folders }
     }
 
-    /// From now on the calling thread, and those that it starts, can make, change and remove files in these folders only,
-    /// execute none, listen on no TCP port, and reach no abstract socket and no process of others. What is read, and where
-    /// connections go, is not restricted; nor is what is open already. Folders that are missing are made, with mode 0700.
+    /// Restricts the calling thread, and threads that it starts: they can create, change and remove files only in these
+    /// folders, execute none, listen on no TCP port, and reach no abstract socket and no process outside. Reads,
+    /// outgoing connections and open files are not restricted. Missing folders are created, with mode 0700.
     ///
-    /// On a kernel without Landlock nothing happens, which the answer says.
+    /// Returns whether Landlock is enforced; without it, nothing happens.
     ///
     /// # Errors
-    /// [`CageError::Folder`]: one cannot be made or opened. [`CageError::Landlock`]: the kernel takes no rules of a thread
-    /// that has 16 already.
+    /// [`CageError::Folder`]: a folder cannot be created or opened. [`CageError::Landlock`]: the kernel refuses the
+    /// rules, for example for a thread that already has 16 layers.
     pub fn confine_thread(&self) -> Result<Landlock, CageError> {
         use std::os::unix::fs::DirBuilderExt as _;
         let changes = AccessFs::from_write(RULES);
@@ -57,7 +57,7 @@ impl WritableFolders {
             .handle_access(AccessNet::BindTcp)?
             .scope(Scope::from_all(RULES))?
             .create()?
-            // The whole process has it; asking once more is nothing that the filter of calls allows.
+            // Already set for the process; the seccomp filter forbids setting it again.
             .no_new_privs(false);
         for folder in &self.folders {
             let fail = |source| CageError::Folder { folder: folder.clone(), source };

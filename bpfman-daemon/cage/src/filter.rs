@@ -1,4 +1,4 @@
-//! The tables compiled to filters, and the filters put on.
+//! seccomp filters, compiled from the tables.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,18 @@ const PROCESSOR: TargetArch = TargetArch::x86_64;
 #[cfg(target_arch = "aarch64")]
 const PROCESSOR: TargetArch = TargetArch::aarch64;
 
-/// The filters of one process. The kernel asks all of them, and does what the strictest says.
+/// Filters of one process. The kernel runs all of them, and the strictest result applies.
 #[derive(Clone, Debug)]
 pub struct CallFilters {
-    /// Allows what the tables allow; what follows from anything else is the mode's.
+    /// Allows the calls of the tables; the mode decides about all others.
     allowing: BpfProgram,
-    /// Answers that there is no such call.
+    /// Returns ENOSYS for calls that newer C libraries try first.
     unknown: Option<BpfProgram>,
 }
 
 impl CallFilters {
-    /// Compiles them for the process `own`. With `mounting`, it may mount and unmount. None if the mode wants none.
+    /// Compiles the filters for the process `own`. With `mounting`, mount and unmount are allowed. `None` if the mode
+    /// is off.
     ///
     /// # Errors
     /// [`CageError::Compile`]: a mistake in the tables.
@@ -35,7 +36,7 @@ impl CallFilters {
         Self::of_groups(mode, narrowed(own), GROUPS.iter().chain(mounting.then_some(&MOUNTING)))
     }
 
-    /// Compiles those of a process for images or objects, which may make these calls, with fewer arguments.
+    /// Compiles the filters of a helper process that may make these calls, with further restricted arguments.
     ///
     /// # Errors
     /// [`CageError::Compile`]: a mistake in the tables.
@@ -68,7 +69,8 @@ impl CallFilters {
                 rules.insert(call.number, arguments);
             }
         }
-        // What only logs has to have the kernel do everything; what kills has to leave these to the other filter.
+        // In mode `log`, the kernel must execute every call; in mode `on`, the killing filter must leave these calls to
+        // the other one.
         let refused = mode == CageMode::On;
         if refused {
             rules.extend(unknown.iter().map(|number| (*number, Vec::new())));
@@ -84,8 +86,7 @@ impl CallFilters {
         Ok(Some(Self { allowing: allowing.try_into()?, unknown }))
     }
 
-    /// Each of them as the kernel takes it (`struct sock_filter`, in the order of bytes of this machine), in the order in
-    /// which they are put on.
+    /// Returns the filters as `struct sock_filter` in host byte order, in the order of installation.
     #[must_use]
     pub fn programs(&self) -> Vec<Vec<u8>> {
         let bytes = |program: &BpfProgram| {
@@ -102,7 +103,7 @@ impl CallFilters {
     }
 
     pub(crate) fn put_on(&self) -> Result<(), CageError> {
-        // The one that kills comes last: putting on a filter is nothing that it allows.
+        // Install the killing filter last: it does not allow the installation of filters.
         for program in self.unknown.iter().chain([&self.allowing]) {
             seccompiler::apply_filter_all_threads(program)?;
         }
@@ -121,11 +122,11 @@ fn rule(together: &[Argument]) -> Result<SeccompRule, seccompiler::BackendError>
     SeccompRule::new(together.iter().map(condition).collect::<Result<_, _>>()?)
 }
 
-/// From now on, no thread of this process may make another system call than the tables have: the kernel ends the whole
-/// process at one (SIGSYS, and a line in the kernel's log), or just tells of it, as the mode says.
+/// Restricts all threads of this process to the system calls of the tables: any other call kills the whole process
+/// (SIGSYS, and a line in the kernel log), or is only logged, depending on the mode.
 ///
 /// # Errors
-/// [`CageError::Install`]: the kernel has no such filters (`CONFIG_SECCOMP_FILTER`).
+/// [`CageError::Install`]: the kernel lacks seccomp filters (`CONFIG_SECCOMP_FILTER`).
 pub fn filter_calls(mode: CageMode, mounting: bool) -> Result<(), CageError> {
     match CallFilters::compile(mode, std::process::id(), mounting)? {
         Some(filters) => filters.put_on(),

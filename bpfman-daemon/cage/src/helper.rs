@@ -1,4 +1,4 @@
-//! What processes for images and objects give up: nearly everything.
+//! Sandbox of helper processes for images and object files: they drop nearly everything.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -15,33 +15,33 @@ use crate::files::RULES;
 use crate::seccomp::helpers::{FETCHER, VERIFIER};
 use crate::{CageError, CageMode, CallFilters};
 
-/// What a process for images or objects does.
+/// Role of a helper process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelperRights {
     /// Starts the others.
     Starter,
-    /// Speaks to registries.
+    /// Connects to registries.
     Fetcher,
-    /// Reads what was fetched.
+    /// Parses fetched content.
     Verifier,
-    /// Reads object files.
+    /// Parses object files.
     Reader,
 }
 
-/// How a process for images or objects is held, as root wants it.
+/// Sandbox settings of a helper process.
 #[derive(Clone, Debug)]
 pub struct HelperCage {
-    /// What it does.
+    /// Role of the process.
     pub rights: HelperRights,
-    /// Whether its system calls are filtered.
+    /// Mode of the seccomp filter.
     pub seccomp: CageMode,
-    /// Whether its files are.
+    /// Set if Landlock is used.
     pub landlock: bool,
-    /// What a fetcher reads besides the system's own files: certificates that the environment names.
+    /// Further files that a fetcher reads: certificates named in the environment.
     pub reads: Vec<PathBuf>,
 }
 
-/// What a fetcher reads: how names are resolved, and which authorities the machine trusts.
+/// Files that a fetcher reads: for name resolution, and the machine's certificate authorities.
 const SYSTEM_FILES: [&str; 9] = [
     "/etc",
     "/usr/share",
@@ -54,20 +54,20 @@ const SYSTEM_FILES: [&str; 9] = [
     "/run/NetworkManager",
 ];
 
-/// Bytes of memory that one of them may write to: some times the largest layer with its object.
+/// Limit of writable memory, in bytes: several times the largest layer with its object.
 const MEMORY: u64 = 1 << 30;
-/// Seconds of a processor that a reader may take: the largest object takes a few.
+/// Limit of CPU time, in seconds: the largest object takes a few.
 const CPU_SECONDS: u64 = 60;
-/// Descriptors of one.
+/// Limit of open descriptors.
 const DESCRIPTORS: u64 = 64;
-/// Ended before others when memory is short.
+/// OOM score adjustment: helpers are killed before other processes.
 const OOM_SCORE: &str = "800";
 
-/// Has this process lose what its work does not need. To be called first, in a process of one thread that was started for
-/// this alone.
+/// Drops everything that this process does not need. Must be called first, in a single-threaded process started for
+/// this purpose.
 ///
 /// # Errors
-/// The kernel keeps what is to go: the process must end.
+/// The kernel did not drop a right: the process must exit.
 pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     let fail = |right| move |source| CageError::Helper { right, source };
     rustix::thread::set_no_new_privs(true).map_err(CageError::NewPrivileges)?;
@@ -76,15 +76,15 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
             .map_err(|source| CageError::Capabilities { action: "drop capabilities of a helper", source })?;
     }
     if cage.rights != HelperRights::Starter {
-        // The starter itself is needed as long as the daemon. A kernel that does not let it: they are only ended later.
-        // Before what follows, after which this file is root's.
-        // Written to as it is: the starter's Landlock rules hold here as well, and let nobody empty a file.
+        // The starter is needed as long as the daemon, so it keeps its score. An error is ignored: helpers are then
+        // killed later. Done before the process becomes non-dumpable, after which root owns this file. Opened without
+        // truncation, which the starter's Landlock rules forbid.
         let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj");
         let _told = file.and_then(|mut file| file.write_all(OOM_SCORE.as_bytes()));
     }
-    // Its memory may hold a password: it is for nobody to read, others of its user included.
+    // Its memory may hold a password: no other process may read it, not even of the same user.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(fail("core dumps"))?;
-    // With whoever started it.
+    // Exit together with the parent process.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(fail("life of its own"))?;
     let limit = |resource, most: u64, right| {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).map_err(fail(right))
@@ -109,9 +109,8 @@ pub fn confine_helper(cage: &HelperCage) -> Result<(), CageError> {
     }
 }
 
-/// Holds it, and all that it starts, to reading and executing; what they have no use for goes to `/dev/null`. Those that
-/// it starts tell the kernel that they are ended first, which is a file below `/proc`: as root, more of those would do as
-/// they are told, so there it is left out.
+/// Restricts the starter and its children to reading and executing; they may write to `/dev/null`. The children set
+/// their OOM score in `/proc`. A root process could write to other files there, so for root this exception is left out.
 fn write_nothing() -> Result<(), CageError> {
     let mut rules =
         Ruleset::default().handle_access(AccessFs::from_write(RULES))?.create()?.no_new_privs(false);
@@ -127,10 +126,10 @@ fn write_nothing() -> Result<(), CageError> {
     Ok(())
 }
 
-/// True if a process that is started from here can have another user and group.
+/// Returns whether processes started from here can change user and group.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// Fails if the kernel does not report the capabilities.
 pub fn can_change_users() -> Result<bool, CageError> {
     let has = |capability| {
         caps::has_cap(None, CapSet::Effective, capability)
@@ -154,7 +153,7 @@ fn hold_files(cage: &HelperCage) -> Result<(), CageError> {
     if connects {
         let system = SYSTEM_FILES.iter().map(Path::new);
         for path in system.chain(cage.reads.iter().map(PathBuf::as_path)) {
-            // What is not there needs no rule.
+            // A missing file needs no rule.
             let Ok(opened) = PathFd::new(path) else { continue };
             let is_folder = path.is_dir();
             let mut reads = BitFlags::from(AccessFs::ReadFile);

@@ -1,12 +1,12 @@
-//! What the privileged process gives up, whoever started it.
+//! Sandbox of the privileged process, independent of how it was started.
 //!
-//! 1. [`drop_capabilities`], before the first thread is started: the capabilities of [`KEPT`] stay, all others go, and
-//!    nothing that is executed ever gets more (`no_new_privs`).
-//! 2. [`filter_calls`], once everything is mounted: all threads may make the system calls of [`GROUPS`], and no others.
-//! 3. [`WritableFolders`], for threads that work for strangers: they write to their folders only.
-//! 4. [`confine_helper`], in processes for images and objects: no capability, no user, and a table of calls of their own.
+//! 1. [`drop_capabilities`], before the first thread starts: keeps the capabilities of [`KEPT`], and sets `no_new_privs`, so
+//!    that executed programs gain none.
+//! 2. [`filter_calls`], once everything is mounted: all threads may make only the system calls of [`GROUPS`].
+//! 3. [`WritableFolders`], for threads that process third-party requests: they write to their folders only.
+//! 4. [`confine_helper`], in helper processes for images and objects: no capability, no user, and a call table of their own.
 //!
-//! A filter of calls holds for the whole process and can never be taken off.
+//! A seccomp filter applies to the whole process and cannot be removed.
 
 mod capabilities;
 mod error;

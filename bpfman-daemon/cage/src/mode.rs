@@ -1,19 +1,17 @@
-//! How much of the cage root wants.
-
 use std::fmt;
 use std::str::FromStr;
 
 use crate::CageError;
 
-/// Whether a part of the cage holds.
+/// Mode of a part of the sandbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CageMode {
-    /// It holds.
+    /// Enforced.
     #[default]
     On,
-    /// What it would stop is told by the kernel's audit log, and done.
+    /// Violations are written to the kernel's audit log, and executed.
     Log,
-    /// It is not built.
+    /// Not installed.
     Off,
 }
 

@@ -1,30 +1,30 @@
-//! Names of applications of Kubernetes, and of their namespaces.
+//! Names of Kubernetes applications and of their namespaces.
 
 use std::fmt;
 
-/// Most characters of a namespace's name: those of a DNS label.
+/// Maximum length of a namespace's name: that of a DNS label.
 const MAX_NAMESPACE: usize = 63;
-/// Most characters of an application's name: those of a DNS subdomain. Its parts have no limit of their own in Kubernetes.
+/// Maximum length of an application's name: that of a DNS subdomain. Kubernetes does not limit its parts.
 const MAX_NAME: usize = 253;
 
-/// The name of a namespace: a DNS label.
+/// Name of a namespace: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NamespaceName(String);
 
-/// The name of an application within its namespace, or among cluster applications: a DNS subdomain, as Kubernetes takes it.
+/// Name of an application within its namespace, or among cluster applications: a DNS subdomain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwningApplicationName(String);
 
-/// An application of Kubernetes, by its name.
+/// Kubernetes application, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwningApplication {
-    /// Its namespace; none for cluster applications.
+    /// Namespace; `None` for cluster applications.
     pub namespace: Option<NamespaceName>,
-    /// Its name; none where a client sends none.
+    /// Name; `None` if the client sends none.
     pub name: Option<OwningApplicationName>,
 }
 
-/// An invalid name of an application or a namespace.
+/// Invalid name of an application or a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{}\" {reason}", .text.escape_debug())]
 pub struct BadApplicationName {
@@ -36,7 +36,7 @@ impl NamespaceName {
     /// Parses a name.
     ///
     /// # Errors
-    /// It is no DNS label: 1 to 63 lower-case letters, digits and dashes, neither the first nor the last of them a dash.
+    /// The name is no DNS label: 1 to 63 lower-case letters, digits and dashes, no dash at either end.
     pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
         let fault = match text {
             _ if text.len() > MAX_NAMESPACE => Some("is longer than the 63 characters of a namespace's name"),
@@ -49,7 +49,7 @@ impl NamespaceName {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -60,7 +60,7 @@ impl OwningApplicationName {
     /// Parses a name.
     ///
     /// # Errors
-    /// It is no DNS subdomain: 1 to 253 lower-case letters, digits, dashes and dots, where each part between dots begins and
+    /// The name is no DNS subdomain: 1 to 253 lower-case letters, digits, dashes and dots, where each part begins and
     /// ends with a letter or digit.
     pub fn parse(text: &str) -> Result<Self, BadApplicationName> {
         let is_long = text.len() > MAX_NAME;
@@ -70,7 +70,7 @@ impl OwningApplicationName {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -78,17 +78,17 @@ impl OwningApplicationName {
 }
 
 impl OwningApplication {
-    /// Parses the names of an application. An empty name is none.
+    /// Parses the names of an application. An empty name means none.
     ///
     /// # Errors
-    /// One of them is invalid.
+    /// One of the names is invalid.
     pub fn parse(namespace: Option<&str>, name: &str) -> Result<Self, BadApplicationName> {
         let namespace = namespace.map(NamespaceName::parse).transpose()?;
         let name = (!name.is_empty()).then(|| OwningApplicationName::parse(name)).transpose()?;
         Ok(Self { namespace, name })
     }
 
-    /// Takes the names of an application from a record. Earlier versions took any text for one.
+    /// Creates an application from a record. Earlier versions accepted any text as a name.
     #[must_use]
     pub fn recorded(namespace: Option<&str>, name: &str) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl BadApplicationName {
     }
 }
 
-/// Returns the first fault in a name of whatever length, in which dots part others.
+/// Returns the first fault of a name of any length, with dots between its parts.
 fn fault(text: &str) -> Option<&'static str> {
     let is_of_name =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');

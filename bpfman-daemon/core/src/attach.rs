@@ -1,4 +1,4 @@
-//! What a program can be attached to, as its user asked for it.
+//! Attach points of programs, as requested by users.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,172 +10,172 @@ use crate::{
     TypeScope,
 };
 
-/// Where an interface is to be found.
+/// Interface, by name and network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
-    /// Its name.
+    /// Name of the interface.
     pub name: String,
-    /// A network namespace file; none for the daemon's own namespace.
+    /// File of the network namespace; `None` for the daemon's own.
     pub netns: Option<PathBuf>,
 }
 
-/// Which processes a user-space probe fires in, and how its target is found.
+/// Processes in which a user-space probe fires, and the file system in which its target is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessScope {
-    /// Only this process (host pid).
+    /// Only process in which the probe fires (host PID).
     pub pid: Option<u32>,
-    /// The target's path is looked up as this process sees it (host pid).
+    /// Process that sees the target's path (host PID): the lookup uses its file system.
     pub container_pid: Option<u32>,
 }
 
-/// One attach point.
+/// Attach point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AttachPoint {
-    /// An interface's XDP chain.
+    /// XDP chain of an interface.
     Xdp {
-        /// The interface.
+        /// Interface of the chain.
         interface: Interface,
-        /// 0 runs first.
+        /// Priority; lower ones run first, from 0.
         priority: i32,
-        /// When the next member runs.
+        /// Verdicts after which the next member runs.
         proceed_on: ProceedOn,
     },
-    /// An interface's traffic control chain.
+    /// Traffic control chain of an interface.
     Tc {
-        /// The interface.
+        /// Interface of the chain.
         interface: Interface,
-        /// Which way.
+        /// Direction of the packets.
         direction: Direction,
-        /// 0 runs first.
+        /// Priority; lower ones run first, from 0.
         priority: i32,
-        /// When the next member runs.
+        /// Verdicts after which the next member runs.
         proceed_on: ProceedOn,
     },
-    /// The kernel's own list of links at an interface's traffic control hook.
+    /// Kernel's own list of links at an interface's traffic control hook.
     Tcx {
-        /// The interface.
+        /// Interface of the hook.
         interface: Interface,
-        /// Which way.
+        /// Direction of the packets.
         direction: Direction,
-        /// 0 runs first.
+        /// Priority; lower ones run first, from 0.
         priority: i32,
     },
-    /// A static trace point.
+    /// Tracepoint.
     Tracepoint {
-        /// Folder of the trace point, for example `syscalls`.
+        /// Folder of the tracepoint, for example `syscalls`.
         category: String,
-        /// Its name, for example `sys_enter_openat`.
+        /// Name of the tracepoint, for example `sys_enter_openat`.
         name: String,
     },
-    /// A kernel function, its entry or return by the program's type.
+    /// Entry or return of a kernel function, by the program's type.
     Kprobe {
-        /// Symbol.
+        /// Symbol of the function.
         function: String,
-        /// Bytes from its start.
+        /// Offset from its start, in bytes.
         offset: u64,
     },
-    /// A user-space function, its entry or return by the program's type.
+    /// Entry or return of a user-space function, by the program's type.
     Uprobe {
         /// Absolute path of a binary, or a library's name.
         target: String,
-        /// Symbol in it; none: `offset` counts from the start of the file.
+        /// Symbol in the binary; `None`: `offset` counts from the start of the file.
         function: Option<String>,
-        /// Bytes.
+        /// Offset, in bytes.
         offset: u64,
-        /// Which processes.
+        /// Processes of the probe.
         scope: ProcessScope,
     },
-    /// The function an fentry program was loaded for.
+    /// Function that an fentry program was loaded for.
     Fentry,
-    /// The function an fexit program was loaded for.
+    /// Function that an fexit program was loaded for.
     Fexit,
-    /// The hook an LSM program was loaded for.
+    /// Hook that an LSM program was loaded for.
     Lsm,
-    /// A static trace point, by its name alone.
+    /// Raw tracepoint, by its name without a category.
     RawTracepoint {
-        /// Its name, for example `sched_switch`.
+        /// Name of the tracepoint, for example `sched_switch`.
         name: String,
     },
-    /// The trace point that a program with typed arguments was loaded for.
+    /// Tracepoint that a program with typed arguments was loaded for.
     BtfTracepoint,
-    /// The function whose return value a program was loaded for.
+    /// Function with a modifiable return value that a program was loaded for.
     FmodRet,
-    /// What an iterator was loaded for: whoever reads its link has it run.
+    /// Objects that an iterator was loaded for. The program runs when its link is read.
     Iter,
-    /// Kernel functions, by one link.
+    /// Kernel functions, attached by one link.
     KprobeMulti {
         /// Names and patterns of names.
         functions: Vec<FunctionPattern>,
     },
-    /// User-space functions of one binary, by one link.
+    /// User-space functions of one binary, attached by one link.
     UprobeMulti {
         /// Absolute path of a binary, or a library's name.
         target: String,
-        /// Symbols in it.
+        /// Symbols in the binary.
         functions: Vec<String>,
-        /// Which processes.
+        /// Processes of the probe.
         scope: ProcessScope,
     },
-    /// A control group of version 2 and all below it, at the hook that the program was loaded for.
+    /// Cgroup (version 2) and all below it, at the hook that the program was loaded for.
     Cgroup {
-        /// Which one.
+        /// Path of the cgroup.
         path: CgroupPath,
     },
     /// A network namespace.
     Netns {
-        /// Its file; none for the daemon's own namespace.
+        /// File of the namespace; `None` for the daemon's own.
         netns: Option<PathBuf>,
     },
     /// A netfilter hook of a network namespace.
     Netfilter {
-        /// The namespace's file; none for the daemon's own.
+        /// File of the namespace; `None` for the daemon's own.
         netns: Option<PathBuf>,
-        /// Which hook, and when among the others there.
+        /// Hook, and position among the programs there.
         place: NetfilterPlace,
     },
-    /// A map of sockets, at the hook that the program was loaded for.
+    /// Sockmap, at the hook that the program was loaded for.
     Sockmap {
-        /// One of the program's own maps, by its name in the object.
+        /// Name of one of the program's own maps, in the object.
         map: String,
     },
-    /// A netkit device, at the end that the program was loaded for, behind the programs that are there.
+    /// Netkit device, at the end that the program was loaded for, after the programs that are attached already.
     Netkit {
-        /// Its primary end.
+        /// Primary end of the device.
         interface: Interface,
     },
-    /// A static probe of a binary.
+    /// USDT probe of a binary.
     Usdt {
         /// Absolute path of a binary, or a library's name.
         target: String,
-        /// Whose probe.
+        /// Provider of the probe.
         provider: String,
-        /// Its name.
+        /// Name of the probe.
         name: String,
-        /// Which processes.
+        /// Processes of the probe.
         scope: ProcessScope,
     },
     /// A system call.
     Ksyscall {
-        /// Its name: `openat`.
+        /// Name of the call: `openat`.
         name: String,
     },
-    /// The kernel's list of what it calls by name, such as algorithms of congestion control.
+    /// struct_ops: list of kernel extensions by name, such as congestion control algorithms.
     StructOps {
-        /// The map that holds the structure, one of the program's own, by its name in the object.
+        /// Map that holds the structure: the name of one of the program's own maps, in the object.
         map: String,
     },
     /// A perf event.
     PerfEvent {
-        /// What is counted, and where.
+        /// Counted event, and its scope.
         place: PerfEventPlace,
     },
-    /// The function of another program that a program was loaded for.
+    /// Function of another program that a program was loaded for.
     Freplace,
 }
 
 impl AttachPoint {
-    /// Its priority, to be changed; none where it has none.
+    /// Returns the priority for a change; `None` for points without one.
     pub const fn priority_mut(&mut self) -> Option<&mut i32> {
         match self {
             Self::Xdp { priority, .. } | Self::Tc { priority, .. } | Self::Tcx { priority, .. } => {
@@ -185,7 +185,7 @@ impl AttachPoint {
         }
     }
 
-    /// Its interface, to be changed; none where it has none.
+    /// Returns the interface for a change; `None` for points without one.
     pub const fn interface_mut(&mut self) -> Option<&mut Interface> {
         match self {
             Self::Xdp { interface, .. } | Self::Tc { interface, .. } | Self::Tcx { interface, .. } => {
@@ -195,7 +195,7 @@ impl AttachPoint {
         }
     }
 
-    /// True if programs of this type fit here.
+    /// Returns whether programs of this type can be attached here.
     #[must_use]
     pub fn admits(&self, program_type: ProgramType) -> bool {
         use ProgramType as T;
@@ -234,7 +234,7 @@ impl AttachPoint {
         }
     }
 
-    /// What the point is called in messages.
+    /// Returns the name of the point's type in messages.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
         match self {
@@ -266,7 +266,7 @@ impl AttachPoint {
         }
     }
 
-    /// The interface and the kind of hook, for points in the network.
+    /// Returns the interface and the kind of hook, for points in the network.
     #[must_use]
     pub fn hook(&self) -> Option<(&Interface, HookKind)> {
         match self {
@@ -277,7 +277,7 @@ impl AttachPoint {
         }
     }
 
-    /// The network namespace that the point itself is at, by its file; none inside for the daemon's own.
+    /// Returns the network namespace of the point itself, by its file; the inner `None` is the daemon's own.
     #[must_use]
     pub const fn netns(&self) -> Option<&Option<PathBuf>> {
         match self {
@@ -287,7 +287,7 @@ impl AttachPoint {
         }
     }
 
-    /// True for points whose links the kernel lets run another program, without a gap. Members of chains have no links.
+    /// Returns whether the point's links can be updated to another program without a gap; false for members of chains.
     #[must_use]
     pub const fn has_updatable_link(&self) -> bool {
         matches!(
@@ -302,13 +302,13 @@ impl AttachPoint {
         )
     }
 
-    /// True for points that take a link for each CPU, pinned in a folder.
+    /// Returns whether the point has a link for each CPU, pinned in a folder.
     #[must_use]
     pub const fn is_per_cpu(&self) -> bool {
         matches!(self, Self::PerfEvent { place } if place.is_per_cpu())
     }
 
-    /// True for points that are what their program was loaded for.
+    /// Returns whether the point is determined by the program's load.
     #[must_use]
     pub const fn is_of_load(&self) -> bool {
         matches!(
@@ -323,7 +323,7 @@ impl AttachPoint {
         )
     }
 
-    /// The priority, where links have an order.
+    /// Returns the priority, if links at this point are ordered.
     #[must_use]
     pub const fn priority(&self) -> Option<i32> {
         match self {
@@ -334,7 +334,7 @@ impl AttachPoint {
         }
     }
 
-    /// Gives a member all verdicts that there are as its set; answers the one that it had.
+    /// Sets a member's proceed-on set to all verdicts, and returns the previous set.
     pub fn widen(&mut self) -> Option<ProceedOn> {
         match self {
             Self::Xdp { proceed_on, .. } | Self::Tc { proceed_on, .. } => {
@@ -345,14 +345,14 @@ impl AttachPoint {
         }
     }
 
-    /// Gives a member its set back, if there is one.
+    /// Restores a member's proceed-on set, if there is one.
     pub fn narrow(&mut self, set: Option<ProceedOn>) {
         if let (Self::Xdp { proceed_on, .. } | Self::Tc { proceed_on, .. }, Some(set)) = (self, set) {
             *proceed_on = set;
         }
     }
 
-    /// The proceed-on set, where members of a chain have one.
+    /// Returns the proceed-on set, if members of a chain have one.
     #[must_use]
     pub const fn proceed_on(&self) -> Option<ProceedOn> {
         match self {
@@ -362,7 +362,7 @@ impl AttachPoint {
     }
 }
 
-/// The point in the words of v0.6.0's tables, without the position in a chain.
+/// Text of the point as in the tables of v0.6.0, without the position in a chain.
 impl fmt::Display for AttachPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -399,7 +399,7 @@ impl fmt::Display for AttachPoint {
     }
 }
 
-/// Names in one line, which may be many.
+/// Joins names in one line, of which only the first are shown.
 fn several(names: &[impl fmt::Display]) -> String {
     const SHOWN: usize = 3;
     let mut shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
@@ -409,7 +409,6 @@ fn several(names: &[impl fmt::Display]) -> String {
     shown.join(", ")
 }
 
-/// A network namespace, for people.
 fn netns_text(netns: Option<&Path>) -> String {
     netns.map_or_else(|| "own netns".to_owned(), |netns| netns.display().to_string())
 }

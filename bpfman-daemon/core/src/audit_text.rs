@@ -1,9 +1,9 @@
-//! Texts of others in the audit log.
+//! Texts of clients in the audit log.
 
-/// Bytes of one text in a line.
+/// Maximum size of one text in a line, in bytes.
 const LONGEST: usize = 1024;
 
-/// A text for one field of a line: cut after 1,024 bytes, at the end of a character. The log quotes and escapes it.
+/// Returns a text for one field of a line: cut after 1,024 bytes, at a character boundary.
 #[must_use]
 pub fn audit_text(text: &str) -> String {
     if text.len() <= LONGEST {

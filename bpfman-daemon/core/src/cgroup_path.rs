@@ -1,20 +1,20 @@
-//! Control groups by their paths.
+//! Paths of cgroups.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A control group's path in the hierarchy of version 2, from its root, as `/proc/PID/cgroup` has it behind `0::`:
-/// `/system.slice/web.service`; `/` is all of them.
+/// Path of a cgroup (version 2) from the root of the hierarchy, as after `0::` in `/proc/PID/cgroup`:
+/// `/system.slice/web.service`; `/` is the root.
 ///
-/// A path as file systems have it is taken too, where the hierarchy is mounted where distributions mount it: without its
-/// beginning `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside the hierarchies of version 1.
+/// Paths of the file system are accepted too, if the hierarchy is mounted where distributions mount it: the prefix
+/// `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside hierarchies of version 1, is removed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CgroupPath(String);
 
-/// A text that is no path of a control group.
+/// Invalid path of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{path}\" is no control group: {why}; expected its path in the hierarchy of version 2, such as /system.slice/web.service"
@@ -24,19 +24,19 @@ pub struct BadCgroupPath {
     why: &'static str,
 }
 
-/// Bytes of a path, at most: the kernel's `PATH_MAX`.
+/// Maximum length of a path, in bytes: the kernel's `PATH_MAX`.
 const MOST_BYTES: usize = 4096;
-/// Where distributions mount it: beside hierarchies of version 1, and alone.
+/// Mount points of distributions: beside hierarchies of version 1, and alone.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
 impl CgroupPath {
-    /// As it was described: absolute, and without an end of `/` unless it is the root.
+    /// Returns the path: absolute, and without a trailing `/` unless it is the root.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The names on the way from the root; none for the root itself.
+    /// Returns the path relative to the root; empty for the root itself.
     #[must_use]
     pub fn relative(&self) -> &str {
         self.0.trim_start_matches('/')

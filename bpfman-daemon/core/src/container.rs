@@ -1,4 +1,4 @@
-//! Containers, as container runtimes name them and their control groups.
+//! Containers, as container runtimes name them and their cgroups.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -6,30 +6,30 @@ use std::path::PathBuf;
 
 use crate::NetnsId;
 
-/// The id that a container runtime gave a container: 64 hexadecimal digits mostly, or what can be the name of a folder.
+/// Id of a container, assigned by a runtime: usually 64 hexadecimal digits, or a text that can be the name of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContainerId(String);
 
-/// Text that is no container's id.
+/// Invalid id of a container.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("container id \"{id}\" {reason}")]
 pub struct BadContainerId {
-    /// As given, without what is too long to show.
+    /// Id as given, cut to a length that can be shown.
     id: String,
     reason: &'static str,
 }
 
-/// Shorter beginnings of an id would be those of others too; docker shows this many digits.
+/// Minimum length of a shortened id: shorter ones may be ambiguous. docker shows this many digits.
 const FEWEST_DIGITS: usize = 12;
-/// As all runtimes make them.
+/// Length of a complete id, in all runtimes.
 const ALL_DIGITS: usize = 64;
 const MOST_BYTES: usize = 128;
 
 impl ContainerId {
-    /// Reads an id as the status of a Pod has it: with or without a runtime's name in front (`containerd://`).
+    /// Parses an id as in the status of a Pod: with or without the prefix of a runtime (`containerd://`).
     ///
     /// # Errors
-    /// It is empty, too long or too short, or has other characters than letters, digits, `_`, `.` and `-`.
+    /// The id is empty, too long or too short, or has other characters than letters, digits, `_`, `.` and `-`.
     pub fn parse(text: &str) -> Result<Self, BadContainerId> {
         let refuse = |reason| {
             let shown = text.chars().filter(|c| !c.is_control()).take(MOST_BYTES).collect();
@@ -60,7 +60,7 @@ impl ContainerId {
         Ok(Self(id.to_owned()))
     }
 
-    /// The id without the runtime's name.
+    /// Returns the id without the runtime's prefix.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -84,26 +84,26 @@ impl fmt::Display for ContainerId {
 /// Processes of a container, and its network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerFacts {
-    /// Which.
+    /// Id of the container.
     pub id: ContainerId,
-    /// Its processes, the oldest first.
+    /// PIDs of its processes, the oldest first.
     pub pids: Vec<u32>,
-    /// The file of its network namespace, by a process that was in it.
+    /// File of its network namespace, by a process that was in it.
     pub netns: PathBuf,
-    /// The namespace.
+    /// Identity of the namespace.
     pub identity: NetnsId,
 }
 
-/// Containers that have processes.
+/// Containers with processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundContainers {
-    /// Their processes.
+    /// Containers and their processes.
     pub containers: Vec<ContainerFacts>,
-    /// Containers whose processes are not known for certain.
+    /// Containers with uncertain processes.
     pub ambiguous: Vec<AmbiguousContainer>,
 }
 
-/// A container whose id is in the names of several cgroups with processes.
+/// Container with an id that occurs in the names of several cgroups with processes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} are named like it and have processes; name the container by its whole id, or end the processes of the cgroup \
@@ -117,16 +117,16 @@ pub struct AmbiguousContainer {
     pub groups: Vec<PathBuf>,
 }
 
-/// Ids that are looked for among the names of cgroups.
+/// Ids to be searched for among the names of cgroups.
 #[derive(Debug, Default)]
 pub struct WantedContainers {
     whole: HashSet<ContainerId>,
-    /// Lengths of the ids that may be the beginnings of longer ones.
+    /// Lengths of ids that may be prefixes of longer ones.
     lengths: BTreeSet<usize>,
 }
 
 impl WantedContainers {
-    /// Looks for these.
+    /// Creates a search for these ids.
     #[must_use]
     pub fn new(ids: impl IntoIterator<Item = ContainerId>) -> Self {
         let whole: HashSet<ContainerId> = ids.into_iter().collect();
@@ -135,9 +135,9 @@ impl WantedContainers {
         Self { whole, lengths }
     }
 
-    /// The containers that a control group of this name is of: `<id>` by the driver "cgroupfs", `cri-containerd-<id>.scope`,
-    /// `crio-<id>.scope`, `docker-<id>.scope` by the driver "systemd". The group of a container's monitor
-    /// (`crio-conmon-<id>.scope`) is not the container's.
+    /// Returns the containers that a cgroup of this name belongs to: `<id>` by the driver "cgroupfs",
+    /// `cri-containerd-<id>.scope`, `crio-<id>.scope`, `docker-<id>.scope` by the driver "systemd". The cgroup of a
+    /// container's monitor (`crio-conmon-<id>.scope`) does not belong to the container.
     #[must_use]
     pub fn named_by<'a>(&'a self, group: &'a str) -> BTreeSet<&'a ContainerId> {
         let stem = group.strip_suffix(".scope").unwrap_or(group);
@@ -157,7 +157,7 @@ impl WantedContainers {
             .collect()
     }
 
-    /// True if a control group of this name is one of a container, wanted or not, as runtimes name them.
+    /// Returns whether a cgroup of this name belongs to any container, as runtimes name them.
     #[must_use]
     pub fn is_a_containers(group: &str) -> bool {
         let stem = group.strip_suffix(".scope").unwrap_or(group);
@@ -166,7 +166,7 @@ impl WantedContainers {
         !is_monitor && id.len() == ALL_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
 
-    /// All of them.
+    /// Returns all ids.
     pub fn iter(&self) -> impl Iterator<Item = &ContainerId> {
         self.whole.iter()
     }

@@ -1,4 +1,4 @@
-//! How much of a CPU programs may take.
+//! Limits of the CPU time of programs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A share of the time of one CPU, in millionths: 1,000,000 is one CPU all the time, more is more than one.
+/// Share of the time of one CPU, in millionths: 1,000,000 is one CPU all the time; several CPUs can add up to more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CpuShare(pub u64);
 
-/// A text that is no share.
+/// Invalid share.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is no share of a CPU: expected a percentage of one CPU above 0, such as \"5%\" or \"0.5%\"")]
 pub struct BadCpuShare(pub String);
@@ -19,7 +19,7 @@ pub struct BadCpuShare(pub String);
 impl CpuShare {
     const PERCENT: u64 = 10_000;
 
-    /// The share that so many nanoseconds of a window are.
+    /// Returns the share of a window that a time in nanoseconds is.
     #[must_use]
     pub fn of(nanoseconds: u64, window: Duration) -> Self {
         let share = u128::from(nanoseconds) * 1_000_000 / window.as_nanos().max(1);
@@ -27,7 +27,7 @@ impl CpuShare {
     }
 }
 
-/// A percentage, with as many decimals as it needs.
+/// Percentage, with as many decimals as it needs.
 impl fmt::Display for CpuShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, part) = (self.0 / Self::PERCENT, self.0 % Self::PERCENT);
@@ -54,26 +54,26 @@ impl FromStr for CpuShare {
     }
 }
 
-/// What becomes of a program that takes more than it may.
+/// Action for a program that exceeds its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuAction {
-    /// It is told.
+    /// Report of the excess.
     #[default]
     Warn,
-    /// Its links are ended.
+    /// Detachment of the program's links.
     Detach,
-    /// Its version before the last replacement takes its place; without one, its links are ended.
+    /// Rollback to the version before the last replacement; without one, detachment.
     Previous,
 }
 
-/// A text that is no such action.
+/// Unknown action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is nothing that happens over a CPU limit: expected warn, detach or previous")]
 pub struct BadCpuAction(pub String);
 
 impl CpuAction {
-    /// As policies and commands write it.
+    /// Returns the name of the action in policies and commands.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -93,34 +93,34 @@ impl FromStr for CpuAction {
     }
 }
 
-/// How much of a CPU may be taken, and what follows if it is more.
+/// Limit of CPU time, and the action for an excess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuLimit {
-    /// The share.
+    /// Maximum share.
     pub share: CpuShare,
-    /// What follows.
+    /// Action for an excess.
     #[serde(default)]
     pub action: CpuAction,
 }
 
-/// Something took more than it may.
+/// Excess of a CPU limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuExcess {
-    /// What the program took.
+    /// Share that the program used.
     pub used: CpuShare,
-    /// What all programs of its owner took together, where the limit is theirs.
+    /// Share that all programs of its owner used together, if the limit is the owner's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_used: Option<CpuShare>,
-    /// The limit.
+    /// Limit that was exceeded.
     pub limit: CpuLimit,
-    /// Over how many milliseconds that was measured.
+    /// Time over which the use was measured, in milliseconds.
     pub window_ms: u64,
-    /// What was done.
+    /// Action that was executed.
     #[serde(default)]
     pub done: CpuAction,
 }
 
-/// "it took 31% of a CPU over 10 s; its limit is 5%".
+/// Text such as "it took 31% of a CPU over 10 s; its limit is 5%".
 impl fmt::Display for CpuExcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { used, owner_used, limit, window_ms, .. } = self;

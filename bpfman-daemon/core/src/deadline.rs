@@ -1,48 +1,48 @@
-//! When something ends by itself, whatever happens to the machine's clock.
+//! Deadlines that do not depend on changes of the machine's clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// What time it is, by both clocks of a machine.
+/// Current time, by both clocks of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineTime {
-    /// Which boot.
+    /// Id of the boot.
     pub boot: String,
-    /// Time since that boot, sleep included. Nobody puts this clock.
+    /// Time since that boot, including suspend. This clock is never set.
     pub since_boot: Duration,
-    /// The time of day.
+    /// Wall-clock time.
     pub wall: SystemTime,
 }
 
-/// When something ends: so long after a moment, by the clock that nobody puts. After a reboot by the time of day.
+/// Moment when something expires: by the clock since boot, which is never set; after a reboot, by the wall clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deadline {
-    /// The boot that `since_boot` is of.
+    /// Boot that `since_boot` refers to.
     boot: String,
     /// Seconds after that boot.
     since_boot: u64,
-    /// Seconds after 1970, UTC.
+    /// Seconds since 1970, UTC.
     wall: u64,
-    /// Seconds from when it was set.
+    /// Seconds between the creation and the expiry.
     ttl: u64,
 }
 
-/// A time to live that nobody means.
+/// Time to live outside of the accepted range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a time to live of {0} s is not possible: expected 1 s to 10 years (315,360,000 s)")]
 pub struct BadTtl(pub u64);
 
 impl Deadline {
-    /// Ten years.
+    /// Maximum time to live, in seconds: ten years.
     const LONGEST: u64 = 3650 * 24 * 3600;
-    /// Clocks that differ by more seconds than this were put.
+    /// Difference between the clocks, in seconds, above which the wall clock counts as set.
     const PUT: u64 = 5;
 
-    /// So many seconds from now.
+    /// Creates a deadline so many seconds from now.
     ///
     /// # Errors
-    /// None, or more than ten years.
+    /// The time is 0, or more than ten years.
     pub fn after(seconds: u64, now: &MachineTime) -> Result<Self, BadTtl> {
         if seconds == 0 || seconds > Self::LONGEST {
             return Err(BadTtl(seconds));
@@ -56,22 +56,22 @@ impl Deadline {
         })
     }
 
-    /// How long until then; zero from then on.
+    /// Returns the remaining time; zero after the deadline.
     #[must_use]
     pub fn left(&self, now: &MachineTime) -> Duration {
         let deadline = if self.boot == now.boot { self.clone() } else { self.in_boot_of(now) };
         Duration::from_secs(deadline.since_boot).saturating_sub(now.since_boot)
     }
 
-    /// The same deadline by the clocks as they are now, if it is to be written again: in another boot as soon as the time
-    /// of day can be believed, so that nobody's putting of the clock counts from then on; in the same one if the clock
-    /// was put, so that it is right after the next reboot.
+    /// Returns the same deadline by the current clocks, if it has to be written again: in another boot, as soon as the
+    /// wall clock is plausible, so that setting it has no effect from then on; in the same boot, if the wall clock was
+    /// set, so that the deadline is right after the next reboot.
     #[must_use]
     pub fn anchored(&self, now: &MachineTime) -> Option<Self> {
         if self.boot == now.boot {
             let left = self.left(now).as_secs();
             if left == 0 {
-                return None; // It ends, or is tried again and again.
+                return None; // It expires, or its expiry is retried.
             }
             let wall = unix(now.wall) + left;
             return (wall.abs_diff(self.wall) > Self::PUT).then(|| Self { wall, ..self.clone() });
@@ -80,8 +80,8 @@ impl Deadline {
         (unix(now.wall) >= set).then(|| self.in_boot_of(now))
     }
 
-    /// By the time of day. A machine whose clock is behind the moment at which it was set has not put it right yet: it
-    /// counts from this boot as if it had been set then.
+    /// Converts the deadline by the wall clock. If that clock is before the creation of the deadline, it is not right
+    /// yet: the time to live then counts from this boot.
     fn in_boot_of(&self, now: &MachineTime) -> Self {
         let set = self.wall.saturating_sub(self.ttl);
         let wall = unix(now.wall);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_put_is_right_after_the_next_reboot() {
-        // It is set in 1970, and the clock is put right.
+        // The deadline is set in 1970; then the clock is corrected.
         let deadline = Deadline::after(600, &at("a", 100, 50)).unwrap();
         assert_eq!(deadline.anchored(&at("a", 200, 150)), None);
         let right = deadline.anchored(&at("a", 200, 1_000_000)).unwrap();
@@ -149,7 +149,7 @@ mod tests {
         for wall in [0, 1_000_400, 9_999_999_999] {
             assert_eq!(seconds(&anchored, &at("b", 105, wall)), 100, "it was put after that");
         }
-        // And after the next.
+        // The same holds after the next reboot.
         assert_eq!(seconds(&anchored, &at("c", 5, 1_000_550)), 50);
     }
 
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(deadline.anchored(&without_battery), None, "it is put right later");
         assert_eq!(seconds(&deadline, &without_battery), 590);
         assert_eq!(seconds(&deadline, &at("b", 600, 602)), 0);
-        // Put right meanwhile.
+        // The clock was corrected in the meantime.
         assert_eq!(seconds(&deadline, &at("b", 20, 1_000_500)), 100);
     }
 

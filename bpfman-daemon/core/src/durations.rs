@@ -1,30 +1,30 @@
-//! How long things of one kind took, counted with hardly any cost: for metrics.
+//! Durations of operations of one kind, for metrics, counted at little cost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Upper bounds of what is counted apart, in microseconds: from what memory takes to what disks and verifiers take.
+/// Upper bounds of the counts, in microseconds: from the time of memory accesses to that of disks and verifiers.
 const BOUNDS: [u64; 12] =
     [50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000, 30_000_000];
 
-/// Counts by duration, since it was made. Two additions of atomics each.
+/// Counts by duration since creation. Each update is two atomic additions.
 #[derive(Debug, Default)]
 pub struct DurationCounts {
     counts: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
-/// What was counted.
+/// Copy of the counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CountedDurations {
-    /// How many were no longer than a bound, in seconds, and longer than the bound before. The last bound is infinite.
+    /// Number of durations up to a bound, in seconds, and above the bound before it. The last bound is infinite.
     pub counts: Vec<(f64, u64)>,
-    /// Of all together.
+    /// Sum of all durations.
     pub total: Duration,
 }
 
 impl DurationCounts {
-    /// Counts one more.
+    /// Counts one duration.
     pub fn add(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS.len());
@@ -33,7 +33,7 @@ impl DurationCounts {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    /// Does something, and counts how long it took.
+    /// Runs work and counts its duration.
     pub fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let done = work();
@@ -41,7 +41,7 @@ impl DurationCounts {
         done
     }
 
-    /// What was counted so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn counted(&self) -> CountedDurations {
         let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);

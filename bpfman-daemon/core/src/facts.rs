@@ -1,99 +1,99 @@
-//! What the kernel says of its objects.
+//! Kernel's descriptions of its objects.
 
 use std::time::SystemTime;
 
 use crate::uapi::link_type;
 use crate::{BtfId, IfIndex, KernelLinkId, MapId, ProgramId};
 
-/// What the kernel counted of a program since it was loaded, during the times in which it counts.
+/// Counts of a program since it was loaded, from the times in which the kernel's run statistics were on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunCounts {
-    /// How often it ran.
+    /// Number of runs.
     pub runs: u64,
-    /// How long all these runs took.
+    /// Time of these runs, in nanoseconds.
     pub nanoseconds: u64,
-    /// Events that it missed because it was running already on the same CPU; counted always, of tracing programs
-    /// (Linux 5.12 and later).
+    /// Events that were missed because the program was running already on the same CPU. Always counted, for tracing
+    /// programs (Linux 5.12).
     pub missed: u64,
 }
 
-/// A program, as the kernel describes it.
+/// Program, as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFacts {
-    /// The kernel's id.
+    /// Kernel id.
     pub id: ProgramId,
-    /// At most 15 bytes.
+    /// Name, at most 15 bytes.
     pub name: String,
-    /// `enum bpf_prog_type`.
+    /// Value of `enum bpf_prog_type`.
     pub kernel_type: u32,
     /// Hash of the instructions, eight bytes.
     pub tag: [u8; 8],
-    /// When it was loaded.
+    /// Time of the load.
     pub loaded_at: SystemTime,
-    /// User who loaded it.
+    /// User that loaded the program.
     pub created_by_uid: u32,
-    /// Licence allows GPL-only functions.
+    /// True if the licence allows GPL-only functions.
     pub gpl_compatible: bool,
-    /// Its maps.
+    /// Ids of the program's maps.
     pub map_ids: Vec<MapId>,
-    /// Its BTF, if it has any.
+    /// Id of the program's BTF, if it has any.
     pub btf_id: Option<BtfId>,
-    /// Bytes after the verifier.
+    /// Size of the instructions after the verifier, in bytes.
     pub bytes_xlated: u32,
-    /// Bytes of machine code; 0 if not compiled.
+    /// Size of the machine code, in bytes; 0 if not compiled.
     pub bytes_jited: u32,
-    /// Bytes of kernel memory.
+    /// Kernel memory, in bytes.
     pub bytes_memlock: u32,
-    /// Instructions the verifier walked through (Linux 5.16 and later, else 0).
+    /// Instructions that the verifier processed (Linux 5.16 and later, else 0).
     pub verified_insns: u32,
 }
 
 impl ProgramFacts {
-    /// The tag as 16 hexadecimal digits.
+    /// Returns the tag as 16 hexadecimal digits.
     #[must_use]
     pub fn tag_text(&self) -> String {
         crate::hexadecimal(&self.tag)
     }
 }
 
-/// A map, as the kernel describes it.
+/// Map, as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapFacts {
-    /// The kernel's id.
+    /// Kernel id.
     pub id: MapId,
-    /// At most 15 bytes.
+    /// Name, at most 15 bytes.
     pub name: String,
-    /// `enum bpf_map_type`.
+    /// Value of `enum bpf_map_type`.
     pub map_type: u32,
-    /// Bytes.
+    /// Size of a key, in bytes.
     pub key_size: u32,
-    /// Bytes.
+    /// Size of a value, in bytes.
     pub value_size: u32,
-    /// Entries.
+    /// Maximum number of entries.
     pub max_entries: u32,
-    /// `BPF_F_*`.
+    /// Flags, `BPF_F_*`.
     pub flags: u32,
-    /// Bytes of kernel memory.
+    /// Kernel memory, in bytes.
     pub bytes_memlock: u64,
-    /// Nobody can change its entries by bpf(2) any more.
+    /// True if bpf(2) can no longer change the entries.
     pub frozen: bool,
 }
 
-/// A link, as the kernel describes it.
+/// Link, as the kernel describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkFacts {
-    /// The kernel's id.
+    /// Kernel id.
     pub id: KernelLinkId,
-    /// `enum bpf_link_type`.
+    /// Value of `enum bpf_link_type`.
     pub kernel_type: u32,
-    /// The program it runs; 0 for links of structures of functions.
+    /// Program that the link runs; 0 for struct_ops links.
     pub program: ProgramId,
-    /// The map whose structure a `struct_ops` link has the kernel call; such links run no program of their own.
+    /// Map with the structure that a struct_ops link registers; such links run no program of their own.
     pub map: Option<MapId>,
-    /// Interface of XDP and tcx links; none if it is gone, or for other links.
+    /// Interface of XDP and tcx links; `None` if it was removed, and for other links.
     pub ifindex: Option<IfIndex>,
-    /// What the link was attached to is gone, or it was detached by force: it runs nothing any more. The kernel tells of
-    /// links at interfaces, control groups and network namespaces.
+    /// True if the link runs nothing any more, because its target was removed or it was detached by force. The kernel
+    /// reports that for links at interfaces, cgroups and network namespaces.
     pub gone: bool,
 }
 
@@ -103,13 +103,13 @@ impl LinkFacts {
     /// `BPF_LINK_TYPE_TCX` of `enum bpf_link_type`.
     pub const TCX: u32 = link_type::TCX;
 
-    /// True for links that attach to a network interface.
+    /// Returns whether the link attaches to a network interface.
     #[must_use]
     pub const fn is_at_interface(&self) -> bool {
         matches!(self.kernel_type, Self::XDP | Self::TCX)
     }
 
-    /// False for a link whose interface, control group or namespace is gone, or that was detached by force.
+    /// Returns whether the link still has its interface, cgroup or namespace, and was not detached by force.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         !self.gone

@@ -1,4 +1,4 @@
-//! A program's text as it is sent to another process and kept in a file: what it consists of, and its lists as bytes.
+//! Flat form of a program's text, for other processes and for files: its structure, and its lists as bytes.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FuncInfo, FunctionSpan, Insn, JumpTable, LineInfo, ProgramText};
 
-/// Bytes of an instruction, of what describes a function, and of what describes a line.
+/// Sizes of an instruction, of a function's description and of a line's description, in bytes.
 const INSN: usize = 8;
 const FUNC: usize = 8;
 const LINE: usize = 16;
 
-/// What a text consists of, besides its lists, its types, and what its object says of it.
+/// Structure of a text, without its lists, its types and the properties from its object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlatText {
-    /// How many instructions, descriptions of functions and of lines there are.
+    /// Numbers of instructions, of descriptions of functions, and of descriptions of lines.
     insns: usize,
     func_info: usize,
     line_info: usize,
-    /// Names of functions, and how many instructions each has.
+    /// Names of functions, with their numbers of instructions.
     functions: Vec<(String, usize)>,
     modules: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -26,7 +26,7 @@ pub struct FlatText {
 }
 
 impl FlatText {
-    /// Of a text, with its lists one behind the other, in this machine's order of bytes.
+    /// Returns the flat form of a text, with its lists one after the other in native byte order.
     #[must_use]
     pub fn of(text: &ProgramText) -> (Self, Vec<u8>) {
         let flat = Self {
@@ -53,14 +53,14 @@ impl FlatText {
         (flat, lists)
     }
 
-    /// Bytes of its lists.
+    /// Returns the size of the lists, in bytes.
     #[must_use]
     pub fn lists(&self) -> usize {
         let all = [(self.insns, INSN), (self.func_info, FUNC), (self.line_info, LINE)];
         all.iter().fold(0, |sum, (count, size)| sum.saturating_add(count.saturating_mul(*size)))
     }
 
-    /// The text, but for its name, licence and flags; `lists` are [`Self::lists`] bytes.
+    /// Returns the text, without its name, licence and flags; `lists` are [`Self::lists`] bytes.
     #[must_use]
     pub fn with(self, lists: &[u8], btf: Option<Arc<[u8]>>) -> ProgramText {
         let part = |count: usize, size: usize, of: usize| count.saturating_mul(size).min(of);

@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::Glob;
 
-/// A kernel function's name, or a pattern of names: `*` is any text, `?` one character.
+/// Name of a kernel function, or a pattern of names: `*` matches any text, `?` one character.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FunctionPattern(Glob);
 
-/// A text that is neither.
+/// Invalid name or pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{0}\" is neither a function nor a pattern of functions: expected letters, digits, \"_\", \".\", \"*\" and \"?\""
 )]
 pub struct BadFunctionPattern(String);
 
-/// The kernel's longest name of a symbol.
+/// Maximum length of a kernel symbol, in bytes.
 const LONGEST: usize = 512;
 
 impl FunctionPattern {
-    /// As a pattern.
+    /// Returns the pattern.
     #[must_use]
     pub const fn glob(&self) -> &Glob {
         &self.0
     }
 
-    /// The name, if it is one and no pattern.
+    /// Returns the name, unless it is a pattern.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         let text = self.0.as_str();

@@ -1,10 +1,10 @@
-//! Patterns of names: `*`, `?` and `[a-z]`, as shells know them.
+//! Patterns of names: `*`, `?` and `[a-z]`, as in shells.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A pattern that was found to be well-formed.
+/// Well-formed pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Glob {
@@ -12,7 +12,6 @@ pub struct Glob {
     parts: Vec<Part>,
 }
 
-/// What one place of a pattern takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Part {
     Any,
@@ -21,24 +20,24 @@ enum Part {
     In { ranges: Vec<(char, char)>, negated: bool },
 }
 
-/// A pattern that means nothing.
+/// Malformed pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("pattern \"{pattern}\" {reason}")]
 pub struct BadGlob {
-    /// As given.
+    /// Text of the pattern.
     pub pattern: String,
-    /// The reason.
+    /// Reason why it is malformed.
     pub reason: &'static str,
 }
 
 impl Glob {
-    /// Most characters of a pattern.
+    /// Maximum length of a pattern, in characters.
     pub const LONGEST: usize = 255;
 
-    /// Reads a pattern. A backslash takes the character behind it for itself.
+    /// Parses a pattern. A backslash escapes the next character.
     ///
     /// # Errors
-    /// It is empty, too long, or has a `[` without an end.
+    /// The pattern is empty, too long, or has a `[` without an end.
     pub fn parse(text: &str) -> Result<Self, BadGlob> {
         let bad = |reason| Err(BadGlob { pattern: text.to_owned(), reason });
         if text.is_empty() {
@@ -69,26 +68,26 @@ impl Glob {
         Ok(Self { text: text.to_owned(), parts })
     }
 
-    /// Returns the text of a pattern that takes this name alone.
+    /// Returns the text of a pattern that matches only this name.
     #[must_use]
     pub fn literally(name: &str) -> String {
         let escaped = |c: char| matches!(c, '*' | '?' | '[' | '\\').then_some('\\').into_iter().chain([c]);
         name.chars().flat_map(escaped).collect()
     }
 
-    /// As it was given.
+    /// Returns the text of the pattern.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// True for the pattern that takes every name.
+    /// Returns whether the pattern matches every name.
     #[must_use]
     pub fn takes_all(&self) -> bool {
         self.parts == [Part::Any]
     }
 
-    /// The one name that the pattern takes, if it has no wildcards.
+    /// Returns the only name that the pattern matches, if it has no wildcards.
     #[must_use]
     pub fn literal(&self) -> Option<String> {
         let one = |part: &Part| match part {
@@ -98,8 +97,7 @@ impl Glob {
         self.parts.iter().map(one).collect()
     }
 
-    /// True if it is certain that this takes every name that the other takes. It may be false for patterns of which that is
-    /// so: then nothing is known.
+    /// Returns whether the pattern certainly matches every name that the other one matches. False means unknown.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         if self == other {
@@ -108,17 +106,17 @@ impl Glob {
         if let Some(name) = other.literal() {
             return self.matches(&name);
         }
-        // `prefix*` takes whatever begins with these characters.
+        // `prefix*` matches everything that begins with these characters.
         let Some((Part::Any, prefix)) = self.parts.split_last() else { return false };
         prefix.iter().all(|part| matches!(part, Part::Is(_))) && other.parts.starts_with(prefix)
     }
 
-    /// True if it takes the whole name.
+    /// Returns whether the pattern matches the whole name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         let name: Vec<char> = name.chars().collect();
         let (mut part, mut at) = (0, 0);
-        // Where to go on when what follows the last star does not fit: one character more for the star.
+        // Position to resume at if the part after the last star does not match: the star takes one character more.
         let mut star: Option<(usize, usize)> = None;
         while at < name.len() {
             match self.parts.get(part) {
@@ -157,7 +155,7 @@ impl Part {
     }
 }
 
-/// Reads a set behind its `[`; none if it is malformed.
+/// Parses a set after its `[`; `None` if it is malformed.
 fn set(rest: &mut std::str::Chars<'_>) -> Option<Part> {
     let mut ranges = Vec::new();
     let mut next = rest.next()?;
@@ -165,7 +163,7 @@ fn set(rest: &mut std::str::Chars<'_>) -> Option<Part> {
     if negated {
         next = rest.next()?;
     }
-    // A "]" in the first place is one of the set.
+    // A "]" in first position is an element of the set.
     loop {
         let mut ahead = rest.clone();
         match (ahead.next(), ahead.next()) {

@@ -1,30 +1,30 @@
-//! Cgroups of a process, and which of their names identify it.
+//! Cgroups of a process, and those of their names that identify it.
 
 use crate::WantedContainers;
 
-/// A cgroup, by its path from the root of its hierarchy.
+/// Cgroup, by its path from the root of its hierarchy.
 ///
-/// The owner of a cgroup may make others inside and name them. A name identifies a process only if root gave it: if every
-/// cgroup above it, up to the root of the hierarchy, belongs to root.
+/// The owner of a cgroup may create and name others inside. A name identifies a process only if root assigned it: if
+/// every cgroup above it, up to the root of the hierarchy, belongs to root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupPath {
     path: String,
-    /// Number of names, from the root on, that root gave.
+    /// Number of names, from the root on, that root assigned.
     by_root: usize,
-    /// Number of names that are the node's own, where the node is itself a container.
+    /// Number of names of the node itself, if the node is a container.
     of_node: usize,
-    /// Position of the cgroup that holds those of all pods.
+    /// Position of the cgroup that contains those of all pods.
     pods: Option<usize>,
 }
 
-/// The cgroup that holds those of all pods of a node, by its names from the root of a hierarchy.
+/// Cgroup that contains those of all pods of a node, by its names from the root of a hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodsRoot(Vec<String>);
 
 impl PodsRoot {
-    /// Returns the cgroup that holds a pod's, given the path of a trusted process; none if the process is in no pod.
+    /// Returns the cgroup that contains those of all pods, from the path of a trusted process; `None` outside of pods.
     ///
-    /// The last such name counts: a node may be a pod of another node.
+    /// The last such name is used: a node may be a pod of another node.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
         let names: Vec<&str> = names(path).collect();
@@ -36,7 +36,7 @@ impl PodsRoot {
         Some(Self(names[..=last].iter().map(|name| (*name).to_owned()).collect()))
     }
 
-    /// Returns the names above it, which are the node's own.
+    /// Returns the names above it, which belong to the node.
     #[must_use]
     pub fn of_node(&self) -> &[String] {
         self.0.split_last().map_or(&[], |(_, above)| above)
@@ -48,8 +48,7 @@ impl PodsRoot {
 }
 
 impl GroupPath {
-    /// Takes a path whose first `by_root` names are given by root. `pods_root` is known where the daemon is itself in a pod of
-    /// the node.
+    /// Creates a path of which root assigned the first `by_root` names. `pods_root` is known to a daemon in a pod.
     #[must_use]
     pub fn new(path: impl Into<String>, by_root: usize, pods_root: Option<&PodsRoot>) -> Self {
         let path = path.into();
@@ -79,14 +78,13 @@ impl GroupPath {
         self.unit_at().map(|(_, name)| name)
     }
 
-    /// Returns the uid of the pod, as the cgroup spells it.
+    /// Returns the UID of the pod, as the cgroup spells it.
     #[must_use]
     pub fn pod(&self) -> Option<&str> {
         self.pod_at().map(|(_, uid)| uid)
     }
 
-    /// Returns the id of the container: of the outermost cgroup that is named like one, since a container may make cgroups
-    /// inside its own.
+    /// Returns the id of the container, from the outermost such cgroup: containers may create cgroups inside.
     #[must_use]
     pub fn container(&self) -> Option<&str> {
         let (_, name) = self.container_at()?;
@@ -100,17 +98,16 @@ impl GroupPath {
         self.container_at().map(|(at, _)| self.up_to(at))
     }
 
-    /// Returns whether the container is a node by itself, which has cgroups of pods inside: its cgroup holds more than one
-    /// tenant.
+    /// Returns whether the container is itself a node, with cgroups of pods, and so of several tenants, inside.
     #[must_use]
     pub fn is_in_node_container(&self) -> bool {
-        // A name that root did not give is enough: it can make the answer stricter alone.
+        // Names that root did not assign count as well: they can only make the result stricter.
         let has_pods = |at: usize| names(&self.path).skip(at + 1).any(is_pods_name);
         self.pods.is_none() && self.container_at().is_some_and(|(at, _)| has_pods(at))
     }
 
-    /// Returns the path of the cgroup that holds all tasks of a caller and no others: the pod's, the user's or the unit's,
-    /// else the cgroup itself. None for the root of the hierarchy, which holds all tasks.
+    /// Returns the path of the cgroup that contains all tasks of a caller and no others: that of the pod, the user or
+    /// the unit, else the cgroup itself. `None` for the root of the hierarchy, which contains all tasks.
     #[must_use]
     pub fn group_of(&self, uid: u32) -> Option<String> {
         let all: Vec<&str> = names(&self.path).collect();
@@ -125,7 +122,6 @@ impl GroupPath {
         Some(self.up_to(last))
     }
 
-    /// Returns the names that root gave, with their positions.
     fn given(&self) -> impl Iterator<Item = (usize, &str)> {
         names(&self.path).take(self.by_root).enumerate()
     }
@@ -159,10 +155,10 @@ fn begins_with(names: &[&str], first: &[String]) -> bool {
     names.len() >= first.len() && names.iter().zip(first).all(|(name, first)| name == first)
 }
 
-/// Returns the position of the cgroup that holds those of all pods.
+/// Returns the position of the cgroup that contains those of all pods.
 ///
-/// The cgroups above may be given to the kubelet (`--cgroup-root`). They are no container and no unit: these have processes
-/// that can be root and make cgroups inside.
+/// The kubelet may be configured with cgroups above it (`--cgroup-root`). These are no container and no unit: processes
+/// in those can be root and create cgroups inside.
 fn find_pods_root(given: &[&str]) -> Option<usize> {
     let is_owned = |name: &&str| {
         WantedContainers::is_a_containers(name)
@@ -175,9 +171,9 @@ fn find_pods_root(given: &[&str]) -> Option<usize> {
     (0..owned).find(|at| is_pods_root(&given[..=*at]))
 }
 
-/// Returns whether a path ends in the name that the kubelet gives the cgroup of all pods there: `kubepods` by the driver
-/// "cgroupfs"; by "systemd" `kubepods.slice` at the root, and `a-b-kubepods.slice` in `a-b.slice`, since systemd names a slice
-/// after those above it.
+/// Returns whether a path ends in the kubelet's name for the cgroup of all pods there: `kubepods` by the driver
+/// "cgroupfs"; by "systemd" `kubepods.slice` at the root, and `a-b-kubepods.slice` in `a-b.slice`, because slices
+/// contain their parents' names.
 fn is_pods_root(path: &[&str]) -> bool {
     match path {
         [.., "kubepods"] | ["kubepods.slice"] => true,
@@ -192,8 +188,8 @@ fn is_pods_name(name: &str) -> bool {
     matches!(name, "kubepods" | "kubepods.slice") || name.ends_with("-kubepods.slice")
 }
 
-/// Returns the uid in the name of a pod's cgroup: `kubepods-burstable-pod<uid>.slice` by the driver "systemd", `pod<uid>` by
-/// "cgroupfs".
+/// Returns the UID in the name of a pod's cgroup: `kubepods-burstable-pod<uid>.slice` by the driver "systemd",
+/// `pod<uid>` by "cgroupfs".
 fn pod_uid(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(".slice").unwrap_or(name);
     let uid = stem.strip_prefix("pod").or_else(|| stem.rsplit_once("-pod").map(|(_, uid)| uid))?;

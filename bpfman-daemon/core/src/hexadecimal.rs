@@ -1,18 +1,17 @@
-//! Bytes as people read them.
+//! Hexadecimal text of bytes.
 
 use std::fmt::Write as _;
 
-/// Two lower-case digits a byte.
+/// Returns two lower-case digits per byte.
 #[must_use]
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a String does not fail.
         let _infallible = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// Bytes of pairs of digits; none if the text is anything else.
+/// Returns the bytes of pairs of digits; `None` for any other text.
 #[must_use]
 pub fn from_hexadecimal(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {

@@ -1,4 +1,4 @@
-//! Places in the network where packets meet programs.
+//! Hooks in the network stack.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use crate::Interface;
 use crate::{IfIndex, VerdictFamily};
 
-/// Which way packets go through a traffic control hook.
+/// Direction of packets at a traffic control hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// Into the machine.
+    /// Packets that the machine receives.
     Ingress,
-    /// Out of the machine.
+    /// Packets that the machine sends.
     Egress,
 }
 
 impl Direction {
-    /// "ingress" or "egress".
+    /// Returns "ingress" or "egress".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// A direction that is neither ingress nor egress.
+/// Unknown direction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("direction \"{0}\" is neither \"ingress\" nor \"egress\"")]
 pub struct UnknownDirection(pub String);
@@ -52,7 +52,7 @@ impl FromStr for Direction {
     }
 }
 
-/// A network namespace. Inode numbers are used again after a namespace is gone, cookies never: both are compared.
+/// Identity of a network namespace. Inodes are reused, cookies never: both are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NetnsId {
     /// Inode of the namespace's file.
@@ -61,8 +61,7 @@ pub struct NetnsId {
     pub cookie: u64,
 }
 
-/// Number of a network namespace in the table of another one. The kernel removes it when the namespace ends, and the number
-/// does not keep the namespace.
+/// Number of a network namespace in the table of another one. It is removed with the namespace, and does not keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetnsNumber {
     /// Namespace that has the table.
@@ -71,19 +70,19 @@ pub struct NetnsNumber {
     pub number: u32,
 }
 
-/// Where a hook is, as records have it.
+/// Location of a hook, as in records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "NetnsId", into = "NetnsId")]
 pub enum HookNetns {
-    /// In this network namespace.
+    /// Hook in this network namespace.
     In(NetnsId),
-    /// Nowhere: it waits for its interface, or went along with it, under a number of its own. Records and pins have that
-    /// as the cookie of a namespace with the inode 0, which none has.
+    /// Hook without a namespace: it waits for its interface, or was removed with it, under a number of its own. Records
+    /// and pins have the number as the cookie of a namespace with the inode 0, which no namespace has.
     Nowhere(u64),
 }
 
 impl HookNetns {
-    /// The namespace, if it is in one.
+    /// Returns the namespace, if the hook is in one.
     #[must_use]
     pub const fn id(self) -> Option<NetnsId> {
         match self {
@@ -111,19 +110,20 @@ impl From<HookNetns> for NetnsId {
     }
 }
 
-/// The kind of a hook.
+/// Kind of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum HookKind {
-    /// The driver's, before the network stack.
+    /// XDP, before the network stack.
     Xdp,
-    /// Traffic control with a chain of this manager.
+    /// Traffic control, with a chain of this manager.
     Tc(Direction),
-    /// Traffic control with links that the kernel orders.
+    /// Traffic control, with links that the kernel orders.
     Tcx(Direction),
 }
 
 impl HookKind {
-    /// A hook in messages, also of one that may not be there: `xdp:eth0`, `tc:eth0:ingress@/run/netns/a`.
+    /// Returns the text of a hook in messages, whether or not the hook exists: `xdp:eth0`,
+    /// `tc:eth0:ingress@/run/netns/a`.
     #[must_use]
     pub fn at(self, interface: &Interface) -> String {
         let mut text = format!("{}:{}", self.name(), interface.name);
@@ -138,7 +138,7 @@ impl HookKind {
         text
     }
 
-    /// "xdp", "tc" or "tcx".
+    /// Returns "xdp", "tc" or "tcx".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -148,7 +148,7 @@ impl HookKind {
         }
     }
 
-    /// The direction, where there are two.
+    /// Returns the direction, if the kind has two.
     #[must_use]
     pub const fn direction(self) -> Option<Direction> {
         match self {
@@ -157,7 +157,7 @@ impl HookKind {
         }
     }
 
-    /// The verdicts of programs here.
+    /// Returns the verdicts of programs here.
     #[must_use]
     pub const fn verdicts(self) -> VerdictFamily {
         match self {
@@ -167,29 +167,29 @@ impl HookKind {
     }
 }
 
-/// One hook of one interface of one network namespace.
+/// Hook of one interface of one network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HookKey {
-    /// The namespace of the interface.
+    /// Namespace of the interface.
     pub netns: HookNetns,
-    /// The interface in it.
+    /// Index of the interface.
     pub ifindex: IfIndex,
-    /// Which of its hooks.
+    /// Kind of the hook.
     pub kind: HookKind,
 }
 
 impl HookKey {
-    /// The file name that stands for the hook among the pins: `<netns inode>_<ifindex>_<netns cookie>`.
+    /// Returns the file name of the hook among the pins: `<netns inode>_<ifindex>_<netns cookie>`.
     ///
-    /// v0.6.0's names end before the cookie; but inodes of namespaces come back at once, with the same indexes in them.
+    /// Names of v0.6.0 have no cookie; but inodes of namespaces are reused at once, with the same indexes inside.
     #[must_use]
     pub fn pin_stem(&self) -> String {
         let NetnsId { inode, cookie } = self.netns.into();
         format!("{inode}_{}_{cookie}", self.ifindex)
     }
 
-    /// The hook of the chain of tc programs, for one of tcx links: where chains are entered by tcx, the kernel keeps
-    /// both in one list. Any other hook is answered itself.
+    /// Returns the hook of the chain of tc programs for one of tcx links: if chains are entered by tcx, the kernel has
+    /// both in one list. Returns any other hook unchanged.
     #[must_use]
     pub const fn of_chain(self) -> Self {
         match self.kind {
@@ -198,7 +198,7 @@ impl HookKey {
         }
     }
 
-    /// The hook of tcx links, for one of a chain of tc programs. Any other hook is answered itself.
+    /// Returns the hook of tcx links for one of a chain of tc programs. Returns any other hook unchanged.
     #[must_use]
     pub const fn of_tcx(self) -> Self {
         match self.kind {
@@ -207,7 +207,7 @@ impl HookKey {
         }
     }
 
-    /// The folder of the hook's pins below the daemon's bpffs.
+    /// Returns the folder of the hook's pins below the daemon's bpffs.
     #[must_use]
     pub const fn pin_folder(&self) -> &'static str {
         match self.kind {

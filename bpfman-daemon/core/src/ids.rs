@@ -1,4 +1,4 @@
-//! Newtypes for every identifier, so that none is taken for another.
+//! Newtypes of all identifiers, so that none can be used as another.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ macro_rules! identifier {
 }
 
 identifier!(
-    /// The kernel's id of a program loaded alone: what clients know a program by. Changes after a reboot.
+    /// Kernel id of a program that is loaded by itself; clients name programs by it. Changes after a reboot.
     ProgramId(u32)
 );
 identifier!(
@@ -32,7 +32,7 @@ identifier!(
     LinkId(u32)
 );
 identifier!(
-    /// This daemon's own id of an attachment to all interfaces that match: stable and never zero.
+    /// This daemon's own id of an attachment to all matching interfaces: stable and never zero.
     MatchingId(u32)
 );
 identifier!(
@@ -52,10 +52,10 @@ identifier!(
     IfIndex(u32)
 );
 identifier!(
-    /// What a client holds as long as it is there, and what is loaded under it ends with. Never given twice.
+    /// Id of a lease, which a client holds while it is connected. Objects loaded under it end with it. Never reused.
     ClientLease(u64)
 );
 identifier!(
-    /// One change of state, from its first step to its record. Never reused.
+    /// Id of one change of state, from its first step to its record. Never reused.
     OperationId(u64)
 );

@@ -1,6 +1,6 @@
 //! One eBPF instruction, in the layout of the kernel's `struct bpf_insn`.
 
-/// One eBPF instruction. A 64-bit immediate load takes two of them.
+/// eBPF instruction. A 64-bit immediate load takes two of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Insn {
@@ -21,49 +21,49 @@ impl Insn {
         Self { code, regs: (src << 4) | (dst & 0xf), off, imm }
     }
 
-    /// Destination register, 0 to 10.
+    /// Returns the destination register, 0 to 10.
     #[must_use]
     pub const fn dst(self) -> u8 {
         self.regs & 0xf
     }
 
-    /// Source register, or the pseudo source that marks map and function references.
+    /// Returns the source register, or the pseudo source that marks map and function references.
     #[must_use]
     pub const fn src(self) -> u8 {
         self.regs >> 4
     }
 
-    /// Instruction class (`BPF_CLASS`), the low three bits of the code.
+    /// Returns the instruction class (`BPF_CLASS`), the low three bits of the code.
     #[must_use]
     pub const fn class(self) -> u8 {
         self.code & 0x07
     }
 
-    /// True for the first half of a 64-bit immediate load.
+    /// Returns whether this is the first half of a 64-bit immediate load.
     #[must_use]
     pub const fn is_ld_imm64(self) -> bool {
         self.code == op::LD_IMM64
     }
 
-    /// True if this is the first half of a load of a map's descriptor or of an address in a map's value.
+    /// Returns whether this is the first half of a load of a map's descriptor or of an address in a map's value.
     #[must_use]
     pub const fn is_map_reference(self) -> bool {
         self.is_ld_imm64() && matches!(self.src(), op::PSEUDO_MAP_FD | op::PSEUDO_MAP_VALUE)
     }
 
-    /// True for a call of a function of the same program; the target is `imm + 1` instructions on.
+    /// Returns whether this is a call of a function of the same program; its target is `imm + 1` instructions ahead.
     #[must_use]
     pub const fn is_local_call(self) -> bool {
         self.code == op::CALL && self.src() == op::PSEUDO_CALL
     }
 
-    /// True for a load of a local function's address; the target is `imm + 1` instructions on.
+    /// Returns whether this is a load of a local function's address; its target is `imm + 1` instructions ahead.
     #[must_use]
     pub const fn is_function_pointer(self) -> bool {
         self.is_ld_imm64() && self.src() == op::PSEUDO_FUNC
     }
 
-    /// The eight bytes as the kernel of this machine reads them.
+    /// Returns the eight bytes in this machine's byte order, as its kernel reads them.
     #[must_use]
     pub const fn to_ne_bytes(self) -> [u8; 8] {
         let off = self.off.to_ne_bytes();
@@ -71,7 +71,7 @@ impl Insn {
         [self.code, self.regs, off[0], off[1], imm[0], imm[1], imm[2], imm[3]]
     }
 
-    /// Reads eight bytes in this machine's byte order.
+    /// Creates an instruction from eight bytes in this machine's byte order.
     #[must_use]
     pub const fn from_ne_bytes(b: [u8; 8]) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Which interfaces an attachment is for, now and later.
+//! Selection of interfaces for an attachment, present and future.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BadGlob, Glob, IfIndex, NetnsPattern};
 
-/// A choice of interfaces, by name or number, in one or more network namespaces.
+/// Selection of interfaces, by name or index, in one or more network namespaces.
 ///
-/// An interface is chosen if a name or an index fits and no exception does. The name `*` alone chooses interfaces only
-/// once they are up, the loopback among them; every other choice is made as soon as the interface is there.
+/// An interface is selected if a name or an index matches and no exception does. The name `*` alone selects interfaces
+/// only once they are up, including the loopback; every other selection applies as soon as the interface exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceMatch {
     names: Vec<Glob>,
@@ -18,49 +18,49 @@ pub struct InterfaceMatch {
     netns: Vec<NetnsPattern>,
 }
 
-/// A choice that cannot mean what it says.
+/// Invalid selection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadMatch {
-    /// A pattern of interfaces.
+    /// Invalid pattern of interfaces.
     #[error("interface {0}")]
     Name(#[from] BadGlob),
-    /// A pattern of namespaces.
+    /// Invalid pattern of namespaces.
     #[error("network namespace {0}")]
     Netns(BadGlob),
-    /// Nothing that could ever match.
+    /// Selection that can never match.
     #[error("the interface match names no interface, neither by name nor by index")]
     Empty,
-    /// An exception takes away all that a name chooses.
+    /// Exception that excludes everything that a name selects.
     #[error(
         "the interface match contradicts itself: \"{name}\" is to match, and the exception \"{except}\" takes it out again"
     )]
     Contradiction {
-        /// The name or pattern.
+        /// Name or pattern.
         name: String,
-        /// What takes it away.
+        /// Exception that excludes it.
         except: String,
     },
-    /// More patterns than are kept.
+    /// Too many entries in a list.
     #[error("the interface match has {count} {what}; the most is {limit}")]
     TooMany {
-        /// Of what.
+        /// Kind of the entries.
         what: &'static str,
-        /// How many.
+        /// Number of entries.
         count: usize,
-        /// The limit.
+        /// Maximum number of entries.
         limit: usize,
     },
-    /// No interface has the number 0.
+    /// Index 0, which no interface has.
     #[error("interface index 0 is no interface")]
     NoIndex,
 }
 
-/// Most entries of each list.
+/// Maximum number of entries of each list.
 const MOST: usize = 256;
 
 impl InterfaceMatch {
-    /// Reads a choice.
+    /// Parses a selection.
     ///
     /// # Errors
     /// See [`BadMatch`].
@@ -118,14 +118,14 @@ impl InterfaceMatch {
         Ok(())
     }
 
-    /// True if an interface is chosen.
+    /// Returns whether an interface is selected.
     #[must_use]
     pub fn chooses(&self, name: &str, ifindex: IfIndex, up: bool) -> bool {
         let by_name = |glob: &Glob| glob.matches(name) && (up || !glob.takes_all());
         (self.indexes.contains(&ifindex) || self.names.iter().any(by_name)) && !self.excludes(name)
     }
 
-    /// True if an interface that was chosen before still is: it is not let go for being switched off.
+    /// Returns whether an interface that was selected still is: switching it off does not deselect it.
     #[must_use]
     pub fn keeps(&self, name: &str, ifindex: IfIndex) -> bool {
         self.chooses(name, ifindex, true)
@@ -135,29 +135,29 @@ impl InterfaceMatch {
         self.except.iter().any(|except| except.matches(name))
     }
 
-    /// Names and patterns.
+    /// Returns names and patterns.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(Glob::as_str)
     }
 
-    /// Exceptions.
+    /// Returns the exceptions.
     pub fn except(&self) -> impl Iterator<Item = &str> {
         self.except.iter().map(Glob::as_str)
     }
 
-    /// Indexes.
+    /// Returns the indexes.
     #[must_use]
     pub fn indexes(&self) -> &[IfIndex] {
         &self.indexes
     }
 
-    /// The patterns of names.
+    /// Returns the patterns of names.
     #[must_use]
     pub fn patterns(&self) -> &[Glob] {
         &self.names
     }
 
-    /// Namespaces; none for the daemon's own.
+    /// Returns the namespaces; empty for the daemon's own.
     #[must_use]
     pub fn netns(&self) -> &[NetnsPattern] {
         &self.netns

@@ -1,10 +1,10 @@
-//! Names of network interfaces, as the kernel takes them.
+//! Names of network interfaces, as the kernel accepts them.
 
 use std::path::PathBuf;
 
 use crate::Interface;
 
-/// Most bytes of a name: those beside the first (`ip link property add … altname`) may be longer than that.
+/// Maximum length of a name, in bytes: alternative names (`ip link property add`) may have more than the first.
 const MAX_BYTES: usize = 127;
 
 /// An invalid name of an interface.
@@ -19,8 +19,8 @@ impl Interface {
     /// Parses the name of an interface in a network namespace, or in the daemon's own.
     ///
     /// # Errors
-    /// The name is empty, `.` or `..`, longer than 127 bytes, or has a colon, a slash, a blank or a control character. Some
-    /// calls of the kernel take a name as far as its first colon, so that another interface would be found.
+    /// The name is empty, `.` or `..`, longer than 127 bytes, or has a colon, a slash, a blank or a control character.
+    /// Some kernel calls read a name up to its first colon, and would find another interface.
     pub fn parse(name: &str, netns: Option<PathBuf>) -> Result<Self, BadInterfaceName> {
         match fault(name) {
             Some(reason) => {

@@ -1,5 +1,5 @@
-//! The rules of the program manager, free of I/O: what a program is, where it can be attached, in which
-//! order programs of one hook run, and what a request must look like.
+//! Rules of the program manager, without I/O: the types of programs, their attach points, the order of programs at one
+//! hook, and the form of requests.
 
 mod application;
 mod attach;

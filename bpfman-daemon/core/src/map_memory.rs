@@ -1,19 +1,19 @@
-//! How much kernel memory a map may take.
+//! Kernel memory of maps.
 
 use crate::{MapSpec, map_type};
 
-/// What a page of the kernel has at least, in bytes.
+/// Minimum size of a kernel page, in bytes.
 const PAGE: u64 = 4096;
-/// What the kernel keeps besides key and value for an entry of a hash or LPM trie, buckets included: 48 to 64 bytes.
+/// Memory of an entry of a hash or LPM trie besides key and value, including buckets: 48 to 64 bytes.
 const NODE: u64 = 64;
 /// Objects of the kernel for which a map of storage is counted: sockets, tasks or inodes of a busy node. The kernel takes no
 /// bound for them, so that more of them take more.
 const STORAGE_OBJECTS: u64 = 16_384;
 
 impl MapSpec {
-    /// What a map takes when it is full, in bytes: about what the kernel charges for it, and never much less.
+    /// Returns the memory of a full map, in bytes: about what the kernel charges for it, and never much less.
     ///
-    /// Maps that grow with their entries count whole: whoever fills them does not ask again.
+    /// Maps that grow with their entries count as full, because adding entries is not checked.
     #[must_use]
     pub fn memory(&self, cpus: u64) -> u64 {
         use crate::map_type::{
@@ -23,7 +23,7 @@ impl MapSpec {
         let (key, value) = (u64::from(self.key_size), u64::from(self.value_size));
         let padded = value.next_multiple_of(8);
         let per_entry = match self.map_type {
-            // The kernel makes a power of two of it.
+            // The kernel rounds the size up to a power of two.
             RINGBUF | USER_RINGBUF => return u64::from(self.max_entries).next_power_of_two().max(PAGE),
             ARENA => PAGE,
             PERCPU_ARRAY => padded * cpus,
@@ -57,7 +57,7 @@ mod tests {
             (spec(map_type::ARRAY, 4, 4096, 786_432), 3 << 30),
             (spec(map_type::ARRAY, 4, 5, 3), 24),
             (spec(map_type::PERCPU_ARRAY, 4, 8, 100), 100 * 8 * 16),
-            // Small keys and values are no way round: the kernel's own part of an entry counts.
+            // Small keys and values do not evade the limit: the kernel's overhead for an entry counts.
             (spec(map_type::HASH, 1, 1, 1 << 20), (1 + 8 + NODE) << 20),
             (spec(map_type::LRU_PERCPU_HASH, 4, 12, 10), 10 * (4 + 16 * 16 + NODE)),
             (spec(map_type::RINGBUF, 0, 0, 1 << 24), 1 << 24),

@@ -1,6 +1,6 @@
-//! What an object file asks of one map.
+//! Map as an object file describes it.
 
-/// What a map is for.
+/// Purpose of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MapRole {
     /// Declared by the program's author; pinned for applications.
@@ -13,41 +13,41 @@ pub enum MapRole {
     Bss,
 }
 
-/// One map as the object file declares it, ready to be created.
+/// Map as the object file declares it, ready to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapSpec {
     /// Name in the object, unshortened; the kernel keeps its first 15 bytes.
     pub name: String,
     /// The kernel's `enum bpf_map_type`.
     pub map_type: u32,
-    /// Bytes of a key.
+    /// Size of a key, in bytes.
     pub key_size: u32,
-    /// Bytes of a value.
+    /// Size of a value, in bytes.
     pub value_size: u32,
-    /// Entries; 0 where the loader has to choose (a perf event array: one an online CPU).
+    /// Maximum number of entries; 0 if the loader has to choose it (a perf event array: one per online CPU).
     pub max_entries: u32,
     /// `BPF_F_*` flags of map creation.
     pub flags: u32,
-    /// Type dependent extra (a bloom filter's hash count), 0 where unused. Linux 5.16 and later.
+    /// Value that depends on the type (a bloom filter's hash count), 0 if unused. Linux 5.16 and later.
     pub map_extra: u64,
-    /// Number of the NUMA node for its memory; the kernel reads it only where `flags` has `BPF_F_NUMA_NODE`.
+    /// NUMA node of its memory; the kernel reads it only if `flags` has `BPF_F_NUMA_NODE`.
     pub numa_node: u32,
-    /// True if declared `LIBBPF_PIN_BY_NAME`.
+    /// True if it is declared `LIBBPF_PIN_BY_NAME`.
     pub pin_by_name: bool,
-    /// What it is for.
+    /// Purpose of the map.
     pub role: MapRole,
-    /// First contents of a globals map, padded to `value_size`; of an arena, what lies at its beginning; empty elsewhere.
+    /// Initial contents of a globals map, padded to `value_size`; of an arena, those at its start; else empty.
     pub initial: Vec<u8>,
     /// BTF type id of the key in the object's BTF; 0 when unknown or when the kernel takes none.
     pub btf_key_type_id: u32,
     /// BTF type id of the value; 0 when unknown or when the kernel takes none.
     pub btf_value_type_id: u32,
-    /// The shape of an inner map for maps of maps.
+    /// Inner map of a map of maps.
     pub inner: Option<Box<MapSpec>>,
 }
 
 impl MapSpec {
-    /// A map of these sizes (bytes) and so many entries, with nothing else asked of it.
+    /// Creates a map of these sizes (bytes) and so many entries, with defaults for everything else.
     #[must_use]
     pub fn sized(name: &str, map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> Self {
         Self {

@@ -1,11 +1,11 @@
-//! Places of programs among netfilter's hooks (Linux 6.4 and later).
+//! Positions of programs among netfilter's hooks (Linux 6.4 and later).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Packets of which protocol a netfilter program sees.
+/// Protocol of the packets that a netfilter program receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetfilterFamily {
@@ -15,53 +15,53 @@ pub enum NetfilterFamily {
     Ipv6,
 }
 
-/// At which of netfilter's hooks a program sees them (`enum nf_inet_hooks`).
+/// Hook of netfilter (`enum nf_inet_hooks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetfilterHook {
-    /// As they arrive, before it is known where they go.
+    /// Arriving packets, before routing.
     Prerouting,
-    /// For this machine.
+    /// Packets for this machine.
     Input,
-    /// Passed on to another one.
+    /// Packets that are forwarded to another machine.
     Forward,
-    /// Made by this machine.
+    /// Packets that this machine makes.
     Output,
-    /// As they leave.
+    /// Leaving packets.
     Postrouting,
 }
 
-/// A netfilter hook, and when among the others there.
+/// Netfilter hook, and position among the programs there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetfilterPlace {
-    /// Packets of this protocol.
+    /// Protocol of the packets.
     pub family: NetfilterFamily,
-    /// At this hook.
+    /// Hook of the program.
     pub hook: NetfilterHook,
-    /// The least runs first; the rules of `filter` tables have 0. The least and the greatest number are the kernel's.
+    /// Priority; lower ones run first, and the rules of `filter` tables have 0. Minimum and maximum are reserved.
     pub priority: i32,
-    /// Fragments are put together before the program sees them (Linux 6.6 and later). Its priority is then above -400,
-    /// which is when the kernel does that.
+    /// True if fragments are reassembled before the program runs (Linux 6.6 and later). The priority has to be above
+    /// -400, at which the kernel reassembles them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub defragment: bool,
 }
 
-/// `NF_IP_PRI_CONNTRACK_DEFRAG`, at which fragments are put together.
+/// `NF_IP_PRI_CONNTRACK_DEFRAG`, the priority at which fragments are reassembled.
 const DEFRAGMENTS_AT: i32 = -400;
 
-/// A place that no netfilter program can have.
+/// Invalid position of a netfilter program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadNetfilterPlace {
-    /// No such protocol.
+    /// Unknown protocol.
     #[error("netfilter family \"{0}\" is none of ipv4, ipv6")]
     Family(String),
-    /// No such hook.
+    /// Unknown hook.
     #[error("netfilter hook \"{0}\" is none of prerouting, input, forward, output, postrouting")]
     Hook(String),
-    /// A priority that the kernel keeps for itself.
+    /// Priority that the kernel reserves.
     #[error("netfilter priority {0} is the kernel's own; the least runs first, and filter tables have 0")]
     Priority(i32),
-    /// Too early for whole packets.
+    /// Priority before the reassembly of fragments.
     #[error(
         "netfilter priority {0} is before fragments are put together, at {DEFRAGMENTS_AT}: it has to be greater for a program \
          that is to see whole packets"
@@ -70,7 +70,7 @@ pub enum BadNetfilterPlace {
 }
 
 impl NetfilterPlace {
-    /// The kernel's number of the protocol (`NFPROTO_*`).
+    /// Returns the kernel's number of the protocol (`NFPROTO_*`).
     #[must_use]
     pub const fn protocol(&self) -> u32 {
         match self.family {
@@ -79,10 +79,10 @@ impl NetfilterPlace {
         }
     }
 
-    /// Refuses what no kernel takes.
+    /// Refuses a position that no kernel accepts.
     ///
     /// # Errors
-    /// The priority is the kernel's own, or fragments are put together only later.
+    /// The priority is reserved by the kernel, or comes before the reassembly of fragments.
     pub const fn check(&self) -> Result<(), BadNetfilterPlace> {
         match self.priority {
             i32::MIN | i32::MAX => Err(BadNetfilterPlace::Priority(self.priority)),
@@ -95,7 +95,7 @@ impl NetfilterPlace {
 }
 
 impl NetfilterFamily {
-    /// As users write it.
+    /// Returns the name of the protocol.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ impl NetfilterFamily {
 impl NetfilterHook {
     const ALL: [Self; 5] = [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
 
-    /// As nft names it.
+    /// Returns the name of the hook in nft.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -120,7 +120,7 @@ impl NetfilterHook {
         }
     }
 
-    /// The kernel's number of it (`enum nf_inet_hooks`).
+    /// Returns the kernel's number of the hook (`enum nf_inet_hooks`).
     #[must_use]
     pub const fn number(self) -> u32 {
         self as u32

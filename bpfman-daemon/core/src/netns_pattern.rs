@@ -1,4 +1,4 @@
-//! Which network namespaces an attachment is for, now and later.
+//! Selection of network namespaces for an attachment, present and future.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BadGlob, BadMatch, Glob};
 
-/// A namespace file, or files of one folder.
+/// Namespace file, or files of one folder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "PathBuf", into = "PathBuf")]
 pub enum NetnsPattern {
@@ -15,19 +15,19 @@ pub enum NetnsPattern {
     File(PathBuf),
     /// Files of a folder.
     Files {
-        /// The folder.
+        /// Folder of the files.
         folder: PathBuf,
-        /// Which of its files.
+        /// Pattern of their names.
         names: Glob,
     },
 }
 
 impl NetnsPattern {
-    /// Reads an absolute path, whose last part may be a pattern.
+    /// Parses an absolute path; its last part may be a pattern.
     ///
     /// # Errors
-    /// The path is not absolute, names no file, has a pattern elsewhere than at its end, or names a process by its
-    /// number, which is another process's some day.
+    /// The path is not absolute, names no file, has a pattern elsewhere than at its end, or names a process by its PID,
+    /// which may later be that of another process.
     pub fn parse(path: &Path) -> Result<Self, BadMatch> {
         let refusal = |reason| BadMatch::Netns(BadGlob { pattern: path.display().to_string(), reason });
         let bad = |reason| Err(refusal(reason));
@@ -59,7 +59,7 @@ impl NetnsPattern {
         Ok(Self::Files { folder: folder.to_owned(), names })
     }
 
-    /// True if a namespace file is meant.
+    /// Returns whether the pattern matches a namespace file.
     #[must_use]
     pub fn matches(&self, path: &Path) -> bool {
         match self {

@@ -1,13 +1,13 @@
-//! Who is at the other end of a connection.
+//! Process at the other end of a connection.
 
 use std::any::Any;
 use std::sync::Arc;
 
 use crate::{CallerGroup, GroupPath, NetnsId, TaskGroup};
 
-/// The process that made a connection, as the kernel noted it when the connection was made.
+/// Process that made a connection, as the kernel recorded it when the connection was made.
 ///
-/// A user of another user namespace is who it is mapped to in the daemon's, never root.
+/// A user of another user namespace is the one that it is mapped to in the daemon's, never root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// User id.
@@ -16,12 +16,12 @@ pub struct Peer {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
-    /// Process id; none where the process is of a pid namespace that the daemon does not see.
+    /// PID; `None` if the process is in a PID namespace that the daemon does not see.
     pub pid: Option<u32>,
-    /// The cgroup that the process was in when its connection was taken, by its path in the hierarchy that names
-    /// it best; none where that could not be read, or another process may have the number.
+    /// Cgroup of the process when its connection was accepted, by its path in the hierarchy that names it best; `None`
+    /// if that could not be read, or if another process may have the PID.
     pub cgroup: Option<GroupPath>,
-    /// Its cgroup of version 2 at that time; none where there is no such hierarchy.
+    /// Cgroup (version 2) at that time; `None` if there is no such hierarchy.
     pub unified: Option<GroupPath>,
     /// Tasks of [`Self::group`] at that time, by the id of the cgroup, which no later one gets.
     pub group_tasks: Option<TaskGroup>,
@@ -29,7 +29,7 @@ pub struct Peer {
     pub netns: Option<HeldNetns>,
 }
 
-/// A network namespace that is held open: no other namespace gets its inode meanwhile.
+/// Network namespace that is held open: no other namespace gets its inode meanwhile.
 #[derive(Clone, Debug)]
 pub struct HeldNetns {
     inode: u64,
@@ -37,21 +37,20 @@ pub struct HeldNetns {
 }
 
 impl HeldNetns {
-    /// Takes the inode of a namespace, and a value that holds the namespace open until it is dropped.
+    /// Creates it from the inode of a namespace, and a value that holds the namespace open until it is dropped.
     #[must_use]
     pub fn new(inode: u64, holder: impl Any + Send + Sync) -> Self {
         Self { inode, _holder: Arc::new(holder) }
     }
 
-    /// Returns its identity. The cookie, which tells it from later ones with this inode, is left out: there are none while it
-    /// is held.
+    /// Returns the identity without the cookie: no other namespace has the inode while this one is held.
     #[must_use]
     pub const fn id(&self) -> NetnsId {
         NetnsId { inode: self.inode, cookie: 0 }
     }
 }
 
-/// Two that are held at the same time are one namespace if they have one inode.
+/// Namespaces that are held at the same time are the same if their inodes are.
 impl PartialEq for HeldNetns {
     fn eq(&self, other: &Self) -> bool {
         self.inode == other.inode
@@ -61,14 +60,15 @@ impl PartialEq for HeldNetns {
 impl Eq for HeldNetns {}
 
 impl Peer {
-    /// The systemd unit that the process belongs to: the outermost service or scope that root's service manager made.
+    /// Returns the systemd unit of the process: the outermost service or scope that root's service manager made.
     #[must_use]
     pub fn unit(&self) -> Option<&str> {
         self.cgroup.as_ref()?.unit()
     }
 
-    /// The cgroup of version 2 that all tasks of this caller are in, and no others' are: of its pod, of its user, or
-    /// of its outermost service or scope, else the cgroup itself. None for the root of the hierarchy, where everybody is.
+    /// Returns the cgroup (version 2) that contains all tasks of this caller and no others: that of its pod, of its
+    /// user, or of its outermost service or scope, else the cgroup itself. `None` for the root of the hierarchy, which
+    /// contains all tasks.
     #[must_use]
     pub fn group(&self) -> Option<String> {
         self.unified.as_ref()?.group_of(self.uid)
@@ -88,20 +88,20 @@ impl Peer {
     }
 }
 
-/// The path that names a process' cgroup best, of the lines of `/proc/<pid>/cgroup`: that of version 2, unless processes are
-/// sorted in systemd's own hierarchy of version 1.
+/// Returns the path of the cgroup that names a process best, from the lines of `/proc/<pid>/cgroup`: that of version 2,
+/// unless processes are sorted in systemd's own hierarchy of version 1.
 #[must_use]
 pub fn cgroup_of(lines: &str) -> Option<String> {
     cgroup_in(lines, "name=systemd").or_else(|| unified_cgroup_of(lines))
 }
 
-/// The path of a process' cgroup of version 2, of the lines of `/proc/<pid>/cgroup`.
+/// Returns the path of a process's cgroup (version 2), from the lines of `/proc/<pid>/cgroup`.
 #[must_use]
 pub fn unified_cgroup_of(lines: &str) -> Option<String> {
     cgroup_in(lines, "")
 }
 
-/// Returns the path in the hierarchy of these controllers: of the line `NUMBER:CONTROLLERS:PATH`. Version 2 has none.
+/// Returns the path in the hierarchy of these controllers, of a line `NUMBER:CONTROLLERS:PATH`; empty for version 2.
 #[must_use]
 pub fn cgroup_in(lines: &str, wanted: &str) -> Option<String> {
     lines.lines().find_map(|line| {

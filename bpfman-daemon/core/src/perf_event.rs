@@ -1,30 +1,29 @@
-//! Perf events that programs run at: what is counted, at how many a program runs, and for whom.
+//! Perf events that programs run at: the counted event, the sampling rate and the scope.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What is counted, by perf's name.
+/// Counted event, by perf's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PerfEvent {
-    /// Its place in [`EVENTS`].
     index: usize,
 }
 
-/// Who counts (`enum perf_type_id`).
+/// Source of an event (`enum perf_type_id`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PerfSource {
-    /// The kernel: such events are there on every machine.
+    /// Kernel: such events exist on every machine.
     Software,
-    /// The CPU, if it has such a counter and its hypervisor lets it be used.
+    /// CPU, if it has such a counter and its hypervisor allows the use.
     Hardware,
 }
 
 struct Event {
     name: &'static str,
-    /// How else perf calls it.
+    /// Other name of the event in perf.
     alias: &'static str,
     source: PerfSource,
     /// `enum perf_sw_ids` or `enum perf_hw_id`.
@@ -62,44 +61,44 @@ static EVENTS: [Event; 20] = [
     hardware("ref-cycles", "", 9),
 ];
 
-/// At how many events a program runs.
+/// Rate at which events run a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SampleRate {
-    /// About so many times a second, as long as there are events; the kernel adapts the number of events.
+    /// About so many times a second, while there are events; the kernel adapts the number of events.
     Frequency(u64),
-    /// Once every so many events; of clocks, every so many nanoseconds.
+    /// Once every so many events; for clocks, every so many nanoseconds.
     Period(u64),
 }
 
-/// A perf event, and where it is counted.
+/// Perf event, its rate and its scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PerfEventPlace {
-    /// What is counted.
+    /// Counted event.
     pub event: PerfEvent,
-    /// At how many of it the program runs.
+    /// Rate at which the program runs.
     pub rate: SampleRate,
-    /// On this CPU only. Without it and without a thread: on each, by a link a CPU.
+    /// Only CPU that is counted. Without it and without a thread: all CPUs, with a link for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u32>,
-    /// For this thread only, and for threads and processes that it makes from then on (host id).
+    /// Only thread that is counted, with threads and processes that it creates later (host id).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
 }
 
-/// A perf event that no program can run at.
+/// Invalid perf event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPerfEvent {
-    /// No such event.
+    /// Unknown event.
     #[error("perf event \"{0}\" is none of {names}", names = names())]
     Unknown(String),
-    /// Neither is said, or both.
+    /// Neither a frequency nor a period, or both.
     #[error("a perf event takes either a frequency or a period")]
     Rate,
-    /// A number that means never.
+    /// Frequency or period of 0.
     #[error("a perf event's {0} is at least 1")]
     Never(&'static str),
-    /// More than the kernel counts to.
+    /// Period above the kernel's maximum.
     #[error("a perf event's period is at most {most}", most = i64::MAX)]
     Period,
 }
@@ -113,19 +112,19 @@ impl PerfEvent {
         &EVENTS[self.index]
     }
 
-    /// As users write it.
+    /// Returns the name of the event.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.event().name
     }
 
-    /// Who counts.
+    /// Returns the source of the event.
     #[must_use]
     pub fn source(self) -> PerfSource {
         self.event().source
     }
 
-    /// Its number among those of its source.
+    /// Returns the number of the event among those of its source.
     #[must_use]
     pub fn number(self) -> u64 {
         self.event().number
@@ -157,10 +156,10 @@ impl From<PerfEvent> for String {
 }
 
 impl SampleRate {
-    /// Exactly one of the two has to be said.
+    /// Creates a rate from a frequency or a period, of which exactly one is given.
     ///
     /// # Errors
-    /// Neither is, or both are; it is 0; the period is more than the kernel counts to.
+    /// Neither or both are given; the value is 0; the period is above the kernel's maximum.
     pub fn new(frequency: Option<u64>, period: Option<u64>) -> Result<Self, BadPerfEvent> {
         match (frequency, period) {
             (Some(0), None) => Err(BadPerfEvent::Never("frequency")),
@@ -174,7 +173,7 @@ impl SampleRate {
 }
 
 impl PerfEventPlace {
-    /// True if it takes a link for each CPU: the kernel counts the events of all threads on one CPU at a time.
+    /// Returns whether it needs a link for each CPU: the kernel counts the events of all threads on one CPU at a time.
     #[must_use]
     pub const fn is_per_cpu(&self) -> bool {
         self.cpu.is_none() && self.pid.is_none()

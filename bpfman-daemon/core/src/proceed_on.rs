@@ -1,11 +1,11 @@
-//! Proceed-on sets: after which verdicts of a member the next member of its chain runs.
+//! Proceed-on sets: verdicts of a member after which the next member of its chain runs.
 
 use std::fmt;
 
 use bpfman_verdicts::Verdicts;
 use serde::{Deserialize, Serialize};
 
-/// Which family of verdicts a set speaks of.
+/// Family of verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum VerdictFamily {
     /// `enum xdp_action`; the bit of a verdict is its code.
@@ -15,7 +15,6 @@ pub enum VerdictFamily {
 }
 
 impl VerdictFamily {
-    /// Names and codes of its verdicts.
     const fn verdicts(self) -> &'static Verdicts {
         match self {
             Self::Xdp => bpfman_verdicts::XDP,
@@ -23,7 +22,6 @@ impl VerdictFamily {
         }
     }
 
-    /// The codes after which a chain goes on where nothing else is said.
     const fn default_codes(self) -> &'static [i32] {
         match self {
             Self::Xdp => bpfman_verdicts::XDP_DEFAULT,
@@ -31,7 +29,7 @@ impl VerdictFamily {
         }
     }
 
-    /// "xdp" or "tc".
+    /// Returns "xdp" or "tc".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,7 +38,7 @@ impl VerdictFamily {
         }
     }
 
-    /// Code of a verdict, or none if the kernel has no verdict of this name.
+    /// Returns the code of a verdict; `None` if the kernel has no verdict of this name.
     #[must_use]
     pub fn code_of(self, name: &str) -> Option<i32> {
         bpfman_verdicts::number(self.verdicts(), name)
@@ -53,26 +51,26 @@ impl VerdictFamily {
         }
     }
 
-    /// Name of a verdict, or none if the kernel has no such verdict.
+    /// Returns the name of a verdict; `None` if the kernel has no such verdict.
     #[must_use]
     pub fn name_of(self, code: i32) -> Option<&'static str> {
         bpfman_verdicts::name(self.verdicts(), code)
     }
 }
 
-/// A verdict that is not in its family's table.
+/// Verdict that its family does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("proceed-on value {value} is not a verdict of {family}: expected one of {expected}")]
 pub struct UnknownVerdict {
-    /// What was given.
+    /// Value as given.
     pub value: String,
-    /// "xdp" or "tc".
+    /// Name of the family: "xdp" or "tc".
     pub family: &'static str,
-    /// The values that exist, with their codes.
+    /// Valid values, with their codes.
     pub expected: String,
 }
 
-/// A set of verdicts, as a bit mask in the encoding of its family.
+/// Set of verdicts, as a bit mask in the encoding of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProceedOn {
     family: VerdictFamily,
@@ -80,14 +78,14 @@ pub struct ProceedOn {
 }
 
 impl ProceedOn {
-    /// The documented default: *pass* for XDP, *pipe* for TC, and *dispatcher_return* for both.
+    /// Returns the documented default: *pass* for XDP, *pipe* for TC, and *dispatcher_return* for both.
     #[must_use]
     pub fn default_for(family: VerdictFamily) -> Self {
         let mask = family.default_codes().iter().fold(0, |mask, code| mask | family.bit(*code));
         Self { family, mask }
     }
 
-    /// The set of all verdicts that there are.
+    /// Returns the set of all verdicts.
     #[must_use]
     pub fn all(family: VerdictFamily) -> Self {
         let mask = family.verdicts().iter().fold(0, |mask, (_, code)| mask | family.bit(*code));
@@ -97,7 +95,7 @@ impl ProceedOn {
     /// Builds a set from verdict codes; an empty list means the default.
     ///
     /// # Errors
-    /// A code that its family does not have.
+    /// A code does not belong to the family.
     pub fn from_codes(family: VerdictFamily, codes: &[i32]) -> Result<Self, UnknownVerdict> {
         if codes.is_empty() {
             return Ok(Self::default_for(family));
@@ -115,42 +113,42 @@ impl ProceedOn {
     /// Builds a set from names of verdicts; an empty list means the default.
     ///
     /// # Errors
-    /// A name that its family does not have.
+    /// A name does not belong to the family.
     pub fn from_names<T: AsRef<str>>(family: VerdictFamily, names: &[T]) -> Result<Self, UnknownVerdict> {
         let code = |name: &T| family.code_of(name.as_ref()).ok_or_else(|| unknown(family, name.as_ref()));
         Self::from_codes(family, &names.iter().map(code).collect::<Result<Vec<_>, _>>()?)
     }
 
-    /// The bit mask: XDP bit = code, TC bit = code + 1.
+    /// Returns the bit mask: XDP bit = code, TC bit = code + 1.
     #[must_use]
     pub const fn mask(self) -> u32 {
         self.mask
     }
 
-    /// Which verdicts it speaks of.
+    /// Returns the family of the verdicts.
     #[must_use]
     pub const fn family(self) -> VerdictFamily {
         self.family
     }
 
-    /// True if the chain goes on after this verdict.
+    /// Returns whether the chain continues after this verdict.
     #[must_use]
     pub fn contains(self, code: i32) -> bool {
         self.family.name_of(code).is_some() && self.mask & self.family.bit(code) != 0
     }
 
-    /// True if the chain goes on after a redirect, whose target is forgotten then.
+    /// Returns whether the chain continues after a redirect, which then loses its target.
     #[must_use]
     pub fn has_redirect(self) -> bool {
         self.family.code_of("redirect").is_some_and(|code| self.contains(code))
     }
 
-    /// The codes in the set, ascending.
+    /// Returns the codes in the set, ascending.
     pub fn codes(self) -> impl Iterator<Item = i32> {
         self.family.verdicts().iter().map(|(_, code)| *code).filter(move |code| self.contains(*code))
     }
 
-    /// The names in the set, in the order of their codes.
+    /// Returns the names in the set, in the order of their codes.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         self.codes().filter_map(move |code| self.family.name_of(code))
     }

@@ -1,11 +1,11 @@
-//! What is named by the number of a process, and means another one, or none, after a reboot.
+//! Targets that are named by a PID, which means another process, or none, after a reboot.
 
 use std::path::{Component, Path};
 
 use crate::{AttachPoint, Interface};
 
 impl AttachPoint {
-    /// True if a point is found by a process id, which means another process, or none, after a reboot.
+    /// Returns whether a point is named by a PID, which means another process, or none, after a reboot.
     #[must_use]
     pub fn names_process(&self) -> bool {
         match self {
@@ -25,19 +25,19 @@ impl AttachPoint {
 }
 
 impl Interface {
-    /// True if its network namespace is named by a process.
+    /// Returns whether the network namespace is named by a process.
     #[must_use]
     pub fn is_of_process(&self) -> bool {
         self.netns.as_deref().is_some_and(is_of_process)
     }
 }
 
-/// True for `/proc/<pid>/…`, and for the host's processes where they are mounted at `/host/proc`.
+/// Returns whether a path is `/proc/<pid>/…`, or the host's below `/host/proc`.
 fn is_of_process(path: &Path) -> bool {
     process_in(path).is_some()
 }
 
-/// Returns the number in `/proc/<pid>/…`, also where the host's processes are mounted at `/host/proc`.
+/// Returns the PID in `/proc/<pid>/…`, also below `/host/proc`, for those of the host.
 pub(crate) fn process_in(path: &Path) -> Option<u32> {
     if !path.is_absolute() {
         return None;
@@ -47,7 +47,7 @@ pub(crate) fn process_in(path: &Path) -> Option<u32> {
     let mut parts = path.components().filter(|part| !matches!(part, Component::CurDir | Component::RootDir));
     parts.next().filter(|part| part.as_os_str() == "proc")?;
     let pid = parts.next()?.as_os_str().to_str()?;
-    // Not with a sign, as numbers may have otherwise. One that is no number of a process is still none of a file.
+    // Digits only, because parsing would accept a sign. A number that is no valid PID is no name of a file either.
     let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| pid.parse().unwrap_or(u32::MAX))
 }

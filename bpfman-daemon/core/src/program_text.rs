@@ -1,7 +1,7 @@
-//! A relocated program: instructions, functions, type and line information.
+//! Relocated programs: instructions, functions, type and line information.
 //!
-//! Produced by the crate `object`, joined by `splice`, loaded by `kernel`. Pure data, so that the same members
-//! give the same bytes everywhere.
+//! The crate `object` produces them, `splice` joins them and `kernel` loads them. They are pure data, so that the same
+//! members give the same bytes everywhere.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Insn, MapId, op};
 
-/// One function inside a program's instructions.
+/// Function within a program's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionSpan {
     /// Symbol name.
@@ -20,7 +20,7 @@ pub struct FunctionSpan {
     pub len: usize,
 }
 
-/// `struct bpf_func_info`: which BTF FUNC describes the function at an instruction.
+/// `struct bpf_func_info`: the BTF FUNC of the function at an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct FuncInfo {
@@ -44,51 +44,52 @@ pub struct LineInfo {
     pub line_col: u32,
 }
 
-/// A table of places in a program, by which `gotox` jumps: what clang makes of a dense `switch` (Linux 6.19 and later).
+/// Table of positions in a program, for jumps by `gotox`: clang makes it of a dense `switch` (Linux 6.19 and later).
 ///
-/// The kernel has it as a map of type `insn_array`, which belongs to one loaded program.
+/// In the kernel it is a map of type `insn_array`, which belongs to one loaded program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JumpTable {
-    /// Indexes of the 64-bit loads of its address, whose source and immediates are 0.
+    /// Indexes of the 64-bit loads of its address; their source and immediates are 0.
     pub loads: Vec<usize>,
-    /// The index of the instruction that each entry leads to.
+    /// Index of the instruction that each entry leads to.
     pub entries: Vec<u32>,
 }
 
-/// A relocated program whose map references are still indexes into its object's maps.
+/// Relocated program with map references that are indexes into its object's maps.
 ///
-/// In every map reference (`Insn::is_map_reference`) the first half's `imm` is the index of a [`crate::MapSpec`];
-/// for a map value reference the second half's `imm` is the byte offset in the value. Local calls and function
-/// pointers are relative, as the kernel wants them. The entry function comes first.
+/// In every map reference (`Insn::is_map_reference`) the first half's `imm` is the index of a [`crate::MapSpec`]; for a
+/// map value reference the second half's `imm` is the byte offset in the value. Local calls and function pointers are
+/// relative, as the kernel requires. The entry function comes first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramText {
     /// Symbol name of the entry function.
     pub name: String,
-    /// The object's licence, as in its `license` section.
+    /// Licence of the object, as in its `license` section.
     pub license: String,
-    /// All instructions: the entry function, then the functions it reaches.
+    /// All instructions: the entry function, then the functions that it reaches.
     pub insns: Vec<Insn>,
-    /// Every function, in order, without gaps; the first is the entry.
+    /// All functions, in order, without gaps; the first is the entry.
     pub functions: Vec<FunctionSpan>,
-    /// Raw BTF that `func_info` and `line_info` refer to, already acceptable to the kernel; none if the object has none.
+    /// Raw BTF that `func_info` and `line_info` refer to, as the kernel accepts it; `None` without.
     pub btf: Option<Arc<[u8]>>,
-    /// One entry a function, strictly increasing, empty without BTF.
+    /// One entry per function, strictly increasing, empty without BTF.
     pub func_info: Vec<FuncInfo>,
     /// Strictly increasing, may be empty.
     pub line_info: Vec<LineInfo>,
-    /// Declared to handle packets in several buffers (`xdp.frags`).
+    /// True if it is declared to handle packets in several buffers (`xdp.frags`).
     pub frags: bool,
-    /// Declared sleepable (`.s` sections).
+    /// True if it is declared sleepable (`.s` sections).
     pub sleepable: bool,
-    /// Kernel modules whose functions and variables the instructions mention. The `off` of a call of a kernel function, and
-    /// the second half's `imm` of a variable's address, is 0 for the kernel itself, else 1 and the place in this list.
+    /// Kernel modules with functions and variables that the instructions refer to. The `off` of a call of a kernel
+    /// function, and the second half's `imm` of a variable's address, is 0 for the kernel itself, else the index in
+    /// this list plus 1.
     pub modules: Vec<String>,
-    /// Tables that the instructions jump by.
+    /// Jump tables of the instructions.
     pub jump_tables: Vec<JumpTable>,
 }
 
 impl ProgramText {
-    /// Indexes of the maps that the instructions mention, ascending and without repetition.
+    /// Returns the indexes of the maps that the instructions refer to, ascending and without repetition.
     #[must_use]
     pub fn map_indexes(&self) -> Vec<usize> {
         let mut found: Vec<usize> = references(&self.insns).map(|at| self.insns[at].imm as usize).collect();
@@ -97,17 +98,17 @@ impl ProgramText {
         found
     }
 
-    /// Replaces each map index by the id of the kernel's map at that place.
+    /// Replaces each map index by the id of the kernel's map at that index.
     ///
-    /// Returns the offending index if `maps` is too short.
+    /// Returns the invalid index if `maps` is too short.
     pub fn bind(&self, maps: &[MapId]) -> Result<BoundText, usize> {
         self.bind_by(|index| maps.get(index).copied())
     }
 
-    /// The same by a function, which may have none.
+    /// Replaces each map index by the id that a function returns.
     ///
     /// # Errors
-    /// The offending index.
+    /// Returns the index for which the function has no id.
     pub fn bind_by(&self, map: impl Fn(usize) -> Option<MapId>) -> Result<BoundText, usize> {
         let mut text = self.clone();
         let at: Vec<usize> = references(&text.insns).collect();
@@ -120,12 +121,12 @@ impl ProgramText {
     }
 }
 
-/// A program whose map references carry kernel map ids: what can be spliced and loaded.
+/// Program with map references that are kernel map ids, ready to be spliced and loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundText(pub ProgramText);
 
 impl BoundText {
-    /// One function without types, which mentions maps by their ids.
+    /// Creates a program of one function without types, which refers to maps by their ids.
     #[must_use]
     pub fn of_one_function(name: &str, license: &str, insns: Vec<Insn>) -> Self {
         Self(ProgramText {
@@ -143,7 +144,7 @@ impl BoundText {
         })
     }
 
-    /// Ids of the maps that the instructions mention, ascending and without repetition.
+    /// Returns the ids of the maps that the instructions refer to, ascending and without repetition.
     #[must_use]
     pub fn map_ids(&self) -> Vec<MapId> {
         let insns = &self.0.insns;
@@ -154,7 +155,7 @@ impl BoundText {
         found
     }
 
-    /// Ids of the maps in whose values the instructions name a place, ascending and without repetition.
+    /// Returns the ids of the maps with values that the instructions refer to, ascending and without repetition.
     #[must_use]
     pub fn value_map_ids(&self) -> Vec<MapId> {
         let insns = &self.0.insns;
@@ -165,13 +166,13 @@ impl BoundText {
         found
     }
 
-    /// Positions of all map references, for the loader to put descriptors in.
+    /// Returns the positions of all map references, where the loader puts descriptors.
     pub fn map_references(&self) -> impl Iterator<Item = usize> + '_ {
         references(&self.0.insns)
     }
 }
 
-/// Positions of map references; skips the second half of each 64-bit load, whose bytes are data.
+/// Returns the positions of map references; skips the second half of each 64-bit load, which is data.
 fn references(insns: &[Insn]) -> impl Iterator<Item = usize> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {

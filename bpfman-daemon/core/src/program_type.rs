@@ -1,4 +1,4 @@
-//! The kinds of programs that this manager loads.
+//! Types of programs that this manager loads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::uapi::prog_type;
 
-/// What a program is to its users. Entry and return probes are told apart, although the kernel loads both the same way.
+/// Type of a program, as users see it. The kernel loads entry and return probes as one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProgramType {
@@ -17,7 +17,7 @@ pub enum ProgramType {
     Tc,
     /// Packets at a traffic control hook, chained by the kernel itself (Linux 6.6 and later).
     Tcx,
-    /// A static trace point.
+    /// Tracepoint.
     Tracepoint,
     /// Entry of, or an offset in, a kernel function.
     Kprobe,
@@ -31,35 +31,35 @@ pub enum ProgramType {
     Fentry,
     /// Exit of a kernel function, by BTF and trampoline.
     Fexit,
-    /// A Linux Security Module hook.
+    /// Linux Security Module hook.
     Lsm,
-    /// A static trace point, with the arguments as the kernel has them.
+    /// Raw tracepoint, with the arguments as the kernel has them.
     RawTracepoint,
-    /// The same with typed arguments, by BTF.
+    /// Tracepoint with typed arguments, by BTF.
     BtfTracepoint,
     /// Return value of a kernel function that allows it, by BTF and trampoline.
     FmodRet,
-    /// What the kernel has of one kind (tasks, maps, sockets, ...), one by one, for a reader.
+    /// Iterator over the kernel's objects of one kind (tasks, maps, sockets, ...), for a reader.
     Iter,
-    /// Packets of the sockets of a control group.
+    /// Packets of the sockets of a cgroup.
     CgroupSkb,
-    /// Sockets of a control group: made, bound, released.
+    /// Sockets of a cgroup: created, bound, released.
     CgroupSock,
-    /// Addresses that tasks of a control group bind, connect and send to.
+    /// Addresses that tasks of a cgroup bind, connect and send to.
     CgroupSockAddr,
-    /// Options that tasks of a control group set and read of sockets.
+    /// Options of sockets that tasks of a cgroup set and read.
     CgroupSockopt,
-    /// Kernel parameters that tasks of a control group read and write.
+    /// Kernel parameters that tasks of a cgroup read and write.
     CgroupSysctl,
-    /// Devices that tasks of a control group make, read and write.
+    /// Devices that tasks of a cgroup create, read and write.
     CgroupDevice,
-    /// Events of the TCP connections of a control group.
+    /// Events of the TCP connections of a cgroup.
     SockOps,
-    /// A Linux Security Module hook, for the tasks of a control group.
+    /// Linux Security Module hook, for the tasks of a cgroup.
     LsmCgroup,
-    /// Which socket of a network namespace takes a connection or packet.
+    /// Selection of the socket of a network namespace that receives a connection or packet.
     SkLookup,
-    /// How packets of a network namespace are taken apart into flows.
+    /// Dissection of packets of a network namespace into flows.
     FlowDissector,
     /// Packets at a netfilter hook of a network namespace.
     Netfilter,
@@ -67,62 +67,62 @@ pub enum ProgramType {
     KprobeMulti,
     /// Returns from many kernel functions, by one link.
     KretprobeMulti,
-    /// Entries of many kernel functions, and the returns that the entry asks for.
+    /// Entries of many kernel functions, and the returns that the program requests at the entry.
     KprobeSession,
     /// Entries of many user-space functions, by one link.
     UprobeMulti,
     /// Returns from many user-space functions, by one link.
     UretprobeMulti,
-    /// A perf event: what is counted by the kernel or by the CPU came to a number.
+    /// Perf event: a counter of the kernel or the CPU has reached a number.
     PerfEvent,
-    /// What arrives for the sockets that a map holds.
+    /// Data that arrives for the sockets of a sockmap.
     SkSkb,
-    /// What is sent by the sockets that a map holds.
+    /// Data that the sockets of a sockmap send.
     SkMsg,
-    /// Packets of one socket, for who opens the program and gives it to the socket.
+    /// Packets of one socket. A process opens the program and attaches it to the socket.
     SocketFilter,
-    /// Which of several sockets at one port takes a packet, given to them likewise.
+    /// Selection of the socket that receives a packet, among several at one port. A process attaches it to them.
     SkReuseport,
-    /// A function of a structure that the kernel calls by name, such as an algorithm of TCP's congestion control.
+    /// struct_ops: function of a structure that the kernel calls by name, such as a TCP congestion control algorithm.
     StructOps,
-    /// Entries of many user-space functions, and the returns that the entry asks for.
+    /// Entries of many user-space functions, and the returns that the program requests at the entry.
     UprobeSession,
     /// Packets between the two ends of a netkit device.
     Netkit,
-    /// A static probe that a user-space binary has by its notes.
+    /// USDT probe, which a user-space binary has in its notes.
     Usdt,
     /// Entry of a system call, by its name.
     Ksyscall,
     /// Return from a system call, by its name.
     Kretsyscall,
-    /// A static trace point that hands a buffer of its own, which the program may write.
+    /// Raw tracepoint with a buffer that the program may write.
     RawTracepointWritable,
-    /// The same, asked too where the connections of a socket go that is closed.
+    /// Selection as by `SkReuseport`, and of the socket that gets the connections of a closed one.
     SkReuseportMigrate,
-    /// Packets that a map of devices redirected, for who puts the program into its entry.
+    /// Packets that a devmap redirected. A process puts the program into an entry of the map.
     XdpDevmap,
-    /// Packets that a map of CPUs redirected, likewise.
+    /// Packets that a cpumap redirected. A process puts the program into an entry of the map.
     XdpCpumap,
-    /// Packets that a route takes in, for who makes the route.
+    /// Packets that a route receives. A process creates the route with the program.
     LwtIn,
-    /// Packets that a route lets out, likewise.
+    /// Packets that a route lets out. A process creates the route with the program.
     LwtOut,
-    /// Packets that a route transmits, likewise.
+    /// Packets that a route transmits. A process creates the route with the program.
     LwtXmit,
-    /// Packets at a segment of IPv6 segment routing, likewise.
+    /// Packets at a segment of IPv6 segment routing. A process creates the route with the program.
     LwtSeg6local,
-    /// Packets at an action of traffic control, for who makes the action.
+    /// Packets at a traffic control action. A process creates the action with the program.
     SchedAct,
-    /// Nothing by itself: whoever opens the program runs it.
+    /// Program without an event: the process that opens it runs it.
     Syscall,
-    /// Signals of a remote control's receiver, for who attaches the program to it.
+    /// Signals of a remote control's receiver. A process attaches the program to it.
     LircMode2,
-    /// A function of another program, whose place it takes.
+    /// Function that replaces one of another program.
     Freplace,
 }
 
 impl ProgramType {
-    /// Every type, in the order in which lists show them.
+    /// All types, in the order of lists.
     pub const ALL: [Self; 54] = [
         Self::Xdp,
         Self::Tc,
@@ -180,7 +180,7 @@ impl ProgramType {
         Self::Freplace,
     ];
 
-    /// The name users write, lower case.
+    /// Returns the name of the type for users, in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -241,7 +241,7 @@ impl ProgramType {
         }
     }
 
-    /// The kernel's `enum bpf_prog_type` number.
+    /// Returns the number in the kernel's `enum bpf_prog_type`.
     #[must_use]
     pub const fn kernel_type(self) -> u32 {
         match self {
@@ -294,13 +294,13 @@ impl ProgramType {
         }
     }
 
-    /// True for types that have to be told at load what in the kernel they attach to.
+    /// Returns whether the type needs a target in the kernel at load.
     #[must_use]
     pub const fn needs_load_target(self) -> bool {
         self.load_target().is_some()
     }
 
-    /// What programs of this type have to be told at load, if they have to be told something.
+    /// Returns the kind of target that the type needs at load; `None` if it needs none.
     #[must_use]
     pub const fn load_target(self) -> Option<LoadTarget> {
         Some(match self {
@@ -320,7 +320,7 @@ impl ProgramType {
         })
     }
 
-    /// What programs of this type attach to.
+    /// Returns the scope of programs of this type.
     #[must_use]
     pub const fn scope(self) -> TypeScope {
         match self {
@@ -355,7 +355,7 @@ impl ProgramType {
         }
     }
 
-    /// True for the probes that fire when a function returns.
+    /// Returns whether the type is a probe that fires when a function returns.
     #[must_use]
     pub const fn is_return_probe(self) -> bool {
         matches!(
@@ -368,7 +368,7 @@ impl ProgramType {
         )
     }
 
-    /// The type that clients of the published API declare it as: return probes as their entry probes.
+    /// Returns the type that clients of the published API declare: for return probes, that of the entry probe.
     #[must_use]
     pub const fn declared(self) -> Self {
         match self {
@@ -378,7 +378,7 @@ impl ProgramType {
         }
     }
 
-    /// True if programs of this type share a hook in a chain that this manager compiles.
+    /// Returns whether programs of this type share a hook in a chain that this manager compiles.
     #[must_use]
     pub const fn is_chained(self) -> bool {
         matches!(self, Self::Xdp | Self::Tc)
@@ -391,27 +391,27 @@ impl fmt::Display for ProgramType {
     }
 }
 
-/// What a program has to be told at load: what it is for.
+/// Kind of the target that a program needs at load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadTarget {
-    /// A kernel function, by its name; `MODULE:FUNCTION` for one of a module.
+    /// Kernel function, by its name; `MODULE:FUNCTION` for one of a module.
     Function,
-    /// A hook of the Linux Security Modules, such as `file_open`.
+    /// Hook of the Linux Security Modules, such as `file_open`.
     LsmHook,
-    /// A trace point, without its category: `sched_switch`.
+    /// Tracepoint, without its category: `sched_switch`.
     Tracepoint,
-    /// What the kernel can list: `task`, `bpf_map`.
+    /// Kind of kernel objects: `task`, `bpf_map`.
     Iterator,
-    /// One of the hooks of a type for control groups or maps of sockets: `connect4` ([`crate::SocketHook`]).
+    /// Hook of a type for cgroups, sockmaps or netkit devices: `connect4` ([`crate::SocketHook`]).
     SocketHook,
-    /// A member of a structure of the kernel's: `tcp_congestion_ops.init`.
+    /// Member of a kernel structure: `tcp_congestion_ops.init`.
     StructMember,
-    /// A function of a loaded program, by the program's id: `1234:limit` ([`crate::ReplacedFunction`]).
+    /// Function of a loaded program, by the program's id: `1234:limit` ([`crate::ReplacedFunction`]).
     ProgramFunction,
 }
 
 impl LoadTarget {
-    /// What it is called in messages.
+    /// Returns the name of the kind in messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -425,32 +425,32 @@ impl LoadTarget {
     }
 }
 
-/// For whom programs of a type run.
+/// Scope of programs of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeScope {
-    /// For packets at one interface.
+    /// Packets at one interface.
     Interface,
-    /// For tasks and sockets of one control group and all below it.
+    /// Tasks and sockets of one cgroup and all below it.
     Cgroup,
-    /// For one network namespace.
+    /// One network namespace.
     Netns,
-    /// For whoever reads what they write.
+    /// Readers of the output.
     Reader,
-    /// For whatever is on the CPUs, or for one thread.
+    /// Everything on the CPUs, or one thread.
     Cpus,
-    /// For the sockets that a map holds.
+    /// Sockets of a map.
     Sockets,
-    /// For what whoever opens the program gives it to: this manager attaches it nowhere.
+    /// Objects to which the process that opens the program attaches it: this manager attaches it nowhere.
     Opener,
-    /// For the whole machine, wherever the kernel calls what they are a part of.
+    /// Whole machine, wherever the kernel calls the object that they are a part of.
     Kernel,
-    /// For whatever the program runs for whose function they take the place of.
+    /// Scope of the program with the replaced function.
     Program,
-    /// For whatever task meets them.
+    /// All tasks that reach them.
     Tasks,
 }
 
-/// A program type that nobody knows.
+/// Unknown type of programs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown program type \"{0}\": expected one of {names}", names = names())]
 pub struct UnknownProgramType(pub String);

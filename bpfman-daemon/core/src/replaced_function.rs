@@ -1,39 +1,38 @@
-//! The function of another program whose place a program takes, as its user names it.
+//! Function of another program that a program replaces, as users name it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::ProgramId;
 
-/// A function of a loaded program: `1234:limit`.
+/// Function of a loaded program: `1234:limit`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReplacedFunction {
-    /// The program, by the kernel's id of this boot.
+    /// Kernel id of the program, in this boot.
     pub program: ProgramId,
-    /// The name of its function, as its types (BTF) have it.
+    /// Name of the function, as in the program's BTF.
     pub function: String,
 }
 
-/// What names no function of a program.
+/// Invalid name of a function.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadReplacedFunction {
-    /// No program is named, which only the caller knows.
+    /// Missing program, which only the caller can name.
     #[error("no program is named: PROGRAM_ID, or PROGRAM_ID:FUNCTION")]
     NoProgram,
-    /// What stands for the program is no id.
+    /// Invalid program id.
     #[error("\"{0}\" is no id of a program: PROGRAM_ID, or PROGRAM_ID:FUNCTION")]
     NoId(String),
-    /// Neither the caller nor the section names a function.
+    /// Missing function: neither the caller nor the section names one.
     #[error("no function of program {0} is named: PROGRAM_ID:FUNCTION, or a section freplace/FUNCTION")]
     NoFunction(ProgramId),
 }
 
 impl ReplacedFunction {
-    /// Reads what a caller wrote, `PROGRAM_ID` or `PROGRAM_ID:FUNCTION`. The section names the function where the caller
-    /// does not.
+    /// Parses a caller's text, `PROGRAM_ID` or `PROGRAM_ID:FUNCTION`. `section` is the default function.
     ///
     /// # Errors
-    /// The program or the function is not named.
+    /// The program or the function is missing.
     pub fn parse(written: Option<&str>, section: Option<&str>) -> Result<Self, BadReplacedFunction> {
         let written = written.filter(|text| !text.is_empty()).ok_or(BadReplacedFunction::NoProgram)?;
         let (id, function) = match written.split_once(':') {
@@ -48,7 +47,7 @@ impl ReplacedFunction {
         Ok(Self { program, function })
     }
 
-    /// The function that a caller wrote; none where it is left to the section, or is not to be read.
+    /// Returns the function in a caller's text; `None` if it has none, which leaves it to the section.
     #[must_use]
     pub fn written_function(written: &str) -> Option<&str> {
         written.split_once(':').map(|(_, function)| function).filter(|function| !function.is_empty())

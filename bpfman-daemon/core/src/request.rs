@@ -1,4 +1,4 @@
-//! Requests, parsed: what reaches the engine is already well-formed.
+//! Parsed requests: the engine receives only well-formed ones.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,18 +10,18 @@ use crate::{
     ProgramType, TenantRules,
 };
 
-/// When an image is fetched from its registry.
+/// Condition for fetching an image from its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PullPolicy {
-    /// On every load.
+    /// Fetching on every load.
     Always,
-    /// When the cache does not have it.
+    /// Fetching if the cache does not have the image.
     IfNotPresent,
-    /// Never: the cache has it, or the load fails.
+    /// No fetching: the load fails if the cache does not have the image.
     Never,
 }
 
-/// A registry's user and password. Never stored and never shown.
+/// User and password of a registry. Never stored and never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// User name.
@@ -36,151 +36,149 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Where bytecode comes from.
+/// Source of bytecode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BytecodeSource {
-    /// A file on this machine, by absolute path.
+    /// File on this machine, by absolute path.
     File(PathBuf),
-    /// An image in a registry.
+    /// Image in a registry.
     Image {
-        /// Fully named reference.
+        /// Complete reference.
         url: String,
-        /// When to fetch it.
+        /// Condition for fetching it.
         pull_policy: PullPolicy,
-        /// For registries that ask.
+        /// Credentials, for registries that require them.
         credentials: Option<Credentials>,
     },
 }
 
-/// One program of a load.
+/// Program of a load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramRequest {
     /// Function name in the object file.
     pub name: String,
-    /// Type as declared; a declared entry probe turns out to be a return probe if its section says so.
+    /// Declared type; a declared entry probe becomes a return probe if its section is one.
     pub program_type: ProgramType,
-    /// Function or hook for the types that need one at load.
+    /// Function or hook, for types that need one at load.
     pub target: Option<String>,
 }
 
-/// A load of one or more programs of one object.
+/// Load of one or more programs of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadRequest {
-    /// Where the bytecode is.
+    /// Source of the bytecode.
     pub source: BytecodeSource,
-    /// At least one.
+    /// Programs, at least one.
     pub programs: Vec<ProgramRequest>,
-    /// Free pairs of the user.
+    /// Key-value pairs of the user.
     pub metadata: BTreeMap<String, String>,
-    /// Bytes of global variables by name.
+    /// Bytes of global variables, by name.
     pub global_data: BTreeMap<String, Vec<u8>>,
-    /// What is set of the object besides.
+    /// Other values that the load sets in the object.
     pub values: LoadValues,
-    /// Share the maps of this program.
+    /// Program with maps that the load shares.
     pub map_owner: Option<ProgramId>,
-    /// Return the verifier's whole log.
+    /// True to return the complete verifier log.
     pub verifier_log: bool,
     /// User id of the caller.
     pub caller_uid: u32,
-    /// Whose the programs are.
+    /// Owner of the programs.
     pub owner: Owner,
-    /// How much it may take, besides what the daemon allows each.
+    /// Limits of the load, in addition to those of the daemon.
     pub limits: LoadLimits,
-    /// How much of a CPU each of the programs may take.
+    /// CPU limit of each program.
     pub cpu: Option<CpuLimit>,
-    /// The owner's programs together are limited, so that what each takes has to be known.
+    /// True if the owner's programs have a common CPU limit, so that the use of each has to be measured.
     pub measured: bool,
-    /// Seconds after which they are unloaded.
+    /// Time after which the programs are unloaded, in seconds.
     pub ttl: Option<u64>,
-    /// The lease that they end with.
+    /// Lease that the programs end with.
     pub lease: Option<ClientLease>,
-    /// What tenants' programs are held to. Those of applications of a namespace are, whatever stands here.
+    /// Restrictions of a tenant's programs. Programs of namespaced applications are restricted in any case.
     pub tenant: Option<TenantRules>,
 }
 
-/// What a load sets of its object, as a user wrote it.
+/// Values that a load sets in its object, as written by a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadValues {
-    /// Global variables by name, each as text of its type: what that says is known when the object is read.
+    /// Global variables by name, each as text: the type in the object determines its meaning.
     pub globals: BTreeMap<String, String>,
-    /// Read no text as the bytes of a variable, where its type has other texts: digits are a number.
+    /// True if a text is never read as the bytes of a variable if its type has another text form.
     pub by_type_only: bool,
-    /// Entries of maps by name (`max_entries`); of a ring buffer its bytes.
+    /// Numbers of entries of maps by name (`max_entries`); of a ring buffer, its size in bytes.
     pub map_sizes: BTreeMap<String, u32>,
 }
 
-/// How much one load may take, if it has limits of its own.
+/// Limits of one load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadLimits {
-    /// Bytes of kernel memory of its maps.
+    /// Kernel memory of its maps, in bytes.
     pub map_bytes: Option<u64>,
-    /// Instructions that the verifier walks through for all its programs together (Linux 5.16 and later count), and
-    /// instructions of their text.
+    /// Instructions that the verifier processes for all its programs together (since Linux 5.16), and of their text.
     pub verified_instructions: Option<u64>,
 }
 
-/// How a member shares its chain with the others.
+/// Isolation of a member from the others of its chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sharing {
-    /// A program of its own behind a tail call: it shares no stack, maps or budgets with its neighbours.
+    /// Separate program behind a tail call: it shares no stack, maps or budgets with its neighbours.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
-    /// Its user says that REDIRECT in its proceed-on set is meant: nobody needs to be warned that the target is
-    /// forgotten when the chain goes on. It changes nothing about the chain.
+    /// True if the user intends REDIRECT in the proceed-on set: no warning about lost targets. The chain is the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redirect_may_proceed: bool,
-    /// It runs and is counted, and its verdicts do not count: the chain goes on as if it were not there.
+    /// True if the member runs and is counted, but its verdicts are ignored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
 }
 
 impl Sharing {
-    /// True if nothing special is wanted.
+    /// Returns whether all options have their defaults.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
         !self.isolated && !self.redirect_may_proceed && !self.shadow
     }
 }
 
-/// An attachment of a loaded program.
+/// Attachment of a loaded program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachRequest {
-    /// Which program.
+    /// Id of the program.
     pub program: ProgramId,
-    /// Where.
+    /// Attach point.
     pub point: AttachPoint,
-    /// Where among the others of its hook, besides its priority. Only for XDP, tc and tcx.
+    /// Position among the others of its hook, besides its priority. Only for XDP, tc and tcx.
     pub order: OrderIntent,
-    /// How it shares its chain. Only for XDP and tc.
+    /// Isolation from the others of its chain. Only for XDP and tc.
     pub sharing: Sharing,
-    /// Free pairs of the user.
+    /// Key-value pairs of the user.
     pub metadata: BTreeMap<String, String>,
-    /// Seconds after which it is detached.
+    /// Time after which the program is detached, in seconds.
     pub ttl: Option<u64>,
-    /// Whose the link is.
+    /// Owner of the link.
     pub owner: Owner,
     /// The cgroup of version 2 that the caller's tasks are in; none where it is not known.
     pub group: Option<CallerGroup>,
 }
 
-/// An attachment to every interface that matches, now and later.
+/// Attachment to every matching interface, present and future.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchRequest {
-    /// What to attach, and how. The interface and namespace that its point names mean nothing.
+    /// Attachment. The interface and namespace of its point have no meaning.
     pub attach: AttachRequest,
-    /// Which interfaces.
+    /// Selection of the interfaces.
     pub interfaces: InterfaceMatch,
 }
 
-/// Which programs a list shows.
+/// Filter of a list of programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
-    /// The kernel's `enum bpf_prog_type`.
+    /// Number in the kernel's `enum bpf_prog_type`.
     pub kernel_type: Option<u32>,
-    /// An exact type; leaves out programs of others.
+    /// Exact type; excludes third-party programs.
     pub program_type: Option<ProgramType>,
-    /// Leave out programs of others.
+    /// True to exclude third-party programs.
     pub managed_only: bool,
-    /// All of these must be in the program's metadata; any pair leaves out programs of others.
+    /// Pairs that the program's metadata must contain; any pair excludes third-party programs.
     pub metadata: BTreeMap<String, String>,
 }

@@ -1,15 +1,14 @@
-//! Hooks of control groups, of maps of sockets and of netkit devices: by which name, and number, a program says at which of its type's hooks it
-//! runs.
+//! Hooks of cgroups, sockmaps and netkit devices: their names and numbers.
 
 use crate::ProgramType;
 use crate::uapi::attach_type as number;
 
-/// A hook that programs of a type can be for.
+/// Hook that programs of a type can select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketHook {
-    /// Its name, the last part of libbpf's section name: `connect4` of `cgroup/connect4`, `verdict` of `sk_skb/verdict`.
+    /// Name, the last part of libbpf's section name: `connect4` of `cgroup/connect4`, `verdict` of `sk_skb/verdict`.
     pub name: &'static str,
-    /// `enum bpf_attach_type`.
+    /// Number in `enum bpf_attach_type`.
     pub attach_type: u32,
 }
 
@@ -25,7 +24,7 @@ const SOCK: [SocketHook; 4] = [
     hook("post_bind4", number::CGROUP_INET4_POST_BIND),
     hook("post_bind6", number::CGROUP_INET6_POST_BIND),
 ];
-/// Those for unix sockets came with Linux 6.7, `getpeername` and `getsockname` with 5.8.
+/// Hooks of socket addresses. Those for unix sockets exist since Linux 6.7, `getpeername` and `getsockname` since 5.8.
 const SOCK_ADDR: [SocketHook; 17] = [
     hook("bind4", number::CGROUP_INET4_BIND),
     hook("bind6", number::CGROUP_INET6_BIND),
@@ -54,14 +53,14 @@ const SK_SKB: [SocketHook; 3] = [
     hook("stream_verdict", number::SK_SKB_STREAM_VERDICT),
     hook("verdict", number::SK_SKB_VERDICT),
 ];
-/// Linux 6.7: the two ends of a device.
+/// Ends of a netkit device (Linux 6.7).
 const NETKIT: [SocketHook; 2] = [hook("primary", number::NETKIT_PRIMARY), hook("peer", number::NETKIT_PEER)];
 const SK_MSG: [SocketHook; 1] = [hook("sk_msg", number::SK_MSG_VERDICT)];
 const SOCK_OPS: [SocketHook; 1] = [hook("sockops", number::CGROUP_SOCK_OPS)];
 
 impl SocketHook {
-    /// The hooks of a type; none for types that are for neither control groups nor maps of sockets, and for `lsm_cgroup`,
-    /// whose hooks the kernel's BTF names.
+    /// Returns the hooks of a type; empty for types for neither cgroups, sockmaps nor netkit devices, and for
+    /// `lsm_cgroup`, which has hooks that the kernel's BTF names.
     #[must_use]
     pub const fn of_type(program_type: ProgramType) -> &'static [Self] {
         match program_type {
@@ -79,7 +78,7 @@ impl SocketHook {
         }
     }
 
-    /// The hook of this name that programs of a type can be for.
+    /// Returns the hook of this name that programs of a type can select.
     #[must_use]
     pub fn named(program_type: ProgramType, name: &str) -> Option<&'static Self> {
         Self::of_type(program_type).iter().find(|hook| hook.name == name)

@@ -1,6 +1,6 @@
 //! Identity of the file, process or kernel module that a probe was attached to.
 //!
-//! A path, a number or a name can lead to another thing later. The identity tells the two apart.
+//! A path, a number or a name can later lead to another object. The identity distinguishes the two.
 
 use std::path::Path;
 
@@ -9,49 +9,49 @@ use serde::{Deserialize, Serialize};
 use crate::process_names::process_in;
 use crate::{AttachPoint, Peer, ProcessScope};
 
-/// Identity of one thing that a probe's target led to.
+/// Identity of an object that a probe's target led to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum TargetIdentity {
-    /// The file whose code is probed.
+    /// File with the probed code.
     File(FileIdentity),
-    /// A process that the target names by its number.
+    /// Process that the target names by its PID.
     Process(ProcessIdentity),
-    /// The kernel module that has the function.
+    /// Kernel module with the function.
     Module(ModuleIdentity),
 }
 
-/// A file, as it was when it was attached to.
+/// File, as it was at the attachment.
 ///
-/// Two files that are there at the same time differ in device or inode. A file that is written in place differs in size or in
-/// the time of its last change.
+/// Two files that exist at the same time differ in device or inode. A file overwritten in place differs in size or
+/// modification time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
     /// `st_dev`.
     pub device: u64,
     /// `st_ino`.
     pub inode: u64,
-    /// Bytes.
+    /// Size, in bytes.
     pub size: u64,
-    /// Time of the last change of its contents, in nanoseconds since 1970.
+    /// Modification time of its contents, in nanoseconds since 1970.
     pub modified: i64,
 }
 
-/// A process, in the boot of the record.
+/// Process, in the boot of the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
-    /// Its number on the host.
+    /// PID on the host.
     pub pid: u32,
-    /// Its beginning, in ticks of 10 ms since boot.
+    /// Start time, in ticks of 10 ms since boot.
     pub began: u64,
 }
 
-/// A loaded kernel module.
+/// Loaded kernel module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleIdentity {
-    /// Its name.
+    /// Name of the module.
     pub name: String,
-    /// Inode of its folder in sysfs, which is another one after each load.
+    /// Inode of its folder in sysfs, which differs after each load.
     pub inode: u64,
 }
 
@@ -77,7 +77,7 @@ impl From<&Peer> for FileReader {
 }
 
 impl AttachPoint {
-    /// Returns the binary that is probed, and for which processes; none for points in no binary.
+    /// Returns the probed binary and its processes; `None` for points in no binary.
     #[must_use]
     pub fn binary(&self) -> Option<(&str, &ProcessScope)> {
         match self {
@@ -90,7 +90,7 @@ impl AttachPoint {
 
     /// Returns the binary that is followed: when its path leads to another file, the probe moves there.
     ///
-    /// None for points that name a process. A process runs the file that it was started from, and the file systems of a
+    /// `None` for points that name a process: a process runs the file that it was started from, and file systems of a
     /// container may never answer.
     #[must_use]
     pub fn followed_binary(&self) -> Option<&str> {
@@ -103,7 +103,7 @@ impl AttachPoint {
         (!self.names_process() && !in_proc(Path::new(target))).then_some(target)
     }
 
-    /// Returns the numbers of the processes that a probe or perf event names, on the host.
+    /// Returns the PIDs that a probe or perf event names, on the host.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         match self {
@@ -113,10 +113,10 @@ impl AttachPoint {
     }
 }
 
-/// Returns the numbers of the processes that a binary's place names.
+/// Returns the PIDs that a binary's path and scope name.
 #[must_use]
 pub fn processes_of(target: &str, scope: &ProcessScope) -> Vec<u32> {
-    // Below the root of a container, a path names nothing of the host.
+    // A path below the root of a container names nothing of the host.
     let in_path = process_in(Path::new(target)).filter(|_| scope.container_pid.is_none());
     let mut all: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).chain(in_path).collect();
     all.sort_unstable();

@@ -1,27 +1,25 @@
-//! For whose tasks a guarded program runs.
+//! Tasks for which a guarded program runs.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// Tasks of one tenant, in words that the kernel never uses for others within one boot: a compiled test compares the
-/// current task with them.
+/// Tasks of one tenant, by values that are unique within a boot: compiled tests compare the current task with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum TaskGroup {
-    /// Tasks in a control group of version 2, or in one below it.
+    /// Tasks in a cgroup (version 2), or below it.
     ControlGroup {
-        /// Steps from the root of the hierarchy, which is at 0.
+        /// Depth below the root of the hierarchy, which has 0.
         level: u32,
-        /// The kernel's 64-bit id, which is never given again.
+        /// 64-bit id of the kernel, which is never reused.
         id: u64,
     },
-    /// Tasks in a process namespace, not in those below it. Its inode is given again after its end: the beginning of its
-    /// first process tells it from later ones.
+    /// Tasks in a PID namespace itself. The start of its first process makes its inode unique.
     PidNamespace {
         /// Inode.
         inode: u32,
-        /// When its first process began, in ticks of 10 ms since boot.
+        /// Start of its first process, in ticks of 10 ms since boot.
         began: u64,
     },
 }
@@ -42,24 +40,24 @@ pub struct CallerGroup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskScope {
-    /// Those of the container that each attachment names.
+    /// Tasks of the container that each attachment names.
     Container,
-    /// Those of the control group of whoever attaches it.
+    /// Tasks in the cgroup of the caller that attaches it.
     Caller,
 }
 
-/// What a tenant's programs get in front, and what they may call.
+/// Guard of a tenant's programs, and the functions that they may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantRules {
-    /// Whose tasks they see.
+    /// Tasks that they may see.
     pub scope: TaskScope,
-    /// Helpers and kernel functions that they may call besides those that all tenants may, by name.
+    /// Helpers and kernel functions that they may call in addition to those of all tenants, by name.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub helpers: BTreeSet<String>,
 }
 
 impl TenantRules {
-    /// Those of namespaced applications.
+    /// Returns the rules of namespaced applications.
     #[must_use]
     pub const fn of_containers() -> Self {
         Self { scope: TaskScope::Container, helpers: BTreeSet::new() }
@@ -75,11 +73,11 @@ impl TenantRules {
     }
 }
 
-/// A container's tasks, by one of its processes.
+/// Tasks of a container, by one of its processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContainerTasks {
-    /// The tasks.
+    /// Tasks of the container.
     pub tasks: TaskGroup,
-    /// When that process began, in ticks of 10 ms since boot: another one may get its number later.
+    /// Start of that process, in ticks of 10 ms since boot: its PID may later be that of another one.
     pub began: u64,
 }

@@ -1,27 +1,27 @@
-//! Old kubelets name the socket's path as the authority of their requests (`:authority: /var/lib/kubelet/…`). That is
-//! no authority, so the HTTP/2 library refuses the request before any service sees it. Here its slashes become dashes
-//! on the way in. In HPACK's code a dash is as long as a slash and as a percent sign, so that nothing else of a frame
-//! changes, not even the size of the header table that both sides count.
+//! Workaround for old kubelets, which send the socket's path as the authority of their requests (`:authority:
+//! /var/lib/kubelet/…`). This is not a valid authority, so the HTTP/2 library refuses the request before any service
+//! gets it. Here its slashes are replaced by dashes. In HPACK's Huffman code, dash, slash and percent sign have the
+//! same length, so nothing else of a frame changes, not even the size of the header table that both ends count.
 
-/// Length of a frame's header.
+/// Length of a frame header, in bytes.
 const FRAME_HEADER: usize = 9;
-/// What a connection of HTTP/2 begins with.
+/// Length of the HTTP/2 connection preface, in bytes.
 const PREFACE: usize = 24;
-/// Frames of this type carry the headers of a request.
+/// Frame type with the headers of a request.
 const HEADERS: u8 = 1;
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
-/// The largest frame that this side allows the other. A larger one is passed on unread, and refused.
+/// Maximum frame size that this end announces, in bytes. A larger frame is passed on unread, and refused.
 const LARGEST_FRAME: usize = 16 << 10;
-/// `:authority` in HPACK's static table.
+/// Index of `:authority` in HPACK's static table.
 const AUTHORITY_INDEX: usize = 1;
 
-/// A connection's bytes on their way in.
+/// Filter for the received bytes of a connection.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Bytes that are no whole frame yet.
+    /// Bytes of an incomplete frame.
     waiting: Vec<u8>,
-    /// Bytes to pass on as they are.
+    /// Number of bytes to pass on unchanged.
     pass: usize,
 }
 
@@ -32,7 +32,7 @@ impl Default for Incoming {
 }
 
 impl Incoming {
-    /// Takes bytes that arrived, and appends those that can be passed on.
+    /// Accepts received bytes, and appends bytes that can be passed on to `ready`.
     pub fn take(&mut self, mut arrived: &[u8], ready: &mut Vec<u8>) {
         while !arrived.is_empty() {
             if self.pass > 0 {
@@ -79,12 +79,12 @@ fn mend_headers(flags: u8, payload: &mut [u8]) {
         start += 5;
     }
     if let Some(block) = payload.get_mut(start..end) {
-        // What is not understood is left as it is: the library says what is wrong with it.
+        // An invalid block stays unchanged: the library reports the error.
         let _not_understood = mend_block(block);
     }
 }
 
-/// Walks over the fields of a block of headers (RFC 7541, section 6). None if it ends too early.
+/// Processes the fields of a header block (RFC 7541, section 6). Returns `None` if it is truncated.
 fn mend_block(block: &mut [u8]) -> Option<()> {
     let mut at = 0;
     while let Some(&first) = block.get(at) {
@@ -95,7 +95,7 @@ fn mend_block(block: &mut [u8]) -> Option<()> {
             _ => 4,
         };
         let index = integer(block, &mut at, bits)?;
-        // A field of the table, or a new size of the table: no text.
+        // An indexed field, or a table size update: no text.
         if matches!(bits, 7 | 5) {
             continue;
         }
@@ -114,7 +114,7 @@ fn mend_block(block: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// An integer with so many bits in its first byte (section 5.1).
+/// Decodes an integer with a prefix of so many bits (section 5.1).
 fn integer(block: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
     let most = (1_usize << bits) - 1;
     let mut value = usize::from(*block.get(*at)?) & most;
@@ -133,7 +133,7 @@ fn integer(block: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
     None
 }
 
-/// Where a string is, and whether it is coded (section 5.2).
+/// Returns whether a string is Huffman-coded, and its range (section 5.2).
 fn string(block: &[u8], at: &mut usize) -> Option<(bool, std::ops::Range<usize>)> {
     let is_coded = block.get(*at)? & 0x80 != 0;
     let length = integer(block, at, 7)?;
@@ -148,7 +148,7 @@ fn mend_plain(value: &mut [u8]) {
     }
 }
 
-/// The same in HPACK's code (appendix B), whose symbols are told apart by how large their first bits are.
+/// Replaces characters in a Huffman-coded string (appendix B). The first bits of a symbol determine its length.
 fn mend_coded(value: &mut [u8]) {
     const SLASH: u8 = 0b01_1000;
     const PERCENT: u8 = 0b01_0101;
@@ -161,10 +161,10 @@ fn mend_coded(value: &mut [u8]) {
             Some(first) if first >> 2 < 46 => 6,
             Some(first) if first >> 1 < 124 => 7,
             Some(first) if first < 254 => 8,
-            // The filling at the end, or what stands in no path.
+            // The padding at the end, or a symbol that no path contains.
             Some(_) => return,
         };
-        // A symbol that the filling completes is none.
+        // A symbol completed by padding is invalid.
         if length == 6
             && at + length <= value.len() * 8
             && let Some(SLASH | PERCENT) = bits(value, at, 6)
@@ -179,7 +179,7 @@ fn mend_coded(value: &mut [u8]) {
     }
 }
 
-/// Bits of a text; ones behind its end, as its filling has. None if it has ended.
+/// Returns bits of a string, padded with ones like its encoding. Returns `None` past the end.
 fn bits(value: &[u8], at: usize, count: usize) -> Option<u8> {
     if at >= value.len() * 8 {
         return None;
@@ -192,7 +192,7 @@ fn bits(value: &[u8], at: usize, count: usize) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// One frame of headers behind the preface, sent in pieces.
+    /// Passes one frame of headers after the preface, in pieces.
     fn through(flags: u8, payload: &[u8], piece: usize) -> Vec<u8> {
         let mut sent = vec![b'P'; PREFACE];
         sent.extend([0, 0, 4, 6, 0, 0, 0, 0, 0, b'/', b'/', b'/', b'/']);
@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_coded_authority_gets_dashes_of_the_same_length() {
-        // "/r/x" and "-r-x" in HPACK's code: 011000 101100 011000 1111001, 010110 101100 010110 1111001, filled with ones.
+        // "/r/x" and "-r-x" in HPACK's code: 011000 101100 011000 1111001, 010110 101100 010110 1111001, padded with
+        // ones.
         let coded = b"\x41\x84\x62\xc6\x3c\xff";
         let dashed = b"\x41\x84\x5a\xc5\xbc\xff";
         assert_eq!(through(4, coded, 3), dashed);
@@ -238,9 +239,9 @@ mod tests {
         for payload in [&b"\x41\x7f"[..], b"\x41\x05/", b"\x40", b"\x41\xff\xff\xff\xff\xff", b"\xff"] {
             assert_eq!(through(4, payload, 4), payload);
         }
-        // "0-" and the first five bits of "%", which the filling's ones complete.
+        // "0-" and the first five bits of "%", completed by the padding's ones.
         assert_eq!(through(4, b"\x41\x82\x02\xca", 4), b"\x41\x82\x02\xca");
-        // Longer padding than frame.
+        // Padding longer than the frame.
         assert_eq!(through(PADDED | 4, b"\xff\x41\x01/", 4), b"\xff\x41\x01/");
     }
 }

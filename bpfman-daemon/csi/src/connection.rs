@@ -1,4 +1,4 @@
-//! Connections of kubelets, with what old ones say made readable.
+//! Connections of kubelets, with the workaround for invalid authorities.
 
 use std::io;
 use std::pin::Pin;
@@ -12,21 +12,21 @@ use tonic::transport::server::Connected;
 
 use crate::authority::Incoming;
 
-/// Bytes that are read at once.
+/// Number of bytes read at once.
 const CHUNK: usize = 4096;
 
-/// A connection whose authorities can be read.
+/// Connection with corrected authorities.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
     incoming: Incoming,
     /// Bytes for the reader.
     ready: Vec<u8>,
-    /// How many of them it has.
+    /// Number of these that the reader already has.
     given: usize,
 }
 
-/// The connections of a listener.
+/// Returns the connections of a listener.
 pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
     UnixListenerStream::new(listener).map(|stream| {
         let stream = stream?;

@@ -1,4 +1,4 @@
-//! What a call can answer instead of success. The kubelet writes it into the pod's events, so a pod's user reads it.
+//! Errors of CSI calls. The kubelet writes them into the pod's events, so the pod's user reads them.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,85 +9,85 @@ use crate::named_maps::NamedMapsError;
 use bpfmand_kernel::KernelError;
 use tonic::{Code, Status};
 
-/// A refused or failed call. What it did was undone, unless the error says that undoing failed.
+/// Refused or failed call. Its changes were undone, unless the error reports otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CsiError {
-    /// A request that makes no sense.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// The program or a map is not there. The kubelet asks again, so a pod waits for its program.
+    /// The program or a map does not exist. The kubelet retries, so a pod waits for its program.
     #[error(
         "{0}; the pod starts once it is loaded: `kubectl get clusterbpfapplicationstates,bpfapplicationstates -A` tells what keeps it"
     )]
     NotThere(NamedMapsError),
-    /// The program is there, the map is not.
+    /// The program exists, but not the map.
     #[error("{0}; correct csi.bpfman.io/maps in the pod, or load a version of the program that has the map")]
     NoMap(NamedMapsError),
-    /// The application does not give the map to such pods.
+    /// The application does not export the map to such pods.
     #[error(transparent)]
     NotExported(NamedMapsError),
-    /// Another call works on the volume.
+    /// Another call is using the volume.
     #[error("another call for volume \"{volume}\" is in progress; ask again when it is done")]
     Busy {
-        /// Which volume.
+        /// Volume id.
         volume: String,
     },
-    /// The volume is there otherwise.
+    /// The volume is already published with other properties.
     #[error("volume \"{volume}\" is already published at {} otherwise: {what}; unpublish it first", target.display())]
     Differs {
-        /// Which volume.
+        /// Volume id.
         volume: String,
-        /// Where.
+        /// Target path.
         target: PathBuf,
-        /// How it is there.
+        /// Present properties.
         what: String,
     },
-    /// Something is mounted that this driver did not mount.
+    /// A mount at the target does not belong to this driver.
     #[error(
         "{} has a mount of type {file_system} (\"{source_name}\") that this driver did not make for volume \"{volume}\"; it was left as it is: unmount it if nothing needs it",
         target.display()
     )]
     Foreign {
-        /// Which volume.
+        /// Volume id.
         volume: String,
-        /// Where.
+        /// Target path.
         target: PathBuf,
-        /// What is there.
+        /// File system type of the mount.
         file_system: String,
-        /// By which name.
+        /// Source of the mount.
         source_name: String,
     },
-    /// The target cannot be used.
+    /// The target is unusable.
     #[error("target path {} cannot be used: {why}", target.display())]
     Target {
-        /// As asked for.
+        /// Target path in the request.
         target: PathBuf,
-        /// Why not.
+        /// Reason.
         why: String,
     },
-    /// The engine's answer.
+    /// Error of the engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The kernel's answer.
+    /// Error of the kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// Files of the driver.
+    /// Error of the driver's files.
     #[error("cannot {action} {}: {source}", path.display())]
     Files {
-        /// What was tried.
+        /// Action.
         action: &'static str,
-        /// On what.
+        /// File or folder.
         path: PathBuf,
-        /// Why not.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A failure after which some steps could not be undone either.
+    /// A failure that could not be undone completely.
     #[error("{cause}; and undoing it failed: {}; asking again tries to undo it first", failures.join("; "))]
     NotUndone {
-        /// What went wrong first.
+        /// First error.
         cause: Box<CsiError>,
-        /// What could not be undone.
+        /// Errors of the undo.
         failures: Vec<String>,
     },
 }
@@ -106,7 +106,7 @@ impl From<NamedMapsError> for CsiError {
 }
 
 impl CsiError {
-    /// The one table from failures to codes.
+    /// Returns the gRPC code; the only table from errors to codes.
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {

@@ -1,8 +1,8 @@
-//! What reads a kubelet's bytes, for fuzzers (feature `fuzzing`, tests/fuzz).
+//! Entry point for fuzzers of kubelet connections (feature `fuzzing`, tests/fuzz).
 
 use crate::authority::Incoming;
 
-/// The bytes of a connection as they are passed on, if they arrive in pieces of so many.
+/// Returns the bytes passed on from a connection that receives `bytes` in pieces of this size.
 #[must_use]
 pub fn passed_on(bytes: &[u8], piece: usize) -> Vec<u8> {
     let (mut incoming, mut ready) = (Incoming::default(), Vec::new());

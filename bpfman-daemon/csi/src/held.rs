@@ -1,15 +1,15 @@
-//! One call at a time for each volume; calls for different volumes go side by side.
+//! Locks by volume: one call at a time for each volume; calls for different volumes run concurrently.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{CsiError, VolumeId};
 
-/// Volumes that a call works on.
+/// Volumes in use by a call.
 #[derive(Debug, Default)]
 pub struct HeldVolumes(Mutex<HashSet<VolumeId>>);
 
-/// A volume that a call works on, until this is dropped.
+/// Lock of a volume, until dropped.
 #[derive(Debug)]
 pub struct HeldVolume<'a> {
     all: &'a HeldVolumes,
@@ -17,7 +17,7 @@ pub struct HeldVolume<'a> {
 }
 
 impl HeldVolumes {
-    /// Takes a volume, or answers that another call has it. The kubelet asks again.
+    /// Locks a volume, or returns an error if another call holds it. The kubelet retries.
     pub fn take(&self, volume: &VolumeId) -> Result<HeldVolume<'_>, CsiError> {
         if !self.guard().insert(volume.clone()) {
             return Err(CsiError::Busy { volume: volume.to_string() });
@@ -25,7 +25,7 @@ impl HeldVolumes {
         Ok(HeldVolume { all: self, volume: volume.clone() })
     }
 
-    /// A panic while the set was locked leaves it whole: every change of it is one insertion or removal.
+    /// Locks the set. A panic cannot leave it inconsistent: every change is one insertion or removal.
     fn guard(&self) -> MutexGuard<'_, HashSet<VolumeId>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

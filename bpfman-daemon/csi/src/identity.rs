@@ -1,4 +1,4 @@
-//! The service `csi.v1.Identity`: who this plugin is.
+//! The service `csi.v1.Identity`.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use tonic::{Request, Response, Status};
 
 use crate::{DRIVER, LARGEST_REQUEST, MapSource};
 
-/// Tells name and version, and whether programs can be loaded.
+/// Service that returns name, version and readiness.
 pub struct IdentityService<M: MapSource> {
     maps: Arc<M>,
 }
 
 impl<M: MapSource> IdentityService<M> {
-    /// A service that asks `maps` whether it is ready.
+    /// Creates the service; `maps` decides about readiness.
     #[must_use]
     pub fn serve(maps: Arc<M>) -> IdentityServer<Self> {
         IdentityServer::new(Self { maps }).max_decoding_message_size(LARGEST_REQUEST)

@@ -1,10 +1,10 @@
-//! The CSI node plugin `csi.bpfman.io`: pods mount maps of programs that bpfman loaded.
+//! CSI node plugin `csi.bpfman.io`: pods mount maps of programs that bpfman loaded.
 //!
-//! - A volume is a bpffs of its own, `<runtime>/csi/fs/<volume id>`, that holds pins of just the maps that the pod names.
-//!   The pod sees it by a bind mount. The kernel is the only record: what a volume holds is read from its mount.
-//! - A volume is bound to its target once it is complete. What a killed daemon leaves is therefore complete, or bound
-//!   nowhere; the latter is taken down at start and when the volume is asked for again.
-//! - Read-only is a property of the volume's file system, not of modes: not even root in a pod opens such a pin for
+//! - A volume is a bpffs of its own, `<runtime>/csi/fs/<volume id>`, with pins of the maps that the pod names, bind-mounted
+//!   into the pod. The kernel is the only record: the contents of a volume are read from its mount.
+//! - A volume is bound to its target once it is complete. Therefore a killed daemon leaves complete volumes, and volumes
+//!   without a target, which are removed at start and when the volume is requested again.
+//! - Read-only is a property of the volume's file system, not of modes: not even root in a pod can open such a pin for
 //!   writing.
 
 mod authority;
@@ -38,8 +38,8 @@ pub use registration::{Registrar, keep_registered};
 pub use request::{Publication, VolumeId};
 pub use volumes::Volumes;
 
-/// The driver's name, in pods and in the cluster's CSIDriver object.
+/// Name of the driver in pods and in the CSIDriver object.
 pub const DRIVER: &str = "csi.bpfman.io";
 
-/// Largest request, in bytes: a path, an id and some attributes.
+/// Maximum size of a request, in bytes: a path, an id and some attributes.
 pub const LARGEST_REQUEST: usize = 256 << 10;

@@ -1,4 +1,4 @@
-//! Where maps come from.
+//! Sources of maps.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use bpfmand_kernel::Kernel;
 
 use crate::named_maps::{NamedMap, NamedMapsError, UnexportedMaps, WantedMaps, maps_by_name};
 
-/// Finds maps of applications and pins them. The engine does, for the daemon.
+/// Source of the maps of applications. In the daemon, the engine.
 pub trait MapSource: Send + Sync + 'static {
-    /// Keeps a map alive.
+    /// Handle that keeps a map alive.
     type Handle: Send;
 
-    /// Holds maps of an application by their names, for a pod of a namespace: of its own namespace's application, or
-    /// of one of no namespace that gives them out.
+    /// Opens maps of an application by name, for a pod in a namespace: of an application in that namespace, or of an
+    /// exporting one without a namespace.
     ///
     /// # Errors
-    /// It is not loaded, has no such map, or does not give it out.
+    /// Fails if the application is not loaded, has no such map, or does not export it.
     fn find(
         &self,
         wanted: WantedMaps<'_>,
@@ -26,10 +26,10 @@ pub trait MapSource: Send + Sync + 'static {
     /// Pins a map at an absolute path.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// Fails if the kernel refuses.
     fn pin(&self, map: &NamedMap<Self::Handle>, path: &Path) -> Result<(), EngineError>;
 
-    /// Programs can be loaded.
+    /// Returns whether programs can be loaded.
     fn is_ready(&self) -> bool;
 }
 

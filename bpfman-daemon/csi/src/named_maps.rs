@@ -1,4 +1,4 @@
-//! Maps of an application, by the names that its users know: what is given to others.
+//! Maps of applications by name, and access to them.
 
 use std::sync::Arc;
 
@@ -10,46 +10,46 @@ use bpfmand_engine::{
 };
 use bpfmand_kernel::Kernel;
 
-/// A map that is held.
+/// Open map.
 #[derive(Debug)]
 pub struct NamedMap<H> {
     /// Name in the object.
     pub name: String,
-    /// The kernel's id.
+    /// Kernel id.
     pub id: MapId,
-    /// Keeps it alive.
+    /// Handle that keeps the map alive.
     pub handle: H,
 }
 
-/// Why maps cannot be had.
+/// Reason why maps are not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamedMapsError {
-    /// No program has the name.
+    /// No loaded program has the name.
     #[error("no program of \"{application}\" is loaded on this node{}", for_pods(namespace.as_deref()))]
     NotLoaded {
-        /// As asked for.
+        /// Application in the request.
         application: String,
-        /// Of the pod that asks.
+        /// Namespace of the pod.
         namespace: Option<String>,
     },
-    /// Programs have the name, and none of them is in the kernel.
+    /// Programs have the name, but the kernel runs none of them.
     #[error("the programs of \"{application}\" are known on this node, but the kernel does not run them")]
     NotRunning {
-        /// As asked for.
+        /// Application in the request.
         application: String,
     },
-    /// None of its programs has such a map.
+    /// The application has no such map.
     #[error("\"{application}\" has no map \"{map}\"; {}", if there.is_empty() { "it has none".to_owned() } else { format!("it has: {}", there.join(", ")) })]
     NoMap {
-        /// As asked for.
+        /// Application in the request.
         application: String,
-        /// The map's name.
+        /// Name of the map.
         map: String,
-        /// The names that could have been asked for.
+        /// Names of existing maps.
         there: Vec<String>,
     },
-    /// The application does not give it to these pods.
+    /// The application does not export the map to these pods.
     #[error(
         "\"{application}\" does not give map \"{map}\" to {}{}; {}",
         pods(namespace.as_deref()),
@@ -57,30 +57,30 @@ pub enum NamedMapsError {
         if *readable { "it does for reading: write readOnly: true into the volume".to_owned() } else { to_export(map, namespace.as_deref(), *access) }
     )]
     NotExported {
-        /// As asked for.
+        /// Application in the request.
         application: String,
-        /// The map's name.
+        /// Name of the map.
         map: String,
-        /// Of the pod that asks.
+        /// Namespace of the pod.
         namespace: Option<String>,
-        /// What it asks for.
+        /// Requested access.
         access: MapAccess,
-        /// It may read the map.
+        /// Set if the pod may read the map.
         readable: bool,
     },
-    /// No pod gets it for writing.
+    /// No pod may write the map.
     #[error(
         "map \"{map}\" of \"{application}\" is given to no pod for writing: {why}; put it into a volume of its own with readOnly: true"
     )]
     NotForWriting {
-        /// The application, by the name in the request.
+        /// Application in the request.
         application: String,
-        /// The map's name.
+        /// Name of the map.
         map: String,
-        /// Reason, for people.
+        /// Reason, for users.
         why: &'static str,
     },
-    /// Anything else.
+    /// Error of the engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -100,27 +100,26 @@ fn to_export(map: &str, namespace: Option<&str>, access: MapAccess) -> String {
     )
 }
 
-/// What an application gives out that does not say it: nothing, unless root's configuration has it as before there were
-/// exports.
+/// Default for applications without exports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnexportedMaps {
-    /// Nothing.
+    /// Nothing is exported.
     #[default]
     Refuse,
-    /// Every map, to pods of every namespace.
+    /// Every map is exported to pods of every namespace.
     Give(MapAccess),
 }
 
-/// Maps that a pod asks for.
+/// Maps that a pod requests.
 #[derive(Clone, Copy, Debug)]
 pub struct WantedMaps<'a> {
-    /// Of which application.
+    /// Name of the application.
     pub application: &'a str,
-    /// The pod's namespace, where it is known.
+    /// Namespace of the pod, if known.
     pub namespace: Option<&'a str>,
-    /// Which maps.
+    /// Names of the maps.
     pub names: &'a [String],
-    /// What the pod may do with them.
+    /// Requested access.
     pub access: MapAccess,
 }
 
@@ -130,20 +129,20 @@ fn for_pods(namespace: Option<&str>) -> String {
     })
 }
 
-/// Whose programs a pod gets: the first of these that has the name.
+/// Origin of the programs that a pod gets: the first of these with a program of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
-    /// An application of the pod's own namespace.
+    /// An application in the pod's namespace.
     OwnNamespace,
-    /// A cluster application: who may make one may do anything on the node.
+    /// A cluster application: its creators may do anything on the node.
     Cluster,
     /// Loaded by root of the node, without an application.
     Node,
-    /// An application of another namespace, which the pod names.
+    /// An application in another namespace, named by the pod.
     OtherNamespace,
 }
 
-/// An application as a pod names it: `NAME`, or `NAMESPACE/NAME`.
+/// Application in the notation of a pod: `NAME`, or `NAMESPACE/NAME`.
 #[derive(Clone, Copy, Debug)]
 struct ApplicationName<'a> {
     namespace: Option<&'a str>,
@@ -158,8 +157,8 @@ impl<'a> ApplicationName<'a> {
         }
     }
 
-    /// Whose a program is that has the name, for a pod of a namespace. `None` for programs of another namespace than the
-    /// one that is named: they are nobody else's, whatever they are called.
+    /// Returns the origin of a program with the name, for a pod in a namespace. `None` for programs in another
+    /// namespace than the named one: they are not available under any name.
     fn origin(self, program: &ProgramRecord, pod: Option<&str>) -> Option<Origin> {
         let owner = program.metadata.get(PROGRAM_NAMESPACE_KEY).map(String::as_str);
         match (owner, self.namespace) {
@@ -173,19 +172,19 @@ impl<'a> ApplicationName<'a> {
     }
 }
 
-/// Holds maps of an application, for a pod of a namespace. The application of that namespace comes first, then the
-/// cluster application of that name, then programs that were loaded without an application. Those of another namespace
-/// count where the pod names it, `NAMESPACE/NAME`.
+/// Opens maps of an application, for a pod in a namespace. The application in that namespace comes first, then the
+/// cluster application of that name, then programs loaded without an application. Applications in another namespace
+/// need the notation `NAMESPACE/NAME`.
 ///
-/// What an application gives out is what its load says ([`MapExports`]). Where that says nothing, pods of its own
-/// namespace get its maps, and others as `unexported` has it.
+/// The load of an application contains its exports ([`MapExports`]). Without exports, pods in its own namespace get its
+/// maps, and others according to `unexported`.
 ///
-/// Programs of one load share all maps of their object, so any of them will do; where
-/// loads differ, each map is that of the program with the lowest id that has it. Only programs that the kernel runs
-/// count, and only maps that are pinned for applications: global variables are not.
+/// Programs of one load share all maps of their object, so any of them will do; across loads, each map comes from the
+/// program with the lowest id that has it. Only running programs count, and only maps pinned for applications: no
+/// global variables.
 ///
 /// # Errors
-/// Nothing of that name is loaded, it has no such map or does not give it out, or the kernel refuses.
+/// Fails if no program has that name, the map is missing or not exported, or the kernel refuses.
 pub fn maps_by_name<K: Kernel>(
     engine: &Engine<K>,
     wanted: WantedMaps<'_>,
@@ -231,7 +230,7 @@ pub fn maps_by_name<K: Kernel>(
     Ok(held)
 }
 
-/// Refuses to give a map to pods for writing whose entries are fixed, or lead to other objects: no pod may write every map.
+/// Refuses write access for pods to a map with fixed entries, or with entries that refer to other objects.
 fn ensure_for_pods(application: &str, map: &str, facts: &MapFacts) -> Result<(), NamedMapsError> {
     let why = match recipients_for_writing(map, facts) {
         Ok(MapRecipients::WritersOfIt) => return Ok(()),
@@ -241,7 +240,7 @@ fn ensure_for_pods(application: &str, map: &str, facts: &MapFacts) -> Result<(),
     Err(NamedMapsError::NotForWriting { application: application.to_owned(), map: map.to_owned(), why })
 }
 
-/// The most that a pod may do with a map of a program.
+/// Returns the maximum access of a pod to a map of a program.
 fn given(
     program: &ProgramRecord,
     map: &str,
@@ -250,7 +249,7 @@ fn given(
     unexported: UnexportedMaps,
 ) -> Option<MapAccess> {
     match program.metadata.get(MAP_EXPORTS_KEY) {
-        // What is no export was recorded by a daemon that knew none, and gives nothing.
+        // Unparsable exports come from an older daemon, and grant nothing.
         Some(text) => text.parse::<MapExports>().ok()?.access(map, namespace),
         None if origin == Origin::OwnNamespace => Some(MapAccess::Write),
         None if origin == Origin::OtherNamespace => None,
@@ -261,7 +260,7 @@ fn given(
     }
 }
 
-/// Programs of an application that the kernel runs, by id, and whose they are.
+/// Returns the running programs of an application, by id, and their origin.
 fn programs_of<K: Kernel>(
     engine: &Engine<K>,
     application: &str,
@@ -269,7 +268,7 @@ fn programs_of<K: Kernel>(
 ) -> Result<(Vec<Arc<ProgramRecord>>, Origin), NamedMapsError> {
     let named = ApplicationName::of(application);
     let mut programs = engine.programs_with(PROGRAM_NAME_KEY, named.name)?;
-    // Also lost programs decide: who has the name does not change while its programs cannot be loaded.
+    // Lost programs count as well: the origin of a name must not change while its programs cannot be loaded.
     let Some(first) = programs.iter().filter_map(|(program, _)| named.origin(program, namespace)).min()
     else {
         return Err(NamedMapsError::NotLoaded {

@@ -1,4 +1,4 @@
-//! The service `csi.v1.Node`: what a kubelet asks for.
+//! The service `csi.v1.Node`: the kubelet's requests.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use tonic::{Request, Response, Status};
 
 use crate::{CsiError, LARGEST_REQUEST, MapSource, Publication, VolumeId, Volumes, request};
 
-/// Publishes volumes of this node.
+/// Service that publishes volumes on this node.
 pub struct NodeService<M: MapSource> {
     volumes: Arc<Volumes<M>>,
     node_id: String,
     journal: Arc<Journal>,
-    /// Room for calls: a kubelet with many pods must not take the threads of all others.
+    /// Limit of concurrent calls: a kubelet with many pods must not take all threads.
     threads: Arc<Semaphore>,
 }
 
-/// Most calls that work at the same time.
+/// Maximum number of concurrent calls.
 pub const MOST_THREADS: usize = 4;
 
 impl<M: MapSource> NodeService<M> {
-    /// A service over volumes, on a node that the cluster calls so.
+    /// Creates the service; `node_id` is the node's name in the cluster.
     #[must_use]
     pub fn serve(volumes: Arc<Volumes<M>>, node_id: String, journal: Arc<Journal>) -> NodeServer<Self> {
         let threads = Arc::new(Semaphore::new(MOST_THREADS));
@@ -32,8 +32,8 @@ impl<M: MapSource> NodeService<M> {
             .max_decoding_message_size(LARGEST_REQUEST)
     }
 
-    /// Works on a thread where it may block, and to its end also when the kubelet hangs up. Leaves an entry in the journal:
-    /// what the call is about, and what `work` says that it made.
+    /// Runs a call on a blocking thread, to its end even if the kubelet hangs up. Records an entry with the object of
+    /// the call and the result of `work`.
     async fn run(
         &self,
         call: &'static str,
@@ -51,7 +51,7 @@ impl<M: MapSource> NodeService<M> {
                 let _nobody_waits = told.send(());
             };
             journal.record(entry(call, &object, &done), Some(Box::new(tell)));
-            // It is dropped with the writer, when the daemon ends.
+            // The sender is dropped with the writer, when the daemon ends.
             let _ended = written.recv();
             done
         });
@@ -66,7 +66,8 @@ impl<M: MapSource> NodeService<M> {
     }
 }
 
-/// Who may open the socket is the kubelet, or acts for it: what counts is the pod that the volume is for.
+/// Returns the audit log entry of a call. Only the kubelet can open the socket, or a process acting for it, so the
+/// entry names the pod of the volume.
 fn entry(call: &str, object: &str, done: &Result<String, CsiError>) -> HistoryEntry {
     let mut entry = HistoryEntry::of_daemon(DaemonPart::Csi, call, object);
     match done {

@@ -1,11 +1,11 @@
-//! Whether the kubelet sees volumes that are mounted in this mount namespace. Pure.
+//! Check whether the kubelet sees volumes mounted in this mount namespace. No I/O.
 
 use std::path::{Path, PathBuf};
 
 use bpfmand_kernel::Mount;
 use thiserror::Error;
 
-/// Volumes would be mounted where no kubelet and no pod sees them.
+/// Error: neither the kubelet nor pods would see the volumes.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "pods will find their volumes empty: what is mounted below {} is not seen outside of this mount namespace. In a pod, mount the host's folder there with mountPropagation: Bidirectional; under systemd, run a unit without the protections that give it mounts of its own (ProtectSystem, ReadWritePaths, PrivateDevices and the like)",
@@ -14,14 +14,14 @@ use thiserror::Error;
 pub struct UnseenVolumes(PathBuf);
 
 impl UnseenVolumes {
-    /// Looks at the folder of pods in the table of this process. `first` is the table of the machine's first process, if
-    /// that can be read.
+    /// Checks the folder of pods in this process's mount table. `first` is the mount table of the machine's first
+    /// process, if it can be read.
     ///
-    /// A mount that only receives from another is in a group of its own, as systemd makes them: that reaches the kubelet
-    /// only if the machine has mounts in the same group.
+    /// A mount that only receives from another one has a peer group of its own, as systemd creates it: it reaches the
+    /// kubelet only if the machine has mounts in the same group.
     #[must_use]
     pub fn of(pods: &Path, table: &[Mount], first: Option<&[Mount]>) -> Option<Self> {
-        // What is mounted last hides what was there.
+        // The last mount hides earlier ones.
         let mount = table
             .iter()
             .filter(|mount| pods.starts_with(&mount.point))
@@ -78,7 +78,7 @@ mod tests {
         let own = [mount("/", Some(9), Some(1))];
         assert!(UnseenVolumes::of(pods, &own, None).is_some());
         assert!(UnseenVolumes::of(pods, &own, Some(&[mount("/", Some(1), None)])).is_some());
-        // A machine that is a container itself has such mounts too.
+        // A machine that is itself a container has such mounts too.
         assert_eq!(UnseenVolumes::of(pods, &own, Some(&[mount("/", Some(9), Some(1))])), None);
     }
 }

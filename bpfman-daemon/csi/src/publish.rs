@@ -1,4 +1,4 @@
-//! Makes a volume appear in a pod.
+//! Publishing of volumes into pods.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,35 +13,34 @@ use crate::undo::MountUndo;
 use crate::volumes::{resolve, source};
 use crate::{CsiError, DRIVER, MapSource, Publication, Volumes};
 
-/// The folder of a volume that the pod sees. Of a bpffs not the whole: kernels with CONFIG_BPF_PRELOAD put lists of all maps
-/// and programs of the machine into each bpffs (`maps.debug`, `progs.debug`), which cannot be removed.
+/// Folder of a volume that the pod sees. Not the whole bpffs: kernels with CONFIG_BPF_PRELOAD put lists of all maps and
+/// programs of the machine into each bpffs (`maps.debug`, `progs.debug`), which cannot be removed.
 const SHOWN: &str = "maps";
-/// Folder in which the bpffs with the writable pins of a volume is mounted, which pods do not see.
+/// Mount point of the bpffs with the writable pins of a volume, which pods do not see.
 const PINS: &str = "pins";
-/// The folder of pins: the pod's group may look, nobody else.
+/// Mode of the folder of pins: only the pod's group may list it.
 const FOLDER_MODE: u32 = 0o750;
-/// A map that the pod's group may change.
+/// Mode of a map that the pod's group may change.
 const WRITABLE_MODE: u32 = 0o660;
-/// A map that it may only read.
+/// Mode of a map that it may only read.
 const READABLE_MODE: u32 = 0o440;
 
-/// How a volume that is there compares with one that is asked for.
+/// Comparison of an existing volume with a requested one.
 enum Compared {
     Same,
-    /// The same names, and maps of another load by now.
+    /// The same names, but the maps are of an earlier load.
     OtherMaps,
-    /// The same maps, as daemons before this one showed them.
+    /// The same maps, in the form of older daemons.
     Older,
     Differs(String),
 }
 
 impl<M: MapSource> Volumes<M> {
-    /// Makes a volume appear at its target. One that is there already, with the same maps, group and read-only flag, is
-    /// fine; one with the same names whose maps are of an earlier load is made anew, so that a pod never starts with maps
-    /// that no program uses any more.
+    /// Publishes a volume at its target. An existing one with the same maps, group and read-only flag is kept; one with
+    /// maps of an earlier load is rebuilt, so that a pod never starts with maps that no program uses.
     ///
     /// # Errors
-    /// [`CsiError`]; what was begun is undone.
+    /// [`CsiError`]; partial changes are undone.
     pub fn publish(&self, wanted: &Publication) -> Result<(), CsiError> {
         let _held = self.held.take(&wanted.volume)?;
         let target_error =
@@ -55,7 +54,7 @@ impl<M: MapSource> Volumes<M> {
         if let Some(mount) = there.last() {
             match self.compare(wanted, &target, (&table, mount), &maps)? {
                 Compared::Same if wanted.read_only && !mount.read_only => {
-                    // Its publish was killed before the last step.
+                    // An earlier publish was killed before its last step.
                     return Ok(self.mounts.bind_read_only(&target)?);
                 }
                 Compared::Same => return Ok(()),
@@ -72,7 +71,7 @@ impl<M: MapSource> Volumes<M> {
                 }
             }
         }
-        // Bound nowhere, so of a publish that was killed; or just left.
+        // Without a target: left by a killed publish, or just unbound.
         self.remove_volume(&table, &wanted.volume)?;
         let mut undo = MountUndo::new(&*self.mounts);
         self.build(wanted, &maps, &mut undo)
@@ -92,7 +91,7 @@ impl<M: MapSource> Volumes<M> {
         for entry in fs::read_dir(target).map_err(fail)? {
             names.insert(entry.map_err(fail)?.file_name().to_string_lossy().into_owned());
         }
-        // The kernel's own, in volumes of v0.6.0: nobody else can give a name with a dot.
+        // Skip the kernel's own files in volumes of v0.6.0: other names cannot contain a dot.
         names.retain(|name| !name.contains('.'));
         if names != wanted.maps.iter().cloned().collect() {
             let names: Vec<String> = names.into_iter().collect();
@@ -109,7 +108,7 @@ impl<M: MapSource> Volumes<M> {
         if group != wanted.group {
             return Ok(Compared::Differs(format!("for group {group}")));
         }
-        // Of a daemon that showed pods the folder of pins itself, in which root of a container makes more.
+        // Made by a daemon that showed pods the folder of pins itself, where root in a container can add pins.
         if is_writable && !mount.sealed {
             return Ok(Compared::Older);
         }
@@ -121,13 +120,13 @@ impl<M: MapSource> Volumes<M> {
         Ok(Compared::Same)
     }
 
-    /// Makes the volume with all that is in it, where no pod sees it yet.
+    /// Builds the complete volume, where no pod sees it yet.
     ///
-    /// Pods see a sealed bpffs, whose pins give maps for reading alone. In a bpffs that is not sealed, root of a container
-    /// pins any map of which it has a descriptor, and opens the new pin for writing: it is the file system that has to refuse,
-    /// since container runtimes make the pod's mount writable again. Therefore the writable pins of a volume are in a bpffs that
-    /// pods do not see, and each is bound over the pin of the same map in the sealed one. The sealed one is a bpffs too:
-    /// daemons before this one take a volume for theirs by its type, and container runtimes relabel files of others.
+    /// Pods see a sealed bpffs with read-only pins. In an unsealed bpffs, root in a container can pin any map of which
+    /// it has a descriptor, and open the new pin for writing. Only the file system can prevent that, since container
+    /// runtimes remount the pod's mount as writable. Therefore the writable pins of a volume are in a bpffs that pods
+    /// do not see, and each is bound over the pin of the same map in the sealed one. The sealed one must be a bpffs
+    /// too: older daemons recognise their volumes by type, and container runtimes relabel files of other types.
     fn build(
         &self,
         wanted: &Publication,
@@ -177,7 +176,7 @@ impl<M: MapSource> Volumes<M> {
         Ok(())
     }
 
-    /// Shows the volume, which is complete, at its target.
+    /// Binds the complete volume to its target.
     fn show(&self, wanted: &Publication, target: &Path, undo: &mut MountUndo<'_>) -> Result<(), CsiError> {
         self.step("publish", "make the target");
         match fs::symlink_metadata(target) {

@@ -1,24 +1,24 @@
-//! What a daemon that was killed, or an earlier boot, left.
+//! Cleanup of volumes left by a killed daemon or an earlier boot.
 
 use crate::{CsiError, MapSource, VolumeId, Volumes};
 
-/// What was found at start.
+/// Result of the cleanup.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// Volumes that pods have.
+    /// Number of volumes in use by pods.
     pub kept: usize,
-    /// Leftovers that were removed.
+    /// Number of removed leftovers.
     pub removed: usize,
-    /// What could not be removed, with the reasons.
+    /// Leftovers that could not be removed, with the reasons.
     pub problems: Vec<String>,
 }
 
 impl<M: MapSource> Volumes<M> {
-    /// Removes volumes that are bound nowhere: a publish that was killed before its last step, or an unpublish before
-    /// its last, or folders whose mounts ended with an earlier boot.
+    /// Removes volumes without a target: of a publish or unpublish that was killed before its last step, and folders
+    /// with mounts of an earlier boot.
     ///
     /// # Errors
-    /// The folder of volumes or the table of mounts cannot be read.
+    /// Fails if the folder of volumes or the mount table cannot be read.
     pub fn recover(&self) -> Result<Recovered, CsiError> {
         let fail = |source| CsiError::Files { action: "list", path: self.folder().to_owned(), source };
         let table = self.mounts.table()?;

@@ -1,5 +1,5 @@
-//! Tells the kubelet of this plugin, as the registrar beside other plugins does: a socket in the folder that the kubelet
-//! watches, which says what the plugin is and where it listens.
+//! Registration with the kubelet, in place of a registrar sidecar: a socket in the kubelet's plugin folder that returns
+//! the type and the endpoint of the plugin.
 
 use std::fs;
 use std::io;
@@ -18,22 +18,21 @@ use tonic::{Request, Response, Status};
 
 use crate::{DRIVER, LARGEST_REQUEST, connections};
 
-/// How often the socket is looked at: a kubelet that starts anew may empty its folder.
+/// Interval of checks that the socket exists: a restarted kubelet may empty its folder.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long somebody else's socket may take to answer.
+/// Timeout for an answer from a socket of another process.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// What the kubelet is told.
+/// Registration data.
 #[derive(Clone, Debug)]
 pub struct Registrar {
-    /// The kubelet's folder of plugins, as this process sees it.
+    /// Plugin folder of the kubelet, as this process sees it.
     pub folder: PathBuf,
-    /// The CSI socket, as the kubelet sees it.
+    /// CSI socket, as the kubelet sees it.
     pub endpoint: String,
 }
 
 impl Registrar {
-    /// Where the socket is.
     fn socket(&self) -> PathBuf {
         self.folder.join(format!("{DRIVER}-reg.sock"))
     }
@@ -71,7 +70,7 @@ impl Registration for Registrar {
     }
 }
 
-/// Why the kubelet cannot be told yet.
+/// Reason why the plugin cannot be registered yet.
 #[derive(Debug, thiserror::Error)]
 enum RegistrationError {
     #[error("{} is another process's: end that registrar, or leave --csi-registration-dir away", .0.display())]
@@ -80,14 +79,13 @@ enum RegistrationError {
     Socket { path: PathBuf, source: io::Error },
 }
 
-/// A socket that is served, and the task that does so.
 struct Served {
     inode: u64,
     _stop: oneshot::Sender<()>,
     _task: JoinHandle<()>,
 }
 
-/// Serves the socket until `end` changes, makes it again when it is gone, and removes it at the end.
+/// Serves the socket until `end` changes, recreates it when it disappears, and removes it at the end.
 pub async fn keep_registered(registrar: Registrar, mut end: watch::Receiver<bool>) {
     let mut served: Option<Served> = None;
     let mut told = String::new();
@@ -100,7 +98,7 @@ pub async fn keep_registered(registrar: Registrar, mut end: watch::Receiver<bool
                     served = Some(new);
                     told.clear();
                 }
-                // Told once: the folder comes with the kubelet.
+                // Log once: the folder appears with the kubelet.
                 Err(error) => {
                     let reason = error.to_string();
                     if reason != told {
@@ -127,8 +125,8 @@ fn inode(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|found| found.ino())
 }
 
-/// Makes the socket, and puts it in its place when it can be asked: the kubelet asks as soon as it sees it, and looks at
-/// no name that begins with a dot.
+/// Creates the socket under a hidden name, and renames it when it is served: the kubelet connects as soon as it sees
+/// the socket, and ignores names that begin with a dot.
 async fn make(registrar: &Registrar) -> Result<Served, RegistrationError> {
     let socket = registrar.socket();
     if inode(&socket).is_some() {

@@ -1,4 +1,4 @@
-//! What a pod asks for, checked as far as that can be done without looking.
+//! Validation of requests, as far as possible without I/O.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,37 +11,37 @@ use bpfman_proto::csi::v1::volume_capability::access_mode::Mode;
 
 use crate::{CsiError, WantedMaps};
 
-/// Attribute that names the application: what its programs have as `bpfman.io/ProgramName`.
+/// Attribute with the application, `bpfman.io/ProgramName` of its programs.
 const PROGRAM: &str = "csi.bpfman.io/program";
-/// Attribute that names its maps, with commas between them.
+/// Attribute with the names of its maps, separated by commas.
 const MAPS: &str = "csi.bpfman.io/maps";
-/// Begins the attributes of this driver.
+/// Prefix of this driver's attributes.
 const OURS: &str = "csi.bpfman.io/";
-/// The kubelet says with it whether the volume lives as long as its pod.
+/// Attribute of the kubelet: whether the volume lives as long as its pod.
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
-/// The kubelet says with it which namespace the pod is in, where the CSIDriver object has `podInfoOnMount`. A pod cannot
-/// write it by itself: the kubelet's own pairs take the place of the pod's.
+/// Attribute of the kubelet: the pod's namespace, if the CSIDriver object has `podInfoOnMount`. A pod cannot forge it:
+/// the kubelet's attributes override the pod's.
 const NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
-/// Longest name in a bpffs.
+/// Maximum length of a name in a bpffs, in bytes.
 const LONGEST_NAME: usize = 255;
-/// Most maps of one volume.
+/// Maximum number of maps in a volume.
 const MOST_MAPS: usize = 256;
 
-/// A volume, as the kubelet names it. It is a file name, too.
+/// Volume id of the kubelet, which is also a file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VolumeId(String);
 
 impl VolumeId {
-    /// Checks an id.
+    /// Parses an id.
     ///
     /// # Errors
-    /// It is no file name of printable characters.
+    /// Fails if it is not a file name of printable characters.
     pub fn parse(text: &str) -> Result<Self, CsiError> {
         file_name("volume id", text)?;
         Ok(Self(text.to_owned()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -54,27 +54,26 @@ impl fmt::Display for VolumeId {
     }
 }
 
-/// A volume that is to appear in a pod.
+/// Requested volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// Which volume.
+    /// Volume id.
     pub volume: VolumeId,
-    /// Where; absolute.
+    /// Absolute target path.
     pub target: PathBuf,
-    /// The application.
+    /// Name of the application.
     pub program: String,
-    /// The pod's namespace, where the kubelet tells it.
+    /// Namespace of the pod, if the kubelet sends it.
     pub namespace: Option<String>,
-    /// Its maps, as asked for.
+    /// Names of the maps, as requested.
     pub maps: Vec<String>,
-    /// Nobody may change the maps through it.
+    /// Set if the maps cannot be changed through the volume.
     pub read_only: bool,
-    /// The pod's fsGroup; without one, root's.
+    /// fsGroup of the pod; root's group if it has none.
     pub group: u32,
 }
 
 impl Publication {
-    /// The maps that it asks for.
     pub(crate) fn maps(&self) -> WantedMaps<'_> {
         WantedMaps {
             application: &self.program,
@@ -86,7 +85,7 @@ impl Publication {
 }
 
 impl fmt::Display for Publication {
-    /// For the audit log: whose maps go to whom.
+    /// Formats the request for the audit log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.read_only { "read-only" } else { "for writing" };
         write!(f, "maps {} of {} {how} to group {}", self.maps.join(","), self.program, self.group)?;
@@ -95,10 +94,10 @@ impl fmt::Display for Publication {
 }
 
 impl Publication {
-    /// Understands a request.
+    /// Parses a request.
     ///
     /// # Errors
-    /// [`CsiError::Invalid`], with what is wrong.
+    /// [`CsiError::Invalid`], with the reason.
     pub fn parse(request: &v1::NodePublishVolumeRequest) -> Result<Self, CsiError> {
         let volume = VolumeId::parse(&request.volume_id)?;
         let target = target(&request.target_path)?;
@@ -133,7 +132,7 @@ impl Publication {
     }
 }
 
-/// The path of a request.
+/// Parses the target path of a request.
 pub fn target(text: &str) -> Result<PathBuf, CsiError> {
     let path = Path::new(text);
     let is_plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
@@ -145,7 +144,7 @@ pub fn target(text: &str) -> Result<PathBuf, CsiError> {
     Ok(path.to_owned())
 }
 
-/// Checks how the volume is to be used, and returns its group.
+/// Checks the volume capability, and returns its group.
 fn capability(capability: Option<&v1::VolumeCapability>) -> Result<u32, CsiError> {
     let Some(capability) = capability else { return invalid("the request has no volume capability") };
     let mount = match &capability.access_type {
@@ -153,7 +152,7 @@ fn capability(capability: Option<&v1::VolumeCapability>) -> Result<u32, CsiError
         Some(AccessType::Block(_)) => return invalid("maps are files in a folder, not a block device"),
         None => return invalid("the volume capability says neither mount nor block"),
     };
-    // What a kubelet fills in by itself where a pod names nothing is no mistake of the pod's.
+    // Accept the kubelet's default for a pod without a type.
     if !["", "bpf"].contains(&mount.fs_type.as_str()) {
         return invalid(format!("fsType \"{}\" cannot be had: volumes of maps are a bpffs", mount.fs_type));
     }
@@ -170,7 +169,7 @@ fn capability(capability: Option<&v1::VolumeCapability>) -> Result<u32, CsiError
     let group = &mount.volume_mount_group;
     match group.parse() {
         _ if group.is_empty() => Ok(0),
-        // The largest number means "leave it as it is" to the kernel.
+        // The largest number means "unchanged" to the kernel.
         Ok(number) if number != u32::MAX => Ok(number),
         _ => invalid(format!("volume mount group \"{group}\" is not the number of a group")),
     }

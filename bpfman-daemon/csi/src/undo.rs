@@ -1,4 +1,4 @@
-//! Steps back, in reverse order, when a later step fails.
+//! Undo of completed steps, in reverse order, when a later step fails.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ enum Step {
     RemoveFolder(PathBuf),
 }
 
-/// What was done so far.
+/// Completed steps.
 pub struct MountUndo<'a> {
     mounts: &'a dyn Mounts,
     steps: Vec<Step>,
@@ -22,17 +22,17 @@ impl<'a> MountUndo<'a> {
         Self { mounts, steps: Vec::new() }
     }
 
-    /// Something was mounted here.
+    /// Records a mount.
     pub fn mounted(&mut self, at: &Path) {
         self.steps.push(Step::Unmount(at.to_owned()));
     }
 
-    /// This folder was made.
+    /// Records a created folder.
     pub fn made(&mut self, folder: &Path) {
         self.steps.push(Step::RemoveFolder(folder.to_owned()));
     }
 
-    /// Undoes everything and answers with the cause. Goes on after a step that fails.
+    /// Undoes all steps, even after one fails, and returns the cause with the errors.
     pub fn because_of(self, cause: CsiError) -> CsiError {
         let mut failures = Vec::new();
         for step in self.steps.into_iter().rev() {

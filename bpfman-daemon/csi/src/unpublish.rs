@@ -1,4 +1,4 @@
-//! Takes volumes away: asked for by the kubelet, or because what is there is of no use any more.
+//! Removal of volumes, for the kubelet or because they are outdated.
 
 use std::fs;
 use std::io;
@@ -10,10 +10,10 @@ use crate::volumes::resolve;
 use crate::{CsiError, MapSource, VolumeId, Volumes};
 
 impl<M: MapSource> Volumes<M> {
-    /// Takes a volume away from its target and removes both its folders. One that is gone already is fine.
+    /// Removes a volume from its target, and its folders. A missing volume is no error.
     ///
     /// # Errors
-    /// Something that this driver did not mount is at the target, another call works on the volume, or the kernel
+    /// Fails if a mount at the target does not belong to this driver, another call is using the volume, or the kernel
     /// refuses.
     pub fn unpublish(&self, volume: &VolumeId, target: &Path) -> Result<(), CsiError> {
         let _held = self.held.take(volume)?;
@@ -40,7 +40,7 @@ impl<M: MapSource> Volumes<M> {
         Ok(())
     }
 
-    /// Removes a volume's own bpffs and folder, whatever is there of them.
+    /// Removes the bpffs and the folder of a volume, as far as they exist.
     pub(crate) fn remove_volume(&self, table: &[Mount], volume: &VolumeId) -> Result<(), CsiError> {
         let folder = self.folder_of(volume);
         for _mount in self.mounts_at(table, volume, &folder)? {

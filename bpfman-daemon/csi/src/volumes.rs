@@ -1,4 +1,4 @@
-//! All volumes of this node: where they are, and whose a mount is.
+//! Volumes of this node: their locations, and the ownership of mounts.
 
 use std::fs;
 use std::io;
@@ -12,10 +12,10 @@ use bpfmand_kernel::{Mount, Mounts};
 use crate::held::HeldVolumes;
 use crate::{CsiError, DRIVER, MapSource, UnexportedMaps, VolumeId};
 
-/// Only root looks at volumes here; pods see them at their targets.
+/// Mode of the folder of volumes: root only; pods see them at their targets.
 const FOLDER_MODE: u32 = 0o700;
 
-/// The volumes of this node. Every method may be called from many threads, and blocks.
+/// Volumes of this node. All methods are thread-safe, and block.
 pub struct Volumes<M: MapSource> {
     pub(crate) maps: Arc<M>,
     pub(crate) mounts: Arc<dyn Mounts>,
@@ -26,30 +26,30 @@ pub struct Volumes<M: MapSource> {
 }
 
 impl<M: MapSource> Volumes<M> {
-    /// Volumes below a folder, which is made if it is missing.
+    /// Opens the volumes below a folder, which is created if it is missing.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// Fails if it cannot be created.
     pub fn open(folder: &Path, maps: Arc<M>, mounts: Arc<dyn Mounts>) -> Result<Self, CsiError> {
         let fail = |action, source| CsiError::Files { action, path: folder.to_owned(), source };
-        // The folder above is the socket's, too.
+        // The parent folder also contains the socket.
         let above = folder.parent().map_or(Ok(()), fs::create_dir_all);
         let made =
             above.and_then(|()| fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder));
         made.map_err(|source| fail("create folder", source))?;
-        // The table of mounts has paths without symbolic links.
+        // The mount table has paths without symbolic links.
         let folder = folder.canonicalize().map_err(|source| fail("find", source))?;
         let (held, unexported) = (HeldVolumes::default(), UnexportedMaps::default());
         Ok(Self { maps, mounts, held, unexported, observer: Arc::new(NoObserver), folder })
     }
 
-    /// Gives this out of applications that do not say what they give out.
+    /// Sets the default for applications without exports.
     #[must_use]
     pub fn with_unexported(self, unexported: UnexportedMaps) -> Self {
         Self { unexported, ..self }
     }
 
-    /// Tells somebody of every step.
+    /// Sets an observer of every step.
     #[must_use]
     pub fn with_observer(self, observer: Arc<dyn StepObserver>) -> Self {
         Self { observer, ..self }
@@ -59,20 +59,19 @@ impl<M: MapSource> Volumes<M> {
         self.observer.before(operation, step);
     }
 
-    /// The folder of all volumes.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Folder in which a volume's own file system is mounted.
+    /// Returns the mount point of a volume's own file system.
     pub(crate) fn folder_of(&self, volume: &VolumeId) -> PathBuf {
         self.folder.join(volume.as_str())
     }
 
-    /// The mounts of a volume at a path, which is its target or its folder.
+    /// Returns the mounts of a volume at a path, which is its target or its folder.
     ///
     /// # Errors
-    /// There is another mount as well.
+    /// Fails if there is a mount of another kind.
     pub(crate) fn mounts_at<'t>(
         &self,
         table: &'t [Mount],
@@ -83,7 +82,7 @@ impl<M: MapSource> Volumes<M> {
         let source = source(volume);
         let is_ours = |mount: &Mount| {
             let same_device = |own: &Mount| own.point == folder && own.device == mount.device;
-            // By its device: v0.6.0 gave its mounts no name.
+            // Compare devices: v0.6.0 did not set a mount source.
             mount.file_system == "bpf" && (mount.source == source || table.iter().any(same_device))
         };
         let here: Vec<&Mount> = table.iter().filter(|mount| mount.point == at).collect();
@@ -99,12 +98,13 @@ impl<M: MapSource> Volumes<M> {
     }
 }
 
-/// By which word the table of mounts names a volume.
+/// Returns the mount source of a volume.
 pub fn source(volume: &VolumeId) -> String {
     format!("{DRIVER}/{volume}")
 }
 
-/// A target as the table of mounts has it: its parent without symbolic links. None if the parent is not there.
+/// Returns a target in the form of the mount table: without symbolic links in its parent. `None` if the parent does not
+/// exist.
 pub fn resolve(target: &Path) -> Result<Option<PathBuf>, CsiError> {
     let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
         return Err(CsiError::Target { target: target.to_owned(), why: "it names no folder".to_owned() });

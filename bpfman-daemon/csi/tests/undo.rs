@@ -1,4 +1,4 @@
-//! Each call to the kernel fails once, on real mounts of a real bpffs: nothing is left of the volume.
+//! Errors of each kernel call, once, on real mounts of a real bpffs: no trace of the volume remains.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io;
@@ -17,7 +17,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{KernelError, Mount, Mounts};
 use tempfile::TempDir;
 
-/// The real kernel, until a chosen call.
+/// The real kernel, except for one failing call.
 struct Failing {
     kernel: LinuxKernel,
     fail_at: AtomicUsize,
@@ -98,7 +98,7 @@ impl MapSource for Failing {
     }
 }
 
-/// Volumes below a folder that goes with all its mounts.
+/// Volumes below a folder that is removed with all its mounts.
 struct Machine {
     folder: TempDir,
     failing: Arc<Failing>,
@@ -107,7 +107,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// Mounts: only root can.
+    /// Creates the volumes. Needs root, for mounts.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kernel = LinuxKernel::new(&folder.path().join("bpffs")).unwrap();

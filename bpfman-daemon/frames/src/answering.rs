@@ -1,4 +1,4 @@
-//! The end of who answers, which waits for questions: it has nothing else to do.
+//! Server end of a connection, which blocks until the next question.
 
 use std::io::{self, BufReader, Read as _};
 use std::os::unix::net::UnixStream;
@@ -8,26 +8,26 @@ use serde::de::DeserializeOwned;
 
 use crate::{Frame, HEADER, Writing, announced, frame, understood, wrong};
 
-/// Bytes that are read ahead: most questions are read by one call.
+/// Size of the read buffer, in bytes: most questions take one call.
 const AHEAD: usize = 8 << 10;
 
-/// The end of the one who answers.
+/// Server end of a connection.
 #[derive(Debug)]
 pub struct Answering {
     stream: BufReader<UnixStream>,
 }
 
 impl Answering {
-    /// Of a stream that blocks.
+    /// Creates it from a blocking stream.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
         Self { stream: BufReader::with_capacity(AHEAD, stream) }
     }
 
-    /// The next question; none if nobody asks any more.
+    /// Returns the next question; `None` if the connection was closed.
     ///
     /// # Errors
-    /// The other end speaks another language, or ended in the middle of a word.
+    /// Fails if the other end violates the protocol, or closes the connection within a message.
     pub fn question<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         match self.next() {
             Ok(Frame::Message(message)) => understood(&message).map(Some),
@@ -37,10 +37,10 @@ impl Answering {
         }
     }
 
-    /// A message that has to come.
+    /// Receives a message that must come.
     ///
     /// # Errors
-    /// As for [`Self::question`], and if none comes.
+    /// As for [`Self::question`], and if the connection was closed.
     pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         self.question()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
@@ -49,17 +49,17 @@ impl Answering {
         Writing::new(self.stream.get_mut())
     }
 
-    /// A message.
+    /// Sends a message.
     ///
     /// # Errors
-    /// The other end is gone, or the message is too long.
+    /// Fails if the connection is closed, or the message is too long.
     pub fn say(&mut self, message: &impl Serialize) -> io::Result<()> {
         let mut writing = self.writing();
         writing.message(message)?;
         writing.send()
     }
 
-    /// A message, and content behind it.
+    /// Sends a message followed by content.
     ///
     /// # Errors
     /// See [`Self::say`].
@@ -70,27 +70,27 @@ impl Answering {
         writing.send()
     }
 
-    /// Content, whole.
+    /// Sends content, whole.
     ///
     /// # Errors
-    /// The other end is gone.
+    /// Fails if the connection is closed.
     pub fn give(&mut self, content: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.content(content)?;
         writing.send()
     }
 
-    /// A piece of content; an empty one ends it.
+    /// Sends a piece of content; an empty one ends it.
     ///
     /// # Errors
-    /// The other end is gone, or the piece is too long.
+    /// Fails if the connection is closed, or the piece is too long.
     pub fn give_piece(&mut self, piece: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.piece(piece)?;
         writing.send()
     }
 
-    /// Content, whole. The one who asks bounds it.
+    /// Receives content, whole. The client limits its size.
     ///
     /// # Errors
     /// As for [`Self::question`].
@@ -121,13 +121,13 @@ impl Answering {
         Ok(frame(is_piece, bytes))
     }
 
-    /// Content as it comes.
+    /// Returns a reader of content that is still arriving.
     pub fn content(&mut self) -> Content<'_> {
         Content { served: self, piece: io::Cursor::new(Vec::new()), at_end: false }
     }
 }
 
-/// Content as it comes, to be read to its end.
+/// Reader of arriving content, which must be read to its end.
 #[derive(Debug)]
 pub struct Content<'a> {
     served: &'a mut Answering,

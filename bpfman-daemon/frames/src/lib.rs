@@ -1,8 +1,9 @@
-//! Words between the daemon and the processes that read what strangers wrote: messages as JSON, content as pieces of bytes.
+//! Messages between the daemon and the processes that parse untrusted input: messages as JSON, content as pieces of
+//! bytes.
 //!
-//! A frame is its kind (one byte), its length (four bytes, least significant first), and so many bytes. Content is pieces
-//! and an empty one at its end. Who asks waits for an answer with others to do, on a runtime or with a deadline, and has
-//! an end of its own; who answers is the same everywhere: [`Answering`].
+//! A frame is its kind (one byte), its length (four bytes, little-endian), and its bytes. Content is a sequence of
+//! pieces, ended by an empty one. Clients wait for answers on a runtime or with a deadline, and have ends of their own;
+//! the server end is the same everywhere: [`Answering`].
 
 mod answering;
 mod writing;
@@ -14,28 +15,28 @@ use serde::de::DeserializeOwned;
 pub use answering::{Answering, Content};
 pub use writing::Writing;
 
-/// Bytes of any message: more than the signatures of one digest take, in their encoding.
+/// Maximum size of a message, in bytes: more than the encoded signatures of one digest.
 pub const MESSAGE_LIMIT: usize = 64 << 20;
-/// Bytes of an answer that says little.
+/// Maximum size of a short answer, in bytes.
 pub const SMALL: usize = 64 << 10;
-/// Bytes of a piece.
+/// Maximum size of a piece, in bytes.
 pub const PIECE: usize = 128 << 10;
-/// Bytes in front of a frame.
+/// Size of a frame header, in bytes.
 pub const HEADER: usize = 5;
 
-/// A frame.
+/// Frame of a connection.
 #[derive(Debug)]
 pub enum Frame {
     /// A message.
     Message(Vec<u8>),
-    /// A piece of content; empty at the end of it.
+    /// A piece of content; empty at its end.
     Piece(Vec<u8>),
 }
 
-/// The kind of a frame, and its length.
+/// Returns the header of a frame.
 ///
 /// # Errors
-/// No frame is that long.
+/// Fails if the frame is too long.
 pub fn header(is_piece: bool, length: usize) -> io::Result<[u8; HEADER]> {
     let limit = if is_piece { PIECE } else { MESSAGE_LIMIT };
     if length > limit {
@@ -45,10 +46,10 @@ pub fn header(is_piece: bool, length: usize) -> io::Result<[u8; HEADER]> {
     Ok([u8::from(is_piece), a, b, c, d])
 }
 
-/// What a header says: whether a piece follows, and how many bytes.
+/// Parses a header: whether a piece follows, and its length.
 ///
 /// # Errors
-/// It announces what no frame is.
+/// Fails if the kind is unknown, or the frame is too long.
 pub fn announced([kind, length @ ..]: [u8; HEADER]) -> io::Result<(bool, usize)> {
     let (is_piece, length) = (kind == 1, u32::from_le_bytes(length) as usize);
     if kind > 1 || length > if is_piece { PIECE } else { MESSAGE_LIMIT } {
@@ -57,22 +58,22 @@ pub fn announced([kind, length @ ..]: [u8; HEADER]) -> io::Result<(bool, usize)>
     Ok((is_piece, length))
 }
 
-/// A frame of a kind and these bytes.
+/// Creates a frame.
 #[must_use]
 pub fn frame(is_piece: bool, bytes: Vec<u8>) -> Frame {
     if is_piece { Frame::Piece(bytes) } else { Frame::Message(bytes) }
 }
 
-/// Says that the other end does not keep to this language.
+/// Returns an error about a violation of the protocol.
 #[must_use]
 pub fn wrong(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// A message, read.
+/// Parses a message.
 ///
 /// # Errors
-/// It is none.
+/// Fails if the message is invalid.
 pub fn understood<T: DeserializeOwned>(message: &[u8]) -> io::Result<T> {
     serde_json::from_slice(message).map_err(|error| wrong(format!("a message is none: {error}")))
 }

@@ -1,4 +1,4 @@
-//! Frames of one question or one answer, which go out together: each write wakes the other end.
+//! Frames of a question or an answer, written together because each write wakes the other end.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{PIECE, header};
 
-/// Frames that wait to be written. Content that is long is written as it comes.
+/// Frames to be written. Long content is written in between.
 #[derive(Debug)]
 pub struct Writing<'w, W: Write> {
     to: &'w mut W,
@@ -14,7 +14,7 @@ pub struct Writing<'w, W: Write> {
 }
 
 impl<'w, W: Write> Writing<'w, W> {
-    /// Nothing yet.
+    /// Creates an empty list.
     pub const fn new(to: &'w mut W) -> Self {
         Self { to, waiting: Vec::new() }
     }
@@ -22,7 +22,7 @@ impl<'w, W: Write> Writing<'w, W> {
     /// Adds a message.
     ///
     /// # Errors
-    /// The message is too long, or the other end is gone.
+    /// Fails if the message is too long, or the connection is closed.
     pub fn message(&mut self, message: &impl Serialize) -> io::Result<()> {
         let message = serde_json::to_vec(message)?;
         self.add(false, &message)
@@ -31,7 +31,7 @@ impl<'w, W: Write> Writing<'w, W> {
     /// Adds a piece of content; an empty one ends it.
     ///
     /// # Errors
-    /// The piece is too long, or the other end is gone.
+    /// Fails if the piece is too long, or the connection is closed.
     pub fn piece(&mut self, piece: &[u8]) -> io::Result<()> {
         self.add(true, piece)
     }
@@ -39,7 +39,7 @@ impl<'w, W: Write> Writing<'w, W> {
     /// Adds content, whole.
     ///
     /// # Errors
-    /// The other end is gone.
+    /// Fails if the connection is closed.
     pub fn content(&mut self, content: &[u8]) -> io::Result<()> {
         content.chunks(PIECE).try_for_each(|piece| self.piece(piece))?;
         self.piece(&[])
@@ -56,10 +56,10 @@ impl<'w, W: Write> Writing<'w, W> {
         Ok(())
     }
 
-    /// Writes what waits.
+    /// Writes all pending frames.
     ///
     /// # Errors
-    /// The other end is gone.
+    /// Fails if the connection is closed.
     pub fn send(self) -> io::Result<()> {
         self.to.write_all(&self.waiting)
     }
@@ -71,7 +71,6 @@ mod tests {
 
     use super::*;
 
-    /// Counts writes.
     #[derive(Default)]
     struct Written(Vec<Vec<u8>>);
 

@@ -1,5 +1,5 @@
-//! What images cost: a cold pull, a warm load, fifty loads at once, and the memory of a large pull. Needs
-//! `docker-registry` and `clang`; prints a line a case.
+//! Measures the cost of images: a cold pull, a warm load, fifty concurrent loads, and the memory of a large pull. Needs
+//! `docker-registry` and `clang`; prints one line per case.
 //!
 //!     cargo run --release -p bpfmand-image --example measure
 
@@ -40,7 +40,7 @@ fn tell(case: &str, mut times: Vec<Duration>) {
     );
 }
 
-/// An object of about 100 kB that does not compress: random bytes in a section.
+/// Returns an incompressible object of about 100 kB: random bytes in a section.
 fn large_object() -> bpfman_image_format::BytecodeFile {
     let mut bytes = object("measured").bytes().to_vec();
     let mut state = 88_172_645_463_325_252_u64;
@@ -94,21 +94,21 @@ async fn together() {
     );
 }
 
-/// The most memory that this process ever held, in MiB.
+/// Returns the peak memory of this process, in MiB.
 fn peak() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
-/// Pulls an image whose layer is large beside its object, from a registry in another process.
+/// Pulls an image with a layer much larger than its object, from a registry in another process.
 async fn memory() {
     let registry = DockerRegistry::start();
     for mib in [1, 16, 64] {
         let image = registry.image(&format!("demo/large:{mib}"));
         push_with_skopeo(&image, mib);
         let store = Store::new(unsigned());
-        // The peak of what comes now, not of what was.
+        // Resets the peak.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = peak();
         let request = ImageRequest {
@@ -124,7 +124,7 @@ async fn memory() {
     }
 }
 
-/// A layout whose layer holds the object and so many MiB beside it, written to disk and pushed by another program.
+/// Writes a layout with a layer of the object and `mib` MiB of other data, and pushes it with skopeo.
 fn push_with_skopeo(image: &bpfman_image_format::ImageReference, mib: u64) {
     use bpfman_image_format::{Descriptor, OciLayout, media};
     let folder = tempfile::tempdir().unwrap();

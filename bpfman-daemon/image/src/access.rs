@@ -1,7 +1,8 @@
-//! Who may have an image from the cache: whoever had it from the registry, or showed the registry a password that opens it.
+//! Access control for cached images: a caller gets an image if it fetched it from the registry before, or if it
+//! presented a password that the registry accepts. Without this check, the cache would hand a private image to any
+//! caller that can name it.
 //!
-//! Without this, the cache would hand a private image to anybody who can name it. Passwords are remembered as keyed hashes;
-//! the key never leaves the folder of the cache.
+//! Passwords are stored as keyed hashes; the key never leaves the cache folder.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,29 +18,27 @@ use serde::{Deserialize, Serialize};
 use crate::ImageError;
 use crate::cache::{ImageCache, RECORD_LIMIT, missing_is_fine, read, storage};
 
-/// Passwords remembered of one image. More than one is unusual: tenants that share a private image.
+/// Maximum number of passwords remembered per image. More than one is unusual: tenants that share a private image.
 const MOST: usize = 64;
-/// Bytes of the key.
+/// Length of the key, in bytes.
 const KEY: usize = 32;
 
-/// By which right somebody has an image.
+/// Right by which a caller may use a cached image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Right {
-    /// The registry gives it to everybody, or root brought it by an archive.
+    /// The registry serves the image without credentials, or root imported it from an archive.
     Everybody,
-    /// By the passwords of this machine.
     Machine,
-    /// By a password that came with the request: its keyed hash.
+    /// Credentials of the request: keyed hash of the password.
     Password(String),
 }
 
-/// Which images one caller may have from the cache.
+/// Caller that wants an image from the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
-    /// Nothing of the image's content leaves the daemon.
+    /// The daemon itself: the content of the image does not leave the daemon.
     Daemon,
-    /// Somebody with this right, or none but everybody's.
     With(Right),
 }
 
@@ -51,7 +50,7 @@ pub(crate) struct Access {
 }
 
 impl ImageCache {
-    /// True if `asker` may have the image `name@digest` from the cache.
+    /// Returns whether `asker` may use the cached image `name@digest`.
     pub(crate) fn allows(&self, name: &str, digest: Digest, asker: &Asker) -> Result<bool, ImageError> {
         let Asker::With(right) = asker else { return Ok(true) };
         let access = self.access(name, digest)?;
@@ -60,7 +59,7 @@ impl ImageCache {
         }))
     }
 
-    /// Remembers that whoever has `right` may have these images of one repository.
+    /// Grants `right` access to these images of one repository.
     pub(crate) fn allow(
         self: &Arc<Self>,
         name: &str,
@@ -82,7 +81,7 @@ impl ImageCache {
         Ok(())
     }
 
-    /// The right that a password of a request gives, as it is remembered.
+    /// Returns the right that belongs to the credentials of a request, with the password hashed.
     pub(crate) fn right_of(
         self: &Arc<Self>,
         image: &ImageReference,
@@ -91,7 +90,7 @@ impl ImageCache {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.access_key()?);
         let mut context = hmac::Context::with_key(&key);
         for part in [image.registry(), credential.user(), credential.password()] {
-            // Lengths first: no two lists of parts are the same bytes.
+            // The length prefix keeps different lists of parts from hashing the same bytes.
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
@@ -99,7 +98,7 @@ impl ImageCache {
     }
 
     fn access(&self, name: &str, digest: Digest) -> Result<Option<Access>, ImageError> {
-        // A record that cannot be read gives no right: the registry is asked then.
+        // An unreadable record grants nothing; the registry then decides.
         let found = read(&self.access_path(name, digest), RECORD_LIMIT)?
             .and_then(|bytes| serde_json::from_slice::<Access>(&bytes).ok());
         Ok(found.filter(|access| access.name == name && access.digest == digest))
@@ -110,7 +109,7 @@ impl ImageCache {
         self.root().join("access").join(key.hex())
     }
 
-    /// Made once; with another one, all passwords have to be shown to their registries anew.
+    /// Returns the key, which is created once. A new key invalidates all stored password hashes.
     fn access_key(self: &Arc<Self>) -> Result<[u8; KEY], ImageError> {
         let path = self.root().join("access.key");
         let _one = self.access_lock().lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,7 +123,7 @@ impl ImageCache {
     }
 }
 
-/// Removes what is remembered of images that are gone.
+/// Removes the access record of an image that was removed.
 pub(crate) fn forget(path: &Path) -> Result<(), ImageError> {
     fs::remove_file(path).or_else(missing_is_fine).map_err(storage(path))
 }
@@ -155,7 +154,7 @@ mod tests {
         assert!(cache.allows("quay.io/b", two, &Asker::Daemon).unwrap());
         cache.allow("quay.io/a", &[one].into(), &Right::Everybody).unwrap();
         assert!(may("quay.io/a", one, &right("user", "other")) && may("quay.io/a", one, &mine));
-        // The hash is of no use elsewhere, and the password is nowhere.
+        // The hash is useless with another key, and the password is not stored.
         let other = tempfile::tempdir().unwrap();
         let other = Arc::new(ImageCache::new(other.path().to_owned()));
         assert_ne!(other.right_of(&image, &Credential::new("user", "secret")).unwrap(), mine);

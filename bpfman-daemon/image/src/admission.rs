@@ -1,4 +1,4 @@
-//! Images that were let in: from here on, the cache has them.
+//! Admission: moves verified images from staging into the cache.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::session::{LoadSession, Resolved};
 use crate::{ImageError, ImageStore};
 
 impl ImageStore {
-    /// Notes that an image was let in, and keeps what was fetched of it. Before this, nothing of it is kept.
+    /// Records a verified image and keeps its fetched content. Before this call, nothing of the image is kept.
     pub(crate) async fn let_in(
         &self,
         session: &LoadSession<'_>,
         resolved: &Resolved,
         entry: InventoryEntry,
     ) -> Result<(), ImageError> {
-        // Loads from the cache hold it already.
+        // Loads from the cache already hold this lock.
         let _in_use = match session.is_quick() {
             true => None,
             false => Some(self.in_use.read().await),
@@ -41,17 +41,18 @@ impl ImageStore {
                 cache.allow(&entry.name, &[entry.digest, entry.manifest].into(), &right)?;
             }
             if sets_tag {
-                // Only now: a tag that was moved to something unsigned must not take the place of what may be loaded.
+                // Set the tag only after verification: a tag moved to an unsigned image must not replace a loadable
+                // one.
                 cache.set_tag(&image, entry.digest)?;
             }
             cache.used(&entry)?;
-            // Also what another load fetched: whoever is told "loaded" may rely on it after a power cut.
+            // Sync content of other loads too: once the caller gets a success, the image must survive a power cut.
             cache.settle()?;
             Ok(None)
         })
         .await?;
         match (forbidden, &resolved.verdict.offer) {
-            // Another load was faster with a newer one.
+            // Another load accepted a newer version meanwhile.
             (Some(lowest), Some(offer)) => {
                 let rule = resolved.verdict.verified_by.rule().unwrap_or_default();
                 Err(session.forbidden(rule, offer, &lowest))

@@ -1,37 +1,36 @@
-//! Why a registry gives no access.
-
 use bpfman_image_format::AuthFileError;
 
 use bpfman_image_format::RegistryAnswer;
 
-/// Why a registry gives no access, or its wish for credentials cannot be met. Texts go on from the registry's name.
+/// Reason why a registry gives no access, or why its challenge cannot be answered. Each message continues a sentence
+/// that begins with the registry's name.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizationError {
-    /// It refuses what it was given, or everybody.
+    /// The registry refuses the credentials, or all access.
     #[error("it answers {0}")]
     Refused(RegistryAnswer),
     /// The credentials of this machine cannot be read.
     #[error(transparent)]
     AuthFile(#[from] AuthFileError),
-    /// It asks, and there is nothing to answer.
+    /// The registry wants credentials, and the request has none.
     #[error("it wants a user and a password, and none were given")]
     NoCredential,
-    /// A token or password that no header can carry.
+    /// The token or password cannot be written into a header.
     #[error("its token is not text")]
     NotText,
-    /// A challenge without the service to ask for a token.
+    /// The challenge lacks the address of the token service.
     #[error("it names no place to get a token from")]
     NoRealm,
-    /// The service's address is none.
+    /// The address of the token service is invalid.
     #[error("it names no address to get a token from")]
     BadRealm,
-    /// The service's address carries a user of its own.
+    /// The address of the token service contains a user name.
     #[error("it names a token service with a user in its address, at {0}")]
     UserInRealm(String),
-    /// The password would be sent in the open.
+    /// The credentials would be sent without TLS.
     #[error("it wants credentials sent to {0}, without TLS")]
     NoTls(String),
-    /// The password would be sent to somebody else, or to what only this machine can reach.
+    /// The token service is at another site, or at an address that only this machine can reach.
     #[error(
         "it sends for a token to {0}, which is another site or a private address; if that is meant, name it in \
          other_hosts of this registry in bpfman.toml"
@@ -40,15 +39,15 @@ pub enum AuthorizationError {
     /// The token service cannot be reached: its address, and the chain of causes.
     #[error("no token from {0}: {1}")]
     Unreachable(String, String),
-    /// As a helper told it.
+    /// Text of an error that a helper process reported.
     #[error("{0}")]
     Told(String),
-    /// The token service answers, but not with a token.
+    /// The token service answered without a token.
     #[error("{realm} {what}")]
     NoToken {
-        /// Its address.
+        /// Address of the token service.
         realm: String,
-        /// What it does instead.
+        /// Its answer, as part of the message.
         what: String,
     },
 }

@@ -1,8 +1,8 @@
-//! Work that waits for the disk or takes long, kept off the threads that answer clients.
+//! Blocking and long-running work, kept off the threads that serve clients.
 
 use crate::ImageError;
 
-/// Runs `work` on a thread for blocking work. A panic in it goes on here.
+/// Runs `work` on a blocking thread. A panic in it is resumed on the caller's thread.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
 ) -> Result<T, ImageError> {

@@ -1,5 +1,6 @@
-//! Signatures in Sigstore's bundle form: one JSON document that holds statement, signature, and what vouches for both: a key,
-//! or a certificate with the time and the inclusion proof of the log Rekor, which `sigstore-verify` checks.
+//! Signatures in Sigstore's bundle format: one JSON document with the statement, the signature, and the proof of the
+//! signer: a key, or a certificate with the time and the inclusion proof from the Rekor log, which `sigstore-verify`
+//! checks.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +16,12 @@ use crate::untrusted::malformed;
 use crate::{SignatureError, Signer, Signers};
 use bpfman_image_format::manifest;
 
-/// What cosign's signatures of images say that they are. Attestations have the same form and other types.
+/// Predicate type of cosign's image signatures. Attestations have the same format and other types.
 pub(crate) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 const PAYLOAD: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 
-/// Who signed exactly this digest, if the rule names them.
+/// Returns the signer of exactly this digest, if the rule names it.
 pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good, SignatureError> {
     const BUNDLE: &str = "a signature bundle is malformed";
     let text = std::str::from_utf8(json).map_err(malformed(BUNDLE))?;
@@ -33,9 +34,9 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
         why: causes(&error),
     };
     let hash = Sha256Hash::new(digest.bytes());
-    // Signatures by identity always need one. Without it nothing is wrong with the trusted root.
+    // Signatures by identity always need a log entry. Report a missing one as such, not as a fault of the trusted root.
     let has_entry = !bundle.verification_material.tlog_entries.is_empty();
-    // The signature first: nothing of an unsigned statement is parsed.
+    // Verify the signature first: an unsigned statement is never parsed.
     let mut good = if let VerificationMaterialContent::PublicKey(_) = &bundle.verification_material.content {
         let key = rule
             .keys
@@ -71,7 +72,7 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
         rule.identity(&root.verifier().verify(hash, &bundle, &policy).map_err(untrusted)?)?
     };
     let subject = statement(envelope, digest, &good.signer)?;
-    // cosign 3 leaves it out. Others write what they like: only a name of an image counts.
+    // cosign 3 leaves the name out. Other tools write arbitrary text: only an image name counts.
     good.repository = subject.name.filter(|name| name_of(name).is_some());
     let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     good.annotations = subject.annotations.into_iter().map(|(name, value)| (name, text(value))).collect();
@@ -96,7 +97,7 @@ struct Subject {
     annotations: BTreeMap<String, Value>,
 }
 
-/// Checks what was signed; answers the subject.
+/// Checks the signed statement and returns its subject.
 fn statement(envelope: &DsseEnvelope, digest: Digest, signer: &Signer) -> Result<Subject, SignatureError> {
     if envelope.payload_type != PAYLOAD {
         return Err(SignatureError::PayloadType(envelope.payload_type.clone()));

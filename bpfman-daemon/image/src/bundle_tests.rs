@@ -1,6 +1,5 @@
-//! Bundles that Sigstore's public instance and its staging instance made, held against the roots of both. They come with
-//! the source of the library that verifies them, and are read from there. None is about an image: what shows that a root
-//! accepts them is that they are refused only for what they say.
+//! Bundles from Sigstore's public and staging instances, checked against the roots of both. They are read from the
+//! source of the verifying library. None signs an image: a root accepts a bundle if only the statement is then refused.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +10,7 @@ use sigstore_verify::trust_root::SIGSTORE_STAGING_TRUSTED_ROOT;
 use super::*;
 use crate::{TrustRoot, TrustedIdentity};
 
-/// Where cargo keeps the source of the verifying library.
+/// Returns the folder of the recorded bundles in cargo's copy of the verifying library.
 fn recorded() -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
@@ -26,7 +25,6 @@ fn recorded() -> PathBuf {
     manifest.with_file_name("test_data").join("bundles")
 }
 
-/// A recorded bundle, and the digest that it is about.
 fn bundle(name: &str) -> (String, Digest) {
     let text = std::fs::read_to_string(recorded().join(name)).unwrap();
     let bundle = Bundle::from_json(&text).unwrap();
@@ -43,8 +41,8 @@ struct Recorded {
     issuer: &'static str,
 }
 
-/// The public instance, with the log's time; and staging, with the second version of the log, which tells no time, and a
-/// signed timestamp.
+/// The public instance, with the log's time; and staging, with log version 2, which gives no time, and a signed
+/// timestamp.
 fn recorded_bundles() -> [Recorded; 2] {
     let of = |name, root: Result<TrustRoot, _>, issuer| {
         let (text, digest) = bundle(name);
@@ -61,7 +59,7 @@ fn recorded_bundles() -> [Recorded; 2] {
     ]
 }
 
-/// Why a bundle is refused, over this root, by a rule for this issuer.
+/// Returns the reason for the refusal of a bundle, with this root and a rule for this issuer.
 fn refused(text: &str, digest: Digest, root: &TrustRoot, issuer: &str) -> String {
     let identities = vec![TrustedIdentity::new(issuer, "*").unwrap()];
     let rule = Signers { identities, minimum: 1, root: Some(root.clone()), ..Signers::default() };
@@ -95,13 +93,13 @@ fn a_root_refuses_a_bundle_that_is_changed_or_about_something_else() {
             assert!(why.contains(UNTRUSTED), "{why}");
         };
         untrusted(text, Digest::of(b"other"));
-        // Without what vouches for the time: in one the log's promise, in the other the timestamp.
+        // Without the proof of the time: the log's promise in one bundle, the timestamp in the other.
         let mut changed: Value = serde_json::from_str(text).unwrap();
         let material = &mut changed["verificationMaterial"];
         material.as_object_mut().unwrap().remove("timestampVerificationData");
         material["tlogEntries"][0].as_object_mut().unwrap().remove("inclusionPromise");
         untrusted(&changed.to_string(), *digest);
-        // With a shorter way to the log's root.
+        // With a truncated inclusion proof.
         let mut changed: Value = serde_json::from_str(text).unwrap();
         let proof = &mut changed["verificationMaterial"]["tlogEntries"][0]["inclusionProof"];
         proof["hashes"].as_array_mut().unwrap().pop();

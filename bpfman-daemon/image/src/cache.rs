@@ -1,14 +1,14 @@
-//! Content on this machine's disk, by digest, verified again whenever it is read.
+//! Content on this machine's disk, by digest, verified on every read.
 //!
 //! ```text
 //! sha256/<digits>       manifests, configurations and layers, as the registry sent them
-//! signatures/<digits>   the signatures found for a digest
-//! tags/<digits>         which digest a name had when it was last asked for; <digits> is the name's SHA-256
-//! images/<digits>       what belongs to an image, for its collection; <digits> is the SHA-256 of name and digest
-//! access/<digits>       by which rights an image may be had from here; <digits> is the SHA-256 of name and digest
-//! access.key            what passwords are hashed with for that
-//! floors/<digits>       the highest version accepted of a repository or under a rule; never collected
-//! tmp/                  files being written; renamed when whole and on disk
+//! signatures/<digits>   signatures found for a digest
+//! tags/<digits>         last known digest of a name; <digits> is the SHA-256 of the name
+//! images/<digits>       content that belongs to an image, for garbage collection; <digits> is the SHA-256 of name and digest
+//! access/<digits>       rights to use an image from the cache; <digits> is the SHA-256 of name and digest
+//! access.key            key of the password hashes in access/
+//! floors/<digits>       highest version accepted of a repository or under a rule; never collected
+//! tmp/                  files being written; renamed when complete and synced
 //! ```
 
 use std::collections::{BTreeSet, HashMap};
@@ -28,33 +28,33 @@ use crate::clock::AgeClock;
 use crate::registry::Sink as _;
 use crate::signature::Signature;
 
-/// The cache in one folder. Only root may write there: the signatures are verified at use, but who may name what
-/// is not.
+/// Image cache in one folder. Only root may write there: signatures are verified at use, but tags and access records
+/// are not.
 #[derive(Debug)]
 pub(crate) struct ImageCache {
     root: PathBuf,
     prepared: OnceLock<()>,
     next: AtomicU64,
-    /// One flag a folder: files were renamed into it since it was last written to disk. Locked while one is
-    /// written, so that nobody takes another's unfinished write for done.
+    /// Flags by folder: files were renamed into it since its last sync. The lock is held during a sync, so that a
+    /// second caller does not take an unfinished sync for done.
     unsettled: Mutex<[bool; FOLDERS.len()]>,
     /// Held while floors are compared and raised.
     floors: Mutex<()>,
     /// Held while rights are added.
     access: Mutex<()>,
-    /// Bytes that content may take that is fetched and not yet let in, and those that it takes.
+    /// Maximum size of fetched content that is not verified yet, and its present size, in bytes.
     room: u64,
     fetching: Arc<AtomicU64>,
-    /// How many loads rely on which content: it stays while they do.
+    /// Number of loads that use each content; content in use is not removed.
     relied: Mutex<HashMap<Digest, usize>>,
-    /// What ages are counted by.
+    /// Clock for the age of entries.
     pub(crate) clock: AgeClock,
 }
 
-/// The folders that files are renamed into.
+/// Folders that files are renamed into.
 const FOLDERS: [&str; 6] = ["sha256", "signatures", "tags", "images", "floors", "access"];
 
-/// Signatures and tags are small documents.
+/// Maximum size of a record (signatures, tags), in bytes.
 pub(crate) const RECORD_LIMIT: u64 = 4 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub(crate) struct Tag {
 }
 
 impl ImageCache {
-    /// A cache at `root`; touches nothing yet.
+    /// Creates a cache at `root`, without touching the disk.
     pub(crate) fn new(root: PathBuf) -> Self {
         Self {
             root,
@@ -80,12 +80,12 @@ impl ImageCache {
         }
     }
 
-    /// Gives content that is being fetched so many bytes, all together.
+    /// Limits content that is being fetched to `room` bytes in total.
     pub(crate) fn with_room(self, room: u64) -> Self {
         Self { room, ..self }
     }
 
-    /// Content by digest; none if it is not there. Damaged content is removed, as if it had never been there.
+    /// Returns content by digest, or `None` if it does not exist. Damaged content is removed and counts as missing.
     pub(crate) fn blob(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
         let path = self.blob_path(digest);
         let Some(bytes) = read(&path, limit)? else { return Ok(None) };
@@ -98,7 +98,6 @@ impl ImageCache {
         Ok(None)
     }
 
-    /// Stores content under its digest.
     #[cfg(test)]
     pub(crate) fn put(self: &Arc<Self>, bytes: &[u8]) -> Result<(), ImageError> {
         let mut writer = self.writer()?;
@@ -106,12 +105,12 @@ impl ImageCache {
         writer.keep(Digest::of(bytes))
     }
 
-    /// A file that becomes content once its writer says that it is whole.
+    /// Creates a file that becomes content when its writer keeps it.
     pub(crate) fn writer(self: &Arc<Self>) -> Result<CacheWriter, ImageError> {
         self.writer_within(None)
     }
 
-    /// The same for content of others, which takes room until it is kept or gone.
+    /// Creates a writer for third-party content, which counts towards the limit until it is kept or removed.
     pub(crate) fn bounded_writer(self: &Arc<Self>) -> Result<CacheWriter, ImageError> {
         self.writer_within(Some(self.room))
     }
@@ -127,7 +126,7 @@ impl ImageCache {
         ))
     }
 
-    /// Notes that a file was renamed into one of the folders, for [`Self::settle`].
+    /// Marks the folder of a renamed file as unsynced, for [`Self::settle`].
     pub(crate) fn renamed_to(&self, path: &Path) {
         let folder = path.parent().and_then(Path::file_name);
         if let Some(at) = FOLDERS.iter().position(|name| folder.is_some_and(|folder| folder == *name)) {
@@ -135,12 +134,12 @@ impl ImageCache {
         }
     }
 
-    /// Keeps content where it is until [`Self::rely_no_more`].
+    /// Protects content from removal until [`Self::rely_no_more`].
     pub(crate) fn rely(&self, digest: Digest) {
         *self.relied().entry(digest).or_default() += 1;
     }
 
-    /// Takes back what [`Self::rely`] said.
+    /// Ends the protection by [`Self::rely`].
     pub(crate) fn rely_no_more(&self, digests: &BTreeSet<Digest>) {
         let mut relied = self.relied();
         for digest in digests {
@@ -153,7 +152,7 @@ impl ImageCache {
         }
     }
 
-    /// What loads rely on. Nothing is relied on anew while this is held.
+    /// Locks and returns the usage counts. Holding the lock blocks new uses.
     pub(crate) fn relied(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {
         self.relied.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,8 +165,8 @@ impl ImageCache {
         &self.access
     }
 
-    /// Returns when everything stored so far survives a power cut. Files are on disk before they are renamed;
-    /// what remains is the folders, written once a load instead of once a file.
+    /// Syncs the folders, so that everything stored so far survives a power cut. Files are synced before they are
+    /// renamed; folders are synced once a load instead of once a file.
     pub(crate) fn settle(&self) -> Result<(), ImageError> {
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
         for (folder, unsettled) in FOLDERS.iter().zip(unsettled.iter_mut()) {
@@ -180,14 +179,12 @@ impl ImageCache {
         Ok(())
     }
 
-    /// The digest that a name had when it was last asked for.
     pub(crate) fn tag(&self, image: &ImageReference) -> Result<Option<Digest>, ImageError> {
         let (name, path) = self.tag_path(image);
         let tag = read(&path, RECORD_LIMIT)?.and_then(|bytes| serde_json::from_slice::<Tag>(&bytes).ok());
         Ok(tag.filter(|tag| tag.name == name).map(|tag| tag.digest))
     }
 
-    /// Remembers the digest of a name.
     pub(crate) fn set_tag(
         self: &Arc<Self>,
         image: &ImageReference,
@@ -200,13 +197,12 @@ impl ImageCache {
         self.record(&path, &Tag { name, digest })
     }
 
-    /// The signatures of a digest; none if they were never asked for, or their file is damaged.
+    /// Returns the recorded signatures of a digest, or `None` if they were never fetched or their file is damaged.
     pub(crate) fn signatures(&self, digest: Digest) -> Result<Option<Vec<Signature>>, ImageError> {
         let bytes = read(&self.root.join("signatures").join(digest.hex()), RECORD_LIMIT)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// Remembers the signatures of a digest.
     pub(crate) fn set_signatures(
         self: &Arc<Self>,
         digest: Digest,
@@ -215,7 +211,7 @@ impl ImageCache {
         self.record(&self.root.join("signatures").join(digest.hex()), &signatures)
     }
 
-    /// Content by digest, to be read and verified piece by piece; none if it is not there.
+    /// Opens content by digest, to be read and verified piecewise. Returns `None` if it does not exist.
     pub(crate) fn open(&self, digest: Digest) -> Result<Option<File>, ImageError> {
         let path = self.blob_path(digest);
         match File::open(&path) {
@@ -225,14 +221,12 @@ impl ImageCache {
         }
     }
 
-    /// Removes content that turned out to be damaged.
     pub(crate) fn discard(&self, digest: Digest) -> Result<(), ImageError> {
         let path = self.blob_path(digest);
         tracing::warn!(path = %path.display(), "image cache: damaged content removed");
         fs::remove_file(&path).or_else(missing_is_fine).map_err(storage(&path))
     }
 
-    /// The folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -252,14 +246,14 @@ impl ImageCache {
         self.replace(path, &bytes)
     }
 
-    /// Writes a whole file, or leaves the old one.
+    /// Replaces a whole file atomically.
     pub(crate) fn replace(self: &Arc<Self>, path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
         let mut writer = self.writer()?;
         writer.write(bytes)?;
         writer.rename(path)
     }
 
-    /// A path for a new file; makes the folders, and removes what a killed daemon left, once.
+    /// Returns a path for a new file. The first call creates the folders and removes files of killed daemons.
     fn temporary(&self) -> Result<PathBuf, ImageError> {
         let folder = self.root.join("tmp");
         if self.prepared.get().is_none() {
@@ -275,7 +269,7 @@ impl ImageCache {
     }
 }
 
-/// Removes files of processes that are gone. Those of this process may be another store's, and stay.
+/// Removes temporary files of processes that have ended. Files of this process may belong to another store, and stay.
 fn remove_left_over(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -291,8 +285,8 @@ fn create(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Reads a file up to a limit; none if it does not exist. A file beyond the limit is taken for damaged, and its
-/// start is returned: no digest will fit.
+/// Reads a file up to `limit`, or returns `None` if it does not exist. Of a larger file, which must be damaged, the
+/// beginning is returned: its digest cannot match.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
     let mut bytes = Vec::new();
     match File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {

@@ -1,4 +1,5 @@
-//! Content on its way into the cache: a file that is counted, and becomes content when it is whole.
+//! Content on its way into the cache: a temporary file that is counted against the limit, and renamed when it is
+//! complete.
 
 use std::fs::{self, File};
 use std::io::{self, Seek as _, Write as _};
@@ -12,7 +13,7 @@ use crate::ImageError;
 use crate::cache::{ImageCache, read, storage};
 use crate::registry::Sink;
 
-/// A file in `tmp/`, removed unless it is kept.
+/// File in `tmp/`, removed on drop unless it is kept.
 #[derive(Debug)]
 pub(crate) struct CacheWriter {
     cache: Arc<ImageCache>,
@@ -22,22 +23,22 @@ pub(crate) struct CacheWriter {
     counted: CountedBytes,
 }
 
-/// Bytes that a writer counts among those of all.
+/// Share of one writer in the bytes of all content that is being fetched.
 #[derive(Debug)]
 pub(crate) struct CountedBytes {
     all: Arc<AtomicU64>,
     bytes: u64,
-    /// None: they are not counted.
+    /// Maximum of all writers together, in bytes. `None`: not counted.
     room: Option<u64>,
 }
 
 impl CountedBytes {
-    /// Nothing yet. Without `room` nothing is counted.
+    /// Creates a count of zero. Without `room`, nothing is counted.
     pub(crate) fn new(all: Arc<AtomicU64>, room: Option<u64>) -> Self {
         Self { all, bytes: 0, room }
     }
 
-    /// Takes room; the error is how much there is in all.
+    /// Reserves `bytes`; the error is the limit.
     fn take(&mut self, bytes: u64) -> Result<(), u64> {
         let Some(room) = self.room else { return Ok(()) };
         let fits = |taken: u64| taken.checked_add(bytes).filter(|taken| *taken <= room);
@@ -58,33 +59,31 @@ impl Drop for CountedBytes {
 }
 
 impl CacheWriter {
-    /// Writes to a new file.
     pub(crate) fn new(cache: Arc<ImageCache>, file: File, path: PathBuf, counted: CountedBytes) -> Self {
         Self { cache, file, path, kept: false, counted }
     }
 
-    /// Bytes that were written.
     pub(crate) fn size(&self) -> u64 {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// What was written.
+    /// Returns the bytes written.
     pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, ImageError> {
         Ok(read(&self.path, limit)?.unwrap_or_default())
     }
 
-    /// The same as a file, from its beginning.
+    /// Opens the written file for reading, from its beginning.
     pub(crate) fn reopen(&self) -> Result<File, ImageError> {
         File::open(&self.path).map_err(storage(&self.path))
     }
 
-    /// Makes the file the content of `digest`; the caller has checked that it is.
+    /// Makes the file the content of `digest`; the caller has verified the digest.
     pub(crate) fn keep(self, digest: Digest) -> Result<(), ImageError> {
         let path = self.cache.blob_path(digest);
         self.rename(&path)
     }
 
-    /// On disk first, then renamed: after a power cut there is all of it or nothing.
+    /// Syncs the file and renames it: after a power cut, it is complete or absent.
     pub(crate) fn rename(mut self, to: &Path) -> Result<(), ImageError> {
         let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, to));
         renamed.map_err(storage(to))?;
@@ -110,7 +109,7 @@ impl Sink for CacheWriter {
 impl Drop for CacheWriter {
     fn drop(&mut self) {
         if !self.kept {
-            // Nothing more can be done; the next start removes what stays.
+            // Best effort: the next start removes leftover files.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,34 +1,34 @@
-//! Kinds of failures, and which of them may pass.
+//! Categories of errors, and which errors may be temporary.
 
 use crate::ImageError;
 
-/// The kind of a failure, for the tables of gRPC codes and exit codes.
+/// Category of an error, for the tables of gRPC codes and exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Category {
-    /// The request itself is wrong.
+    /// The request is invalid.
     InvalidRequest,
-    /// The registry does not have it.
+    /// The registry does not have the image.
     NotFound,
     /// The signature policy refuses it.
     Denied,
-    /// The registry wants other credentials.
+    /// The registry requires other credentials.
     Unauthorized,
-    /// The registry does not answer, or not in time. Worth another try.
+    /// The registry does not answer, or not in time. A later attempt may succeed.
     Unreachable,
-    /// What the registry holds is not a bytecode image, or is damaged.
+    /// The content is damaged, or not a bytecode image.
     Malformed,
-    /// Something is larger than its limit.
+    /// The content exceeds a limit.
     TooLarge,
-    /// The pull policy forbids the network, and the cache does not have it.
+    /// The pull policy forbids network access, and the image is not in the cache.
     NotCached,
     /// The cache on this machine cannot be read or written.
     Storage,
-    /// A helper does not do its work.
+    /// A helper process failed.
     Helper,
 }
 
 impl ImageError {
-    /// True if the registry, asked again, may well answer.
+    /// Returns whether a later request to the registry may succeed.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::RegistryRefused { answer, .. } => answer.may_pass(),
@@ -37,7 +37,7 @@ impl ImageError {
         }
     }
 
-    /// The kind of this failure.
+    /// Returns the category of this error.
     #[must_use]
     pub fn category(&self) -> Category {
         match self {

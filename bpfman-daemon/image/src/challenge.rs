@@ -1,4 +1,4 @@
-//! What to answer a registry that wants to know its caller: a password, or a token fetched with it.
+//! Answers to a registry's authentication challenge: a password, or a token fetched with it.
 
 use bpfman_image_format::{Challenge, TokenAnswer, causes};
 use reqwest::Url;
@@ -9,11 +9,10 @@ use crate::reach::{RegistryReach, shown};
 use crate::settings::RepositoryPlace;
 use crate::{AuthorizationError, Limits, refusal};
 
-/// Bytes of a token service's answer.
+/// Maximum size of a token service's answer, in bytes.
 const TOKEN_LIMIT: usize = 64 << 10;
 
-/// The `Authorization` header for a registry that answered 401 with these headers; the error says why there is
-/// none.
+/// Returns the `Authorization` header for a registry that answered 401 with these headers.
 pub(crate) async fn answer(
     http: &reqwest::Client,
     headers: &HeaderMap,
@@ -25,7 +24,7 @@ pub(crate) async fn answer(
     let challenges = Challenge::read(texts);
     let offers_basic = Challenge::of_scheme(&challenges, "basic").is_some();
     let header = match (Challenge::of_scheme(&challenges, "bearer"), &place.credential) {
-        // Without a place to get one from, the other scheme that it offers has to do.
+        // Without a token service, use the basic scheme that the registry also offers.
         (Some(bearer), Some(credential)) if bearer.parameter("realm").is_none() && offers_basic => {
             credential.basic()
         }
@@ -36,15 +35,15 @@ pub(crate) async fn answer(
     sensitive(&header)
 }
 
-/// Kept out of logs.
+/// Marks the header as sensitive, which keeps it out of logs.
 fn sensitive(header: &str) -> Result<HeaderValue, AuthorizationError> {
     let mut header = HeaderValue::try_from(header).map_err(|_| AuthorizationError::NotText)?;
     header.set_sensitive(true);
     Ok(header)
 }
 
-/// Asks the service that the registry names for a token to read this repository with. Nothing is remembered: what one
-/// request may read, another may not.
+/// Fetches a token for reading this repository from the service that the registry names. Tokens are not cached:
+/// requests of different callers have different rights.
 async fn token(
     http: &reqwest::Client,
     challenge: &Challenge,
@@ -55,7 +54,7 @@ async fn token(
     let realm = challenge.parameter("realm").ok_or(AuthorizationError::NoRealm)?;
     let mut url: Url = realm.parse().map_err(|_| AuthorizationError::BadRealm)?;
     reach.token_from(&url)?;
-    // What the registry wrote behind the host is repeated nowhere.
+    // Only the host is shown: the registry controls the rest of the address.
     let realm = shown(&url);
     {
         let mut query = url.query_pairs_mut();

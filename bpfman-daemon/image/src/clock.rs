@@ -1,11 +1,11 @@
-//! How long ago something was, by a clock that may be put to any time.
+//! Ages, by a system clock that may be set to any time.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// The clock of this machine, which is believed only as far as time went by since this process began.
+/// System clock, trusted only as far as the monotonic clock has advanced since this process started.
 ///
-/// A clock that jumps ahead makes nothing old: what was used yesterday would be gone from the cache by the time it is put
-/// right. A start with a wrong clock is believed: nothing says that it is one.
+/// A clock that jumps ahead makes nothing older: otherwise the cache would lose recent images before the clock is
+/// corrected. A wrong clock at start cannot be recognised and is trusted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AgeClock {
     wall: SystemTime,
@@ -19,7 +19,7 @@ impl Default for AgeClock {
 }
 
 impl AgeClock {
-    /// How long ago a moment was; none if it is yet to come.
+    /// Returns the age of a moment, or `None` if it is in the future.
     pub(crate) fn age(&self, moment: SystemTime) -> Option<Duration> {
         self.age_at(moment, SystemTime::now(), Instant::now())
     }
@@ -44,12 +44,12 @@ mod tests {
         let age = |moment, wall, passed| clock.age_at(at(moment), at(wall), begun + days(passed));
         assert_eq!(age(19_990, 20_000, 0), Some(days(10)));
         assert_eq!(age(19_990, 20_005, 5), Some(days(15)));
-        // Ahead by eighty years, then as it was.
+        // 80 years ahead, then back to the right time.
         assert_eq!(age(19_990, 49_000, 5), Some(days(15)));
         assert_eq!(age(19_990, 20_006, 6), Some(days(16)));
-        // Back to 1970: what was used before is of a time to come.
+        // Back to 1970: earlier uses are now in the future.
         assert_eq!(age(19_990, 0, 5), None);
-        // Begun in 1970, and put right: what was used meanwhile is young, by either clock.
+        // Started in 1970, then corrected: uses in between are recent by both clocks.
         let early = AgeClock { wall: at(0), begun };
         assert_eq!(early.age_at(at(0), at(20_000), begun + days(1)), Some(days(1)));
         assert_eq!(early.age_at(at(20_000), at(20_000), begun + days(1)), Some(days(0)));

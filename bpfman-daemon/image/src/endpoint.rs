@@ -1,8 +1,9 @@
-//! One address of a repository: requests, another try, the answers' sizes.
+//! One address of a repository: requests, retries, size limits.
 //!
-//! The daemon has requests of its own, beside `oci-client` by which the client pushes: here every answer is bounded in size and
-//! time, refusals too, and redirects and names lead nowhere that only the daemon can reach. oci-client 0.18 reads refusals and
-//! manifests to their end (`res.bytes()`, `res.text()`), and its `ClientConfig` takes neither a redirect policy nor a resolver.
+//! The daemon does not use `oci-client`, by which the client pushes: here every answer, including refusals, is bounded
+//! in size and time, and redirects and names lead to no host that only the daemon can reach. oci-client 0.18 reads
+//! refusals and manifests to their end (`res.bytes()`, `res.text()`), and its `ClientConfig` accepts neither a redirect
+//! policy nor a resolver.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,35 +19,34 @@ use crate::resolver::{self, RegistryResolver};
 use crate::settings::RepositoryPlace;
 use crate::{AuthorizationError, ImageError, Limits, challenge, redirect, refusal, retry};
 
-/// How the daemon names itself to registries.
+/// User agent in requests to registries.
 const USER_AGENT: &str = concat!("bpfmand/", env!("CARGO_PKG_VERSION"));
-/// Pages of a list that are read.
+/// Maximum number of pages of a list.
 const PAGES: usize = 16;
 
-/// A place, and what was learned about it.
+/// Address of a repository, with what was learned about it.
 pub(crate) struct Endpoint {
     http: reqwest::Client,
     place: RepositoryPlace,
     reach: Arc<RegistryReach>,
     limits: Limits,
-    /// Filled once the registry has asked for it.
+    /// Set after the first challenge of the registry.
     authorization: Mutex<Option<HeaderValue>>,
-    /// Tries of one request. A mirror has one: the registry behind it is the other.
+    /// Attempts per request. A mirror gets one: the registry behind it is the retry.
     tries: u32,
-    /// True once it did not answer: it is not asked again for the same image.
+    /// Set when the endpoint did not answer: it is skipped for the rest of the load.
     silent: AtomicBool,
 }
 
-/// One request.
 #[derive(Clone, Copy)]
 struct Ask<'a> {
     url: &'a str,
     accept: Option<&'a str>,
-    /// Bytes that are there already.
+    /// Offset in bytes: earlier content is already there.
     from: u64,
-    /// Without the content.
+    /// Requests the headers only.
     head: bool,
-    /// For messages.
+    /// Name of the content, for messages.
     what: &'a str,
 }
 
@@ -65,12 +65,12 @@ impl Endpoint {
             .dns_resolver(Arc::new(resolver))
             .redirect(redirect::policy(Arc::clone(&reach)));
         if place.loopback {
-            // No proxy stands between this machine and itself.
+            // A proxy cannot reach this machine's loopback.
             builder = builder.no_proxy();
         }
         builder = match &place.authorities {
             Some(authorities) => builder.tls_certs_only(authorities.certificates()),
-            // Plain HTTP needs no authorities, and is to work where there are none.
+            // Plain HTTP must work on machines without certificate authorities.
             None if place.plain_http => builder.tls_certs_only([]),
             None => builder,
         };
@@ -84,12 +84,12 @@ impl Endpoint {
         &self.place.host
     }
 
-    /// True if it is a mirror that did not answer.
+    /// Returns whether this is a mirror that did not answer.
     pub(crate) fn is_silent(&self) -> bool {
         self.place.mirror && self.silent.load(Ordering::Relaxed)
     }
 
-    /// Notes whether a failure was that nothing, or hardly anything, came from here.
+    /// Marks the endpoint as silent if the error means that little or no data came from it.
     pub(crate) fn note(&self, error: &ImageError) {
         let is_silence = match error {
             ImageError::Unreachable { .. } | ImageError::Slow { .. } => true,
@@ -100,12 +100,12 @@ impl Endpoint {
         self.silent.fetch_or(is_silence, Ordering::Relaxed);
     }
 
-    /// True if the registry was shown a password: what it gave out may be for its owner alone.
+    /// Returns whether the registry was shown a password: its content may then be private.
     pub(crate) fn used_password(&self) -> bool {
         self.place.credential.is_some() && self.authorization().is_some()
     }
 
-    /// Asks whether something is there.
+    /// Checks that the content exists.
     pub(crate) async fn has(
         &self,
         kind: &str,
@@ -117,7 +117,6 @@ impl Endpoint {
         self.get(Ask { url: &url, accept, from: 0, head: true, what }).await.map(drop)
     }
 
-    /// A document, whole.
     pub(crate) async fn document(
         &self,
         kind: &str,
@@ -131,7 +130,7 @@ impl Endpoint {
         Ok(self.read(ask, limit).await?.0)
     }
 
-    /// The list of what refers to a digest, page by page.
+    /// Returns the list of manifests that refer to a digest, page by page.
     pub(crate) async fn referrers(
         &self,
         digest: Digest,
@@ -148,18 +147,19 @@ impl Endpoint {
             pages.push(page);
             let Some(next) = next else { return Ok(pages) };
             url = url.join(&next).map_err(|_| malformed("its next page has no address"))?;
-            // The same list, further on. Anything else is a way to make the daemon ask somebody else.
+            // Accept only further pages of the same list: anything else could direct requests of the daemon to another
+            // host.
             if url.origin() != start.origin() || url.path() != start.path() {
                 return Err(malformed("its next page is elsewhere"));
             }
             if pages.len() == PAGES {
-                // What is further on is not looked at, as it is with long pages.
+                // Ignore further pages, as with long pages.
                 return Ok(pages);
             }
         }
     }
 
-    /// Streams a blob, going on where a broken connection ended.
+    /// Streams a blob; resumes it after a broken connection.
     pub(crate) async fn blob(
         &self,
         descriptor: &Descriptor,
@@ -216,7 +216,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Reads a whole answer, and the address of its next page.
+    /// Reads a whole answer and the address of its next page.
     async fn read(&self, ask: Ask<'_>, limit: u64) -> Result<(Vec<u8>, Option<String>), ImageError> {
         let what = ask.what;
         let too_large = |size| ImageError::TooLarge { what: what.to_owned(), size, limit };
@@ -247,10 +247,10 @@ impl Endpoint {
         }
     }
 
-    /// A good answer, after as many tries as that may take.
+    /// Returns a successful answer, after retries if necessary.
     async fn get(&self, ask: Ask<'_>) -> Result<Response, ImageError> {
         let mut tries = 1;
-        // A token that was fetched for an earlier request may have expired since: each request may fetch one.
+        // The token of an earlier request may have expired: each request may fetch a new one.
         let mut asked = false;
         let response = loop {
             let wait = match self.send(ask).await {
@@ -310,7 +310,7 @@ impl Endpoint {
         self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Answers a registry's challenge, for this and the following requests.
+    /// Answers a registry's challenge, for this request and later ones.
     async fn authorize(&self, response: &Response, what: &str) -> Result<(), ImageError> {
         let header =
             challenge::answer(&self.http, response.headers(), &self.place, &self.reach, &self.limits).await;
@@ -341,19 +341,18 @@ impl Endpoint {
     }
 }
 
-/// True if the answer says what it wants to be shown.
 fn is_challenge(response: &Response) -> bool {
     response.status() == StatusCode::UNAUTHORIZED && response.headers().contains_key(WWW_AUTHENTICATE)
 }
 
-/// True if the answer begins where the last one ended.
+/// Returns whether the answer continues at offset `from`.
 fn goes_on_at(response: &Response, from: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     response.status() == StatusCode::PARTIAL_CONTENT
         && range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
 }
 
-/// The address in a header `Link: <address>; rel="next"`.
+/// Returns the address in a header `Link: <address>; rel="next"`.
 fn next_page(response: &Response) -> Option<String> {
     let link = response.headers().get(LINK)?.to_str().ok()?;
     let (address, relation) = link.strip_prefix('<')?.split_once('>')?;

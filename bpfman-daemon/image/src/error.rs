@@ -1,4 +1,4 @@
-//! What can go wrong between a name and its bytecode.
+//! Errors between the name of an image and its bytecode.
 
 use std::path::PathBuf;
 
@@ -6,36 +6,36 @@ use bpfman_image_format::{Digest, ReferenceError, RegistryAnswer, TlsFailure, ca
 
 use crate::{AuthorizationError, HelperRole, UntrustedReason};
 
-/// What went wrong below: the error of a library or of this crate, or a sentence where nothing else says it.
+/// Underlying error of a library or of this crate, or a sentence in place of one.
 pub type ErrorCause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why an image was not loaded.
+/// Reason why an image was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The name of the image is wrong.
+    /// The name of the image is invalid.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// The policy is `enforce`, and says nothing about this repository.
+    /// The mode is `enforce`, and no rule covers the repository.
     #[error("no rule of the signature policy covers {image}, so it may not be loaded")]
     NoRule {
         /// The image.
         image: String,
-        /// A pattern that would cover it.
+        /// Pattern that would cover the image.
         pattern: String,
     },
-    /// The policy demands a signature, and there is none.
+    /// The rule requires a signature, and the image has none.
     #[error("{image} ({digest}) is not signed, and the rule `{rule}` demands a signature{}", note(unanswered.as_deref()))]
     Unsigned {
         /// The image.
         image: String,
-        /// What it resolved to.
+        /// Digest that the image resolved to.
         digest: Digest,
         /// Pattern of the rule.
         rule: String,
-        /// Refusal by the registry where more signatures may be.
+        /// Error of the registry at a place where signatures may be.
         unanswered: Option<Box<ImageError>>,
     },
-    /// The policy demands a signature. None that suffices was found, and the registry did not let itself be asked everywhere.
+    /// The rule requires a signature; those found do not suffice, and the registry did not answer at every place.
     #[error(
         "{image} ({digest}) is not signed as far as its registry answers, and the rule `{rule}` demands a signature{}; {source}",
         found.as_ref().map(|found| format!(" ({found})")).unwrap_or_default()
@@ -43,58 +43,58 @@ pub enum ImageError {
     SignaturesUnanswered {
         /// The image.
         image: String,
-        /// What it resolved to.
+        /// Digest that the image resolved to.
         digest: Digest,
         /// Pattern of the rule.
         rule: String,
-        /// Why the signatures that were found do not suffice; none if there are none.
+        /// Reason why the signatures found do not suffice; `None` if none were found.
         found: Option<Box<UntrustedReason>>,
-        /// Failure of the registry to answer.
+        /// Error of the registry.
         source: Box<ImageError>,
     },
-    /// There are signatures, but not enough by keys that the policy names.
+    /// The image has signatures, but not enough by signers that the rule names.
     #[error("the signatures of {image} ({digest}) do not satisfy the rule `{rule}`: {why}")]
     Untrusted {
         /// The image.
         image: String,
-        /// What it resolved to.
+        /// Digest that the image resolved to.
         digest: Digest,
         /// Pattern of the rule.
         rule: String,
-        /// What is missing, and what each signature lacked.
+        /// Missing signers, with the reason for each rejected signature.
         why: Box<UntrustedReason>,
     },
-    /// Root has revoked it.
+    /// The policy revokes the image.
     #[error("{image}: {digest} is revoked by the signature policy")]
     Revoked {
         /// The image.
         image: String,
-        /// What is revoked: an image, manifest, layer or object file.
+        /// Revoked digest: of an image, manifest, layer or object file.
         digest: Digest,
     },
-    /// The rule names the only images that may be loaded, and this is none of them.
+    /// The rule names the allowed images by digest, and this image is not among them.
     #[error("{image} ({digest}) is none of the images that the rule `{rule}` names by digest")]
     NotPinned {
         /// The image.
         image: String,
-        /// What it resolved to.
+        /// Digest that the image resolved to.
         digest: Digest,
         /// Pattern of the rule.
         rule: String,
     },
-    /// An older image than was accepted before.
+    /// The image is older than one accepted before.
     #[error("{image} is a way back that the rule `{rule}` forbids by its annotation {annotation}: {why}")]
     WayBack {
         /// The image.
         image: String,
         /// Pattern of the rule.
         rule: String,
-        /// The annotation that has to grow.
+        /// Annotation that holds the version.
         annotation: String,
-        /// What it says.
+        /// Comparison of the versions.
         why: String,
     },
-    /// A layout whose images have no name, or several that may be meant.
+    /// A layout has no named image, or several that may be meant.
     #[error("{path}: {why}; it has {present}")]
     NoImportName {
         /// Folder or archive.
@@ -104,13 +104,13 @@ pub enum ImageError {
         /// Its images, by name or digest.
         present: String,
     },
-    /// The registry does not have it.
+    /// The registry does not have the content.
     #[error("{what} does not exist in the registry")]
     NotFound {
-        /// What was asked for.
+        /// Name of the content.
         what: String,
     },
-    /// An index without an image for this machine.
+    /// The index has no image for this machine.
     #[error("{image} has no image for {wanted}; it has {present}")]
     NoPlatform {
         /// The image.
@@ -120,91 +120,91 @@ pub enum ImageError {
         /// The platforms in the index.
         present: String,
     },
-    /// The registry wants other credentials.
+    /// The registry requires other credentials.
     #[error("the registry {registry} refuses access to {what}: {why}")]
     Unauthorized {
         /// The registry.
         registry: String,
-        /// What was asked for.
+        /// Name of the content.
         what: String,
-        /// Its answer, or what is wrong with what it asks.
+        /// Answer of the registry, or fault of its challenge.
         why: Box<AuthorizationError>,
     },
-    /// The registry does not answer, or fails at its side.
+    /// The registry does not answer, or fails.
     #[error("{what} cannot be fetched from the registry {registry}: {}", causes(&**source))]
     Unreachable {
         /// The registry.
         registry: String,
-        /// What was asked for.
+        /// Name of the content.
         what: String,
-        /// The failure of TLS among the causes.
+        /// TLS failure among the causes.
         tls: Option<TlsFailure>,
-        /// What failed, with its own causes.
+        /// Underlying error.
         source: ErrorCause,
     },
-    /// The registry answers, by a refusal.
+    /// The registry refuses the request.
     #[error("{what} cannot be fetched from the registry {registry}: it answers {answer}")]
     RegistryRefused {
         /// The registry.
         registry: String,
-        /// What was asked for.
+        /// Name of the content.
         what: String,
-        /// Status and words.
+        /// Status and text of the answer.
         answer: RegistryAnswer,
     },
-    /// The whole pull took too long.
+    /// The whole load took too long.
     #[error("loading {image} took longer than {seconds} s")]
     Timeout {
         /// The image.
         image: String,
-        /// The limit.
+        /// Limit, in seconds.
         seconds: u64,
     },
-    /// A document or layer is not what it has to be.
+    /// A document or layer is malformed.
     #[error("{what} is malformed: {}", causes(&**source))]
     Malformed {
-        /// Which part of which image.
+        /// Name of the content.
         what: String,
         /// The reason.
         source: ErrorCause,
     },
-    /// The specification allows it, and it is not supported here.
+    /// The specification allows the content, but it is not supported.
     #[error("{what} is not supported: {}", causes(&**source))]
     Unsupported {
-        /// Which part of which image.
+        /// Name of the content.
         what: String,
         /// The unsupported part.
         source: ErrorCause,
     },
-    /// A layer without an object file.
+    /// A layer has no object file.
     #[error("{what} holds no object file: {}", causes(&**source))]
     NoObject {
-        /// Which layer of which image.
+        /// Name of the layer.
         what: String,
         /// Content of the layer instead.
         source: ErrorCause,
     },
-    /// Content that does not have the digest it was asked for by.
+    /// The digest of the content differs from the requested one.
     #[error("{what} has the digest {found} instead of {expected}; somebody changed it")]
     WrongDigest {
-        /// Which part of which image.
+        /// Name of the content.
         what: String,
-        /// Digest asked for.
+        /// Requested digest.
         expected: Digest,
-        /// Digest of what came.
+        /// Digest of the received content.
         found: Digest,
     },
-    /// Something is larger than its limit.
+    /// The content exceeds a limit.
     #[error("{what} has {size} bytes; at most {limit} are allowed", size = size.map_or("too many".to_owned(), |s| s.to_string()))]
     TooLarge {
-        /// Which part of which image.
+        /// Name of the content.
         what: String,
-        /// Its size, where it is known.
+        /// Size in bytes, if known.
         size: Option<u64>,
-        /// The limit in bytes.
+        /// Limit, in bytes.
         limit: u64,
     },
-    /// The object file in the image is not one that this machine can load.
+    /// This machine cannot load the object file in the image.
     #[error("the object file in {image} cannot be used: {}", causes(&**source))]
     Bytecode {
         /// The image.
@@ -212,54 +212,54 @@ pub enum ImageError {
         /// The reason.
         source: ErrorCause,
     },
-    /// The labels are damaged.
+    /// The labels are invalid.
     #[error("{image}: {}", causes(&**source))]
     Label {
         /// The image.
         image: String,
-        /// What is wrong.
+        /// Fault of the labels.
         source: ErrorCause,
     },
-    /// The network may not be used, and the cache does not have all of it.
+    /// The pull policy forbids network access, and the cache lacks the content.
     #[error("{what} is not in the cache, and the pull policy Never forbids to fetch it")]
     NotCached {
-        /// What is missing.
+        /// Name of the missing content.
         what: String,
     },
     /// The cache cannot be read or written.
     #[error("image cache: {path}: {source}")]
     Storage {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// No client for registries can be made.
+    /// The HTTP client cannot be created.
     #[error("no client can be made for {of}: {}", causes(&**source))]
     Client {
-        /// The registry, or the setting that it needs.
+        /// Registry, or the setting that the client needs.
         of: String,
-        /// Why not.
+        /// Underlying error.
         source: ErrorCause,
     },
-    /// A helper cannot be started, or ended in the middle of its work.
+    /// A helper process cannot be started, or ended during its work.
     #[error("the {role} for images did not do its work: {source}")]
     Helper {
-        /// Which.
+        /// Role of the helper.
         role: HelperRole,
-        /// What was seen of it.
+        /// Observed failure.
         source: std::io::Error,
     },
     /// The daemon is shutting down.
     #[error("the load was cancelled: the daemon is shutting down")]
     Cancelled,
-    /// Too much is being fetched at the same time.
+    /// Concurrent fetches exceed their common limit.
     #[error("what is being fetched may take {limit} bytes all together, and they are taken")]
     NoRoom {
-        /// The bytes.
+        /// Limit, in bytes.
         limit: u64,
     },
-    /// Nothing says that this caller may have it.
+    /// The caller has no right to the cached image, and the pull policy forbids asking the registry.
     #[error(
         "{image} is in the cache for those who fetched it, and the pull policy Never forbids to ask the registry whether \
          this caller may have it"
@@ -268,24 +268,24 @@ pub enum ImageError {
         /// The image.
         image: String,
     },
-    /// A registry that sends too slowly.
+    /// The registry sends too slowly.
     #[error("{what} comes too slowly from the registry {registry}: fewer than {bytes} bytes in {seconds} s")]
     Slow {
         /// The registry.
         registry: String,
-        /// What was asked for.
+        /// Name of the content.
         what: String,
-        /// The least that has to come in that time.
+        /// Minimum number of bytes per time span.
         bytes: u64,
-        /// The time.
+        /// Time span, in seconds.
         seconds: u64,
     },
-    /// Images are not made for this machine.
+    /// Images do not support this machine's architecture.
     #[error("images are not made for this machine's architecture `{0}`")]
     Host(&'static str),
 }
 
-/// Formats an error that is shown beside a refusal.
+/// Formats an error that is shown in addition to a refusal.
 fn note(error: Option<&ImageError>) -> String {
     error.map(|error| format!(" ({error})")).unwrap_or_default()
 }

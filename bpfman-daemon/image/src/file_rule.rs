@@ -1,34 +1,34 @@
-//! Who may load object files of this machine, which nobody has signed.
+//! Users that may load unsigned object files of this machine.
 
 use std::collections::BTreeSet;
 
-/// The `[files]` table of the policy.
+/// `[files]` table of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRule {
     users: BTreeSet<u32>,
 }
 
 impl Default for FileRule {
-    /// Root only.
+    /// Allows root only.
     fn default() -> Self {
         Self { users: BTreeSet::from([0]) }
     }
 }
 
 impl FileRule {
-    /// These users; none of them means that no file may be loaded.
+    /// Allows these users; an empty list forbids all files.
     #[must_use]
     pub fn users(users: impl IntoIterator<Item = u32>) -> Self {
         Self { users: users.into_iter().collect() }
     }
 
-    /// True if this user may. Users other than root may load only files that belong to them.
+    /// Returns whether this user may load files. Users other than root may load only files that they own.
     #[must_use]
     pub fn allows(&self, uid: u32) -> bool {
         self.users.contains(&uid)
     }
 
-    /// The users, in order.
+    /// Returns the allowed users, in order.
     pub fn allowed(&self) -> impl Iterator<Item = u32> {
         self.users.iter().copied()
     }

@@ -1,4 +1,4 @@
-//! Where signatures of a digest lie in a registry: cosign's tag, the referrers API, and the tag that stands in for it.
+//! Search for the signatures of a digest in a registry: cosign's tag, the referrers API, and its fallback tag.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::signature::{Material, Signature};
 use crate::signature_source::SignatureSource;
 use crate::{ImageError, Limits};
 
-/// The parts of a manifest that holds signatures.
+/// Parts of a manifest that holds signatures.
 #[derive(Deserialize)]
 struct SignatureManifest {
     subject: Option<Descriptor>,
@@ -28,25 +28,24 @@ struct Index {
     manifests: Vec<Descriptor>,
 }
 
-/// Where signatures are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SignaturePlace {
     /// cosign's own tag.
     Tag,
-    /// The referrers API, and the tag that stands in for it.
+    /// The referrers API, or its fallback tag.
     Referrers,
 }
 
 impl SignaturePlace {
-    /// All places. What stands at the first is found with one question, and makes the others needless if it suffices.
+    /// All places. The first one needs a single request, and makes the others unnecessary if its signatures suffice.
     pub(crate) const ALL: [Self; 2] = [Self::Tag, Self::Referrers];
 }
 
-/// The signatures of `digest` that the source has at one place, in every form that is read, as many as the limits allow.
-/// Whether they are good is asked later.
+/// Returns the signatures of `digest` at one place of the source, in every supported format, within the limits. The
+/// signatures are not verified here.
 ///
 /// # Errors
-/// Nothing can be asked any more. That a registry does not answer is none: it is noted beside what was found.
+/// Fails if the search cannot continue. A registry that does not answer is no error: it is noted in the result.
 pub(crate) async fn find<S: SignatureSource>(
     source: &S,
     digest: Digest,
@@ -64,7 +63,7 @@ pub(crate) async fn find<S: SignatureSource>(
     Ok(search.found)
 }
 
-/// True if a search notes this and goes on: something is wrong with what lies there.
+/// Returns whether the content found is faulty, in which case the search continues.
 const fn is_fault(error: &ImageError) -> bool {
     matches!(
         error,
@@ -75,7 +74,7 @@ const fn is_fault(error: &ImageError) -> bool {
     )
 }
 
-/// True if the registry did not answer a question: there may be signatures elsewhere all the same.
+/// Returns whether the registry did not answer a request: other places may still have signatures.
 const fn is_unanswered(error: &ImageError) -> bool {
     matches!(
         error,
@@ -86,33 +85,33 @@ const fn is_unanswered(error: &ImageError) -> bool {
     )
 }
 
-/// True if a search goes on after this. Failures of this machine end it.
+/// Returns whether a search continues after this error. Local failures end it.
 pub(crate) const fn find_goes_on(error: &ImageError) -> bool {
     is_fault(error) || is_unanswered(error)
 }
 
-/// Layers that are tried for the signatures of one digest, whether they are there or not.
+/// Maximum number of layers that are tried for the signatures of one digest, found or not.
 pub(crate) const MAX_LAYERS: usize = 1024;
-/// Questions without an answer after which a search ends: each may take as long as a registry likes.
+/// Unanswered requests after which a search ends: each may take as long as the registry likes.
 const MAX_FAILURES: usize = 3;
-/// Bytes of one signature with all that is beside it: some times what a signature with its certificates has.
+/// Maximum size of one signature with its annotations, in bytes: several times that of a signature with certificates.
 const SIGNATURE: usize = 64 << 10;
 
 struct Search<'a, S> {
     source: &'a S,
     digest: Digest,
     limits: &'a Limits,
-    /// Layers that were looked at: content, and the signature beside it.
+    /// Layers already tried: content, with the signature in its annotations.
     seen: BTreeSet<(Digest, Option<String>)>,
     found: FoundSignatures,
-    /// Layers that may be tried.
+    /// Layers that may still be tried.
     layers: usize,
-    /// Questions that the registry did not answer.
+    /// Requests that the registry did not answer.
     failures: usize,
 }
 
 impl<S: SignatureSource> Search<'_, S> {
-    /// Notes what is wrong with what lies there, or that the registry does not answer, and goes on.
+    /// Notes faulty content or an unanswered request, and lets the search continue.
     fn go_on(&mut self, result: Result<(), ImageError>) -> Result<(), ImageError> {
         match result {
             Err(error) if is_fault(&error) => {
@@ -123,7 +122,7 @@ impl<S: SignatureSource> Search<'_, S> {
             Err(error) if is_unanswered(&error) => {
                 tracing::debug!(%error, "a question about signatures without an answer");
                 self.failures += 1;
-                // One that may be answered later says more than one that never will.
+                // Keep the temporary error: it tells the user more than a permanent one.
                 if self.found.unanswered.as_ref().is_none_or(|noted| !noted.may_pass()) {
                     self.found.unanswered = Some(error);
                 }
@@ -133,12 +132,12 @@ impl<S: SignatureSource> Search<'_, S> {
         }
     }
 
-    /// True if the registry failed so often that it is not asked any more.
+    /// Returns whether the registry failed too often to be tried again.
     fn has_failed(&self) -> bool {
         self.failures >= MAX_FAILURES
     }
 
-    /// cosign's own tag. It names the digest, the payloads in it are checked for it later.
+    /// Reads cosign's own tag. The tag names the digest; the payloads are checked for it later.
     async fn tag(&mut self) -> Result<(), ImageError> {
         let tag = signature_tag(self.digest);
         let Some(bytes) = self.manifest(&tag).await? else { return Ok(()) };
@@ -153,7 +152,7 @@ impl<S: SignatureSource> Search<'_, S> {
         if self.found.signatures.len() > before {
             return Ok(());
         }
-        // No such API, or it was pushed to before the registry had one.
+        // The registry lacks the API, or the signature was pushed before it had one.
         let tag = referrers_tag(self.digest);
         let Some(bytes) = self.manifest(&tag).await? else { return Ok(()) };
         let index = self.parse::<Index>(&bytes, &tag)?;
@@ -169,14 +168,14 @@ impl<S: SignatureSource> Search<'_, S> {
         self.candidates(candidates).await
     }
 
-    /// Looks at the layers of each, not at what the list says of its type: cosign 3 has no true word there.
+    /// Reads the layers of each candidate. The artifact type in the list is not used: cosign 3 writes a wrong one.
     async fn candidates(&mut self, candidates: Vec<Descriptor>) -> Result<(), ImageError> {
         let mut seen = BTreeSet::new();
         let candidates: Vec<_> =
             spread(candidates).into_iter().filter(|one| seen.insert(one.digest)).collect();
         self.found.cut |= candidates.len() > self.limits.referrers;
         for candidate in candidates.into_iter().take(self.limits.referrers) {
-            // A longer one is an attestation or an image; signatures are short.
+            // Signatures are short: a longer manifest is an attestation or an image.
             if candidate.size > self.limits.signature_manifest {
                 continue;
             }
@@ -191,7 +190,7 @@ impl<S: SignatureSource> Search<'_, S> {
 
     async fn candidate(&mut self, place: &str) -> Result<(), ImageError> {
         let Some(bytes) = self.manifest(place).await? else { return Ok(()) };
-        // What refers is not always a manifest that has layers.
+        // A referrer need not be a manifest with layers.
         let Ok(manifest) = manifest::object::<SignatureManifest>(&bytes) else { return Ok(()) };
         if manifest.subject.is_none_or(|subject| subject.digest != self.digest) {
             return Ok(());
@@ -220,7 +219,7 @@ impl<S: SignatureSource> Search<'_, S> {
             self.found.tried += 1;
             let simple = if layer.media_type == media::SIMPLE_SIGNING {
                 let decoded = |text: &String| BASE64_STANDARD.decode(text).ok();
-                // Without one it is no signature, whatever it says that it is.
+                // Without the annotation it is no signature, whatever its media type.
                 let Some(signature) = layer.annotations.get(media::SIGNATURE_ANNOTATION).and_then(decoded)
                 else {
                     continue;
@@ -272,8 +271,8 @@ impl<S: SignatureSource> Search<'_, S> {
     }
 }
 
-/// From both ends by turns: lists grow at one end, so that whoever adds to one later cannot push everything older, nor
-/// everything younger, beyond what is looked at.
+/// Reorders a list to alternate between both ends. Lists grow at one end: thus added entries can push neither all older
+/// nor all newer ones beyond the limit.
 fn spread<T>(list: Vec<T>) -> Vec<T> {
     let mut list = std::collections::VecDeque::from(list);
     let mut spread = Vec::with_capacity(list.len());
@@ -284,7 +283,7 @@ fn spread<T>(list: Vec<T>) -> Vec<T> {
     spread
 }
 
-/// Bundles of version 0.3 and what follows it; the media type was written in two ways.
+/// Returns whether this is the media type of a bundle, version 0.3 or later; it was written in two ways.
 fn is_bundle(media_type: &str) -> bool {
     media_type
         .strip_prefix("application/vnd.dev.sigstore.bundle")
@@ -299,7 +298,7 @@ mod tests {
 
     use super::*;
 
-    /// A repository whose signature tag leads to these layers, of which only the content `good` is there.
+    /// A repository with a signature tag that leads to these layers, of which only the content `good` exists.
     struct Listed {
         layers: Vec<serde_json::Value>,
         asked: AtomicUsize,
@@ -336,7 +335,7 @@ mod tests {
         })
     }
 
-    /// Whoever may attach something to an image must not be able to make it unloadable.
+    /// Attaching something to an image must not make it unloadable.
     #[tokio::test]
     async fn what_is_too_large_or_missing_stands_in_no_ones_way() {
         let large = "x".repeat(SIGNATURE);

@@ -1,4 +1,4 @@
-//! The highest versions accepted so far, which forbid a rollback: by repository, and by rule.
+//! Floors: the highest versions accepted so far, by repository and by rule. They forbid a rollback.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,10 +11,10 @@ use crate::ImageError;
 use crate::cache::{ImageCache, RECORD_LIMIT, read, storage};
 use crate::version::Version;
 
-/// What a floor is of.
+/// Scope of a floor.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FloorOf {
-    /// A repository: one that was asked for, or one that a signature names.
+    /// A repository: the requested one, or one that a signature names.
     Repository(String),
     /// All images that a rule covers, by its pattern.
     Rule(String),
@@ -24,7 +24,7 @@ impl FloorOf {
     fn key(&self) -> String {
         match self {
             Self::Repository(name) => name.clone(),
-            // No name of a repository has a blank.
+            // Unambiguous: names of repositories contain no space.
             Self::Rule(pattern) => format!("rule {pattern}"),
         }
     }
@@ -37,20 +37,20 @@ struct Floor {
     version: String,
 }
 
-/// A version that somebody offers.
+/// Version of an image to be loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
-    /// The annotation that has to grow.
+    /// Annotation that holds the version.
     pub(crate) annotation: String,
     pub(crate) version: Version,
-    /// It must not be below any of these.
+    /// Floors that the version must reach.
     pub(crate) floors: BTreeSet<FloorOf>,
-    /// These are raised to it besides, once it is accepted.
+    /// Further floors that an accepted version raises.
     pub(crate) raises: BTreeSet<FloorOf>,
 }
 
 impl ImageCache {
-    /// The highest version that forbids the offer; none if it is allowed.
+    /// Returns the highest floor above the offered version, or `None` if the version is allowed.
     pub(crate) fn forbidding(&self, offer: &Offer) -> Result<Option<Version>, ImageError> {
         let mut highest = None;
         for floor in &offer.floors {
@@ -59,7 +59,7 @@ impl ImageCache {
         Ok(highest.filter(|highest| offer.version < *highest))
     }
 
-    /// Notes that the offer was accepted, unless it is forbidden by now.
+    /// Raises the floors to the accepted version, unless a floor forbids it by now.
     pub(crate) fn accept(self: &Arc<Self>, offer: &Offer) -> Result<Option<Version>, ImageError> {
         let _one = self.floors_lock().lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(version) = self.forbidding(offer)? {
@@ -79,7 +79,7 @@ impl ImageCache {
     fn floor(&self, of: &FloorOf, annotation: &str) -> Result<Option<Version>, ImageError> {
         let path = self.floor_path(of, annotation);
         let Some(bytes) = read(&path, RECORD_LIMIT)? else { return Ok(None) };
-        // A record that cannot be read must not allow a rollback.
+        // An unreadable record must not allow a rollback.
         let damaged = || storage(&path)(io::Error::new(io::ErrorKind::InvalidData, "the record is damaged"));
         let floor: Floor = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
         floor.version.parse().map(Some).map_err(|_| damaged())

@@ -1,4 +1,4 @@
-//! What reads images, for fuzzers (feature `fuzzing`, tests/fuzz).
+//! Entry points for fuzzers of the image parsers (feature `fuzzing`, tests/fuzz).
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use bpfman_image_format::{Digest, Labels, SigningKey, check_object, layer, media
 use crate::signature::Material;
 use crate::{Signers, TrustRoot, TrustedIdentity, TrustedKey, bundle, simple_signing};
 
-/// Reads a manifest, an index, a configuration with labels, or a label.
+/// Parses a manifest, an index, a configuration with labels, or a label.
 pub fn document(bytes: &[u8]) {
     let _malformed = manifest::parse(bytes);
     let _malformed = ImageConfig::parse(bytes).map(|config| Labels::read(&config.labels()));
@@ -19,7 +19,7 @@ pub fn document(bytes: &[u8]) {
     }
 }
 
-/// Reads a layer, and the object in it.
+/// Decodes a layer and checks the object in it.
 pub fn layer(bytes: &[u8]) {
     let _malformed = layer::decode(bytes);
     let _malformed = check_object("x.o", bytes);
@@ -47,18 +47,18 @@ static TRUST: LazyLock<Trust> = LazyLock::new(|| {
     make().unwrap_or_else(|| panic!("no key can be made"))
 });
 
-/// Reads a bundle of Sigstore.
+/// Verifies a Sigstore bundle.
 ///
 /// # Panics
-/// It is taken for a good signature.
+/// Panics if the bundle is accepted as a valid signature.
 pub fn bundle(bytes: &[u8]) {
     assert!(bundle::verify(bytes, TRUST.digest, &TRUST.rule).is_err());
 }
 
-/// Reads a payload that a trusted key signed.
+/// Verifies a payload that a trusted key signed.
 ///
 /// # Panics
-/// It counts for an image that it does not name.
+/// Panics if the payload is accepted for an image that it does not name.
 pub fn payload(bytes: &[u8]) {
     let Ok(signature) = TRUST.key.sign(bytes) else { return };
     let good = simple_signing::verify(bytes, &signature, &Material::default(), TRUST.digest, &TRUST.rule);
@@ -66,10 +66,10 @@ pub fn payload(bytes: &[u8]) {
     assert!(named || good.is_err());
 }
 
-/// Reads a certificate, and what a transparency log says of a signature.
+/// Verifies a certificate and the transparency log entry of a signature.
 ///
 /// # Panics
-/// They make a good signature of one that nobody made.
+/// Panics if they validate a forged signature.
 pub fn certificate(certificate: &str, log: &str) {
     let material = Material {
         certificate: Some(certificate.to_owned()),

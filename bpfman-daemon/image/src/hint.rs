@@ -1,11 +1,9 @@
-//! Advice beside failures.
-
 use bpfman_image_format::TlsFailure;
 
 use crate::{AuthorizationError, ImageError};
 
 impl ImageError {
-    /// What the user can do next, where there is something to say.
+    /// Returns what the user can do about the error, if there is something.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -30,7 +28,7 @@ impl ImageError {
                 "sign it with a higher value of the annotation, if going back is meant".to_owned()
             }
             Self::Unauthorized { why, .. } => match &**why {
-                // Its own words say what is wrong.
+                // The text of the answer already explains the refusal.
                 AuthorizationError::Refused(answer) if answer.status() == 403 && answer.explains() => return None,
                 AuthorizationError::Refused(_) => {
                     "check the image's name: registries answer so, too, for what does not exist; --registry-auth takes the \

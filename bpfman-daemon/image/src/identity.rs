@@ -1,4 +1,4 @@
-//! Signers without a key of their own: an issuer of identities vouches for them at the moment they sign.
+//! Identities of signers without a key of their own: an issuer certifies them at the time of signing.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub struct TrustedIdentity {
     subject: String,
 }
 
-/// An entry that could never match, or would match by accident.
+/// Identity in a policy that could never match, or would match by accident.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {field} of an identity is {why}")]
 pub struct IdentityError {
@@ -22,7 +22,7 @@ pub struct IdentityError {
 }
 
 impl TrustedIdentity {
-    /// From issuer and subject. `*` alone stands for anybody, and has to be written out.
+    /// Creates an identity from issuer and subject. A lone `*` matches any identity, and has to be written explicitly.
     pub fn new(issuer: &str, subject: &str) -> Result<Self, IdentityError> {
         for (field, text) in [("issuer", issuer), ("subject", subject)] {
             if text.is_empty() {
@@ -38,13 +38,13 @@ impl TrustedIdentity {
         Ok(Self { issuer: issuer.to_owned(), subject: subject.to_owned() })
     }
 
-    /// True if this is one of them.
+    /// Returns whether issuer and subject match.
     #[must_use]
     pub fn covers(&self, issuer: &str, subject: &str) -> bool {
         glob(self.issuer.as_bytes(), issuer.as_bytes()) && glob(self.subject.as_bytes(), subject.as_bytes())
     }
 
-    /// True if it stands for one identity only.
+    /// Returns whether this matches one identity only.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         !self.issuer.contains('*') && !self.subject.contains('*')

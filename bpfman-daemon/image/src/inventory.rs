@@ -1,4 +1,4 @@
-//! What is in the cache, and the collection of what nobody needs.
+//! Inventory of the cache, and its garbage collection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,12 +13,12 @@ use crate::ImageError;
 use crate::access::{self, Access};
 use crate::cache::{ImageCache, RECORD_LIMIT, Tag, missing_is_fine, read, storage};
 
-/// How much may stay in the cache.
+/// Limits of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of all images.
+    /// Maximum size of all images, in bytes.
     pub bytes: u64,
-    /// An image that was not loaded for so long goes.
+    /// Time since its last load after which an image is removed.
     pub age: Duration,
 }
 
@@ -28,27 +28,26 @@ impl Default for Bounds {
     }
 }
 
-/// What belongs to an image, as it was when it was loaded.
+/// Content that belongs to an image, at the time of its last load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InventoryEntry {
-    /// `registry/repository`.
     pub(crate) name: String,
-    /// Of index or manifest.
+    /// Digest of index or manifest.
     pub(crate) digest: Digest,
-    /// Of this platform's manifest.
+    /// Digest of this platform's manifest.
     pub(crate) manifest: Digest,
-    /// Of the object file.
+    /// Digest of the object file.
     pub(crate) object: Digest,
-    /// Everything below `sha256/` that it needs.
+    /// Digests below `sha256/` that the image needs.
     pub(crate) members: BTreeSet<Digest>,
 }
 
-/// An image in the cache.
+/// Image in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedImage {
     /// `registry/repository`.
     pub name: String,
-    /// Tags that name it, as they were when they were last asked for.
+    /// Tags that resolved to the image when they were last looked up.
     pub tags: Vec<String>,
     /// Digest of index or manifest.
     pub digest: Digest,
@@ -56,43 +55,42 @@ pub struct CachedImage {
     pub manifest_digest: Digest,
     /// Digest of the object file.
     pub object_digest: Digest,
-    /// Bytes on disk. What images share is counted for each.
+    /// Bytes on disk. Shared content is counted for each image.
     pub bytes: u64,
-    /// Signatures beside it.
+    /// Number of stored signatures.
     pub signatures: usize,
-    /// When it was last loaded: seconds since 1970.
+    /// Time of the last load, in seconds since 1970.
     pub last_used: u64,
 }
 
-/// What a collection removed.
+/// Result of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Images, as `name@digest`.
     pub images: Vec<String>,
-    /// Bytes given back.
+    /// Freed bytes.
     pub bytes: u64,
 }
 
-/// Uses within this time are noted once: a load should not cost a write.
+/// Time within which repeated uses are recorded once: a load should not cost a write.
 const NOTED: Duration = Duration::from_secs(60);
 
 impl ImageCache {
-    /// Notes that an image was used, and what belongs to it.
+    /// Records the use of an image and the content that belongs to it.
     pub(crate) fn used(self: &Arc<Self>, entry: &InventoryEntry) -> Result<(), ImageError> {
         let key = Digest::of(format!("{}@{}", entry.name, entry.digest).as_bytes());
         let path = self.root().join("images").join(key.hex());
         match fs::metadata(&path).and_then(|metadata| metadata.modified()) {
             Ok(last) if last.elapsed().is_ok_and(|elapsed| elapsed < NOTED) => Ok(()),
-            // The platform is chosen anew each time, so the members may be others.
+            // The platform is selected at each load, so the members may differ.
             _ => self.record(&path, entry),
         }
     }
 
-    /// All images, by name and digest.
     pub(crate) fn images(&self) -> Result<Vec<CachedImage>, ImageError> {
         let mut tags: BTreeMap<(String, Digest), Vec<String>> = BTreeMap::new();
         for (_, tag) in self.records::<Tag>("tags")? {
-            // `registry/repository:tag`, as it was written.
+            // `registry/repository:tag`, as recorded.
             if let Some((name, label)) = tag.name.rsplit_once(':') {
                 tags.entry((name.to_owned(), tag.digest)).or_default().push(label.to_owned());
             }
@@ -125,9 +123,9 @@ impl ImageCache {
         Ok(images)
     }
 
-    /// Removes images until the rest is within `bounds`, the longest unused first, and all content that belongs to no
-    /// image. What `keep` names stays, and so do floors and what loads rely on. Nobody may be let in meanwhile: the caller
-    /// sees to it.
+    /// Removes the least recently used images until the rest is within `bounds`, and all content that belongs to no
+    /// image. Content in `keep`, floors, and content in use by loads stay. The caller must prevent admissions
+    /// meanwhile.
     pub(crate) fn collect(&self, keep: &BTreeSet<Digest>, bounds: Bounds) -> Result<Collected, ImageError> {
         let mut collected = Collected::default();
         let mut entries: Vec<(SystemTime, PathBuf, InventoryEntry)> = Vec::new();
@@ -136,8 +134,8 @@ impl ImageCache {
                 fs::metadata(&path).and_then(|metadata| metadata.modified()).map_err(storage(&path))?;
             entries.push((last, path, entry));
         }
-        // The newest first: they fill the room there is. Of a time to come, which a wrong clock wrote, are the last: no age
-        // ever ends them.
+        // Newest first: they use up the limit. Images with a time in the future, written under a wrong clock, come
+        // last: they would never expire by age.
         entries.sort_by_key(|(last, ..)| std::cmp::Reverse(self.clock.age(*last).map(|_| *last)));
         let (mut needed, mut room) = (BTreeSet::new(), bounds.bytes);
         let mut staying = BTreeSet::new();
@@ -181,7 +179,7 @@ impl ImageCache {
         fs::metadata(self.blob_path(digest)).map_or(0, |metadata| metadata.len())
     }
 
-    /// Removes the files of a folder that no image needs; answers their bytes.
+    /// Removes the files of a folder that no image needs; returns their size in bytes.
     fn sweep(&self, folder: &str, needed: &BTreeSet<Digest>) -> Result<u64, ImageError> {
         let names: BTreeSet<String> = needed.iter().map(Digest::hex).collect();
         let mut bytes = 0;
@@ -196,7 +194,7 @@ impl ImageCache {
         Ok(bytes)
     }
 
-    /// The records of a folder that can be read. A damaged one is as good as none: nothing is trusted for it.
+    /// Returns the readable records of a folder. A damaged record counts as missing.
     fn records<T: for<'de> Deserialize<'de>>(&self, folder: &str) -> Result<Vec<(PathBuf, T)>, ImageError> {
         let mut found = Vec::new();
         for path in list(&self.root().join(folder))? {

@@ -1,4 +1,4 @@
-//! Whether an image that was let in once would be let in now: for programs that come back without being fetched.
+//! Repeated policy decisions about loaded images: for programs that are restored without a fetch.
 
 use bpfman_image_format::{Digest, ImageReference};
 
@@ -9,16 +9,16 @@ use crate::{
 };
 
 impl ImageStore {
-    /// Judges an image by the policy as it is now. Touches no network.
+    /// Evaluates the present policy for an image. Does not use the network.
     ///
-    /// As long as the cache has image and signatures, they are verified as for a load. Else the evidence in the program's
-    /// record has to do; what it does not say counts as missing.
+    /// If the cache has the image and its signatures, they are verified as for a load. Otherwise the evidence in the
+    /// program's record is used; missing evidence counts as not satisfied.
     ///
     /// # Errors
-    /// As for a load; of the category [`crate::Category::Denied`] if the policy does not let it in.
+    /// Fails as a load does; with the category [`crate::Category::Denied`] if the policy refuses the image.
     pub async fn judge(&self, image: &ImageReference, evidence: Option<&Evidence>) -> Result<(), ImageError> {
         let policy = self.policy();
-        // Index or manifest, as the name led to it.
+        // Digest of the index or manifest that the name resolved to.
         let digest = evidence.and_then(|evidence| evidence.digests.first().copied());
         if let Some(digest) = digest {
             let request = ImageRequest {
@@ -69,7 +69,7 @@ impl ImageStore {
         };
         let Some(evidence) = evidence else { return Err(untrusted(EvidenceError::Nothing)) };
         check_signers(policy, signers, &evidence.verified_by).map_err(untrusted)?;
-        // Written down since these conditions can be judged again.
+        // Older records lack this evidence.
         let Some(signed) = &evidence.signed else { return Err(untrusted(EvidenceError::NotRecorded)) };
         check_signed(image, signers, signed).map_err(untrusted)?;
         self.check_version_again(image, rule, signers, signed)

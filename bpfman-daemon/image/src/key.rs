@@ -1,5 +1,3 @@
-//! Public keys that sign images.
-
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,31 +9,31 @@ use sigstore_verify::types::{DerPublicKey, HashAlgorithm, SignatureBytes};
 /// A public key that the policy trusts.
 #[derive(Clone)]
 pub struct TrustedKey {
-    /// In an `Arc` because the library's key cannot be cloned.
+    /// `Arc`, because the library's key type is not `Clone`.
     key: Arc<VerificationKey>,
     spki: DerPublicKey,
     fingerprint: Digest,
     pem: Arc<str>,
 }
 
-/// A public key that cannot be trusted with anything.
+/// Reason why a public key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustedKeyError {
-    /// Not a public key in PEM.
+    /// The text is not a public key in PEM.
     #[error("not a PEM public key: {0}")]
     Pem(String),
-    /// Of another algorithm.
+    /// The algorithm is not supported.
     #[error("keys of the kind {0} are not supported; use P-256 (or RSA with at least 2048 bits)")]
     Algorithm(String),
 }
 
 impl TrustedKey {
-    /// Reads a `PUBLIC KEY` PEM block: P-256, or RSA.
+    /// Parses a `PUBLIC KEY` PEM block: P-256, or RSA.
     pub fn from_pem(text: &str) -> Result<Self, TrustedKeyError> {
         let spki = DerPublicKey::from_pem(text.trim()).map_err(|e| TrustedKeyError::Pem(e.to_string()))?;
         let algorithm =
             KeyAlgorithm::from_spki(&spki).map_err(|e| TrustedKeyError::Algorithm(e.to_string()))?;
-        // Other kinds verify in one signature format and not in the other; nobody should find that out in use.
+        // Other algorithms verify only one of the two signature formats: refuse them here instead of at use.
         if !matches!(algorithm, KeyAlgorithm::EcdsaP256 | KeyAlgorithm::Rsa) {
             return Err(TrustedKeyError::Algorithm(format!("{algorithm:?}")));
         }
@@ -51,18 +49,17 @@ impl TrustedKey {
         Ok(Self { key: Arc::new(key), spki, fingerprint, pem: text.trim().into() })
     }
 
-    /// SHA-256 of the key in DER (SubjectPublicKeyInfo).
+    /// Returns the SHA-256 of the key in DER (SubjectPublicKeyInfo).
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
         self.fingerprint
     }
 
-    /// The key in DER.
+    /// Returns the key in DER.
     pub(crate) const fn spki(&self) -> &DerPublicKey {
         &self.spki
     }
 
-    /// True if `signature` is this key's over `message`.
     pub(crate) fn made(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verify(message, &SignatureBytes::from_bytes(signature)).is_ok()
     }

@@ -1,9 +1,8 @@
-//! From the name of an image to bytecode that may run: pull, signature policy, content-addressed cache.
+//! Resolves the name of an image to bytecode that may run: pull, signature policy, content-addressed cache.
 //!
-//! [`ImageStore::load`] is the way in. It resolves a name to a digest, and from then on speaks of digests only;
-//! it fetches what the cache lacks, asks the policy whether the signatures suffice, and hands out an object file
-//! together with what was verified by whom. Nothing is opened, connected or started before the first load, and
-//! files on this machine never pass through here.
+//! [`ImageStore::load`] resolves a name to a digest and uses only digests from there on. It fetches what the cache
+//! lacks, has the policy verify the signatures, and returns an object file with its verified signers. Nothing is
+//! opened, connected or started before the first load. Object files of this machine do not pass through this crate.
 
 mod access;
 mod admission;

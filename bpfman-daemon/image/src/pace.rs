@@ -1,10 +1,10 @@
-//! How fast a registry has to send: one that sends a byte now and then must not hold a place for pulls.
+//! Minimum transfer rate: a registry that sends a byte now and then must not occupy a pull slot.
 
 use std::time::{Duration, Instant};
 
 use crate::Limits;
 
-/// Counts what comes in spans of time.
+/// Counter of received bytes by time span.
 pub(crate) struct TransferPace {
     least_bytes: u64,
     least_time: Duration,
@@ -13,13 +13,13 @@ pub(crate) struct TransferPace {
 }
 
 impl TransferPace {
-    /// Begins now.
+    /// Starts the first time span.
     pub(crate) fn new(limits: &Limits) -> Self {
         let (least_bytes, least_time) = (limits.least_bytes, limits.least_time);
         Self { least_bytes, least_time, begin: Instant::now(), came: 0 }
     }
 
-    /// Notes that so much came; false if it was too little for the time that it took.
+    /// Adds received bytes. Returns `false` if a time span has passed with too few bytes.
     pub(crate) fn keeps_up(&mut self, bytes: usize) -> bool {
         self.came += bytes as u64;
         if self.begin.elapsed() < self.least_time {

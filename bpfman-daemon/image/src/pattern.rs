@@ -1,33 +1,32 @@
-//! Patterns of repository names in the policy.
-
 use std::fmt;
 use std::str::FromStr;
 
 use bpfman_image_format::{ImageReference, RegistryHost};
 
-/// Covers repositories: `registry/repository` with `*` for any characters, or `*` alone for every repository.
+/// Pattern of repository names in the policy: `registry/repository` with `*` for any characters, or `*` for every
+/// repository.
 ///
-/// The part before the first `/` is compared with the registry, the rest with the repository, so that no
-/// repository on somebody else's registry can look like a trusted registry. Registries are compared in their one
-/// spelling ([`RegistryHost`]), however image and pattern write them.
+/// The part before the first `/` is compared with the registry, the rest with the repository, so that a repository on
+/// another registry cannot look like a trusted one. Registries are compared in normalised spelling ([`RegistryHost`]).
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pattern {
     registry: String,
     repository: String,
 }
 
-/// A pattern that can never mean what its author thought.
+/// Pattern that cannot have the intended meaning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a pattern of repositories: {why}")]
 pub struct PatternError {
-    /// The text.
+    /// Text of the pattern.
     pub text: String,
     /// The reason.
     pub why: &'static str,
 }
 
 impl Pattern {
-    /// Returns whether the pattern covers the repository of `image`. A registry of this machine is covered by each of its names.
+    /// Returns whether the pattern covers the repository of `image`. A registry on this machine is matched by any of
+    /// its names.
     #[must_use]
     pub fn covers(&self, image: &ImageReference) -> bool {
         let mut names = image.registry_host().names();
@@ -37,7 +36,6 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// True of `*` alone.
     pub(crate) fn covers_all(&self) -> bool {
         self.registry == "*" && self.repository == "*"
     }
@@ -62,7 +60,7 @@ impl FromStr for Pattern {
         }
         let plain =
             |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'[' | b']' | b'{' | b'}' | b'\\');
-        // Brackets stand around an IPv6 address; elsewhere they would be taken for a character class.
+        // IPv6 addresses have brackets; elsewhere they would look like a character class.
         let registry_plain = |byte: u8| plain(byte) || matches!(byte, b'[' | b']');
         if repository.is_empty() || !repository.bytes().all(plain) || !registry.bytes().all(registry_plain) {
             return Err(wrong("besides * it may only hold what names of repositories hold"));
@@ -71,14 +69,14 @@ impl FromStr for Pattern {
             return Err(wrong("repositories are written in lower case"));
         }
         let registry = if registry.contains('*') {
-            // Images never have this port: it is left out of their names.
+            // The default port is not part of image names.
             registry.to_ascii_lowercase().trim_end_matches(":443").to_owned()
         } else {
             let host: RegistryHost =
                 registry.parse().map_err(|_| wrong("its registry is not a host with an optional port"))?;
             host.to_string()
         };
-        // As in names of images.
+        // Names of images are normalised in the same way.
         let single = registry == "docker.io" && !repository.contains(['/', '*']);
         let repository = if single { format!("library/{repository}") } else { repository.to_owned() };
         Ok(Self { registry, repository })
@@ -97,7 +95,7 @@ impl fmt::Display for Pattern {
 /// Matches `*` against any bytes, in time proportional to the product of the lengths at worst.
 pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Where the last star stood, and how much of the text it has taken.
+    // Position of the last star, and the end of the text matched by it.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
@@ -168,7 +166,7 @@ mod tests {
             assert!(!covers(&format!("{pattern}/a"), "quay.io/a"), "{pattern}");
         }
         assert!(covers("localhost/a", "127.0.0.1:80/a") && !covers("localhost:5000/a", "127.0.0.1:5001/a"));
-        // A registry that listens on all addresses of the machine answers there as well.
+        // A registry that listens on all addresses of the machine is also reachable there.
         assert!(
             covers("localhost:5000/a", "127.0.0.2:5000/a") && !covers("127.0.0.2:5000/a", "localhost:5000/a")
         );

@@ -1,4 +1,4 @@
-//! Which signatures an image needs before its bytecode may run.
+//! The signature policy: conditions that an image must meet before its bytecode may run.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FileRule, ImageError, Pattern, PolicyFile, Revoked, Signers};
 
-/// How the rules are applied.
+/// Mode in which the rules apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// What no rule allows is refused. The default, and the meaning of an absent file.
+    /// Images that no rule allows are refused. The default, also without a policy file.
     #[default]
     Enforce,
-    /// What no rule allows is loaded, with a warning in the log and in the program's record.
+    /// Images that no rule allows are loaded, with a warning in the log and in the program's record.
     Warn,
-    /// Signatures are neither fetched nor looked at.
+    /// Signatures are neither fetched nor verified.
     Off,
 }
 
-/// The two keys of v0.6.0's `[signing]` table, where they were written out.
+/// The two keys of the `[signing]` table of v0.6.0, as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct LegacySigning {
     /// `verify_enabled`.
@@ -30,9 +30,9 @@ pub struct LegacySigning {
 }
 
 impl LegacySigning {
-    /// The mode that these keys ask for; none if they were not written or ask for the strictest.
+    /// Returns the mode that these keys request; `None` if they are absent or request the strictest.
     ///
-    /// v0.6.0 took absent keys as "verify, but allow unsigned". Here only what root wrote out loosens anything.
+    /// v0.6.0 took absent keys as "verify, but allow unsigned". Here only explicit keys relax the policy.
     #[must_use]
     pub fn mode(self) -> Option<Mode> {
         match (self.verify_enabled, self.allow_unsigned) {
@@ -56,36 +56,36 @@ pub struct Policy {
 /// One `[[images]]` entry.
 #[derive(Clone, Debug)]
 pub struct PolicyRule {
-    /// The repositories it is about.
+    /// Repositories that the rule covers.
     pub pattern: Pattern,
-    /// Only these images, by the digest of index or manifest; none if any will do.
+    /// Only these images, by the digest of index or manifest; `None` allows all.
     pub digests: Option<BTreeSet<Digest>>,
-    /// What their images need.
+    /// Signatures that the images need.
     pub requirement: Requirement,
 }
 
-/// What a rule demands.
+/// Requirement of a rule.
 #[derive(Clone, Debug)]
 pub enum Requirement {
     /// Signatures.
     Signed(Signers),
-    /// Nothing: `unsigned = true` was written out.
+    /// No signature: `unsigned = true` is set.
     Unsigned,
 }
 
-/// What the policy says about one image.
+/// Decision of the policy about one image.
 #[derive(Clone, Copy, Debug)]
 pub enum PolicyDecision<'a> {
-    /// This rule decides.
+    /// The rule applies.
     Rule(&'a PolicyRule),
-    /// No rule covers it, and the mode is `warn`.
+    /// No rule covers the image, and the mode is `warn`.
     Uncovered,
     /// The mode is `off`.
     Off,
 }
 
 impl Policy {
-    /// The policy of this machine: the policy file, where there is one, over v0.6.0's keys, over `enforce`.
+    /// Returns the effective policy: the policy file takes precedence over the keys of v0.6.0, these over `enforce`.
     #[must_use]
     pub fn resolve(file: Option<PolicyFile>, legacy: LegacySigning) -> Self {
         let file = file.unwrap_or_default();
@@ -93,33 +93,33 @@ impl Policy {
         Self { mode, rules: file.rules, revoked: file.revoked, files: file.files }
     }
 
-    /// How the rules are applied.
+    /// Returns the mode.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The rules, in the order of the file.
+    /// Returns the rules, in the order of the file.
     #[must_use]
     pub fn rules(&self) -> &[PolicyRule] {
         &self.rules
     }
 
-    /// What must not be loaded any more.
+    /// Returns the revoked keys, identities and digests.
     #[must_use]
     pub fn revoked(&self) -> &Revoked {
         &self.revoked
     }
 
-    /// Who may load files of this machine.
+    /// Returns the rule about object files of this machine.
     #[must_use]
     pub fn files(&self) -> &FileRule {
         &self.files
     }
 
-    /// The first rule, in the order of the file, that covers `image` decides.
+    /// Returns the decision of the first rule, in the order of the file, that covers `image`.
     ///
-    /// Asked before any traffic: an image that no rule covers is refused without a connection.
+    /// Called before any network access: an image that no rule covers is refused without a connection.
     pub fn decide(&self, image: &ImageReference) -> Result<PolicyDecision<'_>, ImageError> {
         if let Some(digest) = image.digest() {
             self.check_digest(image, digest)?;
@@ -134,7 +134,7 @@ impl Policy {
         }
     }
 
-    /// Refuses what is revoked, in every mode.
+    /// Refuses a revoked digest, in every mode.
     pub(crate) fn check_digest(&self, image: &ImageReference, digest: Digest) -> Result<(), ImageError> {
         if self.revoked.digests.contains(&digest) {
             return Err(ImageError::Revoked { image: image.to_string(), digest });

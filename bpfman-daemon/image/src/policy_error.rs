@@ -1,106 +1,104 @@
-//! Mistakes in `policy.toml`.
-
 use std::io;
 use std::path::PathBuf;
 
 use crate::identity::IdentityError;
 use crate::{PatternError, TrustRootError, TrustedKeyError};
 
-/// One mistake in the signature rules. With any of them the text is no policy: a mistake must not loosen anything.
+/// Defect in the signature rules. Any defect invalidates the whole text: a mistake must not relax the policy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PolicyError {
     /// A pattern that can never match.
     #[error("{source}")]
     Pattern {
-        /// What is wrong.
+        /// Defect.
         source: PatternError,
     },
     /// An identity that can never match.
     #[error("{source}")]
     Identity {
-        /// What is wrong.
+        /// Defect.
         source: IdentityError,
     },
-    /// An entry that names no signer and does not say that none is needed.
+    /// An entry with neither signers nor `unsigned = true`.
     #[error(
         "the entry for `{pattern}` names no keys and no identities: \
          write keys = [\"/path/key.pub\"], or unsigned = true to allow any image there"
     )]
     NoSigner {
-        /// Its pattern.
+        /// Pattern of the entry.
         pattern: String,
     },
-    /// An entry that names signers or what they have to say, and says that none is needed.
+    /// An entry with signers or conditions on signatures, and with `unsigned = true`.
     #[error("the entry for `{pattern}` asks for signatures and has unsigned = true; one of them is wrong")]
     Contradiction {
-        /// Its pattern.
+        /// Pattern of the entry.
         pattern: String,
     },
     /// An empty list of digests.
     #[error("the entry for `{pattern}` has digests = [], which no image fits")]
     NoDigest {
-        /// Its pattern.
+        /// Pattern of the entry.
         pattern: String,
     },
     /// An empty list of repositories.
     #[error("the entry for `{pattern}` has signed_as = [], which no signature fits")]
     NoRepository {
-        /// Its pattern.
+        /// Pattern of the entry.
         pattern: String,
     },
-    /// More signatures wanted than there are signers, or none.
+    /// More required signatures than signers, or none.
     #[error("min_signatures = {minimum} with {signers} different signers in the entry for `{pattern}`")]
     Minimum {
-        /// Its pattern.
+        /// Pattern of the entry.
         pattern: String,
-        /// The number written.
+        /// Value in the entry.
         minimum: usize,
-        /// Different signers of the entry.
+        /// Number of different signers in the entry.
         signers: usize,
     },
-    /// Identities or log entries are asked for, and there is nothing to check them with.
+    /// Identities or log entries are required without a trusted root.
     #[error(
         "the entry for `{pattern}` needs a trusted root: \
          write trusted_root = \"public-good\", or the path of a trusted_root.json, above all entries"
     )]
     NoRoot {
-        /// Its pattern.
+        /// Pattern of the entry.
         pattern: String,
     },
     /// Neither `public-good` nor an absolute path.
     #[error("trusted_root `{name}` is neither \"public-good\" nor an absolute path")]
     RootForm {
-        /// What was written.
+        /// Value in the policy.
         name: String,
     },
-    /// A trusted root that cannot be used.
+    /// The trusted root is invalid.
     #[error("trusted_root {name}: {source}")]
     Root {
-        /// What was written.
+        /// Value in the policy.
         name: String,
-        /// The reason.
+        /// Defect.
         source: TrustRootError,
     },
-    /// A file that the policy names and that cannot be read.
+    /// A file that the policy names cannot be read.
     #[error("{path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
     /// Neither PEM text nor an absolute path.
     #[error("the key `{key}` is neither PEM text nor an absolute path")]
     KeyForm {
-        /// What was written, shortened.
+        /// Value in the entry, shortened.
         key: String,
     },
     /// A key that cannot be used.
     #[error("key {key}: {source}")]
     Key {
-        /// Its path, or `(inline)`.
+        /// Path, or `(inline)`.
         key: String,
-        /// The reason.
+        /// Defect.
         source: TrustedKeyError,
     },
 }

@@ -1,4 +1,4 @@
-//! The text of `policy.toml`.
+//! Parser of `policy.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,29 +15,29 @@ use crate::{
     TrustedIdentity, TrustedKey, trust_root,
 };
 
-/// What `policy.toml` says.
+/// Contents of `policy.toml`.
 ///
 /// ```toml
-/// mode = "enforce"                       # or "warn", or "off"; enforce if it is not written
-/// trusted_root = "public-good"           # for identities and logs: that, or the path of a trusted_root.json
+/// mode = "enforce"                       # or "warn", or "off"; default: enforce
+/// trusted_root = "public-good"           # for identities and logs: this, or the path of a trusted_root.json
 ///
-/// [[images]]                             # the first entry that covers an image decides
+/// [[images]]                             # the first entry that covers an image applies
 /// pattern = "quay.io/example/*"          # registry/repository, * for any characters; * alone covers all
 /// keys = ["/etc/bpfman/keys/team.pub"]   # PEM files, or PEM text; P-256 or RSA
 /// identities = [{ issuer = "https://accounts.example.com", subject = "*@example.com" }]
-/// min_signatures = 1                     # by so many different signers of these; 1 if it is not written
-/// annotations = { stage = "production" } # that each of these signatures carries
-/// log = "required"                       # signatures by key need an entry in a transparency log, too
-/// increasing = "version"                 # this annotation never falls: no way back to an old image
-/// signed_as = ["quay.io/upstream/*"]     # repositories that signatures may name; the image's own if it is not written
+/// min_signatures = 1                     # number of different signers required; default: 1
+/// annotations = { stage = "production" } # required in each of these signatures
+/// log = "required"                       # signatures by key also need an entry in a transparency log
+/// increasing = "version"                 # this annotation must not decrease: no rollback to an old image
+/// signed_as = ["quay.io/upstream/*"]     # repositories that signatures may name; default: the image's own
 /// digests = ["sha256:…"]                 # only these images
 ///
 /// [[images]]
 /// pattern = "127.0.0.1:5000/trial/*"
-/// unsigned = true                        # any image there, by anybody
+/// unsigned = true                        # any image there, signed or not
 ///
 /// [files]
-/// users = [0]                            # who may load files of this machine, by number; [] is nobody
+/// users = [0]                            # user ids that may load object files of this machine; [] forbids all
 ///
 /// [revoked]
 /// keys = ["sha256:…"]                    # fingerprints; also: identities, digests
@@ -45,19 +45,19 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct PolicyFile {
-    /// The mode, if it is written.
+    /// Mode, if set.
     pub mode: Option<Mode>,
-    /// The rules, in order.
+    /// Rules, in the order of the file.
     pub rules: Vec<PolicyRule>,
-    /// What must not be loaded any more.
+    /// Revoked keys, identities and digests.
     pub revoked: Revoked,
-    /// Who may load files.
+    /// Rule about object files of this machine.
     pub files: FileRule,
 }
 
-/// Keys that are read here.
+/// Keys parsed here.
 const KEYS: [&str; 5] = ["mode", "trusted_root", "images", "files", "revoked"];
-/// Keys of access control, which is decided elsewhere.
+/// Keys of access control, which another crate parses.
 const KEYS_OF_ACCESS: [&str; 2] = ["access", "grants"];
 
 #[derive(Deserialize)]
@@ -109,15 +109,14 @@ struct Entry {
     unsigned: bool,
 }
 
-/// Reads the text of a key file or a trusted root. The daemon's own reader also checks that only root can write the
-/// file.
+/// Reads a key file or a trusted root. The daemon's implementation also checks that only root can write the file.
 type ReadFile<'a> = &'a mut dyn FnMut(&Path) -> io::Result<String>;
 
 impl PolicyFile {
-    /// Parses the text of the file; `read` reads the files that it names.
+    /// Parses the text of the policy; `read` reads the files that it names.
     ///
     /// # Errors
-    /// All mistakes of the text, of the files that it names too.
+    /// Returns all defects, including those of the named files.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, TextDefects> {
         let mut reading =
             RuleReading { tables: PolicyTables::parse(text), read, root: None, names_root: false };
@@ -145,17 +144,17 @@ impl PolicyFile {
     }
 }
 
-/// The rules while they are read.
+/// State of the parser.
 struct RuleReading<'t, 'r> {
     tables: PolicyTables<'t>,
     read: ReadFile<'r>,
     root: Option<TrustRoot>,
-    /// Returns whether the text names a root, be it one that cannot be used.
+    /// Set if the text names a trusted root, even an invalid one.
     names_root: bool,
 }
 
 impl RuleReading<'_, '_> {
-    /// Takes the good of a result, and notes the bad.
+    /// Returns the value, or records the defect.
     fn good<T>(&mut self, at: usize, result: Result<T, PolicyError>) -> Option<T> {
         result.map_err(|why| self.tables.found(at, why)).ok()
     }
@@ -173,7 +172,7 @@ impl RuleReading<'_, '_> {
         TrustRoot::from_json(&text).map_err(wrong)
     }
 
-    /// Returns the rule of an entry, if there can be one. It counts only if nothing was found.
+    /// Returns the rule of an entry, if one can be built. It counts only if no defect is found.
     fn rule(&mut self, ReadTable { value: entry, at, whole }: ReadTable<Entry>) -> Option<PolicyRule> {
         let (pattern_at, shown) = (entry.pattern.span().start, entry.pattern.into_inner());
         let pattern = self.pattern(pattern_at, &shown);
@@ -213,12 +212,12 @@ impl RuleReading<'_, '_> {
             Some(minimum) => (*minimum.get_ref(), minimum.span().start),
             None => (1, at),
         };
-        // A pattern of identities may stand for many signers.
+        // A pattern of identities may match many signers.
         let most = match identities.iter().all(TrustedIdentity::is_exact) {
             true => keys.len() + identities.len(),
             false => usize::MAX,
         };
-        // Of signers that cannot be read, it is not known whether they are different ones.
+        // Signers that cannot be parsed may or may not be different ones.
         let are_known = whole && names_signers && self.tables.count() == known;
         if minimum == 0 || are_known && minimum > most {
             let why = PolicyError::Minimum { pattern: shown.clone(), minimum, signers: most };

@@ -1,11 +1,11 @@
-//! Addresses and names that lead to this machine, its networks, or nowhere in public.
+//! Private addresses and names: of this machine, of its networks, or not publicly routed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// True unless the address is a public one of a single machine.
+/// Returns whether the address is anything but a public unicast address.
 ///
-/// By the special-purpose registries of IANA. Addresses that carry an IPv4 address within them (mapped, NAT64, 6to4) count
-/// as private: which machine they lead to is decided elsewhere.
+/// Follows the special-purpose address registries of IANA. Addresses that embed an IPv4 address (mapped, NAT64, 6to4)
+/// count as private, because their destination depends on the network.
 pub(crate) fn is_private_address(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_private_v4(address),
@@ -20,7 +20,7 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
         || address.is_link_local()
         || address.is_multicast()
         || address.is_documentation()
-        // This network; shared by carriers; protocol assignments; benchmarks; reserved, and broadcast.
+        // This network; carrier-grade NAT; protocol assignments; benchmarks; reserved, and broadcast.
         || a == 0
         || a == 100 && (64..128).contains(&b)
         || (a, b, c) == (192, 0, 0)
@@ -45,7 +45,7 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
         || segments[0] == 0x3fff
 }
 
-/// True if the host, as it stands in an address, is private by itself: without asking anybody what it resolves to.
+/// Returns whether a host in an address is private, without resolving it.
 pub(crate) fn is_private_host(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
     match host.parse::<IpAddr>() {

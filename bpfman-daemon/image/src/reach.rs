@@ -1,5 +1,5 @@
-//! Where a registry may send this machine's requests: to itself, to its own site, to public storage, and to what the
-//! configuration names. It must not make the daemon call what only the daemon can reach.
+//! Hosts that a registry may direct this machine's requests to: itself, its own site, public storage, and configured
+//! hosts. A registry must not make the daemon connect to hosts that only the daemon can reach.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,17 +12,17 @@ use crate::AuthorizationError;
 use crate::private::{is_private_address, is_private_host};
 use crate::settings::RepositoryPlace;
 
-/// What one registry may have this machine ask.
+/// Hosts that one registry may direct requests to.
 #[derive(Debug)]
 pub(crate) struct RegistryReach {
     /// Scheme, host and port of the registry.
     origin: Url,
-    /// Named by the configuration: anything goes there, at any address.
+    /// Configured hosts, allowed at any address.
     others: BTreeSet<RegistryHost>,
-    /// Names of proxies, which are connected to in the place of others.
+    /// Proxies, which are connected to instead of other hosts.
     proxies: BTreeSet<String>,
     plain_http: bool,
-    /// True once the registry itself was found at a private address.
+    /// Set when the registry itself was found at a private address.
     registry_is_private: AtomicBool,
 }
 
@@ -34,8 +34,8 @@ impl RegistryReach {
         Some(Self { origin, others, proxies, plain_http, registry_is_private })
     }
 
-    /// Why a token may not be asked for there; the password of the request, and the answer for the registry, go that
-    /// way.
+    /// Checks that a token may be requested at `realm`. The request carries the caller's password, and the registry
+    /// gets the answer.
     pub(crate) fn token_from(&self, realm: &Url) -> Result<(), AuthorizationError> {
         let to = shown(realm);
         if !realm.username().is_empty() || realm.password().is_some() {
@@ -54,28 +54,28 @@ impl RegistryReach {
         Ok(())
     }
 
-    /// True if a redirect from one to the other is followed: within one origin, to what is named, and by TLS to where
-    /// no private address stands in writing. What a name resolves to is looked at when it is connected to.
+    /// Returns whether a redirect is followed: within one origin, to a configured host, or by TLS to a host that is not
+    /// a private address literal. The resolver checks the addresses of names at connection time.
     pub(crate) fn redirects(&self, from: &Url, to: &Url) -> bool {
         from.origin() == to.origin()
             || self.is_named(to) && (to.scheme() == "https" || self.plain_http)
             || to.scheme() == "https" && !to.host_str().is_none_or(is_private_host)
     }
 
-    /// Notes what the registry's own name resolves to.
+    /// Records the addresses of the registry's own name.
     pub(crate) fn note(&self, host: &str, addresses: impl IntoIterator<Item = IpAddr>) {
         if self.origin.host_str() == Some(host) && addresses.into_iter().any(is_private_address) {
             self.registry_is_private.store(true, Ordering::Relaxed);
         }
     }
 
-    /// True if this address may be connected to for this name.
+    /// Returns whether this address may be connected to for this name.
     pub(crate) fn connects(&self, host: &str, address: IpAddr) -> bool {
         let named = || self.others.iter().any(|other| other.host() == host) || self.proxies.contains(host);
         !is_private_address(address)
             || self.origin.host_str() == Some(host)
             || named()
-            // Such a site's other services are private as well; TLS says that they are the site's.
+            // Other services of a private registry's site are private as well; TLS proves that they belong to the site.
             || self.registry_is_private.load(Ordering::Relaxed) && self.is_of_its_site(host)
     }
 
@@ -88,8 +88,8 @@ impl RegistryReach {
         format!("{host}:{port}").parse().is_ok_and(|host: RegistryHost| self.others.contains(&host))
     }
 
-    /// True if the host is the registry's own or belongs to the same registrant, as far as names tell: they end in the same
-    /// two parts, or three where the last two are short, as in `example.co.uk`.
+    /// Returns whether the host belongs to the registry's site, judged by names: the last two labels are the same, or
+    /// the last three if the last two are short, as in `example.co.uk`.
     fn is_of_its_site(&self, host: &str) -> bool {
         let own = self.origin.host_str().unwrap_or_default();
         if own == host {
@@ -114,13 +114,12 @@ fn site(host: &str) -> Option<Vec<&str>> {
     })
 }
 
-/// Without path and query, which may hold somebody's token.
+/// Returns the address without path and query, which may contain a token.
 pub(crate) fn shown(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
-/// Hosts of the proxies that the environment names.
 pub(crate) fn proxies(variable: impl Fn(&str) -> Option<String>) -> BTreeSet<String> {
     let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
     let host = |text: String| {
@@ -227,7 +226,7 @@ mod tests {
             assert!(reach.connects(host, public) && !reach.connects(host, private), "{host}");
         }
         assert!(reach.connects("registry.corp.example", private) && reach.connects("minio.example", private));
-        // A registry of the private network has its token service there.
+        // A registry in a private network has its token service there.
         reach.note("registry.corp.example", [private]);
         assert!(reach.connects("auth.corp.example", private) && !reach.connects("cdn.example.net", private));
     }

@@ -1,20 +1,18 @@
-//! Which redirects are followed.
-
 use std::sync::Arc;
 
 use reqwest::redirect::Policy;
 
 use crate::reach::{RegistryReach, shown};
 
-/// Redirects followed in a row. Registries use one, to where their content is stored.
+/// Maximum number of redirects in a row. Registries use one, to their storage.
 const MAX_REDIRECTS: usize = 4;
 
-/// A redirect that is not followed.
+/// Redirect that is not followed.
 #[derive(Debug, thiserror::Error)]
 #[error("it redirects to {0}, which is not followed")]
 pub(crate) struct RefusedRedirect(String);
 
-/// Follows what the registry may redirect to, as far as can be told without resolving names.
+/// Follows redirects that the registry may make, as far as it can be decided without resolving names.
 pub(crate) fn policy(reach: Arc<RegistryReach>) -> Policy {
     Policy::custom(move |attempt| {
         let allowed = attempt.previous().len() <= MAX_REDIRECTS

@@ -1,12 +1,10 @@
-//! Reading answers by which a registry refuses something.
-
 use bpfman_image_format::{REFUSAL_LIMIT, RegistryAnswer};
 use reqwest::Response;
 
 use crate::Limits;
 use crate::pace::TransferPace;
 
-/// Reads as much of an answer as it takes to explain it. A body that does not come explains nothing; the status does.
+/// Reads the part of an answer that explains a refusal. If the body does not arrive, the status suffices.
 pub(crate) async fn read(mut response: Response, limits: &Limits) -> RegistryAnswer {
     let (mut body, mut pace) = (Vec::new(), TransferPace::new(limits));
     while let Ok(Some(piece)) = response.chunk().await {

@@ -1,5 +1,4 @@
-//! Reading from a registry itself, with every answer bounded: by mirrors where there are some, with another try where that may
-//! help.
+//! Direct access to a registry through its mirrors, with retries, and with every answer bounded.
 
 use bpfman_image_format::{Descriptor, Digest, media};
 
@@ -7,12 +6,11 @@ use crate::endpoint::Endpoint;
 use crate::settings::RepositoryPlace;
 use crate::{ImageError, Limits};
 
-/// Takes a blob as it comes. Nobody may use it before the transfer returned `Ok`: only then size and digest are known
-/// to be right.
+/// Receiver of a blob. Its content must not be used before the transfer returned `Ok`: only then size and digest are
+/// verified.
 pub(crate) trait Sink: Send {
-    /// Adds bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError>;
-    /// Forgets what came so far: it comes again.
+    /// Discards the bytes so far, because the blob starts again.
     fn restart(&mut self) -> Result<(), ImageError>;
 }
 
@@ -36,7 +34,7 @@ pub(crate) struct RegistryEndpoints {
 }
 
 impl RegistryEndpoints {
-    /// Makes the clients; connects to nothing yet.
+    /// Creates the clients, without connecting.
     pub(crate) fn new(
         name: String,
         places: Vec<RepositoryPlace>,
@@ -47,12 +45,12 @@ impl RegistryEndpoints {
         Ok(Self { name, endpoints })
     }
 
-    /// Returns the endpoints to ask: without mirrors that did not answer before.
+    /// Returns the endpoints to use: without mirrors that did not answer before.
     fn asked(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().filter(|endpoint| !endpoint.is_silent())
     }
 
-    /// Hosts of the mirrors that did not answer.
+    /// Returns the hosts of the mirrors that did not answer.
     pub(crate) fn silent_mirrors(&self) -> Vec<String> {
         let silent = self.endpoints.iter().filter(|endpoint| endpoint.is_silent());
         silent.map(|endpoint| endpoint.host().to_owned()).collect()
@@ -67,7 +65,7 @@ impl RegistryEndpoints {
             let fetched = async {
                 let bytes = endpoint.document("manifests", target, &accept, &what, limit).await?;
                 let found = Digest::of(&bytes);
-                // What the registry says the digest is does not count, only what was asked for.
+                // Only the requested digest counts, not the one in the registry's header.
                 if let Ok(expected) = target.parse::<Digest>()
                     && expected != found
                 {
@@ -83,7 +81,7 @@ impl RegistryEndpoints {
         Err(failures.last(what))
     }
 
-    /// The pages of the list of what refers to a digest; none if there is no such list.
+    /// Returns the pages of the list of referrers to a digest; `None` if the registry has no such list.
     pub(crate) async fn pages(
         &self,
         digest: Digest,
@@ -103,18 +101,17 @@ impl RegistryEndpoints {
         }
     }
 
-    /// True if a password of anybody's was shown to the registry, or to a mirror of it.
+    /// Returns whether a password was shown to the registry or to one of its mirrors.
     pub(crate) fn used_password(&self) -> bool {
         self.endpoints.iter().any(Endpoint::used_password)
     }
 
-    /// Asks whether this repository has a manifest that the cache has.
+    /// Checks that this repository has a manifest that is in the cache.
     pub(crate) async fn has_manifest(&self, digest: Digest) -> Result<(), ImageError> {
         let what = format!("the manifest {digest} of {}", self.name);
         self.has("manifests", digest, Some(&media::MANIFESTS.join(", ")), what).await
     }
 
-    /// The same of a blob.
     pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
         let what = format!("the blob {} of {}", descriptor.digest, self.name);
         self.has("blobs", descriptor.digest, None, what).await
@@ -137,7 +134,6 @@ impl RegistryEndpoints {
         Err(failures.last(what))
     }
 
-    /// Streams a blob into `sink`.
     pub(crate) async fn blob(
         &self,
         descriptor: &Descriptor,
@@ -161,7 +157,7 @@ impl RegistryEndpoints {
     }
 }
 
-/// What the endpoints said before the last one. Only its failure is told: the others merely stand in for it.
+/// Errors of the endpoints before the last one. Only the last one's error is returned: the registry itself comes last.
 #[derive(Default)]
 struct Failures {
     last: Option<ImageError>,

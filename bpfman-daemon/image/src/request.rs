@@ -1,4 +1,4 @@
-//! What can be asked of the store, within which bounds, and what comes back.
+//! Requests to the image store, their limits, and their results.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,48 +9,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Evidence, Signed, VerifiedBy};
 
-/// When the registry is asked.
+/// Condition for using the registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FetchPolicy {
-    /// At every load: the tag may have moved.
+    /// Every load uses the registry: the tag may have moved.
     Always,
-    /// If the cache lacks something.
+    /// A load uses the registry if the cache lacks something.
     #[default]
     IfNotPresent,
-    /// Not at all.
+    /// The registry is not used.
     Never,
 }
 
-/// Bounds of everything that a registry can send.
+/// Limits on everything that a registry can send.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
-    /// Bytes of a manifest or index.
+    /// Size of a manifest or index, in bytes.
     pub manifest: u64,
-    /// Bytes of a configuration.
+    /// Size of a configuration, in bytes.
     pub config: u64,
-    /// Bytes of a layer as it is sent.
+    /// Compressed size of a layer, in bytes.
     pub layer: u64,
-    /// Bytes of the manifest that lists signatures.
+    /// Size of the manifest that lists signatures, in bytes.
     pub signature_manifest: u64,
-    /// Bytes of one signed payload.
+    /// Size of one signed payload, in bytes.
     pub signature: u64,
-    /// Documents that refer to one digest, signatures and others.
+    /// Number of documents that refer to one digest, signatures and others.
     pub referrers: usize,
-    /// Signatures of one digest.
+    /// Number of signatures of one digest.
     pub signatures: usize,
-    /// Loads that ask registries at the same time; others wait. What comes from the cache waits for none of them.
+    /// Number of concurrent loads that use registries; further ones wait. Loads from the cache do not wait.
     pub pulls: usize,
-    /// The same of one registry.
+    /// Number of concurrent loads that use the same registry.
     pub pulls_of_one: usize,
-    /// For a connection to be made.
+    /// Timeout for a connection.
     pub connect_timeout: Duration,
-    /// For the next piece of an answer to come.
+    /// Timeout for the next piece of an answer.
     pub read_timeout: Duration,
-    /// The least that a registry has to send, once it sends something: so many bytes in each span of that time.
+    /// Minimum number of bytes in each `least_time` of a transfer.
     pub least_bytes: u64,
-    /// That time.
+    /// Time span of `least_bytes`.
     pub least_time: Duration,
-    /// For one whole load, waiting for others included.
+    /// Timeout for a whole load, including the wait for other loads.
     pub overall_timeout: Duration,
 }
 
@@ -59,7 +59,7 @@ impl Default for Limits {
         Self {
             manifest: 1 << 20,
             config: 1 << 20,
-            // Room for what stands beside the object; the object itself has a limit of its own.
+            // Leaves space for other files beside the object, which has a limit of its own.
             layer: 96 << 20,
             signature_manifest: 1 << 20,
             signature: 64 << 10,
@@ -76,28 +76,28 @@ impl Default for Limits {
     }
 }
 
-/// What to load.
+/// Request to load an image.
 #[derive(Clone, Debug)]
 pub struct ImageRequest {
     /// The image.
     pub image: ImageReference,
-    /// When the registry is asked.
+    /// Condition for using the registry.
     pub pull_policy: FetchPolicy,
-    /// For the registry. Of it only a keyed hash is kept.
+    /// Credential for the registry. Only a keyed hash of it is stored.
     pub credential: Option<Credential>,
-    /// Who asks.
+    /// Caller that requests the image.
     pub caller: Caller,
 }
 
-/// Who asks for an image: what they may use besides their own password.
+/// Caller of a load: decides which credentials apply besides those of the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody who has no more than the password of the request.
+    /// A caller with only the credentials of the request.
     #[default]
     Other,
-    /// Somebody who may use the passwords of this machine.
+    /// A caller that may use the credentials of this machine.
     Machine,
-    /// The daemon, which hands out nothing of the image's content.
+    /// The daemon itself, which does not hand out the content.
     Daemon,
 }
 
@@ -106,28 +106,28 @@ pub enum Caller {
 pub struct VerifiedImage {
     /// The object file.
     pub bytes: Arc<[u8]>,
-    /// Name of the object file in the image, where it has one.
+    /// Name of the object file in the image, if any.
     pub file_name: Option<String>,
-    /// The image as it was asked for.
+    /// Image as requested.
     pub image: ImageReference,
-    /// What the name led to: digest of an index or a manifest.
+    /// Digest that the name resolved to, of an index or manifest.
     pub digest: Digest,
-    /// Digest of the manifest for this machine's platform; the same where there is no index.
+    /// Digest of the manifest for this machine's platform; equals `digest` if there is no index.
     pub manifest_digest: Digest,
     /// Digest of the object file.
     pub elf_digest: Digest,
-    /// What the image says that the object holds. Advisory.
+    /// Labels that describe the object. Advisory.
     pub labels: Labels,
-    /// Digest of the layer as it was sent.
+    /// Digest of the layer as sent.
     pub layer_digest: Digest,
-    /// Who vouches for it.
+    /// Reason why the policy allows the image.
     pub verified_by: VerifiedBy,
-    /// What the signers wrote, where signatures counted.
+    /// Content of the signatures, if signatures were counted.
     pub signed: Option<Signed>,
 }
 
 impl VerifiedImage {
-    /// What a program's record keeps of it.
+    /// Returns the evidence for the program's record.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

@@ -1,5 +1,4 @@
-//! From names to addresses, as far as they may be connected to: what a name resolves to is checked at the connection that
-//! uses it, not before.
+//! Name resolution for the registry client. Addresses are checked at the connection that uses them, not before.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -10,23 +9,23 @@ use tokio::sync::Semaphore;
 
 use crate::reach::RegistryReach;
 
-/// Lookups at the same time, in the whole process. Each takes one of the threads that all requests of clients share; a name
-/// server that does not answer must not take them all.
+/// Limit of concurrent lookups in the process. Each takes a thread that all requests share: an unresponsive name server
+/// must not take them all.
 static LOOKUPS: Semaphore = Semaphore::const_new(8);
 
-/// Asks the system's resolver.
+/// Resolves a name with the system's resolver.
 pub(crate) fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
-    // The port is put in by who connects.
+    // The HTTP client sets the port.
     Ok((name, 0).to_socket_addrs()?.collect())
 }
 
-/// Resolves for one registry's client.
+/// Resolver of one registry's client.
 pub(crate) struct RegistryResolver {
     reach: Arc<RegistryReach>,
     lookup: fn(&str) -> io::Result<Vec<SocketAddr>>,
 }
 
-/// Why a name is not connected to.
+/// Error: the name resolves to a forbidden private address.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} is at the private address {address}, where this registry may not send requests")]
 struct Private {
@@ -46,7 +45,7 @@ impl Resolve for RegistryResolver {
         Box::pin(async move {
             let place = LOOKUPS.acquire().await?;
             let asked = name.clone();
-            // The thread keeps its place when nobody waits for it any more.
+            // The thread keeps its permit even if the caller no longer waits.
             let found = tokio::task::spawn_blocking(move || {
                 let _place = place;
                 lookup(&asked)
@@ -92,7 +91,6 @@ mod tests {
         let private = resolver(|_| Ok(vec!["[64:ff9b::a00:1]:0".parse().unwrap()]));
         let error = of(&private, "metadata.example.net").await.unwrap_err().to_string();
         assert!(error.contains("metadata.example.net is at the private address 64:ff9b::a00:1"), "{error}");
-        // The system's own.
         assert!(of(&resolver(system), "localhost").await.is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! Which failures are worth another try, and how long to wait before it.
+//! Retries of failed requests: which errors, and after which delay.
 //!
-//! A caller waits for the pull meanwhile: there are few tries, tenths of a second apart. Who asked tries the whole pull again
-//! (the node's agent by `RegistryBackoff`). How fast an answer has to come is in [`crate::pace`].
+//! The caller waits meanwhile: there are few attempts, tenths of a second apart. The caller retries the whole pull (the
+//! node's agent by `RegistryBackoff`). [`crate::pace`] decides how fast an answer must arrive.
 
 use std::time::Duration;
 
@@ -9,29 +9,30 @@ use bpfman_image_format::TlsFailure;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// Tries of one request, the first included.
+/// Attempts per request, including the first.
 pub(crate) const TRIES: u32 = 3;
-/// The longest wait that a registry can ask for.
+/// Maximum delay that a registry can request.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// True if the same request may well succeed a moment later: the registry is busy, restarting, or behind something
-/// that is. What it says about the content or the credential stays true.
+/// Returns whether a retry may succeed after this status: the registry, or a proxy in front of it, is busy or
+/// restarting. A status about the content or the credential is final.
 pub(crate) fn status(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// True if the connection failed rather than the request. A certificate that is not trusted will not be a moment later.
+/// Returns whether a retry may succeed after this error: the connection failed, not the request. An untrusted
+/// certificate is final.
 pub(crate) fn error(error: &reqwest::Error) -> bool {
     !error.is_redirect() && !error.is_builder() && TlsFailure::of(error) != Some(TlsFailure::Certificate)
 }
 
-/// How long to wait before try number `next` (from 1).
+/// Returns the delay before attempt `next` (from 1).
 pub(crate) fn pause(next: u32) -> Duration {
     Duration::from_millis(100) * 4_u32.saturating_pow(next.saturating_sub(1))
 }
 
-/// The same, as the registry says it in its headers. None if it wants a longer pause than a caller has patience: another
-/// try before would only be counted against it.
+/// Returns the delay before attempt `next`, as the headers request it. `None` if they request a longer one than the
+/// caller can wait: an earlier attempt would only count against the caller.
 pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Option<Duration> {
     let asked = headers.and_then(|headers| headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok());
     match asked.map(Duration::from_secs) {

@@ -1,4 +1,4 @@
-//! What must not be loaded any more, whoever signed it.
+//! Revocation: images that must not be loaded, whatever their signatures.
 
 use std::collections::BTreeSet;
 
@@ -6,32 +6,32 @@ use bpfman_image_format::Digest;
 
 use crate::{Signer, TrustedIdentity};
 
-/// What becomes of programs that run already.
+/// Effect of a revocation on running programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RevokedRunning {
-    /// They run on, and are reported.
+    /// Programs stay attached, and are reported.
     #[default]
     Keep,
-    /// Their links are detached; they stay loaded, and are reported.
+    /// Links are detached; programs stay loaded, and are reported.
     Detach,
 }
 
-/// The `[revoked]` table of the policy. It counts in every mode.
+/// `[revoked]` table of the policy. It applies in every mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Revoked {
-    /// Keys, by the fingerprint of their public half.
+    /// Fingerprints of public keys.
     pub keys: BTreeSet<Digest>,
-    /// Identities.
+    /// Revoked identities.
     pub identities: Vec<TrustedIdentity>,
-    /// Images, manifests, layers or object files, by digest.
+    /// Digests of images, manifests, layers or object files.
     pub digests: BTreeSet<Digest>,
-    /// What becomes of running programs.
+    /// Effect on running programs.
     pub running: RevokedRunning,
 }
 
 impl Revoked {
-    /// True if signatures of this signer count no more.
+    /// Returns whether this signer is revoked.
     #[must_use]
     pub fn covers(&self, signer: &Signer) -> bool {
         match signer {
@@ -42,19 +42,19 @@ impl Revoked {
         }
     }
 
-    /// True if nothing is revoked.
+    /// Returns whether nothing is revoked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.identities.is_empty() && self.digests.is_empty()
     }
 
-    /// Why a program with this provenance should not run any more; none if it may.
+    /// Returns the reason why a program with this provenance is revoked; `None` if it is not.
     #[must_use]
     pub fn finding(&self, digests: &[Digest], signers: &[Signer]) -> Option<String> {
         if let Some(digest) = digests.iter().find(|digest| self.digests.contains(digest)) {
             return Some(format!("the digest {digest} is revoked"));
         }
-        // One is enough: how many others the rule wanted then is not known any more.
+        // One revoked signer is enough: the number that the rule required at load time is unknown.
         let bad = signers.iter().find(|signer| self.covers(signer))?;
         Some(format!("the {bad} is revoked"))
     }

@@ -1,4 +1,4 @@
-//! One load: the cache first, the registry where it may be asked.
+//! One load: from the cache first, then from the registry if allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,51 +18,49 @@ use crate::staging::Staging;
 use crate::vouch::PolicyVerdict;
 use crate::{ImageError, Limits, Policy, PolicyDecision};
 
-/// Everything one load needs.
 pub(crate) struct LoadSession<'a> {
     pub(crate) cache: Arc<ImageCache>,
-    /// What is fetched, and kept only if the image is let in.
+    /// Fetched content, kept only if the policy allows the image.
     pub(crate) staging: Arc<Staging>,
     pub(crate) limits: Limits,
     pub(crate) image: &'a ImageReference,
-    /// Who may have it from the cache without the registry's word.
     pub(crate) asker: Asker,
-    /// None: the network is not used.
+    /// `None`: the network is not used.
     pub(crate) registry: Option<RegistryClient>,
-    /// Reads whatever was fetched.
+    /// Parser of fetched content.
     pub(crate) verifier: Arc<VerifierClient>,
-    /// An image that somebody brought, instead of one that a registry or the cache names.
+    /// Imported image, instead of one from a registry or the cache.
     pub(crate) brought: Option<Brought>,
     pub(crate) progress: Option<TransferProgress<'a>>,
-    /// What the registry gave out or confirmed in this load.
+    /// Digests that the registry sent or confirmed in this load.
     pub(crate) confirmed: Mutex<BTreeSet<Digest>>,
-    /// Signatures that were found in this load: kept if the image is let in.
+    /// Signatures found in this load, kept if the policy allows the image.
     pub(crate) found: Mutex<BTreeMap<Digest, Vec<Signature>>>,
 }
 
-/// An image from an archive: what its name means, and its signatures by what they sign.
+/// Image from an archive: its digest, and signatures by signed digest.
 pub(crate) struct Brought {
     pub(crate) digest: Digest,
     pub(crate) signatures: BTreeMap<Digest, Vec<Signature>>,
 }
 
-/// An image whose digest is settled, and whose signatures satisfied the policy.
+/// Image with a resolved digest that satisfies the policy.
 pub(crate) struct Resolved {
-    /// What the name leads to: an index or a manifest.
+    /// Digest that the name resolved to, of an index or manifest.
     pub(crate) digest: Digest,
-    /// The manifest of this machine's platform.
+    /// Manifest of this machine's platform.
     pub(crate) manifest_digest: Digest,
     pub(crate) manifest: ImageManifest,
-    /// The indexes that it was chosen from, the outermost first.
+    /// Indexes that lead to the manifest, the outermost first.
     pub(crate) indexes: Vec<Digest>,
     pub(crate) verdict: PolicyVerdict,
-    /// True if the cache may give it to this caller without the registry's word.
+    /// Set if the cache may serve the image to this caller without asking the registry.
     pub(crate) allowed: bool,
 }
 
 impl<'a> LoadSession<'a> {
-    /// From the name to the manifest for `platform`, verified. `ask` has the registry say what a tag names now,
-    /// instead of what it named last time.
+    /// Resolves the name to the verified manifest for `platform`. With `ask`, the registry resolves a tag instead of
+    /// the cache.
     pub(crate) async fn resolve(
         &self,
         ask: bool,
@@ -72,7 +70,7 @@ impl<'a> LoadSession<'a> {
     ) -> Result<Resolved, ImageError> {
         let digest = self.digest(ask).await?;
         let allowed = self.brought.is_some() || self.cache.allows(&self.image.name(), digest, &self.asker)?;
-        // From here on only digests count: the tag may move meanwhile.
+        // From here on only digests are used: the tag may move meanwhile.
         let (mut indexes, mut manifest_digest) = (Vec::new(), digest);
         let manifest = loop {
             let bytes = self.manifest(manifest_digest, allowed).await?;
@@ -115,7 +113,7 @@ impl<'a> LoadSession<'a> {
         Ok(digest)
     }
 
-    /// A manifest, from the cache if this caller is allowed to have it from there, or has the registry's word for it.
+    /// Returns a manifest, from the cache if this caller is allowed to use it, or if the registry confirms it.
     async fn manifest(&self, digest: Digest, allowed: bool) -> Result<Vec<u8>, ImageError> {
         let (staging, limit) = (Arc::clone(&self.staging), self.limits.manifest);
         if let Some(bytes) = blocking(move || staging.blob(digest, limit)).await? {
@@ -148,14 +146,14 @@ impl<'a> LoadSession<'a> {
         self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).contains(&digest)
     }
 
-    /// True if the cache's copy may be used: this caller is allowed to have it, or the registry says that this repository
-    /// has it. A manifest can name content of any other image.
+    /// Returns whether the cached copy may be used: the caller is allowed to, or the registry confirms that this
+    /// repository has it. A manifest can name content of any other image.
     async fn may_use(&self, descriptor: &Descriptor, allowed: bool) -> bool {
         if allowed || self.is_confirmed(descriptor.digest) || self.staging.has_fetched(descriptor.digest) {
             return true;
         }
         let Some(registry) = &self.registry else { return false };
-        // Where this fails, the download says why.
+        // On an error, the following download reports the reason.
         let has = registry.has_blob(descriptor).await.is_ok();
         if has {
             self.confirm(descriptor.digest);
@@ -163,7 +161,7 @@ impl<'a> LoadSession<'a> {
         has
     }
 
-    /// A small document by descriptor, from the cache or through it.
+    /// Returns a small document by descriptor, from the cache or the registry.
     pub(crate) async fn document(
         &self,
         descriptor: &Descriptor,
@@ -188,8 +186,8 @@ impl<'a> LoadSession<'a> {
         Ok(bytes)
     }
 
-    /// The object of an image, and the layers that were read for it, of which the last has it: the first that has one, of those
-    /// that may. All of them together are as large as one may be.
+    /// Returns the object of an image and the layers read up to it: the first candidate layer with an object. Their
+    /// total size is limited to that of one layer.
     pub(crate) async fn object_of<'m>(
         &self,
         resolved: &'m Resolved,
@@ -207,7 +205,7 @@ impl<'a> LoadSession<'a> {
             layers.push(layer);
             match self.object(layer, resolved.allowed, expected).await {
                 Ok(unpacked) => return Ok((layers, unpacked)),
-                // A licence, a description, a program of the machine: another layer may have it.
+                // The layer may hold a licence, a description or a host program: try the next one.
                 Err(
                     error @ (ImageError::NoObject { .. }
                     | ImageError::Unsupported { .. }
@@ -221,8 +219,8 @@ impl<'a> LoadSession<'a> {
         Err(failure.unwrap_or_else(|| self.malformed(resolved.manifest_digest, "it has no layer".into())))
     }
 
-    /// The object in a layer by descriptor, from the cache or through it. The layer is verified while it is read: it is
-    /// never whole in memory.
+    /// Returns the object in a layer by descriptor, from the cache or the registry. The layer is verified while it is
+    /// read, and never held in memory as a whole.
     pub(crate) async fn object(
         &self,
         descriptor: &Descriptor,
@@ -281,12 +279,12 @@ impl<'a> LoadSession<'a> {
         storage(&self.cache.blob_path(descriptor.digest))(why)
     }
 
-    /// True if nothing but the cache is used.
+    /// Returns whether only the cache is used.
     pub(crate) fn is_quick(&self) -> bool {
         self.registry.is_none() && self.brought.is_none()
     }
 
-    /// The right that was used for what the registry gave out; none if it was not asked.
+    /// Returns the right by which the registry served content; `None` if it was not used.
     pub(crate) fn right(&self) -> Option<Right> {
         let Asker::With(right) = &self.asker else { return None };
         let registry = self.registry.as_ref()?;

@@ -1,4 +1,4 @@
-//! How registries are reached, where that is written down: mirrors, certificate authorities, plain HTTP, passwords.
+//! Settings of registries: mirrors, certificate authorities, plain HTTP, passwords.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,16 +16,17 @@ pub struct RegistrySettings {
     auth: Option<Arc<AuthFile>>,
 }
 
-/// One registry's settings.
+/// Settings of one registry.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrySetting {
-    /// Asked first, in order: `host[:port]`, with a path that stands before the repository's if there is one.
+    /// Mirrors to try first, in order: `host[:port]`, optionally with a path to prepend to the repository's.
     pub mirrors: Vec<String>,
-    /// Certificate authorities, PEM; they take the place of this machine's.
+    /// Certificate authorities in PEM; they replace those of this machine.
     pub authorities: Option<Authorities>,
-    /// Spoken to without TLS.
+    /// Set if plain HTTP is used.
     pub plain_http: bool,
-    /// Where else it may send requests: token services of other sites, storage at private addresses.
+    /// Further hosts that the registry may direct requests to: token services of other sites, storage at private
+    /// addresses.
     pub other_hosts: BTreeSet<RegistryHost>,
 }
 
@@ -37,7 +38,7 @@ pub struct Authorities {
 }
 
 impl Authorities {
-    /// Reads PEM. What is no certificate is refused here: later it would look like a registry that cannot be trusted.
+    /// Parses PEM. Anything but a certificate is refused here: later it would look like an untrusted registry.
     pub fn from_pem(pem: &[u8]) -> Result<Self, ImageError> {
         let wrong = |source: ErrorCause| ImageError::Client {
             of: "a registry's certificate authorities, which have to be PEM certificates".to_owned(),
@@ -69,7 +70,7 @@ impl<'de> Deserialize<'de> for Authorities {
     }
 }
 
-/// A password as it is sent to a fetcher. Credentials have no such form of their own, so that none is written by mistake.
+/// Serialization of a password for a fetcher. `Credential` has none of its own, so that none is written by mistake.
 mod user_and_password {
     use super::{Credential, Deserialize, Deserializer, Serialize, Serializer};
 
@@ -88,43 +89,43 @@ mod user_and_password {
     }
 }
 
-/// Where one repository can be asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RepositoryPlace {
-    /// Host and port that are connected to.
+    /// Host and port to connect to.
     pub(crate) host: String,
     pub(crate) repository: String,
     pub(crate) plain_http: bool,
-    /// True on this machine: no proxy stands in between.
+    /// Set on loopback: no proxy is used.
     pub(crate) loopback: bool,
     pub(crate) authorities: Option<Authorities>,
     pub(crate) other_hosts: BTreeSet<RegistryHost>,
     #[serde(with = "user_and_password")]
     pub(crate) credential: Option<Credential>,
-    /// The registry that messages name.
+    /// Name of the registry, for messages.
     pub(crate) registry: String,
-    /// True if another place is asked where this one fails.
+    /// Set if another address is tried when this one fails.
     pub(crate) mirror: bool,
 }
 
 impl RegistrySettings {
-    /// Settings by registry, and a file of passwords as docker and podman keep it.
+    /// Creates settings by registry, with a password file in docker's and podman's format.
     #[must_use]
     pub fn new(registries: BTreeMap<RegistryHost, RegistrySetting>, auth: Option<AuthFile>) -> Self {
         Self { registries, auth: auth.map(Arc::new) }
     }
 
-    /// The same for somebody who may not use the passwords of this machine.
+    /// Returns the settings for a caller that may not use the credentials of this machine.
     pub(crate) fn without_passwords(&self) -> Self {
         Self { auth: None, ..self.clone() }
     }
 
-    /// True if this machine has a password for the image, or a program that may have one.
+    /// Returns whether this machine has a password for the image, or a credential helper that may have one.
     pub(crate) fn has_password(&self, image: &ImageReference) -> bool {
         self.auth.as_ref().is_some_and(|file| file.may_have(image))
     }
 
-    /// Mirrors first, the registry itself last. The request's own credential is for the registry alone.
+    /// Returns the addresses of a repository: mirrors first, the registry last. Only the registry gets the request's
+    /// credential.
     pub(crate) fn places(
         &self,
         image: &ImageReference,
@@ -134,7 +135,7 @@ impl RegistrySettings {
         let mut places = Vec::new();
         for mirror in setting.map(|setting| setting.mirrors.as_slice()).unwrap_or_default() {
             let path = format!("{mirror}/{}", image.repository());
-            // The registry is there without the mirror.
+            // An unusable mirror is skipped: the registry itself remains.
             let place = path.parse().map_err(ImageError::from).and_then(|path| self.place(&path, None));
             match place {
                 Ok(place) => places.push(RepositoryPlace { mirror: true, ..place }),
@@ -163,12 +164,12 @@ impl RegistrySettings {
         };
         Ok(RepositoryPlace {
             host: match registry.as_str() {
-                // Docker's registry does not answer at the name that its images bear.
+                // Docker's registry answers under another name than its images have.
                 "docker.io" => "index.docker.io".to_owned(),
                 other => other.to_owned(),
             },
             repository: image.repository().to_owned(),
-            // Loopback without settings of its own is what tests and local registries use.
+            // Loopback without settings is a test or local registry.
             plain_http: setting.plain_http || image.is_loopback() && setting.authorities.is_none(),
             loopback: image.is_loopback(),
             authorities: setting.authorities,
@@ -181,7 +182,7 @@ impl RegistrySettings {
 }
 
 impl RepositoryPlace {
-    /// The address of a part of the repository.
+    /// Returns the URL of a part of the repository.
     pub(crate) fn url(&self, kind: &str, target: &str) -> String {
         let scheme = if self.plain_http { "http" } else { "https" };
         format!("{scheme}://{}/v2/{}/{kind}/{target}", self.host, self.repository)

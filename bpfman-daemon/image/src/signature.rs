@@ -1,34 +1,32 @@
-//! Signatures of one image, as the registry holds them: kept in the cache, verified again at every load.
+//! Signatures in the form of the registry: stored in the cache, verified again at every load.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(crate) enum Signature {
     /// A simple signing payload with a signature over its exact bytes.
     SimpleSigning {
-        /// The signed document.
+        /// Signed document.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
         payload: Vec<u8>,
-        /// The signature.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
         signature: Vec<u8>,
-        /// What vouches for a signer without a key of their own, and for the time.
+        /// Proof of the time, and of the identity of a signer without a key.
         #[serde(default)]
         material: Material,
     },
-    /// A Sigstore bundle: JSON that holds everything.
+    /// A Sigstore bundle in JSON.
     Bundle {
-        /// Its exact bytes.
+        /// Exact bytes of the bundle.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
         json: Vec<u8>,
     },
 }
 
 impl Signature {
-    /// Bytes of all its parts, more or less.
+    /// Returns the approximate size of all parts, in bytes.
     pub(crate) fn size(&self) -> usize {
         let text = |part: &Option<String>| part.as_ref().map_or(0, String::len);
         match self {
@@ -46,19 +44,19 @@ impl Signature {
     }
 }
 
-/// The annotations that cosign puts beside a simple signing payload.
+/// Annotations that cosign adds to a simple signing payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Material {
-    /// The signer's certificate, PEM.
+    /// Certificate of the signer, PEM.
     #[serde(default)]
     pub(crate) certificate: Option<String>,
-    /// Certificates between it and the authority, PEM.
+    /// Intermediate certificates, PEM.
     #[serde(default)]
     pub(crate) chain: Option<String>,
-    /// The log's promise that it has the entry, JSON.
+    /// Signed promise of the log to include the entry, JSON.
     #[serde(default)]
     pub(crate) log: Option<String>,
-    /// A timestamp authority's token, JSON.
+    /// Token of a timestamp authority, JSON.
     #[serde(default)]
     pub(crate) timestamp: Option<String>,
 }

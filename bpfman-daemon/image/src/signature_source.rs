@@ -1,25 +1,23 @@
-//! Where signatures are read from.
-
 use bpfman_image_format::{Descriptor, Digest};
 
 use crate::ImageError;
 
-/// A place where images and their signatures lie side by side: a registry, or a layout.
+/// Source of images and their signatures: a registry or a layout.
 pub(crate) trait SignatureSource: Sync {
     /// `registry/repository`.
     fn name(&self) -> &str;
-    /// A manifest at a tag or digest; none if there is none.
+    /// Returns the manifest at a tag or digest; `None` if it does not exist.
     fn manifest(
         &self,
         target: &str,
         limit: u64,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, ImageError>> + Send;
-    /// The pages of the list of what refers to a digest; none if there is no such list.
+    /// Returns the pages of the list of referrers to a digest; `None` if the source has no such list.
     fn referrers(
         &self,
         digest: Digest,
     ) -> impl Future<Output = Result<Option<Vec<Vec<u8>>>, ImageError>> + Send;
-    /// Content by descriptor, checked.
+    /// Returns content by descriptor, verified.
     fn blob(
         &self,
         descriptor: &Descriptor,

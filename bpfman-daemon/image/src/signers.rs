@@ -1,4 +1,4 @@
-//! Whether the signatures of an image satisfy a rule.
+//! Verification of an image's signatures against a rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,54 +11,55 @@ use crate::{
     bundle, simple_signing,
 };
 
-/// Whose signatures a rule counts, and how many it wants.
+/// Signers that a rule accepts, and how many it requires.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Signers {
-    /// Owners of these keys.
+    /// Accepted keys.
     pub keys: Vec<TrustedKey>,
-    /// These identities, for which there has to be a trusted root.
+    /// Accepted identities, which require a trusted root.
     pub identities: Vec<TrustedIdentity>,
-    /// How many different signers, at least 1.
+    /// Required number of different signers, at least 1.
     pub minimum: usize,
-    /// Annotations that each counted signature has to carry.
+    /// Annotations that each counted signature must carry.
     pub annotations: BTreeMap<String, String>,
-    /// Signatures by key count only with an entry in a transparency log. Those by identity always need one.
+    /// Set if signatures by key need an entry in a transparency log. Those by identity always need one.
     pub log_required: bool,
-    /// Name of an annotation whose value never falls from one load of a repository to the next.
+    /// Name of the annotation that must not decrease from one load of a repository to the next.
     pub increasing: Option<String>,
-    /// Repositories that signatures may name: none written means the image's own, and that those count which name none.
+    /// Repositories that signatures may name. `None`: the image's own, and signatures that name none count as well.
     pub signed_as: Option<Vec<Pattern>>,
-    /// What identities and log entries are checked with.
+    /// Trusted root for identities and log entries.
     pub root: Option<TrustRoot>,
 }
 
-/// A signature that is good in itself.
+/// Signature that is valid in itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Good {
     pub(crate) signer: Signer,
-    /// What the signer wrote beside the digest, under the same signature.
+    /// Annotations within the signed document.
     pub(crate) annotations: BTreeMap<String, String>,
-    /// The repository that the signer meant, as it was written; none in forms that do not say.
+    /// Repository in the signed document, as written; `None` in formats without one.
     pub(crate) repository: Option<String>,
-    /// When it was made, if a log or an authority vouches for the time: seconds since 1970.
+    /// Time of the signature, if a log or an authority proves it, in seconds since 1970.
     pub(crate) signed_at: Option<i64>,
 }
 
-/// What the signatures come to.
+/// Result of counting signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CountedSigners {
     pub(crate) signers: Vec<Signer>,
     pub(crate) signed_at: Option<i64>,
-    /// The values of the `increasing` annotation that counted signatures carry.
+    /// Values of the `increasing` annotation in the counted signatures.
     pub(crate) versions: BTreeSet<String>,
-    /// What they say besides; without the version.
+    /// Further signed content, without the version.
     pub(crate) signed: Signed,
-    /// Which of the signatures counted, by their place.
+    /// Indexes of the counted signatures.
     pub(crate) places: BTreeSet<usize>,
 }
 
 impl CountedSigners {
-    /// Why this cannot be what a rule made of so many signatures of an image: whoever counted does not do it rightly.
+    /// Returns the reason why this result cannot follow from the rule and `seen` signatures: the verifier is then
+    /// faulty.
     pub(crate) fn contradicts(
         &self,
         rule: &Signers,
@@ -79,10 +80,10 @@ impl CountedSigners {
     }
 }
 
-/// Counts the signers of exactly this digest; the error says why there are too few.
+/// Counts the signers of exactly this digest; the error gives the reason why there are too few.
 ///
-/// `image` is the name that was asked for. All conditions hold for one and the same signature: a signature without the annotations is not made good by another
-/// one that has them.
+/// `image` is the requested name. All conditions apply to each signature by itself: a signature without the annotations
+/// is not completed by another one that has them.
 pub(crate) fn count(
     signatures: &[Signature],
     image: &ImageReference,
@@ -104,7 +105,7 @@ pub(crate) fn count(
                 counted.signed_at = counted.signed_at.max(good.signed_at);
                 let version = rule.increasing.as_ref().and_then(|name| good.annotations.get(name));
                 counted.versions.extend(version.cloned());
-                // Two signatures of one signer are one signer.
+                // Two signatures of one signer count once.
                 if !counted.signers.contains(&good.signer) {
                     counted.signers.push(good.signer);
                 }
@@ -120,7 +121,7 @@ pub(crate) fn count(
     Err(TooFewSigners { found, minimum, seen, faults, cut: false, unanswered: None })
 }
 
-/// The repository in what a signer wrote; it may have a tag.
+/// Returns the repository in a signed document, which may have a tag.
 pub(crate) fn name_of(written: &str) -> Option<String> {
     written.parse().ok().map(|image: ImageReference| image.name())
 }
@@ -163,7 +164,7 @@ fn judge(
 }
 
 impl Signers {
-    /// Refuses a signature that was made for another repository: one image of a registry must not pass for another.
+    /// Refuses a signature for another repository: one image of a registry must not pass for another.
     fn check_repository(&self, image: &ImageReference, good: &Good) -> Result<(), SignatureError> {
         let signer = || good.signer.clone();
         let written = good.repository.as_deref().filter(|written| !written.is_empty());
@@ -174,7 +175,7 @@ impl Signers {
         }
     }
 
-    /// True if signatures that name this repository, or none, count for an image.
+    /// Returns whether signatures that name this repository, or none, count for an image.
     pub(crate) fn takes_repository(&self, image: &ImageReference, written: Option<&str>) -> bool {
         let named = written.and_then(|written| written.parse::<ImageReference>().ok());
         match (&self.signed_as, written) {
@@ -186,7 +187,6 @@ impl Signers {
         }
     }
 
-    /// True if the rule names this signer.
     pub(crate) fn names(&self, signer: &Signer) -> bool {
         match signer {
             Signer::Key(fingerprint) => self.keys.iter().any(|key| key.fingerprint() == *fingerprint),
@@ -214,13 +214,13 @@ impl Signers {
         Ok(Good { signer, annotations: BTreeMap::new(), repository: None, signed_at })
     }
 
-    /// The root. Without one nothing can be checked.
+    /// Returns the trusted root, without which identities and log entries cannot be verified.
     pub(crate) fn root(&self) -> Result<&TrustRoot, SignatureError> {
         self.root.as_ref().ok_or(SignatureError::NoRoot)
     }
 }
 
-/// The earliest time that a log or an authority vouches for: a signature is as old as its first witness says.
+/// Returns the earliest time that a log or an authority proves.
 pub(crate) fn signed_at(result: &sigstore_verify::VerificationResult) -> Option<i64> {
     let times = result.verified_timestamps().iter().map(|time| time.as_second());
     times.chain(result.integrated_time().map(|time| time.as_second())).min()

@@ -1,4 +1,4 @@
-//! Signatures in cosign's older form: a JSON payload, signed as it is, with what vouches for the signer beside it.
+//! Signatures in cosign's older format: a signed JSON payload, with the proof of the signer in annotations.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::signers::{Good, signed_at};
 use crate::untrusted::malformed;
 use crate::{SignatureError, Signer, Signers};
 
-/// Who signed exactly this digest, if the rule names them.
+/// Returns the signer of exactly this digest, if the rule names it.
 pub(crate) fn verify(
     payload: &[u8],
     signature: &[u8],
@@ -22,7 +22,7 @@ pub(crate) fn verify(
     digest: Digest,
     rule: &Signers,
 ) -> Result<Good, SignatureError> {
-    // The signature first: nothing of an unsigned document is parsed.
+    // Verify the signature first: an unsigned document is never parsed.
     let mut good = match &material.certificate {
         Some(certificate) if !rule.identities.is_empty() => {
             let root = rule.root()?;
@@ -80,7 +80,7 @@ fn untrusted(error: &sigstore_verify::Error) -> SignatureError {
     SignatureError::Unproven { form: "signature".into(), why: causes(error) }
 }
 
-/// The log's promise, as cosign writes it into an annotation.
+/// Promise of the log, as cosign writes it into an annotation.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct LogEntry {
@@ -104,8 +104,8 @@ struct Timestamp {
     token: String,
 }
 
-/// Puts the annotations into the shape of a bundle of version 0.1, which has the same parts, so that one verifier
-/// checks both forms.
+/// Converts the annotations to a bundle of version 0.1, which has the same parts, so that one verifier checks both
+/// formats.
 fn as_bundle(
     content: &Value,
     payload: &[u8],
@@ -151,7 +151,7 @@ fn as_bundle(
     Bundle::from_json(&bundle.to_string()).map_err(malformed("the parts of a signature"))
 }
 
-/// The signer's certificate and those above it, as a bundle has them.
+/// Returns the signer's certificate and its chain in the form of a bundle.
 fn certificates(leaf: &str, chain: Option<&str>) -> Result<Value, SignatureError> {
     const END: &str = "-----END CERTIFICATE-----";
     let blocks =

@@ -1,7 +1,7 @@
-//! What one load fetched, beside the cache: nothing of it is kept unless the whole image is let in.
+//! Fetched content of one load, outside the cache: it is kept only if the policy allows the whole image.
 //!
-//! A registry that sends what is then refused would fill the disk otherwise. What a load reads from the cache itself is
-//! relied on until the load ends, so that a collection may run at any time, also while others wait for their registries.
+//! Otherwise a registry could fill the disk with content that is then refused. Cached content is protected while a load
+//! uses it, so that garbage collection may run at any time, even while loads wait for registries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::cache::ImageCache;
 use crate::cache_writer::CacheWriter;
 use crate::registry::Sink as _;
 
-/// The content that one load works with.
+/// Content that one load uses.
 #[derive(Debug)]
 pub(crate) struct Staging {
     cache: Arc<ImageCache>,
@@ -23,9 +23,9 @@ pub(crate) struct Staging {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Fetched: whole and checked, but not in the cache.
+    /// Fetched content: complete and verified, but not in the cache.
     fetched: BTreeMap<Digest, CacheWriter>,
-    /// Read from the cache.
+    /// Protected content of the cache.
     relied: BTreeSet<Digest>,
 }
 
@@ -38,27 +38,25 @@ impl Staging {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True if this load fetched it itself.
     pub(crate) fn has_fetched(&self, digest: Digest) -> bool {
         self.state().fetched.contains_key(&digest)
     }
 
-    /// A file for content to be fetched, within the room that all loads have together.
+    /// Creates a file for content to be fetched, within the common limit of all loads.
     pub(crate) fn writer(&self) -> Result<CacheWriter, ImageError> {
         self.cache.bounded_writer()
     }
 
-    /// The same for an archive, which root brings and which has a limit of its own.
+    /// Creates a file for content of an archive, which root provides and which has a limit of its own.
     pub(crate) fn unbounded_writer(&self) -> Result<CacheWriter, ImageError> {
         self.cache.writer()
     }
 
-    /// Holds content; the caller has checked that it has this digest.
+    /// Stores content; the caller has verified the digest.
     pub(crate) fn hold(&self, digest: Digest, writer: CacheWriter) {
         self.state().fetched.insert(digest, writer);
     }
 
-    /// The same with bytes.
     pub(crate) fn put(&self, bytes: &[u8]) -> Result<(), ImageError> {
         let mut writer = self.writer()?;
         writer.write(bytes)?;
@@ -66,7 +64,6 @@ impl Staging {
         Ok(())
     }
 
-    /// The same with bytes that belong to an archive.
     pub(crate) fn put_unbounded(&self, bytes: &[u8]) -> Result<(), ImageError> {
         let mut writer = self.unbounded_writer()?;
         writer.write(bytes)?;
@@ -74,12 +71,12 @@ impl Staging {
         Ok(())
     }
 
-    /// Bytes of content that this load fetched itself; none if it did not.
+    /// Returns the size of fetched content, in bytes; `None` if this load did not fetch it.
     pub(crate) fn size(&self, digest: Digest) -> Option<u64> {
         self.state().fetched.get(&digest).map(CacheWriter::size)
     }
 
-    /// Content by digest, fetched or from the cache; none if it is nowhere. Damaged content is none.
+    /// Returns content by digest, fetched or from the cache; `None` if it is missing or damaged.
     pub(crate) fn blob(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
         if let Some(writer) = self.state().fetched.get(&digest) {
             return writer.read(limit).map(Some);
@@ -88,7 +85,7 @@ impl Staging {
         self.cache.blob(digest, limit)
     }
 
-    /// The same as a file, to be verified while it is read.
+    /// Opens content as a file, to be verified while it is read.
     pub(crate) fn open(&self, digest: Digest) -> Result<Option<File>, ImageError> {
         if let Some(writer) = self.state().fetched.get(&digest) {
             return writer.reopen().map(Some);
@@ -97,7 +94,6 @@ impl Staging {
         self.cache.open(digest)
     }
 
-    /// Removes content that turned out to be damaged.
     pub(crate) fn discard(&self, digest: Digest) -> Result<(), ImageError> {
         match self.state().fetched.remove(&digest) {
             Some(_) => Ok(()),
@@ -111,12 +107,12 @@ impl Staging {
         }
     }
 
-    /// Puts what belongs to an image that was let in into the cache. The rest goes with the load.
+    /// Moves the content of an allowed image into the cache. The rest is removed with the load.
     pub(crate) fn keep(&self, members: &BTreeSet<Digest>) -> Result<(), ImageError> {
         for digest in members {
             let fetched = self.state().fetched.remove(digest);
             if let Some(writer) = fetched {
-                // Before it is there, so that no collection comes in between.
+                // Protect the content before it is moved, so that garbage collection cannot remove it in between.
                 self.rely(*digest);
                 writer.keep(*digest)?;
             }
@@ -172,7 +168,7 @@ mod tests {
         two.put(b"12").unwrap();
         drop(one);
         two.put(b"12345678").unwrap();
-        // What is kept is bounded by the collection.
+        // Kept content counts towards the collection's limit instead.
         two.keep(&[Digest::of(b"12"), Digest::of(b"12345678")].into()).unwrap();
         two.put(b"another").unwrap();
         assert_eq!(files(&folder, "tmp"), 1);

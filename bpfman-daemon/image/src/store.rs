@@ -1,4 +1,4 @@
-//! The room's door: a name goes in, verified bytecode comes out.
+//! The image store: resolves a name to verified bytecode.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,15 +25,16 @@ use crate::{
     VerifiedBy, VerifiedImage,
 };
 
-/// Loads that look into the cache at the same time.
+/// Maximum number of concurrent lookups in the cache.
 const LOOKS: usize = 64;
-/// How long one may look. It takes milliseconds; collections wait for it, and other loads for these.
+/// Timeout for a lookup in the cache. Lookups take milliseconds; collections wait for them, and other loads for
+/// collections.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Loads images by name, through a cache on disk and under a signature policy.
+/// Loader of images by name, through a cache on disk and under a signature policy.
 ///
-/// Runs on a tokio runtime with its I/O and time drivers enabled, of either kind. Holds no connection and no open
-/// file between loads.
+/// Runs on a tokio runtime of either kind, with I/O and time drivers. Holds no connection and no open file between
+/// loads.
 #[derive(Debug)]
 pub struct ImageStore {
     pub(crate) cache: Arc<ImageCache>,
@@ -41,29 +42,29 @@ pub struct ImageStore {
     pub(crate) limits: Limits,
     pub(crate) platform: Option<Platform>,
     pulls: Arc<Semaphore>,
-    /// Loads that look into the cache at the same time: each has somebody read what is there.
+    /// Limit of concurrent cache lookups: each uses a helper to parse the content.
     looks: Semaphore,
     settings: RwLock<Arc<RegistrySettings>>,
     bounds: Bounds,
     helpers: Arc<dyn StartHelper>,
-    /// Held for writing by a collection, for reading by loads while they use the cache alone or put something into it;
-    /// never while somebody waits for a registry.
+    /// Write-locked by a collection; read-locked by loads while they use only the cache or add to it, never while they
+    /// wait for a registry.
     pub(crate) in_use: tokio::sync::RwLock<()>,
-    /// One place a repository that is being pulled, so that many loads of one image make one download.
+    /// One slot per repository, so that concurrent loads of one image download it once.
     flights: Turns,
-    /// Places of each registry that is being asked.
+    /// Slots per registry.
     registries: Turns,
     silent_mirrors: Arc<SilentMirrors>,
 }
 
 impl ImageStore {
-    /// A store that keeps images below `cache`. Does no I/O; the folders are made by the first pull.
+    /// Creates a store that keeps images below `cache`. Does no I/O; the first pull creates the folders.
     #[must_use]
     pub fn new(cache: PathBuf, policy: Policy) -> Self {
         Self::with_limits(cache, policy, Limits::default())
     }
 
-    /// The same with other limits.
+    /// Creates a store with other limits.
     #[must_use]
     pub fn with_limits(cache: PathBuf, policy: Policy, limits: Limits) -> Self {
         Self {
@@ -83,47 +84,47 @@ impl ImageStore {
         }
     }
 
-    /// Chooses images for another platform than this machine's.
+    /// Selects images for another platform than this machine's.
     #[must_use]
     pub fn for_platform(mut self, platform: Platform) -> Self {
         self.platform = Some(platform);
         self
     }
 
-    /// Reaches registries as these settings say.
+    /// Sets the registry settings.
     #[must_use]
     pub fn with_settings(self, settings: RegistrySettings) -> Self {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         self
     }
 
-    /// Has others speak to registries and read what they send, instead of threads of this process.
+    /// Sets the starter of helpers; the default runs them as threads of this process.
     #[must_use]
     pub fn with_helpers(self, helpers: Arc<dyn StartHelper>) -> Self {
         Self { helpers, ..self }
     }
 
-    /// Keeps so much in the cache.
+    /// Sets the limits of the cache.
     #[must_use]
     pub fn with_bounds(self, bounds: Bounds) -> Self {
         let cache = ImageCache::new(self.cache.root().to_owned()).with_room(room(bounds, self.limits));
         Self { cache: Arc::new(cache), bounds, ..self }
     }
 
-    /// The policy in force.
+    /// Returns the policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts another policy in force, for loads that start from now on.
+    /// Replaces the policy, for loads that start from now on.
     pub fn set_policy(&self, policy: Policy) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
-    /// Loads an image: resolves, verifies, fetches what is missing, unpacks.
+    /// Loads an image: resolves, verifies, fetches missing content, unpacks.
     ///
-    /// Signatures are verified at every load, from the cache or not. `progress` is told about the layer only.
+    /// Signatures are verified at every load, even from the cache. `progress` reports the layer only.
     pub async fn load(
         &self,
         request: &ImageRequest,
@@ -143,7 +144,7 @@ impl ImageStore {
     ) -> Result<VerifiedImage, ImageError> {
         let platform = self.platform.ok_or(ImageError::Host(std::env::consts::ARCH))?;
         let policy = self.policy();
-        // An image that no rule can allow causes no traffic at all.
+        // An image that no rule can allow causes no network traffic.
         let decision = policy.decide(&request.image)?;
         let image = &request.image;
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -155,12 +156,12 @@ impl ImageStore {
         if request.pull_policy != FetchPolicy::Always {
             let _look = self.looks.acquire().await;
             let offline = self.session(image, asker.clone(), None, &self.verifier(), None);
-            // No collection meanwhile: it is quick, or ends.
+            // Blocks collections; the lookup is quick, or times out.
             let _in_use = self.in_use.read().await;
             let looked = self.run(&offline, false, &policy, decision, platform);
             let late = || ImageError::Timeout { image: image.to_string(), seconds: LOOK.as_secs() };
             match tokio::time::timeout(LOOK, looked).await.unwrap_or_else(|_| Err(late())) {
-                // What the registry has now may help: a missing part, a signature made since, or its word for this caller.
+                // The registry may help: with missing content, newer signatures, or a confirmation for this caller.
                 Err(
                     error @ (ImageError::NotCached { .. }
                     | ImageError::NotYours { .. }
@@ -173,14 +174,14 @@ impl ImageStore {
                 result => return result,
             }
         }
-        // From here on it may take as long as a registry likes. Nobody waits for this load but those who want to ask the
-        // same registry, or when very many ask.
+        // From here on the load takes as long as the registry does. Only loads of the same repository or registry wait
+        // for it, or all if very many run.
         let _flight = RegistrySlot::take(&self.flights, image.name(), 1).await;
         let _place =
             RegistrySlot::take(&self.registries, image.registry().to_owned(), self.limits.pulls_of_one).await;
         let _pull = self.pulls.acquire().await;
         let ask = request.pull_policy == FetchPolicy::Always;
-        // A helper may be asked for the password, and take its time.
+        // A credential helper may run here and take its time.
         let places = {
             let (image, credential) = (image.clone(), request.credential.clone());
             blocking(move || settings.places(&image, credential.as_ref())).await?
@@ -191,7 +192,7 @@ impl ImageStore {
         self.run(&online, ask, &policy, decision, platform).await
     }
 
-    /// By which right the caller may have the image from the cache.
+    /// Returns the right by which the caller may use the cached image.
     async fn asker(&self, request: &ImageRequest, settings: &RegistrySettings) -> Result<Asker, ImageError> {
         if request.caller == Caller::Daemon {
             return Ok(Asker::Daemon);
@@ -207,7 +208,6 @@ impl ImageStore {
         }))
     }
 
-    /// Who reads what one load meets.
     pub(crate) fn verifier(&self) -> Arc<VerifierClient> {
         Arc::new(VerifierClient::new(Arc::clone(&self.helpers)))
     }
@@ -252,12 +252,12 @@ impl ImageStore {
                 | ImageError::NotPinned { .. }
                 | ImageError::WayBack { .. }),
             ) if policy.mode() == Mode::Warn => {
-                // Resolved again without the rule; everything but the tag is there by now.
+                // Resolve again without the rule; everything but the tag is cached by now.
                 let mut resolved = session.resolve(ask, policy, PolicyDecision::Uncovered, platform).await?;
                 let (digest, reason) = (resolved.digest, error.to_string());
                 let what = "loading an image that the policy does not vouch for";
                 match error {
-                    // That it has no signature is what this mode allows in so many words.
+                    // This mode explicitly allows missing signatures.
                     ImageError::Unsigned { .. } => tracing::info!(%image, %digest, reason, "{what}"),
                     _ => tracing::warn!(%image, %digest, reason, "{what}"),
                 }
@@ -285,7 +285,7 @@ impl ImageStore {
         };
         if !resolved.indexes.is_empty() && !architecture.is_empty() && architecture != platform.architecture()
         {
-            // An index is not always signed itself: it must not hand out one platform's image for another's.
+            // An index may be unsigned: it must not serve one platform's image for another's.
             let why = format!("the index offers it for {platform}, it says {architecture}");
             return Err(malformed(resolved.manifest_digest, why.into()));
         }
@@ -321,14 +321,14 @@ impl ImageStore {
         })
     }
 
-    /// What is in the cache.
+    /// Returns the images in the cache.
     pub async fn images(&self) -> Result<Vec<CachedImage>, ImageError> {
         let cache = self.cache.clone();
         blocking(move || cache.images()).await
     }
 
-    /// Removes what the bounds of the cache have no room for. `keep` names the images that have to stay, by digest of index
-    /// or manifest. Does not wait for registries.
+    /// Removes images beyond the limits of the cache. `keep` names the images to keep, by digest of index or manifest.
+    /// Does not wait for registries.
     pub async fn collect(&self, keep: BTreeSet<Digest>) -> Result<Collected, ImageError> {
         self.remove(keep, self.bounds).await
     }
@@ -345,7 +345,7 @@ impl ImageStore {
     }
 }
 
-/// What may be fetched at the same time: as much as the cache may hold, and one image in any case.
+/// Returns the maximum size of concurrently fetched content: the size of the cache, but at least one image.
 fn room(bounds: Bounds, limits: Limits) -> u64 {
     bounds.bytes.max(limits.layer + limits.config + 2 * limits.manifest)
 }

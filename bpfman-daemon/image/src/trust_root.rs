@@ -1,4 +1,4 @@
-//! Certificate authorities and transparency logs that signatures without a key of their own are checked with.
+//! Trusted roots: certificate authorities and transparency logs that verify keyless signatures.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,29 +8,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sigstore_verify::Verifier;
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
 
-/// What `trusted_root = "public-good"` names: Sigstore's public instance, as it was when this daemon was built.
+/// Name of Sigstore's public instance in `trusted_root`, with its keys as of the daemon's build.
 pub const PUBLIC_GOOD: &str = "public-good";
 
-/// A trusted root: certificate authorities, transparency logs, timestamp authorities. Given, never fetched.
+/// Trusted root: certificate authorities, transparency logs, timestamp authorities. Configured, never fetched.
 #[derive(Clone)]
 pub struct TrustRoot {
     verifier: Arc<Verifier>,
-    /// False for private roots without a log of certificates: their certificates carry no receipt of one.
+    /// False for private roots without a certificate log: their certificates carry no SCT.
     has_certificate_log: bool,
     json: Arc<str>,
 }
 
-/// A text that is no trusted root.
+/// Error: the text is not a trusted root.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a Sigstore trusted root (trusted_root.json): {0}")]
 pub struct TrustRootError(pub String);
 
 impl TrustRoot {
-    /// Reads the JSON that `cosign trusted-root create` writes, and Sigstore's own repository has.
+    /// Parses the JSON format of `cosign trusted-root create` and of Sigstore's own repository.
     pub fn from_json(text: &str) -> Result<Self, TrustRootError> {
         let failed = |error: &dyn std::error::Error| TrustRootError(causes(error));
         let root = TrustedRoot::from_json(text).map_err(|error| failed(&error))?;
-        // Without them nothing could ever be verified: an empty document is a mistake.
+        // An empty root could verify nothing: it is a mistake.
         if root.certificate_authorities.is_empty() && root.tlogs.is_empty() {
             return Err(TrustRootError("it names no certificate authority and no log".to_owned()));
         }
@@ -42,7 +42,7 @@ impl TrustRoot {
         })
     }
 
-    /// Sigstore's public instance. Its keys change about once a year, and are as old as this daemon.
+    /// Returns the root of Sigstore's public instance. Its keys change about once a year, and are as old as this build.
     pub fn public_good() -> Result<Self, TrustRootError> {
         Self::from_json(SIGSTORE_PRODUCTION_TRUSTED_ROOT)
     }

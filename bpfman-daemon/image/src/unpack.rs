@@ -1,4 +1,4 @@
-//! From a layer's bytes to a checked object.
+//! Unpacking of a layer to a checked object.
 
 use std::io::Read;
 
@@ -7,7 +7,7 @@ use bpfman_image_format::{BytecodeError, Descriptor, Endian, ImageReference, che
 
 use crate::ImageError;
 
-/// Takes the object out of a layer and checks it. Whoever has the layer checks that its bytes are those of its digest.
+/// Extracts the object from a layer and checks it. The caller verifies the digest of the layer.
 pub(crate) fn unpack(
     content: impl Read,
     layer: &Descriptor,

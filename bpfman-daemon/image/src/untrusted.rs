@@ -1,4 +1,4 @@
-//! Why signatures do not count, and why those that do are not enough.
+//! Reasons why signatures do not count or do not suffice.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Signer, VerifiedBy};
 
-/// Why one signature does not count for an image.
+/// Reason why one signature does not count for an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum SignatureError {
-    /// Made by nobody's key that the rule names, or over other bytes.
+    /// Made by a key that the rule does not name, or over other bytes.
     #[error("a signature is by none of the rule's keys, or was tampered with")]
     NoKey,
-    /// Made by an identity where only keys count.
+    /// Made by an identity, but the rule accepts keys only.
     #[error("a signature is by an identity, and the rule names keys only")]
     KeysOnly,
     /// Made by an identity that the rule does not name.
@@ -21,113 +21,113 @@ pub enum SignatureError {
     Stranger {
         /// The identity.
         subject: String,
-        /// Who vouches for it.
+        /// Issuer of the identity.
         issuer: String,
     },
-    /// A certificate that does not say whose it is.
+    /// The certificate names no subject or no issuer.
     #[error("a signature's certificate names no issuer or no subject")]
     NoIdentity,
-    /// Made by somebody whom the policy has revoked.
+    /// Made by a revoked signer.
     #[error("a signature is by the revoked {0}")]
     Revoked(Signer),
-    /// There is nothing to check identities and log entries with.
+    /// No trusted root to verify identities and log entries.
     #[error("no trusted root is given")]
     NoRoot,
-    /// Certificate, log or time cannot be verified: what stands there, and the verifier's chain of causes.
+    /// Certificate, log entry or time cannot be verified.
     #[error("a {form} does not stand up to the trusted root: {why}")]
     Unproven {
         /// "signature" or "signature bundle".
         form: Cow<'static, str>,
-        /// The verifier's chain of causes.
+        /// Chain of causes.
         why: String,
     },
-    /// Only made known to the one who sent it.
+    /// Not published in a transparency log.
     #[error("a signature has no entry of a transparency log")]
     NoLogEntry,
-    /// A part that cannot be read.
+    /// A part cannot be parsed.
     #[error("{part}: {why}")]
     Malformed {
-        /// The part, in words that end before the colon.
+        /// Name of the part.
         part: Cow<'static, str>,
-        /// The reader's complaint.
+        /// Error of the parser.
         why: String,
     },
-    /// A bundle over bytes, which say nothing of any image.
+    /// The bundle signs bytes instead of a statement about an image.
     #[error("a signature bundle signs bytes, not a statement about an image")]
     NoStatement,
-    /// Something else than an image was signed: its type.
+    /// The signed payload has another type.
     #[error("a signed payload is of the type `{0}`")]
     PayloadType(String),
-    /// A statement about an image, such as an attestation, that is no signature.
+    /// A signed statement about an image that is no signature, such as an attestation.
     #[error("{signer} signed a statement of another kind, `{kind}`")]
     AnotherKind {
-        /// Who signed it.
+        /// Signer of the statement.
         signer: Signer,
-        /// Its predicate type.
+        /// Predicate type.
         kind: String,
     },
     /// A signature of another image.
     #[error("a signature by {signer} is for another image{}", digest.as_ref().map_or_else(String::new, |digest| format!(", {digest}")))]
     AnotherImage {
-        /// Who made it.
+        /// Signer of the image.
         signer: Signer,
-        /// The digest of that image, in forms that name only one.
+        /// Digest of that image, in formats that name only one.
         digest: Option<String>,
     },
-    /// An annotation that the rule wants is not there.
+    /// A required annotation is missing.
     #[error("a signature by {signer} lacks the annotation {wanted}")]
     NoAnnotation {
-        /// Who made it.
+        /// Signer of the image.
         signer: Signer,
-        /// The annotation, with its value where the rule names one.
+        /// Annotation, with its value if the rule names one.
         wanted: String,
     },
-    /// An annotation has another value than the rule wants.
+    /// An annotation has another value than required.
     #[error("a signature by {signer} says {name}={found} instead of {wanted}")]
     WrongAnnotation {
-        /// Who made it.
+        /// Signer of the image.
         signer: Signer,
         /// The annotation.
         name: String,
-        /// Its value.
+        /// Value in the signature.
         found: String,
-        /// The value of the rule.
+        /// Value in the rule.
         wanted: String,
     },
-    /// The rule has `signed_as`, and the signature does not say what repository it is for.
+    /// The rule has `signed_as`, and the signature names no repository.
     #[error("a signature by {0} names no repository, and signed_as asks for one")]
     NoRepository(Signer),
-    /// Made for another repository, the named one.
+    /// Made for another repository.
     #[error("a signature by {0} is for the repository {1:?}, which signed_as would have to name")]
     AnotherRepository(Signer, String),
 }
 
-/// Makes what a reader complains of into an error about one part.
+/// Returns a function that converts a parser's error into an error about one part.
 pub(crate) fn malformed<E: fmt::Display>(part: &'static str) -> impl FnOnce(E) -> SignatureError {
     move |error| SignatureError::Malformed { part: part.into(), why: error.to_string() }
 }
 
-/// Fewer signers than a rule wants.
+/// Error: fewer signers than the rule requires.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TooFewSigners {
-    /// Different signers whose signatures count.
+    /// Number of different signers that count.
     pub found: usize,
-    /// How many the rule wants.
+    /// Number that the rule requires.
     pub minimum: usize,
-    /// Signatures that were looked at.
+    /// Number of signatures read.
     pub seen: usize,
-    /// Why the others do not count, each reason once.
+    /// Reasons why the other signatures do not count, each once.
     pub faults: Vec<SignatureError>,
-    /// True if there are more signatures than are looked at.
+    /// Set if there are more signatures than the limits allow to read.
     pub cut: bool,
-    /// Refusal by the registry where more signatures may be.
+    /// Error of the registry at a place where signatures may be.
     #[serde(default)]
     pub unanswered: Option<String>,
 }
 
 impl fmt::Display for TooFewSigners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Whoever may attach signatures must not fill the message.
+        /// Bound: third parties that may attach signatures must not flood the message.
         const SHOWN: usize = 8;
         let Self { found, minimum, seen, faults, cut, unanswered } = self;
         write!(f, "{found} of {minimum} needed signers signed it ({seen} signatures looked at)")?;
@@ -144,49 +144,49 @@ impl fmt::Display for TooFewSigners {
 
 impl std::error::Error for TooFewSigners {}
 
-/// Why what a program's record says of signatures is not enough, where the signatures themselves are gone.
+/// Reason why the evidence in a program's record does not suffice, when the signatures themselves are gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
-    /// A record of an earlier version.
+    /// The record is of an earlier version.
     #[error("nothing is recorded of them")]
     Nothing,
-    /// Let in without signatures.
+    /// The image was loaded without signatures.
     #[error("it was let in by {0}")]
     LetInBy(VerifiedBy),
-    /// Too few of those who had signed still count.
+    /// Too few of the recorded signers still count.
     #[error("{found} of {minimum} needed signers signed it")]
     TooFew {
-        /// Signers that count now.
+        /// Number of signers that count now.
         found: usize,
-        /// How many the rule wants.
+        /// Number that the rule requires.
         minimum: usize,
     },
-    /// The rule wants log entries.
+    /// The rule requires log entries.
     #[error("no entry of a transparency log is recorded")]
     NoLogEntry,
-    /// A record from before annotations and repositories were kept.
+    /// The record is older than the recording of annotations and repositories.
     #[error("what they say is not recorded")]
     NotRecorded,
-    /// Not all carried what the rule wants.
+    /// Not all signatures carried a required annotation.
     #[error("they lack the annotation {name}={wanted}")]
     NoAnnotation {
-        /// The annotation.
+        /// Name of the annotation.
         name: String,
-        /// The value of the rule.
+        /// Value in the rule.
         wanted: String,
     },
-    /// None is for a repository that the rule takes.
+    /// No signature is for a repository that the rule accepts.
     #[error("they are for another repository")]
     AnotherRepository,
 }
 
-/// Why the signatures of an image do not satisfy a rule.
+/// Reason why the signatures of an image do not satisfy a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UntrustedReason {
-    /// The signatures were looked at.
+    /// The signatures were verified.
     #[error(transparent)]
     Signatures(#[from] TooFewSigners),
-    /// They are gone, and a program's record stood in for them.
+    /// The signatures are gone, and the program's record was used instead.
     #[error("{0} (its signatures are no longer in the cache; loading it again looks at them)")]
     Record(#[from] EvidenceError),
 }

@@ -1,4 +1,4 @@
-//! What a program's record says about who let it in.
+//! Evidence in a program's record: the reason why its image was allowed.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use bpfman_image_format::Digest;
 use serde::{Deserialize, Serialize};
 
-/// Somebody whose signature counted.
+/// Signer of a counted signature.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signer {
-    /// The owner of a key, by the fingerprint of its public half.
+    /// Owner of a key, by the fingerprint of the public key.
     Key(Digest),
-    /// Somebody whom an issuer of identities had recognized when the signature was made.
+    /// Identity that an issuer confirmed at the time of the signature.
     Identity {
-        /// The issuer, as its URL.
+        /// URL of the issuer.
         issuer: String,
-        /// The identity: an e-mail address or a URI.
+        /// E-mail address or URI.
         subject: String,
     },
 }
@@ -31,37 +31,37 @@ impl fmt::Display for Signer {
     }
 }
 
-/// Why an image was found good enough, for the program's record.
+/// Reason why an image was allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "by")]
 pub enum VerifiedBy {
-    /// Signed by those whom a rule names.
+    /// Signed by signers that a rule accepts.
     Signers {
         /// Pattern of the rule.
         rule: String,
-        /// Digest that was signed: of the index, or of this platform's image.
+        /// Signed digest: of the index, or of this platform's image.
         subject: Digest,
-        /// Who had signed.
+        /// Counted signers.
         signers: Vec<Signer>,
-        /// When the last of them had, where a log or a timestamp authority vouches for it: seconds since 1970.
+        /// Time of the last signature, if a log or a timestamp authority proves it, in seconds since 1970.
         signed_at: Option<i64>,
     },
-    /// A rule says `unsigned = true`.
+    /// A rule has `unsigned = true`.
     UnsignedAllowed {
         /// Pattern of the rule.
         rule: String,
     },
-    /// Nobody: the policy only warns.
+    /// Not verified: the policy only warns.
     Warned {
-        /// What an enforcing policy would have said.
+        /// Reason for which the mode `enforce` would refuse the image.
         reason: String,
     },
-    /// Nobody: the policy is off.
+    /// Not verified: the policy is off.
     Off,
 }
 
 impl VerifiedBy {
-    /// The rule that let it in, by its pattern.
+    /// Returns the pattern of the rule that allowed the image.
     #[must_use]
     pub fn rule(&self) -> Option<&str> {
         match self {
@@ -70,7 +70,7 @@ impl VerifiedBy {
         }
     }
 
-    /// Those whose signatures counted.
+    /// Returns the counted signers.
     #[must_use]
     pub fn signers(&self) -> &[Signer] {
         match self {
@@ -80,26 +80,26 @@ impl VerifiedBy {
     }
 }
 
-/// What a program's record keeps of its image, to be judged again when the policy has changed.
+/// Evidence about the image of a program, evaluated again when the policy changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Digests of index, manifest, layer and object file.
     pub digests: Vec<Digest>,
-    /// Who let it in.
+    /// Reason why the image was allowed.
     pub verified_by: VerifiedBy,
-    /// When it was verified: seconds since 1970.
+    /// Time of verification, in seconds since 1970.
     pub verified_at: u64,
-    /// What the signers wrote, where signatures counted. Evidence of earlier versions does not have it.
+    /// Content of the signatures, if signatures were counted. Evidence of earlier versions lacks it.
     #[serde(default)]
     pub signed: Option<Signed>,
 }
 
-/// What the signatures that counted say of an image besides its digest.
+/// Content of the counted signatures, besides the digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
-    /// Annotations that all of them carry; of the one that has to grow, the highest value.
+    /// Annotations that all of them carry; for the increasing one, the highest value.
     pub annotations: BTreeMap<String, String>,
-    /// Repositories that they name; none of those that name none.
+    /// Repositories that the signatures name.
     pub repositories: BTreeSet<String>,
 }
 

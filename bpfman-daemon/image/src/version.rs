@@ -1,13 +1,13 @@
-//! Numbers that only grow: the values of an annotation that forbids a rollback.
+//! Versions: the values of the annotation that forbids a rollback.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A number, or several parted by dots: `7`, `1.10.2`. Missing parts count as 0.
+/// Number, or several separated by dots: `7`, `1.10.2`. Missing parts count as 0.
 #[derive(Clone, Debug)]
 pub(crate) struct Version(Vec<u64>);
 
-/// A text that is no such number.
+/// Error: the text is not a version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a number, nor numbers parted by dots")]
 pub(crate) struct VersionError(String);

@@ -1,4 +1,4 @@
-//! Who vouches for an image: the signatures that are found for it, counted by the rule of the policy that covers it.
+//! Evaluation of the policy for an image: its signatures are found, and counted by the rule that covers it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -14,16 +14,16 @@ use crate::signers::CountedSigners;
 use crate::version::{Version, VersionError};
 use crate::{ImageError, Policy, PolicyDecision, Requirement, Signed, Signers, TooFewSigners, VerifiedBy};
 
-/// Bytes of the signatures of one digest that are remembered, well below what a record may have in their encoding.
+/// Maximum size of the stored signatures of one digest, in bytes: well below the limit of a record when encoded.
 const SIGNATURES_ROOM: usize = 1 << 20;
 
-/// Why an image may be loaded.
+/// Positive decision of the policy.
 pub(crate) struct PolicyVerdict {
     pub(crate) verified_by: VerifiedBy,
     pub(crate) signed: Option<Signed>,
-    /// The version to be accepted with the image.
+    /// Version to be accepted with the image.
     pub(crate) offer: Option<Offer>,
-    /// Signatures that counted, by what they sign.
+    /// Counted signatures, by signed digest.
     pub(crate) counted: BTreeMap<Digest, Vec<Signature>>,
 }
 
@@ -34,7 +34,7 @@ impl PolicyVerdict {
 }
 
 impl LoadSession<'_> {
-    /// Whether the policy's rule lets the image in: by the signatures of its index or of its manifest.
+    /// Verifies that the policy allows the image, by the signatures of its index or of its manifest.
     pub(crate) async fn verify(
         &self,
         policy: &Policy,
@@ -61,7 +61,7 @@ impl LoadSession<'_> {
             return Ok(PolicyVerdict::unsigned(VerifiedBy::UnsignedAllowed { rule: name }));
         };
         let subjects = if index == image { vec![index] } else { vec![index, image] };
-        // What is cached may be older than the signature: ask once more before giving up.
+        // Cached signatures may be outdated: search the registry before giving up.
         let rounds: &[bool] = if self.registry.is_some() { &[false, true] } else { &[false] };
         let (mut seen, mut why, mut way_back) = (Seen::default(), None::<TooFewSigners>, None);
         for fresh in rounds {
@@ -76,7 +76,7 @@ impl LoadSession<'_> {
                     if !is_known {
                         self.look(*subject, place, &mut found).await?;
                     }
-                    // A signature with a higher version may stand at the next place.
+                    // A signature at the next place may have a higher version.
                     if !is_last && signers.increasing.is_some() {
                         continue;
                     }
@@ -85,7 +85,7 @@ impl LoadSession<'_> {
                         self.verifier.count(signatures, self.image, *subject, signers, revoked).await?;
                     match counted {
                         Ok(counted) => match self.offer(&name, signers, &counted) {
-                            // A newer signature may carry a higher number.
+                            // A newer signature may have a higher version.
                             Err(error @ ImageError::WayBack { .. }) => way_back = Some(error),
                             Err(error) => return Err(error),
                             Ok(offer) => return Ok(verdict(name, *subject, signatures, counted, offer)),
@@ -100,7 +100,7 @@ impl LoadSession<'_> {
                 seen.add(found);
                 seen.known |= is_known;
             }
-            // Asked just now: another question would get the same answer.
+            // The registry was just searched: a second search would find the same.
             if !seen.known {
                 break;
             }
@@ -111,7 +111,7 @@ impl LoadSession<'_> {
         Err(self.too_few(index, name, seen, why.unwrap_or_default()))
     }
 
-    /// Looks for signatures at a place of the registry, and adds them to those that were found at others.
+    /// Searches a place of the registry, and adds its signatures to `found`.
     async fn look(
         &self,
         subject: Digest,
@@ -126,7 +126,6 @@ impl LoadSession<'_> {
         Ok(())
     }
 
-    /// Why the image is not let in.
     fn too_few(&self, digest: Digest, rule: String, seen: Seen, why: TooFewSigners) -> ImageError {
         let (image, Seen { signatures, fault, unanswered, cut, .. }) = (self.image.to_string(), seen);
         let is_none = signatures == 0 && !cut;
@@ -148,10 +147,10 @@ impl LoadSession<'_> {
         }
     }
 
-    /// The version that the signatures carry. Refuses a way back: it must not be below one that was accepted before.
+    /// Returns the version in the signatures. Refuses a rollback: the version must not be below an accepted one.
     ///
-    /// What counts is the repository that the signatures name, whatever name was asked for: a copy elsewhere is as old as
-    /// the original. Where they name none, all that the rule covers has one floor.
+    /// The floor belongs to the repository that the signatures name, not to the requested name: a copy elsewhere is as
+    /// old as the original. If they name none, all images under the rule share one floor.
     fn offer(
         &self,
         rule: &str,
@@ -163,7 +162,7 @@ impl LoadSession<'_> {
         let mut highest: Option<Version> = None;
         for text in &counted.versions {
             let version: Version = text.parse().map_err(|error: VersionError| refuse(error.to_string()))?;
-            // Whoever signed anew may have raised it: the highest counts.
+            // A later signature may have raised the version: the highest counts.
             highest = highest.max(Some(version));
         }
         let version = highest.ok_or_else(|| refuse("no signature carries it".to_owned()))?;
@@ -190,8 +189,7 @@ impl LoadSession<'_> {
         ImageError::WayBack { image, rule, annotation: annotation.to_owned(), why }
     }
 
-    /// What to remember of the signatures that were found, by what they sign: those that counted before others, as much as
-    /// a record has room for.
+    /// Returns the signatures to store, by signed digest: counted ones first, as many as fit into a record.
     pub(crate) fn signatures_to_keep(
         &self,
         resolved: &Resolved,
@@ -224,7 +222,7 @@ impl LoadSession<'_> {
         Ok(found)
     }
 
-    /// The signatures of the cache, and before them those that were brought, which may be fewer.
+    /// Returns the imported signatures, followed by those of the cache.
     fn brought_and_known(&self, digest: Digest) -> Result<Option<Vec<Signature>>, ImageError> {
         let known = self.cache.signatures(digest)?;
         let Some(brought) = &self.brought else { return Ok(known) };
@@ -235,14 +233,13 @@ impl LoadSession<'_> {
     }
 }
 
-/// Signatures of an image that were looked at, and failures on the way.
 #[derive(Default)]
 struct Seen {
     signatures: usize,
     fault: Option<ImageError>,
     unanswered: Option<ImageError>,
     cut: bool,
-    /// True if some came from the cache.
+    /// Set if some signatures came from the cache.
     known: bool,
 }
 

@@ -1,67 +1,66 @@
-//! What one entry says.
-
 use bpfmand_core::{GroupPath, Peer, audit_text};
 use serde::{Deserialize, Serialize};
 
 use crate::StrangerActor;
 
-/// Most names of one kind in an entry: a call is about a few, and lists of calls are not history.
+/// Maximum number of names of one kind in an entry: a call concerns a few, and lists of calls do not belong into the
+/// audit log.
 const MOST_NAMES: usize = 64;
 
-/// One change or refusal, as it is on disk: one JSON object a line. What is empty is not written.
+/// Audit log entry about one change or refusal: a line with a JSON object. Empty fields are omitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HistoryEntry {
-    /// Counts up by one with each entry; a gap is what could not be written.
+    /// Number, which increases by one with each entry; missing numbers could not be written.
     pub number: u64,
-    /// UTC, RFC 3339 with microseconds, by the machine's clock.
+    /// Time in UTC, RFC 3339 with microseconds, by the system clock.
     pub time: String,
-    /// Who did it.
+    /// Actor.
     pub by: EntryActor,
-    /// The call: `Load`; of what the daemon does by itself, what that is: `PutBack`.
+    /// Name of the call, such as `Load`, or of the daemon's own action, such as `PutBack`.
     pub verb: String,
-    /// What it is about, in words.
+    /// Object of the call, as text.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub object: String,
-    /// Kernel ids of the programs that it is about or made.
+    /// Kernel ids of the programs that the call concerns or created.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<u32>,
-    /// Ids of the links that it is about or made.
+    /// Ids of the links that the call concerns or created.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<u32>,
-    /// Hooks, as commands name them: `xdp:eth0`.
+    /// Hooks in the notation of commands: `xdp:eth0`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<String>,
-    /// What it made, in words.
+    /// Created objects, as text.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub made: String,
     /// Digest of the image or the object file.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub digest: String,
-    /// The rule of the policy and the signer that let it in.
+    /// Rule of the policy and signer that allowed the image.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rule: String,
-    /// What allowed it: the name of a grant, `root`, or `socket group`.
+    /// Permission that allowed the call: the name of a grant, `root`, or `socket group`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub grant: String,
-    /// Whose what it changed is, and whose what it made is.
+    /// Owners of the changed and created objects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<String>,
-    /// What was there before, where that is known without asking the kernel.
+    /// State before the change, if known without asking the kernel.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub before: String,
-    /// What is there now.
+    /// State after the change.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub after: String,
-    /// What came of it.
+    /// Result.
     pub result: EntryResult,
-    /// Refusals of the same user before this entry that have none of their own, since there were too many.
+    /// Number of earlier refusals of the same user without entries of their own, because there were too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub suppressed: u64,
-    /// How often it happened, where one entry tells of several times; 0: once.
+    /// Number of occurrences, if the entry covers several; 0 means one.
     #[serde(skip_serializing_if = "is_zero")]
     pub count: u64,
-    /// When it happened first, of several times, as in `time`; the last time is before `time`.
+    /// Time of the first of several occurrences, in the format of `time`; the last one was before `time`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub first: String,
 }
@@ -71,85 +70,85 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Who did it.
+/// Actor of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryActor {
-    /// Who called.
+    /// A caller of the API.
     Caller {
         /// User id.
         uid: u32,
         /// Group id.
         gid: u32,
-        /// Process id when the connection was made. Another process may have it since.
+        /// Process id at the time of the connection. It may belong to another process since.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pid: Option<u32>,
-        /// Control group when the connection was taken.
+        /// Path of the cgroup at the time of the connection.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         cgroup: String,
-        /// systemd unit, by the control group.
+        /// systemd unit, derived from the cgroup.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         unit: String,
-        /// Uid of the pod, by the control group.
+        /// Uid of the pod, derived from the cgroup.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         pod: String,
     },
-    /// The daemon by itself.
+    /// The daemon itself.
     Daemon(DaemonPart),
-    /// Somebody who did not call: the radar saw it.
+    /// A process that did not call the daemon, observed by the radar.
     Stranger(StrangerActor),
 }
 
-/// What of the daemon did something by itself.
+/// Part of the daemon that acts on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DaemonPart {
-    /// Its start, which compares the records with the kernel.
+    /// The start, which compares the records with the kernel.
     Start,
     /// The checks of all hooks.
     Checks,
-    /// What follows interfaces as they come and go.
+    /// The interface watcher.
     Interfaces,
-    /// Root's policy, where it revokes what runs.
+    /// The policy, which revokes running programs.
     Policy,
-    /// The driver for volumes of pods; the kubelet asked.
+    /// The CSI driver, called by the kubelet.
     Csi,
-    /// The way out: everything of ours was detached, or is put back.
+    /// Break-glass: all programs were detached, or are being restored.
     BreakGlass,
-    /// The gate in front of the kernel's loader, which refused somebody.
+    /// The load gate, which refused a load.
     Gate,
     /// The journal itself.
     Journal,
-    /// What ends by itself: over a limit of CPU time, or when its time to live is over.
+    /// The limits: of CPU time, or a time to live.
     Limits,
-    /// What sees what others do with eBPF.
+    /// The radar, which observes third-party use of eBPF.
     Radar,
 }
 
-/// What came of it.
+/// Result of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EntryResult {
-    /// It was done.
+    /// Success.
     #[default]
     Done,
-    /// The caller, or the signer, may not.
+    /// The caller or the signer lacks permission.
     Denied(EntryFailure),
-    /// The request cannot be followed as it is, or not now.
+    /// The request is invalid, or not possible now.
     Refused(EntryFailure),
     /// The kernel, a registry, or the daemon failed.
     Failed(EntryFailure),
 }
 
-/// Why.
+/// Reason of a failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EntryFailure {
     /// The gRPC code: `PermissionDenied`.
     pub code: String,
-    /// The kind of failure: `denied`, `not-found`, …
+    /// Kind of failure: `denied`, `not-found`, …
     pub reason: String,
-    /// What the caller was told.
+    /// Message to the caller.
     pub message: String,
 }
 
@@ -160,7 +159,7 @@ impl Default for EntryActor {
 }
 
 impl DaemonPart {
-    /// As entries have it.
+    /// Returns the name used in entries.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -179,7 +178,7 @@ impl DaemonPart {
 }
 
 impl EntryActor {
-    /// Who made a connection.
+    /// Returns the actor of a connection.
     #[must_use]
     pub fn of(peer: &Peer) -> Self {
         Self::Caller {
@@ -192,7 +191,7 @@ impl EntryActor {
         }
     }
 
-    /// The user of a caller; none for the daemon itself, and for strangers.
+    /// Returns the user id of a caller; `None` for the daemon itself and for third parties.
     #[must_use]
     pub const fn uid(&self) -> Option<u32> {
         match self {
@@ -203,7 +202,7 @@ impl EntryActor {
 }
 
 impl EntryResult {
-    /// In one word.
+    /// Returns the name of the result.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -214,7 +213,7 @@ impl EntryResult {
         }
     }
 
-    /// Why it was not done.
+    /// Returns the failure, if any.
     #[must_use]
     pub const fn failure(&self) -> Option<&EntryFailure> {
         match self {
@@ -225,14 +224,14 @@ impl EntryResult {
 }
 
 impl HistoryEntry {
-    /// Something that the daemon did by itself.
+    /// Creates an entry about an action of the daemon itself.
     #[must_use]
     pub fn of_daemon(part: DaemonPart, verb: &str, object: &str) -> Self {
         let (verb, object) = (verb.to_owned(), object.to_owned());
         Self { by: EntryActor::Daemon(part), verb, object, ..Self::default() }
     }
 
-    /// The same, failed if there is a reason.
+    /// Sets the result: a failure if there is a reason.
     #[must_use]
     pub fn unless_failed(self, why: Option<&str>) -> Self {
         let failure = |why: &str| EntryFailure {
@@ -244,7 +243,7 @@ impl HistoryEntry {
         Self { result, ..self }
     }
 
-    /// The line, with its end. Each text is cut after 1,024 bytes.
+    /// Returns the line with its end. Texts are cut after 1,024 bytes.
     pub(crate) fn line(&self) -> String {
         let mut cut = self.clone();
         for text in [
@@ -273,7 +272,7 @@ impl HistoryEntry {
         }
         cut.programs.truncate(MOST_NAMES);
         cut.links.truncate(MOST_NAMES);
-        // Numbers and texts: nothing in it can fail to be written.
+        // The entry has only numbers and texts: serialization cannot fail.
         let json = serde_json::to_string(&cut).unwrap_or_default();
         let mut line = String::with_capacity(json.len() + 1);
         for character in json.chars() {
@@ -291,8 +290,8 @@ impl HistoryEntry {
     }
 }
 
-/// What JSON may hold as it is, and a terminal should not: control characters of all kinds, other ends of lines, and what
-/// turns the direction of text.
+/// Returns whether a character is valid in JSON and harmful on a terminal: control characters, line separators, and
+/// characters that change the text direction.
 fn hides(character: char) -> bool {
     character.is_control()
         || matches!(

@@ -1,8 +1,8 @@
-//! Which run of the daemon gave which numbers.
+//! Epochs: the daemon runs that assigned the numbers of entries.
 //!
-//! A number is given before its entry is in the files. When entries are lost that have one already (a disk is full, power
-//! fails) the next run counts on from what the files have, and gives those numbers again. Whoever reads on behind a number
-//! says in which run it was told of it: its epoch.
+//! A number is assigned before its entry is in the files. If numbered entries are lost (full disk, power loss), the
+//! next run continues from the files and assigns those numbers again. Therefore a reader that resumes after a number
+//! also sends the epoch in which it got the number.
 
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,16 +10,16 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// The file beside the segments: a line for each run, the number before its first, and its epoch.
+/// File next to the segments: one line per run with the last earlier number, and the epoch.
 const FILE: &str = "epochs";
-/// It is written here, and then put in place.
+/// Temporary name while the file is written.
 const NEW_FILE: &str = "epochs.new";
-/// Runs that are remembered. Who was away for longer begins with the oldest entry.
+/// Maximum number of remembered runs. A reader that was away for longer starts with the oldest entry.
 const MOST: usize = 256;
-/// A line has two numbers.
+/// Maximum length of a line, in bytes: it has two numbers.
 const LONGEST_LINE: u64 = 64;
 
-/// All runs that are remembered, the last one is this.
+/// Remembered runs; the last one is the present run.
 #[derive(Debug)]
 pub(crate) struct Epochs {
     runs: Vec<Run>,
@@ -27,25 +27,25 @@ pub(crate) struct Epochs {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Run {
-    /// All up to this number was in the files when it began.
+    /// Last number in the files at the start of the run.
     after: u64,
     epoch: String,
 }
 
-/// Where a reader goes on.
+/// Position at which a reader resumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalResumption {
-    /// Where it was.
+    /// The position is unchanged.
     Same,
-    /// Behind this number: those after it were given again.
+    /// After this number: later ones were assigned again.
     Renumbered(u64),
-    /// No such run is remembered.
+    /// The epoch is unknown.
     Unknown,
 }
 
 impl Epochs {
-    /// Begins a run in a folder whose files have entries up to `last`. Without a file that can be written, later runs do not
-    /// know this one.
+    /// Starts a run in a folder with entries up to `last`. If the file cannot be written, later runs do not know this
+    /// one.
     pub fn begin(folder: &Path, last: u64) -> Self {
         let mut epochs = Self::unwritten(last);
         let before = read(folder).inspect_err(|error| tracing::warn!(%error, "earlier runs are not known"));
@@ -58,19 +58,19 @@ impl Epochs {
         Self { runs }
     }
 
-    /// A run that no file knows.
+    /// Starts a run without a file.
     pub fn unwritten(last: u64) -> Self {
-        // Seeded by the system for each process.
+        // `RandomState` is randomly seeded.
         let epoch = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         Self { runs: vec![Run { after: last, epoch }] }
     }
 
-    /// The name of this run.
+    /// Returns the epoch of this run.
     pub fn now(&self) -> &str {
         self.runs.last().map_or("", |run| &run.epoch)
     }
 
-    /// Where a reader goes on who was told all up to a number in a run.
+    /// Returns the position for a reader that got all entries up to `after` in a run.
     pub fn resume(&self, epoch: &str, after: u64) -> JournalResumption {
         let Some(place) = self.runs.iter().position(|run| run.epoch == epoch) else {
             return JournalResumption::Unknown;
@@ -92,7 +92,7 @@ fn read(folder: &Path) -> io::Result<Vec<Run>> {
     Ok(text.lines().filter_map(run).collect())
 }
 
-/// A line of the file; none if it is damaged.
+/// Parses a line of the file; `None` if it is damaged.
 fn run(line: &str) -> Option<Run> {
     let (after, epoch) = line.split_once(' ')?;
     let is_epoch = epoch.len() == 16 && epoch.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -104,7 +104,7 @@ fn write(folder: &Path, runs: &[Run]) -> io::Result<()> {
     let new = folder.join(NEW_FILE);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(text.as_bytes())?;
-    // Before the first entry of this run can be on disk.
+    // Must be durable before the first entry of this run is.
     file.sync_all()?;
     fs::rename(&new, folder.join(FILE))?;
     fs::File::open(folder)?.sync_all()
@@ -119,11 +119,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Epochs::begin(folder.path(), 0);
         assert_eq!(first.resume(first.now(), 20), JournalResumption::Same);
-        // Of the 20 that it told 9 are in the files.
+        // Of its 20 entries, 9 are in the files.
         let second = Epochs::begin(folder.path(), 9);
         assert_eq!(second.resume(first.now(), 9), JournalResumption::Same);
         assert_eq!(second.resume(first.now(), 20), JournalResumption::Renumbered(9));
-        // More are written by now, and the next run does not forget.
+        // More entries were written, but the next run still knows the limit.
         let third = Epochs::begin(folder.path(), 30);
         assert_eq!(third.resume(first.now(), 20), JournalResumption::Renumbered(9));
         assert_eq!(third.resume(second.now(), 30), JournalResumption::Same);

@@ -1,17 +1,17 @@
-//! Refusals of one user that come too fast: they are counted instead of written, so that nobody pushes the entries of others
-//! out of the journal by asking for what is refused.
+//! Rate limit of refusals per user: excess ones are counted instead of written, so that a user cannot push the entries
+//! of others out of the journal by provoking refusals.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Refusals of a user that have an entry each.
+/// Number of refusals of a user with an entry each.
 const BURST: u32 = 100;
-/// One more comes so often.
+/// Interval at which a user gets one more.
 const EVERY: Duration = Duration::from_millis(500);
-/// Users that are told apart; all further ones count as one.
+/// Maximum number of distinguished users; all others share one limit.
 const MOST_USERS: usize = 512;
 
-/// Who was refused how often.
+/// Token buckets by user.
 #[derive(Debug, Default)]
 pub(crate) struct Flood {
     users: HashMap<Option<u32>, Bucket>,
@@ -25,7 +25,7 @@ struct Bucket {
 }
 
 impl Flood {
-    /// Whether a refusal of a user gets an entry.
+    /// Returns whether a refusal of a user gets an entry; otherwise counts it.
     pub fn admits(&mut self, uid: u32, now: Instant) -> bool {
         if self.users.len() >= MOST_USERS {
             self.users.retain(|_, bucket| !bucket.is_full(now) || bucket.suppressed > 0);
@@ -42,7 +42,7 @@ impl Flood {
         true
     }
 
-    /// Whether a user may have an entry now. What may not is nothing that is counted here: it waits elsewhere.
+    /// Returns whether a user may have an entry now. Others are not counted here: the caller keeps them.
     pub fn has_room(&mut self, uid: u32, now: Instant) -> bool {
         let has_room = self.admits(uid, now);
         if !has_room {
@@ -54,7 +54,7 @@ impl Flood {
         has_room
     }
 
-    /// Refusals of users that had no entry, since this was asked last.
+    /// Returns the refusals without an entry since the last call, by user.
     pub fn take_suppressed(&mut self) -> Vec<(Option<u32>, u64)> {
         let counted = self.users.iter_mut().filter(|(_, bucket)| bucket.suppressed > 0);
         counted.map(|(uid, bucket)| (*uid, std::mem::take(&mut bucket.suppressed))).collect()

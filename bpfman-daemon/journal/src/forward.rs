@@ -1,63 +1,62 @@
-//! Reading the journal forward, from a number on: first what is there, then what comes.
+//! Forward reader of the journal from a number on: existing entries, then new ones.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 
 use crate::{HistoryEntry, HistoryReader, JournalError, name};
 
-/// Bytes of a file that are read at once: longer than any line.
+/// Number of bytes read at once: longer than any line.
 const PIECE: u64 = 512 << 10;
 
-/// Where a reader is that goes forward. It holds no file open.
+/// Position of a forward reader. It holds no file open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JournalCursor {
-    /// All up to this number was read, or is known to be missing. None: the oldest entry that is kept comes next.
+    /// Last number that was read, or is known to be missing. `None`: the oldest entry comes next.
     after: Option<u64>,
-    /// The file that is read, by its first number, and the bytes of it that were read.
+    /// File being read, by its first number, and the number of bytes read.
     place: Option<(u64, u64)>,
 }
 
-/// Numbers of entries that are not in the files: they were removed with the oldest file, could not be written, or are
-/// damaged.
+/// Numbers of entries that are missing from the files: removed with the oldest file, not written, or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissedNumbers {
-    /// The first.
+    /// First missing number.
     pub first: u64,
-    /// The last.
+    /// Last missing number.
     pub last: u64,
 }
 
-/// Entries, the oldest first.
+/// Entries, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardPage {
-    /// What is missing in front of the entries.
+    /// Missing numbers before the entries.
     pub missed: Option<MissedNumbers>,
-    /// Those that were asked for.
+    /// Entries that match.
     pub entries: Vec<HistoryEntry>,
-    /// Lines that are no entries: damaged on disk.
+    /// Number of damaged lines.
     pub damaged: u64,
 }
 
 impl JournalCursor {
-    /// The next entry is the oldest that is kept.
+    /// Starts at the oldest entry.
     #[must_use]
     pub const fn at_oldest() -> Self {
         Self { after: None, place: None }
     }
 
-    /// The next entry is the one after this number.
+    /// Starts after this number.
     #[must_use]
     pub const fn after(number: u64) -> Self {
         Self { after: Some(number), place: None }
     }
 
-    /// All up to this number was read, or is missing; 0 before the first entry.
+    /// Returns the last number that was read or is missing; 0 before the first entry.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.after.unwrap_or(0)
     }
 
-    /// The file to go on with, and how far it was read.
+    /// Returns the file to read next, and the offset in it.
     fn place_in(&self, firsts: &[u64]) -> Option<(u64, u64)> {
         if let Some(place) = self.place.filter(|(first, _)| firsts.contains(first)) {
             return Some(place);
@@ -67,7 +66,7 @@ impl JournalCursor {
         last_before.or_else(|| firsts.first()).map(|first| (*first, 0))
     }
 
-    /// The numbers between what was read and this one, if there are any.
+    /// Returns the missing numbers between the position and this number, if any.
     fn hole_before(&self, number: u64) -> Option<MissedNumbers> {
         let first = self.after?.saturating_add(1);
         (first < number).then_some(MissedNumbers { first, last: number - 1 })
@@ -81,12 +80,12 @@ impl ForwardPage {
 }
 
 impl HistoryReader {
-    /// Up to `limit` of the next entries that are `wanted`, and moves the cursor behind them. It reads a piece of one file: a
-    /// page may be empty, and others follow as long as the cursor's position is below `up_to`, a number that the writer told.
-    /// Of what is behind that, nothing is read: it may be half written.
+    /// Returns up to `limit` of the next entries that match `wanted`, and advances the cursor. Reads a piece of one
+    /// file: a page may be empty, and others follow while the cursor's position is below `up_to`, a number reported by
+    /// the writer. Entries after it may be incomplete, and are not read.
     ///
     /// # Errors
-    /// The files cannot be read. The cursor has not moved.
+    /// Fails if the files cannot be read. The cursor does not advance.
     pub fn forward(
         &self,
         cursor: &mut JournalCursor,
@@ -98,7 +97,7 @@ impl HistoryReader {
         if cursor.position() >= up_to {
             return Ok(page);
         }
-        // Before the file is read: one that has a successor by now is whole.
+        // List the files before reading: a file with a successor is complete.
         let firsts = self.segments()?;
         let Some((first, offset)) = cursor.place_in(&firsts) else {
             reach(cursor, up_to, &mut page);
@@ -111,7 +110,7 @@ impl HistoryReader {
             let (line, behind) = (&rest[..length], &rest[length + 1..]);
             match serde_json::from_slice::<HistoryEntry>(line) {
                 Err(_) => page.damaged += u64::from(!line.is_empty()),
-                // No entry has it: numbers begin with 1.
+                // Numbers start at 1.
                 Ok(HistoryEntry { number: 0, .. }) => page.damaged += 1,
                 Ok(entry) if entry.number > up_to => {
                     reach(cursor, up_to, &mut page);
@@ -140,7 +139,7 @@ impl HistoryReader {
         }
         let next = firsts.iter().find(|other| **other > first);
         match (is_end, next) {
-            // A line longer than any.
+            // A line longer than any valid one.
             (false, _) if rest.len() as u64 == PIECE => {
                 page.damaged += 1;
                 cursor.place = Some((first, offset + PIECE));
@@ -158,7 +157,7 @@ impl HistoryReader {
     fn piece(&self, first: u64, offset: u64) -> Result<Piece, JournalError> {
         let path = name::segment(self.folder(), first);
         match read_piece(&path, offset) {
-            // Removed meanwhile.
+            // The file was removed meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Ok(Piece { bytes: Vec::new(), offset, is_end: true })
             }
@@ -167,7 +166,7 @@ impl HistoryReader {
     }
 }
 
-/// All that the files have up to this number was read: what did not come is missing. Told with nothing in front of it.
+/// Advances the cursor to `up_to`: absent numbers are missing. Reported only if no entry precedes them.
 fn reach(cursor: &mut JournalCursor, up_to: u64, page: &mut ForwardPage) {
     let hole = cursor.hole_before(up_to.saturating_add(1));
     if hole.is_none() || page.has_room_for_hole() {
@@ -176,18 +175,17 @@ fn reach(cursor: &mut JournalCursor, up_to: u64, page: &mut ForwardPage) {
     }
 }
 
-/// A part of a file.
 struct Piece {
     bytes: Vec<u8>,
-    /// Where it begins.
+    /// Offset of the piece.
     offset: u64,
-    /// There is no more now.
+    /// Set at the end of the file.
     is_end: bool,
 }
 
 fn read_piece(path: &std::path::Path, offset: u64) -> io::Result<Piece> {
     let mut file = File::open(path)?;
-    // What became shorter is read anew: entries that were read are passed over by their numbers.
+    // A file that became shorter is read from its beginning: known entries are skipped by number.
     let offset = if file.metadata()?.len() < offset { 0 } else { offset };
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The journal as those have it who write to it.
+//! Journal: the interface for recording entries.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -19,21 +19,21 @@ use crate::{
     RefusalCount, log_line,
 };
 
-/// Entries that wait for the writer. Refusals, of which one client may have many at a time, are held back before that.
+/// Maximum number of entries that wait for the writer. Refusals, of which a client can cause many, are limited before.
 const QUEUE: usize = 4096;
 const STACK: usize = 256 << 10;
 
-/// Called once an entry is in its file, or could not be written.
+/// Callback after an entry was written to its file, or could not be written.
 pub type WhenWritten = Box<dyn FnOnce() + Send>;
 
-/// Where changes and refusals are told. Dropping it writes what waits.
+/// Recorder of changes and refusals. Dropping it writes pending entries.
 #[derive(Debug, Default)]
 pub struct Journal {
-    /// None: entries go to the log alone.
+    /// `None`: entries go only to the log.
     files: Option<Files>,
     refusals: Refusals,
     flood: Arc<Mutex<Flood>>,
-    /// What strangers do, by their users.
+    /// Rate limit of third-party actions, by user.
     strangers: Mutex<Flood>,
     shared: Arc<SharedStanding>,
 }
@@ -46,7 +46,7 @@ struct Files {
     epochs: Epochs,
 }
 
-/// What writer and others see.
+/// State shared with the writer.
 #[derive(Debug, Default)]
 pub(crate) struct SharedStanding {
     standing: Mutex<JournalStanding>,
@@ -60,11 +60,11 @@ impl SharedStanding {
 }
 
 impl Journal {
-    /// Opens the journal, or makes it, and starts its writer. A disk that cannot be written to is told, and tried again with
-    /// each entry: no daemon is kept from starting by its journal.
+    /// Opens or creates the journal, and starts its writer. An unwritable disk is logged, and retried with each entry:
+    /// it must not prevent the daemon from starting.
     ///
     /// # Errors
-    /// No thread can be started.
+    /// Fails if no thread can be started.
     pub fn open(settings: JournalSettings) -> std::io::Result<Self> {
         let journal = Self::default();
         let folder = settings.folder.clone();
@@ -114,9 +114,9 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Records an entry. `written` is called once it is in its file, or cannot be; at once if there are no files.
+    /// Records an entry. `written` is called once it is in its file, or failed; at once if there are no files.
     ///
-    /// A user who is refused all the time is counted instead.
+    /// Excess refusals of a user are only counted.
     pub fn record(&self, entry: HistoryEntry, written: Option<WhenWritten>) {
         let uid = entry.by.uid().filter(|uid| *uid != 0 && Handed::is_refusal(&entry));
         if let Some(uid) = uid
@@ -129,7 +129,8 @@ impl Journal {
         self.hand(Handed { entry, is_access: false, written });
     }
 
-    /// Records an access, which changed nothing by itself. Accesses have a room of their own: they push no change out.
+    /// Records an access, which changed nothing. Accesses have files of their own, so that they do not push out
+    /// changes.
     pub fn record_access(&self, entry: HistoryEntry, written: Option<WhenWritten>) {
         self.hand(Handed { entry, is_access: true, written });
     }
@@ -147,24 +148,24 @@ impl Journal {
         }
     }
 
-    /// Whether there is room for an entry of what a stranger of this user did: so often as for refusals of a user. Root has no
-    /// more room than others, since nobody asked for these entries. What has none waits, and is told together.
+    /// Returns whether a third-party action of this user may have an entry, with the rate of refusals. Root has no
+    /// higher limit, since these entries are not caused by requests. Entries over the limit are combined later.
     pub fn has_room_for_stranger(&self, uid: u32) -> bool {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner).has_room(uid, Instant::now())
     }
 
-    /// Counts a call that was not done.
+    /// Counts a call that was refused or failed.
     pub fn count_refusal(&self, verb: &str, reason: &str) {
         self.refusals.add(verb, reason);
     }
 
-    /// How often which call was not done, and why.
+    /// Returns the number of refused and failed calls, by call and reason.
     #[must_use]
     pub fn refusals(&self) -> Vec<RefusalCount> {
         self.refusals.all()
     }
 
-    /// How the journal is; none if there is none on disk.
+    /// Returns the state of the journal; `None` if it is not on disk.
     #[must_use]
     pub fn standing(&self) -> Option<JournalStanding> {
         let reader = self.reader()?;
@@ -173,36 +174,37 @@ impl Journal {
         Some(standing)
     }
 
-    /// The number of the newest entry; 0: there is none.
+    /// Returns the number of the newest entry; 0 if there is none.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.shared.standing().last
     }
 
-    /// The name of this run of the journal, without which a number is not known for certain; empty if there is none on disk.
+    /// Returns the epoch of this run, without which a number is ambiguous; empty if the journal is not on disk.
     #[must_use]
     pub fn epoch(&self) -> &str {
         self.files.as_ref().map_or("", |files| files.epochs.now())
     }
 
-    /// Where a reader goes on who was told all up to a number in this run or an earlier one.
+    /// Returns the position for a reader that got all entries up to `after` in this or an earlier run.
     #[must_use]
     pub fn resume(&self, epoch: &str, after: u64) -> JournalResumption {
         self.files.as_ref().map_or(JournalResumption::Unknown, |files| files.epochs.resume(epoch, after))
     }
 
-    /// From now on the listener is told the number of the newest entry, as long as somebody else holds it.
+    /// Registers a listener for the number of the newest entry. It stays registered while another reference to it
+    /// exists.
     pub fn on_written(&self, listener: &Arc<WrittenListener>) {
         self.shared.listeners.add(listener);
     }
 
-    /// Reads it; none if there is none on disk.
+    /// Returns a reader; `None` if the journal is not on disk.
     #[must_use]
     pub fn reader(&self) -> Option<HistoryReader> {
         Some(HistoryReader::new(&self.files.as_ref()?.folder))
     }
 
-    /// Reads the accesses; none if there is no journal on disk.
+    /// Returns a reader of accesses; `None` if the journal is not on disk.
     #[must_use]
     pub fn access_reader(&self) -> Option<HistoryReader> {
         Some(HistoryReader::new(&accesses(&self.files.as_ref()?.folder)))
@@ -211,7 +213,7 @@ impl Journal {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // The writer ends when nobody can hand it anything.
+        // The writer ends when its queue is closed.
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();

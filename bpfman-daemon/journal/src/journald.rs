@@ -1,7 +1,7 @@
-//! The entry as fields of systemd's journal, by its native protocol: one datagram of `NAME=value` lines to its socket.
+//! Entries as fields of systemd's journal in its native protocol: one datagram of `NAME=value` lines to its socket.
 //!
-//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. A value with an end of line comes as its length and its bytes. An entry is a
-//! few kilobytes, so that no datagram is too large and none needs a file.
+//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. A value with a line break is sent as its length and its bytes. An
+//! entry has a few kilobytes, so every datagram is small enough and none needs a file.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use crate::{EntryActor, HistoryEntry};
 
-/// journald.
 #[derive(Debug)]
 pub(crate) struct Journald {
     socket: UnixDatagram,
@@ -17,15 +16,14 @@ pub(crate) struct Journald {
 }
 
 impl Journald {
-    /// A socket to send from. journald may be restarted: it is found by its path each time.
+    /// Opens a socket for sending. journald may restart: each message looks up its path again.
     pub fn open(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
-        // Who reads too slowly is no reason to wait.
+        // Never wait for a slow journald.
         socket.set_nonblocking(true)?;
         Ok(Self { socket, path: path.to_owned() })
     }
 
-    /// Sends an entry.
     pub fn send(&self, entry: &HistoryEntry) -> io::Result<()> {
         self.socket.send_to(&datagram(entry), &self.path).map(drop)
     }
@@ -41,7 +39,7 @@ fn datagram(entry: &HistoryEntry) -> Vec<u8> {
         entry.result.name(),
         failure.map(|failure| format!(": {}", failure.message)).unwrap_or_default()
     );
-    // 6: informational; 5: to be noticed.
+    // Syslog priorities: 6 is informational, 5 is notice.
     let priority = if failure.is_some() { "5" } else { "6" };
     let mut field = |name: &str, value: &str| put(&mut bytes, name, value);
     field("MESSAGE", &message);
@@ -148,7 +146,7 @@ mod tests {
         );
     }
 
-    /// As journald reads them.
+    /// Parses fields like journald.
     fn fields(mut bytes: &[u8]) -> Vec<(String, String)> {
         let mut found = Vec::new();
         while !bytes.is_empty() {

@@ -1,12 +1,12 @@
-//! Who changed what, and who was refused: one entry each, in files that stay within bounds.
+//! Audit log: one entry for each change and refusal, in files of bounded size.
 //!
-//! - A [`HistoryEntry`] is one line of JSON. [`Journal::record`] hands it to the one thread that writes, which numbers it,
-//!   writes it, and says so: whoever answers a change waits for that.
-//! - The files are segments named by the first number in them. What a killed or crashed writer left of a line is cut when the
-//!   journal is opened. The oldest segment goes when there are too many.
-//! - A [`HistoryReader`] reads the files by itself: it waits for no writer, and no writer for it. It pages back from the
-//!   newest entry, or forward by a [`JournalCursor`]; a [`WrittenListener`] is told when there is more.
-//! - Nothing that the journal does fails a change. What could not be written is counted, and told.
+//! - A [`HistoryEntry`] is one line of JSON. [`Journal::record`] hands it to the single writer thread, which numbers and
+//!   writes it, and reports that; answers to changes wait for the report.
+//! - The files are segments named by their first number. An incomplete line of a killed or crashed writer is cut when the
+//!   journal is opened. The oldest segment is removed when there are too many.
+//! - A [`HistoryReader`] reads the files independently of the writer. It pages back from the newest entry, or forward with
+//!   a [`JournalCursor`]; a [`WrittenListener`] is called for new entries.
+//! - A failure of the journal never fails a change. Entries that could not be written are counted and reported.
 
 mod entry;
 mod epochs;

@@ -1,23 +1,22 @@
-//! Who is told that entries were written.
+//! Listeners for written entries.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Is called with the number of the newest entry after it was written, or could not be; it must return at once.
+/// Callback with the number of the newest entry after it was written, or could not be; it must return at once.
 pub type WrittenListener = dyn Fn(u64) + Send + Sync;
 
-/// All of them.
 #[derive(Default)]
 pub(crate) struct Listeners(Mutex<Vec<Weak<WrittenListener>>>);
 
 impl Listeners {
-    /// From now on this one is called, as long as somebody else holds it.
+    /// Adds a listener, which is called while another reference to it exists.
     pub fn add(&self, listener: &Arc<WrittenListener>) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(Arc::downgrade(listener));
     }
 
-    /// Calls them.
+    /// Calls all listeners.
     pub fn tell(&self, last: u64) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.upgrade().inspect(|tell| tell(last)).is_some());

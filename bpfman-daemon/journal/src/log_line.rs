@@ -1,10 +1,10 @@
-//! The entry as a line of the daemon's log, with the target `audit`.
+//! Entries as lines of the daemon's log, with the target `audit`.
 
 use bpfmand_core::audit_text as text;
 
 use crate::{EntryActor, EntryResult, HistoryEntry};
 
-/// Writes the line. Texts are given as values, which the log quotes and escapes: none of them ends a line or passes for
+/// Writes the line. Texts are passed as values, which the log quotes and escapes: none can end the line or look like
 /// another field.
 pub(crate) fn write(entry: &HistoryEntry) {
     let (result, reason) = match &entry.result {

@@ -1,15 +1,15 @@
-//! Names of segments: the first number in them.
+//! File names of segments: their first number.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The file of the segment that begins with this number.
+/// Returns the path of the segment that begins with this number.
 pub(crate) fn segment(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}.jsonl"))
 }
 
-/// First numbers of the segments of a folder, in order. Files of other names are nobody's.
+/// Returns the first numbers of the segments in a folder, in order. Other files are ignored.
 pub(crate) fn segments(folder: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for file in fs::read_dir(folder)? {

@@ -1,4 +1,4 @@
-//! Opening a segment that somebody may have been killed over.
+//! Opening of a segment that may end in an incomplete line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -7,38 +7,37 @@ use std::path::Path;
 
 use crate::HistoryEntry;
 
-/// A segment that is written to.
+/// Segment open for writing.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub file: File,
-    /// Bytes.
+    /// Size in bytes.
     pub length: u64,
-    /// Lines.
+    /// Number of lines.
     pub entries: u64,
 }
 
-/// A segment as it was found.
+/// Existing segment, after opening.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub segment: OpenSegment,
-    /// The number after the last one in it.
+    /// Number after the last entry.
     pub next: u64,
-    /// Bytes at its end that were no entry, and are gone.
+    /// Number of invalid bytes cut from its end.
     pub cut: u64,
 }
 
-/// Makes a new segment.
 pub(crate) fn make(path: &Path) -> io::Result<OpenSegment> {
     let file = options().create_new(true).open(path)?;
     Ok(OpenSegment { file, length: 0, entries: 0 })
 }
 
-/// Opens the last segment. What follows its last whole entry is cut: a writer was killed over it, or power was lost.
+/// Opens the last segment. Bytes after its last complete entry are cut: a writer was killed, or power was lost.
 pub(crate) fn last(path: &Path, first: u64, at_most: u64) -> io::Result<Found> {
     let mut file = options().open(path)?;
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
-    // No segment of ours is longer: what somebody else made of it is not to take all memory.
+    // Bound: a file that another program made larger must not take all memory.
     file.by_ref().take(at_most).read_to_end(&mut bytes)?;
     let (kept, next) = whole(&bytes, first);
     if kept < length {
@@ -57,7 +56,7 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Bytes up to the end of the last whole entry, and the number after it.
+/// Returns the length up to the end of the last complete entry, and the number after it.
 fn whole(bytes: &[u8], first: u64) -> (u64, u64) {
     let mut end = bytes.len();
     while let Some(line_end) = bytes[..end].iter().rposition(|byte| *byte == b'\n') {
@@ -80,7 +79,7 @@ mod tests {
         let good = line(4) + &line(5);
         let length = good.len() as u64;
         assert_eq!(whole(good.as_bytes(), 4), (length, 6));
-        // Killed within a line; blocks of zeros, as power loss leaves them; a line that was overwritten.
+        // An incomplete line; blocks of zeros after power loss; an overwritten line.
         for rest in [&line(6)[..10], "\0\0\0\0", "\0\0\n\0\n", "{}garbage\n", line(6).trim_end()] {
             assert_eq!(whole(format!("{good}{rest}").as_bytes(), 4), (length, 6), "{rest:?}");
         }

@@ -1,4 +1,4 @@
-//! Reading the journal, the newest entry first, a piece at a time.
+//! Reader of the journal, newest entry first, in pages.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -6,38 +6,38 @@ use std::path::{Path, PathBuf};
 
 use crate::{HistoryEntry, JournalError, name};
 
-/// Most bytes of one file that are read: segments of any settings are shorter.
+/// Maximum number of bytes read from a file: segments of any settings are smaller.
 const LARGEST_SEGMENT: u64 = 256 << 20;
 
-/// Reads the files. It holds nothing and waits for nobody.
+/// Reader of the files. It holds no resources and waits for no other thread.
 #[derive(Clone, Debug)]
 pub struct HistoryReader {
     folder: PathBuf,
 }
 
-/// Entries, the newest first.
+/// Entries, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// Those that were asked for.
+    /// Entries that match.
     pub entries: Vec<HistoryEntry>,
-    /// Go on with entries before this number; none: there are no older ones.
+    /// Number before which the next page continues; `None` if there are no older entries.
     pub before: Option<u64>,
-    /// Lines that are no entries: damaged on disk.
+    /// Number of damaged lines.
     pub damaged: u64,
 }
 
 impl HistoryReader {
-    /// Reads the journal of a folder.
+    /// Creates a reader of the journal in a folder.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
-    /// Up to `limit` of the entries with numbers below `before` that are `wanted`. It looks at one file: a page may be empty,
-    /// and others follow. Nothing older than `since` (RFC 3339, as entries have it) is looked for, once a whole file is older.
+    /// Returns up to `limit` of the entries with numbers below `before` that match `wanted`. Reads one file: a page may
+    /// be empty, and others follow. Stops at a file with only entries older than `since` (RFC 3339, as in entries).
     ///
     /// # Errors
-    /// The files cannot be read.
+    /// Fails if the files cannot be read.
     pub fn page(
         &self,
         before: Option<u64>,
@@ -70,12 +70,12 @@ impl HistoryReader {
                 page.entries.push(entry);
             }
         }
-        // Entries of a file are of about the same time, also where a clock was set back a little.
+        // Entries of a file have similar times, even if the clock was set back a little.
         page.before = (place > 0 && (any_recent || since.is_empty())).then_some(first);
         Ok(page)
     }
 
-    /// Bytes of all files.
+    /// Returns the size of all files, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let firsts = name::segments(&self.folder).unwrap_or_default();
@@ -88,7 +88,7 @@ impl HistoryReader {
         &self.folder
     }
 
-    /// First numbers of all files, in order.
+    /// Returns the first numbers of all files, in order.
     pub(crate) fn segments(&self) -> Result<Vec<u64>, JournalError> {
         match name::segments(&self.folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -96,7 +96,7 @@ impl HistoryReader {
         }
     }
 
-    /// The whole lines of a segment; nothing of one that was removed meanwhile.
+    /// Returns the complete lines of a segment; empty if it was removed meanwhile.
     fn read(&self, first: u64) -> Result<Vec<u8>, JournalError> {
         let path = name::segment(&self.folder, first);
         let mut bytes = Vec::new();
@@ -105,7 +105,7 @@ impl HistoryReader {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             read => drop(read.map_err(|source| self.failed("reading", &path, source))?),
         }
-        // The rest is being written.
+        // The rest is still being written.
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         Ok(bytes)
     }

@@ -1,28 +1,26 @@
-//! How often which call was not done, and why: for metrics, and for who looks at the daemon.
+//! Counts of refused and failed calls by reason, for metrics and status.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Pairs that are kept: calls times reasons are fewer.
+/// Maximum number of counters; there are fewer combinations of calls and reasons.
 const MOST: usize = 1024;
 
-/// How often a call was not done for one reason, since the daemon started.
+/// Number of calls that were not done for one reason, since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCount {
-    /// The call.
+    /// Name of the call.
     pub verb: String,
-    /// The kind of failure: `denied`, `not-found`, …
+    /// Kind of failure: `denied`, `not-found`, …
     pub reason: String,
-    /// How often.
+    /// Number of occurrences.
     pub count: u64,
 }
 
-/// All counts.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<BTreeMap<(String, String), u64>>);
 
 impl Refusals {
-    /// Counts one more.
     pub fn add(&self, verb: &str, reason: &str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (verb.to_owned(), reason.to_owned());
@@ -31,7 +29,7 @@ impl Refusals {
         }
     }
 
-    /// All of them, by call and reason.
+    /// Returns all counts, ordered by call and reason.
     pub fn all(&self) -> Vec<RefusalCount> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = |((verb, reason), count): (&(String, String), &u64)| RefusalCount {

@@ -1,4 +1,4 @@
-//! The files of the journal: lines are put behind the last, the oldest file goes.
+//! Files of the journal: lines are appended to the last one, the oldest one is removed.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -9,30 +9,30 @@ use crate::open::{self, OpenSegment};
 use crate::settings::SEGMENTS;
 use crate::{JournalSettings, JournalSync, name};
 
-/// The files, as their one writer has them.
+/// Files, owned by the single writer.
 #[derive(Debug)]
 pub(crate) struct Segments {
     settings: JournalSettings,
-    /// First numbers of all, the last one is written to.
+    /// First numbers of all segments; the last one is written to.
     all: Vec<u64>,
     current: Option<OpenSegment>,
     next: u64,
 }
 
 impl Segments {
-    /// Opens the journal, or makes it. Answers how many bytes were cut off its end.
+    /// Opens or creates the journal. Returns the number of bytes cut from its end.
     pub fn open(settings: JournalSettings) -> io::Result<(Self, u64)> {
         let mut segments = Self::unopened(settings);
         let cut = segments.reopen()?;
         Ok((segments, cut))
     }
 
-    /// A journal whose files cannot be had now.
+    /// Creates a journal without access to its files.
     pub const fn unopened(settings: JournalSettings) -> Self {
         Self { settings, all: Vec::new(), current: None, next: 1 }
     }
 
-    /// Opens it again, as after a failure. Answers how many bytes were cut off.
+    /// Opens the files again, for example after a failure. Returns the number of bytes cut.
     pub fn reopen(&mut self) -> io::Result<u64> {
         self.current = None;
         let folder = &self.settings.folder;
@@ -50,22 +50,22 @@ impl Segments {
         Ok(found.cut)
     }
 
-    /// The number of the next entry.
+    /// Returns the number of the next entry.
     pub const fn next(&self) -> u64 {
         self.next
     }
 
-    /// Numbers that are given, and whose entries may not be in the files.
+    /// Skips the numbers of entries that may be missing from the files.
     pub const fn count(&mut self, entries: u64) {
         self.next += entries;
     }
 
-    /// First number that is kept.
+    /// Returns the first number that is kept.
     pub fn first(&self) -> u64 {
         self.all.first().copied().unwrap_or(self.next)
     }
 
-    /// Puts lines behind the last, all or none.
+    /// Appends lines, all or none.
     pub fn append(&mut self, lines: &str, first: u64, entries: u64) -> io::Result<()> {
         if self.current.is_none() {
             self.reopen()?;
@@ -84,7 +84,7 @@ impl Segments {
             JournalSync::Disk => current.file.sync_data(),
         });
         if let Err(error) = written {
-            // A part of a line may be there: what is next would not be read. Its numbers are given again.
+            // Cut an incomplete line: later entries would not be read. Its numbers are assigned again.
             if current.file.set_len(current.length).is_err() {
                 self.current = None;
             }
@@ -95,7 +95,6 @@ impl Segments {
         Ok(())
     }
 
-    /// Goes on in a new file.
     fn turn(&mut self, first: u64) -> io::Result<()> {
         let folder = &self.settings.folder;
         if let Some(before) = &self.current {
@@ -116,7 +115,7 @@ impl Segments {
         Ok(())
     }
 
-    /// What was written is on disk when this returns.
+    /// Syncs written entries to disk.
     pub fn sync(&self) -> io::Result<()> {
         self.current.as_ref().map_or(Ok(()), |current| current.file.sync_data())
     }

@@ -1,77 +1,77 @@
-//! Where the journal is, and how large it may be.
+//! Location and limits of the journal.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Files that the journal is kept in. The oldest goes as a whole.
+/// Number of files of the journal. The oldest is removed as a whole.
 pub(crate) const SEGMENTS: u64 = 8;
 
-/// Share of the journal that accesses may have beside it.
+/// Divisor for the limits of accesses, relative to the journal's.
 const ACCESSES: u64 = 8;
 
-/// The folder of accesses in the journal's.
+/// Returns the folder of accesses in the journal's folder.
 pub(crate) fn accesses(journal: &Path) -> PathBuf {
     journal.join("accesses")
 }
 
-/// Where the journal is, and how large it may be.
+/// Location and limits of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalSettings {
-    /// Its folder, made with mode 0700 unless it is there.
+    /// Folder, created with mode 0700 if it is missing.
     pub folder: PathBuf,
-    /// Most bytes of all its files.
+    /// Maximum size of all files, in bytes.
     pub bytes: u64,
-    /// Most entries.
+    /// Maximum number of entries.
     pub entries: u64,
-    /// When it is on disk.
+    /// Durability of entries.
     pub sync: JournalSync,
-    /// The socket of journald, where entries go instead of the log.
+    /// Socket of journald, which gets entries instead of the log.
     pub journald: Option<PathBuf>,
 }
 
-/// When an entry is on disk.
+/// Durability of an entry at the time of the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JournalSync {
-    /// In the file before the answer: it survives the end of the daemon. The kernel writes it to the disk within about 30 s:
-    /// after power loss the last entries may be missing.
+    /// Written to the file: it survives the end of the daemon. The kernel writes it to disk within about 30 s, so the
+    /// last entries may be missing after power loss.
     #[default]
     Kernel,
-    /// On the disk before the answer.
+    /// Synced to disk.
     Disk,
 }
 
 impl JournalSettings {
-    /// 16 MiB, 50,000 entries.
+    /// Returns the default settings: 16 MiB, 50,000 entries.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self { folder, bytes: 16 << 20, entries: 50_000, sync: JournalSync::default(), journald: None }
     }
 
-    /// The same for the accesses, which have a folder and bounds of their own beside the changes.
+    /// Returns the settings for accesses, with a folder and limits of their own.
     pub(crate) fn of_accesses(&self) -> Self {
         let folder = accesses(&self.folder);
         Self { folder, bytes: self.bytes / ACCESSES, entries: self.entries / ACCESSES, ..self.clone() }
     }
 
-    /// Most bytes of one segment.
+    /// Returns the maximum size of a segment, in bytes.
     pub(crate) fn segment_bytes(&self) -> u64 {
         (self.bytes / SEGMENTS).max(4096)
     }
 
-    /// Most entries of one segment.
+    /// Returns the maximum number of entries in a segment.
     pub(crate) fn segment_entries(&self) -> u64 {
         (self.entries / SEGMENTS).max(1)
     }
 }
 
-/// The journal cannot be read.
+/// Error: the journal cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the journal cannot be read: {action} {}: {source}", path.display())]
 pub struct JournalError {
-    /// What was tried.
+    /// Action.
     pub action: &'static str,
-    /// With which file or folder.
+    /// File or folder.
     pub path: PathBuf,
-    /// What the system said.
+    /// Error of the system.
     pub source: io::Error,
 }

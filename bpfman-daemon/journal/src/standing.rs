@@ -1,22 +1,20 @@
-//! How the journal is.
-
-/// How the journal is.
+/// State of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JournalStanding {
-    /// Number of the oldest entry; 0: there is none.
+    /// Number of the oldest entry; 0 if there is none.
     pub first: u64,
-    /// Number of the newest; 0: there is none.
+    /// Number of the newest entry; 0 if there is none.
     pub last: u64,
-    /// Bytes of its files.
+    /// Size of its files, in bytes.
     pub bytes: u64,
-    /// Most bytes that they may have.
+    /// Maximum size, in bytes.
     pub most_bytes: u64,
-    /// Entries that could not be written, since the daemon started.
+    /// Number of entries that could not be written since the daemon started.
     pub lost: u64,
-    /// Refusals without an entry of their own, since there were too many.
+    /// Number of refusals without an entry of their own, because there were too many.
     pub suppressed: u64,
-    /// Why the last entry could not be written; empty while entries are.
+    /// Reason why the last entry could not be written; empty after a success.
     pub failure: String,
-    /// Bytes that were no entry when the journal was opened, and were cut.
+    /// Number of invalid bytes cut when the journal was opened.
     pub cut: u64,
 }

@@ -1,9 +1,9 @@
-//! A process that is no caller of the daemon's, and did something with eBPF all the same.
+//! Third-party actors: processes that used eBPF without calling the daemon.
 
 use bpfmand_core::audit_text;
 use serde::{Deserialize, Serialize};
 
-/// Who did it, as the kernel told at that moment, and what `/proc` said of the process right after.
+/// Third-party actor: the kernel's data at the moment of the action, and `/proc` right after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StrangerActor {
@@ -11,26 +11,26 @@ pub struct StrangerActor {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Process id, as the machine counts; 0: several processes.
+    /// Process id in the machine's pid namespace; 0 for several processes.
     pub pid: u32,
-    /// The name that the process gave itself, at most 15 bytes.
+    /// Command name of the process, at most 15 bytes.
     pub command: String,
-    /// Path of its executable; empty if that could not be seen.
+    /// Path of the executable; empty if unknown.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub executable: String,
-    /// Control group.
+    /// Path of the cgroup.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cgroup: String,
-    /// systemd unit, by the control group.
+    /// systemd unit, derived from the cgroup.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub unit: String,
-    /// Uid of the pod, by the control group.
+    /// Uid of the pod, derived from the cgroup.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pod: String,
-    /// Id of the container, by the control group.
+    /// Id of the container, derived from the cgroup.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub container: String,
-    /// It had ended before anybody could look at it.
+    /// Set if the process had ended before `/proc` could be read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
 }

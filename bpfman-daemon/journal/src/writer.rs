@@ -1,4 +1,4 @@
-//! The one thread that writes: it numbers entries, puts what waits into the file by one write, and says so.
+//! Writer thread: numbers entries, writes pending ones at once, and reports them.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,22 +10,22 @@ use crate::journald::Journald;
 use crate::segments::Segments;
 use crate::{DaemonPart, EntryResult, HistoryEntry, log_line};
 
-/// Entries that are written at once.
+/// Maximum number of entries per write.
 const BATCH: usize = 64;
-/// Refusals that were only counted are told so often.
+/// Interval at which counted refusals are reported.
 const TELL: Duration = Duration::from_secs(10);
 
-/// An entry on its way.
+/// Entry on its way to the writer.
 pub(crate) struct Handed {
     pub entry: HistoryEntry,
-    /// It tells of an access, not of a change.
+    /// Set for an access, unset for a change.
     pub is_access: bool,
     pub written: Option<WhenWritten>,
 }
 
 pub(crate) struct Writer {
     pub changes: EntryFiles,
-    /// Accesses: however many there are, they push no change out.
+    /// Accesses in separate files, so that they do not push out changes.
     pub accesses: EntryFiles,
     pub journald: Option<Journald>,
     pub shared: Arc<SharedStanding>,
@@ -35,20 +35,20 @@ pub(crate) struct Writer {
 /// Entries of one kind, with numbers and files of their own.
 pub(crate) struct EntryFiles {
     pub files: Segments,
-    /// Entries that could not be written since the last that was.
+    /// Number of entries lost since the last successful write.
     gap: u64,
-    /// Why, as it was logged.
+    /// Last logged reason.
     failure: String,
 }
 
 impl EntryFiles {
-    /// Entries whose files may not have been opened: `failure` says why, and is logged by the caller.
+    /// Creates the state of files that may not be open: `failure` is the reason, which the caller logs.
     pub const fn new(files: Segments, failure: String) -> Self {
         Self { files, gap: 0, failure }
     }
 
-    /// Writes entries, behind one that tells of those before that could not be written. Returns how many of them are lost.
-    /// `what` they are is for the log, which is told of a failure once.
+    /// Writes entries, after one about earlier lost ones. Returns the number of lost entries. `what` names them in the
+    /// log, where a failure is reported once.
     fn write(&mut self, batch: &mut Vec<Handed>, what: &str) -> u64 {
         let had_gap = self.gap > 0;
         if had_gap {
@@ -70,8 +70,8 @@ impl EntryFiles {
                 0
             }
             Err(error) => {
-                // The entry about the gap is not lost, and not logged: the next batch has another one. The others have numbers in
-                // journald and the log that no later entry gets, and readers count them by these.
+                // The entry about the gap is neither lost nor logged: the next batch has another one. The other entries
+                // have numbers in journald and the log that no later entry gets, and readers count them by these.
                 batch.drain(..usize::from(had_gap));
                 numbered(batch, first);
                 let lost = batch.len() as u64;
@@ -89,7 +89,7 @@ impl EntryFiles {
 }
 
 impl Writer {
-    /// Writes until nobody hands entries any more.
+    /// Writes until the queue is closed.
     pub fn run(mut self, handed: &Receiver<Handed>) {
         loop {
             let first = match handed.recv_timeout(TELL) {
@@ -120,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// What was only counted.
+    /// Returns entries about refusals that were only counted.
     fn suppressed(&self) -> Vec<Handed> {
         let counted = self.flood.lock().unwrap_or_else(PoisonError::into_inner).take_suppressed();
         let entry = |(uid, count): (Option<u32>, u64)| {
@@ -153,7 +153,7 @@ impl Writer {
         self.tell(batch);
     }
 
-    /// Tells those who wait, and journald or the log.
+    /// Notifies waiting callers, and journald or the log.
     fn tell(&self, batch: Vec<Handed>) {
         for Handed { entry, written, .. } in batch {
             if let Some(written) = written {
@@ -163,7 +163,7 @@ impl Writer {
         }
     }
 
-    /// Tells journald, or the log.
+    /// Sends the entry to journald, or else to the log.
     fn log(&self, entry: &HistoryEntry) {
         let told = self.journald.as_ref().is_some_and(|journald| journald.send(entry).is_ok());
         if !told {
@@ -172,7 +172,7 @@ impl Writer {
     }
 }
 
-/// Gives entries their numbers and time; returns their lines.
+/// Sets number and time of entries; returns their lines.
 fn numbered(batch: &mut [Handed], first: u64) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
     let mut lines = String::new();
@@ -185,7 +185,7 @@ fn numbered(batch: &mut [Handed], first: u64) -> String {
 }
 
 impl Handed {
-    /// Whether it tells of something that was not done.
+    /// Returns whether an entry is about a failure or refusal.
     pub fn is_refusal(entry: &HistoryEntry) -> bool {
         entry.result != EntryResult::Done
     }

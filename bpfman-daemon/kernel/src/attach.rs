@@ -1,5 +1,3 @@
-//! Where programs are attached, and how.
-
 use std::path::Path;
 
 use bpfmand_core::{
@@ -7,18 +5,18 @@ use bpfmand_core::{
     NetfilterPlace, NetnsId, PerfEventPlace, ProcessScope, ProgramId, TargetIdentity,
 };
 
-/// How an XDP program is attached.
+/// Attach mode of an XDP program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpMode {
-    /// By the driver.
+    /// In the driver.
     Native,
-    /// By the network stack, after the socket buffer is made.
+    /// In the network stack, after the socket buffer is allocated.
     Generic,
-    /// On the card.
+    /// On the network card.
     Offload,
 }
 
-/// Where a link goes in a list of programs that the kernel keeps in order: of a tcx hook, or of a hook of a control group.
+/// Position of a link in an ordered list of programs: of a tcx hook, or of a cgroup hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListAnchor {
     /// Before all others.
@@ -36,7 +34,7 @@ pub enum ListAnchor {
 }
 
 impl ListAnchor {
-    /// The link or program in words; none for the ends.
+    /// Returns the link or program as text; `None` for the ends.
     pub(crate) fn name(&self) -> Option<String> {
         match self {
             Self::First | Self::Last => None,
@@ -46,219 +44,219 @@ impl ListAnchor {
     }
 }
 
-/// A global function of a loaded program, for another program to take its place ("freplace").
+/// Global function of a loaded program that another program replaces ("freplace").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extends {
-    /// The program; it must be loaded.
+    /// Id of the program, which must be loaded.
     pub program: ProgramId,
-    /// The function: a type id in the program's own BTF ([`crate::KernelObjects::program_btf`]).
+    /// Type id of the function in the program's own BTF ([`crate::KernelObjects::program_btf`]).
     pub function: u32,
 }
 
-/// What a link ties a program to.
+/// Attach target of a link.
 #[derive(Clone, Debug)]
 pub enum LinkTarget<'a> {
     /// An interface's XDP hook.
     Xdp {
         /// Network namespace of the interface.
         home: NetnsId,
-        /// File that led to the namespace before, none for the daemon's own: where it is looked for first.
+        /// Path that last led to the namespace, tried first; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// The interface in it.
+        /// Interface in the namespace.
         ifindex: IfIndex,
-        /// How.
+        /// Attach mode.
         mode: XdpMode,
     },
     /// An interface's tcx hook (Linux 6.6 and later).
     Tcx {
         /// Network namespace of the interface.
         home: NetnsId,
-        /// File that led to the namespace before, none for the daemon's own: where it is looked for first.
+        /// Path that last led to the namespace, tried first; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// The interface in it.
+        /// Interface in the namespace.
         ifindex: IfIndex,
-        /// Which way.
+        /// Direction of the packets.
         direction: Direction,
-        /// Where among the others.
+        /// Position among the programs of the hook.
         anchor: ListAnchor,
-        /// The hook's revision that this was decided by ([`bpfmand_core::HookContents::revision`]): if it is another
-        /// by now, nothing is attached. None: whatever it is.
+        /// Expected revision of the hook ([`bpfmand_core::HookContents::revision`]): with another one, nothing is
+        /// attached. `None`: any.
         expected_revision: Option<u64>,
     },
-    /// A static trace point.
+    /// A tracepoint.
     Tracepoint {
-        /// Folder.
+        /// Category of the tracepoint.
         category: &'a str,
-        /// Name.
+        /// Name of the tracepoint.
         name: &'a str,
-        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
     },
     /// A kernel function.
     Kprobe {
-        /// Symbol.
+        /// Symbol of the function.
         function: &'a str,
-        /// Bytes from its start.
+        /// Offset from the symbol, in bytes.
         offset: u64,
         /// Only inside of the function, as far as the kernel tells where it ends.
         inside_only: bool,
         /// Fire on return.
         on_return: bool,
-        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
     },
-    /// A system call, at the function by which the kernel of this machine enters it.
+    /// A system call, at its entry function on this machine.
     Ksyscall {
-        /// Its name, as `openat`.
+        /// Name of the system call, such as `openat`.
         name: &'a str,
-        /// Fire on return.
+        /// Set for a return probe.
         on_return: bool,
-        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
     },
     /// A user-space function.
     Uprobe {
-        /// Absolute path, or a library's name.
+        /// Absolute path, or name of a library.
         target: &'a str,
-        /// Symbol, or none for a plain file offset.
+        /// Symbol, or `None` for a plain file offset.
         function: Option<&'a str>,
-        /// Bytes.
+        /// Offset in bytes.
         offset: u64,
-        /// Which processes.
+        /// Processes to probe.
         scope: &'a ProcessScope,
         /// The caller with whose rights the file is opened; none stands for root.
         reader: Option<&'a FileReader>,
         /// Fire on return.
         on_return: bool,
-        /// Only at what is an instruction of a function that the file names.
+        /// Set to accept only instructions of a function known from the file's symbols.
         known_only: bool,
-        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
     },
-    /// A static trace point, by its name alone.
+    /// A raw tracepoint.
     RawTracepoint {
-        /// Name.
+        /// Name without a category.
         name: &'a str,
-        /// What the program is told by `bpf_get_attach_cookie` (Linux 6.10 and later); 0: nothing.
+        /// Attach cookie (`bpf_get_attach_cookie`, Linux 6.10 and later); 0 for none.
         cookie: u64,
     },
     /// Kernel functions (Linux 5.18 and later).
     KprobeMulti {
-        /// Names and patterns.
+        /// Names and patterns of functions.
         functions: &'a [FunctionPattern],
-        /// Fire on return.
+        /// Set for return probes.
         on_return: bool,
-        /// `enum bpf_attach_type`, as the program was loaded: with a session, the entry asks for the return.
+        /// `enum bpf_attach_type` from the load; with a session, the entry decides about the return.
         attach_type: u32,
-        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
     },
     /// User-space functions of one binary (Linux 6.6 and later).
     UprobeMulti {
-        /// Absolute path, or a library's name.
+        /// Absolute path, or name of a library.
         target: &'a str,
         /// Symbols.
         functions: &'a [String],
-        /// Which processes.
+        /// Processes to probe.
         scope: &'a ProcessScope,
         /// The caller with whose rights the file is opened; none stands for root.
         reader: Option<&'a FileReader>,
         /// Fire on return.
         on_return: bool,
-        /// Only at what is an instruction of a function that the file names.
+        /// Set to accept only instructions of a function known from the file's symbols.
         known_only: bool,
-        /// `enum bpf_attach_type`, as the program was loaded: with a session (Linux 6.13), the entry asks for the return.
+        /// `enum bpf_attach_type` from the load; with a session (Linux 6.13), the entry decides about the return.
         attach_type: u32,
-        /// What the program is told by `bpf_get_attach_cookie`; 0: nothing.
+        /// Attach cookie (`bpf_get_attach_cookie`); 0 for none.
         cookie: u64,
     },
-    /// A netkit device (Linux 6.7 and later), behind the programs that are there.
+    /// A netkit device (Linux 6.7 and later), after the programs already attached.
     Netkit {
-        /// The namespace file, none for the daemon's own.
+        /// Path of the namespace; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// Its primary end.
+        /// Primary end of the device.
         interface: &'a str,
-        /// `enum bpf_attach_type`, as the program was loaded: at which end it runs.
+        /// `enum bpf_attach_type` from the load: the end at which the program runs.
         attach_type: u32,
     },
-    /// A static probe of a binary (Linux 6.6 and later).
+    /// A USDT probe of a binary (Linux 6.6 and later).
     Usdt {
-        /// Absolute path, or a library's name.
+        /// Absolute path, or name of a library.
         target: &'a str,
-        /// Whose probe.
+        /// Provider of the probe.
         provider: &'a str,
-        /// Its name.
+        /// Name of the probe.
         name: &'a str,
-        /// Which processes.
+        /// Processes to probe.
         scope: &'a ProcessScope,
         /// The caller with whose rights the file is opened; none stands for root.
         reader: Option<&'a FileReader>,
         /// The program's map of arguments, which is told where they are; none if it asks for none.
         specs: Option<MapId>,
     },
-    /// A control group of version 2, at one of its hooks.
+    /// A hook of a cgroup (version 2).
     Cgroup {
-        /// The group.
+        /// Path of the cgroup.
         path: &'a CgroupPath,
-        /// `enum bpf_attach_type`, as the program was loaded.
+        /// `enum bpf_attach_type` from the load.
         attach_type: u32,
-        /// Where among the programs of the group itself; elsewhere than last by [`crate::Features::cgroup_order`], and beside
-        /// links only.
+        /// Position among the programs of the cgroup itself. Positions other than the last, and those relative to
+        /// links, need [`crate::Features::cgroup_order`].
         anchor: ListAnchor,
-        /// As for tcx ([`bpfmand_core::GroupContents::revision`]).
+        /// Expected revision ([`bpfmand_core::GroupContents::revision`]), as for tcx.
         expected_revision: Option<u64>,
     },
-    /// A network namespace, at one of its hooks.
+    /// A hook of a network namespace.
     Netns {
-        /// The namespace; none if only its file is known.
+        /// Namespace; `None` if only its path is known.
         home: Option<NetnsId>,
-        /// The namespace file, none for the daemon's own.
+        /// Path of the namespace; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// `enum bpf_attach_type`, as the program was loaded.
+        /// `enum bpf_attach_type` from the load.
         attach_type: u32,
     },
     /// A netfilter hook of a network namespace (Linux 6.4 and later).
     Netfilter {
-        /// The namespace; none if only its file is known.
+        /// Namespace; `None` if only its path is known.
         home: Option<NetnsId>,
-        /// The namespace file, none for the daemon's own.
+        /// Path of the namespace; `None` for the daemon's own.
         netns: Option<&'a Path>,
-        /// Which hook, and when.
+        /// Hook and priority.
         place: NetfilterPlace,
     },
-    /// A map of sockets, at one of its hooks (Linux 6.10 and later).
+    /// A hook of a sockmap (Linux 6.10 and later).
     Sockmap {
-        /// The map.
+        /// Id of the map.
         map: MapId,
-        /// `enum bpf_attach_type`, as the program was loaded.
+        /// `enum bpf_attach_type` from the load.
         attach_type: u32,
     },
-    /// The kernel's list of what it calls by name (Linux 6.4 and later).
+    /// The kernel's registry of a struct_ops type (Linux 6.4 and later).
     StructOps {
-        /// The map that holds the structure, filled ([`crate::KernelObjects::fill_struct_ops`]).
+        /// Map with the filled value ([`crate::KernelObjects::fill_struct_ops`]).
         map: MapId,
     },
     /// A perf event, on one CPU or of one thread.
     PerfEvent {
-        /// What is counted, and where: never on each CPU, which takes a link for each.
+        /// Event and location: never all CPUs, which need a link each.
         place: PerfEventPlace,
     },
-    /// What an iterator was loaded for (Linux 5.8 and later).
+    /// The iterator of the load (Linux 5.8 and later).
     Iterator,
-    /// What an fentry, fexit, fmod_ret, LSM or typed trace point program was loaded for.
+    /// The target of the load of an fentry, fexit, fmod_ret, LSM or BTF tracepoint program.
     Trampoline {
-        /// `enum bpf_attach_type`, as the program was loaded.
+        /// `enum bpf_attach_type` from the load.
         attach_type: u32,
-        /// What the program is told by `bpf_get_attach_cookie` (Linux 6.0 and later); 0: nothing.
+        /// Attach cookie (`bpf_get_attach_cookie`, Linux 6.0 and later); 0 for none.
         cookie: u64,
     },
-    /// A function of a loaded program, which an extension takes the place of (Linux 5.10 and later). It need not be
-    /// the one that the extension was loaded for, but one that looks the same.
+    /// A function of a loaded program that an extension replaces (Linux 5.10 and later). It may differ from the one
+    /// named at load, if its signature is the same.
     Replacement(Extends),
 }
 
 impl<'a> LinkTarget<'a> {
-    /// Returns the binary that is probed, and for which processes; none for targets in no binary.
+    /// Returns the probed binary and processes; `None` for targets outside of binaries.
     #[must_use]
     pub fn binary(&self) -> Option<(&'a str, &'a ProcessScope)> {
         match *self {
@@ -270,32 +268,32 @@ impl<'a> LinkTarget<'a> {
     }
 }
 
-/// A file that a path leads to.
+/// File found by its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFile {
-    /// Its identity.
+    /// Identity of the file.
     pub identity: FileIdentity,
-    /// Its file system is of a disk or of memory of this machine: it always answers.
+    /// Set if the file system is local, on disk or in memory: it never hangs.
     pub is_local: bool,
 }
 
-/// A new link, and what its target led to when it was made.
+/// New link, with the identities of its targets.
 #[derive(Debug)]
 pub struct NewLink<H> {
-    /// The link.
+    /// Handle of the link.
     pub link: H,
-    /// Files, processes and modules that can be other ones later under the same path, number or name.
+    /// Files, processes and modules that a path, number or name may denote differently later.
     pub targets: Vec<TargetIdentity>,
 }
 
-/// Keeps a folder of pins to its holder until it is dropped.
+/// Exclusive lock of a folder of pins, until dropped.
 #[derive(Debug)]
 pub struct FolderLock {
-    /// The lock goes with the descriptor.
+    /// Descriptor that holds the lock.
     pub(crate) _held: Option<std::os::fd::OwnedFd>,
 }
 
-/// A filter of ours on a clsact hook, as the kernel knows it.
+/// Filter of the daemon on a clsact hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcFilter {
     /// `prio` of `tc filter show`.
@@ -305,36 +303,36 @@ pub struct TcFilter {
 }
 
 impl TcFilter {
-    /// Leaves room for filters of others before it, as v0.6.0 does.
+    /// Priority that leaves space for earlier filters of other tools, as in v0.6.0.
     const PRIORITY: u16 = 50;
 
-    /// Upper half of the handles of our filters.
+    /// Upper half of the handles of the daemon's filters.
     const HANDLES: u32 = 0x6270_0000;
 
-    /// The filter of an operation. Its handle is never one of the small numbers that tools choose.
+    /// Returns the filter of an operation. Its handle is never a small number, which other tools choose.
     #[must_use]
     pub const fn of(operation: u64) -> Self {
         Self { priority: Self::PRIORITY, handle: Self::HANDLES | (operation & 0xffff) as u32 }
     }
 
-    /// Returns whether the numbers are such as [`TcFilter::of`] gives. Another daemon gives the same ones.
+    /// Returns whether [`TcFilter::of`] may have chosen these numbers. Another daemon chooses the same ones.
     #[must_use]
     pub const fn may_be_ours(self) -> bool {
         self.priority == Self::PRIORITY && self.handle & 0xffff_0000 == Self::HANDLES
     }
 }
 
-/// A filter and the hook that it is at.
+/// Filter with its hook.
 #[derive(Clone, Copy, Debug)]
 pub struct FilterPlace<'a> {
     /// Network namespace of the interface.
     pub home: NetnsId,
-    /// File that led to the namespace before, none for the daemon's own: where it is looked for first.
+    /// Path that last led to the namespace, tried first; `None` for the daemon's own.
     pub netns: Option<&'a Path>,
-    /// The interface in it.
+    /// Interface in the namespace.
     pub ifindex: IfIndex,
-    /// Which way.
+    /// Direction of the packets.
     pub direction: Direction,
-    /// Which filter.
+    /// Numbers of the filter.
     pub filter: TcFilter,
 }

@@ -1,5 +1,3 @@
-//! What can go wrong between this daemon and the kernel.
-
 use std::path::PathBuf;
 use std::{fmt, io};
 
@@ -10,7 +8,7 @@ use bpfmand_rejection::Rejection;
 
 use crate::ProbeTargetError;
 
-/// A refusal or failure of the kernel, with what was asked of it.
+/// Error of a kernel operation, with its subject.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -19,217 +17,217 @@ pub enum KernelError {
     Refused {
         /// Function name.
         program: String,
-        /// Why, as far as it is known.
+        /// Reason, if known.
         why: RefusalReason,
-        /// The whole log; empty if the kernel refused before verifying.
+        /// Complete log; empty if the kernel refused before verification.
         log: String,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// Any other call that failed.
+    /// Any other failed call.
     #[error("cannot {action} {subject}: {source}")]
     Call {
-        /// What was tried, as a verb phrase.
+        /// Action, as a verb phrase.
         action: &'static str,
-        /// On what.
+        /// Object of the action.
         subject: String,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// A hook that holds one program is held by another.
+    /// Another program occupies a hook for a single program.
     #[error("hook {hook} is already held by {holder}")]
     HookHeld {
-        /// Which hook.
+        /// Name of the hook.
         hook: String,
-        /// The program that holds it, as far as the kernel tells.
+        /// Program at the hook, as far as the kernel reports it.
         holder: String,
-        /// A command that shows the holder, where there is one.
+        /// Command that shows the program, if there is one.
         look: Option<String>,
     },
-    /// A hook that runs no program, and takes none while another interface of the same packets runs one.
+    /// The hook must stay empty while another interface with the same packets has a program.
     #[error("hook {hook} takes no program while there is one at {holder}")]
     SharedHook {
-        /// Which hook.
+        /// Name of the hook.
         hook: String,
-        /// Hook of the other interface, and how the two belong together.
+        /// Hook of the other interface, and the relation of the two.
         holder: String,
     },
-    /// The hook runs another program than the one to be replaced, or has another revision than expected.
+    /// The hook runs another program than the expected one, or has another revision.
     #[error(
         "hook {hook} is no longer as it was expected to be: someone changed it meanwhile; it was left as it is"
     )]
     HookChanged {
-        /// Which hook.
+        /// Name of the hook.
         hook: String,
     },
-    /// What a program was to be put before or after is not at the hook.
+    /// The anchor of a position is not at the hook.
     #[error("{anchor} is not at {hook}, so nothing can be put before or after it")]
     NoAnchor {
-        /// The link or program.
+        /// Link or program used as anchor.
         anchor: String,
-        /// Which hook.
+        /// Name of the hook.
         hook: String,
     },
-    /// A program of a class that runs before all others, beside which none without the flag is put.
+    /// A program with BPF_F_PREORDER runs before all others, and cannot be the anchor of one without this flag.
     #[error("link {link} {hook} has BPF_F_PREORDER: the kernel puts no link without that flag next to it")]
     Preorder {
-        /// Its link.
+        /// Link of the program.
         link: KernelLinkId,
-        /// Which hook.
+        /// Name of the hook.
         hook: String,
     },
-    /// A hook has as many programs as the kernel takes.
+    /// The hook has the maximum number of programs.
     #[error("hook {hook} has {most} programs already, the most that the kernel takes; detach one first")]
     HookFull {
-        /// Which hook.
+        /// Name of the hook.
         hook: String,
-        /// The most.
+        /// Maximum number.
         most: usize,
     },
-    /// A hook is gone.
+    /// The hook no longer exists.
     #[error("hook {hook} is gone: {reason}")]
     HookGone {
-        /// Which hook.
+        /// Name of the hook.
         hook: String,
-        /// Interface or namespace.
+        /// Removed object: interface or namespace.
         reason: &'static str,
     },
-    /// A map is not of the kind that a call is for.
+    /// The map has the wrong type for a call.
     #[error("cannot {action} map {map} of type {map_type}: {reason}")]
     WrongMap {
-        /// What was tried, as a verb phrase.
+        /// Action, as a verb phrase.
         action: &'static str,
-        /// Id and name.
+        /// Id and name of the map.
         map: String,
-        /// The type's name.
+        /// Name of the type.
         map_type: String,
-        /// The reason.
+        /// Reason.
         reason: String,
     },
-    /// A map whose definition no kernel takes, or not this one.
+    /// No kernel, or not this one, accepts the definition of the map.
     #[error("the kernel refuses map \"{map}\": {why} ({source})")]
     BadMap {
-        /// Its name.
+        /// Name of the map.
         map: String,
-        /// Why the kernel refuses it.
+        /// Reason of the refusal.
         why: String,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// A map without a size.
+    /// The map has no size.
     #[error(
         "cannot create map \"{map}\": its {property} is 0 in the object, and the kernel refuses that ({source}); the \
          object's own loader sets it before it loads the object"
     )]
     UnsizedMap {
-        /// Its name.
+        /// Name of the map.
         map: String,
         /// "max_entries", "value size" or "key size".
         property: &'static str,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// No such interface.
+    /// The interface does not exist.
     #[error("interface \"{name}\" does not exist in {}", netns.as_ref().map_or_else(|| "the daemon's network namespace".to_owned(), |p| format!("network namespace {}", p.display())))]
     NoInterface {
-        /// Name as given.
+        /// Name in the request.
         name: String,
-        /// Where it was looked for.
+        /// Searched namespace; `None` for the daemon's own.
         netns: Option<PathBuf>,
     },
-    /// No such network namespace.
+    /// The path does not lead to a network namespace.
     #[error("{} is not a network namespace: {source}", path.display())]
     NoNamespace {
-        /// Path as given.
+        /// Path in the request.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A network namespace that a record or a pin names by its identity. It may have ended, and it may live on.
+    /// The network namespace of a record or a pin was not found. It may have ended, or still exist.
     #[error(
         "{subject} cannot be reached: no name, mount or process leads to its network namespace {} any more; it has ended, or \
          something without a path keeps it, such as a descriptor or a netfilter link", netns.inode
     )]
     NamespaceNotFound {
-        /// Object that was looked for in it.
+        /// Object in the namespace.
         subject: String,
-        /// Which namespace.
+        /// Identity of the namespace.
         netns: NetnsId,
     },
-    /// No such control group.
+    /// The cgroup does not exist.
     #[error("control group {path} does not exist{}", if *unified { "" } else { ": there is no hierarchy of version 2 here" })]
     NoControlGroup {
-        /// From the root of the hierarchy.
+        /// Path from the root of the hierarchy.
         path: CgroupPath,
-        /// There is a hierarchy of version 2, in which it could be.
+        /// Set if there is a hierarchy of version 2.
         unified: bool,
     },
-    /// No such trace point.
+    /// The tracepoint does not exist.
     #[error("trace point \"{category}/{name}\" does not exist on this kernel{}", if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) })]
     NoTracepoint {
-        /// Folder.
+        /// Category.
         category: String,
         /// Name.
         name: String,
-        /// Up to three that look alike.
+        /// Up to three similar names.
         similar: Vec<String>,
     },
-    /// No such trace point, by its name alone.
+    /// The raw tracepoint does not exist.
     #[error("trace point \"{name}\" does not exist on this kernel")]
     NoRawTracepoint {
-        /// Its name, without a category.
+        /// Name without a category.
         name: String,
     },
-    /// No such function, file or process to probe.
+    /// The function, file or process to probe does not exist.
     #[error("cannot probe {target}: {reason}")]
     NoProbeTarget {
-        /// What was to be probed.
+        /// Target of the probe.
         target: String,
-        /// Why it cannot be.
+        /// Reason.
         reason: ProbeTargetError,
     },
-    /// A perf event that is counted by the CPU, on a machine that has no such counter, or none that interrupts.
+    /// The machine has no hardware counter for the perf event, or none that interrupts.
     #[error(
         "this machine, or its hypervisor, has no counter for perf event {event} that a program could run at; events of \
          the kernel such as cpu-clock need none"
     )]
     NoCounter {
-        /// Its name.
+        /// Name of the event.
         event: &'static str,
     },
-    /// An interface that is no netkit device's primary end.
+    /// The interface is not the primary end of a netkit device.
     #[error("interface \"{name}\" is no netkit device by which programs are attached: {why}")]
     NoNetkit {
-        /// As given.
+        /// Name in the request.
         name: String,
-        /// What it is instead.
+        /// Kind of interface instead.
         why: &'static str,
     },
-    /// No such CPU, or it is switched off.
+    /// The CPU does not exist or is offline.
     #[error("CPU {cpu} is not online; those that are: {}", online.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     NoCpu {
-        /// As given.
+        /// CPU in the request.
         cpu: u32,
-        /// Those that are, ascending.
+        /// Online CPUs, ascending.
         online: Vec<u32>,
     },
-    /// More samples than the machine takes.
+    /// The sampling frequency exceeds the machine's limit.
     #[error(
         "a program cannot run at {frequency} samples a second: this machine takes at most {most} \
          (/proc/sys/kernel/perf_event_max_sample_rate)"
     )]
     TooFrequent {
-        /// As given.
+        /// Frequency in the request, in samples per second.
         frequency: u64,
-        /// The most.
+        /// Limit, in samples per second.
         most: u64,
     },
-    /// Tasks that cannot be told from those of others.
+    /// A set of tasks cannot be distinguished from others.
     #[error("the tasks of {of} cannot be told from those of others: {reason}")]
     NoTaskGroup {
-        /// A process or a control group.
+        /// Process or cgroup.
         of: String,
-        /// Why not.
+        /// Reason.
         reason: &'static str,
     },
     /// Another daemon uses the bpffs.
@@ -238,17 +236,17 @@ pub enum KernelError {
          own (--runtime-dir)"
     )]
     HeldByOther {
-        /// Where the bpffs is mounted.
+        /// Mount point of the bpffs.
         root: String,
     },
-    /// The bpffs was mounted in a mount namespace from which mounts do not come out.
+    /// The bpffs is mounted in a mount namespace without propagation to the machine.
     #[error(
         "the bpffs at {root} would be seen by bpfmand alone, whose mounts are its own (PrivateMounts=, PrivateTmp= or \
          ProtectSystem= of a unit; a container without mountPropagation: Bidirectional): it goes when bpfmand ends, and all \
          programs are detached then"
     )]
     PrivatePins {
-        /// Where it was mounted.
+        /// Mount point of the bpffs.
         root: String,
     },
     /// The path of the bpffs leads elsewhere since this process opened it.
@@ -257,17 +255,17 @@ pub enum KernelError {
          path; restart bpfmand, which mounts it again and puts everything back"
     )]
     NotMounted {
-        /// Where it was mounted.
+        /// Mount point of the bpffs.
         root: String,
     },
-    /// The kernel lacks something.
+    /// The kernel lacks a feature.
     #[error("this kernel ({release}) has no {feature}; {needs}")]
     Unsupported {
-        /// What is missing.
+        /// Name of the feature.
         feature: &'static str,
         /// `uname -r`.
         release: String,
-        /// What would have it.
+        /// Requirement of the feature.
         needs: &'static str,
     },
 }
@@ -281,7 +279,7 @@ impl KernelError {
         Self::Call { action, subject: subject.into(), source: source.into() }
     }
 
-    /// The kernel does not describe its own types.
+    /// Returns the error for a kernel without BTF.
     pub(crate) const fn no_btf(release: String) -> Self {
         Self::Unsupported {
             feature: "type information of itself (BTF): there is no /sys/kernel/btf/vmlinux",
@@ -291,7 +289,7 @@ impl KernelError {
         }
     }
 
-    /// Something else has the priority at a netfilter hook, where programs share theirs with nobody.
+    /// Returns the error for an occupied priority at a netfilter hook, where priorities of programs are unique.
     pub(crate) fn priority_taken(place: &NetfilterPlace) -> Self {
         Self::HookHeld {
             hook: format!("netfilter {place}"),
@@ -300,7 +298,8 @@ impl KernelError {
         }
     }
 
-    /// A map of sockets runs one program at each hook, and only one of the two verdicts.
+    /// Returns the error for an occupied hook of a sockmap, which runs one program per hook and only one of the two
+    /// verdict programs.
     pub(crate) fn sockmap_held(map: MapId) -> Self {
         Self::HookHeld {
             hook: format!("of map {map}"),
@@ -309,7 +308,7 @@ impl KernelError {
         }
     }
 
-    /// The kernel calls what it knows by a name, and knows each name once.
+    /// Returns the error for an occupied struct_ops name, which is unique in the kernel.
     pub(crate) fn struct_ops_held(map: MapId) -> Self {
         Self::HookHeld {
             hook: format!("for the functions of map {map}"),
@@ -318,7 +317,7 @@ impl KernelError {
         }
     }
 
-    /// What the verifier has against a program, if it refused one.
+    /// Returns the verifier's rejection, if it refused a program.
     #[must_use]
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
@@ -327,7 +326,7 @@ impl KernelError {
         }
     }
 
-    /// The whole verifier log, if there is one.
+    /// Returns the complete verifier log, if there is one.
     #[must_use]
     pub fn verifier_log(&self) -> Option<&str> {
         match self {
@@ -337,25 +336,25 @@ impl KernelError {
     }
 }
 
-/// Why the kernel refused a program.
+/// Reason why the kernel refused a program.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RefusalReason {
-    /// It refused before its verifier ran, and says nothing.
+    /// Refused before verification, without a reason.
     Unsaid,
-    /// The same, and this is known besides.
+    /// Refused before verification, with a probable reason.
     Supposed(String),
-    /// The verifier says it in its log.
+    /// Rejected by the verifier.
     Verifier(Box<Rejection>),
 }
 
 impl RefusalReason {
-    /// Reads the verifier's log on a program.
+    /// Parses the verifier's log about a program.
     pub(crate) fn read(log: &str, text: &ProgramText) -> Self {
         if log.is_empty() { Self::Unsaid } else { Self::Verifier(Box::new(Rejection::read_of(log, text))) }
     }
 }
 
-/// What is said behind the kernel's answer.
+/// Text after the kernel's error.
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -366,7 +365,7 @@ impl fmt::Display for RefusalReason {
     }
 }
 
-/// The program that holds an XDP hook, in words.
+/// Describes the program at an XDP hook.
 pub(crate) fn holder(program: &ProgramFacts, via: &Via) -> String {
     let how = match via {
         Via::XdpLink { links, mode } => match links.as_slice() {

@@ -1,74 +1,72 @@
-//! What kernels can and cannot do.
-
-/// What this kernel can do, as far as the engine decides by it. What is true or false here has a name and a meaning in
-/// [`crate::PROBES`], and can be switched off ([`Features::switch_off`]).
+/// Features of the kernel that the engine's decisions depend on. Boolean ones have a name and a description in
+/// [`crate::PROBES`], and can be disabled ([`Features::switch_off`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// `uname -r`.
     pub release: String,
-    /// Probes that were switched off although the kernel has what they are for.
+    /// Names of features that were disabled although the kernel has them.
     pub switched_off: Vec<&'static str>,
     /// Major and minor version.
     pub version: (u32, u32),
-    /// The third number of the version, which distributions tell apart from the release.
+    /// Third number of the version, which distributions report separately from the release.
     pub patch: u32,
     /// tcx links (Linux 6.6 and later).
     pub tcx: bool,
-    /// Links on perf events, with cookies (Linux 5.15 and later): without them probes cannot outlive the daemon.
+    /// Links on perf events, with cookies (Linux 5.15 and later): without them, probes end with the daemon.
     pub perf_links: bool,
-    /// Frames are rounded up to 16 bytes instead of 32 (Linux 6.12 and later, where programs are compiled).
+    /// Stack frames are rounded up to 16 bytes instead of 32 (Linux 6.12 and later, with JIT).
     pub frames_by_16: bool,
     /// Jumps with 32-bit offsets (Linux 6.6 and later).
     pub long_jumps: bool,
-    /// Extensions that take the place of another program's function ("freplace"), loaded and attached for a try.
+    /// Extensions that replace another program's function ("freplace"), tested by loading and attaching one.
     pub freplace: bool,
-    /// XDP programs for one interface, which know what its driver knows (Linux 6.3 and later).
+    /// XDP programs bound to one interface, with access to its driver's metadata (Linux 6.3 and later).
     pub device_bound: bool,
-    /// A source of events for kernel probes: programs for them load where there is none, and can be attached nowhere.
+    /// kprobe events: without them, kprobe programs load but cannot be attached.
     pub kprobes: bool,
-    /// The same for user-space probes.
+    /// uprobe events.
     pub uprobes: bool,
-    /// Probes of many kernel functions by one link (Linux 5.18 and later, built with fprobe).
+    /// Probes of many kernel functions with one link (Linux 5.18 and later, built with fprobe).
     pub kprobe_multi: bool,
-    /// Those that meet entry and return (Linux 6.10 and later).
+    /// Sessions of such probes at entry and return (Linux 6.10 and later).
     pub kprobe_session: bool,
-    /// Probes of many user-space functions by one link (Linux 6.6 and later).
+    /// Probes of many user-space functions with one link (Linux 6.6 and later).
     pub uprobe_multi: bool,
-    /// User-space probes of entry and return (Linux 6.13 and later).
+    /// Sessions of user-space probes at entry and return (Linux 6.13 and later).
     pub uprobe_session: bool,
-    /// Links to maps of sockets (Linux 6.10 and later).
+    /// Links to sockmaps (Linux 6.10 and later).
     pub sockmap_links: bool,
     /// Links at netkit devices (Linux 6.7 and later).
     pub netkit: bool,
-    /// Links of structures of functions (Linux 6.4 and later).
+    /// struct_ops links (Linux 6.4 and later).
     pub struct_ops_links: bool,
     /// Cookies of links to fentry, fexit, fmod_ret and LSM programs (Linux 6.0 and later).
     pub trampoline_cookies: bool,
-    /// Cookies of links to raw trace points (Linux 6.10 and later).
+    /// Cookies of links to raw tracepoints (Linux 6.10 and later).
     pub raw_cookies: bool,
     /// Netfilter programs (Linux 6.4 and later).
     pub netfilter: bool,
-    /// Netfilter programs that see whole packets (Linux 6.6 and later).
+    /// Netfilter programs with defragmentation (Linux 6.6 and later).
     pub netfilter_defragment: bool,
-    /// Places in the list of programs of a control group's hook (Linux 6.17 and later, and newer ones of 6.12).
+    /// Positions in the program list of a cgroup hook (Linux 6.17 and later, and later releases of 6.12).
     pub cgroup_order: bool,
-    /// A netfilter link keeps its network namespace (CVE-2024-50130, corrected in Linux 6.6.59, 6.11.6 and 6.12): without,
-    /// the kernel uses what it freed when a namespace goes before the link.
+    /// Netfilter links hold their network namespace (CVE-2024-50130, fixed in Linux 6.6.59, 6.11.6 and 6.12): otherwise
+    /// the kernel uses freed memory if a namespace ends before the link.
     pub netfilter_held: bool,
-    /// Test runs of XDP programs are told the interface (Linux 5.15 and later).
+    /// Test runs of XDP programs with an interface in the context (Linux 5.15 and later).
     pub xdp_contexts: bool,
-    /// Batches of entries of hash tables (Linux 5.6 and later).
+    /// Batch operations on hash tables (Linux 5.6 and later).
     pub map_batches: bool,
     /// Floating-point numbers in BTF (Linux 5.13 and later).
     pub btf_float: bool,
-    /// Tags of declarations in BTF (Linux 5.16 and later).
+    /// Declaration tags in BTF (Linux 5.16 and later).
     pub btf_decl_tag: bool,
-    /// Tags of types in BTF (Linux 5.17 and later).
+    /// Type tags in BTF (Linux 5.17 and later).
     pub btf_type_tag: bool,
-    /// Enumerations of 64 bits in BTF (Linux 6.0 and later).
+    /// 64-bit enumerations in BTF (Linux 6.0 and later).
     pub btf_enum64: bool,
-    /// CPUs that this machine can have: so many values has an entry of a per-CPU map.
+    /// Number of possible CPUs, which is the number of values in an entry of a per-CPU map.
     pub possible_cpus: u32,
-    /// Bytes of a page.
+    /// Page size, in bytes.
     pub page_size: u32,
 }

@@ -1,20 +1,18 @@
-//! Results of a search for a network namespace.
-
 use std::path::PathBuf;
 
-/// Where a network namespace is now.
+/// Result of a search for a network namespace.
 ///
-/// A path is only a name: it can be removed, and it can be given to another namespace, while the namespace lives on with all
-/// that is attached there.
+/// A path is only a name: it can be removed or given to another namespace, while the namespace and everything attached
+/// there remain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundNamespace {
     /// The daemon's own.
     Own,
-    /// The namespace that this file leads to.
+    /// The namespace at this path.
     At(PathBuf),
-    /// Ended, with all its interfaces. Known for certain.
+    /// The namespace has certainly ended, with all its interfaces.
     Ended,
-    /// No file leads to it. It has ended, or something without a path keeps it: a descriptor, a mount that this process does
-    /// not see, a netfilter link.
+    /// No path leads to it. It has ended, or is held without a path: by a descriptor, a mount that this process does
+    /// not see, or a netfilter link.
     NotFound,
 }

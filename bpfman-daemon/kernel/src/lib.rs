@@ -1,5 +1,5 @@
-//! The kernel behind a trait: [`linux::LinuxKernel`] is the real one, [`sim::SimKernel`] an in-memory one with the
-//! same rules for planning tests and fleet simulation.
+//! Kernel interface: [`linux::LinuxKernel`] is the real kernel, [`sim::SimKernel`] a simulated one with the same rules,
+//! for tests and fleet simulation.
 //!
 //! This is the only crate with `unsafe` code.
 
@@ -51,7 +51,7 @@ pub use test_run::{TestContext, TestRun, TestRunResult};
 pub use usdt_spec::BadUsdtArgument;
 pub use watch::InterfaceWatch;
 
-/// The methods of a kernel whose type is known.
+/// Traits with the methods of a kernel of known type.
 pub mod prelude {
     pub use crate::{
         KernelFacts as _, KernelHooks as _, KernelNetwork as _, KernelObjects as _, KernelPins as _,

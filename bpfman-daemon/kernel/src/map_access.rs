@@ -1,4 +1,4 @@
-//! Entries of maps, and which maps have them.
+//! Entries of maps, and the types of maps that have them.
 
 use bpfmand_core::MapFacts;
 use bpfmand_core::map_type::{
@@ -8,16 +8,18 @@ use bpfmand_core::map_type::{
 
 use crate::KernelError;
 
-/// A key and its value, as bytes.
+/// Key and value of an entry, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MapEntry {
-    /// As many bytes as the map's keys have.
+    /// Key, with as many bytes as the map's keys have.
     pub key: Vec<u8>,
-    /// As many bytes as the map's values have; of per-CPU maps the values of all possible CPUs, each padded to 8 bytes.
+    /// Value, with as many bytes as the map's values have. Of per-CPU maps the values of all possible CPUs, each padded
+    /// to 8 bytes.
     pub value: Vec<u8>,
 }
 
-/// True for a frozen array of one value that programs may only read, and we too: the verifier takes the value for constant.
+/// Returns true for a frozen array of one value that both programs and the daemon may only read: the verifier treats
+/// the value as constant.
 pub(crate) const fn is_one_constant(map: &MapFacts) -> bool {
     const BPF_F_WRONLY: u32 = 1 << 4;
     const BPF_F_RDONLY_PROG: u32 = 1 << 7;
@@ -27,39 +29,38 @@ pub(crate) const fn is_one_constant(map: &MapFacts) -> bool {
         && map.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY) == BPF_F_RDONLY_PROG
 }
 
-/// Some entries of a map, one behind the other.
+/// Some entries of a map, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapPage {
     /// Keys, each of the map's key size.
     pub keys: Vec<u8>,
     /// Values, each as in [`MapEntry`].
     pub values: Vec<u8>,
-    /// How many entries.
+    /// Number of entries.
     pub count: usize,
-    /// Where the entries behind are; none behind the last one.
+    /// Place of the following entries. `None` after the last entry.
     pub next: Option<MapPlace>,
-    /// Programs changed the map so that the walk would begin again from its start: it ends here, and entries behind are
-    /// left out.
+    /// Set if programs changed the map in such a way that the walk would start again: the walk ends here, and the
+    /// following entries are missing.
     pub cut_short: bool,
 }
 
-/// A place in a walk over the entries of a map. The default is its beginning.
+/// Place in a walk over the entries of a map. The default is the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapPlace {
-    /// As the kernel wants to hear it; none at the beginning.
+    /// Position in the format of the kernel. `None` at the beginning.
     pub(crate) at: Option<Vec<u8>>,
-    /// Entries that the next batch has room for; 0: not known.
+    /// Number of entries that the next batch has room for; 0 if it is not known.
     pub(crate) room: usize,
-    /// The walk goes from key to key, without batches.
+    /// Set if the walk goes from key to key, without batches.
     pub(crate) by_keys: bool,
-    /// The first key of the walk.
     first: Option<Vec<u8>>,
-    /// Entries before this place.
+    /// Number of entries before this place.
     read: u64,
 }
 
 impl MapPlace {
-    /// The place behind a page that was read from this one.
+    /// Returns the place after a page that was read from this place.
     pub(crate) fn after(&self, page: &MapPage, at: Option<Vec<u8>>, room: usize, by_keys: bool) -> Self {
         let size = page.keys.len().checked_div(page.count).unwrap_or(0);
         let first = self.first.clone().or_else(|| page.keys.get(..size).map(<[u8]>::to_vec));
@@ -69,8 +70,9 @@ impl MapPlace {
 }
 
 impl MapPage {
-    /// Ends the page, and the walk, where entries come for the second time. The kernel goes on behind a key, and from the
-    /// beginning where that key is gone. Hash tables in batches go on behind a bucket, and arrays behind a number.
+    /// Ends the page, and the walk, at the first entry that was already read. The kernel continues after a key, and
+    /// from the beginning if that key is gone. Batches of hash tables continue after a bucket, and those of arrays
+    /// after a number.
     pub(crate) fn end_where_it_begins_again(&mut self, map: &MapFacts, by_keys: bool, from: &MapPlace) {
         let size = map.key_size as usize;
         if !by_keys || size == 0 {
@@ -79,7 +81,7 @@ impl MapPage {
         let first = from.first.clone().or_else(|| self.keys.get(..size).map(<[u8]>::to_vec));
         let skipped = usize::from(from.first.is_none());
         let again = self.keys.chunks_exact(size).skip(skipped).position(|key| Some(key) == first.as_deref());
-        // The first one may be gone, too.
+        // The first key may be gone, too.
         let too_many = from.read + self.count as u64 > u64::from(map.max_entries);
         if again.is_none() && !too_many {
             return;
@@ -93,35 +95,35 @@ impl MapPage {
     }
 }
 
-/// When an entry is set.
+/// Condition for writing an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntryRule {
-    /// In any case.
+    /// Always.
     #[default]
     Any,
-    /// Only if there is none with this key.
+    /// Only if there is no entry with this key.
     Create,
-    /// Only if there is one with this key.
+    /// Only if there is an entry with this key.
     Existing,
 }
 
-/// What entries of a map are like.
+/// Form of the entries of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Family {
-    /// Keys are places, and all are always there.
+    /// Set if keys are indexes, all of which always exist.
     pub array: bool,
-    /// Keys are prefixes.
+    /// Set if keys are prefixes.
     pub prefixes: bool,
-    /// A value for each CPU.
+    /// Set if there is a value for each CPU.
     pub per_cpu: bool,
-    /// Values are ids of maps.
+    /// Set if values are ids of maps.
     pub maps: bool,
-    /// Entries have no keys: what is written is behind or on top of what is there.
+    /// Set if entries have no keys: a new entry goes to the end of a queue or to the top of a stack.
     pub keyless: bool,
 }
 
 impl Family {
-    /// Refuses maps that hold something else than data under keys.
+    /// Refuses maps with other contents than data under keys.
     pub fn of(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
         let family = Self::of_type(map.map_type).filter(|family| !family.maps && !family.keyless);
         family.ok_or_else(|| {
@@ -130,7 +132,7 @@ impl Family {
         })
     }
 
-    /// The same, but for maps of maps, whose entries can be read.
+    /// Refuses maps with entries that cannot be listed. In contrast to [`Self::of`] it accepts maps of maps.
     pub fn of_walk(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
         let family = Self::of_type(map.map_type).filter(|family| !family.keyless);
         family.ok_or_else(|| {
@@ -140,7 +142,8 @@ impl Family {
         })
     }
 
-    /// The same, but for queues and stacks, too.
+    /// Refuses maps with entries that cannot be read. In contrast to [`Self::of_walk`] it accepts queues and stacks,
+    /// too.
     pub fn of_entry(action: &'static str, map: &MapFacts) -> Result<Self, KernelError> {
         Self::of_type(map.map_type).ok_or_else(|| {
             let reason =
@@ -174,7 +177,7 @@ impl Family {
     }
 }
 
-/// Refuses maps that one cannot be copied into the other.
+/// Refuses two maps if one cannot be copied into the other.
 pub(crate) fn check_copy(
     from: &MapFacts,
     from_family: Family,
@@ -203,7 +206,6 @@ pub(crate) fn check_copy(
     Err(wrong("copy", from, reason))
 }
 
-/// Id and name.
 pub(crate) fn describe(map: &MapFacts) -> String {
     format!("{} (\"{}\")", map.id, map.name)
 }

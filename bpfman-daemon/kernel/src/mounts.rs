@@ -1,4 +1,4 @@
-//! Folders of map pins for others: each a bpffs of its own, shown at a second place by a bind mount.
+//! Folders of map pins for applications. Each is a bpffs of its own, and a bind mount shows it at a second place.
 
 use std::path::{Path, PathBuf};
 
@@ -9,28 +9,28 @@ use crate::KernelError;
 /// One line of the table of mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// "major:minor" of what is mounted: the same for all mounts of one file system.
+    /// "major:minor" of the file system: the same for all its mounts.
     pub device: String,
-    /// Where.
+    /// Mount point.
     pub point: PathBuf,
     /// Type of the file system: "bpf".
     pub file_system: String,
-    /// The word that the first mount of it was made with.
+    /// Source that its first mount was made with.
     pub source: String,
-    /// Nothing can be written through this mount.
+    /// Set if this mount is read-only.
     pub read_only: bool,
-    /// Nothing can be written to the file system by any mount of it.
+    /// Set if the file system is read-only for all its mounts.
     pub sealed: bool,
-    /// The group of mounts, of any namespace, that all show what is mounted below one of them; none if it is alone.
+    /// Group of mounts, of any namespace, that share new mounts below them. `None` if the mount is alone.
     pub peers: Option<u32>,
-    /// The group that it receives from without giving back.
+    /// Group that it receives new mounts from without sending its own.
     pub master: Option<u32>,
 }
 
 impl Mount {
-    /// Returns whether what is mounted at `point` is still there when the process that mounted it has ended: the first
-    /// process of the machine, or of the container, sees the same file system. For that process itself (`is_first`), which
-    /// ends with its container, the mount has to be shared with others.
+    /// Returns whether the mount at `point` stays when the process that made it has ended: the first process of the
+    /// machine, or of the container, sees the same file system. For that process itself (`is_first`), which ends with
+    /// its container, the mount must be shared with other namespaces.
     #[must_use]
     pub fn outlives(table: &[Self], point: &Path, first: &[Self], is_first: bool) -> bool {
         // The last mount at a point hides the others.
@@ -39,12 +39,12 @@ impl Mount {
     }
 }
 
-/// What a folder of pins takes from the kernel. All paths are absolute and without symbolic links.
+/// Operations of the kernel that a folder of pins needs. All paths are absolute and without symbolic links.
 pub trait Mounts: Send + Sync + 'static {
-    /// All mounts that this process sees, in the kernel's order.
+    /// Returns all mounts that this process sees, in the order of the kernel.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The table cannot be read.
     fn table(&self) -> Result<Vec<Mount>, KernelError>;
 
     /// Mounts a new bpffs: nosuid, nodev, noexec, for root alone (0700). `source` names it in the table.
@@ -56,44 +56,44 @@ pub trait Mounts: Send + Sync + 'static {
     /// Sets group and mode of a pin or folder.
     ///
     /// # Errors
-    /// It is missing, or the kernel refuses.
+    /// The pin or folder is missing, or the kernel refuses.
     fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError>;
 
-    /// Makes the bpffs that is mounted at `at` read-only for all its mounts and for everybody: nothing is made in it, and its
-    /// pins can be opened for reading maps alone (`BPF_F_RDONLY`), also by root.
+    /// Makes the bpffs at `at` read-only for all its mounts and all users, also for root: no pin can be created in it,
+    /// and its maps can only be opened for reading (`BPF_F_RDONLY`).
     ///
     /// # Errors
     /// The kernel refuses.
     fn seal(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Shows what is at `from` also at `to`.
+    /// Shows the contents of `from` also at `to`.
     ///
     /// # Errors
     /// A folder is missing, or the kernel refuses.
     fn bind(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
-    /// Shows what is at `from` also at `to`, with all that is mounted below.
+    /// Shows the contents of `from` also at `to`, with all mounts below.
     ///
     /// # Errors
     /// A folder is missing, or the kernel refuses.
     fn bind_tree(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
-    /// Lets nothing be written through the mount at `at`, which stays nosuid, nodev, noexec.
+    /// Makes the mount at `at` read-only. It stays nosuid, nodev, noexec.
     ///
     /// # Errors
-    /// Nothing is mounted there, or the kernel refuses.
+    /// There is no mount, or the kernel refuses.
     fn bind_read_only(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Takes the topmost mount at `at` away at once, with all that is mounted below, also when a process is inside.
+    /// Removes the topmost mount at `at` at once, with all mounts below, also while a process uses it.
     ///
     /// # Errors
-    /// Nothing is mounted there, or the kernel refuses.
+    /// There is no mount, or the kernel refuses.
     fn unmount(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// The map that is pinned at a path, opened for reading; none if nothing is there.
+    /// Opens the map that is pinned at a path for reading. `None` if nothing is there.
     ///
     /// # Errors
-    /// It is no map, or the kernel refuses.
+    /// The object is no map, or the kernel refuses.
     fn pinned_map(&self, path: &Path) -> Result<Option<MapId>, KernelError>;
 }
 
@@ -123,12 +123,12 @@ mod tests {
         assert!(outlives(std::slice::from_ref(&own), std::slice::from_ref(&own), false));
         assert!(!outlives(std::slice::from_ref(&own), std::slice::from_ref(&other), false), "another one");
         assert!(!outlives(std::slice::from_ref(&own), &[], false));
-        // The last one counts.
+        // The last mount counts.
         assert!(!outlives(&[other.clone(), own.clone()], std::slice::from_ref(&other), false));
-        // At another place it is the same file system.
+        // It is the same file system at another mount point.
         let elsewhere = Mount { point: "/host/run/bpfman/fs".into(), ..own.clone() };
         assert!(outlives(std::slice::from_ref(&own), &[elsewhere], false));
-        // A container's own first process.
+        // The process is the first process of a container.
         assert!(!outlives(std::slice::from_ref(&own), std::slice::from_ref(&own), true));
         let shared = bpffs("0:50", Some(7));
         assert!(outlives(std::slice::from_ref(&shared), std::slice::from_ref(&shared), true));

@@ -1,17 +1,15 @@
-//! Watching the interfaces and addresses of many namespaces.
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::KernelError;
 
-/// Tells where something may have changed. What it is, a look tells: see
+/// Reports namespaces in which something may have changed. To find out what changed, read them: see
 /// [`KernelNetwork::addressed_interfaces`](crate::KernelNetwork::addressed_interfaces).
 pub trait NetworkWatch: Send {
-    /// Watches exactly these namespaces from now on; none stands for the daemon's own. Files that lead to no namespace
-    /// are left out. Answers those whose watch begins with this call, also because the file leads to another namespace
-    /// than before: what was there before was not watched.
+    /// Watches exactly these namespaces from now on; `None` stands for the namespace of the daemon. Files that lead to
+    /// no namespace are left out. Returns the namespaces with a watch that begins with this call, also because the file
+    /// leads to another namespace than before: that namespace was not watched before.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -20,10 +18,11 @@ pub trait NetworkWatch: Send {
         namespaces: &BTreeSet<Option<PathBuf>>,
     ) -> Result<BTreeSet<Option<PathBuf>>, KernelError>;
 
-    /// The namespaces that are watched.
+    /// Returns the watched namespaces.
     fn followed(&self) -> BTreeSet<Option<PathBuf>>;
 
-    /// Waits until something may have changed in one of them, at most so long. Answers in which; none if the time is up.
+    /// Waits until something may have changed in a namespace, at most so long. Returns the namespaces with changes;
+    /// empty after the timeout.
     ///
     /// # Errors
     /// The kernel refuses.

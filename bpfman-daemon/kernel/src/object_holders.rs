@@ -1,14 +1,12 @@
-//! Who holds what.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::Holder;
 
-/// Processes with open descriptors of programs and of links, by the kernel's ids; of one object the first eight.
+/// Processes with open descriptors of programs and of links, by the kernel's ids; the first eight of each object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectHolders {
-    /// Of programs.
+    /// Holders of programs.
     pub programs: BTreeMap<u32, Vec<Holder>>,
-    /// Of links.
+    /// Holders of links.
     pub links: BTreeMap<u32, Vec<Holder>>,
 }

@@ -1,15 +1,15 @@
-//! Following what programs print.
+//! Output of programs as it arrives.
 
 use std::time::Duration;
 
 use crate::KernelError;
 
-/// What programs of the machine print by `bpf_printk`, from the moment on when this was made. It takes nothing from other
-/// readers.
+/// Output of programs of the machine by `bpf_printk`, from the creation of this value on. Other readers still get it
+/// too.
 pub trait PrintFeed: Send {
-    /// The next bytes, whole lines of them, or none if none came within so long.
+    /// Returns the next bytes, in whole lines. Empty if there was no output within the timeout.
     ///
     /// # Errors
-    /// They cannot be read.
+    /// The output cannot be read.
     fn next(&mut self, timeout: Duration) -> Result<Vec<u8>, KernelError>;
 }

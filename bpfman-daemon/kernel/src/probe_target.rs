@@ -1,12 +1,10 @@
-//! Why something cannot be probed.
-
 use std::ffi::NulError;
 use std::io;
 use std::path::PathBuf;
 
 use crate::BadUsdtArgument;
 
-/// Why a function, file or process cannot be probed.
+/// Reason why a function, file or process cannot be probed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeTargetError {
@@ -20,24 +18,24 @@ pub enum ProbeTargetError {
         }
     )]
     NoKernelFunction {
-        /// Functions that the kernel's compiler made of it, at most three.
+        /// Functions that the compiler made of it, at most three.
         renamed: Vec<String>,
     },
-    /// The kernel has the function on its list of those that are not probed, or cannot trace it.
+    /// The kernel has the function on its list of functions that must not be probed, or cannot trace it.
     #[error("the kernel forbids to probe it ({source})")]
     Forbidden {
-        /// The kernel's answer.
+        /// Answer of the kernel.
         source: io::Error,
     },
-    /// Several functions of one name, of which the kernel would take any.
+    /// Several functions have the name, and the kernel would choose any of them.
     #[error("the kernel has {0} functions of that name: choose one that it has once")]
     SeveralKernelFunctions(usize),
-    /// An offset inside of an instruction.
+    /// The offset is inside of an instruction.
     #[error("offset {offset:#x} is not at an instruction ({source})")]
     NotAnInstruction {
-        /// Bytes from the function's start.
+        /// Bytes from the start of the function.
         offset: u64,
-        /// The kernel's answer.
+        /// Answer of the kernel.
         source: io::Error,
     },
     /// An offset that lies in no part of the function that is known, for a caller other than root.
@@ -57,23 +55,23 @@ pub enum ProbeTargetError {
     /// More functions than one link takes.
     #[error("they are {found}; one link takes at most {most}: write a narrower pattern")]
     TooMany {
-        /// So many match.
+        /// Number of matching functions.
         found: usize,
-        /// The most.
+        /// Limit of the link.
         most: usize,
     },
-    /// No process of this id.
+    /// There is no process of this id.
     #[error("process {0} does not exist")]
     NoProcess(u32),
-    /// A relative path.
+    /// The path is relative.
     #[error("a target is an absolute path or the name of a library")]
     RelativePath,
-    /// A file that cannot be opened, or is none.
+    /// The file cannot be opened, or the path leads to no file.
     #[error("{path}: {source}")]
     File {
-        /// As given.
+        /// Path in the request.
         path: String,
-        /// Why.
+        /// Reason.
         source: io::Error,
     },
     /// A file that the caller may not read, whatever the daemon may.
@@ -92,143 +90,143 @@ pub enum ProbeTargetError {
         .pids.iter().map(|pid| format!("what process {pid} has mapped, ")).collect::<String>()
     )]
     NoLibrary {
-        /// The processes that do not have it either.
+        /// Processes that do not have it either.
         pids: Vec<u32>,
     },
-    /// Not an ELF file that can be read.
+    /// The file is not an ELF file that can be read.
     #[error("{} is not a binary that can be probed: {source}", path.display())]
     NotBinary {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The reason.
+        /// Reason.
         source: io::Error,
     },
-    /// A file without the function.
+    /// The file does not have the function.
     #[error("{} has no function \"{function}\"", path.display())]
     NoFunction {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The function.
+        /// Name of the function.
         function: String,
     },
-    /// A file that takes the function from a library.
+    /// The file imports the function from a library.
     #[error(
         "{} takes function \"{function}\" from a library: name that library as the target",
         path.display()
     )]
     Imported {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The function.
+        /// Name of the function.
         function: String,
     },
-    /// A file with several functions of one name.
+    /// The file has several functions of one name.
     #[error(
         "{} has {count} functions \"{function}\" at different addresses: name none, and give the offset of one in the file",
         path.display()
     )]
     SeveralFunctions {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The function.
+        /// Name of the function.
         function: String,
-        /// How many.
+        /// Number of such functions.
         count: usize,
     },
-    /// A function at an address that no part of its file is loaded to.
+    /// The function is at an address that no part of its file is loaded to.
     #[error("function \"{function}\" of {} is in no loaded segment", path.display())]
     NotLoaded {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The function.
+        /// Name of the function.
         function: String,
     },
-    /// A place that no function of the file covers, or whose instructions cannot be told apart.
+    /// No function of the file covers the place, or its instructions cannot be decoded.
     #[error("offset {offset:#x} of {} is at no instruction that is known: {why}", path.display())]
     UnknownPlace {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
-        /// What is not known.
+        /// Missing information.
         why: &'static str,
     },
-    /// A place that no process runs.
+    /// The place contains no code that a process runs.
     #[error(
         "offset {offset:#x} of {} is no code: the file loads nothing there to be run, and a breakpoint would change what \
          processes read there",
         path.display()
     )]
     NoCode {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
     },
-    /// A return probe of a function of a runtime that copies stacks.
+    /// The return probe is on a function of a runtime that copies stacks.
     #[error(
         "{} has functions of {runtime}, which moves the stacks of its threads: return probes change return addresses there, and \
          end such processes; attach an entry probe (uprobe) to the instructions that return, or to a static probe (usdt)",
         path.display()
     )]
     MovesStacks {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Name of the runtime.
         runtime: &'static str,
     },
-    /// A place inside of an instruction.
+    /// The place is inside of an instruction.
     #[error(
         "offset {offset:#x} of {} lies inside of an instruction of \"{function}\", which begins at {begins:#x}: a \
          breakpoint there would end every process that comes by",
         path.display()
     )]
     InsideInstruction {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
-        /// The function.
+        /// Name of the function.
         function: String,
-        /// Where that instruction begins.
+        /// Start of that instruction.
         begins: u64,
     },
-    /// A return probe that is not at a function's beginning.
+    /// The return probe is not at the beginning of a function.
     #[error(
         "offset {offset:#x} of {} is not where function \"{function}\" begins: a return probe there would lead its \
          processes astray",
         path.display()
     )]
     ReturnInside {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
-        /// The function.
+        /// Name of the function.
         function: String,
     },
-    /// A file without the static probe.
+    /// The file does not have the static probe.
     #[error("{} has no static probe {provider}:{name}: `readelf -n` lists those that a file has", path.display())]
     NoUsdt {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Whose probe.
+        /// Provider of the probe.
         provider: String,
-        /// Its name.
+        /// Name of the probe.
         name: String,
     },
-    /// Arguments that programs cannot be told of.
+    /// The arguments cannot be described to programs.
     #[error(transparent)]
     Argument(#[from] BadUsdtArgument),
-    /// An offset past the largest file.
+    /// The offset is past the largest file.
     #[error("offset {offset:#x} from {start:#x} is beyond any file")]
     BeyondFile {
-        /// Bytes from the start.
+        /// Bytes from the start of the function.
         offset: u64,
-        /// Where the function starts in its file, in bytes.
+        /// Start of the function in its file, in bytes.
         start: u64,
     },
-    /// A name that the kernel cannot be given.
+    /// The name cannot be passed to the kernel.
     #[error(transparent)]
     Name(#[from] NulError),
 }

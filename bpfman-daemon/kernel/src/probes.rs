@@ -1,30 +1,30 @@
-//! What this manager's ways hang on, by name: each with what it does where the kernel lacks it.
+//! Features of the kernel that the daemon uses, by name, with the behaviour of the daemon if the kernel lacks them.
 
 use crate::{Features, KernelError};
 
-/// A feature of the kernel that something hangs on.
+/// Feature of the kernel that the daemon uses.
 #[derive(Clone, Copy)]
 pub struct Probe {
-    /// Its name, as users write it to switch it off.
+    /// Name by which users switch it off.
     pub name: &'static str,
-    /// What error messages call it.
+    /// Name in error messages.
     pub feature: &'static str,
-    /// Which kernels have it.
+    /// Kernels that have the feature.
     pub needs: &'static str,
-    /// How it is found.
+    /// Method by which the feature is found.
     pub found: ProbedBy,
-    /// What happens without it.
+    /// Behaviour without the feature.
     pub without: &'static str,
     of: fn(&Features) -> bool,
     field: fn(&mut Features) -> &mut bool,
 }
 
-/// How it is known whether a kernel has a feature.
+/// Method by which a feature is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbedBy {
-    /// By doing it, with something that is gone at once.
+    /// By using it with an object that is removed at once.
     Trying,
-    /// By its version: there is no way to ask.
+    /// By the version of the kernel, which offers no query for it.
     Version,
 }
 
@@ -32,7 +32,7 @@ pub enum ProbedBy {
 #[derive(Debug, thiserror::Error)]
 #[error("there is no probe \"{name}\"; the names are {}", names())]
 pub struct UnknownProbe {
-    /// What was asked for.
+    /// The unknown name.
     pub name: String,
 }
 
@@ -116,7 +116,7 @@ impl Probe {
         "types of programs are loaded with unions of that size in their place");
 }
 
-/// All that something hangs on.
+/// All features that the daemon uses.
 pub static PROBES: &[Probe] = &[
     Probe::TCX,
     Probe::PERF_LINKS,
@@ -148,10 +148,10 @@ pub static PROBES: &[Probe] = &[
 ];
 
 impl Probe {
-    /// The probe of this name.
+    /// Returns the probe of this name.
     ///
     /// # Errors
-    /// [`UnknownProbe`]: nothing hangs on anything of that name.
+    /// [`UnknownProbe`]: there is no probe of that name.
     pub fn named(name: &str) -> Result<&'static Self, UnknownProbe> {
         let found = PROBES.iter().find(|probe| probe.name == name);
         found.ok_or_else(|| UnknownProbe { name: name.to_owned() })
@@ -165,20 +165,20 @@ impl std::fmt::Debug for Probe {
 }
 
 impl Features {
-    /// Whether the kernel has it, and nobody switched it off.
+    /// Returns whether the kernel has the feature, and it is not switched off.
     #[must_use]
     pub fn has(&self, probe: &Probe) -> bool {
         (probe.of)(self)
     }
 
-    /// Goes on as on a kernel without this feature.
+    /// Continues as on a kernel without this feature.
     pub fn switch_off(&mut self, probe: &Probe) {
         if std::mem::replace((probe.field)(self), false) {
             self.switched_off.push(probe.name);
         }
     }
 
-    /// `uname -r`, and that this feature is switched off if it is.
+    /// Returns `uname -r`, and the fact that this feature is switched off if it is.
     #[must_use]
     pub fn release_without(&self, probe: &Probe) -> String {
         match self.switched_off.contains(&probe.name) {
@@ -187,10 +187,10 @@ impl Features {
         }
     }
 
-    /// Refuses what hangs on a feature that is not there.
+    /// Refuses an operation that needs a missing feature.
     ///
     /// # Errors
-    /// [`KernelError::Unsupported`] names it.
+    /// [`KernelError::Unsupported`] names the feature.
     pub fn require(&self, probe: &Probe) -> Result<(), KernelError> {
         if self.has(probe) {
             return Ok(());
@@ -216,7 +216,7 @@ mod tests {
             error,
             "this kernel (6.18, tcx switched off) has no tcx; Linux 6.6 or later has it; type tc works here"
         );
-        // What is not there anyway is not said to be switched off.
+        // A feature that is missing anyway is not reported as switched off.
         features.switch_off(Probe::named("freplace").unwrap());
         assert_eq!(features.switched_off, ["tcx"]);
         let error = Probe::named("tcxx").unwrap_err().to_string();
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    /// The table of docs/kernels.md.
+    /// Returns the table of docs/kernels.md.
     fn rows() -> String {
         let row = |probe: &Probe| {
             let found = if probe.found == ProbedBy::Trying { "tried" } else { "by version" };

@@ -1,5 +1,3 @@
-//! Programs to load, and loaded ones.
-
 use std::path::Path;
 
 use bpfmand_core::uapi::{attach_type, prog_type};
@@ -7,17 +5,17 @@ use bpfmand_core::{BoundText, IfIndex, ProgramType, SocketHook};
 
 use crate::Extends;
 
-/// What the kernel has to know of a program's kind.
+/// Kind of a program, as the kernel needs to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramKind {
     /// `enum bpf_prog_type`.
     pub kernel_type: u32,
-    /// `enum bpf_attach_type`, `NONE` where the kernel asks for none.
+    /// `enum bpf_attach_type`; `NONE` if the kernel needs none.
     pub expected_attach_type: u32,
 }
 
 impl ProgramKind {
-    /// The kind of a program of a type that is for `target`, which types that are for one hook need not have.
+    /// Returns the kind of a program of a type that is for `target`. Types for only one hook need no target.
     #[must_use]
     pub fn new(program_type: ProgramType, target: Option<&str>) -> Self {
         Self {
@@ -27,7 +25,7 @@ impl ProgramKind {
     }
 }
 
-/// The kind of a program that is for nothing in particular.
+/// Kind of a program without a special target.
 impl From<ProgramType> for ProgramKind {
     fn from(program_type: ProgramType) -> Self {
         Self::new(program_type, None)
@@ -66,66 +64,66 @@ fn expected_attach_type(program_type: ProgramType, target: Option<&str>) -> u32 
     }
 }
 
-/// Whether the verifier's log is wanted from a load that succeeds. One that fails always has it.
+/// Request for the log of the verifier of a successful load. A failing load always returns the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogRequest {
-    /// No: the fast way.
+    /// Returns no log: the fast way.
     #[default]
     OnFailure,
-    /// No, but the stack depths that it ends with.
+    /// Returns only the stack depths at the end of the log.
     StackDepths,
-    /// Yes, whole.
+    /// Returns the whole log.
     Always,
 }
 
-/// A map that holds a structure of functions for the kernel.
+/// Map that holds a structure of functions for the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StructOpsSpec<'a> {
     /// Name for the kernel, which keeps 15 bytes.
     pub name: &'a str,
-    /// BTF id, in the kernel's, of its value.
+    /// Id of its value in the BTF of the kernel.
     pub value: u32,
-    /// Bytes of that.
+    /// Size of the value in bytes.
     pub value_size: u32,
 }
 
-/// An interface and its namespace.
+/// Interface and its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device<'a> {
-    /// The namespace file, none for the daemon's own.
+    /// Namespace file. `None` for the namespace of the daemon.
     pub netns: Option<&'a Path>,
-    /// The interface in it.
+    /// Interface in the namespace.
     pub ifindex: IfIndex,
 }
 
-/// `enum bpf_prog_type` of programs that take the place of another program's function.
+/// Kind of programs that replace a function of another program.
 pub const EXTENSION: ProgramKind =
     ProgramKind { kernel_type: prog_type::EXT, expected_attach_type: attach_type::NONE };
 
-/// A program to load.
+/// Program to load.
 #[derive(Clone, Debug)]
 pub struct ProgramLoad<'a> {
     /// Name for the kernel, which keeps 15 bytes.
     pub name: &'a str,
-    /// What to load.
+    /// Text of the program.
     pub text: &'a BoundText,
-    /// As what.
+    /// Kind of the program.
     pub kind: ProgramKind,
-    /// Id of the function or hook in the kernel's BTF, for fentry, fexit and LSM, else 0.
+    /// Id of the function or hook in the BTF of the kernel, for fentry, fexit and LSM, otherwise 0.
     pub attach_btf_id: u32,
-    /// The module that has that function; none for the kernel itself.
+    /// Module that has that function. `None` for the kernel itself.
     pub attach_module: Option<&'a str>,
-    /// What an extension is to take the place of. None for all other types.
+    /// Function that an extension replaces. `None` for all other types.
     pub extends: Option<Extends>,
-    /// The interface that an XDP program is for (Linux 6.3 and later): it may then ask for what the driver knows of a
-    /// packet, and runs nowhere else. None: any.
+    /// Interface that an XDP program is bound to (Linux 6.3 and later). The program can then read the driver's metadata
+    /// of a packet, and runs nowhere else. `None`: any interface.
     pub device: Option<Device<'a>>,
-    /// Log wanted?
+    /// Request for the log.
     pub log: LogRequest,
 }
 
 impl<'a> ProgramLoad<'a> {
-    /// A program for no target; its log is wanted where the load fails.
+    /// Returns a program for no target, with the log only of a failing load.
     #[must_use]
     pub const fn new(name: &'a str, text: &'a BoundText, kind: ProgramKind) -> Self {
         Self {
@@ -141,13 +139,13 @@ impl<'a> ProgramLoad<'a> {
     }
 }
 
-/// A loaded program.
+/// Loaded program.
 #[derive(Debug)]
 pub struct Loaded<H> {
-    /// Keeps it loaded.
+    /// Handle that keeps it loaded.
     pub program: H,
-    /// The verifier's log, if it was asked for.
+    /// Log of the verifier, if it was requested.
     pub log: String,
-    /// Bytes of stack of each function, in the order of the text, if they were asked for and the kernel told them.
+    /// Bytes of stack of each function, in the order of the text, if they were requested and the kernel returned them.
     pub stack_depths: Option<Vec<u32>>,
 }

@@ -1,8 +1,9 @@
-//! Counting the runs of programs for a while.
+//! Count of the runs of programs for a limited time.
 
 use std::fmt::Debug;
 
-/// While one is held, the kernel counts and times the runs of all programs of the machine, some ten nanoseconds a run.
+/// While a value of it is held, the kernel counts and measures the runs of all programs of the machine, at a cost of
+/// some ten nanoseconds per run.
 pub trait RunClock: Debug + Send {}
 
 impl<T: Debug + Send> RunClock for T {}

@@ -25,18 +25,18 @@ enum Search {
 
 /// Limits the observations of this thread to one search for namespaces, until it is dropped.
 ///
-/// A search reads the processes and threads of the machine, and does not find a namespace that nothing leads to: each observation
-/// of each hook there would repeat it. A namespace that gets its first path meanwhile is found by the next observation: nothing may
-/// be changed by a result that it shared.
+/// A search reads the processes and threads of the machine, and does not find a namespace without a path: each
+/// observation of each hook there would repeat the search. A namespace that gets its first path meanwhile is found by
+/// the next observation. So do not change anything because of a shared result.
 #[derive(Debug)]
 pub struct SearchOnce {
     is_outermost: bool,
-    /// It belongs to this thread.
+    /// Binds the value to this thread.
     _thread: PhantomData<*const ()>,
 }
 
 impl SearchOnce {
-    /// Begins. Does nothing within another one.
+    /// Begins the limit. It has no effect within another one.
     #[must_use]
     pub fn begin() -> Self {
         let is_outermost = SEARCH.with_borrow_mut(|search| match search {
@@ -58,7 +58,7 @@ impl Drop for SearchOnce {
     }
 }
 
-/// Returns what was found before, if that is to do.
+/// Returns the result of an earlier search, if it may be used.
 pub(crate) fn found() -> Option<NamespacePaths> {
     SEARCH.with_borrow(|search| match search {
         Search::Done(found) => Some(found.clone()),
@@ -66,7 +66,7 @@ pub(crate) fn found() -> Option<NamespacePaths> {
     })
 }
 
-/// Keeps what a search found, if it is to do for later looks.
+/// Keeps the result of a search, if later observations may use it.
 pub(crate) fn keep(found: &NamespacePaths) {
     SEARCH.with_borrow_mut(|search| {
         if !matches!(search, Search::Repeated) {

@@ -1,48 +1,48 @@
-//! Running a program on a given packet, without a network.
-
 use std::path::Path;
 
 use bpfmand_core::NetnsId;
 
-/// A packet, and what the program is told about it.
+/// Packet, and its context for the program.
 #[derive(Clone, Debug)]
 pub struct TestRun<'a> {
-    /// The packet from its Ethernet header on, at least 14 bytes; before it, for XDP, its metadata.
+    /// Packet from its Ethernet header on, at least 14 bytes; for XDP with its metadata in front.
     pub packet: &'a [u8],
-    /// What the program is told beside the packet.
+    /// Context of the packet.
     pub context: TestContext,
-    /// The namespace that the interface numbers of the context are of; none if only its file is known.
+    /// Namespace of the interface numbers in the context. `None` if only its file is known.
     pub home: Option<NetnsId>,
-    /// File of the namespace; none for the daemon's own.
+    /// File of the namespace. `None` for the namespace of the daemon.
     pub netns: Option<&'a Path>,
-    /// How often. The packet is not renewed between the runs: a program that changes it meets its own changes. 0 is 1.
+    /// Number of runs. The packet is not renewed between the runs: a program that changes it gets its own changes. 0
+    /// means 1.
     pub repeat: u32,
 }
 
 impl<'a> TestRun<'a> {
-    /// One run on a packet, with nothing said about it.
+    /// Returns one run on a packet, with the default context.
     #[must_use]
     pub const fn once(packet: &'a [u8]) -> Self {
         Self { packet, context: TestContext::Plain, home: None, netns: None, repeat: 1 }
     }
 }
 
-/// What a program is told about a packet, and what it leaves there.
+/// Context of a packet, before and after a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TestContext {
-    /// Nothing: the kernel's defaults, for programs of both types.
+    /// Defaults of the kernel, for programs of both types.
     #[default]
     Plain,
-    /// For XDP (Linux 5.18 and later).
+    /// Context of XDP (Linux 5.18 and later).
     Xdp {
-        /// How many bytes at the packet's start are metadata: a multiple of 4.
+        /// Number of bytes of metadata at the start of the packet: a multiple of 4.
         metadata: u32,
-        /// The interface it came by, 0 for the loopback of the namespace. It must have receive queues that know XDP.
+        /// Interface that received the packet; 0 for the loopback of the namespace. It must have receive queues that
+        /// know XDP.
         ingress_ifindex: u32,
-        /// Which of the interface's receive queues; 0 without an interface.
+        /// Number of the receive queue of the interface; 0 without an interface.
         rx_queue: u32,
     },
-    /// For SCHED_CLS, as in `struct __sk_buff`.
+    /// Context of SCHED_CLS, as in `struct __sk_buff`.
     Tc {
         /// `mark`.
         mark: u32,
@@ -50,20 +50,20 @@ pub enum TestContext {
         priority: u32,
         /// `cb`.
         cb: [u32; 5],
-        /// The interface, 0 for the loopback of the namespace.
+        /// Interface; 0 for the loopback of the namespace.
         ifindex: u32,
     },
 }
 
-/// What a program made of a packet.
+/// Result of a program for a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRunResult {
-    /// Its verdict.
+    /// Verdict of the program.
     pub verdict: u32,
-    /// The packet as the program left it; metadata first.
+    /// Packet after the run; metadata first.
     pub packet: Vec<u8>,
-    /// The context as the program left it, of the kind it was given.
+    /// Context after the run, of the same kind as before.
     pub context: TestContext,
-    /// Mean nanoseconds of a run.
+    /// Mean duration of a run in nanoseconds.
     pub nanoseconds: u32,
 }

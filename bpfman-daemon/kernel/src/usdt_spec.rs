@@ -1,32 +1,31 @@
-//! Where the arguments of a static user-space probe are, as libbpf's `usdt.bpf.h` has programs look for them.
+//! Places of the arguments of a static user-space probe, in the format that programs with libbpf's `usdt.bpf.h` read.
 //!
-//! Notes say it in the assembler's words, one an argument: `-4@%edi 8@-16(%rbp) 4@$7` (x86-64), `8@x0 -4@[sp, 12] 4@7`
-//! (64-bit ARM): the bytes, negative of a signed number, and where they are.
+//! Notes describe them in assembler syntax, one per argument: `-4@%edi 8@-16(%rbp) 4@$7` (x86-64), `8@x0 -4@[sp, 12]
+//! 4@7` (64-bit ARM): the bytes, negative for a signed number, and the place.
 
 use thiserror::Error;
 
-/// Most arguments of a probe, as that header has it.
+/// Most arguments of a probe, as in that header.
 const MOST_ARGUMENTS: usize = 12;
 
-/// How a version of that header lays `struct __bpf_usdt_spec` out: objects have the layout of the one they were built with.
+/// Layout of `struct __bpf_usdt_spec`: objects have the layout of the header version that they were built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SpecLayout {
-    /// 16 bytes an argument.
+    /// 16 bytes per argument.
     Narrow,
-    /// 24 bytes an argument, with room for a second register (libbpf 1.7).
+    /// 24 bytes per argument, with room for a second register (libbpf 1.7).
     Wide,
 }
 
 impl SpecLayout {
-    /// All there are.
     pub(crate) const ALL: [Self; 2] = [Self::Narrow, Self::Wide];
 
-    /// Bytes of the whole structure.
+    /// Returns the size of the whole structure in bytes.
     pub(crate) const fn bytes(self) -> usize {
         self.argument_bytes() * MOST_ARGUMENTS + 16
     }
 
-    /// Bytes of `struct __bpf_usdt_arg_spec`.
+    /// Returns the size of `struct __bpf_usdt_arg_spec` in bytes.
     const fn argument_bytes(self) -> usize {
         match self {
             Self::Narrow => 16,
@@ -34,7 +33,7 @@ impl SpecLayout {
         }
     }
 
-    /// Where in an argument its register is; whether it is signed, and how it is shifted, is behind that.
+    /// Returns the offset of the register in an argument. The sign and the shift follow it.
     const fn register_at(self) -> usize {
         match self {
             Self::Narrow => 12,
@@ -42,41 +41,40 @@ impl SpecLayout {
         }
     }
 
-    /// The number of arguments is behind them and the cookie.
+    /// Returns the offset of the number of arguments, which follows them and the cookie.
     const fn count_at(self) -> usize {
         self.bytes() - 8
     }
 
-    /// A byte of padding, which no program reads: set in each entry of the map that is taken.
+    /// Returns the offset of a byte of padding, which no program reads: it is set in each used entry of the map.
     const fn taken_at(self) -> usize {
         self.bytes() - 1
     }
 }
 
-/// Arguments that programs cannot be told of.
+/// Argument that cannot be described to programs.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadUsdtArgument {
-    /// In none of the places that the header knows.
+    /// The argument is in a place that the header does not know.
     #[error(
         "its argument \"{0}\" is neither a number, nor in a register of this machine, nor in memory beside one"
     )]
     Unknown(String),
-    /// More than the header has room for.
+    /// There are more arguments than the header has room for.
     #[error("it has more than {MOST_ARGUMENTS} arguments")]
     TooMany,
 }
 
-/// Where an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operand {
     Constant(i64),
-    /// In a register, by its place in `struct pt_regs`.
+    /// Register, by its place in `struct pt_regs`.
     Register(i16),
-    /// So many bytes from where a register points to.
+    /// Memory at this distance in bytes from the address in a register.
     Memory(i16, i64),
 }
 
-/// The bytes of `struct __bpf_usdt_spec` for arguments in the words of a note.
+/// Returns the bytes of `struct __bpf_usdt_spec` for arguments in the syntax of a note.
 pub(crate) fn spec(layout: SpecLayout, arguments: &str) -> Result<Vec<u8>, BadUsdtArgument> {
     let mut spec = vec![0; layout.bytes()];
     let mut count: u16 = 0;
@@ -113,7 +111,7 @@ pub(crate) fn spec(layout: SpecLayout, arguments: &str) -> Result<Vec<u8>, BadUs
     Ok(spec)
 }
 
-/// One argument a piece: a space inside of brackets ends none.
+/// Splits a note into arguments. A space inside of brackets ends no argument.
 fn split(arguments: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let (mut start, mut is_inside) = (0, false);
@@ -133,11 +131,11 @@ fn split(arguments: &str) -> Vec<&str> {
     pieces
 }
 
-/// A number of the assembler's.
+/// Returns a number in assembler syntax.
 fn number(text: &str) -> Option<i64> {
     let (is_negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let (digits, radix) = digits.strip_prefix("0x").map_or((digits, 10), |digits| (digits, 16));
-    // A second sign is none.
+    // A second sign is invalid.
     let value = digits.starts_with(|digit: char| digit.is_digit(radix)).then_some(digits)?;
     let value = i64::from_str_radix(value, radix).ok()?;
     if is_negative { value.checked_neg() } else { Some(value) }
@@ -156,10 +154,10 @@ fn operand_of(text: &str) -> Option<Operand> {
     Some(Operand::Memory(register(base)?, offset))
 }
 
-/// The place of a register in `struct pt_regs`, in bytes.
+/// Returns the offset of a register in `struct pt_regs`, in bytes.
 #[cfg(target_arch = "x86_64")]
 fn register(name: &str) -> Option<i16> {
-    /// In the order of the structure: names of 64, 32, 16 and 8 bits.
+    /// Names of 64, 32, 16 and 8 bits, in the order of the structure.
     const REGISTERS: [[&str; 4]; 15] = [
         ["r15", "r15d", "r15w", "r15b"],
         ["r14", "r14d", "r14w", "r14b"],
@@ -177,7 +175,7 @@ fn register(name: &str) -> Option<i16> {
         ["rsi", "esi", "si", "sil"],
         ["rdi", "edi", "di", "dil"],
     ];
-    /// Behind what the kernel keeps of a system call, the instruction and the flags.
+    /// Offsets after the system call, the instruction and the flags that the kernel keeps.
     const STACK_POINTER: i16 = 152;
     const INSTRUCTION_POINTER: i16 = 128;
     match name {
@@ -202,7 +200,7 @@ fn operand_of(text: &str) -> Option<Operand> {
     register(text).map(Operand::Register).or_else(|| number(text).map(Operand::Constant))
 }
 
-/// The place of a register in `struct pt_regs`, in bytes.
+/// Returns the offset of a register in `struct pt_regs`, in bytes.
 #[cfg(target_arch = "aarch64")]
 fn register(name: &str) -> Option<i16> {
     const STACK_POINTER: i16 = 31;
@@ -295,7 +293,7 @@ mod tests {
         assert_eq!(super::spec(Narrow, "").unwrap()[Narrow.count_at()..], [0, 0, 0, 0, 0, 0, 0, 1]);
     }
 
-    /// As `offsetof` says of both headers.
+    /// Offsets are those of `offsetof` in both headers.
     #[test]
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn the_wide_layout_has_the_same_at_other_places() {

@@ -1,5 +1,3 @@
-//! Watching network interfaces come and go.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,26 +5,26 @@ use bpfmand_core::{IfIndex, InterfaceEvent, InterfaceFacts};
 
 use crate::KernelError;
 
-/// Tells what changes among the interfaces of one namespace. Nothing is told twice, and what was undone before it was
-/// read is not told at all.
+/// Reports the changes of the interfaces of one namespace. Nothing is reported twice, and a change that was undone
+/// before it was read is not reported at all.
 pub trait InterfaceWatch: Send {
-    /// Waits for changes, at most so long, and tells all that are known; none if the time is up. A zero timeout does
-    /// not wait.
+    /// Waits for changes, at most so long, and returns all known ones; empty after the timeout. A zero timeout does not
+    /// wait.
     ///
-    /// A caller that waits a second at most learns as soon that the namespace's path is gone.
+    /// A caller with a timeout of at most a second also learns within a second that the namespace's path is gone.
     ///
     /// # Errors
     /// The kernel refuses.
     fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError>;
 }
 
-/// What was reported of the interfaces, and the latest of the kernel: a storm of notices about one interface becomes one
-/// event, and a notice that changes neither name nor state (one of an XDP program, of a counter) none.
+/// Reported state of the interfaces, and the latest state in the kernel: a storm of notices about one interface becomes
+/// one event, and a notice that changes neither name nor state (one of an XDP program, of a counter) becomes none.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     reported: BTreeMap<IfIndex, (String, bool)>,
     latest: BTreeMap<IfIndex, (String, bool)>,
-    /// Removed since, though perhaps there again with the same number.
+    /// Interfaces removed since, though perhaps there again with the same number.
     removed: BTreeSet<IfIndex>,
 }
 
@@ -37,7 +35,7 @@ impl Known {
         Self { latest: reported.clone(), reported, removed: BTreeSet::new() }
     }
 
-    /// A notice: an interface as it is, or that it is gone.
+    /// Processes a notice: the new state of an interface, or its removal.
     #[cfg_attr(not(feature = "linux"), allow(dead_code, reason = "a simulated kernel sends no notices"))]
     pub fn hear(&mut self, interface: InterfaceFacts, exists: bool) {
         if exists {
@@ -48,12 +46,12 @@ impl Known {
         }
     }
 
-    /// All interfaces as they are.
+    /// Sets the state of all interfaces.
     pub fn see(&mut self, interfaces: Vec<InterfaceFacts>) {
         self.latest = interfaces.into_iter().map(|found| (found.ifindex, (found.name, found.up))).collect();
     }
 
-    /// What has changed since this was last asked; removals first, so that a name is free before it is used again.
+    /// Returns the changes since the last call; removals first, so that a name is free before it is used again.
     pub fn take(&mut self) -> Vec<InterfaceEvent> {
         let removed = std::mem::take(&mut self.removed);
         let mut events: Vec<_> = self

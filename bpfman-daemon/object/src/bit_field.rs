@@ -1,12 +1,12 @@
-//! Bit fields: numbers of some bits among the bytes of a struct, as little-endian machines count them.
+//! Bit fields in a struct, in little-endian bit order.
 
-/// The number of `count` bits that begin with bit `first` of up to sixteen bytes.
+/// Returns `count` bits, starting with bit `first`, of up to sixteen bytes.
 #[must_use]
 pub fn read_bits(bytes: &[u8], first: u32, count: u32) -> u128 {
     low_bits(number(bytes) >> first, count)
 }
 
-/// Writes a number's low bits in their place, and leaves those beside it.
+/// Writes the low bits of a number; neighbouring bits stay.
 pub(crate) fn write_bits(bytes: &mut [u8], first: u32, count: u32, value: u128) {
     let mask = low_bits(u128::MAX, count) << first;
     let all = (number(bytes) & !mask) | ((value << first) & mask);
@@ -25,7 +25,7 @@ const fn low_bits(value: u128, count: u32) -> u128 {
     if count >= 128 { value } else { value & ((1 << count) - 1) }
 }
 
-/// A number of so many bits, of which the highest is its sign.
+/// Returns a number of `count` bits, sign-extended from its highest bit.
 #[must_use]
 pub const fn sign_extended(value: u128, count: u32) -> i128 {
     let unused = 128 - if count == 0 || count > 128 { 128 } else { count };

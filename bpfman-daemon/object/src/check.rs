@@ -1,8 +1,7 @@
-//! Whether an answer could be that of a sound reader: what holds of all that is read here, asked of what somebody else
-//! says that he read.
+//! Consistency checks of results that another process computed: all invariants of results computed here.
 //!
-//! What follows relies on it: names become files, places become indexes, and numbers of modules are descriptors. It says
-//! nothing of whether the answer is that of the file: another file could have been the one.
+//! The callers rely on them: names become files, offsets become indexes, and module numbers become descriptors. The
+//! checks cannot prove that the result belongs to this file: another file could have it.
 
 use std::collections::HashSet;
 
@@ -13,26 +12,26 @@ use crate::maps::{InitialSlot, MAX_MAP_NAME, MAX_MAPS, check_struct_ops};
 use crate::object_file::LinkedProgram;
 use crate::{MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts, SlotTarget};
 
-/// Longest name of a function, a section or a variable, in bytes.
+/// Maximum length of a name of a function, section or variable, in bytes.
 const LONGEST_NAME: usize = 64 << 10;
-/// Most modules that one program refers to: what the kernel takes.
+/// Maximum number of modules per program, as in the kernel.
 const MOST_MODULES: usize = 256;
-/// Most functions of one program: `BPF_MAX_SUBPROGS` of the kernel. What is done with them takes their number squared.
+/// Maximum number of functions per program: `BPF_MAX_SUBPROGS` of the kernel. Processing takes quadratic time.
 const MOST_FUNCTIONS: usize = 256;
-/// Most slots that declarations fill, of all maps of an object. For each of a map of maps the kernel waits until nobody
-/// uses what was there before.
+/// Maximum number of slots that declarations fill, over all maps of an object. For each slot of a map of maps, the
+/// kernel waits until the former map is unused.
 const MOST_SLOTS: usize = 4096;
-/// Longest name of a module, in bytes (`MODULE_NAME_LEN`).
+/// Maximum length of a module's name, in bytes (`MODULE_NAME_LEN`).
 const LONGEST_MODULE: usize = 55;
 
-/// Why an answer is none.
+/// Defect of a result.
 type Why = String;
 
 impl ObjectFacts {
-    /// Says in what these are not facts of an object.
+    /// Checks that these can be facts of an object.
     ///
     /// # Errors
-    /// A sentence without its subject.
+    /// Returns the defect as a sentence without its subject.
     pub fn check(&self) -> Result<(), Why> {
         let maps = self.maps.len();
         if maps > 2 * MAX_MAPS {
@@ -72,7 +71,6 @@ impl ObjectFacts {
         Ok(())
     }
 
-    /// A variable lies within the first contents of its map.
     fn check_place(&self, map: usize, offset: usize, size: usize) -> Result<(), Why> {
         let len = self.maps.get(map).map(|map| map.initial.len());
         let end = offset.checked_add(size);
@@ -83,7 +81,7 @@ impl ObjectFacts {
     }
 }
 
-/// What declarations put into maps fits there, once, and is not too much.
+/// Checks that initial slots exist, are filled once, and are not too many.
 pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(), Why> {
     if slots.len() > MOST_SLOTS {
         return Err(format!("fills {} slots of maps, and {MOST_SLOTS} are the most", slots.len()));
@@ -98,7 +96,7 @@ pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(),
             SlotTarget::Program(name) if map.map_type == map_type::PROG_ARRAY => check_name(name)?,
             _ => return Err(format!("fills slot {key} of a map that cannot hold such a thing")),
         }
-        // Keys of a hash are any numbers, and it is full when it is full.
+        // Keys of a hash are arbitrary numbers; its size limits the entries.
         let is_beyond = map.map_type != map_type::HASH_OF_MAPS && *key >= map.max_entries;
         if is_beyond || map.key_size != 4 {
             return Err(format!("fills slot {key} of a map that has no such slot"));
@@ -110,7 +108,7 @@ pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(),
     Ok(())
 }
 
-/// Names end at a zero for the kernel.
+/// Checks a name: for the kernel, names end at a zero.
 pub(crate) fn check_name(name: &str) -> Result<(), Why> {
     if name.len() > LONGEST_NAME || name.contains('\0') {
         return Err("has a name that none can be".to_owned());
@@ -118,7 +116,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), Why> {
     Ok(())
 }
 
-/// True for what may be the name of a declared map. It becomes a file's, which neither may leave its folder nor have a dot.
+/// Returns whether a declared map may have this name. It becomes a file name, so it must contain neither a slash nor a
+/// dot.
 pub(crate) fn is_map_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !name.is_empty() && name.len() <= MAX_MAP_NAME && name.bytes().all(plain)
@@ -152,10 +151,10 @@ fn check_map(map: &MapSpec) -> Result<(), Why> {
 }
 
 impl LinkedProgram {
-    /// Says in what this is no program that was linked of an object with so many maps.
+    /// Checks that this can be a program linked from an object with so many maps.
     ///
     /// # Errors
-    /// A sentence without its subject.
+    /// Returns the defect as a sentence without its subject.
     pub fn check(&self, maps: usize) -> Result<(), Why> {
         let text = &self.text;
         if text.insns.is_empty() || text.insns.len() > MAX_INSTRUCTIONS {
@@ -188,7 +187,7 @@ impl LinkedProgram {
     }
 }
 
-/// Tables are loaded by plain 64-bit loads, and lead to instructions.
+/// Checks that jump tables are loaded by plain 64-bit loads and lead to instructions.
 fn check_jump_tables(text: &ProgramText, starts: &[bool]) -> Result<(), Why> {
     let is_start = |at: usize| starts.get(at) == Some(&true);
     let is_plain = |at: &usize| {
@@ -219,7 +218,6 @@ fn check_modules(modules: &[String]) -> Result<(), Why> {
     Ok(())
 }
 
-/// Functions lie one behind the other, without gaps.
 fn check_functions(text: &ProgramText) -> Result<(), Why> {
     if text.functions.len() > MOST_FUNCTIONS {
         return Err(format!("has {} functions", text.functions.len()));
@@ -238,7 +236,7 @@ fn check_functions(text: &ProgramText) -> Result<(), Why> {
     Ok(())
 }
 
-/// What instructions refer to is there.
+/// Checks that all references of instructions exist.
 fn check_function(text: &ProgramText, start: usize, end: usize, maps: usize) -> Result<(), Why> {
     let below = |number: i32, most: usize| usize::try_from(number).is_ok_and(|number| number < most);
     let modules = text.modules.len() + 1;
@@ -265,13 +263,13 @@ fn check_function(text: &ProgramText, start: usize, end: usize, maps: usize) -> 
     Ok(())
 }
 
-/// True if a function begins where a call or pointer leads.
+/// Returns whether the target of a call or pointer is the start of a function.
 fn is_function(text: &ProgramText, at: usize, insn: Insn) -> bool {
     let target = usize::try_from(at as i64 + i64::from(insn.imm) + 1);
     target.is_ok_and(|target| text.functions.binary_search_by_key(&target, |span| span.start).is_ok())
 }
 
-/// Information about each function, or none; lines ascend.
+/// Checks that there is information about each function or about none, and that lines ascend.
 fn check_info(text: &ProgramText) -> Result<(), Why> {
     let infos = &text.func_info;
     let of_each = infos.len() == text.functions.len()

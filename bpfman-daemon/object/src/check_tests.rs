@@ -171,13 +171,13 @@ fn references_to_what_is_not_there_are_refused() {
         (wide(op::PSEUDO_MAP_FD, 1, 0), true),
         (wide(op::PSEUDO_MAP_FD, 2, 0), false),
         (wide(op::PSEUDO_MAP_VALUE, -1, 0), false),
-        // The place of the table of a tenant's guard.
+        // Index of the table of a tenant's guard.
         (wide(op::PSEUDO_MAP_VALUE, 1 << 20, 0), false),
         (wide(op::PSEUDO_BTF_ID, 7, 1), true),
         (wide(op::PSEUDO_BTF_ID, 7, 2), false),
         (wide(op::PSEUDO_FUNC, -1, 0), true),
         (wide(op::PSEUDO_FUNC, 0, 0), false),
-        // By a place in a list of descriptors.
+        // Index into a list of descriptors.
         (wide(5, 0, 0), false),
         (wide(6, 0, 0), false),
         (call(0, 0, 5), true),

@@ -1,22 +1,22 @@
-//! What an object says of the types of its maps, for who shows what is in them.
+//! Declared types of map contents, for clients that show them.
 
 use crate::btf::{Btf, Kind};
 use crate::layout::{MOST_PARTS, ValueLayout};
 use crate::maps::btf_maps;
 use crate::object_file::ObjectFile;
 
-/// What the keys and values of a map are, as far as its declaration says.
+/// Declared types of a map's keys and values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeclaredTypes {
-    /// None where nothing is said of keys.
+    /// `None` if the key type is not declared.
     pub key: Option<ValueLayout>,
-    /// None where nothing is said of values. Of a ring buffer: its records, if they are all of one type.
+    /// `None` if the value type is not declared. For a ring buffer: its records, if they are all of one type.
     pub value: Option<ValueLayout>,
 }
 
 impl ObjectFile {
-    /// What is declared of a map's keys and values: `__type(key, …)`, `__type(value, …)`. Ring buffers and perf buffers may
-    /// say so too, of their records: the kernel is not told.
+    /// Returns the declared types of a map: `__type(key, …)`, `__type(value, …)`. Ring buffers and perf buffers may
+    /// declare the type of their records, which the kernel does not store.
     #[must_use]
     pub fn declared_types(&self, map: &str) -> DeclaredTypes {
         let Some(btf) = &self.btf else { return DeclaredTypes::default() };
@@ -25,16 +25,16 @@ impl ObjectFile {
         DeclaredTypes { key, value }
     }
 
-    /// What a structure, a typedef or another type with a name is. `struct event` and `event` are the same.
+    /// Returns the layout of a struct, typedef or other named type. `struct event` and `event` are the same.
     ///
     /// # Errors
-    /// There is none of that name and with a size; the names of all structures then.
+    /// Fails if no type of that name has a size; returns the names of all structs.
     pub fn type_named(&self, name: &str) -> Result<ValueLayout, Vec<String>> {
         self.btf.as_ref().map_or(Err(Vec::new()), |btf| type_named(btf, name))
     }
 }
 
-/// A type of these by its name; else the names of all structures.
+/// Returns the layout of a type by name, or else the names of all structs.
 pub fn type_named(btf: &Btf, name: &str) -> Result<ValueLayout, Vec<String>> {
     let bare = ["struct ", "enum "].iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name).trim();
     let is_it = |kind| {

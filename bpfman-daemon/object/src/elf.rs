@@ -1,4 +1,4 @@
-//! The ELF file: checked once, then sections, symbols and relocations as owned tables.
+//! ELF parser: checks the file once, then holds sections, symbols and relocations as owned tables.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -12,16 +12,16 @@ use crate::{MAX_OBJECT_BYTES, ObjectError, RelocationError};
 
 /// `e_machine` of eBPF.
 const EM_BPF: u16 = 247;
-/// More sections than this is damage, not a program; clang makes some dozens.
+/// Maximum number of sections; clang writes some dozens.
 const MAX_SECTIONS: usize = 65_536;
 
-/// One section header with its resolved name.
+/// Section header with its resolved name.
 #[derive(Debug)]
 pub(crate) struct ElfSection {
     pub name: String,
     pub kind: u32,
     pub flags: u64,
-    /// Bytes in memory; for `SHT_NOBITS` there are none in the file.
+    /// Size in memory, in bytes; `SHT_NOBITS` sections have no bytes in the file.
     pub size: usize,
     data: Range<usize>,
 }
@@ -32,17 +32,15 @@ impl ElfSection {
     }
 }
 
-/// Where a symbol lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SymbolPlace {
     Undefined,
     Section(usize),
-    /// In no section: a linker would make room for it (`-fcommon`).
+    /// In no section: a linker would allocate it (`-fcommon`).
     Common,
     Elsewhere,
 }
 
-/// One symbol.
 #[derive(Debug)]
 pub(crate) struct Symbol {
     pub name: String,
@@ -54,30 +52,29 @@ pub(crate) struct Symbol {
     pub is_section: bool,
     pub is_local: bool,
     pub is_weak: bool,
-    /// Visibility hidden or internal: not to be verified by itself.
+    /// Hidden or internal visibility: not verified by itself.
     pub is_hidden: bool,
 }
 
-/// One relocation, by byte offset in its section.
+/// Relocation of the instruction at a byte offset of its section.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reloc {
     pub symbol: usize,
     pub kind: u32,
 }
 
-/// The relocations of one section, or why they cannot be read: that concerns only programs which use it.
+/// Relocations of one section, or the reason why they cannot be read, which affects only programs that use the section.
 pub(crate) type RelocTable = Result<BTreeMap<u64, Reloc>, RelocationError>;
 
-/// The whole file.
 #[derive(Debug)]
 pub(crate) struct Elf {
     data: Arc<[u8]>,
     pub sections: Vec<ElfSection>,
     pub symbols: Vec<Symbol>,
     pub relocs: BTreeMap<usize, RelocTable>,
-    /// The first section of each name, and how many code sections have it.
+    /// First section of each name, with the number of code sections of that name.
     names: HashMap<String, (usize, usize)>,
-    /// Symbols by the section that defines them: a damaged file may have many of both.
+    /// Symbols by defining section: a damaged file may have many of both.
     defined: HashMap<usize, Vec<usize>>,
 }
 
@@ -130,7 +127,7 @@ impl Elf {
                     )
                 })?
             };
-            // A zeroed section takes memory without taking file: it must not take more than any file could.
+            // A zeroed section takes memory without taking file space: limit it like a file.
             let size =
                 usize::try_from(size).ok().filter(|size| *size <= MAX_OBJECT_BYTES).ok_or_else(|| {
                     ObjectError::damaged(format!("section {} ({name})", index.0), format!("size {size:#x}"))
@@ -200,7 +197,7 @@ impl Elf {
         Ok(Self { data, sections, symbols, relocs, names, defined })
     }
 
-    /// The bytes of a section in the file; empty for a zeroed one.
+    /// Returns the bytes of a section in the file; empty for a zeroed one.
     pub(crate) fn section_data(&self, index: usize) -> &[u8] {
         self.sections.get(index).and_then(|section| self.data.get(section.data.clone())).unwrap_or_default()
     }
@@ -209,18 +206,16 @@ impl Elf {
         self.names.get(name).map(|(first, _)| *first)
     }
 
-    /// How many code sections have the name.
     pub(crate) fn code_sections_named(&self, name: &str) -> usize {
         self.names.get(name).map_or(0, |(_, code)| *code)
     }
 
-    /// Symbols defined in a section.
     pub(crate) fn symbols_in(&self, section: usize) -> impl Iterator<Item = &Symbol> {
         self.defined.get(&section).into_iter().flatten().filter_map(|index| self.symbols.get(*index))
     }
 }
 
-/// Reads `Elf64_Rel` records: an offset, then symbol and type in one number. The byte order is this machine's.
+/// Reads `Elf64_Rel` records in host byte order: an offset, then symbol and type in one number.
 fn read_relocs(records: &[u8]) -> BTreeMap<u64, Reloc> {
     let long = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
     records
@@ -239,7 +234,7 @@ fn file_range(offset: u64, size: u64, file: usize) -> Option<Range<usize>> {
     (end <= file).then_some(start..end)
 }
 
-/// Refuses a file in which sections share bytes: what one of them says would change with the other.
+/// Refuses a file with overlapping sections: a write to one would change the other.
 fn check_apart(sections: &[ElfSection]) -> Result<(), ObjectError> {
     let mut filled: Vec<usize> = (0..sections.len()).filter(|one| !sections[*one].data.is_empty()).collect();
     filled.sort_by_key(|one| sections[*one].data.start);
@@ -253,7 +248,7 @@ fn check_apart(sections: &[ElfSection]) -> Result<(), ObjectError> {
     ))
 }
 
-/// The first sixteen bytes, judged one by one so that the error says which is wrong.
+/// Checks the first sixteen bytes one by one, so that the error names the wrong one.
 fn check_identity(data: &[u8]) -> Result<(), ObjectError> {
     if data.is_empty() {
         return Err(ObjectError::Empty);

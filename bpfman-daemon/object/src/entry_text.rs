@@ -1,4 +1,4 @@
-//! Keys and values of maps as users write them, and as they are shown: `10`, `eth0`, `{"pid": 7}`, `pid=7,comm=cat`.
+//! Text form of map keys and values: `10`, `eth0`, `{"pid": 7}`, `pid=7,comm=cat`.
 
 use bpfmand_core::from_hexadecimal;
 use serde_json::Value;
@@ -9,24 +9,24 @@ use crate::layout::ValueLayout;
 use crate::shown::shown;
 use crate::value_text;
 
-/// What stands before bytes that are not by their type.
+/// Prefix of raw bytes.
 const BYTES: &str = "hex:";
 
 impl ValueLayout {
-    /// The bytes of a key: a value of this type, of which every field is named, or `hex:` and its bytes.
+    /// Parses a key: a value of this type with all fields, or `hex:` and its bytes.
     ///
     /// # Errors
-    /// Where in the text, and why it is no such key.
+    /// Returns the position in the text, and the reason.
     pub fn key_of_text(&self, text: &str) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; self.size().unwrap_or(0)];
         self.write_text(&mut bytes, text, true)?;
         Ok(bytes)
     }
 
-    /// Writes what a text says over the bytes of a value. What a struct in it does not name stays as it is.
+    /// Writes a text over the bytes of a value. Struct fields that the text does not name keep their bytes.
     ///
     /// # Errors
-    /// Where in the text, and why it is no such value. The bytes are then of no use.
+    /// Returns the position in the text, and the reason. The bytes are then invalid.
     pub fn write_value_text(&self, bytes: &mut [u8], text: &str) -> Result<(), String> {
         self.write_text(bytes, text, false)
     }
@@ -52,10 +52,10 @@ impl ValueLayout {
     }
 }
 
-/// The bytes of a value of which only its size is known: two hexadecimal digits for each, with or without `0x` or `hex:`.
+/// Parses a value of which only the size is known: two hexadecimal digits per byte, with or without `0x` or `hex:`.
 ///
 /// # Errors
-/// They are no digits, or too few or too many.
+/// Fails if there are other characters, or too few or too many digits.
 pub fn plain_bytes(text: &str, size: usize) -> Result<Vec<u8>, String> {
     let text = text.trim();
     let digits = [BYTES, "0x", "0X"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
@@ -70,7 +70,6 @@ pub fn plain_bytes(text: &str, size: usize) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A struct or a list, as JSON or as fields.
 fn compound(layout: &ValueLayout, text: &str) -> Result<Value, String> {
     let bad_json = match json_names::read(text) {
         Ok(value) if value.is_object() || value.is_array() => return Ok(value),
@@ -86,14 +85,14 @@ fn compound(layout: &ValueLayout, text: &str) -> Result<Value, String> {
     })
 }
 
-/// How its fields are written, for messages.
+/// Returns an example of the fields, for messages.
 fn example(layout: &ValueLayout) -> String {
     let ValueLayout::Struct { fields, .. } = layout else { return "[1, 2]".to_owned() };
     let names: Vec<String> = fields.iter().take(3).map(|field| format!("{}=…", field.name)).collect();
     names.join(",")
 }
 
-/// Refuses a struct of which a field is missing: as a key it would silently be another.
+/// Refuses a struct with a missing field: as a key, it would silently be another one.
 fn ensure_whole(layout: &ValueLayout, value: &Value, at: &str) -> Result<(), String> {
     match (layout, value) {
         (ValueLayout::Struct { fields, .. }, Value::Object(values)) => {

@@ -1,53 +1,51 @@
-//! Everything that can be wrong with an object file, with the value that is.
-
 use bpfmand_core::ProgramType;
 
 use crate::RelocationError;
 use crate::section_family::{SUPPORTED_SECTIONS, TYPES_OF_ANY_SECTION};
 
-/// Why an object file, or one program of it, cannot be used.
+/// Reason why an object file, or one program of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// No bytes at all.
+    /// The file is empty.
     #[error("the file is empty, not an eBPF object")]
     Empty,
     /// Larger than [`crate::MAX_OBJECT_BYTES`].
     #[error("the file has {bytes} bytes, more than the {limit} that an eBPF object may have")]
     TooLarge {
-        /// Its size.
+        /// Size of the file, in bytes.
         bytes: usize,
-        /// The largest size that is read.
+        /// Limit, in bytes.
         limit: usize,
     },
-    /// The first four bytes are not an ELF file's.
+    /// The file does not begin with the ELF magic.
     #[error("not an ELF file: it begins with the bytes {found:02x?}")]
     NotElf {
-        /// Up to four first bytes.
+        /// First bytes of the file, up to four.
         found: Vec<u8>,
     },
-    /// An ELF file of 32-bit class.
+    /// The ELF file is of 32-bit class.
     #[error("the ELF file is of class {class}, eBPF objects are of class 2 (64 bit)")]
     NotSixtyFourBit {
         /// `EI_CLASS`.
         class: u8,
     },
-    /// An ELF file of the other byte order.
+    /// The ELF file has the other byte order.
     #[error("the ELF file is {found}-endian, this machine is {host}-endian; build it with -target {target}")]
     WrongEndian {
         /// Byte order of the file.
         found: &'static str,
         /// Byte order of this machine.
         host: &'static str,
-        /// Clang's target that fits.
+        /// Matching target of clang.
         target: &'static str,
     },
-    /// An ELF file for another machine.
+    /// The ELF file is for another machine.
     #[error("the ELF file is for machine {machine}, not for eBPF (247)")]
     WrongMachine {
         /// `e_machine`.
         machine: u16,
     },
-    /// An ELF file that is no relocatable object.
+    /// The ELF file is not a relocatable object.
     #[error(
         "the ELF file is of type {elf_type}, not a relocatable object (1): give the output of `clang -c`"
     )]
@@ -55,26 +53,26 @@ pub enum ObjectError {
         /// `e_type`.
         elf_type: u16,
     },
-    /// A header, table or section that is cut off or contradicts itself.
+    /// A header, table or section is truncated or inconsistent.
     #[error("the ELF file is damaged: {what}: {why}")]
     Damaged {
-        /// The part that is wrong.
+        /// Damaged part.
         what: String,
         /// The reason.
         why: String,
     },
-    /// Type information that is cut off or contradicts itself.
+    /// The type information is truncated or inconsistent.
     #[error("the type information (BTF) is damaged: {what}: {why}")]
     Btf {
-        /// The part that is wrong.
+        /// Damaged part.
         what: String,
         /// The reason.
         why: String,
     },
-    /// A map declaration that cannot be read.
+    /// A map declaration cannot be parsed.
     #[error("map {map}: {why}")]
     Map {
-        /// Its name.
+        /// Name of the map.
         map: String,
         /// The reason.
         why: String,
@@ -82,7 +80,7 @@ pub enum ObjectError {
     /// The object has no program of that name.
     #[error("no program named {name}; the object has {}", listed(.available))]
     UnknownProgram {
-        /// The name asked for.
+        /// Requested name.
         name: String,
         /// All programs of the object.
         available: Vec<String>,
@@ -94,12 +92,12 @@ pub enum ObjectError {
         .sections[1]
     )]
     AmbiguousProgram {
-        /// The name asked for.
+        /// Requested name.
         name: String,
-        /// Sections of the first two of them.
+        /// Sections of the first two functions.
         sections: [String; 2],
     },
-    /// The program's section names no kind of program that is supported, and the declared type needs one that does.
+    /// The section name is not supported, and the declared type requires a supported one.
     #[error(
         "program {program} is declared as {declared}, and its section {section} is not supported: there it may be declared as \
          {}; otherwise supported are {}",
@@ -109,57 +107,57 @@ pub enum ObjectError {
     UnsupportedSection {
         /// The program.
         program: String,
-        /// The type asked for.
+        /// Declared type.
         declared: ProgramType,
-        /// Its section.
+        /// Section of the program.
         section: String,
     },
-    /// The program's section says another type than the one declared.
+    /// The section of the program stands for another type than declared.
     #[error("program {program} is declared as {declared} but its section {section} says {family}")]
     TypeMismatch {
         /// The program.
         program: String,
-        /// The type asked for.
+        /// Declared type.
         declared: ProgramType,
-        /// Its section.
+        /// Section of the program.
         section: String,
-        /// What the section says.
+        /// Type of the section.
         family: String,
     },
-    /// An instruction refers to something that cannot be resolved.
+    /// A reference of an instruction cannot be resolved.
     #[error("program {program}: function {function}, instruction {insn}: {why}")]
     Relocation {
-        /// The program asked for.
+        /// Requested program.
         program: String,
-        /// The function in which the instruction is: the program or one that it reaches.
+        /// Function with the instruction: the program or one that it reaches.
         function: String,
         /// Index of the instruction in that function.
         insn: usize,
-        /// What is wrong.
+        /// Error.
         why: RelocationError,
     },
-    /// The program cannot be linked without the kernel's type information.
+    /// The program needs the kernel's type information.
     #[error(
         "program {program} needs the kernel's type information (BTF) for {what}; the kernel needs CONFIG_DEBUG_INFO_BTF"
     )]
     NeedsKernelBtf {
         /// The program.
         program: String,
-        /// What needs it.
+        /// Part of the program that needs it.
         what: String,
     },
-    /// More instructions than any kernel takes.
+    /// The program has more instructions than any kernel accepts.
     #[error("program {program} has more than {limit} instructions")]
     TooManyInstructions {
         /// The program.
         program: String,
-        /// The most that are linked.
+        /// Maximum number of instructions.
         limit: usize,
     },
     /// The object has no global variable of that name.
     #[error("no global variable named {name}; the object has {}", listed(.available))]
     UnknownGlobal {
-        /// The name asked for.
+        /// Requested name.
         name: String,
         /// All global variables of the object.
         available: Vec<String>,
@@ -167,50 +165,50 @@ pub enum ObjectError {
     /// The object declares no map of that name.
     #[error("no map named {name}; the object has {}", listed(.available))]
     UnknownMap {
-        /// The name asked for.
+        /// Requested name.
         name: String,
         /// All maps that the object declares.
         available: Vec<String>,
     },
-    /// A value of the wrong size for a global variable.
+    /// A value has the wrong size for a global variable.
     #[error("global variable {name} ({type_name}) has {expected} bytes, the value given has {given}")]
     GlobalSize {
         /// The variable.
         name: String,
-        /// Its type.
+        /// Type of the variable.
         type_name: String,
-        /// Its size in bytes.
+        /// Size of the variable, in bytes.
         expected: usize,
-        /// The size of the value given, in bytes.
+        /// Size of the value, in bytes.
         given: usize,
     },
-    /// A value that is none of a global variable's type.
+    /// A value does not fit the type of a global variable.
     #[error("global variable {name} ({type_name}): {why}")]
     GlobalText {
         /// The variable.
         name: String,
-        /// Its type.
+        /// Type of the variable.
         type_name: String,
-        /// What is wrong, and where in it.
+        /// Error, with its position in the value.
         why: String,
     },
     /// Several static variables share the name.
     #[error("{count} global variables are named {name}: rename one, so that it is clear which one is meant")]
     AmbiguousGlobal {
-        /// The name asked for.
+        /// Requested name.
         name: String,
-        /// How many there are.
+        /// Number of variables of that name.
         count: usize,
     },
-    /// What another process, which read the object, says is wrong with it.
+    /// Text of an error that an object reader process reported.
     #[error("{0}")]
     Told(String),
-    /// A `__kconfig` variable without a value for it.
+    /// A `__kconfig` variable has no valid value.
     #[error("kernel configuration variable {name}: {why}")]
     Kconfig {
         /// The variable.
         name: String,
-        /// What is wrong.
+        /// Error.
         why: String,
     },
 }
@@ -224,7 +222,7 @@ impl ObjectError {
         Self::Btf { what: what.into(), why: why.into() }
     }
 
-    /// What to do about a value that was set of the object.
+    /// Returns a hint about a value that was set for the object.
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
@@ -244,7 +242,7 @@ impl ObjectError {
     }
 }
 
-/// Names in an error: all of them up to twenty, then how many more.
+/// Lists up to twenty names, and the number of the others.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 20;
     match names.len() {

@@ -1,7 +1,7 @@
-//! Exception callbacks: the function that a program names to be run where it throws (Linux 6.7).
+//! Exception callbacks: the function that runs when a program throws (Linux 6.7).
 //!
-//! Nothing in the instructions refers to it. A tag in the type information does, on the program's own function:
-//! `exception_callback:NAME`. The kernel looks for the function among those that are loaded with the program.
+//! No instruction refers to it. The program's own function has a declaration tag `exception_callback:NAME`, and the
+//! kernel looks for the function among those loaded with the program.
 
 use crate::RelocationError;
 use crate::btf::Kind;
@@ -9,15 +9,15 @@ use crate::functions::FunctionKey;
 use crate::object_file::ObjectFile;
 use crate::programs::is_library_section;
 
-/// How such tags begin.
+/// Prefix of such tags.
 const PREFIX: &str = "exception_callback:";
-/// The tag is on the function itself, not on one of its arguments.
+/// Component index of a tag on the function itself, not on an argument.
 const WHOLE: u32 = u32::MAX;
 
-/// The callback that the function at `key` names, if it names one.
+/// Returns the exception callback of the function at `key`, if it has one.
 ///
 /// # Errors
-/// It names several, or one that the object does not have as a global function beside its programs.
+/// Fails if the function names several, or one that is not a global library function of the object.
 pub(crate) fn callback(
     object: &ObjectFile,
     key: FunctionKey,

@@ -1,4 +1,4 @@
-//! What an object expects from the kernel by name: functions, variables and configuration values.
+//! Externs of an object: kernel functions, kernel variables and configuration values, by name.
 
 use std::collections::HashMap;
 
@@ -8,68 +8,68 @@ use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};
 use crate::elf::{Elf, SymbolPlace};
 
-/// What an undefined symbol stands for.
+/// Kind of an undefined symbol.
 #[derive(Clone, Debug)]
 pub(crate) enum Extern {
-    /// A kernel function that programs may call.
+    /// Kernel function that programs may call.
     Function,
-    /// A kernel variable with a declared type.
+    /// Kernel variable with a declared type.
     Variable,
-    /// A kernel symbol of which only the address is asked for (`extern const void x __ksym`).
+    /// Kernel symbol of which only the address is used (`extern const void x __ksym`).
     Address,
-    /// A kernel configuration value, at an offset of the `.kconfig` map.
+    /// Kernel configuration value, at an offset of the `.kconfig` map.
     Kconfig { offset: u32 },
 }
 
-/// The form of a `__kconfig` variable.
+/// Type of a `__kconfig` variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KconfigKind {
     /// `bool`: `y` is true.
     Bool,
-    /// `char`: the letter itself.
+    /// `char`: a letter.
     Char,
     /// An integer.
     Integer {
-        /// True if negative values are allowed.
+        /// Set if negative values are allowed.
         signed: bool,
     },
     /// `enum libbpf_tristate`: no 0, yes 1, module 2.
     Tristate,
-    /// An array of characters, ended by a zero.
+    /// An array of characters, terminated by a zero.
     Text,
 }
 
-/// One `__kconfig` variable.
+/// A `__kconfig` variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KconfigExtern {
     /// `CONFIG_…`, `LINUX_KERNEL_VERSION` or another of libbpf's names.
     pub name: String,
     /// Byte offset in the `.kconfig` map's value.
     pub offset: u32,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u32,
-    /// How the value is written.
+    /// Type of the value.
     pub kind: KconfigKind,
-    /// May be left unset, and is zero then.
+    /// May be left unset, and is then zero.
     pub weak: bool,
 }
 
-/// A value of the kernel's configuration.
+/// Value of the kernel's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KconfigValue {
     /// `y`, `m` or `n`.
     Letter(char),
-    /// A number, negative ones in two's complement.
+    /// A number; negative ones in two's complement.
     Number(u64),
-    /// A text without its quotes.
+    /// A string without its quotes.
     Text(String),
 }
 
-/// All externs by name.
+/// Externs of an object, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Externs {
     table: HashMap<String, Extern>,
-    /// Names of those of the kernel, sorted.
+    /// Names of kernel symbols, sorted.
     symbols: Vec<String>,
     pub kconfig: Vec<KconfigExtern>,
     kconfig_end: u32,
@@ -79,7 +79,7 @@ impl Externs {
     pub(crate) fn read(elf: &Elf, btf: Option<&Btf>) -> Self {
         let mut externs = Self::default();
         let Some(btf) = btf else { return externs };
-        // Weak symbols may be missing from the kernel; what is not in the symbol table is not used at all.
+        // Weak symbols may be missing from the kernel; names that are not in the symbol table are unused.
         let undefined: HashMap<&str, bool> = elf
             .symbols
             .iter()
@@ -117,7 +117,7 @@ impl Externs {
         self.table.get(name)
     }
 
-    /// The place of a kernel symbol among all externs: those of the configuration come first, then symbols by name.
+    /// Returns the index of a kernel symbol among all externs: configuration values come first, then symbols by name.
     pub(crate) fn place(&self, name: &str) -> i32 {
         let among = self.symbols.binary_search_by(|symbol| symbol.as_str().cmp(name)).unwrap_or_default();
         i32::try_from(self.kconfig.len() + among).unwrap_or(i32::MAX)
@@ -128,7 +128,7 @@ impl Externs {
     }
 
     fn add_kconfig(&mut self, btf: &Btf, name: &str, item: &Type<'_>, weak: bool) {
-        // A form that does not exist stays unknown, and is an error for whoever refers to it.
+        // Skip an unsupported type: references to the variable then fail.
         let Some((kind, size)) = kconfig_kind(btf, item.size_or_type) else { return };
         let align = if kind == KconfigKind::Text { 1 } else { size };
         let Some(offset) = self.kconfig_end.checked_next_multiple_of(align.max(1)) else { return };
@@ -142,7 +142,7 @@ impl Externs {
     }
 }
 
-/// Writes configuration values into the first contents of the `.kconfig` map.
+/// Writes configuration values into the initial contents of the `.kconfig` map.
 pub(crate) fn write_kconfig(
     externs: &[KconfigExtern],
     map: &mut MapSpec,
@@ -168,7 +168,7 @@ pub(crate) fn write_kconfig(
 }
 
 impl KconfigExtern {
-    /// The bytes of a value in this variable's form; none if it does not fit.
+    /// Encodes a value for this variable; `None` if it does not fit.
     fn encode(&self, value: &KconfigValue) -> Option<Vec<u8>> {
         use KconfigValue::{Letter, Number, Text};
         let size = self.size as usize;
@@ -196,7 +196,7 @@ impl KconfigExtern {
                 fits.then(|| narrow.to_vec())
             }
             (KconfigKind::Char, Number(value)) => u8::try_from(*value).ok().map(|byte| vec![byte]),
-            // What does not fit is cut off, as by libbpf.
+            // Text that does not fit is truncated, as in libbpf.
             (KconfigKind::Text, Text(text)) => {
                 let mut bytes = text.as_bytes()[..text.len().min(size.checked_sub(1)?)].to_vec();
                 bytes.push(0);

@@ -1,5 +1,3 @@
-//! What an object file says of itself as plain data: what a load is decided by, whoever read the file.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::{LoadValues, MapRole, MapSpec, ProgramType, map_type};
@@ -13,43 +11,43 @@ use crate::maps::{InitialSlot, StructOpsMap};
 use crate::programs::ProgramEntry;
 use crate::shown::cut;
 
-/// What an object file says of itself.
+/// Facts about an object file as plain data; a load depends on nothing else of the file.
 ///
-/// Who has it from another process checks it first: [`Self::check`].
+/// A receiver of facts from another process checks them with [`Self::check`] first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectFacts {
-    /// All programs, in the order of the file.
+    /// Programs, in the order of the file.
     pub programs: Vec<ProgramEntry>,
-    /// All maps: declared ones, then those of global variables.
+    /// Maps: declared ones, then those of global variables.
     pub maps: Vec<MapSpec>,
-    /// What the types of each map say: one entry a map.
+    /// Types of the maps, one entry per map.
     pub types: Vec<MapTypes>,
     /// Entries that declarations put into maps of maps and arrays of programs.
     pub slots: Vec<InitialSlot>,
-    /// All global variables, by name.
+    /// Global variables, by name.
     pub globals: Vec<GlobalVariable>,
-    /// The licence; empty if there is none.
+    /// Licence; empty if there is none.
     pub license: String,
-    /// The map of kernel configuration values, and what it holds.
+    /// Index of the map of kernel configuration values, and its variables.
     pub kconfig: Option<(usize, Vec<KconfigExtern>)>,
-    /// Maps that hold structures of functions for the kernel.
+    /// Maps with struct_ops values.
     pub struct_ops: Vec<StructOpsMap>,
 }
 
-/// What the types of a map's keys and values say.
+/// Types of a map's keys and values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapTypes {
-    /// Key and value in words: [`ObjectFacts::map_shape`].
+    /// Layout of key and value as text: [`ObjectFacts::map_shape`].
     pub shape: Option<(String, String)>,
-    /// The kernel ties it to its BTF: [`ObjectFacts::map_is_tied`].
+    /// Set if the kernel ties the map to its BTF: [`ObjectFacts::map_is_tied`].
     pub is_tied: bool,
 }
 
-/// Bytes of words for all maps together: real objects take some kilobytes. Maps behind that have none. It is a part of what
-/// a process that reads objects may say of one in all, which is 4 MiB.
+/// Maximum length of the layout texts of all maps, in bytes: real objects need some kilobytes. Later maps have none. An
+/// object reader process may send 4 MiB in total.
 const WORDS: usize = 1 << 20;
 
-/// What the types of all maps say.
+/// Returns the types of all maps.
 pub(crate) fn types_of(maps: &[MapSpec], btf: Option<&Btf>) -> Vec<MapTypes> {
     let mut left = WORDS;
     let types = |map: &MapSpec| {
@@ -64,16 +62,16 @@ pub(crate) fn types_of(maps: &[MapSpec], btf: Option<&Btf>) -> Vec<MapTypes> {
 }
 
 impl ObjectFacts {
-    /// All programs, those of unsupported sections too, in the order of the file.
+    /// Returns all programs, including those of unsupported sections, in the order of the file.
     #[must_use]
     pub fn programs(&self) -> &[ProgramEntry] {
         &self.programs
     }
 
-    /// The program of a name.
+    /// Returns the program of a name.
     ///
     /// # Errors
-    /// [`ObjectError::UnknownProgram`] with the names there are, or [`ObjectError::AmbiguousProgram`] if several static
+    /// [`ObjectError::UnknownProgram`] with the existing names, or [`ObjectError::AmbiguousProgram`] if several static
     /// functions share the name.
     pub fn program(&self, name: &str) -> Result<&ProgramEntry, ObjectError> {
         let mut named = self.programs.iter().filter(|program| program.name == name);
@@ -90,9 +88,9 @@ impl ObjectFacts {
         }
     }
 
-    /// The type that a program loads as when declared as `declared`: its section's, except that `tc` and `tcx`
-    /// are what they are declared as, a probe is a return probe if either says so, and a section that nobody knows says
-    /// nothing.
+    /// Returns the type as which a program declared as `declared` is loaded. It is the type of its section, except that
+    /// `tc` and `tcx` follow the declaration, a probe is a return probe if either is, and an unknown section follows
+    /// the declaration.
     ///
     /// # Errors
     /// [`ObjectError::UnknownProgram`], [`ObjectError::UnsupportedSection`] or [`ObjectError::TypeMismatch`].
@@ -113,51 +111,50 @@ impl ObjectFacts {
         Ok(if by_declaration { declared } else { own })
     }
 
-    /// All maps: declared ones, then those of global variables. Map references of programs are indexes into it.
+    /// Returns all maps: declared ones, then those of global variables. Programs refer to maps by index.
     #[must_use]
     pub fn maps(&self) -> &[MapSpec] {
         &self.maps
     }
 
-    /// What the bytes of a map's keys and values mean, in words that are the same for the same shape in any object;
-    /// none for maps without types, and for those of other objects.
+    /// Returns the layout of a map's keys and values as text, which is the same for the same layout in any object;
+    /// `None` for maps without types, and for those of other objects.
     #[must_use]
     pub fn map_shape(&self, map: &MapSpec) -> Option<&(String, String)> {
-        // No two maps of others than global variables share a name.
+        // Only maps of global variables can share a name.
         self.types.get(self.maps.iter().position(|known| known.name == map.name)?)?.shape.as_ref()
     }
 
-    /// True if the values of the map at this place hold lists, trees or pointers to kernel objects: the kernel then ties the
-    /// map to the BTF that it was made with, and takes no program of another BTF that uses those.
+    /// Returns whether the values of a map contain lists, trees or pointers to kernel objects: the kernel then ties the
+    /// map to its BTF, and refuses programs with other BTF that use these fields.
     #[must_use]
     pub fn map_is_tied(&self, map: usize) -> bool {
         self.types.get(map).is_some_and(|types| types.is_tied)
     }
 
-    /// Entries that declarations put into maps of maps and arrays of programs.
+    /// Returns the entries that declarations put into maps of maps and arrays of programs.
     #[must_use]
     pub fn initial_slots(&self) -> &[InitialSlot] {
         &self.slots
     }
 
-    /// All global variables, by name.
+    /// Returns all global variables, by name.
     #[must_use]
     pub fn globals(&self) -> &[GlobalVariable] {
         &self.globals
     }
 
-    /// The object's licence; empty if it states none.
+    /// Returns the object's licence; empty if it has none.
     #[must_use]
     pub fn license(&self) -> &str {
         &self.license
     }
 
-    /// The maps with other first values of global variables. Text does not depend on them.
-    ///
+    /// Returns the maps with other initial values of global variables. The text of programs does not depend on them.
     /// A `.bss` map that is no longer all zero becomes [`bpfmand_core::MapRole::Data`].
     ///
     /// # Errors
-    /// [`ObjectError::UnknownGlobal`] with the names there are, [`ObjectError::GlobalSize`] with both sizes, or
+    /// [`ObjectError::UnknownGlobal`] with the existing names, [`ObjectError::GlobalSize`] with both sizes, or
     /// [`ObjectError::AmbiguousGlobal`] if two static variables share a name.
     pub fn with_globals(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<Vec<MapSpec>, ObjectError> {
         let mut maps = self.maps.clone();
@@ -165,20 +162,20 @@ impl ObjectFacts {
         Ok(maps)
     }
 
-    /// Bytes of a global variable.
+    /// Returns the size of a global variable, in bytes.
     ///
     /// # Errors
-    /// There is none of that name, or more than one.
+    /// Fails if there is not exactly one variable of that name.
     pub fn global_size(&self, name: &str) -> Result<usize, ObjectError> {
         Ok(globals::find(&self.globals, name)?.size)
     }
 
-    /// Values of global variables as bytes: those that are given so, and those that somebody wrote as text, which count
-    /// where there are both: `100`, `true`, `eth0`, `[1, 2]`, `{"rate": 5}` by the variable's type, or its bytes as
-    /// hexadecimal digits.
+    /// Returns values of global variables as bytes, from bytes and from texts; texts take precedence. A text is a value
+    /// of the variable's type: `100`, `true`, `eth0`, `[1, 2]`, `{"rate": 5}`, or its bytes as hexadecimal digits.
     ///
     /// # Errors
-    /// [`ObjectError::GlobalText`] with what is wrong where, and those of [`Self::with_globals`] about names.
+    /// [`ObjectError::GlobalText`] with the error and its position, and the errors of [`Self::with_globals`] about
+    /// names.
     pub fn global_bytes(
         &self,
         bytes: &BTreeMap<String, Vec<u8>>,
@@ -192,17 +189,17 @@ impl ObjectFacts {
         Ok(all)
     }
 
-    /// True if the object declares a map of that name.
+    /// Returns whether the object declares a map of that name.
     #[must_use]
     pub fn declares_map(&self, name: &str) -> bool {
         self.maps.iter().any(|map| map.role == MapRole::Ordinary && map.name == name)
     }
 
-    /// The same object with other numbers of entries of its declared maps, by name.
+    /// Returns the object with other numbers of entries of its declared maps, by name.
     ///
     /// # Errors
-    /// [`ObjectError::UnknownMap`] with the names there are; [`ObjectError::Map`] for a map that cannot have so many or
-    /// so few, or that has no number of entries.
+    /// [`ObjectError::UnknownMap`] with the existing names; [`ObjectError::Map`] for a map that cannot have this number
+    /// of entries.
     pub fn with_map_sizes(&self, sizes: &BTreeMap<String, u32>) -> Result<Self, ObjectError> {
         let mut sized = self.clone();
         for (name, entries) in sizes {
@@ -236,13 +233,13 @@ impl ObjectFacts {
         Ok(sized)
     }
 
-    /// Kernel configuration values that the object asks for.
+    /// Returns the kernel configuration values that the object needs.
     #[must_use]
     pub fn kconfig_externs(&self) -> &[KconfigExtern] {
         self.kconfig.as_ref().map_or(&[], |(_, externs)| externs)
     }
 
-    /// Puts kernel configuration values into the `.kconfig` map among `maps`, a copy of [`Self::maps`].
+    /// Sets kernel configuration values in the `.kconfig` map among `maps`, a copy of [`Self::maps`].
     ///
     /// # Errors
     /// [`ObjectError::Kconfig`] if a variable that is not weak has no value, or one that does not fit.

@@ -1,23 +1,23 @@
-//! Fields as `a=1,b=[1,2],c={d=x}`, with or without braces around: what is shown can be written again.
+//! Parser of fields such as `a=1,b=[1,2],c={d=x}`, with or without outer braces; listings use the same format.
 
 use serde_json::{Map, Value};
 
 use crate::shown::shown;
 
-/// How deep braces and brackets may be.
+/// Maximum depth of braces and brackets.
 const MOST_DEPTH: usize = 16;
 
-/// Reads fields, or a list.
+/// Parses fields, or a list.
 ///
 /// # Errors
-/// What is not as it has to be, and where.
+/// Returns the error with its position.
 pub fn read(text: &str) -> Result<Value, String> {
     let mut rest = Rest(text.trim());
     let value = if rest.0.starts_with(['{', '[']) { rest.value(0)? } else { rest.fields(None, 0)? };
     if rest.0.is_empty() { Ok(value) } else { Err(format!("{} is behind its end", shown(rest.0))) }
 }
 
-/// What is not read yet.
+/// Unparsed rest of the text.
 struct Rest<'t>(&'t str);
 
 impl<'t> Rest<'t> {
@@ -62,7 +62,7 @@ impl<'t> Rest<'t> {
         Ok(Value::String(text.trim().to_owned()))
     }
 
-    /// Fields up to a brace, or to the end.
+    /// Parses fields up to a brace, or to the end.
     fn fields(&mut self, close: Option<char>, depth: usize) -> Result<Value, String> {
         let mut fields = Map::new();
         if close.is_some_and(|close| self.takes(close)) {
@@ -95,7 +95,7 @@ impl<'t> Rest<'t> {
         }
     }
 
-    /// A text as JSON has it, with commas and braces in it.
+    /// Parses a JSON string, which may contain commas and braces.
     fn quoted(&mut self) -> Result<Value, String> {
         let mut values = serde_json::Deserializer::from_str(self.0).into_iter::<String>();
         let text = values.next().and_then(Result::ok);

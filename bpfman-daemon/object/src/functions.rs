@@ -1,4 +1,4 @@
-//! The functions of an object: programs, and what they call.
+//! Functions of an object: programs, and the functions that they call.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use bpfmand_core::Insn;
 use crate::RelocationError;
 use crate::elf::Elf;
 
-/// Bytes of one instruction.
+/// Size of one instruction, in bytes.
 pub(crate) const INSN_BYTES: u64 = 8;
 
-/// Where a function is. Two sections may well hold functions at the same offset: the offset alone is no key.
+/// Location of a function. Functions of two sections may have the same offset: the offset alone is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionKey {
     pub section: usize,
@@ -18,7 +18,6 @@ pub(crate) struct FunctionKey {
     pub offset: u64,
 }
 
-/// One function.
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
     pub name: String,
@@ -27,7 +26,7 @@ pub(crate) struct Function {
     pub is_local: bool,
 }
 
-/// All functions by place. Those that are damaged are kept with the reason, for whoever asks for them.
+/// Functions by location. Damaged ones are kept with the reason, which is reported when they are used.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     table: BTreeMap<FunctionKey, (Function, Option<&'static str>)>,
@@ -41,13 +40,13 @@ impl Functions {
                 .symbols_in(section)
                 .filter(|symbol| symbol.is_function && !symbol.name.is_empty())
                 .collect();
-            // Of two names for one place the global one is the name.
+            // If a location has two names, use the global one.
             symbols.sort_by_key(|symbol| (symbol.value, symbol.is_local));
             symbols.dedup_by_key(|symbol| symbol.value);
             for (index, symbol) in symbols.iter().enumerate() {
                 let next = symbols.get(index + 1).map_or(header.size as u64, |next| next.value);
                 let key = FunctionKey { section, offset: symbol.value };
-                // Hand-written assembly may leave the size out: such a function lasts until the next one.
+                // Hand-written assembly may omit the size: such a function extends to the next one.
                 let size = if symbol.size == 0 { next.saturating_sub(symbol.value) } else { symbol.size };
                 let end = symbol.value.saturating_add(size);
                 let damage = if !symbol.value.is_multiple_of(INSN_BYTES) || !size.is_multiple_of(INSN_BYTES) {
@@ -79,12 +78,12 @@ impl Functions {
         }
     }
 
-    /// All of them by place, damaged ones too.
+    /// Returns all functions by location, including damaged ones.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (FunctionKey, &Function)> {
         self.table.iter().map(|(key, (function, _))| (*key, function))
     }
 
-    /// The instructions of a function as the file holds them.
+    /// Returns the instructions of a function as in the file.
     pub(crate) fn instructions(elf: &Elf, key: FunctionKey, len: usize) -> impl Iterator<Item = Insn> + '_ {
         let data = elf.section_data(key.section);
         let start = usize::try_from(key.offset).unwrap_or(usize::MAX).min(data.len());

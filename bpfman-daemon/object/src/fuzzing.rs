@@ -1,12 +1,12 @@
-//! What fuzzers ask of values, as nobody else does: any layout, any text.
+//! Entry points for fuzzers of values: any layout, any text.
 
 use crate::layout::ValueLayout;
 use crate::value_text;
 
-/// The largest value that is written, in bytes.
+/// Maximum size of a value, in bytes.
 const LARGEST: usize = 1 << 16;
 
-/// Writes a text for a layout that a reader told; none if the layout would not be taken.
+/// Writes a text for a layout received from an object reader; `None` if the layout is invalid.
 #[must_use]
 pub fn write_value(layout: &ValueLayout, text: &str) -> Option<Result<Vec<u8>, String>> {
     layout.check(&mut 0).ok()?;

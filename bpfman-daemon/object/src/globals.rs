@@ -1,4 +1,4 @@
-//! Global variables: what an object offers to be set before it loads.
+//! Global variables, which can be set before an object is loaded.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,22 +11,22 @@ use crate::layout::{MOST_PARTS, ValueLayout};
 use crate::maps::MapTable;
 use crate::value_text;
 
-/// One global variable.
+/// Global variable of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalVariable {
-    /// Its name; for a variable inside a function `function.variable`.
+    /// Name; `function.variable` for a variable inside a function.
     pub name: String,
-    /// Index of the map that holds it.
+    /// Index of the map that holds the variable.
     pub map: usize,
     /// Byte offset in that map's value.
     pub offset: usize,
     /// Size in bytes.
     pub size: usize,
-    /// Its type as in C, or `unknown` without type information.
+    /// Type as in C, or `unknown` without type information.
     pub type_name: String,
-    /// What its bytes mean; opaque without type information.
+    /// Layout of the value; opaque without type information.
     pub layout: ValueLayout,
-    /// True if programs can only read it.
+    /// Set if programs can only read the variable.
     pub read_only: bool,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
     found
 }
 
-/// The variable of a name. They are sorted by name, and there may be very many.
+/// Returns the variable of a name. The list is sorted by name and may be very long.
 pub(crate) fn find<'a>(globals: &'a [GlobalVariable], name: &str) -> Result<&'a GlobalVariable, ObjectError> {
     let first = globals.partition_point(|global| global.name.as_str() < name);
     let mut matching = globals[first..].iter().take_while(|global| global.name == name);
@@ -89,9 +89,8 @@ pub(crate) fn find<'a>(globals: &'a [GlobalVariable], name: &str) -> Result<&'a 
     }
 }
 
-/// The bytes of a value that a user wrote: hexadecimal digits, two for each byte in the order of memory, unless it has to
-/// be by type alone; or else a value of the variable's type. Of an array or a struct it may name parts: the others keep
-/// what the object gives them.
+/// Parses a value of a variable: hexadecimal digits, two per byte in memory order, unless `by_type_only`; otherwise a
+/// value of the variable's type. Parts of an array or struct that the text does not name keep the object's values.
 pub(crate) fn bytes_of(
     globals: &[GlobalVariable],
     maps: &[MapSpec],
@@ -115,7 +114,7 @@ pub(crate) fn bytes_of(
     }
 }
 
-/// Writes values over the first contents of the maps that hold the variables.
+/// Writes values into the initial contents of the maps that hold the variables.
 pub(crate) fn write(
     globals: &[GlobalVariable],
     maps: &mut [MapSpec],
@@ -135,7 +134,7 @@ pub(crate) fn write(
         if let Some(place) = map.initial.get_mut(global.offset..global.offset + global.size) {
             place.copy_from_slice(value);
         }
-        // Zeroed globals need no first contents; these are zeroed no longer.
+        // A zeroed section has no initial contents; this one is no longer zeroed.
         if map.role == MapRole::Bss && map.initial.iter().any(|byte| *byte != 0) {
             map.role = MapRole::Data;
         }

@@ -1,4 +1,4 @@
-//! Bytes and numbers of a process's own, or in memory that several processes share.
+//! Bytes and numbers in private memory, or in memory that several processes share.
 
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use crate::btf::word;
 
-/// Bytes that somebody holds, such as a mapping of shared memory. They never change.
+/// Immutable bytes with shared ownership, such as a mapping of shared memory.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// Bytes.
 #[derive(Clone)]
 pub(crate) enum HeldBytes {
     Own(Vec<u8>),
@@ -17,7 +16,7 @@ pub(crate) enum HeldBytes {
 }
 
 impl HeldBytes {
-    /// A part of shared bytes; none if they are shorter.
+    /// Returns a part of shared bytes; `None` if they are shorter.
     pub fn shared(all: &SharedBytes, part: Range<usize>) -> Option<Self> {
         (**all).as_ref().get(part.clone())?;
         Some(Self::Shared { all: Arc::clone(all), part })
@@ -42,7 +41,7 @@ impl fmt::Debug for HeldBytes {
     }
 }
 
-/// Numbers of 32 bits.
+/// 32-bit numbers.
 #[derive(Clone, Debug)]
 pub(crate) enum HeldNumbers {
     Own(Vec<u32>),
@@ -64,7 +63,7 @@ impl HeldNumbers {
         }
     }
 
-    /// In the form that is shared.
+    /// Returns the numbers in the shared format.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Own(numbers) => numbers.iter().flat_map(|number| number.to_ne_bytes()).collect(),

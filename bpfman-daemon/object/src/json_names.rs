@@ -1,4 +1,4 @@
-//! JSON in which no object has a name twice: of two values for one field neither may win silently.
+//! JSON parser that refuses duplicate names in an object: neither of two values may silently win.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::shown::shown;
 
-/// Reads JSON.
+/// Parses JSON.
 ///
 /// # Errors
-/// It is none, or names something twice.
+/// Fails if the text is invalid, or an object has a name twice.
 pub fn read(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str::<NamesOnce>(text)?;
     serde_json::from_str(text)
 }
 
-/// Anything in which names are there once.
+/// Value without duplicate names.
 struct NamesOnce;
 
 impl<'de> Deserialize<'de> for NamesOnce {

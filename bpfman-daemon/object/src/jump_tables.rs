@@ -1,20 +1,19 @@
-//! Jump tables: what clang makes of a dense `switch` with `-mcpu=v4`, in section `.jumptables`.
+//! Jump tables in section `.jumptables`, which clang generates for a dense `switch` with `-mcpu=v4`.
 //!
-//! Each is a symbol whose bytes are numbers of eight bytes: the offsets, in their section of code, of the instructions that
-//! `gotox` jumps to. All of them lie in the function that takes the table's address, which is the verifier's rule too.
+//! Each table is a symbol with entries of eight bytes: the offsets, in their code section, of the instructions that
+//! `gotox` jumps to. All of them lie in the function that takes the table's address, as the verifier requires.
 
 use crate::RelocationError;
 use crate::elf::{Elf, Symbol};
 use crate::functions::{FunctionKey, INSN_BYTES};
 
-/// Section of the compiler's jump tables.
 pub(crate) const SECTION: &str = ".jumptables";
-/// Bytes of an entry.
+/// Size of an entry, in bytes.
 const ENTRY: usize = 8;
-/// Entries of the tables of one function. The compiler makes one a `case`.
+/// Maximum number of entries in the tables of one function. The compiler writes one per `case`.
 const MAX_ENTRIES: usize = 65_536;
 
-/// Place of a table in its object.
+/// Location of a table in its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TablePlace<'a> {
     name: &'a str,
@@ -24,7 +23,7 @@ pub(crate) struct TablePlace<'a> {
 }
 
 impl<'a> TablePlace<'a> {
-    /// The table that a symbol names. `addend` is what the instruction adds to its address.
+    /// Returns the location of the table at a symbol. `addend` is the offset that the instruction adds to its address.
     pub(crate) fn of(
         symbol: &'a Symbol,
         section: usize,
@@ -39,7 +38,7 @@ impl<'a> TablePlace<'a> {
         }
     }
 
-    /// The instructions that the entries lead to, by their index in the function at `key` of `len` instructions.
+    /// Returns the target instructions of the entries, by index in the function at `key` of `len` instructions.
     pub(crate) fn entries(
         self,
         elf: &Elf,

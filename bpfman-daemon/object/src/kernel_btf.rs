@@ -1,4 +1,4 @@
-//! The running kernel's type information.
+//! Type information of the running kernel.
 
 use std::sync::Arc;
 
@@ -6,11 +6,10 @@ use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};
 use crate::held::HeldNumbers;
 
-/// Most hash chains: about one for each name of a kernel.
+/// Maximum number of hash chains: about one for each name of a kernel.
 const CHAINS: usize = 1 << 16;
 
-/// The kernel's BTF (`/sys/kernel/btf/vmlinux`) with an index of its names, and those of its modules as far as they are
-/// wanted.
+/// Kernel BTF (`/sys/kernel/btf/vmlinux`) with an index of its names, and BTF of modules as needed.
 ///
 /// Takes the size of the blobs plus about a sixth: some 7 MiB for a distribution kernel. Drop it when idle.
 #[derive(Clone, Debug)]
@@ -19,37 +18,37 @@ pub struct KernelBtf {
     pub(crate) modules: Vec<(String, NamedTypes)>,
 }
 
-/// A function or variable of the kernel or of a module.
+/// Function or variable of the kernel or of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelSymbol<'a> {
-    /// Its type's id.
+    /// Type id.
     pub id: u32,
-    /// The module; none for the kernel itself.
+    /// Module; `None` for the kernel itself.
     pub module: Option<&'a str>,
 }
 
-/// A function that programs may call.
+/// Function that programs may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelFunction<'a> {
     /// Its name.
     pub name: &'a str,
-    /// The module; none for the kernel itself.
+    /// Module; `None` for the kernel itself.
     pub module: Option<&'a str>,
 }
 
 impl KernelBtf {
-    /// Indexes the kernel's BTF. A `Vec` is kept as it is, without a copy.
+    /// Indexes the kernel's BTF. A `Vec` is used without a copy.
     ///
     /// # Errors
-    /// [`ObjectError::Btf`] if the bytes are no BTF.
+    /// [`ObjectError::Btf`] if the bytes are not BTF.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
         Ok(Self { kernel: NamedTypes::of(Btf::parse(bytes)?, 0), modules: Vec::new() })
     }
 
-    /// Adds the split BTF of a module (`/sys/kernel/btf/NAME`). What the kernel itself has goes before it.
+    /// Adds the split BTF of a module (`/sys/kernel/btf/NAME`). Lookups prefer the kernel itself.
     ///
     /// # Errors
-    /// [`ObjectError::Btf`] if the bytes are no BTF.
+    /// [`ObjectError::Btf`] if the bytes are not BTF.
     pub fn add_module(&mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Result<(), ObjectError> {
         let base = self.kernel.btf.len();
         let btf = Btf::parse_split(bytes, Some(Arc::clone(&self.kernel.btf)))?;
@@ -57,27 +56,27 @@ impl KernelBtf {
         Ok(())
     }
 
-    /// Id of a function of the kernel itself, as fentry and fexit programs attach to and kfunc calls name.
+    /// Returns the id of a function of the kernel itself, for fentry and fexit programs and kfunc calls.
     #[must_use]
     pub fn function_id(&self, name: &str) -> Option<u32> {
         self.kernel.id(name, Kind::Func)
     }
 
-    /// The name of a function of the kernel itself.
+    /// Returns the name of a function of the kernel itself.
     #[must_use]
     pub fn function_name(&self, id: u32) -> Option<&str> {
         let ty = self.kernel.btf.get(id).filter(|ty| ty.kind == Kind::Func)?;
         Some(self.kernel.btf.string(ty.name_off))
     }
 
-    /// A function of the kernel, else of the first module that has it.
+    /// Returns a function of the kernel, or else of the first module that has it.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<KernelSymbol<'_>> {
         self.symbol(name, Kind::Func)
     }
 
-    /// The modules that have a function of this name, in the order in which they were added; none if the kernel itself has
-    /// one, which is then meant.
+    /// Returns the modules with a function of this name, in the order in which they were added; empty if the kernel
+    /// itself has the function, which takes precedence.
     #[must_use]
     pub fn modules_with(&self, function: &str) -> Vec<&str> {
         if self.function_id(function).is_some() {
@@ -87,45 +86,43 @@ impl KernelBtf {
         with.map(|(module, _)| module.as_str()).collect()
     }
 
-    /// A function of a module.
+    /// Returns a function of a module.
     #[must_use]
     pub fn function_of(&self, module: &str, name: &str) -> Option<KernelSymbol<'_>> {
         let (module, names) = self.modules.iter().find(|(known, _)| known == module)?;
         Some(KernelSymbol { id: names.id(name, Kind::Func)?, module: Some(module.as_str()) })
     }
 
-    /// Id of the function behind an LSM hook, which the kernel calls `bpf_lsm_` and the hook's name.
+    /// Returns the id of the function of an LSM hook (`bpf_lsm_HOOK`).
     #[must_use]
     pub fn lsm_hook_id(&self, hook: &str) -> Option<u32> {
         self.function_id(&format!("bpf_lsm_{hook}"))
     }
 
-    /// What programs for a trace point with typed arguments attach to: the kernel calls its type `btf_trace_` and the
-    /// trace point's name.
+    /// Returns the attach target of programs for a typed tracepoint: the type `btf_trace_NAME`.
     #[must_use]
     pub fn tracepoint(&self, name: &str) -> Option<KernelSymbol<'_>> {
         self.symbol(&format!("btf_trace_{name}"), Kind::Typedef)
     }
 
-    /// The function that runs iterators over objects of a kind, which the kernel calls `bpf_iter_` and the kind's name.
+    /// Returns the function that runs iterators over a kind of objects: `bpf_iter_KIND`.
     #[must_use]
     pub fn iterator(&self, objects: &str) -> Option<KernelSymbol<'_>> {
         self.symbol(&format!("bpf_iter_{objects}"), Kind::Func)
     }
 
-    /// The kernel's own types.
     pub(crate) fn own_types(&self) -> &Btf {
         &self.kernel.btf
     }
 
-    /// Id of a structure of the kernel itself.
+    /// Returns the id of a struct of the kernel itself.
     #[must_use]
     pub fn struct_id(&self, name: &str) -> Option<u32> {
         self.kernel.id(name, Kind::Struct)
     }
 
-    /// Where a member of a structure of the kernel itself begins, in bytes from the structure's start. Members of unnamed
-    /// structures inside count as its own, as in C. None for bit fields, and for what the kernel does not have.
+    /// Returns the offset of a member of a struct of the kernel itself, in bytes. Members of anonymous structs count as
+    /// its own, as in C. `None` for bit fields, and for missing structs or members.
     #[must_use]
     pub fn member_offset(&self, structure: &str, member: &str) -> Option<u32> {
         let btf = &self.kernel.btf;
@@ -133,7 +130,7 @@ impl KernelBtf {
         (found % 8 == 0).then_some(found / 8)
     }
 
-    /// Names of the values of an enumeration of the kernel itself, in their order; none if it has no such enumeration.
+    /// Returns the names in an enumeration of the kernel itself, in order; `None` if the kernel lacks the enumeration.
     #[must_use]
     pub fn enumerators(&self, name: &str) -> Option<Vec<&str>> {
         let btf = &self.kernel.btf;
@@ -141,7 +138,7 @@ impl KernelBtf {
         Some(btf.get(id)?.enumerators().map(|(name, _)| btf.string(name)).collect())
     }
 
-    /// Whether a union of the kernel itself has a member, at any depth of unnamed structures.
+    /// Returns whether a union of the kernel itself has a member, at any depth of anonymous structs.
     #[must_use]
     pub fn union_has(&self, union: &str, member: &str) -> bool {
         let btf = &self.kernel.btf;
@@ -149,8 +146,8 @@ impl KernelBtf {
         ty.is_some_and(|ty| member_bits(btf, &ty, member, DEPTH).is_some())
     }
 
-    /// Functions that the kernel and its modules, as far as they were added, offer to programs: their names, with the
-    /// module. Kernels tell since Linux 6.10; none where they do not.
+    /// Returns the functions that the kernel and the added modules offer to programs. BTF lists them since Linux 6.10;
+    /// empty on earlier kernels.
     #[must_use]
     pub fn offered_functions(&self) -> Vec<KernelFunction<'_>> {
         let mut found = Vec::new();
@@ -166,13 +163,13 @@ impl KernelBtf {
         found
     }
 
-    /// Id of a variable of the kernel itself.
+    /// Returns the id of a variable of the kernel itself.
     #[must_use]
     pub fn variable_id(&self, name: &str) -> Option<u32> {
         self.kernel.id(name, Kind::Var)
     }
 
-    /// A function or variable of the kernel, else of the first module that has it.
+    /// Returns a function or variable of the kernel, or else of the first module that has it.
     pub(crate) fn symbol(&self, name: &str, kind: Kind) -> Option<KernelSymbol<'_>> {
         if let Some(id) = self.kernel.id(name, kind) {
             return Some(KernelSymbol { id, module: None });
@@ -182,8 +179,8 @@ impl KernelBtf {
         })
     }
 
-    /// Types whose names agree up to a flavour (`name___flavour`) and that are wanted: the kernel's, by id; only where it
-    /// has none, those of all modules.
+    /// Returns the types that satisfy `is_wanted` with the same name up to a flavour (`name___flavour`): the kernel's,
+    /// by id, or if it has none, those of all modules.
     pub(crate) fn candidates(&self, name: &str, is_wanted: impl Fn(&Type<'_>) -> bool) -> Vec<(&Btf, u32)> {
         let of = |names: &NamedTypes| -> Vec<u32> {
             let found = names.candidates(name);
@@ -199,10 +196,10 @@ impl KernelBtf {
     }
 }
 
-/// The tag of functions that programs may call.
+/// Declaration tag of functions that programs may call.
 const OFFERED: &str = "bpf_kfunc";
 
-/// How deep unnamed structures are looked into.
+/// Maximum depth of anonymous structs.
 const DEPTH: usize = 8;
 
 fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u32> {
@@ -217,11 +214,11 @@ fn member_bits(btf: &Btf, ty: &Type<'_>, wanted: &str, depth: usize) -> Option<u
     })
 }
 
-/// Types with an index of their names; of a module's only its own.
+/// Types with an index of their names; for a module, only its own types.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedTypes {
     pub btf: Arc<Btf>,
-    /// Types up to this id are another's.
+    /// Last type id of the base.
     pub base: u32,
     /// First type of each chain, and for each own type the next one; 0 ends a chain.
     pub first: HeldNumbers,
@@ -248,7 +245,7 @@ impl NamedTypes {
             .find(|id| self.btf.get(*id).is_some_and(|ty| ty.kind == kind && self.btf.name(&ty) == name))
     }
 
-    /// Ids of all types whose names agree up to a flavour, ascending.
+    /// Returns the ids of all types with the same name up to a flavour, ascending.
     fn candidates<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
         let wanted = essential_name(name.as_bytes());
         let mut at = self.first.get(chain_of(wanted, self.first.len())).unwrap_or(0);
@@ -263,7 +260,7 @@ impl NamedTypes {
     }
 }
 
-/// A name without its flavour: what follows the last separator of exactly three underscores.
+/// Returns a name without its flavour, which follows the last separator of exactly three underscores.
 pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
     if !may_have_separator(name) {
         return name;
@@ -273,15 +270,15 @@ pub(crate) fn essential_name(name: &[u8]) -> &[u8] {
         .map_or(name, |at| &name[..=at])
 }
 
-/// False if no three underscores follow each other. Of three bytes that do, one is looked at: a kernel has 100,000 names,
-/// and hardly any of them a flavour.
+/// Returns `false` if there are no three consecutive underscores. Looks at every third byte only: a kernel has 100,000
+/// names, and hardly any has a flavour.
 fn may_have_separator(name: &[u8]) -> bool {
     let is_one = |at: usize| name.get(at) == Some(&b'_');
     (2..name.len()).step_by(3).any(|at| is_one(at) && (is_one(at - 1) || is_one(at + 1)))
 }
 
-/// Which chain a name is in; their number is a power of two. Eight bytes at a time are mixed in by a multiplication, as
-/// rustc's hasher does, whose upper bits are the good ones. The names are the kernel's, so nobody chooses them to collide.
+/// Returns the chain of a name; `chains` is a power of two. Multiplies in eight bytes at a time, like rustc's hasher,
+/// and uses the upper bits, which are better mixed. The names are the kernel's, so collisions cannot be provoked.
 fn chain_of(name: &[u8], chains: usize) -> usize {
     const FACTOR: u64 = 0x517c_c1b7_2722_0a95;
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);

@@ -1,6 +1,6 @@
-//! The kernel's types with the index of their names, as bytes: who maps them into its memory reads nothing and sorts nothing.
+//! Serialized kernel types with the index of their names: mapping them into memory needs neither parsing nor sorting.
 //!
-//! They are written and read by processes of one machine and one version of this program.
+//! Writers and readers are processes of the same machine and the same version of this program.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::kernel_btf::{KernelBtf, NamedTypes};
 
 /// First bytes of an index.
 const MAGIC: u32 = 0x6270_6b69;
-/// Numbers in front: [`MAGIC`], bytes of BTF, and of how many numbers each list is.
+/// Numbers in the header: [`MAGIC`], the size of BTF in bytes, and the length of each list.
 const HEADER: usize = 5;
 const NUMBER: usize = size_of::<u32>();
 
 impl KernelBtf {
-    /// Writes the kernel's own types and the index of their names. Modules are left out.
+    /// Writes the kernel's own types and the index of their names, without modules.
     ///
     /// # Errors
-    /// Of `to`; and an index of more than four gigabytes.
+    /// Fails if `to` fails, or if the index exceeds four gigabytes.
     pub fn write_index(&self, to: &mut impl Write) -> io::Result<()> {
         let NamedTypes { btf, first, next, .. } = &self.kernel;
         let (data, offsets) = btf.parts();
@@ -33,10 +33,10 @@ impl KernelBtf {
         lists.into_iter().try_for_each(|list| to.write_all(&list.to_bytes()))
     }
 
-    /// The kernel's types by bytes that [`Self::write_index`] wrote. They are not copied.
+    /// Reads the kernel's types from bytes that [`Self::write_index`] wrote, without copying them.
     ///
     /// # Errors
-    /// [`ObjectError::Btf`]: they are no index.
+    /// [`ObjectError::Btf`] if they are not an index.
     pub fn from_index(bytes: &SharedBytes) -> Result<Self, ObjectError> {
         let all = (**bytes).as_ref();
         let header: Vec<usize> = (0..HEADER).map(|place| word(all, place * NUMBER) as usize).collect();

@@ -1,42 +1,41 @@
-//! Structures of functions as the running kernel has them, and values of an object's laid out as it has them.
+//! struct_ops types of the running kernel, and the conversion of an object's values to their layout.
 
 use crate::btf::Kind;
 use crate::{KernelBtf, StructOpsMap, StructOpsValue};
 
-/// A structure of functions of the kernel, and the value of the map that holds it.
+/// struct_ops type of the kernel, with the value type of its map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelStructOps {
-    /// BTF id of the structure: what its programs are loaded for.
+    /// BTF id of the struct, for which its programs are loaded.
     pub structure: u32,
-    /// BTF id of the map's value, which the kernel calls `bpf_struct_ops_` and the structure's name.
+    /// BTF id of the map's value, `bpf_struct_ops_NAME`.
     pub value: u32,
-    /// Bytes of that.
+    /// Size of the map's value, in bytes.
     pub value_size: u32,
-    /// In its order.
+    /// Members, in the kernel's order.
     members: Vec<Member>,
 }
 
-/// A member of the kernel's structure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Member {
     name: String,
-    /// Bytes from the beginning of the map's value.
+    /// Offset in the map's value, in bytes.
     offset: u32,
     size: u32,
     is_function: bool,
 }
 
-/// A structure's value in the kernel's layout.
+/// struct_ops value in the kernel's layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaidOut {
-    /// The map's value; where programs go, zero.
+    /// Value of the map; zero where programs go.
     pub bytes: Vec<u8>,
-    /// Programs by name, each with the byte at which its descriptor goes.
+    /// Programs by name, each with the byte offset of its descriptor.
     pub programs: Vec<(u32, String)>,
 }
 
 impl KernelBtf {
-    /// A structure of functions of the kernel itself that programs can be for; none if it has none of that name.
+    /// Returns a struct_ops type of the kernel itself; `None` if it has none of that name.
     #[must_use]
     pub fn struct_ops(&self, name: &str) -> Option<KernelStructOps> {
         let btf = self.own_types();
@@ -50,7 +49,7 @@ impl KernelBtf {
             Some(Member {
                 name: btf.string(member.name_off).to_owned(),
                 offset: start.checked_add(member.bit_offset / 8)?,
-                // What is no whole number of bytes cannot be set.
+                // Bit fields cannot be set.
                 size: match member.bit_size {
                     0 => btf.size_of(member.type_id).and_then(|size| u32::try_from(size).ok()).unwrap_or(0),
                     _ => 0,
@@ -68,17 +67,17 @@ impl KernelBtf {
 }
 
 impl KernelStructOps {
-    /// The number of a member that is a function: what its program is loaded for.
+    /// Returns the index of a function member, for which its program is loaded.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<u32> {
         let at = self.members.iter().position(|member| member.name == name && member.is_function)?;
         u32::try_from(at).ok()
     }
 
-    /// The value of an object's structure as the kernel takes it. Members go by their names.
+    /// Converts an object's value to the kernel's layout. Members are matched by name.
     ///
     /// # Errors
-    /// What the object sets and the kernel does not have, or has in another way, by name.
+    /// Returns the name of a member that the object sets and the kernel lacks, or declares in another way.
     pub fn lay_out(&self, ops: &StructOpsMap) -> Result<LaidOut, String> {
         let mut laid = LaidOut { bytes: vec![0; self.value_size as usize], programs: Vec::new() };
         for member in &ops.members {

@@ -1,87 +1,88 @@
-//! What the bytes of a value mean: a type of BTF, as a tree that can be told to another process.
+//! Layout of values: BTF types as a tree that can be sent to another process.
 
 use serde::{Deserialize, Serialize};
 
 use crate::btf::{Btf, BtfMember, Kind, Type};
 
-/// How deep types are followed.
+/// Maximum depth of types.
 pub const MOST_DEPTH: usize = 8;
-/// Longest name of a field or of a number, in bytes: the kernel's own are no longer.
+/// Maximum length of a name of a field or enumerator, in bytes: the kernel's own are no longer.
 pub const LONGEST_PART: usize = 512;
-/// Most types, fields and names of all variables of an object. Variables beyond that are known by their size alone.
+/// Maximum number of types, fields and names over all variables of an object. Of further variables only the size is
+/// known.
 pub const MOST_PARTS: usize = 10_000;
 
-/// What the bytes of a value mean.
+/// Layout of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ValueLayout {
-    /// A number of 1, 2, 4, 8 or 16 bytes, in this machine's byte order.
+    /// An integer of 1, 2, 4, 8 or 16 bytes, in host byte order.
     Integer {
-        /// How many bytes.
+        /// Size in bytes.
         bytes: usize,
-        /// Whether it may be negative.
+        /// Set if it is signed.
         signed: bool,
     },
-    /// `bool`: a byte that is 0 or 1.
+    /// `bool`: one byte with 0 or 1.
     Bool,
-    /// `char`: a number, and of an array a text.
+    /// `char`: a number; an array of them is a text.
     Char,
     /// `float` (4) or `double` (8).
     Float {
-        /// How many bytes.
+        /// Size in bytes.
         bytes: usize,
     },
-    /// A number with names.
+    /// An enumeration.
     Enumeration {
-        /// How many bytes.
+        /// Size in bytes.
         bytes: usize,
-        /// Names, and their values sign-extended to 64 bits.
+        /// Names, with their values sign-extended to 64 bits.
         names: Vec<(String, u64)>,
     },
-    /// Elements of one type, one behind the other.
+    /// An array.
     Array {
-        /// What each is.
+        /// Layout of an element.
         element: Box<ValueLayout>,
-        /// How many.
+        /// Number of elements.
         count: usize,
     },
-    /// Fields.
+    /// A struct.
     Struct {
-        /// How many bytes, with those between and behind fields.
+        /// Size in bytes, including padding.
         bytes: usize,
-        /// All with a name; those of structs without a name are counted as their own.
+        /// Fields with names; those of anonymous structs count as its own.
         fields: Vec<FieldLayout>,
     },
-    /// Some bits of bytes, as a number or its name: a bit field.
+    /// A bit field.
     Bits {
-        /// How many bytes have bits of it.
+        /// Number of bytes that contain its bits.
         bytes: usize,
-        /// The lowest bit of it among theirs, 0 to 7.
+        /// Lowest bit within these bytes, 0 to 7.
         first: u32,
-        /// How many bits.
+        /// Width in bits.
         count: u32,
-        /// What they mean: a number, a truth or an enumeration.
+        /// Type: an integer, a boolean or an enumeration.
         base: Box<ValueLayout>,
     },
-    /// Bytes of which no more is known, or can be said: pointers, unions with a name.
+    /// Bytes without a known layout: pointers, named unions.
     Opaque {
-        /// How many.
+        /// Size in bytes.
         bytes: usize,
     },
 }
 
-/// A field of a struct.
+/// Field of a struct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldLayout {
     /// Its name.
     pub name: String,
-    /// Bytes from the start of the struct.
+    /// Offset in the struct, in bytes.
     pub offset: usize,
-    /// What it is.
+    /// Layout of the field.
     pub layout: ValueLayout,
 }
 
 impl ValueLayout {
-    /// Bytes of a value; none if that is more than can be.
+    /// Returns the size of a value in bytes; `None` on overflow.
     #[must_use]
     pub fn size(&self) -> Option<usize> {
         match self {
@@ -100,19 +101,19 @@ impl ValueLayout {
         matches!(self, Self::Integer { .. } | Self::Bool | Self::Char | Self::Enumeration { .. })
     }
 
-    /// True for what may be below 0: of a bit field the highest bit is the sign then.
+    /// Returns whether values may be negative: the highest bit of a bit field is then the sign.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         match self {
             Self::Integer { signed, .. } => *signed,
-            // They are sign-extended.
+            // Values are sign-extended.
             Self::Enumeration { names, .. } => names.iter().any(|(_, value)| *value > i64::MAX as u64),
             _ => false,
         }
     }
 
-    /// Says in what this is no layout that is read here: fields lie in their struct, numbers have sizes that numbers have,
-    /// and it is neither too deep nor too large. What is known by its size alone counts for nothing.
+    /// Checks that this layout is valid: fields lie in their struct, numbers have possible sizes, and depth and size
+    /// are within the limits. Opaque parts are not counted.
     pub(crate) fn check(&self, parts: &mut usize) -> Result<(), &'static str> {
         if matches!(self, Self::Opaque { .. }) { Ok(()) } else { self.check_at(MOST_DEPTH, parts) }
     }
@@ -161,8 +162,8 @@ impl ValueLayout {
 }
 
 impl Btf {
-    /// What a value of a type is, of this many bytes; `parts` is what is left of [`MOST_PARTS`], and what was looked at is
-    /// taken from it in any case. A type that is too large or makes no sense is opaque.
+    /// Returns the layout of a type of this size. The visited parts are subtracted from `parts`, the rest of
+    /// [`MOST_PARTS`], in any case. A type that is too large or invalid is opaque.
     pub(crate) fn layout(&self, id: u32, size: usize, parts: &mut usize) -> ValueLayout {
         match self.layout_at(id, MOST_DEPTH - 1, parts) {
             Some(layout) if layout.size() == Some(size) && layout.check(&mut 0).is_ok() => layout,
@@ -199,12 +200,12 @@ impl Btf {
         })
     }
 
-    /// The name of a field or of a number. Many may have the same, so a long one is none.
+    /// Returns the name of a field or enumerator; `None` if it is too long, because many may share it.
     fn part(&self, name: u32) -> Option<String> {
         (self.string_bytes(name).len() <= LONGEST_PART).then(|| self.string(name).to_owned())
     }
 
-    /// Adds the fields of a struct, and of those without a name in it, as C reaches them.
+    /// Adds the fields of a struct, including those of anonymous structs, as in C.
     fn push_fields(
         &self,
         ty: &Type<'_>,
@@ -214,7 +215,7 @@ impl Btf {
         fields: &mut Vec<FieldLayout>,
     ) -> Option<()> {
         let depth = depth.checked_sub(1)?;
-        // Those that are left out, or are counted by their own members, take their time too.
+        // Skipped fields cost time as well.
         *parts = parts.checked_sub(ty.vlen() as usize)?;
         for member in ty.members() {
             let offset = base + (member.bit_offset / 8) as usize;
@@ -241,7 +242,8 @@ impl Btf {
 }
 
 impl Btf {
-    /// A bit field; none for one that cannot be told: big-endian machines count bits from the other end.
+    /// Returns the layout of a bit field; `None` if it is unsupported: big-endian machines count bits from the other
+    /// end.
     fn bits(&self, member: &BtfMember, parts: &mut usize) -> Option<ValueLayout> {
         let base = self.layout_at(member.type_id, 1, parts)?;
         let (first, count) = (member.bit_offset % 8, member.bit_size);
@@ -261,7 +263,7 @@ fn integer(ty: &Type<'_>, name: &str, bytes: usize) -> ValueLayout {
     if bytes == 1 && encoding & BOOLEAN != 0 {
         ValueLayout::Bool
     } else if bytes == 1 && name == "char" {
-        // Clang says of no number that it is a character, only by its name.
+        // Clang marks `char` only by its name.
         ValueLayout::Char
     } else {
         ValueLayout::Integer { bytes, signed: encoding & SIGNED != 0 }

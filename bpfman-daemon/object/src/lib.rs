@@ -1,14 +1,14 @@
-//! What an eBPF object file holds, needs and relocates to.
+//! Reads eBPF object files: their contents, requirements and relocations.
 //!
-//! Bytes in, plain data out: no system call is made here. [`ObjectFile::parse`] reads programs, maps and global
-//! variables; [`ObjectFile::text`] links one program to what the kernel takes, except that map references are
-//! still indexes into [`ObjectFacts::maps`]. Programs of one object are independent of one another: what is
-//! wrong with one shows only when that one is asked for.
+//! Bytes in, plain data out: no system calls. [`ObjectFile::parse`] reads programs, maps and global variables;
+//! [`ObjectFile::text`] links one program to the form that the kernel loads, except that map references are still
+//! indexes into [`ObjectFacts::maps`]. Programs of one object are independent: a defect of one shows only when that one
+//! is requested.
 //!
 //! The conventions are libbpf's (section names, map declarations, relocations), so that objects written for it load.
-//! Linking and CO-RE are done here rather than by aya-obj, which (as of 0.3) refuses a whole object for one section
-//! it does not know, has no kernel functions and no `__kconfig`, mixes up functions at the same offset of two
-//! sections, and keeps the kernel's types in several times their size.
+//! Linking and CO-RE are implemented here instead of using aya-obj, which (as of 0.3) refuses a whole object for one
+//! unknown section, lacks kernel functions and `__kconfig`, confuses functions at the same offset of two sections, and
+//! keeps the kernel's types in several times their size.
 
 mod bit_field;
 mod btf;
@@ -74,8 +74,8 @@ pub use section_family::SectionFamily;
 pub use tag::kernel_tags;
 pub use wants::{NewerInstruction, ProgramWants};
 
-/// Largest object file that is read, in bytes.
+/// Maximum size of an object file, in bytes.
 pub const MAX_OBJECT_BYTES: usize = 16 << 20;
 
-/// Most instructions of one linked program: the kernel's limit for privileged loads (Linux 5.2 and later).
+/// Maximum number of instructions of a linked program: the kernel's limit for privileged loads (Linux 5.2 and later).
 pub const MAX_INSTRUCTIONS: usize = 1_000_000;

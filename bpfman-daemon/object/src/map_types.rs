@@ -1,4 +1,4 @@
-//! What a program's types say of its maps, as the kernel keeps them.
+//! Types of a program's maps, from the program's BTF in the kernel.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use crate::declared_types::{DeclaredTypes, type_named};
 use crate::layout::{FieldLayout, MOST_PARTS, ValueLayout};
 use crate::maps::btf_maps;
 
-/// The types of a program, for who reads and writes what is in its maps.
+/// Types of a program, for reading and writing its maps.
 #[derive(Clone)]
 pub struct ProgramTypes(Btf);
 
 /// Names of types, as in C.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TypeNames {
-    /// None where nothing is said of keys.
+    /// `None` if the key type is not declared.
     pub key: Option<String>,
-    /// None where nothing is said of values.
+    /// `None` if the value type is not declared.
     pub value: Option<String>,
 }
 
@@ -28,16 +28,16 @@ impl fmt::Debug for ProgramTypes {
 }
 
 impl ProgramTypes {
-    /// Reads types as the kernel has them.
+    /// Parses types from the kernel.
     ///
     /// # Errors
-    /// They are damaged.
+    /// Fails if they are damaged.
     pub fn parse(types: impl Into<Vec<u8>>) -> Result<Self, ObjectError> {
         Ok(Self(Btf::parse(types)?))
     }
 
-    /// What a map's keys and values are, by its declaration. The value of a map of global variables (`.bss`) is a structure
-    /// of them.
+    /// Returns the declared types of a map. The value of a map of global variables (`.bss`) is a struct of the
+    /// variables.
     #[must_use]
     pub fn declared(&self, map: &str) -> DeclaredTypes {
         if let Some(variables) = self.variables(map) {
@@ -48,7 +48,7 @@ impl ProgramTypes {
         DeclaredTypes { key, value }
     }
 
-    /// What is declared of the maps that a map of maps holds.
+    /// Returns the declared types of the maps in a map of maps.
     #[must_use]
     pub fn declared_inner(&self, outer: &str) -> DeclaredTypes {
         let layout = |(id, size): (u32, u32)| self.0.layout(id, size as usize, &mut MOST_PARTS.clone());
@@ -56,15 +56,15 @@ impl ProgramTypes {
         DeclaredTypes { key, value }
     }
 
-    /// What a structure, a typedef or another type with a name is, as [`crate::ObjectFile::type_named`].
+    /// Returns the layout of a struct, typedef or other named type, like [`crate::ObjectFile::type_named`].
     ///
     /// # Errors
-    /// There is none of that name and with a size; the names of all structures then.
+    /// Fails if no type of that name has a size; returns the names of all structs.
     pub fn type_named(&self, name: &str) -> Result<ValueLayout, Vec<String>> {
         type_named(&self.0, name)
     }
 
-    /// The same as names.
+    /// Returns the names of the declared types of a map.
     #[must_use]
     pub fn names(&self, map: &str) -> TypeNames {
         if self.variables(map).is_some() {
@@ -75,7 +75,7 @@ impl ProgramTypes {
         TypeNames { key, value }
     }
 
-    /// The variables of a section, as fields of a structure.
+    /// Returns the variables of a section, as fields of a struct.
     fn variables(&self, section: &str) -> Option<ValueLayout> {
         if !section.starts_with('.') || section == ".maps" {
             return None;

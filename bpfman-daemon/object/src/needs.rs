@@ -1,4 +1,4 @@
-//! What a program needs besides its object, found without linking it.
+//! Requirements of a program besides its object, determined without linking.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,6 @@ use crate::object_file::ObjectFile;
 use crate::programs::ProgramEntry;
 use crate::references::Reference;
 
-/// What a program needs besides its object.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Needs {
     pub kernel_types: bool,
@@ -21,30 +20,28 @@ pub(crate) struct Needs {
     pub local_type_ids: bool,
 }
 
-/// Where a program is entered: at its own function, and at its exception callback if it names one.
+/// Returns the entry points of a program: its own function, and its exception callback, if any.
 fn entry_points(object: &ObjectFile, entry: &ProgramEntry) -> Result<Vec<FunctionKey>, RelocationError> {
     Ok([entry.key].into_iter().chain(exceptions::callback(object, entry.key)?).collect())
 }
 
-/// The way through a program and the functions that it reaches, each once.
+/// Traversal of a program and the functions that it reaches, each once.
 pub(crate) struct Reached {
     queue: Vec<FunctionKey>,
     seen: HashSet<FunctionKey>,
 }
 
 impl Reached {
-    /// Begins where the program is entered.
+    /// Starts at the entry points.
     pub(crate) fn of(object: &ObjectFile, entry: &ProgramEntry) -> Result<Self, RelocationError> {
         let queue = entry_points(object, entry)?;
         Ok(Self { seen: queue.iter().copied().collect(), queue })
     }
 
-    /// The next function to look at.
     pub(crate) fn next(&mut self) -> Option<FunctionKey> {
         self.queue.pop()
     }
 
-    /// Goes on to a function that is called or pointed to.
     pub(crate) fn follow(&mut self, callee: FunctionKey) {
         if self.seen.insert(callee) {
             self.queue.push(callee);
@@ -52,7 +49,6 @@ impl Reached {
     }
 }
 
-/// What a program and the functions that it reaches need.
 pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, RelocationError> {
     let mut needs = Needs::default();
     let mut reached = Reached::of(object, entry)?;
@@ -77,8 +73,8 @@ pub(crate) fn needs(object: &ObjectFile, entry: &ProgramEntry) -> Result<Needs, 
     Ok(needs)
 }
 
-/// Whether a program and the functions that it reaches ask for something that the kernel itself does not have: one of its
-/// modules may.
+/// Returns whether a program, or a function that it reaches, refers to something that the kernel itself lacks and that
+/// a module may have.
 pub(crate) fn exceeds(
     object: &ObjectFile,
     entry: &ProgramEntry,

@@ -1,5 +1,3 @@
-//! An object file, read once.
-
 use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,31 +20,30 @@ use crate::maps::MapTable;
 use crate::needs::{exceeds, needs};
 use crate::programs::{ProgramEntry, read_programs};
 
-/// What linking a program depends on besides the object.
+/// Inputs of linking besides the object.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TextOptions<'a> {
-    /// The kernel's types; needed where [`ObjectFile::needs_kernel_btf`] says so.
+    /// Types of the kernel; required if [`ObjectFile::needs_kernel_btf`].
     pub kernel_btf: Option<&'a KernelBtf>,
-    /// What the kernel takes in a program's own BTF.
+    /// BTF features of the kernel for a program's own BTF.
     pub features: BtfFeatures,
 }
 
-/// A program, linked.
+/// Linked program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedProgram {
-    /// What the kernel takes, but for the maps.
+    /// Text in the form that the kernel loads, except for map references.
     pub text: ProgramText,
-    /// Positions of instructions whose immediate is a type id of the object's own BTF, see [`ObjectFile::local_type_ids`].
+    /// Indexes of instructions with a type id of the object's own BTF, see [`ObjectFile::local_type_ids`].
     pub local_type_ids: Vec<usize>,
-    /// What of the kernel's it asks for in vain.
+    /// References that the kernel lacks.
     pub unresolved: Vec<Unresolved>,
-    /// Instructions that want addresses of the kernel's symbols, which are not in the text: see
-    /// [`LinkedProgram::set_address`].
+    /// Instructions that need addresses of kernel symbols: see [`LinkedProgram::set_address`].
     pub addresses: Vec<WantedAddress>,
 }
 
 impl LinkedProgram {
-    /// Has the instruction that begins at `at`, one of [`LinkedProgram::addresses`], load an address.
+    /// Sets the address that the instruction at `at`, one of [`LinkedProgram::addresses`], loads.
     pub fn set_address(&mut self, at: usize, address: u64) {
         if let Some([first, second]) = self.text.insns.get_mut(at..at.saturating_add(2)) {
             first.imm = (address as u32).cast_signed();
@@ -55,7 +52,7 @@ impl LinkedProgram {
     }
 }
 
-/// A parsed object file: its [`ObjectFacts`], and what it takes to link its programs.
+/// Parsed object file: its [`ObjectFacts`], and the data for linking its programs.
 #[derive(Debug)]
 pub struct ObjectFile {
     pub(crate) elf: Elf,
@@ -64,20 +61,20 @@ pub struct ObjectFile {
     pub(crate) functions: Functions,
     pub(crate) externs: Externs,
     pub(crate) maps: MapTable,
-    /// What of it is plain data.
+    /// Facts as plain data.
     pub(crate) facts: Arc<ObjectFacts>,
-    /// What is written behind its BTF for older kernels.
+    /// Types appended to its BTF for older kernels.
     pub(crate) contexts: TaggedContexts,
-    /// The last BTF made for a kernel: all programs of a load share it.
+    /// Last BTF made for a kernel, shared by all programs of a load.
     fixed_btf: Mutex<Option<(BtfFeatures, Arc<[u8]>)>>,
 }
 
 impl ObjectFile {
-    /// Reads and checks an object file. Bytes are copied once; an `Arc<[u8]>` is taken as it is.
+    /// Parses and checks an object file. Bytes are copied once; an `Arc<[u8]>` is used without a copy.
     ///
     /// # Errors
-    /// Says what is wrong with the file as a whole: not an eBPF object, damaged, or a map that cannot be read.
-    /// What is wrong with one program is told by [`Self::text`] for that program.
+    /// Reports defects of the file as a whole: not an eBPF object, damaged, or an invalid map. [`Self::text`] reports
+    /// defects of one program.
     pub fn parse(bytes: impl Into<Arc<[u8]>>) -> Result<Self, ObjectError> {
         let elf = Elf::parse(bytes.into())?;
         let btf = read_btf(&elf)?;
@@ -115,30 +112,30 @@ impl ObjectFile {
             let types = programs.iter().filter_map(|program| program.family.program_type());
             object.contexts = TaggedContexts::of(btf, types);
         }
-        // Nobody else has it yet.
+        // The `Arc` is not shared yet.
         if let Some(facts) = Arc::get_mut(&mut object.facts) {
             facts.programs = programs;
         }
         Ok(object)
     }
 
-    /// The file, as it was given.
+    /// Returns the bytes of the file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.elf.bytes()
     }
 
-    /// What of it is plain data.
+    /// Returns the facts as plain data.
     #[must_use]
     pub fn facts(&self) -> &Arc<ObjectFacts> {
         &self.facts
     }
 
-    /// The object's BTF as a kernel with these features takes it; what map type ids and programs refer to.
+    /// Returns the object's BTF for a kernel with these features; map type ids and programs refer to it.
     #[must_use]
     pub fn btf(&self, features: BtfFeatures) -> Option<Arc<[u8]>> {
         let btf = self.btf.as_ref().filter(|btf| btf.len() > 0)?;
-        // A poisoned lock holds a complete value or none: both are good.
+        // A poisoned lock holds a complete value or none: both are valid.
         let mut cached = self.fixed_btf.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
             Some((of, bytes)) if *of == features => Some(Arc::clone(bytes)),
@@ -151,7 +148,7 @@ impl ObjectFile {
         }
     }
 
-    /// Type ids of the functions that are programs though they are static.
+    /// Returns the type ids of static functions that are programs.
     fn static_programs(&self) -> HashSet<u32> {
         let type_id = |program: &ProgramEntry| {
             let records = self.records(program.key).ok().flatten()?;
@@ -160,9 +157,10 @@ impl ObjectFile {
         self.facts.programs.iter().filter(|program| program.is_static).filter_map(type_id).collect()
     }
 
-    /// True if the program or a function that it reaches refers to the kernel's types, functions or variables.
+    /// Returns whether the program, or a function that it reaches, refers to the kernel's types, functions or
+    /// variables.
     ///
-    /// False for unknown and damaged programs too: [`Self::text`] tells about those.
+    /// Returns `false` for unknown and damaged programs too: [`Self::text`] reports those.
     #[must_use]
     pub fn needs_kernel_btf(&self, program: &str) -> bool {
         self.program(program).is_ok_and(|entry| {
@@ -170,15 +168,15 @@ impl ObjectFile {
         })
     }
 
-    /// True if the program or a function that it reaches refers to a type, function or variable that `kernel` has not, and
-    /// that a module may have: [`KernelBtf::add_module`].
+    /// Returns whether the program, or a function that it reaches, refers to a type, function or variable that `kernel`
+    /// lacks and that a module may have: [`KernelBtf::add_module`].
     #[must_use]
     pub fn exceeds(&self, program: &str, kernel: &KernelBtf) -> bool {
         self.program(program).is_ok_and(|entry| exceeds(self, entry, kernel).unwrap_or(false))
     }
 
-    /// What of the kernel's a program asks for in vain, by the position in [`Self::text`] of the instruction that the
-    /// verifier refuses if it can be reached.
+    /// Returns the references of a program that the kernel lacks, by the index in [`Self::text`] of the instruction
+    /// that the verifier refuses if it is reachable.
     ///
     /// # Errors
     /// As for [`Self::text`].
@@ -190,15 +188,15 @@ impl ObjectFile {
         Ok(self.linked(self.program(program)?, options)?.unresolved)
     }
 
-    /// True if instructions carry ids of the object's own types (`bpf_core_type_id_local`, `bpf_obj_new`): such a
-    /// program is tied to its object's BTF, and cannot go into another program's.
+    /// Returns whether instructions hold ids of the object's own types (`bpf_core_type_id_local`, `bpf_obj_new`): such
+    /// a program depends on its object's BTF, and cannot be spliced into another program.
     #[must_use]
     pub fn uses_local_type_ids(&self, program: &str) -> bool {
         self.program(program).is_ok_and(|entry| needs(self, entry).is_ok_and(|needs| needs.local_type_ids))
     }
 
-    /// Positions, in [`Self::text`] of the same program, of instructions whose immediate is a type id of the object's own
-    /// BTF: who gives the program another BTF has to put the type's id there in their place. Ascending inside functions.
+    /// Returns the indexes, in [`Self::text`] of the same program, of instructions with a type id of the object's own
+    /// BTF: a caller that replaces the BTF must replace these ids. Ascending within functions.
     ///
     /// # Errors
     /// As for [`Self::text`].
@@ -221,17 +219,17 @@ impl ObjectFile {
 
     /// Links one program: its own instructions, then the functions that it reaches.
     ///
-    /// Only this program and what it reaches is looked at. Sections that are not supported link too: whether a
-    /// program may be loaded is for [`ObjectFacts::resolve_type`] to say.
+    /// Only these functions are read. Unsupported sections link as well: [`ObjectFacts::resolve_type`] decides whether
+    /// a program may be loaded.
     ///
     /// # Errors
-    /// [`ObjectError::UnknownProgram`]; [`ObjectError::Relocation`] for what cannot be resolved;
-    /// [`ObjectError::NeedsKernelBtf`] if that is not given; [`ObjectError::TooManyInstructions`].
+    /// [`ObjectError::UnknownProgram`]; [`ObjectError::Relocation`] for unresolved references;
+    /// [`ObjectError::NeedsKernelBtf`] if it is missing; [`ObjectError::TooManyInstructions`].
     pub fn text(&self, program: &str, options: &TextOptions<'_>) -> Result<ProgramText, ObjectError> {
         Ok(self.link(program, options)?.text)
     }
 
-    /// The same, with what else linking comes to.
+    /// Links one program, and returns the text with all other results.
     ///
     /// # Errors
     /// As for [`Self::text`].

@@ -1,17 +1,17 @@
-//! Keys of LPM tries that are prefixes of IP addresses: `10.0.0.0/8`, `2001:db8::/32`.
+//! Keys of LPM tries that are IP prefixes: `10.0.0.0/8`, `2001:db8::/32`.
 //!
-//! The kernel says what such a key is: a number of 32 bits in the machine's order, the length of the prefix, and behind it the
-//! bytes of the address, the highest first.
+//! The kernel defines the key: the prefix length as a 32-bit number in host byte order, followed by the address in
+//! network byte order.
 
 use std::net::IpAddr;
 
 use crate::layout::ValueLayout;
 use crate::shown::shown;
 
-/// Bytes of the length.
+/// Size of the prefix length, in bytes.
 const LENGTH: usize = 4;
 
-/// True for a key that is a length and an address: a struct of a number of 32 bits, and of 4 or 16 bytes in one field.
+/// Returns whether a key is a prefix length and an address: a struct of a 32-bit number and one field of 4 or 16 bytes.
 #[must_use]
 pub fn is_prefix(layout: &ValueLayout) -> bool {
     let ValueLayout::Struct { bytes, fields } = layout else { return false };
@@ -27,16 +27,16 @@ pub fn is_prefix(layout: &ValueLayout) -> bool {
                     && matches!(size, 4 | 16)
             }
             ValueLayout::Integer { bytes: 4, .. } => true,
-            // struct in6_addr: a union in a struct, of which no more is known.
+            // struct in6_addr is a union in a struct, which has no known layout.
             ValueLayout::Struct { .. } | ValueLayout::Opaque { .. } => size == 16,
             _ => false,
         }
 }
 
-/// The bytes of a prefix, or of an address, whose length is all of it; none for a text that is no address at all.
+/// Parses a prefix, or an address as a prefix of full length; `None` if the text is not an address.
 ///
 /// # Errors
-/// The address is of another kind than such keys, or the length is none.
+/// Fails if the address is of another family than the keys, or the prefix length is invalid.
 #[must_use]
 pub fn prefix_of_text(text: &str, key_bytes: usize) -> Option<Result<Vec<u8>, String>> {
     let text = text.trim();
@@ -75,7 +75,7 @@ fn prefix(text: &str, octets: &[u8], length: Option<&str>, key_bytes: usize) -> 
     Ok([&length.to_ne_bytes(), octets].concat())
 }
 
-/// A key as text; none if its length is more than its address has, or the address is none.
+/// Returns a key as text; `None` if it is not a valid prefix.
 #[must_use]
 pub fn prefix_text(key: &[u8]) -> Option<String> {
     let (length, address) = key.split_first_chunk::<LENGTH>()?;

@@ -1,4 +1,4 @@
-//! Functions of a program as its own types (BTF) describe them, and whether one can take the place of another.
+//! Functions of a program by its own BTF, and the check whether one can replace another.
 
 use std::collections::BTreeSet;
 
@@ -8,37 +8,37 @@ use crate::btf::{Btf, Kind, Type};
 /// `BTF_FUNC_STATIC`.
 const STATIC: u32 = 0;
 
-/// The functions that a program's types describe. Types of an object describe all its functions, also those that are no
-/// part of this program.
+/// Functions that a program's types describe. Types of an object describe all its functions, including those outside
+/// this program.
 #[derive(Clone, Debug)]
 pub struct ProgramFunctions(Btf);
 
-/// One of them.
+/// Function described by BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FunctionOfTypes {
-    /// Its type id.
+    /// Type id.
     pub id: u32,
-    /// The verifier looks at it together with who calls it: nothing can take its place.
+    /// Static: the verifier checks it together with its callers, so it cannot be replaced.
     pub is_static: bool,
 }
 
 impl ProgramFunctions {
-    /// Reads types as the kernel has them, or as they are about to be loaded.
+    /// Parses types from the kernel, or types about to be loaded.
     ///
     /// # Errors
-    /// They are damaged.
+    /// Fails if they are damaged.
     pub fn parse(types: &[u8]) -> Result<Self, ObjectError> {
         Ok(Self(Btf::parse(types)?))
     }
 
-    /// A function by its name.
+    /// Returns a function by name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<FunctionOfTypes> {
         let found = self.functions().find(|function| self.0.name(function) == name)?;
         Some(FunctionOfTypes { id: found.id, is_static: found.vlen() == STATIC })
     }
 
-    /// Names of functions whose place something can take, in their order.
+    /// Returns the names of replaceable functions, in order.
     #[must_use]
     pub fn global_names(&self) -> Vec<&str> {
         let global = self.functions().filter(|function| function.vlen() != STATIC);
@@ -50,7 +50,7 @@ impl ProgramFunctions {
         self.0.types().filter(|ty| ty.kind == Kind::Func)
     }
 
-    /// What a function takes and answers, as a C programmer would write it; none if it is no function.
+    /// Returns the C prototype of a function; `None` if the id is not a function.
     #[must_use]
     pub fn prototype(&self, function: u32) -> Option<String> {
         let (name, proto) = self.proto(function)?;
@@ -59,8 +59,9 @@ impl ProgramFunctions {
         Some(format!("{} {name}({takes})", self.0.describe(proto.size_or_type)))
     }
 
-    /// How a function of `other` differs from one of these so that the kernel would not let it take its place; none if it
-    /// does not. The rules are those of `btf_check_func_type_match` in `kernel/bpf/btf.c`, Linux 5.10 to 7.2.
+    /// Returns the difference because of which the kernel would not accept a function of `other` as a replacement;
+    /// `None` if there is none. The rules are those of `btf_check_func_type_match` in `kernel/bpf/btf.c`, Linux 5.10 to
+    /// 7.2.
     #[must_use]
     pub fn difference(&self, function: u32, other: &Self, its: u32) -> Option<String> {
         let ((_, wanted), (_, found)) = (self.proto(function)?, other.proto(its)?);
@@ -99,16 +100,16 @@ impl ProgramFunctions {
         }
         let (to, its) = (self.0.resolve(wanted.size_or_type), other.resolve(found.size_or_type));
         match (to, its) {
-            // The kernel compares structures by their names alone: they are the contexts of types of programs.
+            // The kernel compares structs by name alone: they are the contexts of program types.
             (Some(to), Some(its)) if to.kind == Kind::Struct || its.kind == Kind::Struct => {
                 to.kind == its.kind && self.0.name(&to) == other.name(&its)
             }
-            // What else there is newer kernels know better.
+            // Leave all other types to the kernel.
             _ => true,
         }
     }
 
-    /// A function's name, and its prototype.
+    /// Returns a function's name and prototype.
     fn proto(&self, function: u32) -> Option<(&str, Type<'_>)> {
         let function = self.0.get(function).filter(|ty| ty.kind == Kind::Func)?;
         let proto = self.0.get(function.size_or_type).filter(|ty| ty.kind == Kind::FuncProto)?;
@@ -116,7 +117,7 @@ impl ProgramFunctions {
     }
 }
 
-/// The kernel compares kinds and numbers of members (`info`); void is of no kind.
+/// Compares kinds and numbers of members (`info`), as the kernel does; void has no kind.
 fn same_kind(a: Option<Type<'_>>, b: Option<Type<'_>>) -> bool {
     match (a, b) {
         (None, None) => true,
@@ -135,8 +136,8 @@ mod tests {
     const FUNC: u32 = 12;
     const FUNC_PROTO: u32 = 13;
 
-    /// Types: 1 is `int`, 2 `struct NAME`, 3 a pointer to that, 4 `long` of 8 bytes; then each function with what it takes, and
-    /// whether it is global.
+    /// Returns types: 1 is `int`, 2 `struct NAME`, 3 a pointer to it, 4 `long` of 8 bytes; then each function with its
+    /// parameters and linkage.
     fn types(context: &str, functions: &[(&str, &[u32], bool)]) -> ProgramFunctions {
         let mut strings = b"\0int\0long\0".to_vec();
         let mut string = |text: &str| {

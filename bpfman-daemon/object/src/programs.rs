@@ -1,4 +1,4 @@
-//! The programs of an object: functions in code sections other than `.text`, but for static ones that others call.
+//! Programs of an object: functions in code sections other than `.text`, except for static ones that others call.
 
 use std::collections::HashSet;
 
@@ -7,30 +7,30 @@ use crate::object_file::ObjectFile;
 use crate::references::Reference;
 use crate::section_family::{SectionFamily, parse_section};
 
-/// One program of an object.
+/// Program of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramEntry {
-    /// Name of its function.
+    /// Name of the function.
     pub name: String,
     /// Name of its section as written in the file.
     pub section: String,
-    /// What the section's name stands for.
+    /// Type that the section name stands for.
     pub family: SectionFamily,
-    /// What the section's name asks to attach to: a kernel function (kprobe, fentry), `category/name` (tracepoint),
-    /// `path:function` (uprobe), a hook (LSM). None if the name ends before it.
+    /// Attach target in the section name: a kernel function (kprobe, fentry), `category/name` (tracepoint),
+    /// `path:function` (uprobe), a hook (LSM). `None` if the name has none.
     pub attach_target: Option<String>,
-    /// May sleep (`.s` sections).
+    /// Set for programs that may sleep (`.s` sections).
     pub sleepable: bool,
-    /// Handles packets in several buffers (`xdp.frags`).
+    /// Set for programs that handle packets in several buffers (`xdp.frags`).
     pub frags: bool,
-    /// A `static` function in its source.
+    /// Set for a `static` function.
     pub is_static: bool,
-    /// Where it is, for who links it.
+    /// Location, for the linker.
     pub(crate) key: FunctionKey,
 }
 
 impl ProgramEntry {
-    /// A program as somebody else found it, who links it as well: what its section's name stands for is read here.
+    /// Creates an entry for a program that another process found and links; the section name is parsed here.
     #[must_use]
     pub fn of_section(name: String, section: String, is_static: bool) -> Self {
         Self::at(FunctionKey { section: 0, offset: 0 }, name, section, is_static)
@@ -51,22 +51,22 @@ impl ProgramEntry {
     }
 }
 
-/// True for sections whose functions are called by programs and are none themselves.
+/// Returns whether functions of a section are called by programs and are not programs themselves.
 pub(crate) fn is_library_section(name: &str) -> bool {
     name == ".text" || name.starts_with(".text.")
 }
 
-/// Lists the programs of an object whose other parts are read.
+/// Lists the programs of an object, after its other parts were read.
 ///
-/// A global function outside `.text` is a program. A static one is a program too (`SEC("kprobe/…") static int f(…)`, which
-/// libbpf refuses and other loaders take), unless something in the object calls it or takes its address: then it is there
-/// for those. A damaged program is listed: asking for it tells the damage.
+/// A global function outside `.text` is a program. A static one is a program too (`SEC("kprobe/…") static int f(…)`,
+/// which libbpf refuses and other loaders accept), unless the object calls it or takes its address. A damaged program
+/// is listed: its use reports the damage.
 pub(crate) fn read_programs(object: &ObjectFile) -> Vec<ProgramEntry> {
     let code = |key: FunctionKey| {
         object.elf.sections.get(key.section).filter(|section| !is_library_section(&section.name))
     };
     let any_static = object.functions.iter().any(|(key, function)| function.is_local && code(key).is_some());
-    // All instructions are looked at only where it matters.
+    // Scan all instructions only if necessary.
     let called = if any_static { called(object) } else { HashSet::new() };
     let mut programs = Vec::new();
     for (key, function) in object.functions.iter() {
@@ -77,17 +77,17 @@ pub(crate) fn read_programs(object: &ObjectFile) -> Vec<ProgramEntry> {
         let (name, section) = (function.name.clone(), section.name.clone());
         programs.push(ProgramEntry::at(key, name, section, function.is_local));
     }
-    // Names of static functions need not be unique in an object that was linked of several: global ones come first.
+    // Names of static functions need not be unique in an object linked from several: global ones take precedence.
     let global: HashSet<String> = programs.iter().filter(|p| !p.is_static).map(|p| p.name.clone()).collect();
     programs.retain(|program| !program.is_static || !global.contains(&program.name));
     programs
 }
 
-/// Functions that another function calls or points to. What a damaged function refers to is not known.
+/// Returns the functions that another function calls or refers to. References of damaged functions are unknown.
 fn called(object: &ObjectFile) -> HashSet<FunctionKey> {
     let mut found = HashSet::new();
     for (key, _) in object.functions.iter() {
-        // Sound functions do not overlap, so each instruction is looked at once.
+        // Valid functions do not overlap, so each instruction is read once.
         let Ok(function) = object.functions.get(key) else { continue };
         let insns: Vec<_> = Functions::instructions(&object.elf, key, function.len).collect();
         let Ok(references) = object.references(key, &insns) else { continue };

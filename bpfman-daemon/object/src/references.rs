@@ -1,4 +1,4 @@
-//! What instructions refer to outside their function: relocations, and calls that need none.
+//! References of instructions outside their function: relocations, and calls without one.
 
 use bpfmand_core::{Insn, op};
 
@@ -16,12 +16,12 @@ const R_BPF_64_64: u32 = 1;
 /// `R_BPF_64_32`: a call.
 const R_BPF_64_32: u32 = 10;
 
-/// What an instruction refers to outside its function.
+/// Target of an instruction outside its function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reference<'a> {
-    /// A function, called or pointed to.
+    /// A function that is called or referred to.
     Function(FunctionKey),
-    /// A map.
+    /// A map, by index.
     Map(usize),
     /// A byte in a map's value.
     MapValue { map: usize, offset: i32 },
@@ -29,11 +29,11 @@ pub(crate) enum Reference<'a> {
     Kernel { name: &'a str, weak: bool, kind: Kind },
     /// The address of a kernel symbol.
     Address { name: &'a str, weak: bool },
-    /// The address of a table of places in the function, from which it jumps to one (`gotox`).
+    /// The address of a table of jump targets within the function (`gotox`).
     JumpTable(TablePlace<'a>),
 }
 
-/// Errors inside a function: instruction and reason.
+/// Error in a function: index of the instruction, and reason.
 pub(crate) type Fault = (usize, RelocationError);
 
 impl ObjectFile {
@@ -41,7 +41,8 @@ impl ObjectFile {
         self.elf.symbols.get(reloc.symbol).ok_or(RelocationError::NoSymbol(reloc.symbol))
     }
 
-    /// Records of a function's section; an error if two code sections share the name, which is all records say.
+    /// Returns the records of a function's section. Fails if two code sections share the name, because records name
+    /// their section only.
     pub(crate) fn records(&self, key: FunctionKey) -> Result<Option<&SectionRecords>, RelocationError> {
         let Some(section) = self.elf.sections.get(key.section) else { return Ok(None) };
         let Some(records) = self.ext.section(&section.name) else { return Ok(None) };
@@ -63,7 +64,7 @@ impl ObjectFile {
             .map_or(&[][..], |records| within(&records.core, |record| record.offset, key.offset, end)))
     }
 
-    /// What each instruction of a function refers to, by index.
+    /// Returns the references of a function's instructions, by index.
     pub(crate) fn references(
         &self,
         key: FunctionKey,
@@ -176,7 +177,7 @@ impl ObjectFile {
         Ok(Reference::Function(FunctionKey { section, offset }))
     }
 
-    /// The address of something in a section: a map, a global variable or a function.
+    /// Resolves an address in a section: a map, a global variable or a function.
     fn address<'a>(
         &'a self,
         section: usize,
@@ -208,7 +209,7 @@ impl ObjectFile {
     }
 }
 
-/// What an instruction without a relocation refers to: only functions of its own section can be.
+/// Resolves an instruction without a relocation, which can refer only to a function of its own section.
 fn unrelocated(
     key: FunctionKey,
     at: usize,
@@ -225,7 +226,7 @@ fn unrelocated(
     if insn.is_local_call() || insn.is_function_pointer() {
         return relative();
     }
-    // Numbers that mean something only on the machine that wrote them: never taken for ours.
+    // These numbers are valid only on the machine that wrote them, and must never be used here.
     if insn.is_ld_imm64() && insn.src() != 0 {
         return Err(RelocationError::Unrelocated("64-bit load", insn.src()));
     }

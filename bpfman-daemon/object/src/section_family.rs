@@ -1,10 +1,10 @@
-//! What a program's section name says about it. The names are libbpf's and aya's.
+//! Section names of programs: libbpf's and aya's.
 
 use std::fmt;
 
 use bpfmand_core::{LoadTarget, ProgramType, SocketHook, TypeScope};
 
-/// The section names that load, for error messages.
+/// Supported section names, for error messages.
 pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx/ingress, tcx/egress, \
      tracepoint/CATEGORY/NAME, tp/CATEGORY/NAME, raw_tp, raw_tracepoint, tp_btf, kprobe, kretprobe, uprobe, uretprobe, \
      fentry, fexit, fmod_ret, lsm, lsm_cgroup, iter, cgroup_skb, cgroup/HOOK, sockops, sk_lookup, flow_dissector, netfilter, kprobe.multi, kretprobe.multi, \
@@ -12,8 +12,9 @@ pub(crate) const SUPPORTED_SECTIONS: &str = "xdp, xdp.frags, tc, classifier, tcx
      struct_ops, uprobe.session, netkit/primary, netkit/peer, usdt, ksyscall, kretsyscall, raw_tp.w, xdp/devmap, xdp/cpumap, sk_reuseport/migrate, lwt_in, \
      lwt_out, lwt_xmit, lwt_seg6local, action, syscall, lirc_mode2, freplace/FUNCTION";
 
-/// Types that say all there is to say: a program of a section that nobody knows loads as the one of them that it is declared
-/// as. libbpf's users do the same by a call (`bpf_program__set_type`), cilium/ebpf goes by how the section's name begins.
+/// Types that need no attach target from the section name: a program in an unknown section is loaded as the declared
+/// one of these. libbpf's users call `bpf_program__set_type` for the same purpose; cilium/ebpf uses the prefix of the
+/// section name.
 pub(crate) const TYPES_OF_ANY_SECTION: [ProgramType; 14] = {
     use ProgramType as T;
     [
@@ -34,16 +35,15 @@ pub(crate) const TYPES_OF_ANY_SECTION: [ProgramType; 14] = {
     ]
 };
 
-/// The kind of program that a section name stands for.
+/// Kind of program that a section name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SectionFamily {
-    /// Programs of a type.
+    /// Program type.
     Type(ProgramType),
-    /// Anything else; holds the section's name.
+    /// Any other section, by name.
     Other(String),
 }
 
-/// A section's name taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParsedSection {
     pub family: SectionFamily,
@@ -52,7 +52,7 @@ pub(crate) struct ParsedSection {
     pub frags: bool,
 }
 
-/// What may follow a kind in a section's name, after a dot.
+/// Option after a dot in a section name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SectionOption {
     /// `.s`: the program may sleep.
@@ -61,8 +61,8 @@ enum SectionOption {
     Frags,
 }
 
-/// Kinds that stand at the beginning of a section's name, their types, and the option that each may have. Options that are
-/// not here are program types of their own.
+/// Prefixes of section names, with their types and the option that each may have. Options that are not listed here are
+/// program types of their own.
 const KINDS: [(&str, ProgramType, Option<SectionOption>); 50] = {
     use ProgramType as T;
     use SectionOption::{Frags, Sleepable};
@@ -121,12 +121,13 @@ const KINDS: [(&str, ProgramType, Option<SectionOption>); 50] = {
 };
 
 impl SectionFamily {
-    /// True if a program of this section may be loaded as a program of the declared type.
+    /// Returns whether a program of this section may be loaded as the declared type.
     ///
-    /// A declared `kprobe` also takes a return probe's section (and `uprobe` likewise): clients have always
-    /// declared both so, and the section knows. A declared `kretprobe` takes a plain probe's section, and is a return probe
-    /// all the same: to the kernel the two are one type until they are attached, and no client declares it unasked. `tc` and
-    /// `tcx` are one type to the kernel. Sections that nobody knows admit types that say all there is to say.
+    /// A declared `kprobe` also admits the section of a return probe (and `uprobe` likewise): clients have always
+    /// declared both so, and the section decides. A declared `kretprobe` also admits the section of a plain probe, and
+    /// is a return probe: to the kernel the two are one type until they are attached, and no client declares it by
+    /// accident. `tc` and `tcx` are one type to the kernel. Unknown sections admit types that need no attach target
+    /// from the section name.
     #[must_use]
     pub fn admits(&self, declared: ProgramType) -> bool {
         use ProgramType as T;
@@ -137,7 +138,7 @@ impl SectionFamily {
         }
     }
 
-    /// The type that the section itself asks for; none for an unsupported section.
+    /// Returns the type of the section; `None` for an unsupported section.
     #[must_use]
     pub const fn program_type(&self) -> Option<ProgramType> {
         match self {
@@ -156,9 +157,9 @@ impl fmt::Display for SectionFamily {
     }
 }
 
-/// Takes a section name apart. Never fails: what is not known is `Other`.
+/// Parses a section name. Never fails: an unknown name is `Other`.
 pub(crate) fn parse_section(section: &str) -> ParsedSection {
-    // A leading question mark tells libbpf not to load the program by itself; nothing here does.
+    // A leading question mark excludes the program from libbpf's automatic load, which does not exist here.
     let bare = section.strip_prefix('?').unwrap_or(section);
     let (head, rest) = match bare.split_once('/') {
         Some((head, rest)) => (head, Some(rest).filter(|rest| !rest.is_empty())),
@@ -172,7 +173,7 @@ pub(crate) fn parse_section(section: &str) -> ParsedSection {
     })
 }
 
-/// What stands before a section's first slash, and what behind it, if that means something.
+/// Parses the parts before and after the first slash; `None` if they are unknown.
 fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
     // Some kinds have a dot in their names.
     let (kind, option) = match head.rsplit_once('.') {
@@ -183,10 +184,10 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
     let takes_frags = matches!(option, None | Some(SectionOption::Frags));
     let (program_type, attach_target) = match (kind, rest) {
         ("cgroup", Some(name)) if option.is_none() => cgroup_section(name)?,
-        // These two run after a redirect, not at a hook of an interface, and the kernel tells them apart.
+        // These two run after a redirect, not at a hook of an interface, and the kernel distinguishes them.
         ("xdp", Some("devmap")) if takes_frags => (ProgramType::XdpDevmap, None),
         ("xdp", Some("cpumap")) if takes_frags => (ProgramType::XdpCpumap, None),
-        // This one is asked too when a socket closes, which the kernel has to be told when it is loaded.
+        // This one also runs when a socket closes; the kernel needs that type at load.
         ("sk_reuseport", Some("migrate")) if option.is_none() => (ProgramType::SkReuseportMigrate, None),
         _ => {
             let (_, program_type, may_have) = *KINDS.iter().find(|(known, ..)| *known == kind)?;
@@ -204,26 +205,26 @@ fn known_section(head: &str, rest: Option<&str>) -> Option<ParsedSection> {
     Some(ParsedSection {
         family: SectionFamily::Type(program_type),
         attach_target,
-        // The kernel takes no others of that type.
+        // The kernel accepts no others of that type.
         sleepable: option == Some(SectionOption::Sleepable) || program_type == ProgramType::Syscall,
         frags: option == Some(SectionOption::Frags),
     })
 }
 
-/// True if a section's rest says what its program is for.
+/// Returns whether the rest of a section name is an attach target.
 const fn takes_target(program_type: ProgramType) -> bool {
-    // Which member a program is for, the map says that names it; its section may say anything.
+    // The map decides the member of a program; the section name may be arbitrary.
     if matches!(program_type, ProgramType::StructOps) {
         return false;
     }
     program_type.needs_load_target() || matches!(program_type.scope(), TypeScope::Tasks | TypeScope::Reader)
 }
 
-/// The type and hook of `cgroup/NAME`.
+/// Returns the type and hook of `cgroup/NAME`.
 fn cgroup_section(name: &str) -> Option<(ProgramType, Option<String>)> {
     use ProgramType as T;
     match name {
-        // Older names: of packets without a direction, and of sockets that are made.
+        // Older names: for packets without a direction, and for the creation of sockets.
         "skb" => return Some((T::CgroupSkb, None)),
         "sock" => return Some((T::CgroupSock, Some("sock_create".to_owned()))),
         _ => {}

@@ -1,16 +1,16 @@
-//! Texts that others wrote, in messages: enough of each to know it again.
+//! Excerpts of untrusted text for messages.
 
-/// Most characters of one text.
+/// Maximum number of characters of a text.
 const MOST: usize = 60;
-/// Most names of a list.
+/// Maximum number of names in a list.
 const MOST_NAMES: usize = 8;
 
-/// A text in quotation marks, its beginning if it is long.
+/// Returns a text in quotation marks, truncated if it is long.
 pub fn shown(text: &str) -> String {
     format!("\"{}\"", cut(text))
 }
 
-/// Names, the first if there are many.
+/// Returns the first names of a list.
 pub fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     let mut some: Vec<String> = names.by_ref().take(MOST_NAMES).map(cut).collect();
     if names.next().is_some() {
@@ -19,7 +19,7 @@ pub fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
     some.join(", ")
 }
 
-/// A text, its beginning if it is long.
+/// Truncates a long text.
 pub fn cut(text: &str) -> String {
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),

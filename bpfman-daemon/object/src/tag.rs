@@ -1,15 +1,15 @@
-//! Tags of programs, as the kernel makes them.
+//! Program tags, computed like the kernel's.
 
 use bpfmand_core::{BoundText, Insn, op};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The tags that kernels give a program: the first eight bytes of a hash over its instructions, without the maps that
-/// they name. The hash is SHA-256 from Linux 6.18 on, and SHA-1 before.
+/// Returns the possible tags of a program: the first eight bytes of a hash over its instructions, without map
+/// references. The hash is SHA-256 since Linux 6.18, and SHA-1 before.
 #[must_use]
 pub fn kernel_tags(text: &BoundText) -> [[u8; 8]; 2] {
     let mut insns = text.0.insns.clone();
-    // Loaded, a jump table is a map.
+    // In a loaded program, a jump table is a map.
     for load in text.0.jump_tables.iter().flat_map(|table| &table.loads) {
         if let Some(insn) = insns.get_mut(*load) {
             *insn = Insn::new(insn.code, insn.dst(), op::PSEUDO_MAP_VALUE, 0, 0);
@@ -19,7 +19,7 @@ pub fn kernel_tags(text: &BoundText) -> [[u8; 8]; 2] {
     [first_eight(&Sha256::digest(&bytes)), first_eight(&Sha1::digest(&bytes))]
 }
 
-/// The instructions with both immediates of each map reference zeroed, as `bpf_prog_calc_tag` takes them.
+/// Returns the instructions with both immediates of each map reference zeroed, like `bpf_prog_calc_tag`.
 fn without_maps(insns: &[Insn]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(insns.len() * 8);
     let mut is_second_half = false;

@@ -1,4 +1,4 @@
-//! Values as users write them, by their type: `100`, `0x1f`, `true`, `eth0`, `[1, 2]`, `{"rate": 5}`.
+//! Parser of values by their type: `100`, `0x1f`, `true`, `eth0`, `[1, 2]`, `{"rate": 5}`.
 
 use bpfmand_core::from_hexadecimal;
 use serde_json::Value;
@@ -8,10 +8,10 @@ use crate::json_names;
 use crate::layout::ValueLayout;
 use crate::shown::{cut, shown, some_of};
 
-/// Writes what a text says over the bytes of a value. What an array or a struct in it does not name stays as it is.
+/// Writes a text over the bytes of a value. Parts of an array or struct that the text does not name keep their bytes.
 ///
 /// # Errors
-/// Where in the value, and why the text is none. The bytes are then of no use.
+/// Returns the position in the value, and the reason. The bytes are then invalid.
 pub fn write(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), String> {
     match layout {
         ValueLayout::Array { .. } if !text.trim_start().starts_with('[') => write_chars(layout, bytes, text),
@@ -24,7 +24,7 @@ pub fn write(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), S
     }
 }
 
-/// The same of JSON that is read.
+/// Writes parsed JSON over the bytes of a value.
 pub fn write_json(layout: &ValueLayout, bytes: &mut [u8], value: &Value, at: &str) -> Result<(), String> {
     let here = |why: String| if at.is_empty() { why } else { format!("{at}: {why}") };
     match (layout, value) {
@@ -32,7 +32,7 @@ pub fn write_json(layout: &ValueLayout, bytes: &mut [u8], value: &Value, at: &st
             if values.len() > *count {
                 return Err(here(format!("{} elements, and it has {count}", values.len())));
             }
-            // Of nothing there are any number.
+            // Elements of size zero fit any number of times.
             let size = element.size().filter(|size| *size > 0).unwrap_or(bytes.len().max(1));
             for (index, (value, bytes)) in values.iter().zip(bytes.chunks_exact_mut(size)).enumerate() {
                 write_json(element, bytes, value, &format!("{at}[{index}]"))?;
@@ -68,7 +68,8 @@ fn no_value(value: &Value, layout: &ValueLayout) -> String {
     format!("{} is no {}", cut(&value.to_string()), expected(layout))
 }
 
-/// A text in an array of characters or bytes: with zeros behind it, one at least if it is of characters.
+/// Writes a text into an array of characters or bytes, padded with zeros; an array of characters needs at least one
+/// zero.
 fn write_chars(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<(), String> {
     let ends = match layout {
         ValueLayout::Array { element, .. } => match **element {
@@ -159,12 +160,12 @@ fn write_scalar(layout: &ValueLayout, bytes: &mut [u8], text: &str) -> Result<()
     }
 }
 
-/// True of `inf` and the like, not of numbers that are too large.
+/// Returns whether a text means infinity, and is not a number that is too large.
 fn names_infinity(text: &str) -> bool {
     !text.contains(|c: char| c.is_ascii_digit())
 }
 
-/// A number as C writes it: decimal, `0x`, `0o` or `0b`, with a sign.
+/// Parses a number in C notation: decimal, `0x`, `0o` or `0b`, with a sign.
 fn number(text: &str) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix(['-', '+']) {
         Some(digits) => (text.starts_with('-'), digits),
@@ -180,7 +181,7 @@ fn number(text: &str) -> Option<i128> {
     } else {
         (digits, 10)
     };
-    // The library would take another sign here.
+    // The standard library would accept a second sign.
     if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
         return None;
     }
@@ -188,17 +189,17 @@ fn number(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// The least and the most of numbers of so many bits.
+/// Returns the smallest and largest number of so many bits.
 const fn range(bits: u32, signed: bool) -> (i128, i128) {
     let half = 1_i128 << (bits - 1);
     if signed { (-half, half - 1) } else { (0, 2 * half - 1) }
 }
 
-/// Writes a number into as many bytes as there are, if it fits. One that may be of `either` sign has the range of both.
+/// Writes a number into all of `bytes`, if it fits. With `either`, the range covers both signed and unsigned numbers.
 fn write_number(bytes: &mut [u8], number: i128, signed: bool, either: bool) -> Result<(), String> {
     let bits = 8 * bytes.len() as u32;
     let (least, most) = match (bits, signed) {
-        // Wider than what is calculated with: whatever could be written.
+        // The calculation itself has 128 bits: any parsed number fits.
         (128, true) => (i128::MIN, i128::MAX),
         (128, false) => (0, i128::MAX),
         _ => {
@@ -214,13 +215,13 @@ fn write_number(bytes: &mut [u8], number: i128, signed: bool, either: bool) -> R
     Ok(())
 }
 
-/// The low bytes of a number, in this machine's order.
+/// Returns the low bytes of a number, in host byte order.
 fn low(number: u128, bytes: usize) -> Vec<u8> {
     let all = number.to_ne_bytes();
     if cfg!(target_endian = "little") { all[..bytes].to_vec() } else { all[all.len() - bytes..].to_vec() }
 }
 
-/// What may be written for a layout, for messages.
+/// Returns the expected input for a layout, for messages.
 pub fn expected(layout: &ValueLayout) -> String {
     match layout {
         ValueLayout::Integer { signed: true, .. } => "number".to_owned(),

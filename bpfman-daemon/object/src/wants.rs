@@ -1,4 +1,4 @@
-//! What a program asks of a kernel, as its file says, with all functions that it reaches.
+//! Kernel requirements of a program and of all functions that it reaches, from the object file.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -13,56 +13,57 @@ use crate::programs::ProgramEntry;
 use crate::references::Reference;
 use crate::{ObjectError, RelocationError};
 
-/// What a program asks of a kernel.
+/// Kernel requirements of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramWants {
-    /// Helpers that it calls, by number.
+    /// Numbers of called helpers.
     pub helpers: BTreeSet<u32>,
-    /// Functions of the kernel that it calls; true for those that may be missing.
+    /// Called kernel functions; `true` if they may be missing.
     pub functions: BTreeMap<String, bool>,
-    /// Variables of the kernel that it refers to; true for those that may be missing.
+    /// Kernel variables; `true` if they may be missing.
     pub variables: BTreeMap<String, bool>,
-    /// Symbols of the kernel whose addresses it takes; true for those that may be missing.
+    /// Kernel symbols by address; `true` if they may be missing.
     pub symbols: BTreeMap<String, bool>,
-    /// Types, fields and enumerators whose place in the kernel it asks for, in words; true for those of which it also asks
-    /// whether they are there, so that it can do without.
+    /// Types, fields and enumerators of the kernel, as text; `true` if the program also tests their existence, and so
+    /// can do without.
     pub types: BTreeMap<String, bool>,
-    /// What of its text not every kernel takes.
+    /// Instructions that not every kernel accepts.
     pub instructions: BTreeSet<NewerInstruction>,
-    /// It asks the kernel what it has, by a relocation, a weak symbol or the configuration, and may do without the rest.
+    /// Set if the program tests for kernel features, by a relocation, a weak symbol or the configuration, and may do
+    /// without others.
     pub asks_first: bool,
 }
 
-/// What came after the first kernels with eBPF.
+/// Instructions newer than the first kernels with eBPF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NewerInstruction {
     /// Calls of the program's own functions.
     LocalCall,
-    /// Comparisons of 32 bits.
+    /// 32-bit comparisons.
     Jump32,
     /// Global variables: addresses in values of maps.
     GlobalVariable,
-    /// Atomic operations other than an addition whose result is dropped.
+    /// Atomic operations other than an addition without its result.
     Atomic,
     /// Addresses of the program's own functions, for callbacks.
     FunctionAddress,
     /// Jumps with 32-bit offsets, signed loads, moves and divisions, byte swaps of all registers.
     Version4,
-    /// Loops that the kernel ends (`may_goto`).
+    /// Loops that the kernel terminates (`may_goto`).
     MayGoto,
-    /// Casts of addresses of arenas.
+    /// Casts of arena addresses.
     AddressCast,
-    /// Loads that acquire and stores that release.
+    /// Load-acquire and store-release.
     AcquireRelease,
     /// Jumps to an address in a register.
     IndirectJump,
 }
 
 impl ObjectFile {
-    /// What a program asks of a kernel.
+    /// Returns the kernel requirements of a program.
     ///
     /// # Errors
-    /// [`ObjectError::UnknownProgram`], and [`ObjectError::Relocation`] for what is damaged.
+    /// [`ObjectError::UnknownProgram`], and [`ObjectError::Relocation`] for a damaged program.
     pub fn wants(&self, program: &str) -> Result<ProgramWants, ObjectError> {
         let entry = self.program(program)?;
         wants(self, entry).map_err(|why| ObjectError::Relocation {
@@ -133,8 +134,8 @@ fn wants(object: &ObjectFile, entry: &ProgramEntry) -> Result<ProgramWants, Relo
     Ok(wants)
 }
 
-/// What is newer about an instruction itself: classes, modes and operations of Linux's instruction set (RFC 9669, and what
-/// came behind it).
+/// Returns the class of a newer instruction: by class, mode and operation of Linux's instruction set (RFC 9669 and
+/// later).
 fn newer(insn: &Insn) -> Option<NewerInstruction> {
     const LOAD: u8 = 0x01;
     const STORE: u8 = 0x03;
@@ -159,9 +160,9 @@ fn newer(insn: &Insn) -> Option<NewerInstruction> {
         }
         STORE if mode == ATOMIC && insn.imm != ADD => Some(NewerInstruction::Atomic),
         LOAD if mode == SIGNED => Some(NewerInstruction::Version4),
-        // A signed move has a width for offset, a cast of an address 1 and two address spaces.
+        // The offset of a signed move is a width; that of an address cast is 1.
         ALU64 if insn.code == MOVE64 && insn.off == 1 => Some(NewerInstruction::AddressCast),
-        // Signed moves and divisions have an offset; byte swaps of 64 bits are of the other class.
+        // Signed moves and divisions have an offset; 64-bit byte swaps are of the other class.
         ALU | ALU64 if matches!(operation, 0x30 | 0x90 | 0xb0) && insn.off != 0 => {
             Some(NewerInstruction::Version4)
         }

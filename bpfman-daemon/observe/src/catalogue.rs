@@ -1,12 +1,11 @@
-//! All metrics of the daemon. `docs/metrics.md` is made from this table.
+//! All metrics of the daemon. `docs/metrics.md` is generated from this table.
 //!
-//! Labels have values of a bounded number: names that people gave to programs, maps, applications and hooks that are there
-//! now; no numbers that grow for ever.
+//! Labels have a bounded number of values: names of present programs, maps, applications and hooks; no growing numbers.
 
 use bpfman_metrics::{Metric, MetricUnit, PROCESS_METRICS, SERIES_LEFT_OUT, metrics};
 
-/// Of a program: its name, type, whose it is, its application if it has one, and the first 12 digits of the digest of its
-/// image or object file. Programs that have all of them in common are one series.
+/// Labels of a program: name, type, owner, application if any, and the first 12 digits of the digest of its image or
+/// object file. Programs with equal labels share a series.
 const PROGRAM: &[&str] = &["program", "type", "owner", "application", "digest"];
 const MEMBER: &[&str] = &["hook", "program", "owner", "application"];
 const VERDICT: &[&str] = &["hook", "program", "owner", "application", "verdict"];
@@ -84,7 +83,7 @@ metrics! {
     LOCK_WAITS = Metric::durations("bpfman_lock_wait", &[], "How long a call waited for a program, hook or chain that another call was changing; who did not wait is not counted.");
 }
 
-/// All of them, those that every process has too.
+/// Returns all metrics, including those of every process.
 pub fn all_metrics() -> impl Iterator<Item = &'static Metric> {
     OWN_METRICS.iter().chain(&PROCESS_METRICS).copied().chain([&LEFT_OUT])
 }

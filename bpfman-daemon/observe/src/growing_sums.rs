@@ -1,12 +1,12 @@
-//! Sums that only grow, over things that come and go.
+//! Monotonic sums over objects that appear and disappear.
 //!
-//! Several programs may have the same labels, and so be one series. The plain sum of their counts would fall when one of
-//! them is unloaded; Prometheus would take that for a restart, and count all that is left once more.
+//! Several programs may have the same labels and share a series. The plain sum of their counts would decrease when one
+//! of them is unloaded; Prometheus would treat that as a restart, and count the remaining sum again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// Counts of things, summed by their labels. `N` counts are kept of each.
+/// Counts summed by labels, with `N` counts per object.
 #[derive(Debug)]
 pub struct GrowingSums<Thing, Labels, const N: usize> {
     seen: HashMap<Thing, [u64; N]>,
@@ -20,8 +20,8 @@ impl<Thing, Labels, const N: usize> Default for GrowingSums<Thing, Labels, N> {
 }
 
 impl<Thing: Eq + Hash, Labels: Ord + Clone, const N: usize> GrowingSums<Thing, Labels, N> {
-    /// Takes the counts of all things that there are now, and answers the sums of the labels that they have. What was
-    /// counted by things that are gone stays in their sums, as long as others with these labels are there.
+    /// Updates the sums with the counts of all present objects, and returns the sums of their labels. Counts of removed
+    /// objects stay in the sums while other objects have the same labels.
     pub fn take(
         &mut self,
         now: impl IntoIterator<Item = (Thing, Labels, [u64; N])>,
@@ -33,7 +33,7 @@ impl<Thing: Eq + Hash, Labels: Ord + Clone, const N: usize> GrowingSums<Thing, L
             let sum =
                 self.sums.entry(labels).or_insert_with_key(|labels| before.remove(labels).unwrap_or([0; N]));
             for ((sum, now), then) in sum.iter_mut().zip(counts).zip(then) {
-                // One that is less than before counts anew.
+                // A smaller count has started again.
                 *sum += if now >= then { now - then } else { now };
             }
             seen.insert(thing, counts);
@@ -51,11 +51,11 @@ mod tests {
     fn a_sum_does_not_fall_when_one_of_many_goes() {
         let mut sums: GrowingSums<u32, &str, 1> = GrowingSums::default();
         assert_eq!(sums.take([(1, "pass", [10]), (2, "pass", [5]), (3, "drop", [1])])["pass"], [15]);
-        // The first went; the second counted two more.
+        // The first one was removed; the second counted two more.
         let now = sums.take([(2, "pass", [7])]);
         assert_eq!(now.get("pass"), Some(&[17]));
         assert_eq!(now.get("drop"), None, "nothing of that name is there any more");
-        // A newcomer under an old number counts from its own beginning.
+        // A new object with a former id counts from its own start.
         assert_eq!(sums.take([(2, "pass", [3])])["pass"], [20]);
         assert_eq!(sums.take([(3, "drop", [4])])["drop"], [4]);
     }

@@ -1,8 +1,8 @@
-//! Metrics of the daemon for Prometheus: [`catalogue`] names them, [`DaemonMetrics`] gathers them when they are asked for,
-//! and [`serve`] answers readers on a unix socket and by TCP.
+//! Metrics of the daemon for Prometheus: [`catalogue`] defines them, [`DaemonMetrics`] collects them on each scrape,
+//! and [`serve`] serves them on a unix socket and by TCP.
 //!
-//! Nothing is counted here that the packet path would notice: chains count by themselves, the kernel counts programs, and
-//! the engine counts what it does in a few atomics.
+//! Nothing here costs time in the packet path: chains and the kernel count anyway, and the engine counts its operations
+//! in a few atomics.
 
 pub mod catalogue;
 mod collect;
@@ -15,5 +15,5 @@ pub use collect::{DaemonMetrics, DaemonParts, DaemonStates, RadarCounts};
 pub use counts::{ImageCounts, LimitCounts};
 pub use page::metrics_page;
 
-/// Threads that scrapes block at the same time: they wait for each other.
+/// Maximum number of threads blocked by scrapes: scrapes are serialized.
 pub const MOST_THREADS: usize = 1;

@@ -4,7 +4,7 @@ use bpfman_metrics::metrics_table;
 
 use crate::catalogue::all_metrics;
 
-/// All metrics of the daemon as a table of Markdown.
+/// Returns all metrics of the daemon as a Markdown table.
 #[must_use]
 pub fn metrics_page() -> String {
     metrics_table(all_metrics())

@@ -1,14 +1,12 @@
-//! Mistakes with their lines.
-
 use std::fmt;
 
-/// Most mistakes of a text that are listed. A file that is no policy at all has one in each line.
+/// Maximum number of listed defects. A file of another format has one in each line.
 pub const MAX_DEFECTS: usize = 64;
 
-/// One mistake.
+/// Defect of a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TextDefect {
-    /// Line of the text, from 1.
+    /// Line number, from 1.
     pub line: usize,
     /// Reason, in one line.
     pub reason: String,
@@ -20,7 +18,7 @@ impl fmt::Display for TextDefect {
     }
 }
 
-/// All mistakes of a text, by line. There is at least one.
+/// All defects of a text, by line. There is at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct TextDefects(pub Vec<TextDefect>);

@@ -1,7 +1,7 @@
-//! Tables of `policy.toml`, read so that each mistake is found and has its line.
+//! Parser of the tables of `policy.toml` that finds every defect, with its line.
 //!
-//! Two crates read the file: grants are for one, signature rules for the other. A reader that stops at the first mistake would
-//! have root correct a file once for each of them.
+//! Two crates parse the file: one for grants, one for signature rules. If a parser stopped at the first defect, root
+//! would have to correct a file once for each of them.
 
 mod defect;
 mod repair;

@@ -1,11 +1,11 @@
-//! Removal of what is wrong in a value, so that the rest of it can be read.
+//! Removal of invalid parts of a value, so that the rest can be parsed.
 
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// Removes the innermost key or element that a mistake is at. Returns false if the mistake is the value's own.
+/// Removes the innermost key or element at a defect. Returns `false` if the value itself is invalid.
 pub(crate) fn remove_at(value: &mut DeValue<'_>, mistake: &Range<usize>) -> bool {
     match value {
         DeValue::Table(table) => remove_key(table, mistake),

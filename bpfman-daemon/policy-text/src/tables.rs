@@ -1,4 +1,4 @@
-//! A text, table by table.
+//! Parser of a text, table by table.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -10,29 +10,29 @@ use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 use crate::repair::remove_at;
 use crate::{MAX_DEFECTS, TextDefect, TextDefects};
 
-/// Tables of a text that were not taken yet, and the mistakes found so far.
+/// Remaining tables of a text, and the defects found so far.
 #[derive(Debug)]
 pub struct PolicyTables<'t> {
     text: &'t str,
     root: DeTable<'t>,
-    /// Lines that are not TOML. What is read of them means nothing.
+    /// Lines that are not TOML. Values parsed from them are meaningless.
     broken: BTreeSet<usize>,
     defects: BTreeSet<TextDefect>,
 }
 
-/// A table, without those of its keys that were wrong.
+/// Parsed table, without its invalid keys.
 #[derive(Debug)]
 pub struct ReadTable<T> {
-    /// Its contents.
+    /// Contents of the table.
     pub value: T,
-    /// Offset of its beginning in the text.
+    /// Offset of the table in the text.
     pub at: usize,
-    /// True if nothing was left out. If something was, what is missing may be that.
+    /// Set if no key was removed. Otherwise a missing key may be a removed one.
     pub whole: bool,
 }
 
 impl<'t> PolicyTables<'t> {
-    /// Parses a text. What is no TOML is skipped, and a mistake.
+    /// Parses a text. Parts that are not TOML are skipped, and recorded as defects.
     #[must_use]
     pub fn parse(text: &'t str) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
@@ -46,26 +46,26 @@ impl<'t> PolicyTables<'t> {
         tables
     }
 
-    /// Notes a mistake at an offset of the text.
+    /// Records a defect at an offset of the text.
     pub fn found(&mut self, at: usize, reason: impl Display) {
         if self.defects.len() < MAX_DEFECTS {
             self.defects.insert(TextDefect { line: self.line(at), reason: reason.to_string() });
         }
     }
 
-    /// Returns the number of mistakes found so far.
+    /// Returns the number of defects so far.
     #[must_use]
     pub fn count(&self) -> usize {
         self.defects.len()
     }
 
-    /// Takes the value of a key.
+    /// Removes and parses the value of a key.
     pub fn take<T: DeserializeOwned>(&mut self, key: &str) -> Option<ReadTable<T>> {
         let value = self.root.remove(key)?;
         self.read(value)
     }
 
-    /// Takes the tables of an array, each by itself: a mistake in one leaves the others whole.
+    /// Removes and parses the tables of an array individually: a defect in one does not affect the others.
     pub fn take_each<T: DeserializeOwned>(&mut self, key: &str) -> Vec<ReadTable<T>> {
         let Some(value) = self.root.remove(key) else { return Vec::new() };
         let at = value.span().start;
@@ -78,7 +78,7 @@ impl<'t> PolicyTables<'t> {
         }
     }
 
-    /// Refuses the keys that were not taken, but for those that another reader takes.
+    /// Refuses the remaining keys, except those that another parser handles.
     pub fn refuse_others(&mut self, taken: &[&str], by_others: &[&str]) {
         let unknown: Vec<(usize, String)> = self
             .root
@@ -92,10 +92,10 @@ impl<'t> PolicyTables<'t> {
         }
     }
 
-    /// Ends the reading.
+    /// Finishes parsing.
     ///
     /// # Errors
-    /// Mistakes were found.
+    /// Returns the defects found.
     pub fn finish(self) -> Result<(), TextDefects> {
         match self.defects.is_empty() {
             true => Ok(()),
@@ -112,7 +112,7 @@ impl<'t> PolicyTables<'t> {
                 Err(error) => error,
             };
             let span = error.span().unwrap_or(value.span());
-            // After something was left out, what is missing may be that.
+            // A missing key may be one that was removed.
             let is_told = !whole && error.message().starts_with("missing field");
             if !is_told && !self.broken.contains(&self.line(span.start)) {
                 self.found(span.start, one_line(&error));
@@ -124,13 +124,13 @@ impl<'t> PolicyTables<'t> {
         }
     }
 
-    /// Returns the line of an offset, from 1.
+    /// Returns the line number of an offset, from 1.
     fn line(&self, at: usize) -> usize {
         self.text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
     }
 }
 
-/// The message of an error, without the lines of the text: others than root see what is wrong, and not the file.
+/// Returns the message of an error without lines of the text, which only root may see.
 fn one_line(error: &Error) -> String {
     error.message().split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -158,7 +158,7 @@ mod tests {
         colour: Option<String>,
     }
 
-    /// Lines of mistakes, and the names of shapes that were read.
+    /// Returns the lines of defects, and the names of parsed shapes.
     fn read(text: &str) -> (Vec<usize>, Vec<String>) {
         let mut tables = PolicyTables::parse(text);
         let shapes: Vec<ReadTable<Shape>> = tables.take_each("shapes");

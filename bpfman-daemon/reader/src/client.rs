@@ -1,4 +1,4 @@
-//! Who asks a reader: one for each object.
+//! Client of object readers: one reader process per object.
 
 use std::fmt;
 use std::io;
@@ -21,49 +21,50 @@ use crate::sent::{ReaderQuestion, cut};
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 
-/// Below that, one more object is not begun with: no object is read so fast.
+/// Minimum remaining time for another object: none is read faster.
 const LEAST_PATIENCE: Duration = Duration::from_millis(20);
-/// Bytes of the facts of an object: names of its functions and variables, above all.
+/// Maximum size of an object's facts, in bytes: mostly names of functions and variables.
 const FACTS: usize = 4 << 20;
-/// Bytes of contents of its maps: zeroed variables take no room in the file.
+/// Maximum size of its maps' contents, in bytes: zeroed variables take no space in the file.
 const CONTENTS: usize = 96 << 20;
-/// Bytes of what is said of a program besides its lists.
+/// Maximum size of the message about a program, without its lists, in bytes.
 pub(crate) const PROGRAM: usize = 1 << 20;
-/// Bytes of a program's lists: instructions, and a line for each.
+/// Maximum size of a program's lists, in bytes: instructions, and a line for each.
 const LISTS: usize = MAX_INSTRUCTIONS * 32;
 
-/// One reader, as the one who asks has it.
+/// Handle of a reader.
 #[derive(Debug)]
 pub struct ReaderLink {
-    /// Leads to it.
+    /// Socket to the reader.
     pub stream: UnixStream,
-    /// Whoever runs it ends it when this is closed, whatever it does. None: closing the stream has to do.
+    /// Descriptor that ends the reader when it is closed. `None`: closing the socket suffices.
     pub life: Option<OwnedFd>,
 }
 
-/// Starts readers.
+/// Starter of readers.
 pub trait StartReader: fmt::Debug + Send + Sync {
-    /// Starts one, for one object. Must not wait for anything but the kernel.
+    /// Starts a reader for one object. Must wait for nothing but the kernel.
     ///
     /// # Errors
-    /// The kernel refuses, or nobody is left to start any.
+    /// Fails if the kernel refuses, or if the process that starts readers has ended.
     fn start_reader(&self) -> io::Result<ReaderLink>;
 
-    /// Starts one ahead, for the next object. Called once an object was read; `used_types`: it needed the kernel's types.
+    /// Starts the next reader in advance. Called after an object was read; `used_types`: it needed the kernel's types.
     fn make_ready(&self, _used_types: bool) {}
 
-    /// The index of the kernel's types ([`crate::write_types_index`]), made if there is none yet; none: it cannot be made.
+    /// Returns the index of the kernel's types ([`crate::write_types_index`]), created at first use; `None` if it
+    /// cannot be created.
     fn kernel_types(&self) -> Option<SharedBytes> {
         None
     }
 
-    /// False once nobody is left to start any.
+    /// Returns `false` once readers can no longer be started.
     fn is_able(&self) -> bool {
         true
     }
 }
 
-/// Has objects read by readers.
+/// Client that lets reader processes read objects.
 #[derive(Debug)]
 pub struct ReaderClient {
     start: Arc<dyn StartReader>,
@@ -72,43 +73,43 @@ pub struct ReaderClient {
 }
 
 impl ReaderClient {
-    /// By those that are started so.
+    /// Creates a client with this starter.
     #[must_use]
     pub fn new(start: Arc<dyn StartReader>) -> Self {
         Self { start, patience: Arc::default(), room: Arc::default() }
     }
 
-    /// With another time for all questions to a reader than 30 seconds.
+    /// Sets the timeout for all questions to a reader; the default is 30 seconds.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience: Arc::new(Patience::new(patience, None)), ..self }
     }
 
-    /// Has less patience until [`Self::has_started`].
+    /// Applies shorter timeouts until [`Self::has_started`].
     #[must_use]
     pub fn starting(self, start: StartPatience) -> Self {
         Self { patience: Arc::new(Patience::new(self.patience.usual(), Some(start))), ..self }
     }
 
-    /// With other room for all objects than 1 GiB.
+    /// Sets the memory limit for all objects; the default is 1 GiB.
     #[must_use]
     pub fn with_room(self, bytes: usize) -> Self {
         Self { room: Arc::new(AllRoom::new(bytes)), ..self }
     }
 
-    /// The daemon has started.
+    /// Ends the shorter timeouts: the daemon has started.
     pub fn has_started(&self) {
         self.patience.has_started();
     }
 
-    /// Reads one within this time.
+    /// Reads an object within this time.
     fn read_within(
         &self,
         bytes: &[u8],
         time: Duration,
         charged: Option<Arc<Patience>>,
     ) -> Result<EbpfObject, EngineError> {
-        // It would be refused in the end, and no reader has to be asked for that.
+        // The reader would refuse it anyway.
         if bytes.len() > MAX_OBJECT_BYTES {
             return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
         }
@@ -166,19 +167,19 @@ impl ReadObjects for ReaderClient {
     }
 }
 
-/// A reader that has an object.
+/// Linker that uses a reader holding the object.
 #[derive(Debug)]
 struct ReaderLinker {
     asked: Asked,
-    /// As long as what it said is held.
+    /// Memory of the reader's answers, released on drop.
     _room: Arc<Room>,
     state: Mutex<ReaderState>,
 }
 
-/// What a reader said or was told already.
+/// Cached answers, and data already sent.
 #[derive(Debug, Default)]
 struct ReaderState {
-    /// The last BTF: all programs of a load share it.
+    /// Last BTF: all programs of a load share it.
     btf: Option<(BtfFeatures, Option<Arc<[u8]>>)>,
     has_modules: bool,
 }
@@ -191,7 +192,7 @@ impl ReaderLinker {
         })
     }
 
-    /// Gives the reader what modules have, once.
+    /// Sends the types of modules to the reader, once.
     fn give_modules(&self, types: &KernelTypes<'_>) -> Result<(), EngineError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.has_modules || types.modules().is_empty() {
@@ -234,7 +235,7 @@ impl LinkPrograms for ReaderLinker {
         let exceeds: Result<bool, String> =
             self.ask_for(&ReaderQuestion::Exceeds { program: program.to_owned() })?;
         exceeds.or_else(|why| {
-            // A kernel that has none says so better itself.
+            // If the kernel has no types, that error is the better one.
             types.btf()?;
             Err(told(why))
         })
@@ -276,13 +277,13 @@ impl LinkPrograms for ReaderLinker {
     }
 }
 
-/// A reader that reads an object. When it is dropped, the next one is started: not before, since it would take a processor
-/// from this one.
+/// Reader that is working on an object. The next reader is started on drop, not earlier, since it would compete for a
+/// CPU.
 #[derive(Debug)]
 struct AtWork {
     connection: ReaderConnection,
     start: Arc<dyn StartReader>,
-    /// It was asked for what takes the kernel's types.
+    /// Set if a question needed the kernel's types.
     used_types: bool,
 }
 
@@ -292,14 +293,14 @@ impl Drop for AtWork {
     }
 }
 
-/// A reader, one question at a time.
+/// Reader with one question at a time.
 #[derive(Debug)]
 struct Asked {
-    /// None once a question failed: nobody knows what comes next, and the reader is ended.
+    /// `None` after a question failed: later messages would be ambiguous, and the reader is terminated.
     at_work: Mutex<Option<AtWork>>,
-    /// How long all that is still to be asked may take.
+    /// Remaining time for all questions.
     left: Mutex<Duration>,
-    /// Whose time this takes besides, if anybody's.
+    /// Common time limit that is charged as well, if any.
     charged: Option<Arc<Patience>>,
 }
 
@@ -330,7 +331,6 @@ impl Asked {
     }
 }
 
-/// A reader that does not do its work.
 fn failed(error: io::Error) -> EngineError {
     EngineError::Reader(match error.kind() {
         io::ErrorKind::TimedOut => "it did not answer in time".to_owned(),
@@ -343,7 +343,7 @@ fn failed(error: io::Error) -> EngineError {
     })
 }
 
-/// What it says is wrong with the object.
+/// Returns the error that a reader reported about the object.
 fn told(why: String) -> EngineError {
     ObjectError::Told(cut(why)).into()
 }

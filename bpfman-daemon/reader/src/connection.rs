@@ -1,4 +1,4 @@
-//! The end of the one who asks, who waits no longer than so long for an answer, and takes no more than so much of it.
+//! Client end of the connection to a reader, with a deadline and a size limit for answers.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -12,19 +12,18 @@ use serde::de::DeserializeOwned;
 
 use crate::room::Room;
 
-/// Bytes that are read ahead: most answers are read by one call.
+/// Size of the read buffer, in bytes: most answers take one call.
 const AHEAD: usize = 8 << 10;
 
-/// A connection to a reader.
 #[derive(Debug)]
 pub(crate) struct ReaderConnection {
     stream: BufReader<TimedStream>,
-    /// What comes takes room.
+    /// Memory limit of received data.
     room: Arc<Room>,
     _life: Option<OwnedFd>,
 }
 
-/// A stream that waits no longer than until then.
+/// Stream with a deadline.
 #[derive(Debug)]
 struct TimedStream {
     stream: UnixStream,
@@ -45,7 +44,7 @@ impl ReaderConnection {
         Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: life }
     }
 
-    /// Begins a question, which is to be asked and answered within this time.
+    /// Starts a question, which must be answered within this time.
     pub(crate) fn begin(&mut self, time: Duration) {
         self.stream.get_mut().until = Instant::now() + time;
     }
@@ -56,7 +55,7 @@ impl ReaderConnection {
         writing.send()
     }
 
-    /// A message, and content behind it, whole.
+    /// Sends a message followed by content.
     pub(crate) fn say_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
         let mut writing = Writing::new(self.stream.get_mut());
         writing.message(message)?;
@@ -64,7 +63,7 @@ impl ReaderConnection {
         writing.send()
     }
 
-    /// An answer of at most `limit` bytes.
+    /// Receives an answer of at most `limit` bytes.
     pub(crate) fn hear<T: DeserializeOwned>(&mut self, limit: usize) -> io::Result<T> {
         match self.next(limit)? {
             Frame::Message(message) => understood(&message),
@@ -72,7 +71,7 @@ impl ReaderConnection {
         }
     }
 
-    /// Content of exactly `size` bytes.
+    /// Receives content of exactly `size` bytes.
     pub(crate) fn take_exactly(&mut self, size: usize) -> io::Result<Vec<u8>> {
         let content = self.take(size)?;
         if content.len() == size {
@@ -81,7 +80,7 @@ impl ReaderConnection {
         Err(wrong(format!("{} bytes came instead of {size}", content.len())))
     }
 
-    /// Content of at most `limit` bytes.
+    /// Receives content of at most `limit` bytes.
     pub(crate) fn take(&mut self, limit: usize) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {
@@ -103,7 +102,7 @@ impl ReaderConnection {
         if !is_piece && length > limit {
             return Err(wrong(format!("an answer of {length} bytes came, and {limit} are the most")));
         }
-        // What is announced is not there yet: room is made as it comes.
+        // Allocate as data arrives: the announced length is not trusted.
         let mut bytes = Vec::with_capacity(length.min(PIECE));
         while bytes.len() < length {
             let next = (length - bytes.len()).min(PIECE);
@@ -116,7 +115,7 @@ impl ReaderConnection {
     }
 }
 
-/// Each call of the kernel waits no longer than what is left.
+/// Each system call waits at most for the remaining time.
 impl Read for TimedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.set_read_timeout(self.left()?)?;

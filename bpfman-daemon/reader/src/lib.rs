@@ -1,8 +1,8 @@
-//! Object files are read by somebody who has nothing: ELF and BTF in, plain data and linked programs out.
+//! Parsing of object files in a process without rights: ELF and BTF in, plain data and linked programs out.
 //!
-//! [`serve`] is that one, [`ReaderClient`] who asks. Both are ends of a socket; who runs the other end is the embedder's
-//! ([`StartReader`]). One of them reads one object, and ends when nobody needs that any more. What it says is checked by the
-//! engine as what a stranger says.
+//! [`serve`] is the reader, [`ReaderClient`] its client, at the ends of a socket; the embedder decides what runs the
+//! reader ([`StartReader`]). A reader reads one object, and ends when it is no longer needed. The engine checks its
+//! answers as untrusted input.
 
 mod client;
 mod connection;

@@ -1,18 +1,16 @@
-//! How long readers may take.
-
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long all questions to one reader may take: the largest objects and programs take a second or two each.
+/// Default time for all questions to a reader: the largest objects and programs take a second or two each.
 const USUAL: Duration = Duration::from_secs(30);
 
-/// How long readers may take while the daemon starts: everybody's programs wait for it.
+/// Time limits while the daemon starts, which delays the programs of all users.
 #[derive(Clone, Copy, Debug)]
 pub struct StartPatience {
-    /// All questions about one object, whatever others took.
+    /// Time for all questions about one object, independent of others.
     pub each: Duration,
-    /// All questions about all objects that are read again, whatever came of them. One gets half of what is left, so that
-    /// the first of them does not take what the others need.
+    /// Time for all questions about all repeated reads, whatever their results. One object gets half of the remaining
+    /// time, so that the first one does not use it up.
     pub again: Duration,
 }
 
@@ -22,11 +20,10 @@ impl Default for StartPatience {
     }
 }
 
-/// How long readers may take now.
 #[derive(Debug)]
 pub(crate) struct Patience {
     usual: Duration,
-    /// None once the daemon has started.
+    /// `None` once the daemon has started.
     start: Mutex<Option<StartPatience>>,
 }
 
@@ -49,19 +46,19 @@ impl Patience {
         *self.start.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// For all questions about one object.
+    /// Returns the time for all questions about one object.
     pub(crate) fn of_one(&self) -> Duration {
         let start = *self.start.lock().unwrap_or_else(PoisonError::into_inner);
         start.map_or(self.usual, |start| start.each.min(self.usual))
     }
 
-    /// The same where it is read again.
+    /// Returns the time for an object that is read again.
     pub(crate) fn of_one_again(&self) -> Duration {
         let start = *self.start.lock().unwrap_or_else(PoisonError::into_inner);
         start.map_or(self.usual, |start| (start.again / 2).min(self.usual))
     }
 
-    /// One that is read again took so long for a question.
+    /// Charges the duration of a question about an object that is read again.
     pub(crate) fn charge(&self, took: Duration) {
         if let Some(start) = self.start.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             start.again = start.again.saturating_sub(took);

@@ -1,6 +1,6 @@
-//! Room in the daemon's memory for what readers say.
+//! Memory limit for answers of readers.
 //!
-//! It is taken as bytes come, not as they are announced: who announces and sends nothing holds nothing. It is given back
+//! Memory is charged as bytes arrive, not as they are announced: an announcement alone holds nothing. It is released
 //! when the object is dropped.
 
 use std::io;
@@ -10,16 +10,16 @@ use std::time::Instant;
 
 use bpfmand_frames::wrong;
 
-/// Bytes for all objects at the same time, as they are counted: a quarter of what the daemon may have.
+/// Limit for all objects together, in charged bytes: a quarter of the daemon's memory limit.
 const ALL: usize = 1 << 30;
-/// One object may have so much of it: one over this.
+/// Divisor of the limit for one object.
 const SHARE: usize = 4;
-/// How often contents and lists are held: as they came, or as a load changes them, beside what was made of them.
+/// Charge factor of contents and lists: they are held as received, or as changed by a load, and in derived form.
 const CONTENT: usize = 2;
-/// How much larger a message becomes when it is understood: JSON of a few bytes are a structure of some dozens.
+/// Charge factor of messages: a few bytes of JSON become a structure of some dozens.
 const MESSAGE: usize = 8;
 
-/// Room for all objects.
+/// Memory limit of all objects.
 #[derive(Debug)]
 pub(crate) struct AllRoom {
     total: usize,
@@ -39,7 +39,7 @@ impl AllRoom {
     }
 }
 
-/// What one object has of it, until it is dropped.
+/// Share of one object, released on drop.
 #[derive(Debug)]
 pub(crate) struct Room {
     all: Arc<AllRoom>,
@@ -51,10 +51,10 @@ impl Room {
         Self { all: Arc::clone(all), own: AtomicUsize::new(0) }
     }
 
-    /// Takes room for bytes that come, and waits for it no longer than until then.
+    /// Charges received bytes; waits for free memory until the deadline.
     pub(crate) fn take(&self, bytes: usize, is_content: bool, until: Instant) -> io::Result<()> {
         let size = bytes.saturating_mul(if is_content { CONTENT } else { MESSAGE });
-        // One question at a time takes room for an object.
+        // One question at a time charges an object.
         let own = self.own.load(Ordering::Relaxed).saturating_add(size);
         let most = self.all.total / SHARE;
         if own > most {

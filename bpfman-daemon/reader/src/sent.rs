@@ -1,29 +1,28 @@
-//! What a reader is asked.
-
 use bpfmand_object::BtfFeatures;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a sentence about what is wrong.
+/// Maximum length of an error text, in bytes.
 const SENTENCE: usize = 4 << 10;
 
-/// A question to a reader. What may be wrong with the object is answered as `Err` and a sentence.
+/// Question to a reader. Errors of the object are answered as `Err` with a text.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ReaderQuestion {
-    /// The object follows as content, once. [`crate::sent_facts::SentFacts`], and the maps' contents as content.
+    /// Sends the object as content, once. The answer is [`crate::sent_facts::SentFacts`], followed by the maps'
+    /// contents.
     Read,
-    /// The object's own types, for such a kernel: whether there are any, which follow as content.
+    /// Requests the object's BTF for a kernel: whether it has any; if so, it follows as content.
     Btf(SentFeatures),
-    /// Whether a program needs the kernel's types.
+    /// Queries whether a program needs the kernel's types.
     NeedsKernelTypes { program: String },
-    /// Whether it needs those of modules.
+    /// Queries whether a program needs types of modules.
     Exceeds { program: String },
-    /// Types of so many modules, which follow: the name as a message, the types as content.
+    /// Sends types of so many modules: for each the name as a message, and the types as content.
     Modules { count: usize },
-    /// A program, linked: [`crate::sent_program::SentProgram`], and what it announces as content.
+    /// Links a program: [`crate::sent_program::SentProgram`], followed by the content that it announces.
     Link { program: String, with_kernel: bool, features: SentFeatures },
 }
 
-/// What the kernel takes in BTF.
+/// BTF features of the kernel.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct SentFeatures {
     float: bool,
@@ -46,12 +45,11 @@ impl From<SentFeatures> for BtfFeatures {
     }
 }
 
-/// As much of a sentence as is told: it goes into errors, and into what callers and the log are told.
+/// Truncates an error text, which becomes part of errors and of the log.
 pub(crate) fn cut(sentence: String) -> String {
     cut_to(sentence, SENTENCE)
 }
 
-/// No more than so many bytes of a text.
 pub(crate) fn cut_to(mut text: String, bytes: usize) -> String {
     text.truncate(text.floor_char_boundary(bytes));
     text

@@ -1,4 +1,4 @@
-//! What an object says of itself, as it is sent: contents of maps follow as bytes.
+//! Facts about an object in serialized form; contents of maps follow as bytes.
 
 use bpfmand_core::{MapRole, MapSpec};
 use bpfmand_object::{
@@ -20,7 +20,7 @@ pub(crate) struct SentFacts {
     struct_ops: Vec<SentStructOps>,
 }
 
-/// What a section's name stands for is read by whoever decides by it.
+/// Program entry. The receiver parses the section name itself, because it decides by the result.
 #[derive(Debug, Serialize, Deserialize)]
 struct SentEntry {
     name: String,
@@ -48,16 +48,16 @@ struct SentMap {
     numa_node: u32,
     pin_by_name: bool,
     role: SentRole,
-    /// Bytes of its first contents.
+    /// Size of the initial contents, in bytes.
     initial: usize,
     types: [u32; 2],
     inner: Option<Box<SentMap>>,
 }
 
-/// A structure of functions: its map, its name, and its members.
+/// struct_ops value: its map, its type, and its members.
 type SentStructOps = (usize, String, Vec<(String, SentValue)>);
 
-/// What a member of a structure of functions is.
+/// Value of a struct_ops member.
 #[derive(Debug, Serialize, Deserialize)]
 enum SentValue {
     Program(String),
@@ -100,7 +100,7 @@ struct SentKconfig {
 }
 
 impl SentFacts {
-    /// Of the facts, with the contents of their maps one behind the other.
+    /// Returns the facts, with the concatenated contents of their maps.
     pub(crate) fn of(facts: &ObjectFacts) -> (Self, Vec<u8>) {
         let mut contents = Vec::new();
         for map in &facts.maps {
@@ -130,12 +130,12 @@ impl SentFacts {
         (sent, contents)
     }
 
-    /// Bytes of contents that are to follow.
+    /// Returns the size of the contents that follow, in bytes.
     pub(crate) fn contents(&self) -> usize {
         self.maps.iter().fold(0, |sum, map| sum.saturating_add(map.initial))
     }
 
-    /// The facts; `contents` are so many bytes.
+    /// Returns the facts; `contents` has the announced size.
     pub(crate) fn with(self, contents: &[u8]) -> ObjectFacts {
         let mut left = contents;
         let map = |sent: SentMap| {
@@ -190,7 +190,7 @@ fn sent_map(map: &MapSpec) -> SentMap {
     }
 }
 
-/// Without its contents.
+/// Returns a map without its contents.
 fn map_of(sent: SentMap) -> MapSpec {
     let [btf_key_type_id, btf_value_type_id] = sent.types;
     MapSpec {

@@ -1,4 +1,4 @@
-//! A linked program, as it is sent: its lists follow as bytes, in this machine's order.
+//! Linked programs in serialized form; their lists follow as bytes, in host byte order.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::sent::{cut, cut_to};
 
-/// What was not resolved, as much of it as is sent: it explains a refusal of the kernel's, which is about one instruction.
+/// Maximum number of unresolved references: they explain an error of the kernel about one instruction.
 const UNRESOLVED: usize = 256;
-/// Bytes of each name and sentence of that.
+/// Maximum length of each of their names and texts, in bytes.
 const UNRESOLVED_TEXT: usize = 512;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub(crate) struct SentProgram {
     text: FlatText,
     local_type_ids: Vec<usize>,
     unresolved: Vec<SentUnresolved>,
-    /// Place, symbol, and whether it may be missing.
+    /// Index, symbol, and whether it may be missing.
     addresses: Vec<(usize, String, bool)>,
 }
 
@@ -31,7 +31,7 @@ struct SentUnresolved {
 }
 
 impl SentProgram {
-    /// Of a program, with its lists one behind the other.
+    /// Returns a program, with its concatenated lists.
     pub(crate) fn of(linked: &LinkedProgram) -> (Self, Vec<u8>) {
         let unresolved = |one: &Unresolved| SentUnresolved {
             at: one.at,
@@ -48,12 +48,12 @@ impl SentProgram {
         (sent, lists)
     }
 
-    /// Bytes of lists that are to follow.
+    /// Returns the size of the lists that follow, in bytes.
     pub(crate) fn lists(&self) -> usize {
         self.text.lists()
     }
 
-    /// The program, but for what the facts say of it; `lists` are so many bytes.
+    /// Returns the program, without data from the facts; `lists` has the announced size.
     pub(crate) fn with(self, lists: &[u8], btf: Option<Arc<[u8]>>) -> LinkedProgram {
         let unresolved = |one: SentUnresolved| Unresolved {
             at: one.at,

@@ -1,4 +1,4 @@
-//! A reader at work: one object, one question after the other.
+//! The reader process: serves questions about one object, one after the other.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -10,26 +10,27 @@ use crate::sent::{ReaderQuestion, cut};
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
 
-/// The kernel's types, as a reader gets them.
+/// Kernel types for a reader.
 pub enum ReaderTypes {
-    /// BTF, as the kernel has it.
+    /// BTF of the kernel.
     Blob(Vec<u8>),
-    /// An index, as [`write_types_index`] writes it.
+    /// Index from [`write_types_index`].
     Index(SharedBytes),
 }
 
-/// Writes an index of the kernel's BTF, by which readers and the engine do without reading all of it.
+/// Writes an index of the kernel's BTF, which saves readers and the engine from parsing all of it.
 ///
 /// # Errors
-/// The bytes are no BTF; errors of `to`.
+/// Fails if the bytes are not BTF, or `to` fails.
 pub fn write_types_index(btf: Vec<u8>, to: &mut impl io::Write) -> io::Result<()> {
     KernelBtf::parse(btf).map_err(io::Error::other)?.write_index(to)
 }
 
-/// Reads one object until nobody asks any more. `kernel_types` is called when a program needs them.
+/// Serves questions about one object until the connection is closed. `kernel_types` is called when a program needs
+/// them.
 ///
 /// # Errors
-/// The other end speaks another language, or ended in the middle of a word.
+/// Fails if the other end violates the protocol, or closes the connection within a message.
 pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<ReaderTypes>) -> io::Result<()> {
     let mut served = Answering::new(stream);
     let Some(first) = served.question()? else { return Ok(()) };
@@ -60,7 +61,7 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Reade
                 for _ in 0..count {
                     let name: String = served.hear()?;
                     let bytes = served.take()?;
-                    // What is not understood is as if it were not there, as in the daemon, which tells.
+                    // Invalid types of a module are ignored, as in the daemon, which logs them.
                     if let Ok(kernel) = types.kernel() {
                         let _not_understood = kernel.add_module(&name, bytes);
                     }
@@ -88,7 +89,7 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Reade
     Ok(())
 }
 
-/// The kernel's types, read once they are needed.
+/// Kernel types, loaded at first use.
 struct Types<R> {
     read: Option<R>,
     kernel: Option<KernelBtf>,

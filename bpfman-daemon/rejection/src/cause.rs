@@ -1,21 +1,19 @@
-//! Causes that are known: what a message means, and what to do about it.
-
 use crate::known::KNOWN;
 use crate::pattern::{filled, holes};
 
-/// What a message of the verifier means.
+/// Meaning of a message of the verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectionCause {
-    /// A word for scripts, which stays the same over kernels.
+    /// Identifier for scripts, the same for all kernels.
     pub word: &'static str,
-    /// What the program does that it may not. The subject is "it".
+    /// Forbidden action of the program, as a sentence with the subject "it".
     pub sentence: String,
-    /// What its author can do about it.
+    /// Advice for the program's author.
     pub advice: &'static str,
 }
 
 impl RejectionCause {
-    /// The cause that a message names; none if it is not known.
+    /// Returns the cause of a message; `None` if it is unknown.
     #[must_use]
     pub fn of(message: &str) -> Option<Self> {
         KNOWN.iter().find_map(|known| {

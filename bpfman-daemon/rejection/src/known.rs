@@ -1,12 +1,12 @@
-//! The messages that are known, from the kernel's `kernel/bpf/verifier.c` and `btf.c`, Linux 5.10 to 6.18.
+//! Known messages of the kernel's `kernel/bpf/verifier.c` and `btf.c`, Linux 5.10 to 6.18.
 
-/// A message, and what it means. The first that fits counts.
+/// Known message with its meaning. The first match counts.
 pub struct KnownMessage {
-    /// How the message begins, with holes.
+    /// Beginning of the message, with holes.
     pub pattern: &'static str,
     /// See [`crate::RejectionCause::word`].
     pub word: &'static str,
-    /// See [`crate::RejectionCause::sentence`], with numbers of holes.
+    /// See [`crate::RejectionCause::sentence`], with indexes of holes.
     pub sentence: &'static str,
     /// See [`crate::RejectionCause::advice`].
     pub advice: &'static str,
@@ -57,7 +57,7 @@ const BUILD_V3: &str = "build it with `-mcpu=v3`, or run it on Linux 6.6 or late
 const BUILD_FOR_OLDER: &str = "build it with `-mcpu=v3`, or with `-mcpu=v2` for a kernel before Linux 5.12; `bpfman check FILE` \
     names newer instructions, with the version of Linux that has them";
 
-/// All of them; those with fewer holes before those that take more.
+/// All known messages; more specific ones come first.
 pub const KNOWN: &[KnownMessage] = &[
     known(
         "packet-bounds",
@@ -522,7 +522,7 @@ pub const KNOWN: &[KnownMessage] = &[
 mod tests {
     use super::*;
 
-    /// `R{} !read_ok` as `R… !read_ok`; a sentence's holes likewise.
+    /// Shows `R{} !read_ok` as `R… !read_ok`; likewise the holes of a sentence.
     fn shown(text: &str) -> String {
         let mut shown = String::new();
         let mut rest = text;
@@ -547,7 +547,7 @@ mod tests {
         assert!(table == expected, "docs/verifier.md is to have this table:\n{expected}");
     }
 
-    /// The kernel names a form of version 4 by its opcode or by the fields that it keeps in reserve.
+    /// The kernel reports a version 4 instruction by its opcode or by reserved fields.
     #[test]
     fn unknown_instructions_name_kernel_and_build() {
         for (message, version, build) in [
@@ -573,7 +573,7 @@ mod tests {
     fn each_message_has_advice_and_none_hides_another() {
         for (index, known) in KNOWN.iter().enumerate() {
             assert!(!known.advice.is_empty() && !known.advice.contains('\n'), "{}", known.pattern);
-            // The most special message of a pattern finds that pattern.
+            // The most specific message of a pattern matches that pattern.
             let message = known.pattern.replace("{}", "7");
             let found =
                 KNOWN.iter().position(|other| crate::pattern::holes(other.pattern, &message).is_some());

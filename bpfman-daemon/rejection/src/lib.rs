@@ -1,10 +1,9 @@
-//! Why the kernel's verifier rejects a program, in words.
+//! Explanations of rejections by the kernel's verifier.
 //!
-//! The verifier answers with a log of what it walked through, whose last lines say what is wrong in the words of its own
-//! source code. [`Rejection::read`] finds those lines, the instruction, the source line and the register that they are
-//! about, and says for [known causes](RejectionCause) what they mean and what to do. It reads what Linux 5.10 to 6.18
-//! write. Nothing is decided by it but which sentence somebody reads: a log holds names and source lines that the
-//! program's author chose.
+//! The verifier returns a log of its walk, and its last lines report the fault in the terms of its own source code.
+//! [`Rejection::read`] finds those lines with their instruction, source line and register, and explains [known
+//! causes](RejectionCause) with advice. It supports the logs of Linux 5.10 to 6.18. The result affects only messages,
+//! because a log contains names and source lines chosen by the program's author.
 
 mod cause;
 mod known;

@@ -1,29 +1,26 @@
-//! The verifier's log, line by line.
-
 use std::collections::BTreeMap;
 
-/// What a log ends with.
+/// End of a log.
 #[derive(Debug, Default)]
 pub struct LogEnd<'a> {
-    /// The lines behind the last instruction, without statistics: what the verifier has against the program.
+    /// Lines after the last instruction, without statistics: the fault of the program.
     pub messages: Vec<&'a str>,
-    /// The last instruction that it was at; none if it never began.
+    /// Last instruction; `None` if the walk never began.
     pub instruction: Option<(usize, &'a str)>,
-    /// The source line that it printed last.
+    /// Last printed source line.
     pub source: Option<&'a str>,
-    /// What it knew of registers before that instruction.
+    /// Register states before that instruction.
     pub registers: BTreeMap<u8, &'a str>,
 }
 
-/// One line.
 enum Line<'a> {
     /// `; return *p;`
     Source(&'a str),
-    /// `5: (79) r1 = *(u64 *)(r2 +0)`, from Linux 5.18 on with the registers that it changed behind `; `.
+    /// `5: (79) r1 = *(u64 *)(r2 +0)`, since Linux 5.18 followed by `; ` and changed registers.
     Instruction { index: usize, text: &'a str, after: &'a str },
     /// `5: R0=0 R1=ctx()`, `from 3 to 5: R0=0`: all registers.
     Registers(&'a str),
-    /// What says nothing of why: statistics, notes on functions, how far precision was traced back.
+    /// Irrelevant: statistics, notes on functions, precision backtracking.
     Note,
     /// Anything else.
     Message(&'a str),
@@ -94,7 +91,7 @@ fn classify(line: &str) -> Line<'_> {
         "callee:",
         "returning from callee:",
         "to caller at ",
-        // Linux before 6.1 says it of sound programs, too.
+        // Linux before 6.1 prints this for valid programs, too.
         "reg type unsupported for arg#",
         "old state:",
         "cur state:",
@@ -105,7 +102,7 @@ fn classify(line: &str) -> Line<'_> {
     Line::Message(line)
 }
 
-/// An instruction's text, and what is behind it: from `(79) r1 = *(u64 *)(r2 +0)         ; R1_w=scalar()`.
+/// Splits a line into an instruction's text and the rest: `(79) r1 = *(u64 *)(r2 +0)         ; R1_w=scalar()`.
 fn instruction(rest: &str) -> Option<(&str, &str)> {
     let code = rest.strip_prefix('(')?.get(..2)?;
     let text = rest.get(3..)?.strip_prefix(") ")?;
@@ -116,14 +113,14 @@ fn instruction(rest: &str) -> Option<(&str, &str)> {
     Some((text.trim(), after))
 }
 
-/// True for `R1=ctx()` and `R1_w=0`, and not for `R1 !read_ok`.
+/// Returns `true` for `R1=ctx()` and `R1_w=0`, but not for `R1 !read_ok`.
 fn is_register(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('R') else { return false };
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     rest.split_once('=').is_some_and(|(flags, _)| flags.is_empty() || flags.starts_with('_'))
 }
 
-/// Takes what a list says of registers: `R1_w=scalar(umax=3) R10=fp0 fp-8=0`.
+/// Parses a list of register states: `R1_w=scalar(umax=3) R10=fp0 fp-8=0`.
 fn learn<'a>(registers: &mut BTreeMap<u8, &'a str>, list: &'a str) {
     let mut depth = 0_usize;
     let words = list.split(move |c| {

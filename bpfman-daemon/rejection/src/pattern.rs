@@ -2,8 +2,8 @@
 
 use crate::value::in_words;
 
-/// What stands in the holes `{}` of a pattern, if `text` begins as it says; the last hole takes what is left if the
-/// pattern ends with it. Each hole takes the least that lets the rest match, and at least one byte.
+/// Returns the contents of the holes `{}` of a pattern if `text` begins with it; a hole at the end takes the rest. Each
+/// hole takes the shortest text that lets the rest match, at least one byte.
 pub fn holes<'a>(pattern: &str, text: &'a str) -> Option<Vec<&'a str>> {
     let mut literals = pattern.split("{}");
     let mut rest = text.strip_prefix(literals.next()?)?;
@@ -23,8 +23,8 @@ pub fn holes<'a>(pattern: &str, text: &'a str) -> Option<Vec<&'a str>> {
     Some(found)
 }
 
-/// A sentence with what stood in the holes in the places of `{0}`, `{1}` and so on; in the place of `{1 in words}` what the
-/// verifier's name of a type means.
+/// Returns a sentence with `{0}`, `{1}` and so on replaced by the contents of the holes; `{1 in words}` is replaced by
+/// the meaning of the verifier's type name.
 pub fn filled(sentence: &str, holes: &[&str]) -> String {
     let mut filled = String::with_capacity(sentence.len());
     let mut rest = sentence;

@@ -1,5 +1,3 @@
-//! What the verifier has against a program.
-
 use std::fmt;
 
 use bpfmand_core::ProgramText;
@@ -8,44 +6,44 @@ use crate::cause::RejectionCause;
 use crate::log;
 use crate::source_line::SourceLine;
 
-/// An instruction that the verifier was at when it gave up.
+/// Instruction at which the verifier gave up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedInstruction {
-    /// Counted from 0 over the whole program, its functions included.
+    /// Index from 0 in the whole program, including its functions.
     pub index: usize,
-    /// As the verifier prints it.
+    /// Text printed by the verifier.
     pub text: String,
 }
 
-/// A register that the verifier's message is about.
+/// Register that the verifier's message names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedRegister {
-    /// 0 to 10.
+    /// Number, 0 to 10.
     pub number: u8,
-    /// What the verifier knew of it before the instruction, in its own notation; empty if nothing.
+    /// State before the instruction, in the verifier's notation; empty if unknown.
     pub state: String,
 }
 
-/// Why the verifier rejected a program.
+/// Reason why the verifier rejected a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rejection {
-    /// The verifier's own words on one line; empty if its log has none.
+    /// Message of the verifier on one line; empty if its log has none.
     pub message: String,
-    /// What they mean, where that is known.
+    /// Meaning of the message, if known.
     pub cause: Option<RejectionCause>,
-    /// Where it gave up; none if it found the fault before it walked through the program.
+    /// Last instruction; `None` if the fault was found before the walk.
     pub instruction: Option<RejectedInstruction>,
-    /// The line that this instruction is compiled from; none for objects without debug information.
+    /// Source line of the instruction; `None` for objects without debug information.
     pub source: Option<SourceLine>,
-    /// The register that the message names first.
+    /// First register in the message.
     pub register: Option<RejectedRegister>,
 }
 
-/// Most bytes of each text that is taken from a log.
+/// Maximum length of each text from a log, in bytes.
 const MOST: usize = 300;
 
 impl Rejection {
-    /// Reads a log; never fails.
+    /// Parses a log; never fails.
     #[must_use]
     pub fn read(log: &str) -> Self {
         let end = log::read(log);
@@ -63,8 +61,8 @@ impl Rejection {
         }
     }
 
-    /// The same for a program that is at hand: its types name file and line on kernels whose logs do not (before 6.9), and
-    /// where the log has an earlier line.
+    /// Parses the log of an available program: its BTF has file and line for kernels that do not log them (before 6.9),
+    /// and for logs with an earlier line.
     #[must_use]
     pub fn read_of(log: &str, text: &ProgramText) -> Self {
         let mut rejection = Self::read(log);
@@ -75,7 +73,7 @@ impl Rejection {
     }
 }
 
-/// The first register that a message names.
+/// Returns the first register in a message.
 fn register_of(message: &str) -> Option<u8> {
     message.match_indices('R').find_map(|(at, _)| {
         let begins = !message[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -96,7 +94,7 @@ fn cut_line(line: SourceLine) -> SourceLine {
     SourceLine { text: cut(&line.text), file: cut(&line.file), ..line }
 }
 
-/// One sentence: what it means, the verifier's words, the place.
+/// One sentence: meaning, message, location.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {

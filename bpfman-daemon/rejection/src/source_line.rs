@@ -1,27 +1,25 @@
-//! The source line of an instruction.
-
 use std::fmt;
 
 use bpfmand_core::{LineInfo, ProgramText};
 
-/// A line of a program's source, as its compiler wrote it into the object.
+/// Source line of an instruction, from the compiler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceLine {
-    /// The file, as the compiler was given it; empty where nobody says.
+    /// File, as passed to the compiler; empty if unknown.
     pub file: String,
-    /// Counted from 1; 0 where nobody says.
+    /// Line number from 1; 0 if unknown.
     pub line: u32,
-    /// What the line says, without the space at its ends.
+    /// Text of the line, trimmed.
     pub text: String,
 }
 
 impl SourceLine {
-    /// The line of an instruction, by the program's own types; none without them.
+    /// Returns the line of an instruction, by the program's own BTF; `None` without it.
     #[must_use]
     pub fn of(text: &ProgramText, instruction: usize) -> Option<Self> {
         let strings = strings(text.btf.as_deref()?)?;
         let count = text.line_info.partition_point(|info| info.insn_off as usize <= instruction);
-        // What the compiler added of its own is of line 0.
+        // Instructions added by the compiler have line 0.
         let known = text.line_info[..count].iter().rev().find(|info| info.line_col >> 10 != 0);
         let LineInfo { file_name_off, line_off, line_col, .. } = known?;
         let file = string(strings, *file_name_off)?;
@@ -29,7 +27,7 @@ impl SourceLine {
         Some(Self { file, line: line_col >> 10, text: line.trim().to_owned() })
     }
 
-    /// The line as the log has it: `int x = 1;`, from Linux 6.9 on with ` @ file.c:17` behind.
+    /// Parses a line of the log: `int x = 1;`, since Linux 6.9 followed by ` @ file.c:17`.
     pub(crate) fn of_log(line: &str) -> Self {
         if let Some((text, place)) = line.rsplit_once(" @ ")
             && let Some((file, number)) = place.rsplit_once(':')
@@ -41,7 +39,7 @@ impl SourceLine {
     }
 }
 
-/// The string section of BTF (Linux, `struct btf_header`).
+/// Returns the string section of BTF (Linux, `struct btf_header`).
 fn strings(btf: &[u8]) -> Option<&[u8]> {
     let word = |at: usize| -> Option<usize> {
         let bytes = btf.get(at..at + 4)?;
@@ -58,7 +56,7 @@ fn string(strings: &[u8], offset: u32) -> Option<String> {
     Some(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
 
-/// `file.c:17: text`, as far as it is known.
+/// `file.c:17: text`, without unknown parts.
 impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.file.is_empty() {

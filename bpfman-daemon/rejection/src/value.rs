@@ -1,6 +1,6 @@
-//! What the verifier says that a register holds, in words.
+//! Types of registers in the verifier's notation, in words.
 
-/// The verifier's name of a type (`reg_type_str`), in words. Names that are not known are quoted.
+/// Returns the meaning of a type name (`reg_type_str`). Unknown names are quoted.
 pub fn in_words(name: &str) -> String {
     if let Some(rest) = name.strip_suffix("_or_null") {
         return format!("{} or NULL", in_words(rest));
@@ -27,7 +27,7 @@ pub fn in_words(name: &str) -> String {
     known.to_owned()
 }
 
-/// A pointer to one of the kernel's types: `trusted_ptr_or_null_task_struct`.
+/// Returns the meaning of a pointer to a kernel type: `trusted_ptr_or_null_task_struct`.
 fn pointer(name: &str) -> Option<String> {
     let (trust, to) = name.split_once("ptr_")?;
     let trust = match trust {

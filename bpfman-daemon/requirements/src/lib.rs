@@ -1,5 +1,5 @@
-//! What an object asks of a kernel: types, helpers, functions, fields. Since when Linux has each, which of it is no stable
-//! interface, and what of it a kernel lacks, by that kernel's types. No I/O.
+//! Kernel requirements of object files: types, helpers, functions, fields; the Linux version that introduced each,
+//! whether it is a stable interface, and which ones a kernel lacks, by its BTF. No I/O.
 
 mod need;
 mod of_object;

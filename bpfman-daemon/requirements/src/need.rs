@@ -1,42 +1,40 @@
-//! One thing that an object asks of a kernel.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use bpfmand_object::ProgramWants;
 
 use crate::since::{FirstLinux, LinuxVersion};
 
-/// What is needed.
+/// Kind of a requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NeedKind {
-    /// A type of programs, by the kernel's name.
+    /// A program type, by the kernel's name.
     ProgramType,
-    /// The links by which the daemon attaches programs of a type.
+    /// The links with which the daemon attaches programs of a type.
     Attachment,
-    /// A type of maps.
+    /// A map type.
     MapType,
-    /// Instructions and properties of programs that not every kernel has.
+    /// Instructions and program properties that not every kernel supports.
     Feature,
     /// A helper function.
     Helper,
     /// A function of the kernel or a module that the program calls.
     Kfunc,
-    /// A variable of the kernel.
+    /// A kernel variable.
     Variable,
-    /// A symbol of the kernel, by its address.
+    /// A kernel symbol, by its address.
     Symbol,
-    /// A function of the kernel that a program is attached to.
+    /// A kernel function that a program is attached to.
     Function,
-    /// A hook of the Linux Security Modules.
+    /// An LSM hook.
     LsmHook,
-    /// A trace point.
+    /// A tracepoint.
     Tracepoint,
     /// A type, field or enumerator of the kernel.
     Type,
 }
 
 impl NeedKind {
-    /// The words for it.
+    /// Returns the name for users.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,8 +53,8 @@ impl NeedKind {
         }
     }
 
-    /// Returns whether Linux has all of its kind since some version, which is then part of the lowest kernel. Functions,
-    /// types and the like of the kernel come and go without one.
+    /// Returns whether each requirement of this kind has a first Linux version, which then counts for the minimum
+    /// version. Functions, types and the like change without one.
     #[must_use]
     pub const fn has_version(self) -> bool {
         matches!(
@@ -65,7 +63,7 @@ impl NeedKind {
         )
     }
 
-    /// Why what it names may change or go with any version of Linux; none where Linux promises to keep it.
+    /// Returns the reason why it may change with any Linux version; `None` for stable interfaces.
     #[must_use]
     pub const fn unstable(self) -> Option<&'static str> {
         match self {
@@ -85,50 +83,48 @@ impl NeedKind {
     }
 }
 
-/// One thing that an object asks of a kernel.
+/// Requirement of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelNeed {
-    /// What it is.
+    /// Kind of the requirement.
     pub kind: NeedKind,
-    /// Its name.
+    /// Name within its kind.
     pub name: String,
-    /// The programs and maps that ask for it.
+    /// Programs and maps that need it.
     pub wanted_by: BTreeSet<String>,
-    /// Since when Linux has it, where that is known.
+    /// First Linux version, if known.
     pub since: Option<FirstLinux>,
-    /// The object also works without: it asks first whether it is there.
+    /// Set if the object also works without: it tests for it first.
     pub is_optional: bool,
 }
 
-/// What an object asks of a kernel.
+/// All requirements of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectNeeds {
-    /// By kind and name.
+    /// Requirements, by kind and name.
     pub needs: Vec<KernelNeed>,
-    /// Programs that read the kernel's memory without asking where fields are: they hold for the kernel whose headers they
-    /// were compiled with.
+    /// Programs that read kernel memory at fixed offsets: they match only the kernel headers they were compiled with.
     pub fixed_offsets: Vec<String>,
-    /// Programs that are for nothing that the daemon loads, with their sections. Others may load them.
+    /// Programs of types that the daemon does not load, with their sections. Other loaders may.
     pub unsupported: Vec<(String, String)>,
     /// Programs that cannot be read, with the reason.
     pub damaged: Vec<(String, String)>,
-    /// What each program asks for, by its name.
     pub(crate) wants: BTreeMap<String, ProgramWants>,
 }
 
 impl ObjectNeeds {
-    /// The first version of Linux that has all that is needed; none if nothing is needed, or if it is not known.
+    /// Returns the first Linux version that meets all requirements; `None` without requirements, or if it is unknown.
     #[must_use]
     pub fn lowest(&self) -> Option<LinuxVersion> {
         self.deciding().map(|(version, _)| version)
     }
 
-    /// Required needs whose version is not known here: the lowest kernel cannot be told because of them.
+    /// Returns the mandatory requirements without a known version, because of which the minimum version is unknown.
     pub fn without_version(&self) -> impl Iterator<Item = &KernelNeed> {
         self.needs.iter().filter(|need| !need.is_optional && need.kind.has_version() && need.since.is_none())
     }
 
-    /// Returns that version and the need that decides about it; none also if a program could not be read: its needs are not known.
+    /// Returns the minimum version and the requirements that determine it; `None` also if a program could not be read.
     #[must_use]
     pub fn deciding(&self) -> Option<(LinuxVersion, Vec<&KernelNeed>)> {
         if !self.damaged.is_empty() || self.without_version().next().is_some() {
@@ -167,7 +163,7 @@ mod tests {
             let optional = KernelNeed { is_optional: true, ..need(kind, "no_such", None) };
             assert_eq!(lowest(optional), Some(LinuxVersion(5, 8)), "{kind:?}");
         }
-        // They have no version: they may change with any.
+        // These have no version: they may change with any.
         for kind in [NeedKind::Function, NeedKind::Type, NeedKind::Tracepoint] {
             assert_eq!(lowest(need(kind, "tcp_connect", None)), Some(LinuxVersion(5, 8)), "{kind:?}");
         }

@@ -1,5 +1,3 @@
-//! What an object asks of a kernel.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::{ProgramType, map_type};
@@ -12,8 +10,8 @@ use crate::since::{FirstLinux, LinuxVersion, helper, since};
 /// `bpf_probe_read` and `bpf_probe_read_kernel`.
 const READ_KERNEL: [u32; 2] = [4, 113];
 
-/// Everything that an object asks of a kernel. What only programs ask for that nobody loads unasked (sections that begin
-/// with `?`) is optional.
+/// Returns all kernel requirements of an object. Requirements of programs that are loaded only on request (sections
+/// that begin with `?`) are optional.
 #[must_use]
 pub fn needs_of(object: &ObjectFile) -> ObjectNeeds {
     let mut found = Collected::default();
@@ -43,7 +41,7 @@ pub fn needs_of(object: &ObjectFile) -> ObjectNeeds {
     needs
 }
 
-/// Needs by kind and name.
+/// Requirements by kind and name.
 #[derive(Default)]
 struct Collected(BTreeMap<(NeedKind, String), KernelNeed>);
 
@@ -56,7 +54,7 @@ impl Collected {
         let new = || KernelNeed { kind, name: name.to_owned(), wanted_by: [].into(), since, is_optional };
         let need = self.0.entry((kind, name.to_owned())).or_insert_with(new);
         need.wanted_by.insert(by.to_owned());
-        // One who cannot do without is enough.
+        // Mandatory if one user cannot do without it.
         need.is_optional &= is_optional;
     }
 
@@ -103,7 +101,7 @@ impl Collected {
     }
 }
 
-/// What the target in a section's name is to a kernel.
+/// Returns the kind of requirement that the target in a section name is.
 const fn place(program_type: ProgramType) -> Option<NeedKind> {
     use ProgramType as T;
     Some(match program_type {
@@ -114,7 +112,7 @@ const fn place(program_type: ProgramType) -> Option<NeedKind> {
     })
 }
 
-/// Their name, and since when Linux has them.
+/// Returns name and first Linux version of instructions.
 const fn instructions(newer: NewerInstruction) -> (&'static str, LinuxVersion) {
     match newer {
         NewerInstruction::LocalCall => ("calls of own functions", LinuxVersion(4, 16)),

@@ -1,4 +1,4 @@
-//! What of an object's needs a kernel lacks, by that kernel's types.
+//! Requirements of an object that a kernel lacks.
 
 use bpfmand_core::ProgramType;
 use bpfmand_object::{KernelBtf, ObjectFile, ProgramWants, TextOptions};
@@ -7,44 +7,43 @@ use crate::need::{KernelNeed, NeedKind, ObjectNeeds};
 use crate::program_types::attached_by;
 use crate::since::{LinuxVersion, rows};
 
-/// A kernel, as its types and its release show it.
+/// Description of a kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelView<'a> {
-    /// Its types, with those of its modules as far as they are known.
+    /// Its types, with those of known modules.
     pub types: Option<&'a KernelBtf>,
-    /// The types have all modules that are loaded: what is not there, nobody has.
+    /// Set if the types include all loaded modules: anything else is missing.
     pub has_modules: bool,
-    /// Its version, where it is known: it decides about what types do not tell.
+    /// Version, if known; it decides where types are not conclusive.
     pub version: Option<LinuxVersion>,
 }
 
-/// Something that a kernel lacks.
+/// Missing requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// What is missing, for example `helper bpf_loop`.
+    /// Requirement, for example `helper bpf_loop`.
     pub what: String,
-    /// The programs and maps that ask for it.
+    /// Programs and maps that need it.
     pub wanted_by: Vec<String>,
-    /// Why it is known to be missing.
+    /// Evidence that it is missing.
     pub why: String,
-    /// Whether it keeps a program from being loaded. False where the programs ask the kernel what it has, and may do without;
-    /// and where neither types nor version tell for sure.
+    /// Set if it prevents a program from being loaded. False if the programs test for it and may do without, and if
+    /// neither types nor version are conclusive.
     pub is_certain: bool,
-    /// It is what programs are attached by: they load without it.
+    /// Set for a requirement of attaching: programs load without it.
     pub is_for_attaching: bool,
 }
 
-/// Whether a kernel has something.
 enum Found {
     Yes,
     No(String),
-    /// Perhaps not, and why.
+    /// Possibly missing, with the reason.
     Doubt(String),
 }
 
 impl KernelView<'_> {
-    /// What this kernel lacks of what an object needs. What can be seen neither by types nor by the version is taken to be
-    /// there: only a load can tell.
+    /// Returns the requirements of an object that this kernel lacks. Requirements that neither types nor version decide
+    /// are assumed to be met: only a load can tell.
     #[must_use]
     pub fn lacks(&self, object: &ObjectFile, needs: &ObjectNeeds) -> Vec<Lack> {
         let asks = |program: &String| needs.wants.get(program).is_some_and(|wants| wants.asks_first);
@@ -56,7 +55,7 @@ impl KernelView<'_> {
                 Found::No(why) => (why, true),
                 Found::Doubt(why) => (why, false),
             };
-            // Maps and types of programs are asked for before a program could ask anything.
+            // Maps and program types are needed before a program can test anything.
             let unasked =
                 matches!(need.kind, NeedKind::MapType | NeedKind::ProgramType | NeedKind::Attachment);
             lacks.push(Lack {
@@ -86,7 +85,7 @@ impl KernelView<'_> {
         match (need.since, version) {
             (Some(since), Some(version)) if version < since.version => {
                 let why = format!("Linux {} brought it, and this is Linux {version}", since.version);
-                // Distributions bring features to older kernels; by types they are seen.
+                // Distributions backport features; types reveal them.
                 if self.types.is_some() { Found::Doubt(why) } else { Found::No(why) }
             }
             _ if self.types.is_none() && need.kind == NeedKind::Type => {
@@ -96,11 +95,11 @@ impl KernelView<'_> {
         }
     }
 
-    /// Adds types, fields and symbols that programs ask for in vain, as linking them says, but for what they ask about first.
+    /// Adds types, fields and symbols that linking reports as unresolved, except those that programs test for.
     fn unresolved(&self, object: &ObjectFile, needs: &ObjectNeeds, types: &KernelBtf, lacks: &mut Vec<Lack>) {
         let options = TextOptions { kernel_btf: Some(types), ..TextOptions::default() };
         for program in object.programs() {
-            // Neither what is for nothing that loads nor what is damaged asks for anything.
+            // Programs of unsupported types and damaged ones have no requirements.
             let Some(wants) = needs.wants.get(&program.name) else { continue };
             let wanted_by = vec![program.name.clone()];
             let in_doubt = !self.has_modules && object.exceeds(&program.name, types);
@@ -116,7 +115,7 @@ impl KernelView<'_> {
                         is_for_attaching: false,
                     }));
                 }
-                // What the program cannot be linked without is mostly named already.
+                // The missing symbol is mostly listed already.
                 Err(_) if lacks.iter().any(|lack| lack.wanted_by.contains(&program.name)) => {}
                 Err(error) => {
                     let (what, why) =
@@ -128,18 +127,18 @@ impl KernelView<'_> {
     }
 }
 
-/// True for what modules have as well as the kernel itself.
+/// Returns whether modules can provide this kind as well.
 const fn may_be_of_a_module(kind: NeedKind) -> bool {
     matches!(kind, NeedKind::Kfunc | NeedKind::Tracepoint)
 }
 
-/// Whether the kernel's types show it; none where they do not tell.
+/// Returns whether the kernel's types contain it; `None` if they are not conclusive.
 fn is_there(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
     let among = |enumeration: &str, name: &str| Some(types.enumerators(enumeration)?.contains(&name));
     let upper = || need.name.to_ascii_uppercase();
     match need.kind {
         NeedKind::ProgramType => among("bpf_prog_type", &format!("BPF_PROG_TYPE_{}", upper())),
-        // One that is not known here has its number for a name.
+        // A type unknown here has its number as name.
         NeedKind::MapType if need.name.parse::<u32>().is_ok() => None,
         NeedKind::MapType => among("bpf_map_type", &format!("BPF_MAP_TYPE_{}", upper())),
         NeedKind::Attachment => {
@@ -151,7 +150,7 @@ fn is_there(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
         NeedKind::Helper => among("bpf_func_id", &need.name.replacen("bpf_", "BPF_FUNC_", 1)),
         NeedKind::Kfunc => Some(types.function(plain(&need.name)).is_some()),
         NeedKind::LsmHook => Some(types.lsm_hook_id(&need.name).is_some()),
-        // Of trace points types tell the last part of the name alone, and nothing of those of system calls.
+        // Types contain only the last part of a tracepoint's name, and no system call tracepoints.
         NeedKind::Tracepoint => {
             let event = need.name.rsplit('/').next().unwrap_or_default();
             (!event.starts_with("sys_")).then(|| types.tracepoint(event).is_some())
@@ -162,12 +161,12 @@ fn is_there(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
     }
 }
 
-/// A name without its flavour.
+/// Returns a name without its flavour.
 fn plain(name: &str) -> &str {
     name.split("___").next().unwrap_or(name)
 }
 
-/// The version of a kernel that only its types are known of: that of the newest type or helper that it has.
+/// Returns the version of a kernel by its types alone: that of its newest type or helper.
 fn version_of(types: &KernelBtf) -> Option<LinuxVersion> {
     const ENUMERATIONS: [(&str, &str, &str); 3] = [
         ("program_type", "bpf_prog_type", "BPF_PROG_TYPE_"),
@@ -187,12 +186,12 @@ fn version_of(types: &KernelBtf) -> Option<LinuxVersion> {
     named.chain(functions).map(|row| row.since.version).max()
 }
 
-/// Whether a program asks first if something is there. What is missing is told in words that begin with its place, or name
+/// Returns whether a program tests for something first. The text of a missing one begins with its place, or contains
 /// the symbol.
 fn is_asked_about(wants: &ProgramWants, missing: &str) -> bool {
     let mut types = wants.types.iter().filter(|(_, asks)| **asks);
     let mut symbols = wants.functions.iter().chain(&wants.variables).filter(|(_, weak)| **weak);
-    // Asked about a type, all of its fields may be missing.
+    // A test for a type covers all of its fields.
     types.any(|(place, _)| {
         missing.strip_prefix(place.as_str()).is_some_and(|rest| rest.starts_with([' ', '.', '[']))
     }) || symbols.any(|(name, _)| missing.contains(&format!(" {name} (weak)")))

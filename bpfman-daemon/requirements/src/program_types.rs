@@ -1,27 +1,27 @@
-//! Types of programs: what the kernel calls them, and since when the daemon can attach them.
+//! Program types: kernel names, and the first Linux version in which the daemon can attach them.
 
 use bpfmand_core::ProgramType;
 use bpfmand_core::uapi::prog_type;
 
 use crate::since::{FirstLinux, LinuxVersion};
 
-/// The kernel's name of the type that programs are loaded as, as the table of versions has it.
+/// Returns the kernel's name of the type, as in the version table.
 pub fn kernel_name(program_type: ProgramType) -> String {
     prog_type::name(program_type.kernel_type())
 }
 
-/// The enumeration of the kernel, and the value in it, by which a kernel knows an attachment.
+/// Enumeration and value in the kernel's BTF that prove support for an attachment.
 pub type KnownBy = (&'static str, &'static str);
 
-/// Since when Linux has what the daemon attaches programs of a type by: the links of docs/types.md.
+/// Returns the first Linux version with the links that the daemon uses for programs of a type (docs/types.md).
 #[must_use]
 pub const fn attached_since(program_type: ProgramType) -> FirstLinux {
     let ((major, minor), _) = attachment(program_type);
     FirstLinux { version: LinuxVersion(major, minor), commit: "" }
 }
 
-/// How a kernel's types show that it can attach programs of a type. None for what every kernel has, and for what nobody
-/// attaches by a link.
+/// Returns how a kernel's types prove that it can attach programs of a type. `None` if every kernel can, and for
+/// programs that are not attached by a link.
 pub const fn attached_by(program_type: ProgramType) -> Option<KnownBy> {
     attachment(program_type).1
 }
@@ -35,7 +35,7 @@ const fn attachment(program_type: ProgramType) -> ((u16, u16), Option<KnownBy>) 
         Some(("bpf_attach_type", name))
     }
     match program_type {
-        // Nobody but their user attaches these.
+        // Only the application itself attaches these.
         T::SocketFilter => ((3, 19), None),
         T::SkReuseport => ((4, 19), None),
         T::SkReuseportMigrate => ((5, 14), attach("BPF_SK_REUSEPORT_SELECT_OR_MIGRATE")),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::since::since;
 
-    /// The first number of the column "Linux" of each type's row.
+    /// The first number in the column "Linux" of each type's row.
     #[test]
     fn versions_are_those_that_the_documentation_states() {
         let page = include_str!("../../../docs/types.md");

@@ -1,9 +1,10 @@
-//! Since when Linux has what programs are made of. The table is made by `make-since`, which names its source.
+//! First Linux versions of program types, map types, attach types, helpers and kernel functions. `make-since` generates
+//! the table and names its source.
 
 use std::fmt;
 use std::sync::LazyLock;
 
-/// A version of Linux.
+/// Linux version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinuxVersion(pub u16, pub u16);
 
@@ -14,7 +15,7 @@ impl fmt::Display for LinuxVersion {
 }
 
 impl LinuxVersion {
-    /// The version of a release (`uname -r`), or of a text such as `6.1`; none if it does not begin so.
+    /// Parses the version of a release (`uname -r`), or of a text such as `6.1`; `None` if it does not begin with one.
     #[must_use]
     pub fn of_release(release: &str) -> Option<Self> {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit());
@@ -22,25 +23,25 @@ impl LinuxVersion {
     }
 }
 
-/// What brought something to Linux.
+/// Introduction of something in Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstLinux {
-    /// The first version with it.
+    /// First version with it.
     pub version: LinuxVersion,
-    /// The commit of Linux, abbreviated; empty where none is known.
+    /// Abbreviated commit of Linux; empty if unknown.
     pub commit: &'static str,
 }
 
-/// A row of the table.
+/// Row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinceRow {
     /// `program_type`, `map_type`, `attach_type`, `helper` or `kfunc`.
     pub kind: &'static str,
-    /// The kernel's name, lower case and without what all names of its kind begin with, but for functions.
+    /// Name in the kernel, in lower case without the common prefix; unchanged for functions.
     pub name: &'static str,
-    /// Since when.
+    /// First version.
     pub since: FirstLinux,
-    /// Of helpers: the number by which programs call it.
+    /// Number of a helper.
     pub number: Option<u32>,
 }
 
@@ -48,7 +49,7 @@ const TABLE: &str = include_str!("since.tsv");
 
 static ROWS: LazyLock<Vec<SinceRow>> = LazyLock::new(|| TABLE.lines().filter_map(row).collect());
 
-/// All rows, by kind and name.
+/// Returns all rows, by kind and name.
 pub fn rows() -> impl Iterator<Item = SinceRow> {
     ROWS.iter().copied()
 }
@@ -61,13 +62,13 @@ fn row(line: &'static str) -> Option<SinceRow> {
     Some(SinceRow { kind, name, since, number: cells.next()?.parse().ok() })
 }
 
-/// Since when Linux has something; none for what the table does not know.
+/// Returns the first version of something; `None` if the table lacks it.
 #[must_use]
 pub fn since(kind: &str, name: &str) -> Option<FirstLinux> {
     rows().find(|row| row.kind == kind && row.name == name).map(|row| row.since)
 }
 
-/// A helper by its number.
+/// Returns a helper by its number.
 #[must_use]
 pub fn helper(number: u32) -> Option<SinceRow> {
     rows().find(|row| row.number == Some(number))

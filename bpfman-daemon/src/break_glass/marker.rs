@@ -1,4 +1,4 @@
-//! The file that keeps a daemon from attaching anything.
+//! The break-glass marker file: no daemon attaches anything while it exists.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -6,23 +6,23 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "break-glass";
-/// Bytes that are read of it.
+/// Maximum number of characters of the marker that are shown.
 const MOST: usize = 512;
 
-/// One file in the state folder, which outlives a reboot, and one in the runtime folder, which needs no disk. Either counts.
+/// Two marker files: the one in the state folder survives a reboot, the one in the runtime folder needs no disk space.
+/// Either is enough.
 #[derive(Clone, Debug)]
 pub struct Marker {
     files: [PathBuf; 2],
 }
 
 impl Marker {
-    /// The marker of a daemon with these folders.
     pub fn new(state: &Path, runtime: &Path) -> Self {
         Self { files: [state.join(NAME), runtime.join(NAME)] }
     }
 
-    /// What it says; none if there is none. That it is there counts: on a full disk it is empty. One that cannot be looked at
-    /// counts as there.
+    /// Returns the text of the marker, or `None` if neither file exists. An empty file counts, since writing to a full
+    /// disk creates one, and so does a file that cannot be examined.
     pub fn read(&self) -> Option<String> {
         let there = self.files.iter().filter(|file| {
             fs::symlink_metadata(file).map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |_| true)
@@ -34,7 +34,7 @@ impl Marker {
         Some(if text.is_empty() { "root took the way out".to_owned() } else { text })
     }
 
-    /// Writes both. Answers which were written, and why others were not.
+    /// Writes both files. Returns the files written, and the errors of the others.
     pub fn write(&self, text: &str) -> (Vec<&Path>, Vec<String>) {
         let (mut written, mut problems) = (Vec::new(), Vec::new());
         for file in &self.files {
@@ -43,7 +43,7 @@ impl Marker {
             let opened = options.open(file);
             match opened {
                 Ok(mut opened) => {
-                    // That it is there is enough.
+                    // An empty file is enough, so that a failed write is ignored.
                     let _no_room = writeln!(opened, "{text}").and_then(|()| opened.sync_all());
                     let _no_room = file.parent().map(|folder| fs::File::open(folder)?.sync_all());
                     written.push(file.as_path());
@@ -54,7 +54,6 @@ impl Marker {
         (written, problems)
     }
 
-    /// Removes both.
     pub fn remove(&self) -> io::Result<()> {
         for file in &self.files {
             match fs::remove_file(file) {
@@ -77,7 +76,7 @@ mod tests {
         fs::create_dir_all(&runtime).unwrap();
         let marker = Marker::new(&state, &runtime);
         assert_eq!(marker.read(), None);
-        // No state folder: as when its disk is gone.
+        // The state folder is missing, as after the loss of its disk.
         let (written, problems) = marker.write("since noon\u{1b}[2J");
         assert_eq!((written.len(), problems.len()), (1, 1));
         assert_eq!(marker.read().as_deref(), Some("since noon[2J"));

@@ -1,8 +1,8 @@
-//! `bpfmand --break-glass` and `--end-break-glass`: the way out, and back.
+//! `bpfmand --break-glass` and `--end-break-glass`: detach everything, and restore it.
 //!
-//! It needs no record, no configuration and no room on the disk: what runs is found by pins and by what the kernel says. A
-//! marker keeps daemons from attaching anything until it is removed. A daemon that runs is asked to stand still first; one
-//! that does not is left alone, since both would undo each other's work.
+//! Needs no record, no configuration and no disk space: attachments are found by their pins and the kernel's object
+//! lists. A marker keeps daemons from attaching anything until it is removed. A running daemon must suspend its changes
+//! first. If it does not, nothing is detached, since both processes would undo each other's work.
 
 mod marker;
 
@@ -21,15 +21,15 @@ use crate::config::Folders;
 
 pub use marker::Marker;
 
-/// How long a daemon may take to stand still: it waits for changes that it has begun.
+/// Maximum time for a daemon to suspend: it first finishes the changes in progress.
 const STILL: Duration = Duration::from_secs(20);
-/// How long one answer may take.
+/// Timeout of one `Info` call.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How long it may take to put everything back.
+/// Maximum time for restoring all attachments.
 const BACK: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Detaches everything of ours.
+/// Detaches all attachments of the daemon.
 pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     let folders = prepared(arguments)?;
     let marker = Marker::new(&folders.state, &folders.runtime);
@@ -83,7 +83,7 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets daemons attach again, and waits until one that runs has put everything back.
+/// Removes the marker, and waits until a running daemon has restored all attachments.
 pub fn end(arguments: &DaemonArguments) -> anyhow::Result<()> {
     let folders = prepared(arguments)?;
     let marker = Marker::new(&folders.state, &folders.runtime);
@@ -110,8 +110,8 @@ fn prepared(arguments: &DaemonArguments) -> anyhow::Result<Folders> {
     Folders::of(arguments)
 }
 
-/// Makes sure that no daemon attaches anything meanwhile: there is none, and none can start while the answer is kept; or the
-/// one that runs stands still.
+/// Ensures that no daemon attaches anything: returns the lock that keeps a daemon from starting, or `None` once the
+/// running daemon has suspended its changes.
 fn stand_alone(fs_root: &Path, socket: &Path, marked: bool) -> anyhow::Result<Option<File>> {
     if let Some(held) = lock(fs_root)? {
         return Ok(Some(held));
@@ -130,7 +130,7 @@ fn stand_alone(fs_root: &Path, socket: &Path, marked: bool) -> anyhow::Result<Op
             Ok(_) => "it answers, and still changes things".clone_into(&mut last),
             Err(error) => last = format!("{error:#}"),
         }
-        // It may have ended.
+        // The daemon may have terminated in the meantime.
         if let Some(held) = lock(fs_root)? {
             return Ok(Some(held));
         }
@@ -142,13 +142,14 @@ fn stand_alone(fs_root: &Path, socket: &Path, marked: bool) -> anyhow::Result<Op
     )
 }
 
-/// Takes the lock that a daemon holds for as long as it runs; none if one does. Its folder is made by the first daemon.
+/// Acquires the lock that a daemon holds while it runs; `None` if a daemon holds it. The first daemon creates its
+/// folder.
 fn lock(fs_root: &Path) -> anyhow::Result<Option<File>> {
     let path = fs_root.join("owner");
     let folder = match File::open(&path) {
         Ok(folder) => folder,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // No daemon has run since the bpffs was mounted. Anything that can be held will do.
+            // No daemon has run since the bpffs was mounted, so that any open file serves as the lock.
             return Ok(Some(File::open("/")?));
         }
         Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),

@@ -40,7 +40,7 @@ fn a_file_that_others_can_write_to_is_refused() {
         assert!(error.contains("bpfman.toml must belong to root"), "{error}");
     }
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    // Only root can give a file away, and only a file of root's is taken.
+    // Only root can change the owner of a file, and only root's files are accepted.
     if chown(&path, Some(0), None).is_ok() {
         assert_eq!(read().unwrap().signing.verify_enabled, Some(false));
         chown(&path, Some(4711), None).unwrap();
@@ -143,6 +143,6 @@ fn the_cage_is_whole_unless_it_is_written_otherwise() {
     }
     let error = format!("{:#}", merged("[cage]\nseccomp = \"no\"\n").unwrap_err());
     assert!(error.contains("cage.seccomp") && error.contains("\"no\""), "{error}");
-    // What is misspelt would be taken for switched off.
+    // Ignoring a misspelt key would leave the administrator with a wrong idea of the sandbox.
     assert!(merged("[cage]\nsecomp = \"off\"\n").is_err());
 }

@@ -1,5 +1,5 @@
-//! What one of the processes does once an intruder runs code in it, for tests of debug builds: after it gave up what it
-//! gives up, it tries something else than its work, tells its log what came of it, and ends.
+//! Simulation of an intruder in a worker, for tests of debug builds: the confined process tries a forbidden act instead
+//! of its work, logs the result and exits.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
@@ -11,22 +11,22 @@ use bpfmand_cage::HelperRights;
 use bpfmand_frames::Answering;
 use rustix::process::{Pid, Signal};
 
-/// Who tries what, as in `verifier:read:/etc/shadow`: `read:PATH`, `write:PATH`, `list:PATH`, `connect:PATH`, `dial:ADDRESS`, `execute:PATH`, `kill:PID`; and for
-/// `reader`, `lie:NAME`: says of the object that it has a map of that name; `hang:` says nothing of it.
+/// Variable with role and act, as in `verifier:read:/etc/shadow`. Acts are `read:PATH`, `write:PATH`, `list:PATH`,
+/// `connect:PATH`, `dial:ADDRESS`, `execute:PATH` and `kill:PID`; for `reader` also `lie:NAME`, which reports a map of
+/// that name for any object, and `hang:`, which never responds.
 pub const ACT: &str = "BPFMAN_TEST_HOSTILE_HELPER";
 
-/// Returns the act that this one is to try, if any: `ROLE:ACT:ON`.
+/// Returns the act for this role, if any, as `ROLE:ACT:ON`.
 pub fn act_of(rights: HelperRights) -> Option<String> {
     let act = std::env::var(ACT).ok()?;
     let role = format!("{rights:?}:").to_lowercase();
     act.starts_with(&role).then_some(act)
 }
 
-/// Tries it.
 pub fn run(role_and_act: &str, stream: UnixStream) -> anyhow::Result<()> {
     let (role, act) = role_and_act.split_once(':').context("no role")?;
     let (what, on) = act.split_once(':').context("no act")?;
-    // Before: a call that is not allowed is the last one.
+    // Log first: a forbidden system call kills the process.
     eprintln!("hostile: trying {role}:{act}");
     let done = match what {
         "read" => File::open(on).map(drop),
@@ -52,7 +52,7 @@ pub fn run(role_and_act: &str, stream: UnixStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says of the object, whatever it is, that its only map has this name and is shared by it.
+/// Reports that the object's only map has this name and is shared by it, whatever the object holds.
 fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
     let mut served = Answering::new(stream);
     let _question: Option<serde_json::Value> = served.question()?;
@@ -67,12 +67,12 @@ fn lie(stream: UnixStream, name: &str) -> anyhow::Result<()> {
     });
     served.say(&serde_json::json!({ "Ok": facts }))?;
     served.give(&[])?;
-    // Whatever comes of it, it is not this that ends.
+    // Stay alive, so that the daemon sees no early exit of this process.
     let _never: Option<serde_json::Value> = served.question()?;
     Ok(())
 }
 
-/// Hears the object, and says nothing.
+/// Receives the object and never responds.
 fn hang(stream: UnixStream) -> anyhow::Result<()> {
     let mut served = Answering::new(stream);
     let _question: Option<serde_json::Value> = served.question()?;

@@ -1,4 +1,4 @@
-//! One of the processes, from its first instruction.
+//! Main function of a worker process.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -16,10 +16,10 @@ use bpfmand_reader::ReaderTypes;
 
 use super::{Held, starter};
 
-/// How long a process waits for its first question: one that was started ahead and is not needed ends by itself.
+/// Time that a process waits for its first request. A process started ahead of need exits after it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Does what the arguments say, until whoever is at the other end of standard input ends.
+/// Runs the process that the arguments name, until the peer on standard input closes.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let Some((what, held)) = arguments.split_first() else { bail!("it is not said what to do") };
     let rights = match what.as_str() {
@@ -31,7 +31,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     work(rights, Held::parse(held)?, None)
 }
 
-/// Gives up what the process has no use for, and works until whoever is at the other end of standard input ends. A reader
+/// Drops all rights that the process does not need, and serves until the peer on standard input closes. A reader
 /// without an index of the kernel's types reads them itself.
 pub fn work(rights: HelperRights, held: Held, types: Option<SealedMapping>) -> anyhow::Result<()> {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
@@ -42,7 +42,7 @@ pub fn work(rights: HelperRights, held: Held, types: Option<SealedMapping>) -> a
         reads: named.map(PathBuf::from).collect(),
     };
     let input = std::io::stdin().as_fd().try_clone_to_owned().context("there is no standard input")?;
-    // What it has open stays so.
+    // Open before confinement: the sandbox permits no `open`, but the descriptor stays usable.
     let types_file = (rights == HelperRights::Reader && types.is_none()).then(open_kernel_types);
     confine_helper(&cage)?;
     if rights == HelperRights::Starter {
@@ -51,7 +51,7 @@ pub fn work(rights: HelperRights, held: Held, types: Option<SealedMapping>) -> a
     let stream = UnixStream::from(input);
     #[cfg(debug_assertions)]
     if let Some(act) = super::hostile::act_of(rights) {
-        // Asked for something, as an intruder in it would be.
+        // Wait for a request, as a real intruder would arrive with one.
         return if is_asked(&stream)? { super::hostile::run(&act, stream) } else { Ok(()) };
     }
     if !is_asked(&stream)? {
@@ -73,13 +73,13 @@ pub fn work(rights: HelperRights, held: Held, types: Option<SealedMapping>) -> a
     Ok(())
 }
 
-/// The kernel's types, to be read when somebody asks for what needs them.
+/// File of the kernel's types, opened early and read only if an object needs it.
 pub struct KernelTypesFile {
     file: File,
     size: usize,
 }
 
-/// Most bytes of them; kernels have five to ten millions.
+/// Maximum size of the kernel's types; kernels have five to ten million bytes.
 const TYPES: u64 = 256 << 20;
 
 pub fn open_kernel_types() -> io::Result<KernelTypesFile> {
@@ -89,7 +89,7 @@ pub fn open_kernel_types() -> io::Result<KernelTypesFile> {
 }
 
 impl KernelTypesFile {
-    /// By no other call than `read`: nothing else is allowed by now.
+    /// Reads the types by `read` alone: the sandbox permits no other call.
     pub fn read(self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.size + 1);
         self.file.take(TYPES).read_to_end(&mut bytes)?;
@@ -97,7 +97,7 @@ impl KernelTypesFile {
     }
 }
 
-/// Waits for the first question.
+/// Waits for the first request, and returns whether it came in time.
 fn is_asked(stream: &UnixStream) -> anyhow::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let patience = Timespec { tv_sec: PATIENCE.as_secs().try_into()?, tv_nsec: 0 };

@@ -1,5 +1,5 @@
-//! The starter: no capability, no files, nothing that others wrote; it starts the binary anew or copies itself, and ends what
-//! it started.
+//! The starter: a process without capabilities or files that reads no untrusted data. It executes the binary again or
+//! forks itself, and kills its children.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Write as _};
@@ -17,11 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{COMMAND, Held, READER_NAME, order, process, set_environment};
 
-/// Processes at a time: more than the loads that the daemon lets wait for registries, their verifiers, and readers for all
-/// calls.
+/// Maximum number of processes: more than the loads that may wait for registries, their verifiers, and readers for all
+/// calls together.
 const MOST: usize = 800;
 
-/// A process, as long as somebody wants it.
+/// Child process, alive as long as the requester keeps `life` open.
 struct Started {
     _process: Process,
     life: OwnedFd,
@@ -36,7 +36,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         match self {
             Self::Executed(process) => {
-                // It may have ended by itself.
+                // The process may have exited already.
                 let _gone = process.kill();
                 let _reaped = process.wait();
             }
@@ -45,9 +45,10 @@ impl Drop for Process {
     }
 }
 
-/// Starts what is asked for until the daemon ends, and ends it then.
+/// Starts processes on request until the daemon exits, then kills them.
 pub fn run(orders: &OwnedFd, held: Held) -> anyhow::Result<()> {
-    // What is sent to the whole service is for the daemon: it ends this one by closing the socket. To be caught is enough.
+    // Signals to the whole service are meant for the daemon, which ends this process by closing the socket. Catching
+    // them is enough to ignore them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _entered = runtime.enter();
     let _caught = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()].map(signal);
@@ -69,7 +70,7 @@ pub fn run(orders: &OwnedFd, held: Held) -> anyhow::Result<()> {
             continue;
         }
         let Some((what, descriptors)) = next_order(orders)? else { return Ok(()) };
-        // Whoever asked sees its end of the socket closed.
+        // The requester sees its end of the socket closed.
         if started.len() >= MOST {
             tell(format_args!("{MOST} processes run already; no other is started"));
             continue;
@@ -81,12 +82,12 @@ pub fn run(orders: &OwnedFd, held: Held) -> anyhow::Result<()> {
     }
 }
 
-/// Writes to the log, which may be closed.
+/// Writes to the log, ignoring a closed one.
 fn tell(what: std::fmt::Arguments<'_>) {
     let _closed = writeln!(std::io::stderr(), "bpfmand: {what}");
 }
 
-/// What to start; none once the daemon has ended.
+/// Returns the next request; `None` once the daemon has exited.
 fn next_order(orders: &OwnedFd) -> anyhow::Result<Option<(u8, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
@@ -117,7 +118,7 @@ fn start(what: u8, descriptors: Vec<OwnedFd>, held: Held) -> anyhow::Result<Star
     Ok(Started { _process: process, life })
 }
 
-/// Opens the file for the errors of a process. The log is the daemon's: what others made it say would stand there as the daemon's words.
+/// Opens the standard error of a process. It is not the daemon's log: a compromised worker could forge log lines there.
 fn errors() -> io::Result<OwnedFd> {
     #[cfg(debug_assertions)]
     if std::env::var_os(super::hostile::ACT).is_some() {
@@ -135,10 +136,11 @@ fn execute(name: &str, stream: OwnedFd, held: Held) -> anyhow::Result<Child> {
     command.spawn().context("the kernel does not start the daemon's binary anew")
 }
 
-/// A reader begins as a copy of this process, which has read nothing that others wrote: to start the binary anew takes
-/// milliseconds, more than to read most objects.
+/// Forks a reader from this process, which has read no untrusted data. Executing the binary again takes milliseconds,
+/// more than reading most objects.
 fn copy_as_reader(stream: OwnedFd, types: Option<OwnedFd>, held: Held) -> anyhow::Result<ForkedProcess> {
-    // The copy has the mapping too. It could not ask for it later. Without, it reads the types from their file.
+    // Map the types before the fork: the sandboxed copy could not do so. Without the mapping, it reads them from their
+    // file.
     let types = types.and_then(|types| SealedMapping::new(types).ok());
     let output = File::options().write(true).open("/dev/null")?.into();
     let copied = fork_alone([stream, output, errors()?]).context("the starter cannot be copied")?;
@@ -149,6 +151,6 @@ fn copy_as_reader(stream: OwnedFd, types: Option<OwnedFd>, held: Held) -> anyhow
         rustix::thread::set_name(READER_NAME)?;
         process::work(HelperRights::Reader, held, types)
     });
-    // Destructors that run here would be the starter's, and end the other processes.
+    // Skip destructors: they belong to the starter and would kill the other processes.
     std::process::exit(i32::from(!matches!(read, Ok(Ok(())))))
 }

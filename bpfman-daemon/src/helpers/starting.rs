@@ -1,4 +1,4 @@
-//! The daemon's side: the starter's life, and processes for loads.
+//! The daemon's side of the starter: its lifetime, and the processes it starts for loads.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -24,26 +24,26 @@ use super::process::open_kernel_types;
 use super::{COMMAND, Held, order, set_environment};
 use crate::config::Config;
 
-/// How old a process may be that was started ahead: below the time after which it ends by itself.
+/// Maximum age of a process started ahead, below the time after which it exits.
 const FRESH: Duration = Duration::from_secs(20);
 
-/// Starts processes for images and objects by way of the starter.
+/// Worker processes, started through the starter.
 #[derive(Debug)]
 pub struct HelperProcesses {
     orders: OwnedFd,
     verifier_ahead: Ahead,
     reader_ahead: Ahead,
-    /// The index of the kernel's types, in sealed memory. Made once something needs them; none: it cannot be made.
+    /// Index of the kernel's types in sealed memory, built on first use; `None` inside if it cannot be built.
     types: OnceLock<Option<OwnedFd>>,
-    /// Ends with the daemon.
+    /// Terminates with the daemon.
     _starter: Child,
     user: u32,
 }
 
 impl HelperProcesses {
-    /// Starts the starter, with this user and this group: to be called before the cage is begun, with one thread.
+    /// Starts the starter with this uid as user and group. Call it before the sandbox, with a single thread.
     pub fn begin(config: &Config, user: u32) -> anyhow::Result<Self> {
-        // What systemd handed over, above all the socket of clients, is not for them.
+        // Descriptors from systemd, above all the clients' socket, must not reach the workers.
         bpfmand_kernel::linux::close_on_execute()?;
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -52,14 +52,14 @@ impl HelperProcesses {
         command.args([COMMAND, "starter"]).args(held.arguments());
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null());
         set_environment(&mut command);
-        // Signals of a terminal are the daemon's.
+        // Terminal signals go to the daemon only.
         command.process_group(0);
         let user = if bpfmand_cage::can_change_users()? {
-            // Its supplementary groups go with that.
+            // A new uid drops the supplementary groups too.
             command.uid(user).gid(user);
             user
         } else {
-            // They keep this process's user, and lose the rest.
+            // Without the capability, workers keep this process's user and drop everything else.
             rustix::process::getuid().as_raw()
         };
         let starter = command.spawn().context(CANNOT)?;
@@ -67,32 +67,28 @@ impl HelperProcesses {
         Ok(Self { orders: ours, verifier_ahead, reader_ahead, types, _starter: starter, user })
     }
 
-    /// The user that the processes have.
     pub const fn user(&self) -> u32 {
         self.user
     }
 
-    /// Whether the starter is there: seen from the socket, without an order and without waiting.
+    /// Returns whether the starter is alive, judged by the socket without a request and without blocking.
     pub fn has_starter(&self) -> bool {
         is_open(&self.orders, PollFlags::empty())
     }
 
-    /// Waits until the starter has ended. To be called on a runtime.
-    ///
-    /// # Errors
-    /// The runtime cannot watch one more descriptor.
+    /// Returns a future that completes when the starter exits. Call it on a runtime.
     pub fn starter_ends(&self) -> io::Result<impl Future<Output = ()> + use<>> {
         let orders = UnixStream::from(self.orders.try_clone()?);
-        // Orders do not wait anyway.
+        // Sending requests never blocks, so that the flag does not affect them.
         orders.set_nonblocking(true)?;
-        // It says nothing: what can be read is the end.
+        // The starter never writes, so that a readable socket means its exit.
         let orders = tokio::net::UnixStream::from_std(orders)?;
         Ok(async move {
             let _ended = orders.readable().await;
         })
     }
 
-    /// The memory with the kernel's types, which is made if there is none yet.
+    /// Returns the memory with the index of the kernel's types, built on first use.
     fn types(&self) -> Option<&OwnedFd> {
         let make = || {
             let btf = open_kernel_types()?.read()?;
@@ -107,7 +103,7 @@ impl HelperProcesses {
         self.types.get_or_init(|| make().ok()).as_ref()
     }
 
-    /// Orders a process. A reader gets the kernel's types, if anything needed them before.
+    /// Requests a process. A reader gets the index of the kernel's types if it has been built.
     fn order(&self, what: u8) -> io::Result<HelperLink> {
         let (stream, theirs) = UnixStream::pair()?;
         let (life, ours) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -171,7 +167,7 @@ impl StartReader for HelperProcesses {
     }
 }
 
-/// A process that was started ahead: the next load does not wait for one.
+/// Process started ahead, so that the next load need not wait for one.
 #[derive(Debug, Default)]
 struct Ahead(Mutex<Option<(Instant, HelperLink)>>);
 
@@ -180,13 +176,12 @@ impl Ahead {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that is ready, if there is one.
     fn take(&self) -> Option<HelperLink> {
         let (since, link) = self.lock().take()?;
         is_usable(since, &link).then_some(link)
     }
 
-    /// Makes one ready, unless there is one. That there is none for the next load is no failure of this one.
+    /// Starts a process unless one is ready. A failure is ignored: it is not one of the current load.
     fn fill(&self, order: impl FnOnce() -> io::Result<HelperLink>) {
         let mut ready = self.lock();
         if ready.as_ref().is_some_and(|(since, link)| is_usable(*since, link)) {
@@ -200,12 +195,12 @@ fn is_usable(since: Instant, link: &HelperLink) -> bool {
     since.elapsed() < FRESH && is_there(link)
 }
 
-/// False of one that has ended, or was never started.
+/// Returns whether the process was started and has not exited.
 fn is_there(link: &HelperLink) -> bool {
     is_open(&link.stream, PollFlags::RDHUP)
 }
 
-/// False once the other end is closed; ends of one's own choice count besides.
+/// Returns whether the other end is open. `flags` selects further events that count as closed.
 fn is_open(socket: impl AsFd, flags: PollFlags) -> bool {
     let mut ended = [PollFd::new(&socket, flags)];
     poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)

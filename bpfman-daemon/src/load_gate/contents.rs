@@ -1,4 +1,4 @@
-//! What stands in the gate's maps. The structures are those of packaging/gate/gate.bpf.c.
+//! Contents of the gate's maps. The structures are those of packaging/gate/gate.bpf.c.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,19 +14,18 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::settings::GateSettings;
 
-/// Where systemd and others mount the hierarchy of version 2: alone, or beside those of version 1.
+/// Mount points of the cgroup v2 hierarchy, beside v1 or alone.
 const HIERARCHIES: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
-/// Keys and values.
 pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What every exception has as its value.
+/// Value of each exception.
 const YES: [u8; 4] = [1, 0, 0, 0];
 
-/// Whether a gate would be asked, and its clock be the daemon's.
+/// Checks that the kernel calls LSM programs, and that gate and daemon share a clock.
 ///
 /// # Errors
-/// Says why not.
+/// Returns the reason if the gate cannot be used.
 pub fn can_be_closed() -> anyhow::Result<()> {
     const LIST: &str = "/sys/kernel/security/lsm";
     let list =
@@ -43,26 +42,25 @@ pub fn can_be_closed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the kernel's clock says that stands still while the machine sleeps: nobody winds the gate then.
+/// Returns the monotonic clock, which stops during suspend, when the timer cannot be renewed either.
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-/// Who may load.
 pub struct Exceptions {
-    /// The daemon's own executable among them.
+    /// Executables, including the daemon's own.
     pub executables: Entries,
-    /// By id.
+    /// Cgroups, by id.
     pub groups: Entries,
-    /// What is not there, and why.
+    /// Configured exceptions that do not exist, with reasons.
     pub missing: Vec<String>,
 }
 
-/// Looks up who may load.
+/// Resolves the configured exceptions.
 ///
 /// # Errors
-/// The daemon's own executable is not found, or cannot be told apart from other files.
+/// Returns an error if the daemon's own executable is not found, or cannot be identified uniquely.
 pub fn exceptions(settings: &GateSettings) -> anyhow::Result<Exceptions> {
     let own = executable(Path::new("/proc/self/exe")).context("the daemon's own executable")?;
     let mut executables = Entries::from([(key(own), YES.to_vec())]);
@@ -76,7 +74,7 @@ pub fn exceptions(settings: &GateSettings) -> anyhow::Result<Exceptions> {
     let root = HIERARCHIES.iter().map(Path::new).find(|root| root.join("cgroup.controllers").exists());
     let mut groups = Entries::new();
     for path in &settings.groups {
-        // The id of a group is its folder's inode.
+        // The id of a cgroup is the inode of its folder.
         let id = root.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound)).and_then(|root| {
             let inside = path.strip_prefix("/").unwrap_or(path);
             Ok(std::fs::metadata(root.join(inside))?.ino())
@@ -93,7 +91,7 @@ fn key(ExecutableId { inode, device }: ExecutableId) -> Vec<u8> {
     [&inode.to_ne_bytes()[..], &device.to_ne_bytes(), &[0; 4]].concat()
 }
 
-/// A systemd that may load nothing starts units without what they ask for.
+/// Warns if process 1 is no exception: systemd would start units without their eBPF filters.
 pub fn warn_of_the_first_process(settings: &GateSettings) {
     let Ok(first) = executable(Path::new("/proc/1/exe")) else { return };
     if !settings.executables.iter().any(|path| executable(path).is_ok_and(|id| id == first)) {
@@ -103,21 +101,19 @@ pub fn warn_of_the_first_process(settings: &GateSettings) {
     }
 }
 
-/// Instead of a program's type: a map of the gate's own was opened.
+/// Value in place of a program's type for an attempt to open a map of the gate.
 const OWN_MAP: u32 = u32::MAX;
 
-/// Who was refused, and how often.
+/// Denied attempts of one process name, user and program type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateRefusals {
-    /// The name that the process gave itself.
+    /// Name of the process, which it chooses itself.
     pub command: String,
-    /// Its user.
     pub user: u32,
-    /// The last process of that name.
+    /// Id of the last such process.
     pub process: u32,
-    /// The kernel's `enum bpf_prog_type`, or what the caller put there; [`OWN_MAP`].
+    /// The kernel's `enum bpf_prog_type`, or any number that the caller passed; [`OWN_MAP`] for a map.
     pub program_type: u32,
-    /// How often.
     pub count: u64,
 }
 
@@ -133,7 +129,7 @@ impl fmt::Display for GateRefusals {
     }
 }
 
-/// Reads an entry of the map `refused`.
+/// Parses an entry of the map `refused`.
 pub fn refused(entry: &MapEntry) -> Option<GateRefusals> {
     let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let command = entry.key.get(..16)?;

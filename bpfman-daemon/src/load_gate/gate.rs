@@ -18,28 +18,26 @@ use super::contents::{self, Entries};
 use super::refusals::Told;
 use super::settings::GateSettings;
 
-/// The gate's programs in its image, and the hooks of LSM that they are for. The one that keeps strangers from the maps is
-/// attached first.
+/// Programs of the gate in its image, and their LSM hooks. The program that protects the maps is attached first.
 const PROGRAMS: [(&str, &str); 2] = [("gate_map", "bpf_map"), ("gate_load", "bpf")];
-/// The gate's maps, in the image.
 const MAPS: [&str; 5] = ["own", "executables", "groups", "closed_until", "refused"];
-/// In the metadata of its programs: which image they are of.
+/// Metadata key of the gate's programs; the value is their image.
 const LABEL: &str = "bpfman.io/gate";
-/// Most entries of a map.
+/// Maximum number of entries of a map.
 const MOST_ENTRIES: usize = 256;
 
 type Handle = <LinuxKernel as KernelObjects>::Handle;
 
-/// A gate that this process has put up. Not one of an earlier process: whoever got hold of that one's maps while it stood
-/// open could still write to them.
+/// Gate attached by this process. One of an earlier process is not reused: while it was open, another process may have
+/// obtained a writable descriptor of its maps.
 struct Standing {
     programs: Vec<ProgramId>,
     maps: BTreeMap<&'static str, Handle>,
-    /// What was written to maps of exceptions.
+    /// Entries last written to the maps of exceptions.
     written: BTreeMap<&'static str, Entries>,
 }
 
-/// Keeps the gate.
+/// Gate with its settings.
 pub struct LoadGate {
     settings: Option<GateSettings>,
     engine: Arc<Engine<LinuxKernel>>,
@@ -47,15 +45,14 @@ pub struct LoadGate {
     images: Arc<dyn Images>,
     journal: Arc<Journal>,
     up: Option<Standing>,
-    /// Why its image cannot be had, if it cannot.
+    /// Result of the last attempt to fetch the image.
     fetched: Result<(), String>,
     told: Told,
-    /// Why it is not closed, as far as it was told.
+    /// Reason why the gate is open, as last logged.
     standing: Arc<GateStanding>,
 }
 
 impl LoadGate {
-    /// Does nothing yet.
     pub fn new(
         settings: Option<GateSettings>,
         engine: &Arc<Engine<LinuxKernel>>,
@@ -76,17 +73,17 @@ impl LoadGate {
         }
     }
 
-    /// How it stands from now on.
+    /// Returns the shared status of the gate.
     pub fn standing(&self) -> Arc<GateStanding> {
         Arc::clone(&self.standing)
     }
 
-    /// Whether there is to be a gate.
+    /// Returns whether a gate is configured.
     pub const fn is_wanted(&self) -> bool {
         self.settings.is_some()
     }
 
-    /// Fetches the image, if the gate is to be put up. May take as long as a registry does.
+    /// Fetches the image if the gate must still be attached. Blocks for as long as the registry takes.
     pub fn fetch(&mut self) {
         let Some(settings) = self.settings.as_ref().filter(|_| self.up.is_none()) else { return };
         let ask = ImageAsk {
@@ -98,10 +95,10 @@ impl LoadGate {
         self.fetched = self.images.fetch(ask, &|_, _| {}).map(drop).map_err(|failure| failure.message);
     }
 
-    /// Keeps it closed for some more time, and tells whom it refused.
+    /// Renews the timer of the gate, and logs the loads that it denied.
     pub fn turn(&mut self) {
         let Some(settings) = self.settings.clone() else {
-            // One that an earlier configuration asked for.
+            // Remove the gate of an earlier configuration.
             self.remove_others(&[]);
             return;
         };
@@ -134,13 +131,14 @@ impl LoadGate {
         self.tell_refusals();
     }
 
-    /// Everything was detached: it is put up anew once that has ended. What is attached again by then is open.
+    /// Forgets the gate after break-glass detached it, so that a new one is attached afterwards. An older gate that
+    /// recovery attaches again stays open.
     pub fn is_gone(&mut self) {
         self.open();
         self.up = None;
     }
 
-    /// Lets everybody through.
+    /// Opens the gate for all processes.
     pub fn open(&mut self) {
         if let Some(up) = &self.up
             && let Err(error) = self.write(up, "closed_until", &clock(0))
@@ -154,7 +152,7 @@ impl LoadGate {
         self.journal.record(entry, None);
     }
 
-    /// Unloads gates that this process has not put up. Others may have the label: only root's count.
+    /// Unloads gates of earlier processes. Any program may carry the label, so that only root's programs count.
     fn remove_others(&self, own: &[ProgramId]) {
         let all = self.engine.list(&Selector { managed_only: true, ..Selector::default() });
         let is_gate = |program: &ProgramDetails| {
@@ -183,7 +181,7 @@ impl LoadGate {
         result
     }
 
-    /// Writes who may pass, if that has changed, and until when the gate is closed.
+    /// Writes the exceptions, if they changed, and renews the timer.
     fn wind(&self, settings: &GateSettings, up: &mut Standing) -> anyhow::Result<()> {
         let exceptions = contents::exceptions(settings)?;
         for (name, entries) in [("executables", exceptions.executables), ("groups", exceptions.groups)] {
@@ -200,7 +198,7 @@ impl LoadGate {
         self.write(up, "closed_until", &clock(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Loads the gate and attaches it, open; then older ones go.
+    /// Loads the gate, writes its maps, attaches its programs, and then unloads older gates.
     fn put_up(&self, settings: &GateSettings) -> anyhow::Result<Standing> {
         contents::can_be_closed()?;
         if let Err(why) = &self.fetched {
@@ -265,12 +263,12 @@ impl LoadGate {
         Ok(())
     }
 
-    /// The gate's maps, which know each other then.
+    /// Opens the gate's maps, and writes their ids to the map `own`.
     fn maps(&self, programs: &[ProgramId]) -> anyhow::Result<BTreeMap<&'static str, Handle>> {
         let mut own = Entries::new();
         let mut maps = BTreeMap::new();
         for name in MAPS {
-            // A program has the maps that it uses.
+            // A program only refers to the maps that it uses.
             let find = |program: &ProgramId| {
                 self.engine.find_map(&WantedMap::OfProgram { program: *program, name: name.to_owned() }).ok()
             };
@@ -285,7 +283,7 @@ impl LoadGate {
         Ok(up.maps)
     }
 
-    /// Makes a map hold just these entries.
+    /// Replaces the contents of a map by `wanted`.
     fn write(&self, up: &Standing, name: &str, wanted: &Entries) -> anyhow::Result<()> {
         let map = up.maps.get(name).ok_or_else(|| anyhow!("its image has no map \"{name}\""))?;
         let there = self.kernel.map_entries(map, MOST_ENTRIES)?;
@@ -307,7 +305,7 @@ impl LoadGate {
     }
 }
 
-/// The one entry of `closed_until`.
+/// Returns the only entry of `closed_until`, in nanoseconds.
 fn clock(until: u64) -> Entries {
     Entries::from([(vec![0; 4], until.to_ne_bytes().to_vec())])
 }

@@ -1,4 +1,4 @@
-//! Who was refused, told once and not too often: whoever is refused chooses how often.
+//! Logging of denied loads, rate-limited: a denied process chooses how often it tries.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,21 +8,21 @@ use bpfmand_kernel::MapEntry;
 
 use super::contents::{GateRefusals, refused};
 
-/// Entries of the history in one hour: what is more is in the log, as a number.
+/// Maximum number of audit entries per hour; the number of further ones is logged.
 const MOST_IN_AN_HOUR: u32 = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What was told.
+/// Denials that have been logged.
 #[derive(Default)]
 pub struct Told {
-    /// Counts by who was refused.
+    /// Last counts, by key of the map entry.
     counts: BTreeMap<Vec<u8>, u64>,
     hour: Option<Instant>,
     entries: u32,
 }
 
 impl Told {
-    /// Tells what is new in the map of refusals.
+    /// Logs the denials that are new since the last call.
     pub fn tell(&mut self, journal: &Journal, entries: Vec<MapEntry>) {
         let mut counts = BTreeMap::new();
         let mut more = 0;
@@ -30,7 +30,7 @@ impl Told {
             let Some(refusals) = refused(&entry) else { continue };
             let before = self.counts.get(&entry.key).copied().unwrap_or(0);
             counts.insert(entry.key, refusals.count);
-            // Fewer than before: the kernel forgot the entry, and made it anew.
+            // A smaller count means that the kernel evicted the entry and created it again.
             let count = refusals.count.checked_sub(before).unwrap_or(refusals.count);
             match count {
                 0 => {}

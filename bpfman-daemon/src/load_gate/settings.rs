@@ -8,12 +8,12 @@ use serde::Deserialize;
 
 const FAIL_OPEN: std::ops::RangeInclusive<u64> = 5..=86_400;
 const DEFAULT_FAIL_OPEN: u64 = 60;
-/// As many as the gate's maps have room for, the daemon itself among the executables.
+/// Capacity of the gate's maps, minus the daemon's own executable.
 const MOST: usize = 255;
-/// Components of the path of a control group that the gate still sees, the root among them.
+/// Maximum number of path components of a cgroup that the gate checks, including the root.
 const DEEPEST: usize = 12;
 
-/// Who may load programs besides the daemon. A key that is not known may be an exception with a typing error.
+/// Exceptions besides the daemon. Unknown keys are errors, since one may be a misspelt exception.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GateTable {
@@ -23,24 +23,20 @@ pub struct GateTable {
     fail_open_seconds: Option<u64>,
 }
 
-/// A gate in front of the kernel's loader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateSettings {
-    /// The image that its programs are in.
+    /// Image with the gate's programs.
     pub image: String,
-    /// Files whose processes may load, besides the daemon's.
+    /// Executables with permission to load, besides the daemon's.
     pub executables: Vec<PathBuf>,
-    /// Control groups of version 2, by their paths in the hierarchy, whose processes may.
+    /// Cgroups (version 2) with permission to load, as paths in the hierarchy.
     pub groups: Vec<PathBuf>,
-    /// Without a word of the daemon's for so long, everybody may.
+    /// Time after which the gate opens unless the daemon renews its timer.
     pub fail_open: Duration,
 }
 
 impl GateTable {
-    /// The gate, if one is asked for.
-    ///
-    /// # Errors
-    /// Names what is wrong.
+    /// Returns the gate's settings, if a gate is configured.
     pub fn settings(self) -> anyhow::Result<Option<GateSettings>> {
         let Some(image) = self.image else {
             if self.executables.is_empty() && self.groups.is_empty() && self.fail_open_seconds.is_none() {

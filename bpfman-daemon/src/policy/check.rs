@@ -18,10 +18,10 @@ use super::summary::PolicySummary;
 use super::texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 use crate::config::{POLICY, STATE};
 
-/// First word of the command.
+/// First argument of the command.
 pub const COMMAND: &str = "policy";
 
-/// Exit codes of `bpfman`, which hands them on.
+/// Exit codes of `bpfman`, which passes them on.
 const DENIED: u8 = 4;
 const NOT_FOUND: u8 = 5;
 const INVALID: u8 = 6;
@@ -57,11 +57,10 @@ struct CheckedPolicy {
     file: String,
     mistakes: Vec<PolicyMistake>,
     notes: Vec<String>,
-    /// None with mistakes.
+    /// `None` if there are mistakes.
     policy: Option<PolicySummary>,
 }
 
-/// Checks the file that the command line names.
 pub fn run() -> ExitCode {
     let arguments = PolicyArguments::parse_from(std::env::args_os().skip(1));
     let file = arguments.file.as_deref().unwrap_or(&arguments.policy);
@@ -115,7 +114,7 @@ fn print_lines(file: &Path, checked: &CheckedPolicy) {
     checked.notes.iter().for_each(|note| println!("note: {note}"));
 }
 
-/// Checks a file. One that the daemon reads has to be root's, and so have the files that it names; a draft is told of it.
+/// Checks a file. The daemon's policy and the files that it names must be root's; for a draft this is only a note.
 fn check(file: &Path, is_installed: bool) -> io::Result<CheckedPolicy> {
     let mut whole = CheckedPolicy {
         file: file.display().to_string(),

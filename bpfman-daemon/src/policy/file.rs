@@ -1,4 +1,4 @@
-//! Files that only root can change, read within bounds.
+//! Bounded reading of files that only root can change.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 
-/// Most bytes of a file that root writes: policies, keys, trusted roots, configuration.
+/// Maximum size of a file that root writes (policies, keys, trusted roots, configuration), in bytes.
 pub const MAX_ROOT_FILE: u64 = 1 << 20;
-/// Time for which a file has to stay as it is before it is read: an editor empties it, and then writes it.
+/// Time without changes before a file is read: editors truncate a file before they write it.
 const QUIET: Duration = Duration::from_millis(50);
-/// Most times that is waited for. A file that is written to all the time is read as it is.
+/// Maximum number of such waits. A file that changes all the time is read as it is.
 const MAX_WAITS: usize = 5;
 
-/// Appearance of a file. Another inode, size or time is another text.
+/// Inode, size and time of a file; a difference means changed content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStamp {
     inode: (u64, u64),
@@ -25,7 +25,7 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// Returns the stamp of a file; none if there is no such file.
+    /// Returns the stamp of a file; `None` if there is no such file.
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         let changed = (metadata.ctime(), metadata.ctime_nsec());
@@ -33,8 +33,8 @@ impl FileStamp {
         Some(Self { inode: (metadata.dev(), metadata.ino()), size: metadata.size(), changed, is_roots })
     }
 
-    /// Waits until a file has not changed for a while. One that is missing and was there before may be on its way back: some
-    /// editors rename the old file, and write a new one. A file that others can change is refused, and not waited for.
+    /// Waits until a file has not changed for a while. A missing file that existed before may be on its way back, since
+    /// some editors rename the old file and write a new one. A file that others can change is refused without waiting.
     pub fn settled(path: &Path, was_there: bool) -> Option<Self> {
         let mut stamp = Self::of(path);
         if stamp.is_none() && was_there {
@@ -50,7 +50,7 @@ impl FileStamp {
         stamp
     }
 
-    /// Returns the time since the file changed; none if the clock was set back since.
+    /// Returns the time since the last change; `None` if it is in the future, as after a clock change.
     fn age(&self) -> Option<Duration> {
         let (seconds, nanoseconds) = self.changed;
         let since_epoch = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
@@ -58,8 +58,8 @@ impl FileStamp {
     }
 }
 
-/// Returns whether nothing has this name, in a folder that is there. Behind a link that leads nowhere, and in a folder that is
-/// not mounted yet, there may be a file.
+/// Returns whether there is no entry of this name in an existing folder. A dangling link, or a folder that is not
+/// mounted yet, may still lead to a file.
 pub fn is_absent(path: &Path) -> bool {
     let is_missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
     std::fs::symlink_metadata(path).is_err_and(is_missing) && path.parent().is_some_and(Path::is_dir)
@@ -74,13 +74,14 @@ pub fn read_root_file(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Returns why a file is not root's alone; none if it is.
+/// Returns the reason if others than root can change the file.
 pub fn others_can_change(path: &Path, metadata: &Metadata) -> Option<String> {
     let is_roots = metadata.uid() == 0 && metadata.mode() & 0o022 == 0;
     (!is_roots).then(|| format!("{} must belong to root and be writable by nobody else", path.display()))
 }
 
-/// Reads a regular file of at most so many bytes. Nothing else is waited for, as a FIFO without a writer would be.
+/// Reads a regular file of at most `most` bytes. Any other file is refused at once; opening a FIFO would block
+/// otherwise.
 pub fn read_bounded(path: &Path, most: u64) -> io::Result<(String, Metadata)> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
@@ -128,7 +129,7 @@ mod tests {
         assert_eq!(read_bounded(&path, 8).unwrap().0, "12345678");
     }
 
-    /// An editor empties a file before it writes it, and each is a policy.
+    /// Editors truncate a file before they write it, and the empty file is a valid policy.
     #[test]
     fn file_that_changed_just_now_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The copy of the last policy without a mistake. It is on the disk before that policy comes into force, so that a mistake
-//! made later, and a restart, bring back no older one.
+//! Copy of the last valid policy. It is written to disk before that policy comes into force, so that neither a later
+//! mistake nor a restart brings back an older one.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -14,44 +14,40 @@ use super::texts::PolicyTexts;
 
 const NAME: &str = "last-good-policy";
 const MAGIC: &str = "bpfman last good policy, format ";
-/// Format of what is written. A copy of a newer one may hold what this version would leave out.
+/// Format version. A copy with a newer one is rejected: it may hold restrictions that this version would ignore.
 const FORMAT: u32 = 1;
-/// Most bytes that are read: all texts, each byte of them escaped.
+/// Maximum size in bytes: all texts with every byte escaped.
 const MAX_COPY: u64 = 128 << 20;
 
-/// The file of the copy.
 #[derive(Debug)]
 pub struct LastGoodCopy {
     path: PathBuf,
 }
 
-/// A policy that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptedPolicy {
-    /// The file that the policy was read from.
+    /// File from which the policy was read.
     pub file: PathBuf,
-    /// Its texts.
     pub texts: PolicyTexts,
-    /// Time at which it was accepted, as RFC 3339.
+    /// Time of acceptance, as RFC 3339.
     pub accepted: String,
 }
 
 impl LastGoodCopy {
-    /// The copy of a daemon with this state folder.
     pub fn new(state: &Path) -> Self {
         Self { path: state.join(NAME) }
     }
 
-    /// Its file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads the copy of the policy that a file held; none if there is none.
+    /// Reads the copy of the policy in the file `policy`; `None` if there is none.
     ///
     /// # Errors
-    /// It is damaged, not root's alone, written by a newer version, or of another file.
+    /// Returns an error if the copy is damaged, can be changed by others, has a newer format, or belongs to another
+    /// file.
     pub fn read(&self, policy: &Path) -> io::Result<Option<AcceptedPolicy>> {
         let (text, metadata) = match read_bounded(&self.path, MAX_COPY) {
             Ok(read) => read,
@@ -69,10 +65,10 @@ impl LastGoodCopy {
         accepted.map(Some).map_err(|why| io::Error::other(format!("{}: {why}", self.path.display())))
     }
 
-    /// Writes it, as a whole or not at all.
+    /// Writes the copy atomically.
     ///
     /// # Errors
-    /// It is not certain to be on the disk.
+    /// Returns an error unless the copy is durable.
     pub fn write(&self, accepted: &AcceptedPolicy) -> io::Result<()> {
         let text = encode(accepted)?;
         let new = self.path.with_extension("new");
@@ -83,10 +79,10 @@ impl LastGoodCopy {
         self.sync_folder()
     }
 
-    /// Removes it: without one, a mistake in the file leaves root alone.
+    /// Removes the copy. Without one, only root has access while the policy file has a mistake.
     ///
     /// # Errors
-    /// It may be there still.
+    /// Returns an error if the removal may not be durable.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

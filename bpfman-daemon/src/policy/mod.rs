@@ -1,7 +1,7 @@
-//! The policy in force: whose images count, and who may do what.
+//! The policy in force: trusted images and access control.
 //!
-//! It comes from files that only root can write, and is read again as soon as one of them changes. With a mistake in them,
-//! the last policy without one stays in force, also over a restart; if there was none, only root may do anything.
+//! It comes from files that only root can write, and is read again when one of them changes. While they have a mistake,
+//! the last valid policy stays in force, also after a restart. Without a valid one, only root has access.
 
 pub mod check;
 pub mod file;
@@ -25,20 +25,20 @@ use file::{FileStamp, is_absent, read_root_file};
 use last_good::{AcceptedPolicy, LastGoodCopy};
 use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 
-/// The name of the grant of [`Config::node_agent_user`].
+/// Name of the grant for [`Config::node_agent_user`].
 const NODE_AGENT: &str = "node-agent";
 /// Delay before a copy that could not be written is tried again.
 const COPY_RETRY: Duration = Duration::from_secs(10);
-/// Delay before files with a mistake are read again: what could not be read may have been there.
+/// Delay before files with a mistake are read again: a read error may have been temporary.
 const MISTAKE_RETRY: Duration = Duration::from_secs(5);
-/// Time for which a text has to stand before it counts as written to its end.
+/// Time after which a text counts as completely written.
 const WRITTEN: Duration = Duration::from_secs(10);
-/// Most readings of files that change while they are read.
+/// Maximum number of attempts to read files that change meanwhile.
 const MAX_READINGS: usize = 5;
-/// Most mistakes that a log line and a finding name.
+/// Maximum number of mistakes that a log line and a finding list.
 const MAX_NAMED: usize = 8;
 
-/// The policy, read again as soon as one of its files changes: a revoked key must not wait for a restart.
+/// The policy, read again when one of its files changes: a revocation must not wait for a restart.
 #[derive(Debug)]
 pub struct PolicySource {
     file: PathBuf,
@@ -54,15 +54,15 @@ struct PolicyState {
     images: Arc<Policy>,
     access: Arc<AccessPolicy>,
     basis: PolicyBasis,
-    /// The last policy without a mistake.
+    /// Last policy without a mistake.
     good: Option<AcceptedPolicy>,
-    /// The one before it, and when it gave way.
+    /// Policy before it, and the time at which it was replaced.
     good_before: Option<(AcceptedPolicy, Instant)>,
     /// Time at which files with a mistake are read again.
     again: Option<Instant>,
-    /// Reason why the copy on the disk is none.
+    /// Reason why the copy on disk is unusable.
     copy_damage: Option<String>,
-    /// Reason why the copy on the disk is not of [`Self::good`], and when it is tried again.
+    /// Reason why the copy on disk is not of [`Self::good`], and the time of the next attempt.
     copy_failure: Option<(String, Instant)>,
     mistakes: Vec<PolicyMistake>,
     stamps: BTreeMap<PathBuf, Option<FileStamp>>,
@@ -71,18 +71,16 @@ struct PolicyState {
 /// Source of the policy in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum PolicyBasis {
-    /// The file.
     File,
-    /// There is no file: the default policy.
+    /// Default policy, since there is no file.
     #[default]
     NoFile,
-    /// An earlier text of the file, which has a mistake now.
+    /// Earlier text of a file that has a mistake now.
     LastGood,
-    /// None is known: root alone. With the reason.
+    /// No valid policy, with the reason: only root has access.
     Unknown(String),
 }
 
-/// Result of reading the files.
 enum ReadPolicy {
     Whole(PolicyTexts, ParsedPolicy),
     NoFile,
@@ -92,14 +90,13 @@ enum ReadPolicy {
 
 /// Signature rules in force.
 pub struct ImagePolicy {
-    /// The rules.
     pub rules: Arc<Policy>,
-    /// Reason why no policy is known; none if one is.
+    /// Reason why no policy is known, if so.
     pub unknown: Option<String>,
 }
 
 impl PolicySource {
-    /// Reads the policy. Mistakes in it are reported, and end nothing.
+    /// Reads the policy. Mistakes are logged and do not prevent the start.
     pub fn open(config: &Config) -> Self {
         let (file, is_required) = config.policy.clone();
         let source = Self {
@@ -126,7 +123,7 @@ impl PolicySource {
         Self { state: Mutex::new(state), ..self }
     }
 
-    /// Returns the signature rules in force. Other rules than before are another value behind the pointer.
+    /// Returns the signature rules in force. A change of the rules changes the pointer.
     pub fn images(&self) -> ImagePolicy {
         let state = self.current();
         let unknown = match &state.basis {
@@ -136,7 +133,7 @@ impl PolicySource {
         ImagePolicy { rules: Arc::clone(&state.images), unknown }
     }
 
-    /// Returns the state as the files are now.
+    /// Returns the state after reading changed files.
     fn current(&self) -> MutexGuard<'_, PolicyState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = state.again.is_some_and(|again| again <= Instant::now());
@@ -149,7 +146,7 @@ impl PolicySource {
         state
     }
 
-    /// Reads the files, and puts what they hold in force, or what held before.
+    /// Reads the files, and puts their policy or the last valid one in force.
     fn look(&self, state: &mut PolicyState) {
         let is_first = state.stamps.is_empty();
         let mut read = self.read(&mut state.stamps);
@@ -171,11 +168,12 @@ impl PolicySource {
                 }
             }
             ReadPolicy::NoFile => {
-                // A later version that understands it would bring back what was removed.
+                // Remove the damaged copy: a later version that can read it would restore a policy that root removed.
                 if state.copy_damage.is_some() && self.copy.remove().is_ok() {
                     state.copy_damage = None;
                 }
-                // Where there never was one, the default is no policy that root chose.
+                // Do not keep the default as the last good policy of a machine that never had a policy file: root did
+                // not choose it.
                 let is_removed = state.good.is_some() && self.accept(state, PolicyTexts::default());
                 self.put_in_force(state, PolicyBasis::NoFile, ParsedPolicy::default());
                 if is_removed || before.1 != PolicyBasis::NoFile {
@@ -204,8 +202,8 @@ impl PolicySource {
     fn read(&self, stamps: &mut BTreeMap<PathBuf, Option<FileStamp>>) -> ReadPolicy {
         let before = std::mem::take(stamps);
         let was_there = |path: &Path| before.get(path).is_some_and(Option::is_some);
-        // Stamped before they are read: a change in between is seen as one by the next look. Names of users and groups are
-        // numbers here, which others may get.
+        // Take stamps before reading, so that the next check notices a change in between. Stamp the account files too,
+        // since the policy refers to users and groups by name.
         stamps.extend(group::FILES.map(|path| (path.into(), FileStamp::of(Path::new(path)))));
         let mut read_file = |path: &Path| {
             stamps.insert(path.to_owned(), FileStamp::settled(path, was_there(path)));
@@ -222,7 +220,7 @@ impl PolicySource {
         };
         let mut texts = PolicyTexts::default();
         let mut keep = |path: &Path| {
-            // Once a reading, so that all rules that name it have the same.
+            // Read each file once, so that all rules that name it see the same text.
             if let Some(text) = texts.kept(path) {
                 return Ok(text.to_owned());
             }
@@ -254,7 +252,7 @@ impl PolicySource {
         }
     }
 
-    /// Makes a policy the last good one, on the disk first. Returns whether it is another one.
+    /// Makes a policy the last good one, on disk first. Returns whether it differs from the previous one.
     fn accept(&self, state: &mut PolicyState, texts: PolicyTexts) -> bool {
         if state.good.as_ref().is_some_and(|good| good.texts == texts) {
             return false;
@@ -263,7 +261,7 @@ impl PolicySource {
         let good = AcceptedPolicy { file: self.file.clone(), texts, accepted };
         let is_growing = state.good_before.as_ref().is_some_and(|(_, since)| since.elapsed() < WRITTEN);
         match state.good.replace(good) {
-            // Of several steps of one write, the text before the first one counts.
+            // If one write takes several steps, keep the text before the first step.
             Some(before) if !is_growing => state.good_before = Some((before, Instant::now())),
             _ => {}
         }
@@ -279,7 +277,7 @@ impl PolicySource {
             (state.copy_failure, state.copy_damage) = (None, None);
             return;
         };
-        // An older policy may grant what this one does not: better none.
+        // No copy is safer than an older one, which may grant more than the current policy.
         let older = match self.copy.remove() {
             Ok(()) => "there is none",
             Err(_) => "an older one may be there",
@@ -299,7 +297,7 @@ impl PolicySource {
         state.basis = basis;
     }
 
-    /// Puts the last good policy in force, or none.
+    /// Puts the last good policy in force, or denies everything without one.
     fn fall_back(&self, state: &mut PolicyState) {
         let why = match state.good.as_ref().map(|good| ParsedPolicy::parse_again(&good.texts)) {
             Some(Ok(parsed)) => return self.put_in_force(state, PolicyBasis::LastGood, parsed),
@@ -312,7 +310,7 @@ impl PolicySource {
         };
         let access = AccessPolicy { grants: Vec::new(), socket_group: SocketGroup::Nothing };
         self.put_in_force(state, PolicyBasis::Unknown(why), ParsedPolicy { images: None, access });
-        // Keys of v0.6.0 loosen the default, and this is less than the default.
+        // The keys of v0.6.0 would loosen the default policy, and less than the default is allowed here.
         state.images = Arc::default();
     }
 
@@ -326,7 +324,7 @@ impl PolicySource {
 }
 
 impl PolicyState {
-    /// Returns what holds while the file has mistakes.
+    /// Returns a description of the policy in force while the file has mistakes.
     fn in_force(&self) -> String {
         match (&self.basis, &self.good) {
             (PolicyBasis::Unknown(why), _) => format!(

@@ -1,10 +1,9 @@
-//! Contents of a policy, for those who check it before it comes into force.
+//! Summary of a policy, for a check before it comes into force.
 
 use bpfmand_access::{AccessPolicy, Grant, SocketGroup};
 use bpfmand_image::{Mode, Policy, PolicyRule, Requirement, RevokedRunning, Signers};
 use serde::Serialize;
 
-/// A policy in short.
 #[derive(Debug, Serialize)]
 pub struct PolicySummary {
     mode: &'static str,
@@ -34,14 +33,13 @@ struct RevokedSummary {
 #[derive(Debug, Serialize)]
 struct GrantSummary {
     name: String,
-    /// Callers, as the file names them; users and groups by number.
+    /// Callers as in the file, with users and groups by number.
     callers: Vec<String>,
     allow: Vec<String>,
     restrictions: Vec<String>,
 }
 
 impl PolicySummary {
-    /// Sums a policy up.
     pub fn of(images: &Policy, access: &AccessPolicy) -> Self {
         let revoked = images.revoked();
         Self {

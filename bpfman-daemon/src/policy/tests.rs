@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Folder of a policy and of its copy.
+/// Folder of a policy and its copy.
 struct Folder(TempDir);
 
 impl Folder {
@@ -39,7 +39,7 @@ impl Folder {
         source.begun()
     }
 
-    /// A policy with a rule, a grant, a revocation and a reader's table.
+    /// Returns a policy with a rule, a grant, a revocation and the permission of the socket's group.
     fn good(&self, grant: &str) -> String {
         format!(
             "mode = \"enforce\"\n[[images]]\npattern = \"quay.io/a\"\nkeys = [\"{}\"]\n[revoked]\ndigests = [\"sha256:{}\"]\n\
@@ -50,7 +50,7 @@ impl Folder {
     }
 }
 
-/// Grants in force, but for the agent's, which always is.
+/// Returns the grants in force, without the node agent's, which is always there.
 fn grants(source: &PolicySource) -> Vec<String> {
     let policy = source.policy();
     let (agent, grants): (Vec<_>, Vec<_>) = policy.grants.iter().partition(|grant| grant.name == NODE_AGENT);
@@ -133,7 +133,7 @@ fn without_any_good_policy_root_is_alone() {
     let source = folder.source(true);
     assert_root_alone(&source);
     assert!(!source.copy.path().exists());
-    // Neither does a default count that was never chosen.
+    // A default policy that root never chose is not kept as the last good one either.
     fs::remove_file(folder.path("policy.toml")).unwrap();
     let source = folder.source(false);
     assert_eq!((source.policy().socket_group, source.health().removed), (SocketGroup::Read, None));
@@ -215,20 +215,20 @@ fn beginning_of_a_file_takes_no_policy_away() {
     let folder = Folder::new();
     folder.write(&folder.good("first"));
     let source = folder.source(true);
-    // A slow writer empties the file, writes a table, and then a mistake.
+    // A slow writer truncates the file, writes a table, and then a mistake.
     let table = "[access]\nsocket_group = \"read\"\n";
     for text in ["", table] {
         folder.write(text);
         assert_eq!(grants(&source), Vec::<String>::new());
     }
     folder.write(&format!("{table}[[grants]]\n"));
-    // The running daemon takes it back, on the disk too.
+    // The running daemon goes back to the first policy, also on disk.
     assert_eq!(grants(&source), ["first"]);
     for source in [&source, &folder.source(true)] {
         assert_eq!(grants(source), ["first"]);
         assert_eq!(source.images().rules.revoked().digests.len(), 1);
     }
-    // A mistake in another text takes nothing back that was accepted.
+    // A mistake in an unrelated text does not discard an accepted policy.
     folder.write(&folder.good("second"));
     assert_eq!(grants(&source), ["second"]);
     folder.write("= =");
@@ -257,7 +257,7 @@ fn file_that_could_not_be_read_is_read_again() {
     let source = folder.source(true);
     assert_root_alone(&source);
     folder.write(&folder.good("first"));
-    // As if an error had come between the look at the file and its reading.
+    // Simulate an error between taking the stamp and reading the file.
     {
         let mut state = source.state.lock().unwrap();
         state.stamps.insert(file.clone(), FileStamp::settled(&file, true));

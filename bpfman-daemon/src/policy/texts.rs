@@ -1,4 +1,4 @@
-//! A policy as text, with the files that it names, and what it means.
+//! Texts of a policy and its named files, and the result of parsing them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,39 +11,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::group;
 
-/// Most bytes of all files that a policy names together: they are kept with it.
+/// Maximum size of all files that a policy names together, in bytes: they are kept with it.
 const MAX_NAMED: usize = 16 << 20;
 
-/// Texts of one policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyTexts {
-    /// The policy itself; none where root removed the file, which is the default policy.
+    /// The policy itself; `None` if root removed the file, so that the default policy is in force.
     pub policy: Option<String>,
     /// Keys and trusted roots, by path.
     pub named: BTreeMap<String, String>,
 }
 
-/// Meaning of a policy.
 #[derive(Debug, Default)]
 pub struct ParsedPolicy {
-    /// Signature rules; none without a file.
+    /// Signature rules; `None` without a file.
     pub images: Option<PolicyFile>,
-    /// Grants.
     pub access: AccessPolicy,
 }
 
-/// One mistake: its line, if it has one, and its reason.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PolicyMistake {
-    /// From 1; none for what is wrong with the file as a whole.
+    /// Line, from 1; `None` for a mistake of the file as a whole.
     pub line: Option<usize>,
-    /// In one line.
+    /// Reason, in a single line.
     pub reason: String,
 }
 
 impl PolicyMistake {
-    /// A mistake that has no line.
     pub fn of_file(reason: impl ToString) -> Self {
         Self { line: None, reason: reason.to_string() }
     }
@@ -78,9 +73,6 @@ impl AccountNames for Accounts {
 
 impl ParsedPolicy {
     /// Parses the text of a policy; `read` reads the files that it names.
-    ///
-    /// # Errors
-    /// All mistakes.
     pub fn parse(
         text: &str,
         read: &mut dyn FnMut(&Path) -> io::Result<String>,
@@ -88,10 +80,10 @@ impl ParsedPolicy {
         Self::of(text, read, &Accounts { may_have_gone: false })
     }
 
-    /// Parses what was accepted before. Users and groups that have gone since name no caller.
+    /// Parses a policy that was accepted before. Users and groups that no longer exist match no caller.
     ///
     /// # Errors
-    /// All mistakes: another version may have accepted what this one does not know.
+    /// Returns all mistakes: another version may have accepted options unknown to this one.
     pub fn parse_again(texts: &PolicyTexts) -> Result<Self, Vec<PolicyMistake>> {
         let Some(text) = &texts.policy else { return Ok(Self::default()) };
         let mut read = |path: &Path| {
@@ -109,12 +101,12 @@ impl ParsedPolicy {
         match (images, access) {
             (Ok(images), Ok(access)) => Ok(Self { images: Some(images), access }),
             (images, access) => {
-                // What is no TOML is found by both.
+                // Both parsers report invalid TOML.
                 let found = [images.err(), access.err()].into_iter().flatten().flat_map(|found| found.0);
                 let mut mistakes: Vec<_> = found
                     .map(|defect| PolicyMistake {
                         line: Some(defect.line),
-                        // Texts of the file stand in it.
+                        // The reason may quote text of the file.
                         reason: one_line(&defect.reason).into_owned(),
                     })
                     .collect();
@@ -127,15 +119,14 @@ impl ParsedPolicy {
 }
 
 impl PolicyTexts {
-    /// Returns the text of a file that is kept.
     pub fn kept(&self, path: &Path) -> Option<&str> {
         self.named.get(path.to_str()?).map(String::as_str)
     }
 
-    /// Keeps a file that the policy names.
+    /// Keeps the text of a file that the policy names.
     ///
     /// # Errors
-    /// It is too much together with the others.
+    /// Returns an error if all files together are too large.
     pub fn keep(&mut self, path: &Path, text: &str) -> io::Result<()> {
         let kept: usize = self.named.values().map(String::len).sum();
         if kept + text.len() > MAX_NAMED {

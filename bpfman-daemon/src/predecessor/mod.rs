@@ -1,8 +1,8 @@
-//! What bpfman v0.6.0 left on this machine: a start over it is refused, and `bpfmand --import-v0.6` says what is there and
-//! how it is taken over.
+//! v0.6 import: the daemon refuses to start over the state of bpfman v0.6.0, and `bpfmand --import-v0.6` reports that
+//! state and how to take it over.
 //!
-//! v0.6.0 keeps its database and its pins in the runtime folder, beside ours, until the next boot. Its programs run
-//! without it. A database of sled is parsed only where root asks for that, and only if it is root's.
+//! v0.6.0 keeps its database and its pins in the runtime folder, next to ours, until the next boot. Its programs run
+//! without a daemon. The sled database is parsed only on root's request, and only if it is root's.
 
 mod script;
 mod state;
@@ -22,26 +22,26 @@ use crate::config::Folders;
 use script::Script;
 use state::PredecessorState;
 
-/// How long a daemon that runs may take to say so.
+/// Timeout for the response of a running daemon.
 const SOON: Duration = Duration::from_secs(2);
-/// Where v0.6.0 has its database, in the runtime folder.
+/// Folder of v0.6.0's database, in the runtime folder.
 const DATABASE: &str = "db";
-/// Where it is put when its programs are ours to take over.
+/// Name of that folder once its programs can be taken over.
 const SET_ASIDE: &str = "db.v0.6";
-/// Where the bytecode from it is kept, in the state folder.
+/// Folder of its bytecode, in the state folder.
 const BYTECODE: &str = "v0.6";
 
-/// The database that v0.6.0 left, if it did.
+/// Returns the database of v0.6.0, if there is one.
 fn database(runtime: &Path) -> Option<PathBuf> {
     let folder = runtime.join(DATABASE);
-    // Both are files that sled makes at once.
+    // sled creates both files at once.
     (folder.join("conf").is_file() && folder.join("db").is_file()).then_some(folder)
 }
 
-/// Refuses to start beside what v0.6.0 left, before anything is touched.
+/// Refuses to start over the state of v0.6.0. Call it before anything is changed.
 ///
 /// # Errors
-/// There is such a database.
+/// Returns an error if there is such a database.
 pub fn refuse(runtime: &Path) -> anyhow::Result<()> {
     let Some(folder) = database(runtime) else { return Ok(()) };
     bail!(
@@ -52,11 +52,12 @@ pub fn refuse(runtime: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// Prints what v0.6.0 left, and the commands that take it over. Unless it is a dry run, keeps its bytecode and sets its
-/// database aside, so that the daemon starts.
+/// Prints the state of v0.6.0, and the commands that take it over. Unless this is a dry run, also keeps its bytecode
+/// and renames its database, so that the daemon can start.
 ///
 /// # Errors
-/// There is none, a daemon of v0.6.0 or of ours is running, or it cannot be read: nothing was changed then.
+/// Returns an error, before any change, if there is no database, if it cannot be read, or if a daemon of v0.6.0 or of
+/// this version is running.
 pub fn import(arguments: &DaemonArguments) -> anyhow::Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "only root may read what bpfman v0.6.0 left");
     let folders = Folders::of(arguments)?;
@@ -75,7 +76,7 @@ pub fn import(arguments: &DaemonArguments) -> anyhow::Result<()> {
         "a daemon answers on {}: stop it first",
         arguments.socket_path.display()
     );
-    // The copy goes with the records.
+    // Opening a sled database writes to it: a copy in the runtime folder is opened, and removed with `records`.
     let records = open_foreign_sled(&folder, &folders.runtime).with_context(|| {
         format!("cannot read {}: stop bpfman-rpc, which may have it open", folder.display())
     })?;
@@ -102,7 +103,7 @@ pub fn import(arguments: &DaemonArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the bytecode of each program that came from a file: the file may be another one by now.
+/// Writes the bytecode of each program that came from a file: the file may have changed since.
 fn keep_bytecode(state: &PredecessorState, folder: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -123,14 +124,14 @@ fn keep_bytecode(state: &PredecessorState, folder: &Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Folders of pins that keep v0.6.0's dispatchers for XDP and tc loaded.
+/// Returns the folders of pins that keep v0.6.0's dispatchers for XDP and tc loaded.
 fn dispatcher_folders(pins: &Path) -> Vec<PathBuf> {
     let hooks = ["xdp", "tc-ingress", "tc-egress"].map(|hook| fs::read_dir(pins.join(hook)));
     let entries = hooks.into_iter().flatten().flatten().flatten();
     let mut found: Vec<_> = entries
         .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"dispatcher_"))
         .map(|entry| entry.path())
-        // Where it has those that it tries programs with.
+        // Folder of the dispatchers with which v0.6.0 tests programs.
         .chain([pins.join("dispatcher-test")])
         .filter(|path| path.is_dir())
         .collect();
@@ -138,8 +139,8 @@ fn dispatcher_folders(pins: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Gives pins of links low numbers. Those of v0.6.0 are any number of 32 bits, and ours go on above the highest that is
-/// pinned: there might be none left. Running it again is fine.
+/// Renames the pins of links to low numbers. Numbers of v0.6.0 are random with 32 bits, and new ones continue above the
+/// highest one pinned, so that none might be left. The function may run again.
 fn rename_links(state: &PredecessorState, pins: &Path) -> anyhow::Result<()> {
     let folder = pins.join("links");
     for link in &state.links {

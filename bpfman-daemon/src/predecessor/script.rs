@@ -1,4 +1,4 @@
-//! How what v0.6.0 left is taken over, as commands of `bpfman` for a shell.
+//! Shell commands of `bpfman` that take over the state of v0.6.0.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,22 +12,18 @@ use super::state::{
     PredecessorState,
 };
 
-/// The commands.
 pub struct Script<'s> {
-    /// What is there.
     pub state: &'s PredecessorState,
-    /// Where bytecode is kept.
+    /// Folder in which bytecode is kept.
     pub bytecode: &'s Path,
-    /// The bpffs.
     pub pins: &'s Path,
     /// Folders of pins in it that keep dispatchers loaded.
     pub dispatchers: &'s [PathBuf],
 }
 
-/// The priority of the filters that v0.6.0 makes.
+/// Priority of the filters that v0.6.0 creates.
 const FILTER_PRIORITY: u16 = 50;
 
-/// Where a program's bytecode is kept.
 pub fn bytecode_path(folder: &Path, program: &PredecessorProgram) -> PathBuf {
     folder.join(format!("program_{}.o", program.id))
 }
@@ -37,7 +33,7 @@ impl Script<'_> {
         word(&self.pins.join(name).display().to_string())
     }
 
-    /// Interfaces that one of v0.6.0's dispatchers for XDP holds.
+    /// Returns the interfaces with an XDP dispatcher of v0.6.0.
     fn xdp_hooks(&self) -> BTreeMap<(u64, u32), &PredecessorPlace> {
         let places = self.state.links.iter().filter_map(|link| match &link.point {
             PredecessorPoint::Interface(place) if place.hook == "xdp" => Some(place),
@@ -46,7 +42,7 @@ impl Script<'_> {
         places.map(|place| ((place.namespace, place.ifindex), place)).collect()
     }
 
-    /// A program whose maps another one uses: asked for, or since one call loaded both.
+    /// Returns the owner of the maps that a program shares, as requested or because one call loaded both.
     fn map_owner(&self, program: &PredecessorProgram) -> Option<u32> {
         let earlier = || self.state.programs.iter().take_while(|other| other.id != program.id);
         let shares = |other: &&PredecessorProgram| other.maps.iter().any(|map| program.maps.contains(map));
@@ -80,7 +76,7 @@ impl Script<'_> {
         writeln!(out, " -q)")
     }
 
-    /// One command that attaches.
+    /// Returns the command for one attachment.
     fn attachment(link: &PredecessorLink, kind: &str) -> String {
         let mut line = format!("bpfman attach \"$p{}\" ", link.program);
         match &link.point {
@@ -120,8 +116,8 @@ impl Script<'_> {
         line + " -q"
     }
 
-    /// All of an interface's XDP. Its dispatcher cannot be a member of a chain meanwhile: kernels refuse that for a program
-    /// whose functions others took the place of (seen on 6.1 and 6.12).
+    /// Writes the commands for all XDP programs of an interface. Its dispatcher cannot become a member of a chain in
+    /// between: kernels refuse that for a program with functions replaced by freplace (seen on 6.1 and 6.12).
     fn take_over_xdp(
         &self,
         hook: (u64, u32),

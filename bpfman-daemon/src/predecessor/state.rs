@@ -1,98 +1,86 @@
-//! The records of v0.6.0: a tree for each program and each link, a key for each field, numbers in the byte order of the
-//! machine.
+//! Records of v0.6.0: a tree per program and per link, a key per field, numbers in native byte order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use bpfmand_store::ForeignRecords;
 
-/// A program that v0.6.0 loaded.
 #[derive(Debug)]
 pub struct PredecessorProgram {
-    /// The kernel's id.
     pub id: u32,
     /// Function name.
     pub name: String,
-    /// Its type, as `bpfman load` takes it; of fentry and fexit with the function.
+    /// Type as `bpfman load` accepts it; for fentry and fexit with the function.
     pub kind: String,
-    /// Where it came from.
     pub source: PredecessorSource,
-    /// The user's pairs.
+    /// Key-value pairs of the user.
     pub metadata: BTreeMap<String, String>,
-    /// Values of global variables.
     pub globals: BTreeMap<String, Vec<u8>>,
-    /// The program whose maps it uses, if that was asked for.
+    /// Kernel id of the owner of the maps that it shares, if the user requested that.
     pub map_owner: Option<u32>,
     /// Kernel ids of its maps.
     pub maps: Vec<u32>,
-    /// The function that an fentry or fexit program was loaded for.
+    /// Target function of an fentry or fexit program.
     pub target: Option<String>,
 }
 
-/// Where a program came from.
 #[derive(Debug)]
 pub enum PredecessorSource {
-    /// A file of this machine, with its bytes.
+    /// File on this machine, with its contents.
     File { path: String, bytes: Vec<u8> },
-    /// An image.
+    /// Image, by URL.
     Image { url: String },
 }
 
-/// An attachment that v0.6.0 made.
 #[derive(Debug)]
 pub struct PredecessorLink {
-    /// Its id, which is the name of its pin.
+    /// Id, which is the name of its pin.
     pub id: u32,
-    /// The name of its pin once it is ours to take over.
+    /// Name of its pin after the import.
     pub number: u32,
     /// Kernel id of its program.
     pub program: u32,
-    /// Where it is.
     pub point: PredecessorPoint,
 }
 
-/// Where a link is.
 #[derive(Debug)]
 pub enum PredecessorPoint {
     /// XDP, tc or tcx.
     Interface(PredecessorPlace),
     /// `category/name`.
     Tracepoint(String),
-    /// A kernel function.
+    /// Function of the kernel, with an offset in bytes.
     Kprobe { function: String, offset: u64 },
-    /// A function of a binary.
+    /// Function of a binary, or an offset in it.
     Uprobe { target: String, function: Option<String>, offset: u64, pid: Option<i32>, container: Option<i32> },
-    /// What the program was loaded for.
+    /// The target for which the program was loaded.
     OfProgram,
 }
 
-/// A place at an interface.
+/// Position at an interface.
 #[derive(Debug)]
 pub struct PredecessorPlace {
     /// `xdp`, `tc` or `tcx`.
     pub hook: &'static str,
-    /// Its name.
     pub interface: String,
-    /// Its number.
     pub ifindex: u32,
-    /// Inode of its network namespace.
+    /// Inode of the network namespace.
     pub namespace: u64,
-    /// File of its network namespace, if it is another one than the daemon's.
+    /// File of the network namespace, if it is not the daemon's.
     pub netns: Option<String>,
     /// `ingress` or `egress`.
     pub direction: Option<String>,
-    /// 0 runs first.
+    /// Position in the chain; 0 runs first.
     pub priority: i32,
-    /// Verdicts after which the next one runs.
+    /// Verdicts after which the next program runs.
     pub proceed_on: Vec<i32>,
 }
 
-/// All that it left.
 #[derive(Debug, Default)]
 pub struct PredecessorState {
-    /// Programs by id.
+    /// Programs, sorted by id.
     pub programs: Vec<PredecessorProgram>,
-    /// Links by id.
+    /// Links, sorted by id.
     pub links: Vec<PredecessorLink>,
 }
 
@@ -102,7 +90,7 @@ impl PredecessorState {
     /// Reads the trees of programs and links.
     ///
     /// # Errors
-    /// A page is damaged, a field is missing or has another size: the state is not to be relied on.
+    /// Returns an error if a page is damaged, or if a field is missing or has another size.
     pub fn read(records: ForeignRecords) -> anyhow::Result<Self> {
         let mut trees: BTreeMap<String, Fields> = BTreeMap::new();
         for record in records {
@@ -116,7 +104,7 @@ impl PredecessorState {
         let mut state = Self::default();
         for (tree, fields) in &trees {
             let number = |prefix| tree.strip_prefix(prefix).and_then(|id: &str| id.parse::<u32>().ok());
-            // Trees that begin with "pre_" are of calls that were cut short.
+            // Trees with the prefix "pre_" belong to interrupted calls.
             if let Some(id) = number("program_") {
                 state
                     .programs
@@ -136,7 +124,6 @@ impl PredecessorState {
 }
 
 impl PredecessorProgram {
-    /// Its bytes, if it came from a file.
     pub fn bytecode_of_file(&self) -> Option<&[u8]> {
         match &self.source {
             PredecessorSource::File { bytes, .. } => Some(bytes),
@@ -166,7 +153,7 @@ fn is_set(fields: &Fields, key: &str) -> bool {
     fields.get(key).is_some_and(|bytes| bytes != &[0])
 }
 
-/// Fields of a prefix, by what follows it.
+/// Returns the fields with a prefix, keyed by the rest of their names.
 fn all<'a>(fields: &'a Fields, prefix: &'a str) -> impl Iterator<Item = (String, &'a Vec<u8>)> {
     fields.iter().filter_map(move |(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value)))
 }
@@ -203,7 +190,7 @@ fn program(id: u32, fields: &Fields) -> anyhow::Result<PredecessorProgram> {
     })
 }
 
-/// The numbers are the kernel's types of programs.
+/// Returns the type, from the kernel's number for it.
 fn kind(fields: &Fields) -> anyhow::Result<String> {
     let number = bytes(fields, "kind")?.map(u32::from_ne_bytes).context("it has no type")?;
     let word = match number {

@@ -1,11 +1,11 @@
-//! What strangers do, in words.
+//! Classification and description of third-party activity.
 
 use bpfmand_core::hexadecimal;
 use bpfmand_core::uapi::{attach_type, link_type, map_type, prog_type};
 
 use super::event::{CallEnd, RadarEvent, kind};
 
-/// What somebody did, as entries of the journal name it.
+/// Kind of activity, as named in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StrangerAct {
     Load,
@@ -16,14 +16,14 @@ pub enum StrangerAct {
     Detach,
     Pin,
     Unpin,
-    /// A program or link is not there any more.
+    /// A program or link disappeared.
     Gone,
-    /// Any of these, to something of ours.
+    /// Any of these, on an object of the daemon.
     Touch,
 }
 
 impl StrangerAct {
-    /// The verb of its entries.
+    /// Returns the verb of its audit entries.
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Load => "SeenLoad",
@@ -39,7 +39,7 @@ impl StrangerAct {
         }
     }
 
-    /// Of an event; none for a kind of later programs.
+    /// Returns the kind of an event; `None` for one that only newer programs send.
     pub const fn of(kind: u32, descriptor: i32) -> Option<Self> {
         Some(match kind {
             kind::MAP_CREATE => Self::Map,
@@ -55,12 +55,12 @@ impl StrangerAct {
         })
     }
 
-    /// True for what may be done to something of ours.
+    /// Returns whether this kind can affect an object of the daemon.
     pub const fn may_touch(self) -> bool {
         matches!(self, Self::Link | Self::Update | Self::Attach | Self::Detach | Self::Unpin)
     }
 
-    /// What happened, of calls of which no more than their kind is known.
+    /// Returns the objects concerned, for calls of which only the kind is known.
     pub const fn in_general(self) -> &'static str {
         match self {
             Self::Load => "programs",
@@ -74,7 +74,7 @@ impl StrangerAct {
     }
 }
 
-/// What an event is about, in words.
+/// Describes the object of an event.
 pub fn words(event: &RadarEvent) -> String {
     let text = match event.kind {
         kind::MAP_CREATE => {
@@ -130,7 +130,7 @@ fn named(id: u32, name: &str) -> String {
     }
 }
 
-/// The link, program or map that an event is about.
+/// Describes the link, program or map of an event.
 fn object(event: &RadarEvent) -> String {
     let program = || format!("program {}", named(event.program, &event.name));
     match event {
@@ -144,19 +144,19 @@ fn object(event: &RadarEvent) -> String {
     }
 }
 
-/// The interface of what is at one.
+/// Describes the interface of an event, if it has one.
 fn interface(event: &RadarEvent) -> String {
     if is_at_interface(event) { format!(" of interface {}", event.target) } else { String::new() }
 }
 
-/// True for a call whose target is an interface.
+/// Returns whether the target of the call is an interface.
 pub const fn is_at_interface(event: &RadarEvent) -> bool {
     use bpfmand_core::uapi::attach_type as at;
     match event.attach_type {
         at::TCX_INGRESS | at::TCX_EGRESS | at::NETKIT_PRIMARY | at::NETKIT_PEER => {
             matches!(event.kind, kind::LINK_CREATE | kind::PROG_ATTACH | kind::PROG_DETACH)
         }
-        // Without a link XDP is set by netlink alone.
+        // Without a link, XDP programs are attached by netlink only.
         at::XDP => event.kind == kind::LINK_CREATE,
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! Whether the radar's programs see, and who this daemon is to them.
+//! Self-test of the radar's programs, which also finds the process id of this daemon in their events.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
@@ -11,26 +11,26 @@ use super::counts::{CallCounts, CallNews};
 use super::event::{RadarEvent, kind};
 use super::programs::RadarPrograms;
 
-/// Programs that see nothing within this time do not work.
+/// Time without the expected event after which programs count as broken.
 const BLIND: Duration = Duration::from_secs(2);
-/// A map that is not seen is made again after this time, or with the next event.
+/// Delay before another map is created, unless an event arrives earlier.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Events that are read at once: twice what the ring takes. Who fills it faster than it is read keeps nobody
-/// here.
+/// Maximum number of events read at once, twice the capacity of the ring buffer: a fast producer must not keep this
+/// loop busy forever.
 const AT_ONCE: usize = 8192;
-/// Events that are kept until it is known who this daemon is.
+/// Maximum number of events kept until the daemon's process id is known.
 const MOST_EARLY: usize = 65_536;
 
-/// What came of trying programs.
+/// Result of the self-test.
 pub struct Calibration {
-    /// This daemon's process, as the machine counts; none: they do not show what it does.
+    /// Process id of this daemon in the initial pid namespace; `None` if the programs do not show its calls.
     pub own: Option<u32>,
-    /// What else was seen until then.
+    /// Other events seen in the meantime.
     pub early: Vec<RadarEvent>,
 }
 
-/// Makes maps of a name that nobody can guess, until one is seen: which process is this daemon, and do the
-/// programs see at all?
+/// Creates maps with a random name until an event shows one. That event proves that the programs work, and has the
+/// process id of this daemon.
 pub fn calibrate(kernel: &LinuxKernel, programs: &mut RadarPrograms) -> Calibration {
     /// `BPF_MAP_TYPE_ARRAY`.
     const ARRAY: u32 = 2;
@@ -55,10 +55,10 @@ pub fn calibrate(kernel: &LinuxKernel, programs: &mut RadarPrograms) -> Calibrat
     }
 }
 
-/// Reads what is there, makes the map of this name, and reads on: whose process was it? Events of others are
-/// kept.
+/// Drains the ring buffer, creates the map and reads on. Returns the process id of the event for that map; other events
+/// are kept.
 ///
-/// What finds the ring full has no event. So there has to be room before the map is made.
+/// The buffer is drained first because a full one drops the event.
 fn attempt(
     name: &str,
     early: &mut Vec<RadarEvent>,
@@ -76,7 +76,7 @@ fn attempt(
         }
         None
     };
-    // That of the attempt before may be there by now.
+    // The event of the previous attempt may have arrived by now.
     let own = read();
     if own.is_some() {
         return Ok(own);
@@ -85,22 +85,22 @@ fn attempt(
     Ok(read())
 }
 
-/// What programs saw and counted with which the radar does not go on.
+/// Last events and counters of programs that are about to be replaced.
 #[derive(Debug, Default)]
 pub struct LastSightings {
-    /// Calls of which there are events.
+    /// Calls with an event.
     pub early: Vec<RadarEvent>,
-    /// Those that were only counted.
+    /// Calls that were only counted.
     pub news: Vec<CallNews>,
 }
 
 impl LastSightings {
-    /// All that is left in their maps, behind what was read already.
+    /// Reads everything left in the maps, after the events that were read before.
     pub fn of(kernel: &LinuxKernel, programs: &mut RadarPrograms, mut early: Vec<RadarEvent>) -> Self {
         let records = std::iter::from_fn(|| programs.ring.take()).take(AT_ONCE);
         early.extend(records.filter_map(|record| RadarEvent::parse(&record)));
         let mut counts = CallCounts::default();
-        // Calls are lost that are missing at two readings.
+        // A call counts as lost only after two readings without its event.
         let readings = [(); 2].map(|()| counts.read(kernel, &programs.counts, &programs.floods));
         let known = |news: Result<CallNews, KernelError>| {
             news.inspect_err(|error| tracing::warn!(%error, "nobody knows what the radar lost")).ok()
@@ -108,7 +108,7 @@ impl LastSightings {
         Self { early, news: readings.into_iter().filter_map(known).collect() }
     }
 
-    /// True where nothing was seen.
+    /// Returns whether nothing was observed.
     pub fn is_empty(&self) -> bool {
         self.early.is_empty() && self.news.iter().all(|news| news.floods.is_empty() && news.lost == 0)
     }
@@ -124,10 +124,10 @@ mod tests {
 
     type Ring = RefCell<VecDeque<Vec<u8>>>;
 
-    /// Records that a ring takes.
+    /// Capacity of the test's ring.
     const ROOM: usize = 3;
 
-    /// A call in a ring, if that has room.
+    /// Adds a call to the ring, if it has capacity.
     fn call(ring: &Ring, process: u32, kind: u32) {
         let mut ring = ring.borrow_mut();
         if ring.len() < ROOM {
@@ -149,7 +149,7 @@ mod tests {
         };
         let make = || call(&ring, 99, kind::MAP_CREATE);
         (1..=3).for_each(|process| call(&ring, process, kind::PROG_LOAD));
-        // Others fill the ring again before the map is made.
+        // Other processes fill the ring again before the map is created.
         let late = || {
             (4..=6).for_each(|process| call(&ring, process, kind::PROG_LOAD));
             make();

@@ -1,4 +1,4 @@
-//! What the radar's programs counted: so that nothing is lost unnoticed.
+//! Counters of the radar's programs, which show how many events were lost.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -8,30 +8,30 @@ use bpfmand_kernel::{KernelError, KernelObjects as _};
 
 use super::event::{FloodCount, FloodKey, flood};
 
-/// Entries of the map `floods`.
+/// Capacity of the map `floods`.
 const MOST_FLOODS: usize = 1024;
-/// Readings after which an entry of `floods` that stays the same is removed.
+/// Number of readings without change after which an entry of `floods` is removed.
 const QUIET: u32 = 10;
 
-/// Keys of the map `counts`: all events, those that found the ring full, and those that could not be kept.
+/// Keys of the map `counts`: all events, events that found the ring buffer full, and events that could not be stored.
 const SEEN: u32 = 0;
 const RING_FULL: u32 = 1;
 const MISSED: u32 = 2;
-/// What a daemon notes there for the one that takes the maps over: what it told of the two numbers before.
+/// Keys under which a daemon stores how much of the two numbers it has logged, for the next daemon.
 const TOLD_FULL: u32 = 3;
 const TOLD_MISSED: u32 = 4;
 
-/// What was read last.
+/// State after the last reading.
 #[derive(Debug, Default)]
 pub struct CallCounts {
     floods: BTreeMap<FloodKey, Known>,
-    /// Events that found the ring full, by their kinds and processes.
+    /// Events that found the ring buffer full, by kind and process.
     by_process: u64,
-    /// Those that the kernel counted, and no process is kept of: told, and found by the reading before.
+    /// Events that the kernel counted without a process: already logged, and pending since the last reading.
     lost_told: u64,
     lost_before: u64,
     missed: u64,
-    /// What the map has as told; none: that was not read yet.
+    /// Logged counts as stored in the map; `None` before the first reading.
     noted: Option<ToldCounts>,
 }
 
@@ -41,29 +41,29 @@ struct Known {
     quiet: u32,
 }
 
-/// What was told.
+/// Counts that have been logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ToldCounts {
-    /// Events that found the ring full, without those that `floods` has.
+    /// Events that found the ring buffer full, without those in `floods`.
     ring_full: u64,
     missed: u64,
 }
 
-/// What is new since the reading before.
+/// Changes since the previous reading.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CallNews {
-    /// Calls that have no event.
+    /// Calls without an event, by process.
     pub floods: Vec<(FloodKey, FloodCount)>,
     /// Calls of which nothing is known.
     pub lost: u64,
-    /// All events so far.
+    /// Total number of events.
     pub events: u64,
 }
 
-/// A flood that is over: what it is, and its key in the map.
+/// Flood that is over, with its raw key in the map.
 type QuietFlood = (FloodKey, Vec<u8>);
 
-/// What the kernel says.
+/// One reading of the kernel's counters.
 #[derive(Clone, Debug, Default)]
 struct Reading {
     seen: u64,
@@ -73,10 +73,6 @@ struct Reading {
 }
 
 impl CallCounts {
-    /// Reads the maps.
-    ///
-    /// # Errors
-    /// The kernel refuses.
     pub fn read(
         &mut self,
         kernel: &LinuxKernel,
@@ -90,11 +86,11 @@ impl CallCounts {
         };
         let sum = |key| each(key).map(|numbers| numbers.iter().sum::<u64>());
         if self.noted.is_none() {
-            // The map of an older object has no room for it. Then all is told, which may be twice.
+            // The map of an older object has no such keys. Then everything is logged, possibly twice.
             let noted = |key| each(key).ok().and_then(|numbers| numbers.first().copied()).unwrap_or_default();
             self.go_on(ToldCounts { ring_full: noted(TOLD_FULL), missed: noted(TOLD_MISSED) });
         }
-        // The floods last: what is counted in one is in the other by then.
+        // Read the floods last: a call counted in `counts` is in `floods` by then.
         let mut reading = Reading {
             seen: sum(SEEN)?,
             ring_full: sum(RING_FULL)?,
@@ -110,15 +106,15 @@ impl CallCounts {
                 Ok(_was_there) => {
                     self.floods.remove(&over);
                 }
-                // The news are told all the same.
+                // The removal is retried; the new counts are returned anyway.
                 Err(error) => tracing::warn!(%error, "a flood that is over stays in the map"),
             }
         }
         Ok(news)
     }
 
-    /// Notes in the map what is told by now: a daemon that takes it over does not tell it again. To be called
-    /// behind the telling, so that what a daemon that is killed did not tell is told by the next one.
+    /// Stores in the map how much has been logged, so that the next daemon does not log it again. Call it after
+    /// logging: if the daemon is killed in between, the next one logs the rest.
     pub fn note_told(&mut self, kernel: &LinuxKernel, counts: &OwnedFd) {
         let told = self.told();
         if self.noted.is_none_or(|noted| noted == told) {
@@ -132,27 +128,26 @@ impl CallCounts {
         }
     }
 
-    /// Goes on where an earlier daemon ended.
+    /// Continues with the counts that an earlier daemon stored.
     fn go_on(&mut self, noted: ToldCounts) {
         (self.lost_told, self.missed) = (noted.ring_full, noted.missed);
         self.noted = Some(noted);
     }
 
-    /// What is told. What `floods` has is not in it: who takes the maps over tells that by process, once
-    /// more.
+    /// Returns the logged counts, without those in `floods`: the next daemon logs these by process once more.
     fn told(&self) -> ToldCounts {
         let in_floods: u64 = self.floods.values().map(|known| known.count).sum();
         let ring_full = (self.by_process + self.lost_told).saturating_sub(in_floods);
         ToldCounts { ring_full, missed: self.missed }
     }
 
-    /// What is new, and the floods that are over.
+    /// Returns the changes, and the floods that are over.
     fn compare(&mut self, reading: &Reading) -> (CallNews, Vec<QuietFlood>) {
         let mut news = CallNews { events: reading.seen, ..CallNews::default() };
         let (mut known, mut quiet) = (BTreeMap::new(), Vec::new());
         for (key, count, raw) in &reading.floods {
             let before = self.floods.get(key).copied().unwrap_or_default();
-            // Fewer than before: the kernel forgot the entry, and made it anew.
+            // A smaller count means that the kernel evicted the entry and created it again.
             let more = count.count.checked_sub(before.count).unwrap_or(count.count);
             if more > 0 {
                 self.by_process += more;
@@ -165,7 +160,7 @@ impl CallCounts {
             known.insert(key.clone(), Known { count: count.count, quiet: is_quiet });
         }
         self.floods = known;
-        // A program counts an event first, and its process then: what is missing for long is lost.
+        // Programs count the event before its process, so that a difference is a loss only if it persists.
         let lost = reading.ring_full.saturating_sub(self.by_process + self.lost_told);
         let surely = lost.min(self.lost_before);
         self.lost_before = lost - surely;
@@ -199,10 +194,10 @@ mod tests {
         counts.compare(&reading(0, &[]));
         for (ring_full, floods) in [
             (100, vec![(1, 60), (2, 40)]),
-            // Process 2 was forgotten with 50 calls that nobody had read.
+            // The kernel evicted process 2 with 50 unread calls.
             (200, vec![(1, 110)]),
             (200, vec![(1, 110)]),
-            // And is there again.
+            // Process 2 has a new entry.
             (230, vec![(1, 120), (2, 20)]),
             (230, vec![(1, 120), (2, 20)]),
         ] {
@@ -231,13 +226,13 @@ mod tests {
         for (flood, _) in &ended.1 {
             counts.floods.remove(flood);
         }
-        // More than before in an entry that is a new one.
+        // The new entry has a higher count than the old one had.
         let (news, _) = counts.compare(&reading(25, &[(1, 15)]));
         assert_eq!((told(&news), news.lost), (15, 0));
     }
 
-    /// What is told by process, and lost, at two readings of the same numbers by a daemon that goes on from
-    /// there.
+    /// Returns the calls logged by process and as lost, after two readings of the same numbers by a daemon that
+    /// continues from `noted`.
     fn told_from(noted: ToldCounts, reading: &Reading) -> (u64, u64, ToldCounts) {
         let mut counts = CallCounts::default();
         counts.go_on(noted);
@@ -247,17 +242,17 @@ mod tests {
 
     #[test]
     fn who_takes_maps_over_tells_what_nobody_told_and_floods_that_are_still_there_again() {
-        // 50 calls by process, 10 of which the kernel kept no process, and 4 that were missed.
+        // 50 calls by process, 10 without a process, and 4 missed.
         let before = Reading { missed: 4, ..reading(60, &[(1, 50)]) };
         let (by_process, lost, noted) = told_from(ToldCounts::default(), &before);
         assert_eq!((by_process, lost, noted), (50, 14, ToldCounts { ring_full: 10, missed: 4 }));
-        // Meanwhile there were 7 more, 3 and 2.
+        // 7, 3 and 2 more in the meantime.
         let after = Reading { missed: 6, ..reading(70, &[(1, 57)]) };
         let (by_process, lost, noted) = told_from(noted, &after);
         assert_eq!((by_process, lost, noted), (57, 5, ToldCounts { ring_full: 13, missed: 6 }));
-        // Nothing of what comes before the first reading is taken for told where nobody noted it.
+        // Without stored counts, everything before the first reading is logged.
         assert_eq!(told_from(ToldCounts::default(), &after).1, 13 + 6);
-        // A flood that was told, and forgotten by the kernel since, is told as lost rather than not at all.
+        // A flood that was logged and then evicted by the kernel is logged as lost, rather than not at all.
         assert_eq!(told_from(noted, &reading(70, &[])).1, 57);
     }
 }

@@ -1,11 +1,11 @@
-//! What the radar's programs say: the structures of examples/radar/radar.bpf.c.
+//! Events of the radar's programs. The structures are those of examples/radar/radar.bpf.c.
 
 use bpfmand_kernel::MapEntry;
 
-/// Bytes of an event.
+/// Size of an event, in bytes.
 const EVENT: usize = 248;
 
-/// What a call was, as far as nobody else has a number for it.
+/// Kinds of calls: commands of bpf(2), and numbers from 1000 for other calls.
 pub mod kind {
     pub const MAP_CREATE: u32 = 0;
     pub const PROG_LOAD: u32 = 5;
@@ -23,55 +23,51 @@ pub mod kind {
     pub const TC_FILTER_GONE: u32 = 1005;
 }
 
-/// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
-    /// It was done.
     Done,
-    /// The kernel refused, with this error.
+    /// The kernel refused the call, with this errno.
     Refused(i32),
-    /// A program made the call, and nobody saw its end.
+    /// A program made the call, so that its result was not observed.
     Unknown,
 }
 
-/// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RadarEvent {
-    /// Nanoseconds since boot, without sleep.
+    /// Time in nanoseconds since boot, without suspend.
     pub time: u64,
-    /// When the process began, in nanoseconds since boot; 0: not known.
+    /// Start of the process, in nanoseconds since boot; 0 if unknown.
     pub began: u64,
-    /// Control group of version 2, by its id.
+    /// Id of the cgroup (version 2).
     pub group: u64,
     pub process: u32,
     pub user: u32,
     pub user_group: u32,
-    /// Of [`kind`].
+    /// One of [`kind`].
     pub kind: u32,
     pub result: CallEnd,
-    /// Ids of what it was about or made; 0: not known.
+    /// Ids of the objects used or created; 0 if unknown.
     pub program: u32,
     pub map: u32,
     pub link: u32,
-    /// Of the program, map or link.
+    /// Type of the program, map or link.
     pub object_type: u32,
     pub attach_type: u32,
-    /// An interface, or a descriptor.
+    /// Interface, or file descriptor.
     pub target: u32,
-    /// Inode of the network namespace; 0: not known.
+    /// Inode of the network namespace; 0 if unknown.
     pub netns: u32,
-    /// What was attached, pinned or changed, by the process' number for it.
+    /// File descriptor, in the calling process, of the object attached, pinned or changed.
     pub descriptor: i32,
     pub command: String,
-    /// Of the program or map.
+    /// Name of the program or map.
     pub name: String,
-    /// Of the program; zero: not known.
+    /// Tag of the program; zero if unknown.
     pub tag: [u8; 8],
-    /// Of a pin.
     pub path: String,
 }
 
-/// Takes fields off the front.
+/// Reader that takes fields from the front.
 struct Fields<'b>(&'b [u8]);
 
 impl Fields<'_> {
@@ -94,14 +90,14 @@ impl Fields<'_> {
     }
 }
 
-/// Up to the zero byte.
+/// Returns the text before the first zero byte.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 impl RadarEvent {
-    /// Reads a record of the ring; none for one of other programs.
+    /// Parses a record of the ring buffer; `None` if its size is that of other programs.
     pub fn parse(record: &[u8]) -> Option<Self> {
         const UNKNOWN: i32 = -4096;
         if record.len() != EVENT {
@@ -123,7 +119,7 @@ impl RadarEvent {
         let descriptor = fields.word()?.cast_signed();
         let (command, name, tag) = (fields.text::<16>()?, fields.text::<16>()?, fields.array()?);
         let path = match kind {
-            // The folder and the name.
+            // Folder and file name.
             kind::UNLINK => format!("{}/{}", fields.text::<64>()?, fields.text::<64>()?),
             _ => fields.text::<128>()?,
         };
@@ -152,18 +148,17 @@ impl RadarEvent {
     }
 }
 
-/// Calls of one process and kind that came while the ring was full.
+/// Calls of one process and kind that found the ring buffer full.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FloodKey {
     pub process: u32,
     pub user: u32,
     pub kind: u32,
-    /// 0: done.
+    /// Errno; 0 on success.
     pub error: i32,
     pub command: String,
 }
 
-/// How many, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FloodCount {
     pub count: u64,
@@ -172,7 +167,7 @@ pub struct FloodCount {
     pub last: u64,
 }
 
-/// Reads an entry of the map `floods`.
+/// Parses an entry of the map `floods`.
 pub fn flood(entry: &MapEntry) -> Option<(FloodKey, FloodCount)> {
     let mut key = Fields(&entry.key);
     let mut value = Fields(&entry.value);
@@ -187,7 +182,7 @@ pub fn flood(entry: &MapEntry) -> Option<(FloodKey, FloodCount)> {
 pub mod tests {
     use super::*;
 
-    /// An event as the programs write it.
+    /// Builds an event as the programs write it.
     pub fn record(process: u32, kind: u32, result: i32, command: &[u8]) -> Vec<u8> {
         let mut record = Vec::new();
         for long in [1_000_000_007_u64, 0, 9] {

@@ -1,5 +1,5 @@
-//! Fetches the radar's image beside the radar's thread. A registry may be slow, and callers wait for that thread while they are
-//! inside the gate, for which whoever opens the way out waits.
+//! Fetching of the radar's image on a thread of its own. A registry may be slow, while callers that wait for the
+//! radar's thread are inside the change gate, for which break-glass waits.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,14 +10,10 @@ use anyhow::{Context as _, anyhow};
 use bpfmand_core::PullPolicy;
 use bpfmand_engine::{ImageAsk, Images};
 
-/// An image on its way into the cache.
 pub struct ImageFetch(Receiver<anyhow::Result<()>>);
 
 impl ImageFetch {
-    /// Begins to fetch it. What is dropped before it is there goes on by itself, and ends as any pull does.
-    ///
-    /// # Errors
-    /// The kernel has no thread left.
+    /// Starts to fetch the image. If the value is dropped, the pull continues in the background.
     pub fn start(images: &Arc<dyn Images>, url: &str) -> anyhow::Result<Self> {
         let (told, fetched) = channel();
         let (images, url) = (Arc::clone(images), url.to_owned());
@@ -37,7 +33,7 @@ impl ImageFetch {
         Ok(Self(fetched))
     }
 
-    /// What came of it; none if it is on its way still.
+    /// Waits up to `time` for the result; `None` if the image is still being fetched.
     pub fn wait(&self, time: Duration) -> Option<anyhow::Result<()>> {
         match self.0.recv_timeout(time) {
             Ok(fetched) => Some(fetched),

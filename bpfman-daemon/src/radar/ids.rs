@@ -1,4 +1,4 @@
-//! The kernel's lists of programs and links: what went, and, where nothing else sees it, what came.
+//! The kernel's lists of programs and links: they show which disappeared and, without another source, which appeared.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use bpfmand_engine::OwnObjects;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelError, KernelHooks as _, KernelObjects as _};
 
-/// Looks after which something is told. What of ours is just being made has no record yet.
+/// Number of observations before an object is reported: the daemon's own new objects have no record at first.
 const LOOKS: u8 = 2;
 
-/// What is there, as far as it is a stranger's.
+/// Third-party objects known so far.
 #[derive(Debug, Default)]
 pub struct KnownIds {
     programs: BTreeMap<ProgramId, KnownId>,
     links: BTreeMap<KernelLinkId, KnownId>,
-    /// The first look was taken: what it finds did not come just now.
+    /// True after the first observation, the objects of which did not just appear.
     begun: bool,
 }
 
@@ -27,25 +27,23 @@ struct KnownId {
     looks: u8,
 }
 
-/// Something that came or went.
+/// Object that appeared or disappeared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedId {
-    /// Of a program, or 0.
+    /// Id of the program, or 0.
     pub program: u32,
-    /// Of a link, or 0.
+    /// Id of the link, or 0.
     pub link: u32,
-    /// In words.
+    /// Description.
     pub words: String,
-    /// Who loaded the program; 0 where that is not known.
+    /// User that loaded the program; 0 if unknown.
     pub user: u32,
     pub came: bool,
 }
 
 impl KnownIds {
-    /// Looks. What is there for less than two looks is not told, unless a stranger was seen to make it.
-    ///
-    /// # Errors
-    /// The kernel refuses to tell.
+    /// Reads the lists and returns the changes. An object seen less than twice is not reported, unless an event showed
+    /// that a third party created it.
     pub fn look(
         &mut self,
         kernel: &LinuxKernel,
@@ -60,7 +58,7 @@ impl KnownIds {
             }
             let known = match self.programs.remove(&id) {
                 Some(known) => known.again(&mut changed),
-                // One that went meanwhile was never there.
+                // It disappeared since the list was read.
                 None => match kernel.program(id)? {
                     Some(facts) => self.first_seen(of_program(&facts), made.loaders.contains_key(&id.0)),
                     None => continue,
@@ -86,7 +84,7 @@ impl KnownIds {
             };
             links.insert(id, known);
         }
-        // What is left was there, and is not any more; or it became ours.
+        // The remaining ones disappeared, or became the daemon's.
         let gone = |known: KnownId| (known.looks >= LOOKS).then_some(ChangedId { came: false, ..known.what });
         let programs_gone = std::mem::replace(&mut self.programs, programs);
         let links_gone = std::mem::replace(&mut self.links, links);
@@ -113,7 +111,7 @@ impl KnownIds {
 }
 
 impl KnownId {
-    /// It is there once more.
+    /// Counts another observation, and reports the object if it is due.
     fn again(mut self, changed: &mut Vec<ChangedId>) -> Self {
         if self.looks < LOOKS {
             self.looks += 1;

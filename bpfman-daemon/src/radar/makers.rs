@@ -1,4 +1,4 @@
-//! Who is taken for the maker of what lists of ids show: who holds it.
+//! Finding the process that created an object in the id lists: the process with a descriptor of it.
 
 use bpfmand_core::Holder;
 use bpfmand_kernel::linux::LinuxKernel;
@@ -6,10 +6,10 @@ use bpfmand_kernel::{KernelFacts as _, ObjectHolders};
 
 use super::ids::ChangedId;
 
-/// Looks at who holds what, when first asked.
+/// Descriptors of all processes, read on first use.
 ///
-/// Whoever asks the kernel about a program has a descriptor of it for that moment. So where several processes hold one
-/// object, only those count that still do at a second look.
+/// A process that queries a program has a descriptor of it for a moment. If several processes have one, only those that
+/// still have it at a second reading count.
 pub(super) struct Makers<'k> {
     kernel: &'k LinuxKernel,
     first: Option<ObjectHolders>,
@@ -21,7 +21,7 @@ impl<'k> Makers<'k> {
         Self { kernel, first: None, second: None }
     }
 
-    /// The process that is taken for the maker, if any holds the object.
+    /// Returns the process that presumably created the object, if any process has a descriptor of it.
     pub(super) fn maker(&mut self, of: &ChangedId) -> Option<&Holder> {
         let look = || self.kernel.all_holders().unwrap_or_default();
         let first = holders(self.first.get_or_insert_with(look), of);
@@ -38,7 +38,7 @@ fn holders<'h>(all: &'h ObjectHolders, of: &ChangedId) -> &'h [Holder] {
     found.map_or(&[], Vec::as_slice)
 }
 
-/// The first that holds it at both looks; where none does, the first of the first look.
+/// Returns the first holder present at both readings, or else the first holder of the first one.
 fn steady<'h>(first: &'h [Holder], second: &[Holder]) -> Option<&'h Holder> {
     let stays = |holder: &&Holder| second.iter().any(|other| other.pid == holder.pid);
     first.iter().find(stays).or_else(|| first.first())

@@ -1,4 +1,4 @@
-//! What is ours, so that it is told when others touch it.
+//! Objects of the daemon, to detect changes to them by other processes.
 
 use bpfmand_core::uapi::attach_type;
 use bpfmand_core::{Direction, HookKey, HookKind, KernelLinkId};
@@ -8,24 +8,21 @@ use bpfmand_kernel::linux::LinuxKernel;
 use super::act::is_at_interface;
 use super::event::{RadarEvent, kind};
 
-/// Where filters of the two directions are: `TC_H_MIN_INGRESS` and `TC_H_MIN_EGRESS` of the parent `clsact`.
+/// Parents of clsact's filters, with `TC_H_MIN_INGRESS` and `TC_H_MIN_EGRESS`.
 const INGRESS: u32 = 0xffff_fff2;
 const EGRESS: u32 = 0xffff_fff3;
 
-/// What is ours now, and was before the last change.
+/// Objects of the daemon, now and before the last change.
 #[derive(Debug, Default)]
 pub struct OursAndBefore {
     now: OwnObjects,
     before: OwnObjects,
-    /// The count of changes that `now` is of.
+    /// Change counter at which `now` was read.
     changes: Option<u64>,
 }
 
 impl OursAndBefore {
-    /// Looks, if the records have changed since the last look.
-    ///
-    /// # Errors
-    /// The kernel refuses to tell.
+    /// Reads the objects again if the records have changed.
     pub fn refresh(&mut self, engine: &Engine<LinuxKernel>) -> Result<(), EngineError> {
         let count = engine.wait_for_change(self.changes.unwrap_or(u64::MAX), std::time::Duration::ZERO);
         if self.changes == Some(count) {
@@ -36,16 +33,15 @@ impl OursAndBefore {
         Ok(())
     }
 
-    /// What is ours.
     pub const fn now(&self) -> &OwnObjects {
         &self.now
     }
 
-    /// What of ours an event touches.
+    /// Returns the object of the daemon that an event affects.
     pub fn touched_by(&self, event: &RadarEvent) -> Option<&OwnPlace> {
         match event.kind {
             kind::LINK_UPDATE | kind::LINK_DETACH => self.link(event.link),
-            // By a link, or without one.
+            // With a link, or without one.
             kind::LINK_CREATE | kind::PROG_ATTACH | kind::PROG_DETACH if is_at_interface(event) => {
                 match event.attach_type {
                     attach_type::XDP => self.hook(event, &[HookKind::Xdp]),
@@ -70,9 +66,9 @@ impl OursAndBefore {
         self.now.links.get(&id).or_else(|| self.before.links.get(&id))
     }
 
-    /// The hook whose link has this pin: its folder and its name are all that an event has of it. The cookie
-    /// in that name tells a hook from those of other network namespaces. Other pins of ours (`links/7`) may
-    /// have namesakes in any bpffs, so nothing is said about these.
+    /// Returns the hook with a link of this pin. An event has only the last two path components; the cookie in the name
+    /// distinguishes hooks of different network namespaces. Other pins (`links/7`) are ambiguous, since any bpffs may
+    /// have the same names, and are not matched.
     fn pinned(&self, path: &str) -> Option<&OwnPlace> {
         let is_it =
             |key: &HookKey| path == format!("{}/dispatcher_{}_link", key.pin_folder(), key.pin_stem());

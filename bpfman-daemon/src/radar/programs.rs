@@ -1,4 +1,4 @@
-//! The radar's programs in the kernel: loaded and attached as any others, found again, and removed.
+//! Loading, finding and removing the radar's programs, which are ordinary programs of the daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -16,41 +16,37 @@ use bpfmand_kernel::linux::{LinuxKernel, RingFeed};
 use super::settings::RadarObject;
 use super::sources::{CORES, EXTRAS, RadarCore, RadarProgram};
 
-/// In the metadata of the radar's programs: which object they are of, and who asked for it.
+/// Metadata key of the radar's programs; the value is their object, and whether a call requested it.
 const LABEL: &str = "bpfman.io/radar";
-/// In front of that where a call asked for it.
+/// Prefix of the value if a call requested the radar.
 const BY_CALL: &str = "called ";
 
-/// The radar's programs, at work.
+/// Attached programs of the radar.
 pub struct RadarPrograms {
     pub object: RadarObject,
-    /// A call asked for it, and not the configuration.
+    /// True if a call requested it rather than the configuration.
     pub by_call: bool,
     pub source: RadarSource,
-    /// All of them.
     pub ids: BTreeSet<ProgramId>,
-    /// What they do not see, with the reason.
+    /// Activity that they do not observe, with reasons.
     pub unseen: Vec<String>,
-    /// What keeps them from a better source.
+    /// Reason why no better source is used.
     pub why: String,
     pub ring: RingFeed,
-    /// The map `counts`.
     pub counts: OwnedFd,
-    /// The map `floods`.
     pub floods: OwnedFd,
 }
 
-/// Loads, finds and removes them.
 pub struct RadarLoader {
     pub engine: Arc<Engine<LinuxKernel>>,
     pub kernel: Arc<LinuxKernel>,
 }
 
 impl RadarLoader {
-    /// Those that are there from before: an earlier daemon's, or of an earlier boot. What they saw meanwhile is in their ring.
+    /// Returns the programs of an earlier daemon or boot. Events since then are in their ring buffer.
     ///
     /// # Errors
-    /// They are not whole, or not as this daemon makes them; the kernel refuses.
+    /// Returns an error if programs are missing or differ from this version's, or the kernel's error.
     pub fn find(&self) -> anyhow::Result<Option<RadarPrograms>> {
         let found = self.labelled()?;
         let Some((_, first)) = found.first() else { return Ok(None) };
@@ -79,11 +75,11 @@ impl RadarLoader {
         self.at_work(object, by_call, core, ids, unseen, String::new()).map(Some)
     }
 
-    /// Loads and attaches them: by the best source that the kernel takes, and what else it takes. `is_seen` is asked whether they
-    /// see; where they do not, the next source is tried.
+    /// Loads and attaches the programs of the best source that the kernel supports, and the extras. If `is_seen`
+    /// reports that they observe nothing, the next source is tried.
     ///
     /// # Errors
-    /// The object cannot be had, or the kernel takes none of the sources: each with its reason.
+    /// Returns an error if the object is unavailable, or with the reason for each source if the kernel supports none.
     pub fn put_up(
         &self,
         object: &RadarObject,
@@ -111,7 +107,7 @@ impl RadarLoader {
         Err(anyhow!("{}", refused.join("; ")))
     }
 
-    /// Whether all programs are loaded and attached.
+    /// Returns whether all programs are loaded and attached.
     pub fn are_whole(&self, programs: &RadarPrograms) -> bool {
         let found = self.labelled().unwrap_or_default();
         let works: BTreeSet<ProgramId> = found
@@ -122,10 +118,10 @@ impl RadarLoader {
         programs.ids.is_subset(&works)
     }
 
-    /// Unloads all that there are.
+    /// Unloads all programs of the radar.
     ///
     /// # Errors
-    /// One of them stays.
+    /// Returns an error if one cannot be unloaded.
     pub fn remove_all(&self) -> anyhow::Result<usize> {
         let found = self.labelled()?;
         for (id, _) in &found {
@@ -134,7 +130,7 @@ impl RadarLoader {
         Ok(found.len())
     }
 
-    /// Programs with the label. Others may have it: only root's count.
+    /// Returns the programs with the label. Any program may carry it, so that only root's count.
     fn labelled(&self) -> anyhow::Result<Vec<(ProgramId, ManagedProgram)>> {
         let all = self.engine.list(&Selector { managed_only: true, ..Selector::default() })?;
         let of_radar = |managed: &ManagedProgram| {
@@ -167,7 +163,7 @@ impl RadarLoader {
                     self.attach(&[*program], &loaded).inspect_err(|_| self.remove(loaded.iter().copied()))?;
                     Ok(loaded)
                 });
-                // Of several the first one's reason: the others are for other kernels.
+                // Report the reason of the first alternative: the others are for other kernels.
                 let is_first = why.is_empty();
                 attached
                     .inspect_err(|error| {
@@ -246,7 +242,7 @@ impl RadarLoader {
         why: String,
     ) -> anyhow::Result<RadarPrograms> {
         let open = |name: &str| {
-            // A program has the maps that it uses.
+            // A program only refers to the maps that it uses.
             let find = |program: &ProgramId| {
                 self.engine.find_map(&WantedMap::OfProgram { program: *program, name: name.to_owned() }).ok()
             };

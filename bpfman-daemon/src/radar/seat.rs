@@ -1,4 +1,4 @@
-//! The radar's state between two threads: a daemon without a radar has no thread for one.
+//! Owner of the radar's state, so that a daemon without a radar needs no thread for one.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,27 +8,26 @@ use std::thread::Builder;
 use super::RadarCommand;
 use super::watch::RadarWatch;
 
-/// Programs are loaded on this thread, as for requests.
+/// Stack of the thread, as large as for requests, since it loads programs.
 const STACK: usize = 1 << 20;
-/// Reason of a refused command.
+/// Error of a command during shutdown.
 pub(super) const ENDING: &str = "the daemon is ending";
 
-/// Seat of the radar: at rest, or on a thread.
+/// Holder of the radar while no thread runs it.
 pub(super) struct RadarSeat {
     state: Mutex<Seated>,
-    /// A thread that was told to end has ended.
+    /// Signals that the thread has stopped.
     tell_end: Sender<()>,
 }
 
 struct Seated {
-    /// None while a thread has it, and once the daemon ends.
+    /// `None` while the thread runs it, and after shutdown.
     resting: Option<RadarWatch>,
-    /// Leads to the thread, if there is one.
+    /// Channel to the thread, if there is one.
     commands: Option<Sender<RadarCommand>>,
 }
 
 impl RadarSeat {
-    /// At rest.
     pub fn new(watch: RadarWatch, tell_end: Sender<()>) -> Self {
         Self { state: Mutex::new(Seated { resting: Some(watch), commands: None }), tell_end }
     }
@@ -37,10 +36,10 @@ impl RadarSeat {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands the thread a command, and starts one if there is none.
+    /// Sends the thread a command, and starts one if there is none.
     ///
     /// # Errors
-    /// The kernel has no thread left, or the daemon ends. The command is dropped.
+    /// Returns an error if no thread can be started, or during shutdown. The command is dropped then.
     pub fn send(self: &Arc<Self>, command: RadarCommand) -> io::Result<()> {
         let mut seated = self.lock();
         if let Some(commands) = &seated.commands {
@@ -57,17 +56,17 @@ impl RadarSeat {
         sent
     }
 
-    /// The thread: works until there is nothing to do.
+    /// Runs the radar until there is nothing to do.
     fn work(&self, commands: &Receiver<RadarCommand>) {
         let taken = self.lock().resting.take();
         let Some(mut watch) = taken else {
-            // The daemon ends already.
+            // Shutdown has begun.
             let _nobody_waits = self.tell_end.send(());
             return;
         };
         while watch.run(commands) {
             let mut seated = self.lock();
-            // A command that came meanwhile is there: commands are sent under this lock.
+            // Commands are sent under this lock, so that none can arrive after this check.
             match commands.try_recv() {
                 Ok(command) => {
                     drop(seated);
@@ -85,7 +84,7 @@ impl RadarSeat {
         let _nobody_waits = self.tell_end.send(());
     }
 
-    /// Ends it for good. Returns whether a thread is there to be waited for.
+    /// Stops the radar for good. Returns whether there is a thread to wait for.
     pub fn end(&self) -> bool {
         let mut seated = self.lock();
         seated.resting = None;

@@ -1,4 +1,4 @@
-//! The table `[radar]` of `bpfman.toml`, and the object that the radar has.
+//! The table `[radar]` of `bpfman.toml`, and the object with the radar's programs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use anyhow::bail;
 use bpfmand_core::{BytecodeSource, PullPolicy};
 use serde::Deserialize;
 
-/// Where the radar's programs are. A key that is not known may be one with a typing error.
+/// The table as written. Unknown keys are errors, since one may be misspelt.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RadarTable {
@@ -15,20 +15,14 @@ pub struct RadarTable {
     file: Option<PathBuf>,
 }
 
-/// The object that the radar's programs are in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RadarObject {
-    /// A file of this machine.
     File(PathBuf),
-    /// An image, by its name.
     Image(String),
 }
 
 impl RadarTable {
-    /// The object, if a radar is asked for.
-    ///
-    /// # Errors
-    /// Names what is wrong.
+    /// Returns the object, if a radar is configured.
     pub fn settings(self) -> anyhow::Result<Option<RadarObject>> {
         Ok(match (self.image, self.file) {
             (None, None) => None,
@@ -44,7 +38,6 @@ impl RadarTable {
 }
 
 impl RadarObject {
-    /// What is loaded.
     pub fn source(&self) -> BytecodeSource {
         match self {
             Self::File(path) => BytecodeSource::File(path.clone()),
@@ -56,7 +49,6 @@ impl RadarObject {
         }
     }
 
-    /// Of what a caller names.
     pub fn of(source: &BytecodeSource) -> Self {
         match source {
             BytecodeSource::File(path) => Self::File(path.clone()),
@@ -64,7 +56,7 @@ impl RadarObject {
         }
     }
 
-    /// As it is written in the metadata of the radar's programs.
+    /// Parses the text in the metadata of the radar's programs.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(' ')? {
             ("file", path) => Some(Self::File(path.into())),

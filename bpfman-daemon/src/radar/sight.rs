@@ -1,4 +1,4 @@
-//! What is seen, taken for what it is: whose it was, and whether it touches something of ours.
+//! Processing of observations: identification of the process, and detection of changes to the daemon's objects.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use super::tally::{Sighting, TallyKey};
 use super::watch::RadarWatch;
 
 impl RadarWatch {
-    /// One call.
+    /// Processes one event.
     pub(super) fn see(&mut self, event: &RadarEvent) {
         if self.at_work.as_ref().is_some_and(|at_work| at_work.own == event.process) {
             self.standing.lock().own += 1;
@@ -82,7 +82,7 @@ impl RadarWatch {
         }
     }
 
-    /// Calls that found the ring full.
+    /// Processes calls that found the ring buffer full.
     pub(super) fn flood(&mut self, key: FloodKey, count: FloodCount) {
         let is_own = self.at_work.as_ref().is_some_and(|at_work| at_work.own == key.process);
         {
@@ -106,7 +106,7 @@ impl RadarWatch {
         self.tallies.add(key, sighting, || Some(identification.who(&first)));
     }
 
-    /// What was counted since the reading before.
+    /// Processes the counters that changed since the previous reading.
     pub(super) fn counted(&mut self, news: CallNews) {
         for (key, count) in news.floods {
             self.flood(key, count);
@@ -123,7 +123,7 @@ impl RadarWatch {
         self.note_lost(news.lost, &text);
     }
 
-    /// Between two looks at lists of ids.
+    /// Records programs that appeared and disappeared between two readings of the id lists.
     pub(super) fn came_and_went(&self, programs: u64) {
         if programs == 0 {
             return;
@@ -141,7 +141,7 @@ impl RadarWatch {
         self.parts.journal.record(HistoryEntry { count, ..entry }, None);
     }
 
-    /// What programs saw that are unloaded, since they do not show what this daemon does.
+    /// Processes the last data of programs that are unloaded because they do not show this daemon's calls.
     pub(super) fn unproven(&mut self, last: LastSightings) {
         for event in &last.early {
             self.see(event);
@@ -155,7 +155,7 @@ impl RadarWatch {
         self.note("Lost", text.to_owned(), EntryResult::Done);
     }
 
-    /// Programs and links that came or went.
+    /// Processes programs and links that appeared or disappeared.
     pub(super) fn changed(&mut self, changed: Vec<ChangedId>) {
         let polls = self.at_work.is_none();
         let mut makers = Makers::of_kernel(&self.parts.kernel);
@@ -191,8 +191,8 @@ impl RadarWatch {
     }
 }
 
-/// The first of calls that were only counted, as far as it is known. Nobody told when its process began: one
-/// that has the number now is the same if it was there at that time.
+/// Returns an event for the first of the calls that were only counted. The start of the process is unknown; a process
+/// with the same id is the caller only if it already existed at that time.
 fn first_call(key: &FloodKey, count: FloodCount) -> RadarEvent {
     RadarEvent {
         time: count.first,
@@ -218,7 +218,7 @@ fn first_call(key: &FloodKey, count: FloodCount) -> RadarEvent {
     }
 }
 
-/// What a touch is.
+/// Describes how an event affects an object of the daemon.
 const fn in_words(event: &RadarEvent) -> &'static str {
     match event.kind {
         kind::LINK_UPDATE => "another program in our link",
@@ -233,7 +233,7 @@ const fn in_words(event: &RadarEvent) -> &'static str {
     }
 }
 
-/// A time of the kernel's clock that stands still while the machine sleeps.
+/// Converts the kernel's monotonic time to wall clock time.
 fn wall_clock(nanoseconds: u64) -> SystemTime {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or_default());
@@ -261,7 +261,7 @@ mod tests {
         let same = who(u64::MAX);
         let own = std::env::current_exe().unwrap().display().to_string();
         assert_eq!((same.executable, same.gone, same.uid), (own, false, 1000));
-        // This process began later than the call, so another one made it.
+        // This process started after the call, so that another one made it.
         let other = who(1);
         assert_eq!((other.executable.as_str(), other.unit.as_str(), other.gone), ("", "", true));
         assert_eq!((other.command.as_str(), other.pid, other.uid), ("flood", key.process, 1000));

@@ -1,37 +1,35 @@
-//! The radar's programs: which there are, where they are attached, and what each sees.
+//! The radar's programs, their attach points, and the activity that each observes.
 
 use bpfmand_api::RadarSource;
 use bpfmand_core::{AttachPoint, ProgramRequest, ProgramType};
 use bpfmand_kernel::SYSCALL_WRAPPERS;
 
-/// A program, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RadarProgram {
-    /// In the object.
+    /// Name in the object.
     pub name: &'static str,
     place: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// The entry of a function.
+    /// Entry of a function.
     Entry(&'static str),
-    /// Its return.
+    /// Return of a function.
     Return(&'static str),
-    /// The return of the system call bpf(2), whose function has another name on each architecture.
+    /// Return of the system call bpf(2), which has a different function name on each architecture.
     ReturnOfCall,
-    /// A trace point of system calls.
+    /// System call tracepoint.
     Trace(&'static str),
 }
 
-/// Programs by which calls of bpf(2) are seen. They are attached in this order: the one that ends calls first, so that none
-/// is left begun.
+/// Programs that observe calls of bpf(2). They are attached in this order: first the one for the end of a call, so that
+/// no started call remains without an end.
 #[derive(Clone, Copy, Debug)]
 pub struct RadarCore {
-    /// What it is called.
     pub source: RadarSource,
     pub programs: [RadarProgram; 2],
-    /// What it does not see that a better one does.
+    /// Activity that a better source would also observe.
     pub lacks: &'static str,
 }
 
@@ -41,7 +39,7 @@ const fn program(name: &'static str, place: Place) -> RadarProgram {
 
 const TRACED_BEGUN: RadarProgram = program("traced_begun", Place::Trace("sys_enter_bpf"));
 
-/// The best first.
+/// All sources, the best first.
 pub const CORES: [RadarCore; 3] = [
     RadarCore {
         source: RadarSource::Trampolines,
@@ -64,16 +62,15 @@ pub const CORES: [RadarCore; 3] = [
     },
 ];
 
-/// What is done without bpf(2).
+/// Observation of activity that does not use bpf(2).
 #[derive(Clone, Copy, Debug)]
 pub struct RadarExtra {
-    /// What it sees.
     pub sees: &'static str,
-    /// The first that the kernel takes.
+    /// Alternatives, of which the first that the kernel supports is used.
     pub programs: &'static [RadarProgram],
 }
 
-/// All of them. Each is loaded by itself: a kernel may lack the function of any.
+/// All extras. Each is loaded separately, since a kernel may lack any of the functions.
 pub const EXTRAS: [RadarExtra; 5] = [
     RadarExtra {
         sees: "XDP by netlink",
@@ -98,7 +95,6 @@ pub const EXTRAS: [RadarExtra; 5] = [
 ];
 
 impl RadarProgram {
-    /// How it is loaded.
     pub fn request(&self) -> ProgramRequest {
         let of_call = || format!("{}bpf", SYSCALL_WRAPPERS.unwrap_or("__do_sys_"));
         let (program_type, target) = match self.place {
@@ -110,7 +106,6 @@ impl RadarProgram {
         ProgramRequest { name: self.name.to_owned(), program_type, target }
     }
 
-    /// Where it is attached.
     pub fn point(&self) -> AttachPoint {
         match self.place {
             Place::Entry(_) => AttachPoint::Fentry,

@@ -1,5 +1,5 @@
-//! What strangers did, counted until there is room in the journal for it: nothing is forgotten, and nobody pushes the entries of
-//! others out.
+//! Third-party activity, aggregated until the audit log has capacity for it: nothing is forgotten, and no process
+//! displaces the entries of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,57 +11,57 @@ use bpfmand_journal::{
 
 use super::act::StrangerAct;
 
-/// What comes first of a process is told at once, and what it does within this time after that together.
+/// Interval in which activity of a process is combined; its first activity is recorded at once.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// What found no room tries again after this time.
+/// Delay before entries are offered to a full audit log again.
 const FULL: Duration = Duration::from_millis(100);
-/// Processes and kinds that are told apart while they wait.
+/// Maximum number of pending processes and kinds that are listed separately.
 const MOST_APART: usize = 256;
 /// Processes of one user that are listed separately even when other users have filled `MOST_APART`.
 const MIN_APART: usize = 16;
-/// Words of one entry: what is more is a number.
+/// Maximum number of descriptions in one entry; further ones are counted.
 const MOST_WORDS: usize = 8;
-/// Ids of one entry.
+/// Maximum number of ids in one entry.
 const MOST_IDS: usize = 64;
 
-/// What is told together.
+/// Key by which activity is combined into one entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TallyKey {
     pub act: StrangerAct,
-    /// The kernel's error; 0: done.
+    /// Errno; 0 on success.
     pub error: i32,
     pub user: u32,
-    /// 0: several processes.
+    /// Process id; 0 for several processes.
     pub process: u32,
-    /// When that began; 0: not known.
+    /// Start of the process; 0 if unknown.
     pub began: u64,
     pub command: String,
-    /// Of what is ours and was touched.
+    /// Affected hook of the daemon.
     pub hook: Option<String>,
 }
 
-/// Something that happened.
+/// Observed activity.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// Once, or so often.
+    /// Number of calls.
     pub count: u64,
     pub first: SystemTime,
     pub last: SystemTime,
-    /// What, in words; none where only its kind is known.
+    /// Description; `None` if only the kind is known.
     pub words: Option<String>,
-    /// Ids of programs and links; 0: none.
+    /// Ids of the program and the link; 0 for none.
     pub program: u32,
     pub link: u32,
-    /// Whose what it touched is.
+    /// Owners of the affected object.
     pub owners: BTreeSet<String>,
 }
 
-/// All of one key.
+/// Combined activity of one key.
 #[derive(Clone, Debug)]
 struct Tally {
-    /// None: nobody knows who.
+    /// Process; `None` if unknown.
     who: Option<StrangerActor>,
-    /// When it is to be told.
+    /// Time at which it is recorded.
     due: Instant,
     count: u64,
     first: SystemTime,
@@ -72,26 +72,26 @@ struct Tally {
     owners: BTreeSet<String>,
 }
 
-/// What has no entry yet.
+/// Activity without an audit entry yet.
 #[derive(Debug, Default)]
 pub struct Tallies {
     waiting: BTreeMap<TallyKey, Tally>,
-    /// What was told within the last such time, and when: more of it waits.
+    /// Keys recorded within the last interval, with their times: more of the same waits.
     told: BTreeMap<TallyKey, Instant>,
-    /// When there was no room for something last.
+    /// Time at which the audit log was last full.
     full: Option<Instant>,
 }
 
-/// What was told of one process.
+/// Recorded activity of one process.
 #[derive(Clone, Debug)]
 pub struct ToldSighting {
     pub key: TallyKey,
-    /// As its entry has it.
+    /// Object of its audit entry.
     pub object: String,
 }
 
 impl Tallies {
-    /// Adds something. `who` is asked once for each key, and answered.
+    /// Adds an observation. Calls `who` once per key, and returns its result.
     pub fn add(
         &mut self,
         mut key: TallyKey,
@@ -100,7 +100,7 @@ impl Tallies {
     ) -> Option<&StrangerActor> {
         let mut several = false;
         if !self.waiting.contains_key(&key) && self.is_crowded_for(key.user) {
-            // Who makes many processes is one.
+            // Combine further processes of the user under a single entry.
             (key.process, key.began, several) = (0, 0, true);
             key.command.clear();
         }
@@ -144,8 +144,8 @@ impl Tallies {
         }
     }
 
-    /// When something is to be told: at once, unless the same was told a moment ago. So are the first of many processes; with
-    /// more than are told apart, whoever comes next waits.
+    /// Returns the time at which a key is recorded: at once, unless the same key was recorded a moment ago. When too
+    /// many keys were recorded recently, new ones wait too.
     fn due(&self, key: &TallyKey, now: Instant) -> Instant {
         match self.told.get(key) {
             Some(told) => *told + TOGETHER,
@@ -154,16 +154,16 @@ impl Tallies {
         }
     }
 
-    /// How long until something is to be told; none while nothing waits.
+    /// Returns the time until the next entry is due; `None` if nothing is pending.
     pub fn next(&self) -> Option<Duration> {
         let now = Instant::now();
         let waits = self.waiting.values().map(|tally| tally.due.saturating_duration_since(now));
-        // Who has no room is not asked about all the time.
+        // Do not offer entries to a full audit log all the time.
         let full = self.full.map_or(Duration::ZERO, |full| FULL.saturating_sub(full.elapsed()));
         waits.min().map(|wait| wait.max(full))
     }
 
-    /// Tells what is due and has room in the journal; `all`: whatever there is.
+    /// Records the entries that are due and for which the audit log has capacity, or with `all` every entry.
     pub fn tell(&mut self, journal: &Journal, all: bool) -> Vec<ToldSighting> {
         let now = Instant::now();
         self.told.retain(|_, told| now.saturating_duration_since(*told) < TOGETHER);
@@ -173,7 +173,7 @@ impl Tallies {
             .filter(|(_, tally)| all || tally.due <= now)
             .map(|(key, tally)| (key.act != StrangerAct::Touch, tally.due, key.clone()))
             .collect();
-        // What concerns us comes first, then what has waited longest.
+        // Changes to the daemon's objects first, then the longest pending.
         ready.sort();
         let mut told = Vec::new();
         for (_, _, key) in ready {
@@ -197,7 +197,7 @@ impl Tally {
     fn entry(self, key: &TallyKey) -> HistoryEntry {
         let listed = self.words.len() as u64;
         let object = match (listed, self.count) {
-            // Calls that found the ring full: nobody knows where they were.
+            // The target of calls that found the ring buffer full is unknown.
             (0, count) if key.act.may_touch() && key.error == 0 => {
                 let what = key.act.in_general();
                 format!("{count} times: {what}; nobody knows whether something of bpfman was touched")
@@ -216,7 +216,7 @@ impl Tally {
                 message: io::Error::from_raw_os_error(error).to_string(),
             }),
         };
-        // Of one that is told right away the entry's own time says it.
+        // The time of an entry that is recorded at once is the entry's own.
         let waited = SystemTime::now().duration_since(self.first).unwrap_or_default();
         let is_plain = self.count == 1 && waited < Duration::from_secs(1);
         let time = |time| humantime::format_rfc3339_micros(time).to_string();
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(told(StrangerAct::Load, 0), "9 times: programs");
         let touched = "9 times: links; nobody knows whether something of bpfman was touched";
         assert_eq!(told(StrangerAct::Link, 0), touched);
-        // What the kernel refused touched nothing.
+        // A refused call affected nothing.
         assert_eq!(told(StrangerAct::Link, 1), "9 times: links");
     }
 
@@ -297,7 +297,7 @@ mod tests {
         assert!(tallies.waiting.len() <= MOST_APART + 3, "{}", tallies.waiting.len());
         assert_eq!(tallies.waiting.values().map(|tally| tally.count).sum::<u64>(), 10_000);
         assert!(tallies.next().is_some());
-        // As many as are told apart, and what is of several processes of each of three users.
+        // The separate ones, and one combined entry for each of three users.
         let told = tallies.tell(&journal, false).len();
         assert!(told <= MOST_APART + 3, "{told}");
         tallies.tell(&journal, true);
@@ -339,7 +339,7 @@ mod tests {
             tallies.add(key(5, 0), once(program), || None);
         }
         tallies.add(key(6, 0), once(10), || None);
-        // The other process has nothing to do with it.
+        // Entries of the other process do not wait.
         let told = tallies.tell(&journal, false);
         assert_eq!(told.iter().map(|told| told.key.process).collect::<Vec<_>>(), [6]);
         let wait = tallies.next().unwrap();
@@ -360,7 +360,7 @@ mod tests {
         let told = tallies.told.len();
         tallies.add(key(4000, 4000), once(1), || None);
         let wait = tallies.next().unwrap();
-        // Unless the machine took longer for the others than that: then their time is over.
+        // On a slow machine, the interval of the other keys may be over already.
         assert!(wait > Duration::ZERO || told < MOST_APART, "{told}");
     }
 }

@@ -1,4 +1,4 @@
-//! The radar's thread: keeps the programs, reads them, and tells.
+//! The radar's thread: maintains the programs, reads their events and records them.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -21,20 +21,20 @@ use super::tally::Tallies;
 use super::who::Identification;
 use super::{RadarCommand, RadarParts};
 
-/// How often counts and ids are read.
+/// Interval at which counters and ids are read.
 const TURN: Duration = Duration::from_secs(1);
-/// A command waits at most so long.
+/// Maximum delay of a command.
 const ATTENTION: Duration = Duration::from_millis(100);
-/// What cannot be loaded is tried again.
+/// Delay before a failed load is retried.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Events that are read at once.
+/// Maximum number of events read at once.
 const AT_ONCE: usize = 4096;
 
-/// The programs, and what is known of what they say.
+/// Attached programs with the state of their counters.
 pub(super) struct AtWork {
     programs: RadarPrograms,
     counts: CallCounts,
-    /// This daemon's process, as the machine counts.
+    /// Process id of this daemon in the initial pid namespace.
     pub(super) own: u32,
 }
 
@@ -42,15 +42,15 @@ pub struct RadarWatch {
     pub(super) parts: RadarParts,
     loader: RadarLoader,
     pub(super) standing: Arc<RadarStanding>,
-    /// The object that is to be used, and whether a call said so.
+    /// Object to use, and whether a call requested it.
     wanted: Option<(RadarObject, bool)>,
     pub(super) at_work: Option<AtWork>,
-    /// Programs from before were looked for.
+    /// True once programs of an earlier daemon have been looked for.
     looked: bool,
     tried: Option<Instant>,
-    /// Its image, on its way.
+    /// Image that is being fetched.
     fetching: Option<ImageFetch>,
-    /// The count of changes when the programs were found whole.
+    /// Change counter at which the programs were last found complete.
     whole_at: Option<u64>,
     known: KnownIds,
     passed: PassedIds,
@@ -61,7 +61,6 @@ pub struct RadarWatch {
 }
 
 impl RadarWatch {
-    /// Does nothing yet.
     pub fn new(parts: RadarParts, standing: Arc<RadarStanding>) -> Self {
         let loader = RadarLoader { engine: Arc::clone(&parts.engine), kernel: Arc::clone(&parts.kernel) };
         let wanted = parts.settings.clone().map(|object| (object, false));
@@ -84,7 +83,7 @@ impl RadarWatch {
         }
     }
 
-    /// Works until it is told to end. True: there is nothing to do until the next command.
+    /// Runs until it must stop (`false`), or until there is nothing to do before the next command (`true`).
     pub fn run(&mut self, commands: &Receiver<RadarCommand>) -> bool {
         self.keep();
         loop {
@@ -118,7 +117,7 @@ impl RadarWatch {
         }
     }
 
-    /// Carries out a command. False: it was told to end.
+    /// Executes a command. Returns false after `End`.
     pub fn obey(&mut self, command: RadarCommand) -> bool {
         match command {
             RadarCommand::End => return false,
@@ -133,12 +132,12 @@ impl RadarWatch {
         true
     }
 
-    /// Tells the journal what was counted by now.
+    /// Records everything pending.
     pub fn end(&mut self) {
         self.tell(true);
     }
 
-    /// A caller wants this object, and is inside the gate.
+    /// Starts the radar for a caller that has passed the change gate.
     fn start(&mut self, object: RadarObject) -> Result<(), RadarRefusal> {
         if let Some(configured) = &self.parts.settings {
             return match &self.at_work {
@@ -183,17 +182,18 @@ impl RadarWatch {
         Ok(())
     }
 
-    /// Has the programs be there, if they are wanted.
+    /// Loads the programs if they are wanted and missing.
     fn keep(&mut self) {
-        // Callers who start or stop it wait inside of the gate, and break-glass waits for them: it would wait for this thread too.
+        // Callers that start or stop the radar wait for this thread inside the change gate, and break-glass waits for
+        // them. Do not enter the gate without work: this thread could block on break-glass, and thus on those callers.
         if self.looked && self.wanted.is_none() && self.at_work.is_none() {
             return;
         }
         let changes = Arc::clone(&self.parts.changes);
-        // While everything is detached no registry is asked either.
+        // Contact no registry while everything is detached.
         let fetched = changes.check().is_ok().then(|| self.fetch());
         let (Some(fetched), Ok(_inside)) = (fetched, changes.enter()) else {
-            // Everything is detached.
+            // Break-glass detached everything.
             (self.at_work, self.looked, self.tried, self.fetching) = (None, false, None, None);
             self.is_off("everything of bpfman is detached");
             return;
@@ -225,7 +225,7 @@ impl RadarWatch {
         }
     }
 
-    /// Fetches the image, if one is to be loaded. None while it is on its way.
+    /// Fetches the image, if one is to be loaded; `None` while it is being fetched.
     fn fetch(&mut self) -> Option<anyhow::Result<()>> {
         let is_due = self.at_work.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= AGAIN);
         if self.fetching.is_none() {
@@ -242,7 +242,7 @@ impl RadarWatch {
         Some(fetched)
     }
 
-    /// Goes on with programs that are there from before.
+    /// Continues with the programs of an earlier daemon.
     fn go_on(&mut self) {
         let found = match self.loader.find() {
             Ok(None) => return,
@@ -267,7 +267,7 @@ impl RadarWatch {
         match own {
             Some(own) => self.is_at_work(found, own, early, "goes on"),
             None => {
-                // First, so that what is in their maps then is the last that they saw.
+                // Unload first: afterwards their maps do not change any more.
                 self.remove_older();
                 self.unproven(LastSightings::of(&self.parts.kernel, &mut found, early));
             }
@@ -292,7 +292,7 @@ impl RadarWatch {
             }
             own.is_some()
         });
-        // New programs that see nothing at all are no radar yet: nothing of theirs is lost.
+        // New programs that observe nothing lose nothing when they are dropped.
         for last in unproven.into_iter().filter(|last| !last.is_empty()) {
             self.unproven(last);
         }
@@ -309,7 +309,7 @@ impl RadarWatch {
         tracing::info!("the radar {text}");
         self.note("StartRadar", text, EntryResult::Done);
         let mut report = self.standing.lock();
-        // What is remembered of others stays: who made what, and who touched which hook.
+        // Keep what is known of other processes: created objects and affected hooks.
         *report = RadarReport {
             source,
             object,
@@ -330,7 +330,7 @@ impl RadarWatch {
         }
     }
 
-    /// Nothing sees; lists of ids are read.
+    /// Falls back to reading the id lists.
     fn polls(&mut self, object: &RadarObject, why: String) {
         let mut report = self.standing.lock();
         let is_new = report.source != RadarSource::Polling || report.why != why;
@@ -354,7 +354,7 @@ impl RadarWatch {
         tracing::warn!("the radar reads lists of ids: {why}");
         let entry = HistoryEntry::of_daemon(DaemonPart::Radar, "StartRadar", "sees by polling alone");
         self.parts.journal.record(entry.unless_failed(Some(&why)), None);
-        // What comes from now on is new.
+        // Everything that appears from now on is new.
         self.turn();
     }
 
@@ -367,7 +367,7 @@ impl RadarWatch {
         };
     }
 
-    /// Whether all programs are there and attached. Looked at when something was changed.
+    /// Returns whether all programs are loaded and attached. Checks only after a change of the records.
     fn is_whole(&mut self) -> bool {
         let changes = self.parts.engine.wait_for_change(self.whole_at.unwrap_or(u64::MAX), Duration::ZERO);
         if self.whole_at == Some(changes) {
@@ -378,7 +378,7 @@ impl RadarWatch {
         is_whole
     }
 
-    /// Reads events, for as long as nothing else is due.
+    /// Reads events until other work is due.
     fn read(&mut self) {
         let Some(at_work) = &mut self.at_work else { return };
         let wait = self.tallies.next().unwrap_or(ATTENTION).min(ATTENTION);
@@ -395,7 +395,7 @@ impl RadarWatch {
         }
     }
 
-    /// Counts, and ids.
+    /// Reads counters and ids.
     fn turn(&mut self) {
         let read = self.at_work.as_mut().map(|at_work| {
             at_work.counts.read(&self.parts.kernel, &at_work.programs.counts, &at_work.programs.floods)

@@ -1,4 +1,4 @@
-//! Who did something: what the kernel told of the process, and what `/proc` says while it is there.
+//! Identification of processes, from the event and, while the process exists, from `/proc`.
 
 use std::collections::HashMap;
 
@@ -8,22 +8,21 @@ use bpfmand_kernel::linux::{ProcessGroups, ProcessStart, process_facts};
 
 use super::event::RadarEvent;
 
-/// Cgroups whose paths are remembered.
+/// Maximum number of cached cgroup paths.
 const MAX_GROUPS: usize = 1024;
 
-/// Finds out who did something.
 #[derive(Debug, Default)]
 pub struct Identification {
-    /// Paths of cgroups by their ids, for processes that are gone: others of their group may have been seen.
+    /// Paths of cgroups by id. They also serve for processes that no longer exist.
     groups: HashMap<u64, GroupPath>,
 }
 
 impl Identification {
-    /// The group of a process, given the lines of its file `cgroup`. The owners of the groups above are looked at once: a
-    /// process that loads programs may do so often.
+    /// Returns the cgroup of a process, given the contents of its file `cgroup`. The owners of parent groups are read
+    /// only once, since a process may load programs often.
     fn group(&mut self, event: &RadarEvent, lines: &str) -> Option<GroupPath> {
         let path = unified_cgroup_of(lines);
-        // Where processes are sorted in a hierarchy of version 1, that one counts, which the id is not of.
+        // If a version 1 hierarchy groups the processes, that path counts, and the id is of another hierarchy.
         let is_best = cgroup_of(lines) == path;
         let known = self.groups.get(&event.group).filter(|known| Some(known.as_str()) == path.as_deref());
         if let Some(known) = known.filter(|_| is_best) {
@@ -39,10 +38,9 @@ impl Identification {
         best
     }
 
-    /// The process of an event.
+    /// Identifies the process of an event.
     pub fn who(&mut self, event: &RadarEvent) -> StrangerActor {
-        // Where nobody told when it began, only a process that was there before the call is the one that made
-        // it.
+        // Without a known start time, only a process that existed before the call can be the caller.
         let start = match event.began {
             0 => ProcessStart::Before(event.time),
             began => ProcessStart::At(began),
@@ -77,7 +75,7 @@ mod tests {
     fn who_is_there_is_looked_at_and_who_is_gone_has_the_group_of_others() {
         let mut identification = Identification::default();
         let event = |process| RadarEvent {
-            // Later than this process began; the record is of the first second after boot.
+            // After the start of this process; the record is of the first second after boot.
             time: u64::MAX,
             ..RadarEvent::parse(&record(process, kind::PROG_LOAD, 0, b"x")).unwrap()
         };
@@ -86,7 +84,7 @@ mod tests {
         assert_eq!((here.executable.as_str(), here.gone, here.uid), (own.as_str(), false, 1000));
         let gone = identification.who(&event(u32::MAX));
         assert_eq!((gone.gone, gone.command.as_str(), gone.executable.as_str()), (true, "x", ""));
-        // A process that has the number now, and began after the call.
+        // The process with this id started after the call.
         let other = identification.who(&RadarEvent { time: 1, ..event(std::process::id()) });
         assert_eq!((other.gone, other.executable.as_str()), (true, ""));
     }
@@ -96,11 +94,11 @@ mod tests {
         let mut identification = Identification::default();
         let event =
             RadarEvent { group: 7, ..RadarEvent::parse(&record(1, kind::PROG_LOAD, 0, b"x")).unwrap() };
-        // Its owner is known by what was seen before, and no such group is there now.
+        // The owner is cached, and no such cgroup exists.
         let known = GroupPath::new("/no-such.slice/a.service", 2, None);
         identification.groups.insert(7, known.clone());
         assert_eq!(identification.group(&event, "0::/no-such.slice/a.service\n"), Some(known.clone()));
-        // The process has moved, or another hierarchy names it.
+        // The process has moved, or is in another hierarchy.
         for lines in ["0::/no-such.slice/b.service\n", "1:name=systemd:/no-such.slice/a.service\n0::/a\n"] {
             let group = identification.group(&event, lines).unwrap();
             assert_ne!(group.unit(), known.unit(), "{lines}");

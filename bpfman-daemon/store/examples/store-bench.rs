@@ -1,5 +1,5 @@
-//! What the store costs, as JSON lines on standard output, times in microseconds. Numbers are those of the file system
-//! of the folder given as the first argument; without one it is the temporary folder.
+//! Benchmark of the store: JSON lines on standard output, times in microseconds. The results depend on the file system
+//! of the folder in the first argument (default: the temporary folder).
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
         drop(store);
         let mut opened = Vec::new();
         for _ in 0..10 {
-            // The store of the round before has been closed by now; only opening is timed.
+            // The previous store is closed already; only opening is timed.
             let start = Instant::now();
             let store = open()?;
             opened.push(start.elapsed().as_secs_f64() * 1e6);
@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 500 records of 1,000 bytes and a full journal.
+/// Writes 500 records of 1,000 bytes and a full journal.
 fn fill(store: &Store) -> anyhow::Result<()> {
     for chunk in 0..50u32 {
         let mut batch = Batch::new();
@@ -89,7 +89,7 @@ fn from_eight_threads(store: &Store) -> anyhow::Result<Vec<f64>> {
     })
 }
 
-/// The floor under every durable write.
+/// Measures `fdatasync` alone, the lower bound of every durable write.
 fn fdatasync_alone(parent: &Path) -> anyhow::Result<Vec<f64>> {
     use std::os::unix::fs::FileExt;
     let file = tempfile::tempfile_in(parent)?;

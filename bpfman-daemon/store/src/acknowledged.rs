@@ -1,8 +1,8 @@
-//! The number of the last acknowledged commit, kept outside the database.
+//! Number of the last acknowledged commit, kept outside the database.
 //!
-//! A damaged log or header can make an engine fall back to an older state that is whole in itself. Only something
-//! outside it can tell. The number is written after the commit is durable and before it is acknowledged, so what is
-//! found on disk is never ahead of a healthy database.
+//! A damaged log or header can make an engine fall back to an older, consistent state. Only a number outside of it
+//! reveals that. It is written after the commit is durable and before it is acknowledged, so it is never ahead of a
+//! healthy database.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -13,13 +13,12 @@ use crate::durable;
 use crate::engine::StorageError;
 
 const MAGIC: &[u8; 8] = b"bpfmack1";
-/// Two slots, written in turn and a disk sector apart: a torn write can spoil only the one being written.
+/// Two slots, written in turn and a disk sector apart: a torn write can damage only the one being written.
 const SLOT: u64 = 512;
 const SLOTS: u64 = 2;
-/// Magic, number, checksum.
+/// Length of magic, number and checksum, in bytes.
 const LENGTH: usize = 20;
 
-/// The open file.
 #[derive(Debug)]
 pub(crate) struct Acknowledged {
     file: File,
@@ -32,7 +31,7 @@ impl Acknowledged {
         folder.join("acknowledged")
     }
 
-    /// Opens the file and reads the number; `None` when there is no file.
+    /// Opens the file and reads the number; `None` if there is no file.
     pub(crate) fn open(folder: &Path, synced: bool) -> Result<Option<(Acknowledged, u64)>, StorageError> {
         let path = Self::path(folder);
         let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
@@ -51,7 +50,7 @@ impl Acknowledged {
         }
     }
 
-    /// Writes a new file that says `number`, whole, synced and then named.
+    /// Creates a file with `number`: complete and synced before it gets its name.
     pub(crate) fn create(folder: &Path, number: u64, synced: bool) -> Result<Acknowledged, StorageError> {
         let path = Self::path(folder);
         let building = folder.join("acknowledged.new");
@@ -74,7 +73,7 @@ impl Acknowledged {
         Ok(Acknowledged { file, path, synced })
     }
 
-    /// Notes that `number` is about to be acknowledged.
+    /// Records the number of a commit before it is acknowledged.
     pub(crate) fn record(&self, number: u64) -> Result<(), StorageError> {
         self.file
             .write_all_at(&to_slot(number), number % SLOTS * SLOT)

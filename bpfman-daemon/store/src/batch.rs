@@ -1,22 +1,22 @@
-//! One atomic step of the state, and its limits.
+//! Batches: atomic changes of the state, and their limits.
 
 use crate::StoreError;
 
-/// The longest table name, in bytes.
+/// Maximum length of a table name, in bytes.
 pub const MAX_TABLE_NAME: usize = 64;
-/// The longest key, in bytes.
+/// Maximum length of a key, in bytes.
 pub const MAX_KEY: usize = 512;
-/// The largest record or journal entry, in bytes.
+/// Maximum size of a record or journal entry, in bytes.
 pub const MAX_VALUE: usize = 64 * 1024;
-/// Callers that wait at the same time share a write of up to so many bytes of keys and values. A batch may be larger: it
-/// has a write of its own.
+/// Maximum size of a write that several waiting callers share, keys and values, in bytes. A larger batch gets a write
+/// of its own.
 pub const MAX_SHARED: usize = 1024 * 1024;
 
-/// A named table: a room's own namespace of keys. Names are 1 to [`MAX_TABLE_NAME`] bytes of visible ASCII.
+/// Named table: a namespace of keys. Names are 1 to [`MAX_TABLE_NAME`] bytes of visible ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Table(pub &'static str);
 
-/// Changes that become durable together, or not at all, however many they are. Later changes of a key win over earlier
+/// Changes that become durable together or not at all, however many there are. Later changes of a key replace earlier
 /// ones.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -32,7 +32,7 @@ pub(crate) struct RecordChange {
 }
 
 impl Batch {
-    /// A batch that changes nothing yet.
+    /// Creates an empty batch.
     pub fn new() -> Batch {
         Batch::default()
     }
@@ -43,29 +43,29 @@ impl Batch {
         self
     }
 
-    /// Removes the record at `key`; nothing happens when there is none.
+    /// Removes the record at `key`, if it exists.
     pub fn delete(&mut self, table: Table, key: &[u8]) -> &mut Batch {
         self.changes.push(RecordChange { table, key: key.to_vec(), value: None });
         self
     }
 
-    /// Appends an entry to the journal, in the same step.
+    /// Appends an entry to the journal.
     pub fn journal(&mut self, entry: Vec<u8>) -> &mut Batch {
         self.journal.push(entry);
         self
     }
 
-    /// Whether there is nothing to do.
+    /// Returns whether the batch is empty.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.journal.is_empty()
     }
 
-    /// The records that it changes, in no order; a key may come more than once.
+    /// Returns the keys of changed records, unordered and possibly repeated.
     pub fn keys(&self) -> impl Iterator<Item = (Table, &[u8])> {
         self.changes.iter().map(|change| (change.table, change.key.as_slice()))
     }
 
-    /// Bytes of keys and values.
+    /// Returns the size of keys and values, in bytes.
     pub fn size(&self) -> usize {
         let records = self.changes.iter().map(|change| {
             change.table.0.len() + change.key.len() + change.value.as_ref().map_or(0, Vec::len)
@@ -73,8 +73,8 @@ impl Batch {
         records.chain(self.journal.iter().map(Vec::len)).sum()
     }
 
-    /// Each change fits, whatever the number of them: a change of the state is one step, and only its owner knows how
-    /// much of the state that is.
+    /// Checks the limits of each change. Their number is unlimited: a change of the state is one step, and only the
+    /// caller knows its extent.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         for change in &self.changes {
             let name = change.table.0;

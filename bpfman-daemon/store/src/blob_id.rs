@@ -1,21 +1,19 @@
-//! The name of an object file, by its content.
-
 use bpfmand_core::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// sha256 of an object file, as 64 hexadecimal digits.
+/// SHA-256 of an object file, as 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BlobId(String);
 
 impl BlobId {
-    /// Names contents.
+    /// Returns the id of contents.
     pub fn of(bytes: &[u8]) -> Self {
         Self(hexadecimal(&Sha256::digest(bytes)))
     }
 
-    /// The digits.
+    /// Returns the hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! Files by their content: bytecode, which is needed to load again after a reboot and therefore durable when kept, and
-//! what is made of it for as long as the machine runs.
+//! Content-addressed files: bytecode, which is needed to load programs after a reboot and therefore durable, and data
+//! derived from it, which is needed only until the next reboot.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::blob_id::BlobId;
 use crate::error::FileError;
 
-/// A folder of object files, each named by its digest.
+/// Folder of object files, each named by its digest.
 #[derive(Debug)]
 pub struct Blobs {
     folder: PathBuf,
@@ -21,7 +21,7 @@ fn fail(action: &'static str, path: &Path) -> impl Fn(io::Error) -> FileError {
     move |source| FileError { action, path: path.clone(), source }
 }
 
-/// True if a file is of these bytes. One that cannot be read is not.
+/// Returns whether a file has these bytes; `false` if it cannot be read.
 fn holds(path: &Path, bytes: &[u8]) -> bool {
     let same = || -> io::Result<bool> {
         let mut file = File::open(path)?;
@@ -42,7 +42,7 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
 }
 
 impl Blobs {
-    /// Uses a folder, making it if it is missing.
+    /// Opens a folder, and creates it if it is missing.
     pub fn open(folder: PathBuf) -> Result<Self, FileError> {
         fs::create_dir_all(&folder).map_err(fail("create folder", &folder))?;
         Ok(Self { folder })
@@ -52,14 +52,12 @@ impl Blobs {
         self.folder.join(id.as_str())
     }
 
-    /// Keeps contents, durable when this returns. Contents that are there already are not written again, but compared: a
-    /// file of their name whose bytes changed on disk is replaced.
+    /// Stores contents durably. Existing contents are compared, and replaced if they changed on disk.
     pub fn put(&self, bytes: &[u8]) -> Result<BlobId, FileError> {
         self.keep(bytes, true)
     }
 
-    /// Keeps contents that nobody needs after this boot: a machine that loses its power may lose them, and
-    /// [`Self::get`] says so then.
+    /// Stores contents until the next reboot: they may be lost at a power loss, and [`Self::get`] then fails.
     pub fn put_for_this_boot(&self, bytes: &[u8]) -> Result<BlobId, FileError> {
         self.keep(bytes, false)
     }
@@ -70,7 +68,7 @@ impl Blobs {
         if holds(&path, bytes) {
             return Ok(id);
         }
-        // Two loads of the same bytecode may write at the same time, each its own draft.
+        // Two loads of the same bytecode may write concurrently, each its own draft.
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = path.with_extension(format!("{}.{number}.draft", std::process::id()));
@@ -90,7 +88,7 @@ impl Blobs {
         Ok(id)
     }
 
-    /// Reads contents and checks them against their name.
+    /// Reads contents and verifies their digest.
     pub fn get(&self, id: &BlobId) -> Result<Arc<[u8]>, FileError> {
         let path = self.path(id);
         let bytes = fs::read(&path).map_err(fail("read kept bytecode", &path))?;
@@ -103,7 +101,7 @@ impl Blobs {
         Ok(bytes.into())
     }
 
-    /// Removes contents; absent ones are fine.
+    /// Removes contents, if they exist.
     pub fn remove(&self, id: &BlobId) {
         if let Err(error) = fs::remove_file(self.path(id))
             && error.kind() != io::ErrorKind::NotFound
@@ -112,7 +110,7 @@ impl Blobs {
         }
     }
 
-    /// Removes everything that `wanted` does not name, drafts of crashed writes included.
+    /// Removes all files except those in `wanted`, including drafts of interrupted writes.
     pub fn sweep(&self, wanted: impl Fn(&str) -> bool) -> Result<(), FileError> {
         for entry in fs::read_dir(&self.folder).map_err(fail("list", &self.folder))? {
             let entry = entry.map_err(fail("list", &self.folder))?;

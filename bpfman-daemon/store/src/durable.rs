@@ -1,4 +1,4 @@
-//! Folders and names that stay after power loss. A file's own sync says nothing about the folder entry that names it.
+//! Folders and file names that survive power loss. Syncing a file does not sync the folder entry with its name.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -9,7 +9,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::engine::StorageError;
 
-/// Makes `folder` (mode 0700) and what it lacks above, and syncs the names of all it made.
+/// Creates `folder` (mode 0700) and its missing parents, and syncs the names of all created ones.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), StorageError> {
     if folder.is_dir() {
         return Ok(());
@@ -21,13 +21,13 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), StorageError> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(StorageError::io("creating the folder", folder)(error))
         }
-        // Another process may have made it meanwhile; its sync is not ours to rely on.
+        // Another process may have created it meanwhile, and may not have synced it.
         _ => sync_name(folder),
     }
 }
 
-/// Syncs every folder above `folder`, whoever made them: a service manager makes ours a moment before we start. Some
-/// above may be read-only or out of reach; their names are older than we are, and failing there is no reason to stop.
+/// Syncs every parent of `folder`: a service manager may have created them a moment ago. Parents may be read-only or
+/// inaccessible; these are older, so an error is ignored.
 pub(crate) fn sync_ancestors(folder: &Path) {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     for ancestor in absolute.ancestors().skip(1) {
@@ -37,16 +37,16 @@ pub(crate) fn sync_ancestors(folder: &Path) {
     }
 }
 
-/// Syncs a folder: after it, the names in it are on disk.
+/// Syncs a folder, which makes the names in it durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), StorageError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(StorageError::io("syncing the folder", folder))
 }
 
-/// Refuses a folder whose file system is read-only. A disk can become that while files are open for writing (an error, an
-/// emergency remount); ext4 then still takes what is written to them and answers their sync with success, and writes none
-/// of it.
+/// Refuses a folder on a read-only file system. A file system can become read-only while files are open for writing (a
+/// disk error, an emergency remount); ext4 then still accepts writes and reports successful syncs, without writing
+/// anything.
 pub(crate) fn refuse_read_only(folder: &Path) -> Result<(), StorageError> {
     let flags = statvfs(folder).map(|disk| disk.f_flag);
     match flags {
@@ -58,7 +58,6 @@ pub(crate) fn refuse_read_only(folder: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Syncs the folder that names `path`.
 pub(crate) fn sync_name(path: &Path) -> Result<(), StorageError> {
     match path.parent() {
         None => Ok(()),
@@ -81,10 +80,10 @@ pub(crate) fn sync_all_below(folder: &Path) -> Result<(), StorageError> {
     sync_folder(folder)
 }
 
-/// Writes what `path` (a file, or all files below a folder) reads as over itself, and syncs it.
+/// Rewrites `path` (a file, or all files below a folder) with its own contents, and syncs it.
 ///
-/// After a failed sync Linux takes the pages it could not write for clean: they read as written, are not on disk, and
-/// no later sync tries them again. A commit built on them would be acknowledged and could still vanish.
+/// After a failed sync, Linux marks the unwritten pages as clean: they read as written, are not on disk, and no later
+/// sync retries them. A commit based on them would be acknowledged and could still be lost.
 pub(crate) fn write_again(path: &Path) -> Result<(), StorageError> {
     if path.is_dir() {
         for entry in fs::read_dir(path).map_err(StorageError::io("listing", path))? {
@@ -109,7 +108,7 @@ pub(crate) fn write_again(path: &Path) -> Result<(), StorageError> {
     again().map_err(StorageError::io("writing once more", path))
 }
 
-/// On a full disk a hole in the file cannot be written; it reads as zeros, and will after a crash.
+/// Writes blocks. A hole that cannot be written on a full disk is skipped: it reads as zeros, also after a crash.
 fn write_blocks(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
     const BLOCK: usize = 4096;
     for (block, at) in chunk.chunks(BLOCK).zip((at..).step_by(BLOCK)) {
@@ -122,7 +121,7 @@ fn write_blocks(file: &File, chunk: &[u8], at: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Renames within one folder; the new name is on disk when it returns.
+/// Renames within one folder, durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
     fs::rename(from, to).map_err(StorageError::io("renaming", from))?;
     sync_name(to)

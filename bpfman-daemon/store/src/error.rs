@@ -1,27 +1,25 @@
-//! What the store says when it cannot.
-
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::{EngineKind, StorageError};
 
-/// What a failed commit left behind, found by opening the database again and reading it back.
+/// Outcome of a failed commit, found by reopening the database and reading it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
     /// The records are as before the commit.
     NotApplied,
-    /// The records are as after the commit, though it was never acknowledged: take it as done, or undo it with another
+    /// The records are as after the commit, although it was not acknowledged: treat it as done, or undo it with another
     /// commit.
     Applied,
-    /// The database could not be opened again yet; the next call tries once more.
+    /// The database could not be reopened yet; the next call tries again.
     Unknown,
 }
 
-/// Why the store refused or failed. Cloneable, because callers that shared one durable write share its failure.
+/// Error of the store. `Clone`, because callers that share one durable write share its error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process (or another handle of this one) has the folder.
+    /// Another process (or another handle of this one) holds the folder.
     #[error(
         "the state folder {} is in use by {}; stop it, or give this daemon another folder",
         folder.display(),
@@ -30,10 +28,10 @@ pub enum StoreError {
     Locked {
         /// The state folder.
         folder: PathBuf,
-        /// The holder, where its lock file could be read.
+        /// Holder, if its lock file could be read.
         pid: Option<u32>,
     },
-    /// The records are of a version this program does not know.
+    /// The schema of the records is newer than this program supports.
     #[error(
         "the store in {} has schema version {found}, this program knows versions up to {supported}; nothing was changed, \
          and what runs goes on; run the newer program that wrote it, or put a copy of the folder back that this one wrote",
@@ -42,12 +40,12 @@ pub enum StoreError {
     NewerSchema {
         /// The state folder.
         folder: PathBuf,
-        /// The version found.
+        /// Version in the store.
         found: u32,
-        /// The newest version known.
+        /// Newest supported version.
         supported: u32,
     },
-    /// There is no way from the version found to the one wanted.
+    /// No migration leads from the version in the store to the supported one.
     #[error(
         "the store in {} has schema version {found}, and this program cannot migrate from it; \
          run the release that wrote it, or move the folder away to start empty",
@@ -56,17 +54,17 @@ pub enum StoreError {
     NoMigration {
         /// The state folder.
         folder: PathBuf,
-        /// The version found.
+        /// Version in the store.
         found: u32,
     },
-    /// A migration refused what it read; nothing was changed.
+    /// A migration refused the records; nothing was changed.
     #[error("migrating the store in {} from schema version {from}: {source}", folder.display())]
     Migration {
         /// The state folder.
         folder: PathBuf,
-        /// The version it started from.
+        /// Version before the migration.
         from: u32,
-        /// Its reason.
+        /// Error of the migration.
         source: Arc<dyn Error + Send + Sync>,
     },
     /// The folder holds the database of the other engine.
@@ -78,12 +76,12 @@ pub enum StoreError {
     OtherEngine {
         /// The state folder.
         folder: PathBuf,
-        /// What wrote it.
+        /// Engine of the database.
         found: EngineKind,
-        /// What was asked for.
+        /// Configured engine.
         wanted: EngineKind,
     },
-    /// The database is whole, but older than what was acknowledged, or there is none any more.
+    /// The database is consistent, but missing or older than the last acknowledged commit.
     #[error(
         "the store in {} ends at commit {found}, but commit {acknowledged} was acknowledged: records were lost; \
          restore the folder from a backup, or remove the file {} to go on with what is left",
@@ -93,33 +91,33 @@ pub enum StoreError {
     LostCommits {
         /// The state folder.
         folder: PathBuf,
-        /// The last commit in the database.
+        /// Last commit in the database.
         found: u64,
-        /// The last commit that was acknowledged.
+        /// Last acknowledged commit.
         acknowledged: u64,
     },
-    /// What was read back contradicts itself.
+    /// The contents are inconsistent.
     #[error("the store in {} is damaged: {why}; restore the folder from a backup, or move it away to start empty", folder.display())]
     Damaged {
         /// The state folder.
         folder: PathBuf,
-        /// What is wrong.
+        /// Inconsistency.
         why: String,
     },
-    /// A table name outside the allowed bytes.
+    /// A table name is invalid.
     #[error("{name:?} is no table name: 1 to 64 visible ASCII characters")]
     BadTableName {
         /// The name.
         name: String,
     },
-    /// Something beyond its limit; nothing was written.
+    /// Something exceeds its limit; nothing was written.
     #[error("a {what} of {size} bytes is larger than the store takes ({limit} bytes)")]
     TooLarge {
-        /// What it was.
+        /// Kind of the value.
         what: &'static str,
-        /// Its bytes.
+        /// Size, in bytes.
         size: usize,
-        /// The most it may have.
+        /// Limit, in bytes.
         limit: usize,
     },
     /// A commit failed and is not acknowledged.
@@ -129,12 +127,12 @@ pub enum StoreError {
         CommitOutcome::Unknown => "whether the store holds it is unknown",
     })]
     NotSaved {
-        /// What opening the database again showed.
+        /// State after reopening the database.
         outcome: CommitOutcome,
-        /// What failed.
+        /// Error of the engine.
         source: Arc<StorageError>,
     },
-    /// Opening or reading failed below.
+    /// Opening or reading failed in the engine.
     #[error(transparent)]
     Engine(Arc<StorageError>),
 }
@@ -145,14 +143,14 @@ impl From<StorageError> for StoreError {
     }
 }
 
-/// A file that could not be read or written.
+/// Error: a file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}: {source}")]
 pub struct FileError {
-    /// A verb phrase.
+    /// Action, as a verb phrase.
     pub action: &'static str,
-    /// The file or folder.
+    /// File or folder.
     pub path: String,
-    /// Why.
+    /// Error of the system.
     pub source: std::io::Error,
 }

@@ -1,4 +1,4 @@
-//! The database that bpfman v0.6.0 leaves: sled, with trees of its own.
+//! Reader for the database of bpfman v0.6.0: sled with other trees.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -8,18 +8,18 @@ use crate::durable;
 use crate::engine::sled_engine::{open_database, refused};
 use crate::engine::{StorageError, caught};
 
-/// One entry of a foreign database.
+/// Entry of a third-party database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignRecord {
-    /// The tree it is in. sled's unnamed tree is called `__sled__default`.
+    /// Name of its tree. sled's unnamed tree is called `__sled__default`.
     pub tree: Vec<u8>,
-    /// Its key.
+    /// Key in the tree.
     pub key: Vec<u8>,
-    /// Its value.
+    /// Value of the entry.
     pub value: Vec<u8>,
 }
 
-/// The entries of a foreign database, tree by tree, in key order within one.
+/// Entries of a third-party database, tree by tree, in key order within each.
 pub struct ForeignRecords {
     trees: Vec<(Vec<u8>, sled::Iter)>,
     // Declared after the iterators, which keep the database open.
@@ -33,8 +33,7 @@ impl fmt::Debug for ForeignRecords {
 }
 
 /// Opens the sled database in the folder `source`, to be read once. Opening sled writes to it, so a copy is made below
-/// `scratch` (removed again when the records are dropped) and the original is not touched. Refused while another
-/// process has the original open.
+/// `scratch` (removed when the records are dropped). Refused while another process has the original open.
 pub fn open_foreign_sled(source: &Path, scratch: &Path) -> Result<ForeignRecords, StorageError> {
     let log_path = source.join("db");
     let log = File::open(&log_path).map_err(StorageError::io("opening", &log_path))?;
@@ -80,7 +79,7 @@ impl Iterator for ForeignRecords {
                 }
                 Ok(None) => drop(self.trees.remove(0)),
                 Err(error) => {
-                    // What follows a damaged page cannot be trusted, nor can the iterator.
+                    // Neither the data after a damaged page nor the iterator can be trusted.
                     self.trees.clear();
                     return Some(Err(error));
                 }
@@ -89,7 +88,6 @@ impl Iterator for ForeignRecords {
     }
 }
 
-/// A folder that is removed when dropped.
 #[derive(Debug)]
 struct Scratch(PathBuf);
 
@@ -117,7 +115,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), StorageError> {
     for entry in fs::read_dir(from).map_err(StorageError::io("listing", from))? {
         let path = entry.map_err(StorageError::io("listing", from))?.path();
         let Some(name) = path.file_name() else { continue };
-        // Only what sled itself makes: plain files, and one folder for large values.
+        // Copy only sled's own files: plain files, and one folder for large values.
         if path.is_dir() {
             copy_folder(&path, &to.join(name))?;
         } else if path.is_file() && !name.to_string_lossy().ends_with(".generating") {

@@ -1,4 +1,4 @@
-//! The one owner of the engine: turns batches into changes, and keeps the books that make damage visible.
+//! The single owner of the engine: converts batches into changes, and maintains the checksums that reveal damage.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -19,17 +19,17 @@ mod migrate;
 pub(crate) struct Ledger {
     folder: PathBuf,
     open: OpenEngine,
-    /// The engine's files, where it has files.
+    /// Files of the engine, if it has files.
     files: Option<PathBuf>,
-    /// `None` after a failed commit, until it has been opened and checked again.
+    /// `None` after a failed commit, until the database was reopened and checked.
     engine: Option<Box<dyn StorageEngine>>,
     acknowledged: Acknowledged,
-    /// As of the last acknowledged commit, or of the last time the database was opened.
+    /// State as of the last acknowledged commit, or of the last time the database was opened.
     state: StoreState,
     journal_limit: u64,
 }
 
-/// A commit that is not acknowledged.
+/// Unacknowledged commit: outcome and error.
 type Failure = (CommitOutcome, Arc<StorageError>);
 
 impl Ledger {
@@ -67,7 +67,7 @@ impl Ledger {
             (Some((acknowledged, _)), found) => (acknowledged, found),
             (None, None) => (Acknowledged::create(&folder, 0, synced)?, None),
             (None, Some(state)) => {
-                // We never remove it; someone did, to go on after a loss or without its knowledge.
+                // The store never removes the file: an administrator did, to continue after a loss or unaware of it.
                 tracing::warn!(folder = %folder.display(), commit = state.number, "the file `acknowledged` is missing; going on with what the store holds");
                 (Acknowledged::create(&folder, state.number, synced)?, Some(state))
             }
@@ -88,12 +88,13 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Applies all batches, in order, as one durable step; `trim_to` keeps only so many journal entries.
+    /// Applies all batches, in order, as one durable step; `trim_to` limits the number of journal entries.
     pub(crate) fn commit(&mut self, batches: &[&Batch], trim_to: Option<u64>) -> Result<(), Failure> {
         self.ensure_open().map_err(|error| (CommitOutcome::Unknown, engine_part(error)))?;
         let (next, changes) =
             self.plan(batches, trim_to).map_err(|error| self.failed(self.state.number + 1, error))?;
-        // Before it, nothing is changed; after it, what was written may not be on the disk.
+        // Checked before the commit, when nothing is changed yet, and after it, when the writes may not have reached
+        // the disk.
         durable::refuse_read_only(&self.folder)
             .map_err(|error| (CommitOutcome::NotApplied, Arc::new(error)))?;
         let Some(engine) = &mut self.engine else { return Ok(()) };
@@ -110,7 +111,7 @@ impl Ledger {
         }
     }
 
-    /// The changes to the ordered map, and the state after them.
+    /// Returns the changes to the ordered map, and the state after them.
     fn plan(
         &self,
         batches: &[&Batch],
@@ -134,7 +135,7 @@ impl Ledger {
         }
         for (key, value) in &records {
             if let Some(old) = self.engine()?.read(key)? {
-                // A spoiled value must not spoil the digest as well.
+                // A damaged value must not corrupt the digest as well.
                 unseal(key, &old).ok_or_else(|| self.changed(key))?;
                 next.digest.remove(&old);
             }
@@ -160,8 +161,8 @@ impl Ledger {
         StorageError::Damaged { path: self.folder.clone(), why }
     }
 
-    /// After an I/O error nobody knows what reached the disk, the library included. Its state in memory is thrown
-    /// away, and the database read back.
+    /// Handles a failed commit: after an I/O error, neither the library nor the caller knows what reached the disk. Its
+    /// state in memory is discarded, and the database is read back.
     fn failed(&mut self, attempted: u64, error: StorageError) -> Failure {
         self.engine = None;
         let outcome = match self.ensure_open() {
@@ -175,7 +176,7 @@ impl Ledger {
         (outcome, Arc::new(error))
     }
 
-    /// Throws the open database away; the next call reads it back from disk.
+    /// Discards the open database; the next call reads it back from disk.
     pub(crate) fn distrust(&mut self) {
         self.engine = None;
     }
@@ -213,7 +214,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads and checks everything.
     pub(crate) fn load(&mut self) -> Result<Snapshot, StoreError> {
         self.ensure_open()?;
         let mut snapshot = Snapshot { schema: self.state.schema, ..Snapshot::default() };
@@ -224,7 +224,7 @@ impl Ledger {
         read.map(|_| snapshot)
     }
 
-    /// Up to `limit` journal entries from number `from` on, oldest first.
+    /// Returns up to `limit` journal entries from number `from` on, oldest first.
     pub(crate) fn journal(&mut self, from: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
         self.ensure_open()?;
         let first = from.max(self.state.journal_first);
@@ -255,7 +255,7 @@ impl Ledger {
         }
     }
 
-    /// The numbers of the journal's entries, as a half-open range.
+    /// Returns the numbers of the journal's entries, as a half-open range.
     pub(crate) fn journal_range(&self) -> std::ops::Range<u64> {
         self.state.journal_first..self.state.journal_next
     }

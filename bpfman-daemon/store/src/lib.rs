@@ -1,19 +1,17 @@
-//! Desired state on disk, durable when acknowledged.
+//! Persistent desired state, durable when acknowledged.
 //!
-//! The store keeps opaque records in named tables, and a bounded journal. It does not know what either means. One
-//! [`Batch`] is one step from a whole state to the next whole state: after a crash at any instruction, and after
-//! power loss, either all of it is there or none of it, and what [`Store::commit`] answered `Ok` to is there.
-//!
-//! From the outside in:
+//! The store keeps opaque records in named tables, and a bounded journal, without knowing their meaning. One [`Batch`]
+//! is one step between consistent states: after a crash at any instruction, and after power loss, all of it is there or
+//! none of it, and every commit that [`Store::commit`] acknowledged is there.
 //!
 //! - [`Store`] is the handle: cloneable, blocking, safe from many threads. Callers that wait at the same time share
 //!   one durable write.
-//! - The ledger below it owns the bookkeeping that makes damage visible whatever the engine does: a checksum in every
-//!   record, one digest over all of them, and a number per commit that is also kept outside the database.
+//! - The ledger below it reveals damage whatever the engine does: a checksum in every record, one digest over all of
+//!   them, and a number per commit that is also kept outside the database.
 //! - A [`StorageEngine`] is an ordered map of bytes with one atomic, durable write. Two exist: [`EngineKind::Redb`], the
 //!   default, and [`EngineKind::Sled`].
 //!
-//! What lies in the state folder: `lock` (held while open, names the holder's pid), `acknowledged` (the number of the
+//! Contents of the state folder: `lock` (held while open, contains the holder's pid), `acknowledged` (the number of the
 //! last acknowledged commit), and `records.redb` or `records.sled/`.
 
 mod acknowledged;

@@ -1,4 +1,4 @@
-//! One daemon per state folder.
+//! Lock of the state folder: one daemon per folder.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -8,14 +8,15 @@ use std::path::Path;
 use crate::engine::StorageError;
 use crate::error::StoreError;
 
-/// Holds the folder until dropped; the kernel lets go when the process ends, however it ends.
+/// Lock that is held until dropped; the kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct StateFolderLock {
     held: File,
 }
 
 impl StateFolderLock {
-    /// Takes the lock (flock(2), exclusive, without waiting) and writes our pid into it for whoever comes second.
+    /// Takes the lock (flock(2), exclusive, without waiting) and writes the pid into it, for the error of a second
+    /// daemon.
     pub(crate) fn take(folder: &Path) -> Result<StateFolderLock, StoreError> {
         let path = folder.join("lock");
         let mut file = OpenOptions::new()
@@ -33,7 +34,7 @@ impl StateFolderLock {
             }
             Err(TryLockError::Error(source)) => return Err(StorageError::io("locking", &path)(source).into()),
         }
-        // A note for people. On a full disk it may fail, and the lock is held all the same.
+        // The pid is informational. On a full disk it may be missing; the lock is held anyway.
         let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = noted {
             tracing::debug!(%error, path = %path.display(), "the pid was not written");
@@ -44,8 +45,8 @@ impl StateFolderLock {
 
 impl Drop for StateFolderLock {
     fn drop(&mut self) {
-        // Closing would not do: a process being started by another thread holds copies of all descriptors until its
-        // exec, and with them the lock. Unlocking lets go whatever copies there are.
+        // Closing would not suffice: a child process of another thread holds copies of all descriptors, and so the
+        // lock, until its exec. Unlocking releases it for all copies.
         if let Err(error) = self.held.unlock() {
             tracing::warn!(%error, "the state folder's lock stays until this process ends");
         }

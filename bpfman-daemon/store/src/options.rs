@@ -1,5 +1,3 @@
-//! How a store is opened.
-
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,25 +5,25 @@ use std::path::{Path, PathBuf};
 use crate::engine::{EngineKind, StorageEngine, StorageError};
 use crate::{Batch, Snapshot};
 
-/// Journal entries kept unless told otherwise.
+/// Default number of journal entries to keep.
 pub const DEFAULT_JOURNAL_LIMIT: u64 = 10_000;
 
-/// Why a step refuses what it reads: whatever error it has.
+/// Error of a migration.
 pub type MigrationError = Box<dyn Error + Send + Sync>;
 
-/// One step of the records' meaning: from version `from` to `from + 1`, in one commit.
+/// Schema migration from version `from` to `from + 1`, in one commit.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
-    /// The version it reads.
+    /// Schema version before the migration.
     pub from: u32,
-    /// Writes what changes into the batch; an `Err` leaves the store as it was.
+    /// Adds the changes to the batch; an `Err` leaves the store unchanged.
     pub run: fn(&Snapshot, &mut Batch) -> Result<(), MigrationError>,
 }
 
-/// Opens the engine; called again whenever a failed commit made what is on disk unknown.
+/// Opens the engine; called again whenever a failed commit made the contents on disk unknown.
 pub(crate) type OpenEngine = Box<dyn FnMut() -> Result<Box<dyn StorageEngine>, StorageError> + Send>;
 
-/// Where and how to open a store.
+/// Location and settings of a store.
 pub struct StoreOptions {
     pub(crate) folder: PathBuf,
     pub(crate) engine: EngineKind,
@@ -47,7 +45,7 @@ impl fmt::Debug for StoreOptions {
 }
 
 impl StoreOptions {
-    /// A store in `folder` (made when missing), records of version `schema`, on redb.
+    /// Creates options for a store in `folder` (created if missing), with records of version `schema`, on redb.
     pub fn new(folder: impl Into<PathBuf>, schema: u32) -> StoreOptions {
         StoreOptions {
             folder: folder.into(),
@@ -59,13 +57,13 @@ impl StoreOptions {
         }
     }
 
-    /// Chooses the engine.
+    /// Sets the engine.
     pub fn engine(mut self, engine: EngineKind) -> StoreOptions {
         self.engine = engine;
         self
     }
 
-    /// Replaces the engine by one of the caller's own, such as one on a simulated disk.
+    /// Replaces the engine by a custom one, such as one on a simulated disk.
     pub fn engine_from(
         mut self,
         open: impl FnMut() -> Result<Box<dyn StorageEngine>, StorageError> + Send + 'static,
@@ -74,19 +72,19 @@ impl StoreOptions {
         self
     }
 
-    /// The steps from older versions to this one. A version without a step is refused.
+    /// Sets the migrations from older versions to this one. A version without a migration is refused.
     pub fn migrations(mut self, migrations: &'static [Migration]) -> StoreOptions {
         self.migrations = migrations;
         self
     }
 
-    /// How many journal entries to keep; at least 1.
+    /// Sets the number of journal entries to keep; at least 1.
     pub fn journal_limit(mut self, entries: u64) -> StoreOptions {
         self.journal_limit = entries.max(1);
         self
     }
 
-    /// The state folder.
+    /// Returns the state folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -1,21 +1,21 @@
-//! How records, journal entries and the store's own facts share one ordered map of bytes.
+//! Encoding of records, journal entries and the store's own state in one ordered map of bytes.
 //!
 //! | key | value (each with a checksum appended) |
 //! | --- | --- |
 //! | `j` and the entry's number, 8 bytes big-endian | the journal entry |
-//! | `m` and a name | a fact about the store |
+//! | `m` and a name | internal state of the store |
 //! | `r`, table name, a zero byte, key | the record |
 
 use crate::digest::RecordsDigest;
 
 pub(crate) const JOURNAL: u8 = b'j';
 pub(crate) const RECORDS: u8 = b'r';
-/// The fact that changes with every commit: [`StoreState`].
+/// Key of [`StoreState`], which changes with every commit.
 pub(crate) const STATE_KEY: &[u8] = b"mstate";
-/// Version of the key and value shapes above. A reader refuses what is newer.
+/// Version of the key and value encodings above. A reader refuses a newer one.
 pub(crate) const LAYOUT: u32 = 1;
 
-/// The half-open range of keys that begin with `kind`.
+/// Returns the half-open range of keys that begin with `kind`.
 pub(crate) fn range_of(kind: u8) -> ([u8; 1], [u8; 1]) {
     ([kind], [kind + 1])
 }
@@ -29,7 +29,6 @@ pub(crate) fn record_key(table: &str, key: &[u8]) -> Vec<u8> {
     stored
 }
 
-/// Table name and key of a stored record's key.
 pub(crate) fn split_record_key(stored: &[u8]) -> Option<(&str, &[u8])> {
     let rest = stored.strip_prefix(&[RECORDS])?;
     let end = rest.iter().position(|byte| *byte == 0)?;
@@ -46,14 +45,13 @@ pub(crate) fn journal_number(stored: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(stored.strip_prefix(&[JOURNAL])?.try_into().ok()?))
 }
 
-/// What the store knows about itself, written with every commit.
+/// State of the store itself, written with every commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StoreState {
-    /// Version of what the records mean; the owner of the records counts it.
+    /// Schema version of the records, assigned by their owner.
     pub(crate) schema: u32,
-    /// The commit that wrote this: one more each time.
+    /// Number of the commit that wrote this state; increases by one.
     pub(crate) number: u64,
-    /// Over all records.
     pub(crate) digest: RecordsDigest,
     /// The journal holds the entries `first..next`.
     pub(crate) journal_first: u64,
@@ -70,7 +68,7 @@ impl StoreState {
         bytes
     }
 
-    /// `Err` carries the layout version when it is not ours to read.
+    /// Decodes the state. `Err` holds the layout version if it is not supported.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<StoreState, Option<u32>> {
         let (layout, rest) = bytes.split_first_chunk::<4>().ok_or(None)?;
         let layout = u32::from_le_bytes(*layout);

@@ -1,4 +1,4 @@
-//! The handle: callers that wait at the same time share one durable write.
+//! Handle of a store: callers that wait at the same time share one durable write.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -14,10 +14,10 @@ use crate::ledger::Ledger;
 use crate::lock::StateFolderLock;
 use crate::{Batch, JournalEntry, Snapshot, StoreOptions};
 
-/// A store that is open. Clones share it; the last one to go closes it. All calls block, most of them on the disk.
+/// Open store. Clones share it; dropping the last one closes it. All calls block, most of them on the disk.
 ///
-/// There is no thread behind it. Of the callers waiting in [`commit`](Store::commit) one writes for all that have come
-/// by then, while those that come later wait for the next turn; so a lone caller pays no change of thread.
+/// The store has no thread. One of the callers waiting in [`commit`](Store::commit) writes for all that have arrived by
+/// then; later ones wait for the next turn. Thus a single caller needs no thread switch.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -36,7 +36,7 @@ struct Shared {
 struct Queue {
     next_ticket: u64,
     waiting: VecDeque<(u64, Batch)>,
-    /// Someone is writing.
+    /// Set while a caller is writing.
     busy: bool,
     done: HashMap<u64, Result<(), StoreError>>,
 }
@@ -48,8 +48,8 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store, creating what is missing, checking what is there, and migrating it. The folder stays locked
-    /// until the last clone is dropped.
+    /// Opens the store: creates missing files, checks existing ones, and migrates them. The folder stays locked until
+    /// the last clone is dropped.
     pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
         let folder = options.folder().to_owned();
         crate::durable::make_folder(&folder)?;
@@ -60,8 +60,8 @@ impl Store {
         Ok(Store { shared: Arc::new(shared) })
     }
 
-    /// Makes the batch durable: when this returns `Ok`, all of it is on disk. After an error the batch is not
-    /// acknowledged, and [`StoreError::NotSaved`] says what was found on disk.
+    /// Makes the batch durable: when this returns `Ok`, all of it is on disk. After an error, the batch is not
+    /// acknowledged, and [`StoreError::NotSaved`] contains the state found on disk.
     pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         batch.check()?;
         if batch.is_empty() {
@@ -90,36 +90,37 @@ impl Store {
         }
     }
 
-    /// All records, each checked.
+    /// Returns all records, each checked.
     pub fn load(&self) -> Result<Snapshot, StoreError> {
         self.ledger().load()
     }
 
-    /// Up to `limit` journal entries, oldest first, from number `from` on or from the oldest that is kept.
+    /// Returns up to `limit` journal entries, oldest first, from number `from` on or from the oldest one.
     pub fn journal(&self, from: u64, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
         self.ledger().journal(from, limit)
     }
 
-    /// The numbers of the journal entries that are kept.
+    /// Returns the numbers of the journal entries.
     pub fn journal_range(&self) -> Range<u64> {
         self.ledger().journal_range()
     }
 
-    /// Drops the oldest journal entries until `keep` are left, durably.
+    /// Durably removes the oldest journal entries until `keep` are left.
     pub fn trim_journal(&self, keep: u64) -> Result<(), StoreError> {
         self.ledger()
             .commit(&[], Some(keep))
             .map_err(|(outcome, source)| StoreError::NotSaved { outcome, source })
     }
 
-    /// The state folder.
+    /// Returns the state folder.
     pub fn folder(&self) -> &Path {
         &self.shared.folder
     }
 
     fn write(&self, group: &[(u64, Batch)]) -> Result<(), StoreError> {
         let batches: Vec<&Batch> = group.iter().map(|(_, batch)| batch).collect();
-        // The engines catch the panics of their libraries. Were one of ours to escape, those who wait must still hear.
+        // The engines catch panics of their libraries. If another one escapes, waiting callers must still get an
+        // answer.
         let written = catch_unwind(AssertUnwindSafe(|| self.ledger().commit(&batches, None)));
         let failure = match written {
             Ok(Ok(())) => return Ok(()),
@@ -138,7 +139,7 @@ impl Store {
         Err(StoreError::NotSaved { outcome, source })
     }
 
-    // A poisoned lock means a panic between two whole states of these plain collections; they stay usable.
+    // A panic cannot leave these plain collections inconsistent, so a poisoned lock is usable.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +149,7 @@ impl Store {
     }
 }
 
-/// As many of the oldest as fit into one commit; at least one.
+/// Removes as many of the oldest batches as fit into one commit, but at least one.
 fn take_group(waiting: &mut VecDeque<(u64, Batch)>) -> Vec<(u64, Batch)> {
     let mut size = 0;
     let fit = waiting.iter().take_while(|(_, batch)| {

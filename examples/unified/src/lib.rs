@@ -1,1 +1,1 @@
-//! Nothing but features of crates of others: see the manifest. The sides do not depend on it.
+//! Empty crate that selects features of third-party crates, see the manifest. The programs do not depend on it.

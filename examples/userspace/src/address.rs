@@ -1,8 +1,8 @@
-//! Addresses of IPv4 and IPv6 alike, as `struct address` of the programs: `::ffff:a.b.c.d` is one of IPv4.
+//! IPv4 and IPv6 addresses, as `struct address` of the programs: IPv4 addresses are mapped (`::ffff:a.b.c.d`).
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The four words, in the network's order of bytes.
+/// Returns the four words of an address, in network byte order.
 pub fn to_words(address: IpAddr) -> [u32; 4] {
     let bytes = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
@@ -15,7 +15,7 @@ pub fn to_words(address: IpAddr) -> [u32; 4] {
     words
 }
 
-/// From those.
+/// Returns the address of four words.
 pub fn from_words(words: [u32; 4]) -> IpAddr {
     let mut bytes = [0; 16];
     for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {

@@ -1,4 +1,4 @@
-//! Control groups of version 2: where they are, and how programs know them.
+//! Cgroups of version 2: mount point and identification.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 
 use crate::failure::Failure;
 
-/// Where this machine mounts them, if it does.
+/// Returns the mount point of cgroup v2, if it is mounted.
 ///
 /// # Errors
-/// The kernel does not say what is mounted.
+/// Returns an error if the mount table cannot be read.
 pub fn mount_point() -> Result<Option<PathBuf>> {
     let mounts =
         std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
@@ -18,15 +18,15 @@ pub fn mount_point() -> Result<Option<PathBuf>> {
     Ok(mount.and_then(|line| line.split(' ').nth(4)).map(PathBuf::from))
 }
 
-/// Its id and its depth below the root of its file system.
+/// Returns the id of a cgroup, and its depth below the root of its file system.
 ///
 /// # Errors
-/// The path is none of a control group of version 2.
+/// Returns an error if the path is not that of a cgroup of version 2.
 pub fn id_and_level(path: &Path) -> Result<(u64, u64)> {
     let here = std::fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()));
     let here = here
         .map_err(|error| Failure::not_found(format!("{error:#}"), "give its folder below /sys/fs/cgroup"))?;
-    // Version 1 has other files, and other folders none.
+    // Directories of version 1 lack `cgroup.controllers`, other directories lack both files.
     if !here.join("cgroup.procs").exists() || !here.join("cgroup.controllers").exists() {
         let message = format!("{} is no control group of version 2", here.display());
         return Err(Failure::invalid(message, "give a folder below /sys/fs/cgroup").into());

@@ -1,24 +1,24 @@
-//! Packets and bytes, as the XDP examples count them.
+//! Counts of packets and bytes of the XDP examples.
 
 use std::fmt;
 use std::iter::Sum;
 
 use serde_json::{Value, json};
 
-/// How a count lies in a map: packets, then bytes.
+/// Count in a map: packets, then bytes.
 pub type RawCount = [u64; 2];
 
-/// What was counted.
+/// Count of packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Number of packets.
     pub packets: u64,
-    /// Their length in bytes, from the Ethernet header on.
+    /// Length in bytes, from the Ethernet header on.
     pub bytes: u64,
 }
 
 impl Count {
-    /// As a JSON object `{"packets", "bytes"}`.
+    /// Returns the count as a JSON object `{"packets", "bytes"}`.
     pub fn to_json(self) -> Value {
         json!({ "packets": self.packets, "bytes": self.bytes })
     }
@@ -30,7 +30,7 @@ impl From<RawCount> for Count {
     }
 }
 
-/// The sum over CPUs; wraps as the kernel's own counters do.
+/// Adds the counts of CPUs; wraps like the kernel's counters.
 impl Sum for Count {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(Self::default(), |sum, one| Self {

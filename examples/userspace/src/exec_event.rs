@@ -1,4 +1,5 @@
-//! What `exec_snoop.bpf.c` puts into its ring, parsed by hand: no cast of foreign bytes.
+//! Records that `exec_snoop.bpf.c` writes to its ring buffer. They are parsed by hand, without casts of untrusted
+//! bytes.
 
 use std::fmt;
 
@@ -7,21 +8,21 @@ use serde_json::{Value, json};
 const COMM_LENGTH: usize = 16;
 const FILENAME_LENGTH: usize = 256;
 
-/// A program was started.
+/// Start of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecEvent {
-    /// The process, as the first pid namespace numbers it.
+    /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// The user it runs as.
+    /// User id of the process.
     pub uid: u32,
-    /// The task's new name, at most 15 bytes.
+    /// New name of the task, at most 15 bytes.
     pub comm: String,
-    /// The file as it was given to execve, cut after 255 bytes.
+    /// File as it was passed to execve, cut after 255 bytes.
     pub filename: String,
 }
 
 impl ExecEvent {
-    /// Reads one record of the ring, or `None` when it is too short to be one.
+    /// Parses one record of the ring buffer. Returns `None` if it is too short.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let (pid, rest) = record.split_first_chunk()?;
         let (uid, rest) = rest.split_first_chunk()?;
@@ -35,13 +36,13 @@ impl ExecEvent {
         })
     }
 
-    /// As a JSON object `{"pid", "uid", "comm", "filename"}`.
+    /// Returns the event as a JSON object `{"pid", "uid", "comm", "filename"}`.
     pub fn to_json(&self) -> Value {
         json!({ "pid": self.pid, "uid": self.uid, "comm": self.comm, "filename": self.filename })
     }
 }
 
-/// One line. Names come from whoever starts programs, so what could steer a terminal is escaped.
+/// Formats one line. Any user can choose these names, so control characters of terminals are escaped.
 impl fmt::Display for ExecEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, uid, comm, filename } = self;

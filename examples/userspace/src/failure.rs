@@ -1,4 +1,4 @@
-//! How an example ends: one line for what failed, one for what to do next, and the exit codes of the command `bpfman`.
+//! Errors of the examples: a message, a hint, and the exit codes of the command `bpfman`.
 
 use std::fmt;
 use std::io;
@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Error, Result};
 use bpfman_client::Reason;
 
-/// Anything without a code of its own.
+/// Exit code of errors without a code of their own.
 const OTHER: u8 = 1;
-/// Nobody listens on the daemon's socket.
+/// Exit code if no daemon listens on the socket.
 const UNREACHABLE: u8 = 3;
 
-/// Something that an example itself finds wrong, with a code of its own and what to do next.
+/// Error that an example detects itself, with an exit code and a hint.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -21,28 +21,28 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What is named is not there: exit code 5.
+    /// Returns an error for a missing object: exit code 5.
     pub fn not_found(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: Reason::NotFound.exit_code(), message: message.into(), hint: hint.into() }
     }
 
-    /// This user may not have it: exit code 4.
+    /// Returns an error for missing permission: exit code 4.
     pub fn denied(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: Reason::Denied.exit_code(), message: message.into(), hint: hint.into() }
     }
 
-    /// The input can never work as it is: exit code 6.
+    /// Returns an error for input that can never work: exit code 6.
     pub fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: Reason::Invalid.exit_code(), message: message.into(), hint: hint.into() }
     }
 
-    /// Something else holds what is asked for: exit code 7.
+    /// Returns an error for an object that is in use: exit code 7.
     pub fn conflict(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: Reason::Conflict.exit_code(), message: message.into(), hint: hint.into() }
     }
 }
 
-/// Whether something else holds what was asked for, which may be over soon.
+/// Returns whether the error is a conflict, which may be temporary.
 pub fn is_conflict(error: &Error) -> bool {
     verdict(error).0 == Reason::Conflict.exit_code()
 }
@@ -55,8 +55,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Says on standard error why an example failed, and what to do next where that is known, and gives its exit code. Whoever
-/// closes the pipe that an example writes to has seen enough: that is no failure.
+/// Prints the error and its hint to standard error, and returns the exit code. A closed output pipe is not an error.
 pub fn end(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,7 +71,7 @@ pub fn end(result: Result<()>) -> ExitCode {
     }
 }
 
-/// Says on standard error what has failed where the example goes on, and what to do next.
+/// Prints a warning with the error's hint to standard error; for errors after which the example continues.
 pub fn warn(error: &Error, text: &str) {
     eprintln!("warning: {text}");
     for line in verdict(error).1.lines() {
@@ -87,7 +86,7 @@ fn is_closed_pipe(error: &Error) -> bool {
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The exit code, and what to do next.
+/// Returns the exit code and the hint.
 fn verdict(error: &Error) -> (u8, &str) {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {

@@ -1,4 +1,4 @@
-//! Following a ring buffer: each record as it comes, what was lost, and an end when asked to.
+//! Reading of a ring buffer: records as they arrive, and the number of lost records.
 
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// A ring buffer with the counter of what did not fit into it: a per-CPU array of one `u64`, at index 0.
+/// Ring buffer with the counter of lost records: a per-CPU array of one `u64`, at index 0.
 pub struct Followed {
     ring: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
@@ -15,20 +15,19 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// What was lost before now is not told.
+    /// Follows a ring buffer. Records lost earlier are not reported.
     ///
     /// # Errors
-    /// The counter cannot be read.
+    /// Returns an error if the counter cannot be read.
     pub fn new(ring: RingBuf<MapData>, lost: PerCpuArray<MapData, u64>) -> Result<Self> {
         let lost_before = total(&lost)?;
         Ok(Self { ring, lost, lost_before })
     }
 
-    /// Hands each record to `take` until that breaks off; tells on standard error, in words, how many records were lost in
-    /// between, and goes on.
+    /// Passes each record to `take` until that breaks. Reports lost records on standard error and continues.
     ///
     /// # Errors
-    /// Those of `take`; the counter cannot be read; the kernel does not let this process wait.
+    /// Returns the errors of `take`, and an error if the counter cannot be read or polling fails.
     pub fn each(&mut self, mut take: impl FnMut(&[u8]) -> Result<ControlFlow<()>>) -> Result<()> {
         loop {
             while let Some(next) = self.ring.next().map(|record| take(&record)) {

@@ -1,5 +1,5 @@
-//! Rules that are replaced as a whole: the next generation is written beside the present one, whose number is part of every key,
-//! and then the programs are told to use it.
+//! Replacement of all rules at once: the next generation is written beside the current one, and then programs are
+//! switched to it. The number of a generation is part of every key.
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Pod;
@@ -7,22 +7,22 @@ use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{HashMap, MapData, MapError};
 use rustix::thread::{MembarrierCommand, membarrier};
 
-/// `struct rule`: a word that belongs to it, and its text with a zero behind.
+/// `struct rule`: a word, and the text with a terminating zero.
 type RawRule = [u8; 320];
 
-/// The map `rules`: rules as they were given, by generation and number.
+/// Map `rules`: texts of rules by generation and number.
 pub struct RuleTexts(HashMap<MapData, [u32; 2], RawRule>);
 
 impl RuleTexts {
-    /// By that map.
+    /// Returns the texts in a map.
     pub fn new(map: HashMap<MapData, [u32; 2], RawRule>) -> Self {
         Self(map)
     }
 
-    /// All rules of a generation in their order, with the words that belong to them.
+    /// Returns all rules of a generation in their order, each with its word.
     ///
     /// # Errors
-    /// The map cannot be read, or holds something else.
+    /// Returns an error if the map cannot be read, or its contents are malformed.
     pub fn read(&self, generation: u32) -> Result<Vec<(u32, String)>> {
         let mut rules = Vec::new();
         for number in 0.. {
@@ -39,8 +39,10 @@ impl RuleTexts {
         Ok(rules)
     }
 
+    /// Writes the rules of a generation.
+    ///
     /// # Errors
-    /// The map cannot be written, or a rule is longer than its place.
+    /// Returns an error if the map cannot be written, or a rule is too long.
     pub fn write(&mut self, generation: u32, rules: impl IntoIterator<Item = (u32, String)>) -> Result<()> {
         for ((word, text), number) in rules.into_iter().zip(0..) {
             let mut raw: RawRule = [0; _];
@@ -53,26 +55,30 @@ impl RuleTexts {
         Ok(())
     }
 
+    /// Removes the rules of all other generations.
+    ///
     /// # Errors
-    /// The map cannot be read or written.
+    /// Returns an error if the map cannot be read or written.
     pub fn clear_all_but(&mut self, generation: u32) -> Result<(), MapError> {
         clear_table(&mut self.0, |key| key[0] != generation)
     }
 }
 
-/// The number that follows; never 0, which programs have before the first.
+/// Returns the next generation; never 0, which stands for no rules.
 pub fn after(generation: u32) -> u32 {
     generation.wrapping_add(1).max(1)
 }
 
-/// A packet that met the old rules may still be on its way through them: waits until the kernel is past all that it was doing.
-/// Where CPUs run without a tick it is refused; a program takes a packet less than the time that it takes to begin clearing.
+/// Waits until the kernel has finished the programs that run now, which may still use the old rules. The kernel refuses
+/// this on CPUs without a tick; there, a packet takes less time than starting to clear the rules.
 pub fn wait_for_packets() {
     let _refused = membarrier(MembarrierCommand::Global);
 }
 
+/// Removes the entries with matching keys.
+///
 /// # Errors
-/// The map cannot be read or written.
+/// Returns an error if the map cannot be read or written.
 pub fn clear_table<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, K, V>,
     goes: impl Fn(&K) -> bool,
@@ -81,8 +87,10 @@ pub fn clear_table<K: Pod, V: Pod>(
     keys.iter().filter(|key| goes(key)).try_for_each(|key| map.remove(key))
 }
 
+/// Removes the entries with matching keys.
+///
 /// # Errors
-/// The map cannot be read or written.
+/// Returns an error if the map cannot be read or written.
 pub fn clear_trie<K: Pod>(
     map: &mut LpmTrie<MapData, K, u32>,
     goes: impl Fn(&K) -> bool,

@@ -1,4 +1,4 @@
-//! Rules that stay what a file says: applied, and applied again when the file has changed.
+//! Rules that follow a file: applied, and applied again when the file changes.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -17,11 +17,12 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    /// Applies the file, once or for ever. Once it was applied, a file that is wrong or missing is told on standard error, and
-    /// the rules before stay.
+    /// Applies the file, once or continuously. After the first success, an invalid or missing file is reported on
+    /// standard error, and the rules in force stay.
     ///
     /// # Errors
-    /// The first time fails, and not because somebody else writes; or a file is to be looked at that is standard input.
+    /// Returns an error if the first attempt fails for another reason than a conflict, or standard input is to be
+    /// followed.
     pub fn apply(self, file: &str, mut apply: impl FnMut() -> Result<()>) -> Result<()> {
         let Some(seconds) = self.every else { return apply() };
         if file == "-" {
@@ -31,7 +32,8 @@ impl Keeping {
         let content = || std::fs::read(file).ok();
         let mut applied = content();
         while let Err(error) = apply() {
-            // Somebody else writes; or was killed over it, and a pod that ends has no container in which to `unlock`.
+            // Another process writes the rules, or was killed while writing. Retry: in a pod, no container is left in
+            // which to run `unlock`.
             if !failure::is_conflict(&error) {
                 return Err(error);
             }
@@ -70,18 +72,19 @@ mod tests {
 
     const HERE_AND_NOW: Keeping = Keeping { every: Some(0) };
 
-    /// What was tried of a file that says the next of these each time, and how the first time ended if it failed.
+    /// Applies a file with each of these contents in turn. Returns the contents that were tried, and the error if the
+    /// first attempt failed.
     fn tried(contents: &[&str]) -> (Vec<String>, Option<String>) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rules").display().to_string();
         let write = |number: usize| contents.get(number).map(|text| fs::write(&file, text).unwrap());
         write(0);
         let mut tried: Vec<String> = Vec::new();
-        // It stays for ever: a panic ends it here.
+        // It never returns by itself: a panic ends it here.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             HERE_AND_NOW.apply(&file, || {
                 let text = fs::read_to_string(&file)?;
-                // What is wrong is tried again and again, as it may be mended elsewhere.
+                // Invalid contents are tried repeatedly, because the reason may be removed elsewhere.
                 if tried.last() != Some(&text) {
                     tried.push(text.clone());
                 }

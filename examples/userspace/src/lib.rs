@@ -1,5 +1,5 @@
-//! User-space sides of the example programs: each has `bpfmand` hand over the maps of a loaded program, or opens their pins,
-//! and reads or fills them. None of them loads anything, or needs privileges.
+//! User-space library of the example programs. They get the maps of a loaded program from `bpfmand`, or open their
+//! pins, and read or fill them. None of them loads programs or needs privileges.
 
 pub mod address;
 pub mod control_group;

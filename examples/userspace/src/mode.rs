@@ -1,5 +1,5 @@
-//! Whether rules do what they say, or only tell what they would do; and a change of both in an order that never has rules in
-//! force that are not meant to be.
+//! Mode of rules: enforced, or only reported. Rules and mode are changed in an order that never enforces rules by
+//! mistake.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,17 +40,17 @@ impl FromStr for Mode {
 }
 
 impl Mode {
-    /// The mode of a word of a map.
+    /// Returns the mode of a map value.
     pub fn of_word(word: u64) -> Self {
         if word == Self::Enforce as u64 { Self::Enforce } else { Self::Shadow }
     }
 }
 
-/// Replaces rules and changes the mode, if one is wanted: to `enforce` when the new rules are in force, to `shadow` before. Where
-/// the rules cannot be replaced, the mode is what it was.
+/// Replaces rules and sets the mode, if one is given: `enforce` after the new rules are in force, `shadow` before. If
+/// the rules cannot be replaced, the mode is restored.
 ///
 /// # Errors
-/// Those of `replace` and `set`.
+/// Returns the errors of `replace` and `set`.
 pub fn replace_in<T>(
     wanted: Option<Mode>,
     now: Mode,

@@ -1,4 +1,4 @@
-//! Opening the maps of a loaded program by their pins.
+//! Opening of a loaded program's maps by their pins.
 
 use std::io::{Error as IoError, ErrorKind};
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::failure::Failure;
 /// Opens the map pinned as `<map_dir>/<name>` as one of aya's map types.
 ///
 /// # Errors
-/// When there is no such pin, when it may not be opened, or when the map there is of another type or has other
-/// sizes than the example's own; each names the path.
+/// Returns an error with the path if there is no pin, it may not be opened, or the map has another type or other sizes
+/// than expected.
 pub fn open_map<M>(map_dir: &Path, name: &str) -> Result<M>
 where
     M: TryFrom<Map, Error = MapError>,
@@ -23,7 +23,7 @@ where
     map.map_err(|error| unusable(&format!("the map {}", path.display()), error))
 }
 
-/// Why a pin cannot be opened.
+/// Returns the error for a pin that cannot be opened.
 fn refused(path: &Path, error: Error) -> Error {
     let system = error.chain().find_map(|cause| cause.downcast_ref::<IoError>()).map(IoError::kind);
     let what = format!("cannot open the pinned map {}", path.display());
@@ -41,7 +41,7 @@ fn refused(path: &Path, error: Error) -> Error {
     }
 }
 
-/// Why a map that is there cannot be used.
+/// Returns the error for a map that is open but has the wrong type or cannot be used.
 pub fn unusable(map: &str, error: MapError) -> Error {
     use MapError::{InvalidKeySize, InvalidMapType, InvalidValueSize};
     match error {

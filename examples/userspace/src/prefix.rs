@@ -1,4 +1,4 @@
-//! Address prefixes as a person writes them.
+//! Address prefixes as text.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
-/// An IPv4 or IPv6 prefix with no bit set behind its length.
+/// IPv4 or IPv6 prefix; all bits after its length are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Prefix {
     /// Address and length in bits, 0 to 32.
@@ -16,14 +16,14 @@ pub enum Prefix {
 }
 
 impl Prefix {
-    /// In bits.
+    /// Returns the length in bits.
     pub const fn length(self) -> u32 {
         match self {
             Self::V4(_, length) | Self::V6(_, length) => length,
         }
     }
 
-    /// The prefix around this one that has at most so many bits.
+    /// Returns the prefix, shortened to at most `most` bits.
     pub fn shortened(self, most: u32) -> Self {
         match self {
             Self::V4(address, length) => {
@@ -37,7 +37,7 @@ impl Prefix {
         }
     }
 
-    /// Whether all addresses of the other are in this one.
+    /// Returns whether this prefix contains all addresses of the other.
     pub fn contains(self, other: Self) -> bool {
         match (self, other) {
             (Self::V4(own, length), Self::V4(other, longer)) => {
@@ -51,7 +51,7 @@ impl Prefix {
     }
 }
 
-/// The first bits of an address, at most 32.
+/// Returns the mask of a prefix length, at most 32.
 pub const fn mask_v4(length: u32) -> u32 {
     match u32::MAX.checked_shl(32 - length) {
         Some(mask) => mask,
@@ -59,7 +59,7 @@ pub const fn mask_v4(length: u32) -> u32 {
     }
 }
 
-/// The first bits of an address, at most 128.
+/// Returns the mask of a prefix length, at most 128.
 pub const fn mask_v6(length: u32) -> u128 {
     match u128::MAX.checked_shl(128 - length) {
         Some(mask) => mask,
@@ -67,7 +67,7 @@ pub const fn mask_v6(length: u32) -> u128 {
     }
 }
 
-/// `10.0.0.0/8`, `2001:db8::/32`, or an address alone, which is a prefix of full length.
+/// Parses `10.0.0.0/8`, `2001:db8::/32`, or an address, which is a prefix of full length.
 impl FromStr for Prefix {
     type Err = anyhow::Error;
 
@@ -90,7 +90,7 @@ impl FromStr for Prefix {
             IpAddr::V6(address) => Self::V6(address, widest),
         };
         let prefix = whole.shortened(length);
-        // `10.0.0.1/8` is more likely a slip than a wish to block sixteen million hosts.
+        // `10.0.0.1/8` is more likely a mistake than a wish to block sixteen million hosts.
         match prefix {
             Self::V4(masked, _) if masked != address => bail!("{text} has bits behind its length: {prefix}?"),
             Self::V6(masked, _) if masked != address => bail!("{text} has bits behind its length: {prefix}?"),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-/// Those that people know by name.
+/// Protocols with well-known names.
 const KNOWN: [(&str, u8); 9] = [
     ("icmp", 1),
     ("tcp", 6),
@@ -19,7 +19,7 @@ const KNOWN: [(&str, u8); 9] = [
     ("sctp", 132),
 ];
 
-/// A protocol over IP, by its IANA number.
+/// IANA number of a protocol over IP.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct Protocol(pub u8);
@@ -33,18 +33,18 @@ impl TryFrom<String> for Protocol {
 }
 
 impl Protocol {
-    /// The Transmission Control Protocol.
+    /// Transmission Control Protocol.
     pub const TCP: Self = Self(6);
-    /// The User Datagram Protocol.
+    /// User Datagram Protocol.
     pub const UDP: Self = Self(17);
 
-    /// Whether its header begins with a source and a destination port.
+    /// Returns whether the header begins with a source and a destination port.
     pub fn has_ports(self) -> bool {
         matches!(self.0, 6 | 17 | 132)
     }
 }
 
-/// By name or number.
+/// Parses a name or a number.
 impl FromStr for Protocol {
     type Err = anyhow::Error;
 
@@ -57,7 +57,7 @@ impl FromStr for Protocol {
     }
 }
 
-/// The name where it has one, else the number.
+/// Writes the name if the protocol has one, else the number.
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match KNOWN.iter().find(|(_, number)| *number == self.0) {
@@ -67,28 +67,28 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// The kernel's number of a socket's protocol: beside those over IP there are others, as Multipath TCP.
+/// Returns the name of a socket's protocol. Some numbers are not IP protocols, such as that of Multipath TCP.
 pub fn name_of(socket: u32) -> String {
     u8::try_from(socket).map_or_else(|_| socket.to_string(), |number| Protocol(number).to_string())
 }
 
-/// What a slot of the map `protocols` counts.
+/// Slot of the map `protocols`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// A protocol over IPv4, by its IANA number.
+    /// IANA number of a protocol over IPv4.
     Ipv4(u8),
-    /// A protocol over IPv6, behind extension headers, by its IANA number.
+    /// IANA number of a protocol over IPv6, after extension headers.
     Ipv6(u8),
-    /// ARP.
+    /// Address Resolution Protocol.
     Arp,
     /// Any other Ethernet type.
     Other,
-    /// Packets shorter than their headers say.
+    /// Packets that are shorter than their headers claim.
     Malformed,
 }
 
 impl Slot {
-    /// The slot of a number, or `None` behind the last one.
+    /// Returns the slot with an index, or `None` after the last one.
     pub fn from_index(index: u32) -> Option<Self> {
         Some(match index {
             0..=255 => Self::Ipv4(index as u8),
@@ -101,7 +101,7 @@ impl Slot {
     }
 }
 
-/// `ipv4/tcp`, `ipv6/89`, `arp`: the protocol's name where it is a common one, else its number.
+/// Writes `ipv4/tcp`, `ipv6/89` or `arp`: the name of a common protocol, else the number.
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (family, protocol) = match *self {

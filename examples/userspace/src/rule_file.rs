@@ -1,4 +1,4 @@
-//! Rules in a file, one a line, what is behind `#` being a comment; and how two lists of them differ.
+//! Files with one rule per line and comments after `#`, and the difference between two lists of rules.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{Display, Write as _};
@@ -10,10 +10,11 @@ use anyhow::{Context as _, Result};
 
 use crate::failure::Failure;
 
-/// The file's rules in their order.
+/// Parses the rules in their order.
 ///
 /// # Errors
-/// The first line that is no rule, by its number and with the reason; one that is there twice; more than `most`.
+/// Returns an error with the number of the first invalid line and the reason, if a rule is repeated, or if there are
+/// more than `most`.
 pub fn parse<R>(text: &str, name: &str, grammar: &str, most: usize) -> Result<Vec<R>>
 where
     R: FromStr<Err = anyhow::Error> + Clone + Eq + Hash,
@@ -41,18 +42,18 @@ where
     Ok(rules)
 }
 
-/// The next word of a rule.
+/// Returns the next word of a rule.
 ///
 /// # Errors
-/// There is none behind what it belongs to.
+/// Returns an error if there is no word after `before`.
 pub fn next_word<'a>(words: &mut SplitWhitespace<'a>, before: &str) -> Result<&'a str> {
     words.next().with_context(|| format!("nothing is behind {before}"))
 }
 
-/// The text of a file, or of standard input for `-`, and what it is called in errors.
+/// Returns the text of a file, or of standard input for `-`, and its name for errors.
 ///
 /// # Errors
-/// It cannot be read, or is no text.
+/// Returns an error if the file cannot be read, or is not UTF-8.
 pub fn read(path: &str) -> Result<(String, String)> {
     let mut bytes = Vec::new();
     let name = if path == "-" { "standard input".to_owned() } else { path.escape_debug().to_string() };
@@ -67,7 +68,8 @@ pub fn read(path: &str) -> Result<(String, String)> {
     Ok((text, name))
 }
 
-/// Lines of what is not in both: `-` is only in the first, `+` only in the second. The order does not matter.
+/// Returns the differences as lines: `-` for rules only in the first list, `+` for rules only in the second. The order
+/// of rules is ignored.
 pub fn difference<R: Display + Eq + Hash>(old: &[R], new: &[R]) -> String {
     let sets = [old, new].map(|rules| rules.iter().collect::<HashSet<_>>());
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! A protocol and a port, as rules write them and as maps have them.
+//! Protocol and port, as text of a rule and as a value of maps.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -12,20 +12,20 @@ use crate::rule_file::next_word;
 /// `ANY_PROTOCOL` of the programs.
 const ANY_PROTOCOL: u16 = 0xffff;
 
-/// What packets may be of; anything without a protocol, any port without one.
+/// Protocol and port of packets; `None` stands for any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Service {
-    /// TCP, UDP and so on.
+    /// Protocol over IP.
     pub protocol: Option<Protocol>,
-    /// Of the destination.
+    /// Destination port.
     pub port: Option<NonZeroU16>,
 }
 
 impl Service {
-    /// `[proto NAME [dport PORT]]`, as the end of a rule.
+    /// Parses `[proto NAME [dport PORT]]` at the end of a rule.
     ///
     /// # Errors
-    /// What there is, is something else.
+    /// Returns an error if other words follow.
     pub fn parse(words: &mut SplitWhitespace<'_>) -> Result<Self> {
         let mut service = Self::default();
         match words.next() {
@@ -47,7 +47,7 @@ impl Service {
         Ok(service)
     }
 
-    /// Protocol and port, 16 bits each.
+    /// Encodes protocol and port, 16 bits each.
     pub fn to_word(self) -> u32 {
         let protocol = self.protocol.map_or(ANY_PROTOCOL, |protocol| protocol.0.into());
         let [a, b] = protocol.to_ne_bytes();
@@ -56,7 +56,7 @@ impl Service {
     }
 }
 
-/// As it is written, with a space before it; empty for anything.
+/// Writes the text of a rule after a space; empty for any packet.
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(protocol) = self.protocol {

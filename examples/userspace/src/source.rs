@@ -1,4 +1,4 @@
-//! Where an example gets its maps: from the daemon, or by their pins.
+//! Source of an example's maps: the daemon, or pins.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,8 @@ impl MapSource {
     /// Opens a map as one of aya's map types.
     ///
     /// # Errors
-    /// There is no such map, this user may not have it, or it is of another type or has other sizes than the example's own.
+    /// Returns an error if there is no map with the name, this user has no permission, or the map has another type or
+    /// other sizes than expected.
     pub fn open<M>(&self, name: &str, access: MapAccess) -> Result<M>
     where
         M: TryFrom<Map, Error = MapError>,
@@ -49,10 +50,11 @@ impl MapSource {
         })
     }
 
-    /// The programs among which those are that use a map: all of the application, or all that share the map with the program.
+    /// Returns the programs that may use a map: all of the application, or all that share the map with the program.
     ///
     /// # Errors
-    /// There are none, this user may not list them, or a folder of maps is named: it is of no program.
+    /// Returns an error if there are none, this user has no permission to list them, or the source is a directory of
+    /// pins, which names no program.
     pub async fn programs(&self, map: &str) -> Result<Vec<RemoteProgram>> {
         if let Some(application) = &self.app {
             let programs = of_name(&Client::connect().await?, application).await;
@@ -81,7 +83,7 @@ impl MapSource {
         Ok(programs)
     }
 
-    /// The map, and words for whose it is.
+    /// Returns the map, and the name of its owner for messages.
     async fn hand_over(&self, name: &str, access: MapAccess) -> Result<(MapFile, String)> {
         let (found, whose) = if let Some(program) = self.program {
             (of_program(program, name, access).await, format!("program {program}"))
@@ -98,7 +100,7 @@ async fn of_program(program: u32, name: &str, access: MapAccess) -> Result<MapFi
     Ok(Client::connect().await?.open_map_of(program, name, access).await?)
 }
 
-/// The map of the first of the application's programs that has one of this name.
+/// Returns the map of the first program of the application that has one with the name.
 async fn of_application(application: &str, name: &str, access: MapAccess) -> Result<MapFile> {
     let client = Client::connect().await?;
     let mut answer = None;
@@ -111,7 +113,7 @@ async fn of_application(application: &str, name: &str, access: MapAccess) -> Res
     Err(answer.map_or_else(|| none_of_it().into(), Into::into))
 }
 
-/// The application's programs: one at least.
+/// Returns the application's programs, at least one.
 async fn of_name(client: &Client, application: &str) -> Result<Vec<RemoteProgram>> {
     let mut programs = Vec::new();
     for key in [APPLICATION_KEY, APPLICATION_KEY_NEWER] {

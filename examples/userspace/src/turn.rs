@@ -1,4 +1,4 @@
-//! Taking turns: one process at a time changes a program's rules.
+//! Lock of a program's rules: one process at a time changes them.
 
 use std::fs;
 use std::io;
@@ -11,22 +11,23 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::failure::Failure;
 
-/// Do not overwrite.
+/// Flag of a map update: do not overwrite.
 const BPF_NOEXIST: u64 = 1;
 
-/// A map with room for one entry, which whoever writes puts in: its process.
+/// Map with one entry, which identifies the process that holds the lock.
 pub struct Turn(HashMap<MapData, u32, u64>);
 
 impl Turn {
-    /// By the program's map `writer`.
+    /// Returns the lock in a program's map `writer`.
     pub fn new(writer: HashMap<MapData, u32, u64>) -> Self {
         Self(writer)
     }
 
-    /// Takes over from a process that was killed in its turn: rules that it did not finish are not in force.
+    /// Acquires the lock, also from a process that was killed while it held it: rules that it did not finish are not in
+    /// force.
     ///
     /// # Errors
-    /// Somebody else's turn is not over, or the map cannot be written.
+    /// Returns an error if another process holds the lock, or the map cannot be written.
     pub fn take(&mut self) -> Result<()> {
         let own = Writer::own()?;
         while let Err(error) = self.0.insert(0, own.0, BPF_NOEXIST) {
@@ -34,7 +35,7 @@ impl Turn {
             {
                 return Err(error).context("cannot begin to write");
             }
-            // None: it has just ended.
+            // The holder has just released the lock.
             let Ok(holder) = self.0.get(&0, 0).map(Writer) else { continue };
             if !holder.is_gone(own) {
                 return Err(Failure::conflict(
@@ -48,10 +49,10 @@ impl Turn {
         Ok(())
     }
 
-    /// Lets others write, whoever was writing.
+    /// Releases the lock, whichever process holds it.
     ///
     /// # Errors
-    /// The map cannot be written.
+    /// Returns an error if the map cannot be written.
     pub fn end(&mut self) -> Result<()> {
         match self.0.remove(&0) {
             Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -61,7 +62,7 @@ impl Turn {
     }
 }
 
-/// A process: its number in the low half, and in the high one the inode of the PID namespace in which it has that number.
+/// Process: the low half is its id, the high half the inode of its PID namespace.
 #[derive(Clone, Copy)]
 struct Writer(u64);
 
@@ -76,7 +77,7 @@ impl Writer {
         self.0 as u32
     }
 
-    /// Whether it has ended. Numbers of other namespaces say nothing here.
+    /// Returns whether the process has exited. For a process of another PID namespace, this is unknown: returns false.
     fn is_gone(self, own: Self) -> bool {
         let process = Pid::from_raw(self.process().cast_signed());
         self.0 >> 32 == own.0 >> 32

@@ -1,5 +1,5 @@
-//! The exec snoop on the running kernel: attached to its tracepoint, it reports a program that is started. Needs
-//! root, clang and make.
+//! Exec snoop on the running kernel: attached to its tracepoint, it reports a started program. Requires root, clang and
+//! make.
 
 mod compiled;
 
@@ -15,14 +15,14 @@ use aya::programs::TracePoint;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 
-/// Time within which the start of a program has to be reported.
+/// Time limit for the report of a started program.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Set in the process that has a mount namespace of its own.
+/// Set in the process that has its own mount namespace.
 const INSIDE: &str = "EXEC_SNOOP_TEST_INSIDE";
 
-/// Tracefs may not be mounted here, and mounting it would be seen by everyone: the test runs itself again where it
-/// is seen by nobody else.
+/// Tracefs may not be mounted here, and every process would see the mount: the test runs itself again in its own mount
+/// namespace.
 #[test]
 fn a_started_program_is_reported_with_user_and_file() -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
@@ -57,7 +57,7 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
     program.load()?;
     program.attach("sched", "sched_process_exec")?;
 
-    // A file that nobody else starts. What was started before the reader waits in the ring.
+    // No other process starts this file. Events before the start of the reader wait in the ring buffer.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("nobody-else's");
     std::fs::copy("/bin/true", &file)?;
@@ -65,8 +65,8 @@ fn started_and_reported(bpffs: &Path) -> Result<()> {
     let pid = started.id();
     ensure!(started.wait()?.success());
 
-    // Started directly, not by `timeout`: ended before it has stored its child's process id, `timeout` leaves the child running,
-    // which keeps the pipe open.
+    // Start it directly, not with `timeout`: terminated before it has stored the process id of its child, `timeout`
+    // leaves the child running, which keeps the pipe open.
     let mut snoop = Command::new(env!("CARGO_BIN_EXE_bpfman-exec-snoop"));
     let mut snoop = snoop.arg("--json").arg("--map-dir").arg(bpffs).stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(snoop.stdout.take().context("stdout is piped")?).lines();

@@ -1,5 +1,5 @@
-//! The XDP examples on the running kernel: bpftool loads them and hands them packets (test run, so no interface is
-//! touched), and the user-space sides read the maps. Needs root, clang and bpftool.
+//! XDP examples on the running kernel: bpftool loads them and passes packets to them (test run, so no interface is
+//! affected), and the companion commands read the maps. Requires root, clang and bpftool.
 
 mod compiled;
 
@@ -17,7 +17,7 @@ const XDP_PASS: u64 = 2;
 /// 2001:db8::7
 const INSIDE_V6: [u16; 8] = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 7];
 
-/// One example, loaded and pinned on a bpffs of its own.
+/// Loaded example, pinned in its own bpffs.
 struct Loaded {
     folder: tempfile::TempDir,
     function: &'static str,
@@ -26,7 +26,7 @@ struct Loaded {
 impl Loaded {
     fn new(example: &str, function: &'static str) -> Result<Self> {
         let object = compiled::object(example)?;
-        // libbpf makes underscores of the dots in a pin path.
+        // The prefix has no dots: libbpf replaces dots in a pin path by underscores.
         let folder = tempfile::Builder::new().prefix("examples-").tempdir()?;
         let bpffs = folder.path().join("fs");
         std::fs::create_dir(&bpffs)?;
@@ -46,7 +46,6 @@ impl Loaded {
         self.folder.path().join("fs/maps")
     }
 
-    /// The verdict on one packet.
     fn verdict(&self, packet: &[u8]) -> Result<u64> {
         let file = self.folder.path().join("packet");
         std::fs::write(&file, packet)?;
@@ -60,7 +59,7 @@ impl Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        // Nothing else holds the programs: with their pins they are gone.
+        // Only the pins hold the programs, so this removes them.
         let _ = unmount(self.folder.path().join("fs"), UnmountFlags::DETACH);
     }
 }
@@ -118,7 +117,7 @@ fn firewall_drops_what_a_prefix_matches_and_counts_it_there() -> Result<()> {
     assert_eq!(loaded.verdict(&ethernet(0x0806, &[0; 28]))?, XDP_PASS);
     assert_eq!(loaded.verdict(&inside[..30])?, XDP_PASS, "a header cut short is not looked at");
 
-    // The longest prefix counts, and adding it again does not clear its counter.
+    // The longest prefix decides, and adding it again does not reset its counter.
     assert_eq!(firewall(&loaded, &["add", "192.0.2.0/24"])?, "192.0.2.0/24 unchanged\n");
     let rules = json_of(&firewall(&loaded, &["list", "--json"])?)?;
     let count = |prefix: &str| {
@@ -144,7 +143,7 @@ fn firewall_drops_what_a_prefix_matches_and_counts_it_there() -> Result<()> {
     Ok(())
 }
 
-/// The header of UDP or TCP as far as the firewall reads it.
+/// Returns the header of UDP or TCP as far as the firewall reads it.
 fn ports(destination: u16) -> [u8; 8] {
     let [high, low] = destination.to_be_bytes();
     [0x10, 0, high, low, 0, 8, 0, 0]
@@ -199,7 +198,7 @@ fn firewall_finds_the_longest_prefix_of_few_lengths_and_of_many() -> Result<()> 
     let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
     let few =
         "allow src 10.1.2.3\ndrop src 10.1.2.0/24 proto tcp\nallow src 10.1.0.0/16\ndrop src 0.0.0.0/0\n";
-    // Of all lengths that there are. Those around 99.99.99.99 match nothing here, but lead the search astray.
+    // All prefix lengths. Prefixes around 99.99.99.99 match no packet here, but add lengths to the search.
     let mut many = few.to_owned();
     let beside = Prefix::V4([99; 4].into(), 32);
     for length in (1..16).chain(17..24).chain(25..32) {
@@ -239,7 +238,7 @@ fn firewall_changes_what_differs_and_begins_anew_where_it_cannot_tell() -> Resul
             json_of(&run(dump.args(["--json", "map", "dump", "pinned"]).arg(loaded.maps().join(map)))?)?;
         Ok(entries.as_array().map_or(0, Vec::len))
     };
-    // Rules of 200 prefixes, and a page and a half of rules.
+    // 200 prefixes, and one and a half pages of rules.
     let rules = |from: u8, last: &str| -> String {
         let all = (from..from + 100).map(|number| {
             format!("drop src 11.{number}.0.0/16\ndrop src fd00:{number}::/32 proto udp dport 53\n")
@@ -250,7 +249,7 @@ fn firewall_changes_what_differs_and_begins_anew_where_it_cannot_tell() -> Resul
     apply(&loaded, &rules(0, "drop src 10.0.0.0/8\n"))?;
     assert_eq!((entries("prefixes_v4_1")?, entries("prefixes_v6_1")?), (101, 100));
     apply(&loaded, "allow proto tcp\n")?;
-    // Half of it stays.
+    // Half of the rules stay.
     apply(&loaded, &rules(50, "drop src 10.1.0.0/16 proto udp\n"))?;
     assert_eq!((entries("prefixes_v4_1")?, entries("prefixes_v6_1")?), (101, 100));
     let verdicts = || -> Result<[u64; 3]> {
@@ -260,7 +259,7 @@ fn firewall_changes_what_differs_and_begins_anew_where_it_cannot_tell() -> Resul
     assert_eq!(verdicts()?, [XDP_PASS, XDP_DROP, XDP_DROP]);
     let listed = firewall(&loaded, &["list", "--rules"])?;
     assert_eq!(listed, rules(50, "drop src 10.1.0.0/16 proto udp\n"));
-    // Somebody was killed while filling, or has put in what nobody knows of.
+    // A writer was killed while it filled the generation, or another program added an entry.
     apply(&loaded, "")?;
     let stranger = "0a 00 00 00 08 00 00 00";
     let class = "00 00 00 00 ".repeat(7);

@@ -18,7 +18,7 @@ use super::rollout::{Rollout, RolloutStatus};
 use super::summary::Summary;
 use super::values::{self, EntriesByMap, GlobalTexts};
 
-/// The most programs of one application: the daemon takes no more in one load.
+/// Maximum number of programs of one application, which is the daemon's limit for one load.
 pub const MOST_PROGRAMS: usize = 64;
 
 /// What a cluster application is: programs of one object, on the nodes selected.
@@ -115,11 +115,11 @@ pub struct ApplicationCommon {
     pub rollout: Option<Rollout>,
 }
 
-/// A map of names to base64 or lists of bytes.
+/// Returns the schema of a map of names to base64 text or lists of bytes.
 ///
-/// The type of the values is left open. Where a schema says a text, API servers let a list through all the same, but
-/// no server-side apply of an object that has one: neither by whoever wrote it nor by anybody after that. Admission and
-/// agents check what the schema does not ([`crate::global_data`]).
+/// The type of the values is left open. If a schema declares text, API servers still accept a list, but reject every
+/// server-side apply of an object that contains one, even if another manager wrote it. Admission and agents check
+/// what the schema does not ([`crate::global_data`]).
 fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
@@ -127,23 +127,23 @@ fn bytes_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
-/// What an application comes to, over all nodes: the type of its first condition, in the words of the published API.
+/// Result of an application over all nodes: the type of its first condition, with the names of the published API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplicationVerdict {
-    /// Nodes are still to do what the spec asks for, or a rollout goes on.
+    /// Nodes have not yet applied the spec, or a rollout is in progress.
     Pending,
-    /// Loaded and attached on every node that is selected.
+    /// Loaded and attached on every selected node.
     Success,
-    /// It failed on a node, or the rollout did.
+    /// Failed on a node, or the rollout failed.
     Error,
-    /// It is being deleted, and a node still has something of it.
+    /// In deletion, while a node still has some of its programs.
     DeleteError,
 }
 
 impl ApplicationVerdict {
     const ALL: [Self; 4] = [Self::Pending, Self::Success, Self::Error, Self::DeleteError];
 
-    /// As the type of a condition, and its reason.
+    /// Returns the condition type, which is its reason too.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -175,7 +175,7 @@ pub struct ApplicationStatus {
 }
 
 impl ApplicationStatus {
-    /// The verdict and its condition; absent until a controller has looked at the application.
+    /// Returns the verdict and its condition, or `None` until a controller has processed the application.
     #[must_use]
     pub fn verdict(&self) -> Option<(ApplicationVerdict, &Condition)> {
         self.conditions.iter().find_map(|condition| {

@@ -1,4 +1,4 @@
-//! What the blocks of all types of programs have in common. The scopes differ in which pods an attachment may select.
+//! Types that the blocks of all program types share. The scopes differ in the pods that an attachment may select.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ pub struct Attachments<A> {
     pub links: Vec<A>,
 }
 
-/// None. A function, since `default` alone would ask `A` for a default.
+/// Returns an empty list. A function, because plain `default` would require `A: Default`.
 fn no_links<A>() -> Vec<A> {
     Vec::new()
 }
@@ -50,9 +50,9 @@ pub struct UprobeAttachment<S> {
     pub containers: S,
 }
 
-/// Which pods, or containers, an attachment is for.
+/// Selector of the pods, or containers, of an attachment.
 pub trait Selection: Serialize + DeserializeOwned {
-    /// Whether it is for none: it is the node's.
+    /// Returns whether there is no selector, so that the attachment is on the node itself.
     fn is_absent(&self) -> bool {
         false
     }
@@ -66,17 +66,17 @@ impl<S: Serialize + DeserializeOwned> Selection for Option<S> {
     }
 }
 
-/// Packets, of a cluster application.
+/// Packet attachments of a cluster application.
 pub type ClusterPackets<P> = Attachments<PacketAttachment<P, Option<ClusterNetworkNamespaceSelector>>>;
-/// Packets, of a namespaced application.
+/// Packet attachments of a namespaced application.
 pub type NamespacedPackets<P> = Attachments<PacketAttachment<P, NetworkNamespaceSelector>>;
-/// User-space functions, of a cluster application.
+/// Attachments to user-space functions of a cluster application.
 pub type ClusterUprobes = Attachments<UprobeAttachment<Option<ClusterContainerSelector>>>;
-/// User-space functions, of a namespaced application.
+/// Attachments to user-space functions of a namespaced application.
 pub type NamespacedUprobes = Attachments<UprobeAttachment<ContainerSelector>>;
 
 impl<P> NamespacedPackets<P> {
-    /// As a cluster application would write it that may select pods of this namespace alone.
+    /// Converts to the equivalent of a cluster application, with pods selected in this namespace only.
     #[must_use]
     pub fn within(self, namespace: &str) -> ClusterPackets<P> {
         let within = |link: PacketAttachment<P, NetworkNamespaceSelector>| PacketAttachment {
@@ -91,7 +91,7 @@ impl<P> NamespacedPackets<P> {
 }
 
 impl NamespacedUprobes {
-    /// As a cluster application would write it that may select pods of this namespace alone.
+    /// Converts to the equivalent of a cluster application, with pods selected in this namespace only.
     #[must_use]
     pub fn within(self, namespace: &str) -> ClusterUprobes {
         let within = |link: UprobeAttachment<ContainerSelector>| UprobeAttachment {

@@ -1,4 +1,4 @@
-//! Where programs come from.
+//! Source of the bytecode: an image or a file.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,23 +1,23 @@
-//! Conditions of a status, and the three that `kstatus` reads.
+//! Status conditions, including the three that `kstatus` reads.
 //!
-//! `kstatus` is how Flux, `kpt` and other appliers ask whether what they applied is done
-//! (<https://pkg.go.dev/sigs.k8s.io/cli-utils/pkg/kstatus>): `Ready`, and, where they hold, `Reconciling` and `Stalled`.
-//! Without them every object that exists counts as done.
+//! Flux, `kpt` and other appliers use `kstatus` to find out whether an applied object is ready
+//! (<https://pkg.go.dev/sigs.k8s.io/cli-utils/pkg/kstatus>): `Ready`, and, if they are true, `Reconciling` and
+//! `Stalled`. Without these conditions every object that exists counts as ready.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-/// Type of the condition that holds while the cluster is as the object asks.
+/// Type of the condition that is true while the cluster matches the object.
 pub const READY: &str = "Ready";
-/// Type of the condition that holds while the cluster is on the way there.
+/// Type of the condition that is true while changes are in progress.
 pub const RECONCILING: &str = "Reconciling";
-/// Type of the condition that holds while it does not get there.
+/// Type of the condition that is true while progress is blocked.
 pub const STALLED: &str = "Stalled";
 
-/// The status of an object that no controller has seen: without it, `kstatus` takes what was applied a moment ago, or
-/// where no controller runs, for done.
+/// Returns the status of an object that no controller has processed. Without it, `kstatus` reports an object as ready
+/// that was just applied, or that no controller handles.
 #[must_use]
 pub fn unseen() -> Value {
     json!({ "conditions": [{
@@ -29,7 +29,7 @@ pub fn unseen() -> Value {
     }] })
 }
 
-/// The schema of a list of conditions, one a type, with the rules that Kubernetes has for them.
+/// Returns the schema of a list of conditions, one per type, with Kubernetes' rules.
 pub fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -60,30 +60,32 @@ pub fn conditions(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Whether the cluster is as an object asks.
+/// State of the cluster compared with an object's spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// It is: `kstatus` says `Current`.
+    /// The cluster matches; `kstatus` reports `Current`.
     Ready,
-    /// It is on the way there: `InProgress`.
+    /// Changes are in progress; `kstatus` reports `InProgress`.
     Reconciling,
-    /// It does not get there unless somebody mends something: `Failed`. What failed is tried again all the same.
+    /// Progress is blocked until someone fixes the cause; `kstatus` reports `Failed`. The failed step is still
+    /// retried.
     Stalled,
 }
 
-/// What conditions of one object have in common.
+/// Context that all conditions of one object share.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions<'a> {
-    /// Those that it has: a condition keeps its time while its status stays.
+    /// Current conditions: one whose status does not change keeps its transition time.
     pub old: &'a [Condition],
-    /// The generation of the object that they are about; 0: of none.
+    /// Generation of the object that the conditions describe; 0 means none.
     pub generation: i64,
-    /// The time of what changes.
+    /// Transition time of conditions that change.
     pub now: Timestamp,
 }
 
 impl Conditions<'_> {
-    /// One condition. `reason` is a word (a letter, then letters and digits), `message` is for people.
+    /// Returns one condition. `reason` is a CamelCase identifier (a letter, then letters and digits), `message` is
+    /// for people.
     #[must_use]
     pub fn one(&self, type_: &str, holds: bool, reason: &str, message: String) -> Condition {
         let status = if holds { "True" } else { "False" };
@@ -94,7 +96,7 @@ impl Conditions<'_> {
             reason: reason.to_owned(),
             message,
             observed_generation: Some(self.generation).filter(|generation| *generation > 0),
-            // Whole seconds: that is what is stored, and what it is compared with.
+            // The API server stores whole seconds, and later comparisons use the stored value.
             last_transition_time: same.map_or_else(
                 || Time(Timestamp::from_second(self.now.as_second()).unwrap_or(self.now)),
                 |condition| condition.last_transition_time.clone(),
@@ -102,8 +104,8 @@ impl Conditions<'_> {
         }
     }
 
-    /// What `kstatus` reads. `kstatus` shows the message of the condition that decides, so that one has it. None is
-    /// empty: an empty one is written as `null`, which the API server refuses.
+    /// Returns the three conditions that `kstatus` reads. The decisive condition has `message`, because `kstatus`
+    /// shows it. No message may be empty: an empty one is written as `null`, which the API server rejects.
     #[must_use]
     pub fn readiness(&self, readiness: Readiness, reason: &str, message: &str) -> [Condition; 3] {
         let abnormal = |type_, state, otherwise: &str| match readiness == state {

@@ -1,4 +1,4 @@
-//! The operator's own configuration: one object, named `bpfman-config`.
+//! Configuration of the operator: a single object, named `bpfman-config`.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use super::deployment::{
     self, ContainerResources, NodeToleration, PullSecretName, TolerationOperator, node_labels, object_name,
 };
 
-/// Where the kubelet of most distributions keeps its files.
+/// Default directory of the kubelet, used by most distributions.
 const KUBELET: &str = "/var/lib/kubelet";
 
-/// Label of the nodes that a daemon can run on, and its value.
+/// Label and value of the nodes that a daemon can run on.
 pub const LINUX_NODES: (&str, &str) = ("kubernetes.io/os", "linux");
 
-/// Name of the one object.
+/// Name of the configuration object.
 pub const CONFIG_NAME: &str = "bpfman-config";
 
 /// What the operator deploys.
@@ -103,27 +103,28 @@ pub struct ConfigSpec {
 }
 
 impl ConfigSpec {
-    /// The kubelet's folder.
+    /// Returns the kubelet's directory.
     #[must_use]
     pub fn kubelet_dir(&self) -> &str {
         self.kubelet_dir.as_deref().unwrap_or(KUBELET)
     }
 
-    /// Labels of the nodes that daemon and agent run on.
+    /// Returns the labels of the nodes that daemon and agent run on.
     #[must_use]
     pub fn node_labels(&self) -> BTreeMap<&str, &str> {
         let own = self.node_selector.iter().map(|(key, value)| (&**key, &**value));
         own.chain([LINUX_NODES]).collect()
     }
 
-    /// The tolerations of their pods.
+    /// Returns the tolerations of the pods of daemon and agent.
     #[must_use]
     pub fn tolerations(&self) -> Vec<NodeToleration> {
         let every =
             NodeToleration { operator: Some(TolerationOperator::Exists), ..NodeToleration::default() };
         match &self.tolerations {
             None => vec![every],
-            // The agent is whom a node with this taint waits for.
+            // The agent must run on a node with this taint: the taint is removed only after the agent's programs are
+            // back.
             Some(given) => {
                 let ours = NodeToleration { key: Some(super::orders::NOT_READY_TAINT.to_owned()), ..every };
                 given.iter().cloned().chain([ours]).collect()
@@ -131,7 +132,7 @@ impl ConfigSpec {
         }
     }
 
-    /// What is wrong with it that its schema does not say.
+    /// Returns the problems that the schema does not express.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let (key, linux) = LINUX_NODES;
@@ -245,12 +246,11 @@ pub struct ConfigStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// The agent's port unless the user says otherwise.
 fn health_probe_port() -> u16 {
     8175
 }
 
-/// The schema of a port: the published one names no format.
+/// Returns the schema of a port: the published one has no format.
 fn port(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "integer",

@@ -1,4 +1,4 @@
-//! The custom resource definitions, ready to be applied.
+//! Custom resource definitions, ready to be applied.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,13 @@ use crate::condition;
 use crate::config::Config;
 use crate::state::application::{BpfApplicationState, ClusterBpfApplicationState};
 
-/// Gives the name of a kind, for which no definition has to be made.
+/// Function that returns the name of a kind without building its definition.
 type Name = fn(&()) -> Cow<'_, str>;
 
-/// Makes the definition of a kind.
+/// Function that builds the definition of a kind.
 type Definition = fn() -> CustomResourceDefinition;
 
-/// The name of each kind with its definition, in the order in which they are printed.
+/// Name and definition of each kind, in the order in which they are printed.
 const KINDS: [(Name, Definition); 5] = [
     (ClusterBpfApplication::kind, || application(ClusterBpfApplication::crd())),
     (BpfApplication::kind, || application(BpfApplication::crd())),
@@ -26,20 +26,20 @@ const KINDS: [(Name, Definition); 5] = [
     (Config::kind, || with_schemas(Config::crd(), publish)),
 ];
 
-/// Every definition, in a fixed order.
+/// Returns every definition, in a fixed order.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
     KINDS.map(|(_, definition)| definition()).into()
 }
 
-/// The definition of one kind, without the work that the others take.
+/// Returns the definition of one kind without building the others.
 #[must_use]
 pub fn of_kind(kind: &str) -> Option<CustomResourceDefinition> {
     KINDS.iter().find(|(name, _)| name(&()) == kind).map(|(_, definition)| definition())
 }
 
-/// Every definition for API servers before 1.30, which do not know `selectableFields` and refuse them. Objects cannot be
-/// chosen by a field there (`--field-selector`).
+/// Returns every definition for API servers before 1.30, which reject `selectableFields`. Objects cannot be selected
+/// by field there (`--field-selector`).
 #[must_use]
 pub fn without_selectable_fields() -> Vec<CustomResourceDefinition> {
     let mut all = all();
@@ -49,8 +49,8 @@ pub fn without_selectable_fields() -> Vec<CustomResourceDefinition> {
     all
 }
 
-/// The same for API servers before 1.25, which do not know rules in schemas (`x-kubernetes-validations`) and
-/// refuse them. What the rules say is then left to admission and to the agents.
+/// Returns every definition for API servers before 1.25, which reject rules in schemas (`x-kubernetes-validations`)
+/// too. Admission and the agents enforce the rules instead.
 #[must_use]
 pub fn without_rules() -> Vec<CustomResourceDefinition> {
     without_selectable_fields()
@@ -59,10 +59,11 @@ pub fn without_rules() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// The definition of an application's kind: objects have the status [`condition::unseen`] until a controller writes one.
+/// Completes the definition of an application's kind: objects have the status [`condition::unseen`] until a
+/// controller writes one.
 ///
-/// A `Config` has none: it is applied beside the controller, which a tool waits for anyway, and an API server that fills in
-/// a status writes it with the next apply, though nothing else changes.
+/// A `Config` has no default status: it is applied together with the controller, which a tool waits for anyway, and
+/// an API server that fills in a status writes it at the next apply, although nothing else changes.
 fn application(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     with_schemas(crd, |schema| {
         publish(schema);
@@ -72,12 +73,12 @@ fn application(crd: CustomResourceDefinition) -> CustomResourceDefinition {
     })
 }
 
-/// Removes from a derived schema what the published one does not have.
+/// Removes keywords from a derived schema that the published schema does not have.
 ///
-/// - `nullable`: schemars gives it to every `Option`. The published fields are optional but not nullable, so that
-///   the API server drops an explicit null, as it does for every field of Go types.
-/// - `title`: the kind's name once more.
-/// - formats of numbers that Kubernetes does not know (`uint32`): API servers warn of each.
+/// - `nullable`: schemars adds it to every `Option`. The published fields are optional but not nullable, so that the
+///   API server drops an explicit null, as it does for every field of Go types.
+/// - `title`: repeats the kind's name.
+/// - number formats that Kubernetes does not know (`uint32`): API servers warn about each.
 fn publish(schema: &mut Value) {
     if let Some(schema) = schema.as_object_mut() {
         schema.remove("title");
@@ -86,7 +87,7 @@ fn publish(schema: &mut Value) {
     each(schema, &plain_number);
 }
 
-/// A definition with something changed in its schemas.
+/// Applies a change to each schema of a definition.
 fn with_schemas(crd: CustomResourceDefinition, change: impl Fn(&mut Value)) -> CustomResourceDefinition {
     let round_trip = || {
         let mut value = serde_json::to_value(&crd).ok()?;
@@ -95,18 +96,18 @@ fn with_schemas(crd: CustomResourceDefinition, change: impl Fn(&mut Value)) -> C
         }
         serde_json::from_value(value).ok()
     };
-    // The value came from a definition; optional fields were lost or set, so it is one again.
+    // The conversion back succeeds: the value came from a definition, and the changes touch only optional fields.
     round_trip().unwrap_or(crd)
 }
 
-/// Removes a keyword from a schema and all schemas in it; a property of that name would stay.
+/// Removes a keyword from a schema and all nested schemas; a property of that name stays.
 fn remove_keyword(schema: &mut Value, keyword: &str) {
     each(schema, &|schema| {
         schema.remove(keyword);
     });
 }
 
-/// A number that has no sign, with the same bounds, in the formats that Kubernetes knows.
+/// Replaces the format of an unsigned number by one that Kubernetes knows, with the same bounds.
 fn plain_number(schema: &mut Map<String, Value>) {
     if schema.get("format").and_then(Value::as_str) == Some("uint32") {
         schema.insert("format".to_owned(), "int64".into());
@@ -115,7 +116,7 @@ fn plain_number(schema: &mut Map<String, Value>) {
     }
 }
 
-/// Changes a schema and all schemas in it.
+/// Applies a change to a schema and all nested schemas.
 fn each(schema: &mut Value, change: &impl Fn(&mut Map<String, Value>)) {
     let Some(schema) = schema.as_object_mut() else { return };
     change(schema);

@@ -1,4 +1,4 @@
-//! Where daemons and agents run, and what they get of their nodes.
+//! Nodes, resources and tolerations of daemons and agents.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct ContainerResources {
     pub limits: BTreeMap<String, ResourceQuantity>,
 }
 
-/// A quantity as Kubernetes writes it (`10m`, `64Mi`), or a whole number. Kept as the text that somebody wrote.
+/// Quantity in Kubernetes notation (`10m`, `64Mi`), or a whole number, kept as the original text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct ResourceQuantity(pub String);
@@ -83,7 +83,7 @@ pub enum TaintEffect {
 }
 
 impl NodeToleration {
-    /// Whether pods with it put up with a taint.
+    /// Returns whether pods with this toleration tolerate a taint.
     #[must_use]
     pub fn tolerates(&self, key: &str, value: &str, effect: &str) -> bool {
         let same_effect = match self.effect {
@@ -96,13 +96,13 @@ impl NodeToleration {
         let same_key = own.is_empty() || own == key;
         let same_value = match self.operator {
             Some(TolerationOperator::Exists) => true,
-            // Without a key it is no toleration of anything: Kubernetes refuses it.
+            // A toleration without a key tolerates nothing unless the operator is `Exists`: Kubernetes rejects it.
             _ => !own.is_empty() && self.value.as_deref().unwrap_or_default() == value,
         };
         same_effect && same_key && same_value
     }
 
-    /// What is wrong with it, as Kubernetes would say it of a pod.
+    /// Returns the problem of an invalid toleration, according to Kubernetes' rules for pods.
     #[must_use]
     pub fn problem(&self) -> Option<&'static str> {
         let exists = self.operator == Some(TolerationOperator::Exists);
@@ -127,7 +127,6 @@ pub struct PullSecretName {
     pub name: String,
 }
 
-/// The schema of quantities by the name of a resource.
 fn quantities(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -141,7 +140,7 @@ fn quantities(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The schema of labels that a node has.
+/// Returns the schema of node labels.
 pub fn node_labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -155,7 +154,7 @@ pub fn node_labels(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The schema of the name of an object.
+/// Returns the schema of an object name.
 pub fn object_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
@@ -165,7 +164,7 @@ pub fn object_name(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A folder of nodes: a whole path, without `.` and `..`, and no slash at its end.
+/// Directory on a node: an absolute path without `.`, `..` and a trailing slash.
 pub const FOLDER: &str = "^(/\\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)+$";
 
 #[cfg(test)]

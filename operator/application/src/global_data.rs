@@ -1,8 +1,9 @@
 //! Values of global variables: base64, or lists of bytes.
 //!
-//! The published schema says base64. But a server looks no further at a list where a string with a format is asked for,
-//! so `[1, 0, 0, 0]` is stored as it is, and the published operator reads it as those four bytes. Its samples say it that
-//! way. So both are read here, and base64 is written. The schema leaves the type open; what it could say is [`problems`].
+//! The published schema declares base64. A server does not check a list in place of a text with a format, so `[1, 0,
+//! 0, 0]` is stored as it is, and the published operator reads it as those four bytes; its samples use this form.
+//! This module therefore reads both and writes base64. The schema leaves the type open; [`problems`] checks it
+//! instead.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use crate::check::SpecProblem;
 
-/// What is wrong with the `globalData` of a spec as it was written. Nothing is if it is absent.
+/// Returns the problems of a spec's `globalData` as written; empty if the field is absent.
 #[must_use]
 pub fn problems(spec: &Value) -> Vec<SpecProblem> {
     let values = spec.get("globalData").and_then(Value::as_object);
@@ -25,9 +26,8 @@ pub fn problems(spec: &Value) -> Vec<SpecProblem> {
         .collect()
 }
 
-/// Reads the map. What is neither base64 nor a list of bytes becomes no bytes, which no variable has: the daemon then
-/// refuses that one application and names the variable. An error here would come from every list of applications that
-/// this one is in, and stop all of them.
+/// Reads the map. A value that is neither base64 nor a list of bytes becomes an empty value: the daemon then rejects
+/// only this application, and names the variable. An error here would fail every list request that contains it.
 pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, ByteString>>, D::Error> {
     let values = Option::<BTreeMap<String, Value>>::deserialize(from)?;
     Ok(values.map(|values| values.into_iter().map(|(name, value)| (name, bytes(&value))).collect()))

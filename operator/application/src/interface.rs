@@ -1,4 +1,4 @@
-//! Choosing network interfaces, and sides of them.
+//! Selectors of network interfaces, and traffic directions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub struct InterfacesDiscovery {
     pub allowed_interfaces: Vec<String>,
 }
 
-/// What is left out unless the user says otherwise.
+/// Returns the interfaces that are excluded by default.
 fn loopback() -> Vec<String> {
     vec!["lo".to_owned()]
 }

@@ -1,29 +1,29 @@
-//! Selectors of labels, as Kubernetes evaluates them.
+//! Label selectors, evaluated like in Kubernetes.
 //!
-//! The schema of the published API lets any text through as an operator, and any number of values.
+//! The schema of the published API accepts any text as an operator, and any number of values.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use thiserror::Error;
 
-/// What is wrong with an expression: such a selector means nothing, it does not select nothing.
+/// Fault of an expression. A selector with a fault is invalid; it does not merely select nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SelectorFault {
-    /// It is about no label.
+    /// The label's name is empty.
     #[error("it is empty: the name of a label is needed")]
     NoKey,
-    /// Kubernetes does not know it.
+    /// Unknown operator.
     #[error("\"{0}\" is no operator: In, NotIn, Exists and DoesNotExist are allowed")]
     Operator(String),
-    /// In or `NotIn` what?
+    /// `In` or `NotIn` without values.
     #[error("{0} needs at least one value")]
     NoValues(String),
-    /// That the label is there is all that matters.
+    /// `Exists` or `DoesNotExist` with values.
     #[error("{0} takes no values")]
     Values(String),
 }
 
 impl SelectorFault {
-    /// The field of the expression.
+    /// Returns the field of the expression that has the fault.
     #[must_use]
     pub const fn field(&self) -> &'static str {
         match self {
@@ -34,19 +34,19 @@ impl SelectorFault {
     }
 }
 
-/// A selector that cannot be evaluated.
+/// Selector that cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{operator}` of `{key}`: {fault}")]
 pub struct SelectorError {
-    /// Label that was to be compared.
+    /// Label of the expression.
     pub key: String,
-    /// How.
+    /// Operator of the expression.
     pub operator: String,
-    /// The first thing that is wrong.
+    /// First fault of the expression.
     pub fault: SelectorFault,
 }
 
-/// All that is wrong with an expression.
+/// Returns all faults of an expression.
 #[must_use]
 pub fn faults(expression: &LabelSelectorRequirement) -> Vec<SelectorFault> {
     let operator = &expression.operator;
@@ -63,30 +63,30 @@ pub fn faults(expression: &LabelSelectorRequirement) -> Vec<SelectorFault> {
     found
 }
 
-/// A selector that can be evaluated. The default selects everything.
+/// Selector that can be evaluated. The default selects everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelMatcher(LabelSelector);
 
 impl LabelMatcher {
-    /// Takes one of which every expression means something.
+    /// Accepts a selector if all of its expressions are valid.
     ///
     /// # Errors
-    /// One that does not.
+    /// Returns the first fault.
     pub fn new(selector: LabelSelector) -> Result<Self, SelectorError> {
         check(&selector)?;
         Ok(Self(selector))
     }
 
-    /// Whether labels are selected; `label` gives the value of one.
+    /// Returns whether labels are selected; `label` returns the value of one.
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         holds(&self.0, label)
     }
 }
 
-/// Whether labels are selected by a selector that is looked at once; `label` gives the value of one.
+/// Returns whether a selector that is used only once selects labels; `label` returns the value of one.
 ///
 /// # Errors
-/// An expression means nothing.
+/// Returns an error if an expression is invalid.
 pub fn matches<'a>(
     selector: &LabelSelector,
     label: impl Fn(&str) -> Option<&'a str>,
@@ -114,11 +114,11 @@ fn holds<'a>(selector: &LabelSelector, label: impl Fn(&str) -> Option<&'a str>) 
             let listed = |value: &str| expression.values.iter().flatten().any(|one| one == value);
             match expression.operator.as_str() {
                 "In" => value.is_some_and(listed),
-                // A label that is not there is not in the list either.
+                // A missing label is not in the list, so `NotIn` selects it.
                 "NotIn" => !value.is_some_and(listed),
                 "Exists" => value.is_some(),
                 "DoesNotExist" => value.is_none(),
-                // Refused before.
+                // Unreachable: `check` rejects other operators.
                 _ => false,
             }
         })
@@ -140,7 +140,7 @@ mod tests {
         selector(json!({ "matchExpressions": [{ "key": "zone", "operator": operator, "values": values }] }))
     }
 
-    /// Asks both ways, which have to agree.
+    /// Evaluates the selector with both functions and compares their results.
     fn selects(selector: &LabelSelector, labels: &[(&str, &str)]) -> Result<bool, SelectorError> {
         let get = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
         let found = matches(selector, get);

@@ -1,10 +1,11 @@
-//! The custom resources of `bpfman.io/v1alpha1`, as Rust types and as definitions.
+//! Custom resources of `bpfman.io/v1alpha1`, as Rust types and as definitions.
 //!
-//! Field names, rules and defaults are those of the published API, so that manifests written for it stay valid; what
-//! this project adds is optional. What users write is in [`application`], [`rollout`] and [`config`], what a node
-//! answers in [`state`], what the two kinds are called in [`scope`], what the controller tells a node in [`orders`], the definitions in [`crd`].
+//! Field names, rules and defaults are those of the published API, so that manifests written for it stay valid; the
+//! additions of this project are optional. Users write [`application`], [`rollout`] and [`config`]; nodes report
+//! [`state`]; the controller sends [`orders`] to a node. [`scope`] has the names of the two kinds, [`crd`] the
+//! definitions.
 //!
-//! No Kubernetes client is needed for any of it.
+//! No Kubernetes client is needed.
 
 #![expect(
     clippy::duplicated_attributes,
@@ -45,5 +46,5 @@ pub mod xdp;
 /// API group of every kind.
 pub const GROUP: &str = "bpfman.io";
 
-/// Its only version.
+/// Only version of the group.
 pub const VERSION: &str = "v1alpha1";

@@ -1,15 +1,15 @@
-//! What an application gives of its maps to pods: by volumes of the CSI driver. An addition to the published API.
+//! Maps that an application exports to pods by volumes of the CSI driver. An addition to the published API.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Maps of the programs, or all: letters, digits, `_` and `.`.
+/// Pattern of map names: letters, digits, `_` and `.`, or `*` for all maps.
 pub const MAP: &str = r"^(\*|[a-zA-Z0-9_.]+)$";
 
-/// Names of namespaces (RFC 1123 labels), or all.
+/// Pattern of namespace names (RFC 1123 labels), or `*` for all namespaces.
 pub const NAMESPACE: &str = r"^(\*|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$";
 
-/// The most exports of one application, and namespaces of one export.
+/// Maximum number of exports of one application, and of namespaces of one export.
 pub const MOST_EXPORTS: usize = 128;
 
 /// A map that pods of some namespaces may mount.

@@ -1,44 +1,45 @@
-//! What the controller tells one node about one application: annotations of the node's state object.
+//! Orders of the controller to one node about one application: annotations of the node's state object.
 //!
-//! Only for applications with a [`crate::rollout::Rollout`]. The agent reads them, only the controller writes them.
+//! Used only for applications with a [`crate::rollout::Rollout`]. Only the controller writes them; the agent reads
+//! them.
 
 use std::collections::BTreeMap;
 
-/// The revision that the node is to run: the name of a `ControllerRevision`. Absent: the node changes nothing.
+/// Revision that the node must run: the name of a `ControllerRevision`. If absent, the node changes nothing.
 pub const REVISION: &str = "bpfman.io/revision";
 
-/// A revision that the node is to load and discard, and to answer about in `status.preflight`.
+/// Revision that the node must load and discard; the result is reported in `status.preflight`.
 pub const PREFLIGHT: &str = "bpfman.io/preflight";
 
-/// A revision whose gates the node is to watch, and to answer about in `status.health`.
+/// Revision whose gates the node must watch; the result is reported in `status.health`.
 pub const SOAK: &str = "bpfman.io/soak";
 
-/// Users write `promote` or `abort` into this annotation of an application; the controller removes it when it has acted.
+/// Annotation of an application into which users write `promote` or `abort`; the controller removes it once handled.
 pub const ROLLOUT: &str = "bpfman.io/rollout";
 
-/// Annotation of an application: the number of a `promote` or `abort` and the word, as the controller took it over from
-/// [`ROLLOUT`]. The number makes that it is acted on once, whenever the controller is restarted.
+/// Annotation of an application: number and verb of a `promote` or `abort` that the controller accepted from
+/// [`ROLLOUT`]. The number ensures that the command runs only once, even if the controller restarts.
 pub const ROLLOUT_COMMAND: &str = "bpfman.io/rollout-command";
 
 /// Label of a `ControllerRevision`: uid of its application.
 pub const REVISION_OF: &str = "bpfman.io/application-uid";
 
-/// Key of the taint that keeps pods away from a node until its programs are back. Effect `NoSchedule`.
+/// Key of the taint that keeps pods away from a node until its programs are back. Its effect is `NoSchedule`.
 pub const NOT_READY_TAINT: &str = "bpfman.io/not-ready";
 
-/// What the controller wants of a node. `T` is how names are held.
+/// Orders of the controller to a node. `T` is the type of the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeOrders<T = String> {
     /// Revision to run.
     pub revision: Option<T>,
     /// Revision to load and discard.
     pub preflight: Option<T>,
-    /// Revision whose gates to watch.
+    /// Revision whose gates are to be watched.
     pub soak: Option<T>,
 }
 
 impl<T: AsRef<str>> NodeOrders<T> {
-    /// The same with names held in another way.
+    /// Returns the orders with their names converted to another type.
     pub fn map<U>(&self, mut make: impl FnMut(&str) -> U) -> NodeOrders<U> {
         let mut make = |name: &Option<T>| name.as_ref().map(|name| make(name.as_ref()));
         NodeOrders {
@@ -57,7 +58,7 @@ impl NodeOrders {
         Self { revision: get(REVISION), preflight: get(PREFLIGHT), soak: get(SOAK) }
     }
 
-    /// The annotations as a merge patch takes them: what is absent is removed.
+    /// Returns the annotations for a merge patch, which removes absent orders.
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<&'static str, Option<&str>> {
         BTreeMap::from([

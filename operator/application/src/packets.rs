@@ -1,4 +1,4 @@
-//! Attachments that see packets, of both scopes and of all blocks that have them, as one type.
+//! Packet attachments of both scopes and of all blocks, as one type.
 
 use crate::interface::{InterfaceSelector, TrafficDirection};
 use crate::place::{LinkOrder, OnUnavailable};
@@ -7,19 +7,19 @@ use crate::program::ClusterProgram;
 use crate::spec::ApplicationSpec;
 use crate::tc::TcxPoint;
 
-/// A list of programs that packets pass on an interface.
+/// Kind of hook that packets pass on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PacketHook {
     /// XDP.
     Xdp,
-    /// The clsact qdisc.
+    /// Filter of the clsact qdisc.
     Tc(TrafficDirection),
-    /// The kernel's list of links.
+    /// TCX: the kernel's list of links.
     Tcx(TrafficDirection),
 }
 
 impl PacketHook {
-    /// Name of the block of a program.
+    /// Returns the name of the block of a program.
     #[must_use]
     pub const fn block(self) -> &'static str {
         match self {
@@ -30,38 +30,38 @@ impl PacketHook {
     }
 }
 
-/// One attachment as the spec has it: one for each interface that it selects.
+/// Attachment as the spec has it, for all interfaces that it selects.
 #[derive(Clone, Debug)]
 pub struct PacketLink<'a> {
-    /// The field.
+    /// Path of the field in the spec.
     pub path: String,
-    /// Function name of its program.
+    /// Function name of the program.
     pub program: &'a str,
-    /// Where in the kernel.
+    /// Hook of the attachment.
     pub hook: PacketHook,
-    /// Index in its block.
+    /// Index in the block.
     pub link_at: usize,
-    /// Which interfaces.
+    /// Selector of the interfaces.
     pub interfaces: &'a InterfaceSelector,
-    /// Lower runs earlier.
+    /// Priority; lower runs earlier.
     pub priority: Option<i32>,
-    /// Place by intent.
+    /// Order relative to other programs, by name.
     pub order: Option<&'a LinkOrder>,
-    /// Verdicts after which the next program runs, as the wire numbers them; none for TCX.
+    /// Verdicts after which the next program runs, as numbered in the API; empty for TCX.
     pub proceed_on: Vec<i32>,
-    /// What becomes of a pod for which it cannot be made.
+    /// Treatment of pods for which the attachment cannot be made.
     pub on_unavailable: OnUnavailable,
-    /// The pods in whose network namespaces it is; none: in the node's own.
+    /// Pods whose network namespaces have the attachment; `None` means the node's own namespace.
     pub pods: Option<PodSelector<'a>>,
 }
 
-/// All of a spec, in its order.
+/// Returns all packet attachments of a spec, in its order.
 #[must_use]
 pub fn links(spec: &ApplicationSpec) -> Vec<PacketLink<'_>> {
     spec.programs.iter().enumerate().flat_map(|(at, program)| of_program(at, program)).collect()
 }
 
-/// All of one program. `at`: its index.
+/// Returns all packet attachments of one program. `at` is its index.
 #[must_use]
 pub fn of_program(at: usize, program: &ClusterProgram) -> Vec<PacketLink<'_>> {
     let xdp = program.xdp.iter().flat_map(|block| &block.links);
@@ -89,7 +89,7 @@ pub fn of_program(at: usize, program: &ClusterProgram) -> Vec<PacketLink<'_>> {
     xdp.chain(tc).chain(tcx).collect()
 }
 
-/// What TC and TCX have in common.
+/// Builds the fields that TC and TCX attachments share.
 fn of_side<'a>(
     at: usize,
     program: &'a ClusterProgram,

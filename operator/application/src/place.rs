@@ -1,5 +1,5 @@
-//! Where an attachment wants to be among others, and what holds where it cannot be made. Additions to the published
-//! API, all optional.
+//! Order of an attachment among others, and behaviour if it cannot be made. Additions to the published API, all
+//! optional.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Choosing nodes, pods and containers by labels.
+//! Selectors of nodes, pods and containers by labels.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::labels;
 
-/// The schema of a label selector. Lists and the whole are replaced, never merged, by server-side apply.
+/// Returns the schema of a label selector. Server-side apply replaces lists and the whole selector, and never merges
+/// them.
 pub fn selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -85,12 +86,12 @@ pub struct ContainerSelector {
     pub container_names: Vec<String>,
 }
 
-/// Pods that an application means.
+/// Selector of pods.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PodSelector<'a> {
-    /// Only in this namespace.
+    /// Namespace of the pods; `None` means every namespace.
     pub namespace: Option<&'a str>,
-    /// With these labels.
+    /// Selector of the pods' labels.
     pub labels: &'a LabelSelector,
 }
 
@@ -107,13 +108,13 @@ impl<'a> From<&'a ClusterContainerSelector> for PodSelector<'a> {
 }
 
 impl<'a> PodSelector<'a> {
-    /// Absent and empty both mean every namespace.
+    /// Treats an absent and an empty namespace alike: both mean every namespace.
     fn within(namespace: &'a Option<String>, labels: &'a LabelSelector) -> Self {
         let namespace = namespace.as_deref().filter(|namespace| !namespace.is_empty());
         Self { namespace, labels }
     }
 
-    /// Whether a pod is meant. Nothing is by a selector that is none: whoever plans the application says so.
+    /// Returns whether a pod is selected. An invalid selector selects nothing; the planner reports it.
     #[must_use]
     pub fn matches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         let label = |key: &str| labels.get(key).map(String::as_str);

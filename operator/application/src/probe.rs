@@ -1,4 +1,4 @@
-//! Attachments to kernel functions, trace points and user-space functions.
+//! Attachments to kernel functions, tracepoints and user-space functions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

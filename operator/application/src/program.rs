@@ -1,4 +1,4 @@
-//! One program of an application: its name, its type, and the block that goes with the type.
+//! Program of an application: its name, its type, and the block of that type.
 
 use kube_core::Rule;
 use kube_derive::KubeSchema;
@@ -13,7 +13,7 @@ use super::tc::{TcPoint, TcxPoint};
 use super::tracing::Tracing;
 use super::xdp::XdpPoint;
 
-/// A block is there where the type is its own, and only there.
+/// Returns the rule that a block is present exactly if the program has its type.
 pub(crate) fn only_with(program_type: &str, block: &str) -> Rule {
     Rule::new(format!("(self.type == '{program_type}') == has(self.{block})"))
         .message(&*format!("the block {block} belongs to type {program_type}, and is needed there"))

@@ -1,4 +1,4 @@
-//! Types of programs: what manifests and the daemon call them, which block goes with each, and which are told more.
+//! Program types: their names in manifests and in the daemon, the block of each, and the types that need a target.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,7 @@ impl From<NamespacedProgramType> for ClusterProgramType {
 }
 
 impl ClusterProgramType {
-    /// Every type, in the order in which it is explained.
+    /// All types, in the order of the documentation.
     pub const ALL: [Self; 53] = [
         Self::Xdp,
         Self::Tc,
@@ -205,7 +205,7 @@ impl ClusterProgramType {
         Self::LircMode2,
     ];
 
-    /// Its name in manifests, and the daemon's.
+    /// Returns the name in manifests and the daemon's name.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Xdp => ("XDP", "xdp"),
@@ -264,19 +264,19 @@ impl ClusterProgramType {
         }
     }
 
-    /// Its name in manifests.
+    /// Returns the name in manifests.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.names().0
     }
 
-    /// The name that the daemon and its command line have for it.
+    /// Returns the name that the daemon and its command line use.
     #[must_use]
     pub const fn exact(self) -> &'static str {
         self.names().1
     }
 
-    /// The block that says where to attach; none for what the daemon loads and attaches nowhere.
+    /// Returns the block that has the attach points, or `None` if the daemon only loads programs of the type.
     #[must_use]
     pub const fn block(self) -> Option<&'static str> {
         Some(match self {
@@ -325,7 +325,7 @@ impl ClusterProgramType {
         })
     }
 
-    /// Whether `target` of the program may say what it is loaded for.
+    /// Returns whether programs of this type accept `target`.
     #[must_use]
     pub const fn takes_target(self) -> bool {
         matches!(
@@ -345,7 +345,7 @@ impl ClusterProgramType {
         )
     }
 
-    /// Names of the types that a block belongs to.
+    /// Returns the names of the types that a block belongs to.
     #[must_use]
     pub fn of_block(block: &str) -> Vec<&'static str> {
         Self::ALL.into_iter().filter(|kind| kind.block() == Some(block)).map(Self::name).collect()

@@ -1,7 +1,7 @@
-//! How a change reaches the nodes: in waves, watched, and back by itself. An addition to the published API.
+//! Rollout of a change to the nodes: in waves, monitored, with automatic rollback. An addition to the published API.
 //!
-//! Without [`Rollout`] every node acts on the application's spec at once. With it, a node acts only on the revision
-//! that the controller wrote for it ([`crate::orders`]).
+//! Without [`Rollout`] every node applies the application's spec at once. With it, a node applies only the revision
+//! that the controller assigned to it ([`crate::orders`]).
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -49,7 +49,7 @@ pub struct Rollout {
     pub on_failure: OnFailure,
 }
 
-/// The schema of a number of nodes: a count, or a percentage of those selected.
+/// Returns the schema of a number of nodes: a count, or a percentage of the selected nodes.
 fn amount(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "description": "A number of nodes, or a percentage of those selected.",
@@ -58,7 +58,6 @@ fn amount(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The schema of a list of them.
 fn amounts(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -68,7 +67,7 @@ fn amounts(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// What holds unless the user says otherwise.
+/// Returns the default progress deadline, in seconds.
 fn progress_deadline() -> u32 {
     300
 }
@@ -187,7 +186,7 @@ pub struct RolloutStatus {
     pub command: i32,
 }
 
-/// Whether there is nothing to write.
+/// Returns whether a number is zero, so that it is not serialized.
 fn is_zero(number: &i32) -> bool {
     *number == 0
 }

@@ -1,4 +1,4 @@
-//! The two kinds of applications, and what they and their state objects are called.
+//! Kinds of applications, with the names of the applications and of their state objects.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use kube_core::{ApiResource, GroupVersionKind};
 
 use crate::{GROUP, VERSION};
 
-/// Which of the two kinds of applications.
+/// Kind of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// `ClusterBpfApplication`.
@@ -16,10 +16,10 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Both.
+    /// Both kinds.
     pub const ALL: [Self; 2] = [Self::Cluster, Self::Namespaced];
 
-    /// Kind of the applications.
+    /// Returns the kind of the applications.
     #[must_use]
     pub const fn application_kind(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl Scope {
         }
     }
 
-    /// Kind of the state objects.
+    /// Returns the kind of the state objects.
     #[must_use]
     pub const fn state_kind(self) -> &'static str {
         match self {
@@ -37,19 +37,20 @@ impl Scope {
         }
     }
 
-    /// How the API server calls the applications.
+    /// Returns the API resource of the applications.
     #[must_use]
     pub fn applications(self) -> ApiResource {
         resource(self.application_kind())
     }
 
-    /// How the API server calls the state objects.
+    /// Returns the API resource of the state objects.
     #[must_use]
     pub fn states(self) -> ApiResource {
         resource(self.state_kind())
     }
 
-    /// What an agent writes into a state object's finalizers until its programs are unloaded. The published names.
+    /// Returns the finalizer that an agent keeps on a state object until its programs are unloaded. The names are
+    /// published.
     #[must_use]
     pub const fn finalizer(self) -> &'static str {
         match self {
@@ -59,14 +60,14 @@ impl Scope {
     }
 }
 
-/// One application.
+/// Key of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ApplicationKey {
-    /// Its kind.
+    /// Kind of the application.
     pub scope: Scope,
-    /// Its namespace, if it is namespaced.
+    /// Namespace of a namespaced application.
     pub namespace: Option<String>,
-    /// Its name.
+    /// Name of the application.
     pub name: String,
 }
 
@@ -80,8 +81,8 @@ impl fmt::Display for ApplicationKey {
     }
 }
 
-/// How the API server calls a kind of ours.
+/// Returns the API resource of a kind of this group.
 fn resource(kind: &str) -> ApiResource {
-    // The plural forms are the kinds in lower case with an s: none of them is irregular.
+    // All plural forms are regular: the kind in lower case with an s.
     ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind))
 }

@@ -1,4 +1,4 @@
-//! The specs of both scopes as one type.
+//! Specs of both scopes as one type.
 
 use serde_json::Value;
 use thiserror::Error;
@@ -9,34 +9,34 @@ use crate::global_data;
 use crate::points::PointBlocks;
 use crate::program::{ClusterProgram, NamespacedProgram};
 
-/// What an application is, of either scope: one of a namespace as a cluster application would write it that selects pods
-/// of that namespace alone.
+/// Spec of an application of either scope. A namespaced application is represented as a cluster application that
+/// selects pods of its namespace only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApplicationSpec {
-    /// Of a namespaced application: its own. Every selector of pods names it.
+    /// Namespace of a namespaced application. Every pod selector names it.
     pub namespace: Option<String>,
-    /// What both scopes have.
+    /// Fields that both scopes share.
     pub common: ApplicationCommon,
-    /// The programs.
+    /// Programs of the application.
     pub programs: Vec<ClusterProgram>,
 }
 
-/// A spec that cannot be read.
+/// Error of a spec that cannot be read.
 #[derive(Debug, Error)]
 pub enum SpecError {
-    /// A field is none of its type.
+    /// A field has the wrong type.
     #[error("spec: {0}")]
     Field(#[from] serde_json::Error),
-    /// Values of global variables are none: the types read those as no bytes.
+    /// Values of global variables are invalid. The types would read them as empty values.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     GlobalData(Vec<SpecProblem>),
 }
 
 impl ApplicationSpec {
-    /// Reads a spec. `namespace`: of a namespaced application.
+    /// Reads a spec. `namespace` is that of a namespaced application.
     ///
     /// # Errors
-    /// [`SpecError`], with the field.
+    /// Returns a [`SpecError`] that names the field.
     pub fn read(namespace: Option<&str>, spec: Value) -> Result<Self, SpecError> {
         let wrong = global_data::problems(&spec);
         let read = match namespace {
@@ -46,7 +46,7 @@ impl ApplicationSpec {
         if wrong.is_empty() { Ok(read) } else { Err(SpecError::GlobalData(wrong)) }
     }
 
-    /// Of a namespace.
+    /// Converts the spec of a namespaced application.
     #[must_use]
     pub fn namespaced(namespace: &str, spec: BpfApplicationSpec) -> Self {
         let within = |program: NamespacedProgram| ClusterProgram {

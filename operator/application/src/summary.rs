@@ -1,4 +1,4 @@
-//! How an application is doing over all nodes, in a few lines. Part of its status; an addition to the published API.
+//! Summary of an application over all nodes, part of its status. An addition to the published API.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

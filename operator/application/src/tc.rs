@@ -38,7 +38,6 @@ pub struct TcPoint {
     pub proceed_on: Vec<TcProceedOn>,
 }
 
-/// What holds unless the user says otherwise.
 fn default_proceed_on() -> Vec<TcProceedOn> {
     vec![TcProceedOn::Pipe, TcProceedOn::DispatcherReturn]
 }
@@ -72,7 +71,7 @@ pub enum TcProceedOn {
 }
 
 impl TcProceedOn {
-    /// The number on the wire.
+    /// Returns the number in the daemon's API.
     #[must_use]
     pub const fn number(self) -> i32 {
         self as i32

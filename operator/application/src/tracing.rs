@@ -1,4 +1,4 @@
-//! fentry and fexit: bound to one kernel function when loaded.
+//! Fentry and fexit attachments, which are bound to one kernel function at load.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,24 +1,24 @@
-//! What an application sets of its object: global variables by their type, and sizes of maps. An addition to the published
-//! API, which has bytes alone ([`crate::global_data`]).
+//! Global variables by type, and map sizes, that an application sets in its object. An addition to the published API,
+//! which has bytes only ([`crate::global_data`]).
 
 use std::collections::BTreeMap;
 
 /// Global variables by name, each as text of its type.
 pub type GlobalTexts = BTreeMap<String, String>;
 
-/// Entries of maps by name.
+/// Number of entries of maps by name.
 pub type EntriesByMap = BTreeMap<String, u32>;
 
-/// The most variables, and the most maps.
+/// Maximum number of variables, and of maps.
 pub const MOST_NAMES: usize = 128;
-/// The most characters of one value.
+/// Maximum length of one value, in characters.
 pub const LONGEST_TEXT: usize = 8192;
-/// The most characters of one name.
+/// Maximum length of one name, in characters.
 pub const LONGEST_NAME: usize = 256;
-/// The most entries of a map: what the kernel can count.
+/// Maximum number of entries of a map: the kernel's `max_entries` has 32 bits.
 pub const MOST_ENTRIES: u32 = u32::MAX;
 
-/// A map of names to texts.
+/// Returns the schema of a map of names to texts.
 pub fn texts_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
@@ -27,7 +27,7 @@ pub fn texts_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
-/// A map of names to numbers of entries.
+/// Returns the schema of a map of names to numbers of entries.
 pub fn entries_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",

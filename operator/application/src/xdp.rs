@@ -27,7 +27,6 @@ pub struct XdpPoint {
     pub on_unavailable: OnUnavailable,
 }
 
-/// What holds unless the user says otherwise.
 fn default_proceed_on() -> Vec<XdpProceedOn> {
     vec![XdpProceedOn::Pass, XdpProceedOn::DispatcherReturn]
 }
@@ -51,7 +50,7 @@ pub enum XdpProceedOn {
 }
 
 impl XdpProceedOn {
-    /// The number on the wire.
+    /// Returns the number in the daemon's API.
     #[must_use]
     pub const fn number(self) -> i32 {
         self as i32

@@ -1,4 +1,4 @@
-//! Facts that only the daemon knows.
+//! Queries to the daemon for facts that only it knows.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::daemon::Daemon;
 use crate::facts::NodeInterface;
 use crate::failure::{Unreachable, refusal};
 
-/// How long the daemon may take to look into all namespaces.
+/// Timeout for the daemon to scan all namespaces.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// All interfaces in the daemon's own network namespace, those with a name, and these (paths as the daemon opens them);
-/// none if this version of the daemon cannot tell.
+/// Returns all interfaces in the daemon's own network namespace, in named namespaces, and in `netns` (paths as the
+/// daemon opens them), or `None` if this version of the daemon does not support it.
 ///
 /// # Errors
-/// [`Unreachable`].
+/// Returns [`Unreachable`] if the daemon cannot be reached, does not answer in time, or refuses.
 pub async fn interfaces(
     daemon: &Daemon,
     netns: &[String],
@@ -53,7 +53,7 @@ impl From<&ext::NetworkInterface> for NodeInterface {
             index: interface.index,
             netns: Some(interface.netns.clone()).filter(|path| !path.is_empty()),
             up: interface.up,
-            // What cannot be read is no address that anything is compared with.
+            // Addresses that cannot be parsed are skipped: they match no node address anyway.
             addresses: interface.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
         }
     }

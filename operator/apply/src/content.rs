@@ -1,4 +1,4 @@
-//! What makes another version of a load, as one hash.
+//! Hash that identifies the version of a load.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +9,28 @@ use sha2::{Digest as _, Sha256};
 
 /// Metadata key of the owner's uid, on programs; of the link's uuid, on links.
 pub const UUID_KEY: &str = "bpfman.io/uuid";
-/// Metadata key of the application's name: the CSI driver looks for it.
+/// Metadata key of the application's name, which the CSI driver reads.
 pub const PROGRAM_NAME_KEY: &str = "bpfman.io/ProgramName";
 /// Metadata key of the application's namespace. Programs of cluster applications have none; the CSI driver gives the
-/// maps of a namespaced application to pods of its namespace alone.
+/// maps of a namespaced application only to pods of its namespace.
 pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
-/// Metadata key of the hash over what makes another version.
+/// Metadata key of the version's hash.
 pub const CONTENT_KEY: &str = "bpfman.io/content";
 /// Metadata key of a link's identity among those of its program.
 pub const LINK_KEY: &str = "bpfman.io/link";
 
-/// Hash over bytecode, pull policy, globals, sizes of maps, and the programs with their types and what they need when loaded.
+/// Returns the hash over bytecode, pull policy, globals, map sizes, and the programs with their types and load
+/// targets.
 ///
-/// Also over the namespace of a namespaced application, over which probes are return probes, and over the maps that are
-/// given out: a version that was loaded without these is loaded again with them.
-/// Not over credentials and other metadata, and not over the order of the list: the same programs in another order are the
+/// It includes the namespace of a namespaced application, the list of return probes, and the exported maps: a version
+/// that was loaded without these is loaded again with them. It excludes credentials, other metadata and the order of
+/// the programs, which make no other version.
 /// same version.
 #[must_use]
 pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
-        // Lengths keep neighbours apart.
+        // Length prefixes keep adjacent parts distinct.
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
@@ -80,7 +81,7 @@ pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
         part(key.as_bytes());
         part(value.as_bytes());
     }
-    // What has none is the version that it was before there were any.
+    // Without values the hash is the same as before this field existed, so that old versions are not loaded again.
     if let Some(values) = values {
         part(b"values");
         part(&[u8::from(values.by_type_only)]);
@@ -99,9 +100,9 @@ pub fn content(request: &LoadRequest, values: Option<&LoadValues>) -> String {
     hexadecimal(&hash.finalize()[..16])
 }
 
-/// Whether programs with the hash `running`, loaded from the image `url` that had this digest, are what a request wants
-/// that names the same image of the same repository by its digest, and differs in nothing else. A tag that was pinned
-/// since is no other version. `policy`: as it is declared, on the wire.
+/// Returns whether programs with the hash `running`, loaded from the image `url` with this digest, match a request
+/// that names the same image of the same repository by digest and differs in nothing else: pinning a tag makes no
+/// other version. `policy` is the pull policy as declared, by its number in the API.
 pub(crate) fn is_pinned_form(
     (request, values): (&LoadRequest, Option<&LoadValues>),
     policy: i32,
@@ -123,21 +124,21 @@ pub(crate) fn is_pinned_form(
     content(&named, values) == running
 }
 
-/// The name of an image without tag and digest.
+/// Returns the name of an image without tag and digest.
 fn repository(url: &str) -> &str {
     let bare = url.split_once('@').map_or(url, |(bare, _)| bare);
-    // A colon behind the last slash begins a tag; before it, a port.
+    // A colon after the last slash precedes a tag; before it, a port.
     let host = bare.rfind('/').map_or(0, |slash| slash + 1);
     bare.rfind(':').filter(|colon| *colon >= host).and_then(|colon| bare.get(..colon)).unwrap_or(bare)
 }
 
-/// sha256 of an object file, in hexadecimal; none if it cannot be read here.
+/// Returns the sha256 of an object file in hexadecimal, or `None` if this process cannot read the file.
 #[must_use]
 pub fn of_file(path: &str) -> Option<String> {
     std::fs::read(path).ok().map(|bytes| hexadecimal(&Sha256::digest(bytes)))
 }
 
-/// A uuid for a link: the same for the same owner, program and key, so that it outlives failures and restarts.
+/// Returns the uuid of a link. It depends only on owner, program and key, so that it survives failures and restarts.
 #[must_use]
 pub fn link_uuid(owner: &str, program: &str, key: &str) -> String {
     let mut hash = Sha256::new();
@@ -147,19 +148,18 @@ pub fn link_uuid(owner: &str, program: &str, key: &str) -> String {
     }
     let mut bytes: [u8; 16] = [0; 16];
     bytes.copy_from_slice(&hash.finalize()[..16]);
-    // RFC 9562: version 8, made by a hash of our own.
+    // RFC 9562, version 8: made by an application-defined hash.
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let text = hexadecimal(&bytes);
     format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
 }
 
-/// Lower-case hexadecimal.
+/// Returns bytes in lower-case hexadecimal.
 #[must_use]
 pub fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
         let _infallible = write!(text, "{byte:02x}");
         text
     })

@@ -1,14 +1,14 @@
-//! Credentials for a registry: with one call, never in metadata.
+//! Credentials for a registry, which are part of a single call and never of metadata.
 
 use std::fmt;
 
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::v1::{BytecodeLocation, LoadRequest};
 
-/// A user of a registry.
+/// Credentials of a registry user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegistryCredentials {
-    /// Name.
+    /// User name.
     pub username: String,
     /// Password or token.
     pub password: String,
@@ -20,7 +20,7 @@ impl fmt::Debug for RegistryCredentials {
     }
 }
 
-/// The request with the credentials in it, where it is for an image.
+/// Adds credentials to a request, if it is for an image.
 #[must_use]
 pub fn with(mut request: LoadRequest, credentials: Option<&RegistryCredentials>) -> LoadRequest {
     if let (Some(BytecodeLocation { location: Some(Location::Image(image)) }), Some(credentials)) =

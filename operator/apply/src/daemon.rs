@@ -1,4 +1,4 @@
-//! The connection to the daemon.
+//! Connection to the daemon.
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +11,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-/// A list of all programs of a large machine is larger than gRPC's usual 4 MiB.
+/// Maximum size of a response, in bytes. The list of programs of a large machine exceeds gRPC's default of 4 MiB.
 const LARGEST_ANSWER: usize = 256 << 20;
 
-/// Messages of errors and their hints come as trailers, where each byte may become three; trailers are bounded apart
-/// from messages.
+/// Maximum size of response trailers, in bytes. They carry error messages and hints, each byte of which may be
+/// encoded as three, and HTTP/2 limits them separately from messages.
 const LARGEST_TRAILERS: u32 = 256 << 10;
 
-/// One daemon. Clones share the connection; a call after the daemon's restart connects again.
+/// Client of one daemon. Clones share the connection, which reconnects after the daemon restarts.
 #[derive(Clone, Debug)]
 pub struct Daemon {
     channel: Channel,
@@ -26,12 +26,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// The daemon at a socket. Connects at the first call; has to be made within a tokio runtime.
+    /// Returns a client for a socket. It connects at the first call, and must be created within a tokio runtime.
     #[must_use]
     pub fn at(socket: &Path) -> Self {
         let path: PathBuf = socket.to_path_buf();
         let name = socket.display().to_string();
-        // The address is never resolved; HTTP/2 wants one for its `:authority`.
+        // The address is never resolved, but HTTP/2 needs one for `:authority`.
         let endpoint = Endpoint::from_static("http://localhost").http2_max_header_list_size(LARGEST_TRAILERS);
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
             let path = path.clone();
@@ -40,43 +40,43 @@ impl Daemon {
         Self { channel, name }
     }
 
-    /// The daemon behind a channel.
+    /// Returns a client that uses a channel.
     #[must_use]
     pub fn over(channel: Channel) -> Self {
         Self { channel, name: "its channel".to_owned() }
     }
 
-    /// Where it is, for people.
+    /// Returns the address of the daemon for messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The API that v0.6.0 has.
+    /// Returns the client of the API of v0.6.0.
     #[must_use]
     pub fn v1(&self) -> BpfmanClient<Channel> {
         BpfmanClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    /// Programs and links in full.
+    /// Returns the client of the extended API: programs and links with all details.
     #[must_use]
     pub fn ext(&self) -> BpfmanExtClient<Channel> {
         BpfmanExtClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    /// Order by intent, changes in place.
+    /// Returns the client of the chains API: order by name, changes in place.
     #[must_use]
     pub fn chains(&self) -> BpfmanChainsClient<Channel> {
         BpfmanChainsClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    /// What programs, chains and maps count.
+    /// Returns the client of the metrics API: counters of programs, chains and maps.
     #[must_use]
     pub fn figures(&self) -> BpfmanFiguresClient<Channel> {
         BpfmanFiguresClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    /// Trials, versions of whole loads, containers, interfaces.
+    /// Returns the client of the node API: dry runs, replacement of whole loads, containers, interfaces.
     #[must_use]
     pub fn node(&self) -> BpfmanNodeClient<Channel> {
         BpfmanNodeClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)

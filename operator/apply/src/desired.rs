@@ -1,4 +1,4 @@
-//! What an application wants on one machine.
+//! Desired state of an application on one machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,83 +10,83 @@ use bpfman_proto::v1::LoadRequest;
 
 use crate::wanted_point::WantedPoint;
 
-/// Which application, and which of its objects.
+/// Owner of programs: an application, and its state object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProgramOwner {
-    /// Of a namespaced application.
+    /// Namespace of a namespaced application.
     pub namespace: Option<String>,
     /// Name of the application.
     pub name: String,
-    /// What the programs of one application on one node have in common, and no others: the uid of the node's state
-    /// object, or a name-made one without a cluster. Written to the metadata `bpfman.io/uuid`.
+    /// Identifier that exactly the programs of one application on one node share: the uid of the node's state object,
+    /// or one derived from the name without a cluster. Written to the metadata `bpfman.io/uuid`.
     pub uid: String,
 }
 
-/// What an application wants on one machine. Compared with what the daemon has, it gives the calls to make.
+/// Desired state of an application on one machine. The difference to the daemon's state determines the calls to make.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
-    /// Whose it is.
+    /// Owner of the programs.
     pub owner: ProgramOwner,
-    /// Absent: nothing is to be loaded here, and what is loaded has to go.
+    /// Programs to load; `None` means that nothing is wanted and all programs of the owner must be unloaded.
     pub load: Option<Load>,
-    /// Why the spec cannot be acted on at all, each with the path of the field. If there is anything, nothing is
-    /// changed: what runs stays, whatever `load` says.
+    /// Reasons why the spec cannot be applied at all, each with the path of the field. If there is any, nothing is
+    /// changed: the running programs stay, whatever `load` contains.
     pub refused: Vec<SpecProblem>,
-    /// Uids of owners before this one: their programs are taken for an older version of these, and replaced.
+    /// Uids of earlier owners: their programs count as an older version of these and are replaced.
     pub predecessors: Vec<String>,
 }
 
 impl Desired {
-    /// Nothing of this owner is wanted here.
+    /// Returns the desired state that nothing of this owner is loaded.
     #[must_use]
     pub const fn nothing(owner: ProgramOwner) -> Self {
         Self { owner, load: None, refused: Vec::new(), predecessors: Vec::new() }
     }
 }
 
-/// One load.
+/// Programs of one load.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Load {
-    /// The call; its metadata names owner, application and content.
+    /// Load request; its metadata names owner, application and content.
     pub request: LoadRequest,
-    /// What is set of the object besides; none if nothing is.
+    /// Globals by type and map sizes, if any.
     pub values: Option<LoadValues>,
-    /// Over all that makes another version of the programs: bytecode, policy, globals, list. Not credentials.
+    /// Hash of the version: bytecode, policy, globals, list of programs. Credentials are excluded.
     pub content: String,
-    /// When the registry is to be asked for the image, as declared, on the wire; the request may ask less often.
+    /// Declared pull policy, by its number in the API; the request may contain one that pulls less often.
     pub pull_policy: i32,
-    /// The programs, in the order of the spec.
+    /// Programs, in the order of the spec.
     pub programs: Vec<Program>,
-    /// Why it is not to be loaded now, though it is wanted: a try before failed. What runs stays, as after a failure.
+    /// Reason why the load is put off: an earlier attempt failed. The running programs stay, as after a failure.
     pub held: Option<NodeFailure>,
-    /// sha256 of the object file, in hexadecimal, where the caller can read it: another file below the same path is
-    /// another version too.
+    /// Sha256 of the object file in hexadecimal, if the caller can read it: another file at the same path is another
+    /// version.
     pub object_sha256: Option<String>,
 }
 
-/// One program, and where it is wanted.
+/// Program with its wanted attachments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
     /// Function name.
     pub name: String,
     /// Name of the type in the spec: `XDP`, `UProbe`, ...
     pub program_type: &'static str,
-    /// Attachments, by identity: what is equal in all that identifies an attachment is one.
+    /// Wanted attachments. Attachments with the same identity are one.
     pub links: BTreeMap<LinkKey, WantedLink>,
-    /// What could not be found out, for people: an interface that is not there, a pattern that is none. The other
-    /// links stand.
+    /// Problems in determining attach points, for people: a missing interface, an invalid pattern. The other links
+    /// are not affected.
     pub problems: Vec<String>,
-    /// Attachments whose selector means no pod, or none of its containers, that is here now: the field and what it
-    /// lacks. No problem on one machine, since the others may have them.
+    /// Attachments whose selector matches no pod, or no container, on this machine: the field and what is missing.
+    /// This is no problem, because other machines may have matches.
     pub unmatched: Vec<String>,
-    /// Where attachments may be wanted that are not among `links`: those that are there stay as they are.
+    /// Scopes in which more attachments may be wanted than `links` has: existing attachments there are kept.
     pub unknown: BTreeSet<UnknownPlace>,
 }
 
-/// A place of which it is not known now what is wanted there.
+/// Scope in which the wanted attachments are currently unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UnknownPlace {
-    /// Every place.
+    /// The whole machine.
     All,
     /// The network of the pod with this uid.
     Pod(String),
@@ -95,7 +95,7 @@ pub enum UnknownPlace {
 }
 
 impl UnknownPlace {
-    /// Whether an attachment is at this place.
+    /// Returns whether an attachment is in this scope.
     #[must_use]
     pub fn holds(&self, key: &LinkKey) -> bool {
         match self {
@@ -103,7 +103,7 @@ impl UnknownPlace {
             Self::Pod(uid) => key.at_pod().is_some_and(|(_, of)| of == uid),
             Self::Container(id) => {
                 let at = format!(" in {id}");
-                // Behind it there may be a number of one of several at the same place.
+                // The key may end in a number that distinguishes several attachments at one place.
                 key.0.split(" #").next().is_some_and(|key| key.ends_with(&at))
             }
         }
@@ -111,13 +111,13 @@ impl UnknownPlace {
 }
 
 impl LinkKey {
-    /// The interface, and the uid of the pod that it is for, without the namespace that the pod's network is; none where
-    /// it is for no pod's network.
+    /// Returns the interface and the uid of the pod, without the identity of the pod's network, or `None` if the
+    /// attachment is not in a pod's network.
     fn at_pod(&self) -> Option<(&str, &str)> {
         self.0.split_once(" net:")?.0.split_once(" in pod ")
     }
 
-    /// What it is in: the pod, the container, or, where it names neither, the node.
+    /// Returns the pod or container of the attachment, or `None` if it is on the node itself.
     fn is_in(&self) -> Option<&str> {
         let at_pod = self.at_pod().map(|(_, pod)| pod);
         let without_number = self.0.split(" #").next().unwrap_or_default();
@@ -126,13 +126,13 @@ impl LinkKey {
         at_pod.or_else(container)
     }
 
-    /// Whether both are of the node, or of the same pod or container: one may be wanted in the place of the other.
+    /// Returns whether both are on the node, or in the same pod or container, so that one may replace the other.
     #[must_use]
     pub fn is_near(&self, other: &Self) -> bool {
         self.is_in() == other.is_in()
     }
 
-    /// Whether both are for one interface of one pod, whatever its network is now.
+    /// Returns whether both are for the same interface of the same pod, in whichever network the pod is.
     #[must_use]
     pub fn is_of_same_pod(&self, other: &Self) -> bool {
         self.at_pod().is_some() && self.at_pod() == other.at_pod()
@@ -140,35 +140,35 @@ impl LinkKey {
 }
 
 impl Program {
-    /// Whether an attachment is wanted at the same interface of the same pod, in what is its network now. The one that
-    /// is there stays as long as its own network does: that a pod is found in another network is no reason to leave the
-    /// one that it is guarded in.
+    /// Returns whether an attachment is wanted at the same interface of the same pod, but in the pod's current
+    /// network. The existing attachment then stays as long as its own network exists: a pod found in another network
+    /// must not become unprotected in its old one.
     #[must_use]
     pub fn moves(&self, key: &LinkKey) -> bool {
         self.links.keys().any(|wanted| wanted.is_of_same_pod(key))
     }
 
-    /// Whether an attachment that is not wanted may be wanted after all, once more is known.
+    /// Returns whether an attachment that is not among the wanted ones may turn out to be wanted.
     #[must_use]
     pub fn keeps(&self, key: &LinkKey) -> bool {
         self.unknown.iter().any(|unknown| unknown.holds(key))
     }
 }
 
-/// What makes two attachments of one program the same: hook or target, not its place there. Written to the link's
-/// metadata, so that it is found again.
+/// Identity of an attachment of one program: hook or target, but not the order there. Written to the link's metadata,
+/// by which the link is found again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkKey(pub String);
 
-/// One attachment.
+/// Wanted attachment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedLink {
-    /// Where, as the call has it.
+    /// Attach point, as in the API call.
     pub point: WantedPoint,
-    /// Place by intent.
+    /// Order relative to other programs, by name.
     pub order: Option<LinkOrder>,
-    /// What becomes of a pod for which it cannot be made.
+    /// Treatment of pods for which the attachment cannot be made.
     pub on_unavailable: OnUnavailable,
-    /// Uid of the pod it is for, if it is for one.
+    /// Uid of the pod, if the attachment is for one.
     pub pod: Option<String>,
 }

@@ -1,63 +1,63 @@
-//! What has to be known of a machine to tell what an application wants there.
+//! Facts about a machine that the desired state depends on.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// One machine, now.
+/// Current facts about one machine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
-    /// Name of the node; of the host where there is no cluster.
+    /// Name of the node, or of the host without a cluster.
     pub node: String,
     /// Labels of the node.
     pub labels: BTreeMap<String, String>,
-    /// The node's internal addresses: they tell the primary interface.
+    /// Internal addresses of the node, by which the primary interface is found.
     pub addresses: Vec<IpAddr>,
-    /// Interfaces, in every network namespace that the daemon was asked for; absent while that is not known.
+    /// Interfaces in all network namespaces that the daemon was queried for; `None` while unknown.
     pub interfaces: Option<Vec<NodeInterface>>,
-    /// Discovery finds nothing, by the wish of who runs this.
+    /// True if interface discovery is disabled by configuration.
     pub discovery_off: bool,
     /// Running pods of this node.
     pub pods: Vec<PodFacts>,
 }
 
-/// A network interface.
+/// Network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeInterface {
-    /// Name.
+    /// Name of the interface.
     pub name: String,
-    /// Index.
+    /// Index of the interface.
     pub index: u32,
-    /// Path of the namespace's file as the daemon opens it; absent: the daemon's own.
+    /// Path of the network namespace's file as the daemon opens it; `None` means the daemon's own.
     pub netns: Option<String>,
-    /// Whether it is up.
+    /// True if the interface is up.
     pub up: bool,
-    /// Its addresses.
+    /// Addresses of the interface.
     pub addresses: Vec<IpAddr>,
 }
 
-/// A pod of this node.
+/// Pod of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodFacts {
-    /// Namespace.
+    /// Namespace of the pod.
     pub namespace: String,
-    /// Name.
+    /// Name of the pod.
     pub name: String,
-    /// Uid.
+    /// Uid of the pod.
     pub uid: String,
-    /// Labels.
+    /// Labels of the pod.
     pub labels: BTreeMap<String, String>,
-    /// It shares the node's network namespace.
+    /// True if the pod shares the node's network namespace.
     pub host_network: bool,
-    /// Its network namespace's file as the daemon opens it, once known.
+    /// Network namespace of the pod, once known.
     pub netns: Option<Netns>,
-    /// Nothing runs in it now: before its first container, or between two. That its namespace is not known is no
+    /// True if no container runs now: before the first one, or between two. An unknown network namespace is no
     /// problem then.
     pub idle: bool,
-    /// Containers that run.
+    /// Running containers.
     pub containers: Vec<PodContainer>,
-    /// Ids of containers that should run, and that the daemon did not find.
+    /// Ids of containers that should run but that the daemon did not find.
     pub unseen: Vec<String>,
-    /// Of these, the ones whose processes the daemon does not know for certain: the id, and the daemon's reason.
+    /// Containers of `unseen` whose processes the daemon cannot determine for certain: id, and the daemon's reason.
     pub ambiguous: Vec<(String, String)>,
 }
 
@@ -73,22 +73,22 @@ impl PodFacts {
     }
 }
 
-/// A network namespace.
+/// Network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Netns {
     /// Path of its file as the daemon opens it.
     pub path: String,
-    /// Inode and cookie: one namespace, whatever the path.
+    /// Inode and cookie, which identify the namespace whatever its path.
     pub identity: (u64, u64),
 }
 
-/// A container that runs.
+/// Running container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodContainer {
-    /// Name in its pod.
+    /// Name of the container in its pod.
     pub name: String,
-    /// Its id, with the runtime's prefix.
+    /// Id with the runtime's prefix.
     pub id: String,
-    /// Its first process, as the daemon sees it.
+    /// Id of the first process, in the daemon's pid namespace.
     pub pid: i32,
 }

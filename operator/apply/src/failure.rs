@@ -1,4 +1,4 @@
-//! Failed calls: told from a daemon that is not there, and made ready for a status.
+//! Failed calls: separates the daemon's errors from broken connections, and formats them for a status.
 
 use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::ext::v1 as ext;
@@ -7,35 +7,35 @@ use tonic::{Code, Status};
 
 use crate::daemon::Daemon;
 
-/// Longest message of a failure, in bytes.
+/// Maximum length of a failure's message, in bytes.
 pub const LONGEST_MESSAGE: usize = 1024;
 
-/// The daemon cannot be reached, or went away during a call.
+/// Error of a connection to the daemon, which failed at the start or during a call.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot reach bpfmand at {daemon}: {why}")]
 pub struct Unreachable {
-    /// Where it should be.
+    /// Address of the daemon.
     pub daemon: String,
-    /// What the connection said.
+    /// Cause of the connection's failure.
     pub why: String,
 }
 
-/// Why a call came to nothing.
+/// Reason why a call was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallRefusal {
-    /// The daemon does not have this call.
+    /// The daemon does not support this call.
     Absent,
-    /// The daemon said no.
+    /// The daemon returned an error.
     Said {
-        /// gRPC code.
+        /// gRPC code of the error.
         code: Code,
-        /// What it said.
+        /// Error of the daemon.
         failure: NodeFailure,
     },
 }
 
 impl CallRefusal {
-    /// What it said.
+    /// Converts to a failure for a status.
     #[must_use]
     pub fn failure(self) -> NodeFailure {
         match self {
@@ -49,29 +49,29 @@ impl CallRefusal {
         }
     }
 
-    /// Whether the daemon does not do this, be it for want of the call or of what is behind it.
+    /// Returns whether the daemon does not implement the call, or something that the call requires.
     #[must_use]
     pub const fn is_unimplemented(&self) -> bool {
         matches!(self, Self::Absent | Self::Said { code: Code::Unimplemented, .. })
     }
 
-    /// Whether it says that it cannot do what the request says, however often it is asked.
+    /// Returns whether the daemon rejects the request's content, so that a retry cannot succeed.
     #[must_use]
     pub fn is_invalid(&self) -> bool {
         matches!(self, Self::Said { code: Code::InvalidArgument, .. })
     }
 
-    /// Whether it says that the thing is not there.
+    /// Returns whether the object of the call does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Said { code: Code::NotFound, .. })
     }
 }
 
-/// Tells a daemon's answer from a broken connection.
+/// Separates a daemon's error from a broken connection.
 ///
 /// # Errors
-/// [`Unreachable`] if the status is the connection's: the daemon's own name a reason in a trailer.
+/// Returns [`Unreachable`] if the status comes from the connection: the daemon's own have a reason in a trailer.
 pub fn refusal(daemon: &Daemon, status: &Status) -> Result<CallRefusal, Unreachable> {
     let reason = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
     match (reason, status.code()) {
@@ -88,7 +88,7 @@ pub fn refusal(daemon: &Daemon, status: &Status) -> Result<CallRefusal, Unreacha
     }
 }
 
-/// The innermost cause that a transport gives: "No such file or directory" rather than "tcp connect error".
+/// Returns the innermost cause of a transport error: "No such file or directory" rather than "tcp connect error".
 #[must_use]
 pub fn root_cause(status: &Status) -> String {
     let mut error: &dyn std::error::Error = status;
@@ -102,7 +102,7 @@ pub fn root_cause(status: &Status) -> String {
     }
 }
 
-/// A failure whose texts fit into a status.
+/// Returns a failure with its texts cut to the length of a status.
 #[must_use]
 pub fn failure(reason: &str, message: &str, hint: &str) -> NodeFailure {
     NodeFailure {
@@ -113,13 +113,13 @@ pub fn failure(reason: &str, message: &str, hint: &str) -> NodeFailure {
     }
 }
 
-/// A failure that came as a message.
+/// Converts a failure from the API.
 #[must_use]
 pub fn of_message(message: &ext::Failure) -> NodeFailure {
     failure(&message.reason, &message.message, &message.hint)
 }
 
-/// A text of at most so many bytes; one that is cut ends in dots.
+/// Cuts a text to a number of bytes; a text that was cut ends in an ellipsis.
 #[must_use]
 pub fn cut(text: &str, longest: usize) -> String {
     if text.len() <= longest {

@@ -1,4 +1,4 @@
-//! Which interfaces an attachment is for.
+//! Selection of the interfaces of an attachment.
 
 use std::collections::BTreeSet;
 
@@ -9,34 +9,31 @@ use regex::Regex;
 use crate::desired::UnknownPlace;
 use crate::facts::{Facts, Netns, NodeInterface, PodFacts};
 
-/// Where network namespaces with a name have their files.
+/// Directories of named network namespaces.
 const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
 const NOT_LISTED: &str = "the daemon did not list the interfaces of this machine";
 
-/// One interface to attach to.
+/// Interface to attach to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// Name.
     pub interface: String,
-    /// Path of its namespace's file; absent: the daemon's own.
+    /// Path of the network namespace's file; `None` means the daemon's own.
     pub netns: Option<String>,
-    /// What tells it from every other interface, whatever path leads there.
+    /// Text that distinguishes the interface from all others, whatever path leads to its namespace.
     pub identity: String,
-    /// Uid of the pod it belongs to.
+    /// Uid of the pod that the interface belongs to.
     pub pod: Option<String>,
 }
 
-/// The namespaces to look into.
 #[derive(Clone, Debug)]
 pub enum SearchedNamespaces<'a> {
-    /// The node's own; for discovery also those with a name.
+    /// The node's own namespace; discovery also searches named ones.
     Node,
-    /// Those of pods.
+    /// Namespaces of pods.
     Pods(Vec<&'a PodFacts>),
 }
 
-/// One namespace.
 struct SearchedNamespace<'a> {
     netns: Option<&'a Netns>,
     pod: Option<&'a PodFacts>,
@@ -46,7 +43,7 @@ impl SearchedNamespace<'_> {
     fn point(&self, interface: &str) -> Point {
         let Some(netns) = self.netns else { return Point::of_node(interface, None) };
         let (inode, cookie) = netns.identity;
-        // A pod's namespace may be another after a boot, with the same numbers: the uid tells pods apart.
+        // After a reboot another pod's namespace may have the same numbers, so the identity includes the pod's uid.
         let pod = self.pod.map(|pod| pod.uid.clone());
         let uid = pod.as_deref().unwrap_or_default();
         Point {
@@ -59,7 +56,7 @@ impl SearchedNamespace<'_> {
 }
 
 impl Point {
-    /// Of the node: in its own namespace, or in one with a file.
+    /// Returns an interface of the node, in its own namespace or in one with a file.
     pub fn of_node(interface: &str, netns: Option<&str>) -> Self {
         let identity = match netns {
             Some(path) => format!("{interface} in {path}"),
@@ -69,7 +66,7 @@ impl Point {
     }
 }
 
-/// What cannot be found out, for people, and where that is.
+/// Unknown facts: messages for people, and the scopes concerned.
 #[derive(Debug, Default)]
 pub struct Doubts {
     pub problems: Vec<String>,
@@ -83,7 +80,7 @@ impl Doubts {
     }
 }
 
-/// The interfaces that a selector means, now. What cannot be found out is added to `doubts`.
+/// Returns the interfaces that a selector matches now. Unknown facts are added to `doubts`.
 pub fn points(
     selector: &InterfaceSelector,
     namespaces: &SearchedNamespaces<'_>,
@@ -105,15 +102,15 @@ pub fn points(
     }
     let names = match (&selector.interfaces, selector.primary_node_interface) {
         (Some(names), _) => names.iter().map(String::as_str).collect(),
-        // Any value counts, as in the published API.
+        // Any value means `true`, as in the published API.
         (None, Some(_)) => primary(facts, doubts),
         (None, None) => Vec::new(),
     };
     found.iter().flat_map(|namespace| names.iter().map(|name| namespace.point(name))).collect()
 }
 
-/// One point for each namespace, for what is in a namespace as a whole or at a name that is not looked for. `what` is it,
-/// and tells it from others there.
+/// Returns one point per namespace, for an attachment to the namespace itself or at a name that is not searched for.
+/// `what` identifies the attachment within the namespace.
 pub fn namespace_points(what: &str, namespaces: &SearchedNamespaces<'_>, doubts: &mut Doubts) -> Vec<Point> {
     places(namespaces, doubts).iter().map(|namespace| namespace.point(what)).collect()
 }
@@ -142,7 +139,7 @@ fn places<'a>(namespaces: &SearchedNamespaces<'a>, doubts: &mut Doubts) -> Vec<S
     places
 }
 
-/// The interfaces of the node that carry its internal addresses.
+/// Returns the interface of the node that has one of its internal addresses.
 fn primary<'a>(facts: &'a Facts, doubts: &mut Doubts) -> Vec<&'a str> {
     let Some(interfaces) = &facts.interfaces else {
         doubts.add(UnknownPlace::All, NOT_LISTED.to_owned());
@@ -180,7 +177,7 @@ fn discovered(
     };
     let all = interfaces.iter().filter(|interface| wanted(interface));
     match namespaces {
-        // Interfaces that are down count too: one that goes down and up again keeps its program.
+        // Interfaces that are down count too: an interface that goes down and up keeps its program.
         SearchedNamespaces::Node => all
             .filter(|interface| {
                 let netns = interface.netns.as_deref();
@@ -193,7 +190,8 @@ fn discovered(
             let inside = |namespace: &SearchedNamespace<'_>, interface: &NodeInterface| {
                 interface.netns.as_deref() == namespace.netns.map(|netns| netns.path.as_str())
             };
-            // Every namespace has at least `lo`: one without interfaces was not looked into yet, or is gone.
+            // Every namespace has at least `lo`: one without interfaces has not been scanned yet, or no longer
+            // exists.
             for namespace in places {
                 let looked_into = || interfaces.iter().any(|interface| inside(namespace, interface));
                 if let (Some(pod), false) = (namespace.pod, looked_into()) {
@@ -212,8 +210,8 @@ fn discovered(
     }
 }
 
-/// Whether a file leads to the daemon's own namespace: then all in there is the same, to the last index and address.
-/// Its interfaces would be attached to twice.
+/// Returns whether a file leads to the daemon's own namespace, because all interfaces match, including index and
+/// addresses. Otherwise these interfaces would get two attachments.
 fn is_own(path: &str, interfaces: &[NodeInterface]) -> bool {
     let of = |netns: Option<&str>| -> Vec<_> {
         let inside = interfaces.iter().filter(|interface| interface.netns.as_deref() == netns);
@@ -228,7 +226,7 @@ fn is_named(path: &str) -> bool {
     NAMED.iter().any(|folder| path.starts_with(folder))
 }
 
-/// One entry of `allowedInterfaces`.
+/// Entry of `allowedInterfaces`.
 enum Allowed<'a> {
     Exactly(&'a str),
     Pattern(Regex),
@@ -243,7 +241,7 @@ impl Allowed<'_> {
     }
 }
 
-/// The entries that can be understood; the others are named.
+/// Returns the valid entries; invalid ones are reported.
 fn allowed<'a>(entries: &'a [String], doubts: &mut Doubts) -> Vec<Allowed<'a>> {
     let mut understood = Vec::new();
     for entry in entries.iter().map(|entry| entry.trim()) {

@@ -1,16 +1,16 @@
-//! The attachments of one program, each once.
+//! Deduplication of the attachments of one program.
 
 use std::collections::BTreeMap;
 
 use crate::desired::{LinkKey, WantedLink};
 
-/// Attachments while they are gathered.
+/// Attachments collected so far.
 #[derive(Debug, Default)]
 pub struct WantedLinks(BTreeMap<LinkKey, WantedLink>);
 
 impl WantedLinks {
-    /// Adds one. What is there already, in all that a user can say of it, is one; what differs from it in its place
-    /// alone is another one at the same hook.
+    /// Adds an attachment. One that equals an existing one in all respects is ignored; one that differs only in its
+    /// order is a further attachment at the same hook.
     pub fn add(&mut self, identity: &str, link: WantedLink) {
         for number in 1_u32.. {
             let key = match number {
@@ -28,7 +28,6 @@ impl WantedLinks {
         }
     }
 
-    /// All of them.
     pub fn into_map(self) -> BTreeMap<LinkKey, WantedLink> {
         self.0
     }

@@ -1,8 +1,8 @@
-//! An application on one machine. The node agent and `bpfman apply` are the same code: this.
+//! Reconciliation of an application on one machine; the node agent and `bpfman apply` share this code.
 //!
-//! Data flows one way: a spec and [`facts`] of the machine make a [`desired`] state ([`plan`]); what the daemon has is
-//! compared with it ([`step`]); the difference becomes calls ([`reconcile`]); what came out is a [`report`]. The daemon
-//! is the only memory: what belongs to an application is found by the metadata of its programs and links.
+//! Data flows one way: a spec and [`facts`] of the machine make a [`desired`] state ([`plan`]); it is compared with
+//! the daemon's state ([`step`]); the difference becomes calls ([`reconcile`]), and their results a [`report`]. All
+//! state is in the daemon: an application's programs and links are found by their metadata.
 
 pub mod ask;
 pub mod content;

@@ -1,37 +1,37 @@
-//! Why something failed on a node, as the failure in a state object names it.
+//! Reasons of failures on a node, as named in state objects.
 
 use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::Reason;
 
 use crate::failure::failure;
 
-/// Why something failed on a node. The names are an interface: rollouts decide by them whether to wait.
+/// Reason of a failure on a node. The names are an interface: rollouts use them to decide whether to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeReason {
-    /// What the daemon says.
+    /// Reason that the daemon gave.
     Daemon(Reason),
-    /// The daemon does not answer.
+    /// The daemon does not respond.
     DaemonAway,
-    /// The daemon breaks calls off, again and again.
+    /// The daemon aborts calls repeatedly.
     DaemonBrokeOff,
-    /// There is no such node any more.
+    /// The node no longer exists.
     NodeGone,
-    /// An interface, a pod or a network namespace lacks.
+    /// An interface, a pod or a network namespace is missing.
     AttachPoint,
-    /// The pull secret is of no use.
+    /// The pull secret is missing or invalid.
     PullSecret,
-    /// The revision that is to run cannot be read.
+    /// The assigned revision cannot be read.
     Revision,
 }
 
 impl NodeReason {
-    /// A failure for this reason, of no program alone, with what to do about it where that is known.
+    /// Returns a failure with this reason that concerns no single program. `hint` may be empty.
     #[must_use]
     pub fn failure(self, message: &str, hint: &str) -> NodeFailure {
         failure(&self.name(), message, hint)
     }
 
-    /// Those that the daemon does not know.
+    /// Reasons that only the operator uses.
     const OWN: [(Self, &'static str); 6] = [
         (Self::DaemonAway, "daemon-away"),
         (Self::DaemonBrokeOff, "daemon-broke-off"),
@@ -41,7 +41,7 @@ impl NodeReason {
         (Self::Revision, "revision"),
     ];
 
-    /// The name in a status.
+    /// Returns the name used in a status.
     #[must_use]
     pub fn name(self) -> String {
         let own = || Self::OWN.into_iter().find(|(reason, _)| *reason == self).map(|(_, name)| name);
@@ -52,18 +52,18 @@ impl NodeReason {
         .to_owned()
     }
 
-    /// The reason of a name; none for one of another version.
+    /// Returns the reason with a name, or `None` if it comes from another version.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let own = || Self::OWN.into_iter().find(|(_, own)| *own == name).map(|(reason, _)| reason);
         Reason::from_name(name).map(Self::Daemon).or_else(own)
     }
 
-    /// Whether it may be over at the next try: a node that has it is waited for until the deadline.
+    /// Returns whether the cause may disappear by itself, so that a rollout waits for the node until the deadline.
     ///
-    /// What an interface, a pod or a network namespace lacks now it may have in a second: they come and go on every
-    /// node, all the time. A registry, a daemon, the API server and its secrets may be away. What the kernel, the
-    /// signature or the policy refuses stays refused, and a daemon that breaks off each time is no better the next time.
+    /// Interfaces, pods and network namespaces come and go on every node all the time. A registry, a daemon, the API
+    /// server and its secrets may be temporarily unavailable. Rejections by the kernel, the signature check or the
+    /// policy are permanent, and a daemon that has aborted each call so far will do so again.
     #[must_use]
     pub const fn is_passing(self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! What the daemon has of an application.
+//! State of an application in the daemon.
 
 use std::collections::BTreeMap;
 
@@ -12,37 +12,35 @@ use crate::failure::{CallRefusal, Unreachable, refusal};
 use crate::place::HookPlace;
 use crate::wanted_point::WantedPoint;
 
-/// All programs of one owner, and of those before it, in the order they were loaded.
+/// All programs of one owner and of its predecessors, in the order in which they were loaded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedPrograms {
     pub programs: Vec<ObservedProgram>,
 }
 
-/// A loaded program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedProgram {
-    /// Kernel id.
     pub id: u32,
-    /// The daemon's own number: later ones are greater.
+    /// Uid in the daemon: later programs have greater ones.
     pub uid: u64,
     pub name: String,
-    /// As it was declared: `kprobe` also for a return probe.
+    /// Declared type: `kprobe` also for a return probe.
     pub declared: String,
     pub content: String,
-    /// The name that its image was loaded by; empty if it came from a file.
+    /// Name by which its image was loaded; empty if it came from a file.
     pub image: String,
     /// Digest of its image; empty if it came from a file.
     pub digest: String,
-    /// sha256 of the object file.
     pub object_sha256: String,
-    /// It was loaded for an owner before the one that is asked about.
+    /// True if it was loaded for a predecessor of the owner.
     pub inherited: bool,
-    /// The kernel has it. Not so for what the kernel refused after a reboot: the daemon has the record alone.
+    /// True if the kernel has it. After a reboot, the daemon has only the record of programs that the kernel
+    /// rejected.
     pub runs: bool,
     pub links: Vec<ObservedLink>,
 }
 
-/// An attachment that this crate made.
+/// Attachment that this crate made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedLink {
     pub id: u32,
@@ -50,22 +48,23 @@ pub struct ObservedLink {
     pub uuid: String,
     pub place: HookPlace,
     pub netns: Option<String>,
-    /// As it was asked for, with its metadata.
+    /// Attach point as requested, with its metadata.
     pub point: Option<WantedPoint>,
-    /// True while it is as it was asked for.
+    /// True if the attachment is as requested.
     pub runs: bool,
-    /// It runs where its point does not lead any more: in a namespace whose path leads to another one now, or at an interface
-    /// that was moved.
+    /// True if it runs where its attach point no longer leads: the path leads to another namespace now, or the
+    /// interface was moved.
     pub elsewhere: bool,
-    /// What differs otherwise, for people.
+    /// Other difference from the request, for people.
     pub state: String,
-    /// One line for people.
+    /// Description of the attachment in one line, for people.
     pub attachment: String,
 }
 
 impl ObservedProgram {
-    /// Whether it is the version that is wanted, and runs, under its own name: what was loaded for another owner would be
-    /// looked for under that one's uid. `digest` is what the image's tag stands for now, where it was asked.
+    /// Returns whether it is the wanted version and runs under its own owner; a program loaded for a predecessor
+    /// would be looked up under the predecessor's uid. `digest` is the one that the image's tag currently resolves
+    /// to, if known.
     pub fn is_current(&self, load: &Load, digest: Option<&str>) -> bool {
         let pinned = || {
             is_pinned_form(
@@ -82,22 +81,23 @@ impl ObservedProgram {
             && load.object_sha256.as_ref().is_none_or(|sha256| *sha256 == self.object_sha256)
     }
 
-    /// Its type as manifests declare it and its name: what stays the same over versions.
+    /// Returns name and declared type, which stay the same over versions.
     pub fn identity(&self) -> (&str, &str) {
         (&self.name, &self.declared)
     }
 }
 
 impl ObservedLink {
-    /// Returns whether it is in force where it is wanted. The key of a pod's link has the pod's network: if that is reached by
-    /// another path now, the old path tells nothing, since it may be of a process whose number was used again.
+    /// Returns whether it is in force where it is wanted. The key of a pod's link contains the identity of the pod's
+    /// network. If the network has another path now, the link's old path is no evidence: its process id may have been
+    /// reused.
     #[must_use]
     pub fn is_in_force(&self, wanted: &WantedPoint) -> bool {
         self.runs || self.elsewhere && self.netns != wanted.netns()
     }
 }
 
-/// The latest of each name and type.
+/// Returns the latest program of each name and type.
 pub fn latest<'a>(
     programs: impl IntoIterator<Item = &'a ObservedProgram>,
 ) -> BTreeMap<(&'a str, &'a str), &'a ObservedProgram> {
@@ -111,7 +111,7 @@ pub fn latest<'a>(
     latest
 }
 
-/// Type as it is declared, of a name in a manifest (`CgroupSkb`) or of the daemon's exact name (`cgroup_skb`).
+/// Returns the declared type for a name in a manifest (`CgroupSkb`) or the daemon's name (`cgroup_skb`).
 pub fn declared(program_type: &str) -> String {
     let plain = program_type.replace('_', "").to_ascii_lowercase();
     match plain.as_str() {
@@ -121,7 +121,7 @@ pub fn declared(program_type: &str) -> String {
     }
 }
 
-/// Asks the daemon. Two calls for the owner and for each before it, whatever there is.
+/// Queries the daemon, with two calls for the owner and for each predecessor.
 pub async fn observe(
     daemon: &Daemon,
     desired: &Desired,
@@ -161,7 +161,7 @@ async fn of_owner(daemon: &Daemon, uid: &str) -> Result<Result<ObservedPrograms,
     Ok(Ok(gather(programs, &links)))
 }
 
-/// Programs with the links that this crate made for them. Links of others to the same programs are left alone.
+/// Joins programs with the links that this crate made for them. Links that others made to these programs are ignored.
 fn gather(programs: Vec<ext::Program>, links: &[ext::Link]) -> ObservedPrograms {
     let of = |id| links.iter().filter(move |link| link.program_id == id).filter_map(link);
     let mut programs: Vec<ObservedProgram> = programs
@@ -202,7 +202,8 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
         netns: point.as_ref().and_then(WantedPoint::netns),
         state: link.state.clone(),
         runs: link.standing() == ext::Standing::Running,
-        // The daemon moves a probe to the file that its path leads to now: a second one would run beside it.
+        // The daemon itself moves a probe to the file that its path leads to now: a new attachment would be a second
+        // one.
         elsewhere: link.standing() == ext::Standing::Elsewhere
             && !point.as_ref().is_some_and(WantedPoint::is_in_binary),
         attachment: link.attachment.clone(),
@@ -272,7 +273,7 @@ mod tests {
             matches!(&step, Some(ApplyStep::Replace { old, why }) if old == &[1] && why.contains("another object"))
         );
 
-        // What is left of it beside the new one goes.
+        // The remaining old program is unloaded beside the new one.
         let both = ObservedPrograms { programs: vec![running(1, true), running(2, false)] };
         assert_eq!(load_step(&load, &both, None), None);
         let versions = BTreeMap::from([("guard".to_owned(), &both.programs[1])]);

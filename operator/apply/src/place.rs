@@ -1,4 +1,4 @@
-//! Where an attachment is among the others of its hook: what may change without making it again.
+//! Order of an attachment at its hook, which can change without attaching again.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,21 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::attach_info::Info;
 use bpfman_verdicts::{TC, TC_DEFAULT, Verdicts, XDP, XDP_DEFAULT};
 
-/// Priority of an attachment that names none, as in the published API.
+/// Priority of an attachment without one, as in the published API.
 pub const DEFAULT_PRIORITY: i32 = 1000;
 
-/// A place.
+/// Order of an attachment at its hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookPlace {
-    /// Lower runs earlier; none where links have no order.
+    /// Priority, lower runs earlier; `None` for links without order.
     pub priority: Option<i32>,
-    /// Numbers of the verdicts after which the next program runs; none where there is no such set.
+    /// Numbers of the verdicts after which the next program runs; `None` if there is no such set.
     pub proceed_on: Option<BTreeSet<i32>>,
-    /// Intents.
     pub order: LinkOrder,
 }
 
 impl HookPlace {
-    /// The place that an attach point and intents ask for. Points that `bpfman.v1` does not have know no places.
+    /// Returns the requested order of an attach point. Points outside `bpfman.v1` have neither priority nor verdicts.
     #[must_use]
     pub fn of(info: Option<&Info>, order: Option<&LinkOrder>) -> Self {
         let (priority, proceed_on) = match info {
@@ -36,7 +35,6 @@ impl HookPlace {
         Self { priority, proceed_on, order: order.cloned().unwrap_or_default() }
     }
 
-    /// The place that a link has.
     #[must_use]
     pub fn of_link(link: &ext::Link) -> Self {
         let order = LinkOrder {
@@ -47,7 +45,7 @@ impl HookPlace {
         Self::of(link.attach_info.as_ref().and_then(|attach| attach.info.as_ref()), Some(&order))
     }
 
-    /// What has to be changed to come from here to there; none if nothing has.
+    /// Returns the request that changes this order to another, or `None` if they are equal.
     #[must_use]
     pub fn change(&self, link_id: u32, info: Option<&Info>, to: &Self) -> Option<ext::UpdateLinkRequest> {
         let mut request = ext::UpdateLinkRequest { link_id, ..Default::default() };
@@ -70,7 +68,7 @@ impl HookPlace {
         differs.then_some(request)
     }
 
-    /// Whether the next program runs after a redirect: asked for when a link is made, and not later.
+    /// Returns whether the next program runs after a redirect, which can only be requested at attach.
     #[must_use]
     pub fn proceeds_on_redirect(&self, info: Option<&Info>) -> bool {
         let number = table(info).and_then(|table| bpfman_verdicts::number(table, "redirect"));
@@ -81,7 +79,7 @@ impl HookPlace {
     }
 }
 
-/// Intents as a call takes them.
+/// Converts an order by name to the API's message.
 #[must_use]
 pub fn on_the_wire(order: &LinkOrder) -> ext::Order {
     ext::Order {

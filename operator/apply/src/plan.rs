@@ -1,4 +1,5 @@
-//! From a spec and the facts of a machine to what is wanted there. Pure: the same input gives the same answer.
+//! Computation of the desired state from a spec and the facts of a machine. Pure: the result depends on its input
+//! only.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +22,10 @@ use crate::desired::{Desired, Load, Program, ProgramOwner};
 use crate::facts::Facts;
 use crate::program_plan::program;
 
-/// What an application wants on this machine.
+/// Returns the desired state of an application on this machine.
 ///
-/// A spec that breaks the rules of its definition is refused as a whole: nothing is changed by it. Patterns of
-/// interfaces that are none, pods without a known namespace and the like are problems of their program, and the rest
-/// stands.
+/// A spec that violates the rules of its definition is refused as a whole and changes nothing. Invalid interface
+/// patterns, pods with unknown namespaces and the like are problems of their program; the rest is applied.
 #[must_use]
 pub fn desired(owner: &ProgramOwner, spec: &ApplicationSpec, facts: &Facts) -> Desired {
     let refused = check::structure(spec);
@@ -39,7 +39,7 @@ pub fn desired(owner: &ProgramOwner, spec: &ApplicationSpec, facts: &Facts) -> D
         spec.programs.iter().map(|one| (load_info(one), program(one, spec, facts))).unzip();
     let mut request = request(&spec.common, info);
     request.metadata.extend(programs.iter().filter_map(actual_type));
-    // Only where it matters: a cluster application gives its maps to pods of all namespaces.
+    // Set only for namespaced applications: a cluster application gives its maps to pods of all namespaces.
     if let Some(namespace) = &spec.namespace {
         request.metadata.insert(PROGRAM_NAMESPACE_KEY.to_owned(), namespace.clone());
     }
@@ -73,7 +73,7 @@ fn request(common: &ApplicationCommon, info: Vec<v1::LoadInfo>) -> v1::LoadReque
     }
 }
 
-/// What is set by type. A number of eight digits is a number in a manifest, whatever `bpfman load` takes it for.
+/// Returns the values that are set by type. In a manifest eight digits are a number, unlike in `bpfman load`.
 fn values(common: &ApplicationCommon) -> Option<LoadValues> {
     let globals = common.globals.iter().flatten();
     let sizes = common.map_sizes.iter().flatten();
@@ -97,7 +97,7 @@ fn map_exports(exports: &[ExportedMap]) -> MapExports {
     MapExports(exports.iter().map(export).collect())
 }
 
-/// Metadata that says of a return probe that it is one, whatever its section is called: the wire has no number for it.
+/// Returns the metadata that marks a return probe, whatever its section is named: the API has no number for it.
 fn actual_type(program: &Program) -> Option<(String, String)> {
     let exact = program.program_type.to_ascii_lowercase();
     exact.ends_with("retprobe").then(|| (format!("{ACTUAL_TYPE_PREFIX}{}", program.name), exact))
@@ -118,7 +118,7 @@ fn location(code: &ByteCode) -> Option<Location> {
     code.path.clone().map(Location::File)
 }
 
-/// A type as it is declared, by its number on the wire: return probes as their entry probes.
+/// Returns the number of the declared type in the API: return probes are declared as their entry probes.
 fn declared(kind: ClusterProgramType) -> i32 {
     let published = match kind {
         ClusterProgramType::Xdp => Wire::Xdp,
@@ -151,7 +151,7 @@ fn load_info(program: &ClusterProgram) -> v1::LoadInfo {
         .map(|block| Specific::FexitLoadInfo(v1::FexitLoadInfo { fn_name: block.function.clone() }));
     let target = program.target.clone().map(|target| match program.program_type {
         ClusterProgramType::Lsm => Specific::LsmLoadInfo(v1::LsmLoadInfo { hook_name: target }),
-        // What the others are for, whatever it is, is said as that of fentry is.
+        // The API carries the target of all other types in the field of fentry.
         _ => Specific::FentryLoadInfo(v1::FentryLoadInfo { fn_name: target }),
     });
     v1::LoadInfo {
@@ -161,7 +161,7 @@ fn load_info(program: &ClusterProgram) -> v1::LoadInfo {
     }
 }
 
-/// Whether labels are selected. That a selector can be evaluated was checked with the rest of the structure.
+/// Returns whether labels are selected. An invalid selector cannot occur here: `check::structure` refused it.
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     labels::matches(selector, |key| labels.get(key).map(String::as_str)).unwrap_or(false)
 }

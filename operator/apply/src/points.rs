@@ -18,21 +18,21 @@ use crate::interfaces::{Point, namespace_points};
 use crate::program_plan::ProgramPlan;
 use crate::wanted_point::WantedPoint;
 
-/// The most bytes of names in a link's key, which is metadata of the link.
+/// Maximum size of the names in a link's key, in bytes, because the key is metadata of the link.
 const LONGEST_NAMES: usize = 256;
 
-/// Containers that an attachment selects.
+/// Containers that an attachment selects; `None` means the node.
 type Selected<'a> = Option<Vec<(&'a PodFacts, &'a PodContainer)>>;
 
 impl ProgramPlan<'_> {
-    /// All of a program.
+    /// Adds all attachments of a program.
     pub(crate) fn points(&mut self, kind: ClusterProgramType, blocks: &PointBlocks) {
         self.kernel(kind, blocks);
         self.networks(blocks);
         self.binaries(blocks);
     }
 
-    /// What is the node's, and of no pod.
+    /// Adds attachments to the node's kernel, which belong to no pod.
     fn kernel(&mut self, kind: ClusterProgramType, blocks: &PointBlocks) {
         if blocks.loaded_for.as_ref().is_some_and(|block| !block.links.is_empty()) {
             let point = match kind {
@@ -41,7 +41,7 @@ impl ProgramPlan<'_> {
                 }
                 _ => WantedPoint::more(At::LoadedFor(kind.exact().to_owned())),
             };
-            // One program is loaded for one thing: a constant tells its link.
+            // A program is loaded for one target, so a constant identifies its link.
             self.links.add("what it was loaded for", link(point, None));
         }
         for (_, wanted) in links(blocks.raw_tracepoint.as_ref()) {
@@ -71,7 +71,7 @@ impl ProgramPlan<'_> {
         }
     }
 
-    /// What is in network namespaces.
+    /// Adds attachments in network namespaces.
     fn networks(&mut self, blocks: &PointBlocks) {
         for (at, choice) in links(blocks.netns.as_ref()) {
             for place in self.places(("netns", at), choice, "netns") {
@@ -103,13 +103,13 @@ impl ProgramPlan<'_> {
         }
     }
 
-    /// One place for each namespace that is chosen. `what` is in it.
+    /// Returns one attach point for each selected namespace. `what` identifies the attachment there.
     fn places(&mut self, field: (&str, usize), choice: &NamespaceChoice, what: &str) -> Vec<Point> {
         if let Some(path) = &choice.netns_path {
             let place = Point::of_node(what, Some(one_spelling(path)));
             return vec![Point { netns: Some(path.clone()), ..place }];
         }
-        // Only cluster applications have these blocks.
+        // Only cluster applications have these blocks, hence `false`.
         let namespaces = self.namespaces(field, choice.pods().as_ref(), false);
         namespace_points(what, &namespaces, &mut self.doubts)
     }
@@ -119,7 +119,7 @@ impl ProgramPlan<'_> {
         self.links.add(&place.identity, link(point, place.pod));
     }
 
-    /// What is in binaries, of the node or of containers.
+    /// Adds attachments in binaries, of the node or of containers.
     fn binaries(&mut self, blocks: &PointBlocks) {
         for (at, wanted) in links(blocks.uprobe_multi.as_ref()) {
             let point = &wanted.point;
@@ -163,7 +163,7 @@ impl ProgramPlan<'_> {
         }
         let Some(containers) = containers else { return self.more(&what, at(None)) };
         for (pod, container) in containers {
-            // The id is another one after a restart, when the process is another one too.
+            // A restarted container has another id, as it has another process.
             let identity = format!("{what} in {}", container.id);
             self.links
                 .add(&identity, link(WantedPoint::more(at(Some(container.pid))), Some(pod.uid.clone())));
@@ -175,18 +175,17 @@ impl ProgramPlan<'_> {
     }
 }
 
-/// Something without a place among others.
 fn link(point: WantedPoint, pod: Option<String>) -> WantedLink {
     WantedLink { point, order: None, on_unavailable: OnUnavailable::default(), pod }
 }
 
-/// One text for the file of a network namespace: /var/run leads to /run.
+/// Normalizes the path of a network namespace's file: /var/run is a link to /run.
 fn one_spelling(netns: &str) -> &str {
     netns.strip_prefix("/var").filter(|rest| rest.starts_with("/run/")).unwrap_or(netns)
 }
 
-/// One text for a control group, however it is written: without the place where distributions mount the hierarchy, and
-/// without a slash at its end. The daemon takes the same for one.
+/// Normalizes the path of a cgroup: removes the mount point of the hierarchy and trailing slashes. The daemon treats
+/// these spellings as equal too.
 fn cgroup(path: &str) -> &str {
     let below = |mount| path.strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let path = below("/sys/fs/cgroup/unified").or_else(|| below("/sys/fs/cgroup")).unwrap_or(path);
@@ -196,8 +195,7 @@ fn cgroup(path: &str) -> &str {
     }
 }
 
-/// Names in a key: as they are if there are few, else the first, how many there are, and a hash that tells them from
-/// others.
+/// Returns names for a key: all if they are few; otherwise the first, the number of the others, and a hash.
 fn names(names: &[String]) -> String {
     let all = names.join(",");
     if all.len() <= LONGEST_NAMES {

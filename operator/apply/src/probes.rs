@@ -1,4 +1,4 @@
-//! Attachments to functions and trace points.
+//! Attachments to functions and tracepoints.
 
 use bpfman_application::place::OnUnavailable;
 use bpfman_application::probe::UprobePoint;
@@ -11,7 +11,6 @@ use crate::facts::{PodContainer, PodFacts};
 use crate::key::WantedLinks;
 use crate::wanted_point::WantedPoint;
 
-/// Something without a place among others.
 fn link(info: Info, pod: Option<String>) -> WantedLink {
     WantedLink {
         point: WantedPoint::published(info),
@@ -21,34 +20,33 @@ fn link(info: Info, pod: Option<String>) -> WantedLink {
     }
 }
 
-/// A kernel function, or its return. An offset is never negative: that was checked.
+/// Adds an attachment to a kernel function or its return. The offset was checked not to be negative.
 pub fn kprobe(links: &mut WantedLinks, function: &str, offset: i64) {
     let offset = offset.unsigned_abs();
     let info = v1::KprobeAttachInfo { fn_name: function.to_owned(), offset, ..Default::default() };
     links.add(&format!("{function}+{offset}"), link(Info::KprobeAttachInfo(info), None));
 }
 
-/// A trace point.
 pub fn tracepoint(links: &mut WantedLinks, name: &str) {
     let info = v1::TracepointAttachInfo { tracepoint: name.to_owned(), ..Default::default() };
     links.add(name, link(Info::TracepointAttachInfo(info), None));
 }
 
-/// The function that an fentry program was loaded for.
+/// Adds the attachment to the function that an fentry program was loaded for.
 pub fn fentry(links: &mut WantedLinks, block: &Tracing) {
     if !block.links.is_empty() {
         links.add(&block.function, link(Info::FentryAttachInfo(v1::FentryAttachInfo::default()), None));
     }
 }
 
-/// The function that an fexit program was loaded for.
+/// Adds the attachment to the function that an fexit program was loaded for.
 pub fn fexit(links: &mut WantedLinks, block: &Tracing) {
     if !block.links.is_empty() {
         links.add(&block.function, link(Info::FexitAttachInfo(v1::FexitAttachInfo::default()), None));
     }
 }
 
-/// A user-space function, or its return: as the daemon sees files, or as each of these containers does.
+/// Adds attachments to a user-space function or its return, in the daemon's file system or in that of each container.
 pub fn uprobe(
     links: &mut WantedLinks,
     point: &UprobePoint,
@@ -56,7 +54,7 @@ pub fn uprobe(
 ) {
     let function = point.function.clone().filter(|function| !function.is_empty());
     let offset = point.offset.unsigned_abs();
-    // 0 stands for "any process" in clients that cannot leave a number out.
+    // Clients that cannot omit a number send 0 for "any process".
     let pid = point.pid.filter(|pid| *pid != 0);
     let of = |container_pid| {
         Info::UprobeAttachInfo(v1::UprobeAttachInfo {
@@ -76,7 +74,7 @@ pub fn uprobe(
         None => links.add(&identity, link(of(None), None)),
         Some(containers) => {
             for (pod, container) in containers {
-                // The id is another one after a restart, when the process is another one too.
+                // A restarted container has another id, as it has another process.
                 let identity = format!("{identity} in {}", container.id);
                 links.add(&identity, link(of(Some(container.pid)), Some(pod.uid.clone())));
             }

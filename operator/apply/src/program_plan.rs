@@ -1,4 +1,4 @@
-//! The attachments of one program, gathered from its blocks.
+//! Attachments of one program, collected from its blocks.
 
 use bpfman_application::interface::TrafficDirection;
 use bpfman_application::packets::{self, PacketHook, PacketLink};
@@ -16,7 +16,6 @@ use crate::place::DEFAULT_PRIORITY;
 use crate::probes;
 use crate::wanted_point::WantedPoint;
 
-/// What a program wants here.
 pub fn program(program: &ClusterProgram, spec: &ApplicationSpec, facts: &Facts) -> Program {
     let mut plan = ProgramPlan::new(facts);
     for link in packets::of_program(0, program) {
@@ -51,14 +50,14 @@ fn pods<'a>(facts: &'a Facts, selector: &PodSelector<'_>) -> Vec<&'a PodFacts> {
     facts.pods.iter().filter(|pod| selector.matches(&pod.namespace, &pod.labels)).collect()
 }
 
-/// Containers of these pods with one of these names; without names all.
+/// Returns the containers of pods with one of these names, or all if there are no names.
 fn containers<'a>(pods: &[&'a PodFacts], names: &[String]) -> Vec<(&'a PodFacts, &'a PodContainer)> {
     let wanted = |container: &&PodContainer| names.is_empty() || names.contains(&container.name);
     let of = |pod: &'a PodFacts| pod.containers.iter().filter(wanted).map(move |container| (pod, container));
     pods.iter().copied().flat_map(of).collect()
 }
 
-/// The attachments of one program while they are gathered.
+/// Attachments of one program that have been collected so far.
 pub struct ProgramPlan<'a> {
     facts: &'a Facts,
     pub(crate) links: WantedLinks,
@@ -71,7 +70,7 @@ impl<'a> ProgramPlan<'a> {
         Self { facts, links: WantedLinks::default(), doubts: Doubts::default(), unmatched: Vec::new() }
     }
 
-    /// The containers that an attachment selects; none where it is the node's. `block` and `at`: the field.
+    /// Returns the containers that an attachment selects, or `None` for the node. `block` and `at` name the field.
     pub(crate) fn containers(
         &mut self,
         block: &str,
@@ -80,7 +79,7 @@ impl<'a> ProgramPlan<'a> {
     ) -> Option<Vec<(&'a PodFacts, &'a PodContainer)>> {
         let selector = selector?;
         let pods = pods(self.facts, &selector.into());
-        // Those that the daemon did not find: what is attached to them may be wanted still.
+        // Attachments to containers that the daemon did not find may still be wanted.
         let unseen = pods.iter().flat_map(|pod| &pod.unseen);
         self.doubts.unknown.extend(unseen.map(|id| UnknownPlace::Container(id.clone())));
         self.doubts.problems.extend(pods.iter().flat_map(|pod| pod.ambiguities()));
@@ -92,14 +91,14 @@ impl<'a> ProgramPlan<'a> {
         Some(found)
     }
 
-    /// The namespaces that an attachment selects. `namespaced`: it is asked for by an application of a namespace.
+    /// Returns the namespaces that an attachment selects. `namespaced`: the application belongs to a namespace.
     pub(crate) fn namespaces(
         &mut self,
         (block, at): (&str, usize),
         selector: Option<&PodSelector<'_>>,
         namespaced: bool,
     ) -> SearchedNamespaces<'a> {
-        // A pod in the node's namespace would lead a namespace to the node's own interfaces.
+        // A pod on the node's network would give a namespaced application access to the node's interfaces.
         let may = |pod: &&PodFacts| !(namespaced && pod.host_network);
         let Some(selector) = selector else { return SearchedNamespaces::Node };
         let pods: Vec<_> = pods(self.facts, selector).into_iter().filter(may).collect();
@@ -109,7 +108,7 @@ impl<'a> ProgramPlan<'a> {
         SearchedNamespaces::Pods(pods)
     }
 
-    /// One attachment for each interface. `namespaced`: it is asked for by an application of a namespace.
+    /// Adds one attachment per interface. `namespaced`: the application belongs to a namespace.
     fn packets(&mut self, wanted: &PacketLink<'_>, namespaced: bool) {
         let field = (wanted.hook.block(), wanted.link_at);
         let namespaces = self.namespaces(field, wanted.pods.as_ref(), namespaced);
@@ -145,7 +144,6 @@ impl<'a> ProgramPlan<'a> {
     }
 }
 
-/// An attachment of packets on the wire.
 fn info(wanted: &PacketLink<'_>, at: &Point) -> Info {
     let (priority, iface) = (wanted.priority.unwrap_or(DEFAULT_PRIORITY), at.interface.clone());
     let (proceed_on, netns) = (wanted.proceed_on.clone(), at.netns.clone());

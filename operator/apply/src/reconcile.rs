@@ -1,7 +1,7 @@
-//! Bringing the daemon as near to what is wanted as can be.
+//! Reconciliation of the daemon with the desired state.
 //!
-//! Nothing is remembered here: what is there is asked first, so that a second call has nothing to do, and a call after
-//! a crash goes on where the one before it ended.
+//! This code keeps no state; it reads the daemon's state first, so that a second call has nothing to do, and a call
+//! after a crash continues where the previous one stopped.
 
 use bpfman_proto::Reason;
 use bpfman_proto::ext::v1 as ext;
@@ -20,11 +20,11 @@ use crate::step::{ApplyStep, current, link_steps, load_step, newest, steps};
 pub use crate::failure::Unreachable;
 pub use crate::trial::{Trial, dry_run};
 
-/// Makes the calls that lead to what is wanted. Without a difference none of them changes anything.
+/// Makes the calls that lead to the desired state. If there is no difference, nothing is changed.
 ///
 /// # Errors
-/// [`Unreachable`] if the daemon cannot be reached or goes away. Everything else is in the report: each attachment that
-/// fails is named, and all others go on.
+/// Returns [`Unreachable`] if the daemon cannot be reached or the connection breaks. All other errors are in the
+/// report: a failed attachment does not stop the others.
 pub async fn reconcile(
     daemon: &Daemon,
     desired: &Desired,
@@ -84,13 +84,13 @@ pub async fn reconcile(
     older(run, load, &now).await
 }
 
-/// The new version cannot be loaded. Where to attach follows the spec, what runs is the older version: a pod that comes
-/// meanwhile is not without its programs.
+/// Applies attach points to the older version, because the new one cannot be loaded: a pod that starts meanwhile
+/// still gets its programs.
 async fn older(mut run: Run<'_>, load: &Load, now: &ObservedPrograms) -> Result<Report, Unreachable> {
     if !now.programs.iter().any(|program| program.runs) {
         return Ok(result::installed(load, &Default::default(), run.came, ReportedLoad::Failed));
     }
-    // Nothing can be attached of what does not run.
+    // A program that does not run cannot be attached.
     let programs = now.programs.iter().filter(|program| program.runs).cloned().collect();
     let now = ObservedPrograms { programs };
     let versions = newest(load, &now);
@@ -99,12 +99,12 @@ async fn older(mut run: Run<'_>, load: &Load, now: &ObservedPrograms) -> Result<
     Ok(result::installed(load, &versions, run.came, ReportedLoad::OlderRuns))
 }
 
-/// What would be done. Changes nothing.
+/// Returns the steps that would be done, without changing anything.
 ///
 /// # Errors
-/// [`Unreachable`].
+/// Returns [`Unreachable`].
 pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<ApplyStep>, Unreachable> {
-    // Who may not look is told so by the call that would change something.
+    // A caller without permission to list gets the error from the call that would change something.
     let seen = observe(daemon, desired).await?.unwrap_or_default();
     let digest = match &desired.load {
         Some(load) if load_step(load, &seen, None).is_none() => {
@@ -115,7 +115,7 @@ pub async fn diff(daemon: &Daemon, desired: &Desired) -> Result<Vec<ApplyStep>, 
     Ok(steps(desired, &seen, digest.as_deref()))
 }
 
-/// The digest that the image's tag stands for now, where the registry is to be asked every time.
+/// Returns the digest that the image's tag currently resolves to, if the pull policy is `Always`.
 async fn moved_digest(
     daemon: &Daemon,
     load: &Load,
@@ -141,5 +141,5 @@ async fn moved_digest(
     }
 }
 
-/// `image_pull_policy` on the wire.
+/// Pull policy `Always`, by its number in the API.
 const ALWAYS: i32 = 0;

@@ -1,4 +1,4 @@
-//! What came out.
+//! Result of a reconciliation.
 
 use std::collections::BTreeSet;
 
@@ -6,44 +6,44 @@ use bpfman_application::state::node::NodeFailure;
 
 use crate::desired::{LinkKey, UnknownPlace, WantedLink};
 
-/// An application on one machine, after it was reconciled, as far as that could be done.
+/// Application on one machine after its reconciliation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
-    /// Whether its programs are loaded.
+    /// State of its programs.
     pub load: ReportedLoad,
-    /// Digest of the image that runs; empty if it came from a file.
+    /// Digest of the running image; empty if it came from a file.
     pub digest: String,
-    /// The programs, in the order of the spec.
+    /// Programs, in the order of the spec.
     pub programs: Vec<ProgramReport>,
-    /// The first thing that failed.
+    /// First failure.
     pub failure: Option<NodeFailure>,
-    /// Why the registry did not say what the image's tag stands for now, where it was to be asked. What runs stays.
+    /// Reason why the registry did not resolve the image's tag, if it was to be queried. The running programs stay.
     pub not_compared: Option<NodeFailure>,
-    /// Nothing of this application was here before.
+    /// True if nothing of this application existed before.
     pub created: bool,
-    /// What was done, for people; empty if there was nothing to do.
+    /// Changes that were made, for people; empty if nothing had to be done.
     pub done: Vec<String>,
-    /// What people should know besides: maps that began empty, a tag that could not be compared.
+    /// Further notes for people: maps that started empty, a tag that could not be compared.
     pub notes: Vec<String>,
 }
 
-/// Whether the programs of an application are loaded.
+/// Load state of an application's programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReportedLoad {
-    /// Nothing is wanted here, and nothing is here.
+    /// Nothing is wanted, and nothing is loaded.
     #[default]
     NotWanted,
-    /// All are loaded, in the version that is wanted.
+    /// All programs are loaded in the wanted version.
     Loaded,
-    /// The version that is wanted could not be loaded, and an older one still runs.
+    /// The wanted version could not be loaded, and an older one still runs.
     OlderRuns,
-    /// They could not be loaded.
+    /// The programs could not be loaded.
     Failed,
-    /// Some could not be unloaded.
+    /// Some programs could not be unloaded.
     UnloadFailed,
 }
 
-/// One program.
+/// Program in a report.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProgramReport {
     /// Function name.
@@ -52,43 +52,43 @@ pub struct ProgramReport {
     pub program_type: &'static str,
     /// Kernel id, if it is loaded.
     pub id: Option<u32>,
-    /// Attachments that are wanted or still there, by key.
+    /// Attachments that are wanted or still exist, by key.
     pub links: Vec<LinkReport>,
-    /// What could not be found out about where to attach.
+    /// Problems in determining attach points.
     pub problems: Vec<String>,
-    /// Attachments whose selector means nothing that is here now.
+    /// Attachments whose selector matches nothing on this machine.
     pub unmatched: Vec<String>,
-    /// Where attachments may be wanted that are not among `links`.
+    /// Scopes in which more attachments may be wanted than `links` has.
     pub unknown: BTreeSet<UnknownPlace>,
 }
 
-/// One attachment.
+/// Attachment in a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkReport {
-    /// Which.
+    /// Identity of the attachment.
     pub key: LinkKey,
-    /// As it is wanted; absent if it is not wanted any more.
+    /// Wanted attachment; `None` if it is no longer wanted.
     pub wanted: Option<WantedLink>,
-    /// It stays as it is: whether it is wanted is not known now, or what is wanted instead could not be made.
+    /// True if it is kept: it is unknown whether it is wanted, or its replacement could not be made.
     pub kept: bool,
-    /// Value of the link's metadata `bpfman.io/uuid`; made when it was first wanted.
+    /// Value of the link's metadata `bpfman.io/uuid`, assigned when the link was first wanted.
     pub uuid: String,
-    /// The daemon's id, if it is attached.
+    /// Id in the daemon, if it is attached.
     pub id: Option<u32>,
-    /// How it is doing.
+    /// State of the attachment.
     pub status: LinkOutcome,
 }
 
-/// How an attachment is doing.
+/// State of an attachment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum LinkOutcome {
     /// Attached as wanted.
     Attached,
-    /// Not attached, without an error: its program is not loaded.
+    /// Not attached, but without an error: its program is not loaded.
     #[default]
     NotAttached,
-    /// It could not be attached, or changed to what is wanted.
+    /// Attaching it, or changing it, failed.
     AttachFailed(NodeFailure),
-    /// It is not wanted and could not be detached.
+    /// No longer wanted, but detaching it failed.
     DetachFailed(NodeFailure),
 }

@@ -1,4 +1,4 @@
-//! Doing the steps. What fails is noted, and all else goes on.
+//! Execution of the steps. A failure is recorded, and the other steps continue.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,15 @@ use crate::step::ApplyStep;
 use crate::step_results::StepResults;
 use crate::wanted_point::WantedPoint;
 
-/// One owner's steps.
+/// Execution of the steps of one owner.
 pub struct Run<'a> {
-    /// Who does them.
     pub daemon: &'a Daemon,
-    /// For whom.
     pub owner: &'a ProgramOwner,
-    /// What came of it.
+    /// Results so far.
     pub came: StepResults,
 }
 
-/// An answer, a refusal, or a connection that broke.
+/// Response, refusal, or broken connection.
 type Answer<T> = Result<Result<T, CallRefusal>, Unreachable>;
 
 impl Run<'_> {
@@ -38,7 +36,7 @@ impl Run<'_> {
         }
     }
 
-    /// Loads all programs; whether they are loaded now.
+    /// Loads all programs. Returns whether they are loaded now.
     pub async fn load(
         &mut self,
         load: &Load,
@@ -71,7 +69,7 @@ impl Run<'_> {
         }
     }
 
-    /// The daemon is of a version that does not know values: what it loaded without goes again.
+    /// Unloads programs that the daemon loaded without their values, because its version does not support values.
     async fn loaded_without_values(
         &mut self,
         loaded: Option<&v1::LoadResponse>,
@@ -89,12 +87,13 @@ impl Run<'_> {
         Ok(false)
     }
 
-    /// Puts the new version in the place of the old one; whether it runs now.
+    /// Replaces the old version by the new one. Returns whether the new one runs now.
     ///
-    /// Maps go on where they fit. Where they do not, the new version begins with empty ones: an application is declared
-    /// without its maps, so an edit must not be stuck on them. A daemon that cannot replace a load loads the new one
-    /// beside the old, which the steps after this attach and unload. So does one that cannot tell which program takes the
-    /// place of which: of what an interrupted call left, programs may be of several loads, or two of one name.
+    /// Maps are kept if they fit. Otherwise the new version starts with empty ones: an application does not declare
+    /// its maps, so that an edit must not be blocked by them. If the daemon cannot replace a load, or cannot match
+    /// old and new programs, the new version is loaded beside the old one, and the following steps attach it and
+    /// unload the old one. Matching fails after an interrupted call, which may leave programs of several loads, or
+    /// two of one name.
     pub async fn replace(
         &mut self,
         load: &Load,
@@ -130,7 +129,7 @@ impl Run<'_> {
                 self.came.done.push(format!("replaced {}: {why}", names(load)));
                 Ok(true)
             }
-            // What is wrong with the new version itself, its load says again.
+            // A fault of the new version itself is reported again by its load.
             Err(refusal) if refusal.is_unimplemented() || refusal.is_invalid() => self.load(load, with).await,
             Err(refusal) => {
                 self.came.failed("", refusal.failure());
@@ -139,7 +138,7 @@ impl Run<'_> {
         }
     }
 
-    /// Does the steps behind a load.
+    /// Executes the steps that follow a load.
     pub async fn steps(
         &mut self,
         load: &Load,
@@ -184,14 +183,14 @@ impl Run<'_> {
                         place.0
                     )),
                 },
-                // They were done before these.
+                // Executed before these steps.
                 ApplyStep::Load { .. } | ApplyStep::Replace { .. } => {}
             }
         }
         Ok(())
     }
 
-    /// Where among these a program could not be attached, unless its older version may be what keeps it off there.
+    /// Returns a place at which the new version could not be attached, unless the older version may be the cause.
     fn kept_out<'a>(&self, program: &str, instead: &'a [LinkKey]) -> Option<&'a LinkKey> {
         instead.iter().find(|key| {
             let failure = self.came.not_attached.get(&(program.to_owned(), (*key).clone()));
@@ -199,8 +198,8 @@ impl Run<'_> {
         })
     }
 
-    /// Ends an attachment, and makes it as it is wanted; as it was if that fails. A call that is interrupted in between
-    /// leaves none, and the next one makes it as it is wanted.
+    /// Detaches and attaches as wanted; if that fails, restores the previous attachment. If the call is interrupted
+    /// in between, the attachment is missing, and the next call makes it as wanted.
     async fn remake(
         &mut self,
         program: &Program,
@@ -262,7 +261,7 @@ impl Run<'_> {
             point,
             order: link.order.as_ref().map(on_the_wire),
             redirect_may_proceed,
-            // A document that names a hook twice means it.
+            // A manifest that names a hook twice asks for two attachments.
             again: true,
             ..Default::default()
         };
@@ -283,7 +282,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The attach point with the metadata by which it is found again.
+    /// Returns the attach point with the metadata by which the link is found again.
     fn named(&self, program: &Program, key: &LinkKey, link: &WantedLink) -> WantedPoint {
         let uuid = link_uuid(&self.owner.uid, &program.name, &key.0);
         let pairs = [(UUID_KEY, uuid), (LINK_KEY, key.0.clone())];
@@ -315,7 +314,7 @@ impl Run<'_> {
                 self.came.detached.push(link_id);
                 self.came.done.push(past(step));
             }
-            // It is gone: all that was wanted.
+            // The link does not exist any more, which is the wanted state.
             Err(refusal) if refusal.is_not_found() => self.came.detached.push(link_id),
             Err(refusal) => {
                 let failure = self.came.failed(program, refusal.failure());
@@ -332,7 +331,7 @@ impl Run<'_> {
         uid: u64,
         step: &ApplyStep,
     ) -> Result<(), Unreachable> {
-        // After a boot the kernel may have given this id to a program of somebody else.
+        // After a reboot the kernel may have given this id to another program.
         let answer = self.daemon.ext().get_program(ext::GetProgramRequest { id }).await;
         let there = self.answer(answer)?.ok().and_then(|answer| answer.program);
         if let Some(other) = there.filter(|there| there.uid != uid) {
@@ -359,7 +358,7 @@ fn names(load: &Load) -> String {
     load.programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// "attach x at y" becomes "attached x at y".
+/// Changes the verb to past tense: "attach x at y" becomes "attached x at y".
 fn past(step: &ApplyStep) -> String {
     let text = step.to_string();
     let (verb, rest) = text.split_once(' ').unwrap_or((text.as_str(), ""));

@@ -1,4 +1,4 @@
-//! What is there compared with what is wanted: the steps from one to the other. Pure.
+//! Computation of the steps from the current to the desired state. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,69 +10,70 @@ use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared,
 use crate::place::HookPlace;
 use crate::wanted_point::WantedPoint;
 
-/// One call, or the wish for one.
+/// Step: one call, or several with one purpose.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ApplyStep {
-    /// Load all programs.
+    /// Load of all programs.
     Load {
-        /// Their names.
+        /// Names of the programs.
         programs: Vec<String>,
     },
-    /// Put a new version of all programs in the place of the one that runs.
+    /// Replacement of the running version of all programs by a new one.
     Replace {
-        /// Kernel ids of the version that runs.
+        /// Kernel ids of the running version.
         old: Vec<u32>,
-        /// What differs.
+        /// Description of the difference.
         why: String,
     },
-    /// Attach a program.
+    /// Attachment of a program.
     Attach {
-        /// Its name.
+        /// Name of the program.
         program: String,
-        /// Which attachment.
+        /// Identity of the attachment.
         key: LinkKey,
     },
-    /// Change the place of an attachment.
+    /// Change of the order of an attachment.
     Update {
-        /// Name of its program.
+        /// Name of the program.
         program: String,
-        /// Which attachment.
+        /// Identity of the attachment.
         key: LinkKey,
-        /// The call.
+        /// Request that makes the change.
         request: ext::UpdateLinkRequest,
     },
-    /// End an attachment, and make it again as it is wanted now. Where that fails it is made as it was.
+    /// Replacement of an attachment by detaching and attaching. If that fails, the previous attachment is restored.
     Remake {
-        /// Name of its program.
+        /// Name of the program.
         program: String,
-        /// Which attachment.
+        /// Identity of the attachment.
         key: LinkKey,
-        /// The daemon's id.
+        /// Id in the daemon.
         link: u32,
-        /// As it is there.
+        /// Current attach point.
         was: WantedPoint,
     },
-    /// End an attachment.
+    /// Detachment of a program.
     Detach {
-        /// Name of its program.
+        /// Name of the program.
         program: String,
-        /// Which attachment.
+        /// Identity of the attachment.
         key: LinkKey,
-        /// The daemon's id.
+        /// Id in the daemon.
         link: u32,
-        /// Attachments of the same program that may be wanted in its place. It stays if one of them cannot be made:
-        /// what is guarded is not left without its program for a mistyped path.
+        /// Attachments of the same program that may be its replacements. If one of them cannot be made, the old one
+        /// stays, so that a mistyped path does not leave anything unprotected.
         instead: Vec<LinkKey>,
     },
-    /// Unload a program, with what attachments it still has.
+    /// Unloading of a program together with its remaining attachments.
     Unload {
-        /// Its name.
+        /// Name of the program.
         program: String,
-        /// Its kernel id.
+        /// Kernel id.
         id: u32,
-        /// The daemon's own number: the kernel may have given the id of a program that does not run to another one.
+        /// Uid in the daemon: if the program does not run, the kernel may have given its id to another one.
         uid: u64,
-        /// Where it runs, and its new version is wanted. It stays if that cannot be attached at one of them.
+        /// Places where it runs and its new version is wanted. It stays if the new version cannot be attached at one
+        /// of them.
         instead: Vec<LinkKey>,
     },
 }
@@ -112,7 +113,7 @@ fn changes(request: &ext::UpdateLinkRequest) -> Vec<String> {
     changes
 }
 
-/// All steps, as far as they can be told before any is done. `digest` is what the image's tag stands for now.
+/// Returns all steps that are known in advance. `digest` is the one that the image's tag currently resolves to.
 pub fn steps(desired: &Desired, seen: &ObservedPrograms, digest: Option<&str>) -> Vec<ApplyStep> {
     if !desired.refused.is_empty() {
         return Vec::new();
@@ -125,7 +126,7 @@ pub fn steps(desired: &Desired, seen: &ObservedPrograms, digest: Option<&str>) -
     };
     let after = after(load, seen, &first);
     let rest = link_steps(load, &newest(load, &after), &after, false);
-    // What is left of still other versions goes at the end, what of it does not run at the beginning.
+    // Programs of still older versions are unloaded at the end, those of them that do not run at the beginning.
     let replaced = match &first {
         ApplyStep::Replace { old, .. } => old.iter().copied().collect(),
         _ => BTreeSet::new(),
@@ -135,14 +136,15 @@ pub fn steps(desired: &Desired, seen: &ObservedPrograms, digest: Option<&str>) -
     [first].into_iter().chain(lost).chain(rest).chain(left).collect()
 }
 
-/// The step that makes the wanted version run; none if it does.
+/// Returns the step that loads the wanted version, or `None` if it runs.
 pub fn load_step(load: &Load, seen: &ObservedPrograms, digest: Option<&str>) -> Option<ApplyStep> {
     if current(load, seen, digest).len() == load.programs.len() {
         return None;
     }
     let latest = latest(&seen.programs);
-    // What does not run cannot be replaced. Of what another agent loaded the attachments have no keys, so they would stay
-    // beside the new ones. In both cases the new version comes beside it, and what is left is unloaded afterwards.
+    // A program that does not run cannot be replaced. Programs that another agent loaded have attachments without
+    // keys, which would stay beside the new ones. In both cases the new version is loaded beside the old one, which
+    // is then unloaded.
     let replaceable = |program: &&ObservedProgram| program.runs && !program.content.is_empty();
     if latest.is_empty() || !latest.values().all(replaceable) {
         return Some(ApplyStep::Load {
@@ -178,7 +180,7 @@ fn why(load: &Load, latest: &BTreeMap<(&str, &str), &ObservedProgram>, digest: O
     parts.join("; ")
 }
 
-/// The programs of the wanted version that run, by name.
+/// Returns the running programs of the wanted version, by name.
 pub fn current<'a>(
     load: &Load,
     seen: &'a ObservedPrograms,
@@ -187,7 +189,7 @@ pub fn current<'a>(
     of_load(load, seen.programs.iter().filter(|program| program.is_current(load, digest)))
 }
 
-/// Of each wanted program the latest version that runs, whichever it is, by name.
+/// Returns the latest version of each wanted program, by name.
 pub fn newest<'a>(load: &Load, seen: &'a ObservedPrograms) -> BTreeMap<String, &'a ObservedProgram> {
     of_load(load, &seen.programs)
 }
@@ -204,7 +206,7 @@ fn of_load<'a>(
     load.programs.iter().filter_map(of).collect()
 }
 
-/// What will be there after a load or a replacement, as far as attachments go: those of a program that goes on stay.
+/// Returns the expected state after a load or a replacement: programs that are replaced keep their attachments.
 fn after(load: &Load, seen: &ObservedPrograms, step: &ApplyStep) -> ObservedPrograms {
     let kept = match step {
         ApplyStep::Replace { .. } => newest(load, seen),
@@ -219,9 +221,9 @@ fn after(load: &Load, seen: &ObservedPrograms, step: &ApplyStep) -> ObservedProg
     ObservedPrograms { programs: load.programs.iter().map(of).collect() }
 }
 
-/// The steps for attachments: new ones first, then changes, then what is not wanted any more. With `sweep`, programs
-/// that are not among `versions` are unloaded at the end; those of them that do not run at the beginning: the daemon
-/// changes no chain while one of its members cannot be loaded.
+/// Returns the steps for attachments: new ones first, then changes, then removals. With `sweep`, programs that are
+/// not among `versions` are unloaded at the end, but those that do not run at the beginning: the daemon changes no
+/// chain while one of its members cannot be loaded.
 pub fn link_steps(
     load: &Load,
     versions: &BTreeMap<String, &ObservedProgram>,
@@ -243,12 +245,12 @@ pub fn link_steps(
                 instead,
             };
             match program.links.get(&link.key) {
-                // A second one of the same key came of a call whose answer was lost.
+                // A lost response can lead to a second link with the same key.
                 Some(_) if there.contains_key(&link.key) => detach.push(end(Vec::new())),
                 Some(_) => {
                     there.insert(&link.key, link);
                 }
-                // Not known now is not unwanted.
+                // Keep attachments if it is unknown whether they are wanted.
                 None if program.keeps(&link.key) => {}
                 None if link.runs && program.moves(&link.key) => {}
                 None if link.runs => {
@@ -293,8 +295,9 @@ fn unload(program: &ObservedProgram, newer: Option<&Program>) -> ApplyStep {
     ApplyStep::Unload { program: program.name.clone(), id: program.id, uid: program.uid, instead }
 }
 
-/// The steps for a program that does not run. Its attachments go by their own numbers first: its place in chains has to
-/// become free even where it cannot be unloaded, since its kernel id is another one's now.
+/// Returns the steps for a program that does not run. Its attachments are detached by their own ids first: its
+/// position in chains must become free even if it cannot be unloaded because its kernel id now belongs to another
+/// program.
 fn forget(program: &ObservedProgram) -> Vec<ApplyStep> {
     let end = |link: &ObservedLink| ApplyStep::Detach {
         program: program.name.clone(),
@@ -305,7 +308,7 @@ fn forget(program: &ObservedProgram) -> Vec<ApplyStep> {
     program.links.iter().map(end).chain([unload(program, None)]).collect()
 }
 
-/// The steps for programs that run, and those for programs that do not.
+/// Returns the steps for programs that run, and those for programs that do not.
 fn unload_all<'a>(
     load: &Load,
     programs: impl Iterator<Item = &'a ObservedProgram>,
@@ -318,20 +321,19 @@ fn unload_all<'a>(
     )
 }
 
-/// How a link differs from what is wanted.
 enum Difference {
     None,
     Place(ext::UpdateLinkRequest),
-    /// It has to be made again.
+    /// A new link is needed.
     Another,
-    /// The same, and both cannot be there at a time. What is there.
+    /// A new link is needed, and cannot exist at the same time as this one.
     Excluding(WantedPoint),
 }
 
 fn compare(link: &ObservedLink, wanted: &WantedLink) -> Difference {
     let info = wanted.point.as_published();
     let place = HookPlace::of(info, wanted.order.as_ref());
-    // Its path leads to another namespace now; or the daemon lost the namespace, and another path leads there.
+    // The path leads to another namespace now; or the daemon lost the namespace, and another path leads to it.
     let is_stale = link.elsewhere || link.netns != wanted.point.netns();
     if is_stale && !link.is_in_force(&wanted.point) {
         return Difference::Another;
@@ -355,7 +357,7 @@ mod tests {
     const THEN: &str = "eth0 in pod uid-web net:11:1";
     const NOW: &str = "eth0 in pod uid-web net:12:2";
 
-    /// The steps where a program is wanted at one place and is at another, and runs there or does not.
+    /// Returns the steps if a program is wanted at one place and is at another.
     fn steps(wanted: Option<&str>, there: &str, runs: bool) -> Vec<ApplyStep> {
         steps_of(wanted, observed(there, runs))
     }
@@ -404,9 +406,9 @@ mod tests {
     #[test]
     fn a_pod_that_is_found_in_another_network_stays_guarded_in_its_own_while_that_is_there() {
         assert_eq!(steps(Some(NOW), THEN, true), [attach(NOW)]);
-        // A new sandbox: the old network is gone.
+        // The pod has a new sandbox: the old network no longer exists.
         assert_eq!(steps(Some(NOW), THEN, false), [attach(NOW), detach(THEN)]);
-        // The pod is gone, or not meant any more.
+        // The pod no longer exists or is not selected any more.
         assert_eq!(steps(None, THEN, true), [detach(THEN)]);
     }
 
@@ -415,12 +417,12 @@ mod tests {
         let there = "eth0 in /run/netns/a";
         let link = |elsewhere| ObservedLink { elsewhere, ..observed(there, false) };
         assert_eq!(steps_of(Some(there), link(true)), [attach(there), detach_for(there, &[there])]);
-        // It waits for its interface, say.
+        // Not elsewhere: it waits, for example, for its interface.
         assert_eq!(steps_of(Some(there), link(false)), []);
-        // A pod's is known by its network, whatever its path is: the one that is left goes.
+        // A pod's link is identified by its network, whatever the path: the one in the old network is detached.
         let left = ObservedLink { elsewhere: true, ..observed(THEN, false) };
         assert_eq!(steps_of(Some(NOW), left), [attach(NOW), detach(THEN)]);
-        // In the pod's network now, which is reached by another path: the first was of a process that ended.
+        // The pod's current network has another path: the link's path was of a process that has exited.
         let netns = Some("/proc/7/ns/net".to_owned());
         let there = ObservedLink { elsewhere: true, netns: netns.clone(), ..observed(NOW, false) };
         assert_eq!(steps_of(Some(NOW), there), []);

@@ -6,33 +6,32 @@ use bpfman_application::state::node::NodeFailure;
 
 use crate::desired::LinkKey;
 
-/// Results of the steps so far.
 #[derive(Debug, Default)]
 pub struct StepResults {
-    /// Sentences for people.
+    /// Changes that were made, for people.
     pub done: Vec<String>,
-    /// Further sentences for people.
+    /// Further notes for people.
     pub notes: Vec<String>,
-    /// Why the registry did not say what the tag stands for.
+    /// Reason why the registry did not resolve the image's tag.
     pub not_compared: Option<NodeFailure>,
-    /// The first failure of all.
+    /// First failure.
     pub failure: Option<NodeFailure>,
-    /// By program and key: the ids of new attachments.
+    /// Ids of new attachments, by program and key.
     pub attached: BTreeMap<(String, LinkKey), u32>,
-    /// By program and key: attachments that could not be made or changed.
+    /// Attachments that could not be made or changed, by program and key.
     pub not_attached: BTreeMap<(String, LinkKey), NodeFailure>,
-    /// By the daemon's id: attachments that ended.
+    /// Detached attachments, by their ids in the daemon.
     pub detached: Vec<u32>,
-    /// By the daemon's id: attachments that nothing wants, and that stay since what is wanted instead could not be made.
+    /// Unwanted attachments that stay because their replacements could not be made, by their ids in the daemon.
     pub held: BTreeSet<u32>,
-    /// By the daemon's id: attachments that could not be ended.
+    /// Attachments that could not be detached, by their ids in the daemon.
     pub not_detached: BTreeMap<u32, NodeFailure>,
-    /// By kernel id: programs that could not be unloaded.
+    /// Programs that could not be unloaded, by kernel id.
     pub not_unloaded: BTreeMap<u32, NodeFailure>,
 }
 
 impl StepResults {
-    /// Notes a failure, named after its program.
+    /// Records a failure of a program.
     pub fn failed(&mut self, program: &str, mut failure: NodeFailure) -> NodeFailure {
         failure.program = program.to_owned();
         self.failure.get_or_insert_with(|| failure.clone());

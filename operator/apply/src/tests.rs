@@ -1,4 +1,4 @@
-//! What holds for every application and every daemon: the steps lead to what is wanted, and then there are none.
+//! Properties of every application and every daemon: the steps lead to the desired state, and then none are left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,13 +88,13 @@ fn wanted() -> impl Strategy<Value = Desired> {
     prop::option::of(load).prop_map(|load| Desired { load, ..Desired::default() })
 }
 
-/// A daemon that does what it is told.
+/// Daemon that executes every step without failure.
 #[derive(Clone, Debug, Default)]
 struct Model {
     seen: ObservedPrograms,
     digest: String,
     next: u32,
-    /// Calls that changed something, in their order.
+    /// Changing calls, in their order.
     calls: Vec<ApplyStep>,
 }
 
@@ -104,7 +104,7 @@ impl Model {
         self.next
     }
 
-    /// As `reconcile` goes about it. `replaces`: whether this daemon can replace a whole load.
+    /// Reconciles like `reconcile`. `replaces`: this daemon can replace a whole load.
     fn reconcile(&mut self, desired: &Desired, replaces: bool) {
         let Some(load) = &desired.load else {
             let steps = steps(desired, &self.seen, None);
@@ -195,7 +195,7 @@ impl Model {
                         .flat_map(|program| &mut program.links)
                         .find(|link| link.id == request.link_id)
                         .unwrap();
-                    // Only what the request carries is changed.
+                    // Only fields that the request contains are changed.
                     link.place.priority = request.priority.or(link.place.priority);
                     if request.set_proceed_on {
                         link.place.proceed_on = place.proceed_on;
@@ -220,7 +220,7 @@ impl Model {
         self.seen.programs.iter_mut().find(|program| program.id == id).unwrap()
     }
 
-    /// What runs where: name, key and place.
+    /// Returns the running attachments: name, key and order.
     fn running(&self) -> BTreeSet<(String, LinkKey, String)> {
         let of = |program: &ObservedProgram| {
             let name = program.name.clone();
@@ -230,7 +230,7 @@ impl Model {
         self.seen.programs.iter().flat_map(of).collect()
     }
 
-    /// As after a boot into another kernel, which refuses some programs: the daemon has their records alone.
+    /// Simulates a reboot into a kernel that rejects some programs, of which the daemon keeps only the records.
     fn boot(&mut self, which: u64) {
         for (at, program) in self.seen.programs.iter_mut().enumerate() {
             if which >> (at % 64) & 1 == 1 {
@@ -242,7 +242,7 @@ impl Model {
         }
     }
 
-    /// As if calls had been lost: some programs and links are gone.
+    /// Simulates lost calls: removes some programs and links.
     fn lose(&mut self, which: u64) {
         let mut at = 0;
         let mut goes = || {
@@ -289,7 +289,8 @@ proptest! {
             prop_assert_eq!(model.running(), wants(&desired));
             let loaded = desired.load.as_ref().map_or(0, |load| load.programs.len());
             prop_assert_eq!(model.seen.programs.len(), loaded, "nothing else is left");
-            // What was announced was done, and no more. A daemon that cannot replace goes another way.
+            // The announced steps are exactly those executed, except that a daemon without replacement takes other
+            // steps.
             if replaces {
                 let told = |steps: &[ApplyStep]| steps.iter().map(ApplyStep::to_string).collect::<BTreeSet<_>>();
                 prop_assert_eq!(told(&announced), told(&model.calls));
@@ -322,7 +323,7 @@ proptest! {
         let mut model = Model::default();
         model.reconcile(&wanted, true);
         for program in &mut model.seen.programs {
-            // It writes no content, and no keys by which attachments are found.
+            // Another agent writes neither content nor keys.
             program.content.clear();
             program.links.clear();
         }

@@ -1,4 +1,4 @@
-//! Loading and attaching up to the kernel's verdict, and discarding all of it.
+//! Dry run: loads and attaches up to the kernel's verdict, and discards everything.
 
 use bpfman_application::state::node::NodeFailure;
 use bpfman_proto::Reason;
@@ -11,32 +11,32 @@ use crate::failure::{CallRefusal, Unreachable, failure, of_message, refusal};
 use crate::observed::{ObservedPrograms, latest, observe};
 use crate::place::on_the_wire;
 
-/// What the kernel would say.
+/// Result of a dry run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trial {
-    /// Every program and every chain was accepted.
+    /// True if the kernel accepted every program and every chain.
     pub accepted: bool,
-    /// Nothing was wanted here, so nothing was tried.
+    /// True if nothing was tried because nothing is wanted here.
     pub skipped: bool,
-    /// Of a refusal, the first: its message begins with the telling line of the verifier, where there is one.
+    /// First rejection; its message begins with the decisive line of the verifier, if there is one.
     pub failure: Option<NodeFailure>,
-    /// Instructions that the verifier walked through, over all programs and chains.
+    /// Number of instructions that the verifier processed, over all programs and chains.
     pub verified_instructions: u64,
-    /// Digest of the image, if it came from one.
+    /// Digest of the image, if the programs came from one.
     pub digest: String,
-    /// As `uname -r` prints it.
+    /// Kernel release, as `uname -r` prints it.
     pub kernel: String,
     /// Hash over the programs that share the hooks with these.
     pub composition: String,
-    /// All that the daemon answered, for tables and logs.
+    /// Full response of the daemon, for tables and logs.
     pub answer: ext::DryRunResponse,
 }
 
-/// Asks the daemon to load and attach all of it and to discard it. What runs of this owner now is left out of the
-/// chains, since the new version would take its place.
+/// Makes the daemon load, attach and discard everything. The owner's running programs are left out of the chains,
+/// because the new version would replace them.
 ///
 /// # Errors
-/// [`Unreachable`]. A daemon that has no trials gives a trial with the failure `unsupported`.
+/// Returns [`Unreachable`]. If the daemon does not support dry runs, the result has the failure `unsupported`.
 pub async fn dry_run(
     daemon: &Daemon,
     desired: &Desired,

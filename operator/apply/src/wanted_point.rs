@@ -1,4 +1,4 @@
-//! Where a program is wanted, in the messages of one of the daemon's two services.
+//! Attach points, in the messages of one of the daemon's two services.
 
 use std::collections::HashMap;
 
@@ -6,29 +6,29 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::point::At;
 use bpfman_proto::v1::{AttachInfo, attach_info::Info};
 
-/// An attach point.
+/// Attach point.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WantedPoint {
-    /// Of a type that `bpfman.v1` has.
+    /// Attach point of a type that `bpfman.v1` has.
     Published(AttachInfo),
-    /// Of another one.
+    /// Attach point of another type.
     More(ext::Point),
 }
 
 impl WantedPoint {
-    /// A point that `bpfman.v1` has.
+    /// Returns an attach point of a type that `bpfman.v1` has.
     #[must_use]
     pub const fn published(info: Info) -> Self {
         Self::Published(AttachInfo { info: Some(info) })
     }
 
-    /// Another one.
+    /// Returns an attach point of another type, without metadata.
     #[must_use]
     pub fn more(at: At) -> Self {
         Self::More(ext::Point { at: Some(at), metadata: HashMap::new() })
     }
 
-    /// The point of a link, with the link's metadata; none of a link that says none.
+    /// Returns the attach point of a link, with the link's metadata, or `None` if the link has no attach point.
     #[must_use]
     pub fn of_link(link: &ext::Link) -> Option<Self> {
         let published = || Some(Self::Published(AttachInfo { info: link.attach_info.clone()?.info }));
@@ -36,8 +36,8 @@ impl WantedPoint {
         Some(point.with_metadata(link.metadata.clone()))
     }
 
-    /// Whether one of them has to end before the other can be made: the kernel has one program at a place of netfilter,
-    /// and does not change what of a packet that sees.
+    /// Returns whether one of them must be detached before the other can be attached: netfilter allows one program
+    /// per priority, and cannot change whether it sees reassembled packets.
     #[must_use]
     pub fn excludes(&self, other: &Self) -> bool {
         match (self.as_more(), other.as_more()) {
@@ -46,7 +46,7 @@ impl WantedPoint {
         }
     }
 
-    /// As `bpfman.v1` has it, where it does.
+    /// Returns the message of `bpfman.v1`, if it has the type.
     #[must_use]
     pub const fn as_published(&self) -> Option<&Info> {
         match self {
@@ -55,7 +55,7 @@ impl WantedPoint {
         }
     }
 
-    /// As `bpfman.v1` does not have it.
+    /// Returns the message of the extended API, if `bpfman.v1` does not have the type.
     #[must_use]
     pub const fn as_more(&self) -> Option<&At> {
         match self {
@@ -64,7 +64,7 @@ impl WantedPoint {
         }
     }
 
-    /// As a call takes it: one of the two fields is there.
+    /// Returns the two fields of a call, of which one is present.
     #[must_use]
     pub fn on_the_wire(self) -> (Option<AttachInfo>, Option<ext::Point>) {
         match self {
@@ -73,7 +73,7 @@ impl WantedPoint {
         }
     }
 
-    /// The same with metadata for the link.
+    /// Returns the attach point with metadata for the link.
     #[must_use]
     pub fn with_metadata(mut self, pairs: HashMap<String, String>) -> Self {
         match &mut self {
@@ -94,14 +94,15 @@ impl WantedPoint {
         self
     }
 
-    /// Returns whether it is in a binary of user space.
+    /// Returns whether it is in a user-space binary.
     #[must_use]
     pub const fn is_in_binary(&self) -> bool {
         matches!(self.as_published(), Some(Info::UprobeAttachInfo(_)))
             || matches!(self.as_more(), Some(At::UprobeMulti(_) | At::Usdt(_)))
     }
 
-    /// Path of the network namespace's file; none for the daemon's own, and where there is no such place.
+    /// Returns the path of the network namespace's file, or `None` for the daemon's own or if the type has no
+    /// namespace.
     #[must_use]
     pub fn netns(&self) -> Option<String> {
         let path = match (self.as_published(), self.as_more()) {

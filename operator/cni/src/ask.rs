@@ -1,4 +1,4 @@
-//! Asking the agent.
+//! Requests to the agent.
 
 use std::io::{self, BufReader};
 use std::os::unix::net::UnixStream;
@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use crate::protocol::{self, PluginAnswer, PluginRequest, VERSION};
 
-/// Asks, and waits for the answer.
+/// Sends a request and waits for the answer.
 ///
 /// # Errors
-/// Nobody listens, nothing came in time, or it was no answer.
+/// Returns an error if the agent does not listen, does not answer in time, or sends an invalid answer.
 pub fn ask(socket: &Path, request: &PluginRequest, timeout: Duration) -> io::Result<PluginAnswer> {
     let (sender, receiver) = mpsc::channel();
     let (path, request) = (socket.to_owned(), request.clone());
-    // Connecting has no time limit of its own: an agent that hangs takes no more connections at some point. The thread
-    // ends with the plugin.
+    // Connecting to a unix socket has no timeout: an agent that hangs stops accepting connections at some point. The
+    // thread ends with the plugin.
     thread::spawn(move || {
-        // Nobody listens any more once the time is up.
+        // After the timeout there is no receiver.
         let _late = sender.send(exchange(&path, &request));
     });
     let answer = receiver.recv_timeout(timeout).unwrap_or_else(|_| {

@@ -5,30 +5,30 @@ use serde_json::{Map, Value, json};
 use crate::PLUGIN;
 use crate::network::VERSIONS;
 
-/// Why a configuration is left as it is.
+/// Reason why a configuration is left unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// It is no JSON, or no object.
+    /// Invalid JSON, or no object.
     #[error("it is no network configuration: {0}")]
     NotDecoded(String),
-    /// It has no plugins.
+    /// Empty list of plugins.
     #[error("it has no plugins: bpfman-cni has to follow one that makes the network")]
     NoPlugins,
-    /// No version that the plugin knows.
+    /// Missing version, or one that the plugin does not support.
     #[error("its cniVersion is {0:?}, and bpfman-cni knows {known}: the runtime would refuse every pod", known = VERSIONS.join(", "))]
     Version(String),
 }
 
-/// What the plugin's entry says. Absent: as it is built in.
+/// Settings of the plugin's entry. `None` means the built-in default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginEntry {
-    /// `agentSocket`.
+    /// Field `agentSocket`.
     pub agent_socket: Option<String>,
-    /// `stateFile`.
+    /// Field `stateFile`.
     pub state_file: Option<String>,
-    /// `timeoutSeconds`.
+    /// Field `timeoutSeconds`.
     pub timeout_seconds: Option<u64>,
-    /// `exemptNamespaces`.
+    /// Field `exemptNamespaces`.
     pub exempt_namespaces: Option<Vec<String>>,
 }
 
@@ -48,28 +48,29 @@ impl PluginEntry {
     }
 }
 
-/// A configuration as it has to be.
+/// Change that a configuration needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConflistChange {
-    /// It is so already.
+    /// None.
     Same,
-    /// A list with the plugin in it.
+    /// New content of the list, with the plugin.
     List(Value),
-    /// A list, where one plugin alone was configured.
+    /// List that replaces a configuration of a single plugin.
     FromSingle(Value),
 }
 
-/// A configuration with the plugin as its last one. Where it is among them already, it stays in its place: others who
-/// add themselves would otherwise take turns with it.
+/// Returns the change that adds the plugin at the end. If it is already in the list, it keeps its position: otherwise
+/// two plugins that add themselves at the end would alternate forever.
 ///
 /// # Errors
+/// Returns [`Unfit`].
 /// [`Unfit`].
 pub fn with(text: &[u8], entry: &PluginEntry) -> Result<ConflistChange, Unfit> {
     let mut value = decode(text)?;
     if let Some(version) = value["cniVersion"].as_str().filter(|version| !VERSIONS.contains(version)) {
         return Err(Unfit::Version(version.to_owned()));
     }
-    // Without one the runtime takes it for 0.1.0, in which there are no chains.
+    // Without a version, the runtime assumes 0.1.0, which has no chains.
     if value["cniVersion"].as_str().is_none() {
         return Err(Unfit::Version(String::new()));
     }
@@ -101,10 +102,10 @@ fn single(mut value: Value, ours: Value) -> Result<ConflistChange, Unfit> {
     Ok(ConflistChange::FromSingle(Value::Object(list)))
 }
 
-/// A configuration without the plugin. `None`: it is not in it.
+/// Returns a configuration without the plugin, or `None` if the plugin is not in it.
 ///
 /// # Errors
-/// [`Unfit::NotDecoded`].
+/// Returns [`Unfit::NotDecoded`].
 pub fn without(text: &[u8]) -> Result<Option<Value>, Unfit> {
     let mut value = decode(text)?;
     let Some(plugins) = value.get_mut("plugins").and_then(Value::as_array_mut) else { return Ok(None) };

@@ -1,57 +1,57 @@
-//! What the container runtime says by environment variables.
+//! Environment variables that the container runtime sets.
 
 use std::collections::BTreeMap;
 
 use crate::error::{CniError, INVALID_ENVIRONMENT};
 
-/// Longest name of an interface, in bytes.
+/// Maximum length of an interface name, in bytes.
 const LONGEST_INTERFACE: usize = 15;
 
-/// What is to be done.
+/// CNI operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CniCommand {
-    /// A container joins.
+    /// ADD: a container joins the network.
     Add,
-    /// A container leaves.
+    /// DEL: a container leaves the network.
     Del,
-    /// Is it as it was made?
+    /// CHECK: a container's network is compared with its result of ADD.
     Check,
-    /// Which versions are there?
+    /// VERSION: the supported versions are reported.
     Version,
-    /// Can containers be added?
+    /// STATUS: readiness to add containers is reported.
     Status,
-    /// Leftovers are to be removed.
+    /// GC: leftovers are removed.
     Gc,
 }
 
-/// A pod, as Kubernetes' runtimes name it in `CNI_ARGS`.
+/// Pod of a container, as Kubernetes' runtimes name it in `CNI_ARGS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodName {
-    /// Its namespace.
+    /// Namespace of the pod.
     pub namespace: String,
-    /// Its name.
+    /// Name of the pod.
     pub name: String,
-    /// Its uid, where the runtime tells it.
+    /// Uid of the pod, if the runtime provides it.
     pub uid: Option<String>,
 }
 
-/// Which container.
+/// Container that the operation is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CniContainer {
-    /// Its id.
+    /// Id of the container.
     pub id: String,
-    /// File of its network namespace; may be missing where it leaves.
+    /// File of its network namespace; may be missing for DEL.
     pub netns: Option<String>,
     /// Name of its interface.
     pub ifname: String,
-    /// The pod, if it is one's.
+    /// Pod of the container, if there is one.
     pub pod: Option<PodName>,
 }
 
 /// Reads `CNI_COMMAND`.
 ///
 /// # Errors
-/// There is none, or an unknown one.
+/// Returns an error if it is missing or unknown.
 pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<CniCommand, CniError> {
     match get(variable, "CNI_COMMAND")?.as_str() {
         "ADD" => Ok(CniCommand::Add),
@@ -64,10 +64,10 @@ pub fn command(variable: &impl Fn(&str) -> Option<String>) -> Result<CniCommand,
     }
 }
 
-/// Reads which container is meant.
+/// Reads the container of the operation.
 ///
 /// # Errors
-/// A variable is missing or wrong: it is named.
+/// Returns an error that names the variable that is missing or wrong.
 pub fn container(
     variable: &impl Fn(&str) -> Option<String>,
     command: CniCommand,

@@ -1,41 +1,41 @@
-//! What the container runtime is told.
+//! Errors for the container runtime.
 
 use serde::Serialize;
 
-/// An error as the specification has it.
+/// Error in the format of the CNI specification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{msg}: {details}")]
 pub struct CniError {
     /// Version of the result.
     #[serde(rename = "cniVersion")]
     pub version: String,
-    /// What kind.
+    /// Code of the error.
     pub code: u32,
-    /// In few words.
+    /// Short message.
     pub msg: String,
-    /// In more words.
+    /// Details.
     pub details: String,
 }
 
-/// Versions do not go together.
+/// Incompatible version.
 pub const INCOMPATIBLE_VERSION: u32 = 1;
-/// An environment variable is missing or wrong.
+/// Missing or wrong environment variable.
 pub const INVALID_ENVIRONMENT: u32 = 4;
-/// Reading or writing failed.
+/// Failed read or write.
 pub const IO_FAILURE: u32 = 5;
-/// What was read is no JSON.
+/// Invalid JSON.
 pub const NOT_DECODED: u32 = 6;
-/// The network configuration is wrong.
+/// Wrong network configuration.
 pub const INVALID_CONFIGURATION: u32 = 7;
-/// Something is not there now, and will be.
+/// Temporary failure.
 pub const TRY_AGAIN_LATER: u32 = 11;
-/// STATUS: pods cannot be added.
+/// Failure of STATUS: pods cannot be added.
 pub const NOT_AVAILABLE: u32 = 50;
-/// Our own: a program could not be attached, and the pod must not run without it.
+/// Code of this plugin: a program could not be attached, and the pod must not run without it.
 pub const NOT_PROTECTED: u32 = 100;
 
 impl CniError {
-    /// One of these.
+    /// Returns an error with a code, in the newest version.
     #[must_use]
     pub fn new(code: u32, msg: impl Into<String>, details: impl Into<String>) -> Self {
         let version = crate::network::NEWEST.to_owned();

@@ -1,8 +1,8 @@
-//! What the CNI plugin and the node agent say to each other, and the plugin's decisions.
+//! CNI plugin, and its protocol with the node agent.
 //!
-//! The plugin runs as the container runtime calls it, once for each pod, before any of the pod's processes. It asks
-//! the agent over a unix socket to attach what the pod is to have, and answers only then. Where nobody can be asked,
-//! it decides by the [`rules`] that the agent left.
+//! The container runtime calls the plugin once for each pod, before any of the pod's processes start. The plugin asks
+//! the agent over a unix socket to attach the pod's programs, and returns only then. If the agent cannot be reached,
+//! the plugin decides by the [`rules`] that the agent wrote before.
 
 pub mod ask;
 pub mod conflist;
@@ -15,16 +15,16 @@ pub mod protocol;
 pub mod rules;
 pub mod write;
 
-/// Name of the binary, and the plugin's type in network configurations.
+/// Name of the binary, and type of the plugin in network configurations.
 pub const PLUGIN: &str = "bpfman-cni";
 
-/// Where the agent listens.
+/// Default socket of the agent.
 pub const SOCKET: &str = "/run/bpfman-agent/cni.sock";
 
-/// Where the agent writes its rules. Not below `/run`: after a boot the kubelet starts the pods of before again,
-/// before there is an agent.
+/// Default file of the agent's rules. Not below `/run`: after a boot the kubelet restarts the previous pods before
+/// there is an agent.
 pub const STATE_FILE: &str = "/var/lib/bpfman-agent/protect.json";
 
-/// Namespaces in which pods start while no agent answers, unless a configuration names others. Without the pods of the
-/// first a cluster's network does not come back; without those of the second the agent itself does not.
+/// Default namespaces whose pods may start while the agent does not answer. The pods of the first are needed for the
+/// cluster's network, those of the second for the agent itself.
 pub const EXEMPT: [&str; 2] = ["kube-system", "bpfman"];

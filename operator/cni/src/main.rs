@@ -1,4 +1,4 @@
-//! `bpfman-cni`: a container runtime calls it as a plugin; people and init containers call `install` and `uninstall`.
+//! `bpfman-cni`: CNI plugin for container runtimes; people and init containers call `install` and `uninstall`.
 
 use std::env;
 use std::io::{self, Read as _, Write as _};
@@ -8,7 +8,7 @@ use bpfman_cni::error::{CniError, IO_FAILURE};
 use bpfman_cni::{install, plugin};
 use serde::Serialize;
 
-/// Largest network configuration, in bytes.
+/// Maximum size of a network configuration, in bytes.
 const LARGEST: u64 = 4 << 20;
 
 fn main() -> ExitCode {
@@ -38,10 +38,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes what the runtime reads.
+/// Writes the response for the runtime to standard output.
 fn say(message: &impl Serialize, code: ExitCode) -> ExitCode {
     let Ok(mut text) = serde_json::to_vec(message) else { return ExitCode::FAILURE };
     text.push(b'\n');
-    // Without a reader nobody learns of it either way, but a pod must not count as protected.
+    // If the runtime does not read the response, the pod must not count as protected.
     io::stdout().write_all(&text).map_or(ExitCode::FAILURE, |()| code)
 }

@@ -1,4 +1,4 @@
-//! The network configuration that the container runtime writes to the plugin's standard input.
+//! Network configuration, which the container runtime writes to the plugin's standard input.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,36 +9,36 @@ use serde_json::Value;
 use crate::error::{CniError, INCOMPATIBLE_VERSION, INVALID_CONFIGURATION, NOT_DECODED};
 use crate::{EXEMPT, SOCKET, STATE_FILE};
 
-/// Versions of the specification. Those before 0.4.0 have no CHECK; what a plugin at the end of a chain does for ADD
-/// and DEL is the same in all.
+/// Supported versions of the specification. Those before 0.4.0 have no CHECK; ADD and DEL of a plugin at the end of a
+/// chain are the same in all.
 pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
-/// The newest of them.
+/// Newest supported version.
 pub const NEWEST: &str = "1.1.0";
 
-/// Longest time that anybody may wait for the agent, in seconds.
+/// Maximum of `timeoutSeconds`.
 const LONGEST_TIMEOUT: u64 = 600;
 
-/// The configuration.
+/// Network configuration of the plugin.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodNetwork {
     /// Version of the specification.
     #[serde(default)]
     pub cni_version: String,
-    /// Where the agent listens.
+    /// Socket of the agent.
     #[serde(default = "socket")]
     pub agent_socket: PathBuf,
-    /// How long an answer may take.
+    /// Timeout for the agent's answer, in seconds.
     #[serde(default = "timeout")]
     pub timeout_seconds: u64,
-    /// Where the agent's rules are.
+    /// File of the agent's rules.
     #[serde(default = "state_file")]
     pub state_file: PathBuf,
-    /// Namespaces in which pods start while no agent answers.
+    /// Namespaces whose pods may start while the agent does not answer.
     #[serde(default = "exempt")]
     pub exempt_namespaces: Vec<String>,
-    /// What the plugins before came to.
+    /// Result of the previous plugins.
     #[serde(default)]
     pub prev_result: Option<Value>,
 }
@@ -60,10 +60,10 @@ fn exempt() -> Vec<String> {
 }
 
 impl PodNetwork {
-    /// Reads it.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// It is no JSON, a field is wrong, or the version is unknown.
+    /// Returns an error for invalid JSON, a wrong field, or an unknown version.
     pub fn read(text: &[u8]) -> Result<Self, CniError> {
         let value: Value = serde_json::from_slice(text).map_err(|error| {
             CniError::new(NOT_DECODED, "the network configuration is no JSON", error.to_string())
@@ -93,7 +93,7 @@ impl PodNetwork {
         Ok(network)
     }
 
-    /// How long an answer may take.
+    /// Returns the timeout for the agent's answer.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)

@@ -1,4 +1,4 @@
-//! What the plugin does for each of the runtime's commands.
+//! Behaviour of the plugin for each of the runtime's commands.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::network::{NEWEST, PodNetwork, VERSIONS};
 use crate::protocol::{PluginAnswer, PluginRequest, VERSION, Verb};
 use crate::rules::Rules;
 
-/// How long a pod that goes is told of. It goes anyway.
+/// Timeout for notifying the agent of a pod that is removed. The pod is removed in any case.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What came of a command: what goes to standard output, and what people may read on standard error.
+/// Result of a command.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Done {
-    /// The result.
+    /// Result for standard output.
     pub output: Option<Value>,
-    /// For the runtime's log.
+    /// Messages for standard error, which the runtime logs.
     pub notes: Vec<String>,
 }
 
-/// Does what the runtime asks for.
+/// Executes the runtime's command.
 ///
 /// # Errors
-/// To be told to the runtime as it is.
+/// Returns the error for the runtime.
 pub fn run(variable: &impl Fn(&str) -> Option<String>, input: &[u8]) -> Result<Done, CniError> {
     let command = environment::command(variable)?;
     if command == CniCommand::Version {
@@ -49,7 +49,7 @@ pub fn run(variable: &impl Fn(&str) -> Option<String>, input: &[u8]) -> Result<D
             Ok(farewell(&network, &container))
         }
         CniCommand::Status => status(&network),
-        // Links go with their network namespaces: there are no leftovers.
+        // Links disappear with their network namespaces, so there are no leftovers.
         CniCommand::Gc | CniCommand::Version => Ok(Done::default()),
     };
     done.map_err(|error| CniError { version: network.cni_version.clone(), ..error })
@@ -63,7 +63,7 @@ fn version(input: &[u8]) -> Done {
     Done { output: Some(output), notes: Vec::new() }
 }
 
-/// The result of the plugins before, which is ours too.
+/// Returns the result of the previous plugins, which this plugin passes on.
 fn previous(network: &PodNetwork) -> Result<Value, CniError> {
     network.prev_result.clone().filter(Value::is_object).ok_or_else(|| {
         CniError::new(
@@ -88,7 +88,7 @@ fn request(verb: Verb, container: &CniContainer, pod: &PodName) -> PluginRequest
 }
 
 fn protect(network: &PodNetwork, container: &CniContainer, verb: Verb) -> Result<Vec<String>, CniError> {
-    // Not a pod: nothing can be meant.
+    // Only pods have programs.
     let Some(pod) = &container.pod else { return Ok(Vec::new()) };
     let request = request(verb, container, pod);
     match ask(&network.agent_socket, &request, network.timeout()) {
@@ -108,7 +108,7 @@ fn protect(network: &PodNetwork, container: &CniContainer, verb: Verb) -> Result
     }
 }
 
-/// Nobody can be asked: the rules decide.
+/// Decides by the rules, because the agent cannot be reached or cannot decide.
 fn by_rules(network: &PodNetwork, pod: &PodName, why: &str) -> Result<Vec<String>, CniError> {
     let exempt = network.exempt_namespaces.contains(&pod.namespace);
     let file = network.state_file.display();
@@ -146,7 +146,7 @@ fn farewell(network: &PodNetwork, container: &CniContainer) -> Done {
     Done { output: None, notes: note.into_iter().collect() }
 }
 
-/// Whether pods can be added. Without an agent they can where no rule is.
+/// Checks whether pods can be added. Without an agent they can if there are no rules.
 fn status(network: &PodNetwork) -> Result<Done, CniError> {
     let request = PluginRequest {
         version: VERSION,

@@ -1,51 +1,51 @@
-//! One line of JSON each way.
+//! Messages between plugin and agent: one line of JSON in each direction.
 
 use std::io::{self, BufRead, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of these messages. Fields are only added; another meaning is another version.
+/// Version of these messages. Fields may be added; a change of meaning needs a new version.
 pub const VERSION: u32 = 1;
 
-/// Longest line, in bytes.
+/// Maximum length of a line, in bytes.
 pub const LONGEST_LINE: u64 = 64 << 10;
 
-/// What the plugin wants.
+/// Purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Verb {
-    /// A pod's network is made: its programs are to be attached.
+    /// New pod network: the pod's programs are to be attached.
     Add,
-    /// Is everything still there?
+    /// Check of the pod's attachments.
     Check,
-    /// A pod's network goes.
+    /// Removal of a pod's network.
     Del,
-    /// Does anybody answer?
+    /// Check of the agent itself.
     Status,
 }
 
-/// What the plugin asks.
+/// Request of the plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginRequest {
     /// [`VERSION`].
     pub version: u32,
-    /// What for.
+    /// Purpose of the request.
     pub verb: Verb,
-    /// The pod's namespace.
+    /// Namespace of the pod.
     #[serde(default)]
     pub namespace: String,
-    /// The pod's name.
+    /// Name of the pod.
     #[serde(default)]
     pub name: String,
-    /// The pod's uid, where the runtime tells it.
+    /// Uid of the pod, if the runtime provides it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// File of the network namespace, as the runtime names it.
+    /// File of the network namespace, with the runtime's path.
     #[serde(default)]
     pub netns: String,
-    /// Interface that the plugins before made.
+    /// Interface that the previous plugins made.
     #[serde(default)]
     pub ifname: String,
     /// Id of the sandbox.
@@ -53,48 +53,49 @@ pub struct PluginRequest {
     pub container: String,
 }
 
-/// An attachment that is missing, in a pod that starts nevertheless.
+/// Missing attachment of a pod that starts nevertheless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginProblem {
-    /// The attachment's `onUnavailable`.
+    /// Value of the attachment's `onUnavailable`.
     pub on_unavailable: String,
     /// Application, program and cause.
     pub message: String,
 }
 
-/// What the agent answers.
+/// Answer of the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginAnswer {
     /// [`VERSION`].
     pub version: u32,
-    /// Attachments that are in force.
+    /// Number of attachments in force.
     #[serde(default)]
     pub attached: usize,
-    /// Attachments that are missing, and need not be there.
+    /// Missing attachments that the pod does not require.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<PluginProblem>,
-    /// The pod must not start: why.
+    /// Reason why the pod must not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse: Option<String>,
-    /// The agent cannot tell, for example as it does not know the pod's labels: why. The plugin decides by the rules.
+    /// Reason why the agent cannot decide, for example because it does not know the pod's labels. The plugin then
+    /// decides by the rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
 }
 
 impl PluginAnswer {
-    /// The agent cannot tell.
+    /// Returns the answer that the agent cannot decide.
     #[must_use]
     pub fn unknown(why: impl Into<String>) -> Self {
         Self { version: VERSION, unknown: Some(why.into()), ..Self::default() }
     }
 }
 
-/// A message as a line.
+/// Returns a message as a line.
 ///
 /// # Errors
-/// It cannot be written as JSON, which none of these messages is.
+/// Returns an error if the message cannot be serialized, which does not happen for these messages.
 pub fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
@@ -104,17 +105,17 @@ pub fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
 /// Reads a line of at most [`LONGEST_LINE`].
 ///
 /// # Errors
-/// The other side broke off, or said something else.
+/// Returns an error if the connection breaks or the message is invalid.
 pub fn read<T: DeserializeOwned>(from: impl BufRead) -> io::Result<T> {
     let mut line = Vec::new();
     from.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
     parse(&line)
 }
 
-/// Reads a line that was received.
+/// Parses a received line.
 ///
 /// # Errors
-/// It is none.
+/// Returns an error if the line is incomplete or invalid.
 pub fn parse<T: DeserializeOwned>(line: &[u8]) -> io::Result<T> {
     if line.last() != Some(&b'\n') {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the line is not complete, or too long"));
@@ -122,10 +123,10 @@ pub fn parse<T: DeserializeOwned>(line: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(line)?)
 }
 
-/// Writes a line.
+/// Writes a message as a line.
 ///
 /// # Errors
-/// The other side went away.
+/// Returns an error if the connection breaks.
 pub fn write(mut to: impl Write, message: &impl Serialize) -> io::Result<()> {
     to.write_all(&line(message)?)?;
     to.flush()

@@ -1,4 +1,4 @@
-//! What holds while nobody can be asked: the agent writes it, the plugin reads it.
+//! Rules for the time when the agent cannot be reached: written by the agent, read by the plugin.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -11,48 +11,49 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::VERSION;
 use crate::write;
 
-/// Largest file that is read, in bytes.
+/// Maximum size of the file, in bytes.
 const LARGEST: u64 = 16 << 20;
 
-/// Pods that must not start without their programs.
+/// Rule that pods must not start without a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodRule {
-    /// The application, for people.
+    /// Application, for people.
     pub application: String,
-    /// The program.
+    /// Program that the pods require.
     pub program: String,
     /// `closed` or `lastKnown`.
     pub on_unavailable: String,
-    /// Only pods of this namespace; absent: of all.
+    /// Namespace of the pods; `None` means all namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// It asks for labels, which nobody but the API server knows.
+    /// True if the rule selects pods by labels, which only the API server knows.
     #[serde(default)]
     pub by_labels: bool,
 }
 
-/// The file.
+/// Content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rules {
     /// [`VERSION`].
     pub version: u32,
-    /// The agent's own namespace. A rule must not keep away the agent that would fulfil it: it has a network of its
-    /// own, so this plugin is called for it too.
+    /// Namespace of the agent. A rule must not block the agent that would fulfil it: the agent has a network of its
+    /// own, so the plugin is called for it too.
     pub agent_namespace: String,
-    /// Pods that must not start without their programs.
+    /// Rules about pods that must not start without their programs.
     pub rules: Vec<PodRule>,
 }
 
 impl Rules {
-    /// Reads them. `None`: there is no such file, as no agent ever knew all applications of this node.
+    /// Reads the rules. Returns `None` if there is no file, because no agent has ever known all applications of this
+    /// node.
     ///
     /// # Errors
-    /// They cannot be read, or are of another version.
+    /// Returns an error if the file cannot be read, or has another version.
     pub fn read(file: &Path) -> io::Result<Option<Self>> {
-        // The folder is the agent's, and this runs as root for every pod: no link is followed, nothing is waited for, and
-        // what is no file is not read.
+        // The directory belongs to the agent, and this code runs as root for every pod: follow no links, do not
+        // block, and accept only regular files.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match fs::File::options().read(true).custom_flags(flags.bits().cast_signed()).open(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -71,19 +72,20 @@ impl Rules {
         Ok(Some(rules))
     }
 
-    /// Writes them: whoever reads meanwhile has the old ones or the new ones.
+    /// Writes the rules atomically for readers.
     ///
     /// # Errors
-    /// The file system refuses.
+    /// Returns an error of the file system.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         write::json(file, self)
     }
 
-    /// The rule that forbids a pod of a namespace to start now. Labels are not known: what might be meant, is.
+    /// Returns the rule that forbids a pod of a namespace to start. Labels are unknown, so a rule by labels applies
+    /// to all pods.
     #[must_use]
     pub fn forbids(&self, namespace: &str) -> Option<&PodRule> {
         let means = |rule: &&PodRule| rule.namespace.as_deref().is_none_or(|only| only == namespace);
-        // What is certain is the better reason.
+        // Prefer a rule that certainly applies, because it is the better explanation.
         let mut all: Vec<&PodRule> = self.rules.iter().filter(means).collect();
         all.sort_by_key(|rule| rule.by_labels);
         all.first().copied()

@@ -1,4 +1,4 @@
-//! Files that are whole at every moment.
+//! Atomic writes of files.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// Writes a value as JSON, whole at every moment.
+/// Writes a value as JSON, atomically for readers.
 ///
 /// # Errors
-/// The file system refuses.
+/// Returns an error of the file system.
 pub fn json(file: &Path, value: &impl Serialize) -> io::Result<()> {
     atomically(file, &serde_json::to_vec_pretty(value)?, 0o644)
 }
 
-/// Puts a file in the place of another. Its name while it is written has an ending that no container runtime reads.
+/// Replaces a file atomically. The temporary file has an extension that no container runtime reads.
 pub(crate) fn atomically(file: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let temporary = beside(file);
     let result = begin(&temporary, mode).and_then(|mut written| {
@@ -31,7 +31,7 @@ pub(crate) fn atomically(file: &Path, contents: &[u8], mode: u32) -> io::Result<
 
 fn begin(temporary: &Path, mode: u32) -> io::Result<File> {
     let file = File::options().create(true).truncate(true).write(true).mode(mode).open(temporary)?;
-    // Whatever the umask, and whatever an interrupted one left.
+    // Set the mode explicitly, because the umask or a file left by an interrupted write may differ.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     Ok(file)
 }

@@ -1,31 +1,31 @@
-//! How long to wait before the next try: longer each time, and never in step with others.
+//! Exponential backoff with jitter.
 //!
-//! The queue, watches and the agent's stream from the daemon wait by [`after`]. [`crate::watch_backoff`] does not: the
-//! server ended what it holds back, and nothing failed. Neither do the agent's `WritePace`, a bucket of writes, and the
-//! controller's `StatusPace`, a least time between two writes. The agent's `RegistryBackoff` has no jitter of its own, since
-//! the queue that asks by it has.
+//! The queue, watches and the agent's stream from the daemon use [`after`]. [`crate::watch_backoff`] does not,
+//! because there the server closed the watch and nothing failed. The agent's `WritePace` (a token bucket of writes)
+//! and the controller's `StatusPace` (a minimum interval between two writes) limit rates instead. The agent's
+//! `RegistryBackoff` has no jitter, because the queue adds it.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-/// A wait that is drawn from the middle out: 80 to 120 of a hundred.
+/// Returns a delay varied by up to 20 % in either direction.
 ///
-/// A thousand agents lose the same API server at the same time; they must not come back at the same time.
+/// Thousands of agents lose the same API server at the same time and must not reconnect at the same time.
 #[must_use]
 pub fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.8 + 0.4 * random())
 }
 
-/// At least 0, below 1. Not for secrets.
+/// Returns a random number of at least 0 and below 1. Not for secrets.
 #[must_use]
 pub fn random() -> f64 {
-    // Each state has keys of its own, drawn by the standard library.
+    // Each `RandomState` has random keys from the standard library.
     let bits = RandomState::new().build_hasher().finish() >> 12;
-    // 52 bits: exact as a float.
+    // 52 bits are exact as a float.
     bits as f64 / (1_u64 << 52) as f64
 }
 
-/// The wait after so many failures, without jitter.
+/// Returns the delay after a number of failures, without jitter.
 #[must_use]
 pub fn after(failures: u32, first: Duration, longest: Duration) -> Duration {
     let doublings = failures.saturating_sub(1).min(20);

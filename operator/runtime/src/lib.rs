@@ -1,18 +1,17 @@
-//! What agent, controller, admission and client have in common beside their own work.
+//! Infrastructure that agent, controller, admission and client share.
 //!
-//! - [`connect`]: the one connection to the API server; [`manager`]: under which name each process writes there;
-//!   [`requests`]: what goes over the connection, counted; [`object`] and [`patch`]: reading and writing objects.
-//! - [`watch`]: a watch that never ends; [`listing`]: the objects that it says; [`watch_backoff`]: a server that ends watches early is left in peace;
-//!   [`mod@reading`]: requests beside watches;
-//!   [`troubles`]: why watches fail now; [`outage`]: one warning for all of them.
-//! - [`queue`]: which keys to work on, and when; [`backoff`]: how long to wait before the next try.
-//! - [`metrics`] and [`serve`]: figures and health probes, over HTTP; [`scrape`]: figures over TLS, for whom the API server
-//!   lets read them; [`tls`] and [`certificate`]: connections, and with which certificate; [`connections`]: how many, and
-//!   how long one may do nothing.
-//! - [`note`]: what is told to people as events, and not too often.
+//! - [`connect`]: the connection to the API server; [`manager`]: the name under which each process writes;
+//!   [`requests`]: counters of requests; [`object`] and [`patch`]: reading and writing objects.
+//! - [`watch`]: watches that restart forever; [`listing`]: their objects; [`watch_backoff`]: a pause after watches
+//!   that the server ends early; [`mod@reading`]: requests beside watches; [`troubles`]: current failures of watches;
+//!   [`outage`]: one log entry for all of them.
+//! - [`queue`]: keys to work on and their times; [`backoff`]: delays before a retry.
+//! - [`metrics`] and [`serve`]: metrics and health probes over HTTP; [`scrape`]: metrics over TLS with authorization
+//!   by the API server; [`tls`] and [`certificate`]: TLS; [`connections`]: limits on connections.
+//! - [`note`]: rate-limited events for people.
 //! - [`sentence`]: lists of names in messages.
 //!
-//! It knows nodes and pods ([`wire`]), and no kind of object of ours: those are in `bpfman-application`.
+//! This crate knows nodes and pods ([`wire`]), but no custom resources, which are in `bpfman-application`.
 
 pub mod backoff;
 pub mod certificate;

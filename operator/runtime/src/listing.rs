@@ -1,4 +1,4 @@
-//! Objects as watches say them: what a new list does not have is gone when that list is complete.
+//! Objects received from watches. An object that a new list lacks is removed when the list is complete.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -6,15 +6,15 @@ use std::ops::RangeFrom;
 
 use kube::runtime::watcher::Event;
 
-/// Objects by key, from one watch or several.
+/// Objects by key, from one or several watches.
 #[derive(Debug)]
 pub struct Listing<K, V, const WATCHES: usize = 1> {
     objects: BTreeMap<K, Kept<V>>,
-    /// Of each watch the number of the newest list, and whether one was ever complete.
+    /// Number of the newest list of each watch, and whether one was ever complete.
     rounds: [(u32, bool); WATCHES],
 }
 
-/// An object, with the watch and the list in which it was seen last.
+/// Object with the watch and list that contained it last.
 #[derive(Debug)]
 struct Kept<V> {
     value: V,
@@ -22,12 +22,12 @@ struct Kept<V> {
     round: u32,
 }
 
-/// What an event comes to.
+/// Change caused by an event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ListingChange<O, K, V> {
-    /// An object is there: whoever keeps it says so by [`Listing::put`].
+    /// The event has an object, which the caller stores with [`Listing::put`].
     Present(O),
-    /// These were kept and are gone; often none.
+    /// Stored objects that were removed; often none.
     Gone(Vec<(K, V)>),
 }
 
@@ -38,7 +38,7 @@ impl<K, V, const WATCHES: usize> Default for Listing<K, V, WATCHES> {
 }
 
 impl<K: Clone + Ord, V, const WATCHES: usize> Listing<K, V, WATCHES> {
-    /// Takes in an event of a watch; `key` is that of an object.
+    /// Processes an event of a watch; `key` returns the key of an object.
     pub fn take<O>(
         &mut self,
         watch: usize,
@@ -64,13 +64,13 @@ impl<K: Clone + Ord, V, const WATCHES: usize> Listing<K, V, WATCHES> {
         ListingChange::Gone(Vec::new())
     }
 
-    /// Keeps an object. Gives back what was in its place.
+    /// Stores an object. Returns the one that it replaces.
     pub fn put(&mut self, watch: usize, key: K, value: V) -> Option<V> {
         let kept = Kept { value, watch: watch as u8, round: self.rounds[watch].0 };
         self.objects.insert(key, kept).map(|kept| kept.value)
     }
 
-    /// One that is seen again, to be changed in place.
+    /// Marks an object as contained in the current list, and returns it for changes in place.
     pub fn seen<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -80,7 +80,7 @@ impl<K: Clone + Ord, V, const WATCHES: usize> Listing<K, V, WATCHES> {
         Some(&mut kept.value)
     }
 
-    /// Forgets an object.
+    /// Removes an object.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -88,7 +88,7 @@ impl<K: Clone + Ord, V, const WATCHES: usize> Listing<K, V, WATCHES> {
         self.objects.remove(key).map(|kept| kept.value)
     }
 
-    /// One object.
+    /// Returns an object.
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -96,34 +96,34 @@ impl<K: Clone + Ord, V, const WATCHES: usize> Listing<K, V, WATCHES> {
         self.objects.get(key).map(|kept| &kept.value)
     }
 
-    /// All, in the order of their keys.
+    /// Returns all objects with their keys, in key order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.objects.iter().map(|(key, kept)| (key, &kept.value))
     }
 
-    /// All from a key on, in the order of their keys.
+    /// Returns all objects from a key on, in key order.
     pub fn from(&self, range: RangeFrom<K>) -> impl Iterator<Item = (&K, &V)> {
         self.objects.range(range).map(|(key, kept)| (key, &kept.value))
     }
 
-    /// All objects.
+    /// Returns all objects, in key order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.objects.values().map(|kept| &kept.value)
     }
 
-    /// How many there are.
+    /// Returns the number of objects.
     #[must_use]
     pub fn len(&self) -> usize {
         self.objects.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no objects.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }
 
-    /// Whether every watch was complete once. Before, nothing may be concluded from what is not there.
+    /// Returns whether every watch has been listed completely once. Before that, a missing object proves nothing.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.rounds.iter().all(|(_, complete)| *complete)

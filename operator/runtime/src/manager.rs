@@ -1,24 +1,25 @@
-//! Under which names this operator writes: the managers of fields, and what requests say of who makes them.
+//! Names under which this operator writes: field managers and user agents.
 //!
-//! Without them the API server notes "unknown" as who owns a field, and the audit log has no name for a request.
+//! Without them the API server records "unknown" as the owner of a field, and the audit log has no name for a
+//! request.
 
 use hyper::header::{HeaderValue, USER_AGENT};
 use kube::Config;
 use kube::api::{PatchParams, PostParams};
 
-/// One of the programs.
+/// Program of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manager {
-    /// The controller, with deployment and admission.
+    /// Controller, including deployment and admission.
     Controller,
-    /// The agent of a node.
+    /// Agent of a node.
     Agent,
     /// `kubectl bpfman`.
     Client,
 }
 
 impl Manager {
-    /// Its name in `metadata.managedFields`.
+    /// Returns the name in `metadata.managedFields`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -28,19 +29,19 @@ impl Manager {
         }
     }
 
-    /// How it makes and replaces objects.
+    /// Returns the parameters for creating and replacing objects.
     #[must_use]
     pub fn post(self) -> PostParams {
         PostParams { field_manager: Some(self.name().to_owned()), ..PostParams::default() }
     }
 
-    /// How it patches objects.
+    /// Returns the parameters for patching objects.
     #[must_use]
     pub fn patch(self) -> PatchParams {
         PatchParams { field_manager: Some(self.name().to_owned()), ..PatchParams::default() }
     }
 
-    /// Its name as the reporting controller of events.
+    /// Returns the name of the reporting controller in events.
     #[must_use]
     pub const fn controller(self) -> &'static str {
         match self {
@@ -50,13 +51,14 @@ impl Manager {
         }
     }
 
-    /// Has every request say who makes it.
+    /// Adds the user agent to every request.
     pub fn introduce(self, config: &mut Config) {
         config.headers.retain(|(name, _)| name != USER_AGENT);
         config.headers.push((USER_AGENT, HeaderValue::from_static(self.user_agent())));
     }
 
-    /// The API server takes what is before the slash for the manager of fields, where a request names none.
+    /// Returns the user agent. The API server takes the part before the slash as the field manager if a request names
+    /// none.
     const fn user_agent(self) -> &'static str {
         match self {
             Self::Controller => concat!("bpfman-operator/v", env!("CARGO_PKG_VERSION")),

@@ -1,4 +1,4 @@
-//! What agent and controller count.
+//! Counters of agent and controller.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,24 +6,24 @@ use std::sync::{Mutex, PoisonError};
 
 use bpfman_metrics::{Exposition, Metric};
 
-/// A figure that only grows.
+/// Counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds.
+    /// Adds an amount.
     pub fn add(&self, amount: u64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
-    /// As it is now.
+    /// Returns the current value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Figures that only grow, by the values of their labels.
+/// Counters by label values.
 #[derive(Debug)]
 pub struct Counters<V = String, const LABELS: usize = 1>(Mutex<BTreeMap<[V; LABELS], u64>>);
 
@@ -34,26 +34,26 @@ impl<V, const LABELS: usize> Default for Counters<V, LABELS> {
 }
 
 impl<V: Clone + Ord> Counters<V> {
-    /// Adds to the figure of a label's value.
+    /// Adds an amount to the counter of one label value.
     pub fn add(&self, label: impl Into<V>, amount: u64) {
         self.add_to([label.into()], amount);
     }
 }
 
 impl<V: Clone + Ord, const LABELS: usize> Counters<V, LABELS> {
-    /// Adds to the figure of these values.
+    /// Adds an amount to the counter of label values.
     pub fn add_to(&self, labels: [V; LABELS], amount: u64) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(labels).or_default() += amount;
     }
 
-    /// All, by the values of their labels.
+    /// Returns all counters by label values.
     #[must_use]
     pub fn all(&self) -> BTreeMap<[V; LABELS], u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Adds figures that only grow to the samples of a scrape.
+/// Adds counters to the samples of a scrape.
 pub fn add_counters<V: AsRef<str> + Clone + Ord, const LABELS: usize>(
     samples: &mut Exposition,
     metric: &'static Metric,

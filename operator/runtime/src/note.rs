@@ -1,4 +1,4 @@
-//! What is told to people as events: not more than one a cause and minute.
+//! Kubernetes events for people, limited to one per cause and minute.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,46 +13,46 @@ use tracing::warn;
 
 use crate::manager::Manager;
 
-/// The least time between two events of one cause.
+/// Minimum interval between two events of one cause.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Longest text of an event, bytes; the API takes 1,024.
+/// Maximum length of an event's text, in bytes; the API allows 1,024.
 const LIMIT: usize = 1000;
 
-/// Where `kubectl events --for` looks for events of what belongs to no namespace.
+/// Namespace in which `kubectl events --for` looks for events of cluster-scoped objects.
 const CLUSTER: &str = "default";
 
-/// Where old servers (1.20) take them, and nowhere else.
+/// Only namespace in which old servers (1.20) accept events of cluster-scoped objects.
 const CLUSTER_BEFORE: &str = "kube-system";
 
-/// One thing to tell.
+/// Event to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Something is wrong.
+    /// True if it reports a problem.
     pub warning: bool,
-    /// One word for people and filters.
+    /// Reason in CamelCase, for people and filters.
     pub reason: String,
-    /// What makes it the same as another.
+    /// Cause, by which equal events are limited.
     pub cause: String,
-    /// The sentence.
+    /// Message.
     pub text: String,
 }
 
 impl Note {
-    /// Something good, or as planned.
+    /// Returns an event of type `Normal`.
     #[must_use]
     pub fn normal(reason: &str, cause: &str, text: String) -> Self {
         Self { warning: false, reason: reason.to_owned(), cause: cause.to_owned(), text }
     }
 
-    /// Something wrong.
+    /// Returns an event of type `Warning`.
     #[must_use]
     pub fn warning(reason: &str, cause: &str, text: String) -> Self {
         Self { warning: true, reason: reason.to_owned(), cause: cause.to_owned(), text }
     }
 }
 
-/// Lets one of each cause through in a minute, of each object that events are about.
+/// Rate limiter that admits one event per object, cause and minute.
 #[derive(Debug)]
 pub struct Limiter<K> {
     written: HashMap<(K, String), Instant>,
@@ -65,10 +65,10 @@ impl<K> Default for Limiter<K> {
 }
 
 impl<K: Clone + Eq + Hash> Limiter<K> {
-    /// Whether this is to be told now.
+    /// Admits an event.
     ///
     /// # Errors
-    /// It was told less than a minute ago; the time until it may be again.
+    /// Returns the remaining time if an equal event was admitted less than a minute ago.
     pub fn admit(&mut self, now: Instant, about: &K, note: &Note) -> Result<(), Duration> {
         self.written.retain(|_, written| now.saturating_duration_since(*written) < PAUSE);
         let key = (about.clone(), format!("{} {}", note.reason, note.cause));
@@ -80,7 +80,7 @@ impl<K: Clone + Eq + Hash> Limiter<K> {
     }
 }
 
-/// Writes events.
+/// Writer of events.
 #[derive(Clone)]
 pub struct EventWriter {
     client: Client,
@@ -89,13 +89,13 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Events by this process, which has an identity among those of its kind.
+    /// Returns a writer for this process, which `identity` distinguishes from others of its kind.
     #[must_use]
     pub const fn new(client: Client, manager: Manager, identity: String) -> Self {
         Self { client, manager, identity }
     }
 
-    /// Writes an event about an object. That an event is lost is no reason to stop.
+    /// Writes an event about an object. A failure is only logged, because a lost event is no reason to stop.
     pub async fn write_event(&self, about: &ObjectReference, note: Note) {
         let written = match about.namespace.as_deref() {
             Some(namespace) => self.write(about, namespace, &note).await,

@@ -1,10 +1,10 @@
-//! Objects of the API server, whatever their kind.
+//! Access to objects of any kind.
 
 use kube::api::ApiResource;
 use kube::core::DynamicResourceScope;
 use kube::{Api, Client, Resource};
 
-/// The API of a kind, in a namespace if the objects have one.
+/// Returns the API of a kind, for one namespace or for cluster-scoped and all objects.
 #[must_use]
 pub fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
     client: &Client,
@@ -17,8 +17,8 @@ pub fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>
     }
 }
 
-/// Whether a resource version is known to be older than another. Versions that are no numbers cannot be compared: then
-/// the later word counts.
+/// Returns whether a resource version is known to be older than another. Versions that are no numbers cannot be
+/// compared: then the one received later wins.
 #[must_use]
 pub fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u64>(), than.parse::<u64>()), (Ok(version), Ok(than)) if version < than)

@@ -1,17 +1,17 @@
-//! Outages of the API server in the log: one warning for an outage, however many watches fail in it.
+//! Outages of the API server in the log: one warning per outage, however many watches fail.
 //!
-//! A process has up to a dozen watches, and all of them fail when the server ends. Each fails several times more while it
-//! starts: it refuses connections, then refuses all accounts until it has read its roles (403), then has no history to
-//! continue from (410). None of that is news to a reader who knows that the server is away.
+//! A process has up to a dozen watches, and all of them fail when the server stops. Each fails several times more
+//! while the server starts: it first refuses connections, then refuses all accounts until it has read its roles
+//! (403), then has no history to continue from (410). None of this is news during an outage.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The outages of this process.
+/// Outages of this process.
 pub static OUTAGE: Outage = Outage::new();
 
-/// Watches that fail now.
+/// Watches that currently fail.
 #[derive(Debug)]
 pub struct Outage {
     next: AtomicU64,
@@ -20,12 +20,12 @@ pub struct Outage {
 
 #[derive(Debug)]
 struct Now {
-    /// Failures in a row of each watch that fails.
+    /// Number of consecutive failures of each failing watch.
     failing: BTreeMap<u64, u32>,
     reported: bool,
 }
 
-/// A part that one watch has in outages. It ends with this value.
+/// Health of one watch, which no longer counts once this value is dropped.
 #[derive(Debug)]
 pub struct WatchHealth<'a> {
     outage: &'a Outage,
@@ -33,7 +33,7 @@ pub struct WatchHealth<'a> {
 }
 
 impl Outage {
-    /// No watch fails.
+    /// Returns the state without failing watches.
     #[must_use]
     pub const fn new() -> Self {
         let now = Now { failing: BTreeMap::new(), reported: false };
@@ -57,8 +57,8 @@ impl Default for Outage {
 }
 
 impl WatchHealth<'_> {
-    /// Notes a failure. Returns whether it is to be reported: the second in a row of any watch, once in an outage. A single
-    /// one is how a watch ends whose server does.
+    /// Records a failure. Returns whether to report it: once per outage, at the second consecutive failure of any
+    /// watch. A single failure is normal when a server closes a watch.
     #[must_use]
     pub fn failed(&self) -> bool {
         let mut now = self.outage.now();
@@ -69,7 +69,7 @@ impl WatchHealth<'_> {
         report
     }
 
-    /// Notes that the watch works. Returns whether an outage that was reported is over with it: no watch fails any more.
+    /// Records that the watch works. Returns whether this ends a reported outage, because no watch fails any more.
     #[must_use]
     pub fn works(&self) -> bool {
         let mut now = self.outage.now();
@@ -93,7 +93,7 @@ mod tests {
     fn an_outage_of_many_watches_is_reported_once() {
         let outage = Outage::new();
         let watches: Vec<_> = (0..6).map(|_| outage.watch()).collect();
-        // Refused connections, 403, 410: six times three failures.
+        // Refused connections, 403, 410: each of six watches fails three times.
         let reports = (0..3).flat_map(|_| &watches).filter(|watch| watch.failed()).count();
         assert_eq!(reports, 1);
         let ends: Vec<bool> = watches.iter().map(WatchHealth::works).collect();

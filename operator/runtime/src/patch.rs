@@ -1,10 +1,10 @@
-//! The smallest merge patch between two values (RFC 7396).
+//! Minimal merge patch between two values (RFC 7396).
 
 use serde_json::{Map, Value};
 
-/// What turns `from` into `to`; absent when nothing does, so that nothing has to be written.
+/// Returns the patch from `from` to `to`, or `None` if they are equal, so that nothing has to be written.
 ///
-/// `to` must not hold nulls: a merge patch cannot set one.
+/// `to` must not contain nulls: a merge patch cannot set one.
 #[must_use]
 pub fn difference(from: &Value, to: &Value) -> Option<Value> {
     if from == to {

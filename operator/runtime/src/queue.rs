@@ -1,5 +1,5 @@
-//! Which keys to work on, and when: each at most once at a time, soon after its first change, then at most once in a
-//! while, failures later and later, and never forgetting the last change.
+//! Work queue. Each key is processed by one worker at a time, soon after its first change, then at a minimum
+//! interval, and after failures with backoff; the last change is never lost.
 
 mod shares;
 
@@ -14,13 +14,13 @@ use crate::backoff::{after, jittered};
 
 use shares::Shares;
 
-/// The first wait after a failure.
+/// Delay after the first failure.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The longest wait after failures.
+/// Maximum delay after failures.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Waits for a time; for ever, if there is none.
+/// Sleeps until a time, or forever without one.
 pub async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -28,53 +28,52 @@ pub async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Why a key is to be worked on.
+/// Reason why a key is to be processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueCause {
-    /// Something that it depends on is another: it is worked on at once, also after failures.
+    /// A dependency changed: process the key at once, also after failures.
     Changed,
-    /// Something may be another, perhaps by our own doing. A key that waits after a failure goes on waiting: a try that
-    /// fails must not be the cause of the next one.
+    /// A dependency may have changed, perhaps by this process. A key that waits after a failure keeps waiting: a
+    /// failed attempt must not trigger the next one.
     Maybe,
 }
 
-/// What is due when. Pure: the caller passes the time.
+/// Schedule of keys. Pure: the caller passes the time.
 #[derive(Debug)]
 pub struct Schedule<K> {
-    /// How long to wait for more after the first change.
+    /// Delay after the first change, to collect further ones.
     settle: Duration,
-    /// Least time between two turns of one key.
+    /// Minimum interval between two turns of one key.
     pause: Duration,
     entries: HashMap<K, Entry>,
     queue: BTreeSet<(Instant, K)>,
     shares: Shares<K>,
 }
 
-/// One key.
 #[derive(Debug, Default)]
 struct Entry {
-    /// When its turn is.
+    /// Time of the next turn.
     due: Option<Instant>,
-    /// When it last was.
+    /// Time of the last turn.
     last: Option<Instant>,
-    /// It is being worked on.
+    /// True while it is being processed.
     busy: bool,
-    /// It changed meanwhile; its next turn is at this time.
+    /// Time of the next turn, if the key changed while it was being processed.
     again: Option<Instant>,
-    /// [`QueueCause::Maybe`] came meanwhile.
+    /// True if [`QueueCause::Maybe`] arrived while it was being processed.
     maybe: bool,
-    /// In a row.
+    /// Number of consecutive failures.
     failures: u32,
 }
 
 impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
-    /// Waits `settle` after a first change and `pause` between turns.
+    /// Returns an empty schedule that waits `settle` after a first change, and `pause` between turns.
     #[must_use]
     pub fn new(settle: Duration, pause: Duration) -> Self {
         Self { settle, pause, entries: HashMap::new(), queue: BTreeSet::new(), shares: Shares::default() }
     }
 
-    /// A key is to be worked on.
+    /// Adds a key for a reason.
     pub fn add(&mut self, now: Instant, key: &K, cause: QueueCause) {
         if cause == QueueCause::Maybe
             && let Some(entry) = self.entries.get_mut(key)
@@ -90,12 +89,12 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         self.mark(now, key);
     }
 
-    /// A key changed.
+    /// Schedules a changed key.
     pub fn mark(&mut self, now: Instant, key: &K) {
         self.mark_at(now + self.settle, key);
     }
 
-    /// A key is to be worked on at a certain time, or before.
+    /// Schedules a key for a time or earlier.
     pub fn mark_at(&mut self, when: Instant, key: &K) {
         let entry = self.entries.entry(key.clone()).or_default();
         let when = entry.last.map_or(when, |last| when.max(last + self.pause));
@@ -112,8 +111,7 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         self.queue.insert((when, key.clone()));
     }
 
-    /// Takes what is due first, if anything is whose group has a share left; it is busy until [`Self::done`] or
-    /// [`Self::failed`].
+    /// Takes the first due key whose group has a share left; it is busy until [`Self::done`] or [`Self::failed`].
     pub fn take_one(&mut self, now: Instant) -> Option<K> {
         let first = self.first_free().filter(|(due, _)| *due <= now)?.clone();
         self.queue.remove(&first);
@@ -128,7 +126,6 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         self.queue.iter().find(|(_, key)| self.shares.is_free(key))
     }
 
-    /// Marks the end of a key's turn.
     fn ends(&mut self, key: &K) {
         if let Some(entry) = self.entries.get_mut(key)
             && std::mem::take(&mut entry.busy)
@@ -137,12 +134,12 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         }
     }
 
-    /// Takes all that is due.
+    /// Takes all due keys.
     pub fn take(&mut self, now: Instant) -> Vec<K> {
         std::iter::from_fn(|| self.take_one(now)).collect()
     }
 
-    /// The turn of a key is over, and nothing failed.
+    /// Ends the turn of a key successfully.
     pub fn done(&mut self, now: Instant, key: &K) {
         self.ends(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
@@ -154,25 +151,25 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         if maybe {
             self.mark(now, key);
         }
-        // Nothing of it is needed any more where turns follow each other without a pause.
+        // Without a pause between turns, the entry holds no state that is still needed.
         if self.pause.is_zero() && self.entries.get(key).is_some_and(|entry| entry.due.is_none()) {
             self.entries.remove(key);
         }
     }
 
-    /// The turn of a key is over, and failed. Returns the wait before the next one, which is never longer than `longest`.
+    /// Ends the turn of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
     pub fn failed(&mut self, now: Instant, key: &K, longest: Duration) -> Duration {
         self.ends(key);
         let entry = self.entries.entry(key.clone()).or_default();
         (entry.maybe, entry.failures) = (false, entry.failures.saturating_add(1));
         let wait = jittered(after(entry.failures, FIRST, longest)).min(longest);
-        // A change that came meanwhile is due before: it is not put off.
+        // A change that arrived during the turn is not delayed.
         let again = entry.again.take().map_or(now + wait, |again| again.min(now + wait));
         self.mark_at(again, key);
         wait
     }
 
-    /// The key is gone for good.
+    /// Removes a key for good.
     pub fn forget(&mut self, key: &K) {
         self.ends(key);
         if let Some(Entry { due: Some(due), .. }) = self.entries.remove(key) {
@@ -180,26 +177,26 @@ impl<K: Clone + Eq + Hash + Ord> Schedule<K> {
         }
     }
 
-    /// Returns the time at which something is due next whose group has a share left.
+    /// Returns the time at which the next key becomes due whose group has a share left.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
         self.first_free().map(|(due, _)| *due)
     }
 
-    /// Whether nothing is worked on, nor waits to be.
+    /// Returns whether no key is scheduled or being processed.
     #[must_use]
     pub fn idle(&self) -> bool {
         self.queue.is_empty() && self.entries.values().all(|entry| !entry.busy)
     }
 
-    /// How many keys wait after a failure.
+    /// Returns the number of keys that wait after a failure.
     #[must_use]
     pub fn failing(&self) -> usize {
         self.entries.values().filter(|entry| entry.failures > 0).count()
     }
 }
 
-/// A schedule that workers wait at.
+/// Schedule on which workers wait.
 #[derive(Debug)]
 pub struct Queue<K> {
     schedule: Mutex<Schedule<K>>,
@@ -207,14 +204,14 @@ pub struct Queue<K> {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Queue<K> {
-    /// Waits `settle` after a first change.
+    /// Returns a queue that waits `settle` after a first change.
     #[must_use]
     pub fn new(settle: Duration) -> Self {
         Self { schedule: Mutex::new(Schedule::new(settle, Duration::ZERO)), woken: Notify::new() }
     }
 
-    /// Lets at most `most` keys of one group be worked on at the same time, so that others find a worker. Keys without a group
-    /// are not counted.
+    /// Limits the keys of one group that are processed at the same time to `most`, so that others find a worker. Keys
+    /// without a group are not limited.
     #[must_use]
     pub fn with_shares(self, group: fn(&K) -> Option<String>, most: usize) -> Self {
         self.schedule().shares = Shares::of(group, most);
@@ -222,23 +219,23 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule<K>> {
-        // No code that panics runs while it is held.
+        // No code that panics runs while the lock is held.
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a key worked on soon.
+    /// Adds a key for a reason.
     pub fn add(&self, key: &K, cause: QueueCause) {
         self.schedule().add(Instant::now(), key, cause);
         self.woken.notify_one();
     }
 
-    /// Has a key worked on after some time, unless it is before.
+    /// Schedules a key after a delay or earlier.
     pub fn add_after(&self, key: &K, wait: Duration) {
         self.schedule().mark_at(Instant::now() + wait, key);
         self.woken.notify_one();
     }
 
-    /// Waits for the next key that is due. It is not given out again until [`Queue::done`].
+    /// Waits for the next due key. It is not returned again until [`Queue::done`].
     pub async fn next(&self) -> K {
         loop {
             let woken = self.woken.notified();
@@ -254,26 +251,26 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         }
     }
 
-    /// Says that it went well.
+    /// Ends the turn of a key successfully.
     pub fn done(&self, key: &K) {
         self.schedule().done(Instant::now(), key);
         self.woken.notify_one();
     }
 
-    /// Says that it failed. Returns the wait before the next try, which is never longer than `longest`.
+    /// Ends the turn of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
     pub fn failed(&self, key: &K, longest: Option<Duration>) -> Duration {
         let wait = self.schedule().failed(Instant::now(), key, longest.unwrap_or(LONGEST));
         self.woken.notify_one();
         wait
     }
 
-    /// Whether nothing is worked on, nor waits to be.
+    /// Returns whether no key is scheduled or being processed.
     #[must_use]
     pub fn idle(&self) -> bool {
         self.schedule().idle()
     }
 
-    /// How many keys wait after a failure.
+    /// Returns the number of keys that wait after a failure.
     #[must_use]
     pub fn failing(&self) -> usize {
         self.schedule().failing()

@@ -1,13 +1,13 @@
-//! Requests beside watches that share a connection with them.
+//! Requests that share a connection with watches.
 
 use std::pin::pin;
 
 use futures::{Stream, StreamExt as _};
 
-/// Awaits work, and reads a stream meanwhile. Returns what came of the work, and what the stream had.
+/// Awaits work, and reads a stream meanwhile. Returns the result of the work and the items of the stream.
 ///
-/// Everything that an HTTP/2 server sends on one connection shares one window. A watch that nobody reads fills it with its
-/// events; then no other watch has any, and the answer for which the work waits does not arrive.
+/// All responses of an HTTP/2 server on one connection share one flow-control window. Events of a watch that is not
+/// read fill it; then no other watch receives any, and the response that the work awaits does not arrive.
 pub async fn reading<T, S>(stream: &mut S, work: impl Future<Output = T>) -> (T, Vec<S::Item>)
 where
     S: Stream + Unpin,

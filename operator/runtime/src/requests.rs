@@ -1,4 +1,4 @@
-//! Counts what is asked of the API server, and how much is sent.
+//! Counters of requests to the API server and of their bytes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use tower::{BoxError, Layer, Service};
 
 use crate::metrics::{Counter, Counters};
 
-/// What goes over a client.
+/// Counters of a client.
 #[derive(Debug, Default)]
 pub struct Requests {
     /// Requests by verb: `GET`, `LIST`, `WATCH`, `POST`, `PATCH`, `DELETE`.
     pub sent: Counters,
-    /// Bytes of the bodies of requests.
+    /// Bytes of request bodies.
     pub sent_bytes: Counter,
-    /// Bytes of the bodies of answers.
+    /// Bytes of response bodies.
     pub received_bytes: Counter,
-    /// Answers that are errors, by status code; `0` where there was no answer.
+    /// Error responses by status code; `0` if there was no response.
     pub errors: Counters,
 }
 
-/// Counts the requests of a client.
+/// Returns a layer that counts the requests of a client.
 pub fn count<S>(requests: &Arc<Requests>) -> impl Layer<S, Service = CountedService<S>> + use<S> {
     let requests = Arc::clone(requests);
     layer_fn(move |inner| CountedService { inner, requests: Arc::clone(&requests) })
 }
 
-/// A client whose requests are counted.
+/// Client whose requests are counted.
 #[derive(Clone, Debug)]
 pub struct CountedService<S> {
     inner: S,
@@ -58,7 +58,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let requests = Arc::clone(&self.requests);
         requests.sent.add(verb(request.method(), request.uri()), 1);
-        // Bodies of requests are whole: their size is exact.
+        // The size is exact, because request bodies are in memory.
         requests.sent_bytes.add(request.body().size_hint().lower());
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -72,13 +72,12 @@ where
     }
 }
 
-/// Whether a request is answered by events, as they come.
 pub(crate) fn is_watch(method: &Method, uri: &hyper::Uri) -> bool {
     *method == Method::GET
         && uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("watch="))
 }
 
-/// As Kubernetes names what is asked.
+/// Returns Kubernetes' verb of a request.
 fn verb<'a>(method: &'a Method, uri: &hyper::Uri) -> &'a str {
     if *method != Method::GET {
         return method.as_str();
@@ -92,7 +91,7 @@ fn verb<'a>(method: &'a Method, uri: &hyper::Uri) -> &'a str {
     }
 }
 
-/// Whether a path leads to one object: `/api/VERSION/` or `/apis/GROUP/VERSION/`, then perhaps `namespaces/NAME/`,
+/// Returns whether a path names one object: `/api/VERSION/` or `/apis/GROUP/VERSION/`, optionally `namespaces/NAME/`,
 /// then the kind, and the object's name.
 fn names_one(path: &str) -> bool {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
@@ -105,7 +104,7 @@ fn names_one(path: &str) -> bool {
     rest.len() != 1
 }
 
-/// An answer whose bytes are counted as they come.
+/// Response body whose bytes are counted as they arrive.
 pub type CountedBody<B> = MapFrame<B, Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + Send>>;
 
 fn counted<B: hyper::body::Body<Data = Bytes>>(body: B, requests: Arc<Requests>) -> CountedBody<B> {

@@ -1,12 +1,12 @@
-//! Lists of names in a sentence: a few of them, and how many more there are.
+//! Lists of names in messages: the first ones, and the number of the others.
 
-/// The first `most` names.
+/// Returns the first `most` names, and the number of the others.
 #[must_use]
 pub fn list<T: AsRef<str>>(names: &[T], most: usize) -> String {
     list_of(names, most, names.len(), ", ")
 }
 
-/// The first `most` items, with a separator, of `all` that there are.
+/// Returns the first `most` items, joined by a separator, and the number of the others of `all`.
 #[must_use]
 pub fn list_of<T: AsRef<str>>(items: &[T], most: usize, all: usize, separator: &str) -> String {
     let shown: Vec<&str> = items.iter().take(most).map(AsRef::as_ref).collect();

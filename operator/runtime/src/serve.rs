@@ -1,4 +1,4 @@
-//! Health probes and figures over HTTP.
+//! Health probes and metrics over HTTP.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,18 +14,18 @@ use tokio::net::TcpListener;
 
 use crate::connections::Admitted;
 
-/// The path of figures, also of the right to read them.
+/// Path of the metrics, which is also the path of the permission to read them.
 pub const METRICS: &str = "/metrics";
 
-/// An address that is none.
+/// Error of an invalid address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` is no address to listen on; write HOST:PORT, :PORT, or 0 for none")]
 pub struct AddressError(pub String);
 
-/// Reads an address as the flags of the published operator write it: `:8175`, `10.0.0.1:8175`, or `0` for none.
+/// Parses an address in the format of the published operator's flags: `:8175`, `10.0.0.1:8175`, or `0` for none.
 ///
 /// # Errors
-/// Text that is none of these.
+/// Returns an error for any other text.
 pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     if text == "0" || text.is_empty() {
         return Ok(None);
@@ -39,10 +39,10 @@ pub fn address(text: &str) -> Result<Option<SocketAddr>, AddressError> {
     .ok_or_else(|| AddressError(text.to_owned()))
 }
 
-/// Listens. A kernel without IPv6 has no address that stands for all of both kinds.
+/// Listens on an address. On a kernel without IPv6, the unspecified IPv6 address is replaced by that of IPv4.
 ///
 /// # Errors
-/// The address is taken, or none of this machine.
+/// Returns an error if the address is in use, or does not belong to this machine.
 pub async fn listen(address: SocketAddr) -> io::Result<Admitted> {
     match TcpListener::bind(address).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse && address.ip() == Ipv6Addr::UNSPECIFIED => {
@@ -53,7 +53,8 @@ pub async fn listen(address: SocketAddr) -> io::Result<Admitted> {
     .map(Admitted::new)
 }
 
-/// `/healthz`: alive; and `/readyz`, where `not_ready` says why not, if that is so.
+/// Returns the routes `/healthz`, which always succeeds, and `/readyz`, which fails with the reason that `not_ready`
+/// returns.
 pub fn probes(not_ready: impl Fn() -> Option<String> + Clone + Send + Sync + 'static) -> Router {
     let ready = move || async move {
         match not_ready() {
@@ -64,12 +65,12 @@ pub fn probes(not_ready: impl Fn() -> Option<String> + Clone + Send + Sync + 'st
     Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
 }
 
-/// [`METRICS`], to everyone.
+/// Returns the route [`METRICS`], without access control.
 pub fn metrics(text: impl Fn() -> String + Clone + Send + Sync + 'static) -> Router {
     Router::new().route(METRICS, get(move || async move { shown(text()) }))
 }
 
-/// Figures as an answer.
+/// Returns a response with metrics.
 #[must_use]
 pub fn shown(text: String) -> Response {
     ([(CONTENT_TYPE, OPENMETRICS)], text).into_response()

@@ -1,4 +1,4 @@
-//! Connections over TLS, with a certificate that may change between two of them.
+//! TLS listener whose certificate may change between connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,36 +25,37 @@ use tracing::debug;
 use crate::connections::{Admitted, Quiet};
 use crate::serve;
 
-/// Greetings at a time, and how long one may take.
+/// Maximum number of concurrent TLS handshakes, and the timeout of one.
 const GREETINGS: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The certificate that is served, and its text.
+/// Certificate that is served, with its text.
 #[derive(Debug, Default)]
 pub struct Served(RwLock<Option<(String, Arc<CertifiedKey>)>>);
 
-/// What is to be served is no certificate with its key.
+/// Error of a certificate or key that cannot be served.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// Not even PEM.
+    /// Invalid PEM.
     #[error("the certificate or its key is no PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
-    /// Not one that can be used.
+    /// Certificate or key that TLS cannot use.
     #[error("the certificate cannot be used: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 impl Served {
-    /// Whether there is one.
+    /// Returns whether there is a certificate.
     #[must_use]
     pub fn has_one(&self) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// From the next connection on. Both are PEM. Returns whether it is another one than before.
+    /// Sets the certificate for new connections, both arguments as PEM. Returns whether it differs from the previous
+    /// one.
     ///
     /// # Errors
-    /// It is no certificate, or the key is not its; the one before is served on.
+    /// Returns an error if the certificate is invalid or the key does not match; the previous one is kept.
     pub fn serve(&self, certificate: &str, key: &str) -> Result<bool, ServeError> {
         if self
             .0
@@ -80,39 +81,39 @@ impl ResolvesServerCert for Served {
     }
 }
 
-/// A connection that has greeted.
+/// Connection after its TLS handshake.
 pub type GreetedStream = Quiet<TlsStream<TcpStream>>;
 
-/// Connections that have greeted. A slow greeting holds up no other.
+/// Connections after their TLS handshakes. A slow handshake delays no other.
 pub struct Greeted {
     address: SocketAddr,
     connections: mpsc::Receiver<(GreetedStream, SocketAddr)>,
 }
 
-/// Who may connect.
+/// Verifier of client certificates.
 pub type Clients = Arc<dyn ClientCertVerifier>;
 
-/// Why nobody can be told from others by certificates of a file.
+/// Reason why authorities cannot be loaded from a file.
 #[derive(Debug, Error)]
 pub enum AuthoritiesError {
-    /// It is not read.
+    /// The file cannot be read.
     #[error("reading {}: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
-    /// Something in it is no PEM.
+    /// The file contains invalid PEM.
     #[error("a certificate of {}: {}", .0.display(), .1)]
     Pem(PathBuf, rustls::pki_types::pem::Error),
-    /// Something in it is no certificate.
+    /// The file contains an invalid certificate.
     #[error("a certificate of {}: {}", .0.display(), .1)]
     Certificate(PathBuf, rustls::Error),
-    /// There are none in it.
+    /// The file contains no certificate.
     #[error("{} has no certificate of an authority: write them as PEM ({})", .0.display(), .1)]
     None(PathBuf, VerifierBuilderError),
 }
 
-/// Only those with a certificate of one of the authorities in a file.
+/// Returns a verifier that accepts client certificates of the authorities in a file.
 ///
 /// # Errors
-/// There are none in it.
+/// Returns an error if the file has no valid certificates.
 pub fn clients(file: &Path) -> Result<Clients, AuthoritiesError> {
     let named = || file.to_owned();
     let text = std::fs::read(file).map_err(|error| AuthoritiesError::Read(named(), error))?;
@@ -127,21 +128,21 @@ pub fn clients(file: &Path) -> Result<Clients, AuthoritiesError> {
         .map_err(|error| AuthoritiesError::None(named(), error))
 }
 
-/// Why nothing is listened on.
+/// Reason why the listener cannot start.
 #[derive(Debug, Error)]
 pub enum GreetError {
-    /// The address is taken, or none of this machine.
+    /// The address is in use, or does not belong to this machine.
     #[error(transparent)]
     Listen(#[from] io::Error),
-    /// TLS cannot be set up.
+    /// TLS cannot be configured.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
 }
 
-/// Listens. `clients`: who may connect; absent: everybody.
+/// Listens. `clients` verifies client certificates; without it, all clients are accepted.
 ///
 /// # Errors
-/// The address is taken, or TLS cannot be set up.
+/// Returns an error if the address is unavailable, or TLS cannot be configured.
 pub async fn listen(
     address: SocketAddr,
     served: Arc<Served>,
@@ -218,7 +219,7 @@ mod tests {
         (parameters.signed_by(&key, by).unwrap().pem(), key.serialize_pem())
     }
 
-    /// Whether the server talks to a client with this certificate, or with none.
+    /// Returns whether the server answers a client with this certificate, or with none.
     async fn is_let_in(address: SocketAddr, server: &str, client: Option<&(String, String)>) -> bool {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(server.as_bytes()).unwrap()).unwrap();
@@ -240,7 +241,7 @@ mod tests {
         let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, connection).await else {
             return false;
         };
-        // With TLS 1.3 the refusal comes after the greeting.
+        // In TLS 1.3 the rejection arrives after the handshake.
         let mut answer = [0; 1];
         stream.write_all(b"x").await.is_ok() && stream.read_exact(&mut answer).await.is_ok()
     }

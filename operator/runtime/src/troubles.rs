@@ -1,9 +1,9 @@
-//! Why watches fail now: for probes of whether a process is ready.
+//! Current failures of watches, for readiness probes.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The last failure of each watch that fails, by what is watched.
+/// Last failure of each watch that currently fails, by its source.
 #[derive(Debug)]
 pub struct Troubles<K>(Mutex<BTreeMap<K, String>>);
 
@@ -18,17 +18,17 @@ impl<K: Clone + Ord> Troubles<K> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A watch failed.
+    /// Records a failure of a watch.
     pub fn note(&self, source: K, why: String) {
         self.lock().insert(source, why);
     }
 
-    /// A watch goes on.
+    /// Removes the failure of a watch that works again.
     pub fn over(&self, source: &K) {
         self.lock().remove(source);
     }
 
-    /// Why each watch fails that does.
+    /// Returns all current failures.
     #[must_use]
     pub fn all(&self) -> BTreeMap<K, String> {
         self.lock().clone()

@@ -1,4 +1,4 @@
-//! Watches that never end: they go on where the last one closed, and list again when they cannot.
+//! Watches that never end: they continue after the last event, and list again if they cannot.
 
 use std::fmt::{Debug, Display};
 use std::time::Duration;
@@ -13,29 +13,30 @@ use crate::backoff::{after, jittered};
 use crate::connect::why;
 use crate::outage::OUTAGE;
 
-/// Waits between the tries of a watch that fails.
+/// Backoff of a watch that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waits {
-    /// After the first failure.
+    /// Delay after the first failure.
     pub first: Duration,
-    /// After many in a row.
+    /// Maximum delay.
     pub longest: Duration,
-    /// Whether many processes wait for the same server, and must not come back together.
+    /// True to add jitter, because many processes wait for the same server.
     pub jitter: bool,
-    /// After so many failures in a row everything is listed again, in case the server cannot go on from where the watch
-    /// was. A list that was only begun ends no row of failures then.
+    /// Number of consecutive failures after which everything is listed again, in case the server cannot continue from
+    /// the last event. With this option, the mere start of a list does not reset the number of failures.
     pub list_again_after: Option<u32>,
 }
 
 impl Waits {
-    /// Of the controller and of admission: there are few of them, and what they miss everybody misses.
+    /// Backoff of the controller and of admission, which must be short: there are few of them, and the cluster
+    /// depends on them.
     pub const CONTROLLER: Self = Self {
         first: Duration::from_millis(200),
         longest: Duration::from_secs(5),
         jitter: false,
         list_again_after: Some(5),
     };
-    /// Of agents.
+    /// Backoff of agents.
     pub const AGENT: Self = Self {
         first: Duration::from_millis(500),
         longest: Duration::from_secs(30),
@@ -44,7 +45,6 @@ impl Waits {
     };
 }
 
-/// Failures in a row.
 #[derive(Debug)]
 struct Tries {
     waits: Waits,
@@ -62,7 +62,7 @@ impl Tries {
         }
     }
 
-    /// How long to wait before the next try, if the last one failed.
+    /// Returns the delay before the next attempt, if the last one failed.
     fn wait(&self) -> Option<Duration> {
         let wait = after(self.failures, self.waits.first, self.waits.longest);
         (self.failures > 0).then(|| if self.waits.jitter { jittered(wait) } else { wait })
@@ -74,14 +74,14 @@ impl Tries {
     }
 }
 
-/// A watch that failed, and is tried again.
+/// Failure of a watch, which is retried.
 #[derive(Debug)]
 pub struct Failed {
-    /// Why.
+    /// Cause of the failure.
     pub error: watcher::Error,
 }
 
-/// Watches for ever. `what` names the watched objects in the log, which has one warning for an outage of the server.
+/// Watches forever. `what` names the watched objects in the log, which has one warning for an outage of the server.
 pub fn events<K>(
     what: impl Display + Send + 'static,
     api: Api<K>,
@@ -106,7 +106,7 @@ where
         let event = match event {
             Ok(event) => {
                 tries.succeeded(&event);
-                // A list that is only begun may fail yet.
+                // The start of a list is no success yet.
                 if !matches!(event, Event::Init) && log.1.works() {
                     tracing::info!("the API server is watched again");
                 }

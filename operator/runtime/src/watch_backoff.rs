@@ -1,10 +1,10 @@
-//! Watches that the server ends early begin again after a pause.
+//! Pause before a watch that the server ended early starts again.
 //!
-//! A server that is short of processor time closes watches whose events pile up. Each that begins again at once, from
-//! where it was, makes it look through everything that has happened since, and takes the processor from the others: with
-//! thousands of agents, closing and beginning is then most of what the server does (`docs/scale.md`). So the end of a
-//! watch that was short is passed on later: by half a second, and half a second more for each further one, up to ten, until
-//! one lasts. What a client hears late is so late by a small part of the time for which the server has been short.
+//! A server that is short of CPU time closes watches whose events pile up. Each watch that restarts at once makes the
+//! server search all events since, which takes CPU time from the other watches: with thousands of agents the server
+//! then does little else (`docs/scale.md`). The end of a short watch is therefore passed on with a delay: half a
+//! second, and half a second more for each further short watch in a row, up to ten seconds. The delay is small
+//! compared with the time for which the server has been overloaded.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -22,20 +22,20 @@ use tower::{BoxError, Layer, Service};
 use crate::backoff::jittered;
 use crate::requests::is_watch;
 
-/// A watch that lasted so long was not ended for want of processor time: those of agents last four minutes.
+/// Duration after which a watch counts as normal: those of agents last four minutes.
 const LASTS: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How many watches in a row were short, by path.
+/// Number of consecutive short watches, by path.
 type InARow = Arc<Mutex<HashMap<String, u32>>>;
 
-/// Holds back the end of watches that were short.
+/// Returns a layer that delays the end of short watches.
 pub fn hold_early_ends<S>() -> impl Layer<S, Service = HoldingService<S>> {
     layer_fn(|inner| HoldingService { inner, in_a_row: InARow::default() })
 }
 
-/// A client whose watches end as [`hold_early_ends`] says.
+/// Client whose short watches end with a delay.
 #[derive(Clone, Debug)]
 pub struct HoldingService<S> {
     inner: S,
@@ -62,7 +62,7 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await.map_err(Into::into)?;
-            // What is refused says so at once.
+            // Rejected watches are not delayed.
             let watch = path.filter(|_| answer.status().is_success()).map(|path| Watch {
                 path,
                 in_a_row,
@@ -73,7 +73,6 @@ where
     }
 }
 
-/// A watch that goes on.
 #[derive(Debug)]
 struct Watch {
     path: String,
@@ -82,7 +81,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// How long its end, which is now, is held back, if it is.
+    /// Returns the delay of the watch's end, if there is one. Called when the watch ends.
     fn pause(&self) -> Option<Duration> {
         let mut in_a_row = self.in_a_row.lock().unwrap_or_else(PoisonError::into_inner);
         if self.begun.elapsed() >= LASTS {
@@ -95,13 +94,13 @@ impl Watch {
     }
 }
 
-/// An answer whose end may come later.
+/// Response body whose end may be delayed.
 #[derive(Debug)]
 pub struct HoldingBody<B> {
     inner: B,
-    /// What it is, unless its end came or is nobody's matter.
+    /// Watch of the response, until it ends; `None` for other responses.
     watch: Option<Watch>,
-    /// The pause that has begun.
+    /// Timer of the delay.
     held: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with an application.
+//! Validation of an application.
 
 use bpfman_application::bytecode::ByteCodeImage;
 use bpfman_application::spec::ApplicationSpec;
@@ -9,7 +9,7 @@ use super::order::{self, ApplicationName, PacketSlot, against_ranks, slots, unkn
 use super::verdict::ReviewVerdict;
 use super::{interfaces, rollout};
 
-/// Everything that can be said without asking anyone. `others` are the attachments of all other applications.
+/// Validates an application without any request. `others` are the attachments of all other applications.
 #[must_use]
 pub fn review(name: &ApplicationName, spec: &ApplicationSpec, others: &[PacketSlot]) -> ReviewVerdict {
     let mut verdict = ReviewVerdict {

@@ -1,4 +1,4 @@
-//! What admission is told on the command line of the controller.
+//! Command-line flags of admission.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 /// Flags of `bpfman-operator controller` about admission.
 #[derive(Args, Clone, Debug)]
-// A name of its own: the flags of the controller are a group too.
+// An explicit id, since the controller's flags are a group too.
 #[group(id = "admission")]
 pub struct AdmissionFlags {
     /// Where reviews are answered, over TLS; 0 for nowhere
@@ -39,7 +39,7 @@ pub enum FailurePolicy {
 }
 
 impl FailurePolicy {
-    /// The word in a webhook's configuration.
+    /// Returns the word in a webhook's configuration.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

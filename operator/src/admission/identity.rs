@@ -1,4 +1,4 @@
-//! Who asks: an agent, and of which node; the controller; or anyone else.
+//! Identity of a caller: the agent of a node, the controller, or another user.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,25 +8,25 @@ use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 
-/// Name of the service account of agents, in whatever namespace.
+/// Name of the agents' service account, in any namespace.
 pub const AGENT: &str = "bpfman-agent";
 
-/// Name of the service account of the controller.
+/// Name of the controller's service account.
 pub const CONTROLLER: &str = "bpfman-operator";
 
-/// What a token says of itself: the node, from 1.30 on.
+/// Extra field of a token with its node, since Kubernetes 1.30.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
-/// The pod that it was made for.
+/// Extra fields with the pod to which a token is bound.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
-/// Longer is not waited for the API server: the review has to be over before it gives up itself.
+/// Timeout of a request to the API server: the review must end before the API server gives up.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Pods that are remembered. Twice the agents of the largest clusters.
+/// Maximum number of cached pods: twice the number of agents in the largest clusters.
 const REMEMBERED: usize = 20_000;
 
-/// Who asks.
+/// Identity of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     /// The agent of a node.
@@ -36,64 +36,63 @@ pub enum Who {
     },
     /// The controller.
     Controller,
-    /// Of the group `system:masters`.
+    /// A member of the group `system:masters`.
     Master,
-    /// Anyone else to whom the API server gave the right.
+    /// Any other user with permission for the request.
     Other {
         /// User name.
         name: String,
     },
 }
 
-/// Why it is not known which node an agent is on.
+/// Reason for which the node of an agent is unknown.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownCaller {
-    /// It could be used anywhere.
+    /// The token is not bound to a pod, so that it could be used anywhere.
     #[error(
         "the token of {0} is not bound to a pod, so nobody knows for which node it speaks: mount a projected service \
          account token (servers before 1.21 do not by themselves)"
     )]
     Unbound(String),
-    /// The pod is not the one that the token was made for.
+    /// The pod is not the one to which the token is bound.
     #[error("the token of {user} was made for the pod {pod}, and {why}")]
     Pod {
         /// User name.
         user: String,
         /// Namespace and name.
         pod: String,
-        /// The reason.
+        /// Difference.
         why: String,
     },
-    /// The API server does not say.
+    /// The API server did not answer.
     #[error("the node of the pod {pod} cannot be looked up: {why}; it is tried again when the agent is")]
     Away {
         /// Namespace and name.
         pod: String,
-        /// What happened.
+        /// Error of the request.
         why: String,
     },
 }
 
-/// Tells who the caller is.
+/// Determines the identity of callers.
 pub struct AgentIdentity {
     client: Client,
-    /// Namespace of the controller.
     namespace: String,
-    /// Nodes by uid of a pod: neither changes once there is one.
+    /// Nodes by the uid of a pod; the node of a pod never changes.
     nodes: Mutex<HashMap<String, String>>,
 }
 
 impl AgentIdentity {
-    /// For a controller in a namespace.
+    /// Creates it for a controller in a namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { client, namespace: namespace.to_owned(), nodes: Mutex::default() }
     }
 
-    /// Who a user is.
+    /// Returns the identity of a user.
     ///
     /// # Errors
-    /// It is an agent, and its node is not known.
+    /// Returns an error if the user is an agent on an unknown node.
     pub async fn who(&self, user: &UserInfo) -> Result<Who, UnknownCaller> {
         let name = user.username.clone().unwrap_or_default();
         match account(&name) {
@@ -135,7 +134,7 @@ impl AgentIdentity {
     }
 }
 
-/// The node of a pod, if it is the agent's pod that a token was made for.
+/// Returns the node of a pod, if the pod is the agent's pod to which a token is bound.
 fn node_of(pod: Option<&Pod>, uid: &str) -> Result<String, &'static str> {
     let pod = pod.ok_or("there is no such pod any more")?;
     if pod.metadata.uid.as_deref() != Some(uid) {
@@ -149,12 +148,12 @@ fn node_of(pod: Option<&Pod>, uid: &str) -> Result<String, &'static str> {
     node.ok_or("that pod is on no node yet")
 }
 
-/// Namespace and name of a service account.
+/// Splits the name of a service account into namespace and name.
 fn account(user: &str) -> Option<(&str, &str)> {
     user.strip_prefix("system:serviceaccount:")?.split_once(':')
 }
 
-/// The one value of something that the API server knows of a token.
+/// Returns the single value of an extra field.
 fn extra<'a>(user: &'a UserInfo, key: &str) -> Option<&'a str> {
     match user.extra.as_ref()?.get(key)?.as_slice() {
         [value] if !value.is_empty() => Some(value),

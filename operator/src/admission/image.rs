@@ -1,49 +1,46 @@
-//! References of images: what every node has to understand alike.
+//! Validation of image references, which every node must interpret in the same way.
 
-/// Why a reference cannot be used.
+/// Error in a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadReference {
-    /// It has no registry: which one is meant would be up to each node, and to its signature policy.
+    /// The registry is missing: each node would choose its own, and thus its signature policy.
     #[error(
         "\"{0}\" does not say which registry it is from, so no signature policy can hold for it: write REGISTRY/{0}"
     )]
     NoRegistry(String),
-    /// There is nothing after the registry.
+    /// The repository is missing.
     #[error(
         "\"{0}\" names no repository: write REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:DIGEST"
     )]
     NoRepository(String),
-    /// It is written in another way than registries take it.
+    /// The repository contains characters that registries do not accept.
     #[error("\"{0}\" is no repository: lower-case letters, digits and . _ - / are allowed")]
     Repository(String),
-    /// It begins a digest and is none.
+    /// The digest is invalid.
     #[error("\"{0}\" is no digest: sha256: and 64 hexadecimal digits in lower case are allowed")]
     Digest(String),
-    /// It begins a tag and is none.
+    /// The tag is invalid.
     #[error("\"{0}\" is no tag: at most 128 letters, digits and . _ - are allowed")]
     Tag(String),
 }
 
-/// What a reference names.
+/// Kind of a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// One image, for ever.
+    /// A digest, which always names the same image.
     Digest,
-    /// Whatever is there when a node asks.
+    /// A tag, which names the image that is current when a node pulls it.
     Tag,
 }
 
-/// Reads a reference.
-///
-/// # Errors
-/// It is not fully named, or a part of it is wrong.
+/// Parses a reference.
 pub fn read(reference: &str) -> Result<Named, BadReference> {
     let (name, digest) = match reference.split_once('@') {
         Some((name, digest)) => (name, Some(digest)),
         None => (reference, None),
     };
     let (registry, path) = name.split_once('/').unwrap_or(("", name));
-    // As clients of registries tell a host from the first part of a path.
+    // Registry clients distinguish a host from the first part of a path in the same way.
     if !(registry.contains('.') || registry.contains(':') || registry == "localhost") {
         return Err(BadReference::NoRegistry(reference.to_owned()));
     }

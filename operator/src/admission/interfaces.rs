@@ -1,11 +1,11 @@
-//! Names of interfaces that no interface can have.
+//! Validation of interface names.
 
 use bpfman_application::check::pattern;
 use bpfman_application::packets::PacketLink;
 
 use super::verdict::ReviewVerdict;
 
-/// Entries of discovery that never match.
+/// Reports entries of interface discovery that never match.
 pub fn check(verdict: &mut ReviewVerdict, link: &PacketLink<'_>) {
     let Some(discovery) = &link.interfaces.interfaces_discovery_config else { return };
     let path = format!("{}.interfaceSelector.interfacesDiscoveryConfig", link.path);
@@ -31,7 +31,7 @@ pub fn check(verdict: &mut ReviewVerdict, link: &PacketLink<'_>) {
     }
 }
 
-/// What the kernel takes as a name (`dev_valid_name`).
+/// Returns whether the kernel accepts a name (`dev_valid_name`).
 fn is_name(name: &str) -> bool {
     (1..16).contains(&name.len())
         && !matches!(name, "." | "..")

@@ -1,4 +1,4 @@
-//! The attachments of all applications, followed by watches.
+//! Attachments of all applications, updated by watches.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,15 +16,15 @@ use bpfman_application::scope::Scope;
 use bpfman_runtime::listing::{Listing, ListingChange};
 use bpfman_runtime::watch::{Waits, events};
 
-/// Objects a page of a list.
+/// Objects per page of a list.
 const PAGE: u32 = 500;
 
-/// What is known now.
+/// Known attachments by application.
 #[derive(Debug, Default)]
 pub struct KnownSlots(Mutex<Listing<ApplicationName, Vec<PacketSlot>, 2>>);
 
 impl KnownSlots {
-    /// Begins to follow both kinds.
+    /// Starts watches of both scopes.
     #[must_use]
     pub fn follow(client: &Client) -> Arc<Self> {
         let known = Arc::new(Self::default());
@@ -48,8 +48,7 @@ impl KnownSlots {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let ListingChange::Present(object) = known.take(kind, event, |object| Some(name(&object))) {
             let name = name(&object);
-            // What is being deleted orders nothing any more, what cannot be read attaches nothing, and what is there for a check
-            // alone runs nowhere.
+            // Skip objects without effect: those being deleted, those with an unreadable spec, and those of a dry run.
             let runs = !object.metadata.labels.iter().flatten().any(|(name, _)| name == REHEARSAL);
             let own = match object.metadata.deletion_timestamp {
                 None if runs => {
@@ -61,7 +60,7 @@ impl KnownSlots {
         }
     }
 
-    /// The attachments of all applications but one. None while they are still being listed.
+    /// Returns the attachments of all applications but one, or `None` while they are still being listed.
     #[must_use]
     pub fn others(&self, but: &ApplicationName) -> Option<Vec<PacketSlot>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

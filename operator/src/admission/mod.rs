@@ -1,12 +1,12 @@
-//! Refuses what the schemas cannot: a validating webhook, served by every controller.
+//! Validating webhook, served by every controller: refuses errors that schemas cannot express.
 //!
-//! - [`application`]: what is wrong with an application, alone ([`image`], [`rollout`], [`interfaces`]) and among the
-//!   others ([`order`]).
-//! - [`state`]: who may write which state object; [`identity`] says which node an agent is on.
-//! - [`certificates`]: made here, kept in a Secret, replaced before they end.
-//! - [`serve`]: reviews in, answers out, over TLS.
+//! - [`application`]: validates an application, alone ([`image`], [`rollout`], [`interfaces`]) and with the others
+//!   ([`order`]).
+//! - [`state`]: decides who may write which state object; [`identity`] determines the node of an agent.
+//! - [`certificates`]: created here, stored in a Secret, rotated before they expire.
+//! - [`serve`]: the HTTPS endpoint.
 //!
-//! docs/admission.md lists every refusal with what to do about it.
+//! docs/admission.md lists all refusals and their remedies.
 
 pub mod application;
 pub mod certificates;

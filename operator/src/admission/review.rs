@@ -1,4 +1,4 @@
-//! Reviews: what the API server asks, and what it is answered.
+//! Reviews: requests of the API server, and responses to them.
 
 use std::sync::Arc;
 
@@ -15,31 +15,28 @@ use super::order::ApplicationName;
 use super::state::{self, StateChange};
 use super::verdict::ReviewVerdict;
 
-/// A request about any object.
+/// Review request for any object.
 pub type ReviewRequest = AdmissionRequest<DynamicObject>;
 
-/// What reviews need to know.
+/// Context of reviews.
 pub struct Reviewer {
-    /// The other applications.
+    /// Attachments of all applications.
     pub known: Arc<KnownSlots>,
-    /// Who asks.
+    /// Identity of callers.
     pub identity: AgentIdentity,
 }
 
-/// The other applications are not known yet: whether that refuses is up to the webhook's failure policy.
+/// Error while the other applications are not known yet: the webhook's failure policy then decides.
 #[derive(Debug, thiserror::Error)]
 #[error("applications are still being listed")]
 pub struct NotYet;
 
 impl Reviewer {
-    /// A review of an application.
-    ///
-    /// # Errors
-    /// [`NotYet`].
+    /// Reviews an application.
     pub fn application(&self, request: &ReviewRequest) -> Result<AdmissionResponse, NotYet> {
         let Some(new) = &request.object else { return Ok(request.into()) };
         let unchanged = request.old_object.as_ref().is_some_and(|old| old.data["spec"] == new.data["spec"]);
-        // Finalizers and labels of what was taken before there were reviews can change, or it could never go.
+        // Allow changes of finalizers and labels on objects from before reviews existed, so that they can be deleted.
         if unchanged || new.metadata.deletion_timestamp.is_some() {
             return Ok(request.into());
         }
@@ -68,7 +65,7 @@ impl Reviewer {
         })
     }
 
-    /// A review of a state object.
+    /// Reviews a state object.
     pub async fn state(&self, request: &ReviewRequest) -> AdmissionResponse {
         let response = AdmissionResponse::from(request);
         let change = StateChange {
@@ -100,21 +97,21 @@ fn deny(response: AdmissionResponse, code: u16, message: String) -> AdmissionRes
     response
 }
 
-/// A request that cannot be read.
+/// Error in a request.
 #[derive(Debug, thiserror::Error)]
 pub enum BadReview {
-    /// It is no JSON, or a field of it is none.
+    /// The request or one of its fields is not valid JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// It is something else, or of another version.
+    /// The request has another kind or version.
     #[error("only AdmissionReview of admission.k8s.io/v1 is understood")]
     Version,
 }
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
-/// It is none.
+/// Returns an error if the request is invalid.
 pub fn read(body: &[u8]) -> Result<ReviewRequest, BadReview> {
     let mut review: Value = serde_json::from_slice(body)?;
     if review["kind"] != "AdmissionReview" || review["apiVersion"] != "admission.k8s.io/v1" {

@@ -1,11 +1,11 @@
-//! Rollouts that could never end, or never fail.
+//! Validation of rollouts that could never end or never fail.
 
 use bpfman_application::rollout::{Gates, Rollout};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::verdict::ReviewVerdict;
 
-/// Everything about a rollout, given the names of the application's programs.
+/// Validates a rollout, given the names of the application's programs.
 pub fn check(verdict: &mut ReviewVerdict, rollout: &Rollout, programs: &[&str]) {
     waves(verdict, &rollout.waves);
     for (field, amount, least) in
@@ -30,7 +30,7 @@ pub fn check(verdict: &mut ReviewVerdict, rollout: &Rollout, programs: &[&str]) 
     }
 }
 
-/// Counts grow, and percentages do. One is not compared with the other: that depends on the nodes.
+/// Checks that counts and percentages grow. The two are not compared, since that depends on the number of nodes.
 fn waves(verdict: &mut ReviewVerdict, waves: &[IntOrString]) {
     let (mut count, mut percent) = (0, 0);
     for (at, wave) in waves.iter().enumerate() {
@@ -51,11 +51,10 @@ fn waves(verdict: &mut ReviewVerdict, waves: &[IntOrString]) {
     }
 }
 
-/// The number, and how it was written.
 fn read(amount: &IntOrString) -> (i32, String) {
     match amount {
         IntOrString::Int(number) => (*number, number.to_string()),
-        // The schema lets only percentages through.
+        // The schema allows only percentages.
         IntOrString::String(text) => (text.trim_end_matches('%').parse().unwrap_or_default(), text.clone()),
     }
 }

@@ -1,4 +1,4 @@
-//! Answers over HTTP: `/applications` and `/states`.
+//! HTTP endpoints `/applications` and `/states`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,21 +18,22 @@ use tokio::time::timeout;
 use super::review::{Reviewer, read};
 use bpfman_runtime::tls::Greeted;
 
-/// A request has an object before and after, and the API server takes objects of 1.5 MiB, escaped in JSON.
+/// Maximum size of a request, in bytes. A request contains the old and the new object, and the API server accepts
+/// objects of 1.5 MiB, which are escaped in JSON.
 const LIMIT: usize = 16 << 20;
 
-/// What is larger, or does not say how large it is, is read a few at a time: anybody who reaches the port may send it, and
-/// it is kept until it is there as a whole.
+/// Size in bytes above which only a few requests are read at a time, including those without a length: everyone who
+/// reaches the port can send them, and each is kept in memory until it is complete.
 const USUAL: u64 = 256 << 10;
 const LARGE_AT_A_TIME: usize = 4;
 
-/// From the head of a request to its answer: the API server waits for half of this.
+/// Time limit from the head of a request to its response: the API server waits for half of this.
 const ANSWERED: Duration = Duration::from_secs(10);
 
-/// Answers until the end.
+/// Serves forever.
 ///
 /// # Errors
-/// The listener ended.
+/// Returns an error if the listener fails.
 pub async fn serve(listener: Greeted, reviewer: Arc<Reviewer>) -> std::io::Result<()> {
     let router = Router::new()
         .route("/applications", post(application))
@@ -44,7 +45,7 @@ pub async fn serve(listener: Greeted, reviewer: Arc<Reviewer>) -> std::io::Resul
     axum::serve(listener, router).await
 }
 
-/// Who sends a request byte by byte keeps no place of those that are large.
+/// Limits the time of a request, so that a slow sender does not occupy one of the places for large requests.
 async fn in_time(request: Request, next: Next) -> Response {
     timeout(ANSWERED, next.run(request)).await.unwrap_or_else(|_| {
         let says = format!("the request was not there and answered within {} s\n", ANSWERED.as_secs());

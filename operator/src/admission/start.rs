@@ -1,4 +1,4 @@
-//! Puts the parts of admission together.
+//! Assembles the parts of admission.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,14 +18,14 @@ use bpfman_runtime::certificate::{CertificateTerms, alone};
 use bpfman_runtime::serve::address;
 use bpfman_runtime::tls::{Served, clients, listen};
 
-/// The Service in front of all controllers.
+/// Name of the Service in front of all controllers.
 const SERVICE: &str = "bpfman-admission";
 
-/// Reviews until the end; never returns if nothing is to be reviewed. Keeps the certificate that is `served`, here and
-/// wherever else it is.
+/// Serves reviews forever; never returns if they are disabled. Maintains the certificate in `served`, which other
+/// endpoints use too.
 ///
 /// # Errors
-/// The address is none, or cannot be listened on.
+/// Returns an error if the address is invalid or cannot be bound.
 pub async fn run(
     client: Client,
     flags: &AdmissionFlags,

@@ -1,4 +1,4 @@
-//! Who may write which state object. The ValidatingAdmissionPolicy in packaging/kubernetes/policies says the same.
+//! Access control of state objects. The ValidatingAdmissionPolicy in packaging/kubernetes/policies has the same rules.
 
 use bpfman_application::orders::{PREFLIGHT, REVISION, SOAK};
 use bpfman_application::state::{NODE_LABEL, OWNED_BY_LABEL};
@@ -9,21 +9,21 @@ use kube::api::DynamicObject;
 use super::identity::Who;
 use bpfman_application::state::name::{label, state_name};
 
-/// What only the controller writes: what a node runs, and what is made of how that does.
+/// Annotations that only the controller writes: the revision of a node, and the order to watch its gates.
 const ORDERS: [&str; 2] = [REVISION, SOAK];
 
-/// A change of a state object: what it was, if it was there, and what it is to be, if it stays.
+/// Change of a state object: the old object, unless it is created, and the new one, unless it is deleted.
 #[derive(Clone, Copy)]
 pub struct StateChange<'a> {
-    /// Its kind.
+    /// Kind of the object.
     pub kind: &'a str,
-    /// Before.
+    /// Object before the change.
     pub old: Option<&'a DynamicObject>,
-    /// After.
+    /// Object after the change.
     pub new: Option<&'a DynamicObject>,
 }
 
-/// Why a change is refused, if it is.
+/// Returns why a change is refused, if it is.
 #[must_use]
 pub fn refused(change: StateChange<'_>, who: &Who) -> Option<String> {
     orders(change, who).or_else(|| match who {
@@ -37,8 +37,8 @@ fn name(change: StateChange<'_>) -> String {
     format!("{} {}", change.kind, object.map(ResourceExt::name_any).unwrap_or_default())
 }
 
-/// The controller's orders, which nobody else gives. An order to try a revision and discard it changes nothing: users
-/// who have the right to patch state objects rehearse by it. An agent gives none, as it would ask itself.
+/// Refuses orders of anyone but the controller. Preflight orders change nothing: users with permission to patch state
+/// objects use them for dry runs. An agent must not give one, since it would order itself.
 fn orders(change: StateChange<'_>, who: &Who) -> Option<String> {
     if matches!(who, Who::Controller | Who::Master) {
         return None;
@@ -56,7 +56,7 @@ fn orders(change: StateChange<'_>, who: &Who) -> Option<String> {
     ))
 }
 
-/// An agent writes what its own node answers, and nothing else.
+/// Refuses writes of an agent to objects of other nodes.
 fn foreign(change: StateChange<'_>, node: &str) -> Option<String> {
     let own = label(node);
     for object in [change.old, change.new].into_iter().flatten() {
@@ -75,8 +75,8 @@ fn foreign(change: StateChange<'_>, node: &str) -> Option<String> {
     })
 }
 
-/// What a state object is for never changes; and a new one has the name that follows from it, so that no node takes the
-/// name of another's.
+/// Refuses changes of a state object's identity. A new object must have the name that follows from its identity, so
+/// that no node can use the name of another one's object.
 fn identity(change: StateChange<'_>, node: &str) -> Option<String> {
     let new = change.new?;
     let Some(old) = change.old else { return made(change, new, node) };

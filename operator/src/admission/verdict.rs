@@ -1,25 +1,25 @@
-//! What came out of a review.
+//! Result of a review.
 
-/// Problems refuse; warnings are shown to whoever asked.
+/// Problems, which cause a refusal, and warnings, which the client shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReviewVerdict {
-    /// Why it is refused, if it is.
+    /// Reasons for a refusal; empty if the request is allowed.
     pub problems: Vec<String>,
-    /// What may not be as it was meant.
+    /// Probable mistakes that are allowed.
     pub warnings: Vec<String>,
 }
 
-/// Most problems that an answer lists.
+/// Maximum number of problems in a message.
 const LISTED: usize = 10;
 
 impl ReviewVerdict {
-    /// A refusal.
+    /// Creates a refusal with one reason.
     #[must_use]
     pub fn refused(problem: impl Into<String>) -> Self {
         Self { problems: vec![problem.into()], warnings: Vec::new() }
     }
 
-    /// Adds a reason to refuse.
+    /// Adds a reason for a refusal.
     pub fn refuse(&mut self, path: &str, message: impl std::fmt::Display) {
         self.problems.push(format!("{path}: {message}"));
     }
@@ -29,7 +29,7 @@ impl ReviewVerdict {
         self.warnings.push(format!("{path}: {message}"));
     }
 
-    /// All problems as one text; none if there is none.
+    /// Returns all problems as one text; `None` if there are none.
     #[must_use]
     pub fn message(&self) -> Option<String> {
         let listed = self.problems[..self.problems.len().min(LISTED)].join("; ");

@@ -1,20 +1,20 @@
-//! The node agent: applications of its node turned into calls of the daemon, and what came out into state objects.
+//! The node agent: translates applications into calls of the daemon, and results into state objects.
 //!
-//! It needs no privileges: it talks to the API server and to the daemon's socket. What watches and the daemon's stream
-//! say ([`watch`]) is kept ([`memory`]); whatever changes puts the applications concerned into a queue. A reconcile
-//! ([`mod@reconcile`]) makes the daemon's programs what one of them wants, and writes the status that follows, if it is
-//! another one than the last ([`status`]). Nothing is remembered that a restart would miss: what is loaded, the daemon knows.
+//! It needs no privileges: it uses the API server and the daemon's socket. Events of the watches and of the daemon's
+//! stream ([`watch`]) update [`memory`] and put the affected applications into a queue. A reconciliation
+//! ([`mod@reconcile`]) brings the daemon's programs to the state that an application wants, and writes the resulting
+//! status if it differs ([`status`]). No state is needed over a restart: the daemon knows what is loaded.
 //!
-//! Each folder knows those above it in this list, and none below:
+//! Each module uses only those above it in this list:
 //!
-//! - [`objects`], [`gates`], [`status`]: what is read, judged and said. No state.
-//! - [`memory`]: what is known. [`mod@figures`]: what programs take, for who asks.
-//! - [`shared`]: the agent's parts: calls to the API server and the daemon, and writing a status.
-//! - [`node`], [`registry`], [`watch`]: what is true here, as whom a registry is asked, and what changes.
+//! - [`objects`], [`gates`], [`status`]: reading, evaluating and writing objects. Stateless.
+//! - [`memory`]: watched state. [`mod@figures`]: resource usage of programs, on request.
+//! - [`shared`]: the agent's context: calls to API server and daemon, status writes.
+//! - [`node`], [`registry`], [`watch`]: facts about the node, registry credentials, and event sources.
 //! - [`rollout`]: preflights and soaks.
-//! - [`mod@reconcile`]: one application, as a whole.
-//! - [`cni`]: pods that wait for theirs.
-//! - [`mod@run`]: all of it, put together.
+//! - [`mod@reconcile`]: one application as a whole.
+//! - [`cni`]: pods that wait for their attachments.
+//! - [`mod@run`]: assembles all parts.
 
 pub mod cni;
 pub mod figures;

@@ -1,4 +1,4 @@
-//! Flags and variables of `bpfman-operator agent`.
+//! Flags and environment variables of `bpfman-operator agent`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub struct AgentOptions {
     pub pings: Pings,
 }
 
-/// `:PORT` or an address with a port: an agent without probes would be taken for dead.
+/// Parses `:PORT` or an address with a port. Disabling the probes is not allowed: the agent would count as dead.
 fn address(text: &str) -> Result<SocketAddr, AddressError> {
     serve::address(text)?.ok_or_else(|| AddressError(text.to_owned()))
 }

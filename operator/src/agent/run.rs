@@ -1,4 +1,4 @@
-//! The agent, put together and kept going.
+//! Assembles the agent and runs it.
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -37,30 +37,30 @@ use bpfman_runtime::requests::count;
 use bpfman_runtime::serve::listen;
 use bpfman_runtime::watch_backoff::hold_early_ends;
 
-/// The longest reconcile. A load pulls an image first, over whatever line there is.
+/// Time limit of a reconciliation: a load may have to pull an image over a slow network first.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// The longest wait after a failure that the whole fleet feels.
+/// Maximum delay after a failure that affects the whole fleet.
 const FLEET_WAIT: Duration = Duration::from_secs(30);
 
-/// A running agent, for who wants something of it.
+/// Handle of an agent.
 #[derive(Clone)]
 pub struct Agent(Arc<Shared>);
 
 impl Agent {
-    /// An agent that does nothing yet.
+    /// Creates an agent that is not running.
     #[must_use]
     pub fn new(shared: Shared) -> Self {
         Self(Arc::new(shared))
     }
 
-    /// Its parts.
+    /// Returns the agent's context.
     #[must_use]
     pub fn shared(&self) -> &Shared {
         &self.0
     }
 
-    /// Follows the API server and the daemon, and works, for ever. `socket`: see [`leader`].
+    /// Watches the API server and the daemon, and reconciles, forever. For `socket` see [`leader`].
     pub async fn work(&self, socket: &Path, workers: usize) {
         let shared = &self.0;
         let _lead = leader::acquire(socket, || ()).await;
@@ -75,10 +75,11 @@ impl Agent {
     }
 }
 
-/// Runs `bpfman-operator agent` until it is told to end.
+/// Runs `bpfman-operator agent` until a signal.
 ///
 /// # Errors
-/// There is no way to the API server, an address is taken, or the certificate of metrics cannot be used.
+/// Returns an error if the API server is not configured, an address is in use, or the metrics certificate is not
+/// usable.
 pub async fn run(options: AgentOptions) -> anyhow::Result<()> {
     let metrics = Arc::new(AgentMetrics::default());
     let mut config = Config::infer().await.context("finding the API server")?;
@@ -100,13 +101,13 @@ pub async fn run(options: AgentOptions) -> anyhow::Result<()> {
     }
 }
 
-/// The client that agents have: it counts, and a server that ends watches early is not asked again at once.
+/// Builds the client of an agent: it counts requests, and delays the next watch after a server ended one early.
 #[must_use]
 pub fn client_of_agent(way: ClientBuilder<ApiService>, metrics: &Arc<AgentMetrics>) -> Client {
     way.with_layer(&count(&metrics.requests)).with_layer(&hold_early_ends()).build()
 }
 
-/// An agent of a node, over a client whose requests are counted or not.
+/// Creates an agent of a node with this client.
 #[must_use]
 pub fn start(options: &AgentOptions, client: Client, metrics: Arc<AgentMetrics>) -> Agent {
     let mut shared = Shared::new(
@@ -118,12 +119,12 @@ pub fn start(options: &AgentOptions, client: Client, metrics: Arc<AgentMetrics>)
         metrics,
     );
     shared.leftover_grace = Duration::from_secs(options.leftover_seconds);
-    // Slow images of one namespace hold half of the workers at most.
+    // Slow images of one namespace occupy at most half of the workers.
     shared.queue = shared.queue.with_shares(|key| key.namespace.clone(), options.workers / 2);
     Agent::new(shared)
 }
 
-/// All watches of the API server.
+/// Runs all watches of the API server.
 async fn watches(agent: &Shared) {
     let cluster = &agent.cluster;
     let of_this_node =
@@ -154,12 +155,12 @@ fn field(name: &str, value: &str) -> Watch {
     config().fields(&format!("{name}={value}"))
 }
 
-/// Takes what is due from the queue, several at a time.
+/// Reconciles the applications in the queue, several at a time.
 async fn work_off(shared: &Arc<Shared>, workers: usize) {
     shared.daemon_link.contacted_once().await;
     let places = Arc::new(Semaphore::new(workers.max(1)));
     loop {
-        // It is never closed.
+        // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let key = shared.queue.next().await;
         let shared = Arc::clone(shared);
@@ -188,13 +189,13 @@ async fn work_off(shared: &Arc<Shared>, workers: usize) {
     }
 }
 
-/// A reconcile that takes too long, or that panics, has failed: it is tried again like any other, and its application is not
-/// taken for one that is worked on for ever.
+/// Limits a reconciliation: one that takes too long or panics counts as failed and is retried; otherwise its
+/// application would stay busy forever.
 async fn bounded(reconcile: impl Future<Output = Ended>) -> Ended {
-    // Whatever a reconcile changes while others may see it, it changes behind locks that do not care for panics.
+    // State that other tasks share is behind locks that ignore poisoning.
     match tokio::time::timeout(LONGEST, AssertUnwindSafe(reconcile).catch_unwind()).await {
         Ok(Ok(ended)) => ended,
-        // The hook of panics has said what it was and where.
+        // The panic hook has logged message and location.
         Ok(Err(_panic)) => Ended::Failed("panic".to_owned()),
         Err(_late) => Ended::Failed("timeout".to_owned()),
     }

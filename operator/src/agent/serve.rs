@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/figures`; and `/metrics`, over TLS.
+//! HTTP endpoints: `/healthz`, `/readyz` and `/figures`; and `/metrics` over TLS.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,16 +20,16 @@ use super::options::AgentOptions;
 use super::shared::Shared;
 use crate::figures::FIGURES;
 
-/// By which name the Service of the manifests leads to agents.
+/// Name of the Service that the manifests define for the agents' metrics.
 const SERVICE: &str = "bpfman-agent-metrics";
 
-/// How long a certificate of the agent's own is valid; the next one comes after two thirds of it.
+/// Validity of a certificate that the agent creates; it is replaced after two thirds of it.
 const TERMS: CertificateTerms = CertificateTerms { seconds: 90 * 86_400 };
 
-/// Serves probes for ever.
+/// Serves probes and `/figures` forever.
 ///
 /// # Errors
-/// The listener broke.
+/// Returns an error if the listener fails.
 pub async fn serve(shared: Arc<Shared>, listener: Admitted) -> std::io::Result<()> {
     let (asked, read) = (Arc::clone(&shared), shared);
     let routes =
@@ -37,10 +37,10 @@ pub async fn serve(shared: Arc<Shared>, listener: Admitted) -> std::io::Result<(
     axum::serve(listener, routes).await
 }
 
-/// Serves metrics for ever, if the flags name an address: with the certificate that they name, or with one of its own.
+/// Serves metrics forever, if the flags name an address: with the given certificate, or with a self-made one.
 ///
 /// # Errors
-/// The address is none, or taken; the certificate that is given cannot be used; or the listener broke.
+/// Returns an error if the address is invalid or in use, the given certificate is not usable, or the listener fails.
 pub async fn scrapes(shared: Arc<Shared>, options: &AgentOptions) -> anyhow::Result<()> {
     let Some(address) = address(&options.metrics_bind_address).context("--metrics-bind-address")? else {
         return std::future::pending().await;
@@ -61,15 +61,14 @@ pub async fn scrapes(shared: Arc<Shared>, options: &AgentOptions) -> anyhow::Res
     }
 }
 
-/// Seconds since 1970, as this machine says.
+/// Returns the seconds since 1970 of this machine's clock.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// What programs take, or why the daemon does not tell.
+/// Returns the resource usage of programs, or the daemon's error.
 async fn of_programs(shared: Arc<Shared>) -> Response {
-    // A task of its own: whoever asks and goes away cuts no reading short, of which the next one would take
-    // the place.
+    // A separate task, so that a client that disconnects does not abort the measurement.
     let read = tokio::spawn(async move { shared.figures.read(&shared.daemon).await });
     match read.await.unwrap_or_else(|ended| Err(ended.to_string())) {
         Ok(figures) => Json(&*figures).into_response(),

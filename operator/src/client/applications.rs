@@ -1,4 +1,4 @@
-//! Applications of both scopes as one.
+//! Applications of both scopes as one type.
 
 use bpfman_application::application::{ApplicationStatus, BpfApplication, ClusterBpfApplication};
 use bpfman_application::rollout::Rollout;
@@ -15,7 +15,6 @@ use super::error::ClientError;
 use bpfman_application::scope::Scope;
 use bpfman_runtime::manager::Manager;
 
-/// An application.
 #[derive(Clone, Debug)]
 pub struct FoundApplications {
     pub scope: Scope,
@@ -23,17 +22,15 @@ pub struct FoundApplications {
     pub selector: LabelSelector,
     pub rollout: Option<Rollout>,
     pub status: ApplicationStatus,
-    /// The whole spec.
     pub spec: Value,
 }
 
-/// What a node says of an application.
 #[derive(Clone, Debug)]
 pub struct ShownState {
     pub scope: Scope,
     pub meta: ObjectMeta,
     pub status: Option<NodeState>,
-    /// Programs that are loaded: name and kernel id.
+    /// Loaded programs: name and kernel id.
     pub programs: Vec<(String, Option<u32>)>,
 }
 
@@ -46,7 +43,7 @@ impl FoundApplications {
         self.meta.uid.as_deref().unwrap_or_default()
     }
 
-    /// As tables name it.
+    /// Returns the name as shown in tables.
     pub fn full_name(&self) -> String {
         match &self.meta.namespace {
             Some(namespace) => format!("{namespace}/{}", self.name()),
@@ -54,7 +51,7 @@ impl FoundApplications {
         }
     }
 
-    /// As the owner of what is made for it.
+    /// Returns an owner reference for objects that belong to the application.
     pub fn owner(&self) -> OwnerReference {
         OwnerReference {
             api_version: "bpfman.io/v1alpha1".to_owned(),
@@ -71,7 +68,6 @@ impl ShownState {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    /// Name of its node.
     pub fn node(&self) -> &str {
         let label = self.meta.labels.as_ref().and_then(|labels| labels.get(NODE_LABEL));
         self.status
@@ -82,20 +78,19 @@ impl ShownState {
             .unwrap_or_default()
     }
 
-    /// Whether it belongs to an application.
     pub fn is_of(&self, application: &FoundApplications) -> bool {
         let owners = self.meta.owner_references.as_deref().unwrap_or_default();
         owners.iter().any(|owner| owner.uid == application.uid())
     }
 
-    /// Type of its one condition.
+    /// Returns the type of the condition; agents write one.
     pub fn condition(&self) -> &str {
         let first = self.status.as_ref().and_then(|status| status.conditions.first());
         first.map_or("Pending", |condition| condition.type_.as_str())
     }
 }
 
-/// Objects of a kind, by pages, so that no answer is larger than the server likes.
+/// Lists objects in pages, so that no response is too large for the server.
 pub async fn list<K>(api: Api<K>, params: ListParams, kind: &str) -> Result<Vec<K>, ClientError>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
@@ -115,7 +110,7 @@ where
     }
 }
 
-/// None where nobody asks.
+/// Lists objects; returns none without an API.
 async fn all_of<K>(api: Option<Api<K>>, params: ListParams, kind: &str) -> Result<Vec<K>, ClientError>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
@@ -127,7 +122,7 @@ where
 }
 
 impl ClientSession {
-    /// Namespaced objects: of one namespace, or of all.
+    /// Returns the API of a namespaced kind, in one or all namespaces.
     pub fn namespaced<K>(&self, namespace: Option<&str>) -> Api<K>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -139,21 +134,20 @@ impl ClientSession {
         }
     }
 
-    /// Every application of the cluster, and those of a namespace or of all.
+    /// Lists all cluster applications, and those of one or all namespaces.
     pub async fn applications(&self, namespace: Option<&str>) -> Result<Vec<FoundApplications>, ClientError> {
         let mut all = self.applications_of(Scope::Cluster, None).await?;
         all.extend(self.applications_of(Scope::Namespaced, namespace).await?);
         Ok(all)
     }
 
-    /// Applications of one kind.
     pub async fn applications_of(
         &self,
         scope: Scope,
         namespace: Option<&str>,
     ) -> Result<Vec<FoundApplications>, ClientError> {
         let mut all = Vec::new();
-        // The two kinds have the same fields, by two types.
+        // The two kinds have the same fields, but different types.
         macro_rules! add {
             ($scope:expr, $api:expr) => {
                 for one in list($api, ListParams::default(), $scope.application_kind()).await? {
@@ -175,7 +169,6 @@ impl ClientSession {
         Ok(all)
     }
 
-    /// One application by the name that a user says.
     pub async fn application(&self, named: &str) -> Result<FoundApplications, ClientError> {
         let (scope, name) = match named.split_once('/') {
             Some(("cluster", name)) => (Some(Scope::Cluster), name),
@@ -199,11 +192,10 @@ impl ClientSession {
         }
     }
 
-    /// An application as it is now.
     pub async fn again(&self, application: &FoundApplications) -> Result<FoundApplications, ClientError> {
         let scope = application.scope;
         let what = format!("read application {}", application.full_name());
-        // The two kinds have the same fields, by two types.
+        // The two kinds have the same fields, but different types.
         macro_rules! get {
             ($api:expr) => {{
                 let got = $api.get_opt(application.name()).await;
@@ -231,7 +223,7 @@ impl ClientSession {
         })
     }
 
-    /// What nodes say: of one application, or of one node.
+    /// Lists the state objects of one application, or of one node.
     async fn states(
         &self,
         scopes: &[Scope],
@@ -259,7 +251,6 @@ impl ClientSession {
         Ok(all)
     }
 
-    /// What all nodes say of one application.
     pub async fn states_of(&self, application: &FoundApplications) -> Result<Vec<ShownState>, ClientError> {
         let params = ListParams::default().labels(&format!("{OWNED_BY_LABEL}={}", application.name()));
         let mut states =
@@ -269,7 +260,6 @@ impl ClientSession {
         Ok(states)
     }
 
-    /// What one node says of all applications.
     pub async fn states_on(&self, node: &str) -> Result<Vec<ShownState>, ClientError> {
         self.states(
             &[Scope::Cluster, Scope::Namespaced],
@@ -279,7 +269,6 @@ impl ClientSession {
         .await
     }
 
-    /// Patches annotations of a state object.
     pub async fn annotate_state(&self, state: &ShownState, patch: &Value) -> Result<(), kube::Error> {
         let (params, patch) = (Manager::Client.patch(), Patch::Merge(patch));
         match (state.scope, state.meta.namespace.as_deref()) {
@@ -294,7 +283,6 @@ impl ClientSession {
         }
     }
 
-    /// Patches annotations of an application.
     pub async fn annotate(&self, application: &FoundApplications, patch: &Value) -> Result<(), kube::Error> {
         let (params, patch) = (Manager::Client.patch(), Patch::Merge(patch));
         match application.scope {
@@ -310,7 +298,7 @@ impl ClientSession {
     }
 }
 
-/// A few names, for people who mistyped one.
+/// Returns a few names, for a user who mistyped one.
 fn some_of(names: &[String]) -> String {
     match names {
         [] => "; there is none at all".to_owned(),

@@ -1,4 +1,4 @@
-//! The command line of `kubectl-bpfman`.
+//! Command line of `kubectl-bpfman`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

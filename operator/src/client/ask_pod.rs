@@ -1,4 +1,4 @@
-//! Asks a pod over HTTP, by the API server's proxy: it decides whether the user may.
+//! HTTP requests to pods through the API server's proxy, which checks the user's permission.
 
 use std::time::Duration;
 
@@ -10,41 +10,36 @@ use thiserror::Error;
 
 use super::connect::ClientSession;
 
-/// The longest answer, 64 MiB: one node must not fill the client's memory.
+/// Maximum size of a response, in bytes: one node must not exhaust the client's memory.
 const LARGEST: usize = 64 << 20;
-/// So much of an answer that says why there is none is shown, characters.
+/// Maximum number of characters that are shown of an error message.
 const MESSAGE: usize = 300;
 
-/// Why a pod gave no answer that can be used.
 #[derive(Debug, Error)]
 pub enum PodSilence {
-    /// Nobody answered within the time.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
-    /// The question did not get there, or the answer not back.
     #[error("{0}")]
     Broken(String),
-    /// The user may not ask pods of this namespace.
+    /// The user has no permission for pods of this namespace.
     #[error("you may not get pods/proxy in namespace {0}: bind bpfman-top-role there")]
     Denied(String),
-    /// Another code than one of success, and what is said about it.
     #[error("{0}: {1}")]
     Refused(StatusCode, String),
 }
 
-/// The node that a pod is bound to.
 pub fn node_of(pod: &Pod) -> String {
     pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
 }
 
-/// The number of a port that a container has by this name.
+/// Returns the number of a named container port.
 pub fn port_of(pod: &Pod, name: &str) -> Option<i32> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
     ports.find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
 }
 
-/// `GET path` of a pod's port, or why there is no answer. `path` begins with `/`.
+/// Sends `GET path` to a pod's port. `path` begins with `/`.
 pub async fn get(
     session: &ClientSession,
     pod: &Pod,
@@ -74,7 +69,7 @@ pub async fn get(
     }
 }
 
-/// The message of the API server's status, or of the pod itself.
+/// Returns the message of the API server's status, or of the pod itself.
 fn reason(body: &[u8]) -> String {
     let message = serde_json::from_slice::<Value>(body)
         .ok()

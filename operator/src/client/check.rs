@@ -1,4 +1,4 @@
-//! `check -f FILE`: one node of each kernel loads an application that is not there yet, and discards it.
+//! `check -f FILE`: one node of each kernel loads an application that does not exist yet, and discards it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,36 +20,30 @@ use super::rehearsal::Rehearsal;
 use super::table::table;
 use super::{Shown, ShownEnd};
 
-/// How often answers are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What came out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FleetReport {
-    /// Name of the application in the manifest.
     application: String,
     kernels: Vec<KernelRow>,
-    /// What could not be taken away again.
+    /// Objects that could not be removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left: Vec<String>,
 }
 
-/// One kernel.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct KernelRow {
     kernel: String,
     architecture: String,
-    /// Selected nodes that have it.
+    /// Number of selected nodes with this kernel.
     nodes: usize,
-    /// The one that tried.
     node: String,
     verdict: PreflightVerdict,
     message: String,
 }
 
-/// Asks all kernels.
 pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Shown, ClientError> {
     let manifest = ApplicationManifest::read(&options.filename)?;
     let groups = session.kernel_groups(&manifest.selector).await?;
@@ -66,7 +60,7 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     let mut left = rehearsal.end().await;
     left.extend(guest.end().await);
     if let Err(error) = tried {
-        // The error has no room for it.
+        // The error message cannot contain these.
         for left in &left {
             eprintln!("left behind: {left}");
         }
@@ -77,7 +71,6 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     Ok(Shown { text: write(options.trial.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
-/// Until somebody ends the command.
 async fn interrupted() {
     match signal(SignalKind::terminate()) {
         Ok(mut terminated) => tokio::select! {
@@ -88,7 +81,6 @@ async fn interrupted() {
     }
 }
 
-/// A kernel that did not answer yet.
 fn row(group: &KernelGroup, timeout: u64) -> KernelRow {
     KernelRow {
         kernel: group.kernel.clone(),

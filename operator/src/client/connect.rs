@@ -1,4 +1,4 @@
-//! The way to the API server.
+//! Connection to the API server.
 
 use std::time::Duration;
 
@@ -9,14 +9,13 @@ use super::arguments::ClientArguments;
 use super::error::ClientError;
 use bpfman_runtime::manager::Manager;
 
-/// A client, and the namespace that is meant when none is said.
 pub struct ClientSession {
     pub client: Client,
     pub namespace: String,
 }
 
 impl ClientSession {
-    /// By the kubeconfig, or by the pod's own account within a cluster.
+    /// Connects with the kubeconfig, or with the pod's service account inside a cluster.
     pub async fn open(arguments: &ClientArguments) -> Result<Self, ClientError> {
         let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
         let mut config = config(arguments).await?;
@@ -28,7 +27,7 @@ impl ClientSession {
     }
 }
 
-/// How to reach the API server, and who asks.
+/// Returns the configuration of the API server, including the user's credentials.
 pub async fn config(arguments: &ClientArguments) -> Result<Config, ClientError> {
     let unusable = |error: &dyn std::fmt::Display| ClientError::Configuration(error.to_string());
     match &arguments.context {

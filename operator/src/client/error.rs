@@ -1,11 +1,11 @@
-//! What can go wrong, and what to do next.
+//! Errors of commands, with hints for the user.
 
 use thiserror::Error;
 
-/// Why a command gave no answer.
+/// Reason for which a command failed.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// No kubeconfig, or none that can be used.
+    /// The kubeconfig is missing or not usable.
     #[error(
         "no way to an API server: {0}\nSet KUBECONFIG or --context; `kubectl config get-contexts` lists what there is."
     )]
@@ -13,7 +13,7 @@ pub enum ClientError {
     /// The API server did not answer.
     #[error("the API server did not answer when asked to {0}: {1}\nCheck with `kubectl get --raw /readyz`.")]
     Away(String, String),
-    /// The user may not.
+    /// The user has no permission.
     #[error(
         "you may not {0}: {1}\nAsk for the ClusterRole that has it; `kubectl auth can-i --list` shows what you have."
     )]
@@ -23,88 +23,89 @@ pub enum ClientError {
         "the API server knows no account of your login when asked to {0}: {1}\nLog in to the cluster again, and start the command again."
     )]
     LoggedOut(String, String),
-    /// The kinds are not there.
+    /// The custom resource definitions are not installed.
     #[error(
         "the cluster does not know {0}: its definitions are not installed\nInstall them: `bpfman-operator crds | kubectl apply --server-side -f -`."
     )]
     NoDefinitions(String),
-    /// The server refused.
+    /// The server refused the request.
     #[error("the API server refused to {0}: {1}")]
     Refused(String, String),
-    /// No such application.
+    /// The application does not exist.
     #[error(
         "no application `{name}`, neither of the cluster nor in namespace `{namespace}`{others}\n`kubectl bpfman status -A` lists all there are."
     )]
     NoApplication {
-        /// What was asked for.
+        /// Name that was given.
         name: String,
-        /// Where.
+        /// Namespace that was searched.
         namespace: String,
-        /// Names that are there, for people.
+        /// Text with existing names.
         others: String,
     },
-    /// Both scopes have one.
+    /// Both scopes have an application of this name.
     #[error(
         "there is a ClusterBpfApplication `{0}` and a BpfApplication `{0}` in namespace `{1}`\nSay which: `cluster/{0}` or `namespaced/{0}`."
     )]
     TwoApplications(String, String),
-    /// No such node.
+    /// The node does not exist.
     #[error("no node `{0}`\n`kubectl get nodes` lists them.")]
     NoNode(String),
-    /// Nobody can be asked.
+    /// No agent was found.
     #[error(
         "no pod of an agent (app.kubernetes.io/name=bpfman-agent) is in namespace `{0}`\n`kubectl get pods -A` lists pods; --operator-namespace says where to look."
     )]
     NoAgents(String),
-    /// Nobody can be asked.
+    /// No pod with this label runs on a node.
     #[error(
         "no pod with the label app.kubernetes.io/name={0} runs on a node\nApply examples/{0}/app.yaml and examples/{0}/cluster.yaml; --namespace says where to look."
     )]
     NoObservers(&'static str),
-    /// All were asked.
+    /// No pod answered.
     #[error(
         "no node has answered\n`kubectl get pods -A -l app.kubernetes.io/name={0}` shows how their pods are."
     )]
     AllSilent(&'static str),
-    /// The application has no rollout to talk to.
+    /// The application has no rollout to control.
     #[error(
         "application `{0}` has no spec.rollout: every node acts on its spec at once, and there is nothing to {1}\nSee docs/rollout.md."
     )]
     NoRollout(String, &'static str),
-    /// The kubeconfig's user is known by something else than a token.
+    /// The kubeconfig authenticates by other means than a token.
     #[error(
         "the kubeconfig has no token that could be passed on to the controller\nMake one of an account that may see the fleet, `kubectl create token ACCOUNT > FILE`, and say --token-file FILE."
     )]
     NoToken,
-    /// The token is not to be had.
+    /// The token cannot be obtained.
     #[error(
         "no token that could be passed on to the controller: {0}\nLog in to the cluster again, and start the command again; or write a new token to the file that --token-file names."
     )]
     Token(String),
-    /// The console cannot be served.
+    /// The console's address cannot be bound.
     #[error("cannot listen on {0}: {1}\n--listen 127.0.0.1:0 takes a free port.")]
     Listen(std::net::SocketAddr, std::io::Error),
     /// No node has the kernel.
     #[error("no node runs kernel `{0}`\nKernels here: {1}.")]
     NoKernel(String, String),
-    /// The file is no manifest of an application.
+    /// The file is not a manifest of an application.
     #[error("{0}: {1}\n`kubectl bpfman check` takes a manifest of one application.")]
     Manifest(String, String),
-    /// The application is for no node.
+    /// The application selects no node.
     #[error(
         "application `{0}` is for no node: none has the labels of its spec.nodeSelector and kubernetes.io/hostname\n`kubectl get nodes --show-labels` shows what they have."
     )]
     NoNodes(String),
-    /// What was found cannot be shown.
+    /// The result cannot be formatted.
     #[error("the answer cannot be written: {0}")]
     Output(String),
-    /// Interrupted.
+    /// The user interrupted the command.
     #[error("interrupted; what was written for the rehearsal is removed")]
     Interrupted,
 }
 
 impl ClientError {
-    /// What an error of the API server means for what was tried. `kind` is what would be missing if it does not know it.
+    /// Converts an error of the API server. `what` is the attempted action, `kind` the resource that is not installed
+    /// if the server does not know it.
     pub(super) fn of(error: kube::Error, what: &str, kind: &str) -> Self {
         let what = what.to_owned();
         match error {
@@ -123,7 +124,7 @@ impl ClientError {
     }
 }
 
-/// An error with all its causes; the last one is mostly the telling one.
+/// Returns an error with all its causes; the last one is usually the most informative.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

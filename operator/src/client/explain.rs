@@ -1,4 +1,4 @@
-//! `explain NODE`: what a node is to run, what it runs, and why it does not.
+//! `explain NODE`: shows which revisions a node should run, which it runs, and what failed.
 
 use bpfman_application::labels::LabelMatcher;
 use bpfman_application::orders::{NOT_READY_TAINT, NodeOrders};
@@ -13,16 +13,14 @@ use super::error::ClientError;
 use super::output::write;
 use super::{Shown, ShownEnd};
 
-/// A node, as it is shown.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
     node: String,
     kernel: String,
     ready: bool,
-    /// Pods are kept away until programs are back.
+    /// True if a taint keeps pods away until programs are back.
     tainted: bool,
-    /// Agent and daemon.
     pods: Vec<PodReport>,
     applications: Vec<ApplicationReport>,
 }
@@ -33,18 +31,17 @@ struct PodReport {
     condition: String,
 }
 
-/// An application on it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ApplicationReport {
     name: String,
     selected: bool,
-    /// No state object: nobody on the node has heard of it.
+    /// True if there is a state object: without one, no agent of the node has seen the application.
     answered: bool,
     condition: String,
-    /// What it is to run: a revision, or the generation of the application.
+    /// Revision that the node should run, or the generation of the application.
     wanted: String,
-    /// What it said that it runs.
+    /// Revision that the node reports to run.
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +55,6 @@ struct ApplicationReport {
     gates: Option<HealthAnswer>,
 }
 
-/// Shows one node.
 pub async fn explain(session: &ClientSession, options: &ExplainOptions) -> Result<Shown, ClientError> {
     let node = session.node(&options.node).await?;
     let states = session.states_on(&options.node).await?;
@@ -90,7 +86,7 @@ pub async fn explain(session: &ClientSession, options: &ExplainOptions) -> Resul
     Ok(Shown { text: write(options.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
-/// Absent: it is not for this node, and nothing of it is there.
+/// Returns `None` if the application neither selects the node nor has a state object there.
 fn on_node(application: &FoundApplications, states: &[ShownState], node: &Node) -> Option<ApplicationReport> {
     let labels = node.metadata.labels.clone().unwrap_or_default();
     let selector = LabelMatcher::new(application.selector.clone()).unwrap_or_default();

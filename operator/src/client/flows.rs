@@ -1,4 +1,4 @@
-//! `kubectl bpfman flows`: who talks to whom on all nodes, and what was dropped, by the observers on them.
+//! `kubectl bpfman flows`: shows network flows and drops on all nodes, as recorded by their observers.
 
 use std::time::Duration;
 
@@ -12,15 +12,13 @@ use super::structured::json_line;
 use super::table::table;
 use super::{Shown, ShownEnd};
 
-/// Label of the pods: the observer's user-space side.
 const FLOWS: &str = "flows";
-/// A node that does not answer within this time is named.
+/// Time limit for the response of a node.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A flow as its node tells it. What it tells besides what tables show is kept for programs.
+/// Flow as reported by its node. Fields that tables do not show are kept for JSON output.
 type Flow = Map<String, Value>;
 
-/// Asks all observers at the same time.
 pub async fn flows(
     session: &ClientSession,
     namespace: Option<&str>,
@@ -40,7 +38,7 @@ pub async fn flows(
     Ok(Shown { text: text.into(), end })
 }
 
-/// A JSON object a line.
+/// Parses one JSON object per line.
 fn read(body: &[u8]) -> Result<Vec<Flow>, String> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     lines.map(|line| serde_json::from_slice(line).map_err(|error| format!("its flows: {error}"))).collect()
@@ -55,7 +53,7 @@ fn lines(flows: Vec<Flow>) -> Result<String, ClientError> {
     flows.iter().map(json_line).collect()
 }
 
-/// A table, those with most bytes first.
+/// Formats a table, sorted by bytes.
 fn people(mut flows: Vec<Flow>) -> String {
     let number = |flow: &Flow, key: &str| flow.get(key).and_then(Value::as_u64).unwrap_or(0);
     flows.sort_by_key(|flow| std::cmp::Reverse(number(flow, "bytes")));
@@ -77,7 +75,7 @@ fn people(mut flows: Vec<Flow>) -> String {
     bpfman_proto::printable::lines(&text).into_owned()
 }
 
-/// A value as people read it; nothing where a node does not tell it.
+/// Returns a value as text; empty if the node did not report it.
 fn word(flow: &Flow, key: &str) -> String {
     match flow.get(key) {
         None | Some(Value::Null) => String::new(),
@@ -86,7 +84,7 @@ fn word(flow: &Flow, key: &str) -> String {
     }
 }
 
-/// Address and port; protocols without ports have 0 there, or nothing.
+/// Formats address and port. For protocols without ports, the port is 0 or missing.
 fn endpoint(flow: &Flow, which: &str) -> String {
     let (address, port) = (word(flow, which), word(flow, &format!("{which}_port")));
     match port.as_str() {
@@ -96,7 +94,7 @@ fn endpoint(flow: &Flow, which: &str) -> String {
     }
 }
 
-/// What became of it, with the kernel's reason.
+/// Returns verdict, drop reason of the kernel, and direction.
 fn verdict(flow: &Flow) -> String {
     [word(flow, "verdict"), word(flow, "drop_reason"), word(flow, "direction")]
         .into_iter()
@@ -111,8 +109,8 @@ mod tests {
 
     use super::*;
 
-    /// Lines of what the side answered to `GET /flows` on a node of the test `observers` (tests/cluster/tests/node) on Linux
-    /// 6.18: a connection to port 7001, one that nobody took at 7002, and a drop without ports.
+    /// Recorded response to `GET /flows` of a node in the test `observers` (tests/cluster/tests/node) on Linux 6.18: a
+    /// connection to port 7001, one to port 7002 without a listener, and a drop without ports.
     const RECORDED: &[u8] = include_bytes!("recorded_flows.ndjson");
 
     #[test]

@@ -1,5 +1,5 @@
-//! `status --follow`: one application until its rollout is over, or waits for somebody. One block that is drawn again on a
-//! terminal, a line for each change elsewhere, an object for each change for programs.
+//! `status --follow`: shows one application until its rollout ends or waits for a user. Redraws one block on a
+//! terminal; otherwise prints one line, or one JSON or YAML document, per change.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -17,17 +17,16 @@ use super::status::{StatusReport, report};
 use super::structured::{json_line, yaml};
 use super::{Shown, ShownEnd};
 
-/// How often the application is looked at: one request, whatever the cluster's size.
+/// Polling interval: one request, independent of the cluster's size.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an API server may not answer.
+/// Time for which the API server may be unreachable.
 const AWAY: Duration = Duration::from_secs(60);
-/// Columns of a terminal that does not say how many it has.
+/// Columns of a terminal that does not report its width.
 const USUAL_WIDTH: usize = 80;
-/// Characters of a bar, and causes of failure that are shown.
+/// Width of a progress bar in characters, and maximum number of causes shown.
 const BAR: i32 = 30;
 const CAUSES: usize = 3;
 
-/// Follows until it is over.
 pub async fn follow(
     session: &ClientSession,
     named: &str,
@@ -56,7 +55,7 @@ pub async fn follow(
     }
 }
 
-/// How it ended; none while it goes on. What was said of an earlier spec says nothing of this one.
+/// Returns the end of the rollout, or `None` while it continues. A status of an earlier spec is ignored.
 fn end_of(application: &FoundApplications, is_seen: bool) -> Option<ShownEnd> {
     use bpfman_application::application::ApplicationVerdict as Verdict;
     let (verdict, _) = application.status.verdict().filter(|_| is_seen && !is_commanded(application))?;
@@ -78,7 +77,7 @@ fn end_of(application: &FoundApplications, is_seen: bool) -> Option<ShownEnd> {
     }
 }
 
-/// True of a rollout that somebody told to go on or back, and that the controller has not moved yet.
+/// Returns whether a command was given that the controller has not executed yet.
 fn is_commanded(application: &FoundApplications) -> bool {
     let annotation = |name: &str| application.meta.annotations.as_ref()?.get(name);
     let is_new = annotation(ROLLOUT).is_some_and(|word| matches!(word.as_str(), "promote" | "abort"));
@@ -87,12 +86,9 @@ fn is_commanded(application: &FoundApplications) -> bool {
     is_new || taken.is_some_and(|taken| taken > done)
 }
 
-/// Where it is shown.
 struct FollowScreen {
     form: FollowForm,
-    /// What was shown last.
     shown: String,
-    /// Lines of it on the terminal.
     lines: usize,
 }
 
@@ -116,7 +112,6 @@ impl FollowScreen {
         Self { form, shown: String::new(), lines: 0 }
     }
 
-    /// Shows what is another than before.
     fn show(&mut self, report: &StatusReport, is_seen: bool) -> Result<(), ClientError> {
         let text = match self.form {
             FollowForm::Json => json_line(report)?,
@@ -139,7 +134,6 @@ impl FollowScreen {
         Ok(())
     }
 
-    /// What people are told at the end.
     fn last_words(&self, end: ShownEnd) -> String {
         let words = match end {
             ShownEnd::Well => "complete\n",
@@ -162,7 +156,7 @@ fn width() -> usize {
     columns.unwrap_or(USUAL_WIDTH)
 }
 
-/// What is going on, in a line.
+/// Formats the progress as one line.
 fn line(report: &StatusReport, is_seen: bool) -> String {
     if !is_seen {
         return format!("{}: the controller has not looked at this spec yet", one_line(&report.name));
@@ -189,7 +183,7 @@ fn of_nodes(summary: &Summary) -> String {
     )
 }
 
-/// The same as lines of a terminal; none is broken there.
+/// Formats the progress as a block of lines, each cut to the terminal's width.
 fn block(report: &StatusReport, is_seen: bool, width: usize) -> String {
     let mut lines = vec![format!("{} application {}: {}", report.kind, report.name, report.condition)];
     if !is_seen {
@@ -214,7 +208,7 @@ fn block(report: &StatusReport, is_seen: bool, width: usize) -> String {
     lines.iter().filter(|line| !line.is_empty()).map(fitted).collect()
 }
 
-/// All waves in a row: those that are through, the one that goes on, and those to come.
+/// Draws all waves: finished, current, and pending ones.
 fn waves(rollout: &RolloutStatus) -> Option<String> {
     rollout.target_revision.as_ref().filter(|_| rollout.waves > 0)?;
     let is_failing = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Failed);
@@ -228,7 +222,7 @@ fn waves(rollout: &RolloutStatus) -> Option<String> {
     Some(format!("waves [{}]", (1..=rollout.waves).map(of).collect::<String>()))
 }
 
-/// At most so many columns of a line; what is not ASCII may take two.
+/// Cuts a line to a number of columns; characters outside of ASCII count as two.
 fn cut(line: &str, most: usize) -> String {
     let columns = |character: char| if character.is_ascii() { 1 } else { 2 };
     let mut room = most;

@@ -1,5 +1,4 @@
-//! An application that is there for a check alone. It is held from the beginning, so no node ever runs it: nodes only try
-//! what they are told to try.
+//! Temporary application for a dry run. It is paused from the beginning: nodes only execute preflight orders for it.
 
 use bpfman_application::application::{ApplicationStatus, BpfApplication, ClusterBpfApplication};
 use bpfman_application::scope::Scope;
@@ -16,7 +15,7 @@ use super::manifest::ApplicationManifest;
 use super::nodes::HOST_LABEL;
 use crate::rollout::revision::REHEARSAL;
 
-/// Attachments to interfaces, of all programs in a spec.
+/// Returns the attachments of all programs in a spec.
 fn links(spec: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
     let programs = spec.get_mut("programs").and_then(Value::as_array_mut).into_iter().flatten();
     let blocks = programs.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
@@ -24,7 +23,7 @@ fn links(spec: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
     links.flatten().filter_map(Value::as_object_mut)
 }
 
-/// It, if it was made.
+/// Temporary application, once it was created.
 pub struct GuestApplication<'a> {
     session: &'a ClientSession,
     number: String,
@@ -32,12 +31,11 @@ pub struct GuestApplication<'a> {
 }
 
 impl<'a> GuestApplication<'a> {
-    /// None yet; `number` makes its name.
+    /// Creates nothing yet; `number` becomes part of the name.
     pub fn new(session: &'a ClientSession, number: &str) -> Self {
         Self { session, number: number.to_owned(), made: None }
     }
 
-    /// Makes it, for these hosts.
     pub async fn make(
         &mut self,
         manifest: &ApplicationManifest,
@@ -51,10 +49,10 @@ impl<'a> GuestApplication<'a> {
         let only = json!({ "matchExpressions": [{ "key": HOST_LABEL, "operator": "In", "values": hosts }] });
         if let Some(fields) = spec.as_object_mut() {
             fields.insert("nodeSelector".to_owned(), only);
-            // Nodes of an application with a rollout run what the controller orders, and it orders nothing while this holds.
+            // With a rollout, nodes run only ordered revisions, and a paused rollout gives no orders.
             fields.insert("rollout".to_owned(), json!({ "paused": true }));
         }
-        // Pods that start meanwhile do not wait for what is only tried.
+        // Pods that start meanwhile must not wait for a dry run.
         for link in links(&mut spec) {
             link.remove("onUnavailable");
         }
@@ -68,7 +66,7 @@ impl<'a> GuestApplication<'a> {
         let refused = |error| {
             ClientError::of(error, &format!("make an application to try {}", manifest.name), &resource.kind)
         };
-        // First here, then on the server: what is interrupted in between is taken away too.
+        // Record it before the request, so that it is removed after an interruption in between.
         self.made = Some((api.clone(), name.clone()));
         let params = Manager::Client.patch().validation_strict();
         let made = api.patch(&name, &params, &Patch::Apply(&object)).await.map_err(refused)?;
@@ -83,7 +81,7 @@ impl<'a> GuestApplication<'a> {
         })
     }
 
-    /// Takes it away; says so if it could not be.
+    /// Removes the application; returns a message if that failed.
     pub async fn end(self) -> Option<String> {
         let (api, name) = self.made?;
         let removed = leftovers::remove(&api, &name).await;

@@ -1,4 +1,4 @@
-//! What a command that tries things made and has to take away: its own, and that of commands that were killed.
+//! Removal of temporary objects: those of this command, and those of killed commands.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -7,10 +7,10 @@ use serde::de::DeserializeOwned;
 
 use crate::rollout::revision::REHEARSAL;
 
-/// What was left by a command that was killed is taken away by the next one after this time, seconds.
+/// Age in seconds after which objects of a killed command are removed by the next command.
 const STALE: i64 = 2 * 3600;
 
-/// Removes an object. One that is gone already is no error.
+/// Removes an object. A missing object is no error.
 pub async fn remove<K>(api: &Api<K>, name: &str) -> Result<(), kube::Error>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
@@ -22,9 +22,9 @@ where
     }
 }
 
-/// Removes objects of commands that were killed, which are much older than the one that was made just now: by the API
-/// server's clock, as this machine's may be hours ahead and would end one that is under way. What cannot be removed is left
-/// for the next command.
+/// Removes objects of killed commands, which are much older than the one that was just created. Ages are computed from
+/// the API server's timestamps: the local clock may be hours ahead, and would end a running command. Objects that
+/// cannot be removed are left for the next command.
 pub async fn sweep<K>(api: &Api<K>, latest: &ObjectMeta)
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,

@@ -1,4 +1,4 @@
-//! A manifest of one application, as it would be applied.
+//! Manifest of one application, as it would be applied.
 
 use std::io::Read as _;
 
@@ -9,21 +9,17 @@ use serde_json::Value;
 
 use super::error::ClientError;
 
-/// The most bytes that are read: the API server takes no larger object.
+/// Maximum size of a manifest, in bytes: the API server accepts no larger object.
 const MOST: u64 = 3 << 20;
 
-/// An application that is not there yet.
+/// Application that does not exist yet.
 #[derive(Clone, Debug)]
 pub struct ApplicationManifest {
-    /// Which kind.
     pub scope: Scope,
-    /// Its name.
     pub name: String,
-    /// Its namespace, where it says one.
+    /// Namespace, if the manifest has one.
     pub namespace: Option<String>,
-    /// The nodes that it is for.
     pub selector: LabelSelector,
-    /// The whole spec.
     pub spec: Value,
 }
 
@@ -52,7 +48,7 @@ impl ApplicationManifest {
             [Scope::Cluster, Scope::Namespaced].into_iter().find(|scope| scope.application_kind() == kind);
         let scope = scope
             .ok_or_else(|| format!("its kind is `{kind}`, not ClusterBpfApplication or BpfApplication"))?;
-        // Older API servers drop fields that they do not know, and say nothing.
+        // Older API servers silently drop unknown fields.
         let problems: Vec<String> = check::manifest(&object).iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
             return Err(problems.join("; "));

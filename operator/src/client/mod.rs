@@ -1,6 +1,6 @@
-//! What `kubectl-bpfman` asks and shows: how applications are doing, node by node, and what to do about it.
+//! Commands of `kubectl-bpfman`: show the state of applications on each node, and control rollouts.
 //!
-//! It needs no more than a kubeconfig: everything comes from the API server, with the rights of whoever asks.
+//! They need only a kubeconfig: everything comes from the API server, with the user's permissions.
 
 mod applications;
 pub mod arguments;
@@ -32,35 +32,34 @@ use arguments::{ClientArguments, ClientCommand};
 use connect::ClientSession;
 pub use error::ClientError;
 
-/// What a command came to.
+/// Result of a command.
 #[derive(Debug)]
 pub struct Shown {
-    /// For standard output. A profile may be no text.
+    /// Content for standard output. A profile may be binary.
     pub text: Vec<u8>,
-    /// How what was asked about is: the exit code says so to scripts.
+    /// State that the exit code reports.
     pub end: ShownEnd,
 }
 
-/// How what was asked about is.
+/// State of the queried objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownEnd {
-    /// It is well.
+    /// Healthy.
     Well,
-    /// It is not.
+    /// Not healthy.
     NotWell,
-    /// It goes on when somebody says so.
+    /// Waiting for a user's command.
     Waits,
-    /// It was not over in time.
+    /// Not finished before the timeout.
     TimedOut,
 }
 
 impl ShownEnd {
-    /// By whether all is well.
     const fn of(well: bool) -> Self {
         if well { Self::Well } else { Self::NotWell }
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -72,10 +71,10 @@ impl ShownEnd {
     }
 }
 
-/// Does what the arguments say.
+/// Runs the command.
 ///
 /// # Errors
-/// [`ClientError`]: what failed and what to do next.
+/// Returns [`ClientError`]; its message has a hint for the user.
 pub async fn run(arguments: ClientArguments) -> Result<Shown, ClientError> {
     let session = ClientSession::open(&arguments).await?;
     let namespace = arguments.namespace.as_deref();

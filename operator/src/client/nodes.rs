@@ -1,4 +1,4 @@
-//! Nodes, and the pods of ours on them.
+//! Nodes, and the pods of agent and daemon on them.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,27 @@ use super::applications::list;
 use super::connect::ClientSession;
 use super::error::ClientError;
 
-/// Pods of agent and daemon.
+/// Label selector of the pods of agent and daemon.
 const OURS: &str = "app.kubernetes.io/name in (bpfman-agent,bpfman-daemon)";
 
-/// By which label an application is for one node.
+/// Label by which an application selects a single node.
 pub const HOST_LABEL: &str = "kubernetes.io/hostname";
 
-/// Nodes of one kernel, and one that answers for them.
+/// Nodes of one kernel, with one that is used for a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelGroup {
-    /// As `uname -r` prints it.
+    /// Kernel release, as printed by `uname -r`.
     pub kernel: String,
-    /// By Go's name.
+    /// Architecture, by Go's name.
     pub architecture: String,
-    /// How many there are.
     pub nodes: usize,
-    /// The one that answers: a ready one, if there is any.
+    /// Name of the node for the check: a ready one, if there is any.
     pub node: String,
-    /// Its label.
+    /// Its hostname label.
     pub host: String,
 }
 
-/// Groups nodes by kernel and architecture, by name.
+/// Groups nodes by kernel and architecture, sorted by name.
 fn grouped(nodes: &[Node], selector: &LabelSelector) -> Result<Vec<KernelGroup>, SelectorError> {
     let none = BTreeMap::new();
     let mut groups: BTreeMap<(String, String), (KernelGroup, bool)> = BTreeMap::new();
@@ -62,14 +61,13 @@ fn grouped(nodes: &[Node], selector: &LabelSelector) -> Result<Vec<KernelGroup>,
 }
 
 impl ClientSession {
-    /// The kernels of all nodes that a selector means.
+    /// Returns the kernels of all selected nodes.
     pub async fn kernel_groups(&self, selector: &LabelSelector) -> Result<Vec<KernelGroup>, ClientError> {
         let nodes = list(Api::<Node>::all(self.client.clone()), ListParams::default(), "Node").await?;
         grouped(&nodes, selector)
             .map_err(|error| ClientError::Manifest("spec.nodeSelector".to_owned(), error.to_string()))
     }
 
-    /// Nodes with the kernel that they run.
     pub async fn kernels(&self) -> Result<BTreeMap<String, String>, ClientError> {
         let nodes = list(Api::<Node>::all(self.client.clone()), ListParams::default(), "Node").await?;
         let kernel = |node: &Node| Some(node.status.as_ref()?.node_info.as_ref()?.kernel_version.clone());
@@ -79,7 +77,6 @@ impl ClientSession {
             .collect())
     }
 
-    /// One node.
     pub async fn node(&self, name: &str) -> Result<Node, ClientError> {
         Api::<Node>::all(self.client.clone())
             .get_opt(name)
@@ -88,7 +85,8 @@ impl ClientSession {
             .ok_or_else(|| ClientError::NoNode(name.to_owned()))
     }
 
-    /// Pods of agent and daemon on a node: namespace and name, and how they are. Who may not see them sees none.
+    /// Returns the pods of agent and daemon on a node: namespace and name, and condition. Without permission to list
+    /// pods, the only entry is a message.
     pub async fn pods_of_ours(&self, node: &str) -> Result<Vec<(String, String)>, ClientError> {
         let params = ListParams::default().labels(OURS).fields(&format!("spec.nodeName={node}"));
         let pods = match Api::<Pod>::all(self.client.clone()).list(&params).await {
@@ -107,7 +105,7 @@ fn name(pod: &Pod) -> String {
     format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
-/// Ready, or why not.
+/// Returns whether the pod is ready, or the reason why not, as text.
 fn condition(pod: &Pod) -> String {
     let Some(status) = &pod.status else { return "nothing known yet".to_owned() };
     let ready = status.conditions.iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");

@@ -1,4 +1,4 @@
-//! What sides of the gallery's observers know, one on each node: all are asked at the same time.
+//! Requests to the gallery's observers, one on each node, all at the same time.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ use super::connect::ClientSession;
 use super::error::ClientError;
 use super::progress::gather;
 
-/// Nodes that are asked at the same time.
 const AT_ONCE: usize = 64;
 
-/// A node without an answer that can be used.
+/// Node without a usable answer.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct SilentNode {
     pub node: String,
     pub why: String,
 }
 
-/// What was answered: by name of the node.
+/// Answers, sorted by node.
 pub struct Answers<T> {
     pub heard: Vec<(String, T)>,
     pub silent: Vec<SilentNode>,
 }
 
-/// Asks every pod with the label `app.kubernetes.io/name: name`, and reads what it answers. `namespace`: of this one alone.
+/// Sends a request to every pod with the label `app.kubernetes.io/name: name`, and parses the answers. `namespace`
+/// restricts it to one namespace.
 ///
 /// # Errors
-/// There is no such pod; the user may not list pods.
+/// Returns an error if there is no such pod, or if the user may not list pods.
 pub async fn ask_all<T>(
     session: &ClientSession,
     (name, namespace): (&'static str, Option<&str>),
@@ -47,7 +47,7 @@ pub async fn ask_all<T>(
     };
     let labels = format!("app.kubernetes.io/name={name}");
     let pods = list(api, ListParams::default().labels(&labels), "Pod").await?;
-    // A pod that no node has yet cannot be asked, and leaves nobody out.
+    // A pod that is not scheduled yet covers no node, so skipping it omits none.
     let pods: Vec<&Pod> = pods.iter().filter(|pod| !node_of(pod).is_empty()).collect();
     if pods.is_empty() {
         return Err(ClientError::NoObservers(name));
@@ -64,7 +64,7 @@ pub async fn ask_all<T>(
     Ok(sort(answers, read))
 }
 
-/// Those that can be read, and those that cannot; each by name of the node.
+/// Separates usable answers from failures, both sorted by node.
 fn sort<T>(
     mut answers: Vec<(String, Result<Vec<u8>, String>)>,
     read: impl Fn(&[u8]) -> Result<T, String>,
@@ -81,7 +81,7 @@ fn sort<T>(
 }
 
 impl<T> Answers<T> {
-    /// Names on standard error who did not answer: standard output is what the others said.
+    /// Prints the nodes without an answer to standard error, since standard output has the answers.
     pub fn name_silent(&self) {
         for SilentNode { node, why } in &self.silent {
             let line = format!("node {node} did not answer: {why}");

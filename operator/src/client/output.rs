@@ -1,4 +1,4 @@
-//! The same answer for people and for programs.
+//! Output of a result as text or as structured data.
 
 use bpfman_proto::printable::lines;
 use serde::Serialize;
@@ -7,14 +7,14 @@ use super::arguments::OutputFormat;
 use super::error::ClientError;
 use super::structured::{json, yaml};
 
-/// Writes an answer; `people` makes the text for them.
+/// Formats a result; `people` formats it as text.
 pub fn write<T: Serialize>(
     format: OutputFormat,
     answer: &T,
     people: impl FnOnce(&T) -> String,
 ) -> Result<String, ClientError> {
     match format {
-        // Messages in it are others' words, and are not to command a terminal.
+        // Messages come from other sources, and must not control the terminal.
         OutputFormat::Table => Ok(lines(&people(answer)).into_owned()),
         OutputFormat::Json => json(answer),
         OutputFormat::Yaml => yaml(answer),

@@ -1,4 +1,4 @@
-//! `kubectl bpfman profile`: what the CPUs of all nodes run, merged; each node is the root of what runs there.
+//! `kubectl bpfman profile`: merges the CPU profiles of all nodes; each node is the root of its stacks.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,12 +11,10 @@ use super::error::ClientError;
 use super::observers::{Answers, ask_all};
 use super::{Shown, ShownEnd};
 
-/// Label of the pods: the profiler's user-space side.
 const PROFILER: &str = "profiler";
-/// How long a node may take besides its profile: for names, and another profile that somebody takes there.
+/// Time that a node may take beyond its profile: to resolve names, and to finish another user's profile.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks all profilers at the same time.
 pub async fn profile(
     session: &ClientSession,
     namespace: Option<&str>,
@@ -42,7 +40,7 @@ pub async fn profile(
     Ok(Shown { text: Vec::new(), end })
 }
 
-/// All of them under the names of their nodes.
+/// Merges the profiles under the names of their nodes.
 fn merge(answers: Answers<Profile>) -> Option<Profile> {
     let nodes = answers.heard.into_iter().map(|(node, profile)| profile.under(&node));
     nodes.reduce(|mut merged, node| {

@@ -1,5 +1,4 @@
-//! What a person sees while nodes are asked, on standard error: one line that is drawn again. Where that is
-//! no terminal, and on one that draws nothing, there is none.
+//! Progress of requests to nodes: one line that is redrawn on standard error, if that is a terminal.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::pin::pin;
@@ -7,24 +6,23 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 
-/// The line tells for how long it has been waited, by this.
+/// Interval at which the elapsed time is updated.
 const TICK: Duration = Duration::from_secs(1);
-/// Columns of a terminal that does not say how many it has.
+/// Columns of a terminal that does not report its width.
 const USUAL_WIDTH: usize = 80;
 
-/// How many have answered.
+/// Progress line with the number of answers.
 pub struct AnswersLine<W: Write = io::Stderr> {
-    /// Who is asked: `nodes`.
+    /// Kind of the targets, such as `nodes`.
     asked: &'static str,
     all: usize,
     began: Instant,
-    /// None where nobody looks.
+    /// Terminal, if there is one.
     screen: Option<W>,
     shown: String,
 }
 
 impl AnswersLine {
-    /// Nothing is shown yet.
     pub fn new(asked: &'static str, all: usize) -> Self {
         let is_dumb = std::env::var_os("TERM").is_none_or(|value| value == "dumb");
         let stderr = io::stderr();
@@ -38,7 +36,6 @@ impl<W: Write> AnswersLine<W> {
         Self { asked, all, began: Instant::now(), screen, shown: String::new() }
     }
 
-    /// Shows how many it is now.
     pub fn show(&mut self, answered: usize) {
         let Some(screen) = &mut self.screen else { return };
         let line = line(self.asked, answered, self.all, self.began.elapsed(), width());
@@ -50,7 +47,7 @@ impl<W: Write> AnswersLine<W> {
 }
 
 impl<W: Write> Drop for AnswersLine<W> {
-    /// Clears the line, so that the answer or the error begins on an empty one.
+    /// Clears the line, so that the result or the error starts on an empty one.
     fn drop(&mut self) {
         if !self.shown.is_empty()
             && let Some(screen) = &mut self.screen
@@ -60,7 +57,7 @@ impl<W: Write> Drop for AnswersLine<W> {
     }
 }
 
-/// Takes all answers as they come, and shows how many there are.
+/// Collects all answers as they arrive, and shows their number.
 pub async fn gather<T>(asked: &'static str, all: usize, answers: impl Stream<Item = T>) -> Vec<T> {
     let mut progress = AnswersLine::new(asked, all);
     let mut answers = pin!(answers);
@@ -75,20 +72,19 @@ pub async fn gather<T>(asked: &'static str, all: usize, answers: impl Stream<Ite
     }
 }
 
-/// A line that is not broken: the last column stays free.
+/// Formats the line without wrapping: the last column stays free.
 fn line(asked: &str, answered: usize, all: usize, waited: Duration, width: usize) -> String {
     let line = format!("{answered} of {all} {asked} answered, {} s", waited.as_secs());
     line.chars().take(width.saturating_sub(1)).collect()
 }
 
-/// Columns of standard error.
 fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stderr());
     let columns = size.map(|size| usize::from(size.ws_col)).ok().filter(|columns| *columns > 0);
     columns.unwrap_or(USUAL_WIDTH)
 }
 
-/// In the place of what is there. Whoever closed it does not want to read it.
+/// Redraws the line. A write error is ignored: without the terminal, no progress is needed.
 fn draw(screen: &mut impl Write, line: &str) {
     _ = screen.write_all(format!("\r\x1b[K{line}").as_bytes()).and_then(|()| screen.flush());
 }

@@ -1,4 +1,4 @@
-//! What a rehearsal writes, and takes away again: a revision of each application, and orders to try it.
+//! Temporary objects of a dry run: a revision of each application, and the orders to try it.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,10 +16,10 @@ use super::leftovers;
 use crate::rollout::revision;
 use bpfman_runtime::manager::Manager;
 
-/// Where the operator runs, if nobody says.
+/// Default namespace of the operator.
 const OPERATOR: &str = "bpfman";
 
-/// What has to be taken away.
+/// Objects that must be removed at the end.
 pub struct Rehearsal<'a> {
     session: &'a ClientSession,
     operator: String,
@@ -32,17 +32,16 @@ impl<'a> Rehearsal<'a> {
     pub async fn new(session: &'a ClientSession, operator: Option<&str>) -> Self {
         let operator = operator_namespace(session, operator).await;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // Another name each time: an agent answers each name once.
+        // The name is unique, since an agent answers each name only once.
         let number = format!("{:x}{:04x}", since.as_secs(), std::process::id() & 0xffff);
         Self { session, operator, number, revisions: Vec::new(), asked: Vec::new() }
     }
 
-    /// What is in the names of all that it makes.
+    /// Returns the number in the names of all temporary objects.
     pub fn number(&self) -> &str {
         &self.number
     }
 
-    /// Makes the revision of an application.
     pub async fn revision(&mut self, application: &FoundApplications) -> Result<String, ClientError> {
         let namespace = application.meta.namespace.clone().unwrap_or_else(|| self.operator.clone());
         let api: Api<ControllerRevision> = Api::namespaced(self.session.client.clone(), &namespace);
@@ -65,16 +64,15 @@ impl<'a> Rehearsal<'a> {
         Ok(name)
     }
 
-    /// Asks a node.
     pub async fn ask(&mut self, state: &ShownState, revision: &str) -> Result<(), ClientError> {
-        // First in the list, then on the server: what is interrupted in between is taken away too.
+        // Record it before the request, so that it is removed after an interruption in between.
         self.asked.push(state.clone());
         self.session.annotate_state(state, &order(Some(revision))).await.map_err(|error| {
             ClientError::of(error, &format!("write an order for node {}", state.node()), "state objects")
         })
     }
 
-    /// Takes everything away; says what could not be.
+    /// Removes all objects; returns messages about those that could not be removed.
     pub async fn end(self) -> Vec<String> {
         let mut left = Vec::new();
         for state in &self.asked {
@@ -94,7 +92,7 @@ impl<'a> Rehearsal<'a> {
     }
 }
 
-/// Where the operator runs: as a user says, or else where the Config object says, or else where the manifests put it.
+/// Returns the operator's namespace: as given by the user, or of the Config object, or the default of the manifests.
 pub async fn operator_namespace(session: &ClientSession, said: Option<&str>) -> String {
     match said {
         Some(operator) => operator.to_owned(),
@@ -102,7 +100,7 @@ pub async fn operator_namespace(session: &ClientSession, said: Option<&str>) -> 
     }
 }
 
-/// What nodes are to run today: with a rollout the stable revision, without one the spec.
+/// Returns the spec that nodes should run now: with a rollout the stable revision, otherwise the current spec.
 async fn today(api: &Api<ControllerRevision>, application: &FoundApplications) -> kube::Result<Value> {
     let spec = revision::data(&application.spec).unwrap_or_default();
     let rollout = application.status.rollout.as_ref().filter(|_| application.rollout.is_some());
@@ -116,13 +114,13 @@ fn order(revision: Option<&str>) -> Value {
     json!({ "metadata": { "annotations": { PREFLIGHT: revision } } })
 }
 
-/// The namespace of the Config object. Who may not read it has to say.
+/// Returns the namespace of the Config object. Without permission to read it, the user must give the namespace.
 async fn configured(session: &ClientSession) -> Option<String> {
     let config = Api::<Config>::all(session.client.clone()).get_opt(CONFIG_NAME).await.ok()??;
     config.spec.namespace
 }
 
-/// Of each chain composition one node, or all.
+/// Returns one node per chain composition with the number of its nodes, or all nodes.
 pub fn choose(mut states: Vec<ShownState>, every_node: bool) -> Vec<(ShownState, usize)> {
     states.sort_by(|one, other| one.node().cmp(other.node()));
     if every_node {

@@ -1,4 +1,4 @@
-//! `rehearse --kernel RELEASE`: nodes of that kernel load what runs today, and discard it.
+//! `rehearse --kernel RELEASE`: nodes of that kernel load the current revisions, and discard them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,33 +18,29 @@ use super::rehearsal::{Rehearsal, choose};
 use super::table::table;
 use super::{Shown, ShownEnd};
 
-/// How often answers are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What came out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
     kernel: String,
     rows: Vec<Row>,
-    /// What could not be taken away again.
+    /// Objects that could not be removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left: Vec<String>,
 }
 
-/// One application on one node.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
     application: String,
     node: String,
-    /// Nodes that it stands for.
+    /// Number of nodes with the same chain composition.
     nodes: usize,
     verdict: PreflightVerdict,
     message: String,
 }
 
-/// Rehearses on a kernel.
 pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Result<Shown, ClientError> {
     let kernels = session.kernels().await?;
     if !kernels.values().any(|kernel| *kernel == options.kernel) {
@@ -65,7 +61,7 @@ pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Res
     Ok(Shown { text: write(options.trial.output, &report, people)?.into(), end: ShownEnd::of(well) })
 }
 
-/// A node that was asked, and the row that its answer goes into.
+/// Order that was given, with the row for its answer.
 struct Asked {
     application: usize,
     state: String,
@@ -110,13 +106,13 @@ async fn try_all(
     Ok(rows)
 }
 
-/// Whether the application is for the node: there is nothing to try where it is not.
+/// Returns whether the node is selected; otherwise there is nothing to try.
 fn is_wanted(state: &ShownState) -> bool {
     use bpfman_application::state::application::AppLoadStatus::NotSelected;
     state.status.as_ref().is_none_or(|status| status.app_load_status != NotSelected)
 }
 
-/// Until all answered or the time is over.
+/// Waits until all nodes answered or the time is over.
 async fn wait(
     session: &ClientSession,
     options: &RehearseOptions,
@@ -124,7 +120,7 @@ async fn wait(
     mut asked: Vec<Asked>,
     rows: &mut [Row],
 ) -> Result<(), ClientError> {
-    // A node is asked once for each application.
+    // A node gets one order per application.
     let (all, mut progress) = (asked.len(), AnswersLine::new("trials", asked.len()));
     let end = Instant::now() + Duration::from_secs(options.trial.timeout);
     while !asked.is_empty() {

@@ -1,4 +1,4 @@
-//! `promote` and `abort`: a command to the rollout of an application.
+//! `promote` and `abort`: commands to the rollout of an application.
 
 use bpfman_application::orders::ROLLOUT;
 use bpfman_application::scope::Scope;
@@ -17,7 +17,7 @@ pub async fn send(session: &ClientSession, which: &Which, word: &'static str) ->
     write(session, &application, word).await.map(|text| Shown { text: text.into(), end: ShownEnd::Well })
 }
 
-/// The same for an application of the cluster, or of a namespace.
+/// Does the same for an application given by scope, namespace and name.
 pub async fn send_to(
     session: &ClientSession,
     scope: Scope,

@@ -1,5 +1,5 @@
-//! `status`: how applications are doing. Read from the summaries that the controller writes, so that a cluster of
-//! thousands of nodes costs one request; nodes one by one only when asked for.
+//! `status`: shows the state of applications. It reads the summaries that the controller writes, so that a cluster of
+//! thousands of nodes costs one request. Node states are read only on request.
 
 use bpfman_application::orders::NodeOrders;
 use bpfman_application::rollout::{PreflightVerdict, RolloutStatus};
@@ -16,7 +16,6 @@ use super::table::table;
 use super::{Shown, ShownEnd};
 use bpfman_application::scope::Scope;
 
-/// An application, as it is shown.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StatusReport {
@@ -32,7 +31,6 @@ pub(super) struct StatusReport {
     pub nodes: Vec<NodeStatusReport>,
 }
 
-/// A node of it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NodeStatusReport {
@@ -44,7 +42,6 @@ pub(super) struct NodeStatusReport {
     message: String,
 }
 
-/// Shows one application or all.
 pub async fn status(session: &ClientSession, options: &StatusOptions) -> Result<Shown, ClientError> {
     let Some(name) = &options.application else {
         let namespace = (!options.all_namespaces).then_some(session.namespace.as_str());
@@ -109,7 +106,7 @@ fn node(state: &ShownState) -> NodeStatusReport {
     }
 }
 
-/// A line each.
+/// Formats a table with one line per application.
 fn list(reports: &[StatusReport]) -> String {
     let rows: Vec<_> = reports
         .iter()
@@ -134,7 +131,7 @@ fn list(reports: &[StatusReport]) -> String {
     table(["SCOPE", "NAME", "STATUS", "READY", "UPDATED", "FAILED", "ROLLOUT", "MESSAGE"], &rows)
 }
 
-/// Where a rollout is, in a word or two.
+/// Formats the state of a rollout in a word or two.
 fn phase(rollout: &RolloutStatus) -> String {
     match rollout.target_revision {
         Some(_) => format!("{:?} {}/{}", rollout.phase, rollout.wave, rollout.waves),
@@ -142,7 +139,6 @@ fn phase(rollout: &RolloutStatus) -> String {
     }
 }
 
-/// All of one application.
 fn one(report: &StatusReport) -> String {
     let mut text = format!("{} application {}: {}\n", report.kind, report.name, report.condition);
     text.push_str(&format!("  {}\n", report.message));

@@ -1,5 +1,5 @@
-//! Answers for programs, which come to terminals too: JSON and YAML may hold as they are control characters
-//! and what turns the direction of text, and strangers choose names of programs and processes.
+//! JSON and YAML output that is safe on terminals: both formats may contain control and bidirectional characters, and
+//! names of programs and processes are chosen by third parties.
 
 use std::fmt::Display;
 
@@ -8,17 +8,16 @@ use serde::Serialize;
 
 use super::error::ClientError;
 
-/// JSON over several lines.
 pub fn json(answer: &impl Serialize) -> Result<String, ClientError> {
     serde_json::to_string_pretty(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
-/// JSON in one line, with its end.
+/// Formats JSON in one line, with a line feed.
 pub fn json_line(answer: &impl Serialize) -> Result<String, ClientError> {
     serde_json::to_string(answer).map(|text| harmless(&text)).map_err(unwritable)
 }
 
-/// YAML. Not every style of it can escape: where something has to be, it is JSON, which is YAML too.
+/// Formats YAML; if a character must be escaped, which some YAML styles cannot, as JSON, which is valid YAML.
 pub fn yaml(answer: &impl Serialize) -> Result<String, ClientError> {
     let text = serde_norway::to_string(answer).map_err(unwritable)?;
     if printable::is_plain(&text) { Ok(text) } else { json(answer) }

@@ -1,9 +1,9 @@
-//! Tables for people: columns of equal width, two spaces between.
+//! Text tables: columns of equal width, two spaces between.
 
-/// Longest text of a cell, characters. The last column is never cut.
+/// Maximum length of a cell, in characters. The last column is never cut.
 const CELL: usize = 48;
 
-/// Lays out rows under a header. No rows: only the header would be there, so nothing is.
+/// Formats rows under a header. Returns an empty text if there are no rows.
 pub fn table<const COLUMNS: usize>(header: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
     if rows.is_empty() {
         return String::new();

@@ -1,4 +1,4 @@
-//! `kubectl bpfman top`: what applications and programs take over a fleet, and nodes.
+//! `kubectl bpfman top`: resource usage of applications, programs and nodes of a fleet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,41 +22,39 @@ use super::table::table;
 use super::{Shown, ShownEnd};
 use crate::figures::{FIGURES, NodeFigures};
 
-/// Agents.
+/// Label selector of the agents.
 const AGENTS: &str = "app.kubernetes.io/name=bpfman-agent";
-/// Where they serve, unless their pod names another port.
+/// Default port of the agents, if the pod names no other.
 const PORT: i32 = 8175;
-/// Nodes that are asked at the same time.
 const AT_ONCE: usize = 32;
-/// A node that does not answer within this time is named.
+/// Time limit for the answer of a node.
 const LONGEST: Duration = Duration::from_secs(15);
-/// Nodes without an answer that people are shown; programs get all.
+/// Maximum number of unanswered nodes shown as text; structured output has all.
 const UNANSWERED: usize = 10;
 
-/// The answer.
 #[derive(Debug, Default, Serialize)]
 struct FleetTop {
-    /// By CPU time, most first; so are all of these.
+    /// Sorted by CPU time, like all of these lists.
     applications: Vec<FleetRow>,
     programs: Vec<FleetRow>,
     nodes: Vec<FleetNode>,
     unanswered: Vec<UnansweredNode>,
 }
 
-/// An application, or a program of a name and type of one application, over all nodes.
+/// Usage of an application, or of one of its programs, over all nodes.
 #[derive(Debug, Default, Serialize)]
 struct FleetRow {
     application: String,
-    /// Empty for applications.
+    /// Name of the program; empty for applications.
     #[serde(skip_serializing_if = "String::is_empty")]
     program: String,
     #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     program_type: String,
     nodes: usize,
     programs: usize,
-    /// Percent of one CPU, of all nodes together, as far as it is known.
+    /// CPU time on all nodes together, in percent of one CPU, as far as known.
     cpu_percent: Option<f64>,
-    /// The node where it takes most.
+    /// Node with the highest CPU time.
     most_on: String,
     memory_bytes: u64,
     #[serde(skip)]
@@ -66,7 +64,7 @@ struct FleetRow {
 #[derive(Debug, Serialize)]
 struct FleetNode {
     node: String,
-    /// Percent of one CPU spent in programs and chains.
+    /// CPU time of programs and chains, in percent of one CPU.
     cpu_percent: Option<f64>,
     programs: usize,
     memory_bytes: u64,
@@ -78,8 +76,8 @@ struct UnansweredNode {
     why: String,
 }
 
-/// Asks all agents once: pods of the operator's namespace, since whoever may make a pod elsewhere could give
-/// it their label.
+/// Sends one request to each agent. Only pods of the operator's namespace count, since everyone who may create pods
+/// elsewhere could give them the agents' label.
 pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown, ClientError> {
     let operator = operator_namespace(session, options.operator_namespace.as_deref()).await;
     let api: Api<Pod> = Api::namespaced(session.client.clone(), &operator);
@@ -102,7 +100,7 @@ pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown,
     Ok(Shown { text: text.into(), end: ShownEnd::of(well) })
 }
 
-/// By the API server's proxy: it decides whether the user may.
+/// Sends the request through the API server's proxy, which checks the user's permission.
 async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> {
     let port = port_of(pod, "probes").unwrap_or(PORT);
     let body = get(session, pod, (port, FIGURES), LONGEST).await.map_err(|silence| match silence {
@@ -155,14 +153,13 @@ fn sum(answers: &[(String, Result<NodeFigures, String>)]) -> FleetTop {
     let cpu = |percent: Option<f64>| percent.unwrap_or(-1.0);
     fleet.applications = applications.into_values().collect();
     fleet.programs = programs.into_values().collect();
-    // Stable: what is equal stays sorted by name.
+    // The sort is stable: equal rows stay sorted by name.
     fleet.applications.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
     fleet.programs.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
     fleet.nodes.sort_by(|a, b| cpu(b.cpu_percent).total_cmp(&cpu(a.cpu_percent)));
     fleet
 }
 
-/// Of one application or program on one node.
 #[derive(Default)]
 struct NodeSum {
     programs: usize,
@@ -258,8 +255,7 @@ mod tests {
     use crate::client::arguments::OutputFormat;
     use crate::figures::NodeProgram;
 
-    /// An API server without a Config, with a pod of the agent in whatever namespace; and the paths that it
-    /// was asked for.
+    /// Simulates an API server without a Config, with an agent in every namespace; also returns the requested paths.
     fn server() -> (ClientSession, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let paths = Arc::clone(&asked);

@@ -1,9 +1,9 @@
-//! What time it is for all controllers of a cluster: the API server's time.
+//! Time of the API server, which all controllers of a cluster share.
 //!
-//! A soak and a deadline begin with one controller and may end with another, on a machine whose clock says something
-//! else: it would end them early, or late, by the difference. Each answer of the API server says when it was given
-//! (`Date`, RFC 9110 section 6.6.1, in whole seconds), and lies back as long as it was on its way. The latest time that
-//! the last answers give is the nearest. This machine's own clock counts only before the first answer.
+//! A soak or a deadline may begin with one controller and end with another on a machine with a different clock, which
+//! would end it early or late by the difference. Each response of the API server has the time at which it was sent
+//! (`Date`, RFC 9110 section 6.6.1, in whole seconds); it is late by the transmission time. The latest time that recent
+//! responses imply is therefore the most accurate. The machine's own clock is used only before the first response.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,16 +15,15 @@ use tower::util::MapResponseLayer;
 
 use crate::rollout::Moment;
 
-/// Answers are compared with those of one such time, and of the one before: a server whose clock was put back is believed
-/// after two.
+/// Length of a comparison window. The result is the maximum over the current and the previous window, so that a server
+/// clock that was set back is followed after at most two windows.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The API server's clock, as its answers tell it.
+/// Clock of the API server, estimated from its responses.
 #[derive(Clone, Debug)]
 pub struct ServerClock(Arc<Mutex<Heard>>);
 
-/// Moments are those at `zero`, in milliseconds since 1970: what this machine's clock says, or is put to, is no part of
-/// them.
+/// Estimates of the server's time at `zero`, in milliseconds since 1970, independent of the machine's wall clock.
 #[derive(Debug)]
 struct Heard {
     zero: Instant,
@@ -41,7 +40,7 @@ impl Default for ServerClock {
 }
 
 impl ServerClock {
-    /// Hears the answers that a client is given.
+    /// Returns a layer that observes the responses which a client receives.
     pub fn listening<B>(
         &self,
     ) -> MapResponseLayer<impl Fn(Response<B>) -> Response<B> + Clone + Send + Sync + use<B>> {
@@ -54,7 +53,7 @@ impl ServerClock {
         })
     }
 
-    /// What time it was at a moment of this process.
+    /// Returns the server's time at a moment of this process.
     #[must_use]
     pub fn at(&self, now: Instant) -> Moment {
         let observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +78,7 @@ fn millis(from: Instant, to: Instant) -> i64 {
     i64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(i64::MAX)
 }
 
-/// When an answer was given, if it says so.
+/// Returns the `Date` of a response, if it has one.
 fn date(headers: &HeaderMap) -> Option<Moment> {
     let text = headers.get(DATE)?.to_str().ok()?;
     Some(Moment(DateTimeParser::new().parse_timestamp(text).ok()?.as_second()))
@@ -129,13 +128,13 @@ mod tests {
         let zero = Instant::now();
         clock.observe(Moment(1_000), zero);
         assert_eq!(clock.at(zero + seconds(5)), Moment(1_005));
-        // One that was nine seconds on its way.
+        // This response was nine seconds on its way.
         clock.observe(Moment(1_001), zero + seconds(10));
         assert_eq!(clock.at(zero + seconds(10)), Moment(1_010));
-        // A clock that is put on is believed at once.
+        // A server clock that was set forward is followed at once.
         clock.observe(Moment(2_000), zero + seconds(20));
         assert_eq!(clock.at(zero + seconds(30)), Moment(2_010));
-        // One that is put back when what it said before is old.
+        // A clock that was set back is followed once the earlier responses are old.
         for (second, wanted) in [(61, 2_041), (100, 2_080), (122, 522), (200, 600)] {
             clock.observe(Moment(400 + i64::try_from(second).unwrap()), zero + seconds(second));
             assert_eq!(clock.at(zero + seconds(second)), Moment(wanted), "{second}");

@@ -1,4 +1,4 @@
-//! What the controller is told on its command line.
+//! Command-line flags of the controller.
 
 use clap::{ArgAction, Args};
 

@@ -1,19 +1,19 @@
-//! The cluster controller: sums up what nodes say, deploys daemon and agent, and marks nodes.
+//! The cluster controller: aggregates node status, deploys daemon and agent, and taints nodes.
 //!
-//! Watches ([`watches`]) feed [`memory`]; what an application comes to is worked out by [`decide::summarize`], at most once
-//! a second each (`bpfman_runtime::queue`), and written only if it differs; [`rollout`] says which node runs which
-//! revision. [`run`] is the loop around all of it, [`deploy`] a loop of its own beside it. Several controllers may run;
-//! [`write::leader`] says which one acts.
+//! Watches ([`watches`]) feed [`memory`]. An application is summarized by [`decide::summarize`] at most once a second
+//! (`bpfman_runtime::queue`), and its status is written only if it differs. [`rollout`] decides which node runs which
+//! revision. [`run`] is the loop around these parts, [`deploy`] a separate loop. Several controllers may run;
+//! [`write::leader`] elects the one that acts.
 //!
-//! Each folder knows those above it in this list, and none below:
+//! Each module uses only those above it in this list:
 //!
-//! - [`metrics`], [`projection`]: figures; what is kept of each object.
-//! - [`memory`]: the cluster as it is known.
-//! - [`mod@write`]: whether this controller may write, and how.
-//! - [`decide`]: from what is known of an application to its status. Pure.
-//! - [`nodes`]: taints, and what is left of nodes that are gone.
+//! - [`metrics`], [`projection`]: metrics; the stored fields of each object.
+//! - [`memory`]: the known state of the cluster.
+//! - [`mod@write`]: leader election, and writes to the API server.
+//! - [`decide`]: computes the status of an application. Pure.
+//! - [`nodes`]: taints, and the state objects of deleted nodes.
 //! - [`rollout`], [`deploy`]: waves of revisions; daemon and agent themselves.
-//! - [`console`]: what is known, for people. It changes nothing.
+//! - [`console`]: read-only view for users.
 
 pub mod console;
 pub mod decide;

@@ -1,4 +1,4 @@
-//! The loop: events in, decisions made, writes sent out and their answers taken in.
+//! Main loop: receives events, decides, starts writes and processes their results.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,37 +29,37 @@ use crate::controller::watches::MemoryChange;
 use crate::controller::write::leader::Leadership;
 use bpfman_runtime::note::{Limiter, Note};
 
-/// More changes are waited for after a first one.
+/// Time to wait for further changes after the first one.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// An application is reconciled at most so often. Its status may be written more seldom ([`crate::controller::decide::pace`]).
+/// Minimum time between two reconciliations of an application. Its status may be written less often
+/// ([`crate::controller::decide::pace`]).
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A node may come back under its name; only then is what it answered deleted.
+/// Time for a deleted node to come back under its name before its state objects are deleted.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What failed is tried again.
+/// Delay before a failed write is repeated.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A deletion that takes longer is told of.
+/// Duration of a deletion after which an event is published.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// Most writes at a time.
+/// Maximum number of concurrent writes.
 const AT_A_TIME: usize = 16;
 
-/// A write that is over.
 enum Finished {
     Application(ApplicationId, Option<Box<TrackedApplication>>, RoundOutcome, WriteOutcome),
     Lost(SharedText, WriteOutcome),
     Mark(SharedText, WriteOutcome),
 }
 
-/// The controller of applications and nodes.
+/// Controller of applications and nodes.
 pub struct Controller {
     memory: Memory,
     presence: Presence,
     rollouts: Rollouts,
-    /// Where revisions of cluster applications are.
+    /// Namespace of the revisions of cluster applications.
     namespace: String,
     leadership: Leadership,
     deployed: watch::Receiver<Deployed>,
@@ -68,13 +68,13 @@ pub struct Controller {
     applications: Schedule<ApplicationId>,
     lost: Schedule<SharedText>,
     marks: Schedule<SharedText>,
-    /// What was last decided about the taints of nodes that are not as they should be.
+    /// Last decisions about the taints of nodes that need a change.
     decisions: HashMap<SharedText, TaintDecision>,
-    /// Whether taints have to be decided anew, and when they were last.
+    /// Pending decision about taints, and the time of the last one.
     taints: (bool, Instant),
     limiter: Limiter<ApplicationId>,
     pace: StatusPace,
-    /// Since when applications are being deleted.
+    /// Time at which the deletion of applications was first seen.
     deleting: HashMap<ApplicationId, Instant>,
     permits: Arc<tokio::sync::Semaphore>,
     finished: (Sender<Finished>, Receiver<Finished>),
@@ -82,7 +82,7 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// A controller that knows nothing yet.
+    /// Creates a controller with an empty memory.
     #[must_use]
     pub fn new(
         writer: ApiWriter,
@@ -127,7 +127,7 @@ impl Controller {
                 event = events.recv() => match event {
                     Some(event) => {
                         event(&mut self.memory);
-                        // A burst is taken in at once.
+                        // Process a burst of events at once.
                         while let Ok(event) = events.try_recv() {
                             event(&mut self.memory);
                         }
@@ -155,11 +155,11 @@ impl Controller {
         self.taints.0 |= changed.taints;
     }
 
-    /// Acts on what is due, if it is ours to act.
+    /// Handles everything that is due, if this controller is the leader.
     fn act(&mut self) {
         let (leads, complete) = (self.leadership.holds(), self.memory.complete());
         if leads && !self.led {
-            // Another may have stopped in the middle: everything is reconciled, and written where it differs.
+            // The previous leader may have stopped half-way: reconcile everything, and write what differs.
             let all: Vec<ApplicationId> =
                 self.memory.applications().map(|view| view.application.id.clone()).collect();
             all.iter().for_each(|id| self.applications.mark(Instant::now(), id));
@@ -219,7 +219,7 @@ impl Controller {
         let mut notes = plan.notes;
         notes.extend(of_rollout);
         if waits {
-            // A soak or a deadline ends without anything else happening.
+            // A soak or a deadline ends without a further event.
             self.applications.mark_at(now + PAUSE, &id);
         }
         if let Some(why) = plan.stuck {
@@ -227,7 +227,7 @@ impl Controller {
             if now.saturating_duration_since(since) >= STUCK {
                 notes.push(Note::warning("DeletionStuck", "deletion", why));
             }
-            // Busy until it is done below, so this is when it is reconciled again.
+            // The key is busy until `done` is called below, so this is the time of the next reconciliation.
             self.applications.mark_at(now + STUCK, &id);
         }
         if plan.status.is_some()
@@ -283,14 +283,14 @@ impl Controller {
         });
     }
 
-    /// Sends a write out; `refused` is what came of it if the lease is lost when its turn comes.
+    /// Starts a write. `refused` is its result if the lease is lost before its turn.
     fn spawn(&self, refused: Finished, act: impl Future<Output = Finished> + Send + 'static) {
         let (permits, leadership, out) =
             (self.permits.clone(), self.leadership.clone(), self.finished.0.clone());
         tokio::spawn(async move {
             let Ok(_permit) = permits.acquire().await else { return };
             let finished = if leadership.holds() { whole(act, refused).await } else { refused };
-            // Nobody listens any more: the controller ends.
+            // The receiver is gone when the controller ends.
             _ = out.send(finished).await;
         });
     }
@@ -308,7 +308,7 @@ impl Controller {
                 }
                 match written {
                     WriteOutcome::Done => {}
-                    // The watch brings the newer version, and this has it reconciled.
+                    // The watch delivers the newer version and causes another reconciliation.
                     WriteOutcome::Outdated => self.applications.mark(Instant::now(), &id),
                     WriteOutcome::Failed => self.applications.mark_at(retry, &id),
                 }
@@ -328,7 +328,7 @@ impl Controller {
     }
 }
 
-/// What came of a write; one that panicked is `refused` like one that failed. Its key would be busy for ever otherwise.
+/// Returns the result of a write. A write that panics counts as failed; otherwise its key would stay busy forever.
 async fn whole<T>(act: impl Future<Output = T>, refused: T) -> T {
     std::panic::AssertUnwindSafe(act).catch_unwind().await.unwrap_or_else(|_| {
         error!("a write panicked; it is tried again");

@@ -1,4 +1,4 @@
-//! Puts the parts of the controller together and runs them until a signal.
+//! Assembles the parts of the controller and runs them until a signal.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,13 +30,13 @@ use bpfman_runtime::note::EventWriter;
 use bpfman_runtime::scrape::{Readers, metrics_for};
 use bpfman_runtime::tls::{self, Served};
 
-/// Events of watches that wait to be taken in.
+/// Maximum number of watch events in the queue.
 const WAITING: usize = 1024;
 
 /// Runs the controller until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// No API server is configured, an image to deploy is missing, or an address cannot be listened on.
+/// Returns an error if no API server is configured, an image to deploy is missing, or an address cannot be bound.
 pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
     let home = flags.namespace.clone();
     let images = match flags.no_deploy {
@@ -128,7 +128,6 @@ pub async fn start(flags: ControllerFlags) -> anyhow::Result<()> {
     ended
 }
 
-/// Answers what scrapes, as the flags say.
 async fn scraped(
     address: SocketAddr,
     flags: &ControllerFlags,
@@ -145,7 +144,7 @@ async fn scraped(
     Ok(metrics_for(Readers::new(client.clone(), Manager::Controller), listener, text).await?)
 }
 
-/// Works, if there is something to do; otherwise nothing comes of it, for ever.
+/// Awaits the future, or waits forever if there is none.
 async fn if_any<W: Future>(work: Option<W>) -> W::Output {
     match work {
         Some(work) => work.await,
@@ -153,17 +152,17 @@ async fn if_any<W: Future>(work: Option<W>) -> W::Output {
     }
 }
 
-/// Answers over HTTP, to everyone.
+/// Serves plain HTTP without access control.
 async fn answer(at: SocketAddr, routes: Router) -> std::io::Result<()> {
     axum::serve(serve::listen(at).await?, routes).await
 }
 
-/// Who this controller is: different for each process, also two of one machine.
+/// Returns the identity of this controller, which differs for each process, even on one machine.
 fn identity() -> String {
     let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
     let host = host
         .or_else(|_| std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()));
-    // Four bytes that another process does not have.
+    // Four random bytes distinguish processes.
     let token = (random() * f64::from(u32::MAX)) as u32;
     format!("{}_{token:08x}", host.unwrap_or_else(|_| "controller".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! Watches that never end: lists in pages, resumes where the last one closed, and lists again when it cannot.
+//! Watches that never end: they list in pages, and resume where the last connection closed, or else list again.
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -21,13 +21,13 @@ use bpfman_runtime::connect::why;
 use bpfman_runtime::watch::{Waits, events};
 use bpfman_runtime::wire::Wire;
 
-/// Objects a page. One page is in memory at a time.
+/// Objects per page. One page is in memory at a time.
 const PAGE: u32 = 500;
 
-/// What an event changes of what is known.
+/// Change of the controller's memory by one event.
 pub type MemoryChange = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// Starts all watches but that of agents; what they see comes out of one channel, in order for each kind.
+/// Starts all watches except that of agents. Their events arrive in one channel, in order for each kind.
 pub fn start(client: &Client, metrics: &Arc<ControllerMetrics>, out: &Sender<MemoryChange>) {
     let core = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     let everything = watcher::Config::default().page_size(PAGE);
@@ -43,8 +43,8 @@ pub fn start(client: &Client, metrics: &Arc<ControllerMetrics>, out: &Sender<Mem
     tokio::spawn(follow("nodes", nodes, everything, metrics.clone(), out.clone(), Memory::node));
 }
 
-/// Follows the pods of agents where they are deployed: in `home` until somebody says that they are elsewhere. Of agents
-/// that are deployed to another namespace, a list there replaces what was known.
+/// Watches the pods of agents in the namespace to which they are deployed, at first `home`. When the namespace changes,
+/// the list of the new one replaces the known pods.
 pub async fn agents(
     client: Client,
     home: String,
@@ -60,7 +60,7 @@ pub async fn agents(
         let moved = async {
             loop {
                 if deployed.changed().await.is_err() {
-                    // Nobody deploys: they stay where they are.
+                    // No deployment runs: the agents stay in their namespace.
                     std::future::pending::<()>().await;
                 }
                 let now = place_of_agents(&home, &deployed.borrow_and_update());
@@ -80,7 +80,7 @@ fn place_of_agents(home: &str, deployed: &Deployed) -> String {
     deployed.agents.clone().unwrap_or_else(|| home.to_owned())
 }
 
-/// Follows one kind until nobody listens any more.
+/// Watches one kind until the receiver is gone.
 async fn follow<Spec, Status>(
     name: &'static str,
     api: Api<Wire<Spec, Status>>,
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a list of pods, and tells in which namespace.
+    /// Waits for a request to list pods, and returns its namespace.
     async fn listed(asked: &mut mpsc::UnboundedReceiver<String>) -> String {
         loop {
             let path = asked.recv().await.unwrap();

@@ -1,27 +1,27 @@
-//! What a node's programs take, as its agent tells it and `kubectl-bpfman` sums it up.
+//! Resource usage of a node's programs, served by its agent and summed up by `kubectl-bpfman`.
 
 use std::collections::HashMap;
 
 use bpfman_proto::ext::v1 as ext;
 use serde::{Deserialize, Serialize};
 
-/// Where an agent serves it, beside its probes.
+/// Path of the HTTP endpoint on the agent's probe port.
 pub const FIGURES: &str = "/figures";
 
-/// Of one node, between two readings.
+/// Usage on one node between two samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeFigures {
-    /// Between the readings.
+    /// Time between the samples, in seconds.
     pub seconds: f64,
-    /// Whether the kernel timed runs: without, nothing has a CPU time.
+    /// True if the kernel measured run times. Without it, no program has a CPU time.
     pub runs_timed: bool,
-    /// Percent of one CPU that programs and chains took together.
+    /// CPU time of all programs and chains together, in percent of one CPU.
     pub cpu_percent: Option<f64>,
-    /// Programs of the daemon.
+    /// Programs that the daemon loaded.
     pub programs: Vec<NodeProgram>,
 }
 
-/// A program on a node.
+/// Usage of one program on a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeProgram {
     /// Kernel id.
@@ -31,22 +31,22 @@ pub struct NodeProgram {
     /// Exact type.
     #[serde(rename = "type")]
     pub program_type: String,
-    /// Whose it is.
+    /// Owner.
     pub owner: String,
-    /// Application in its metadata; empty for programs of none.
+    /// Application in the program's metadata; empty if it belongs to none.
     pub application: String,
-    /// Digest of its image.
+    /// Digest of the image.
     pub image_digest: String,
-    /// Percent of one CPU, as far as it is known: a chain of several programs tells their parts while its timing is on.
+    /// CPU time in percent of one CPU; `None` if unknown, as in a chain of several programs without timing.
     pub cpu_percent: Option<f64>,
-    /// Of its runs by itself.
+    /// Runs per second outside of chains.
     pub runs_per_second: f64,
-    /// Memory of the kernel for the program.
+    /// Kernel memory of the program, in bytes.
     pub memory_bytes: u64,
 }
 
 impl NodeFigures {
-    /// What two readings of one stream say. A program that came meanwhile counts from nothing.
+    /// Computes rates from two samples of one stream. A program that appeared in between starts from zero.
     #[must_use]
     pub fn between(then: &ext::Figures, now: &ext::Figures) -> Self {
         let seconds = now.at_ns.saturating_sub(then.at_ns) as f64 / 1e9;
@@ -81,7 +81,7 @@ impl NodeFigures {
     }
 }
 
-/// What programs and chains took. Several hooks may run one chain.
+/// Returns the nanoseconds of all programs and chains. A chain counts once, even if several hooks run it.
 fn all_nanoseconds(then: &ext::Figures, now: &ext::Figures) -> u64 {
     let counts = |figures: &ext::Figures| -> HashMap<u32, u64> {
         let chains = figures.chains.iter().map(|chain| (chain.entry_program_id, chain.nanoseconds));

@@ -1,4 +1,4 @@
-//! From one phase to the next.
+//! Transitions between the phases of a rollout.
 
 use bpfman_application::rollout::{PreflightVerdict, RolloutPhase, WaitsFor};
 
@@ -11,7 +11,7 @@ use super::trial;
 use super::turn::RolloutTurn;
 
 impl RolloutTurn<'_> {
-    /// What today's spec asks for.
+    /// Starts, reverts or keeps the rollout according to the current spec.
     pub fn follow_spec(&mut self) {
         let spec = &self.seen.target;
         let is =
@@ -29,7 +29,6 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// What a user said, once.
     pub fn obey(&mut self) {
         let Some(given) = self.seen.command.filter(|given| given.number > self.status.command) else {
             return;
@@ -60,7 +59,7 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// A failed wave goes on if nodes are left that it did not get to; else the next one does.
+    /// Continues a failed wave if it has not yet reached all of its nodes; otherwise starts the next one.
     fn take_as_it_is(&mut self, count: &Count) {
         let wave = self.wave();
         if count.members >= count.after_wave(self.seen, wave) {
@@ -84,7 +83,7 @@ impl RolloutTurn<'_> {
         self.events.push(super::decide::Event { reason: "NothingToDo", message, warning: true });
     }
 
-    /// One step; whether there may be another.
+    /// Takes one step. Returns whether the status changed, so that another step may follow.
     pub fn advance(&mut self) -> bool {
         let before = self.status.clone();
         match self.status.phase {
@@ -119,7 +118,7 @@ impl RolloutTurn<'_> {
         self.enter(phase, format!("{wave} goes on"));
     }
 
-    /// Whether the deadline of this phase is over.
+    /// Returns whether the deadline of this phase has expired.
     fn is_late(&self, seconds: u32) -> bool {
         let since = self.status.ordered_at.as_deref().max(self.status.since.as_deref());
         self.seen.now.is_past(since, seconds)
@@ -152,7 +151,7 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// A node that was asked and says nothing.
+    /// Fails the rollout if the node did not answer its preflight order before the deadline.
     fn wait_for_trial(&mut self, node: &str) {
         let target = self.target();
         let asked = self
@@ -173,7 +172,7 @@ impl RolloutTurn<'_> {
         self.status.digest = Some(digest);
     }
 
-    /// Without a preflight, the first node that runs the revision tells its digest.
+    /// Without a preflight, pins the digest that the first healthy node of the revision runs.
     fn pin_by_members(&mut self) {
         if !self.seen.tagged || self.status.digest.is_some() {
             return;
@@ -190,7 +189,7 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Fails if more nodes did than may.
+    /// Fails the rollout if more nodes failed than allowed, and returns whether it did.
     fn too_many_failed(&mut self) -> bool {
         let count = self.count();
         let too_many = count.failed > count.allowed(self.seen, self.status.tolerated);
@@ -240,8 +239,7 @@ impl RolloutTurn<'_> {
         count.waits_for_away(count.after_wave(self.seen, self.wave()))
     }
 
-    /// The deadline does not run while nothing can be done but to wait. It is put off in large steps, since each is a
-    /// write of the status.
+    /// Waits for absent nodes, and extends the deadline, in large steps because each one is a write of the status.
     fn wait_for_away(&mut self, count: &Count) {
         self.status.waits_for = Some(WaitsFor::NodesAway);
         self.status.message = format!(
@@ -253,7 +251,7 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Whether nodes came back for which a wave waited, so that they can be told now.
+    /// Returns whether nodes that a wave waited for are back and can get the revision now.
     fn can_go_on(&self, count: &Count) -> bool {
         count.changing == 0 && place::has_next(self.seen, &self.status, &self.target(), self.has_preflight())
     }
@@ -296,11 +294,11 @@ impl RolloutTurn<'_> {
         }
     }
 
-    /// Back when every node that hears us has the stable revision and answered.
+    /// Ends the rollback when all reachable nodes have the stable revision and answered.
     fn come_back(&mut self) {
         let stable = self.status.stable_revision.clone().unwrap_or_default();
-        // One that is away has to be told, so that it goes back when it hears it, and not in a wave. One that is not
-        // selected any more is told like the others, and does what it likes with it.
+        // An absent node must have the order, so that it reverts when it returns, but its answer is not awaited. A node
+        // that is not selected any more gets the order as well; its answer is not awaited either.
         let back = self.seen.nodes.values().filter(|node| !node.is_fresh()).all(|node| {
             let answered = node.observed == node.orders.revision && node.health != NodeHealth::Pending;
             node.has(&stable) && (answered || !node.takes_part())
@@ -313,7 +311,7 @@ impl RolloutTurn<'_> {
     }
 }
 
-/// Why a wave was not well in time, for people.
+/// Returns why a wave was not healthy before its deadline, as a message.
 fn late_because(count: &Count, amount: usize, seconds: u32) -> String {
     if count.changing > 0 {
         let silent = count.silent.as_deref().unwrap_or_default();

@@ -3,7 +3,6 @@
 use bpfman_application::rollout::Rollout;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// The percentage, if it is one.
 fn percent(amount: &IntOrString) -> Option<usize> {
     match amount {
         IntOrString::Int(_) => None,
@@ -11,27 +10,26 @@ fn percent(amount: &IntOrString) -> Option<usize> {
     }
 }
 
-/// The count, if it is one.
 fn count(amount: &IntOrString) -> usize {
     match amount {
         IntOrString::Int(count) => usize::try_from(*count).unwrap_or(0),
-        // What is neither is refused by the schema. None at all is the careful reading.
+        // The schema refuses any other text. Zero is the careful interpretation.
         IntOrString::String(text) => text.parse().unwrap_or(0),
     }
 }
 
-/// At least so many: percentages are rounded up.
+/// Returns the number of nodes, with percentages rounded up.
 fn at_least(amount: &IntOrString, total: usize) -> usize {
     percent(amount).map_or_else(|| count(amount), |share| (total * share).div_ceil(100)).min(total)
 }
 
-/// How many waves there are: those of the spec, and one for what is left unless the last one names all.
+/// Returns the number of waves: those of the spec, plus one for the remaining nodes unless the last one is 100 %.
 pub fn waves(rollout: &Rollout) -> usize {
     let all = rollout.waves.last().is_some_and(|last| percent(last) == Some(100));
     rollout.waves.len() + usize::from(!all)
 }
 
-/// How many nodes have the new revision after a wave, counted from 1. Never less than after the one before.
+/// Returns the number of nodes that have the new revision after a wave, counted from 1. It never decreases.
 pub fn after_wave(rollout: &Rollout, wave: usize, total: usize) -> usize {
     if wave == 0 {
         return 0;
@@ -42,17 +40,17 @@ pub fn after_wave(rollout: &Rollout, wave: usize, total: usize) -> usize {
     rollout.waves.iter().take(wave).map(|amount| at_least(amount, total)).max().unwrap_or(total)
 }
 
-/// How many nodes get a revision before anything is known of it: at least one.
+/// Returns the number of nodes in the first wave that has any: these get a revision before anything is known of it.
 pub fn first_wave(rollout: &Rollout, total: usize) -> usize {
     (1..=waves(rollout)).map(|wave| after_wave(rollout, wave, total)).find(|amount| *amount > 0).unwrap_or(1)
 }
 
-/// How many nodes may be in change or unhealthy at a time. At least one, or nothing would ever change.
+/// Returns how many nodes may be changing or unhealthy at a time: at least one, since otherwise nothing could change.
 pub fn unavailable(rollout: &Rollout, total: usize) -> usize {
     rollout.max_unavailable.as_ref().map_or(usize::MAX, |amount| at_least(amount, total).max(1))
 }
 
-/// How many nodes may fail. Percentages are rounded down: a bound on harm is not stretched.
+/// Returns how many nodes may fail. Percentages are rounded down, so that the bound is never exceeded.
 pub fn failures(rollout: &Rollout, total: usize) -> usize {
     let Some(amount) = &rollout.max_failed else { return 0 };
     percent(amount).map_or_else(|| count(amount), |share| total * share / 100)

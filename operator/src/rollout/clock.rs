@@ -1,4 +1,4 @@
-//! Moments as a status has them.
+//! Moments in time as written to a rollout's status.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -7,36 +7,36 @@ use k8s_openapi::jiff::Timestamp;
 pub struct Moment(pub i64);
 
 impl Moment {
-    /// The clock of this machine.
+    /// Returns the time of this machine's clock.
     #[must_use]
     pub fn now() -> Self {
         Self(Timestamp::now().as_second())
     }
 
-    /// Seconds since 1970; none are before.
+    /// Returns the seconds since 1970; moments before count as 0.
     #[must_use]
     pub const fn seconds(self) -> u64 {
         if self.0 < 0 { 0 } else { self.0.cast_unsigned() }
     }
 
-    /// From RFC 3339. What is none is as old as can be: a deadline that cannot be read is over.
+    /// Parses RFC 3339. Invalid text is read as 1970, so that an unreadable deadline has expired.
     pub(super) fn read(text: &str) -> Self {
         Self(text.parse::<Timestamp>().map_or(0, Timestamp::as_second))
     }
 
-    /// As RFC 3339.
+    /// Formats the moment as RFC 3339.
     pub(super) fn text(self) -> String {
         Timestamp::from_second(self.0).unwrap_or_default().to_string()
     }
 
-    /// Whether this many seconds went by since.
+    /// Returns whether at least this many seconds have passed since a moment.
     pub(super) fn is_past(self, since: Option<&str>, seconds: u32) -> bool {
         let since = since.map_or(0, |text| Self::read(text).0);
         self.0.saturating_sub(since) >= i64::from(seconds)
     }
 
-    /// A moment written by a clock that was ahead of this one is now: waiting for it would take as long as the clocks
-    /// are apart.
+    /// Replaces a moment in the future by the present. A clock that was ahead wrote it, and waiting for it would take
+    /// as long as the clocks differ.
     pub(super) fn not_after(self, written: &mut Option<String>) {
         if written.as_deref().is_some_and(|text| Self::read(text) > self) {
             *written = Some(self.text());

@@ -1,44 +1,44 @@
-//! What a user says to a rollout: `promote` or `abort`, each heard once.
+//! User commands of a rollout: `promote` or `abort`, each executed once.
 //!
-//! The user writes a word into an annotation. If the controller only removed it after it acted, one that is stopped in
-//! between would act twice, and a second `promote` would skip a wave. So the word is first moved into another annotation
-//! with a number, in one write; the status remembers the number that was acted on.
+//! The user writes a word into an annotation. If the controller acted first and removed the word afterwards, a restart
+//! in between would execute it twice, and a second `promote` would skip a wave. Therefore the word is first moved into
+//! another annotation with a number, in one write; the status holds the number of the last command that was executed.
 
 use std::collections::BTreeMap;
 
 use bpfman_application::orders::{ROLLOUT, ROLLOUT_COMMAND};
 use serde_json::{Value, json};
 
-/// What a user asked for.
+/// Command of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RolloutCommand {
-    /// Go on: end the soak, take the wave as it is, accept what failed, or try again what was taken back.
+    /// Continue: end the soak, accept the wave or its failures, or retry a revision that was rolled back.
     Promote,
     /// Go back to the stable revision.
     Abort,
 }
 
-/// A command and its number.
+/// Command with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbered {
-    /// Grows by one with each.
+    /// Sequence number, one higher for each command.
     pub number: i32,
-    /// The word.
+    /// The command.
     pub command: RolloutCommand,
 }
 
-/// What the annotations of an application say.
+/// Command in the annotations of an application.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReadCommand {
-    /// Nothing new: here is the last that was taken over, if there was one.
+    /// No new command; contains the last one that was accepted.
     Last(Option<Numbered>),
-    /// A new word: this merge patch of the application takes it over.
+    /// A new word; this merge patch of the application accepts it.
     Take(Value),
-    /// Not one of the words: this merge patch removes it.
+    /// An unknown word; the merge patch removes it.
     Refuse {
-        /// What was written there.
+        /// The unknown word.
         word: String,
-        /// The merge patch.
+        /// Merge patch that removes it.
         patch: Value,
     },
 }
@@ -53,8 +53,8 @@ impl RolloutCommand {
     }
 }
 
-/// Reads the annotations. `done` is the number in the status: numbers go on from the larger of the two, so that a lost
-/// annotation does not make an old number new.
+/// Reads the command annotations. `done` is the number in the status. New numbers continue from the larger of the two,
+/// so that a lost annotation does not make an executed number new again.
 #[must_use]
 pub fn read_command(annotations: Option<&BTreeMap<String, String>>, done: i32) -> ReadCommand {
     let get = |key| annotations.and_then(|all| all.get(key)).map(String::as_str);
@@ -74,9 +74,9 @@ pub fn read_command(annotations: Option<&BTreeMap<String, String>>, done: i32) -
     } } }))
 }
 
-/// What is left of commands on an application without a rollout: the word that was not heard, if any, and the merge patch
-/// that removes it and what was heard last. The status forgot its number with the rollout: the next rollout, for which it
-/// was never meant, would hear it as a new one.
+/// Returns what must be removed from an application without a rollout: the word that was not executed, if any, and the
+/// merge patch that removes it and the last command. The status lost its number together with the rollout, so that a
+/// later rollout would execute the old command as a new one.
 #[must_use]
 pub fn forget(annotations: &BTreeMap<String, String>) -> Option<(Option<String>, Value)> {
     let word = annotations.get(ROLLOUT).cloned();

@@ -1,33 +1,30 @@
-//! How the nodes that have a revision are doing.
+//! Health of the nodes that have a revision.
 
 use super::amounts;
 use super::observation::{NodeHealth, Observation, RolloutNode};
 
-/// Nodes of the waves up to now.
 #[derive(Debug, Default)]
 pub struct Count {
-    /// Nodes that the rollout is for: selected, whether their agent is there or not.
+    /// Selected nodes, whether their agent is present or not.
     pub total: usize,
-    /// Of these, those whose agent is not there and that were not told to run the revision: no wave reaches them.
+    /// Selected nodes without an agent and without an order for the revision: no wave reaches them.
     pub away: usize,
-    /// Of these, those that were told to run the revision.
+    /// Selected nodes that have the order to run the revision.
     pub members: usize,
-    /// Of the members, those that have not answered.
     pub changing: usize,
-    /// Of the members, those that failed or break a gate.
+    /// Members that failed or break a gate.
     pub failed: usize,
-    /// Of the members, those that said nothing about the gates yet.
+    /// Members that have not answered about the gates.
     pub unanswered: usize,
-    /// Nodes that were told to run something and are not well.
+    /// Nodes that have an order, and that are not healthy or break a gate.
     pub unavailable: usize,
-    /// The first that failed, and why.
+    /// First failed node, and the reason.
     pub example: Option<(String, String)>,
-    /// The first that has not answered.
+    /// First node that has not answered.
     pub silent: Option<String>,
 }
 
 impl Count {
-    /// Of a revision.
     pub fn of(seen: &Observation, target: &str) -> Self {
         let mut count = Self::default();
         let gates = seen.rollout.gates.is_some();
@@ -77,17 +74,17 @@ impl Count {
         }
     }
 
-    /// Nodes that a wave may be made of now.
+    /// Returns the number of nodes that a wave can include now.
     pub const fn reachable(&self) -> usize {
         self.total - self.away
     }
 
-    /// How many nodes have the revision after a wave, counted from 1.
+    /// Returns how many nodes have the revision after a wave, counted from 1.
     ///
-    /// Nodes that are away count: if only those that are there did, the waves of a fleet that is cut in two would grow
-    /// over all of its smaller half, call the revision good, and give it to the other half at once when that comes back.
-    /// A few dead nodes must not stop a fleet, though. So as many as a first wave may have are left out: they are no
-    /// larger a risk when they get the revision later than the first wave was.
+    /// Absent nodes count. Otherwise the waves of a partitioned fleet would cover all of its smaller part, the revision
+    /// would become stable, and the other part would get it at once when it returns. A few dead nodes must not stop a
+    /// fleet, though: up to the size of a first wave, absent nodes are left out, since giving them the revision later
+    /// is no larger a risk than the first wave was.
     pub fn after_wave(&self, seen: &Observation, wave: usize) -> usize {
         let amount = amounts::after_wave(&seen.rollout, wave, self.total);
         if self.away <= amounts::first_wave(&seen.rollout, self.total) {
@@ -97,35 +94,33 @@ impl Count {
         }
     }
 
-    /// Whether more nodes are without the revision than a first wave has.
+    /// Returns whether more nodes lack the revision than a first wave has.
     pub fn lacks_many(&self, seen: &Observation) -> bool {
         self.total - self.members > amounts::first_wave(&seen.rollout, self.total)
     }
 
-    /// Whether a wave of this size waits for nodes that are away, and for nothing else.
+    /// Returns whether a wave of this size waits for absent nodes and for nothing else.
     pub fn waits_for_away(&self, amount: usize) -> bool {
         self.changing == 0 && self.members >= self.reachable() && self.members < amount
     }
 
-    /// How many members may fail.
     pub fn allowed(&self, seen: &Observation, tolerated: i32) -> usize {
         amounts::failures(&seen.rollout, self.reachable()) + usize::try_from(tolerated).unwrap_or(0)
     }
 
-    /// How many nodes may be in change or not well.
+    /// Returns how many nodes may be changing or unhealthy.
     pub fn budget(&self, seen: &Observation, tolerated: i32) -> usize {
         amounts::unavailable(&seen.rollout, self.reachable())
             .saturating_add(usize::try_from(tolerated).unwrap_or(0))
     }
 
-    /// The failures, for people.
     pub fn failures(&self) -> String {
         let of = format!("{} of {} nodes failed", self.failed, self.members);
         self.example.as_ref().map_or_else(|| of.clone(), |(node, why)| format!("{of}, first {node}: {why}"))
     }
 }
 
-/// The gate that a node breaks, with what it runs now.
+/// Returns the gate that a node breaks with the revision that it runs now.
 fn broken(node: &RolloutNode) -> Option<String> {
     let answer = node.gates.as_ref()?;
     (!answer.within && Some(&answer.revision) == node.orders.revision.as_ref())

@@ -1,4 +1,4 @@
-//! The decision.
+//! Decisions of a rollout.
 
 use std::collections::BTreeMap;
 
@@ -9,32 +9,33 @@ use super::observation::Observation;
 use super::place;
 use super::turn::RolloutTurn;
 
-/// Steps in one decision: more than there are waves, and an end if two phases ever disagreed.
+/// Maximum steps in one decision: more than there are waves, and a bound in case two phases alternate.
 const STEPS: usize = 80;
 
-/// What is to be written: first the status, then the orders.
+/// Changes to write: first the status, then the orders.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RolloutDecision {
-    /// The new status; equal to the old one if nothing changes.
+    /// New status; equal to the old one if nothing changes.
     pub status: RolloutStatus,
-    /// What nodes are told, for those for which it changes.
+    /// New orders of the nodes for which they change.
     pub orders: BTreeMap<String, NodeOrders>,
-    /// What users are told.
+    /// Events to publish.
     pub events: Vec<Event>,
 }
 
-/// An event of the application.
+/// Event of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// One word.
+    /// Reason, in one word.
     pub reason: &'static str,
-    /// For people.
+    /// Message for users.
     pub message: String,
-    /// Something that somebody should look at.
+    /// True if the event is a warning.
     pub warning: bool,
 }
 
-/// Decides. The same observation gives the same decision; one in which it is carried out gives no other.
+/// Decides on the next changes. The same observation gives the same decision; once the decision is carried out, the
+/// next observation gives no further change.
 #[must_use]
 pub fn decide(seen: &Observation) -> RolloutDecision {
     let mut turn = RolloutTurn::new(seen);
@@ -57,8 +58,8 @@ pub fn decide(seen: &Observation) -> RolloutDecision {
     RolloutDecision { status: turn.status, orders, events: turn.events }
 }
 
-/// What is to be written for an application without a rollout: nodes act on its spec, and no order may be left that
-/// would hold once there is a rollout again.
+/// Returns the orders to write for an application without a rollout. Its nodes follow the spec, and no order may remain
+/// that would apply when a rollout is added again.
 #[must_use]
 pub fn clear(nodes: &BTreeMap<String, NodeOrders>) -> BTreeMap<String, NodeOrders> {
     nodes

@@ -1,10 +1,10 @@
-//! In which order nodes come.
+//! Order in which nodes get a revision.
 
 use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 
-/// Place of a node among the others: the same for whoever asks, another one for each revision, so that not always the
-/// same nodes go first. FNV-1a with the finish of MurmurHash3: it is asked for often, and nobody gains by a collision.
+/// Returns the position of a node in the order. It is deterministic and differs for each revision, so that the first
+/// nodes vary. FNV-1a with the finalizer of MurmurHash3: fast, and collisions do no harm.
 fn rank(node: &str, target: &str) -> u64 {
     let bytes = revision::source(target).bytes().chain([0]).chain(node.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -15,8 +15,8 @@ fn rank(node: &str, target: &str) -> u64 {
     hash ^ (hash >> 33)
 }
 
-/// Nodes for which `wanted` holds, in the order in which they get a revision: first those that have neither it nor the
-/// stable one, which a rollout that was overtaken left half-way.
+/// Returns the nodes that satisfy `wanted`, in the order in which they get a revision. Nodes that have neither this
+/// revision nor the stable one come first: an earlier, superseded rollout left them half-way.
 pub fn for_waves<'a>(
     seen: &'a Observation,
     target: &str,
@@ -29,7 +29,7 @@ pub fn for_waves<'a>(
     line
 }
 
-/// The same for those that try a revision: first those that were asked already, then those that are well.
+/// Returns the node that tries a revision: preferably one that has the order already, then one that is healthy.
 pub fn for_trials<'a>(
     nodes: impl Iterator<Item = (&'a String, &'a RolloutNode)>,
     target: &str,

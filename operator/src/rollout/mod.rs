@@ -1,9 +1,9 @@
 //! Rollouts: waves, gates, preflight and rollback. Pure: an [`Observation`] in, a [`RolloutDecision`] out.
 //!
-//! All memory is in the application's `status.rollout` and in the annotations of the state objects
-//! ([`bpfman_application::orders`]), so that a controller that starts goes on where the last one was. Two parts work one
-//! after the other: `advance` moves the status as far as what was seen allows, `place` tells from the new status
-//! what each node is to do. The status is written before the orders: whatever is lost in between is decided again.
+//! All state is in the application's `status.rollout` and in the annotations of the state objects
+//! ([`bpfman_application::orders`]), so that a new controller continues where the last one stopped. A decision has two
+//! parts: `advance` moves the status as far as the observation allows, `place` derives each node's orders from the new
+//! status. The status is written before the orders: orders that are lost in between are derived again.
 
 mod advance;
 mod amounts;

@@ -1,4 +1,4 @@
-//! What there is to see when a rollout is decided on.
+//! Input of a rollout decision.
 
 use std::collections::BTreeMap;
 
@@ -10,76 +10,76 @@ use super::clock::Moment;
 use super::command::Numbered;
 use super::revision;
 
-/// One application and its nodes, now.
+/// Application and its nodes at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
-    /// What time it is for all controllers. It may jump.
+    /// Time of the API server. It may jump.
     pub now: Moment,
-    /// Name of the revision that today's spec makes, as [`revision::name`] gives it.
+    /// Name of the revision that the current spec makes, computed by [`revision::name`].
     pub target: String,
-    /// Whether its image is named by a tag, so that a digest has to be pinned.
+    /// True if the image is named by a tag, so that a digest must be pinned.
     pub tagged: bool,
-    /// How changes go out.
+    /// The spec's rollout settings.
     pub rollout: Rollout,
-    /// What was decided up to now.
+    /// Status as last decided.
     pub status: RolloutStatus,
-    /// The last thing that a user said, whether acted on or not.
+    /// The user's last command, whether executed or not.
     pub command: Option<Numbered>,
     /// Nodes that have a state object, by name.
     pub nodes: BTreeMap<String, RolloutNode>,
 }
 
-/// A node, as its state object tells.
+/// Node as reported by its state object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RolloutNode {
-    /// The application's selector takes it.
+    /// True if the application's selector matches the node.
     pub selected: bool,
-    /// Its agent is there: it would hear an order.
+    /// True if its agent is present, and would receive an order.
     pub present: bool,
-    /// As `uname -r` prints it.
+    /// Kernel release, as printed by `uname -r`.
     pub kernel: String,
-    /// Hash over the programs that share the hooks; empty if there are none.
+    /// Hash of the programs that share its hooks; empty if there are none.
     pub composition: String,
-    /// What it was told.
+    /// Orders that the node has.
     pub orders: NodeOrders,
-    /// The revision that the rest is about.
+    /// Revision to which the following fields apply.
     pub observed: Option<String>,
-    /// How that revision is doing.
+    /// Health of that revision.
     pub health: NodeHealth,
     /// Digest of the image that runs.
     pub digest: Option<String>,
-    /// Of a failure, what failed, for people.
+    /// Message of a failure.
     pub message: String,
-    /// Answer to the order to load and discard.
+    /// Answer to a preflight order.
     pub preflight: Option<PreflightAnswer>,
     /// Answer to the order to watch the gates.
     pub gates: Option<HealthAnswer>,
 }
 
-/// How the programs of an application are doing on a node.
+/// Health of an application's programs on a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NodeHealth {
-    /// Not known yet, or it may get better by itself.
+    /// Not known yet, or possibly temporary.
     #[default]
     Pending,
-    /// Loaded, and attached everywhere; or not wanted here, and gone.
+    /// Loaded and attached everywhere; or not wanted on the node and removed.
     Healthy,
-    /// It will not get better by waiting.
+    /// Permanent failure.
     Failed,
 }
 
 impl RolloutNode {
-    /// Whether it counts among the nodes that a rollout is for.
+    /// Returns whether the node takes part in the rollout.
     pub(super) fn takes_part(&self) -> bool {
         self.selected && self.present
     }
 
-    /// Whether it was told to run something.
+    /// Returns whether the node has no order to run a revision yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.orders.revision.is_none()
     }
 
-    /// How what it was told to run is doing.
+    /// Returns the health of the revision that the node was ordered to run.
     pub(super) fn progress(&self) -> NodeHealth {
         if !self.present || self.observed.is_none() || self.observed != self.orders.revision {
             return NodeHealth::Pending;
@@ -87,8 +87,8 @@ impl RolloutNode {
         self.health
     }
 
-    /// Whether it was told to run this revision: by its name, or by the name that it had before its digest was known,
-    /// unless the node found another digest behind the tag.
+    /// Returns whether the node has the order to run this revision: by its name, or by its name before the digest was
+    /// known, unless the node found another digest for the tag.
     pub(super) fn has(&self, revision: &str) -> bool {
         let Some(ordered) = self.orders.revision.as_deref() else { return false };
         if ordered == revision {

@@ -1,4 +1,4 @@
-//! What each node is to do, told from the status.
+//! Orders of each node, derived from the status.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,6 @@ use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 use super::trial;
 
-/// Orders of the nodes for which they change.
 pub fn orders(
     seen: &Observation,
     status: &RolloutStatus,
@@ -39,7 +38,7 @@ pub fn orders(
             if moves.contains(name) {
                 orders.revision = Some(to.to_owned());
             } else if node.is_fresh() && node.takes_part() {
-                // It runs nothing of this application, so that nothing can break: the revision that is known to work.
+                // The node runs nothing of this application, so nothing can break: give it the stable revision.
                 orders.revision = status.stable_revision.clone();
             }
             if !frozen {
@@ -51,7 +50,7 @@ pub fn orders(
         .collect()
 }
 
-/// The order to try: of the rollout, or of someone who rehearses, which is not ours to remove.
+/// Returns the preflight order: one of the rollout, or one of a user's dry run, which the rollout must not remove.
 fn preflight(
     node: &RolloutNode,
     status: &RolloutStatus,
@@ -60,7 +59,7 @@ fn preflight(
 ) -> Option<String> {
     if tries {
         let asked = node.orders.preflight.as_deref();
-        // One that answered under the name without digest has answered.
+        // A node that answered under the name without digest keeps its order.
         let kept = asked.filter(|asked| {
             let answer = node.preflight.as_ref().filter(|answer| answer.revision == *asked);
             target.is_some_and(|target| revision::is_pinned_form(asked, target))
@@ -77,7 +76,7 @@ fn preflight(
     node.orders.preflight.as_ref().filter(|asked| !ours(asked)).cloned()
 }
 
-/// The order to watch the gates: for all that have the new revision, until it is the stable one.
+/// Returns the order to watch the gates: for all nodes with the new revision, until it is stable.
 fn soak(
     seen: &Observation,
     status: &RolloutStatus,
@@ -95,7 +94,7 @@ fn soak(
     }
 }
 
-/// Nodes that try the revision: while the preflight lasts, of every group; later, of groups that came up since.
+/// Returns the nodes that try the revision: during the preflight, one of every group; later, one of each new group.
 fn trying(seen: &Observation, status: &RolloutStatus, target: &str) -> BTreeSet<String> {
     use bpfman_application::rollout::PreflightVerdict::Pending;
     let all = status.phase == RolloutPhase::Preflight;
@@ -107,12 +106,12 @@ fn trying(seen: &Observation, status: &RolloutStatus, target: &str) -> BTreeSet<
         .collect()
 }
 
-/// Whether a node can get the new revision now.
+/// Returns whether a node can get the new revision now.
 pub fn has_next(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight: bool) -> bool {
     !wave(seen, status, target, has_preflight).is_empty()
 }
 
-/// Nodes that get the new revision now.
+/// Returns the nodes that get the new revision now.
 fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight: bool) -> BTreeSet<String> {
     let count = Count::of(seen, target);
     let number = usize::try_from(status.wave).unwrap_or(0);
@@ -124,7 +123,7 @@ fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight:
     within(line, amount.saturating_sub(count.members), budget, count.changing, count.unavailable)
 }
 
-/// As many of a line as may change now. A node that is not well loses nothing by changing.
+/// Returns as many nodes as may change now. An unhealthy node may change even if no other one may become unavailable.
 fn within(
     line: Vec<(&String, &RolloutNode)>,
     room: usize,
@@ -148,16 +147,16 @@ fn within(
     chosen
 }
 
-/// All nodes that were told to run another revision. At once: back is where it is known to be safe, and every second
-/// on the other one is a risk.
+/// Returns all nodes with an order for another revision. They go back at once: the stable revision is known to work,
+/// and every second on the other one is a risk.
 fn all_without(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let others = seen.nodes.iter().filter(|(_, node)| !node.is_fresh() && !node.has(stable));
     others.map(|(name, _)| name.clone()).collect()
 }
 
-/// Nodes that were away while the revision went out: as many at a time as a first wave has, and the next when these
-/// have answered. At once only those that have what failed, which is never better, and those that are not selected any
-/// more, which have to hear that.
+/// Returns nodes that were absent during the rollout: as many at a time as a first wave has, the next ones after these
+/// have answered. Two kinds are added at once: nodes with the failed revision, which the stable one always improves,
+/// and nodes that are not selected any more, which must receive that.
 fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let count = Count::of(seen, stable);
     let first = amounts::first_wave(&seen.rollout, count.total);
@@ -166,8 +165,7 @@ fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let line = line::for_waves(seen, stable, |node| {
         node.takes_part() && !node.is_fresh() && !node.has(stable) && !failed(node)
     });
-    // What failed with it was accepted when it became the stable one: only nodes in change count, and of these not those
-    // that went away with it.
+    // Failures were accepted when the revision became stable: count only changing nodes that are present.
     let changing = seen
         .nodes
         .values()

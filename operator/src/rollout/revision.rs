@@ -1,8 +1,8 @@
-//! Revisions: what a spec says, kept under a name that does not change.
+//! Revisions: specs stored under immutable names.
 //!
-//! A revision is an `apps/v1 ControllerRevision` whose data is the application's spec without `rollout`. Its name is
-//! `<application>-<10 hex digits of the spec>`. One whose image is named by a digest instead of a tag has 12 digits of
-//! the digest behind that: it means the same programs whatever becomes of the tag.
+//! A revision is an `apps/v1 ControllerRevision` with the application's spec without `rollout`. Its name is
+//! `<application>-<10 hex digits of the spec>`. If its image is pinned to a digest, 12 digits of the digest follow:
+//! such a revision means the same programs wherever the tag points later.
 
 use std::collections::BTreeSet;
 
@@ -15,28 +15,28 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Annotation of a revision: the digest that its image is named by.
+/// Annotation of a revision: the digest that its image is pinned to.
 pub const DIGEST: &str = "bpfman.io/digest";
 
-/// Label of a revision that someone tries on nodes, and no rollout.
+/// Label of a revision that belongs to a user's dry run and to no rollout.
 pub const REHEARSAL: &str = "bpfman.io/rehearsal";
 
-/// How many revisions are kept that nobody needs.
+/// Maximum number of unused revisions that are kept.
 pub const HISTORY: usize = 10;
 
-/// Digits of the spec in a name.
+/// Digits of the spec's hash in a name.
 const SPEC_DIGITS: usize = 10;
 
 /// Digits of the digest in a name.
 const DIGEST_DIGITS: usize = 12;
 
-/// What a name may have of the application's: 253 are allowed in all.
+/// Maximum length of the application's part: Kubernetes allows 253 characters in all.
 const NAME_LIMIT: usize = 220;
 
-/// Where the url of the image is in a spec.
+/// JSON pointer to the image's url in a spec.
 const URL: &str = "/byteCode/image/url";
 
-/// The data of a revision: a spec without what says how it goes out. `None` for what is no object, which no spec is.
+/// Returns the data of a revision: the spec without its rollout settings. `None` if the spec is not a JSON object.
 #[must_use]
 pub fn data(spec: &impl Serialize) -> Option<Value> {
     let mut data = serde_json::to_value(spec).ok()?;
@@ -44,18 +44,18 @@ pub fn data(spec: &impl Serialize) -> Option<Value> {
     Some(data)
 }
 
-/// The name of a revision. `uid` is the application's: one that is made again has other revisions.
+/// Returns the name of a revision. `uid` is the application's: one that is recreated has other revisions.
 #[must_use]
 pub fn name(application: &str, uid: &str, data: &Value) -> String {
     let mut hash = Sha256::new();
     hash.update(uid.as_bytes());
     hash.update([0]);
-    // Keys of objects are sorted, so that equal data are equal text.
+    // Keys of objects are sorted, so that equal data have equal text.
     hash.update(data.to_string().as_bytes());
     format!("{}-{}", shortened(application), hex(&hash.finalize(), SPEC_DIGITS))
 }
 
-/// As much of an application's name as fits, ending in what a name may have in its middle.
+/// Returns as much of an application's name as fits, without trailing dots and dashes.
 #[must_use]
 pub fn shortened(application: &str) -> &str {
     application.get(..NAME_LIMIT).unwrap_or(application).trim_end_matches(['.', '-'])
@@ -67,19 +67,19 @@ fn hex(bytes: &[u8], digits: usize) -> String {
     text
 }
 
-/// The first digits of a digest, without its algorithm.
+/// Returns the first digits of a digest, without its algorithm.
 fn digits(digest: &str) -> &str {
     let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
     hex.get(..DIGEST_DIGITS).unwrap_or(hex)
 }
 
-/// The name of a revision with its digest pinned.
+/// Returns the name of a revision with its digest pinned.
 #[must_use]
 pub fn pinned(source: &str, digest: &str) -> String {
     format!("{source}-{}", digits(digest))
 }
 
-/// The name without the digest.
+/// Returns the name without the digest.
 #[must_use]
 pub fn source(name: &str) -> &str {
     let is_hex =
@@ -92,31 +92,31 @@ pub fn source(name: &str) -> &str {
         .map_or(name, |(source, _)| source)
 }
 
-/// Whether both are of the same spec.
+/// Returns whether both names belong to the same spec.
 #[must_use]
 pub fn same_source(one: &str, other: &str) -> bool {
     source(one) == source(other)
 }
 
-/// Whether `pinned` is `unpinned` with its digest.
+/// Returns whether `pinned` is `unpinned` with a digest.
 #[must_use]
 pub fn is_pinned_form(unpinned: &str, pinned: &str) -> bool {
     pinned != unpinned && source(pinned) == unpinned
 }
 
-/// Whether a revision is pinned to this digest.
+/// Returns whether a revision is pinned to this digest.
 #[must_use]
 pub fn pins(name: &str, digest: &str) -> bool {
     name.strip_prefix(source(name)) == Some(&format!("-{}", digits(digest)))
 }
 
-/// Whether the image is named by a tag, or by nothing, so that it can become another one.
+/// Returns whether the image is named by a tag, or by neither tag nor digest, so that its content can change.
 #[must_use]
 pub fn is_tagged(data: &Value) -> bool {
     data.pointer(URL).and_then(Value::as_str).is_some_and(|url| !url.contains('@'))
 }
 
-/// Names the image by its digest.
+/// Replaces the tag of the image by a digest.
 pub fn pin(data: &mut Value, digest: &str) {
     if let Some(Value::String(url)) = data.pointer_mut(URL) {
         let bare = url.split_once('@').map_or(url.as_str(), |(bare, _)| bare);
@@ -128,7 +128,7 @@ pub fn pin(data: &mut Value, digest: &str) {
     }
 }
 
-/// The object.
+/// Builds the `ControllerRevision`.
 #[must_use]
 pub fn object(
     name: &str,
@@ -152,7 +152,7 @@ pub fn object(
     }
 }
 
-/// Revisions that can go: the oldest beyond [`HISTORY`] of those that nobody needs.
+/// Returns the revisions to delete: the oldest beyond [`HISTORY`] that are not in use and belong to no dry run.
 #[must_use]
 pub fn surplus<'a>(all: &'a [ControllerRevision], needed: &BTreeSet<String>) -> Vec<&'a str> {
     let needed = |name: &str| needed.iter().any(|needed| same_source(needed, name));

@@ -1,7 +1,7 @@
 //! Preflight: one node of each group loads the revision and discards it.
 //!
-//! A group is a kernel and a chain composition. Only nodes that do not have the revision yet are in one: on the others
-//! it is tried already. A verdict is kept in the status; there is room for [`LIMIT`] groups.
+//! A group is a kernel and a chain composition. Only nodes without the revision belong to one. Verdicts are stored in
+//! the status, for at most [`LIMIT`] groups.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::line;
 use super::observation::{Observation, RolloutNode};
 use super::revision;
 
-/// Groups in a status.
+/// Maximum number of groups in a status: it bounds the size of the object.
 pub const LIMIT: usize = 64;
 
-/// Every group there is now, with the node that tries and what came out.
+/// Returns all current groups, each with the node that tries the revision and the verdict.
 pub fn groups(seen: &Observation, status: &RolloutStatus, target: &str) -> Vec<PreflightGroup> {
     let mut members: BTreeMap<(&str, &str), Vec<(&String, &RolloutNode)>> = BTreeMap::new();
     for (name, node) in seen.nodes.iter().filter(|(_, node)| node.takes_part() && !node.has(target)) {
@@ -47,7 +47,7 @@ pub fn groups(seen: &Observation, status: &RolloutStatus, target: &str) -> Vec<P
         .collect()
 }
 
-/// What a node answered to the order that it has.
+/// Returns a node's answer to its current preflight order.
 fn answer(node: &RolloutNode, status: &RolloutStatus, target: &str) -> Option<(PreflightVerdict, String)> {
     let answer = node.preflight.as_ref()?;
     let asked = node.orders.preflight.as_ref() == Some(&answer.revision);
@@ -57,7 +57,7 @@ fn answer(node: &RolloutNode, status: &RolloutStatus, target: &str) -> Option<(P
     (asked && (answer.revision == target || unpinned)).then(|| (answer.verdict, answer.message.clone()))
 }
 
-/// As many groups as there is room for: failures first, then the larger ones.
+/// Truncates the groups to [`LIMIT`]: failed groups come first, then larger ones.
 pub fn table(mut groups: Vec<PreflightGroup>) -> Vec<PreflightGroup> {
     if groups.len() > LIMIT {
         groups.sort_by_key(|group| (group.verdict != PreflightVerdict::Failed, -group.nodes));
@@ -67,7 +67,7 @@ pub fn table(mut groups: Vec<PreflightGroup>) -> Vec<PreflightGroup> {
     groups
 }
 
-/// Puts groups that came up during the waves into the table, and what was answered since.
+/// Adds groups that appeared during the waves, and verdicts that arrived since.
 pub fn extend(table: &mut Vec<PreflightGroup>, groups: Vec<PreflightGroup>) {
     for group in groups {
         let same =
@@ -82,9 +82,9 @@ pub fn extend(table: &mut Vec<PreflightGroup>, groups: Vec<PreflightGroup>) {
     }
 }
 
-/// The digest that the nodes found, and the groups which found another one: they are asked again.
+/// Returns the digest that the nodes found, and resets the groups that found another one, so that they try again.
 ///
-/// `None`: no node named one.
+/// `None` if no node found a digest.
 pub fn digest(seen: &Observation, table: &mut [PreflightGroup]) -> Option<String> {
     let found = |group: &PreflightGroup| seen.nodes.get(&group.node)?.preflight.as_ref()?.digest.clone();
     let digest = table.iter().find_map(found)?;
@@ -97,14 +97,13 @@ pub fn digest(seen: &Observation, table: &mut [PreflightGroup]) -> Option<String
     Some(digest)
 }
 
-/// Whether the group of a node has tried the revision and passed. In a table without room, the kernel decides.
+/// Returns whether the group of a node has passed the preflight. If the table is full, only the kernel is compared.
 pub fn is_passed(status: &RolloutStatus, node: &RolloutNode) -> bool {
     let mut passed = status.preflight.iter().filter(|group| group.verdict == PreflightVerdict::Passed);
     let full = status.preflight.len() >= LIMIT;
     passed.any(|group| group.kernel == node.kernel && (full || group.composition == node.composition))
 }
 
-/// The first group that failed, for people.
 pub fn failure(groups: &[PreflightGroup]) -> Option<String> {
     let failed: Vec<_> = groups.iter().filter(|group| group.verdict == PreflightVerdict::Failed).collect();
     let first = failed.first()?;

@@ -1,4 +1,4 @@
-//! One turn of a rollout: what was seen, and the status as far as it has been moved.
+//! One turn of a rollout: the observation, and the status while it is advanced.
 
 use bpfman_application::rollout::{OnFailure, Preflight, RolloutPhase, RolloutStatus};
 
@@ -7,7 +7,6 @@ use super::count::Count;
 use super::decide::Event;
 use super::observation::Observation;
 
-/// What was seen, and what is being made of it.
 pub struct RolloutTurn<'a> {
     pub seen: &'a Observation,
     pub status: RolloutStatus,
@@ -23,12 +22,12 @@ impl<'a> RolloutTurn<'a> {
         Self { seen, status, events: Vec::new() }
     }
 
-    /// The revision that is going out; empty if none is.
+    /// Returns the revision that is being rolled out; empty if there is none.
     pub fn target(&self) -> String {
         self.status.target_revision.clone().unwrap_or_default()
     }
 
-    /// The number of the wave; 0 before the first.
+    /// Returns the number of the wave; 0 before the first.
     pub fn wave(&self) -> usize {
         usize::try_from(self.status.wave).unwrap_or(0)
     }
@@ -50,12 +49,11 @@ impl<'a> RolloutTurn<'a> {
         self.status.message = message;
     }
 
-    /// Whether the nodes have to try a revision first.
+    /// Returns whether nodes must try the revision before the waves.
     pub fn has_preflight(&self) -> bool {
         self.seen.rollout.preflight == Preflight::Always && !self.status.preflight_waived
     }
 
-    /// Begins with today's spec.
     pub fn start(&mut self) {
         self.status = RolloutStatus {
             target_revision: Some(self.seen.target.clone()),
@@ -69,13 +67,12 @@ impl<'a> RolloutTurn<'a> {
         self.report("RolloutStarted", false);
     }
 
-    /// The next wave that changes a node, or the end. The last wave comes again if meanwhile more nodes were selected
-    /// than a first wave has.
+    /// Starts the next wave that changes a node, or finishes. Repeats the last wave if many nodes lack the revision.
     pub fn next_wave(&mut self) {
         self.next_of(self.count().lacks_many(self.seen));
     }
 
-    /// The same, and the end also where many nodes have not had a wave: a user says so.
+    /// Does the same on a user's command, but finishes even if many nodes lack the revision.
     pub fn next_wave_without_away(&mut self) {
         self.next_of(false);
     }
@@ -102,8 +99,7 @@ impl<'a> RolloutTurn<'a> {
         let target = self.status.target_revision.take();
         self.status.wave = self.status.waves;
         self.status.failed_revision = None;
-        // The digest stays until the next start: it may be known only since this very round, and the revision that it names
-        // has still to be made.
+        // Keep the digest until the next start: the pinned revision may still have to be created.
         self.status.tolerated = 0;
         self.status.preflight_waived = false;
         let name = target.as_deref().unwrap_or_default();
@@ -116,24 +112,23 @@ impl<'a> RolloutTurn<'a> {
         self.report("RolloutFinished", false);
     }
 
-    /// A wave or a preflight failed.
+    /// Handles the failure of a wave or a preflight.
     pub fn fail(&mut self, why: &str) {
         let message = format!("{} failed in wave {}: {why}", self.target(), self.status.wave);
         match (self.seen.rollout.on_failure, self.status.wave) {
-            // Nothing is attached yet: there is nothing to take back, and something to look at.
+            // Nothing is attached yet: there is nothing to roll back.
             (_, 0) | (OnFailure::Pause, _) => self.stop(message),
             (OnFailure::Rollback, _) => self.go_back(message),
         }
     }
 
-    /// Stays as it is.
     fn stop(&mut self, message: String) {
         self.status.failed_revision = self.status.target_revision.clone();
         self.enter(RolloutPhase::Failed, message);
         self.report("RolloutFailed", true);
     }
 
-    /// Every node goes back, or stays as it is where there is nothing to go back to.
+    /// Rolls back all nodes, or stops if there is no stable revision.
     pub fn go_back(&mut self, message: String) {
         let Some(stable) = self.status.stable_revision.clone() else {
             return self.stop(format!(
@@ -146,14 +141,13 @@ impl<'a> RolloutTurn<'a> {
         self.report("RollingBack", true);
     }
 
-    /// Every node goes back because the user said so by the spec.
+    /// Rolls back all nodes because the user restored the earlier spec.
     pub fn revert(&mut self, stable: &str) {
         self.go_back(format!("the application is as it was in {stable}"));
         self.status.failed_revision = None;
     }
 }
 
-/// As a status has it.
 fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! The deployment on an API server whose answers share a connection with its watches.
+//! Deployment with an API server whose responses share a connection with its watches.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// Where the events of each watch go. Each has room for one, as if its share of the connection were full then.
+/// Senders of the events of each watch. Each buffers one event, as if its flow-control window were full then.
 type Watches = Arc<Mutex<Vec<mpsc::Sender<Bytes>>>>;
 
 const BOOKMARK: &str = "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Any\",\"apiVersion\":\"v1\",\
@@ -27,7 +27,7 @@ fn whole(body: impl Into<Bytes>) -> Answer {
     Response::new(Full::new(body.into()).boxed_unsync())
 }
 
-/// Answers a write only after several events of each watch, which come before it on the connection.
+/// Responds to a write only after several events of each watch, which precede the response on the connection.
 async fn answer(request: Request<Body>, watches: Watches, written: mpsc::UnboundedSender<usize>) -> Answer {
     if request.method() != Method::GET {
         let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -68,7 +68,7 @@ async fn watches_are_read_while_a_write_waits_for_its_answer() {
     let client = Client::new(service, "default");
     let deploying =
         tokio::spawn(deploy::run(client, images, "bpfman".to_owned(), Leadership::alone(), publish));
-    // The default Config is made.
+    // The write creates the default Config.
     let open = tokio::time::timeout(Duration::from_secs(60), writes.recv()).await;
     deploying.abort();
     assert_eq!(open.expect("the write is answered"), Some(4), "watches were open meanwhile");

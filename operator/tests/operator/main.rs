@@ -1,4 +1,4 @@
-//! The program, its packaging, and rollouts on a simulated fleet.
+//! Tests of the program, its packaging, and rollouts on a simulated fleet.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod deployment;

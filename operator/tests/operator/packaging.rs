@@ -1,4 +1,4 @@
-//! What is packaged is what the program prints.
+//! The packaged definitions match those that the program prints.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The program prints definitions that can be applied, and is not linked with what it must not be.
+//! The program prints definitions that can be applied, and does not link forbidden crates.
 
 use std::process::Command;
 

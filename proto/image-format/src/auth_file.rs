@@ -1,4 +1,4 @@
-//! Passwords for registries as docker and podman keep them: a JSON file, and programs that it names.
+//! Registry passwords as docker and podman keep them: a JSON file, and helper programs that it names.
 //!
 //! ```json
 //! { "auths": { "quay.io/team": { "auth": "base64 of user:password" } },
@@ -15,14 +15,14 @@ use serde::Deserialize;
 
 use crate::{Credential, CredentialError, ImageReference, RegistryHost};
 
-/// Bytes of a helper's answer.
+/// Maximum size of a helper's answer, in bytes.
 const ANSWER_LIMIT: u64 = 64 << 10;
-/// What a helper writes for "I have none": the protocol has no other sign of it.
+/// Text of a helper for "no credentials": the protocol has no other sign of it.
 const NO_CREDENTIALS: &[u8] = b"credentials not found in native keychain";
-/// How long a helper may take.
+/// Time limit of a helper.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the file says.
+/// Contents of the file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AuthFile {
@@ -31,7 +31,7 @@ pub struct AuthFile {
     helpers: BTreeMap<String, String>,
     #[serde(rename = "credsStore")]
     store: Option<String>,
-    /// Where helpers are looked for, instead of `PATH`.
+    /// Folders to search for helpers, instead of `PATH`.
     #[serde(skip)]
     search_path: Option<String>,
 }
@@ -50,78 +50,77 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// Why there is no password, although the file or a helper should have one. No text of theirs is repeated: it may hold
-/// the secret.
+/// Reason why there is no password. No text of the file or a helper is repeated: it may hold the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthFileError {
-    /// Not the JSON that docker and podman write.
+    /// The file is not the JSON that docker and podman write.
     #[error("the file of registry passwords is not JSON as docker and podman write it (line {line})")]
     Syntax {
         /// Line of the mistake, from 1.
         line: usize,
     },
-    /// An entry that holds no user and password.
+    /// An entry holds no user and password.
     #[error("the file of registry passwords, entry `{entry}`: {source}")]
     Entry {
-        /// The registry or namespace.
+        /// Registry or namespace.
         entry: String,
-        /// The reason.
+        /// Defect of the entry.
         source: CredentialError,
     },
-    /// An entry of another kind.
+    /// An entry holds an identity token, which is not supported.
     #[error(
         "the file of registry passwords, entry `{0}`: identity tokens are not read; use a user and a password"
     )]
     Token(String),
-    /// A helper that does not do its work.
+    /// A credential helper failed.
     #[error("the credential helper {program} gives no password for {registry}: {source}")]
     Helper {
-        /// Name of the program.
+        /// Name of the helper program.
         program: String,
-        /// The registry.
+        /// Registry of the password.
         registry: String,
-        /// What went wrong.
+        /// Cause of the failure.
         source: HelperFailure,
     },
 }
 
-/// What goes wrong with a credential helper.
+/// Failure of a credential helper.
 #[derive(Debug, thiserror::Error)]
 pub enum HelperFailure {
-    /// The file names something that is no program of docker's.
+    /// The file names a helper that cannot be a docker credential helper.
     #[error("its name is none of a program")]
     Name,
-    /// It cannot be started or waited for.
+    /// The helper cannot be started or waited for.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// It does not end.
+    /// The helper exceeds the time limit.
     #[error("it takes longer than {} s", PATIENCE.as_secs())]
     Slow,
-    /// It fails.
+    /// The helper failed.
     #[error("it ends with {0}")]
     Ended(ExitStatus),
-    /// Not what the protocol has.
+    /// The answer does not follow the protocol.
     #[error("its answer is not what helpers say")]
     Answer,
-    /// A token instead of a user and a password.
+    /// The helper has a token instead of a user and a password.
     #[error("identity tokens are not read")]
     Token,
 }
 
 impl AuthFile {
-    /// Reads the text of the file.
+    /// Parses the text of the file.
     pub fn parse(text: &str) -> Result<Self, AuthFileError> {
         serde_json::from_str(text).map_err(|error| AuthFileError::Syntax { line: error.line() })
     }
 
-    /// Looks for helpers in these folders, parted by `:`, instead of those in `PATH`.
+    /// Sets the folders to search for helpers, separated by `:`, instead of those in `PATH`.
     #[must_use]
     pub fn with_search_path(self, folders: &str) -> Self {
         Self { search_path: Some(folders.to_owned()), ..self }
     }
 
-    /// The files that docker and podman look at, in their order: `REGISTRY_AUTH_FILE`, podman's in the runtime folder
-    /// and in `~/.config/containers`, docker's in `DOCKER_CONFIG` or `~/.docker`.
+    /// Returns the files that docker and podman read, in their order: `REGISTRY_AUTH_FILE`, podman's in the runtime
+    /// folder and in `~/.config/containers`, docker's in `DOCKER_CONFIG` or `~/.docker`.
     #[must_use]
     pub fn places(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
         let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -142,7 +141,7 @@ impl AuthFile {
         .collect()
     }
 
-    /// True if [`Self::find`] may find a password: asks no helper.
+    /// Returns whether [`Self::find`] may find a password, without calling a helper.
     #[must_use]
     pub fn may_have(&self, image: &ImageReference) -> bool {
         self.store.is_some()
@@ -150,8 +149,8 @@ impl AuthFile {
             || self.auths.keys().any(|key| covers(key, image))
     }
 
-    /// The password for an image's registry; none if the file knows nothing of it. Asks a helper where the file names
-    /// one, which blocks.
+    /// Returns the password for an image's registry; none if the file has none. Calls a helper if the file names one,
+    /// which blocks.
     ///
     /// The longest entry that covers the repository wins, as in podman's file; docker's `https://index.docker.io/v1/`
     /// stands for `docker.io`.
@@ -167,7 +166,7 @@ impl AuthFile {
             if entry.identity_token.as_ref().is_some_and(|token| !token.is_empty()) {
                 return Err(AuthFileError::Token(key.clone()));
             }
-            // Empty entries stand for "the store has it".
+            // An empty entry means that the credential store has the password.
             if let Some(text) = entry.auth.as_ref().filter(|text| !text.is_empty()) {
                 let wrong = |source| AuthFileError::Entry { entry: key.clone(), source };
                 return Credential::from_base64(text).map(Some).map_err(wrong);
@@ -190,7 +189,7 @@ fn covers(key: &str, image: &ImageReference) -> bool {
     name.strip_prefix(&bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A registry's host as references have it; what is none stays as it is, and is equal to none.
+/// Returns a registry's host in the spelling of references; text that is no host stays as it is and matches none.
 fn one_spelling(host: &str) -> String {
     host.parse::<RegistryHost>().map_or_else(|_| host.to_owned(), |host| host.to_string())
 }
@@ -203,7 +202,7 @@ struct Answer {
 }
 
 impl AuthFile {
-    /// The protocol of docker's helpers: the registry goes in, JSON comes out.
+    /// Calls a helper by docker's protocol: the registry on standard input, JSON on standard output.
     fn ask(&self, name: &str, registry: &str) -> Result<Option<Credential>, AuthFileError> {
         let program = format!("docker-credential-{name}");
         let failed = |source: HelperFailure| AuthFileError::Helper {
@@ -227,7 +226,7 @@ impl AuthFile {
             .spawn()
             .map_err(|error| failed(error.into()))?;
         if let Some(mut input) = child.stdin.take() {
-            // One that does not read its input answers all the same, or fails below.
+            // A helper that does not read its input may still answer; otherwise it fails below.
             let _ = input.write_all(server.as_bytes());
         }
         let output = child.stdout.take();

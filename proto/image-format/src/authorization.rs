@@ -1,15 +1,14 @@
-//! Credentials for one registry, as its challenge asks for them.
+//! Credentials for one registry, in the form that its challenge requests.
 
 use reqwest::header::{HeaderValue, InvalidHeaderValue};
 
 use crate::Credential;
 
-/// A credential in the form that the registry's challenge asks for. Without `Debug`: it is a secret.
+/// Credential in the form that the registry's challenge requests. It has no `Debug` because it is a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Authorization {
-    /// User and password.
     Basic(Credential),
-    /// A token of the service that the challenge names.
+    /// Token of the service that the challenge names.
     Bearer(String),
 }
 

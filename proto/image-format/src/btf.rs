@@ -1,7 +1,7 @@
-//! As much of BTF as it takes to name the maps of an object and their types.
+//! Minimal BTF reader: names and types of an object's maps.
 //!
-//! libbpf's map definitions are variables in the section `.maps`. The type of each is a struct whose member
-//! `type` is a pointer to an array; the array's length is the number of the map type (kernel documentation,
+//! libbpf's map definitions are variables in the section `.maps`. The type of each is a struct whose member `type` is a
+//! pointer to an array; the array's length is the number of the map type (kernel documentation,
 //! Documentation/bpf/btf.rst and libbpf's `__uint` macro).
 
 use std::collections::BTreeMap;
@@ -17,12 +17,12 @@ pub enum BtfError {
     /// A part lies outside the section.
     #[error("it ends inside {0}")]
     Truncated(&'static str),
-    /// A type of a kind this reader does not know, so that the types after it cannot be found.
+    /// A type has a kind that this reader does not know, so the types after it cannot be found.
     #[error("type {id} is of the unknown kind {kind}")]
     Kind {
-        /// Number of the type, counted from 1.
+        /// Number of the type, from 1.
         id: usize,
-        /// The kind.
+        /// Kind of the type.
         kind: u32,
     },
     /// The definition of a map is not a struct with a `type`.
@@ -37,7 +37,7 @@ const KIND_STRUCT: u32 = 4;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
 
-/// One type: its three words, and the words behind them that depend on the kind.
+/// BTF type: its three words, and the words after them that depend on the kind.
 struct Type {
     name: u32,
     kind: u32,
@@ -46,7 +46,7 @@ struct Type {
     rest: Vec<u32>,
 }
 
-/// Number of words behind a type of `kind` with `vlen` members.
+/// Returns the number of words after a type of `kind` with `vlen` members.
 fn words_behind(kind: u32, vlen: usize) -> Option<usize> {
     Some(match kind {
         // Pointer, forward declaration, typedef, volatile, const, restrict, function, float, type tag.
@@ -88,7 +88,7 @@ impl Words<'_> {
     }
 }
 
-/// Names and kernel types of the maps that the section `.maps` declares.
+/// Returns names and kernel types of the maps that the section `.maps` declares.
 pub(crate) fn maps(bytes: &[u8], endian: Endian) -> Result<BTreeMap<String, u32>, BtfError> {
     let btf = Btf::parse(bytes, endian)?;
     let mut found = BTreeMap::new();
@@ -160,7 +160,7 @@ impl<'a> Btf<'a> {
         std::str::from_utf8(&tail[..end]).map_err(|_| short)
     }
 
-    /// The number in `__uint(type, N)` of a map definition.
+    /// Returns the number in `__uint(type, N)` of a map definition.
     fn map_type(&self, variable: &Type) -> Result<Option<u32>, BtfError> {
         let Some(definition) = self.resolve(variable.third) else { return Ok(None) };
         if variable.kind != KIND_VAR || definition.kind != KIND_STRUCT {
@@ -178,7 +178,7 @@ impl<'a> Btf<'a> {
         Ok(None)
     }
 
-    /// Follows typedefs and qualifiers; gives up on a chain longer than any compiler writes (a loop).
+    /// Follows typedefs and qualifiers. Gives up on a chain longer than any compiler writes, which is a loop.
     fn resolve(&self, mut id: u32) -> Option<&Type> {
         for _ in 0..32 {
             let found = self.get(id)?;
@@ -201,7 +201,7 @@ mod tests {
         for word in [24u32, 0, 12, 12, 7] {
             bytes.extend(word.to_le_bytes());
         }
-        // One section type with one entry that is not there, and the string table.
+        // One section type with one missing entry, and the string table.
         for word in [1u32, 15 << 24 | 1, 0] {
             bytes.extend(word.to_le_bytes());
         }

@@ -1,4 +1,4 @@
-//! One eBPF object file: what it must be, and the labels that it asks for.
+//! eBPF object files: requirements, and the labels derived from them.
 
 use std::path::Path;
 
@@ -9,51 +9,51 @@ use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, Sym
 use crate::called::Called;
 use crate::{BtfError, Endian, Labels, btf, vocabulary};
 
-/// The largest object file that is read, packed or unpacked, in bytes (16 MiB).
+/// Maximum size of an object file, in bytes, packed or unpacked (16 MiB).
 pub const ELF_LIMIT: u64 = 16 << 20;
 
-/// Why a file is not an object that an image can carry.
+/// Reason why a file is not an object that an image can carry.
 #[derive(Debug, thiserror::Error)]
 pub enum BytecodeError {
     /// The file cannot be read.
     #[error("{path}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// The path has no last component to name the layer's file after, or one that is not UTF-8.
+    /// The path has no last component for the name of the layer's file, or one that is not UTF-8.
     #[error("`{0}` has no usable file name")]
     FileName(String),
-    /// Larger than [`ELF_LIMIT`].
+    /// The file is larger than [`ELF_LIMIT`].
     #[error("{name} has {size} bytes; an object may have at most {ELF_LIMIT}")]
     TooLarge {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// Its size in bytes.
+        /// Size of the file, in bytes.
         size: u64,
     },
-    /// Not a readable 64-bit ELF file.
+    /// The file is not a readable 64-bit ELF file.
     #[error("{name} is not a readable 64-bit ELF file: {why}")]
     NotElf {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// The reason.
+        /// Defect of the file.
         why: String,
     },
-    /// An ELF file for another machine.
+    /// The ELF file is for another machine.
     #[error("{name} is an ELF file for machine {machine}, not for eBPF (247)")]
     Machine {
-        /// The file.
+        /// Name of the file.
         name: String,
         /// `e_machine`.
         machine: u16,
     },
-    /// An ELF file that is not a relocatable object.
+    /// The ELF file is not a relocatable object.
     #[error("{name} is of ELF type {kind}, not a relocatable object (1)")]
     NotRelocatable {
-        /// The file.
+        /// Name of the file.
         name: String,
         /// `e_type`.
         kind: u16,
@@ -61,36 +61,34 @@ pub enum BytecodeError {
     /// The byte order does not fit the platform.
     #[error("{name} is {found}, but {platform} needs {expected}")]
     Endian {
-        /// The file.
+        /// Name of the file.
         name: String,
         /// Byte order of the file.
         found: Endian,
         /// Byte order of the platform.
         expected: Endian,
-        /// The platform.
+        /// Platform of the image.
         platform: String,
     },
-    /// The type information is damaged.
+    /// The BTF is damaged.
     #[error("the BTF of {name} is unreadable: {source}")]
     Btf {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// The reason.
+        /// Defect of the BTF.
         source: BtfError,
     },
-    /// No program of a type that images carry.
+    /// The file has no program of a type that images carry.
     #[error("{name} holds no program of a supported type; sections with functions: {sections}")]
     NoPrograms {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// The sections that hold functions.
+        /// Sections that hold functions.
         sections: String,
     },
 }
 
-/// Checks that `bytes` are an eBPF relocatable object; answers its byte order.
-///
-/// `name` is only for the error.
+/// Checks that `bytes` are a relocatable eBPF object, and returns its byte order. `name` is only for the error.
 pub fn check_object(name: &str, bytes: &[u8]) -> Result<Endian, BytecodeError> {
     parse(name, bytes).map(|(_, endian)| endian)
 }
@@ -118,7 +116,7 @@ fn parse<'a>(name: &str, bytes: &'a [u8]) -> Result<(File<'a>, Endian), Bytecode
     Ok((file, if order == Endianness::Little { Endian::Little } else { Endian::Big }))
 }
 
-/// An object file that can become an image: checked, and read for its labels.
+/// Object file for an image, checked, with its labels.
 #[derive(Clone, Debug)]
 pub struct BytecodeFile {
     file_name: String,
@@ -136,7 +134,7 @@ impl BytecodeFile {
             .and_then(|name| name.to_str())
             .ok_or_else(|| BytecodeError::FileName(shown.clone()))?;
         let failed = |source| BytecodeError::Read { path: shown.clone(), source };
-        // Asked before reading, so that a huge file is not read first.
+        // Check the size first, so that a huge file is not read.
         let size = std::fs::metadata(path).map_err(failed)?.len();
         if size > ELF_LIMIT {
             return Err(BytecodeError::TooLarge { name: shown, size });
@@ -155,25 +153,25 @@ impl BytecodeFile {
         Ok(Self { file_name: file_name.to_owned(), bytes, endian, labels })
     }
 
-    /// Name of the file, without folders.
+    /// Returns the file's name, without folders.
     #[must_use]
     pub fn file_name(&self) -> &str {
         &self.file_name
     }
 
-    /// The object itself.
+    /// Returns the contents of the file.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Byte order.
+    /// Returns the byte order.
     #[must_use]
     pub fn endian(&self) -> Endian {
         self.endian
     }
 
-    /// Its programs and maps.
+    /// Returns the object's programs and maps.
     #[must_use]
     pub fn labels(&self) -> &Labels {
         &self.labels
@@ -190,7 +188,7 @@ fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, Bytecod
             continue;
         }
         let Some(index) = symbol.section_index() else { continue };
-        // A function outside .text is a program, unless it is static and there for others to call.
+        // A function outside .text is a program, unless it is static and called by other functions.
         if symbol.is_local() && called.has(index, symbol.address()) {
             continue;
         }
@@ -198,7 +196,7 @@ fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, Bytecod
         let section = section.name().map_err(not_elf)?;
         if let Some(word) = vocabulary::program_type_of_section(section) {
             let name = symbol.name().map_err(not_elf)?;
-            // Of several of one name the global one has it.
+            // Of several functions of one name, the global one is the program.
             if !symbol.is_local() || !labels.programs.contains_key(name) {
                 labels.programs.insert(name.to_owned(), word.to_owned());
             }
@@ -220,12 +218,12 @@ fn labels(name: &str, file: &File<'_>, endian: Endian) -> Result<Labels, Bytecod
             .extend(found.into_iter().map(|(name, kind)| (name, vocabulary::map_type_word(kind).to_owned())));
     }
     legacy_maps(file, endian, &mut labels).map_err(not_elf)?;
-    // Compiler-made maps of globals are not an interface.
+    // Maps that the compiler makes for global variables are not an interface.
     labels.maps.retain(|name, _| ![".rodata", ".bss", ".data"].iter().any(|part| name.contains(part)));
     Ok(labels)
 }
 
-/// The maps of the section `maps`, declared as structs whose first word is the type (before libbpf 1.0).
+/// Adds the maps of the section `maps`: structs that begin with the type (before libbpf 1.0).
 fn legacy_maps(file: &File<'_>, endian: Endian, labels: &mut Labels) -> object::Result<()> {
     let Some(section) = file.section_by_name("maps") else { return Ok(()) };
     let data = section.data()?;

@@ -1,4 +1,4 @@
-//! Which functions of an object are called: a static function is a program only if it is not.
+//! Called functions of an object: a static function is a program only if nothing calls it.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,21 +10,21 @@ use object::{
 use crate::Endian;
 use crate::bytecode::File;
 
-/// Bytes of one instruction.
+/// Size of an instruction, in bytes.
 const INSN: u64 = 8;
-/// A call; of a function of the object if the source register says so.
+/// Opcode of a call; of a function of the object if the source register is `PSEUDO_CALL`.
 const CALL: u8 = 0x85;
 const PSEUDO_CALL: u8 = 1;
-/// A load of 64 bits, which takes two places; of a function's address if the source register says so.
+/// Opcode of a 64-bit load of two instructions; of a function's address if the source register is `PSEUDO_FUNC`.
 const LD_IMM64: u8 = 0x18;
 const PSEUDO_FUNC: u8 = 4;
 
-/// Places that instructions call or point to: a section and a byte offset in it.
+/// Locations that instructions call or point to: a section and a byte offset in it.
 #[derive(Debug, Default)]
 pub(crate) struct Called(HashSet<(SectionIndex, u64)>);
 
 impl Called {
-    /// Looks at all instructions. What cannot be read calls nothing: the daemon says what is wrong with it.
+    /// Finds the targets of all instructions. Unreadable code calls nothing; the daemon reports its defect at load.
     pub(crate) fn read(file: &File<'_>, endian: Endian) -> Self {
         let mut called = Self::default();
         for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
@@ -41,7 +41,7 @@ impl Called {
                 let place = at;
                 at += INSN;
                 let (source, number) = operands(insn, endian);
-                // A call counts from the instruction behind it, in instructions; an address counts in bytes.
+                // A call counts instructions from the one after it; an address counts bytes.
                 let addend = match (insn[0], source) {
                     (CALL, PSEUDO_CALL) | (LD_IMM64, PSEUDO_FUNC) if !symbols.contains_key(&place) => {
                         called.add(section.index(), place, (number + 1) * INSN as i64);
@@ -64,13 +64,13 @@ impl Called {
         self.0.extend(from.checked_add_signed(distance).map(|at| (section, at)));
     }
 
-    /// Whether something calls or points to the function at a place.
+    /// Returns whether an instruction calls or points to the function at this location.
     pub(crate) fn has(&self, section: SectionIndex, at: u64) -> bool {
         self.0.contains(&(section, at))
     }
 }
 
-/// The source register and the immediate of an instruction.
+/// Returns the source register and the immediate of an instruction.
 fn operands(insn: &[u8], endian: Endian) -> (u8, i64) {
     let number = [insn[4], insn[5], insn[6], insn[7]];
     match endian {

@@ -1,6 +1,6 @@
-//! Errors of libraries, told whole.
+//! Errors of libraries, with all their causes.
 
-/// An error with all its causes on one line, each told once.
+/// Returns an error with all its causes on one line, each once.
 #[must_use]
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -1,6 +1,6 @@
 //! Challenges in the header `WWW-Authenticate`, by the grammar of RFC 9110, section 11.
 
-/// One challenge: a scheme and its parameters. Names of both are compared without regard to case.
+/// Challenge: a scheme and its parameters. Both names are case-insensitive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
     scheme: String,
@@ -8,18 +8,18 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// Reads the challenges of all headers, in their order. One header may hold several. Skips text that is no challenge.
+    /// Parses the challenges of all headers, in their order; one header may hold several. Skips other text.
     pub fn read<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<Self> {
         headers.into_iter().flat_map(|header| ChallengeReader { rest: header }.all()).collect()
     }
 
-    /// The first challenge of a scheme.
+    /// Returns the first challenge of a scheme.
     #[must_use]
     pub fn of_scheme<'a>(challenges: &'a [Self], scheme: &str) -> Option<&'a Self> {
         challenges.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme))
     }
 
-    /// The value of a parameter, unless it is missing or empty. The first of several of one name counts.
+    /// Returns the value of a parameter, unless it is missing or empty. The first of several with one name counts.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -27,7 +27,7 @@ impl Challenge {
     }
 }
 
-/// Reads one header from left to right.
+/// Parser of one header, from left to right.
 struct ChallengeReader<'a> {
     rest: &'a str,
 }
@@ -50,7 +50,7 @@ impl<'a> ChallengeReader<'a> {
             if self.rest.starts_with('=') {
                 self.rest = &self.rest[1..];
                 let value = self.value();
-                // Without a scheme before it, it belongs to nothing.
+                // A parameter without a scheme before it belongs to no challenge.
                 if let Some(challenge) = challenges.last_mut() {
                     challenge.parameters.push((word.to_owned(), value));
                 }
@@ -61,7 +61,7 @@ impl<'a> ChallengeReader<'a> {
         }
     }
 
-    /// A quoted text, or what reaches to the next comma or blank: addresses stand there without quotes, too.
+    /// Parses a quoted text, or the text up to the next comma or blank: some registries do not quote addresses.
     fn value(&mut self) -> String {
         self.skip_blanks();
         let Some(quoted) = self.rest.strip_prefix('"') else {
@@ -79,7 +79,7 @@ impl<'a> ChallengeReader<'a> {
         value
     }
 
-    /// Credentials of other schemes (`Negotiate YII=`) look like a parameter without a value.
+    /// Skips credentials of other schemes (`Negotiate YII=`), which look like a parameter without a value.
     fn skip_token68(&mut self) {
         let before = self.rest;
         self.take(|c| is_token(c) || c == '/');
@@ -106,7 +106,7 @@ impl<'a> ChallengeReader<'a> {
     }
 }
 
-/// A character of a token (RFC 9110, section 5.6.2).
+/// Returns whether a token may hold this character (RFC 9110, section 5.6.2).
 fn is_token(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character)
 }
@@ -117,7 +117,7 @@ mod tests {
 
     const REALM: &str = "https://auth.example/token";
 
-    /// Realm, service and scope of the challenge `Bearer` in these headers.
+    /// Returns realm, service and scope of the challenge `Bearer` in these headers.
     fn bearer(headers: &[&str]) -> [Option<String>; 3] {
         let challenges = Challenge::read(headers.iter().copied());
         let found = Challenge::of_scheme(&challenges, "bearer").unwrap_or_else(|| panic!("{headers:?}"));

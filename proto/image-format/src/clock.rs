@@ -1,4 +1,4 @@
-//! The date written into an image, so that the same inputs give the same bytes.
+//! Creation date of images: fixed, so that the same inputs give the same bytes.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -6,21 +6,21 @@ use std::time::{Duration, UNIX_EPOCH};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceDate(u64);
 
-/// `SOURCE_DATE_EPOCH` does not hold a number of seconds, or one beyond the year 9999.
+/// Value of `SOURCE_DATE_EPOCH` that is not a number of seconds, or one after the year 9999.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("SOURCE_DATE_EPOCH is `{0}`, not a number of seconds since 1970 (up to 253402300799)")]
 pub struct SourceDateError(pub String);
 
-/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can write.
+/// 9999-12-31T23:59:59Z, the last second that RFC 3339 can express.
 const LAST: u64 = 253_402_300_799;
 
 impl SourceDate {
-    /// A date from seconds since 1970.
+    /// Creates a date from seconds since 1970.
     pub fn from_seconds(seconds: u64) -> Result<Self, SourceDateError> {
         if seconds > LAST { Err(SourceDateError(seconds.to_string())) } else { Ok(Self(seconds)) }
     }
 
-    /// The date that the environment asks for, 1970 if it asks for none.
+    /// Returns the date in the environment, 1970 if there is none.
     pub fn from_environment() -> Result<Self, SourceDateError> {
         match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(text) => Self::from_seconds(text.trim().parse().map_err(|_| SourceDateError(text.clone()))?),
@@ -28,13 +28,13 @@ impl SourceDate {
         }
     }
 
-    /// Seconds since 1970.
+    /// Returns the seconds since 1970.
     #[must_use]
     pub fn seconds(self) -> u64 {
         self.0
     }
 
-    /// The date as RFC 3339 writes it, in UTC.
+    /// Returns the date in the form of RFC 3339, in UTC.
     #[must_use]
     pub fn rfc3339(self) -> String {
         humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.0)).to_string()

@@ -1,9 +1,9 @@
 //! Kinds of files, by their first bytes.
 
-/// Bytes of a header in a tar.
+/// Size of a tar header, in bytes.
 pub const TAR_HEADER: usize = 512;
 
-/// True if this is the header of a tar's entry, or the zeros at the end of one without entries.
+/// Returns whether this is the header of a tar's entry, or the zeros at the end of an empty tar.
 #[must_use]
 pub fn is_tar(start: &[u8]) -> bool {
     if start.len() < TAR_HEADER {
@@ -20,7 +20,7 @@ pub fn is_tar(start: &[u8]) -> bool {
 /// Names the kind of a file by its first bytes.
 #[must_use]
 pub fn kind_of(start: &[u8]) -> String {
-    /// Bytes that are shown.
+    /// Number of bytes that are tested for text, or shown for an unknown kind.
     const SHOWN: usize = 8;
     let known: [(&[u8], &str); 8] = [
         (b"\0asm", "a WebAssembly module"),

@@ -1,4 +1,4 @@
-//! Private keys as cosign keeps them: PKCS#8, sealed by a password (scrypt, then NaCl's secretbox), in a JSON document in PEM.
+//! Private keys in cosign's form: PKCS#8, encrypted by a password (scrypt, then NaCl's secretbox), as JSON in PEM.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use poly1305::Poly1305;
@@ -7,33 +7,32 @@ use salsa20::XSalsa20;
 use salsa20::cipher::{KeyIvInit as _, StreamCipher as _};
 use serde::Deserialize;
 
-/// Labels of the PEM block, of this version of cosign and of earlier ones.
+/// Labels of the PEM block, of current and earlier versions of cosign.
 pub(crate) const LABELS: [&str; 2] = ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"];
 
-/// Bytes of the key of the box.
+/// Length of the secretbox's key, in bytes.
 const KEY: usize = 32;
-/// Bytes of its tag.
+/// Length of the secretbox's tag, in bytes.
 const TAG: usize = 16;
-/// Bytes of memory that scrypt may take: cosign's parameters take 64 MiB.
+/// Memory limit of scrypt, in bytes: cosign's parameters take 64 MiB.
 const MAX_MEMORY: u64 = 256 << 20;
-/// Repetitions of scrypt.
+/// Maximum of scrypt's parameter `p`.
 const MAX_PARALLEL: u32 = 16;
 
-/// Why a key of cosign cannot be opened.
+/// Reason why a cosign key cannot be decrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CosignKeyError {
     /// No password was given.
     #[error("it is sealed by a password, and none was given")]
     NoPassword,
-    /// Another document, or one with other algorithms.
+    /// The document has another form, or names other algorithms.
     #[error("it is not sealed as cosign seals keys, by scrypt and nacl/secretbox")]
     Form,
-    /// The box does not open.
+    /// The password is wrong, or the key is damaged.
     #[error("the password does not open it, or it is damaged")]
     WrongPassword,
 }
 
-/// A sealed key.
 #[derive(Deserialize)]
 pub(crate) struct SealedKey {
     kdf: Kdf,
@@ -63,7 +62,7 @@ struct Cipher {
 }
 
 impl SealedKey {
-    /// Reads the document in the PEM block.
+    /// Parses the document in the PEM block.
     pub(crate) fn read(document: &[u8]) -> Result<Self, CosignKeyError> {
         let sealed: Self = serde_json::from_slice(document).map_err(|_| CosignKeyError::Form)?;
         let ScryptParameters { cost, r, p } = sealed.kdf.params;
@@ -77,7 +76,7 @@ impl SealedKey {
         if is_known && fits { Ok(sealed) } else { Err(CosignKeyError::Form) }
     }
 
-    /// The key in PKCS#8. An empty password is one: cosign takes it.
+    /// Decrypts the key, in PKCS#8. An empty password is valid, as in cosign.
     pub(crate) fn open(&self, password: &str) -> Result<Vec<u8>, CosignKeyError> {
         let decode = |text: &str| BASE64_STANDARD.decode(text).map_err(|_| CosignKeyError::Form);
         let (salt, content) = (decode(&self.kdf.salt)?, decode(&self.ciphertext)?);
@@ -92,15 +91,15 @@ impl SealedKey {
     }
 }
 
-/// Opens a `secretbox` of NaCl: a tag by Poly1305, then content by XSalsa20, whose first 32 bytes of stream are the tag's key.
-/// None if the tag is another.
+/// Decrypts a `secretbox` of NaCl: a tag by Poly1305, then content by XSalsa20, whose first 32 bytes of stream are the
+/// tag's key. Returns none if the tag does not match.
 fn open_box(key: [u8; KEY], nonce: [u8; 24], sealed: &[u8]) -> Option<Vec<u8>> {
     let (tag, content) = sealed.split_at_checked(TAG)?;
     let mut stream = XSalsa20::new(&key.into(), &nonce.into());
     let mut tag_key = [0; KEY];
     stream.apply_keystream(&mut tag_key);
     let found = Poly1305::new(&tag_key.into()).compute_unpadded(content);
-    // Compared without regard to time: whoever could measure it has the key's file and the password already.
+    // Constant time is not needed: an attacker who could measure it has the key file and the password.
     if found.as_slice() != tag {
         return None;
     }
@@ -114,9 +113,9 @@ mod tests {
     use super::*;
     use crate::{KeyError, SigningKey, pem};
 
-    /// Sealed by another implementation, in cosign's form, with the password `pass word`.
+    /// Key encrypted by another implementation, in cosign's form, with the password `pass word`.
     const SEALED: &str = r#"{"kdf":{"name":"scrypt","params":{"N":1024,"r":8,"p":1},"salt":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},"cipher":{"name":"nacl/secretbox","nonce":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"},"ciphertext":"BUY4ShPXqRtrryDncinNMVjL0R9LGgVpP4HFwSefNqjrv6YqNpN0woHj3HcXN/Bz3x2W8m9b2I4ouNDJef30Vzn+18ptdhLgKOdxfUjtolOBH8ZKxjhGEO6H5GDTH5kNZB2fiTr80K5CKDJXVuXSZxkVMaxZuh+Rl3FzG9KpkrxIRhjYw8NmvB8tugS98IbbZUW+WY/ZmKam8g=="}"#;
-    /// Fingerprint of its public half.
+    /// Fingerprint of its public key.
     const FINGERPRINT: &str = "sha256:d3949091b17809e3c090eb70c3592b2ce2020fb8b5081c99220565a7eb1990f4";
 
     fn key(document: &str, password: Option<&str>) -> Result<SigningKey, KeyError> {
@@ -144,7 +143,7 @@ mod tests {
         );
     }
 
-    /// A damaged key neither asks for a password nor takes all memory.
+    /// A damaged key neither prompts for a password nor takes all memory.
     #[test]
     fn key_of_another_form_is_refused_before_the_password_is_asked() {
         for document in [

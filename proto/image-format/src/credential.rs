@@ -4,26 +4,26 @@ use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
-/// User and password for a registry. Its `Debug` form hides the password.
+/// User and password for a registry. `Debug` hides the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     user: String,
     password: String,
 }
 
-/// A text that is not base64 of `user:password`. The text itself is a secret and is not repeated.
+/// Error of a text that is not base64 of `user:password`. It does not repeat the text, which is a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the registry credential is not base64 of `user:password`")]
 pub struct CredentialError;
 
 impl Credential {
-    /// From user and password.
+    /// Creates a credential from user and password.
     #[must_use]
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { user: user.into(), password: password.into() }
     }
 
-    /// From base64 of `user:password`, the form of `--registry-auth`.
+    /// Parses base64 of `user:password`, the form of `--registry-auth`.
     pub fn from_base64(text: &str) -> Result<Self, CredentialError> {
         let bytes = BASE64_STANDARD.decode(text.trim()).map_err(|_| CredentialError)?;
         let text = String::from_utf8(bytes).map_err(|_| CredentialError)?;
@@ -34,19 +34,19 @@ impl Credential {
         Ok(Self::new(user, password))
     }
 
-    /// The user.
+    /// Returns the user name.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// The password.
+    /// Returns the password.
     #[must_use]
     pub fn password(&self) -> &str {
         &self.password
     }
 
-    /// The value of an `Authorization` header by the scheme `Basic`. It is as secret as the password.
+    /// Returns the value of an `Authorization` header by the scheme `Basic`. It is as secret as the password.
     #[must_use]
     pub fn basic(&self) -> String {
         format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", self.user, self.password)))

@@ -1,4 +1,4 @@
-//! One object as the bytes of an image: layer, configuration, manifest.
+//! Encoding of one object as an image: layer, configuration, manifest.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -10,14 +10,14 @@ use crate::{
     BuildError, BytecodeFile, Descriptor, Digest, Labels, Platform, PlatformField, SourceDate, media,
 };
 
-/// Adds content; answers its descriptor.
+/// Adds content and returns its descriptor.
 pub(crate) fn keep(blobs: &mut BTreeMap<Digest, Vec<u8>>, media_type: &str, content: Vec<u8>) -> Descriptor {
     let descriptor = Descriptor::of(media_type, &content);
     blobs.insert(descriptor.digest, content);
     descriptor
 }
 
-/// Encodes one platform's image into `blobs`; answers the descriptor of its manifest.
+/// Encodes one platform's image into `blobs` and returns the descriptor of its manifest.
 pub(crate) fn image(
     platform: Platform,
     bytecode: &BytecodeFile,
@@ -48,7 +48,7 @@ pub(crate) fn image(
     Ok(manifest)
 }
 
-/// A tar of the one file, readable by all, owned by root, dated as asked.
+/// Returns a tar of the one file: readable by all users, owned by root, with the given date.
 fn tar_of(bytecode: &BytecodeFile, date: SourceDate) -> std::io::Result<Vec<u8>> {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Regular);
@@ -62,7 +62,7 @@ fn tar_of(bytecode: &BytecodeFile, date: SourceDate) -> std::io::Result<Vec<u8>>
     archive.into_inner()
 }
 
-/// Gzip without a date or a file name in its header.
+/// Compresses by gzip, without a date or a file name in the header.
 fn gzip(content: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
     encoder.write_all(content)?;

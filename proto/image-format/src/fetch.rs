@@ -1,4 +1,4 @@
-//! Object and labels of an image, straight out of its registry: for tools that only look at them.
+//! Object and labels of an image, read from its registry, for tools that only inspect them.
 
 use crate::layer::{self, LayerError};
 use crate::manifest::{self, ImageConfig, ImageDocument, ImageManifest, MAX_INDEXES, ManifestError};
@@ -9,65 +9,64 @@ use crate::{
     RegistryError, check_object,
 };
 
-/// Why the object of an image cannot be had.
+/// Reason why the object of an image is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The registry did not give it.
+    /// The registry did not return it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A manifest or index cannot be read.
     #[error("{what} {}: {source}", if source.is_unsupported() { "is not supported" } else { "is malformed" })]
     Manifest {
-        /// Which document.
+        /// Name of the document.
         what: String,
-        /// The reason.
+        /// Defect of the document.
         source: ManifestError,
     },
-    /// It is not built for this platform.
+    /// The image is not built for this platform.
     #[error("the image {image} is not for {wanted}; it is for {present}")]
     Platform {
-        /// The image.
+        /// Name of the image.
         image: String,
-        /// What was asked for.
+        /// Requested platform.
         wanted: Platform,
-        /// What it has.
+        /// Platforms of the image.
         present: String,
     },
-    /// An index in an index, or no layer at all.
+    /// The image is an index in an index, or has no layer.
     #[error("{what} is no bytecode image: it has {why}")]
     NotBytecode {
-        /// Which document.
+        /// Name of the document.
         what: String,
-        /// What it has.
+        /// Unexpected content.
         why: &'static str,
     },
     /// The layer holds no object.
     #[error("{what} {}: {source}", words_of(source))]
     Layer {
-        /// Which layer.
+        /// Name of the layer.
         what: String,
-        /// The reason.
+        /// Cause of the failure.
         source: LayerError,
     },
     /// The labels are damaged.
     #[error("{image}: {source}")]
     Label {
-        /// The image.
+        /// Name of the image.
         image: String,
-        /// Reason.
+        /// Defect of the label.
         source: LabelError,
     },
-    /// The object is none.
+    /// The file in the layer is no eBPF object.
     #[error("the object in image {image}: {source}")]
     Bytecode {
-        /// The image.
+        /// Name of the image.
         image: String,
-        /// The reason.
+        /// Defect of the object.
         source: BytecodeError,
     },
 }
 
-/// Words before the reason.
 const fn words_of(error: &LayerError) -> &'static str {
     match error {
         LayerError::NoObject(_) => "holds no object file",
@@ -76,28 +75,28 @@ const fn words_of(error: &LayerError) -> &'static str {
     }
 }
 
-/// The object of an image.
+/// Object of an image.
 #[derive(Clone, Debug)]
 pub struct FetchedObject {
-    /// What the name led to, an index or a manifest.
+    /// Digest that the name refers to, of an index or a manifest.
     pub digest: Digest,
-    /// The object file.
+    /// Contents of the object file.
     pub bytes: Vec<u8>,
 }
 
 /// Labels of an image.
 #[derive(Clone, Debug)]
 pub struct FetchedLabels {
-    /// Digest that the name led to, of an index or a manifest.
+    /// Digest that the name refers to, of an index or a manifest.
     pub digest: Digest,
-    /// Programs and maps, as the labels have them.
+    /// Programs and maps, as in the labels.
     pub labels: Labels,
 }
 
-/// Reads the object of an image from its registry. No signature is verified, so nothing of it may be loaded.
+/// Reads the object of an image from its registry. Signatures are not verified, so it must not be loaded.
 ///
 /// # Errors
-/// [`FetchError`]: the registry does not give it, or it is no bytecode image for `platform`.
+/// [`FetchError`]: the registry does not return it, or it is no bytecode image for `platform`.
 pub async fn fetch_object(
     image: &ImageReference,
     access: impl Into<RegistryAccess>,
@@ -129,7 +128,6 @@ pub async fn fetch_object(
     Err(failure.unwrap_or_else(|| not_bytecode(image, digest, "no layer of a size that is read")))
 }
 
-/// The object in the content of a layer.
 fn object_in(image: &ImageReference, layer: &Descriptor, content: &[u8]) -> Result<Vec<u8>, FetchError> {
     let found = layer::decode(content).map_err(|source| FetchError::Layer {
         what: format!("the layer {} of {}", layer.digest, image.name()),
@@ -141,10 +139,10 @@ fn object_in(image: &ImageReference, layer: &Descriptor, content: &[u8]) -> Resu
     Ok(found.bytes)
 }
 
-/// Reads the labels of an image from its registry: its configuration, and no layer.
+/// Reads the labels of an image from its registry: its configuration only, no layer.
 ///
 /// # Errors
-/// [`FetchError`]: the registry does not give it, or it is no bytecode image for `platform`.
+/// [`FetchError`]: the registry does not return it, or it is no bytecode image for `platform`.
 pub async fn fetch_labels(
     image: &ImageReference,
     access: impl Into<RegistryAccess>,
@@ -165,12 +163,12 @@ pub async fn fetch_labels(
     Ok(FetchedLabels { digest, labels })
 }
 
-/// Bytes of all layers that are looked into.
+/// Maximum size of all layers that are read, in bytes.
 const LAYERS_LIMIT: u64 = 96 << 20;
-/// Bytes of a configuration.
+/// Maximum size of a configuration, in bytes.
 const CONFIG_LIMIT: u64 = 1 << 20;
 
-/// Goes from the name to the manifest for a platform.
+/// Finds the manifest for a platform by the image's name.
 async fn find(
     image: &ImageReference,
     access: RegistryAccess,
@@ -202,12 +200,10 @@ async fn find(
     Ok(FoundImage { registry, digest, manifest })
 }
 
-/// An image in its registry.
 struct FoundImage {
     registry: Registry,
-    /// Digest that the name led to, of an index or a manifest.
+    /// Digest that the name refers to, of an index or a manifest.
     digest: Digest,
-    /// The manifest for the platform.
     manifest: ImageManifest,
 }
 

@@ -1,4 +1,4 @@
-//! Builds images in process: no docker, no podman, the same bytes for the same inputs.
+//! Image builds in this process: no docker, no podman, the same bytes for the same inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,30 +10,30 @@ use crate::{
     PlatformError, SourceDate, encode, media,
 };
 
-/// Why an image cannot be built.
+/// Reason why an image cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// An input is not an object that an image can carry.
     #[error(transparent)]
     Bytecode(#[from] BytecodeError),
-    /// A platform is unknown, or a file name does not say one.
+    /// A platform is unknown, or missing in a file name.
     #[error(transparent)]
     Platform(#[from] PlatformError),
-    /// The same platform twice.
+    /// Two objects are for the same platform.
     #[error("two objects for {0}")]
     Twice(Platform),
-    /// Nothing to build from.
+    /// There is no object file.
     #[error("no object file{0}")]
     Nothing(String),
-    /// This machine is of a platform that images are not made for.
+    /// Images cannot be built for this machine's platform.
     #[error("images are not made for this machine's architecture `{0}`; name the platform")]
     Host(&'static str),
     /// A folder cannot be listed.
     #[error("{path}: {source}")]
     Folder {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// The layer or a document cannot be encoded.
@@ -41,12 +41,12 @@ pub enum BuildError {
     Encode(String),
 }
 
-/// What the user names to build from.
+/// Source of an image, as named by the user.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// One object, for this machine's platform: `--bytecode FILE`.
     File(PathBuf),
-    /// A folder whose every `*.o` says its platform by name, as bpf2go does: `--cilium-ebpf-project DIR`.
+    /// Folder of `*.o` files with their platforms in their names, as by bpf2go: `--cilium-ebpf-project DIR`.
     Folder(PathBuf),
     /// One object for each platform.
     Platforms(BTreeMap<Platform, PathBuf>),
@@ -55,7 +55,7 @@ pub enum Input {
 /// Checked objects by platform.
 #[derive(Clone, Debug)]
 pub struct PlatformInputs {
-    /// True if there is one object for no named platform: it becomes a plain image rather than an index.
+    /// True if there is one object without a named platform: it becomes a plain image rather than an index.
     single: bool,
     objects: Vec<(Platform, PathBuf, BytecodeFile)>,
 }
@@ -86,13 +86,13 @@ impl PlatformInputs {
         Ok(Self { single: false, objects })
     }
 
-    /// One object already in memory, for one platform.
+    /// Creates the inputs from one object in memory, for one platform.
     pub fn one(platform: Platform, bytecode: BytecodeFile) -> Result<Self, BuildError> {
         let path = PathBuf::from(bytecode.file_name());
         Ok(Self { single: true, objects: vec![checked(platform, &path, bytecode)?] })
     }
 
-    /// Objects already in memory, one a platform; they become an index.
+    /// Creates the inputs of an index from objects in memory, one a platform.
     pub fn several(objects: impl IntoIterator<Item = (Platform, BytecodeFile)>) -> Result<Self, BuildError> {
         let mut seen = BTreeSet::new();
         let mut all = Vec::new();
@@ -110,13 +110,13 @@ impl PlatformInputs {
         Ok(Self { single: false, objects: all })
     }
 
-    /// The labels of the image: those of the first object. The same stand in every platform's image.
+    /// Returns the labels of the first object, which every platform's image gets.
     #[must_use]
     pub fn labels(&self) -> Labels {
         self.objects.first().map(|(_, _, bytecode)| bytecode.labels().clone()).unwrap_or_default()
     }
 
-    /// What a Containerfile needs to build the same image.
+    /// Returns the arguments with which a Containerfile builds the same image.
     #[must_use]
     pub fn build_args(&self) -> BuildArgs {
         let files = self.objects.iter().map(|(platform, path, _)| {
@@ -146,17 +146,17 @@ impl PlatformInputs {
     }
 }
 
-/// The lines that hand objects and labels to a Containerfile build.
+/// Build arguments of a Containerfile: objects and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildArgs {
-    /// Name of the build argument and path of the object.
+    /// Names of build arguments, and paths of objects.
     pub files: Vec<(&'static str, String)>,
-    /// For `PROGRAMS` and `MAPS`.
+    /// Values of `PROGRAMS` and `MAPS`.
     pub labels: Labels,
 }
 
 impl BuildArgs {
-    /// One `NAME=value` a line: the objects, then `PROGRAMS`, then `MAPS`.
+    /// Returns one `NAME=value` a line: the objects, then `PROGRAMS`, then `MAPS`.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let files = self.files.iter().map(|(name, path)| format!("{name}={path}"));
@@ -168,7 +168,7 @@ impl BuildArgs {
     }
 }
 
-/// An image in memory.
+/// Image in memory.
 #[derive(Clone, Debug)]
 pub struct BuiltImage {
     root: Descriptor,
@@ -176,19 +176,19 @@ pub struct BuiltImage {
 }
 
 impl BuiltImage {
-    /// Digest of the manifest or index.
+    /// Returns the digest of the manifest or index.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.root.digest
     }
 
-    /// Descriptor of the manifest or index.
+    /// Returns the descriptor of the manifest or index.
     #[must_use]
     pub fn root(&self) -> &Descriptor {
         &self.root
     }
 
-    /// Writes it into a layout under `name`.
+    /// Writes the image into a layout under `name`.
     pub fn write(&self, layout: &OciLayout, name: &str) -> Result<(), LayoutError> {
         for content in self.blobs.values() {
             layout.put(content)?;
@@ -197,7 +197,7 @@ impl BuiltImage {
     }
 }
 
-/// The objects of a folder by the platform in their names.
+/// Lists the objects of a folder by the platform in their names.
 fn list(folder: &Path) -> Result<BTreeMap<Platform, PathBuf>, BuildError> {
     let failed = |source| BuildError::Folder { path: folder.to_owned(), source };
     let mut found = BTreeMap::new();

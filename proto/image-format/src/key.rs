@@ -14,30 +14,30 @@ use crate::{Digest, pem};
 const PRIVATE: &str = "PRIVATE KEY";
 const PUBLIC: &str = "PUBLIC KEY";
 
-/// Why a key cannot be used.
+/// Reason why a key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// No PEM block in the text.
+    /// The text has no PEM block.
     #[error("the key is not PEM text (a line -----BEGIN … KEY----- is expected)")]
     NotPem,
-    /// An encrypted private key.
+    /// The private key is encrypted.
     #[error(
         "the private key is encrypted ({0}); plain PEM keys and those of cosign are read. \
          hint: `openssl pkcs8 -topk8 -nocrypt` writes a plain one"
     )]
     Encrypted(String),
-    /// A private key of cosign that cannot be opened.
+    /// The cosign key cannot be decrypted.
     #[error("the private key of cosign cannot be opened: {0}. hint: COSIGN_PASSWORD holds its password")]
     Cosign(#[from] CosignKeyError),
-    /// A PEM block that is not a key of the kind wanted.
+    /// The PEM block is not a key of the expected kind.
     #[error("the PEM block is a {found}, expected a {expected}")]
     Label {
-        /// What it says it is.
+        /// Label of the PEM block.
         found: String,
-        /// What was expected.
+        /// Expected kind.
         expected: &'static str,
     },
-    /// A key of another algorithm or curve, or damaged.
+    /// The key is of another algorithm or curve, or damaged.
     #[error("the {0} is not a P-256 key in DER (RSA, P-384 and Ed25519 keys cannot sign here)")]
     NotP256(&'static str),
     /// The cryptographic library failed.
@@ -45,7 +45,7 @@ pub enum KeyError {
     Crypto(&'static str),
 }
 
-/// A private key that signs images.
+/// Private key for signing images.
 pub struct SigningKey {
     pair: EcdsaKeyPair,
 }
@@ -57,19 +57,19 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Makes a new key.
+    /// Generates a key.
     pub fn generate() -> Result<Self, KeyError> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map_err(|_| KeyError::Crypto("make a key pair"))?;
         Ok(Self { pair })
     }
 
-    /// Reads a plain PEM key: PKCS#8 (`PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`).
+    /// Parses an unencrypted PEM key: PKCS#8 (`PRIVATE KEY`) or SEC 1 (`EC PRIVATE KEY`).
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         Self::from_pem_or_cosign(text, || None)
     }
 
-    /// The same, or a key of cosign, for which `password` is asked.
+    /// Parses an unencrypted PEM key, or a cosign key, for which `password` is called.
     pub fn from_pem_or_cosign(
         text: &str,
         password: impl FnOnce() -> Option<String>,
@@ -93,19 +93,19 @@ impl SigningKey {
         Ok(Self { pair: pair.map_err(|_| KeyError::NotP256("private key"))? })
     }
 
-    /// The private key as PKCS#8 PEM. Whoever has this text signs in its owner's name: write it with mode 0600.
+    /// Returns the private key as PKCS#8 PEM. Anyone who has it can sign in the owner's name: write it with mode 0600.
     pub fn to_pem(&self) -> Result<String, KeyError> {
         let der = self.pair.to_pkcs8v1().map_err(|_| KeyError::Crypto("encode a private key"))?;
         Ok(pem::write(PRIVATE, der.as_ref()))
     }
 
-    /// The public half.
+    /// Returns the public key.
     pub fn public_key(&self) -> Result<PublicKey, KeyError> {
         let spki = self.pair.public_key().as_der().map_err(|_| KeyError::Crypto("encode a public key"))?;
         Ok(PublicKey { spki: spki.as_ref().to_vec(), point: self.pair.public_key().as_ref().to_vec() })
     }
 
-    /// Signs `message`; the signature is in ASN.1 DER.
+    /// Signs `message` and returns the signature in ASN.1 DER.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let signature =
             self.pair.sign(&SystemRandom::new(), message).map_err(|_| KeyError::Crypto("sign"))?;
@@ -113,7 +113,7 @@ impl SigningKey {
     }
 }
 
-/// A P-256 public key.
+/// P-256 public key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     spki: Vec<u8>,
@@ -126,14 +126,14 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The fixed bytes in front of an uncompressed point in a P-256 SubjectPublicKeyInfo (RFC 5480).
+/// Fixed bytes before an uncompressed point in a P-256 SubjectPublicKeyInfo (RFC 5480).
 const SPKI_P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 impl PublicKey {
-    /// Reads a `PUBLIC KEY` PEM block.
+    /// Parses a `PUBLIC KEY` PEM block.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         let (label, spki) = pem::read(text).ok_or(KeyError::NotPem)?;
         if label != PUBLIC {
@@ -147,21 +147,21 @@ impl PublicKey {
         Ok(Self { spki, point })
     }
 
-    /// The key as PEM, in the form that the daemon's policy and cosign read.
+    /// Returns the key as PEM, in the form that the daemon's policy and cosign read.
     #[must_use]
     pub fn to_pem(&self) -> String {
         pem::write(PUBLIC, &self.spki)
     }
 
-    /// SHA-256 of the key in DER: the name of the key in records and messages.
+    /// Returns the SHA-256 of the key in DER, which names the key in records and messages.
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
         Digest::of(&self.spki)
     }
 
-    /// True if `signature` is this key's over `message`.
+    /// Returns whether `signature` is by this key over `message`.
     ///
-    /// For the signing side, to see what is there already. The daemon decides what is trusted by its own means.
+    /// The signing side uses it to find its own signatures. The daemon verifies images with code of its own.
     #[must_use]
     pub fn made(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.point).verify(message, signature).is_ok()

@@ -1,37 +1,37 @@
-//! The labels of an image: which programs and maps its object has.
+//! Labels of an image: programs and maps of its object.
 
 use std::collections::BTreeMap;
 
 use crate::media;
 
-/// Programs and maps by name, each with its type in the words of [`crate::vocabulary`].
+/// Types of programs and maps by name, in the words of [`crate::vocabulary`].
 ///
-/// The types are advisory: tools in the field write two vocabularies, and the object itself is what counts.
+/// The types are advisory: tools write two vocabularies, and only the object counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Labels {
-    /// Function name to program type.
+    /// Types of programs by function name.
     pub programs: BTreeMap<String, String>,
-    /// Map name to map type.
+    /// Types of maps by name.
     pub maps: BTreeMap<String, String>,
 }
 
-/// A label that does not hold what its name promises.
+/// Error of a label that is not a JSON object of strings.
 #[derive(Debug, thiserror::Error)]
 #[error("the image's label {label} is not a JSON object of strings: {source}; it says `{value}`")]
 pub struct LabelError {
     /// Name of the label.
     pub label: &'static str,
-    /// What it says, shortened to 200 characters.
+    /// Value of the label, shortened to 200 characters.
     pub value: String,
-    /// The reason.
+    /// Error of the JSON parser.
     pub source: serde_json::Error,
 }
 
 impl Labels {
     /// Reads the labels of an image's configuration.
     ///
-    /// Without either of today's labels, the four legacy labels of a single program are read. An image without
-    /// any gives empty labels; that is not an error, since its object says the same and more.
+    /// If both current labels are missing, the four legacy labels of a single program are read. An image without any
+    /// has empty labels; this is no error, since its object has the same information.
     pub fn read(labels: &BTreeMap<String, String>) -> Result<Self, LabelError> {
         let (programs, maps) = (labels.get(media::LABEL_PROGRAMS), labels.get(media::LABEL_MAPS));
         if programs.is_none() && maps.is_none() {
@@ -44,7 +44,7 @@ impl Labels {
     }
 
     fn read_legacy(labels: &BTreeMap<String, String>) -> Option<Self> {
-        // All four had to be there, although only two say something of use.
+        // All four labels are required, although only two are used.
         labels.get(media::LEGACY_PROGRAM_NAME)?;
         labels.get(media::LEGACY_FILENAME)?;
         let function = labels.get(media::LEGACY_FUNCTION_NAME)?;
@@ -52,19 +52,19 @@ impl Labels {
         Some(Self { programs: BTreeMap::from([(function.clone(), kind.clone())]), maps: BTreeMap::new() })
     }
 
-    /// The `io.ebpf.programs` label's text.
+    /// Returns the text of the label `io.ebpf.programs`.
     #[must_use]
     pub fn programs_json(&self) -> String {
         json(&self.programs)
     }
 
-    /// The `io.ebpf.maps` label's text; `{}` without maps, because v0.6.0 needs the label to be there.
+    /// Returns the text of the label `io.ebpf.maps`; `{}` without maps, because v0.6.0 requires the label.
     #[must_use]
     pub fn maps_json(&self) -> String {
         json(&self.maps)
     }
 
-    /// Both labels, as they stand in an image's configuration.
+    /// Returns both labels as they are in an image's configuration.
     #[must_use]
     pub fn write(&self) -> BTreeMap<String, String> {
         BTreeMap::from([

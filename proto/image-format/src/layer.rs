@@ -1,4 +1,4 @@
-//! From the bytes of a layer to the one object file in it.
+//! Extraction of the one object file from the bytes of a layer.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -10,51 +10,51 @@ use crate::content_kind::{TAR_HEADER, is_tar, kind_of};
 use crate::packing::{UnsupportedPacking, fill, unpacked};
 use crate::unpacked_limit::{Limited, UNPACKED_LIMIT, is_over_limit};
 
-/// Why a layer holds no usable file.
+/// Reason why a layer has no usable object.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    /// It grows beyond the limit.
+    /// The layer exceeds the limit when unpacked.
     #[error("it unpacks to more than {0} bytes")]
     TooLarge(u64),
-    /// It is read, and has no object in it. Another layer may have one.
+    /// The layer is readable and has no object. Another layer may have one.
     #[error("{0}")]
     NoObject(String),
-    /// It is compressed in a way that is not read.
+    /// The compression of the layer is not supported.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedPacking),
-    /// Something else.
+    /// The layer is malformed.
     #[error("{0}")]
     Malformed(String),
 }
 
-/// The file found.
+/// Object file of a layer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FoundObject {
-    /// Its name without folders; none if the layer is the file itself.
+    /// Name of the file without folders; none if the layer is the file itself.
     pub name: Option<String>,
-    /// The file itself.
+    /// Contents of the file.
     pub bytes: Vec<u8>,
 }
 
 const ELF: &[u8] = b"\x7fELF";
-/// Bytes of an ELF file up to its `e_machine`.
+/// Length of an ELF file's beginning up to and including `e_machine`, in bytes.
 const ELF_START: usize = 20;
 /// `e_machine` of eBPF objects.
 const EM_BPF: u16 = 247;
-/// Entries of a tar that are looked at. An image has one; docker may add its folders.
+/// Maximum number of tar entries that are read. An image has one; docker may add its folders.
 const MAX_ENTRIES: usize = 64;
-/// Bytes of a name, or of a pax header around one.
+/// Maximum size of a name, or of a pax header with one, in bytes.
 const NAME_LIMIT: u64 = 16 << 10;
-/// Characters of a reader's complaint that are shown.
+/// Maximum length of a reader's error text, in characters.
 const SHOWN_CHARACTERS: usize = 160;
 
-/// Takes the object file out of a layer: an ELF file, or a tar with one, each compressed by gzip or zstd, or not. Reads it
-/// piece by piece: only the object itself is ever whole in memory.
+/// Returns the object file in a layer: an ELF file, or a tar with one, each compressed by gzip or zstd, or not. Reads
+/// in pieces: only the object itself is held in memory.
 ///
-/// Content decides, not the media type: tools disagree about those.
+/// The content decides, not the media type: tools disagree about those.
 ///
 /// # Errors
-/// [`LayerError`]: it grows beyond a limit, or holds no object.
+/// [`LayerError`]: the layer exceeds a limit, or holds no object.
 pub fn decode(layer: impl Read) -> Result<FoundObject, LayerError> {
     let mut reader = Limited::new(unpacked(layer).map_err(failed)?);
     let mut start = [0; TAR_HEADER];
@@ -72,7 +72,6 @@ pub fn decode(layer: impl Read) -> Result<FoundObject, LayerError> {
     from_tar(start.chain(reader))
 }
 
-/// The rest of an object whose beginning is known.
 fn object(reader: &mut impl Read, mut bytes: Vec<u8>) -> Result<Vec<u8>, LayerError> {
     let left = ELF_LIMIT + 1 - bytes.len() as u64;
     reader.take(left).read_to_end(&mut bytes).map_err(failed)?;
@@ -82,8 +81,8 @@ fn object(reader: &mut impl Read, mut bytes: Vec<u8>) -> Result<Vec<u8>, LayerEr
     Ok(bytes)
 }
 
-/// How well an ELF file fits: eBPF objects before programs of the machine, and names of objects before others (v0.6.0 took
-/// any). The lowest is the best.
+/// Ranks an ELF file, the lowest best: eBPF objects before programs of the machine, then names of objects before others
+/// (v0.6.0 took any).
 fn rank(path: &Path, start: &[u8]) -> u8 {
     let is_little = start.get(5) == Some(&1);
     let machine = start.get(18..20).and_then(|bytes| bytes.try_into().ok());
@@ -93,14 +92,14 @@ fn rank(path: &Path, start: &[u8]) -> u8 {
     u8::from(!is_named) + if machine == Some(EM_BPF) { 0 } else { 2 }
 }
 
-/// The first of those ELF files that fit best.
+/// Returns the first of the best ranked ELF files.
 fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
     let mut archive = tar::Archive::new(reader);
     let mut found: Option<(u8, FoundObject)> = None;
     let mut count = 0;
-    // The name of the next entry, where it is too long for a header.
+    // Name of the next entry, if it is too long for a header.
     let mut long_name: Option<PathBuf> = None;
-    // Raw: the tar crate would read names of any length into memory.
+    // Raw entries: otherwise the tar crate would read names of any length into memory.
     for entry in archive.entries().map_err(failed)?.raw(true) {
         let mut entry = entry.map_err(failed)?;
         count += 1;
@@ -112,7 +111,7 @@ fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
             long_name = read_name(&mut entry, kind.is_pax_local_extensions())?.or(long_name);
             continue;
         }
-        // The target of a link, which stands before the link itself.
+        // Skip the target of a link, which comes before the link itself.
         if kind.is_gnu_longlink() {
             continue;
         }
@@ -121,7 +120,7 @@ fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
             None => entry.path().map_err(failed)?.into_owned(),
         };
         check_path(&path)?;
-        // Links and devices are never followed: the file that one means has an entry of its own.
+        // Links and devices are never followed: the target of a link has an entry of its own.
         if !kind.is_file() && !kind.is_contiguous() {
             continue;
         }
@@ -140,7 +139,7 @@ fn from_tar(reader: impl Read) -> Result<FoundObject, LayerError> {
         .ok_or_else(|| LayerError::NoObject(format!("none of its {count} entries is an ELF file")))
 }
 
-/// The name in an entry that only holds the next one's: GNU's, or a record `LENGTH path=NAME` of a pax header.
+/// Reads the name of the next entry: GNU's form, or a record `LENGTH path=NAME` of a pax header.
 fn read_name(entry: &mut impl Read, pax: bool) -> Result<Option<PathBuf>, LayerError> {
     let mut bytes = Vec::new();
     entry.take(NAME_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -157,8 +156,8 @@ fn read_name(entry: &mut impl Read, pax: bool) -> Result<Option<PathBuf>, LayerE
     Ok(name.map(|name| PathBuf::from(OsString::from_vec(name))))
 }
 
-/// Nothing is ever written by an entry's path, and builders write absolute ones. One that climbs out is refused with the whole
-/// layer: no builder writes such, its author meant harm to somebody.
+/// Rejects a layer that has an entry with `..` in its path: no builder writes one, so it is an attack. Absolute paths
+/// are allowed, because builders write them and no entry is written to its path.
 fn check_path(path: &Path) -> Result<(), LayerError> {
     if path.components().all(|component| component != Component::ParentDir) {
         return Ok(());
@@ -173,7 +172,7 @@ fn failed(error: io::Error) -> LayerError {
     if is_over_limit(&error) {
         return LayerError::TooLarge(UNPACKED_LIMIT);
     }
-    // Readers of tars repeat what they cannot read.
+    // Tar readers include the malformed text in their errors.
     let why: String = error.to_string().chars().filter(|c| !c.is_control()).take(SHOWN_CHARACTERS).collect();
     LayerError::Malformed(format!("it cannot be unpacked: {why}"))
 }
@@ -190,7 +189,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Writes the name as it is: the tar crate's own setter refuses dangerous ones.
+    /// Writes the name unchanged: the tar crate's own setter rejects dangerous ones.
     fn tar(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (name, kind, bytes) in entries {
@@ -212,7 +211,7 @@ mod tests {
         ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
     }
 
-    /// A frame of blocks that are stored as they are: compressing large ones takes long.
+    /// Builds a frame of uncompressed blocks: compressing large content takes long.
     fn zstd_stored(bytes: &[u8]) -> Vec<u8> {
         let mut frame = b"\x28\xb5\x2f\xfd\0\x58".to_vec();
         for block in bytes.chunks(128 << 10) {
@@ -247,7 +246,7 @@ mod tests {
             (gzip(&packed), Some("a.o".to_owned())),
             (zstd(OBJECT), None),
             (zstd(&packed), Some("a.o".to_owned())),
-            // In members, as pigz and zstd:chunked write.
+            // Several members, as pigz and zstd:chunked write them.
             ([gzip(&packed[..700]), gzip(&packed[700..])].concat(), Some("a.o".to_owned())),
             ([zstd(&packed[..700]), zstd(&packed[700..])].concat(), Some("a.o".to_owned())),
         ] {
@@ -371,7 +370,7 @@ mod tests {
         for layer in [large.clone(), gzip(&large), gzip(&packed), zstd_stored(&large), zstd_stored(&packed)] {
             assert!(matches!(decode(layer.as_slice()), Err(LayerError::TooLarge(_))));
         }
-        // Many files, each within the limit, together beyond it.
+        // Many files, each within the limit, together above it.
         let zeros = vec![0; usize::try_from(UNPACKED_LIMIT / 2).unwrap()];
         let layer = tar(&[("a", FILE, &zeros), ("b", FILE, &zeros), ("c.o", FILE, OBJECT)]);
         for layer in [gzip(&layer), zstd_stored(&layer)] {

@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, media};
 
-/// The operating system and architecture in a descriptor.
+/// Operating system and architecture in a descriptor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformField {
-    /// Go's name of the architecture.
+    /// Architecture, by Go's name.
     pub architecture: String,
-    /// Go's name of the operating system.
+    /// Operating system, by Go's name.
     pub os: String,
-    /// Fields that this program does not use (`variant`), kept when a document is written again.
+    /// Unused fields (`variant`), kept when a document is written again.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Reads a list or map that may be `null`: Go writes empty ones so.
+/// Deserializes a list or map that may be `null`: Go writes empty ones so.
 ///
 /// # Errors
-/// It is neither.
+/// The value is neither.
 pub fn null_is_empty<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
@@ -33,29 +33,29 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Points at content by digest.
+/// Reference to content by digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// Media type of the content.
     pub media_type: String,
-    /// Its digest.
+    /// Digest of the content.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Size of the content, in bytes.
     pub size: u64,
-    /// What it is for, in an index.
+    /// Platform of the content, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<PlatformField>,
-    /// Free text by name.
+    /// Annotations.
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Fields that this program does not use (`artifactType`, `urls`), kept when a document is written again.
+    /// Unused fields (`artifactType`, `urls`), kept when a document is written again.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Descriptor {
-    /// Describes `content`.
+    /// Creates the descriptor of `content`.
     #[must_use]
     pub fn of(media_type: &str, content: &[u8]) -> Self {
         Self {
@@ -69,43 +69,43 @@ impl Descriptor {
     }
 }
 
-/// Why a layout cannot be read or written.
+/// Reason why a layout cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// A file of it cannot be read or written.
+    /// A file of the layout cannot be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Not a layout, or of another version.
+    /// The folder is not a layout, or of another version.
     #[error("{path} is not an OCI image layout of version 1.0.0: {why}")]
     NotLayout {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What is wrong.
+        /// Defect of the layout.
         why: String,
     },
-    /// No image of that name.
+    /// The layout has no image of that name.
     #[error("the layout {path} has no image `{name}`; it has {present}")]
     NoImage {
-        /// The folder.
+        /// Path of the layout.
         path: PathBuf,
-        /// The name asked for.
+        /// Requested name.
         name: String,
-        /// The names that it has.
+        /// Names in the layout.
         present: String,
     },
-    /// A blob whose content does not fit its name or size.
+    /// The content of a blob does not match its name or size.
     #[error("the blob {digest} in {path} is damaged: {why}")]
     Damaged {
-        /// The folder.
+        /// Path of the layout.
         path: PathBuf,
-        /// The blob.
+        /// Digest in the blob's name.
         digest: Digest,
-        /// What does not fit.
+        /// Mismatch.
         why: String,
     },
 }
@@ -123,10 +123,10 @@ fn oci_index() -> String {
     media::OCI_INDEX.to_owned()
 }
 
-/// The largest blob of a layout that is read into memory, in bytes (64 MiB).
+/// Maximum size of a blob that is read into memory, in bytes (64 MiB).
 const BLOB_LIMIT: u64 = 64 << 20;
 
-/// An OCI image layout on disk.
+/// OCI image layout on disk.
 #[derive(Clone, Debug)]
 pub struct OciLayout {
     path: PathBuf,
@@ -152,7 +152,7 @@ impl OciLayout {
         Ok(layout)
     }
 
-    /// Opens the layout at `path`, making an empty one if there is none.
+    /// Opens the layout at `path`, and creates an empty one if there is none.
     pub fn open_or_create(path: &Path) -> Result<Self, LayoutError> {
         let layout = Self { path: path.to_owned() };
         if !path.join("oci-layout").exists() {
@@ -163,25 +163,25 @@ impl OciLayout {
                 media_type: oci_index(),
                 manifests: Vec::new(),
             })?;
-            // Last: a folder without this file is no layout yet.
+            // Written last: without this file the folder is not a layout yet.
             layout.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
         Self::open(path)
     }
 
-    /// The folder.
+    /// Returns the path of the layout.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Names and descriptors of its images.
+    /// Returns names and descriptors of the images.
     pub fn images(&self) -> Result<Vec<(Option<String>, Descriptor)>, LayoutError> {
         let entries = self.index()?.manifests.into_iter();
         Ok(entries.map(|entry| (entry.annotations.get(media::REF_NAME).cloned(), entry)).collect())
     }
 
-    /// The image stored under `name`.
+    /// Returns the image stored under `name`.
     pub fn image(&self, name: &str) -> Result<Descriptor, LayoutError> {
         let images = self.images()?;
         if let Some((_, found)) = images.iter().find(|(entry, _)| entry.as_deref() == Some(name)) {
@@ -192,12 +192,12 @@ impl OciLayout {
         Err(LayoutError::NoImage { path: self.path.clone(), name: name.to_owned(), present })
     }
 
-    /// Stores content.
+    /// Stores a blob.
     pub fn put(&self, content: &[u8]) -> Result<(), LayoutError> {
         self.write(&blob_path(Digest::of(content)), content)
     }
 
-    /// Points `name` at an image whose content is stored, instead of at whatever it named before.
+    /// Points `name` at a stored image, instead of the previous one.
     pub fn name(&self, name: &str, mut image: Descriptor) -> Result<(), LayoutError> {
         image.annotations.insert(media::REF_NAME.to_owned(), name.to_owned());
         let mut index = self.index()?;
@@ -206,7 +206,7 @@ impl OciLayout {
         self.write_index(&index)
     }
 
-    /// Lists a manifest whose content is stored, without a name: it refers to another one.
+    /// Lists a stored manifest without a name: it refers to another manifest.
     pub fn list(&self, manifest: Descriptor) -> Result<(), LayoutError> {
         let mut index = self.index()?;
         if index.manifests.iter().all(|entry| entry.digest != manifest.digest) {
@@ -216,7 +216,7 @@ impl OciLayout {
         Ok(())
     }
 
-    /// Reads content, and checks that it is what its descriptor says.
+    /// Reads content, and checks it against its descriptor.
     pub fn get(&self, descriptor: &Descriptor) -> Result<Vec<u8>, LayoutError> {
         let digest = descriptor.digest;
         let damaged = |why| LayoutError::Damaged { path: self.path.clone(), digest, why };
@@ -259,7 +259,7 @@ impl OciLayout {
         Ok(content)
     }
 
-    /// Writes beside the place and renames, so that nobody reads half a file.
+    /// Writes a temporary file and renames it, so that no reader sees half a file.
     fn write(&self, name: &str, content: &[u8]) -> Result<(), LayoutError> {
         let path = self.path.join(name);
         let beside = self.path.join(format!(".{}.{}", name.replace('/', "-"), std::process::id()));
@@ -269,7 +269,7 @@ impl OciLayout {
             fs::rename(&beside, &path)
         });
         written.map_err(|source| {
-            // The error that counts is the first one.
+            // The first error is the one to report.
             let _ = fs::remove_file(&beside);
             LayoutError::Io { path, source }
         })

@@ -1,9 +1,7 @@
-//! The bytecode image format: one ELF object in one layer of an OCI image, with labels that name its programs
-//! and maps.
+//! Bytecode image format: one ELF object in one layer of an OCI image, with labels that name its programs and maps.
 //!
-//! Shared by everything that makes, moves or reads such images: the daemon reads labels and checks objects with
-//! it, the command line builds, pushes and signs. Nothing here loads a program or decides whether a signature
-//! is good enough.
+//! The daemon uses it to read labels and check objects, the command line to build, push and sign images. This crate
+//! neither loads programs nor verifies signatures.
 
 mod auth_file;
 mod authorization;

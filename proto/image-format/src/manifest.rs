@@ -10,23 +10,23 @@ use crate::{Descriptor, Digest, Platform, media};
 /// A manifest of one image, or an index of several.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ImageDocument {
-    /// One image.
+    /// Manifest of one image.
     Image(ImageManifest),
-    /// Images of several platforms.
+    /// Manifests of several platforms.
     Index(Vec<Descriptor>),
 }
 
-/// A manifest of one image.
+/// Manifest of one image.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ImageManifest {
-    /// The configuration, which has the labels.
+    /// Configuration, which has the labels.
     pub config: Descriptor,
-    /// The layers; a bytecode image has one.
+    /// Layers; a bytecode image has one.
     pub layers: Vec<Descriptor>,
 }
 
-/// Everything either document may have. Descriptors carry no `urls`: content comes from the registry that was
-/// named, never from an address that a manifest chose.
+/// Fields of both documents. `urls` of descriptors are ignored: content comes from the registry that the user named,
+/// never from an address in a manifest.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {
@@ -37,45 +37,45 @@ struct Raw {
     layers: Option<Vec<Descriptor>>,
 }
 
-/// Why a document is none that is read here.
+/// Reason why a document cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Another kind of value, or no JSON.
+    /// The document is not a JSON object.
     #[error("it is not a JSON object")]
     NotObject,
-    /// No JSON, or a field of another type.
+    /// The document is no JSON, or a field has another type.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// Another version of the format.
+    /// The document has another version of the format.
     #[error("its schemaVersion is not 2")]
     SchemaVersion,
-    /// It says that it is something else.
+    /// The document has the media type of something else.
     #[error("its media type is `{0}`")]
     MediaType(String),
-    /// Two readers could see two images in a document that is both.
+    /// The document is both a manifest and an index: two readers could see different images in it.
     #[error("it is a manifest and an index at once")]
     Both,
-    /// Neither a manifest nor an index.
+    /// The document is neither a manifest nor an index.
     #[error("it has no config and layers")]
     Neither,
-    /// It says that it is the other one.
+    /// The media type is that of the other kind of document.
     #[error("its media type does not fit its content")]
     Misnamed,
-    /// The specification allows these digests; they are not supported here.
+    /// A digest uses an algorithm that the specification allows and this crate does not support.
     #[error("it names content by {0}, and only sha256 is supported")]
     Algorithm(String),
 }
 
 impl ManifestError {
-    /// True if nothing is wrong with the document: it is of a kind that is not supported.
+    /// Returns whether the document is valid, but of a kind that is not supported.
     #[must_use]
     pub const fn is_unsupported(&self) -> bool {
         matches!(self, Self::Algorithm(_))
     }
 }
 
-/// Reads a JSON object. Serde would also take an array, with the fields in order: other readers would not.
-/// Fields that stand there twice are refused by serde.
+/// Parses a JSON object. Serde would also accept an array with the fields in order, which other readers reject. Serde
+/// rejects duplicate fields.
 pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(ManifestError::NotObject);
@@ -83,7 +83,7 @@ pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ManifestError> {
     Ok(serde_json::from_slice(bytes)?)
 }
 
-/// Reads a manifest or index.
+/// Parses a manifest or index.
 pub fn parse(bytes: &[u8]) -> Result<ImageDocument, ManifestError> {
     let raw: Raw = object(bytes).map_err(|error| other_algorithm(bytes).unwrap_or(error))?;
     if raw.schema_version != Some(2) {
@@ -107,7 +107,7 @@ pub fn parse(bytes: &[u8]) -> Result<ImageDocument, ManifestError> {
     }
 }
 
-/// The reason why a document cannot be read, if that is a digest by another algorithm.
+/// Returns the error for a digest by another algorithm, if that is why a document cannot be read.
 fn other_algorithm(bytes: &[u8]) -> Option<ManifestError> {
     let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let list = |name: &str| document.get(name).and_then(serde_json::Value::as_array).into_iter().flatten();
@@ -118,13 +118,13 @@ fn other_algorithm(bytes: &[u8]) -> Option<ManifestError> {
     })
 }
 
-/// Layers of one image that are looked into.
+/// Maximum number of layers of one image that are searched.
 pub const MAX_LAYERS: usize = 8;
 
 impl ImageManifest {
-    /// The layers that may have the object file, the likeliest first: those of a type that says so, those whose title is the
-    /// name of an object, then the others in their order. Images of the format have one layer; tools put a licence or a
-    /// description beside it.
+    /// Returns the layers that may have the object file, the likeliest first: those with a media type for objects,
+    /// those titled like an object, then the others in their order. Images of the format have one layer; tools add a
+    /// licence or a description.
     pub fn objects(&self) -> Vec<&Descriptor> {
         let is_titled = |layer: &Descriptor| {
             layer.annotations.get(media::TITLE).is_some_and(|title| title.ends_with(".o"))
@@ -145,17 +145,17 @@ impl ImageManifest {
         layers
     }
 
-    /// True if the configuration is one that can hold labels; other tools have configurations of their own.
+    /// Returns whether the configuration can hold labels. Other tools have configurations of their own.
     pub fn has_labels(&self) -> bool {
         matches!(self.config.media_type.as_str(), media::OCI_CONFIG | media::DOCKER_CONFIG)
     }
 }
 
-/// Indexes within indexes are followed this deep.
+/// Maximum depth of indexes within indexes.
 pub const MAX_INDEXES: usize = 3;
 
-/// The entry of an index for `platform`. Where no entry names a platform, the only image is the one: some tools append images
-/// without a look into them.
+/// Returns the entry of an index for `platform`. If no entry names a platform, it is the only image: some tools append
+/// images without reading their platform.
 pub fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor> {
     let fits = |entry: &&Descriptor| {
         entry
@@ -172,7 +172,7 @@ pub fn choose(entries: &[Descriptor], platform: Platform) -> Option<&Descriptor>
     })
 }
 
-/// False for what builders put beside images: attestations, which are for the platform `unknown`, and other artifacts.
+/// Returns whether an entry is an image; others are attestations, for the platform `unknown`, and artifacts.
 fn is_image(entry: &Descriptor) -> bool {
     let is_unknown = entry.platform.as_ref().is_some_and(|field| field.os == "unknown");
     let is_artifact = entry.other.get("artifactType").is_some_and(|kind| !kind.is_null());
@@ -182,7 +182,7 @@ fn is_image(entry: &Descriptor) -> bool {
         && !entry.annotations.contains_key(media::DOCKER_REFERENCE_TYPE)
 }
 
-/// The platforms that an index has images for, in words.
+/// Returns the platforms of an index as text.
 pub fn platforms(entries: &[Descriptor]) -> String {
     let images: Vec<&Descriptor> = entries.iter().filter(|entry| is_image(entry)).collect();
     let fields = images.iter().filter_map(|entry| entry.platform.as_ref());
@@ -195,11 +195,11 @@ pub fn platforms(entries: &[Descriptor]) -> String {
     if present.is_empty() { "none".to_owned() } else { present.join(", ") }
 }
 
-/// An image's configuration.
+/// Configuration of an image.
 #[derive(Debug, Default, Deserialize)]
 pub struct ImageConfig {
     #[serde(default)]
-    /// By Go's name.
+    /// Architecture, by Go's name.
     pub architecture: String,
     #[serde(default)]
     config: Option<Inner>,
@@ -212,12 +212,12 @@ struct Inner {
 }
 
 impl ImageConfig {
-    /// Reads one.
+    /// Parses a configuration.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         object(bytes)
     }
 
-    /// What it says of programs and maps, and other labels.
+    /// Returns all labels.
     #[must_use]
     pub fn labels(self) -> BTreeMap<String, String> {
         self.config.and_then(|inner| inner.labels).unwrap_or_default()
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(choose(&entries[..2], amd64), None);
         assert_eq!(platforms(&entries[..2]), "linux/arm64, 1 that name no platform");
         assert_eq!(choose(&[], amd64), None);
-        // The only one there is; several of which none says what it is for.
+        // The only image; then several without a platform.
         assert_eq!(choose(&entries[..1], amd64), Some(&entries[0]));
         let attestation = Descriptor {
             platform: serde_json::from_value(json!({ "os": "unknown", "architecture": "unknown" })).unwrap(),

@@ -8,7 +8,7 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's manifest list.
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-/// The four manifest types, for an `Accept` header. `*/*` makes some registries refuse OCI manifests.
+/// The four manifest types, for an `Accept` header. With `*/*`, some registries refuse OCI manifests.
 pub const MANIFESTS: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX];
 
 /// Configuration of an OCI image; holds the labels.
@@ -24,30 +24,29 @@ pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// Docker's gzip-compressed tar layer.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
-/// An object file as a layer, by tools that document a type for it: Inspektor Gadget ("gadget OCI image
-/// specification") and bumblebee (its `spec/`).
+/// Object file as a layer, by Inspektor Gadget ("gadget OCI image specification") and bumblebee (its `spec/`).
 pub const OBJECTS: [&str; 2] =
     ["application/vnd.gadget.ebpf.program.v1+binary", "application/ebpf.oci.image.program.v1+binary"];
 
 /// A layer that is the payload of a cosign "simple signing" signature.
 pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// How the types of layers begin that are a bundle of Sigstore.
+/// Prefix of the media types of layers that are a Sigstore bundle.
 pub const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
-/// The annotation of such a layer that holds the signature over its bytes, in base64.
+/// Annotation of a simple signing layer: the signature over its bytes, in base64.
 pub const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 /// The `critical.type` of a simple signing payload.
 pub const SIMPLE_SIGNING_TYPE: &str = "cosign container image signature";
 
-/// Annotation of an entry in a layout's `index.json`: the name that the image was stored under.
+/// Annotation of an entry in a layout's `index.json`: the name of the image.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// Annotation of a layer: the name of the file in it.
 pub const TITLE: &str = "org.opencontainers.image.title";
-/// Annotation of an entry in an index that is not an image but says something of one (BuildKit's attestations).
+/// Annotation of an entry in an index that describes an image (BuildKit's attestations).
 pub const DOCKER_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
-/// Annotation of an entry in `index.json` by which containerd and docker name an image: always whole.
+/// Annotation of an entry in `index.json`: the full name of the image, for containerd and docker.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
-/// Annotation of an entry in `index.json` by which cosign says what it is.
+/// Annotation of an entry in `index.json`: cosign's kind of the entry.
 pub const COSIGN_KIND: &str = "kind";
 
 /// Label with the programs: a JSON object from function name to type.

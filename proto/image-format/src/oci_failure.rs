@@ -1,4 +1,4 @@
-//! Failures of `oci-client`, in the words of this crate.
+//! Failures of `oci-client`, as errors of this crate.
 
 use std::io;
 
@@ -10,37 +10,35 @@ use crate::registry_connection::RegistryConnection;
 use crate::registry_words::{REFUSAL_LIMIT, registry_words};
 use crate::{RegistryAnswer, RegistryError, causes};
 
-/// A failure of a call, by what may come of it.
+/// Failure of a call, by its consequence.
 #[derive(Debug)]
 pub(crate) enum OciFailure {
-    /// The connection broke.
     Broken(reqwest::Error),
-    /// The registry refuses. Its headers are lost in oci-client, and with them `Retry-After`.
+    /// The registry refused. oci-client drops its headers, and with them `Retry-After`.
     Answer(RegistryAnswer),
-    /// An answer of success without what the specification wants beside it.
+    /// The registry reported success, but its answer violates the specification.
     UnexpectedSuccess(String),
-    /// The registry says that it does not have it, and by which code; oci-client drops the status beside it.
+    /// The registry returned the code of missing content; oci-client drops the status.
     Missing,
-    /// The same of a refusal to this caller.
+    /// The registry returned the code of a denied request; oci-client drops the status.
     Denied(String),
-    /// Content of another digest.
+    /// The content has another digest.
     WrongDigest,
-    /// Any other.
     Other(String),
 }
 
 impl OciFailure {
-    /// Returns whether the registry asks for another credential.
+    /// Returns whether the registry requests another credential.
     pub(crate) fn is_challenge(&self) -> bool {
         matches!(self, Self::Answer(answer) if answer.status() == 401)
     }
 
-    /// Returns whether an upload may have succeeded all the same.
+    /// Returns whether an upload may have succeeded despite the failure.
     pub(crate) const fn may_be_success(&self) -> bool {
         matches!(self, Self::UnexpectedSuccess(_))
     }
 
-    /// The error of a transfer from the registry.
+    /// Converts the failure of a download.
     pub(crate) fn of_read(self, connection: &RegistryConnection, what: &str) -> RegistryError {
         match self {
             Self::Answer(answer) if answer.status() == 404 => RegistryError::NotFound(what.to_owned()),
@@ -48,7 +46,7 @@ impl OciFailure {
         }
     }
 
-    /// The error of a transfer to the registry.
+    /// Converts the failure of an upload.
     pub(crate) fn of_write(self, connection: &RegistryConnection, what: &str) -> RegistryError {
         match self {
             Self::Broken(error) => connection.broken(error),
@@ -73,7 +71,7 @@ impl From<OciDistributionError> for OciFailure {
         match error {
             OciDistributionError::RequestError(error) => Self::Broken(error),
             OciDistributionError::IoError(error) => error.into(),
-            // Not their own words: they repeat the address, which may hold the secret of an upload.
+            // Do not use their own texts: these repeat the address, which may hold the secret of an upload.
             OciDistributionError::ServerError { code, message, .. } => answer(code, message.as_bytes()),
             OciDistributionError::UnauthorizedError { .. } => answer(401, b""),
             OciDistributionError::RegistryError { envelope, .. } => envelope.into(),
@@ -87,7 +85,7 @@ impl From<OciDistributionError> for OciFailure {
     }
 }
 
-/// From a stream, which wraps whatever fails in an I/O error.
+/// Converts an error of a stream, which wraps any failure in an I/O error.
 impl From<io::Error> for OciFailure {
     fn from(error: io::Error) -> Self {
         let text = causes(&error);
@@ -100,7 +98,7 @@ impl From<io::Error> for OciFailure {
     }
 }
 
-/// From the codes and words of a refusal.
+/// Converts the codes and texts of a refusal.
 impl From<OciEnvelope> for OciFailure {
     fn from(envelope: OciEnvelope) -> Self {
         let says = |codes: &[OciErrorCode]| envelope.errors.iter().any(|error| codes.contains(&error.code));

@@ -1,9 +1,10 @@
-//! The client of the crate `oci-client` for one repository: it moves blobs in both directions, and manifests to the registry.
+//! Client of the crate `oci-client` for one repository: transfers blobs in both directions, and manifests to the
+//! registry.
 //!
-//! The rest of what oci-client 0.18 can do reads answers to their end, however long they are, and stays with
-//! [`RegistryConnection`](crate::registry_connection::RegistryConnection): manifests (`_pull_manifest_raw`: `res.bytes()`),
-//! referrers (`pull_referrers`: the same, and the first page only) and tokens (`_auth`: `auth_res.text()`). So its client is
-//! given a credential, and never asks for one itself.
+//! Other functions of oci-client 0.18 read answers of any length, so
+//! [`RegistryConnection`](crate::registry_connection::RegistryConnection) implements them: manifests
+//! (`_pull_manifest_raw`: `res.bytes()`), referrers (`pull_referrers`: the same, and the first page only) and tokens
+//! (`_auth`: `auth_res.text()`). Its client is therefore given a credential, and never requests one itself.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,11 +17,10 @@ use crate::authorization::Authorization;
 use crate::registry_connection::{CONNECT, USER_AGENT};
 use crate::{ImageReference, RegistryAccess, RegistryError, causes};
 
-/// A client for one repository.
 pub(crate) struct OciTransfer {
     image: ImageReference,
     access: RegistryAccess,
-    /// The client for the last credential: it keeps the first credential of a registry, so that another needs another client.
+    /// Client with the last credential. A client keeps its first credential, so another one needs another client.
     client: Mutex<Option<(Option<Authorization>, Client)>>,
 }
 
@@ -29,21 +29,20 @@ impl OciTransfer {
         Self { image: image.clone(), access, client: Mutex::default() }
     }
 
-    /// This repository at a tag or digest.
+    /// Returns the reference of this repository at a tag or digest.
     ///
-    /// A digest goes in as a tag: the address is the same.
+    /// A digest is passed as a tag: the address is the same.
     pub(crate) fn at(&self, target: &str) -> Reference {
         let (registry, repository) = (self.image.registry(), self.image.repository());
         Reference::with_tag(registry.to_owned(), repository.to_owned(), target.to_owned())
     }
 
-    /// The client that shows the registry this credential.
     pub(crate) async fn client(&self, authorization: Option<Authorization>) -> Result<Client, RegistryError> {
         let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, client)) = known.filter(|(of, _)| *of == authorization) {
             return Ok(client);
         }
-        // Not `Client::new`, which falls back to defaults, forgetting protocol and authorities, when this fails.
+        // `Client::new` would fall back to defaults on an error, and lose protocol and authorities.
         let client =
             Client::try_from(self.config()).map_err(|error| RegistryError::Client(causes(&error)))?;
         if let Some(authorization) = &authorization {
@@ -64,8 +63,8 @@ impl OciTransfer {
         let mut config = ClientConfig {
             protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
             tls_certs_only: authorities.collect(),
-            // Plain HTTP works where there are no authorities. Whoever could forge a certificate there could forge the answer
-            // that led to it.
+            // Plain HTTP works on machines without authorities. An attacker who could forge a certificate could also
+            // forge the plain answer that redirected to it.
             accept_invalid_certificates: plain && self.access.authorities.is_none(),
             use_monolithic_push: true,
             platform_resolver: None,
@@ -74,15 +73,15 @@ impl OciTransfer {
             ..ClientConfig::default()
         };
         if self.image.is_loopback() {
-            // No proxy stands between this machine and itself. A proxy of its own takes the place of the environment's, and
-            // counts for no address of this machine.
+            // No proxy is between this machine and itself. This setting replaces the environment's proxy, and excludes
+            // every address of this machine.
             config.http_proxy = Some("http://localhost".to_owned());
             config.no_proxy = Some("localhost,127.0.0.0/8,::1".to_owned());
         }
         config
     }
 
-    /// Gives a client its credential, in the ways in which it asks nobody for a token.
+    /// Stores a credential in a client such that it requests no token.
     async fn show(&self, client: &Client, authorization: &Authorization) {
         let repository = self.at("latest");
         let registry = repository.resolve_registry();

@@ -1,4 +1,4 @@
-//! Compression around layers and archives, told by the first bytes: names and media types of tools disagree.
+//! Compression of layers and archives, detected by the first bytes: names and media types of tools disagree.
 
 use std::io::{self, BufReader, Read};
 
@@ -6,9 +6,9 @@ use flate2::read::MultiGzDecoder;
 
 use crate::zstd_reader::ZstdReader;
 
-/// Bytes that tell a compression.
+/// Number of bytes that identify a compression.
 const START: usize = 6;
-/// Compressions and archives that are not read, by their first bytes.
+/// Unsupported compressions and archives, by their first bytes.
 const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
@@ -19,20 +19,20 @@ const UNSUPPORTED: [(&[u8], &str); 7] = [
     (b"\x1f\x9d", "compress"),
 ];
 
-/// A compression that is not read.
+/// Error of an unsupported compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is compressed by {0}, which is not supported; gzip, zstd and no compression are")]
 pub struct UnsupportedPacking(pub &'static str);
 
 impl UnsupportedPacking {
-    /// The unsupported compression in an error of reading.
+    /// Returns the unsupported compression in a read error.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 }
 
-/// Content without its compression, by gzip or zstd, if it has one.
+/// Returns content decompressed by gzip or zstd, or as it is if it is not compressed.
 ///
 /// # Errors
 /// The content cannot be read, or is compressed in another way: [`UnsupportedPacking`].
@@ -45,7 +45,7 @@ pub fn unpacked<'a>(mut content: impl Read + 'a) -> io::Result<Box<dyn Read + 'a
         return Ok(Box::new(MultiGzDecoder::new(whole)));
     }
     if ZstdReader::<io::Empty>::is_start(start) {
-        // It reads headers of three bytes.
+        // The decoder reads headers of three bytes, hence the buffer.
         return Ok(Box::new(ZstdReader::new(BufReader::new(whole))));
     }
     if let Some((_, name)) = UNSUPPORTED.iter().find(|(magic, _)| start.starts_with(magic)) {
@@ -54,7 +54,7 @@ pub fn unpacked<'a>(mut content: impl Read + 'a) -> io::Result<Box<dyn Read + 'a
     Ok(Box::new(whole))
 }
 
-/// Reads until the buffer is full or nothing more comes; answers how much that is.
+/// Reads until the buffer is full or the input ends, and returns the number of bytes read.
 pub(crate) fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {

@@ -1,8 +1,8 @@
-//! PEM text around keys.
+//! Keys as PEM text.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
-/// Wraps `der` in PEM, 64 characters a line.
+/// Encodes `der` in PEM, with 64 characters a line.
 pub(crate) fn write(label: &str, der: &[u8]) -> String {
     let encoded = BASE64_STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
@@ -17,9 +17,9 @@ pub(crate) fn write(label: &str, der: &[u8]) -> String {
     text
 }
 
-/// The first PEM block of a text: its label and its bytes. None if there is no whole block.
+/// Returns label and bytes of the first PEM block of a text; none if there is no complete block.
 ///
-/// OpenSSL writes an `EC PARAMETERS` block in front of a key; that one is skipped.
+/// OpenSSL writes an `EC PARAMETERS` block before a key; it is skipped.
 pub(crate) fn read(text: &str) -> Option<(&str, Vec<u8>)> {
     let mut rest = text;
     loop {
@@ -30,7 +30,7 @@ pub(crate) fn read(text: &str) -> Option<(&str, Vec<u8>)> {
             rest = tail;
             continue;
         }
-        // Headers (`Proc-Type: …`) only stand in encrypted blocks; their label or content tells the caller.
+        // Only encrypted blocks have headers (`Proc-Type: …`), and the caller recognizes these by label or content.
         let packed: String = body.chars().filter(|c| !c.is_whitespace()).collect();
         let der = BASE64_STANDARD.decode(packed).unwrap_or_default();
         return Some((label, der));

@@ -1,4 +1,4 @@
-//! Platforms that images are built for: Linux on one of Go's architectures.
+//! Platforms of images: Linux on one of Go's architectures.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ pub enum Endian {
 }
 
 impl Endian {
-    /// Byte order of the machine this runs on.
+    /// Returns the byte order of this machine.
     #[must_use]
     pub const fn host() -> Self {
         if cfg!(target_endian = "big") { Self::Big } else { Self::Little }
@@ -29,17 +29,17 @@ impl fmt::Display for Endian {
     }
 }
 
-/// One platform, `linux/<architecture>` with Go's name of the architecture.
+/// Platform `linux/<architecture>`, with Go's name of the architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform(usize);
 
-/// Why a text does not name a platform.
+/// Reason why a text does not name a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
-    /// Not one of the platforms in the table.
+    /// The platform is not in the table.
     #[error("`{0}` is not a platform that bytecode images have; they have {all}", all = Platform::all_names())]
     Unknown(String),
-    /// The name of a file does not say which platform it was compiled for.
+    /// The name of the file does not contain its platform.
     #[error(
         "the file name `{0}` does not say its platform; expected names like prog_x86_bpfel.o, as bpf2go writes them"
     )]
@@ -50,7 +50,7 @@ struct Row {
     architecture: &'static str,
     build_arg: &'static str,
     endian: Endian,
-    /// Words of a file name that mean this architecture, beside the byte order's word.
+    /// Words in a file name for this architecture, next to the word for the byte order.
     words: &'static [&'static str],
 }
 
@@ -63,8 +63,8 @@ const fn row(
     Row { architecture, build_arg, endian, words }
 }
 
-/// Ordered by name: `Platform` orders by position here. The 64-bit names stand for themselves in file names, and
-/// bpf2go's `x86` means both Intel platforms; 64 bit is the one meant.
+/// Supported platforms, sorted by name, since `Platform` orders by position. In file names, 64-bit architectures also
+/// have their own names, and bpf2go's `x86`, which covers both Intel platforms, means 64 bit.
 const TABLE: [Row; 13] = [
     row("386", "BC_386_EL", Endian::Little, &["386"]),
     row("amd64", "BC_AMD64_EL", Endian::Little, &["x86", "amd64"]),
@@ -82,7 +82,7 @@ const TABLE: [Row; 13] = [
 ];
 
 impl Platform {
-    /// Every platform, ordered by name.
+    /// Returns all platforms, sorted by name.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..TABLE.len()).map(Self)
     }
@@ -95,37 +95,37 @@ impl Platform {
         &TABLE[self.0]
     }
 
-    /// Go's name of the architecture, as in an image's `architecture` field.
+    /// Returns Go's name of the architecture, as in an image's field `architecture`.
     #[must_use]
     pub fn architecture(self) -> &'static str {
         self.row().architecture
     }
 
-    /// The operating system of an image: always `linux`.
+    /// Returns the operating system of an image: always `linux`.
     #[must_use]
     pub const fn os(self) -> &'static str {
         "linux"
     }
 
-    /// Name of the build argument that carries this platform's object into a Containerfile.
+    /// Returns the name of a Containerfile's build argument for this platform's object.
     #[must_use]
     pub fn build_arg(self) -> &'static str {
         self.row().build_arg
     }
 
-    /// Byte order that its objects must have.
+    /// Returns the byte order that objects must have.
     #[must_use]
     pub fn endian(self) -> Endian {
         self.row().endian
     }
 
-    /// The platform of an architecture by Go's name.
+    /// Returns the platform of an architecture, by Go's name.
     #[must_use]
     pub fn from_architecture(name: &str) -> Option<Self> {
         Self::all().find(|platform| platform.architecture() == name)
     }
 
-    /// The platform of the machine this runs on; none if images are not made for it.
+    /// Returns the platform of this machine; none if images cannot be built for it.
     #[must_use]
     pub fn host() -> Option<Self> {
         let little = Endian::host() == Endian::Little;
@@ -142,8 +142,8 @@ impl Platform {
         })
     }
 
-    /// The platform that a file's name says, in the way bpf2go names its output: words parted by `_`, `-` and
-    /// `.`, one of which is the architecture and one `bpfel` or `bpfeb`.
+    /// Returns the platform in a file name as bpf2go writes it: words separated by `_`, `-` and `.`, one of which is
+    /// the architecture and one `bpfel` or `bpfeb`.
     pub fn from_file_name(name: &str) -> Result<Self, PlatformError> {
         let base = name.rsplit('/').next().unwrap_or(name);
         let words: Vec<&str> = base.split(['_', '-', '.']).collect();

@@ -1,4 +1,4 @@
-//! Copies an image from a layout into a registry.
+//! Copying an image from a layout to a registry.
 
 use serde::Deserialize;
 
@@ -9,29 +9,29 @@ use crate::{
     TransferProgress, media,
 };
 
-/// Why an image was not pushed.
+/// Reason why an image was not pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The layout cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The registry did not take it.
+    /// The registry did not accept it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A document of the image cannot be read.
+    /// A manifest of the image is malformed.
     #[error("the manifest {digest} in the layout is malformed: {why}")]
     Malformed {
-        /// Digest of the document.
+        /// Digest of the manifest.
         digest: Digest,
-        /// The reason.
+        /// Defect of the manifest.
         why: String,
     },
-    /// The target was given by digest.
+    /// The target has a digest.
     #[error("an image is pushed to a tag, not to a digest: `{0}`")]
     Digest(ImageReference),
 }
 
-/// The parts of a manifest or index that point at content.
+/// Fields of a manifest or index that refer to content.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -42,12 +42,12 @@ struct Document {
     layers: Vec<Descriptor>,
 }
 
-/// Indexes in indexes are followed this deep.
+/// Maximum depth of indexes in indexes.
 const DEPTH: usize = 3;
 
-/// Pushes the image that `layout` keeps under `name` to `target`; answers its digest.
+/// Pushes the image `name` of `layout` to `target`, and returns its digest.
 ///
-/// Content comes first and the tag last, so that the tag never names something incomplete.
+/// Content is pushed first and the tag last, so that the tag never names an incomplete image.
 pub async fn push(
     layout: &OciLayout,
     name: &str,
@@ -83,7 +83,7 @@ pub async fn push(
     Ok(root.digest)
 }
 
-/// Lists the content of an image: blobs once each, and manifests with those pointed at before those that point.
+/// Lists the content of an image: each blob once, and each manifest after those that it refers to.
 fn collect(
     layout: &OciLayout,
     at: &Descriptor,

@@ -1,4 +1,4 @@
-//! Reading from and writing to a repository, shared by pushing, signing, saving and fetching.
+//! Access to a repository, shared by pushing, signing, saving and fetching.
 
 use std::time::Duration;
 
@@ -13,17 +13,16 @@ use crate::oci_transfer::OciTransfer;
 use crate::registry_connection::{ANSWER, RegistryConnection, RegistryRequest, RegistryUse};
 use crate::{Descriptor, Digest, ImageReference, RegistryAccess, RegistryError, media};
 
-/// Told how much of a transfer is done: bytes so far, bytes in all.
+/// Callback for the progress of a transfer: transferred bytes, total bytes.
 pub type TransferProgress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 
-/// The largest manifest that is read, in bytes.
+/// Maximum size of a manifest, in bytes.
 const MANIFEST_LIMIT: u64 = 4 << 20;
-/// The largest blob that is read, in bytes.
+/// Maximum size of a blob that is read, in bytes.
 const BLOB_LIMIT: u64 = 96 << 20;
-/// The least that an upload has to send in one second, in bytes: slower ones are given up.
+/// Minimum rate of an upload, in bytes per second: slower uploads are aborted.
 const MIN_UPLOAD: u64 = 16 << 10;
 
-/// One repository, reached with one credential.
 pub(crate) struct Registry {
     connection: RegistryConnection,
     transfer: OciTransfer,
@@ -31,7 +30,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Makes the client; connects to nothing yet.
+    /// Creates the client; does not connect yet.
     pub(crate) fn new(
         image: &ImageReference,
         access: RegistryAccess,
@@ -45,7 +44,7 @@ impl Registry {
         &self.image
     }
 
-    /// A manifest's bytes and the digest computed from them.
+    /// Returns a manifest and the digest computed from its bytes.
     pub(crate) async fn manifest(&self, target: &str) -> Result<(Vec<u8>, Digest), RegistryError> {
         let what = format!("{}:{target}", self.image.name());
         let accept = media::MANIFESTS.join(", ");
@@ -64,7 +63,7 @@ impl Registry {
         Ok((bytes, digest))
     }
 
-    /// The list of what refers to a digest; none if the registry has no such list. Registries say that in many ways.
+    /// Returns the referrers of a digest; none without such a list, which registries report in many ways.
     pub(crate) async fn referrers(&self, digest: Digest) -> Option<Vec<u8>> {
         let what = format!("the referrers of {}@{digest}", self.image.name());
         let request = RegistryRequest {
@@ -77,7 +76,7 @@ impl Registry {
         self.connection.body(&mut response, MANIFEST_LIMIT).await.ok()
     }
 
-    /// A blob's bytes. oci-client compares their digest, at the end of the stream.
+    /// Returns a blob. oci-client compares its digest at the end of the stream.
     pub(crate) async fn blob(&self, blob: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let what = format!("{}@{}", self.image.name(), blob.digest);
         if blob.size > BLOB_LIMIT {
@@ -85,7 +84,7 @@ impl Registry {
             return Err(self.connection.refused(&what, why));
         }
         let (at, digest) = (self.transfer.at("latest"), blob.digest.to_string());
-        // The digest without the descriptor's `urls`: content comes from the registry that was named.
+        // Pass the digest without the descriptor's `urls`: content comes from the registry that the user named.
         let begun = self.ask(&what, ANSWER, |client| {
             let (at, digest) = (at.clone(), digest.clone());
             async move { client.pull_blob_stream(&at, digest.as_str()).await }
@@ -126,7 +125,7 @@ impl Registry {
             async move { client.push_manifest_raw(&at, bytes, media_type).await }
         });
         match pushed.await? {
-            // Some registries end an upload by another success: the tag says what came of it.
+            // Some registries end an upload with another success status: check the tag.
             Err(failure) if failure.may_be_success() => match self.manifest(target).await {
                 Ok((_, found)) if found == digest => Ok(()),
                 _ => Err(failure.of_write(&self.connection, &what)),
@@ -139,14 +138,14 @@ impl Registry {
     pub(crate) async fn push_blob(&self, digest: Digest, bytes: Vec<u8>) -> Result<(), RegistryError> {
         let what = format!("{}@{digest}", self.image.name());
         let place = format!("blobs/{digest}");
-        // A registry that does not say whether it has the blob is asked to take it.
+        // If the registry does not report whether it has the blob, upload it.
         if self.has(&place, &what).await.unwrap_or(false) {
             return Ok(());
         }
         let (at, digest) = (self.transfer.at("latest"), digest.to_string());
         let (size, bytes) = (bytes.len() as u64, Bytes::from(bytes));
         let time = 2 * ANSWER + Duration::from_secs(size / MIN_UPLOAD);
-        // As a stream: `push_blob` takes no empty blob.
+        // Use the stream: `push_blob` accepts no empty blob.
         let pushed = self.ask(&what, time, |client| {
             let (at, digest, bytes) = (at.clone(), digest.clone(), bytes.clone());
             let content = stream::once(future::ready(Ok(bytes)));
@@ -154,13 +153,12 @@ impl Registry {
         });
         match pushed.await? {
             Ok(_) => Ok(()),
-            // As with manifests; oci-client takes another success, and one without `Location`, for a failure.
+            // oci-client takes other success statuses, and one without `Location`, for a failure: check the blob.
             Err(failure) if failure.may_be_success() && self.has(&place, &what).await? => Ok(()),
             Err(failure) => Err(failure.of_write(&self.connection, &what)),
         }
     }
 
-    /// Returns whether the registry has a blob.
     async fn has(&self, place: &str, what: &str) -> Result<bool, RegistryError> {
         let request = RegistryRequest {
             method: Method::HEAD,
@@ -171,7 +169,7 @@ impl Registry {
         Ok(self.connection.send(&request).await?.status().is_success())
     }
 
-    /// Runs a call of oci-client, and once more with a new credential if the registry asks for one: a token may have expired.
+    /// Runs a call of oci-client, and repeats it once if a new credential is requested: a token may expire.
     async fn ask<T, F>(
         &self,
         what: &str,

@@ -1,10 +1,10 @@
-//! How one registry is reached: password, plain HTTP, certificate authorities.
+//! Access to a registry: password, plain HTTP, certificate authorities.
 
 use reqwest::Certificate;
 
 use crate::{Credential, ImageReference, RegistryError, causes};
 
-/// How one registry is reached. Nothing of it is remembered for another registry.
+/// Access to one registry. It is never used for another registry.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryAccess {
     pub(crate) credential: Option<Credential>,
@@ -12,7 +12,7 @@ pub struct RegistryAccess {
     pub(crate) authorities: Option<RegistryAuthorities>,
 }
 
-/// Certificate authorities in PEM; at least one.
+/// Certificate authorities in PEM, at least one.
 #[derive(Clone, Debug)]
 pub(crate) struct RegistryAuthorities {
     pub(crate) pem: Vec<u8>,
@@ -25,19 +25,19 @@ impl RegistryAuthorities {
 }
 
 impl RegistryAccess {
-    /// With this user and password.
+    /// Sets user and password.
     #[must_use]
     pub fn with_credential(self, credential: Option<Credential>) -> Self {
         Self { credential, ..self }
     }
 
-    /// Without TLS. Registries of this machine are reached so in any case, unless they have authorities of their own.
+    /// Disables TLS. Registries on this machine never use it, unless authorities are set.
     #[must_use]
     pub fn with_plain_http(self, plain_http: bool) -> Self {
         Self { plain_http, ..self }
     }
 
-    /// With these certificate authorities instead of those of this machine.
+    /// Sets certificate authorities, instead of those of this machine.
     ///
     /// # Errors
     /// [`RegistryError::Authorities`]: the text holds no certificate.
@@ -49,7 +49,7 @@ impl RegistryAccess {
         Ok(Self { authorities: Some(authorities), ..self })
     }
 
-    /// Returns whether the registry of an image is reached without TLS.
+    /// Returns whether the registry of an image is accessed without TLS.
     pub(crate) fn is_plain(&self, image: &ImageReference) -> bool {
         self.plain_http || image.is_loopback() && self.authorities.is_none()
     }

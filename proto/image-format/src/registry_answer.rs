@@ -1,4 +1,4 @@
-//! Answers by which a registry refuses something: the status, and its own words.
+//! Refusals of a registry: status and explanation.
 
 use std::fmt;
 
@@ -8,50 +8,49 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry_words::registry_words;
 
-/// An answer that refuses something.
+/// Answer that refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryAnswer {
-    /// The status.
     status: u16,
-    /// The explanation in the body, in quotes.
+    /// Explanation from the body, in quotes.
     words: Option<String>,
-    /// Seconds after which another try makes sense.
+    /// Seconds after which a retry makes sense.
     retry_after: Option<u64>,
 }
 
 impl RegistryAnswer {
-    /// An answer of this status, these headers, and as much of its body as was read.
+    /// Creates an answer from status, headers, and as much of the body as was read.
     #[must_use]
     pub fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         Self { status: status.as_u16(), words: registry_words(body), retry_after }
     }
 
-    /// The status alone.
+    /// Creates an answer from the status alone.
     #[must_use]
     pub const fn of_status(status: StatusCode) -> Self {
         Self { status: status.as_u16(), words: None, retry_after: None }
     }
 
-    /// The same with its words cut.
+    /// Shortens the explanation by `cut`.
     #[must_use]
     pub fn cut(self, cut: impl FnOnce(String) -> String) -> Self {
         Self { words: self.words.map(cut), ..self }
     }
 
-    /// The status.
+    /// Returns the HTTP status.
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
     }
 
-    /// True if the registry explains itself.
+    /// Returns whether the registry gave an explanation.
     #[must_use]
     pub const fn explains(&self) -> bool {
         self.words.is_some()
     }
 
-    /// True if the registry is busy or broken: the same question may be answered later. False if it will not be.
+    /// Returns whether the registry is busy or broken, so that the same request may succeed later.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
         matches!(self.status, 408 | 425 | 429)

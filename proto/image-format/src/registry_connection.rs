@@ -1,4 +1,4 @@
-//! Requests to one registry whose answers are read here: manifests, referrers, challenges, tokens; each with a limit.
+//! Requests to one registry, with a limit for each answer: manifests, referrers, challenges, tokens.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,18 +14,15 @@ use crate::{
     Challenge, Credential, ImageReference, RegistryAccess, RegistryAnswer, RegistryError, TlsFailure, causes,
 };
 
-/// Time for a connection to be made.
+/// Time limit of connecting.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
-/// Time for an answer, or its next piece, to come.
+/// Time limit of an answer, or of its next piece.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
-/// Name of this client at registries.
 pub(crate) const USER_AGENT: &str = concat!("bpfman/", env!("CARGO_PKG_VERSION"));
-/// Redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
-/// Bytes of a token service's answer.
+/// Maximum size of a token service's answer, in bytes.
 const TOKEN_LIMIT: u64 = 64 << 10;
 
-/// Permissions that are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RegistryUse {
     Pull,
@@ -41,16 +38,14 @@ impl RegistryUse {
     }
 }
 
-/// One request.
 pub(crate) struct RegistryRequest<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) accept: Option<&'a str>,
-    /// For messages.
+    /// Name of the resource in error messages.
     pub(crate) what: &'a str,
 }
 
-/// The connection to one repository, with one credential.
 pub(crate) struct RegistryConnection {
     http: Client,
     registry: String,
@@ -58,19 +53,18 @@ pub(crate) struct RegistryConnection {
     base: Url,
     scope: String,
     credential: Option<Credential>,
-    /// Filled once the registry has asked for it.
+    /// Authorization of requests; set once the registry has requested one.
     authorization: Mutex<Option<Authorization>>,
 }
 
 impl RegistryConnection {
-    /// Makes the client; connects to nothing yet.
     pub(crate) fn new(
         image: &ImageReference,
         access: &RegistryAccess,
         use_of: RegistryUse,
     ) -> Result<Self, RegistryError> {
         let plain = access.is_plain(image);
-        // Docker's registry does not answer at the name that its images bear.
+        // Docker's registry has another host than the name in its images.
         let host = if image.registry() == "docker.io" { "index.docker.io" } else { image.registry() };
         let scheme = if plain { "http" } else { "https" };
         let base = format!("{scheme}://{host}/v2/{}/", image.repository());
@@ -86,12 +80,12 @@ impl RegistryConnection {
             }),
         );
         if image.is_loopback() {
-            // No proxy stands between this machine and itself.
+            // No proxy is between this machine and itself.
             http = http.no_proxy();
         }
         http = match &access.authorities {
             Some(authorities) => http.tls_certs_only(authorities.certificates()?),
-            // Plain HTTP needs no authorities, and works where there are none.
+            // Plain HTTP needs no authorities, and works on machines without any.
             None if plain => http.tls_certs_only([]),
             None => http,
         };
@@ -105,15 +99,13 @@ impl RegistryConnection {
         })
     }
 
-    /// The address of a part of the repository.
     pub(crate) fn url(&self, part: &str, what: &str) -> Result<Url, RegistryError> {
         self.base.join(part).map_err(|error| self.refused(what, format!("no address: {error}")))
     }
 
-    /// Sends a request, and again with a token where the registry asks for one. An answer with the status of a failure is
-    /// an answer.
+    /// Sends a request, and repeats it with a token if the registry requests one. Returns answers of any status.
     pub(crate) async fn send(&self, request: &RegistryRequest<'_>) -> Result<Response, RegistryError> {
-        // A token that was fetched before may have expired since: it is fetched once more.
+        // Fetch a token once more: the current one may have expired.
         let mut asked = false;
         loop {
             let mut sent = self.http.request(request.method.clone(), request.url.clone());
@@ -133,7 +125,7 @@ impl RegistryConnection {
         }
     }
 
-    /// A good answer; any other is an error, told with the registry's own words.
+    /// Sends a request and returns an error with the registry's explanation unless it succeeds.
     pub(crate) async fn good(&self, request: &RegistryRequest<'_>) -> Result<Response, RegistryError> {
         let response = self.send(request).await?;
         if response.status().is_success() {
@@ -145,7 +137,7 @@ impl RegistryConnection {
         Err(self.answered(request.what, &self.answer(response).await))
     }
 
-    /// Fetches a credential anew, by the challenge at the registry's entrance. False if that asks for none.
+    /// Fetches a new credential by the challenge at `/v2/`. Returns false if that requests none.
     pub(crate) async fn authorize_anew(&self, what: &str) -> Result<bool, RegistryError> {
         let entrance = self.url("/v2/", what)?;
         let response =
@@ -156,19 +148,17 @@ impl RegistryConnection {
         self.authorize(response, what).await.map(|()| true)
     }
 
-    /// The credential, if the registry has asked for one.
     pub(crate) fn authorization(&self) -> Option<Authorization> {
         self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Status and words of an answer.
     async fn answer(&self, mut response: Response) -> RegistryAnswer {
-        // A body that cannot be read says nothing; the status does.
+        // If the body cannot be read, the status alone is reported.
         let body = self.body(&mut response, REFUSAL_LIMIT as u64).await.unwrap_or_default();
         RegistryAnswer::new(response.status(), response.headers(), &body)
     }
 
-    /// The content of an answer, up to a limit.
+    /// Returns the body of an answer, up to a limit.
     pub(crate) async fn body(&self, response: &mut Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let mut bytes = Vec::new();
         loop {
@@ -199,13 +189,13 @@ impl RegistryConnection {
                 return Err(self.unauthorized(what, why));
             }
         };
-        // Checked once, here.
+        // Check the header once, here.
         authorization.header().map_err(|_| self.no_header(what))?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())
     }
 
-    /// Asks the service that the registry names for a token.
+    /// Requests a token from the service that the registry names.
     async fn token(&self, realm: &str, service: Option<&str>, what: &str) -> Result<String, RegistryError> {
         let refused = |why: String| self.unauthorized(what, why);
         let mut url: Url =
@@ -243,7 +233,7 @@ impl RegistryConnection {
         tokio::time::timeout(ANSWER, waits).await.map_err(late)
     }
 
-    /// The error that a broken connection stands for.
+    /// Converts the error of a broken connection.
     pub(crate) fn broken(&self, error: reqwest::Error) -> RegistryError {
         let (tls, why) = (TlsFailure::of(&error), causes(&error.without_url()));
         RegistryError::Unreachable { registry: self.registry.clone(), why, tls }
@@ -253,7 +243,7 @@ impl RegistryConnection {
         RegistryError::Unreachable { registry: self.registry.clone(), why, tls: None }
     }
 
-    /// The error that an answer stands for.
+    /// Converts an answer to an error.
     pub(crate) fn answered(&self, what: &str, answer: &RegistryAnswer) -> RegistryError {
         let why = format!("it answers {answer}");
         if matches!(answer.status(), 401 | 403) {
@@ -276,12 +266,11 @@ impl RegistryConnection {
     }
 }
 
-/// The challenges of an answer.
 fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     Challenge::read(headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()))
 }
 
-/// The answer of a token service: one of two names, of which the other may be there and empty.
+/// Answer of a token service, with one of two names; the other may be present and empty.
 #[derive(Deserialize)]
 pub struct TokenAnswer {
     token: Option<String>,
@@ -289,7 +278,7 @@ pub struct TokenAnswer {
 }
 
 impl TokenAnswer {
-    /// The token in an answer; none if it has none.
+    /// Returns the token in an answer; none if it has none.
     #[must_use]
     pub fn read(answer: &[u8]) -> Option<String> {
         let answer: Self = serde_json::from_slice(answer).ok()?;

@@ -1,47 +1,47 @@
-//! Failures of a registry that this process talks to.
+//! Failures of a registry.
 
 use crate::TlsFailure;
 
-/// Why a registry did not do what was asked.
+/// Reason why a registry did not fulfil a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// It does not answer, or the connection breaks.
+    /// The registry does not answer, or the connection broke.
     #[error("the registry {registry} cannot be reached: {why}")]
     Unreachable {
-        /// The registry.
+        /// Host of the registry.
         registry: String,
-        /// The chain of causes.
+        /// Error and its causes.
         why: String,
-        /// The failure of TLS among them.
+        /// TLS failure among the causes.
         tls: Option<TlsFailure>,
     },
-    /// It wants other credentials, or these may not do this.
+    /// The registry requests other credentials, or denies access to these.
     #[error("the registry {registry} refuses access to {what}: {why}")]
     Unauthorized {
-        /// The registry.
+        /// Host of the registry.
         registry: String,
-        /// Resource that was requested.
+        /// Requested resource.
         what: String,
-        /// Its answer.
+        /// Answer of the registry.
         why: String,
     },
-    /// It does not have it.
+    /// The registry does not have the resource.
     #[error("{0} does not exist in the registry")]
     NotFound(String),
-    /// Any other refusal.
+    /// The registry refused for another reason.
     #[error("the registry {registry} failed at {what}: {why}")]
     Refused {
-        /// The registry.
+        /// Host of the registry.
         registry: String,
-        /// Resource that was requested.
+        /// Requested resource.
         what: String,
-        /// Its answer.
+        /// Answer of the registry.
         why: String,
     },
-    /// The client cannot be made: no certificate authorities on this machine, for example.
+    /// The HTTP client cannot be created, for example because this machine has no certificate authorities.
     #[error("no client for registries can be made: {0}. hint: install the package ca-certificates")]
     Client(String),
-    /// Certificate authorities that are none.
+    /// The certificate authorities are no certificates in PEM.
     #[error("the certificate authorities of the registry have to be certificates in PEM: {0}")]
     Authorities(String),
 }

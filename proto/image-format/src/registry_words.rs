@@ -1,17 +1,17 @@
-//! Explanations that a registry gives in the body of a refusal.
+//! Explanations in the body of a registry's refusal.
 
 use serde_json::Value;
 
-/// Bytes of a body that are read for its explanation.
+/// Maximum number of bytes of a body that are searched for an explanation.
 pub const REFUSAL_LIMIT: usize = 16 << 10;
-/// Errors of one answer that are shown.
+/// Maximum number of errors of one answer that are shown.
 const MAX_ERRORS: usize = 3;
-/// Characters that are shown.
+/// Maximum length of an explanation, in characters.
 const MAX_CHARACTERS: usize = 300;
 
-/// The explanation in the body of a refusal: by the distribution specification `errors[].code` and `message`, else the field
-/// in which token services and other servers put it. None if there is none. One line, without control characters, in quotes:
-/// it is shown to users, and others wrote it.
+/// Returns the explanation in the body of a refusal: `errors[].code` and `message` of the distribution specification,
+/// else the field in which token services and other servers put it. It is shown to users and was written by third
+/// parties: one line, in quotes, without control characters.
 #[must_use]
 pub fn registry_words(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
@@ -24,7 +24,7 @@ pub fn registry_words(body: &[u8]) -> Option<String> {
     (!line.is_empty()).then(|| format!("\"{line}\""))
 }
 
-/// Code and text of one error.
+/// Returns code and text of one error.
 fn of_error(error: &Value) -> Option<String> {
     let text = |name: &str| error.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
     let code = text("code");
@@ -39,7 +39,7 @@ fn one_line(text: &str) -> String {
     let shown = |c: char| if c.is_control() || is_invisible(c) || c == '"' { ' ' } else { c };
     let text: String = text.chars().map(shown).take(4 * MAX_CHARACTERS).collect();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // Our own advice begins with this word.
+    // The daemon's own advice begins with this word.
     let text = text.replace("hint:", "hint");
     match text.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -47,7 +47,7 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// Characters that change how others are shown.
+/// Returns whether a character is invisible or changes how others are shown.
 const fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -1,4 +1,4 @@
-//! Copies an image with its signatures out of a registry, into a layout or an archive that needs no network.
+//! Copying an image with its signatures from a registry into a layout or an archive that needs no network.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,41 +14,41 @@ use crate::{
     TransferProgress, media, referrers_tag, signature_tag,
 };
 
-/// Why an image was not saved.
+/// Reason why an image was not saved.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
     /// The layout cannot be written.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The registry did not give it.
+    /// The registry did not return it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A document of the image cannot be read.
+    /// A document of the image is malformed.
     #[error("{what} is malformed: {why}")]
     Malformed {
-        /// Which document.
+        /// Name of the document.
         what: String,
-        /// The reason.
+        /// Defect of the document.
         why: String,
     },
     /// The archive cannot be written.
     #[error("{path}: {source}")]
     Archive {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
 }
 
-/// An image in a layout.
+/// Image in a layout.
 #[derive(Clone, Debug)]
 pub struct Saved {
-    /// Its name there.
+    /// Name of the image in the layout.
     pub name: String,
     /// Digest of index or manifest.
     pub digest: Digest,
-    /// Documents with signatures that came along.
+    /// Number of documents with signatures that were saved.
     pub signatures: usize,
 }
 
@@ -63,14 +63,14 @@ struct Document {
     layers: Vec<Descriptor>,
 }
 
-/// Manifests that refer to one digest and are looked at.
+/// Maximum number of manifests that refer to one digest.
 const MAX_REFERRERS: usize = 256;
 
-/// Indexes in indexes are followed this deep; a list of referrers counts as one.
+/// Maximum depth of indexes in indexes; a list of referrers counts as one.
 const DEPTH: usize = 3;
 
-/// Copies what the registry has under a name, and the signatures of it and of its members, into `layout`. `progress` is told how
-/// many bytes came; nobody knows how many there are.
+/// Copies an image, and the signatures of it and of its members, into `layout`. `progress` gets the number of bytes
+/// received; the total is not known.
 pub async fn save(
     image: &ImageReference,
     layout: &OciLayout,
@@ -108,10 +108,9 @@ pub async fn save(
 struct Saving<'a> {
     registry: Registry,
     layout: &'a OciLayout,
-    /// Digests that signatures may belong to: members of an index.
+    /// Digests of the index's members, which may have signatures.
     subjects: BTreeSet<Digest>,
     progress: Option<TransferProgress<'a>>,
-    /// Bytes that came.
     came: u64,
 }
 
@@ -123,7 +122,7 @@ impl Saving<'_> {
         }
     }
 
-    /// Copies a manifest; answers its descriptor and bytes.
+    /// Copies a manifest and returns its descriptor and bytes.
     async fn manifest(&self, target: &str) -> Result<(Descriptor, Vec<u8>), SaveError> {
         let (bytes, _) = self.registry.manifest(target).await?;
         let document = self.parse(&bytes, target)?;
@@ -134,7 +133,7 @@ impl Saving<'_> {
         Ok((Descriptor::of(&kind, &bytes), bytes))
     }
 
-    /// Copies what a manifest or index points at.
+    /// Copies the content of a manifest or index.
     async fn content(&mut self, bytes: &[u8], depth: usize) -> Result<(), SaveError> {
         let document = self.parse(bytes, "a manifest")?;
         for blob in document.config.iter().chain(&document.layers) {
@@ -162,11 +161,11 @@ impl Saving<'_> {
         Ok(())
     }
 
-    /// Copies the signatures that a registry with a referrers API lists, beside the image; answers how many. Attestations and
-    /// lists of components stay there: they may be large, and verify nothing.
+    /// Copies the signatures that a registry with a referrers API lists, and returns their number. Attestations and
+    /// lists of components are not copied: they may be large, and verify nothing.
     async fn referrers(&mut self, subject: Digest) -> Result<usize, SaveError> {
         let Some(list) = self.registry.referrers(subject).await else { return Ok(0) };
-        // A page instead of a list is none.
+        // Some registries return a web page instead of a list.
         let Ok(list) = self.parse(&list, "the referrers") else { return Ok(0) };
         let mut signatures = 0;
         for entry in list.manifests.into_iter().take(MAX_REFERRERS) {
@@ -198,7 +197,7 @@ impl Saving<'_> {
     }
 }
 
-/// Packs a layout into a tar, the same bytes for the same layout. The file appears when it is whole.
+/// Packs a layout into a tar, with the same bytes for the same layout. The file appears when it is complete.
 pub fn archive(layout: &OciLayout, to: &Path) -> Result<(), SaveError> {
     let failed = |source| SaveError::Archive { path: to.to_owned(), source };
     let mut name = to.file_name().unwrap_or_default().to_owned();
@@ -206,7 +205,7 @@ pub fn archive(layout: &OciLayout, to: &Path) -> Result<(), SaveError> {
     let part = to.with_file_name(name);
     let packed = pack(layout.path(), &part).and_then(|()| std::fs::rename(&part, to));
     packed.map_err(|source| {
-        // The error that counts is the first one.
+        // The first error is the one to report.
         let _ = std::fs::remove_file(&part);
         failed(source)
     })
@@ -216,7 +215,7 @@ fn pack(layout: &Path, to: &Path) -> io::Result<()> {
     let mut blobs: Vec<_> =
         std::fs::read_dir(layout.join("blobs/sha256"))?.collect::<io::Result<Vec<_>>>()?;
     blobs.sort_by_key(std::fs::DirEntry::file_name);
-    // What is half written has a name with a dot.
+    // Incomplete files have names that begin with a dot.
     let blobs = blobs.iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let blobs = blobs.filter(|name| !name.starts_with('.')).map(|name| format!("blobs/sha256/{name}"));
     let mut archive = tar::Builder::new(BufWriter::new(File::create(to)?));

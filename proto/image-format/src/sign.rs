@@ -1,5 +1,5 @@
-//! Signs images by key, in the form that cosign calls "simple signing": a manifest at the tag
-//! `sha256-<digits>.sig`, one layer a signature, the signature in an annotation of the layer.
+//! Signing of images by key, in cosign's form "simple signing": a manifest at the tag `sha256-<digits>.sig`, one layer
+//! a signature, the signature in an annotation of the layer.
 
 use std::collections::BTreeMap;
 
@@ -11,37 +11,36 @@ use crate::registry::Registry;
 use crate::registry_connection::RegistryUse;
 use crate::{Descriptor, Digest, ImageReference, KeyError, RegistryAccess, RegistryError, SigningKey, media};
 
-/// Why an image was not signed.
+/// Reason why an image was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The registry did not answer or did not take the signature.
+    /// The registry did not answer or did not accept the signature.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// What stands at the signature tag is not a list of signatures.
+    /// The manifest at the signature tag is not a list of signatures.
     #[error("{tag} holds something that is not a signature manifest, and is left alone: {why}")]
     Malformed {
-        /// The tag.
+        /// Signature tag.
         tag: String,
-        /// The reason.
+        /// Defect of the manifest.
         why: String,
     },
     /// The list of signatures is full.
     #[error("{tag} already holds {count} signatures; at most {MAX_SIGNATURES} are read")]
     Full {
-        /// The tag.
+        /// Signature tag.
         tag: String,
-        /// Signatures present.
+        /// Number of signatures present.
         count: usize,
     },
 }
 
-/// Signatures read from one tag.
 const MAX_SIGNATURES: usize = 32;
 
-/// What signing did.
+/// Result of signing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignOutcome {
     /// A signature was added.
@@ -50,38 +49,38 @@ pub enum SignOutcome {
     Unchanged,
 }
 
-/// A signed image.
+/// Signed image.
 #[derive(Clone, Debug)]
 pub struct SignedImage {
-    /// Digest that was signed: of the index, where the name leads to one.
+    /// Digest that was signed; of the index, if the name refers to one.
     pub digest: Digest,
     /// Tag that holds the signatures.
     pub tag: String,
-    /// Digest of the signing key's public half.
+    /// Fingerprint of the signing key.
     pub key: Digest,
-    /// Whether anything was added.
+    /// Result of signing.
     pub outcome: SignOutcome,
 }
 
-/// What a signing does at one time. Each step waits for the registry; the signature itself takes no time.
+/// Step of signing. Each step waits for the registry; the signature itself takes no time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignStep {
-    /// It asks which digest the name has.
+    /// Resolving the name to a digest.
     Resolve,
-    /// It reads the signatures that are there.
+    /// Reading the existing signatures.
     ReadSignatures,
-    /// It pushes the new signature.
+    /// Pushing the new signature.
     Push {
-        /// All that is pushed: payload, configuration and manifest.
+        /// Size of payload, configuration and manifest, in bytes.
         bytes: u64,
     },
 }
 
 impl SignStep {
-    /// How many steps there are.
+    /// Number of steps.
     pub const COUNT: usize = 3;
 
-    /// Which step it is, from 1 on.
+    /// Returns the number of the step, from 1.
     #[must_use]
     pub const fn number(self) -> usize {
         match self {
@@ -92,44 +91,44 @@ impl SignStep {
     }
 }
 
-/// Told which step of a signing begins.
+/// Callback at the beginning of each step.
 pub type SignProgress<'a> = &'a (dyn Fn(SignStep) + Send + Sync);
 
-/// The tag that holds the signatures of `digest`.
+/// Returns the tag that holds the signatures of `digest`.
 #[must_use]
 pub fn signature_tag(digest: Digest) -> String {
     format!("sha256-{}.sig", digest.hex())
 }
 
-/// The tag that lists what refers to `digest`, in registries without a list of their own (OCI distribution 1.1).
+/// Returns the tag that lists the referrers of `digest`, in registries without a referrers API (OCI distribution 1.1).
 #[must_use]
 pub fn referrers_tag(digest: Digest) -> String {
     format!("sha256-{}", digest.hex())
 }
 
-/// The signed document.
+/// Signed document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SimpleSigningPayload {
-    /// What the signature is about.
+    /// Signed content.
     pub critical: Critical,
     /// Annotations of the signer.
     #[serde(default)]
     pub optional: Option<BTreeMap<String, serde_json::Value>>,
 }
 
-/// The part of the payload that binds.
+/// Part of the payload that a signature binds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Critical {
-    /// The repository that the signer meant.
+    /// Repository, as named by the signer.
     pub identity: SignedIdentity,
-    /// The image.
+    /// Signed image.
     pub image: Image,
     /// Always [`media::SIMPLE_SIGNING_TYPE`].
     #[serde(rename = "type")]
     pub kind: String,
 }
 
-/// The repository that the signer meant.
+/// Repository, as named by the signer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedIdentity {
     /// `registry/repository`.
@@ -140,13 +139,13 @@ pub struct SignedIdentity {
 /// The image that was signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// Digest of its manifest or index.
+    /// Digest of the manifest or index.
     #[serde(rename = "docker-manifest-digest")]
     pub docker_manifest_digest: String,
 }
 
 impl SimpleSigningPayload {
-    /// The payload for an image; `annotations` may be empty.
+    /// Creates the payload for an image; `annotations` may be empty.
     #[must_use]
     pub fn new(repository: &str, digest: Digest, annotations: &BTreeMap<String, String>) -> Self {
         let optional: BTreeMap<_, _> =
@@ -168,8 +167,8 @@ struct SignatureManifest {
     layers: Vec<Descriptor>,
 }
 
-/// Signs the image that `image` names, as the registry has it at this moment, and adds the signature to those
-/// that are there. Signs an index as such; its members are reached through it.
+/// Signs the image to which `image` refers at this moment, and adds the signature to the existing ones. An index is
+/// signed as such, which covers its members.
 pub async fn sign(
     image: &ImageReference,
     key: &SigningKey,
@@ -179,10 +178,11 @@ pub async fn sign(
     sign_in_steps(image, key, annotations, access, &|_| {}).await
 }
 
-/// The same, and `progress` is told which step begins.
+/// Signs an image as [`sign`] does, and calls `progress` at the beginning of each step.
 ///
 /// # Errors
-/// [`SignError`]: the key is none, the registry does not take the signature, or the list of signatures is none or full.
+/// [`SignError`]: the key is unusable, the registry does not accept the signature, or the list of signatures is
+/// malformed or full.
 pub async fn sign_in_steps(
     image: &ImageReference,
     key: &SigningKey,
@@ -227,7 +227,7 @@ pub async fn sign_in_steps(
     let payload_digest = layer.digest;
     layers.push(layer);
 
-    // The shape that cosign writes: an image of no platform, one history entry a layer, no dates.
+    // Use cosign's form: an image of no platform, one history entry a layer, no dates.
     let never = "0001-01-01T00:00:00Z";
     let config = json!({
         "architecture": "",

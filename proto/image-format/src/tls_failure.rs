@@ -1,16 +1,16 @@
-//! Failures of TLS that a user can mend by a setting.
+//! TLS failures that a user can fix by a setting.
 
 use std::error::Error;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// Reason for which no connection by TLS could be made, if a setting of the registry mends it.
+/// Reason of a failed TLS connection, if a setting of the registry fixes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsFailure {
     /// The server does not speak TLS.
     NoTls,
-    /// No authority that is trusted has signed the server's certificate.
+    /// No trusted authority has signed the server's certificate.
     Certificate,
 }
 
@@ -21,12 +21,12 @@ impl TlsFailure {
         let mut cause = Some(error);
         while let Some(error) = cause {
             match error.downcast_ref() {
-                // `rustls` has no other word for a server that answers a greeting by HTTP.
+                // `rustls` returns this error for a server that answers in HTTP.
                 Some(rustls::Error::InvalidMessage(_)) => return Some(Self::NoTls),
                 Some(rustls::Error::InvalidCertificate(_)) => return Some(Self::Certificate),
                 _ => {}
             }
-            // The error that an I/O error wraps is not among its sources.
+            // The error in an I/O error is not among its sources.
             let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
             cause = wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| error.source());
         }

@@ -1,14 +1,14 @@
-//! The most that a layer may unpack to.
+//! Limit of an unpacked layer.
 
 use std::error::Error;
 use std::io::{self, Read};
 
-/// Bytes that a layer may unpack to, whatever is in it: the most that are sent, and room for headers.
+/// Maximum size of an unpacked layer, in bytes: the maximum of a transfer, and space for headers.
 pub(crate) const UNPACKED_LIMIT: u64 = 128 << 20;
 
 /// Returns whether a reader failed because more than the limit came.
 pub(crate) fn is_over_limit(error: &io::Error) -> bool {
-    // Readers of tars wrap errors in their own, with ours as the cause; what an I/O error wraps is not among its sources.
+    // Tar readers wrap errors in their own, with ours as the cause; the error in an I/O error is not among its sources.
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.is::<Bomb>() {
@@ -24,7 +24,7 @@ pub(crate) fn is_over_limit(error: &io::Error) -> bool {
 #[error("too much data")]
 struct Bomb;
 
-/// Fails, instead of ending quietly, once more than the limit was read.
+/// Reader that fails, instead of ending, after the limit is exceeded.
 pub(crate) struct Limited<R> {
     inner: R,
     left: u64,

@@ -1,7 +1,7 @@
-//! Words for program and map types in labels, in both vocabularies that images in the field use.
+//! Words for program and map types in labels, in the two vocabularies that tools use.
 
-/// Prefixes of section names and the word that a label says for them; the first that fits counts, so longer
-/// prefixes come first. A prefix stands for itself, or is followed by `/` or `.` (`xdp`, `xdp/name`, `xdp.frags`).
+/// Prefixes of section names, and the word for each in labels. The first match counts, so longer prefixes come first. A
+/// prefix is the whole name, or is followed by `/` or `.` (`xdp`, `xdp/name`, `xdp.frags`).
 const SECTIONS: &[(&str, &str)] = &[
     ("kprobe", "kprobe"),
     ("kretprobe", "kretprobe"),
@@ -34,34 +34,34 @@ const SECTIONS: &[(&str, &str)] = &[
     ("xdp_", "xdp"),
 ];
 
-/// The word that a label says for a program in `section`; none for types that images do not carry.
+/// Returns the word for a program in `section`; none for types that images do not carry.
 #[must_use]
 pub fn program_type_of_section(section: &str) -> Option<&'static str> {
-    // A leading `?` means "do not load by default" to libbpf.
+    // A leading `?` means "do not load by default" in libbpf.
     let section = section.strip_prefix('?').unwrap_or(section);
     SECTIONS.iter().find_map(|&(prefix, word)| {
         let rest = section.strip_prefix(prefix)?;
-        // `connect` has the family behind it: `cgroup/connect4`.
+        // `connect` is followed by the address family: `cgroup/connect4`.
         let family = prefix.starts_with("cgroup/") && matches!(rest, "4" | "6");
         (rest.is_empty() || rest.starts_with(['/', '.']) || prefix.ends_with('_') || family).then_some(word)
     })
 }
 
-/// The word that v0.6.0 wrote for a program type written in today's words.
+/// Returns v0.6.0's word for a program type.
 #[must_use]
 pub fn program_type_in_v06(word: &str) -> &str {
     match word {
         "kprobe" | "kretprobe" | "uprobe" | "uretprobe" => "probe",
         "fentry" | "fexit" => "tracing",
-        // tcx programs are of the kernel's scheduler classifier type, which v0.6.0 called tc.
+        // tcx programs have the kernel's scheduler classifier type, which v0.6.0 called tc.
         "tcx" => "tc",
         other => other,
     }
 }
 
-/// True if a label that says `label` may describe a program of type `word` (today's words).
+/// Returns whether `label` may describe a program of type `word` (current vocabulary).
 ///
-/// Labels are advisory: they were written by other tools in either vocabulary.
+/// Labels are advisory: other tools wrote them in either vocabulary.
 #[must_use]
 pub fn label_may_mean(label: &str, word: &str) -> bool {
     label == word || label == program_type_in_v06(word)
@@ -105,13 +105,13 @@ const MAP_TYPES: [&str; 34] = [
     "arena",
 ];
 
-/// The word for a kernel map type; `unspec` for numbers beyond the table.
+/// Returns the word for a kernel map type; `unspec` for numbers beyond the table.
 #[must_use]
 pub fn map_type_word(map_type: u32) -> &'static str {
     usize::try_from(map_type).ok().and_then(|at| MAP_TYPES.get(at)).copied().unwrap_or("unspec")
 }
 
-/// The kernel's map type of a word.
+/// Returns the kernel's map type for a word.
 #[must_use]
 pub fn map_type_number(word: &str) -> Option<u32> {
     MAP_TYPES.iter().position(|known| *known == word).and_then(|at| u32::try_from(at).ok())

@@ -1,4 +1,4 @@
-//! Content compressed by zstd (RFC 8878): frame after frame, with a bound on what a frame has kept in memory.
+//! Decompression of zstd (RFC 8878), frame by frame, with a limit on the memory of a frame.
 
 use std::io::{self, Read};
 
@@ -6,17 +6,17 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::packing::fill;
 
-/// The largest window, in bytes. A frame has the decoder keep so much. Decoders should support 8 MiB (RFC 8878, section
-/// 3.1.1.1.2), which is the most that zstd writes up to level 19; the highest levels of builders write up to 32.
+/// Maximum window, which the decoder keeps in memory, in bytes. Decoders should support 8 MiB (RFC 8878, section
+/// 3.1.1.1.2), the maximum that zstd writes up to level 19; the highest levels of builders write up to 32 MiB.
 pub(crate) const MAX_WINDOW: u64 = 32 << 20;
-/// Frames of one content. `zstd:chunked` writes one for each piece of a file.
+/// Maximum number of frames of one content. `zstd:chunked` writes one for each piece of a file.
 const MAX_FRAMES: usize = 64 << 10;
-/// Bytes that are decoded before they are handed on.
+/// Number of bytes that are decoded before they are returned.
 const STEP: usize = 128 << 10;
 /// First bytes of a frame.
 const FRAME: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Decodes all frames of a content, and leaves out skippable ones.
+/// Decoder of all frames of a content; ignores skippable ones.
 pub(crate) struct ZstdReader<R> {
     source: R,
     decoder: FrameDecoder,
@@ -26,7 +26,7 @@ pub(crate) struct ZstdReader<R> {
 }
 
 impl<R: Read> ZstdReader<R> {
-    /// True if this is how content by zstd begins.
+    /// Returns whether content that begins so is compressed by zstd.
     pub(crate) fn is_start(start: &[u8]) -> bool {
         start.starts_with(&FRAME) || start.get(..4).is_some_and(is_skippable)
     }
@@ -37,7 +37,7 @@ impl<R: Read> ZstdReader<R> {
         Self { source, decoder, inside: false, frames: 0 }
     }
 
-    /// Goes to the next frame; false if there is none.
+    /// Advances to the next frame; returns false if there is none.
     fn next_frame(&mut self) -> io::Result<bool> {
         loop {
             let mut magic = [0; 4];
@@ -93,7 +93,7 @@ impl<R: Read> Read for ZstdReader<R> {
     }
 }
 
-/// Skippable frames have 16 beginnings.
+/// Returns whether this is one of the 16 magic numbers of skippable frames.
 fn is_skippable(magic: &[u8]) -> bool {
     matches!(magic, [0x50..=0x5f, 0x2a, 0x4d, 0x18])
 }

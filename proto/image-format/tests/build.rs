@@ -1,4 +1,4 @@
-//! Images built from objects that clang compiled.
+//! Tests of images built from objects that clang compiled.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at what it did not expect")]
 
@@ -81,7 +81,7 @@ fn the_same_inputs_give_the_same_image() {
         inputs.build(SourceDate::from_seconds(seconds).unwrap()).unwrap().digest()
     };
     let first = build(&object, 0);
-    // Another folder, another date and mode of the file: nothing of that is in the image.
+    // The folder, the date and the mode of the file are not part of the image.
     let elsewhere = folder.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
     std::fs::write(elsewhere.join("prog.o"), std::fs::read(&object).unwrap()).unwrap();
@@ -208,7 +208,7 @@ fn objects_that_do_not_fit_are_refused() {
     for name in ["", "..", "a/b.o"] {
         assert!(matches!(BytecodeFile::parse(name, little.clone()), Err(BytecodeError::FileName(_))));
     }
-    // However it is cut, it is refused or read, and never panics.
+    // A truncated object is refused or read, and never causes a panic.
     for length in (0..little.len()).step_by(7) {
         let _ = parse(&little[..length]);
         let _ = check_object("prog.o", &little[..length]);

@@ -6,17 +6,17 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
-/// The SHA-256 of some content, written `sha256:<64 hexadecimal digits>`.
+/// SHA-256 of content, written `sha256:<64 hexadecimal digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
-/// A text that is not a digest this program accepts.
+/// Error of a text that is not a supported digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a digest of the form sha256:<64 lower-case hexadecimal digits>")]
 pub struct DigestError(pub String);
 
 impl DigestError {
-    /// The algorithm, if the text is a digest by another one (OCI image specification, "Digests").
+    /// Returns the algorithm, if the text is a digest by another one (OCI image specification, "Digests").
     #[must_use]
     pub fn algorithm(&self) -> Option<&str> {
         let (algorithm, encoded) = self.0.split_once(':')?;
@@ -33,26 +33,25 @@ impl DigestError {
 }
 
 impl Digest {
-    /// Digest of `content`.
+    /// Computes the digest of `content`.
     #[must_use]
     pub fn of(content: &[u8]) -> Self {
         Self(sha2::Sha256::digest(content).into())
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub const fn bytes(&self) -> [u8; 32] {
         self.0
     }
 
-    /// The 64 hexadecimal digits, without the algorithm.
+    /// Returns the 64 hexadecimal digits, without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {
         hex(&self.0)
     }
 }
 
-/// Lower-case hexadecimal digits of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -62,7 +61,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Computes a digest piece by piece.
+/// Digest that is computed piece by piece.
 #[derive(Clone, Default)]
 pub struct Hasher(sha2::Sha256);
 
@@ -72,7 +71,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The digest of everything added.
+    /// Returns the digest of all added bytes.
     #[must_use]
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
@@ -109,7 +108,7 @@ impl FromStr for Digest {
     }
 }
 
-/// Upper case is refused: the same content must not have two names.
+/// Returns the value of a hexadecimal digit. Upper case is refused: the same content must not have two names.
 fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

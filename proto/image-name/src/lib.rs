@@ -1,4 +1,4 @@
-//! Names of images: registries in one spelling, repositories, tags and digests. No I/O.
+//! Names of images: canonical registries, repositories, tags and digests. No I/O.
 
 mod digest;
 mod reference;

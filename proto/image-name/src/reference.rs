@@ -1,4 +1,4 @@
-//! Names of images: `registry/repository[:tag][@digest]`, with the registry written out.
+//! Names of images: `registry/repository[:tag][@digest]`, with an explicit registry.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,11 @@ use std::str::FromStr;
 use crate::registry_host::RegistryHostError;
 use crate::{Digest, DigestError, RegistryHost};
 
-/// The name of an image in a registry.
+/// Name of an image in a registry.
 ///
-/// Stricter than docker's: the registry has to be written out (`a/b` names nothing; a typing mistake must not
-/// send anybody to a public registry), the repository is lower case, the digest is SHA-256. The registry is kept in its
-/// one spelling ([`RegistryHost`]), so that two names are equal exactly if they mean the same.
+/// It is stricter than docker's. The registry must be explicit, so that a typing mistake does not lead to a public
+/// registry (`a/b` is invalid). The repository is lower case, the digest SHA-256. The registry is canonical
+/// ([`RegistryHost`]), so that two names are equal exactly if they mean the same image.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageReference {
     registry: RegistryHost,
@@ -19,54 +19,54 @@ pub struct ImageReference {
     digest: Option<Digest>,
 }
 
-/// Why a text is not the name of an image.
+/// Error of a text that is not the name of an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an image reference: {why}")]
 pub struct ReferenceError {
-    /// The text, shortened to 300 characters.
+    /// Rejected text, shortened to 300 characters.
     pub text: String,
-    /// The reason.
+    /// Defect of the text.
     pub why: &'static str,
 }
 
 impl ImageReference {
-    /// Host and optional port of the registry.
+    /// Returns host and optional port of the registry.
     #[must_use]
     pub fn registry(&self) -> &str {
         self.registry.as_str()
     }
 
-    /// The same, as what it is.
+    /// Returns the registry as its own type.
     #[must_use]
     pub fn registry_host(&self) -> &RegistryHost {
         &self.registry
     }
 
-    /// Path of the repository within the registry.
+    /// Returns the path of the repository within the registry.
     #[must_use]
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag that was written; none if none was.
+    /// Returns the tag, if the name has one.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest that was written; none if none was.
+    /// Returns the digest, if the name has one.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         self.digest
     }
 
-    /// `registry/repository`: what policy patterns are compared with.
+    /// Returns `registry/repository`, which policy patterns are compared with.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// What to ask the registry for: the digest if there is one, else the tag, else `latest`.
+    /// Returns the digest if there is one, else the tag, else `latest`: the target of a request to the registry.
     #[must_use]
     pub fn target(&self) -> String {
         match (&self.digest, &self.tag) {
@@ -76,19 +76,19 @@ impl ImageReference {
         }
     }
 
-    /// The same repository at another tag, without digest.
+    /// Returns the same repository at another tag, without a digest.
     #[must_use]
     pub fn at_tag(&self, tag: &str) -> Self {
         Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }
     }
 
-    /// The same repository at a digest, without tag.
+    /// Returns the same repository at a digest, without a tag.
     #[must_use]
     pub fn at_digest(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
-    /// True if the registry is on this machine, and is spoken to without TLS.
+    /// Returns whether the registry is on this machine, and accessed without TLS.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.registry.is_loopback()
@@ -144,7 +144,7 @@ impl FromStr for ImageReference {
         if tag.is_some_and(|tag| !tag_is_valid(tag)) {
             return Err(wrong("the tag has to be 1 to 128 letters, digits and . _ -"));
         }
-        // Docker's own registry keeps single names in a folder that its users do not write.
+        // Docker's own registry keeps one-part names in a folder that its users cannot write.
         let repository = if registry.as_str() == "docker.io" && !repository.contains('/') {
             format!("library/{repository}")
         } else {

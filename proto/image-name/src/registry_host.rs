@@ -1,4 +1,4 @@
-//! Hosts of registries, each in one spelling: a policy that names a registry must not be evaded by another name for it.
+//! Hosts of registries in canonical form: a policy that names a registry must not be evaded by another name for it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,21 +6,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Docker's own registry, by the name that its images bear.
+/// Docker's own registry, by the name in its images.
 const DOCKER: &str = "docker.io";
-/// Its other names.
 const DOCKER_ALIASES: [&str; 4] =
     ["index.docker.io", "registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com"];
 
-/// Names of this machine that one registry on it has.
+/// Names of this machine as a registry's host.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// `host[:port]` of a registry in its one spelling: lower case, addresses as the standards print them, without the port
-/// that is meant anyway (443, and 80 on this machine, which is spoken to without TLS), Docker's registry as `docker.io`.
+/// Canonical `host[:port]` of a registry: lower case, addresses as the standards print them, Docker's registry as
+/// `docker.io`. The default port is omitted (443; 80 on this machine, which is accessed without TLS).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryHost(String);
 
-/// Why a text is not the host of a registry.
+/// Error of a text that is not the host of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RegistryHostError(pub(crate) &'static str);
@@ -38,25 +37,25 @@ impl<'de> Deserialize<'de> for RegistryHost {
 }
 
 impl RegistryHost {
-    /// The one spelling.
+    /// Returns the canonical form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Host or address, without port and brackets.
+    /// Returns host or address, without port and brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         split(&self.0).map_or(&self.0, |(host, _)| host)
     }
 
-    /// True if the registry is on this machine.
+    /// Returns whether the registry is on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(self.host())
     }
 
-    /// The names of the registry: its own, and where it is on this machine, those that lead to the same one there.
+    /// Returns the canonical name of the registry, and for one on this machine its equivalent names.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let port =
             split(&self.0).and_then(|(_, port)| port).map(|port| format!(":{port}")).unwrap_or_default();
@@ -83,7 +82,7 @@ impl FromStr for RegistryHost {
         let mut host = host.to_ascii_lowercase();
         if text.starts_with('[') {
             let address: Ipv6Addr = host.parse().map_err(|_| NEITHER)?;
-            // An IPv4 address in IPv6 clothes is the IPv4 address: that is what is connected to.
+            // An IPv4-mapped IPv6 address is the IPv4 address: a connection goes to that.
             host = match IpAddr::V6(address).to_canonical() {
                 IpAddr::V4(address) => address.to_string(),
                 IpAddr::V6(address) => format!("[{address}]"),
@@ -109,7 +108,7 @@ impl FromStr for RegistryHost {
     }
 }
 
-/// Host without brackets, and the text of the port.
+/// Returns the host without brackets, and the text of the port.
 fn split(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
@@ -141,7 +140,7 @@ fn label_is_valid(label: &str) -> bool {
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// True if those who connect take the host for an address: `127.1`, `2130706433` and `0x7f.1` are all 127.0.0.1.
+/// Returns whether resolvers take the host for an address: `127.1`, `2130706433` and `0x7f.1` are all 127.0.0.1.
 fn ends_in_number(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or(host);
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -10,27 +10,27 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::{Metric, MetricKind, MetricUnit};
 
-/// Most series of one metric in one answer. A reader keeps each series for weeks, whoever made it.
+/// Maximum number of series of one metric in one answer. Prometheus keeps each series for weeks.
 pub const MOST_SERIES: usize = 2000;
 
-/// Most bytes of a label's value; names that users choose may be long.
+/// Maximum length of a label's value, in bytes; names that users choose may be long.
 const MOST_LABEL_BYTES: usize = 200;
 
-/// Says what [`MOST_SERIES`] left out.
+/// Number of series that [`MOST_SERIES`] left out.
 pub const SERIES_LEFT_OUT: Metric = Metric::gauge(
     "bpfman_metrics_series_left_out",
     &["metric"],
     "Series that this answer does not have, since there are too many of this metric.",
 );
 
-/// The value of a sample.
+/// Value of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MetricValue {
-    /// A whole number.
+    /// Whole number.
     Whole(u64),
-    /// Any number.
+    /// Floating point number.
     Number(f64),
-    /// How many were in each bucket, by its upper bound (the last is infinite); and the sum of all.
+    /// Counts by upper bounds of buckets (the last is infinite), and the sum of all values.
     Buckets(Vec<(f64, u64)>, f64),
 }
 
@@ -63,8 +63,8 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Adds a sample. `labels` are the values of the metric's labels, in its order. A sample with the same labels as one
-    /// before is added to that one.
+    /// Adds a sample. `labels` are the values of the metric's labels, in its order. A sample with the labels of an
+    /// earlier one is added to it.
     pub fn add<const LABELS: usize>(
         &mut self,
         metric: &'static Metric,
@@ -83,7 +83,7 @@ impl Exposition {
         }
     }
 
-    /// All of them as OpenMetrics. Metrics without a sample are left out.
+    /// Returns all samples as OpenMetrics. Metrics without a sample are omitted.
     #[must_use]
     pub fn text(mut self) -> String {
         for (metric, count) in std::mem::take(&mut self.left_out).into_values() {
@@ -98,8 +98,8 @@ impl Exposition {
     }
 }
 
-/// A label's value: the beginning of a text that is too long, and escapes in place of control characters and of those that
-/// turn the direction of text. Line ends stay: the format itself escapes them.
+/// Returns a label's value with its length limited, and with control characters and those that change the direction of
+/// text escaped. Line ends stay: the format itself escapes them.
 fn label(value: &str) -> String {
     let hides = |character: char| {
         let turns = matches!(

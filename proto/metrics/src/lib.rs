@@ -1,7 +1,7 @@
-//! Metrics of bpfman's processes: what each is called, what its labels are, and the text that Prometheus reads.
+//! Metrics of bpfman's processes: names, labels, and the text that Prometheus reads.
 //!
-//! A process has a table of [`Metric`]s. At each scrape it puts samples of them into an [`Exposition`], which writes them in
-//! the format OpenMetrics by the crate `prometheus-client`. The page of the documentation is made from the same table.
+//! A process has a table of [`Metric`]s. At each scrape it adds samples to an [`Exposition`], which writes them as
+//! OpenMetrics by the crate `prometheus-client`. The page of the documentation is generated from the same table.
 
 mod exposition;
 mod metric;
@@ -13,7 +13,7 @@ pub use metric::{Metric, MetricKind, MetricUnit};
 pub use page::{metrics_table, section_difference};
 pub use process::{PROCESS_METRICS, add_process};
 
-/// A table of metrics: `metrics! { ALL: NAME = Metric::gauge(…); … }` makes a static of each, and `ALL` of all of them.
+/// Defines a static for each metric and `ALL` of all: `metrics! { ALL: NAME = Metric::gauge(…); … }`.
 #[macro_export]
 macro_rules! metrics {
     ($all:ident: $($name:ident = $metric:expr;)*) => {
@@ -26,5 +26,5 @@ macro_rules! metrics {
     };
 }
 
-/// The content type of [`Exposition::text`].
+/// Content type of [`Exposition::text`].
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

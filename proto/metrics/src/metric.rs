@@ -1,17 +1,17 @@
-//! What a metric is called, what it means, and what its labels are.
+//! Name, meaning and labels of a metric.
 
-/// The type of a metric, as OpenMetrics has it.
+/// OpenMetrics type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It only grows while the process lives.
+    /// Value that only grows while the process lives.
     Counter,
-    /// What is there now.
+    /// Current value.
     Gauge,
-    /// How many of what size, by upper bounds.
+    /// Distribution of values, by upper bounds.
     Histogram,
 }
 
-/// The unit of a metric, which is the end of its name.
+/// Unit of a metric, at the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricUnit {
     /// Bytes.
@@ -20,23 +20,23 @@ pub enum MetricUnit {
     Seconds,
 }
 
-/// A metric. Its name here has neither the unit nor `_total`: [`Metric::series`] adds both.
+/// Metric. The name has neither the unit nor `_total`: [`Metric::series`] adds both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// Without unit and without `_total`.
+    /// Name, without the unit and without `_total`.
     pub name: &'static str,
-    /// The unit, if it has one that the name ends in.
+    /// Unit, if the name ends in one.
     pub unit: Option<MetricUnit>,
-    /// The type.
+    /// Type of the metric.
     pub kind: MetricKind,
-    /// Names of labels, in the order in which samples give their values.
+    /// Names of labels, in the order of their values in samples.
     pub labels: &'static [&'static str],
-    /// One line of text, without line breaks.
+    /// Help text, one line.
     pub help: &'static str,
 }
 
 impl MetricKind {
-    /// As `# TYPE` has it.
+    /// Returns the name in `# TYPE`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ impl MetricKind {
 }
 
 impl MetricUnit {
-    /// As names end.
+    /// Returns the unit's suffix of names.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,31 +59,31 @@ impl MetricUnit {
 }
 
 impl Metric {
-    /// A metric that only grows.
+    /// Creates a metric that only grows.
     #[must_use]
     pub const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
         Self { name, unit: None, kind: MetricKind::Counter, labels, help }
     }
 
-    /// A metric of what is there now.
+    /// Creates a metric of a current value.
     #[must_use]
     pub const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
         Self { name, unit: None, kind: MetricKind::Gauge, labels, help }
     }
 
-    /// A metric of how long things took.
+    /// Creates a metric of durations.
     #[must_use]
     pub const fn durations(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
         Self { name, unit: Some(MetricUnit::Seconds), kind: MetricKind::Histogram, labels, help }
     }
 
-    /// The same in a unit.
+    /// Sets the unit.
     #[must_use]
     pub const fn of(self, unit: MetricUnit) -> Self {
         Self { unit: Some(unit), ..self }
     }
 
-    /// The name with its unit: what `# TYPE` names.
+    /// Returns the name with its unit, as in `# TYPE`.
     #[must_use]
     pub fn family(&self) -> String {
         match self.unit {
@@ -92,7 +92,7 @@ impl Metric {
         }
     }
 
-    /// The name of its series, as queries have it. The series of a histogram end in `_bucket`, `_sum` and `_count` beside.
+    /// Returns the name of the series, as in queries; those of a histogram end in `_bucket`, `_sum` and `_count`.
     #[must_use]
     pub fn series(&self) -> String {
         match self.kind {

@@ -1,11 +1,11 @@
-//! The tables of metrics in the documentation.
+//! Tables of metrics in the documentation.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::Metric;
 
-/// Metrics as a table of Markdown, by name.
+/// Returns metrics as a Markdown table, sorted by name.
 #[must_use]
 pub fn metrics_table<'m>(metrics: impl IntoIterator<Item = &'m Metric>) -> String {
     let mut metrics: Vec<&Metric> = metrics.into_iter().collect();
@@ -26,8 +26,8 @@ pub fn metrics_table<'m>(metrics: impl IntoIterator<Item = &'m Metric>) -> Strin
     text
 }
 
-/// Compares the section of a page between the lines `<!-- NAME -->` and `<!-- end of NAME -->` with a table; says how to
-/// write it anew if they differ. With `BPFMAN_WRITE_DOCS=1` in the environment it is written.
+/// Compares the section of a page between the lines `<!-- NAME -->` and `<!-- end of NAME -->` with a table. If they
+/// differ, returns how to update it; with `BPFMAN_WRITE_DOCS=1` in the environment, updates it.
 ///
 /// # Errors
 /// The page cannot be read or written.

@@ -1,4 +1,4 @@
-//! What every process tells of itself, under the names that Prometheus' own libraries use.
+//! Metrics of the process itself, under the names that Prometheus' own libraries use.
 
 use std::fs;
 
@@ -15,11 +15,11 @@ static OPEN_FILES: Metric = Metric::gauge("process_open_fds", &[], "Open file de
 static MOST_FILES: Metric = Metric::gauge("process_max_fds", &[], "Most file descriptors that it may open.");
 static THREADS: Metric = Metric::gauge("process_threads", &[], "Threads.");
 
-/// What [`add_process`] adds.
+/// Metrics that [`add_process`] adds.
 pub static PROCESS_METRICS: [&Metric; 7] =
     [&CPU, &RESIDENT, &VIRTUAL, &STARTED, &OPEN_FILES, &MOST_FILES, &THREADS];
 
-/// Adds what the kernel says of this process. What it does not say is left out.
+/// Adds the kernel's statistics of this process; unavailable ones are omitted.
 pub fn add_process(samples: &mut Exposition) {
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(ProcessStat::parse) {
         let ticks = rustix::param::clock_ticks_per_second() as f64;
@@ -32,7 +32,7 @@ pub fn add_process(samples: &mut Exposition) {
         }
     }
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
-        // One of them is the folder itself.
+        // One of the descriptors is the folder itself.
         samples.add(&OPEN_FILES, [], (open.count() as u64).saturating_sub(1));
     }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -41,7 +41,7 @@ pub fn add_process(samples: &mut Exposition) {
     }
 }
 
-/// Of `/proc/PID/stat`, proc(5).
+/// Fields of `/proc/PID/stat`, proc(5).
 #[derive(Debug, PartialEq, Eq)]
 struct ProcessStat {
     cpu_ticks: u64,
@@ -53,7 +53,7 @@ struct ProcessStat {
 
 impl ProcessStat {
     fn parse(text: &str) -> Option<Self> {
-        // The name, in brackets, may have anything in it; the state is the third field.
+        // The name, in brackets, may contain anything; the state is the third field.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         Some(Self {
@@ -66,7 +66,7 @@ impl ProcessStat {
     }
 }
 
-/// When the machine was started, in seconds since 1970.
+/// Returns the time of the machine's start, in seconds since 1970.
 fn boot_seconds() -> Option<u64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()

@@ -5,20 +5,20 @@ use std::fmt::Write as _;
 
 use crate::Profile;
 
-/// Width of the picture, its border and the height of a row, pixels.
+/// Width of the picture, its border and the height of a row, in pixels.
 const WIDTH: f64 = 1200.0;
 const BORDER: f64 = 10.0;
 const ROW: f64 = 17.0;
-/// Above the boxes.
+/// Height of the title above the boxes, in pixels.
 const TITLE: f64 = 34.0;
-/// What a character of the names is wide, about.
+/// Approximate width of a character, in pixels.
 const CHARACTER: f64 = 7.0;
-/// Narrower boxes are left out: nobody sees them.
+/// Minimum width of a box, in pixels: narrower ones are not visible.
 const NARROWEST: f64 = 0.2;
-/// Ends the names of the kernel's functions.
+/// Suffix of kernel function names.
 const KERNEL: &str = "_[k]";
 
-/// A name in a stack, with what ran in it and below it.
+/// Name in a stack, with the samples in it and its callees.
 #[derive(Default)]
 struct Call {
     samples: u64,
@@ -32,7 +32,7 @@ impl Call {
 }
 
 impl Profile {
-    /// The profile as one SVG without scripts: names and shares of narrow boxes show when the pointer rests on them.
+    /// Returns the profile as one SVG without scripts: the pointer shows names and shares of narrow boxes.
     #[must_use]
     pub fn to_flame_graph(&self) -> String {
         let mut root = Call::default();
@@ -70,14 +70,13 @@ impl Profile {
 struct Drawing<'a> {
     svg: &'a mut String,
     all: u64,
-    /// Pixels for a sample.
     scale: f64,
-    /// Where the lowest row begins.
+    /// Vertical position of the lowest row.
     bottom: f64,
 }
 
 impl Drawing<'_> {
-    /// A box, and those above it. `before`: samples left of it.
+    /// Draws a box and those above it. `before`: number of samples to its left.
     fn call(&mut self, name: &str, call: &Call, depth: usize, before: u64) {
         let width = call.samples as f64 * self.scale;
         if width < NARROWEST {
@@ -104,7 +103,7 @@ impl Drawing<'_> {
     }
 }
 
-/// As much of the name as the box has room for.
+/// Returns as much of the name as fits into the box.
 fn label(name: &str, x: f64, y: f64, width: f64) -> String {
     let room = (width - 6.0) / CHARACTER;
     if room < 3.0 {
@@ -114,13 +113,14 @@ fn label(name: &str, x: f64, y: f64, width: f64) -> String {
     let shown = if plain.chars().count() as f64 <= room {
         name.to_owned()
     } else {
-        // Not below 0: there is room for three.
+        // The result is not negative: the box fits at least three characters.
         escaped(&plain.chars().take((room - 1.0) as usize).chain(['…']).collect::<String>())
     };
     format!("<text x=\"{:.1}\" y=\"{:.1}\">{shown}</text>", x + 3.0, y + 12.0)
 }
 
-/// Blue for the kernel, grey for roots, and between yellow and red for the rest, the same for the same name.
+/// Returns blue for the kernel, grey for roots, and a colour between yellow and red for others; the same name always
+/// has the same colour.
 fn colour(name: &str, depth: usize) -> String {
     let hash = name.bytes().fold(5381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
     let shade = hash % 100;

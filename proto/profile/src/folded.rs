@@ -1,11 +1,11 @@
-//! Folded stacks: what `flamegraph.pl` and its successors read.
+//! Folded stacks, the format of `flamegraph.pl` and its successors.
 
 use std::fmt::Write as _;
 
 use crate::Profile;
 
 impl Profile {
-    /// A line for each stack: names from the root on, `;` between, then the number of samples.
+    /// Returns a line for each stack: names from the root, separated by `;`, then the number of samples.
     #[must_use]
     pub fn to_folded(&self) -> String {
         let mut text = String::new();
@@ -23,7 +23,7 @@ impl Profile {
     }
 }
 
-/// Processes choose their names: none is to end a frame or a line.
+/// Replaces characters that would end a frame or a line: processes choose their names.
 fn plain(character: char) -> char {
     match character {
         ';' => ':',

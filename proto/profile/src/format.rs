@@ -1,4 +1,4 @@
-//! The formats, by name.
+//! Output formats, by name.
 
 use std::str::FromStr;
 
@@ -6,19 +6,19 @@ use thiserror::Error;
 
 use crate::Profile;
 
-/// How a profile is written.
+/// Output format of a profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Folded stacks: `process;outer;inner SAMPLES` a line.
     #[default]
     Folded,
-    /// A message of pprof, compressed by gzip.
+    /// Message of pprof, compressed by gzip.
     Pprof,
-    /// A flame graph.
+    /// Flame graph.
     Svg,
 }
 
-/// Nobody knows such a format.
+/// Error of an unknown format.
 #[derive(Debug, Error)]
 #[error("no format \"{0}\": expected folded, pprof or svg")]
 pub struct UnknownFormat(String);
@@ -37,7 +37,7 @@ impl FromStr for Format {
 }
 
 impl Format {
-    /// Its media type.
+    /// Returns the media type.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Format {
         }
     }
 
-    /// Writes a profile.
+    /// Encodes a profile.
     #[must_use]
     pub fn write(self, profile: &Profile) -> Vec<u8> {
         match self {

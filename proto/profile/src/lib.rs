@@ -1,6 +1,6 @@
-//! CPU profiles: stacks of names with what was seen of each, and the formats in which they travel.
+//! CPU profiles: stacks of names with their samples, and the formats of profiles.
 //!
-//! The gallery's profiler makes them on one machine, and `kubectl bpfman profile` merges those of nodes. No I/O.
+//! The gallery's profiler creates them on one machine, and `kubectl bpfman profile` merges those of nodes. No I/O.
 
 mod flame;
 mod folded;

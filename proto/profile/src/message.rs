@@ -1,8 +1,7 @@
-//! The messages of pprof, by their numbers in `profile.proto`: those fields that profiles of stacks have.
+//! Messages of pprof, with the field numbers of `profile.proto`; only the fields of stack profiles.
 
 use prost::Message;
 
-/// A number in the table of strings.
 pub type StringIndex = i64;
 
 #[derive(Clone, PartialEq, Message)]
@@ -39,7 +38,7 @@ pub struct ValueType {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Sample {
-    /// The leaf first.
+    /// Locations of the stack, the leaf first.
     #[prost(uint64, repeated, tag = "1")]
     pub location_id: Vec<u64>,
     #[prost(int64, repeated, tag = "2")]

@@ -1,4 +1,4 @@
-//! pprof's format: `go tool pprof`, Parca, Pyroscope and Grafana read it.
+//! Format of pprof, which `go tool pprof`, Parca, Pyroscope and Grafana read.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -13,32 +13,31 @@ use thiserror::Error;
 use crate::message::{FunctionMessage, Line, Location, ProfileMessage, Sample, StringIndex, ValueType};
 use crate::{Profile, Weight};
 
-/// Longest message that is read, uncompressed: a node's answer must not fill the client's memory.
+/// Maximum size of an uncompressed message, in bytes: a node's answer must not fill the client's memory.
 const LARGEST: u64 = 256 << 20;
 
-/// Why bytes are no profile.
+/// Reason why bytes are no profile.
 #[derive(Debug, Error)]
 pub enum PprofError {
-    /// Not compressed, or cut off.
+    /// The message is not compressed, or truncated.
     #[error("it is not compressed by gzip: {0}")]
     Compression(#[from] std::io::Error),
-    /// Longer than anything the profiler makes.
+    /// The message is larger than the profiler's.
     #[error("it is larger than {} MiB", LARGEST >> 20)]
     Large,
-    /// No message of pprof.
+    /// The bytes are no message of pprof.
     #[error("it is no message of pprof: {0}")]
     Message(#[from] prost::DecodeError),
-    /// The message names something that it does not hold.
+    /// The message refers to something that it does not contain.
     #[error("it names {0} {1}, which it does not hold")]
     Missing(&'static str, u64),
-    /// Not what the profiler counts.
+    /// The message does not have the profiler's units.
     #[error("it has no samples in counts and nanoseconds of CPU time")]
     Kind,
 }
 
 impl Profile {
-    /// The profile as pprof's message, compressed: `samples/count` and `cpu/nanoseconds`, names of functions without
-    /// addresses.
+    /// Returns pprof's message, compressed: `samples/count` and `cpu/nanoseconds`, function names without addresses.
     #[must_use]
     pub fn to_pprof(&self) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -79,7 +78,7 @@ impl Profile {
         message
     }
 
-    /// Reads what [`Profile::to_pprof`] writes.
+    /// Parses the output of [`Profile::to_pprof`].
     ///
     /// # Errors
     /// [`PprofError`]: the bytes are something else.
@@ -134,7 +133,7 @@ impl Profile {
     }
 }
 
-/// The table of strings: the empty one is the first, as pprof wants it.
+/// Table of strings; pprof requires the empty string first.
 struct Strings {
     table: Vec<String>,
     known: HashMap<String, StringIndex>,

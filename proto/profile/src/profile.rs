@@ -1,15 +1,15 @@
-//! What was seen, whatever the format.
+//! Profiles, independent of the format.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::time::{Duration, SystemTime};
 
-/// How often a stack was seen.
+/// Weight of a stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weight {
     /// Number of samples.
     pub samples: u64,
-    /// CPU time that these stand for: the sum of their periods, nanoseconds.
+    /// Sum of the samples' periods, in nanoseconds of CPU time.
     pub nanoseconds: u64,
 }
 
@@ -24,32 +24,32 @@ impl AddAssign for Weight {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     stacks: BTreeMap<Vec<String>, Weight>,
-    /// When it begins.
+    /// Start of the profile.
     pub started: SystemTime,
-    /// How long it lasts.
+    /// Duration of the profile.
     pub duration: Duration,
-    /// For people: what was lost, what has no names.
+    /// Notes for users: lost samples, missing names.
     pub notes: Vec<String>,
 }
 
 impl Profile {
-    /// One without a sample yet.
+    /// Creates a profile without samples.
     #[must_use]
     pub const fn new(started: SystemTime, duration: Duration) -> Self {
         Self { stacks: BTreeMap::new(), started, duration, notes: Vec::new() }
     }
 
-    /// Adds to what was seen of a stack, its root first.
+    /// Adds samples of a stack, its root first.
     pub fn add(&mut self, stack: Vec<String>, weight: Weight) {
         *self.stacks.entry(stack).or_default() += weight;
     }
 
-    /// The stacks, sorted.
+    /// Returns the stacks, sorted.
     pub fn stacks(&self) -> impl Iterator<Item = (&[String], Weight)> {
         self.stacks.iter().map(|(stack, weight)| (stack.as_slice(), *weight))
     }
 
-    /// All of it.
+    /// Returns the weight of all stacks.
     #[must_use]
     pub fn total(&self) -> Weight {
         self.stacks.values().fold(Weight::default(), |mut sum, weight| {
@@ -58,7 +58,7 @@ impl Profile {
         })
     }
 
-    /// The same with one more frame as the root of every stack, and before every note.
+    /// Adds a frame as the root of every stack, and a prefix to every note.
     #[must_use]
     pub fn under(self, root: &str) -> Self {
         let deeper = |stack: Vec<String>| std::iter::once(root.to_owned()).chain(stack).collect();
@@ -69,7 +69,7 @@ impl Profile {
         }
     }
 
-    /// Adds another one: it then begins with the first of both, and lasts as long as the longer one.
+    /// Merges another profile: the earlier start and the longer duration count.
     pub fn merge(&mut self, other: Self) {
         self.started = self.started.min(other.started);
         self.duration = self.duration.max(other.duration);

@@ -1,4 +1,4 @@
-//! Frames of the socket that hands descriptors over.
+//! Tests of the messages of a handover.
 
 use bpfman_proto::ext::v1::{HandoverRequest, OpenMapRequest, handover_request, open_map_request};
 use bpfman_proto::handover::{LARGEST_ANSWER, LARGEST_REQUEST, PREFACE, frame, length};

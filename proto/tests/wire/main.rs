@@ -1,4 +1,4 @@
-//! Parts of the wire's crate besides its messages. Unit tests would compile all messages once more.
+//! Tests of this crate besides its messages. Unit tests would compile all messages once more.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod handover;
@@ -7,8 +7,7 @@ mod printable;
 mod reason;
 mod xdp_fallback;
 
-/// Compares what build.rs lists with what clients of v0.6.0 were built on: a number or a type that changes keeps them
-/// from finding what they are sent.
+/// Compares the list of build.rs with the API of v0.6.0: clients cannot read a field with another number or type.
 #[test]
 fn v1_has_the_numbers_and_types_of_v0_6_0() {
     assert_eq!(

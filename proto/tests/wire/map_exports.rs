@@ -1,4 +1,4 @@
-//! Exports of maps as metadata has them.
+//! Tests of the text of map exports.
 
 use bpfman_proto::{MAX_EXPORTS, MapAccess, MapExportError, MapExports};
 

@@ -1,4 +1,4 @@
-//! Texts of others as terminals, logs and shells may have them.
+//! Tests of third-party text for terminals, logs and shells.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! Reasons of a failure, by name.
+//! Tests of the names of reasons.
 
 use bpfman_proto::Reason;
 

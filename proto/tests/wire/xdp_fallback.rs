@@ -1,4 +1,4 @@
-//! The warning of XDP that runs in generic mode.
+//! Tests of the warning about XDP in generic mode.
 
 use bpfman_proto::ext::v1::{Link, XdpPlacement};
 

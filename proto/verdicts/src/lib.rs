@@ -1,15 +1,15 @@
-//! Names and numbers of the verdicts of packet programs, as users and the wire write them.
+//! Names and numbers of the verdicts of packet programs, as on the wire and in the user interface.
 //!
-//! The one table of this project: the daemon decides by it, and its clients translate by it.
+//! The daemon and its clients share this table.
 
 /// Verdicts of one kind of hook: names, and the numbers that programs return.
 pub type Verdicts = [(&'static str, i32)];
 
-/// XDP: `enum xdp_action`, and what a dispatcher returns for a member that did not run.
+/// XDP verdicts: `enum xdp_action`, and the value of a dispatcher for a member that did not run.
 pub const XDP: &Verdicts =
     &[("aborted", 0), ("drop", 1), ("pass", 2), ("tx", 3), ("redirect", 4), ("dispatcher_return", 31)];
 
-/// TC: `TC_ACT_*`, and what a dispatcher returns for a member that did not run.
+/// TC verdicts: `TC_ACT_*`, and the value of a dispatcher for a member that did not run.
 pub const TC: &Verdicts = &[
     ("unspec", -1),
     ("ok", 0),
@@ -24,19 +24,19 @@ pub const TC: &Verdicts = &[
     ("dispatcher_return", 30),
 ];
 
-/// After which verdicts an XDP chain goes on where an attachment names none: *pass* and *dispatcher_return*.
+/// Default proceed-on set of XDP: *pass* and *dispatcher_return*.
 pub const XDP_DEFAULT: &[i32] = &[2, 31];
 
-/// After which verdicts a TC chain goes on where an attachment names none: *pipe* and *dispatcher_return*.
+/// Default proceed-on set of TC: *pipe* and *dispatcher_return*.
 pub const TC_DEFAULT: &[i32] = &[3, 30];
 
-/// The number of a verdict's name; none if the table does not have it.
+/// Returns the number of a verdict's name; none if the table does not have it.
 #[must_use]
 pub fn number(table: &Verdicts, name: &str) -> Option<i32> {
     table.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
 }
 
-/// The name of a verdict's number; none if the table does not have it.
+/// Returns the name of a verdict's number; none if the table does not have it.
 #[must_use]
 pub fn name(table: &Verdicts, number: i32) -> Option<&'static str> {
     table.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)

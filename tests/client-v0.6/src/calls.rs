@@ -1,4 +1,4 @@
-//! The seven calls, each with the answer that a client wants.
+//! The seven calls of the API, each with the part of the response that a client needs.
 
 use anyhow::Context as _;
 use bpfman_api::v1::bpfman_client::BpfmanClient;
@@ -8,11 +8,10 @@ use tokio::net::UnixStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-/// A connection.
 pub struct Calls(BpfmanClient<Channel>);
 
 impl Calls {
-    /// Connects as v0.6.0's own command line does.
+    /// Connects in the same way as the command line of v0.6.0.
     pub async fn connect(socket: &str) -> anyhow::Result<Self> {
         let path = socket.to_owned();
         let channel = Endpoint::from_static("http://unused")
@@ -22,33 +21,28 @@ impl Calls {
         Ok(Self(BpfmanClient::new(channel)))
     }
 
-    /// Loads programs of one object.
     pub async fn load(&mut self, request: LoadRequest) -> Result<Vec<LoadResponseInfo>, Status> {
         Ok(self.0.load(request).await?.into_inner().programs)
     }
 
-    /// Attaches, and gives the link's id.
+    /// Attaches a program, and returns the link's id.
     pub async fn attach(&mut self, id: u32, info: attach_info::Info) -> Result<u32, Status> {
         let request = AttachRequest { id, attach: Some(AttachInfo { info: Some(info) }) };
         Ok(self.0.attach(request).await?.into_inner().link_id)
     }
 
-    /// Detaches.
     pub async fn detach(&mut self, link_id: u32) -> Result<(), Status> {
         self.0.detach(DetachRequest { link_id }).await.map(drop)
     }
 
-    /// Unloads.
     pub async fn unload(&mut self, id: u32) -> Result<(), Status> {
         self.0.unload(UnloadRequest { id }).await.map(drop)
     }
 
-    /// One program.
     pub async fn get(&mut self, id: u32) -> Result<GetResponse, Status> {
         Ok(self.0.get(GetRequest { id }).await?.into_inner())
     }
 
-    /// Programs.
     pub async fn list(&mut self, request: ListRequest) -> Result<Vec<ListResult>, Status> {
         Ok(self.0.list(request).await?.into_inner().results)
     }

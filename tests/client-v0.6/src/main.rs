@@ -1,9 +1,10 @@
-//! Drives a running `bpfmand` with the client crate published for bpfman v0.6.0, through every call there is.
+//! Tests every call of a running `bpfmand` with the client crate that was published for bpfman v0.6.0.
 //!
 //!     client-v0-6 SOCKET OBJECT INTERFACE [IMAGE]
 //!
-//! OBJECT is examples/xdp-counter; INTERFACE one of the daemon's network namespace, with XDP free; IMAGE, if given, one
-//! of the same object that the daemon may pull. One line per step; the first that goes wrong ends it with status 1.
+//! OBJECT is examples/xdp-counter; INTERFACE is in the daemon's network namespace, without XDP programs; IMAGE, if given,
+//! contains the same object, and the daemon can pull it. Prints one line per step; the first failure ends the program
+//! with status 1.
 
 mod calls;
 mod steps;

@@ -1,4 +1,4 @@
-//! What is called, and what has to come back.
+//! Steps of the test, with the expected responses.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::calls::Calls;
 
 const PROGRAM: &str = "xdp_counter";
-/// `BPF_PROG_TYPE_XDP`: what v0.6.0 answers and filters by.
+/// `BPF_PROG_TYPE_XDP`, which v0.6.0 returns and filters by.
 const KERNEL_TYPE_XDP: u32 = 6;
 
 fn of_file(object: &str) -> LoadRequest {
@@ -57,7 +57,7 @@ fn facts(info: &KernelProgramInfo) -> anyhow::Result<()> {
     equal("jited", info.jited, info.bytes_jited != 0)
 }
 
-/// Load, Get, List, Attach, Detach and Unload, with two programs on one interface.
+/// Tests Load, Get, List, Attach, Detach and Unload, with two programs on one interface.
 pub async fn programs(calls: &mut Calls, object: &str, interface: &str) -> anyhow::Result<()> {
     let loaded = calls.load(of_file(object)).await.context("Load")?;
     let [LoadResponseInfo { info: Some(info), kernel_info: Some(kernel) }] = loaded.as_slice() else {
@@ -139,7 +139,7 @@ pub async fn programs(calls: &mut Calls, object: &str, interface: &str) -> anyho
     Ok(())
 }
 
-/// A refusal is an error with words that name what is wrong: v0.6.0's clients look no further.
+/// Asserts that a call fails with a message that contains `words`: clients of v0.6.0 use only the message.
 fn refused<T>(what: &str, answer: Result<T, Status>, words: &str) -> anyhow::Result<()> {
     match answer {
         Ok(_) => bail!("{what} succeeds"),
@@ -151,7 +151,7 @@ fn refused<T>(what: &str, answer: Result<T, Status>, words: &str) -> anyhow::Res
     }
 }
 
-/// Errors of every call.
+/// Tests errors of every call.
 pub async fn refusals(calls: &mut Calls, object: &str, interface: &str) -> anyhow::Result<()> {
     const NOBODY: u32 = u32::MAX - 1;
     refused("Load without bytecode", calls.load(LoadRequest::default()).await, "bytecode")?;
@@ -174,7 +174,7 @@ pub async fn refusals(calls: &mut Calls, object: &str, interface: &str) -> anyho
     calls.unload(id).await.context("Unload")
 }
 
-/// PullBytecode, and Load of what was pulled.
+/// Tests PullBytecode, and Load of the pulled image.
 pub async fn images(calls: &mut Calls, image: Option<&str>) -> anyhow::Result<()> {
     let nowhere = "localhost:1/absent/image:latest";
     refused("PullBytecode from nowhere", calls.pull(nowhere).await, "localhost:1")?;

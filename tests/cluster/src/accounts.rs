@@ -1,4 +1,4 @@
-//! Who else talks to the server: service accounts with tokens.
+//! Service accounts and their tokens.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use serde_json::json;
 use crate::Cluster;
 
 impl Cluster {
-    /// A token of a service account, which is made if it is missing.
+    /// Returns a token of a service account, which is created if it is missing.
     pub async fn token(&self, namespace: &str, account: &str) -> String {
         self.request_token(namespace, account, None).await
     }
 
-    /// A token as a pod gets it: it says which pod it belongs to, and ends with it.
+    /// Returns a token like that of a pod: bound to the pod, and invalid once the pod is deleted.
     pub async fn token_of_pod(&self, pod: &Pod) -> String {
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
         let bound = BoundObjectReference {
@@ -46,7 +46,7 @@ impl Cluster {
         answer.status.unwrap().token
     }
 
-    /// A service account, made if it is missing.
+    /// Creates a service account if it is missing.
     pub async fn account(&self, namespace: &str, account: &str) {
         self.apply_one(json!({
             "apiVersion": "v1", "kind": "ServiceAccount",
@@ -55,7 +55,7 @@ impl Cluster {
         .await;
     }
 
-    /// A file for programs that log in with a token. They have to run inside the cluster's network.
+    /// Writes a kubeconfig for programs that log in with a token. They must run inside the cluster's network.
     #[must_use]
     pub fn kubeconfig_with(&self, token: &str) -> PathBuf {
         let mut config = Kubeconfig::read_from(self.kubeconfig()).unwrap();
@@ -67,7 +67,7 @@ impl Cluster {
         path
     }
 
-    /// A client that logs in with a token.
+    /// Returns a client that logs in with a token.
     pub async fn client_with(&self, token: &str) -> kube::Client {
         self.client_of(&self.kubeconfig_with(token)).await
     }

@@ -1,4 +1,4 @@
-//! A control plane, and the guard that takes it down.
+//! Control plane, and the guard that stops it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use crate::connect;
 use crate::pool::Pool;
 use crate::scripts::{self, Stage};
 
-/// What a control plane of one's own has beyond etcd and the API server.
+/// Options of a control plane beyond etcd and the API server.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
-    /// Also kube-controller-manager and kube-scheduler: garbage collection, default accounts, pods get nodes.
+    /// True for kube-controller-manager and kube-scheduler: garbage collection, default accounts, scheduling of pods.
     pub full: bool,
     /// Flags of kube-apiserver besides those of `tests/kube/up`.
     pub flags: Vec<String>,
 }
 
-/// A control plane. One of a test's own is taken down with this value.
+/// Control plane. One that belongs to a single test is stopped when this value is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     folder: PathBuf,
@@ -30,35 +30,36 @@ pub struct Cluster {
     life: Life,
 }
 
-/// Who uses a control plane, and until when.
+/// Lifetime of a control plane.
 #[derive(Debug)]
 enum Life {
-    /// All tests of a run.
+    /// Shared by all tests of a run.
     Shared,
-    /// One test at a time.
+    /// Used by one test at a time.
     Pooled(Pool),
-    /// The test that started it.
+    /// Owned by the test that started it.
     Own(#[expect(dead_code, reason = "it is removed with this value")] TempDir),
 }
 
 impl Cluster {
-    /// etcd and an API server that no other test uses meanwhile. Nothing is in it but what Kubernetes itself makes, and
-    /// perhaps our definitions. Under nextest it is one of a pool: another test had it before.
+    /// Returns etcd and an API server that no other test uses at the same time. They contain only what Kubernetes
+    /// itself creates, and possibly the project's definitions. Under nextest they come from a pool, and another test
+    /// has used them before.
     ///
-    /// None, with a line that counts as a skip, where Kubernetes was not built.
+    /// Returns `None`, and prints a line that counts as a skip, if Kubernetes was not built.
     #[must_use]
     pub fn own() -> Option<Self> {
         Self::of(Pool::Defined)
     }
 
-    /// The same, never with our definitions. For tests of definitions.
+    /// Like [`Self::own`], but never with the project's definitions. For tests of definitions.
     #[must_use]
     pub fn undefined() -> Option<Self> {
         Self::of(Pool::Undefined)
     }
 
     fn of(pool: Pool) -> Option<Self> {
-        // Elsewhere tests are threads of one process, which would have a server until it ends.
+        // Without nextest tests are threads of one process, which would keep the server until it exits.
         if std::env::var_os("NEXTEST").is_none() {
             return Self::own_with(Setup::default());
         }
@@ -68,7 +69,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// One that this test starts, with more.
+    /// Starts a control plane for this test, with options.
     #[must_use]
     pub fn own_with(setup: Setup) -> Option<Self> {
         scripts::kubernetes(if setup.full { Stage::Full } else { Stage::Api })?;
@@ -78,14 +79,14 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// etcd and an API server for all tests of a run; our definitions are applied. Tests choose names that no other
-    /// has, and never stop it.
+    /// Returns etcd and an API server for all tests of a run, with the project's definitions. Tests must use unique
+    /// names, and must never stop it.
     ///
-    /// Whoever asks first starts it. It goes when the test runner ends, and with `make kube-down`.
+    /// The first caller starts it. It is stopped when the test runner exits, and by `make kube-down`.
     pub async fn shared() -> Option<Self> {
         let folder = shared_folder(&scripts::kubernetes(Stage::Api)?, "");
         fs::create_dir_all(folder.parent().unwrap()).unwrap();
-        // Tests of one run are processes: the lock is a file.
+        // Tests of one run are processes, so the lock is a file.
         let lock = File::create(folder.with_extension("lock")).unwrap();
         flock(&lock, FlockOperation::LockExclusive).unwrap();
         let cluster = Self { folder, setup: Setup::default(), life: Life::Shared };
@@ -99,7 +100,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Starts what does not run.
+    /// Starts the processes that do not run.
     pub(crate) fn up(&self, until_exit: u32) {
         let user = until_exit.to_string();
         let mut words = vec!["--until-exit", &user];
@@ -111,58 +112,58 @@ impl Cluster {
         scripts::run("up", &self.folder, &words);
     }
 
-    /// A file of it.
+    /// Returns the path of a file in the cluster's directory.
     #[must_use]
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// True if no other test uses it meanwhile.
+    /// Returns whether no other test uses it at the same time.
     #[must_use]
     pub fn is_own(&self) -> bool {
         !matches!(self.life, Life::Shared)
     }
 
-    /// True if what it has of our definitions stays for the next test.
+    /// Returns whether the project's definitions stay for the next test.
     pub(crate) fn keeps_definitions(&self) -> bool {
         matches!(self.life, Life::Pooled(Pool::Defined))
     }
 
-    /// Ends all of it, and removes its folder.
+    /// Stops all processes and removes the directory.
     pub(crate) fn down(&self) {
         let _down = std::process::Command::new(scripts::script("down")).arg(&self.folder).status();
     }
 
-    /// Its network namespace. The server listens on `127.0.0.1:443` there.
+    /// Returns its network namespace, in which the server listens on `127.0.0.1:443`.
     #[must_use]
     pub fn netns(&self) -> PathBuf {
         Path::new("/run/netns").join(fs::read_to_string(self.path("netns")).unwrap().trim())
     }
 
-    /// How its administrator logs in; for use inside the namespace.
+    /// Returns the administrator's kubeconfig, for use inside the namespace.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.path("kubeconfig")
     }
 
-    /// A client that may do everything.
+    /// Returns a client with the administrator's rights.
     pub async fn client(&self) -> Client {
         self.client_of(&self.kubeconfig()).await
     }
 
-    /// A client of whoever a kubeconfig is for.
+    /// Returns a client for a kubeconfig.
     pub async fn client_of(&self, kubeconfig: &Path) -> Client {
         connect::client(&self.netns(), Kubeconfig::read_from(kubeconfig).unwrap()).await
     }
 
-    /// Runs kubectl as its administrator.
+    /// Runs kubectl as the administrator.
     #[must_use]
     pub fn kubectl(&self, words: &[&str]) -> bpfman_tests::Outcome {
         let mut command = std::process::Command::new(scripts::script("kubectl"));
         bpfman_tests::Outcome::of(command.arg(&self.folder).args(words))
     }
 
-    /// A command whose network is the cluster's, and whose kubectl is of its version.
+    /// Returns a command in the cluster's network, with kubectl of the cluster's version in PATH.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
         let mut command = std::process::Command::new("nsenter");
@@ -171,17 +172,17 @@ impl Cluster {
         command
     }
 
-    /// Does something inside, on a thread of its own: what is opened there stays there. So servers of a test, webhooks
-    /// for instance, listen where the API server finds them.
+    /// Runs a closure in the cluster's network, on a thread of its own. Sockets opened there stay there, so that
+    /// servers of a test, such as webhooks, are reachable for the API server.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         in_network(&self.netns(), work)
     }
 }
 
-/// Does something in a network namespace, on a thread of its own.
+/// Runs a closure in a network namespace, on a thread of its own.
 ///
 /// # Panics
-/// It did, or there is no such namespace.
+/// Panics if the closure does, or if the namespace does not exist.
 pub fn in_network<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Send + 'static) -> T {
     use std::os::fd::AsFd as _;
     let file = File::open(netns).unwrap();
@@ -193,8 +194,8 @@ pub fn in_network<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Se
     thread.join().unwrap()
 }
 
-/// Returns the folder of a cluster that outlives a test, below the target folder. A cluster keeps the Kubernetes that it was
-/// started with.
+/// Returns the directory of a cluster that outlives a test, below the target directory. Its name contains the version
+/// of Kubernetes, because a cluster keeps the version that it was started with.
 pub(crate) fn shared_folder(kubernetes: &Path, suffix: &str) -> PathBuf {
     let version = kubernetes.file_name().expect("it is a folder with a name").to_string_lossy();
     build_folder()

@@ -1,7 +1,8 @@
 //! Connections into a cluster's network namespace.
 //!
-//! A socket belongs to the namespace in which it was made, whoever uses it afterwards. So each connection is made by a
-//! thread that enters, and the test itself stays where it is: it can talk to several clusters at once, from any thread.
+//! A socket belongs to the namespace in which it was created, even if another thread uses it afterwards. Each
+//! connection is therefore made by a thread that enters the namespace, while the test itself stays outside: it can
+//! use several clusters at once, from any thread.
 
 use std::fs::File;
 use std::future::Future;
@@ -24,10 +25,10 @@ use tower::{Service, ServiceBuilder};
 
 use crate::retry::AsAsked;
 
-/// A client of the server in a namespace.
+/// Returns a client of the server in a namespace.
 ///
 /// # Panics
-/// The kubeconfig is none.
+/// Panics if the kubeconfig is invalid.
 pub async fn client(netns: &Path, kubeconfig: Kubeconfig) -> Client {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.default_namespace = "default".to_owned();
@@ -44,7 +45,7 @@ pub async fn client(netns: &Path, kubeconfig: Kubeconfig) -> Client {
     Client::new(service, config.default_namespace)
 }
 
-/// Makes connections inside.
+/// Connector into a namespace.
 #[derive(Clone, Debug)]
 struct Enter {
     netns: PathBuf,
@@ -60,7 +61,7 @@ impl<Uri: std::fmt::Display> Service<Uri> for Enter {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        // `https://127.0.0.1/path`, with a port if it is not 443.
+        // The URI is `https://127.0.0.1/path`, with a port unless it is 443.
         let uri = uri.to_string();
         let host =
             uri.split_once("://").map_or(&*uri, |(_, rest)| rest).split('/').next().unwrap_or_default();
@@ -75,7 +76,7 @@ impl<Uri: std::fmt::Display> Service<Uri> for Enter {
     }
 }
 
-/// On a thread that ends afterwards.
+/// Connects inside a namespace. Must run on a thread that ends afterwards.
 fn connect(netns: &Path, address: &str) -> io::Result<TcpStream> {
     move_into_link_name_space(File::open(netns)?.as_fd(), Some(LinkNameSpaceType::Network))?;
     let stream = TcpStream::connect(address)?;

@@ -1,4 +1,4 @@
-//! Helm, as administrators have it.
+//! Helm, as administrators use it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{Cluster, scripts};
 
-/// Helm, with a folder of its own for what it keeps.
+/// Helm with a home directory of its own.
 #[derive(Debug)]
 pub struct Helm {
     program: PathBuf,
@@ -16,7 +16,7 @@ pub struct Helm {
 }
 
 impl Helm {
-    /// None, with a line that counts as a skip, where helm is not to be had.
+    /// Returns helm, or `None` with a line that counts as a skip if it is not available.
     #[must_use]
     pub fn find() -> Option<Self> {
         let Some(program) = scripts::obtained("helm") else {
@@ -42,7 +42,7 @@ impl Helm {
         Outcome::of(command.args(words))
     }
 
-    /// The folder that it is in, for scripts that look for it.
+    /// Returns its directory, for scripts that look for it in PATH.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.program.parent().expect("it is in a folder").to_owned()

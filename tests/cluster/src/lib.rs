@@ -1,12 +1,12 @@
-//! Tests on a real Kubernetes API server, and what they need: servers of their own, clients, tokens, nodes.
+//! Tests on a real Kubernetes API server, with their infrastructure: servers, clients, tokens, nodes.
 //!
-//! A server and its etcd run in a network namespace of their own (`tests/kube/up`), where each has the same addresses.
-//! The test's own client gets in by [`connect`]; programs that have to reach the server, or be reached by it, are
-//! started inside ([`operator`]). Daemons need neither: they talk to agents by a socket that is a file, and may be in
+//! A server and its etcd run in a network namespace of their own (`tests/kube/up`), in which each has the same
+//! addresses. The test's own client connects by [`connect`]; programs that must reach the server, or be reached by
+//! it, are started inside ([`operator`]). Daemons need neither: they talk to agents over a socket file, and may be in
 //! any network namespace.
 //!
-//! Without Kubernetes in the cache a test prints `SKIPPED(kube-apiserver): <test>` and passes; `tests/kube/build`
-//! builds it, or takes the one that `BPFMAN_KUBE` names.
+//! If Kubernetes is not in the cache, a test prints `SKIPPED(kube-apiserver): <test>` and passes; `tests/kube/build`
+//! builds it, or uses the one in `BPFMAN_KUBE`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,12 +1,12 @@
-//! Manifests, as people write them: YAML, several in one file.
+//! Manifests in YAML, with several objects in one file.
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// The objects in a text.
+/// Returns the objects of a text.
 ///
 /// # Panics
-/// It is no YAML.
+/// Panics if the text is not YAML.
 #[must_use]
 pub fn parse(text: &str) -> Vec<Value> {
     serde_norway::Deserializer::from_str(text)
@@ -15,8 +15,8 @@ pub fn parse(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Has the API server wait for the answer of each webhook of an object as long as it can, which is 30 seconds. On a busy
-/// machine a review may take longer than is packaged, and would be a refusal, or no review at all.
+/// Sets the timeout of all webhooks of an object to the maximum of 30 seconds. On a busy machine a review may exceed
+/// the packaged timeout, and would then be a refusal, or be skipped.
 pub fn wait_for_reviews(object: &mut Value) {
     for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
         webhook["timeoutSeconds"] = 30.into();

@@ -1,30 +1,30 @@
-//! A node without a kubelet: a daemon in a network namespace of its own, and an object that says there is such a node.
+//! Node without a kubelet: a daemon in a network namespace of its own, and a Node object.
 
 use bpfman_tests::network::Namespace;
 use bpfman_tests::{Daemon, Launch};
 
 use crate::Cluster;
 
-/// A daemon that a cluster knows as a node.
+/// Daemon that a cluster has a Node object for.
 #[derive(Debug)]
 pub struct Node {
-    /// Its name.
+    /// Name of the node.
     pub name: String,
-    /// Its daemon.
+    /// Daemon of the node.
     pub daemon: Daemon,
-    /// Its network.
+    /// Network namespace of the node.
     pub network: Namespace,
-    /// What its interfaces lead to.
+    /// Network namespace of the other ends of its interfaces.
     pub outside: Namespace,
 }
 
 impl Node {
-    /// Starts a daemon and makes the object.
+    /// Starts a daemon and creates the Node object.
     pub async fn start(cluster: &Cluster, name: &str, labels: &[(&str, &str)]) -> Self {
         Self::start_with(cluster, name, labels, Launch::default()).await
     }
 
-    /// The same, with a daemon that is started in a way of its own.
+    /// Like [`Self::start`], with options for the daemon.
     pub async fn start_with(
         cluster: &Cluster,
         name: &str,
@@ -38,7 +38,7 @@ impl Node {
         Self { name: name.to_owned(), daemon, network, outside: Namespace::new("outside") }
     }
 
-    /// An interface that is up. Its other end has the same name outside.
+    /// Adds an interface that is up. Its other end has the same name in `outside`.
     pub fn add_interface(&self, name: &str) {
         let outside = self.outside.path().display().to_string();
         self.network.ip(&["link", "add", name, "type", "veth", "peer", "name", name, "netns", &outside]);

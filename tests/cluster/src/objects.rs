@@ -1,4 +1,4 @@
-//! Objects that tests need around their own.
+//! Objects that tests need besides their own.
 
 use bpfman_application::crd;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::{Cluster, wait};
 
-/// Who the harness is to the server.
+/// Field manager of the test harness.
 pub const MANAGER: &str = "bpfman-tests";
 
 impl Cluster {
-    /// Applies our definitions, and waits until the server serves them.
+    /// Applies the project's definitions, and waits until the server serves them.
     pub async fn apply_definitions(&self) {
         if self.has_definitions() {
             return;
@@ -38,7 +38,7 @@ impl Cluster {
                     .any(|condition| condition.type_ == "Established" && condition.status == "True")
             })
             .await;
-            // Established is said a moment before the answer to the first request.
+            // The condition `Established` appears shortly before requests are served.
             let gvk = GroupVersionKind::gvk("bpfman.io", "v1alpha1", &definition.spec.names.kind);
             wait::until(&format!("{name} is found"), async || {
                 pinned_kind(&self.client().await, &gvk).await.is_ok()
@@ -51,25 +51,25 @@ impl Cluster {
     /// Applies one object of any kind, by server-side apply.
     ///
     /// # Panics
-    /// The server refused it.
+    /// Panics if the server rejects it.
     pub async fn apply_one(&self, object: Value) -> DynamicObject {
         self.try_apply(object.clone()).await.unwrap_or_else(|error| panic!("{error:?}: {object}"))
     }
 
-    /// The same, where the server may refuse.
+    /// Applies an object that the server may reject.
     ///
     /// # Errors
-    /// It did.
+    /// Returns the server's error.
     pub async fn try_apply(&self, object: Value) -> kube::Result<DynamicObject> {
         let api = self.api_of(&object).await?;
         let name = object["metadata"]["name"].as_str().expect("it has a name").to_owned();
         api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await
     }
 
-    /// Where objects of this one's kind and namespace are.
+    /// Returns the API for the kind and namespace of an object.
     ///
     /// # Errors
-    /// The server knows no such kind.
+    /// Returns an error if the server does not know the kind.
     pub async fn api_of(&self, object: &Value) -> kube::Result<Api<DynamicObject>> {
         let client = self.client().await;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -84,14 +84,14 @@ impl Cluster {
         })
     }
 
-    /// A namespace with the account that pods have unless they say otherwise.
+    /// Creates a namespace with the default service account.
     pub async fn namespace(&self, name: &str) {
         self.apply_one(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
             .await;
         self.account(name, "default").await;
     }
 
-    /// A node that is ready, with an address of its own and labels.
+    /// Creates a ready node with an internal address and labels.
     pub async fn node(&self, name: &str, labels: &[(&str, &str)]) -> Node {
         let mut all = serde_json::Map::from_iter([("kubernetes.io/hostname".to_owned(), json!(name))]);
         all.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
@@ -107,10 +107,10 @@ impl Cluster {
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap()
     }
 
-    /// Has a node's kubelet say which kernel the node runs, since the boot of that id.
+    /// Sets the kernel and boot id of a node, as its kubelet does.
     ///
     /// # Panics
-    /// The server refuses it.
+    /// Panics if the server rejects the status.
     pub async fn node_runs(&self, name: &str, kernel: &str, boot: &str) {
         let nodes: Api<Node> = Api::all(self.client().await);
         let status = json!({ "status": { "nodeInfo": {
@@ -121,8 +121,8 @@ impl Cluster {
         nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     }
 
-    /// A pod that runs on a node, as the node's kubelet would have written it. Its containers are pairs of a name and
-    /// an id (`containerd://...`).
+    /// Creates a running pod on a node, with the status that its kubelet would write. Its containers are pairs of a
+    /// name and an id (`containerd://...`).
     pub async fn pod(
         &self,
         namespace: &str,
@@ -153,10 +153,10 @@ impl Cluster {
         self.pod_status(namespace, name, running).await
     }
 
-    /// Says of a pod, as its kubelet would, that its only container ended and was not started again yet.
+    /// Sets the status of a pod with a single container that exited and has not been restarted yet.
     ///
     /// # Panics
-    /// There is no such pod.
+    /// Panics if the pod does not exist.
     pub async fn pod_crashed(&self, namespace: &str, name: &str, container: &str) -> Pod {
         let waiting = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
         let ended = json!({

@@ -1,4 +1,4 @@
-//! The operator's binary as a process: controller, agent.
+//! Processes of the operator's binary: controller and agent.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::Cluster;
 
-/// A running `bpfman-operator`. It is killed with this value.
+/// Running `bpfman-operator`, which is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Operator {
     what: String,
@@ -20,8 +20,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts a subcommand inside the cluster's network, logged in as a kubeconfig says, with flags and environment
-    /// variables.
+    /// Starts a subcommand inside the cluster's network, with a kubeconfig, flags and environment variables.
     #[must_use]
     pub fn start<S: AsRef<OsStr>>(
         cluster: &Cluster,
@@ -44,25 +43,25 @@ impl Operator {
         command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().unwrap()
     }
 
-    /// A file of its own.
+    /// Returns the path of a file in the process's own directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// All it has said so far.
+    /// Returns the log so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Its process id: `nsenter` becomes the program it starts.
+    /// Returns the process id: `nsenter` replaces itself by the program.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
     }
 
-    /// Its memory, in KiB.
+    /// Returns its resident memory, in KiB.
     #[must_use]
     pub fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -70,7 +69,7 @@ impl Operator {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Ends it at once.
+    /// Kills it.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _gone = process.kill();
@@ -78,14 +77,14 @@ impl Operator {
         }
     }
 
-    /// Asks it to end, and waits until it did.
+    /// Sends SIGTERM, and waits for its exit.
     pub fn terminate(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
         process.wait().unwrap()
     }
 
-    /// How it ended, if it did.
+    /// Returns its exit status, if it has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(|process| process.try_wait().unwrap())
     }

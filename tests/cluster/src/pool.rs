@@ -1,8 +1,8 @@
-//! API servers that the tests of a run have one after the other, each alone: a start takes seconds of processor time, and
-//! most tests leave nothing but objects, which are removed in a moment (`tests/kube/reset`).
+//! Pool of API servers that the tests of a run use one after the other. Starting a server takes seconds of CPU time,
+//! and most tests leave only objects behind, which are quickly removed (`tests/kube/reset`).
 //!
-//! A server that is left otherwise is taken down, and the next test starts another: after a test that failed or was
-//! killed, that changed what Kubernetes or the first test of the pool had made, or the network.
+//! A server is stopped and replaced by a new one if a test failed or was killed, or if it changed the network or
+//! objects that existed before the first test.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,23 +12,22 @@ use rustix::fs::{FlockOperation, flock};
 use crate::cluster::shared_folder;
 use crate::{Cluster, scripts};
 
-/// Exists while a test has the server.
+/// File that exists while a test uses the server.
 const IN_USE: &str = "in-use";
-/// Exists once our definitions are among what stays.
+/// File that exists once the project's definitions are kept.
 const DEFINITIONS: &str = "definitions";
 
-/// Servers that are alike.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pool {
-    /// Our definitions stay once a test has applied them.
+    /// Servers that keep the project's definitions once a test has applied them.
     Defined,
-    /// Each test finds a server without them.
+    /// Servers without the project's definitions.
     Undefined,
 }
 
 impl Pool {
-    /// Returns the folder of a server that no other test has until this process ends: what the test started inside ends
-    /// with the process at the latest.
+    /// Returns the directory of a server that no other test uses until this process exits. Processes that the test
+    /// starts inside end with this process at the latest.
     pub(crate) fn acquire(self, kubernetes: &Path) -> PathBuf {
         let word = match self {
             Self::Defined => "",
@@ -49,8 +48,8 @@ impl Pool {
 }
 
 impl Cluster {
-    /// Starts what does not run of a server of the pool, and removes what another test left: only now, when its last
-    /// process has ended.
+    /// Starts the missing processes of a pooled server, and removes what the previous test left. This happens only
+    /// now, because all processes of that test have exited.
     pub(crate) fn prepare(&self) {
         if self.path(IN_USE).exists() {
             self.down();
@@ -67,17 +66,16 @@ impl Cluster {
         fs::write(self.path(IN_USE), "").unwrap();
     }
 
-    /// Gives the server back, after a test that passed.
+    /// Returns the server to the pool, after a test that passed.
     pub(crate) fn give_back(&self) {
         fs::remove_file(self.path(IN_USE)).unwrap();
     }
 
-    /// Returns whether our definitions are there from before.
     pub(crate) fn has_definitions(&self) -> bool {
         self.keeps_definitions() && self.path(DEFINITIONS).exists()
     }
 
-    /// Has our definitions stay, which were just applied.
+    /// Keeps the project's definitions, which were just applied, for later tests.
     pub(crate) fn keep_definitions(&self) {
         if self.keeps_definitions() {
             scripts::run("reset", &self.path(""), &["--remember-definitions"]);

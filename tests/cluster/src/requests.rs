@@ -1,4 +1,4 @@
-//! What the API server was asked: its audit log.
+//! Requests to the API server, from its audit log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,59 +7,58 @@ use serde::Deserialize;
 
 use crate::Cluster;
 
-/// One request, when it was answered. A watch is one request, told of when it began.
+/// Request with its response. A watch is one request, logged when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, ...
     pub verb: String,
-    /// The resource and its subresource, for example `pods` or `clusterbpfapplicationstates/status`; empty for others.
+    /// Resource with its subresource, for example `pods` or `clusterbpfapplicationstates/status`; empty for others.
     pub resource: String,
     /// Namespace of the object; empty if it has none.
     pub namespace: String,
     /// Name of the object; empty for lists.
     pub name: String,
-    /// Who asked.
+    /// User of the request.
     pub user: String,
-    /// Which program asked, as it says itself.
+    /// User agent of the request.
     pub agent: String,
-    /// The HTTP status.
+    /// HTTP status.
     pub code: u16,
-    /// Whether the server marks this API as deprecated: a later version has it no more.
+    /// True if the server marks this API as deprecated: a later version removes it.
     pub is_deprecated: bool,
 }
 
 impl Request {
-    /// True if it asks for a change.
+    /// Returns whether it requests a change.
     #[must_use]
     pub fn writes(&self) -> bool {
         !matches!(&*self.verb, "get" | "list" | "watch" | "head" | "options")
     }
 }
 
-/// How far the audit log was when it was looked at.
+/// Position in the audit log.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(u64);
 
 impl Cluster {
-    /// From here on.
+    /// Returns the current end of the audit log.
     #[must_use]
     pub fn mark(&self) -> Mark {
         Mark(fs::metadata(self.path("audit.log")).map_or(0, |file| file.len()))
     }
 
-    /// Every request answered since.
+    /// Returns every request that was answered since a mark.
     #[must_use]
     pub fn requests_since(&self, mark: Mark) -> Vec<Request> {
         let bytes = fs::read(self.path("audit.log")).unwrap_or_default();
         let tail = &bytes[usize::try_from(mark.0).unwrap().min(bytes.len())..];
-        // The last line may be in the middle of being written.
+        // The last line may be incomplete.
         let end = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         let lines = tail[..end].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         lines.filter_map(|line| serde_json::from_slice::<Event>(line).unwrap().request()).collect()
     }
 }
 
-/// What we read of a line.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
@@ -97,7 +96,7 @@ struct Status {
 }
 
 impl Event {
-    /// A watch is told of twice: when it begins (`ResponseStarted`) and when it ends.
+    /// Returns the request of an event. A watch has two events: when it starts (`ResponseStarted`) and when it ends.
     fn request(self) -> Option<Request> {
         let told = if self.verb == "watch" { "ResponseStarted" } else { "ResponseComplete" };
         let Object { resource, subresource, namespace, name } = self.object_ref;

@@ -1,5 +1,5 @@
-//! Requests that are sent again: where the API server is busy and asks for it, as every client of Kubernetes does, and where
-//! no connection was made, so that nothing was sent.
+//! Retries of requests: if the API server is busy and asks for it, like every client of Kubernetes, and if the
+//! connection failed, so that nothing was sent.
 
 use std::time::Duration;
 
@@ -8,14 +8,13 @@ use kube::client::Body;
 use tower::BoxError;
 use tower::retry::Policy;
 
-/// How often, as the Go client does it.
+/// Maximum number of retries, as in the Go client.
 const MAX_REPEATS: usize = 10;
 
-/// How long until another connection is tried.
 const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(200);
 
-/// Sends a request again that was answered with "too many requests", or with an error of the server, and a time to wait; and
-/// one that no connection was made for. An answer without such a time is the answer.
+/// Retry policy for responses "too many requests" or server errors with a `Retry-After` header, and for failed
+/// connections. Responses without the header are final.
 #[derive(Clone, Debug, Default)]
 pub struct AsAsked {
     sent: usize,
@@ -53,7 +52,7 @@ impl<Answer> Policy<Request<Body>, Response<Answer>, BoxError> for AsAsked {
     }
 }
 
-/// How long the server asks to wait; None if it does not.
+/// Returns the delay that the server asks for, if it does.
 fn wait<Answer>(answer: &Response<Answer>) -> Option<Duration> {
     let busy = answer.status() == StatusCode::TOO_MANY_REQUESTS || answer.status().is_server_error();
     let seconds = answer.headers().get(header::RETRY_AFTER).filter(|_| busy)?;

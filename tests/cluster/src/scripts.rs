@@ -1,4 +1,4 @@
-//! The scripts of `tests/kube`, which start and end servers.
+//! Scripts of `tests/kube`, which start and stop servers.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::process::Command;
 
 use bpfman_tests::Outcome;
 
-/// One of them.
+/// Returns the path of a script.
 #[must_use]
 pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../kube").join(name)
 }
 
-/// The parts of a Kubernetes, each with those before it, as `tests/kube/build` names them.
+/// Parts of Kubernetes as in `tests/kube/build`, each including the previous ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// API server, etcd, kubectl.
+    /// API server, etcd and kubectl.
     Api,
     /// Controllers and scheduler.
     Full,
@@ -23,11 +23,11 @@ pub enum Stage {
     Node,
 }
 
-/// Returns the folder of Kubernetes' programs; none, with a line that counts as a skip, where they were not built. The
-/// test is named by its thread.
+/// Returns the directory of Kubernetes' programs, or `None` with a line that counts as a skip if they were not built.
+/// The name of the test is that of its thread.
 ///
 /// # Panics
-/// `BPFMAN_KUBE` names a folder without them: its tests are not to be skipped.
+/// Panics if `BPFMAN_KUBE` names a directory without them: with this variable tests must not be skipped.
 #[must_use]
 pub fn kubernetes(stage: Stage) -> Option<PathBuf> {
     let word = match stage {
@@ -44,14 +44,14 @@ pub fn kubernetes(stage: Stage) -> Option<PathBuf> {
     None
 }
 
-/// Returns the value of PATH with these folders before the machine's.
+/// Returns the value of PATH with these directories in front.
 #[must_use]
 pub fn path_with(folders: &[PathBuf]) -> OsString {
     let machine = std::env::var_os("PATH").unwrap_or_default();
     std::env::join_paths(folders.iter().cloned().chain(std::env::split_paths(&machine))).unwrap()
 }
 
-/// Returns a command that finds kubectl of the Kubernetes that was built, without a cluster.
+/// Returns a command with kubectl of the built Kubernetes in PATH, without a cluster.
 #[must_use]
 pub fn with_kubectl(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -62,7 +62,7 @@ pub fn with_kubectl(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// What a script gets and prints the path of, if it can.
+/// Returns the path that a script prints after it has obtained a program, if it succeeds.
 #[must_use]
 pub fn obtained(name: &str) -> Option<PathBuf> {
     let outcome = Outcome::of(&mut Command::new(script(name)));
@@ -78,15 +78,15 @@ pub(crate) fn skipped(reason: &str) {
     eprintln!("SKIPPED({reason}): {}", thread.name().unwrap_or("a test"));
 }
 
-/// Runs a script to its end, which may be a failure.
+/// Runs a script that may fail.
 pub(crate) fn attempt(name: &str, folder: &Path) -> Outcome {
     Outcome::of(Command::new(script(name)).arg(folder))
 }
 
-/// Runs a script to its end.
+/// Runs a script and returns its output.
 ///
 /// # Panics
-/// It failed.
+/// Panics if the script fails.
 pub fn run(name: &str, folder: &Path, words: &[&str]) -> String {
     let outcome = Outcome::of(Command::new(script(name)).arg(folder).args(words));
     assert_eq!(outcome.code, 0, "tests/kube/{name}: {}{}", outcome.stdout, outcome.stderr);

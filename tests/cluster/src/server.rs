@@ -1,4 +1,4 @@
-//! Outages of the API server: only of a cluster of the test's own.
+//! Outages of the API server, allowed only for a cluster that a single test uses.
 
 use std::fs;
 
@@ -7,29 +7,30 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::Cluster;
 
 impl Cluster {
-    /// Ends the API server at once. What it knows is in etcd, which runs on.
+    /// Kills the API server. Its objects are in etcd, which keeps running.
     pub fn kill_api_server(&self) {
         self.signal_api_server(Signal::KILL);
         let pid = self.process("kube-apiserver");
         bpfman_tests::wait::until("the API server ended", || !runs(pid));
     }
 
-    /// Starts it again, and waits until it is ready.
+    /// Starts the API server again, and waits until it is ready.
     pub fn start_api_server(&self) {
         self.up(std::process::id());
     }
 
-    /// Stops it without closing a connection, as a network that loses everything would; `resume_api_server` goes on.
+    /// Stops the API server without closing connections, like a network that loses every packet, until
+    /// `resume_api_server`.
     pub fn pause_api_server(&self) {
         self.signal_api_server(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes a paused API server.
     pub fn resume_api_server(&self) {
         self.signal_api_server(Signal::CONT);
     }
 
-    /// Memory of a process of the control plane, in KiB: `kube-apiserver`, `etcd`, ...
+    /// Returns the resident memory of a process of the control plane (`kube-apiserver`, `etcd`, ...), in KiB.
     #[must_use]
     pub fn memory(&self, what: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process(what).as_raw_nonzero());
@@ -49,12 +50,12 @@ impl Cluster {
     }
 }
 
-/// A process that ended and waits for its parent runs no more. One whose first thread ended has its sockets until the
-/// others have.
+/// Returns whether a process still runs. A zombie does not, unless it has other threads: those keep its sockets open
+/// after the first thread has exited.
 fn runs(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
     let fields: Vec<&str> = rest.split(' ').collect();
-    // State, and number of threads.
+    // The first field is the state, the eighteenth the number of threads.
     fields[0] != "Z" || fields[17] != "1"
 }

@@ -1,5 +1,5 @@
-//! Tokens that say which node they are for, as servers from 1.30 on make them for pods: an authenticator of the test's
-//! own, which the API server asks, tells it so of tokens made here.
+//! Tokens that name a node, like those that servers from 1.30 on issue for pods: the API server asks an authenticator
+//! of the test about tokens that the test made.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,20 +10,20 @@ use tempfile::TempDir;
 
 use crate::{Cluster, Setup};
 
-/// Where it listens, inside the cluster's network.
+/// Address of the authenticator, inside the cluster's network.
 const ADDRESS: &str = "127.0.0.1:9099";
 
 /// Key by which a server names the node of a pod's token.
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
-/// The authenticator's configuration, for the API server.
+/// Authenticator's configuration for the API server.
 #[derive(Debug)]
 pub struct Tokens {
     folder: TempDir,
 }
 
 impl Tokens {
-    /// Flags of the API server that has to ask are in the setup.
+    /// Writes the configuration, and adds the API server's flags to a setup.
     #[must_use]
     pub fn prepare(mut setup: Setup) -> (Self, Setup) {
         let tokens = Self { folder: TempDir::new().unwrap() };
@@ -45,25 +45,24 @@ impl Tokens {
         self.folder.path().join("kubeconfig")
     }
 
-    /// Answers from now on, until the test's process ends.
+    /// Starts the authenticator, which runs until the test's process exits.
     pub fn answer(&self, cluster: &Cluster) {
         let listener = cluster.inside(|| TcpListener::bind(ADDRESS).unwrap());
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                // A connection that breaks off is the server's to make again.
+                // The server repeats a request if its connection breaks.
                 let _answered = answer(&stream);
             }
         });
     }
 }
 
-/// A token of a service account; of its pod on a node, if one is named.
+/// Returns a token of a service account; bound to a node if one is named.
 #[must_use]
 pub fn token(namespace: &str, account: &str, node: Option<&str>) -> String {
     format!("test.{namespace}.{account}.{}", node.unwrap_or_default())
 }
 
-/// Answers one review of a token.
 fn answer(stream: &TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
@@ -87,7 +86,7 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
     )
 }
 
-/// Whose a token is. Others may know those that are not ours.
+/// Returns the status of a TokenReview. Tokens of others may be known to other authenticators.
 fn status(token: &str) -> Value {
     let parts: Vec<&str> = token.split('.').collect();
     let ["test", namespace, account, node] = parts[..] else { return json!({ "authenticated": false }) };

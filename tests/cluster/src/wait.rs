@@ -1,34 +1,34 @@
-//! Waiting for something to become true, without keeping other tasks from running.
+//! Waiting for conditions without blocking other tasks.
 
 use std::time::{Duration, Instant};
 
 pub use bpfman_tests::wait::DEADLINE;
 
-/// Time between two looks: an eighth of what was waited already, between these. Many a look is a run of kubectl, which takes a
-/// tenth of a second of processor time: looked at all the time, what is waited for comes later.
+/// Bounds of the time between two polls, which is an eighth of the time waited so far. Many polls run kubectl, which
+/// takes a tenth of a second of CPU time: constant polling would delay the condition itself.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// Waits until a condition holds.
 ///
 /// # Panics
-/// It does not hold by the deadline.
+/// Panics if it does not hold by the deadline.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     some(what, async || holds().await.then_some(())).await;
 }
 
-/// Waits until a condition holds, for as long as another's slowness may take.
+/// Waits until a condition holds, with a deadline for a slow third-party program.
 ///
 /// # Panics
-/// It does not hold by then.
+/// Panics if it does not hold by then.
 pub async fn until_within(patience: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     some_within(patience, what, async || holds().await.then_some(())).await;
 }
 
-/// Waits until there is something.
+/// Waits until a value exists.
 ///
 /// # Panics
-/// There is nothing by the deadline.
+/// Panics if there is none by the deadline.
 pub async fn some<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     some_within(DEADLINE, what, look).await
 }

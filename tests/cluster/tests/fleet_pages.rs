@@ -1,5 +1,5 @@
-//! The console's pages with 5,000 nodes, in a real browser: what the controller keeps of a cluster is made of objects as an
-//! API server sends them, and shown as `kubectl bpfman console` shows it.
+//! Pages of the console with 5,000 nodes in a real browser: the controller's memory is built from objects as an API
+//! server sends them, and shown as by `kubectl bpfman console`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::net::SocketAddr;
@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 const NODES: usize = 5_000;
 const KERNELS: [&str; 4] = ["5.14.0-427.el9", "6.1.0-44-amd64", "6.8.0-31-generic", "6.12.9-talos"];
 
-/// A fleet: `filter` is everywhere and fails on one kernel, `gate` is in a rollout, `trace` is for one kernel.
+/// Returns the memory of a fleet: `filter` is everywhere and fails on one kernel, `gate` is in a rollout, `trace` is
+/// for one kernel.
 fn fleet() -> Memory {
     let mut memory = Memory::default();
     let read = |value: Value| serde_json::from_value(value).unwrap();
@@ -121,13 +122,12 @@ fn state(name: &str, number: usize, kernel: usize) -> Value {
     })
 }
 
-/// What the controller answers, without the way there.
+/// Responses of the controller, without the network in between.
 struct Controller {
     memory: Mutex<Memory>,
     asked: Mutex<Vec<Value>>,
 }
 
-/// The same, for the server.
 struct Served(Arc<Controller>);
 
 impl ConsoleSource for Served {
@@ -151,7 +151,7 @@ impl ConsoleSource for Served {
     }
 }
 
-/// Serves it; answers where, and what was asked of it.
+/// Starts the server; returns its address, and the controller with its log of requests.
 fn start() -> (String, Arc<Controller>) {
     let controller = Arc::new(Controller { memory: Mutex::new(fleet()), asked: Mutex::default() });
     let (told, url) = std::sync::mpsc::channel();
@@ -189,11 +189,11 @@ fn five_thousand_nodes_are_drawn_and_every_view_is_reached_by_keys() {
     browser.until("it is drawn", "return document.querySelector('.heat').dataset.drawnMs !== undefined");
     let drawn = browser.script("return document.querySelector('.heat').dataset.drawnMs");
     println!("15,000 squares drawn in {} ms", drawn.as_str().unwrap());
-    // The pixels are those of the states: of the first kernel `filter` failed everywhere that was heard of.
+    // The colours of pixels show states: on the first kernel `filter` failed on every node that reported.
     let pixel = "const canvas = document.querySelectorAll('canvas')[0]; \
         const [r, g, b] = canvas.getContext('2d').getImageData(7 + 2, 16 + 2, 1, 1).data; return r > 120 && g < 90";
     assert_eq!(browser.script(pixel), true, "a failed node is red");
-    // The same in the table.
+    // The table shows the same.
     let row = "return [...document.querySelectorAll('.band')[0].querySelectorAll('tbody tr')][0].innerText";
     let row = browser.script(row).as_str().unwrap().to_owned();
     assert!(row.contains(KERNELS[0]) && row.contains("1237"), "{row}");
@@ -212,7 +212,7 @@ fn five_thousand_nodes_are_drawn_and_every_view_is_reached_by_keys() {
         browser.until(heading, &there);
         browser.shows(says);
     }
-    // From a group to its nodes, and to one of them, by keys.
+    // Keyboard navigation: from a group to its nodes, and to one of them.
     go(&browser, "fleet");
     browser.until("the tables are there", "return document.querySelector('.band tbody a') !== null");
     browser.script("document.querySelector('.band tbody a').focus()");

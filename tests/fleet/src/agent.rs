@@ -1,4 +1,4 @@
-//! A running agent: the agent's own code, over a client of its own.
+//! Agent of a simulated node: the real code, over a client of its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +15,12 @@ use tokio::task::JoinHandle;
 use crate::link::Connector;
 use crate::totals::Totals;
 
-/// The operator's namespace.
 pub const NAMESPACE: &str = "bpfman";
 
-/// As the agent's flag says unless told otherwise.
+/// Default of the agent's flag.
 const WORKERS: usize = 4;
 
-/// A running agent. It ends with this value.
+/// Running agent, which stops when this value is dropped.
 pub struct Running {
     agent: Agent,
     metrics: Arc<AgentMetrics>,
@@ -29,7 +28,6 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts one.
     pub fn start(
         node: &str,
         folder: &Path,
@@ -45,32 +43,32 @@ impl Running {
         let mut shared = Shared::new(node, NAMESPACE, true, cluster, daemon, Arc::clone(&metrics));
         shared.leftover_grace = leftover_grace;
         let agent = Agent::new(shared);
-        // The lock of who acts for a daemon is on a file beside its socket, which the daemon makes.
+        // The daemon's binary creates the lock file for its agent; the simulated daemon does not.
         let (works, socket) = (agent.clone(), folder.join("socket"));
         std::fs::File::create(bpfman_proto::agent_lock(&socket))?;
         let work = tokio::spawn(async move { works.work(&socket, WORKERS).await });
         Ok(Self { agent, metrics, work })
     }
 
-    /// Why it is not ready, if it is not.
+    /// Returns the reason why the agent is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         self.agent.shared().not_ready()
     }
 
-    /// What it has asked and written so far.
+    /// Returns the requests and writes so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
         Totals::of(&self.metrics)
     }
 
-    /// How often it has looked at an application, and whether it is done with what it has to look at.
+    /// Returns the number of reconciliations so far, and whether none is pending.
     #[must_use]
     pub fn looks(&self) -> (u64, bool) {
         (self.metrics.reconciles.get(), self.agent.shared().queue.idle())
     }
 
-    /// Ends it, wherever it is; what it was saying to the API server is cut off.
+    /// Stops the agent at once; requests in progress are aborted.
     pub async fn stop(self) -> Totals {
         self.work.abort();
         let _aborted = self.work.await;

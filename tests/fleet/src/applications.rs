@@ -1,4 +1,4 @@
-//! The applications that the fleet runs.
+//! Applications of the fleet.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::daemon::INTERFACE;
 use crate::version::Version;
 
-/// Label of the nodes of the tenth.
+/// Label of the nodes selected by [`on_tenth`].
 pub const TENTH: &str = "fleet/tenth";
 
-/// An XDP program on every node's interface: it goes through a chain.
+/// Returns an application with an XDP program on every node's interface, which is part of a chain.
 #[must_use]
 pub fn guard(name: &str, folder: &Path, version: Version) -> Value {
     application(
@@ -22,7 +22,7 @@ pub fn guard(name: &str, folder: &Path, version: Version) -> Value {
     )
 }
 
-/// A program on a trace point.
+/// Returns an application with a program on a tracepoint.
 #[must_use]
 pub fn watch(name: &str, folder: &Path, version: Version) -> Value {
     application(
@@ -34,14 +34,14 @@ pub fn watch(name: &str, folder: &Path, version: Version) -> Value {
     )
 }
 
-/// The same, on the nodes of the tenth alone.
+/// Restricts an application to a tenth of the nodes.
 #[must_use]
 pub fn on_tenth(mut application: Value) -> Value {
     application["spec"]["nodeSelector"] = json!({ "matchLabels": { TENTH: "yes" } });
     application
 }
 
-/// The same, with changes that go out in waves.
+/// Adds a rollout to an application.
 #[must_use]
 pub fn in_waves(mut application: Value, rollout: &Value) -> Value {
     application["spec"]["rollout"] = rollout.clone();

@@ -1,4 +1,4 @@
-//! The API server, as whoever runs the fleet uses it.
+//! API server, as used by the operator of the fleet.
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -11,13 +11,13 @@ use crate::agent::NAMESPACE;
 use crate::applications::TENTH;
 use crate::node::{KERNELS, Node, group, in_tenth};
 
-/// Nodes that are made at the same time.
+/// Number of nodes that are created concurrently.
 const AT_A_TIME: usize = 32;
 
-/// Objects that are deleted at the same time, as many as the garbage collector's workers (`--concurrent-gc-syncs`).
+/// Number of objects that are deleted concurrently, as many as the garbage collector's workers
+/// (`--concurrent-gc-syncs`).
 const COLLECTORS: usize = 20;
 
-/// Its client.
 #[derive(Clone)]
 pub struct Cluster(pub Client);
 
@@ -30,7 +30,6 @@ impl Cluster {
         self.ours("ClusterBpfApplication")
     }
 
-    /// State objects of cluster applications.
     #[must_use]
     pub fn states(&self) -> Api<DynamicObject> {
         self.ours("ClusterBpfApplicationState")
@@ -41,7 +40,7 @@ impl Cluster {
         Api::all_with(self.0.clone(), &ApiResource::from_gvk(&kind))
     }
 
-    /// Makes the objects of so many nodes, and the operator's namespace.
+    /// Creates the operator's namespace and the objects of `count` nodes.
     pub async fn make_nodes(&self, count: usize) -> Result<()> {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
         self.core("Namespace").create(&PostParams::default(), &serde_json::from_value(namespace)?).await?;
@@ -49,7 +48,6 @@ impl Cluster {
         futures::stream::iter((0..count).map(make)).buffer_unordered(AT_A_TIME).try_collect().await
     }
 
-    /// Makes the object of a node, under a name.
     pub async fn make_node(&self, number: usize, name: &str) -> Result<()> {
         let nodes = self.core("Node");
         let mut labels = json!({ "kubernetes.io/hostname": name, "fleet/kernel": KERNELS[group(number)].0 });
@@ -64,19 +62,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// Deletes the object of a node.
     pub async fn delete_node(&self, name: &str) -> Result<()> {
         self.core("Node").delete(name, &DeleteParams::default()).await?;
         Ok(())
     }
 
-    /// How many state objects there are of a node.
+    /// Returns the number of state objects of a node.
     pub async fn states_of(&self, node: &str) -> Result<usize> {
         let of_it = ListParams::default().labels(&format!("kubernetes.io/hostname={node}"));
         Ok(self.states().list_metadata(&of_it).await?.items.len())
     }
 
-    /// Applies an application, as a user does. Answers its generation.
+    /// Applies an application, as a user does. Returns its generation.
     pub async fn apply(&self, application: &Value) -> Result<i64> {
         let name = application["metadata"]["name"].as_str().context("a name")?;
         let params = PatchParams::apply("fleet").force();
@@ -84,14 +81,13 @@ impl Cluster {
         applied.metadata.generation.context("a generation")
     }
 
-    /// Deletes an application.
     pub async fn delete(&self, name: &str) -> Result<()> {
         self.applications().delete(name, &DeleteParams::default()).await?;
         Ok(())
     }
 
-    /// Removes some state objects of an application that is gone, one by one as the garbage collector of a whole control
-    /// plane does. Says how many there were; nothing if there was none.
+    /// Removes up to 500 state objects of a deleted application, one by one as the garbage collector of a whole
+    /// control plane does. Returns their number as text, or `None` if none was left.
     pub async fn collect(&self, name: &str) -> Result<Option<String>> {
         let some = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={name}")).limit(500);
         let left = self.states().list_metadata(&some).await?.items;
@@ -110,12 +106,12 @@ impl Cluster {
         Ok(Some(format!("{} or more", left.len())))
     }
 
-    /// The status of an application, null where there is none.
+    /// Returns the status of an application, or null if there is none.
     pub async fn status(&self, name: &str) -> Value {
         self.applications().get(name).await.map_or(Value::Null, |object| object.data["status"].clone())
     }
 
-    /// What is missing until an application is healthy on so many nodes in its newest generation.
+    /// Returns the difference to an application that is healthy on `nodes` nodes in this generation, if there is one.
     pub async fn unhealthy(&self, name: &str, generation: i64, nodes: usize) -> Option<String> {
         let status = self.status(name).await;
         let summary = &status["summary"];
@@ -124,12 +120,10 @@ impl Cluster {
             .then(|| format!("{name}: generation {}, {summary}", status["observedGeneration"]))
     }
 
-    /// How many applications there are.
     pub async fn count_applications(&self) -> Result<usize> {
         Ok(self.applications().list_metadata(&ListParams::default()).await?.items.len())
     }
 
-    /// How many state objects there are.
     pub async fn count_states(&self) -> Result<usize> {
         Ok(self.states().list_metadata(&ListParams::default()).await?.items.len())
     }

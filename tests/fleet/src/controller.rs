@@ -1,4 +1,4 @@
-//! The real controller, as a process of its own.
+//! Real controller, as a process of its own.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use crate::agent::NAMESPACE;
 use crate::process;
 
-/// A running controller. It is killed with this value.
+/// Running controller, which is killed when this value is dropped.
 pub struct Controller {
     process: Child,
 }
 
 impl Controller {
-    /// Starts one. What it says goes to a file in a folder.
+    /// Starts a controller that logs to a file in a directory.
     pub fn start(kubeconfig: &Path, folder: &Path) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log(folder))?;
         let binary = std::env::current_exe()?.with_file_name("bpfman-operator");
@@ -32,13 +32,12 @@ impl Controller {
         Ok(Self { process })
     }
 
-    /// Its number.
     #[must_use]
     pub fn process(&self) -> u32 {
         self.process.id()
     }
 
-    /// Memory now and at most, in KiB; processor time, in seconds.
+    /// Returns current and peak memory in KiB, and CPU time in seconds.
     #[must_use]
     pub fn figures(&self) -> Value {
         let process = self.process();
@@ -57,7 +56,6 @@ impl Drop for Controller {
     }
 }
 
-/// Where it says what it says.
 #[must_use]
 pub fn log(folder: &Path) -> PathBuf {
     folder.join("controller.log")

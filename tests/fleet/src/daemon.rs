@@ -1,7 +1,7 @@
-//! The daemon of a simulated node: the real engine and the real services over a simulated kernel.
+//! Daemon of a simulated node: the real engine and the real services over a simulated kernel.
 //!
-//! It has no thread of its own: requests run on those of the whole program. The one thing that is not the daemon's is
-//! the stream of changes ([`crate::stream`]), for which the daemon has a thread for each client.
+//! It has no threads of its own: requests run on those of the process. Only the stream of changes ([`crate::stream`])
+//! is not the daemon's code, because the daemon uses a thread for each client.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -28,10 +28,9 @@ use tonic::transport::{Endpoint, Server};
 use crate::stream::NodeService;
 use crate::version::{self, Version};
 
-/// The interface that every node has.
+/// Interface of every node.
 pub const INTERFACE: &str = "eth0";
 
-/// A running daemon.
 pub struct SimDaemon {
     kernel: Arc<SimKernel>,
     engine: Arc<Engine<SimKernel>>,
@@ -39,12 +38,12 @@ pub struct SimDaemon {
 }
 
 impl SimDaemon {
-    /// Starts one with its state in a folder, on a kernel of this release.
+    /// Starts a daemon with its state in a directory, on a kernel of a release.
     pub fn start(folder: &Path, release: &str, minor: u32) -> Result<Self, anyhow::Error> {
         let options = SimOptions::default();
         let features =
             Features { release: release.to_owned(), version: (6, minor), ..options.features.clone() };
-        // The engine asks the real system which namespace it is in.
+        // The engine reads its namespace from the real system.
         let inode = std::fs::metadata("/proc/self/ns/net")?.ino();
         let own_namespace = NetnsId { inode, cookie: 1 };
         let kernel = Arc::new(SimKernel::new(SimOptions { features, own_namespace, ..options }));
@@ -64,13 +63,13 @@ impl SimDaemon {
             .add_service(BpfmanChainsServer::new(api.clone()))
             .add_service(BpfmanNodeServer::new(NodeService { api, engine: Arc::clone(&engine) }));
         let (connections, incoming) = mpsc::channel(4);
-        // Agents of nodes are root's here.
+        // Agents are clients with root's rights here.
         let server = Server::builder().layer(CallsOf(Peer::default())).add_routes(routes);
         tokio::spawn(server.serve_with_incoming(ReceiverStream::new(incoming)));
         Ok(Self { kernel, engine, connections })
     }
 
-    /// A connection of its own for one agent.
+    /// Returns a client with a connection of its own.
     #[must_use]
     pub fn connect(&self) -> Daemon {
         let connections = self.connections.clone();
@@ -87,31 +86,31 @@ impl SimDaemon {
         Daemon::over(channel)
     }
 
-    /// From now on its verifier refuses a version, or accepts it again.
+    /// Makes the verifier reject a version, or accept it again.
     pub fn refuse(&self, version: Version, refused: bool) {
         self.kernel.judge_constant(version.constant(), refused);
     }
 
-    /// What became of loads of a version, trials included, since the start.
+    /// Returns the results of all loads of a version, including dry runs.
     #[must_use]
     pub fn loads(&self, version: Version) -> LoadsSeen {
         self.kernel.loads_with(version.constant())
     }
 
-    /// The kernel's ids of the programs that are attached: other ones after any reload.
+    /// Returns the kernel ids of the attached programs, which change with every reload.
     #[must_use]
     pub fn running(&self) -> Vec<u32> {
         self.kernel.snapshot().links.values().map(|link| link.program.0).collect()
     }
 
-    /// The ids of the programs that it has loaded, as far as the records go.
+    /// Returns the ids of the loaded programs, from the daemon's records.
     #[must_use]
     pub fn loaded(&self) -> Vec<u32> {
         let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };
         self.engine.list(&managed).unwrap_or_default().iter().map(|program| program.id.0).collect()
     }
 
-    /// Whether a program of this version is loaded, as far as the records go.
+    /// Returns whether a program of a version is loaded, from the daemon's records.
     #[must_use]
     pub fn runs(&self, version: Version) -> bool {
         let managed = bpfmand_core::Selector { managed_only: true, ..Default::default() };

@@ -1,24 +1,24 @@
-//! Open files: how many nodes fit into one process, and whether the API server can have that many connections.
+//! Limit of open files: how many nodes fit into one process, and how many connections the API server can have.
 
 use anyhow::{Result, bail};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Open files that a node takes: two of its store, two of the connection to the daemon, one of the lock of who acts,
-/// and one of the agent's connection to the API server, two while it is replaced.
+/// Open files of a node: two of its store, two of the connection to the daemon, one of the agent's lock, and one of
+/// the agent's connection to the API server, two while it is replaced.
 const OF_A_NODE: usize = 7;
 
-/// Open files of everything else in a process.
+/// Open files of a process apart from its nodes.
 const OF_ALL: usize = 500;
 
-/// Takes what may be had, and answers how many nodes at most fit into one process.
+/// Raises the limit as far as allowed, and returns the maximum number of nodes in one process.
 pub fn nodes_in_a_process(nodes: usize) -> Result<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // What may be had is less without privileges; then it stays as it is.
+    // Without privileges the call may fail; the limit then stays as it is.
     let _as_it_was = setrlimit(Resource::Nofile, limit);
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    // The API server has a connection of each agent, and two while one is replaced.
+    // The API server has one connection per agent, and two while one is replaced.
     let of_the_server = 2 * nodes + OF_ALL;
     if of_the_server > limit {
         bail!(

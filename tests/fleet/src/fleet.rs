@@ -1,4 +1,4 @@
-//! All nodes, in one process or several: a process may not open as many files as a large fleet needs.
+//! All nodes, in one process or several, because the limit of open files of a process is too low for a large fleet.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -14,20 +14,19 @@ use crate::order::{Loads, Message, Needs, Order};
 use crate::totals::Totals;
 use crate::version::Version;
 
-/// How often it is looked whether what is waited for is there.
+/// Minimum interval between two polls of a condition.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The longest wait between two looks.
+/// Maximum interval between two polls of a condition.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// All nodes.
 pub struct Fleet {
     parts: Vec<Part>,
     count: usize,
     patience: Duration,
 }
 
-/// A process, and the nodes that it runs. It is killed with this value.
+/// Process with the nodes that it runs, which is killed when this value is dropped.
 struct Part {
     first: usize,
     count: usize,
@@ -35,14 +34,14 @@ struct Part {
     talk: Arc<Mutex<Talk>>,
 }
 
-/// Orders go in, answers come out.
+/// Pipes to a process: orders in, answers out.
 struct Talk {
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Fleet {
-    /// Starts the daemons of so many nodes, with so many at most in a process.
+    /// Starts the daemons of `count` nodes, with `at_most` in a process.
     pub async fn start(
         count: usize,
         at_most: usize,
@@ -61,29 +60,26 @@ impl Fleet {
         Ok(Self { parts, count, patience })
     }
 
-    /// How many nodes there are.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.count
     }
 
-    /// The processes that run them.
     pub fn processes(&self) -> impl Iterator<Item = u32> + '_ {
         self.parts.iter().map(|part| part.process.id())
     }
 
-    /// Starts the agents of nodes, and waits until they know everything.
+    /// Starts the agents of nodes, and waits until they are ready.
     pub async fn start_agents(&self, which: impl Fn(usize) -> bool + Copy) -> Result<()> {
         self.tell(Order::StartAgents, which).await?;
         self.until("agents are ready", async || self.first(Order::Unready, which).await).await
     }
 
-    /// Ends the agents of nodes.
     pub async fn stop_agents(&self, which: impl Fn(usize) -> bool) -> Result<()> {
         self.tell(Order::StopAgents, which).await
     }
 
-    /// Waits until nothing is missing: `missing` says what is.
+    /// Waits until a condition holds: `missing` returns what is missing.
     pub async fn until(&self, what: &str, missing: impl AsyncFn() -> Result<Option<String>>) -> Result<()> {
         let end = Instant::now() + self.patience;
         loop {
@@ -92,74 +88,74 @@ impl Fleet {
             if begun > end {
                 bail!("after {:?} still not true: {what}; {missing}", self.patience);
             }
-            // To look may take long itself, and others need the processor.
+            // A slow poll uses CPU time that others need, so the interval grows with it.
             tokio::time::sleep((2 * begun.elapsed()).clamp(LOOK, LONGEST)).await;
         }
     }
 
-    /// What all agents asked and wrote.
+    /// Returns the requests and writes of all agents.
     pub async fn totals(&self) -> Result<Totals> {
         self.totals_of(|_| true).await
     }
 
-    /// What the agents of some nodes asked and wrote.
+    /// Returns the requests and writes of the agents of some nodes.
     pub async fn totals_of(&self, which: impl Fn(usize) -> bool) -> Result<Totals> {
         let mut all = Totals::default();
         self.ask(Order::Totals, which).await?.iter().for_each(|part: &Totals| all += part);
         Ok(all)
     }
 
-    /// What each agent wrote, by number.
+    /// Returns the number of writes of each agent, by node number.
     pub async fn writes(&self) -> Result<Vec<u64>> {
         self.ask(Order::Writes, |_| true).await
     }
 
-    /// The programs that run on each node, by number.
+    /// Returns the running programs of each node, by node number.
     pub async fn running(&self) -> Result<Vec<Vec<u32>>> {
         self.ask(Order::Running, |_| true).await
     }
 
-    /// Nodes have other names from now on. Their agents end.
+    /// Renames nodes and stops their agents.
     pub async fn rename(&self, which: impl Fn(usize) -> bool) -> Result<()> {
         self.tell(Order::Rename, which).await
     }
 
-    /// The programs that the daemon of a node has loaded, by its records.
+    /// Returns the programs that the daemon of a node has loaded, from its records.
     pub async fn loaded(&self, number: usize) -> Result<Vec<u32>> {
         Ok(self.ask(Order::Loaded, |one| one == number).await?.into_iter().next().unwrap_or_default())
     }
 
-    /// What became of loads of a version, by number.
+    /// Returns the results of loads of a version, by node number.
     pub async fn loads(&self, version: Version) -> Result<Vec<Loads>> {
         self.ask(Order::Loads(version), |_| true).await
     }
 
-    /// Whether a node has a program of a version, by number.
+    /// Returns whether each node has a program of a version, by node number.
     pub async fn runs(&self, version: Version) -> Result<Vec<bool>> {
         self.ask(Order::Runs(version), |_| true).await
     }
 
-    /// A node that has a program of a version, if there is one.
+    /// Returns the name of a node that has a program of a version, if there is one.
     pub async fn first_with(&self, version: Version) -> Result<Option<String>> {
         self.first(Order::FirstWith(version), |_| true).await
     }
 
-    /// A node whose agent has looked at fewer applications than that since it was started, or is not done.
+    /// Returns a node with an agent that has made fewer reconciliations since its start, or has pending ones.
     pub async fn busy(&self, looks: u64) -> Result<Option<String>> {
         self.first(Order::Busy(looks), |_| true).await
     }
 
-    /// From now on the verifier of nodes refuses a version.
+    /// Makes the verifier of nodes reject a version.
     pub async fn refuse(&self, version: Version, which: impl Fn(usize) -> bool) -> Result<()> {
         self.tell(Order::Refuse(version, true), which).await
     }
 
-    /// From now on the line of nodes to the API server is like that.
+    /// Changes the state of the line between nodes and API server.
     pub async fn line(&self, line: Line, which: impl Fn(usize) -> bool) -> Result<()> {
         self.tell(Order::Line(line), which).await
     }
 
-    /// What the processes need.
+    /// Returns the resources that the processes use.
     pub async fn needs(&self) -> Result<Vec<Needs>> {
         self.ask(Order::Needs, |_| true).await
     }
@@ -172,7 +168,7 @@ impl Fleet {
         Ok(self.ask(order, which).await?.into_iter().next())
     }
 
-    /// Asks all processes at the same time, and puts their lists together.
+    /// Sends an order to all processes concurrently, and joins their lists.
     async fn ask<T: DeserializeOwned>(&self, order: Order, which: impl Fn(usize) -> bool) -> Result<Vec<T>> {
         let asked = self.parts.iter().map(|part| {
             let numbers = part.first..part.first + part.count;
@@ -203,7 +199,7 @@ impl Part {
         self.read(Some(format!("{}\n", serde_json::to_string(&message)?))).await
     }
 
-    /// Waits for what it says without being asked: that its nodes are there.
+    /// Waits for the first answer, sent without an order when all nodes have started.
     async fn answer(&self) -> Result<Vec<()>> {
         self.read(None).await
     }

@@ -1,4 +1,4 @@
-//! The line between an agent and the API server, which can be cut.
+//! Line between an agent and the API server, which can be cut.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,19 +13,18 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::Service;
 
-/// How a line is.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Line {
-    /// As it should be.
+    /// Working.
     #[default]
     Whole,
-    /// Connections break, and no new ones are made.
+    /// Connections break, and new ones are refused.
     Refused,
-    /// Nothing arrives, and nobody says so.
+    /// No data arrives, and no connection breaks.
     Silent,
 }
 
-/// A line, for who makes connections over it, and who cuts it.
+/// Line, shared by the connector and the code that cuts it.
 #[derive(Clone, Debug)]
 pub struct Link(watch::Sender<Line>);
 
@@ -36,18 +35,15 @@ impl Default for Link {
 }
 
 impl Link {
-    /// From now on it is so.
     pub fn set(&self, line: Line) {
         self.0.send_replace(line);
     }
 }
 
-/// Makes connections to one address, whatever the request says.
+/// Connector to a fixed address, whatever the request's.
 #[derive(Clone, Debug)]
 pub struct Connector {
-    /// Of the API server.
     pub address: SocketAddr,
-    /// The line.
     pub link: Link,
 }
 
@@ -64,7 +60,7 @@ impl<Uri> Service<Uri> for Connector {
         let Self { address, link } = self.clone();
         Box::pin(async move {
             let mut line = link.0.subscribe();
-            // Nobody ends the line while somebody calls over it.
+            // The sender lives as long as this connector, so waiting cannot fail.
             let now = *line.wait_for(|line| *line != Line::Silent).await.map_err(io::Error::other)?;
             if now == Line::Refused {
                 return Err(io::ErrorKind::ConnectionRefused.into());
@@ -78,7 +74,7 @@ impl<Uri> Service<Uri> for Connector {
 
 type Change = Pin<Box<dyn Future<Output = (Line, watch::Receiver<Line>)> + Send>>;
 
-/// The next state of a line. A line that nobody can cut any more stays whole.
+/// Returns the next state of a line, or waits forever if the sender is gone.
 fn changed(mut line: watch::Receiver<Line>) -> Change {
     Box::pin(async move {
         if line.changed().await.is_err() {
@@ -89,7 +85,6 @@ fn changed(mut line: watch::Receiver<Line>) -> Change {
     })
 }
 
-/// A connection over a line.
 pub struct OverLink {
     stream: TcpStream,
     now: Line,
@@ -97,10 +92,10 @@ pub struct OverLink {
 }
 
 impl OverLink {
-    /// Ready if something may pass, or broke; otherwise the task is woken when that changes.
+    /// Returns ready if data may pass or the connection broke; otherwise the task is woken at the next change.
     fn passes(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Poll::Ready((now, line)) = self.change.as_mut().poll(context) {
-            // Once broken, a connection stays so.
+            // A broken connection stays broken.
             if self.now != Line::Refused {
                 self.now = now;
             }

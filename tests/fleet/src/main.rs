@@ -1,13 +1,14 @@
 //! `bpfman-fleet`: many simulated nodes on a real API server.
 //!
-//! Real: etcd, the API server, the controller (a process of its own), and of each node the agent's code with a client
-//! of its own, the daemon's engine and services, and a connection between them. Simulated: the kernels, and the stream
-//! of interfaces ([`stream`]). All agents log in as the server's administrator; there is no admission webhook.
+//! Real are etcd, the API server, the controller (a process of its own), and on each node the agent's code with a
+//! client of its own, the daemon's engine and services, and a connection between them. Simulated are the kernels and
+//! the stream of interfaces ([`stream`]). All agents log in as the server's administrator; there is no admission
+//! webhook.
 //!
-//! Nodes run in processes of this same program ([`part`]), as many as their open files take, and do what the
-//! [`fleet`] tells them.
+//! Nodes run in processes of this same program ([`part`]), as many per process as the limit of open files allows, and
+//! execute the orders of the [`fleet`].
 //!
-//! Figures come as JSON lines, then a table. What has to hold and does not is printed as BROKEN, and fails the program.
+//! Metrics are printed as JSON lines, then as a table. Violations are printed as BROKEN, and fail the program.
 
 mod agent;
 mod applications;
@@ -49,7 +50,7 @@ use crate::fleet::Fleet;
 use crate::report::Report;
 use crate::stage::Stage;
 
-/// Threads on which requests to daemons run.
+/// Maximum number of threads for requests to daemons.
 const MOST_THREADS: usize = 48;
 
 /// Simulates a fleet.
@@ -100,16 +101,17 @@ fn main() -> Result<()> {
     if let Some(Process::Part(part)) = &options.part {
         let runtime = runtime()?;
         let ended = runtime.block_on(part::run(part));
-        // Agents would go on until they notice that nobody answers.
+        // Agents would otherwise run until they notice that the API server does not answer.
         runtime.shutdown_background();
         return ended;
     }
     let together = files::nodes_in_a_process(options.nodes)?;
     let together = options.together.map_or(together, |wanted| wanted.clamp(1, together));
     let Some(plane) = bpfman_cluster_tests::Cluster::own() else { return Ok(()) };
-    // Threads that are made from here on are where the API server is.
+    // Threads that start from here on are in the API server's network namespace.
     move_into_link_name_space(File::open(plane.netns())?.as_fd(), Some(LinkNameSpaceType::Network))?;
-    // All connections come from one address: one for each agent, two while it is replaced.
+    // All connections come from one address, which needs a port for each agent, and two while a connection is
+    // replaced.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535").context("more ports")?;
     let runtime = runtime()?;
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;

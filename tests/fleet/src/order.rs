@@ -1,71 +1,68 @@
-//! What the fleet tells the processes that run its nodes, and asks of them: one JSON line each way.
+//! Messages between the fleet and the processes that run its nodes: one JSON line in each direction.
 
 use serde::{Deserialize, Serialize};
 
 use crate::link::Line;
 use crate::version::Version;
 
-/// An order, and the nodes that it is about. The answer is a list, or a sentence that says why there is none.
+/// Order with the nodes that it is for. The answer is a list, or an error message.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Message {
-    /// What to do.
     pub order: Order,
-    /// Numbers of nodes, in order.
+    /// Numbers of nodes, ascending.
     pub nodes: Vec<usize>,
 }
 
-/// What to do, and what is in the list that answers.
+/// Order, with the list that it returns.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub enum Order {
-    /// Start their agents: nothing.
+    /// Start of the agents; no result.
     StartAgents,
-    /// End them: nothing.
+    /// Stop of the agents; no result.
     StopAgents,
-    /// Why the first one whose agent is not ready is not: one sentence, or nothing.
+    /// Query for the first agent that is not ready: its reason, if there is one.
     Unready,
-    /// The first one whose agent has not looked at as many applications as that, or has more to look at: one sentence,
-    /// or nothing.
+    /// Query for the first agent that has made fewer reconciliations, or has pending ones: a message, if there is
+    /// one.
     Busy(u64),
-    /// The first one that has a program of a version: one name, or nothing.
+    /// Query for the first node that has a program of a version: its name, if there is one.
     FirstWith(Version),
-    /// What their agents asked and wrote: one sum.
+    /// Query for the sum of the agents' requests and writes.
     Totals,
-    /// What the agent of each wrote: a number for each.
+    /// Query for each agent's number of writes.
     Writes,
-    /// The programs that are attached on each: the kernel's ids, for each.
+    /// Query for the kernel ids of the attached programs of each node.
     Running,
-    /// They have other names from now on, and their agents end: nothing.
+    /// Rename of the nodes, with a stop of their agents; no result.
     Rename,
-    /// The programs that the daemon has loaded, by its records: their ids, for each.
+    /// Query for the ids of the loaded programs of each node, from the daemon's records.
     Loaded,
-    /// What became of loads of a version: [`Loads`], for each.
+    /// Query for the [`Loads`] of a version on each node.
     Loads(Version),
-    /// Whether each has a program of a version, as far as the records go.
+    /// Query for whether each node has a program of a version, from the daemon's records.
     Runs(Version),
-    /// The verifier refuses a version from now on, or accepts it again: nothing.
+    /// Change of the verifier: a version is rejected, or accepted again; no result.
     Refuse(Version, bool),
-    /// Their line to the API server is like that from now on: nothing.
+    /// Change of the state of the line to the API server; no result.
     Line(Line),
-    /// What the process needs: one [`Needs`].
+    /// Query for the [`Needs`] of the process.
     Needs,
 }
 
-/// What became of loads of a version on a node.
+/// Number of loads of a version on a node.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Loads {
-    /// Asked for.
+    /// Requested, including dry runs.
     pub asked: u64,
-    /// Accepted by the verifier, trials included.
+    /// Accepted by the verifier, including dry runs.
     pub accepted: u64,
 }
 
-/// What a process needs.
+/// Resources that a process uses.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Needs {
     /// Memory, in KiB.
     pub resident_kib: u64,
-    /// Threads.
     pub threads: u64,
-    /// Open files.
     pub open_files: u64,
 }

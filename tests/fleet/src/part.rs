@@ -1,4 +1,4 @@
-//! A process that runs some of the nodes, and does what the fleet says.
+//! Process that runs some of the nodes and executes the fleet's orders.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::order::{Loads, Message, Needs, Order};
 use crate::process;
 use crate::totals::Totals;
 
-/// Nodes that are started at the same time.
+/// Number of nodes that are started concurrently.
 const AT_A_TIME: usize = 32;
 
 /// Which nodes, and where things are.
@@ -37,7 +37,7 @@ pub struct Options {
     pub kubeconfig: PathBuf,
 }
 
-/// Runs the nodes until nobody gives orders any more.
+/// Runs the nodes until the fleet closes the pipe.
 pub async fn run(options: &Options) -> Result<()> {
     let kubeconfig = Kubeconfig::read_from(&options.kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
@@ -56,7 +56,7 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What comes in, until the fleet closes it, or ends.
+/// Returns the lines of standard input, until the fleet closes it.
 fn orders() -> mpsc::Receiver<String> {
     let (send, orders) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -77,7 +77,7 @@ fn answer(answer: &Result<Value, String>) -> Result<()> {
 async fn start_daemons(options: &Options) -> Result<Vec<Node>> {
     let start = |number: usize| async move {
         let folder = options.folder.join(Node::name_of(number));
-        // The daemon's tasks belong to this runtime.
+        // The daemon's tasks must belong to this runtime.
         let runtime = tokio::runtime::Handle::current();
         let start = tokio::task::spawn_blocking(move || {
             let _within = runtime.enter();
@@ -89,7 +89,6 @@ async fn start_daemons(options: &Options) -> Result<Vec<Node>> {
     futures::stream::iter(numbers.map(start)).buffered(AT_A_TIME).try_collect().await
 }
 
-/// Nodes of this process.
 struct Part {
     first: usize,
     nodes: Vec<Node>,

@@ -1,8 +1,8 @@
-//! What processes need, as `/proc` tells.
+//! Resource usage of processes, from `/proc`.
 
 use std::fs;
 
-/// A number of `/proc/PID/status`, without its unit: KiB where it is memory.
+/// Returns a number of `/proc/PID/status` without its unit; memory is in KiB.
 #[must_use]
 pub fn status(process: &str, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -10,7 +10,7 @@ pub fn status(process: &str, name: &str) -> Option<u64> {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Processor time that a process has taken, in seconds.
+/// Returns the CPU time that a process has used, in seconds.
 #[must_use]
 pub fn processor_seconds(process: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;

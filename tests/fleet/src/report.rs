@@ -1,4 +1,4 @@
-//! What came out: figures as JSON lines, a table at the end, and what had to hold and did not.
+//! Report: metrics as JSON lines, a table at the end, and violations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,27 +7,26 @@ use serde_json::{Value, json};
 
 use crate::process;
 
-/// Collects it.
 #[derive(Debug, Default)]
 pub struct Report {
     rows: Vec<(String, f64, Value)>,
     broken: Vec<String>,
-    /// Processes whose processor time is told, and what they had taken at the last row.
+    /// Processes with their CPU time at the last row, in seconds.
     processes: BTreeMap<(String, u32), f64>,
 }
 
 impl Report {
-    /// From now on, rows tell of the processor time of a process.
+    /// Adds a process to those with CPU time in rows.
     pub fn follow(&mut self, name: &str, process: u32) {
         self.processes
             .insert((name.to_owned(), process), process::processor_seconds(process).unwrap_or_default());
     }
 
-    /// Processor time since the last row, by what it was taken for.
+    /// Returns the CPU time since the last row, by name, in seconds.
     fn processor_seconds(&mut self) -> BTreeMap<String, f64> {
         let mut all: BTreeMap<String, f64> = BTreeMap::new();
         for ((name, process), before) in &mut self.processes {
-            // One that ended is not counted from its last row on.
+            // A process that has ended is not counted any more.
             let now = process::processor_seconds(*process).unwrap_or(*before);
             *all.entry(name.clone()).or_default() += now - *before;
             *before = now;
@@ -36,7 +35,7 @@ impl Report {
         all
     }
 
-    /// A scenario is over.
+    /// Prints the metrics of a scenario and adds its row.
     pub fn figures(&mut self, scenario: &str, took: Duration, figures: Value) {
         let seconds = (took.as_secs_f64() * 100.0).round() / 100.0;
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -49,7 +48,7 @@ impl Report {
         self.rows.push((scenario.to_owned(), seconds, figures));
     }
 
-    /// Something that has to hold.
+    /// Records a violation unless the condition holds.
     pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             let what = what();
@@ -58,7 +57,7 @@ impl Report {
         }
     }
 
-    /// Prints the table. True if all held.
+    /// Prints the table. Returns whether there were no violations.
     #[must_use]
     pub fn end(&self) -> bool {
         println!(

@@ -1,4 +1,4 @@
-//! What scenarios act on.
+//! Environment of the scenarios.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,40 +11,34 @@ use crate::controller::Controller;
 use crate::fleet::Fleet;
 use crate::report::Report;
 
-/// Everything.
 pub struct Stage {
-    /// The control plane.
     pub plane: bpfman_cluster_tests::Cluster,
-    /// The API server.
     pub cluster: Cluster,
-    /// The nodes.
     pub fleet: Fleet,
-    /// The controller; absent while it is away.
+    /// `None` while it is killed.
     pub controller: Option<Controller>,
-    /// Object files, logs.
+    /// Directory of object files and logs.
     pub folder: PathBuf,
-    /// What came out.
     pub report: Report,
-    /// How long a steady fleet is watched.
+    /// Duration of the steady scenario.
     pub steady: Duration,
-    /// How long a line stays cut.
+    /// Duration for which lines stay cut.
     pub split: Duration,
 }
 
 impl Stage {
-    /// How many nodes there are.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.fleet.count()
     }
 
-    /// How many nodes are some.
+    /// Returns the number of nodes that match a condition.
     #[must_use]
     pub fn count(&self, which: impl Fn(usize) -> bool) -> usize {
         (0..self.nodes()).filter(|number| which(*number)).count()
     }
 
-    /// Applies an application, and waits until it is healthy on so many nodes. Answers how long that took.
+    /// Applies an application, and waits until it is healthy on `nodes` nodes. Returns the time that this took.
     pub async fn apply(&self, application: &Value, nodes: usize) -> Result<Duration> {
         let begun = Instant::now();
         let generation = self.cluster.apply(application).await?;
@@ -52,14 +46,13 @@ impl Stage {
         Ok(begun.elapsed())
     }
 
-    /// Waits until an application is healthy on so many nodes.
+    /// Waits until an application is healthy on `nodes` nodes.
     pub async fn healthy(&self, application: &Value, generation: i64, nodes: usize) -> Result<()> {
         let name = application["metadata"]["name"].as_str().unwrap_or_default();
         let what = format!("{name} is healthy on {nodes} nodes");
         self.fleet.until(&what, async || Ok(self.cluster.unhealthy(name, generation, nodes).await)).await
     }
 
-    /// Starts the controller, again if it was killed.
     pub fn start_controller(&mut self) -> Result<()> {
         let controller = Controller::start(&self.plane.kubeconfig(), &self.folder)?;
         self.report.follow("controller", controller.process());

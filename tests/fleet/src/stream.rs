@@ -1,7 +1,7 @@
-//! The service of a node, with a stream of changes that takes no thread.
+//! Service of a node, with a stream of changes that needs no thread.
 //!
-//! The daemon follows the interfaces of its machine on a thread for each stream: the kernel is asked there. A simulated
-//! node has one interface, which stays; its stream tells of it once, and of the engine's changes as the daemon's does.
+//! The daemon queries the kernel for the interfaces of its machine on a thread for each stream. A simulated node has
+//! one interface, which stays; its stream reports it once, and the engine's changes as the daemon's does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,12 @@ use tonic::{Request, Response, Status};
 
 use crate::daemon::INTERFACE;
 
-/// As the daemon has it.
+/// Minimum interval between two events, as in the daemon.
 const SPACING: Duration = Duration::from_millis(50);
 
-/// The daemon's service, but for the stream.
+/// The daemon's service, except for the stream.
 pub struct NodeService {
-    /// The daemon's services.
     pub api: Api<SimKernel>,
-    /// Their engine.
     pub engine: Arc<Engine<SimKernel>>,
 }
 

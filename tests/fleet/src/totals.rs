@@ -1,4 +1,4 @@
-//! What agents asked of the API server, as they count it themselves.
+//! Requests of agents to the API server, from the agents' own counters.
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, Sub};
@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 /// Sums over requests.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// By verb.
+    /// Requests by verb.
     pub requests: BTreeMap<String, u64>,
-    /// Answers that were errors, by status code; `0` where there was none.
+    /// Error responses by status code; `0` if there was no response.
     pub errors: BTreeMap<String, u64>,
-    /// Bytes of requests, and of answers.
+    /// Bytes of requests and of responses.
     pub bytes: (u64, u64),
-    /// State objects written.
+    /// Number of writes of state objects.
     pub writes: u64,
 }
 
 impl Totals {
-    /// Of one agent.
+    /// Returns the totals of one agent.
     #[must_use]
     pub fn of(metrics: &AgentMetrics) -> Self {
         Self {
@@ -33,25 +33,24 @@ impl Totals {
         }
     }
 
-    /// All requests.
     #[must_use]
     pub fn all(&self) -> u64 {
         self.requests.values().sum()
     }
 
-    /// Those that are no watches: what the ceiling on a steady fleet is about.
+    /// Returns the number of requests that are no watches, which has a limit on a steady fleet.
     #[must_use]
     pub fn besides_watches(&self) -> u64 {
         self.all() - self.requests.get("WATCH").copied().unwrap_or_default()
     }
 
-    /// Those that had no answer.
+    /// Returns the number of requests without a response.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
         self.errors.get("0").copied().unwrap_or_default()
     }
 
-    /// As figures, also for each of so many nodes.
+    /// Returns the totals as metrics, with averages per node.
     #[must_use]
     pub fn figures(&self, nodes: usize) -> Value {
         let each = |value: u64| (value as f64 / nodes.max(1) as f64 * 100.0).round() / 100.0;

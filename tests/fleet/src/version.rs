@@ -1,41 +1,38 @@
-//! Versions of the program that the fleet runs. All have the same functions; each has a number of its own in its text.
+//! Versions of the program that the fleet runs. All have the same functions, and differ in a constant.
 
 use std::path::{Path, PathBuf};
 
 use bpfman_tests::command::run;
 use serde::{Deserialize, Serialize};
 
-/// A version.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Version(pub u8);
 
-/// All that are used.
 pub const ALL: [Version; 7] =
     [Version(1), Version(2), Version(3), Version(4), Version(5), Version(6), Version(7)];
 
 impl Version {
-    /// What is in each of its functions as a constant, and in nothing else.
+    /// Returns the constant that is in each function of the version and nowhere else.
     #[must_use]
     pub fn constant(self) -> i32 {
         0x0b9f_3a00 + i32::from(self.0)
     }
 
-    /// The name of its object file.
     #[must_use]
     pub fn file_name(self) -> String {
         format!("version-{}.o", self.0)
     }
 
-    /// Its object file.
+    /// Returns the path of the object file.
     #[must_use]
     pub fn path(self, folder: &Path) -> PathBuf {
         folder.join(self.file_name())
     }
 
-    /// Compiles it.
+    /// Compiles the object file.
     ///
     /// # Panics
-    /// There is no clang.
+    /// Panics if there is no clang.
     pub fn compile(self, folder: &Path) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/version.bpf.c");
         let include = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);

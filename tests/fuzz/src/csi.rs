@@ -1,4 +1,4 @@
-//! What a kubelet sends: old ones' headers, and requests for volumes.
+//! Messages of a kubelet: headers of old versions, and requests for volumes.
 
 use std::collections::HashMap;
 
@@ -6,11 +6,8 @@ use bpfman_proto::csi::v1;
 use bpfmand_csi::{Publication, VolumeId, fuzzing};
 use prost::Message as _;
 
-/// Reads input as a connection and as a request.
-///
-/// # Panics
-/// What is passed on depends on how the bytes arrive, or is not as long as what came; a volume's name leads out of its
-/// folder.
+/// Reads input as a connection and as a request. Panics if the forwarded data depends on how the bytes arrive or is
+/// longer than the input, or if a volume's name leads out of its directory.
 pub fn run(bytes: &[u8]) {
     let passed = fuzzing::passed_on(bytes, usize::MAX);
     assert!(passed.len() <= bytes.len(), "more is passed on than came");

@@ -1,11 +1,8 @@
-//! The configuration in a dispatcher of libxdp, which its owner wrote.
+//! Configuration in a dispatcher of libxdp, written by its owner.
 
 use bpfmand_splice::{DispatcherConfig, dispatcher_config, dispatcher_takes_frags, read_dispatcher_config};
 
-/// Reads a configuration, and writes what was read.
-///
-/// # Panics
-/// A program that was read gets lost when the configuration is written.
+/// Reads a configuration, and writes it again. Panics if a program is lost when the configuration is written.
 pub fn run(bytes: &[u8]) {
     let DispatcherConfig::Slots(slots) = read_dispatcher_config(bytes) else { return };
     let _all = dispatcher_takes_frags(&slots);

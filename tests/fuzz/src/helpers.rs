@@ -1,4 +1,4 @@
-//! What the processes for images answer, when they are somebody else's by then.
+//! Answers of compromised fetchers and verifiers.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::world;
 
-/// A fetcher and a verifier that say what the input says, whatever they are asked, and hang up. Others that are started
-/// say the same.
+/// Fetcher and verifier that send the input whatever the request is, and close the connection. Restarted ones send the
+/// same.
 #[derive(Debug)]
 struct Scripted {
     fetcher: Vec<u8>,
     verifier: Vec<u8>,
-    /// The other ends.
+    /// Other ends of the sockets, kept open.
     held: Mutex<Vec<UnixStream>>,
 }
 
@@ -28,7 +28,7 @@ impl StartHelper for Scripted {
             HelperRole::Fetcher => &self.fetcher,
             HelperRole::Verifier => &self.verifier,
         };
-        // What does not fit into the socket is not said.
+        // Bytes that exceed the socket buffer are not sent.
         other.set_nonblocking(true)?;
         let _cut = other.write(answers);
         other.shutdown(std::net::Shutdown::Write)?;
@@ -37,11 +37,8 @@ impl StartHelper for Scripted {
     }
 }
 
-/// Input is what the fetcher says, the length of that first (2 bytes), and then what the verifier says. An image is loaded
-/// that need not be signed.
-///
-/// # Panics
-/// It loads with bytecode that no helper sent.
+/// Loads an image that need not be signed. The input is the length of the fetcher's answer (2 bytes), that answer, and
+/// the verifier's answer. Panics if the image is loaded with bytecode that neither process sent.
 pub fn run(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return };
     let (fetcher, verifier) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
@@ -67,7 +64,7 @@ pub fn run(bytes: &[u8]) {
     runtime.shutdown_background();
 }
 
-/// A message as a helper sends it.
+/// Returns a message in the format of the worker processes.
 fn frame(kind: u8, content: &str) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend((content.len() as u32).to_le_bytes());

@@ -1,4 +1,4 @@
-//! What registries send: manifests, configurations, layers, signatures.
+//! Data from registries: manifests, configurations, layers, signatures.
 
 use std::io::Write as _;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::world;
 
-/// Input in two parts, at the first zero byte.
+/// Splits input at the first zero byte.
 fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
     match bytes.iter().position(|byte| *byte == 0) {
         Some(at) => (&bytes[..at], &bytes[at + 1..]),
@@ -16,7 +16,7 @@ fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// A manifest, an index, a configuration, or a file of passwords.
+/// Reads a manifest, an index, a configuration, or a file of passwords.
 pub fn document(bytes: &[u8]) {
     fuzzing::document(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -61,7 +61,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
-/// Bundles, payloads, certificates and what logs say: none of them makes a signature.
+/// Reads bundles, payloads, certificates and log entries: none of them may count as a signature.
 pub fn evidence(bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     match kind % 3 {

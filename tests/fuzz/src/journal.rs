@@ -1,10 +1,10 @@
-//! The history's files, after whatever became of the disk.
+//! Files of the audit log after damage of the disk.
 
 use bpfmand_journal::{DaemonPart, HistoryEntry, HistoryReader, Journal, JournalCursor, JournalSettings};
 
 use crate::world;
 
-/// Opens a history whose last file is the input, adds an entry, and reads all.
+/// Opens an audit log with the input as its last file, adds an entry, and reads all entries.
 pub fn run(bytes: &[u8]) {
     let folder = world::folder();
     let file = folder.path().join("00000000000000000001.jsonl");
@@ -30,7 +30,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Reads all from the oldest entry on.
+/// Reads all entries from the oldest on.
 fn read_forward(reader: &HistoryReader, last: u64) {
     let mut cursor = JournalCursor::at_oldest();
     let mut number = 0;

@@ -1,9 +1,9 @@
-//! Fuzzing: everything that reads what others wrote, by libFuzzer.
+//! Fuzzing of all code that reads untrusted data, with libFuzzer.
 //!
-//! A target reads bytes as one part of the system would, and may refuse them. It must not panic, hang, or hold more memory
-//! than its limits, and panics itself where what it read breaks a promise. `tests/fuzz/run` builds targets with libFuzzer
-//! and runs them for long; the tests of this crate run them for seconds, on seeds, damaged seeds and all inputs that were
-//! found before, which are in `findings`.
+//! A target reads bytes like one part of the system, and may refuse them. It must not panic, hang, or exceed its memory
+//! limits, and it panics itself if the result violates an invariant. `tests/fuzz/run` builds the targets with libFuzzer
+//! and runs them for a long time; the tests of this crate run them for seconds, on seeds, damaged seeds and all earlier
+//! findings, which are in `findings`.
 
 #![expect(clippy::expect_used, reason = "what cannot fail: memory, and folders of the targets themselves")]
 
@@ -27,14 +27,14 @@ use std::path::Path;
 
 pub use programs::{Programs, set_programs};
 
-/// Something that reads what others wrote.
+/// Code that reads untrusted data.
 #[derive(Clone, Copy, Debug)]
 pub struct FuzzTarget {
-    /// What it is called on the command line.
+    /// Name on the command line.
     pub name: &'static str,
-    /// Reads.
+    /// Function that reads one input.
     pub read: fn(&[u8]),
-    /// Well-formed input, to begin with.
+    /// Function that returns well-formed inputs.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -42,7 +42,7 @@ const fn target(name: &'static str, read: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>
     FuzzTarget { name, read, seeds }
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[FuzzTarget] = &[
     target("cni", plugin::run, plugin::seeds),
     target("connections", requests::connection, requests::connection_seeds),
@@ -63,10 +63,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     target("values", values::run, values::seeds),
 ];
 
-/// Writes the seeds of a target as files of a folder.
-///
-/// # Errors
-/// They cannot be written.
+/// Writes the seeds of a target as files of a directory. Fails if a file cannot be written.
 pub fn write_seeds(target: &FuzzTarget, folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for (number, seed) in (target.seeds)().iter().enumerate() {

@@ -1,6 +1,7 @@
-//! One target under libFuzzer: `FUZZ_TARGET=NAME fuzz [libFuzzer's arguments]`.
+//! Runs one target with libFuzzer: `FUZZ_TARGET=NAME fuzz [libFuzzer's arguments]`.
 //!
-//! With `FUZZ_SEEDS=FOLDER` it writes the target's seeds there instead, and with `FUZZ_TARGET=list` names all targets.
+//! With `FUZZ_SEEDS=FOLDER` it writes the target's seeds there instead, and with `FUZZ_TARGET=list` it prints the names
+//! of all targets.
 #![cfg_attr(feature = "libfuzzer", no_main)]
 
 #[cfg(feature = "libfuzzer")]

@@ -7,12 +7,12 @@ use bpfmand_object::{BtfFeatures, KernelBtf, ObjectFile, TextOptions};
 
 use crate::world;
 
-/// Asks everything of an object that there is to ask. Its own types are the kernel's, too: what the kernel has and has not
-/// is then up to the object.
+/// Calls all functions that read an object. Its own types also serve as the kernel's BTF, so the input controls the
+/// features of the kernel.
 pub fn run(bytes: &[u8]) {
     let _malformed = KernelBtf::parse(bytes);
     let Ok(object) = ObjectFile::parse(bytes) else { return };
-    // The daemon asks the same of what readers say: what is read here has to pass.
+    // The daemon checks the facts that object readers send, so facts read here must pass the same check.
     assert_eq!(object.facts().check(), Ok(()), "facts that a reader could not tell");
     let own = object.btf(BtfFeatures::ALL);
     let own = own.map(|btf| KernelBtf::parse(btf.to_vec()).expect("what the kernel is given is well-formed"));
@@ -44,7 +44,7 @@ pub fn run(bytes: &[u8]) {
     let _slots = object.initial_slots();
 }
 
-/// Texts for each variable: of every kind, and one that is up to the input.
+/// Writes texts to each variable: one of every kind, and one from the input.
 fn write_texts(object: &ObjectFile, bytes: &[u8]) {
     let own = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(64)..]).into_owned();
     let texts = ["-1", "true", "eth0", "[1, [2], \"3\"]", "{\"a\": {\"b\": [1]}}", own.as_str()];
@@ -63,7 +63,7 @@ fn write_texts(object: &ObjectFile, bytes: &[u8]) {
     }
 }
 
-/// tests/fuzz/run adds those of the examples and of the tests.
+/// Returns one object; `tests/fuzz/run` adds those of the examples and of the tests.
 pub fn seeds() -> Vec<Vec<u8>> {
     vec![std::fs::read(world::object()).expect("the object that was compiled")]
 }

@@ -1,11 +1,11 @@
-//! What a container runtime tells the CNI plugin, and what is in its folder of configurations.
+//! Input of the CNI plugin: variables and data of a container runtime, and its directory of configurations.
 
 use bpfman_cni::environment;
 use bpfman_cni::network::PodNetwork;
 use bpfman_cni::{conflist, plugin};
 use conflist::{ConflistChange, PluginEntry};
 
-/// Input is variables (`NAME=VALUE` lines), a zero byte, and what comes on standard input.
+/// Reads variables (`NAME=VALUE` lines), a zero byte, and data for standard input.
 pub fn run(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (variables, input) = text.split_once('\0').unwrap_or((&text, ""));
@@ -15,7 +15,7 @@ pub fn run(bytes: &[u8]) {
     let _refused = PodNetwork::read(input.as_bytes());
     if let Ok(command) = environment::command(&variable) {
         let _refused = environment::container(&variable, command);
-        // The others would ask an agent.
+        // Other commands would call an agent.
         if command == environment::CniCommand::Version {
             let _refused = plugin::run(&variable, input.as_bytes());
         }
@@ -23,10 +23,8 @@ pub fn run(bytes: &[u8]) {
     conflists(input.as_bytes());
 }
 
-/// Puts the plugin into a list of plugins, and takes it out again.
-///
-/// # Panics
-/// The plugin is not in the list then, or is still in it.
+/// Adds the plugin to a list of plugins, and removes it again. Panics if the plugin is not in the list after it was
+/// added, or is still there after it was removed.
 fn conflists(text: &[u8]) {
     let _unfit = conflist::without(text);
     let Ok(ConflistChange::List(with) | ConflistChange::FromSingle(with)) =

@@ -1,9 +1,9 @@
-//! `policy.toml`: whose images count, and who may do what.
+//! `policy.toml`: trusted images, and grants.
 
 use bpfmand_access::{AccessPolicy, AccountNames};
 use bpfmand_image::{PolicyFile, PolicyRule, Requirement};
 
-/// Nobody.
+/// System without accounts.
 struct NoAccounts;
 
 impl AccountNames for NoAccounts {
@@ -16,10 +16,7 @@ impl AccountNames for NoAccounts {
     }
 }
 
-/// Reads a policy by both its readers.
-///
-/// # Panics
-/// Bytes that nobody wrote on purpose let images load that nobody signed.
+/// Parses a policy with both parsers. Panics if a policy allows unsigned images without the key `unsigned`.
 pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _refused = AccessPolicy::parse(text, &NoAccounts);
@@ -30,7 +27,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Whether a rule of a policy says so, by a reader that knows nothing of policies.
+/// Returns whether a policy has a rule with the key `unsigned`, using a plain TOML parser.
 fn asks_for_unsigned(text: &str) -> bool {
     let Ok(document) = text.parse::<toml::Table>() else { return false };
     let rules = document.get("images").and_then(toml::Value::as_array);

@@ -1,20 +1,20 @@
-//! The two programs that targets and seeds need. Those who run targets compile them, each in its own way.
+//! Two programs that targets and seeds need. Each caller compiles them in its own way.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Where the compiled programs are.
+/// Paths of the compiled programs.
 #[derive(Debug)]
 pub struct Programs {
-    /// `pass.bpf.c`.
+    /// Object file of `pass.bpf.c`.
     pub object: PathBuf,
-    /// A program of this machine with a function `f`.
+    /// Program for this machine with a function `f`.
     pub binary: PathBuf,
 }
 
 static PROGRAMS: OnceLock<Programs> = OnceLock::new();
 
-/// Sets where the programs are, before any target or seed is used. Later calls change nothing.
+/// Sets the paths, before any target or seed is used. Later calls have no effect.
 pub fn set_programs(programs: Programs) {
     let _earlier = PROGRAMS.set(programs);
 }

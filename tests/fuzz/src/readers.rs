@@ -1,4 +1,4 @@
-//! What a reader of object files answers, when it is somebody else's by then.
+//! Answers of a compromised object reader.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -11,18 +11,18 @@ use bpfmand_reader::{ReaderClient, ReaderLink, StartReader, serve};
 
 use crate::world::{self, INTERFACE, World};
 
-/// A reader that says what the input says, whatever it is asked, and hangs up.
+/// Reader that sends the input whatever the request is, and closes the connection.
 #[derive(Debug)]
 struct Scripted {
     answers: Vec<u8>,
-    /// The other ends.
+    /// Other ends of the sockets, kept open.
     held: Mutex<Vec<UnixStream>>,
 }
 
 impl StartReader for Scripted {
     fn start_reader(&self) -> io::Result<ReaderLink> {
         let (stream, mut other) = UnixStream::pair()?;
-        // What does not fit into the socket is not said.
+        // Bytes that exceed the socket buffer are not sent.
         other.set_nonblocking(true)?;
         let _cut = other.write(&self.answers);
         other.shutdown(Shutdown::Write)?;
@@ -31,7 +31,7 @@ impl StartReader for Scripted {
     }
 }
 
-/// Loads what a reader says, and attaches it twice to one hook, where its texts are joined.
+/// Loads the object that the reader describes, and attaches it twice to one hook, where the instructions are spliced.
 pub fn run(bytes: &[u8]) {
     let world = World::new();
     let reader = Scripted { answers: bytes.to_vec(), held: Mutex::default() };
@@ -49,7 +49,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// What a reader says of the object that is there.
+/// Returns the answers of a real reader for the object.
 pub fn seeds() -> Vec<Vec<u8>> {
     let said = Arc::new(Mutex::new(Vec::new()));
     let world = World::new();
@@ -62,7 +62,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     vec![said]
 }
 
-/// Starts readers as they are, and notes what they say.
+/// Starts real readers, and records their answers.
 #[derive(Debug)]
 struct Listened {
     said: Arc<Mutex<Vec<u8>>>,

@@ -1,4 +1,4 @@
-//! The daemon's records, after whatever became of the disk: a start reads them or says why not.
+//! Records of the daemon after damage of the disk: a start reads them, or reports why it cannot.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ const TABLES: [Table; 7] = [
     Table("meta"),
 ];
 
-/// Input is records, one after the other: table, length of the key, key, length of the value (2 bytes), value. The engine
-/// starts over them.
+/// Starts the engine with the records of the input. Each record is: table, length of the key, key, length of the value
+/// (2 bytes), value.
 pub fn run(mut bytes: &[u8]) {
     let world = World::new();
     let store = world.store();
@@ -40,7 +40,7 @@ pub fn run(mut bytes: &[u8]) {
     }
 }
 
-/// The records of a daemon with a program that is attached.
+/// Returns the records of a daemon with one attached program.
 pub fn seeds() -> Vec<Vec<u8>> {
     let world = World::new();
     let engine = world.engine(world.store()).expect("nothing is there");

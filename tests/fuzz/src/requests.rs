@@ -1,4 +1,4 @@
-//! The daemon's socket: whatever a client sends.
+//! Socket of the daemon: arbitrary data of a client.
 
 use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
@@ -18,12 +18,13 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::world::{self, World};
 
-/// Input for which one daemon is kept.
+/// Number of inputs after which the daemon is replaced.
 const LIFE: u32 = 2_000;
-/// How long an answer may take: the daemon hangs if it takes longer.
+/// Time limit of an answer: the daemon is considered hung after it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A daemon's services on its socket, and a client that speaks as root. Made anew from time to time: input may fill it.
+/// Services of a daemon on its socket, and a client that runs as root. It is recreated from time to time, because
+/// inputs may fill it.
 struct Served {
     runtime: tokio::runtime::Runtime,
     channel: Channel,
@@ -84,7 +85,7 @@ fn with_served(work: impl FnOnce(&Served)) {
     });
 }
 
-/// Messages as bytes, which the other side has to understand.
+/// Codec that passes messages as bytes, which the other side must parse.
 #[derive(Clone, Copy, Default)]
 struct Raw;
 
@@ -123,10 +124,8 @@ impl Decoder for Raw {
     }
 }
 
-/// The first byte says which call; the others are its message.
-///
-/// # Panics
-/// The daemon does not answer, or answers that it failed.
+/// Sends a request. The first byte selects the call; the others are its message. Panics if the daemon does not answer,
+/// or returns an internal error.
 pub fn request(bytes: &[u8]) {
     let Some((method, message)) = bytes.split_first() else { return };
     let method = Method::ALL[usize::from(*method) % Method::ALL.len()];
@@ -138,9 +137,9 @@ pub fn request(bytes: &[u8]) {
             let path = tonic::codegen::http::uri::PathAndQuery::from_static(method.path());
             let mut answer = client.server_streaming(request, path, Raw).await?.into_inner();
             match method {
-                // These go on until the caller ends them.
+                // These streams continue until the caller ends them.
                 Method::BpfmanNodeWatch | Method::BpfmanNodeFollowEvents | Method::BpfmanExtFollowPrints => {}
-                // So does this, whose first answer is the lease.
+                // This stream, too; its first message is the lease.
                 Method::BpfmanExtHoldLease => drop(answer.message().await?),
                 _ => while answer.message().await?.is_some() {},
             }
@@ -150,14 +149,14 @@ pub fn request(bytes: &[u8]) {
         let answer = answer.unwrap_or_else(|_| panic!("{method:?} hangs"));
         if let Err(status) = answer {
             let fault = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss);
-            // The library's own word for bytes that are no message.
+            // tonic's error for bytes that are not a valid message.
             let undecoded = status.message().contains("failed to decode Protobuf message");
             assert!(!fault || undecoded, "{method:?}: {status:?}");
         }
     });
 }
 
-/// A message for a call, as input.
+/// Returns a message for a call, as input.
 fn seed(method: Method, message: &impl prost::Message) -> Vec<u8> {
     let number = Method::ALL.iter().position(|known| *known == method).unwrap_or_default();
     [vec![number as u8], message.encode_to_vec()].concat()
@@ -206,15 +205,13 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
         seed(Method::BpfmanPullBytecode, &v1::PullBytecodeRequest { image: Some(image) }),
         seed(Method::BpfmanAccessCanI, &ext::CanIRequest::default()),
     ];
-    // Nothing at all is a message, too.
+    // An empty message is valid, too.
     seeds.extend((0..Method::ALL.len()).map(|number| vec![number as u8]));
     seeds
 }
 
-/// Bytes on the socket as they are: HTTP/2, a handover, anything.
-///
-/// # Panics
-/// The daemon does not answer anybody any more.
+/// Sends the bytes as they are: HTTP/2, a handover, or anything else. Panics if the daemon does not answer other
+/// clients afterwards.
 pub fn connection(bytes: &[u8]) {
     with_served(|served| {
         let socket = served.world.folder.path().join("socket");
@@ -234,7 +231,7 @@ pub fn connection(bytes: &[u8]) {
         };
         served.runtime.block_on(said);
     });
-    // Somebody else is served.
+    // Other clients are still served.
     request(&seed(Method::BpfmanAccessWhoAmI, &()));
 }
 

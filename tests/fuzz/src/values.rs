@@ -1,14 +1,12 @@
-//! Values of global variables as users write them, for types that a hostile reader tells.
+//! Values of global variables as users write them, for types described by a compromised reader.
 
 use bpfmand_object::{FieldLayout, ValueLayout};
 
-/// Longest reason, in bytes: the texts in it are cut.
+/// Maximum length of an error, in bytes: texts in it are cut.
 const LONGEST: usize = 16 << 10;
 
-/// Writes a text for a type. The input is the type as readers tell it, a line, and the text.
-///
-/// # Panics
-/// A reason without end.
+/// Writes a text to a variable. The input is the type in the format of readers, a line break, and the text. Panics if
+/// the error is longer than the maximum.
 pub fn run(bytes: &[u8]) {
     let Ok(input) = std::str::from_utf8(bytes) else { return };
     let Some((layout, text)) = input.split_once('\n') else { return };
@@ -18,7 +16,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Each kind of type with a text of it.
+/// Returns each kind of type with a matching text.
 pub fn seeds() -> Vec<Vec<u8>> {
     let number = ValueLayout::Integer { bytes: 4, signed: true };
     let array = |element, count| ValueLayout::Array { element: Box::new(element), count };

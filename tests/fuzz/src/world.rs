@@ -1,4 +1,4 @@
-//! A daemon's engine on a simulated kernel, with an object file to load.
+//! Engine of a daemon on a simulated kernel, with an object file to load.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use tempfile::TempDir;
 
 use crate::programs::programs;
 
-/// The interface that is there.
+/// Name of the only interface.
 pub const INTERFACE: &str = "eth0";
-/// The program of the object file.
+/// Name of the program in the object file.
 pub const PROGRAM: &str = "pass";
 
-/// The object file: one XDP program.
+/// Returns the path of the object file, which has one XDP program.
 pub fn object() -> PathBuf {
     programs().object.clone()
 }
 
-/// A machine and the state folder of its daemon.
+/// Simulated machine, and the state directory of its daemon.
 pub struct World {
     pub kernel: Arc<SimKernel>,
     pub folder: TempDir,
@@ -32,7 +32,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        // The engine asks the real system which namespace it is in.
+        // The engine reads its own namespace from the real system.
         let inode = std::fs::metadata("/proc/self/ns/net").expect("procfs").ino();
         let own_namespace = NetnsId { inode, cookie: 1 };
         let kernel = Arc::new(SimKernel::new(SimOptions { own_namespace, ..SimOptions::default() }));
@@ -45,12 +45,12 @@ impl World {
         Store::open(StoreOptions::new(self.folder.path().join("store"), SCHEMA)).expect("a new folder")
     }
 
-    /// Opens the engine over records that are there, and recovers.
+    /// Opens the engine on existing records, and recovers.
     pub fn engine(&self, store: Store) -> Result<Engine<SimKernel>, EngineError> {
         self.engine_with(store, None)
     }
 
-    /// The same, with objects that somebody else reads.
+    /// Like [`Self::engine`], with another object reader.
     pub fn engine_with(
         &self,
         store: Store,
@@ -67,12 +67,11 @@ impl World {
     }
 }
 
-/// A folder in memory.
+/// Returns a temporary directory, in memory if possible.
 pub fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
 }
 
-/// Loads the program.
 pub fn load_request() -> LoadRequest {
     LoadRequest {
         source: BytecodeSource::File(object()),
@@ -97,7 +96,6 @@ pub fn load_request() -> LoadRequest {
     }
 }
 
-/// Attaches a program.
 pub fn attach_request(program: ProgramId, point: AttachPoint) -> AttachRequest {
     AttachRequest {
         program,

@@ -1,5 +1,5 @@
-//! Each target on its seeds, on all inputs that were found before, and on thousands of damaged ones: always the same, so that
-//! a failure can be repeated. `tests/fuzz/run` looks for new ones.
+//! Runs each target on its seeds, on all earlier findings, and on thousands of damaged inputs, which are the same in
+//! each run, so that failures can be reproduced. `tests/fuzz/run` searches for new findings.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use bpfman_fuzz::{FuzzTarget, Programs, TARGETS, set_programs};
 
-/// How long a target is given damaged input. Fast targets read all rounds in less.
+/// Time limit for damaged inputs of a target. Fast targets finish all rounds earlier.
 const TIME: Duration = Duration::from_secs(1);
 /// Rounds over all seeds and findings.
 const ROUNDS: u64 = 1024;
-/// Longer inputs would be copied more than read, bytes.
+/// Maximum length of an input in bytes; longer ones would mostly measure copying.
 const LONGEST: usize = 64 << 10;
 
 fn folder() -> &'static Path {
@@ -25,7 +25,7 @@ fn run(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
-/// Compiles the programs to files of this test alone.
+/// Compiles the programs to files of this test only.
 fn compile(name: &str) {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let [object, binary, source] = ["pass.o", "binary", "binary.c"].map(|file| built.join(file));
@@ -45,13 +45,13 @@ fn compile(name: &str) {
     set_programs(Programs { object, binary });
 }
 
-/// What was found before, by its file.
+/// Returns the earlier findings of a target, with their files.
 fn findings(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let Ok(files) = std::fs::read_dir(folder().join("findings").join(name)) else { return Vec::new() };
     files.map(|file| file.unwrap().path()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }
 
-/// A number that depends on the seed alone (the generator SplitMix64).
+/// Pseudo-random numbers that depend only on the seed (SplitMix64).
 struct Chance(u64);
 
 impl Chance {
@@ -110,7 +110,7 @@ fn play(name: &str) {
                 break 'rounds;
             }
             let number = round << 32 | index as u64;
-            // Printed where the test fails.
+            // The test runner prints it if the test fails.
             eprint!("{number:x} ");
             (target.read)(&damage(input, &mut Chance(number)));
             read += 1;
@@ -123,7 +123,7 @@ fn play(name: &str) {
 macro_rules! tests {
     ($($name:ident)*) => {
         $(#[test] fn $name() { play(stringify!($name)); })*
-        /// Names of all tests of targets.
+        /// Names of the tests, one for each target.
         const NAMES: &[&str] = &[$(stringify!($name)),*];
     };
 }

@@ -1,4 +1,4 @@
-//! Loads and attaches as bpfman v0.6.0 does, and ends: its programs and its database stay.
+//! Loads and attaches programs in the same way as bpfman v0.6.0, and exits: its programs and its database stay.
 //!
 //! `leave-v0-6 OBJECT tracepoint|tcx|xdp...`
 
@@ -10,7 +10,7 @@ use bpfman::types::{
     AttachInfo, Location, Program, ProgramData, TcxProgram, TracepointProgram, XdpProceedOn, XdpProgram,
 };
 
-/// What a program is made of, with a verdict for a member of a chain.
+/// Returns the data of a program, with a verdict for a member of a chain.
 fn data(file: &str, name: &str, verdict: Option<i32>) -> anyhow::Result<ProgramData> {
     let metadata = HashMap::from([("left".to_owned(), format!("by {name}"))]);
     let globals = verdict.map(|verdict| ("verdict".to_owned(), verdict.to_ne_bytes().to_vec()));

@@ -1,8 +1,8 @@
-//! Lines that are neither run nor parsed, each with the reason.
+//! Command lines that are neither run nor parsed, each with the reason.
 
 use bpfman_tests::page::CommandLine;
 
-/// A line of a page, by how it begins.
+/// Command lines of a page, identified by their beginning.
 pub struct Exception {
     page: &'static str,
     begins: &'static str,
@@ -17,7 +17,6 @@ const INSTALLS: &str = "installs on the machine; `make test-package` does it in 
 const CHANGES_MACHINE: &str = "changes users, units or files of the machine";
 const OTHERS_TOOL: &str = "a tool of others at objects that only the reader has";
 
-/// All of them.
 pub const EXCEPTIONS: &[Exception] = &[
     because(INSTALLS, "docs/tutorials/one-machine.md", "dpkg -i"),
     because(INSTALLS, "docs/upgrading.md", "dpkg -i"),
@@ -37,14 +36,14 @@ pub const EXCEPTIONS: &[Exception] = &[
     because(OTHERS_TOOL, "examples/switch-port/README.md", "cat"),
 ];
 
-/// The exception that a line falls under.
+/// Returns the exception that applies to a line.
 pub fn of(line: &CommandLine) -> Option<usize> {
     EXCEPTIONS
         .iter()
         .position(|exception| exception.page == line.page && line.text.starts_with(exception.begins))
 }
 
-/// One that no line falls under any more.
+/// Describes an exception, for the report of unused ones.
 pub fn describe(which: usize) -> String {
     let Exception { page, begins, .. } = &EXCEPTIONS[which];
     format!("{page}: {begins}")

@@ -1,4 +1,4 @@
-//! Every page of the book: how many of its command lines are run, parsed, and listed as exceptions. No line is none of these.
+//! Inventory of all pages: each command line is run, parsed, or listed as an exception.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use bpfman_tests::page::{self, BlockKind, CommandLine};
 
 use crate::{exceptions, judge, tutorials, walks};
 
-/// What becomes of a line.
+/// Treatment of a line.
 enum Seen {
     Run,
     Parsed,
@@ -28,7 +28,7 @@ fn seen(line: &CommandLine) -> Result<Seen, String> {
     judge::parse(&line.text).map(|()| Seen::Parsed)
 }
 
-/// Blocks that are not what their form says.
+/// Finds blocks with contents that do not match their form.
 fn misplaced(name: &str, faults: &mut Vec<String>) {
     for block in page::blocks(name) {
         let prompts = block.lines.iter().any(|line| page::prompted(line).is_some());
@@ -38,7 +38,7 @@ fn misplaced(name: &str, faults: &mut Vec<String>) {
         for (number, line) in (block.first..).zip(&block.lines) {
             let programs = ["bpfman ", "bpfmand ", "kubectl ", "make ", "$ "];
             let command = programs.iter().any(|program| line.starts_with(program));
-            // The head of a picture of `bpfman top`.
+            // This is the header of `bpfman top`, not a command.
             if block.kind == BlockKind::Data && command && !line.starts_with("bpfman top   CPU") {
                 faults.push(format!("{name}:{number}: a command in a block of data: {line}"));
             }

@@ -1,4 +1,4 @@
-//! What can be said of a command line that is not run.
+//! Checks of command lines that are not run.
 
 use bpfman_tests::page::root;
 use bpfman_tests::shell_words;
@@ -9,7 +9,7 @@ use crate::{machine_tools, parser};
 const IDS: &[&str] =
     &["ID", "ID2", "ID_IN", "ID_OUT", "LINK", "FROM_NETWORK", "FROM_POD", "CARRY", "REMEMBER"];
 
-/// Whether the programs that a line names take it.
+/// Checks that the named programs accept a command line.
 pub fn parse(line: &str) -> Result<(), String> {
     let commands = shell_words::commands(line);
     if commands.is_empty() {
@@ -22,7 +22,7 @@ pub fn parse(line: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether it is the user-space side of an entry of the gallery.
+/// Returns whether a program is the companion command of an example.
 fn is_side(program: &str) -> bool {
     program.strip_prefix("bpfman-").is_some_and(|entry| root().join("examples").join(entry).is_dir())
 }
@@ -47,7 +47,7 @@ fn parse_command(words: &[String]) -> Result<(), String> {
     }
 }
 
-/// A word with a number where the page has a name for it.
+/// Returns a word with its placeholders for ids replaced by a number.
 fn with_ids(word: &str) -> String {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let mut written = String::new();

@@ -1,4 +1,5 @@
-//! The machine that a page is followed on: a network namespace with `eth0`, and in it a registry and a daemon that trusts one key.
+//! Environment in which a page is executed: a network namespace with `eth0`, a registry, and a daemon that trusts one
+//! key.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,18 +11,18 @@ use bpfman_tests::page::root;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{Daemon, Launch, binaries, compile};
 
-/// The interface that pages name. It has the default route.
+/// Interface that pages name. It has the default route.
 const INTERFACE: &str = "eth0";
 
 pub struct Machine {
     pub registry: Registry,
     pub daemon: Daemon,
-    /// Where commands are given. What pages name by `target/` and `examples/` is there.
+    /// Working directory of commands. It contains the files that pages name below `target/` and `examples/`.
     pub work: PathBuf,
 }
 
 impl Machine {
-    /// Does something on a machine of its own. `unsigned`: its policy lets any image of its registry run.
+    /// Runs a closure with a new machine. If `unsigned`, its policy allows all images of its registry.
     pub fn with<T: Send + 'static>(unsigned: bool, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
         let namespace = Namespace::new("page");
         namespace.ip(&["link", "add", INTERFACE, "type", "veth", "peer", "name", "peer0"]);
@@ -53,7 +54,7 @@ impl Machine {
         Self { registry, daemon, work }
     }
 
-    /// Pushes and signs the image of an entry of the gallery, and puts its manifest where pages name it.
+    /// Pushes and signs the image of an example, and writes its manifest to the path that pages name.
     pub fn publish(&self, entry: &str) {
         let image = self.registry.image(&format!("examples/{entry}:latest"));
         let key = self.work.join("team.key").display().to_string();
@@ -66,7 +67,7 @@ impl Machine {
         fs::write(folder.join("app.yaml"), manifest.replace(&published, &image)).unwrap();
     }
 
-    /// A shell that has the words to follow, in the folder of the machine.
+    /// Returns a shell with arguments, in the machine's working directory.
     pub fn shell(&self, words: &[&str]) -> Command {
         let folders = format!("{}:{}", binaries::build_folder().display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");

@@ -1,4 +1,4 @@
-//! Tools of the repository and of others: what can be said of a line without running it.
+//! Checks of command lines with tools of the repository and third-party tools, without running them.
 
 use bpfman_tests::Outcome;
 use bpfman_tests::page::{read, root};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::parser;
 
-/// `make`: its target can be made, and the Makefile knows the variables.
+/// Checks `make`: the target exists, and the Makefile contains the variables.
 pub fn make(words: &[String]) -> Result<(), String> {
     let outcome = Outcome::of(Command::new("make").arg("--dry-run").args(words).current_dir(root()));
     if outcome.code != 0 {
@@ -19,7 +19,7 @@ pub fn make(words: &[String]) -> Result<(), String> {
     if unknown.is_empty() { Ok(()) } else { Err(format!("the Makefile has no variable {unknown:?}")) }
 }
 
-/// `kubectl`: a verb with these flags, and files of the repository that are there.
+/// Checks `kubectl`: it accepts the verb and flags, and named files of the repository exist.
 pub fn kubectl(words: &[String]) -> Result<(), String> {
     for pair in words.windows(2).filter(|pair| matches!(&*pair[0], "-f" | "-k" | "--filename")) {
         if pair[1].contains('/') && !root().join(&pair[1]).exists() {
@@ -29,7 +29,7 @@ pub fn kubectl(words: &[String]) -> Result<(), String> {
     parser::takes_before_help("kubectl", words)
 }
 
-/// `helm`: a chart that is there, and values that it has. Whether helm takes it a test of the cluster says.
+/// Checks `helm`: the chart exists, and has the values. A test of the cluster checks that helm accepts them.
 pub fn helm(words: &[String]) -> Result<(), String> {
     let values = read("packaging/helm/bpfman/values.yaml");
     for word in words {
@@ -44,7 +44,8 @@ pub fn helm(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// A script of the repository: it is there, and has the options. Behind a word that is none comes what the script runs.
+/// Checks a script of the repository: it exists, and has the options. If the first argument is not an option, all
+/// arguments belong to the command that the script runs, and are not checked.
 pub fn script(words: &[String]) -> Result<(), String> {
     let path = root().join(&words[0]);
     if !path.is_file() {
@@ -70,7 +71,7 @@ pub fn script(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// `cargo`: a package of the workspace, or of the gallery's.
+/// Checks `cargo`: the package is in the workspace, or in that of the examples.
 pub fn cargo(words: &[String]) -> Result<(), String> {
     let lock = read("Cargo.lock") + &read("examples/Cargo.lock");
     for pair in words.windows(2).filter(|pair| pair[0] == "-p") {

@@ -1,5 +1,5 @@
-//! The documentation as people read it: each command line of the book is run, or taken by the parser of the program that it
-//! names, or listed with the reason why neither can be. Lines about clusters are run by tests/cluster/tests/real/pages.
+//! Tests of the documentation: each command line is run, or accepted by the parser of its program, or listed with the
+//! reason for which neither is possible. Lines about clusters are run by tests/cluster/tests/real/pages.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod exceptions;

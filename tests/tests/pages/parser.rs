@@ -1,20 +1,21 @@
-//! A program's own parser, asked without running the program.
+//! Checks by a program's own parser, without executing the command.
 //!
-//! The real binary gets the words as a user without rights who may open one file at a time: enough for the loader of its
-//! libraries, too little for a runtime, a socket or a map. So it parses, and fails at the first thing that it does.
+//! The real binary runs as a user without rights who may open only one file at a time: this is sufficient for the
+//! loader of its libraries, but not for a runtime, a socket or a map. Therefore it parses its arguments, and fails at
+//! its first action.
 
 use std::fs::File;
 use std::process::Command;
 
 use bpfman_tests::{Outcome, binaries};
 
-/// Asks a program of this project, by its binary's name, whether it takes these words.
+/// Checks that a program of this project, named by its binary, accepts these words.
 pub fn takes(program: &str, words: &[String]) -> Result<(), String> {
     let nowhere = tempfile::tempdir().unwrap();
     let mut command = Command::new("timeout");
     command.args(["20", "prlimit", "--nofile=4", "setpriv", "--reuid=65534", "--regid=65534"]);
     command.args(["--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]);
-    // Executed by a file that is open: that user may not look into the build folder.
+    // Executed through an open descriptor, because that user cannot read the build directory.
     command.arg("/proc/self/fd/0").stdin(File::open(binaries::find(program)).unwrap());
     command.args(words).current_dir(nowhere.path()).env_clear().env("PATH", "/usr/bin:/bin");
     command.env("BPFMAN_SOCKET_PATH", "/nowhere/bpfman.sock").env("KUBECONFIG", "/nowhere/kubeconfig");
@@ -26,7 +27,7 @@ pub fn takes(program: &str, words: &[String]) -> Result<(), String> {
     }
 }
 
-/// Asks a tool of others, whose parser looks at all flags before it shows its help.
+/// Checks the words with a third-party tool that parses all flags before it shows its help.
 pub fn takes_before_help(program: &str, words: &[String]) -> Result<(), String> {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let mut command = Command::new(program);

@@ -1,14 +1,14 @@
-//! Commands in the text of pages, between backquotes: no whole command lines, but what they have of one is right.
+//! Commands between backquotes in the text of pages: they may be incomplete, but their words must be right.
 
 use bpfman_tests::page;
 
 use crate::judge;
 
-/// What begins a command of ours.
+/// Beginnings of this project's commands.
 const PROGRAMS: &[&str] =
     &["bpfman ", "kubectl bpfman ", "bpfmand -", "bpfman-operator ", "kubectl-bpfman ", "make "];
 
-/// Commands of bpfman in Go, which the page on migration has beside ours, and what stands for every command.
+/// Commands of bpfman in Go, which the page on migration contains, and a placeholder for every command.
 const OTHERS: &[(&str, &str)] = &[
     ("docs/tutorials/migration.md", "bpfman program "),
     ("docs/tutorials/migration.md", "bpfman link "),
@@ -22,7 +22,8 @@ fn is_anothers(name: &str, span: &str) -> bool {
     OTHERS.iter().any(|(page, begins)| name == *page && span.starts_with(begins))
 }
 
-/// What a parser says of a command that is only begun, or that has a word in capitals for what the reader knows.
+/// Returns whether a parser's error only means that the command is incomplete, or that a word in capitals stands for a
+/// value of the reader.
 fn is_only_begun(error: &str) -> bool {
     let begun = [
         "required arguments were not provided",
@@ -38,7 +39,7 @@ fn is_only_begun(error: &str) -> bool {
         })
 }
 
-/// The spans of a page between backquotes, with the number of their line; a span may go over the end of a line.
+/// Returns the spans of a page between backquotes, with their line numbers; a span may continue on the next line.
 fn spans(name: &str) -> Vec<(usize, String)> {
     let text = page::read(name);
     let mut fenced = false;
@@ -69,7 +70,7 @@ fn every_command_in_the_text_has_words_that_its_program_knows() {
     for name in page::book() {
         for (number, span) in spans(&name) {
             let is_command = PROGRAMS.iter().any(|program| span.starts_with(program));
-            // What is left out, or one of several, is written so.
+            // These characters mark omissions and alternatives.
             let is_whole = !span.contains(['…', '[', '<', '*', '|']) && !span.contains("...");
             if !is_command || !is_whole || is_anothers(&name, &span) {
                 continue;

@@ -1,12 +1,10 @@
-//! The tutorials and the page on troubleshooting: every command in their blocks marked `sh` is run, in its order, as their
-//! reader would.
+//! Tutorials and the page on troubleshooting: all commands in blocks marked `sh` are run in order.
 
 use bpfman_tests::Outcome;
 use bpfman_tests::page::{self, BlockKind, CommandLine};
 
 use crate::machine::Machine;
 
-/// Pages that are run.
 const PAGES: &[&str] = &[
     "docs/tutorials/one-machine.md",
     "docs/tutorials/program-author.md",
@@ -14,12 +12,12 @@ const PAGES: &[&str] = &[
     "docs/troubleshooting.md",
 ];
 
-/// Whether a test here runs a line.
+/// Returns whether a test in this module runs a line.
 pub fn runs(line: &CommandLine) -> bool {
     line.kind == BlockKind::Script && PAGES.contains(&line.page.as_str())
 }
 
-/// The commands of a page, as one script.
+/// Returns the commands of a page as one script.
 fn script(page: &str) -> String {
     assert!(PAGES.contains(&page), "{page} is not counted as run");
     let blocks = page::blocks(page).into_iter().filter(|block| block.kind == BlockKind::Script);
@@ -28,7 +26,7 @@ fn script(page: &str) -> String {
     lines.join("\n")
 }
 
-/// Runs the commands of a page on a machine of its own.
+/// Runs the commands of a page on a new machine.
 fn follow(page: &'static str) -> Outcome {
     Machine::with(true, move |machine| {
         let objects = machine.work.join("target/bpf").display().to_string();

@@ -1,4 +1,4 @@
-//! A page is followed: its command lines are run one after another, as its reader would.
+//! Execution of a page's command lines, one after another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,36 +9,36 @@ use bpfman_tests::{Outcome, compile};
 
 use crate::machine::Machine;
 
-/// How a page is followed.
+/// Parameters for the execution of a page.
 #[derive(Clone, Copy)]
 pub struct Walk {
-    /// From the repository's root.
+    /// Path from the repository's root.
     pub page: &'static str,
-    /// The entry of the gallery that the page is about: its image is published.
+    /// Example that the page is about: its image is published.
     pub entry: &'static str,
-    /// Programs of the tests that the page has under names of its own: name and source.
+    /// Programs of the tests that the page uses under other names: name and source.
     pub objects: &'static [(&'static str, &'static str)],
-    /// What the page takes for given: a name in it, and the command that prints what stands for the name. Without a name the
-    /// command is only run.
+    /// Preconditions of the page: a name, and the command that prints its value. Without a name the command is only
+    /// run.
     pub given: &'static [(&'static str, &'static str)],
-    /// What the page calls the programs that its `load` loads, in their order. `ID` without it.
+    /// Names by which the page refers to the programs of its `load`, in their order. `ID` without them.
     pub programs: &'static [&'static str],
-    /// Words of the page that mean something of the reader's, and what they are here.
+    /// Words of the page that stand for something on the reader's machine, and their replacements.
     pub meant: &'static [(&'static str, &'static str)],
-    /// A control group that the page names. It is one of this test's own here.
+    /// Cgroup that the page names, replaced by one of the test.
     pub group: &'static str,
-    /// Files that commands read: name, and how the block of the page begins that is their text.
+    /// Files that commands read: name, and the beginning of the block with their contents.
     pub files: &'static [(&'static str, &'static str)],
-    /// Parts of lines that go on until Ctrl-C.
+    /// Parts of lines that run until Ctrl-C.
     pub endless: &'static [&'static str],
-    /// Beginnings of lines that are for another machine or would take too long: they are parsed.
+    /// Beginnings of lines that need another machine or take too long: they are only parsed.
     pub parsed: &'static [&'static str],
-    /// Parts of lines that have to fail, as the page shows, and the exit code.
+    /// Parts of lines that must fail, as the page shows, and the exit code.
     pub fails: &'static [(&'static str, i32)],
 }
 
 impl Walk {
-    /// Whether a line of the page is run.
+    /// Returns whether a line of the page is run.
     pub fn runs(&self, line: &CommandLine) -> bool {
         let elsewhere = ["make ", "kubectl ", "tests/", "export "];
         line.page == self.page
@@ -47,7 +47,6 @@ impl Walk {
             && crate::exceptions::of(line).is_none()
     }
 
-    /// Runs them.
     pub fn follow(self) {
         Machine::with(false, move |machine| {
             let group = (!self.group.is_empty()).then(|| Group::new(self.entry));
@@ -59,7 +58,7 @@ impl Walk {
 struct Follower<'machine> {
     walk: Walk,
     machine: &'machine Machine,
-    /// What names of the page stand for.
+    /// Values of names in the page.
     names: BTreeMap<String, String>,
     group: Option<Group>,
 }
@@ -109,7 +108,7 @@ impl Follower<'_> {
     fn run(&mut self, line: &str, place: &str) {
         let has = |parts: &[&str]| parts.iter().any(|part| line.contains(part));
         if has(self.walk.endless) {
-            // 124: it had not ended by then, and the signal of Ctrl-C ended it.
+            // 124: the command was still running, and the signal of Ctrl-C ended it.
             let outcome = self.shell(&format!("timeout --signal INT --kill-after 20 3 {line}"));
             assert!([0, 124].contains(&outcome.code), "{place}: {outcome:?}");
             return;
@@ -131,7 +130,7 @@ impl Follower<'_> {
         Outcome::of(&mut self.machine.shell(&["-euo", "pipefail", "-c", &line]))
     }
 
-    /// A text with what words of the reader's are here.
+    /// Replaces words that stand for something on the reader's machine.
     fn here(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (word, meaning) in self.walk.meant {
@@ -144,7 +143,7 @@ impl Follower<'_> {
     }
 }
 
-/// The ids of programs that `load` shows: of one in a table of its own, of several in a column.
+/// Returns the ids in the output of `load`, which shows one program as a table, and several as a column.
 fn loaded(shown: &str) -> Vec<String> {
     let ids = shown.lines().filter_map(|line| {
         let line = line.trim_start();
@@ -154,7 +153,7 @@ fn loaded(shown: &str) -> Vec<String> {
     ids.collect()
 }
 
-/// A line with what its names stand for.
+/// Replaces names in a line by their values.
 fn named(line: &str, names: &BTreeMap<String, String>) -> String {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let mut written = String::new();

@@ -1,10 +1,10 @@
-//! Pages that are followed, each on a machine of its own.
+//! Pages that are executed, each on a new machine.
 
 use bpfman_tests::page::CommandLine;
 
 use crate::walk::Walk;
 
-/// A test for each of them, and the list of all.
+/// Defines a test for each page, and the list of all.
 macro_rules! walks {
     ($($name:ident: $walk:expr,)*) => {
         const WALKS: &[Walk] = &[$($walk),*];
@@ -16,18 +16,18 @@ macro_rules! walks {
     };
 }
 
-/// Whether a test here runs a line.
+/// Returns whether a test in this module runs a line.
 pub fn runs(line: &CommandLine) -> bool {
     WALKS.iter().any(|walk| walk.runs(line))
 }
 
-/// A capture of one empty packet.
+/// Capture file with one empty packet.
 const CAPTURE: &str = r"{
     printf '\xd4\xc3\xb2\xa1\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x00\x00\x01\x00\x00\x00'
     printf '\x00\x00\x00\x00\x00\x00\x00\x00\x3c\x00\x00\x00\x3c\x00\x00\x00'
     head -c 60 /dev/zero; } > captured.pcap";
 
-/// A policy with two mistakes.
+/// Policy with two mistakes.
 const DRAFT: &str =
     r#"printf '[[grants]]\nname = "network-team"\nusers = ["adda"]\nallow = ["fly"]\n' > draft.toml"#;
 
@@ -194,7 +194,7 @@ walks! {
         ],
         meant: &[("my_firewall", "filter"), ("my_program", "filter")],
         endless: &["--watch", "chain watch"],
-        // A program of Cilium's is not here.
+        // Cilium's program does not exist here.
         parsed: &["bpfman attach 9 tcx", "bpfman replace 12"],
         ..NOTHING
     },

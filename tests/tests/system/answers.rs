@@ -1,4 +1,4 @@
-//! Every call of `bpfman.v1`: what it answers, and with which code it refuses.
+//! Responses and error codes of every call of `bpfman.v1`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +13,6 @@ use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, Unimplemented};
 
 use crate::equipment::{Program, assert_status, detach, get, link, unload};
 
-/// A request for a program that loads.
 pub fn good() -> v1::LoadRequest {
     load(&compile::object("chain"), &[("xdp_member", Type::Xdp)])
 }
@@ -230,7 +229,7 @@ fn one_program_that_fails_undoes_the_whole_load() {
     let answer = wire.load(load(&compile::object("broken"), &names));
     assert_status(answer, tonic::Code::Aborted, "kernel-refused", &["broken"]);
     assert_eq!(daemon.state(), before);
-    // One that is not asked for stops nothing.
+    // A broken program that is not requested does no harm.
     wire.load(load(&compile::object("broken"), &names[..1])).unwrap();
 }
 
@@ -260,7 +259,7 @@ fn lists_are_selected_by_type_and_by_all_pairs_of_metadata() {
     assert_eq!(listed(Some(6), Some(true), &[]), [old]);
     assert_eq!(listed(Some(3), Some(true), &[]), [new, tcx]);
     assert_eq!(listed(Some(5), Some(true), &[]), [0; 0]);
-    // Pairs leave out the programs of others.
+    // With metadata, third-party programs are excluded.
     assert_eq!(listed(None, None, &[("owner", "acme")]), [old, tcx]);
     assert_eq!(listed(None, None, &[("owner", "acme"), ("bpfman_application", "shop")]), [old]);
     assert_eq!(listed(None, None, &[("owner", "nobody")]), [0; 0]);

@@ -1,4 +1,4 @@
-//! Manifests that are edited, and what runs of them then.
+//! Edited manifests, and the programs that run afterwards.
 
 use std::fs;
 
@@ -39,7 +39,7 @@ fn a_rebuilt_object_file_replaces_the_running_version() {
     let mut manifest = of_object(&object, &[xdp("xdp_member", 10)]);
     machine.apply(&manifest);
     machine.settled(&manifest);
-    // As a linker that writes other debug sections: the same programs in another file.
+    // Simulate a linker that writes other debug sections: the same programs in another file.
     let mut bytes = fs::read(&object).unwrap();
     bytes.extend([0; 64]);
     fs::write(&object, bytes).unwrap();
@@ -47,7 +47,7 @@ fn a_rebuilt_object_file_replaces_the_running_version() {
     assert!(differs.stdout.contains("the object file is another one"), "{}", differs.stdout);
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/judges changed\n");
     machine.settled(&manifest);
-    // Another path with the same bytes is another source, by the manifest.
+    // Another path with the same bytes is another source to the manifest.
     let other = machine.daemon.path("other.o");
     fs::copy(&object, &other).unwrap();
     manifest["spec"]["byteCode"]["path"] = json!(other);
@@ -125,7 +125,7 @@ fn programs_are_added_removed_and_renamed_in_the_list_under_traffic() {
     let _sent = stream.end();
     assert_eq!(traffic.send(1), 0, "what stayed in the list never let a packet through");
     machine.settled(&manifest);
-    // Renamed: another function of the object.
+    // Rename: another function of the object.
     manifest["spec"]["programs"][0] = xdp("xdp_another", 20);
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/judges changed\n");
     assert_eq!(machine.programs().len(), 1);
@@ -162,7 +162,7 @@ fn a_version_that_the_kernel_refuses_leaves_the_old_one_running() {
 fn a_tag_that_moved_is_followed_where_the_registry_is_asked_every_time() {
     let registry = Registry::start();
     let policy = format!("[[images]]\npattern = \"{}\"\nunsigned = true\n", registry.image("*"));
-    // In no namespace of its own: the registry is on this one's loopback interface.
+    // Without a network namespace of its own: the registry listens on this one's loopback interface.
     let machine = Machine {
         daemon: Daemon::start_with(&Launch { policy, ..Launch::default() }),
         network: Network::new(),
@@ -189,7 +189,7 @@ fn a_tag_that_moved_is_followed_where_the_registry_is_asked_every_time() {
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/judges changed\n");
     assert_ne!(digest(&machine), first);
     assert_eq!(machine.run("diff", &manifest, "").success(), "");
-    // Without the registry nobody knows; what runs goes on, and the user is told.
+    // Without the registry the current digest is unknown; programs continue to run, and the user gets a warning.
     drop(registry);
     let outcome = machine.run("apply", &manifest, "");
     assert!(outcome.stderr.contains("whether the image moved is not known"), "{}", outcome.stderr);

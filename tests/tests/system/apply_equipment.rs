@@ -1,4 +1,4 @@
-//! A machine that applications are applied to, and the manifests of these.
+//! Test machine for applications, and their manifests.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::equipment::Program;
 
-/// `XDP_DROP` and `XDP_PASS`, as programs return them and as global variables have them.
+/// `XDP_DROP` and `XDP_PASS` as values of global variables, in base64.
 pub const DROP: &str = "AQAAAA==";
 pub const PASS: &str = "AgAAAA==";
 
-/// A machine: a daemon that lives in the network namespace at the far end.
+/// Daemon in the network namespace of the far end.
 pub struct Machine {
     pub daemon: Daemon,
     pub network: Network,
@@ -45,7 +45,7 @@ impl Machine {
         self.run("apply", manifest, "").success()
     }
 
-    /// Applies it again: nothing is done, and nothing was to do.
+    /// Asserts that another apply finds nothing to do.
     pub fn settled(&self, manifest: &Value) {
         let (state, written) = (self.daemon.state(), self.written());
         let again = self.run("apply", manifest, "-o json").json();
@@ -56,7 +56,7 @@ impl Machine {
         assert_eq!(self.written(), written, "the daemon has written nothing down");
     }
 
-    /// When each file of the daemon's state was last written.
+    /// Returns the modification time of each file of the daemon's state.
     pub fn written(&self) -> Vec<(String, SystemTime)> {
         fn gather(folder: &Path, found: &mut Vec<(String, SystemTime)>) {
             for entry in fs::read_dir(folder).unwrap() {
@@ -75,7 +75,6 @@ impl Machine {
         found
     }
 
-    /// The programs, in the order they were loaded.
     pub fn programs(&self) -> Vec<Value> {
         self.daemon.state().programs
     }
@@ -84,7 +83,6 @@ impl Machine {
         self.daemon.state().links
     }
 
-    /// The program of a name, with its maps.
     pub fn program(&self, name: &str) -> Program {
         let programs = self.programs();
         let found = programs.iter().find(|program| program["name"] == name).expect("it is loaded");
@@ -96,7 +94,7 @@ impl Machine {
     }
 }
 
-/// An application of members of the chain object.
+/// Returns an application with programs of the object `chain`.
 pub fn application(programs: &[Value]) -> Value {
     of_object(&compile::object("chain"), programs)
 }
@@ -115,7 +113,7 @@ pub fn of_object(object: &Path, programs: &[Value]) -> Value {
     })
 }
 
-/// An XDP program on the far end's interface. What drops ends the chain.
+/// Returns an XDP program on the far end's interface. A drop ends the chain.
 pub fn xdp(name: &str, priority: i32) -> Value {
     let link = json!({
         "interfaceSelector": { "interfaces": [INTERFACE] },

@@ -1,4 +1,4 @@
-//! Interfaces that an application finds, and those that it does not.
+//! Interfaces that an application selects.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn one_attachment_that_fails_does_not_keep_the_others() {
     assert_eq!((&links[1]["attachment"], &links[1]["state"]), (&json!(INTERFACE), &json!("attached")));
     outcome.fails(6, &["judges: xdp_member: ", "nowhere0"]);
     assert_eq!(Traffic::new(&machine.network).send(1), 0);
-    // When it is there, the next one attaches it too.
+    // The next apply attaches it once the interface exists.
     machine.network.far.ip(&["link", "add", "nowhere0", "type", "veth", "peer", "name", "peer1"]);
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/judges changed\n");
     machine.settled(&manifest);
@@ -34,13 +34,13 @@ fn one_attachment_that_fails_does_not_keep_the_others() {
 fn a_driver_that_refuses_xdp_is_warned_of() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
-    // The loopback interface has no XDP of its own.
+    // The loopback interface has no XDP driver.
     manifest["spec"]["programs"][0]["xdp"]["links"][0]["interfaceSelector"]["interfaces"] = json!(["lo"]);
     let outcome = machine.run("apply", &manifest, "");
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     let warning = "judges: xdp_member: XDP of lo runs in generic mode";
     assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
-    // The same attachment is warned of once.
+    // An attachment causes only one warning.
     let again = machine.run("apply", &manifest, "");
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert!(!again.stderr.contains("generic"), "{}", again.stderr);

@@ -1,4 +1,4 @@
-//! Manifests of the types that the published operator does not have.
+//! Manifests of the types that the published operator does not support.
 
 use bpfman_tests::command::run;
 use bpfman_tests::compile;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::apply_equipment::{Machine, of_object};
 
-/// An application of the object that has such programs. It has no global variables.
+/// Returns an application of the object `points`, without global variables.
 fn application(programs: &[Value]) -> Value {
     let mut manifest = of_object(&compile::object("points"), programs);
     manifest["metadata"]["name"] = json!("places");
@@ -31,7 +31,7 @@ fn move_to(manifest: &mut Value, at: usize, block: &str, link: Value) {
     manifest["spec"]["programs"][at][block]["links"][0] = link;
 }
 
-/// Kernel ids of the programs by their names.
+/// Returns the kernel ids of the programs, sorted by name.
 fn ids(state: &State) -> Vec<(String, u64)> {
     let id = |program: &Value| program["program_id"].as_u64().unwrap();
     let mut ids: Vec<_> =
@@ -72,7 +72,7 @@ fn programs_of_places_of_every_kind_are_applied_moved_and_deleted() {
     let first = machine.daemon.state();
     assert_eq!(first.links.len(), 6, "{:?}", attachments(&first));
 
-    // Other places of the same version.
+    // Other attach points for the same version.
     move_to(&mut manifest, 0, "cgroup", json!({ "path": there.path }));
     move_to(&mut manifest, 1, "perfEvent", json!({ "event": "cpu-clock", "frequency": 49 }));
     move_to(&mut manifest, 2, "rawTracepoint", json!({ "name": "sys_exit" }));
@@ -96,7 +96,7 @@ fn programs_of_places_of_every_kind_are_applied_moved_and_deleted() {
     }
     assert_eq!(shown.len(), 6, "{shown:?}");
 
-    // One that is not wanted any more, and its program is.
+    // An attachment is no longer wanted, while its program is.
     manifest["spec"]["programs"][0]["cgroup"]["links"] = json!([]);
     assert_eq!(machine.apply(&manifest), "clusterbpfapplication/places changed\n");
     assert!(there.connects());
@@ -161,7 +161,7 @@ fn what_is_wrong_with_a_place_is_named_by_its_field_and_changes_nothing() {
         machine.run("apply", &manifest, "").fails(6, &[says, "nothing was changed"]);
         assert_eq!(machine.daemon.state(), before, "{says}");
     }
-    // What only the daemon knows, it names, and the version before runs on.
+    // For an error that only the daemon detects, the previous version continues to run.
     let hook = of(&|program| program["target"] = json!("connect7"));
     let outcome = machine.run("apply", &hook, "");
     assert!(outcome.stderr.contains("connect7"), "{} {}", outcome.stdout, outcome.stderr);
@@ -205,7 +205,7 @@ fn path_that_leads_to_another_namespace_is_attached_anew() {
     machine.apply(&manifest);
     let before = machine.links()[0].clone();
     first.delete();
-    // A process leads there: all is as it was.
+    // A process leads to the namespace: nothing changes.
     machine.settled(&manifest);
     run(&["ip", "netns", "add", path.file_name().unwrap().to_str().unwrap()]);
     assert_eq!(machine.links()[0]["standing"], "elsewhere");
@@ -268,7 +268,7 @@ fn a_place_that_takes_one_program_is_left_before_it_is_taken_again() {
 
 #[test]
 fn a_place_that_cannot_be_taken_again_as_wanted_is_taken_as_it_was() {
-    // Kernels before 6.6 do the same.
+    // Kernels before 6.6 behave like this.
     let machine = Machine::with_config("[kernel]\nwithout = [\"netfilter_defragment\"]\n");
     let filter = |defragment: bool| {
         let link = json!({ "family": "ipv4", "hook": "input", "priority": 7, "defragment": defragment });
@@ -295,7 +295,7 @@ fn a_kernel_that_lacks_a_type_is_named_with_what_it_lacks() {
     )]);
     let outcome = machine.run("apply", &manifest, "");
     if lacks_kprobes(test) {
-        // Whether it says so at load or when it attaches is the kernel's.
+        // The kernel reports it at load, or at attach.
         assert!(
             outcome.stderr.contains("many") && outcome.stderr.contains("fprobe"),
             "{} {}",

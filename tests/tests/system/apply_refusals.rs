@@ -1,4 +1,4 @@
-//! Manifests that are refused, and what of one counts in a cluster only.
+//! Refused manifests, and fields that only apply in a cluster.
 
 use std::fs;
 
@@ -132,7 +132,7 @@ fn a_bad_manifest_names_the_field_and_changes_nothing() {
     machine.settled(&good);
 }
 
-/// Sets a field, also one that was not there.
+/// Sets a field, which need not exist.
 fn put(manifest: &mut Value, pointer: &str, value: Value) {
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     let parent = manifest.pointer_mut(parent).unwrap();

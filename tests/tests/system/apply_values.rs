@@ -1,4 +1,4 @@
-//! What manifests set of their object: global variables by their type, and sizes of maps.
+//! Values that manifests set: global variables by type, and sizes of maps.
 
 use bpfman_tests::compile;
 use serde_json::json;
@@ -40,7 +40,7 @@ fn a_manifest_sets_values_and_sizes_and_a_change_of_one_replaces_the_version() {
     assert_eq!(entries(&shown(&machine), "flows"), 8, "as the object declares it");
     machine.settled(&manifest);
 
-    // A value that is none leaves what runs.
+    // An invalid value leaves the running version.
     let before = machine.programs();
     manifest["spec"]["globals"]["port"] = json!("ten");
     let outcome = machine.run("apply", &manifest, "");

@@ -1,4 +1,4 @@
-//! Arenas in chains: one program has one, whatever it is made of.
+//! Arenas in chains: a program can have only one arena.
 
 use bpfman_tests::network::INTERFACE;
 use bpfman_tests::skip::is_older_than;
@@ -29,7 +29,7 @@ fn members_of_one_arena_share_a_program_and_a_second_arena_cuts_the_chain() {
     };
     let hook = format!("xdp:{INTERFACE}@{far}");
     let strategy = || daemon.bpfman(&format!("chain show {hook} -o json")).json()["strategy"].clone();
-    // Ends with another exit code where the chain and its members do not agree.
+    // The command fails if the chain and its members disagree.
     let agrees = || daemon.bpfman(&format!("chain trace {hook} --packet {PACKET}")).success();
 
     let both = load("xdp:arena_one xdp:arena_two");
@@ -42,7 +42,7 @@ fn members_of_one_arena_share_a_program_and_a_second_arena_cuts_the_chain() {
     assert_eq!(strategy(), "cut");
     agrees();
 
-    // Where an object names no address, the kernel chooses one, as it does for libbpf.
+    // If an object gives no address, the kernel chooses one, as with libbpf.
     let nowhere = compile::object("arena_nowhere").display().to_string();
     let loaded = daemon.bpfman(&format!("load file -p {nowhere} --programs xdp:arena_one -o json")).json();
     let id = loaded["programs"][0]["program_id"].as_u64().unwrap();

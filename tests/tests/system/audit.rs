@@ -1,4 +1,4 @@
-//! The audit log: who changed what, and who was refused.
+//! The audit log: changes and refusals with their callers.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,7 +19,7 @@ fn daemon() -> Daemon {
     Daemon::start_with(&Launch { config, ..Launch::default() })
 }
 
-/// The lines of a daemon's audit log, as soon as there are so many. A line may come a moment after its answer.
+/// Returns the lines of a daemon's audit log once there are `count`. A line may appear slightly after the response.
 fn lines(daemon: &Daemon, count: usize) -> Vec<HashMap<String, Value>> {
     let read = || -> Vec<HashMap<String, Value>> {
         let log = daemon.log();

@@ -1,4 +1,4 @@
-//! The way out: everything of ours is detached whatever state the daemon and its disk are in, stays so, and comes back.
+//! Break-glass: everything is detached whatever the state of the daemon and its disk, stays detached, and is restored.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,10 +19,10 @@ use crate::doctor::SmallDisk;
 use crate::equipment::Program;
 use crate::strangers::with_bpffs;
 
-/// The radar looks for what it lacks a few times in this time.
+/// Time in which the radar checks several times for missing programs.
 const LOOKS: Duration = Duration::from_secs(3);
 
-/// A daemon with a program at XDP, at TC by a filter, and at a trace point, and traffic that the first two see.
+/// Daemon with a program at XDP, at TC by a filter, and at a tracepoint, and traffic for the first two.
 struct Bench {
     daemon: Daemon,
     network: Network,
@@ -59,7 +59,6 @@ impl Bench {
         Self::new(Daemon::start_with(&launch()), launch())
     }
 
-    /// Which programs see a packet.
     fn seen(&self) -> Vec<bool> {
         let before: Vec<u64> = self.programs.iter().map(Program::hits).collect();
         let _through = Traffic::new(&self.network).send(1);
@@ -70,7 +69,7 @@ impl Bench {
         let mut command = Command::new(binaries::find("bpfmand"));
         command.arg(flag).arg("--runtime-dir").arg(self.daemon.path("run"));
         command.arg("--socket-path").arg(self.daemon.socket()).args(&self.launch.flags);
-        // It is not to be read.
+        // The file must not be read.
         command.arg("--config").arg(self.daemon.path("no-such-file"));
         Outcome::of(&mut command)
     }
@@ -88,13 +87,13 @@ impl Bench {
         assert_eq!(links(&self.daemon), 3);
     }
 
-    /// A daemon that starts, and looks at all hooks many times, attaches nothing and says why.
+    /// Asserts that a daemon attaches nothing at its start and during many checks, and reports the reason.
     fn stays_detached(&self) {
         let report = self.daemon.bpfman("doctor -o json");
         assert_eq!(report.code, 11, "{report:?}");
         let refused = self.daemon.bpfman(&format!("unload {}", self.programs[0].id));
         refused.fails(7, &["nothing may be changed", "bpfmand --end-break-glass"]);
-        // The daemon has looked at the marker, and so at everything, since.
+        // By now the daemon has read the marker, and thus run its checks.
         assert_eq!(self.seen(), [false, false]);
         assert!(!self.daemon.log().contains("was lost and is back"));
     }
@@ -125,7 +124,7 @@ fn a_living_daemon_stands_still_and_puts_everything_back() {
     assert!(bench.glass("--end-break-glass").success().contains("nothing is detached"));
 }
 
-/// A registry that never says anything, and a bench whose radar's image is there.
+/// Prepares a registry that never responds, and a bench with a radar image in it.
 fn with_radar_of_silent_registry() -> (TcpListener, Bench) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     silent.set_nonblocking(true).unwrap();
@@ -146,7 +145,7 @@ fn a_radar_whose_registry_never_answers_holds_up_nobody() {
         asked.extend(silent.accept().ok());
         !asked.is_empty()
     });
-    // Whoever calls is inside of what the way out waits for.
+    // The caller has passed the change gate, for which break-glass waits.
     bench.daemon.bpfman("radar stop").fails(7, &["[radar] of bpfman.toml"]);
     bench.breaks();
     bench.stays_detached();
@@ -161,7 +160,7 @@ fn the_radar_asks_no_registry_while_everything_is_detached() {
     let ask_and_hang_up = || std::iter::from_fn(|| registry.accept().ok()).count();
     until("the radar's image is asked for", || ask_and_hang_up() > 0);
     bench.breaks();
-    // The fetch that was on its way ends, in as many connections as it likes.
+    // The fetch in progress ends, in any number of connections.
     let source = || bench.daemon.bpfman("radar -o json").json()["radar"]["why"].to_string();
     until("the radar knows", || source().contains("everything of bpfman is detached"));
     until("the last fetch ended", || {
@@ -183,13 +182,13 @@ fn a_daemon_that_was_killed_starts_detached_until_it_is_told_otherwise() {
     let launch = bench.launch.clone();
     bench.daemon.again(&launch);
     bench.stays_detached();
-    // Also when it is restarted.
+    // The same after a restart.
     bench.daemon.terminate();
     bench.daemon.again(&launch);
     bench.stays_detached();
     bench.glass("--end-break-glass").success();
     bench.is_back();
-    // And by a start.
+    // A start restores everything too.
     bench.daemon.kill();
     bench.breaks();
     assert!(bench.glass("--end-break-glass").success().contains("no daemon runs"));
@@ -209,7 +208,7 @@ fn records_that_are_destroyed_are_not_needed() {
     let (status, said) = bench.daemon.refuses(&bench.launch);
     assert!(!status.success(), "the records are destroyed: {said}");
     bench.breaks();
-    // From a copy, everything comes back.
+    // With a copy of the records, everything is restored.
     fs::write(&file, saved).unwrap();
     bench.glass("--end-break-glass").success();
     let launch = bench.launch.clone();
@@ -229,18 +228,18 @@ fn a_full_disk_is_no_obstacle() {
     bench.daemon.kill();
     fill(&disk.0);
     bench.breaks();
-    // Also the name of a file may have no room: the marker in the runtime folder counts alone.
+    // The file may exist even on the full disk: without it, only the marker in the runtime folder counts.
     let _there = fs::remove_file(disk.0.join("break-glass"));
     fs::remove_file(disk.0.join("full")).unwrap();
     let launch = bench.launch.clone();
     bench.daemon.again(&launch);
     bench.stays_detached();
     bench.glass("--end-break-glass").success();
-    // The doctor minds the small disk, all the time.
+    // The doctor warns about the small disk all the time.
     until("everything is back", || bench.daemon.bpfman("doctor").code == 13 && links(&bench.daemon) == 3);
     assert_eq!(bench.seen(), [true, true]);
     bench.daemon.kill();
-    // Before the folder that it is in.
+    // Stop the daemon before its folder is unmounted.
     drop(disk);
 }
 
@@ -253,7 +252,7 @@ fn fill(disk: &Path) {
 #[test]
 fn programs_of_others_stay_where_they_are() {
     let mut bench = Bench::start();
-    // A program of another tool at the other end, and a filter beside ours.
+    // A third-party program at the other end, and a filter next to ours.
     let object = compile::object("stranger").display().to_string();
     with_bpffs(&bench.network.near, &format!("ip link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
     let filter =

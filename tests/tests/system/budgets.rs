@@ -1,4 +1,4 @@
-//! What ends by itself: programs that take more of a CPU than they may, and what has lived as long as it was to.
+//! CPU limits and deadlines of programs.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::grants::load_as;
 
-/// A user that needs no entry anywhere.
+/// User id without an account.
 const ADA: u32 = 64_401;
 
-/// A millionth of a CPU, over short windows: any packet is too much.
+/// A millionth of a CPU over short windows, which any packet exceeds.
 const LEAST: &str = "0.0001%";
 
 fn launch(policy: &str) -> Launch {
@@ -40,7 +40,7 @@ fn links(daemon: &Daemon) -> usize {
     daemon.bpfman("list links -o json").json()["links"].as_array().unwrap().len()
 }
 
-/// Entries of this verb of what the daemon did by itself.
+/// Returns the audit entries with this verb that the daemon itself made.
 fn acts(daemon: &Daemon, verb: &str) -> Vec<Value> {
     let all = daemon.bpfman("history -o json").json()["entries"].take();
     let is_own = |entry: &&Value| entry["verb"] == verb && entry["daemon"] == "limits";
@@ -73,14 +73,14 @@ fn a_program_over_its_cpu_limit_is_detached_until_it_is_attached_anew() {
     assert_eq!((&entry["programs"][0], &entry["owners"][0]), (&id, &"root".into()));
     let diagnosis = daemon.bpfman("doctor");
     assert!(diagnosis.stdout.contains("detached: it took"), "{}", diagnosis.stdout);
-    // Another daemon does not attach it, and lets others be.
+    // Another daemon does not attach it again, and leaves other programs alone.
     daemon.kill();
     daemon.again(&launch(""));
     attach(&daemon, &network, &free, "-p 10");
     assert_eq!(traffic.send(10), 10);
     assert!(program(&daemon, &id)["state"].as_str().unwrap().starts_with("detached: "));
     assert_eq!(links(&daemon), 1);
-    // A user decides otherwise.
+    // A user may attach it again.
     attach(&daemon, &network, &id, "-p 20");
     let again = program(&daemon, &id);
     assert!(again["cpu_done"] != "detach" || again["link_ids"] == serde_json::json!([]), "{again}");
@@ -107,10 +107,10 @@ fn an_owner_over_its_cpu_limit_is_told_and_goes_on() {
     assert_eq!((&entry["programs"][0], &entry["owners"][0]), (&hot, &"grant:network".into()));
     assert!(entry["object"].as_str().unwrap().contains("the most of its owner's programs"), "{entry}");
     assert_eq!(links(&daemon), 1);
-    // Its owner reads it, too.
+    // The owner can read it too.
     assert!(daemon.bpfman_as(ADA, "history").stdout.contains("OverCpu"));
     assert!(daemon.bpfman_as(ADA, "whoami").stdout.contains(&format!("limits.cpu = \"{LEAST}\"")));
-    // Without the grant, nobody is limited.
+    // Without the grant there is no limit.
     fs::write(daemon.path("policy.toml"), "").unwrap();
     until("no excess is shown", || program(&daemon, &hot)["cpu_excess"].is_null());
 }

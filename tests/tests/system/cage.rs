@@ -1,4 +1,4 @@
-//! What a running daemon gave up.
+//! Sandbox of a running daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,11 +11,11 @@ use bpfmand_cage::KEPT;
 use crate::equipment::Program;
 use crate::images::publish;
 
-/// Lines of `/proc/PID/task/TID/status` of each thread, by name.
+/// Returns the fields of `/proc/PID/task/TID/status` of each thread.
 fn threads(daemon: &Daemon) -> Vec<BTreeMap<String, String>> {
     let folder = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     let status = |entry: std::io::Result<fs::DirEntry>| {
-        // A thread may end meanwhile.
+        // A thread may exit meanwhile.
         let text = fs::read_to_string(entry.unwrap().path().join("status")).ok()?;
         let fields = text.lines().filter_map(|line| line.split_once(':'));
         Some(fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
@@ -23,7 +23,7 @@ fn threads(daemon: &Daemon) -> Vec<BTreeMap<String, String>> {
     folder.filter_map(status).collect()
 }
 
-/// The set of the table, as the kernel writes it.
+/// Returns the capability set of the table in the kernel's format.
 fn kept() -> String {
     format!("{:016x}", KEPT.iter().fold(0, |set, kept| set | kept.capability.bitmask()))
 }
@@ -31,7 +31,7 @@ fn kept() -> String {
 #[test]
 fn every_thread_has_the_capabilities_of_the_table_and_no_others() {
     let daemon = Daemon::start();
-    // Threads that serve, and one that enters a namespace, have been started by then.
+    // By now, serving threads and one that enters a namespace have been started.
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
     assert_eq!(daemon.bpfman("doctor -o json").json()["notes"], serde_json::json!([]));
     let threads = threads(&daemon);
@@ -48,7 +48,7 @@ fn every_thread_has_the_capabilities_of_the_table_and_no_others() {
     }
 }
 
-/// The store's other engine starts threads while it is opened.
+/// sled starts threads while it is opened.
 #[test]
 fn threads_of_the_store_have_no_more() {
     let config = "[store]\nengine = \"sled\"\n".to_owned();
@@ -70,7 +70,7 @@ fn root_can_take_the_filter_of_calls_off_and_is_told_so() {
         for thread in threads(&daemon) {
             assert_eq!([&thread["NoNewPrivs"], &thread["CapEff"]], ["1", &kept()]);
             assert_eq!(thread["Seccomp"], filtered);
-            // Since Linux 5.9.
+            // Linux 5.9.
             assert!(thread.get("Seccomp_filters").is_none_or(|count| count == filters));
         }
         assert!(
@@ -84,7 +84,7 @@ fn root_can_take_the_filter_of_calls_off_and_is_told_so() {
     }
 }
 
-/// What the daemon itself has; maps of programs are the kernel's.
+/// The limit applies to the daemon's own memory; maps of programs are the kernel's.
 #[test]
 fn memory_is_limited_for_whoever_started_it() {
     let limit = |config: &str, wrapper: &[&str]| {
@@ -111,7 +111,7 @@ fn a_word_that_is_none_of_the_cages_keeps_the_daemon_from_starting() {
     assert!(says.contains("cage.seccomp") && says.contains("maybe"), "{says}");
 }
 
-/// Whoever starts it without a capability gets a daemon without, and not one that fails.
+/// A daemon started without a capability runs without it, instead of failing.
 #[test]
 fn what_it_was_started_without_it_does_not_need_to_start() {
     let wrapper = ["capsh", "--drop=cap_sys_ptrace,cap_setpcap", "--", "-c", "exec \"$0\" \"$@\""];
@@ -126,7 +126,7 @@ fn what_it_was_started_without_it_does_not_need_to_start() {
     assert!(daemon.log().contains("bounding set"), "{}", daemon.log());
 }
 
-/// As agents list capabilities that load programs and attach them, and no more: nothing would work.
+/// Some agents list only capabilities that load and attach programs, with which nothing would work.
 #[test]
 fn daemon_without_a_required_capability_ends_and_names_it() {
     let daemon = Daemon::prepare();
@@ -139,7 +139,7 @@ fn daemon_without_a_required_capability_ends_and_names_it() {
     assert!(said.contains("CAP_SYS_ADMIN (find programs") && !said.contains("CAP_BPF ("), "{said}");
 }
 
-/// The bpffs of a mount namespace that ends with the daemon ends with it, and all programs would be detached.
+/// A bpffs in a mount namespace that ends with the daemon would detach all programs.
 #[test]
 fn a_bpffs_that_nobody_else_sees_keeps_the_daemon_from_starting() {
     let namespace = MountNamespace::new();
@@ -164,7 +164,7 @@ fn a_bpffs_that_nobody_else_sees_keeps_the_daemon_from_starting() {
     assert!(format!("{doctor:?}").contains("cage: mounts"), "{doctor:?}");
     drop(daemon);
 
-    // A bpffs that was there before stays as long as the one that mounted it decides.
+    // A bpffs mounted earlier stays until its owner unmounts it.
     let mut daemon = Daemon::prepare();
     fs::create_dir_all(daemon.fs()).unwrap();
     let mounted = namespace.command("mount").args(["-t", "bpf", "bpffs"]).arg(daemon.fs()).status().unwrap();
@@ -172,7 +172,7 @@ fn a_bpffs_that_nobody_else_sees_keeps_the_daemon_from_starting() {
     daemon.again(&launch(&[]));
 }
 
-/// Where one process mounts, and another one that may not mount serves.
+/// One process mounts, and another one without that permission serves.
 #[test]
 fn the_bpffs_may_be_mounted_before_by_another_process() {
     let mut daemon = Daemon::prepare();
@@ -186,7 +186,7 @@ fn the_bpffs_may_be_mounted_before_by_another_process() {
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
 }
 
-/// Whatever a registry says, what comes of it is written to the cache: here a link leads out of it.
+/// Data from a registry is written to the cache only: here a symbolic link leads out of it.
 #[test]
 fn what_comes_of_images_is_written_to_their_cache_and_nowhere_else() {
     let registry = Registry::start();

@@ -19,20 +19,20 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head[..], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A field that is not added to the table (RFC 7541, 6.2.2), its name by number.
+/// Encodes a field that is not added to the table (RFC 7541, 6.2.2), with its name by index.
 fn field(name: u8, value: &str) -> Vec<u8> {
-    // Numbers from 15 on take a second byte.
+    // Indexes from 15 on need a second byte.
     let mut field = if name < 15 { vec![name] } else { vec![15, name - 15] };
     field.push(u8::try_from(value.len()).unwrap());
     field.extend(value.as_bytes());
     field
 }
 
-/// Calls `List` under this authority, and gives the kind of the first frame that answers it.
+/// Calls `List` with this authority, and returns the type of the first frame of the response.
 fn answered(daemon: &Daemon, authority: &str, is_spelled_out: bool) -> u8 {
     let mut socket = UnixStream::connect(daemon.socket()).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    // :method POST and :scheme http by their numbers; content-type is 31, and `te` has no number.
+    // :method POST and :scheme http by their indexes; content-type is 31, and `te` has none.
     let headers = [
         vec![0x83, 0x86],
         field(4, "/bpfman.v1.Bpfman/List"),

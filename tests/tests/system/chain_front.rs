@@ -1,4 +1,4 @@
-//! What the command line shows of chains and switches at hooks, on real ones.
+//! Commands about chains and switches of hooks, on real hooks.
 
 use std::fs;
 use std::process::Command;
@@ -28,7 +28,7 @@ impl Bench {
         format!("xdp:{INTERFACE}@{}", self.far())
     }
 
-    /// Loads a member that gives datagrams this verdict.
+    /// Loads a member with this verdict for datagrams.
     pub fn load(&self, who: u8, verdict: u8) -> String {
         let path = compile::object("chain").display().to_string();
         let line = format!(
@@ -54,7 +54,6 @@ impl Bench {
 pub const DROP: u8 = 1;
 pub const PASS: u8 = 2;
 
-/// The names of a record's list.
 pub fn strings<'a>(list: &'a Value, field: &str) -> Vec<&'a str> {
     list.as_array().unwrap().iter().map(|entry| entry[field].as_str().unwrap()).collect()
 }
@@ -73,7 +72,7 @@ fn counters_say_where_packets_ended() {
     assert_eq!((&switched["outcome"], &switched["counters"]), (&json!("changed"), &json!(true)));
     assert_eq!(bench.json("chain counters HOOK on")["outcome"], "unchanged");
     assert_eq!(traffic.send(4), 0);
-    // What else the namespace sends passes all three, like the marker behind the datagrams.
+    // Other packets of the namespace pass all three, like the marker that follows the datagrams.
     let shown = bench.json("chain show HOOK");
     let runs = |shown: &Value| -> Vec<u64> {
         shown["members"].as_array().unwrap().iter().map(|member| member["runs"].as_u64().unwrap()).collect()
@@ -82,7 +81,7 @@ fn counters_say_where_packets_ended() {
     assert_eq!((first, second), (third + 4, third + 4), "{shown:#}");
     assert_eq!(shown["members"][1]["ended"], json!([{"verdict": "drop", "packets": 4}]), "{shown:#}");
     assert_eq!(shown["all_proceeded"], third);
-    // They go on over a change.
+    // Counts are kept over a change.
     bench.run(&format!("detach {drops}")).success();
     assert_eq!(traffic.send(2), 2);
     let shown = bench.json("chain show HOOK");

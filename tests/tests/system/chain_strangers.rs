@@ -1,4 +1,4 @@
-//! What the command line shows of others at hooks, and how their programs are adopted.
+//! Third-party programs at hooks on the command line, and their adoption.
 
 use std::fs;
 
@@ -44,7 +44,7 @@ fn links_that_the_kernel_orders_are_drawn_among_those_of_others() {
     let bench = Bench::new();
     let path = compile::object("chain").display().to_string();
     let load = || bench.run(&format!("load file -p {path} --programs tcx:tcx_member -q")).success();
-    // The kernel takes a program only once at a tcx hook.
+    // The kernel attaches a program only once per tcx hook.
     let line = |flags: &str| {
         format!("attach {} tcx -d ingress -i {INTERFACE} -n {} {flags} -q", load().trim(), bench.far())
     };
@@ -69,7 +69,7 @@ fn links_that_the_kernel_orders_are_drawn_among_those_of_others() {
 #[test]
 fn a_program_that_someone_attached_by_a_link_is_adopted() {
     let bench = Bench::new();
-    // Somebody else: another daemon, which knows nothing of this one.
+    // The third party is another daemon without relation to this one.
     let stranger = Bench { daemon: Daemon::start(), network: Network::new() };
     let far = bench.far();
     let program = stranger.load(1, DROP);

@@ -1,4 +1,4 @@
-//! `bpfman chain trace`: packets through the very programs of a hook.
+//! `bpfman chain trace`: packets through the actual programs of a hook.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::{Value, json};
 
-/// A datagram to port 4242, and one to port 4243, which the members of `chain` let pass.
+/// A datagram to port 4242, and one to port 4243, which the members of `chain` pass.
 const JUDGED: &str =
     "0200000000020200000000010800450000220000000040110000000000000000000012341092000e000061626364656667";
 const OTHER: &str =
@@ -75,7 +75,7 @@ fn each_member_says_what_it_did_and_the_chain_agrees() {
     assert_eq!(verdicts(other), ["pass", "pass", "pass"]);
     assert_eq!((&other["verdict"], &other["agrees"]), (&json!("pass"), &json!(true)));
     assert!(trace["note"].as_str().unwrap().contains("No verdict was followed"), "{trace:#}");
-    // It has not disturbed what runs.
+    // The trace has not disturbed the running chain.
     assert_eq!(Traffic::new(&bench.network).send(2), 0);
 }
 
@@ -93,7 +93,7 @@ fn changes_of_bytes_and_length_are_named_and_written() {
     assert_eq!((&packet["agrees"], &packet["verdict"]), (&json!(true), &json!("pass")));
     let changed = format!("aabbccdd{}09{}", &JUDGED[..60], &JUDGED[62..]);
     assert_eq!(packet["steps"][1]["data"], changed);
-    // What was written is a capture that the trace reads again, with what the chain does to it.
+    // The capture that was written can be traced again, with the changes by the chain.
     let again = bench.trace(&hook, &format!("--pcap {file}"));
     assert_eq!(again["packets"][0]["length"], JUDGED.len() / 2 + 4);
     assert_eq!(again["packets"][0]["agrees"], true);
@@ -125,7 +125,7 @@ fn marks_are_given_and_seen_to_change() {
     let trace = bench.trace(&hook, &format!("--packet {JUDGED} --mark 1"));
     let packet = &trace["packets"][0];
     assert_eq!(verdicts(packet), ["pipe", "stolen"], "{trace:#}");
-    // tcx knows no stolen packets: the chain's answer is what the hook understands.
+    // tcx has no stolen packets: the chain translates the verdict for the hook.
     assert_eq!(packet["verdict"], if has_tcx() { "shot" } else { "stolen" });
     assert_eq!(packet["agrees"], true);
 }
@@ -155,7 +155,7 @@ fn cut_chains_filters_and_kernel_links_are_traced_alike() {
     bench.put("rewrite", "tc_mark", "", "-d egress -p 10");
     bench.put("rewrite", "tc_wants_mark", "", "-d egress -p 20");
     let trace = bench.trace(&format!("tc:{INTERFACE}:egress"), &format!("--packet {JUDGED} --mark 1"));
-    // A filter may say that a packet was stolen.
+    // A filter may return that a packet was stolen.
     assert_eq!(
         (&trace["packets"][0]["verdict"], &trace["packets"][0]["agrees"]),
         (&json!("stolen"), &json!(true)),
@@ -169,7 +169,7 @@ fn a_chain_that_depends_on_its_state_may_differ_and_that_is_said() {
     bench.put("rewrite", "xdp_alternates", "", "-p 10");
     let line = format!("chain trace {} --packet {JUDGED}", bench.hook(&format!("xdp:{INTERFACE}")));
     let mut outcome = bench.daemon.bpfman(&line);
-    // A packet of the machine's own between the two runs makes them agree.
+    // Another packet of the machine between the two runs makes them agree.
     until("the two runs differ", || {
         outcome = bench.daemon.bpfman(&line);
         outcome.stdout.contains("DIFFER")

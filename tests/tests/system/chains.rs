@@ -35,7 +35,7 @@ pub fn put(wire: &Wire, program: &Program, info: Info) -> u32 {
     wire.attach(attach(program.id, info)).unwrap().link_id
 }
 
-/// TC chains by both ways into the kernel.
+/// Returns the settings for TC chains by tcx and by clsact.
 pub fn tc_daemons() -> [Launch; 2] {
     ["", "tc.attach = \"clsact\""].map(|config| Launch { config: config.to_owned(), ..Launch::default() })
 }
@@ -56,7 +56,7 @@ fn three_xdp_programs_run_by_priority_and_a_drop_ends_the_chain() {
     assert_eq!(traffic.send(1), 0);
     assert_eq!(first.trail(), [1, 2]);
     assert_eq!((first.hits(), dropping.hits(), last.hits()), (2, 1, 1));
-    // Behind the others it drops all the same, and both see the datagram.
+    // Behind the others it still drops, and both see the datagram.
     detach(&wire, middle);
     put(&wire, &dropping, at(400));
     assert_eq!(traffic.send(1), 0);
@@ -92,13 +92,13 @@ fn a_set_with_redirect_goes_on_as_in_a_dispatcher() {
         ),
     ];
     for (redirecting, passing, dropping, [first, second, third]) in hook {
-        // Alone: all proceeded, so the packet goes on.
+        // Alone: all members proceeded, so that the packet passes.
         put(&wire, &redirecting, first);
         assert_eq!(traffic.send(2), 2);
         put(&wire, &passing, second);
         assert_eq!(traffic.send(2), 2);
         assert_eq!((redirecting.hits(), passing.hits()), (4, 2));
-        // And the verdict behind it counts.
+        // The verdict of a later member counts.
         put(&wire, &dropping, third);
         assert_eq!(traffic.send(2), 0);
         assert_eq!(dropping.hits(), 2);
@@ -157,7 +157,7 @@ fn a_member_finds_nothing_that_others_left_on_the_stack() {
         |program: &Program, place| kernel::array_value(kernel::map_named(&program.maps, "seen"), place);
     assert!(seen(&looks, 0) >= 20);
     assert_eq!(seen(&looks, 1), 0, "words of another member");
-    // A packet of the kernel's own may pass between two readings.
+    // Another packet of the kernel may pass between two readings.
     bpfman_tests::wait::until("what is there is found", || seen(&both, 1) == 4 * seen(&both, 0));
 }
 
@@ -167,7 +167,7 @@ fn thirty_two_members_all_run_and_one_more_is_refused() {
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
     let far = network.far.path();
     let members: Vec<_> = (1..=33).map(|who| xdp_program(&wire, who, XDP_PASS)).collect();
-    // From the last to the first, so that each goes before those already there.
+    // From the last to the first, so that each is inserted before the others.
     let at = |who: i32| xdp(&far, INTERFACE, who * 10, &[]);
     let mut links: Vec<_> =
         (1..=32).rev().map(|who| put(&wire, &members[who as usize - 1], at(who))).collect();
@@ -178,7 +178,7 @@ fn thirty_two_members_all_run_and_one_more_is_refused() {
     let answer = wire.attach(attach(members[32].id, at(33)));
     assert_status(answer, Code::FailedPrecondition, "conflict", &["32 programs", INTERFACE]);
     assert_eq!(daemon.state(), before);
-    // The place of one that leaves can be taken.
+    // The position of a member that leaves is available.
     detach(&wire, links[3]);
     put(&wire, &members[32], at(33));
     assert_eq!(traffic.send(1), 1);
@@ -237,7 +237,7 @@ fn a_chain_is_described_as_it_runs() {
     let entry = both.program_id.unwrap();
     assert_eq!(kernel::program(entry)["tag"], both.program_tag.as_str());
     assert_eq!(both.program_name, "xdp_chain");
-    // One link of the kernel serves the hook, before and after.
+    // One kernel link serves the hook throughout.
     assert_eq!(both.kernel_link_id, alone.kernel_link_id);
     assert_eq!(kernel::link(both.kernel_link_id.unwrap())["prog_id"], entry);
     let order: Vec<_> = both.members.iter().map(|member| (member.program_id, member.position)).collect();
@@ -247,7 +247,7 @@ fn a_chain_is_described_as_it_runs() {
     assert_eq!(link(&wire, first).running_program_id, Some(entry));
     assert_eq!(link(&wire, first).attachment, format!("{INTERFACE} pos-0"));
     assert_eq!(traffic.send(1), 1);
-    // The chain that nobody runs any more is gone from the kernel.
+    // The old chain is unloaded.
     unload(&wire, early.id);
     bpfman_tests::wait::until("the old chain is gone", || !kernel::has_program(entry));
     assert_eq!(chain().unwrap().strategy, "direct");
@@ -270,9 +270,9 @@ fn a_swap_of_a_chain_that_drops_lets_nothing_through() {
         links.into_iter().for_each(|link| detach(&wire, link));
     }
     let sent = stream.end();
-    // What came through during the swaps would wait in the socket and be counted here too.
+    // Datagrams that passed during the swaps would wait in the socket and be counted here.
     assert_eq!(traffic.send(1), 0);
-    // Every single datagram met the one that drops, and those before it never ended the chain.
+    // Every datagram reached the dropping member, and no earlier member ended the chain.
     assert!(sent > 0);
     assert_eq!(dropping.hits(), sent as u64 + 1);
 }
@@ -289,7 +289,7 @@ fn a_hook_that_is_entered_keeps_its_way_in_when_the_configuration_changes() {
     daemon.terminate();
     let [_, by_clsact] = tc_daemons();
     daemon.again(&by_clsact);
-    // At a tcx hook a stolen packet has to be told as dropped: the untranslated verdict would let it through.
+    // At a tcx hook a stolen packet must be reported as dropped: the untranslated verdict would let it pass.
     let thief = tc_program(&daemon.wire(), 2, TC_STOLEN);
     put(&daemon.wire(), &thief, tc(&far, INTERFACE, "ingress", 20, &[]));
     assert_eq!(Traffic::new(&network).send(3), 0);

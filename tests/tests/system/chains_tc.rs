@@ -51,7 +51,7 @@ fn a_lone_tc_program_gives_its_verdict() {
     for launch in tc_daemons() {
         let (daemon, network) = (Daemon::start_with(&launch), Network::new());
         let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
-        // A filter's verdict that clsact does not know lets the datagram pass.
+        // A verdict that clsact does not know lets the datagram pass.
         let queued = usize::from(!launch.config.is_empty() || !has_tcx());
         for (verdict, arrives) in [
             (TC_OK, 1),
@@ -82,7 +82,7 @@ fn tc_chains_of_both_directions_are_independent() {
         let (inward, outward) = (tc_program(&wire, 1, TC_SHOT), tc_program(&wire, 2, TC_PIPE));
         put(&wire, &inward, tc(&near, INTERFACE, "ingress", 50, &[]));
         let out = put(&wire, &outward, tc(&near, INTERFACE, "egress", 50, &[]));
-        // What goes out passes the one, and never meets the other.
+        // Outgoing packets pass the egress hook only.
         assert_eq!(traffic.send(2), 2);
         assert_eq!((inward.hits(), outward.hits()), (0, 2));
         detach(&wire, out);
@@ -112,7 +112,7 @@ fn tcx_links_run_by_priority_and_a_newcomer_goes_behind_its_equals() {
     put(&wire, &dropping, at(50));
     assert_eq!(traffic.send(1), 0);
     assert_eq!(members[0].trail(), [1, 2, 3, 5]);
-    // The kernel takes a program once for each hook.
+    // The kernel attaches a program only once per hook.
     let answer = wire.attach(attach(members[0].id, at(7)));
     assert_eq!(answer.unwrap_err().code(), Code::FailedPrecondition);
 }

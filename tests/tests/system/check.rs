@@ -1,4 +1,4 @@
-//! `bpfman check`: what an object needs, and whether this host has it.
+//! `bpfman check`: requirements of an object, compared with this host.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn an_object_that_this_host_takes_is_tried_and_leaves_nothing() {
     assert!(table.contains("Lowest kernel: Linux ") && table.contains("accepted"), "{table}");
 }
 
-/// The daemon is needed for the try alone.
+/// The daemon is needed for the dry run only.
 #[test]
 fn without_a_daemon_the_object_and_the_kernel_still_tell() {
     let mut daemon = Daemon::start();
@@ -44,7 +44,7 @@ fn what_the_verifier_refuses_is_found_by_the_try() {
     assert_eq!(daemon.state().programs.len(), 0);
 }
 
-/// A kprobe loads on every kernel, and is attached only where the kernel has probes: the daemon knows by trying.
+/// A kprobe loads on every kernel, but attaches only if the kernel has probes, which the daemon tests.
 #[test]
 fn type_that_cannot_be_attached_here_is_lacking() {
     let daemon = Daemon::start();

@@ -1,4 +1,4 @@
-//! The client: exit codes, forms of answers, generated documentation.
+//! The client: exit codes, output formats, generated documentation.
 
 use std::fs;
 
@@ -62,7 +62,7 @@ fn several_are_unloaded_and_detached_in_their_order_and_what_fails_keeps_nobody(
         daemon.bpfman(&line).success().trim().to_owned()
     };
     let links = [attach(&one, "-p 1 --proceed-on pass,drop"), attach(&two, "-p 2")];
-    // Nothing happens where one id is none, or is named twice.
+    // An invalid or repeated id prevents all of it.
     let before = daemon.state();
     for line in [format!("unload {one} {two} x"), format!("detach {} {}", links[0], links[0])] {
         assert_eq!(daemon.bpfman(&line).code, 2, "{line}");
@@ -228,7 +228,7 @@ fn every_answer_is_json_and_yaml_of_the_same_shape() {
         format!("chain show xdp:{INTERFACE}@{far}"),
         "version".to_owned(),
     ] {
-        // Strangers come and go on a machine where other tests run.
+        // Third-party programs change while other tests run.
         let all = line.contains("--all");
         let json = daemon.bpfman(&format!("{line} -o json")).json();
         let yaml = daemon.bpfman(&format!("{line} -o yaml")).success();

@@ -11,7 +11,7 @@ use bpfman_tests::wait::DEADLINE;
 use bpfman_tests::{Daemon, Launch, Network, compile, kernel};
 use tokio::runtime::Runtime;
 
-/// A runtime, and a client of a daemon on it.
+/// Returns a runtime, and a client of a daemon on it.
 fn client_of(daemon: &Daemon) -> (Runtime, Client) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let client = runtime.block_on(Client::connect_to(daemon.socket())).unwrap();
@@ -123,7 +123,7 @@ fn what_fails_says_its_reason_and_what_to_do() {
     let away = runtime.block_on(program.open_map("hits", MapAccess::Read)).unwrap_err();
     assert!(matches!(away, Error::Unreachable { .. }), "{away}");
     daemon.again(&Launch::default());
-    // The first call finds that the connection has ended, if the one above did not.
+    // The first call notices that the connection has ended, unless the one above did.
     assert_eq!(runtime.block_on(client.program(program.id())).unwrap().id(), program.id());
 }
 

@@ -1,5 +1,4 @@
-//! A daemon whose machine's clock jumps: it starts in 1970, as machines without a battery do, is put right, and jumps
-//! ahead by a life.
+//! Clock changes: a machine without a battery-backed clock starts in 1970, is corrected, and jumps ahead by decades.
 
 use bpfman_tests::faketime::Clock;
 use bpfman_tests::network::INTERFACE;
@@ -34,7 +33,7 @@ fn a_clock_that_is_put_right_or_wrong_changes_what_is_told_and_nothing_that_is_d
     let first = load(&format!("file -p {}", compile::object("chain").display()));
     assert!(year(first) < 1980, "{}", loaded_at(&daemon, first));
     attach(first, 10);
-    // Right: the program is of today, as everything else that asks the kernel says.
+    // After the correction, the load time is the current one, as other tools report.
     clock.put("+0");
     assert!(year(first) >= 2026, "{}", loaded_at(&daemon, first));
     let images = [registry.image("team/used:1"), registry.image("team/spare:1")];
@@ -42,7 +41,7 @@ fn a_clock_that_is_put_right_or_wrong_changes_what_is_told_and_nothing_that_is_d
     let used = load(&format!("image -i {}", images[0]));
     daemon.bpfman(&format!("image pull -i {}", images[1])).success();
 
-    // Ahead by eighty years: nothing has become old by that.
+    // Ahead by eighty years: nothing expires because of that.
     clock.put("+30000d");
     assert!(year(used) > 2100, "{}", loaded_at(&daemon, used));
     attach(used, 20);
@@ -52,7 +51,7 @@ fn a_clock_that_is_put_right_or_wrong_changes_what_is_told_and_nothing_that_is_d
     let link = daemon.bpfman("list links -o json").json()["links"][0]["link_id"].clone();
     daemon.bpfman(&format!("update link {link} --priority 30")).success();
 
-    // Back to before all of that.
+    // Back to before all loads.
     clock.put("-20400d");
     daemon.bpfman("image prune --unused-for 30d").success();
     assert_eq!(cached(), 2, "{}", daemon.log());

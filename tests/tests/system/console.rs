@@ -1,4 +1,4 @@
-//! `bpfman console` in a real browser: what it shows, live, and by keys alone.
+//! `bpfman console` in a real browser: its views, live updates and keyboard operation.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::browser::{Browser, key};
@@ -15,7 +15,6 @@ use bpfman_tests::console::Console;
 const PASS: i32 = 2;
 const DROP: i32 = 1;
 
-/// The views, and the word that each one's heading has.
 const VIEWS: [(&str, &str); 6] = [
     ("hooks", "Hooks"),
     ("programs", "Programs"),
@@ -25,13 +24,13 @@ const VIEWS: [(&str, &str); 6] = [
     ("machine", "Machine"),
 ];
 
-/// Nothing went wrong in the page, and it asked nobody but its own server.
+/// Asserts that the page had no errors, and contacted only its own server.
 fn assert_clean(console: &Console, browser: &Browser) {
     assert_eq!(browser.errors(), [""; 0], "the browser's console");
     let own = format!("{}/", console.origin());
     let requests = browser.requests();
     assert!(requests.iter().any(|url| url.starts_with(&own)), "{requests:?}");
-    // What the browser itself is made of comes from no network.
+    // Parts of the browser itself are not requested over a network.
     let others: Vec<_> = requests
         .iter()
         .filter(|url| !url.starts_with(&own) && !url.starts_with("data:") && !url.starts_with("chrome:"))
@@ -72,7 +71,7 @@ fn every_view_is_reached_by_keys_alone_and_the_browser_has_nothing_to_complain_o
         let focus = browser.script("return document.activeElement.tagName");
         assert_eq!(focus, "H1", "the focus is where reading goes on");
     }
-    // The first thing that Tab reaches leads past the navigation.
+    // The first Tab stop skips the navigation.
     browser.script("document.activeElement.blur(); window.getSelection().removeAllRanges();");
     browser.press(&["2"]);
     heading(&browser, "Programs");
@@ -86,7 +85,7 @@ fn every_view_is_reached_by_keys_alone_and_the_browser_has_nothing_to_complain_o
     browser.until("the filter leaves nothing", &format!("{rows} === 0"));
     browser.press(&[key::ESCAPE]);
     browser.until("all is listed again", &format!("{rows} === 1"));
-    // On by Tab to the program's link, and into it.
+    // Tab to the program's link, and follow it.
     let on_program = format!("return document.activeElement.hash === '#/programs/{}'", program.id);
     for _ in 0..40 {
         if browser.script(&on_program) == true {
@@ -133,7 +132,7 @@ fn what_changes_is_seen_without_a_reload_and_counters_grow_with_traffic() {
         "return [...document.querySelectorAll('.verdicts li')].some((row) => row.textContent.startsWith('drop') \
          && row.querySelector('meter').value > 0.5)",
     );
-    // Joined with others, a program does not run by itself: its chain counts for it.
+    // The chain of a spliced program has its run count.
     console.go(&browser, &format!("programs/{}", second.id));
     let told = "/Runs\\s+(\\d+)/.exec(document.body.innerText)?.[1]";
     browser.until("the program has the runs of its chain", &format!("return parseInt({told}) >= 40"));
@@ -228,7 +227,7 @@ fn the_page_says_when_the_daemon_has_gone_and_goes_on_when_it_is_back() {
 fn light_and_dark_follow_the_users_system_and_both_can_be_read() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
-    // What the pictures of docs show: files whose names say something to readers.
+    // The pictures in docs use files with descriptive names.
     for (who, verdict, name) in [(1, PASS, "sampler"), (2, PASS, "balancer"), (3, DROP, "filter")] {
         let file = daemon.path(format!("{name}.o"));
         std::fs::copy(compile::object("chain"), &file).unwrap();

@@ -1,4 +1,4 @@
-//! Who gets nothing from `bpfman console`: other origins, other browsers, other users; and what costs it nothing.
+//! Access to `bpfman console`: other origins, browsers and users are refused; limits of connections and streams.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use bpfman_tests::console::Console;
 
-/// Users that need no entry anywhere.
+/// User id without an account.
 const ADA: u32 = 64_401;
 
 #[test]
@@ -37,7 +37,7 @@ fn a_token_opens_one_browser_once() {
         let answer = console.get("/api/hooks", headers);
         assert_eq!((answer.status, answer.json()["error"]["reason"].clone()), (401, json!("no-session")));
     }
-    // What the browser of somebody shows who opens the address after that.
+    // A second browser that opens the address sees an explanation.
     let late = console.browser_refused();
     late.shows("This address was used already");
 }
@@ -70,7 +70,7 @@ fn other_origins_and_other_names_of_this_host_are_refused() {
         );
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
-    // No page may be rebound either, and no token be tried from elsewhere.
+    // Rebound names are refused for pages too, and tokens from other origins.
     assert_eq!(console.get("/", &[("host", &rebound)]).status, 403);
     let token = json!({ "token": console.token() }).to_string();
     assert_eq!(console.post("/api/session", &[("origin", "http://evil.example")], &token).status, 403);
@@ -153,7 +153,7 @@ fn streams_are_bounded_and_readers_that_never_read_lose_theirs() {
     assert!(streams.iter().all(|(_, head)| head == "HTTP/1.1 200"), "{streams:?}");
     let answer = console.get("/api/stream", &session.headers());
     assert_eq!((answer.status, answer.json()["error"]["reason"].clone()), (503, json!("busy")));
-    // All else goes on.
+    // Other requests continue to work.
     assert_eq!(console.get("/api/hooks", &session.headers()).status, 200);
     streams.pop();
     until("a stream that has gone gives its place back", || {
@@ -164,7 +164,7 @@ fn streams_are_bounded_and_readers_that_never_read_lose_theirs() {
         }
         got
     });
-    // Ctrl-C ends all of it, and nothing is left to reach.
+    // Ctrl-C ends everything, and the port is closed.
     console.signal(Signal::INT);
     assert!(console.ended().success());
     assert!(TcpStream::connect(console.address).is_err());
@@ -182,7 +182,7 @@ fn a_user_who_opens_connections_leaves_places_to_others() {
         (0..200).map(|_| TcpStream::connect(address).unwrap()).collect::<Vec<_>>()
     });
     let flood = flood.join().unwrap();
-    // Longer than one of them stays.
+    // Longer than a flooding connection is kept.
     for _ in 0..3 {
         assert_eq!(console.get("/api/hooks", &session.headers()).status, 200);
     }
@@ -197,7 +197,7 @@ fn a_user_who_opens_connections_leaves_places_to_others() {
 fn a_user_without_rights_sees_a_refusal_and_not_an_empty_page() {
     let daemon = Daemon::start();
     daemon.open_to_users();
-    // The socket of a daemon that this user is not let to.
+    // The user has no access to the daemon's socket.
     std::fs::set_permissions(daemon.socket(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let (user, mut command) = (ADA.to_string(), Command::new("setpriv"));
     command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps=-all", "--"]);

@@ -1,4 +1,4 @@
-//! Volumes of maps: what a pod gets, row by row.
+//! Volumes of maps for pods.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -64,7 +64,7 @@ fn what_a_kubelet_asks_for_leaves_a_line_in_the_audit_log() {
     node.load(APPLICATION);
     csi.publish(node.request("pod", "hits")).unwrap();
     csi.unpublish("pod", &node.target("pod")).unwrap();
-    // Before the answer.
+    // The entry is written before the response.
     let log = node.daemon.log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("by=\"csi\"")).collect();
     let object = format!("object=\"volume pod at {}\"", node.target("pod").display());
@@ -98,7 +98,7 @@ fn a_map_that_the_application_lacks_is_named_beside_those_that_it_has() {
 fn any_program_of_a_load_gives_the_maps_and_the_lowest_of_several_loads_wins() {
     let node = Node::new();
     let wire = node.daemon.wire();
-    // Its first program uses no map at all; the maps are those of the object.
+    // The first program uses no map; the maps are those of the object.
     let mut request = load(&compile::object("chain"), &[("tc_member", Type::Tc), ("xdp_member", Type::Xdp)]);
     request.metadata = pairs(&[("bpfman.io/ProgramName", APPLICATION), TO_ALL]);
     let both = wire.load(request).unwrap();
@@ -107,7 +107,7 @@ fn any_program_of_a_load_gives_the_maps_and_the_lowest_of_several_loads_wins() {
     let mut probes = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
     probes.metadata = pairs(&[("bpfman.io/ProgramName", APPLICATION), TO_ALL]);
     let probes = crate::equipment::Program::of(&wire.load(probes).unwrap().programs[0]);
-    // A map that only another program of the application has is that one's.
+    // A map of only one program of the application is found there.
     node.csi().publish(node.request("pod", "hits,fired")).unwrap();
     assert_eq!(node.map_id("pod", "hits"), map_of(&first, "hits"));
     assert_eq!(node.map_id("pod", "fired"), map_of(&probes, "fired"));
@@ -124,7 +124,7 @@ fn a_pod_gets_the_maps_of_its_own_namespace_or_of_none_and_never_those_of_anothe
         request.volume_context.extend(namespace.map(|namespace| (key.to_owned(), namespace.to_owned())));
         node.csi().publish(request).map(|()| node.map_id(pod, "hits"))
     };
-    // The tenant was first, so its programs have the lowest ids.
+    // The tenant's programs have the lowest ids.
     let tenant = node.load_with(&[
         named,
         ("bpfman.io/uuid", "uid-of-the-tenant"),
@@ -220,13 +220,13 @@ fn a_target_that_cannot_be_used_leaves_nothing_behind() {
     let node = Node::new();
     let _program = node.load(APPLICATION);
     let csi = node.csi();
-    // No folder for it.
+    // The folder of the target does not exist.
     let lost = node.pods.path().join("nowhere/mount");
     let refused = csi.publish(publish("pod", &lost, APPLICATION, "hits")).unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("nowhere/mount"), "{refused:?}");
     csi.unpublish("pod", &lost).unwrap();
-    // A file: the volume is complete when that is found.
+    // The target is a file, which is found after the volume is complete.
     let target = node.target("pod");
     fs::write(&target, "theirs").unwrap();
     let refused = csi.publish(node.request("pod", "hits")).unwrap_err();
@@ -331,7 +331,7 @@ fn a_map_stays_the_same_when_its_program_is_replaced_and_is_made_anew_with_anoth
     assert!(uses.contains(&u64::from(map)), "the new version uses the map that the pod has: {uses:?}");
     node.csi().publish(node.request("pod", "hits")).unwrap();
     assert_eq!(node.map_id("pod", "hits"), map);
-    // Another load has another map: whoever starts now gets that one.
+    // Another load has another map, which only new pods get.
     unload(&wire, new_id);
     let again = node.load(APPLICATION);
     assert_eq!(node.map_id("pod", "hits"), map, "a pod that runs keeps what it has");

@@ -1,4 +1,4 @@
-//! The calls of the CSI plugin besides volumes themselves, and requests that make no sense.
+//! Other calls of the CSI plugin, and invalid requests.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! A daemon with a CSI plugin in a mount namespace of its own, and a folder of pods.
+//! Daemon with the CSI plugin in its own mount namespace, and a folder of pods.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,16 +14,15 @@ use tonic::Status;
 
 use crate::equipment::Program;
 
-/// The application that tests load.
 pub const APPLICATION: &str = "counter";
-/// Metadata that gives all maps to pods of every namespace.
+/// Metadata that exports all maps to pods of every namespace.
 pub const TO_ALL: (&str, &str) = ("bpfman.io/map-exports", "*=*:rw");
-/// The group of pods that have one.
+/// Group of pods with an `fsGroup`.
 pub const GROUP: u32 = 4242;
-/// The user of pods that are not root's.
+/// User of pods that do not run as root.
 pub const USER: u32 = 4711;
 
-/// A node, as far as its volumes go.
+/// Node, as far as volumes are concerned.
 pub struct Node {
     pub daemon: Daemon,
     pub launch: Launch,
@@ -47,9 +46,9 @@ impl Node {
     fn launched(flags: &[&str], config: &str) -> Self {
         let namespace = MountNamespace::new();
         let pods = tempfile::Builder::new().prefix("bpfman-pods-").tempdir().unwrap();
-        // Users of containers come by here.
+        // Users of containers traverse this folder.
         fs::set_permissions(pods.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // Its namespace is another than that of the machine, and ends with the test.
+        // Private mounts are allowed, since the namespace ends with the test.
         let words = ["--csi-support", "--node-name", "node-a", "--allow-private-mounts"];
         let mut words = words.map(str::to_owned).to_vec();
         words.extend(flags.iter().map(|&flag| flag.to_owned()));
@@ -62,7 +61,7 @@ impl Node {
         Csi::new(&self.daemon.path("run/csi/csi.sock"))
     }
 
-    /// Loads the programs of an application: `xdp_member` with the maps `hits` and `trail`.
+    /// Loads an application: the program `xdp_member` with the maps `hits` and `trail`.
     pub fn load(&self, application: &str) -> Program {
         self.load_with(&[("bpfman.io/ProgramName", application), TO_ALL])
     }
@@ -72,31 +71,31 @@ impl Node {
         Program::of(&self.try_load_with(metadata).unwrap().programs[0])
     }
 
-    /// The same, where it may be refused.
+    /// The same, with the error.
     pub fn try_load_with(&self, metadata: &[(&str, &str)]) -> Result<LoadResponse, Status> {
         let mut request = load(&compile::object("chain"), &[("xdp_member", Type::Xdp)]);
         request.metadata = pairs(metadata);
         self.daemon.wire().load(request)
     }
 
-    /// Where the kubelet wants a pod's volume.
+    /// Returns the target of a pod's volume.
     pub fn target(&self, pod: &str) -> PathBuf {
         let volumes = self.pods.path().join(pod);
         fs::create_dir_all(&volumes).unwrap();
         volumes.join("mount")
     }
 
-    /// A request for a pod's volume, which is named like the pod.
+    /// Returns a request for a volume with the name of the pod.
     pub fn request(&self, pod: &str, maps: &str) -> NodePublishVolumeRequest {
         publish(pod, &self.target(pod), APPLICATION, maps)
     }
 
-    /// A path on this node, as it is reached from here.
+    /// Returns the path under which a path of the node is reachable from here.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.namespace.path(path)
     }
 
-    /// Names at a pod's volume; none if it is not there.
+    /// Returns the file names in a pod's volume; none if it does not exist.
     pub fn published(&self, pod: &str) -> Vec<String> {
         let Ok(folder) = fs::read_dir(self.path(&self.target(pod))) else { return Vec::new() };
         let mut names: Vec<String> =
@@ -105,13 +104,13 @@ impl Node {
         names
     }
 
-    /// Mounts of a volume: its own, and that at its target.
+    /// Returns the mounts of a volume: its own, and the one at its target.
     pub fn mounts(&self, volume: &str) -> Vec<String> {
         self.namespace.mounts(&format!(" csi.bpfman.io/{volume} "))
     }
 
-    /// All mounts below the daemon's folder and the pods'. What other tests mount is seen in the same namespace, until it
-    /// goes.
+    /// Returns all mounts below the daemon's folder and the pods'. Mounts of other tests are visible in the namespace
+    /// until they end.
     pub fn own_mounts(&self) -> Vec<String> {
         let folders = [self.daemon.path(""), self.pods.path().to_owned()];
         let is_below =
@@ -119,20 +118,18 @@ impl Node {
         self.namespace.mounts("").into_iter().filter(is_below).collect()
     }
 
-    /// Folders of volumes.
     pub fn folders(&self) -> Vec<String> {
         let folder = fs::read_dir(self.path(&self.daemon.path("run/csi/fs"))).unwrap();
         folder.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Asserts that nothing of a pod's volume is there, and nothing was left of it.
+    /// Asserts that nothing of a pod's volume exists.
     pub fn assert_absent(&self, pod: &str) {
         assert_eq!(self.mounts(pod), [""; 0]);
         assert!(!self.folders().contains(&pod.to_owned()), "{:?}", self.folders());
         assert!(!self.path(&self.target(pod)).exists(), "the target stays behind");
     }
 
-    /// The id of a map that is pinned in a pod's volume.
     pub fn map_id(&self, pod: &str, map: &str) -> u32 {
         let pin = self.target(pod).join(map).display().to_string();
         let mut command = self.namespace.command("bpftool");
@@ -140,8 +137,8 @@ impl Node {
         u32::try_from(shown["id"].as_u64().unwrap()).unwrap()
     }
 
-    /// Does with a map of a volume what a process of a container does: `read`, or `write NUMBER`. The user's groups are
-    /// `GROUP` alone, or none.
+    /// Accesses a map of a volume like a process in a container: `read`, or `write NUMBER`. The supplementary groups
+    /// are `GROUP` or none.
     pub fn access(&self, user: u32, groups: &str, pod: &str, map: &str, words: &[&str]) -> Outcome {
         let reader = self.pods.path().join("map_pin");
         if !reader.exists() {
@@ -157,13 +154,11 @@ impl Node {
         Outcome::of(command.arg(reader).arg(self.target(pod).join(map)).args(words))
     }
 
-    /// Starts the daemon again, after it ended.
     pub fn again(&mut self) {
         self.daemon.again(&self.launch);
     }
 }
 
-/// The id of a program's map.
 pub fn map_of(program: &Program, name: &str) -> u32 {
     kernel::map_named(&program.maps, name)
 }

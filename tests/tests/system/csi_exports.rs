@@ -1,4 +1,4 @@
-//! Which pods get which maps: what the application says, and nothing where it says nothing.
+//! Exports of maps: pods get the maps that the application exports to their namespace, and no others.
 
 use bpfman_proto::csi::v1::NodePublishVolumeRequest;
 use bpfman_proto::v1::ListRequest;
@@ -10,7 +10,7 @@ const NAME: (&str, &str) = ("bpfman.io/ProgramName", APPLICATION);
 const CLUSTER: (&str, &str) = ("bpfman.io/uuid", "uid-of-the-application");
 const EXPORTS: &str = "bpfman.io/map-exports";
 
-/// A pod's request: of which namespace, for which maps of which application, and how.
+/// Returns a pod's request, with the pod's namespace and the maps of an application.
 fn request(
     node: &Node,
     pod: &str,
@@ -27,7 +27,7 @@ fn request(
     request
 }
 
-/// The answer's code, and what it says; nothing of a refused volume is left.
+/// Returns code and message of a refusal, and asserts that nothing of the volume is left.
 fn refused(node: &Node, request: NodePublishVolumeRequest) -> (Code, String) {
     let pod = request.volume_id.clone();
     let refused = node.csi().publish(request).unwrap_err();
@@ -45,7 +45,7 @@ fn pods_get_nothing_of_a_cluster_application_that_says_nothing() {
         assert!(says.contains("does not give map \"hits\" to pods of namespace \"evil\""), "{says}");
         assert!(says.contains("spec.mapExports [{map: hits, namespaces: [\"evil\"], access:"), "{says}");
     }
-    // Nor of what root loaded by hand.
+    // The same for a program that root loaded without exports.
     let _by_hand = node.load_with(&[("bpfman.io/ProgramName", "by-hand")]);
     let (code, says) = refused(&node, request(&node, "pod", "evil", "by-hand", "hits", true));
     assert_eq!(code, Code::PermissionDenied);
@@ -85,13 +85,13 @@ fn an_applications_own_namespace_gets_its_maps_unless_it_says_which() {
     csi.publish(request(&node, "own", "shop", APPLICATION, "hits", false)).unwrap();
     assert_eq!(node.map_id("own", "hits"), map_of(&quiet, "hits"));
     csi.publish(request(&node, "trail", "shop", "telling", "trail", true)).unwrap();
-    // By its whole name, since a pod's own namespace is looked at first.
+    // By its full name, since the pod's own namespace is searched first.
     csi.publish(request(&node, "bank", "bank", "shop/telling", "hits", true)).unwrap();
     for (namespace, application, maps, code) in [
         ("shop", "telling", "hits", Code::PermissionDenied),
         ("bank", "shop/telling", "trail", Code::PermissionDenied),
         ("bank", "shop/counter", "hits", Code::PermissionDenied),
-        // Whose it is, nobody else is told.
+        // The error does not reveal that another namespace has the application.
         ("bank", "telling", "hits", Code::NotFound),
         ("bank", "mall/telling", "hits", Code::NotFound),
     ] {
@@ -109,7 +109,7 @@ fn the_configuration_gives_what_applications_do_not_speak_of_as_it_was_before() 
         node.csi().publish(request(&node, "reads", "any", APPLICATION, "hits", true)).unwrap();
         let written = node.csi().publish(request(&node, "writes", "any", APPLICATION, "hits", false));
         assert_eq!(written.is_ok(), writes, "{written:?}");
-        // Who says that nothing is given gives nothing.
+        // An application that explicitly exports nothing is not affected.
         let (code, _) = refused(&node, request(&node, "pod", "any", "telling", "hits", true));
         assert_eq!(code, Code::PermissionDenied);
         let (code, _) = refused(&node, request(&node, "pod", "any", "shop/none", "hits", true));

@@ -1,4 +1,4 @@
-//! The bytes of `csi.v1` and `pluginregistration`, written by hand from their tables of tags.
+//! Encodings of `csi.v1` and `pluginregistration`, written by hand from their tables of tags.
 
 use bpfman_proto::csi::v1;
 use bpfman_proto::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
@@ -34,7 +34,7 @@ fn a_volume_that_is_published() {
         [b"\x0a\x01v\x22\x02/t", &field(5, &capability_bytes)[..], b"\x30\x01\x42\x06\x0a\x01k\x12\x01w"]
             .concat();
     assert_bytes(&request, &bytes);
-    // Fields that a kubelet sends and nobody here needs: publish context, staging path, secrets.
+    // Unused fields that a kubelet sends: publish context, staging path, secrets.
     let more =
         [&bytes[..], b"\x12\x06\x0a\x01a\x12\x01b", b"\x1a\x02/s", b"\x3a\x06\x0a\x01c\x12\x01d"].concat();
     assert_eq!(v1::NodePublishVolumeRequest::decode(&more[..]).unwrap(), request);

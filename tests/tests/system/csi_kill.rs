@@ -1,4 +1,4 @@
-//! The daemon is killed at every step of a publish and an unpublish and started again: no pod sees half a volume, the
+//! The daemon is killed at every step of a publish and an unpublish and restarted: no pod sees a partial volume, the
 //! kubelet's next call succeeds, and nothing is left.
 
 use std::fs;
@@ -9,14 +9,14 @@ use bpfman_tests::csi::mount;
 use crate::csi_equipment::{APPLICATION, GROUP, Node};
 
 impl Node {
-    /// Starts the daemon anew, with a variable for its steps.
+    /// Restarts the daemon with an environment variable.
     fn again_with(&mut self, name: &str, value: &str) {
         let mut launch = self.launch.clone();
         launch.environment.push((name.to_owned(), value.to_owned()));
         self.daemon.again(&launch);
     }
 
-    /// The steps of a call, and the daemon that did it.
+    /// Returns the steps that the daemon makes for a call.
     fn steps_of(&mut self, call: impl FnOnce(&Self)) -> Vec<String> {
         let list = self.daemon.path("steps");
         self.daemon.terminate();
@@ -25,7 +25,7 @@ impl Node {
         fs::read_to_string(list).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// Kills the daemon before a step of a call, and starts another.
+    /// Kills the daemon before a step of a call, and restarts it.
     fn kill_at(&mut self, number: usize, call: impl FnOnce(&Self)) {
         self.daemon.terminate();
         self.again_with("BPFMAN_TEST_KILL_AT", &number.to_string());
@@ -60,7 +60,7 @@ fn a_publish_killed_at_any_step_shows_all_or_nothing_and_succeeds_the_next_time(
         if is_bound {
             assert_eq!(node.published("pod"), whole.0);
         } else {
-            // The new daemon has tidied up; the target is the kubelet's to remove.
+            // The new daemon has removed the volume; the kubelet removes the target.
             assert_eq!((node.mounts("pod").len(), node.folders().len()), (0, 0), "killed before {step}");
         }
         node.csi().publish(request(&node)).unwrap();
@@ -96,7 +96,7 @@ fn what_an_earlier_boot_left_is_removed_at_start_and_the_volumes_of_pods_are_kep
     let _program = node.load(APPLICATION);
     node.csi().publish(node.request("pod", "hits")).unwrap();
     node.daemon.kill();
-    // A folder without its mount, and one with a mount that no pod has.
+    // A folder without its mount, and one with a mount that no pod uses.
     let folder = node.daemon.path("run/csi/fs");
     fs::create_dir(folder.join("unmounted")).unwrap();
     fs::create_dir(folder.join("unbound")).unwrap();

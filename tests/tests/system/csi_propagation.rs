@@ -1,8 +1,8 @@
-//! A daemon whose mounts no kubelet would see says so when it starts.
+//! The daemon warns at its start if its mounts are invisible to the kubelet.
 
 use bpfman_tests::{Daemon, Launch, MountNamespace};
 
-/// Starts a daemon by these words, and gives back what it said.
+/// Starts a daemon with this wrapper, and returns its log.
 fn said(mut wrapper: Vec<String>, more: &[&str]) -> String {
     wrapper.extend(more.iter().map(|&word| word.to_owned()));
     let flags = ["--csi-support", "--node-name", "n", "--allow-private-mounts"].map(str::to_owned).to_vec();
@@ -18,13 +18,13 @@ fn volumes_that_nobody_outside_would_see_are_warned_of() {
     let log = said(namespace.wrapper(), &[]);
     assert!(log.contains(WARNING) && log.contains("/var/lib/kubelet/pods"), "{log}");
 
-    // The same namespace, once others take part in it.
+    // The same namespace with shared propagation.
     let shared = namespace.command("mount").args(["--make-rshared", "/"]).status().unwrap();
     assert!(shared.success());
     let log = said(namespace.wrapper(), &[]);
     assert!(!log.contains(WARNING), "{log}");
 
-    // As systemd does it: what happens outside is seen inside, and not the other way round.
+    // As with systemd: mounts propagate from outside to inside only.
     let inside = "mount --make-rshared / && exec \"$@\"";
     let log =
         said(namespace.wrapper(), &["unshare", "--mount", "--propagation", "slave", "sh", "-c", inside, "-"]);

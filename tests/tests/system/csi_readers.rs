@@ -1,7 +1,7 @@
-//! Maps of a volume, opened as processes of containers open them: by bpf(2) with nothing but a path.
+//! Maps of a volume, opened as by processes of containers: by bpf(2) with a path only.
 //!
-//! Since Linux 5.19 `kernel.unprivileged_bpf_disabled` says who may make maps and load programs, not who may open a
-//! pin: the pin's owner, group and mode do.
+//! Since Linux 5.19 `kernel.unprivileged_bpf_disabled` restricts creating maps and loading programs, but not opening a
+//! pin, which depends on the pin's owner, group and mode.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::csi::mount;
@@ -36,13 +36,13 @@ fn a_user_of_the_group_reads_a_read_only_map_and_nobody_writes_it() {
     let group = GROUP.to_string();
     assert_eq!(node.access(USER, &group, "pod", "hits", &["read"]).success(), "0\n");
     assert_eq!(node.access(0, "0", "pod", "hits", &["read"]).success(), "0\n");
-    // Root in a container passes by every mode: it is the file system that refuses.
+    // Root in a container passes any mode, but the read-only mount refuses.
     for (user, groups) in [(USER, group.as_str()), (0, "0")] {
         let refused = node.access(user, groups, "pod", "hits", &["write", "17"]);
         assert_eq!((refused.code, refused.stdout.as_str()), (1, "open: EROFS\n"));
     }
     assert_eq!(kernel::array_value(map_of(&program, "hits"), 0), 0);
-    // It is still known to be the same.
+    // It is still recognized as the same volume.
     node.csi().publish(request.clone()).unwrap();
     request.readonly = false;
     let refused = node.csi().publish(request).unwrap_err();
@@ -58,7 +58,7 @@ fn no_new_pin_is_made_in_a_writable_volume() {
     readable.readonly = true;
     node.csi().publish(readable).unwrap();
     node.csi().publish(node.request("writable", "trail")).unwrap();
-    // Runtimes bind a volume into the container, and make that mount writable.
+    // Runtimes bind-mount a volume into the container, and make that mount writable.
     let container = node.pods.path().join("container");
     std::fs::create_dir(&container).unwrap();
     let (target, inside) = (node.target("writable"), container.display().to_string());
@@ -73,7 +73,7 @@ fn no_new_pin_is_made_in_a_writable_volume() {
         assert_eq!((refused.code, refused.stdout.as_str()), (1, "pin: EROFS\n"), "{refused:?}");
     }
     assert_eq!(kernel::array_value(map_of(&program, "hits"), 0), 0);
-    // The map is written by its pin as before.
+    // The map can still be written by its pin.
     node.csi().publish(node.request("other", "hits")).unwrap();
     assert_eq!(node.access(0, "0", "other", "hits", &["write", "17"]).success(), "17\n");
     assert_eq!(kernel::array_value(map_of(&program, "hits"), 0), 17);
@@ -97,7 +97,7 @@ fn no_pod_gets_a_map_of_maps_for_writing() {
     assert_eq!(refused.code(), tonic::Code::PermissionDenied);
     assert!(refused.message().contains("its entries lead to other maps"), "{refused:?}");
     node.assert_absent("writes");
-    // It is the type that is refused: another map of the same program is given.
+    // Only that type is refused: another map of the same program is available.
     of_reach("own", "own", false).unwrap();
     assert_eq!(node.published("own"), ["own"]);
     of_reach("reads", "outer", true).unwrap();

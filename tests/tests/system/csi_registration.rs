@@ -1,4 +1,4 @@
-//! The plugin makes itself known to a kubelet, and understands old ones.
+//! Registration of the plugin with a kubelet, including old ones.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -15,7 +15,7 @@ use crate::csi_equipment::Node;
 
 const KUBELET_SOCKET: &str = "/var/lib/kubelet/plugins/csi-bpfman/csi.sock";
 
-/// A node whose plugin registers itself.
+/// Node with a plugin that registers itself.
 struct Registered {
     node: Node,
     folder: TempDir,
@@ -58,7 +58,7 @@ fn a_kubelet_is_told_name_socket_and_version() {
         let log = registered.node.daemon.log();
         log.contains("the kubelet registered the CSI driver") && log.contains("no such socket")
     });
-    // Only what a kubelet looks at is in its folder.
+    // The kubelet's folder contains only the file that it reads.
     let names: Vec<_> =
         fs::read_dir(registered.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["csi.bpfman.io-reg.sock"]);
@@ -97,7 +97,7 @@ fn a_dead_socket_is_replaced_and_that_of_a_living_registrar_left_alone() {
     drop(sidecar);
 }
 
-/// A request by hand: connection preface, empty settings, the headers of a call, and an empty message.
+/// Sends a request by hand: connection preface, empty settings, headers and an empty message. Returns the response.
 fn call_by_hand(socket: &Path, headers: &[u8]) -> Vec<u8> {
     let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
         let length = u8::try_from(payload.len()).unwrap();
@@ -130,7 +130,7 @@ fn call_by_hand(socket: &Path, headers: &[u8]) -> Vec<u8> {
 fn a_kubelet_that_names_the_socket_as_authority_is_answered() {
     let node = Node::new();
     let socket = node.daemon.path("run/csi/csi.sock");
-    // POST, http, and what follows without HPACK's code: the path, the authority, the type of content.
+    // POST, http, and headers without Huffman coding: path, authority, content type.
     let text =
         |index: u8, value: &[u8]| [&[0x40 | index, u8::try_from(value.len()).unwrap()], value].concat();
     let path = text(4, b"/csi.v1.Node/NodeGetInfo");

@@ -1,4 +1,4 @@
-//! `bpfman doctor`: each kind of finding has an exit code, a reason, and a command that helps.
+//! `bpfman doctor`: each kind of finding has an exit code, a reason and a command that helps.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,11 +11,10 @@ use serde_json::Value;
 
 use crate::equipment::Program;
 
-/// The code that it ends with, and its findings.
 fn examined(daemon: &Daemon) -> (i32, Vec<Value>) {
     let outcome = daemon.bpfman("doctor -o json");
     let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    // What monitoring decides by is what the command ends with.
+    // Monitoring can use the report's status or the exit code.
     assert_eq!((&report["schema"], &report["exit_code"]), (&1.into(), &outcome.code.into()), "{report}");
     let gravest =
         report["findings"].as_array().unwrap().iter().find(|found| found["exit_code"] == outcome.code);
@@ -31,7 +30,7 @@ fn class_of(finding: &Value) -> (&str, u64) {
     (finding["class"].as_str().unwrap(), finding["exit_code"].as_u64().unwrap())
 }
 
-/// A file system with hardly any room.
+/// Almost full file system.
 pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
@@ -59,7 +58,7 @@ fn a_policy_that_cannot_be_read_is_a_finding_of_its_own() {
     assert!(findings[0]["why"].as_str().unwrap().contains("stays in force"), "{findings:?}");
 }
 
-/// Whoever may open the socket may look at what runs, and not trace it. That is no fault of the machine.
+/// Users of the socket can see what runs, but not trace it. That is no fault of the machine.
 #[test]
 fn missing_right_of_the_caller_is_a_note() {
     let (daemon, network) = (crate::grants::daemon(String::new()), Network::new());
@@ -135,7 +134,7 @@ fn a_dead_daemon_is_examined_from_outside() {
         assert_eq!(outcome.code, 10, "{outcome:?}");
         serde_json::from_str::<Value>(&outcome.stdout).unwrap()
     };
-    // Somebody removed its socket: it lives, and nobody can ask it.
+    // Without its socket, the daemon runs but cannot be reached.
     let socket = daemon.path("moved");
     fs::rename(daemon.socket(), &socket).unwrap();
     let report = doctor(&daemon);

@@ -1,11 +1,10 @@
-//! What tests of one subject share.
+//! Helpers shared by all tests.
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::requests::{load, number};
 use bpfman_tests::{Wire, compile, kernel};
 
-/// A program that a test loaded.
 #[derive(Clone, Debug)]
 pub struct Program {
     pub id: u32,
@@ -26,12 +25,11 @@ impl Program {
         Self::of(&wire.load(request).unwrap().programs[0])
     }
 
-    /// How many datagrams a member saw.
     pub fn hits(&self) -> u64 {
         kernel::array_value(kernel::map_named(&self.maps, "hits"), 0)
     }
 
-    /// Who ran since the last look, one after the other.
+    /// Returns the programs that ran since the last call, in order.
     pub fn trail(&self) -> Vec<u64> {
         let map = kernel::map_named(&self.maps, "trail");
         let length = u32::try_from(kernel::array_value(map, 0)).unwrap();
@@ -56,22 +54,19 @@ pub fn get(wire: &Wire, id: u32) -> v1::GetResponse {
     wire.get(v1::GetRequest { id }).unwrap()
 }
 
-/// A link in full.
 pub fn link(wire: &Wire, link_id: u32) -> bpfman_proto::ext::v1::Link {
     wire.get_link(bpfman_proto::ext::v1::GetLinkRequest { link_id }).unwrap().link.unwrap()
 }
 
-/// The name of the running test.
 pub fn test_name() -> String {
     std::thread::current().name().unwrap_or("unknown").to_owned()
 }
 
-/// The kind of failure that a status names in its trailer.
 pub fn reason(status: &tonic::Status) -> &str {
     status.metadata().get(bpfman_proto::REASON_TRAILER).map_or("", |value| value.to_str().unwrap())
 }
 
-/// Asserts that a call failed with this code and kind, naming each of these things.
+/// Asserts that a call failed with this code and kind, and that the message contains each of these names.
 pub fn assert_status<T: std::fmt::Debug>(
     answer: Result<T, tonic::Status>,
     code: tonic::Code,

@@ -1,5 +1,5 @@
-//! Many events: the journal keeps its bounds, the daemon its memory, and each reader gets each number once, or is told that it
-//! missed it. Five thousand of them in continuous integration; `make million-events` makes a million.
+//! Many events: the audit log's files and the daemon's memory stay bounded, and each reader gets each number once, or
+//! learns that it missed it. Continuous integration makes five thousand events, `make million-events` a million.
 
 use std::process::Child;
 use std::sync::{Arc, Mutex};
@@ -12,33 +12,32 @@ use serde_json::Value;
 use crate::events::{follow, refused};
 use crate::limits::memory;
 
-/// Variable with the number of events.
 const EVENTS: &str = "EVENTS";
-/// Who makes events at the same time.
+/// Number of concurrent callers that cause events.
 const CALLERS: u64 = 4;
-/// What the journal may take, whatever is made.
+/// Maximum size of the audit log's files, in MiB.
 const MIB: u64 = 16;
-/// What the daemon may take more than at the beginning, bytes.
+/// Maximum growth of the daemon's memory, in bytes.
 const MOST: u64 = 32 << 20;
 
-/// What a reader has got.
+/// Progress of a reader.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     last: u64,
     entries: u64,
     missed: u64,
-    /// A number that did not follow the one before.
+    /// First number out of sequence.
     wrong: Option<String>,
 }
 
-/// The client while it follows. It keeps no entry: there are a million.
+/// Client that follows events. It keeps none of them, since there are a million.
 struct Reader {
     process: Child,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Reader {
-    /// One that had all up to a number.
+    /// Starts a reader that continues after a number.
     fn after(daemon: &Daemon, last: u64) -> Self {
         let seen = Arc::new(Mutex::new(Seen { last, ..Seen::default() }));
         let into = Arc::clone(&seen);
@@ -55,7 +54,7 @@ impl Reader {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Waits until it has got all, each number once.
+    /// Waits until all events have arrived, each number once.
     fn until_all(&self, name: &str, events: u64) -> Seen {
         until(&format!("the reader {name} has number {events}"), || {
             let seen = self.seen();
@@ -95,17 +94,17 @@ impl Seen {
     }
 }
 
-/// Bytes of all files of the journal.
+/// Returns the size of all files of the audit log, in bytes.
 fn on_disk(daemon: &Daemon) -> u64 {
     let files = std::fs::read_dir(daemon.path("run/state/journal")).unwrap();
-    // The oldest may go meanwhile.
+    // The oldest file may be removed meanwhile.
     files.filter_map(|file| file.unwrap().metadata().ok()).map(|file| file.len()).sum()
 }
 
 #[test]
 fn each_event_has_one_number_and_disk_and_memory_stay_bounded_whoever_reads() {
     let events: u64 = std::env::var(EVENTS).map_or(5_000, |events| events.parse().unwrap());
-    // A page of an answer has fewer entries than this.
+    // A page of a response has fewer entries than this.
     let kept = (events / 20).max(1_000);
     let config = format!("[journal]\nmib = {MIB}\nentries = {kept}\n");
     let daemon = Daemon::start_with(&Launch { config, ..Launch::default() });

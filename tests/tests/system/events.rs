@@ -1,4 +1,4 @@
-//! `bpfman events`: the journal as a stream, to readers that come back, read nothing, or may not.
+//! `bpfman events`: the audit log as a stream, for readers that reconnect, do not read, or have no permission.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,18 +15,18 @@ use serde_json::Value;
 use crate::equipment::{Program, detach, unload};
 use crate::limits::memory;
 
-/// Users that need no entry anywhere.
+/// User ids without accounts.
 const ADA: u32 = 64_311;
 const EVE: u32 = 64_312;
 
-/// The client while it follows, and all that it has told.
+/// Following client, with its output.
 struct Follower {
     process: Child,
     told: Arc<Mutex<Vec<Value>>>,
     said: Arc<Mutex<String>>,
 }
 
-/// Starts the client, which follows, and hands on what it tells.
+/// Starts the client with `--follow`, and passes each event to `told`.
 pub fn follow(daemon: &Daemon, line: &str, mut told: impl FnMut(Value) + Send + 'static) -> Child {
     let mut command = daemon.cli_command();
     command.arg("events").args(line.split_whitespace()).args(["--follow", "-o", "json"]);
@@ -63,7 +63,7 @@ impl Follower {
         self.entries().iter().map(|entry| entry["verb"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Each number that came, or was told to be missed.
+    /// Returns the numbers of all events received or reported as missed.
     fn numbers(&self) -> Vec<u64> {
         let told = self.told.lock().unwrap();
         let numbers = told.iter().flat_map(|event| match event["event"].as_str().unwrap() {
@@ -92,7 +92,7 @@ impl Drop for Follower {
     }
 }
 
-/// A change that is refused, whose entry has its number in it.
+/// Makes a change that is refused; its entry contains the id.
 pub fn refused(wire: &Wire, id: u32) {
     wire.unload(v1::UnloadRequest { id }).unwrap_err();
 }
@@ -128,7 +128,7 @@ fn a_change_is_told_to_who_follows_and_asks_for_it() {
     assert_eq!((all.numbers(), of_link.numbers()), (vec![1, 2, 3, 4, 5], vec![2, 4]));
     let hook = format!("xdp:{INTERFACE}@{}", far.display());
     assert_eq!(all.entries()[1]["hooks"], serde_json::json!([hook]));
-    // The same without following: all, or the newest, the oldest first.
+    // The same without following: all, or the newest ones in ascending order.
     assert_eq!(daemon.bpfman("events -q").success(), "1\n2\n3\n4\n5\n");
     assert_eq!(daemon.bpfman("events --limit 2 -q").success(), "4\n5\n");
     assert_eq!(daemon.bpfman("events --after 3 --by root --since 1h -q").success(), "4\n5\n");
@@ -162,7 +162,7 @@ fn a_restart_of_the_daemon_loses_no_entry_and_repeats_none() {
 #[test]
 fn readers_that_read_nothing_slow_no_change_take_no_memory_and_learn_of_their_gaps() {
     const MOST: usize = 32 << 20;
-    /// With the other one as many as one user may have.
+    /// Together with the other one, the maximum for one user.
     const SILENT: usize = 15;
     let config = "[journal]\nmib = 1\nentries = 1000\n".to_owned();
     let daemon = Daemon::start_with(&Launch { config, ..Launch::default() });
@@ -208,7 +208,7 @@ fn users_follow_what_concerns_them_and_who_may_not_read_is_told_so() {
     for line in ["events", "events --follow", "wait --for gone link 9"] {
         daemon.bpfman_as(EVE, line).fails(4, &["may not read", "hint:"]);
     }
-    // What was refused to her is root's to see.
+    // Only root sees the refusals.
     assert_eq!(daemon.bpfman(&format!("events -q --by {EVE} --result denied")).success().lines().count(), 5);
 }
 
@@ -220,7 +220,7 @@ fn a_follower_ends_when_nobody_reads_it_and_at_a_signal() {
         command.args(["events", "--follow", "--after", "0"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    // Also where nothing is written any more.
+    // The follower also ends while no event is written.
     let mut process = start();
     drop(process.stdout.take());
     assert_eq!(ended(&mut process).code(), Some(0));
@@ -232,7 +232,7 @@ fn a_follower_ends_when_nobody_reads_it_and_at_a_signal() {
     let mut said = String::new();
     process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "");
-    // Places are given back.
+    // The streams have been released.
     for _ in 0..20 {
         let mut command: Command = daemon.cli_command();
         assert!(command.args(["events", "-q"]).output().unwrap().status.success());

@@ -1,4 +1,4 @@
-//! Programs in the place of functions of others (`freplace`), by the command line.
+//! Extensions (`freplace`) on the command line.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -10,7 +10,7 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 
 use crate::grants;
 
-/// Users that need no entry anywhere.
+/// User ids without accounts.
 const ADA: u32 = 64_211;
 const BOB: u32 = 64_212;
 
@@ -55,7 +55,7 @@ fn an_extension_lives_as_other_programs_do() {
     assert_eq!(traffic.send(3), 0, "it runs without the daemon");
     daemon.again(&Launch::default());
     assert_eq!(daemon.bpfman(&format!("get link {id} -o json")).json(), link);
-    // As after a reboot: the records are there, and nothing of the kernel.
+    // State after a reboot: records without kernel objects.
     daemon.terminate();
     rustix::mount::unmount(daemon.fs(), rustix::mount::UnmountFlags::DETACH).unwrap();
     bpfman_tests::wait::until("nothing is filtered", || traffic.send(1) == 1);
@@ -97,9 +97,9 @@ fn a_user_extends_only_what_a_grant_is_over() {
         (format!("freplace:drops:{roots}:limit"), "\"over\""),
         (format!("freplace:drops:{bobs}:limit"), "\"over\""),
         (format!("freplace:drops:{adas}:filter"), "\"targets\""),
-        // What a section says does not count.
+        // The target in a section is not enough.
         (format!("freplace:drops:{adas}"), "\"targets\""),
-        // Programs that are not ours are the machine's.
+        // Third-party programs belong to the machine.
         ("freplace:drops:4000000000:limit".to_owned(), "\"over\""),
     ] {
         ask(ADA, &of_ada, &program).fails(4, &[&format!("user {ADA} may not"), "grant \"one\"", why]);
@@ -108,7 +108,7 @@ fn a_user_extends_only_what_a_grant_is_over() {
     assert_eq!(daemon.state(), before);
     let loaded = ask(ADA, &of_ada, &format!("freplace:drops:{adas}:limit"));
     if lacks("freplace", "sample_fentry", "a_user_extends_only_what_a_grant_is_over") {
-        // Past the grants, and refused by what comes behind them.
+        // The grants permit it, and the kernel's lack of freplace is reported.
         loaded.fails(6, &["lets no program take the place of another's function"]);
         return;
     }

@@ -1,10 +1,9 @@
-//! What the kernel offers, by the command line, with the daemon caged as it is.
+//! Features of the kernel on the command line, with a sandboxed daemon.
 
 use bpfman_tests::{Daemon, Launch, compile};
 use serde_json::Value;
 
-/// What is said of a feature.
-/// What `bpfman features -o json` says of one thing.
+/// Returns the entry of a feature in the output of `bpfman features -o json`.
 pub fn state<'a>(all: &'a Value, part: &str, name: &str) -> &'a Value {
     let features = all["features"].as_array().unwrap();
     let found = features.iter().find(|feature| feature["part"] == part && feature["name"] == name);
@@ -29,10 +28,10 @@ fn the_kernel_is_told_part_by_part() {
     }
     let redirect = state(&all, "helper", "bpf_redirect")["program_types"].as_array().unwrap();
     assert!(redirect.contains(&"xdp".into()) && !redirect.contains(&"kprobe".into()), "{redirect:?}");
-    // Each type that the daemon loads is there, also where a probe has its name.
+    // All types of the daemon are listed, including those whose probe has the same name.
     let types = daemon.bpfman("features types -q").success();
     assert!(["tcx", "netfilter", "kprobe_multi"].iter().all(|name| types.lines().any(|line| line == *name)));
-    // Only what the whole answer says is missing, and all of it.
+    // Exactly the features that the complete list reports as missing.
     let missing = daemon.bpfman("features --missing -o json").json();
     let listed = missing["features"].as_array().unwrap();
     let absent =
@@ -43,7 +42,7 @@ fn the_kernel_is_told_part_by_part() {
     daemon.bpfman("features nothing").fails(2, &["program-types", "kfuncs"]);
 }
 
-/// Trying some thousand programs is done once a boot.
+/// Thousands of test programs are loaded only once per boot.
 #[test]
 fn what_was_tried_is_kept_for_the_daemons_of_this_boot() {
     let mut daemon = Daemon::start();
@@ -51,7 +50,7 @@ fn what_was_tried_is_kept_for_the_daemons_of_this_boot() {
     let kept = daemon.path("run/features");
     let bytes = std::fs::read(&kept).unwrap();
     daemon.kill();
-    // What it says is believed, so the next daemon has not tried again.
+    // The file is trusted, so that the change shows that the next daemon did not probe again.
     let changed = bytes.windows(12).position(|name| name == b"bpf_redirect").unwrap();
     let mut told = bytes.clone();
     told[changed..changed + 12].copy_from_slice(b"bpf_REDIRECT");
@@ -60,7 +59,7 @@ fn what_was_tried_is_kept_for_the_daemons_of_this_boot() {
     let second = daemon.bpfman("features helpers -o json").json().to_string();
     assert_eq!(second.replace("bpf_REDIRECT", "bpf_redirect"), first.to_string());
     assert!(second.contains("bpf_REDIRECT"));
-    // Of another boot, or damaged, it is found anew.
+    // A file of another boot, or a damaged one, is replaced.
     daemon.kill();
     std::fs::write(&kept, [b"another".as_slice(), &bytes].concat()).unwrap();
     daemon.again(&Launch::default());

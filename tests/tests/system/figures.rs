@@ -1,4 +1,4 @@
-//! What programs, chains and maps count, as a stream of readings.
+//! Metrics of programs, chains and maps, as a stream of readings.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::BpfmanProgramType as Type;
@@ -49,9 +49,9 @@ fn packets_are_counted_by_member_of_a_chain() {
         assert!(now.runs.unwrap() - then.runs.unwrap() >= 5, "{then:?} {now:?}");
     }
     let [verdict] = &members[1].ended[..] else { panic!("{members:?}") };
-    // It lets others than the test's datagrams pass.
+    // The program passes other packets than the test's datagrams.
     assert_eq!((verdict.verdict.as_str(), verdict.packets), ("drop", 5));
-    // The programs of this hook and their maps, and no others.
+    // Only the programs of this hook and their maps.
     let ids: Vec<u32> = after.programs.iter().map(|program| program.id).collect();
     assert_eq!(ids, [passing.id, dropping.id]);
     let program = &after.programs[0];
@@ -170,7 +170,7 @@ fn a_stream_of_changes_tells_what_came_went_or_ran() {
     unload(&wire, other.id);
     let went = next(&|reading| !reading.gone_programs.is_empty());
     assert_eq!((went.gone_programs, ids(&went.programs)), (vec![other.id], vec![]));
-    // One that both programs use stays.
+    // A map that both programs use stays.
     let (own, shared): (Vec<_>, Vec<_>) = came.maps.iter().partition(|map| map.program_ids == [other.id]);
     assert!(!own.is_empty());
     let ids_of = |maps: &[&ext::MapFigures]| maps.iter().map(|map| map.id).collect::<Vec<_>>();
@@ -206,7 +206,7 @@ fn a_stream_has_bounds_and_so_have_all_of_one_user() {
         &["99 ms", "100 to 60000"],
     );
     assert_status(wire.follow_figures(request(60_001)), Code::InvalidArgument, "invalid", &["60001 ms"]);
-    // Clients that take nothing keep their places. Root may have all; a connection has room for 32 calls.
+    // Clients that read nothing keep their streams. Root may have all of them; a connection is limited to 32 calls.
     let others = [daemon.wire(), daemon.wire()];
     let idle: Vec<_> =
         others.iter().flat_map(|wire| (0..16).map(|_| wire.follow_figures(request(100)).unwrap())).collect();

@@ -1,8 +1,8 @@
-//! Chains that change under a flood: every datagram meets one chain, the old one or the new one, whole.
+//! Chains that change under a flood: every datagram passes either the old chain or the new one, completely.
 //!
-//! Each member writes its number into the datagram. So what a datagram met can be compared with every chain there
-//! ever was: a number too few is a packet unfiltered, a mixture is a chain that nobody asked for. `make flood` makes
-//! 1,000 changes instead of 60; `FLOOD_CHANGES` and `FLOOD_SEED` choose others.
+//! Each member writes its number into the datagram, so that its path can be compared with all chains that existed: a
+//! missing number is an unfiltered packet, a mixture is a chain that was never requested. `make flood` makes 1,000
+//! changes instead of 60; `FLOOD_CHANGES` and `FLOOD_SEED` set others.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,29 +19,27 @@ use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 
 use crate::equipment::{Program, detach, test_name};
 
-/// Programs that come and go.
 const MEMBERS: u8 = 12;
-/// Programs on the hook at the same time.
+/// Maximum number of members on the hook.
 const LONGEST: usize = 8;
 
-/// A member in its place.
 struct Place {
     priority: i32,
     who: u8,
     link: u32,
 }
 
-/// What a member's later versions write more than its number.
+/// Difference between the numbers that the versions of a member write.
 const VERSION: u8 = 16;
 
-/// A hook and all chains that were on it.
+/// Hook with all chains that it has had.
 struct Hook<'a> {
     wire: &'a Wire,
     programs: Vec<Program>,
-    /// What each program writes.
+    /// Number that each program writes.
     stamps: Vec<u8>,
     place: Box<dyn Fn(i32) -> Info>,
-    /// Each member has a link of the kernel's own.
+    /// True if each member has its own kernel link.
     is_row: bool,
     chain: Vec<Place>,
     history: Vec<Trail>,
@@ -64,8 +62,8 @@ impl Hook<'_> {
         self.changed();
     }
 
-    /// A move in place: no packet meets the chain without the member. The kernel cannot move a tcx link, so that a packet
-    /// may meet it twice, at both places.
+    /// Moves a member without a gap. The kernel cannot move a tcx link, so that a packet may pass it twice, at both
+    /// positions.
     fn shift(&mut self, at: usize, priority: i32) {
         if self.is_row {
             let mut both: Vec<(i32, u8)> =
@@ -81,7 +79,7 @@ impl Hook<'_> {
         self.changed();
     }
 
-    /// A new version of a member, which writes another number and counts on in the same map.
+    /// Replaces a member by a version that writes another number and continues to count in the same map.
     fn renew(&mut self, at: usize) {
         let who = usize::from(self.chain[at].who) - 1;
         let request = ext::ReplaceProgramRequest {
@@ -94,7 +92,6 @@ impl Hook<'_> {
         self.renewed(who, replaced);
     }
 
-    /// Takes the version before back.
     fn roll_back(&mut self, at: usize) {
         let who = usize::from(self.chain[at].who) - 1;
         let request = ext::RollbackProgramRequest { program_id: self.programs[who].id };
@@ -130,7 +127,8 @@ impl Hook<'_> {
         }
     }
 
-    /// Adds, removes, moves, replaces or renews a member. The hook is never empty: what happens then is not the chain's affair.
+    /// Adds, removes, moves, replaces or renews a member. The hook is never empty, since the chain does not handle
+    /// packets then.
     fn change(&mut self, random: &mut Random, flood: &Flood) {
         let length = self.chain.len();
         match random.below(7) {
@@ -138,7 +136,7 @@ impl Hook<'_> {
                 let (who, priority) = (self.absent(random), self.free_priority(random));
                 self.add(who, priority);
             }
-            // A move to another place, by two changes and by one.
+            // A move to another position, by two changes or by one.
             2 if length > 1 => {
                 let place = self.remove(random.below(length));
                 flood.meets(&self.trail());
@@ -157,7 +155,7 @@ impl Hook<'_> {
                     self.roll_back(at);
                 }
             }
-            // The successor comes before the one that it replaces goes.
+            // The successor is attached before its predecessor is detached.
             5 if length < LONGEST => {
                 let at = random.below(length);
                 let (who, old) = (self.absent(random), self.chain[at].priority);
@@ -179,7 +177,7 @@ impl Hook<'_> {
     }
 }
 
-/// Every run of datagrams met a chain that there was, and never an older one after a newer one.
+/// Asserts that every run of datagrams passed a chain that existed, and none an older chain after a newer one.
 pub fn assert_whole_chains(runs: &[Run], history: &[Trail]) {
     let mut generation = 0;
     for (number, run) in runs.iter().enumerate() {
@@ -275,7 +273,7 @@ fn run(trail: &[u8]) -> Run {
     Run { trail: trail.to_vec(), datagrams: 1 }
 }
 
-/// Chain 1, then 1 and 2, then 2 alone, then 1 and 2 again.
+/// Returns chain 1, then 1 and 2, then 2 alone, then 1 and 2 again.
 fn some_history() -> [Trail; 4] {
     [vec![1], vec![1, 2], vec![2], vec![1, 2]]
 }

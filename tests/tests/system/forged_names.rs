@@ -1,4 +1,4 @@
-//! Names that a caller chose: cgroups, applications and interfaces named like those of others give no rights.
+//! Names chosen by a caller: cgroups, applications and interfaces named like those of others give no permissions.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -17,12 +17,10 @@ use crate::grants::{daemon, load_as};
 
 const USER: u32 = 4711;
 
-/// A unit of this test.
 fn unit() -> String {
     format!("netops-of-test-{}.service", std::process::id())
 }
 
-/// The uid of a pod of this test.
 fn pod() -> String {
     format!("0a1b2c3d-4e5f-6071-8293-{:012x}", std::process::id())
 }
@@ -36,21 +34,21 @@ fn policy() -> String {
     )
 }
 
-/// A cgroup of a test. It goes with this value, with those inside and above that the test made.
+/// Cgroup of a test. On drop it is removed, with the groups inside and above that the test created.
 struct Group {
     folder: PathBuf,
-    /// The one of those above, or it itself, that no other test uses.
+    /// Topmost group that no other test uses.
     top: PathBuf,
 }
 
 impl Group {
-    /// Names that tests share, as the kubelet and systemd give them.
+    /// Groups that tests share, with the kubelet's and systemd's names.
     const SHARED: [&str; 3] = ["kubepods", "kubepods.slice", "system.slice"];
 
-    /// Makes a group below a hierarchy, as root.
+    /// Creates a group below a hierarchy, as root.
     fn new(hierarchy: &Path, path: &str) -> Self {
         let folder = hierarchy.join(path);
-        // Another test may remove a shared one meanwhile.
+        // Another test may remove a shared group meanwhile.
         until("the cgroups are made", || fs::create_dir_all(&folder).is_ok());
         let shared = |name: &&str| Self::SHARED.contains(name);
         let own = path.split('/').take_while(shared).count() + 1;
@@ -58,7 +56,7 @@ impl Group {
         Self { folder, top }
     }
 
-    /// Makes a group that belongs to a user, as the group of the user's own service manager does. Those above are root's.
+    /// Creates a group owned by a user, like that of the user's service manager. Its parents belong to root.
     fn delegated(hierarchy: &Path, path: &str) -> Self {
         let group = Self::new(hierarchy, path);
         for file in ["", "cgroup.procs"] {
@@ -71,7 +69,7 @@ impl Group {
         &self.folder
     }
 
-    /// Returns the words that run a program as the user, in a group that the user makes inside this one.
+    /// Returns a command that runs as the user in a group that the user creates inside this one.
     fn run_inside(&self, inner: &str) -> Command {
         let (own, inner) = (self.folder().display(), self.folder().join(inner));
         let inner = inner.display();
@@ -102,7 +100,6 @@ impl Drop for Group {
     }
 }
 
-/// Runs the client as the user.
 fn client(mut command: Command, daemon: &Daemon, line: &str) -> Outcome {
     command.arg(daemon.path("client")).args(line.split_whitespace());
     Outcome::of(command.env("BPFMAN_SOCKET_PATH", daemon.socket()).env("HOME", daemon.path("")))
@@ -118,8 +115,8 @@ fn user_cannot_name_its_group_like_a_pod_or_unit() {
     let hierarchy = naming_hierarchy();
     let (test, pod, unit) = (std::process::id(), pod(), unit());
     let scope = format!("kubepods-burstable-pod{}.slice", pod.replace('-', "_"));
-    // Without the owners of the groups, each of these names would be that of a unit or a pod: below slices alone, and below
-    // the group of all pods.
+    // By name alone, each of these groups would be a unit or a pod: below slices only, and below the group of all pods.
+    // Their owners show that they are not.
     for (delegated, inner) in [
         (format!("delegated-{test}.slice"), unit.clone()),
         (format!("delegated-{test}.slice"), format!("delegated-{test}-a.slice/{unit}")),
@@ -144,7 +141,7 @@ fn root_gives_groups_the_names_of_pods_and_units() {
         format!("kubepods.slice/kubepods-pod{}.slice/cri-containerd-1.scope", pod().replace('-', "_"));
     for (path, grant) in [(scope, "pod"), (format!("system.slice/{}", unit()), "unit")] {
         let group = Group::delegated(&hierarchy, &path);
-        // Also from a group that the user made in there.
+        // The same in a group that the user creates inside.
         for inner in ["", "inner.service"] {
             let seen = client(group.run_inside(inner), &daemon, "whoami -o json").json();
             assert_eq!(seen["grants"][0]["name"], grant, "{path}/{inner}: {seen}");
@@ -152,7 +149,7 @@ fn root_gives_groups_the_names_of_pods_and_units() {
     }
 }
 
-/// A daemon in a cgroup namespace of its own, as runtimes give unprivileged containers, goes to the node's.
+/// A daemon in a cgroup namespace of its own, as in unprivileged containers, enters the node's.
 #[test]
 fn daemon_in_a_cgroup_namespace_knows_units_and_pods() {
     if let Err(error) = fs::metadata("/proc/1/ns/cgroup") {
@@ -211,13 +208,13 @@ fn container_id_of_two_groups_is_ambiguous() {
     let [ambiguous] = &answer.ambiguous[..] else { panic!("{answer:?}") };
     assert_eq!(ambiguous.container_id, first.id);
     assert!(names.iter().all(|name| ambiguous.reason.contains(name)), "{ambiguous:?}");
-    // The others are found all the same.
+    // The other containers are found nevertheless.
     let pids: Vec<_> = answer.containers.into_iter().map(|found| (found.container_id, found.pids)).collect();
     assert_eq!(pids, [(third.id.clone(), vec![process.pid().cast_signed()])]);
     drop((one, other, process));
 }
 
-/// The target where every user can execute it.
+/// Copies the target to where every user can execute it.
 fn readable_target(daemon: &Daemon) -> PathBuf {
     let path = daemon.path("posing-target");
     fs::copy(target::binary(), &path).unwrap();
@@ -268,7 +265,7 @@ fn interface_name_is_taken_whole() {
     for name in [format!("{INTERFACE}:.100"), format!("{INTERFACE}/.100")] {
         let attach = format!("attach {program} xdp -i {name} -p 10 -n {far}");
         daemon.bpfman_as(USER, &attach).fails(6, &[&format!("\"{name}\"")]);
-        // Nor for root.
+        // Root is refused as well.
         daemon.bpfman(&attach).fails(6, &[&format!("\"{name}\"")]);
     }
     assert_eq!(daemon.state(), before);

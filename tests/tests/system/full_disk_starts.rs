@@ -1,4 +1,4 @@
-//! The machine reboots while its disk is full: what was acknowledged is attached again.
+//! Reboots with a full disk: acknowledged attachments are restored.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +11,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::equipment::Program;
 
-/// A small file system of its own, unmounted with this value.
+/// Small file system, unmounted on drop.
 struct Disk(std::path::PathBuf);
 
 impl Drop for Disk {
@@ -33,7 +33,7 @@ fn programs_come_back_after_a_reboot_with_a_full_disk() {
     let member = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
     wire.attach(attach(member.id, xdp(&far, INTERFACE, 500, &[]))).unwrap();
 
-    // Filled by somebody, and what room the records had in their own file is used up.
+    // Another process fills the disk, and the free space within the store's file is used up.
     io::copy(&mut io::repeat(1), &mut File::create(state.join("filler")).unwrap()).unwrap_err();
     let refused =
         (1..400).map(|priority| wire.attach(attach(member.id, xdp(&far, INTERFACE, priority, &[]))));
@@ -46,7 +46,7 @@ fn programs_come_back_after_a_reboot_with_a_full_disk() {
     };
     let acknowledged = ids(&daemon);
 
-    // As after a reboot: the records are there, and nothing of the kernel.
+    // State after a reboot: records without kernel objects.
     daemon.kill();
     unmount(daemon.fs(), UnmountFlags::DETACH).unwrap();
     bpfman_tests::wait::until("the hook is empty", || {

@@ -1,4 +1,4 @@
-//! The bytes of `bpfman.v1`, written by hand from its table of tags.
+//! Encodings of `bpfman.v1`, written by hand from its table of tags.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -10,13 +10,12 @@ use bpfman_proto::v1::*;
 use bpfman_tests::requests::pairs;
 use prost::Message;
 
-/// Both ways.
 pub fn assert_bytes<M: Message + Default + PartialEq + Debug>(message: &M, bytes: &[u8]) {
     assert_eq!(message.encode_to_vec(), bytes, "{message:?}");
     assert_eq!(&M::decode(bytes).unwrap(), message);
 }
 
-/// Puts a message into a field of another.
+/// Encodes a message as a field of another.
 pub fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
     let length = u8::try_from(bytes.len()).expect("the messages here are short");
     assert!(length < 128);
@@ -99,7 +98,7 @@ fn places_on_interfaces() {
     assert_bytes(&AttachInfo { info: Some(Info::XdpAttachInfo(xdp)) }, &field(1, bytes));
     let direction = "in".to_owned();
     let tc = TcAttachInfo {
-        // Negative numbers have ten bytes.
+        // Negative numbers take ten bytes.
         priority: -1,
         iface: iface.clone(),
         position: 0,
@@ -250,6 +249,6 @@ fn the_other_calls() {
 
 #[test]
 fn unknown_fields_of_newer_clients_are_left_alone() {
-    // Field 15, a string, beside the id.
+    // Field 15, a string, next to the id.
     assert_eq!(GetRequest::decode(&b"\x08\x04\x7a\x03new"[..]).unwrap(), GetRequest { id: 4 });
 }

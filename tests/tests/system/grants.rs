@@ -1,4 +1,4 @@
-//! Who may do what: grants of `policy.toml`, and whose programs and links are.
+//! Access control: grants of `policy.toml`, and owners of programs and links.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -10,11 +10,11 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 
 use crate::equipment::Program;
 
-/// Users that need no entry anywhere.
+/// User ids without accounts.
 const ADA: u32 = 64_201;
 const BOB: u32 = 64_202;
 
-/// What ada may do: attach at one interface, behind the priorities of others.
+/// Returns a policy in which ada may attach at one interface, with priorities from 100.
 fn grants() -> String {
     format!(
         "[files]\nusers = [0, {ADA}, {BOB}]\n\
@@ -30,7 +30,7 @@ pub fn daemon(policy: String) -> Daemon {
     daemon
 }
 
-/// Loads a member of chains from a file of the user's own; answers its id.
+/// Loads a member of chains from a file of the user; returns its id.
 pub fn load_as(daemon: &Daemon, user: u32) -> u64 {
     let path = daemon.path(format!("own-{user}.o"));
     fs::copy(compile::object("chain"), &path).unwrap();
@@ -108,7 +108,7 @@ fn a_grant_reaches_as_far_as_it_says_and_each_owner_to_its_own() {
     ] {
         daemon.bpfman_as(ADA, &line).fails(4, &[&format!("user {ADA} may not"), "grant \"network\"", why]);
     }
-    // Everything is allowed to bob, over what is bob's.
+    // bob may do everything, but only with bob's own objects.
     daemon.bpfman_as(BOB, &format!("detach {link}")).fails(4, &["grant \"others\"", "\"over\""]);
     assert_eq!(daemon.state(), before);
     let shown = daemon.bpfman(&format!("get program {ada} -o json")).json();
@@ -153,7 +153,7 @@ fn owners_outlive_the_daemon_and_a_grant_that_is_taken_away_ends_at_once() {
     daemon.bpfman_as(BOB, &format!("unload {ada}")).fails(4, &["of grant:network"]);
     fs::write(daemon.path("policy.toml"), "[access]\n").unwrap();
     daemon.bpfman_as(ADA, &format!("unload {ada}")).fails(4, &["no grant is for this user"]);
-    // A mistake brings back no grant that was taken away.
+    // A mistake restores no grant that was removed.
     fs::write(daemon.path("policy.toml"), "[[grants]]\nname = 1\n").unwrap();
     daemon.bpfman_as(ADA, &format!("unload {ada}")).fails(4, &["no grant is for this user", "has mistakes"]);
     fs::write(daemon.path("policy.toml"), EVERYBODY_MAY).unwrap();

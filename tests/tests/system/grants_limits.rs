@@ -1,4 +1,4 @@
-//! How much a grant lets its callers have, where, and for whom they may speak.
+//! Limits and scope of grants, and permission to act for applications.
 
 use std::process::Command;
 
@@ -54,7 +54,7 @@ fn a_load_gives_the_verifier_as_much_as_the_grant_allows_and_leaves_nothing_of_m
     let says = ["instructions", "20", "hint: ", "limits.verified_instructions"];
     daemon.bpfman_as(ADA, &load("xdp_member")).fails(6, &says);
     assert_eq!(daemon.state(), before);
-    // A new version has the limit of a load.
+    // The limit applies to a new version too.
     let small = daemon.path("small.o");
     std::fs::copy(bpfman_tests::compile::object("broken"), &small).unwrap();
     std::os::unix::fs::chown(&small, Some(ADA), Some(ADA)).unwrap();
@@ -65,7 +65,7 @@ fn a_load_gives_the_verifier_as_much_as_the_grant_allows_and_leaves_nothing_of_m
     let replace = |name: &str| format!("replace {id} file -p {} --name {name}", path.display());
     daemon.bpfman_as(ADA, &replace("xdp_member")).fails(6, &says);
     assert_eq!(daemon.state(), before);
-    // Root has none.
+    // Root has no limit.
     daemon.bpfman(&replace("xdp_member")).success();
     let whoami = daemon.bpfman_as(ADA, "whoami");
     assert!(whoami.stdout.contains("limits.verified_instructions = 20"), "{}", whoami.stdout);
@@ -78,7 +78,7 @@ fn a_grant_for_ones_own_network_namespace_counts_for_no_other() {
     let program = load_as(&daemon, ADA);
     let attach = format!("attach {program} xdp -i {INTERFACE} -p 10 -n {far}");
     daemon.bpfman_as(ADA, &attach).fails(4, &["\"netns\""]);
-    // A name of the user's own may lead elsewhere a moment later.
+    // A name that the user controls may lead elsewhere a moment later.
     let alias = daemon.path("netns");
     std::os::unix::fs::symlink(network.far.path(), &alias).unwrap();
     let inside = |line: &str| {
@@ -129,7 +129,7 @@ fn who_may_not_speak_for_an_application_cannot_pass_for_one() {
     let id = load(ADA, &shop).json()["programs"][0]["program_id"].to_string();
     let owner = |id: &str| daemon.bpfman(&format!("get program {id} -o json")).json()["owner"].clone();
     assert_eq!(owner(&id), "application:shop/filter");
-    // The node agent speaks for all applications, and has nothing over what is no application's.
+    // The node agent acts for all applications, and has no permission for programs of other owners.
     let bank = ["bpfman.io/ProgramNamespace=bank", "bpfman.io/ProgramName=filter", "bpfman.io/uuid=1-3"];
     let banks = load(AGENT, &bank).json()["programs"][0]["program_id"].to_string();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Guards of namespaced applications: two containers of one image, whose files are the same inodes.
+//! Guards of namespaced applications: two containers of one image, with the same inodes.
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
@@ -14,14 +14,14 @@ use tonic::Code;
 use crate::equipment::{Program, assert_status, detach, test_name};
 use crate::types::Probe;
 
-/// How the daemon tells the containers apart.
+/// Property by which the daemon distinguishes the containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Apart {
     ByNamespace,
     ByControlGroup,
 }
 
-/// Two containers of one image, and their control groups, which go after them.
+/// Two containers of one image, with their cgroups, which are removed after them.
 struct Twins {
     ours: ImageContainer,
     other: ImageContainer,
@@ -52,7 +52,7 @@ impl Twins {
         }
     }
 
-    /// Each runs what is probed, and is alive after it.
+    /// Calls the probed function in both processes, which survive it.
     fn call(&mut self) {
         self.other.target.call();
         self.ours.target.call();
@@ -61,7 +61,7 @@ impl Twins {
 
 impl Drop for Twins {
     fn drop(&mut self) {
-        // Groups wait until nobody is in them.
+        // A cgroup can be removed only once it is empty.
         for container in [&self.ours, &self.other] {
             let _gone = std::process::Command::new("kill").args(["-9", &container.pid.to_string()]).status();
         }
@@ -69,7 +69,6 @@ impl Drop for Twins {
     }
 }
 
-/// A probe of a namespaced application.
 fn tenant(wire: &Wire, name: &str, place: u32) -> Probe {
     let mut request = Probe::request(name, Type::Uprobe, 0);
     for (key, value) in [("bpfman.io/ProgramNamespace", "shop"), ("bpfman.io/ProgramName", "probe")] {
@@ -82,7 +81,7 @@ fn assert_sees_its_own_alone(apart: Apart) {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let mut twins = Twins::start(&daemon, apart);
-    // Root's probe sees both: they are of one inode, and what follows is not so by accident.
+    // Root's probe sees both: they share an inode, so that the restriction below is the guard's.
     let roots = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
     roots.attach(&wire, Info::UprobeAttachInfo(twins.info()));
     let offset = target::file_offset(&ContainerImage::program(), "probed");
@@ -124,7 +123,7 @@ fn one_program_serves_several_containers_and_each_link_its_own() {
     detach(&wire, ours);
     twins.call();
     assert_eq!(probe.fired(), 3, "the other's alone");
-    // The entry that is free again is another's now.
+    // The entry that became free is reused.
     probe.attach(&wire, Info::UprobeAttachInfo(of_other));
     twins.call();
     assert_eq!(probe.fired(), 5);
@@ -219,7 +218,7 @@ fn tenants_return_probe_changes_its_own_process_alone() {
         assert_eq!((probe.fired(), roots.fired()), (1, 2), "{apart:?}");
         assert!(twins.other.target.returned_into_main(), "{apart:?}: another container's process");
         assert!(!twins.ours.target.returned_into_main(), "{apart:?}: the probed process");
-        // Another container's process is nothing that the application may name.
+        // The application cannot name a process of another container.
         let of_other = v1::UprobeAttachInfo { pid: Some(twins.other.pid.cast_signed()), ..twins.info() };
         let answer = wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(of_other)));
         let names = ["is not among the processes", "program \"on_uretprobe\""];
@@ -257,19 +256,19 @@ fn guards_outlive_the_daemon_and_links_come_back_with_theirs() {
     daemon.kill();
     twins.call();
     assert_eq!(probe.fired(), 2, "without a daemon too");
-    // Somebody takes the link away: it is put back, for the same tasks.
+    // The link is removed: it is restored for the same tasks.
     std::fs::remove_file(daemon.fs().join(format!("links/{link}"))).unwrap();
     daemon.again(&Launch::default());
     twins.call();
     assert_eq!(probe.fired(), 3);
-    // Its container ended meanwhile, and its process number may be anybody's.
+    // Its container ended meanwhile, and its process id may be reused.
     daemon.kill();
     std::fs::remove_file(daemon.fs().join(format!("links/{link}"))).unwrap();
     let ended = format!("process {} does not exist", twins.ours.pid);
     drop(twins);
     daemon.again(&Launch::default());
     let log = daemon.log();
-    // The second where it has ended and nobody has taken its exit status yet.
+    // The second reason appears if it has exited and has not been reaped.
     let reasons = ["names a process, whose number may be another one's by now", &ended];
     assert!(reasons.iter().any(|reason| log.contains(reason)), "{log}");
     assert!(!daemon.fs().join(format!("links/{link}")).exists(), "{log}");
@@ -283,7 +282,7 @@ fn a_new_version_is_guarded_as_the_old_one_and_so_is_the_one_that_is_taken_back(
     probe.attach(&daemon.wire(), Info::UprobeAttachInfo(twins.info()));
     let object = compile::object("probes").display().to_string();
     let id = probe.program.id;
-    // By root, who could load it without.
+    // Replaced by root, who could load it without a guard.
     let replaced = daemon.bpfman(&format!("replace {id} file -p {object} -o json")).json();
     twins.call();
     assert_eq!(probe.fired(), 1, "the map goes on: {replaced}");

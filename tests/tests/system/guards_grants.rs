@@ -1,4 +1,4 @@
-//! Guards of grants with `scope = "cgroup"`: programs see the control group of whoever attaches them.
+//! Guards of grants with `scope = "cgroup"`: programs run for the cgroup of the caller who attaches them.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -23,7 +23,7 @@ fn policy(more: &str) -> String {
     )
 }
 
-/// A user's control group, a process in it, and one outside.
+/// Cgroup of a user, a process in it, and one outside.
 struct Team {
     daemon: Daemon,
     ours: Target,
@@ -40,7 +40,7 @@ impl Team {
         team
     }
 
-    /// Runs the client as the user, in the group.
+    /// Runs the client as the user, in the cgroup.
     fn run(&self, line: &str) -> Outcome {
         let client = self.daemon.path("client");
         let script = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", self.group.path().display());
@@ -58,7 +58,6 @@ impl Team {
         self.run(&format!("load file -p {} --programs {program} -o json", path.display()))
     }
 
-    /// A program of the object of probes.
     fn probe(&self, program: &str) -> u64 {
         let loaded = self.load("probes", program).json();
         loaded["programs"][0]["program_id"].as_u64().unwrap_or_else(|| panic!("{loaded}"))
@@ -71,7 +70,7 @@ impl Team {
         kernel::array_value(kernel::map_named(&ids, "fired"), place)
     }
 
-    /// One program, attached by a line: what others do it does not see, what the group's processes do it does.
+    /// Attaches a program, and asserts that it sees actions of the cgroup's process only.
     fn assert_sees_its_group(&mut self, program: &str, place: u32, line: &str, act: fn(&mut Target)) {
         let id = self.probe(program);
         self.run(&format!("attach {id} {line}")).success();
@@ -85,7 +84,7 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        // The group waits until nobody is in it.
+        // The cgroup can be removed only once it is empty.
         let _gone = Command::new("kill").args(["-9", &self.ours.pid().to_string()]).status();
     }
 }
@@ -117,7 +116,7 @@ fn a_grants_uprobe_sees_the_callers_control_group_alone() {
         let line = format!("{line} --pid {}", team.ours.pid());
         team.assert_sees_its_group("uretprobe:on_uretprobe", 4, &line, Target::call);
     }
-    // It outlives the daemon, and so does what it is held to.
+    // The link outlives the daemon, and so does its guard.
     team.daemon.kill();
     team.daemon.again(&Launch { policy: policy(""), ..Launch::default() });
     team.daemon.open_to_users();
@@ -289,6 +288,6 @@ fn a_caller_in_no_group_of_its_own_is_refused() {
     let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap();
     assert!(cgroup.lines().any(|line| line == "0::/") && Path::new(&path).exists(), "{cgroup}");
     team.daemon.bpfman_as(ADA, &line).fails(6, &["the caller is in none of its own"]);
-    // Root's own group is everybody's here.
+    // The root cgroup is everyone's here.
     team.daemon.bpfman(&line).fails(6, &["the caller is in none of its own"]);
 }

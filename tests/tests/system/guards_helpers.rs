@@ -1,4 +1,4 @@
-//! What programs of tenants may call.
+//! Functions that programs of tenants may call.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -82,7 +82,7 @@ fn a_tenants_program_that_reads_the_kernel_or_changes_others_is_refused_by_name(
         assert_eq!(daemon.state(), before, "{program}");
     }
     wire.load(tenants("reads_user")).unwrap();
-    // Root's may, where the kernel lets them.
+    // Root's programs may, if the kernel permits it.
     wire.load(v1::LoadRequest { metadata: Default::default(), ..tenants("reads_kernel") }).unwrap();
 }
 

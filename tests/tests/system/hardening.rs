@@ -1,4 +1,4 @@
-//! What others on the machine can prepare beforehand leads the daemon nowhere.
+//! Traps that other users prepare do not mislead the daemon.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
@@ -92,14 +92,14 @@ fn a_probe_is_set_on_regular_files_alone() {
     }
 }
 
-/// In a container an absolute link means the container's file, not the machine's of that name.
+/// In a container an absolute symbolic link refers to the container's file, not to the machine's.
 #[test]
 fn links_of_a_container_lead_to_its_own_files() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let inside = daemon.path("inside");
     fs::create_dir(&inside).unwrap();
-    // All of the machine's files again as the process's root, and on top of them a folder that only it has.
+    // All of the machine's files as the process's root, and on top of them a folder that only it has.
     let script = format!(
         "mount --rbind / {0} && mount -t tmpfs none {0}/mnt && cp {1} {0}/mnt/program && \
          ln -s /mnt/program {0}/mnt/link && exec chroot {0} /mnt/program",

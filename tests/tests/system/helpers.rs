@@ -1,4 +1,5 @@
-//! The processes that speak to registries and read images and object files: what they have, and what is left when they turn against the daemon.
+//! Worker processes that access registries and read images and object files: their rights, and the effect of a
+//! compromised one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,12 +13,11 @@ use bpfman_tests::{Daemon, Launch, Network};
 
 use crate::images::publish;
 
-/// The user of the processes, unless root says otherwise.
+/// Default user of the workers.
 const USER: &str = "60919";
-/// Anything is let in: the signatures are not what is tried here.
+/// Signatures are not verified here.
 const POLICY: &str = "mode = \"off\"\n";
 
-/// A process for images.
 struct Process {
     pid: u32,
     what: String,
@@ -32,7 +32,7 @@ fn children(pid: u32) -> Vec<Process> {
         .flat_map(|text| text.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
         .collect();
     let process = |pid| {
-        // A reader is a copy of the starter, with its arguments and a name of its own.
+        // A reader is a copy of the starter with the same arguments and another name.
         if fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end() == "bpfmand-reader" {
             return Some(Process { pid, what: "reader".to_owned() });
         }
@@ -44,7 +44,7 @@ fn children(pid: u32) -> Vec<Process> {
     pids.into_iter().filter_map(process).collect()
 }
 
-/// The starter, and those that it started.
+/// Returns the starter, and the processes that it has started.
 fn processes(daemon: &Daemon) -> Vec<Process> {
     let starters = children(daemon.pid());
     let started: Vec<Process> = starters.iter().flat_map(|starter| children(starter.pid)).collect();
@@ -59,7 +59,7 @@ fn status(pid: u32) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A process gives up its rights before it waits.
+/// Returns whether a process has dropped its rights, which it does before it waits.
 fn is_confined(process: &Process) -> bool {
     fs::read_to_string(format!("/proc/{}/status", process.pid))
         .is_ok_and(|status| status.contains("\nSeccomp:\t2"))
@@ -93,7 +93,7 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
         assert_eq!(field("NoNewPrivs"), "1", "{}", process.what);
     }
     let score = |pid: u32| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
-    // The starter is needed as long as the daemon: it goes when that goes, not before.
+    // The starter is as important as the daemon, and terminates after it.
     assert_eq!(score(found[0].pid), score(daemon.pid()));
     for process in &found[1..] {
         assert_eq!(status(process.pid)["Seccomp"], "2", "{}", process.what);
@@ -111,7 +111,7 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
         line["Max cpu time".len()..].split_whitespace().next().unwrap().to_owned()
     };
     assert_eq!([cpu("reader"), cpu("verifier")], ["60", "unlimited"]);
-    // What is open in one is its socket, the log, a reader's file of types, and nothing of the daemon's.
+    // A worker has only its socket, the log, and in a reader the file of types open.
     for process in &found[1..] {
         let open = fs::read_dir(format!("/proc/{}/fd", process.pid)).unwrap().flatten();
         let open: Vec<PathBuf> = open.filter_map(|file| fs::read_link(file.path()).ok()).collect();
@@ -121,7 +121,7 @@ fn they_have_a_user_of_their_own_and_nothing_else() {
     }
 }
 
-/// The kernel's types are read and indexed once: the next readers map that, and open no file.
+/// The kernel's types are read and indexed once: later readers map the index, and open no file.
 #[test]
 fn readers_share_kernel_types_once_they_are_needed() {
     let daemon = Daemon::start_with(&launch(""));
@@ -146,7 +146,7 @@ fn readers_share_kernel_types_once_they_are_needed() {
     assert!(!daemon.log().contains("share no types"), "{}", daemon.log());
 }
 
-/// The starter, and those that wait for the next load, once the last one's own are gone.
+/// Returns the starter and the processes ready for the next load, once those of the last load have exited.
 fn those_that_wait(daemon: &Daemon) -> Vec<Process> {
     let sorted = || {
         let mut found = processes(daemon);
@@ -161,14 +161,14 @@ fn those_that_wait(daemon: &Daemon) -> Vec<Process> {
     sorted()
 }
 
-/// Each act is tried by one that is held as always, once it was asked for something.
+/// Each act is tried in a normally confined worker that has received a request.
 #[test]
 fn a_hostile_one_reaches_nothing() {
     let registry = Registry::start();
     let mut daemon = Daemon::prepare();
     let state = daemon.path("run").display().to_string();
     let secret: PathBuf = daemon.path("secret");
-    // Open to everybody, so that it is not its mode that keeps it.
+    // Readable for everyone, so that its mode does not protect it.
     fs::write(&secret, "secret").unwrap();
     let socket = daemon.path("bpfman.sock").display().to_string();
     let address = registry.image("").split('/').next().unwrap().to_owned();
@@ -201,14 +201,14 @@ fn a_hostile_one_reaches_nothing() {
         assert!(!log.contains(&format!("hostile: did {act}")), "{act}: {log}");
         assert_eq!(daemon.state(), before, "{act}");
         assert_eq!(daemon.bpfman("image list -o json").json(), serde_json::json!([]), "{act}");
-        // The daemon goes on.
+        // The daemon continues to work.
         daemon.bpfman("list programs").success();
         daemon.kill();
     }
     assert!(!PathBuf::from("/tmp/bpfman-hostile").exists());
 }
 
-/// It is this process that reads the object, and nobody believes it: the file holds no such map.
+/// A compromised reader is not believed: the file has no such map.
 #[test]
 fn what_a_hostile_reader_says_is_no_object_is_refused() {
     let daemon = Daemon::start_with(&launch("reader:lie:../../escaped"));
@@ -217,14 +217,14 @@ fn what_a_hostile_reader_says_is_no_object_is_refused() {
     let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
     load.fails(1, &["it says of an object that it has a map that is named so that no file can be", "hint: "]);
     assert_eq!(daemon.state(), before);
-    // It is taken for an object with such a map: nobody else has read the file. Asked for its program, this reader ends.
+    // The map is accepted, since nobody else has read the file. The reader exits when its program is requested.
     let daemon = Daemon::start_with(&launch("reader:lie:invented"));
     let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
     load.fails(1, &["the reader of object files did not do its work: it ended in the middle of it"]);
     daemon.bpfman("list programs").success();
 }
 
-/// What makes the test above able to fail: where it is a process's work, it can.
+/// Proves that the test above can fail: these acts are part of the worker's task.
 #[test]
 fn a_fetcher_reaches_registries_and_what_names_resolve_to() {
     let registry = Registry::start();
@@ -255,7 +255,7 @@ fn they_end_with_the_daemon() {
     until("they are gone", are_gone);
 }
 
-/// As `systemctl kill` does, and a terminal that is closed.
+/// As with `systemctl kill`, or a closed terminal.
 #[test]
 fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
     let registry = Registry::start();
@@ -272,7 +272,8 @@ fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
     assert_eq!(processes(&daemon)[0].pid, starter.pid);
 }
 
-/// The daemon can start no other: that is for its next start. What was loaded before is attached and joined all the same.
+/// The daemon cannot start another starter before its restart. Programs loaded before can still be attached and
+/// spliced.
 #[test]
 fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
     let registry = Registry::start();
@@ -287,7 +288,7 @@ fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
     assert_eq!(starter.what, "starter");
     let pid = rustix::process::Pid::from_raw(starter.pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    // Seen before anything was ordered of it.
+    // Noticed without a request to it.
     until("doctor says that it is gone", || {
         let doctor = daemon.bpfman("doctor -o json");
         doctor.code == 14 && doctor.stdout.contains("the process that starts others has ended")
@@ -295,7 +296,7 @@ fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
     assert!(daemon.log().contains("loads are refused; restart bpfmand"), "{}", daemon.log());
     daemon.bpfman(&load).fails(1, &["restart bpfmand"]);
     let file = format!("load file -p {} --programs xdp:xdp_member", compile::object("chain").display());
-    // One that was started ahead may be there still.
+    // A reader started ahead may still exist.
     until("no reader is there", || daemon.bpfman(&file).stderr.contains("restart bpfmand"));
     daemon.bpfman("list programs").success();
     let network = Network::new();
@@ -310,7 +311,7 @@ fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
     daemon.bpfman(&load).success();
 }
 
-/// One that is started anew loses its starter while it has a program attached.
+/// Kills the starter of a daemon with an attached program.
 fn lose_the_starter(launch: &Launch) {
     let (mut daemon, network) = (Daemon::start_with(launch), Network::new());
     let object = compile::object("chain").display().to_string();
@@ -329,7 +330,7 @@ fn lose_the_starter(launch: &Launch) {
     daemon.bpfman(&load).success();
 }
 
-/// As a kubelet starts a container anew, and systemd the unit: the one that follows has a starter again.
+/// If a kubelet or systemd restarts the daemon, the next one has a starter again.
 #[test]
 fn who_is_started_anew_ends_without_its_starter_and_programs_run_on() {
     let environment = vec![("KUBERNETES_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned())];
@@ -351,7 +352,7 @@ fn root_can_do_without_them_and_is_told_so() {
     assert_eq!(notes[0]["subject"], "cage: helpers", "{notes}");
 }
 
-/// Started by somebody who may not change users, they lose everything else.
+/// If the daemon cannot change users, workers drop everything else.
 #[test]
 fn without_the_right_to_change_users_they_are_root_without_capabilities() {
     let registry = Registry::start();

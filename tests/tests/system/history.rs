@@ -1,4 +1,4 @@
-//! `bpfman history`: who changed what, and who was refused, from the journal on disk.
+//! `bpfman history`: changes and refusals with their callers, from the audit log on disk.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::equipment::{Program, detach, unload};
 
-/// Users that need no entry anywhere.
+/// User ids without accounts.
 const ADA: u32 = 64_301;
 const BOB: u32 = 64_302;
 
@@ -85,7 +85,7 @@ fn an_answered_change_is_in_the_journal_when_the_daemon_is_killed_and_half_a_lin
         file.write_all(b"{\"number\":99,\"verb\":\"Half").unwrap();
         daemon.again(&Launch::default());
     }
-    // The daemon is ready before the entry about what it cut is in its file: nobody's answer waits for that one.
+    // The daemon may be ready before the entry about the cut is written, since no response waits for that.
     let mut all = Vec::new();
     until("the last cut is in the journal", || {
         all = history(&daemon, "");
@@ -129,7 +129,7 @@ fn users_see_what_they_did_and_what_was_done_to_theirs_and_nothing_of_others() {
         [row(ADA, "Load", "done"), row(BOB, "Unload", "denied"), row(0, "Unload", "done")]
     );
     assert_eq!((&ada[0]["grant"], &ada[0]["owners"][0]), (&"network".into(), &"grant:network".into()));
-    // Whose process it was is not theirs to know.
+    // The caller's process is hidden from them.
     assert!(ada[0]["pid"].is_number() && ada[1]["pid"].is_null() && ada[2]["cgroup"].is_null(), "{ada:?}");
     assert_eq!(told(&of(BOB)), [row(BOB, "Unload", "denied"), row(BOB, "Unload", "denied")]);
     assert_eq!(history(&daemon, "").len(), 5);
@@ -152,7 +152,7 @@ fn what_the_daemon_does_by_itself_is_in_the_history() {
     let pin = fs::read_dir(daemon.fs().join("xdp")).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(pin).unwrap();
     until("it is put back, and told", || verbs(&history(&daemon, "--by checks")).contains(&"PutBack"));
-    // With whose it is, so that they may read it, and what it is about.
+    // With its owners, who may thus read it, and its subject.
     let put_back = &history(&daemon, "--by checks")[0];
     let hook = format!("xdp:{INTERFACE}@{}", far.display());
     assert_eq!(
@@ -176,7 +176,7 @@ fn a_journal_that_cannot_be_written_fails_no_change_and_is_told() {
     daemon.terminate();
     let folder = daemon.path("run/state/journal");
     fs::remove_dir_all(&folder).unwrap();
-    // In the way, also for root.
+    // A file in place of the folder, which blocks root too.
     fs::write(&folder, "").unwrap();
     daemon.again(&Launch::default());
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);

@@ -15,20 +15,19 @@ use tonic::Code;
 
 use crate::equipment::assert_status;
 
-/// Builds and pushes an image of one of the test programs.
 pub fn publish(daemon: &Daemon, name: &str, program: &str) {
     let object = compile::object(program).display().to_string();
     daemon.bpfman(&format!("image build -t {name} -b {object}")).success();
     daemon.bpfman(&format!("image push {name}")).success();
 }
 
-/// A daemon that trusts one key for the images of a registry, and the private key.
+/// Starts a daemon that trusts one key for the images of a registry. Returns it with the private key.
 fn daemon_with_key(registry: &Registry) -> (Daemon, String) {
     let (daemon, _, key) = trusting_daemon(registry);
     (daemon, key)
 }
 
-/// The same, with how it was started.
+/// The same, with the daemon's settings.
 pub fn trusting_daemon(registry: &Registry) -> (Daemon, Launch, String) {
     let mut daemon = Daemon::prepare();
     let prefix = daemon.path("trusted").display().to_string();
@@ -65,7 +64,7 @@ fn a_signed_image_is_verified_and_loaded_and_an_unsigned_one_refused() {
     assert!(bytecode["path"].is_null());
 }
 
-/// The same for who watches and who does not: only what is said meanwhile differs.
+/// Progress output does not change the result.
 #[test]
 fn who_watches_sees_bytes_of_loads_and_verifications_and_gets_the_same() {
     let registry = Registry::start();
@@ -93,7 +92,7 @@ fn who_watches_sees_bytes_of_loads_and_verifications_and_gets_the_same() {
     assert_eq!(watched.success(), verified.success());
 }
 
-/// The registry does not answer a step before it was told.
+/// The registry does not answer a step before it was announced.
 #[test]
 fn a_signing_that_waits_says_for_which_step() {
     let registry = Registry::start();
@@ -127,7 +126,7 @@ fn a_signing_that_waits_says_for_which_step() {
     assert!(again.contains(" was signed before by key "), "{again}");
 }
 
-/// Each of those who load an image at the same time gets it, by one download.
+/// Concurrent loads of one image share a single download.
 #[test]
 fn loads_of_one_image_at_once_share_a_download() {
     let registry = Registry::start();
@@ -184,7 +183,7 @@ fn a_tag_that_moves_to_an_unsigned_image_is_refused() {
     daemon.bpfman(&format!("load image -i {name} -p Always --programs xdp:xdp_member")).success();
     publish(&daemon, &name, "stranger");
     daemon.bpfman(&format!("load image -i {name} -p Always --programs xdp:stranger")).fails(9, &[&name]);
-    // What is there already is still good.
+    // The cached image is still valid.
     daemon.bpfman(&format!("load image -i {name} -p IfNotPresent --programs xdp:xdp_member")).success();
 }
 
@@ -243,7 +242,7 @@ fn a_digest_names_an_image_as_well_as_a_tag() {
     let digest = loaded["programs"][0]["bytecode"]["image_digest"].as_str().unwrap().to_owned();
     let by_digest = format!("{}@{digest}", registry.image("team/chain"));
     daemon.bpfman(&format!("load image -i {by_digest} --programs xdp:xdp_member")).success();
-    // A program of an image is loaded again after a loss of all pins, with no registry to ask.
+    // After a loss of all pins, an image's program is loaded again without a registry.
     drop(registry);
     let id = loaded["programs"][0]["program_id"].as_u64().unwrap();
     daemon.bpfman(&format!("unload {id}")).success();

@@ -1,4 +1,4 @@
-//! The image cache, its archive, and what happens to programs when the policy changes.
+//! The image cache, its archives, and the effect of policy changes on programs.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use bpfman_tests::{Daemon, Launch, Network, compile, wait};
 
 use crate::images::publish;
 
-/// A daemon that trusts one key for the images of a registry; the policy's text, the key, and its fingerprint.
+/// Daemon that trusts one key for the images of a registry, with the policy, the key and its fingerprint.
 struct Trusting {
     daemon: Daemon,
     policy: String,
@@ -34,7 +34,7 @@ impl Trusting {
     }
 
     fn change_policy(&self, more: &str) {
-        // Beside and renamed, as editors and packages write files.
+        // Write next to the file and rename, as editors and package managers do.
         let (path, new) = (self.daemon.path("policy.toml"), self.daemon.path("policy.new"));
         fs::write(&new, format!("{}{more}", self.policy)).unwrap();
         fs::rename(new, path).unwrap();
@@ -46,7 +46,6 @@ impl Trusting {
     }
 }
 
-/// What the doctor finds, a line each.
 fn findings(daemon: &Daemon) -> Vec<String> {
     let outcome = daemon.bpfman("doctor -o json");
     let report: serde_json::Value =
@@ -86,7 +85,7 @@ fn the_cache_is_listed_inspected_and_pruned_but_for_what_programs_need() {
     assert_eq!(verified["rule"], registry.image("*"));
     assert_eq!(verified["signed_digest"], verified["digest"]);
 
-    // Young enough to stay; then gone, but for the one in use.
+    // Too recent to be pruned; without the age, all but the used one are removed.
     world.daemon.bpfman("image prune --unused-for 1d").success();
     assert_eq!(world.daemon.bpfman("image list -o json").json().as_array().unwrap().len(), 2);
     let pruned = world.daemon.bpfman("image prune -o json").json();
@@ -121,7 +120,7 @@ fn an_archive_brings_image_and_signature_to_a_machine_without_a_registry() {
     );
     assert!(loaded[0]["verified_by"].as_str().unwrap().contains(&world.fingerprint));
     world.daemon.bpfman(&format!("load image -i {signed} -p Never --programs xdp:xdp_member")).success();
-    // What nobody signed is no better for having come by archive.
+    // An archive does not make an unsigned image acceptable.
     let refused = world.daemon.bpfman(&format!("image load {two} -o json"));
     let loaded: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
     assert!(loaded[0]["refused"].as_str().unwrap().contains("not signed"), "{loaded}");
@@ -147,14 +146,14 @@ fn a_revoked_key_stops_loads_at_once_and_running_programs_are_reported() {
     world.publish_signed(&name, "chain");
     let program = world.load(&name, "xdp_member");
     assert_eq!(findings(&world.daemon), [""; 0]);
-    // No restart, no signal.
+    // Neither a restart nor a signal is needed.
     world.change_policy(&format!("[revoked]\nkeys = [\"{}\"]\n", world.fingerprint));
     world.daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).fails(9, &["revoked"]);
     let found = findings(&world.daemon);
     let [finding] = &found[..] else { panic!("{found:?}") };
     assert!(finding.starts_with(&format!("program {}: ", program["program_id"])), "{finding}");
     assert!(finding.contains(&world.fingerprint) && finding.contains("runs on"), "{finding}");
-    // A digest, of the image or of the object alone.
+    // Digest of the image, and of the object alone.
     let digests = [
         program["bytecode"]["image_digest"].as_str().unwrap().to_owned(),
         format!("sha256:{}", program["bytecode"]["sha256"].as_str().unwrap()),
@@ -164,7 +163,7 @@ fn a_revoked_key_stops_loads_at_once_and_running_programs_are_reported() {
         world.daemon.bpfman(&format!("load image -i {name} --programs xdp:xdp_member")).fails(9, &[&digest]);
         assert_eq!(findings(&world.daemon).len(), 1);
     }
-    // With a mistake in the policy, what was revoked before stays so.
+    // With a mistake in the policy, the previous revocations stay in force.
     world.change_policy("[revoked]\nkees = []\n");
     let found = findings(&world.daemon);
     assert!(found.len() == 2 && found[0].contains("`kees`"), "{found:?}");
@@ -190,7 +189,7 @@ fn a_policy_may_have_revoked_programs_detached() {
     assert_eq!(world.daemon.bpfman("list links -q").success().lines().count(), 0);
 }
 
-/// A program of a signed image, attached, and what the policy has to say to have it detached.
+/// Attaches a program of a signed image. Returns the lines of the policy that have it detached.
 fn attached(world: &Trusting, registry: &Registry, network: &Network) -> [String; 2] {
     let name = registry.image("team/app:1");
     world.publish_signed(&name, "chain");
@@ -218,7 +217,7 @@ fn a_signal_has_revoked_programs_detached() {
         let revoked = attached(&world, &registry, &network);
         let hangup = || run(&["kill", "-HUP", &world.daemon.pid().to_string()]);
         let held = || world.daemon.log().matches("SIGHUP: holding programs").count();
-        // Nothing is revoked: nothing happens.
+        // Without a revocation nothing happens.
         hangup();
         wait::until("the signal arrived", || held() == 1);
         assert_eq!(links(&world.daemon), 1);
@@ -243,7 +242,7 @@ fn a_start_has_programs_detached_that_were_revoked_while_no_daemon_ran() {
         world.daemon.again(&Launch { policy: policy.clone(), ..Launch::default() });
         assert_eq!(links(&world.daemon), 0);
         assert!(findings(&world.daemon)[0].contains("is revoked"));
-        // And stays so, however the daemon ended.
+        // It stays detached, also after a kill.
         world.daemon.kill();
         world.daemon.again(&Launch { policy, ..Launch::default() });
         assert_eq!(links(&world.daemon), 0);
@@ -273,15 +272,15 @@ fn an_image_is_checked_as_the_daemon_has_it_or_as_its_registry_has_it() {
     let checked = world.daemon.bpfman(&format!("check {signed} -o json")).json();
     assert_eq!((&checked["file"], &checked["tried"]["accepted"]), (&signed.as_str().into(), &true.into()));
     assert_eq!(checked["notes"], serde_json::json!([]));
-    // Without the daemon the same needs are found, and nothing is tried.
+    // Without the daemon the requirements are the same, and there is no dry run.
     let alone = world.daemon.bpfman(&format!("check {signed} --no-try -o json")).json();
     assert_eq!((&alone["needs"], alone["tried"].is_null()), (&checked["needs"], true));
-    // What nobody signed is not loaded for a try either.
+    // An unsigned image is not loaded for a dry run either.
     let refused = world.daemon.bpfman(&format!("check {bare} -o json")).json();
     assert!(refused["tried"].is_null() && refused["needs"].as_array().unwrap().len() > 1, "{refused}");
     assert!(refused["notes"][0].as_str().unwrap().contains("not signed"), "{refused}");
     assert_eq!(world.daemon.state().programs.len(), 0);
-    // It runs like a file.
+    // `bpfman run` accepts an image like a file.
     let network = Network::new();
     let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
     let line = format!("run {signed} xdp_member --attach {hook} --for 1s -o json");
@@ -289,7 +288,7 @@ fn an_image_is_checked_as_the_daemon_has_it_or_as_its_registry_has_it() {
     assert!(ran.contains(&format!("\"hook\":\"{hook}\"")), "{ran}");
     world.daemon.bpfman(&line.replace(&signed, &bare)).fails(9, &["not signed"]);
     assert_eq!(world.daemon.state().programs.len(), 0);
-    // Names of no image, and of none that is there.
+    // An invalid name, and one of a missing image.
     world.daemon.bpfman("check NO:SUCH:THING --no-try").fails(6, &["NO:SUCH:THING", "no such file"]);
     let none = registry.image("team/none:1");
     world.daemon.bpfman(&format!("check {none} --no-try")).fails(5, &["team/none"]);

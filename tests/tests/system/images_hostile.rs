@@ -1,4 +1,4 @@
-//! Registries that hang, images that belong to others, versions that are not to come back: through the whole daemon.
+//! Registries that hang, private images, and forbidden rollbacks, through the whole daemon.
 
 use std::fs;
 use std::io::Read as _;
@@ -40,7 +40,7 @@ fn loads_from_the_cache_go_on_while_a_hundred_registries_hang() {
                 assert!(pulled.is_err(), "nothing came from there");
             });
         }
-        // Each of them was asked, and answers nothing.
+        // Each registry received a request and does not answer.
         let mut held = Vec::new();
         for listener in &listeners {
             let (mut stream, _) = listener.accept().unwrap();
@@ -62,7 +62,7 @@ fn loads_from_the_cache_go_on_while_a_hundred_registries_hang() {
 fn private_images_and_the_passwords_of_the_machine_are_not_for_everybody() {
     let open = Registry::start();
     let mut daemon = Daemon::prepare();
-    // The user and the password of the tests' registries.
+    // User and password of the tests' registries.
     let auth = "YW5uOnMzY3JldDp3b3Jk";
     let mut closed = open.with_password();
     let name = closed.image("team/private:1");
@@ -75,11 +75,11 @@ fn private_images_and_the_passwords_of_the_machine_are_not_for_everybody() {
     let load = |policy: &str| format!("load image -i {name} -p {policy} --programs xdp:xdp_member -q");
     daemon.bpfman(&load("IfNotPresent")).fails(4, &[&name]);
     daemon.bpfman(&format!("{} --registry-auth {auth}", load("IfNotPresent"))).success();
-    // It is in the cache now, for who has the password.
+    // The cached image is available only to callers with the password.
     daemon.bpfman(&load("IfNotPresent")).fails(4, &["team/private"]);
     daemon.bpfman(&load("Never")).fails(4, &[&name, "hint: "]);
     daemon.bpfman(&format!("{} --registry-auth {auth}", load("Never"))).success();
-    // The passwords of the machine are root's, unless others are named.
+    // Only root may use the machine's credentials, unless the configuration names others.
     for (users, tenant_may) in [("[0]", false), (&*format!("[0, {TENANT}]"), true)] {
         daemon.terminate();
         let config = format!("[images]\nauth_file = \"{}\"\nauth_users = {users}\n", file.display());
@@ -93,7 +93,7 @@ fn private_images_and_the_passwords_of_the_machine_are_not_for_everybody() {
         }
         daemon.bpfman(&load("IfNotPresent")).success();
     }
-    // Who may have it has it without the registry, too.
+    // Permitted callers can load it without the registry too.
     closed.stop();
     daemon.bpfman(&load("IfNotPresent")).success();
     daemon.bpfman(&load("Never")).success();
@@ -126,7 +126,7 @@ fn a_rollback_is_judged_by_the_policy_as_it_is_now() {
     let replaced = daemon.bpfman(&format!("replace {id} image -i {} -p Always -o json", named("2")));
     let replaced = replaced.json();
     let id = replaced["program"]["program_id"].as_u64().unwrap();
-    // With the floor at 2 neither a load nor a rollback goes below it.
+    // With a floor of 2, neither a load nor a rollback accepts a lower version.
     let digest = loaded["programs"][0]["bytecode"]["image_digest"].as_str().unwrap();
     let nowhere = registry.image(&format!("network/nowhere@{digest}"));
     daemon

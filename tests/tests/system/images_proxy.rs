@@ -1,5 +1,5 @@
-//! Registries that are reached by a proxy only, and machines without certificate authorities. The hosts named here exist
-//! nowhere: only the proxy knows a way.
+//! Registries behind a proxy, and machines without certificate authorities. The host names here do not exist: only the
+//! proxy resolves them.
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +10,12 @@ use bpfman_tests::{Daemon, Launch, Outcome};
 
 use crate::images::publish;
 
-/// A registry with an image, from which each of the daemon's loads comes anew.
+/// Registry with an image, and a daemon that pulls it for each load.
 struct World {
     registry: Registry,
     daemon: Daemon,
 }
 
-/// A host of the tests.
 const HOST: &str = "registry.test";
 
 impl World {
@@ -26,7 +25,7 @@ impl World {
         Self { registry, daemon }
     }
 
-    /// The daemon with these variables and this configuration; the variables of this test's own environment are gone.
+    /// Starts the daemon with only these variables, and this configuration.
     fn start(&mut self, environment: &[(&str, &str)], config: &str) {
         let mut launch = Launch {
             policy: "[[images]]\npattern = \"*\"\nunsigned = true\n".to_owned(),
@@ -67,7 +66,7 @@ fn a_registry_is_reached_by_the_proxy_that_the_environment_names() {
     let manifest = format!("GET http://{HOST}/v2/team/chain/manifests/1");
     assert!(asked.contains(&manifest), "{asked:?}");
     assert!(asked.iter().any(|request| request.contains("/blobs/sha256:")), "{asked:?}");
-    // No proxy stands between this machine and itself.
+    // Loopback registries are reached without the proxy.
     world.load(&world.registry.image("team/chain:1")).success();
     assert_eq!(proxy.requests(), asked);
 }
@@ -84,7 +83,7 @@ fn a_registry_with_tls_is_reached_through_a_tunnel_that_the_proxy_cannot_look_in
         !asked.is_empty() && asked.iter().all(|request| *request == format!("CONNECT {HOST}:443")),
         "{asked:?}"
     );
-    // The proxy leads elsewhere: the certificate there is not the registry's.
+    // The proxy leads to another server with another certificate.
     let (stranger, _) = world.registry.with_tls(HOST);
     let astray = Proxy::start(stranger.address());
     world.daemon.terminate();
@@ -96,7 +95,7 @@ fn a_registry_with_tls_is_reached_through_a_tunnel_that_the_proxy_cannot_look_in
 #[test]
 fn a_proxy_that_does_not_answer_is_an_error_that_changes_nothing() {
     let mut world = World::new();
-    // A port that nobody listens on any more.
+    // A port that is no longer listened on.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     world.start(&[("HTTP_PROXY", &format!("http://{gone}"))], &plain_http());
     let before = world.daemon.state();
@@ -120,7 +119,7 @@ fn a_machine_without_authorities_reaches_registries_that_have_their_own_and_says
     let local = world.registry.image("team/chain:1");
     world.load(&format!("{HOST}/team/chain:1")).success();
     world.load(&local).success();
-    // Nobody on this machine vouches for any other.
+    // No certificate authority on this machine covers other registries.
     let before = world.daemon.state();
     let asked = proxy.requests();
     world.load("other.test/team/chain:1").fails(9, &["other.test", "CA certificates", "ca_file"]);

@@ -1,4 +1,5 @@
-//! Users other than root, and files: `[files]` in the policy names them, and each loads only files of their own.
+//! Files loaded by users other than root: `[files]` in the policy names the users, and each may load only their own
+//! files.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
@@ -7,11 +8,11 @@ use std::path::{Path, PathBuf};
 use bpfman_tests::users::EVERYBODY_MAY;
 use bpfman_tests::{Daemon, Launch, compile};
 
-/// Users that need no entry anywhere.
+/// User ids without accounts.
 const ALLOWED: u32 = 64_123;
 const OTHER: u32 = 64_124;
 
-/// A daemon that others may speak to, as a service manager's socket would let them, and their folder.
+/// Starts a daemon with a socket open to other users.
 fn daemon() -> Daemon {
     let policy = format!("[files]\nusers = [0, {ALLOWED}]\n{EVERYBODY_MAY}");
     let daemon = Daemon::start_with(&Launch { policy, ..Launch::default() });
@@ -19,7 +20,7 @@ fn daemon() -> Daemon {
     daemon
 }
 
-/// An object file that belongs to a user.
+/// Creates an object file that belongs to a user.
 fn object_of(daemon: &Daemon, user: u32, name: &str) -> PathBuf {
     let path = daemon.path(name);
     fs::copy(compile::object("chain"), &path).unwrap();
@@ -42,7 +43,7 @@ fn a_user_whom_the_policy_names_loads_files_of_their_own_and_others_load_none() 
     daemon
         .bpfman_as(OTHER, &load(&others))
         .fails(4, &[&format!("user {OTHER}"), &file, "[files] in policy.toml"]);
-    // Being named is not enough.
+    // The permission does not extend to files of others.
     daemon
         .bpfman_as(ALLOWED, &load(&others))
         .fails(4, &[&format!("user {ALLOWED}"), &file, "no regular file that belongs to this user"]);
@@ -53,7 +54,7 @@ fn a_user_whom_the_policy_names_loads_files_of_their_own_and_others_load_none() 
 fn a_link_of_the_users_own_to_a_file_of_somebody_else_is_refused() {
     let daemon = daemon();
     let of_root = object_of(&daemon, 0, "root.o");
-    // One that only root can read: the answer must not tell what is in it.
+    // A file that only root can read: the error must not reveal its contents.
     let secret = daemon.path("secret");
     fs::write(&secret, "a secret that nobody is to see").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();

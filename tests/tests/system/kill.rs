@@ -1,5 +1,5 @@
-//! The daemon is killed at every step of an operation and started again: what it was told is there wholly or not at
-//! all, and a chain that drops drops all the time.
+//! The daemon is killed at every step of an operation and restarted: a request takes effect completely or not at all,
+//! and a chain that drops never passes a packet.
 
 use bpfman_proto::v1;
 use bpfman_proto::v1::BpfmanProgramType as Type;
@@ -13,16 +13,15 @@ use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 
 use crate::equipment::{Program, detach, unload};
 
-/// What is killed, and how to come back from its success.
+/// Operation to be interrupted, with its reversal.
 pub trait Operation {
-    /// Does it.
     fn act(&self, wire: &Wire) -> Result<(), tonic::Status>;
-    /// Undoes it, given the state after it.
+    /// Reverses it, given the states before and after it.
     fn undo(&self, wire: &Wire, before: &State, after: &State);
 }
 
-/// Runs an operation once whole, to count its steps, and then once for every step, killed there; in a short run, for every
-/// second step.
+/// Runs an operation once completely to count its steps, and then once per step with a kill at that step; in a short
+/// run, at every second step.
 pub fn kill_at_every_step(
     daemon: &mut Daemon,
     launch: &Launch,
@@ -126,7 +125,6 @@ fn an_attach_to_a_trace_point_killed_at_any_step_attaches_or_does_not() {
     kill_at_every_step(&mut daemon, &Launch::default(), &Attach { program: program.id, info }, |_, _| {});
 }
 
-/// The chains that members are killed in.
 #[derive(Clone, Copy)]
 enum Chain {
     Xdp,
@@ -210,7 +208,7 @@ fn a_second_tc_attach_by_clsact_killed_at_any_step_never_opens_the_chain() {
     kill_second_attach(Chain::Tc, "tc.attach = \"clsact\"");
 }
 
-/// Removes one of two members, or a whole program, and puts it back.
+/// Removal of one of two members, or of a whole program, and its reversal.
 struct Remove<'a> {
     network: &'a Network,
     chain: Chain,
@@ -218,13 +216,13 @@ struct Remove<'a> {
 }
 
 impl Remove<'_> {
-    /// The member that is to go.
     fn leaving(state: &State) -> &serde_json::Value {
         state.links.iter().find(|link| link["attach"]["priority"] == 10).expect("it is attached")
     }
 }
 
-/// Kills a detach or an unload of the first of two members. Nothing undoes these exactly, so every step begins anew.
+/// Kills a detach or an unload of the first of two members. These cannot be reversed exactly, so that every step starts
+/// from a new state.
 fn kill_removal(removal: &Remove<'_>) {
     let launch = Launch::default();
     let traffic = Traffic::new(removal.network);
@@ -235,7 +233,7 @@ fn kill_removal(removal: &Remove<'_>) {
     let list = daemon.path("steps");
     let stream = traffic.stream();
     let (mut number, mut steps) = (0, 0);
-    // Number 0 is no step: the operation runs whole, and its steps are counted.
+    // Number 0 is no step: the operation runs completely, and its steps are counted.
     loop {
         let wire = daemon.wire();
         let leaving = removal.chain.member(&wire, 2, false);

@@ -1,11 +1,11 @@
-//! The daemon is killed again and again while clients change everything, its starts too, and every second time the bpffs
-//! is wiped as by a reboot: what was acknowledged is there, what was not is there whole or not at all, nothing is left
-//! over, no packet passes a filter, and none is lost in a chain that lets it pass.
+//! The daemon is killed repeatedly while clients make changes and while it starts, and every second time the bpffs is
+//! wiped as by a reboot. Acknowledged changes survive, others take effect completely or not at all, nothing is left
+//! over, no packet passes a filter, and none is lost in a chain that passes it.
 //!
-//! A dozen rounds; `make kill-loop` makes 2,000. `KILL_ROUNDS` and `KILL_SEED` choose others. With `KILL_TC=clsact` TC chains
-//! are in filters, which have no link of the kernel, and some members are isolated, so that pins alone keep a chain whole. With
-//! `KILL_UNNAMED=yes` the guarded namespaces have names only while clients work: in each round a name goes or is given to
-//! another namespace, and a process that was attached by ends.
+//! Makes a dozen rounds; `make kill-loop` makes 2,000. `KILL_ROUNDS` and `KILL_SEED` set others. With `KILL_TC=clsact`,
+//! TC chains are in filters, which have no kernel link, and some members are isolated, so that chains depend on their
+//! pins. With `KILL_UNNAMED=yes`, the guarded namespaces have names only while clients work: in each round a name is
+//! removed or given to another namespace, and a process named by an attachment exits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,7 +25,7 @@ const CLIENTS: usize = 4;
 const XDP_DROP: i32 = 1;
 const TC_SHOT: i32 = 2;
 
-/// Tells clients to stop when it goes, by a panic too.
+/// Stop signal to the clients, sent on drop, also by a panic.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
@@ -34,8 +34,8 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Pins that stand for programs and links of their own are those that are listed; nothing is pending. Namespaces have numbers
-/// for as long as `filters` are there.
+/// Asserts that pins of programs and links match the listed ones, and that nothing is pending. Numbers of namespaces
+/// exist only while `filters` do.
 fn assert_nothing_is_left_over(daemon: &Daemon, there: &There, filters: bool) {
     let pins = kernel::pins(&daemon.fs());
     let starting = |prefix: &str| pins.iter().filter(|pin| pin.starts_with(prefix)).count();
@@ -95,7 +95,7 @@ fn kill_and_start(mode: Mode) {
         let is_quiet = mode.unnamed && random.below(3) == 0;
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            // Also when a datagram passed: the clients are waited for.
+            // Also if an assertion fails: the scope waits for the clients.
             let _stops = StopAtEnd(&stop);
             let working: Vec<_> =
                 clients.iter_mut().map(|client| scope.spawn(|| client.work(&place, &stop))).collect();
@@ -103,7 +103,7 @@ fn kill_and_start(mode: Mode) {
                 guarded("while clients change things");
             }
             if is_quiet {
-                // While the daemon looks.
+                // While the daemon checks namespaces.
                 stop.store(true, Ordering::Relaxed);
                 working.into_iter().for_each(|client| client.join().unwrap());
                 lose_names(&mut random);
@@ -138,7 +138,7 @@ fn kill_and_start(mode: Mode) {
         }
         let logged = daemon.log().len();
         daemon.again(&launch);
-        // What came while the hooks were bare.
+        // Discard datagrams that arrived while the hooks were empty.
         for traffic in &traffic {
             let _while_bare = traffic.received();
         }

@@ -1,4 +1,4 @@
-//! Clients of the [kill loop](super::kill_loop), each of which knows what was acknowledged.
+//! Clients of the [kill loop](super::kill_loop), each with a record of the acknowledged changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,28 +14,27 @@ use bpfman_tests::{Wire, compile};
 
 use crate::kill_loop_place::{Mode, Place};
 
-/// Most programs that a client has at a time.
+/// Maximum number of programs of a client.
 const MAX_PROGRAMS: usize = 5;
 const XDP_PASS: i32 = 2;
 const TC_OK: i32 = 0;
-/// Return code that passes a packet to the next tcx link: any other one ends the list.
+/// Verdict that passes a packet to the next tcx link: any other one ends the list.
 const TCX_NEXT: i32 = -1;
-/// The metadata by which programs and links are told apart: ids of programs change with a reboot.
+/// Metadata key that identifies programs and links: program ids change with a reboot.
 const NAME: &str = "unit";
 
-/// A client, with the answers that it got.
+/// Client with the responses it received.
 pub struct Client {
     wire: Wire,
     random: Random,
     index: usize,
     made: usize,
-    /// Calls that were answered.
     pub calls: usize,
-    /// Acknowledged: kernel ids of programs by name.
+    /// Acknowledged kernel ids of programs, by name.
     programs: BTreeMap<String, u32>,
-    /// Acknowledged: ids of links, and their program, by name.
+    /// Acknowledged ids of links with their programs, by name.
     links: BTreeMap<String, (u32, String)>,
-    /// Asked for and not answered: both outcomes are right.
+    /// Requests without a response: both outcomes are right.
     open: BTreeSet<String>,
 }
 
@@ -63,7 +62,7 @@ impl Client {
         map.iter().nth(at).map(|(name, value)| (name.clone(), value.clone()))
     }
 
-    /// Changes things until the daemon is gone or it is told to stop.
+    /// Makes changes until the daemon is gone or `stop` is set.
     pub fn work(&mut self, place: &Place, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let call = match self.random.below(8) {
@@ -75,7 +74,7 @@ impl Client {
             match call {
                 Ok(()) => self.calls += 1,
                 Err(status) if status.code() == tonic::Code::Unavailable => return,
-                // The connection broke in the middle of a call.
+                // The connection broke during a call.
                 Err(status) if is_broken(&status) => return,
                 Err(status) => panic!("client {}: {status:?}", self.index),
             }
@@ -105,7 +104,7 @@ impl Client {
         let mut point = match program.split('-').next() {
             Some("xdp") => place.xdp_at(priority, &mut self.random),
             Some("tc") => place.tc_at(priority, &mut self.random),
-            // The kernel takes a program once at each tcx hook.
+            // The kernel attaches a program once per tcx hook.
             _ if !place.has_tcx || self.links.values().any(|(_, of)| *of == program) => return Ok(()),
             _ => tcx(&place.tc.path(&mut self.random), INTERFACE, "ingress", priority),
         };
@@ -122,7 +121,7 @@ impl Client {
         self.open.insert(name.clone());
         let attached = if isolated {
             let attach = Some(v1::AttachInfo { info: Some(point) });
-            // It may be there already.
+            // The program may be attached there already.
             let request = ext::ChainAttachRequest {
                 program_id: id,
                 attach,
@@ -140,7 +139,7 @@ impl Client {
                 self.links.insert(name, (link, program));
                 Ok(())
             }
-            // The chains of all clients are one: it may be full.
+            // All clients share the chains, which may be full.
             Err(status)
                 if status.code() == tonic::Code::FailedPrecondition && status.message().contains("most") =>
             {
@@ -174,7 +173,7 @@ impl Client {
         Ok(())
     }
 
-    /// Compares what it was told with what is there, and goes on with that.
+    /// Compares the acknowledged state with the actual one, and continues with the latter.
     pub fn check(&mut self, there: &There) {
         let index = self.index.to_string();
         let mine = |name: &str| name.split('-').nth(1) == Some(&index);
@@ -200,14 +199,13 @@ fn is_broken(status: &tonic::Status) -> bool {
             .any(|word| status.message().to_lowercase().contains(word))
 }
 
-/// A member of chains that answers with a verdict.
 pub fn member(program: &str, kind: Type, verdict: i32) -> v1::LoadRequest {
     let mut request = load(&compile::object("chain"), &[(program, kind)]);
     request.global_data.insert("verdict".to_owned(), number(verdict));
     request
 }
 
-/// Programs and links that the daemon lists.
+/// Programs and links listed by the daemon.
 pub struct There {
     pub programs: BTreeMap<String, u32>,
     pub links: BTreeMap<String, (u32, String)>,
@@ -228,7 +226,7 @@ impl There {
         let listed = wire.list_links(ext::ListLinksRequest::default()).unwrap().links;
         let links = listed.into_iter().filter_map(|link| {
             let name = link.metadata.get(NAME)?.clone();
-            // Its name leads to another namespace now.
+            // The name now leads to another namespace.
             let is_elsewhere = mode.unnamed && link.state.starts_with("elsewhere: /run/netns/");
             assert!(link.state == "ok" || is_elsewhere, "{name}: {}", link.state);
             Some((name, (link.id, by_id[&link.program_id].clone())))

@@ -1,4 +1,4 @@
-//! Guarded networks of the [kill loop](super::kill_loop), whose namespaces can lose their names.
+//! Guarded networks of the [kill loop](super::kill_loop), with namespaces that can lose their names.
 
 use std::path::PathBuf;
 
@@ -11,12 +11,11 @@ use bpfman_tests::requests::{tc, xdp};
 use bpfman_tests::{Daemon, Launch, Network};
 use rustix::mount::{UnmountFlags, unmount};
 
-/// Additional difficulties.
 #[derive(Clone, Copy)]
 pub struct Mode {
-    /// TC chains are in filters, and some of their members are isolated.
+    /// True if TC chains are in filters, with some isolated members.
     pub clsact: bool,
-    /// The names of namespaces come and go.
+    /// True if names of namespaces are removed and added.
     pub unnamed: bool,
 }
 
@@ -32,10 +31,10 @@ impl Mode {
     }
 }
 
-/// A network whose far end is guarded.
+/// Network with a guarded far end.
 pub struct Guarded {
     pub network: Network,
-    /// A process at the far end, where the name comes and goes.
+    /// Process at the far end, if its name can disappear.
     inside: Option<Inside>,
 }
 
@@ -46,7 +45,7 @@ impl Guarded {
         Self { network, inside }
     }
 
-    /// A path that leads to the far end now.
+    /// Returns a path that leads to the far end now.
     pub fn path(&self, random: &mut Random) -> PathBuf {
         match &self.inside {
             Some(inside) if random.below(2) == 0 => inside.path(),
@@ -54,7 +53,7 @@ impl Guarded {
         }
     }
 
-    /// Gives the far end its name, and another process.
+    /// Names the far end, and starts another process there.
     pub fn name(&mut self) {
         let Some(before) = self.inside.take() else { return };
         let (path, next) = (self.network.far.path(), Inside::new(&before.path()));
@@ -66,7 +65,7 @@ impl Guarded {
         self.inside = Some(next);
     }
 
-    /// Takes the name away, and gives it to another namespace or to none.
+    /// Removes the name, and may give it to another namespace.
     pub fn lose_name(&self, random: &mut Random) {
         if self.inside.is_none() {
             return;
@@ -79,7 +78,6 @@ impl Guarded {
         }
     }
 
-    /// Runs a command at the far end.
     fn run(&self, words: &[&str]) -> String {
         match &self.inside {
             Some(inside) => inside.run(words),
@@ -93,7 +91,7 @@ impl Guarded {
     }
 }
 
-/// Two networks: an XDP filter guards the one, a TC filter the other.
+/// Two networks: one guarded by an XDP filter, the other by a TC filter.
 pub struct Place {
     pub xdp: Guarded,
     pub tc: Guarded,

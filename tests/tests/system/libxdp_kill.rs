@@ -1,5 +1,5 @@
-//! A hook that `xdp-loader` holds, with ours beside it, and either of the two killed: nothing of the other's goes, and
-//! ours is there wholly or not at all.
+//! `xdp-loader` and the daemon at one hook, with either of them killed: nothing of the other's is lost, and our program
+//! is attached completely or not at all.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use crate::equipment::detach;
 use crate::kill::{Attach, Operation as _, kill_at_every_step, with};
 
-/// A bpffs for the pins of libxdp. It is gone with this value.
+/// Bpffs for libxdp's pins, unmounted on drop.
 struct Pins(tempfile::TempDir);
 
 impl Pins {
@@ -34,7 +34,6 @@ impl Drop for Pins {
     }
 }
 
-/// `xdp-loader` at the interface of a network.
 struct Loader {
     pins: Pins,
     network: Network,
@@ -56,7 +55,7 @@ impl Loader {
         Outcome::of(&mut self.command(words)).success()
     }
 
-    /// The words that load an object of Debian's xdp-tools.
+    /// Returns the arguments that load an object of Debian's xdp-tools.
     fn loading(object: &str, priority: u32) -> Vec<String> {
         let folders = ["/usr/lib/x86_64-linux-gnu/bpf", "/usr/lib/aarch64-linux-gnu/bpf", "/usr/lib/bpf"];
         let mut paths = folders.iter().map(|folder| Path::new(folder).join(format!("{object}.o")));
@@ -72,7 +71,7 @@ impl Loader {
         self.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    /// Name, priority and id of each program in its dispatcher.
+    /// Returns name, priority and id of each program in its dispatcher.
     fn rows(&self) -> Vec<(String, String, u32)> {
         let printed = self.run(&["status", INTERFACE]);
         let rows = printed.lines().filter_map(|line| line.trim_start().strip_prefix("=>"));
@@ -83,7 +82,6 @@ impl Loader {
         .collect()
     }
 
-    /// Those of others.
     fn theirs(&self) -> Vec<(String, String, u32)> {
         self.rows().into_iter().filter(|(name, ..)| name.starts_with("xdpfilt")).collect()
     }
@@ -98,8 +96,8 @@ impl Loader {
     }
 }
 
-/// A hook with two programs of `xdp-loader`, and a daemon that knows of its pins. None, with a line that counts as a
-/// skip, where programs cannot share a dispatcher.
+/// Prepares a hook with two programs of `xdp-loader`, and a daemon that knows its pins. Returns `None`, with a line
+/// that counts as a skip, if programs cannot share a dispatcher.
 fn together(test: &str) -> Option<(Loader, Daemon, Launch)> {
     let loader = Loader::new();
     loader.load("xdpfilt_alw_eth", 20);
@@ -119,7 +117,7 @@ fn program(daemon: &Daemon) -> u32 {
     loaded.programs[0].kernel_info.as_ref().unwrap().id
 }
 
-/// How ours goes among theirs.
+/// Returns the attachment of our program between theirs.
 fn join(loader: &Loader, daemon: &Daemon) -> Attach {
     Attach { program: program(daemon), info: xdp(&loader.network.far.path(), INTERFACE, 40, &[]) }
 }
@@ -190,7 +188,7 @@ fn an_xdp_loader_that_is_killed_leaves_ours_where_they_are() {
     let mut random = Random(seed);
     let join = join(&loader, &daemon);
     join.act(&daemon.wire()).unwrap();
-    // How long it takes, so that it is killed anywhere in it.
+    // Measure the duration, so that it can be killed at any point.
     let begun = std::time::Instant::now();
     loader.load("xdpfilt_alw_ip", 30);
     let whole = begun.elapsed();
@@ -210,7 +208,7 @@ fn an_xdp_loader_that_is_killed_leaves_ours_where_they_are() {
         std::thread::sleep(whole.mul_f64(random.below(1000) as f64 / 1000.0).max(Duration::from_millis(1)));
         let _ended_already = child.kill();
         child.wait().unwrap();
-        // One that is killed before it has written its number there keeps all others out, until somebody takes it away.
+        // A loader killed before it has written its process id blocks all others until the file is removed.
         let _none = std::fs::remove_file("/run/xdp-loader.lck");
         wait::until(&format!("round {round}: ours runs among theirs, once"), || {
             let links = daemon.bpfman("list links -o json").json();
@@ -222,7 +220,7 @@ fn an_xdp_loader_that_is_killed_leaves_ours_where_they_are() {
             "{names:?}"
         );
     }
-    // Whatever it left, it goes on, and so do we.
+    // Both can continue, whatever the killed loader left.
     let links = daemon.wire().list_links(Default::default()).unwrap().links;
     detach(&daemon.wire(), links[0].id);
     assert_eq!(ours(&loader.rows()), 0);

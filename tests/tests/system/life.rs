@@ -1,4 +1,4 @@
-//! The daemon's start, end, and life beside others.
+//! The daemon's start, shutdown, and coexistence with others.
 
 use std::fs;
 use std::os::fd::AsRawFd as _;
@@ -36,7 +36,7 @@ fn sigterm_ends_the_daemon_and_programs_run_on() {
     assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
     assert_eq!(traffic.send(1), 0);
     assert_eq!(members[1].hits(), 2);
-    // The next one adopts all.
+    // The next daemon adopts everything.
     daemon.again(&Launch::default());
     assert_eq!(daemon.state(), before);
     assert!(daemon.log().contains("adopted=2 reloaded=0 reattached=0"), "{}", daemon.log());
@@ -45,10 +45,10 @@ fn sigterm_ends_the_daemon_and_programs_run_on() {
     assert_eq!(traffic.send(1), 1);
 }
 
-/// Names of its threads, sorted.
+/// Returns the sorted names of its threads.
 fn threads(daemon: &Daemon) -> Vec<String> {
     let folder = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
-    // One may end meanwhile.
+    // A thread may exit meanwhile.
     let names = folder.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
     let mut names: Vec<String> = names.map(|name| name.trim_end().to_owned()).collect();
     names.sort();
@@ -117,16 +117,16 @@ fn after_a_loss_of_all_pins_everything_is_loaded_and_attached_again() {
         wire.attach(attach(member.id, xdp(&far, INTERFACE, priority, &[]))).unwrap();
     }
     let before = daemon.state();
-    // As after a reboot: the records are there, and nothing of the kernel.
+    // State after a reboot: records without kernel objects.
     daemon.terminate();
     rustix::mount::unmount(daemon.fs(), rustix::mount::UnmountFlags::DETACH).unwrap();
     until("the hook is empty", || kernel::hooks(&far)[0]["xdp"].as_array().unwrap().is_empty());
     daemon.again(&Launch::default());
     assert!(daemon.log().contains("reloaded=2"), "{}", daemon.log());
-    // Hundreds may take longer than a service may take to start: systemd is told that this goes on.
+    // Hundreds of programs may take longer than the start timeout: systemd gets progress reports.
     let told = daemon.told_before_ready();
     assert!(told.iter().any(|told| told.starts_with("EXTEND_TIMEOUT_USEC=60000000")), "{told:?}");
-    // And `systemctl status` shows how far it is.
+    // `systemctl status` shows the progress.
     for status in ["0 of 2 programs loaded again", "2 of 2 programs loaded again", "hooks attached again"] {
         let is_it = |told: &String| told.starts_with("STATUS=starting: ") && told.contains(status);
         assert!(told.iter().any(is_it), "{status}: {told:?}");
@@ -140,7 +140,7 @@ fn after_a_loss_of_all_pins_everything_is_loaded_and_attached_again() {
         values.sort_by_key(serde_json::Value::to_string);
         values
     };
-    // Kernel ids are new; what is ours stays.
+    // Kernel ids are new; the daemon's own ids stay.
     assert_ne!(of(&before, "program_id"), of(&after, "program_id"));
     for key in ["uid", "name", "global_data", "metadata", "link_ids"] {
         assert_eq!(sorted(of(&before, key)), sorted(of(&after, key)), "{key}");
@@ -170,7 +170,7 @@ fn a_second_daemon_on_one_bpffs_is_refused_though_its_records_are_its_own() {
     let daemon = Daemon::start();
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
     let second = Daemon::prepare();
-    // The same bpffs at another path, as two containers may be given it.
+    // The same bpffs at another path, as two containers may have it.
     fs::create_dir_all(second.fs()).unwrap();
     Outcome::of(Command::new("mount").arg("--bind").args([daemon.fs(), second.fs()])).success();
     let before = daemon.state();
@@ -239,7 +239,7 @@ fn a_socket_of_the_service_manager_is_served_and_stays() {
     let mut daemon = Daemon::prepare();
     let listener = UnixListener::bind(daemon.socket()).unwrap();
     fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o600)).unwrap();
-    // A copy that the daemon inherits; the shell moves it to where service managers put it.
+    // The daemon inherits a copy, which the shell moves to the descriptor that service managers use.
     let inherited = rustix::io::dup(&listener).unwrap();
     let script = format!("exec 3<&{} && LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", inherited.as_raw_fd());
     let wrapper = ["bash", "-c", &script, "bash"].map(str::to_owned).to_vec();
@@ -253,7 +253,7 @@ fn a_socket_of_the_service_manager_is_served_and_stays() {
 
 #[test]
 fn the_service_manager_hears_when_it_is_ready_and_when_it_ends() {
-    // That it waits for readiness is how every daemon of these tests is started.
+    // All daemons of these tests are started with a wait for readiness.
     let mut daemon = Daemon::start();
     assert!(daemon.terminate().success());
     assert_eq!(daemon.notification().as_deref().map(str::trim), Some("STOPPING=1"));
@@ -266,7 +266,7 @@ fn a_load_from_a_file_needs_no_network() {
     let wrapper = vec!["nsenter".to_owned(), format!("--net={}", nowhere.path().display())];
     let daemon = Daemon::start_with(&Launch { wrapper, ..Launch::default() });
     let program = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
-    // Without a namespace in the request, the daemon's own counts.
+    // Without a namespace in the request, the daemon's own applies.
     let info = bpfman_proto::v1::XdpAttachInfo { iface: "lo".to_owned(), priority: 1, ..Default::default() };
     let info = bpfman_proto::v1::attach_info::Info::XdpAttachInfo(info);
     daemon.wire().attach(attach(program.id, info)).unwrap();
@@ -297,7 +297,7 @@ fn it_runs_without_cap_sys_resource() {
 fn the_launch_forms_of_older_deployments_are_taken() {
     for flags in [&["serve"][..], &["--csi-support"], &["serve", "--csi-support", "--timeout", "0"]] {
         let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        // Flags come last here, and the word first: both orders work.
+        // Flags come last here, and the command first: both orders work.
         let environment = vec![("KUBE_NODE_NAME".to_owned(), "node".to_owned())];
         let daemon = Daemon::start_with(&Launch { flags, environment, ..Launch::default() });
         assert_eq!(daemon.bpfman("list programs -q").success(), "");
@@ -329,7 +329,7 @@ fn a_mistake_in_the_configuration_keeps_it_from_starting() {
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains(says), "{said}");
     }
-    // One that others could change is none.
+    // A file that others could change is rejected.
     let mut command = daemon.command(&Launch::default());
     fs::set_permissions(daemon.path("bpfman.toml"), fs::Permissions::from_mode(0o666)).unwrap();
     let output = command.stderr(std::process::Stdio::piped()).output().unwrap();

@@ -1,4 +1,4 @@
-//! What clients of the socket can take from the daemon and from each other.
+//! Resources that clients of the socket can take from the daemon and from each other.
 
 use std::convert::Infallible;
 use std::fs;
@@ -25,11 +25,11 @@ use crate::equipment::Program;
 
 const CONNECTIONS: usize = 30;
 const REQUESTS: usize = 200;
-/// Bytes of the message that a request announces, and of what it sends of it.
+/// Sizes of the message announced by a request, and of the part that it sends, in bytes.
 const ANNOUNCED: usize = 256 << 10;
 const SENT: usize = 255 << 10;
 
-/// A request's body whose end never comes.
+/// Request body without an end.
 struct Endless {
     left: Option<Bytes>,
 }
@@ -73,14 +73,14 @@ async fn connect(socket: &Path) -> Channel {
     Endpoint::try_from(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap()
 }
 
-/// Sends a request and waits for what the daemon says of it.
+/// Sends a request and waits for its status.
 async fn send(channel: &mut Channel, request: http::Request<tonic::body::Body>) -> Result<(), Status> {
     let ready = channel.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let answer = ready.call(request).await.map_err(|error| Status::unavailable(error.to_string()))?;
     Status::from_header_map(answer.headers()).filter(|status| status.code() != Code::Ok).map_or(Ok(()), Err)
 }
 
-/// A line of the daemon's status, in bytes.
+/// Returns a field of the daemon's `/proc/PID/status`, in bytes.
 pub fn memory(daemon: &Daemon, line: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
@@ -108,7 +108,7 @@ fn messages_that_never_end_hold_little_and_keep_nobody_from_being_served() {
             });
         }
     }
-    // The daemon waits for the ends of as many messages as it takes from one user, gives up, and begins with others.
+    // The daemon waits for as many incomplete messages as one user may send, gives up, and starts with others.
     until("the first messages are given up", || {
         list().unwrap();
         late.load(Ordering::SeqCst) >= 32
@@ -116,7 +116,7 @@ fn messages_that_never_end_hold_little_and_keep_nobody_from_being_served() {
     list().unwrap();
     let held = memory(&daemon, "VmHWM") - before;
     assert!(held < MOST, "{CONNECTIONS} connections made the daemon hold {} MiB", held >> 20);
-    // Others come in beside them.
+    // Other clients are served meanwhile.
     daemon.bpfman("list programs").success();
     runtime.shutdown_background();
     until("the memory is given back", || memory(&daemon, "VmRSS") < before + (8 << 20));
@@ -163,7 +163,7 @@ fn a_list_is_answered_while_many_wait_for_one_hook() {
             })
         })
         .collect();
-    // As many as there is room for have begun: one of them has the hook, and waits for this test.
+    // As many as possible have started: one has the hook, and waits for this test.
     until("the hook's clients have threads", || threads() >= idle + 31);
     let (answered, answer) = std::sync::mpsc::channel();
     let reader = daemon.wire();

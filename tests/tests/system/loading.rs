@@ -1,4 +1,4 @@
-//! Objects written for libbpf, by people who never heard of this daemon.
+//! Objects written for libbpf without knowledge of this daemon.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn objects_of_xdp_tools_load() {
         assert!(path.exists(), "{} is of the package xdp-tools or libxdp", path.display());
         let loaded =
             wire.load(load(&path, &[(&program, Type::Xdp)])).unwrap_or_else(|e| panic!("{object}: {e}"));
-        // Some share maps by a name that others of them use for another shape.
+        // Some share maps by a name that other objects use for another shape.
         unload(&wire, Program::of(&loaded.programs[0]).id);
     }
     assert_eq!(daemon.state().pins, [""; 0]);
@@ -75,7 +75,7 @@ fn sections_data_and_functions_are_as_libbpf_takes_them() {
     request.global_data.insert("started".to_owned(), number(40));
     let programs: Vec<_> = wire.load(request).unwrap().programs.iter().map(Program::of).collect();
     wire.attach(attach(programs[0].id, xdp(&network.far.path(), INTERFACE, 10, &[]))).unwrap();
-    // Also without tcx three programs run.
+    // Without tcx there are three programs too.
     if has_tcx() {
         wire.attach(attach(programs[3].id, tcx(&network.near.path(), INTERFACE, "egress", 10))).unwrap();
     } else {
@@ -85,7 +85,7 @@ fn sections_data_and_functions_are_as_libbpf_takes_them() {
     wire.attach(attach(programs[5].id, tracepoint("syscalls/sys_enter_getpriority"))).unwrap();
     assert_eq!(traffic.send(1), 1);
     Target::start().get_priority();
-    // `total` lies in .bss: every run adds 3 + 40.
+    // `total` is in .bss: every run adds 3 + 40.
     let bss =
         programs[0].maps.iter().find(|map| kernel::map(**map)["name"].as_str().unwrap().ends_with(".bss"));
     let total = kernel::array_bytes(*bss.unwrap(), 0);

@@ -1,4 +1,4 @@
-//! The system as its users meet it, on the kernel that is there.
+//! System tests on the running kernel, through the interfaces of users.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod answers;

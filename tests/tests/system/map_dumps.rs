@@ -1,4 +1,4 @@
-//! `bpfman map dump` and `list` of maps that are large, or change hands meanwhile.
+//! `bpfman map dump` and `list` of large maps, and of maps with changing permissions.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::map_entries::{MapBench, READER};
 
-/// Whoever made a map of maps of any size has not made the daemon look through it for everybody.
+/// A user could otherwise make the daemon search a map of maps of any size for each caller.
 #[test]
 fn a_map_of_maps_that_is_too_large_is_not_looked_through_and_that_is_told() {
     let daemon = Daemon::start();
@@ -23,7 +23,7 @@ fn a_map_of_maps_that_is_too_large_is_not_looked_through_and_that_is_told() {
     assert_eq!(listed["not_searched"], json!([outer["id"]]));
 }
 
-/// A right that is taken away ends what was begun by it.
+/// Removing a grant ends a dump that it permitted.
 #[test]
 fn a_dump_ends_when_its_grant_is_taken_away() {
     const ENTRIES: usize = 3_000_000;
@@ -37,7 +37,7 @@ fn a_dump_ends_when_its_grant_is_taken_away() {
     let mut command = bench.daemon.cli_command_as(READER, READER);
     command.args(["map", "dump", &large]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut dump = command.spawn().unwrap();
-    // It has begun, and waits until somebody reads on.
+    // The dump has begun, and blocks until its output is read.
     let mut answer = BufReader::new(dump.stdout.take().unwrap());
     let mut first = String::new();
     answer.read_line(&mut first).unwrap();
@@ -50,7 +50,7 @@ fn a_dump_ends_when_its_grant_is_taken_away() {
     assert!(said.contains("may not") && lines < ENTRIES, "{lines}: {said}");
 }
 
-/// So many entries are too many for one reading, and come all the same.
+/// This many entries take several readings.
 #[test]
 fn many_entries_are_dumped_each_once() {
     let daemon = Daemon::start();
@@ -62,7 +62,7 @@ fn many_entries_are_dumped_each_once() {
     let entries = dumped["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 300_000);
     assert!(entries.iter().zip(0_u64..).all(|(entry, number)| entry["key"] == number));
-    // A reader that goes leaves nothing behind.
+    // A reader that exits leaves nothing behind.
     let mut gone = Command::new("sh");
     let script = "bpfman map dump \"$0\" | head -1"
         .replace("bpfman", daemon.cli_command().get_program().to_str().unwrap());

@@ -1,11 +1,11 @@
-//! `bpfman map`: what is in maps of the daemon's programs, by its types.
+//! `bpfman map`: contents of maps of the daemon's programs, formatted by type.
 
 use bpfman_tests::command::run;
 use bpfman_tests::wait::until;
 use bpfman_tests::{Daemon, Launch, Outcome, compile};
 use serde_json::{Value, json};
 
-/// Users that need no entry anywhere.
+/// User ids without accounts.
 pub const READER: u32 = 4721;
 pub const WRITER: u32 = 4722;
 const NOBODY: u32 = 4723;
@@ -18,7 +18,7 @@ fn grants() -> String {
     )
 }
 
-/// A daemon with one program that uses maps of all kinds.
+/// Daemon with one program that uses maps of all kinds.
 pub struct MapBench {
     pub daemon: Daemon,
     pub program: u64,
@@ -43,7 +43,6 @@ impl MapBench {
         format!("{}:{map}", self.program)
     }
 
-    /// `bpfman map VERB MAP WORDS`.
     pub fn map(&self, verb: &str, map: &str, words: &[&str]) -> Outcome {
         let name = self.name(map);
         self.daemon.cli(&[&["map", verb, &name], words].concat())
@@ -108,7 +107,7 @@ fn entries_are_written_and_read_by_their_types() {
     let key = "address=7,port=80,zone=-3,kind=KIND_LONG";
     bench.set("flows", &[key, r#"{"packets": 5, "bytes": 700, "name": "web"}"#]);
     assert_eq!(bench.get("flows", key), "{packets=5, bytes=700, name=web}");
-    // What a value does not name stays, and a key may be JSON, or as it is shown.
+    // Fields that are not given keep their values; a key may be JSON, or in the displayed format.
     bench.set("flows", &["{address=7, port=80, zone=-3, kind=2}", "bytes=701"]);
     let json_key = r#"{"address": 7, "port": 80, "zone": -3, "kind": "KIND_LONG"}"#;
     let entry = bench.map("get", "flows", &[json_key, "-o", "json"]).json();
@@ -131,7 +130,7 @@ fn entries_are_written_and_read_by_their_types() {
     assert_eq!(bench.map("dump", "slots", &[]).success(), "0 = 0\n1 = 0\n2 = -9\n");
     bench.set("routes", &["length=8,address=[10,0,0,0]", "1"]);
     assert_eq!(bench.get("routes", "length=32,address=[10,1,2,3]"), "1");
-    // A prefix is one text, too, in both directions.
+    // A prefix can be given as text, and is displayed so.
     bench.set("routes", &["192.168.0.0/16", "2"]);
     assert_eq!(
         (bench.get("routes", "192.168.7.7"), bench.get("routes", "10.9.9.9/32")),
@@ -143,7 +142,7 @@ fn entries_are_written_and_read_by_their_types() {
     bench.set("routes6", &["2001:db8::/32", "6"]);
     assert_eq!(bench.get("routes6", "2001:db8::7"), "6");
     assert_eq!(bench.map("dump", "routes6", &[]).success(), "2001:db8::/32 = 6\n");
-    // So are fields of bits, beside each other.
+    // The same for bit fields next to each other.
     bench.set("headers", &["0", "length=5,flags=FLAG_SYN,last=true,step=-3"]);
     assert_eq!(bench.get("headers", "0"), "{length=5, flags=FLAG_SYN, last=true, step=-3, port=0}");
     bench.set("headers", &["0", "length=6,port=80"]);
@@ -185,12 +184,12 @@ fn an_entry_is_created_changed_and_deleted_by_what_is_asked() {
     assert_eq!(told["entries"], json!([{"key": 1, "outcome": "deleted"}, {"key": 2, "outcome": "missing"}]));
     bench.map("delete", "recent", &["--ignore-missing", "2"]).success();
     bench.map("get", "recent", &["1"]).fails(5, &["map ", "\"recent\" (lru_hash) has no entry 1"]);
-    // A full map says so.
+    // A full map is reported.
     for number in 0..4 {
         bench.set("plain", &[&format!("0000000{number}"), "0000"]);
     }
     bench.map("set", "plain", &["00000004", "0000"]).fails(7, &["is full: 4 entries"]);
-    // A queue has neither keys nor a way to list it.
+    // A queue has no keys, and cannot be listed.
     bench.map("get", "line", &[]).fails(5, &["\"line\" (queue) is empty"]);
     bench.set("line", &["8"]);
     bench.set("line", &["9"]);
@@ -266,7 +265,7 @@ fn constants_and_maps_of_maps_are_read_and_never_written() {
     assert_eq!(bench.get("outer", "1"), inner);
 }
 
-/// A map that no program uses itself is reached by rights over the map that it lies in.
+/// A map that no program uses directly is accessible with permission for the map that contains it.
 #[test]
 fn a_map_in_a_map_of_maps_is_used_by_its_id() {
     let bench = MapBench::new();
@@ -278,20 +277,20 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
         "lent",
     ]);
     run(&["bpftool", "map", "update", "id", &outer, "key", "0", "0", "0", "0", "value", "pinned", &pin]);
-    // What lies in maps of maps is looked for again within a second.
+    // Contents of maps of maps are searched again within a second.
     let is_listed = || bench.daemon.bpfman("map list").success().contains("lent");
     until("the map is found", is_listed);
     let lent = bench.listed("lent");
     let id = lent["id"].to_string();
     assert_eq!(lent["lies_in"].to_string(), format!("[{outer}]"));
     assert_eq!(bench.get("outer", "0"), id);
-    // Its types are those that the outer map declares.
+    // Its types are those declared by the outer map.
     daemon.cli(&["map", "set", &id, "5", "number=3,name=x"]).success();
     assert_eq!(daemon.cli(&["map", "dump", &id]).success(), "5 = {number=3, name=x}\n");
     daemon.cli_as(READER, READER, &["map", "dump", &id]).success();
     daemon.cli_as(NOBODY, NOBODY, &["map", "dump", &id]).fails(4, &["may not"]);
     daemon.cli_as(READER, READER, &["map", "set", &id, "5", "number=4,name=x"]).fails(4, &["may not"]);
-    // Nobody here knows whose it is while a program of others uses it itself.
+    // The owner is unknown while a third-party program uses it directly.
     let borrower = daemon.fs().join("borrower");
     let (object, program) = (compile::object("borrower"), borrower.to_str().unwrap());
     let mut words = vec!["bpftool", "prog", "load", object.to_str().unwrap(), program];
@@ -302,7 +301,7 @@ fn a_map_in_a_map_of_maps_is_used_by_its_id() {
     }
     std::fs::remove_file(&borrower).unwrap();
     until("the kernel let go of the program", || daemon.cli(&["map", "dump", &id]).code == 0);
-    // Out of the map of maps, it is nobody's here.
+    // Outside of the map of maps, it belongs to no program of the daemon.
     run(&["bpftool", "map", "delete", "id", &outer, "key", "0", "0", "0", "0"]);
     daemon.cli(&["map", "dump", &id]).fails(5, &[&format!("no program of bpfman uses a map {id}")]);
 }

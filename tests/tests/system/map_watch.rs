@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::map_entries::{MapBench, READER, WRITER};
 
-/// The client while it watches a map.
 struct Watching {
     process: Child,
     told: Arc<Mutex<Vec<Value>>>,
@@ -71,7 +70,7 @@ fn changes_of_entries_are_watched_until_a_signal() {
     kill_process(Pid::from_child(&watching.process), Signal::INT).unwrap();
     assert_eq!(watching.process.wait().unwrap().code(), Some(0));
     watching.wait_for("watch_ended", |event| event["why"] == "interrupted");
-    // It ends by itself, too, and a program's id with a name behind it is a map.
+    // With `--for` it ends by itself; a program's id and a name denote a map too.
     let program = bench.program.to_string();
     bench.daemon.cli(&["map", "watch", &program, "slots", "--for", "1s"]).success();
 }
@@ -90,7 +89,7 @@ fn records_of_a_ring_are_watched_by_their_type() {
     let refused = bench.map("watch", "events", &["--record", "struct nothing"]);
     refused.fails(6, &["have no such type", "event"]);
     bench.map("watch", "line", &[]).fails(6, &["cannot be watched"]);
-    // Who reads a ring takes records out of it.
+    // Reading a ring buffer consumes its records.
     bench.map_as(READER, "watch", "events", &["--for", "1s"]).fails(4, &["may not"]);
 }
 
@@ -107,7 +106,7 @@ fn a_map_is_pinned_by_who_may_write_it_and_its_folder() {
     let pinned = bench.map("pin", "recent", &[outside.to_str().unwrap(), "-o", "json"]);
     let again = bench.map("pin", "recent", &[outside.to_str().unwrap()]);
     let denied = bench.map_as(READER, "pin", "recent", &[folder.join("other").to_str().unwrap()]);
-    // By its own rights: no capability, and a folder that everybody may write.
+    // With its own permissions: no capability, and a folder writable for everyone.
     let own = bench.map_as(WRITER, "pin", "recent", &[folder.join("own").to_str().unwrap()]);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     let foreign = bench.map_as(WRITER, "pin", "recent", &[folder.join("other").to_str().unwrap()]);
@@ -119,6 +118,6 @@ fn a_map_is_pinned_by_who_may_write_it_and_its_folder() {
     again.fails(7, &["exists"]);
     denied.fails(4, &["may not"]);
     own.success();
-    // The daemon lets it have the map, and the folder is root's.
+    // The daemon permits access to the map, but the folder is root's.
     foreign.fails(4, &["other"]);
 }

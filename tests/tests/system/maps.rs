@@ -1,4 +1,4 @@
-//! Maps that local processes have the daemon hand over.
+//! Maps handed over to local processes as file descriptors.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -17,11 +17,11 @@ use bpfman_tests::{Daemon, Launch, Network, Outcome, binaries, compile, kernel};
 use crate::equipment::Program;
 use crate::grants::load_as;
 
-/// Users that need no entry anywhere, and the group of the socket.
+/// User ids without accounts, and the group of the socket.
 const READER: u32 = 4711;
 const WRITER: u32 = 4712;
 const GROUP: u32 = 4242;
-/// Most connections of one user (`api/src/serve/limits.rs`).
+/// Maximum number of connections of one user (`api/src/serve/limits.rs`).
 const CONNECTIONS_OF_A_USER: usize = 64;
 
 fn grants() -> String {
@@ -32,7 +32,7 @@ fn grants() -> String {
     )
 }
 
-/// A daemon whose socket a group may open, and a map of root's program.
+/// Daemon with a socket open to a group, and a map of root's program.
 struct Bench {
     daemon: Daemon,
     program: Program,
@@ -54,7 +54,7 @@ impl Bench {
         fs::set_permissions(self.daemon.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// The command of a user of the socket's group that takes a map.
+    /// Returns a command that opens a map as a user of the socket's group.
     fn command(&self, user: u32, map: u32, words: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         let (user, group) = (user.to_string(), GROUP.to_string());
@@ -67,7 +67,7 @@ impl Bench {
         Outcome::of(&mut self.command(user, map, words))
     }
 
-    /// Starts one that goes on, and waits for its first line.
+    /// Starts one that keeps running, and returns it with its output.
     fn start(&self, user: u32, words: &[&str]) -> Taker {
         let mut command = self.command(user, self.map, words);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -93,7 +93,7 @@ impl Bench {
     }
 }
 
-/// A process that holds what it took. It is ended with this value.
+/// Process that holds its descriptors, killed on drop.
 struct Taker {
     process: Child,
     lines: BufReader<std::process::ChildStdout>,
@@ -106,7 +106,6 @@ impl Taker {
         line
     }
 
-    /// What it reads now.
     fn value(&mut self) -> String {
         self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         self.line()
@@ -127,7 +126,7 @@ fn a_user_with_a_grant_reads_a_map_of_root_and_cannot_write_it() {
     let took = bench.take(READER, bench.map, &["read"]).success();
     assert_eq!(took, "took: ok\n42\nupdate: EPERM\nmmap: EACCES\n");
     assert_eq!(bench.value(), 42);
-    // The descriptor is there before its entry.
+    // The descriptor arrives before the audit entry.
     until("the opening is told", || bench.daemon.log().contains("verb=\"OpenForReading\""));
     let log = bench.daemon.log();
     let line = log.lines().find(|line| line.contains("verb=\"OpenForReading\"")).unwrap();
@@ -136,7 +135,7 @@ fn a_user_with_a_grant_reads_a_map_of_root_and_cannot_write_it() {
     {
         assert!(line.contains(&said), "{line}");
     }
-    // Beside the changes, not among them: however often it reads, it pushes none out.
+    // Accesses are recorded separately, so that they displace no changes, however frequent they are.
     let told = |line: &str| bench.daemon.bpfman(line).success();
     assert!(told("history --accesses").contains("OpenForReading"));
     let changes = told("history");
@@ -162,7 +161,7 @@ fn without_a_grant_that_covers_it_nothing_is_handed_over() {
     denied(READER, bench.map, &["write", "7"], &["grant \"readers\" does not allow \"maps-write\""]);
     denied(WRITER, bench.map, &["read"], &["grant \"writers\" does not cover", &of_root, "\"over\""]);
     assert_eq!(bench.value(), before);
-    // What is its own it may have.
+    // A user may open maps of their own programs.
     fs::set_permissions(bench.daemon.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     bench.daemon.open_to_users();
     let own = load_as(&bench.daemon, WRITER);
@@ -171,7 +170,7 @@ fn without_a_grant_that_covers_it_nothing_is_handed_over() {
     let own_map = u32::try_from(hits["id"].as_u64().unwrap()).unwrap();
     assert_eq!(bench.take(WRITER, own_map, &["write", "9"]).success(), "took: ok\nupdate: ok\n");
     assert_eq!(kernel::array_value(own_map, 0), 9);
-    // A grant that is taken away counts no more.
+    // A removed grant no longer applies.
     fs::write(bench.daemon.path("policy.toml"), "").unwrap();
     denied(WRITER, own_map, &["read"], &["no grant is for this user"]);
     fs::write(bench.daemon.path("policy.toml"), EVERYBODY_MAY).unwrap();
@@ -186,7 +185,8 @@ fn a_map_that_programs_of_several_owners_use_takes_a_right_over_each() {
     );
     let bench = Bench::new(policy);
     bench.daemon.open_to_users();
-    // The grant "all" lets it share root's map and write it; "writers", by which it may read maps, is over its own alone.
+    // With the grant "all" the user may share and write root's map; "writers", which permits reading maps, covers only
+    // the user's own.
     let path = bench.daemon.path("own.o");
     fs::copy(compile::object("chain"), &path).unwrap();
     chown(&path, Some(WRITER), Some(WRITER)).unwrap();
@@ -215,7 +215,7 @@ fn maps_of_others_and_maps_that_are_not_there_are_not_handed_to_root_either() {
         let refused = bench.take(0, id, &["read"]);
         assert!(refused.stdout.contains("no program of bpfman uses a map"), "{refused:?}");
         assert!(refused.stdout.contains("not-found"), "{refused:?}");
-        // Who may open none learns of none.
+        // A caller without permission does not learn which maps exist.
         let denied = bench.take(READER, id, &["read"]);
         assert!(denied.stdout.contains("may not maps-read"), "{denied:?}");
     }
@@ -243,7 +243,7 @@ fn a_connection_hands_over_one_map_and_what_is_no_request_gets_an_answer() {
     ] {
         assert!(text(hex).contains(says), "{hex}: {}", text(hex));
     }
-    // Cut off in the middle: nobody is left to be told.
+    // An incomplete request from a closed connection gets no answer.
     assert_eq!(text(&format!("{preface}00000004")), "");
     assert_eq!(bench.take(READER, bench.map, &["read"]).success().lines().next(), Some("took: ok"));
 }
@@ -264,7 +264,7 @@ fn who_reads_no_answers_holds_as_many_as_one_user_may_have_connections() {
     until("the daemon holds no map", || kernel::held_by(bench.daemon.pid()).is_empty());
     // A connection holds its socket and the network namespace of its caller.
     assert!(bench.descriptors() <= before + 2 * CONNECTIONS_OF_A_USER + 4);
-    // It alone is held up.
+    // No other user is blocked.
     bench.take(0, bench.map, &["read"]).success();
     assert!(bench.take(WRITER, bench.map, &["read"]).stdout.contains("grant \"writers\" does not cover"));
     assert_ne!(bench.take(READER, bench.map, &["read"]).code, 0);
@@ -299,7 +299,7 @@ fn what_was_handed_over_outlives_the_daemon_and_the_program() {
 fn a_thousand_handovers_leave_no_descriptor() {
     let bench = Bench::new(grants());
     bench.take(READER, bench.map, &["read"]).success();
-    // The client may have read before the daemon has closed its own.
+    // The client may have read before the daemon has closed its descriptor.
     until("the first is closed", || kernel::held_by(bench.daemon.pid()).is_empty());
     let before = bench.descriptors();
     thread::scope(|scope| {
@@ -315,7 +315,7 @@ fn a_thousand_handovers_leave_no_descriptor() {
     until("all connections are closed", || bench.descriptors() <= before);
 }
 
-/// The user-space side of an example, which uses the crate `bpfman-client`.
+/// The user-space program of an example, which uses the crate `bpfman-client`.
 #[test]
 fn an_example_without_privileges_counts_what_an_xdp_program_saw() {
     let policy = format!(
@@ -336,7 +336,7 @@ fn an_example_without_privileges_counts_what_an_xdp_program_saw() {
         command.arg(&counter).args(["--json", "--program", &program.to_string()]);
         Outcome::of(command.env("BPFMAN_SOCKET_PATH", bench.daemon.socket()))
     };
-    // And the marker behind them.
+    // Including the marker that follows the datagrams.
     assert_eq!(count(READER, program).json()["ipv4/udp"]["packets"], 6);
     count(WRITER, program).fails(4, &["may not maps-read", "bpfman policy allow"]);
     count(READER, bench.program.id).fails(5, &["has no map \"protocols\"", "hits"]);

@@ -1,4 +1,4 @@
-//! Metrics of the daemon: what they say, and what readers cannot do to it.
+//! Metrics of the daemon, and its robustness against their readers.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -58,7 +58,7 @@ fn programs_chains_and_the_daemon_are_counted() {
         runs.is_some_and(|line| !line.ends_with(" 0"))
     });
     let text = daemon.metrics();
-    // Both members have the same labels, and are one series: seven packets came to each, and three markers to none.
+    // Both members have the same labels and form one series: seven packets at each, and no markers dropped.
     let member = format!("hook=\"xdp:{INTERFACE}\",program=\"xdp_member\",owner=\"root\",application=\"\"");
     let of_chain: Vec<&str> = text.lines().filter(|line| line.starts_with("bpfman_chain_")).collect();
     let ended = of_chain.iter().filter(|line| line.contains("verdict=\"drop\""));
@@ -82,7 +82,7 @@ fn programs_chains_and_the_daemon_are_counted() {
     ] {
         assert!(text.lines().any(|line| line.starts_with(begin)), "{begin} in\n{text}");
     }
-    // A sum does not fall when one of its programs goes.
+    // A sum does not decrease when one of its programs is unloaded.
     let packets = |text: &str| -> f64 {
         let lines = text.lines().filter(|line| line.starts_with("bpfman_chain_member_packets_total"));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
@@ -110,7 +110,7 @@ fn entries_of_hash_tables_are_counted_beside_scrapes() {
     let text = bench.daemon.metrics();
     assert_eq!(of(&text, "bpfman_map_entries", "flows"), Some(2.0));
     assert_eq!(of(&text, "bpfman_map_counted_max_entries", "flows"), Some(4.0));
-    // All entries of an array are always there.
+    // All entries of an array always exist.
     let arrays =
         text.lines().filter(|line| line.starts_with("bpfman_map_entries{") && line.contains("array\""));
     assert_eq!(arrays.count(), 0, "{text}");
@@ -132,7 +132,7 @@ fn what_users_call_things_cannot_be_mistaken_for_metrics() {
 fn runs_are_there_only_while_the_kernel_counts_them() {
     let daemon = Daemon::start();
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, PASS);
-    // Others of this machine may have it count meanwhile, by descriptors of their own; that is not seen.
+    // Other processes may enable the statistics by their own descriptors, which is not visible.
     if value_of(&daemon.metrics(), "bpfman_run_statistics") == Some(0.0) {
         assert!(!daemon.metrics().contains("bpfman_program_runs_total"));
     }
@@ -154,7 +154,7 @@ fn other_paths_and_methods_are_refused() {
     let head = daemon.request_metrics("HEAD", "/metrics");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert!(head.head.contains("application/openmetrics-text; version=1.0.0"), "{head:?}");
-    // Neither a head without an end nor one that is no HTTP is read for long.
+    // Neither an endless head nor invalid HTTP is read for long.
     let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(1 << 20));
     let answer = daemon.ask_metrics(&long);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -168,7 +168,7 @@ fn readers_that_never_read_keep_nobody_out_for_long() {
     let daemon = Daemon::start();
     let program = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, PASS);
     let connect = || UnixStream::connect(daemon.metrics_socket()).unwrap();
-    // As many of root as there may be, of which some say nothing and some take no answer.
+    // The maximum of root's connections: some send nothing, others read no answer.
     let mut silent: Vec<UnixStream> = (0..8).map(|_| connect()).collect();
     for (number, stream) in silent.iter_mut().enumerate() {
         if number % 2 == 0 {
@@ -178,7 +178,7 @@ fn readers_that_never_read_keep_nobody_out_for_long() {
     until("one of them is ended, and others are answered", || {
         daemon.ask_metrics("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 200")
     });
-    // Calls of clients wait for none of this.
+    // Calls of clients are not delayed.
     unload(&daemon.wire(), program.id);
     for mut stream in silent {
         let _reset = stream.read_to_end(&mut Vec::new());
@@ -216,7 +216,7 @@ fn the_socket_is_for_whom_the_daemons_own_is_and_grants_decide() {
     assert!(answered && says.contains("user 64301 may not read"), "{says}");
     fs::write(daemon.path("policy.toml"), "[access]\nsocket_group = \"read\"\n").unwrap();
     assert!(as_user("64300").1.ends_with("# EOF\n"));
-    // It goes with the daemon, and one that is left by a killed daemon is no hindrance.
+    // The socket is removed with the daemon, and one left by a killed daemon is replaced.
     daemon.kill();
     assert!(daemon.metrics_socket().exists());
     daemon.again(&Launch::default());
@@ -291,6 +291,6 @@ fn by_tcp_only_clients_with_a_certificate_read() {
     assert_eq!(with(&stranger), None);
     assert_eq!(curl(&["--cacert", &authority, url]), None);
     assert_eq!(curl(&["http://localhost:9464/metrics"]), None);
-    // The same figures as on the socket.
+    // The same metrics as on the socket.
     assert!(daemon.metrics().contains("bpfman_build_info"));
 }

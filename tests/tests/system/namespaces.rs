@@ -1,7 +1,7 @@
-//! Network namespaces whose paths go, or lead to another namespace, while they live on with traffic in them.
+//! Network namespaces that lose their paths, or paths that change, while traffic continues.
 //!
-//! The sockets of the traffic keep a namespace too: what is detached has to let packets pass there, and what is attached has
-//! to go on.
+//! The sockets of the traffic keep a namespace alive: detached programs must let packets pass there, and attached ones
+//! must continue to run.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ fn launch() -> Launch {
     Launch { config, flags, ..Launch::default() }
 }
 
-/// Waits until the daemon knows that a path leads nowhere. What runs in the namespace is as it was.
+/// Waits until the daemon has noticed that a path leads nowhere. The programs in the namespace are not affected.
 fn knows_that_it_leads_nowhere(daemon: &Daemon, path: &Path, id: u32) {
     let line = format!("the namespace is gone netns=Some({path:?})");
     until("the daemon looks", || daemon.log().contains(&line));
@@ -40,7 +40,7 @@ fn comes_to(wire: &Wire, id: u32, word: &str) {
 fn filter_attached_by_a_process_ends_with_its_link() {
     let (daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
-    // A container that restarts in its pod, three times: the agent names its namespace by the process.
+    // A container restarts in its pod three times: the agent names its namespace by a process.
     for direction in ["ingress", "egress", "ingress"] {
         let end = if direction == "ingress" { &network.far } else { &network.near };
         let (first, stays) = (Inside::new(&end.path()), Inside::new(&end.path()));
@@ -85,7 +85,7 @@ fn filter_ends_where_only_the_name_was_removed() {
     assert_eq!(traffic.send(2), 2);
 }
 
-/// Two members that let everything pass, each a program of its own: the array between them is filled by its pin alone.
+/// Attaches two isolated members that pass everything: the array between them keeps its contents by its pin alone.
 fn cut_chain(daemon: &Daemon, netns: &Path) -> Vec<u32> {
     let wire = daemon.wire();
     let attached = [1, 2].map(|who| {
@@ -126,7 +126,7 @@ fn chain_stays_whole_where_nobody_reaches_it() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
     let links = cut_chain(&daemon, &network.far.path());
-    // The sockets of the traffic alone keep it.
+    // Only the sockets of the traffic keep the namespace.
     network.far.delete();
     for _ in 0..2 {
         comes_to(&daemon.wire(), links[0], "unreachable: ");
@@ -138,7 +138,7 @@ fn chain_stays_whole_where_nobody_reaches_it() {
         daemon.kill();
         daemon.again(&launch());
     }
-    // It ends with them.
+    // The namespace ends with them.
     drop(traffic);
     for id in links {
         comes_to(&daemon.wire(), id, "waiting: ");
@@ -173,7 +173,7 @@ fn chain_without_records_stays_whole_where_nobody_reaches_it() {
     let (mut daemon, network) = (Daemon::start_with(&launch()), Network::new());
     let traffic = Traffic::new(&network);
     cut_chain(&daemon, &network.far.path());
-    // The sockets of the traffic alone keep it.
+    // Only the sockets of the traffic keep the namespace.
     network.far.delete();
     assert_eq!(traffic.send(4), 4);
     let lose_records = |daemon: &mut Daemon| {
@@ -250,7 +250,7 @@ fn match_over_names_follows_what_they_lead_to() {
     let inside = Inside::new(&network.far.path());
     until("it is attached", || inside.filters().len() == 1);
     assert_eq!(traffic.send(2), 0);
-    // Another name that is meant too: it goes on.
+    // Another matching name: the link stays attached.
     let again = network.far.named_again("again");
     network.far.delete();
     let links = || daemon.bpfman("list links -o json").success();

@@ -1,4 +1,4 @@
-//! What a node's agent asks for, through the real daemon: containers, interfaces, changes.
+//! Calls of a node's agent to the real daemon: containers, interfaces, changes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -67,7 +67,7 @@ fn ids_that_are_none_are_refused_by_name() {
     assert_eq!(daemon.state(), before);
 }
 
-/// The interfaces of one namespace, by name, from lists until one is as it has to be.
+/// Reads lists of the interfaces of one namespace, by name, until one satisfies the condition.
 fn until_listed(
     watching: &mut Streamed<'_, ext::WatchEvent>,
     netns: &str,
@@ -159,12 +159,12 @@ fn a_namespace_with_several_names_is_listed_once_and_the_daemons_own_under_none(
     };
     assert_eq!(of(Path::new("")), ["lo", "there", "here"]);
     assert_eq!(of(&own.path()), [""; 0]);
-    // The first in the order of the alphabet.
+    // The first name in alphabetical order.
     let mut names = [other.path(), again.path()];
     names.sort();
     assert_eq!(of(&names[0]), ["lo"]);
     assert_eq!(of(&names[1]), [""; 0]);
-    // The other name is the namespace's when the first is taken away.
+    // When the first name is removed, the namespace is listed under the other.
     let (first, second) = if names[0] == other.path() { (other, again) } else { (again, other) };
     let gone = first.path().display().to_string();
     first.delete();
@@ -212,13 +212,13 @@ fn a_stream_says_when_programs_or_links_changed() {
 #[test]
 fn as_many_streams_are_served_as_there_is_room_for_and_all_end_with_the_daemon() {
     let mut daemon = Daemon::start();
-    // One connection has room for half as many.
+    // One connection is limited to half as many.
     let wires = [daemon.wire(), daemon.wire(), daemon.wire()];
     let [.., wire] = &wires;
     let mut open: Vec<_> = (0..64).map(|number| wires[number / 30].watch(&[]).unwrap()).collect();
     assert_status(wire.watch(&[]), Code::ResourceExhausted, "busy", &["64 streams"]);
     open.pop();
-    // Nobody reads most of them.
+    // Most of the streams are not read.
     until("there is room again", || wire.watch(&[]).map(|stream| open.push(stream)).is_ok());
     let mut first = open.swap_remove(0);
     assert!(matches!(first.next_event().unwrap(), Some(Event::Interfaces(_))));

@@ -1,4 +1,4 @@
-//! Ways to change, read or stop programs of others: each asks for a right over them.
+//! Ways to change, read or stop programs of other owners: each needs permission for them.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -14,15 +14,15 @@ use serde_json::Value;
 use crate::equipment::Program;
 use crate::grants::{daemon, load_as};
 
-/// A user that needs no entry anywhere.
+/// User id without an account.
 pub const EVE: u32 = 64_231;
-/// Another, such as the node agent's.
+/// Another one, for example the node agent's.
 pub const AGENT: u32 = 64_232;
 /// A datagram to port 4242.
 const PACKET: &str =
     "0200000000020200000000010800450000220000000040110000000000000000000012341092000e000061626364656667";
 
-/// A daemon with one grant of Eve's, and root's program at an interface.
+/// Daemon with one grant for Eve, and root's program at an interface.
 pub struct Bench {
     pub daemon: Daemon,
     pub network: Network,
@@ -62,7 +62,7 @@ impl Bench {
         u32::try_from(map["id"].as_u64().unwrap()).unwrap()
     }
 
-    /// Copies an object of the tests to where Eve may load it.
+    /// Copies an object of the tests to a file that Eve may load.
     pub fn object(&self, name: &str) -> String {
         let path = self.daemon.path(format!("eves-{name}.o"));
         fs::copy(compile::object(name), &path).unwrap();
@@ -109,7 +109,8 @@ fn map_for_reading_is_written_by_no_map_of_maps() {
     let traffic = Traffic::new(&bench.network);
     assert_eq!(traffic.send(3), 3);
     assert_eq!(kernel::array_value(hits, 0), 3);
-    // A caller that may write all maps gets it. Root's map is written then: the kernel does not ask.
+    // A caller with permission to write all maps gets it. Root's map is then writable: the kernel checks nothing
+    // further.
     assert_eq!(insert(0).success(), "took: ok\ntook: ok\nupdate: ok\n");
     assert_eq!(traffic.send(1), 1);
     until("root's map is written through the other", || kernel::array_value(hits, 0) == 666);
@@ -136,14 +137,14 @@ fn switches_of_a_hook_ask_for_all_its_members() {
     for switch in ["held", "counters", "timing", "as_subprograms", "keep_attached"] {
         assert_eq!(after[switch], before[switch], "{switch}");
     }
-    // A right over one member counts and times the hook, and sets that back.
+    // Permission for one member suffices to enable counters and timing of the hook, and to disable them again.
     bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} on")).success();
     assert_eq!(bench.chain()["timing"], true);
     bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} off")).success();
     assert_eq!(bench.chain()["timing"], false);
     bench.daemon.bpfman(&format!("chain timing {hook} on")).success();
     bench.daemon.bpfman_as(EVE, &format!("chain timing {hook} off")).fails(4, &["may not settings", &why]);
-    // Root's program can be detached: nothing froze it.
+    // Root's program can be detached: the hook was not frozen.
     bench.daemon.bpfman(&format!("unload {}", bench.roots.id)).success();
 }
 
@@ -230,7 +231,7 @@ fn counters_that_a_budget_needs_are_switched_off_by_root_alone() {
     let hook = bench.hook();
     bench.daemon.bpfman(&format!("unload {}", bench.roots.id)).success();
     let own = load_as(&bench.daemon, EVE);
-    // Counters are switched off at an empty hook, before the members come.
+    // Disable the counters at an empty hook, before members are attached.
     let link = bench.attach_as(EVE, own, 20, "--keep-attached").json()["link_id"].to_string();
     bench.daemon.bpfman_as(EVE, &format!("detach {link}")).success();
     bench.daemon.bpfman_as(EVE, &format!("chain counters {hook} off")).success();
@@ -276,7 +277,7 @@ fn trace_runs_no_program_of_others_and_is_in_the_history() {
 #[test]
 fn replacement_asks_what_a_load_and_an_attach_ask() {
     let grant = |more: &str| format!("allow = [\"load\", \"replace\"]\nover = \"all\"\n{more}");
-    // It covers neither the type nor the place of root's program.
+    // The grant covers neither the type nor the attach point of root's program.
     for (more, why) in [
         ("types = [\"tc\"]\n", "\"types\""),
         ("hooks = [\"xdp:elsewhere\"]\n", "\"hooks\""),

@@ -1,4 +1,4 @@
-//! Calls on a caller's own programs, which the checks for those of others let through.
+//! Calls on a caller's own objects, which the checks for those of others must allow.
 
 use std::fs;
 use std::process::Command;

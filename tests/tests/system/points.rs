@@ -1,4 +1,4 @@
-//! Types of programs that `bpfman.v1` has no numbers for, by the command line, with the daemon caged as it is.
+//! Program types without numbers in `bpfman.v1`, on the command line, with a sandboxed daemon.
 
 use std::process::Command;
 
@@ -27,7 +27,7 @@ fn a_program_of_a_control_group_lives_as_others_do() {
     let (mut daemon, group) = (Daemon::start(), Group::new("life"));
     let program = load(&daemon, "cgroup_sock_addr:forbid")[0];
     assert!(group.connects());
-    // As file systems have it, too.
+    // The path in the file system is accepted too.
     let link = daemon
         .bpfman(&format!("attach {program} cgroup --path {} -m who=test -o json", group.folder.display()))
         .json();
@@ -98,7 +98,7 @@ fn an_iterator_prints_what_its_program_writes() {
     let link = daemon.bpfman(&format!("attach {program} iter -q")).success();
     let link = link.trim();
     let text = daemon.bpfman(&format!("iter {link}")).success();
-    // Whoever is no terminal gets every byte.
+    // Output that is not to a terminal is not escaped.
     let own = format!("process {}\x1b[2J", daemon.pid());
     assert!(text.lines().any(|line| line == own), "{text}");
     daemon.bpfman("iter 4000000000").fails(5, &["link 4000000000", "hint: "]);
@@ -107,7 +107,7 @@ fn an_iterator_prints_what_its_program_writes() {
     daemon.bpfman(&format!("iter {link}")).fails(5, &[link]);
 }
 
-/// One link of ours is one of the kernel's on each CPU.
+/// One link of the daemon is one kernel link per CPU.
 #[test]
 fn a_program_of_a_perf_event_lives_as_others_do() {
     let mut daemon = Daemon::start();
@@ -272,7 +272,7 @@ fn an_attachment_to_a_group_that_is_cut_short_is_there_or_not() {
     });
 }
 
-/// Names of algorithms that TCP can be asked for.
+/// Returns the names of the available TCP congestion control algorithms.
 fn algorithms() -> String {
     std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap()
 }
@@ -311,7 +311,7 @@ fn a_structure_of_functions_is_the_kernels_while_it_is_attached() {
         daemon.bpfman(&format!("unload {program}")).success();
     }
     assert_eq!(daemon.state(), before);
-    // A run attaches it once, by one of its programs.
+    // A run attaches it once, with one of its programs.
     let object = compile::object("functions").display().to_string();
     let run = format!("run {object} threshold window grow --for 1s -o json");
     let ran = daemon.bpfman(&format!("{run} --attach struct_ops:calm")).success();
@@ -320,7 +320,7 @@ fn a_structure_of_functions_is_the_kernels_while_it_is_attached() {
     assert_eq!(daemon.state(), before);
 }
 
-/// Python has probes of its own, with arguments and a semaphore.
+/// Python has USDT probes with arguments and a semaphore.
 #[test]
 fn a_static_probe_lives_as_others_do() {
     let mut daemon = Daemon::start();
@@ -355,13 +355,13 @@ fn a_static_probe_lives_as_others_do() {
     assert_eq!(daemon.state().pins, [""; 0]);
 }
 
-/// As after a reboot: the records are there, and nothing of the kernel.
+/// State after a reboot: records without kernel objects.
 #[test]
 fn every_kind_of_place_is_taken_again_when_all_pins_are_lost() {
     let (mut daemon, network, group) = (Daemon::start(), Network::new(), Group::new("lost"));
     let netns = network.far.path().display().to_string();
     let at_group = format!("cgroup --path {}", group.path);
-    // Programs, where they attach, and from which Linux on.
+    // Programs, their attach points, and the required Linux version.
     let places: [(&str, &str, String, (u32, u32)); 8] = [
         ("points", "cgroup_sock_addr:forbid", at_group, (5, 7)),
         ("points", "perf_event:tick", "perf-event --event cpu-clock --frequency 99".to_owned(), (5, 15)),

@@ -1,4 +1,4 @@
-//! A policy with mistakes: what holds instead, over restarts too, and how root finds them.
+//! Policies with mistakes: the policy in force instead, also after restarts, and reports to root.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -17,7 +17,7 @@ const ADA: u32 = 64_221;
 const BOB: u32 = 64_222;
 const AGENT: u32 = 64_223;
 
-/// A policy by which one user may change programs.
+/// Returns a policy by which one user may change programs.
 fn policy_for(user: u32) -> String {
     format!(
         "[files]\nusers = [0, {user}]\n[[grants]]\nname = \"team\"\nusers = [{user}]\nallow = [\"all\"]\n"
@@ -28,13 +28,13 @@ fn launch(policy: &str) -> Launch {
     Launch { policy: policy.to_owned(), ..Launch::default() }
 }
 
-/// Changes the policy without a moment in which it is half there.
+/// Replaces the policy atomically.
 fn write(daemon: &Daemon, text: &str) {
     fs::write(daemon.path("draft"), text).unwrap();
     fs::rename(daemon.path("draft"), daemon.path("policy.toml")).unwrap();
 }
 
-/// Finding of doctor about the policy: the fault, and what follows.
+/// Returns the doctor's findings about the policy: the mistake, and its consequence.
 fn found(daemon: &Daemon) -> Vec<(String, String)> {
     let outcome = daemon.bpfman("doctor -o json");
     let report: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -47,7 +47,7 @@ fn found(daemon: &Daemon) -> Vec<(String, String)> {
     found
 }
 
-/// Asserts who may unload: one user may, and another may not even if the file with the mistake says so.
+/// Asserts that one user may unload, and that another may not, even if the file with the mistake permits it.
 fn assert_in_force(daemon: &Daemon, may: u32, may_not: u32) {
     let program = load_as(daemon, may);
     let unload = format!("unload {program}");
@@ -62,7 +62,7 @@ fn policy_with_a_mistake_changes_nothing() {
     let mut daemon = daemon(policy_for(ADA));
     let good = policy_for(ADA);
     assert_in_force(&daemon, ADA, BOB);
-    // All else in it is for another user.
+    // Everything else in it is for another user.
     let others = policy_for(BOB);
     let line = |number: u32| format!("policy.toml:{number}: ");
     for (text, place) in [
@@ -86,7 +86,7 @@ fn policy_with_a_mistake_changes_nothing() {
         write(&daemon, &good);
         assert_eq!(found(&daemon), []);
     }
-    // A mistake is logged once, however often it is met.
+    // A mistake is logged once, however often the file is read.
     write(&daemon, "mode = \"sometimes\"\n");
     let logged = |daemon: &Daemon| daemon.log().matches("unknown variant `sometimes`").count();
     assert_in_force(&daemon, ADA, BOB);
@@ -235,7 +235,7 @@ fn user_who_was_removed_has_no_grant_by_the_old_number() {
     daemon.again(&launch());
     daemon.open_to_users();
     assert_in_force(&daemon, ADA, BOB);
-    // Somebody else may have the number by now.
+    // The id may have been assigned to another user.
     fs::write(&passwd, with_ada.replace("adalovelace", "evelovelace")).unwrap();
     for _ in 0..2 {
         let asked = daemon.bpfman_as(ADA, "auth can-i load");
@@ -259,7 +259,7 @@ fn policy_that_no_call_met_is_the_last_good_one() {
     assert_in_force(&daemon, BOB, ADA);
 }
 
-/// Runs the client, which reaches no daemon.
+/// Runs the client without access to a daemon.
 fn check(words: &[&str]) -> Outcome {
     let mut command = Command::new(bpfman_tests::binaries::find("bpfman"));
     command.env("BPFMAN_SOCKET_PATH", "/nonexistent/socket").args(["policy", "check"]).args(words);
@@ -294,7 +294,7 @@ fn check_shows_each_mistake_without_a_daemon() {
     fs::write(&file, policy_for(ADA)).unwrap();
     let shown = check(&[path]).success();
     assert!(shown.contains("mode: enforce") && shown.contains(&format!("team: user {ADA}: ")), "{shown}");
-    // A draft of another user is told what the daemon will say.
+    // For a draft of another user, the check reports what the daemon will require.
     chown(&file, Some(ADA), None).unwrap();
     let json = check(&[path, "-o", "json"]).json();
     assert!(json["notes"][0].as_str().unwrap().contains("must belong to root"), "{json}");

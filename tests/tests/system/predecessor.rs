@@ -1,12 +1,12 @@
-//! A start where bpfman v0.6.0 left its state, and `bpfmand --import-v0.6`. What the real v0.6.0 leaves is taken over by
-//! `tests/import-v0.6/run`; here its database is written as it writes it.
+//! Starts over the state of bpfman v0.6.0, and `bpfmand --import-v0.6`. `tests/import-v0.6/run` tests with the state of
+//! the real v0.6.0; here the database is written in its format.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use bpfman_tests::{Daemon, Launch, compile};
 
-/// Opens the database. Its lock is freed by a thread of the one that was dropped before, a moment later.
+/// Opens the database. A thread of the previously dropped one releases its lock with a short delay.
 fn open(database: &Path) -> sled::Db {
     let mut opened = None;
     bpfman_tests::wait::until("the database is free", || {
@@ -16,7 +16,7 @@ fn open(database: &Path) -> sled::Db {
     opened.unwrap()
 }
 
-/// A daemon that has not started, where v0.6.0 left an XDP program that it attached.
+/// Daemon that has not started, with an XDP program attached by v0.6.0.
 struct Left {
     daemon: Daemon,
     database: PathBuf,
@@ -87,7 +87,7 @@ fn a_start_over_it_is_refused_and_an_import_lets_it_start() {
     {
         assert!(script.contains(text), "{text}: {script}");
     }
-    // What the database says is one word of a shell, on one line.
+    // A value of the database is one shell word on a single line.
     assert!(script.contains(r"'team=it'\''s?ours'"), "{script}");
     assert!(script.ends_with("nothing was changed.\n"), "{script}");
     assert!(left.database.exists() && !left.daemon.path("run/state/v0.6").exists());

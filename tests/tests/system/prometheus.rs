@@ -1,4 +1,4 @@
-//! Debian's Prometheus reads a daemon, and every expression that is shipped for it gives data.
+//! Debian's Prometheus scrapes a daemon, and every expression shipped for it returns data.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use crate::equipment::{Program, unload};
 
 const DROP: i32 = 1;
 const PASS: i32 = 2;
-/// What pictures show.
+/// Time range of the pictures.
 const PICTURED: Duration = Duration::from_secs(60);
 
 fn rules() -> Value {
@@ -41,7 +41,7 @@ fn alert_rules_are_right_and_clusters_have_the_same() {
     assert_eq!(object["spec"], rules(), "packaging/kubernetes/monitoring/rules.yaml has other rules");
 }
 
-/// A daemon that is read by TLS in a namespace of its own, and what it needs for that.
+/// Starts a daemon that serves metrics by TLS in a namespace, and returns it with Prometheus' configuration.
 fn watched(host: &Namespace) -> (Daemon, String) {
     let mut daemon = Daemon::prepare();
     let (folder, authority) = (daemon.path(""), Authority::new());
@@ -74,11 +74,11 @@ fn watched(host: &Namespace) -> (Daemon, String) {
     (daemon, config)
 }
 
-/// Programs of all kinds that metrics tell of, on the interface of a network.
+/// Loads programs of all kinds that appear in metrics, on the interface of a network.
 fn populate(daemon: &Daemon, network: &Network) {
     let (wire, far) = (daemon.wire(), network.far.path().display().to_string());
     let mut request = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
-    // A name that would break a text whose labels are not escaped.
+    // A name that would break output with unescaped labels.
     request.metadata = pairs(&[("bpfman_application", "shop \"north\"\\\n")]);
     let probe = Program::of(&wire.load(request).unwrap().programs[0]).id;
     wire.attach(attach(probe, tracepoint("syscalls/sys_enter_getpriority"))).unwrap();
@@ -90,7 +90,7 @@ fn populate(daemon: &Daemon, network: &Network) {
     daemon.bpfman(&format!("chain timing xdp:{INTERFACE}@{far} on")).success();
     let maps = compile::object("typed_maps").display().to_string();
     daemon.bpfman(&format!("load file -p {maps} --programs xdp:use_all")).success();
-    // What the kernel, a registry that is not there, and the grants refuse.
+    // Failures of the kernel, of a missing registry, and of access control.
     let broken = compile::object("broken").display().to_string();
     let refused = daemon.bpfman(&format!("load file -p {broken} --programs xdp:broken"));
     assert!(refused.code != 0, "{refused:?}");
@@ -98,7 +98,7 @@ fn populate(daemon: &Daemon, network: &Network) {
     assert!(image.code != 0, "{image:?}");
 }
 
-/// Something that verifier, store and hooks have to do.
+/// Makes a change that involves the verifier, the store and hooks.
 fn change(daemon: &Daemon, network: &Network) {
     let (wire, far) = (daemon.wire(), network.far.path().display().to_string());
     let program = Program::member(&wire, "tc_member", Type::Tc, 4, TC_PIPE).id;
@@ -135,10 +135,10 @@ fn every_expression_about_daemons_gives_data() {
         stop.store(true, Ordering::Relaxed);
         checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
-    // What is a label to Prometheus is what the user wrote.
+    // The label in Prometheus has the user's text.
     let named = prometheus.query("bpfman_programs{application=\"shop \\\"north\\\"\\\\\\n\"}");
     assert_eq!(named.len(), 1);
-    // The verifier refused a program before the first scrape, so that nothing grew since; it grows now.
+    // The verifier rejected a program before the first scrape, so that the counter has not grown yet.
     let broken = compile::object("broken").display().to_string();
     let refused = daemon.bpfman(&format!("load file -p {broken} --programs xdp:broken"));
     assert!(refused.code != 0, "{refused:?}");
@@ -148,8 +148,7 @@ fn every_expression_about_daemons_gives_data() {
     assert_eq!(prometheus.query("ALERTS{alertname=\"BpfmanDriftNotMended\",alertstate=\"firing\"}").len(), 0);
 }
 
-/// What only appears where a thing happens that this test does not do: series that are left out. The alert about them fires
-/// in the tests of the rules.
+/// Metrics of events that this test does not cause: dropped series. The tests of the rules cover the alert about them.
 const ELSEWHERE: [&str; 1] = ["bpfman_metrics_series_left_out"];
 
 fn about_daemons() -> Vec<ShippedExpression> {

@@ -1,4 +1,4 @@
-//! The radar: what others do with eBPF is seen, with who did it, also when there is too much of it.
+//! The radar: eBPF activity of other processes is recorded with its actors, also when there is too much of it.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -21,17 +21,17 @@ use crate::events::follow;
 use crate::images::trusting_daemon;
 use crate::strangers::command_with_bpffs;
 
-/// Users that need no entry anywhere.
+/// User ids without accounts.
 const ADA: u32 = 64_321;
 const EVE: u32 = 64_322;
 pub const LOADER: u32 = 64_323;
 const MAKER: u32 = 64_324;
 
-/// A process that does things with eBPF by itself.
+/// Process that uses eBPF without the daemon.
 pub struct Stranger {
     process: Child,
     stdin: Option<ChildStdin>,
-    /// What it printed: the name and the number of each thing that it did.
+    /// Its output: the name and the number of each action.
     did: Vec<(String, i64)>,
 }
 
@@ -39,7 +39,7 @@ fn binary() -> PathBuf {
     compile::executable("radar_stranger")
 }
 
-/// Has `setpriv` of a command run the stranger as this user with these capabilities.
+/// Completes a `setpriv` command that runs the stranger as this user with these capabilities.
 fn as_user(user: u32, mut setpriv: Command, capabilities: &str) -> Command {
     setpriv.args(["--reuid", &user.to_string(), "--clear-groups", "--inh-caps", capabilities]);
     setpriv.args(["--ambient-caps", capabilities]).arg(binary());
@@ -47,7 +47,7 @@ fn as_user(user: u32, mut setpriv: Command, capabilities: &str) -> Command {
 }
 
 impl Stranger {
-    /// Does these things, and stays.
+    /// Performs these actions, and keeps running.
     fn stays(mut command: Command, words: &[&str]) -> Self {
         command.args(words).arg("wait").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
@@ -80,7 +80,7 @@ impl Stranger {
         Self::stays(Command::new(binary()), words)
     }
 
-    /// As a user who may load programs and nothing else: of the entries that users have, this one's are its own.
+    /// Runs as a user with permission to load programs only, so that the limit of audit entries per user is not shared.
     pub fn of_user(user: u32, words: &[&str]) -> Self {
         Self::stays(as_user(user, Command::new("setpriv"), "+bpf,+net_admin"), words)
     }
@@ -94,7 +94,7 @@ impl Stranger {
         self.process.id()
     }
 
-    /// Ends it. What is not pinned is gone then.
+    /// Ends the process. Unpinned objects are gone then.
     fn end(mut self) {
         drop(self.stdin.take());
         assert!(within("the stranger to end", || self.process.wait()).unwrap().success());
@@ -108,7 +108,7 @@ impl Drop for Stranger {
     }
 }
 
-/// Entries of the journal that the radar has written.
+/// Returns the audit entries of the radar.
 fn seen(daemon: &Daemon) -> Vec<Value> {
     let told = daemon.bpfman("events --by radar -o json").success();
     let events = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -119,12 +119,11 @@ fn of_process(daemon: &Daemon, pid: u32) -> Vec<Value> {
     seen(daemon).into_iter().filter(|entry| entry["pid"] == pid).collect()
 }
 
-/// Waits for the entry of a process with this verb.
 fn entry(daemon: &Daemon, pid: u32, verb: &str) -> Value {
     entry_about(daemon, pid, verb, "")
 }
 
-/// Waits for the entry of a process with this verb that is about something.
+/// Waits for the entry of a process with this verb and this text in its object.
 fn entry_about(daemon: &Daemon, pid: u32, verb: &str, what: &str) -> Value {
     let mut found = None;
     until(&format!("{verb} of process {pid} is told about {what:?}"), || {
@@ -153,14 +152,13 @@ pub fn is_on(daemon: &Daemon) {
     });
 }
 
-/// A daemon with a radar that sees.
+/// Starts a daemon with a working radar.
 fn daemon() -> Daemon {
     let daemon = Daemon::start_with(&launch());
     is_on(&daemon);
     daemon
 }
 
-/// Ids of the radar's programs.
 fn programs(daemon: &Daemon) -> BTreeSet<String> {
     let listed = daemon.bpfman("list programs -q").success();
     listed.lines().map(str::to_owned).collect()
@@ -175,7 +173,7 @@ fn counts(entries: &[Value], verb: &str) -> u64 {
 fn loads_links_pins_and_maps_of_strangers_are_told_with_who_made_them() {
     let (daemon, network) = (daemon(), Network::new());
     let pin = daemon.fs().join("stranger");
-    // A user of its own: entries of root are few in a time, and other tests use them up, whose daemons are strangers here. The
+    // Use a separate user: root's entries are limited, and other tests' daemons use them up as third parties here. The
     // folder of the pin is root's.
     let command = as_user(MAKER, network.far.command("setpriv"), "+bpf,+net_admin,+dac_override");
     let words = ["load", "map", "link", "1", "pin", pin.to_str().unwrap(), "detach"];
@@ -198,7 +196,7 @@ fn loads_links_pins_and_maps_of_strangers_are_told_with_who_made_them() {
     assert!(pinned["object"].as_str().unwrap().ends_with(&format!("at {}", pin.display())), "{pinned}");
     assert!(entry(&daemon, pid, "SeenMap")["object"].as_str().unwrap().contains("\"strange\" of type array"));
     assert_eq!(entry(&daemon, pid, "SeenDetach")["links"], serde_json::json!([link]));
-    // What is there now, and who has it.
+    // Existing objects, and the processes that hold them.
     let survey = daemon.bpfman("radar -o json").json();
     let found = |list: &str, id: u64| {
         let all = survey[list].as_array().unwrap();
@@ -206,17 +204,17 @@ fn loads_links_pins_and_maps_of_strangers_are_told_with_who_made_them() {
     };
     let shown = found("programs", program);
     assert_eq!(shown["loaded_by"]["pid"], pid, "{shown}");
-    // So does, for a moment, whoever asks the kernel about it.
+    // A process that queries the kernel about an object holds it briefly too.
     assert!(shown["holders"].as_array().unwrap().iter().any(|holder| holder["pid"] == pid), "{shown}");
     assert_eq!(found("links", link)["made_by"]["pid"], pid);
-    // None of bpfman's own, and those of the radar are programs as any others.
+    // None of bpfman's own, which include the radar's.
     let own = programs(&daemon);
     assert!(own.len() >= 2, "{own:?}");
     let strange = survey["programs"].as_array().unwrap();
     assert!(strange.iter().all(|one| !own.contains(&one["id"].to_string())), "{survey}");
     assert!(daemon.bpfman("radar").success().contains("radar_stranger"));
-    // Ids are looked at once a second, after the counts are read. Of two readings that have news, the second shows that the
-    // look after the first is over: the program was there.
+    // Ids are read once a second, after the counters. Once two readings have shown events, the id list was read after
+    // the first one, while the program existed.
     for _ in 0..2 {
         let events = || status(&daemon)["events"].as_u64().unwrap();
         let before = events();
@@ -231,7 +229,7 @@ fn loads_links_pins_and_maps_of_strangers_are_told_with_who_made_them() {
     });
 }
 
-/// Runs a command to its end, and tells which process it was.
+/// Runs a command to its end, and returns its process id.
 fn run_as_process(mut command: Command) -> u32 {
     let mut process = command.spawn().unwrap();
     let ended = within(&format!("{command:?} to end"), || process.wait()).unwrap();
@@ -247,7 +245,7 @@ fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_s
     let unseen = unseen.as_array().unwrap().clone();
     let sees = |what: &str| {
         let is_unseen = unseen.iter().any(|one| one.as_str().unwrap().starts_with(&format!("{what}: ")));
-        // Where trampolines are taken, so are those for these functions: all kernels of the tests have them.
+        // A kernel with trampolines has them for these functions too, in all kernels of the tests.
         assert!(!is_unseen || source != "trampolines", "{what}: {unseen:?}");
         !is_unseen
     };
@@ -268,7 +266,7 @@ fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_s
         run_as_process(command_with_bpffs(&network.far, &format!("exec {program} {line}")))
     };
     let by_ip = run("ip", &format!("link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
-    // Its library loads others first, to find out what the kernel takes.
+    // `ip`'s library first loads others, to probe the kernel.
     let loads = entry_about(&daemon, by_ip, "SeenLoad", "\"stranger\" of type xdp");
     let off = run("ip", &format!("link set dev {INTERFACE} xdpgeneric off"));
     if netlink {
@@ -289,7 +287,7 @@ fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_s
         assert!(told["object"].as_str().unwrap().contains("stranger"), "{told}");
     }
 
-    // A filter of others, and one beside a program of ours.
+    // A third-party filter alone, and one next to our program.
     run("tc", &format!("qdisc add dev {INTERFACE} clsact"));
     let filter = |preference: u32| {
         run("tc", &format!("filter add dev {INTERFACE} ingress pref {preference} bpf da obj {object} sec tc"))
@@ -310,7 +308,7 @@ fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_s
         assert_eq!(touched["owners"], serde_json::json!(["root"]), "{touched}");
     }
 
-    // Nothing but its pin holds the link of a hook of ours.
+    // Only its pin holds the link of our hook.
     let own = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2).id;
     wire.attach(attach(own, xdp(&network.far.path(), INTERFACE, 7, &[]))).unwrap();
     let mut remove = Command::new("rm");
@@ -331,7 +329,7 @@ fn a_signed_image_is_loaded_and_goes_on_after_a_restart_also_without_its_registr
     daemon.bpfman(&format!("image build -t {name} -b {}", object().display())).success();
     daemon.bpfman(&format!("image push {name}")).success();
     let start = format!("radar start --image {name}");
-    // The policy decides, as for any image.
+    // The policy applies as for any image.
     daemon.bpfman(&start).fails(1, &["the radar is not switched", "signature", &name]);
     assert_eq!(status(&daemon)["source"], "off");
     assert!(programs(&daemon).is_empty());
@@ -361,7 +359,7 @@ fn the_first_load_of_a_process_is_with_who_follows_at_once_and_its_next_ones_tog
     let mut follower = follow(&daemon, "--after 0 --verb SeenLoad", move |event| {
         let _nobody_waits = told.send((Instant::now(), event));
     });
-    // Others on this machine load programs, too, as root: with many of them, theirs wait for room.
+    // Other processes of the machine load programs as root too; many of them may be delayed.
     let entry_of = |pid: u32| loop {
         let (at, event) = heard.recv_timeout(DEADLINE).unwrap();
         if event["pid"] == pid {
@@ -407,7 +405,7 @@ fn what_bpfman_does_itself_is_no_strangers_and_refused_calls_are_told() {
 
 #[test]
 fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
-    /// In two seconds or less.
+    /// Takes two seconds or less.
     const LOADS: u64 = 20_000;
     let daemon = daemon();
     let before = seen(&daemon).len();
@@ -418,13 +416,13 @@ fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
     assert_eq!((counts(&told(), "SeenLoad"), lost()), (LOADS, 0));
     let entries = told().len();
     eprintln!("{LOADS} loads took {entries} entries");
-    // As many as a user who is refused gets: 100, and one each half second.
+    // The limit of entries is that for refusals of a user: 100, and one each half second.
     assert!(entries < 400 && before < 100, "{entries} entries");
 }
 
 #[test]
 fn what_finds_the_ring_full_is_counted_by_process_and_nothing_is_lost_unnoticed() {
-    /// Some times as many as the ring holds.
+    /// Several times the capacity of the ring buffer.
     const LOADS: u64 = 15_000;
     let daemon = daemon();
     let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();
@@ -454,7 +452,7 @@ fn a_killed_daemon_goes_on_with_the_same_programs_and_tells_what_they_saw_meanwh
     let load = entry(&daemon, stranger.pid(), "SeenLoad");
     assert_eq!(load["programs"], serde_json::json!([stranger.made("load")]));
     assert_eq!(programs(&daemon), before);
-    // Another start without [radar] unloads them.
+    // A start without [radar] unloads them.
     daemon.terminate();
     daemon.again(&Launch::default());
     until("they are gone", || programs(&daemon).is_empty());
@@ -463,7 +461,7 @@ fn a_killed_daemon_goes_on_with_the_same_programs_and_tells_what_they_saw_meanwh
 
 #[test]
 fn a_daemon_that_starts_with_a_full_ring_goes_on_and_tells_all_of_it_once() {
-    /// Some times as many as the ring holds.
+    /// Several times the capacity of the ring buffer.
     const LOADS: u64 = 15_000;
     let mut daemon = daemon();
     let before = programs(&daemon);
@@ -490,7 +488,7 @@ fn a_radar_whose_program_is_unloaded_comes_back() {
     entry(&daemon, stranger.pid(), "SeenLoad");
 }
 
-/// Whether all threads of a process are stopped (proc_pid_stat(5)).
+/// Returns whether all threads of a process are stopped (proc_pid_stat(5)).
 fn stands_still(process: u32) -> bool {
     std::fs::read_dir(format!("/proc/{process}/task")).unwrap().all(|thread| {
         let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
@@ -583,7 +581,7 @@ fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
         told.iter().any(|entry| entry["pid"] == stranger.pid())
     };
     assert_eq!((pids(ADA), pids(EVE)), (true, false));
-    // What the radar says by itself is told to those, too: that a program ended, and that it lost sight.
+    // The same users see the radar's own entries: that a program ended, and that events were lost.
     let entries = |uid| -> Vec<Value> {
         let told = daemon.bpfman_as(uid, "events -o json").success();
         let told = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -592,13 +590,14 @@ fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
     let has = |uid, verb: &str| entries(uid).iter().any(|entry| entry["verb"] == verb);
     stranger.end();
     until("the end of a program is told", || {
-        // Of those that are there when ids are looked at, which is once a second, and not the next time.
+        // Only for programs that exist at one reading of the ids and are missing at a later one, with a second in
+        // between.
         Stranger::new(&["load"]).end();
         has(ADA, "SeenGone")
     });
     daemon.bpfman(&format!("unload {}", programs(&daemon).first().unwrap())).success();
     until("the radar says what it lost", || has(ADA, "Lost"));
-    // What other parts of the daemon did is root's to know.
+    // Only root sees the actions of other parts of the daemon.
     let object = compile::object("chain").display().to_string();
     daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member --ttl 1s")).success();
     until("a program has expired", || has(0, "Expire"));
@@ -633,7 +632,7 @@ fn a_call_switches_it_on_and_off_and_what_cannot_be_used_is_refused_and_leaves_n
     assert_ne!(status(&daemon)["source"], "off");
     let made = programs(&daemon);
     assert!(made.len() >= 2);
-    // The same again changes nothing, and a restart neither.
+    // Repeating the call changes nothing, and neither does a restart.
     daemon.bpfman(&format!("radar start --file {}", object().display())).success();
     daemon.terminate();
     daemon.again(&Launch::default());
@@ -642,7 +641,7 @@ fn a_call_switches_it_on_and_off_and_what_cannot_be_used_is_refused_and_leaves_n
     daemon.bpfman("radar stop").success();
     assert!(programs(&daemon).is_empty());
     assert_eq!(status(&daemon)["source"], "off");
-    // What the configuration says no call changes.
+    // No call overrides the configuration.
     daemon.terminate();
     daemon.again(&launch());
     is_on(&daemon);
@@ -672,7 +671,7 @@ fn without_a_source_that_the_kernel_takes_lists_of_ids_are_read() {
         found.is_some()
     });
     assert_eq!(found.unwrap()["pid"], stranger.pid(), "who holds it is taken for who made it");
-    // What comes and goes between two looks is counted.
+    // Programs that appear and disappear between two readings are counted.
     const LOADS: u64 = 2_000;
     let before = counts(&seen(&daemon), "Lost");
     Stranger::new(&["flood", &LOADS.to_string()]);

@@ -1,4 +1,4 @@
-//! The disk becomes read-only under the daemon, whose files are open for writing: nothing more is acknowledged.
+//! The disk becomes read-only while the daemon has files open for writing: no further change is acknowledged.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,11 @@ use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount
 
 use crate::equipment::Program;
 
-/// Unmounted with this value.
+/// Read-only mount, unmounted on drop.
 struct ReadOnly(PathBuf);
 
 impl ReadOnly {
-    /// As after an emergency remount: what is open can be written, and nothing can be opened for writing.
+    /// As after an emergency remount: open files can be written, and no file can be opened for writing.
     fn new(folder: PathBuf) -> Self {
         mount_bind(&folder, &folder).unwrap();
         mount_remount(&folder, MountFlags::BIND | MountFlags::RDONLY, "").unwrap();

@@ -1,4 +1,4 @@
-//! Damaged files, absurd requests and callers who may not: each a clear error, and nothing changed.
+//! Damaged files, invalid requests and callers without permission: each gets a clear error and changes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::equipment::{assert_status, reason};
 
-/// What can be wrong with an object file.
+/// Returns damaged object files, with descriptions.
 fn damages() -> Vec<(&'static str, Vec<u8>)> {
     let sound = fs::read(compile::object("chain")).unwrap();
     let with = |at: usize, bytes: &[u8]| {
@@ -101,7 +101,7 @@ fn an_object_with_bytes_flipped_never_ends_the_daemon() {
     let wire = daemon.wire();
     let sound = fs::read(compile::object("stranger")).unwrap();
     let path = daemon.path("flipped.o");
-    // Deterministic, and spread over the file.
+    // Deterministic, and distributed over the file.
     for round in 0..120usize {
         let mut damaged = sound.clone();
         for hit in 0..4usize {
@@ -208,7 +208,6 @@ fn a_long_verifier_log_comes_whole_when_asked_for_and_as_a_summary_otherwise() {
     assert!(whole.stderr.len() > plain.stderr.len() + 5000, "{} bytes", whole.stderr.len());
 }
 
-/// A user without a grant.
 const NOBODY: u32 = 65_534;
 
 #[test]
@@ -218,13 +217,13 @@ fn others_than_root_may_not_use_the_socket_nor_load_files() {
     daemon.open_to_users();
     fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o660)).unwrap();
     daemon.bpfman_as(NOBODY, "list programs").fails(4, &[&daemon.socket().display().to_string(), "hint: "]);
-    // Whom root lets use the socket may look, and may not load what only the daemon can read.
+    // Users of the socket may list programs, but not load files that only the daemon can read.
     fs::set_permissions(daemon.socket(), fs::Permissions::from_mode(0o666)).unwrap();
     daemon.bpfman_as(NOBODY, "list programs").success();
     let object = compile::object("chain").display().to_string();
     let refused = daemon.bpfman_as(NOBODY, &format!("load file -p {object} --programs xdp:xdp_member"));
     refused.fails(4, &[&object, "hint: "]);
-    // No word on whether a file exists.
+    // The error does not reveal whether a file exists.
     let absent = daemon.bpfman_as(NOBODY, "load file -p /nonexistent/x.o --programs xdp:f");
     absent.fails(4, &["/nonexistent/x.o"]);
     assert_eq!(daemon.state(), before);
@@ -253,7 +252,6 @@ fn a_disk_that_takes_no_more_refuses_changes_and_keeps_what_is_there() {
     wire.load(other).unwrap();
 }
 
-/// A small disk in memory.
 struct Disk {
     folder: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `bpfman run`: programs as their author tries them, and nothing of them afterwards.
+//! `bpfman run`: temporary programs that leave nothing behind.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,7 +15,7 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// The client while it runs programs, and all that it has told.
+/// Client that runs programs, with its output.
 struct Run {
     process: Child,
     told: Arc<Mutex<Vec<Value>>>,
@@ -42,12 +42,11 @@ impl Run {
         Self { process, told, reader: Some(reader) }
     }
 
-    /// Events of a kind, so far.
     fn events(&self, kind: &str) -> Vec<Value> {
         self.told.lock().unwrap().iter().filter(|event| event["event"] == kind).cloned().collect()
     }
 
-    /// Waits for an event, and answers the first one.
+    /// Waits for an event, and returns the first one.
     fn wait_for(&mut self, kind: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let mut found = None;
         until(&format!("the client tells of {kind}"), || {
@@ -72,7 +71,7 @@ impl Run {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Waits until it ended, and all that it told is read.
+    /// Waits until it has exited, and its output is read completely.
     fn ended(&mut self) -> ExitStatus {
         let status = self.process.wait().unwrap();
         if let Some(reader) = self.reader.take() {
@@ -101,7 +100,6 @@ fn is_empty(daemon: &Daemon) -> bool {
     daemon.state().programs.is_empty() && daemon.state().links.is_empty() && daemon.state().pins.is_empty()
 }
 
-/// Waits until nothing is loaded, attached or pinned.
 fn until_empty(daemon: &Daemon) {
     until("nothing is left", || is_empty(daemon));
 }
@@ -115,7 +113,7 @@ fn has_print_buffers(test: &str) -> bool {
     has
 }
 
-/// Buffers for prints that this daemon made.
+/// Returns the trace instances that this daemon created.
 fn print_buffers(pid: u32) -> HashSet<String> {
     let names = fs::read_dir("/sys/kernel/tracing/instances").into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -145,7 +143,7 @@ fn what_a_program_says_is_told_by_its_types_and_nothing_stays() {
     assert_eq!(raw["value"], "72617700");
     let sample = run.wait_for("record", |event| event["map"] == "samples");
     assert_eq!(sample["value"]["name"], "packet");
-    // Two that are judged, the marker, and what the kernel itself sends.
+    // Two datagrams, the marker, and packets of the kernel itself.
     let packets =
         run.wait_for("changed", |event| event["map"] == "packets" && event["value"].as_u64() >= Some(30));
     assert_eq!(packets["value"].as_u64().unwrap() % 10, 0, "{packets}");
@@ -166,13 +164,13 @@ fn what_a_program_says_is_told_by_its_types_and_nothing_stays() {
     until("the buffer for prints is gone", || print_buffers(daemon.pid()).is_empty());
 }
 
-/// What is said in the moment before the end is told too.
+/// Events just before the end are printed too.
 #[test]
 fn a_run_ends_by_itself_with_the_last_changes_told() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let traffic = Traffic::new(&network);
     let (hook, object) = (far(&network), compile::object("run"));
-    // Nothing is looked at in between.
+    // Nothing is read in between.
     let words = [text(&object), "tell", "--attach", &hook, "--interval", "1h"];
     let mut run = Run::start(&daemon, &words);
     run.running();
@@ -231,12 +229,12 @@ fn a_client_that_is_killed_leaves_nothing() {
     assert_eq!(daemon.state().programs[0]["program_id"], stays["programs"][0]["program_id"]);
     assert!(daemon.state().links.is_empty());
     until("the buffer for prints is gone", || print_buffers(daemon.pid()).is_empty());
-    // An entry is written after what it is about.
+    // An entry is written after the event.
     let history = || daemon.bpfman("history -o json").json().to_string();
     until("the history has why it went", || history().contains("tell: its client is gone"));
 }
 
-/// A lease promises the opposite of all else: nothing outlives the daemon that gave it.
+/// Unlike everything else, leased programs do not outlive the daemon.
 #[test]
 fn a_daemon_that_is_killed_ends_what_was_leased_when_it_starts_again() {
     let network = Network::new();
@@ -249,7 +247,7 @@ fn a_daemon_that_is_killed_ends_what_was_leased_when_it_starts_again() {
         assert_eq!(print_buffers(pid).len(), 1);
     }
     daemon.kill();
-    // Who is told that the daemon is gone does not pretend to run on.
+    // The client exits when it notices that the daemon is gone.
     assert_eq!(run.ended().code(), Some(3));
     daemon.again(&Launch::default());
     until_empty(&daemon);
@@ -288,7 +286,7 @@ fn a_file_that_changes_takes_the_place_of_what_runs_and_keeps_its_maps() {
     let counted = run.events("changed").iter().filter_map(|event| event["value"].as_u64()).max();
     let before = daemon.state();
 
-    // Half of a file, and a file that the verifier refuses.
+    // A partial file, and a file that the verifier rejects.
     put(&two[..two.len() / 2]);
     let refused = run.wait_for("not_replaced", |_| true);
     assert!(refused["error"].as_str().unwrap().contains("tried.o"), "{refused}");
@@ -367,7 +365,7 @@ fn what_cannot_run_is_refused_by_name_and_nothing_is_left() {
         &["no type \"none\"", "event"],
     );
     refused(&[object, "tell", "--attach", &hook, "--global", "none=1"], 6, &["none"]);
-    // The first is attached by then.
+    // The first program is attached by then.
     let words =
         [two, "first", "second", "--attach", &format!("first={hook}"), &format!("second={elsewhere}")];
     refused(&words, 6, &["attaching second to xdp:nowhere", "nowhere"]);
@@ -377,7 +375,7 @@ fn what_cannot_run_is_refused_by_name_and_nothing_is_left() {
     assert_eq!(daemon.state(), before);
 }
 
-/// A program that is only run when it is named.
+/// Such a program runs only if it is named.
 #[test]
 fn a_section_with_a_question_mark_runs_when_it_is_named() {
     let (daemon, network) = (Daemon::start(), Network::new());
@@ -390,7 +388,7 @@ fn a_section_with_a_question_mark_runs_when_it_is_named() {
     assert_eq!(run.ended().code(), Some(0));
 }
 
-/// What others' programs print is in it.
+/// The kernel's trace output includes prints of other programs.
 #[test]
 fn prints_are_for_root_and_leases_for_who_may_load() {
     let ada = 64_201;
@@ -403,12 +401,12 @@ fn prints_are_for_root_and_leases_for_who_may_load() {
     std::os::unix::fs::chown(&object, Some(ada), Some(ada)).unwrap();
     let network = Network::new();
     let line = format!("run {} tell --attach {} --for 1s", object.display(), far(&network));
-    // That its user is shown nothing of what it prints does not keep it from running.
+    // The run continues without the user's access to the prints.
     let outcome = daemon.bpfman_as(ada, &line);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let denied = format!("what the programs print is not shown: user {ada} may not do this: only root may");
     assert!(outcome.stderr.contains(&denied), "{outcome:?}");
-    // Nor that the user may read no map.
+    // The same without permission to read maps.
     assert!(outcome.stderr.contains("map .bss is not shown"), "{outcome:?}");
     assert!(is_empty(&daemon), "{:?}", daemon.state());
     daemon.bpfman_as(64_202, &line).fails(4, &["user 64202 may not load"]);

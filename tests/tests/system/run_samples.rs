@@ -1,4 +1,4 @@
-//! Runs of programs that are in no chain, counted by the kernel for a while.
+//! Temporary run counts of programs that are in no chain.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,7 +31,7 @@ fn runs_are_counted_while_they_are_asked_for() {
                 target.get_priority();
             }
         });
-        // The other process may need longer to begin.
+        // The other process may need longer to start.
         let mut samples = (0..100).map(|_| sample(&[busy, idle], 100).unwrap().programs);
         let runs = samples.find(|runs| runs[0].runs > 0);
         stop.store(true, Ordering::Relaxed);

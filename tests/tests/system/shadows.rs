@@ -1,4 +1,4 @@
-//! Shadow members: they run, are counted, and their verdicts do not count.
+//! Shadow members: they run and are counted, and their verdicts have no effect.
 
 use bpfman_proto::v1::BpfmanProgramType as Type;
 use bpfman_tests::network::INTERFACE;
@@ -29,7 +29,7 @@ fn a_shadow_that_drops_everything_drops_nothing_and_says_what_it_would_have_done
     let link = attach(wall, "-p 10 --shadow");
     assert_eq!(link["shadow"], true);
     let link = link["link_id"].clone();
-    // Also alone.
+    // The same for a lone shadow.
     assert_eq!(traffic.send(10), 10);
     attach(behind, "-p 20");
     assert_eq!(traffic.send(10), 10);
@@ -50,11 +50,11 @@ fn a_shadow_that_drops_everything_drops_nothing_and_says_what_it_would_have_done
     daemon.bpfman(&format!("chain verify {hook}")).success();
     let packet = "ff".repeat(64);
     daemon.bpfman(&format!("chain trace {hook} --packet {packet}")).success();
-    // Another daemon has it as a shadow.
+    // A restarted daemon keeps it a shadow.
     daemon.kill();
     daemon.again(&bpfman_tests::Launch::default());
     assert_eq!(traffic.send(10), 10);
-    // Promoted, it drops; what it answered as a shadow stays told.
+    // Promoted, it drops; its verdicts as a shadow are still reported.
     let promote = |to: bool| daemon.bpfman(&format!("update link {link} --shadow {to}")).success();
     promote(false);
     assert_eq!(traffic.send(10), 0);

@@ -1,4 +1,4 @@
-//! Maps that programs share: of one load, lent by an owner, pinned by name.
+//! Maps that programs share: within one load, from an owner, or pinned by name.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn programs_of_one_load_share_their_maps() {
     let hits: Vec<_> = programs.iter().map(|program| kernel::map_named(&program.maps, "hits")).collect();
     assert!(hits.iter().all(|map| *map == hits[0]), "{hits:?}");
     assert!(loaded.iter().all(|program| program.info.as_ref().unwrap().map_owner_id.is_none()));
-    // Unloaded in the order they were loaded.
+    // Unloaded in the order of their loads.
     for program in &programs {
         assert!(kernel::has_map(hits[0]));
         unload(&wire, program.id);
@@ -51,13 +51,13 @@ fn a_map_owner_lends_its_maps() {
     }
     let hits = kernel::map_named(&owner.maps, "hits");
     assert_eq!(kernel::map_named(&user.maps, "hits"), hits, "the very same map");
-    // The owner may go first: the maps stay with who uses them.
+    // The owner may be unloaded first: the maps stay while others use them.
     unload(&wire, owner.id);
     assert!(kernel::has_map(hits) && Path::new(&info.map_pin_path).join("hits").exists());
     unload(&wire, user.id);
     bpfman_tests::wait::until("the map is gone", || !kernel::has_map(hits));
     assert_eq!(daemon.state().pins, [""; 0]);
-    // An object with other maps cannot use them.
+    // An object with other maps cannot share them.
     let owner = Program::of(&wire.load(good()).unwrap().programs[0]);
     let mut other = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
     other.map_owner_id = Some(owner.id);

@@ -1,4 +1,4 @@
-//! Changes that are slow, of one caller: nobody else waits for them.
+//! Slow changes of one caller, which do not delay others.
 
 use std::fs;
 use std::io::Read as _;
@@ -11,12 +11,12 @@ use bpfman_tests::{Daemon, Launch};
 
 const SLOW: u32 = 64_240;
 const OTHER: u32 = 64_241;
-/// Changes of one user that work at the same time, and that wait.
+/// Maximum number of changes of one user, in progress and queued.
 const SHARE: usize = 8 + 48;
-/// Threads for changes of all.
+/// Number of threads for changes of all users.
 const THREADS: usize = 32;
 
-/// A client of a user, that is waited for by who likes.
+/// Starts the client as a user, without waiting.
 fn begin(daemon: &Daemon, user: u32, line: &str) -> Child {
     let user = user.to_string();
     let mut command = Command::new("setpriv");
@@ -33,7 +33,7 @@ fn slow_loads_of_one_user_keep_nobody_else_waiting() {
          [[grants]]\nname = \"slow\"\nusers = [{SLOW}]\nallow = [\"all\"]\n\
          [[grants]]\nname = \"other\"\nusers = [{OTHER}]\nallow = [\"all\"]\n"
     );
-    // No reader of this daemon ever answers.
+    // No object reader of this daemon ever answers.
     let environment = vec![("BPFMAN_TEST_HOSTILE_HELPER".to_owned(), "reader:hang:".to_owned())];
     let daemon = Daemon::start_with(&Launch { policy, environment, ..Launch::default() });
     daemon.open_to_users();
@@ -57,14 +57,14 @@ fn slow_loads_of_one_user_keep_nobody_else_waiting() {
     ended[0].stderr.take().unwrap().read_to_string(&mut said).unwrap();
     let expected = format!("user {SLOW} has 56 changes that work or wait, as many as may be");
     assert!(said.contains(&expected), "{said}");
-    // Others have threads for theirs, which need no reader, and reads have their own.
+    // Other users have threads for changes, which need no reader here, and reads have their own.
     for user in [OTHER, 0] {
         let missing = format!("load file -p {} --programs xdp:xdp_member", daemon.path("none.o").display());
         let refused = daemon.bpfman_as(user, &missing).stderr;
         assert!(refused.contains("none.o"), "{refused}");
     }
     daemon.bpfman_as(SLOW, "list programs").success();
-    // Had they waited for a thread, all loads but those on the threads would be over.
+    // If these calls had waited for a thread, all slow loads but those on the threads would have ended.
     let over = slow.iter_mut().filter_map(|child| child.try_wait().unwrap()).count();
     assert!(over < slow.len().saturating_sub(THREADS), "{over}");
     for child in &mut slow {

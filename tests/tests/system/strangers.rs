@@ -1,4 +1,4 @@
-//! Programs of others at the same hooks: named, and left alone.
+//! Third-party programs at the same hooks: they are named, and left alone.
 
 use std::process::Command;
 
@@ -16,8 +16,9 @@ fn object() -> String {
     compile::object("stranger").display().to_string()
 }
 
-/// Returns a command that runs a script in a network namespace, with a bpffs of its own where loaders look for one. Without it
-/// `ip` and `tc` would keep their own in any that is mounted, that of a daemon too. It is one process, up to an `exec` of the script.
+/// Returns a command that runs a script in a network namespace, with a bpffs of its own where loaders expect one.
+/// Otherwise `ip` and `tc` would pin into any mounted bpffs, including a daemon's. It is a single process, up to an
+/// `exec` of the script.
 pub fn command_with_bpffs(end: &Namespace, script: &str) -> Command {
     let script = format!("mount -t bpf bpf /sys/fs/bpf && {script}");
     let mut command = end.command("unshare");
@@ -25,15 +26,14 @@ pub fn command_with_bpffs(end: &Namespace, script: &str) -> Command {
     command
 }
 
-/// Runs a script so to its end.
 pub fn with_bpffs(end: &Namespace, script: &str) {
     Outcome::of(&mut command_with_bpffs(end, script)).success();
 }
 
-/// Puts a program on the interface of a namespace.
+/// Function that attaches a program to the interface of a namespace.
 type Put = fn(&Namespace);
 
-/// Every way that others put a program on an interface.
+/// Returns the ways in which other tools attach a program to an interface.
 fn strangers() -> [(&'static str, Put); 3] {
     [
         ("ip", |end| {
@@ -76,7 +76,7 @@ fn a_stranger_cannot_take_our_program_off_even_by_force() {
     let far = network.far.path();
     let first = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
     wire.attach(attach(first.id, xdp(&far, INTERFACE, 50, &[]))).unwrap();
-    // The kernel keeps strangers from replacing a link: even by force.
+    // The kernel does not permit replacing a link by netlink, even with force.
     let netns = far.display().to_string();
     let forced = bpfman_tests::Outcome::of(std::process::Command::new("nsenter").args([
         &format!("--net={netns}"),
@@ -109,7 +109,7 @@ fn tc_filters_of_others_run_before_and_after_ours() {
         with_bpffs(&network.far, &format!("{filter} {} section tc", object()));
         let shown = || in_far(&["tc", "filter", "show", "dev", INTERFACE, "ingress", "pref", "60000"]);
         let theirs = shown();
-        // Ours proceeds to the end of its chain: then it is the turn of the others.
+        // Our chain proceeds, so that the third-party filters run next.
         let program = Program::member(&wire, "tc_member", Type::Tc, 1, 3);
         let link = wire.attach(attach(program.id, tc(&far, INTERFACE, "ingress", 50, &[]))).unwrap().link_id;
         assert_eq!(traffic.send(1), 0, "theirs drops");
@@ -140,7 +140,7 @@ fn programs_of_others_are_listed_with_all_and_only_then() {
     assert_eq!(listed(""), [ours.id.to_string()]);
     let all = listed("--all");
     assert!(all.contains(&stranger) && all.contains(&ours.id.to_string()), "{all:?}");
-    // What others loaded can be looked at, and nothing else.
+    // Third-party programs can be inspected, and nothing else.
     let shown = daemon.bpfman(&format!("get program {stranger} -o json")).json();
     assert_eq!(shown["managed"], false);
     daemon.bpfman(&format!("unload {stranger}")).fails(5, &[&stranger]);

@@ -1,4 +1,5 @@
-//! What others take from us is seen as lost and comes back, and what they put stays: `tc` and bpftool as strangers.
+//! Attachments that third parties remove are detected and restored, and third-party programs stay: `tc` and bpftool act
+//! as third parties.
 
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 use crate::equipment::{Program, link, test_name};
 use crate::strangers::with_bpffs;
 
-/// A daemon that looks for what is lost often, so that tests need not wait long.
+/// Starts a daemon that checks hooks often, so that tests are fast.
 fn watchful(config: &str) -> Daemon {
     let config = format!("[watch]\ncheck_seconds = 0.2\n{config}");
     Daemon::start_with(&Launch { config, ..Launch::default() })
@@ -25,7 +26,7 @@ fn tc_in(end: &Namespace, words: &[&str]) -> String {
     run(&[&["nsenter", &netns, "tc"], words].concat())
 }
 
-/// Priority and handle of the filters at the ingress hook, as `tc` shows them.
+/// Returns priority and handle of the filters at the ingress hook, as `tc` shows them.
 fn filters(end: &Namespace) -> Vec<(u64, String)> {
     let shown = tc_in(end, &["-j", "filter", "show", "dev", INTERFACE, "ingress"]);
     let all: Value = serde_json::from_str(&shown).unwrap();
@@ -42,7 +43,7 @@ fn is_ok(wire: &Wire, id: u32) -> bool {
     link(wire, id).state == "ok"
 }
 
-/// Waits until a program sees the packets again.
+/// Waits until a program sees packets again.
 fn comes_back(traffic: &Traffic, program: &Program, wire: &Wire, id: u32) {
     until("it is back", || is_ok(wire, id));
     let before = program.hits();
@@ -60,7 +61,7 @@ fn the_race_of_2022_takes_no_filter_of_ours() {
     assert_eq!(ours.len(), 1);
     let (priority, handle) = &ours[0];
     assert!(*priority != 1 && handle != "0x1", "{ours:?}: no number that anyone takes for granted");
-    // One agent replaces what is at priority 1, handle 1; another deletes it by these numbers. Neither meets ours.
+    // One agent replaces the filter with priority 1 and handle 1, another one deletes it. Neither affects ours.
     let theirs = "pref 1 handle 1 bpf";
     let object = compile::object("stranger").display().to_string();
     let replace = format!(
@@ -76,7 +77,8 @@ fn the_race_of_2022_takes_no_filter_of_ours() {
         assert_eq!(filters(far), ours);
         assert!(is_ok(&wire, id));
     }
-    // Another deletes ours by its numbers, and one flushes everything. The filter of others is not ours to bring back.
+    // Another tool deletes ours by its handle, and one flushes all filters. The daemon does not restore third-party
+    // filters.
     with_bpffs(far, &replace);
     let numbers = format!("filter del dev {INTERFACE} ingress pref {priority} handle {handle} bpf");
     tc_in(far, &numbers.split(' ').collect::<Vec<_>>());
@@ -110,7 +112,7 @@ fn a_tcx_link_that_others_force_off_or_unpin_comes_back() {
         comes_back(&traffic, program, &wire, id);
         let now = link(&wire, id);
         assert_ne!(now.kernel_link_id.unwrap(), kernel_link);
-        // Without its pin the link goes.
+        // Without its pin the link ends.
         let pin = now.pin_path;
         std::fs::remove_file(daemon.fs().join(&pin)).unwrap_or_else(|error| panic!("{pin}: {error}"));
         comes_back(&traffic, program, &wire, id);
@@ -130,7 +132,7 @@ fn an_xdp_link_that_others_force_off_comes_back_unless_they_took_the_hook() {
     };
     detach();
     comes_back(&traffic, &program, &wire, id);
-    // Now somebody is quicker. Which of both is there first is nobody's to say, so they try until they are.
+    // Another tool attaches before the restore. It is a race, so that it tries until it wins.
     let object = compile::object("stranger").display().to_string();
     let take = format!("ip link set dev {INTERFACE} xdpgeneric obj {object} sec xdp 2> /dev/null || true");
     let theirs =
@@ -161,7 +163,7 @@ fn a_conflict_names_the_program_that_holds_the_hook_and_what_to_do() {
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 1);
     let far = network.far.path();
     let attach_ours = || wire.attach(attach(program.id, xdp(&far, INTERFACE, 50, &[]))).unwrap_err();
-    // By netlink.
+    // Attached by netlink.
     let object = compile::object("stranger").display().to_string();
     with_bpffs(&network.far, &format!("ip link set dev {INTERFACE} xdpgeneric obj {object} sec xdp"));
     let id = kernel::hooks(&far)[0]["xdp"][0]["id"].to_string();
@@ -169,12 +171,12 @@ fn a_conflict_names_the_program_that_holds_the_hook_and_what_to_do() {
     let message = attach_ours().message().to_owned();
     let words = [INTERFACE, &id, "\"stranger\"", &tag, "by netlink in generic mode"];
     assert!(words.iter().all(|word| message.contains(word)), "{message}");
-    // The client says what it costs, and the command that does it.
+    // The client reports the consequences, and the command.
     let line =
         format!("attach {} xdp --iface {INTERFACE} --priority 50 --netns {}", program.id, far.display());
     daemon.bpfman(&line).fails(7, &["xdpgeneric off", "without a gap"]);
     network.far.ip(&["link", "set", "dev", INTERFACE, "xdpgeneric", "off"]);
-    // By a link.
+    // Attached by a link.
     let theirs = other.wire();
     let holder = Program::member(&theirs, "xdp_member", Type::Xdp, 1, 2);
     let held = theirs.attach(attach(holder.id, xdp(&far, INTERFACE, 50, &[]))).unwrap().link_id;
@@ -205,7 +207,7 @@ fn an_interface_that_comes_back_is_attached_to_again() {
         slowest = slowest.max(begun.elapsed());
     }
     eprintln!("an interface that came back was attached to again after {slowest:?} at the latest");
-    // Under another name it is the same interface.
+    // A renamed interface is the same one.
     far.ip(&["link", "set", "pod1", "name", "wan0"]);
     until("the name is followed", || link(&wire, id).attachment.contains("wan0"));
     assert!(is_ok(&wire, id));
@@ -218,7 +220,7 @@ fn xdp_loader_and_ours_refuse_each_other_and_nobody_is_replaced() {
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
     let object = compile::object("stranger").display().to_string();
     let running = || kernel::hooks(&far)[0]["xdp"][0]["id"].as_u64();
-    // Theirs first. Where the kernel has freplace, it is behind libxdp's dispatcher.
+    // Theirs first; with freplace, it is behind libxdp's dispatcher.
     with_bpffs(&network.far, &format!("xdp-loader load -m skb -s xdp {INTERFACE} {object}"));
     let theirs = running().unwrap();
     let refused = wire.attach(attach(program.id, xdp(&far, INTERFACE, 50, &[]))).unwrap_err();
@@ -256,7 +258,7 @@ fn a_stranger_is_adopted_and_runs_in_one_chain_with_ours() {
     assert_eq!(link(&wire, id).kernel_link_id, Some(kernel_link), "it is their link still");
     assert_eq!(traffic.send(3), 3);
     assert_eq!((theirs.hits(), ours.hits()), (4, 3));
-    // Given back, theirs goes on alone.
+    // After its release, theirs runs alone.
     crate::equipment::detach(&wire, id);
     let adopted = u32::try_from(adopted["link_id"].as_u64().unwrap()).unwrap();
     crate::equipment::detach(&wire, adopted);

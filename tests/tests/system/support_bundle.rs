@@ -1,4 +1,4 @@
-//! `bpfman support-bundle`: one archive, whole and private, with what there is.
+//! `bpfman support-bundle`: one archive, complete and without secrets, with everything available.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::equipment::Program;
 
 const SECRET: &str = "hunter2";
 
-/// Files of an archive, by their names below its one folder.
+/// Returns the files of an archive by their names below its only folder.
 fn files(archive: &Path) -> BTreeMap<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let mut tar = Command::new("tar");
@@ -43,14 +43,12 @@ fn json(files: &BTreeMap<String, String>, name: &str) -> Value {
     serde_json::from_str(&files[name]).unwrap_or_else(|error| panic!("{name}: {error}: {}", files[name]))
 }
 
-/// Calls in the history.
 fn verbs(files: &BTreeMap<String, String>) -> Vec<String> {
     let history = json(files, "history.json");
     let entries = history["entries"].as_array().unwrap();
     entries.iter().map(|entry| entry["verb"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The client with this daemon's settings.
 fn bundle(daemon: &Daemon, words: &[&str]) -> Outcome {
     let mut command = daemon.cli_command();
     command.env("BPFMAN_CONFIG", daemon.path("bpfman.toml")).env("BPFMAN_POLICY", daemon.path("policy.toml"));
@@ -97,7 +95,7 @@ fn an_archive_has_what_helps_and_no_secret() {
     assert_eq!(settings["settings"]["watch.check_seconds"], 5);
     assert_eq!(settings["left_out"], serde_json::json!(["surprise.password"]));
     assert_eq!(json(&files, "config/policy.json")["settings"]["grants[0].name"], "net");
-    // It replaces nothing, and leaves nothing beside it.
+    // It overwrites nothing, and leaves no temporary file.
     bundle(&daemon, &["help.tar.gz"]).fails(6, &["help.tar.gz is there already", "hint: "]);
     bundle(&daemon, &["no/such/folder/x.tar.gz"]).fails(5, &["no/such/folder"]);
     let left = |name: &str| name.starts_with(".bpfman-support");
@@ -105,8 +103,8 @@ fn an_archive_has_what_helps_and_no_secret() {
     assert!(names.map(|name| name.to_string_lossy().into_owned()).all(|name| !left(&name)));
 }
 
-/// What systemd and its journal know of the daemon, where they run. They do not run beside tests, so two programs stand in for
-/// theirs, and tell what they were asked.
+/// Information of systemd and its journal about the daemon, if available. They do not run in tests, so that two scripts
+/// replace their commands and print the arguments.
 #[test]
 fn parts_of_systemd_are_there_where_it_runs_and_named_where_it_does_not() {
     let daemon = Daemon::start();
@@ -149,7 +147,7 @@ fn parts_of_systemd_are_there_where_it_runs_and_named_where_it_does_not() {
         |name: &str| manifest["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).cloned();
     assert!(parts.iter().all(|part| of(part).unwrap()["failure"].is_null()), "{manifest}");
 
-    // To a user who may not read the journal, journalctl gives what there is, and says so beside it.
+    // For a user without permission, journalctl prints what is available, with a hint.
     let hint = "Hint: You are currently not seeing messages from other users and the system.";
     let journalctl = format!("#!/bin/sh\necho '-- No entries --'\necho '{hint}' >&2\n");
     fs::write(stand_ins.join("journalctl"), journalctl).unwrap();
@@ -177,7 +175,7 @@ fn without_a_daemon_the_archive_has_the_rest_and_says_why() {
     assert_eq!(programs["exit_code"], 3);
 }
 
-/// Nobody learns by it what their own commands do not tell.
+/// The archive contains nothing that the user's own commands do not show.
 #[test]
 fn a_user_gets_what_this_user_may_see() {
     const ADA: u32 = 64_511;

@@ -13,7 +13,7 @@ use crate::kill::{Attach, kill_at_every_step};
 
 const TC: u64 = 9;
 
-/// One end of a network, and programs that count and note in which order they run.
+/// One end of a network, with programs that count and record the order in which they run.
 struct Bench {
     daemon: Daemon,
     network: Network,
@@ -26,7 +26,7 @@ impl Bench {
     fn new(direction: &'static str) -> Self {
         let (daemon, network) = (Daemon::start(), Network::new());
         let wire = daemon.wire();
-        // A chain that ends with a verdict of its own: nothing of its list runs behind it.
+        // A chain that ends with a final verdict, after which nothing in the list runs.
         let tc = Program::member(&wire, "tc_member", Type::Tc, 9, 0);
         let tcx = [1, 2].map(|who| Program::member(&wire, "tcx_member", Type::Tcx, who, -1));
         Self { daemon, network, direction, tc, tcx }
@@ -46,7 +46,7 @@ impl Bench {
         wire.attach(attach(self.tcx[which].id, place)).unwrap().link_id
     }
 
-    /// Sends datagrams, and asserts that these programs met each of them, in this order.
+    /// Sends datagrams, and asserts that these programs saw each of them, in this order.
     fn assert_runs(&self, traffic: &Traffic, expected: &[u64]) {
         let hits = |who: u64| {
             if who == TC { self.tc.hits() } else { self.tcx[usize::try_from(who).unwrap() - 1].hits() }
@@ -85,7 +85,7 @@ fn tcx_runs_before_tc(direction: &'static str) {
     bench.daemon.again(&Launch::default());
     bench.assert_runs(&traffic, &[1, 2, TC]);
     bench.daemon.terminate();
-    // All links have to be made anew, as after a reboot.
+    // All links must be created again, as after a reboot.
     bpfman_tests::command::run(&["rm", "-r", &bench.daemon.fs().join("links").display().to_string()]);
     let pins = bench.daemon.fs().join(format!("tc-{direction}"));
     bpfman_tests::command::run(&["rm", "-r", &pins.display().to_string()]);
@@ -105,7 +105,7 @@ fn tcx_programs_run_before_the_tc_chain_on_the_way_out() {
     tcx_runs_before_tc("egress");
 }
 
-/// A program of an application of a namespace.
+/// Loads a program of a namespace's application.
 fn tenant(wire: &Wire, name: &str, kind: Type, verdict: i32) -> Program {
     let mut request = load(&compile::object("chain"), &[(name, kind)]);
     request.global_data.insert("who".to_owned(), 5_u32.to_ne_bytes().to_vec());
@@ -116,7 +116,7 @@ fn tenant(wire: &Wire, name: &str, kind: Type, verdict: i32) -> Program {
     Program::of(&wire.load(request).unwrap().programs[0])
 }
 
-/// Sends datagrams; returns how many arrived, and how many of them each program saw.
+/// Sends datagrams; returns how many arrived, and how many each program saw.
 fn sent(traffic: &Traffic, programs: &[&Program]) -> (usize, Vec<u64>) {
     let before: Vec<u64> = programs.iter().map(|program| program.hits()).collect();
     let arrived = traffic.send(2);
@@ -134,14 +134,14 @@ fn tcx_of_a_namespace_accepts_nothing_past_the_machine(direction: &str) {
     let netns = if direction == "ingress" { network.far.path() } else { network.near.path() };
     let [dropping, counting] =
         [(9, 2), (8, 3)].map(|(who, verdict)| Program::member(&wire, "tc_member", Type::Tc, who, verdict));
-    // The kernel's verdicts of tcx: pass, which ends its list, and drop.
+    // The kernel's tcx verdicts: pass, which ends its list, and drop.
     let [passing, refusing] = [0, 2].map(|verdict| tenant(&wire, "tcx_member", Type::Tcx, verdict));
     let place = || tc(&netns, INTERFACE, direction, 900, &[]);
     // On the way out a tenant's is the first to see a packet.
     let sees = if direction == "ingress" { 0 } else { 2 };
     let attach_tenant =
         |program: &Program| wire.attach(attach(program.id, tcx(&netns, INTERFACE, direction, 0))).unwrap();
-    // The machine's comes later, as a firewall does that is installed later.
+    // The machine's program is attached later, like a firewall that is installed later.
     attach_tenant(&passing);
     assert_eq!(sent(&traffic, &[&dropping, &passing]), (2, vec![0, 2]));
     let firewall = wire.attach(attach(dropping.id, place())).unwrap().link_id;

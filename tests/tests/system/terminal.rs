@@ -1,4 +1,4 @@
-//! A terminal: a command runs on it, keys are pressed, and its screen is read.
+//! Terminal for tests: runs a command, sends keys and reads the screen.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -12,20 +12,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-/// Rows and columns.
 pub type Size = (u16, u16);
 
-/// A command on a terminal of its own, as `ssh` gives one.
+/// Command on a pseudo-terminal, as `ssh` provides one.
 pub struct OnTerminal {
     master: Option<File>,
-    /// The terminal itself: what its modes are after the command has ended is seen by it.
+    /// The terminal itself, to read its modes after the command has exited.
     slave: File,
     child: Child,
     screen: Arc<Mutex<vt100::Parser>>,
 }
 
 impl OnTerminal {
-    /// Starts the client of a daemon.
     pub fn start(daemon: &Daemon, (rows, columns): Size, line: &str, variables: &[(&str, &str)]) -> Self {
         let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
@@ -34,7 +32,7 @@ impl OnTerminal {
         let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
         tcsetwinsize(&slave, size(rows, columns)).unwrap();
         let client = daemon.cli_command();
-        // In a session of its own, whose terminal this one is: it gets a signal when the terminal goes.
+        // In a session with this terminal, so that it gets SIGHUP when the terminal is closed.
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(client.get_program()).args(client.get_args());
         client.get_envs().for_each(|(name, value)| {
@@ -68,22 +66,22 @@ impl OnTerminal {
         Self { master: Some(File::from(master)), slave, child, screen }
     }
 
-    /// Sends keys, as the terminal sends them.
+    /// Sends keys as the terminal does.
     pub fn press(&mut self, keys: &str) {
         self.master.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
-    /// What the screen shows, a line a row.
+    /// Returns the contents of the screen, one line per row.
     pub fn shown(&self) -> String {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).screen().contents()
     }
 
-    /// True while the command has the screen for itself, and the user's is kept.
+    /// Returns whether the command uses the alternate screen.
     pub fn is_alternate(&self) -> bool {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).screen().alternate_screen()
     }
 
-    /// True if any cell has a colour.
+    /// Returns whether any cell has a colour.
     pub fn is_coloured(&self) -> bool {
         let parser = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         let screen = parser.screen();
@@ -96,7 +94,7 @@ impl OnTerminal {
         })
     }
 
-    /// Waits until the screen is so.
+    /// Waits until the screen satisfies the condition.
     pub fn until_shown(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
         let mut shown = String::new();
         until(&format!("{what} is on the screen"), || {
@@ -106,12 +104,10 @@ impl OnTerminal {
         shown
     }
 
-    /// Waits until a text is on the screen.
     pub fn until_text(&self, text: &str) -> String {
         self.until_shown(text, |shown| shown.contains(text))
     }
 
-    /// Gives the terminal another size.
     pub fn resize(&mut self, (rows, columns): Size) {
         self.screen
             .lock()
@@ -121,12 +117,10 @@ impl OnTerminal {
         tcsetwinsize(self.master.as_ref().unwrap(), size(rows, columns)).unwrap();
     }
 
-    /// Sends the command a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), signal).unwrap();
     }
 
-    /// Waits for the end of the command.
     pub fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         until("the command ends", || {
@@ -136,7 +130,7 @@ impl OnTerminal {
         status.unwrap()
     }
 
-    /// True if the terminal is as a shell needs it: it echoes, and reads lines.
+    /// Returns whether the terminal is in a shell's mode, with echo and line input.
     pub fn is_restored(&self) -> bool {
         let modes = tcgetattr(&self.slave).unwrap().local_modes;
         modes.contains(LocalModes::ECHO | LocalModes::ICANON)

@@ -1,4 +1,4 @@
-//! `bpfman top`: on a terminal against a daemon with traffic, and for scripts.
+//! `bpfman top`: on a terminal with a daemon under traffic, and for scripts.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1::BpfmanProgramType as Type;
@@ -19,7 +19,7 @@ const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
 const USER: u32 = 64_211;
 
-/// Two programs on one hook: the second ends every packet. Answers the second.
+/// Attaches two programs to one hook, the second of which drops every packet, and returns them.
 fn chain_that_drops(daemon: &Daemon, network: &Network) -> (Program, Program) {
     let wire = daemon.wire();
     let programs = [(1, XDP_PASS), (2, XDP_DROP)]
@@ -31,7 +31,7 @@ fn chain_that_drops(daemon: &Daemon, network: &Network) -> (Program, Program) {
     (first, second)
 }
 
-/// The numbers of a member's line in the view of chains.
+/// Returns the last line of a member in the view of chains.
 fn verdicts_of_last_member(shown: &str) -> Option<String> {
     let mut lines = shown.lines().filter(|line| line.starts_with("  xdp_member"));
     lines.next_back().map(str::to_owned)
@@ -51,7 +51,7 @@ fn a_terminal_shows_programs_chains_with_their_verdicts_maps_and_owners() {
 
     top.press("2");
     top.until_text("HOOK, PROGRAMS");
-    // Packets that the second one drops are seen as they come.
+    // Drops of the second program appear in the view.
     let shown = top.until_shown("drops a second", |shown| {
         let _arrived = traffic.send(20);
         verdicts_of_last_member(shown)
@@ -59,7 +59,7 @@ fn a_terminal_shows_programs_chains_with_their_verdicts_maps_and_owners() {
     });
     assert!(shown.contains(&format!("xdp:{INTERFACE}@")), "{shown}");
 
-    // Down to the last member, and into it.
+    // Select the last member, and open it.
     top.press("G\r");
     let shown = top.until_text("History, newest first");
     assert!(shown.contains(&format!("Program {} xdp_member (xdp)", second.id)), "{shown}");
@@ -73,7 +73,7 @@ fn a_terminal_shows_programs_chains_with_their_verdicts_maps_and_owners() {
     top.press("/hits\r");
     let shown = top.until_text("only: hits");
     assert!(shown.contains("hits") && !shown.contains("trail"), "{shown}");
-    // Escape, not a sequence that begins with it.
+    // Escape alone, not the start of a sequence.
     top.press("\x1b");
     top.until_shown("all maps again", |shown| !shown.contains("only: "));
 
@@ -183,7 +183,7 @@ fn without_trace_there_are_no_cpu_times_and_without_read_nothing() {
     let policy = format!("[files]\nusers = [0, {USER}]\n");
     let daemon = grants::daemon(policy);
     let _kept = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, XDP_PASS);
-    // Everybody may read.
+    // Everyone may read.
     let top = daemon.bpfman_as(USER, "top --once --interval 100ms -o json").json();
     assert_eq!((&top["runs_timed"], &top["cpu_percent"]), (&Value::Bool(false), &Value::Null));
     let note = top["note"].as_str().unwrap();
@@ -197,7 +197,7 @@ fn without_trace_there_are_no_cpu_times_and_without_read_nothing() {
 fn names_of_programs_command_no_terminal() {
     let request = |name: &str| ext::FollowFiguresRequest { hook: name.to_owned(), ..Default::default() };
     let daemon = Daemon::start();
-    // A hook that is none, with what would command a terminal: the refusal shows it as text.
+    // An invalid hook name with a terminal sequence: the error shows it as text.
     let refused = daemon.wire().follow_figures(request("xdp:\x1b[2J")).unwrap_err();
     assert!(refused.message().contains("xdp:"), "{refused}");
     let outcome = daemon.bpfman("chain watch xdp:eth\u{1b}[2J --count 1");
@@ -222,19 +222,19 @@ fn one_chain_is_watched_and_its_members_are_timed_as_long_as_the_watcher_is_ther
     assert!(lines.iter().any(|line| line["chain"]["packets_per_second"].as_f64() > Some(0.0)), "{watched}");
     assert!(lines.iter().all(|line| line["chain"]["timing"] == false), "{watched}");
 
-    // On a terminal the lines stay in place.
+    // On a terminal the lines are updated in place.
     let line = format!("chain watch {hook} --interval 100ms --timing");
     let mut watching = OnTerminal::start(&daemon, (24, 100), &line, &[]);
     watching.until_text("HOOK, PROGRAMS");
     watching.until_shown("the same lines", |shown| shown.matches("HOOK, PROGRAMS").count() == 1);
     assert!(has_twin(&daemon), "{:?}", kernel::pins(&daemon.fs()));
-    // However it ends.
+    // However it is ended.
     watching.signal(Signal::KILL);
     watching.ended();
     until("the timing has ended", || !has_twin(&daemon));
     assert!(!is_timed(&daemon));
 
-    // If the daemon is killed meanwhile, the next one ends it.
+    // If the daemon is killed meanwhile, the next one ends the timing.
     let mut watching = OnTerminal::start(&daemon, (24, 100), &line, &[]);
     watching.until_text("HOOK, PROGRAMS");
     assert!(has_twin(&daemon));
@@ -248,7 +248,7 @@ fn one_chain_is_watched_and_its_members_are_timed_as_long_as_the_watcher_is_ther
     let history = daemon.bpfman("history -o json").success();
     assert!(history.contains("TimeMembers") && history.contains("its client has gone"), "{history}");
 
-    // A switch that was on before stays on.
+    // Timing that was enabled before stays enabled.
     daemon.bpfman(&format!("chain timing {hook} on")).success();
     daemon.bpfman(&format!("chain watch {hook} --interval 100ms --count 1 --timing")).success();
     assert!(has_twin(&daemon));
@@ -257,7 +257,6 @@ fn one_chain_is_watched_and_its_members_are_timed_as_long_as_the_watcher_is_ther
     daemon.bpfman("chain watch xdp:none0 --count 1").fails(5, &["xdp:none0"]);
 }
 
-/// True while a chain has a timed copy.
 fn has_twin(daemon: &Daemon) -> bool {
     kernel::pins(&daemon.fs()).iter().any(|pin| pin.contains("twin_0"))
 }
@@ -291,7 +290,7 @@ fn explain_names_the_member_that_takes_most_of_a_chains_time() {
     daemon.bpfman(&format!("chain timing xdp:{INTERFACE}@{} on", far.display())).success();
     let traffic = Traffic::new(&network);
     let mut found = String::new();
-    // One packet in 1,024 is timed, and some samples are needed.
+    // One packet in 1,024 is timed, and several samples are needed.
     until("the slow one is named", || {
         let _arrived = traffic.send(2_000);
         found = daemon.bpfman(&explain).success();

@@ -1,4 +1,4 @@
-//! What the agent's own code says of a version before it runs: the answer of the kernel that is there, and nothing kept.
+//! Dry runs by the agent's own code: the running kernel's answer about a version, without side effects.
 
 use std::path::Path;
 
@@ -13,7 +13,6 @@ use bpfman_tests::network::INTERFACE;
 use bpfman_tests::{Daemon, Launch, Network, compile};
 use serde_json::json;
 
-/// An XDP program of an object at the only interface.
 fn wanted(object: &Path, program: &str, priority: i32) -> Desired {
     let link = json!({ "interfaceSelector": { "interfaces": [INTERFACE] }, "priority": priority });
     let spec = json!({
@@ -44,13 +43,13 @@ fn a_trial_says_what_the_kernel_would_say_and_leaves_everything_as_it_was() {
         assert_eq!(trial.kernel, release.trim());
         assert_eq!(daemon.state(), empty);
 
-        // What runs of it is not in its own way.
+        // The running version does not conflict with its own dry run.
         assert_eq!(reconcile(&client, &good, None).await.unwrap().load, ReportedLoad::Loaded);
         let running = daemon.state();
         let again = dry_run(&client, &good, None).await.unwrap();
         assert_eq!((again.accepted, &again.composition), (true, &trial.composition));
 
-        // The verifier's own line says why another version would not run.
+        // The verifier's message shows why another version would be rejected.
         let bad = wanted(&compile::object("broken"), "broken", 50);
         let refused = dry_run(&client, &bad, None).await.unwrap();
         let failure = refused.failure.unwrap();
@@ -60,7 +59,7 @@ fn a_trial_says_what_the_kernel_would_say_and_leaves_everything_as_it_was() {
         );
         assert!(failure.message.contains("invalid access to map value"), "{failure:?}");
 
-        // A program that is in no object, a spec that is none, a place that is not there.
+        // A missing program, an invalid spec, and a missing interface.
         let absent = wanted(&compile::object("broken"), "absent", 50);
         let failure = dry_run(&client, &absent, None).await.unwrap().failure.unwrap();
         assert!(failure.message.contains("absent"), "{failure:?}");

@@ -1,4 +1,4 @@
-//! Every type of program: loaded, described, attached, fired, detached, unloaded.
+//! Program types: loaded, described, attached, triggered, detached, unloaded.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use tonic::Code;
 
 use crate::equipment::{Program, assert_status, detach, get, link, test_name, unload};
 
-/// A probe of one process, and where it counts.
+/// Probe of one process, with the index of its counter.
 pub struct Probe {
     pub program: Program,
     pub place: u32,
@@ -51,7 +51,7 @@ impl Probe {
     }
 }
 
-/// A daemon and a link: the kernel's link is there, and gone when the detach returns; nobody holds it open meanwhile.
+/// Asserts that a kernel link exists and is held by no process, and that it is gone when the detach returns.
 fn assert_detached_at_return(daemon: &Daemon, wire: &Wire, link_id: u32) {
     let kernel_link = link(wire, link_id).kernel_link_id.unwrap();
     assert!(kernel::has_link(kernel_link));
@@ -60,7 +60,7 @@ fn assert_detached_at_return(daemon: &Daemon, wire: &Wire, link_id: u32) {
     assert!(!kernel::has_link(kernel_link), "kernel link {kernel_link} is still there");
 }
 
-/// The whole life of a type that watches one process.
+/// Tests the life cycle of a type that observes one process.
 fn assert_fires(
     name: &str,
     kind: Type,
@@ -191,7 +191,7 @@ fn what_the_kernel_refuses_is_refused_clearly_and_changes_nothing() {
         ("sample_fexit", "on_fexit", Type::Fexit),
         ("sample_lsm", "on_lsm", Type::Lsm),
     ] {
-        // Said only where it is so: elsewhere the tests above show that the type works.
+        // Checked only if the kernel refuses: otherwise the tests above show that the type works.
         if refused(sample) {
             assert_status(wire.load(Probe::request(name, kind, 0)), Code::Aborted, "kernel-refused", &[name]);
             assert_eq!(daemon.state(), before);
@@ -268,7 +268,7 @@ fn a_pin_removed_by_hand_ends_the_link_and_its_detach_still_succeeds() {
     assert_eq!(Path::new(&shown.pin_path), daemon.fs().join("links").join(id.to_string()));
     let kernel_link = shown.kernel_link_id.unwrap();
     std::fs::remove_file(&shown.pin_path).unwrap();
-    // The kernel ends a link some time after its last holder.
+    // The kernel ends a link some time after its last reference.
     wait::until("the kernel ended the link", || !kernel::has_link(kernel_link));
     assert_ne!(link(&wire, id).state, "ok");
     detach(&wire, id);
@@ -302,7 +302,7 @@ fn xdp_tc_and_tcx_programs_see_packets_while_they_are_attached() {
         assert_eq!(traffic.send(2), 2, "{name}");
         assert_eq!(program.hits(), 2, "{name}");
         if kind == Type::Tc && !has_tcx() {
-            // A filter, which is no link.
+            // A filter is not a link.
             detach(&wire, link_id);
         } else {
             assert_detached_at_return(&daemon, &wire, link_id);
@@ -331,7 +331,7 @@ fn facts_come_from_the_kernel() {
     assert_eq!(u64::from(facts.bytes_memlock), said["bytes_memlock"].as_u64().unwrap());
     assert_eq!(serde_json::json!(facts.map_ids), said["map_ids"]);
     assert!(facts.jited && facts.verified_insns > 0);
-    // In UTC, to the second, as the kernel counts it.
+    // In UTC with a precision of seconds, by the kernel's clock.
     let loaded = said["loaded_at"].as_i64().unwrap();
     let date = bpfman_tests::command::run(&["date", "-u", "-d", &facts.loaded_at, "+%s"]);
     assert!((date.trim().parse::<i64>().unwrap() - loaded).abs() <= 1, "{} is not {loaded}", facts.loaded_at);

@@ -1,4 +1,4 @@
-//! Files that a caller cannot see: the daemon, which could, tells nothing of them.
+//! Files without access for the caller: the daemon, which has access, reveals nothing about them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -15,26 +15,25 @@ use bpfman_tests::{Daemon, Launch, Network, Outcome, compile};
 
 use crate::equipment::Program;
 
-/// A daemon whose socket everybody may use.
+/// Starts a daemon with a socket open to everyone.
 fn daemon() -> Daemon {
     let daemon = Daemon::start_with(&Launch { policy: EVERYBODY_MAY.to_owned(), ..Launch::default() });
     daemon.open_to_users();
     daemon
 }
 
-/// A probe of user space and a member of XDP chains, which root loaded.
+/// Loads a user-space probe and a member of XDP chains as root.
 fn programs(daemon: &Daemon) -> (Program, Program) {
     let wire = daemon.wire();
     let loaded = wire.load(load(&compile::object("probes"), &[("on_uprobe", Type::Uprobe)])).unwrap();
     (Program::of(&loaded.programs[0]), Program::member(&wire, "xdp_member", Type::Xdp, 1, 2))
 }
 
-/// The client as a user who may do everything that the API can, and is not root.
+/// Runs the client as a user with all permissions who is not root.
 fn as_user(daemon: &Daemon, line: &str) -> Outcome {
     daemon.bpfman_as(65_532, line)
 }
 
-/// Copies a program, with these rights.
 fn copy(path: &Path, mode: u32) {
     fs::copy(target::binary(), path).unwrap();
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -62,18 +61,18 @@ fn targets_and_namespaces_in_a_folder_that_the_caller_cannot_enter_are_all_the_s
         let answers = ["program", "text", "absent"].map(|name| says(name, line));
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     }
-    // Nor by the eyes of a process of this machine.
+    // The same through the root folder of a process on this machine.
     let process = Target::start();
     let path = hidden.join("program").display().to_string();
     let line = format!("{} --container-pid {}", probed(&path), process.pid());
     as_user(&daemon, &line).fails(4, &["user 65532 may not read", &path]);
     assert_eq!(daemon.state(), before);
-    // What is in a program is for those who may read it.
+    // A program's contents are available only with read permission.
     let roots = daemon.path("of-root");
     copy(&roots, 0o700);
     as_user(&daemon, &probed(&roots.display().to_string())).fails(4, &["may not read"]);
     assert_eq!(daemon.state(), before);
-    // And what the caller sees, the daemon opens: also that there is nothing.
+    // Files visible to the caller work, and so does the error about a missing one.
     let open = daemon.path("open");
     copy(&open, 0o755);
     as_user(&daemon, &probed(&open.display().to_string())).success();
@@ -98,7 +97,7 @@ fn an_agent_names_networks_and_containers_that_are_not_its_own() {
     let (binary, pid) = (binary.display(), pod.pid());
     let line = format!("attach {} uprobe --target {binary} --fn-name probed --container-pid {pid}", probe.id);
     as_user(&daemon, &line).success();
-    // One that is gone is gone, and not forbidden.
+    // A missing namespace is reported as such, and not as forbidden.
     let gone = format!("attach {} xdp --iface {INTERFACE} --priority 2 --netns /proc/4194305/ns/net", xdp.id);
     as_user(&daemon, &gone).fails(6, &["/proc/4194305/ns/net is not a network namespace: No such file"]);
 }

@@ -1,4 +1,4 @@
-//! Another version of the daemon takes over from one that ran, or refuses to; programs run on.
+//! Upgrades and downgrades of the daemon: another version takes over or refuses to start, and programs continue to run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,21 +15,20 @@ use bpfmand_store::{Migration, Snapshot, Store, StoreError, StoreOptions};
 
 use crate::equipment::Program;
 
-/// Names the `bpfmand` of an older build.
+/// Environment variable with the path of an older `bpfmand`.
 const OLDER: &str = "BPFMAN_OLDER";
 
-/// Records that a daemon of version 1 wrote: two XDP programs at `veth0` of its own network namespace, of which the second
-/// drops, and one at a tracepoint.
+/// Records written by a daemon with schema version 1: two XDP programs at `veth0` of its own network namespace, of
+/// which the second drops, and one at a tracepoint.
 const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/records/version-1.tar.xz");
 
-/// All that a daemon knows while it does not run: its records, which are of that version, and its bytecode. (The database
-/// notes in its own file that it was opened.)
+/// Returns the persistent state of a stopped daemon: its records, of this schema version, and its bytecode. (The
+/// database's own file changes when it is opened.)
 fn known(daemon: &Daemon, schema: u32) -> (Snapshot, BTreeMap<PathBuf, Vec<u8>>) {
     let records = Store::open(store(daemon, schema)).unwrap().load().unwrap();
     (records, files(&daemon.path("run/state/bytecode")))
 }
 
-/// All files of a folder with their contents.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -47,7 +46,7 @@ fn store(daemon: &Daemon, schema: u32) -> StoreOptions {
     StoreOptions::new(daemon.path("run/state/store"), schema)
 }
 
-/// The version of a daemon's records, while it does not run.
+/// Returns the schema version of a stopped daemon's records.
 fn version(daemon: &Daemon) -> u32 {
     match Store::open(store(daemon, 0)) {
         Err(StoreError::NewerSchema { found, .. }) => found,
@@ -55,7 +54,7 @@ fn version(daemon: &Daemon) -> u32 {
     }
 }
 
-/// A daemon with a member of a chain that drops, and a probe.
+/// Daemon with a chain member that drops, and a probe.
 struct Running {
     daemon: Daemon,
     network: Network,
@@ -76,7 +75,7 @@ impl Running {
         Self { daemon, network, probe }
     }
 
-    /// The probe counts what it sees.
+    /// Asserts that the probe counts events.
     fn probe_runs(&self) {
         let fired = || kernel::array_value(kernel::map_named(&self.probe.maps, "fired"), 0);
         let before = fired();
@@ -121,7 +120,7 @@ fn records_of_a_newer_version_are_refused_and_programs_run_on() {
     let folder = running.daemon.path("run/state/store");
     let before = files(&folder);
 
-    // What a daemon of the next version would write.
+    // Simulate a daemon of the next version.
     let steps: &'static [Migration] = Box::leak(Box::new([Migration { from: version, run: |_, _| Ok(()) }]));
     drop(Store::open(store(&running.daemon, version + 1).migrations(steps)).unwrap());
     let (newer, pins) = (known(&running.daemon, version + 1), kernel::pins(&running.daemon.fs()));
@@ -136,7 +135,7 @@ fn records_of_a_newer_version_are_refused_and_programs_run_on() {
     assert_eq!(traffic.send(1), 0);
     running.probe_runs();
 
-    // The copy that this version wrote.
+    // Restore the copy that this version wrote.
     fs::remove_dir_all(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
     for (path, contents) in before {
@@ -147,8 +146,8 @@ fn records_of_a_newer_version_are_refused_and_programs_run_on() {
     assert_eq!(traffic.send(1), 0);
 }
 
-/// The daemon of another commit before, between and after that of this build. It is to be of the version of records before
-/// this one, or of this one.
+/// Runs the daemon of another commit before, between and after that of this build. Its schema version must be the same
+/// or the previous one.
 #[test]
 #[ignore = "needs the daemon of an older commit (BPFMAN_OLDER): make upgrade"]
 fn programs_run_on_through_an_upgrade_and_a_downgrade() {

@@ -1,4 +1,4 @@
-//! What user-space probes are put on: libraries by name as their process has them, and files that claim to be large.
+//! Targets of user-space probes: libraries by name as a process has mapped them, and files that claim to be large.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -16,7 +16,7 @@ use tonic::Code;
 use crate::equipment::assert_status;
 use crate::types::Probe;
 
-/// A process that runs a library from a folder where no loader looks.
+/// Starts a process with a library from a folder outside of the loader's search path.
 fn with_own_library(daemon: &Daemon) -> Target {
     let library = daemon.path("libown.so.3");
     fs::copy(compile::library("preloaded"), &library).unwrap();
@@ -62,7 +62,7 @@ fn a_library_that_was_removed_since_is_the_one_that_runs() {
     assert_eq!(probe.fired(), 1);
 }
 
-/// The C library of a container whose image has no loader's cache, and whose process was linked without it.
+/// The C library of a container without a loader cache, and with a process not linked against it.
 #[test]
 fn a_library_is_found_in_a_container_without_a_loaders_cache() {
     let daemon = Daemon::start();
@@ -71,7 +71,7 @@ fn a_library_is_found_in_a_container_without_a_loaders_cache() {
     let folder = root.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
     fs::create_dir_all(&folder).unwrap();
     fs::copy(compile::library("preloaded"), folder.join("libc.so.6")).unwrap();
-    // A static program needs nothing else of its image.
+    // A static program needs nothing else in its image.
     fs::copy(compile::static_executable("target"), root.join("program")).unwrap();
     let contained = Target::start_by(Command::new("chroot").arg(&root).arg("/program"));
     let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
@@ -80,14 +80,14 @@ fn a_library_is_found_in_a_container_without_a_loaders_cache() {
         ..uprobe("libc", "getpriority")
     };
     probe.attach(&wire, Info::UprobeAttachInfo(info));
-    // Whoever runs that very file is probed.
+    // Any process with that file mapped is probed.
     let mut other =
         Target::start_by(Command::new(target::binary()).env("LD_PRELOAD", folder.join("libc.so.6")));
     other.get_priority();
     assert_eq!(probe.fired(), 1);
 }
 
-/// The most memory that a process has had, in KiB, since it was asked to begin again.
+/// Returns the peak memory of a process since the last reset, in KiB.
 fn peak(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -98,7 +98,7 @@ fn forget_peak(pid: u32) {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
 }
 
-/// A file of 1 GiB without blocks that says of itself what `headers` say.
+/// Creates a sparse file of 1 GiB with these headers.
 fn sparse(path: &Path, headers: &[u8], strings_at: u64) {
     let file = fs::File::create(path).unwrap();
     file.set_len(1 << 30).unwrap();
@@ -106,7 +106,7 @@ fn sparse(path: &Path, headers: &[u8], strings_at: u64) {
     file.write_all_at(b"\0probed\0", strings_at).unwrap();
 }
 
-/// A header, and three sections: none, symbols and their names, of which each takes 96 MiB.
+/// Returns an ELF header and three sections: null, symbols and names; the latter two have 96 MiB each.
 fn large_tables(strings_at: u64) -> Vec<u8> {
     const SIZE: u64 = 96 << 20;
     let section = |kind: u32, at: u64, size: u64, link: u32| -> Vec<u8> {

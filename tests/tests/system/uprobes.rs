@@ -1,4 +1,4 @@
-//! Probes of user space: of one process, at returns, and by which names their targets are found.
+//! User-space probes: of one process, at returns, and by the name of their target.
 
 use std::path::Path;
 use std::process::Command;
@@ -55,7 +55,7 @@ fn a_probe_that_is_loaded_as_a_return_probe_fires_at_the_return_whatever_its_sec
     assert_eq!(probe.fired(), 1);
 }
 
-/// A daemon that compares links often, so that the test need not wait long.
+/// Starts a daemon that checks links often, so that the test is fast.
 fn watchful() -> Daemon {
     let config = "[watch]\ncheck_seconds = 0.2\n".to_owned();
     Daemon::start_with(&Launch { config, ..Launch::default() })
@@ -79,7 +79,7 @@ fn a_uprobe_follows_a_file_that_is_replaced() {
     assert_eq!(link(&wire, id).state, "ok");
     Target::start_by(&mut Command::new(&app)).call();
     assert_eq!(probe.fired(), 1, "once: it is not in both");
-    // One that it cannot move to.
+    // A file to which it cannot move.
     put(Path::new("/bin/true"));
     until("its state names the file", || link(&wire, id).state.starts_with("elsewhere: the file at"));
     let found = daemon.bpfman("doctor");
@@ -161,7 +161,7 @@ fn a_uprobe_by_offset_alone_counts_from_the_start_of_the_file() {
 fn a_uprobe_finds_its_target_where_a_container_sees_it() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
-    // A mount namespace with a file system that only it has, and the program on it.
+    // A mount namespace with a private file system, which contains the program.
     let inside = daemon.path("inside");
     std::fs::create_dir(&inside).unwrap();
     let script = format!(

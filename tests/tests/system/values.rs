@@ -1,4 +1,4 @@
-//! Values of global variables by their type, and sizes of maps: by the command and by the client crate.
+//! Values of global variables by type, and sizes of maps, by the command line and the client crate.
 
 use bpfman_client::{Client, Error, NewLoad, ProgramType, Reason};
 use bpfman_tests::{Daemon, Launch, compile, kernel};
@@ -8,7 +8,7 @@ fn load_line(flags: &str) -> String {
     format!("load file -p {} --programs xdp:reads {flags}", compile::object("settings").display())
 }
 
-/// Entries of a program's map, as the daemon and as the kernel has them.
+/// Returns the number of entries of a program's map, the same in the daemon's and the kernel's view.
 pub fn entries(program: &Value, name: &str) -> u64 {
     let map = program["maps"].as_array().unwrap().iter().find(|map| map["name"] == name).unwrap();
     let id = u32::try_from(map["id"].as_u64().unwrap()).unwrap();
@@ -16,7 +16,6 @@ pub fn entries(program: &Value, name: &str) -> u64 {
     map["max_entries"].as_u64().unwrap()
 }
 
-/// What the program reads in its writable variables.
 fn data(program: &Value) -> Vec<u8> {
     let maps = program["kernel"]["map_ids"].as_array().unwrap();
     let mut maps = maps.iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap());
@@ -52,7 +51,7 @@ fn what_was_set_is_there_after_a_restart_and_a_reboot() {
     daemon.again(&Launch::default());
     let get = |daemon: &Daemon, id: &Value| daemon.bpfman(&format!("get program {id} -o json")).json();
     check(&get(&daemon, &id));
-    // As after a reboot: the records are there, and nothing of the kernel.
+    // State after a reboot: records without kernel objects.
     daemon.terminate();
     rustix::mount::unmount(daemon.fs(), rustix::mount::UnmountFlags::DETACH).unwrap();
     daemon.again(&Launch::default());
@@ -60,7 +59,7 @@ fn what_was_set_is_there_after_a_restart_and_a_reboot() {
     assert_ne!(back, id);
     check(&get(&daemon, &back));
 
-    // A new version keeps sizes, and has the values that it is given.
+    // A new version keeps sizes, and gets the given values.
     let object = compile::object("settings").display().to_string();
     let line = format!("replace {back} file -p {object} -g port=+8080 --map-size flows=2000 -o json");
     let outcome = daemon.bpfman(&line).json();

@@ -1,4 +1,4 @@
-//! `bpfman wait`: scripts go on when something is so in the kernel.
+//! `bpfman wait`: scripts wait for a state in the kernel.
 
 use std::process::{Child, Stdio};
 
@@ -9,10 +9,9 @@ use bpfman_tests::{Daemon, Launch, Network};
 
 use crate::equipment::{Program, detach, link, unload};
 
-/// Longer than anything in a test takes.
+/// Longer than anything in a test.
 const LONG: &str = "--timeout 300s";
 
-/// The client while it waits.
 struct Waiting(Child);
 
 impl Waiting {
@@ -26,7 +25,7 @@ impl Waiting {
         self.0.try_wait().unwrap().is_some()
     }
 
-    /// What it prints when it is so.
+    /// Waits until it succeeds, and returns its output.
     fn ids(self) -> String {
         let output = within("`bpfman wait` to end", || self.0.wait_with_output()).unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -34,7 +33,7 @@ impl Waiting {
     }
 }
 
-/// Waits until so many clients wait: the daemon has a thread for each of them.
+/// Waits until as many clients wait, for each of which the daemon has a thread.
 fn until_they_wait(daemon: &Daemon, waits: &mut [&mut Waiting]) {
     let tasks = format!("/proc/{}/task", daemon.pid());
     let is_watch = |task: &std::fs::DirEntry| {
@@ -101,7 +100,7 @@ fn what_is_loaded_detached_and_unloaded_is_waited_for() {
         {"kind": "link", "target": id.to_string(), "condition": "gone", "program_ids": [], "link_ids": []}
     );
     assert_eq!(json, expected);
-    // Ids are not given again: nothing is waited for.
+    // Ids are not reused, so that the command fails at once.
     daemon.bpfman(&format!("wait link {id} --for attached {LONG}")).fails(5, &["does not exist"]);
     daemon.bpfman(&format!("wait program {program} --for loaded {LONG}")).fails(5, &["does not exist"]);
     daemon

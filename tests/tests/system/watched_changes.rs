@@ -1,4 +1,4 @@
-//! Many readers while two clients change the same hooks: none is shown a state that there never was.
+//! Many readers while two clients change the same hooks: no reader sees a state that never existed.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -11,11 +11,11 @@ use bpfman_tests::{Daemon, Network};
 
 use crate::equipment::{Program, detach, unload};
 
-/// Readers at a time, and how often each of them looks.
+/// Number of concurrent readers, and of readings by each of them.
 const READERS: usize = 30;
 const LOOKS: usize = 4;
 
-/// The member that stays, and hooks that a second one enters and leaves.
+/// Returns the attach point of a permanent member and of a temporary one, for each hook.
 fn hooks(network: &Network) -> [(&'static str, Type, Info, Info); 2] {
     let far = network.far.path();
     let tc = |priority| tc(&far, INTERFACE, "ingress", priority, &[]);
@@ -23,7 +23,7 @@ fn hooks(network: &Network) -> [(&'static str, Type, Info, Info); 2] {
     [("xdp_member", Type::Xdp, xdp(10), xdp(20)), ("tc_member", Type::Tc, tc(10), tc(20))]
 }
 
-/// Returns the wrong states that one look of each kind shows.
+/// Returns the wrong states in one reading of each kind.
 fn look(daemon: &Daemon, stay: &[u32]) -> Vec<String> {
     let mut wrong = Vec::new();
     let listed = daemon.bpfman("list links -o json").json();
@@ -75,7 +75,7 @@ fn readers_beside_two_changing_clients_see_no_wrong_state() {
             .map(|_| scope.spawn(|| (0..LOOKS).flat_map(|_| look(&daemon, &stay)).collect::<Vec<_>>()))
             .collect();
         let wrong = readers.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>();
-        // Before a reader that failed ends this test.
+        // Stop the writers before a failed reader ends this test.
         is_over.store(true, Ordering::Relaxed);
         wrong.into_iter().flat_map(Result::unwrap).collect()
     });
@@ -83,7 +83,7 @@ fn readers_beside_two_changing_clients_see_no_wrong_state() {
     assert!(changes.into_inner() > 1, "something was changed meanwhile");
 }
 
-/// The verdict with which the next member runs.
+/// Returns the verdict with which the next member runs.
 fn pass_on(kind: Type) -> i32 {
     if kind == Type::Xdp { 2 } else { -1 }
 }

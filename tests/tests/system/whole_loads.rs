@@ -1,4 +1,4 @@
-//! A new version of all programs of a load, in one call.
+//! Replacement of all programs of a load by one call.
 
 use std::path::PathBuf;
 
@@ -15,14 +15,13 @@ use tonic::Code;
 use crate::equipment::{Program, assert_status, get, link};
 use crate::flood::assert_whole_chains;
 
-/// How often the load is replaced under a flood.
 const CHANGES: u8 = 20;
 
 fn ids(loaded: &v1::LoadResponse) -> Vec<u32> {
     loaded.programs.iter().map(|program| program.kernel_info.as_ref().unwrap().id).collect()
 }
 
-/// Two members of one load, with a member of another load between them.
+/// Replaces two members of one load, with a member of another load between them.
 fn changes_under_flood(launch: &Launch, names: [&str; 2], kind: Type, place: fn(PathBuf, i32) -> Info) {
     let (daemon, network) = (Daemon::start_with(launch), Network::new());
     let wire = daemon.wire();
@@ -47,7 +46,7 @@ fn changes_under_flood(launch: &Launch, names: [&str; 2], kind: Type, place: fn(
     flood.meets(&history[0]);
     for change in 1..=CHANGES {
         let who = 2 + 2 * change;
-        // In turn, so that neither order of them is taken for granted.
+        // Alternate the order of the names, on which nothing may depend.
         let names = if change % 2 == 0 { names } else { [names[1], names[0]] };
         let replaced = wire
             .replace_load(ext::ReplaceLoadRequest {
@@ -64,7 +63,7 @@ fn changes_under_flood(launch: &Launch, names: [&str; 2], kind: Type, place: fn(
     }
     let runs = flood.end();
     assert_whole_chains(&runs, &history);
-    // Both versions counted in one map, which went on: nobody was missed.
+    // Both versions counted in one map that was kept, so that no datagram was missed.
     let datagrams: u64 = runs.iter().map(|run| run.datagrams).sum();
     assert_eq!(Program::of(&pair.programs[0]).hits(), 2 * datagrams);
     println!("{datagrams} datagrams, {CHANGES} replacements of two members: none missed, none mixed");

@@ -1,5 +1,5 @@
-//! The daemon is killed at every step of the replacement of a whole load: what runs is the old version or the new one,
-//! and a hook that drops drops all the time.
+//! The daemon is killed at every step of the replacement of a whole load: either the old version or the new one runs,
+//! and a hook that drops never passes a packet.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
@@ -12,7 +12,6 @@ use bpfman_tests::{Daemon, Launch, Network, Wire, compile};
 
 use crate::kill::with;
 
-/// Two members of one hook, which both drop.
 fn version(who: i32) -> v1::LoadRequest {
     let programs = [("xdp_member", Type::Xdp), ("xdp_another", Type::Xdp)];
     let mut request = load(&compile::object("chain"), &programs);
@@ -30,7 +29,7 @@ fn replace(wire: &Wire, old: &[u32], who: i32) -> Result<ext::ReplaceLoadRespons
     })
 }
 
-/// The ids of the programs, which are all of one version, and which.
+/// Returns the ids of the programs, and the version that all of them have.
 fn running(state: &State) -> (Vec<u32>, i32) {
     let id = |program: &serde_json::Value| u32::try_from(program["program_id"].as_u64().unwrap()).unwrap();
     let of = |program: &serde_json::Value| program["metadata"]["version"].as_str().unwrap().parse().unwrap();
@@ -56,7 +55,7 @@ fn a_replacement_of_a_load_killed_at_any_step_is_whole_or_not_and_lets_no_datagr
     let stream = traffic.stream();
     let (mut step, mut steps) = (0, 0);
     let (mut kept, mut changed) = (0, 0);
-    // Step 0 is none: the replacement runs to its end, and its steps are counted.
+    // Step 0 is none: the replacement runs completely, and its steps are counted.
     loop {
         let (ids, now) = running(&daemon.state());
         daemon.terminate();

@@ -1,4 +1,4 @@
-//! What this machine is, where no cluster says so.
+//! Facts of this machine, without a cluster.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,18 +10,18 @@ use bpfman_apply::failure::Unreachable;
 
 use crate::args::value::KeyValue;
 
-/// Labels that every node of a cluster has.
+/// Labels of every node of a cluster.
 const HOSTNAME: &str = "kubernetes.io/hostname";
 const SYSTEM: &str = "kubernetes.io/os";
 const ARCHITECTURE: &str = "kubernetes.io/arch";
 
-/// Facts of this machine: its name, its labels and those of the command line, interfaces as the daemon sees them.
+/// Returns name, labels (with those of the command line), addresses, and interfaces of the daemon's namespace.
 pub async fn facts(daemon: &Daemon, labels: &[KeyValue]) -> Result<Facts, Unreachable> {
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let addresses = primary_addresses();
     let interfaces = match bpfman_apply::ask::interfaces(daemon, &[]).await? {
         Some(interfaces) => interfaces,
-        // A daemon that cannot tell. Then this process has to be where the daemon is.
+        // An older daemon cannot list interfaces: assume that this process is in the daemon's network namespace.
         None => own_interfaces(&addresses),
     };
     let own = [(HOSTNAME, node.as_str()), (SYSTEM, "linux"), (ARCHITECTURE, architecture())];
@@ -31,7 +31,7 @@ pub async fn facts(daemon: &Daemon, labels: &[KeyValue]) -> Result<Facts, Unreac
     Ok(Facts { node, labels: all, addresses, interfaces: Some(interfaces), ..Facts::default() })
 }
 
-/// In the words of Kubernetes, which are Go's.
+/// Returns the architecture by Go's name, as in Kubernetes.
 const fn architecture() -> &'static str {
     match std::env::consts::ARCH.as_bytes() {
         b"x86_64" => "amd64",
@@ -40,10 +40,10 @@ const fn architecture() -> &'static str {
     }
 }
 
-/// The addresses that this machine would send from to somewhere far: what a node of a cluster reports as its internal
-/// ones. Nothing is sent. Empty without a default route.
+/// Returns the source addresses for distant destinations, which a cluster's node reports as internal addresses. Sends
+/// nothing. Empty without a default route.
 fn primary_addresses() -> Vec<IpAddr> {
-    // Documentation addresses (RFC 5737, RFC 3849): nobody has them.
+    // Documentation addresses (RFC 5737, RFC 3849), which no machine has.
     let far = [
         (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
         (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))),
@@ -56,11 +56,11 @@ fn primary_addresses() -> Vec<IpAddr> {
     far.into_iter().filter_map(of).collect()
 }
 
-/// Names of interfaces in this process's network namespace; that of the default route with the primary addresses.
+/// Returns the interfaces of this process's network namespace; that of the default route gets the primary addresses.
 fn own_interfaces(primary: &[IpAddr]) -> Vec<NodeInterface> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let routes = read("/proc/self/net/route");
-    // Columns: interface, destination, ...; the default route's destination is 0.
+    // Columns: interface, destination, ...; the destination of the default route is 0.
     let default = routes.lines().skip(1).find_map(|line| {
         let mut words = line.split_whitespace();
         let interface = words.next()?;

@@ -1,4 +1,4 @@
-//! Reading manifests. All of them are read and checked before anything is done.
+//! Reading of manifests. All are read and checked before any change.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -12,43 +12,37 @@ use serde_json::Value;
 
 use crate::error::CliError;
 
-/// Longest manifest, in bytes: what an API server takes.
+/// Maximum size of a manifest, in bytes: that of an API server.
 const LONGEST: u64 = 3 << 20;
 
-/// The one kind that means something on a machine without a cluster.
+/// The only kind that makes sense on a machine without a cluster.
 pub const KIND: &str = "ClusterBpfApplication";
 
-/// `apiVersion` of it.
 const API_VERSION: &str = "bpfman.io/v1alpha1";
 
-/// One application of a manifest.
 #[derive(Clone, Debug)]
 pub struct ManifestApplication {
-    /// Its name.
     pub name: String,
-    /// What it is.
     pub spec: ClusterBpfApplicationSpec,
 }
 
 impl ManifestApplication {
-    /// Whose programs they are on this machine.
     pub fn owner(&self) -> ProgramOwner {
         owner(&self.name)
     }
 }
 
-/// The owner made of kind and name: the same for every user and every file.
+/// Returns the owner, made of kind and name: the same for every user and every file.
 pub fn owner(name: &str) -> ProgramOwner {
     ProgramOwner { namespace: None, name: name.to_owned(), uid: format!("local:{KIND}/{name}") }
 }
 
-/// An object of a manifest, and where it stands.
 struct Document {
     value: Value,
     place: String,
 }
 
-/// The applications of all files, in their order.
+/// Returns the applications of all files, in their order.
 pub fn applications(files: &[PathBuf]) -> Result<Vec<ManifestApplication>, CliError> {
     let documents = documents(files)?;
     let names = named(&documents)?;
@@ -64,7 +58,7 @@ pub fn applications(files: &[PathBuf]) -> Result<Vec<ManifestApplication>, CliEr
     Ok(applications)
 }
 
-/// The names of the applications of all files. What else is wrong with them does not matter.
+/// Returns the names of the applications of all files. Other errors in them do not matter.
 pub fn names(files: &[PathBuf]) -> Result<Vec<String>, CliError> {
     named(&documents(files)?)
 }
@@ -92,7 +86,7 @@ fn documents(files: &[PathBuf]) -> Result<Vec<Document>, CliError> {
             let value = Value::deserialize(document)
                 .map_err(|error| invalid(format!("{place} it is neither YAML nor JSON: {error}")))?;
             match value.get("items").and_then(Value::as_array) {
-                // Nothing but comments.
+                // The document has only comments.
                 None if value.is_null() => {}
                 Some(items) if value.get("kind").and_then(Value::as_str) == Some("List") => {
                     documents.extend(items.iter().enumerate().map(|(item, value)| Document {
@@ -124,7 +118,7 @@ fn read(file: &Path) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// The name of each document; an error if one of them is not of the kind, or two have the same name.
+/// Returns the name of each document; an error if one has another kind, or two have the same name.
 fn named(documents: &[Document]) -> Result<Vec<String>, CliError> {
     let mut problems = Vec::new();
     let mut names: Vec<String> = Vec::new();
@@ -152,7 +146,7 @@ fn named(documents: &[Document]) -> Result<Vec<String>, CliError> {
     Ok(names)
 }
 
-/// A name as the API server takes it.
+/// Returns whether the API server would accept a name.
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=253).contains(&name.len())
@@ -178,7 +172,7 @@ fn application(value: &Value, name: String) -> Result<ManifestApplication, Vec<S
     }
 }
 
-/// What is `null` counts as absent, as it does for the API server.
+/// Removes fields that are `null`, which the API server treats as absent.
 fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {

@@ -1,5 +1,4 @@
-//! `bpfman apply`, `diff` and `delete`: an application declared in a manifest, on this machine, by the very code of the
-//! node agent of a cluster.
+//! `bpfman apply`, `diff` and `delete`: applications on this machine, by the code of a cluster's node agent.
 
 mod machine;
 mod manifest;
@@ -23,7 +22,7 @@ use crate::error::CliError;
 use crate::show;
 use crate::show::applied::{AppliedObject, AppliedObjects, DiffedObject, DiffedObjects};
 
-/// Brings the daemon to what the manifests say. One that fails does not keep the others from being applied.
+/// Applies the manifests. If one fails, the others are applied nevertheless.
 pub async fn apply(global: &Global, command: Apply) -> Result<(), CliError> {
     let applications = applications(&command.manifests.file)?;
     let daemon = daemon(global).await?;
@@ -47,7 +46,7 @@ pub async fn apply(global: &Global, command: Apply) -> Result<(), CliError> {
     all_of(failures)
 }
 
-/// Says what `apply` would do, and ends with 1 if there is anything.
+/// Shows the changes that `apply` would make, and exits with 1 if there are any.
 pub async fn diff(global: &Global, command: Diff) -> Result<(), CliError> {
     let applications = applications(&command.manifests.file)?;
     let daemon = daemon(global).await?;
@@ -62,7 +61,6 @@ pub async fn diff(global: &Global, command: Diff) -> Result<(), CliError> {
     if changes == 0 { Ok(()) } else { Err(CliError::Changes) }
 }
 
-/// Detaches and unloads what the manifests name.
 pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
     let names = names(&command.manifests.file)?;
     let daemon = daemon(global).await?;
@@ -80,12 +78,11 @@ pub async fn delete(global: &Global, command: Delete) -> Result<(), CliError> {
     all_of(failures)
 }
 
-/// The daemon of the command line.
 async fn daemon(global: &Global) -> Result<Daemon, CliError> {
     Ok(Daemon::over(connect(global).await?.channel))
 }
 
-/// What each application wants on this machine.
+/// Returns the desired state of each application on this machine.
 async fn desired(
     global: &Global,
     daemon: &Daemon,
@@ -104,7 +101,7 @@ async fn desired(
     Ok(applications.iter().map(of).collect())
 }
 
-/// Says what of a spec counts in a cluster only.
+/// Warns about fields of a spec that only apply in a cluster.
 fn notes(application: &ManifestApplication) {
     let common = &application.spec.common;
     if common.rollout.is_some() {
@@ -121,7 +118,6 @@ fn notes(application: &ManifestApplication) {
     }
 }
 
-/// The user of the application's registry.
 fn credentials(
     application: &ManifestApplication,
     machine: &Machine,
@@ -132,7 +128,7 @@ fn credentials(
     }
     let found = match source.url.parse::<ImageReference>() {
         Ok(reference) => image::credential::of(&reference, machine.registry_auth.clone())?,
-        // The daemon says what is wrong with the name.
+        // The daemon reports the invalid name.
         Err(_) => machine.registry_auth.clone(),
     };
     Ok(found.map(|found| RegistryCredentials {
@@ -148,7 +144,7 @@ fn unreachable(global: &Global, error: &Unreachable) -> CliError {
     }
 }
 
-/// Reports each failure; the command ends with the first.
+/// Reports each failure; the command returns the first.
 fn all_of(failures: Vec<CliError>) -> Result<(), CliError> {
     let mut failures = failures.into_iter();
     let Some(first) = failures.next() else { return Ok(()) };
@@ -156,7 +152,6 @@ fn all_of(failures: Vec<CliError>) -> Result<(), CliError> {
     Err(first)
 }
 
-/// The failure of one application.
 fn failure_of(name: &str, report: &Report) -> Option<CliError> {
     let waits = || {
         let mut links = report.programs.iter().flat_map(|program| &program.links);

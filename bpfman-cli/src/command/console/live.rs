@@ -1,6 +1,6 @@
-//! The stream of one page: figures, entries of the journal, what changed, and whether the daemon is there.
+//! Stream of one page: statistics, journal entries, changes, and the daemon's availability.
 //!
-//! It outlives daemons: one that is away is told, and asked again until it is back.
+//! It survives restarts of the daemon: it reports that the daemon is away, and reconnects.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,29 +17,27 @@ use crate::command::daemon_away::DaemonAway;
 use crate::error::CliError;
 use crate::show::journal_event::JournalEventJson;
 
-/// Milliseconds between readings: people read no faster.
+/// Interval of readings, in milliseconds: people read no faster.
 const INTERVAL: u32 = 1000;
 
-/// Entries that a page begins with.
+/// Number of entries that a page begins with.
 const NEWEST: u32 = 500;
 
-/// Entries in one event.
+/// Maximum number of entries in one event.
 const BATCH: usize = 500;
 
-/// How often a page is told that its stream is alive, and a daemon that says nothing else is asked whether it is.
+/// Interval of keep-alive comments to the page, and of checks of an otherwise silent daemon.
 const ALIVE: Duration = Duration::from_secs(10);
 
-/// What a page wants.
 pub struct LiveStream {
-    /// Where the daemon listens.
     pub socket: PathBuf,
-    /// Up to where the page has the journal.
+    /// Position in the journal up to which the page has entries.
     pub after: Option<EventPlace>,
-    /// Have the kernel time runs.
+    /// True to have the kernel time runs.
     pub time_runs: bool,
 }
 
-/// What the daemon tells. A part that it refuses is none: the page is told why, and gets the others.
+/// Streams of the daemon. A refused stream is none: the page gets the reason, and the other streams.
 struct Told {
     client: Client,
     journal: Option<Events>,
@@ -47,11 +45,11 @@ struct Told {
     changes: Option<Watch>,
 }
 
-/// Why a stream of the daemon's is over.
+/// Reason why the daemon's streams ended.
 enum Over {
-    /// The page takes no more.
+    /// The page reads no more.
     Page,
-    /// The daemon has gone. Why is told by the next connection that fails.
+    /// The daemon has stopped. The next failed connection reports the reason.
     Daemon,
 }
 
@@ -62,7 +60,7 @@ impl From<PageGone> for Over {
 }
 
 impl LiveStream {
-    /// Tells a page until it has gone.
+    /// Serves a page until it is closed.
     pub async fn run(mut self, events: EventSender) {
         let told = async {
             let (mut away, mut told_away) = (DaemonAway::default(), false);
@@ -73,7 +71,7 @@ impl LiveStream {
                         told_away = false;
                         let began = Instant::now();
                         let Over::Daemon = self.tell(client, &events).await else { return Err(PageGone) };
-                        // One that takes connections and ends them at once is not asked without a pause.
+                        // Keep the delay for a daemon that accepts connections and closes them at once.
                         if began.elapsed() > ALIVE {
                             away = DaemonAway::default();
                         }
@@ -96,7 +94,7 @@ impl LiveStream {
         };
     }
 
-    /// Tells what one daemon tells.
+    /// Forwards the streams of one daemon.
     async fn tell(&mut self, client: Client, events: &EventSender) -> Over {
         match self.follow(client, events).await {
             Ok(never) => match never {},
@@ -146,7 +144,7 @@ impl LiveStream {
             }),
         };
         let mut journal = client.events(query).await;
-        // Another journal than the one that the page knows: it gets all that there is.
+        // The journal is not the one that the page knows: send all entries.
         if journal.as_ref().is_err_and(|error| error.reason() == Some(Reason::Conflict))
             && self.after.is_some()
         {
@@ -165,7 +163,7 @@ impl LiveStream {
         })
     }
 
-    /// Begins readings. Where the time of runs is not granted the page is told so, and gets all else.
+    /// Begins readings. If timing of runs is denied, reports that to the page and reads without it.
     async fn figures(
         &self,
         client: &Client,
@@ -189,7 +187,7 @@ impl LiveStream {
         Ok(begun.map(tonic::Response::into_inner))
     }
 
-    /// Tells entries: all that have come already in one event.
+    /// Sends entries, as many as are available in one event.
     async fn entries(
         &mut self,
         first: JournalEvent,
@@ -205,7 +203,7 @@ impl LiveStream {
             };
             match next {
                 Ok(Some(event)) => batch.push(event),
-                // The next turn finds that, too.
+                // The next iteration handles it.
                 _ => break,
             }
         }
@@ -218,7 +216,7 @@ impl LiveStream {
     }
 }
 
-/// A part that the daemon began; none where it refuses, which the page is told.
+/// Returns a stream of the daemon; none if it is refused, which is reported to the page.
 async fn granted<T>(what: &str, begun: Result<T, Error>, events: &EventSender) -> Result<Option<T>, Over> {
     match begun {
         Ok(part) => Ok(Some(part)),
@@ -232,7 +230,7 @@ async fn granted<T>(what: &str, begun: Result<T, Error>, events: &EventSender) -
     }
 }
 
-/// A part ended: with its daemon, or because the caller may not read it any more.
+/// Handles the end of a stream: the daemon stopped, or the caller lost the permission.
 async fn part_over<T, E>(
     what: &str,
     part: &mut Option<T>,

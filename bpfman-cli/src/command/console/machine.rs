@@ -1,4 +1,4 @@
-//! What pages ask of this machine, and the calls of the daemon that answer it.
+//! Requests of the pages, and the daemon's calls for them.
 
 use std::path::{Path, PathBuf};
 
@@ -23,25 +23,23 @@ use crate::show::maps::MapList;
 use crate::show::program::ProgramList;
 use crate::show::radar::RadarJson;
 
-/// Streams at a time: the daemon keeps 16 of the journal for one user, and commands of that user want some too.
+/// Maximum number of streams: the daemon allows 16 of the journal for one user, and that user's commands need some.
 const STREAMS: usize = 8;
 
-/// Entries of a program's history.
 const HISTORY: u32 = 200;
 
-/// The daemon of this machine.
 pub struct MachineSource {
     socket: PathBuf,
     places: StreamPlaces,
 }
 
 impl MachineSource {
-    /// The one that listens on a socket. It need not be there yet.
+    /// Creates the source for a socket, which need not exist yet.
     pub fn new(socket: &Path) -> Self {
         Self { socket: socket.to_path_buf(), places: StreamPlaces::new(STREAMS) }
     }
 
-    /// A connection of its own for each request: after a restart of the daemon the next one works.
+    /// Connects for one request, so that requests work again after a restart of the daemon.
     async fn daemon(&self) -> Result<Services, CliError> {
         let connected = Services::connect(&self.socket, Reconnect::Never).await;
         let path = self.socket.clone();
@@ -176,7 +174,6 @@ fn hook(request: &ConsoleRequest) -> Result<HookName, ConsoleRefusal> {
     text.parse().map_err(|error: crate::hook::BadHook| ConsoleRefusal::invalid(error.to_string()))
 }
 
-/// A failed call as a page tells it.
 pub fn refusal(error: &CliError) -> ConsoleRefusal {
     let (status, reason) = match error.exit() {
         Exit::Denied => (StatusCode::FORBIDDEN, "denied"),

@@ -1,4 +1,4 @@
-//! The machine and its daemon, as the page shows them.
+//! Facts of the machine and its daemon, for the page.
 
 use bpfman_proto::ext::v1 as ext;
 
@@ -8,15 +8,12 @@ use crate::show::json::filled;
 use crate::show::json_shape::json_shape;
 
 json_shape! {
-    /// What is asked for as `machine`.
+    /// Answer to the request `machine`.
     pub struct MachineFacts(socket: &str, caller: &ext::WhoAmIResponse, info: &ext::InfoResponse) {
-        /// Where the daemon listens.
         socket: String = socket.to_owned(),
-        /// Who asks, and by which grants.
         caller: WhoAmIJson = WhoAmIJson::new(caller),
-        /// What the daemon says of itself and of the kernel.
         daemon: DaemonJson = DaemonJson::new(info),
-        /// Why nothing is attached, where root took the way out.
+        /// Reason of break-glass, while nothing is attached.
         detached: Option<String> = filled(&info.detached),
     }
 }

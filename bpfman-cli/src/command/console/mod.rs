@@ -1,6 +1,6 @@
-//! `bpfman console`: the pages of this machine, to one browser on it.
+//! `bpfman console`: pages of this machine, for one browser on it.
 //!
-//! The daemon is asked as the user who started the command, so that grants hold as on the command line.
+//! Calls are made as the user who started the command, so the same grants apply as on the command line.
 
 mod figures;
 mod live;
@@ -21,7 +21,7 @@ use crate::show::console::ConsoleAddress;
 
 use machine::MachineSource;
 
-/// Serves the console until a signal comes.
+/// Serves the console until a signal.
 pub async fn run(global: &Global, command: ShowConsole) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
     let at = command.listen;

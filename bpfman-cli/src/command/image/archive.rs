@@ -19,7 +19,6 @@ use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 use crate::show::table::TextTable;
 
-/// Copies an image and its signatures out of a registry.
 pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
     let access = reach::of(&command.image, command.registry)?;
     let beside = command.archive.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -34,9 +33,9 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
         Ok::<_, LocalImageError>(saved)
     }
     .await;
-    // The line of the progress goes before the answer or the error comes.
+    // Clear the progress line before the answer or the error.
     drop(progress);
-    // Also after a failure: the folder is this command's own.
+    // Remove the temporary folder, also after a failure.
     let _ = std::fs::remove_dir_all(&folder);
     let saved = saved?;
     let archive = command.archive.display().to_string();
@@ -44,7 +43,6 @@ pub async fn save(global: &Global, command: Save) -> Result<(), CliError> {
     show::answer(global, &SavedImage { image, digest, archive, signatures: saved.signatures })
 }
 
-/// Has the daemon take the images of an archive into its cache.
 pub async fn load(global: &Global, path: &Path, name: Option<&ImageReference>) -> Result<(), CliError> {
     let path = std::path::absolute(path)
         .map_err(|source| CliError::File { path: path.to_path_buf(), source })?
@@ -75,7 +73,6 @@ pub async fn load(global: &Global, path: &Path, name: Option<&ImageReference>) -
     })
 }
 
-/// The answer to `image save`.
 #[derive(Clone, Serialize)]
 struct SavedImage {
     image: String,
@@ -95,7 +92,6 @@ impl CommandOutput for SavedImage {
     }
 }
 
-/// The answer to `image load`.
 #[derive(Serialize)]
 struct Imported(Vec<ImportedImage>);
 

@@ -17,7 +17,6 @@ use crate::show;
 use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 
-/// Builds an image into the local layout.
 pub fn build(global: &Global, command: Build) -> Result<(), CliError> {
     if command.container_file.is_some() || command.runtime.is_some() {
         progress::note("images are built in this process: --container-file and --runtime are not needed");
@@ -42,7 +41,6 @@ pub fn build(global: &Global, command: Build) -> Result<(), CliError> {
     )
 }
 
-/// Prints what a container build of the same bytecode needs.
 pub fn build_args(global: &Global, bytecode: BytecodeFlags) -> Result<(), CliError> {
     let inputs = PlatformInputs::read(&input(bytecode)?).map_err(LocalImageError::from)?;
     let args = inputs.build_args();
@@ -57,7 +55,7 @@ pub fn build_args(global: &Global, bytecode: BytecodeFlags) -> Result<(), CliErr
     )
 }
 
-/// The image with the tag that it is stored under: `latest` if none is written. A digest is no name to build to.
+/// Returns the image with the tag to store it under: `latest` if it has none. A digest is refused.
 pub fn tagged(image: &ImageReference) -> Result<ImageReference, CliError> {
     match (image.digest(), image.tag()) {
         (Some(_), _) => Err(LocalImageError::from(PushError::Digest(image.clone())).into()),
@@ -66,7 +64,7 @@ pub fn tagged(image: &ImageReference) -> Result<ImageReference, CliError> {
     }
 }
 
-/// The folder of built images: the flag, the XDG data folder, or the one in the home folder.
+/// Returns the folder of built images: the flag, the XDG data folder, or the one in the home folder.
 pub fn layout_folder(flag: &LayoutFlag) -> Result<PathBuf, CliError> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     flag.layout
@@ -79,7 +77,7 @@ pub fn layout_folder(flag: &LayoutFlag) -> Result<PathBuf, CliError> {
         })
 }
 
-/// What the flags name. The parser has seen to it that they name one kind.
+/// Returns the named inputs. The parser has checked that they are of one kind.
 fn input(bytecode: BytecodeFlags) -> Result<Input, CliError> {
     if let Some(file) = bytecode.bytecode {
         return Ok(Input::File(file));
@@ -98,7 +96,6 @@ fn input(bytecode: BytecodeFlags) -> Result<Input, CliError> {
     Ok(Input::Platforms(platforms))
 }
 
-/// The answer to `image build`.
 #[derive(Clone, Serialize)]
 struct Built {
     image: String,
@@ -118,7 +115,6 @@ impl CommandOutput for Built {
     }
 }
 
-/// The answer to `image generate-build-args`.
 #[derive(Serialize)]
 struct BuildArguments {
     #[serde(skip)]

@@ -20,14 +20,12 @@ use crate::show::json_shape::json_shape;
 use crate::show::screen::Screen;
 use crate::show::table::TextTable;
 
-/// Lists the cache.
 pub async fn list(global: &Global) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let answer = client.images.list_images(ext::ListImagesRequest {}).await?.into_inner();
     show::answer(global, &Cache(answer.images.iter().map(CachedImageJson::new).collect()))
 }
 
-/// Shows one image.
 pub async fn inspect(global: &Global, image: &ImageReference) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let request = ext::InspectImageRequest { image: image.to_string() };
@@ -43,7 +41,6 @@ pub async fn inspect(global: &Global, image: &ImageReference) -> Result<(), CliE
     show::answer(global, &inspected)
 }
 
-/// Has the daemon verify an image.
 pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let wanted = pulled_where_watched(global, &mut client, image).await?;
@@ -59,7 +56,6 @@ pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError
     )
 }
 
-/// Removes what nobody needs.
 pub async fn prune(global: &Global, unused_for: Duration) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     let request = ext::PruneImagesRequest { unused_seconds: unused_for.as_secs() };
@@ -68,13 +64,12 @@ pub async fn prune(global: &Global, unused_for: Duration) -> Result<(), CliError
     show::answer(global, &Pruned { images: answer.images, bytes: answer.bytes })
 }
 
-/// Seconds since 1970, as a date in UTC; the bare number beyond the year 9999.
+/// Converts seconds since 1970 to a date in UTC; the bare number after the year 9999.
 fn date(seconds: u64) -> String {
     SourceDate::from_seconds(seconds).map_or_else(|_| seconds.to_string(), SourceDate::rfc3339)
 }
 
 json_shape! {
-    /// One image of the cache.
     pub struct CachedImageJson(image: &ext::CachedImage) {
         name: String = image.name.clone(),
         tags: Vec<String> = image.tags.clone(),
@@ -94,7 +89,6 @@ impl CachedImageJson {
     }
 }
 
-/// The answer to `image list`.
 #[derive(Serialize)]
 struct Cache(Vec<CachedImageJson>);
 
@@ -122,7 +116,6 @@ impl CommandOutput for Cache {
 }
 
 json_shape! {
-    /// What the policy says of an image.
     pub struct VerifiedJson(verified: &ext::Verified) {
         summary: String = verified.summary.clone(),
         rule: Option<String> = filled(&verified.rule),
@@ -132,7 +125,6 @@ json_shape! {
     }
 }
 
-/// The answer to `image inspect`.
 #[derive(Clone, Serialize)]
 struct Inspected {
     #[serde(flatten)]
@@ -172,7 +164,6 @@ impl CommandOutput for Inspected {
     }
 }
 
-/// The answer to `image verify`.
 #[derive(Clone, Serialize)]
 struct VerifiedImage {
     image: String,
@@ -197,7 +188,6 @@ impl CommandOutput for VerifiedImage {
     }
 }
 
-/// The answer to `image prune`.
 #[derive(Clone, Serialize)]
 struct Pruned {
     images: Vec<String>,

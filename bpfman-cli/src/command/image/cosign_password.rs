@@ -1,4 +1,4 @@
-//! The password of a key of cosign: from cosign's own variable, else from the terminal.
+//! Password of a cosign key: from cosign's own variable, else from the terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
@@ -6,22 +6,22 @@ use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-/// cosign's variable, which may be empty.
+/// Variable of cosign, which may be empty.
 const VARIABLE: &str = "COSIGN_PASSWORD";
 
-/// The password; none if the variable is not set and no user is at a terminal.
+/// Returns the password; none if the variable is not set and there is no terminal.
 pub fn cosign_password(key: &Path) -> Option<String> {
     if let Ok(password) = std::env::var(VARIABLE) {
         return Some(password);
     }
-    // A script has nobody who could type.
+    // In a script, no user can type.
     if !io::stdin().is_terminal() {
         return None;
     }
     typed(key).ok()
 }
 
-/// Asks at the terminal, and does not show what is typed.
+/// Prompts at the terminal, without echo.
 fn typed(key: &Path) -> io::Result<String> {
     let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
     let before = tcgetattr(&terminal)?;

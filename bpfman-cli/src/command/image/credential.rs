@@ -1,4 +1,4 @@
-//! The password for a registry: as given, else as docker and podman keep it.
+//! Password for a registry: from the command line, else from docker's and podman's files.
 
 use std::fs;
 use std::io;
@@ -7,8 +7,8 @@ use bpfman_image_format::{AuthFile, Credential, ImageReference};
 
 use crate::error::CliError;
 
-/// What to answer the registry of `image`; none if nobody knows anything. Files that are not there are left out, those
-/// that cannot be read are an error: a push without them would fail with a worse one.
+/// Returns the credential for the registry of `image`; none if there is none. Missing files are ignored; unreadable
+/// ones are an error, because a push without them would fail with a worse one.
 pub fn of(image: &ImageReference, given: Option<Credential>) -> Result<Option<Credential>, CliError> {
     if given.is_some() {
         return Ok(given);

@@ -16,7 +16,7 @@ use crate::show;
 use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 
-/// Makes a new pair. Existing files are never overwritten: a lost key cannot be made again.
+/// Generates a key pair. Existing files are never overwritten: a lost key cannot be restored.
 pub fn generate(global: &Global, command: &GenerateKeyPair) -> Result<(), CliError> {
     let with = |extension: &str| {
         let mut name = command.prefix.clone().into_os_string();
@@ -27,10 +27,10 @@ pub fn generate(global: &Global, command: &GenerateKeyPair) -> Result<(), CliErr
     let key = SigningKey::generate().map_err(LocalImageError::from)?;
     let public = key.public_key().map_err(LocalImageError::from)?;
     let pem = key.to_pem().map_err(LocalImageError::from)?;
-    // Both are opened before either is written, so that a refused second one leaves no half pair with content.
+    // Create both before writing, so that a refused second file leaves no half pair with content.
     let mut private_file = create(&private_key, 0o600)?;
     let mut public_file = create(&public_key, 0o644).inspect_err(|_| {
-        // The empty file of this very call.
+        // Remove the empty file that this call created.
         let _ = std::fs::remove_file(&private_key);
     })?;
     write(&mut private_file, &private_key, &pem)?;
@@ -38,7 +38,7 @@ pub fn generate(global: &Global, command: &GenerateKeyPair) -> Result<(), CliErr
     show::answer(global, &KeyPair { private_key, public_key, key: public.fingerprint().to_string() })
 }
 
-/// Creates a file that is not there yet, with these permissions from its first moment.
+/// Creates a new file, with these permissions from the beginning.
 fn create(path: &Path, mode: u32) -> Result<File, CliError> {
     let path = path.to_path_buf();
     OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).map_err(|source| {
@@ -49,14 +49,12 @@ fn create(path: &Path, mode: u32) -> Result<File, CliError> {
     })
 }
 
-/// Writes all of it, and onto the disk.
 fn write(file: &mut File, path: &Path, text: &str) -> Result<(), CliError> {
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(|source| CliError::File { path: path.to_path_buf(), source })
 }
 
-/// The answer to `image generate-key-pair`.
 #[derive(Clone, Serialize)]
 struct KeyPair {
     private_key: PathBuf,

@@ -1,4 +1,4 @@
-//! `bpfman image labels`: what an image says that it holds, read from its registry without a pull.
+//! `bpfman image labels`: labels of an image, read from its registry without a pull.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,6 @@ use crate::show::CommandOutput;
 use crate::show::block::Block;
 use crate::show::screen::Screen;
 
-/// Reads manifest and configuration of an image, and shows its labels.
 pub async fn labels(global: &Global, command: ReadLabels) -> Result<(), CliError> {
     let image = command.image;
     let platform = Platform::host().ok_or_else(|| CliError::Invalid {
@@ -36,7 +35,6 @@ pub async fn labels(global: &Global, command: ReadLabels) -> Result<(), CliError
     show::answer(global, &labels)
 }
 
-/// The answer to `image labels`.
 #[derive(Clone, Serialize)]
 struct ImageLabels {
     image: String,

@@ -1,14 +1,13 @@
-//! Memory of a process that talks to a registry.
+//! Memory limit of a process that talks to a registry.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Data that the process may have, in bytes: a blob of the largest size that is read, twice while its memory grows, and the
-/// object in it.
+/// Data limit of the process, in bytes: a blob of maximum size, twice while its buffer grows, and the object in it.
 const MAX_DATA: u64 = 512 << 20;
 
-/// Bounds the memory of this process: oci-client 0.18 takes no limit for the text of a refusal.
+/// Limits the memory of this process: oci-client 0.18 has no limit for the text of a refusal.
 ///
 /// # Errors
 /// The kernel refuses the limit.

@@ -1,4 +1,4 @@
-//! `bpfman image push` and `sign`: this process talks to the registry, the daemon has no part in it.
+//! `bpfman image push` and `sign`: this process talks to the registry, without the daemon.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,6 @@ use crate::show;
 use crate::show::CommandOutput;
 use crate::show::screen::Screen;
 
-/// Copies a built image into its registry.
 pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
     let reference = tagged(&command.image)?;
     let layout = OciLayout::open(&layout_folder(&command.layout)?).map_err(LocalImageError::from)?;
@@ -29,13 +28,12 @@ pub async fn push(global: &Global, command: Push) -> Result<(), CliError> {
         |bytes, total| progress.lock().unwrap_or_else(PoisonError::into_inner).at(bytes, total);
     let access = reach::of(&reference, command.registry)?;
     let pushed = bpfman_image_format::push(&layout, &name, &reference, &access, Some(&show_progress)).await;
-    // The line of the progress goes before the answer or the error comes.
+    // Clear the progress line before the answer or the error.
     drop(progress);
     let digest = pushed.map_err(LocalImageError::from)?.to_string();
     show::answer(global, &Pushed { image: name, digest })
 }
 
-/// Signs what the registry has under a name.
 pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     let pem = fs::read_to_string(&command.key)
         .map_err(|source| CliError::File { path: command.key.clone(), source })?;
@@ -63,7 +61,6 @@ pub async fn sign(global: &Global, command: Sign) -> Result<(), CliError> {
     show::answer(global, &answer)
 }
 
-/// A step of a signing, for people.
 fn current(step: SignStep) -> CurrentStep {
     let what = match step {
         SignStep::Resolve => "asking for the image".to_owned(),
@@ -73,7 +70,6 @@ fn current(step: SignStep) -> CurrentStep {
     CurrentStep { what, number: step.number(), all: SignStep::COUNT }
 }
 
-/// The answer to `image push`.
 #[derive(Clone, Serialize)]
 struct Pushed {
     image: String,
@@ -90,7 +86,6 @@ impl CommandOutput for Pushed {
     }
 }
 
-/// The answer to `image sign`.
 #[derive(Clone, Serialize)]
 struct Signed {
     image: String,

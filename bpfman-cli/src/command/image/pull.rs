@@ -11,7 +11,6 @@ use crate::command::progress::{self, ProgressLine};
 use crate::error::CliError;
 use crate::show::CommandOutput;
 
-/// Which image, as the wire has it.
 pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
     let auth = image.registry_auth.as_ref();
     v1::BytecodeImage {
@@ -22,9 +21,8 @@ pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
     }
 }
 
-/// The image for a call that says nothing while the daemon pulls. With somebody watching it is pulled before, and shown how
-/// far that is; the call itself is the same for everybody, with the pull policy that was asked for, and downloads nothing
-/// again.
+/// Returns the image for a call that reports no progress during a pull. If progress is shown, pulls the image first.
+/// The call itself always has the requested pull policy, and downloads nothing again.
 pub async fn pulled_where_watched(
     global: &Global,
     client: &mut Services,
@@ -37,7 +35,7 @@ pub async fn pulled_where_watched(
     Ok(wanted)
 }
 
-/// The answer to `image pull`: silent in tables, as in v0.6.0.
+/// Result of `image pull`: no output in tables, as in v0.6.0.
 #[derive(Clone, Serialize)]
 pub struct Pulled {
     image_url: String,
@@ -46,7 +44,6 @@ pub struct Pulled {
     verified_by: Option<String>,
 }
 
-/// Has the daemon pull an image, and shows how far it is while it does.
 pub async fn pull(
     global: &Global,
     client: &mut Services,

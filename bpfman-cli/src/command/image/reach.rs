@@ -1,5 +1,5 @@
-//! How this process reaches a registry: by its flags, else as the daemon's configuration says. Both read one table, so that an
-//! image is pushed to where it is pulled from.
+//! Access to a registry: by flags, else by the daemon's configuration. Client and daemon read the same table, so that
+//! an image is pushed to where it is pulled from.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,12 +15,12 @@ use crate::args::registry::RegistryFlags;
 use crate::error::CliError;
 use crate::image_error::LocalImageError;
 
-/// The daemon's configuration, where no variable names another.
+/// Default path of the daemon's configuration.
 const CONFIG: &str = "/etc/bpfman/bpfman.toml";
-/// Names it.
+/// Environment variable for another path.
 const CONFIG_VARIABLE: &str = "BPFMAN_CONFIG";
 
-/// `[registries."HOST"]`, as far as this process has use of it: mirrors and other hosts are for pulls alone.
+/// Table `[registries."HOST"]`, without mirrors and other hosts, which are for pulls only.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct RegistryTable {
@@ -34,7 +34,6 @@ struct Configuration {
     registries: BTreeMap<String, RegistryTable>,
 }
 
-/// How to reach the registry of an image.
 pub fn of(image: &ImageReference, flags: RegistryFlags) -> Result<RegistryAccess, CliError> {
     let table = if flags.plain_http || flags.ca_file.is_some() {
         RegistryTable { plain_http: flags.plain_http, ca_file: flags.ca_file }
@@ -44,7 +43,7 @@ pub fn of(image: &ImageReference, flags: RegistryFlags) -> Result<RegistryAccess
     access(image, flags.registry_auth, table)
 }
 
-/// The same without flags but a password.
+/// Returns the access without flags, except a password.
 pub fn with_password(image: &ImageReference, given: Option<Credential>) -> Result<RegistryAccess, CliError> {
     access(image, given, configured(image)?)
 }
@@ -57,14 +56,14 @@ fn access(
     let access = RegistryAccess::default()
         .with_credential(credential::of(image, given)?)
         .with_plain_http(table.plain_http);
-    // After the password: programs that are asked for it have limits of their own.
+    // Limit memory after the password: credential helpers have limits of their own.
     limit_memory().map_err(LocalImageError::Memory)?;
     let Some(path) = table.ca_file else { return Ok(access) };
     let pem = fs::read(&path).map_err(|source| CliError::File { path, source })?;
     Ok(access.with_authorities(&pem).map_err(LocalImageError::from)?)
 }
 
-/// Returns the configuration's entry for a registry. A file that is not there, or not for this user, says nothing.
+/// Returns the configuration's entry for a registry. A missing or unreadable file counts as empty.
 fn configured(image: &ImageReference) -> Result<RegistryTable, CliError> {
     let path = std::env::var_os(CONFIG_VARIABLE).map_or_else(|| PathBuf::from(CONFIG), PathBuf::from);
     match fs::read_to_string(&path) {

@@ -1,4 +1,4 @@
-//! `bpfman map dump`: all entries, written as they come.
+//! `bpfman map dump`: all entries, written page by page.
 
 use bpfman_proto::ext::v1 as ext;
 
@@ -36,7 +36,7 @@ pub async fn run(global: &Global, command: DumpMap) -> Result<(), CliError> {
         if page.last {
             text.push_str(&stream.end(cut_short)?);
         }
-        // The next page comes only when this one is written: nothing piles up.
+        // The next page is requested only after this one is written, so that nothing accumulates.
         if !write_while_read(text.as_bytes())? || page.last {
             break;
         }

@@ -1,4 +1,4 @@
-//! `bpfman map`: maps of the daemon's programs, and what is in them.
+//! `bpfman map`: maps of the daemon's programs, and their entries.
 
 mod dump;
 mod pin;
@@ -17,7 +17,6 @@ use crate::show::entry::{DeletedEntries, DeletedEntry, MapEntryAnswer, SetAnswer
 use crate::show::maps::MapList;
 use crate::show::{answer, warn};
 
-/// Does what the command says.
 pub async fn run(global: &Global, command: MapCommand) -> Result<(), CliError> {
     match command {
         MapCommand::List(command) => list(global, command).await,
@@ -105,10 +104,10 @@ async fn set(global: &Global, command: SetEntry) -> Result<(), CliError> {
     answer(global, &SetAnswer { map_id: map.map.id, key, value: shown.value_of_one() })
 }
 
-/// Bytes of a request beside key and value: the map's name above all, which has at most 15.
+/// Bytes of a request besides key and value: mainly the map's name, at most 15.
 const AROUND: usize = 64;
 
-/// Says what a value is too large for; the transport would name neither map nor value.
+/// Refuses a value that is too large for a call; the transport's error would name neither map nor value.
 fn ensure_sendable(map: &TypedMap, request: &ext::SetMapEntryRequest) -> Result<(), CliError> {
     if request.key.len() + request.value.len() + AROUND <= LARGEST_REQUEST {
         return Ok(());

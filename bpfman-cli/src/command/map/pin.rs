@@ -1,4 +1,4 @@
-//! `bpfman map pin`: the daemon gives the map, and this process pins it by its own rights.
+//! `bpfman map pin`: the daemon passes the map, and this process pins it with its own permissions.
 
 use std::path::Path;
 
@@ -12,7 +12,6 @@ use crate::error::CliError;
 use crate::show::answer;
 use crate::show::pinned::Pinned;
 
-/// `BPF_FS_MAGIC`.
 const BPFFS: i64 = 0xcafe_4a11;
 
 pub async fn run(global: &Global, command: PinMap) -> Result<(), CliError> {
@@ -21,7 +20,7 @@ pub async fn run(global: &Global, command: PinMap) -> Result<(), CliError> {
     let client = super::super::connect_anew(global).await?;
     let runtime = client.services().ext.info(ext::InfoRequest {}).await?.into_inner().runtime_dir;
     check(target, Path::new(&runtime))?;
-    // A pin can be opened for writing, also where the descriptor cannot be written by.
+    // A pin can be opened for writing even if its descriptor is read-only, hence ask for write access.
     let opened = match command.map {
         MapName::Id(id) => client.open_map(id, MapAccess::Write).await,
         MapName::OfProgram { program, name } => client.open_map_of(program, name, MapAccess::Write).await,
@@ -35,7 +34,7 @@ pub async fn run(global: &Global, command: PinMap) -> Result<(), CliError> {
     answer(global, &Pinned { map_id: map.id, name: map.name.clone(), pin_path: path })
 }
 
-/// Refuses what the kernel refuses without a word of why.
+/// Refuses paths that the kernel would refuse without a reason.
 fn check(target: &Path, runtime: &Path) -> Result<(), CliError> {
     let wrong = |what: String, hint: &str| Err(CliError::Invalid { what, hint: Some(hint.to_owned()) });
     if target.starts_with(runtime) {

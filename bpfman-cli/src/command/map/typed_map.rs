@@ -1,4 +1,4 @@
-//! A map with the types of its keys and values.
+//! Map with the types of its keys and values.
 
 use bpfman_client::Services;
 use bpfman_proto::ext::v1 as ext;
@@ -10,23 +10,20 @@ use crate::error::CliError;
 use crate::show::entry_value::EntryTypes;
 use crate::show::value::TypedValue;
 
-/// A map, as the daemon describes it.
 #[derive(Debug)]
 pub struct TypedMap {
-    /// As it was named.
     pub named: MapName,
-    /// Id, name, type, sizes.
     pub map: ext::Map,
-    /// What else is known of it.
+    /// Further facts, such as the number of CPUs.
     pub description: ext::MapDescription,
-    /// Types of keys and values, as far as they are known.
+    /// Types of keys and values, as far as known.
     pub types: EntryTypes,
-    /// All types of a program that uses it.
+    /// BTF of a program that uses the map.
     pub program_types: Option<ProgramTypes>,
 }
 
 impl TypedMap {
-    /// Asks the daemon for a map.
+    /// Fetches the description of a map from the daemon.
     pub async fn describe(services: &mut Services, named: MapName) -> Result<Self, CliError> {
         let (description, map, program_types) = ask(services, named.wire()).await?;
         let mut declared = DeclaredTypes::default();
@@ -44,17 +41,17 @@ impl TypedMap {
         Ok(Self { named, map, description, types, program_types })
     }
 
-    /// Has neither keys nor values: records come and go.
+    /// Returns whether the map is a buffer of records, without keys and values.
     pub fn is_buffer(&self) -> bool {
         matches!(self.map.map_type, map_type::RINGBUF | map_type::USER_RINGBUF | map_type::PERF_EVENT_ARRAY)
     }
 
-    /// Queues and stacks.
+    /// Returns whether the map is a queue or a stack.
     pub fn has_no_keys(&self) -> bool {
         matches!(self.map.map_type, map_type::QUEUE | map_type::STACK)
     }
 
-    /// Refuses what needs entries of a map that has none.
+    /// Refuses operations on entries of a map that has none.
     pub fn ensure_entries(&self) -> Result<(), CliError> {
         if !self.is_buffer() {
             return Ok(());
@@ -65,12 +62,10 @@ impl TypedMap {
         })
     }
 
-    /// The map in a sentence.
     pub fn text(&self) -> String {
         format!("map {} \"{}\" ({})", self.map.id, self.map.name, map_type::name(self.map.map_type))
     }
 
-    /// The bytes of a key.
     pub fn key(&self, text: Option<&str>) -> Result<Vec<u8>, CliError> {
         self.ensure_entries()?;
         let wrong = |what: String, hint| Err(CliError::Invalid { what, hint });
@@ -80,7 +75,7 @@ impl TypedMap {
             (Some(_), true) => wrong(format!("{} has no keys: leave the key out", self.text()), None),
             (Some(text), false) => {
                 let size = self.map.key_size as usize;
-                // Whatever the type of its keys is called: the kernel says what they are.
+                // The kernel's map type decides, not the name of the key's type.
                 let is_trie = self.map.map_type == map_type::LPM_TRIE;
                 let prefix = if is_trie { prefix_of_text(text, size) } else { None };
                 let bytes = match (prefix, &self.types.key) {
@@ -112,7 +107,7 @@ impl TypedMap {
         })
     }
 
-    /// The bytes of a value that says all; none if the text leaves parts of it out.
+    /// Parses a complete value to its bytes; none if the text omits parts of it.
     pub fn whole_value(&self, text: &str) -> Result<Option<Vec<u8>>, CliError> {
         let size = self.map.value_size as usize;
         match &self.types.value {
@@ -120,7 +115,7 @@ impl TypedMap {
             Some(layout) => match layout.key_of_text(text) {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(_) if is_compound(layout) => {
-                    // Whether it is wrong or says only a part shows here.
+                    // This reports an error in a partial value.
                     self.write_part(text, &mut vec![0; size]).map(|()| None)
                 }
                 Err(why) => self.checked(Err(why)),
@@ -128,7 +123,7 @@ impl TypedMap {
         }
     }
 
-    /// Writes the parts of a value that a text names over the value of each CPU.
+    /// Overwrites the named parts of the value of each CPU.
     pub fn write_part(&self, text: &str, bytes: &mut [u8]) -> Result<(), CliError> {
         let Some(layout) = &self.types.value else { return Ok(()) };
         let size = self.map.value_size as usize;
@@ -146,7 +141,6 @@ impl TypedMap {
         })
     }
 
-    /// A key as it is shown.
     pub fn shown_key(&self, key: &[u8]) -> TypedValue {
         self.types.read_key(key)
     }
@@ -161,12 +155,12 @@ async fn ask(
     let lacks = |part| CliError::Incomplete { call: "DescribeMap", part };
     let description = answer.map.ok_or(lacks("the map"))?;
     let map = description.map.clone().ok_or(lacks("the map's facts"))?;
-    // What the kernel took as types is none that is damaged; without them bytes are shown.
+    // The kernel accepted the BTF, so it is not damaged; without it, bytes are shown.
     let types = (!answer.types.is_empty()).then(|| ProgramTypes::parse(answer.types).ok()).flatten();
     Ok((description, map, types))
 }
 
-/// Types that have the sizes of the map; the kernel says those.
+/// Returns declared types that have the sizes of the kernel's map.
 fn entry_types(map: &ext::Map, declared: DeclaredTypes, description: &ext::MapDescription) -> EntryTypes {
     let number = || ValueLayout::Integer { bytes: 4, signed: false };
     let fits = |layout: &ValueLayout, size: u32| layout.size() == Some(size as usize);

@@ -1,4 +1,4 @@
-//! `bpfman map watch`: changes of entries, or records as they come.
+//! `bpfman map watch`: changes of entries, or records as they arrive.
 
 use bpfmand_core::map_type;
 use bpfmand_object::{GlobalVariable, ValueLayout};
@@ -20,7 +20,7 @@ pub async fn run(global: &Global, command: WatchMap) -> Result<(), CliError> {
     if command.interval.is_zero() {
         return Err(CliError::Usage("--interval is a second at least".to_owned()));
     }
-    // From here on a signal ends it in order.
+    // From here on, a signal ends the command cleanly.
     let mut signals = Signals::new()?;
     let client = super::super::connect_anew(global).await?;
     let named = command.map.of_words(command.name.as_deref())?;
@@ -44,7 +44,7 @@ pub async fn run(global: &Global, command: WatchMap) -> Result<(), CliError> {
         }
     };
     let told = match why {
-        // What a buffer holds is left to whoever reads it next.
+        // Records in a buffer are left to its next reader.
         Ok(why) => writer.tell(&RunEvent::WatchEnded { why }).map(drop),
         Err(error) => Err(error),
     };
@@ -55,13 +55,13 @@ pub async fn run(global: &Global, command: WatchMap) -> Result<(), CliError> {
     told.and(finished)
 }
 
-/// The next news, once there is room to tell them.
+/// Waits for the writer's queue, then returns the next news.
 async fn next(writer: &RunEventWriter, readers: &mut MapReaders) -> MapNews {
     writer.room().await;
     readers.next().await.1
 }
 
-/// Returns at that time; never if there is none.
+/// Returns at this time; never if there is none.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
@@ -69,7 +69,7 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// False if nobody reads what is told any more.
+/// Writes news; returns false if the output is closed.
 fn tell(
     writer: &RunEventWriter,
     map: &FollowedMap,
@@ -86,7 +86,7 @@ fn tell(
             writer.tell(&RunEvent::Record { map: map.name.clone(), value })
         }
         MapNews::Lost(records) => writer.tell(&RunEvent::Lost { map: map.name.clone(), records }),
-        // The one thing that is watched cannot be.
+        // The only map that is watched failed.
         MapNews::Failed(error) => Err(error),
         MapNews::Entries { entries, cut } => {
             let mut read = true;
@@ -98,7 +98,6 @@ fn tell(
     }
 }
 
-/// The map as readers follow it.
 fn followed(map: &TypedMap, record: Option<&str>) -> Result<FollowedMap, CliError> {
     let invalid = |what: String, hint: Option<String>| CliError::Invalid { what, hint };
     let cannot = |why: &str| Err(invalid(format!("{} cannot be watched: {why}", map.text()), None));
@@ -117,7 +116,7 @@ fn followed(map: &TypedMap, record: Option<&str>) -> Result<FollowedMap, CliErro
     let contents = match map.map.map_type {
         map_type::RINGBUF => MapContents::Ring(of_record.or_else(declared)),
         map_type::PERF_EVENT_ARRAY => {
-            // Older declarations say a number of four bytes, which is the descriptor of a buffer.
+            // Older declarations have a value of four bytes, the descriptor of a buffer.
             let declared = || declared().filter(|layout| matches!(layout, ValueLayout::Struct { .. }));
             MapContents::Perf(of_record.or_else(declared))
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use crate::args::policy::GrantLimits;
+use crate::args::policy::GrantOptions;
 
 /// Signers of images that are allowed.
 pub enum ImageSigner {
@@ -71,7 +71,7 @@ impl PolicyAddition {
     /// Adds a grant for a user behind all others.
     ///
     /// Returns none where the text has no place for it that its layout shows.
-    pub fn of_grant(text: &str, user: &str, verbs: &[String], limits: &GrantLimits) -> Option<Self> {
+    pub fn of_grant(text: &str, user: &str, verbs: &[String], limits: &GrantOptions) -> Option<Self> {
         let before: Table = text.parse().ok()?;
         let users = if user.parse::<u32>().is_ok() { user.to_owned() } else { quoted(user) };
         let mut lines = format!(
@@ -167,9 +167,9 @@ fn list(values: &[String]) -> String {
     format!("[{}]", values.join(", "))
 }
 
-/// Returns a basic string of TOML.
+/// Returns a basic string of TOML, whose escapes are those of JSON.
 fn quoted(text: &str) -> String {
-    Value::String(text.to_owned()).to_string()
+    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn grant_has_a_free_name_and_the_keys_that_were_given() {
-        let limits = GrantLimits {
+        let limits = GrantOptions {
             images: Vec::new(),
             files: Vec::new(),
             types: vec!["xdp".to_owned(), "tc".to_owned()],

@@ -67,7 +67,7 @@ pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
 /// Returns the lines for the subject of the command line; none if the text has no place for them.
 fn addition(allow: &AllowPolicy, text: &str) -> Result<Option<PolicyAddition>, CliError> {
     let has_signer = allow.unsigned || !allow.key.is_empty() || !allow.identity.is_empty();
-    let has_limits = allow.limits.lists().next().is_some() || allow.limits.words().next().is_some();
+    let has_limits = allow.grant.lists().next().is_some() || allow.grant.words().next().is_some();
     // User names have no slash, and repositories have one.
     let is_images = allow.subject.contains('/') || allow.subject == "*";
     let usage = |what: String| Err(CliError::Usage(what));
@@ -87,7 +87,7 @@ fn addition(allow: &AllowPolicy, text: &str) -> Result<Option<PolicyAddition>, C
         (false, false) if allow.verbs.is_empty() => {
             usage(format!("give the verbs that user {} may use, such as load,attach", allow.subject))
         }
-        (false, false) => Ok(PolicyAddition::of_grant(text, &allow.subject, &allow.verbs, &allow.limits)),
+        (false, false) => Ok(PolicyAddition::of_grant(text, &allow.subject, &allow.verbs, &allow.grant)),
     }
 }
 

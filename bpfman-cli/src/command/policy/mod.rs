@@ -16,7 +16,7 @@ use crate::show;
 use crate::show::policy::CheckedPolicyFile;
 
 const DAEMON: &str = "bpfmand";
-/// Folder of the packages, which is in no user's path.
+/// Path in the packages, which is in no user's `PATH`.
 const INSTALLED: &str = "/usr/sbin/bpfmand";
 
 /// Checks, shows or extends a policy.

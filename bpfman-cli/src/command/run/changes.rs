@@ -1,4 +1,4 @@
-//! What changed in maps between two looks.
+//! Changes of maps between two readings.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,23 +9,20 @@ use crate::show::entry_value::EntryTypes;
 use crate::show::run_event::RunEvent;
 use crate::show::value::TypedValue;
 
-/// A change of one entry, or of one global variable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryChange {
-    /// The key; none for a variable.
+    /// Key; none for a variable.
     pub key: Option<TypedValue>,
     /// Name of the variable; none for an entry.
     pub variable: Option<String>,
-    /// As it is now, of a per-CPU map the sum where there is one; none if it is gone.
+    /// Current value, for a per-CPU map the sum if there is one; none if the entry is gone.
     pub value: Option<TypedValue>,
-    /// By how much it is more than before, where that can be said.
+    /// Increase since the previous value, if it can be computed.
     pub step: Option<TypedValue>,
-    /// The values by CPU.
     pub per_cpu: Option<Vec<TypedValue>>,
 }
 
 impl EntryChange {
-    /// As it is told of a map.
     pub fn event(self, map: &str) -> RunEvent {
         let Self { key, variable, value, step, per_cpu } = self;
         match variable {
@@ -41,12 +38,12 @@ impl EntryChange {
     }
 }
 
-/// The maps as they were.
+/// Previous entries of the maps.
 #[derive(Debug, Default)]
 pub struct MapSnapshots(HashMap<String, BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl MapSnapshots {
-    /// What is another than at the look before. The first look at a map tells nothing.
+    /// Returns the changes since the previous reading; none at the first reading of a map.
     pub fn changes(&mut self, map: &FollowedMap, entries: Vec<MapContent>, cut: bool) -> Vec<EntryChange> {
         let now: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
         let Some(before) = self.0.insert(map.name.clone(), now) else { return Vec::new() };
@@ -58,14 +55,13 @@ impl MapSnapshots {
                 changes.extend(changed(map, key, old.map(Vec::as_slice), Some(value)));
             }
         }
-        // Of a map that was not read to its end nobody knows what is gone.
+        // In a reading that was cut, missing entries are not known to be gone.
         for (key, old) in before.iter().filter(|(key, _)| !cut && !now.contains_key(*key)) {
             changes.extend(changed(map, key, Some(old), None));
         }
         changes
     }
 
-    /// Forgets maps that are others now.
     pub fn forget(&mut self, map: &str) {
         self.0.remove(map);
     }
@@ -144,7 +140,7 @@ mod tests {
             ("1".to_owned(), None, None),
         ];
         assert_eq!(shown(&changes), expected);
-        // What was cut off is not gone.
+        // An entry that was cut off is not gone.
         assert!(snapshots.changes(&map, vec![entry(0, &[4])], true).is_empty());
     }
 

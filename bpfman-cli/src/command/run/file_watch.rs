@@ -1,4 +1,4 @@
-//! A word when a file was written anew.
+//! Notification of changes to a file.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,17 +14,16 @@ use tokio::sync::mpsc;
 
 use crate::error::CliError;
 
-/// What comes within this time is one change: compilers and editors write in pieces.
+/// Time within which events count as one change: compilers and editors write in pieces.
 const SPACING: Duration = Duration::from_millis(150);
 
-/// Watches the folder of a file: editors and compilers put a new file into the place of the old one.
+/// Watch on the folder of a file: editors and compilers replace the file itself.
 pub struct FileWatch {
     events: AsyncFd<OwnedFd>,
     name: OsString,
 }
 
 impl FileWatch {
-    /// Begins.
     pub fn begin(file: &Path) -> Result<Self, CliError> {
         let failed = |source: io::Error| CliError::File { path: file.to_path_buf(), source };
         let path = std::path::absolute(file).map_err(failed)?;
@@ -41,7 +40,7 @@ impl FileWatch {
         Ok(Self { events, name })
     }
 
-    /// Tells each time that the file was written, once nobody writes it any more. It ends where nothing can be told.
+    /// Sends a message after each change, once the file is no longer written. The channel closes if watching fails.
     pub fn changes(mut self) -> mpsc::Receiver<()> {
         let (changed, changes) = mpsc::channel(1);
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Which maps a run follows, and what is in them.
+//! Maps that a run follows, and their contents.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfmand_core::{MapRole, map_type};
@@ -7,49 +7,41 @@ use bpfmand_object::{GlobalVariable, ObjectFile, ValueLayout};
 use crate::args::value::KeyValue;
 use crate::error::CliError;
 
-/// A map that is followed.
 #[derive(Clone, Debug)]
 pub struct FollowedMap {
-    /// Name in the object.
+    /// Map's name in the object.
     pub name: String,
-    /// A program that uses it.
+    /// Program that uses the map.
     pub program: u32,
-    /// What is in it.
     pub contents: MapContents,
 }
 
-/// What is in a map.
 #[derive(Clone, Debug)]
 pub enum MapContents {
-    /// Records of a ring buffer.
     Ring(Option<ValueLayout>),
-    /// Records of a perf event array.
     Perf(Option<ValueLayout>),
-    /// Keys and values.
     Entries {
-        /// What keys are.
         key: Option<ValueLayout>,
-        /// What values are.
         value: Option<ValueLayout>,
-        /// Bytes from the value of one CPU to that of the next; none if there is one value for all.
+        /// Distance between values of two CPUs, in bytes; none if there is one value for all.
         per_cpu: Option<usize>,
     },
-    /// Global variables.
     Variables(Vec<GlobalVariable>),
 }
 
-/// Checks what `--record` says, before anything is loaded.
+/// Checks `--record` before anything is loaded.
 ///
 /// # Errors
-/// It names no such map, or no such type.
+/// It names an unknown map or type.
 pub fn check_records(object: &ObjectFile, records: &[KeyValue]) -> Result<(), CliError> {
     records.iter().try_for_each(|record| record_type(object, record).map(drop))
 }
 
-/// What the maps of the loaded programs hold, as the object says; `--record` says it of records where it does not.
+/// Returns the contents of the loaded programs' maps, as declared in the object; `--record` declares records for maps
+/// without a type.
 ///
 /// # Errors
-/// `--record` names no such type.
+/// `--record` names an unknown type.
 pub fn followed(
     object: &ObjectFile,
     maps: &[(u32, ext::Map)],
@@ -64,7 +56,7 @@ pub fn followed(
     Ok(all)
 }
 
-/// The type of a map's records, as the user says it.
+/// Returns the type of a map's records that the user named.
 fn record_type(object: &ObjectFile, record: &KeyValue) -> Result<ValueLayout, CliError> {
     let KeyValue { key: map, value: name } = record;
     let rings = |kind| matches!(kind, map_type::RINGBUF | map_type::PERF_EVENT_ARRAY);
@@ -95,7 +87,7 @@ fn contents(
     Ok(match map.map_type {
         map_type::RINGBUF => Some(MapContents::Ring(of_record()?.or(declared.value))),
         map_type::PERF_EVENT_ARRAY => {
-            // Older declarations say a number of four bytes, which is the descriptor of a buffer.
+            // Older declarations have a value of four bytes, the descriptor of a buffer.
             let value = declared.value.filter(|layout| matches!(layout, ValueLayout::Struct { .. }));
             Some(MapContents::Perf(of_record()?.or(value)))
         }
@@ -128,7 +120,7 @@ fn is_of_variables(object: &ObjectFile, map: &str) -> bool {
     matches!(role(object, map), Some(MapRole::Bss | MapRole::Data))
 }
 
-/// Nothing changes there.
+/// Returns whether programs never change the map.
 fn is_read_only(object: &ObjectFile, map: &str) -> bool {
     !matches!(role(object, map), Some(MapRole::Ordinary | MapRole::Bss | MapRole::Data))
 }
@@ -136,7 +128,7 @@ fn is_read_only(object: &ObjectFile, map: &str) -> bool {
 fn is_in(object: &ObjectFile, global: &GlobalVariable, map: &str) -> bool {
     object.maps().get(global.map).is_some_and(|spec| spec.name == map)
 }
-/// Whether a map of this type has entries that can be read again and again: arrays, hashes, tries, and their per-CPU forms.
+/// Returns whether entries of this map type can be read repeatedly: arrays, hashes, tries; also per-CPU.
 pub const fn has_entries_to_follow(kind: u32) -> bool {
     matches!(
         kind,

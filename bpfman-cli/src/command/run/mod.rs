@@ -1,4 +1,4 @@
-//! `bpfman run`: load, attach, follow what the programs say, and leave nothing.
+//! `bpfman run`: loads and attaches programs, shows their output, and removes everything at the end.
 
 pub(super) mod changes;
 mod file_watch;
@@ -33,19 +33,19 @@ use crate::show::event_writer::RunEventWriter;
 use crate::show::run_event::{ReplacedMap, ReplacedProgram, RunEvent};
 use crate::show::value::TypedValue;
 
-/// Helpers that print.
+/// BPF helpers that print.
 const PRINTING: [&str; 2] = ["bpf_trace_printk", "bpf_trace_vprintk"];
-/// Why a run ends at a signal.
+/// Reason of a run that ends by a signal.
 const INTERRUPTED: &str = "interrupted";
 
-/// Runs programs until somebody or something ends it.
+/// Runs programs until a signal, the time limit or a failure.
 pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> {
     let values = load_values(&command.global, &command.map_size)?;
     let source = ObjectSource::of(&command.object);
     check(&command, &source)?;
-    // From here on a signal ends the run in order.
+    // From here on, a signal ends the run cleanly.
     let mut signals = Signals::new()?;
-    // Before the file is read for the first time, so that no later version of it is missed.
+    // Watch the file before it is read for the first time, so that no later version is missed.
     let watch = source.file().filter(|_| command.watch).map(FileWatch::begin).transpose()?;
     let writer = RunEventWriter::start(global)?;
     let prepared = tokio::select! {
@@ -75,7 +75,7 @@ pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> 
         Ok(true) => running.follow(&mut endings, watch.map(FileWatch::changes)).await,
         Ok(false) => Ok(INTERRUPTED),
         Err(error) => {
-            // What the calls cannot undo now, the end of the lease does.
+            // Objects that these calls cannot remove are removed with the lease.
             let _by_the_lease = running.session.unload().await;
             return Err(finish(running.writer, &mut endings.signals).await.err().unwrap_or(error));
         }
@@ -83,10 +83,10 @@ pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> 
     let Endings { mut signals, lease, .. } = endings;
     let ended = tokio::select! {
         ended = running.end() => ended,
-        // Whoever asks twice does not want to wait.
+        // A second signal ends the wait.
         () = signals.any() => Ok(()),
     };
-    // It ends what a call that was broken off has left.
+    // The lease removes the remains of an interrupted call.
     drop(lease);
     let told = match why {
         Ok(why) => ended.and_then(|()| running.tell(&RunEvent::Ended { why }).map(drop)),
@@ -96,7 +96,7 @@ pub async fn run(global: &Global, command: RunPrograms) -> Result<(), CliError> 
     told.and(finished)
 }
 
-/// Waits until all is written that was told. Another signal does not.
+/// Waits until all events are written, or for another signal.
 async fn finish(writer: RunEventWriter, signals: &mut Signals) -> Result<(), CliError> {
     tokio::select! {
         written = writer.finish() => written,
@@ -104,7 +104,7 @@ async fn finish(writer: RunEventWriter, signals: &mut Signals) -> Result<(), Cli
     }
 }
 
-/// What is there before the first load.
+/// State before the first load.
 struct Prepared {
     object: ObjectFile,
     planned: Vec<PlannedProgram>,
@@ -131,13 +131,12 @@ async fn prepare(
     Ok(Prepared { object, planned, session, lease })
 }
 
-/// What the command line means for this version of the object.
+/// Returns the programs that the command line selects in this version of the object.
 fn planned(object: &ObjectFile, command: &RunPrograms) -> Result<Vec<PlannedProgram>, CliError> {
     check_records(object, &command.record)?;
     plan(object, &command.programs, &command.attach)
 }
 
-/// Refuses what makes no sense by itself.
 fn check(command: &RunPrograms, source: &ObjectSource) -> Result<(), CliError> {
     if command.watch && source.file().is_none() {
         return Err(CliError::Usage("--watch is for files: an image does not change".to_owned()));
@@ -150,7 +149,7 @@ fn check(command: &RunPrograms, source: &ObjectSource) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What ends a run from outside.
+/// External events that end a run.
 struct Endings {
     signals: Signals,
     lease: HeldLease,
@@ -158,7 +157,7 @@ struct Endings {
 }
 
 impl Endings {
-    /// Returns when the run is to end, and why it is.
+    /// Returns when the run has to end, with the reason.
     async fn any(&mut self) -> Result<&'static str, CliError> {
         tokio::select! {
             () = self.signals.any() => Ok(INTERRUPTED),
@@ -168,7 +167,7 @@ impl Endings {
     }
 }
 
-/// Programs that run, and what is known of what they say.
+/// Running programs, and readers of their output.
 struct Running {
     writer: RunEventWriter,
     session: Session,
@@ -189,7 +188,7 @@ impl Running {
         self.tell(&RunEvent::Note { text })
     }
 
-    /// Follows prints if one of the programs prints. Where they cannot be had, the run goes on without.
+    /// Follows prints if a program prints. If they are not available, the run continues without them.
     async fn follow_prints(
         &mut self,
         object: &ObjectFile,
@@ -211,7 +210,7 @@ impl Running {
         Ok(())
     }
 
-    /// Loads, looks at the maps for the first time, and attaches.
+    /// Loads, reads the maps for the first time, and attaches.
     async fn begin(&mut self, object: &ObjectFile, planned: Vec<PlannedProgram>) -> Result<(), CliError> {
         self.follow_prints(object, &planned).await?;
         self.session.load(planned, self.source.location()).await?;
@@ -247,7 +246,7 @@ impl Running {
                     hook: hook.to_owned(),
                     link_id,
                 };
-                // The first failure counts: a terminal that was closed takes no later line.
+                // Report the first failure: later lines to a closed terminal fail as well.
                 for event in [attached].into_iter().chain(warning.map(|text| RunEvent::Note { text })) {
                     if told.is_ok() {
                         told = writer.tell(&event);
@@ -258,7 +257,7 @@ impl Running {
         told.map(drop)
     }
 
-    /// Begins to read the maps of the present version.
+    /// Begins to read the maps of the current version.
     async fn read_maps(&mut self, object: &ObjectFile) -> Result<(), CliError> {
         let there = self.session.maps().await?;
         let mut maps = followed(object, &there, &self.command.record)?;
@@ -270,7 +269,7 @@ impl Running {
         Ok(())
     }
 
-    /// Tells what comes until the run is to end, and why it is.
+    /// Shows output until the run has to end, and returns the reason.
     async fn follow(
         &mut self,
         endings: &mut Endings,
@@ -334,7 +333,7 @@ impl Running {
         }
     }
 
-    /// Puts the file as it is now in the place of what runs. If it cannot be, what runs goes on.
+    /// Replaces the running version by the current file. If that fails, the old version keeps running.
     async fn replace(&mut self) -> Result<bool, CliError> {
         let Some(path) = self.source.file() else { return Ok(true) };
         let new = object_source::read(path).and_then(|object| Ok((planned(&object, &self.command)?, object)));
@@ -352,7 +351,7 @@ impl Running {
             outcomes.iter().any(|outcome| outcome.name == map.name && outcome.outcome == "kept")
         };
         let kept = (0..self.maps.len()).filter(|index| is_kept(&self.maps[*index])).collect();
-        // What the version before said comes first.
+        // Show the output of the old version first.
         self.tell_rest(kept).await?;
         let is_new = |map: &&FollowedMap| !is_kept(map) || matches!(map.contents, MapContents::Variables(_));
         self.maps.iter().filter(is_new).for_each(|map| self.snapshots.forget(&map.name));
@@ -379,7 +378,7 @@ impl Running {
         self.tell(&RunEvent::NotReplaced { error: error.to_string() })
     }
 
-    /// Links go on where they are, whatever the sections of a new version say.
+    /// Notes that links stay at their hooks, even if the sections of a new version name others.
     fn tell_of_other_hooks(&self, before: &[PlannedProgram]) -> Result<(), CliError> {
         for program in &self.session.programs {
             let old = before.iter().find(|old| old.name == program.planned.name);
@@ -394,9 +393,10 @@ impl Running {
         Ok(())
     }
 
-    /// Tells what the readers have read or still find, and ends them; rings among the `kept` maps are left to the next ones.
+    /// Shows what the readers have read or still find, and ends them. Ring buffers among the `kept` maps are left to
+    /// the next readers.
     ///
-    /// Where it is broken off, what is not told yet can still be.
+    /// If it is interrupted, a later call continues.
     async fn tell_rest(&mut self, kept: Vec<usize>) -> Result<(), CliError> {
         let Some(readers) = &self.readers else { return Ok(()) };
         readers.stop(kept);
@@ -408,7 +408,7 @@ impl Running {
         }
     }
 
-    /// Detaches, tells what was said last, and unloads.
+    /// Detaches, shows the last output, and unloads.
     async fn end(&mut self) -> Result<(), CliError> {
         self.session.detach().await?;
         let told = self.tell_rest(Vec::new()).await;
@@ -421,13 +421,12 @@ impl Running {
     }
 }
 
-/// Something that was read.
 enum RunNews {
     Print(Result<PrintNews, CliError>),
     Map(usize, MapNews),
 }
 
-/// Returns at that time; never if there is none.
+/// Returns at this time; never if there is none.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
@@ -435,7 +434,7 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// Returns when the file changed; never if nobody watches it.
+/// Returns when the file has changed; never if it is not watched.
 async fn changed(file: &mut Option<mpsc::Receiver<()>>) {
     let Some(changes) = file else { return std::future::pending().await };
     if changes.recv().await.is_none() {
@@ -444,13 +443,13 @@ async fn changed(file: &mut Option<mpsc::Receiver<()>>) {
     }
 }
 
-/// The next line, once there is room to tell it.
+/// Waits for the writer's queue, then returns the next line.
 async fn next_line(writer: &RunEventWriter, prints: &mut PrintLines) -> Result<PrintNews, CliError> {
     writer.room().await;
     prints.next().await
 }
 
-/// The next news of a map, once there is room to tell them.
+/// Waits for the writer's queue, then returns the next news of a map.
 async fn next_of(writer: &RunEventWriter, readers: &mut Option<MapReaders>) -> (usize, MapNews) {
     let Some(readers) = readers else { return std::future::pending().await };
     writer.room().await;

@@ -1,4 +1,4 @@
-//! Which programs run, and where each attaches: decided before anything is loaded.
+//! Programs of a run and their hooks, chosen before anything is loaded.
 
 use bpfmand_object::{ObjectFile, ProgramEntry};
 
@@ -6,21 +6,17 @@ use crate::args::run_hook::{AnyHook, NamedHook};
 use crate::args::value::ProgramSpec;
 use crate::error::CliError;
 
-/// A program that is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedProgram {
-    /// Its function.
     pub name: String,
-    /// What it is loaded as.
     pub spec: ProgramSpec,
-    /// The name of that type.
     pub type_name: String,
-    /// Where it attaches; nowhere if programs of its type do not.
+    /// Hooks to attach to; empty if programs of this type do not attach.
     pub hooks: Vec<AnyHook>,
 }
 
 impl PlannedProgram {
-    /// True for a type that is attached by who opens its pin: socket filters, routes, system calls and so on.
+    /// Returns whether programs of this type run by opening their pin: socket filters, routes, system calls and so on.
     #[must_use]
     pub fn is_for_openers(&self) -> bool {
         self.hooks.is_empty() && AnyHook::forms(&self.type_name).is_none()
@@ -34,7 +30,7 @@ fn invalid<T>(what: String, hint: impl Into<Option<String>>) -> Result<T, CliErr
 /// Chooses programs and hooks.
 ///
 /// # Errors
-/// No such program, a hook that fits none or several, a program that nobody said a hook for.
+/// A program does not exist, a hook fits none or several programs, or a program has no hook.
 pub fn plan(
     object: &ObjectFile,
     names: &[String],
@@ -62,7 +58,7 @@ pub fn plan(
             }
             (several, _) => {
                 let names: Vec<&str> = several.iter().map(|index| chosen[*index].name.as_str()).collect();
-                // All of them are of the structure.
+                // All of them belong to the structure.
                 if matches!(hook, AnyHook::StructOps(_)) {
                     hooks_of[several[0]].push(hook.clone());
                     continue;
@@ -74,12 +70,12 @@ pub fn plan(
             }
         }
     }
-    // A structure of functions is attached once, by any of the programs that it names.
+    // A struct_ops map is attached once, through any of its programs.
     let has_structure = hooks_of.iter().flatten().any(|hook| matches!(hook, AnyHook::StructOps(_)));
     chosen.iter().zip(hooks_of).map(|(entry, hooks)| planned(entry, hooks, has_structure)).collect()
 }
 
-/// The programs that are meant, in the order of the object.
+/// Returns the selected programs, in the order of the object.
 fn choose<'o>(
     object: &'o ObjectFile,
     names: &[String],

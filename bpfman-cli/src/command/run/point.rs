@@ -1,4 +1,4 @@
-//! Hooks as the wire has them.
+//! Conversion of hooks to the wire.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +13,6 @@ use crate::args::value::absolute;
 use crate::command::wire_point::WirePoint;
 use crate::hook::{HookName, HookPoint};
 
-/// The hook in the messages of one of the two services.
 pub fn on_the_wire(hook: &AnyHook, priority: i32) -> WirePoint {
     let more = |at| WirePoint::More(ext::Point { at: Some(at), metadata: HashMap::new() });
     WirePoint::Published(match hook {
@@ -109,7 +108,7 @@ fn interface(hook: &HookName, priority: i32) -> Info {
     }
 }
 
-/// A target with a slash is a path; without one it is a library's name, which the daemon looks up.
+/// Makes a path absolute. A target without a slash is a library's name, which the daemon looks up.
 fn file(target: &str) -> String {
     if target.contains('/') { absolute(Path::new(target)) } else { target.to_owned() }
 }

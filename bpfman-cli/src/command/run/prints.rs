@@ -1,4 +1,4 @@
-//! What programs print by `bpf_printk`, line by line.
+//! Output of `bpf_printk`, line by line.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +12,9 @@ use tonic::Streaming;
 
 use crate::error::CliError;
 
-/// Lines that are not told yet. The daemon ends a connection that nobody reads, so what comes on top of them is lost.
+/// Maximum number of queued lines; more are lost, because the daemon closes a connection that is not read.
 const AHEAD: usize = 1024;
-/// What was printed last may still be on its way so long.
+/// Time during which last output may still arrive.
 const LAST: Duration = Duration::from_millis(300);
 
 /// Lines that programs of this machine print.
@@ -23,39 +23,33 @@ pub struct PrintLines {
     lost: Arc<AtomicU64>,
 }
 
-/// What was printed.
 #[derive(Debug)]
 pub enum PrintNews {
-    /// A line.
     Line(PrintedLine),
-    /// So many lines came while there was no room for them.
+    /// Number of lines that were lost because the queue was full.
     Lost(u64),
 }
 
-/// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrintedLine {
-    /// Name and id of the task that ran the program, `bash-123`; empty where the line is not as expected.
+    /// Name and id of the task that ran the program, `bash-123`; empty if the line has another format.
     pub task: String,
-    /// CPU it ran on.
     pub cpu: Option<u32>,
-    /// What was printed.
     pub text: String,
 }
 
 impl PrintLines {
-    /// No lines: nothing prints.
     pub fn none() -> Self {
         Self { lines: None, lost: Arc::default() }
     }
 
-    /// Lines from now on.
+    /// Begins to follow prints.
     ///
     /// # Errors
-    /// The daemon or the kernel cannot, or the caller may not.
+    /// The daemon or the kernel does not support it, or the caller lacks the permission.
     pub async fn begin(mut services: Services) -> Result<Self, CliError> {
         let mut stream = services.ext.follow_prints(ext::FollowPrintsRequest {}).await?.into_inner();
-        // The first answer has no lines: nothing is missed from there on.
+        // The first answer has no lines; no line after it is missed.
         stream.message().await?;
         let (sender, lines) = mpsc::channel(AHEAD);
         let lost = Arc::new(AtomicU64::new(0));
@@ -63,7 +57,7 @@ impl PrintLines {
         Ok(Self { lines: Some(lines), lost })
     }
 
-    /// The next line; waits for ever where there are none.
+    /// Returns the next line; waits forever if nothing is followed.
     pub async fn next(&mut self) -> Result<PrintNews, CliError> {
         let Some(lines) = &mut self.lines else { return std::future::pending().await };
         if let Ok(line) = lines.try_recv() {
@@ -82,7 +76,7 @@ impl PrintLines {
         }
     }
 
-    /// The last lines: other programs of the machine may print for ever.
+    /// Returns the last lines within a time limit: other programs of the machine may print forever.
     pub async fn last(&mut self) -> Vec<Result<PrintNews, CliError>> {
         let (end, mut last) = (Instant::now() + LAST, Vec::new());
         while self.lines.is_some()
@@ -95,7 +89,7 @@ impl PrintLines {
     }
 }
 
-/// Reads all that comes, whether there is room for it or not.
+/// Reads all lines, also while the queue is full.
 async fn read(
     mut stream: Streaming<ext::FollowPrintsResponse>,
     lines: mpsc::Sender<Result<PrintedLine, CliError>>,
@@ -120,12 +114,12 @@ async fn read(
     }
 }
 
-/// `   bash-123     [001] ...11  12.345678: bpf_trace_printk: text`
+/// Parses `   bash-123     [001] ...11  12.345678: bpf_trace_printk: text`.
 fn parse(line: &str) -> PrintedLine {
     let parts = line.split_once(": bpf_trace_printk: ");
     let head = parts.map(|(head, _)| head.trim_start());
     let parsed = head.and_then(|head| {
-        // Names of tasks may have blanks and brackets.
+        // Names of tasks may contain blanks and brackets.
         let (task, rest) = head.rsplit_once(" [")?;
         let (cpu, _) = rest.split_once(']')?;
         Some((task.trim().to_owned(), cpu.trim().parse().ok()))

@@ -1,4 +1,4 @@
-//! The tasks that read what the followed maps say.
+//! Tasks that read the followed maps.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,46 +12,41 @@ use tonic::Streaming;
 use super::followed::{FollowedMap, MapContents};
 use crate::error::CliError;
 
-/// Records that were read and are not told yet. Readers wait while there are more: the kernel's own buffers hold what comes
-/// meanwhile.
+/// Maximum number of queued records. Readers wait while it is reached; the kernel's buffers hold further records.
 const AHEAD: usize = 256;
 /// Pages of the perf buffer of each CPU.
 const PERF_PAGES: usize = 64;
-/// The largest page of the architectures.
+/// Maximum page size of all architectures, in bytes.
 const PAGE_BYTES: usize = 65_536;
-/// What a record takes in a buffer beside its bytes, at least.
+/// Minimum overhead of a record in a buffer, in bytes.
 const RECORD_HEADER: usize = 8;
 
-/// What was read of a map.
 #[derive(Debug)]
 pub enum MapNews {
-    /// A record of a ring or perf buffer.
     Record(Vec<u8>),
-    /// Records that did not fit in.
+    /// Number of records that did not fit into the buffer.
     Lost(u64),
-    /// All entries.
     Entries {
-        /// They are.
         entries: Vec<ext::MapContent>,
-        /// There are more.
+        /// True if there are more entries.
         cut: bool,
     },
-    /// It can be read no more, and why.
+    /// Error after which the map is no longer read.
     Failed(CliError),
 }
 
-/// Readers of some maps, by their place in the list.
+/// Readers of maps, by index in the list.
 pub struct MapReaders {
     /// First readings, to which later ones are compared.
     first: VecDeque<(usize, MapNews)>,
     records: mpsc::Receiver<(usize, MapNews)>,
     readings: Arc<Readings>,
-    /// Once they are to end, the maps that others read from where they end.
+    /// Indexes of maps that the next readers continue, once these have to stop.
     stop: watch::Sender<Option<Vec<usize>>>,
 }
 
-/// The newest reading of each map that is not told yet. The daemon ends a connection that nobody reads, and a whole map is
-/// too much to keep many of.
+/// Newest reading of each map that is not shown yet. Older ones are dropped: a map is too large to queue, and the
+/// daemon closes a connection that is not read.
 #[derive(Default)]
 struct Readings {
     newest: Mutex<BTreeMap<usize, MapNews>>,
@@ -79,9 +74,9 @@ impl Readings {
 }
 
 impl MapReaders {
-    /// Begins to read. When it returns, nothing that comes is missed any more; the first entries of each map are read.
+    /// Begins to read. When it returns, no further record is missed, and the first entries of each map are read.
     ///
-    /// A map that cannot be read is told by its first news: a run goes on without it.
+    /// The error of an unreadable map is its first result: a run continues without it.
     pub async fn begin(client: &Client, maps: &[FollowedMap], interval: Duration) -> Self {
         let (sender, records) = mpsc::channel(AHEAD);
         let (stop, stopped) = watch::channel(None);
@@ -104,7 +99,7 @@ impl MapReaders {
         Self { first: first_of_all, records, readings, stop }
     }
 
-    /// The next news; waits for ever where no map is read.
+    /// Returns the next result; waits forever if no map is read.
     pub async fn next(&mut self) -> (usize, MapNews) {
         if let Some(first) = self.first.pop_front() {
             return first;
@@ -115,13 +110,13 @@ impl MapReaders {
         }
     }
 
-    /// Has all readers read what is there, and end. Rings among the `kept` maps are left as they are to who reads them next.
+    /// Makes all readers read the rest and end. Ring buffers among the `kept` maps are left to the next readers.
     pub fn stop(&self, kept: Vec<usize>) {
-        // Nobody is left to hear it where no map is read.
+        // There is no receiver if no map is read.
         let _heard = self.stop.send(Some(kept));
     }
 
-    /// What they read until they ended. That a map went away with its program is no failure then.
+    /// Returns the remaining results. A map that disappeared with its program is no failure then.
     pub async fn rest(&mut self) -> Option<(usize, MapNews)> {
         if let Some(first) = self.first.pop_front() {
             return Some(first);
@@ -136,7 +131,7 @@ impl MapReaders {
 }
 
 enum Opened {
-    /// With the bytes that fit in.
+    /// Reader, and the size of the buffer in bytes.
     Ring(RingReader, usize),
     Perf(Vec<PerfReader>),
     Entries(Streaming<ext::ReadMapResponse>, MapNews),
@@ -174,7 +169,7 @@ async fn entries(
     Ok(client.services().ext.read_map(request).await?.into_inner())
 }
 
-/// A whole reading.
+/// Receives a complete reading.
 async fn next_reading(stream: &mut Streaming<ext::ReadMapResponse>) -> Result<MapNews, CliError> {
     let mut entries = Vec::new();
     while let Some(piece) = stream.message().await? {
@@ -186,7 +181,7 @@ async fn next_reading(stream: &mut Streaming<ext::ReadMapResponse>) -> Result<Ma
     Err(tonic::Status::unavailable("the daemon reads the map no more").into())
 }
 
-/// One more reading, when all is over.
+/// Reads the entries once more, at the end.
 fn last_of(
     client: &Client,
     map: &FollowedMap,
@@ -195,7 +190,7 @@ fn last_of(
     async move { next_reading(&mut entries(&client, &map, Duration::ZERO).await?).await }
 }
 
-/// Where a reader tells what it read.
+/// Sender of a reader's results.
 #[derive(Clone)]
 struct Told {
     index: usize,
@@ -204,18 +199,18 @@ struct Told {
 }
 
 impl Told {
-    /// False if nobody listens any more.
+    /// Sends a result; returns false if the receiver is gone.
     async fn tell(&self, news: MapNews) -> bool {
         self.sender.send((self.index, news)).await.is_ok()
     }
 
-    /// Returns when the readers are to end. True if another goes on with the map.
+    /// Returns when the readers have to end; true if another reader continues with the map.
     async fn stop(&mut self) -> bool {
         let stopped = self.stopped.wait_for(Option::is_some).await;
         stopped.is_ok_and(|kept| kept.as_ref().is_some_and(|kept| kept.contains(&self.index)))
     }
 
-    /// Tells what was in a buffer of so many bytes when its reader was to end: programs may write for ever.
+    /// Sends the rest of a buffer of this size, and no more: programs may write forever.
     async fn tell_rest(&self, mut bytes: usize, mut take: impl FnMut() -> Option<MapNews> + Send) {
         while bytes > 0
             && let Some(news) = take()
@@ -255,7 +250,7 @@ async fn read_perf(mut cpu: PerfReader, mut told: Told) {
     loop {
         let record = tokio::select! {
             biased;
-            // The buffer is this client's own, and goes with its reader, also if the map goes on.
+            // The buffer belongs to this client and ends with its reader, even if the map is kept.
             _ = told.stop() => break,
             record = cpu.next() => record,
         };

@@ -1,4 +1,4 @@
-//! What the daemon does for a run: the lease, the load, the links, new versions.
+//! Daemon's part of a run: lease, load, links, new versions.
 
 use std::collections::HashMap;
 
@@ -16,24 +16,21 @@ use crate::error::CliError;
 use crate::show::json::LinkJson;
 use crate::show::xdp_mode::fallback_warning;
 
-/// A program that was loaded.
 #[derive(Clone, Debug)]
 pub struct RunningProgram {
-    /// As it was planned.
     pub planned: PlannedProgram,
-    /// The kernel's id of the present version.
+    /// Kernel's id of the current version.
     pub id: u32,
-    /// Its links.
     pub links: Vec<u32>,
 }
 
-/// A lease: when this value is gone, or this process, the daemon ends the programs under it.
+/// Lease: the daemon unloads its programs when this value is dropped, or this process ends.
 pub struct HeldLease(Streaming<ext::LeaseEvent>);
 
 impl HeldLease {
-    /// Returns when the lease ended though this client still holds it: the daemon is ending, or gone.
+    /// Returns when the lease ended without this client: the daemon is stopping, or gone.
     pub async fn lost(&mut self) -> CliError {
-        // However the stream ended, the daemon is not there any more.
+        // For any result of the stream, the daemon is gone.
         let _how = self.0.message().await;
         CliError::At {
             subject: "the lease ended".to_owned(),
@@ -44,20 +41,16 @@ impl HeldLease {
     }
 }
 
-/// Programs under a lease.
 pub struct Session {
-    /// The daemon.
     pub client: Client,
     services: Services,
     lease: u64,
     values: Option<ext::LoadValues>,
     priority: i32,
-    /// All that was loaded.
     pub programs: Vec<RunningProgram>,
 }
 
 impl Session {
-    /// Takes a lease.
     pub async fn begin(
         client: Client,
         values: Option<ext::LoadValues>,
@@ -71,7 +64,6 @@ impl Session {
         Ok((session, HeldLease(held)))
     }
 
-    /// Loads the programs.
     pub async fn load(&mut self, plan: Vec<PlannedProgram>, location: Location) -> Result<(), CliError> {
         let request = ext::ExtLoadRequest {
             request: Some(request(&plan, location)),
@@ -92,8 +84,7 @@ impl Session {
         })
     }
 
-    /// Attaches those of the programs that are attached nowhere, and hands each new link to `told`, with a warning where the
-    /// driver refused it.
+    /// Attaches programs without links. Calls `told` for each new link, with the driver's refusal as a warning.
     pub async fn attach(
         &mut self,
         mut told: impl FnMut(&RunningProgram, &str, u32, Option<String>),
@@ -119,7 +110,7 @@ impl Session {
         Ok(())
     }
 
-    /// The driver's refusal of a link, if there was one and the daemon reports it.
+    /// Returns the driver's refusal of a link, if the daemon reports one.
     async fn fallback_of(&self, link_id: u32) -> Option<String> {
         let answer = self.services.clone().ext.get_link(ext::GetLinkRequest { link_id }).await.ok()?;
         fallback_warning(&LinkJson::new(&answer.into_inner().link?))
@@ -142,8 +133,8 @@ impl Session {
         }
     }
 
-    /// Puts a new version of all programs in the place of the present one, with the maps that go on. Links of programs that
-    /// go on stay. The maps' names, and what became of each.
+    /// Replaces all programs by a new version, and keeps matching maps, and links of programs that remain. Returns the
+    /// maps' names and outcomes.
     pub async fn replace(
         &mut self,
         plan: Vec<PlannedProgram>,
@@ -166,7 +157,7 @@ impl Session {
         Ok(answer.maps)
     }
 
-    /// Maps of all programs, each once, with a program that uses it.
+    /// Returns the maps of all programs, each once, with a program that uses it.
     pub async fn maps(&mut self) -> Result<Vec<(u32, ext::Map)>, CliError> {
         let mut maps: Vec<(u32, ext::Map)> = Vec::new();
         for program in &self.programs {
@@ -181,7 +172,7 @@ impl Session {
         Ok(maps)
     }
 
-    /// Ends all links. What they are gone before is no failure.
+    /// Removes all links. A link that does not exist is no failure.
     pub async fn detach(&mut self) -> Result<(), CliError> {
         for program in &mut self.programs {
             for link_id in program.links.drain(..) {
@@ -191,7 +182,6 @@ impl Session {
         Ok(())
     }
 
-    /// Unloads all.
     pub async fn unload(&mut self) -> Result<(), CliError> {
         for program in self.programs.drain(..) {
             gone_is_fine(self.services.v1.unload(v1::UnloadRequest { id: program.id }).await)?;
@@ -221,7 +211,7 @@ fn request(plan: &[PlannedProgram], location: Location) -> v1::LoadRequest {
     }
 }
 
-/// The programs with their ids, which come in the order of the request.
+/// Combines programs with their ids, which are in the order of the request.
 fn running(plan: Vec<PlannedProgram>, loaded: v1::LoadResponse) -> Result<Vec<RunningProgram>, CliError> {
     let lacking = CliError::Incomplete { call: "Load", part: "the kernel's information" };
     let ids = loaded.programs.iter().map(|program| Some(program.kernel_info.as_ref()?.id));

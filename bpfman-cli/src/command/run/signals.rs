@@ -1,14 +1,14 @@
-//! Signals by which users end a command that would go on.
+//! Signals that end a command.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::CliError;
 
-/// Signals that end a command in order.
+/// Signals after which a command ends cleanly.
 pub struct Signals([Signal; 3]);
 
 impl Signals {
-    /// Takes them from now on.
+    /// Catches the signals from now on.
     pub fn new() -> Result<Self, CliError> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] = kinds.map(signal);
@@ -16,7 +16,6 @@ impl Signals {
         Ok(Self([of(interrupt)?, of(terminate)?, of(hangup)?]))
     }
 
-    /// Returns when one of them came.
     pub async fn any(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {

@@ -1,4 +1,4 @@
-//! The archive: made in memory, within a size, and put in place at once.
+//! Archive: built in memory with a size limit, and moved into place at once.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,12 +11,11 @@ use flate2::write::GzEncoder;
 
 use crate::error::CliError;
 
-/// Most bytes of all files together, before they are compressed.
+/// Maximum size of all files, in bytes, before compression.
 const MOST_BYTES: usize = 64 << 20;
-/// Room that is left for what failed, and for the manifest.
+/// Space reserved for failures and the manifest, in bytes.
 const KEPT: usize = 2 << 20;
 
-/// Files for one archive.
 pub struct BundleArchive {
     folder: String,
     files: Vec<(String, Vec<u8>)>,
@@ -24,12 +23,12 @@ pub struct BundleArchive {
 }
 
 impl BundleArchive {
-    /// With all files in one folder.
+    /// Creates an archive with all files in one folder.
     pub fn new(folder: &str) -> Self {
         Self { folder: folder.to_owned(), files: Vec::new(), bytes: 0 }
     }
 
-    /// Adds a file; false if there is no room for it.
+    /// Adds a file; returns false if it does not fit.
     pub fn add(&mut self, name: &str, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             return true;
@@ -44,13 +43,13 @@ impl BundleArchive {
         true
     }
 
-    /// Writes it with its manifest, for this user's eyes. A file of this name is there whole or not at all, and none is
-    /// replaced. Answers its bytes.
+    /// Writes the archive with its manifest, readable by this user only. The file appears complete or not at all, and
+    /// replaces none. Returns its size in bytes.
     pub fn write(self, manifest: &[u8], file: &Path) -> Result<u64, CliError> {
         let failed = |source| CliError::File { path: file.to_owned(), source };
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let packed = self.packed(manifest).map_err(failed)?;
-        // Mode 0600 from its beginning.
+        // The file has mode 0600 from the beginning.
         let mut new =
             tempfile::Builder::new().prefix(".bpfman-support-").tempfile_in(folder).map_err(failed)?;
         new.as_file().set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! Collecting a part: what a command prints or a file has, bounded in size and time.
+//! Collection of a part: output of a command or contents of a file, limited in size and time.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,35 +9,31 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Most bytes of a part.
+/// Maximum size of a part, in bytes.
 pub const MOST_BYTES: usize = 8 << 20;
-/// Most bytes of what a command says on standard error.
+/// Maximum size of a command's standard error, in bytes.
 const MOST_COMPLAINT: usize = 64 << 10;
-/// How often a command is asked whether it is over.
+/// Interval of polling a command.
 const TURN: Duration = Duration::from_millis(10);
-/// Fields whose values are left out.
+/// Name of the fields with values that are replaced.
 const VALUES: &str = "global_data";
 
-/// A part, or what there is of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CollectedPart {
-    /// Its bytes.
     pub bytes: Vec<u8>,
-    /// There was more.
     pub cut: bool,
-    /// What a command ended with, if it ended.
+    /// Exit code of a command, if it exited.
     pub exit_code: Option<i32>,
-    /// Why it is not there, or not all of it.
+    /// Reason why the part is missing or incomplete.
     pub failure: Option<String>,
 }
 
 impl CollectedPart {
-    /// None of it.
     pub fn failed(why: impl Into<String>) -> Self {
         Self { failure: Some(why.into()), ..Self::default() }
     }
 
-    /// JSON without the values of variables. What is no whole JSON is left out: nobody can say what is in it.
+    /// Replaces the values of variables in JSON. Incomplete JSON is dropped, since its contents are unknown.
     pub fn without_values(mut self) -> Self {
         if self.bytes.is_empty() {
             return self;
@@ -75,15 +71,15 @@ fn remove_values(value: &mut Value) {
     }
 }
 
-/// What a command prints. It is ended when its time is over. `ending`: it is a log, whose end matters and not its beginning;
-/// what its command complains of is that some of it cannot be read.
+/// Collects the output of a command, and kills it at its time limit. `ending`: keep the end of the output rather than
+/// the beginning, as for a log; the command reports unreadable parts on standard error.
 ///
-/// An exit code other than 0 with an answer is no failure: `doctor` tells by it what it found.
+/// An exit code other than 0 with output is no failure: `doctor` returns its result by it.
 pub fn of_command(command: &[String], time: Duration, ending: bool) -> CollectedPart {
     let Some((program, arguments)) = command.split_first() else {
         return CollectedPart::failed("no command");
     };
-    // This very program, also if another one has its path by now.
+    // This program itself, even if its path now has another one.
     let path = if program == "bpfman" { "/proc/self/exe" } else { program };
     let started = Command::new(path)
         .args(arguments)
@@ -102,7 +98,7 @@ pub fn of_command(command: &[String], time: Duration, ending: bool) -> Collected
         stderr.map_or_else(Default::default, |read| bounded(read, MOST_COMPLAINT, false))
     });
     let ended = wait(&mut child, time);
-    // Both end with the command, which is over.
+    // Both readers end with the command, which has ended.
     let (bytes, cut) = answer.join().unwrap_or_default();
     let (said, _) = complaint.join().unwrap_or_default();
     let said = String::from_utf8_lossy(&said).trim().to_owned();
@@ -119,7 +115,7 @@ pub fn of_command(command: &[String], time: Duration, ending: bool) -> Collected
     CollectedPart { bytes, cut, exit_code, failure }
 }
 
-/// Waits for a command; none if it had to be ended.
+/// Waits for a command; none if it was killed.
 fn wait(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
     let end = Instant::now() + time;
     loop {
@@ -127,7 +123,7 @@ fn wait(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
             return Ok(Some(status));
         }
         if Instant::now() >= end {
-            // It may have ended meanwhile.
+            // The command may have ended meanwhile.
             let _ended = child.kill();
             child.wait()?;
             return Ok(None);
@@ -136,7 +132,7 @@ fn wait(child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
     }
 }
 
-/// Reads all, and keeps so much of it: a command that nobody reads would not end.
+/// Reads everything, and keeps a limited part of it: a command would not end if its output were not read.
 fn bounded(mut from: impl Read, most: usize, ending: bool) -> (Vec<u8>, bool) {
     let (mut kept, mut cut) = (Vec::new(), false);
     let mut piece = vec![0; 64 << 10];
@@ -145,7 +141,7 @@ fn bounded(mut from: impl Read, most: usize, ending: bool) -> (Vec<u8>, bool) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // What came is worth something.
+            // Keep what was read before the error.
             Err(_) => break,
         };
         let room = if ending { read } else { read.min(most - kept.len()) };
@@ -163,7 +159,7 @@ fn bounded(mut from: impl Read, most: usize, ending: bool) -> (Vec<u8>, bool) {
     (kept, cut)
 }
 
-/// The beginning of a file.
+/// Reads the beginning of a file.
 pub fn of_file(path: &Path) -> CollectedPart {
     match File::open(path) {
         Ok(file) => {

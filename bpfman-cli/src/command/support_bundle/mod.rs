@@ -1,7 +1,8 @@
-//! `bpfman support-bundle`: what somebody needs who helps, in one archive.
+//! `bpfman support-bundle`: information for support, in one archive.
 //!
-//! Each part is collected by itself, within a time and a size, and one that fails says why in the archive: it is asked for
-//! when something is broken. The parts are what this user's own commands print, so nobody learns more than they may.
+//! Each part is collected separately, with a time and a size limit. The archive has the reason of a part that failed:
+//! something is usually broken when the command runs. The parts are the output of this user's own commands, so they
+//! contain nothing that the user may not read.
 
 mod archive;
 mod collect;
@@ -24,15 +25,15 @@ use crate::show;
 use crate::show::CommandOutput;
 use crate::show::screen::{Screen, cell};
 
-/// The longest that all parts together may take. A daemon that hangs is no reason for having no archive.
+/// Time limit of all parts together: a daemon that hangs must not prevent the archive.
 const LONGEST: Duration = Duration::from_secs(180);
-/// The longest that one part may take.
+/// Time limit of one part.
 const LONGEST_PART: Duration = Duration::from_secs(20);
 
-/// What is in an archive: its first file.
+/// Manifest of an archive, its first file.
 #[derive(Debug, Serialize)]
 struct BundleManifest {
-    /// Of this form. A later one has other fields.
+    /// Version of the format. A later version has other fields.
     schema: u32,
     created: String,
     client: &'static str,
@@ -40,21 +41,19 @@ struct BundleManifest {
     parts: Vec<PartRecord>,
 }
 
-/// One part, as the manifest has it.
 #[derive(Debug, Serialize)]
 struct PartRecord {
     name: String,
-    /// The command line, or the file.
+    /// Command line or file.
     source: String,
     bytes: usize,
-    /// There was more than a part may have, and its beginning, or of a log its end, is here.
+    /// True if only the beginning of the part is included, or the end of a log.
     cut: bool,
     milliseconds: u64,
     exit_code: Option<i32>,
     failure: Option<String>,
 }
 
-/// The answer to `support-bundle`.
 #[derive(Debug, Serialize)]
 struct WrittenBundle {
     file: String,
@@ -69,7 +68,7 @@ struct FailedPart {
     failure: String,
 }
 
-/// Collects all, and writes it at once.
+/// Collects all parts, and writes the archive at once.
 pub async fn run(global: &Global, command: SupportBundle) -> Result<(), CliError> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let name = format!("bpfman-support-{}", now.replace(':', ""));
@@ -82,7 +81,7 @@ pub async fn run(global: &Global, command: SupportBundle) -> Result<(), CliError
     show::answer(&global, &written)
 }
 
-/// Before minutes are spent. Whether it is so is decided once more when the archive gets its name.
+/// Refuses an existing file before minutes are spent. It is checked again when the archive is moved into place.
 fn ensure_new(file: &Path) -> Result<(), CliError> {
     match file.symlink_metadata() {
         Ok(_) => Err(CliError::Invalid {
@@ -155,7 +154,7 @@ fn collect(part: &BundlePart, time: Duration) -> CollectedPart {
     }
 }
 
-/// Puts a part into the archive, and says what it is.
+/// Adds a part to the archive, and returns its record.
 fn record(
     archive: &mut BundleArchive,
     part: &BundlePart,
@@ -168,7 +167,7 @@ fn record(
         failure = Some("no room was left in the archive".to_owned());
     }
     if let Some(failure) = &failure {
-        // That nothing is there is said where it is looked for.
+        // Add the failure where the part is expected.
         let _said = archive.add(&format!("{}.failed.txt", part.name), format!("{failure}\n").as_bytes());
     }
     PartRecord {

@@ -1,13 +1,13 @@
-//! What an archive has.
+//! Parts of an archive.
 
 use std::path::PathBuf;
 
 use super::settings::{AllowedSettings, BPFMAN, POLICY};
 use crate::args::Global;
 
-/// Hooks whose chains are shown; of more it is said that they are left out.
+/// Maximum number of hooks with their chains; a note lists that others are omitted.
 const MOST_HOOKS: usize = 200;
-/// Where the kernel, and the system, say what they are.
+/// Files that describe kernel and system.
 const FILES: [(&str, &str); 7] = [
     ("kernel/version.txt", "/proc/version"),
     ("kernel/lsm.txt", "/sys/kernel/security/lsm"),
@@ -17,44 +17,39 @@ const FILES: [(&str, &str); 7] = [
     ("kernel/unprivileged-bpf-disabled.txt", "/proc/sys/kernel/unprivileged_bpf_disabled"),
     ("os-release.txt", "/etc/os-release"),
 ];
-/// What of the unit is asked for: nothing of its environment.
+/// Properties of the unit, without its environment.
 const UNIT: &str = "--property=LoadState,ActiveState,SubState,Result,StatusText,NRestarts,ExecMainStatus,MainPID,\
                     ActiveEnterTimestamp,MemoryCurrent,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload";
-/// Units of the packages, by patterns of their names: the daemon's, its socket and its mount, and those of the gallery.
+/// Name patterns of the packages' units: the daemon's, its socket and its mount, and those of the gallery.
 const UNITS: [&str; 2] = ["bpfman*", "run-bpfman*"];
-/// Lines of the daemon's log.
+/// Number of lines of the daemon's log.
 const LOG_LINES: &str = "5000";
 
-/// A file in an archive, and where it comes from.
+/// File in an archive, and its source.
 #[derive(Debug)]
 pub struct BundlePart {
-    /// The file's name.
     pub name: String,
-    /// What it is collected from.
     pub source: PartSource,
-    /// The command line, where it is one.
+    /// Command line, if the source is a command.
     pub command: Vec<String>,
 }
 
-/// Where a part comes from.
 #[derive(Debug)]
 pub enum PartSource {
-    /// What a command prints.
+    /// Output of a command.
     Command(Vec<String>),
-    /// The same, without the values of programs' variables: nobody knows what is in them.
+    /// Output of a command without values of programs' variables, which may be secret.
     Values(Vec<String>),
-    /// The same, of which the end matters.
+    /// End of a command's output.
     Log(Vec<String>),
-    /// The names of all hooks, of which each has parts of its own.
+    /// Names of all hooks; each has parts of its own.
     Hooks,
-    /// A file.
     File(PathBuf),
-    /// What of a file of settings is no secret.
+    /// Settings of a file that are not secret.
     Settings(PathBuf, &'static AllowedSettings),
 }
 
 impl PartSource {
-    /// For the manifest.
     pub fn describe(&self, command: &[String]) -> String {
         match self {
             Self::Command(command) | Self::Values(command) | Self::Log(command) => command.join(" "),
@@ -65,7 +60,7 @@ impl PartSource {
     }
 }
 
-/// All parts but those of single hooks, in their order: what tells most comes first.
+/// Returns all parts except those of single hooks, the most informative first.
 pub fn of(global: &Global) -> Vec<BundlePart> {
     let ours = |line: &str| ours(global, line);
     let mut parts = vec![
@@ -120,7 +115,7 @@ pub fn of(global: &Global) -> Vec<BundlePart> {
     parts
 }
 
-/// The parts of single hooks, by their names.
+/// Returns the parts of single hooks, by their names.
 pub fn of_hooks(global: &Global, names: &[u8]) -> Vec<BundlePart> {
     let names = String::from_utf8_lossy(names);
     let hooks = names.lines().filter(|name| !name.is_empty()).take(MOST_HOOKS).enumerate();
@@ -129,7 +124,7 @@ pub fn of_hooks(global: &Global, names: &[u8]) -> Vec<BundlePart> {
             let file = format!("chains/{number:03}-{}", plain(hook));
             let show = |form: &str| {
                 let mut command = ours(global, &format!("chain show{form}"));
-                // A name is no flag, whatever it begins with.
+                // A name is never taken for a flag.
                 command.extend(["--".to_owned(), hook.to_owned()]);
                 command
             };
@@ -149,7 +144,7 @@ fn values(name: &str, command: Vec<String>) -> BundlePart {
     BundlePart { name: name.to_owned(), source: PartSource::Values(command), command: Vec::new() }
 }
 
-/// This very program, with the daemon that this command was told.
+/// Returns a command line of this program, with the same daemon.
 fn ours(global: &Global, line: &str) -> Vec<String> {
     let socket = format!("--socket-path={}", global.socket_path.display());
     let mut command = vec!["bpfman".to_owned(), socket];
@@ -157,7 +152,7 @@ fn ours(global: &Global, line: &str) -> Vec<String> {
     command
 }
 
-/// States of all units of the packages, those that do not run too. A list has nothing of their settings.
+/// Returns a command for the states of all units of the packages, including stopped ones. A list contains no settings.
 fn units() -> Vec<String> {
     let list = ["systemctl", "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager"];
     words(&[&list[..], &UNITS[..]].concat())
@@ -167,7 +162,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// A name that is none of a folder: interfaces and namespaces are named by others.
+/// Returns a safe file name: names of interfaces and namespaces come from third parties.
 fn plain(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     name.chars().take(80).map(|c| if is_plain(c) { c } else { '_' }).collect()

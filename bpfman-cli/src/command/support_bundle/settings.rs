@@ -1,4 +1,4 @@
-//! What of the daemon's settings may be shown to others: values of keys that are listed here, and no others.
+//! Settings of the daemon that may be shown to others: only values of the keys listed here.
 
 use std::path::Path;
 
@@ -7,11 +7,10 @@ use serde_json::Value;
 
 use super::collect::{self, CollectedPart};
 
-/// Keys whose values may be shown, each as its path; `*` is any one name, and the elements of a list are named by none.
+/// Keys with values that may be shown, as paths; `*` is any one name, and list elements have no name.
 #[derive(Debug)]
 pub struct AllowedSettings(&'static [&'static str]);
 
-/// Of `bpfman.toml`.
 pub static BPFMAN: AllowedSettings = AllowedSettings(&[
     "interfaces.*.xdp_mode",
     "tc.attach",
@@ -59,7 +58,7 @@ pub static BPFMAN: AllowedSettings = AllowedSettings(&[
     "logging.format",
 ]);
 
-/// Of `policy.toml`. Keys are public ones there; they are left out all the same, since somebody may have written another.
+/// Keys of `policy.toml`. Its `keys` should be public, but are omitted in case a user put a private one there.
 pub static POLICY: AllowedSettings = AllowedSettings(&[
     "mode",
     "trusted_root",
@@ -96,22 +95,22 @@ pub static POLICY: AllowedSettings = AllowedSettings(&[
     "revoked.running",
 ]);
 
-/// Longest text that is shown: what is longer is no such setting.
+/// Maximum length of a value: longer text is no such setting.
 const LONGEST: usize = 300;
-/// Most settings, shown or not.
+/// Maximum number of settings, shown or not.
 const MOST: usize = 10_000;
 
-/// A file of settings, as others may see it.
+/// Settings file, as shown to others.
 #[derive(Debug, Default, Serialize)]
 struct ShownSettings {
     file: String,
-    /// By their paths.
+    /// Values by path.
     settings: serde_json::Map<String, Value>,
-    /// Paths of those whose values are left out.
+    /// Paths of omitted values.
     left_out: Vec<String>,
 }
 
-/// What of a file may be shown.
+/// Returns the settings of a file that may be shown.
 pub fn collect(path: &Path, allowed: &AllowedSettings) -> CollectedPart {
     let mut read = collect::of_file(path);
     let Ok(text) = std::str::from_utf8(&read.bytes) else {
@@ -126,7 +125,7 @@ pub fn collect(path: &Path, allowed: &AllowedSettings) -> CollectedPart {
     }
     let table = match text.parse::<toml::Table>() {
         Ok(table) => table,
-        // The parser's own message shows the line.
+        // The parser's own message would quote the line.
         Err(error) => {
             let at = error.span().map(|span| text[..span.start.min(text.len())].lines().count());
             let at = at.map(|line| format!(" (line {line})")).unwrap_or_default();
@@ -143,7 +142,7 @@ pub fn collect(path: &Path, allowed: &AllowedSettings) -> CollectedPart {
     }
 }
 
-/// `at` is the path with the places in lists, `key` the same without them.
+/// Adds a value. `at` is the path with list indexes, `key` the path without them.
 fn show(allowed: &AllowedSettings, shown: &mut ShownSettings, (at, key): (&str, &str), value: &toml::Value) {
     if shown.settings.len() + shown.left_out.len() >= MOST {
         return;
@@ -166,12 +165,12 @@ fn show(allowed: &AllowedSettings, shown: &mut ShownSettings, (at, key): (&str, 
     }
 }
 
-/// Names with dots in them, as hosts have, are one name.
+/// Joins a path and a name; dots within a name, as in hosts, do not separate.
 fn joined(key: &str, name: &str) -> String {
     format!("{key}.{}", name.replace('.', "_"))
 }
 
-/// A value as JSON; none for what looks like a secret, whatever its key.
+/// Returns a value as JSON; none if it looks like a secret, also under an allowed key.
 fn plain(value: &toml::Value) -> Option<Value> {
     Some(match value {
         toml::Value::String(text) => Value::from(Some(text.as_str()).filter(|text| is_harmless(text))?),
@@ -183,7 +182,7 @@ fn plain(value: &toml::Value) -> Option<Value> {
     })
 }
 
-/// No key, and no password in an address.
+/// Returns whether a text is neither a key nor an address with a password.
 fn is_harmless(text: &str) -> bool {
     let has_user = text.contains("://") && text.contains('@');
     text.len() <= LONGEST && !text.contains("-----") && !has_user && !text.chars().any(char::is_control)
@@ -247,7 +246,7 @@ mod tests {
         }
     }
 
-    /// Names of hosts and files, which tell nothing about what the daemon does.
+    /// Names of hosts and files, which do not describe the daemon's behavior.
     const LEFT_OUT: &[&str] = &[
         "images.auth_file",
         "registries.*.mirrors",

@@ -1,4 +1,4 @@
-//! The shape of a link.
+//! Links as JSON.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::show::standing::{StandingWord, state_text};
 use crate::verdict;
 
 json_shape! {
-    /// An attachment.
+    /// Link: an attachment.
     pub struct LinkJson(link: &ext::Link) {
-        /// The daemon's own id.
+        /// Id of the link.
         link_id: u32 = link.id,
         /// Kernel id of the program.
         program_id: u32 = link.program_id,
@@ -24,82 +24,82 @@ json_shape! {
         /// Exact type of the program.
         #[serde(rename = "type")]
         program_type: String = link.program_type.clone(),
-        /// The attach point in one line.
+        /// Attach point in one line.
         attachment: String = link.attachment.clone(),
         /// Application of the program.
         application: Option<String> = filled(&link.application),
-        /// `ok`, or what differs between what was asked and what the kernel has.
+        /// `ok`, or the difference between the record and the kernel.
         state: String = state_text(&link.state),
-        /// The same in one word: `running`, `waiting`, `elsewhere`, `gone`, `unpinned`, `replaced`, `torn`, `lost`.
+        /// State in one word: `running`, `waiting`, `elsewhere`, `gone`, `unpinned`, `replaced`, `torn`, `lost`.
         standing: Option<StandingWord> = StandingWord::of(link.standing()),
-        /// The hook as `chain show` takes it.
+        /// Hook, by its name in commands.
         hook: Option<String> = filled(&link.hook),
-        /// Place in the chain, from 0.
+        /// Position in the chain, from 0.
         position: Option<u32> = link.position,
-        /// Kernel's link that makes it run.
+        /// Kernel link that attaches it.
         kernel_link_id: Option<u32> = link.kernel_link_id,
-        /// Program that the hook runs: this one, or the chain it is part of.
+        /// Program that the hook runs: this one, or its chain.
         running_program_id: Option<u32> = link.running_program_id,
-        /// Where the kernel's link is pinned.
+        /// Path of the kernel link's pin.
         pin_path: Option<String> = filled(&link.pin_path),
-        /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
+        /// Owner: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
         owner: Option<String> = filled(&link.owner),
-        /// At XDP: where its hook's chain runs: `native`, `generic` or `offload`.
+        /// Mode of the hook's XDP chain: `native`, `generic` or `offload`.
         xdp_mode: Option<String> = link.xdp.as_ref().map(|xdp| xdp.mode.clone()),
-        /// The driver's error, where it is generic because of it.
+        /// Driver's error, if XDP is generic because of it.
         xdp_refusal: Option<String> = link.xdp.as_ref().and_then(|xdp| filled(&xdp.refusal)),
-        /// Its verdicts do not count.
+        /// True if the verdicts are ignored.
         shadow: bool = link.shadow,
         /// Seconds until it is detached; null if it stays.
         ttl_left: Option<u64> = link.ttl_left,
         /// Metadata of the link.
         metadata: BTreeMap<String, String> = link.metadata.clone().into_iter().collect(),
-        /// The attach point as it was asked for.
+        /// Attach point, as requested.
         attach: AttachJson = AttachJson::of(link),
     }
 }
 
-/// An attach point as it was asked for. Fields that the type does not have are `null` or empty.
+/// Attach point, as requested. Fields that the type does not have are `null` or empty.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AttachJson {
     /// Network interface.
     pub iface: Option<String>,
     /// `ingress` or `egress`.
     pub direction: Option<String>,
-    /// Lower runs earlier.
+    /// Priority; lower runs earlier.
     pub priority: Option<i32>,
     /// Verdicts after which the next program runs, by name.
     pub proceed_on: Vec<String>,
     /// Network namespace file.
     pub netns: Option<String>,
-    /// `category/name` of a trace point.
+    /// Trace point, as `category/name`.
     pub tracepoint: Option<String>,
-    /// Function that a probe, fentry or fexit program is on; hook of an LSM program; system call; static probe.
+    /// Function of a probe, fentry or fexit program; hook of an LSM program; system call; USDT probe.
     pub fn_name: Option<String>,
-    /// Bytes from the function's start.
+    /// Offset from the function's start, in bytes.
     pub offset: Option<u64>,
     /// Binary or library of a user-space probe.
     pub target: Option<String>,
-    /// Only this process.
+    /// Process to which a probe is limited.
     pub pid: Option<i32>,
-    /// Process whose view of files counts.
+    /// Process that provides the mount namespace of the target.
     pub container_pid: Option<i32>,
-    /// Functions of a probe of many.
+    /// Functions of a multi-probe.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
-    /// Control group.
+    /// Path of a cgroup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
-    /// Map of sockets, or with a structure of functions.
+    /// Sockmap or struct_ops map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<String>,
-    /// Perf event, and at how many of it the program runs.
+    /// Perf event, and its rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub perf_event: Option<PerfEventJson>,
-    /// Netfilter hook, its family, and whether fragments are put together first.
+    /// Netfilter hook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netfilter: Option<NetfilterJson>,
-    /// Place by intent.
+    /// Order among the members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderJson>,
 }
@@ -109,7 +109,7 @@ impl AttachJson {
         let info = link.attach_info.as_ref().and_then(|attach| attach.info.as_ref());
         let at = link.point.as_ref().and_then(|point| point.at.as_ref());
         let attach = info.map(Self::from).or_else(|| at.map(Self::from)).unwrap_or_default();
-        // Types that are bound when they are loaded say nothing of it when they are attached.
+        // Types that are bound at load have no target in the attachment.
         Self {
             fn_name: attach.fn_name.or_else(|| filled(&link.attach_target)),
             order: OrderJson::of(link),
@@ -118,14 +118,14 @@ impl AttachJson {
     }
 }
 
-/// What a link wants of its place.
+/// Intents of a link.
 #[derive(Clone, Debug, Serialize)]
 pub struct OrderJson {
-    /// What it is for the intents of others; `null` if it has no role.
+    /// Role, by which intents of other links refer to it; `null` if it has none.
     pub role: Option<String>,
-    /// Runs before these.
+    /// Members that run after this one.
     pub before: Vec<String>,
-    /// Runs after these.
+    /// Members that run before this one.
     pub after: Vec<String>,
 }
 
@@ -137,27 +137,27 @@ impl OrderJson {
     }
 }
 
-/// A perf event.
+/// Perf event, and its rate.
 #[derive(Clone, Debug, Serialize)]
 pub struct PerfEventJson {
-    /// As perf calls it.
+    /// Event, by perf's name.
     pub event: String,
-    /// Runs a second, about; `null` if the period is said.
+    /// Approximate runs per second; `null` if the period is set.
     pub frequency: Option<u64>,
-    /// Events a run; `null` if the frequency is said.
+    /// Events per run; `null` if the frequency is set.
     pub period: Option<u64>,
-    /// The one CPU; `null` for each, or those that the thread runs on.
+    /// CPU; `null` for all, or those on which the thread runs.
     pub cpu: Option<u32>,
 }
 
-/// A netfilter hook.
+/// Netfilter hook.
 #[derive(Clone, Debug, Serialize)]
 pub struct NetfilterJson {
     /// `ipv4` or `ipv6`.
     pub family: String,
-    /// As nft names it.
+    /// Hook, by nft's name.
     pub hook: String,
-    /// Fragments are put together first.
+    /// True if fragments are reassembled first.
     pub defragment: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The JSON and YAML shapes: an interface of this client, described in `docs/cli.md`.
+//! JSON and YAML forms: a stable interface of this client, described in `docs/cli.md`.
 //!
-//! Names are snake case and stay. Fields may be added, never removed or given another meaning. Every field is
-//! always there: what is absent is `null`, an empty list or an empty map. Lists and maps are in a fixed order.
+//! Names are snake case and stay. Fields may be added, but never removed or given another meaning. Every field is
+//! always present: an absent value is `null`, an empty list or an empty map. Lists and maps are in a fixed order.
 
 mod link;
 mod program;
@@ -11,13 +11,13 @@ use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER};
 pub use link::{AttachJson, LinkJson};
 pub use program::{BytecodeJson, KernelJson, MapJson, ProgramJson};
 
-/// An empty string on the wire is an absent value.
+/// Returns a text of the wire; none if it is empty, which stands for an absent value.
 #[must_use]
 pub fn filled(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The application that a program's metadata names, under either of its keys.
+/// Returns the application in a program's metadata, under either of its keys.
 #[must_use]
 fn application<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Option<String> {
     get(APPLICATION_KEY).or_else(|| get(APPLICATION_KEY_NEWER)).cloned()

@@ -1,4 +1,4 @@
-//! The shape of a program.
+//! Programs as JSON.
 
 use std::collections::BTreeMap;
 
@@ -15,55 +15,55 @@ use crate::kernel_type;
 use crate::show::json_shape::json_shape;
 use crate::show::standing::{StandingWord, state_text};
 
-/// A program.
+/// Program.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProgramJson {
     /// Kernel id.
     pub program_id: u32,
-    /// Whether the daemon loaded it. Of programs of others only `type` and `kernel` say something.
+    /// True if the daemon loaded it. For third-party programs, only `type` and `kernel` are set.
     pub managed: bool,
-    /// Exact type (`kretprobe`, `tcx`, ...); of programs of others the kernel's type.
+    /// Exact type (`kretprobe`, `tcx`, ...); the kernel's type for third-party programs.
     #[serde(rename = "type")]
     pub program_type: String,
-    /// Function name, uncut.
+    /// Full function name.
     pub name: String,
     /// Application in the metadata.
     pub application: Option<String>,
-    /// `ok`, or what differs between what was asked and what the kernel has.
+    /// `ok`, or the difference between the record and the kernel.
     pub state: String,
-    /// The same in one word, as of links; null for programs of others.
+    /// State in one word, as for links; null for third-party programs.
     pub standing: Option<StandingWord>,
-    /// The daemon's own id: never reused, and kept over reboots.
+    /// Id of the daemon: never reused, and kept across reboots.
     pub uid: Option<u64>,
-    /// Where it came from.
+    /// Source of the program.
     pub bytecode: Option<BytecodeJson>,
-    /// Metadata given at load.
+    /// Metadata of the load.
     pub metadata: BTreeMap<String, String>,
-    /// Global variables given at load, as lower case hexadecimal bytes.
+    /// Global variables of the load, as lower case hexadecimal bytes.
     pub global_data: BTreeMap<String, String>,
-    /// Function or hook that fentry, fexit and LSM programs were loaded for.
+    /// Target of the load: function or hook of fentry, fexit and LSM programs.
     pub attach_target: Option<String>,
     /// Licence of the object file.
     pub license: Option<String>,
-    /// Where the program is pinned.
+    /// Path of the pin.
     pub pin_path: Option<String>,
     /// Folder of its pinned maps.
     pub map_pin_path: Option<String>,
-    /// Program whose maps it uses, if asked for.
+    /// Program that shares its maps with this one, if requested.
     pub map_owner_id: Option<u32>,
     /// Kernel ids of the programs that share its maps.
     pub maps_used_by: Vec<u32>,
-    /// User id of the process that asked for it.
+    /// User id of the process that requested the load.
     pub loaded_by_uid: Option<u32>,
-    /// Whose it is: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
+    /// Owner: `root`, `user:UID`, `grant:NAME` or `application:[NAMESPACE/]NAME`.
     pub owner: Option<String>,
-    /// Most of a CPU that it may take, by its own limit: `5%`.
+    /// Maximum share of a CPU, by its own limit: `5%`.
     pub cpu_limit: Option<String>,
-    /// What follows if it takes more: `warn`, `detach` or `previous`.
+    /// Action above the limit: `warn`, `detach` or `previous`.
     pub over_cpu: Option<String>,
-    /// What it took, if that was more than it, or its owner's programs together, may.
+    /// CPU usage above its own limit, or that of its owner's programs.
     pub cpu_excess: Option<String>,
-    /// What was done about that: `warn`, `detach` or `previous`.
+    /// Action that was taken: `warn`, `detach` or `previous`.
     pub cpu_done: Option<String>,
     /// Seconds until it is unloaded; null if it stays.
     pub ttl_left: Option<u64>,
@@ -73,83 +73,83 @@ pub struct ProgramJson {
     pub maps: Option<Vec<MapJson>>,
     /// Attachments; null in lists.
     pub links: Option<Vec<LinkJson>>,
-    /// What the kernel says.
+    /// Information of the kernel.
     pub kernel: Option<KernelJson>,
-    /// The verifier's whole log; only in the answer to a load that asked for it.
+    /// Complete verifier log; only in the answer to a load that requested it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verifier_log: Option<String>,
 }
 
-/// Where a program came from: a file or an image.
+/// Source of a program: a file or an image.
 #[derive(Clone, Debug, Serialize)]
 pub struct BytecodeJson {
     /// Path of the object file.
     pub path: Option<String>,
     /// Reference of the image.
     pub image_url: Option<String>,
-    /// `Always`, `IfNotPresent` or `Never`; of images.
+    /// Pull policy of an image: `Always`, `IfNotPresent` or `Never`.
     pub pull_policy: Option<&'static str>,
     /// Digest of the image.
     pub image_digest: Option<String>,
-    /// Policy rule and signer that let the image in.
+    /// Policy rule and signer that verified the image.
     pub verified_by: Option<String>,
     /// SHA-256 of the object file, hexadecimal.
     pub sha256: Option<String>,
 }
 
 json_shape! {
-    /// What the kernel says of a program.
+    /// Information of the kernel about a program.
     pub struct KernelJson(kernel: &v1::KernelProgramInfo) {
         /// Kernel id.
         id: u32 = kernel.id,
-        /// At most 15 bytes.
+        /// Name, at most 15 bytes.
         name: String = kernel.name.clone(),
         /// Kernel type in snake case.
         #[serde(rename = "type")]
         kernel_type: String = kernel_type::name(kernel.program_type),
-        /// `enum bpf_prog_type`.
+        /// Number in `enum bpf_prog_type`.
         type_number: u32 = kernel.program_type,
-        /// RFC 3339.
+        /// Time of load (RFC 3339).
         loaded_at: String = kernel.loaded_at.clone(),
-        /// 16 hexadecimal digits.
+        /// Tag, 16 hexadecimal digits.
         tag: String = kernel.tag.clone(),
-        /// Licence allows GPL-only kernel functions.
+        /// True if the licence allows GPL-only kernel functions.
         gpl_compatible: bool = kernel.gpl_compatible,
         /// Kernel ids of its maps.
         map_ids: Vec<u32> = kernel.map_ids.clone(),
-        /// 0 without BTF.
+        /// BTF id; 0 without BTF.
         btf_id: u32 = kernel.btf_id,
-        /// Bytes after the verifier rewrote it.
+        /// Size after the verifier's changes, in bytes.
         translated_bytes: u32 = kernel.bytes_xlated,
-        /// Compiled to machine code.
+        /// True if it is compiled to machine code.
         jited: bool = kernel.jited,
-        /// Bytes of machine code.
+        /// Size of the machine code, in bytes.
         jited_bytes: u32 = kernel.bytes_jited,
-        /// Bytes of kernel memory.
+        /// Kernel memory, in bytes.
         memory_bytes: u32 = kernel.bytes_memlock,
-        /// Instructions the verifier walked through.
+        /// Number of instructions that the verifier processed.
         verified_instructions: u32 = kernel.verified_insns,
     }
 }
 
 json_shape! {
-    /// A map of a program.
+    /// Map of a program.
     pub struct MapJson(map: &ext::Map) {
         /// Kernel id.
         id: u32 = map.id,
         /// Name.
         name: String = map.name.clone(),
-        /// `enum bpf_map_type`.
+        /// Number in `enum bpf_map_type`.
         type_number: u32 = map.map_type,
-        /// Bytes of a key.
+        /// Size of a key, in bytes.
         key_bytes: u32 = map.key_size,
-        /// Bytes of a value.
+        /// Size of a value, in bytes.
         value_bytes: u32 = map.value_size,
-        /// Entries at most.
+        /// Maximum number of entries.
         max_entries: u32 = map.max_entries,
-        /// Bytes of kernel memory.
+        /// Kernel memory, in bytes.
         memory_bytes: u64 = map.bytes_memlock,
-        /// Where it is pinned.
+        /// Path of the pin.
         pin_path: Option<String> = filled(&map.pin_path),
         /// Kernel ids of the daemon's programs that use it.
         used_by: Vec<u32> = map.used_by.clone(),
@@ -157,7 +157,7 @@ json_shape! {
 }
 
 impl ProgramJson {
-    /// The shape of what the daemon answered.
+    /// Converts the daemon's answer.
     #[must_use]
     pub fn new(program: &ext::Program) -> Self {
         let info = program.info.clone().unwrap_or_default();
@@ -203,7 +203,7 @@ impl ProgramJson {
         }
     }
 
-    /// A program as a list has it: the daemon leaves out what makes lists long.
+    /// Converts a program of a list, in which the daemon omits maps and links.
     #[must_use]
     pub fn listed(program: &ext::Program) -> Self {
         Self { maps: None, links: None, ..Self::new(program) }
@@ -211,7 +211,7 @@ impl ProgramJson {
 }
 
 impl BytecodeJson {
-    /// What the wire says of a location, with what the daemon found out about it.
+    /// Converts a location of the wire, with the daemon's facts about it.
     fn of(location: Location, program: &ext::Program) -> Option<Self> {
         let empty = Self {
             path: None,

@@ -1,4 +1,4 @@
-//! The part of the fake server that answers about chains.
+//! Chain service of the fake server.
 
 use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChains;
@@ -6,13 +6,11 @@ use tonic::{Request, Response, Status};
 
 use super::Script;
 
-/// What it answers about chains.
 #[derive(Clone, Default)]
 pub struct Chains {
     pub shown: ext::ShowChainResponse,
     pub hooks: Vec<ext::HookSummary>,
     pub verified: ext::VerifyChainResponse,
-    /// The trace of every packet.
     pub trace: ext::PacketTrace,
     pub findings: Vec<String>,
     pub switched: ext::SetHookResponse,

@@ -1,5 +1,5 @@
-//! A server of all services that answers from a script. It proves how the client shows answers and failures;
-//! whether a daemon gives them is for the whole-system tests.
+//! Server of all services that answers from a script. It tests how the client shows answers and failures; the daemon's
+//! real answers are tested by the whole-system tests.
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs")]
 
 mod chains;
@@ -20,26 +20,21 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// What the server answers, and what it was asked.
+/// Answers of the server, and recorded requests.
 #[derive(Clone, Default)]
 pub struct Script {
-    /// Every call fails with this.
+    /// Failure of every call.
     pub failure: Option<Status>,
-    /// Programs that exist.
     pub programs: Vec<ext::Program>,
-    /// Links that exist.
     pub links: Vec<ext::Link>,
-    /// What it answers about chains.
     pub chains: chains::Chains,
-    /// Verifier log of every load.
     pub log: String,
-    /// Loads that ask for the log fail with this, and the log.
+    /// Failure of loads that request the log.
     pub load_failure: Option<ext::Failure>,
-    /// It does not know what came later.
+    /// True if it does not support later additions.
     pub is_older: bool,
-    /// What a pull streams.
     pub pull: Vec<ext::PullEvent>,
-    /// Each request, as `Debug` prints it.
+    /// Requests, in their `Debug` form.
     pub asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -58,7 +53,7 @@ impl Script {
     }
 }
 
-/// A running server in a folder of its own; both end with it.
+/// Running server with a folder of its own; both end when it is dropped.
 pub struct FakeDaemon {
     pub folder: tempfile::TempDir,
     pub socket: PathBuf,
@@ -95,7 +90,6 @@ impl FakeDaemon {
         Self { folder, socket, asked, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Runs the command line against this server.
     pub fn run(&self, line: &str) -> Outcome {
         run(Command::new(env!("CARGO_BIN_EXE_bpfman"))
             .env("BPFMAN_SOCKET_PATH", &self.socket)
@@ -103,7 +97,7 @@ impl FakeDaemon {
             .args(line.split_whitespace()))
     }
 
-    /// What it was asked so far.
+    /// Returns the recorded requests.
     pub fn asked(&self) -> String {
         self.asked.lock().unwrap().join("\n")
     }
@@ -116,7 +110,6 @@ impl Drop for FakeDaemon {
     }
 }
 
-/// How a command ended.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: i32,
@@ -130,7 +123,7 @@ pub fn run(command: &mut Command) -> Outcome {
     Outcome { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// A loaded XDP program with one link.
+/// Returns a loaded XDP program with one link.
 pub fn program(id: u32, name: &str) -> ext::Program {
     ext::Program {
         info: Some(v1::ProgramInfo {
@@ -157,7 +150,7 @@ pub fn program(id: u32, name: &str) -> ext::Program {
     }
 }
 
-/// An attachment to eth0.
+/// Returns an attachment to eth0.
 pub fn link(id: u32, program_id: u32) -> ext::Link {
     let attach = v1::XdpAttachInfo { iface: "eth0".into(), priority: 50, ..Default::default() };
     ext::Link {

@@ -1,4 +1,4 @@
-//! The history of calls: one entry for each change that a caller asked for, whatever became of it, and for each refusal.
+//! Audit log of calls: one entry for each change that a caller requests, whatever the result, and for each refusal.
 //!
 //! Entries hold no credentials, no values of global variables and no metadata.
 
@@ -23,7 +23,6 @@ tokio::task_local! {
     static CALL: Arc<Call>;
 }
 
-/// A call while it is worked on.
 #[derive(Debug)]
 pub(crate) struct Call {
     peer: Peer,
@@ -32,17 +31,17 @@ pub(crate) struct Call {
     about: Mutex<About>,
 }
 
-/// What is known of a call besides who makes it.
+/// Facts about a call, except its caller.
 #[derive(Debug, Default)]
 struct About {
     entry: HistoryEntry,
     failed: Option<(Code, String)>,
-    /// The entry is recorded by who works on, after the answer began.
+    /// True if the task that continues after the answer began records the entry.
     goes_on: bool,
 }
 
 impl Call {
-    /// A call of a peer, by its path: `/bpfman.v1.Bpfman/Load`.
+    /// Creates a call of a peer from its path: `/bpfman.v1.Bpfman/Load`.
     pub fn new(peer: Peer, path: &str, journal: Arc<Journal>) -> Arc<Self> {
         let method = Method::from_path(path);
         let verb = match method {
@@ -53,12 +52,12 @@ impl Call {
         Arc::new(Self { peer, method, journal, about: Mutex::new(About { entry, ..About::default() }) })
     }
 
-    /// Works for this call, without an entry.
+    /// Runs work for this call, without an entry.
     pub fn scope<T>(self: Arc<Self>, work: impl Future<Output = T>) -> impl Future<Output = T> {
         CALL.scope(self, work)
     }
 
-    /// Works for this call. Its entry is in the journal when the answer begins, unless the work goes on.
+    /// Runs work for this call. The entry is in the journal when the answer begins, unless work continues.
     pub async fn follow<B>(
         self: Arc<Self>,
         work: impl Future<Output = http::Response<B>>,
@@ -72,7 +71,7 @@ impl Call {
         response
     }
 
-    /// Records the entry, and returns when it is in its file.
+    /// Records the entry and returns when it is in its file.
     pub async fn end(&self, failed: Option<&Status>) {
         let Some(entry) = self.entry(failed) else { return };
         let (told, written) = oneshot::channel();
@@ -84,18 +83,18 @@ impl Call {
         } else {
             self.journal.record(entry, Some(when_written));
         }
-        // It is dropped with the writer, when the daemon ends.
+        // At the end of the daemon, the writer drops the sender.
         let _ended = written.await;
     }
 
-    /// Records the entry of a call that never began.
+    /// Records the entry of a call that was refused before it began.
     pub fn refuse(&self, failed: &Status) {
         if let Some(entry) = self.entry(Some(failed)) {
             self.journal.record(entry, None);
         }
     }
 
-    /// What came of it; none for what leaves no entry.
+    /// Returns the entry; `None` for a call that leaves none.
     fn entry(&self, failed: Option<&Status>) -> Option<HistoryEntry> {
         let about = self.about();
         let failed = failed
@@ -105,7 +104,7 @@ impl Call {
             return None;
         }
         let result = failed.map_or(EntryResult::Done, |(code, reason, message)| {
-            // What callers make up is no name of a count.
+            // Count unknown methods as one: names that callers invent must not become labels of a metric.
             let verb = self.method.map_or("other", Method::name);
             self.journal.count_refusal(verb, reason.name());
             result(code, reason, message)
@@ -116,7 +115,7 @@ impl Call {
         Some(entry)
     }
 
-    /// Which bytes it is about, and the rule that let them in.
+    /// Notes the digest of the bytecode and the policy rule that verified it.
     pub fn of_origin(&self, digest: &str, rule: &str) {
         let entry = &mut self.about().entry;
         (entry.digest, entry.rule) = (digest.to_owned(), rule.to_owned());
@@ -131,7 +130,7 @@ impl Call {
     }
 }
 
-/// Why a call was not done: as its answer says, else by its code.
+/// Returns the reason of a failure: from the status's metadata, else derived from its code.
 fn reason(status: &Status) -> Reason {
     let named = status.metadata().get(REASON_TRAILER).and_then(|value| value.to_str().ok());
     named.and_then(Reason::from_name).unwrap_or_else(|| by_code(status.code()))
@@ -150,7 +149,7 @@ const fn by_code(code: Code) -> Reason {
     }
 }
 
-/// The one table from kinds of failures to what entries say of them.
+/// Returns the result of an entry for a failure. Only this function maps reasons to results.
 pub(crate) fn result(code: Code, reason: Reason, message: &str) -> EntryResult {
     let failure = EntryFailure {
         code: format!("{code:?}"),
@@ -169,7 +168,7 @@ pub(crate) fn result(code: Code, reason: Reason, message: &str) -> EntryResult {
     }
 }
 
-/// The same of a status; done if there is none.
+/// Returns the result of an entry for a status; done without one.
 pub(crate) fn result_of(failed: Option<&Status>) -> EntryResult {
     failed.map_or(EntryResult::Done, |status| result(status.code(), reason(status), status.message()))
 }

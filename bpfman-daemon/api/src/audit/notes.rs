@@ -1,4 +1,4 @@
-//! What is noted of the call that a task works for, as it becomes known.
+//! Notes for the journal entry of the call that the current task works for.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tonic::Code;
 use super::{About, CALL, Call};
 
 fn note(note: impl FnOnce(&mut About)) {
-    // Calls that no socket brought have nobody to write about.
+    // Calls that do not come from a socket have no entry.
     let _by_nobody = CALL.try_with(|call| note(&mut call.about()));
 }
 
@@ -24,23 +24,23 @@ fn note_entry(noted: impl FnOnce(&mut HistoryEntry)) {
     note(|about| noted(&mut about.entry));
 }
 
-/// The call that this task works for, whose entry is recorded by who takes it: the work goes on after the answer began.
+/// Leaves recording the entry to the caller, because the work continues after the answer began. Returns the call.
 pub(crate) fn goes_on() -> Option<Arc<Call>> {
     note(|about| about.goes_on = true);
     CALL.try_with(Arc::clone).ok()
 }
 
-/// Which call it is, if this daemon knows it.
+/// Returns the method of the call, if this daemon knows it.
 pub(crate) fn method() -> Option<Method> {
     CALL.try_with(|call| call.method).ok().flatten()
 }
 
-/// What allows it.
+/// Notes the grant, or another reason, that allows the call.
 pub(crate) fn allowed_by(by: &By) {
     note_entry(|entry| entry.grant = by.to_string());
 }
 
-/// Whose what it changes or makes is.
+/// Adds an owner of the objects that the call makes or changes.
 pub(crate) fn owner(owner: &Owner) {
     let owner = owner.to_string();
     note_entry(|entry| {
@@ -50,39 +50,35 @@ pub(crate) fn owner(owner: &Owner) {
     });
 }
 
-/// Who makes the call.
 pub(crate) fn peer() -> Option<Peer> {
     CALL.try_with(|call| call.peer.clone()).ok()
 }
 
-/// What the call is about.
+/// Notes the object of the call.
 pub(crate) fn object(what: impl Display) {
     note_entry(|entry| entry.object = what.to_string());
 }
 
-/// A program.
 pub(crate) fn program(id: ProgramId) {
     object(format_args!("program {id}"));
     note_entry(|entry| entry.programs.push(id.0));
 }
 
-/// A link.
 pub(crate) fn link(id: LinkId) {
     object(format_args!("link {id}"));
     note_entry(|entry| entry.links.push(id.0));
 }
 
-/// An attachment to matching interfaces.
 pub(crate) fn matching(id: MatchingId) {
     object(format_args!("matching {id}"));
 }
 
-/// What the records say of the program that it is about, before it is changed.
+/// Notes the record of the program before the change.
 pub(crate) fn about_program(was: RecordSummary) {
     note_entry(|entry| entry.before = was.text);
 }
 
-/// What the records say of the link that it is about, before it is changed.
+/// Notes the record of the link before the change, with its program and hook.
 pub(crate) fn about_link(was: RecordSummary) {
     note_entry(|entry| {
         entry.programs.extend(was.program.map(|id| id.0));
@@ -91,25 +87,24 @@ pub(crate) fn about_link(was: RecordSummary) {
     });
 }
 
-/// What the records say once it is done.
+/// Notes the record after the change.
 pub(crate) fn now(is: RecordSummary) {
     note_entry(|entry| entry.after = is.text);
 }
 
-/// A load, by its source and its programs.
+/// Notes a load by its source and its programs.
 pub(crate) fn load(request: &LoadRequest) {
     let names: Vec<&str> = request.programs.iter().map(|program| program.name.as_str()).collect();
     object(format_args!("{} {}", named(&request.source), names.join(" ")));
 }
 
-/// Programs, and what is to take their place.
+/// Notes the programs to replace and the source of the new version.
 pub(crate) fn replacement(programs: &[ProgramId], source: &BytecodeSource) {
     let ids: Vec<String> = programs.iter().map(ToString::to_string).collect();
     object(format_args!("program {} by {}", ids.join(" "), named(source)));
     note_entry(|entry| entry.programs.extend(programs.iter().map(|id| id.0)));
 }
 
-/// Where bytecode comes from.
 pub(crate) fn source(source: &BytecodeSource) {
     object(named(source));
 }
@@ -121,7 +116,7 @@ fn named(source: &BytecodeSource) -> String {
     }
 }
 
-/// An attachment, by its program and its place.
+/// Notes an attachment by its program and its attach point.
 pub(crate) fn attach(request: &AttachRequest) {
     object(format_args!("program {} at {}", request.program, place(&request.point)));
     note_entry(|entry| {
@@ -133,7 +128,7 @@ pub(crate) fn attach(request: &AttachRequest) {
 fn place(point: &AttachPoint) -> String {
     let kind = point.type_name();
     let mut text = match point {
-        // Named after what the program was loaded for.
+        // The load determines the target, so the type suffices.
         _ if point.is_of_load() => kind.to_owned(),
         _ => format!("{kind} {point}"),
     };
@@ -153,7 +148,6 @@ fn place(point: &AttachPoint) -> String {
     text
 }
 
-/// A map.
 pub(crate) fn map(wanted: &WantedMap) {
     match wanted {
         WantedMap::Id(id) => object(format_args!("map {id}")),
@@ -163,35 +157,33 @@ pub(crate) fn map(wanted: &WantedMap) {
     }
 }
 
-/// A hook.
 pub(crate) fn hook(interface: &Interface, kind: HookKind) {
     let netns = interface.netns.as_ref().map(|netns| format!(" in {}", netns.display()));
     object(format_args!("{} {}{}", kind.name(), interface.name, netns.unwrap_or_default()));
     note_entry(|entry| entry.hooks.push(kind.at(interface)));
 }
 
-/// Which bytes it is about, and the rule that let them in.
+/// Notes the digest of the bytecode and the policy rule that verified it.
 pub(crate) fn origin(digest: String, rule: String) {
     note_entry(|entry| (entry.digest, entry.rule) = (digest, rule));
 }
 
-/// What it made.
+/// Notes the object that the call made.
 pub(crate) fn made(what: impl Display) {
     note_entry(|entry| entry.made = what.to_string());
 }
 
-/// The link that it made.
 pub(crate) fn made_link(id: LinkId) {
     made(format_args!("link {id}"));
     note_entry(|entry| entry.links.push(id.0));
 }
 
-/// It failed, though its answer is one.
+/// Notes a failure of a call that returns an answer instead of a status.
 pub(crate) fn failed(code: i32, why: &str) {
     note(|about| about.failed = Some((Code::from_i32(code), why.to_owned())));
 }
 
-/// Programs that came of it, and which bytecode they have by which rule.
+/// Notes the programs that the call made, with the digest and the rule of their bytecode.
 pub(crate) fn programs<'p>(programs: impl IntoIterator<Item = &'p ProgramDetails>) {
     let (mut names, mut ids, mut origin) = (Vec::new(), Vec::new(), None);
     for program in programs {

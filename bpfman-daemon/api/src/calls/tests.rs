@@ -6,7 +6,6 @@ use bpfmand_access::ObjectClass;
 
 use super::*;
 
-/// The service and the name of a call.
 fn names(method: Method) -> (&'static str, &'static str) {
     let path = method.path().trim_start_matches('/');
     path.split_once('/').unwrap_or_default()

@@ -1,56 +1,51 @@
-//! Why a member of a chain is or is not reached, in words, from what is known of its hook.
+//! Reasons, as text, why a member of a chain is or is not reached.
 
 use super::times::{MemberTimes, of_times};
 
-/// What is known of a hook.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scene {
-    /// As commands name it.
+    /// Name of the hook, as in commands.
     pub hook: String,
-    /// What differs between the record and the kernel; empty if nothing does.
+    /// Difference between record and kernel; empty if there is none.
     pub trouble: String,
-    /// The interface is switched off.
+    /// True if the interface is down.
     pub is_down: bool,
-    /// Programs of others that packets meet before ours, in words.
+    /// Third-party programs that run before the chain, as text.
     pub before: Vec<String>,
-    /// XDP runs in the network stack.
+    /// True if XDP runs in the network stack.
     pub is_generic: bool,
-    /// It is an XDP chain in the driver, and its network namespace has a veth.
+    /// True if it is an XDP chain in the driver, and its network namespace has a veth.
     pub may_redirect_to_veth: bool,
-    /// Why the driver does not run it.
+    /// Reason why the driver does not run the chain.
     pub refusal: Option<String>,
-    /// Members in order.
     pub members: Vec<MemberScene>,
-    /// Whether packets are counted.
+    /// True if packets are counted.
     pub is_counted: bool,
-    /// Packets that a tail call lost.
+    /// Packets lost by a failed tail call.
     pub failed: u64,
-    /// Who holds the hook.
+    /// User that froze the hook.
     pub held_by: Option<String>,
 }
 
-/// What is known of a member.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemberScene {
-    /// Function name.
     pub name: String,
-    /// Verdicts after which the next one runs, in words; empty: none.
+    /// Verdicts after which the next member runs, as text; empty: none.
     pub goes_on_after: String,
-    /// REDIRECT is one of them.
+    /// True if REDIRECT is one of them.
     pub forgets_redirects: bool,
-    /// Packets that reached it.
     pub runs: u64,
-    /// Packets that it ended, by verdict, most first.
+    /// Packets that it ended, by verdict, most frequent first.
     pub ended: Vec<(&'static str, u64)>,
-    /// Its verdicts do not count.
+    /// True if its verdicts are ignored.
     pub shadow: bool,
-    /// What it answered as a shadow, by verdict, most first.
+    /// Verdicts that it returned as a shadow, most frequent first.
     pub shadowed: Vec<(&'static str, u64)>,
-    /// None where time is not sampled.
+    /// `None` if times are not sampled.
     pub times: Option<MemberTimes>,
 }
 
-/// Findings, the most telling first.
+/// Returns findings, the most relevant first.
 pub(super) fn findings(scene: &Scene, member: Option<usize>) -> Vec<String> {
     let mut found = of_hook(scene);
     match member {
@@ -109,7 +104,7 @@ fn of_shadow(slot: usize, shadow: &MemberScene) -> String {
     )
 }
 
-/// A veth has no queue for packets of XDP of its own: it takes them by that of its peer, which that has for its XDP.
+/// Returns a finding about redirects to a veth: its peer receives them, and has a queue for them only with XDP or GRO.
 fn of_redirects(slot: usize, sender: &MemberScene) -> Option<String> {
     let (_, redirected) = sender.ended.iter().find(|(verdict, n)| *verdict == "redirect" && *n > 0)?;
     Some(format!(
@@ -190,7 +185,7 @@ fn of_member(scene: &Scene, at: usize) -> Vec<String> {
         )
     });
     let why: Vec<String> = why.collect();
-    // Where it is not reached at all, the cause comes in the same breath.
+    // Name the cause in the same sentence if no packet reaches the member.
     match (member.runs, why.split_first()) {
         (0, Some((first, rest))) => {
             found = vec![format!("{name} is not reached: {first}")];
@@ -205,7 +200,7 @@ fn packets(number: u64) -> String {
     if number == 1 { "1 packet".to_owned() } else { format!("{number} packets") }
 }
 
-/// A part of a whole in percent, never rounded to all or nothing.
+/// Returns a part in percent, never rounded to 0 or 100.
 pub(super) fn share(part: u64, whole: u64) -> String {
     let percent = part as f64 * 100.0 / whole as f64;
     let text = format!("{percent:.1}");
@@ -311,7 +306,7 @@ mod tests {
         let found = findings(&scene, Some(1));
         assert_eq!(found[0], "firewall is reached only after slot 0 (counter) answers pass");
         assert!(found[1].contains("not counted"), "{found:?}");
-        // A lone firewall counts nothing unless it is told to.
+        // A lone member counts nothing unless its counters are switched on.
         scene.members.truncate(1);
         let [found] = &findings(&scene, Some(0))[..] else { panic!("one finding") };
         assert!(found.contains(&format!("`bpfman chain counters {} on`", scene.hook)), "{found}");

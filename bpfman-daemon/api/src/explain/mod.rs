@@ -1,4 +1,4 @@
-//! Why is a member not reached? What is known of its hook, gathered.
+//! Collects the facts about a hook that explain why a member is not reached.
 
 mod findings;
 mod times;
@@ -12,11 +12,11 @@ use bpfmand_kernel::Kernel;
 use crate::explain::findings::{MemberScene, Scene, findings};
 use crate::explain::times::MemberTimes;
 
-/// Says why a member of a hook is or is not reached, the most telling finding first. `member` is a link id or a
-/// function name; none: all members.
+/// Returns the reasons why a member of a hook is or is not reached, most relevant first. `member`: a link id or
+/// function name; `None`: all.
 ///
 /// # Errors
-/// No program of ours is there, or none of that name.
+/// The hook has no program of the daemon, or none of that name.
 pub fn explain<K: Kernel>(
     engine: &Engine<K>,
     interface: &Interface,
@@ -69,12 +69,12 @@ fn member_scene(member: &ChainMember) -> MemberScene {
     let counters = member.counters.as_ref();
     MemberScene {
         name: member.program.name.clone(),
-        // The kernel goes on after these where it runs the links itself.
         shadow: member.link.sharing.shadow,
         shadowed: counters.map(|counters| counters.shadowed.clone()).unwrap_or_default(),
         goes_on_after: if member.link.sharing.shadow {
             "anything".to_owned()
         } else {
+            // Without a proceed-on set, the kernel runs the links itself and continues after this verdict.
             proceed_on.map_or_else(|| "next".to_owned(), |set| set.to_string())
         },
         forgets_redirects: proceed_on.is_some_and(ProceedOn::has_redirect) && !member.link.sharing.shadow,
@@ -89,7 +89,6 @@ fn member_scene(member: &ChainMember) -> MemberScene {
     }
 }
 
-/// Where a program came from, in words.
 fn source(source: &SourceRecord) -> String {
     match source {
         SourceRecord::Image { url, digest, .. } if digest.is_empty() => url.clone(),
@@ -99,7 +98,7 @@ fn source(source: &SourceRecord) -> String {
     }
 }
 
-/// The place of a member by link id or function name.
+/// Returns the position of a member, by link id or function name.
 fn place_of(view: &ChainDetails, wanted: &str) -> Result<usize, EngineError> {
     let link = wanted.parse().ok();
     let is_it = |member: &ChainMember| link == Some(member.link.id.0) || member.program.name == wanted;

@@ -1,28 +1,28 @@
-//! Which member of a chain takes most of its time, and what can be done about it.
+//! Members that take most of their chain's time, and remedies.
 
 use super::findings::{Scene, share};
 
-/// A member is slow that takes more than this of its chain's time…
+/// Share of the chain's time above which a member is slow, if it also exceeds `SLOW_NANOSECONDS`.
 const SLOW_SHARE: f64 = 0.5;
-/// …and longer than this for a packet: of a chain that is fast, somebody has to be the slowest.
+/// Time per packet above which a member can be slow: even in a fast chain, one member is the slowest.
 const SLOW_NANOSECONDS: f64 = 200.0;
-/// Fewer samples of a member say little.
+/// Minimum number of samples of a member: fewer are not significant.
 const ENOUGH_SAMPLES: u64 = 16;
 
-/// What was sampled of a member, and whose it is.
+/// Sampled times of a member, with its source and its owner.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemberTimes {
-    /// Packets that were timed: one in 1,024 of those that reached it.
+    /// Packets that were timed: one in 1,024 of those that reached the member.
     pub samples: u64,
-    /// Mean nanoseconds of one.
+    /// Mean time of one packet, in nanoseconds.
     pub nanoseconds_per_run: f64,
     /// Image reference, or path of the object file.
     pub source: String,
-    /// As in `whoami`.
+    /// Owner, as `whoami` shows it.
     pub owner: String,
 }
 
-/// What is to be said of the times of a hook's members, or of one of them.
+/// Returns findings about the times of a hook's members, or of one of them.
 pub(super) fn of_times(scene: &Scene, member: Option<usize>) -> Vec<String> {
     if scene.members.len() < 2 {
         return Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn of_times(scene: &Scene, member: Option<usize>) -> Vec<String> {
         let few = "times are sampled, and too few packets came to say what each program takes".to_owned();
         return if member.is_none() { vec![few] } else { Vec::new() };
     }
-    // Who is reached by fewer packets has fewer samples: this is the time of the whole chain's packets.
+    // Time over all packets of the chain: a member that fewer packets reach has fewer samples.
     let taken = |times: &MemberTimes| times.samples as f64 * times.nanoseconds_per_run;
     let all: f64 = times.iter().map(|times| taken(times)).sum();
     let is_slow = |times: &MemberTimes| {
@@ -107,7 +107,7 @@ mod tests {
     fn nobody_is_slow_in_a_fast_chain_or_where_all_take_the_same() {
         assert_eq!(of_times(&scene(&[Some((1000, 5.0)), Some((1000, 150.0))]), None), [""; 0]);
         assert_eq!(of_times(&scene(&[Some((1000, 900.0)), Some((1000, 900.0))]), None), [""; 0]);
-        // One that takes long, and is reached by few packets.
+        // A member takes long, but few packets reach it.
         assert_eq!(of_times(&scene(&[Some((10_000, 100.0)), Some((100, 900.0))]), None), [""; 0]);
     }
 
@@ -117,7 +117,7 @@ mod tests {
         assert!(found.contains("`bpfman chain timing xdp:eth0 on`"), "{found}");
         let [found] = &of_times(&scene(&[Some((3, 900.0)), Some((3, 1.0))]), None)[..] else { panic!() };
         assert!(found.contains("too few packets"), "{found}");
-        // A lone program is timed by the kernel.
+        // The kernel times a lone program.
         assert_eq!(of_times(&scene(&[None]), None), [""; 0]);
     }
 }

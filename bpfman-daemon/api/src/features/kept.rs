@@ -1,25 +1,25 @@
-//! What was tried in this boot, kept for the daemons that follow in it.
+//! Probe results of this boot, stored for later daemons.
 
 use std::path::{Path, PathBuf};
 
 use bpfman_proto::ext::v1 as wire;
 use prost::Message as _;
 
-/// A file that holds for one boot and one version of the daemon. A kernel takes the same types and helpers until it ends.
+/// File that is valid for one boot and one version of the daemon. Support does not change while a kernel runs.
 pub struct Kept {
     path: PathBuf,
-    /// What the file begins with if it holds.
+    /// Start of a valid file.
     seal: String,
 }
 
 impl Kept {
-    /// The file in a folder, for a boot.
+    /// Returns the file in a folder, for a boot.
     pub fn new(folder: &Path, boot: &str) -> Self {
         let seal = format!("{boot} {}\n", env!("CARGO_PKG_VERSION"));
         Self { path: folder.join("features"), seal }
     }
 
-    /// What an earlier daemon of this boot has found; none if there was none, or its file is damaged.
+    /// Reads the results of an earlier daemon of this boot; `None` if there was none, or the file is damaged.
     pub fn read(&self) -> Option<Vec<wire::Feature>> {
         let bytes = std::fs::read(&self.path).ok()?;
         let message = bytes.strip_prefix(self.seal.as_bytes())?;
@@ -27,7 +27,7 @@ impl Kept {
         (!kept.features.is_empty()).then_some(kept.features)
     }
 
-    /// Keeps what was found. Where that fails, the next daemon tries again.
+    /// Stores the results. If that fails, the next daemon probes again.
     pub fn write(&self, features: &[wire::Feature]) {
         let kept = wire::FeaturesResponse { features: features.to_vec(), ..Default::default() };
         let bytes = [self.seal.as_bytes(), &kept.encode_to_vec()].concat();

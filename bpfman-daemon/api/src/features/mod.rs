@@ -1,4 +1,4 @@
-//! What the running kernel offers: the answer of the call `Features`.
+//! Features of the running kernel: the answer of the call `Features`.
 
 mod kept;
 mod last_answer;
@@ -15,18 +15,18 @@ use self::kept::Kept;
 pub use self::last_answer::LastAnswer;
 use crate::type_support::Support;
 
-/// Enumerations of the kernel whose values say what it has, and how the values begin.
+/// Enumerations of the kernel that list features, and the prefixes of their values.
 const ENUMERATIONS: [(&str, &str, FeatureKind); 3] = [
     ("bpf_link_type", "BPF_LINK_TYPE_", FeatureKind::LinkType),
     ("bpf_attach_type", "BPF_", FeatureKind::AttachType),
     ("bpf_cmd", "BPF_", FeatureKind::Command),
 ];
 
-/// What only the kernel's types tell.
+/// Kinds of features that only the kernel's types list.
 const BY_TYPES: [FeatureKind; 4] =
     [FeatureKind::LinkType, FeatureKind::AttachType, FeatureKind::Command, FeatureKind::Kfunc];
 
-/// Everything that is known. What takes long to try is tried once a boot, and kept in the folder.
+/// Returns all known features. Slow probes run once per boot; the folder keeps their results.
 pub fn all(
     kernel: &impl Kernel,
     support: &Support,
@@ -58,8 +58,8 @@ pub fn all(
     }
 }
 
-/// What takes long to try: what an earlier daemon of this boot found, else tried now. Only a whole answer is kept, for a boot
-/// that has a name.
+/// Returns the results of slow probes: those of an earlier daemon of this boot, else new ones. Stores only a complete
+/// result of an identified boot.
 fn tried_once(kernel: &impl Kernel, folder: &Path) -> Vec<wire::Feature> {
     let kept = kernel.boot().ok().map(|boot| Kept::new(folder, &boot));
     if let Some(found) = kept.as_ref().and_then(Kept::read) {
@@ -100,7 +100,6 @@ fn probes(kernel: &impl Kernel) -> Vec<wire::Feature> {
     each.collect()
 }
 
-/// What was tried, as it is told.
 fn tried(inventory: &Inventory) -> Vec<wire::Feature> {
     let one = |kind: FeatureKind| {
         move |tried: &TriedType| {
@@ -124,7 +123,7 @@ fn tried(inventory: &Inventory) -> Vec<wire::Feature> {
 fn types(kernel: &impl Kernel) -> Result<KernelBtf, String> {
     let bytes = kernel.btf().map_err(|error| error.to_string())?;
     let mut types = KernelBtf::parse(bytes).map_err(|error| error.to_string())?;
-    // One module whose types cannot be read is no reason to say nothing of the others.
+    // If the types of one module cannot be read, report those of the others.
     for (module, bytes) in kernel.module_btfs().unwrap_or_default() {
         if let Err(error) = types.add_module(&module, bytes) {
             tracing::debug!(%error, module, "the types of a module cannot be read");
@@ -133,13 +132,13 @@ fn types(kernel: &impl Kernel) -> Result<KernelBtf, String> {
     Ok(types)
 }
 
-/// What the kernel's own types tell.
+/// Returns the features that the kernel's types list.
 fn by_types(types: &KernelBtf) -> Vec<wire::Feature> {
     let mut found = Vec::new();
     for (enumeration, prefix, kind) in ENUMERATIONS {
         let names = types.enumerators(enumeration).unwrap_or_default();
         let named = names.iter().filter_map(|name| name.strip_prefix(prefix));
-        // `BPF_COMMON_ATTRS` is a flag beside the commands, of Linux 7.x.
+        // `BPF_COMMON_ATTRS` is a flag among the commands, of Linux 7.x.
         let ends =
             |name: &&str| name.starts_with("MAX_") || name.contains("UNSPEC") || *name == "COMMON_ATTRS";
         let each = named.filter(|name| !ends(name)).map(str::to_ascii_lowercase);

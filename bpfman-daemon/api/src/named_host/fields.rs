@@ -1,22 +1,21 @@
-//! The fields of header blocks (HPACK, RFC 7541): finds the value of `:authority` in them.
+//! Fields of header blocks (HPACK, RFC 7541): finds the value of `:authority`.
 
-/// `:authority` in the static table (RFC 7541, appendix A), and as some clients spell it out.
+/// `:authority` as an index of the static table (RFC 7541, appendix A), and as a literal name.
 const AUTHORITY: u32 = 1;
 const AUTHORITY_NAME: &[u8] = b":authority";
 
-/// Where in a field of a header block the next byte is (RFC 7541, 6). Blocks go on over frames.
+/// Position of the next byte in a field of a header block (RFC 7541, section 6). Blocks continue over frames.
 #[derive(Debug, Default)]
 enum Field {
-    /// At its first byte.
     #[default]
     First,
-    /// In the number of its name, after which its value comes, or nothing.
+    /// Index of the name; `Then` states whether a value follows.
     Index(Number, Then),
-    /// At the length of its name or value.
+    /// First byte of the length of the name or the value.
     LengthOf(Text),
-    /// In that length.
+    /// Further bytes of that length, and whether the text is Huffman-coded.
     Length(Number, Text, bool),
-    /// In its name or value: how many bytes there are, and have come, and whether they are Huffman's code.
+    /// Name or value: its length, the number of bytes received, and whether it is Huffman-coded.
     Bytes { text: Text, length: u32, at: u32, is_huffman: bool },
 }
 
@@ -32,7 +31,7 @@ enum Text {
     Value,
 }
 
-/// A number that did not fit its first byte (RFC 7541, 5.1).
+/// Integer that does not fit its first byte (RFC 7541, section 5.1).
 #[derive(Clone, Copy, Debug)]
 struct Number {
     value: u32,
@@ -40,14 +39,14 @@ struct Number {
 }
 
 impl Number {
-    /// The number whose first byte has `bits` for it; whole, or to be continued.
+    /// Parses an integer from `bits` of its first byte; `Err` if more bytes follow.
     const fn begin(byte: u8, bits: u32) -> Result<u32, Self> {
         let most = (1_u32 << bits) - 1;
         let value = byte as u32 & most;
         if value < most { Ok(value) } else { Err(Self { value, shift: 0 }) }
     }
 
-    /// One byte further; none if it is larger than any that may be.
+    /// Adds one byte; `None` if the integer exceeds the largest accepted value.
     fn go_on(self, byte: u8) -> Option<Result<u32, Self>> {
         if self.shift > 14 {
             return None;
@@ -57,25 +56,25 @@ impl Number {
     }
 }
 
-/// The fields of the header blocks of one connection.
+/// Fields of the header blocks of one connection.
 #[derive(Debug, Default)]
 pub struct Fields {
     field: Field,
-    /// The value that comes is of `:authority`.
+    /// True if the next value is that of `:authority`.
     rewrites: bool,
 }
 
 impl Fields {
-    /// One byte further, which is replaced if it belongs to the value of `:authority`; none if this is no HPACK.
+    /// Processes one byte, and replaces it if it belongs to the value of `:authority`; `None` if this is no HPACK.
     pub fn step(&mut self, byte: &mut u8) -> Option<()> {
         self.field = match &self.field {
             Field::First => {
                 let (bits, then) = match *byte {
-                    // A field of the tables, by its number.
+                    // Indexed field.
                     0x80.. => (7, Then::Nothing),
-                    // To be added to the table.
+                    // Literal field, to be added to the table.
                     0x40.. => (6, Then::Value),
-                    // A new size of the table.
+                    // New size of the table.
                     0x20.. => (5, Then::Nothing),
                     _ => (4, Then::Value),
                 };
@@ -142,7 +141,7 @@ const fn after_text(text: Text) -> Field {
     }
 }
 
-/// A byte of so many letters `a` (00011) as fit into `length` bytes; the bits that are over are ones.
+/// Returns a byte of as many letters `a` (00011) as fit into `length` bytes, padded with ones.
 fn huffman_byte(length: u32, at: u32) -> u8 {
     let letters = length * 8 / 5;
     (0..8).fold(0, |byte, bit| {

@@ -1,36 +1,35 @@
-//! The frames of an HTTP/2 connection (RFC 9113, 4 and 6.2): finds the header blocks in them.
+//! Frames of an HTTP/2 connection (RFC 9113, sections 4 and 6.2): finds the header blocks.
 
 use super::fields::Fields;
 
-/// What a client sends before its first frame (RFC 9113, 3.4).
+/// Length of the client's connection preface, in bytes (RFC 9113, section 3.4).
 const PREFACE: u32 = 24;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Where in the stream of frames the next byte is.
+/// Position of the next byte in the stream of frames.
 #[derive(Debug)]
 enum At {
-    /// In the preface, or in what is no header block: so many bytes pass.
+    /// Number of bytes to skip: the preface, or anything that is no header block.
     Passing(u32),
-    /// In the nine bytes before a frame, of which some have come.
+    /// Header of a frame, and the number of its bytes received.
     Head([u8; 9], usize),
-    /// At the length of a padded header block's padding.
+    /// Length of a header block's padding.
     Padding,
-    /// In a header block.
     Block,
 }
 
-/// The stream of frames of one client. Of what it does not understand it changes nothing more: the server judges it.
+/// Stream of frames of one client. After bytes that it does not understand it changes nothing: the server reports them.
 #[derive(Debug)]
 pub struct HttpFrames {
     at: At,
-    /// Bytes of the frame's payload that are still to come, without padding once that is known.
+    /// Bytes of the frame's payload that are still expected, without padding once that is known.
     left: u32,
-    /// Padding behind the header block.
+    /// Padding after the header block, in bytes.
     padding: u32,
-    /// Bytes before the header block.
+    /// Size of the fields before the header block, in bytes.
     priority: u32,
     fields: Fields,
     lost: bool,
@@ -44,7 +43,7 @@ impl Default for HttpFrames {
 }
 
 impl HttpFrames {
-    /// Changes the bytes that came, where they name a host.
+    /// Replaces the host names in received bytes.
     pub fn pass(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             if self.lost {
@@ -56,7 +55,7 @@ impl HttpFrames {
         }
     }
 
-    /// One byte further; none if this is no HTTP/2.
+    /// Processes one byte; `None` if this is no HTTP/2.
     fn step(&mut self, byte: &mut u8) -> Option<()> {
         match &mut self.at {
             At::Passing(left) => {
@@ -106,7 +105,7 @@ impl HttpFrames {
         Some(())
     }
 
-    /// To the header block, over what stands before it.
+    /// Continues at the header block, after the fields before it.
     fn enter_block(&mut self) -> Option<()> {
         self.left = self.left.checked_sub(self.priority)?;
         if self.priority > 0 {
@@ -149,7 +148,7 @@ mod tests {
         frame
     }
 
-    /// `:method POST`, the authority in this form, a field with a name of its own and `:path /`.
+    /// Returns a block of `:method POST`, the authority in this form, a field with a literal name, and `:path /`.
     fn block(authority: &[u8]) -> Vec<u8> {
         let mut block = vec![0x3f, 0xe1, 0x1f, 0x83];
         block.extend(authority);
@@ -169,7 +168,7 @@ mod tests {
             .concat()
     }
 
-    /// What passes, whole and in pieces of every size.
+    /// Returns the bytes after replacement, and checks that pieces of every size give the same.
     fn passed(bytes: &[u8]) -> Vec<u8> {
         let mut whole = bytes.to_vec();
         HttpFrames::default().pass(&mut whole);
@@ -228,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_value_in_huffmans_code_and_a_long_one_are_replaced_too() {
-        // So many letters `a`: 00011 each, and ones.
+        // Letters `a` (00011 each), padded with ones.
         for (length, coded) in [
             (1_u8, vec![0b0001_1111]),
             (2, vec![0b0001_1000, 0b1100_0111]),

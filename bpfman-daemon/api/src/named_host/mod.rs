@@ -1,9 +1,9 @@
 //! Clients that call a unix socket by its path.
 //!
 //! Clients that build on gRPC's C core (Python, C++, Ruby, PHP) and those in Java and Swift put the socket's path into
-//! HTTP/2's `:authority`, plain or percent-encoded. No host is called like that, and the server's library ends such
-//! requests with `PROTOCOL_ERROR` before anybody is asked. On a unix socket the name means nothing: it is replaced, where
-//! it stands, by another that is as long. What else a client sends goes through as it is.
+//! HTTP/2's `:authority`, plain or percent-encoded. That is no valid host name, so the server's library ends such
+//! requests with `PROTOCOL_ERROR` before any handler runs. On a unix socket the name has no meaning: it is replaced in
+//! place by another one of the same length. All other bytes stay as they are.
 
 mod fields;
 mod frames;
@@ -17,7 +17,7 @@ use tonic::transport::server::Connected;
 
 use self::frames::HttpFrames;
 
-/// A connection whose requests name a host.
+/// Connection that replaces the host names of requests.
 #[derive(Debug)]
 pub struct NamedHost<S> {
     inner: S,
@@ -25,7 +25,6 @@ pub struct NamedHost<S> {
 }
 
 impl<S> NamedHost<S> {
-    /// Of a new connection.
     pub fn new(inner: S) -> Self {
         Self { inner, frames: HttpFrames::default() }
     }

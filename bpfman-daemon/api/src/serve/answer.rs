@@ -1,4 +1,4 @@
-//! Answers as clients take them: in pieces, so that what waits is known and who takes nothing is seen.
+//! Answers in pieces, so that the daemon knows what is unread, and detects clients that stop reading.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::callers::Unread;
 use super::limits::{PIECE, STALL};
 
-/// How the answers of one connection are taken.
+/// Progress of a client in reading the answers of one connection.
 #[derive(Debug)]
 pub struct AnswerProgress {
     began: Instant,
@@ -32,14 +32,13 @@ impl AnswerProgress {
         self.last_milliseconds.store(now, Ordering::SeqCst);
     }
 
-    /// True if something waits for the client, and it took nothing for long.
+    /// Returns whether something waits for the client, and it has read nothing for `STALL`.
     pub fn has_stalled(&self) -> bool {
         let last = std::time::Duration::from_millis(self.last_milliseconds.load(Ordering::SeqCst));
         self.waiting.load(Ordering::SeqCst) > 0 && self.began.elapsed().saturating_sub(last) >= STALL
     }
 }
 
-/// An answer on its way.
 #[derive(Debug)]
 pub struct AnswerBody {
     body: tonic::body::Body,
@@ -49,7 +48,6 @@ pub struct AnswerBody {
 }
 
 impl AnswerBody {
-    /// An answer of which nothing is taken yet.
     pub fn new(body: tonic::body::Body, unread: Unread, progress: Arc<AnswerProgress>) -> Self {
         Self { body, rest: Bytes::new(), unread, progress }
     }

@@ -1,4 +1,4 @@
-//! The users that are connected, and what each of them holds.
+//! Connected users, and the resources that each of them holds.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +9,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::account::{Account, AccountKey, Tier};
 use super::limits::{ANSWERS_OF_A_USER, CONNECTIONS_OF_A_USER, REQUESTS, REQUESTS_OF_A_USER, SMALL_REQUEST};
 
-/// All users that are connected.
 #[derive(Debug)]
 pub struct Callers {
     users: Mutex<Users>,
-    /// Room for the larger requests of all users but root, and of root.
+    /// Memory for the larger requests of all users but root, and of root, in bytes.
     requests: [Arc<Semaphore>; 2],
 }
 
@@ -24,14 +23,13 @@ struct Users {
     open: [usize; 4],
 }
 
-/// One user, for as long as one of its connections is open.
 #[derive(Debug)]
 struct User {
     connections: usize,
     share: Arc<Share>,
 }
 
-/// What the connections of one user share.
+/// Resources that the connections of one user share.
 #[derive(Debug)]
 struct Share {
     requests: Arc<Semaphore>,
@@ -39,7 +37,7 @@ struct Share {
     answered: Notify,
 }
 
-/// A connection's place. It is given back when this is dropped.
+/// Place of a connection, which is freed when this is dropped.
 #[derive(Debug)]
 pub struct ConnectionPlace {
     callers: Arc<Callers>,
@@ -47,26 +45,26 @@ pub struct ConnectionPlace {
     share: Arc<Share>,
 }
 
-/// Room that a request takes, until this is dropped.
+/// Memory that a request occupies until this is dropped.
 #[derive(Debug, Default)]
 pub struct RequestRoom {
     _user: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
 }
 
-/// Bytes of an answer that its client has not taken yet.
+/// Bytes of an answer that its client has not read yet.
 #[derive(Debug)]
 pub struct Unread {
     share: Arc<Share>,
     bytes: usize,
 }
 
-/// Why there is no place for one more connection.
+/// Reason why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPlace {
-    /// Connections of this user, or of all, that are open.
+    /// Open connections of this user, or of all users.
     pub open: usize,
-    /// Whether these are the user's own.
+    /// True if these are the user's own.
     pub own: bool,
 }
 
@@ -158,7 +156,7 @@ impl ConnectionPlace {
         RequestRoom { _user, _all }
     }
 
-    /// Waits until this user has read enough of the answers that it has.
+    /// Waits until this user has read enough of its answers.
     pub async fn answers_read(&self) {
         loop {
             let mut answered = std::pin::pin!(self.share.answered.notified());
@@ -170,7 +168,6 @@ impl ConnectionPlace {
         }
     }
 
-    /// Nothing unread yet.
     pub fn unread(&self) -> Unread {
         Unread { share: Arc::clone(&self.share), bytes: 0 }
     }
@@ -183,7 +180,7 @@ impl Drop for ConnectionPlace {
 }
 
 impl Unread {
-    /// So many bytes wait now.
+    /// Sets the number of unread bytes.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {
             self.share.answers.fetch_add(bytes - self.bytes, Ordering::SeqCst);

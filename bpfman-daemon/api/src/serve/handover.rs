@@ -1,8 +1,7 @@
-//! Handovers: connections over which the daemon gives a descriptor, as `maps.proto` says.
+//! Handovers: connections over which the daemon passes a descriptor, as specified in `maps.proto`.
 //!
-//! The connection itself says who asks, so nothing that could be guessed, kept or stolen stands between the decision and
-//! the descriptor. One connection gets one descriptor: what a client holds and has not read yet costs it a descriptor of
-//! its own each.
+//! The connection itself identifies the caller, so nothing that could be guessed, kept or stolen connects the decision
+//! with the descriptor. One connection passes one descriptor: each unread one costs the client a descriptor of its own.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -29,20 +28,20 @@ use super::limits::{ARRIVAL, STALL};
 use crate::audit::Call;
 use crate::status;
 
-/// Bytes of memory that what was sent by a socket takes until its other end has read it.
+/// Function that returns the memory, in bytes, of data that a socket sent and its peer has not read.
 pub type UnreadByPeer = fn(&UnixStream) -> io::Result<usize>;
 
-/// A map that may be given away.
+/// Map and its descriptor, or the refusal to open it.
 pub type OpenedMap = Result<(wire::OpenMapResponse, OwnedFd), Status>;
 
-/// Opens a map for the call that the task works for.
+/// Function that opens a map for the call that the current task works for.
 pub type OpenMaps = Arc<dyn Fn(Asked) -> Pin<Box<dyn Future<Output = OpenedMap> + Send>> + Send + Sync>;
 
-/// How long it takes at first, and at most, until the daemon looks again whether a client has read.
+/// First and longest interval between checks whether a client has read the descriptor.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
-/// The byte that a connection begins with, which stays to be read; none if it ends or says nothing.
+/// Returns the first byte of a connection without consuming it; `None` if the connection ends or sends nothing.
 pub async fn first_byte(stream: &UnixStream) -> Option<u8> {
     let mut byte = [0];
     let peek = || -> io::Result<usize> { Ok(recv(stream, &mut byte[..], RecvFlags::PEEK)?.0) };
@@ -82,8 +81,8 @@ pub async fn serve(
         }
     };
     call.end(refused.as_ref()).await;
-    // A descriptor that nobody has read counts for root, whose processes can send only so many. As long as this one does, it
-    // keeps its user's place among the connections.
+    // An unread descriptor counts against root's limit of those in flight: until it is read, keep the connection's
+    // place.
     let mut look = FIRST_LOOK;
     while unread(&stream).is_ok_and(|bytes| bytes > 0) {
         tokio::select! {
@@ -93,7 +92,6 @@ pub async fn serve(
     }
 }
 
-/// Reads a request.
 async fn whole(stream: &mut UnixStream) -> io::Result<Result<wire::HandoverRequest, Status>> {
     let mut preface = [0; PREFACE.len()];
     stream.read_exact(&mut preface).await?;
@@ -115,7 +113,7 @@ async fn whole(stream: &mut UnixStream) -> io::Result<Result<wire::HandoverReque
     Ok(request.map_err(|error| status::invalid(format!("the handover's request cannot be read: {error}"))))
 }
 
-/// Sends an answer, and a descriptor with its first byte. An answer fits the room of a socket that was sent nothing yet.
+/// Sends an answer, and a descriptor with its first byte. An answer fits the send buffer of an unused socket.
 async fn send(stream: &UnixStream, answer: Answer, descriptor: Option<OwnedFd>) -> io::Result<()> {
     let bytes = frame(&wire::HandoverAnswer { answer: Some(answer) });
     let descriptors: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();

@@ -1,50 +1,49 @@
-//! What callers may hold of the daemon's memory, and for how long.
+//! Limits of the memory that callers may occupy, and of its time.
 
 use std::time::Duration;
 
-/// Bytecode never travels in a request: its path or reference does.
+/// Maximum size of a request, in bytes. Requests contain the path or reference of bytecode, never the bytecode.
 pub use bpfman_proto::LARGEST_REQUEST;
 
-/// Most connections of all users together that no grant names. Each of the following limits includes those before it.
+/// Maximum number of connections of all users without a grant. Each of the following limits includes those before it.
 pub const CONNECTIONS_WITHOUT_GRANT: usize = 128;
-/// Most connections of all users together but root and those who speak for applications: half of all.
+/// Maximum number of connections of all users except root and those that act for applications: half of all.
 pub const CONNECTIONS_OF_OTHERS: usize = 256;
-/// Most connections of all users but root together; root has all that are left.
+/// Maximum number of connections of all users except root; root has all that are left.
 pub const CONNECTIONS_BESIDES_ROOT: usize = 448;
-/// Most connections of one user who is not root, those of its subordinate users included.
+/// Maximum number of connections of one user other than root, including those of its subordinate users.
 pub const CONNECTIONS_OF_A_USER: usize = 64;
-/// Most connections.
+/// Maximum number of connections.
 pub const CONNECTIONS: usize = 512;
 
-/// Most requests in progress on one connection. A client that has more waits until one ends.
+/// Maximum number of requests in progress on one connection. Further ones wait until one ends.
 pub const STREAMS: u32 = 32;
-/// Bytes that a client may send on a stream, and on a connection, before the daemon reads them. The smallest window of
-/// a connection that HTTP/2 knows is 65,535.
+/// Maximum number of bytes that a client may send on a stream before the daemon reads them.
 pub const STREAM_WINDOW: u32 = 32 << 10;
-/// See [`STREAM_WINDOW`].
+/// Maximum number of bytes that a client may send on a connection before the daemon reads them. HTTP/2 allows no window
+/// below 65,535.
 pub const CONNECTION_WINDOW: u32 = 64 << 10;
-/// Bytes of a request's headers; those of gRPC are some hundred.
+/// Maximum size of a request's headers, in bytes; those of gRPC are some hundred.
 pub const HEADERS: u32 = 8 << 10;
-/// Bytes of an answer that wait for a client which reads slowly are handed over in pieces of this size, and only when
-/// there is room for one.
+/// Size of the pieces of an answer, in bytes. A piece is handed over only when there is room for it.
 pub const PIECE: usize = 16 << 10;
-/// Bytes that HTTP/2 keeps of a stream whose client does not read.
+/// Bytes of a stream that HTTP/2 buffers while the client does not read.
 pub const SEND_BUFFER: usize = 32 << 10;
 
-/// A request of so many bytes needs no room: as many as there can be at a time hold little.
+/// Size up to which a request needs no reserved memory, in bytes: all concurrent ones together are small.
 pub const SMALL_REQUEST: usize = 4 << 10;
-/// Bytes of larger requests that one user may hold at a time. Further ones wait.
+/// Maximum size of one user's larger requests at a time, in bytes. Further ones wait.
 pub const REQUESTS_OF_A_USER: usize = 8 << 20;
-/// Bytes of larger requests that all users together may hold at a time.
+/// Maximum size of all users' larger requests at a time, in bytes.
 pub const REQUESTS: usize = 32 << 20;
-/// Bytes of answers that wait for one user to read them: while there are more, further requests of this user wait.
+/// Bytes of unread answers of one user above which its further requests wait.
 pub const ANSWERS_OF_A_USER: usize = 16 << 20;
 
-/// How long a request may take to arrive whole.
+/// Maximum time until a request has arrived completely.
 pub const ARRIVAL: Duration = Duration::from_secs(10);
-/// How long a client that reads nothing of what waits for it stays connected.
+/// Time after which a client that reads nothing of its answers is disconnected.
 pub const STALL: Duration = Duration::from_secs(60);
-/// A client is asked so often whether it is still there.
+/// Interval of HTTP/2 keep-alive pings.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How long it may take to answer that.
+/// Maximum time until a ping is answered.
 pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);

@@ -1,8 +1,8 @@
-//! The daemon's socket, served so that no caller can hold more of the daemon than its share.
+//! Server of the daemon's socket: no caller can occupy more of the daemon than its share.
 //!
-//! A request is read whole before a service sees it, within a time and in room that its user has; an answer is handed
-//! over in pieces as its client takes them. What waits for either is bounded by user, so that one user cannot take the
-//! room of another. A connection that begins otherwise than HTTP/2 is a handover.
+//! A request is read completely before a service sees it, within a time limit and in memory of its user's share; an
+//! answer is sent in pieces as its client reads them. Both are bounded by user, so that no user can take the share of
+//! another. A connection that does not begin with HTTP/2 is a handover.
 
 mod account;
 mod answer;
@@ -46,26 +46,25 @@ pub use handover::UnreadByPeer;
 pub(crate) use handover::{OpenMaps, OpenedMap};
 pub(crate) use limits::LARGEST_REQUEST;
 
-/// Says who made a connection.
+/// Function that identifies the process behind a connection.
 pub type Identify = fn(&UnixStream) -> io::Result<Peer>;
 
-/// What the daemon does with memory that it needs no more.
+/// Function that returns unused memory to the system.
 pub type Trim = fn();
 
-/// What the server of a socket asks the system it runs on.
+/// Functions of the operating system that the server of a socket needs.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketSystem {
-    /// Who made a connection.
+    /// Identifies the process behind a connection.
     pub identify: Identify,
-    /// What a client has not read yet.
+    /// Returns the memory of data that a client has not read yet.
     pub unread: UnreadByPeer,
-    /// The user that a connection of a user counts for: subordinate users of one user are one.
+    /// Returns the uid that connections of a user count for: subordinate users of one user count together.
     pub counts_for: fn(u32) -> u32,
-    /// Gives memory back after connections have gone.
+    /// Returns memory to the system after connections have ended.
     pub trim: Trim,
 }
 
-/// Connections of a socket, until they are to end.
 pub(crate) struct Connections {
     pub routes: Routes,
     pub maps: OpenMaps,
@@ -95,7 +94,7 @@ impl Connections {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "no connection can be taken");
-                        // As when there are no descriptors left: at once, it would fail again.
+                        // Wait: the error may mean that no descriptors are left, and would occur again at once.
                         sleep(Duration::from_millis(50)).await;
                     }
                 },
@@ -116,7 +115,7 @@ impl Connections {
         Counting { identify, counts_for, policy: self.access.policy() }
     }
 
-    /// Serves one connection by what it begins with.
+    /// Serves one connection; its first byte determines the protocol.
     fn connection(
         &self,
         stream: UnixStream,
@@ -128,7 +127,7 @@ impl Connections {
         let journal = Arc::clone(&self.journal);
         async move {
             match handover::first_byte(&stream).await {
-                // One that says nothing is no client.
+                // A connection that sends nothing is ignored.
                 None => {}
                 Some(byte) if byte == PREFACE[0] => {
                     handover::serve(maps, unread, stream, (peer, journal), ended).await;
@@ -209,7 +208,6 @@ fn admit(
     }
 }
 
-/// Serves a connection that speaks HTTP/2.
 async fn http(
     (routes, journal): (Routes, Arc<Journal>),
     stream: UnixStream,
@@ -260,7 +258,6 @@ async fn http(
     }
 }
 
-/// Answers one request.
 async fn answer(
     routes: Routes,
     (peer, call): (Peer, Arc<Call>),

@@ -1,4 +1,4 @@
-//! Reading a request whole, before any service sees it: every call of ours has one message.
+//! Reading of complete requests, before any service sees them: every call of this daemon has one message.
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -10,10 +10,10 @@ use super::callers::{ConnectionPlace, RequestRoom};
 use super::limits::{ARRIVAL, LARGEST_REQUEST};
 use crate::status;
 
-/// Bytes before a message: whether it is compressed, and its length.
+/// Size of the prefix of a message, in bytes: a compression flag and the length.
 const PREFIX: usize = 5;
 
-/// Reads a message with its prefix. It takes room for what it says it will hold, before more than a frame is read.
+/// Reads a message with its prefix. Memory for its announced length is reserved before more than a frame is read.
 pub async fn whole<B>(mut body: B, place: &ConnectionPlace) -> Result<(Bytes, RequestRoom), Status>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -24,7 +24,7 @@ where
     while read.len() < PREFIX {
         let Some(data) = next(&mut body, begun).await? else {
             return match read.len() {
-                // The service says what it lacks.
+                // The service reports the missing message.
                 0 => Ok((Bytes::new(), RequestRoom::default())),
                 _ => Err(status::invalid("the request's message ends in the middle of its length")),
             };
@@ -36,7 +36,7 @@ where
         return Err(too_large(length));
     }
     let room = place.room(length).await;
-    // Waiting for room is not the client's fault.
+    // The time of waiting for memory does not count for the client.
     let begun = Instant::now();
     read.reserve(length + PREFIX - read.len().min(length + PREFIX));
     loop {
@@ -55,7 +55,7 @@ where
     Ok((read.freeze(), room))
 }
 
-/// The next data of a body; none at its end.
+/// Returns the next data of a body; `None` at its end.
 async fn next<B>(body: &mut B, begun: Instant) -> Result<Option<Bytes>, Status>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -68,7 +68,7 @@ where
             .map_err(|error| Status::cancelled(format!("the request broke off: {error}")))?
         {
             None => return Ok(None),
-            // Clients send no trailers that say anything.
+            // Trailers of clients have no meaning here.
             Some(frame) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));

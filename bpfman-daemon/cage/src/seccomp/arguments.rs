@@ -1,74 +1,75 @@
-//! What calls may be made with, where the call alone says too little.
+//! Restrictions of arguments, for system calls with both allowed and forbidden uses.
 //!
-//! A filter sees numbers, not what pointers lead to. All that is compared is 32 bits wide, as the kernel reads it.
+//! A filter sees numbers, not the memory behind pointers. All compared values are 32 bits wide, as the kernel reads
+//! them.
 
 use std::collections::BTreeMap;
 
-/// What an argument has to be.
+/// Condition on an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// Which, from 0.
+    /// Index of the argument, from 0.
     pub place: u8,
-    /// The bits that are looked at.
+    /// Compared bits.
     pub mask: u32,
-    /// What they have to be.
+    /// Expected value of these bits.
     pub value: u32,
 }
 
-/// Arguments that have to be so together.
+/// Conditions that must all hold.
 pub type Arguments = Vec<Argument>;
 
-/// This argument is this number.
+/// Requires an argument to equal a number.
 fn is(place: u8, value: i32) -> Argument {
     Argument { place, mask: u32::MAX, value: value.cast_unsigned() }
 }
 
-/// Of these bits of an argument, exactly those of `value` are set.
+/// Requires exactly the bits of `value` among the bits of `mask`.
 const fn bits(place: u8, mask: u32, value: u32) -> Argument {
     Argument { place, mask, value }
 }
 
-/// Commands of bpf(2) that the daemon gives: objects and links, never tokens, streams or raw tracepoints of others.
-/// `bpfmand-kernel` has them by name; a test compares.
+/// Commands of bpf(2) that the daemon uses: objects and links; no tokens, streams or raw tracepoint opens.
+/// `bpfmand-kernel` defines their names; a test compares.
 pub const BPF_COMMANDS: [i32; 28] =
     [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 13, 14, 15, 16, 17, 18, 19, 22, 23, 24, 26, 28, 29, 30, 31, 32, 33, 34];
 
-/// `NETLINK_ROUTE`: interfaces, XDP and TC, and what a C library asks about addresses.
+/// `NETLINK_ROUTE`: interfaces, XDP and TC, and address lookups of the C library.
 const NETLINK_ROUTE: i32 = 0;
 /// `SOL_NETLINK`.
 const SOL_NETLINK: i32 = 270;
 /// `NS_GET_USERNS`, and `NS_GET_NSTYPE` beside it.
 const NAMESPACE_REQUESTS: [i32; 2] = [0xb701, 0xb703];
-/// `SIOCGIFNAME`, `SIOCGIFINDEX`: the names and numbers of interfaces.
+/// `SIOCGIFNAME`, `SIOCGIFINDEX`: names and indexes of interfaces.
 const INTERFACE_REQUESTS: [i32; 2] = [0x8910, 0x8933];
-/// `SIOCOUTQ`: what the other end of a unix socket has not read yet.
+/// `SIOCOUTQ`: bytes that the peer of a unix socket has not read yet.
 const SOCKET_REQUESTS: [i32; 1] = [0x5411];
-/// `TCGETS`, as Rust and the C library ask whether a log goes to a terminal; `FIOCLEX`, `FIONCLEX`, `FIONBIO`, `FIONREAD`;
-/// `FICLONE`, by which files are copied.
+/// `TCGETS`, by which Rust and the C library detect a terminal; `FIOCLEX`, `FIONCLEX`, `FIONBIO`, `FIONREAD`;
+/// `FICLONE`, which copies files.
 const FILE_REQUESTS: [i32; 6] = [0x5401, 0x5451, 0x5450, 0x5421, 0x541b, 0x4004_9409];
-/// `PR_SET_NAME`, `PR_GET_NAME`, `PR_GET_SECCOMP`, `PR_CAPBSET_READ`, `PR_GET_NO_NEW_PRIVS`, and `PR_SET_VMA`, by which
-/// newer C libraries name memory.
+/// `PR_SET_NAME`, `PR_GET_NAME`, `PR_GET_SECCOMP`, `PR_CAPBSET_READ`, `PR_GET_NO_NEW_PRIVS`, and `PR_SET_VMA`, with
+/// which newer C libraries name memory.
 const PROCESS_REQUESTS: [i32; 6] = [15, 16, 21, 23, 39, 0x5356_4d41];
-/// All flags of `clone` that make a namespace: user, process, network, and so on.
+/// All flags of `clone` that create a namespace: user, process, network, and so on.
 const NEW_NAMESPACES: u32 = 0x7e02_0080;
-/// `MS_MOVE`, and the flags that change how a mount is shared.
+/// `MS_MOVE`, and the flags that change mount propagation.
 const MOVE_OR_SHARE: u32 = 0x2000 | (1 << 17) | (1 << 18) | (1 << 19) | (1 << 20);
 
-/// What is not here may be called with anything. `own` is the process whose calls are filtered.
+/// Returns the allowed arguments by call; calls that are not listed are unrestricted. `own` is the filtered process.
 #[must_use]
 pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
     let own = own.cast_signed();
     let any_of = |place: u8, values: &[i32]| values.iter().map(|value| vec![is(place, *value)]).collect();
-    // The type of a socket without its flags.
+    // Type of a socket without its flags.
     let stream_or_datagram = |family| {
         [libc::SOCK_STREAM, libc::SOCK_DGRAM].map(|kind| vec![is(0, family), bits(1, 0xf, kind as u32)])
     };
     let mut sockets: Vec<Arguments> = vec![
         vec![is(0, libc::AF_UNIX)],
-        // No netfilter, no audit, no crypto, no generic netlink.
+        // No netfilter, audit, crypto or generic netlink.
         vec![is(0, libc::AF_NETLINK), is(2, NETLINK_ROUTE)],
     ];
-    // No raw sockets, so no packets that look like others', and none of a netfilter's options.
+    // No raw sockets, so no forged packets, and no netfilter options.
     sockets.extend(stream_or_datagram(libc::AF_INET));
     sockets.extend(stream_or_datagram(libc::AF_INET6));
     let execute = libc::PROT_EXEC as u32;
@@ -77,7 +78,7 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
         (libc::SYS_socket, sockets),
         (libc::SYS_socketpair, vec![vec![is(0, libc::AF_UNIX)]]),
         (
-            // Not the tables of netfilter, which CAP_NET_ADMIN may replace by options of any socket.
+            // Not the tables of netfilter, which CAP_NET_ADMIN may replace through options of any socket.
             libc::SYS_setsockopt,
             vec![
                 vec![is(1, libc::SOL_SOCKET)],
@@ -88,19 +89,19 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
                 vec![is(1, libc::IPPROTO_IPV6), is(2, libc::IPV6_V6ONLY)],
             ],
         ),
-        // Signals to itself, as abort() and a debug build that ends itself send them.
+        // Signals to itself, sent by abort() and by a debug build that terminates.
         (libc::SYS_kill, vec![vec![is(0, own)]]),
         (libc::SYS_tgkill, vec![vec![is(0, own)]]),
-        // Memory is written to, or run, never both.
+        // Memory is writable or executable, never both.
         (libc::SYS_mmap, vec![vec![bits(2, execute, 0)], vec![bits(2, execute | write, execute)]]),
         (libc::SYS_mprotect, vec![vec![bits(2, execute, 0)]]),
-        // Threads of this process, and no process.
+        // Threads of this process, no processes.
         (
             libc::SYS_clone,
             vec![vec![bits(0, NEW_NAMESPACES | libc::CLONE_THREAD as u32, libc::CLONE_THREAD as u32)]],
         ),
         (libc::SYS_prctl, any_of(0, &PROCESS_REQUESTS)),
-        // Its own limits.
+        // Only the process's own limits.
         (libc::SYS_prlimit64, vec![vec![is(0, 0)], vec![is(0, own)]]),
         (libc::SYS_bpf, any_of(0, &BPF_COMMANDS)),
         (libc::SYS_setns, vec![vec![is(1, libc::CLONE_NEWNET)]]),
@@ -115,8 +116,8 @@ pub fn narrowed(own: u32) -> BTreeMap<i64, Vec<Arguments>> {
     ])
 }
 
-/// What processes for images may do less than the daemon: files are opened to be read, not made, emptied or written to; and
-/// no descriptor sends signals to its owner, who could be anybody of their user.
+/// Returns further restrictions for helper processes: files are opened only for reading, and no descriptor sends
+/// signals to its owner, which could be any process of the same user.
 #[must_use]
 pub fn of_helpers() -> BTreeMap<i64, Vec<Arguments>> {
     const WRITING: u32 =
@@ -138,7 +139,7 @@ pub fn of_helpers() -> BTreeMap<i64, Vec<Arguments>> {
     ])
 }
 
-/// For people: what [`narrowed`] says, in the order of its numbers' names.
+/// Description of [`narrowed`] for the documentation, by call name.
 pub const NARROWED: [(&str, &str); 14] = [
     ("bpf", "the commands that the daemon gives: objects and links, no tokens"),
     ("clone", "threads of this process: no processes, no namespaces"),

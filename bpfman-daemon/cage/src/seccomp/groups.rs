@@ -1,29 +1,29 @@
-//! What is allowed, by what it is for. `docs/cage.md` has the same; a test compares.
+//! Allowed system calls by purpose. `docs/cage.md` lists the same ones; a test compares.
 //!
-//! A call is here when the daemon makes it, or when its C library does, in this or another version, for something that
-//! the daemon makes: `open` and `openat` are one thing. [`super::arguments`] narrows some of them down.
+//! A call is listed if the daemon makes it, or if any version of its C library makes it for the daemon: `open` and
+//! `openat` are equivalent. [`super::arguments`] restricts some of them.
 
 use super::call::{SystemCall, calls};
 
 /// Calls for one purpose.
 #[derive(Clone, Copy, Debug)]
 pub struct CallGroup {
-    /// What they are for.
+    /// Purpose.
     pub reason: &'static str,
-    /// The calls.
+    /// System calls.
     pub calls: &'static [SystemCall],
-    /// Calls that do the same and that only older processors have.
+    /// Equivalent calls that only older processors have.
     pub older: &'static [SystemCall],
 }
 
 impl CallGroup {
-    /// All of them.
+    /// Returns all calls.
     pub fn all(&self) -> impl Iterator<Item = &'static SystemCall> + use<> {
         self.calls.iter().chain(self.older)
     }
 }
 
-/// Calls of x86-64 that newer processors do not have.
+/// Returns calls of x86-64 that newer processors lack.
 #[cfg(target_arch = "x86_64")]
 macro_rules! older {
     ($($constant:ident),* $(,)?) => {
@@ -38,7 +38,7 @@ macro_rules! older {
 }
 pub(crate) use older;
 
-/// What every daemon may call.
+/// Calls allowed in every daemon.
 pub const GROUPS: &[CallGroup] = &[
     CallGroup {
         reason: "files: the store, bytecode, images, pins, what clients name, what the kernel tells in /proc and /sys",
@@ -235,6 +235,6 @@ pub const GROUPS: &[CallGroup] = &[
     },
 ];
 
-/// What is allowed beside, where the CSI driver is served.
+/// Further calls allowed with the CSI driver.
 pub const MOUNTING: CallGroup =
     CallGroup { reason: "volumes of pods", calls: calls![SYS_mount, SYS_umount2], older: &[] };

@@ -1,10 +1,10 @@
-//! What processes for images and objects may call: they speak to the daemon over a socket that they were given, and do nothing for
-//! themselves. `docs/cage.md` has the same; a test compares.
+//! Allowed system calls of helper processes, which communicate with the daemon over an inherited socket. `docs/cage.md`
+//! lists the same ones; a test compares.
 
 use super::call::calls;
 use super::groups::{CallGroup, older};
 
-/// What a verifier and a reader may call: they open no file and no network.
+/// Calls of a verifier and of an object reader: no files, no network.
 pub const VERIFIER: &[CallGroup] = &[CallGroup {
     reason: "a verifier and a reader: their socket, memory, time, random numbers, and their end",
     calls: calls![
@@ -46,7 +46,7 @@ pub const VERIFIER: &[CallGroup] = &[CallGroup {
     older: older![SYS_poll, SYS_time],
 }];
 
-/// What a fetcher may call besides.
+/// Further calls of a fetcher.
 pub const FETCHER: &[CallGroup] = &[
     CallGroup {
         reason: "a fetcher: registries, and servers of names",

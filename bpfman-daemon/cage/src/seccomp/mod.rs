@@ -1,4 +1,4 @@
-//! Which system calls the daemon may make: tables, and nothing that does anything.
+//! Tables of system calls, without any action.
 
 pub mod arguments;
 pub mod call;

@@ -1,9 +1,9 @@
-//! What is not allowed: what answers that the kernel has no such call, and samples of what ends the process.
+//! Refused system calls: those that return ENOSYS, and samples of those that kill the process.
 
 use super::call::{SystemCall, calls};
 
-/// Calls that newer C libraries try first, and that do not end the process: they answer ENOSYS, and the library takes the
-/// older way. Of `clone3` a filter cannot read the arguments, which lie in memory.
+/// Calls that newer C libraries try first. They return ENOSYS instead of killing the process, and the library falls
+/// back to older calls. A filter cannot read the arguments of `clone3`, which are in memory.
 pub const UNKNOWN: &[SystemCall] = &[
     SystemCall::new(libc::SYS_clone3, "SYS_clone3"),
     SystemCall::new(libc::SYS_futex_waitv, "SYS_futex_waitv"),
@@ -18,15 +18,14 @@ pub const UNKNOWN: &[SystemCall] = &[
     SystemCall::new(462, "SYS_mseal"),
 ];
 
-/// The first number after those that this table's author knew, of Linux 6.18, and how many of the next also answer ENOSYS:
-/// a C library that is newer than the daemon behaves as on the kernel that the daemon was made for. The numbers are the
-/// same for all processors.
+/// Numbers after those of Linux 6.18, which also return ENOSYS: a C library newer than the daemon then behaves as on
+/// the kernel that the daemon was written for. The numbers are the same for all processors.
 pub const LATER: std::ops::Range<i64> = 470..512;
 
-/// Calls that end the process, those of most use to an intruder: it is everything that is not allowed, and these are
-/// tried by a test.
+/// Calls that kill the process and would be most useful to an attacker. Everything that is not allowed is forbidden; a
+/// test tries these.
 pub const FORBIDDEN: &[SystemCall] = calls![
-    // Other programs, and other processes.
+    // Other programs and processes.
     SYS_execve,
     SYS_execveat,
     SYS_ptrace,
@@ -48,7 +47,7 @@ pub const FORBIDDEN: &[SystemCall] = calls![
     SYS_setsid,
     SYS_wait4,
     SYS_waitid,
-    // Another user, more rights.
+    // Other users and rights.
     SYS_setuid,
     SYS_setgid,
     SYS_setreuid,
@@ -77,7 +76,7 @@ pub const FORBIDDEN: &[SystemCall] = calls![
     SYS_clock_adjtime,
     SYS_adjtimex,
     SYS_settimeofday,
-    // Where kernels were broken into most.
+    // Frequent sources of kernel vulnerabilities.
     SYS_userfaultfd,
     SYS_io_uring_setup,
     SYS_io_uring_enter,
@@ -117,7 +116,7 @@ pub const FORBIDDEN: &[SystemCall] = calls![
     SYS_mount_setattr,
     SYS_chdir,
     SYS_fchdir,
-    // Files past their paths.
+    // Files without path lookup.
     SYS_name_to_handle_at,
     SYS_open_by_handle_at,
     SYS_fanotify_init,
@@ -125,7 +124,7 @@ pub const FORBIDDEN: &[SystemCall] = calls![
     SYS_symlinkat,
 ];
 
-/// The same for calls that newer processors do not have.
+/// Further ones that newer processors lack.
 #[cfg(target_arch = "x86_64")]
 pub const FORBIDDEN_OLDER: &[SystemCall] = calls![
     SYS_fork,
@@ -142,6 +141,6 @@ pub const FORBIDDEN_OLDER: &[SystemCall] = calls![
     SYS_inotify_init,
     SYS_arch_prctl,
 ];
-/// The same for calls that newer processors do not have.
+/// Further ones that newer processors lack.
 #[cfg(not(target_arch = "x86_64"))]
 pub const FORBIDDEN_OLDER: &[SystemCall] = &[];

@@ -1,4 +1,4 @@
-//! `docs/cage.md` says what the tables say.
+//! `docs/cage.md` matches the tables.
 
 use bpfmand_cage::seccomp::arguments::NARROWED;
 use bpfmand_cage::seccomp::groups::{CallGroup, MOUNTING};
@@ -7,7 +7,7 @@ use bpfmand_cage::{GROUPS, KEPT, UNKNOWN};
 
 const PAGE: &str = include_str!("../../../../docs/cage.md");
 
-/// The rows of the tables of a section, without their heads.
+/// Returns the rows of a section's tables, without headers.
 fn rows(section: &str) -> Vec<&'static str> {
     let heading = format!("\n## {section}\n");
     let (_, text) = PAGE.split_once(&heading).unwrap_or_else(|| panic!("no section {section}"));
@@ -28,7 +28,7 @@ fn capabilities_are_those_of_the_page() {
     assert_rows("Capabilities", &wanted);
 }
 
-/// The page is that of an x86-64: of any other processor, it has what is called there, and may have more.
+/// Compares calls. The page describes x86-64; other processors must have their calls on the page, which may list more.
 fn assert_calls(section: &str, wanted: &[String]) {
     if cfg!(target_arch = "x86_64") {
         return assert_rows(section, wanted);
@@ -38,7 +38,7 @@ fn assert_calls(section: &str, wanted: &[String]) {
     }
 }
 
-/// Calls that only older processors have stand last in a row.
+/// Compares the beginning of a row: calls of older processors come last.
 fn assert_begun(section: &str, wanted: &str) {
     let begin = if cfg!(target_arch = "x86_64") { wanted } else { wanted.trim_end_matches(" |") };
     let is_there = rows(section).iter().any(|row| row.starts_with(begin));

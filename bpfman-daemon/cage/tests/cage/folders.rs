@@ -1,4 +1,4 @@
-//! A thread that is held to its folders.
+//! Threads restricted to folders.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use bpfmand_cage::{Landlock, WritableFolders};
 
-/// Does `work` on a thread that may write to `folder` only; none where the kernel has no Landlock of this version.
+/// Runs `work` on a thread that may write to `folder` only; `None` if the kernel lacks this Landlock version.
 fn confined<T: Send>(folder: &Path, needed: i32, test: &str, work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let confine = || match WritableFolders::new(vec![folder.to_owned()]).confine_thread().unwrap() {
@@ -39,7 +39,7 @@ fn files_are_written_in_its_folders_and_nowhere_else() {
         fs::rename(inside.join("file"), inside.join("renamed")).unwrap();
         fs::remove_file(inside.join("renamed")).unwrap();
         symlink(&outside, inside.join("link")).unwrap();
-        // What is there can be read, wherever it is.
+        // Existing files can be read anywhere.
         assert_eq!(fs::read(outside.join("there")).unwrap(), b"x");
         [
             fs::write(outside.join("new"), "x"),
@@ -59,7 +59,7 @@ fn files_are_written_in_its_folders_and_nowhere_else() {
     };
     assert_eq!(results, [true; 8]);
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
-    // Other threads are not held.
+    // Other threads are not restricted.
     fs::write(outside.join("new"), "x").unwrap();
 }
 
@@ -75,7 +75,7 @@ fn it_listens_nowhere_and_connects_where_it_likes() {
     assert_eq!(ends, (true, true));
 }
 
-/// Why only some threads are held: those that look at containers, or mount volumes, could not.
+/// The reason why only some threads are restricted: those that inspect containers or mount volumes could not work.
 #[test]
 fn the_kernel_keeps_other_processes_and_mounts_from_it_too() {
     let base = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The cage on the real kernel, and the files that describe it.
+//! The sandbox on the real kernel, and the files that describe it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod calls;

@@ -1,4 +1,4 @@
-//! The systemd unit and the cage are of one mind.
+//! The systemd unit matches the sandbox.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -6,15 +6,15 @@ use std::process::Command;
 use bpfmand_cage::KEPT;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/bpfmand.service");
-/// Tenths of what `systemd-analyze security` calls exposure: `docs/cage.md` has the number of today. 100 is a service that
-/// nothing holds.
+/// Exposure according to `systemd-analyze security`, in tenths: `docs/cage.md` states the present number. 100 means
+/// unrestricted.
 const MOST_EXPOSED: &str = "46";
 
 fn unit() -> String {
     std::fs::read_to_string(PATH).unwrap()
 }
 
-/// The words of a setting, which is there once.
+/// Returns the words of a setting, which occurs once.
 fn setting(unit: &str, name: &str) -> Vec<String> {
     let mut lines = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let line = lines.next().unwrap_or_else(|| panic!("no {name}"));
@@ -31,7 +31,7 @@ fn it_bounds_what_the_process_keeps() {
     assert_eq!(setting(&unit, "NoNewPrivileges"), ["yes"]);
 }
 
-/// Under a filter of systemd's without these, the daemon could not build its cage, and would not start.
+/// With a systemd filter lacking these calls, the daemon could not build its sandbox, and would not start.
 #[test]
 fn it_lets_the_process_build_its_cage() {
     let allowed = setting(&unit(), "SystemCallFilter");
@@ -42,8 +42,8 @@ fn it_lets_the_process_build_its_cage() {
     }
 }
 
-/// By `openat2` it opens control groups and containers' files. systemd has it answer ENOSYS where set-user-ID bits are
-/// restricted, since a filter cannot read the mode that it is given.
+/// The daemon opens cgroups and files of containers with `openat2`. systemd makes it return ENOSYS if set-user-ID bits
+/// are restricted, since a filter cannot read the mode argument.
 #[test]
 fn it_lets_the_process_open_files_that_must_not_lead_out_of_a_folder() {
     assert!(!unit().lines().any(|line| line.starts_with("RestrictSUIDSGID=")));
@@ -58,7 +58,7 @@ fn its_exposure_is_not_more_than_it_was() {
     };
     let says = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{says}{}", String::from_utf8_lossy(&output.stderr));
-    // Each version of systemd judges in its own way: the page says whose number it has.
+    // Each version of systemd computes another number: the page names the version.
     let page = include_str!("../../../../docs/cage.md");
     let version = Command::new("systemd-analyze").arg("--version").output().unwrap().stdout;
     let version = String::from_utf8(version).unwrap().split(' ').nth(1).unwrap().to_owned();

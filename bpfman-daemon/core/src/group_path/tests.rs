@@ -4,7 +4,6 @@ use super::*;
 
 const UID: &str = "0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9";
 
-/// A path of which root gave every name.
 fn of_root(path: &str) -> GroupPath {
     GroupPath::new(path, usize::MAX, None)
 }
@@ -61,7 +60,7 @@ fn only_names_that_root_gave_count() {
     assert_eq!([0, 1, 2].map(unit), [false, false, true]);
 }
 
-/// Paths of a pod's container on nodes whose kubelet has a root of its own, with the path of all pods.
+/// Returns paths of a pod's container on nodes with a `--cgroup-root`, each with the path of all pods.
 fn below_a_kubelets_root(id: &str) -> [(String, &'static str); 3] {
     [
         (
@@ -88,7 +87,7 @@ fn kubelet_may_have_a_root_of_its_own() {
         let group = of_root(&path);
         assert_eq!((group.pod(), group.container()), (Some(UID), Some(&*id)), "{path}");
         assert!(!group.is_in_node_container(), "{path}");
-        // A daemon in a pod there knows the cgroup of all pods.
+        // A daemon in such a pod knows the cgroup of all pods.
         let root = PodsRoot::of(&path).unwrap();
         assert_eq!(root.0.iter().flat_map(|name| ["/", name]).collect::<String>(), pods);
         let group = GroupPath::new(path.clone(), 99, Some(&root));
@@ -111,7 +110,7 @@ fn daemon_in_a_pod_knows_its_node_by_whole_names() {
     assert_eq!(seen(format!("/kubepods/pod{UID}/{id}")), (None, Some(id)), "the machine's own node");
     assert_eq!(PodsRoot::of("/system.slice/bpfmand.service"), None);
     assert_eq!(PodsRoot::of(&format!("/evilkubepods.slice/evilkubepods-pod{UID}.slice")), None);
-    // A node that is a pod of another one.
+    // The node is a pod of another one.
     let nested = format!("/kubepods/pod{UID}/{node}/kubepods/pod{UID}/{other}");
     assert_eq!(PodsRoot::of(&nested).unwrap().0.len(), 4);
 }
@@ -129,7 +128,7 @@ fn node_that_is_a_container_holds_more_than_one_tenant() {
         let path = format!("/system.slice/docker-{node}.scope/{inner}");
         assert!(of_root(&path).is_in_node_container(), "{path}");
         assert_eq!(of_root(&path).pod(), None, "{path}");
-        // Also where the node's root is another user of the machine.
+        // The same holds if root of the node is another user of the machine.
         assert!(GroupPath::new(&*path, 2, None).is_in_node_container(), "{path}");
     }
     for path in [
@@ -161,7 +160,7 @@ fn group_of_a_callers_tasks_is_its_outermost() {
     for (path, expected) in [
         ("/system.slice/netops.service/inner.scope", "/system.slice/netops.service"),
         ("/user.slice/user-1000.slice/session-3.scope", "/user.slice/user-1000.slice"),
-        // A session of somebody else, by `su`.
+        // Session of another user, by `su`.
         ("/user.slice/user-7.slice/session-3.scope", "/user.slice/user-7.slice/session-3.scope"),
         (&format!("/kubepods.slice/{pod}/cri-containerd-1.scope"), &format!("/kubepods.slice/{pod}")),
         ("/team", "/team"),
@@ -169,12 +168,11 @@ fn group_of_a_callers_tasks_is_its_outermost() {
         assert_eq!(of_root(path).group_of(1000).as_deref(), Some(expected), "{path}");
     }
     assert_eq!((of_root("/").group_of(1000), of_root("/../../other.service").group_of(1000)), (None, None));
-    // A name that the user gave makes the group no larger.
+    // A name that the user assigned does not make the cgroup larger.
     let own = GroupPath::new("/team/kubepods/x.service", 1, None);
     assert_eq!(own.group_of(1000).as_deref(), Some("/team/kubepods/x.service"));
 }
 
-/// Names that the kubelet, systemd, runtimes and users give.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("kubepods".to_owned()),
@@ -226,7 +224,7 @@ proptest! {
         let is_above = |group: &String| (path.clone() + "/").starts_with(&(group.clone() + "/"));
         let group = seen.group_of(1000);
         prop_assert!(group.as_ref().is_none_or(is_above));
-        // It is larger than the own one only if root gave its name.
+        // It is larger than the process's own cgroup only if root assigned its name.
         let names_of = |path: &str| path.matches('/').count();
         prop_assert!(group.is_none_or(|group| group == path || names_of(&group) <= by_root));
         prop_assert!(seen.container_group().is_none_or(|group| is_above(&group) && names_of(&group) <= by_root));

@@ -1,27 +1,27 @@
-//! Intents that cannot all hold.
+//! Intents that contradict each other.
 
 use std::fmt;
 
 use super::{Anchor, OrderedEntry, Side};
 use crate::LinkId;
 
-/// One demand of a cycle.
+/// Constraint of a cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContradictionStep {
-    /// What has to run first.
+    /// Entry that has to run first.
     pub first: OrderedEntry,
-    /// The name of its program.
+    /// Name of its program.
     pub first_name: String,
-    /// What has to run later.
+    /// Entry that has to run later.
     pub second: OrderedEntry,
-    /// The name of its program.
+    /// Name of its program.
     pub second_name: String,
-    /// Which link wants that, by which of its intents; none where it is the kernel's order of programs of others, or
+    /// Link and intent that the constraint comes from; `None` for the kernel's order of third-party programs, and for
     /// the rule that tcx programs run before the tc chain.
     pub why: Option<(LinkId, Side, Anchor)>,
 }
 
-/// A cycle of demands: each thing in it has to run before the next, and the last before the first.
+/// Cycle of constraints: each entry has to run before the next, and the last before the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
     steps: Vec<ContradictionStep>,
@@ -33,13 +33,13 @@ impl Contradiction {
         Self { steps, new: None }
     }
 
-    /// Calls this link "the new link": it has no number that its user knows.
+    /// Names this link "the new link" in the text: its user does not know its id.
     #[must_use]
     pub fn with_new(self, link: LinkId) -> Self {
         Self { new: Some(link), ..self }
     }
 
-    /// The cycle.
+    /// Returns the constraints of the cycle.
     #[must_use]
     pub fn steps(&self) -> &[ContradictionStep] {
         &self.steps

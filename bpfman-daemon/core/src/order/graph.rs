@@ -1,30 +1,29 @@
-//! Sorting what has to run in a certain order.
+//! Sorting of nodes under constraints.
 
 use std::collections::BTreeSet;
 
-/// One demand: what is first runs before what is second.
+/// Constraint: `first` runs before `second`.
 #[derive(Clone, Copy, Debug)]
 pub struct Edge {
     pub first: usize,
     pub second: usize,
-    /// Whose intent, by member, and which of its anchors; none where it is nobody's.
+    /// Member with the intent, and the index of its anchor; `None` if the constraint comes from no intent.
     pub why: Option<(usize, usize)>,
 }
 
-/// Sorts the nodes `0..count`, which prefer this order, so that all edges hold. Fails with what waits for each other in
-/// a cycle.
+/// Sorts the nodes `0..count` in this order as far as all edges allow. Fails with the nodes that wait for each other.
 pub fn sort(count: usize, edges: &[Edge]) -> Result<Vec<usize>, Vec<usize>> {
     let mut order = sort_by(&ranks(count, edges), edges)?;
     settle(&mut order, edges);
     Ok(order)
 }
 
-/// Where each node would like to stand: where it is, or just before what it wants to run before, if that is earlier.
+/// Returns each node's preferred rank: its position, or the one before the earliest node that its intents precede.
 ///
-/// "After" needs no rank of its own: who waits for another comes at once when that one is there.
+/// "After" needs no rank: a node that waits for another is placed as soon as that one is.
 fn ranks(count: usize, edges: &[Edge]) -> Vec<(usize, usize)> {
     let mut ranks: Vec<(usize, usize)> = (0..count).map(|at| (at, usize::MAX)).collect();
-    // Each round carries a rank one intent further; a chain of intents has fewer than there are nodes.
+    // Each round propagates a rank over one more intent; a chain of intents is shorter than the number of nodes.
     for _ in 0..count {
         let mut changed = false;
         for edge in edges {
@@ -41,7 +40,7 @@ fn ranks(count: usize, edges: &[Edge]) -> Vec<(usize, usize)> {
     ranks
 }
 
-/// Sorts by rank, each after all that has to run before it.
+/// Sorts by rank, each node after all that have to run before it.
 fn sort_by(ranks: &[(usize, usize)], edges: &[Edge]) -> Result<Vec<usize>, Vec<usize>> {
     let mut blocked = vec![0_usize; ranks.len()];
     for edge in edges {
@@ -61,10 +60,10 @@ fn sort_by(ranks: &[(usize, usize)], edges: &[Edge]) -> Result<Vec<usize>, Vec<u
     Ok(order)
 }
 
-/// Swaps neighbours that stand against their own order without anybody's demand, until there are none.
+/// Swaps neighbours that are in reverse order without a constraint, until there are none.
 fn settle(order: &mut [usize], edges: &[Edge]) {
     let demanded: BTreeSet<(usize, usize)> = edges.iter().map(|edge| (edge.first, edge.second)).collect();
-    // Every swap puts one more pair right, so this ends.
+    // Every swap corrects one more pair, so the loop terminates.
     while let Some(at) = (1..order.len())
         .find(|at| order[*at] < order[at - 1] && !demanded.contains(&(order[at - 1], order[*at])))
     {
@@ -72,7 +71,7 @@ fn settle(order: &mut [usize], edges: &[Edge]) {
     }
 }
 
-/// A shortest cycle of edges among nodes that wait for each other.
+/// Returns a shortest cycle of edges among nodes that wait for each other.
 pub fn cycle<'a>(stuck: &[usize], edges: &'a [Edge]) -> Vec<&'a Edge> {
     let inside: Vec<&Edge> =
         edges.iter().filter(|edge| stuck.contains(&edge.first) && stuck.contains(&edge.second)).collect();
@@ -80,7 +79,7 @@ pub fn cycle<'a>(stuck: &[usize], edges: &'a [Edge]) -> Vec<&'a Edge> {
     cycles.min_by_key(Vec::len).unwrap_or_default()
 }
 
-/// The shortest way from a node back to it.
+/// Returns the shortest path from a node back to itself.
 fn cycle_through<'a>(start: usize, edges: &[&'a Edge]) -> Option<Vec<&'a Edge>> {
     let mut ways: Vec<Vec<&Edge>> =
         edges.iter().filter(|edge| edge.first == start).map(|edge| vec![*edge]).collect();

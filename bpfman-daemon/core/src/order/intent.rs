@@ -1,4 +1,4 @@
-//! What a user wants of a member's place, said by naming others.
+//! Intents: positions of members relative to others.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::LinkId;
 
-/// Most anchors before and after one member.
+/// Maximum number of anchors before, and of anchors after, one member.
 pub const MOST_ANCHORS: usize = 16;
 
-/// Most bytes of a role, and of a name in an anchor.
+/// Maximum length of a role, and of a name in an anchor, in bytes.
 const LONGEST_NAME: usize = 127;
 
-/// What the kernel keeps of a program's name.
+/// Number of bytes of a program's name that the kernel keeps.
 pub(super) const KERNEL_NAME: usize = 15;
 
-/// What a member does in its chain, in a word of the users' own, such as `firewall`.
+/// Purpose of a member in its chain, in a word of the users' choice, such as `firewall`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Role(String);
 
 impl Role {
-    /// The word.
+    /// Returns the role as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -41,34 +41,34 @@ impl FromStr for Role {
     }
 }
 
-/// Something on the same hook that a member is to run before or after.
+/// Entry of the same hook that a member runs before or after.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Anchor {
-    /// One link of ours.
+    /// Link of this daemon.
     Link(LinkId),
-    /// All links of ours whose program has this name.
+    /// All links of this daemon with a program of this name.
     Program(String),
-    /// All links of ours with this role.
+    /// All links of this daemon with this role.
     Role(Role),
-    /// Programs of others, by the name that the kernel keeps (15 bytes of it) or by the kernel's id.
+    /// Third-party programs, by the name that the kernel keeps (its first 15 bytes) or by the kernel's id.
     Foreign(String),
 }
 
-/// Text that is no role or anchor.
+/// Invalid role or anchor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnchor {
-    /// No role.
+    /// Invalid role.
     #[error(
         "\"{0}\" is no role: a role has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores"
     )]
     Role(String),
-    /// No anchor.
+    /// Invalid anchor.
     #[error(
         "\"{0}\" names nothing to run before or after: expected a link id, a program's name, role=ROLE or foreign:NAME"
     )]
     Anchor(String),
-    /// A number that is no link id.
+    /// Number that is no link id.
     #[error("\"{0}\" is no link id: they are numbers from 1 to {max}", max = u32::MAX)]
     Link(String),
 }
@@ -76,7 +76,7 @@ pub enum BadAnchor {
 impl FromStr for Anchor {
     type Err = BadAnchor;
 
-    /// Reads `<link id>`, `<program name>`, `role=<role>` or `foreign:<name or program id>`.
+    /// Parses `<link id>`, `<program name>`, `role=<role>` or `foreign:<name or program id>`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || BadAnchor::Anchor(text.to_owned());
         let name = |name: &str| {
@@ -137,41 +137,41 @@ macro_rules! as_text {
 as_text!(Role);
 as_text!(Anchor);
 
-/// What a user wants of a member's place besides its priority. Intents come before priorities.
+/// Requested position of a member besides its priority. Intents take precedence over priorities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderIntent {
-    /// The word by which others can name it.
+    /// Role by which others can name the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// It runs before all of these.
+    /// Anchors that the member runs before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Anchor>,
-    /// It runs after all of these.
+    /// Anchors that the member runs after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<Anchor>,
 }
 
 impl OrderIntent {
-    /// True if nothing is wanted, so that the priority alone decides.
+    /// Returns whether there is no request, so that the priority alone decides.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.role.is_none() && self.before.is_empty() && self.after.is_empty()
     }
 
-    /// All anchors, with the word that stands before them: `--before` or `--after`.
+    /// Returns all anchors with their sides: `--before` or `--after`.
     pub fn anchors(&self) -> impl Iterator<Item = (Side, &Anchor)> {
         let before = self.before.iter().map(|anchor| (Side::Before, anchor));
         before.chain(self.after.iter().map(|anchor| (Side::After, anchor)))
     }
 
-    /// True if a program of someone else is named.
+    /// Returns whether any anchor names third-party programs.
     #[must_use]
     pub fn names_foreign(&self) -> bool {
         self.anchors().any(|(_, anchor)| matches!(anchor, Anchor::Foreign(_)))
     }
 }
 
-/// On which side of an anchor a member is to run.
+/// Side of an anchor on which a member runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
     /// The member runs first.

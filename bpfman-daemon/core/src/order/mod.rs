@@ -1,7 +1,7 @@
-//! In which order the members of one hook run.
+//! Order of the members of one hook.
 //!
-//! Priorities give one order ([`order_chain`], [`order_links`]); intents, which name what a member is to run before or
-//! after, come before priorities ([`solve()`]).
+//! Priorities determine one order ([`order_chain`], [`order_links`]); intents, which place a member before or after
+//! others, take precedence over priorities ([`solve()`]).
 
 mod contradiction;
 mod graph;
@@ -23,7 +23,7 @@ pub use solve::{
 
 use crate::{Direction, LinkId, ProgramUid, Rank};
 
-/// The most members of one chain.
+/// Maximum number of members of one chain.
 pub const MAX_CHAIN_MEMBERS: usize = 32;
 
 /// Place of a program among those of other ranks: of two that would see a packet, the machine's is the outermost. On the way
@@ -63,9 +63,9 @@ impl Turn {
 /// What decides a member's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The link that put the program here.
+    /// Link of the member.
     pub link: LinkId,
-    /// The program.
+    /// Uid of the program.
     pub program: ProgramUid,
     /// Function name of the program.
     pub name: String,
@@ -73,14 +73,14 @@ pub struct Place {
     pub turn: Turn,
     /// 0 runs first.
     pub priority: i32,
-    /// Grows with every attachment of this daemon.
+    /// Sequence number, which grows with every attachment of this daemon.
     pub sequence: u64,
-    /// What its user wants besides.
+    /// Intents of the member's user.
     pub intent: OrderIntent,
 }
 
 impl Place {
-    /// Why it stands where it stands: the intents that hold, else its priority.
+    /// Returns the reason of the position: the intents that hold, else the priority.
     #[must_use]
     pub fn reason(&self, waiting: &[Waiting]) -> String {
         let waits = |side: Side, anchor: &Anchor| {
@@ -110,8 +110,8 @@ impl Place {
 /// Sorts a chain of XDP or TC members: by turn, then by priority; at equal priority the newcomer, if there is one, runs before
 /// those already there, and those run by name. Members of one name run newest first.
 ///
-/// The newcomer is the link that the last change of the hook added; after a detach there is none. So the order
-/// depends only on the set of members and that one link, never on the way that led there.
+/// The newcomer is the link that the last change of the hook added; after a detach there is none. The order therefore
+/// depends only on the set of members and that link, not on earlier changes.
 pub fn order_chain(places: &mut [Place], newcomer: Option<LinkId>) {
     places.sort_by(|a, b| {
         (a.turn, a.priority)
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A change of a hook: a program comes with a priority, or the link at a place (of those there) leaves.
+    /// Change of a hook: a program is attached with a priority, or the link at a position is detached.
     #[derive(Clone, Debug)]
     enum Change {
         Attach { program: usize, priority: i32 },
@@ -166,14 +166,14 @@ mod tests {
         places.iter().map(|place| place.link.0).collect()
     }
 
-    /// Plays changes one by one on a chain that is kept sorted; tells chain and newcomer after the last.
+    /// Applies changes one by one to a chain that is kept sorted; returns the chain and the newcomer after the last.
     fn play(changes: &[Change]) -> (Vec<Place>, Option<LinkId>) {
         let (mut chain, mut newcomer, mut last) = (Vec::new(), None, 0);
         for change in changes {
             match change {
                 Change::Attach { program, priority } => {
                     last += 1;
-                    // Wherever the newcomer is put at first, it comes to its place.
+                    // The initial position of the newcomer does not matter.
                     chain.insert(last as usize % (chain.len() + 1), place(last, *program, *priority));
                     newcomer = Some(LinkId(last));
                 }
@@ -188,8 +188,7 @@ mod tests {
         (chain, newcomer)
     }
 
-    /// The documented rule, said in another way than the code says it: by priority, inside a priority the newcomer,
-    /// then the others by name, then the younger first.
+    /// Sorts by the documented rule, implemented independently: by priority, newcomer, name, youngest.
     fn from_scratch(members: &[Place], newcomer: Option<LinkId>) -> Vec<u32> {
         let mut rest = members.to_vec();
         let mut order = Vec::new();
@@ -264,7 +263,7 @@ mod tests {
     fn at_equal_priority_the_newcomer_runs_first_and_after_a_detach_names_decide() {
         let mut chain = vec![place(1, 1, 50), place(2, 0, 50), place(3, 3, 50)];
         order_chain(&mut chain, Some(LinkId(1)));
-        assert_eq!(links(&chain), [1, 3, 2]); // drop came last, then allow, count
+        assert_eq!(links(&chain), [1, 3, 2]); // drop is the newcomer; allow and count follow by name
         order_chain(&mut chain, None);
         assert_eq!(links(&chain), [3, 2, 1]);
     }

@@ -1,22 +1,22 @@
-//! Which of ours have to move for a hook to come into order, and beside what each goes.
+//! Moves that put a hook in order, and the neighbours of the moved links.
 
 use super::{OrderedEntry, Side};
 use crate::LinkId;
 
-/// What the kernel is to put a link beside; none where there is nothing else.
+/// Neighbour beside which the kernel puts a link; `None` if there is no other entry.
 pub type Beside = Option<(Side, OrderedEntry)>;
 
-/// What has to move, and where to.
+/// Entries that stay, and entries to move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moves {
-    /// What stays, in order.
+    /// Entries that stay, in order.
     pub stays: Vec<OrderedEntry>,
-    /// What of ours has to move, or to come, first to last.
+    /// Entries of this daemon to move or to add, first to last.
     pub moves: Vec<OrderedEntry>,
 }
 
-/// Finds the fewest of ours that have to move from where they stand `now` to where they are `wanted`. Programs of others
-/// never do. Of two ways that are as short, the one that moves `changed` is taken.
+/// Finds the fewest entries of this daemon that have to move from the order `now` to the order `wanted`. Third-party
+/// programs never move. Of two solutions of equal length, the one that moves `changed` is used.
 #[must_use]
 pub fn moves(now: &[OrderedEntry], wanted: &[OrderedEntry], changed: Option<LinkId>) -> Moves {
     let there: Vec<(usize, OrderedEntry)> = wanted
@@ -24,12 +24,12 @@ pub fn moves(now: &[OrderedEntry], wanted: &[OrderedEntry], changed: Option<Link
         .filter_map(|entry| now.iter().position(|other| other == entry).map(|at| (at, *entry)))
         .collect();
     let weight = |entry: &OrderedEntry| match entry {
-        // More than all of ours together.
+        // More than all entries of this daemon together.
         OrderedEntry::Foreign(_) => 4 * there.len() + 4,
         OrderedEntry::Ours(link) if Some(*link) == changed => 1,
         OrderedEntry::Ours(_) | OrderedEntry::Chain => 2,
     };
-    // The heaviest rising sequence that ends at each entry, and what stands before it there.
+    // Heaviest rising sequence that ends at each entry, and the entry before it there.
     let mut best: Vec<(usize, Option<usize>)> = Vec::with_capacity(there.len());
     for (at, (place, entry)) in there.iter().enumerate() {
         let before =
@@ -49,7 +49,7 @@ pub fn moves(now: &[OrderedEntry], wanted: &[OrderedEntry], changed: Option<Link
 }
 
 impl Moves {
-    /// What one that moves or comes goes beside: the next that stays, else the last before it.
+    /// Returns the neighbour of an entry to move or to add: the next entry that stays, else the last one before it.
     #[must_use]
     pub fn beside(&self, moving: OrderedEntry, wanted: &[OrderedEntry]) -> Beside {
         let at = wanted.iter().position(|entry| *entry == moving)?;
@@ -72,7 +72,7 @@ mod tests {
         ours.chain((1..=others).map(|id| OrderedEntry::Foreign(ProgramId(id)))).collect()
     }
 
-    /// A list as it is and as it is to be: others in one order, one of ours maybe missing.
+    /// Returns the current and the wanted list: third-party programs in one order, an own entry maybe missing.
     fn lists() -> impl Strategy<Value = (Vec<OrderedEntry>, Vec<OrderedEntry>)> {
         (0..6_u32, 0..4_u32, any::<bool>()).prop_flat_map(|(ours, others, comes)| {
             (Just(entries(ours, others)).prop_shuffle(), Just(entries(ours, others)).prop_shuffle()).prop_map(

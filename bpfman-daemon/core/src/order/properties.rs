@@ -1,4 +1,4 @@
-//! What holds for every order that the solver gives.
+//! Properties of every order that the solver returns.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ pub(super) fn members() -> impl Strategy<Value = Vec<Place>> {
     })
 }
 
-/// What stands at a hook: some of the members, in any order, among up to three programs of others.
+/// Returns contents of a hook: some of the members, in any order, among up to three third-party programs.
 pub(super) fn hook() -> impl Strategy<Value = (Vec<Place>, Vec<Occupant>)> {
     (members(), 0..4_u32, any::<u64>()).prop_flat_map(|(members, others, some)| {
         let there = members.iter().filter(|place| some >> place.link.0 & 1 == 1);
@@ -63,7 +63,7 @@ pub(super) fn ordered(members: &[Place], newcomer: Option<LinkId>) -> Vec<Place>
     places
 }
 
-/// Whether an anchor of one member means another thing at the hook: the documented meaning, said once more.
+/// Returns whether an anchor of one member matches another entry, implemented independently.
 fn means(
     anchor: &Anchor,
     holder: &Place,
@@ -89,7 +89,7 @@ fn means(
     }
 }
 
-/// All pairs that have to run one before the other.
+/// Returns all pairs of which one has to run before the other.
 fn demanded(
     members: &[Place],
     standing: &[Occupant],
@@ -115,7 +115,7 @@ fn everything(members: &[Place], standing: &[Occupant]) -> Vec<OrderedEntry> {
     members.iter().map(|place| OrderedEntry::Ours(place.link)).chain(others).collect()
 }
 
-/// A failure is told whole; nothing is written beside the sources.
+/// Returns a configuration that reports failures completely, and writes no files beside the sources.
 fn config() -> Config {
     Config { failure_persistence: None, ..Config::default() }
 }

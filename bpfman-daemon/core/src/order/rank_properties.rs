@@ -1,4 +1,4 @@
-//! What ranks hold, whatever members want.
+//! Properties of ranks, independent of intents.
 
 use proptest::prelude::*;
 
@@ -103,11 +103,11 @@ fn no_tenant_gets_in_front_of_the_machine() {
         solve(&places, &[]).map(|solution| links(&solution))
     };
     assert_eq!(order(&[tenant(1, 0, &[], &[]), place(2, 900, &[], &[])]).unwrap(), [2, 1]);
-    // What tenants want in front of the machine keeps nobody out, whoever comes first: it waits.
+    // A tenant's intent to run before the machine's programs causes no refusal, whichever is attached first: it waits.
     let wants = [place(2, 900, &[], &[]), tenant(1, 0, &["b"], &[])];
     assert_eq!(order(&wants).unwrap(), [2, 1]);
     assert_eq!(solve(&wants, &[]).unwrap().waiting.len(), 1);
-    // What the machine's own want of tenants keeps nobody out: it waits, or holds anyway.
+    // Nor does an intent of the machine's programs about tenants: it waits, or holds anyway.
     let own = place(2, 900, &[], &["a"]);
     assert_eq!(order(&[tenant(1, 0, &[], &[]), own.clone()]).unwrap(), [2, 1]);
     assert_eq!(solve(&[own, tenant(1, 0, &[], &[])], &[]).unwrap().waiting.len(), 1);

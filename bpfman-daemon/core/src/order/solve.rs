@@ -1,4 +1,4 @@
-//! The order that intents and priorities demand together.
+//! Order that satisfies intents and priorities together.
 
 use super::contradiction::{Contradiction, ContradictionStep};
 use super::graph::{Edge, cycle, sort};
@@ -6,28 +6,28 @@ use super::intent::KERNEL_NAME;
 use super::{Anchor, Place, Side, Turn};
 use crate::{LinkId, ProgramId, Rank};
 
-/// A program of someone else on the same hook. Its place is the kernel's and is never changed.
+/// Third-party program at the same hook. The kernel determines its position, which is never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
-    /// The kernel's id.
+    /// Kernel id.
     pub program: ProgramId,
     /// Name, as the kernel keeps it.
     pub name: String,
 }
 
-/// Something that runs at a hook.
+/// Entry of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OrderedEntry {
-    /// A link of ours.
+    /// Link of this daemon.
     Ours(LinkId),
-    /// The one link of our chain of tc programs, which the kernel keeps in the same list as tcx links.
+    /// Link of this daemon's chain of tc programs, which the kernel keeps in the same list as tcx links.
     Chain,
-    /// A program of someone else.
+    /// Third-party program.
     Foreign(ProgramId),
 }
 
 impl OrderedEntry {
-    /// The link of ours that stands by itself.
+    /// Returns the link of an entry that is one link of this daemon.
     #[must_use]
     pub const fn link(&self) -> Option<LinkId> {
         match self {
@@ -37,19 +37,19 @@ impl OrderedEntry {
     }
 }
 
-/// What the kernel runs at a hook now.
+/// Entry that the kernel runs at a hook now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Occupant {
-    /// A link of ours.
+    /// Link of this daemon.
     Ours(LinkId),
-    /// The one link of our chain of tc programs.
+    /// Link of this daemon's chain of tc programs.
     Chain,
-    /// A program of someone else.
+    /// Third-party program.
     Foreign(Foreign),
 }
 
 impl Occupant {
-    /// The program of someone else.
+    /// Returns the third-party program; `None` for other entries.
     #[must_use]
     pub const fn foreign(&self) -> Option<&Foreign> {
         match self {
@@ -58,7 +58,7 @@ impl Occupant {
         }
     }
 
-    /// The same without a name.
+    /// Returns the entry without a name.
     #[must_use]
     pub const fn entry(&self) -> OrderedEntry {
         match self {
@@ -69,39 +69,38 @@ impl Occupant {
     }
 }
 
-/// An intent that nothing on the hook answers to. It is kept, and holds again when something does.
+/// Intent without a matching entry at the hook. It is kept, and applies again when there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Whose intent.
+    /// Link with the intent.
     pub link: LinkId,
-    /// On which side.
+    /// Side of the anchor.
     pub side: Side,
-    /// Of what.
+    /// Anchor without a matching entry.
     pub anchor: Anchor,
 }
 
-/// An order, with what it left open.
+/// Order, and the intents that wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Solution {
-    /// What runs, first to last.
+    /// Entries, first to last.
     pub order: Vec<OrderedEntry>,
-    /// Intents that wait.
+    /// Intents without a matching entry.
     pub waiting: Vec<Waiting>,
 }
 
-/// Orders what runs at a hook: every intent that names something there holds, and everything else stays as near to
-/// where it stands in `places` as that allows.
+/// Orders the entries of a hook: all matching intents hold, and everything else stays as close to `places` as possible.
 ///
-/// `places` are ours in the order that priorities give them ([`super::order_chain`], [`super::order_links`]); `standing`
-/// is the kernel's list as it is now, where the kernel has one: programs of others keep their order, and one of ours
-/// that is not there yet comes beside its neighbour of ours.
+/// `places` are this daemon's members in the order of their priorities ([`super::order_chain`],
+/// [`super::order_links`]); `standing` is the kernel's current list, if the kernel has one: third-party programs keep
+/// their order, and a member that is not attached yet is placed beside its neighbour in `places`.
 ///
-/// The order among ours depends on nothing of `standing` but the order of others' programs in it, so a hook that was
-/// brought into this order stays as it is. Of two neighbours in it, the one that would come later by priority is first only
-/// where an intent demands it. A member with an intent moves to what it names, rather than the other way round.
+/// The order among this daemon's members depends on nothing of `standing` but the order of third-party programs, so a
+/// hook in this order stays as it is. Of two neighbours in it, the one that is later by priority comes first only if an
+/// intent requires it. A member with an intent moves to its anchor, rather than the other way round.
 ///
 /// # Errors
-/// The intents contradict each other, or the order of others' programs.
+/// The intents contradict each other, or the order of third-party programs.
 pub fn solve(places: &[Place], standing: &[Occupant]) -> Result<Solution, Contradiction> {
     solve_with_chain(places, None, standing)
 }
@@ -132,7 +131,7 @@ pub fn solve_with_chain(
         edges.iter().partition(|edge| edge.first < count && edge.second < count);
     let closed = own.into_iter().chain(through_others(count, &crossing)).collect::<Vec<_>>();
     let Ok(order) = sort(count, &closed) else {
-        // With the programs of others in it, so that the cycle is told whole.
+        // Include the third-party programs, so that the error has the whole cycle.
         let stuck: Vec<usize> = (0..hook.all()).collect();
         return Err(hook.contradiction(&cycle(&stuck, &edges)));
     };
@@ -148,7 +147,7 @@ pub fn solve_with_chain(
     Ok(Solution { order: all, waiting: hook.waiting() })
 }
 
-/// What is to be ordered. Nodes are links of ours, the chain if there is one, and then those of others.
+/// Entries to be ordered. Nodes are links of this daemon, the chain if there is one, and then third-party programs.
 struct Hook<'a> {
     places: &'a [Place],
     chain: Option<TcChain<'a>>,
@@ -189,7 +188,7 @@ impl<'a> Hook<'a> {
         self.places.get(node).map_or(Turn::Machine, |place| place.turn)
     }
 
-    /// What a node's links want, each with whose intent it is. Of a chain that is what its members want of others.
+    /// Returns the intents of a node, each with its link. Of a chain: its members' about third-party programs.
     fn anchors(&self, node: usize) -> Vec<(LinkId, Side, &'a Anchor)> {
         let of = |place: &'a Place| place.intent.anchors().map(|(side, anchor)| (place.link, side, anchor));
         match (self.places.get(node), self.chain) {
@@ -204,7 +203,7 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// True if an anchor of `holder` means the node. No anchor means the chain.
+    /// Returns whether an anchor of `holder` matches the node. No anchor matches the chain.
     ///
     /// Programs of tenants order none of the machine, whose turn is another one; and what tenants want between the machine's
     /// programs, or those of others, and the packet's way in or out waits for good: it would keep out later ones.
@@ -271,7 +270,8 @@ impl<'a> Hook<'a> {
         waiting
     }
 
-    /// How many of ours are to run before each program of others: as many as now, or as near to that as demands allow.
+    /// Returns the number of this daemon's entries before each third-party program: the current or the nearest possible
+    /// one.
     fn gaps(&self, order: &[usize], standing: &[Occupant], crossing: &[Edge]) -> Vec<usize> {
         let count = order.len();
         let at = |node: usize| order.iter().position(|other| *other == node).unwrap_or(count);
@@ -282,12 +282,12 @@ impl<'a> Hook<'a> {
         for entry in standing {
             match entry {
                 Occupant::Ours(_) | Occupant::Chain => seen += usize::from(is_ours(entry.entry())),
-                // Those of ours that are new stand beside their neighbour of ours, and behind all others if it is none.
+                // New entries are beside their own neighbour; without one, after all third-party programs.
                 Occupant::Foreign(_) if seen == there.len() && seen > 0 => gaps.push(count),
                 Occupant::Foreign(_) => gaps.push(seen.checked_sub(1).map_or(0, |last| there[last] + 1)),
             }
         }
-        // The chain stays on its side of each of them.
+        // The chain stays on its side of each third-party program.
         if let Some(chain) = standing.iter().position(|entry| *entry == Occupant::Chain) {
             let before = standing[..chain].iter().filter_map(Occupant::foreign).count();
             let own = at(self.places.len());
@@ -296,7 +296,7 @@ impl<'a> Hook<'a> {
             }
         }
         for (other, gap) in gaps.iter_mut().enumerate() {
-            // What has to run before an earlier one, or after a later one, is bound by this one too.
+            // An entry that has to run before an earlier program, or after a later one, is bound by this one as well.
             let earlier = crossing.iter().filter(|e| e.first < count && e.second <= count + other);
             let later = crossing.iter().filter(|e| e.second < count && e.first >= count + other);
             let least = earlier.map(|edge| at(edge.first) + 1).max().unwrap_or(0);
@@ -324,15 +324,15 @@ impl<'a> Hook<'a> {
     }
 }
 
-/// True if a foreign program goes by this name or number.
+/// Returns whether a third-party program has this name or id.
 #[must_use]
 pub fn is_called(foreign: &Foreign, name: &str) -> bool {
     let kept = name.as_bytes().get(..KERNEL_NAME).unwrap_or(name.as_bytes());
     foreign.name.as_bytes() == kept || foreign.program.to_string() == name
 }
 
-/// What follows for ours from demands about programs of others: who runs before one of these runs before everyone who
-/// runs after it, or after a later one.
+/// Returns the constraints among this daemon's entries that follow from those about third-party programs: an entry
+/// before one of these runs before every entry that runs after it, or after a later one.
 fn through_others(count: usize, crossing: &[Edge]) -> Vec<Edge> {
     let mut edges = Vec::new();
     for before in crossing.iter().filter(|edge| edge.first < count) {

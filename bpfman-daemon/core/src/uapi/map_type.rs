@@ -1,4 +1,4 @@
-//! `enum bpf_map_type`: the numbers of the kernel's types of maps that need treatment of their own.
+//! Numbers of `enum bpf_map_type`, of the types of maps that need special treatment.
 
 #![expect(missing_docs, reason = "the kernel's names say it")]
 
@@ -38,10 +38,10 @@ pub const ARENA: u32 = 33;
 pub const INSN_ARRAY: u32 = 34;
 pub const RHASH: u32 = 35;
 
-/// Most bytes of a ring: the largest power of two that an entry count can say.
+/// Maximum size of a ring buffer, in bytes: the largest power of two that fits the number of entries.
 pub const MOST_RING_BYTES: u32 = 1 << 31;
 
-/// Maps whose keys and values the kernel lays out itself: it refuses type ids for them.
+/// Returns whether the kernel determines the layout of keys and values itself: it refuses type ids for them.
 #[must_use]
 pub const fn takes_no_types(kind: u32) -> bool {
     matches!(
@@ -64,35 +64,34 @@ pub const fn takes_no_types(kind: u32) -> bool {
     )
 }
 
-/// Maps whose values are maps.
+/// Returns whether the values of a map are maps.
 #[must_use]
 pub const fn holds_maps(kind: u32) -> bool {
     matches!(kind, ARRAY_OF_MAPS | HASH_OF_MAPS)
 }
 
-/// Maps whose entries lead to other kernel objects, with more rights than the descriptors by which they are set: the kernel
-/// takes a map that was opened for reading as an entry of a map of maps, programs run in the place of others, and devices,
-/// CPUs and cgroups are named by numbers. Not among them are sockmaps, whose entries are descriptors that the caller
-/// has with all rights, and perf event arrays, into which each reader puts its own events.
+/// Returns whether entries lead to other kernel objects, with more rights than the descriptors by which they are set:
+/// the kernel accepts a map that was opened for reading as an entry of a map of maps, programs run in the place of
+/// others, and devices, CPUs and cgroups are named by numbers. That excludes sockmaps, because the caller has all
+/// rights on the descriptors of their entries, and perf event arrays, into which each reader puts its own events.
 #[must_use]
 pub const fn holds_objects(kind: u32) -> bool {
     holds_maps(kind) || matches!(kind, PROG_ARRAY | CGROUP_ARRAY | DEVMAP | DEVMAP_HASH | CPUMAP | STRUCT_OPS)
 }
 
-/// Rings: their entries are bytes, and a power of two of them, in whole pages.
+/// Returns whether a map is a ring buffer: its entries are bytes, a power of two in whole pages.
 #[must_use]
 pub const fn is_ring(kind: u32) -> bool {
     matches!(kind, RINGBUF | USER_RINGBUF)
 }
 
-/// Maps with a value for each CPU in each entry.
+/// Returns whether each entry has a value for each CPU.
 #[must_use]
 pub const fn is_per_cpu(kind: u32) -> bool {
     matches!(kind, PERCPU_HASH | PERCPU_ARRAY | LRU_PERCPU_HASH | PERCPU_CGROUP_STORAGE)
 }
 
-/// Maps whose number of entries is not for whoever loads them to choose: storage of sockets, inodes, tasks and control
-/// groups, and structs of functions.
+/// Returns whether a load cannot choose the number of entries: local storage, and struct_ops.
 #[must_use]
 pub const fn has_no_entries(kind: u32) -> bool {
     matches!(
@@ -138,7 +137,7 @@ pub const fn ring_bytes(asked: u32, page: u32) -> u32 {
     }
 }
 
-/// The name of a type, as bpftool writes it; the number of one that is not known here.
+/// Returns the name of a type, as bpftool writes it; the number of an unknown one.
 #[must_use]
 pub fn name(kind: u32) -> String {
     const NAMES: [&str; 36] = [

@@ -1,5 +1,4 @@
-//! Numbers of `linux/bpf.h`, as far as something is decided by them. Their names are the kernel's, without the name of
-//! their `enum` (`BPF_PROG_TYPE_XDP` is `prog_type::XDP`).
+//! Numbers of `linux/bpf.h` that decisions depend on, with the kernel's names without their `enum`.
 
 pub mod map_type;
 mod names;
@@ -40,7 +39,7 @@ pub mod prog_type {
     pub const SYSCALL: u32 = 31;
     pub const NETFILTER: u32 = 32;
 
-    /// The name of a type, as bpftool writes it; the number of one that is not known here.
+    /// Returns the name of a type, as bpftool writes it; the number of an unknown one.
     #[must_use]
     pub fn name(kind: u32) -> String {
         const NAMES: [&str; 33] = [
@@ -85,7 +84,7 @@ pub mod prog_type {
 /// `enum bpf_attach_type`.
 #[expect(missing_docs, reason = "the kernel's names say it")]
 pub mod attach_type {
-    /// The number 0, which the kernel is given where it asks for none.
+    /// Number 0, for calls of the kernel that need none.
     pub const NONE: u32 = 0;
     pub const CGROUP_INET_INGRESS: u32 = 0;
     pub const CGROUP_INET_EGRESS: u32 = 1;

@@ -1,4 +1,4 @@
-//! Names of numbers, as bpftool writes them; the number of one that is not known here.
+//! Names of numbers, as bpftool writes them; unknown numbers stay numbers.
 
 const ATTACH_TYPES: [&str; 62] = [
     "cgroup_inet_ingress",
@@ -88,13 +88,13 @@ fn named(names: &[&str], number: u32) -> String {
     names.get(number as usize).map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
-/// The name of an `enum bpf_attach_type`.
+/// Returns the name of an `enum bpf_attach_type`.
 #[must_use]
 pub fn attach_type(number: u32) -> String {
     named(&ATTACH_TYPES, number)
 }
 
-/// The name of an `enum bpf_link_type`.
+/// Returns the name of an `enum bpf_link_type`.
 #[must_use]
 pub fn link_type(number: u32) -> String {
     named(&LINK_TYPES, number)

@@ -88,8 +88,7 @@ pub enum GuardRefusal {
     NoUserTest(String),
     /// A cgroup that several users share.
     #[error(
-        "program \"{program}\" runs for the tasks of cgroup {group}, and processes of user {other} are in it: attach it from a \
-         cgroup of one user, such as one that `systemd-run --user --scope` makes"
+        "program \"{program}\" runs for the tasks of cgroup {group}, and processes of user {other} are in it"
     )]
     GroupOfOthers {
         /// Which program.
@@ -241,6 +240,12 @@ impl GuardRefusal {
                 "have loops make fewer rounds, and make functions that loops call static; root can allow it in a grant with scope = \"cgroup\": helpers = [\"bpf_loop\"]"
             }
             Self::NoGroup(_) => "call from a systemd unit, a session or a pod",
+            Self::NoUserTest(_) => {
+                "give the program a licence that is compatible with the GPL, and load it again"
+            }
+            Self::GroupOfOthers { .. } => {
+                "call from a cgroup of one user: run `bpfman` by `systemd-run --user --scope`"
+            }
             Self::NoCookies { .. } | Self::NoNamespaceTest { .. } | Self::Full { .. } => return None,
         };
         Some(text.to_owned())

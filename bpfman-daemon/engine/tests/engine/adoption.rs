@@ -1,4 +1,4 @@
-//! Programs that someone else attached by a link become members, without a gap, and can be given back.
+//! Adoption of links of other tools: their programs become members without a gap, and can be given back.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub fn request(link: KernelLinkId, priority: i32) -> AdoptRequest {
     }
 }
 
-/// A stranger's program at XDP, with the link that its owner holds.
+/// Third-party program at XDP, with the link that its owner holds.
 pub struct Stranger<K: Kernel> {
     pub program: ProgramId,
     pub link: K::Handle,
@@ -54,7 +54,7 @@ pub fn runs<K: Testable>(bench: &Bench<K>, stranger: &Stranger<K>) -> ProgramId 
     bench.kernel.link_of(&stranger.link).unwrap().program
 }
 
-/// Interfaces in the bench's namespace are found by what is watched.
+/// The engine learns of interfaces in the bench's namespace by an attachment.
 pub fn watch<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, program: ProgramId) {
     let right = match bench.xdp(0) {
         bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
@@ -76,7 +76,7 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert_eq!(adopted.xdp, Some(bpfmand_engine::XdpPlacement::of(bpfmand_core::XdpRunsIn::Generic)));
     assert_eq!((adopted.standing.name(), adopted.program.id), ("ok", theirs.program));
     assert_eq!((adopted.kernel_link, runs(bench, &theirs)), (Some(theirs.id), theirs.program));
-    // One of ours before it: the very link runs the chain from now on.
+    // With a member in front, the adopted link runs the chain.
     let ours = engine.attached(alpha, bench.xdp(1));
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "rule"]);
     let chain = engine.chain(&bench.left(), XDP).unwrap();
@@ -86,15 +86,15 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     let verified = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     assert!(verified.matches(), "{verified:#?}");
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
-    // What their owner does with the link is seen: they can end it, and then all come back by a link of ours.
+    // The owner may still end the link, and then all members return with a link of the daemon.
     assert_eq!(engine.adopt(&request(theirs.id, 5)).unwrap_err().kind(), ErrorKind::Conflict);
-    // Ours leaves, theirs runs alone again, by itself.
+    // After our member leaves, the third-party program runs alone again.
     engine.detach(ours).unwrap();
     assert_eq!(runs(bench, &theirs), theirs.program);
     let ours = engine.attached(alpha, bench.xdp(9));
     assert_eq!(engine.names(&bench.left(), XDP), ["rule", "alpha"]);
     engine.detach(ours).unwrap();
-    // Let go: theirs again, and nothing of it is left with us.
+    // After its release, the third-party program runs and the daemon keeps nothing of it.
     engine.detach(adopted.record.id).unwrap();
     assert_eq!(runs(bench, &theirs), theirs.program);
     assert!(bench.kernel.link_of(&theirs.link).unwrap().ifindex.is_some());
@@ -102,7 +102,6 @@ fn an_adopted_program_is_a_member_and_goes_back_as_it_was<K: Testable>(bench: &B
     assert_eq!(bench_records(&engine), records);
 }
 
-/// What is recorded, as lists show it.
 fn bench_records<K: Kernel>(engine: &Engine<K>) -> (Vec<ProgramId>, usize) {
     (engine.ids(), engine.all_links().len())
 }
@@ -116,7 +115,7 @@ fn a_chain_keeps_an_adopted_link_when_its_program_leaves<K: Testable>(bench: &Be
     let ours = engine.attached(alpha, bench.xdp(1));
     engine.detach(adopted).unwrap();
     assert_eq!((runs(bench, &theirs), engine.ids()), (alpha, vec![alpha, bravo]));
-    // The last one of ours ends the link, though its first owner holds it still.
+    // Detaching the last member ends the link, although its first owner still holds it.
     engine.detach(ours).unwrap();
     assert_eq!(bench.kernel.link_of(&theirs.link).unwrap().ifindex, None);
     engine.attached(alpha, bench.xdp(1));
@@ -216,7 +215,7 @@ crate::on_both_kernels!(
     what_cannot_be_adopted_is_refused_and_left_alone,
 );
 
-/// The chain runs the very program: its verdict ends it, and it is reached only if ours proceeds.
+/// The chain runs the third-party program itself: its verdict ends the chain, and it runs only if our member proceeds.
 #[test]
 fn linux_an_adopted_program_decides_in_its_chain() {
     let bench = crate::linux::bench("adopted_verdict");
@@ -232,7 +231,7 @@ fn linux_an_adopted_program_decides_in_its_chain() {
         bpfmand_kernel::linux::test_run(&entry, &[0; 64], 1).unwrap().verdict
     };
     assert_eq!(verdict(), DROP as u32);
-    // Ours passes, and proceeds: theirs drops. Behind theirs it is not reached, and theirs drops all the same.
+    // In front, our member passes and proceeds, so that the other drops. Behind, it is not reached.
     let before = engine.attached(alpha, bench.xdp(1));
     assert_eq!(verdict(), DROP as u32);
     engine.detach(before).unwrap();

@@ -1,4 +1,4 @@
-//! Adoption: who may ask for what, what is never adopted, and what happens when it cannot be undone.
+//! Adoption: permissions, links that are never adopted, and failures to undo.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn others_than_root_may_not_name_links_and_pins_of_others<K: Testable>(bench: &B
     let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
     let before = pins(&*bench.kernel, Path::new(""));
     let by_id = AdoptRequest { caller_uid: SOMEBODY, ..request(theirs.id, 5) };
-    // A file of root that is there, and a path where nothing is: the answers tell nothing apart.
+    // The answers do not reveal whether root's path exists.
     let mut answers = Vec::new();
     for path in ["/proc/self/ns/net", "/sys/fs/bpf/nothing-is-here"] {
         let error = engine.adopt(&by_pin(Path::new(path), SOMEBODY)).unwrap_err();
@@ -81,7 +81,7 @@ fn linux_a_pin_of_ones_own_is_adopted() {
         .filter_map(|line| Some(PathBuf::from(line.split(' ').nth(1)?).join("stranger")))
         .find(|pin| pin.exists())
         .unwrap();
-    // A link of one's own to a pin of root is no pin of one's own.
+    // A user's symbolic link to a pin of root is not the user's pin.
     let around = bench.folder.path().join("around");
     std::os::unix::fs::symlink(&pin, &around).unwrap();
     std::os::unix::fs::lchown(&around, Some(SOMEBODY), None).unwrap();
@@ -133,7 +133,7 @@ fn simulated_two_adoptions_of_one_program_at_once_make_one_record() {
     }
 }
 
-/// Ends an adoption in its middle, and lets the first call that undoes it fail.
+/// Observer that interrupts an adoption, and makes the first call that undoes it fail.
 struct NotUndone(Mutex<Option<Arc<SimKernel>>>);
 
 impl StepObserver for NotUndone {
@@ -147,7 +147,7 @@ impl StepObserver for NotUndone {
     }
 }
 
-/// An adoption that swapped in a chain, and could be neither finished nor undone.
+/// Prepares an adoption that swapped the program in a chain, and could be neither finished nor undone.
 fn half_adopted(check: impl Fn(&Bench<SimKernel>, Engine<SimKernel>, KernelLinkId)) {
     let case = cases().into_iter().find(|case| case.name == "adopt a program that needs a check").unwrap();
     let ending = Arc::new(NotUndone(Mutex::default()));
@@ -159,7 +159,7 @@ fn half_adopted(check: impl Fn(&Bench<SimKernel>, Engine<SimKernel>, KernelLinkI
     check(&bench, engine, scene.theirs.unwrap());
 }
 
-/// Whether the stranger's link runs its own program; if not, that what it runs is whole.
+/// Returns whether the third-party link runs its own program; if not, asserts that its chain is whole.
 fn is_given_back(bench: &Bench<SimKernel>, link: KernelLinkId) -> bool {
     let kernel = &*bench.kernel;
     let handle = kernel.open_link(link).unwrap().unwrap();
@@ -178,7 +178,7 @@ fn is_given_back(bench: &Bench<SimKernel>, link: KernelLinkId) -> bool {
 fn simulated_what_a_link_runs_stays_when_its_adoption_cannot_be_undone() {
     half_adopted(|bench, engine, theirs| {
         assert!(!is_given_back(bench, theirs));
-        // The next change tries again, and what comes after it does not take that away.
+        // The next change tries again, and later changes do not revert it.
         let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
         assert!(is_given_back(bench, theirs));
         engine.attached(alpha, bench.xdp(1));

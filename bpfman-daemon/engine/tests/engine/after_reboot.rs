@@ -1,5 +1,5 @@
-//! A reboot gives numbers of one thing to another: interfaces, programs and processes. What is recorded under a number
-//! of before must not reach whoever has it now.
+//! After a reboot, ids of interfaces, programs and processes belong to other objects. A record with an old id must not
+//! affect the object that has the id now.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,7 +17,7 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// An interface of the daemon's own namespace, whose identity no reboot changes.
+/// Returns an interface in the daemon's own namespace, which no reboot changes.
 fn own(name: &str) -> Interface {
     Interface { name: name.to_owned(), netns: None }
 }
@@ -120,7 +120,7 @@ fn a_chain_whose_interface_is_missing_yields_its_number_and_waits() {
     assert_eq!(engine.names(&own("left"), XDP), ["alpha"]);
     assert_eq!(engine.names(&own("third"), XDP), ["charlie"]);
     assert_eq!(engine.all_links().len(), 4);
-    // A member can leave while the chain is nowhere.
+    // A member can leave while the chain is at no hook.
     engine.detach(first).unwrap();
     drop(engine);
     bench.kernel.add_interface(None, "right").unwrap();
@@ -146,7 +146,7 @@ fn a_link_whose_interface_is_missing_yields_its_number_and_waits() {
     bench.kernel.remove_interface(None, "left");
     let (engine, report) = bench.start();
     assert_eq!(report.problems.len(), 1, "{report:?}");
-    // The kernel takes a program once at each hook; this one has the numbers of the missing one.
+    // The kernel attaches a program once per hook, and this hook has the ids of the missing one.
     let xray = engine.ids()[0];
     engine.attached(xray, tcx("right"));
     drop(engine);
@@ -157,7 +157,7 @@ fn a_link_whose_interface_is_missing_yields_its_number_and_waits() {
     assert_eq!(engine.all_links().len(), 1);
 }
 
-/// Ends the daemon before it moves the records of hooks for the n-th time.
+/// Observer that kills the daemon before it moves the records of hooks for the n-th time.
 struct Moves(AtomicUsize);
 
 impl StepObserver for Moves {
@@ -224,7 +224,7 @@ fn a_namespace_named_by_a_process_is_left_alone_after_a_reboot() {
     let link = engine.attached(alpha, at(&bench, of_process.clone(), 1));
     engine.attached(bravo, bench.xdp(1));
     drop(engine);
-    // Within one boot it is the same process, as far as anybody can tell.
+    // Within one boot, the process counts as the same.
     let pin =
         pins(&*bench.kernel, Path::new("xdp")).into_iter().find(|pin| pin.contains("402653200")).unwrap();
     bench.kernel.unpin(Path::new(&pin)).unwrap();
@@ -288,7 +288,7 @@ fn probes_of_processes_are_left_alone_after_a_reboot() {
 
 #[test]
 fn a_program_that_could_not_be_loaded_again_harms_nobody_with_its_former_id() {
-    // Once the one with the larger uid cannot be loaded again, once the other one.
+    // Once the program with the larger uid fails to load, once the other one.
     for (lost, others) in [("bravo", 1), ("alpha", 0)] {
         let bench = bench();
         let engine = bench.engine();
@@ -306,7 +306,7 @@ fn a_program_that_could_not_be_loaded_again_harms_nobody_with_its_former_id() {
         let found = engine.describe_program(id).unwrap().managed.unwrap();
         assert_eq!(found.record.name, living, "one id, two records");
         engine.unload(id).unwrap();
-        // It went with all its pins, and what is left of the name is the lost one.
+        // Its pins are gone, and only the lost program still has the name.
         assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
         let error = engine.try_attach(id, at(&bench, own("right"), 1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");

@@ -1,4 +1,4 @@
-//! An engine on a kernel, with a store of its own, and short ways to ask it for things.
+//! Test bench: an engine with a store of its own on a kernel, and shortcuts for its calls.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,32 +21,30 @@ use tempfile::TempDir;
 use crate::objects::object;
 use bpfmand_engine::Standing;
 
-/// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
-/// are busy, or emulated.
+/// Timeout for deferred work of the kernel. It is generous, since machines may be busy or emulated; only a failing test
+/// reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
-/// A kernel, a state folder and a network namespace with the interface `left`.
+/// Kernel, state folder and network namespace with the interface `left`.
 pub struct Bench<K: Kernel> {
     pub kernel: Arc<K>,
     pub folder: TempDir,
-    /// The namespace file of `left`.
+    /// File of the network namespace of `left`.
     pub netns: PathBuf,
     pub tc_by_clsact: bool,
-    /// Bytes of leftovers in one record, where a test wants little of them to be much.
+    /// Limit of leftovers in one record in bytes, if a test needs a small one.
     pub leftover_bytes: Option<usize>,
-    /// Where libxdp has its pins.
     pub libxdp_pins: PathBuf,
-    /// What else the bench made on this machine; undone when it is dropped.
+    /// Further resources of this machine, released on drop.
     pub _machine: Box<dyn Send>,
 }
 
-/// What a bench asks of a kernel beyond its trait.
+/// Requirements on a kernel beyond its trait.
 pub trait Testable: Kernel + Sized {
-    /// The value that a program of the object `programs` reads in its constant `verdict`.
+    /// Returns the value of the constant `verdict` of a program of the object `programs`.
     fn verdict(&self, program: ProgramId) -> u32;
-    /// Adds an interface that is switched on.
     fn add_interface(&self, netns: &Path, name: &str);
-    /// Adds so many interfaces, `pod0` and up.
+    /// Adds the interfaces `pod0` to `pod{many - 1}`.
     fn add_interfaces(&self, netns: &Path, many: usize) {
         (0..many).for_each(|number| self.add_interface(netns, &format!("pod{number}")));
     }
@@ -55,7 +53,7 @@ pub trait Testable: Kernel + Sized {
     fn switch_interface(&self, netns: &Path, name: &str, up: bool);
 }
 
-/// A state folder in memory where there is one: these tests do not prove durability.
+/// Returns a state folder in memory if possible: these tests do not prove durability.
 pub fn quick_folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -77,14 +75,14 @@ impl<K: Kernel> Bench<K> {
         (engine, report)
     }
 
-    /// Opens an engine that finds nothing to complain about.
+    /// Opens an engine, and asserts that recovery finds no problem.
     pub fn engine(&self) -> Engine<K> {
         let (engine, report) = self.start();
         assert_eq!(report.problems, Vec::<String>::new());
         engine
     }
 
-    /// The same, with someone who hears of every step. Recovery is over when the observer is told the first.
+    /// Opens an engine with an observer of its steps. The observer is not called before recovery has finished.
     pub fn watched(&self, observer: Arc<dyn StepObserver>) -> Engine<K> {
         let options = EngineOptions { observer, ..self.options() };
         let engine = Engine::open(Arc::clone(&self.kernel), options).unwrap();
@@ -92,13 +90,12 @@ impl<K: Kernel> Bench<K> {
         engine
     }
 
-    /// Everything that was asked for, as it is on disk. No engine may be open.
+    /// Returns the records on disk. No engine may be open.
     pub fn records(&self) -> Vec<(String, Vec<u8>)> {
         let store = Store::open(StoreOptions::new(self.folder.path().join("store"), SCHEMA)).unwrap();
         records(&store.load().unwrap())
     }
 
-    /// The network namespace of `left`.
     pub fn home(&self) -> NetnsId {
         self.kernel.find_hook(&self.left(), HookKind::Xdp).unwrap().netns.into()
     }
@@ -132,7 +129,7 @@ impl<K: Kernel> Bench<K> {
         AttachPoint::Tcx { interface: self.left(), direction: Direction::Ingress, priority }
     }
 
-    /// An object file on disk, as a client would name it.
+    /// Returns the path of an object file, as a client would give it.
     pub fn file(&self, name: &'static str) -> PathBuf {
         let path = self.folder.path().join(format!("{name}.o"));
         if !path.exists() {
@@ -229,8 +226,8 @@ fn type_of(program: &str) -> ProgramType {
     }
 }
 
-/// The records that say what was asked for; not the counter, which only grows, nor what recovery has cleared away and
-/// the next commit forgets.
+/// Returns the records of requests, without the counter, which only grows, and without the entries that recovery has
+/// settled and the next commit removes.
 pub fn records(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
     ["programs", "links", "hooks"]
         .into_iter()
@@ -242,7 +239,6 @@ pub fn records(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Short ways to ask an engine.
 pub trait Ask {
     fn loads(&self, request: &LoadRequest) -> Vec<ProgramId>;
     fn try_attach(&self, program: ProgramId, point: AttachPoint) -> Result<LinkDetails, EngineError>;
@@ -279,7 +275,7 @@ impl<K: Kernel> Ask for Engine<K> {
         link.record.id
     }
 
-    /// None where nothing of ours is. What is there has to run what the engine says.
+    /// Returns `None` if the daemon has no chain there. Otherwise asserts that the kernel runs what the engine reports.
     fn chain(&self, interface: &Interface, kind: HookKind) -> Option<ChainDetails> {
         match self.show_chain(interface, kind) {
             Ok(chain) => Some(chain),
@@ -305,14 +301,12 @@ impl<K: Kernel> Ask for Engine<K> {
         self.list_links(None, None, &BTreeMap::new()).unwrap()
     }
 
-    /// Maps of a program by name, with the kernel's ids.
     fn map_pins(&self, program: ProgramId) -> BTreeMap<String, u32> {
         let details = self.describe_program(program).unwrap();
         self.maps_of(&details).unwrap().into_iter().map(|map| (map.name, map.facts.id.0)).collect()
     }
 }
 
-/// Every pin below a folder of the kernel's, sorted.
 pub fn pins<K: Kernel>(kernel: &K, folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for name in kernel.list_folder(folder).unwrap() {

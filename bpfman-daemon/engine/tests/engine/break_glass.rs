@@ -1,4 +1,5 @@
-//! The way out: everything of ours is detached by pins alone, what others put in our place stays, and a start puts it back.
+//! Break-glass: all attachments are removed by their pins alone, replacements by other tools stay, and a start restores
+//! the attachments.
 
 use std::path::Path;
 

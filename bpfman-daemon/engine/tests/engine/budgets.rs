@@ -1,4 +1,4 @@
-//! What programs may take of a CPU, and how long things live: on the simulated kernel, whose counts and clocks a test moves.
+//! CPU limits and deadlines, on the simulated kernel with counters and clocks that tests set.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +28,7 @@ fn limited(bench: &Sim, engine: &Engine<SimKernel>, name: &str, action: CpuActio
     engine.loads(&request)[0]
 }
 
-/// A window in which these programs of the kernel ran for so long, and what follows by limits of programs alone.
+/// Returns the programs over their own limits, after a window in which the programs ran for these times.
 fn window(
     bench: &Sim,
     engine: &Engine<SimKernel>,
@@ -67,7 +67,7 @@ fn who_takes_too_much_is_detached_until_it_is_attached_anew_also_over_a_reboot()
         proceed_on: bpfmand_core::ProceedOn::default_for(bpfmand_core::VerdictFamily::Xdp),
     };
     engine.attached(cold, right);
-    // As much as the limit is allowed.
+    // Exactly the limit is allowed.
     assert_eq!(window(&bench, &engine, &[(hot, Duration::from_millis(500))]), []);
     let [(program, found)] = &window(&bench, &engine, &[(hot, Duration::from_millis(501))])[..] else {
         panic!()
@@ -90,7 +90,7 @@ fn who_takes_too_much_is_detached_until_it_is_attached_anew_also_over_a_reboot()
     assert_eq!((links(&engine, hot), links(&engine, cold).len()), (vec![], 1));
     let told = excess(&engine, hot).unwrap();
     assert_eq!((told.used, told.limit), (CpuShare(50_100), limit(CpuAction::Detach)));
-    // A user's decision.
+    // A user may attach it again.
     engine.attached(hot, bench.xdp(10));
     assert_eq!((links(&engine, hot).len(), excess(&engine, hot)), (1, None));
 }
@@ -130,11 +130,11 @@ fn the_version_before_comes_back_once_and_the_hot_one_never_by_itself() {
     let [(program, found)] = &window(&bench, &engine, &[(hot, WINDOW)])[..] else { panic!() };
     assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::TookBack);
     assert_eq!((links(&engine, old).len(), excess(&engine, old).unwrap().done), (1, CpuAction::Previous));
-    // The one that came back is too hot as well.
+    // The restored version exceeds the limit as well.
     let [(program, found)] = &window(&bench, &engine, &[(old, WINDOW)])[..] else { panic!() };
     assert_eq!(engine.limit_cpu(*program, found).unwrap(), CpuOutcome::Detached { links: 1 });
     assert_eq!((links(&engine, old), excess(&engine, old).unwrap().done), (vec![], CpuAction::Detach));
-    // One that was never replaced has none before.
+    // A program that was never replaced has no previous version.
     let lone = limited(&bench, &engine, "bravo", CpuAction::Previous);
     engine.attached(lone, bench.xdp(10));
     let [(program, found)] = &window(&bench, &engine, &[(lone, WINDOW)])[..] else { panic!() };
@@ -180,7 +180,7 @@ fn a_hot_member_of_a_chain_goes_and_the_others_stay() {
     assert_eq!((shown.strategy, shown.members.len()), ("direct", 1), "nobody is measured any more");
 }
 
-/// 1,000 packets reached both members of the only chain; the second takes 100 times as much as the first.
+/// Simulates 1,000 packets through both members of the only chain; the second takes 100 times as long as the first.
 fn a_second_of_packets(bench: &Sim, entry: ProgramId) {
     write(bench, "/times", TimeLayout::new(2).value_size(), &[1, 10_000, 1, 1_000_000, 1, 0]);
     let layout = CounterLayout::new(SpliceHook::Xdp, 2);
@@ -190,7 +190,7 @@ fn a_second_of_packets(bench: &Sim, entry: ProgramId) {
     bench.kernel.ran(entry, 1_000_000_000);
 }
 
-/// Writes the row of `left` in a map of the only chain, the same on each CPU.
+/// Writes the row of `left` in a map of the only chain, the same for each CPU.
 fn write(bench: &Sim, map: &str, size: usize, cells: &[u64]) {
     let pins = pins(&*bench.kernel, std::path::Path::new("chains"));
     let pin = pins.iter().find(|pin| pin.ends_with(map)).unwrap();
@@ -228,7 +228,7 @@ fn a_kill_between_the_note_and_the_version_before_costs_another_window() {
     assert!(failed > 3, "{failed}");
 }
 
-/// A program that was replaced, and the version that took its place, which is limited.
+/// Returns a program that was replaced, and the new version, which has a limit.
 fn replaced() -> (Sim, ProgramId, ProgramId) {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
@@ -277,14 +277,14 @@ fn who_comes_and_goes_between_two_looks_is_charged_for_all_of_it() {
         let uses = engine.cpu_between(before, after);
         uses.iter().map(|one| (one.nanoseconds, one.is_loaded)).collect::<Vec<_>>()
     };
-    // One that was loaded since.
+    // A program loaded in the meantime.
     let before = engine.read_cpu().unwrap();
     let one = limited(&bench, &engine, "alpha", CpuAction::Detach);
     engine.attached(one, bench.xdp(10));
     bench.kernel.ran(one, second);
     let after = engine.read_cpu().unwrap();
     assert_eq!(took(&before, &after), [(second, true)]);
-    // A version that gave way, and the one that came.
+    // A replaced version, and the new one.
     let before = after;
     bench.kernel.ran(one, second);
     let mut replacement = replacement(&bench, one, "second");
@@ -293,13 +293,13 @@ fn who_comes_and_goes_between_two_looks_is_charged_for_all_of_it() {
     bench.kernel.ran(two, second);
     let after = engine.read_cpu().unwrap();
     assert_eq!(took(&before, &after), [(2 * second, true)]);
-    // One that was unloaded counts for its owner.
+    // Time of an unloaded program counts for its owner.
     let before = after;
     bench.kernel.ran(two, second);
     engine.unload(two).unwrap();
     let after = engine.read_cpu().unwrap();
     assert_eq!(took(&before, &after), [(second, false)]);
-    // Nobody measures: nothing is kept.
+    // Nothing is kept while no measurement runs.
     engine.end_of_readings();
     let three = limited(&bench, &engine, "alpha", CpuAction::Detach);
     bench.kernel.ran(three, second);
@@ -358,7 +358,7 @@ fn what_has_lived_long_enough_ends_with_all_that_is_its_own() {
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert!(expired.failure.is_none() && expired.links == [link.record.id], "{expired:?}");
     assert_eq!(links(&engine, stays), []);
-    // A new version of the program lives no longer than the program.
+    // A new version of the program does not extend the deadline.
     let mortal = engine.replace_program(&replacement(&bench, mortal, "second")).unwrap().programs[0].id;
     assert!(engine.describe_program(mortal).unwrap().managed.unwrap().left.unwrap().as_secs() < 3600);
     bench.kernel.pass_time(Duration::from_secs(3600));
@@ -384,7 +384,7 @@ fn a_clock_that_is_put_and_a_reboot_end_nothing_early_and_hold_nothing_forever()
     bench.kernel.pass_time(Duration::from_secs(600));
     assert_eq!(engine.expire().unwrap().len(), 0);
     drop(engine);
-    // Half an hour without power; then the clock is put again.
+    // Half an hour without power, then the clock is set again.
     bench.kernel.reboot();
     bench.kernel.put_clock(day(0) + Duration::from_secs(600 + 1800));
     let engine = bench.engine();
@@ -396,7 +396,7 @@ fn a_clock_that_is_put_and_a_reboot_end_nothing_early_and_hold_nothing_forever()
     bench.kernel.pass_time(Duration::from_secs(1210));
     assert_eq!(engine.expire().unwrap().len(), 1);
 
-    // A machine without a battery, whose clock is never put right.
+    // Without a battery-backed clock, the time is never corrected.
     engine.loads(&request);
     drop(engine);
     bench.kernel.reboot();
@@ -418,7 +418,7 @@ fn the_end_of_one_that_could_not_be_loaded_again_is_not_that_of_who_has_its_numb
     engine.attached(stays, bench.xdp(1));
     drop(engine);
     bench.kernel.reboot();
-    // A stranger's takes the first number, so each of ours gets one more.
+    // A third-party program gets the first id, which shifts the daemon's ids by one.
     let _other = crate::reboots::others_load_first(&bench, 1);
     bench.kernel.refuse("bravo");
     let (engine, report) = bench.start();
@@ -441,7 +441,7 @@ fn what_cannot_be_ended_now_is_told_and_tried_again() {
     let program = engine.loads(&request)[0];
     engine.attached(program, bench.xdp(10));
     bench.kernel.pass_time(Duration::from_secs(3));
-    // The first call asks what time it is.
+    // The first call reads the clock.
     bench.kernel.fail_from(2);
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert!(expired.failure.is_some());
@@ -472,14 +472,14 @@ fn freeze_holds_off_no_expiry_and_no_budget() {
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert!(expired.failure.is_none(), "{expired:?}");
     assert_eq!(engine.list_links(None, None, &Default::default()).unwrap().len(), 1);
-    // The freeze is still there for others, and ends by itself.
+    // The freeze still applies to others, and ends by itself.
     let link = links(&engine, other)[0];
     assert_eq!(engine.detach(link).unwrap_err().kind(), ErrorKind::Conflict);
     bench.kernel.pass_time(Duration::from_secs(bpfmand_engine::DEFAULT_FREEZE_SECONDS));
     engine.detach(link).unwrap();
 }
 
-/// Real packets through real programs: the kernel's count of the chain, divided among its members.
+/// The kernel's run time of a chain with real packets is divided among its members.
 #[test]
 fn linux_a_slow_member_is_charged_for_what_it_takes_and_goes_alone() {
     const BATCH: usize = 5_000;
@@ -488,7 +488,7 @@ fn linux_a_slow_member_is_charged_for_what_it_takes_and_goes_alone() {
     let engine = bench.engine();
     let trivial = engine.loads(&bench.request("timed", &["trivial"]))[0];
     let mut request = bench.request("timed", &["slow"]);
-    // A millionth of a CPU: any run is too much.
+    // A millionth of a CPU, which any run exceeds.
     request.cpu = Some(CpuLimit { share: CpuShare(1), action: CpuAction::Detach });
     let slow = engine.loads(&request)[0];
     let stays = engine.attached(trivial, bench.xdp(1));

@@ -1,4 +1,4 @@
-//! The files of bytecode and of texts: no more of them than are needed, and whole.
+//! Files of bytecode and texts: only those needed are kept, and they are whole.
 
 use std::path::PathBuf;
 
@@ -9,17 +9,15 @@ use crate::bench::{Ask as _, Bench};
 use crate::replacements::replacement;
 use crate::simulated::bench;
 
-/// Object files.
 pub fn files<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
     kept(bench).0
 }
 
-/// Texts that chains join, without their types.
+/// Returns the texts that chains join, without their types.
 pub fn texts<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
     kept(bench).1.into_iter().filter(|path| !is_types(path)).collect()
 }
 
-/// Types of texts.
 pub fn types<K: bpfmand_kernel::Kernel>(bench: &Bench<K>) -> Vec<PathBuf> {
     kept(bench).1.into_iter().filter(is_types).collect()
 }
@@ -41,7 +39,7 @@ fn versions_that_leave_take_their_bytecode_along() {
     let mut alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     engine.attached(alpha, bench.xdp(1));
     for round in 0..12_u8 {
-        // Another file of the same object: what is behind an ELF's end means nothing.
+        // A different file with the same object: bytes after the end of an ELF file are ignored.
         let mut bytes = crate::objects::object("second").to_vec();
         bytes.push(round);
         let path = bench.folder.path().join(format!("version{round}.o"));
@@ -51,11 +49,11 @@ fn versions_that_leave_take_their_bytecode_along() {
         let request = ReplaceRequest { source, keep_old, ..replacement(&bench, alpha, "second") };
         alpha = engine.replace_program(&request).unwrap().programs[0].id;
         assert_eq!(files(&bench).len(), 1 + usize::from(keep_old), "round {round}");
-        // All but the first are of one text.
+        // All versions but the first have the same text.
         let kept = (texts(&bench).len(), types(&bench).len());
         assert_eq!(kept, if round == 0 { (2, 2) } else { (1, 1) }, "round {round}");
     }
-    // One that is refused leaves none: a trace point is no XDP program.
+    // A refused replacement leaves no file: a tracepoint program is not an XDP program.
     let name = Some("trace".to_owned());
     let mut bytes = crate::objects::object("second").to_vec();
     bytes.push(99);
@@ -81,7 +79,7 @@ fn a_load_replaces_bytecode_that_changed_on_disk() {
     std::fs::write(&file, damaged).unwrap();
     let bravo = engine.loads(&bench.request("programs", &["bravo"]))[0];
     assert_eq!(std::fs::read(&file).unwrap(), whole);
-    // Two members: the chain is built of the bytecode.
+    // A chain of two members is built from the bytecode.
     engine.attached(alpha, bench.xdp(1));
     engine.attached(bravo, bench.xdp(2));
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha", "bravo"]);

@@ -1,4 +1,4 @@
-//! Every operation, in every situation that takes another way through the engine.
+//! Operations in every situation that takes a different path through the engine.
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, ProceedOn, VerdictFamily};
 use bpfmand_engine::{Engine, EngineError, HookChange, HookCheck, SwitchCaller, UpdateLinkRequest};
@@ -20,7 +20,7 @@ use crate::scenes::{
 use crate::sockmaps::connections;
 use crate::struct_ops::{PROGRAMS, steady};
 
-/// An operation, with what has to be there before it.
+/// Operation with its precondition.
 pub struct Case {
     pub name: &'static str,
     pub by_clsact: bool,
@@ -45,21 +45,20 @@ macro_rules! case {
     };
 }
 
-/// Everything of `attached`, in a namespace whose name is gone.
+/// Prepares `attached` in a namespace without a name.
 fn unnamed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let scene = attached(bench, engine);
     crate::namespaces::leave_name(bench);
     scene
 }
 
-/// Every operation in every situation that takes another way through the engine.
 pub fn cases() -> Vec<Case> {
     const EGRESS: Direction = Direction::Egress;
     const INGRESS: Direction = Direction::Ingress;
     vec![
         case!("adopt a program alone", attached_by_another, |b, e, s| e.adopt(&adoption(s, None)).map(drop)),
         case!("adopt a program that needs a check", attached_by_another, |b, e, s| {
-            // Not what the program alone would do, so the link is swapped.
+            // The set differs from the program's default, so that the link's program is replaced.
             let wide = ProceedOn::from_codes(VerdictFamily::Xdp, &[1, 2, 3]).unwrap();
             e.adopt(&adoption(s, Some(wide))).map(drop)
         }),

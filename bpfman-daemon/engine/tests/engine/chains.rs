@@ -1,4 +1,4 @@
-//! Attach and detach: the order of chains, and what the kernel runs.
+//! Attach and detach: the order of chains, and the program that the kernel runs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ const XDP: HookKind = HookKind::Xdp;
 const TC: HookKind = HookKind::Tc(Direction::Ingress);
 const TCX: HookKind = HookKind::Tcx(Direction::Ingress);
 
-/// What a hook runs: the entry program of its chain.
 fn entry<K: Testable>(bench: &Bench<K>, engine: &bpfmand_engine::Engine<K>, kind: HookKind) -> u32 {
     engine.chain(&bench.left(), kind).unwrap().entry.unwrap().id.0
 }
@@ -34,9 +33,9 @@ fn xdp_members_run_by_priority_and_the_newcomer_first_among_equals<K: Testable>(
     let bravo_link = engine.attached(bravo, bench.xdp(50));
     assert_eq!(order(), ["delta", "bravo", "alpha"]);
     engine.attached(charlie, bench.xdp(50));
-    // The newcomer is in front; those of before are by name again.
+    // The newcomer runs first; the others are sorted by name again.
     assert_eq!(order(), ["delta", "charlie", "alpha", "bravo"]);
-    // In the middle of the chain, and then names alone decide.
+    // A member in the middle leaves, and names alone decide.
     engine.detach(first).unwrap();
     assert_eq!(order(), ["delta", "bravo", "charlie"]);
     let again = engine.attached(alpha, bench.xdp(50));
@@ -62,7 +61,7 @@ fn tc_members_run_by_priority<K: Testable>(bench: &Bench<K>) {
     assert_eq!(order(), ["tango", "tulip"]);
     engine.attached(tulip, bench.tc(Direction::Ingress, 0));
     assert_eq!(order(), ["tulip", "tango", "tulip"]);
-    // The other direction is a hook of its own.
+    // The other direction is a separate hook.
     engine.attached(tango, bench.tc(Direction::Egress, 3));
     assert_eq!(engine.names(&bench.left(), HookKind::Tc(Direction::Egress)), ["tango"]);
     engine.detach(link).unwrap();
@@ -238,7 +237,7 @@ fn program_is_attached_twice_only_where_that_is_meant() {
     assert!(is_named && refused.kind() == ErrorKind::Conflict, "{refused}");
     assert!(refused.hint().unwrap().contains("--again"));
     assert_eq!(bench.kernel.snapshot(), before);
-    // Another program at this hook, this one at another, and both again where that is said.
+    // Another program at this hook, this program at another hook, and both again with `again`.
     engine.attach_once(&of(bravo, bench.xdp(2)), None).unwrap();
     let right = match bench.xdp(1) {
         AttachPoint::Xdp { priority, proceed_on, .. } => {
@@ -281,7 +280,7 @@ fn an_owner_has_no_more_members_than_the_budget_allows() {
     let told = "root would have 3 members on xdp:left@";
     assert!(refused.to_string().starts_with(told), "{refused}");
     assert_eq!(bench.kernel.snapshot(), before);
-    // Another application is another owner; another hook has room of its own.
+    // Another application is another owner, and another hook has its own limit.
     request.metadata.insert("bpfman_application".to_owned(), "other".to_owned());
     engine.attach(&request).unwrap();
     let right = |point| match point {

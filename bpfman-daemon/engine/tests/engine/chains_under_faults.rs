@@ -1,4 +1,4 @@
-//! What a chain consists of stays for as long as a hook may run it, whatever fails.
+//! Parts of a chain stay while a hook may run it, whatever fails.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn running(bench: &Bench<SimKernel>) -> ProgramId {
     bench.kernel.link_of(&link).unwrap().program
 }
 
-/// Breaks the database once a chain is about to be swapped.
+/// Observer that breaks the database before a chain is swapped.
 struct BreakAtSwap(Arc<AtomicU8>);
 
 impl StepObserver for BreakAtSwap {
@@ -53,7 +53,7 @@ fn a_chain_that_a_start_puts_back_and_cannot_record_does_not_stay() {
         let open = |id| kernel.open_program(id).unwrap().unwrap();
         let link = kernel.open_pin(Path::new(&hook_pin(&bench))).unwrap().unwrap();
         kernel.replace(&link, &open(tame), &open(running(&bench))).unwrap();
-        // The chain has to be built anew.
+        // Without the pins, the chain must be built again.
         for pin in pins(kernel, Path::new("chains")) {
             kernel.unpin(Path::new(&pin)).unwrap();
         }

@@ -1,8 +1,8 @@
-//! Objects as users write them, each loaded by the engine and by libbpf: the kernel has to say the same of both.
+//! Objects as users write them, loaded by the engine and by libbpf, with the same result in the kernel.
 //!
-//! The sources are in `tests/corpus`, one a feature. The kernel's tag is a hash over a program's instructions; what it leaves
-//! out, references of maps, shows in what the program returns when it is run. What libbpf loads, the engine has to load, and
-//! every program from the version of Linux on that its source names.
+//! The sources are in `tests/corpus`, one per feature. The kernel's tag is a hash of a program's instructions without
+//! its map references, which show in the result of a run. The engine must load whatever libbpf loads, and every program
+//! from the Linux version on that its source names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ use crate::bench::Bench;
 use crate::judges::loaded_by_others;
 use crate::linux::bench;
 
-/// What one loader made of a program.
+/// Result of one loader for a program.
 #[derive(Debug)]
 enum Outcome {
     Loaded {
@@ -33,7 +33,7 @@ enum Outcome {
     Unknown,
 }
 
-/// A program of an object, as both loaders saw it, and the others that load it.
+/// Results of all loaders for a program.
 #[derive(Debug)]
 struct Row {
     object: String,
@@ -46,7 +46,7 @@ struct Row {
 }
 
 impl Row {
-    /// Refused here, and loaded by one of the others.
+    /// Returns whether only other loaders than the engine and libbpf load the program.
     fn is_others_alone(&self) -> bool {
         !matches!(self.ours, Outcome::Loaded { .. }) && !self.others.is_empty()
     }
@@ -66,7 +66,7 @@ impl Row {
         }
     }
 
-    /// Upper case is a mistake of ours.
+    /// Returns whether the verdict starts in upper case, which marks a defect of the engine.
     fn is_wrong(&self) -> bool {
         self.verdict().chars().next().is_some_and(char::is_uppercase)
     }
@@ -83,14 +83,14 @@ impl Row {
     }
 }
 
-/// The program that loads by libbpf, and whether programs are run.
+/// Program that loads with libbpf.
 struct Judge {
     path: PathBuf,
     runs: bool,
 }
 
 impl Judge {
-    /// In a mount namespace with a bpffs of its own, where nothing stays.
+    /// Runs the judge in a mount namespace with a temporary bpffs.
     fn ask(&self, command: &str, about: &str) -> Vec<Value> {
         let script = r#"mount -t bpf none /sys/fs/bpf && exec "$@""#;
         let done = Command::new("unshare")
@@ -120,7 +120,6 @@ fn request(bench: &Bench<LinuxKernel>, path: &Path, programs: Vec<ProgramRequest
     LoadRequest { source: BytecodeSource::File(path.to_owned()), programs, ..bench.request("programs", &[]) }
 }
 
-/// What becomes of each program of a request.
 fn loads(engine: &Engine<LinuxKernel>, judge: &Judge, request: &LoadRequest) -> Vec<Outcome> {
     let loaded = match engine.load(request) {
         Ok(loaded) => loaded,
@@ -132,7 +131,7 @@ fn loads(engine: &Engine<LinuxKernel>, judge: &Judge, request: &LoadRequest) -> 
     outcomes
 }
 
-/// What a user says of a program whose section nobody knows.
+/// Returns the type that a user would give for a program with an unknown section.
 fn guessed(program: &ProgramEntry) -> Option<ProgramType> {
     let known = [
         ("xdp", ProgramType::Xdp),
@@ -145,21 +144,21 @@ fn guessed(program: &ProgramEntry) -> Option<ProgramType> {
         .map(|(_, program_type)| program_type)
 }
 
-/// A program as a client asks for it, if the daemon has its type.
+/// Returns the request of a client for a program, if the daemon supports its type.
 fn asked(program: &ProgramEntry) -> Option<ProgramRequest> {
     let program_type = program.family.program_type().or_else(|| guessed(program))?;
-    // Where the section does not say at which hook it runs, any will do.
+    // If the section names no hook, any is suitable.
     let any_hook = || SocketHook::of_type(program_type).first().map(|hook| hook.name.to_owned());
     let target = program.attach_target.clone().or_else(any_hook);
     Some(ProgramRequest { name: program.name.clone(), program_type, target })
 }
 
-/// All programs of an object, by both loaders.
+/// Compares all programs of an object.
 fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Judge, path: &Path) -> Vec<Row> {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let together = said("together", &name).is_some();
     if let Some(module) = said("module", &name) {
-        // Built in, there already, or missing: then both loaders say so.
+        // The result is ignored: the module may be built in or missing, and both loaders then report the same.
         let _ = Command::new("modprobe").arg(module).output();
     }
     let mut by_libbpf: BTreeMap<String, Value> = judge
@@ -183,7 +182,7 @@ fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Jud
         }
     };
     let mut asked: Vec<ProgramRequest> = object.programs().iter().filter_map(asked).collect();
-    // Extensions are for the first program of the object that is none.
+    // The target of extensions is the object's first other program.
     let is_extension = |program: &ProgramRequest| program.program_type == ProgramType::Freplace;
     let extended = asked.iter().any(is_extension).then(|| {
         let first = asked.iter().find(|program| !is_extension(program)).unwrap().clone();
@@ -217,7 +216,7 @@ fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Jud
             others: Vec::new(),
         });
     }
-    // Where libbpf cannot read the object at all, it says so of no program in particular.
+    // If libbpf cannot parse the object, its error has no program name.
     by_libbpf.remove("");
     rows.extend(by_libbpf.into_iter().map(|(program, answer)| Row {
         object: name.clone(),
@@ -236,12 +235,12 @@ fn objects(folder: &Path) -> BTreeSet<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "o")).collect()
 }
 
-/// Compares all objects of a folder; tells each row, also to the file that `BPFMAN_CORPUS_RESULTS` names. `built` has the
+/// Compares all objects of a folder, and prints each row, also to the file in `BPFMAN_CORPUS_RESULTS`. `built` has the
 /// judges.
 fn compare_all(folder: &Path, built: &Path, runs: bool) -> Vec<Row> {
     let judge = Judge { path: built.join("judge"), runs };
     let bench = bench("corpus");
-    // Objects of others have maps of gigabytes, which their own loaders make smaller.
+    // Third-party objects have maps of gigabytes, which their own loaders shrink.
     let options = EngineOptions { map_bytes: u64::MAX, ..bench.options() };
     let engine = Engine::open(Arc::clone(&bench.kernel), options).unwrap();
     assert_eq!(engine.recover().unwrap().problems, Vec::<String>::new());
@@ -267,9 +266,9 @@ fn compare_all(folder: &Path, built: &Path, runs: bool) -> Vec<Row> {
     rows
 }
 
-/// The corpus and the judge, compiled; in a virtual machine they are there already.
+/// Compiles the corpus and the judge, unless a virtual machine already has them.
 fn built() -> PathBuf {
-    // Tests lie in `target/<profile>/deps`.
+    // Tests are in `target/<profile>/deps`.
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
     let folder = target.join("corpus");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/build");
@@ -278,7 +277,7 @@ fn built() -> PathBuf {
     folder
 }
 
-/// What the first lines of a source say: `// NAME: VALUE`.
+/// Returns the value of a line `// NAME: VALUE` in the first lines of a source.
 fn said(name: &str, object: &str) -> Option<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/corpus/src/{object}.bpf.c"));
     let text = std::fs::read_to_string(source).ok()?;
@@ -286,7 +285,7 @@ fn said(name: &str, object: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(&prefix).map(str::to_owned))
 }
 
-/// Whether the running kernel's types have this name.
+/// Returns whether the running kernel's BTF has a type of this name.
 fn has_type(name: &str) -> bool {
     let types = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
     let name = [&[0], name.as_bytes(), &[0]].concat();
@@ -307,7 +306,7 @@ fn linux_objects_of_the_corpus_load_as_by_libbpf() {
     }
     let rows = compare_all(&folder.join("objects"), &folder, true);
     let version = bench("version").kernel.features().version;
-    // This machine may lack what a distribution's kernels have, or keep it from everybody. Those are what is in virtual machines.
+    // Only virtual machines have the kernels of distributions; this machine's may lack or deny features.
     let is_whole = Path::new("/run/vm").exists();
     let late = |row: &&Row| {
         let is_due = version >= said("since", &row.object).as_deref().and_then(version_of).unwrap();
@@ -323,8 +322,8 @@ fn linux_objects_of_the_corpus_load_as_by_libbpf() {
     assert!(same > 60, "only {same} programs compared");
 }
 
-/// Objects of others, which `tests/strangers/collect` put into a folder: what libbpf loads of them, the engine loads. Their
-/// programs are not run.
+/// Third-party objects that `tests/strangers/collect` put into a folder: the engine must load whatever libbpf loads.
+/// The programs are not run.
 #[test]
 #[ignore = "needs the folder that BPFMAN_STRANGERS names"]
 fn linux_objects_of_strangers_load_as_by_libbpf() {

@@ -1,4 +1,4 @@
-//! What chains count, over all changes of a hook. Rows of the kernel's maps are written here as programs would.
+//! Counters of chains over all changes of a hook. The tests write map rows in place of the programs.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ const XDP: HookKind = HookKind::Xdp;
 const DROP: i32 = 1;
 const PASS: i32 = 2;
 
-/// The counters of the chain that `left` runs.
+/// Returns the counter map of the chain at `left`.
 fn map<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> K::Handle {
     let entry = engine.chain(&bench.left(), XDP).unwrap().entry.unwrap();
     let chains = Path::new("chains");
@@ -25,7 +25,7 @@ fn map<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> K::Handle {
     bench.kernel.open_pin(&folder.join("counters")).unwrap().unwrap()
 }
 
-/// Counts packets that leave at a slot with a verdict, on every CPU. Answers the number of CPUs.
+/// Counts packets that leave at a slot with a verdict, on every CPU. Returns the number of CPUs.
 fn count<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, exits: &[(usize, i32, u64)]) -> u64 {
     let members = engine.chain(&bench.left(), XDP).unwrap().members.len();
     let layout = CounterLayout::new(SpliceHook::Xdp, members);
@@ -48,7 +48,7 @@ fn counters<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> Option<ChainCo
     engine.chain_counters(&key(bench)).unwrap()
 }
 
-/// Runs of every member, and packets that all let go on.
+/// Returns the runs of every member, and the packets for which all members proceeded.
 fn runs<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<(LinkId, u64)>, u64) {
     let counted = counters(bench, engine).unwrap();
     (counted.links.iter().map(|link| (link.link, link.runs)).collect(), counted.all_proceeded)
@@ -72,14 +72,14 @@ fn counts_go_on_over_every_change<K: Testable>(bench: &Bench<K>) {
     assert_eq!(runs(bench, &engine), sums);
     engine.detach(b).unwrap();
     assert_eq!(runs(bench, &engine), (vec![(a, 14 * cpus), (c, 4 * cpus)], 2 * cpus));
-    // Switched off and on again: what was counted is not forgotten.
+    // Disabling and enabling the counters keeps the counts.
     for on in [false, true] {
         let change = HookChange { counters: Some(on), ..HookChange::default() };
         assert!(engine.set_hook(&bench.left(), XDP, &change, &SwitchCaller::root("user 0")).unwrap());
         assert_eq!(counters(bench, &engine).is_some(), on);
     }
     assert_eq!(runs(bench, &engine), (vec![(a, 14 * cpus), (c, 4 * cpus)], 2 * cpus));
-    // A new order of the same members is another chain.
+    // Another order of the same members is another chain.
     let first = AttachPoint::clone(&bench.xdp(0));
     engine.detach(c).unwrap();
     let c = engine.attached(charlie, first);
@@ -101,7 +101,7 @@ fn a_hook_that_comes_to_a_loaded_chain_begins_at_nothing<K: Testable>(bench: &Be
         engine.attached(program, right(at));
     }
     let cpus = count(bench, &engine, &[(0, DROP, 1)]);
-    // Leaves the shared chain and comes back to it: its row has what was added already.
+    // The hook leaves the shared chain and returns to it: its row has counts that were added already.
     engine.detach(b).unwrap();
     assert!(counters(bench, &engine).is_none(), "a lone member runs as it is");
     let b = engine.attached(bravo, bench.xdp(2));
@@ -114,7 +114,6 @@ crate::on_both_kernels!(
     a_hook_that_comes_to_a_loaded_chain_begins_at_nothing,
 );
 
-/// Real packets through real programs.
 #[test]
 fn packets_are_counted_where_they_leave() {
     let bench = crate::linux::bench("packets_are_counted_where_they_leave");

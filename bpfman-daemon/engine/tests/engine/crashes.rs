@@ -1,5 +1,5 @@
-//! The daemon ends at every step of every operation, as by `kill -9`: after the next start all is as before the
-//! operation or as after it, never between.
+//! The daemon is killed at every step of every operation: after the next start the state is that before the operation
+//! or that after it, never in between.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,10 +20,10 @@ use crate::places::places;
 use crate::scenes::Scene;
 use crate::simulated::{bench, shape};
 
-/// Ends the daemon before a step, counted from 1; 0 ends it never.
+/// Observer that kills the daemon before a step, counted from 1; 0 for never.
 #[derive(Default)]
 pub struct Ending {
-    /// Hears nothing any more from the ended daemon: what unwinds is not to tidy up.
+    /// Kernel that refuses every call of the killed daemon, so that unwinding undoes nothing.
     kernel: Mutex<Option<Arc<SimKernel>>>,
     at: AtomicUsize,
     steps: Mutex<Vec<String>>,
@@ -39,14 +39,14 @@ impl StepObserver for Ending {
             if let Some(kernel) = &*self.kernel.lock().unwrap() {
                 kernel.fail_from(1);
             }
-            // Unlike a panic this calls no hook, which would print a backtrace for each of some hundred endings.
+            // Unlike a panic, this calls no hook and prints no backtrace for each of several hundred kills.
             std::panic::resume_unwind(Box::new("the daemon ended"));
         }
     }
 }
 
 impl Ending {
-    /// One that silences the kernel with the daemon.
+    /// Creates an observer that also silences the kernel.
     pub fn of(kernel: &Arc<SimKernel>) -> Self {
         Self { kernel: Mutex::new(Some(Arc::clone(kernel))), ..Self::default() }
     }
@@ -61,7 +61,7 @@ impl Ending {
     }
 }
 
-/// All that a user can see of what was asked for, and the shape of the kernel.
+/// State visible to users, and the shape of the kernel's objects.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seen {
     pub kernel: BTreeMap<String, Vec<String>>,
@@ -133,12 +133,12 @@ fn set_up_on(
     (bench, engine, scene)
 }
 
-/// Ends the daemon at each step of an operation, and then also at each step of the start after that.
+/// Kills the daemon at each step of an operation, and then at each step of the next start.
 fn end_at_every_step(case: &Case) -> Vec<String> {
     end_at_every_step_on(&bench, case)
 }
 
-/// The same on a bench of choice.
+/// Does the same on a bench of the caller's choice.
 pub fn end_at_every_step_on(new: &dyn Fn() -> Bench<SimKernel>, case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up_on(new(), case, &ending);
@@ -161,7 +161,7 @@ pub fn end_at_every_step_on(new: &dyn Fn() -> Bench<SimKernel>, case: &Case) -> 
         let (engine, report) = bench.start();
         let found = look(&bench, &engine);
         let what = format!("{}, ended before step {at}, {}", case.name, steps[at - 1]);
-        // Steps before the record are undone, steps after it are finished.
+        // Steps before the record are undone, later ones are finished.
         let recorded = steps[..at - 1].iter().any(|step| step.ends_with(": record"));
         let wanted = if recorded { &after } else { &before };
         if found != *wanted {
@@ -229,7 +229,7 @@ fn a_switch_of_a_hook_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("set");
 }
 
-/// Writes a row as programs would: five packets that the first member dropped, on each CPU.
+/// Writes a counter row: the first member dropped five packets on each CPU.
 pub fn count(bench: &Bench<SimKernel>) {
     let layout = CounterLayout::new(bpfmand_splice::SpliceHook::Xdp, 2);
     let mut cells = vec![0_u64; layout.slots * layout.columns];
@@ -278,7 +278,7 @@ fn a_replacement_that_is_cut_short_happened_or_did_not() {
     end_at_every_step_of("replace");
 }
 
-/// From some call on the kernel refuses everything, the undoing too; the next start meets a kernel that works.
+/// Makes the kernel refuse everything from some call on, including the undo; the next start finds a working kernel.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);

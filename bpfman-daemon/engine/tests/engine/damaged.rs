@@ -1,4 +1,4 @@
-//! Objects that no program can be loaded from: each is refused by what is wrong with it, and nothing is left of it.
+//! Damaged objects are refused with the reason, and leave nothing behind.
 
 use std::path::Path;
 
@@ -9,15 +9,14 @@ use bpfmand_kernel::sim::SimOptions;
 use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::objects::object;
 
-/// A change of an object's bytes.
 type Damage = fn(Vec<u8>) -> Vec<u8>;
 
-/// Byte offset of the table of section headers, and bytes of each.
+/// Returns the offset of the table of section headers, and the size of a header, in bytes.
 fn headers(bytes: &[u8]) -> (usize, usize) {
     (u64::from_ne_bytes(bytes[0x28..0x30].try_into().unwrap()) as usize, 64)
 }
 
-/// Has all sections with contents lie where the first of them does.
+/// Moves all sections with contents to the offset of the first.
 fn overlap(mut bytes: Vec<u8>) -> Vec<u8> {
     let (table, size) = headers(&bytes);
     let offset = bytes[table + size + 0x18..table + size + 0x20].to_vec();
@@ -27,7 +26,7 @@ fn overlap(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Gives all relocations a kind that there is not.
+/// Sets an undefined type for all relocations.
 fn unknown_relocations(mut bytes: Vec<u8>) -> Vec<u8> {
     const SHT_REL: u32 = 9;
     let (table, size) = headers(&bytes);
@@ -45,7 +44,7 @@ fn unknown_relocations(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Breaks the beginning of the type information.
+/// Breaks the header of the type information.
 fn no_types(mut bytes: Vec<u8>) -> Vec<u8> {
     let magic = 0xeb9f_u16.to_ne_bytes();
     let at = bytes.windows(4).position(|four| four[..2] == magic && four[2..] == [1, 0]).unwrap();
@@ -65,7 +64,7 @@ const DAMAGES: [(Damage, &str); 4] = [
     (cut_short, "the ELF file is damaged"),
 ];
 
-/// A request for a program of a file that is like an object, but for the damage.
+/// Returns a load request for a damaged copy of an object.
 fn damaged<K: Testable>(bench: &Bench<K>, number: usize, damage: Damage) -> LoadRequest {
     let bytes = damage(object("programs").to_vec());
     let path = bench.folder.path().join(format!("damaged{number}.o"));

@@ -1,5 +1,5 @@
-//! Dispatchers in libxdp's protocol at hooks of a simulated kernel: told in conflicts, joined and left. What the real
-//! `xdp-loader` makes of it is tested in `libxdp`.
+//! Dispatchers in libxdp's protocol at hooks of a simulated kernel: reported in conflicts, joined and left. `libxdp`
+//! tests them with the real `xdp-loader`.
 
 use bpfmand_core::{
     BoundText, FuncInfo, FunctionSpan, HookKind, Insn, MapRole, MapSpec, ProgramId, ProgramText, ProgramType,
@@ -17,7 +17,7 @@ use crate::simulated::{bench, bench_of};
 
 type Sim = Bench<SimKernel>;
 
-/// A program that passes every packet.
+/// Returns a program that passes every packet.
 fn passing(name: &str) -> BoundText {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
     BoundText(ProgramText {
@@ -49,7 +49,7 @@ fn load(kernel: &SimKernel, text: &BoundText, kind: ProgramKind, extends: Option
     kernel.load_program(&load).unwrap().program
 }
 
-/// A dispatcher's map as the protocol has it, written here without the engine's help.
+/// Returns a dispatcher's map according to the protocol, built without the engine's code.
 fn configuration(version: u8, priorities: &[u32]) -> MapSpec {
     let mut bytes = vec![236, version, priorities.len() as u8, 0];
     let number = |slot: usize| priorities.get(slot).copied();
@@ -68,7 +68,7 @@ fn configuration(version: u8, priorities: &[u32]) -> MapSpec {
     }
 }
 
-/// What libxdp does at the interface `left`: a dispatcher with these programs.
+/// Attaches a dispatcher with these programs at `left`, as libxdp does.
 fn put_dispatcher(bench: &Sim, version: u8, programs: &[(&str, u32)]) -> ProgramId {
     let kernel = &*bench.kernel;
     let key = kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap();
@@ -89,7 +89,8 @@ fn put_dispatcher(bench: &Sim, version: u8, programs: &[(&str, u32)]) -> Program
             kernel.pin(&program, &pin("prog")).unwrap();
             kernel.pin(&link, &pin("link")).unwrap();
         } else {
-            // Such a kernel has no dispatchers with programs in them: this one is of another that was like it.
+            // This kernel cannot have dispatchers with programs in slots: pin a program only, as if another kernel had
+            // made it.
             let program = load(kernel, &passing(name), ProgramType::Xdp.into(), None);
             kernel.pin(&program, &pin("prog")).unwrap();
         }
@@ -99,28 +100,28 @@ fn put_dispatcher(bench: &Sim, version: u8, programs: &[(&str, u32)]) -> Program
     id
 }
 
-/// Two programs of libxdp's users at `left`, and ours loaded.
+/// Prepares two programs of libxdp's users at `left`, and loads ours.
 pub fn of_others(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     put_dispatcher(bench, 2, &[("first", 20), ("last", 60)]);
     let programs = engine.loads(&bench.request("programs", &["alpha", "bravo"]));
     Scene { programs, ..Scene::default() }
 }
 
-/// The same, with one of ours between them.
+/// Adds one of ours between them.
 pub fn with_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = of_others(bench, engine);
     scene.links.push(engine.attached(scene.programs[0], bench.xdp(40)));
     scene
 }
 
-/// The same, with two of ours.
+/// Adds two of ours.
 pub fn with_two_of_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = with_ours(bench, engine);
     scene.links.push(engine.attached(scene.programs[1], bench.xdp(10)));
     scene
 }
 
-/// Names of the programs in the dispatcher, by their pins.
+/// Returns the names of the programs in the dispatcher, by their pins.
 fn names(bench: &Sim) -> Vec<String> {
     let kernel = &*bench.kernel;
     let folders = kernel.list_folder(&bench.libxdp_pins).unwrap();

@@ -1,4 +1,4 @@
-//! Limits as docs/configuration.md states them are those of the code.
+//! Limits in docs/configuration.md are those of the code.
 
 const PAGE: &str = include_str!("../../../../docs/configuration.md");
 

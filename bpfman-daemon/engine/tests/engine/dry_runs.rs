@@ -1,4 +1,4 @@
-//! Trials answer what the kernel would, and leave nothing.
+//! Dry runs return the kernel's answers, and leave nothing behind.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,8 @@ fn trial(load: LoadRequest, attachments: Vec<DryRunAttachment>, replaces: &[Prog
     DryRunRequest { load, attachments, replaces: replaces.iter().copied().collect(), group: None }
 }
 
-/// All that a trial could leave: pins, bytecode, records; and, while no descriptor is open, programs and links.
+/// Returns everything that a dry run could leave: pins, bytecode and records. Without open descriptors, this covers
+/// programs and links too.
 fn all<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<String>, usize, Vec<String>) {
     let bytecode = std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count();
     let ids = engine.ids();
@@ -35,8 +36,8 @@ fn all<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<String>, usize, 
     (pins(&*bench.kernel, Path::new("")), bytecode, records)
 }
 
-/// Programs, maps and links that this process holds open. One lives by a pin, a descriptor or a hook: where all three are
-/// as they were, nothing is left in the kernel.
+/// Returns the number of programs, maps and links that this process holds open. An object lives by a pin, a descriptor
+/// or a hook: if all three are unchanged, nothing is left in the kernel.
 fn held() -> usize {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
@@ -89,7 +90,7 @@ fn a_trial_builds_the_chains_with_what_is_there_and_leaves_nothing<K: Testable>(
 
 fn what_is_refused_is_answered_with_the_verifiers_words<K: Testable>(bench: &Bench<K>) {
     if bench.kernel.features().release.ends_with("-sim") {
-        // The simulated verifier refuses by name: see the test on faults.
+        // The simulated verifier refuses programs by name, which the tests of faults cover.
         return;
     }
     let engine = bench.engine();
@@ -174,8 +175,8 @@ on_both_kernels!(
     a_hook_of_someone_else_is_told_before_anything_is_built,
 );
 
-/// Each call to the kernel fails once, and the daemon is killed before each: nothing differs after, and nothing is left
-/// for a start to undo.
+/// Each call to the kernel fails once, and the daemon is killed before each: nothing changes, and the next start has
+/// nothing to undo.
 #[test]
 fn a_trial_that_fails_anywhere_leaves_nothing() {
     let mut calls = 0;
@@ -200,7 +201,7 @@ fn a_trial_that_fails_anywhere_leaves_nothing() {
             drop(engine);
             bench.records()
         };
-        // The next start has nothing to undo, as after a kill at this call: all that was made lived by descriptors.
+        // The next start has nothing to undo, as after a kill at this call: descriptors kept all new objects alive.
         let (engine, report) = bench.start();
         assert_eq!((report.problems, report.settled), (Vec::new(), 0));
         drop(engine);

@@ -1,4 +1,4 @@
-//! What is on disk, what the engine believes is on disk, and what is left in the kernel.
+//! State on disk, the engine's belief about it, and leftovers in the kernel.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -16,19 +16,19 @@ use crate::bytecode::{files, texts, types};
 use crate::replacements::replacement;
 use crate::simulated::{bench, shape};
 
-/// A database that answers an error after it has saved what it was to save, or before.
+/// Database that can return an error before or after it saves a commit.
 struct Fickle {
     inner: RedbEngine,
     mood: Arc<AtomicU8>,
 }
 
 pub const WELL: u8 = 0;
-/// The next commit is saved and answered by an error.
+/// The next commit is saved, and returns an error.
 const SAVE_AND_FAIL: u8 = 1;
-/// The next commit is answered by an error, and the database cannot be opened again.
+/// The next commit returns an error, and the database cannot be opened again.
 pub const BREAK: u8 = 2;
 const BROKEN: u8 = 3;
-/// The next commit is saved and answered by an error, and the database cannot be opened again.
+/// The next commit is saved and returns an error, and the database cannot be opened again.
 const SAVE_AND_BREAK: u8 = 4;
 
 fn refusal() -> StorageError {
@@ -72,7 +72,7 @@ fn fickle(bench: &Bench<SimKernel>) -> (Engine<SimKernel>, Arc<AtomicU8>) {
     (engine, mood)
 }
 
-/// StoreOptions of an engine whose database follows a mood.
+/// Returns the options of an engine with such a database.
 pub fn fickle_options<K: bpfmand_kernel::Kernel>(bench: &Bench<K>, mood: &Arc<AtomicU8>) -> EngineOptions {
     let (path, shared) = (bench.folder.path().join("fickle.redb"), Arc::clone(mood));
     let open = move || -> Result<Box<dyn bpfmand_store::StorageEngine>, StorageError> {
@@ -133,8 +133,8 @@ fn nothing_is_changed_while_nobody_knows_what_is_on_disk() {
     engine.attached(bravo, bench.xdp(2));
 }
 
-/// Whether the commit of which nobody knew had reached the disk or not: its operation was answered by an error, so it has
-/// not happened, and with a disk that works again everything goes on.
+/// The operation returned an error, so that its commit does not count even if it reached the disk. Once the disk works
+/// again, changes are possible without a restart.
 #[test]
 fn with_a_disk_that_works_again_changes_go_on_without_a_restart() {
     for accident in [BREAK, SAVE_AND_BREAK] {
@@ -164,7 +164,7 @@ fn with_a_disk_that_works_again_changes_go_on_without_a_restart() {
                 "try {at}: still broken"
             );
             mood.store(WELL, Ordering::SeqCst);
-            // Whatever is asked next finds the store as it was acknowledged.
+            // Any next call finds the store as acknowledged.
             engine.check_all();
             assert_eq!(
                 (shape(&bench.kernel.snapshot()), engine.all_links(), engine.ids()),
@@ -194,7 +194,7 @@ fn numbers_of_records_are_never_given_again() {
     let link = engine.attached(alpha, bench.xdp(1));
     drop(engine);
     {
-        // As two commits at the end of the reserved numbers, written in the other order, leave it.
+        // State after two commits at the end of the reserved numbers, written in reverse order.
         let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
         let mut batch = Batch::new();
         batch.put(Table("meta"), b"counter", b"1".to_vec());
@@ -206,7 +206,7 @@ fn numbers_of_records_are_never_given_again() {
     assert_eq!(engine.all_links().len(), 2);
 }
 
-/// Holds up the first who comes to a record, for a while or until the second comes.
+/// Observer that blocks the first operation that reaches a record, for a while or until the second one arrives.
 #[derive(Default)]
 struct Meeting {
     came: Mutex<usize>,
@@ -226,7 +226,7 @@ impl StepObserver for Meeting {
     }
 }
 
-/// Lets somebody else act between a load's record and its end, for a while.
+/// Observer that lets another call run between a load's record and its end.
 #[derive(Default)]
 struct Between {
     recorded: Mutex<(bool, bool)>,
@@ -239,7 +239,7 @@ impl StepObserver for Between {
             let mut recorded = self.recorded.lock().unwrap();
             recorded.0 = true;
             self.changed.notify_all();
-            // The other one waits for the end of this load, or is done with what it may not do.
+            // The other call waits for the end of this load, or has already been refused.
             drop(
                 self.changed
                     .wait_timeout_while(recorded, Duration::from_millis(300), |(_, over)| !*over)
@@ -267,7 +267,7 @@ fn a_program_that_is_listed_already_is_unloaded_whole() {
                 between.recorded.lock().unwrap().1 = true;
                 between.changed.notify_all();
             });
-            // Described or not by then: it was unloaded by somebody else as soon as it was loaded.
+            // The result of the description varies: another call unloads the program as soon as it is loaded.
             if replaced {
                 let version = crate::whole_loads::version(&bench, &old, "second", &["echo"]);
                 drop(engine.replace_load(&version));
@@ -361,7 +361,7 @@ fn map_pins_that_nobody_needs_are_swept_at_the_start() {
     assert_eq!((report.settled, report.problems.len()), (2, 0), "{report:?}");
     assert_eq!(pins(&*bench.kernel, Path::new("")), before);
     drop(engine);
-    // Programs of someone without records keep their maps.
+    // Programs without records keep their maps.
     let program = bench.kernel.open_program(host).unwrap().unwrap();
     let map = bench.kernel.open_map(map).unwrap();
     bench.kernel.make_folder(Path::new("maps/4711")).unwrap();
@@ -394,10 +394,10 @@ fn what_could_not_be_removed_is_removed_by_a_later_operation() {
     bench.kernel.fail_call(0);
     assert_eq!(pins(&*bench.kernel, Path::new("xdp")).len(), 1, "it could not be ended");
     assert!(engine.all_links().is_empty());
-    // The hook is free again for the next one.
+    // The hook is free for the next program.
     engine.attached(bravo, bench.xdp(1));
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["bravo"]);
-    // An unload that leaves something behind takes the bytecode along all the same.
+    // An unload that leaves an object behind still removes the bytecode.
     engine.unload(bravo).unwrap();
     let files = || files(&bench).len() + texts(&bench).len() + types(&bench).len();
     assert_eq!(files(), 3);

@@ -1,4 +1,4 @@
-//! Programs that take the place of a function of another: attached where that one runs by itself, and kept together with it.
+//! Extensions (freplace): attached while the extended program runs by itself, and kept together with it.
 
 use bpfmand_core::{AttachPoint, Direction, HookKind, LinkId, LoadRequest, Owner, ProgramId, TenantRules};
 use bpfmand_engine::{
@@ -16,7 +16,7 @@ use crate::struct_ops::kernel_types;
 
 pub const EXTENDED: &str = "extended";
 
-/// A load of an extension for a program, whose function its section names.
+/// Returns a load request of an extension for a program; the section names the function.
 pub fn extension<K: Kernel>(bench: &Bench<K>, name: &str, of: impl ToString) -> LoadRequest {
     let mut request = bench.request(EXTENDED, &[name]);
     request.programs[0].target = Some(of.to_string());
@@ -27,7 +27,7 @@ pub fn filter<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> ProgramId {
     engine.loads(&bench.request(EXTENDED, &["filter"]))[0]
 }
 
-/// A program whose function is replaced, with the extension and its link.
+/// Prepares a program with a replaced function. Returns it, the extension and the link.
 pub fn extended<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (ProgramId, ProgramId, LinkId) {
     let filter = filter(bench, engine);
     engine.attached(filter, bench.xdp(1));
@@ -35,7 +35,7 @@ pub fn extended<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (ProgramId
     (filter, drops, engine.attached(drops, AttachPoint::Freplace))
 }
 
-/// Where the kernel lets no program take the place of another's function, an extension is refused, and says so.
+/// Returns whether the kernel lacks freplace; asserts that it refuses an extension with that reason then.
 fn lacks<K: Testable>(bench: &Bench<K>) -> bool {
     if bench.kernel.features().freplace {
         return false;
@@ -51,7 +51,7 @@ fn lacks<K: Testable>(bench: &Bench<K>) -> bool {
     true
 }
 
-/// What is refused changes nothing.
+/// Asserts that a call is refused and changes nothing.
 fn refused<K: Testable, T>(
     bench: &Bench<K>,
     (kind, says): (ErrorKind, &str),
@@ -99,7 +99,7 @@ fn what_is_extended_stays_as_it_is<K: Testable>(bench: &Bench<K>) {
     let load = bench.request(EXTENDED, &["filter"]);
     let whole = ReplaceLoadRequest { programs: vec![filter], load, maps: MapPolicy::Keep, places: None };
     refused(bench, (ErrorKind::Precondition, &by), || engine.replace_load(&whole));
-    // The kernel would take the new version of an extension only where the old one is gone.
+    // The kernel accepts a new version of an attached extension only after the old link is gone.
     let held = format!("while link {link} attaches it");
     refused(bench, (ErrorKind::Conflict, &held), || {
         engine.replace_program(&replacement(bench, drops, EXTENDED))
@@ -134,7 +134,8 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     load((ErrorKind::NotFound, "limit"), "drops", none.to_string());
     load((ErrorKind::Invalid, "\"own\" of program"), "anywhere", format!("{filter}:own"));
     load((ErrorKind::Invalid, "takes 1 arguments instead of 2"), "takes_less", filter.to_string());
-    // One that is nobody's is as good: the kernel takes one program in the place of a function.
+    // An extension for an occupied function can be loaded, but not attached: the kernel attaches one program per
+    // function.
     let aborts = ask("aborts", filter.to_string()).unwrap().programs[0].id;
     let by = format!("replaced already, by program {drops} (\"drops\")");
     refused(bench, (ErrorKind::Conflict, &by), || engine.try_attach(aborts, AttachPoint::Freplace));
@@ -143,7 +144,7 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     assert!(error.to_string().contains(twice), "{error}");
     let error = engine.try_attach(filter, AttachPoint::Freplace).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
-    // What the same call replaces cannot be extended by it.
+    // A load cannot extend a program that it replaces.
     let mut both = bench.request(EXTENDED, &["beside", "drops"]);
     let beside = engine.loads(&bench.request(EXTENDED, &["beside"]))[0];
     both.programs[1].target = Some(beside.to_string());
@@ -152,7 +153,7 @@ fn what_cannot_be_extended_is_refused_by_name<K: Testable>(bench: &Bench<K>) {
     refused(bench, (ErrorKind::Invalid, "which the same load replaces"), || engine.replace_load(&whole));
 }
 
-/// Chains run copies of their members, which no extension reaches.
+/// Chains run copies of their members, to which extensions do not apply.
 fn an_extended_program_is_not_spliced<K: Testable>(bench: &Bench<K>) {
     if lacks(bench) {
         return;
@@ -213,7 +214,7 @@ fn tenants_extend_what_is_their_own_and_never_its_guard() {
     says(of("b", "drops", filter.to_string()).unwrap_err(), "is not of the same owner");
     says(of("a", "drops", of_root.to_string()).unwrap_err(), "is not of the same owner");
     says(of("a", "instead_of_watch", watch.to_string()).unwrap_err(), "which is guarded there");
-    // Held to what programs of that type may call.
+    // The restrictions of the extended program's type apply.
     says(of("a", "reads_memory", watch.to_string()).unwrap_err(), "bpf_probe_read_kernel");
     let mut goes_on = LoadRequest {
         tenant: Some(TenantRules::of_containers()),
@@ -226,7 +227,7 @@ fn tenants_extend_what_is_their_own_and_never_its_guard() {
     let drops = of("a", "drops", filter.to_string()).unwrap().programs[0].id;
     engine.attached(drops, AttachPoint::Freplace);
     of("a", "watches_more", watch.to_string()).unwrap();
-    // Root may extend whatever runs.
+    // Root may extend any program.
     engine.loads(&extension(&bench, "aborts", filter));
 }
 
@@ -235,7 +236,7 @@ fn extensions_are_back_after_a_reboot_before_what_they_extend_runs() {
     let bench = simulated_bench();
     let (_, drops, link) = extended(&bench, &bench.engine());
     bench.kernel.reboot();
-    // Others take the ids that ours had.
+    // Third-party programs get the ids that ours had.
     let squatter = bench_load(&bench);
     let engine = bench.engine();
     let now = engine.describe_link(link).unwrap();
@@ -254,7 +255,7 @@ fn extensions_are_back_after_a_reboot_before_what_they_extend_runs() {
     drop(squatter);
 }
 
-/// Programs of somebody else, which take ids.
+/// Loads third-party programs, which occupy ids.
 fn bench_load(bench: &Bench<SimKernel>) -> Vec<bpfmand_kernel::sim::SimHandle> {
     use bpfmand_core::{BoundText, Insn, ProgramType, op};
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
@@ -324,7 +325,7 @@ fn extended_member_of_tc_is_traced_for_real_alone() {
     engine.attached(other, AttachPoint::Freplace);
     assert!(may_send(kind));
     assert_eq!(trace(kind).unwrap_err().kind(), ErrorKind::Precondition);
-    // No program of XDP sends in a test run.
+    // XDP programs send no packets in a test run.
     let _ = extended(&bench, &engine);
     assert!(!may_send(HookKind::Xdp));
 }
@@ -356,7 +357,7 @@ fn linux_a_function_runs_what_took_its_place_while_it_is_attached() {
     assert_eq!(bench.kernel.verdict(filter), DROP, "attached again");
     engine.unload(drops).unwrap();
     assert_eq!(bench.kernel.verdict(filter), PASS, "unloaded");
-    // The program's own function is one as well.
+    // The main function of the program can be replaced too.
     let whole = engine.loads(&extension(&bench, "passes_none", format!("{filter}:filter")))[0];
     engine.attached(whole, AttachPoint::Freplace);
     assert_eq!(bench.kernel.verdict(filter), DROP, "the whole program");

@@ -1,5 +1,5 @@
-//! A start that itself fails, after an operation that was cut short: whatever runs goes on, with all that it needs, and
-//! the start after that mends the rest.
+//! Starts that fail after an interrupted operation: running programs continue to run with all that they need, and the
+//! next start repairs the rest.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use crate::cases::{Case, cases};
 use crate::crashes::{Ending, set_up};
 use crate::places::places;
 
-/// The kernel after an operation that ended before a step.
+/// Returns the state after an operation that was interrupted before a step.
 fn cut_short(case: &Case, step: &str) -> Bench<SimKernel> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);
@@ -34,7 +34,6 @@ fn cut_short(case: &Case, step: &str) -> Bench<SimKernel> {
     bench
 }
 
-/// What links and filters run.
 fn running(kernel: &SimKernel) -> Vec<(String, ProgramId)> {
     let snapshot = kernel.snapshot();
     let links = snapshot.links.values().map(|link| (link.place.clone(), link.program));

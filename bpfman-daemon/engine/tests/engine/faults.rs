@@ -1,4 +1,4 @@
-//! Every call to the kernel fails once, in every operation: after an error all is as before, for good.
+//! Each call to the kernel fails once, in every operation: after an error the state is as before.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::places::places;
 use crate::scenes::{Scene, Sim};
 use crate::simulated::{bench, shape};
 
-/// A bench and an engine in the situation before the operation.
+/// Prepares the situation before an operation.
 fn set_up(case: &Case) -> (Sim, Engine<SimKernel>, Scene) {
     let bench = Bench { tc_by_clsact: case.by_clsact, ..bench() };
     let engine = bench.engine();
@@ -21,7 +21,7 @@ fn set_up(case: &Case) -> (Sim, Engine<SimKernel>, Scene) {
     (bench, engine, scene)
 }
 
-/// The records on disk, without the name of the bench's folder.
+/// Returns the records on disk, without the name of the bench's folder.
 fn records(bench: &Sim) -> Vec<String> {
     let folder = bench.folder.path().display().to_string();
     let text = |(key, value): (String, Vec<u8>)| {
@@ -30,7 +30,7 @@ fn records(bench: &Sim) -> Vec<String> {
     bench.records().into_iter().map(text).collect()
 }
 
-/// A record without the number of its operation.
+/// Removes the operation number from a record.
 fn anonymous(record: &str) -> String {
     let Some((before, after)) = record.split_once("\"operation\":") else { return record.to_owned() };
     format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
@@ -64,7 +64,7 @@ fn fail_every_call(case: &Case) {
         let check = |when: &str, engine: &Engine<SimKernel>, wrong: &mut Vec<String>| {
             let now = kernel.snapshot();
             match &result {
-                // Folders are made when they are needed and may stay.
+                // Folders are created on demand and may stay.
                 Err(_) => {
                     if shape(&now) != shape(&before) {
                         wrong.push(format!(
@@ -92,7 +92,7 @@ fn fail_every_call(case: &Case) {
         check("at once", &engine, &mut wrong);
         drop(engine);
         let wanted = if result.is_ok() { &records_after } else { &records_before };
-        // What is tried again is another operation.
+        // A retry is another operation.
         let same = |found: &[String]| match case.name.starts_with("update") {
             true => found.iter().map(|r| anonymous(r)).eq(wanted.iter().map(|r| anonymous(r))),
             false => found == wanted,
@@ -116,7 +116,7 @@ fn fail_every_call(case: &Case) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Lines that only one of two shapes has.
+/// Returns the lines that only one of two shapes has.
 pub fn differences(
     wanted: &std::collections::BTreeMap<String, Vec<String>>,
     found: &std::collections::BTreeMap<String, Vec<String>>,
@@ -195,7 +195,7 @@ fn a_hook_of_someone_else_is_left_alone() {
     let bench = bench();
     let engine = bench.engine();
     let programs = engine.loads(&bench.request("programs", &["alpha", "bravo"]));
-    // Someone attaches by himself what happens to be our program.
+    // Another tool attaches one of our programs.
     let (_stranger, before) = {
         use bpfmand_kernel::{LinkTarget, XdpMode};
         let program = bench.kernel.open_program(programs[0]).unwrap().unwrap();

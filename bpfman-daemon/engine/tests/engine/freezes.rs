@@ -1,4 +1,4 @@
-//! Freezes and switches of hooks that several owners share.
+//! Freezes and switches of hooks with several owners.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ fn freeze_gives_way_by_owner_of_changed_link<K: Testable>(bench: &Bench<K>) {
         .map(|(owner, _)| attach_as(&engine, bravo, bench.xdp(20), owner.clone()).unwrap())
         .collect();
     freeze(bench, &engine, USER);
-    // No thread of a caller other than root, and none of the daemon's own, has an exemption.
+    // Only threads of root's calls and of the daemon itself have an exemption.
     for ((owner, passes), before) in owners.iter().zip(before) {
         let results =
             [attach_as(&engine, bravo, bench.xdp(30), owner.clone()).map(drop), engine.detach(before)];
@@ -82,7 +82,7 @@ fn freeze_gives_way_by_owner_of_changed_link<K: Testable>(bench: &Bench<K>) {
             }
         }
     }
-    // Root passes the freezes of others, whatever it changes; not its own.
+    // Root passes the freezes of others with any change, but not its own.
     let of_user = engine.all_links().iter().find(|link| link.record.owner == Some(USER)).unwrap().record.id;
     FreezeExemption::NotRoots.during(|| engine.detach(of_user)).unwrap();
     let root = SwitchCaller::root("user 0");
@@ -166,7 +166,7 @@ fn right_over_one_member_counts_and_times<K: Testable>(bench: &Bench<K>) {
     ] {
         denied(change, &of_one);
     }
-    // A caller sets back its own switch, also when its member has left.
+    // Callers may reset their own switch, even after their member has left.
     assert!(set(timing(true), &of_one).unwrap());
     assert!(engine.show_chain(&bench.left(), XDP).unwrap().switches.timing);
     let other = caller(Owner::User(4712), SwitchRight::Some(&links), None);
@@ -176,7 +176,7 @@ fn right_over_one_member_counts_and_times<K: Testable>(bench: &Bench<K>) {
     assert!(set(back, &of_none).unwrap());
     let switches = engine.show_chain(&bench.left(), XDP).unwrap().switches;
     assert!(switches.counters && !switches.timing, "a joined chain counts by the configuration");
-    // Root's own switches stay as root set them.
+    // Others cannot change switches that root set.
     let root = SwitchCaller::root("user 0");
     assert!(
         set(HookChange { counters: Some(false), timing: Some(true), ..HookChange::default() }, &root)
@@ -190,7 +190,7 @@ fn new_member_is_switched_by_no_right_over_others<K: Testable>(bench: &Bench<K>)
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let seen = [attach_as(&engine, alpha, bench.xdp(10), USER).unwrap()];
-    // It comes between the decision and the call.
+    // Another member is attached between the decision and the call.
     attach_as(&engine, bravo, bench.xdp(20), Owner::Root).unwrap();
     let change = HookChange { keep_attached: Some(true), ..HookChange::default() };
     let refused = [
@@ -226,7 +226,7 @@ fn user_stops_no_budget_by_an_empty_hook<K: Testable>(bench: &Bench<K>) {
     attach_as(&engine, alpha, bench.xdp(20), USER).unwrap();
     attach_as(&engine, bravo, bench.xdp(10), USER).unwrap();
     assert!(is_counted());
-    // Nor later; only root's switch counts.
+    // Only root's switch disables the counters.
     let _unchanged = engine.set_hook(&bench.left(), XDP, &counters(false), &user).unwrap();
     assert!(is_counted());
     assert!(engine.set_hook(&bench.left(), XDP, &counters(false), &SwitchCaller::root("user 0")).unwrap());

@@ -1,4 +1,4 @@
-//! Order among programs of one hook of a control group.
+//! Order of the programs at one hook of a cgroup.
 
 use bpfmand_core::{AttachPoint, LinkId, MapId, ProgramId, uapi::attach_type};
 use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
@@ -20,7 +20,7 @@ fn lacks_order<K: Testable>(bench: &Bench<K>) -> bool {
     lacks
 }
 
-/// Names of the programs of a group as the kernel has them, first to last.
+/// Returns the names of the programs of a cgroup in the kernel's order.
 fn names<K: Testable>(bench: &Bench<K>, point: &AttachPoint) -> Vec<String> {
     let AttachPoint::Cgroup { path } = point else { panic!("{point}") };
     let contents = bench.kernel.group_contents(path, attach_type::CGROUP_INET_SOCK_CREATE).unwrap();
@@ -36,7 +36,7 @@ fn order(id: LinkId, role: &str, before: &[&str], after: &[&str]) -> UpdateLinkR
     UpdateLinkRequest { order: Some(intent(role, before, after)), ..UpdateLinkRequest::of(id) }
 }
 
-/// Programs come, change and go, and stand where they want to; a daemon that starts again finds them so.
+/// Programs are attached, changed and detached in the requested order, also after a restart of the daemon.
 fn programs_of_a_group_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     if lacks_order(bench) {
         return;
@@ -53,12 +53,12 @@ fn programs_of_a_group_run_before_and_after_what_they_name<K: Testable>(bench: &
     assert_eq!(now(), ["two", "three", "one"]);
     let waiting: Vec<_> = waits.waits_for.iter().map(|one| format!("{} {}", one.side, one.anchor)).collect();
     assert_eq!(waiting, ["--after role=gate"]);
-    // Who comes later takes the place that another one waits for.
+    // A later program takes the position for which another one waits.
     let gate = attach(&engine, four, point.clone(), intent("gate", &[], &["two"])).unwrap().record.id;
     assert_eq!(now(), ["two", "four", "three", "one"]);
     assert!(engine.describe_link(waits.record.id).unwrap().waits_for.is_empty());
 
-    // A link moves, is there all the time, and keeps its number and its pin.
+    // A link moves without a gap, and keeps its id and its pin.
     let before = engine.describe_link(first).unwrap();
     engine.update_link(&order(first, "", &["role=gate"], &[])).unwrap_err();
     assert_eq!(now(), ["two", "four", "three", "one"], "three wants to be before one and after the gate");
@@ -71,7 +71,7 @@ fn programs_of_a_group_run_before_and_after_what_they_name<K: Testable>(bench: &
     engine.detach(gate).unwrap();
     assert_eq!(now(), ["two", "one", "three"]);
 
-    // A new daemon leaves what it finds, and puts back what is lost at its place.
+    // A new daemon keeps what it finds, and restores a lost link in its position.
     drop(engine);
     let again = bench.engine();
     assert_eq!(now(), ["two", "one", "three"]);
@@ -104,7 +104,7 @@ fn what_cannot_be_is_refused_and_nothing_changes<K: Testable>(bench: &Bench<K>) 
         assert!(error.to_string().contains("sock_create of control group"), "{error}");
         assert_eq!((names(bench, &point), engine.all_links().len()), (vec!["one".to_owned()], links));
     }
-    // Between two that stand the other way round: one of them would have to move.
+    // Between two programs in the opposite order, one of which would have to move.
     let second = engine.attached(two, point.clone());
     let error = attach(&engine, three, point.clone(), intent("", &["one"], &["two"])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
@@ -131,7 +131,8 @@ fn programs_of_others_stay_and_can_be_named<K: Testable>(bench: &Bench<K>) {
     drop(theirs);
 }
 
-/// Attaches `early`, by a link or without, with BPF_F_PREORDER, and `plain` by a link without that flag, until its input ends.
+/// Attaches `early` with BPF_F_PREORDER, with or without a link, and `plain` by a link without that flag, until stdin
+/// closes.
 const OTHERS: &str = r#"
 import ctypes, os, struct, sys
 libc, keep = ctypes.CDLL(None, use_errno=True), []
@@ -159,7 +160,7 @@ print(first if first < 0 else bpf(28, struct.pack('<IIIIIIQ', programs[1], group
 sys.stdin.read()
 "#;
 
-/// A process whose programs are attached until this is dropped.
+/// Process with attached programs, until dropped.
 struct Others(std::process::Child);
 
 impl Drop for Others {
@@ -169,7 +170,7 @@ impl Drop for Others {
     }
 }
 
-/// None, with the kernel's error, where it has no such class.
+/// Returns the kernel's errno if it has no BPF_F_PREORDER.
 fn others(group: &Group, early: &str) -> Result<Others, i32> {
     use std::io::{BufRead as _, BufReader};
     use std::process::{Command, Stdio};
@@ -200,7 +201,7 @@ fn linux_program_that_runs_before_all_others_is_no_anchor() {
         let group = Group::new(&format!("preorder_{early}"));
         let _others = match others(&group, early) {
             Ok(others) => others,
-            // EINVAL: before Linux 6.15.
+            // EINVAL: Linux before 6.15.
             Err(22) => {
                 assert!(bench.kernel.features().version < (6, 15));
                 return println!("skipped: this kernel has no BPF_F_PREORDER");
@@ -222,14 +223,14 @@ fn linux_program_that_runs_before_all_others_is_no_anchor() {
         let first =
             attach(&engine, one, point.clone(), intent("", &["foreign:plain"], &[])).unwrap().record.id;
         assert_eq!(names(&bench, &point), ["early", "one", "plain"], "{early}");
-        // Before one of ours, which is the first that can be.
+        // Before one of ours, which is the first possible position.
         let before = attach(&engine, two, point.clone(), intent("", &["one"], &[])).unwrap().record.id;
         assert_eq!(names(&bench, &point), ["early", "two", "one", "plain"], "{early}");
         refused(three, &["foreign:early", "one"]);
         let last =
             attach(&engine, three, point.clone(), intent("", &[], &["foreign:early"])).unwrap().record.id;
         assert_eq!(names(&bench, &point), ["early", "two", "one", "three", "plain"], "{early}");
-        // Nor does a link that is there move before it.
+        // A link cannot move before it either.
         let error = engine.update_link(&order(last, "", &["foreign:early"], &[])).unwrap_err();
         assert!(error.to_string().contains("BPF_F_PREORDER"), "{early}: {error}");
         engine.update_link(&order(last, "", &["two"], &[])).unwrap();

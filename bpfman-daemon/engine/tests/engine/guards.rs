@@ -1,4 +1,4 @@
-//! Guards: for whose tasks each link of a tenant's program lets it run, over restarts, reboots and new versions.
+//! Guards: the tasks for which each link of a tenant's program runs, over restarts, reboots and new versions.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ fn each_link_has_an_entry_which_is_written_again_wherever_the_link_is_made_again
     assert_eq!(entries(&bench, &engine, now), expected);
     let back = engine.rollback_program(now, None).unwrap().programs[0].id;
     assert_eq!(entries(&bench, &engine, back), expected);
-    // An entry is free with its link.
+    // Detaching a link frees its entry.
     engine.detach(one.record.id).unwrap();
     let three = attach(&engine, back, probe(Some(9)), None).unwrap();
     assert_eq!(entries(&bench, &engine, back), [(1, words(&three)), (2, words(&two))]);
@@ -206,7 +206,7 @@ fn recovery_reports_cluster_application_with_a_slash() {
         metadata: [("bpfman.io/ProgramName".to_owned(), name.to_owned())].into(),
         ..bench.request("programs", &["probe"])
     };
-    // As an earlier version took it.
+    // An earlier version recorded it like this.
     let joined = engine.loads(&load("shop/wall", OwningApplication::recorded(None, "shop/wall")))[0];
     engine.loads(&load("wall", OwningApplication::recorded(None, "wall")));
     drop(engine);

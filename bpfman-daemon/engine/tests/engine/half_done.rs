@@ -1,4 +1,4 @@
-//! Lists in the middle of changes: nothing that a change has half done is shown as a difference.
+//! Lists during changes: a partly executed change is not shown as a difference.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -12,10 +12,10 @@ use crate::bench::{Ask as _, Bench, PATIENCE, Testable as _};
 use crate::cases::cases;
 use crate::whole_loads::version;
 
-/// Readers that do not wait are done by then; those that do are heard later.
+/// Time in which readers that do not block finish; the results of the others are collected later.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Reads everything at each step of a change.
+/// Observer that reads everything at each step of a change.
 #[derive(Default)]
 struct Reader {
     engine: OnceLock<Weak<Engine<SimKernel>>>,
@@ -38,7 +38,7 @@ impl StepObserver for Reader {
     }
 }
 
-/// All that is shown as other than recorded.
+/// Returns everything shown as different from the records.
 fn differences(engine: &Engine<SimKernel>) -> Vec<String> {
     let mut found = Vec::new();
     for link in engine.all_links().iter().filter(|link| !link.standing.is_running()) {
@@ -82,7 +82,7 @@ fn change_that_is_half_done_is_no_difference() {
     }
 }
 
-/// Lists everything before a change is recorded, when each hook runs the new version.
+/// Observer that lists everything before a change is recorded, when each hook already runs the new version.
 #[derive(Default)]
 struct Lister {
     engine: OnceLock<Weak<Engine<SimKernel>>>,
@@ -101,7 +101,7 @@ impl StepObserver for Lister {
     }
 }
 
-/// A wait for each of the hooks would be three times as long as the patience of the test.
+/// One wait per hook would be three times as long as the test's timeout.
 #[test]
 fn list_waits_once_for_all_hooks_that_are_being_changed() {
     const HOOKS: usize = 100;

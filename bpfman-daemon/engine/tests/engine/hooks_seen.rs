@@ -1,4 +1,4 @@
-//! Every hook of control groups that has a program of its own nowhere else: all attached at once, and each seen to run.
+//! All cgroup hooks without a test of their own: attached together, with each program seen to run.
 
 use bpfmand_core::{LinkId, MapId, ProgramId, ProgramType};
 use bpfmand_engine::Engine;
@@ -9,7 +9,7 @@ use crate::bench::{Ask as _, Bench};
 use crate::linux::bench;
 use crate::points_seen::{Group, python, up, wait_until};
 
-/// Hooks by the slots in which their programs count.
+/// Hooks, in the order of their programs' counter slots.
 const HOOKS: [&str; 21] = [
     "ingress",
     "sock_release",
@@ -66,7 +66,6 @@ fn type_of(hook: &str) -> ProgramType {
     }
 }
 
-/// How often each program ran.
 fn counts(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, programs: &[ProgramId]) -> Vec<u64> {
     let map = bench.kernel.open_map(MapId(engine.map_pins(programs[0])["runs"])).unwrap();
     let entries = bench.kernel.map_entries(&map, 32).unwrap();
@@ -99,7 +98,7 @@ fn linux_each_hook_of_a_control_group_runs_its_program() {
         hooks.iter().zip(&ran).filter(|(_, ran)| **ran == 0).map(|(hook, _)| *hook).collect();
     assert_eq!(silent, [""; 0], "{ran:?}");
     drop(engine);
-    // A new daemon has all of them where they were.
+    // A new daemon finds all of them attached.
     let engine = bench.engine();
     assert!(links.iter().all(|link| engine.describe_link(*link).unwrap().standing.is_running()));
     links.iter().for_each(|link| engine.detach(*link).unwrap());

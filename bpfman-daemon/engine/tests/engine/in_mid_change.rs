@@ -1,4 +1,4 @@
-//! What happens at a hook in the middle of a change: others come, two clients change it at once, its interface goes.
+//! Events in the middle of a change: third-party programs, two clients at once, and a disappearing interface.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::intents::{attach, intent};
 
 use crate::among_others::{is_fine, key, names, open, runs, strange, stranger};
 
-/// Does something of a stranger's before the steps of one name.
+/// Observer that acts as a third party before the steps of one name.
 struct Meddler<F> {
     step: &'static str,
     times: AtomicUsize,
@@ -31,7 +31,7 @@ impl<F: Fn(usize) + Send + Sync> StepObserver for Meddler<F> {
     }
 }
 
-/// A tcx hook with a stranger, and an engine beside which another stranger comes before each attempt to attach.
+/// Prepares a tcx hook with a third-party program. Another one is attached before each attempt of the engine to attach.
 fn meddled<K: Testable>(bench: &Bench<K>, times: usize) -> Engine<K> {
     let (kernel, netns, key) = (Arc::clone(&bench.kernel), bench.netns.clone(), key(bench));
     stranger(bench, "guard", 0, ListAnchor::Last);
@@ -94,7 +94,7 @@ crate::on_both_kernels!(
     two_clients_that_change_one_hook_take_turns,
 );
 
-/// Looks at the hook before every step.
+/// Observer that reads the hook before every step.
 struct Witness<K: Kernel> {
     kernel: Arc<K>,
     place: (std::path::PathBuf, HookKey),
@@ -153,11 +153,11 @@ fn a_link_that_moves_runs_at_every_moment() {
         seen.contains(&["bpfman_bridge", "guard", "xray", "guard"].map(str::to_owned).to_vec()),
         "{seen:?}"
     );
-    // The bridge led to the program itself: xray counts in slot 6.
+    // The bridge called the program itself: xray counts in slot 6.
     assert_eq!(witness.ran.lock().unwrap()[6], 1);
 }
 
-/// An interface goes before a step: the answer is success or a clear error, and all can be removed.
+/// Removes the interface before a step: the call succeeds or returns a clear error, and everything can be removed.
 fn interface_goes_before(step: &'static str, change: fn(&Bench<SimKernel>, &Engine<SimKernel>, [LinkId; 4])) {
     let bench = crate::simulated::bench();
     bench.kernel.make_folder(Path::new("strangers")).unwrap();

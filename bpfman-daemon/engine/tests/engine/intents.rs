@@ -1,4 +1,4 @@
-//! Order by intent: what members want of each other comes before their priorities.
+//! Order by intent, which takes precedence over priorities.
 
 use bpfmand_core::{AttachRequest, Direction, HookKind, LinkId, OrderIntent, ProgramId};
 use bpfmand_engine::{Engine, EngineError, ErrorKind, LinkDetails, UpdateLinkRequest};
@@ -8,7 +8,7 @@ use crate::bench::{Ask as _, Bench, Testable, tracepoint};
 const XDP: HookKind = HookKind::Xdp;
 const TC: HookKind = HookKind::Tc(Direction::Ingress);
 
-/// An intent, of words as users write them.
+/// Parses an intent as users write it.
 pub fn intent(role: &str, before: &[&str], after: &[&str]) -> OrderIntent {
     let anchors = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     OrderIntent {
@@ -56,7 +56,7 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     let last = last.unwrap();
     assert_eq!(order(&engine), ["bravo", "alpha", "charlie"]);
     assert_eq!(last.position, Some(2));
-    // A role may come later; until then the priority decides.
+    // A role may be attached later; until then the priority decides.
     let waiting = attach(&engine, delta, bench.xdp(0), intent("", &[], &["role=metrics"])).unwrap();
     assert_eq!(order(&engine), ["delta", "bravo", "alpha", "charlie"]);
     assert_eq!(waits(&engine, waiting.record.id), ["--after role=metrics"]);
@@ -83,17 +83,17 @@ fn members_run_before_and_after_what_they_name<K: Testable>(bench: &Bench<K>) {
     engine.update_link(&update).unwrap();
     assert_eq!(order(&engine), ["bravo", "alpha", "charlie", "delta"]);
     assert_eq!(waits(&engine, waiting.record.id), Vec::<String>::new());
-    // Everything holds after a restart.
+    // The order is kept over a restart.
     drop(engine);
     let engine = bench.engine();
     assert_eq!(order(&engine), ["bravo", "alpha", "charlie", "delta"]);
-    // What is named leaves: the intent stays and waits, and priorities decide.
+    // The anchor leaves: the intent waits, and priorities decide.
     engine.detach(first).unwrap();
     assert_eq!(order(&engine), ["bravo", "charlie", "delta"]);
     engine.detach(last.record.id).unwrap();
     assert_eq!(order(&engine), ["delta", "bravo"]);
     assert_eq!(waits(&engine, waiting.record.id), ["--after role=metrics"]);
-    // And it counts again when something answers to it.
+    // The intent applies again to a new anchor.
     engine.attached(alpha, bench.xdp(500));
     assert_eq!(order(&engine), ["delta", "bravo", "alpha"]);
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
@@ -137,7 +137,7 @@ fn what_an_intent_cannot_mean_is_refused_and_nothing_changes<K: Testable>(bench:
     assert_eq!((kind, message.contains("type tracepoint")), (ErrorKind::Invalid, true), "{message}");
     let many = vec!["role=x"; 17];
     assert_eq!(refused(charlie, bench.xdp(0), intent("", &many, &[])).0, ErrorKind::Invalid);
-    // The only program of a name cannot stand before itself.
+    // The only program of a name cannot be its own anchor.
     let alone = attach(&engine, tango, bench.tc(Direction::Ingress, 1), intent("", &["tango"], &[]));
     assert_eq!(alone.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(engine.chain(&bench.left(), TC).is_none());
@@ -159,7 +159,7 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
     let entry = || engine.chain(&bench.left(), XDP).unwrap().entry.unwrap().id;
     let running = entry();
     assert_eq!(outcome(UpdateLinkRequest { priority: Some(40), ..of(links[0]) }), "unchanged");
-    // What packets do not feel swaps nothing.
+    // A change without an effect on packets replaces no program.
     let pairs = [("note".to_owned(), "changed".to_owned())].into();
     assert_eq!(outcome(UpdateLinkRequest { metadata: Some(pairs), ..of(links[1]) }), "changed");
     assert_eq!(outcome(UpdateLinkRequest { priority: Some(21), ..of(links[1]) }), "changed");
@@ -167,7 +167,7 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
     let all = ProceedOn::from_codes(VerdictFamily::Xdp, &[1, 2]).unwrap();
     assert_eq!(outcome(UpdateLinkRequest { proceed_on: Some(all), ..of(links[1]) }), "changed");
     assert_ne!(entry(), running);
-    // To every place and back, by priority where there is one.
+    // To every position and back, by priority if there is one between the neighbours'.
     for (link, position, wanted) in [
         (links[0], 0, ["alpha", "bravo", "charlie"]),
         (links[0], 1, ["bravo", "alpha", "charlie"]),
@@ -179,7 +179,7 @@ fn a_link_is_changed_in_place<K: Testable>(bench: &Bench<K>) {
         assert_eq!((details.position, order()), (Some(position), wanted.map(str::to_owned).to_vec()));
         assert!(details.record.order.is_empty(), "{:?}", details.record.order);
     }
-    // Where neighbours have the same priority, by intents.
+    // With neighbours of equal priority, by intents.
     for link in links {
         engine.update_link(&UpdateLinkRequest { priority: Some(0), ..of(link) }).unwrap();
     }

@@ -1,5 +1,5 @@
-//! Interfaces that change while nobody looks: numbers and process ids that are used again, looks that are old by the time
-//! they are acted upon.
+//! Interface changes that are noticed late: reused interface indexes and process ids, and lists that are outdated when
+//! they are used.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -45,7 +45,7 @@ fn a_held_hook_whose_interface_is_gone_holds_nobody<K: Testable>(bench: &Bench<K
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.detached, report.waiting, report.problems), (1, 1, vec![]));
     engine.detach(first).unwrap();
-    // What waits on is held again when it is back, and can be let go there.
+    // The remaining member's hook is frozen again when the interface returns, and can be released there.
     bench.kernel.add_interface(netns, "pod1");
     engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!(engine.unload(bravo).unwrap_err().kind(), ErrorKind::Conflict);
@@ -90,7 +90,7 @@ fn two_looks_at_once_are_no_failure_of_a_matching<K: Testable>(bench: &Bench<K>)
 
 type Meanwhile<K> = Box<dyn FnOnce(&Engine<K>) + Send>;
 
-/// Counts chains that are loaded, and does something once when interfaces were listed and are not compared yet.
+/// Observer that counts loaded chains, and acts once between listing and comparing interfaces.
 struct Watching<K: Kernel> {
     loads: Mutex<usize>,
     engine: OnceLock<Weak<Engine<K>>>,
@@ -164,7 +164,7 @@ fn a_chain_is_not_built_for_a_hook_that_another_took<K: Testable>(bench: &Bench<
         let HookCheck::Lost(what) = engine.check_hook(&key).unwrap() else { panic!() };
         assert!(what.to_string().contains("\"rule\""), "{what}");
     }
-    // Nor for what is asked for wherever it matches.
+    // The same applies to an attachment by pattern.
     let matching = ask(&engine, charlie, bench.xdp(3), chosen(bench, &["pod*"], &[])).unwrap();
     assert!(matching.failures[0].contains("\"rule\""), "{:?}", matching.failures);
     assert_eq!(*watching.loads.lock().unwrap(), before);
@@ -183,7 +183,7 @@ crate::on_both_kernels!(
     a_chain_is_not_built_for_a_hook_that_another_took,
 );
 
-/// A path of a process that no machine has: process ids end at 2^22.
+/// Path of a process that cannot exist: process ids end at 2^22.
 const OF_PROCESS: &str = "/proc/4999999/ns/net";
 
 #[test]
@@ -201,13 +201,13 @@ fn simulated_another_process_with_the_number_gets_nothing() {
     let [alpha, xray] = engine.loads(&bench.request("programs", &["alpha", "xray"]))[..] else { panic!() };
     engine.attached(alpha, at(&bench, left.clone(), 1));
     engine.attached(xray, AttachPoint::Tcx { interface: left.clone(), direction, priority: 1 });
-    // An interface that comes back where it was is that of the same process.
+    // An interface that returns to its namespace belongs to the same process.
     bench.kernel.remove_interface(Some(netns), "left");
     assert_eq!(engine.follow_interfaces(Some(netns)).unwrap().waiting, 2);
     bench.kernel.add_interface(Some(netns), "left").unwrap();
     assert_eq!(engine.follow_interfaces(Some(netns)).unwrap().returned, 2);
     assert!(engine.all_links().iter().all(|link| link.standing.is_running()));
-    // The process ends, and another one has its number.
+    // The process exits, and another one gets its id.
     bench.kernel.remove_namespace(netns);
     engine.follow_interfaces(Some(netns)).unwrap_err();
     begin();
@@ -252,7 +252,7 @@ fn linux_a_new_interface_with_the_number_of_one_that_is_gone_is_another() {
         assert!(link.standing == Standing::Waiting, "{link:?}");
         assert_eq!(link.record.point.hook().unwrap().0.name, "pod1");
     }
-    // The name is back.
+    // An interface of that name appears again.
     Testable::add_interface(&*bench.kernel, netns, "pod1");
     let report = engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!((report.returned, report.problems.len()), (1 + usize::from(tcx.is_some()), 0), "{report:?}");

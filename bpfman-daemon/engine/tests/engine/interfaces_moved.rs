@@ -1,5 +1,5 @@
-//! Interfaces that are moved to another network namespace, on the real kernel: what is attached there goes along, and is
-//! never taken for what runs at the interface that has its name and number now.
+//! Interfaces moved to another network namespace, on the real kernel: their attachments move along, and are not
+//! mistaken for those of the interface that has the name and the index now.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,6 @@ use bpfmand_kernel::prelude::*;
 use crate::bench::{Ask as _, Bench};
 use crate::linux::{add_interface_of_number, bench};
 
-/// A second namespace.
 struct Beside(String);
 
 impl Beside {
@@ -41,7 +40,7 @@ fn name_of(netns: &Path) -> &str {
     netns.file_name().unwrap().to_str().unwrap()
 }
 
-/// Moves `left`; its number stays, as it is free there.
+/// Moves `left`; it keeps its index, which is free there.
 fn move_left(from: &str, to: &str) {
     ip(&["-n", from, "link", "set", "left", "netns", to]);
 }
@@ -62,7 +61,7 @@ fn state_of(engine: &Engine<LinuxKernel>, link: LinkId) -> Standing {
 
 const TC: HookKind = HookKind::Tc(Direction::Ingress);
 
-/// What is attached at `left` when it moves, and what is asked for at the one that comes in its place.
+/// Tests links at `left` when it moves, and links to the interface that takes its place.
 fn a_new_interface_gets_what_is_asked_for_it(test: &str, told: bool) {
     let bench = bench(test);
     let beside = Beside::new(test);
@@ -109,14 +108,14 @@ fn a_new_interface_gets_what_is_asked_for_it(test: &str, told: bool) {
     assert!(states.iter().all(|state| *state == Standing::Elsewhere), "{states:?}");
     assert!(new.iter().all(|link| state_of(&engine, *link).is_running()));
 
-    // It is so after a restart, too, and after a look at everything.
+    // The state is the same after a restart and after a check of everything.
     drop(engine);
     let engine = bench.engine();
     engine.check_all();
     engine.follow_interfaces(Some(&bench.netns)).unwrap();
     assert!(moved.iter().all(|link| state_of(&engine, *link) == Standing::Elsewhere));
     assert!(new.iter().all(|link| state_of(&engine, *link).is_running()));
-    // What went along is detached where it is.
+    // Links that moved along are detached from where they are.
     for link in moved {
         engine.detach(link).unwrap();
     }
@@ -169,7 +168,7 @@ fn linux_an_interface_that_is_moved_back_is_known_again() {
     }
 }
 
-/// A pattern, or whoever attaches at the new place, meets what is ours.
+/// A pattern or a user at the new place meets our link.
 #[test]
 fn linux_what_came_with_an_interface_is_told_as_ours() {
     let bench = bench("moved_here");

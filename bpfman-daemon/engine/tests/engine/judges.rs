@@ -1,4 +1,4 @@
-//! What other loaders than libbpf make of objects: aya, and cilium/ebpf where it was built.
+//! Results of other loaders than libbpf: aya, and cilium/ebpf if it was built.
 
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
@@ -9,11 +9,11 @@ use aya::programs::{Program, ProgramError};
 use aya::{Btf, EbpfLoader};
 use bpfmand_object::ObjectFile;
 
-/// Object and program.
+/// Pairs of object and program.
 type Names = BTreeSet<(String, String)>;
 
-/// The programs of these objects that each of the loaders takes. The corpus's folder has cilium/ebpf's; maps are pinned for
-/// a while below `bpffs`.
+/// Returns the programs that each loader can load. The corpus's folder has the cilium/ebpf loader; maps are pinned
+/// temporarily below `bpffs`.
 pub fn loaded_by_others(
     corpus: &Path,
     objects: &BTreeSet<PathBuf>,
@@ -21,7 +21,7 @@ pub fn loaded_by_others(
 ) -> Vec<(&'static str, Names)> {
     let mut found = vec![("aya", by_all(objects, |object| by_aya(object, bpffs)))];
     let cilium = corpus.join("judge-cilium");
-    // Where it was not built, the corpus's test says so.
+    // The corpus's test reports if it was not built.
     if cilium.exists() {
         found.push(("cilium/ebpf", by_all(objects, |object| by_cilium(&cilium, object))));
     }
@@ -36,7 +36,7 @@ fn by_all(objects: &BTreeSet<PathBuf>, by: impl Fn(&Path) -> Vec<String>) -> Nam
     objects.iter().flat_map(of).collect()
 }
 
-/// What it had loaded before it crashed counts.
+/// Returns the programs that cilium/ebpf loads, including those before a crash.
 fn by_cilium(judge: &Path, object: &Path) -> Vec<String> {
     let done = Command::new(judge).arg(object).output().unwrap();
     if !done.status.success() {
@@ -45,9 +45,9 @@ fn by_cilium(judge: &Path, object: &Path) -> Vec<String> {
     String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// A loader that panics takes none.
+/// Returns the programs that aya loads; none if it panics.
 fn by_aya(object: &Path, bpffs: &Path) -> Vec<String> {
-    // Its names have no dots.
+    // The folder names that aya accepts have no dots.
     let pins = tempfile::Builder::new().prefix("aya").tempdir_in(bpffs).unwrap();
     catch_unwind(|| taken_by_aya(object, pins.path())).unwrap_or_else(|_| {
         println!("aya: {}: a panic", object.display());
@@ -55,7 +55,7 @@ fn by_aya(object: &Path, bpffs: &Path) -> Vec<String> {
     })
 }
 
-/// All maps of an object are made at once, and then each program is loaded.
+/// Creates all maps of an object at once, as aya does, and then loads each program.
 fn taken_by_aya(object: &Path, pins: &Path) -> Vec<String> {
     let bytes = std::fs::read(object).unwrap();
     let Ok(ours) = ObjectFile::parse(&*bytes) else { return Vec::new() };
@@ -72,7 +72,7 @@ fn taken_by_aya(object: &Path, pins: &Path) -> Vec<String> {
     taken
 }
 
-/// None for programs that are for another program, or for something that their section does not say.
+/// Returns `None` for extensions, and for programs with a target that their section does not name.
 fn load(program: &mut Program, target: Option<(&str, &Btf)>) -> Option<Result<(), ProgramError>> {
     Some(match program {
         Program::KProbe(one) => one.load(),

@@ -1,4 +1,4 @@
-//! Programs that jump by tables (Linux 6.19 and later): alone, in a chain, and loaded again.
+//! Programs with jump tables (Linux 6.19): alone, in a chain, and loaded again.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ fn linux_a_program_with_a_jump_table_runs_in_a_chain() {
         assert!(verified.matches(), "{verified:?}");
     };
     check(&engine);
-    // The records are enough to load it again.
+    // The records are sufficient to load it again.
     drop(engine);
     for pin in pins(&*bench.kernel, Path::new("")) {
         bench.kernel.unpin(Path::new(&pin)).unwrap();

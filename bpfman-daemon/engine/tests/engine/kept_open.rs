@@ -1,4 +1,4 @@
-//! What readings of figures leave open.
+//! Descriptors that readings of metrics leave open.
 
 use std::time::Instant;
 

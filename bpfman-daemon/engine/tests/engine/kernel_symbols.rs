@@ -1,4 +1,4 @@
-//! Addresses of the kernel's symbols, and what the kernel was built with.
+//! Addresses of kernel symbols, and kernel configuration options.
 
 use bpfmand_core::{LoadRequest, Owner, OwningApplication, ProgramRequest, ProgramType};
 use bpfmand_engine::{EngineError, ErrorKind, GuardRefusal};

@@ -1,4 +1,4 @@
-//! Programs that cannot be loaded at the start, since a kernel module is missing, come back while the daemon runs.
+//! Programs that cannot be loaded at the start for lack of a kernel module are loaded later.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use bpfmand_kernel::sim::SimKernel;
 use crate::bench::{Ask as _, Bench, tracepoint};
 use crate::simulated::bench;
 
-/// After a reboot without what both programs need: one is a member of a chain, one has a link of its own.
+/// Starts after a reboot without the module that both programs need: a member of a chain, and a program with its own
+/// link.
 fn started_without(bench: &Bench<SimKernel>) -> Engine<SimKernel> {
     let engine = bench.engine();
     let [alpha, trace] = engine.loads(&bench.request("programs", &["alpha", "trace"]))[..] else { panic!() };
@@ -90,7 +91,7 @@ fn a_program_that_was_unloaded_meanwhile_is_not_tried_again() {
     assert_eq!((engine.ids().len(), bench.kernel.snapshot().programs.len()), (0, 0));
 }
 
-/// Whatever fails meanwhile: the next tries find their way, and nothing is there twice.
+/// Later attempts succeed whatever failed before, and nothing exists twice.
 #[test]
 fn a_late_load_that_fails_anywhere_is_made_up_for() {
     let prepared = || {

@@ -1,4 +1,4 @@
-//! Leases: what clients hold as long as they are there, and what ends with them.
+//! Leases of clients, and the objects that end with them.
 
 use bpfmand_core::{BytecodeSource, ClientLease, LoadRequest, ProgramId};
 use bpfmand_engine::{
@@ -48,7 +48,7 @@ fn a_new_version_ends_with_the_lease_of_the_old_one() {
     let lease = engine.hold_client_lease(0).unwrap();
     let one = engine.loads(&leased(&bench, lease, "alpha"))[0];
     let one = engine.replace_program(&replacement(&bench, one, "second")).unwrap().programs[0].id;
-    // With a program that the load did not have.
+    // The new version has an additional program.
     let load = LoadRequest {
         source: BytecodeSource::File(bench.file("second")),
         ..bench.request("programs", &["alpha", "bravo"])
@@ -86,7 +86,7 @@ fn a_user_has_few_leases_and_all_together_have_not_many_more() {
     }
     let taken = LeasesTaken { all: MOST_LEASES_OF_ONE, own: MOST_LEASES_OF_ONE };
     assert_eq!(engine.hold_client_lease(7), Err(taken));
-    // Those of root are kept for root.
+    // Some leases are reserved for root.
     for user in 1000..1000 + (MOST_LEASES - 2 * MOST_LEASES_OF_ONE) as u32 {
         engine.hold_client_lease(user).unwrap();
     }
@@ -99,7 +99,7 @@ fn a_user_has_few_leases_and_all_together_have_not_many_more() {
     assert!(engine.hold_client_lease(0).is_err() && engine.hold_client_lease(8).is_err());
 }
 
-/// A daemon that was killed gave no lease that the next one keeps, and gives no number twice.
+/// A killed daemon's leases are not kept, and no lease number is used twice.
 #[test]
 fn leases_end_with_the_daemon_that_gave_them() {
     let bench = bench();

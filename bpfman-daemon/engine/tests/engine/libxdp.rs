@@ -15,7 +15,7 @@ const XDP: HookKind = HookKind::Xdp;
 const DROP: u32 = 1;
 const TX: u32 = 3;
 
-/// A row of `xdp-loader status`.
+/// Row of `xdp-loader status`.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     priority: u32,
@@ -51,7 +51,7 @@ impl<'a> Loader<'a> {
         self.run(&["unload", "left", "--id", &id.to_string()]);
     }
 
-    /// The programs in the dispatcher as `xdp-loader` sees them.
+    /// Returns the programs in the dispatcher according to `xdp-loader`.
     fn status(&self) -> Vec<Row> {
         let printed = self.run(&["status", "left"]);
         let rows = printed.lines().filter_map(|line| line.trim_start().strip_prefix("=>"));
@@ -74,7 +74,6 @@ impl<'a> Loader<'a> {
         self.status().into_iter().find(|row| row.name == name).unwrap().id
     }
 
-    /// Folders of dispatchers.
     fn folders(&self) -> Vec<String> {
         self.0.kernel.list_folder(&self.0.libxdp_pins).unwrap()
     }
@@ -84,13 +83,12 @@ fn key(bench: &Bench<LinuxKernel>) -> HookKey {
     bench.kernel.find_hook(&bench.left(), XDP).unwrap()
 }
 
-/// What the hook runs.
 fn running(bench: &Bench<LinuxKernel>) -> Option<ProgramId> {
     let contents = bench.kernel.hook_contents(Some(&bench.netns), &key(bench)).unwrap();
     contents.entries.first().and_then(|entry| entry.program)
 }
 
-/// Whether programs can share a dispatcher here. Where they cannot, `xdp-loader` has no dispatcher.
+/// Returns whether programs can share a dispatcher here. `xdp-loader` has none otherwise.
 fn can_join(bench: &Bench<LinuxKernel>) -> bool {
     let can = bench.kernel.features().freplace;
     if !can {
@@ -113,7 +111,7 @@ fn all_well(engine: &Engine<LinuxKernel>, bench: &Bench<LinuxKernel>) {
     assert_eq!(chain.entry.map(|entry| entry.id), running(bench));
 }
 
-/// `xdp-loader` with two programs, and an engine with one between them.
+/// Prepares two programs of `xdp-loader`, and an engine with one between them.
 fn together(bench: &Bench<LinuxKernel>) -> (Loader<'_>, Engine<LinuxKernel>, LinkId) {
     let loader = Loader::new(bench);
     loader.load("xdpfilt_alw_eth", 20);
@@ -138,7 +136,7 @@ fn a_program_joins_those_of_xdp_loader_at_its_priority() {
     all_well(&engine, &bench);
     let theirs = [loader.id("xdpfilt_alw_eth"), loader.id("xdpfilt_dny_eth")];
 
-    // A second one, and another place for the first.
+    // Attach a second one, and move the first.
     let bravo = load(&engine, &bench, "bravo");
     let second = engine.attached(bravo, bench.xdp(10));
     assert_eq!(loader.names(), ["bravo", "xdpfilt_alw_eth", "alpha", "xdpfilt_dny_eth"]);
@@ -146,7 +144,7 @@ fn a_program_joins_those_of_xdp_loader_at_its_priority() {
     assert_eq!(loader.names(), ["bravo", "xdpfilt_alw_eth", "xdpfilt_dny_eth", "alpha"]);
     all_well(&engine, &bench);
 
-    // Ours go as they came, and leave the others: the same programs, never loaded again.
+    // Ours leave, and the same programs of `xdp-loader` remain without being loaded again.
     engine.detach(link).unwrap();
     assert_eq!(loader.names(), ["bravo", "xdpfilt_alw_eth", "xdpfilt_dny_eth"]);
     engine.detach(second).unwrap();
@@ -165,7 +163,7 @@ fn packets_meet_all_programs_of_a_shared_dispatcher() {
     }
     let (_loader, engine, link) = together(&bench);
     let verdict = || bench.kernel.verdict(running(&bench).unwrap());
-    // One of theirs drops the packet.
+    // One of the third-party programs drops the packet.
     assert_eq!(verdict(), DROP);
     let mut request = bench.request("programs", &["bravo"]);
     request.global_data.insert("verdict".to_owned(), TX.to_ne_bytes().to_vec());
@@ -188,19 +186,19 @@ fn what_xdp_loader_makes_of_a_shared_dispatcher_is_followed() {
     let (loader, engine, link) = together(&bench);
     let ours = loader.id("alpha");
     let before = running(&bench);
-    // It makes a dispatcher of its own, with ours carried along.
+    // `xdp-loader` builds another dispatcher that includes ours.
     loader.load("xdpfilt_alw_ip", 30);
     assert_ne!(running(&bench), before);
     assert_eq!(loader.names(), ["xdpfilt_alw_eth", "xdpfilt_alw_ip", "alpha", "xdpfilt_dny_eth"]);
     all_well(&engine, &bench);
     assert_eq!(loader.id("alpha"), ours, "nobody loaded it again");
-    // Also while the daemon is away.
+    // The same while the daemon is down.
     drop(engine);
     loader.unload(loader.id("xdpfilt_alw_ip"));
     let engine = bench.engine();
     all_well(&engine, &bench);
     assert_eq!(loader.id("alpha"), ours);
-    // The last of the others leaves, and ours is alone.
+    // The last third-party program leaves, and ours is alone.
     loader.unload(loader.id("xdpfilt_alw_eth"));
     loader.unload(loader.id("xdpfilt_dny_eth"));
     assert_eq!(loader.names(), ["alpha"]);
@@ -222,7 +220,7 @@ fn a_program_that_xdp_loader_took_out_comes_back() {
     assert!(matches!(engine.check_hook(&key(&bench)).unwrap(), HookCheck::Mended(_)));
     assert_eq!(loader.names(), ["xdpfilt_alw_eth", "alpha", "xdpfilt_dny_eth"]);
     all_well(&engine, &bench);
-    // With the whole dispatcher gone, the hook is free: ours has it alone.
+    // Without the dispatcher, the hook is free for ours.
     loader.run(&["unload", "left", "--all"]);
     assert_eq!(running(&bench), None);
     assert!(matches!(engine.check_hook(&key(&bench)).unwrap(), HookCheck::Mended(_)));
@@ -255,7 +253,7 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
     let error = engine.attach(&request).unwrap_err();
     assert!(error.to_string().contains("in the order of their priorities"), "{error}");
     assert!(error.hint().unwrap().contains("--priority"));
-    // Ten at most, ours and others'.
+    // At most ten programs, ours and others'.
     let names = ["bravo", "charlie", "delta"];
     let mut full = None;
     for number in 0..8 {
@@ -277,7 +275,7 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
 fn a_hook_of_xdp_loader_without_a_dispatcher_is_named_in_the_conflict() {
     let bench = crate::linux::bench("alone");
     if bench.kernel.features().freplace {
-        // Where it has dispatchers, nothing else comes of it.
+        // If it has dispatchers, there is nothing to test.
         return;
     }
     let loader = Loader::new(&bench);

@@ -1,4 +1,4 @@
-//! Limits that count what each owner has: memory of maps, and attachments to interfaces that match.
+//! Limits per owner: memory of maps, and attachments by pattern.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn of(owner: &str, load: LoadRequest) -> LoadRequest {
     LoadRequest { owner: owner.parse().unwrap(), ..load }
 }
 
-/// An engine whose owners may have so much memory for maps, each and together.
+/// Opens an engine with these limits of map memory in bytes, per owner and for all.
 fn engine(bench: &Bench<SimKernel>, each: u64, all: Option<u64>) -> Engine<SimKernel> {
     let options =
         EngineOptions { map_bytes_of_owner: Some(each), map_bytes_of_owners: all, ..bench.options() };
@@ -25,7 +25,7 @@ fn engine(bench: &Bench<SimKernel>, each: u64, all: Option<u64>) -> Engine<SimKe
     engine
 }
 
-/// Bytes of the maps of one load.
+/// Returns the size of one load's maps, in bytes.
 fn bytes_of_a_load(bench: &Bench<SimKernel>) -> u64 {
     let engine = engine(bench, u64::MAX, None);
     let program = engine.loads(&bench.request("programs", &["alpha"]))[0];
@@ -51,7 +51,7 @@ fn maps_of_one_owner_have_so_much_memory_together() {
         assert!(refused.to_string().contains(part), "{part}: {refused}");
     }
     assert_eq!(bench.kernel.snapshot(), before, "nothing is made");
-    // Other owners have their own, and root and cluster applications have no limit.
+    // Other owners have their own limit, and root and cluster applications have none.
     for owner in ["application:good/one", "grant:team", "user:4711"] {
         load(owner).unwrap();
     }
@@ -202,7 +202,7 @@ fn attachments_of_owners_leave_room_for_the_machine() {
         [256; 2]
     );
     assert_eq!(until_refused(&Owner::User(4712)).0, 0, "of all these owners");
-    // What is left is root's and the cluster's.
+    // The rest is available to root and cluster applications only.
     attach(&Owner::Application(OwningApplication::parse(None, "wall").unwrap())).unwrap();
     assert_eq!(until_refused(&Owner::Root).0, 255);
 }

@@ -1,5 +1,5 @@
-//! The bench on the kernel of this machine: a bpffs in a temporary folder and a network namespace of its own, both
-//! gone when the bench is dropped, also by a panic.
+//! Bench on the kernel of this machine, with a bpffs in a temporary folder and a network namespace. Both are removed
+//! when the bench is dropped, also by a panic.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,12 +19,12 @@ impl Testable for LinuxKernel {
     }
 
     fn add_interface(&self, netns: &Path, name: &str) {
-        // Not every kernel has dummies.
+        // Not every kernel has dummy interfaces.
         ip(netns, &["add", name, "type", "veth", "peer", "name", &format!("peer-{name}")]);
         self.switch_interface(netns, name, true);
     }
 
-    /// By one process: a thousand take longer than what is under test.
+    /// Uses a single process: a thousand would take longer than the code under test.
     fn add_interfaces(&self, netns: &Path, many: usize) {
         let lines = (0..many).map(|number| {
             format!("link add pod{number} type veth peer name peer{number}\nlink set pod{number} up\n")
@@ -50,7 +50,7 @@ impl Testable for LinuxKernel {
     }
 }
 
-/// What a bench made on this machine.
+/// Resources of a bench on this machine.
 struct Machine {
     namespace: String,
     _pins: Mounted,
@@ -60,7 +60,7 @@ struct Mounted(tempfile::TempDir);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // The kernel may be held still.
+        // Detach lazily: the bench's kernel may still be in use.
         run("umount", &["-l", &self.0.path().display().to_string()]);
     }
 }
@@ -71,7 +71,7 @@ impl Drop for Machine {
     }
 }
 
-/// Runs a command in a namespace that must work, and hands back what it printed.
+/// Runs a command in a namespace, asserts success and returns its output.
 pub fn command_in(netns: &Path, environment: (&str, &Path), words: &[&str]) -> String {
     let done = Command::new("nsenter")
         .arg(format!("--net={}", netns.display()))
@@ -99,18 +99,17 @@ fn run(program: &str, arguments: &[&str]) -> bool {
     }
 }
 
-/// `ip link …` in a namespace.
 fn ip(netns: &Path, words: &[&str]) {
     let name = netns.file_name().unwrap().to_str().unwrap();
     assert!(run("ip", &[&["-n", name, "link"], words].concat()));
 }
 
-/// A bench with a veth pair in its own namespace. `test` tells apart the tests of one process.
+/// Returns a bench with a veth pair in its own namespace. `test` distinguishes the tests of one process.
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
     bench_without(test, &[])
 }
 
-/// The same, with probes of the kernel switched off.
+/// Returns a bench with some features of the kernel disabled.
 pub fn bench_without(test: &str, probes: &[&str]) -> Bench<LinuxKernel> {
     let namespace = format!("engine-{}-{test}", std::process::id());
     let mounted = Mounted(tempfile::tempdir().unwrap());
@@ -131,12 +130,11 @@ pub fn bench_without(test: &str, probes: &[&str]) -> Bench<LinuxKernel> {
     }
 }
 
-/// Takes an interface away, with its peer.
 pub fn remove_interface(namespace: &str, name: &str) {
     assert!(run("ip", &["-n", namespace, "link", "del", name]));
 }
 
-/// Adds an interface with a number of choice, and says whether that could be done.
+/// Adds an interface with a given index; returns whether that succeeded.
 pub fn add_interface_of_number(bench: &Bench<LinuxKernel>, name: &str, number: u32) -> bool {
     let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
     let peer = format!("peer-{name}");
@@ -147,7 +145,7 @@ pub fn add_interface_of_number(bench: &Bench<LinuxKernel>, name: &str, number: u
     )
 }
 
-/// Sends UDP packets from `right`, which `left` receives.
+/// Sends UDP packets from `right` to `left`.
 pub fn send_packets(bench: &Bench<LinuxKernel>, count: usize) {
     let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
     let ip = |arguments: &[&str]| run("ip", &[&["-n", namespace], arguments].concat());
@@ -161,7 +159,6 @@ pub fn send_packets(bench: &Bench<LinuxKernel>, count: usize) {
     assert!(run("ip", &["netns", "exec", namespace, "bash", "-c", &script]));
 }
 
-/// Sets the MTU of both ends.
 pub fn set_mtu(bench: &Bench<LinuxKernel>, mtu: u32) {
     let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
     for name in ["left", "right"] {

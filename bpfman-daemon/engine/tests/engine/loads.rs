@@ -1,4 +1,4 @@
-//! Load, list, get, unload, and who shares which maps.
+//! Load, list, get, unload, and sharing of maps.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -127,7 +127,7 @@ fn maps_pinned_by_name_are_one_map_and_go_with_the_last_user<K: Testable>(bench:
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
 }
 
-/// A load of the object `sharing`, by an application of a namespace, or by one of the cluster.
+/// Returns a load request by an application of a namespace, or of the cluster.
 fn for_application<K: Testable>(
     bench: &Bench<K>,
     object: &'static str,
@@ -156,7 +156,7 @@ fn maps_pinned_by_name_are_those_of_the_namespace_the_cluster_or_the_machine<K: 
         ["groups/cluster/everyone", "groups/ns-evil/everyone", "groups/ns-good/everyone"]
     );
     assert_eq!(pins(&*bench.kernel, Path::new("shared")), ["shared/everyone"]);
-    // Each finds its own again.
+    // A later load finds the map of its own group again.
     let before = first.map(map);
     drop(engine);
     let engine = bench.engine();
@@ -204,7 +204,7 @@ fn maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them<K: Testable
     let old = engine.loads(&bench.request("sharing", &["host"]))[0];
     let shared = engine.map_pins(old)["everyone"];
     drop(engine);
-    // As if an application had loaded it then.
+    // Simulate a load by an application at that time.
     let metadata = for_application(bench, "sharing", Some("good")).metadata;
     {
         let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
@@ -232,7 +232,7 @@ fn maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them<K: Testable
     assert_eq!(pins(&*bench.kernel, Path::new("shared")), ["shared/everyone"], "one still has it");
     engine.unload(good).unwrap();
     assert_eq!(pins(&*bench.kernel, Path::new("shared")), Vec::<String>::new());
-    // The next begins at the place of today.
+    // The next load uses the current location.
     let later = engine.loads(&for_application(bench, "sharing", Some("good")))[0];
     assert_ne!(map(later), shared);
     assert!(pins(&*bench.kernel, Path::new("groups")).contains(&"groups/ns-good/everyone".to_owned()));

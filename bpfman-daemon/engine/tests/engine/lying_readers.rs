@@ -1,4 +1,4 @@
-//! Who reads objects may lie, and take its time: what tenants may not do, they may not do by that, and nobody waits for it.
+//! Object readers that lie or hang: a compromised reader gives tenants no additional rights, and blocks no other call.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,23 +20,23 @@ use crate::bytecode::{texts, types};
 use crate::replacements::replacement;
 use crate::simulated::bench;
 
-/// `bpf_probe_read_kernel`.
+/// Number of `bpf_probe_read_kernel`.
 const READ_KERNEL: i32 = 113;
 
-/// Reads as it should, but for what it is told to do else.
+/// Object reader that deviates from its task as the test requests.
 #[derive(Debug, Default)]
 struct Liar {
-    /// It tells of another program than the file has.
+    /// True if it reports another program than the file's.
     lies: AtomicBool,
-    /// It tells of larger maps than the file has.
+    /// Change of the sizes of the reported maps.
     enlarges: Mutex<Option<fn(&mut MapSpec)>>,
-    /// Questions so far.
+    /// Number of questions so far.
     asked: AtomicUsize,
-    /// The question before which it waits: it says so, and goes on when nobody can say anything to it any more.
+    /// Question before which it blocks. It notifies the test, and continues when the test drops its end of the channel.
     pause: Mutex<Option<Pause>>,
 }
 
-/// Before which question, whom it tells, and who lets it go on by ending.
+/// Number of the question, notification of the test, and channel that ends the pause when closed.
 type Pause = (usize, Sender<()>, Receiver<()>);
 
 impl Liar {
@@ -49,7 +49,7 @@ impl Liar {
         }
     }
 
-    /// Has it wait before a question, counted from now on.
+    /// Blocks before a question, counted from now on.
     fn pause_at(&self, number: usize) -> (Receiver<()>, Sender<()>) {
         let ((tell, told), (goes_on, wait)) = (channel(), channel());
         self.asked.store(0, Ordering::Relaxed);
@@ -58,7 +58,6 @@ impl Liar {
     }
 }
 
-/// A reader, as the engine has it.
 #[derive(Debug)]
 struct Reader(Arc<Liar>);
 
@@ -119,7 +118,7 @@ fn of_namespace(load: LoadRequest) -> LoadRequest {
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 
-/// An engine, with who reads for it.
+/// Opens an engine with this reader.
 fn start(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> Engine<SimKernel> {
     let (engine, report) = try_start(bench, reader);
     assert_eq!(report.problems, Vec::<String>::new());
@@ -137,7 +136,7 @@ fn try_start(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> (Engine<SimKernel>
     (engine, report)
 }
 
-/// Two members, each of one owner; nothing is in memory any more of what was looked at when they were loaded.
+/// Prepares two programs, each with its own owner, and an engine without cached objects.
 fn loaded_before(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> (Engine<SimKernel>, ProgramId) {
     let engine = start(bench, reader);
     let of_machine = engine.loads(&bench.request("programs", &["alpha"]))[0];
@@ -164,7 +163,7 @@ fn chains_join_what_was_looked_at_and_ask_no_reader() {
 fn a_reader_that_says_another_text_at_an_attachment_gets_round_no_list_of_helpers() {
     let (bench, reader) = (bench(), Arc::new(Liar::default()));
     let (engine, of_tenant) = loaded_before(&bench, &reader);
-    // As records of earlier versions have it, and disks that lost something.
+    // As with records of earlier versions, or after a loss on disk.
     texts(&bench).iter().for_each(|text| std::fs::remove_file(text).unwrap());
     let before = engine.names(&bench.left(), HookKind::Xdp);
     reader.lies.store(true, Ordering::Relaxed);
@@ -187,7 +186,7 @@ fn a_text_that_changed_on_disk_is_made_anew() {
     }
     engine.attached(of_tenant, bench.xdp(2));
     assert!(engine.verify_chain(&bench.left(), HookKind::Xdp, None).unwrap().matches());
-    // It is kept again: the next start has no need of a reader.
+    // The text is stored again, so that the next start needs no reader.
     drop(engine);
     let engine = start(&bench, &reader);
     reader.asked.store(0, Ordering::Relaxed);
@@ -196,7 +195,7 @@ fn a_text_that_changed_on_disk_is_made_anew() {
     assert_eq!(reader.asked.load(Ordering::Relaxed), 0);
 }
 
-/// The limits of a load do not count after a reboot, for maps as they were when somebody allowed them.
+/// After a reboot the limits of a load do not apply, provided that the maps are as they were when they were accepted.
 #[test]
 fn a_reader_that_says_larger_maps_after_a_reboot_is_held_to_the_limits_of_a_load() {
     larger_maps_are_refused(|map| map.max_entries *= 1 << 20);
@@ -222,7 +221,8 @@ fn larger_maps_are_refused(enlarge: fn(&mut MapSpec)) {
     assert_eq!((report.reloaded, report.problems), (1, Vec::new()));
 }
 
-/// Whatever is asked of a reader, others change the same hook and the shared maps while it does not answer.
+/// Asserts that other calls can change the same hook and the shared maps while a reader does not answer, whatever the
+/// question.
 fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
     change: impl Fn(&Bench<SimKernel>, [ProgramId; 2]) -> C,
 ) {
@@ -236,7 +236,7 @@ fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
         engine.attached(bravo, bench.xdp(2));
         engine.replace_program(&replacement(&bench, alpha, "second")).unwrap();
         drop(engine);
-        // The version before is not loaded any more: it has to be read for a rollback.
+        // The previous version is no longer loaded, so that a rollback reads its object.
         bench.kernel.reboot();
         let engine = start(&bench, &reader);
         let [alpha, bravo] = engine.ids()[..] else { panic!() };
@@ -244,7 +244,7 @@ fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
         let (waits, goes_on) = reader.pause_at(question);
         let has_waited = std::thread::scope(|scope| {
             let changes = scope.spawn(|| change(&engine));
-            // None will wait any more once the change is done.
+            // Once the change is done, no question will block any more.
             let has_waited = loop {
                 match waits.try_recv() {
                     Ok(()) => break true,
@@ -252,7 +252,7 @@ fn nobody_waits_for<C: FnOnce(&Engine<SimKernel>) + Send>(
                     Err(_) => std::thread::yield_now(),
                 }
             };
-            // What follows may ask as it likes.
+            // Later questions do not block.
             *reader.pause.lock().unwrap() = None;
             let other = engine.loads(&bench.request("programs", &["alpha"]))[0];
             let link = engine.attached(other, bench.xdp(3));

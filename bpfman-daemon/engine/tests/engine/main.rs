@@ -1,7 +1,7 @@
-//! The engine, kept to its promises.
+//! Tests of the engine.
 //!
-//! What holds on every kernel is written once and run twice: on the simulated kernel and on the one of this machine.
-//! What only a simulated kernel can do - fail at the n-th call, stop at the n-th step, reboot - is tested there alone.
+//! Behaviour that is the same on every kernel is tested twice, on the simulated kernel and on this machine's. Tests
+//! that fail the n-th call, stop at the n-th step or reboot run on the simulated kernel only.
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 
@@ -103,7 +103,7 @@ mod ways;
 mod whole_loads;
 mod xdp_modes;
 
-/// Makes two tests of each body: one on the simulated kernel, one on the real one.
+/// Defines two tests for each function: one on the simulated kernel, one on the real one.
 macro_rules! on_both_kernels {
     ($($name:ident),+ $(,)?) => {
         mod simulated {

@@ -1,4 +1,4 @@
-//! One change at as many hooks as a node has: one record, whatever its size.
+//! One change at as many hooks as a node has: a single record, whatever its size.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::simulated::bench;
 use crate::whole_loads::version;
 use bpfmand_engine::Standing;
 
-/// How many interfaces: `make many-hooks` says more, since attaching takes most of the time.
+/// Returns the number of interfaces. `make many-hooks` sets a higher one; attaching takes most of the time.
 fn many_or(otherwise: usize) -> usize {
     std::env::var("BPFMAN_MANY_HOOKS").map_or(otherwise, |number| number.parse().unwrap())
 }
@@ -35,7 +35,7 @@ fn tc(netns: &Path, number: usize, priority: i32) -> AttachPoint {
     }
 }
 
-/// Attaches programs to the ingress of so many interfaces, which are made for it.
+/// Adds interfaces and attaches the programs to the ingress of each.
 fn spread<K: Kernel + Testable>(bench: &Bench<K>, engine: &Engine<K>, programs: &[ProgramId], many: usize) {
     bench.kernel.add_interfaces(&bench.netns, many);
     for number in 0..many {
@@ -45,7 +45,7 @@ fn spread<K: Kernel + Testable>(bench: &Bench<K>, engine: &Engine<K>, programs: 
     }
 }
 
-/// Every hook runs these, in this order.
+/// Asserts that every hook runs these programs in this order.
 fn everywhere<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, many: usize, names: &[&str]) {
     for number in [0, 1, many / 2, many - 1] {
         let found = engine.names(&interface(&bench.netns, number), HookKind::Tc(Direction::Ingress));
@@ -57,7 +57,7 @@ fn everywhere<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, many: usize, name
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// The life of three programs that are attached to all of so many interfaces.
+/// Attaches three programs to all of `many` interfaces, changes and detaches them.
 fn lives_everywhere<K: Kernel + Testable>(bench: &Bench<K>, many: usize) {
     let engine = bench.engine();
     let names = ["tango", "tulip", "tango"];
@@ -107,7 +107,7 @@ fn simulated_programs_live_at_many_interfaces() {
     assert_eq!((left.programs.len(), left.maps.len(), left.links.len()), (0, 0, 0));
 }
 
-/// Few, since the kernel takes its time for each attachment; more than one chain counts.
+/// Few hooks, since the kernel takes long for each attachment; but more than one chain.
 #[test]
 fn linux_programs_live_at_many_interfaces() {
     let bench = crate::linux::bench("many_hooks");
@@ -115,12 +115,12 @@ fn linux_programs_live_at_many_interfaces() {
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
 }
 
-/// Few bytes of leftovers a record, so that a few hooks are as many as thousands are.
+/// Limits the leftovers in a record, so that a few hooks are like thousands.
 fn small_records() -> Bench<SimKernel> {
     Bench { leftover_bytes: Some(40), ..bench() }
 }
 
-/// Two programs of chains and one of tcx at seven interfaces.
+/// Attaches two programs of chains and a tcx program at seven interfaces.
 fn everywhere_at_seven(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["tango", "tulip", "xray"]));
     for number in 0..7 {
@@ -141,7 +141,8 @@ fn many(name: &'static str, by_clsact: bool, operation: Operation) -> Case {
     Case { name, by_clsact, before: everywhere_at_seven, operation }
 }
 
-/// What leaves many hooks is listed in several records: a kill anywhere leaves all of it or nothing.
+/// Asserts that a kill at any step leaves all of an operation or nothing, although its leftovers are in several
+/// records.
 fn ends_anywhere_whole(case: &Case) {
     let bench = small_records();
     let engine = bench.engine();
@@ -179,7 +180,7 @@ fn what_leaves_many_hooks_is_listed_in_several_records_until_it_is_gone() {
     let bench = small_records();
     let engine = bench.engine();
     let scene = everywhere_at_seven(&bench, &engine);
-    // Everything fails from the first link that is to end on.
+    // Everything fails from the first link to be ended on.
     bench.kernel.note_calls();
     engine.unload(scene.programs[2]).unwrap();
     let end = bench.kernel.calls().iter().position(|call| *call == "end_link").unwrap() as u64;

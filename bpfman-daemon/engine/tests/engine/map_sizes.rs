@@ -1,4 +1,4 @@
-//! Sizes of maps that a load sets: the kernel's maps have them, also after a restart, a reboot and a new version.
+//! Sizes of maps that a load sets apply to the kernel's maps, also after a restart, a reboot and a new version.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn request<K: Kernel>(bench: &Bench<K>, program: &str, of: &[(&str, u32)]) -> Lo
     LoadRequest { values: sizes(of), ..bench.request("settings", &[program]) }
 }
 
-/// Entries of a program's map, as the kernel has it.
+/// Returns the number of entries of a program's map according to the kernel.
 fn entries<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, program: ProgramId, map: &str) -> u32 {
     let id = MapId(engine.map_pins(program)[map]);
     bench.kernel.map(id).unwrap().unwrap().max_entries
@@ -36,7 +36,7 @@ fn a_map_has_the_size_that_is_set_also_after_a_restart<K: Testable>(bench: &Benc
     let sized = engine.loads(&request(bench, "reads", &[("flows", 1000), ("events", 9000)]))[0];
     assert_eq!(entries(bench, &engine, plain, "flows"), 8);
     assert_eq!(entries(bench, &engine, sized, "flows"), 1000);
-    // A ring buffer takes a power of two of pages, as libbpf would make it.
+    // The size of a ring buffer is rounded up to a power of two pages, as by libbpf.
     let page = bench.kernel.features().page_size;
     assert_eq!(entries(bench, &engine, sized, "events"), 16_384.max(page));
     drop(engine);
@@ -104,7 +104,7 @@ fn who_shares_maps_has_them_as_large_as_their_owner_does<K: Testable>(bench: &Be
     assert!(message.contains(&format!("cannot share the maps of program {owner}: {says}")), "{message}");
     assert_eq!(engine.ids(), ids);
 
-    // A new version of who shares them has them too.
+    // A new version of the sharing program shares them too.
     let program = bench.request("settings", &["shares"]).programs;
     let load = LoadRequest { programs: program, ..bench.request("settings", &["shares"]) };
     let by = ReplaceLoadRequest { programs: vec![same], load, maps: MapPolicy::Keep, places: None };
@@ -153,18 +153,18 @@ fn a_new_version_keeps_sizes_or_changes_them<K: Testable>(bench: &Bench<K>) {
     let map = bench.kernel.open_map(MapId(engine.map_pins(third)["flows"])).unwrap();
     assert_eq!(bench.kernel.map_entries(&map, 9).unwrap(), [entry]);
 
-    // What is in a ring buffer cannot be copied, and a smaller one is another one.
+    // The contents of a ring buffer cannot be copied into a smaller one.
     let error = engine.replace_program(&by(third, sizes(&[("events", 4096)]))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(
         error.to_string().contains("cannot keep its map \"events\": entries 8192 instead of 4096"),
         "{error}"
     );
-    // The old maps are as they were, and so are the sizes of the version before.
+    // The old maps and the sizes of the previous version are unchanged.
     let back = engine.rollback_program(third, None).unwrap().programs[0].id;
     assert_eq!((entries(bench, &engine, back, "flows"), recorded(&engine, back)["flows"]), (100, 100));
 
-    // A size of a map that the new version does not have says nothing.
+    // The size of a map that the new version does not have is dropped.
     let other = ReplaceRequest {
         name: Some("alpha".to_owned()),
         maps: MapPolicy::Fresh,
@@ -172,7 +172,7 @@ fn a_new_version_keeps_sizes_or_changes_them<K: Testable>(bench: &Bench<K>) {
     };
     let other = engine.replace_program(&other).unwrap().programs[0].id;
     assert_eq!(recorded(&engine, other), BTreeMap::new());
-    // A whole load says all of what it has.
+    // A whole load gives all of its sizes.
     let load = LoadRequest { values: sizes(&[("counts", 64)]), ..bench.request("programs", &["alpha"]) };
     let by = ReplaceLoadRequest { programs: vec![other], load, maps: MapPolicy::Keep, places: None };
     let whole = engine.replace_load(&by).unwrap().programs[0].id;

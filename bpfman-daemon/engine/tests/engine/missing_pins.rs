@@ -1,4 +1,4 @@
-//! Pins go away while others hold what they were for: it still runs, and is not taken to be gone.
+//! Lost pins of objects that others keep alive: the object still runs, and does not count as gone.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ fn trace_point() -> AttachPoint {
     AttachPoint::Tracepoint { category: "syscalls".to_owned(), name: "sys_enter_getppid".to_owned() }
 }
 
-/// Removes the pin of a link, which the answer holds.
+/// Removes the pin of a link, and returns a handle that keeps the link.
 fn lose_pin<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, link: LinkId) -> K::Handle {
     let pin: PathBuf = engine.describe_link(link).unwrap().pin.unwrap();
     let held = bench.kernel.open_pin(&pin).unwrap().unwrap();
@@ -21,7 +21,7 @@ fn lose_pin<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, link: LinkId) -> K:
     held
 }
 
-/// Attaches at XDP, and at tcx where the kernel has it.
+/// Attaches at XDP, and at tcx if the kernel has it.
 fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> (Vec<ProgramId>, Vec<LinkId>) {
     let programs = engine.loads(&bench.request("programs", &["alpha", "xray"]));
     let [alpha, xray] = programs[..] else { panic!("two programs") };
@@ -65,7 +65,7 @@ fn a_start_pins_again_what_still_runs<K: Testable>(bench: &Bench<K>) {
     assert_eq!(after, before, "the same links, pinned as they were: nothing runs twice");
 }
 
-/// As when a bpffs is unmounted and the kernel has not freed the link yet, or somebody holds it.
+/// State after a bpffs was unmounted, while the link still exists.
 fn a_start_makes_a_chain_whole_whose_link_still_runs<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
@@ -117,7 +117,7 @@ fn pins_of_maps_come_back<K: Testable>(bench: &Bench<K>) {
     assert_eq!(maps(&engine), (bpfmand_engine::Standing::Running, pinned.clone()));
 }
 
-/// The kernel takes a program once at a tcx hook: of two records there, one has the link and the other waits.
+/// The kernel attaches a program once per tcx hook: of two records there, one has the link and the other waits.
 fn a_link_is_not_taken_for_that_of_another_record<K: Testable>(bench: &Bench<K>) {
     if !bench.kernel.features().tcx {
         println!("skipped: Linux before 6.6 has no tcx");
@@ -134,7 +134,7 @@ fn a_link_is_not_taken_for_that_of_another_record<K: Testable>(bench: &Bench<K>)
     let younger = engine.attached(xray, point());
     engine.follow_interfaces(Some(&bench.netns)).unwrap();
     engine.check_all();
-    // Nobody holds it: it ends, and its place is free for the older one.
+    // Without a holder the link ends, and its position is free for the older record.
     drop(lose_pin(bench, &engine, younger));
     drop(engine);
     let (engine, report) = bench.start();

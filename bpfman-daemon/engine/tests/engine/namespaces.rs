@@ -1,4 +1,4 @@
-//! Network namespaces that live on with what is attached there, after their paths have gone.
+//! Network namespaces that survive with their attachments after their paths have been removed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -21,20 +21,20 @@ pub type Sim = Bench<SimKernel>;
 pub const INGRESS: Direction = Direction::Ingress;
 pub const TC: HookKind = HookKind::Tc(INGRESS);
 pub const XDP: HookKind = HookKind::Xdp;
-/// A process's file of its namespace.
+/// Namespace file of a process.
 pub const PROCESS: &str = "/proc/4711/ns/net";
 
 pub fn by_clsact() -> Sim {
     Bench { tc_by_clsact: true, ..crate::simulated::bench() }
 }
 
-/// Removes the name of the bench's namespace, in which a process is.
+/// Removes the name of the bench's namespace, with a process still in it.
 pub fn leave_name(bench: &Sim) {
     assert!(bench.kernel.add_name(Path::new(PROCESS), bench.home()));
     bench.kernel.remove_name(&bench.netns);
 }
 
-/// The same, and nothing has a path to the namespace.
+/// Removes the name of the bench's namespace, so that no path leads to it.
 pub fn hide(bench: &Sim) -> NetnsId {
     let home = bench.home();
     bench.kernel.remove_name(&bench.netns);
@@ -65,7 +65,7 @@ fn isolated(engine: &Engine<SimKernel>, program: ProgramId, point: AttachPoint) 
     engine.attach(&request).unwrap().record.id
 }
 
-/// Two members at the filter that are programs of their own: the array between them is kept filled by its pin alone.
+/// Attaches two isolated members at the filter: the array between them keeps its contents by its pin alone.
 pub fn cut_chain(bench: &Sim, engine: &Engine<SimKernel>) -> [LinkId; 2] {
     let [tango, tulip] = engine.loads(&bench.request("programs", &["tango", "tulip"]))[..] else { panic!() };
     [isolated(engine, tango, bench.tc(INGRESS, 1)), isolated(engine, tulip, bench.tc(INGRESS, 2))]
@@ -95,7 +95,7 @@ fn filter_is_removed_where_its_namespace_lives_on() {
             leave_name(&bench);
             follow(&engine, &bench);
             assert_eq!(engine.check_all().lost, []);
-            // A process leads there, and the path leads nowhere: the link is in force as before.
+            // The namespace is reachable through a process only, and the link still applies.
             assert!(state_of(&engine, link).is_running());
             let hooks = engine.list_hooks().unwrap();
             assert!(hooks.iter().all(|hook| hook.troubles.is_empty()), "{hooks:?}");
@@ -122,9 +122,9 @@ fn second_attach_by_another_path_joins_the_hook() {
     let second = engine.attached(tulip, at(bench.tc(INGRESS, 2), in_process("left")));
     assert_eq!(bench.kernel.snapshot().filters.len(), 1);
     assert_eq!(engine.names(&in_process("left"), TC), ["tango", "tulip"]);
-    // By the path that leads nowhere it is found too.
+    // It is found by the old path too.
     assert_eq!(engine.names(&bench.left(), TC), ["tango", "tulip"]);
-    // The hook is named by the path that leads there.
+    // The hook has the valid path.
     follow(&engine, &bench);
     let hooks = engine.list_hooks().unwrap();
     assert_eq!(hooks.len(), 1);
@@ -149,7 +149,7 @@ fn chain_stays_whole_under_a_filter_that_nobody_reaches() {
         assert_eq!(state_of(engine, first), Standing::Unreachable);
         assert_eq!(engine.check_hook(&key).unwrap(), HookCheck::Unreachable);
         assert_eq!((bench.kernel.snapshot().filters, chain_pins(&bench)), before);
-        // Nothing is acknowledged that cannot be done.
+        // An impossible detach is not acknowledged.
         for refused in [engine.detach(first), engine.unload(engine.ids()[0])] {
             let error = refused.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
@@ -168,7 +168,7 @@ fn chain_stays_whole_under_a_filter_that_nobody_reaches() {
     assert!(state_of(&engine, first).is_running());
     engine.detach(first).unwrap();
     bench.kernel.remove_name(Path::new(PROCESS));
-    // It ends: what was attached by name waits for the name.
+    // The namespace ends: the link by name waits for the name.
     bench.kernel.end_namespace(home);
     follow(&engine, &bench);
     assert_eq!(state_of(&engine, second), Standing::Waiting);
@@ -278,15 +278,15 @@ fn break_glass_names_a_namespace_that_cannot_be_reached() {
     let found = find_attached(kernel);
     let [unseen] = &found.find_unseen(kernel)[..] else { panic!("{found:?}") };
     assert!(found.ours.is_empty() && unseen.contains("may run on"), "{found:?}");
-    // A command to find what keeps it.
+    // A command to find the object that keeps it.
     assert!(unseen.contains(&format!("-lname 'net:\\[{}\\]' 2>/dev/null`", home.inode)), "{unseen}");
-    // It got a path after the search.
+    // The namespace got a path after the search.
     assert!(bench.kernel.add_name(Path::new(PROCESS), home));
     let [unread] = &found.find_unseen(kernel)[..] else { panic!("{found:?}") };
     assert!(unread.contains(&format!("at {PROCESS}, whose filters could not be read")), "{unread}");
     assert_eq!(find_attached(kernel).find_unseen(kernel), Vec::<String>::new());
     bench.kernel.remove_name(Path::new(PROCESS));
-    // A link that was detached kept it.
+    // The namespace was kept by a link that has been detached.
     let found = find_attached(kernel);
     bench.kernel.end_namespace(home);
     assert_eq!(found.find_unseen(kernel), Vec::<String>::new());
@@ -312,7 +312,7 @@ fn interrupted_attach_leaves_no_filter_without_a_name() {
     bench.kernel.fail_call(0);
     assert_eq!(bench.kernel.snapshot().filters.len(), 1);
     let home = hide(&bench);
-    // As long as nothing leads there, its pins say that it may be there.
+    // While no path leads there, its pins show that the filter may exist.
     let (engine, report) = bench.start();
     assert!(report.problems[0].contains("cannot be reached"), "{report:?}");
     drop(engine);

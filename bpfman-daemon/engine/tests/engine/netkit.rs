@@ -1,4 +1,4 @@
-//! Programs of netkit devices: what holds for others holds for them, and they decide.
+//! Programs of netkit devices: they behave like other links, and their verdicts apply.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ fn at<K: Testable>(bench: &Bench<K>, name: &str) -> AttachPoint {
     AttachPoint::Netkit { interface: Interface { name: name.to_owned(), netns: Some(bench.netns.clone()) } }
 }
 
-/// Programs of both ends, at `kit0`.
+/// Attaches programs for both ends at `kit0`.
 fn both_ends_live_as_other_links_do<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let programs = engine.loads(&bench.request("openers", &["no_primary", "no_peer"]));
@@ -52,7 +52,7 @@ fn ip(bench: &Bench<LinuxKernel>, words: &[&str]) -> bool {
     Command::new("ip").args(["-n", netns]).args(words).output().unwrap().status.success()
 }
 
-/// How often the programs of an object ran.
+/// Returns the number of runs of all programs of an object.
 fn runs(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
     let map = bench.kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
     let entries = bench.kernel.map_entries(&map, 32).unwrap();
@@ -68,7 +68,7 @@ fn linux_netkit_programs_decide_what_leaves_an_end() {
     }
     both_ends_live_as_other_links_do(&bench);
     let engine = bench.engine();
-    // The kernel names the other end.
+    // The kernel chooses the name of the other end.
     for words in [
         &["link", "set", "nk0", "up"][..],
         &["link", "set", "kit0", "up"],
@@ -78,7 +78,7 @@ fn linux_netkit_programs_decide_what_leaves_an_end() {
     }
     let program = engine.loads(&bench.request("openers", &["no_primary"]))[0];
     let send = || {
-        // Nothing is at that address: the datagram waits for its neighbour, or is refused.
+        // No host has that address: the datagram waits for its neighbour, or is refused.
         let lines = "try:\n    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('10.79.0.9', 9))\n\
                      except OSError:\n    pass";
         crate::python::run(&bench.netns, None, lines);

@@ -1,4 +1,4 @@
-//! An operation fails and cannot be undone at once, such as for want of descriptors: what comes next undoes it.
+//! Operations that fail and cannot be undone at once, for example for lack of descriptors: the next one undoes them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -14,7 +14,8 @@ use crate::crashes::{Ending, explain, look, set_up};
 use crate::durability::{BREAK, WELL, fickle_options};
 use crate::places::places;
 
-/// From some call on the kernel refuses everything, the undoing too; then it works again, and hooks are checked.
+/// Makes the kernel refuse everything from some call on, including the undo; then it works again, and hooks are
+/// checked.
 fn refuse_everything_from(case: &Case) -> Vec<String> {
     let ending = Arc::new(Ending::default());
     let (bench, engine, scene) = set_up(case, &ending);
@@ -75,26 +76,25 @@ fn a_replacement_that_could_not_be_undone_is_undone_by_what_comes_next() {
     ]);
 }
 
-/// Lets this process open no more descriptors, or as many as before.
 fn allow_descriptors(most: u64) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).unwrap();
 }
 
-/// Takes all descriptors away before the record of the first attach.
+/// Observer that exhausts all descriptors before the record of the first attach.
 #[derive(Default)]
 struct Thief(AtomicBool);
 
 impl StepObserver for Thief {
     fn before(&self, operation: &'static str, step: &'static str) {
         if (operation, step) == ("attach", "record") && !self.0.swap(true, Ordering::SeqCst) {
-            // Below those that are open: what is closed from now on leaves no room either.
+            // Below the open descriptors, so that closing one frees none.
             allow_descriptors(3);
         }
     }
 }
 
-/// Lowers the limit of this process, which nextest gives to this test alone.
+/// Lowers the limit of this process; nextest runs each test in a process of its own.
 #[test]
 fn linux_an_attach_without_descriptors_is_undone_when_there_are_some_again() {
     let bench = crate::linux::bench("descriptors");

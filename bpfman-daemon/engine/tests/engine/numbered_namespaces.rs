@@ -1,5 +1,5 @@
-//! Numbers of network namespaces, by which a start without records knows that a filter may run in one: each is there from before
-//! the filter until after it, and no longer.
+//! Recorded numbers of network namespaces. They show a start without records that a filter may run there: each exists
+//! from before the filter until after it, and no longer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::cases::cases;
 use crate::crashes::{Ending, set_up};
 use crate::namespaces::{INGRESS, Sim, at, by_clsact, cut_chain, follow, hide};
 
-/// A detach that does not wait for the attachment is done by then; one that does is heard later.
+/// Time in which a detach finishes unless it waits for the attachment.
 const MOMENT: Duration = Duration::from_millis(50);
 
 fn numbers(bench: &Sim) -> usize {
@@ -42,7 +42,7 @@ fn number_of_a_namespace_goes_with_its_last_filter() {
     assert_eq!(numbers(&bench), 0);
 }
 
-/// Detaches a link on another thread before an attachment is recorded.
+/// Observer that detaches a link on another thread before an attachment is recorded.
 #[derive(Default)]
 struct Detacher {
     engine: OnceLock<Weak<Engine<SimKernel>>>,
@@ -88,7 +88,7 @@ fn number_stays_for_a_filter_that_is_not_recorded_yet() {
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (1, 1));
 }
 
-/// Has the removal of the filter fail when an attachment that panics is undone.
+/// Observer that makes the removal of the filter fail when an attachment that panics is undone.
 struct NotRemoved(OnceLock<Arc<SimKernel>>);
 
 impl StepObserver for NotRemoved {
@@ -115,7 +115,7 @@ fn number_stays_for_a_filter_that_could_not_be_removed() {
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (0, 0));
 }
 
-/// Has the kernel refuse everything from the removal of the second filter on.
+/// Observer that makes the kernel refuse everything from the removal of the second filter on.
 #[derive(Default)]
 struct SecondNotRemoved {
     kernel: OnceLock<Arc<SimKernel>>,
@@ -149,7 +149,7 @@ fn number_stays_for_the_second_filter_of_an_unload() {
     assert_eq!((bench.kernel.snapshot().filters.len(), numbers(&bench)), (0, 0));
 }
 
-/// Ends the daemon at each step, and starts it again. Returns how many of the starts had a filter.
+/// Kills the daemon at each step, and starts it again. Returns how many of the starts found a filter.
 fn numbers_after_kills(name: &str) -> usize {
     let case = cases().into_iter().find(|case| case.name == name).unwrap();
     let mut with_filters = 0;

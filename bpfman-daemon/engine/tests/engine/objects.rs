@@ -1,4 +1,4 @@
-//! Compiles the C sources beside the tests, as their authors would.
+//! Compilation of the tests' C sources.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-/// The object file of `tests/src/NAME.c`, read once a process.
+/// Returns the object file of `tests/src/NAME.c`, read once per process.
 pub fn object(name: &'static str) -> &'static [u8] {
     static READ: Mutex<BTreeMap<&str, &[u8]>> = Mutex::new(BTreeMap::new());
     READ.lock().unwrap().entry(name).or_insert_with(|| compiled(name).leak())
 }
 
-/// The object of a source, from the folder of what is built.
 fn compiled(name: &str) -> Vec<u8> {
-    // One of the programs that the kernel crate holds chains to is of use here too.
+    // One of the kernel crate's objects is used here too.
     let folder = if name == "objects" { "../kernel/tests/members" } else { "tests/src" };
     let source: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(format!("{name}.c"));
     let machine = if cfg!(target_arch = "aarch64") { "-D__TARGET_ARCH_arm64" } else { "-D__TARGET_ARCH_x86" };
@@ -24,8 +23,8 @@ fn compiled(name: &str) -> Vec<u8> {
     std::fs::read(object).unwrap()
 }
 
-/// Compiles a source with clang and these words, once for each version: each test is a process, and on an emulated machine
-/// the compiler takes longer than most tests.
+/// Compiles a source with clang and these arguments, once per version: each test is a process, and on an emulated
+/// machine the compiler takes longer than most tests.
 pub fn once(source: &Path, words: &[&str]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (text(source), words).hash(&mut hasher);
@@ -35,7 +34,7 @@ pub fn once(source: &Path, words: &[&str]) -> PathBuf {
     if kept.exists() {
         return kept;
     }
-    // Tests run side by side: the file is there whole, or not at all.
+    // Tests run in parallel: create the file atomically.
     let fresh = tempfile::tempdir_in(folder).unwrap();
     let out = fresh.path().join("out");
     let done = Command::new("clang")
@@ -50,7 +49,7 @@ pub fn once(source: &Path, words: &[&str]) -> PathBuf {
     kept
 }
 
-/// A source, and those beside it that it includes.
+/// Returns the text of a source with the files that it includes.
 fn text(source: &Path) -> String {
     let mut text = std::fs::read_to_string(source).unwrap();
     let included: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("#include \"")).collect();

@@ -1,5 +1,5 @@
-//! The state folder is lost, or an older copy of it was put back, while programs run: what runs goes on with all that it
-//! needs, is told, and can be adopted or removed.
+//! The state folder is lost or replaced by an older copy while programs run: they continue with all that they need, are
+//! reported, and can be adopted or removed.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// Two members that are programs of their own: one reaches the other by an array that only its pin keeps filled.
+/// Prepares two isolated members: one reaches the other by an array that keeps its contents by its pin alone.
 fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let attach = |program, priority| {
@@ -33,7 +33,7 @@ fn cut_chain<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> LinkId {
     attach(bravo, 2)
 }
 
-/// Kernel links with their programs, and all pins.
+/// Returns the kernel links with their programs, and all pins.
 fn seen<K: Kernel>(bench: &Bench<K>) -> (Vec<String>, Vec<String>) {
     let kernel = &*bench.kernel;
     let all = pins(kernel, Path::new(""));
@@ -89,7 +89,7 @@ fn what_runs_without_records_goes_on_and_can_be_removed<K: Testable>(bench: Benc
     drop(engine);
     let before = seen(&bench);
     let bench = lose_state(bench);
-    // Two chains, a tcx link, four programs.
+    // Two chains, a tcx link and four programs.
     let count = if has_tcx { 7 } else { 6 };
     for _ in 0..2 {
         let (engine, report) = bench.start();
@@ -99,12 +99,12 @@ fn what_runs_without_records_goes_on_and_can_be_removed<K: Testable>(bench: Benc
         assert!(report.problems.iter().all(|problem| problem.contains("bpfman stray remove")), "{report:?}");
     }
     let (engine, _) = bench.start();
-    // A new chain is not pinned over the old one's link.
+    // A new chain does not replace the pin of the old chain's link.
     let [charlie, tulip] = engine.loads(&bench.request("programs", &["charlie", "tulip"]))[..] else {
         panic!()
     };
     let points = [(charlie, bench.xdp(1)), (tulip, bench.tc(Direction::Ingress, 1))];
-    // A filter is beside others.
+    // Filters can coexist.
     for (program, point) in points.into_iter().take(if bench.tc_by_clsact || !has_tcx { 1 } else { 2 }) {
         let error = engine.try_attach(program, point).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
@@ -140,7 +140,7 @@ fn a_stray_chain_is_adopted_with_what_it_runs_on<K: Testable>(bench: Bench<K>) {
     let adopted = engine.adopt(&adopt(&bench, link.unwrap(), 50)).unwrap();
     assert_eq!(adopted.standing, Standing::Running);
     assert_eq!(seen(&bench).0, links, "the same link runs the same program");
-    // One of ours joins it: the adopted chain is now reached by a tail call, and needs its own arrays still.
+    // Another member joins: the adopted chain is now reached by a tail call, and still needs its own arrays.
     let charlie = engine.loads(&bench.request("programs", &["charlie"]))[0];
     let beside = engine.attached(charlie, bench.xdp(10));
     let chains = |bench: &Bench<K>| -> Vec<String> {
@@ -176,7 +176,7 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
     drop(engine);
     let copy = quick_folder();
     copy_folder(bench.folder.path(), copy.path());
-    // What is attached since.
+    // Attach more after the copy.
     let engine = bench.engine();
     let newest = engine.attached(bravo, bench.xdp(2));
     let later = bpfmand_core::AttachPoint::Xdp {
@@ -194,7 +194,7 @@ fn an_older_copy_of_the_records_ends_nothing<K: Testable>(bench: Bench<K>) {
     assert_eq!(seen(&bench), before, "nothing that runs was touched: {report:?}");
     let strays = engine.strays().unwrap();
     assert_eq!(strays.len(), if has_tcx { 3 } else { 2 }, "{strays:?}");
-    // The numbers of the lost time are not given to others.
+    // Link ids from the lost period are not used again.
     let beside = if has_tcx { (yankee, bench.tcx(1)) } else { (tango, bench.tc(Direction::Ingress, 1)) };
     let other = engine.attached(beside.0, beside.1);
     assert!(other > tcx && other > newest, "{other}");

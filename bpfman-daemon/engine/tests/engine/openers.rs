@@ -1,4 +1,4 @@
-//! Programs that the daemon loads, keeps and replaces, and that whoever opens them puts to use.
+//! Programs that the daemon loads, keeps and replaces, and that other processes open and use.
 
 use std::process::Command;
 
@@ -57,7 +57,7 @@ fn programs_for_who_opens_them_live_as_others_do<K: Testable>(bench: &Bench<K>) 
 
 crate::on_both_kernels!(programs_for_who_opens_them_live_as_others_do);
 
-/// How often the programs of an object ran.
+/// Returns the number of runs of all programs of an object.
 pub fn runs(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
     let map = bench.kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
     let entries = bench.kernel.map_entries(&map, 32).unwrap();
@@ -83,7 +83,8 @@ fn linux_maps_of_devices_and_cpus_take_programs_for_them() {
     }
     let engine = bench.engine();
     let programs = engine.loads(&bench.request("openers", &["to_device", "to_cpu"]));
-    // BPF_MAP_TYPE_DEVMAP and BPF_MAP_TYPE_CPUMAP: an entry is an interface, or the length of a queue, and a program.
+    // An entry of BPF_MAP_TYPE_DEVMAP is an interface and a program; one of BPF_MAP_TYPE_CPUMAP a queue length and a
+    // program.
     let put = |map_type: u32, first: &str, program: ProgramId| {
         let lines = format!(
             "
@@ -101,7 +102,7 @@ except AssertionError as error:
     let left = "socket.if_nametoindex('left')";
     assert_eq!(put(14, left, programs[0]), "taken");
     assert_eq!(put(16, "64", programs[1]), "taken");
-    // The kernel tells them apart by what they were loaded for.
+    // The kernel distinguishes programs by the attach type at load.
     assert_ne!(put(14, left, programs[1]), "taken");
     assert_ne!(put(16, "64", programs[0]), "taken");
 }
@@ -113,7 +114,7 @@ fn linux_a_route_runs_the_program_that_it_was_made_with() {
     let engine = bench.engine();
     for (name, way) in [("no_way_out", "out"), ("no_way_on", "xmit")] {
         let Some(program) = load_one(&engine, &bench, name) else { return };
-        // The folder of pins is the one in which those of libxdp are.
+        // The folder of pins is also the parent of libxdp's.
         let pin = bench.libxdp_pins.ancestors().nth(2).unwrap().join(format!("prog_{program}"));
         let ip = |words: &[&str]| {
             let done = Command::new("ip").args(["-n", netns]).args(words).output().unwrap();

@@ -1,4 +1,4 @@
-//! Attachments that the kernel takes a link a CPU for: all of them are there, or none.
+//! Attachments with one kernel link per CPU: all of them exist, or none.
 
 use std::path::Path;
 
@@ -14,7 +14,6 @@ use crate::points::clock;
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
-/// A program that runs on each CPU.
 fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> LinkDetails {
     let program = engine.loads(&bench.request("points", &["samples"]))[0];
     let link = engine.try_attach(program, clock(None)).unwrap();
@@ -22,7 +21,7 @@ fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> LinkDetails {
     link
 }
 
-/// The kernel's links in the folder of an attachment.
+/// Returns the kernel links in the folder of an attachment.
 fn members<K: Kernel>(bench: &Bench<K>, link: &LinkDetails) -> Vec<KernelLinkId> {
     let folder = link.pin.clone().unwrap();
     let pinned = pins(&*bench.kernel, &folder);
@@ -30,7 +29,7 @@ fn members<K: Kernel>(bench: &Bench<K>, link: &LinkDetails) -> Vec<KernelLinkId>
     pinned.iter().map(|pin| bench.kernel.link_of(&open(pin)).unwrap().id).collect()
 }
 
-/// The pins of an attachment to these CPUs.
+/// Returns the pins of an attachment to these CPUs.
 fn expected_pins(link: &LinkDetails, cpus: &[u32]) -> Vec<String> {
     let mut pins: Vec<_> = cpus.iter().map(|cpu| format!("links/{}/cpu_{cpu}", link.record.id)).collect();
     pins.sort();
@@ -91,7 +90,7 @@ fn links_that_lost_pins_are_all_made_again<K: Testable>(bench: &Bench<K>) {
         assert_eq!(members(bench, &now).len(), bench.kernel.online_cpus().unwrap().len());
         assert_eq!(engine.check_link(id).unwrap(), HookCheck::Right, "{lost}");
     }
-    // What is empty is no pin, to a start and to a new version.
+    // An empty folder does not count as a pin for a start or a new version.
     let empty = || {
         pins(&*bench.kernel, &folder).iter().for_each(|pin| bench.kernel.end_link(Path::new(pin)).unwrap())
     };
@@ -133,7 +132,7 @@ fn the_way_out_ends_all_and_a_start_puts_them_back<K: Testable>(bench: &Bench<K>
     assert_eq!(engine.describe_link(link.record.id).unwrap().standing, Standing::Running);
 }
 
-/// What an operation that was cut short left below `pending` goes, however far it came.
+/// The leftovers of an interrupted operation below `pending` are removed, whatever its progress.
 fn half_of_the_links_are_undone_by_a_start<K: Testable>(bench: &Bench<K>) {
     let link = attached(bench, &bench.engine());
     let pending = Path::new("pending/4711");
@@ -223,7 +222,7 @@ fn cpus_that_come_later_and_go_are_followed() {
     assert_eq!(pins(&*bench.kernel, Path::new("links")), expected_pins(&link, &[0, 3]));
 }
 
-/// Whatever fails meanwhile, and for how long: the next check, and the next start, find their way, and nothing runs twice.
+/// Whatever fails and for how long, the next check or start succeeds, and nothing runs twice.
 #[test]
 fn a_change_of_cpus_that_fails_anywhere_is_made_up_for() {
     let prepared = || {
@@ -255,7 +254,7 @@ fn a_change_of_cpus_that_fails_anywhere_is_made_up_for() {
             drop(engine);
             engine = bench.engine();
         } else {
-            // As any operation does first.
+            // Any operation does this first.
             engine.detach(engine.attached(link.program.id, clock(Some(0)))).unwrap();
         }
         engine.check_link(id).unwrap();
@@ -271,7 +270,7 @@ fn a_change_of_cpus_that_fails_anywhere_is_made_up_for() {
     }
 }
 
-/// As for other points, a process id means another process after a reboot.
+/// After a reboot a process id denotes another process, as for other attach points.
 #[test]
 fn a_thread_of_before_a_reboot_is_not_sampled_again() {
     let bench = simulated_bench();

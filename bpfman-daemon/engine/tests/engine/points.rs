@@ -1,5 +1,5 @@
-//! Attach points that are neither hooks of interfaces nor probes: control groups, network namespaces, netfilter, raw trace
-//! points, perf events. What holds for other links holds for theirs.
+//! Attach points other than hooks of interfaces and probes: cgroups, network namespaces, netfilter, raw tracepoints,
+//! perf events. Their links behave like others.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::bench::{Ask as _, Bench, Testable, pins};
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
-/// Programs, and points that nobody else notices.
+/// Returns programs with attach points that affect no other process.
 fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
     let mut all = vec![
         ("raw_switch", AttachPoint::RawTracepoint { name: "sched_switch".to_owned() }),
@@ -37,7 +37,7 @@ fn places<K: Testable>(bench: &Bench<K>) -> Vec<(&'static str, AttachPoint)> {
     all
 }
 
-/// Ten times a second, on one CPU or on each.
+/// Returns a clock at 10 Hz, on one CPU or on each.
 pub fn clock(cpu: Option<u32>) -> AttachPoint {
     let (event, rate) = ("cpu-clock".parse().unwrap(), SampleRate::Frequency(10));
     AttachPoint::PerfEvent { place: PerfEventPlace { event, rate, cpu, pid: None } }
@@ -49,7 +49,6 @@ pub fn netfilter<K: Kernel>(bench: &Bench<K>, priority: i32) -> AttachPoint {
     AttachPoint::Netfilter { netns: Some(bench.netns.clone()), place }
 }
 
-/// Each program at its point.
 fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<LinkDetails> {
     let at = |(program, point): (&'static str, AttachPoint)| {
         let program = engine.loads(&bench.request("points", &[program]))[0];
@@ -122,8 +121,8 @@ fn a_raw_trace_point_takes_a_program_once<K: Testable>(bench: &Bench<K>) {
     );
 }
 
-/// Where the kernel lets a link run another program, nothing is missed. Elsewhere the new version is attached beside the
-/// old one, which two netfilter programs of one priority cannot be.
+/// If the kernel can replace a link's program, no event is missed. Otherwise the new version is attached next to the
+/// old one, which is impossible for two netfilter programs of one priority.
 fn a_new_version_takes_the_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     for link in attached(bench, &engine) {
@@ -148,7 +147,7 @@ fn a_new_version_takes_the_place_of_the_old_one<K: Testable>(bench: &Bench<K>) {
     assert!(bench.engine().all_links().iter().all(|link| link.standing == Standing::Running));
 }
 
-/// A program for one of several hooks has to say which: by its section, or by the request.
+/// A program for one of several hooks needs its name, in its section or in the request.
 fn a_hook_that_a_type_does_not_have_is_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("points", &["no_connect"]);
@@ -164,7 +163,7 @@ fn a_hook_that_a_type_does_not_have_is_refused<K: Testable>(bench: &Bench<K>) {
     assert_eq!(record.program_type, ProgramType::CgroupSockAddr);
 }
 
-/// What runs at a hook is what was written for it.
+/// A hook runs only programs that were written for it.
 fn a_new_version_for_another_hook_is_refused<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("points", &["no_connect"]);
@@ -179,7 +178,7 @@ fn a_new_version_for_another_hook_is_refused<K: Testable>(bench: &Bench<K>) {
     assert_eq!(engine.ids(), [old]);
 }
 
-/// Nothing keeps such programs to the tenant's own tasks or packets.
+/// These programs cannot be restricted to the tenant's own tasks or packets.
 fn tenants_load_no_types_without_a_guard<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     for program in ["no_connect", "no_listener", "no_packet", "tcp_events", "dissect", "samples"] {
@@ -210,7 +209,7 @@ fn links_come_back_after_a_reboot() {
     let bench: Bench<SimKernel> = simulated_bench();
     let engine = bench.engine();
     let mut before = attached(&bench, &engine);
-    // One of several hooks: the kernel is told again which.
+    // For one of several hooks: the kernel needs its name again.
     let program = engine.loads(&bench.request("points", &["no_connect"]))[0];
     let group = AttachPoint::Cgroup { path: "/web".parse().unwrap() };
     before.push(engine.try_attach(program, group).unwrap());

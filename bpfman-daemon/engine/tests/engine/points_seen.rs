@@ -1,4 +1,4 @@
-//! Programs of each type at work on this machine's kernel: somebody does what the program is for, and sees that it decides.
+//! Programs of each type on this machine's kernel: an action triggers the program, and its effect is observed.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, Write as _};
@@ -18,7 +18,7 @@ use crate::bench::{Ask as _, Bench};
 use crate::linux::bench;
 use crate::points::netfilter;
 
-/// A control group of this test, which goes with it.
+/// Cgroup of a test, removed on drop.
 pub struct Group {
     pub folder: PathBuf,
     path: String,
@@ -45,7 +45,7 @@ impl Drop for Group {
     }
 }
 
-/// Runs lines of Python in a network namespace, and in a control group. What is refused them ends them with its `errno`.
+/// Runs Python code in a network namespace and a cgroup. Returns "done", or the name of the `errno` that ended it.
 pub fn python(netns: &Path, group: Option<&Group>, lines: &str) -> String {
     let lines = lines.trim().replace('\n', "\n    ");
     let program = format!(
@@ -55,7 +55,7 @@ pub fn python(netns: &Path, group: Option<&Group>, lines: &str) -> String {
     crate::python::run(netns, group.map(|group| group.folder.as_path()), &program)
 }
 
-/// How often a program ran on each of the first eight CPUs.
+/// Returns how often a program ran on each of the first eight CPUs.
 fn samples(kernel: &LinuxKernel, engine: &Engine<LinuxKernel>, program: ProgramId) -> Vec<u64> {
     const FIRST: usize = 20;
     let map = kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
@@ -64,21 +64,21 @@ fn samples(kernel: &LinuxKernel, engine: &Engine<LinuxKernel>, program: ProgramI
     counts.skip(FIRST).take(8).collect()
 }
 
-/// How often the programs of an object ran.
+/// Returns the number of runs of all programs of an object.
 fn runs(kernel: &LinuxKernel, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
     let map = kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
     let entries = kernel.map_entries(&map, 32).unwrap();
     entries.iter().map(|entry| u64::from_ne_bytes(entry.value[..8].try_into().unwrap())).sum()
 }
 
-/// What is done, and what comes of it without the program, and with it.
+/// Action, with its results without and with the program.
 struct Deed<'a> {
     lines: &'a str,
     without: &'a str,
     with: &'a str,
 }
 
-/// Attaches a program, does something before, meanwhile and behind, and looks.
+/// Performs the action before, during and after the attachment, and checks the results.
 fn is_seen(
     bench: &Bench<LinuxKernel>,
     program: &str,
@@ -95,7 +95,7 @@ fn is_seen(
     assert_eq!(does(), deed.with, "attached");
     assert!(runs(&bench.kernel, &engine, loaded) > 0, "it did not run");
     engine.detach(link).unwrap();
-    // The kernel gives a link's id away a moment before it takes the program out of the hook.
+    // The kernel frees a link's id slightly before it removes the program from the hook.
     let still = || {
         let ran = runs(&bench.kernel, &engine, loaded);
         does() == deed.without && runs(&bench.kernel, &engine, loaded) == ran
@@ -103,7 +103,7 @@ fn is_seen(
     assert!(wait_until(still), "it runs though it is detached");
 }
 
-/// Switches the loopback interface of the bench's namespace on.
+/// Sets up the loopback interface of the bench's namespace.
 pub fn up(bench: &Bench<LinuxKernel>) {
     let name = bench.netns.file_name().unwrap().to_str().unwrap();
     let done = Command::new("ip").args(["-n", name, "link", "set", "lo", "up"]).status().unwrap();
@@ -180,7 +180,7 @@ fn linux_sk_lookup_hides_listeners() {
     );
 }
 
-/// Sockets that share packets by their flows ask the dissector.
+/// Sockets that distribute packets by flow call the dissector.
 #[test]
 fn linux_flow_dissector_takes_packets_apart() {
     let bench = bench("dissector");
@@ -208,7 +208,7 @@ fn linux_netfilter_drops_packets() {
                  receiver.settimeout(2)\n\
                  socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', receiver.getsockname())\n\
                  receiver.recv(1)";
-    // Python's own error for what timed out has no number.
+    // Python's error of a timeout has no errno.
     is_seen(
         &bench,
         "no_packet",
@@ -258,7 +258,7 @@ fn linux_typed_trace_points_count() {
     );
 }
 
-/// Tasks of others switch all the time; only those of the group count.
+/// Other tasks switch all the time; only those of the cgroup count.
 #[test]
 fn linux_tenants_raw_and_typed_trace_points_see_their_own_tasks() {
     let (bench, group) = (bench("tenants"), Group::new("tenants"));
@@ -290,7 +290,7 @@ fn perf_event(event: &str, rate: SampleRate, cpu: Option<u32>, pid: Option<u32>)
     AttachPoint::PerfEvent { place: PerfEventPlace { event: event.parse().unwrap(), rate, cpu, pid } }
 }
 
-/// Its clock goes on every CPU, whatever is there.
+/// The clock ticks on every CPU, whatever runs there.
 #[test]
 fn linux_perf_events_are_sampled_on_all_cpus_or_on_one() {
     let bench = bench("clock");
@@ -318,7 +318,7 @@ fn linux_perf_events_are_sampled_on_all_cpus_or_on_one() {
     assert_eq!(others(counts()), others(before), "it ran on other CPUs");
 }
 
-/// A thread's own events, and those of what it makes later; not those of others.
+/// Events of a thread and of its later children count, and no others.
 #[test]
 fn linux_perf_events_of_a_thread_are_its_own() {
     let bench = bench("thread");
@@ -331,7 +331,7 @@ fn linux_perf_events_of_a_thread_are_its_own() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // It has to have started, which takes faults too.
+    // Wait until it has started, which causes faults too.
     let mut ready = String::new();
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
     let faults = perf_event("page-faults", SampleRate::Period(1), None, Some(child.id()));
@@ -342,7 +342,7 @@ fn linux_perf_events_of_a_thread_are_its_own() {
     assert_eq!(total(), before, "faults of others count");
     let mut input = child.stdin.take().unwrap();
     input.write_all(b"\n").unwrap();
-    // The shell alone has some fifty.
+    // The shell alone causes some fifty.
     assert!(wait_until(|| total() > 300), "those of what it starts do not count: {}", total());
     drop(input);
     child.wait().unwrap();
@@ -395,7 +395,7 @@ fn linux_fmod_ret_sees_calls() {
     is_seen(&bench, "keep_return", None, AttachPoint::FmodRet, &deed);
 }
 
-/// Functions of the kernel that whoever asks for its parent or priority runs.
+/// Returns kernel functions that getppid(2) and getpriority(2) call.
 fn kernel_functions(text: &str) -> AttachPoint {
     AttachPoint::KprobeMulti { functions: text.split(' ').map(|name| name.parse().unwrap()).collect() }
 }
@@ -443,7 +443,7 @@ fn linux_probes_of_many_functions_of_a_library_count() {
     };
     if bench.kernel.features().version < (6, 6) {
         println!("skipped: Linux before 6.6 has no probes of many functions of a library");
-        // Before the kernel knows the attachment, it takes the program as any probe.
+        // An older kernel would treat the program as an ordinary probe.
         let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
         let error = engine.try_attach(program, at(&["getpriority"])).unwrap_err();
         assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0), "{error}");
@@ -476,11 +476,11 @@ fn linux_an_iterator_writes_for_its_reader() {
     let own = format!("map {}", engine.map_pins(program)["runs"]);
     assert!(read(&engine).lines().any(|line| line == own));
     drop(engine);
-    // A daemon that starts anew finds it, and it begins from the beginning.
+    // A new daemon finds it, and the iterator starts from the beginning.
     assert!(read(&bench.engine()).lines().any(|line| line == own));
 }
 
-/// It is not run for ever, and keeps nobody from detaching it meanwhile.
+/// Reading has a limit, and does not block a detach.
 #[test]
 fn linux_an_iterator_that_wants_to_run_again_and_again_is_ended() {
     let bench = bench("again-and-again");
@@ -533,7 +533,7 @@ fn linux_what_is_not_there_is_named() {
     assert_eq!((engine.all_links().len(), engine.ids().len()), (0, 1));
 }
 
-/// A kernel has static functions of one name in several files, and `init_once` in a dozen.
+/// A kernel has static functions of one name in several files; a dozen are named `init_once`.
 #[test]
 fn linux_a_function_that_the_kernel_has_several_times_is_refused_with_their_number() {
     let bench = bench("several");
@@ -553,7 +553,7 @@ fn linux_a_function_that_the_kernel_has_several_times_is_refused_with_their_numb
     assert_eq!(engine.all_links().len(), 0);
 }
 
-/// A group that goes takes what its links do with it. A group that comes in its place gets them again.
+/// A removed cgroup takes the effect of its links along. A new one at the same path gets them again.
 #[test]
 fn linux_a_group_that_comes_again_has_its_programs() {
     let (bench, group) = (bench("again"), Group::new("again"));
@@ -572,7 +572,7 @@ fn linux_a_group_that_comes_again_has_its_programs() {
     assert_eq!(python(&bench.netns, Some(&group), CONNECT), "EPERM");
 }
 
-/// The kernel detaches what was in a group some time after the group is gone.
+/// Waits for a condition: the kernel detaches the programs of a removed cgroup with a delay.
 pub fn wait_until(is_so: impl Fn() -> bool) -> bool {
     let ends = std::time::Instant::now() + crate::bench::PATIENCE;
     while std::time::Instant::now() < ends {
@@ -585,7 +585,7 @@ pub fn wait_until(is_so: impl Fn() -> bool) -> bool {
 }
 
 fn lacks_trampolines(bench: &Bench<LinuxKernel>) -> bool {
-    // Extensions are tried when the kernel is looked at, and need the same.
+    // The probe for extensions also shows whether trampolines work.
     let lacks = !bench.kernel.features().freplace;
     if lacks {
         println!("skipped: this kernel lets no program be called by a trampoline (fentry, LSM, freplace)");

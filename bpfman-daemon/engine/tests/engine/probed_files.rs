@@ -1,4 +1,5 @@
-//! The file of a probe is replaced, as by the upgrade of a package: the probe follows, or its state names what it is still in.
+//! Probed files that are replaced, as by a package upgrade: the probe follows, or its state names the file that it is
+//! still in.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -23,13 +24,12 @@ pub fn probe(target: &str, scope: ProcessScope) -> AttachPoint {
     AttachPoint::Uprobe { target: target.to_owned(), function: Some("probed".to_owned()), offset: 0, scope }
 }
 
-/// A program, attached to a file.
 fn attached<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, target: &str) -> (ProgramId, LinkId) {
     let program = engine.loads(&bench.request("programs", &["probe"]))[0];
     (program, engine.attached(program, probe(target, ProcessScope::default())))
 }
 
-/// The file that a record has.
+/// Returns the file in the record of a link.
 fn file_of<K: Kernel>(engine: &Engine<K>, link: LinkId) -> FileIdentity {
     let link = engine.describe_link(link).unwrap();
     let file = link.record.targets.iter().find_map(|target| match target {
@@ -47,7 +47,6 @@ fn is_moved(check: &HookCheck) -> bool {
     matches!(check, HookCheck::Mended(Standing::OldFile { is_there: true, why: None, .. }))
 }
 
-/// Returns the places of the links of a simulated kernel.
 fn places_in(bench: &Bench<SimKernel>) -> Vec<String> {
     bench.kernel.snapshot().links.into_values().map(|link| link.place).collect()
 }
@@ -102,7 +101,7 @@ fn points_in_several_functions_follow_their_file() {
     }
 }
 
-/// In another file the same offset may be inside an instruction: each process that comes to a breakpoint there ends.
+/// In another file the same offset may be inside an instruction: a breakpoint there would crash the process.
 #[test]
 fn an_offset_of_one_file_is_put_into_no_other() {
     let bench = simulated_bench();
@@ -124,7 +123,7 @@ fn an_offset_of_one_file_is_put_into_no_other() {
     }
 }
 
-/// A file system of another machine answers the look, and may answer no read.
+/// A network file system answers stat(2), and may hang on read(2).
 #[test]
 fn a_probe_is_not_moved_to_a_file_of_another_machine() {
     let bench = simulated_bench();
@@ -202,14 +201,14 @@ fn a_file_system_that_does_not_answer_holds_nothing() {
     bench.kernel.replace_file(APP);
     bench.kernel.answer_file(APP);
     let began = std::time::Instant::now();
-    // The look that waited has to end first.
+    // The blocked stat call must return first.
     while !is_moved(&engine.check_link(link).unwrap()) {
         assert!(began.elapsed() < PATIENCE);
     }
     bench.kernel.hang_file(APP);
     engine.check_link(link).unwrap();
     drop(engine);
-    // Nor does it hold a start that would have to attach the probe again.
+    // It does not block a start that would have to attach the probe again either.
     bench.kernel.end_link(Path::new(&format!("links/{link}"))).unwrap();
     let (engine, report) = bench.start();
     assert!(report.problems.iter().any(|problem| problem.contains("does not answer")), "{report:?}");
@@ -217,7 +216,7 @@ fn a_file_system_that_does_not_answer_holds_nothing() {
     bench.kernel.answer_file(APP);
 }
 
-/// Whatever fails meanwhile: the next check finds its way, and nothing runs twice.
+/// Whatever fails, the next check succeeds, and nothing runs twice.
 #[test]
 fn a_move_that_fails_anywhere_is_made_up_for() {
     let prepared = || {
@@ -252,7 +251,7 @@ fn a_move_that_fails_anywhere_is_made_up_for() {
             let other = engine.attached(program, probe("/bin/true", ProcessScope::default()));
             engine.detach(other).unwrap();
         }
-        // A file that could not be looked at once may have been away for a moment.
+        // A file that could not be examined once may be missing for a moment only.
         for _ in 0..2 {
             engine.check_link(link).unwrap();
         }
@@ -279,7 +278,7 @@ fn attach_by(engine: &Engine<SimKernel>, program: ProgramId, owner: &Owner, uid:
     engine.attach_by(&request, reader).unwrap().record.id
 }
 
-/// The file that is at the path now may be one that who attached the probe may not read.
+/// The owner of the probe may have no read permission for the file that is at the path now.
 #[test]
 fn a_probe_moves_only_to_files_that_its_user_may_read() {
     let bench = simulated_bench();
@@ -301,14 +300,14 @@ fn a_probe_moves_only_to_files_that_its_user_may_read() {
     let error = engine.replace_program(&replacement(&bench, program, "programs")).unwrap_err();
     assert!(error.to_string().contains("may not read"), "{error}");
     drop(engine);
-    // Nor does a start attach it there.
+    // A start does not attach it there either.
     bench.kernel.end_link(Path::new(&format!("links/{of_user}"))).unwrap();
     let (engine, report) = bench.start();
     assert!(report.problems.iter().any(|problem| problem.contains("may not read")), "{report:?}");
     assert!(!engine.describe_link(of_user).unwrap().standing.is_running());
 }
 
-/// A program with a function to probe.
+/// Compiles a binary with a function to probe.
 fn compiled(path: &Path, number: u32) {
     let source = path.with_extension("c");
     let code = format!(

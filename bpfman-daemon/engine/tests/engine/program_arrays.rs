@@ -1,4 +1,5 @@
-//! Arrays of programs: what an object puts into their slots is loaded with them, and one array is for one kind of programs.
+//! Program arrays: programs that an object puts into their slots are loaded too, and an array is for one type of
+//! programs.
 
 use bpfmand_engine::ErrorKind;
 
@@ -15,13 +16,13 @@ fn load_without_a_program_of_its_array_is_refused<K: Testable>(bench: &Bench<K>)
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(engine.ids().is_empty());
     assert_eq!(engine.loads(&bench.request("tail_calls", &["xdp_enters", "xdp_drops"])).len(), 2);
-    // Nothing of this load uses the array.
+    // The program of this load does not use the array.
     engine.loads(&bench.request("tail_calls", &["xdp_alone"]));
 }
 
 on_both_kernels!(load_without_a_program_of_its_array_is_refused);
 
-/// It was allowed to be without the other one, and is back at the next start.
+/// The other program was unloaded, and the remaining one is restored by the next start.
 #[test]
 fn what_is_left_of_a_load_comes_back_after_a_reboot() {
     let bench = crate::simulated::bench();

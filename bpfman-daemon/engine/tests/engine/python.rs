@@ -1,5 +1,5 @@
-//! Code in Python, run by a process of its own. A test starts Python once, which takes seconds on an emulated machine; that
-//! Python makes a process for each piece of code.
+//! Python code in a separate process. A test starts Python once, which takes seconds on an emulated machine; it forks
+//! for each piece of code.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 
-/// Reads `LENGTH PROCS`, and so many bytes of code. A child joins the cgroup of PROCS and runs the code; its exit
-/// status and its output are the answer. The loop ends with the test, which has the other end of its input.
+/// Reads `LENGTH PROCS` and as many bytes of code. A child joins the cgroup of PROCS and runs the code; the answer is
+/// its exit status and its output. The loop ends when the test exits and closes its input.
 const LOOP: &str = "
 import errno, os, socket, sys, traceback
 requests, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -40,27 +40,27 @@ while head := requests.readline():
     answers.flush()
 ";
 
-/// The Python of this process.
 static RUNNING: Mutex<Option<Python>> = Mutex::new(None);
 
 struct Python {
     /// Inode of its network namespace: a path may lead to another one later.
     netns: u64,
-    /// The reason if it does not start. No pipe: it may end a moment after the test, whose output is not to wait for it.
+    /// Standard error, with the reason if it does not start. It is a file rather than a pipe: Python may exit after the
+    /// test, and nextest must not wait for it.
     errors: File,
     process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-/// Runs code in a network namespace, and in a cgroup, and returns what it prints. It has `errno`, `os` and `socket`.
+/// Runs code in a network namespace and a cgroup, and returns its output. The code can use `errno`, `os` and `socket`.
 ///
 /// # Panics
-/// The code ended by an exception.
+/// If the code raises an exception.
 pub fn run(netns: &Path, group: Option<&Path>, code: &str) -> String {
     let procs = group.map_or_else(|| "/dev/null".into(), |group| group.join("cgroup.procs"));
     let inode = std::fs::metadata(netns).unwrap().ino();
-    // A test that panicked in here has no use for it any more.
+    // A poisoned lock is of a test that has failed already.
     let mut running = RUNNING.lock().unwrap();
     let ours = running.take().filter(|python| python.netns == inode);
     let mut python = ours.unwrap_or_else(|| Python::start(netns, inode));
@@ -85,9 +85,9 @@ impl Python {
         Self { netns: inode, errors, process, requests, answers: BufReader::new(answers) }
     }
 
-    /// Returns the status of the code's process, as `wait` has it, and its output.
+    /// Returns the wait status of the code's process, and its output.
     fn does(&mut self, procs: &Path, code: &str) -> (i32, String) {
-        // A Python that did not start takes nothing, and answers nothing.
+        // If Python did not start, there is no answer, and its error output has the reason.
         let sent = write!(self.requests, "{} {}\n{code}", code.len(), procs.display());
         let mut head = String::new();
         self.answers.read_line(&mut head).unwrap();

@@ -17,7 +17,7 @@ use crate::simulated::bench as simulated;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// A load that an application of a namespace owns.
+/// Makes an application of a namespace the owner of a load.
 fn of_namespace(load: LoadRequest) -> LoadRequest {
     let name = OwningApplication::parse(Some("shop"), "filter").unwrap();
     LoadRequest { owner: Owner::Application(name), ..load }
@@ -27,7 +27,7 @@ fn what_a_namespace_wants_never_comes_before_the_machine<K: Testable>(bench: &Be
     let engine = bench.engine();
     let [alpha] = engine.loads(&bench.request("programs", &["alpha"]))[..] else { panic!() };
     let [bravo] = engine.loads(&of_namespace(bench.request("programs", &["bravo"])))[..] else { panic!() };
-    // Whoever comes first, whatever it asks for.
+    // The order does not depend on which came first, nor on intents.
     let tenant =
         attach(&engine, bravo, bench.xdp(0), intent("wall", &["role=first"], &[])).unwrap().record.id;
     let order = |engine: &bpfmand_engine::Engine<K>| engine.names(&bench.left(), XDP);
@@ -53,7 +53,7 @@ fn tcx_of_a_namespace_stands_behind_the_chain<K: Testable>(bench: &Bench<K>) {
     let tenants = engine.loads(&of_namespace(bench.request("programs", &["xray", "yankee"])));
     let [xray, yankee] = tenants[..] else { panic!() };
     let [zulu] = engine.loads(&bench.request("programs", &["zulu"]))[..] else { panic!() };
-    // Also where the chain comes later.
+    // The same if the chain is attached later.
     engine.attached(xray, bench.tcx(1));
     let chain = tango(bench, &engine);
     assert_eq!(list(bench), ["chain", "xray"]);
@@ -67,7 +67,7 @@ fn tcx_of_a_namespace_stands_behind_the_chain<K: Testable>(bench: &Bench<K>) {
     let last = UpdateLinkRequest { priority: Some(5), ..UpdateLinkRequest::of(yankee) };
     engine.update_link(&last).unwrap();
     assert_eq!(list(bench), ["zulu", "chain", "xray", "yankee"]);
-    // The chain's own link comes back to its place, and one of a namespace to its own.
+    // Lost links of the chain and of a namespace return to their positions.
     let folder = Path::new("tc-ingress");
     let pin = bench.kernel.list_folder(folder).unwrap().remove(0);
     bench.kernel.end_link(&folder.join(pin)).unwrap();
@@ -88,7 +88,7 @@ fn tcx_of_a_namespace_among_programs_of_others<K: Testable>(bench: &Bench<K>) {
     let [xray] = engine.loads(&of_namespace(bench.request("programs", &["xray"])))[..] else { panic!() };
     stranger(bench, "guard", 1, ListAnchor::Last);
     let tenant = engine.attached(xray, bench.tcx(1));
-    // What it wants in front of others waits; what the machine's members want of others moves the chain, and it follows.
+    // Its intent about third-party programs waits. The intents of the machine's members move the chain, and it follows.
     let before = UpdateLinkRequest {
         order: Some(intent("", &["foreign:guard"], &[])),
         ..UpdateLinkRequest::of(tenant)

@@ -1,5 +1,5 @@
-//! After a reboot the kernel is empty and counts from 1 again, the store is as it was: programs and attachments come
-//! back under their own ids.
+//! After a reboot the kernel is empty and counts ids from 1, and the store is unchanged: programs and attachments are
+//! restored with their own ids.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn managed(engine: &Engine<SimKernel>) -> Vec<ManagedProgram> {
     all
 }
 
-/// What stays: uid, name, links, state.
+/// Returns the lasting properties: uid, name, links, state.
 fn lasting(engine: &Engine<SimKernel>) -> Vec<String> {
     managed(engine)
         .iter()
@@ -41,7 +41,7 @@ fn links(engine: &Engine<SimKernel>) -> Vec<String> {
         .collect()
 }
 
-/// Someone else's programs take the first ids of the new boot, so that ids of now meet ids of before.
+/// Loads third-party programs, which get the first ids of the new boot, so that new ids collide with old ones.
 pub fn others_load_first(bench: &Bench<SimKernel>, count: usize) -> Vec<bpfmand_kernel::sim::SimHandle> {
     use bpfmand_core::{BoundText, Insn};
     let text = BoundText::of_one_function(
@@ -63,7 +63,7 @@ fn fill(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     let charlie = engine.loads(&shared)[0];
     engine.loads(&bench.request("sharing", &["host"]));
     engine.loads(&bench.request("sharing", &["guest"]));
-    // A map of the same name and of another shape, in another group.
+    // A map with the same name and another shape, in another group.
     let mut tenant = bench.request("squatter", &["squatter"]);
     tenant.metadata.insert("bpfman.io/ProgramNamespace".to_owned(), "evil".to_owned());
     engine.loads(&tenant);
@@ -82,7 +82,7 @@ fn fill(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     }
 }
 
-/// What holds after each reboot of a filled bench.
+/// Asserts what must hold after each reboot of a filled bench.
 fn check_restored(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     let by_name = |wanted: &str| {
         let id = engine
@@ -100,7 +100,7 @@ fn check_restored(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
         chain.members.iter().map(|m| m.program.name.as_str()).collect::<Vec<_>>(),
         ["charlie", "alpha", "bravo"]
     );
-    // The chain runs on the maps that applications see.
+    // The chain uses the maps that clients see.
     let entry = chain.entry.unwrap();
     assert!(entry.map_ids.iter().any(|id| id.0 == maps("alpha")["counts"]));
     assert!(pins(&*bench.kernel, Path::new("pending")).is_empty());
@@ -163,7 +163,7 @@ fn everything_comes_back_on_an_older_kernel() {
     assert_eq!(links(&engine), attachments);
 }
 
-/// A start after a reboot that is cut short at any step is made good by the next one.
+/// A start after a reboot is interrupted at any step; the next one completes it.
 #[test]
 fn a_restoration_that_is_cut_short_is_finished_by_the_next_start() {
     use std::panic::{AssertUnwindSafe, catch_unwind};

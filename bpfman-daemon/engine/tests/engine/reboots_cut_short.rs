@@ -1,5 +1,5 @@
-//! A start after a reboot is itself cut short, and the one after that too: whatever both leave, the next start has every
-//! program once, with its maps, and every hook as recorded.
+//! Two successive starts after a reboot are interrupted: the next one has every program once, with its maps, and every
+//! hook as recorded.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use bpfmand_store::{Store, StoreOptions};
 use crate::bench::{Ask as _, Bench, pins};
 use crate::simulated::{bench, shape};
 
-/// Ends the daemon before its n-th step, as `kill -9` does: what unwinds can no longer reach the kernel.
+/// Observer that kills the daemon before its n-th step: unwinding code can no longer reach the kernel.
 struct Kill {
     kernel: Arc<SimKernel>,
     steps: AtomicUsize,
@@ -31,7 +31,7 @@ impl StepObserver for Kill {
     }
 }
 
-/// Starts the daemon and ends it before its n-th step. False if it made fewer.
+/// Starts the daemon and kills it before its n-th step. Returns false if it made fewer.
 fn start_and_kill(bench: &Bench<SimKernel>, step: usize) -> bool {
     let observer = Arc::new(Kill { kernel: Arc::clone(&bench.kernel), steps: AtomicUsize::new(step) });
     let killed = catch_unwind(AssertUnwindSafe(|| drop(bench.watched(observer)))).is_err();
@@ -39,7 +39,7 @@ fn start_and_kill(bench: &Bench<SimKernel>, step: usize) -> bool {
     killed
 }
 
-/// Two loads, one with several programs that share maps, at hooks of every kind.
+/// Prepares two loads at hooks of every kind; the programs of one share maps.
 fn scene() -> Bench<SimKernel> {
     let bench = bench();
     let engine = bench.engine();
@@ -56,7 +56,7 @@ fn scene() -> Bench<SimKernel> {
     bench
 }
 
-/// What the kernel and its pins look like, without numbers, and what the user is shown.
+/// Returns the state of the kernel and its pins without ids, and the state as users see it.
 fn seen(bench: &Bench<SimKernel>) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
     let (engine, report) = bench.start();
     assert_eq!(report.problems, Vec::<String>::new());
@@ -73,7 +73,7 @@ fn seen(bench: &Bench<SimKernel>) -> (BTreeMap<String, Vec<String>>, Vec<String>
     }
     let mut shape = shape(&bench.kernel.snapshot());
     for (what, values) in &mut shape {
-        // Ids, numbers of operations and of namespaces depend on how often the machine and the daemon started.
+        // Ids of objects, operations and namespaces depend on the number of starts.
         if ["pins", "links", "tcx"].contains(&what.as_str()) {
             values.iter_mut().for_each(|value| *value = value.replace(|c: char| c.is_ascii_digit(), ""));
             values.sort();
@@ -91,7 +91,7 @@ fn starts_after_a_reboot_that_are_killed_twice_lose_and_leave_nothing() {
     };
     let mut first = 1;
     loop {
-        // Every third, another third each time: all of them take minutes.
+        // Test every third step, with a different offset each time: all of them would take minutes.
         let mut second = 1 + first % 3;
         loop {
             let bench = scene();
@@ -137,7 +137,7 @@ fn a_second_reboot_after_a_start_that_was_killed_loads_all_again() {
 fn a_strangers_program_with_the_recorded_id_is_not_taken_for_ours() {
     let bench = scene();
     bench.kernel.reboot();
-    // Somebody else loads the same bytecode first: their programs have the ids and tags of our records.
+    // A third party loads the same bytecode first: its programs have the ids and tags of our records.
     let theirs: Vec<_> = {
         let engine = Engine::open(Arc::clone(&bench.kernel), options_of_another(&bench)).unwrap();
         engine.recover().unwrap();
@@ -164,7 +164,7 @@ fn numbers_of_pins_without_records_are_not_given_again() {
     let engine = bench.engine();
     let xray = engine.loads(&bench.request("programs", &["xray"]))[0];
     drop(engine);
-    // As a start leaves them that was cut short with records older than these.
+    // Leftovers of an interrupted start with newer records.
     for folder in ["pending/5000", "chains/7000"] {
         bench.kernel.make_folder(Path::new(folder)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! A start on a kernel that others changed in the meantime.
+//! Starts on a kernel that other processes have changed.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// One program at XDP alone, two more behind it, one at tcx, one at a trace point.
+/// Attaches two programs at XDP, one at tcx and one at a tracepoint. Returns all pins.
 fn fill<K: Testable>(bench: &Bench<K>) -> Vec<String> {
     let engine = bench.engine();
     let names = ["alpha", "bravo", "xray", "trace"];
@@ -23,12 +23,11 @@ fn fill<K: Testable>(bench: &Bench<K>) -> Vec<String> {
     pins(&*bench.kernel, Path::new(""))
 }
 
-/// The pin that ends with these letters.
 fn pin_of<K: Testable>(bench: &Bench<K>, folder: &str) -> String {
     pins(&*bench.kernel, Path::new("")).into_iter().find(|pin| pin.starts_with(folder)).unwrap()
 }
 
-/// What was pinned ends only after a grace period; until then its hook is still taken.
+/// Starts until recovery succeeds: an unpinned link ends after a grace period, and occupies its hook until then.
 fn start_when_the_kernel_has_let_go<K: Testable>(bench: &Bench<K>) -> bpfmand_engine::Engine<K> {
     let deadline = std::time::Instant::now() + crate::bench::PATIENCE;
     loop {
@@ -115,7 +114,7 @@ fn folders_of_unfinished_operations_are_cleared<K: Testable>(bench: &Bench<K>) {
             kernel.make_folder(Path::new(folder)).unwrap();
             kernel.pin(&program, &Path::new(folder).join("prog_1")).unwrap();
         }
-        // A link without a record is ended, not only forgotten.
+        // A link without a record is detached, not only unpinned.
         let key = kernel.find_hook(&bench.interface("right"), XDP).unwrap();
         let target = bpfmand_kernel::LinkTarget::Xdp {
             home: bench.home(),
@@ -155,7 +154,7 @@ fn a_pending_folder_with_a_record_is_moved_into_place<K: Testable>(bench: &Bench
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let before = pins(&*bench.kernel, Path::new(""));
     drop(engine);
-    // As if the daemon had ended between record and move.
+    // State of a daemon that was killed between record and rename.
     let record = String::from_utf8(bench.records()[0].1.clone()).unwrap();
     let operation = record.split("\"operation\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
     let folder = Path::new("pending").join(operation);

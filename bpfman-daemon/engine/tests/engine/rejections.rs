@@ -1,4 +1,4 @@
-//! What is said of programs that the verifier rejects: cause, source line and advice, on each kernel.
+//! Explanations of programs that the verifier rejects: cause, source line and advice, on each kernel.
 
 use bpfmand_engine::{EngineError, ErrorKind};
 use bpfmand_kernel::KernelFacts as _;
@@ -7,7 +7,7 @@ use bpfmand_rejection::Rejection;
 use crate::bench::{Bench, Testable, pins};
 use crate::objects::object;
 
-/// Each function of an object, loaded alone.
+/// Loads each function of an object alone, and returns the errors.
 fn rejected<K: Testable>(bench: &Bench<K>, name: &'static str) -> Vec<(String, EngineError)> {
     let engine = bench.engine();
     let functions = bpfmand_object::ObjectFile::parse(object(name)).unwrap();
@@ -27,7 +27,7 @@ fn rejection(error: &EngineError) -> &Rejection {
     }
 }
 
-/// The word of the cause that a function stands for.
+/// Returns the name of the cause that a function provokes.
 fn word(function: &str) -> String {
     function.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_').replace('_', "-")
 }
@@ -55,7 +55,7 @@ fn linux_a_rejected_program_is_told_its_cause_its_line_and_what_to_do() {
         let advice = rejection.cause.as_ref().unwrap().advice;
         let hint = error.hint().unwrap();
         assert!(hint.lines().any(|line| line == advice) && hint.contains("--verifier-log"), "{hint}");
-        // Where the verifier was at an instruction, its line is known on every kernel.
+        // Every kernel reports the line if the verifier was at an instruction.
         if rejection.instruction.is_some() {
             let source = rejection.source.as_ref().unwrap_or_else(|| panic!("{function} without a line"));
             assert!(source.file.ends_with("rejected.c") && source.line > 40, "{function}: {source}");

@@ -19,7 +19,7 @@ fn replacement_runs_in_no_place_that_was_not_allowed<K: Testable>(bench: &Bench<
     let engine = bench.engine();
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let first = engine.attached(alpha, bench.xdp(10));
-    // Both come while the new version is fetched.
+    // Both are attached while the new version is fetched.
     let second = engine.attached(alpha, bench.xdp(20));
     let netns = bench.netns.as_path();
     let matching = ask(&engine, alpha, bench.xdp(30), chosen(bench, &["pod*"], &[])).unwrap().record.id;
@@ -29,7 +29,7 @@ fn replacement_runs_in_no_place_that_was_not_allowed<K: Testable>(bench: &Bench<
         assert!(matches!(error, EngineError::NewPlace { program } if program == alpha), "{error}");
         assert!(error.hint().unwrap().contains(&format!("bpfman get program {alpha}")), "{error}");
         let all = ReplaceLoadRequest { places: allowed, ..version(bench, &[alpha], "second", &["alpha"]) };
-        // Node agents take a conflict for one about maps.
+        // It must not be `Conflict`: node agents would take that for one about maps.
         let error = engine.replace_load(&all).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(error.to_string().contains("was attached in another place"), "{error}");
@@ -40,7 +40,7 @@ fn replacement_runs_in_no_place_that_was_not_allowed<K: Testable>(bench: &Bench<
     };
     refused_in(places(&[first], &[matching]));
     refused_in(places(&[first, second], &[]));
-    // Links that an allowed selector makes are allowed.
+    // Links of an allowed selector are allowed.
     bench.kernel.add_interface(netns, "pod1");
     engine.follow_interfaces(Some(netns)).unwrap();
     assert_eq!(engine.all_links().len(), 3);

@@ -1,4 +1,4 @@
-//! Programs of routes that packets come in by, which they are forwarded through.
+//! Programs of routes for incoming and forwarded packets.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::openers::{load_one, runs};
 use crate::sockmaps::python;
 
-/// Sends a packet from `left` to its other end, `right`, which has to forward it.
+/// Sends a packet from `left` to its peer `right`, which must forward it.
 fn forwarded(bench: &Bench<LinuxKernel>, ethertype: u16, packet: &str) {
     let lines = format!(
         "
@@ -33,7 +33,7 @@ raw.send(mac + bytes(6) + struct.pack('!H', {ethertype}) + packet)"
     python(bench, &lines);
 }
 
-/// Has `ip` make a route with a program, and says whether it did.
+/// Creates a route with a program by `ip`, and returns whether that succeeded.
 fn routed(bench: &Bench<LinuxKernel>, program: ProgramId, route: &[&str], with: &[&str]) -> bool {
     let netns = bench.netns.file_name().unwrap().to_str().unwrap();
     let pin = bench.libxdp_pins.ancestors().nth(2).unwrap().join(format!("prog_{program}"));
@@ -88,7 +88,7 @@ fn linux_a_segment_of_a_route_runs_its_program() {
     if !routed(&bench, program, &["-6", "route", "add", "fd00:1::/64"], &with) {
         return;
     }
-    // A routing header of type 4 with two segments, of which one is left.
+    // A routing header of type 4 with two segments, one of them left.
     let packet = "
 address = lambda text: socket.inet_pton(socket.AF_INET6, text)
 segments = struct.pack('!BBBBBBH', 17, 4, 4, 1, 1, 0, 0) + address('fd00:2::1') + address('fd00:1::1')

@@ -1,4 +1,4 @@
-//! What is there before an operation, and what is asked for then.
+//! Preconditions of operations, and the requests made then.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,12 +25,11 @@ use crate::whole_loads::version;
 
 pub type Sim = Bench<SimKernel>;
 
-/// What an operation is done to.
+/// Objects of a scene, on which an operation acts.
 #[derive(Clone, Debug, Default)]
 pub struct Scene {
     pub programs: Vec<ProgramId>,
     pub links: Vec<LinkId>,
-    /// A link of someone else.
     pub theirs: Option<KernelLinkId>,
 }
 
@@ -43,7 +42,7 @@ pub fn loaded(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs: engine.loads(&bench.request("programs", &names)), ..Scene::default() }
 }
 
-/// Everything of `loaded`, attached: two members at each chain, two tcx links, two trace points.
+/// Attaches everything of `loaded`: two members at each chain, two tcx links, two tracepoints.
 pub fn attached(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded(bench, engine);
     let [alpha, bravo, _, tango, tulip, xray, yankee, trace] = scene.programs[..] else { panic!() };
@@ -63,7 +62,7 @@ pub fn attached(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Programs of a control group, of a namespace, and at a raw trace point.
+/// Attaches programs to a cgroup, a network namespace and a raw tracepoint.
 pub fn at_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded_for_places(bench, engine);
     let netns = Some(bench.netns.clone());
@@ -78,7 +77,7 @@ pub fn at_places(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Two programs of a control group in the order that is not the one in which they came, and a third that is nowhere.
+/// Attaches two programs to a cgroup in reverse order of their creation; a third one is loaded only.
 pub fn in_order(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("ordered", &["one", "two", "three"]));
     let first = engine.attached(programs[0], control_group());
@@ -95,7 +94,6 @@ pub fn loaded_for_cpus(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs: engine.loads(&bench.request("points", &["samples"])), ..Scene::default() }
 }
 
-/// Programs of a map of sockets.
 pub fn loaded_for_sockets(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let names = ["no_stream", "nothing_sent"];
     Scene { programs: engine.loads(&bench.request("sockets", &names)), ..Scene::default() }
@@ -107,7 +105,6 @@ pub fn at_sockets(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// A structure of functions.
 pub fn loaded_functions(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs: engine.loads(&bench.request("struct_ops", &PROGRAMS)), ..Scene::default() }
 }
@@ -118,14 +115,13 @@ pub fn at_functions(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// A program that runs on each CPU.
 pub fn on_all_cpus(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded_for_cpus(bench, engine);
     scene.links.push(engine.attached(scene.programs[0], clock(None)));
     scene
 }
 
-/// A probe whose file was replaced.
+/// Attaches a probe, and replaces its file.
 pub fn in_old_file(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["probe"]));
     let point = crate::probed_files::probe("/usr/bin/app", Default::default());
@@ -138,7 +134,7 @@ pub fn control_group() -> AttachPoint {
     AttachPoint::Cgroup { path: "/system.slice/web.service".parse().unwrap() }
 }
 
-/// One member at a hook that stays attached without it.
+/// Attaches one member at a hook with `keep_attached`.
 pub fn kept(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded(bench, engine);
     scene.links.push(engine.attached(scene.programs[0], bench.xdp(1)));
@@ -154,7 +150,7 @@ pub fn timed(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// A program that its client left, beside one that stays.
+/// Loads a program under a lease, next to one without.
 pub fn left_by_client(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let lease = engine.hold_client_lease(0).unwrap();
     let request = LoadRequest { lease: Some(lease), ..bench.request("programs", &["alpha"]) };
@@ -172,7 +168,7 @@ pub fn kept_empty(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// A program that someone else attached, in the daemon's own namespace.
+/// Attaches a third-party program in the daemon's own namespace.
 pub fn attached_by_another(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["alpha"]));
     let kernel = &*bench.kernel;
@@ -220,7 +216,7 @@ pub fn adopted_beside_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Where the stranger keeps its link.
+/// Pin of the third-party link.
 pub const THEIRS: &str = "theirs";
 
 pub fn own(name: &str) -> Interface {
@@ -235,7 +231,7 @@ pub fn at_own_left(bench: &Sim) -> AttachPoint {
 pub fn adoption(scene: &Scene, proceed_on: Option<ProceedOn>) -> AdoptRequest {
     AdoptRequest {
         what: AdoptWhat::Link(scene.theirs.unwrap()),
-        // Elsewhere are the machine's own namespaces, which come and go.
+        // Without it, the search covers the machine's namespaces, which change meanwhile.
         interface: Some(own("left")),
         priority: 5,
         proceed_on,
@@ -292,7 +288,7 @@ pub fn update(
     engine.update_link(&request).map(drop)
 }
 
-/// Two tcx links, of which the first will run after whoever has a role.
+/// Attaches two tcx links; the first is to run after a role.
 pub fn waited_for(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let programs = engine.loads(&bench.request("programs", &["xray", "yankee"]));
     let first =
@@ -301,7 +297,7 @@ pub fn waited_for(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs, links, ..Scene::default() }
 }
 
-/// A chain that wants to run before a stranger.
+/// Attaches a chain that is to run before a third-party program.
 pub fn among_others(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     bench.kernel.make_folder(std::path::Path::new("strangers")).unwrap();
     stranger(bench, "guard", 1, ListAnchor::Last);
@@ -311,7 +307,6 @@ pub fn among_others(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs, links: vec![link], ..Scene::default() }
 }
 
-/// Replaces the first program.
 pub fn replaced(
     bench: &Sim,
     engine: &Engine<SimKernel>,
@@ -322,7 +317,7 @@ pub fn replaced(
     engine.replace_program(&request).map(drop)
 }
 
-/// A program at a hook, and an extension of it.
+/// Loads an extension of a program at a hook.
 pub fn loaded_extension(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let filter = crate::extensions::filter(bench, engine);
     let filter_link = engine.attached(filter, bench.xdp(1));
@@ -330,7 +325,6 @@ pub fn loaded_extension(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     Scene { programs: vec![drops, filter], links: vec![filter_link], ..Scene::default() }
 }
 
-/// The same, attached.
 pub fn at_extended(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = loaded_extension(bench, engine);
     scene.links.insert(0, engine.attached(scene.programs[0], AttachPoint::Freplace));
@@ -348,7 +342,7 @@ pub fn load_replaced(
     engine.replace_load(&version(bench, &scene.programs, object, names)).map(drop)
 }
 
-/// Programs of one load at the two hooks of `left` and `right` for XDP, the last of them alone at `right`.
+/// Attaches programs of one load to XDP at `left` and `right`, the last of them alone at `right`.
 pub fn at_two_interfaces(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     let mut scene = only(bench, engine, &["alpha", "charlie"], 0);
     let AttachPoint::Xdp { proceed_on, .. } = bench.xdp(1) else { panic!() };
@@ -361,7 +355,7 @@ pub fn at_two_interfaces(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
     scene
 }
 
-/// Only these programs, each attached where it can be, the first replaced so many times.
+/// Loads only these programs, attaches each where possible, and replaces the first `replaced` times.
 pub fn only(bench: &Sim, engine: &Engine<SimKernel>, names: &[&str], replaced: usize) -> Scene {
     let loaded = if names.is_empty() { &["alpha"] } else { names };
     let mut scene = Scene { programs: engine.loads(&bench.request("programs", loaded)), ..Scene::default() };

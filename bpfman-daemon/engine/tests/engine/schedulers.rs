@@ -1,4 +1,4 @@
-//! A scheduler (sched_ext) is one of the kernel's structures of functions.
+//! Schedulers (sched_ext), which are struct_ops programs.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ fn told(file: &str) -> String {
     std::fs::read_to_string(Path::new(FOLDER).join(file)).unwrap_or_default().trim().to_owned()
 }
 
-/// How many tasks the scheduler saw.
+/// Returns how many tasks the scheduler saw.
 fn ready(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>) -> u64 {
     let maps = bench.kernel.program(engine.ids()[0]).unwrap().unwrap().map_ids;
     let is_bss = |map: &&bpfmand_core::MapId| {
@@ -38,7 +38,7 @@ fn linux_a_scheduler_schedules_while_it_is_attached() {
     assert_eq!(told("state"), "disabled");
     let link = engine.attached(programs[0], AttachPoint::StructOps { map: "plain".to_owned() });
     assert_eq!(told("state"), "enabled");
-    // With a version and the machine behind it.
+    // The name is followed by a version and the architecture.
     assert!(told("root/ops").starts_with("bpfman_plain"), "{}", told("root/ops"));
     let before = ready(&bench, &engine);
     assert!(std::process::Command::new("true").status().unwrap().success());

@@ -1,5 +1,5 @@
-//! Any sequence of changes: after each one the chain is what sorting from scratch gives, the kernel runs exactly that,
-//! and nothing is left over.
+//! Random sequences of changes: after each one the chain is the one that sorting from scratch gives, the kernel runs
+//! exactly that, and there are no leftovers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,7 +15,7 @@ use proptest::test_runner::Config;
 use crate::bench::{Ask as _, Bench};
 use crate::simulated::bench;
 
-/// Programs by index: two of them are one function loaded twice, so that names tie.
+/// Programs by index. Two of them are the same function loaded twice, so that names are equal.
 const PROGRAMS: [&str; 6] = ["alpha", "bravo", "charlie", "alpha", "tango", "tulip"];
 const HOOKS: [HookKind; 3] =
     [HookKind::Xdp, HookKind::Tc(Direction::Ingress), HookKind::Tc(Direction::Egress)];
@@ -40,7 +40,6 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// A member as the model keeps it.
 #[derive(Clone, Debug)]
 struct Member {
     link: LinkId,
@@ -50,10 +49,9 @@ struct Member {
     proceed_on: u32,
 }
 
-/// What was asked for.
+/// Requested state.
 #[derive(Debug, Default)]
 struct Model {
-    /// Kernel ids now.
     programs: BTreeMap<usize, ProgramId>,
     members: Vec<Member>,
     newcomers: [Option<LinkId>; HOOKS.len()],
@@ -62,7 +60,7 @@ struct Model {
 impl Model {
     fn chain(&self, hook: usize) -> Vec<&Member> {
         let mut chain: Vec<&Member> = self.members.iter().filter(|member| member.hook == hook).collect();
-        // Youngest first, and stable sorts from the least rule to the first.
+        // Youngest first, then stable sorts from the weakest rule to the strongest.
         chain.sort_by_key(|member| std::cmp::Reverse(member.link));
         chain.sort_by_key(|member| PROGRAMS[member.program]);
         chain.sort_by_key(|member| Some(member.link) != self.newcomers[hook]);
@@ -71,7 +69,7 @@ impl Model {
     }
 }
 
-/// The members of every entry program seen, in order, by its tag; and the tag of every composition.
+/// Members of every entry program seen, in order, by its tag; and the tag of every composition.
 type Seen = (HashMap<[u8; 8], Vec<&'static str>>, HashMap<Vec<(&'static str, u32)>, [u8; 8]>);
 
 fn family(hook: usize) -> VerdictFamily {
@@ -132,8 +130,7 @@ fn check(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, model: &Model, se
         } else {
             joined += 1;
             known.insert(entry.id);
-            // One composition is one code, and one code is of the same members: what they answer always decides whether
-            // other verdicts are looked at.
+            // One composition has one code, and one code has the same members: the members' verdicts decide the rest.
             let code: Vec<(&str, u32)> =
                 wanted.iter().map(|m| (PROGRAMS[m.program], set(hook, m.proceed_on).mask())).collect();
             let members: Vec<&'static str> = code.iter().map(|(name, _)| *name).collect();
@@ -141,7 +138,7 @@ fn check(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, model: &Model, se
             assert_eq!(found, &members, "{kind:?}: {entry:?}");
             assert_eq!(*seen.1.entry(code).or_insert(entry.tag), entry.tag, "{kind:?}");
         }
-        // It runs on the maps of exactly its members, but for their constants, which are folded into it.
+        // It uses exactly the maps of its members, without their constants, which are folded into it.
         let maps = |id: &ProgramId| kernel.programs[id].maps.iter().copied().collect::<BTreeSet<_>>();
         let is_constant = |map: &MapId| chain.strategy != "direct" && kernel.maps[map].0.ends_with("rodata");
         let of_members = wanted.iter().flat_map(|m| maps(&model.programs[&m.program]));
@@ -152,9 +149,9 @@ fn check(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>, model: &Model, se
     }
     assert_eq!(kernel.programs.keys().copied().collect::<BTreeSet<_>>(), known, "programs alive");
     assert_eq!(kernel.links.len() + kernel.filters.len(), hooks, "links and filters alive");
-    // Each program has `counts`, those of XDP also their constants.
+    // Each program has `counts`; XDP programs also have constants.
     let own = |program: &usize| if PROGRAMS[*program].starts_with('t') { 1 } else { 2 };
-    // Each joined chain counts in a map; map and program are pinned.
+    // Each spliced chain has a pinned program and a pinned counter map.
     let maps = model.programs.keys().map(own).sum::<usize>() + joined;
     assert_eq!(kernel.maps.len(), maps, "maps alive");
     let pins = 2 * model.programs.len() + kernel.links.len() + 2 * joined;

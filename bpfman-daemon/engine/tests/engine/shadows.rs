@@ -1,4 +1,4 @@
-//! Members whose verdicts do not count.
+//! Shadow members, which have no effect on the verdict.
 
 use bpfmand_core::{AttachRequest, HookKind, LinkId, ProceedOn, ProgramId, Sharing, VerdictFamily};
 use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
@@ -21,7 +21,7 @@ fn shadow(program: ProgramId, point: bpfmand_core::AttachPoint) -> AttachRequest
     }
 }
 
-/// Which members are shadows, in order.
+/// Returns which members are shadows, in order.
 fn shadows<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<bool> {
     let shown = engine.show_chain(&bench.left(), XDP).unwrap();
     shown.members.iter().map(|member| member.link.sharing.shadow).collect()
@@ -39,13 +39,13 @@ fn a_shadow_is_a_member_whose_verdicts_do_not_count_until_it_is_promoted<K: Test
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let link = engine.attach(&shadow(alpha, bench.xdp(10))).unwrap().record.id;
-    // Alone it cannot be the hook's program: its verdict would be the hook's.
+    // It cannot be the hook's program by itself: its verdict would be the hook's.
     assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().strategy, "splice");
     engine.attached(bravo, bench.xdp(20));
     assert_eq!(shadows(bench, &engine), [true, false]);
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     assert_eq!(promote(&engine, link, true), "unchanged");
-    // Another daemon builds the same.
+    // Another daemon builds the same chain.
     drop(engine);
     let engine = bench.engine();
     assert_eq!(shadows(bench, &engine), [true, false]);
@@ -72,7 +72,7 @@ crate::on_both_kernels!(
     the_kernels_own_chain_has_no_shadows,
 );
 
-/// A daemon that knows no shadows reads all verdicts as the member's set.
+/// A daemon without support for shadows reads all verdicts as the member's proceed-on set.
 #[test]
 fn the_record_of_a_shadow_lets_no_older_daemon_drop_by_it() {
     let bench = crate::simulated::bench();
@@ -90,7 +90,7 @@ fn the_record_of_a_shadow_lets_no_older_daemon_drop_by_it() {
     };
     let mut value = on_disk();
     assert_eq!(value["sharing"]["shadow"], true);
-    // As an older daemon reads it: without the fields that it does not know.
+    // An older daemon ignores unknown fields.
     value["sharing"]["shadow"] = false.into();
     value.as_object_mut().unwrap().remove("counts_on");
     let older: bpfmand_engine::LinkRecord = serde_json::from_value(value).unwrap();

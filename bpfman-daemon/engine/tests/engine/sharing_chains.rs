@@ -1,4 +1,4 @@
-//! What is loaded for a chain: once for all hooks of one composition, gone with the last of them, and verified.
+//! Programs of chains: loaded once for all hooks of one composition, unloaded with the last of them, and verified.
 
 use std::path::Path;
 
@@ -32,14 +32,14 @@ fn hooks_of_one_composition_run_one_program<K: Testable>(bench: &Bench<K>) {
     assert_eq!(entry(&engine, &right), shared);
     assert_eq!(engine.show_chain(&left, XDP).unwrap().hooks_sharing, 2);
     assert_eq!(pins(&*bench.kernel, Path::new("chains")).len(), 2, "one program and its counters");
-    // One of them changes: the other runs on, and the program is still there.
+    // One hook changes: the other one still runs the shared program.
     let [.., last] = engine.all_links()[..].iter().map(|link| link.record.id).collect::<Vec<_>>()[..] else {
         panic!()
     };
     engine.detach(last).unwrap();
     assert_eq!(entry(&engine, &left), shared);
     assert_eq!(entry(&engine, &right), alpha);
-    // A hook that comes to a composition that is loaded is swapped to it: nothing is verified again.
+    // A hook that returns to the loaded composition uses it, without verification by the kernel.
     engine.attached(bravo, at(&bench.xdp(2), right.clone()));
     assert_eq!(entry(&engine, &right), shared);
     engine.unload(bravo).unwrap();
@@ -53,7 +53,7 @@ fn a_function_that_takes_anothers_place_is_in_the_chain<K: Testable>(bench: &Ben
     let guest = engine.loads(&bench.request("sharing", &["guest"]))[0];
     engine.attached(alpha, bench.xdp(1));
     engine.attached(guest, bench.xdp(2));
-    // The same object and the same maps; only the function is another.
+    // The same object and maps, with another function.
     let other = ReplaceRequest {
         name: Some("host".to_owned()),
         ..crate::replacements::replacement(bench, guest, "sharing")
@@ -155,7 +155,7 @@ fn a_held_hook_refuses_changes_and_says_who_holds_it<K: Testable>(bench: &Bench<
         assert!(error.to_string().contains("frozen by user 4711"), "{error}");
     }
     assert_eq!((engine.all_links(), pins(&*bench.kernel, Path::new(""))), before);
-    // It outlives the daemon.
+    // The freeze outlives the daemon.
     drop(engine);
     let engine = bench.engine();
     engine.detach(link).unwrap_err();

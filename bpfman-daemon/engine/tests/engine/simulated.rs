@@ -1,4 +1,4 @@
-//! The bench on a simulated kernel.
+//! Bench on a simulated kernel.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -38,7 +38,7 @@ impl Testable for SimKernel {
     }
 }
 
-/// A bench with one namespace and two interfaces.
+/// Returns a bench with one namespace and two interfaces.
 pub fn bench() -> Bench<SimKernel> {
     bench_of(SimOptions { btf: Some(kernel_types()), ..SimOptions::default() })
 }
@@ -64,7 +64,7 @@ pub fn bench_of(options: SimOptions) -> Bench<SimKernel> {
     }
 }
 
-/// What is left of a snapshot without the numbers that a rebuilt chain or a reloaded program changes.
+/// Returns the contents of a snapshot without the ids that change when a chain is rebuilt or a program loaded again.
 pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
     let program = |id: &ProgramId| {
         snapshot
@@ -85,7 +85,7 @@ pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
             .links
             .values()
             .map(|link| {
-                // Of a function in a dispatcher: its id is another after every change.
+                // The id of a dispatcher changes with every update.
                 let place = link.place.split(" of program ").next().unwrap_or_default();
                 format!("{place} {}", program(&link.program))
             })
@@ -124,7 +124,7 @@ pub fn shape(snapshot: &SimSnapshot) -> BTreeMap<String, Vec<String>> {
     shape
 }
 
-/// A path without the id of a dispatcher, which every change makes anew.
+/// Returns a path without the id of a dispatcher, which changes with every update.
 fn unnumbered(path: &Path) -> String {
     let name = |part: std::path::Component<'_>| {
         let part = part.as_os_str().to_string_lossy().into_owned();

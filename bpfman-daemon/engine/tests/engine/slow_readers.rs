@@ -1,4 +1,5 @@
-//! Objects whose readers fail at a start: the programs come back after all others, and keep nobody else's from running.
+//! Object readers that fail at a start: the affected programs are restored last, and do not delay those of other
+//! owners.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -11,16 +12,16 @@ use bpfmand_kernel::sim::SimKernel;
 use crate::bench::{Ask as _, Bench};
 use crate::simulated::bench;
 
-/// Reads, but for the objects in which a word stands: these so often not.
+/// Object reader that fails a number of times for objects that contain a word.
 #[derive(Debug, Default)]
 struct Failing {
     fails: Mutex<HashMap<&'static str, usize>>,
-    /// For how long those with a word keep who asks waiting, by the clock of this kernel.
+    /// Delay for objects with a word, by the kernel's clock.
     slow: Mutex<HashMap<&'static str, Duration>>,
     clock: Mutex<Option<Arc<SimKernel>>>,
-    /// Those with a word are said to be none.
+    /// Word of objects that are reported as invalid.
     refused: Option<&'static str>,
-    /// What it was asked for: which word, and whether once more.
+    /// Words of the objects read, and whether the read was a retry.
     asked: Mutex<Vec<(&'static str, bool)>>,
 }
 
@@ -84,7 +85,7 @@ fn a_program_whose_reader_fails_comes_back_after_all_others_with_those_that_shar
     let objects = Arc::new(Failing { fails: Mutex::new([("alpha", 1)].into()), ..Failing::default() });
     let (engine, report) = started(&bench, &objects);
     assert_eq!((report.problems, report.reloaded), (Vec::new(), 3));
-    // What shares its maps waited unread, and came after it.
+    // The program that shares its maps was not read before it.
     let asked = objects.asked.lock().unwrap().clone();
     assert_eq!(asked, [("alpha", false), ("guest", false), ("alpha", true), ("alpha", true)]);
     let counts: Vec<_> =
@@ -96,7 +97,7 @@ fn a_program_whose_reader_fails_comes_back_after_all_others_with_those_that_shar
 fn an_owner_whose_readers_fail_waits_with_all_that_is_its_own_and_nobody_else_does() {
     let bench = bench();
     let engine = bench.engine();
-    // Each of an application of its own: they count together.
+    // Applications of one namespace count together.
     for application in 0..5 {
         engine.loads(&of_namespace(bench.request("programs", &["bravo"]), application));
     }
@@ -111,12 +112,12 @@ fn an_owner_whose_readers_fail_waits_with_all_that_is_its_own_and_nobody_else_do
     assert_eq!(first, ["alpha", "alpha", "alpha", "guest"]);
     assert_eq!(asked.iter().filter(|(_, again)| *again).count(), 5);
     drop(engine);
-    // The next start begins anew.
+    // The next start has no memory of the failures.
     let (_engine, report) = started(&bench, &Arc::default());
     assert_eq!((report.problems, report.reloaded), (Vec::new(), 5));
 }
 
-/// An answer that comes late is as bad for all others as none.
+/// A late answer delays others as much as none.
 #[test]
 fn an_owner_whose_readers_are_slow_waits_as_one_whose_readers_fail() {
     let bench = bench();
@@ -136,7 +137,7 @@ fn an_owner_whose_readers_are_slow_waits_as_one_whose_readers_fail() {
     assert_eq!(first, ["alpha", "alpha", "alpha", "alpha", "guest"]);
 }
 
-/// One that says late that something is wrong with its object is no better. What it refused is not asked again.
+/// A late rejection is no better. A rejected object is not read again.
 #[test]
 fn an_owner_whose_readers_refuse_late_waits_too() {
     let bench = bench();
@@ -156,12 +157,12 @@ fn an_owner_whose_readers_refuse_late_waits_too() {
     assert_eq!(words, ["alpha", "alpha", "alpha", "alpha", "guest", "alpha", "alpha"]);
 }
 
-/// The maps of all programs that declare this one: which are one map?
+/// Returns the distinct maps `counts` of all programs.
 fn counts(engine: &Engine<SimKernel>) -> HashSet<u32> {
     engine.ids().into_iter().filter_map(|id| engine.map_pins(id).get("counts").copied()).collect()
 }
 
-/// Others' turns depend on how slow their owners were: not those of programs that have maps in common.
+/// The order depends on the speed of owners, but not among programs that share maps.
 #[test]
 fn who_shares_maps_comes_after_their_owner_in_the_second_pass_too() {
     let bench = bench();
@@ -194,21 +195,21 @@ fn who_shares_maps_of_an_owner_that_is_gone_has_those_of_the_first_that_comes_ba
         engine.unload(owner).unwrap();
         drop(engine);
         bench.kernel.reboot();
-        // None of them; the first once; the first for good; both once.
+        // Failures: none; the first one once; the first one always; both once.
         let objects =
             Arc::new(Failing { fails: Mutex::new([("alpha", fails)].into()), ..Failing::default() });
         let (engine, report) = started(&bench, &objects);
         let reloaded = if fails < 2 { 2 } else { 3 - fails.min(3) };
         assert_eq!((report.problems.len(), report.reloaded), (2 - reloaded, reloaded), "{report:?}");
         drop(engine);
-        // The next start has all of it, and what is loaded keeps its maps.
+        // The next start restores everything, and loaded programs keep their maps.
         let (engine, report) = started(&bench, &Arc::default());
         assert_eq!((report.problems, report.reloaded), (Vec::new(), 2 - reloaded));
         assert_eq!(counts(&engine).len(), 1);
     }
 }
 
-/// Who has many objects waits no longer for them than all others would.
+/// An owner with many objects waits no longer for them than others would.
 #[test]
 fn objects_that_are_read_soon_are_not_counted() {
     let bench = bench();

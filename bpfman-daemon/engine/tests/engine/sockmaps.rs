@@ -1,4 +1,4 @@
-//! Programs of maps of sockets, and of sockets: what holds for others holds for them, and they decide.
+//! Programs of sockmaps and sockets: they behave like other programs, and their verdicts apply.
 
 use std::process::Command;
 
@@ -17,7 +17,7 @@ pub fn connections() -> AttachPoint {
     AttachPoint::Sockmap { map: "connections".to_owned() }
 }
 
-/// Links on maps of sockets came with Linux 6.10.
+/// Returns whether the kernel lacks links on sockmaps (Linux 6.10).
 fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = bench.kernel.features().version < (6, 10);
     if lacks {
@@ -26,7 +26,7 @@ fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     lacks
 }
 
-/// All programs of one load, at the map that they share.
+/// Attaches all programs of one load to the map that they share.
 fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<LinkDetails> {
     let programs = engine.loads(&bench.request("sockets", &PROGRAMS));
     let at = |program| engine.try_attach(program, connections()).unwrap();
@@ -135,7 +135,7 @@ fn older_kernels_without_such_links_are_named() {
     assert!(error.to_string().contains("Linux 6.10 or later"), "{error}");
 }
 
-/// `bpf(command, attributes)`, for what no tool does.
+/// Runs Python code with a function `bpf(command, attributes)`, for calls that no tool makes.
 pub fn python(bench: &Bench<LinuxKernel>, lines: &str) -> String {
     let script = format!(
         "
@@ -152,7 +152,7 @@ def bpf(command, attr):
     crate::python::run(&bench.netns, None, &script)
 }
 
-/// Puts one end of a connection into the map, and sends from it and to it.
+/// Puts one end of a connection into the map, sends from it and to it, and returns the results.
 fn exchange(bench: &Bench<LinuxKernel>, map: MapId) -> String {
     let lines = format!("map = bpf(14, struct.pack('III', {map}, 0, 0))");
     let exchange = "
@@ -195,7 +195,7 @@ fn linux_programs_of_maps_of_sockets_decide() {
         engine.detach(link).unwrap();
         assert_eq!(exchange(&bench, map), "sent received", "detached");
     }
-    // A link would take the place of what somebody put there without one.
+    // A link would replace a program that was attached without one.
     let by_others = format!(
         "map, program = bpf(14, struct.pack('III', {map}, 0, 0)), bpf(13, struct.pack('III', {}, 0, 0))\n\
          bpf(8, struct.pack('IIII', map, program, 7, 0))",
@@ -207,7 +207,7 @@ fn linux_programs_of_maps_of_sockets_decide() {
     assert_eq!(exchange(&bench, map), "Permission denied received", "theirs stays");
 }
 
-/// Loaded, kept and replaced by the daemon; who opens them gives them to sockets.
+/// The daemon loads, keeps and replaces them; other processes open them and attach them to sockets.
 #[test]
 fn linux_programs_for_who_opens_them_decide() {
     let bench = crate::linux::bench("openers");

@@ -1,4 +1,4 @@
-//! Chains into which their members' read-only data is folded.
+//! Chains with the read-only data of their members folded in.
 
 use bpfmand_core::{HookKind, MapId, ProgramId};
 use bpfmand_engine::Engine;
@@ -9,7 +9,7 @@ use crate::bench::{Ask as _, Bench, Testable};
 const XDP: HookKind = HookKind::Xdp;
 const DROP: u32 = 1;
 
-/// Two members, the second with a verdict of its own.
+/// Attaches two members, the second with its own verdict.
 fn two<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, verdict: u32) -> [ProgramId; 2] {
     let first = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let mut request = bench.request("programs", &["bravo"]);
@@ -24,7 +24,6 @@ fn entry<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> ProgramId {
     engine.show_chain(&bench.left(), XDP).unwrap().segments[0].program
 }
 
-/// Maps that programs use.
 fn maps<K: Kernel>(bench: &Bench<K>, programs: &[ProgramId]) -> Vec<MapId> {
     let of = |id: &ProgramId| bench.kernel.program(*id).unwrap().unwrap().map_ids;
     let mut all: Vec<MapId> = programs.iter().flat_map(of).collect();
@@ -45,11 +44,11 @@ fn read_only_data_is_a_part_of_the_chain<K: Testable>(bench: &Bench<K>) {
     assert_eq!(frozen(bench, &[entry(bench, &engine)]), [], "nothing is read from them");
     assert_eq!(engine.show_chain(&bench.left(), XDP).unwrap().fallbacks, 0);
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
-    // A new daemon finds the same.
+    // A new daemon finds the same chain.
     drop(engine);
     let engine = bench.engine();
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
-    // Another value is another chain.
+    // Another value makes another chain.
     let before = bench.kernel.program(entry(bench, &engine)).unwrap().unwrap().tag;
     engine.unload(members[1]).unwrap();
     engine.unload(members[0]).unwrap();
@@ -67,7 +66,7 @@ fn linux_a_chain_answers_by_the_data_that_is_folded_into_it() {
     assert_eq!(bench.kernel.verdict(entry(&bench, &engine)), DROP);
 }
 
-/// What the verifier takes alone it takes in a chain, folded or not.
+/// If the verifier accepts a member alone, it accepts it in a chain, folded or not.
 #[test]
 fn a_folded_chain_that_the_verifier_refuses_is_made_of_the_members_as_they_are() {
     const NOWHERE_ELSE: u32 = 424_242;

@@ -1,4 +1,4 @@
-//! Three hundred interfaces at once, followed as the daemon does it. What it took is printed, and not judged.
+//! Three hundred interfaces at once, followed as by the daemon. The time is printed and not checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,7 +15,6 @@ use crate::bench::{Ask as _, pins};
 
 const COUNT: usize = 300;
 
-/// `ip -batch` in a namespace.
 fn batch(netns: &str, lines: &str) -> std::process::Child {
     use std::io::Write as _;
     let mut ip = Command::new("ip");
@@ -24,7 +23,7 @@ fn batch(netns: &str, lines: &str) -> std::process::Child {
     child
 }
 
-/// So many interfaces come that the kernel does not get to list them: it is tried again.
+/// Returns whether the kernel interrupted the listing because interfaces appeared too fast; it is retried.
 fn is_interrupted(error: &EngineError) -> bool {
     matches!(error, EngineError::Kernel(KernelError::Call { source, .. }) if source.kind() == ErrorKind::Interrupted)
 }
@@ -87,7 +86,7 @@ fn linux_a_storm_of_interfaces_is_followed_and_leaves_nothing() {
             after.longest
         );
         if wanted > 0 {
-            // One loaded chain serves as many hooks as it has rows of counters for.
+            // One loaded chain serves as many hooks as its counters have rows.
             let running: BTreeSet<_> = engine.all_links().iter().map(|link| link.running.unwrap()).collect();
             assert!(running.len() * 30 <= COUNT, "{running:?}");
             assert!(engine.all_links().iter().all(|link| link.standing.is_running()));

@@ -1,4 +1,4 @@
-//! Structures of functions that the kernel calls: an algorithm of TCP's congestion control, of four programs and one map.
+//! struct_ops: a TCP congestion control algorithm with four programs and one map.
 
 use std::process::Command;
 
@@ -20,18 +20,17 @@ pub fn steady() -> AttachPoint {
     AttachPoint::StructOps { map: "steady".to_owned() }
 }
 
-/// The types of a simulated kernel.
 pub fn kernel_types() -> Vec<u8> {
     let object = ObjectFile::parse(object("kernel_types")).unwrap();
     object.btf(BtfFeatures::ALL).unwrap().to_vec()
 }
 
-/// The name of the algorithm: the kernel knows each once, and tests run side by side.
+/// Returns the name of the algorithm. Names are unique in the kernel, and tests run in parallel.
 fn algorithm() -> String {
     format!("bpfman_{:06x}", std::process::id() & 0xff_ffff)
 }
 
-/// The object with an algorithm of this name, which is as long as its own.
+/// Loads the object with an algorithm of this name, which has the same length as the object's own.
 fn request_of<K: Testable>(bench: &Bench<K>, name: &str, programs: &[&str]) -> LoadRequest {
     const OWN: &[u8] = b"bpfman_steady";
     let mut bytes = object("struct_ops").to_vec();
@@ -46,7 +45,7 @@ fn request<K: Testable>(bench: &Bench<K>, programs: &[&str]) -> LoadRequest {
     request_of(bench, &algorithm(), programs)
 }
 
-/// Links to structures of functions came with Linux 6.4.
+/// Returns whether the kernel lacks struct_ops links (Linux 6.4).
 fn lacks_links<K: Testable>(bench: &Bench<K>) -> bool {
     let lacks = bench.kernel.features().version < (6, 4);
     if lacks {
@@ -145,7 +144,7 @@ fn a_function_that_the_kernel_calls_stays<K: Testable>(bench: &Bench<K>) {
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(error.to_string().contains(&format!("detach link {link} first")), "{error}");
     assert_eq!(pins(&*bench.kernel, "".as_ref()), before);
-    // With the program of the link the link goes, and nothing calls the others any more.
+    // Unloading the link's program ends the link, and the kernel no longer calls the others.
     engine.unload(programs[1]).unwrap();
     engine.unload(programs[0]).unwrap();
     assert_eq!(engine.ids().len(), 2);
@@ -197,14 +196,14 @@ fn what_is_left_of_a_structure_is_back_after_a_reboot() {
 fn kernels_without_links_of_structures_are_named() {
     let bench = bench_of(SimOptions { btf: Some(kernel_types()), ..SimOptions::linux_6_1() });
     let engine = bench.engine();
-    // They load, for there is nothing that they need; nothing could hold the structure in use.
+    // They can be loaded, but without links nothing could keep the struct_ops map in use.
     let programs = engine.loads(&request(&bench, &PROGRAMS));
     let error: EngineError = engine.try_attach(programs[0], steady()).unwrap_err();
     assert_eq!((error.kind(), engine.all_links().len()), (ErrorKind::Unsupported, 0));
     assert!(error.to_string().contains("Linux 6.4 or later"), "{error}");
 }
 
-/// What a socket says that asks for the algorithm, and sends by it.
+/// Sends over a socket that selects the algorithm, and returns its output.
 fn sent_by(bench: &Bench<LinuxKernel>, algorithm: &str) -> String {
     let lines = format!(
         "
@@ -227,7 +226,7 @@ else:
     crate::python::run(&bench.netns, None, &lines)
 }
 
-/// How many connections took the algorithm: what the programs count.
+/// Returns how many connections used the algorithm, as counted by the programs.
 fn taken(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>) -> u64 {
     let program = engine.ids()[0];
     let maps = bench.kernel.program(program).unwrap().unwrap().map_ids;
@@ -267,7 +266,7 @@ fn linux_an_algorithm_of_congestion_control_is_there_while_it_is_attached() {
     new.load.source = request(&bench, &PROGRAMS).source;
     engine.replace_load(&new).unwrap();
     assert_eq!((sent_by(&bench, &algorithm), taken(&bench, &engine)), ("100000".to_owned(), 1), "replaced");
-    // A new version under another name is another algorithm.
+    // A new version with another name would be another algorithm.
     new.programs = engine.ids();
     new.load.source = request_of(&bench, "bpfman_gauche", &PROGRAMS).source;
     let error = engine.replace_load(&new).unwrap_err();

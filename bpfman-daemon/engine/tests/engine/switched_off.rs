@@ -1,4 +1,4 @@
-//! What happens without each feature of the kernel that something hangs on: its probe is switched off, on the real kernel.
+//! Fallbacks for each optional kernel feature, with its probe switched off on the real kernel.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,10 +26,10 @@ type With<'a> = (&'a Bench<LinuxKernel>, &'a Engine<LinuxKernel>);
 
 const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 
-/// Looks at what happens. The flag says whether the kernel itself has the feature.
+/// Check of a fallback. The flag is true if the kernel itself has the feature.
 type Look = fn(With<'_>, bool);
 
-/// What is seen without each probe.
+/// Checks by probe.
 const FALLBACKS: [(&str, Look); 27] = [
     ("tcx", |with, there| {
         refuses(with, "xray", "programs", (with.0.tcx(1), there));
@@ -164,7 +164,7 @@ const FALLBACKS: [(&str, Look); 27] = [
         }
     }),
     ("map_batches", |with, there| {
-        // What is read and copied one by one is the same.
+        // Reading and copying one by one gives the same.
         let walked = |(bench, _): With<'_>| {
             let spec = MapSpec::sized("walked", map_type::HASH, 4, 8, 1000);
             let (from, to) = (
@@ -178,7 +178,7 @@ const FALLBACKS: [(&str, Look); 27] = [
             }
             assert_eq!(bench.kernel.copy_map(&from, &to).unwrap(), 700);
             let page = bench.kernel.map_page(&to, &MapPlace::default()).unwrap();
-            // A batch begins small; one by one a page is filled.
+            // Batches start small; one by one, a page is filled.
             assert!(!page.cut_short && page.keys.len() == 4 * page.count);
             page.count
         };
@@ -199,7 +199,8 @@ fn kernel_functions() -> AttachPoint {
     AttachPoint::KprobeMulti { functions: vec![function.parse().unwrap()] }
 }
 
-/// A program that is loaded, if the kernel has its type, is attached nowhere, and the reason is told.
+/// Asserts that a program is refused with a reason when it is attached, or when it is loaded if the kernel lacks its
+/// type.
 fn refuses(with: With<'_>, program: &'static str, file: &'static str, (point, there): (AttachPoint, bool)) {
     let program_type = with.0.request(file, &[program]).programs[0].program_type;
     refuses_as(with, (program, program_type), file, (point, there));
@@ -215,7 +216,7 @@ fn refuses_as(
     request.programs[0].program_type = program_type;
     let loaded = match engine.load(&request) {
         Ok(loaded) => loaded,
-        // Before it knew the type, or could do without its probe, a kernel says so when it loads.
+        // A kernel that does not know the type, or lacks its probe, reports it at load.
         Err(error) => {
             let kinds = [ErrorKind::Unsupported, ErrorKind::KernelRefused];
             assert!(!there || error.kind() == ErrorKind::Unsupported, "{error}");
@@ -236,7 +237,7 @@ fn refuses_tenants((bench, engine): With<'_>, program: &str) {
     assert_eq!((error.kind(), engine.ids().len()), (ErrorKind::Unsupported, 0), "{error}");
 }
 
-/// How the members of a chain of these programs run.
+/// Returns how the members of a chain of these programs run.
 fn chained((bench, engine): With<'_>, programs: &[&str]) -> Vec<String> {
     for (priority, program) in (1..).zip(engine.loads(&bench.request("fallbacks", programs))) {
         engine.attached(program, bench.xdp(priority));
@@ -245,7 +246,7 @@ fn chained((bench, engine): With<'_>, programs: &[&str]) -> Vec<String> {
     view.members.iter().map(|member| member.way.name().to_owned()).collect()
 }
 
-/// A program with types of this kind is loaded without it; and with it, where the kernel takes it.
+/// Asserts that a program with BTF of this kind loads without it, and with it if the kernel supports it.
 fn has_kind(with: With<'_>, kind: u32, there: bool) {
     let kinds = |(bench, engine): With<'_>| {
         let mut request = bench.request("fallbacks", &["many_kinds"]);
@@ -261,11 +262,11 @@ fn has_kind(with: With<'_>, kind: u32, there: bool) {
     }
 }
 
-/// Not every clang writes enumerations of 64 bits: the array of eight bytes is made one.
+/// Not every clang emits BTF_KIND_ENUM64: this converts the array of eight bytes into one.
 fn with_enum64(object: &[u8]) -> Vec<u8> {
     let mut bytes = object.to_vec();
     let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
-    // An array is name, kind, nothing, type, type of the index, length; the other name, kind, size, and its one value.
+    // An array is name, kind, 0, type, index type, length; the other is name, kind, size and its only value.
     let is_array = |at: &usize| [0, 4, 8, 20].map(|part| word(at + part)) == [0, 3 << 24, 0, 8];
     let array = (0..bytes.len() - 24).find(is_array).unwrap();
     for (part, value) in [19 << 24 | 1, 8, 1, 0, 0].into_iter().enumerate() {
@@ -275,13 +276,13 @@ fn with_enum64(object: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The kinds of types that a loaded program has.
+/// Returns the kinds of BTF of a loaded program.
 fn kinds_of(bench: &Bench<LinuxKernel>, program: ProgramId) -> BTreeSet<u32> {
     let handle = bench.kernel.open_program(program).unwrap().unwrap();
     let btf = bench.kernel.program_btf(&handle).unwrap().unwrap();
     let words: Vec<u32> =
         btf.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect();
-    // The header: its length, and where the types begin behind it and how many bytes they are.
+    // Header: its length, the offset of the types behind it, and their length in bytes.
     let first = (words[1] + words[2]) as usize / 4;
     let end = first + words[3] as usize / 4;
     let (mut at, mut kinds) = (first, BTreeSet::new());
@@ -313,7 +314,7 @@ fn linux_each_feature_of_the_kernel_can_be_done_without() {
     }
 }
 
-/// What is tried finds what the versions promise, where no option of the build decides.
+/// Probes agree with kernel versions, unless a build option decides.
 #[test]
 fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
     let bench = bench("versions");
@@ -340,10 +341,10 @@ fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
         let has = features.has(Probe::named(name).unwrap());
         assert_eq!(has, features.version >= since, "{name} on {}", features.release);
     }
-    // These came to older stable kernels, too.
+    // These were backported to older stable kernels.
     assert!(features.long_jumps || features.version < (6, 6), "{}", features.release);
     assert!(features.cgroup_order || features.version < (6, 17), "{}", features.release);
-    // These hang on options of the build too.
+    // These depend on build options too.
     for (name, since) in [("kprobe_multi", (5, 18)), ("kprobe_session", (6, 10)), ("frames_by_16", (6, 12))] {
         let has = features.has(Probe::named(name).unwrap());
         assert!(!has || features.version >= since, "{name} on {}", features.release);

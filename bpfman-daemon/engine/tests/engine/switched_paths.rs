@@ -1,5 +1,5 @@
-//! Paths that lead to another network namespace from one step of a change to the next: a link is made in the namespace that the
-//! hook was found in, or nowhere.
+//! Paths that lead to another network namespace between two steps of a change: a link is created in the namespace in
+//! which the hook was found, or nowhere.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use crate::points::netfilter;
 type Step = (&'static str, &'static str);
 const BEFORE_LINK: Step = ("attach", "make pending folder");
 
-/// Has a path lead to another namespace, with an interface of the same name and number, before a step.
+/// Observer that makes a path lead to another namespace, with an interface of the same name and index, before a step.
 struct Switch {
     kernel: Arc<SimKernel>,
     netns: PathBuf,
@@ -52,7 +52,7 @@ impl Switch {
     }
 }
 
-/// Names of what runs at a hook of a namespace that its path no longer leads to.
+/// Returns the names of the programs at a hook of a namespace to which its path no longer leads.
 fn names_at(bench: &Sim, key: &HookKey) -> Vec<String> {
     let entries = bench.kernel.hook_contents(None, key).unwrap().entries;
     let name = |program| bench.kernel.program(program).unwrap().unwrap().name;

@@ -1,4 +1,4 @@
-//! The time that members take, by the timed twin of their chain.
+//! CPU time of members, measured by the timed twin of their chain.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -26,13 +26,13 @@ fn times<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>) -> Vec<Option<MemberTi
     view(bench, engine).members.iter().map(|member| member.time).collect()
 }
 
-/// Pins of all chains, without their numbers.
+/// Returns the pins of all chains, without their numbers.
 fn pinned<K: Kernel>(bench: &Bench<K>) -> Vec<String> {
     let name = |pin: String| PathBuf::from(pin).file_name().unwrap().to_str().unwrap().to_owned();
     pins(&*bench.kernel, Path::new("chains")).into_iter().map(name).collect()
 }
 
-/// Writes the times of `left` as its twin would, on every CPU. Answers the number of CPUs.
+/// Writes the times of `left` as its twin would, on every CPU. Returns the number of CPUs.
 fn write<K: Kernel>(bench: &Bench<K>, members: usize, cells: &[u64]) -> u64 {
     let pins = pins(&*bench.kernel, Path::new("chains"));
     let pin = pins.iter().find(|pin| pin.ends_with("/times")).unwrap();
@@ -65,14 +65,14 @@ fn timing_is_switched_on_and_off_with_its_twin<K: Testable>(bench: &Bench<K>) {
     assert!(verified.matches(), "{verified:#?}");
     assert!(verified.parts.iter().any(|part| part.part == "timed twin 1 of 1"), "{verified:#?}");
 
-    // Both members and the clock: samples and nanoseconds each.
+    // Samples and nanoseconds of both members and of the clock.
     let cpus = write(bench, 2, &[4, 400, 2, 1200, 4, 160]);
     let [first, second] = times(bench, &engine)[..] else { panic!() };
     assert_eq!(first.unwrap().samples, 4 * cpus);
     assert_eq!(first.unwrap().nanoseconds_per_run(), Some(60.0), "100 with the clock's 40");
     assert_eq!(second.unwrap().nanoseconds_per_run(), Some(560.0));
 
-    // The switch is the hook's: it stays over changes, a lone member and a start. A new chain begins at nothing.
+    // The switch belongs to the hook and stays over changes, a lone member and a restart. A new chain starts at 0.
     let third = engine.attached(charlie, bench.xdp(3));
     assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 3]);
     drop(engine);
@@ -136,7 +136,7 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     engine.attached(alpha, bench.xdp(1));
     let begin = |engine: &Engine<K>| engine.begin_client_timing(&bench.left(), XDP, None).unwrap();
-    // A lone member is joined for it, and runs directly again.
+    // A lone member becomes a chain for it, and runs directly again afterwards.
     let key = begin(&engine);
     assert_eq!(times(bench, &engine), [Some(MemberTime::default())]);
     engine.end_client_timing(&key, true).unwrap();
@@ -148,7 +148,7 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     assert_eq!(begin(&engine), key);
     assert!(!view(bench, &engine).switches.timing, "nobody switched it on");
     engine.end_client_timing(&key, true).unwrap();
-    // Whatever changes meanwhile.
+    // Changes in the meantime do not matter.
     engine.detach(second).unwrap();
     engine.attached(bravo, bench.xdp(2));
     assert!(!switch(bench, &engine, false), "it was off");
@@ -157,14 +157,14 @@ fn clients_have_members_timed_as_long_as_one_of_them_is_there<K: Testable>(bench
     assert_eq!(times(bench, &engine), [None; 2]);
     assert_eq!(pinned(bench), without);
 
-    // The hook's own switch is left as it is.
+    // The hook's own switch is not changed.
     let key = begin(&engine);
     assert!(switch(bench, &engine, true));
     engine.end_client_timing(&key, true).unwrap();
     assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
     assert!(switch(bench, &engine, false));
 
-    // Where nothing may be built it stays until something is; and so it does if the daemon is gone, until the next start.
+    // If no chain may be built, timing stays until one is built, or until the daemon restarts.
     let key = begin(&engine);
     engine.end_client_timing(&key, false).unwrap();
     assert_eq!(times(bench, &engine), [Some(MemberTime::default()); 2]);
@@ -198,7 +198,6 @@ crate::on_both_kernels!(
     a_timed_chain_whose_twin_lost_its_pin_is_mended,
 );
 
-/// Real packets through real programs.
 #[test]
 fn a_slow_member_shows_more_time_than_a_trivial_one() {
     const BATCH: usize = 5_000;
@@ -211,7 +210,7 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
         engine.attached(*program, bench.xdp(at));
     }
     assert!(switch(&bench, &engine, true));
-    // One packet in 1,024 is timed. A machine that is busy loses some on the way, so more are sent until there are enough.
+    // One packet in 1,024 is timed. A busy machine loses some, so that packets are sent until there are enough samples.
     let deadline = Instant::now() + crate::bench::PATIENCE;
     let mut all: Vec<MemberTime> = Vec::new();
     while all.is_empty() || all.iter().any(|time| time.samples < SAMPLES) {
@@ -221,7 +220,7 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
     }
     let [first, slow, brief, last] = all[..] else { panic!() };
     let mean = |time: MemberTime| time.nanoseconds_per_run().unwrap();
-    // Alone, with what a test run of nothing takes.
+    // Alone, including the overhead of an empty test run.
     let alone: Vec<u32> = programs
         .iter()
         .map(|program| {
@@ -242,8 +241,8 @@ fn a_slow_member_shows_more_time_than_a_trivial_one() {
     assert_eq!(times(&bench, &engine), [None; 4]);
 }
 
-/// How near the twin's times are to those of the members alone, in a loop that does nothing else: a measurement, which
-/// asserts only that there is something to compare. `cargo nextest run -p bpfmand-engine --run-ignored only --no-capture`.
+/// Compares the twin's times with those of the members alone, in a tight loop. This is a measurement, which asserts
+/// only that there is a result. `cargo nextest run -p bpfmand-engine --run-ignored only --no-capture`.
 #[test]
 #[ignore = "a measurement"]
 fn times_of_a_tight_loop() {

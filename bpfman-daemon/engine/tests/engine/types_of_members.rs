@@ -1,4 +1,4 @@
-//! What chains carry of their members' types, on the kernel of this machine.
+//! BTF of members in chains, on this machine's kernel.
 
 use std::process::Command;
 
@@ -11,7 +11,6 @@ use crate::bench::Ask as _;
 const XDP: HookKind = HookKind::Xdp;
 const INGRESS: HookKind = HookKind::Tc(Direction::Ingress);
 
-/// The answer of bpftool, which may be asked for programs of the kernel's own in between.
 fn bpftool(arguments: &[&str]) -> String {
     let done = Command::new("bpftool").args(arguments).output().unwrap();
     assert!(done.status.success(), "bpftool {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
@@ -42,7 +41,7 @@ fn a_member_that_allocates_an_object_of_its_own_type_is_inlined() {
     assert_eq!(ways, [("inline", ""); 3]);
     assert_eq!((view.strategy, view.fallbacks), ("splice", 0));
     assert!(engine.verify_chain(&bench.left(), INGRESS, None).unwrap().matches());
-    // The object is made and freed: the packet goes on to the last, whose verdict is the chain's.
+    // The object is allocated and freed: the packet reaches the last member, which decides the chain's verdict.
     let entry = bench.kernel.open_program(view.segments[0].program).unwrap().unwrap();
     const REDIRECT: u32 = 7;
     assert_eq!(bpfmand_kernel::linux::test_run(&entry, &[0; 64], 100).unwrap().verdict, REDIRECT);
@@ -56,7 +55,7 @@ fn members_apart_are_functions_with_their_names_in_what_the_kernel_runs() {
     for (program, at) in engine.loads(&bench.request("programs", &names)).into_iter().zip(1..) {
         engine.attached(program, bench.xdp(at));
     }
-    // The kernel's words for a function of a program: `int chain(…):` before its first instruction.
+    // The kernel's dump has `int chain(…):` before the first instruction of a function.
     let functions = || -> Vec<String> {
         let entry = engine.chain(&bench.left(), XDP).unwrap().entry.unwrap();
         let dump = bpftool(&["prog", "dump", "xlated", "id", &entry.id.to_string()]);

@@ -1,4 +1,4 @@
-//! Static probes of binaries: programs are told the arguments of each place.
+//! USDT probes: programs get the arguments of each probe location.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,12 +13,12 @@ use crate::objects;
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
-/// A program with probes, built as its author would.
+/// Compiles a binary with probes.
 fn shop(folder: &Path) -> PathBuf {
     shop_with(folder, "nop")
 }
 
-/// One whose probes are at another instruction.
+/// Compiles one with another instruction at the probes.
 fn shop_with(folder: &Path, instruction: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src/shop.c");
     let program = folder.join("shop");
@@ -27,7 +27,7 @@ fn shop_with(folder: &Path, instruction: &str) -> PathBuf {
     program
 }
 
-/// How many entries of a program's map of arguments are taken.
+/// Returns the number of used entries in a program's map of argument specs.
 fn taken(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> usize {
     let specs = bench.kernel.open_map(MapId(engine.map_pins(program)["__bpf_usdt_specs"])).unwrap();
     let entries = bench.kernel.map_entries(&specs, 256).unwrap();
@@ -39,7 +39,7 @@ fn point(target: &Path, name: &str) -> AttachPoint {
     AttachPoint::Usdt { target, provider, name, scope: ProcessScope::default() }
 }
 
-/// What the program prints, and what each place of the probe said: how many arguments, and the first two.
+/// Returns the output of the binary, and for each location the number of arguments and the first two.
 fn said(
     bench: &Bench<LinuxKernel>,
     engine: &Engine<LinuxKernel>,
@@ -84,7 +84,7 @@ fn linux_programs_are_told_the_arguments_of_each_place() {
     bench.kernel.end_link(&pin).unwrap();
     assert!(matches!(engine.check_link(link).unwrap(), HookCheck::Mended(_)));
     assert_eq!(said(&bench, &engine, program, &shop), seen, "put back");
-    // What is there already is shared, and not taken once more.
+    // A second link shares existing entries.
     assert_eq!(taken(&bench, &engine, program), 3);
     let second = engine.attached(program, point(&shop, "sold"));
     assert_eq!(taken(&bench, &engine, program), 3);
@@ -133,7 +133,7 @@ fn linux_what_is_not_attached_takes_no_entries_for_its_arguments() {
     let error = engine.try_attach(program, point(&odd, "sold")).unwrap_err();
     assert!(error.to_string().contains("a place of the probe is no empty instruction"), "{error}");
     let shop = shop(bench.folder.path());
-    // The kernel refuses this link when everything else is there.
+    // The kernel refuses this link last, after everything else has been created.
     let mut ended = Command::new("true").spawn().unwrap();
     ended.wait().unwrap();
     let mut of_ended = point(&shop, "sold");

@@ -1,4 +1,4 @@
-//! Values of global variables by their type: what is written is what a program reads, or the load is refused.
+//! Values of global variables by type: the program reads the given value, or the load is refused.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ use crate::objects::object;
 use crate::on_both_kernels;
 use crate::replacements::replacement;
 
-/// Values as a user writes them.
+/// Returns values as a user writes them.
 pub fn globals(values: &[(&str, &str)]) -> LoadValues {
     let globals = values.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     LoadValues { globals, ..LoadValues::default() }
 }
 
-/// The bytes of a global variable of `settings`, where a loaded program reads them.
+/// Returns the bytes of a global variable of `settings` in the map of a loaded program.
 fn bytes<K: Kernel>(bench: &Bench<K>, program: ProgramId, variable: &str) -> Vec<u8> {
     let object = ObjectFile::parse(object("settings")).unwrap();
     let global = object.globals().iter().find(|global| global.name == variable).unwrap();
@@ -30,7 +30,7 @@ fn bytes<K: Kernel>(bench: &Bench<K>, program: ProgramId, variable: &str) -> Vec
     value[global.offset..global.offset + global.size].to_vec()
 }
 
-/// Loads `settings` with one value, and tells what became of its variable.
+/// Loads `settings` with one value, and returns the bytes of its variable.
 fn written<K: Kernel>(bench: &Bench<K>, variable: &str, text: &str, by_type_only: bool) -> Vec<u8> {
     let engine = bench.engine();
     let mut request = bench.request("settings", &["reads"]);
@@ -66,7 +66,7 @@ fn a_value_of_each_type_is_what_the_program_reads<K: Testable>(bench: &Bench<K>)
         ("part", "1.5", &1.5_f32.to_ne_bytes()),
         ("ratio", "-0.125", &(-0.125_f64).to_ne_bytes()),
         ("zeroed", "9", &9_u32.to_ne_bytes()),
-        // Bytes, as they always could be written.
+        // Bytes in hexadecimal, as in earlier versions.
         ("list", "000000000100000002000000", &[0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]),
         ("port", "0x1234", &[0x12, 0x34]),
         ("port", "8080", &[0x80, 0x80]),
@@ -98,7 +98,7 @@ fn digits_are_a_number_where_bytes_are_not_asked_for<K: Testable>(bench: &Bench<
     assert_eq!(written(bench, "zeroed", "10000000", true), 10_000_000_u32.to_ne_bytes());
     assert_eq!(written(bench, "name", "616263", true), b"616263\0\0");
     assert_eq!(written(bench, "mac", "abcdef", true), b"abcdef");
-    // There is no other way to write these.
+    // These can only be given as bytes.
     assert_eq!(written(bench, "pointer", "0102030405060708", true), [1, 2, 3, 4, 5, 6, 7, 8]);
 }
 
@@ -106,7 +106,7 @@ fn a_run_sees_the_value<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("settings", &["reads", "shares"]);
     request.values = globals(&[("verdict", "1")]);
-    // Text counts where there are both.
+    // The text takes precedence over bytes.
     request.global_data.insert("verdict".to_owned(), 3_u32.to_ne_bytes().to_vec());
     for program in engine.loads(&request) {
         assert_eq!(bench.kernel.verdict(program), 1);
@@ -155,7 +155,7 @@ fn values_stay_over_a_restart<K: Testable>(bench: &Bench<K>) {
     assert_eq!(bytes(bench, program, "port"), 443_u16.to_ne_bytes());
 }
 
-/// Nothing of a refused load is there.
+/// Asserts that a load with these values is refused, and leaves nothing behind.
 pub fn refused<K: Testable>(bench: &Bench<K>, values: LoadValues) -> EngineError {
     let engine = bench.engine();
     let before = pins(&*bench.kernel, Path::new(""));
@@ -197,7 +197,7 @@ fn what_is_no_value_is_refused_and_leaves_nothing<K: Testable>(bench: &Bench<K>)
         assert!(message.contains("settings.o") && message.contains(says), "{variable}={text}: {message}");
         assert!(error.hint().is_some(), "{message}");
     }
-    // A short text may stand for more than a record holds, and a long one is refused before anything is read.
+    // A short text may expand to more than a record can hold, and a long one is refused before it is parsed.
     let error = refused(bench, globals(&[("large", "x")]));
     assert_eq!((error.kind(), error.to_string().contains("the global data")), (ErrorKind::TooLarge, true));
     let error = refused(bench, globals(&[("list", &"[".repeat(30_000))]));

@@ -1,4 +1,4 @@
-//! How much one load may give the verifier.
+//! Limits of the verifier's work for one load.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn limit(error: EngineError) -> VerifiedLimit {
 fn a_text_over_the_limit_is_refused_before_the_kernel_is_asked<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let mut request = bench.request("timed", &["trivial", "slow"]);
-    // The trivial one has two; together they have more than these.
+    // The trivial program has two instructions; both together have more than the limit.
     request.limits = at_most(4);
     let error = engine.load(&request).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -32,7 +32,7 @@ fn a_text_over_the_limit_is_refused_before_the_kernel_is_asked<K: Testable>(benc
     assert_eq!((program.as_str(), limit), ("slow", 4));
     assert!(insns > 4);
     assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
-    // A limit that is met is none.
+    // Exactly the limit is allowed.
     request.programs.truncate(1);
     engine.loads(&request);
 }
@@ -94,11 +94,11 @@ mod walked {
         let says = error.to_string();
         let VerifiedLimit::Walked { program, insns, limit } = limit(error) else { panic!("{says}") };
         assert_eq!((program.as_str(), limit), ("slow", 1000));
-        // 2,000 turns of its loop.
+        // 2,000 iterations of its loop.
         assert!(insns > 2000 && says.contains(&insns.to_string()) && says.contains("1000"), "{says}");
         assert_eq!(pins(&*bench.kernel, Path::new("")), Vec::<String>::new());
         assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
-        // A trial says the same of the program alone, and tries the others.
+        // A dry run reports the same for that program, and tries the others.
         let trial = DryRunRequest {
             load: request.clone(),
             attachments: Vec::new(),
@@ -111,7 +111,7 @@ mod walked {
             tried.programs[1].failure,
             Some(EngineError::Verified(VerifiedLimit::Walked { .. }))
         ));
-        // Both together count, and the limit itself is allowed.
+        // Both programs count together, and exactly the limit is allowed.
         request.limits = at_most(insns);
         engine.loads(&request);
         request.limits = at_most(insns - 1);

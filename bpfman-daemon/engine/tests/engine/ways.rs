@@ -1,4 +1,4 @@
-//! Chains that are not one program: members by themselves, cuts after a refusal of the verifier, and what others tear.
+//! Chains of several programs: isolated members, cuts after a verifier rejection, and damage by third parties.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -50,7 +50,7 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     assert!(chain.iter().any(|pin| pin.ends_with("/array_0")), "{chain:?}");
     let verified = engine.verify_chain(&bench.left(), XDP, None).unwrap();
     assert!(verified.matches(), "{verified:#?}");
-    // Back in place, and isolated again; a restart finds it so.
+    // Not isolated, and isolated again, which a restart preserves.
     for wanted in [false, true] {
         let change = UpdateLinkRequest { isolated: Some(wanted), ..UpdateLinkRequest::of(link) };
         engine.update_link(&change).unwrap();
@@ -64,7 +64,7 @@ fn an_isolated_member_stays_the_program_that_it_is<K: Testable>(bench: &Bench<K>
     assert_eq!(tracing.kind(), ErrorKind::Invalid, "{tracing}");
 }
 
-/// Its verdicts are the same, but what is kept of it and counted is that of the new one.
+/// The new program has the same verdicts, but its own counters and records.
 fn isolated_member_replaced_by_the_same_bytecode_is_the_new_one<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
@@ -98,7 +98,7 @@ fn a_chain_whose_array_lost_its_pin_is_mended<K: Testable>(bench: &Bench<K>) {
     let key = bench.kernel.find_hook(&bench.left(), XDP).unwrap();
     assert!(matches!(engine.check_hook(&key).unwrap(), HookCheck::Mended(_)));
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
-    // A start does the same.
+    // A start repairs it too.
     tear();
     drop(engine);
     let engine = bench.engine();
@@ -127,7 +127,7 @@ fn a_splice_that_the_verifier_refuses_becomes_a_chain_of_another_kind() {
     assert!(view.reason.contains("fallback"), "{}", view.reason);
     assert!(engine.verify_chain(&bench.left(), XDP, None).unwrap().matches());
     assert!(bench.kernel.list_folder(Path::new("pending")).unwrap().is_empty());
-    // No way at all: the member that the verifier was in is named, with what it said, and nothing changed.
+    // If no strategy works, the error names the rejected member with the verifier's message, and nothing changes.
     engine.detach(link).unwrap();
     let before = bench.kernel.snapshot();
     bench.kernel.refuse_longer_than(1);
@@ -140,7 +140,7 @@ fn a_splice_that_the_verifier_refuses_becomes_a_chain_of_another_kind() {
     assert_eq!(bench.kernel.snapshot(), before);
 }
 
-/// The kernel of this machine: veth refuses programs that know one buffer only where packets may need more.
+/// veth refuses programs without support for fragments if the MTU needs several buffers.
 #[test]
 fn members_that_an_mtu_needs_frags_of_are_named() {
     let bench = crate::linux::bench("members_that_an_mtu_needs_frags_of_are_named");
@@ -159,7 +159,7 @@ fn members_that_an_mtu_needs_frags_of_are_named() {
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "frags"]);
 }
 
-/// Holds the thread `heavy` where it loads a chain.
+/// Observer that blocks the thread `heavy` while it loads a chain.
 #[derive(Default)]
 struct Gate {
     state: Mutex<(bool, bool)>,
@@ -219,7 +219,7 @@ fn a_hook_is_changed_while_the_chain_of_another_is_being_verified() {
     assert_eq!(engine.names(&bench.left(), XDP), ["alpha", "bravo"]);
 }
 
-/// Lists are tied to the type information of the program that they were made with: map and members share one.
+/// Lists are bound to the BTF with which they were created: maps and members share one.
 #[test]
 fn members_that_keep_lists_in_maps_are_loaded_and_chained() {
     let bench = crate::linux::bench("members_that_keep_lists_in_maps_are_loaded_and_chained");
@@ -239,7 +239,7 @@ fn members_that_keep_lists_in_maps_are_loaded_and_chained() {
     let list = engine.list(&Selector { managed_only: true, ..Selector::default() }).unwrap();
     let btf: Vec<_> = list.iter().map(|program| program.facts.as_ref().unwrap().btf_id).collect();
     assert_eq!(btf[0], btf[1], "programs and maps of one load have one type information");
-    // What the first puts into the list, the second takes out of it, packet for packet.
+    // The second program takes from the list what the first one puts in, packet by packet.
     for _ in 0..3 {
         assert_eq!(bench.kernel.verdict(push), 3);
         assert_eq!(bench.kernel.verdict(pop), 3);

@@ -1,4 +1,4 @@
-//! Replace a load: all its programs at once, with one set of maps; programs are added and removed on the way.
+//! Replacement of a load: all programs at once with one set of maps; programs may be added and removed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// A request for another version of a load, from an object of the tests.
+/// Returns a request for another version of a load, from an object of the tests.
 pub fn version<K: Kernel>(
     bench: &Bench<K>,
     programs: &[ProgramId],
@@ -32,7 +32,7 @@ pub fn version<K: Kernel>(
     }
 }
 
-/// What a replacement must not change about a link that goes on.
+/// Returns everything that a replacement must not change about a link.
 fn stays(link: &LinkDetails) -> String {
     assert_eq!(link.standing, Standing::Running);
     format!("{} {:?} {:?} {:?}", link.record.id, link.record.point, link.pin, link.record.metadata)
@@ -56,7 +56,7 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
     let names = ["alpha", "bravo", "charlie", "tango", "tulip", "xray", "yankee", "trace"];
     let old = engine.loads(&bench.request("programs", &names));
     let [alpha, bravo, charlie, tango, tulip, xray, yankee, trace] = old[..] else { panic!() };
-    // One of another load stands between them.
+    // A program of another load is between them.
     let other = engine.loads(&bench.request("programs", &["delta"]))[0];
     let at_right = |priority| match bench.xdp(priority) {
         bpfmand_core::AttachPoint::Xdp { priority, proceed_on, .. } => {
@@ -132,14 +132,14 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
         until_gone(&*bench.kernel, *gone);
         assert_eq!(engine.describe_program(*gone).unwrap_err().kind(), ErrorKind::NotFound);
     }
-    // Nothing of it is left to do at the next start.
+    // The next start has nothing left to do.
     let held = pins(&*bench.kernel, Path::new(""));
     drop(engine);
     let (engine, report) = bench.start();
     assert_eq!((report.reloaded, report.reattached, report.problems.len()), (0, 0, 0), "{report:?}");
     assert_eq!(all_stays(&engine), before);
     assert_eq!(pins(&*bench.kernel, Path::new("")), held);
-    // No version is kept; a rollback takes the earlier bytecode.
+    // No old version is kept: a rollback needs the earlier bytecode.
     let error = engine.rollback_program(new[0], None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Precondition);
     assert!(error.to_string().contains("replaced as a whole"), "{error}");
@@ -208,7 +208,7 @@ fn what_a_load_cannot_be_replaced_by_is_named_and_nothing_changes<K: Testable>(b
         assert!(error.to_string().contains(&says), "{error} has no {says}");
         assert_eq!(look(), before, "{error}");
     }
-    // One that was replaced by itself has maps of its own: which of the two would go on?
+    // A program that was replaced alone has its own maps, so that the maps to keep are ambiguous.
     let fresh =
         bpfmand_engine::ReplaceRequest { maps: MapPolicy::Fresh, ..replacement(bench, alpha, "second") };
     let alone = engine.replace_program(&fresh).unwrap().programs[0].id;
@@ -218,7 +218,7 @@ fn what_a_load_cannot_be_replaced_by_is_named_and_nothing_changes<K: Testable>(b
     let fresh = ReplaceLoadRequest { maps: MapPolicy::Fresh, ..of(&[alone, bravo]) };
     let outcome = engine.replace_load(&fresh).unwrap();
     assert!(outcome.maps.iter().all(|map| map.fate == MapFate::New), "{:?}", outcome.maps);
-    // The version before of the one goes too.
+    // The previous version of that program is removed too.
     for gone in [alpha, alone, bravo] {
         until_gone(&*bench.kernel, gone);
     }
@@ -231,7 +231,7 @@ fn a_map_with_more_room_is_copied_once_for_all_programs_of_the_load<K: Testable>
     let map = |program| bench.kernel.open_map(MapId(engine.map_pins(program)["counts"])).unwrap();
     let entry = MapEntry { key: 3_u32.to_ne_bytes().to_vec(), value: 4711_u64.to_ne_bytes().to_vec() };
     bench.kernel.write_entry(&map(old[1]), &entry).unwrap();
-    // No name goes on: what is in the maps does.
+    // No program has a name of the old load, but the maps keep their contents.
     let outcome = engine.replace_load(&version(bench, &old, "grown", &["echo", "tango"])).unwrap();
     assert_eq!((outcome.links_switched, outcome.programs_removed), (0, 2));
     let fates: Vec<_> = outcome.maps.iter().map(|map| (map.name.as_str(), map.fate)).collect();
@@ -266,13 +266,13 @@ fn programs_that_share_the_maps_of_a_load_keep_them<K: Testable>(bench: &Bench<K
         assert!(text.contains(says) && text.contains(&format!("program {sharer} (\"charlie\")")), "{text}");
         assert_eq!(look(), before, "{error}");
     }
-    // Others use it too, so it cannot become another one.
+    // Other programs use the map too, so that it cannot be replaced.
     let grown = engine.replace_load(&version(bench, &old, "grown", &both)).unwrap_err();
     assert_eq!(grown.kind(), ErrorKind::Conflict, "{grown}");
     assert_eq!(look(), before);
     let new = ids(&engine.replace_load(&version(bench, &old, "second", &both)).unwrap());
     assert_eq!((engine.map_pins(new[0])["counts"], engine.map_pins(sharer)["counts"]), (counts, counts));
-    // The one that shares is replaced, too: named or not, its owner stays.
+    // The sharing program is replaced too; its map owner stays whether named or not.
     for owner in [None, Some(new[0])] {
         let id = engine.ids().into_iter().find(|id| !new.contains(id)).unwrap();
         let mut request = version(bench, &[id], "programs", &["charlie"]);
@@ -349,7 +349,7 @@ fn a_replaced_load_comes_back_as_one_after_a_reboot() {
     let [first, second, third] = new[..] else { panic!("{new:?}") };
     let maps = engine.map_pins(first);
     assert_eq!((engine.map_pins(second), engine.map_pins(third)), (maps.clone(), maps));
-    // They are one load still.
+    // They are still one load.
     let again = engine.replace_load(&version(&bench, &new, "programs", &["alpha", "bravo"])).unwrap();
     assert_eq!((again.links_switched, again.programs_removed), (2, 1));
     assert_eq!(all_stays(&engine), before);

@@ -1,4 +1,4 @@
-//! Where the kernel runs chains of XDP hooks: in the driver, or in the network stack where the driver refuses them.
+//! XDP modes of chains: in the driver, or in the network stack if the driver refuses them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use bpfmand_store::{Batch, Store, StoreOptions, Table};
 
 use crate::bench::{Ask as _, Bench, Testable};
 
-/// The loopback interface, whose driver has no XDP.
+/// Returns a point at the loopback interface, which has no XDP driver.
 fn at_loopback<K: Kernel>(bench: &Bench<K>) -> AttachPoint {
     AttachPoint::Xdp {
         interface: bench.interface("lo"),

@@ -1,4 +1,4 @@
-//! A fetcher at work: one repository, one question after the other.
+//! The fetcher process: serves requests about one repository, one after the other.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -9,10 +9,9 @@ use crate::registry::{RegistryEndpoints, Sink};
 use crate::{ImageError, Limits};
 use bpfmand_frames::{Answering, PIECE, wrong};
 
-/// Works until nobody asks any more.
 pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
     let mut served = Answering::new(stream);
-    // One thread, and some for the system's resolver, which blocks.
+    // One thread, and a few for the system's resolver, which blocks.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let Some(first) = served.question()? else { return Ok(()) };
@@ -26,7 +25,7 @@ pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
     served.say(&FetchAnswer { used_password: false, silent: Vec::new(), result: answer })?;
     let Some(endpoints) = endpoints else { return Ok(()) };
     let done = Working { served, endpoints, limits, runtime: &runtime }.work();
-    // A lookup that does not end must not keep this from ending.
+    // Do not wait for a name lookup that never ends.
     runtime.shutdown_background();
     done
 }
@@ -46,7 +45,7 @@ impl Working<'_> {
         Ok(())
     }
 
-    /// Waits for a registry, as long as a load may take: whoever asked has given up by then.
+    /// Waits for a registry at most as long as a load may take: by then the daemon has given up.
     fn wait<T>(&self, what: impl Future<Output = Result<T, ImageError>>) -> Result<T, ImageError> {
         let limit = self.limits.overall_timeout;
         let late = || ImageError::Unreachable {
@@ -111,10 +110,10 @@ impl Working<'_> {
     }
 }
 
-/// Hands a blob on as it comes: nothing of it stays here.
+/// Sink that forwards a blob to the daemon piece by piece; nothing is stored here.
 struct SinkOfAsker<'a> {
     served: &'a mut Answering,
-    /// Why the one who asked cannot be told any more.
+    /// Error of the connection to the daemon.
     broken: Option<io::Error>,
 }
 
@@ -123,7 +122,7 @@ impl SinkOfAsker<'_> {
         told.map_err(|error| {
             let kind = error.kind();
             self.broken = Some(error);
-            // Ends the transfer as a failure of this side: no mirror is asked instead.
+            // A local failure ends the transfer: no mirror is tried.
             ImageError::Storage { path: "the one who asked".into(), source: kind.into() }
         })
     }

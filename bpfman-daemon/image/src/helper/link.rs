@@ -1,4 +1,4 @@
-//! The end of the one who asks helpers, on a runtime.
+//! The daemon's end of the connection to a helper, on a runtime.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -12,16 +12,17 @@ use tokio::net::UnixStream;
 use super::{HelperLink, HelperRole};
 use crate::ImageError;
 
-/// The end of the one who asks, for one question at a time.
+/// Connection to a helper, for one question at a time.
 #[derive(Debug)]
 pub(crate) struct Asking {
     role: HelperRole,
-    /// Taken while a question is asked. Whoever stops waiting leaves it untaken for ever: nobody knows what comes next.
+    /// Taken during a question. If the caller stops waiting, it is never put back: the helper's next message would be
+    /// ambiguous.
     connection: Mutex<Option<HelperConnection>>,
 }
 
 impl Asking {
-    /// To be called on a runtime.
+    /// Creates the connection. Must be called on a runtime.
     pub(crate) fn new(role: HelperRole, link: HelperLink) -> Result<Self, ImageError> {
         let connect = || {
             link.stream.set_nonblocking(true)?;
@@ -31,7 +32,7 @@ impl Asking {
         Ok(Self { role, connection: Mutex::new(Some(HelperConnection { stream, _life: link.life })) })
     }
 
-    /// One question and its answer. What fails in between ends the helper.
+    /// Sends one question and reads its answer. A failure in between ends the helper.
     pub(crate) async fn ask<T>(
         &self,
         talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, Talk>,
@@ -51,12 +52,12 @@ impl Asking {
     }
 }
 
-/// Why a talk ended.
+/// Reason why an exchange ended.
 #[derive(Debug)]
 pub(crate) enum Talk {
-    /// By a failure of this side.
+    /// Local failure.
     Ours(ImageError),
-    /// By the helper: it is gone, or does not keep to the language.
+    /// Failure of the helper: it ended, or violated the protocol.
     Broken(io::Error),
 }
 
@@ -72,12 +73,10 @@ impl From<ImageError> for Talk {
     }
 }
 
-/// Says that a helper does not do its work.
 pub(crate) fn failed(role: HelperRole, source: io::Error) -> ImageError {
     ImageError::Helper { role, source }
 }
 
-/// A connection to a helper.
 #[derive(Debug)]
 pub(crate) struct HelperConnection {
     stream: UnixStream,
@@ -91,7 +90,6 @@ impl HelperConnection {
         self.stream.write_all(&message).await
     }
 
-    /// Content, whole.
     pub(crate) async fn give(&mut self, content: &[u8]) -> io::Result<()> {
         for piece in content.chunks(PIECE) {
             self.give_piece(piece).await?;
@@ -99,13 +97,13 @@ impl HelperConnection {
         self.give_piece(&[]).await
     }
 
-    /// A piece of content; an empty one ends it.
+    /// Sends a piece of content; an empty one ends it.
     pub(crate) async fn give_piece(&mut self, piece: &[u8]) -> io::Result<()> {
         self.stream.write_all(&header(true, piece.len())?).await?;
         self.stream.write_all(piece).await
     }
 
-    /// The next frame, of at most `limit` bytes if it is a message.
+    /// Receives the next frame. A message may have at most `limit` bytes.
     pub(crate) async fn next(&mut self, limit: usize) -> io::Result<Frame> {
         let mut header = [0; HEADER];
         self.stream.read_exact(&mut header).await?;
@@ -113,7 +111,7 @@ impl HelperConnection {
         if !is_piece && length > limit {
             return Err(wrong(format!("an answer of {length} bytes came, and {limit} are the most")));
         }
-        // What is announced is not there yet: room is made as it comes.
+        // Allocate as data arrives: the announced length is not trusted.
         let mut bytes = Vec::with_capacity(length.min(PIECE));
         (&mut self.stream).take(length as u64).read_to_end(&mut bytes).await?;
         if bytes.len() < length {
@@ -122,7 +120,7 @@ impl HelperConnection {
         Ok(frame(is_piece, bytes))
     }
 
-    /// An answer of at most `limit` bytes.
+    /// Receives an answer of at most `limit` bytes.
     pub(crate) async fn hear<T: DeserializeOwned>(&mut self, limit: usize) -> io::Result<T> {
         match self.next(limit).await? {
             Frame::Message(message) => understood(&message),
@@ -130,7 +128,7 @@ impl HelperConnection {
         }
     }
 
-    /// Content of at most `limit` bytes.
+    /// Receives content of at most `limit` bytes.
     pub(crate) async fn take(&mut self, limit: u64) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {

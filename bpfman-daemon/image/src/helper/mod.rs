@@ -1,9 +1,9 @@
-//! Work on what strangers wrote, done by somebody who has nothing: a fetcher that speaks to registries, and a verifier that
-//! reads manifests, signatures and layers.
+//! Processing of untrusted input in helpers without rights: a fetcher that connects to registries, and a verifier that
+//! parses manifests, signatures and layers.
 //!
-//! Both are the other end of a socket. Who runs that end is the embedder's: [`StartHelper`] starts a process without rights
-//! for it, and [`HelperThreads`] a thread. What is said is the same. The side that asks trusts no answer with more than the
-//! answer itself: it computes every digest of what it is given, and decides what is kept.
+//! A helper is the other end of a socket. The embedder decides what runs it: [`StartHelper`] starts a process without
+//! rights, [`HelperThreads`] a thread; the protocol is the same. The daemon does not trust the answers: it computes
+//! every digest itself, and decides what is kept.
 
 mod fetcher;
 mod link;
@@ -23,13 +23,13 @@ pub(crate) use registry_client::RegistryClient;
 pub(crate) use sent_verify::{ConfigAnswer, DocumentAnswer, ReadConfig};
 pub(crate) use verifier_client::{Checked, Unpacked, VerifierClient};
 
-/// What a helper is for.
+/// Role of a helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelperRole {
-    /// Speaks to the registries of one load. Needs the network, and the files by which names are resolved and authorities
-    /// are trusted.
+    /// Connects to the registries of one load. Needs the network, the resolver's files, and the certificate
+    /// authorities.
     Fetcher,
-    /// Reads what was fetched. Needs nothing.
+    /// Parses fetched content. Needs no rights.
     Verifier,
 }
 
@@ -42,25 +42,25 @@ impl fmt::Display for HelperRole {
     }
 }
 
-/// One helper, as the one who asks has it.
+/// Handle of one helper.
 #[derive(Debug)]
 pub struct HelperLink {
-    /// Leads to it.
+    /// Socket to the helper.
     pub stream: UnixStream,
-    /// Whoever runs it ends it when this is closed, whatever it does. None: closing the stream has to do.
+    /// Descriptor that ends the helper when it is closed. `None`: closing the socket suffices.
     pub life: Option<OwnedFd>,
 }
 
-/// Starts helpers.
+/// Starter of helpers.
 pub trait StartHelper: fmt::Debug + Send + Sync {
-    /// Starts one, which then works for a single load. Must not wait for anything but the kernel.
+    /// Starts a helper for a single load. Must wait for nothing but the kernel.
     ///
     /// # Errors
-    /// The kernel refuses, or nobody is left to start any.
+    /// Fails if the kernel refuses, or if the process that starts helpers has ended.
     fn start(&self, role: HelperRole) -> io::Result<HelperLink>;
 }
 
-/// Helpers as threads of this process: they have all its rights.
+/// Starter of helpers as threads of this process, with all its rights.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HelperThreads;
 
@@ -77,10 +77,10 @@ impl StartHelper for HelperThreads {
     }
 }
 
-/// Does the work of a helper until the other end is closed. Opens no file by a name that it was told, and keeps nothing.
+/// Runs a helper until the other end is closed. It opens no file by a received name, and keeps nothing.
 ///
 /// # Errors
-/// The other end speaks another language, or ended in the middle of a word.
+/// Fails if the other end violates the protocol, or closes the connection within a message.
 pub fn serve_helper(role: HelperRole, stream: UnixStream) -> io::Result<()> {
     match role {
         HelperRole::Fetcher => fetcher::serve(stream),

@@ -1,4 +1,4 @@
-//! Reading from a registry by way of a fetcher. Whatever it says, content counts only when its digest was computed here.
+//! Access to a registry through a fetcher. Content counts only when its digest was computed here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,24 +16,24 @@ use crate::silent_mirrors::SilentMirrors;
 use crate::{ImageError, Limits};
 use bpfmand_frames::{Frame, SMALL, understood, wrong};
 
-/// Pages of a list that are taken.
+/// Maximum number of pages of a list.
 const PAGES: usize = 64;
-/// How often a blob may come anew: by each mirror, and by each try.
+/// Maximum number of times that a blob may restart: for each mirror, and for each retry.
 const RESTARTS: usize = 64;
 
-/// One repository, reached with one credential, by a fetcher of its own.
+/// One repository, reached with one credential, through a fetcher of its own.
 pub(crate) struct RegistryClient {
     name: String,
     limits: Limits,
     asking: Asking,
     used_password: AtomicBool,
-    /// Hosts of the mirrors among the places.
+    /// Hosts of the mirrors among the addresses.
     mirrors: Vec<String>,
     silent: Arc<SilentMirrors>,
 }
 
 impl RegistryClient {
-    /// Starts a fetcher for a repository at these places. Connects to no registry yet.
+    /// Starts a fetcher for a repository at these addresses. Does not connect to a registry yet.
     pub(crate) async fn open(
         helpers: &dyn StartHelper,
         name: String,
@@ -61,7 +61,7 @@ impl RegistryClient {
             .await?
     }
 
-    /// An answer: the outer failure is the fetcher's own.
+    /// Receives an answer. The outer error is a failure of the fetcher itself.
     async fn heard<T: DeserializeOwned>(
         &self,
         connection: &mut HelperConnection,
@@ -75,7 +75,7 @@ impl RegistryClient {
         answer.result.map_err(Into::into)
     }
 
-    /// Fetches the manifest at a tag or digest; answers its bytes and the digest computed from them.
+    /// Fetches the manifest at a tag or digest; returns its bytes and the computed digest.
     pub(crate) async fn manifest(&self, target: &str, limit: u64) -> Result<(Vec<u8>, Digest), ImageError> {
         let question = FetchQuestion::Manifest { target: target.to_owned(), limit };
         let content = self
@@ -98,22 +98,20 @@ impl RegistryClient {
         Ok((content, found))
     }
 
-    /// True if a password of anybody's was shown to the registry, or to a mirror of it.
+    /// Returns whether a password was shown to the registry or to one of its mirrors.
     pub(crate) fn used_password(&self) -> bool {
         self.used_password.load(Ordering::Relaxed)
     }
 
-    /// Asks whether this repository has a manifest that the cache has.
+    /// Checks that this repository has a manifest that is in the cache.
     pub(crate) async fn has_manifest(&self, digest: Digest) -> Result<(), ImageError> {
         self.ask(FetchQuestion::HasManifest { digest }).await
     }
 
-    /// The same of a blob.
     pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
         self.ask(FetchQuestion::HasBlob { descriptor: descriptor.clone() }).await
     }
 
-    /// Streams a blob into `sink`.
     pub(crate) async fn blob(
         &self,
         descriptor: &Descriptor,
@@ -221,7 +219,7 @@ mod tests {
     use super::super::HelperLink;
     use super::*;
 
-    /// What a hostile fetcher does once it was told where to look.
+    /// Behaviour of a hostile fetcher after its first message.
     type Act = fn(&mut Answering) -> io::Result<()>;
 
     #[derive(Debug)]
@@ -304,7 +302,7 @@ mod tests {
             let client = open(act).await;
             let error = client.manifest("latest", 100).await.unwrap_err();
             assert!(matches!(error, ImageError::Helper { role: HelperRole::Fetcher, .. }), "{error}");
-            // Nobody knows what it would say next.
+            // The connection cannot be used again: the next message would be ambiguous.
             assert!(client.has_manifest(Digest::of(b"")).await.is_err());
         }
     }

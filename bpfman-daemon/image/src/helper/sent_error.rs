@@ -1,4 +1,4 @@
-//! Failures, as they are told by a helper: the kind and its facts, and causes as text.
+//! Errors as a helper sends them: the kind with its data, and causes as text.
 
 use bpfman_image_format::{Digest, RegistryAnswer, TlsFailure, causes};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorCause;
 use crate::{AuthorizationError, ImageError};
 
-/// A failure of a helper's work.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SentError {
     NotFound {
@@ -17,7 +16,7 @@ pub(crate) enum SentError {
         what: String,
         why: String,
     },
-    /// The same by an answer of the registry.
+    /// `Unauthorized`, with the answer of the registry.
     Forbidden {
         registry: String,
         what: String,
@@ -102,16 +101,15 @@ impl From<ImageError> for SentError {
             }
             ImageError::Bytecode { image, source } => Self::Bytecode { image, why: text(&source) },
             ImageError::Label { image, source } => Self::Label { image, why: text(&source) },
-            // Helpers do none of what fails so.
+            // Helpers do no work that fails with another error.
             other => Self::Malformed { what: "the work of a helper".to_owned(), why: other.to_string() },
         }
     }
 }
 
-/// Bytes of a text of a helper's: it goes into errors, and into what callers and the log are told.
+/// Maximum length of a text from a helper, in bytes: it becomes part of errors and of the log.
 const TEXT: usize = 4 << 10;
 
-/// As much of a text as is told.
 fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(TEXT));
     text

@@ -1,4 +1,4 @@
-//! What a verifier is asked, and what it answers.
+//! Messages between the daemon and a verifier.
 
 use bpfman_image_format::manifest::ImageDocument;
 use bpfman_image_format::{Descriptor, Digest, Labels};
@@ -10,63 +10,62 @@ use crate::found_signatures::FoundSignatures;
 use crate::signature::Signature;
 use crate::{Limits, Revoked, Signers};
 
-/// A question to a verifier.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum VerifyQuestion {
-    /// What a manifest or index says; it follows as content: [`DocumentAnswer`].
+    /// Parses a manifest or index, which follows as content: [`DocumentAnswer`].
     Manifest,
-    /// The same of a configuration: [`ConfigAnswer`].
+    /// Parses a configuration, which follows as content: [`ConfigAnswer`].
     Config,
-    /// The signatures of a digest in one place, which lie where [`SourceQuestion`]s lead: [`SentSignatures`], after so many of
-    /// those. Of layers at most so many are tried.
+    /// Searches the signatures of a digest at one place: [`SentSignatures`], after any number of [`SourceQuestion`]s.
+    /// At most `layers` layers are tried.
     FindSignatures { name: String, digest: Digest, limits: Limits, place: SignaturePlace, layers: usize },
-    /// Whose signatures count for a digest under a rule.
+    /// Counts the signers of a digest that satisfy a rule.
     Count { signatures: Vec<Signature>, image: String, digest: Digest, rule: Box<Signers>, revoked: Revoked },
-    /// The object file in a layer, which follows as content. The answer is its name in there, and then it follows.
+    /// Extracts the object file of a layer, which follows as content. The answer is the file's name; the file follows.
     Unpack { layer: Descriptor, image: String, big_endian: bool },
 }
 
-/// What reading a manifest or index came to.
+/// Result of parsing a manifest or index.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum DocumentAnswer {
     Read(ImageDocument),
-    /// It is none.
+    /// The content is no manifest or index.
     Malformed(String),
-    /// It is of a kind that is not supported.
+    /// The kind of document is not supported.
     Unsupported(String),
 }
 
-/// What a configuration says.
+/// Contents of a configuration.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ReadConfig {
     pub(crate) architecture: String,
     pub(crate) labels: Labels,
 }
 
-/// What reading a configuration came to.
+/// Result of parsing a configuration.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ConfigAnswer {
     Read(ReadConfig),
-    /// It is none.
+    /// The content is no configuration.
     Malformed(String),
-    /// A label of it does not hold what its name promises.
+    /// A label has an invalid value.
     Label(String),
 }
 
-/// What a verifier asks back, to find signatures.
+/// Question of a verifier to the daemon, during a search for signatures.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum SourceQuestion {
-    /// A manifest: the answer says whether there is one, which follows.
+    /// Requests a manifest: the answer is whether it exists; if so, it follows.
     Manifest { target: String, limit: u64 },
-    /// The pages of the list of what refers to the digest: the answer says how many follow; none if there is no list.
+    /// Requests the manifests that refer to the digest: the answer is the number of pages that follow; `None` if there
+    /// is no list.
     Referrers,
-    /// A blob, which follows the answer.
+    /// Requests a blob, which follows the answer.
     Blob { descriptor: Descriptor, limit: u64 },
-    /// Nothing more: this is what was found.
+    /// Ends the search, with its result.
     Found(Result<SentSignatures, SentError>),
 }
 
-/// Signatures that were found.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SentSignatures {
     signatures: Vec<Signature>,

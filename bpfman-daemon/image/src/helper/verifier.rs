@@ -1,4 +1,4 @@
-//! A verifier at work: bytes in, what they say out. It has no files and no network, and needs none.
+//! The verifier process: parses bytes and returns their contents. It has no files and no network.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,6 @@ use crate::unpack::unpack;
 use crate::{ImageError, Limits, signers};
 use bpfmand_frames::{Answering, wrong};
 
-/// Works until nobody asks any more.
 pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
     let mut served = Answering::new(stream);
     while let Some(question) = served.question()? {
@@ -53,7 +52,7 @@ fn answer(served: &mut Answering, question: VerifyQuestion) -> io::Result<()> {
             let expected = if big_endian { Endian::Big } else { Endian::Little };
             let mut content = served.content();
             let unpacked = unpack(&mut content, &layer, &image, expected);
-            // What the reader had no use for belongs to the layer all the same.
+            // Drain the layer: bytes that the parser did not need belong to it as well.
             io::copy(&mut content, &mut io::sink())?;
             match unpacked {
                 Ok(found) => {
@@ -91,7 +90,7 @@ fn find(
     layers: usize,
 ) -> io::Result<()> {
     let source = AskersSource { name, served: Mutex::new(served), broken: Mutex::new(None) };
-    // It never waits for anything but the socket, which blocks: there is nothing to be woken by.
+    // The task waits only for the socket, which blocks: the runtime needs no drivers.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let found = runtime.block_on(find_signatures::find(&source, digest, limits, place, layers));
     if let Some(broken) = source.broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -101,11 +100,11 @@ fn find(
     served.say(&SourceQuestion::Found(found))
 }
 
-/// Content that the one who asked has, or gets.
+/// Source of signatures that requests content from the daemon.
 struct AskersSource<'a> {
     name: &'a str,
     served: Mutex<&'a mut Answering>,
-    /// Why it cannot be asked any more.
+    /// Error of the connection to the daemon.
     broken: Mutex<Option<io::Error>>,
 }
 

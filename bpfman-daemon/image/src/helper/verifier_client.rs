@@ -1,4 +1,4 @@
-//! Having a verifier read what was fetched. What it answers is taken for one load; digests are computed here.
+//! The daemon's access to a verifier. Its answers are trusted for one load only; digests are computed here.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -22,36 +22,36 @@ use crate::{ImageError, Limits, Revoked, Signers, TooFewSigners};
 use bpfman_image_format::layer::FoundObject;
 use bpfmand_frames::{PIECE, SMALL, wrong};
 
-/// Things that a verifier asks for, to find the signatures of one digest at one place: more than the limits of any search
-/// need.
+/// Maximum number of questions of a verifier in one search at one place: more than the limits of any search need.
 const QUESTIONS: usize = 2048;
 
-/// One load's verifier, started when something is there to be read.
+/// Verifier of one load, started at its first use.
 #[derive(Debug)]
 pub(crate) struct VerifierClient {
     helpers: Arc<dyn StartHelper>,
     asking: OnceCell<Asking>,
 }
 
-/// Bytes of what a manifest or a configuration says: these have at most one MiB, and this writes nothing twice.
+/// Maximum size of a parsed manifest or configuration, in bytes: their input is at most one MiB, and nothing is
+/// duplicated.
 const DOCUMENT: usize = 8 << 20;
-/// Bytes of who signed, or of why signatures do not count.
+/// Maximum size of the list of signers, or of the reasons why signatures do not count, in bytes.
 const COUNT: usize = 1 << 20;
-/// Bytes of what is asked for, or of signatures that were found: as many as there may be, each control character in
-/// them written as six.
+/// Maximum size of a question or of the found signatures, in bytes: the maximum number of signatures, with each control
+/// character escaped as six.
 const FOUND: usize = 64 << 20;
 
-/// What came out of a layer.
+/// Object file extracted from a layer.
 pub(crate) struct Unpacked {
     pub(crate) object: FoundObject,
     pub(crate) object_digest: Digest,
 }
 
-/// What reading a file from the cache came to.
+/// Result of reading a file from the cache.
 pub(crate) enum Checked<T> {
-    /// The file is what its name says; this is what was read from it.
+    /// The file has its digest; this is the result of parsing it.
     Whole(Result<T, ImageError>),
-    /// It is not: nothing of it counts.
+    /// The file does not have its digest: the result is discarded.
     Damaged,
 }
 
@@ -71,7 +71,7 @@ impl VerifierClient {
         self.asking.get_or_try_init(start).await?.ask(talk).await
     }
 
-    /// What a manifest or index says, or why it is none.
+    /// Returns the contents of a manifest or index, or the reason why it is invalid.
     pub(crate) async fn manifest(&self, content: &[u8]) -> Result<DocumentAnswer, ImageError> {
         self.ask(async |connection| {
             connection.say(&VerifyQuestion::Manifest).await?;
@@ -81,7 +81,6 @@ impl VerifierClient {
         .await
     }
 
-    /// What a configuration says.
     pub(crate) async fn config(&self, content: &[u8]) -> Result<ConfigAnswer, ImageError> {
         self.ask(async |connection| {
             connection.say(&VerifyQuestion::Config).await?;
@@ -91,7 +90,7 @@ impl VerifierClient {
         .await
     }
 
-    /// Whose signatures count.
+    /// Returns the signers that satisfy the rule.
     pub(crate) async fn count(
         &self,
         signatures: &[Signature],
@@ -120,7 +119,7 @@ impl VerifierClient {
         .await
     }
 
-    /// The signatures of a digest that a source has, at every place.
+    /// Returns the signatures of a digest at every place of a source.
     pub(crate) async fn find_all_signatures<S: SignatureSource>(
         &self,
         source: &S,
@@ -135,7 +134,7 @@ impl VerifierClient {
         Ok(found)
     }
 
-    /// The signatures of a digest that a source has at one place; of layers at most so many are tried.
+    /// Returns the signatures of a digest at one place of a source; at most `layers` layers are tried.
     pub(crate) async fn find_signatures<S: SignatureSource>(
         &self,
         source: &S,
@@ -182,7 +181,7 @@ impl VerifierClient {
         found.map(Into::into).map_err(Into::into)
     }
 
-    /// The object file of a layer, whose bytes are in `file`; their digest and size are checked here, on the way.
+    /// Extracts the object file of the layer in `file`, and checks the layer's digest and size on the way.
     pub(crate) async fn unpack(
         &self,
         file: File,
@@ -221,7 +220,7 @@ impl VerifierClient {
     }
 }
 
-/// Gives all of a file; answers digest and size of what was given.
+/// Sends a whole file; returns digest and size of the sent bytes.
 async fn give_file(
     connection: &mut HelperConnection,
     file: File,
@@ -239,7 +238,7 @@ async fn give_file(
         })
         .await?;
         size += piece.len() as u64;
-        // The last one is empty, which is how content ends.
+        // The last piece is empty, which ends the content.
         connection.give_piece(&piece).await?;
         if piece.is_empty() {
             return Ok((hasher.finish(), size));
@@ -247,7 +246,8 @@ async fn give_file(
     }
 }
 
-/// What a source says, as far as a search may go on with it. Any other failure ends the load.
+/// Returns the answer of a source in a form that can be sent, if the search can continue with it. Any other error ends
+/// the load.
 fn tellable<T>(result: Result<T, ImageError>) -> Result<Result<T, SentError>, ImageError> {
     match result {
         Ok(found) => Ok(Ok(found)),

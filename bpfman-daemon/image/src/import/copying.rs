@@ -1,4 +1,4 @@
-//! Copying the content of a layout or archive beside the cache, checked by its digests: nothing of it has to be trusted.
+//! Copies the content of a layout or archive into staging, checked by digest: the source need not be trusted.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,28 +13,26 @@ use crate::registry::Sink as _;
 use crate::staging::Staging;
 use crate::{ImageError, Limits};
 
-/// Entries of an archive that are looked at.
+/// Maximum number of entries of an archive.
 const MAX_ENTRIES: usize = 8192;
-/// Bytes of `index.json` and `manifest.json`.
+/// Maximum size of `index.json` and `manifest.json`, in bytes.
 const INDEX_LIMIT: u64 = 4 << 20;
-/// Bytes of all content of one layout.
+/// Maximum size of all content of one layout, in bytes.
 const TOTAL_LIMIT: u64 = 1 << 30;
-/// Bytes that a compressed archive may unpack to: all content, and what stands around it.
+/// Maximum uncompressed size of an archive, in bytes: all content, and the headers around it.
 const ARCHIVE_LIMIT: u64 = TOTAL_LIMIT + (64 << 20);
 
-/// Content that was copied.
+/// Copied content of one layout.
 pub(super) struct Copied {
-    /// The path, for messages.
+    /// Path of the layout, for messages.
     pub(super) shown: String,
-    /// `index.json` of an OCI layout.
     pub(super) index: Option<Vec<u8>>,
-    /// `manifest.json` of an archive of docker or podman.
+    /// `manifest.json` of a docker or podman archive.
     pub(super) docker: Option<Vec<u8>>,
-    /// Digest and size of each file that is named otherwise than by its digest.
+    /// Digest and size of each file that is not named by its digest.
     pub(super) files: BTreeMap<String, (Digest, u64)>,
 }
 
-/// Copies all content.
 pub(super) fn copy(staging: &Arc<Staging>, path: &Path, limits: &Limits) -> Result<Copied, ImageError> {
     let copied =
         Copied { shown: path.display().to_string(), index: None, docker: None, files: BTreeMap::new() };
@@ -62,7 +60,7 @@ impl Copying<'_> {
         for entry in fs::read_dir(&blobs).map_err(storage(&blobs))? {
             let entry = entry.map_err(storage(&blobs))?;
             let file = entry.path();
-            // Links would lead out of the folder.
+            // Symbolic links could lead out of the folder.
             if entry.file_type().map_err(storage(&file))?.is_file() {
                 let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
                 self.file(&name, &mut File::open(&file).map_err(storage(&file))?)?;
@@ -82,7 +80,7 @@ impl Copying<'_> {
             return Err(self.malformed(format!("it is no archive of images, but {}", kind_of(&start))));
         }
         let mut archive = tar::Archive::new(start.chain(content));
-        // Raw: names that matter fit into a header, and others are not to be read into memory.
+        // Raw entries: relevant names fit into a header, and longer ones are not read into memory.
         let entries = archive.entries().map_err(|error| self.unreadable(&error))?.raw(true);
         for (count, entry) in entries.enumerate() {
             let mut entry = entry.map_err(|error| self.unreadable(&error))?;
@@ -112,7 +110,7 @@ impl Copying<'_> {
         }
         let digits = name.strip_prefix("blobs/sha256/").map(|digits| format!("sha256:{digits}"));
         let expected = digits.and_then(|digits| digits.parse::<Digest>().ok());
-        // Archives of docker keep configurations and layers under names of their own.
+        // Docker archives keep configurations and layers under other names.
         if expected.is_none() && !name.ends_with(".tar") && !name.ends_with(".json") {
             return Ok(());
         }
@@ -162,7 +160,7 @@ impl Copying<'_> {
         if let Some(unsupported) = UnsupportedPacking::of(error) {
             return ImageError::Unsupported { what, source: unsupported.into() };
         }
-        // The readers of tars wrap errors of what they read, and repeat bytes that they do not understand.
+        // The tar reader wraps I/O errors, and its messages repeat unparsed bytes.
         let mut cause = std::error::Error::source(error);
         while let Some(inner) = cause {
             if inner.downcast_ref::<io::Error>().is_some_and(is_bound) {
@@ -186,7 +184,7 @@ fn is_bound(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Bound>())
 }
 
-/// Fails once more than the limit was read.
+/// Reader that fails after the limit.
 struct Bounded<R> {
     inner: R,
     left: u64,

@@ -1,5 +1,5 @@
-//! Archives of docker and podman (`docker save` before 25, `podman save`): configurations and layers, and names by image. A
-//! manifest is made for each image. Its digest is none that a registry has, so no signature is of it.
+//! Archives of docker and podman (`docker save` before 25, `podman save`): configurations and layers, with the names of
+//! images. A manifest is created for each image. No registry has its digest, so no signature covers it.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use super::copying::Copied;
 use crate::ImageError;
 use crate::staging::Staging;
 
-/// Images of one archive.
+/// Maximum number of images in an archive.
 const MAX_IMAGES: usize = 64;
-/// Layers of one image.
+/// Maximum number of layers in an image.
 const MAX_LAYERS: usize = 128;
 
-/// One image in `manifest.json`.
+/// Image in `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SavedImage {
@@ -25,7 +25,7 @@ struct SavedImage {
     layers: Vec<String>,
 }
 
-/// The images as an index of a layout has them: one entry a name.
+/// Returns the images like the entries of a layout's index: one entry per name.
 pub(super) fn entries(copied: &Copied, staging: &Arc<Staging>) -> Result<Vec<Descriptor>, ImageError> {
     let malformed = |why: String| ImageError::Malformed {
         what: format!("manifest.json in {}", copied.shown),

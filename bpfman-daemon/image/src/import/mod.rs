@@ -1,5 +1,5 @@
-//! Images from a disk instead of a registry: an OCI layout, as a folder or as an archive of one, signatures included, and
-//! archives of docker and podman.
+//! Import of images from disk: OCI layouts, as folder or archive, signatures included, and archives of docker and
+//! podman.
 
 mod copying;
 mod docker_archive;
@@ -22,34 +22,36 @@ use crate::{ImageError, ImageStore, Limits, VerifiedBy};
 use names::{ImportNames, NamedImage};
 use repository::ImportedRepository;
 
-/// An image that was imported.
+/// Imported image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// Its name.
+    /// Name of the image.
     pub name: String,
     /// Digest of index or manifest.
     pub digest: Digest,
-    /// What the policy says.
+    /// Decision of the policy.
     pub outcome: ImportOutcome,
 }
 
-/// What the policy says of an imported image.
+/// Decision of the policy about an imported image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImportOutcome {
-    /// It may be loaded.
+    /// The image may be loaded.
     Verified(VerifiedBy),
-    /// It may not, for this reason. Nothing of it was kept.
+    /// The image is refused, for this reason. None of it was kept.
     Refused(String),
 }
 
 impl ImageStore {
-    /// Takes the images and signatures of an OCI layout, a folder or an archive of one, into the cache, as far as the policy
-    /// lets them in, and says of each what the policy says of it. Touches no network.
+    /// Imports the images and signatures of an OCI layout, folder or archive, into the cache, as far as the policy
+    /// allows, and returns the policy's decision for each. Does not use the network.
     ///
-    /// With `name` takes one image under that name, whatever name it has there: the one whose tag it is, or the only one.
+    /// With `name`, imports one image under that name, whatever its name in the layout: the image with that tag, or the
+    /// only one.
     ///
     /// # Errors
-    /// It cannot be read, or has no image with a whole name, or none or several that `name` may mean.
+    /// Fails if the layout cannot be read, has no image with a complete name, or does not have exactly one that matches
+    /// `name`.
     pub async fn import(
         &self,
         path: &Path,
@@ -67,7 +69,7 @@ impl ImageStore {
         let seconds = self.limits.overall_timeout.as_secs();
         for named in &names.images {
             let NamedImage { image, digest } = named;
-            // One for each: what one image does to its verifier is nothing to the others.
+            // One verifier per image: a hostile image cannot affect the others.
             let verifier = self.verifier();
             let taken = async {
                 let brought = bring(&verifier, &staging, &names, named, &self.limits).await?;
@@ -104,10 +106,10 @@ impl ImageStore {
     }
 }
 
-/// Entries of an index whose signatures are taken: more than there are platforms.
+/// Maximum number of entries of an index to collect signatures for: more than there are platforms.
 const MAX_PLATFORMS: usize = 64;
 
-/// One of the images with what signs it. Nothing is kept yet: the policy has to let it in first.
+/// Reads one image with its signatures. Nothing is kept until the policy allows it.
 async fn bring(
     verifier: &VerifierClient,
     staging: &Arc<Staging>,
@@ -117,7 +119,7 @@ async fn bring(
 ) -> Result<Brought, ImageError> {
     let source = ImportedRepository::new(staging, names, &named.image);
     let (mut subjects, mut read, mut depth) = (vec![named.digest], 0, 0);
-    // Members of indexes, and of the indexes in them.
+    // Members of indexes, including nested ones.
     while read < subjects.len() && depth <= MAX_INDEXES {
         let level = read..subjects.len();
         read = subjects.len();

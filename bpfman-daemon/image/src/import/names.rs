@@ -1,4 +1,4 @@
-//! Names and roles of what lies in a layout: images, lists of signatures, and what refers to images.
+//! Names and roles of the entries of a layout: images, lists of signatures, and manifests that refer to images.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use super::docker_archive;
 use crate::ImageError;
 use crate::staging::Staging;
 
-/// How cosign marks the entries of the layouts that it saves.
+/// Prefix of the kind that cosign writes to the entries of its layouts.
 const COSIGN: &str = "dev.cosignproject.cosign/";
-/// Names that a message lists.
+/// Maximum number of names in a message.
 const SHOWN: usize = 10;
 
-/// An image with its whole name.
+/// Image with its complete name.
 #[derive(Clone, Debug)]
 pub(super) struct NamedImage {
     pub(super) image: ImageReference,
     pub(super) digest: Digest,
 }
 
-/// A list of signatures that has no tag of its own.
+/// List of signatures without a tag of its own.
 pub(super) struct SignatureList {
-    /// The name that it shares with its image; none if it has none, and belongs to any.
+    /// Name of the image that it belongs to; `None` if it may belong to any.
     pub(super) of: Option<ImageReference>,
     pub(super) digest: Digest,
 }
@@ -33,12 +33,11 @@ pub(super) struct SignatureList {
 /// Entries of a layout by name and role.
 #[derive(Default)]
 pub(super) struct ImportNames {
-    /// To be imported.
     pub(super) images: Vec<NamedImage>,
-    /// Tags of signatures, with what they lead to. The repository is none where the tag stands alone.
+    /// Signature tags with their digests. The repository is `None` if the entry has only a tag.
     pub(super) tags: Vec<(Option<String>, String, Digest)>,
     pub(super) lists: Vec<SignatureList>,
-    /// Entries without a name: some of them may refer to an image.
+    /// Entries without a name, which may refer to an image.
     pub(super) others: Vec<Descriptor>,
 }
 
@@ -48,17 +47,17 @@ struct Index {
     manifests: Vec<Descriptor>,
 }
 
-/// An entry that is an image, as far as the index says.
+/// Entry that is an image, according to the index.
 struct Candidate {
-    /// The whole name; none if there is only a tag, or nothing.
+    /// Complete name, if the entry has one.
     image: Option<ImageReference>,
-    /// The tag, if that is all there is.
+    /// Tag, if the entry has nothing else.
     tag: Option<String>,
     digest: Digest,
 }
 
 impl ImportNames {
-    /// Reads what was copied. With `given` takes one image by that name.
+    /// Reads the copied content. With `given`, selects one image and imports it under that name.
     pub(super) fn read(
         copied: Copied,
         staging: &Arc<Staging>,
@@ -87,11 +86,11 @@ impl ImportNames {
         Ok(names)
     }
 
-    /// Notes an entry by its role; answers it if it may be an image.
+    /// Records an entry by its role; returns it if it may be an image.
     fn sort(&mut self, entry: Descriptor) -> Option<Candidate> {
         let digest = entry.digest;
         let kind = entry.annotations.get(media::COSIGN_KIND).and_then(|kind| kind.strip_prefix(COSIGN));
-        // containerd's name first: it is always the whole one.
+        // containerd's name comes first: it is always complete.
         let texts = [media::CONTAINERD_NAME, media::REF_NAME].map(|name| entry.annotations.get(name));
         let image = texts.iter().flatten().find_map(|text| text.parse::<ImageReference>().ok());
         match kind {
@@ -100,7 +99,7 @@ impl ImportNames {
                 return None;
             }
             Some("image" | "imageIndex") | None => {}
-            // Attestations and lists of components.
+            // Attestations and SBOMs.
             Some(_) => return None,
         }
         let tag = texts[1].filter(|_| image.is_none()).cloned();
@@ -120,7 +119,7 @@ impl ImportNames {
     }
 }
 
-/// All images that have whole names.
+/// Returns all images with complete names.
 fn named(shown: &str, candidates: Vec<Candidate>) -> Result<Vec<NamedImage>, ImageError> {
     let present = present(&candidates);
     let digest_and_name = |one: Candidate| Some(NamedImage { image: one.image?, digest: one.digest });
@@ -132,7 +131,8 @@ fn named(shown: &str, candidates: Vec<Candidate>) -> Result<Vec<NamedImage>, Ima
     Ok(images)
 }
 
-/// The image that is meant by a name: the one with that name or tag, the only one with a name at all, or the only one.
+/// Returns the image that a name selects: the one with that name or tag, else the only one with a name, else the only
+/// one.
 fn chosen(shown: &str, candidates: &[Candidate], given: &ImageReference) -> Result<NamedImage, ImageError> {
     let tag = given.tag().unwrap_or("latest");
     let has_digest = |one: &&Candidate| given.digest().is_none_or(|digest| digest == one.digest);
@@ -158,7 +158,7 @@ fn chosen(shown: &str, candidates: &[Candidate], given: &ImageReference) -> Resu
     Err(ImageError::NoImportName { path: shown.to_owned(), why, present: present(candidates) })
 }
 
-/// The images of a layout, in words.
+/// Returns the names of the images in a layout, for messages.
 fn present(candidates: &[Candidate]) -> String {
     let text = |one: &Candidate| {
         let name = one.image.as_ref().map(ToString::to_string).or_else(|| one.tag.clone());

@@ -1,4 +1,4 @@
-//! The repository of an image whose content was just copied beside the cache, as a source of signatures.
+//! Source of signatures for an image that was copied into staging.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::blocking::blocking;
 use crate::signature_source::SignatureSource;
 use crate::staging::Staging;
 
-/// The signatures of one image of a layout.
+/// Signatures of one image of a layout.
 pub(super) struct ImportedRepository<'a> {
     staging: &'a Arc<Staging>,
     names: &'a ImportNames,
@@ -29,8 +29,9 @@ impl<'a> ImportedRepository<'a> {
         blocking(move || staging.blob(digest, limit)).await
     }
 
-    /// Returns the digest at a tag: in this repository, or without one. Names that an image got with its import have no signatures
-    /// of their own in the layout; those of its former name are as good, since each names the digest that it signs.
+    /// Returns the digest at a tag, in this repository, else without a repository, else in any. An image that is
+    /// renamed at import has its signatures under its former name; these are equally valid, since each names the digest
+    /// that it signs.
     fn tagged(&self, tag: &str) -> Option<Digest> {
         let of = |repository: Option<&str>| {
             let mut tags = self.names.tags.iter();
@@ -39,7 +40,7 @@ impl<'a> ImportedRepository<'a> {
         let any = || self.names.tags.iter().find(|(_, name, _)| name == tag).map(|(.., digest)| *digest);
         let found = of(Some(&self.name)).or_else(|| of(None)).or_else(any);
         found.or_else(|| {
-            // A list without a tag is one of signatures, which stand at the tag with this ending.
+            // A list without a tag holds signatures, which belong to the tag with this suffix.
             let mut lists = self.names.lists.iter().filter(|_| tag.ends_with(".sig"));
             let is_ours = |of: &Option<ImageReference>| of.as_ref().is_none_or(|of| of == self.image);
             let own = lists.clone().find(|list| is_ours(&list.of));
@@ -60,7 +61,7 @@ impl SignatureSource for ImportedRepository<'_> {
         }
     }
 
-    /// Entries without a name: the search looks whether they refer to the image.
+    /// Returns the entries without a name: the search checks whether they refer to the image.
     async fn referrers(&self, _: Digest) -> Result<Option<Vec<Vec<u8>>>, ImageError> {
         if self.names.others.is_empty() {
             return Ok(None);

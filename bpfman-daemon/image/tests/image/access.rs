@@ -1,4 +1,4 @@
-//! Who gets a private image from the cache: those to whom the registry would give it.
+//! Access to cached private images: only callers that the registry would serve.
 
 use crate::harness::hostile::{Answer, Hostile};
 use crate::harness::{Store, object, policy, unsigned};
@@ -53,26 +53,26 @@ async fn a_private_image_comes_from_the_cache_only_to_who_may_pull_it() {
         assert_eq!(world.by(user, if_not_present).await.unwrap_err().category(), Category::Unauthorized);
     }
     world.by(Some("user"), if_not_present).await.unwrap();
-    // Without a password, and with another one: the registry is asked, and refuses; without asking, nobody says yes.
+    // Without a password, or with another one, the registry refuses; without the registry, access is denied.
     for user in [None, Some("other")] {
         for pull_policy in [if_not_present, FetchPolicy::Never, FetchPolicy::Always] {
             let error = world.by(user, pull_policy).await.unwrap_err();
             assert_eq!(error.category(), Category::Unauthorized, "{user:?} {pull_policy:?}: {error}");
         }
     }
-    // Who had it once has it again, also without the registry.
+    // A caller that had the image once has it again, also without the registry.
     let before = world.hostile.requests().len();
     world.by(Some("user"), if_not_present).await.unwrap();
     world.by(Some("user"), FetchPolicy::Never).await.unwrap();
     assert_eq!(world.hostile.requests().len(), before);
-    // Somebody else whom the registry lets in is asked for once, and nothing is fetched again.
+    // Another caller with valid credentials causes one check; nothing is fetched again.
     world.hostile.lock_all(OTHERS, BASIC);
     world.by(Some("other"), if_not_present).await.unwrap();
     let asked = world.hostile.requests().split_off(before);
     assert!(asked.iter().all(|request| request.starts_with("HEAD ")), "{asked:?}");
     world.by(Some("other"), FetchPolicy::Never).await.unwrap();
     world.by(Some("user"), FetchPolicy::Never).await.unwrap();
-    // Names and labels are no secret among those who may use the daemon; content stays.
+    // The daemon may read names and labels, which are not secret; content is not handed out.
     world.load(None, Caller::Daemon, FetchPolicy::Never).await.unwrap();
 }
 
@@ -83,7 +83,7 @@ async fn a_public_image_and_one_that_root_imported_are_for_all_also_offline() {
     hostile.image_of(object("public").bytes());
     world.image = hostile.image("a:latest");
     world.by(Some("user"), FetchPolicy::IfNotPresent).await.unwrap();
-    // The registry never asked for the password: everybody may have it.
+    // The registry never requested the password, so the image is public.
     for user in [None, Some("other")] {
         world.by(user, FetchPolicy::Never).await.unwrap();
     }
@@ -100,13 +100,13 @@ async fn the_passwords_of_the_machine_are_for_those_who_may_use_them() {
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
     assert!(world.hostile.requests().iter().all(|request| !request.contains("authorization")));
     world.load(None, Caller::Machine, FetchPolicy::IfNotPresent).await.unwrap();
-    // From then on without the registry for those, and not at all for others.
+    // From then on without the registry for those callers, and not at all for others.
     world.load(None, Caller::Machine, FetchPolicy::Never).await.unwrap();
     let error = world.by(None, FetchPolicy::Never).await.unwrap_err();
     assert!(matches!(error, ImageError::NotYours { .. }), "{error}");
     let error = world.by(None, FetchPolicy::IfNotPresent).await.unwrap_err();
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
-    // Their own password is as good.
+    // A password of their own is sufficient as well.
     world.by(Some("user"), FetchPolicy::IfNotPresent).await.unwrap();
     world.by(Some("user"), FetchPolicy::Never).await.unwrap();
 }
@@ -116,7 +116,7 @@ async fn a_manifest_of_ones_own_does_not_give_out_the_layers_of_others() {
     let mut world = World::new("borrowed");
     world.by(Some("user"), FetchPolicy::IfNotPresent).await.unwrap();
     let private = object("borrowed");
-    // Another registry, whose owner knows the digests of the private image and has none of its content.
+    // Another registry. Its owner knows the digests of the private image but has none of its content.
     let thief = Hostile::start();
     let (_, digest) = thief.image_of(private.bytes());
     let layer = bpfman_image_format::Digest::of(private.bytes());
@@ -126,7 +126,7 @@ async fn a_manifest_of_ones_own_does_not_give_out_the_layers_of_others() {
     assert_eq!(error.category(), Category::NotFound, "{error}");
     world.image = world.image.at_digest(digest);
     assert_eq!(world.by(None, FetchPolicy::Never).await.unwrap_err().category(), Category::Unauthorized);
-    // Nor does a rule's change of repository: content belongs to the names that it came by.
+    // A policy change does not help either: content belongs to the names under which it was fetched.
     world.store.store.set_policy(policy("mode = \"off\"\n"));
     assert!(world.by(None, FetchPolicy::Never).await.is_err());
     assert!(!json!(world.store.kept()).to_string().contains("tmp/"));

@@ -1,6 +1,6 @@
-//! cosign as the signer that nobody here wrote: versions 2 and 3, with a key and without, each form that they push.
+//! cosign as an independent signer: versions 2 and 3, with a key and without, in each format that they push.
 //!
-//! `tests/tools/cosign` fetches the two from Debian, below the cache folder.
+//! `tests/tools/cosign` fetches the two from Debian into the cache folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ struct Cosign {
 }
 
 impl Cosign {
-    /// None, with a line that says why, where it cannot be fetched.
+    /// Returns `None`, and prints the reason, if it cannot be fetched.
     fn version(version: &str) -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/cosign");
         let output = Command::new(script).arg(version).output().expect("bash is installed");
@@ -37,7 +37,7 @@ impl Cosign {
         let program = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         let cosign = Self { program, folder: tempfile::tempdir().unwrap() };
         assert!(cosign.try_run(&["generate-key-pair"]).is_ok());
-        // No services at all; without it version 3 asks for their addresses.
+        // No services at all; otherwise version 3 needs their addresses.
         if version == "3" {
             cosign.run(&["signing-config", "create", "--out", "none.json"]);
         }
@@ -73,7 +73,7 @@ impl Cosign {
         std::fs::write(self.folder.path().join(name), content).unwrap();
     }
 
-    /// A policy that demands its key, with more conditions.
+    /// Returns a policy that requires its key, with further conditions.
     fn trusted(&self, more: &str) -> Policy {
         let public = std::fs::read_to_string(self.folder.path().join("cosign.pub")).unwrap();
         policy(&format!("[[images]]\npattern = \"*\"\nkeys = ['''{public}''']\n{more}\n"))
@@ -87,7 +87,7 @@ impl Cosign {
         self.run(&arguments);
     }
 
-    /// A policy over the private services' root.
+    /// Returns a policy with the root of the private services.
     fn trusting(&self, services: &Services, subject: &str) -> Policy {
         self.write("root.json", &trusted_root(&services.authority, &services.log));
         let root = self.folder.path().join("root.json");
@@ -106,7 +106,7 @@ async fn published(registry: &DockerRegistry, name: &str) -> (ImageReference, Di
     (image, digest)
 }
 
-/// What it signed is loaded, and by whom it was signed is told; with another key it is not.
+/// Checks that a signed image is loaded with its signer, and refused with another key.
 async fn accepted(image: &ImageReference, trusted: Policy) -> VerifiedBy {
     let verified = Store::new(trusted).pull(image).await.unwrap().verified_by;
     assert!(matches!(verified, VerifiedBy::Signers { .. }));
@@ -125,7 +125,7 @@ async fn cosign_2_with_a_key_is_verified_in_both_its_forms() {
     let error =
         Store::new(cosign.trusted("annotations = { stage = \"trial\" }")).pull(&image).await.unwrap_err();
     assert!(error.to_string().contains("stage=production"), "{error}");
-    // Ours is added beside theirs, and both stay good.
+    // Our signature is added; both stay valid.
     let ours = SigningKey::generate().unwrap();
     sign(&image, &ours, &BTreeMap::new(), None).await.unwrap();
     Store::new(demand(&[&ours])).pull(&image).await.unwrap();

@@ -1,4 +1,4 @@
-//! Images as builders write them, and what is said of those that are not supported.
+//! Images in the formats of other builders, and the errors for unsupported ones.
 
 use std::io::Write as _;
 
@@ -14,7 +14,7 @@ async fn load(hostile: &Hostile) -> Result<VerifiedImage, ImageError> {
     let loaded = store.pull(&image).await;
     assert_eq!(store.left_over(), 0);
     if loaded.is_ok() {
-        // All that it takes is kept.
+        // All required content is cached.
         let asked = hostile.requests().len();
         store.load(&image, FetchPolicy::Never).await.unwrap();
         store.pull(&image).await.unwrap();
@@ -69,7 +69,7 @@ async fn layers_of_zstd_are_read_whatever_their_type_says() {
             assert_eq!(&*load(&hostile).await.unwrap().bytes, object.bytes());
         }
     }
-    // A bomb: the beginning of an object, and two hundred blocks of 128 KiB that repeat one byte.
+    // A decompression bomb: the beginning of an object, and two hundred blocks of 128 KiB that repeat one byte.
     let mut bomb = b"\x28\xb5\x2f\xfd\0\x58\x20\0\0\x7fELF".to_vec();
     bomb.extend(b"\x02\0\x10\0".repeat(200));
     image(&hostile, &[hostile.blob(media::OCI_LAYER, &bomb)]);
@@ -101,7 +101,7 @@ async fn the_layer_with_the_object_is_found_among_others() {
         image(&hostile, &layers);
         assert_eq!(&*load(&hostile).await.unwrap().bytes, object.bytes());
     }
-    // None has one: the first is told. Nor is anything beyond the limits looked into.
+    // No layer has an object: the first error is returned. Layers beyond the limits are not read.
     image(&hostile, &[readme.clone(), empty.clone()]);
     let error = load(&hostile).await.unwrap_err();
     assert!(matches!(error, ImageError::NoObject { .. }) && error.to_string().contains("a text"), "{error}");
@@ -150,7 +150,7 @@ async fn indexes_of_every_builder_lead_to_the_image() {
         assert_eq!((&*loaded.bytes, loaded.digest), (object.bytes(), digest), "{document}");
         assert_eq!(loaded.manifest_digest.to_string(), entry["digest"], "{document}");
     }
-    // Too deep; one that names itself can be made by nobody.
+    // Nested too deep; an index that contains its own digest cannot exist.
     hostile.manifest("latest", &index(&[inner("three", &index(&[two]))]));
     let error = load(&hostile).await.unwrap_err();
     assert!(error.to_string().contains("nested too deep"), "{error}");

@@ -1,4 +1,4 @@
-//! Layouts and archives in the forms of other tools: compressed, without names, with signatures beside images.
+//! Layouts and archives in the formats of other tools: compressed, without names, with signatures beside images.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use bpfman_image_format::{Digest, ImageReference, OciLayout, SigningKey, archive
 use bpfmand_image::{Category, FetchPolicy, ImageError, ImportOutcome, Policy};
 use serde_json::{Value, json};
 
-/// A signed image that its registry no longer has, in a layout of ours.
+/// A signed image that its registry no longer has, in a layout.
 struct Saved {
     image: ImageReference,
     digest: Digest,
@@ -39,7 +39,7 @@ impl Saved {
         demand(&[&self.key])
     }
 
-    /// Writes the annotations of the image's entry and of its signatures' anew.
+    /// Replaces the annotations of the image's and the signatures' entries.
     fn annotate(&self, image: &Value, signatures: &Value) -> PathBuf {
         let folder = self.layout().path().to_owned();
         let index = std::fs::read(folder.join("index.json")).unwrap();
@@ -56,7 +56,7 @@ impl Saved {
         bpfman_image_format::signature_tag(self.digest)
     }
 
-    /// Imports from a path by a policy that wants the signature, and loads what was imported.
+    /// Imports from a path under a policy that requires the signature, and loads the image.
     async fn is_imported(&self, path: &Path, name: Option<&ImageReference>) {
         let store = Store::new(self.policy());
         let imported = store.store.import(path, name).await.unwrap();
@@ -86,7 +86,7 @@ async fn compressed_archives_are_imported() {
     for path in packed(&content, &path) {
         saved.is_imported(&path, None).await;
     }
-    // Cut off, and by a compression that is not read.
+    // Truncated, and with an unsupported compression.
     let store = Store::new(unsigned());
     for path in packed(&content, &path) {
         let whole = std::fs::read(&path).unwrap();
@@ -116,17 +116,17 @@ async fn layouts_without_whole_names_are_imported_by_a_given_one() {
     ] {
         let path = saved.annotate(&of_image, &of_signatures);
         saved.is_imported(&path, image).await;
-        // Without one nobody knows which rule of the policy is for it.
+        // Without a name, no rule of the policy applies.
         let error = Store::new(saved.policy()).store.import(&path, None).await.unwrap_err();
         assert!(matches!(error, ImageError::NoImportName { .. }), "{error}");
         assert!(error.hint().unwrap().contains("--name"), "{error}");
     }
-    // Both kinds under one name, as cosign saves an image that was named.
+    // Image and signatures under one name, as cosign saves a named image.
     let named = |kind: &str| json!({ "kind": format!("dev.cosignproject.cosign/{kind}"), media::REF_NAME: saved.image.to_string() });
     let path = saved.annotate(&named("image"), &named("sigs"));
     saved.is_imported(&path, None).await;
     saved.is_imported(&path, image).await;
-    // Under another name: the signature is for the repository that it names, and the rule does not say otherwise.
+    // Under another name: the signature names its own repository, and the rule has no `signed_as`.
     let other: ImageReference = "quay.io/other/a:1".parse().unwrap();
     let imported = Store::new(saved.policy()).store.import(&path, Some(&other)).await.unwrap();
     assert!(
@@ -167,7 +167,7 @@ async fn a_given_name_means_the_image_with_its_tag() {
     assert_eq!(error.category(), Category::InvalidRequest);
 }
 
-/// `oras copy -r` lists everything that refers to an image beside it.
+/// `oras copy -r` lists all referrers beside the image.
 #[tokio::test]
 async fn bundles_beside_an_image_in_a_layout_count() {
     let world = World::new("beside");
@@ -215,7 +215,7 @@ async fn archives_of_docker_and_podman_are_imported_where_no_signature_is_wanted
     let imported = refused.store.import(&path, Some(&image)).await.unwrap();
     assert!(matches!(&imported[0].outcome, ImportOutcome::Refused(why) if why.contains("not signed")));
     assert_eq!(refused.kept(), Vec::<String>::new());
-    // It names a layer that is not there.
+    // The manifest names a missing layer.
     let mut builder = tar::Builder::new(std::fs::File::create(&path).unwrap());
     let manifest = br#"[{"Config":"c.json","RepoTags":null,"Layers":["x/layer.tar"]}]"#;
     for (name, content) in [("c.json", b"{}".as_slice()), ("manifest.json", manifest)] {

@@ -1,4 +1,4 @@
-//! Signatures by identity: a private certificate authority and transparency log, and everything that can be wrong.
+//! Signatures by identity: a private certificate authority and transparency log, and all possible faults.
 
 use crate::harness::authority::{Authority, SERVER, now};
 use crate::harness::hostile::Answer;
@@ -43,13 +43,13 @@ async fn an_older_signature_by_identity_is_verified_offline() {
     world.tag(&payload, &annotations);
     let verified = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
     assert!(matches!(signer(&verified), Signer::Identity { .. }));
-    // Each part that vouches is needed.
+    // Each part of the proof is required.
     for missing in ["dev.sigstore.cosign/bundle", "dev.sigstore.cosign/certificate"] {
         let rest: Vec<_> = annotations.iter().filter(|(name, _)| *name != missing).cloned().collect();
         world.tag(&payload, &rest);
         world.refused(world.trusting(ISSUER, SUBJECT)).await;
     }
-    // Another image's payload, signed all the same.
+    // A signed payload of another image.
     let (payload, annotations) = world.making().simple(&world.image.name(), Digest::of(b"other"));
     world.tag(&payload, &annotations);
     let why = world.refused(world.trusting(ISSUER, SUBJECT)).await;
@@ -65,7 +65,7 @@ async fn an_older_signature_by_identity_is_verified_offline() {
 #[tokio::test]
 async fn a_certificate_counts_only_within_the_logs_time() {
     let world = World::new("expired");
-    // Long expired, and logged while it was valid: good for ever.
+    // An expired certificate, logged while it was valid, stays good.
     let then = now() - 365 * 86_400;
     let old = Making { valid: (then, then + 600), logged: then + 60, ..world.making() };
     world.refer(&[old.bundle(world.digest)]);
@@ -124,7 +124,7 @@ async fn a_forged_or_missing_proof_is_refused() {
         let error = world.load(world.trusting(ISSUER, SUBJECT)).await;
         assert!(matches!(error, Err(ImageError::Untrusted { .. })), "{name}: {error:?}");
     }
-    // None of them spoiled what is right.
+    // The valid bundle is still accepted.
     world.refer(&[honest]);
     world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
 }
@@ -148,7 +148,7 @@ async fn a_tampered_bundle_is_refused() {
         world.refer(&[bundle]);
         world.refused(world.trusting(ISSUER, SUBJECT)).await;
     }
-    // Whole and right, and about another image.
+    // Complete and valid, but for another image.
     world.refer(&[stranger]);
     world.refused(world.trusting(ISSUER, SUBJECT)).await;
 }
@@ -177,7 +177,7 @@ async fn a_bundle_by_key_needs_a_log_only_where_the_rule_says_so() {
     let with_log = format!("{keys}\nlog = \"required\"");
     world.refer(&[key_bundle(&key, world.digest, predicate, None)]);
     world.load(world.policy(&keys)).await.unwrap();
-    // Nothing is wrong with the trusted root: what is missing is said.
+    // The error reports the missing log entry, not the trusted root.
     let error = world.load(world.policy(&with_log)).await.unwrap_err().to_string();
     assert!(
         error.contains("has no entry of a transparency log") && !error.contains("trusted root"),
@@ -213,7 +213,7 @@ async fn referrers_are_read_from_the_registrys_list_page_by_page() {
     let place = format!("referrers/{}", world.digest);
     let list = |entries: &[Value]| json!({ "schemaVersion": 2, "manifests": entries }).to_string();
     let wrong_subject = world.referrer(&bundle, Digest::of(b"other"));
-    // The harness answers a path whatever its query, so the second page is the first one again: bounded, and read.
+    // The harness ignores queries, so the second page is the first one again: it is read, within the limit.
     let path = format!("/v2/a/{place}?last=1");
     let next = |address: &str| format!("<{address}>; rel=\"next\"");
     world.hostile.set(&place, Answer::ok(list(&[wrong_subject])));
@@ -225,17 +225,17 @@ async fn referrers_are_read_from_the_registrys_list_page_by_page() {
     world.hostile.set_query(&path, Answer::ok(list(std::slice::from_ref(&entry))));
     world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&path)));
     world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap();
-    // In circles: so many pages are read, and no signature is among them.
+    // A loop of pages: reading stops at the limit without a signature.
     world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&format!("/v2/a/{place}"))));
     let error = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap_err();
     assert!(matches!(error, ImageError::Unsigned { .. }), "{error}");
-    // Elsewhere.
+    // Pages elsewhere are refused.
     for address in ["http://127.0.0.1:1/v2/a/x".to_owned(), "/v2/b/x".to_owned()] {
         world.hostile.set(&place, Answer::ok(list(&[])).header("link", &next(&address)));
         let error = world.load(world.trusting(ISSUER, SUBJECT)).await.unwrap_err();
         assert!(matches!(error, ImageError::Malformed { .. }), "{error}");
     }
-    // Among very many others: at the end of the list, at its beginning, and where nobody looks.
+    // Among very many others: at the end of the list, at its beginning, and beyond the limits.
     let missing = |number: usize| {
         let digest = Digest::of(&number.to_le_bytes());
         json!({ "mediaType": media::OCI_MANIFEST, "digest": digest, "size": 100 })
@@ -273,15 +273,15 @@ async fn an_older_signature_counts_as_a_referrer_too() {
     world.refer_simple(&payload, &annotations, world.digest);
     let verified = world.load(trusting()).await.unwrap();
     assert!(matches!(signer(&verified), Signer::Identity { .. }));
-    // It refers to something else.
+    // A referrer of something else.
     world.refer_simple(&payload, &annotations, Digest::of(b"other"));
     assert!(matches!(world.load(trusting()).await.unwrap_err(), ImageError::Unsigned { .. }));
-    // It refers to the image, and is about another one.
+    // A referrer of the image with a signature for another one.
     let (payload, annotations) = world.making().simple(&world.image.name(), Digest::of(b"other"));
     world.refer_simple(&payload, &annotations, world.digest);
     let why = world.refused(trusting()).await;
     assert!(why.contains("another image"), "{why}");
-    // By key.
+    // The same with a signature by key.
     let key = SigningKey::generate().unwrap();
     let payload = serde_json::to_vec(&bpfman_image_format::SimpleSigningPayload::new(
         &world.image.name(),
@@ -311,9 +311,9 @@ async fn a_revoked_identity_counts_no_more() {
         let why = world.refused(revoked(issuer, subject, "")).await;
         assert!(why.contains("revoked identity") && why.contains(SUBJECT), "{why}");
     }
-    // The same name at another issuer is somebody else.
+    // The same subject at another issuer is another identity.
     world.load(revoked("https://other.test", SUBJECT, "")).await.unwrap();
-    // What the other one signed is good, alone.
+    // The other signature alone suffices.
     world.refer(&both);
     let verified = world.load(revoked(ISSUER, SUBJECT, "")).await.unwrap();
     assert!(signer(&verified).to_string().contains("other@example.com"), "{verified}");

@@ -1,4 +1,4 @@
-//! The text of `policy.toml`, and what it allows.
+//! `policy.toml`: parsing, and decisions.
 
 use std::io;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn the_keys_of_v0_6_loosen_only_what_they_write_out() {
         (legacy(Some(false), Some(true)), Mode::Off),
     ] {
         assert_eq!(with_mode(None, keys), mode, "{keys:?}");
-        // policy.toml has the last word.
+        // policy.toml takes precedence.
         assert_eq!(with_mode(Some(Mode::Enforce), keys), Mode::Enforce);
     }
     assert_eq!(with_mode(Some(Mode::Off), LegacySigning::default()), Mode::Off);
@@ -143,7 +143,7 @@ fn keys_of_other_kinds_are_refused() {
         eprintln!("skipped: openssl is not installed");
         return;
     }
-    // OpenSSL as an independent maker of keys.
+    // OpenSSL as an independent key generator.
     let folder = tempfile::tempdir().unwrap();
     let make = |name: &str, arguments: &[&str]| {
         let (private, public) = (folder.path().join(name), folder.path().join(format!("{name}.pub")));
@@ -164,7 +164,7 @@ fn keys_of_other_kinds_are_refused() {
     let trust = |public: &str| bpfmand_image::TrustedKey::from_pem(public);
     let (private, public) = make("p256", &curve("ec_paramgen_curve:P-256"));
     trust(&public).unwrap();
-    // Ours sign with keys that OpenSSL made.
+    // Our tool signs with keys made by OpenSSL.
     let key = SigningKey::from_pem(&private).unwrap();
     assert_eq!(key.public_key().unwrap().to_pem(), public);
     trust(&make("rsa", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]).1).unwrap();

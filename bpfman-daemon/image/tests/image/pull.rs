@@ -1,4 +1,4 @@
-//! Pulling from a real registry: names, platforms, signatures, pull policies.
+//! Pulls from a real registry: names, platforms, signatures, pull policies.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -88,7 +88,7 @@ async fn an_index_gives_this_platforms_image() {
     let error = store.pull(&image).await.unwrap_err();
     assert!(matches!(error, ImageError::NoPlatform { .. }), "{error}");
 
-    // A signature on this platform's image alone is enough too; the labels are the first object's.
+    // A signature on this platform's image alone suffices; the labels are those of the first object.
     let image = registry.image("demo/member:v1");
     push(&layout, "multi", &image, None, None).await.unwrap();
     let member = image.at_digest(loaded.manifest_digest);
@@ -129,7 +129,7 @@ async fn a_tampered_manifest_is_refused() {
     let path = registry.blob(digest);
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replacen("\"size\":", "\"size\": ", 1)).unwrap();
-    // By digest the content does not fit; by tag it is another image, which nobody signed.
+    // By digest, the content does not match; by tag, it is another, unsigned image.
     let store = Store::new(demand(&[&key]));
     assert!(store.pull(&image.at_digest(digest)).await.is_err());
     let error = store.pull(&image).await.unwrap_err();
@@ -158,7 +158,7 @@ async fn the_cache_serves_without_a_registry() {
         }
     }
     assert_eq!(store.load(&image, FetchPolicy::Always).await.unwrap_err().category(), Category::Unreachable);
-    // Verified at every load: the cached signatures do not satisfy another policy.
+    // Signatures are verified at every load: the cached ones do not satisfy another policy.
     let store = store.restarted(demand(&[&SigningKey::generate().unwrap()]));
     let error = store.load(&image, FetchPolicy::Never).await.unwrap_err();
     assert!(matches!(error, ImageError::Untrusted { .. }), "{error}");
@@ -213,10 +213,10 @@ async fn a_password_is_asked_for_and_used() {
     }
     let loaded = store.store.load(&request(Some(good)), None).await.unwrap();
     assert_eq!(&*loaded.bytes, object.bytes());
-    // A credential once used serves nobody else.
+    // A credential of one caller does not serve another.
     let error = store.store.load(&request(None), None).await.unwrap_err();
     assert_eq!(error.category(), Category::Unauthorized, "{error}");
-    // Nor is it kept on disk.
+    // The credential is not stored on disk.
     for folder in ["sha256", "signatures", "tags"] {
         for entry in std::fs::read_dir(store.folder.path().join("images").join(folder)).unwrap() {
             let content = std::fs::read(entry.unwrap().path()).unwrap();
@@ -249,7 +249,7 @@ async fn what_does_not_exist_is_said_to() {
 
 #[tokio::test]
 async fn an_image_without_bytecode_is_refused() {
-    // A real program of this machine instead of an object: built by hand, since our builder refuses it.
+    // A host program instead of an object, packed by hand because our builder refuses it.
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy("/bin/true", folder.path().join("prog.o")).unwrap();
     let hostile = crate::harness::hostile::Hostile::start();

@@ -1,4 +1,4 @@
-//! Which signatures let an image in, from a registry or from the cache.
+//! Signatures that allow an image, from a registry or from the cache.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -35,7 +35,7 @@ async fn an_unsigned_image_is_refused_and_no_layer_fetched() {
     assert_eq!(layers.into_inner(), 0, "no layer was fetched");
     assert_eq!(store.kept(), [""; 0], "nothing of it is kept");
 
-    // Signed now: the cached answer "no signatures" does not stand in the way.
+    // A later signature is found despite the cached result "no signatures".
     sign(&image, &key, &BTreeMap::new(), None).await.unwrap();
     store.pull(&image).await.unwrap();
 }
@@ -43,7 +43,7 @@ async fn an_unsigned_image_is_refused_and_no_layer_fetched() {
 #[tokio::test]
 async fn without_a_rule_nothing_is_even_asked() {
     let key = key();
-    // Nothing listens there: an attempt to connect would fail as unreachable.
+    // Without a listener, a connection would fail as unreachable.
     let image = "127.0.0.1:1/demo/a:v1".parse().unwrap();
     let store = Store::new(bpfmand_image::Policy::default());
     let error = store.pull(&image).await.unwrap_err();
@@ -63,7 +63,7 @@ async fn a_signature_by_another_key_is_refused() {
     let store = Store::new(demand(&[&trusted]));
     let error = store.pull(&image).await.unwrap_err();
     assert!(matches!(error, ImageError::Untrusted { .. }), "{error}");
-    // A second signature is added beside the first, and is found.
+    // A second signature is added and found.
     let signed = sign(&image, &trusted, &BTreeMap::new(), None).await.unwrap();
     assert_eq!(signed.outcome, SignOutcome::Created);
     store.pull(&image).await.unwrap();
@@ -86,7 +86,7 @@ async fn content_with_two_names_keeps_the_signatures_of_both() {
     for image in &images {
         store.pull(image).await.unwrap();
     }
-    // Each name has a signature of its own, and the cache alone is asked.
+    // Each name has a signature of its own, all from the cache.
     for image in &images {
         store.load(image, FetchPolicy::Never).await.unwrap();
     }
@@ -107,7 +107,7 @@ async fn a_signing_tells_its_steps_and_how_much_it_pushes() {
     assert_eq!(steps, [SignStep::Resolve, SignStep::ReadSignatures, SignStep::Push { bytes }]);
     let numbers: Vec<usize> = steps.iter().map(|step| step.number()).collect();
     assert_eq!(numbers, Vec::from_iter(1..=SignStep::COUNT));
-    // What was signed before is not pushed again.
+    // An existing signature is not pushed again.
     let signed = sign_in_steps(&image, &key, &BTreeMap::new(), None, &tell).await.unwrap();
     assert_eq!(signed.outcome, SignOutcome::Unchanged);
     assert_eq!(*told.lock().unwrap(), [SignStep::Resolve, SignStep::ReadSignatures]);
@@ -140,7 +140,7 @@ async fn a_signature_of_another_image_is_refused() {
     let (good, evil) = (registry.image("demo/a:good"), registry.image("demo/a:evil"));
     let good_digest = publish_signed(&good, &object("good"), &key).await;
     let evil_digest = publish(&evil, &object("evil"), None).await;
-    // Copied to where the other image's signatures are looked for.
+    // Copied to the place of the other image's signatures.
     let copied = Command::new("skopeo")
         .args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"])
         .arg(format!("docker://{}", good.at_tag(&signature_tag(good_digest))))
@@ -164,7 +164,7 @@ async fn a_moved_tag_needs_a_signature_of_its_own() {
     let store = Store::new(demand(&[&key]));
     assert_eq!(&*store.load(&image, FetchPolicy::Always).await.unwrap().bytes, old.bytes());
     publish(&image, &new, None).await;
-    // Not asked: what the tag named before is still good.
+    // Without a request to the registry, the former digest of the tag still applies.
     assert_eq!(&*store.pull(&image).await.unwrap().bytes, old.bytes());
     let error = store.load(&image, FetchPolicy::Always).await.unwrap_err();
     assert!(matches!(error, ImageError::Unsigned { .. }), "{error}");

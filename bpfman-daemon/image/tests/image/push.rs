@@ -1,4 +1,4 @@
-//! Pushing and signing at registries that do what the specification allows, and no more.
+//! Pushing and signing at registries that implement only what the specification requires.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use bpfman_image_format::{
     sign,
 };
 
-/// go-containerregistry's registry is one such.
+/// For example, go-containerregistry's registry.
 #[tokio::test]
 async fn uploads_that_end_without_a_location_are_whole() {
     for absolute_uploads in [false, true] {
@@ -21,7 +21,7 @@ async fn uploads_that_end_without_a_location_are_whole() {
         let digest = publish_signed(&image, &object, &key).await;
         let loaded = Store::new(demand(&[&key])).pull(&image).await.unwrap();
         assert_eq!((loaded.digest, &*loaded.bytes), (digest, object.bytes()));
-        // Blobs that are there are not pushed again.
+        // Existing blobs are not pushed again.
         let uploads = |requests: Vec<String>| requests.iter().filter(|one| one.starts_with("POST")).count();
         let before = uploads(registry.requests());
         publish_signed(&image, &object, &key).await;
@@ -29,7 +29,7 @@ async fn uploads_that_end_without_a_location_are_whole() {
     }
 }
 
-/// The registry is asked whether it has the content.
+/// The client checks that the registry has the content.
 #[tokio::test]
 async fn uploads_that_end_by_another_success_are_whole() {
     for success in [200, 202, 204] {
@@ -109,7 +109,7 @@ async fn registry_with_an_authority_of_its_own_is_pushed_to() {
     assert_eq!((labels.digest, &labels.labels), (digest, object.labels()));
     let saved = bpfman_image_format::OciLayout::open_or_create(&folder.path().join("saved")).unwrap();
     assert_eq!(save(&image, &saved, &access, None).await.unwrap().signatures, 1);
-    // Without TLS where there is TLS, and by an authority that did not sign.
+    // Without TLS where TLS is required, and with another authority.
     let plain = with_password.clone().with_plain_http(true);
     let error = push(&layout, "image", &image, &plain, None).await.unwrap_err().to_string();
     assert!(!error.contains("pass:word"), "{error}");
@@ -118,7 +118,6 @@ async fn registry_with_an_authority_of_its_own_is_pushed_to() {
     assert!(error.contains("certificate"), "{error}");
 }
 
-/// Labels are read without a layer.
 #[tokio::test]
 async fn labels_are_read_without_a_pull() {
     let registry = BareRegistry::start(Habits::default());

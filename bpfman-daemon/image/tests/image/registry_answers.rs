@@ -1,4 +1,4 @@
-//! Answers of registries that are none, or another one than was hoped for: what a load makes of them.
+//! Unusual and failed answers of registries, and their effect on a load.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -25,7 +25,7 @@ fn sign(hostile: &Hostile, digest: Digest, key: &SigningKey) {
     hostile.manifest(&signature_tag(digest), &json!({ "layers": [layer] }));
 }
 
-/// Quay, Artifactory and others each say in their own way that they have no referrers API.
+/// Quay, Artifactory and others report a missing referrers API in different ways.
 #[tokio::test]
 async fn a_signature_that_suffices_needs_no_other_answer() {
     let (hostile, key) = (Hostile::start(), SigningKey::generate().unwrap());
@@ -42,7 +42,7 @@ async fn a_signature_that_suffices_needs_no_other_answer() {
     Store::new(demand(&[&key])).pull(&hostile.image("a:latest")).await.unwrap();
 }
 
-/// The other way round: the tag cannot be asked for, and a bundle that refers to the image suffices.
+/// The reverse: the tag cannot be read, and a bundle that refers to the image suffices.
 #[tokio::test]
 async fn a_bundle_that_suffices_needs_no_signature_tag() {
     let world = World::new("tag_unanswered");
@@ -64,7 +64,7 @@ async fn an_unsigned_image_is_told_with_what_the_registry_did_not_answer() {
     let (_, digest) = hostile.image_of(object("unanswered").bytes());
     let referrers = format!("referrers/{digest}");
     let load = async || Store::new(demand(&[&key])).pull(&hostile.image("a:latest")).await.unwrap_err();
-    // It will never answer: the image is not signed. It may answer later: nobody knows.
+    // A permanent error: the image is unsigned. A temporary one: unknown.
     for (status, category) in [
         (400, Category::Denied),
         (405, Category::Denied),
@@ -84,7 +84,7 @@ async fn an_unsigned_image_is_told_with_what_the_registry_did_not_answer() {
         assert!(text.contains("is not signed") && text.contains(&status.to_string()), "{text}");
         assert!(text.contains("no such thing here"), "{text}");
     }
-    // A signature by somebody else beside it.
+    // With a signature by another key.
     sign(&hostile, digest, &SigningKey::generate().unwrap());
     let error = load().await;
     assert_eq!(error.category(), Category::Unreachable, "{error}");
@@ -129,7 +129,7 @@ async fn words_of_a_registry_are_told_and_advice_fits_them() {
         assert_eq!(hint.is_some(), advice.is_some(), "{hint:?}");
         assert!(advice.is_none_or(|advice| hint.unwrap().contains(advice)));
     }
-    // No body, a page, one without end: the status is told.
+    // No body, a page, an endless body: the status is reported.
     for body in ["", "<html>busy</html>"] {
         let error = load(403, body).await;
         assert!(error.to_string().contains("403") && error.hint().unwrap().contains("name"), "{error}");
@@ -148,7 +148,7 @@ async fn a_registry_that_wants_a_long_pause_is_asked_once() {
     assert_eq!(hostile.requests().len(), 1);
 }
 
-/// A store whose registry has these mirrors.
+/// Creates a store with mirrors of the registry.
 fn mirrored(hostile: &Hostile, mirrors: &[&str], limits: Limits) -> Store {
     let mirrors = mirrors.iter().map(|mirror| (*mirror).to_owned()).collect();
     let setting = RegistrySetting { mirrors, ..RegistrySetting::default() };
@@ -163,7 +163,7 @@ async fn a_mirror_that_does_not_answer_is_asked_once() {
     hostile.image_of(object.bytes());
     let image = hostile.image("a:latest");
     let limits = Limits { read_timeout: Duration::from_secs(1), ..Limits::default() };
-    // It takes connections and is silent.
+    // A mirror that accepts connections and never answers.
     let silent = Hostile::start();
     silent.set("manifests/latest", Answer::ok("{}").stall());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -177,7 +177,7 @@ async fn a_mirror_that_does_not_answer_is_asked_once() {
         ["GET /v2/a/manifests/latest"],
         "neither by this load nor by the next ones"
     );
-    // One that is busy or broken is left alone as well; one that does not have it is not.
+    // A busy or broken mirror is skipped as well; one without the image is not.
     for (status, asked) in [(503, 1), (404, 3)] {
         let mirror = Hostile::start();
         mirror.set("manifests/latest", Answer::status(status).header("retry-after", "0"));

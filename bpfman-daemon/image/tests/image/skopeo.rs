@@ -1,5 +1,4 @@
-//! `skopeo` as an independent reader: of our signatures, and of images on their way through its own layouts; `buildah` as
-//! an independent builder.
+//! `skopeo` as an independent reader of our signatures and images, and `buildah` as an independent builder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +10,8 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bpfman_image_format::{Digest, ImageReference, OciLayout, SigningKey, media, push, sign, signature_tag};
 use serde_json::Value;
 
-/// Takes the signatures of an image out of the registry with skopeo, and counts those that OpenSSL finds to be
-/// `key`'s over a payload that names `digest`. (Debian builds skopeo without signature checks of its own.)
+/// Copies the signatures of an image with skopeo, and counts those that OpenSSL verifies with `key` for `digest`.
+/// (Debian builds skopeo without signature checks.)
 fn good_signatures(image: &ImageReference, digest: Digest, key: &SigningKey) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -53,7 +52,7 @@ async fn skopeo_and_openssl_verify_what_we_sign() {
     let image = registry.image("demo/skopeo-verifies:v1");
     let digest = publish_signed(&image, &object("skopeo_verifies"), &one).await;
     assert_eq!((good_signatures(&image, digest, &one), good_signatures(&image, digest, &two)), (1, 0));
-    // A second signature leaves the first in place.
+    // A second signature keeps the first one.
     let annotations = BTreeMap::from([("team".to_owned(), "net".to_owned())]);
     sign(&image, &two, &annotations, None).await.unwrap();
     for (key, count) in [(&one, 1), (&two, 1), (&stranger, 0)] {

@@ -1,4 +1,4 @@
-//! Registries that hang or trickle: what waits for them, and what does not.
+//! Registries that hang or trickle, and the loads that wait for them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use crate::harness::{Store, object, unsigned};
 use bpfman_image_format::ImageReference;
 use bpfmand_image::{FetchPolicy, ImageError, Limits};
 
-/// Registries that take requests and answer nothing, all on one thread.
+/// Registries that accept requests without answering, all on one thread.
 struct Hanging {
     addresses: Vec<String>,
     listeners: Vec<TcpListener>,
@@ -24,7 +24,7 @@ impl Hanging {
         Self { addresses, listeners, held: Vec::new() }
     }
 
-    /// Waits until each was asked.
+    /// Waits until each registry has a request.
     fn all_asked(mut self) -> Vec<TcpStream> {
         for listener in &self.listeners {
             let (mut stream, _) = listener.accept().unwrap();
@@ -51,14 +51,14 @@ async fn a_hundred_hanging_registries_stop_neither_the_cache_nor_another_registr
     }
     let held = tokio::task::spawn_blocking(|| hanging.all_asked()).await.unwrap();
     assert_eq!((held.len(), pulls.try_join_next().is_none()), (100, true));
-    // All of them wait now. Neither of these does.
+    // While they all wait, these loads do not.
     for pull_policy in [FetchPolicy::Never, FetchPolicy::IfNotPresent, FetchPolicy::Always] {
         store.load(&warm, pull_policy).await.unwrap();
     }
     let other = Hostile::start();
     other.image_of(object("other_registry").bytes());
     store.pull(&other.image("a:latest")).await.unwrap();
-    // Nor does a collection.
+    // A collection does not wait either.
     store.store.prune(Default::default(), Duration::ZERO).await.unwrap();
     assert!(pulls.try_join_next().is_none(), "they still wait");
     drop(held);
@@ -93,7 +93,7 @@ async fn a_registry_that_trickles_is_given_up() {
         let (mut stream, _) = listener.accept().unwrap();
         assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 1000000\r\n\r\n").unwrap();
-        // A byte at a time, as fast as it is read, until the other side has had enough.
+        // Send single bytes until the client closes the connection.
         while stream.write_all(b" ").and_then(|()| stream.flush()).is_ok() {
             std::thread::yield_now();
         }
@@ -102,6 +102,6 @@ async fn a_registry_that_trickles_is_given_up() {
     let store = Store::with_limits(unsigned(), limits);
     let error = store.pull(&image).await.unwrap_err();
     assert!(matches!(error, ImageError::Slow { .. }), "{error}");
-    // Off this thread: it is the one that closes the connection.
+    // Join on another thread: this one must close the connection.
     tokio::task::spawn_blocking(|| server.join().unwrap()).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Signed timestamps (RFC 3161) in the place of the log's time; the authority is Debian's `openssl ts`.
+//! Signed timestamps (RFC 3161) instead of the log's time; the authority is Debian's `openssl ts`.
 
 use crate::harness::authority::now;
 use crate::harness::keyless::{ISSUER, Making, SUBJECT};
@@ -9,13 +9,13 @@ use bpfman_image_format::Digest;
 use bpfmand_image::{ImageError, Policy, VerifiedBy};
 use serde_json::{Value, json};
 
-/// The rule for the signer of these tests, over a root with these timestamp authorities.
+/// Returns the rule for the signer of these tests, with these timestamp authorities in the root.
 fn trusting(world: &World, authorities: &[Value]) -> Policy {
     let identity = format!("identities = [{{ issuer = \"{ISSUER}\", subject = \"{SUBJECT}\" }}]");
     world.policy_with(authorities, &identity)
 }
 
-/// A signature of last year: the certificate was valid for ten minutes from `then` on, and the log tells no time.
+/// A signature of last year: the certificate was valid for ten minutes from `then`, and the log gives no time.
 fn last_year(world: &World, then: i64) -> Making<'_> {
     Making { valid: (then, then + 600), promised: false, ..world.making() }
 }
@@ -45,11 +45,11 @@ async fn a_timestamp_outside_the_certificates_time_is_refused() {
         let why = world.refused(trusting(&world, &root)).await;
         assert!(why.contains("trusted root"), "{why}");
     }
-    // One good witness does not make up for one that says otherwise.
+    // A valid timestamp does not outweigh a contradicting one.
     let two = Making { stamps: vec![(&clock, then + 60), (&clock, now())], ..last_year(&world, then) };
     world.refer(&[two.bundle(world.digest)]);
     world.refused(trusting(&world, &root)).await;
-    // Nor does a good timestamp for a log that says another time.
+    // A valid timestamp does not outweigh a contradicting log time.
     let logged = Making { promised: true, logged: now() - 5, ..last_year(&world, then) };
     world.refer(&[Making { stamps: vec![(&clock, then + 60)], ..logged }.bundle(world.digest)]);
     world.refused(trusting(&world, &root)).await;
@@ -62,14 +62,14 @@ async fn a_timestamp_of_a_foreign_authority_is_refused() {
     let by =
         |clock| Making { stamps: vec![(clock, then + 60)], ..last_year(&world, then) }.bundle(world.digest);
     world.refer(&[by(&stranger)]);
-    // Another authority is trusted, of the same name; then none at all.
+    // Another authority of the same name is trusted; then none.
     for root in [vec![clock.in_root()], vec![]] {
         let why = world.refused(trusting(&world, &root)).await;
         assert!(why.contains("timestamp"), "{why}");
     }
-    // Each of several is tried.
+    // All authorities are tried.
     world.load(trusting(&world, &[clock.in_root(), stranger.in_root()])).await.unwrap();
-    // Trusted from a later day on.
+    // Trusted only from a later day on.
     let later = stranger.in_root_since("2026-01-01T00:00:00Z");
     let before = 1_735_000_000; // December 2024
     let old = Making { stamps: vec![(&stranger, before + 60)], ..last_year(&world, before) };
@@ -97,7 +97,7 @@ async fn a_timestamp_of_something_else_or_with_changed_bytes_is_refused() {
         let error = world.load(trusting(&world, &root)).await.unwrap_err();
         assert!(matches!(error, ImageError::Untrusted { .. }), "{error}");
     }
-    // It takes the place of the log's time, not of the log.
+    // A timestamp replaces the log's time, not the log entry.
     let mut unlogged = honest.clone();
     unlogged["verificationMaterial"]["tlogEntries"] = json!([]);
     world.refer(&[unlogged]);

@@ -1,4 +1,4 @@
-//! The journal read forward: each entry once, in order, and every number that is missing is told.
+//! Forward reader: each entry once, in order, with all missing numbers.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use bpfmand_journal::{
     WrittenListener,
 };
 
-/// Entries of one page.
+/// Number of entries per page.
 const PAGE: usize = 7;
 
 fn settings(folder: &Path) -> JournalSettings {
@@ -34,7 +34,6 @@ fn reader(folder: &Path) -> HistoryReader {
     HistoryReader::new(folder)
 }
 
-/// What was read, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     numbers: Vec<u64>,
@@ -42,7 +41,6 @@ struct Read {
     damaged: u64,
 }
 
-/// Reads until the cursor is there.
 fn read(folder: &Path, cursor: &mut JournalCursor, up_to: u64) -> Read {
     read_wanted(folder, cursor, up_to, |_| true)
 }
@@ -96,7 +94,7 @@ fn entries_come_once_in_order_over_files_pages_and_restarts() {
     numbers.extend(read(folder.path(), &mut cursor, 75).numbers);
     assert_eq!(numbers, (1..=75).collect::<Vec<_>>());
     assert!(files(folder.path()).len() > 3);
-    // Another reader, from a number that one had last.
+    // Another reader, from a known number.
     let rest = read(folder.path(), &mut JournalCursor::after(40), 75);
     assert_eq!(rest, Read { numbers: (41..=75).collect(), ..Read::default() });
 }
@@ -116,7 +114,7 @@ fn who_is_slower_than_the_journal_is_long_learns_of_the_gap_and_goes_on() {
     let rest = read(folder.path(), &mut cursor, 201);
     let expected = Read { numbers: (first..=201).collect(), missed: vec![(2, first - 1)], damaged: 0 };
     assert_eq!(rest, expected);
-    // Who begins with the oldest misses nothing.
+    // A reader from the oldest entry misses nothing.
     let all = read(folder.path(), &mut JournalCursor::at_oldest(), 201);
     assert_eq!(all, Read { missed: Vec::new(), ..expected });
 }
@@ -138,10 +136,10 @@ fn damaged_lines_and_half_lines_are_passed_over_and_their_numbers_told() {
     let read_all = || read(folder.path(), &mut JournalCursor::after(0), 6);
     let expected = Read { numbers: vec![1, 4, 6], missed: vec![(2, 3), (5, 5)], damaged: 3 };
     assert_eq!(read_all(), expected);
-    // What is being written is not read before it is whole.
+    // An incomplete line is not read.
     OpenOptions::new().append(true).open(&file).unwrap().write_all(b"{\"number\":7,").unwrap();
     assert_eq!(read_all(), expected);
-    // A line that is longer than any of ours.
+    // A line longer than any valid one.
     fs::write(&file, format!("{}\n{damaged}", "x".repeat(3 << 20))).unwrap();
     let read = read_all();
     assert_eq!((read.numbers, read.missed), (expected.numbers, expected.missed));
@@ -152,7 +150,7 @@ fn damaged_lines_and_half_lines_are_passed_over_and_their_numbers_told() {
 fn what_could_not_be_written_is_told_at_once_and_so_is_a_journal_that_was_removed() {
     let folder = tempfile::tempdir().unwrap();
     let journal_folder = folder.path().join("journal");
-    // In the way of the folder, also for root.
+    // A file blocks the folder, also for root.
     fs::write(&journal_folder, "").unwrap();
     let journal = Journal::open(settings(&journal_folder)).unwrap();
     write(&journal, entry(0));

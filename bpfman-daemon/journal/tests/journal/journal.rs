@@ -1,4 +1,4 @@
-//! The journal on a disk: what was told to be written is there, whatever happens to its writer, and it stays within bounds.
+//! Journal on disk: reported entries are there, whatever happens to the writer, and the limits hold.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -23,14 +23,14 @@ fn refused(uid: u32) -> HistoryEntry {
     HistoryEntry { result: EntryResult::Denied(EntryFailure::default()), ..entry("Attach", uid) }
 }
 
-/// Records an entry, and waits until it is told to be written.
+/// Records an entry, and waits until it is reported as written.
 fn write(journal: &Journal, entry: HistoryEntry) {
     let (told, written) = channel();
     journal.record(entry, Some(Box::new(move || told.send(()).unwrap())));
     written.recv().unwrap();
 }
 
-/// All entries, the oldest first, read page by page.
+/// Returns all entries, oldest first, read page by page.
 fn all(folder: &Path) -> Vec<HistoryEntry> {
     let reader = HistoryReader::new(&folder.join("journal"));
     let (mut found, mut before) = (Vec::new(), None);
@@ -54,7 +54,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// Reads a map 100,000 times, as scripts do.
+/// Reads a map 100,000 times, like a script.
 #[test]
 fn accesses_push_no_change_out() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ fn accesses_push_no_change_out() {
     );
     let kept = fs::read_dir(folder.path().join("journal/accesses")).unwrap().count();
     assert!(kept <= 8, "{kept} files");
-    // Numbers go on after a restart, in both.
+    // Both continue their numbers after a restart.
     drop(journal);
     let journal = Journal::open(settings(folder.path())).unwrap();
     journal.record_access(entry("OpenForWriting", 1), None);
@@ -100,7 +100,7 @@ fn an_entry_is_in_its_file_when_it_is_told_to_be_and_numbers_go_on_after_a_resta
         let journal = Journal::open(settings(folder.path())).unwrap();
         for _ in 0..5 {
             write(&journal, entry("Load", 0));
-            // Not from the writer's memory: from the file, by somebody else.
+            // Read independently from the file, not from the writer's memory.
             let last = all(folder.path()).pop().unwrap();
             assert_eq!((last.verb.as_str(), last.time.len()), ("Load", "2026-01-01T00:00:00.000000Z".len()));
         }
@@ -173,7 +173,7 @@ fn who_is_refused_all_the_time_pushes_nobody_out() {
 #[test]
 fn a_folder_that_cannot_be_written_to_fails_nothing_and_the_gap_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    // In the way of the folder, also for root.
+    // A file blocks the folder, also for root.
     fs::write(folder.path().join("journal"), "").unwrap();
     let journal = Journal::open(settings(folder.path())).unwrap();
     write(&journal, entry("Load", 0));

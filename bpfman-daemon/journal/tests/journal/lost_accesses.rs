@@ -1,4 +1,4 @@
-//! Accesses that cannot be written: the log says so once, and a gap is in the files as soon as there is room again.
+//! Accesses that cannot be written: one log message, and an entry about the gap when the files are writable again.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -12,14 +12,13 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Counts warnings of accesses, and lines of gaps.
+/// Counts warnings about accesses, and lines about gaps.
 #[derive(Clone, Default)]
 struct Log {
     warnings: Arc<AtomicUsize>,
     gaps: Arc<AtomicUsize>,
 }
 
-/// Counts what is in one event.
 struct Counter<'l>(&'l Log, Level);
 
 impl Visit for Counter<'_> {
@@ -56,7 +55,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// Records an access, and waits until it is in its file, or cannot be.
+/// Records an access, and waits until it was written or failed.
 fn access(journal: &Journal, verb: &str) {
     let (told, written) = channel();
     let entry = HistoryEntry { verb: verb.to_owned(), ..HistoryEntry::default() };
@@ -80,7 +79,7 @@ fn lost_accesses_are_warned_of_once_and_leave_a_gap() {
     tracing::subscriber::set_global_default(log.clone()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("journal")).unwrap();
-    // In the way of the folder, also for root.
+    // A file blocks the folder, also for root.
     let in_the_way = folder.path().join("journal/accesses");
     fs::write(&in_the_way, "").unwrap();
     let journal = Journal::open(settings(folder.path())).unwrap();
@@ -94,7 +93,7 @@ fn lost_accesses_are_warned_of_once_and_leave_a_gap() {
     access(&journal, "OpenForWriting");
     let gap = (6, "Gap".to_owned(), "5 entries could not be written".to_owned());
     assert_eq!(accesses(&journal), [gap, (7, "OpenForWriting".to_owned(), String::new())]);
-    // The log has all that journald would have.
+    // The log has everything that journald would have.
     drop(journal);
     assert_eq!(log.gaps.load(Ordering::SeqCst), 1);
 }
@@ -104,7 +103,7 @@ fn lost_entries_have_numbers_of_their_own_in_journald() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journald");
     let journald = UnixDatagram::bind(&path).unwrap();
-    // All is there when the writer has ended.
+    // All messages are there when the writer has ended.
     journald.set_nonblocking(true).unwrap();
     let in_the_way = folder.path().join("journal/accesses");
     fs::create_dir(folder.path().join("journal")).unwrap();

@@ -1,4 +1,4 @@
-//! The ways to run several programs on one hook that are compared.
+//! Compared ways to run several programs on one hook.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::objects::{Corpus, compile_text};
 use crate::sources;
 use crate::together::{Together, options};
 
-/// A program to measure, with all that it needs to live.
+/// Program to measure, with all objects that it needs.
 pub struct MeasuredProgram {
     pub program: Program,
     corpus: Corpus,
@@ -19,7 +19,7 @@ pub struct MeasuredProgram {
 }
 
 impl MeasuredProgram {
-    /// What all its members counted.
+    /// Returns the sum of the counters of all members.
     pub fn counted(&self) -> u64 {
         let maps = if self.chain.is_some() { &self.corpus.maps.spliced } else { &self.corpus.maps.alone };
         let counters = maps.iter().filter(|map| map.name.starts_with("count"));
@@ -30,19 +30,17 @@ impl MeasuredProgram {
     }
 }
 
-/// The set with which each member goes on: the hook's default for XDP, "unspecified" for TC.
+/// Returns the proceed-on set of each member: the hook's default for XDP, "unspecified" for TC.
 fn set(kind: ProgramKind) -> ProceedMask {
     ProceedMask(if kind == ProgramKind::Xdp { 1 << 2 | 1 << 31 } else { 1 })
 }
 
-/// One program of a source, by name.
 pub fn single(kind: ProgramKind, source: &str, name: &str) -> MeasuredProgram {
     let mut corpus = Corpus::default();
     corpus.add(kind, name, &compile_text(source), |_| true);
     MeasuredProgram { program: corpus.named(name).alone.duplicate(), corpus, chain: None }
 }
 
-/// Tail calls by constant keys.
 pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> MeasuredProgram {
     let mut corpus = Corpus::default();
     corpus.add(kind, "tail calls", &compile_text(&sources::tail_calls(kind, members, drop)), |_| true);
@@ -54,14 +52,14 @@ pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> MeasuredProg
     MeasuredProgram { program: corpus.named("link0").alone.duplicate(), corpus, chain: None }
 }
 
-/// How our chain is made.
+/// Options of a chain of the splicer.
 #[derive(Clone, Copy, Debug)]
 pub struct Ours {
     pub counters: bool,
-    /// With a timed twin, which one packet in 1,024 takes.
+    /// Set for a chain with a timed twin, which one packet in 1,024 takes.
     pub timing: bool,
     pub attempt: Attempt,
-    /// Members' read-only data is folded into them, as the daemon does.
+    /// Set if the read-only data of members is folded into them, as the daemon does.
     pub specialised: bool,
 }
 
@@ -74,12 +72,12 @@ impl Ours {
     pub const CALLS: Self = Self { attempt: Attempt::AllFunctions, ..Self::PLAIN };
 }
 
-/// Our chain of these objects' programs. Each is loaded with maps of its own.
+/// Returns a chain of the programs of these objects. Each is loaded with maps of its own.
 pub fn ours(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> MeasuredProgram {
     remade(kind, programs, how).0
 }
 
-/// The same, with the CPU time that it took to make the chain of members that were loaded.
+/// Returns such a chain, and the CPU time of making it from loaded members.
 pub fn remade(kind: ProgramKind, programs: &[(&ObjectFile, &str)], how: Ours) -> (MeasuredProgram, Duration) {
     let mut corpus = Corpus::default();
     for (object, name) in programs {

@@ -1,5 +1,5 @@
-//! Real packets: frames made by the kernel (live frames of test-run, Linux 5.18 and later) go into one end of a pair of
-//! virtual interfaces, and meet the hook at the other, all on one CPU.
+//! Real packets. The kernel makes frames (live frames of test-run, Linux 5.18 and later) and sends them into one end of
+//! a pair of virtual interfaces. They reach the hook at the other end, all on one CPU.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,9 +10,8 @@ use bpfmand_core::Insn;
 use crate::kernel::{self, Link, Program, ProgramKind};
 use crate::objects;
 
-/// Frames of a sample.
 const FRAMES: u32 = 400_000;
-/// Frames that are on their way at once.
+/// Frames in transit at the same time.
 const BATCH: u32 = 64;
 
 fn run(words: &str) {
@@ -20,7 +19,7 @@ fn run(words: &str) {
     assert!(status.success(), "{words}");
 }
 
-/// Two interfaces, in namespaces of this process's own for network and mounts: they go with it.
+/// Two interfaces, in private network and mount namespaces of this process: they are removed with the namespaces.
 pub struct VethPair {
     generator: Program,
     hook: u32,
@@ -28,7 +27,7 @@ pub struct VethPair {
     ksoftirqd: PathBuf,
 }
 
-/// What is attached; goes when dropped.
+/// Attached programs, detached when the value is dropped.
 pub enum MeasuredHook {
     Links(#[expect(dead_code, reason = "it holds them")] Vec<Link>),
     Filters,
@@ -43,7 +42,7 @@ impl Drop for MeasuredHook {
 }
 
 impl VethPair {
-    /// Makes it, and stays on one CPU from now on.
+    /// Makes the pair, and keeps the thread on one CPU from now on.
     pub fn new() -> Self {
         kernel::own_network_namespace().expect("namespaces can be made");
         kernel::own_mount_namespace().expect("namespaces can be made");
@@ -64,7 +63,6 @@ impl VethPair {
         Self { generator, hook: kernel::interface("vb"), pins, ksoftirqd: ksoftirqd(cpu) }
     }
 
-    /// Puts one program at the hook.
     pub fn attach(&self, kind: ProgramKind, program: &Program) -> MeasuredHook {
         self.attach_all(kind, &[program])
     }
@@ -92,7 +90,7 @@ impl VethPair {
         MeasuredHook::Links(links.collect())
     }
 
-    /// Nanoseconds a frame, and how many frames there were at least: a batch may still be on its way.
+    /// Returns nanoseconds per frame, and the least number of frames: a batch may still be in transit.
     pub fn sample(&self) -> (f64, u64) {
         let mut frame = [0xff_u8; 64];
         frame[12..14].copy_from_slice(&[0x88, 0xb5]);
@@ -101,7 +99,7 @@ impl VethPair {
         ((self.cpu_time() - start).as_nanos() as f64 / f64::from(FRAMES), u64::from(FRAMES - BATCH))
     }
 
-    /// Of this thread, and of the kernel's that takes over when there is much to receive.
+    /// Returns the CPU time of this thread, and of the kernel thread that takes over if there is much to receive.
     fn cpu_time(&self) -> Duration {
         let statistics =
             std::fs::read_to_string(&self.ksoftirqd).expect("the kernel keeps scheduler statistics");
@@ -110,7 +108,7 @@ impl VethPair {
     }
 }
 
-/// Scheduler statistics of the kernel's thread that receives packets on a CPU.
+/// Returns the scheduler statistics of the kernel thread that receives packets on a CPU.
 fn ksoftirqd(cpu: u32) -> PathBuf {
     let name = format!("ksoftirqd/{cpu}");
     std::fs::read_dir("/proc")

@@ -1,11 +1,12 @@
-//! `make bench-chain`: what a chain costs a packet, against every other way to run several programs on one hook.
+//! `make bench-chain`: cost of a chain per packet, against every other way to run several programs on one hook.
 //!
-//! All cases run interleaved, round by round, since machines are shared: the minimum counts. Times are those of the CPU,
-//! not of the clock on the wall. Results go to
-//! `target/bench/chain.json` and `chain.svg`. Environment: `BENCH_ROUNDS` (8), `BENCH_REPEATS` (2,000,000 runs of a
-//! sample by test-run), `BENCH_GROUPS` (`trivial`, `real`, `parsers`, `live`, `making`, with commas; all of them).
+//! All cases run interleaved, round by round, since machines are shared: the minimum counts. Times are CPU times, not
+//! times of the wall clock. Results go to `target/bench/chain.json` and `chain.svg`. Environment: `BENCH_ROUNDS` (8),
+//! `BENCH_REPEATS` (2,000,000 runs per sample by test-run), `BENCH_GROUPS` (`trivial`, `real`, `parsers`, `live`,
+//! `making`, with commas; all of them).
 //!
-//! It stands beside the oracle, whose loader it uses, because only this crate speaks to the kernel without the daemon.
+//! The benchmark is in this crate and uses the loader of the oracle, because only this crate calls the kernel without
+//! the daemon.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 #![allow(dead_code, reason = "the oracle's loader has more than is measured")]
@@ -29,7 +30,7 @@ mod together;
 mod type_tags;
 
 fn main() {
-    // `cargo test --all-targets` runs it too, with arguments of its own, and wants no figures.
+    // `cargo test --all-targets` runs it too, with arguments of its own, and needs no figures.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }

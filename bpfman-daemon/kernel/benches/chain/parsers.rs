@@ -1,21 +1,21 @@
-//! Members that parse the same headers and compare them with read-only data: what specialising a chain could save.
+//! Members that parse the same headers and compare them with read-only data: the possible gain of a specialised chain.
 //!
-//! A chain that folds read-only data into its code, or parses headers once for several members, could be no faster than
-//! one program in which a person did so. These are such programs, with each of the two and both.
+//! A chain that folds read-only data into its code, or parses headers once for several members, can at best be as fast
+//! as one program in which a person did so. These are such programs, with each of the two changes and with both.
 
 use std::fmt::Write as _;
 
-/// What one program does otherwise than a row of members.
+/// Differences of one program from a row of members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Folded {
-    /// Settings are literals, not read-only data.
+    /// Set if settings are literals, not read-only data.
     pub constants: bool,
-    /// Headers are parsed once.
+    /// Set if headers are parsed once.
     pub headers: bool,
 }
 
 impl Folded {
-    /// Each way, with its name.
+    /// Each combination, with its name.
     pub const ALL: [(&str, Self); 4] = [
         ("by hand, nothing folded", Self { constants: false, headers: false }),
         ("by hand, constants folded", Self { constants: true, headers: false }),
@@ -36,16 +36,14 @@ const HEAD: &str = "#include <linux/bpf.h>\n#include <linux/if_ether.h>\n#includ
     static __always_inline int matches(struct parsed *parsed, __u8 enabled, __u8 protocol, __u16 port, __u32 source, __u32 mask) {\n\
     return enabled && parsed->ip->protocol == protocol && parsed->udp->dest == port && (parsed->ip->saddr & mask) == source; }\n";
 
-/// Which members do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SwitchedOn {
-    /// All of them.
     All,
-    /// Every second one; the others are switched off by their settings, as options of programs mostly are.
+    /// Every second member. The settings of the others switch them off, as options of programs mostly do.
     Half,
 }
 
-/// Maps and settings of a member.
+/// Writes the maps and settings of a member.
 fn declared(text: &mut String, number: usize, on: SwitchedOn) {
     let _ = writeln!(
         text,
@@ -61,7 +59,7 @@ fn values(number: usize, on: SwitchedOn) -> String {
     format!("{enabled}, 17, {}, 0x0a000000, 0xff000000", 1000 + number)
 }
 
-/// A step of a member: its question, and what it counts.
+/// Returns a step of a member: its comparison, and its counter.
 fn step(number: usize, on: SwitchedOn, folded: Folded) -> String {
     let settings = if folded.constants {
         values(number, on)
@@ -75,7 +73,6 @@ fn step(number: usize, on: SwitchedOn, folded: Folded) -> String {
     )
 }
 
-/// One member, called `filter`.
 pub fn member(number: usize, on: SwitchedOn) -> String {
     let mut text = HEAD.to_owned();
     declared(&mut text, number, on);
@@ -87,7 +84,7 @@ pub fn member(number: usize, on: SwitchedOn) -> String {
     text
 }
 
-/// One program, called `merged`, that does what so many members do.
+/// Returns one program, called `merged`, that does the work of so many members.
 pub fn merged(members: usize, on: SwitchedOn, folded: Folded) -> String {
     let mut text = HEAD.to_owned();
     for number in 0..members {
@@ -96,7 +93,7 @@ pub fn merged(members: usize, on: SwitchedOn, folded: Folded) -> String {
     let mut body = String::from("struct parsed parsed; int whole; ");
     for number in 0..members {
         if number == 0 || !folded.headers {
-            // The compiler forgets what it knew of the packet: no chain of members could keep it.
+            // The compiler forgets its facts of the packet: no chain of members could keep them.
             body.push_str("asm volatile(\"\" : \"+r\"(ctx) : : \"memory\"); whole = parse(ctx, &parsed); ");
         }
         body.push_str(&step(number, on, folded));

@@ -1,21 +1,20 @@
-//! What was measured: samples by case, JSON lines, and what all figures have to be read with.
+//! Results: samples by case, JSON lines, and the facts of the machine that the figures depend on.
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// One thing that is measured.
 pub struct Case {
-    /// What it belongs to: `xdp test-run` and the like. Figures are compared within a group.
+    /// Group of the case: `xdp test-run` and the like. Figures are compared within a group.
     pub group: String,
     pub design: String,
     pub members: usize,
-    /// Nanoseconds a packet, a sample a round.
+    /// Nanoseconds per packet, one sample per round.
     pub samples: Vec<f64>,
 }
 
 impl Case {
-    /// Noise only adds.
+    /// Returns the smallest sample, since noise only adds.
     pub fn minimum(&self) -> f64 {
         self.samples.iter().copied().fold(f64::INFINITY, f64::min)
     }
@@ -27,13 +26,13 @@ impl Case {
     }
 }
 
-/// Nanoseconds above the group's case without members.
+/// Returns the nanoseconds above the group's case without members.
 pub fn net(cases: &[Case], case: &Case) -> f64 {
     let nothing = cases.iter().find(|other| other.group == case.group && other.members == 0);
     case.minimum() - nothing.map_or(0.0, Case::minimum)
 }
 
-/// The build folder's `bench`.
+/// Returns the folder `bench` of the build folder.
 pub fn folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
@@ -42,7 +41,7 @@ pub fn folder() -> PathBuf {
     folder
 }
 
-/// CPU, its mitigations, kernel: figures mean nothing without.
+/// Returns the CPU, its mitigations and the kernel, without which figures mean nothing.
 pub fn machine() -> serde_json::Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpus = read("/proc/cpuinfo");
@@ -66,7 +65,7 @@ pub fn machine() -> serde_json::Value {
     })
 }
 
-/// Writes `chain.json` and prints a line a case.
+/// Writes `chain.json` and prints one line per case.
 pub fn write(machine: &serde_json::Value, cases: &[Case]) {
     let mut file = File::create(folder().join("chain.json")).expect("the results can be written");
     let mut line = |value: serde_json::Value| writeln!(file, "{value}").expect("the results can be written");

@@ -1,5 +1,3 @@
-//! Which cases there are, and the rounds.
-
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,25 +12,24 @@ use crate::results::Case;
 use crate::sources;
 
 const MEMBERS: [usize; 6] = [1, 2, 5, 10, 20, 32];
-/// libxdp's dispatcher has so many slots.
+/// Number of slots of libxdp's dispatcher.
 const SLOTS: usize = 10;
-/// The kernel ends a packet's tail calls after this many.
+/// Number of tail calls after which the kernel ends those of a packet.
 const TAIL_CALLS: usize = 32;
 
 fn setting(name: &str, otherwise: u32) -> u32 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
-/// Whether a group of cases is to be measured.
 fn wanted(group: &str) -> bool {
     std::env::var("BENCH_GROUPS").map_or(true, |groups| groups.split(',').any(|one| one == group))
 }
 
-/// How a case is measured.
+/// Method of measuring a case.
 enum Measured {
-    /// By test-run, on this packet.
+    /// Test-run on this packet.
     Alone(Box<MeasuredProgram>, Vec<u8>),
-    /// By real packets, each program in a link or filter of its own.
+    /// Real packets, with each program in a link or filter of its own.
     Live(ProgramKind, Vec<MeasuredProgram>),
 }
 
@@ -47,7 +44,6 @@ impl Bench {
     }
 }
 
-/// Measures everything.
 pub fn all() -> Vec<Case> {
     let mut bench = Bench { cases: Vec::new() };
     if wanted("trivial") {
@@ -71,7 +67,8 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// How long it takes to make a chain, here in the crate's own code and in the kernel, and to swap it in.
+/// Measures the time of making a chain, in the code of the splicer and in the kernel, and of attaching it in place of
+/// another.
 fn making() -> Vec<Case> {
     let kind = ProgramKind::Xdp;
     let members = compile_text(&sources::members(kind));
@@ -99,7 +96,7 @@ fn making() -> Vec<Case> {
     cases
 }
 
-/// Members that count and go on.
+/// Measures members that count and let the packet go on.
 fn trivial(bench: &mut Bench, kind: ProgramKind, group: &str) {
     let packet = vec![0_u8; 64];
     let members = compile_text(&sources::members(kind));
@@ -137,7 +134,7 @@ fn example(name: &str) -> ObjectFile {
     compile_file(&folder.join(name))
 }
 
-/// A datagram over IPv4.
+/// Returns a datagram over IPv4.
 fn datagram() -> Vec<u8> {
     let mut packet = vec![0_u8; 64];
     packet[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
@@ -148,7 +145,7 @@ fn datagram() -> Vec<u8> {
     packet
 }
 
-/// Members that parse the same headers, as a chain and as one program that a person specialised.
+/// Measures members that parse the same headers, as a chain and as one program that a person specialised.
 fn parsers(bench: &mut Bench) {
     let kind = ProgramKind::Xdp;
     for (on, group) in [
@@ -177,7 +174,7 @@ fn parsers_of(bench: &mut Bench, kind: ProgramKind, on: SwitchedOn, group: &str)
     }
 }
 
-/// Real programs, on a datagram over IPv4.
+/// Measures real programs on a datagram over IPv4.
 fn real(bench: &mut Bench) {
     let group = "XDP, real members, test-run";
     let kind = ProgramKind::Xdp;
@@ -237,7 +234,7 @@ fn real(bench: &mut Bench) {
     }
 }
 
-/// Members that go on, and one that drops behind them: that one is the case without members.
+/// Measures members that let the packet go on, and one after them that drops: that one is the case without members.
 fn live(bench: &mut Bench, kind: ProgramKind, group: &str) {
     let source = sources::members(kind);
     let members = compile_text(&source);
@@ -279,8 +276,8 @@ fn rounds(mut cases: Vec<(Case, Measured)>) -> Vec<Case> {
         for (case, measured) in &mut cases {
             let sample = match measured {
                 Measured::Alone(entry, packet) => {
-                    // The kernel tells whole nanoseconds a run, too coarse here; and it waits for a grace period before
-                    // the first run, which takes no CPU time.
+                    // The kernel reports whole nanoseconds per run, which is too coarse here. It also waits for a grace
+                    // period before the first run, which takes no CPU time.
                     let start = kernel::thread_cpu_time();
                     kernel::repeat(&entry.program, packet, repeats).expect("test-run");
                     (kernel::thread_cpu_time() - start).as_nanos() as f64 / f64::from(repeats)

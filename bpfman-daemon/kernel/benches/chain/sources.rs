@@ -1,4 +1,4 @@
-//! Programs in C for any number of members: what a person would write, and what other chains look like.
+//! Programs in C for any number of members, as a person would write them, and as other chains are made.
 //!
 //! Every member counts in a per-CPU map of its own and lets the packet go on. Verdicts are those of the hook: XDP goes
 //! on with PASS, TC with -1.
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::kernel::ProgramKind;
 
-/// The verdict with which a member lets a packet go on.
+/// Returns the verdict with which a member lets a packet go on.
 pub fn goes_on(kind: ProgramKind) -> i32 {
     if kind == ProgramKind::Xdp { 2 } else { -1 }
 }
@@ -42,7 +42,7 @@ fn program(text: &mut String, kind: ProgramKind, name: &str, body: &str) {
     let _ = writeln!(text, "SEC(\"{section}\") int {name}({context} *ctx) {{ {body} }}");
 }
 
-/// `empty`, `member` (counts, goes on), `unknown` (the same with a verdict that nobody can foresee), `dropper`.
+/// Returns `empty`, `member` (counts, goes on), `unknown` (the same with an unpredictable verdict) and `dropper`.
 pub fn members(kind: ProgramKind) -> String {
     let (on, off) = (goes_on(kind), drops(kind));
     let mut text = head(1);
@@ -54,7 +54,7 @@ pub fn members(kind: ProgramKind) -> String {
     text
 }
 
-/// One program that does what so many members do, and drops at the end if asked.
+/// Returns one program that does the work of so many members, and optionally drops at the end.
 pub fn merged(kind: ProgramKind, members: usize, drop: bool) -> String {
     let mut text = head(members);
     let mut body: String = (0..members).map(|number| format!("COUNT(count{number}); ")).collect();
@@ -63,8 +63,8 @@ pub fn merged(kind: ProgramKind, members: usize, drop: bool) -> String {
     text
 }
 
-/// A dispatcher as libxdp makes it: a call of a global function for each member, then a look at the member's set in
-/// read-only data. libxdp replaces the functions (freplace), which costs a jump more: this is a lower bound.
+/// Returns a dispatcher as libxdp makes it: a call of a global function for each member, then a check of the member's
+/// set in read-only data. libxdp replaces the functions (freplace), which costs one more jump: this is a lower bound.
 pub fn dispatcher(kind: ProgramKind, members: usize, drop: bool) -> String {
     let (on, context) = (goes_on(kind), context(kind).1);
     let mut text = head(members);
@@ -94,7 +94,7 @@ pub fn dispatcher(kind: ProgramKind, members: usize, drop: bool) -> String {
     text
 }
 
-/// Members that tail-call each other by constant keys: `link0`, `link1` and so on. The array `next` takes them.
+/// Returns members that tail-call each other by constant keys: `link0`, `link1` and so on. The array `next` takes them.
 pub fn tail_calls(kind: ProgramKind, members: usize, drop: bool) -> String {
     let mut text = head(members);
     let _ = writeln!(

@@ -1,5 +1,3 @@
-//! What the kernel tells of itself, of counts, and of processes.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -10,111 +8,110 @@ use bpfmand_core::{
 
 use crate::{Features, Inventory, KernelError, KernelObjects, ObjectHolders, PrintFeed, RunClock};
 
-/// What the kernel tells of itself, of counts, and of processes.
+/// Facts about the kernel, run counts, and processes.
 pub trait KernelFacts: KernelObjects {
-    /// What this kernel can do.
+    /// Returns the features of this kernel.
     fn features(&self) -> &Features;
 
-    /// Tries what programs can be made of, which takes about a tenth of a second.
+    /// Tests the supported program types, map types and helpers, which takes about a tenth of a second.
     fn inventory(&self) -> Inventory;
 
-    /// What the kernel's settings say that decide about programs, in words, by name. Those that cannot be read are left out.
+    /// Returns the kernel settings that affect programs, as text, by name. Unreadable ones are left out.
     fn settings(&self) -> Vec<(&'static str, String)>;
 
-    /// Names this boot: what was recorded under another name is of a boot that has ended.
+    /// Returns the id of this boot: records with another id are of an earlier boot.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// Fails if the kernel does not report it.
     fn boot(&self) -> Result<String, KernelError>;
 
-    /// What time it is, in that boot.
+    /// Returns the time within this boot.
     ///
     /// # Errors
-    /// The kernel does not name its boot.
+    /// Fails if the kernel does not report its boot id.
     fn now(&self) -> Result<MachineTime, KernelError>;
 
-    /// The kernel's own BTF, raw.
+    /// Returns the kernel's own BTF.
     ///
     /// # Errors
-    /// The kernel has none, or it cannot be read.
+    /// Fails if the kernel has none, or it cannot be read.
     fn btf(&self) -> Result<Vec<u8>, KernelError>;
 
-    /// The BTF of each loaded module, raw and split: it goes on where [`KernelFacts::btf`] ends. Names ascend. Modules without are
-    /// left out.
+    /// Returns the split BTF of each loaded module, which continues [`KernelFacts::btf`], ascending by name. Modules
+    /// without BTF are left out.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// Fails if it cannot be read.
     fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError>;
 
-    /// Addresses of symbols of the kernel and of its modules; several where several have the name. Zero stands for those that
-    /// this process may not know. Looks through all symbols, which takes some 50 ms.
+    /// Returns the addresses of symbols of the kernel and its modules; several if the name is ambiguous. Zero stands
+    /// for addresses hidden from this process. Reads all symbols, which takes some 50 ms.
     ///
     /// # Errors
-    /// The kernel does not list them.
+    /// Fails if the kernel does not list symbols.
     fn symbol_addresses(
         &self,
         names: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, BTreeSet<u64>>, KernelError>;
 
-    /// What the kernel was built with: the text of its `.config`.
+    /// Returns the kernel's build configuration, the text of its `.config`.
     ///
     /// # Errors
-    /// Neither the kernel nor its distribution has it where it can be read.
+    /// Fails if neither the kernel nor its distribution provides it.
     fn build_config(&self) -> Result<String, KernelError>;
 
-    /// Has the runs of all programs of the machine counted until what it answers is dropped, or this process ends.
+    /// Enables run statistics for all programs until the result is dropped, or this process ends.
     ///
     /// # Errors
-    /// The kernel cannot (before Linux 5.8), or refuses.
+    /// Fails before Linux 5.8, or if the kernel refuses.
     fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError>;
 
-    /// Follows what programs print by `bpf_printk`, with a buffer of its own that is gone with the answer.
+    /// Follows the output of `bpf_printk`, with a trace buffer that is removed with the result.
     ///
     /// # Errors
-    /// The kernel cannot (before Linux 5.9), or nobody may make buffers there.
+    /// Fails before Linux 5.9, or if trace buffers cannot be created.
     fn follow_prints(&self) -> Result<Box<dyn PrintFeed>, KernelError>;
 
-    /// What was counted of a program since it was loaded, while anyone had it counted.
+    /// Returns the run statistics of a program since its load, while statistics were enabled.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Fails if the kernel refuses.
     fn run_counts(&self, program: &Self::Handle) -> Result<RunCounts, KernelError>;
 
-    /// Processes with an open descriptor of an object, this one included, by pid. Looks through `/proc`, which takes
-    /// some milliseconds a hundred processes; processes that end meanwhile are left out, and so is what one could see
-    /// only after a million descriptors.
+    /// Returns the processes with an open descriptor of an object, including this one, by pid. Reads `/proc`, which
+    /// takes some milliseconds per hundred processes. Processes that end meanwhile are left out, and the search stops
+    /// after a million descriptors.
     ///
     /// # Errors
-    /// `/proc` cannot be read.
+    /// Fails if `/proc` cannot be read.
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError>;
 
-    /// The holders of all programs and links, with one look as for [`KernelFacts::holders`].
+    /// Returns the holders of all programs and links, with a single search as in [`KernelFacts::holders`].
     ///
     /// # Errors
-    /// `/proc` cannot be read.
+    /// Fails if `/proc` cannot be read.
     fn all_holders(&self) -> Result<ObjectHolders, KernelError>;
 
-    /// Containers that have processes now, by the names that root gave their cgroups: all of them with one look, in no
-    /// order. Looks at some thousand folders on a full node, which takes some milliseconds; containers that end
-    /// meanwhile are left out.
+    /// Returns the running containers among `wanted`, by cgroup names that root assigned, in no order. Reads some
+    /// thousand folders on a full node, which takes some milliseconds; containers that end meanwhile are left out.
     ///
     /// # Errors
-    /// `/proc` cannot be read.
+    /// Fails if `/proc` cannot be read.
     fn containers(&self, wanted: &WantedContainers) -> Result<FoundContainers, KernelError>;
 
-    /// The tasks of the container that a process is in, in words by which a program tells them from all others.
+    /// Returns the tasks of a process's container, in a form that a program can test for.
     ///
-    /// By its control group, where containers have groups of version 2 and this process sees the whole hierarchy, else by its
-    /// process namespace.
+    /// They are identified by their cgroup, if containers have cgroups of version 2 and this process sees the whole
+    /// hierarchy, else by their pid namespace.
     ///
     /// # Errors
     /// [`KernelError::NoTaskGroup`] if the process is gone, or is in no container.
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError>;
 
-    /// The tasks of a control group of version 2, by its path.
+    /// Returns the tasks of a cgroup (version 2) by path.
     ///
     /// # Errors
-    /// [`KernelError::NoTaskGroup`] if there is none, or if it is the root.
+    /// [`KernelError::NoTaskGroup`] if it does not exist, or is the root.
     fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError>;
 
     /// Returns the real, effective and saved user ids of the processes in a cgroup and in those below it.
@@ -127,18 +124,18 @@ pub trait KernelFacts: KernelObjects {
     /// gone. Whoever uses the number later compares the beginning: it may be another process' number by then.
     fn task_began(&self, tasks: &TaskGroup, pid: u32) -> Option<u64>;
 
-    /// Names of the kernel modules that are loaded.
+    /// Returns the names of loaded kernel modules.
     fn loaded_modules(&self) -> BTreeSet<String>;
 
-    /// Inode of the folder of a loaded kernel module in sysfs, which is another one after each load; none if the module is not
-    /// loaded.
+    /// Returns the inode of a loaded module's folder in sysfs, which changes with each load; `None` if the module is
+    /// not loaded.
     fn module_inode(&self, name: &str) -> Option<u64>;
 
-    /// When a process began, in ticks of 10 ms since boot; none if it is gone.
+    /// Returns the start time of a process, in ticks of 10 ms since boot; `None` if it is gone.
     fn process_began(&self, pid: u32) -> Option<u64>;
 
-    /// The place of the first of these paths of which something is kept from this caller by user and groups. Of the others
-    /// the caller sees what is there, or that nothing is, and with `read` may read it.
+    /// Returns the index of the first path that user and group permissions hide from this caller. For all others, the
+    /// caller can see whether they exist, and with `read` may read them.
     ///
     /// # Errors
     /// The kernel does not tell.
@@ -149,9 +146,9 @@ pub trait KernelFacts: KernelObjects {
         read: bool,
     ) -> Result<Option<usize>, KernelError>;
 
-    /// CPUs that run now, ascending.
+    /// Returns the online CPUs, ascending.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// Fails if the kernel does not report them.
     fn online_cpus(&self) -> Result<Vec<u32>, KernelError>;
 }

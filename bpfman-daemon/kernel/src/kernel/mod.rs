@@ -1,4 +1,4 @@
-//! The traits that stand for the kernel, one a concern.
+//! Traits of the kernel, one per concern.
 
 mod facts;
 mod hooks;
@@ -12,7 +12,7 @@ pub use network::KernelNetwork;
 pub use objects::KernelObjects;
 pub use pins::KernelPins;
 
-/// The kernel: the sum of its traits. Where a type is bound by it, their methods need no import.
+/// Sum of all kernel traits. For a type with this bound, their methods need no import.
 ///
 /// A handle keeps its object alive. Objects also live while pinned, and while another object uses them.
 pub trait Kernel: KernelObjects + KernelPins + KernelHooks + KernelNetwork + KernelFacts {}

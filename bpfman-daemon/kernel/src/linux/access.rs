@@ -1,5 +1,5 @@
-//! What a caller could reach by its own rights. The daemon opens files as root: without asking, its answers would tell
-//! callers of files that they cannot see.
+//! File access checks with a caller's permissions. The daemon opens files as root: without these checks, its answers
+//! would reveal files that the caller cannot see.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn may_reach(path: &Path, read: bool) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) => match error.raw_os_error() {
             Some(libc::EACCES | libc::EPERM) => Ok(false),
-            // What is not there, and what is no path at all (a zero byte in it), the caller sees as well.
+            // The caller also sees that a path does not exist or is invalid (contains a zero byte).
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG) | None => Ok(true),
             _ => Err(error),
         },
@@ -101,12 +101,12 @@ mod tests {
         let [all, seen, none] = [[true, true], [true, false], [false, false]];
         assert_eq!(answers(&other), [all, seen, seen, none, none, all]);
         assert_eq!(answers(&member)[2], [true, true]);
-        // Of all at once, the first.
+        // The first of all.
         assert_eq!([false, true].map(|read| first_hidden(&other, &paths, read).unwrap()), [Some(3), Some(1)]);
         assert_eq!(first_hidden(&other, &[], true).unwrap(), None);
-        // The thread is gone, and this one is who it was.
+        // The thread is gone, and this one still has its own credentials.
         assert!(fs::read(&roots).is_ok());
-        // An agent names networks of processes that are not its own.
+        // An agent names network namespaces of other processes.
         let net = format!("/proc/{}/ns/net", std::process::id());
         assert_eq!(first_hidden(&other, &[net.into()], false).unwrap(), None);
     }

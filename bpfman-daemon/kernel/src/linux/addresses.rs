@@ -1,5 +1,3 @@
-//! Addresses of network interfaces, as route netlink lists them.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,12 +12,12 @@ use crate::KernelError;
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-/// Bytes of `struct ifaddrmsg`.
+/// Size of `struct ifaddrmsg`, in bytes.
 const IFADDRMSG: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
-/// All interfaces of a namespace with their addresses, by number.
+/// Returns all interfaces of a namespace with their addresses, by index.
 pub fn list(path: Option<&Path>) -> Result<Vec<AddressedInterface>, KernelError> {
     netns::enter(path, || {
         let looked = || -> io::Result<Vec<AddressedInterface>> {
@@ -43,8 +41,8 @@ fn addresses_by(socket: &OwnedFd) -> io::Result<BTreeMap<IfIndex, BTreeSet<IpAdd
     Ok(found)
 }
 
-/// What a message says of an address; none if it is about something else. Of an IPv4 link from point to point,
-/// `IFA_ADDRESS` is the other end; `IFA_LOCAL` is there for every address of version 4.
+/// Parses the address in a message; `None` for other messages. On an IPv4 point-to-point link, `IFA_ADDRESS` is the
+/// peer; every IPv4 address has `IFA_LOCAL`.
 pub(super) fn address((kind, body): &Message) -> Option<(IfIndex, IpAddr)> {
     if *kind != RTM_NEWADDR {
         return None;

@@ -1,4 +1,4 @@
-//! Arenas: where they lie, and what they hold at first (`BPF_MAP_TYPE_ARENA`, Linux 6.9).
+//! Arenas (`BPF_MAP_TYPE_ARENA`, Linux 6.9): their addresses and initial contents.
 
 use std::ffi::c_void;
 use std::io::{self, Write as _};
@@ -9,21 +9,21 @@ use bpfmand_core::MapSpec;
 
 use super::features::page_size;
 
-/// What goes through the pipe at once: less than a pipe holds, whatever its user may have.
+/// Bytes per write to the pipe: less than any pipe holds.
 const PIECE: usize = 4096;
 
-/// An arena in the daemon's own addresses, until it is dropped.
+/// Mapping of an arena into the daemon, removed on drop.
 struct Mapping {
     place: *mut c_void,
     bytes: usize,
 }
 
 impl Mapping {
-    /// Maps an arena, where its object says or else where the kernel chooses: the addresses of the first mapping hold for all
-    /// processes and programs from then on.
+    /// Maps an arena at the address from its object, or else at one chosen by the kernel: the addresses of the first
+    /// mapping then apply to all processes and programs.
     fn new(fd: &OwnedFd, spec: &MapSpec, bytes: usize) -> io::Result<Self> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        // What stands at the addresses that an object names is never replaced.
+        // Never replace another mapping at the object's address.
         let fixed = if spec.map_extra == 0 { 0 } else { libc::MAP_FIXED_NOREPLACE };
         let wanted = ptr::without_provenance_mut(usize::try_from(spec.map_extra).unwrap_or_default());
         // SAFETY: a new mapping of an open descriptor, where nothing else is mapped.
@@ -34,8 +34,8 @@ impl Mapping {
         Ok(Self { place, bytes })
     }
 
-    /// Writes from the beginning. The kernel copies: where it cannot give the arena a page it says so, and nobody is killed by
-    /// a page fault.
+    /// Writes from the beginning. The kernel copies, so a failed page allocation is an error instead of a fatal page
+    /// fault.
     fn fill(&self, contents: &[u8]) -> io::Result<()> {
         let (source, mut sink) = io::pipe()?;
         let mut done = 0;
@@ -44,8 +44,8 @@ impl Mapping {
             let end = done + piece.len();
             while done < end {
                 let to = self.place.wrapping_byte_add(done);
-                // SAFETY: `done..end` lies within the mapping, since `contents` is no longer than that; no reference into it
-                // exists.
+                // SAFETY: `done..end` lies within the mapping, since `contents` is no longer than that; no reference
+                // into it exists.
                 let read = unsafe { libc::read(source.as_raw_fd(), to, end - done) };
                 match usize::try_from(read) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -65,13 +65,13 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly the mapping that was made, which nobody else knows.
+        // SAFETY: exactly the mapping that was made, to which nothing else refers.
         unsafe { libc::munmap(self.place, self.bytes) };
     }
 }
 
-/// Gives an arena its addresses, where its object names none, and its first contents. The verifier refuses programs with an arena
-/// that has no addresses.
+/// Sets the addresses of an arena, if its object has none, and its initial contents. The verifier refuses programs with
+/// an arena without addresses.
 pub fn prepare(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
     let bytes = spec.max_entries as usize * page_size() as usize;
     if spec.initial.len() > bytes {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     const MMAPABLE: u32 = 1 << 10;
-    /// `BPF_F_SEGV_ON_FAULT`: pages come from programs alone.
+    /// `BPF_F_SEGV_ON_FAULT`: only programs allocate pages.
     const SEGV_ON_FAULT: u32 = 1 << 17;
 
     fn spec(flags: u32, map_extra: u64, initial: Vec<u8>) -> MapSpec {
@@ -117,14 +117,14 @@ mod tests {
             return;
         }
         let contents: Vec<u8> = (0..10_000_u32).map(|number| number as u8).collect();
-        // Where the kernel chooses, and where the object does.
+        // At an address of the kernel's choice, and of the object's.
         for place in [0, 1 << 44] {
             let spec = spec(0, place, contents.clone());
             let fd = create(&spec, None).unwrap();
             let mapping = Mapping::new(&fd, &spec, 4 * page_size() as usize);
-            // The kernel takes the same addresses only, which are free again where the object names them.
+            // The kernel accepts only the same addresses, which are free again if the object names them.
             if let Ok(mapping) = mapping {
-                // SAFETY: the mapping is longer, and nobody writes to it.
+                // SAFETY: the mapping is longer, and nothing writes to it.
                 let found = unsafe { std::slice::from_raw_parts(mapping.place.cast::<u8>(), contents.len()) };
                 assert_eq!(found, contents);
             } else {
@@ -140,7 +140,7 @@ mod tests {
         }
         let error = create(&spec(0, 0, vec![1; 5 * page_size() as usize]), None).unwrap_err().to_string();
         assert!(error.contains("\"area\"") && error.contains("its variables take"), "{error}");
-        // A page that the kernel does not give is an error of the call, no signal.
+        // A failed page allocation is an error of the call, not a signal.
         let error = create(&spec(SEGV_ON_FAULT, 0, vec![1; 8]), None).unwrap_err().to_string();
         assert!(error.contains("\"area\"") && error.contains("Bad address"), "{error}");
     }

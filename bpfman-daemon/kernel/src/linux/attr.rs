@@ -1,6 +1,6 @@
-//! The arguments of bpf(2), one structure a command, in the layout of `union bpf_attr` (`linux/bpf.h`).
+//! Arguments of bpf(2), one struct per command, in the layout of `union bpf_attr` (`linux/bpf.h`).
 //!
-//! Only the fields this daemon sets; the kernel takes a shorter argument as one whose rest is zero.
+//! Only the used fields: the kernel treats the rest of a shorter argument as zero.
 
 use std::os::fd::RawFd;
 
@@ -39,7 +39,7 @@ pub enum Command {
     LinkDetach = 34,
 }
 
-/// A structure whose bytes may be handed to bpf(2): plain integers without implicit padding.
+/// Struct with bytes that may be passed to bpf(2): plain integers without implicit padding.
 ///
 /// # Safety
 /// Implementors are `repr(C)`, hold only integers and arrays of them, have no padding between or after their fields,
@@ -140,11 +140,11 @@ attr!(LinkCreate {
     expected_revision: u64,
 });
 attr!(
-    /// The same for a perf event (Linux 5.15 and later).
+    /// `BPF_LINK_CREATE` for a perf event (Linux 5.15 and later).
     LinkCreateEvent { prog_fd: RawFd, event: RawFd, attach_type: u32, flags: u32, cookie: u64 }
 );
 attr!(
-    /// The same for what a program was loaded for (Linux 6.0 and later).
+    /// `BPF_LINK_CREATE` for the target of the load (Linux 6.0 and later).
     LinkCreateTracing {
         prog_fd: RawFd,
         target: u32,
@@ -156,7 +156,7 @@ attr!(
     }
 );
 attr!(
-    /// The same for kernel functions (Linux 5.18 and later).
+    /// `BPF_LINK_CREATE` for kernel functions (Linux 5.18 and later).
     LinkCreateKprobes {
         prog_fd: RawFd,
         target: u32,
@@ -170,7 +170,7 @@ attr!(
     }
 );
 attr!(
-    /// The same for user-space functions (Linux 6.6 and later).
+    /// `BPF_LINK_CREATE` for user-space functions (Linux 6.6 and later).
     LinkCreateUprobes {
         prog_fd: RawFd,
         target: u32,
@@ -187,7 +187,7 @@ attr!(
     }
 );
 attr!(
-    /// The same for netfilter (Linux 6.4 and later).
+    /// `BPF_LINK_CREATE` for netfilter (Linux 6.4 and later).
     LinkCreateNetfilter {
         prog_fd: RawFd,
         target: u32,

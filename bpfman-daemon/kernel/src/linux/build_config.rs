@@ -1,20 +1,19 @@
-//! What the kernel was built with.
-
 use std::fs::File;
 use std::io::{self, Read};
 
 use flate2::read::GzDecoder;
 
-/// The kernel's own copy, where it was built with `CONFIG_IKCONFIG_PROC`.
+/// Configuration provided by a kernel with `CONFIG_IKCONFIG_PROC`.
 const OWN: &str = "/proc/config.gz";
 
-/// A configuration has some 300,000 bytes.
+/// Maximum size in bytes: a configuration has some 300,000.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// The text of the configuration: beside the kernel or its modules, as distributions have it, or the kernel's own copy.
+/// Returns the text of the configuration: from the file of a distribution, next to the kernel or its modules, or from
+/// the kernel.
 ///
 /// # Errors
-/// There is none; says where it was looked for.
+/// Fails with the searched paths if there is none.
 pub fn read(release: &str) -> io::Result<String> {
     let beside = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
     let mut text = String::new();

@@ -1,5 +1,3 @@
-//! The process at the other end of a connection.
-
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -11,20 +9,20 @@ use super::held_processes::HeldProcess;
 use super::process_groups::ProcessGroups;
 use super::{processes, sys};
 
-/// A process that made a connection, as it is now.
+/// Process that made a connection, in its present state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallerProcess {
-    /// Its cgroups.
+    /// Cgroups of the process.
     pub groups: ProcessGroups,
-    /// Its network namespace; none if that cannot be opened.
+    /// Network namespace; `None` if it cannot be opened.
     pub netns: Option<HeldNetns>,
 }
 
-/// Returns the process that made a connection, by the number and the user id that the kernel noted then. None if the process
-/// has ended, or if it cannot be told from another one that has the number by now.
+/// Returns the process that made a connection, by the pid and user id that the kernel recorded. `None` if the process
+/// has ended, or cannot be distinguished from a later one with the same pid.
 ///
-/// From Linux 6.5 on the socket leads to the process itself. Before, a process of the same user that began after the caller
-/// had ended, and has its number, is taken for it.
+/// Since Linux 6.5, the socket leads to the process itself. Before, a later process with the same pid and user is
+/// mistaken for it.
 #[must_use]
 pub fn caller_process(socket: impl AsFd, pid: u32, uid: u32) -> Option<CallerProcess> {
     caller(sys::peer_process(socket), pid, uid)
@@ -40,7 +38,7 @@ fn caller(peer: std::io::Result<OwnedFd>, pid: u32, uid: u32) -> Option<CallerPr
     let held = HeldProcess::open(Path::new("/proc"), pid)?;
     let began = held.began()?;
     let is_caller = || match &peer {
-        // It still has the number, so it had it when the folder was opened.
+        // It still has the pid, so it had it when the folder was opened.
         Ok(process) => number_of(process) == Some(pid),
         Err(_) => user_of(&held) == Some(uid),
     };
@@ -49,12 +47,12 @@ fn caller(peer: std::io::Result<OwnedFd>, pid: u32, uid: u32) -> Option<CallerPr
     }
     let groups = ProcessGroups::of_held(&held).unwrap_or_default();
     let netns = held.open_file("ns/net").and_then(held_netns);
-    // Another process has the number if this one has ended meanwhile.
+    // If this one ended meanwhile, another process has the pid.
     let now = processes::began(Path::new("/proc"), pid);
     (is_caller() && now == Some(began)).then_some(CallerProcess { groups, netns })
 }
 
-/// Returns whether the kernel has no `SO_PEERPIDFD`: before Linux 6.5.
+/// Returns whether the kernel lacks `SO_PEERPIDFD` (before Linux 6.5).
 fn is_old_kernel(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOPROTOOPT)
 }
@@ -65,13 +63,12 @@ fn held_netns(file: OwnedFd) -> Option<HeldNetns> {
     Some(HeldNetns::new(inode, file))
 }
 
-/// The number of a process by its descriptor; none after its end.
+/// Returns the pid of a process by its descriptor; `None` after its end.
 fn number_of(process: &OwnedFd) -> Option<u32> {
     let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
     facts.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
 }
 
-/// The effective user id of a process.
 fn user_of(process: &HeldProcess) -> Option<u32> {
     let status = process.read("status")?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -95,7 +92,7 @@ mod tests {
         UnixListener::bind(folder.path().join("socket")).unwrap()
     }
 
-    /// A process that does nothing until it is ended.
+    /// Starts an idle process.
     fn idle() -> Child {
         Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
     }
@@ -105,7 +102,7 @@ mod tests {
         child.wait().unwrap();
     }
 
-    /// Starts processes until one has this number, which is free.
+    /// Starts processes until one has this free pid.
     fn with_number(pid: u32) -> Option<Child> {
         for _ in 0..100 {
             std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
@@ -171,7 +168,6 @@ mod tests {
         end(client);
     }
 
-    /// Makes a network namespace with a process in it, and returns the inode.
     fn netns_of(child: &Child) -> u64 {
         std::fs::metadata(format!("/proc/{}/ns/net", child.id())).unwrap().ino()
     }
@@ -180,7 +176,7 @@ mod tests {
     fn namespace_of_a_caller_keeps_its_inode_while_held() {
         let folder = tempfile::tempdir().unwrap();
         let listener = listener(&folder);
-        // The socket is older than the namespace: it does not keep that.
+        // The socket is older than the namespace, and does not keep it alive.
         let script = "use Socket; $^F = 255; socket(S, PF_UNIX, SOCK_STREAM, 0) or die; \
                       exec('unshare', '-n', 'perl', '-e', 'use Socket; open(S, \"+<&=\", $ARGV[1]) or die; \
                       connect(S, pack_sockaddr_un($ARGV[0])) or die; <STDIN>;', $ARGV[0], fileno(S));";
@@ -195,7 +191,7 @@ mod tests {
         assert_eq!(held.id().inode, netns_of(&client));
         assert!(!namespaces::leads_to(None, held.id()));
         end(client);
-        // Numbers of namespaces are used again at once: none of these has the one that is held.
+        // Namespace numbers are reused at once: none of these has the one that is held.
         for _ in 0..50 {
             let mut command = Command::new("unshare");
             command.args(["-n", "cat"]).arg0("unshare").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -1,4 +1,4 @@
-//! Control groups of version 2, and links of programs to their hooks.
+//! Cgroups of version 2, and links to their hooks.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,15 +11,15 @@ use super::attr::{self, Command};
 use super::{facts, hierarchies, sys, tcx};
 use crate::{KernelError, ListAnchor};
 
-/// Most programs that are asked for at once: `BPF_CGROUP_MAX_PROGS` of the kernel, which has no more at a hook.
+/// Maximum number of programs in a query: `BPF_CGROUP_MAX_PROGS`, the kernel's limit per hook.
 const MOST: usize = 64;
 
-/// Most programs that run for one group: more groups with programs are seldom one below another.
+/// Maximum number of effective programs of a cgroup: more nested cgroups with programs are rare.
 const MAX_EFFECTIVE: usize = 8 * MOST;
 /// `BPF_F_QUERY_EFFECTIVE`.
 const F_QUERY_EFFECTIVE: u32 = 1;
 
-/// Opens a group's folder: below the hierarchy's root as this process sees it, and never through a symbolic link.
+/// Opens a cgroup's folder: below the hierarchy's root as this process sees it, and never through a symbolic link.
 fn open(path: &CgroupPath) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("open", format!("control group {path}"), source);
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(fail)?;
@@ -40,7 +40,7 @@ fn open(path: &CgroupPath) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Links a program to a hook of a group, at its place. Other programs there and in groups below run too.
+/// Links a program to a hook of a cgroup, at a position. Other programs there and in nested cgroups run as well.
 pub fn attach(
     program: &OwnedFd,
     (path, attach_type): (&CgroupPath, u32),
@@ -48,7 +48,7 @@ pub fn attach(
     expected_revision: Option<u64>,
 ) -> Result<OwnedFd, KernelError> {
     let group = open(path)?;
-    // Before that came (`cgroup_order`), no flag is known, and what comes is the last.
+    // Kernels without `cgroup_order` know no flags, and append.
     let (flags, relative) = match anchor {
         ListAnchor::Last => (0, 0),
         anchor => tcx::flags(anchor),
@@ -71,7 +71,7 @@ pub fn attach(
         Some(libc::ENOENT) if anchor.name().is_some() => {
             KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
         }
-        // Someone attached one there that lets no others in.
+        // A program there is attached exclusively.
         Some(libc::EPERM) => KernelError::HookHeld {
             hook: format!("of control group {path}, or of one above it"),
             holder: "a program that was attached there so that it is the only one".to_owned(),
@@ -81,7 +81,7 @@ pub fn attach(
     })
 }
 
-/// Programs of a hook of the group itself, with their links.
+/// Returns the programs of a hook of the cgroup itself, with their links.
 pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
     let group = open(path)?;
     let fail = |source| KernelError::call("list", format!("programs of control group {path}"), source);
@@ -103,7 +103,7 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
     let id = rustix::fs::fstat(&group).map_err(|error| fail(error.into()))?.st_ino;
     let mut links = if request.count == 0 { Vec::new() } else { links_at(id, attach_type).map_err(fail)? };
     let entries = order.into_iter().map(|program| {
-        // Where a program has several links here, one is as good as another: they run the same.
+        // If a program has several links here, they are equivalent.
         let at = links.iter().position(|(_, runs)| *runs == program);
         (program, at.map(|at| links.remove(at).0))
     });
@@ -114,7 +114,7 @@ pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, Ke
     })
 }
 
-/// Everything that runs for a group, its own programs and those of the groups above, in the order in which it runs.
+/// Returns all effective programs of a cgroup, including those of its ancestors, in execution order.
 fn effective(group: &OwnedFd, attach_type: u32) -> std::io::Result<Vec<ProgramId>> {
     let mut programs = [0_u32; MAX_EFFECTIVE];
     let mut request = attr::Query {
@@ -129,9 +129,10 @@ fn effective(group: &OwnedFd, attach_type: u32) -> std::io::Result<Vec<ProgramId
     Ok(programs.into_iter().take(request.count as usize).map(ProgramId).collect())
 }
 
-/// The order in which the programs of a group's list run, and how many of the first are known to have `BPF_F_PREORDER`: the
-/// kernel lists all as if none had it, and runs first those that have. They stand together in what runs, since those of the
-/// groups above run before the first class, and after the second. None where both do not fit together.
+/// Returns the execution order of a cgroup's own programs, and how many of the first certainly have `BPF_F_PREORDER`:
+/// the kernel lists programs regardless of the flag, but runs those with it first. Own programs are contiguous in the
+/// effective list, since those of ancestors run before the first class and after the second. `None` if the lists are
+/// inconsistent.
 fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<(Vec<ProgramId>, usize)> {
     let start = all.iter().position(|program| list.contains(program))?;
     let own = all.get(start..start.checked_add(list.len())?)?;
@@ -139,9 +140,9 @@ fn run_order(list: &[ProgramId], all: &[ProgramId]) -> Option<(Vec<ProgramId>, u
     Some((own.to_vec(), preorder))
 }
 
-/// Returns whether a list is made of two others, each in its order. A program may stand there by several links.
+/// Returns whether a list is a merge of two others, each in order. A program may occur several times.
 fn is_merged(list: &[ProgramId], (first, second): (&[ProgramId], &[ProgramId])) -> bool {
-    // By how many of the first the beginning of the list can have.
+    // Indexed by the number of elements of `first` in the beginning of the list.
     let mut taken = vec![false; first.len() + 1];
     taken[0] = true;
     for (at, program) in list.iter().enumerate() {
@@ -159,11 +160,12 @@ fn is_merged(list: &[ProgramId], (first, second): (&[ProgramId], &[ProgramId])) 
     taken[first.len()]
 }
 
-/// Links to a hook of the group with this id, which is the number of its folder. The kernel's list does not name them.
+/// Returns the links to a hook of the cgroup with this id, the inode of its folder. The kernel's list does not contain
+/// them.
 fn links_at(group: u64, attach_type: u32) -> std::io::Result<Vec<(KernelLinkId, ProgramId)>> {
     let mut found = Vec::new();
     for id in facts::link_ids()? {
-        // It may be gone by now.
+        // The link may be gone by now.
         let Some(link) = facts::open(Command::LinkGetFdById, id.0)? else { continue };
         let mut info = attr::LinkInfo::default();
         sys::info(&link, &mut info)?;
@@ -185,13 +187,13 @@ mod tests {
         let order = |list: &[u32], all: &[u32]| run_order(&ids(list), &ids(all));
         assert_eq!(order(&[1, 2, 3], &[2, 1, 3]), Some((ids(&[2, 1, 3]), 1)));
         assert_eq!(order(&[1, 2, 3], &[2, 3, 1]), Some((ids(&[2, 3, 1]), 2)));
-        // The order shows nothing about the flag of the first.
+        // The order reveals nothing about the flag of the first.
         assert_eq!(order(&[1, 2], &[1, 2]), Some((ids(&[1, 2]), 0)));
-        // Between those of groups above.
+        // Between those of ancestors.
         assert_eq!(order(&[1, 2], &[7, 2, 1, 8]), Some((ids(&[2, 1]), 1)));
-        // By two links: one that moves before the other ends.
+        // With two links: one that moves before the other ends.
         assert_eq!(order(&[3, 1, 2, 3], &[1, 3, 2, 3]), Some((ids(&[1, 3, 2, 3]), 1)));
-        // The list changed between the two looks, or a program is attached above too.
+        // The list changed between the two queries, or a program is also attached to an ancestor.
         assert_eq!(order(&[1, 2], &[1]), None);
         assert_eq!(order(&[1, 2], &[3, 4]), None);
         assert_eq!(order(&[1, 2], &[2, 2, 1]), None);

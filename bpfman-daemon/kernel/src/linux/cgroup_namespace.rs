@@ -1,5 +1,3 @@
-//! The cgroup namespace of this process.
-
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
@@ -11,19 +9,19 @@ use rustix::thread::LinkNameSpaceType;
 use super::hierarchies::FIRST_GROUPS;
 use super::processes;
 
-/// The cgroup namespace of this thread.
+/// Cgroup namespace of this thread.
 const OWN: &str = "/proc/thread-self/ns/cgroup";
 
-/// Enters the cgroup namespace of the first process of the node, unless this process is in it, or in the machine's first one,
-/// in which all cgroups are seen.
+/// Enters the cgroup namespace of the node's first process, unless this process is in it or in the machine's initial
+/// one, which sees all cgroups.
 ///
-/// In a namespace of its own a process sees paths of cgroups outside as `/../..`, which name neither unit nor pod. To be called
-/// before other threads start: each thread has its own namespace, and new ones that of the thread that starts them.
+/// In a namespace of its own, a process sees paths of outer cgroups as `/../..`, without unit or pod. Must be called
+/// before other threads start: each thread has its own namespace, and inherits that of its creator.
 ///
 /// # Errors
-/// The node's first process cannot be accessed, or the daemon has no `CAP_SYS_ADMIN` there.
+/// Fails if the node's first process cannot be accessed, or the daemon has no `CAP_SYS_ADMIN` there.
 pub fn enter_cgroup_namespace_of_node() -> io::Result<()> {
-    // There all cgroups are seen. The first process may be hidden by a security module.
+    // All cgroups are visible there. A security module may hide the first process.
     if fs::metadata(OWN).is_ok_and(|own| own.ino() == FIRST_GROUPS) {
         return Ok(());
     }
@@ -33,7 +31,7 @@ pub fn enter_cgroup_namespace_of_node() -> io::Result<()> {
 fn enter(path: &Path) -> io::Result<()> {
     let own = match fs::metadata(OWN) {
         Ok(own) => own.ino(),
-        // The kernel has no such namespaces.
+        // The kernel lacks cgroup namespaces.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -71,7 +69,7 @@ mod tests {
             scope.spawn(|| {
                 enter(Path::new(&path)).unwrap();
                 assert_eq!(inode("/proc/thread-self/ns/cgroup"), wanted);
-                // A file of another kind changes nothing.
+                // A file of another kind has no effect.
                 assert!(enter(Path::new("/proc/thread-self/ns/net")).is_err());
                 assert_eq!(inode("/proc/thread-self/ns/cgroup"), wanted);
             });

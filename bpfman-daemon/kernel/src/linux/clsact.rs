@@ -1,7 +1,7 @@
 //! Filters on clsact hooks, for kernels without tcx.
 //!
-//! A filter is ours only if it has the priority and handle we got *and* runs the program we put there: numbers alone
-//! prove nothing, since anyone may use the same ones.
+//! A filter is ours only if it has the recorded priority and handle *and* runs the expected program: the numbers alone
+//! prove nothing, since other tools may use the same ones.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -30,7 +30,7 @@ pub(super) const TCA_BPF_FLAGS: u16 = 8;
 pub(super) const TCA_BPF_ID: u16 = 11;
 pub(super) const FLAG_DIRECT_ACTION: u32 = 1;
 
-/// Bytes of `struct tcmsg`.
+/// Size of `struct tcmsg`, in bytes.
 pub(super) const TCMSG: usize = 20;
 
 /// `struct tcmsg`.
@@ -48,7 +48,7 @@ impl TcMessage {
         Self { handle: at.filter.handle, info, ..Self::filters(at.ifindex, at.direction) }
     }
 
-    /// All filters of one direction.
+    /// Selects all filters of one direction.
     pub const fn filters(ifindex: IfIndex, direction: Direction) -> Self {
         let minor = match direction {
             Direction::Ingress => 0xfff2,
@@ -66,7 +66,6 @@ impl TcMessage {
     }
 }
 
-/// Makes the clsact qdisc if it is missing.
 fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
     let place = TcMessage { ifindex: ifindex.0, handle: CLSACT_HANDLE, parent: CLSACT_PARENT, info: 0 };
     let request = place.request(RTM_NEWQDISC, ACK | CREATE | EXCLUSIVE).attribute(TCA_KIND, b"clsact\0");
@@ -84,7 +83,7 @@ fn ensure_clsact(ifindex: IfIndex) -> Result<(), KernelError> {
     }
 }
 
-/// The kind of the qdisc at the place where clsact and ingress go.
+/// Returns the kind of the qdisc in the position of clsact and ingress.
 pub(super) fn qdisc_kind(ifindex: IfIndex) -> Result<Option<String>, KernelError> {
     let place = TcMessage { ifindex: ifindex.0, handle: 0, parent: 0, info: 0 };
     let messages = talk(&place.request(RTM_GETQDISC, DUMP).finish()).map_err(|source| {
@@ -106,7 +105,7 @@ fn bpf_options(program: RawFd, name: &str) -> Vec<u8> {
     options
 }
 
-/// Adds a filter. One that has its numbers is never replaced.
+/// Adds a filter. Never replaces one with the same numbers.
 pub fn add(at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), KernelError> {
     ensure_clsact(at.ifindex)?;
     let request = TcMessage::filter(at)
@@ -116,10 +115,10 @@ pub fn add(at: &FilterPlace<'_>, program: &OwnedFd, name: &str) -> Result<(), Ke
     talk(&request.finish()).map(drop).map_err(|source| fail("add", at, source))
 }
 
-/// Puts another program in a filter's place, if it runs the expected one.
+/// Replaces the program of a filter, if it runs the expected one.
 ///
-/// The check and the change are two calls: clsact has no compare-and-swap, so a stranger who replaces the filter between
-/// them is not seen. With tcx this cannot happen.
+/// Check and change are two calls, because clsact has no compare-and-swap: a third-party change between them goes
+/// unnoticed. With tcx this cannot happen.
 pub fn replace(
     at: &FilterPlace<'_>,
     program: &OwnedFd,
@@ -151,7 +150,6 @@ pub fn remove(at: &FilterPlace<'_>, expected: ProgramId) -> Result<(), KernelErr
     }
 }
 
-/// The program that a filter runs.
 pub fn program(at: &FilterPlace<'_>) -> Result<Option<ProgramId>, KernelError> {
     let request = TcMessage::filter(at).request(RTM_GETTFILTER, ACK).attribute(TCA_KIND, b"bpf\0");
     let messages = match talk(&request.finish()) {
@@ -170,7 +168,7 @@ fn fail(action: &'static str, at: &FilterPlace<'_>, source: NetlinkError) -> Ker
     KernelError::call(action, format!("the filter at {} of {interface}", at.direction), source.in_words())
 }
 
-/// The kernel's ways to say that a filter, its hook or its interface is no longer there.
+/// Returns whether the error means that a filter, its hook or its interface does not exist.
 fn is_gone(error: &NetlinkError) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EINVAL))
 }

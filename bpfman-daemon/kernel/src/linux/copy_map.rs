@@ -1,5 +1,3 @@
-//! All entries of a map: read, and copied into another.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -10,7 +8,6 @@ use super::sys::{self, ENOTSUPP};
 use crate::map_access::{MapPage, MapPlace, check_copy};
 use crate::{KernelError, MapEntry};
 
-/// Reads at most `most` entries.
 pub fn entries(fd: &OwnedFd, most: usize, batches: bool) -> Result<Vec<MapEntry>, KernelError> {
     let map = DataMap::open("read", fd)?;
     let mut found = Vec::new();
@@ -25,7 +22,7 @@ pub fn entries(fd: &OwnedFd, most: usize, batches: bool) -> Result<Vec<MapEntry>
     Ok(found)
 }
 
-/// Copies all entries; tells how many.
+/// Copies all entries; returns their number.
 pub fn copy(from: &OwnedFd, to: &OwnedFd, batches: bool) -> Result<usize, KernelError> {
     const ACTION: &str = "copy";
     let (from, to) = (DataMap::open(ACTION, from)?, DataMap::open("copy to", to)?);
@@ -51,11 +48,11 @@ pub fn copy(from: &OwnedFd, to: &OwnedFd, batches: bool) -> Result<usize, Kernel
     Err(from.fail(ACTION)(io::Error::other(why)))
 }
 
-/// Walks over a map that changes before a copy of it is given up.
+/// Maximum number of walks over a changing map before a copy fails.
 const WALKS: usize = 16;
 
-/// Hands all entries to `take`, page by page, until it answers false. False if entries behind are left out, since programs
-/// changed the map.
+/// Passes all entries to `take`, page by page, until it returns `false`. Returns `false` if entries are missing because
+/// programs changed the map.
 fn each_page(
     map: &DataMap<'_>,
     batches: bool,
@@ -75,7 +72,7 @@ fn each_page(
     Ok(true)
 }
 
-/// Writes a batch, entry by entry where the kernel takes no batches.
+/// Writes a batch, entry by entry if the kernel lacks batches.
 fn write(map: &DataMap<'_>, batch: &MapPage, batches: bool) -> io::Result<()> {
     let mut request = attr::MapBatch {
         keys: batch.keys.as_ptr() as u64,

@@ -1,17 +1,15 @@
-//! CPUs of this machine.
-
 use std::io;
 
 use crate::KernelError;
 
 const FOLDER: &str = "/sys/devices/system/cpu";
 
-/// CPUs that run now, ascending.
+/// Returns the online CPUs, ascending.
 pub fn online() -> Result<Vec<u32>, KernelError> {
     listed("online").map_err(|source| KernelError::call("read", format!("{FOLDER}/online"), source))
 }
 
-/// The CPUs that one of the kernel's lists names, ascending; there is at least one.
+/// Returns the CPUs in one of the kernel's lists, ascending; there is at least one.
 pub fn listed(list: &str) -> io::Result<Vec<u32>> {
     let text = std::fs::read_to_string(format!("{FOLDER}/{list}"))?;
     parse(&text).ok_or_else(|| {
@@ -19,7 +17,7 @@ pub fn listed(list: &str) -> io::Result<Vec<u32>> {
     })
 }
 
-/// The numbers of a list like "0-3,8".
+/// Parses a list like "0-3,8".
 fn parse(list: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for part in list.trim().split(',') {

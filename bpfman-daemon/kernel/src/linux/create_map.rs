@@ -1,5 +1,3 @@
-//! Creating maps.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -15,7 +13,6 @@ use super::load::kernel_name;
 use super::{map_refusal, sys};
 use crate::KernelError;
 
-/// Creates a map and gives it its first contents.
 pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
     let fail = |action, source| KernelError::call(action, format!("map \"{}\"", spec.name), source);
     let inner = spec.inner.as_deref().map(|inner| create(inner, None)).transpose()?;
@@ -40,7 +37,7 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
     }
     let mut created = sys::bpf_fd(Command::MapCreate, &mut request);
     if created.is_err() && request.btf_fd != 0 {
-        // Not every kind of map takes types, and which do depends on the kernel: types are a comfort, not a need.
+        // Types are optional, and support by map type depends on the kernel: try again without them.
         (request.btf_fd, request.btf_key_type_id, request.btf_value_type_id) = (0, 0, 0);
         created = sys::bpf_fd(Command::MapCreate, &mut request);
     }
@@ -62,11 +59,11 @@ pub fn create(spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelEr
     Ok(fd)
 }
 
-/// The kernel's answer, with what is wrong with the definition where that is known.
+/// Adds the defect of the definition to the kernel's error, if known.
 fn refused(spec: &MapSpec, source: io::Error) -> KernelError {
     let error = source.raw_os_error();
     let is_about_definition = matches!(error, Some(libc::EINVAL | libc::E2BIG | sys::ENOTSUPP));
-    // Only E2BIG is about the number of processors.
+    // Only E2BIG depends on the number of processors.
     let cpus = aya::util::nr_cpus().ok().filter(|_| error == Some(libc::E2BIG));
     let cpus = cpus.map_or(u32::MAX, |cpus| cpus as u32);
     match map_refusal::reason(spec, cpus).filter(|_| is_about_definition) {
@@ -75,11 +72,11 @@ fn refused(spec: &MapSpec, source: io::Error) -> KernelError {
     }
 }
 
-/// What of a map that the kernel refused has no size, though such a map needs one.
+/// Returns the property of a refused map that is zero although its type requires it.
 fn unsized_property(request: &attr::MapCreate) -> Option<&'static str> {
     match request {
         attr::MapCreate { max_entries: 0, .. } => Some("max_entries"),
-        // Ring buffers and arenas have neither; queues, stacks and filters have no keys.
+        // Ring buffers and arenas have neither; queues, stacks and bloom filters have no keys.
         attr::MapCreate { map_type: RINGBUF | USER_RINGBUF | ARENA, .. } => None,
         attr::MapCreate { value_size: 0, .. } => Some("value size"),
         attr::MapCreate { map_type: QUEUE | STACK | BLOOM_FILTER, .. } => None,
@@ -88,11 +85,11 @@ fn unsized_property(request: &attr::MapCreate) -> Option<&'static str> {
     }
 }
 
-/// Global variables are one entry of an array.
+/// Writes global variables, which are one entry of an array.
 fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
     let contents = &spec.initial;
     let key = 0_u32;
-    // The kernel reads as many bytes as the map says, whatever is behind the addresses.
+    // The kernel reads as many bytes as the map defines, whatever the size of the buffer.
     if (spec.map_type, spec.key_size as usize, spec.value_size as usize)
         != (ARRAY, size_of_val(&key), contents.len())
     {
@@ -116,7 +113,7 @@ fn write_globals(fd: &OwnedFd, spec: &MapSpec) -> io::Result<()> {
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop)
 }
 
-/// Sizes that objects leave to the loader.
+/// Returns the number of entries, including defaults that objects leave to the loader.
 fn max_entries(spec: &MapSpec) -> io::Result<u32> {
     match spec.map_type {
         PERF_EVENT_ARRAY if spec.max_entries == 0 => aya::util::nr_cpus()
@@ -160,7 +157,7 @@ mod tests {
             let error = slot(&map, 0, &value).unwrap_err().to_string();
             assert!(error.contains(&format!("keys of {key_size} and values of {value_size}")), "{error}");
         }
-        // Here the layout is right, and the refusal the kernel's.
+        // The layout is right, so the kernel refuses.
         let programs = create(&spec(PROG_ARRAY, 4, 4, &[]), None).unwrap();
         assert!(!slot(&programs, 0, &value).unwrap_err().to_string().contains("keys of"));
         let mut maps = spec(ARRAY_OF_MAPS, 4, 4, &[]);
@@ -186,7 +183,7 @@ mod tests {
             let error = create(&spec, None).unwrap_err().to_string();
             assert!(error.contains("\"layout\"") && error.contains(property), "{error}");
         }
-        // What is wrong otherwise is the kernel's to say.
+        // The kernel reports other defects.
         assert!(!create(&sized(ARRAY, 8, 8, 1), None).unwrap_err().to_string().contains("loader"));
     }
 }

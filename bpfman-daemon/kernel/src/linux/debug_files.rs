@@ -1,7 +1,7 @@
-//! Files of debug information, which hold the symbols that a binary was stripped of.
+//! Files with separate debug information, which contain the symbols of stripped binaries.
 //!
-//! They are looked for where debuggers look, below the root that the binary was found in: by its build id, and by its
-//! `.gnu_debuglink`. The author of the binary chose both, and can name no more than a file in these folders with them.
+//! They are searched like debuggers do, below the root of the binary: by build id, and by `.gnu_debuglink`. The author
+//! of the binary chose both, which can only name files in these folders.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,23 +18,23 @@ use object::read::elf::FileHeader;
 use super::elf_symbols::Binary;
 use super::symbols::{MAX_TARGET, TargetFile};
 
-/// Where distributions put them.
+/// Folder used by distributions.
 const FOLDER: &str = "/usr/lib/debug";
-/// Most bytes of the notes with a build id: the id has 20 with SHA-1, and other notes may be beside it.
+/// Maximum size of the notes with a build id, in bytes: a SHA-1 id has 20, and other notes may be in the same section.
 const MAX_NOTES: usize = 4 << 10;
-/// Most bytes of a build id.
+/// Maximum size of a build id, in bytes.
 const MAX_ID: usize = 64;
-/// Most bytes of a `.gnu_debuglink`: a name, and a checksum.
+/// Maximum size of a `.gnu_debuglink`, in bytes: a name and a checksum.
 const MAX_LINK: usize = 512;
 /// `NT_GNU_BUILD_ID`.
 const BUILD_ID: u32 = 3;
 
-/// The file of debug information of a binary, if it is there: by its build id, or else by its link.
+/// Returns the debug file of a binary, if it exists: by build id, or else by link.
 pub fn of<Elf: FileHeader<Endian = Endianness> + Pod>(
     target: &TargetFile,
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<File>> {
-    // Of all together, no more is read than of one binary.
+    // Limit for all files together: that of one binary.
     let mut left = MAX_TARGET;
     if let Some(id) = build_id(binary)? {
         let has_id = |file: &File| {
@@ -52,7 +52,6 @@ pub fn of<Elf: FileHeader<Endian = Endianness> + Pod>(
     Ok(by_link(target, &name).iter().find_map(|path| open(target, path, &mut left).filter(&is_of_binary)))
 }
 
-/// The build id of a binary.
 fn build_id<Elf: FileHeader<Endian = Endianness> + Pod>(
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<Vec<u8>>> {
@@ -61,7 +60,7 @@ fn build_id<Elf: FileHeader<Endian = Endianness> + Pod>(
     Ok(notes.and_then(|notes| id_in(&notes, binary.endian)))
 }
 
-/// The build id among notes: each is the lengths of its name and contents, its type, and both, in whole words.
+/// Finds the build id among notes: each has the lengths of name and contents, a type, and both parts, padded to words.
 fn id_in(mut notes: &[u8], endian: Endianness) -> Option<Vec<u8>> {
     loop {
         let (header, rest) = notes.split_at_checked(12)?;
@@ -95,7 +94,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The name and the checksum that a binary has of its file.
+/// Returns name and checksum of a binary's debug file.
 fn debug_link<Elf: FileHeader<Endian = Endianness> + Pod>(
     binary: &Binary<'_, Elf>,
 ) -> io::Result<Option<(String, u32)>> {
@@ -104,7 +103,7 @@ fn debug_link<Elf: FileHeader<Endian = Endianness> + Pod>(
     Ok(bytes.and_then(|bytes| link_in(&bytes, binary.endian)))
 }
 
-/// A name that ends with a zero, and the checksum behind it, at a whole word. The name is one of a file, and no path.
+/// Parses a zero-terminated name, and the checksum at the next word. The name must be a plain file name.
 fn link_in(bytes: &[u8], endian: Endianness) -> Option<(String, u32)> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     let name = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -116,7 +115,8 @@ fn link_in(bytes: &[u8], endian: Endianness) -> Option<(String, u32)> {
     is_name.then(|| (name.to_owned(), checksum))
 }
 
-/// Where a file of a name may be: beside the binary, in a folder there, and below [`FOLDER`] in one of the same path.
+/// Returns the candidate paths of a debug file: next to the binary, in a folder there, and below [`FOLDER`] with the
+/// same path.
 fn by_link(target: &TargetFile, name: &str) -> Vec<PathBuf> {
     let mut binaries = vec![target.path().to_owned()];
     if target.root().is_host() {
@@ -132,7 +132,6 @@ fn by_link(target: &TargetFile, name: &str) -> Vec<PathBuf> {
     places.filter(|place| !binaries.contains(place)).collect()
 }
 
-/// The path of a file of this mount namespace.
 fn path_of(file: &File) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
@@ -145,7 +144,7 @@ fn open(target: &TargetFile, path: &Path, left: &mut u64) -> Option<File> {
     Some(found)
 }
 
-/// The checksum of a file, as `.gnu_debuglink` has it.
+/// Returns the checksum of a file as in `.gnu_debuglink`.
 fn checksum(file: &File) -> io::Result<u32> {
     let mut checksum = Crc::new();
     let mut buffer = vec![0; 64 << 10];
@@ -182,7 +181,7 @@ mod tests {
         assert!(status.success(), "{line:?}");
     }
 
-    /// A program `app`, the symbols that it was stripped of in `app.debug`, and where `work` was.
+    /// Builds a program `app` with its symbols in `app.debug`, and returns the address of `work`.
     fn stripped(folder: &Path, linked: bool) -> u64 {
         fs::write(folder.join("app.c"), SOURCE).unwrap();
         tool(folder, &["cc", "-g", "-O0", "-Wl,--build-id", "-o", "app", "app.c"]);
@@ -195,7 +194,7 @@ mod tests {
         at
     }
 
-    /// Has `app` name a file of debug information, with its present checksum.
+    /// Links `app` to a debug file with its present checksum.
     fn link_to(folder: &Path, file: &str) {
         tool(folder, &["objcopy", "--remove-section=.gnu_debuglink", "app"]);
         tool(folder, &["objcopy", &format!("--add-gnu-debuglink={file}"), "app"]);
@@ -215,7 +214,7 @@ mod tests {
         fs::create_dir(path(".debug")).unwrap();
         fs::rename(path("app.debug"), path(".debug/app.debug")).unwrap();
         assert_eq!(offset(&path("app")), Ok(at));
-        // By a link from another folder, too.
+        // Also through a symbolic link in another folder.
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(path("app"), elsewhere.path().join("linked")).unwrap();
         assert_eq!(offset(&elsewhere.path().join("linked")), Ok(at));
@@ -232,13 +231,13 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(path("app.debug"), bytes).unwrap();
         assert!(offset(&path("app")).is_err());
-        // Of the right checksum, and no binary.
+        // The right checksum, but not a binary.
         fs::write(path("no.debug"), "no binary").unwrap();
         link_to(folder.path(), "no.debug");
         assert!(offset(&path("app")).unwrap_err().contains("has no function \"work\""));
     }
 
-    /// A file of the right build id or checksum may be another's work, as where containers share a layer of their image.
+    /// A file with the right build id or checksum may be forged, for example if containers share an image layer.
     #[test]
     fn symbol_inside_of_a_function_is_none() {
         let folder = tempfile::tempdir().unwrap();
@@ -260,7 +259,7 @@ mod tests {
         }
     }
 
-    /// Bytes from the beginning of `.text` to an offset of the file.
+    /// Returns the offset from the beginning of `.text`, in bytes.
     fn at_in_text(path: &Path, offset: u64) -> u64 {
         let file = File::open(path).unwrap();
         let binary = Binary::<elf::FileHeader64<Endianness>>::open(&file).unwrap();
@@ -285,7 +284,7 @@ mod tests {
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::rename(path("app.debug"), &place).unwrap();
         assert_eq!(file_offset(&target(), "work").unwrap(), at);
-        // Of another id, it is of another build.
+        // Another build id means another build.
         tool(root.path(), &["cc", "-g", "-O0", "-Wl,--build-id=0xabcd", "-o", "other", "app.c"]);
         fs::rename(path("other"), &place).unwrap();
         assert!(file_offset(&target(), "work").is_err());

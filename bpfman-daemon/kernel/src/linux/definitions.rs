@@ -1,20 +1,19 @@
-//! Which of several symbols of one name is meant.
+//! Selection among several symbols of the same name.
 
 use std::collections::BTreeSet;
 
-/// Most addresses of one name that are told apart: whoever made the file may claim any number.
+/// Maximum number of distinguished addresses per name: the author of the file may claim any number.
 const MOST: usize = 1000;
 
-/// Definitions of one name in a table of symbols.
 #[derive(Debug, Default)]
 pub struct Definitions {
-    /// Without a version, or of the version that linkers take.
+    /// Without a version, or of the default version.
     current: Addresses,
-    /// Of versions that stay for programs that were linked long ago.
+    /// Of old versions, kept for binaries linked earlier.
     older: Addresses,
-    /// Of what is no function, or does not say what it is: meant only where no function has the name.
+    /// Symbols that are not declared as functions: used only if no function has the name.
     others: Addresses,
-    /// The file uses it, and a library has it.
+    /// Set if the file imports the symbol from a library.
     pub is_imported: bool,
 }
 
@@ -24,19 +23,17 @@ struct Addresses {
     weak: Option<u64>,
 }
 
-/// A symbol's binding and version.
+/// Binding and version of a symbol.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
-    /// Any other definition takes precedence.
+    /// Set for a weak symbol: any other definition takes precedence.
     pub is_weak: bool,
-    /// It is of an older version.
+    /// Set for an old version.
     pub is_older: bool,
-    /// It says that it is a function.
     pub is_function: bool,
 }
 
 impl Definitions {
-    /// Adds a definition.
     pub fn add(&mut self, address: u64, binding: Binding) {
         let group = match (binding.is_function, binding.is_older) {
             (false, _) => &mut self.others,
@@ -50,7 +47,7 @@ impl Definitions {
         }
     }
 
-    /// The address that is meant; none if there is no definition. As an error, how many there are.
+    /// Returns the selected address; `None` without a definition. The error is the number of ambiguous addresses.
     pub fn chosen(&self) -> Result<Option<u64>, usize> {
         for group in [&self.current, &self.older, &self.others] {
             match (group.strong.len(), group.weak) {

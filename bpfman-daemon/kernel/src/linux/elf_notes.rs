@@ -1,6 +1,6 @@
-//! Notes of static user-space probes (`.note.stapsdt`): where each is, its semaphore, and where its arguments are. Whoever
-//! made the file may claim anything: of notes so many bytes are read, and no more, and a place is one only where compilers
-//! put it, at an empty instruction.
+//! Notes of USDT probes (`.note.stapsdt`): the locations of probes, semaphores and arguments. The author of the file
+//! may claim anything: the size of notes is limited, and a location is accepted only at a nop instruction, where
+//! compilers put it.
 
 use std::fs::File;
 use std::io;
@@ -14,34 +14,33 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _}
 use super::elf_symbols::{Binary, identity, invalid, read_up_to};
 use super::symbols::TargetFile;
 
-/// Most bytes of notes of one file: a few kilobytes of most libraries, some hundred of the largest programs.
+/// Maximum size of a file's notes, in bytes: most libraries have a few kilobytes, the largest programs some hundred.
 const MOST_BYTES: u64 = 4 << 20;
-/// Most places of one probe: a compiler repeats it where it puts the function around it into others.
+/// Maximum number of locations of a probe: a compiler repeats it when it inlines the function.
 const MOST_SITES: usize = 4096;
-/// Most program headers of one file: linkers write about a dozen.
+/// Maximum number of program headers: linkers write about a dozen.
 const MOST_HEADERS: usize = 1024;
-/// Bytes of a semaphore.
+/// Size of a semaphore, in bytes.
 const SEMAPHORE_BYTES: u64 = 2;
-/// Most bytes of an instruction of x86.
+/// Maximum size of an x86 instruction, in bytes.
 const LONGEST: usize = 15;
-/// The empty instruction of 64-bit ARM.
+/// The nop instruction of 64-bit ARM.
 const ARM_NOP: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
-/// `n_type` of such notes, and who they are of.
+/// `n_type` and owner of such notes.
 const NOTE_TYPE: u32 = 3;
 const OWNER: &[u8] = b"stapsdt\0";
 
-/// A place of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsdtSite {
-    /// Of its instruction, in bytes from the start of the file.
+    /// File offset of its instruction, in bytes.
     pub offset: u64,
-    /// Of its semaphore likewise: a counter by which the program knows that somebody listens.
+    /// File offset of its semaphore, a counter that tells the program whether the probe is in use.
     pub semaphore: Option<u64>,
-    /// Where its arguments are, in the assembler's words.
+    /// Locations of its arguments, in assembler notation.
     pub arguments: String,
 }
 
-/// All places of a probe; none if the file has no such probe.
+/// Returns all locations of a probe; empty if the file lacks it.
 pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<UsdtSite>> {
     let file = target.file();
     if identity(file)? != elf::ELFCLASS64 {
@@ -68,7 +67,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
         if found.len() == MOST_SITES {
             return Err(invalid("it has too many places of the probe"));
         }
-        // A tool that moved the program's addresses left those of the notes as they were.
+        // A tool that moved the program's addresses did not adjust those in notes.
         let moved = base.filter(|_| note.base != 0).map_or(0, |base| base.wrapping_sub(note.base));
         found.push(UsdtSite {
             offset: loaded.place(note.location.wrapping_add(moved))?,
@@ -82,7 +81,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
     Ok(found)
 }
 
-/// What of a file is loaded. It is read once: a file may claim many parts, and many places in them.
+/// Loaded parts of a file, read once: a file may claim many parts, with many locations in them.
 struct Loaded<'a> {
     file: &'a File,
     file_bytes: u64,
@@ -90,7 +89,7 @@ struct Loaded<'a> {
     parts: Vec<Part>,
 }
 
-/// A part of a file that is loaded.
+/// Loaded part of a file.
 struct Part {
     address: u64,
     offset: u64,
@@ -105,7 +104,7 @@ impl<'a> Loaded<'a> {
         if count > MOST_HEADERS {
             return Err(invalid("it has too many program headers"));
         }
-        // Words, because headers want to lie where words do.
+        // Words, because headers need alignment.
         let mut words = vec![0_u64; count * size_of::<ProgramHeader64<Endianness>>() / 8];
         let bytes = pod::bytes_of_slice_mut(&mut words);
         if read_up_to(file, bytes, header.e_phoff(endian))? < bytes.len() {
@@ -124,7 +123,7 @@ impl<'a> Loaded<'a> {
         Ok(Self { file, file_bytes, machine, parts: parts.collect() })
     }
 
-    /// Where in the file so many bytes of an address are loaded from, by a part with a flag.
+    /// Returns the file offset that bytes at an address are loaded from, within a part that has a flag.
     fn offset_of(&self, address: u64, bytes: u64, flag: elf::ProgramFlags) -> Option<u64> {
         let offset_in = |part: &Part| {
             let inside = address.checked_sub(part.address)?;
@@ -135,7 +134,8 @@ impl<'a> Loaded<'a> {
         (offset.checked_add(bytes)? <= self.file_bytes).then_some(offset)
     }
 
-    /// Where the instruction of a place is. A breakpoint inside of one would end every process that comes by.
+    /// Returns the file offset of a location's instruction. A breakpoint inside of an instruction would crash the
+    /// processes.
     fn place(&self, address: u64) -> io::Result<u64> {
         let offset = self
             .offset_of(address, 1, elf::PF_X)
@@ -153,7 +153,7 @@ impl<'a> Loaded<'a> {
         is_empty.then_some(offset).ok_or_else(|| invalid("a place of the probe is no empty instruction"))
     }
 
-    /// Where a semaphore is: the kernel counts there, in the processes' own copies of the file's bytes.
+    /// Returns the file offset of a semaphore: the kernel increments it in the processes' private copies.
     fn semaphore(&self, address: u64) -> io::Result<u64> {
         let offset = self
             .offset_of(address, SEMAPHORE_BYTES, elf::PF_W)
@@ -165,7 +165,6 @@ impl<'a> Loaded<'a> {
     }
 }
 
-/// What a note says.
 #[derive(Debug, PartialEq, Eq)]
 struct Note<'a> {
     location: u64,
@@ -176,7 +175,7 @@ struct Note<'a> {
     arguments: &'a [u8],
 }
 
-/// The notes of probes among notes, one behind the other; what is damaged ends them.
+/// Returns the probe notes among consecutive notes; a damaged one ends them.
 fn read(bytes: &[u8], endian: Endianness) -> impl Iterator<Item = Note<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -211,7 +210,7 @@ fn note(content: &[u8], endian: Endianness) -> Option<Note<'_>> {
     })
 }
 
-/// A number of 4 or 8 bytes.
+/// Decodes a number of 4 or 8 bytes.
 fn number(bytes: &[u8], endian: Endianness) -> Option<u64> {
     let fold = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
     (bytes.len() <= 8).then(|| match endian {
@@ -262,7 +261,7 @@ mod tests {
         for len in 0..whole.len() - 2 {
             assert_eq!(read(&whole[..len], Endianness::Little).count(), 0, "{len}");
         }
-        // A length that leads past the end ends them; what is of another type is passed over.
+        // A length past the end stops parsing; another type is skipped.
         for at in 0..12 {
             let mut bytes = whole.repeat(2);
             bytes[at] = 0xff;
@@ -273,7 +272,7 @@ mod tests {
         assert_eq!(read(&encoded(OWNER, NOTE_TYPE, &probe()[..20]), Endianness::Little).count(), 0);
     }
 
-    /// A binary with the probe: its code is at the end of the file, the semaphore in the sixteen bytes before.
+    /// Returns a binary with the probe: its code is at the end of the file, the semaphore in the sixteen bytes before.
     fn binary(machine: elf::Machine, code: &[u8], semaphore: u64) -> Vec<u8> {
         let mut note = encoded(OWNER, NOTE_TYPE, &probe());
         note[36..44].copy_from_slice(&semaphore.to_le_bytes());
@@ -326,7 +325,7 @@ mod tests {
         }
         assert_eq!(found(&binary(elf::EM_AARCH64, &ARM_NOP, 0)), Ok(vec![(0x310, None)]));
         let none = Err("a place of the probe is no empty instruction".to_owned());
-        // Others, and what the end of the file cuts off.
+        // Other instructions, and those truncated by the end of the file.
         let others: [&[u8]; 7] = [
             &[0xc3],
             &[0x00, 0x90],
@@ -355,7 +354,7 @@ mod tests {
             assert_eq!(with(0x3000 + inside), Ok(vec![(0x310, Some(0x300 + inside))]));
         }
         assert_eq!(with(0x3001), Err("a semaphore of the probe is at an odd offset".to_owned()));
-        // Behind the end of the file, across it, behind what is loaded, and where nobody writes.
+        // After the end of the file, across it, after the loaded part, and in a read-only part.
         for outside in [0x3012, 0x3011, 0x30fe, 0x30ff, 0x3100, 0x1000, u64::MAX] {
             let refused = "a semaphore of the probe is not loaded from the file, to be written".to_owned();
             assert_eq!(with(outside), Err(refused), "{outside:#x}");

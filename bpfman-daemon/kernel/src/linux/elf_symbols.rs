@@ -1,7 +1,7 @@
-//! Where functions are in binaries, of which little is held in memory: whoever made a file may claim any size.
+//! Function lookup in binaries with bounded memory: the author of a file may claim any size.
 //!
-//! Headers are read as they are needed, symbols and their names in chunks: names first, which gives the places where the
-//! wanted one stands, then the symbols that name one of these places.
+//! Headers are read on demand, symbols and names in chunks: names first, to find the string offsets of the wanted one,
+//! then the symbols with one of these offsets.
 
 use std::fs::File;
 use std::io;
@@ -17,14 +17,13 @@ use super::symbols::TargetFile;
 use super::{debug_files, unwind_table};
 use crate::ProbeTargetError;
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const CHUNK: usize = 64 << 10;
-/// Most sections of one type whose names are read: files of thousands of functions have a section for each.
+/// Maximum number of sections of one type with names to read: some compilers write a section per function.
 const MAX_SECTIONS: usize = 1 << 16;
-/// Most places of one table of names where the wanted one is looked for: C++ has some hundred functions of one suffix.
+/// Maximum number of string offsets for the wanted name: C++ has some hundred functions with one suffix.
 const MOST_PLACES: usize = 1 << 16;
 
-/// Where a function's code is in its file.
 pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTargetError> {
     let path = target.path().to_owned();
     let found = match identity(target.file()) {
@@ -49,7 +48,7 @@ pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTarg
     }
 }
 
-/// Where a function is by the symbols of a binary or, where these do not have it, by those of its files of debug information.
+/// Finds a function by the symbols of a binary or, if they lack it, by those of its debug file.
 fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     target: &TargetFile,
     function: &str,
@@ -59,7 +58,7 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     if !matches!(in_binary, Found::Nothing { .. }) {
         return Ok(in_binary);
     }
-    // A file that cannot be read is none.
+    // An unreadable debug file counts as missing.
     let found = target
         .debug_file(|| debug_files::of(target, &binary).unwrap_or_default())
         .and_then(|file| Binary::<Elf>::open(file).ok())
@@ -75,16 +74,16 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
 
 /// Where a function is.
 enum Found {
-    /// At an offset of the file, which is loaded to an address.
+    /// At a file offset, with its load address.
     At { offset: u64, address: u64 },
-    /// The file has it nowhere.
+    /// The file lacks the function.
     Nothing {
-        /// It takes it from a library.
+        /// Set if the file imports it from a library.
         is_imported: bool,
     },
     /// At an address that no part of the file is loaded to.
     Outside,
-    /// At so many addresses, and nothing says which is meant.
+    /// Ambiguous, with the number of addresses.
     Several(usize),
 }
 
@@ -92,7 +91,7 @@ pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The class of an ELF file.
+/// Returns the class of an ELF file.
 pub(super) fn identity(file: &File) -> io::Result<elf::FileClass> {
     let mut identity = [0; 5];
     file.read_exact_at(&mut identity, 0).map_err(|_| invalid("it is too short"))?;
@@ -128,7 +127,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         self.file
     }
 
-    /// Where a function is in this binary, by the symbols of `table`: of itself, or of its file of debug information.
+    /// Finds a function in this binary by the symbols of `table`: its own, or those of its debug file.
     fn find(&self, table: &Self, function: &str) -> io::Result<Found> {
         let mut is_imported = false;
         for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
@@ -146,13 +145,12 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(Found::Nothing { is_imported })
     }
 
-    /// Returns whether both are for one machine, in one byte order.
     fn is_of_machine(&self, other: &Self) -> bool {
         let of = |binary: &Self| (binary.endian, binary.header.e_machine(binary.endian));
         of(self) == of(other)
     }
 
-    /// The first section of a type and name.
+    /// Returns the first section with a type and name.
     pub fn named_section(
         &self,
         kind: elf::SectionType,
@@ -183,7 +181,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         failed.map_or(Ok(found), Err)
     }
 
-    /// The bytes of a section, of which there are at most so many; none where it has more, or the file ends before.
+    /// Returns the contents of a section of at most `most` bytes; `None` if it is larger, or the file is truncated.
     pub fn contents(&self, section: &Elf::SectionHeader, most: usize) -> io::Result<Option<Vec<u8>>> {
         let size: u64 = section.sh_size(self.endian).into();
         let Some(size) = usize::try_from(size).ok().filter(|size| *size <= most) else { return Ok(None) };
@@ -192,7 +190,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok((read == size).then_some(bytes))
     }
 
-    /// How many sections there are: where they are too many for the header, the first one says it.
+    /// Returns the number of sections: if it does not fit into the header, the first section contains it.
     fn section_count(&self) -> io::Result<u64> {
         let (at, count): (u64, u16) =
             (self.header.e_shoff(self.endian).into(), self.header.e_shnum(self.endian));
@@ -207,7 +205,6 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(size)
     }
 
-    /// The first section that is wanted.
     pub fn section(
         &self,
         skip: u64,
@@ -238,7 +235,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// What a function is by the first table of symbols of a kind.
+    /// Returns the definitions of a function in the first symbol table of a type.
     fn definitions(&self, kind: elf::SectionType, function: &str) -> io::Result<Definitions> {
         let endian = self.endian;
         let mut definitions = Definitions::default();
@@ -275,7 +272,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
                 definitions.add(symbol.st_value(endian).into(), binding);
             } else if place.is_ok()
                 && symbol.st_shndx(endian) == elf::SHN_UNDEF
-                // Many binaries name some weakly that no library has.
+                // Many binaries have weak references without a definition.
                 && symbol.st_bind() != elf::STB_WEAK
                 && [elf::STT_FUNC, elf::STT_NOTYPE].contains(&symbol.st_type())
             {
@@ -287,7 +284,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(definitions)
     }
 
-    /// Whether a table of versions says of a symbol that linkers do not take it.
+    /// Returns whether the version table marks a symbol as hidden from linkers.
     fn is_hidden(&self, table: u64, number: u64) -> bool {
         const HIDDEN: u16 = 0x8000;
         let mut version = [0; 2];
@@ -317,7 +314,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         })
     }
 
-    /// Where in the file an address is loaded from.
+    /// Returns the file offset of a load address.
     pub fn offset_of(&self, address: u64) -> io::Result<Option<u64>> {
         let endian = self.endian;
         self.translated(address, |segment| {
@@ -325,8 +322,8 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         })
     }
 
-    /// A place, moved as the first loaded part of the file that has it is: `ends` says from where to where, and none for
-    /// parts that do not count. The file may claim anything, sums that no number holds included.
+    /// Translates a place by the first loaded part of the file that contains it: `ends` returns the two origins, or
+    /// `None` for parts that do not count. Sums in the file may overflow.
     fn translated(
         &self,
         place: u64,
@@ -347,7 +344,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// The first segment that is wanted.
+    /// - 42 -
     pub fn segment(
         &self,
         is_wanted: &dyn Fn(&Elf::ProgramHeader) -> bool,
@@ -360,7 +357,7 @@ impl<'a, Elf: FileHeader<Endian = Endianness> + Pod> Binary<'a, Elf> {
         Ok(found)
     }
 
-    /// Looks at the segments until `use_it` says no.
+    /// Passes the segments to `use_it` until it returns `false`.
     pub fn each_segment(&self, use_it: &mut dyn FnMut(&Elf::ProgramHeader) -> bool) -> io::Result<()> {
         let count = u64::from(self.header.e_phnum(self.endian));
         each::<Elf::ProgramHeader>(self.file, self.header.e_phoff(self.endian).into(), count, use_it)
@@ -386,7 +383,7 @@ pub(super) fn each<T: Pod>(
 ) -> io::Result<()> {
     let size = size_of::<T>();
     let mut left = count;
-    // Words, because records want to lie where words do.
+    // Words, because records need alignment.
     let mut buffer = vec![0_u64; (CHUNK.max(size) / 8).min(count_words(count, size))];
     while left > 0 {
         let chunk = pod::bytes_of_slice_mut(&mut buffer);
@@ -406,12 +403,12 @@ pub(super) fn each<T: Pod>(
     Ok(())
 }
 
-/// Words that so many records take.
+/// Returns the number of words for so many records.
 fn count_words(count: u64, size: usize) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(size).div_ceil(8)
 }
 
-/// Reads until the buffer is full or the file ends; tells how many bytes.
+/// Reads until the buffer is full or the file ends; returns the number of bytes.
 pub(super) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -425,8 +422,9 @@ pub(super) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<
     Ok(filled)
 }
 
-/// Offsets, ascending, at which a table of names has the wanted one: up to the name's end, or up to an `@` with a version
-/// behind it; and whether that is an older version, with one `@` instead of two. It may be the end of a longer name, which linkers store once for both.
+/// Returns the ascending offsets of the wanted name in a string table, ended by a zero or by an `@` with a version, and
+/// whether the version is an old one (one `@` instead of two). The name may be the suffix of a longer one, which
+/// linkers store once for both.
 fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<(u32, bool)>> {
     let name = name.as_bytes();
     let mut places = Vec::new();
@@ -440,7 +438,7 @@ fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<(u32
         let wanted = usize::try_from(size - done).unwrap_or(CHUNK).min(CHUNK);
         let read = read_up_to(file, &mut buffer[..wanted], at.saturating_add(done))?;
         let chunk = &buffer[..read];
-        // A name that this chunk cuts off, or what tells its version, is whole in the next one.
+        // A name, or its version mark, that this chunk truncates is complete in the next one.
         let is_last = done + read as u64 >= size;
         let starts = read.saturating_sub(name.len() + usize::from(!is_last));
         for start in (0..starts).filter(|start| chunk[*start] == *first) {

@@ -1,15 +1,15 @@
-//! Which file an executable is, as programs in the kernel see it.
+//! Identity of executables as programs in the kernel see it.
 
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx};
 
-/// File systems whose inodes have numbers that others of them have, too, and one device for all: those of subvolumes.
+/// File systems with ambiguous inode numbers and one device for all subvolumes.
 const AMBIGUOUS: [(&str, u64); 2] = [("btrfs", 0x9123_683e), ("bcachefs", 0xca45_1a4e)];
 
-/// A file by what no other file of the machine has while it is there, but on `AMBIGUOUS` file systems, and on overlays of
-/// layers that are of several file systems.
+/// Identity of a file, unique while the file exists, except on `AMBIGUOUS` file systems and on overlays with layers
+/// from several file systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExecutableId {
     /// `i_ino` of the kernel's `struct inode`.
@@ -18,13 +18,13 @@ pub struct ExecutableId {
     pub device: u32,
 }
 
-/// The file at a path, whose links are followed.
+/// Returns the identity of the file at a path; symbolic links are followed.
 ///
-/// Overlays and btrfs tell user space other devices of files than that of their file system: the table of mounts has that
+/// Overlays and btrfs report another device to user space than that of their file system; the mount table has the right
 /// one. Needs Linux 5.8.
 ///
 /// # Errors
-/// There is no such file, its mount is not found, or its file system has several files of one number.
+/// Fails if the file or its mount is not found, or its file system has ambiguous inode numbers.
 pub fn executable(path: &Path) -> io::Result<ExecutableId> {
     let file = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let magic = rustix::fs::fstatfs(&file)?.f_type as u64;
@@ -41,7 +41,7 @@ pub fn executable(path: &Path) -> io::Result<ExecutableId> {
     Ok(ExecutableId { inode: found.stx_ino, device })
 }
 
-/// The device of a line of the table of mounts, if it is this mount: `ID PARENT MAJOR:MINOR …`.
+/// Returns the device of a mountinfo line, if it is this mount: `ID PARENT MAJOR:MINOR …`.
 fn device_of(line: &str, mount: &str) -> Option<u32> {
     let mut fields = line.split(' ');
     if fields.next()? != mount {

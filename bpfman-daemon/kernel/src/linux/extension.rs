@@ -1,4 +1,4 @@
-//! Extensions, which take the place of a function of another program ("freplace").
+//! Extensions, which replace a function of another program ("freplace").
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,7 +9,7 @@ use super::attr::{self, Command};
 use super::{facts, load, sys, types};
 use crate::{EXTENSION, Extends, KernelError, ProgramLoad};
 
-/// Holds the program that an extension is for.
+/// Opens the program that an extension is for.
 pub fn target(extends: Extends) -> Result<OwnedFd, KernelError> {
     let fail =
         |source| KernelError::call("open", format!("program {}, to be extended", extends.program), source);
@@ -18,13 +18,13 @@ pub fn target(extends: Extends) -> Result<OwnedFd, KernelError> {
         .ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))
 }
 
-/// Puts a loaded extension in a function's place.
+/// Attaches a loaded extension to a function.
 pub fn attach(program: &OwnedFd, extends: Extends) -> Result<OwnedFd, KernelError> {
     let target = target(extends)?;
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),
         target: target.as_raw_fd().cast_unsigned(),
-        // `target_btf_id` is where other links have what they are relative to.
+        // `target_btf_id` shares the field with the anchor of other links.
         relative: extends.function,
         ..Default::default()
     };
@@ -35,14 +35,14 @@ pub fn attach(program: &OwnedFd, extends: Extends) -> Result<OwnedFd, KernelErro
     })
 }
 
-/// Whether this process may load programs: the smallest there is. False where somebody forbids it (`EPERM`).
+/// Returns whether this process may load programs, by loading a minimal one. `false` if it is forbidden (`EPERM`).
 pub fn may_load() -> bool {
     let refused = load::program(&plain(&smallest())).err();
     !matches!(refused, Some(KernelError::Refused { source, .. }) if source.raw_os_error() == Some(libc::EPERM))
 }
 
-/// Whether this kernel has extensions: one of the smallest programs there are is loaded, and replaced by another. Some
-/// kernels refuse the load, and some machines the attachment.
+/// Returns whether this kernel supports extensions: loads a minimal program and replaces it. Some kernels refuse the
+/// load, and some machines the attachment.
 pub fn works() -> bool {
     let try_it = || -> Result<OwnedFd, KernelError> {
         let text = smallest();
@@ -66,7 +66,7 @@ fn plain(text: &BoundText) -> ProgramLoad<'_> {
     ProgramLoad::new("probe", text, ProgramType::Xdp.into())
 }
 
-/// An XDP program that passes every packet, with the types that an extension needs.
+/// Returns an XDP program that passes every packet, with the BTF that an extension needs.
 fn smallest() -> BoundText {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let mut text = BoundText::of_one_function("probe", "GPL", insns);
@@ -75,10 +75,9 @@ fn smallest() -> BoundText {
     text
 }
 
-/// The type id of the function in [`smallest_types`].
+/// Type id of the function in [`smallest_types`].
 const FUNCTION: u32 = 5;
 
-/// BTF of `int probe(struct xdp_md *ctx)`.
 fn smallest_types() -> Vec<u8> {
     const INT: u32 = 1;
     const POINTER: u32 = 2;
@@ -89,7 +88,7 @@ fn smallest_types() -> Vec<u8> {
     let strings = b"\0int\0xdp_md\0ctx\0probe\0";
     let (int, xdp_md, ctx, probe) = (1, 5, 12, 16);
     let kind = |kind: u32, vlen: u32| kind << 24 | vlen;
-    // Each type: name, kind, size or type; and what its kind adds.
+    // Each type: name, kind, size or type, and data of the kind.
     let types: Vec<u32> = [
         vec![int, kind(INT, 0), 4, 1 << 24 | 32], // 1: signed, 32 bits
         vec![xdp_md, kind(STRUCT, 0), 4],         // 2

@@ -1,5 +1,3 @@
-//! What the kernel says of its objects.
-
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -11,13 +9,13 @@ use bpfmand_core::{BtfId, IfIndex, KernelLinkId, LinkFacts, MapFacts, MapId, Pro
 use super::attr::{ById, Command, LinkInfo, MapInfo, ProgInfo};
 use super::sys;
 
-/// A descriptor by id; none if the object is gone, or is a link that is still being made.
+/// Opens an object by id; `None` if it is gone, or is an incomplete link.
 pub fn open(command: Command, id: u32) -> io::Result<Option<OwnedFd>> {
     found(sys::bpf_fd(command, &mut ById { id, ..ById::default() }))
 }
 
-/// None for what is not there. The kernel lists the id of a link before the link is attached, which takes as long as its hook
-/// takes: until then it answers EAGAIN.
+/// Converts a missing object to `None`. The kernel lists the id of a link before the link is attached, which takes as
+/// long as its hook does: meanwhile it returns EAGAIN.
 fn found<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     match opened {
         Ok(object) => Ok(Some(object)),
@@ -26,24 +24,21 @@ fn found<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// A descriptor of a map by which it can be read alone.
+/// Opens a map for reading only.
 pub fn open_map_to_read(id: MapId) -> io::Result<OwnedFd> {
     const BPF_F_RDONLY: u32 = 1 << 3;
     let mut request = ById { id: id.0, open_flags: BPF_F_RDONLY, ..ById::default() };
     sys::bpf_fd(Command::MapGetFdById, &mut request)
 }
 
-/// Ids of all programs, ascending.
 pub fn program_ids() -> io::Result<Vec<ProgramId>> {
     ids(Command::ProgGetNextId).map(|ids| ids.into_iter().map(ProgramId).collect())
 }
 
-/// Ids of all links, ascending.
 pub fn link_ids() -> io::Result<Vec<KernelLinkId>> {
     ids(Command::LinkGetNextId).map(|ids| ids.into_iter().map(KernelLinkId).collect())
 }
 
-/// Ids of all type information, ascending.
 pub fn btf_ids() -> io::Result<Vec<u32>> {
     ids(Command::BtfGetNextId)
 }
@@ -61,10 +56,9 @@ fn ids(command: Command) -> io::Result<Vec<u32>> {
     }
 }
 
-/// Describes a program.
 pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
     expect(fd, "bpf-prog")?;
-    // Most programs have few maps: one call fetches their ids too, and a second is made only for those with more.
+    // Most programs have few maps: one call fetches their ids as well; only others need a second call.
     let mut map_ids = vec![0_u32; 16];
     let mut info;
     loop {
@@ -97,10 +91,10 @@ pub fn program(fd: &OwnedFd) -> io::Result<ProgramFacts> {
     })
 }
 
-/// Refuses a descriptor of another kind of object: the kernel's description of one would be read as the other's.
+/// Refuses a descriptor of another kind of object: the kernel's information about it would be misinterpreted.
 fn expect(fd: &OwnedFd, kind: &str) -> io::Result<()> {
     let found = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
-    // A link is called bpf_link where it was made and bpf-link where its pin was opened.
+    // The name is bpf_link for a created link, and bpf-link for an opened pin.
     if found.to_string_lossy().replace('_', "-").ends_with(kind) {
         return Ok(());
     }
@@ -117,7 +111,6 @@ fn map_info(fd: &OwnedFd) -> io::Result<MapInfo> {
     Ok(info)
 }
 
-/// Describes a map.
 pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
     let info = map_info(fd)?;
     let told = fdinfo(fd);
@@ -134,37 +127,36 @@ pub fn map(fd: &OwnedFd) -> io::Result<MapFacts> {
     })
 }
 
-/// Number of the type of programs (`enum bpf_prog_type`) that an array of programs belongs to; none for other maps, and for
-/// one that no program uses yet.
+/// Returns the program type (`enum bpf_prog_type`) that owns an array of programs; `None` for other maps, and for one
+/// without a user.
 pub fn owner_program_type(fd: &OwnedFd) -> Option<u32> {
     let owner = number_of(&fdinfo(fd), "owner_prog_type:");
     u32::try_from(owner).ok().filter(|owner| *owner != 0)
 }
 
-/// The types that a map was made with; none if it has none.
+/// Returns the BTF of a map; `None` if it has none.
 pub fn map_btf(fd: &OwnedFd) -> io::Result<Option<BtfId>> {
     let info = map_info(fd)?;
     Ok((info.btf_id != 0).then_some(BtfId(info.btf_id)))
 }
 
-/// Type, and bytes of a key and of a value, of a map: what the kernel goes by when it reads those from memory.
+/// Returns type, key size and value size of a map: the kernel uses these sizes to access buffers.
 pub fn map_layout(fd: &OwnedFd) -> io::Result<(u32, u32, u32)> {
     let info = map_info(fd)?;
     Ok((info.map_type, info.key_size, info.value_size))
 }
 
-/// Describes a link.
 pub fn link(fd: &OwnedFd) -> io::Result<LinkFacts> {
     expect(fd, "bpf-link")?;
     link_by_id(fd)
 }
 
-/// Describes a link that was opened by its id, which makes it certain that it is one.
+/// Returns facts about a link that was opened by id, and thus certainly is one.
 pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     let mut info = LinkInfo::default();
     sys::info(fd, &mut info)?;
-    // XDP and tcx links both begin with the interface, those of namespaces with an inode, of maps with an id, and those of control groups with
-    // an id of 64 bits; 0 once it is gone.
+    // The words begin with the interface (XDP, tcx), an inode (namespaces), an id (maps), or a 64-bit id (cgroups); 0
+    // once that is gone.
     let at_interface = matches!(info.link_type, link_type::XDP | link_type::TCX);
     let gone = match info.link_type {
         link_type::CGROUP => info.words[..2] == [0, 0],
@@ -183,28 +175,28 @@ pub fn link_by_id(fd: &OwnedFd) -> io::Result<LinkFacts> {
     })
 }
 
-/// Kernel memory of a program or map, which only the descriptor's fdinfo tells; 0 if it does not.
+/// Returns the kernel memory of a program or map, which only fdinfo contains; 0 if it is missing.
 fn memlock(fd: impl AsFd) -> u64 {
     number_of(&fdinfo(fd), "memlock:")
 }
 
-/// What `/proc` tells of a descriptor; nothing if it does not.
+/// Returns the fdinfo of a descriptor; empty if unreadable.
 fn fdinfo(fd: impl AsFd) -> String {
     std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).unwrap_or_default()
 }
 
-/// The number behind a name in such a text; 0 if it is not there.
+/// Returns the number after a name in fdinfo; 0 if it is missing.
 fn number_of(info: &str, name: &str) -> u64 {
     info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The text in a buffer that ends with zeros.
+/// Returns the text in a zero-terminated buffer.
 pub fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-/// A time that the kernel counts in nanoseconds since boot, sleep included.
+/// Converts nanoseconds since boot, including suspend, to a time.
 fn time_since_boot(nanoseconds: u64) -> SystemTime {
     static BOOT: Mutex<Option<SystemTime>> = Mutex::new(None);
     let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -216,11 +208,11 @@ fn time_since_boot(nanoseconds: u64) -> SystemTime {
     since + Duration::from_nanos(nanoseconds)
 }
 
-/// Two clocks are not read at the same time. What is further apart than this comes of a clock that was put.
+/// Maximum difference of two clock readings. A larger one means that the clock was set.
 const APART: Duration = Duration::from_secs(2);
 
-/// The moment of boot, which was `known` and is `looked` by now: the known one, so that the same program is always told to
-/// be of the same time, until somebody puts the clock. A daemon may start before the clock of its machine is right.
+/// Returns the time of boot: the `known` one, unless the clock was set since, so that the same program always has the
+/// same time. The daemon may start before the clock is right.
 fn moment_of_boot(known: Option<SystemTime>, looked: SystemTime) -> SystemTime {
     let apart = |known: &SystemTime| looked.duration_since(*known).unwrap_or_else(|error| error.duration());
     known.filter(|known| apart(known) <= APART).unwrap_or(looked)

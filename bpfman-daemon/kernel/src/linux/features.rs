@@ -1,4 +1,4 @@
-//! What this kernel can do.
+//! Detection of kernel features.
 
 use bpfmand_core::ProgramType;
 use bpfmand_core::uapi::attach_type;
@@ -8,18 +8,17 @@ use super::tries::{self, BtfKind};
 use super::{extension, perf, struct_ops, sys};
 use crate::Features;
 
-/// `uname -r`.
+/// Returns `uname -r`.
 #[must_use]
 pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// Major and minor version of the running kernel.
 pub(super) fn version() -> (u32, u32) {
     parse_version(&release())
 }
 
-/// Looks at the running kernel.
+/// Detects the features of the running kernel.
 pub fn probe() -> Features {
     let release = release();
     let version = parse_version(&release);
@@ -61,7 +60,6 @@ pub fn probe() -> Features {
     }
 }
 
-/// Bytes of a page of this machine.
 pub(super) fn page_size() -> u32 {
     u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX)
 }
@@ -74,7 +72,7 @@ fn held_netfilter(version: (u32, u32), patch: u32) -> bool {
     }
 }
 
-/// The third number of the version. Debian's releases do not have it (`6.1.0-43-amd64`), its `uname -v` does
+/// Returns the third number of the version. Debian's releases lack it (`6.1.0-43-amd64`), but its `uname -v` has it
 /// (`#1 SMP PREEMPT_DYNAMIC Debian 6.1.162-1 (2026-02-08)`).
 fn patch_of(release: &str, version: &str) -> u32 {
     let told = version.split_once("Debian ").map_or(release, |(_, told)| told);
@@ -90,16 +88,16 @@ fn numbers(release: &str) -> impl Iterator<Item = u32> {
     release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0))
 }
 
-/// Asks for the programs of an interface that cannot exist: a kernel with tcx says there is no such device, one
-/// without that it does not know the question.
+/// Queries the programs of an interface that cannot exist: a kernel with tcx reports a missing device, others an
+/// unknown query.
 pub(super) fn has_tcx() -> bool {
     let mut query =
         Query { target: u32::MAX >> 1, attach_type: attach_type::TCX_INGRESS, ..Query::default() };
     matches!(sys::bpf(Command::ProgQuery, &mut query), Err(error) if error.raw_os_error() == Some(libc::ENODEV))
 }
 
-/// Kernels before 5.11 count BPF memory against a limit, which takes CAP_SYS_RESOURCE to raise; newer ones do not need
-/// this, so failing is fine.
+/// Raises the memory lock limit. Kernels before 5.11 count BPF memory against it, and raising it takes
+/// CAP_SYS_RESOURCE; newer ones do not need this, so an error is ignored.
 pub fn raise_memlock() {
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {

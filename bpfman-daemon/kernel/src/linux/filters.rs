@@ -1,4 +1,4 @@
-//! The filters of a clsact or ingress qdisc, whoever made them.
+//! Filters of a clsact or ingress qdisc, including third-party ones.
 
 use std::io;
 
@@ -14,15 +14,15 @@ use crate::KernelError;
 
 const RTM_NEWTFILTER: u16 = 44;
 const TCA_CHAIN: u16 = 11;
-/// The low bits of a u32 handle, which only filters have: hash tables are listed among them.
+/// Low bits of a u32 handle, which only filters have: hash tables are listed among them.
 const U32_NODE: u32 = 0xfff;
 
-/// All filters, first those of chain 0, which packets enter, in the order in which they run.
+/// Returns all filters, first those of chain 0, which packets enter, in execution order.
 pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, KernelError> {
     let request = TcMessage::filters(key.ifindex, direction).request(RTM_GETTFILTER, DUMP).finish();
     let messages = match talk(&request) {
         Ok(messages) => messages,
-        // The kernel's ways to say that there is no such qdisc, or one without this direction.
+        // There is no such qdisc, or it lacks this direction.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Vec::new(),
         Err(error) => return Err(hook_contents::failed(key, error.into())),
     };
@@ -32,19 +32,19 @@ pub fn list(key: &HookKey, direction: Direction) -> Result<Vec<HookEntry>, Kerne
         .filter_map(|message| entry(message).transpose())
         .collect::<io::Result<Vec<_>>>()
         .map_err(|source| hook_contents::failed(key, source))?;
-    // A plain ingress qdisc hands out its filters whichever way is asked for.
+    // A plain ingress qdisc returns its filters for both directions.
     if direction == Direction::Egress
         && !found.is_empty()
         && clsact::qdisc_kind(key.ifindex)?.as_deref() == Some("ingress")
     {
         found.clear();
     }
-    // A stable sort: within a chain the kernel lists as it runs.
+    // The sort is stable: within a chain, the kernel lists filters in execution order.
     found.sort_by_key(|(chain, _)| *chain);
     Ok(found.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// A filter and its chain; none for what is listed but is no filter.
+/// Parses a filter and its chain; `None` for other listed objects.
 pub(super) fn entry((_, body): &Message) -> io::Result<Option<(u32, HookEntry)>> {
     let cut = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer about a filter is cut off");
     let word = |at| u32_at(body, at).ok_or_else(cut);
@@ -68,7 +68,7 @@ pub(super) fn entry((_, body): &Message) -> io::Result<Option<(u32, HookEntry)>>
     };
     let mut program = None;
     if facts.kind == "bpf" {
-        // A filter of classic BPF has no id.
+        // A classic BPF filter has no id.
         program = attribute(options, TCA_BPF_ID).and_then(|id| u32_at(id, 0)).map(ProgramId);
         facts.name = attribute(options, TCA_BPF_NAME).map(super::facts::text);
         let flags = attribute(options, TCA_BPF_FLAGS).and_then(|value| u32_at(value, 0)).unwrap_or(0);

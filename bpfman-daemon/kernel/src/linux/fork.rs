@@ -1,4 +1,4 @@
-//! Processes that begin as a copy of this one, for work that is worth less than the start of a program.
+//! Forked processes, for work that does not justify the start of a program.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, kill_process, set_dumpable_behavior, waitpid,
 };
 
-/// Highest number of a signal.
+/// Highest signal number.
 const LAST_SIGNAL: i32 = 64;
 
 /// A child process.
@@ -17,30 +17,32 @@ const LAST_SIGNAL: i32 = 64;
 pub struct ForkedProcess(Option<Pid>);
 
 impl ForkedProcess {
-    /// Kills and reaps it, if that was not done before.
+    /// Kills and reaps it, unless done before.
     pub fn end(&mut self) {
-        // Until it is reaped, its number is no other process's.
+        // Its pid stays reserved until it is reaped.
         let Some(pid) = self.0.take() else { return };
-        // It may have ended by itself.
+        // It may have ended already.
         let _gone = kill_process(pid, Signal::KILL);
         while matches!(waitpid(Some(pid), WaitOptions::empty()), Err(rustix::io::Errno::INTR)) {}
     }
 }
 
-/// Copies this process, which must have one thread. As after execve(2), the copy has these standard descriptors and no
-/// others, the default action for each signal that this process handles (faults excepted), and can be dumped.
+/// Forks this process, which must be single-threaded. As after execve(2), the copy has only these standard descriptors,
+/// default actions for all handled signals (except faults), and can be dumped.
 ///
-/// Returns the copy's process; none in the copy, which must end by `std::process::exit`: what it drops is also its parent's.
+/// Returns the child; `None` in the child, which must end with `std::process::exit`: objects that it drops are also its
+/// parent's.
 ///
 /// # Errors
-/// This process has several threads: the copy would have the locks of all, and only one of them to release its own. The
-/// kernel has no process left.
+/// Fails if this process has several threads, because the copy could never release their locks, or if the kernel has no
+/// process left.
 pub fn fork_alone(standard: [OwnedFd; 3]) -> io::Result<Option<ForkedProcess>> {
-    // Links of this folder are `.`, `..` of the folder above, and one for each thread.
+    // Links of this folder are `.`, the `..` of each subfolder, and the parent's entry: one subfolder per thread.
     if fs::metadata("/proc/self/task")?.nlink() != 3 {
         return Err(io::Error::other("a process of several threads is not copied"));
     }
-    // SAFETY: there is one thread, so the copy holds no lock that another thread would have to release, and may call anything.
+    // SAFETY: there is one thread, so the copy holds no lock that another thread would have to release, and may call
+    // anything.
     let pid = unsafe { libc::fork() };
     if pid < 0 {
         return Err(io::Error::last_os_error());
@@ -62,21 +64,21 @@ fn begin_copy(standard: [OwnedFd; 3]) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    // They are closed with all others.
+    // Closed with all others.
     std::mem::forget(standard);
     close_above(2)?;
     (1..=LAST_SIGNAL).for_each(reset);
-    // Not while it has descriptors of its parent.
+    // Not before the descriptors of the parent are closed.
     Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }
 
 /// Closes all descriptors above this number. Their owners must never be dropped.
 fn close_above(last: i32) -> io::Result<()> {
-    // SAFETY: close_range(2) touches no memory; in the copy nobody uses the descriptors of its parent.
+    // SAFETY: close_range(2) touches no memory; the copy does not use the descriptors of its parent.
     if unsafe { libc::syscall(libc::SYS_close_range, last + 1, u32::MAX, 0) } == 0 {
         return Ok(());
     }
-    // Before Linux 5.9. What cannot be dumped may not list its own.
+    // Before Linux 5.9. A process that cannot be dumped may not list its own descriptors.
     set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -91,8 +93,7 @@ fn close_above(last: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a signal its default action, if a function handles it. Those of faults stay: they are about the memory, which is a
-/// copy too.
+/// Resets a handled signal to its default action, except for faults: these concern the memory, which is copied too.
 fn reset(signal: i32) {
     if matches!(signal, libc::SIGSEGV | libc::SIGBUS) {
         return;
@@ -113,7 +114,7 @@ fn reset(signal: i32) {
 mod tests {
     use super::*;
 
-    /// Test processes have several threads. The copy itself is seen by tests of the daemon's processes.
+    /// Test processes have several threads. Tests of the daemon's processes cover the copy.
     #[test]
     fn process_of_several_threads_is_not_copied() {
         let null = || OwnedFd::from(fs::File::open("/dev/null").unwrap());

@@ -1,4 +1,4 @@
-//! What reads the kernel's answers and other people's files, for fuzzers (feature `fuzzing`, tests/fuzz).
+//! Entry points for fuzzers of kernel answers and untrusted files (feature `fuzzing`, tests/fuzz).
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use super::{
     netlink, probe_place, verifier_log,
 };
 
-/// Reads a datagram of route netlink as everything that may be asked for.
+/// Parses a datagram of route netlink with all parsers.
 pub fn netlink(datagram: &[u8]) {
     for message in netlink::notices(datagram).unwrap_or_default() {
         let _other = interfaces::interface(&message);
@@ -23,7 +23,7 @@ pub fn netlink(datagram: &[u8]) {
     }
 }
 
-/// Reads a file of /proc, or the verifier's log.
+/// Parses a file of /proc, or a verifier log.
 pub fn text(text: &str) {
     let _mounts = mount_table::parse(text.as_bytes());
     let _folders = (hierarchies::Hierarchy::all(text, text), hierarchies::unified(text));
@@ -36,15 +36,15 @@ pub fn text(text: &str) {
     });
 }
 
-/// Reads the dynamic loader's cache of libraries.
+/// Parses the dynamic loader's library cache.
 pub fn library_cache(bytes: &[u8]) {
     let _paths = libraries::in_cache(bytes, "ssl");
 }
 
-/// Looks for a function and a static probe in a binary, and for the instruction at an offset of it.
+/// Looks up a function, a USDT probe, and the instruction at an offset in a binary.
 ///
 /// # Panics
-/// There is no memory for the file, or a place is admitted that is not in it.
+/// Panics if the file cannot be created, or a location outside of it is accepted.
 pub fn binary(bytes: &[u8], function: &str, offset: u64) {
     let mut file =
         File::from(rustix::fs::memfd_create("binary", MemfdFlags::CLOEXEC).unwrap_or_else(|e| panic!("{e}")));

@@ -1,4 +1,4 @@
-//! Processes that a target names by number, held while it is attached to.
+//! Handles of processes in a target, held during an attachment.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,8 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use super::processes;
 use crate::LinkTarget;
 
-/// A process, by its folder in `/proc`. A descriptor of that leads to this one process: after its end nothing can be read
-/// there, whoever has the number then.
+/// Handle of a process: a descriptor of its folder in `/proc`, which never refers to a later process with the same pid.
 #[derive(Debug)]
 pub struct HeldProcess(OwnedFd);
 
@@ -23,38 +22,39 @@ impl HeldProcess {
         Some(Self(folder))
     }
 
-    /// Returns its beginning; none after its end.
+    /// Returns the start time; `None` after its end.
     pub fn began(&self) -> Option<u64> {
         processes::began_in(&self.read("stat")?)
     }
 
-    /// Returns the contents of one of its files; none after its end.
+    /// Returns the contents of one of its files; `None` after its end.
     pub fn read(&self, file: &str) -> Option<String> {
         let mut text = Vec::new();
         File::from(self.open_file(file)?).read_to_end(&mut text).ok()?;
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Opens one of its files; none after its end.
+    /// Opens one of its files; `None` after its end.
     pub fn open_file(&self, file: &str) -> Option<OwnedFd> {
         rustix::fs::openat(&self.0, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
     }
 }
 
-/// All processes that a target names.
+/// All processes in a target.
 #[derive(Debug)]
 pub struct HeldProcesses {
-    /// With their numbers: none for those that are not there.
+    /// Pids with their handles; `None` for missing processes.
     all: Vec<(u32, Option<HeldProcess>)>,
 }
 
 impl HeldProcesses {
-    /// Holds the processes that a target names.
+    /// Opens the processes in a target.
     pub fn of(target: &LinkTarget<'_>) -> Self {
         let root = processes::root();
         let pids = match (target.binary(), target) {
             (Some((binary, scope)), _) => {
-                // Elsewhere `/proc` counts as this process does, and numbers of the host are those of `/host/proc`.
+                // Otherwise `/proc` uses another pid namespace than this process, and the host's pids are those of
+                // `/host/proc`.
                 let counts_alike = root == Path::new("/proc") || binary.starts_with("/host/");
                 processes_of(if counts_alike { binary } else { "" }, scope)
             }
@@ -67,7 +67,7 @@ impl HeldProcesses {
     /// Returns their identities.
     ///
     /// # Errors
-    /// The number of one that was not there, or has ended: what it named meanwhile may be another process.
+    /// Returns the pid of a process that was missing or has ended: it may have belonged to another process meanwhile.
     pub fn identities(&self) -> Result<Vec<ProcessIdentity>, u32> {
         let identity = |(pid, held): &(u32, Option<HeldProcess>)| {
             let began = held.as_ref().and_then(HeldProcess::began).ok_or(*pid)?;

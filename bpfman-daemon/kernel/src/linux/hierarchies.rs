@@ -1,4 +1,4 @@
-//! Hierarchies of cgroups, as this process sees them.
+//! Cgroup hierarchies, as this process sees them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,24 +10,23 @@ use bpfmand_core::{GroupPath, PodsRoot};
 
 use super::processes;
 
-/// The inode of the first cgroup namespace (`PROC_CGROUP_INIT_INO`). In another one, not all cgroups can be seen.
+/// Inode of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`). Others do not see all cgroups.
 pub const FIRST_GROUPS: u64 = 0xefff_fffb;
 
-/// A mounted hierarchy of cgroups.
+/// Mounted cgroup hierarchy.
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
-    /// Folder in which it is mounted.
     pub folder: PathBuf,
     /// Path of the cgroup that is mounted there.
     pub root: PathBuf,
-    /// Controllers and names of a hierarchy of version 1; none for version 2.
+    /// Controllers and names of a hierarchy of version 1; `None` for version 2.
     options: Option<Vec<String>>,
-    /// The cgroup of all pods, where this process is itself in a pod.
+    /// Cgroup of all pods, if this process runs in a pod.
     pods: Option<PodsRoot>,
 }
 
 impl Hierarchy {
-    /// Returns the mounted hierarchies, given the lines of `mountinfo` and of the file `cgroup` of this process: version 2,
+    /// Returns the mounted hierarchies from the lines of `mountinfo` and of this process's `cgroup` file: version 2,
     /// then systemd's own of version 1, then those of controllers; each once.
     pub fn all(mounts: &str, own: &str) -> Vec<Self> {
         let mut found = BTreeMap::new();
@@ -58,7 +57,7 @@ impl Hierarchy {
         hierarchy
     }
 
-    /// Returns whether this is the hierarchy of a line of a file `cgroup` with these controllers.
+    /// Returns whether this is the hierarchy of a `cgroup` line with these controllers.
     pub fn is_of(&self, controllers: &str) -> bool {
         match &self.options {
             None => controllers.is_empty(),
@@ -69,7 +68,7 @@ impl Hierarchy {
         }
     }
 
-    /// Returns the names above the cgroup of all pods, which are the node's own.
+    /// Returns the node's own names, above the cgroup of all pods.
     pub fn of_node(&self) -> &[String] {
         self.pods.as_ref().map_or(&[], PodsRoot::of_node)
     }
@@ -79,7 +78,7 @@ impl Hierarchy {
     }
 }
 
-/// Returns the controllers and the path of each line of a file `cgroup`.
+/// Returns controllers and path of each line of a `cgroup` file.
 pub fn groups(lines: &str) -> impl Iterator<Item = (&str, &str)> {
     lines.lines().filter_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -87,16 +86,16 @@ pub fn groups(lines: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Returns the cgroup of a line of a file `cgroup`, with the names in its path that root gave. Where the hierarchy is not
-/// mounted from its root, the owners of its cgroups are unknown.
+/// Returns the cgroup of a `cgroup` line, with the number of names in its path that root assigned. If the hierarchy is
+/// not mounted from its root, the owners of its cgroups are unknown.
 pub fn group(controllers: &str, path: String) -> GroupPath {
     let found = whole().iter().find(|hierarchy| hierarchy.is_of(controllers));
     let by_root = found.map_or(0, |hierarchy| named_by_root(&hierarchy.folder, &path));
     GroupPath::new(path, by_root, found.and_then(|hierarchy| hierarchy.pods.as_ref()))
 }
 
-/// Returns the hierarchies that are mounted whole, as the paths of processes are reported to this one: by itself, then by the
-/// first process of the node if both are in one cgroup namespace.
+/// Returns the hierarchies that are mounted from their root, as in the paths that this process sees: its own, then
+/// those of the node's first process if both are in one cgroup namespace.
 pub fn whole() -> &'static [Hierarchy] {
     static WHOLE: OnceLock<Vec<Hierarchy>> = OnceLock::new();
     WHOLE.get_or_init(|| {
@@ -113,7 +112,7 @@ pub fn whole() -> &'static [Hierarchy] {
     })
 }
 
-/// Returns the hierarchies that the first process of the node has mounted, with paths of this process.
+/// Returns the hierarchies mounted by the node's first process, with paths for this process.
 pub fn of_first_process(root: &Path, own: &str) -> Vec<Hierarchy> {
     let first = root.join("1");
     let mounts = fs::read_to_string(first.join("mountinfo")).unwrap_or_default();
@@ -124,13 +123,13 @@ pub fn of_first_process(root: &Path, own: &str) -> Vec<Hierarchy> {
     Hierarchy::all(&mounts, own).into_iter().filter_map(outside).collect()
 }
 
-/// Returns where the hierarchy of version 2 is mounted from its root.
+/// Returns the mount point of the whole version 2 hierarchy.
 pub fn unified(mounts: &str) -> Option<PathBuf> {
     let found = Hierarchy::all(mounts, "").into_iter().find(|one| one.is_of("") && one.is_whole());
     found.map(|hierarchy| hierarchy.folder)
 }
 
-/// Counts the first names of a path below a folder that root gave.
+/// Returns the number of leading path components that root assigned.
 pub fn named_by_root(hierarchy: &Path, path: &str) -> usize {
     let mut at = hierarchy.to_owned();
     let names = path.split('/').filter(|name| !name.is_empty());
@@ -143,19 +142,19 @@ pub fn named_by_root(hierarchy: &Path, path: &str) -> usize {
         .count()
 }
 
-/// Returns whether root alone can make cgroups in a cgroup.
+/// Returns whether only root can create cgroups in a cgroup.
 pub fn is_writable_by_root_alone(group: &Path) -> bool {
     const OTHERS_WRITE: u32 = 0o022;
     fs::symlink_metadata(group)
         .is_ok_and(|found| found.is_dir() && found.uid() == 0 && found.mode() & OTHERS_WRITE == 0)
 }
 
-/// A line of `/proc/self/mountinfo`, as far as it is about cgroups.
+/// Line of `/proc/self/mountinfo` about cgroups.
 struct GroupMount<'a> {
     device: &'a str,
     root: &'a str,
     at: &'a str,
-    /// Type of file system, source and options.
+    /// Type of the file system, source and options.
     kind: &'a str,
 }
 
@@ -171,7 +170,7 @@ impl<'a> GroupMount<'a> {
     }
 }
 
-/// Blanks in paths are `\040` there.
+/// Decodes spaces in paths, which are written as `\040`.
 fn unescaped(path: &str) -> PathBuf {
     PathBuf::from(
         path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\"),

@@ -1,4 +1,4 @@
-//! Processes that hold programs and links, as `/proc` shows them.
+//! Processes that hold programs and links, from `/proc`.
 
 use std::io;
 use std::path::Path;
@@ -7,21 +7,21 @@ use bpfmand_core::{Held, Holder};
 
 use crate::ObjectHolders;
 
-/// Descriptors that are looked at, at most: a machine has some ten thousand.
+/// Maximum number of visited descriptors: a machine has some ten thousand.
 const MOST: usize = 1_000_000;
 
-/// Looks through the descriptors of all processes.
+/// Searches the descriptors of all processes.
 pub fn find(of: Held) -> io::Result<Vec<Holder>> {
     let mut budget = MOST;
     Ok(pids()?.into_iter().filter(|pid| holds(*pid, of, &mut budget)).map(describe).collect())
 }
 
-/// Whether a process has a descriptor of the object. One that ends meanwhile has not.
+/// Returns whether a process has a descriptor of the object; `false` if it ends meanwhile.
 fn holds(pid: u32, of: Held, budget: &mut usize) -> bool {
     look(pid, budget, &mut |info| is_of(info, of))
 }
 
-/// Shows the information of each descriptor of an eBPF object that a process has, until one is what is looked for.
+/// Passes the fdinfo of each eBPF descriptor of a process to `found`, until that returns `true`.
 fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     for descriptor in descriptors.flatten() {
@@ -31,7 +31,7 @@ fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bo
         }
         *budget -= 1;
         let Ok(target) = std::fs::read_link(descriptor.path()) else { continue };
-        // Only these can: "anon_inode:bpf-prog", "anon_inode:bpf_link" and "anon_inode:bpf-link".
+        // Names of eBPF descriptors: "anon_inode:bpf-prog", "anon_inode:bpf_link" and "anon_inode:bpf-link".
         if !target.to_string_lossy().starts_with("anon_inode:bpf") {
             continue;
         }
@@ -43,10 +43,10 @@ fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bo
     false
 }
 
-/// Most processes that are named for one object.
+/// Maximum number of processes returned per object.
 const MOST_NAMED: usize = 8;
 
-/// Who holds which program and link: all of them with one look through the descriptors of all processes.
+/// Returns the holders of all programs and links, with a single search of all descriptors.
 pub fn find_all() -> io::Result<ObjectHolders> {
     let mut all = ObjectHolders::default();
     let mut budget = MOST;
@@ -55,7 +55,7 @@ pub fn find_all() -> io::Result<ObjectHolders> {
         look(pid, &mut budget, &mut |info| {
             let of =
                 |field| info.lines().find_map(|line| line.strip_prefix(field)?.trim().parse::<u32>().ok());
-            // A link's has the program that it runs too.
+            // The fdinfo of a link also contains its program.
             let held = match (of("link_id:"), of("prog_id:")) {
                 (Some(link), _) => all.links.entry(link),
                 (None, Some(program)) => all.programs.entry(program),
@@ -79,7 +79,7 @@ fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Whether a descriptor's information is of the object. A link's has the program that it runs too.
+/// Returns whether an fdinfo is of the object. That of a link also contains its program.
 fn is_of(info: &str, of: Held) -> bool {
     let (field, id) = match of {
         Held::Program(id) => ("prog_id:", id.0),
@@ -94,8 +94,8 @@ fn describe(pid: u32) -> Holder {
     Holder { pid, command, unit: unit(&read("cgroup")) }
 }
 
-/// The systemd unit or container in the text of `/proc/<pid>/cgroup`: the innermost part of a path that is named like
-/// one. Version 2 has one path; of the paths of version 1, systemd's own comes last.
+/// Returns the systemd unit or container in the text of `/proc/<pid>/cgroup`: the innermost path component with such a
+/// name. Version 2 has one path; of those of version 1, systemd's own comes last.
 fn unit(groups: &str) -> Option<String> {
     let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
     let unified = groups.lines().find(|line| line.starts_with("0::")).and_then(path);

@@ -1,4 +1,4 @@
-//! Everything that runs at a hook, in its namespace, wherever that is found.
+//! Contents of a hook, in its namespace at its present path.
 
 use std::path::Path;
 
@@ -8,7 +8,6 @@ use super::namespaces::NamespaceFinder;
 use super::{filters, tcx, xdp};
 use crate::KernelError;
 
-/// The hook's name in messages.
 pub fn describe(key: &HookKey) -> String {
     match key.kind.direction() {
         None => format!("XDP of interface {}", key.ifindex),
@@ -16,7 +15,7 @@ pub fn describe(key: &HookKey) -> String {
     }
 }
 
-/// Asks the kernel, in the hook's namespace.
+/// Reads the contents from the kernel, in the hook's namespace.
 pub fn read(
     finder: &NamespaceFinder,
     path: Option<&Path>,
@@ -33,7 +32,8 @@ pub fn read(
     })
 }
 
-/// True if a link is at a hook, without naming all links there: those of XDP are found among all links of the machine.
+/// Returns whether a link is at a hook, without listing the links there: XDP links are searched among all links of the
+/// machine.
 pub fn has_link(
     finder: &NamespaceFinder,
     path: Option<&Path>,
@@ -48,7 +48,7 @@ pub fn has_link(
     })
 }
 
-/// Does something in the network namespace of a hook. The path is where that was before, and may lead elsewhere by now.
+/// Runs `work` in the network namespace of a hook. The path is its last known one, and may lead elsewhere by now.
 pub fn at<T: Send>(
     finder: &NamespaceFinder,
     path: Option<&Path>,
@@ -62,7 +62,7 @@ pub fn at<T: Send>(
     finder.enter(home, path, || describe(key), work)
 }
 
-/// What the kernel's answer means for a hook.
+/// Converts the kernel's error about a hook.
 pub fn failed(key: &HookKey, source: std::io::Error) -> KernelError {
     match source.raw_os_error() {
         Some(libc::ENODEV) => {

@@ -1,4 +1,4 @@
-//! Network interfaces, as route netlink lists them and tells their changes.
+//! Network interfaces from route netlink.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,25 +13,24 @@ use crate::KernelError;
 pub const RTM_NEWLINK: u16 = 16;
 pub const RTM_DELLINK: u16 = 17;
 pub const RTM_GETLINK: u16 = 18;
-/// Bytes of `struct ifinfomsg`.
+/// Size of `struct ifinfomsg`, in bytes.
 pub const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_ALT_IFNAME: u16 = 53;
-/// Bytes of an interface's first name, with the zero behind it.
+/// Size of an interface's primary name with its terminating zero, in bytes.
 const IFNAMSIZ: usize = 16;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_EXT_MASK: u16 = 29;
-/// Without counters an answer is a third shorter.
+/// Request without counters: the answer is a third shorter.
 const SKIP_STATISTICS: u32 = 1 << 3;
 const IFF_UP: u32 = 1;
 
-/// All interfaces of a namespace, by number.
 pub fn list(path: Option<&Path>) -> Result<Vec<InterfaceFacts>, KernelError> {
     netns::enter(path, || netlink::socket().and_then(|socket| list_by(&socket)).map_err(|e| failed(path, e)))
 }
 
-/// All interfaces of a socket's namespace, by number.
+/// Returns all interfaces of a socket's namespace, by index.
 pub fn list_by(socket: &OwnedFd) -> io::Result<Vec<InterfaceFacts>> {
     let request = Request::new(RTM_GETLINK, DUMP, &[0; IFINFOMSG])
         .attribute(IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
@@ -41,8 +40,8 @@ pub fn list_by(socket: &OwnedFd) -> io::Result<Vec<InterfaceFacts>> {
     Ok(found)
 }
 
-/// What a message says of an interface; none if it is about something else. Bridges tell of their ports by messages of
-/// the same types, in which a port that leaves the bridge looks like an interface that is gone.
+/// Parses the interface in a message; `None` for other messages. Bridges report their ports in messages of the same
+/// types, in which a port that leaves the bridge looks like a removed interface.
 pub fn interface((kind, body): &Message) -> Option<InterfaceFacts> {
     let family = *body.first()?;
     if !matches!(*kind, RTM_NEWLINK | RTM_DELLINK) || family != 0 {
@@ -57,23 +56,22 @@ pub fn interface((kind, body): &Message) -> Option<InterfaceFacts> {
     })
 }
 
-/// The kind of an interface, by the attributes of its message: "veth", "bond". None for a physical one.
+/// Returns the kind of an interface from the attributes of its message: "veth", "bond". `None` for a physical one.
 pub fn kind_of(attributes: &[u8]) -> Option<String> {
     attribute(attributes, IFLA_LINKINFO).and_then(|info| attribute(info, IFLA_INFO_KIND)).map(facts::text)
 }
 
-/// An interface of this thread's namespace in words, by its name where it has one.
+/// Describes an interface of this thread's namespace, by name if it exists.
 pub fn named(ifindex: IfIndex) -> String {
     name_of(ifindex).map_or_else(|| format!("interface {ifindex}"), |name| format!("interface {name}"))
 }
 
-/// The name of an interface of this thread's namespace, if it is there.
 pub fn name_of(ifindex: IfIndex) -> Option<String> {
     rustix::net::netdevice::index_to_name(netlink::socket().ok()?, ifindex.0).ok()
 }
 
-/// The number of an interface of this thread's namespace, by one of its names. Those beside the first (`ip link property
-/// add … altname`) have up to 127 bytes, and are known to netlink alone.
+/// Returns the index of an interface of this thread's namespace by any of its names. Alternative names (`ip link
+/// property add … altname`) have up to 127 bytes, and are available only through netlink.
 pub fn index_of(name: &str) -> io::Result<IfIndex> {
     let kind = if name.len() < IFNAMSIZ { IFLA_IFNAME } else { IFLA_ALT_IFNAME };
     let value = [name.as_bytes(), &[0]].concat();
@@ -83,7 +81,6 @@ pub fn index_of(name: &str) -> io::Result<IfIndex> {
     found.map(|found| found.ifindex).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// A failed look at the interfaces of a namespace.
 pub fn failed(path: Option<&Path>, source: io::Error) -> KernelError {
     let of = path.map_or_else(|| "the daemon's network namespace".to_owned(), |p| p.display().to_string());
     KernelError::call("list the interfaces of", of, source)

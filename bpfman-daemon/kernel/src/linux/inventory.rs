@@ -1,4 +1,4 @@
-//! Which types of programs and maps, and which helpers, this kernel has: by aya's probes.
+//! Tests of program types, map types and helpers of this kernel, with aya's probes.
 
 use aya::maps::MapType as M;
 use aya::programs::{LsmAttachType, ProgramError, ProgramType as P};
@@ -78,7 +78,7 @@ const MAP_TYPES: [(&str, M); 33] = [
     ("arena", M::Arena),
 ];
 
-/// Tries everything: some thousand smallest programs, which takes about a tenth of a second.
+/// Runs all tests: some thousand minimal programs, which takes about a tenth of a second.
 pub fn take() -> Inventory {
     let program_types: Vec<TriedType> = PROGRAM_TYPES
         .iter()
@@ -86,7 +86,7 @@ pub fn take() -> Inventory {
         .collect();
     let map_types =
         MAP_TYPES.iter().map(|(name, map_type)| TriedType { name, there: said(is_map_supported(*map_type)) });
-    // What this kernel does not have has no helpers either.
+    // Missing program types need no tests of helpers.
     let callers: Vec<_> = PROGRAM_TYPES
         .iter()
         .zip(&program_types)
@@ -96,7 +96,7 @@ pub fn take() -> Inventory {
     let mut is_complete = true;
     let mut may_call = |program_type: P, helper| match is_helper_supported(program_type, helper) {
         Ok(may) => may,
-        // Types that are for something in the kernel cannot be asked.
+        // Types bound to kernel objects cannot be tested.
         Err(ProgramError::UnexpectedProgramType) => false,
         Err(_) => {
             is_complete = false;
@@ -124,7 +124,7 @@ fn said<E: std::error::Error>(answer: Result<bool, E>) -> Result<bool, String> {
     })
 }
 
-/// All helpers that aya knows.
+/// Returns all helpers that aya knows.
 fn helpers() -> impl Iterator<Item = BpfHelper> {
     let numbers = BpfHelper::BPF_FUNC_unspec as u32 + 1..BpfHelper::__BPF_FUNC_MAX_ID as u32;
     // SAFETY: `bpf_func_id` is `repr(u32)`, made of the kernel's enumeration, which counts without a gap up to its last
@@ -132,7 +132,6 @@ fn helpers() -> impl Iterator<Item = BpfHelper> {
     numbers.map(|number| unsafe { std::mem::transmute::<u32, BpfHelper>(number) })
 }
 
-/// Its name in C.
 fn name_of(helper: BpfHelper) -> String {
     format!("{helper:?}").replacen("BPF_FUNC_", "bpf_", 1)
 }

@@ -1,4 +1,4 @@
-//! Iterators: what their programs write for a reader (Linux 5.8 and later).
+//! Iterators: programs with output for a reader (Linux 5.8 and later).
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use super::attr::{self, Command};
 use super::sys;
 use crate::KernelError;
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const AT_ONCE: usize = 64 << 10;
 
-/// Ties an iterator to what it was loaded for. It runs when somebody reads it.
+/// Links an iterator to the target of its load. It runs when it is read.
 pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreate {
         prog_fd: program.as_raw_fd(),
@@ -27,12 +27,12 @@ pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// How long a program that asks to be run again is let wait, and how often in a row it may ask.
+/// Delay before a program that requests another run gets it, and the maximum number of requests in a row.
 const PAUSE: Duration = Duration::from_millis(1);
 const MOST_AGAIN: usize = 1000;
 
-/// Runs the program of a link from the beginning, and hands on what it writes until it ends, or nobody wants more. The link
-/// is let go before: it can end meanwhile.
+/// Runs the program of a link from the beginning, and passes on its output until its end, or until `each` stops. The
+/// link is closed before: it can end meanwhile.
 pub fn read(link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("read", "what an iterator writes", source);
     let mut request = attr::IterCreate { link_fd: link.as_raw_fd(), ..Default::default() };
@@ -49,7 +49,7 @@ pub fn read(link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), Ke
                     break;
                 }
             }
-            // The program asks to be run again for the same object, or a signal came.
+            // The program requested another run for the same object, or a signal arrived.
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) if again < MOST_AGAIN => {
                 again += 1;
                 std::thread::sleep(PAUSE);

@@ -1,4 +1,4 @@
-//! Jump tables of a program that is loaded: a map of type `insn_array` each (Linux 6.19 and later).
+//! Jump tables of a loaded program: a map of type `insn_array` each (Linux 6.19 and later).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,8 +10,8 @@ use super::load::kernel_name;
 use super::{features, sys};
 use crate::KernelError;
 
-/// `struct bpf_insn_array_value`: where an entry leads in the instructions as they are given; the kernel fills in where it
-/// leads in its own.
+/// `struct bpf_insn_array_value`: the target of an entry in the given instructions; the kernel fills in the targets in
+/// its own code.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct Entry {
@@ -21,8 +21,8 @@ struct Entry {
     padding: u32,
 }
 
-/// Makes the maps, and puts them into the instructions that load them. The program holds them once it is loaded, and no other
-/// program can have them.
+/// Creates the maps, and sets them in the instructions that load them. The program holds them once it is loaded, and no
+/// other program can use them.
 pub fn bind(tables: &[JumpTable], insns: &mut [Insn]) -> Result<Vec<OwnedFd>, KernelError> {
     let mut maps = Vec::with_capacity(tables.len());
     for table in tables {
@@ -66,7 +66,7 @@ fn create(table: &JumpTable) -> Result<OwnedFd, KernelError> {
         };
         sys::bpf(Command::MapUpdateElem, &mut request).map_err(fail)?;
     }
-    // The verifier takes no table that can still change.
+    // The verifier requires frozen tables.
     sys::bpf(Command::MapFreeze, &mut attr::Fd { fd: map.as_raw_fd() }).map_err(fail)?;
     Ok(map)
 }

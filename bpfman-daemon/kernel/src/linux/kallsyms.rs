@@ -1,24 +1,23 @@
-//! Addresses of the kernel's symbols.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 
-/// Where the kernel lists them: `ADDRESS KIND NAME` a line, some 200,000 of them.
+/// The kernel's list: `ADDRESS KIND NAME` per line, some 200,000 of them.
 pub const PATH: &str = "/proc/kallsyms";
 
-/// Addresses of each of these symbols, modules' included. The kernel shows zeros to who may not know.
+/// Returns the addresses of each symbol, including those of modules. The kernel shows zeros to unprivileged processes.
 pub fn addresses(names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, BTreeSet<u64>>> {
     read(BufReader::new(File::open(PATH)?), names)
 }
 
-/// How many functions of this name the kernel itself has; only where it has none, how many its modules have.
+/// Returns the number of kernel functions of this name; if there are none, that of module functions.
 pub fn functions(name: &str) -> io::Result<usize> {
     count_functions(BufReader::new(File::open(PATH)?), name)
 }
 
-/// Up to three functions that compilers made of this one: `NAME.isra.0`, `NAME.constprop.0` and the like.
+/// Returns up to three functions that the compiler derived from this one: `NAME.isra.0`, `NAME.constprop.0` and the
+/// like.
 pub fn made_of(name: &str) -> io::Result<Vec<String>> {
     made_of_in(BufReader::new(File::open(PATH)?), name)
 }
@@ -34,17 +33,16 @@ pub fn module_of(function: &str) -> io::Result<Option<String>> {
     module_in(BufReader::new(File::open(PATH)?), function)
 }
 
-/// A line of the list.
+/// Line of the list.
 struct ListedSymbol<'a> {
     address: &'a str,
-    /// A letter, as `nm` has them: small for what is static.
+    /// Letter as in `nm`: lower case for static symbols.
     kind: &'a str,
     name: &'a str,
-    /// The module that has it.
     module: Option<&'a str>,
 }
 
-/// Hands each symbol to `take`.
+/// Passes each symbol to `take`.
 fn each(list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::Result<()> {
     until(list, |symbol| {
         take(symbol);
@@ -52,7 +50,7 @@ fn each(list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::Resul
     })
 }
 
-/// Hands symbols to `take`, until it wants no more.
+/// Passes symbols to `take` until it breaks.
 fn until(
     mut list: impl BufRead,
     mut take: impl FnMut(ListedSymbol<'_>) -> ControlFlow<()>,
@@ -78,7 +76,7 @@ fn is_function(symbol: &ListedSymbol<'_>) -> bool {
 
 fn module_in(list: impl BufRead, wanted: &str) -> io::Result<Option<String>> {
     let mut found = None;
-    // The kernel's own symbols come first, as they do when it looks one up.
+    // The kernel's own symbols come first, as in its own lookups.
     until(list, |symbol| {
         if symbol.name != wanted || !is_function(&symbol) {
             return ControlFlow::Continue(());
@@ -109,7 +107,7 @@ fn made_of_in(list: impl BufRead, wanted: &str) -> io::Result<Vec<String>> {
     let mut found = BTreeSet::new();
     each(list, |symbol| {
         let suffix = symbol.name.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('.'));
-        // `NAME.cold` is the part of a function that rarely runs, not its beginning.
+        // `NAME.cold` is the rarely executed part of a function, not its start.
         if suffix.is_some_and(|suffix| !suffix.ends_with("cold")) && is_function(&symbol) {
             found.insert(symbol.name.to_owned());
         }

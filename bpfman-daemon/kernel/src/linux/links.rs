@@ -1,5 +1,3 @@
-//! Links: what ties a program to a target.
-
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -21,10 +19,10 @@ use crate::{KernelError, LinkTarget, NewLink, ProbeTargetError};
 
 pub(super) const F_REPLACE: u32 = 1 << 2;
 
-/// Ties a program to a target.
+/// Attaches a program to a target.
 ///
-/// In a network namespace whose identity is known, `finder` compares it with the very namespace that is entered: a path that
-/// was looked at before may lead to another one by now.
+/// If the identity of the network namespace is known, `finder` compares it within the entered namespace: the path may
+/// lead to another one by now.
 pub fn attach(
     finder: &NamespaceFinder,
     program: &OwnedFd,
@@ -49,7 +47,7 @@ pub fn attach(
     Ok(NewLink { link, targets })
 }
 
-/// Makes a link. The identity of a binary is added to `targets`.
+/// Creates a link, and adds the identity of a binary to `targets`.
 fn create(
     finder: &NamespaceFinder,
     program: &OwnedFd,
@@ -154,7 +152,7 @@ fn create(
     }
 }
 
-/// Opens the event of a trace point or probe, which nobody listens to, and closes it again.
+/// Opens the event of a tracepoint or probe without a program, and closes it again.
 pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
     match target {
         LinkTarget::Tracepoint { category, name, .. } => perf::tracepoint(category, name).map(drop),
@@ -188,7 +186,6 @@ pub fn find_target(target: &LinkTarget<'_>) -> Result<(), KernelError> {
     }
 }
 
-/// Ties a program to a trace point that is found by its name alone.
 fn raw_tracepoint(program: &OwnedFd, name: &str, cookie: u64) -> Result<OwnedFd, KernelError> {
     let no_such = || KernelError::NoRawTracepoint { name: name.to_owned() };
     let text = CString::new(name).map_err(|_| no_such())?;
@@ -221,12 +218,12 @@ fn link_event(
         .map_err(|source| KernelError::call("attach", format!("a program to {subject}"), source))
 }
 
-/// Puts another program in a link's place if it runs the expected one.
+/// Replaces the program of a link if it runs the expected one.
 pub fn replace(link: &OwnedFd, program: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
     update("swap the program", link, program, expected)
 }
 
-/// Has a link hold something else, a program or a map, if it holds what is expected; `action` says so in errors.
+/// Replaces the program or map of a link, if it holds the expected one; `action` is for errors.
 pub(super) fn update(
     action: &'static str,
     link: &OwnedFd,
@@ -250,15 +247,15 @@ pub(super) fn update(
     })
 }
 
-/// Removes a pinned link, or all of a folder, and waits until the kernel has let go of them.
+/// Removes a pinned link, or all of a folder, and waits until the kernel has released them.
 ///
-/// Removing the pin drops its reference only after a grace period. XDP and tcx links are detached before that, so no
-/// packet meets them any more; for the others the wait is what makes the detach synchronous.
+/// Removing the pin drops its reference only after a grace period. XDP and tcx links are detached before, so no packet
+/// reaches them any more; for the others, the wait makes the detach synchronous.
 pub fn end(pins: &Bpffs, path: &Path) -> Result<(), KernelError> {
     if !pins.is_folder(path)? {
         return release(pins, path)?.map_or(Ok(()), wait_until_gone);
     }
-    // One grace period does for all.
+    // One grace period suffices for all.
     let mut released = Vec::new();
     for name in pins.list(path)? {
         released.extend(release(pins, &path.join(name))?);
@@ -267,7 +264,7 @@ pub fn end(pins: &Bpffs, path: &Path) -> Result<(), KernelError> {
     released.into_iter().try_for_each(wait_until_gone)
 }
 
-/// Detaches a pinned link as far as it can be, and removes its pin; none if nothing is pinned there.
+/// Detaches a pinned link if possible, and removes its pin; `None` if nothing is pinned there.
 fn release(pins: &Bpffs, path: &Path) -> Result<Option<KernelLinkId>, KernelError> {
     let Some(link) = pins.get(path)? else { return Ok(None) };
     let facts = facts::link(&link)
@@ -275,7 +272,7 @@ fn release(pins: &Bpffs, path: &Path) -> Result<Option<KernelLinkId>, KernelErro
     let detached = sys::bpf(Command::LinkDetach, &mut attr::Fd { fd: link.as_raw_fd() });
     match detached {
         Ok(_) => {}
-        // Only links in the network can be detached by force; the others end with their last reference.
+        // Only network links can be detached explicitly; the others end with their last reference.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP)) => {}
         Err(source) => {
             return Err(KernelError::call("detach", format!("link {}", facts.id), source));
@@ -296,7 +293,7 @@ fn wait_until_gone(id: KernelLinkId) -> Result<(), KernelError> {
             let held = io::Error::new(io::ErrorKind::TimedOut, "something else still holds it");
             return Err(KernelError::call("end", format!("link {id}"), held));
         }
-        // The kernel tells nobody when a link is gone; asking costs 2 µs.
+        // The kernel has no notification about the end of a link; a query costs 2 µs.
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(2));
     }

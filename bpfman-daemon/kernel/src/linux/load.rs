@@ -1,5 +1,3 @@
-//! Loading programs.
-
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
@@ -19,7 +17,7 @@ const FLAG_XDP_DEVICE_BOUND: u32 = 1 << 6;
 const LOG_VERIFIER: u32 = 1;
 const LOG_STATISTICS: u32 = 4;
 
-/// Loads a program, in the namespace of its interface if it is for one.
+/// Loads a program, in the namespace of its interface if it has one.
 pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
     let Some(device) = load.device else { return program_here(load) };
     netns::enter(device.netns, || program_here(load))
@@ -28,15 +26,15 @@ pub fn program(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
 fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> {
     let text = &load.text.0;
     let modules = text.modules.iter().map(|name| types::of_module(name)).collect::<Result<Vec<_>, _>>()?;
-    // The kernel's own place in it is never looked at.
+    // The kernel never reads the first element, which stands for itself.
     let descriptors: Vec<RawFd> = std::iter::once(0).chain(modules.iter().map(AsRawFd::as_raw_fd)).collect();
     let (mut insns, maps) = with_descriptors(load, &descriptors)?;
-    // Open until the program has them.
+    // Kept open until the program holds them.
     let _tables = jump_tables::bind(&text.jump_tables, &mut insns)?;
-    // Types are a comfort to most programs: as libbpf does, load without those that this kernel refuses.
+    // Most programs work without types: like libbpf, load without those that this kernel refuses.
     let (btf, refused) = match text.btf.as_deref().map(|bytes| types::of_maps_or_new(bytes, &maps)) {
         Some(Ok(btf)) => (Some(btf), None),
-        // The next attempt would have them.
+        // A later attempt may succeed with types.
         Some(Err(KernelError::Call { source, action, subject })) if types::is_for_lack(&source) => {
             return Err(KernelError::Call { source, action, subject });
         }
@@ -62,7 +60,7 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     }
     let attached = load.attach_module.map(types::of_module).transpose()?;
     if let Some(module) = &attached {
-        // `attach_btf_obj_fd` shares its place.
+        // `attach_btf_obj_fd` shares the field.
         request.attach_prog_fd = module.as_raw_fd();
     }
     let extended = load.extends.map(extension::target).transpose()?;
@@ -127,14 +125,14 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
     })
 }
 
-/// Returns whether the kernel refused a program that its verifier had nothing against.
+/// Returns whether the kernel refused a program that its verifier accepted.
 fn is_unsaid(why: &RefusalReason, source: &io::Error) -> bool {
     let is_silent = matches!(why, RefusalReason::Verifier(rejection) if rejection.message.is_empty());
     is_silent && source.raw_os_error() == Some(libc::EINVAL)
 }
 
-/// An array of programs belongs to the kind of the first program that uses it. Names the array of this program whose first
-/// user was of another kind; none if it has no such array.
+/// Names an array of programs in use by another program type: the type of its first user owns it. `None` if the program
+/// has no such array.
 fn arrays_of_others(load: &ProgramLoad<'_>, maps: &[OwnedFd]) -> Option<String> {
     let own = load.kind.kernel_type;
     let arrays = || {
@@ -159,13 +157,12 @@ fn arrays_of_others(load: &ProgramLoad<'_>, maps: &[OwnedFd]) -> Option<String> 
     })
 }
 
-/// The name of a type of programs by the kernel's number: that of the first of ours that is loaded as it.
+/// Returns the name of a kernel program type: that of our first type that is loaded as it.
 fn program_type_name(number: u32) -> String {
     let named = ProgramType::ALL.into_iter().find(|known| known.kernel_type() == number);
     named.map_or_else(|| number.to_string(), |known| known.name().to_owned())
 }
 
-/// Loads with the verifier's log.
 fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
     let (result, log) = verifier_log::growing(|log| {
         request.log_level = if log.is_empty() { 0 } else { LOG_VERIFIER | LOG_STATISTICS };
@@ -188,7 +185,8 @@ fn with_log(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Load
     }
 }
 
-/// The instructions with map ids and places of modules' variables replaced by descriptors, and the descriptors, to be kept until the load is done.
+/// Returns the instructions with descriptors instead of map ids and module indexes, and the descriptors, to be held
+/// during the load.
 fn with_descriptors(
     load: &ProgramLoad<'_>,
     modules: &[RawFd],
@@ -210,7 +208,7 @@ fn with_descriptors(
             insns[at].imm = *fd;
         }
     }
-    // The address of a module's variable: the module stands in the second half.
+    // A variable of a module: the second half holds the module.
     for at in 1..insns.len() {
         let before = insns[at - 1];
         if before.is_ld_imm64()
@@ -223,7 +221,7 @@ fn with_descriptors(
     Ok((insns, held))
 }
 
-/// A name as the kernel takes it: 15 bytes of letters, digits, `_` and `.`, and a zero.
+/// Returns a name in the kernel's form: 15 bytes of letters, digits, `_` and `.`, and a zero.
 pub fn kernel_name(name: &str) -> [u8; 16] {
     let mut bytes = [0_u8; 16];
     for (slot, byte) in bytes.iter_mut().zip(name.bytes()).take(15) {

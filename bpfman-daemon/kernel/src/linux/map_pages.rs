@@ -1,4 +1,4 @@
-//! Entries of a map in pages: in batches where the kernel has them, else key by key.
+//! Pages of map entries: in batches if the kernel supports them, else key by key.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -8,12 +8,12 @@ use super::map_access::DataMap;
 use super::sys::{self, ENOTSUPP};
 use crate::map_access::{Family, MapPage, MapPlace};
 
-/// Bytes that a page may take, unless one bucket of a hash table has more.
+/// Maximum size of a page, in bytes, unless one bucket of a hash table is larger.
 const PAGE_BYTES: usize = 1 << 20;
-/// Entries of the first batch. Hash tables want room for a whole bucket, and say so.
+/// Number of entries in the first batch. Hash tables need space for a whole bucket, and report if it is too small.
 const BATCH: usize = 256;
 
-/// The entries behind a place, so many that they fit into a page.
+/// Returns a page of entries from a place on.
 pub fn read(map: &DataMap<'_>, from: &MapPlace, batches: bool) -> io::Result<MapPage> {
     let without = !batches || map.family.maps || from.by_keys;
     let page = if without { None } else { batch(map, from)? };
@@ -26,7 +26,7 @@ pub fn read(map: &DataMap<'_>, from: &MapPlace, batches: bool) -> io::Result<Map
     Ok(page)
 }
 
-/// The next batch; none where the kernel has no batches of such a map.
+/// Returns the next batch; `None` if the kernel does not support batches of such a map.
 fn batch(map: &DataMap<'_>, from: &MapPlace) -> io::Result<Option<MapPage>> {
     let (key, value) = (map.facts.key_size as usize, map.value_bytes);
     let bound = (PAGE_BYTES / (key + value)).clamp(1, map.facts.max_entries.max(1) as usize);
@@ -34,7 +34,7 @@ fn batch(map: &DataMap<'_>, from: &MapPlace) -> io::Result<Option<MapPage>> {
     loop {
         let mut page =
             MapPage { keys: vec![0; key * room], values: vec![0; value * room], ..MapPage::default() };
-        // Where to go on, as the kernel wants to hear it: a number or a key.
+        // Continuation in the kernel's format: a number or a key.
         let mut next = vec![0_u8; key.max(8)];
         let mut request = attr::MapBatch {
             in_batch: from.at.as_ref().map_or(0, |at| at.as_ptr() as u64),
@@ -49,7 +49,7 @@ fn batch(map: &DataMap<'_>, from: &MapPlace) -> io::Result<Option<MapPage>> {
             Ok(_) => false,
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOENT) => true,
-                // A bucket with more entries than there is room for.
+                // A bucket with more entries than the buffer holds.
                 Some(libc::ENOSPC) if room < map.facts.max_entries as usize => {
                     room *= 2;
                     continue;
@@ -97,7 +97,7 @@ fn one_by_one(map: &DataMap<'_>, from: &MapPlace) -> io::Result<MapPage> {
     Ok(page)
 }
 
-/// Whether a walk over such a map goes on behind a key, so that it begins again where that key is gone.
+/// Returns whether a walk over such a map continues after a key, and so restarts if that key is gone.
 const fn goes_by_keys(family: Family, by_keys: bool) -> bool {
     !family.array && (by_keys || family.prefixes)
 }

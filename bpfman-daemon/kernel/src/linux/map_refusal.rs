@@ -1,4 +1,4 @@
-//! Why the kernel refuses a map, as far as its definition tells: the kernel answers with a number alone.
+//! Reasons why the kernel refuses a map, derived from its definition: the kernel returns only an error number.
 
 use bpfmand_core::MapSpec;
 use bpfmand_core::map_type as of;
@@ -6,16 +6,16 @@ use bpfmand_core::map_type as of;
 /// `BPF_F_NO_PREALLOC` and `BPF_F_NUMA_NODE`.
 const NO_PREALLOC: u32 = 1;
 const NUMA_NODE: u32 = 1 << 2;
-/// Largest value of an entry for one CPU (`PCPU_MIN_UNIT_SIZE`), in bytes.
+/// Maximum size of a per-CPU value, in bytes (`PCPU_MIN_UNIT_SIZE`).
 const MAX_PER_CPU: u32 = 32 << 10;
-/// Most functions on a stack that the kernel keeps (`kernel.perf_event_max_stack`, unless root changes it), each in 8 bytes.
+/// Maximum size of a stack trace, in bytes: 8 per function (`kernel.perf_event_max_stack`, unless root changes it).
 const MAX_STACK: u32 = 127 * 8;
-/// Bytes of an address in a trie: the length of the prefix, and up to 256 behind it.
+/// Sizes in an LPM trie key, in bytes: the prefix length, and up to 256 of address.
 const PREFIX: u32 = 4;
 const MAX_ADDRESS: u32 = 256;
 
-/// Returns what is wrong with the definition of a map that the kernel refused with EINVAL, E2BIG or ENOTSUPP; none if nothing that is
-/// known is. `cpus` are those that the kernel could have.
+/// Returns the defect of a map that the kernel refused with EINVAL, E2BIG or ENOTSUPP; `None` if it is unknown. `cpus`
+/// is the number of possible CPUs.
 pub fn reason(spec: &MapSpec, cpus: u32) -> Option<String> {
     sizes(spec).or_else(|| flags(spec)).or_else(|| entries(spec, cpus)).or_else(|| node(spec))
 }
@@ -124,7 +124,7 @@ fn flags(spec: &MapSpec) -> Option<String> {
     None
 }
 
-/// Names the node last: the kernel refuses a node that is not there by the same number as any other fault.
+/// Checked last: the kernel refuses a missing NUMA node with the same number as any other defect.
 fn node(spec: &MapSpec) -> Option<String> {
     (spec.flags & NUMA_NODE != 0).then(|| {
         format!(
@@ -138,7 +138,7 @@ fn node(spec: &MapSpec) -> Option<String> {
 fn entries(spec: &MapSpec, cpus: u32) -> Option<String> {
     let MapSpec { map_type, max_entries, .. } = *spec;
     let name = of::name(map_type);
-    // Maps of struct_ops have rules of their own for types and entries; maps of cgroup storage take no types.
+    // struct_ops maps have other rules for types and entries; cgroup storage maps accept no types.
     let is_storage =
         matches!(map_type, of::SK_STORAGE | of::INODE_STORAGE | of::TASK_STORAGE | of::CGRP_STORAGE);
     if of::has_no_entries(map_type) && map_type != of::STRUCT_OPS && max_entries != 0 {

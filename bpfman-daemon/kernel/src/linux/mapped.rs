@@ -1,4 +1,4 @@
-//! The libraries that a process has mapped: those it runs, wherever its loader found them.
+//! Libraries that a process has mapped as code, wherever its loader found them.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -11,13 +11,13 @@ use super::symbols::TargetFile;
 use super::target_root::reopen;
 use super::{libraries, processes};
 
-/// Longest line that is looked at: numbers, and a path of at most 4096 bytes whose line ends are escaped.
+/// Maximum length of a line: numbers, and a path of at most 4096 bytes with escaped line breaks.
 const LONGEST_LINE: u64 = 16 << 10;
-/// Most mappings that are looked at; the kernel's own default is 65,530.
+/// Maximum number of mappings; the kernel's default limit is 65,530.
 const MOST_MAPPINGS: usize = 1_000_000;
 
-/// Opens the library that a process has mapped to run, of at most so many bytes: the very file, also where it was removed
-/// since or is in another mount namespace. None if there is none of that name.
+/// Opens the library that a process has mapped as code, up to a size limit: the very file, even if it was removed or is
+/// in another mount namespace. `None` if there is none of that name.
 pub fn library(pid: u32, name: &str, limit: u64) -> Option<TargetFile> {
     let process = processes::root().join(pid.to_string());
     let maps = File::open(process.join("maps")).ok()?;
@@ -32,7 +32,8 @@ pub fn library(pid: u32, name: &str, limit: u64) -> Option<TargetFile> {
     })
 }
 
-/// The lines of a file, without those that are too long or no text. A process chooses what it maps, and how much.
+/// Lines of a file, except too long ones and those that are not text. A process decides about its mappings and their
+/// number.
 struct Lines(BufReader<File>);
 
 impl Iterator for Lines {
@@ -45,7 +46,7 @@ impl Iterator for Lines {
     }
 }
 
-/// The addresses and the path of a mapping that can be run: "START-END r-xp OFFSET DEVICE INODE   PATH".
+/// Returns addresses and path of an executable mapping: "START-END r-xp OFFSET DEVICE INODE   PATH".
 pub(super) fn executable(line: &str) -> Option<(&str, &str)> {
     let mut fields = line.trim_end_matches('\n').splitn(6, ' ');
     let (range, rights) = (fields.next()?, fields.next()?);
@@ -54,8 +55,7 @@ pub(super) fn executable(line: &str) -> Option<(&str, &str)> {
     (rights.as_bytes().get(2) == Some(&b'x') && path.starts_with('/')).then_some((range, path))
 }
 
-/// Opens what is mapped at an address: by the kernel's own link to it, else (without CAP_CHECKPOINT_RESTORE) by its path
-/// as the process sees it.
+/// Opens a mapped file: by the kernel's link to it, else (without CAP_CHECKPOINT_RESTORE) by its path in the process.
 fn open(process: &Path, range: &str, path: &str, limit: u64) -> io::Result<File> {
     let look = OFlags::PATH | OFlags::CLOEXEC;
     let link = process.join("map_files").join(shortened(range));
@@ -67,7 +67,7 @@ fn open(process: &Path, range: &str, path: &str, limit: u64) -> io::Result<File>
     reopen(&place, limit)
 }
 
-/// Addresses are padded with zeros in `maps` and not in the names of `map_files`.
+/// Removes leading zeros from addresses: `maps` has them, `map_files` does not.
 fn shortened(range: &str) -> String {
     let bare = |address: &str| match address.trim_start_matches('0') {
         "" => "0".to_owned(),

@@ -107,7 +107,7 @@ pub use self::sys::{close_on_execute, peer_groups, trim_heap, unread_by_peer};
 pub use self::tasks::of_group as tasks_of_group;
 pub use self::test_run::test_run;
 
-/// The kernel of this machine, with its pins below one folder.
+/// Kernel of this machine, with pins below one folder.
 #[derive(Debug)]
 pub struct LinuxKernel {
     pins: Bpffs,
@@ -115,20 +115,20 @@ pub struct LinuxKernel {
     namespaces: NamespaceFinder,
 }
 
-/// Mounts a bpffs at `root` if there is none, as [`LinuxKernel::new`] does. It stays when this process ends.
+/// Mounts a bpffs at `root` if there is none, like [`LinuxKernel::new`]. It stays when this process ends.
 ///
 /// # Errors
-/// It cannot be mounted: no CAP_SYS_ADMIN, or the folder cannot be made.
+/// Fails without CAP_SYS_ADMIN, or if the folder cannot be created.
 pub fn mount_pins(root: &Path) -> Result<(), KernelError> {
     Bpffs::open(root).map(drop)
 }
 
 impl LinuxKernel {
-    /// Uses the bpffs at `root`, mounting one there if there is none, and looks at what the kernel can do. Nothing is
-    /// mounted later, but for [`LinuxMounts`].
+    /// Opens the bpffs at `root`, mounts one if there is none, and detects the kernel's features. Later, only
+    /// [`LinuxMounts`] mounts.
     ///
     /// # Errors
-    /// No bpffs can be mounted: no CAP_SYS_ADMIN, or the folder cannot be made.
+    /// Fails to mount without CAP_SYS_ADMIN, or if the folder cannot be created.
     pub fn new(root: &Path) -> Result<Self, KernelError> {
         features::raise_memlock();
         let pins = Bpffs::open(root)?;
@@ -137,13 +137,13 @@ impl LinuxKernel {
         Ok(Self { pins, features: features::probe(), namespaces: NamespaceFinder::default() })
     }
 
-    /// Returns an error if this process mounted the bpffs where the machine does not see it: it goes when this process ends,
-    /// and with the pins all that is attached. A bpffs that was there before passes: the one that mounted it decides how long it stays.
+    /// Checks that a bpffs mounted by this process is visible to the machine: otherwise it ends with this process, and
+    /// all programs are detached with its pins. An earlier bpffs passes: its lifetime depends on its creator.
     ///
     /// # Errors
-    /// [`KernelError::PrivatePins`]; others: the kernel does not tell its mounts.
+    /// [`KernelError::PrivatePins`]; others: the kernel does not report its mounts.
     pub fn check_pins_outlive_process(&self) -> Result<(), KernelError> {
-        // Without CAP_SYS_PTRACE the first process's table stays unknown: nothing is refused on a guess.
+        // Without CAP_SYS_PTRACE, the first process's mount table is unknown: refuse nothing on a guess.
         let Ok(first) = LinuxMounts.table_of_the_first_process() else { return Ok(()) };
         let is_first = std::process::id() == 1;
         if !self.pins.is_new || Mount::outlives(&LinuxMounts.table()?, self.pins.root(), &first, is_first) {
@@ -155,18 +155,17 @@ impl LinuxKernel {
     /// Unmounts the bpffs if this process mounted it.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// Fails if the kernel refuses.
     pub fn unmount_pins(&self) -> Result<(), KernelError> {
         if self.pins.is_new { LinuxMounts.unmount(self.pins.root()) } else { Ok(()) }
     }
 
-    /// Goes on as on a kernel without this feature.
+    /// Disables a feature.
     pub fn switch_off(&mut self, probe: &Probe) {
         self.features.switch_off(probe);
     }
 
-    /// Makes this process the only one that changes the bpffs, for as long as the answer is kept. Waits some seconds for a
-    /// daemon that is about to end.
+    /// Locks the bpffs exclusively while the result is held. Waits some seconds for a daemon that is ending.
     ///
     /// # Errors
     /// [`KernelError::HeldByOther`]: another daemon uses it.

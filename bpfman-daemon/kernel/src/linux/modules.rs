@@ -1,4 +1,4 @@
-//! Kernel modules, which can be loaded again under their names.
+//! Kernel modules, which can be reloaded under the same name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -9,10 +9,10 @@ use bpfmand_core::ModuleIdentity;
 
 use super::kallsyms;
 
-/// Folder of sysfs with one for each loaded module. Those that are built in have one without `coresize`.
+/// Folder in sysfs with a folder for each module. Those of built-in modules lack `coresize`.
 const FOLDER: &str = "/sys/module";
 
-/// Inode of the folder of a loaded module; none if it is not loaded.
+/// Returns the inode of a loaded module's folder; `None` if it is not loaded.
 pub fn inode(name: &str) -> Option<u64> {
     if name.is_empty() || name.contains(['/', '.']) {
         return None;
@@ -22,22 +22,23 @@ pub fn inode(name: &str) -> Option<u64> {
     Some(folder.symlink_metadata().ok()?.ino())
 }
 
-/// Names of the modules that are loaded; none where the kernel does not tell.
+/// Returns the names of loaded modules; empty if the kernel does not report them.
 pub fn loaded() -> BTreeSet<String> {
     names(&std::fs::read_to_string("/proc/modules").unwrap_or_default())
 }
 
-/// The names in `NAME SIZE USERS USED-BY STATE ADDRESS` lines. One that is just being loaded has no functions yet.
+/// Parses the names in `NAME SIZE USERS USED-BY STATE ADDRESS` lines. A module that is still loading has no functions.
 fn names(text: &str) -> BTreeSet<String> {
     let lines = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
     let live = lines.filter(|words| words.get(4) == Some(&"Live"));
     live.filter_map(|words| words.first().map(|name| (*name).to_owned())).collect()
 }
 
-/// The module that has a function (`FUNCTION`, or `MODULE:FUNCTION`); none if the kernel itself has it, or nobody has.
+/// Returns the module with a function (`FUNCTION`, or `MODULE:FUNCTION`); `None` if the kernel itself has the function,
+/// or it does not exist.
 ///
-/// To be called before the function is probed: if the module is loaded again in between, its identity is not the one that
-/// a later look finds, and the function is probed once more.
+/// Must be called before the function is probed: if the module is reloaded in between, a later check finds another
+/// identity, and the function is probed again.
 pub fn of_function(function: &str) -> Option<ModuleIdentity> {
     let name = match function.split_once(':') {
         Some((module, _)) => module.to_owned(),
@@ -46,19 +47,19 @@ pub fn of_function(function: &str) -> Option<ModuleIdentity> {
     inode(&name).map(|inode| ModuleIdentity { name, inode })
 }
 
-/// Modules of functions that were looked up, as long as the same modules are loaded: the kernel's list has 200,000 symbols, and
+/// Cache of modules by function, valid while the same modules are loaded: the kernel's list has 200,000 symbols, and
 /// many probes are of few functions.
 struct FoundModules {
     loaded: String,
     of_function: HashMap<String, Option<String>>,
 }
 
-/// Functions that are kept, at most.
+/// Maximum number of cached functions.
 const MAX_FUNCTIONS: usize = 4096;
 
 fn module_by_symbols(function: &str) -> Option<String> {
     static FOUND: Mutex<Option<FoundModules>> = Mutex::new(None);
-    // Addresses and numbers of users change with each load.
+    // Addresses and use counts change with each load.
     let loaded = std::fs::read_to_string("/proc/modules").ok().filter(|loaded| !loaded.is_empty())?;
     {
         let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::Mount;
 
-/// All lines. One that is not as described is left out.
+/// Parses all lines. Malformed ones are skipped.
 pub fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
@@ -36,7 +36,7 @@ fn has_option(options: &[u8], wanted: &[u8]) -> bool {
     options.split(|byte| *byte == b',').any(|option| option == wanted)
 }
 
-/// Blanks and backslashes are written as a backslash and three octal digits.
+/// Decodes spaces and backslashes, which are written as a backslash and three octal digits.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! Mounts of bpffs for others, by the kernel's own calls.
+//! Mounts of bpffs for other users, with system calls.
 
 use std::ffi::CString;
 use std::io;
@@ -13,16 +13,16 @@ use super::attr::{self, Command};
 use super::{facts, mount_table, sys};
 use crate::{KernelError, Mount, Mounts};
 
-/// Made for root alone; who else may look is said once all pins are there.
+/// Mount options: initially for root only; the mode is changed once all pins exist.
 const OPTIONS: &std::ffi::CStr = c"mode=0700";
-/// A map that is opened by this flag can be read, and not changed.
+/// Flag that opens a map for reading only.
 const BPF_F_RDONLY: u32 = 1 << 3;
 
-/// The mounts of this process's mount namespace.
+/// Mounts of this process's mount namespace.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinuxMounts;
 
-/// What every mount that the daemon makes has: none holds files to run.
+/// Returns the flags of all mounts of the daemon: none contains executables.
 pub(super) fn flags() -> MountFlags {
     MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME
 }
@@ -32,10 +32,10 @@ fn fail(action: &'static str, at: &Path, source: impl Into<io::Error>) -> Kernel
 }
 
 impl LinuxMounts {
-    /// The mounts that the first process sees, which is the machine's own where process ids are the machine's.
+    /// Returns the mounts of the first process, which is the machine's own in the initial pid namespace.
     ///
     /// # Errors
-    /// The kernel does not tell: it takes CAP_SYS_PTRACE.
+    /// Fails if the kernel does not report them, which needs CAP_SYS_PTRACE.
     pub fn table_of_the_first_process(&self) -> Result<Vec<Mount>, KernelError> {
         read("/proc/1/mountinfo")
     }
@@ -46,7 +46,7 @@ fn read(path: &str) -> Result<Vec<Mount>, KernelError> {
     Ok(mount_table::parse(&text))
 }
 
-/// Returns where network namespaces are mounted, as container runtimes do outside of `/run/netns`.
+/// Returns the mount points of network namespaces, which container runtimes create outside of `/run/netns`.
 pub(super) fn of_namespaces() -> Vec<PathBuf> {
     let mounts = read("/proc/self/mountinfo").unwrap_or_default();
     mounts.into_iter().filter(|mount| mount.file_system == "nsfs").map(|mount| mount.point).collect()
@@ -69,7 +69,7 @@ impl Mounts for LinuxMounts {
     }
 
     fn seal(&self, at: &Path) -> Result<(), KernelError> {
-        // Without the flag of bind mounts this is about the file system, not about the mount alone.
+        // Without the bind flag, this changes the file system, not only the mount.
         rustix::mount::mount_remount(at, flags() | MountFlags::RDONLY, c"")
             .map_err(|error| fail("make read-only the bpffs on", at, error))
     }

@@ -1,4 +1,4 @@
-//! Probes of many functions by one link.
+//! Probes of many functions with one link.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -12,10 +12,10 @@ use crate::{KernelError, ProbeTargetError};
 
 /// `BPF_F_KPROBE_MULTI_RETURN` and `BPF_F_UPROBE_MULTI_RETURN`.
 const ON_RETURN: u32 = 1;
-/// Functions of one link: a pattern of all that a kernel lets be traced has 60,000.
+/// Maximum number of functions of a link: a pattern for all traceable functions of a kernel matches 60,000.
 const MOST_FUNCTIONS: usize = 1 << 17;
 
-/// Links a program to all kernel functions that are named, or that match.
+/// Links a program to all kernel functions with these names or patterns.
 pub fn attach_kprobes(
     program: &OwnedFd,
     functions: &[FunctionPattern],
@@ -45,7 +45,7 @@ pub fn attach_kprobes(
     })
 }
 
-/// Why the kernel does not trace one of these functions: the first that it does not have, or it forbids one.
+/// Returns the reason why the kernel does not trace one of these functions: the first missing one, or a forbidden one.
 fn why_not(names: &BTreeSet<&str>, source: std::io::Error) -> ProbeTargetError {
     let known = kallsyms::addresses(names).unwrap_or_default();
     match names.iter().find(|name| !known.contains_key(**name)) {
@@ -86,7 +86,7 @@ pub fn attach_uprobes(
     Ok((link, identity))
 }
 
-/// The functions that are meant, each once. Patterns mean what can be traced here.
+/// Returns the function names, each once. Patterns are expanded to traceable functions.
 fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError> {
     let no_such = |pattern: &FunctionPattern| KernelError::NoProbeTarget {
         target: format!("kernel functions {pattern}"),
@@ -97,7 +97,7 @@ fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError>
     let patterns: Vec<_> = functions.iter().filter(|pattern| pattern.name().is_none()).collect();
     if !patterns.is_empty() {
         let traceable = perf::traceable_functions()?;
-        // Of a module, its name follows.
+        // The name of a module may follow.
         let all = traceable.lines().filter_map(|line| line.split_whitespace().next());
         let mut found = vec![false; patterns.len()];
         for name in all {

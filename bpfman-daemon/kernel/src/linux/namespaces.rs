@@ -1,4 +1,4 @@
-//! Finds a network namespace by its identity: the path by which it was attached to is a hint, and no more.
+//! Search for network namespaces by identity: the path of the attachment is only a hint.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -12,44 +12,44 @@ use super::{mounts, netns, netns_numbers, network_watch, processes};
 use crate::search_once::{self, NamespacePaths};
 use crate::{FoundNamespace, KernelError};
 
-/// A path that was found can lead elsewhere by the time it is used: then the search is repeated, at most so often.
+/// Maximum number of searches, which are repeated if a found path leads elsewhere when it is used.
 const SEARCHES: usize = 3;
-/// The namespace of this process; its threads that enter others end there.
+/// Namespace of this process; its threads in other namespaces end there.
 const OWN: &str = "/proc/self/ns/net";
 
-/// Finds namespaces, and remembers by which paths.
+/// Finder of namespaces, with a cache of paths.
 #[derive(Debug, Default)]
 pub struct NamespaceFinder {
     known: Mutex<Known>,
 }
 
-/// Paths by inode, which no two namespaces have at the same time.
+/// Paths by inode, which is unique among existing namespaces.
 #[derive(Clone, Debug, Default)]
 struct Known(NamespacePaths);
 
-/// Result of going to where a path leads.
+/// Result of a visit to a path.
 enum Visit<T> {
-    /// The namespace is there, and this came of the work.
+    /// The namespace is there; result of the work.
     There(T),
     /// The path leads to no namespace, or to one with another inode.
     Elsewhere,
-    /// Another namespace has the inode: the one that is looked for has ended.
+    /// Another namespace has the inode: the wanted one has ended.
     Ended,
 }
 
-/// The path that was visited, none for the daemon's own namespace, and what came of it.
+/// Visited path, `None` for the daemon's own namespace, with the result.
 type Visited<T> = (Option<PathBuf>, Visit<T>);
 
 impl NamespaceFinder {
-    /// Notes a path that leads to a namespace now.
+    /// Records a path that leads to a namespace.
     pub fn note(&self, netns: NetnsId, path: &Path) {
         self.known().0.insert(netns.inode, path.to_owned());
     }
 
-    /// Runs `work` in a namespace, wherever it is found. `subject` is for the error.
+    /// Runs `work` in a namespace at its present path. `subject` is for errors.
     ///
     /// # Errors
-    /// [`KernelError::NamespaceNotFound`]; or what comes of `work`.
+    /// [`KernelError::NamespaceNotFound`]; or the error of `work`.
     pub fn enter<T: Send>(
         &self,
         home: NetnsId,
@@ -70,8 +70,8 @@ impl NamespaceFinder {
         }
     }
 
-    /// Runs `work` in a namespace; where only a file is known, in the namespace that the file leads to. The engine names the subject
-    /// in an error.
+    /// Runs `work` in a namespace; if only a path is known, in the namespace there. The engine adds the subject to an
+    /// error.
     pub fn enter_known<T: Send>(
         &self,
         home: Option<NetnsId>,
@@ -84,10 +84,10 @@ impl NamespaceFinder {
         }
     }
 
-    /// Finds a namespace. By its number, if it has one, it is also known to have ended.
+    /// Finds a namespace. With its number, its end can be proven.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Fails if the kernel refuses.
     pub fn find(
         &self,
         home: NetnsId,
@@ -105,16 +105,16 @@ impl NamespaceFinder {
         }
     }
 
-    /// Returns the number of a namespace in the table of the daemon's own, and gives it one if it has none; none if that is
-    /// not permitted.
+    /// Returns the number of a namespace in the table of the daemon's own, and assigns one if necessary; `None` if that
+    /// is not permitted.
     ///
     /// # Errors
-    /// [`KernelError::NamespaceNotFound`]; or the kernel gives none.
+    /// [`KernelError::NamespaceNotFound`]; or the kernel assigns none.
     pub fn number(&self, home: NetnsId, hint: Option<&Path>) -> Result<Option<u32>, KernelError> {
         let failed = |source| {
             KernelError::call("give a number to", format!("network namespace {}", home.inode), source)
         };
-        // Opened inside, and used outside: the table is that of the namespace where the kernel is asked.
+        // Opened inside and used outside: the table belongs to the namespace of the request.
         let file = self.enter(
             home,
             hint,
@@ -123,7 +123,7 @@ impl NamespaceFinder {
         )?;
         match netns_numbers::number_of(&file, home) {
             Ok(number) => Ok(Some(number)),
-            // Without CAP_NET_ADMIN there, or without a number that is free: the namespace is found all the same.
+            // Without CAP_NET_ADMIN there, or without a free number; the namespace can still be found.
             Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::AlreadyExists) => {
                 Ok(None)
             }
@@ -131,12 +131,12 @@ impl NamespaceFinder {
         }
     }
 
-    /// Returns one path to each namespace that can be found, those with a name first; not the daemon's own.
+    /// Returns one path to each namespace that can be found, named ones first, except the daemon's own.
     pub fn all(&self) -> Vec<PathBuf> {
         Self::others(&self.search())
     }
 
-    /// Returns the paths of a search that lead elsewhere than to the daemon's own namespace.
+    /// Returns the paths of a search, except those to the daemon's own namespace.
     fn others(found: &Known) -> Vec<PathBuf> {
         let own = inode(Path::new(OWN));
         let others = found.0.iter().filter(|(inode, _)| Some(**inode) != own);
@@ -145,7 +145,7 @@ impl NamespaceFinder {
         paths
     }
 
-    /// Goes to the places where a namespace may be, until one is it.
+    /// Visits possible paths of a namespace until one leads to it.
     fn visit_any<T>(
         &self,
         home: NetnsId,
@@ -170,7 +170,7 @@ impl NamespaceFinder {
                     found => return Ok(Some((Some(known), found))),
                 }
             }
-            // What an earlier look found may lead elsewhere by now too.
+            // The result of an earlier search may be outdated as well.
             let found = if search == 0 { self.search_once() } else { self.search() };
             path = found.0.get(&home.inode).cloned();
             if path.is_none() {
@@ -180,18 +180,18 @@ impl NamespaceFinder {
         Ok(None)
     }
 
-    /// Returns whether a namespace no longer has the number that it had: it is not in the table, or it was given to another.
+    /// Returns whether a namespace has lost its number: it is not in the table, or belongs to another namespace.
     fn is_number_free(&self, home: NetnsId, number: NetnsNumber) -> Result<bool, KernelError> {
         let failed = |source| KernelError::call("list", "the numbers of network namespaces", source);
         if !is(netns::here()?, number.table) {
-            // The daemon runs in another namespace than before, and with another table.
+            // The daemon runs in another namespace than before, with another table.
             return Ok(false);
         }
         if !netns_numbers::all().map_err(failed)?.contains(&number.number) {
             return Ok(true);
         }
         for path in Self::others(&self.search_once()) {
-            // One that ended meanwhile.
+            // It ended meanwhile.
             let Ok(file) = netns::open(&path) else { continue };
             // A path leads to the namespace again.
             let found = rustix::fs::fstat(&file);
@@ -205,8 +205,8 @@ impl NamespaceFinder {
         Ok(false)
     }
 
-    /// Looks for all namespaces, and remembers what it found. Nobody waits for it: a path may lead to a file system that does
-    /// not answer.
+    /// Searches all namespaces, and caches the result. Other threads do not wait: a path may lead to a hanging file
+    /// system.
     fn search(&self) -> Known {
         let before = self.known().clone();
         let found = before.search();
@@ -220,18 +220,18 @@ impl NamespaceFinder {
         search_once::found().map_or_else(|| self.search(), Known)
     }
 
-    /// A panic while it was locked leaves it whole.
+    /// Locks the cache, which a panic cannot leave inconsistent.
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns whether a path leads to a namespace that is known to live.
+/// Returns whether a path leads to a namespace that certainly exists.
 pub fn leads_to(path: Option<&Path>, netns: NetnsId) -> bool {
     inode(path.unwrap_or_else(|| Path::new(OWN))) == Some(netns.inode)
 }
 
-/// Returns the inode of the namespace that a path leads to: files of other file systems may have the same.
+/// Returns the inode of the namespace at a path: files of other file systems may have the same.
 fn inode(path: &Path) -> Option<u64> {
     static NAMESPACES: OnceLock<Option<u64>> = OnceLock::new();
     let namespaces = NAMESPACES.get_or_init(|| std::fs::metadata(OWN).ok().map(|file| file.dev()));
@@ -239,20 +239,20 @@ fn inode(path: &Path) -> Option<u64> {
     (Some(file.dev()) == *namespaces).then(|| file.ino())
 }
 
-/// Runs `work` where a path leads, if that is the namespace.
+/// Runs `work` at a path, if it leads to the namespace.
 fn visit<T: Send>(
     path: Option<&Path>,
     home: NetnsId,
     work: impl FnOnce() -> Result<T, KernelError> + Send,
 ) -> Result<Visit<T>, KernelError> {
-    // No thread is started for another namespace, and a hint that is not to be read is none.
+    // Avoid starting a thread for another namespace; an unreadable hint is ignored.
     if !leads_to(path, home) {
         return Ok(Visit::Elsewhere);
     }
     let visited = netns::enter(path, || {
         let here = netns::here()?;
         if here.inode == home.inode && here.cookie == 0 && home.cookie != 0 {
-            // Without it nobody knows whether this is another one.
+            // Without a cookie, another namespace cannot be excluded.
             let source = std::io::Error::other("the kernel tells no cookie");
             return Err(KernelError::call("identify", "a network namespace", source));
         }
@@ -274,7 +274,7 @@ const fn is(found: NetnsId, wanted: NetnsId) -> bool {
 }
 
 impl Known {
-    /// Looks at all names, mounts, processes and threads. Of several paths to a namespace the one that lasts longest is kept.
+    /// Searches names, mounts, processes and threads. Of several paths to a namespace, the most durable one is kept.
     fn search(self) -> Self {
         let mut found = BTreeMap::new();
         let mut add = |path: PathBuf| {
@@ -284,7 +284,7 @@ impl Known {
         };
         network_watch::names().into_iter().for_each(&mut add);
         mounts::of_namespaces().into_iter().for_each(&mut add);
-        // A path that somebody attached by, such as a link to another.
+        // A path used for an attachment, such as a symbolic link to another one.
         self.0.into_values().filter(|path| !path.starts_with("/proc")).for_each(&mut add);
         let root = processes::root();
         for pid in processes::all(&root).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! Programs of netkit devices (Linux 6.7).
+//! Programs of netkit devices (Linux 6.7 and later).
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -9,10 +9,10 @@ use super::attr::{self, Command};
 use super::{netns, sys};
 use crate::KernelError;
 
-/// Most programs at one end: one less than `BPF_MPROG_MAX`, whose last place ends the list.
+/// Maximum number of programs at one end: `BPF_MPROG_MAX` minus the terminator of the list.
 const MOST: usize = 63;
 
-/// Links a program to a device, behind the programs that are there.
+/// Links a program to a device, after the existing ones.
 pub fn attach(
     program: &OwnedFd,
     netns: Option<&Path>,
@@ -22,7 +22,7 @@ pub fn attach(
     let place = Interface { name: interface.to_owned(), netns: netns.map(Path::to_owned) };
     let subject = || format!("a program to netkit device {interface}");
     netns::enter(netns, || {
-        // Only its number is asked for, in the very namespace where it means that device.
+        // Looks up the index in the very namespace where it denotes that device.
         let ifindex = netns::find_hook_here(&place, HookKind::Xdp)?.ifindex;
         let mut request = attr::LinkCreate {
             prog_fd: program.as_raw_fd(),

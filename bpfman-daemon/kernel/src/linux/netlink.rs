@@ -1,5 +1,3 @@
-//! Route netlink: requests and answers.
-
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use std::{fmt, io};
@@ -17,23 +15,23 @@ pub const CREATE: u16 = 0x400;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// Set by the kernel on an error whose request is not quoted whole, and on one with attributes.
+/// Flags of an error with a truncated quote of its request, and of one with attributes.
 const CAPPED: u16 = 0x100;
 const ERROR_ATTRIBUTES: u16 = 0x200;
-/// The attribute of an error with its reason as text (`NLMSGERR_ATTR_MSG`).
+/// Attribute with the reason of an error as text (`NLMSGERR_ATTR_MSG`).
 const ERROR_TEXT: u16 = 1;
-/// Set by the kernel on a listing that something changed under.
+/// Flag of a listing that changed meanwhile.
 const DUMP_INTERRUPTED: u16 = 0x10;
-/// How often a listing is begun anew, the first time at once and then after pauses that grow: a storm of interfaces has
-/// gaps.
+/// Maximum number of attempts for a listing: the second at once, later ones after growing delays, since bursts of
+/// changes have gaps.
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// Bytes of a message's header.
+/// Size of a message header, in bytes.
 const HEADER: usize = 16;
-/// Marks an attribute that is made of attributes.
+/// Flag of an attribute that contains attributes.
 pub const NESTED: u16 = 0x8000;
 
-/// An error of a request: the kernel's number, and its reason in words where it gives one.
+/// Error of a request: the kernel's number, and its reason as text if it has one.
 #[derive(Debug)]
 pub struct NetlinkError {
     source: io::Error,
@@ -45,7 +43,7 @@ impl NetlinkError {
         self.source.raw_os_error()
     }
 
-    /// Returns the kernel's number and reason as text.
+    /// Converts to an error with the kernel's number and reason as text.
     pub fn in_words(self) -> io::Error {
         match self.words {
             Some(_) => io::Error::new(self.source.kind(), self.to_string()),
@@ -75,18 +73,17 @@ impl From<rustix::io::Errno> for NetlinkError {
     }
 }
 
-/// The number alone, for who decides by it.
+/// Only the number, for decisions.
 impl From<NetlinkError> for io::Error {
     fn from(error: NetlinkError) -> Self {
         error.source
     }
 }
 
-/// One request being built.
 pub struct Request(Vec<u8>);
 
 impl Request {
-    /// Begins with the header and a body of the message's own structure.
+    /// Starts with the header and the body of the message type.
     pub fn new(message: u16, flags: u16, body: &[u8]) -> Self {
         let mut bytes = vec![0; HEADER];
         bytes[4..6].copy_from_slice(&message.to_ne_bytes());
@@ -115,7 +112,7 @@ pub fn put_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// The attributes in a part of a message.
+/// Returns the attributes in a part of a message.
 pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes([*bytes.first()?, *bytes.get(1)?]));
@@ -126,20 +123,20 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// The value of the first attribute of a kind.
+/// Returns the value of the first attribute of a kind.
 pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
 }
 
-/// The number at a place, in this machine's byte order; none beyond the end.
+/// Returns the number at an offset, in host byte order; `None` past the end.
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// A message: type, and body after the header.
+/// Message: type, and body after the header.
 pub type Message = (u16, Vec<u8>);
 
-/// Some of the messages that the kernel sent, and whether more is to come.
+/// Messages of one datagram, and whether more follow.
 struct Part {
     messages: Vec<Message>,
     done: bool,
@@ -154,18 +151,18 @@ pub fn socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The kernel's reason in an error message; none if it gives none.
+/// Returns the kernel's reason in an error message, if it has one.
 fn words_of(flags: u16, body: &[u8]) -> Option<String> {
     if flags & ERROR_ATTRIBUTES == 0 {
         return None;
     }
-    // The number, and the request, of which the kernel may quote the header alone.
+    // The number, followed by the request, which may be truncated to its header.
     let quoted = if flags & CAPPED == 0 { u32_at(body, 4)? as usize } else { HEADER };
     let attributes = body.get(4 + quoted.next_multiple_of(4)..)?;
     attribute(attributes, ERROR_TEXT).map(super::facts::text).filter(|words| !words.is_empty())
 }
 
-/// The messages in a datagram. An error message that reports an error is that error.
+/// Parses the messages of a datagram. An error message becomes an error.
 fn parse(mut rest: &[u8]) -> Result<Part, NetlinkError> {
     let mut part = Part { messages: Vec::new(), done: false, interrupted: false };
     while rest.len() >= HEADER {
@@ -192,17 +189,17 @@ fn parse(mut rest: &[u8]) -> Result<Part, NetlinkError> {
     Ok(part)
 }
 
-/// The messages of one datagram of notices.
+/// Parses the messages in one datagram of notifications.
 pub fn notices(datagram: &[u8]) -> io::Result<Vec<Message>> {
     Ok(parse(datagram)?.messages)
 }
 
-/// Sends a request and hands back the whole answer. A listing that something changed under is asked for again.
+/// Sends a request and returns the whole answer. Repeats a listing that changed meanwhile.
 pub fn talk(request: &[u8]) -> Result<Vec<Message>, NetlinkError> {
     talk_by(&socket()?, request)
 }
 
-/// Like [`talk`], by a socket that nothing else is read from.
+/// Like [`talk`], on a socket without other traffic.
 pub fn talk_by(socket: &OwnedFd, request: &[u8]) -> Result<Vec<Message>, NetlinkError> {
     for attempt in 0..ATTEMPTS {
         if let Some(doublings) = attempt.checked_sub(2) {
@@ -242,7 +239,7 @@ fn ask(socket: &OwnedFd, request: &[u8]) -> Result<(Vec<Message>, bool), Netlink
 mod tests {
     use super::*;
 
-    /// An error message as the kernel makes it: number, quoted request, attributes.
+    /// Returns an error message of the kernel: number, quoted request, attributes.
     fn error(flags: u16, quoted: &[u8], attributes: &[u8]) -> NetlinkError {
         let mut message = vec![0; HEADER];
         message.extend((-libc::EOPNOTSUPP).to_ne_bytes());
@@ -272,7 +269,7 @@ mod tests {
         }
         let plain = error(0, &request, &[]);
         assert_eq!(io::Error::from(plain).raw_os_error(), Some(libc::EOPNOTSUPP));
-        // Cut off, or of another form: the number is told all the same.
+        // Truncated or malformed: the number is still reported.
         assert_eq!(error(ERROR_ATTRIBUTES, &request[..HEADER], &[]).words, None);
         assert_eq!(error(ERROR_ATTRIBUTES | CAPPED, &request[..HEADER], &[9, 0, 1]).words, None);
     }

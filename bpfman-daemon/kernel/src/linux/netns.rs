@@ -1,5 +1,3 @@
-//! Interfaces and the network namespaces they live in.
-
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -13,10 +11,10 @@ use rustix::thread::LinkNameSpaceType;
 use super::{interfaces, sys};
 use crate::KernelError;
 
-/// Runs `work` in the network namespace of the file, or right here if none is given.
+/// Runs `work` in the network namespace at a path, or in the present one.
 ///
-/// A thread of its own enters the namespace and ends with it, so that no thread of the daemon is ever left in a
-/// namespace that is not its own.
+/// A separate thread enters the namespace and ends with the work, so that no thread of the daemon stays in another
+/// namespace.
 pub fn enter<T: Send>(
     netns: Option<&Path>,
     work: impl FnOnce() -> Result<T, KernelError> + Send,
@@ -40,8 +38,8 @@ pub fn enter<T: Send>(
     })
 }
 
-/// A namespace of another kind is refused as invalid. Anything else says nothing about what the path leads to, which must not
-/// be taken for gone: no memory, no permission.
+/// Converts the error of setns(2). An invalid argument means a namespace of another kind. Other errors (memory,
+/// permission) do not prove that the namespace is gone.
 fn not_entered(path: &Path, source: io::Error) -> KernelError {
     match source.raw_os_error() {
         Some(libc::EINVAL) => KernelError::NoNamespace { path: path.to_owned(), source },
@@ -49,7 +47,7 @@ fn not_entered(path: &Path, source: io::Error) -> KernelError {
     }
 }
 
-/// Opens a namespace, and nothing else: opening a pipe may never return, and opening a device may do something.
+/// Opens a namespace, and nothing else: opening a pipe may block for ever, and opening a device may have effects.
 pub fn open(path: &Path) -> Result<OwnedFd, KernelError> {
     const NSFS_MAGIC: u64 = 0x6e73_6673;
     let fail = |source: io::Error| match (source.kind(), source.raw_os_error()) {
@@ -67,7 +65,7 @@ pub fn open(path: &Path) -> Result<OwnedFd, KernelError> {
                 | libc::EINVAL,
             ),
         ) => KernelError::NoNamespace { path: path.to_owned(), source },
-        // Nothing about the namespace, which must not be taken for gone: no descriptor, no memory, no permission.
+        // Errors that do not prove that the namespace is gone: descriptors, memory, permission.
         _ => KernelError::call("open network namespace", path.display().to_string(), source),
     };
     let wrong = |why| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -85,7 +83,7 @@ pub fn open(path: &Path) -> Result<OwnedFd, KernelError> {
         .map_err(|error| fail(error.into()))
 }
 
-/// The identity of this thread's namespace.
+/// Returns the identity of this thread's namespace.
 pub fn here() -> Result<NetnsId, KernelError> {
     let fail = |source: io::Error| KernelError::call("identify", "the network namespace", source);
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
@@ -93,18 +91,17 @@ pub fn here() -> Result<NetnsId, KernelError> {
     identity(&socket).map_err(fail)
 }
 
-/// The identity of this thread's namespace, where the socket was made.
+/// Returns the identity of this thread's namespace, where the socket was created.
 fn identity(socket: &OwnedFd) -> io::Result<NetnsId> {
     let inode = std::fs::metadata("/proc/thread-self/ns/net")?.ino();
     Ok(NetnsId { inode, cookie: sys::netns_cookie(socket) })
 }
 
-/// Finds an interface and tells its namespace's identity.
+/// Finds an interface and the identity of its namespace.
 pub fn find_hook(interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
     enter(interface.netns.as_deref(), || find_hook_here(interface, kind))
 }
 
-/// The same in this thread's namespace, where the interface's path led.
 pub fn find_hook_here(interface: &Interface, kind: HookKind) -> Result<HookKey, KernelError> {
     let fail = |source: io::Error| {
         KernelError::call("look for interface", format!("\"{}\"", interface.name), source)
@@ -112,11 +109,11 @@ pub fn find_hook_here(interface: &Interface, kind: HookKind) -> Result<HookKey, 
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| fail(error.into()))?;
     let by_call = rustix::net::netdevice::name_to_index(&socket, &interface.name).ok();
-    // The call takes a name as far as its first colon: what it finds may have another name.
+    // The call reads a name up to its first colon: the found interface may have another name.
     let is_it = |ifindex: &u32| interfaces::name_of(IfIndex(*ifindex)).as_ref() == Some(&interface.name);
     let found = match by_call.filter(is_it) {
         Some(ifindex) => Ok(IfIndex(ifindex)),
-        // An alternative name, also one that is longer than the call takes.
+        // An alternative name, possibly longer than the call supports.
         None => interfaces::index_of(&interface.name),
     };
     let ifindex = found.map_err(|_absent| KernelError::NoInterface {

@@ -1,5 +1,3 @@
-//! Links of programs to hooks of network namespaces.
-
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use bpfmand_core::NetfilterPlace;
@@ -9,12 +7,12 @@ use super::attr::{self, Command};
 use super::sys;
 use crate::KernelError;
 
-/// Programs of one type in a namespace, at most: `BPF_SK_LOOKUP` of them 64.
+/// Most programs of one type in a namespace: 64 for `BPF_SK_LOOKUP`.
 const MOST: usize = 64;
 /// `BPF_F_NETFILTER_IP_DEFRAG`.
 const DEFRAGMENT: u32 = 1;
 
-/// Links a program to a hook of this thread's namespace itself: socket lookup, flow dissector.
+/// Links a program to a hook of the namespace of this thread: socket lookup or flow dissector.
 pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("attach", "a program to a network namespace", source);
     let here = rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -26,7 +24,7 @@ pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelErro
         ..Default::default()
     };
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
-        // One flow dissector is all that a namespace can have; one of the first namespace is everybody's.
+        // A namespace can have only one flow dissector, and the one of the initial namespace applies to all namespaces.
         Some(libc::E2BIG) => {
             KernelError::HookFull { hook: "of the network namespace".to_owned(), most: MOST }
         }
@@ -39,7 +37,7 @@ pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelErro
     })
 }
 
-/// Links a program to a netfilter hook of this thread's namespace.
+/// Links a program to a netfilter hook of the namespace of this thread.
 pub fn attach_netfilter(program: &OwnedFd, place: &NetfilterPlace) -> Result<OwnedFd, KernelError> {
     let mut request = attr::LinkCreateNetfilter {
         prog_fd: program.as_raw_fd(),

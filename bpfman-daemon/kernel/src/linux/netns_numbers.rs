@@ -1,7 +1,7 @@
-//! Numbers of network namespaces in the table of the daemon's own (`ip netns list-id`).
+//! Numbers of network namespaces in the table of the namespace of the daemon (`ip netns list-id`).
 //!
-//! A number does not keep its namespace, and the kernel removes the number when the namespace ends. So a number that was
-//! recorded while the namespace could be reached tells later whether it still lives, even if no path leads to it.
+//! A number does not keep its namespace, and the kernel removes the number when the namespace ends. So a number that
+//! was recorded while the namespace could be reached shows later whether it still lives, even if no path leads to it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,15 +15,15 @@ const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
-/// Bytes of `struct rtgenmsg`, padded.
+/// Size of `struct rtgenmsg` in bytes, padded.
 const RTGENMSG: usize = 4;
-/// Numbers that the kernel chooses itself begin at 0, and it gives the lowest free one again at once. One from here is not
-/// given to another namespace by chance.
+/// First number that the daemon chooses. Numbers that the kernel chooses itself begin at 0, and the kernel reuses the
+/// lowest free one at once. A number from here on is not given to another namespace by chance.
 const FIRST: u32 = 0x6270_0000;
 /// Numbers that are tried if the first is taken.
 const ATTEMPTS: u32 = 16;
 
-/// Returns the number of a namespace, and gives it one if it has none. To be called in the daemon's own namespace.
+/// Returns the number of a namespace, and gives it one if it has none. Call it in the namespace of the daemon.
 pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
     if let Some(number) = lookup(file)? {
         return Ok(number);
@@ -36,7 +36,7 @@ pub fn number_of(file: &impl AsFd, netns: NetnsId) -> io::Result<u32> {
             .attribute(NETNSA_FD, &file.as_fd().as_raw_fd().to_ne_bytes());
         match talk(&request.finish()) {
             Ok(_) => return Ok(number),
-            // The namespace got one meanwhile, or another one has this number.
+            // The namespace got a number meanwhile, or another namespace has this number.
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
                 if let Some(number) = lookup(file)? {
                     return Ok(number);
@@ -55,13 +55,12 @@ pub fn lookup(file: &impl AsFd) -> io::Result<Option<u32>> {
     Ok(talk(&request.finish())?.iter().find_map(number))
 }
 
-/// Returns all numbers of the table.
 pub fn all() -> io::Result<BTreeSet<u32>> {
     let request = Request::new(RTM_GETNSID, DUMP, &[0; RTGENMSG]);
     Ok(talk(&request.finish())?.iter().filter_map(number).collect())
 }
 
-/// The number in a message; none for a namespace without one, which the kernel gives as -1.
+/// Returns the number in a message. `None` for a namespace without a number, for which the kernel reports -1.
 fn number((kind, body): &Message) -> Option<u32> {
     if *kind != RTM_NEWNSID {
         return None;

@@ -1,4 +1,4 @@
-//! Watching the interfaces and addresses of many namespaces, by one thread.
+//! Watch of the interfaces and addresses of many namespaces, by one thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,46 +13,46 @@ use super::watch::{GROUP_LINK, identity};
 use super::{interfaces, netlink, netns, sys};
 use crate::{KernelError, NetworkWatch};
 
-/// Where `ip netns` and network plugins of container runtimes keep namespaces.
+/// Folder in which `ip netns` and network plugins of container runtimes keep namespaces.
 const NAMED: &str = "/run/netns";
-/// The namespace of this process; its threads that enter others end there.
+/// Namespace of this process. Threads that enter another namespace end there.
 const OWN: &str = "/proc/self/ns/net";
-/// Namespaces with names that are looked at, at most.
+/// Most namespaces with names that are read.
 const MOST_NAMED: usize = 4096;
 /// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR`.
 const GROUP_ADDRESSES: u32 = 0x10 | 0x100;
-/// Messages that one call takes in from a socket, so that it ends whatever comes.
+/// Most messages that one call receives from a socket, so that the call ends in any case.
 const MOST: usize = 10_000;
 
-/// All names of namespaces, sorted. Not every one need be of a namespace.
+/// Returns all names of namespaces, sorted. Not every name belongs to a namespace.
 pub fn names() -> Vec<PathBuf> {
-    // No namespace has a name yet where there is no such folder.
+    // The folder does not exist as long as no namespace has a name.
     let entries = std::fs::read_dir(NAMED).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries.take(MOST_NAMED).map(|entry| entry.path()).collect();
     found.sort_unstable();
     found
 }
 
-/// Files of the namespaces that have a name, sorted; each namespace once, and the daemon's own not at all.
+/// Returns the files of the namespaces that have a name, sorted. Each namespace occurs once, and the namespace of the
+/// daemon is left out.
 pub fn named() -> Vec<PathBuf> {
     let mut found = names();
-    // The inodes of two namespaces that are there at the same time differ; cookies tell apart those that are not.
+    // The inodes of two namespaces that exist at the same time differ. Only namespaces of different times need cookies.
     let mut seen: BTreeSet<(u64, u64)> = identity(Path::new(OWN)).into_iter().collect();
-    // What cannot be looked at leads to no namespace: whoever goes on with it finds that out.
+    // A path that cannot be read leads to no namespace. The caller finds that out when it uses the path.
     found.retain(|path| identity(path).map_or(true, |identity| seen.insert(identity)));
     found
 }
 
-/// One namespace that is watched.
 #[derive(Debug)]
 struct Followed {
-    /// What its file was; none for the daemon's own.
+    /// Identity of its file when the watch began. `None` for the namespace of the daemon.
     was: Option<(u64, u64)>,
-    /// Hears of changes. Keeps the namespace alive until the next look finds its file gone.
+    /// Socket that receives notices of changes. It keeps the namespace alive until the next check finds its file gone.
     notices: OwnedFd,
 }
 
-/// Sockets in all of them.
+/// Watched namespaces, with a socket in each.
 #[derive(Debug, Default)]
 pub struct NetlinkWatch {
     followed: BTreeMap<Option<PathBuf>, Followed>,
@@ -77,7 +77,7 @@ impl NetworkWatch for NetlinkWatch {
                     self.followed.insert(path.clone(), followed);
                     begun.insert(path.clone());
                 }
-                // Not yet, or not any more.
+                // The namespace does not exist yet, or no longer.
                 Err(KernelError::NoNamespace { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -102,7 +102,7 @@ impl NetworkWatch for NetlinkWatch {
 }
 
 fn open(path: Option<&Path>) -> Result<Followed, KernelError> {
-    // Looked at first: if the file leads elsewhere before the socket is made, the next look finds that out.
+    // Read first: if the file leads elsewhere before the socket is made, the next check finds that out.
     let look = |path: &Path| {
         identity(path).map_err(|source| KernelError::NoNamespace { path: path.to_owned(), source })
     };
@@ -117,7 +117,8 @@ fn open(path: Option<&Path>) -> Result<Followed, KernelError> {
     })
 }
 
-/// Takes in what is there, whatever it says. Tells whether there was something, if only that messages were lost.
+/// Receives all waiting messages and ignores their contents. Returns whether there was a message, or a notice that
+/// messages were lost.
 fn drain(notices: &OwnedFd) -> bool {
     let mut buffer = [0_u8; 64];
     let mut any = false;

@@ -1,4 +1,4 @@
-//! Perf events: trace points and probes.
+//! Perf events for trace points and probes.
 
 use std::ffi::CString;
 use std::io;
@@ -14,10 +14,9 @@ use crate::{KernelError, ProbeTargetError};
 const TYPE_TRACEPOINT: u32 = 2;
 pub(super) const ANY_PROCESS: i32 = -1;
 pub(super) const ANY_CPU: i32 = -1;
-/// A probe of every process is opened on one CPU and fires on all.
+/// CPU on which a probe of every process is opened. It fires on all CPUs.
 const FIRST_CPU: i32 = 0;
 
-/// Opens a trace point.
 pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
     let events = events_folder()?;
     let id = std::fs::read_to_string(events.join(category).join(name).join("id")).map_err(|_absent| {
@@ -39,10 +38,10 @@ pub fn tracepoint(category: &str, name: &str) -> Result<OwnedFd, KernelError> {
         .map_err(|source| KernelError::call("open trace point", format!("{category}/{name}"), source))
 }
 
-/// Where a tracefs is mounted, in the order in which it is looked for.
+/// Places at which a tracefs is mounted, in the order in which they are tried.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-/// Kernel functions that can be traced, one a line.
+/// Returns the kernel functions that can be traced, one per line.
 pub fn traceable_functions() -> Result<String, KernelError> {
     let folder = events_folder()?.join("../available_filter_functions");
     std::fs::read_to_string(&folder).map_err(|source| {
@@ -50,7 +49,6 @@ pub fn traceable_functions() -> Result<String, KernelError> {
     })
 }
 
-/// The folder of trace points.
 fn events_folder() -> Result<PathBuf, KernelError> {
     mounted_events().ok_or_else(|| {
         let why = "no tracefs is mounted there: mount one (mount -t tracefs tracefs /sys/kernel/tracing), or restart the daemon, which does";
@@ -62,8 +60,8 @@ pub(super) fn mounted_events() -> Option<PathBuf> {
     PLACES.iter().map(|place| Path::new(place).join("events")).find(|events| events.is_dir())
 }
 
-/// Mounts a tracefs at its usual place if the machine has none mounted. Done at start, since a daemon that serves mounts
-/// nothing more; without one, trace points cannot be attached to.
+/// Mounts a tracefs at its usual place if the machine has none mounted. Called at start, since a daemon that serves
+/// requests mounts nothing more. Without a tracefs, programs cannot be attached to trace points.
 pub fn mount_tracefs() {
     if mounted_events().is_some() {
         return;
@@ -73,7 +71,7 @@ pub fn mount_tracefs() {
     }
 }
 
-/// Up to three trace points whose name holds the one that was asked for, or a part of it.
+/// Returns up to three trace points with a name that contains the wanted name, or a part of it.
 fn similar(events: &Path, category: &str, name: &str) -> Vec<String> {
     let names = |folder: &Path| -> Vec<String> {
         std::fs::read_dir(folder)
@@ -111,7 +109,7 @@ pub fn kprobe(
         reason,
     };
     let source = EventSource::find("kprobe")?;
-    // Since Linux 6.7 the kernel refuses by itself what it has several times; before, it takes any of them.
+    // Since Linux 6.7 the kernel itself refuses a name that several functions have. Older kernels probe any of them.
     let several = |error: &io::Error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
     if features::version() < (6, 7)
         && let Some(count) = functions_of(function).filter(|count| *count > 1)
@@ -138,7 +136,7 @@ pub fn kprobe(
             let count = functions_of(function).filter(|count| *count > 1);
             fail(ProbeTargetError::SeveralKernelFunctions(count.unwrap_or(2)))
         }
-        // A function begins with an instruction: what the kernel refuses there is the function.
+        // A function begins with an instruction. So if the kernel refuses offset 0, it refuses the function.
         Some(libc::EINVAL) if offset == 0 => fail(ProbeTargetError::Forbidden { source: error }),
         Some(libc::EINVAL | libc::EILSEQ) => {
             fail(ProbeTargetError::NotAnInstruction { offset, source: error })
@@ -147,53 +145,48 @@ pub fn kprobe(
     })
 }
 
-/// The reason for a function that the kernel does not have, with those that its compiler made of it.
+/// Returns the error for a function that the kernel does not have, with the functions that the compiler made of it.
 pub fn no_kernel_function(name: &str) -> ProbeTargetError {
     ProbeTargetError::NoKernelFunction { renamed: kallsyms::made_of(name).unwrap_or_default() }
 }
 
-/// How many functions of a name the kernel has; none if it does not tell.
+/// Returns how many functions of a name the kernel has. `None` if the number is unknown.
 fn functions_of(name: &str) -> Option<usize> {
     kallsyms::functions(name).ok().filter(|count| *count > 0)
 }
 
-/// A place in user space.
 pub struct UserPlace<'a> {
-    /// Absolute path of a binary, or a library's name.
+    /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
-    /// Symbol in it; none: the offset counts from the start of the file.
+    /// Symbol in the binary. If it is `None`, the offset counts from the start of the file.
     pub function: Option<&'a str>,
-    /// Bytes.
     pub offset: u64,
-    /// Which processes, and whose files.
+    /// Processes to probe, and the file system in which the target is found.
     pub scope: &'a ProcessScope,
     /// The caller with whose rights the file is opened; none stands for root.
     pub reader: Option<&'a FileReader>,
 }
 
-/// Places in user space, all in one binary.
 pub struct UserPlaces<'a> {
-    /// Absolute path of a binary, or a library's name.
+    /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
-    /// Symbols in it.
+    /// Symbols in the binary.
     pub functions: &'a [String],
-    /// Which processes, and whose files.
+    /// Processes to probe, and the file system in which the target is found.
     pub scope: &'a ProcessScope,
     /// The caller with whose rights the file is opened; none stands for root.
     pub reader: Option<&'a FileReader>,
 }
 
-/// A file, its identity before its functions were looked up, and where these are in it.
+/// File, its identity before its functions were looked up, and the places of these functions in it.
 pub struct FoundPlaces {
-    /// The file.
     pub file: symbols::TargetFile,
-    /// Its identity.
     pub identity: FileIdentity,
     /// Offsets of the functions in the file, in bytes.
     pub offsets: Vec<u64>,
 }
 
-/// The file of places, and where they are in it. `known_only` as of [`uprobe`].
+/// Returns the file of places, and their offsets in it. For `known_only` see [`uprobe`].
 pub fn user_places(
     places: &UserPlaces<'_>,
     on_return: bool,
@@ -236,8 +229,9 @@ pub(super) fn check_places(
     Ok(())
 }
 
-/// Opens a probe of a user-space function. `known_only`: at an instruction of a function that the file names, and nowhere
-/// else. The kernel puts a breakpoint wherever it is told: inside an instruction, it ends every process that comes there.
+/// Opens a probe of a user-space function. With `known_only`, the probe must be at an instruction of a function that
+/// the file names. The kernel puts a breakpoint at any place, and a breakpoint inside an instruction ends every process
+/// that gets there.
 pub fn uprobe(
     place: &UserPlace<'_>,
     on_return: bool,
@@ -276,12 +270,11 @@ pub fn uprobe(
     Ok((event, identity))
 }
 
-/// Whether there is a source of perf events of this name.
 pub fn has_source(name: &'static str) -> bool {
     EventSource::find(name).is_ok()
 }
 
-/// A source of perf events whose number the kernel chooses at boot.
+/// Source of perf events with a number that the kernel chooses at boot.
 struct EventSource {
     number: u32,
     return_bit: u32,
@@ -298,7 +291,7 @@ impl EventSource {
                 needs: "it was built without them",
             }
         })?;
-        // "config:0": which bit of `config` asks for a return probe.
+        // The file contains for example "config:0": the bit of `config` that requests a return probe.
         let return_bit = read("format/retprobe")
             .ok()
             .and_then(|text| text.trim().strip_prefix("config:")?.parse().ok())

@@ -1,4 +1,4 @@
-//! Perf events that count, and interrupt at a number.
+//! Perf events that count, and interrupt when the count reaches a number.
 
 use std::os::fd::OwnedFd;
 
@@ -11,7 +11,8 @@ use crate::{KernelError, ProbeTargetError};
 /// `PERF_TYPE_HARDWARE`, `PERF_TYPE_SOFTWARE`.
 const TYPE_HARDWARE: u32 = 0;
 const TYPE_SOFTWARE: u32 = 1;
-/// Bits of `struct perf_event_attr`: what a thread makes is counted too; the number is one of samples a second.
+/// Bits of `struct perf_event_attr`. `INHERIT`: new threads of a thread are counted too. `BY_FREQUENCY`: the number is
+/// a rate of samples per second.
 const INHERIT: u64 = 1 << 1;
 const BY_FREQUENCY: u64 = 1 << 10;
 const MOST_SAMPLES: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
@@ -45,7 +46,7 @@ pub fn open(place: &PerfEventPlace) -> Result<OwnedFd, KernelError> {
             target: format!("perf event {place}"),
             reason: ProbeTargetError::NoProcess(pid),
         },
-        // No such counter, and none that interrupts.
+        // There is no such counter, or none that interrupts.
         (Some(libc::ENOENT | libc::EOPNOTSUPP | libc::ENXIO), _)
             if place.event.source() == PerfSource::Hardware =>
         {
@@ -55,7 +56,7 @@ pub fn open(place: &PerfEventPlace) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// The kernel says no more than that something is invalid.
+/// Refuses a frequency above the limit of the machine. The kernel itself only reports that something is invalid.
 fn check_frequency(frequency: u64) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("read", MOST_SAMPLES, source);
     let text = std::fs::read_to_string(MOST_SAMPLES).map_err(fail)?;

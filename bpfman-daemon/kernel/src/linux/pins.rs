@@ -1,4 +1,4 @@
-//! The daemon's own bpffs: pins and folders below one root.
+//! Pins and folders below one root, in the bpffs of the daemon.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -15,36 +15,36 @@ use super::{mounts, sys};
 use crate::{FolderLock, KernelError};
 
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-/// Root alone makes and removes pins; others may look. Without this option a bpffs is everybody's, like /tmp.
+/// Only root creates and removes pins; other users may read. Without this option every user could write to a bpffs, as
+/// to /tmp.
 const MOUNT_OPTIONS: &CStr = c"mode=0755";
 const FOLDER_MODE: u32 = 0o755;
-/// What a folder in a bpffs of others is made with.
+/// Mode of a new folder in a bpffs of other users.
 const PRIVATE_MODE: u32 = 0o700;
-/// How long a folder that others hold is waited for, and how often it is tried.
+/// Longest wait for the lock of a folder, and the pause between two attempts.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Whoever holds this folder is the one daemon of a bpffs. Only root can open it: the root of the bpffs can be opened,
-/// and so locked, by everybody.
+/// Folder that the one daemon of a bpffs locks. Only root can open it. The root of the bpffs can be opened, and so
+/// locked, by every user.
 const OWNER: &str = "owner";
 
-/// A mounted bpffs.
+/// Mounted bpffs.
 ///
 /// It is reached by a descriptor of its root, not by its path: the path can be unmounted or covered while this process
 /// runs, and then a missing pin would be taken for a program that does not run.
 #[derive(Debug)]
 pub struct Bpffs {
-    /// Where it was mounted, for messages.
+    /// Mount point, for messages.
     root: PathBuf,
-    /// Its root folder.
     folder: OwnedFd,
-    /// It was not there before: this process mounted it.
+    /// Set if this process mounted the bpffs.
     pub(super) is_new: bool,
 }
 
 impl Bpffs {
-    /// Uses the bpffs at `root`, mounting one if there is none.
+    /// Opens the bpffs at `root`, and mounts one if there is none.
     pub fn open(root: &Path) -> Result<Self, KernelError> {
         let fail = |action, source: io::Error| KernelError::call(action, root.display().to_string(), source);
         std::fs::create_dir_all(root).map_err(|source| fail("create folder", source))?;
@@ -60,12 +60,12 @@ impl Bpffs {
         Ok(Self { root: root.to_owned(), folder, is_new })
     }
 
-    /// Where it was mounted.
+    /// Returns the mount point at the time of opening.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The path by which this process reaches a pin, wherever the bpffs is mounted by now.
+    /// Returns the path by which this process reaches a pin, wherever the bpffs is mounted now.
     fn path(&self, relative: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(relative)
     }
@@ -74,8 +74,8 @@ impl Bpffs {
         KernelError::call(action, self.root.join(path).display().to_string(), source)
     }
 
-    /// Holds the bpffs alone until this process ends: two daemons would each remove the pins that the other one's records
-    /// name.
+    /// Locks the bpffs until this process ends: each of two daemons would remove the pins that the records of the other
+    /// daemon name.
     pub fn hold_alone(&self) -> Result<FolderLock, KernelError> {
         let folder = self.path(Path::new(OWNER));
         match std::fs::DirBuilder::new().mode(PRIVATE_MODE).create(&folder) {
@@ -91,7 +91,7 @@ impl Bpffs {
         })
     }
 
-    /// An error if the path of the bpffs leads elsewhere by now, or nowhere.
+    /// Fails if the path of the bpffs now leads elsewhere or nowhere.
     pub fn check_mounted(&self) -> Result<(), KernelError> {
         let same = || -> io::Result<bool> {
             let (ours, found) = (rustix::fs::fstat(&self.folder)?, rustix::fs::stat(&self.root)?);
@@ -107,7 +107,7 @@ impl Bpffs {
         self.make_each_folder(path).map_err(|source| self.fail("create folder", path, source))
     }
 
-    /// Holds a folder alone. Others hold it for as long as a few system calls take.
+    /// Locks a folder. Other holders need the lock only for a few system calls.
     pub fn lock(&self, path: &Path) -> Result<FolderLock, KernelError> {
         let fail = |source: io::Error| self.fail("lock folder", path, source);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -116,7 +116,7 @@ impl Bpffs {
         loop {
             match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(FolderLock { _held: Some(folder) }),
-                // A lock that is waited for could keep this thread for ever.
+                // A blocking wait for the lock could stop this thread forever.
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
                 Err(Errno::WOULDBLOCK) => {
                     let why = "another process holds it (`flock`), and does not let go";
@@ -142,7 +142,7 @@ impl Bpffs {
             };
             folder.push(name);
             match std::fs::DirBuilder::new().mode(FOLDER_MODE).create(&folder) {
-                // It is there, but perhaps someone else put it there.
+                // The folder exists, but another user may have made it.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_ours(&folder)?,
                 other => other?,
             }
@@ -155,7 +155,7 @@ impl Bpffs {
             .map_err(|source| self.fail("remove folder", path, source))
     }
 
-    /// True for a folder; false for a pin, and for nothing.
+    /// Returns true for a folder, and false for a pin or if nothing is there.
     pub fn is_folder(&self, path: &Path) -> Result<bool, KernelError> {
         match std::fs::symlink_metadata(self.path(path)) {
             Ok(found) => Ok(found.is_dir()),
@@ -221,7 +221,7 @@ impl Bpffs {
     }
 }
 
-/// Makes sure that only root can make pins in a bpffs, which others may have mounted.
+/// Ensures that only root can create pins in a bpffs, which another user may have mounted.
 fn claim(root: &Path) -> io::Result<()> {
     let metadata = std::fs::metadata(root)?;
     if metadata.uid() != 0 {
@@ -231,7 +231,8 @@ fn claim(root: &Path) -> io::Result<()> {
         tracing::info!(root = %root.display(), mode = %format!("{:o}", metadata.mode() & 0o7777), "others could write to the bpffs; they no longer can");
         std::fs::set_permissions(root, std::fs::Permissions::from_mode(FOLDER_MODE))?;
     }
-    // Made while others still could. Better no daemon than one that fails in the middle of its work.
+    // Entries that were created while other users could write. It is better to refuse the start than to fail in the
+    // middle of work.
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
         let owner = entry.metadata()?.uid();
@@ -242,7 +243,8 @@ fn claim(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses what root did not make, or others can change: a link in a folder's place would lead pins elsewhere.
+/// Refuses a folder that root did not make, or that other users can change: a link in place of a folder would lead pins
+/// elsewhere.
 fn check_ours(folder: &Path) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(folder)?;
     if !metadata.is_dir() {
@@ -276,11 +278,11 @@ mod tests {
 
     use super::*;
 
-    /// A folder, and the bpffs on it while the value lives.
+    /// Folder with the bpffs on it while the value lives.
     struct Mounted(tempfile::TempDir);
 
     impl Mounted {
-        /// None where this user may mount nothing.
+        /// Returns `None` if this user may not mount.
         fn new(options: Option<&CStr>) -> Option<Self> {
             if !rustix::process::geteuid().is_root() {
                 return None;

@@ -1,8 +1,8 @@
-//! What programs print by `bpf_printk` (Linux 5.9 and later).
+//! Output of programs by `bpf_printk` (Linux 5.9 and later).
 //!
-//! The kernel writes it to the one buffer that all tracing tools share, where a reader of `trace_pipe` takes it from the
-//! others, and as the event `bpf_trace/bpf_trace_printk` to every instance of tracefs that wants it. An instance of our own
-//! has only that event: what is read there is missed by nobody.
+//! The kernel writes it to the one buffer that all tracing tools share, where a reader of `trace_pipe` takes it from
+//! the other readers. It also sends it as the event `bpf_trace/bpf_trace_printk` to every instance of tracefs that
+//! enables the event. An instance of the daemon has only that event, so reading it takes nothing from other tools.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -16,29 +16,28 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::perf;
 use crate::{KernelError, PrintFeed};
 
-/// How the names of our instances begin.
+/// Prefix of the names of the daemon's instances.
 const PREFIX: &str = "bpfman-prints-";
-/// The event that a print is.
 const EVENT: &str = "events/bpf_trace/bpf_trace_printk/enable";
-/// Kilobytes that wait for a reader, for each CPU.
+/// Size of the buffer of each CPU, in kilobytes.
 const BUFFER_KIB: &str = "256";
-/// Bytes that are read at once.
+/// Bytes per read.
 const AT_ONCE: usize = 64 << 10;
 
-/// Instances that this process made.
+/// Number of instances that this process made.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// An instance of tracefs with one event, which is removed with this value.
+/// Instance of tracefs with one event, which is removed with this value.
 pub struct PrintInstance {
     folder: PathBuf,
-    /// None only while it is dropped.
+    /// `None` only while the value is dropped.
     pipe: Option<File>,
-    /// A line that has begun.
+    /// Beginning of an incomplete line.
     begun: Vec<u8>,
 }
 
 impl PrintInstance {
-    /// Makes one, and begins.
+    /// Makes an instance and enables its event.
     pub fn new() -> Result<Self, KernelError> {
         let instances = instances().ok_or_else(|| {
             let source = io::Error::new(io::ErrorKind::NotFound, "no tracefs with instances is mounted");
@@ -50,7 +49,7 @@ impl PrintInstance {
             KernelError::call(action, format!("{}, to follow what programs print", path.display()), source)
         };
         fs::create_dir(&folder).map_err(|source| fail("make", &folder, source))?;
-        // From here on it goes with the value.
+        // From here on the value removes the folder.
         let mut made = Self { folder, pipe: None, begun: Vec::new() };
         let path = made.folder.join("trace_pipe");
         let pipe = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
@@ -87,7 +86,7 @@ impl PrintFeed for PrintInstance {
 
 impl Drop for PrintInstance {
     fn drop(&mut self) {
-        // The kernel removes none that somebody reads.
+        // The kernel refuses to remove an instance that has a reader.
         self.pipe = None;
         if let Err(error) = fs::remove_dir(&self.folder) {
             tracing::warn!(%error, "{} stays until the next start", self.folder.display());
@@ -95,7 +94,7 @@ impl Drop for PrintInstance {
     }
 }
 
-/// Removes what daemons left that were killed. The kernel keeps those that are read.
+/// Removes the instances of killed daemons. The kernel keeps those that have a reader.
 pub fn remove_left_behind() {
     let Some(instances) = instances() else { return };
     for entry in fs::read_dir(instances).into_iter().flatten().flatten() {

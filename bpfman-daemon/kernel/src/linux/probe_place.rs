@@ -1,5 +1,5 @@
-//! Whether a place in a binary may be probed: a breakpoint replaces the first byte of an instruction. Inside of one it
-//! changes what the instruction means, in every process that runs the file.
+//! Check whether a place in a binary may be probed. A breakpoint replaces the first byte of an instruction. Inside an
+//! instruction it changes the meaning of the instruction, in every process that runs the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt as _;
@@ -132,13 +132,13 @@ mod tests {
     use super::*;
     use crate::linux::elf_symbols;
 
-    /// A library with one function of known bytes: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
+    /// Library with one function of known bytes: `push %rbp; mov %rsp,%rbp; movabs $0x1122334455667788,%rax; pop; ret`.
     #[cfg(target_arch = "x86_64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
         \".byte 0x55, 0x48, 0x89, 0xe5, 0x48, 0xb8, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0x5d, 0xc3\"); }\n\
         int data = 1;\n";
 
-    /// The same with four instructions: `nop; nop; nop; ret`.
+    /// Library with one function of four instructions: `nop; nop; nop; ret`.
     #[cfg(target_arch = "aarch64")]
     const SOURCE: &str = "__attribute__((naked)) void known(void) { __asm__(\
         \".inst 0xd503201f, 0xd503201f, 0xd503201f, 0xd65f03c0\"); }\n\
@@ -217,7 +217,8 @@ mod tests {
         assert!(matches!(check(&file, 0, false), Err(ProbeTargetError::UnknownPlace { .. })));
     }
 
-    /// Every offset of a real library's function that the decoder calls a beginning is one for the disassembler too.
+    /// Every offset of a function of a real library that the decoder takes for a beginning is one for the disassembler
+    /// too.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn the_c_library_is_decoded_as_others_decode_it() {
@@ -228,13 +229,13 @@ mod tests {
         let PlaceInFile::Function(function) = elf_places::places(&file, &[start]).unwrap().remove(0) else {
             panic!("no function")
         };
-        // Its code is loaded at the addresses that are its offsets.
+        // The code of this library is loaded at addresses equal to its offsets.
         let range = [format!("--start-address={start}"), format!("--stop-address={}", start + function.size)];
         let listed = Command::new("objdump").arg("-d").args(range).arg(&path).output();
         let Some(listed) = listed.ok().filter(|listed| listed.status.success()) else { return };
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         let line = |line: &str| u64::from_str_radix(line.split_once(":\t")?.0.trim(), 16).ok();
-        // A long instruction takes several lines; the others have no text.
+        // A long instruction takes several lines; the later lines have no text.
         let whole = |text: &&str| text.split('\t').count() >= 3;
         let begins: Vec<u64> = listed.lines().filter(whole).filter_map(line).collect();
         assert_eq!(begins.first(), Some(&start));

@@ -1,44 +1,44 @@
-//! What `/proc` says of one process.
+//! Facts of one process in `/proc`.
 
 use std::fs;
 
 use super::processes;
 
-/// A process as it is now.
+/// A process at the time of reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessFacts {
-    /// Path of its executable, as that process' files have it; none for a thread of the kernel.
+    /// Path of its executable, in the file system of the process. `None` for a kernel thread.
     pub executable: Option<String>,
-    /// The lines of its file `cgroup`.
+    /// Lines of its file `cgroup`.
     pub groups: String,
 }
 
-/// `/proc` counts in ticks of 10 ms.
+/// Length of a tick of `/proc` in nanoseconds: 10 ms.
 const TICK: u64 = 10_000_000;
 
-/// What is known of when a process began, by which it is told from another one of its number.
+/// Known facts of the start of a process, which tell it from a later process of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessStart {
-    /// Then: nanoseconds since boot, with sleep.
+    /// Nanoseconds from boot to the start, with sleep.
     At(u64),
-    /// Before this time, at which it was there: nanoseconds since boot, without sleep.
+    /// The process existed at this time: nanoseconds since boot, without sleep.
     Before(u64),
 }
 
 impl ProcessStart {
-    /// True for a process that began so many ticks after boot, with sleep.
+    /// Returns true for a process that began so many ticks after boot, with sleep.
     const fn fits(self, ticks: u64) -> bool {
         match self {
             Self::At(time) => ticks == time / TICK,
-            // The time without sleep is never the later one. So after a sleep the right process may be
-            // missed, and no other one is taken for it.
+            // The time without sleep is never later than the time with sleep. So after a sleep the right process may be
+            // missed, but no other process is taken for it.
             Self::Before(time) => ticks <= time / TICK,
         }
     }
 }
 
-/// What a process is, by its number as the machine counts; none if it is gone, or if it cannot be told from
-/// another one that has the number by now.
+/// Returns the facts of a process, by its number on the machine. `None` if it is gone, or if a later process may have
+/// the number by now.
 #[must_use]
 pub fn process_facts(pid: u32, start: ProcessStart) -> Option<ProcessFacts> {
     let root = processes::root();
@@ -49,7 +49,7 @@ pub fn process_facts(pid: u32, start: ProcessStart) -> Option<ProcessFacts> {
     let folder = root.join(pid.to_string());
     let executable = fs::read_link(folder.join("exe")).ok();
     let groups = fs::read_to_string(folder.join("cgroup")).ok()?;
-    // It may have ended meanwhile, and another one begun.
+    // The process may have ended meanwhile, and another one begun.
     is_it().then(|| ProcessFacts {
         executable: executable.map(|path| path.to_string_lossy().into_owned()),
         groups,
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(facts.executable.as_deref(), Some(own.as_str()));
         assert!(facts.groups.contains(':'), "{facts:?}");
         assert_eq!(process_facts(pid, ProcessStart::At((ticks + 7) * TICK)), None);
-        // One that began later is another one.
+        // A process that began later is another one.
         assert!(process_facts(pid, ProcessStart::Before((ticks + 7) * TICK)).is_some());
         assert_eq!(process_facts(pid, ProcessStart::Before((ticks - 1) * TICK)), None);
         assert_eq!(process_facts(u32::MAX, ProcessStart::Before(u64::MAX)), None);

@@ -1,4 +1,4 @@
-//! Cgroups of a process, with the names in them that root gave.
+//! Cgroups of a process, with the path components that root named.
 
 use bpfmand_core::{GroupPath, cgroup_in};
 
@@ -8,14 +8,15 @@ use super::hierarchies;
 /// Cgroups of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessGroups {
-    /// In the hierarchy that names the process best.
+    /// Cgroup in the hierarchy that identifies the process best.
     pub best: Option<GroupPath>,
-    /// In the hierarchy of version 2.
+    /// Cgroup in the hierarchy of version 2.
     pub unified: Option<GroupPath>,
 }
 
 impl ProcessGroups {
-    /// Reads the lines of a process' file `cgroup`, as this process sees it, and the owners of the cgroups.
+    /// Returns the cgroups in the lines of the file `cgroup` of a process, as this process sees it, and reads the
+    /// owners of the cgroups.
     #[must_use]
     pub fn of(lines: &str) -> Self {
         let group = |controllers| Some(hierarchies::group(controllers, cgroup_in(lines, controllers)?));
@@ -23,13 +24,13 @@ impl ProcessGroups {
         Self { best: group("name=systemd").or_else(|| unified.clone()), unified }
     }
 
-    /// Returns the cgroups of a process; none if it has ended, or is moved again and again.
+    /// Returns the cgroups of a process. `None` if it has ended, or is moved again and again.
     pub(super) fn of_held(process: &HeldProcess) -> Option<Self> {
         Self::settled(|| process.read("cgroup"))
     }
 
-    /// Owners are read by path. The path still has to be the process' own afterwards: another cgroup may have been made there
-    /// once the process had left it.
+    /// Reads the cgroups until they are stable. Owners are read by path. The process must still have the same path
+    /// afterwards: another cgroup may have been made there after the process had left it.
     fn settled(mut read: impl FnMut() -> Option<String>) -> Option<Self> {
         const MAX_TRIES: usize = 3;
         (0..MAX_TRIES).find_map(|_| {

@@ -1,4 +1,4 @@
-//! Reading a ring buffer of ours (Linux 5.8 and later).
+//! Reader of a ring buffer of the daemon (Linux 5.8 and later).
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -9,17 +9,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::KernelError;
 
-/// The records of a ring buffer. Several readers of one ring take records from each other.
+/// Records of a ring buffer. Several readers of one ring buffer take records from each other.
 pub struct RingFeed {
     ring: RingBuf<MapData>,
 }
 
 impl RingFeed {
-    /// Reads the ring buffer of this descriptor, which has to be open for writing. It goes on behind what was read before, by
-    /// whomever.
+    /// Reads the ring buffer of this descriptor, which must be open for writing. Reading continues after the last
+    /// record that any reader has taken.
     ///
     /// # Errors
-    /// It is no ring buffer, or cannot be mapped.
+    /// The map is no ring buffer, or cannot be mapped.
     pub fn new(map: OwnedFd) -> Result<Self, KernelError> {
         let ring = MapData::from_fd(map).and_then(Map::from_map_data).and_then(RingBuf::try_from);
         let ring =
@@ -27,12 +27,12 @@ impl RingFeed {
         Ok(Self { ring })
     }
 
-    /// A record, if there is one now.
+    /// Returns the next record, if there is one now.
     pub fn take(&mut self) -> Option<Vec<u8>> {
         self.ring.next().map(|record| record.to_vec())
     }
 
-    /// Returns when there is a record, or after so long, or at a signal.
+    /// Returns when there is a record, after the timeout, or at a signal.
     ///
     /// # Errors
     /// The kernel refuses to wait.

@@ -1,4 +1,4 @@
-//! Memory that several processes read and none can change any more.
+//! Memory that several processes read and no process can change any more.
 
 use std::fs::File;
 use std::io;
@@ -7,18 +7,18 @@ use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
 
-/// Neither contents nor size change.
+/// Seals that fix both contents and size.
 const UNCHANGED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
 
-/// Writes contents to memory of its own, and seals them.
+/// Writes contents to a new memory file, and seals it.
 ///
 /// # Errors
-/// Of `write`; the kernel has no memory left.
+/// Those of `write`; the kernel has no memory left.
 pub fn seal(write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<OwnedFd> {
     const NAME: &str = "bpfman";
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let memory = match memfd_create(NAME, flags | MemfdFlags::NOEXEC_SEAL) {
-        // Before Linux 6.3.
+        // Kernels before Linux 6.3 do not know the flag.
         Err(rustix::io::Errno::INVAL) => memfd_create(NAME, flags)?,
         made => made?,
     };
@@ -29,30 +29,30 @@ pub fn seal(write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<Owned
     Ok(memory)
 }
 
-/// Sealed memory, to be read. It stays mapped when its descriptor is closed, until this is dropped.
+/// Sealed memory, to be read. It stays mapped when its descriptor is closed, until this value is dropped.
 #[derive(Debug)]
 pub struct SealedMapping {
     start: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: the memory is read alone, and nobody changes it.
+// SAFETY: the memory is only read, and no process can change it.
 unsafe impl Send for SealedMapping {}
 // SAFETY: as above.
 unsafe impl Sync for SealedMapping {}
 
 impl SealedMapping {
-    /// Maps all of it.
+    /// Maps all of the memory.
     ///
     /// # Errors
-    /// It is not sealed, or empty; the kernel has no addresses left.
+    /// The memory is not sealed, or empty; the kernel has no addresses left.
     pub fn new(memory: impl AsFd) -> io::Result<Self> {
         if !fcntl_get_seals(&memory)?.contains(UNCHANGED) {
             return Err(io::Error::other("the memory is not sealed"));
         }
         let length = usize::try_from(fstat(&memory)?.st_size).unwrap_or(0);
-        // SAFETY: the kernel chooses addresses that nothing else has. Contents and size are sealed, so what is mapped neither
-        // changes nor goes away.
+        // SAFETY: the kernel chooses addresses that are not in use. Contents and size are sealed, so the mapped memory
+        // neither changes nor goes away.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -74,7 +74,8 @@ impl SealedMapping {
 
 impl AsRef<[u8]> for SealedMapping {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: so many bytes are mapped from there until this is dropped, and nobody changes them.
+        // SAFETY: this many bytes are mapped from that address until this value is dropped, and no process changes
+        // them.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 }

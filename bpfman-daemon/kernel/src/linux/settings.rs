@@ -1,8 +1,6 @@
-//! Settings of the kernel that decide about programs.
-
 use std::path::Path;
 
-/// The settings in words, by name.
+/// Returns the settings in words, by name.
 pub fn read() -> Vec<(&'static str, String)> {
     let number = |path: &str, words: &[&'static str]| -> Option<String> {
         let text = std::fs::read_to_string(path).ok()?;
@@ -44,7 +42,7 @@ pub fn read() -> Vec<(&'static str, String)> {
     settings.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// The word in brackets of what the kernel lists.
+/// Returns the word in brackets in the kernel's list.
 fn lockdown() -> Option<String> {
     let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     let (_, chosen) = text.split_once('[')?;

@@ -8,7 +8,6 @@ use super::{facts, sys};
 use crate::KernelError;
 use bpfmand_core::map_type::{ARRAY_OF_MAPS, HASH_OF_MAPS, PROG_ARRAY};
 
-/// Puts a map or program into a slot.
 pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("fill", format!("slot {slot} of a map"), source);
     let value = value.as_raw_fd();
@@ -22,7 +21,6 @@ pub fn fill(map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
 }
 
-/// Empties a slot.
 pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("empty", format!("slot {slot} of a map"), source);
     check_slots(map).map_err(fail)?;
@@ -35,8 +33,8 @@ pub fn clear(map: &OwnedFd, slot: u32) -> Result<(), KernelError> {
     }
 }
 
-/// Refuses maps without slots. The kernel reads as many bytes of a key and value as the map says, and for values of each
-/// CPU as many as there are CPUs.
+/// Refuses maps without slots. The kernel reads as many bytes of a key and value as the map defines, and for values of
+/// each CPU as many values as there are CPUs.
 fn check_slots(map: &OwnedFd) -> io::Result<()> {
     const SLOT: u32 = size_of::<u32>() as u32;
     let (map_type, key_size, value_size) = facts::map_layout(map)?;

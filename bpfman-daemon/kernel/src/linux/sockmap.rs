@@ -1,5 +1,3 @@
-//! Programs of maps of sockets.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -15,7 +13,7 @@ pub fn attach(program: &OwnedFd, map: MapId, attach_type: u32) -> Result<OwnedFd
     let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
     let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
     let target = held.as_raw_fd().cast_unsigned();
-    // A link would take the place of a program that was put there without one, and say nothing.
+    // A link would silently replace a program that was attached without a link.
     let mut there = attr::Query { target, attach_type, ..Default::default() };
     if sys::bpf(Command::ProgQuery, &mut there).is_ok() && there.count > 0 {
         return Err(KernelError::sockmap_held(map));

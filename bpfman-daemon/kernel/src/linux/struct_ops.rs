@@ -1,4 +1,4 @@
-//! Structures of functions that the kernel calls: maps of type `struct_ops`, and links that put them to use (Linux 6.4).
+//! Structures of functions that the kernel calls: maps of type `struct_ops`, and links that activate them (Linux 6.4).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -11,7 +11,7 @@ use super::load::kernel_name;
 use super::{facts, links, sys};
 use crate::{KernelError, StructOpsSpec};
 
-/// `BPF_F_LINK` of map creation: the structure is put to use by a link, and not as soon as it is filled.
+/// `BPF_F_LINK` of map creation: a link activates the structure. Without the flag, filling it does.
 const F_LINK: u32 = 1 << 13;
 
 fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
@@ -27,14 +27,14 @@ fn request(name: &str, value_size: u32, value: u32) -> attr::MapCreate {
     }
 }
 
-/// Whether structures are put to use by links: a kernel that has these looks the type of the value up, which is none,
-/// where others refuse the flag.
+/// Returns whether the kernel has links that activate structures. A kernel with them looks up the type of the value,
+/// which does not exist; another kernel refuses the flag.
 pub fn has_links() -> bool {
     let error = sys::bpf_fd(Command::MapCreate, &mut request("probe", 8, u32::MAX)).err();
     error.and_then(|error| error.raw_os_error()) == Some(sys::ENOTSUPP)
 }
 
-/// Makes a map for a structure, to be put to use by a link where there are such links.
+/// Makes a map for a structure, to be activated by a link if the kernel has such links.
 pub fn create(spec: &StructOpsSpec<'_>, btf: &OwnedFd, has_links: bool) -> Result<OwnedFd, KernelError> {
     let mut request = attr::MapCreate {
         btf_fd: btf.as_raw_fd(),
@@ -45,13 +45,13 @@ pub fn create(spec: &StructOpsSpec<'_>, btf: &OwnedFd, has_links: bool) -> Resul
         .map_err(|source| KernelError::call("create", format!("map \"{}\"", spec.name), source))
 }
 
-/// Gives the map its value, with descriptors where programs go.
+/// Writes the value of the map, with descriptors in the places of programs.
 pub fn fill(map: &OwnedFd, value: &[u8], programs: &[(u32, &OwnedFd)]) -> Result<(), KernelError> {
     let fail = |source| KernelError::call("fill", "a structure of functions", source);
     let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));
     let (map_type, key_size, value_size) = facts::map_layout(map).map_err(fail)?;
     let key = 0_u32;
-    // The kernel reads as many bytes as the map says, whatever is behind the addresses.
+    // The kernel reads as many bytes as the map defines, whatever the addresses point to.
     if (map_type, key_size as usize, value_size as usize)
         != (map_type::STRUCT_OPS, size_of_val(&key), value.len())
     {
@@ -59,7 +59,7 @@ pub fn fill(map: &OwnedFd, value: &[u8], programs: &[(u32, &OwnedFd)]) -> Result
     }
     let mut value = value.to_vec();
     for (at, program) in programs {
-        // A pointer's bytes, of which the kernel takes all as one number.
+        // The field is a pointer, and the kernel reads all its bytes as one number.
         let place = *at as usize..(*at as usize).saturating_add(size_of::<u64>());
         let place = value.get_mut(place).ok_or_else(|| invalid(format!("byte {at} is outside")))?;
         let descriptor: RawFd = program.as_raw_fd();
@@ -74,13 +74,12 @@ pub fn fill(map: &OwnedFd, value: &[u8], programs: &[(u32, &OwnedFd)]) -> Result
     sys::bpf(Command::MapUpdateElem, &mut request).map(drop).map_err(fail)
 }
 
-/// Puts a map's structure to use.
 pub fn attach(map: MapId) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("attach", format!("the functions of map {map}"), source);
     let held = facts::open(Command::MapGetFdById, map.0).map_err(fail)?;
     let held = held.ok_or_else(|| fail(io::Error::from_raw_os_error(libc::ENOENT)))?;
     let mut request = attr::LinkCreate {
-        // The map stands where the program stands for other links.
+        // The descriptor of the map takes the place of the program in other links.
         prog_fd: held.as_raw_fd(),
         attach_type: attach_type::STRUCT_OPS,
         ..Default::default()
@@ -91,8 +90,8 @@ pub fn attach(map: MapId) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Has a link hold another map's structure if it holds the expected one's.
+/// Makes a link hold the structure of another map, if it holds that of the expected map.
 pub fn replace(link: &OwnedFd, map: &OwnedFd, expected: &OwnedFd) -> Result<(), KernelError> {
-    // Maps stand where programs stand for other links.
+    // Maps take the place of the programs in other links.
     links::update("swap the functions", link, map, expected)
 }

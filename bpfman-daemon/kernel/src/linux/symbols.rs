@@ -13,9 +13,10 @@ use super::target_root::{TargetRoot, too_large};
 use super::{libraries, mapped};
 use crate::ProbeTargetError;
 
-/// No target is larger, in bytes, but a file can claim to be. What is read of it is far less.
+/// Limit of the size of a target in bytes. Real files are smaller, but a file can claim to be larger. Far less of it is
+/// read.
 pub(super) const MAX_TARGET: u64 = 1 << 30;
-/// The loader's cache of a machine with thousands of libraries has some hundred kilobytes.
+/// Limit of the size of the loader's cache. On a machine with thousands of libraries it has some hundred kilobytes.
 const MAX_CACHE: u64 = 2 << 20;
 /// File systems of disks and of memory, by the numbers of `linux/magic.h`: ext4, XFS, btrfs, tmpfs, ramfs, overlayfs, F2FS,
 /// squashfs, EROFS, ZFS, bcachefs, VFAT, ISO 9660. Others may be of another machine or of a process.
@@ -35,11 +36,11 @@ const LOCAL: [u32; 13] = [
     0x9660,
 ];
 
-/// A file to probe. It stays the same one whatever becomes of its name.
+/// File to probe. It stays the same file even if its name changes.
 #[derive(Debug)]
 pub struct TargetFile {
     file: File,
-    /// Where it was found, as the process sees it.
+    /// Path of the file, as the process sees it.
     path: PathBuf,
     /// The folder that is `/` in that.
     root: TargetRoot,
@@ -50,7 +51,7 @@ pub struct TargetFile {
 }
 
 impl TargetFile {
-    /// A path by which the kernel finds this very file, while the value lives.
+    /// Returns a path by which the kernel finds this same file, while the value lives.
     pub fn reopen_path(&self) -> String {
         format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
@@ -59,7 +60,7 @@ impl TargetFile {
         Self { file, path, root: TargetRoot::host(), debug_file: OnceCell::new(), runtime: OnceCell::new() }
     }
 
-    /// Its file of debug information, which is looked for once.
+    /// Returns its file of debug information, which is searched for once.
     pub(super) fn debug_file(&self, look: impl FnOnce() -> Option<File>) -> Option<&File> {
         self.debug_file.get_or_init(look).as_ref()
     }
@@ -85,15 +86,15 @@ impl TargetFile {
         &self.path
     }
 
-    /// Returns whether its file system is of this machine's disks or memory, which always answer.
+    /// Returns whether its file system is on a disk or in memory of this machine, which always answer.
     pub(super) fn is_local(&self) -> bool {
         rustix::fs::fstatfs(&self.file).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
     }
 
-    /// Returns what tells it from another file at its path, and from itself after it was written.
+    /// Returns the identity that tells it from another file at its path, and from itself after a write.
     ///
     /// # Errors
-    /// The file system refuses to tell.
+    /// The file system does not report it.
     pub(super) fn identity(&self) -> Result<FileIdentity, ProbeTargetError> {
         let found = self
             .file
@@ -164,7 +165,8 @@ fn find_mapped(pid: u32, target: &str, reader: Option<&FileReader>) -> Option<Ta
     is_same.then(|| again.seen_by(root))
 }
 
-/// Beside libraries stand scripts for linkers, of nearer names: `libc.so`, where `libc.so.6` is meant.
+/// Returns whether a file is a binary. Libraries have linker scripts beside them with shorter names: `libc.so` beside
+/// `libc.so.6`.
 fn is_binary(file: &TargetFile) -> bool {
     let mut magic = [0; 4];
     file.file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF"
@@ -211,7 +213,6 @@ mod tests {
         assert!(file_offset(&path, "no_such_function").unwrap_err().to_string().contains("no_such_function"));
     }
 
-    /// Compiles a shared library of C sources.
     fn library(folder: &std::path::Path, sources: &[&str], options: &[&str]) -> TargetFile {
         let out = folder.join("library.so");
         let mut compiler = std::process::Command::new("cc");
@@ -302,7 +303,7 @@ mod tests {
         refuses(Path::new("/dev/null"), "is not a file");
         refuses(folder.path(), "is not a file");
         refuses(&sparse, "1024 MiB");
-        // Files of /proc are of size 0 and have contents.
+        // Files of /proc have contents, but report size 0.
         assert!(find("/proc/self/exe").is_ok());
     }
 

@@ -1,5 +1,5 @@
-//! The system calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), ioctls of namespaces and of
-//! sockets, two socket options, and access to files as another user.
+//! System calls that no safe library offers: bpf(2), perf_event_open(2), poll(2), ioctls of namespaces and of sockets,
+//! two socket options, and access to files as another user.
 
 use std::ffi::CString;
 use std::io;
@@ -12,7 +12,7 @@ use bpfmand_core::FileReader;
 
 use super::attr::{self, Attr, Command};
 
-/// "Not supported" as the kernel answers it within: the C library has no name for it.
+/// The kernel's internal "Not supported", for which the C library has no name.
 pub const ENOTSUPP: i32 = 524;
 
 /// Calls bpf(2). The kernel may write to `attr`.
@@ -20,15 +20,15 @@ pub fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i64> {
     let asked = *attr;
     uninterrupted(command, attr, asked, |attr| {
         // SAFETY: `attr` is a live, exclusively borrowed structure of `size_of::<A>()` initialised bytes (trait Attr),
-        // and the kernel reads and writes at most that many. Addresses inside it come from callers in this module's
-        // parent, who keep the buffers alive across the call.
+        // and the kernel reads and writes at most that many. Addresses inside it come from callers in the parent of
+        // this module, which keep the buffers alive across the call.
         let result = unsafe { libc::syscall(libc::SYS_bpf, command as i64, &raw mut *attr, size_of::<A>()) };
         if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) }
     })
 }
 
-/// Calls until no signal interrupts it, each time with what was asked for: the kernel writes to it also where it fails, as how
-/// many entries of a batch it has read.
+/// Repeats a call until no signal interrupts it, each time with the original request. The kernel changes the request
+/// even if it fails, for example to report how many entries of a batch it has read.
 fn uninterrupted<A: Attr>(
     command: Command,
     attr: &mut A,
@@ -42,7 +42,8 @@ fn uninterrupted<A: Attr>(
         };
         match (command, error.raw_os_error()) {
             (_, Some(libc::EINTR)) => {}
-            // A signal interrupted the verifier. Of other commands EAGAIN is an answer, which may stay the same for minutes.
+            // A signal interrupted the verifier. For other commands EAGAIN is a final answer, which may stay the same
+            // for minutes.
             (Command::ProgLoad, Some(libc::EAGAIN)) => {}
             _ => return Err(error),
         }
@@ -53,11 +54,11 @@ fn uninterrupted<A: Attr>(
 /// Calls a bpf(2) command that answers with a new descriptor.
 pub fn bpf_fd<A: Attr>(command: Command, attr: &mut A) -> io::Result<OwnedFd> {
     let fd = bpf(command, attr)?;
-    // SAFETY: the command succeeded, so its answer is a descriptor that nobody else owns yet.
+    // SAFETY: the command succeeded, so its answer is a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Asks for the kernel's description of an object.
+/// Reads the kernel's description of an object.
 pub fn info<A: Attr>(fd: impl AsFd, info: &mut A) -> io::Result<()> {
     let mut request = attr::InfoByFd {
         bpf_fd: fd.as_fd().as_raw_fd(),
@@ -67,13 +68,13 @@ pub fn info<A: Attr>(fd: impl AsFd, info: &mut A) -> io::Result<()> {
     bpf(Command::ObjGetInfoByFd, &mut request).map(drop)
 }
 
-/// `struct perf_event_attr` as of its second version, 72 bytes: the last field probes need is `config2`.
+/// `struct perf_event_attr` in its second version, 72 bytes: the last field that probes need is `config2`.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct PerfEventAttr {
     /// Number of the event source.
     pub event_type: u32,
-    /// Bytes of this structure; filled in by [`perf_event_open`].
+    /// Size of this structure in bytes; filled in by [`perf_event_open`].
     pub size: u32,
     /// Event in its source.
     pub config: u64,
@@ -83,29 +84,29 @@ pub struct PerfEventAttr {
     pub(super) flags: u64,
     pub(super) wakeup_events: u32,
     pub(super) bp_type: u32,
-    /// Address of a probe's symbol or path.
+    /// Address of the symbol or path of a probe.
     pub config1: u64,
-    /// A probe's offset.
+    /// Offset of a probe.
     pub config2: u64,
 }
 
-/// Opens a perf event. `pid` -1 means every process, and then `cpu` must name one; probes fire on all.
+/// Opens a perf event. `pid` -1 means every process, and then `cpu` must name one; probes fire on all CPUs.
 pub fn perf_event_open(mut event: PerfEventAttr, pid: i32, cpu: i32) -> io::Result<OwnedFd> {
     event.size = size_of::<PerfEventAttr>() as u32;
     const CLOSE_ON_EXEC: u64 = 8;
-    // SAFETY: `event` is an initialised structure of the size it states and outlives the call; the string behind
-    // `config1` is kept by the caller.
+    // SAFETY: `event` is an initialised structure of the size in its `size` field and outlives the call; the caller
+    // keeps the string that `config1` points to.
     let fd = unsafe {
         libc::syscall(libc::SYS_perf_event_open, &raw const event, pid, cpu, -1_i32, CLOSE_ON_EXEC)
     };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call succeeded, so its answer is a descriptor that nobody else owns yet.
+    // SAFETY: the call succeeded, so its answer is a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Returns a descriptor of the process that made a connection. ENOPROTOOPT: before Linux 6.5.
+/// Returns a descriptor of the process that made a connection. Fails with ENOPROTOOPT before Linux 6.5.
 pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     const SO_PEERPIDFD: libc::c_int = 77;
     let mut fd: libc::c_int = -1;
@@ -123,11 +124,12 @@ pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     if result < 0 || fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call succeeded, so its answer is a new descriptor, which has no other owner.
+    // SAFETY: the call succeeded, so its answer is a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The cookie of the network namespace that a socket belongs to; 0 where the kernel has none (before Linux 5.14).
+/// Returns the cookie of the network namespace that a socket belongs to; 0 if the kernel has no cookies (before Linux
+/// 5.14).
 pub fn netns_cookie(socket: impl AsFd) -> u64 {
     let mut cookie = 0_u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
@@ -144,7 +146,7 @@ pub fn netns_cookie(socket: impl AsFd) -> u64 {
     if result == 0 { cookie } else { 0 }
 }
 
-/// Has the kernel give its reasons in words with the errors of a netlink socket. Kernels that have none stay silent.
+/// Makes the kernel add its reasons in words to the errors of a netlink socket. Kernels without this option give none.
 pub fn explain_errors(socket: &OwnedFd) {
     const NETLINK_EXT_ACK: libc::c_int = 11;
     let on: libc::c_int = 1;
@@ -160,13 +162,14 @@ pub fn explain_errors(socket: &OwnedFd) {
     }
 }
 
-/// The supplementary groups of the process that made a connection.
+/// Returns the supplementary groups of the process that made a connection.
 pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
     const SO_PEERGROUPS: libc::c_int = 59;
     let mut groups = vec![0_u32; 32];
     loop {
         let mut length = libc::socklen_t::try_from(size_of_val(&groups[..])).unwrap_or(libc::socklen_t::MAX);
-        // SAFETY: the first pointer is to a live vector of `length` bytes that nobody else uses, the second to a live local.
+        // SAFETY: the first pointer is to a live vector of `length` bytes that is used here alone, the second to a live
+        // local.
         let result = unsafe {
             libc::getsockopt(
                 socket.as_fd().as_raw_fd(),
@@ -183,15 +186,15 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
                 groups.truncate(count);
                 return Ok(groups);
             }
-            // It says how many there are.
+            // The answer contains the number of groups.
             (_, Some(libc::ERANGE)) if count > groups.len() => groups.resize(count, 0),
             _ => return Err(error),
         }
     }
 }
 
-/// Bytes of kernel memory that what was sent by a unix socket takes, as long as the other end has not read it; 0 once that
-/// end has read all, or is closed by whoever had it.
+/// Returns the bytes of kernel memory of sent data that the other end of a unix socket has not read yet; 0 once it has
+/// read all, or is closed in all processes.
 pub fn unread_by_peer(socket: impl AsFd) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one `int`, and the pointer is to a live one.
@@ -222,8 +225,8 @@ pub fn become_caller(caller: &FileReader) -> io::Result<()> {
     Ok(())
 }
 
-/// faccessat2(2) with this thread's user and groups for files. Not a library's: those ask for the process's users where
-/// the two that they look at are equal, and the one for files is another.
+/// Calls faccessat2(2) with the user and groups for files of this thread. Functions of C libraries check the users of
+/// the process if real and effective users are equal, and ignore the user for files.
 pub fn access(path: &Path, read: bool) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mode = if read { libc::R_OK } else { libc::F_OK };
@@ -233,7 +236,7 @@ pub fn access(path: &Path, read: bool) -> io::Result<()> {
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The user namespace that a namespace belongs to. EPERM: one that this process is not above.
+/// Returns the user namespace that owns a namespace. Fails with EPERM if this process is not above it.
 pub fn owner_of_namespace(namespace: impl AsFd) -> io::Result<OwnedFd> {
     const NS_GET_USERNS: libc::Ioctl = 0xb701;
     // SAFETY: the request takes no argument and touches no memory of this process.
@@ -241,17 +244,18 @@ pub fn owner_of_namespace(namespace: impl AsFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call succeeded, so its answer is a descriptor that nobody else owns yet.
+    // SAFETY: the call succeeded, so its answer is a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Waits until one of these can be read, at most so long. Tells of each whether it can; a signal ends the wait too.
+/// Waits until one of the sockets can be read, at most so long. Returns for each socket whether it can be read. A
+/// signal ends the wait too.
 pub fn readable<'a>(sockets: impl Iterator<Item = &'a OwnedFd>, timeout: Duration) -> io::Result<Vec<bool>> {
     let mut polled: Vec<libc::pollfd> = sockets
         .map(|socket| libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 })
         .collect();
     let milliseconds = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the pointer and the number are those of a live vector that nobody else uses during the call.
+    // SAFETY: the pointer and the number are those of a live vector that is used by this call alone.
     let result = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, milliseconds) };
     if result < 0 {
         let error = io::Error::last_os_error();
@@ -264,7 +268,7 @@ pub fn readable<'a>(sockets: impl Iterator<Item = &'a OwnedFd>, timeout: Duratio
     Ok(polled.into_iter().map(|polled| polled.revents != 0).collect())
 }
 
-/// Gives memory that is free, but held by the allocator, back to the kernel.
+/// Returns free memory of the allocator to the kernel.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim has no preconditions.
@@ -273,19 +277,19 @@ pub fn trim_heap() {
     }
 }
 
-/// Has every descriptor of this process but the first three closed when it executes another program: those that whoever
-/// started it handed over are not of that kind.
+/// Makes all descriptors of this process but the first three close when it executes another program. Descriptors that
+/// its parent process passed on do not have that flag.
 ///
 /// # Errors
-/// `/proc` is not there.
+/// `/proc` is missing.
 pub fn close_on_execute() -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         if number > 2 {
-            // SAFETY: F_SETFD changes a flag of a number in the table of descriptors; a number that is none any more, as
-            // that of the folder that is read here, is refused. No memory is touched.
+            // SAFETY: F_SETFD changes a flag of an entry in the table of descriptors; a number that is no longer in
+            // use, as that of the folder that is read here, is refused. No memory is touched.
             unsafe {
                 libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
             }
@@ -304,7 +308,7 @@ mod tests {
         let (asked, mut counts) = (request, Vec::new());
         let answer = uninterrupted(Command::MapLookupBatch, &mut request, asked, |attr| {
             counts.push(attr.count);
-            // As the kernel leaves it: so many were read.
+            // The kernel sets the count to the number of entries that it read.
             attr.count = 3;
             match counts.len() {
                 1 => Err(io::Error::from_raw_os_error(libc::EINTR)),
@@ -316,10 +320,10 @@ mod tests {
             attr.count = 7;
             Err(io::Error::from_raw_os_error(libc::ENOENT))
         });
-        // How many of the last batch there are is told with the end of the map.
+        // With the end of the map the kernel reports how many entries of the last batch there are.
         assert_eq!((failed.unwrap_err().raw_os_error(), request.count), (Some(libc::ENOENT), 7));
     }
-    /// How often a command is called that answers EAGAIN at first, and what comes of it.
+    /// Returns how often a command is called that answers EAGAIN at first, and the result.
     fn calls(command: Command) -> (usize, io::Result<i64>) {
         let (mut request, mut calls) = (attr::ById::default(), 0);
         let answer = uninterrupted(command, &mut request, attr::ById::default(), |_| {

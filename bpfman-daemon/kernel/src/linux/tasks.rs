@@ -1,8 +1,8 @@
-//! Tasks of one tenant, in words that a program can compare the current task with.
+//! Tasks of one tenant, in a form that a program can compare with the current task.
 //!
-//! Ids of control groups are never given again within a boot. They tell containers apart where these sit in the hierarchy of
-//! version 2, seen from its root; elsewhere process namespaces do, whose inodes are given again, so the beginning of their
-//! first process is part of the name.
+//! Ids of cgroups are never reused within a boot. They identify containers that are in the hierarchy of version 2, seen
+//! from its root. Elsewhere process namespaces identify them. The inodes of these are reused, so the start of their
+//! first process is part of the identity.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use super::hierarchies::{self, FIRST_GROUPS};
 use super::processes;
 use crate::KernelError;
 
-/// The inode of the first process namespace (`PROC_PID_INIT_INO`): everybody who is in no container is in it.
+/// Inode of the initial process namespace (`PROC_PID_INIT_INO`), which contains all processes that are in no container.
 const FIRST_PROCESSES: u64 = 0xefff_fffc;
 
 /// Most processes and cgroups that one look at the users of a cgroup takes.
@@ -31,14 +31,17 @@ pub fn of_container(pid: u32) -> Result<ContainerTasks, KernelError> {
         Some(tasks) => tasks,
         None => by_namespace(&root, pid).map_err(fail)?,
     };
-    // Its number may have become another one's while it was looked at.
+    // The number may belong to another process by now.
     match processes::began(&root, pid) {
         Some(now) if now == began => Ok(ContainerTasks { tasks, began }),
         _ => Err(fail("it is gone")),
     }
 }
 
-/// The tasks of a control group.
+/// Returns the tasks of a cgroup, by its path in the hierarchy of version 2.
+///
+/// # Errors
+/// There is no such hierarchy or cgroup, or it is the root.
 pub fn of_group(path: &str) -> Result<TaskGroup, KernelError> {
     let fail = |reason| KernelError::NoTaskGroup { of: format!("cgroup {path}"), reason };
     let hierarchy = whole_hierarchy().ok_or_else(|| fail("there is no hierarchy of version 2 here"))?;
@@ -134,7 +137,7 @@ fn whole_hierarchy() -> Option<PathBuf> {
     Some(FOUND.get_or_init(|| found).clone())
 }
 
-/// A group that is not the root.
+/// Returns a cgroup that is not the root.
 fn group(hierarchy: &Path, path: &Path) -> Option<TaskGroup> {
     let names: Vec<_> = path
         .components()
@@ -146,13 +149,13 @@ fn group(hierarchy: &Path, path: &Path) -> Option<TaskGroup> {
         .collect::<Option<_>>()?;
     let found = fs::symlink_metadata(hierarchy.join(names.iter().collect::<PathBuf>())).ok()?;
     let level = u32::try_from(names.len()).ok()?;
-    // The inode of a group is its id, where inodes have 64 bits.
+    // The inode of a cgroup is its id on machines with inodes of 64 bits.
     let known = level > 0 && found.is_dir() && found.ino() != 0 && cfg!(target_pointer_width = "64");
     known.then_some(TaskGroup::ControlGroup { level, id: found.ino() })
 }
 
-/// By the cgroup of its container, if it is in one. A cgroup is a container's by the name that root gave it: a user may name
-/// cgroups of its own like one.
+/// Returns the tasks by the cgroup of the container of a process, if it is in one. A cgroup counts as one of a
+/// container only if root named it: a user can give its own cgroups the same kind of name.
 fn by_cgroup(root: &Path, pid: u32) -> Result<Option<TaskGroup>, &'static str> {
     let lines = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok();
     let Some(path) = lines.as_deref().and_then(unified_cgroup_of) else { return Ok(None) };
@@ -165,7 +168,7 @@ fn by_cgroup(root: &Path, pid: u32) -> Result<Option<TaskGroup>, &'static str> {
     Ok(of_container.and_then(|(path, hierarchy)| group(&hierarchy, Path::new(&path))))
 }
 
-/// By its process namespace, if it is not everybody's.
+/// Returns the tasks by the process namespace of a process, if it is not the initial one.
 fn by_namespace(root: &Path, pid: u32) -> Result<TaskGroup, &'static str> {
     let numbering =
         |process: &str| fs::metadata(root.join(process).join("ns/pid")).map(|file| file.ino()).ok();
@@ -185,7 +188,7 @@ fn by_namespace(root: &Path, pid: u32) -> Result<TaskGroup, &'static str> {
     Ok(TaskGroup::PidNamespace { inode: number, began })
 }
 
-/// True for the process that is number 1 in its own namespace.
+/// Returns true for the process that is number 1 in its own namespace.
 fn is_first(root: &Path, pid: u32) -> bool {
     let status = fs::read_to_string(root.join(pid.to_string()).join("status")).unwrap_or_default();
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));

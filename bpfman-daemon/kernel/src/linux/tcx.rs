@@ -1,4 +1,4 @@
-//! The list of tcx programs of an interface (Linux 6.6 and later).
+//! List of tcx programs of an interface (Linux 6.6 and later).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,7 +15,7 @@ const F_AFTER: u32 = 1 << 4;
 const F_ID: u32 = 1 << 5;
 const F_LINK: u32 = 1 << 13;
 
-/// Most programs at one hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
+/// Most programs at one hook: one less than `BPF_MPROG_MAX`, because the last place ends the list.
 const MOST: usize = 63;
 
 const fn attach_type_of(direction: Direction) -> u32 {
@@ -25,7 +25,7 @@ const fn attach_type_of(direction: Direction) -> u32 {
     }
 }
 
-/// How link creation is told of a place.
+/// Returns the flags and the id that name a place in a request to create a link.
 pub fn flags(anchor: ListAnchor) -> (u32, u32) {
     match anchor {
         ListAnchor::First => (F_BEFORE, 0),
@@ -66,11 +66,11 @@ pub fn attach(
     })
 }
 
-/// Programs and links of a hook; none on kernels without tcx.
+/// Returns the programs and links of a hook. Empty on kernels without tcx.
 pub fn contents(key: &HookKey, direction: Direction) -> Result<HookContents, KernelError> {
     match query(key.ifindex, direction) {
         Ok(contents) => Ok(contents),
-        // A kernel that does not know the question does not look at the interface either.
+        // A kernel that does not know the request does not check the interface either.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !features::has_tcx() => {
             xdp::contents(key).map(|_interface_is_there| HookContents::default())
         }
@@ -79,7 +79,7 @@ pub fn contents(key: &HookKey, direction: Direction) -> Result<HookContents, Ker
 }
 
 fn query(ifindex: IfIndex, direction: Direction) -> io::Result<HookContents> {
-    // The kernel takes no longer list, so that one call always fetches all.
+    // The kernel has no longer list, so one call always fetches all.
     let mut programs = [0_u32; MOST];
     let mut links = [0_u32; MOST];
     let mut request = attr::Query {

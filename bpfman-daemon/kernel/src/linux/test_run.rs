@@ -1,4 +1,4 @@
-//! Running a program on a given packet, without a network.
+//! Test runs of a program on a given packet, without a network.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -8,11 +8,11 @@ use super::namespaces::NamespaceFinder;
 use super::sys;
 use crate::{KernelError, TestContext, TestRun, TestRunResult};
 
-/// Bytes of `struct xdp_md`.
+/// Size of `struct xdp_md` in bytes.
 const XDP_CONTEXT: usize = 24;
-/// Bytes of `struct __sk_buff`, with room for what later kernels add.
+/// Size of `struct __sk_buff` in bytes, with room for fields of later kernels.
 const TC_CONTEXT: usize = 256;
-/// How much a packet may grow.
+/// Most bytes by which a packet may grow.
 const ROOM: usize = 64 << 10;
 
 /// Runs a packet program `repeat` times on a packet of at least 14 bytes.
@@ -32,7 +32,6 @@ pub fn run(
     finder.enter_known(run.home, run.netns, || run_here(program, run))
 }
 
-/// The same in this thread's namespace.
 pub fn run_here(program: &OwnedFd, run: &TestRun<'_>) -> Result<TestRunResult, KernelError> {
     here(program, run).map_err(|source| {
         let subject = format!("a program on a packet of {} bytes", run.packet.len());
@@ -69,7 +68,7 @@ fn here(program: &OwnedFd, run: &TestRun<'_>) -> io::Result<TestRunResult> {
     })
 }
 
-/// The context as the kernel wants it, and the bytes that it may hand back.
+/// Returns the context in the format of the kernel, and the number of bytes that the kernel may return.
 fn encode(context: &TestContext, packet: usize) -> io::Result<(Vec<u8>, usize)> {
     let mut bytes = Vec::new();
     let mut words = |words: &[u32]| bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));

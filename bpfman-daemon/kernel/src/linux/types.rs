@@ -10,12 +10,11 @@ use super::attr::{self, BtfInfo, Command};
 use super::{facts, sys, verifier_log};
 use crate::KernelError;
 
-/// Loads type information.
 pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
     let mut request =
         attr::BtfLoad { btf: bytes.as_ptr() as u64, btf_size: bytes.len() as u32, ..Default::default() };
     sys::bpf_fd(Command::BtfLoad, &mut request).map_err(|source| {
-        // Some of the kernel's answers have no text (524, ENOTSUPP): its log says more.
+        // Some of the kernel's errors have no text (524, ENOTSUPP). The log contains more.
         let words = (!is_for_lack(&source)).then(|| refusal_of(bytes)).flatten();
         let source = match words {
             Some(words) => io::Error::new(source.kind(), words),
@@ -25,12 +24,12 @@ pub fn load(bytes: &[u8]) -> Result<OwnedFd, KernelError> {
     })
 }
 
-/// Returns whether this is no word about the types: the machine, or this process, had too little of something.
+/// Returns whether an error comes from a lack of resources or rights, and not from the types.
 pub fn is_for_lack(source: &io::Error) -> bool {
     matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EPERM))
 }
 
-/// The last line of the kernel's log on types that it refuses; none if it says nothing.
+/// Returns the last line of the kernel's log on types that it refuses. `None` if the log is empty.
 fn refusal_of(bytes: &[u8]) -> Option<String> {
     const LOG_LEVEL: u32 = 1;
     let (_, log) = verifier_log::growing(|log| {
@@ -47,7 +46,7 @@ fn refusal_of(bytes: &[u8]) -> Option<String> {
     facts::text(&log).lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
 }
 
-/// BTF as it is loaded, of types and the names that they use.
+/// Returns BTF in its loadable form, made of types and the names that they use.
 pub fn blob(types: &[u32], names: &[u8]) -> Vec<u8> {
     const HEADER: u32 = 24;
     let bytes = (types.len() * 4) as u32;
@@ -61,10 +60,10 @@ pub fn blob(types: &[u32], names: &[u8]) -> Vec<u8> {
     btf
 }
 
-/// Where the kernel shows its types, and those of its modules beside.
+/// Folder in which the kernel shows its types and those of its modules.
 pub const FOLDER: &str = "/sys/kernel/btf";
 
-/// The types of each loaded module, by name. They are read one after another: some may go meanwhile.
+/// Returns the types of each loaded module, by name. They are read one after another: some modules may go meanwhile.
 pub fn modules() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(FOLDER)? {
@@ -83,7 +82,7 @@ pub fn modules() -> io::Result<Vec<(String, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Holds the types of a module, which the kernel finds by number alone.
+/// Opens the types of a module, which the kernel finds only by number.
 pub fn of_module(name: &str) -> Result<OwnedFd, KernelError> {
     let fail = |source| KernelError::call("open", format!("the types of kernel module {name}"), source);
     for id in facts::btf_ids().map_err(fail)? {
@@ -91,7 +90,7 @@ pub fn of_module(name: &str) -> Result<OwnedFd, KernelError> {
         let mut text = [0_u8; 64];
         let mut info =
             BtfInfo { name: text.as_mut_ptr() as u64, name_len: text.len() as u32, ..BtfInfo::default() };
-        // Names that do not fit are none of modules.
+        // A name that does not fit belongs to no module.
         let is_described = sys::info(&btf, &mut info).is_ok();
         if is_described && info.kernel_btf != 0 && facts::text(&text) == name {
             return Ok(btf);
@@ -100,21 +99,20 @@ pub fn of_module(name: &str) -> Result<OwnedFd, KernelError> {
     Err(fail(io::Error::new(io::ErrorKind::NotFound, "it is not loaded")))
 }
 
-/// The types of a program that uses these maps: the object that one of the maps was made with, if it holds the same
-/// bytes, else a new one.
+/// Returns the types of a program that uses these maps: the object that one of the maps was made with, if it holds the
+/// same bytes, otherwise a new one.
 ///
-/// Lists, trees and pointers to a program's own types in a map are tied to the object, not to what it holds: the
-/// verifier takes the same types loaded twice for different ones. For all others it saves a load.
+/// Lists, trees and pointers to a program's own types in a map depend on the object, not on its contents: the verifier
+/// treats the same types loaded twice as different. For all other types this saves a load.
 pub fn of_maps_or_new(bytes: &[u8], maps: &[OwnedFd]) -> Result<OwnedFd, KernelError> {
     let ids: BTreeSet<BtfId> = maps.iter().filter_map(|map| facts::map_btf(map).ok().flatten()).collect();
     let same = ids.into_iter().find_map(|id| same(id, bytes).ok().flatten());
     same.map_or_else(|| load(bytes), Ok)
 }
 
-/// The types that a program was loaded with, raw.
 pub fn of_program(program: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
     let Some(id) = facts::program(program)?.btf_id else { return Ok(None) };
-    // The program holds it.
+    // The program keeps its types loaded.
     let Some(btf) = facts::open(Command::BtfGetFdById, id.0)? else { return Ok(None) };
     contents(&btf, size(&btf)?).map(Some)
 }

@@ -1,8 +1,8 @@
-//! Where functions begin by the table that a binary has for unwinding its stack: `.eh_frame_hdr`.
+//! Beginnings of functions, from the table that a binary has for unwinding its stack: `.eh_frame_hdr`.
 //!
-//! It is part of what is loaded, so `strip` leaves it, and only a user who can write to the binary can change it. A probe writes
-//! a breakpoint into the file for every process that runs it: an address from another file, as one of debug information, is
-//! used only where this table has a function.
+//! The table is part of the loaded segments, so `strip` keeps it, and only a user who can write to the binary can
+//! change it. A probe writes a breakpoint into the file for every process that runs it. So an address from another
+//! file, as one of debug information, is used only if this table has a function there.
 
 use std::fs::File;
 use std::io;
@@ -15,16 +15,17 @@ use object::read::elf::{FileHeader, ProgramHeader as _};
 
 use super::elf_symbols::Binary;
 
-/// Bytes before the address of `.eh_frame`: version, and how that address, the number of entries and the entries are written.
+/// Bytes before the address of `.eh_frame`: the version, and the encodings of that address, of the number of entries
+/// and of the entries.
 const HEADER: u64 = 4;
-/// Bytes of an entry: a function, and its record, each relative to the table.
+/// Size of an entry in bytes: a function, and its record, each relative to the table.
 const ENTRY: u64 = 8;
-/// `DW_EH_PE_udata4` and `DW_EH_PE_sdata4`, relative to whatever: four bytes.
+/// `DW_EH_PE_udata4` and `DW_EH_PE_sdata4`, with any base: four bytes.
 const FOUR_BYTES: [u8; 2] = [0x03, 0x0b];
-/// `DW_EH_PE_datarel | DW_EH_PE_sdata4`: how all linkers write entries.
+/// `DW_EH_PE_datarel | DW_EH_PE_sdata4`: the encoding of entries that all linkers use.
 const RELATIVE: u8 = 0x3b;
 
-/// Returns whether a function of the binary begins at an address. False where the binary has no such table.
+/// Returns whether a function of the binary begins at an address. False if the binary has no such table.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -53,7 +54,7 @@ pub fn has_start<Elf: FileHeader<Endian = Endianness> + Pod>(
     let Some(count) = number(binary, at.checked_add(start))? else { return Ok(false) };
     let entries = start + 4;
     let count = u64::from(count.cast_unsigned()).min(size.saturating_sub(entries) / ENTRY);
-    // Sorted by function. In a table that is not, some are not found.
+    // Sorted by function. In an unsorted table some functions are not found.
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -82,13 +83,13 @@ fn number<Elf: FileHeader<Endian = Endianness> + Pod>(
     }))
 }
 
-/// False where the file ends before: a header may claim any place.
+/// Returns false if the file ends before: a header may claim any place.
 fn is_read(file: &File, bytes: &mut [u8], at: Option<u64>) -> io::Result<bool> {
     let Some(at) = at else { return Ok(false) };
     match file.read_exact_at(bytes, at) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        // Beyond what an offset can be.
+        // The place is beyond the largest offset.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
         Err(error) => Err(error),
     }

@@ -1,5 +1,5 @@
-//! Static user-space probes: all places of one are probed by one link (Linux 6.6), and programs are told by its cookies
-//! where the arguments of each place are.
+//! Static user-space probes. One link attaches a program to all places of a probe (Linux 6.6), and its cookies lead the
+//! program to the arguments of each place.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -18,18 +18,16 @@ use super::{copy_map, facts, perf, sys};
 use crate::usdt_spec::{SpecLayout, spec};
 use crate::{KernelError, MapEntry, ProbeTargetError};
 
-/// Most entries of a map of arguments that are looked at.
+/// Most entries of a map of arguments that are read.
 const MOST_ENTRIES: usize = 1 << 16;
 
-/// A probe, and for which processes.
+/// Probe, and the processes to probe.
 pub struct UsdtPlace<'a> {
-    /// Absolute path of a binary, or a library's name.
+    /// Absolute path of a binary, or the name of a library.
     pub target: &'a str,
-    /// Whose probe it is.
     pub provider: &'a str,
-    /// Its name.
     pub name: &'a str,
-    /// Which processes, and whose files.
+    /// Processes to probe, and the file system in which the target is found.
     pub scope: &'a ProcessScope,
     /// The caller with whose rights the file is opened; none stands for root.
     pub reader: Option<&'a FileReader>,
@@ -41,7 +39,7 @@ impl UsdtPlace<'_> {
         KernelError::NoProbeTarget { target: format!("\"{target}\", probe {provider}:{name}"), reason }
     }
 
-    /// The file, its identity before it was read, and the places of the probe in it.
+    /// Returns the file, its identity before it was read, and the places of the probe in it.
     fn find(&self) -> Result<(TargetFile, FileIdentity, Vec<UsdtSite>), KernelError> {
         let file =
             symbols::find_file(self.target, self.scope, self.reader).map_err(|reason| self.fail(reason))?;
@@ -60,12 +58,13 @@ impl UsdtPlace<'_> {
     }
 }
 
-/// Looks a probe up.
+/// Checks that a probe exists.
 pub fn find(place: &UsdtPlace<'_>) -> Result<(), KernelError> {
     place.find().map(drop)
 }
 
-/// Links a program to all places of a probe. `specs` is the program's map of arguments; without, it asks for none.
+/// Links a program to all places of a probe. `specs` is the map of arguments of the program; `None` if the program
+/// reads no arguments.
 pub fn attach(
     program: &OwnedFd,
     place: &UsdtPlace<'_>,
@@ -106,16 +105,15 @@ pub fn attach(
     Ok((link, identity))
 }
 
-/// Entries of a program's map that tell the arguments of places.
+/// Entries of a map of a program that describe the arguments of places.
 struct Told {
     map: OwnedFd,
-    /// What its entries look like.
     layout: SpecLayout,
-    /// The entry of each place.
+    /// Entry of each place.
     cookies: Vec<u64>,
-    /// Those that were free before.
+    /// Entries that were free before.
     written: Vec<MapEntry>,
-    /// Held while entries may be taken back, lest others share them.
+    /// Lock that is held while entries may be freed again, so that no other link shares them.
     _taking: Option<MutexGuard<'static, ()>>,
 }
 
@@ -125,7 +123,7 @@ impl Told {
         self.written.iter().try_for_each(|entry| map.write(entry))
     }
 
-    /// Frees what was taken. What cannot be freed is shared by the next that has such arguments.
+    /// Frees the new entries. An entry that cannot be freed is shared by the next place with such arguments.
     fn take_back(&self) {
         let Ok(map) = DataMap::open("write to", &self.map) else { return };
         for entry in &self.written {
@@ -135,10 +133,10 @@ impl Told {
     }
 }
 
-/// Puts where the arguments of each place are into the program's map: all or none. Places whose arguments are alike share an
+/// Writes the arguments of each place into the map of the program: all or none. Places with equal arguments share an
 /// entry, also with those of other links: entries of links are never changed.
 fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<Told, KernelError> {
-    /// Entries are looked for and taken by one at a time.
+    /// Lock for the search and the use of free entries.
     static TAKING: Mutex<()> = Mutex::new(());
     let fail = |source| KernelError::call("tell arguments by", format!("map {map}"), source);
     let invalid = |why: String| fail(io::Error::new(io::ErrorKind::InvalidInput, why));

@@ -1,16 +1,16 @@
-//! The verifier's log: a buffer that it fits in, and what is read from it.
+//! Log of the verifier: a buffer of sufficient size, and its analysis.
 
 use std::io;
 
-/// Room for the statistics alone: a few lines, and one number a function.
+/// Buffer size for the statistics alone: a few lines, and one number per function.
 pub const STATISTICS: usize = 8 << 10;
-/// Logs grow from here until they fit.
+/// First size of a growing buffer.
 const START: usize = 64 << 10;
-/// What Linux takes at most.
+/// Largest size that Linux accepts.
 const END: usize = (u32::MAX >> 8) as usize;
 
-/// Tries with a buffer that grows until the log fits. The kernel fails a load whose log does not fit, however sound the
-/// program: where the largest buffer is too small, what counts is the answer to a last try without a log.
+/// Tries with a buffer that grows until the log fits. The kernel fails a load with a log that does not fit, even of a
+/// valid program: if the largest buffer is too small, the answer of a last try without a log counts.
 pub fn growing<T>(attempt: impl FnMut(&mut [u8]) -> io::Result<T>) -> (io::Result<T>, Vec<u8>) {
     growing_between(START, END, attempt)
 }
@@ -35,7 +35,8 @@ fn growing_between<T>(
     }
 }
 
-/// Reads "stack depth 24+0+16", which Linux 7.2 ends with " max 48". The last such line is the whole program's.
+/// Returns the numbers of "stack depth 24+0+16", which Linux 7.2 ends with " max 48". The last such line is that of the
+/// whole program.
 pub fn stack_depths(log: &str) -> Option<Vec<u32>> {
     let line = log.lines().rev().find_map(|line| line.trim().strip_prefix("stack depth "))?;
     line.split_whitespace().next()?.split('+').map(|depth| depth.parse().ok()).collect()

@@ -1,4 +1,4 @@
-//! Watching the interfaces of a namespace by route netlink.
+//! Watch of the interfaces of a namespace by route netlink.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,35 +18,33 @@ use crate::{InterfaceWatch, KernelError};
 
 /// `RTMGRP_LINK`.
 pub const GROUP_LINK: u32 = 1;
-/// The kernel takes twice as much and counts some 2 KiB a message: room for thousands, while an interface that appears
-/// sends about five. Memory is used only while messages wait.
+/// Size of the receive buffer. The kernel doubles it and counts some 2 KiB per message: enough for thousands of
+/// messages, while a new interface sends about five. Memory is used only while messages wait.
 const RECEIVE_BUFFER: usize = 4 << 20;
-/// Messages that one call takes in, so that it ends whatever comes.
+/// Most messages that one call receives, so that the call ends in any case.
 const MOST: usize = 100_000;
 
-/// What a watch has of a namespace.
 struct NamespaceWatch {
-    /// The namespace file and what it was, none for the daemon's own.
+    /// File of the namespace with its identity. `None` for the namespace of the daemon.
     path: Option<(PathBuf, (u64, u64))>,
-    /// Hears of changes.
+    /// Socket that receives notices of changes.
     notices: OwnedFd,
-    /// Asks; made in the same namespace.
+    /// Socket for requests, made in the same namespace.
     questions: OwnedFd,
     known: Known,
 }
 
-/// Opens a watch.
 pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError> {
     netns::enter(path, || {
         let opened = || -> io::Result<NamespaceWatch> {
             let notices = netlink::socket()?;
-            // Root may have more than the machine's limit; whoever is refused has what the limit allows.
+            // Root may exceed the limit of the machine. Another user gets what the limit allows.
             if sockopt::set_socket_recv_buffer_size_force(&notices, RECEIVE_BUFFER).is_err() {
                 sockopt::set_socket_recv_buffer_size(&notices, RECEIVE_BUFFER)?;
             }
             rustix::net::bind(&notices, &SocketAddrNetlink::new(0, GROUP_LINK))?;
             let questions = netlink::socket()?;
-            // Listed after the first notice can come, so that nothing is missed between the two.
+            // Listed after the first notice can arrive, so that nothing is missed in between.
             let known = Known::new(interfaces::list_by(&questions)?);
             let path = path.map(|path| Ok::<_, io::Error>((path.to_owned(), identity(path)?))).transpose()?;
             Ok(NamespaceWatch { path, notices, questions, known })
@@ -56,7 +54,7 @@ pub fn open(path: Option<&Path>) -> Result<Box<dyn InterfaceWatch>, KernelError>
     .map(|watch| -> Box<dyn InterfaceWatch> { Box::new(watch) })
 }
 
-/// Which file a path leads to now: two namespaces are never the same.
+/// Returns the identity of the file that a path leads to now. It differs for any two namespaces.
 pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = std::fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
@@ -77,7 +75,7 @@ impl NamespaceWatch {
         self.path.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Waits for the first message that changes something, then takes in all that are there.
+    /// Waits for the first message that changes something, then receives all waiting messages.
     fn read(&mut self, timeout: Duration) -> io::Result<Vec<InterfaceEvent>> {
         let deadline = Instant::now() + timeout;
         let mut buffer = vec![0_u8; 64 << 10];
@@ -101,10 +99,10 @@ impl NamespaceWatch {
         }
     }
 
-    /// Takes in one datagram. None: there was none in the time, or at all if there was no time given. False: some were
-    /// lost.
+    /// Receives one datagram. `None` if there was none in the time, or no waiting one if no time is given. `false` if
+    /// some were lost.
     fn receive(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<Option<bool>> {
-        // A timeout of zero would be one without end.
+        // The kernel treats a timeout of zero as endless.
         let timeout = timeout.filter(|timeout| *timeout >= Duration::from_micros(1));
         let flags = if timeout.is_some() { RecvFlags::TRUNC } else { RecvFlags::TRUNC | RecvFlags::DONTWAIT };
         if let Some(timeout) = timeout {

@@ -1,4 +1,4 @@
-//! XDP of an interface: attaching by link, and who is there.
+//! XDP of an interface: attaching by link, and its present programs.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -34,18 +34,18 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_MASTER: u16 = 10;
-/// In the order in which packets meet them.
+/// Places, in the order in which packets reach them.
 const PLACES: [(XdpRunsIn, u16, u32); 3] = [
     (XdpRunsIn::Offload, IFLA_XDP_OFFLOAD_ID, F_OFFLOAD),
     (XdpRunsIn::Native, IFLA_XDP_NATIVE_ID, F_NATIVE),
     (XdpRunsIn::Generic, IFLA_XDP_GENERIC_ID, F_GENERIC),
 ];
-/// In a message, what stands for no program.
+/// Value in a message that means "no program".
 const NO_PROGRAM: RawFd = -1;
-/// How often the hook is looked at again when it changes under the look.
+/// Limit of readings of a hook that changes during the reading.
 const ATTEMPTS: usize = 8;
 
-/// Links a program to an interface of this thread's namespace.
+/// Links a program to an interface of the namespace of this thread.
 pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<OwnedFd, KernelError> {
     let flags = match mode {
         XdpMode::Native => F_NATIVE,
@@ -73,7 +73,7 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
                 None => beside(of_neighbour(ifindex, Side::Above))
                     .unwrap_or_else(|| held("a program of someone else".to_owned())),
             },
-            // Another mode is no way out: a packet would meet both, that of the member and that of the bond.
+            // Another mode does not help: a packet would meet both programs, that of the member and that of the bond.
             Some(libc::EOPNOTSUPP) if let Some(refused) = beside(of_neighbour(ifindex, Side::Below)) => {
                 refused
             }
@@ -82,7 +82,7 @@ pub fn attach(program: &OwnedFd, ifindex: IfIndex, mode: XdpMode) -> Result<Owne
     })
 }
 
-/// Puts a program at a hook of this thread's namespace by a netlink message, if what is there is what is expected.
+/// Replaces a program at a hook of the namespace of this thread by a netlink message, if the expected program is there.
 pub fn replace_unlinked(
     key: &HookKey,
     mode: XdpRunsIn,
@@ -95,7 +95,7 @@ pub fn replace_unlinked(
     set(key.ifindex, program, expected.map(AsRawFd::as_raw_fd), flags).map_err(|source| {
         let hook = hook_contents::describe(key);
         match source.raw_os_error() {
-            // EEXIST: another program than the expected one. EBUSY: a link, or any program where none was expected.
+            // EEXIST: another program than the expected one. EBUSY: a link, or any program if none was expected.
             Some(libc::EBUSY | libc::EEXIST) => KernelError::HookChanged { hook },
             Some(libc::ENODEV) => {
                 KernelError::HookGone { hook, reason: "there is no such interface any more" }
@@ -105,8 +105,8 @@ pub fn replace_unlinked(
     })
 }
 
-/// Has a program put at a hook, or the one there removed, by a netlink message; `flags` say what
-/// must be there where nothing is expected.
+/// Puts a program at a hook, or removes the one there, by a netlink message. `flags` define the required state if no
+/// program is expected.
 fn set(ifindex: IfIndex, program: RawFd, expected: Option<RawFd>, flags: u32) -> Result<(), NetlinkError> {
     let mut xdp = Vec::new();
     put_attribute(&mut xdp, IFLA_XDP_FD, &program.to_ne_bytes());
@@ -118,7 +118,7 @@ fn set(ifindex: IfIndex, program: RawFd, expected: Option<RawFd>, flags: u32) ->
     talk(&request.finish()).map(drop)
 }
 
-/// Who holds the hook, in words, as far as the kernel tells.
+/// Returns the holder of the hook in words, as far as the kernel shows it.
 fn holder(ifindex: IfIndex) -> Option<String> {
     let key = HookKey { netns: netns::here().ok()?.into(), ifindex, kind: HookKind::Xdp };
     let entry = contents(&key).ok()?.entries.into_iter().next()?;
@@ -127,17 +127,17 @@ fn holder(ifindex: IfIndex) -> Option<String> {
     Some(crate::error::holder(&facts::program(&program).ok()?, &entry.via))
 }
 
-/// Where an interface stands that shares its packets with another.
+/// Position of an interface that shares its packets with another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
-    /// A bond or bridge that it is a member of, a VLAN upon it.
+    /// Bond or bridge that it is a member of, or a VLAN on top of it.
     Above,
-    /// A member of a bond.
+    /// Member of a bond.
     Below,
 }
 
-/// Interfaces of this thread's namespace on one side of another that run a program at XDP: the kernel runs that of a bond
-/// at all its members, and refuses one at a member beside it.
+/// Returns the interfaces of the namespace of this thread that are on one side of another interface and run a program
+/// at XDP. The kernel runs the program of a bond at all its members, and refuses a second one at a member.
 fn neighbours(ifindex: IfIndex, side: Side) -> Vec<String> {
     let Ok(messages) = talk(&Request::new(RTM_GETLINK, DUMP, &[0; IFINFOMSG]).finish()) else {
         return Vec::new();
@@ -146,16 +146,16 @@ fn neighbours(ifindex: IfIndex, side: Side) -> Vec<String> {
     on_side(&stacked, ifindex.0, side)
 }
 
-/// One interface, and those that it shares packets with.
+/// Interface, and the interfaces that it shares packets with.
 #[derive(Clone, Debug)]
 struct Stacked {
     ifindex: u32,
     name: String,
-    /// The bond or bridge that it is a member of.
     master: Option<u32>,
-    /// The interface that it is made upon.
+    /// Interface below it.
     lower: Option<u32>,
-    /// It runs its program in the drivers of its members; a bridge, whose members have packets of their own, does not.
+    /// Set if it runs its program in the drivers of its members. A bridge does not, since its members have packets of
+    /// their own.
     is_bond: bool,
     has_xdp: bool,
 }
@@ -166,7 +166,7 @@ impl Stacked {
         let number = |kind| attribute(attributes, kind).and_then(|value| u32_at(value, 0));
         let attached = attribute(attributes, IFLA_XDP).and_then(|xdp| attribute(xdp, IFLA_XDP_ATTACHED));
         let kind = interfaces::kind_of(attributes);
-        // A veth's is its peer; in another namespace the number is that of another interface.
+        // The lower interface of a veth is its peer. In another namespace the number is that of another interface.
         let is_upon = attribute(attributes, IFLA_LINK_NETNSID).is_none()
             && kind.as_deref().is_none_or(|kind| kind != "veth");
         Some(Self {
@@ -192,7 +192,7 @@ fn on_side(all: &[Stacked], ifindex: u32, side: Side) -> Vec<String> {
         .collect()
 }
 
-/// The program beside which a hook at which nothing runs takes none, in words.
+/// Returns, in words, the program of another interface because of which a free hook is refused.
 fn of_neighbour(ifindex: IfIndex, side: Side) -> Option<String> {
     let names = neighbours(ifindex, side);
     let name = names.first()?;
@@ -202,7 +202,7 @@ fn of_neighbour(ifindex: IfIndex, side: Side) -> Option<String> {
     })
 }
 
-/// Programs at the hook of an interface of this thread's namespace.
+/// Returns the programs at the hook of an interface of the namespace of this thread.
 pub fn contents(key: &HookKey) -> Result<HookContents, KernelError> {
     let failed = |source| hook_contents::failed(key, source);
     let mut before = programs(key.ifindex).map_err(failed)?;
@@ -221,13 +221,13 @@ pub fn contents(key: &HookKey) -> Result<HookContents, KernelError> {
     Err(failed(io::Error::new(io::ErrorKind::Interrupted, "it keeps changing")))
 }
 
-/// True if an interface of this thread's namespace runs a program at its hook.
+/// Returns true if an interface of the namespace of this thread runs a program at its hook.
 pub fn runs(key: &HookKey, program: ProgramId) -> Result<bool, KernelError> {
     let running = programs(key.ifindex).map_err(|source| hook_contents::failed(key, source))?;
     Ok(running.iter().any(|(.., id)| *id == program))
 }
 
-/// The program of each place, as the interface tells them.
+/// Returns the program of each place, as the interface reports them.
 fn programs(ifindex: IfIndex) -> io::Result<Vec<(XdpRunsIn, u32, ProgramId)>> {
     let messages = talk(&Request::new(RTM_GETLINK, ACK, &interface(ifindex)).finish())?;
     let Some((_, body)) = messages.first() else { return Ok(Vec::new()) };
@@ -243,7 +243,6 @@ fn programs(ifindex: IfIndex) -> io::Result<Vec<(XdpRunsIn, u32, ProgramId)>> {
         .collect())
 }
 
-/// `struct ifinfomsg` that names an interface.
 fn interface(ifindex: IfIndex) -> [u8; IFINFOMSG] {
     let mut body = [0; IFINFOMSG];
     body[4..8].copy_from_slice(&ifindex.0.to_ne_bytes());
@@ -259,20 +258,20 @@ fn entry(ifindex: IfIndex, mode: XdpRunsIn, flag: u32, program: ProgramId) -> io
     Ok(HookEntry { program: Some(program), via })
 }
 
-/// Whether a link holds the place, which the kernel tells to nobody who asks. But it refuses two mistakes by different
-/// errors: a netlink message that would remove "no program" from the place changes nothing whatever is there; to a
-/// place of a link the answer is EBUSY, to one of a program without link EEXIST.
+/// Returns whether a link holds the place. The kernel offers no query for this. But it refuses two mistakes by
+/// different errors: a netlink message that would remove "no program" from the place changes nothing in any case; for a
+/// place of a link the answer is EBUSY, for a place of a program without link EEXIST.
 fn is_linked(ifindex: IfIndex, flag: u32) -> io::Result<bool> {
     match set(ifindex, NO_PROGRAM, Some(NO_PROGRAM), flag | F_REPLACE) {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
-        // Nothing is there any more: the next look at the interface shows it.
+        // The place is empty by now; the next reading of the interface shows it.
         Ok(()) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Links of a program to an interface of this number, in whatever namespace.
+/// Returns the links of a program to an interface of this number, in any namespace.
 fn links(ifindex: IfIndex, program: ProgramId) -> io::Result<Vec<KernelLinkId>> {
     let mut found = Vec::new();
     for id in facts::link_ids()? {

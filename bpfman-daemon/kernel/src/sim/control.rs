@@ -1,4 +1,4 @@
-//! What only the owner of a simulated kernel can do: change the machine around it, and make it fail.
+//! Operations for the owner of a simulated kernel: changes of the machine around it, and failures.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -27,14 +27,14 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
-    /// Removes a file of a network namespace, which lives on: a process is in it, or something without a path keeps it.
+    /// Removes a file of a network namespace that lives on: a process is in it, or a reference without a path keeps it.
     pub fn remove_name(&self, path: &Path) {
         self.state().network.remove_name(path);
         self.changed.notify_all();
     }
 
-    /// Has a file lead to a network namespace, instead of wherever it led before. Answers false if there is no such
-    /// namespace. Files below `/proc` are those of processes, and no names.
+    /// Makes a file lead to a network namespace. Returns false if there is no such namespace. Files below `/proc` are
+    /// those of processes, and no names.
     pub fn add_name(&self, path: &Path, netns: NetnsId) -> bool {
         let added = self.state().network.add_name(path, netns);
         self.changed.notify_all();
@@ -51,34 +51,34 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
-    /// Adds an interface. Answers none if there is no such namespace.
+    /// Adds an interface. Returns `None` if there is no such namespace.
     pub fn add_interface(&self, netns: Option<&Path>, name: &str) -> Option<IfIndex> {
         let added = self.state().network.add_interface(netns, name);
         self.changed.notify_all();
         added
     }
 
-    /// Gives an interface another name. Answers false if there is none, or the name is taken.
+    /// Gives an interface another name. Returns false if there is no such interface, or the name is taken.
     pub fn rename_interface(&self, netns: Option<&Path>, name: &str, new: &str) -> bool {
         let renamed = self.state().network.rename_interface(netns, name, new);
         self.changed.notify_all();
         renamed
     }
 
-    /// Switches an interface on or off; new ones are off. Answers false if there is none.
+    /// Switches an interface on or off; new ones are off. Returns false if there is no such interface.
     pub fn switch_interface(&self, netns: Option<&Path>, name: &str, up: bool) -> bool {
         let switched = self.state().network.switch(netns, name, up);
         self.changed.notify_all();
         switched
     }
 
-    /// Makes all watches lose what they have not read.
+    /// Makes all watches lose their unread events.
     pub fn overrun_watches(&self) {
         self.state().network.overruns += 1;
         self.changed.notify_all();
     }
 
-    /// Removes an interface: its filters go, its links stay and run nothing.
+    /// Removes an interface. Its filters are removed, its links stay and run nothing.
     pub fn remove_interface(&self, netns: Option<&Path>, name: &str) {
         let mut state = self.state();
         if let Some(place) = state.network.remove_interface(netns, name) {
@@ -88,34 +88,35 @@ impl SimKernel {
         self.changed.notify_all();
     }
 
-    /// Switches CPUs on and off: these run from now on.
+    /// Sets the online CPUs.
     pub fn switch_cpus(&self, online: impl IntoIterator<Item = u32>) {
         self.state().online_cpus = online.into_iter().collect();
     }
 
-    /// From now on the verifier refuses programs of this name.
+    /// Makes the verifier refuse programs of this name from now on.
     pub fn refuse(&self, program: &str) {
         self.state().refused.insert(program.to_owned());
     }
 
-    /// The verifier accepts programs of this name again.
+    /// Makes the verifier accept programs of this name again.
     pub fn accept(&self, program: &str) {
         self.state().refused.remove(program);
     }
 
-    /// From now on the verifier refuses programs in which this constant is, or accepts them again, and their loads are
-    /// counted. So one version of a program is told from another, whatever chain it is in.
+    /// Makes the verifier refuse programs with this constant, or accept them again, and counts their loads. The
+    /// constant identifies one version of a program in any chain.
     pub fn judge_constant(&self, constant: i32, refused: bool) {
         self.state().constants.entry(constant).or_default().refused = refused;
     }
 
-    /// What became of loads of programs with this constant since it was first judged.
+    /// Returns the results of loads of programs with this constant since the first call of
+    /// [`SimKernel::judge_constant`] for it.
     #[must_use]
     pub fn loads_with(&self, constant: i32) -> LoadsSeen {
         self.state().constants.get(&constant).copied().unwrap_or_default()
     }
 
-    /// From now on the verifier gives up on programs of more instructions, at the first one too many.
+    /// Makes the verifier refuse programs with more instructions from now on, at the first instruction above the limit.
     pub fn refuse_longer_than(&self, insns: usize) {
         self.state().longest = Some(insns);
     }
@@ -140,19 +141,19 @@ impl SimKernel {
         state.faults.countdown = None;
     }
 
-    /// Time goes by.
+    /// Moves both clocks forward.
     pub fn pass_time(&self, by: Duration) {
         let mut state = self.state();
         state.clock.since_boot += by;
         state.clock.wall += by;
     }
 
-    /// Somebody puts the clock of the day.
+    /// Sets the wall clock.
     pub fn put_clock(&self, wall: SystemTime) {
         self.state().clock.wall = wall;
     }
 
-    /// A program ran so long, by the kernel's count.
+    /// Adds one run of this duration to the counts of a program.
     pub fn ran(&self, program: ProgramId, nanoseconds: u64) {
         let mut state = self.state();
         let counts = state.run_counts.entry(program).or_default();
@@ -160,7 +161,7 @@ impl SimKernel {
         counts.nanoseconds += nanoseconds;
     }
 
-    /// Makes the `n`-th call from now fail, counted from 1; the calls after it work. 0: none fails any more.
+    /// Makes the `n`-th call from now fail, counted from 1; the calls after it work. With 0 no call fails any more.
     pub fn fail_call(&self, n: u64) {
         let mut state = self.state();
         state.faults.countdown = (n > 0).then_some(n);
@@ -173,20 +174,20 @@ impl SimKernel {
         self.state().faults.lasting = true;
     }
 
-    /// True while a failure ordered by [`SimKernel::fail_call`] has not happened yet.
+    /// Returns true while a failure ordered by [`SimKernel::fail_call`] has not happened yet.
     #[must_use]
     pub fn failure_pending(&self) -> bool {
         self.state().faults.countdown.is_some()
     }
 
-    /// Begins to note the names of calls, forgetting those noted before.
+    /// Begins to record the names of calls, and forgets earlier ones.
     pub fn note_calls(&self) {
         let mut state = self.state();
         state.faults.record = true;
         state.faults.calls.clear();
     }
 
-    /// The calls since [`SimKernel::note_calls`].
+    /// Returns the calls since [`SimKernel::note_calls`].
     #[must_use]
     pub fn calls(&self) -> Vec<&'static str> {
         self.state().faults.calls.clone()
@@ -224,7 +225,7 @@ impl super::SimState {
         }
     }
 
-    /// What was attached without a link goes with its interface.
+    /// Removes the programs without a link of an interface that is gone.
     fn drop_strangers(&mut self, netns: NetnsId, ifindex: IfIndex) {
         let mut gone = Vec::new();
         gone.extend(self.network.xdp.remove(&(netns, ifindex)).map(|(attached, _)| attached));

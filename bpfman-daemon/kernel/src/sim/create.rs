@@ -1,4 +1,4 @@
-//! Creating maps, loading programs, and the facts about them.
+//! Creation of maps, loads of programs, and their facts.
 
 use std::time::SystemTime;
 
@@ -22,7 +22,7 @@ use crate::{EXTENSION, KernelError, ProgramLoad, RefusalReason};
 const GPL: [&str; 6] =
     ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 
-/// What the kernel keeps of a name.
+/// Returns the part of a name that the kernel keeps.
 pub(super) fn kernel_name(name: &str) -> String {
     name.chars()
         .take(15)
@@ -30,7 +30,7 @@ pub(super) fn kernel_name(name: &str) -> String {
         .collect()
 }
 
-/// The number of entries of a map; an error where the kernel takes no such map.
+/// Returns the number of entries of a map. `None` if the kernel refuses such a map.
 fn max_entries(spec: &MapSpec) -> Option<u32> {
     match spec.map_type {
         0 => None,
@@ -45,7 +45,8 @@ fn max_entries(spec: &MapSpec) -> Option<u32> {
     }
 }
 
-/// The first eight bytes of SHA-256 over the instructions without the maps that they name, as Linux 6.18 does it.
+/// Returns the first eight bytes of SHA-256 over the instructions without the maps that they name, as Linux 6.18
+/// computes it.
 fn tag(insns: &[Insn]) -> [u8; 8] {
     let mut hash = Sha256::new();
     let mut second_half = false;
@@ -135,7 +136,7 @@ impl SimState {
             let why = RefusalReason::read(&log, text);
             KernelError::Refused { program: text.name.clone(), why, log, source: errno::error(number) }
         };
-        // fentry, fexit and LSM programs are for something in the kernel's own BTF, extensions for a program.
+        // fentry, fexit and LSM programs need a target in the BTF of the kernel, extensions need a program.
         let needs_target =
             matches!(load.kind.kernel_type, prog_type::TRACING | prog_type::LSM | prog_type::STRUCT_OPS);
         if text.insns.is_empty()
@@ -238,7 +239,7 @@ impl SimState {
             id: KernelLinkId(object.id),
             kernel_type: place.kernel_type(),
             program: match place {
-                // It is the map that has programs.
+                // The map has the programs.
                 SimLinkTarget::StructOps { .. } => ProgramId(0),
                 _ => ProgramId(self.objects.id(*program)),
             },
@@ -253,7 +254,6 @@ impl SimState {
 }
 
 impl SimLinkTarget {
-    /// `enum bpf_link_type`.
     pub(super) const fn kernel_type(&self) -> u32 {
         match self {
             Self::Xdp { .. } => link_type::XDP,

@@ -1,12 +1,9 @@
-//! Extensions, which take the place of a function of another program.
-
 use super::errno::{EBUSY, EINVAL, ENOENT};
 use super::objects::{Body, Key, PROGRAM, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{Extends, KernelError};
 
 impl SimState {
-    /// The program that is to be extended.
     pub(super) fn extended(&self, extends: Extends) -> Result<Key, KernelError> {
         self.objects
             .find(PROGRAM, extends.program.0)
@@ -20,7 +17,7 @@ impl SimState {
             refuse("attach", subject, number)
         };
         let target = self.extended(extends)?;
-        // Types come with BTF: without it there is no function to name.
+        // Only BTF names functions.
         if !matches!(self.object(target)?.body, Body::Program { btf: Some(_), .. }) {
             return Err(fail(EINVAL));
         }

@@ -1,5 +1,3 @@
-//! Filters on clsact hooks.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::ProgramId;
@@ -11,12 +9,11 @@ use super::objects::{Body, Key};
 use super::{SimState, refuse};
 use crate::{FilterPlace, KernelError};
 
-/// One filter.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
     pub program: Key,
     pub name: String,
-    /// Grows with every filter.
+    /// Number that grows with every filter.
     pub made: u64,
 }
 
@@ -27,11 +24,10 @@ pub(super) struct Filters {
     made: u64,
 }
 
-/// A place, priority and handle.
 type FilterKey = (TcPlace, u16, u32);
 
 impl SimState {
-    /// The key of a filter; none if the interface is gone.
+    /// Returns the key of a filter. `None` if the interface is gone.
     fn filter_key(&self, at: &FilterPlace<'_>) -> Result<Option<FilterKey>, KernelError> {
         let subject = format!("tc {} of interface {}", at.direction, at.ifindex);
         let namespace = self.network.reach(at.home, &subject)?;

@@ -1,5 +1,3 @@
-//! Lists of programs of control groups' hooks.
-
 use bpfmand_core::{CgroupPath, GroupContents, KernelLinkId, ProgramId};
 
 use super::objects::{Body, Key, LINK, SimLinkTarget};
@@ -7,12 +5,11 @@ use super::{SimState, refuse};
 use crate::sim::errno::EINVAL;
 use crate::{KernelError, ListAnchor};
 
-/// A hook of a group, in words.
+/// Returns a hook of a cgroup in words.
 pub(super) fn group_hook(path: &CgroupPath, attach_type: u32) -> String {
     format!("control group {path}, hook {attach_type}")
 }
 
-/// The list of one hook.
 #[derive(Clone, Debug)]
 pub(super) struct GroupHook {
     pub revision: u64,
@@ -64,7 +61,7 @@ impl SimState {
             ListAnchor::Last => hook.links.len(),
             ListAnchor::Before(link) => find(link)?,
             ListAnchor::After(link) => find(link)? + 1,
-            // A link has its place beside links.
+            // A link can only be placed relative to links.
             ListAnchor::BeforeProgram(_) | ListAnchor::AfterProgram(_) => {
                 return Err(refuse("attach", format!("a program to {at}"), EINVAL));
             }

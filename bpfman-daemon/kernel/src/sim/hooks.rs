@@ -1,4 +1,4 @@
-//! The hooks of interfaces: who is attached, in which order, and how it looks from outside.
+//! Hooks of interfaces: the attached programs, their order, and their description.
 
 use bpfmand_core::{
     FilterFacts, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId, ProgramId, Via,
@@ -11,10 +11,10 @@ use super::objects::{Body, Key, LINK, PROGRAM, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{KernelError, ListAnchor, XdpMode};
 
-/// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, whose last place ends the list.
+/// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, because the last place ends the list.
 const MOST_TCX: usize = 63;
 
-/// Where a program runs.
+/// Returns where a program of an XDP mode runs.
 pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
     match mode {
         XdpMode::Native => XdpRunsIn::Native,
@@ -24,7 +24,7 @@ pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
 }
 
 impl SimState {
-    /// The program that an entry of a hook runs.
+    /// Returns the program that an entry of a hook runs.
     pub(super) fn program_at(&self, attached: HookedBy) -> Option<Key> {
         match attached {
             HookedBy::Link(link) => self.program_of_link(link),
@@ -32,7 +32,7 @@ impl SimState {
         }
     }
 
-    /// A free XDP hook that a program may be attached to.
+    /// Returns a free XDP hook that a program may be attached to.
     pub(super) fn xdp_place(
         &self,
         program: Key,
@@ -72,7 +72,7 @@ impl SimState {
         program: Option<Key>,
         expected: Option<Key>,
     ) -> Result<(), KernelError> {
-        // Refuses a hook that is gone.
+        // This call refuses a hook that is gone.
         self.hook_contents(key)?;
         let place = (NetnsId::from(key.netns), key.ifindex);
         let now = self.network.xdp.get(&place).copied();
@@ -97,7 +97,7 @@ impl SimState {
         Ok(())
     }
 
-    /// A tcx hook, and the position in it that an anchor means.
+    /// Returns a tcx hook, and the position of an anchor in it.
     pub(super) fn tcx_position(
         &self,
         program: Key,
@@ -158,7 +158,7 @@ impl SimState {
         else {
             return Via::XdpLink { links: Vec::new(), mode };
         };
-        // What the kernel tells of a link does not tell its namespace.
+        // The facts of a link in the kernel do not contain its namespace.
         let mut links: Vec<_> = self
             .objects
             .all
@@ -245,7 +245,7 @@ impl SimState {
                 (filter.made, facts, Some(ProgramId(self.objects.id(filter.program))))
             })
             .collect();
-        // Of one priority, the newest filter runs first.
+        // With equal priority, the newest filter runs first.
         found.sort_by_key(|(made, facts, _)| (facts.priority, std::cmp::Reverse(*made)));
         found.into_iter().map(|(_, facts, program)| HookEntry { program, via: Via::Filter(facts) })
     }

@@ -1,5 +1,3 @@
-//! Attaching, swapping and ending links.
-
 use std::path::Path;
 
 use bpfmand_core::uapi::{attach_type, link_type, prog_type};
@@ -13,7 +11,7 @@ use super::objects::{Body, Key, MAP, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{KernelError, LinkTarget};
 
-/// What `/proc/sys/kernel/perf_event_max_sample_rate` is on most machines.
+/// Value of `/proc/sys/kernel/perf_event_max_sample_rate` on most machines.
 const MOST_SAMPLES: u64 = 100_000;
 
 impl SimState {
@@ -71,7 +69,7 @@ impl SimState {
             }
             LinkTarget::Tracepoint { category, name, .. } => {
                 let point = format!("{category}/{name}");
-                // All links to a trace point share one list of programs; probes have a list each.
+                // All links to a trace point share one list of programs; each probe has its own list.
                 let place = SimLinkTarget::Event(format!("trace point {point}"));
                 if self.attached_to(program, &place) {
                     return Err(refuse("attach", format!("a program to trace point {point}"), EEXIST));
@@ -159,7 +157,7 @@ impl SimState {
         }
     }
 
-    /// A link where a program can be once.
+    /// Makes a link at a place that accepts each program once.
     fn attach_once(&mut self, program: Key, place: SimLinkTarget) -> Result<Key, KernelError> {
         if self.attached_to(program, &place) {
             return Err(refuse("attach", format!("a program to {place:?}"), EEXIST));
@@ -173,7 +171,7 @@ impl SimState {
         })
     }
 
-    /// A map of sockets runs one program at each hook, and only one of the two verdicts.
+    /// Makes a link to a map of sockets. The map runs one program at each hook, and only one of the two verdicts.
     fn attach_to_sockmap(&mut self, program: Key, map: MapId, attach_type: u32) -> Result<Key, KernelError> {
         let fail = |number| refuse("attach", format!("a program to map {map}"), number);
         let key = self.objects.find(MAP, map.0).ok_or_else(|| fail(ENOENT))?;
@@ -196,7 +194,7 @@ impl SimState {
         Ok(self.objects.add(Body::Link { program, place }))
     }
 
-    /// A machine whose CPUs count nothing for perf.
+    /// Refuses hardware events and frequencies that are too high. The CPUs of this machine have no counters.
     fn check_perf_event(&self, place: &PerfEventPlace) -> Result<(), KernelError> {
         if place.event.source() == PerfSource::Hardware {
             return Err(KernelError::NoCounter { event: place.event.name() });
@@ -285,7 +283,7 @@ impl SimState {
         Ok(())
     }
 
-    /// Detaches a link of the network by force: it stays, but nothing runs by it any more.
+    /// Detaches a link of the network by force: the link stays, but runs nothing any more.
     pub(super) fn detach(&mut self, link: Key) {
         let Some(Body::Link { place, .. }) = self.objects.all.get_mut(&link).map(|object| &mut object.body)
         else {

@@ -8,7 +8,7 @@ use super::{SimState, refuse};
 use crate::map_access::Family;
 use crate::{EntryRule, KernelError, MapEntry, MapPage, MapPlace};
 
-/// Entries of a page.
+/// Entries per page.
 const PAGE: usize = 64;
 
 impl SimState {
@@ -35,7 +35,7 @@ impl SimState {
         Ok(page)
     }
 
-    /// Places and ids of the maps in a map of maps.
+    /// Returns places and ids of the maps in a map of maps.
     fn slots_of(&self, map: Key) -> impl Iterator<Item = (u32, u32)> {
         let slots = match self.objects.all.get(&map).map(|object| &object.body) {
             Some(Body::Map { slots, .. }) => slots.clone(),
@@ -66,7 +66,7 @@ impl SimState {
         Ok(self.all_entries(map, &data).get(key).cloned())
     }
 
-    /// What is in a queue or a stack, in the order in which it came.
+    /// Returns the contents of a queue or a stack, oldest first.
     fn keyless(&self, map: Key) -> Vec<Vec<u8>> {
         match self.objects.all.get(&map).map(|object| &object.body) {
             Some(Body::Map { entries, .. }) => entries.values().cloned().collect(),

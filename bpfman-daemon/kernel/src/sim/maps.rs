@@ -1,5 +1,3 @@
-//! Entries of maps.
-
 use std::collections::BTreeMap;
 
 use bpfmand_core::map_type::{
@@ -13,10 +11,9 @@ use super::{SimState, refuse};
 use crate::map_access::{Family, check_copy, describe, is_one_constant, wrong};
 use crate::{KernelError, MapEntry};
 
-/// How many CPUs a simulated machine has.
 const CPUS: usize = 2;
 
-/// A map and what its entries are like.
+/// Map and the form of its entries.
 pub(super) struct Data {
     facts: MapFacts,
     family: Family,
@@ -50,7 +47,7 @@ impl SimState {
         Ok(data)
     }
 
-    /// All entries, those of arrays too that nobody wrote.
+    /// Returns all entries, for arrays also those that were never written.
     pub(super) fn all_entries(&self, map: Key, data: &Data) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let Some(Body::Map { spec, entries, max_entries, .. }) =
             self.objects.all.get(&map).map(|object| &object.body)

@@ -1,11 +1,11 @@
-//! An in-memory kernel with the rules of the real one, for tests of the engine and for simulated fleets.
+//! In-memory kernel with the rules of the real one, for tests of the engine and for simulated fleets.
 //!
 //! Objects live while a handle, a pin, a filter or another object refers to them, and vanish with the last of these.
-//! What the real kernel refuses, this one refuses by the same error. What it cannot do is run a packet: the result of a
-//! test run is told to it before ([`SimKernel::answer_test_runs`]).
+//! The simulation refuses the same requests as the real kernel, with the same errors. It cannot run a packet: a test
+//! sets the result of a test run before ([`SimKernel::answer_test_runs`]).
 //!
-//! On top it can do what no real kernel does on demand: fail the n-th call ([`SimKernel::fail_call`]), refuse a
-//! program by name, forget everything as in a reboot, and show all it holds as one comparable value
+//! In addition it has functions that no real kernel offers: it can fail the n-th call ([`SimKernel::fail_call`]),
+//! refuse a program by name, forget everything as in a reboot, and show all its contents as one comparable value
 //! ([`SimKernel::snapshot`]).
 
 mod control;
@@ -45,22 +45,22 @@ use crate::{Features, KernelError, TestRunResult};
 pub use self::objects::SimHandle;
 pub use self::snapshot::{SimFilter, SimLink, SimProgram, SimSnapshot};
 
-/// Bytes of a page of its machine.
+/// Size of a page of the machine in bytes.
 const PAGE: u32 = 4096;
 
-/// What a simulated kernel is made of.
+/// Options of a simulated kernel.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
-    /// What it can do.
+    /// Features of the kernel.
     pub features: Features,
-    /// Its own BTF, raw; none if it was built without.
+    /// BTF of the kernel, raw. `None` if it was built without BTF.
     pub btf: Option<Vec<u8>>,
-    /// The identity of the daemon's own network namespace.
+    /// Identity of the network namespace of the daemon.
     pub own_namespace: NetnsId,
 }
 
 impl Default for SimOptions {
-    /// A current kernel without BTF.
+    /// Returns a current kernel without BTF.
     fn default() -> Self {
         Self {
             features: Features {
@@ -105,7 +105,7 @@ impl Default for SimOptions {
 }
 
 impl SimOptions {
-    /// A kernel of version 6.1: no tcx, no long jumps.
+    /// Returns a kernel of version 6.1: no tcx, no long jumps.
     #[must_use]
     pub fn linux_6_1() -> Self {
         let current = Self::default();
@@ -135,17 +135,16 @@ impl SimOptions {
     }
 }
 
-/// A kernel in memory.
+/// Kernel in memory.
 #[derive(Debug)]
 pub struct SimKernel {
     features: Features,
     btf: Option<Vec<u8>>,
     state: Arc<Mutex<SimState>>,
-    /// Told of every change of the network.
+    /// Notified of every change of the network.
     changed: Arc<Condvar>,
 }
 
-/// Everything the kernel holds.
 #[derive(Debug)]
 struct SimState {
     objects: Objects,
@@ -154,36 +153,34 @@ struct SimState {
     filters: Filters,
     /// Programs that the verifier refuses.
     refused: BTreeSet<String>,
-    /// Programs with more instructions are refused.
+    /// Limit of instructions; longer programs are refused.
     longest: Option<usize>,
     /// Instructions that the verifier walks through, whatever a program has.
     walked: Option<u32>,
     /// Constants by which programs are known, and what became of loads of programs with them.
     constants: BTreeMap<i32, LoadsSeen>,
-    /// Processes of others.
+    /// Processes that a test added.
     holders: Vec<(Held, Holder)>,
-    /// Results of test runs, by the program's name.
     runs: BTreeMap<String, TestRunResult>,
-    /// How often programs ran, and how long.
     run_counts: BTreeMap<ProgramId, RunCounts>,
     clock: SimClock,
-    /// Whether there are tcx hooks.
+    /// Set if there are tcx hooks.
     tcx: bool,
-    /// CPUs that run, ascending.
+    /// Online CPUs, ascending.
     online_cpus: Vec<u32>,
     /// Files, processes and modules that probes lead to.
     targets: SimTargets,
     faults: Faults,
 }
 
-/// What became of loads of programs with a constant.
+/// Results of loads of programs with a constant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadsSeen {
-    /// Loads that were asked for.
+    /// Number of requested loads.
     pub asked: u64,
-    /// Loads that the verifier accepted, trials included.
+    /// Number of loads that the verifier accepted, including trials.
     pub accepted: u64,
-    /// Whether it refuses them.
+    /// Set if the verifier refuses them.
     pub refused: bool,
 }
 
@@ -201,18 +198,18 @@ impl Default for SimClock {
     }
 }
 
-/// Calls so far, and the one that is to fail.
+/// Recorded calls, and the call that is to fail.
 #[derive(Debug, Default)]
 struct Faults {
     calls: Vec<&'static str>,
     record: bool,
     countdown: Option<u64>,
-    /// All calls after it fail too.
+    /// Set if all calls after it fail too.
     lasting: bool,
 }
 
 impl SimKernel {
-    /// A kernel without programs, pins and interfaces.
+    /// Returns a kernel without programs, pins and interfaces.
     #[must_use]
     pub fn new(options: SimOptions) -> Self {
         Self {
@@ -240,12 +237,12 @@ impl SimKernel {
         }
     }
 
-    /// A panic while the state was locked leaves it whole enough for a test to look at.
+    /// Locks the state. A panic during an earlier lock leaves it complete enough for a test to read.
     fn state(&self) -> MutexGuard<'_, SimState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a call: counts it, and fails it if its turn has come.
+    /// Begins a call: counts it, and fails it if it is the one to fail.
     fn enter(&self, call: &'static str) -> Result<MutexGuard<'_, SimState>, KernelError> {
         let mut state = self.state();
         if state.faults.record {
@@ -278,7 +275,7 @@ impl Default for SimKernel {
     }
 }
 
-/// The kernel's error numbers, as on x86-64 and arm64.
+/// Error numbers of the kernel, as on x86-64 and arm64.
 mod errno {
     pub const EPERM: i32 = 1;
     pub const ENOENT: i32 = 2;
@@ -302,7 +299,6 @@ mod errno {
     }
 }
 
-/// A refused call.
 fn refuse(action: &'static str, subject: impl Into<String>, number: i32) -> KernelError {
     KernelError::call(action, subject, errno::error(number))
 }

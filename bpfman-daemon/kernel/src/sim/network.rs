@@ -13,7 +13,6 @@ use super::groups::GroupHook;
 use super::objects::{Key, SimLinkTarget};
 use crate::{FoundNamespace, KernelError};
 
-/// One namespace.
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub id: NetnsId,
@@ -38,7 +37,7 @@ impl Namespace {
         ifindex == LOOPBACK.1 || self.interfaces.values().any(|found| *found == ifindex)
     }
 
-    /// All interfaces, by number.
+    /// Returns all interfaces, by number.
     pub fn list(&self) -> Vec<InterfaceFacts> {
         let facts = |name: &str, ifindex, kind: Option<&str>| InterfaceFacts {
             name: name.to_owned(),
@@ -52,22 +51,22 @@ impl Namespace {
         found
     }
 
-    /// All interfaces as a watch of many namespaces tells them, by number; none has an address.
+    /// Returns all interfaces in the format of a watch of many namespaces, by number; none has an address.
     pub fn addressed(&self) -> Vec<AddressedInterface> {
         let addressed = |facts| AddressedInterface { facts, addresses: Vec::new() };
         self.list().into_iter().map(addressed).collect()
     }
 }
 
-/// What attaches a program to a hook.
+/// Form in which a program is attached to a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HookedBy {
     Link(Key),
-    /// Without a link: the program itself.
+    /// The program itself, without a link.
     Program(Key),
 }
 
-/// The programs of one tcx hook.
+/// Programs of one tcx hook.
 #[derive(Debug)]
 pub(super) struct TcxHook {
     pub revision: u64,
@@ -80,24 +79,23 @@ impl Default for TcxHook {
     }
 }
 
-/// One direction of one interface.
 pub(super) type TcPlace = (NetnsId, IfIndex, Direction);
 
-/// All of the network.
 #[derive(Debug)]
 pub(super) struct SimNetwork {
     namespaces: BTreeMap<u64, Namespace>,
-    /// Files that lead to namespaces, by inode; none is the daemon's own. A namespace without a file lives on.
+    /// Inodes of namespaces, by the files that lead to them; `None` is the namespace of the daemon. A namespace without
+    /// a file lives on.
     names: BTreeMap<Option<PathBuf>, u64>,
-    /// Numbers of namespaces in the table of the daemon's own, by inode.
+    /// Numbers of namespaces in the table of the daemon's namespace, by inode.
     numbers: BTreeMap<u64, u32>,
     numbered: u32,
     pub xdp: BTreeMap<(NetnsId, IfIndex), (HookedBy, XdpRunsIn)>,
     pub tcx: BTreeMap<TcPlace, TcxHook>,
-    /// By the hook, in words.
+    /// Hooks of cgroups, by their description.
     pub groups: BTreeMap<String, GroupHook>,
     made: u64,
-    /// How often watches lost notices.
+    /// Number of times that watches lost notices.
     pub overruns: u64,
 }
 
@@ -124,8 +122,8 @@ impl SimNetwork {
         id
     }
 
-    /// Ends the namespace that a file leads to, with all its files; tells where it was, so that what is attached there can be
-    /// ended.
+    /// Ends the namespace that a file leads to, with all its files. Returns its interfaces, so that the programs
+    /// attached there can be ended.
     pub fn remove_namespace(&mut self, path: &Path) -> Vec<(NetnsId, IfIndex)> {
         self.names
             .get(&Some(path.to_owned()))
@@ -133,7 +131,7 @@ impl SimNetwork {
             .map_or_else(Vec::new, |inode| self.end_namespace(inode))
     }
 
-    /// The same for a namespace that may have no file.
+    /// Ends a namespace that may have no file, as [`Self::remove_namespace`] does.
     pub fn end_namespace(&mut self, inode: u64) -> Vec<(NetnsId, IfIndex)> {
         self.names.retain(|_, of| *of != inode);
         self.numbers.remove(&inode);
@@ -147,7 +145,7 @@ impl SimNetwork {
         self.names.remove(&Some(path.to_owned()));
     }
 
-    /// Has a file lead to a namespace; false if there is none.
+    /// Makes a file lead to a namespace. Returns false if there is no such namespace.
     pub fn add_name(&mut self, path: &Path, netns: NetnsId) -> bool {
         let lives = self.by_id(netns).is_some();
         if lives {
@@ -156,18 +154,18 @@ impl SimNetwork {
         lives
     }
 
-    /// A namespace that lives, whether a file leads to it or not.
+    /// Returns a live namespace, whether a file leads to it or not.
     fn by_id(&self, netns: NetnsId) -> Option<&Namespace> {
         self.namespaces.get(&netns.inode).filter(|found| netns.cookie == 0 || found.id == netns)
     }
 
-    /// The first file that leads to a namespace; none for the daemon's own.
+    /// Returns the first file that leads to a namespace; an inner `None` for the namespace of the daemon.
     fn file_of(&self, netns: NetnsId) -> Option<&Option<PathBuf>> {
         let inode = self.by_id(netns)?.id.inode;
         self.names.iter().find(|(_, of)| **of == inode).map(|(file, _)| file)
     }
 
-    /// A namespace, by whatever file leads to it.
+    /// Returns a namespace, by any file that leads to it.
     pub fn reach(&self, netns: NetnsId, subject: &str) -> Result<&Namespace, KernelError> {
         let reached = self.file_of(netns).and_then(|_| self.by_id(netns));
         reached.ok_or_else(|| KernelError::NamespaceNotFound { subject: subject.to_owned(), netns })
@@ -187,7 +185,7 @@ impl SimNetwork {
         match self.file_of(netns) {
             Some(Some(file)) => FoundNamespace::At(file.clone()),
             Some(None) => FoundNamespace::Own,
-            // Another one has its inode.
+            // Another namespace has its inode.
             None if self.by_id(netns).is_none() && self.namespaces.contains_key(&netns.inode) => {
                 FoundNamespace::Ended
             }
@@ -214,7 +212,7 @@ impl SimNetwork {
         self.names.get(&path.map(Path::to_owned)) == Some(&netns.inode)
     }
 
-    /// One file of each namespace but the daemon's own, those of processes last.
+    /// Returns one file of each namespace but that of the daemon, files of processes last.
     pub fn all(&self) -> Vec<PathBuf> {
         let own = self.names.get(&None).copied();
         let mut files: Vec<(&PathBuf, u64)> =
@@ -244,7 +242,7 @@ impl SimNetwork {
         Some((namespace.id, ifindex))
     }
 
-    /// Gives an interface another name; false if there is none, or the name is taken.
+    /// Gives an interface another name. Returns false if there is no such interface, or the name is taken.
     pub fn rename_interface(&mut self, netns: Option<&Path>, name: &str, new: &str) -> bool {
         let Some(namespace) = self.named_mut(netns) else { return false };
         if namespace.index(new).is_some() {
@@ -255,12 +253,12 @@ impl SimNetwork {
         true
     }
 
-    /// One file of each namespace that has a name, but the daemon's own. Files of processes are none.
+    /// Returns one file of each namespace with a name, except that of the daemon. Files of processes are no names.
     pub fn named(&self) -> Vec<PathBuf> {
         self.all().into_iter().filter(|file| !file.starts_with("/proc")).collect()
     }
 
-    /// Switches an interface on or off; false if there is none.
+    /// Switches an interface on or off. Returns false if there is no such interface.
     pub fn switch(&mut self, netns: Option<&Path>, name: &str, up: bool) -> bool {
         let Some(namespace) = self.named_mut(netns) else { return false };
         let Some(ifindex) = namespace.index(name) else { return false };
@@ -272,14 +270,15 @@ impl SimNetwork {
         true
     }
 
-    /// A new boot: namespaces but the first and interfaces are made in another order, so that each takes the identity
-    /// that another one had. A lone one has a new identity.
+    /// Starts a new boot: namespaces but the first and interfaces are made in another order, so that each takes the
+    /// identity that another one had. If there is only one, it gets a new identity.
     pub fn reboot(&mut self) {
         self.xdp.clear();
         self.tcx.clear();
         self.groups.clear();
         self.numbers.clear();
-        // Those without a file have ended. Each other has one file, in whose order they are made.
+        // Namespaces without a file have ended. Each other one has one file, and they are made in the order of the
+        // files.
         let own = self.names.get(&None).copied();
         let mut files: Vec<(PathBuf, u64)> =
             self.names.iter().filter_map(|(file, of)| Some((file.clone()?, *of))).collect();
@@ -335,7 +334,7 @@ impl SimNetwork {
         Ok(HookKey { netns: namespace.id.into(), ifindex, kind })
     }
 
-    /// A namespace whose identity may be known; otherwise the one that a file leads to.
+    /// Returns the namespace of an identity if it is given; otherwise the one that a file leads to.
     pub fn reach_known(
         &self,
         home: Option<NetnsId>,
@@ -347,13 +346,13 @@ impl SimNetwork {
         }
     }
 
-    /// The namespace's identity, if it has an interface of this number.
+    /// Returns the identity of the namespace, if it has an interface of this number.
     pub fn place(&self, netns: Option<&Path>, ifindex: IfIndex) -> Result<Option<NetnsId>, KernelError> {
         let namespace = self.namespace(netns)?;
         Ok(namespace.has(ifindex).then_some(namespace.id))
     }
 
-    /// A link is gone from its hook.
+    /// Removes a link from its hook.
     pub fn leave(&mut self, place: &SimLinkTarget, key: Key) {
         match place {
             SimLinkTarget::Xdp { netns, ifindex } => {

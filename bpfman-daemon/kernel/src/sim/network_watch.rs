@@ -1,5 +1,3 @@
-//! Watching many simulated namespaces.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

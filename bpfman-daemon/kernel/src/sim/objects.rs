@@ -1,4 +1,4 @@
-//! Maps, programs, links and BTF, and what keeps them alive.
+//! Maps, programs, links and BTF, and the references that keep them alive.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +9,11 @@ use bpfmand_core::{Direction, IfIndex, MapSpec, NetnsId, map_type};
 use super::SimState;
 use crate::ProgramKind;
 
-/// Names an object, whatever its kind. Never reused.
+/// Key of an object of any kind. Never reused.
 pub(super) type Key = u64;
 
-/// One type of kernel map whose slots are emptied when nobody but programs refers to it any more, so that programs
-/// that call each other through it do not keep each other alive.
+/// The one type of kernel map with slots that are emptied when only programs still refer to it. So programs that call
+/// each other through it do not keep each other alive.
 const EMPTIED: u32 = map_type::PROG_ARRAY;
 
 /// Keeps an object of a simulated kernel alive.
@@ -27,14 +27,13 @@ pub struct SimHandle {
 impl Drop for SimHandle {
     fn drop(&mut self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // A handle of before a reboot holds nothing.
+        // A handle from before a reboot holds nothing.
         if state.objects.generation == self.generation {
             state.let_go(self.key);
         }
     }
 }
 
-/// What an object is.
 #[derive(Debug)]
 pub(super) enum Body {
     Btf,
@@ -42,7 +41,7 @@ pub(super) enum Body {
         spec: MapSpec,
         max_entries: u32,
         slots: BTreeMap<u32, Key>,
-        /// Entries of data; those of arrays that nobody wrote are not here.
+        /// Entries of data, without entries of arrays that were never written.
         entries: BTreeMap<Vec<u8>, Vec<u8>>,
     },
     Program {
@@ -54,12 +53,11 @@ pub(super) enum Body {
         loaded_at: SystemTime,
         attach_btf_id: u32,
         btf: Option<Key>,
-        /// What the BTF says.
         types: Option<Arc<[u8]>>,
         maps: Vec<Key>,
-        /// The program that it extends.
+        /// Program that it extends.
         target: Option<Key>,
-        /// The interface that it is for.
+        /// Interface that it is bound to.
         device: Option<(NetnsId, IfIndex)>,
     },
     Link {
@@ -68,7 +66,7 @@ pub(super) enum Body {
     },
 }
 
-/// What a link is attached to.
+/// Place that a link is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SimLinkTarget {
     Xdp {
@@ -80,59 +78,57 @@ pub(super) enum SimLinkTarget {
         ifindex: IfIndex,
         direction: Direction,
     },
-    /// A trace point or probe, in words.
+    /// Trace point or probe, in words.
     Event(String),
     Trampoline,
-    /// A place of another kind, in words.
+    /// Place of another kind, in words.
     Place {
         kernel_type: u32,
         at: String,
     },
-    /// A hook of a control group, in words.
+    /// Hook of a cgroup, in words.
     Group {
         at: String,
     },
-    /// A map of sockets, at one of its hooks.
+    /// Map of sockets, at one of its hooks.
     Sockmap {
         map: Key,
         attach_type: u32,
     },
-    /// A map that holds a structure of functions.
+    /// Map that holds a structure of functions.
     StructOps {
         map: Key,
     },
-    /// A function of a program.
+    /// Function of a program.
     Replacement {
         target: Key,
         function: u32,
     },
-    /// An interface that is gone, or a link that was detached by force.
+    /// Interface that is gone, or a link that was detached by force.
     Nowhere {
         kernel_type: u32,
     },
 }
 
-/// One object.
 #[derive(Debug)]
 pub(super) struct Object {
-    /// The kernel's id among objects of its kind.
+    /// Id of the kernel among objects of its kind.
     pub id: u32,
-    /// Handles and pins.
+    /// Number of handles and pins.
     pub held: usize,
-    /// Other objects, and filters.
+    /// Number of other objects, and filters.
     pub used: usize,
     pub body: Body,
 }
 
-/// All objects.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     pub all: BTreeMap<Key, Object>,
     last_key: Key,
-    /// The last id of each kind: BTF, map, program, link.
+    /// Last id of each kind: BTF, map, program, link.
     last_ids: [u32; 4],
     by_id: BTreeMap<(usize, u32), Key>,
-    /// Counts reboots.
+    /// Number of reboots.
     pub generation: u64,
 }
 
@@ -168,7 +164,7 @@ impl Body {
 }
 
 impl Objects {
-    /// Adds an object that nobody holds yet.
+    /// Adds an object without a holder.
     pub fn add(&mut self, body: Body) -> Key {
         for used in body.uses() {
             self.use_it(used);
@@ -182,36 +178,36 @@ impl Objects {
         self.last_key
     }
 
-    /// The object of an id.
+    /// Returns the object of an id.
     pub fn find(&self, kind: usize, id: u32) -> Option<Key> {
         self.by_id.get(&(kind, id)).copied()
     }
 
-    /// Ids of one kind, ascending.
+    /// Returns the ids of one kind, ascending.
     pub fn ids(&self, kind: usize) -> impl Iterator<Item = u32> {
         self.by_id.range((kind, 0)..=(kind, u32::MAX)).map(|((_, id), _)| *id)
     }
 
-    /// The kernel's id of an object; 0 if it is gone.
+    /// Returns the id of an object in the kernel; 0 if it is gone.
     pub fn id(&self, key: Key) -> u32 {
         self.all.get(&key).map_or(0, |object| object.id)
     }
 
-    /// A handle or pin more.
+    /// Adds a handle or pin.
     pub fn hold(&mut self, key: Key) {
         if let Some(object) = self.all.get_mut(&key) {
             object.held += 1;
         }
     }
 
-    /// An object or filter more that uses it.
+    /// Adds an object or filter that uses it.
     pub fn use_it(&mut self, key: Key) {
         if let Some(object) = self.all.get_mut(&key) {
             object.used += 1;
         }
     }
 
-    /// Loses everything but the numbers that tell handles of before from those of now.
+    /// Removes everything but the numbers that tell handles from before a reboot from current ones.
     pub fn reboot(&mut self) {
         self.all.clear();
         self.by_id.clear();
@@ -221,7 +217,7 @@ impl Objects {
 }
 
 impl SimState {
-    /// A handle or pin less.
+    /// Removes a handle or pin.
     pub(super) fn let_go(&mut self, key: Key) {
         let Some(object) = self.objects.all.get_mut(&key) else { return };
         object.held = object.held.saturating_sub(1);
@@ -236,7 +232,7 @@ impl SimState {
         self.collect(key);
     }
 
-    /// An object or filter less that uses it.
+    /// Removes an object or filter that uses it.
     pub(super) fn unuse(&mut self, key: Key) {
         let Some(object) = self.objects.all.get_mut(&key) else { return };
         object.used = object.used.saturating_sub(1);

@@ -1,4 +1,4 @@
-//! Folders and pins, with bpffs's rules.
+//! Folders and pins, with the rules of bpffs.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,14 +7,13 @@ use std::path::{Component, Path, PathBuf};
 use super::errno::{EACCES, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, EPERM};
 use super::objects::Key;
 
-/// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Folder,
     Pin(Key),
 }
 
-/// Everything below the root, which is always there.
+/// All nodes below the root, which always exists.
 #[derive(Debug, Default)]
 pub(super) struct SimPins {
     pub nodes: BTreeMap<PathBuf, Node>,
@@ -22,7 +21,7 @@ pub(super) struct SimPins {
 
 type Answer<T> = Result<T, i32>;
 
-/// A path without `.`, refused if a name in it has a dot: bpffs keeps those for itself.
+/// Returns a path without `.`. Refuses names with a dot, which bpffs reserves.
 fn clean(path: &Path) -> Answer<PathBuf> {
     let mut clean = PathBuf::new();
     for part in path.components() {
@@ -41,7 +40,7 @@ impl SimPins {
         if path.as_os_str().is_empty() { Some(Node::Folder) } else { self.nodes.get(path).copied() }
     }
 
-    /// The path of something new: its parent is a folder, and nothing is there.
+    /// Returns the path of a new node: its parent is a folder, and the path is free.
     fn vacant(&self, path: &Path) -> Answer<PathBuf> {
         let path = clean(path)?;
         match path.parent().and_then(|parent| self.node(parent)) {
@@ -85,7 +84,7 @@ impl SimPins {
         }
     }
 
-    /// All below a folder. Paths are ordered by their names, so they stand together behind it.
+    /// Returns all nodes below a folder. Paths are ordered by name, so these follow the folder directly.
     fn below<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = &'a PathBuf> {
         let behind = (Bound::Excluded(folder), Bound::Unbounded);
         self.nodes
@@ -122,7 +121,7 @@ impl SimPins {
         }
     }
 
-    /// Removes a pin; tells what was pinned there.
+    /// Removes a pin. Returns the pinned object.
     pub fn unpin(&mut self, path: &Path) -> Answer<Option<Key>> {
         let path = clean(path)?;
         match self.node(&path) {

@@ -1,4 +1,4 @@
-//! All that a simulated kernel holds, as one value to compare.
+//! Contents of a simulated kernel, as one value to compare.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,36 +9,37 @@ use super::SimKernel;
 use super::objects::{Body, Key, MAP, SimLinkTarget};
 use super::pins::Node;
 
-/// A program.
+/// Program in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimProgram {
-    /// As the kernel keeps it.
+    /// Name that the kernel keeps.
     pub name: String,
-    /// Of its instructions.
+    /// Tag of its instructions.
     pub tag: [u8; 8],
-    /// Its maps.
+    /// Maps of the program.
     pub maps: Vec<MapId>,
 }
 
-/// A link.
+/// Link in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimLink {
-    /// What it runs.
+    /// Program that it runs.
     pub program: ProgramId,
-    /// Where, in words.
+    /// Place in words.
     pub place: String,
 }
 
-/// A filter.
+/// Filter in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimFilter {
-    /// What it runs.
+    /// Program that it runs.
     pub program: ProgramId,
-    /// Its name.
+    /// Name of the filter.
     pub name: String,
 }
 
-/// Everything alive, by kernel id or path. Links at one hook of tcx or of a control group are also in the order in which they run.
+/// All live objects, by kernel id or path. Links at one hook of tcx or of a cgroup are also listed in the order in
+/// which they run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SimSnapshot {
     /// Programs.
@@ -47,20 +48,20 @@ pub struct SimSnapshot {
     pub maps: BTreeMap<MapId, (String, Vec<u32>)>,
     /// Links.
     pub links: BTreeMap<u32, SimLink>,
-    /// Programs of each tcx hook, in the order they run.
+    /// Programs of each tcx hook, in the order in which they run.
     pub tcx: BTreeMap<String, Vec<ProgramId>>,
-    /// Programs of each hook of a control group that has any, in the order they run.
+    /// Programs of each hook of a cgroup with links, in the order in which they run.
     pub groups: BTreeMap<String, Vec<ProgramId>>,
     /// Filters, by place, priority and handle.
     pub filters: BTreeMap<String, SimFilter>,
-    /// Pins: what is pinned, in words.
+    /// Pins with the pinned object in words.
     pub pins: BTreeMap<PathBuf, String>,
     /// Folders.
     pub folders: BTreeSet<PathBuf>,
 }
 
 impl SimKernel {
-    /// What the kernel holds now.
+    /// Returns the present contents of the kernel.
     #[must_use]
     pub fn snapshot(&self) -> SimSnapshot {
         let state = self.state();
@@ -139,7 +140,7 @@ impl SimKernel {
         snapshot
     }
 
-    /// The first contents of a map of global variables; none if there is no such map.
+    /// Returns the initial contents of a map of global variables. `None` if there is no such map.
     #[must_use]
     pub fn first_contents(&self, map: MapId) -> Option<Vec<u8>> {
         let state = self.state();

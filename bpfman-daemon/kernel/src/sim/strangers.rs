@@ -1,4 +1,4 @@
-//! What others than the daemon do to a simulated machine.
+//! Operations of other tools on a simulated machine.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ impl SimKernel {
     /// Attaches a program as `ip link set xdp` does: without a link.
     ///
     /// # Errors
-    /// As those of a link; here a program in the way is not replaced.
+    /// As those of a link; a program that is already attached is not replaced.
     pub fn attach_xdp_by_netlink(
         &self,
         netns: Option<&Path>,
@@ -30,7 +30,7 @@ impl SimKernel {
         Ok(())
     }
 
-    /// Takes away what [`SimKernel::attach_xdp_by_netlink`] attached; tells whether there was something.
+    /// Removes a program that [`SimKernel::attach_xdp_by_netlink`] attached. Returns whether there was one.
     pub fn detach_xdp_by_netlink(&self, netns: Option<&Path>, ifindex: IfIndex) -> bool {
         let mut state = self.state();
         let Ok(Some(netns)) = state.network.place(netns, ifindex) else { return false };
@@ -62,20 +62,19 @@ impl SimKernel {
         Ok(())
     }
 
-    /// From now on this process holds the object, as far as `holders` tells.
+    /// Makes `holders` report this process as a holder of the object from now on.
     pub fn add_holder(&self, of: Held, holder: Holder) {
         self.state().holders.push((of, holder));
     }
 
-    /// From now on, test runs of programs of this name have this result.
+    /// Sets the result of test runs of programs of this name.
     pub fn answer_test_runs(&self, program: &str, result: TestRunResult) {
         self.state().runs.insert(super::create::kernel_name(program), result);
     }
 }
 
 impl super::SimState {
-    /// Processes that were added, and this one if a handle is open: its own, or of a link that runs it.
-    /// Those that a test named.
+    /// Returns the processes that a test added.
     pub(super) fn all_holders(&self) -> ObjectHolders {
         let mut all = ObjectHolders::default();
         for (held, holder) in &self.holders {

@@ -1,4 +1,4 @@
-//! Things that probes lead to: files, processes and kernel modules, which tests replace, end and load again.
+//! Targets of probes: files, processes and kernel modules, which tests replace, end and load again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::{KernelError, LinkTarget, ProbeTargetError};
 /// Inode of every file that no test has touched.
 const FIRST_FILE: u64 = 1;
 
-/// Differences from a machine on which every file, process and function is there.
+/// Differences from a machine on which every file, process and function exists.
 #[derive(Debug, Default)]
 pub(super) struct SimTargets {
     files: BTreeMap<String, SimFile>,
@@ -20,25 +20,24 @@ pub(super) struct SimTargets {
     hidden: BTreeSet<String>,
     /// Files of another machine.
     remote: BTreeSet<String>,
-    /// Files whose file system does not answer.
+    /// Files on a file system that does not answer.
     hanging: BTreeSet<String>,
-    /// The beginnings of processes; none for those that have ended.
+    /// Starts of processes. `None` for those that have ended.
     processes: BTreeMap<u32, Option<u64>>,
     /// The cgroups of processes, beside the container that each is in.
     groups: BTreeMap<u32, String>,
     /// Modules by name, with the inodes of those that are loaded.
     modules: BTreeMap<String, Option<u64>>,
-    /// The modules of functions.
+    /// Modules of functions.
     functions: BTreeMap<String, String>,
-    /// Counts what was made.
+    /// Number of changes so far, from which new files, writes, processes and modules get distinct numbers.
     made: u64,
 }
 
-/// A file that a test has touched.
+/// File that a test has touched.
 #[derive(Clone, Copy, Debug)]
 struct SimFile {
     inode: u64,
-    /// Time of the last write.
     modified: i64,
     is_there: bool,
     has_functions: bool,
@@ -51,7 +50,7 @@ impl Default for SimFile {
 }
 
 impl SimTargets {
-    /// A reboot ends processes and loads no module.
+    /// Ends all processes and unloads all modules, as a reboot does.
     pub(super) fn reboot(&mut self) {
         self.processes.clear();
         self.groups.clear();
@@ -70,7 +69,7 @@ impl SimTargets {
         }
     }
 
-    /// The place of the first of these paths that only root may read.
+    /// Returns the index of the first of these paths that only root may read.
     pub(super) fn first_hidden(&self, paths: &[PathBuf]) -> Option<usize> {
         paths.iter().position(|path| path.to_str().is_some_and(|path| self.hidden.contains(path)))
     }
@@ -108,7 +107,7 @@ impl SimState {
     pub(super) fn process_began(&self, pid: u32) -> Option<u64> {
         match self.targets.processes.get(&pid) {
             Some(began) => *began,
-            // A process of every number, and after a reboot another one.
+            // Every number has a process, and after a reboot another one.
             None => (pid != 0).then_some(self.objects.generation),
         }
     }
@@ -168,7 +167,7 @@ impl SimKernel {
         self.change_file(path, |file, made| file.modified = made.cast_signed());
     }
 
-    /// Puts a file at a path that has none of the functions that are probed.
+    /// Puts a file without any probed function at a path.
     pub fn replace_file_without_functions(&self, path: &str) {
         self.change_file(path, |file, made| {
             *file = SimFile { inode: FIRST_FILE + made, has_functions: false, ..SimFile::default() };
@@ -180,22 +179,22 @@ impl SimKernel {
         self.change_file(path, |file, _| file.is_there = false);
     }
 
-    /// From now on only root may read the file at a path.
+    /// Allows only root to read the file at a path from now on.
     pub fn hide_file(&self, path: &str) {
         self.state().targets.hidden.insert(path.to_owned());
     }
 
-    /// From now on the file at a path is of another machine.
+    /// Makes the file at a path one of another machine from now on.
     pub fn mount_from_elsewhere(&self, path: &str) {
         self.state().targets.remote.insert(path.to_owned());
     }
 
-    /// From now on the file system of a path answers nothing, until [`SimKernel::answer_file`].
+    /// Makes the file system of a path stop answering, until [`SimKernel::answer_file`].
     pub fn hang_file(&self, path: &str) {
         self.state().targets.hanging.insert(path.to_owned());
     }
 
-    /// The file system of a path answers again.
+    /// Makes the file system of a path answer again.
     pub fn answer_file(&self, path: &str) {
         self.state().targets.hanging.remove(path);
         self.changed.notify_all();
@@ -238,7 +237,6 @@ impl SimKernel {
         self.state().targets.modules.insert(name.to_owned(), None);
     }
 
-    /// Waits until the file system of a path answers.
     pub(super) fn wait_for_file(&self, path: &str) {
         let mut state = self.state();
         while state.targets.hanging.contains(path) {

@@ -1,4 +1,4 @@
-//! Watching the interfaces of a simulated namespace.
+//! Watch of the interfaces of a simulated namespace.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -38,7 +38,7 @@ impl SimWatch {
         })
     }
 
-    /// What there is to tell now.
+    /// Returns the events that are due now.
     fn observe(&mut self, state: &SimState) -> Vec<InterfaceEvent> {
         let namespace = state.network.namespace(self.path.as_deref()).ok();
         let Some(namespace) = namespace.filter(|found| found.id == self.namespace) else {

@@ -1,5 +1,5 @@
-//! What a chain means: its members run alone, one after another, folded here. Written from the documentation, not
-//! from the splicer: the verdict table below is a second one on purpose.
+//! Meaning of a chain: its members run alone, one after another, and are folded here. It was written from the
+//! documentation, not from the splicer. The second verdict table below is deliberate.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,22 +10,20 @@ use bpfmand_splice::{ChainStrategy, CounterLayout, ProceedMask, ReadOnlyMap, spe
 use crate::kernel::{Map, Packet, Program, ProgramKind, load, load_verified, run};
 use crate::together::Together;
 
-/// A member, loaded alone.
 pub struct Loaded {
     pub label: String,
     pub text: BoundText,
-    /// What chains run in its place, if its read-only data can be folded into it.
+    /// Text that chains run in its place, if its read-only data can be folded into it.
     pub specialised: Option<BoundText>,
-    /// With the maps of the members alone.
+    /// Program with the maps of the members alone.
     pub alone: Program,
-    /// The same program with the maps of chains, for chains that run it as it is.
+    /// Program with the maps of chains, for chains that run it unchanged.
     pub own: Program,
-    /// The verifier's count of each function's stack.
+    /// Stack depth of each function, as counted by the verifier.
     pub depths: Vec<u32>,
-    /// Instructions that the verifier processed.
     pub verified_insns: u32,
     pub needs_own_btf: bool,
-    /// Where its instructions carry type ids of its own BTF.
+    /// Places of type ids of its own BTF in its instructions.
     pub local_type_ids: Vec<usize>,
 }
 
@@ -49,7 +47,7 @@ impl Loaded {
         loaded.specialised(maps)
     }
 
-    /// The same with what chains run.
+    /// Returns the member with the text that chains run.
     pub fn specialised(mut self, maps: &Maps) -> Self {
         let frozen = maps.spliced.iter().enumerate().filter_map(|(place, map)| {
             Some(ReadOnlyMap { map: MapId(place as u32), value: map.read_only.as_deref()? })
@@ -63,10 +61,9 @@ impl Loaded {
     }
 }
 
-/// Members with their proceed-on sets.
 pub type Members<'a> = [(&'a Loaded, ProceedMask)];
 
-/// One set of maps for the members alone, one for chains, alike at first.
+/// One set of maps for the members alone and one for chains, initially equal.
 #[derive(Default)]
 pub struct Maps {
     pub alone: Vec<Map>,
@@ -78,11 +75,10 @@ impl Maps {
         Self { alone: make(), spliced: make() }
     }
 
-    /// What differs between the two.
     pub fn difference(&self) -> Option<String> {
         let pairs = self.alone.iter().zip(&self.spliced).enumerate();
         pairs
-            // When work for later runs is nobody's promise. The heads of lists and trees show addresses.
+            // No promise covers the time of deferred work. The heads of lists and trees show addresses.
             .filter(|(_, (map, _))| !["fired", "queues", "trees"].contains(&map.name.as_str()))
             .map(|(place, (alone, together))| {
                 (place, alone.name.as_str(), alone.contents(), together.contents())
@@ -96,7 +92,7 @@ impl Maps {
     fn level(&self) {
         for (alone, together) in self.alone.iter().zip(&self.spliced) {
             for (key, value) in alone.contents() {
-                // A frozen map cannot be written, and was not by the members either.
+                // A frozen map cannot be written, and the members did not write it either.
                 let _ = together.update(&key, &value);
             }
         }
@@ -107,7 +103,7 @@ pub fn descriptors(maps: &[Map]) -> Vec<RawFd> {
     maps.iter().map(|map| map.fd.as_raw_fd()).collect()
 }
 
-/// True if the chain goes on. XDP: bit n is code n; TC: bit n is code n - 1.
+/// Returns true if the chain goes on. XDP: bit n is code n; TC: bit n is code n - 1.
 fn proceeds(kind: ProgramKind, set: u32, code: i32) -> bool {
     let bit = if kind == ProgramKind::Xdp { i64::from(code) } else { i64::from(code) + 1 };
     set == u32::MAX || (0..=31).contains(&bit) && set & (1 << bit) != 0
@@ -125,19 +121,19 @@ fn answer(kind: ProgramKind, stopped: Option<i32>) -> i32 {
     }
 }
 
-/// What came of a packet.
+/// Result for a packet.
 pub struct Folded {
     pub verdict: i32,
     pub packet: Packet,
-    /// The member that ended the chain, and its own verdict.
+    /// Member that ended the chain, and its own verdict.
     ended: Option<(usize, i32)>,
-    /// The verdict of the member that ran last.
+    /// Verdict of the member that ran last.
     last: i32,
-    /// Shadow members that ran, and what they answered.
+    /// Shadow members that ran, with their verdicts.
     shadowed: Vec<(usize, i32)>,
 }
 
-/// The members alone, one after another. None if a packet got too short to be run on.
+/// Runs the members alone, one after another. `None` if a packet got too short to be run on.
 pub fn fold(kind: ProgramKind, members: &Members<'_>, packet: &Packet) -> Option<Folded> {
     let mut packet = packet.clone();
     let (mut last, mut shadowed) = (0, Vec::new());
@@ -160,7 +156,7 @@ pub fn fold(kind: ProgramKind, members: &Members<'_>, packet: &Packet) -> Option
     Some(Folded { verdict: answer(kind, None), packet, ended: None, last, shadowed })
 }
 
-/// Runs members and chain over the packets; says what differed, else how many packets were compared.
+/// Runs members and chain over the packets. Returns the number of compared packets, or an error with the difference.
 pub fn compare(
     kind: ProgramKind,
     members: &Members<'_>,
@@ -174,14 +170,14 @@ pub fn compare(
     let mut timed = vec![0; chain.plan.members.len()];
     for (number, packet) in packets.iter().enumerate() {
         let Some(expected) = fold(kind, members, packet) else {
-            // The fold ended halfway and its maps with it: start level again.
+            // The fold ended halfway and left its maps in between: make the maps equal again.
             maps.level();
             continue;
         };
         let mut expected = expected;
         if chain.plan.strategy == ChainStrategy::Direct {
-            // The one exception: alone on its hook, a member that returns the code which libxdp's dispatcher keeps for
-            // itself answers it.
+            // There is one exception: alone on its hook, a member that returns the code which libxdp's dispatcher
+            // reserves returns it unchanged.
             let dispatcher_return = expected.last == 31;
             expected.verdict = if dispatcher_return { 31 } else { expected.verdict };
         }

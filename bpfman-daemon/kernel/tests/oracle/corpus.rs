@@ -1,5 +1,5 @@
-//! Chains of the programs in tests/members, a source for each thing that is known to break chains, and of the objects
-//! that Debian's xdp-tools install.
+//! Chains of the programs in tests/members, with one source for each known problem of chains, and of the objects that
+//! Debian's xdp-tools install.
 
 use bpfmand_splice::{ProceedMask, SpliceOptions};
 
@@ -10,8 +10,8 @@ use crate::objects::{self, Corpus};
 use crate::pool::{self, PACKETS, Shape, packets};
 use crate::together::{Tally, options};
 
-/// A source, the kernel function that it cannot do without, and its members that have tests of their own: they show
-/// the stack, run for long, take bigger packets, or leave what test-run does not show.
+/// A source, the kernel function that it requires, and its members that have tests of their own: they show the stack,
+/// run for long, take bigger packets, or have effects that test-run does not show.
 struct Source {
     file: &'static str,
     needs: Option<&'static str>,
@@ -37,12 +37,12 @@ const XDP: &[Source] = &[
 
 const TC: &[Source] = &[
     source("tc.c"),
-    // A tag is beside the packet, where test-run does not show it: `traffic` has these.
+    // A tag is beside the packet, and test-run does not show it: `traffic` tests these.
     Source { apart: &["push_tag", "pop_tag"], ..source("packets.c") },
     Source { needs: Some("bpf_rbtree_first"), ..source("objects.c") },
 ];
 
-/// XDP members that meet each other in every order: one for each thing that could break.
+/// XDP members that are combined in every order: one for each possible problem.
 const PAIRS: [&str; 26] = [
     "prefix_filter",
     "global_counter",
@@ -72,7 +72,7 @@ const PAIRS: [&str; 26] = [
     "last_bytes",
 ];
 
-/// All members of these sources, with their maps.
+/// Returns all members of these sources, with their maps.
 pub fn corpus_of(kind: ProgramKind) -> Corpus {
     let sources = if kind == ProgramKind::Xdp { XDP } else { TC };
     let mut corpus = Corpus::default();
@@ -103,7 +103,7 @@ fn random_tc_chains_of_the_corpus_agree() {
     chains_agree(ProgramKind::Clsact, 150, 6);
 }
 
-/// Every member before and behind every other: going on always, so that the second runs.
+/// Runs every member before and after every other. Each goes on always, so that the second runs.
 fn all_pairs_agree(kind: ProgramKind, wanted: impl Fn(&str) -> bool) {
     let corpus = corpus_of(kind);
     let members: Vec<&Loaded> = corpus.members.iter().filter(|member| wanted(member.name())).collect();
@@ -147,7 +147,7 @@ fn installed_objects_do_in_chains_what_they_do_alone() {
     }
     let pool: Vec<&Loaded> = corpus.members.iter().collect();
     pool::agrees(kind, &pool, &corpus.maps, 6, 7, Shape { longest: 10, ..Shape::GENERATED });
-    // All ten filters at once, each going on.
+    // All ten filters run in one chain, and each goes on.
     let ten: Vec<_> = pool.iter().take(10).map(|member| (*member, ProceedMask(0x7))).collect();
     let packets = packets(&mut Random::new(8), kind, Shape::GENERATED);
     let mut tally = Tally::default();

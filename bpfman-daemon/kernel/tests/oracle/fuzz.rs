@@ -1,7 +1,7 @@
-//! `make fuzz-chain`: the same generators for as long as one likes.
+//! `make fuzz-chain`: the same generators for any length of time.
 //!
-//! Environment: `FUZZ_MINUTES` (or `FUZZ_PACKETS`) says how long, `FUZZ_SEED` where to begin. Each round has a seed of
-//! its own, printed when it ends and when it fails: `FUZZ_SEED` set to it repeats that round first.
+//! Environment: `FUZZ_MINUTES` (or `FUZZ_PACKETS`) sets the length, `FUZZ_SEED` the first seed. Each round has a seed
+//! of its own, printed when it ends and when it fails: `FUZZ_SEED` with this value repeats that round first.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,8 @@ use crate::generate::Random;
 use crate::kernel::ProgramKind;
 use crate::pool::{self, Shape};
 
-/// Chains of one round.
 const CHAINS: usize = 400;
-/// Packets for each: more than in CI, since it is loading that takes the time.
+/// Packets for each chain: more than in CI, since loading takes most of the time.
 const PACKETS: usize = 100;
 
 fn setting(name: &str) -> Option<u64> {

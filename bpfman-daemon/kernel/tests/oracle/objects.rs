@@ -1,4 +1,4 @@
-//! Members from C sources and from objects that others built.
+//! Members from C sources and from objects of other projects.
 
 use std::env::consts::ARCH;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::kernel::{Map, Program, ProgramKind, load, shared_btf};
 static KERNEL_BTF: LazyLock<KernelBtf> =
     LazyLock::new(|| KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux").unwrap()).unwrap());
 
-/// Ids of kernel functions that the splicer has to know.
+/// Ids of kernel functions that the splicer must know.
 pub struct KernelFunctions {
     pub throwing: Vec<i32>,
     pub deferring: Vec<i32>,
@@ -31,25 +31,22 @@ pub fn kernel_functions() -> &'static KernelFunctions {
     &FUNCTIONS
 }
 
-/// True if the kernel has this function for programs to call.
+/// Returns true if the kernel has this function for programs to call.
 pub fn kernel_has(function: &str) -> bool {
     KERNEL_BTF.function_id(function).is_some()
 }
 
-/// Compiles one of tests/members.
 pub fn compile(source: &str) -> ObjectFile {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/members").join(source);
-    // Members that have to come without type information have a source of their own.
+    // Members that must come without type information have a source of their own.
     clang(&path, if source == "plain.c" { "-g0" } else { "-g" })
 }
 
-/// The text of one of tests/members.
 pub fn source(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/members").join(name);
     std::fs::read_to_string(path).unwrap()
 }
 
-/// Compiles a source that was written just now.
 pub fn compile_text(text: &str) -> ObjectFile {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.c");
@@ -57,14 +54,13 @@ pub fn compile_text(text: &str) -> ObjectFile {
     clang(&path, "-g")
 }
 
-/// Compiles a file anywhere.
 pub fn compile_file(path: &Path) -> ObjectFile {
     clang(path, "-g")
 }
 
-/// True where the verifier itself passes the calling program to functions that run its code later. Their names end in
-/// `_impl` where a program has to pass itself, as their last argument. Type information of the newest kernels has both
-/// names, but only a function that the kernel has can be called.
+/// Returns true if the verifier itself passes the calling program to functions that run its code later. On other
+/// kernels a program must pass itself as the last argument, and the names of these functions end in `_impl`. Type
+/// information of the newest kernels has both names, but only a function that the kernel has can be called.
 fn passes_program() -> bool {
     static PASSES: LazyLock<bool> = LazyLock::new(|| {
         let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap();
@@ -100,7 +96,7 @@ fn clang(source: &Path, debug: &str) -> ObjectFile {
     ObjectFile::parse(bytes).unwrap()
 }
 
-/// Debian's xdp-filter and the default program of its AF_XDP library, if they are installed.
+/// Returns Debian's xdp-filter and the default program of its AF_XDP library, if they are installed.
 pub fn installed() -> Vec<(String, ObjectFile)> {
     let Ok(folder) = std::fs::read_dir(format!("/usr/lib/{ARCH}-linux-gnu/bpf")) else { return Vec::new() };
     let mut found: Vec<(String, ObjectFile)> = folder
@@ -115,7 +111,6 @@ pub fn installed() -> Vec<(String, ObjectFile)> {
     found
 }
 
-/// Every map of the object, by its place.
 pub fn maps(object: &ObjectFile) -> Vec<Map> {
     let btf = object.btf(BtfFeatures::ALL).map(|raw| shared_btf(&raw).unwrap());
     let create = |spec: &MapSpec| {
@@ -132,19 +127,18 @@ pub fn maps(object: &ObjectFile) -> Vec<Map> {
     object.maps().iter().map(create).collect()
 }
 
-/// An XDP program that drops.
 fn dropper() -> Program {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 1), Insn::new(0x95, 0, 0, 0, 0)];
     load(&program("dropper", insns), ProgramKind::Xdp, &[]).unwrap()
 }
 
-/// A program of one function without type information.
+/// Returns a program of one function without type information.
 pub fn program(name: &str, insns: Vec<Insn>) -> BoundText {
     BoundText::of_one_function(name, "GPL", insns)
 }
 
-/// Every program of the object that `wanted` names, loaded alone. Map ids are places among the maps, the object's own
-/// from `first` on.
+/// Returns every program of the object that `wanted` accepts, loaded alone. Map ids are indexes among the maps, with
+/// those of the object from `first` on.
 pub fn members(
     object: &ObjectFile,
     label: &str,
@@ -171,13 +165,13 @@ pub fn members(
         .collect()
 }
 
-/// Where the program's instructions carry type ids of its object.
+/// Returns the places of type ids of its object in the instructions of a program.
 pub fn local_type_ids(object: &ObjectFile, program: &str) -> Vec<usize> {
     let options = TextOptions { kernel_btf: Some(&KERNEL_BTF), features: BtfFeatures::ALL };
     object.local_type_ids(program, &options).unwrap()
 }
 
-/// One program of an object, with the object's maps from place 0 on.
+/// Returns one program of an object, with the object's maps from index 0 on.
 pub fn text(object: &ObjectFile, program: &str) -> BoundText {
     let ids: Vec<MapId> = (0..object.maps().len()).map(|place| MapId(place as u32)).collect();
     let options = TextOptions { kernel_btf: Some(&KERNEL_BTF), features: BtfFeatures::ALL };
@@ -192,7 +186,7 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Adds an object's maps, and those of its programs that `wanted` names.
+    /// Adds an object's maps, and its programs that `wanted` accepts.
     pub fn add(
         &mut self,
         kind: ProgramKind,

@@ -11,24 +11,22 @@ pub const PACKETS: usize = 5;
 /// Members of a pool of generated programs.
 const GENERATED: usize = 300;
 
-/// What packets and chains look like.
+/// Sizes of packets and chains.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Fewest bytes.
+    /// Least number of bytes.
     pub from: u64,
-    /// As many more at most.
+    /// Largest number of additional bytes.
     pub range: u64,
-    /// Some packets are shorter than programs look for.
+    /// Set if some packets are shorter than programs check for.
     pub short: bool,
-    /// Most members of a chain.
     pub longest: u64,
-    /// Packets for each chain.
     pub packets: usize,
 }
 
 impl Shape {
     pub const GENERATED: Self = Self { from: 64, range: 200, short: true, longest: 32, packets: PACKETS };
-    /// Long enough for every member to make it shorter.
+    /// Packets long enough for every member to shorten them.
     pub const LONG: Self = Self { from: 260, range: 260, short: false, longest: 32, packets: PACKETS };
 }
 
@@ -39,7 +37,6 @@ pub fn packets(random: &mut Random, kind: ProgramKind, shape: Shape) -> Vec<Pack
             let len = if short { 24 } else { shape.from + random.below(shape.range) };
             let mut data: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
             if random.one_in(2) {
-                // IPv4 with UDP.
                 data[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
                 data.get_mut(23).into_iter().for_each(|protocol| *protocol = 17);
             } else {
@@ -54,7 +51,7 @@ pub fn packets(random: &mut Random, kind: ProgramKind, shape: Shape) -> Vec<Pack
         .collect()
 }
 
-/// All verdicts that there are, or a shadow's set.
+/// Returns the set of all verdicts, or a shadow's set.
 fn wide(random: &mut Random) -> ProceedMask {
     if random.below(2) == 0 { ProceedMask::EVERYTHING } else { ProceedMask(u32::MAX >> 1) }
 }
@@ -76,7 +73,7 @@ fn set(random: &mut Random, kind: ProgramKind) -> ProceedMask {
 pub const ATTEMPTS: [Attempt; 4] =
     [Attempt::First, Attempt::AllFunctions, Attempt::CutEach, Attempt::AllStandalone];
 
-/// Members at random with sets at random, and how to make a chain of them.
+/// Returns random members with random sets, and the options of their chain.
 pub fn draw<'a>(
     random: &mut Random,
     kind: ProgramKind,
@@ -107,7 +104,7 @@ pub fn describe(members: &Members<'_>, options: &SpliceOptions<'_>) -> String {
     format!("{names:x?}, {:?}, counters {}, timing {}", options.attempt, options.counters, options.timing)
 }
 
-/// So many chains of the pool agree with their members.
+/// Checks so many random chains of the pool against their members.
 pub fn agrees(
     kind: ProgramKind,
     pool: &[&Loaded],
@@ -185,7 +182,7 @@ fn generated_clsact_chains_do_what_their_members_do_alone() {
     generated_chains_agree(ProgramKind::Clsact, 500, 3);
 }
 
-/// The same members by every fallback.
+/// Checks the same members with every fallback.
 #[test]
 fn every_way_back_from_the_cheapest_chain_means_the_same() {
     for (kind, seed) in [(ProgramKind::Xdp, 20), (ProgramKind::Tcx, 21)] {

@@ -1,5 +1,3 @@
-//! Chains that need words of their own.
-
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{Insn, op};
@@ -15,7 +13,6 @@ use crate::together::{Tally, Together, options};
 
 const PASS: ProceedMask = ProceedMask(1 << 2);
 
-/// All members of one source.
 fn members_of(kind: ProgramKind, source: &str) -> Corpus {
     let mut corpus = Corpus::default();
     corpus.add(kind, source, &objects::compile(source), |_| true);
@@ -58,7 +55,7 @@ fn behind_a_full_frame_members_get_their_context_all_the_same() {
     chain_agrees("xdp.c", &["global_counter", "full_stack", "full_stack", "global_counter"], PASS);
     // The last member may use every register.
     chain_agrees("xdp.c", &["full_stack", "per_cpu_counter", "prefix_filter"], PASS);
-    // One before it may use some of them.
+    // A member before it may use some of them.
     let some = ProceedMask(0x0f);
     chain_agrees("xdp.c", &["full_stack", "prefix_filter", "prefix_filter", "global_counter"], some);
     chain_agrees("xdp.c", &["prefix_filter", "per_cpu_counter", "full_stack"], some);
@@ -103,7 +100,7 @@ fn a_timer_outlives_its_chain_but_keeps_none_of_the_others_loaded() {
         let contents = map_named(&corpus.maps.spliced, "fired").contents();
         contents.iter().map(|(_, value)| u64::from_ne_bytes(value.clone().try_into().unwrap())).collect()
     };
-    // What a replaced chain started goes on in the next one, which starts it again.
+    // Work that a replaced chain started continues in the next one, which starts it again.
     for _ in 0..3 {
         let chain = Together::new(kind, &members, &corpus.maps, &options(kind)).unwrap();
         let id = chain.entry.id();
@@ -139,7 +136,7 @@ fn what_leaves_work_for_later_or_catches_exceptions_stays_a_program_of_its_own()
     }
 }
 
-/// Waits for what the kernel does later.
+/// Waits for deferred work of the kernel.
 fn wait(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(150);
     while !holds() {
@@ -194,7 +191,7 @@ fn a_chain_longer_than_a_short_jump_reaches_its_end() {
 fn the_verifier_never_counts_more_stack_than_the_instructions_show() {
     let corpus = corpus_of(ProgramKind::Xdp);
     for member in &corpus.members {
-        // The splicer compares; here only that nothing is in the way of it.
+        // The splicer compares the depths; this test only checks that a chain can be made.
         let joined = Together::new(
             ProgramKind::Xdp,
             &[(member, PASS)],
@@ -202,8 +199,8 @@ fn the_verifier_never_counts_more_stack_than_the_instructions_show() {
             &SpliceOptions { counters: true, ..options(ProgramKind::Xdp) },
         );
         assert!(joined.is_ok(), "{}: {}", member.label, joined.err().unwrap());
-        // The verifier gives a program that throws, and does not say what then, one function more. Linux 6.18 says the
-        // depth of that one too, 7.2 does not.
+        // The verifier adds one function to a program that throws without a handler. Linux 6.18 reports the depth of
+        // that one too, 7.2 does not.
         let functions = member.text.0.functions.len();
         let given = member.name().starts_with("throw_from") && member.depths.len() == functions + 1;
         assert_eq!(member.depths.len(), functions + usize::from(given), "{}", member.label);

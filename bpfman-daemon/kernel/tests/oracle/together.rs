@@ -1,4 +1,4 @@
-//! Chains as the daemon makes them: planned, compiled, loaded, their program arrays filled.
+//! Chains as the daemon makes them: planned, compiled, loaded, with filled program arrays.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,21 @@ use crate::chain::{Maps, Members, compare, descriptors};
 use crate::kernel::{Map, Packet, Program, ProgramKind, kernel_version, load, possible_cpus};
 use crate::objects::kernel_functions;
 
-/// A chain, ready to run.
 pub struct Together {
     pub entry: Program,
     pub plan: ChainPlan,
     pub hook: SpliceHook,
     counters: Option<Map>,
-    /// The maps of the timed twin.
+    /// Maps of the timed twin.
     ticks_and_samples: Option<[Map; 2]>,
-    /// Arrays are emptied when nobody holds them.
+    /// Arrays are emptied when they have no holder.
     _arrays: Vec<Map>,
 }
 
-/// Why a chain cannot run.
+/// Reason why a chain cannot run.
 #[derive(Debug)]
 pub enum Refused {
-    /// By the splicer.
     Splicer(SpliceError),
-    /// By the verifier, with its log and the plan.
     Verifier(String),
 }
 
@@ -59,7 +56,7 @@ pub fn options(kind: ProgramKind) -> SpliceOptions<'static> {
     }
 }
 
-/// The members as the splicer takes them.
+/// Returns the members in the form that the splicer takes.
 pub fn parts<'a>(members: &Members<'a>) -> Vec<Member<'a>> {
     members
         .iter()
@@ -87,7 +84,7 @@ impl Together {
         let counters =
             options.counters.then(|| Map::create(6, 4, layout.value_size() as u32, COUNTER_ROWS, 0).unwrap());
         let arrays: Vec<Map> = plan.arrays.iter().map(|_| Map::empty_slot().unwrap()).collect();
-        // Ids are places among the maps of members, then the arrays, then the counters.
+        // Ids are indexes: first the maps of members, then the arrays, then the counters.
         let mut all = descriptors(&maps.spliced);
         let id = |place: usize| MapId(place as u32);
         let array_ids: Vec<MapId> = (0..arrays.len()).map(|number| id(all.len() + number)).collect();
@@ -121,12 +118,12 @@ impl Together {
             };
             array.hold(program).map_err(|error| Refused::Verifier(format!("{holds:?}: {error}")))?;
         }
-        // The other programs live by the arrays.
+        // The arrays keep the other programs alive.
         let entry = if programs.is_empty() { members[0].0.own.duplicate() } else { programs.swap_remove(0) };
         Ok(Self { entry, plan, hook: options.hook, counters, ticks_and_samples, _arrays: arrays })
     }
 
-    /// Sends the next packet through the timed twin, or not; false if there is none.
+    /// Makes the next packet take the timed twin, or not. Returns false if there is no twin.
     pub fn aim_at_twin(&self, twin: bool) -> bool {
         let Some([ticks, _]) = &self.ticks_and_samples else { return false };
         let before = if twin { u64::from(TIMED_ONE_IN) - 1 } else { 0 };
@@ -134,7 +131,7 @@ impl Together {
         twin
     }
 
-    /// How often each member's time was taken; none without a timed twin.
+    /// Returns how often each member's time was measured. `None` without a timed twin.
     pub fn timed(&self) -> Option<Vec<u64>> {
         let [_, samples] = self.ticks_and_samples.as_ref()?;
         let layout = TimeLayout::new(self.plan.members.len());
@@ -148,13 +145,13 @@ impl Together {
         Some(sums)
     }
 
-    /// What test-run's packets were counted as since the chain was made, by cell; none without counters.
+    /// Returns how the chain counted test-run's packets since it was made, by cell. `None` without counters.
     pub fn exits(&self, layout: CounterLayout) -> Option<BTreeMap<usize, u64>> {
-        // They come in by the loopback interface.
+        // These packets come in by the loopback interface.
         self.counters.is_some().then(|| self.exits_at(layout, 1))
     }
 
-    /// What packets of an interface were counted as, by cell. No other interface may have any.
+    /// Returns how the packets of an interface were counted, by cell. No other interface may have any.
     pub fn exits_at(&self, layout: CounterLayout, interface: u32) -> BTreeMap<usize, u64> {
         let rows = self.counters.as_ref().expect("the chain counts").contents();
         assert_eq!(rows.len(), COUNTER_ROWS as usize);
@@ -171,14 +168,13 @@ impl Together {
     }
 }
 
-/// What became of many chains.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub chains: usize,
     pub packets: usize,
-    /// Chains that there cannot be, with the reason.
+    /// Number of impossible chains.
     pub refused: usize,
-    /// Chains that the verifier refused at first, by how far back they had to go.
+    /// Chains that the verifier refused at first, by the number of steps back.
     pub fallbacks: BTreeMap<Attempt, usize>,
     pub cut: usize,
     /// Chains with a timed twin, which every other packet took.
@@ -188,7 +184,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Makes a chain as the daemon does, going back step by step when the verifier refuses, and compares.
+    /// Makes a chain as the daemon does, with a step back after each refusal of the verifier, and compares.
     pub fn check(
         &mut self,
         kind: ProgramKind,
@@ -201,7 +197,7 @@ impl Tally {
         let chain = loop {
             match Together::new(kind, members, maps, &options) {
                 Ok(chain) => break chain,
-                // What no chain can give two members: asked for at random, not to be had.
+                // No chain offers these features to two members. The random options may request them.
                 Err(Refused::Splicer(
                     SpliceError::TwoTailCallers { .. }
                     | SpliceError::TailCallerTooEarly { .. }
@@ -231,7 +227,7 @@ impl Tally {
     }
 }
 
-/// The bytes of all CPUs' copies, for maps that have one each.
+/// Returns the sum of all CPUs' copies, for maps with one value per CPU.
 pub fn sum_of_cpus(value: &[u8]) -> Vec<u8> {
     let each = value.len() / possible_cpus();
     let mut sums = vec![0_u64; each / 8];

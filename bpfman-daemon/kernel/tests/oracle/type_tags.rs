@@ -1,13 +1,13 @@
 //! Type tags, which Debian 12's compiler does not write: a `typedef` named `kptr` becomes the tag of that name.
 //!
-//! Both records have the same shape, so only the kind changes.
+//! Both records have the same layout, so only the kind changes.
 
 use object::{Object as _, ObjectSection as _};
 
 const TYPEDEF: u32 = 8;
 const TYPE_TAG: u32 = 18;
 
-/// Rewrites an object's BTF in place.
+/// Changes an object's BTF in place.
 pub fn write(elf: &mut [u8]) {
     let file = object::File::parse(&*elf).unwrap();
     let Some((start, size)) = file.section_by_name(".BTF").and_then(|section| section.file_range()) else {
@@ -25,7 +25,7 @@ pub fn write(elf: &mut [u8]) {
         if kind == TYPEDEF && btf[strings + name..].starts_with(b"kptr\0") {
             btf[at + 4..at + 8].copy_from_slice(&(TYPE_TAG << 24).to_le_bytes());
         }
-        // Bytes behind the three words of every record.
+        // Number of bytes after the three words of every record.
         at += 12
             + match kind {
                 1 | 14 | 17 => 4,

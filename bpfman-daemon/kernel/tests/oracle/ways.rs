@@ -1,5 +1,5 @@
-//! What the ways of members rest on: how the kernel answers when a tail call fails, what verifiers overlook, what a
-//! program of its own finds on its stack, and how a timed twin counts.
+//! Facts that the ways of members depend on: the effect of a failed tail call, checks that verifiers lack, the initial
+//! stack of a program of its own, and the counts of a timed twin.
 
 use bpfmand_core::{BoundText, Insn, MapId};
 use bpfmand_splice::{
@@ -18,17 +18,14 @@ const fn verdict(code: i32) -> Insn {
     Insn::new(0xb7, 0, 0, 0, code)
 }
 
-/// A program that returns a constant.
 fn constant(code: i32) -> BoundText {
     program("constant", vec![verdict(code), EXIT])
 }
 
-/// The member, isolated.
 fn alone(member: Member<'_>) -> Member<'_> {
     Member { isolated: true, ..member }
 }
 
-/// A chain on the kernel, with every map that it may want.
 struct Chain {
     ways: Vec<Way>,
     entry: Program,
@@ -40,7 +37,8 @@ struct Chain {
 }
 
 impl Chain {
-    /// Loads a chain of members that refer to `maps` by their places. Arrays of which `fills` says no stay empty.
+    /// Loads a chain of members that refer to `maps` by their indexes. Arrays stay empty if `fills` returns false for
+    /// them.
     fn new(
         kind: ProgramKind,
         members: &[Member<'_>],
@@ -96,13 +94,12 @@ impl Chain {
         Self { ways, entry, members: plan.members.len(), counters, samples, _kept: (arrays, kept) }
     }
 
-    /// The verdict for a packet.
     fn run(&self, kind: ProgramKind) -> i32 {
         let context = if kind == ProgramKind::Xdp { vec![0] } else { vec![0; 7] };
         run(&self.entry, kind, &Packet { data: vec![0x11; 64], context }).unwrap().0
     }
 
-    /// What the cells of all rows together count.
+    /// Returns the sums of the cells of all rows.
     fn exits(&self) -> Vec<u64> {
         let rows = self.counters.as_ref().unwrap().contents();
         let mut sums = vec![0; rows[0].1.len() / 8];
@@ -115,7 +112,7 @@ impl Chain {
     }
 }
 
-/// `bpf_tail_call(ctx, map 0, slot 0)` and then a verdict.
+/// Returns a program with `bpf_tail_call(ctx, map 0, slot 0)` and then a verdict.
 fn tail_caller(otherwise: i32) -> BoundText {
     program(
         "tail_caller",
@@ -164,7 +161,7 @@ fn a_verdict_from_a_tail_called_program_is_looked_at_though_verifiers_overlook_i
     let jumps = Map::empty_slot().unwrap();
     let dropper = load(&constant(1), kind, &[]).unwrap();
     jumps.hold(&dropper).unwrap();
-    // By all that the verifier of older kernels sees, the first member always passes.
+    // For the verifier of older kernels, the first member always passes.
     let (caller, last) = (tail_caller(2), constant(3));
     let members = [
         Member::new("caller.o", &caller, ProceedMask(1 << 2)),
@@ -174,7 +171,7 @@ fn a_verdict_from_a_tail_called_program_is_looked_at_though_verifiers_overlook_i
     let chain = Chain::new(kind, &members, &maps, &options(kind), |_| true);
     assert_eq!(chain.ways, [Way::Function, Way::Inline]);
     assert_eq!(chain.run(kind), 1);
-    // The same for a program of its own, whose function says what it would return if the call failed.
+    // The same holds for a program of its own, with a function that contains the verdict after a failed call.
     let drop = constant(1);
     let own = Member { isolated: true, ..Member::new("own.o", &drop, ProceedMask(1 << 2)) };
     let chain = Chain::new(kind, &[own, members[1]], &[], &options(kind), |_| true);
@@ -184,7 +181,7 @@ fn a_verdict_from_a_tail_called_program_is_looked_at_though_verifiers_overlook_i
 #[test]
 fn a_failing_old_load_ends_its_member_with_zero_though_verifiers_overlook_it() {
     let kind = ProgramKind::Tcx;
-    // Loads beyond the packet's end: the program ends with 0. Else it would say PIPE.
+    // Loads beyond the end of the packet: the program ends with 0. Otherwise it would return PIPE.
     let load_beyond = program(
         "load_beyond",
         vec![Insn::new(0xbf, 6, 1, 0, 0), Insn::new(0x30, 0, 0, 0, 5000), verdict(3), EXIT],
@@ -203,7 +200,7 @@ fn a_program_of_its_own_or_behind_a_call_finds_an_empty_stack() {
     let mut dirty: Vec<Insn> = (1..=16).map(|slot| Insn::new(0x7a, 10, 0, -8 * slot, 0x5a5a)).collect();
     dirty.extend([verdict(2), EXIT]);
     let dirty = program("dirty", dirty);
-    // Passes if all that it finds is zero.
+    // Returns PASS if the whole stack is zero.
     let mut reader = vec![Insn::new(0xb7, 1, 0, 0, 0)];
     for slot in 1..=16 {
         reader.extend([Insn::new(0x79, 2, 10, -8 * slot, 0), Insn::new(0x4f, 1, 2, 0, 0)]);
@@ -243,7 +240,7 @@ fn type_ids_in_instructions_move_with_their_types() {
     let text = objects::text(&object, "make_object");
     let ids = objects::local_type_ids(&object, "make_object");
     assert_eq!(ids.len(), 1);
-    // What does not move is what maps know of.
+    // Types that maps know do not move.
     let tied = object.maps().iter().enumerate().filter(|(index, _)| object.map_is_tied(*index));
     let tied = tied.map(|(_, map)| map.name.as_str());
     assert_eq!(tied.collect::<Vec<_>>(), ["queues", "trees", "holders"]);
@@ -277,7 +274,7 @@ fn the_kernel_takes_frames_up_to_what_the_planner_counts() {
         assert_eq!(chain.ways[0] == Way::Inline, inlined, "{depth}");
         assert_eq!(chain.run(kind), 2);
     }
-    // A full frame, and no register left: behind a call where an empty frame counts nothing.
+    // A full frame, and no free register: behind a call on kernels where an empty frame counts nothing.
     let text = framed(512, 6..=9);
     let members = [Member::new("full.o", &text, set), small];
     let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
@@ -323,7 +320,7 @@ fn one_packet_in_1024_is_timed_and_means_the_same() {
             let cells = &rows[used[0]];
             let samples = |slot| cells[layout.samples(slot)];
             assert_eq!([samples(0), samples(1), samples(2)], [3, 3, 0], "{kind:?}: the last is not reached");
-            // Each program of a cut chain takes the clock's own time.
+            // Each program of a cut chain measures the time of the clock itself.
             let programs = if options.attempt == Attempt::CutEach { 2 } else { 1 };
             assert_eq!(samples(layout.clock()), 3 * programs);
             for slot in [0, 1, layout.clock()] {

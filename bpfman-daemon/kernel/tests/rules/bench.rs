@@ -1,4 +1,4 @@
-//! A kernel, a network namespace with the interfaces `left` and `right`, and what others can do there.
+//! A kernel, a network namespace with the interfaces `left` and `right`, and operations of other tools there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,43 +7,37 @@ use std::time::Duration;
 use bpfmand_core::{Direction, HookKey, HookKind, IfIndex, Interface, NetnsId};
 use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, XdpMode};
 
-/// How long the kernel may take for what it does later. Generous: no test waits this long unless it fails, and machines
-/// are busy, or emulated.
+/// Longest wait for deferred work of the kernel. Generous: no test waits this long unless it fails, and machines are
+/// busy, or emulated.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
-/// What happens to a machine without this daemon.
+/// Changes of a machine that this daemon does not make.
 pub trait Machine<K: Kernel>: Send + Sync {
     /// Adds an interface, switched off.
     fn add_interface(&self, netns: &Path, name: &str);
-    /// Removes an interface.
     fn remove_interface(&self, netns: &Path, name: &str);
     /// Renames an interface that is switched off.
     fn rename_interface(&self, netns: &Path, name: &str, new: &str);
-    /// Switches an interface on or off.
     fn switch_interface(&self, netns: &Path, name: &str, up: bool);
-    /// `ip link set xdpdrv` or `xdpgeneric`.
     fn attach_xdp_by_netlink(&self, at: &At<'_>, program: &K::Handle, mode: XdpMode);
-    /// `ip link set xdp off`.
+    /// Calls `ip link set xdp off`.
     fn detach_xdp_by_netlink(&self, at: &At<'_>);
-    /// `BPF_PROG_ATTACH`.
     fn attach_tcx_program(&self, at: &At<'_>, direction: Direction, program: &K::Handle, anchor: ListAnchor);
-    /// Another namespace, whose interfaces `left` and `right` have the same numbers. Gone with the machine.
+    /// Adds a namespace with interfaces `left` and `right` of the same numbers. It is removed with the machine.
     fn add_namespace(&self) -> PathBuf;
-    /// Removes a namespace's path, and the namespace with it if nothing else holds it.
+    /// Removes a namespace's path, and the namespace with it if it has no other holder.
     fn remove_namespace(&self, netns: &Path);
-    /// Has a process enter a namespace. Answers the process's file of it.
+    /// Makes a process enter a namespace. Returns the namespace file of the process.
     fn enter(&self, netns: &Path) -> PathBuf;
     /// Ends the process of a file.
     fn leave(&self, process: &Path);
-    /// Keeps a namespace by a descriptor.
     fn keep(&self, netns: &Path);
-    /// Removes the path of a namespace that something else holds.
+    /// Removes the path of a namespace with another holder.
     fn remove_name(&self, netns: &Path);
     /// Closes the descriptor of a namespace, which ends with it.
     fn close(&self, netns: NetnsId);
 }
 
-/// An interface.
 pub struct At<'a> {
     pub home: NetnsId,
     pub netns: &'a Path,
@@ -68,7 +62,7 @@ impl At<'_> {
 }
 
 pub struct Bench<K: Kernel> {
-    /// First, so that what it made goes before the kernel.
+    /// First field, so that its objects are dropped before the kernel.
     pub machine: Box<dyn Machine<K>>,
     pub kernel: Arc<K>,
     pub netns: PathBuf,
@@ -93,12 +87,12 @@ impl<K: Kernel> Bench<K> {
         At { name: "right", ifindex: self.key("right", HookKind::Xdp).ifindex, ..self.left() }
     }
 
-    /// Whether the kernel verifies and runs programs.
+    /// Returns whether the kernel verifies and runs programs.
     pub fn is_real(&self) -> bool {
         !self.kernel.features().release.ends_with("-sim")
     }
 
-    /// Whether there is tcx; says so if not.
+    /// Returns whether there is tcx, and prints a line if not.
     pub fn has_tcx(&self) -> bool {
         let features = self.kernel.features();
         if features.tcx {

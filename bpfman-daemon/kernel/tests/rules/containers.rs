@@ -1,4 +1,4 @@
-//! Containers found by their control groups: real groups, with real processes in them.
+//! Containers found by their cgroups: real groups, with real processes in them.
 
 use std::fs;
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use crate::bench::Bench;
 use crate::linux::name;
 use crate::on_linux;
 
-/// A process that waits until it is dropped.
+/// Process that waits until it is dropped.
 struct Process(Child);
 
 impl Process {
@@ -35,11 +35,10 @@ impl Drop for Process {
     }
 }
 
-/// Folders of control groups, removed with this value; processes must be gone before.
+/// Folders of cgroups, removed with this value; processes must be gone before.
 struct Groups(Vec<PathBuf>);
 
 impl Groups {
-    /// One in a hierarchy.
     fn add(&mut self, path: PathBuf) -> PathBuf {
         fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         self.0.push(path.clone());
@@ -64,18 +63,17 @@ impl Drop for Groups {
     }
 }
 
-/// Where hierarchies of a kind are mounted.
+/// Returns the mount points of hierarchies of a type.
 fn hierarchies(kind: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    // Processes enter groups of "cpuset" only once these have processors.
+    // Processes can enter groups of "cpuset" only once these have processors.
     fields
         .filter(|fields| fields[2] == kind && !fields[3].contains("cpuset"))
         .map(|fields| PathBuf::from(fields[1]))
         .collect()
 }
 
-/// An id that no other test has.
 fn id() -> ContainerId {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +124,7 @@ fn processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first(benc
     let part = groups.add(outside.join("container"));
     let inside = groups.add(part.join(inner.as_str()));
     let monitor = groups.add(hierarchy.join(format!("crio-conmon-{monitored}.scope")));
-    // In a network namespace of its own, as a container is.
+    // The process is in a network namespace of its own, as a container is.
     let first = Process::start(Command::new("ip").args(["netns", "exec", name(&bench.netns), "cat"]));
     let waits = std::time::Instant::now();
     let net = |process: &Process| fs::metadata(format!("/proc/{}/ns/net", process.0.id())).unwrap().ino();
@@ -139,7 +137,7 @@ fn processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first(benc
         Groups::enter(group, process);
     }
     let found = find(bench, &[&outer, &inner, &monitored]);
-    // What a container calls the groups that it makes says nothing.
+    // The names of groups that a container makes have no effect.
     let [of_outer] = &found[..] else { panic!("{found:?}") };
     assert_eq!(
         (&of_outer.id, &of_outer.pids),
@@ -164,7 +162,7 @@ fn no_container_takes_the_name_of_another(bench: &Bench<LinuxKernel>) {
     let (older, other, younger) = (Process::waiting(), Process::waiting(), Process::waiting());
     Groups::enter(&named, &older);
     Groups::enter(&hidden, &other);
-    // Also where nobody asks for the container that they are in.
+    // This holds even if the container that they are in is not wanted.
     assert_eq!(find(bench, &[&victim]), []);
     let true_one = groups.add(pods.join(format!("cri-containerd-{victim}.scope")));
     Groups::enter(&true_one, &younger);
@@ -176,7 +174,7 @@ fn no_container_takes_the_name_of_another(bench: &Bench<LinuxKernel>) {
     drop((older, other, younger));
 }
 
-/// The process that another one began.
+/// Returns the process that another one began.
 fn child(process: &Process) -> u32 {
     let is_child = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -210,7 +208,7 @@ fn a_containers_network_is_none_that_its_processes_made(bench: &Bench<LinuxKerne
     let id = id();
     let mut groups = Groups(Vec::new());
     let group = groups.add(hierarchy.join(format!("cri-containerd-{id}.scope")));
-    // The first process, which went to a network that it made in a user namespace of its own.
+    // First process, which entered a network in a user namespace of its own.
     let first = Process::start(Command::new("unshare").args(["--user", "--net", "cat"]));
     leaves_this_network(first.0.id());
     Groups::enter(&group, &first);
@@ -231,7 +229,7 @@ fn a_container_in_a_user_namespace_has_the_network_that_came_with_it(bench: &Ben
     let id = id();
     let mut groups = Groups(Vec::new());
     let group = groups.add(hierarchy.join(format!("cri-containerd-{id}.scope")));
-    // As a runtime begins it: user, process and network namespace belong together.
+    // A runtime begins it in this way: user, process and network namespace belong together.
     let runtime = Process::start(Command::new("unshare").args([
         "--user",
         "--map-root-user",

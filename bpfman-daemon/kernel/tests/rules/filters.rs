@@ -1,4 +1,4 @@
-//! Filters at a hook: ours, and those that `tc` makes.
+//! Filters at a hook: those of the daemon, and those that `tc` makes.
 
 use bpfmand_core::{Direction, HookKind, ProgramType, Via};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -26,7 +26,7 @@ fn of_one_priority_the_newest_filter_runs_first<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let programs: [K::Handle; 3] = std::array::from_fn(|_| answering(kernel, ProgramType::Tc, 0));
     let at = |handle| ingress_of_left(bench, TcFilter { priority: 9, handle });
-    // An old one that is replaced keeps its place.
+    // An old filter that is replaced keeps its place.
     for (handle, program) in [(1, &programs[0]), (3, &programs[1]), (2, &programs[2])] {
         kernel.add_filter(&at(handle), program, "same").unwrap();
     }
@@ -45,7 +45,7 @@ fn of_one_priority_the_newest_filter_runs_first<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(handles, [2, 3, 1]);
 }
 
-/// What `tc` adds: without names of ours, of other kinds, on other protocols and chains.
+/// Checks filters of `tc`: without names of the daemon, of other kinds, on other protocols and chains.
 fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
     let (kernel, netns) = (&*bench.kernel, &bench.netns);
     let program = answering(kernel, ProgramType::Tc, 0);
@@ -100,7 +100,7 @@ fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
     );
 }
 
-/// A filter of another kind, where the kernel has one: on `place`, a device or shared block.
+/// Adds a filter of another kind, if the kernel has one, on `place`: a device or shared block.
 fn add_u32(bench: &Bench<LinuxKernel>, place: &[&str]) -> bool {
     let classifier = ["prio", "2", "protocol", "all", "u32", "match", "u32", "0", "0", "classid", "1:1"];
     let (added, why) = tc(&bench.netns, &[&["filter", "add"], place, &classifier].concat());

@@ -1,4 +1,4 @@
-//! Who has a descriptor of a program or link.
+//! Processes with a descriptor of a program or link.
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};
@@ -52,13 +52,13 @@ fn links_are_opened_by_their_ids<K: Kernel>(bench: &Bench<K>) {
     assert!(kernel.open_link(KernelLinkId(u32::MAX >> 1)).unwrap().is_none());
 }
 
-/// A child that inherits a link and has nothing else to do with this process.
+/// Starts a child that inherits a link and has no other relation to this process.
 fn another_process_is_told_by_name(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     let program = answering(kernel, ProgramType::Xdp, PASS);
     let link = kernel.attach(&program, &bench.left().xdp(XdpMode::Generic)).unwrap();
     let link_id = kernel.link_of(&link).unwrap().id;
-    // Says that it runs, and ends with its input.
+    // The child prints a line when it runs, and ends with its input.
     let mut child = Command::new("sh")
         .args(["-c", "echo; exec cat"])
         .stdin(Stdio::piped())
@@ -72,7 +72,7 @@ fn another_process_is_told_by_name(bench: &Bench<LinuxKernel>) {
     let holder = loop {
         let found: Vec<Holder> = kernel.holders(Held::Link(link_id)).unwrap();
         assert!(std::time::Instant::now() < deadline, "{found:?}");
-        // The shell becomes `cat`, and this process let go of what it gave away.
+        // The shell becomes `cat`, and this process has closed the descriptor that the child inherited.
         if let [holder] = found.as_slice()
             && holder.command == "cat"
         {

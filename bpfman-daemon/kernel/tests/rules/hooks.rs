@@ -1,5 +1,3 @@
-//! Everything that runs at a hook.
-
 use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramType, Via, XdpRunsIn};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
@@ -39,7 +37,7 @@ fn an_xdp_program_without_link_is_told_from_one_with<K: Kernel>(bench: &Bench<K>
     let kernel = &*bench.kernel;
     let program = answering(kernel, ProgramType::Xdp, PASS);
     let right = bench.right();
-    // The same program is also linked to another interface, which must not confuse.
+    // The same program is also linked to another interface, which must have no effect.
     let _elsewhere = kernel.attach(&program, &right.xdp(XdpMode::Generic)).unwrap();
     let key = bench.key("left", HookKind::Xdp);
     for (mode, runs_in) in [(XdpMode::Native, XdpRunsIn::Native), (XdpMode::Generic, XdpRunsIn::Generic)] {
@@ -48,7 +46,7 @@ fn an_xdp_program_without_link_is_told_from_one_with<K: Kernel>(bench: &Bench<K>
         let [entry] = contents.entries.as_slice() else { panic!("{contents:?}") };
         assert_eq!(entry.program, Some(kernel.program_of(&program).unwrap().id));
         assert_eq!(entry.via, Via::XdpNetlink { mode: runs_in });
-        // Looking changed nothing.
+        // Reading changed nothing.
         assert_eq!(kernel.hook_contents(Some(&bench.netns), &key).unwrap(), contents);
         bench.machine.detach_xdp_by_netlink(&bench.left());
         assert_eq!(kernel.hook_contents(Some(&bench.netns), &key).unwrap().entries, []);
@@ -120,7 +118,7 @@ fn a_program_without_a_link_gives_way_only_to_who_expects_it<K: Kernel>(bench: &
     refused(put(None, Some(&first)));
     put(None, Some(&second)).unwrap();
     assert_eq!(runs(), None);
-    // One that has a link is nobody's to be replaced.
+    // A program with a link must not be replaced.
     let _link = kernel.attach(&first, &bench.left().xdp(XdpMode::Native)).unwrap();
     refused(put(Some(&second), Some(&first)));
     refused(put(None, Some(&first)));
@@ -143,7 +141,7 @@ fn links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told<K: Ke
         assert_eq!(links.as_slice(), ids);
     }
     drop(links);
-    // A link in one of them is not taken for one in the other, whose program came by netlink.
+    // A link in one of them is not taken for one in the other, which has a program by netlink.
     bench.machine.attach_xdp_by_netlink(&there, &program, XdpMode::Generic);
     let _link = kernel.attach(&program, &here.xdp(XdpMode::Generic)).unwrap();
     let contents = kernel.hook_contents(Some(&other), &there_key).unwrap();

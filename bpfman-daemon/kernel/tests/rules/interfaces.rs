@@ -1,5 +1,3 @@
-//! Interfaces that come, go, and change.
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +11,7 @@ use crate::bench::Bench;
 use crate::linux::{attempt, ip, name};
 use crate::programs::{PASS, answering};
 
-/// Events up to one that `is_last` says is the last.
+/// Returns events up to the one for which `is_last` returns true.
 fn until(watch: &mut dyn InterfaceWatch, is_last: impl Fn(&InterfaceEvent) -> bool) -> Vec<InterfaceEvent> {
     let deadline = Instant::now() + crate::bench::PATIENCE;
     let mut events = Vec::new();
@@ -69,7 +67,7 @@ fn each_change_is_told_once<K: Kernel>(bench: &Bench<K>) {
     machine.switch_interface(netns, "newer", true);
     let up = |up| InterfaceEvent::Changed { name: "newer".to_owned(), ifindex: key.ifindex, up };
     assert_eq!(until(&mut *watch, |event| *event == up(true)), [up(true)]);
-    // Programs make notices too, which are none of a watch's.
+    // Programs cause notices too, which a watch does not report.
     let program = answering(&*bench.kernel, ProgramType::Xdp, PASS);
     drop(bench.kernel.attach(&program, &bench.left().xdp(XdpMode::Generic)).unwrap());
     machine.remove_interface(netns, "newer");
@@ -117,7 +115,7 @@ fn a_namespace_that_is_gone_is_told<K: Kernel>(bench: &Bench<K>) {
     assert_eq!(watch.next(Duration::from_millis(1)).unwrap(), [InterfaceEvent::NamespaceGone]);
 }
 
-/// Notices of 300 interfaces at once, and of many more than a small buffer holds.
+/// Sends notices of 300 interfaces at once, and of many more than a small buffer holds.
 fn a_storm_of_interfaces_becomes_one_event_each(bench: &Bench<LinuxKernel>) {
     let (kernel, netns) = (&*bench.kernel, &bench.netns);
     let mut watch = kernel.watch_interfaces(Some(netns)).unwrap();
@@ -156,10 +154,11 @@ fn a_storm_of_interfaces_becomes_one_event_each(bench: &Bench<LinuxKernel>) {
     assert_eq!(kernel.interfaces(Some(netns)).unwrap().len(), 3);
 }
 
-/// More notices than the socket's buffer holds, of changes that are none: only that something was lost is told.
+/// Sends more notices than the socket's buffer holds, without a real change: the watch only reports that something was
+/// lost.
 fn a_watch_that_is_not_read_in_time_says_so(bench: &Bench<LinuxKernel>) {
     let netns = &bench.netns;
-    // Only an interface that is up is told of with its alias.
+    // The kernel sends the alias only of an interface that is up.
     ip(netns, &["link", "set", "left", "up"]);
     let mut watch = bench.kernel.watch_interfaces(Some(netns)).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -169,7 +168,7 @@ fn a_watch_that_is_not_read_in_time_says_so(bench: &Bench<LinuxKernel>) {
     ip(netns, &["-batch", &path.display().to_string()]);
     ip(netns, &["link", "set", "right", "up"]);
     assert_eq!(watch.next(Duration::ZERO).unwrap(), [InterfaceEvent::Lost]);
-    // The watch itself knows what it did not hear, and goes on from there.
+    // The watch itself finds the lost changes, and continues from there.
     assert_eq!(watch.next(Duration::ZERO).unwrap(), []);
     ip(netns, &["link", "set", "left", "down"]);
     let (name, ifindex) = ("left".to_owned(), bench.left().ifindex);
@@ -177,7 +176,7 @@ fn a_watch_that_is_not_read_in_time_says_so(bench: &Bench<LinuxKernel>) {
     assert_eq!(until(&mut *watch, |event| *event == down), [down]);
 }
 
-/// A port that leaves a bridge is told by the message of an interface that is gone.
+/// The kernel sends the message of a removed interface for a port that leaves a bridge.
 fn a_port_that_leaves_its_bridge_is_not_taken_for_gone(bench: &Bench<LinuxKernel>) {
     let netns = &bench.netns;
     let (added, why) = attempt("ip", &["-n", name(netns), "link", "add", "bridge", "type", "bridge"]);

@@ -1,4 +1,4 @@
-//! The bench on the kernel of this machine: a bpffs in a temporary folder and network namespaces of its own, all gone
+//! Bench on the kernel of this machine: a bpffs in a temporary folder and network namespaces of its own, all removed
 //! when the bench is dropped, also by a panic.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,6 @@ use bpfmand_kernel::{ListAnchor, XdpMode};
 
 use crate::bench::{At, Bench, Machine, PATIENCE};
 
-/// A bpffs.
 struct Mounted(tempfile::TempDir);
 
 impl Drop for Mounted {
@@ -26,12 +25,12 @@ impl Drop for Mounted {
     }
 }
 
-/// What a bench made on this machine.
+/// Objects that a bench made on this machine.
 struct ThisMachine {
     kernel: Arc<LinuxKernel>,
     test: String,
     namespaces: Mutex<Vec<String>>,
-    /// By their files of their namespaces.
+    /// Processes by the files of their namespaces.
     processes: Mutex<BTreeMap<PathBuf, Child>>,
     /// Namespaces by their inodes.
     kept: Mutex<BTreeMap<u64, File>>,
@@ -53,18 +52,18 @@ impl Drop for ThisMachine {
     }
 }
 
-/// A namespace's name by its file.
+/// Returns the name of a namespace with this file.
 pub fn name(netns: &Path) -> &str {
     netns.file_name().unwrap().to_str().unwrap()
 }
 
-/// Runs a command that must work.
+/// Runs a command that must succeed.
 pub fn run(program: &str, arguments: &[&str]) {
     let (worked, output) = attempt(program, arguments);
     assert!(worked, "{program} {arguments:?}: {output}");
 }
 
-/// Runs a command; tells whether it worked, and what it said.
+/// Runs a command. Returns whether it succeeded, and its output.
 pub fn attempt(program: &str, arguments: &[&str]) -> (bool, String) {
     match Command::new(program).args(arguments).output() {
         Ok(done) => {
@@ -83,7 +82,7 @@ pub fn tc(netns: &Path, arguments: &[&str]) -> (bool, String) {
     attempt("tc", &[&["-n", name(netns)], arguments].concat())
 }
 
-/// Runs a command with a program pinned for it, which is how such commands take one: `PIN` stands for the path.
+/// Runs a command with a pinned program, as such commands need it: `PIN` stands for the path.
 pub fn with_pin(program: ProgramId, command: &str, arguments: &[&str]) {
     let folder = Mounted(tempfile::tempdir().unwrap());
     let path = folder.0.path().display().to_string();
@@ -184,7 +183,7 @@ impl Machine<LinuxKernel> for ThisMachine {
     }
 }
 
-/// A bench with a veth pair in its own namespace. `test` tells apart the tests of one process.
+/// Returns a bench with a veth pair in its own namespace. `test` tells apart the tests of one process.
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
     let pins = Mounted(tempfile::tempdir().unwrap());
     let kernel = Arc::new(LinuxKernel::new(pins.0.path()).unwrap());

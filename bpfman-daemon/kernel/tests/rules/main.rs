@@ -1,7 +1,7 @@
-//! What the kernel room promises of hooks, maps, watches, test runs and extensions.
+//! Rules of the kernel traits for hooks, maps, watches, test runs and extensions.
 //!
-//! What holds on every kernel is written once and run twice: on the simulated kernel and on the one of this machine. The
-//! strangers are `ip`, `tc` and bpf(2) there, and methods of the simulation here.
+//! Rules of every kernel are written once and run twice: on the simulated kernel and on that of this machine. Other
+//! tools are `ip`, `tc` and bpf(2) there, and methods of the simulation here.
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 

@@ -10,7 +10,7 @@ use bpfmand_kernel::{EntryRule, Kernel, KernelError, MapEntry, MapPage, MapPlace
 
 use crate::bench::Bench;
 
-/// `BPF_F_NO_PREALLOC`, which tries have to have.
+/// `BPF_F_NO_PREALLOC`, which tries require.
 const NO_PREALLOC: u32 = 1;
 
 fn entry(number: u32, value: u64) -> MapEntry {
@@ -41,7 +41,7 @@ fn pages_have_each_entry_once<K: Kernel>(bench: &Bench<K>) {
         assert!(pages.iter().all(|page| !page.cut_short));
         let keys: BTreeSet<&[u8]> = pages.iter().flat_map(|page| page.keys.chunks_exact(4)).collect();
         assert_eq!(keys.len(), pages.iter().map(|page| page.count).sum::<usize>(), "{kind}");
-        // An LRU map drops old ones before it is full.
+        // An LRU map drops old entries before it is full.
         assert!(keys.len() == entries as usize || kind == map_type::LRU_HASH, "{kind}: {}", keys.len());
         let values: usize = pages.iter().map(|page| page.values.len()).sum();
         assert_eq!(values, 8 * keys.len());
@@ -94,12 +94,13 @@ fn maps_of_maps_show_the_ids_of_those_in_them<K: Kernel>(bench: &Bench<K>) {
         assert_eq!((&pages[0].keys[..], &pages[0].values), (&2_u32.to_ne_bytes()[..], &id));
         assert_eq!(kernel.map_value(&outer, &2_u32.to_ne_bytes()).unwrap(), Some(id));
         assert_eq!(kernel.map_value(&outer, &1_u32.to_ne_bytes()).unwrap(), None);
-        // Nobody writes numbers where maps belong.
+        // Numbers cannot be written in place of maps.
         assert!(kernel.write_entry(&outer, &MapEntry { key: vec![0; 4], value: vec![1; 4] }).is_err());
     }
 }
 
-/// The kernel goes on behind a key. Where that is gone, it would begin again.
+/// Walks over prefixes and removes a key in between. The kernel continues after a key. If that key is gone, it would
+/// begin again.
 fn a_walk_over_prefixes_ends_where_it_would_begin_again(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
     let spec = MapSpec { flags: NO_PREALLOC, ..MapSpec::sized("prefixes", map_type::LPM_TRIE, 8, 8, 1000) };

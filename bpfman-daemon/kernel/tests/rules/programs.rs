@@ -6,12 +6,11 @@ use bpfmand_kernel::{Extends, Kernel, KernelError, ProgramKind, ProgramLoad};
 
 pub const PASS: i32 = 2;
 
-/// A 64-bit instruction that names a map.
+/// Returns a 64-bit instruction that names a map.
 pub fn map_reference(register: u8, map: MapId) -> [Insn; 2] {
     [Insn::new(op::LD_IMM64, register, op::PSEUDO_MAP_FD, 0, map.0.cast_signed()), Insn::default()]
 }
 
-/// `r<register> = value`.
 pub fn set(register: u8, value: i32) -> Insn {
     Insn::new(0xb7, register, 0, 0, value)
 }
@@ -20,7 +19,6 @@ pub fn exit() -> Insn {
     Insn::new(op::EXIT, 0, 0, 0, 0)
 }
 
-/// A text of one function.
 pub fn text(name: &str, insns: Vec<Insn>) -> BoundText {
     BoundText::of_one_function(name, "GPL", insns)
 }
@@ -33,13 +31,12 @@ pub fn load<K: Kernel>(kernel: &K, kind: ProgramType, name: &str, insns: Vec<Ins
     kernel.load_program(&load_as(&text(name, insns), kind.into())).unwrap().program
 }
 
-/// A program that answers `verdict`.
 pub fn answering<K: Kernel>(kernel: &K, kind: ProgramType, verdict: i32) -> K::Handle {
     load(kernel, kind, "answer", vec![set(0, verdict), exit()])
 }
 
 pub fn map_spec(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec {
-    // An LPM trie and some others take no entries in advance.
+    // An LPM trie and some other types cannot preallocate entries.
     const NO_PREALLOC: u32 = 1;
     MapSpec {
         flags: if map_type == LPM_TRIE { NO_PREALLOC } else { 0 },
@@ -51,10 +48,10 @@ pub fn map<K: Kernel>(kernel: &K, map_type: u32, key_size: u32, value_size: u32,
     kernel.create_map(&map_spec(map_type, key_size, value_size, most), None).unwrap()
 }
 
-/// The type id of the function in [`typed`].
+/// Type id of the function in [`typed`].
 pub const FUNCTION: u32 = 5;
 
-/// A text with the types `int <name>(struct xdp_md *)`, whose function can be replaced and can replace.
+/// Returns a text with the types `int <name>(struct xdp_md *)`, with a function that can be replaced and can replace.
 pub fn typed(name: &str, verdict: i32) -> BoundText {
     let mut typed = text(name, vec![set(0, verdict), exit()]);
     let strings = [b"\0int\0xdp_md\0ctx\0".as_slice(), name.as_bytes(), b"\0"].concat();
@@ -78,12 +75,11 @@ pub fn typed(name: &str, verdict: i32) -> BoundText {
     typed
 }
 
-/// The function of a program that was loaded from [`typed`].
+/// Returns the function of a program that was loaded from [`typed`].
 pub fn function_of<K: Kernel>(kernel: &K, program: &K::Handle) -> Extends {
     Extends { program: kernel.program_of(program).unwrap().id, function: FUNCTION }
 }
 
-/// The kernel's error number behind a refusal.
 pub fn number(error: &KernelError) -> Option<i32> {
     match error {
         KernelError::Call { source, .. } | KernelError::Refused { source, .. } => source.raw_os_error(),

@@ -1,4 +1,4 @@
-//! Waiting until packets have left a program.
+//! Wait until packets have left a program.
 
 use std::time::Instant;
 
@@ -17,10 +17,10 @@ fn waiting_comes_to_an_end<K: Kernel>(bench: &Bench<K>) {
     }
 }
 
-/// A map that holds a large value, and its address in a register that survives calls.
+/// Size of the large value in bytes.
 const LARGE: u32 = 1 << 20;
 
-/// A program that notes that it has begun, works for some ten milliseconds, and notes that it has ended.
+/// Loads a program that records its start, works for some ten milliseconds, and records its end.
 fn long_program(kernel: &LinuxKernel, notes: &std::os::fd::OwnedFd) -> std::os::fd::OwnedFd {
     const LOOKUP: i32 = 1;
     const PROBE_READ_KERNEL: i32 = 113;
@@ -69,7 +69,7 @@ fn programs_that_run_are_waited_for(bench: &Bench<LinuxKernel>) {
         (number(0), number(8))
     };
     let deadline = Instant::now() + crate::bench::PATIENCE;
-    // A run that ended before the wait began proves nothing: then once more.
+    // A run that ended before the wait began proves nothing: then the test runs again.
     for round in 1.. {
         assert!(Instant::now() < deadline, "{round} runs, and none was seen in its middle");
         let reset = bpfmand_kernel::MapEntry { key: vec![0; 4], value: vec![0; 16] };

@@ -1,5 +1,3 @@
-//! The bench on a simulated kernel.
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

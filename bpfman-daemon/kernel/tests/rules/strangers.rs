@@ -1,4 +1,4 @@
-//! What no tool of Debian 12 does: tcx programs without a link.
+//! tcx programs without a link, which no tool of Debian 12 attaches.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -9,7 +9,7 @@ use bpfmand_kernel::ListAnchor;
 
 use crate::bench::At;
 
-/// The argument of `BPF_PROG_ATTACH`, as in `union bpf_attr`.
+/// Argument of `BPF_PROG_ATTACH`, as in `union bpf_attr`.
 #[repr(C)]
 struct ProgAttach {
     target_ifindex: u32,
@@ -58,7 +58,7 @@ pub fn attach_to_tcx(
         let inside = scope.spawn(|| {
             // SAFETY: setns takes no memory; the descriptor is open.
             check(i64::from(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }))?;
-            // SAFETY: the argument is a live structure of the size that is said, of which the kernel only reads.
+            // SAFETY: the argument is a live structure of the given size, which the kernel only reads.
             check(unsafe {
                 libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attribute, size_of::<ProgAttach>())
             })

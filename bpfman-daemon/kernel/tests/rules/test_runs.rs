@@ -1,5 +1,3 @@
-//! Running programs on given packets.
-
 use bpfmand_core::map_type::ARRAY;
 use bpfmand_core::{Insn, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -10,7 +8,7 @@ use bpfmand_kernel::{Kernel, TestContext, TestRun, TestRunResult, XdpMode};
 use crate::bench::Bench;
 use crate::programs::{PASS, answering, exit, load, number, set};
 
-/// `r0 = *(u32 *)(r1 + offset)`, and out.
+/// Returns `r0 = *(u32 *)(r1 + offset)`, and an exit.
 fn tells(offset: i16) -> Vec<Insn> {
     vec![Insn::new(0x61, 0, 1, offset, 0), exit()]
 }
@@ -21,7 +19,7 @@ fn packet(first: u8) -> Vec<u8> {
 
 fn verdict_packet_and_time_are_told(bench: &Bench<LinuxKernel>) {
     let kernel = &*bench.kernel;
-    // Writes 7 to the packet's first byte if there is one.
+    // Writes 7 to the first byte of the packet if there is one.
     let insns = vec![
         Insn::new(0x61, 2, 1, 0, 0),
         Insn::new(0x61, 3, 1, 4, 0),
@@ -74,7 +72,7 @@ fn an_xdp_program_sees_its_context(bench: &Bench<LinuxKernel>) {
     };
     let context =
         |metadata, ingress_ifindex, rx_queue| TestContext::Xdp { metadata, ingress_ifindex, rx_queue };
-    // The length of the metadata: data - data_meta.
+    // Length of the metadata: data - data_meta.
     let metadata =
         vec![Insn::new(0x61, 0, 1, 0, 0), Insn::new(0x61, 2, 1, 8, 0), Insn::new(0x1f, 0, 2, 0, 0), exit()];
     for length in [0, 4, 32] {
@@ -89,7 +87,7 @@ fn an_xdp_program_sees_its_context(bench: &Bench<LinuxKernel>) {
     let error = run(metadata.clone(), context(100, 0, 0)).unwrap_err().to_string();
     assert!(error.contains("cannot begin with 100 bytes"), "{error}");
     assert!(run(metadata.clone(), context(3, 0, 0)).is_err(), "no multiple of 4");
-    // An interface of the namespace, whose queues know XDP while a native program is there.
+    // An interface of the namespace has queues that know XDP while a native program is there.
     let left = bench.left();
     let holder = answering(kernel, ProgramType::Xdp, PASS);
     let _link = kernel.attach(&holder, &left.xdp(XdpMode::Native)).unwrap();

@@ -1,9 +1,9 @@
-//! Arguments that are a program's context by their tag (`__arg_ctx`), for kernels that do not know the tag.
+//! Arguments tagged as the program's context (`__arg_ctx`), for kernels that do not know the tag.
 //!
-//! Linux 6.8 and later take such an argument of a global function for the context, whatever its type. Earlier ones go by
-//! the type's name, which is that of one type of programs; the functions of an object may be reached by several. So the types
-//! of such functions are written once more for each, behind all others, and each program is given those of its type. Newer
-//! kernels take them as well.
+//! Linux 6.8 and later treat such an argument of a global function as the context, whatever its type. Earlier kernels
+//! go by the name of the type, which differs by program type; programs of several types may call one function.
+//! Therefore the types of such functions are appended once per context, and each program uses those of its type. Newer
+//! kernels accept them as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,25 +12,24 @@ use bpfmand_core::uapi::prog_type;
 
 use super::{Btf, Kind, Type};
 
-/// The tag.
 const TAG: &str = "arg:ctx";
 
-/// More than so many functions for one kind of context are none of a program: the kernel takes 256 in one.
+/// Maximum number of functions for one kind of context: the kernel allows 256 functions per program.
 const MOST: usize = 1024;
 
-/// Functions with such arguments, and the contexts that programs of the object have.
+/// Functions with such arguments, and the contexts of the object's programs.
 #[derive(Debug, Default)]
 pub(crate) struct TaggedContexts {
-    /// Numbers of arguments that are tagged, by the function's type id.
+    /// Indexes of the tagged arguments, by the function's type id.
     functions: BTreeMap<u32, BTreeSet<u32>>,
-    /// Names of the kernel's types for the contexts.
+    /// Names of the kernel's context types.
     contexts: BTreeSet<&'static str>,
-    /// The first id behind all types of the object.
+    /// First id after all types of the object.
     first: u32,
 }
 
 impl TaggedContexts {
-    /// Of an object whose programs have these types.
+    /// Collects the tagged functions of an object with programs of these types.
     pub(crate) fn of(btf: &Btf, types: impl Iterator<Item = ProgramType>) -> Self {
         let mut functions: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         for tag in btf.types().filter(|ty| ty.kind == Kind::DeclTag && btf.name(ty) == TAG) {
@@ -48,17 +47,16 @@ impl TaggedContexts {
         Self { functions, contexts: types.filter_map(context_of).collect(), first: btf.len() + 1 }
     }
 
-    /// How many types are written for them.
     pub(crate) fn count(&self) -> u32 {
         self.contexts.len() as u32 * self.block()
     }
 
-    /// Types of one context: its own, a pointer to it, and two for each function.
+    /// Returns the number of types per context: the context, a pointer to it, and two for each function.
     fn block(&self) -> u32 {
         2 + 2 * self.functions.len() as u32
     }
 
-    /// The id of a function's type for programs of a type.
+    /// Returns the id of a function's type for programs of a type.
     pub(crate) fn function_for(&self, type_id: u32, program_type: Option<ProgramType>) -> u32 {
         let find = || {
             let context = self
@@ -71,7 +69,7 @@ impl TaggedContexts {
         find().unwrap_or(type_id)
     }
 
-    /// Has `write` write them, in the order of their ids; `named` gives a name's place among the strings.
+    /// Writes the types with `write`, in the order of their ids; `named` returns the string offset of a name.
     pub(crate) fn write(&self, btf: &Btf, mut named: impl FnMut(&str) -> u32, mut write: impl FnMut(&[u32])) {
         for (index, context) in self.contexts.iter().enumerate() {
             let own = self.first + index as u32 * self.block();
@@ -92,7 +90,8 @@ impl TaggedContexts {
     }
 }
 
-/// What the kernel calls the context of programs of a type; none where arguments are typed, or the context has no name.
+/// Returns the kernel's name for the context of programs of a type; `None` if arguments are typed, or the context has
+/// no name.
 fn context_of(program_type: ProgramType) -> Option<&'static str> {
     Some(match program_type.kernel_type() {
         prog_type::SOCKET_FILTER

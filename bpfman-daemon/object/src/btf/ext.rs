@@ -1,11 +1,10 @@
-//! `.BTF.ext`: what function, which source line and which kernel type an instruction belongs to.
+//! `.BTF.ext`: function information, source lines and CO-RE relocations by instruction.
 
 use std::collections::HashMap;
 
 use super::{Btf, word};
 use crate::ObjectError;
 
-/// One record of function information.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FuncRecord {
     /// Byte offset in the section.
@@ -13,7 +12,6 @@ pub(crate) struct FuncRecord {
     pub type_id: u32,
 }
 
-/// One record of line information.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LineRecord {
     /// Byte offset in the section.
@@ -23,7 +21,6 @@ pub(crate) struct LineRecord {
     pub line_col: u32,
 }
 
-/// One CO-RE relocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CoreRecord {
     /// Byte offset in the section.
@@ -33,7 +30,7 @@ pub(crate) struct CoreRecord {
     pub kind: u32,
 }
 
-/// The records of one code section, each list ascending by offset.
+/// Records of one code section, each list ascending by offset.
 #[derive(Debug, Default)]
 pub(crate) struct SectionRecords {
     pub functions: Vec<FuncRecord>,
@@ -41,7 +38,6 @@ pub(crate) struct SectionRecords {
     pub core: Vec<CoreRecord>,
 }
 
-/// All records by section name.
 #[derive(Debug, Default)]
 pub(crate) struct BtfExt {
     sections: HashMap<String, SectionRecords>,
@@ -112,7 +108,7 @@ impl BtfExt {
     }
 }
 
-/// Walks `record size, (section name, count, records…)…`.
+/// Calls `each` for every record of `record size, (section name, count, records…)…`.
 fn for_each_record(
     part: &[u8],
     smallest: usize,
@@ -139,7 +135,7 @@ fn for_each_record(
     Ok(())
 }
 
-/// The records of a list, ascending by offset, that lie in `start..end`.
+/// Returns the records of a list, ascending by offset, within `start..end`.
 pub(crate) fn within<T>(records: &[T], offset: impl Fn(&T) -> u64, start: u64, end: u64) -> &[T] {
     let from = records.partition_point(|record| offset(record) < start);
     let to = records.partition_point(|record| offset(record) < end);

@@ -1,7 +1,7 @@
-//! From the compiler's BTF to BTF that a kernel accepts, with every type id left as it is.
+//! Conversion of the compiler's BTF to BTF that a kernel accepts, with all type ids unchanged.
 //!
-//! The compiler leaves sections without sizes, externs without storage and parameters without names; older
-//! kernels do not know the newer kinds. What a kernel cannot take becomes something of the same size that it can.
+//! The compiler leaves sections without sizes, externs without storage and parameters without names; older kernels lack
+//! the newer kinds. Anything that a kernel rejects is replaced by a supported type of the same size.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use super::contexts::TaggedContexts;
 use super::{Btf, HEADER_LEN, Kind, MAGIC, SecInfo, Type};
 use crate::elf::Elf;
 
-/// Which newer kinds of BTF the kernel knows. Everything up to Linux 5.10 is taken for granted.
+/// Newer BTF kinds that the kernel supports. Everything up to Linux 5.10 is assumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BtfFeatures {
     /// `BTF_KIND_FLOAT`, Linux 5.13 and later.
@@ -23,9 +23,9 @@ pub struct BtfFeatures {
 }
 
 impl BtfFeatures {
-    /// All of them: Linux 6.0 and later.
+    /// All features: Linux 6.0 and later.
     pub const ALL: Self = Self { float: true, decl_tag: true, type_tag: true, enum64: true };
-    /// None of them: Linux 5.10.
+    /// No feature: Linux 5.10.
     pub const NONE: Self = Self { float: false, decl_tag: false, type_tag: false, enum64: false };
 }
 
@@ -35,9 +35,9 @@ impl Default for BtfFeatures {
     }
 }
 
-/// The size and variables of a DATASEC as the kernel wants them; none if it cannot be kept as one.
+/// Returns the size and variables of a DATASEC as the kernel requires them; `None` if it cannot stay a DATASEC.
 ///
-/// It cannot if it is empty (refused before Linux 5.12), if it lists externs, or if it contradicts its section.
+/// This is the case if it is empty (refused before Linux 5.12), lists externs, or contradicts its section.
 pub(crate) fn datasec_layout(btf: &Btf, elf: &Elf, ty: &Type<'_>) -> Option<(u32, Vec<SecInfo>)> {
     let name = btf.name(ty);
     let section = elf.section_named(name)?;
@@ -61,8 +61,8 @@ pub(crate) fn datasec_layout(btf: &Btf, elf: &Elf, ty: &Type<'_>) -> Option<(u32
     (end <= u64::from(size)).then_some((size, infos))
 }
 
-/// Writes the BTF anew for a kernel with the given features. Functions with the type ids `programs` become global, as
-/// programs are: the kernel takes a static function for one that only others call (an extension has to be global).
+/// Rewrites the BTF for a kernel with the given features. Functions with the type ids in `programs` become global,
+/// because the kernel treats a static function as a subprogram (an extension must be global).
 pub(crate) fn fixed(
     btf: &Btf,
     elf: &Elf,
@@ -89,9 +89,9 @@ struct Writer<'a> {
     types: Vec<u8>,
     strings: Vec<u8>,
     added_strings: HashMap<String, u32>,
-    /// The first id behind all that are written in any case.
+    /// First id after all types that are always written.
     end: u32,
-    /// Id of a one-byte integer appended after all others, once something needs it.
+    /// Id of a one-byte integer appended after all others, if a type needs it.
     filler: Option<u32>,
 }
 
@@ -135,8 +135,8 @@ impl<'a> Writer<'a> {
         self.put(&words);
     }
 
-    /// The kernel takes one bit of encoding; gcc 12 writes `signed char` as a character with a sign. The lowest bit is the
-    /// sign, which tells a reader more than that it is a character.
+    /// Writes an integer with a single encoding bit, as the kernel requires: gcc 12 writes `signed char` with two. The
+    /// lowest bit, the sign, is kept: it is the more useful one for readers.
     fn integer(&mut self, ty: &Type<'_>) {
         let encoding = match ty.int_encoding() {
             0 => 0,
@@ -161,11 +161,11 @@ impl<'a> Writer<'a> {
                     self.put(&[name, ty.info, size]);
                     infos.iter().for_each(|info| self.put(&[info.type_id, info.offset, info.size]));
                 }
-                // Nameless, because a structure's name has to be an identifier.
+                // Without a name, because the name of a struct must be an identifier.
                 None => self.put(&[0, Kind::Struct.info(0), 0]),
             },
             Kind::Var => {
-                // The kernel knows no extern variables, nor variables of type void.
+                // The kernel supports neither extern variables nor variables of type void.
                 let type_id = match btf.resolve(ty.size_or_type) {
                     Some(_) => ty.size_or_type,
                     None => self.filler(),
@@ -175,8 +175,8 @@ impl<'a> Writer<'a> {
             }
             Kind::Func => {
                 let name = btf.name(ty);
-                // Hidden functions are verified with their callers, not by themselves; so are the compiler's
-                // memory builtins, whose bounds are known only to the caller. Extern ones have no linkage here.
+                // Hidden functions are verified with their callers, and so are the compiler's memory builtins, because
+                // only the caller knows their bounds. Extern functions have no linkage here.
                 let builtin = matches!(name, "memset" | "memcpy" | "memmove" | "memcmp");
                 let linkage = match ty.vlen() {
                     1 if !builtin && !hidden.contains(name) => 1,
@@ -188,7 +188,7 @@ impl<'a> Writer<'a> {
             Kind::FuncProto => {
                 self.put(&[ty.name_off, ty.info, ty.size_or_type]);
                 for (index, (name, type_id)) in ty.params().enumerate() {
-                    // The kernel wants names on the parameters of functions; void ends a variadic list.
+                    // The kernel requires parameter names; void ends a variadic list.
                     let name =
                         if name == 0 && type_id != 0 { self.string(&format!("param{index}")) } else { name };
                     self.put(&[name, type_id]);
@@ -213,7 +213,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A section's name with only those characters that every kernel accepts in one.
+    /// Returns a section name with only characters that every kernel accepts.
     fn section_name(&mut self, ty: &Type<'_>) -> u32 {
         let name = self.btf.name(ty);
         let plain: String =
@@ -243,7 +243,7 @@ impl<'a> Writer<'a> {
 mod tests {
     use super::*;
 
-    /// BTF of one integer type.
+    /// Returns BTF with one integer type.
     fn integer(encoding: u32) -> Vec<u8> {
         let strings = b"\0signed char\0";
         let types = [1_u32, Kind::Int.info(0), 1, encoding << 24 | 8];

@@ -1,6 +1,4 @@
-//! The kinds of BTF types, numbered as in `linux/btf.h`.
-
-/// `BTF_KIND_*`.
+/// `BTF_KIND_*`, numbered as in `linux/btf.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -52,7 +50,6 @@ impl Kind {
         (number as usize).checked_sub(1).and_then(|index| Self::ALL.get(index)).copied()
     }
 
-    /// `info` of a type of this kind with `vlen` parts.
     pub(crate) const fn info(self, vlen: u32) -> u32 {
         (self as u32) << 24 | vlen
     }
@@ -69,7 +66,7 @@ impl Kind {
         matches!(self, Self::Enum | Self::Enum64)
     }
 
-    /// Bytes after the twelve common ones: a fixed part and one for each of `vlen`.
+    /// Returns the size after the twelve common bytes: a fixed part, and one for each of `vlen`.
     pub(crate) const fn extra(self) -> (usize, usize) {
         match self {
             Self::Int | Self::Var | Self::DeclTag => (4, 0),

@@ -1,4 +1,4 @@
-//! BTF, the compact type information of eBPF, read in place: types stay bytes, an index says where each begins.
+//! BTF, the compact type information of eBPF, read in place: an index holds the offset of each type.
 
 pub(crate) mod contexts;
 pub(crate) mod ext;
@@ -22,18 +22,17 @@ use crate::held::{HeldBytes, HeldNumbers};
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER_LEN: usize = 24;
-/// How deep modifiers, arrays and anonymous members are followed: the same bound as libbpf's.
+/// Maximum depth of modifiers, arrays and anonymous members, as in libbpf.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// Reads a word of this machine's byte order; zero past the end, which parsing has excluded where it matters.
+/// Reads a word in host byte order; zero past the end, which the parser excludes where it matters.
 pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at.saturating_add(4)).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-/// Beginning and end of something in a blob.
+/// Start and end offset.
 type Extent = (usize, usize);
 
-/// The extents of types and strings.
 fn sections(data: &[u8]) -> Result<(Extent, Extent), ObjectError> {
     let header = data.get(..HEADER_LEN).ok_or_else(|| ObjectError::btf("header", "cut off"))?;
     let magic = u16::from_ne_bytes([header[0], header[1]]);
@@ -56,16 +55,16 @@ fn sections(data: &[u8]) -> Result<(Extent, Extent), ObjectError> {
     Ok((types, strings))
 }
 
-/// A BTF blob with an index of its types.
+/// BTF blob with an index of its types.
 ///
-/// One that is split, a kernel module's, goes on where another ends: with its numbers of types, and with its strings.
+/// Split BTF (of a kernel module) continues the type ids and string offsets of its base.
 #[derive(Clone, Debug)]
 pub(crate) struct Btf {
     base: Option<Arc<Btf>>,
     data: HeldBytes,
     strings_at: usize,
     strings_end: usize,
-    /// Where own type `i` begins in `data`. Type 0 is void; own ones begin behind those of the base.
+    /// Offsets of the own types in `data`. Type 0 is void; own ids start after those of the base.
     offsets: HeldNumbers,
 }
 
@@ -74,7 +73,6 @@ impl Btf {
         Self::parse_split(data, None)
     }
 
-    /// Reads a blob that goes on where `base` ends.
     pub(crate) fn parse_split(
         data: impl Into<Vec<u8>>,
         base: Option<Arc<Self>>,
@@ -93,24 +91,23 @@ impl Btf {
         Ok(Self { base, data, strings_at, strings_end, offsets })
     }
 
-    /// A blob whose types were found before.
+    /// Creates BTF with an existing index of its types.
     pub(crate) fn indexed(data: HeldBytes, offsets: HeldNumbers) -> Result<Self, ObjectError> {
         let (_, (strings_at, strings_end)) = sections(&data)?;
         Ok(Self { base: None, data, strings_at, strings_end, offsets })
     }
 
-    /// The blob, and where its types begin.
     pub(crate) fn parts(&self) -> (&[u8], &HeldNumbers) {
         (&self.data, &self.offsets)
     }
 
-    /// Number of types, void not counted; the highest id.
+    /// Returns the number of types without void, which is the highest id.
     pub(crate) fn len(&self) -> u32 {
-        // Each type takes twelve bytes at least and offsets are 32 bits wide, so the count fits.
+        // Each type has at least twelve bytes and offsets have 32 bits, so the count fits.
         self.first_own() + self.offsets.len() as u32
     }
 
-    /// How many types the base has.
+    /// Returns the number of types in the base.
     fn first_own(&self) -> u32 {
         self.base.as_deref().map_or(0, Self::len)
     }
@@ -119,7 +116,7 @@ impl Btf {
         &self.data[self.strings_at..self.strings_end]
     }
 
-    /// The type of an id; none for void and for ids past the end.
+    /// Returns the type of an id; `None` for void and for ids past the end.
     pub(crate) fn get(&self, id: u32) -> Option<Type<'_>> {
         let Some(own) = id.checked_sub(self.first_own()) else { return self.base.as_deref()?.get(id) };
         let Some(index) = (own as usize).checked_sub(1) else { return self.base.as_deref()?.get(id) };
@@ -128,7 +125,7 @@ impl Btf {
         Some(Type::new(id, self.data.get(start..end)?))
     }
 
-    /// The name of a type that is none of the base's; none for what has no name.
+    /// Returns the name of an own type; `None` if it belongs to the base or has no name.
     pub(crate) fn own_name(&self, id: u32) -> Option<&[u8]> {
         let index = id.checked_sub(self.first_own() + 1)?;
         let name_off = word(&self.data, self.offsets.get(index as usize)? as usize);
@@ -139,7 +136,7 @@ impl Btf {
         (1..=self.len()).filter_map(|id| self.get(id))
     }
 
-    /// The string at an offset; empty for damaged offsets and for bytes that are not UTF-8.
+    /// Returns the string at an offset; empty for invalid offsets and for bytes that are not UTF-8.
     pub(crate) fn string(&self, offset: u32) -> &str {
         std::str::from_utf8(self.string_bytes(offset)).unwrap_or_default()
     }
@@ -158,7 +155,7 @@ impl Btf {
         self.string(ty.name_off)
     }
 
-    /// The first DATASEC of each name.
+    /// Returns the first DATASEC of each name.
     pub(crate) fn datasecs(&self) -> HashMap<&str, Type<'_>> {
         let mut found = HashMap::new();
         for ty in self.types().filter(|ty| ty.kind == Kind::Datasec) {
@@ -167,7 +164,7 @@ impl Btf {
         found
     }
 
-    /// Follows const, volatile, restrict, type tags and typedefs.
+    /// Resolves const, volatile, restrict, type tags and typedefs.
     pub(crate) fn resolve(&self, mut id: u32) -> Option<Type<'_>> {
         for _ in 0..MAX_DEPTH {
             let ty = self.get(id)?;
@@ -179,7 +176,6 @@ impl Btf {
         None
     }
 
-    /// Bytes of a value of the type.
     pub(crate) fn size_of(&self, id: u32) -> Option<u64> {
         let mut count: u64 = 1;
         let mut id = id;
@@ -207,7 +203,7 @@ impl Btf {
         None
     }
 
-    /// A type's name as a C programmer would write it, for messages and listings.
+    /// Returns the C name of a type, for messages and listings.
     pub(crate) fn describe(&self, id: u32) -> String {
         let mut suffix = String::new();
         let mut id = id;

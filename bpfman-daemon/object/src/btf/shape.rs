@@ -1,14 +1,14 @@
-//! Types in words, so that those of two objects can be compared: numbers of types mean something in one object only.
+//! Types as text, to compare those of two objects: type ids are valid within one object only.
 
 use super::{Btf, Kind};
 
-/// How deep types are followed, and how long the words may get: types of a map's values are small.
+/// Limits of depth and text length, in bytes: types of map values are small.
 const DEPTH: usize = 8;
 const LONGEST: usize = 16 << 10;
 
 impl Btf {
-    /// What bytes of the type mean: names and places of members, kinds and sizes of numbers. Names of typedefs and of
-    /// structs do not matter, nor do const and volatile.
+    /// Returns the layout of a type: names and offsets of members, kinds and sizes of numbers. Names of typedefs and
+    /// structs, const and volatile are left out.
     pub(crate) fn shape(&self, id: u32) -> String {
         let mut text = String::new();
         self.write_shape(id, DEPTH, &mut text);

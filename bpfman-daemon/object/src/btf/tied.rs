@@ -1,22 +1,22 @@
-//! Types that tie a map to the BTF it was made with: heads of lists and trees, and pointers to objects.
+//! Types that tie a map to its BTF: list heads, tree roots, and pointers to objects.
 
 use std::collections::HashSet;
 
 use super::{Btf, Kind};
 
-/// How deep types are followed: the kernel itself looks no deeper than this for such fields.
+/// Maximum depth: the kernel searches such fields no deeper.
 const DEPTH: usize = 16;
 
-/// Structs of the kernel that mean contents of a type which the program's BTF describes.
+/// Kernel structs with contents of a type that the program's BTF describes.
 const HEADS: [&str; 2] = ["bpf_list_head", "bpf_rb_root"];
 
-/// Type tags of pointers to objects that a map keeps.
+/// Type tags of pointers to objects in a map.
 const POINTERS: [&str; 3] = ["kptr", "kptr_untrusted", "percpu_kptr"];
 
 impl Btf {
-    /// True if a value of the type holds such a field, itself or in what it is made of.
+    /// Returns whether a value of the type contains such a field.
     ///
-    /// Each type is looked at once: a struct can be said to consist of itself, many times over.
+    /// Each type is visited once: malformed BTF can make a struct contain itself many times.
     pub(crate) fn is_tied(&self, id: u32) -> bool {
         let (mut level, mut seen) = (vec![id], HashSet::new());
         for _ in 0..DEPTH {
@@ -37,7 +37,8 @@ impl Btf {
         false
     }
 
-    /// True if a pointer to the type is tagged as one to an object. Tags come first, then const and the like.
+    /// Returns whether a pointer to the type is tagged as a pointer to an object. Tags precede const and other
+    /// modifiers.
     fn is_tagged(&self, mut id: u32) -> bool {
         for _ in 0..DEPTH {
             let Some(ty) = self.get(id).filter(|ty| ty.kind.is_modifier()) else { return false };
@@ -54,7 +55,7 @@ impl Btf {
 pub(crate) mod tests {
     use super::*;
 
-    /// Type information of one struct, with so many members of a name each of which is that struct again.
+    /// Returns BTF of one struct with `members` members, each of the struct's own type.
     pub(crate) fn self_containing(members: u32, name: &str) -> Vec<u8> {
         let strings = [b"\0", name.as_bytes(), b"\0"].concat();
         let name_off = u32::from(!name.is_empty());
@@ -74,7 +75,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_struct_that_consists_of_itself_many_times_is_looked_at_once() {
-        // 100 members to the power of the depth would take longer than anybody waits.
+        // Visiting 100 members at each level up to the maximum depth would never end.
         let btf = Btf::parse(self_containing(100, "again")).unwrap();
         assert!(!btf.is_tied(1));
     }

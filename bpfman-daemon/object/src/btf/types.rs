@@ -1,40 +1,38 @@
-//! One BTF type, seen in place.
+//! A BTF type, read in place.
 
 use super::{Kind, word};
 use crate::ObjectError;
 
 const COMMON_LEN: usize = 12;
 
-/// One type: its common twelve bytes and the rest.
+/// BTF type: its twelve common bytes and the rest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Type<'a> {
     pub id: u32,
     pub kind: Kind,
     pub name_off: u32,
     pub info: u32,
-    /// A size in bytes or a type id, by kind.
+    /// Size in bytes, or type id, by kind.
     pub size_or_type: u32,
     pub rest: &'a [u8],
 }
 
-/// A member of a struct or union.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BtfMember {
     pub name_off: u32,
     pub type_id: u32,
     pub bit_offset: u32,
-    /// Bits of a bit field, 0 for a plain member.
+    /// Width of a bit field in bits, 0 for a plain member.
     pub bit_size: u32,
 }
 
-/// An array's shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Array {
     pub element: u32,
     pub len: u32,
 }
 
-/// One variable (or, in `.ksyms`, function) of a DATASEC.
+/// Variable (or, in `.ksyms`, function) of a DATASEC.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SecInfo {
     pub type_id: u32,
@@ -43,7 +41,7 @@ pub(crate) struct SecInfo {
 }
 
 impl<'a> Type<'a> {
-    /// Bytes that the type `id` at the start of `bytes` takes.
+    /// Returns the encoded size of the type `id` at the start of `bytes`.
     pub(crate) fn encoded_len(id: u32, bytes: &[u8]) -> Result<usize, ObjectError> {
         let damaged = |why: String| ObjectError::btf(format!("type {id}"), why);
         if bytes.len() < COMMON_LEN {
@@ -60,10 +58,10 @@ impl<'a> Type<'a> {
         Ok(len)
     }
 
-    /// Reads a type whose length has been checked; `bytes` may be longer.
+    /// Reads a type with a checked length; `bytes` may be longer.
     pub(crate) fn new(id: u32, bytes: &'a [u8]) -> Self {
         let info = word(bytes, 4);
-        // Parsing has refused unknown kinds, so the fallback is never taken.
+        // The parser refuses unknown kinds, so the fallback is unreachable.
         let kind = Kind::from_number(info >> 24 & 0x1f).unwrap_or(Kind::Fwd);
         let len = Self::encoded_len(id, bytes).unwrap_or(COMMON_LEN).min(bytes.len());
         Self {
@@ -98,7 +96,7 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// Names and values of an enumeration, sign-extended to 64 bits.
+    /// Returns names and values of an enumeration, sign-extended to 64 bits.
     pub(crate) fn enumerators(&self) -> impl Iterator<Item = (u32, u64)> + use<'a> {
         let wide = self.kind == Kind::Enum64;
         let signed = self.flag();
@@ -117,7 +115,7 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// Names and types of a function prototype's parameters.
+    /// Returns names and types of a function prototype's parameters.
     pub(crate) fn params(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
         let count = if self.kind == Kind::FuncProto { self.vlen() as usize } else { 0 };
         self.rest.chunks_exact(8).take(count).map(|raw| (word(raw, 0), word(raw, 4)))
@@ -132,22 +130,23 @@ impl<'a> Type<'a> {
         })
     }
 
-    /// Linkage of a variable: 0 static, 1 global, 2 extern.
+    /// Returns the linkage of a variable: 0 static, 1 global, 2 extern.
     pub(crate) fn var_linkage(&self) -> u32 {
         word(self.rest, 0)
     }
 
-    /// What of its target a declaration tag is on: an argument or member by its place, or all of it, which is `u32::MAX`.
+    /// Returns the index of the tagged argument or member of a declaration tag; `u32::MAX` if the tag is on the whole
+    /// target.
     pub(crate) fn tagged_part(&self) -> u32 {
         word(self.rest, 0)
     }
 
-    /// Encoding bits of an integer: 1 signed, 2 character, 4 boolean.
+    /// Returns the encoding bits of an integer: 1 signed, 2 character, 4 boolean.
     pub(crate) fn int_encoding(&self) -> u32 {
         word(self.rest, 0) >> 24 & 0xf
     }
 
-    /// Offset of an integer inside its storage, in bits: an old form of bit fields.
+    /// Returns the bit offset of an integer in its storage: an old form of bit fields.
     pub(crate) fn int_offset(&self) -> u32 {
         word(self.rest, 0) >> 16 & 0xff
     }

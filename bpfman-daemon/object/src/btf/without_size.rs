@@ -1,9 +1,9 @@
-//! Why values of a type have no size.
+//! Reasons why values of a type have no size.
 
 use super::{Btf, Kind, MAX_DEPTH};
 
 impl Btf {
-    /// What is wrong with the type of a pointer that should lead to a type with a size. The text goes on from "it".
+    /// Returns the defect of a pointer that should lead to a type with a size, as a text that continues after "it".
     pub(crate) fn why_no_size(&self, pointer: u32) -> String {
         let Some(ty) = self.get(pointer).filter(|ty| ty.kind == Kind::Ptr) else {
             return "is not a pointer to a type with a size".to_owned();

@@ -1,9 +1,9 @@
-//! Which local and kernel types count as the same.
+//! Compatibility of local and kernel types.
 
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::kernel_btf::essential_name;
 
-/// Enumerations agree whatever their width.
+/// Returns whether kinds agree; enumerations agree whatever their width.
 pub(super) fn kinds_agree(a: Kind, b: Kind) -> bool {
     a == b || a.is_enum() && b.is_enum()
 }
@@ -14,7 +14,7 @@ fn names_agree(local: &Btf, local_type: &Type<'_>, target: &Btf, target_type: &T
     local_name.is_empty() || target_name.is_empty() || local_name == target_name
 }
 
-/// Whether a field of one type can stand for one of the other: sizes may differ, natures may not.
+/// Returns whether a field of one type can stand for one of the other: sizes may differ, kinds may not.
 pub(super) fn fields_agree(local: &Btf, mut local_id: u32, target: &Btf, mut target_id: u32) -> bool {
     for _ in 0..MAX_DEPTH {
         let (Some(a), Some(b)) = (local.resolve(local_id), target.resolve(target_id)) else { return false };
@@ -27,7 +27,7 @@ pub(super) fn fields_agree(local: &Btf, mut local_id: u32, target: &Btf, mut tar
         match a.kind {
             Kind::Ptr | Kind::Float => return true,
             Kind::Fwd | Kind::Enum | Kind::Enum64 => return names_agree(local, &a, target, &b),
-            // Bit fields of old compilers are not comparable by their place in an integer.
+            // Bit fields of old compilers cannot be compared by their offset in an integer.
             Kind::Int => return a.int_offset() == 0 && b.int_offset() == 0,
             Kind::Array => {
                 local_id = a.array().element;
@@ -39,7 +39,7 @@ pub(super) fn fields_agree(local: &Btf, mut local_id: u32, target: &Btf, mut tar
     false
 }
 
-/// Comparisons left: prototypes that name themselves would otherwise be compared without end.
+/// Remaining number of comparisons: recursive prototypes would otherwise be compared without end.
 #[derive(Debug)]
 pub(super) struct Fuel(u32);
 
@@ -54,7 +54,7 @@ impl Fuel {
     }
 }
 
-/// Whether types have the same nature all the way down; structures are compared by kind only.
+/// Returns whether types are compatible at all levels; structs are compared by kind only.
 pub(super) fn types_agree(
     local: &Btf,
     local_id: u32,
@@ -86,9 +86,9 @@ pub(super) fn types_agree(
     }
 }
 
-/// Whether types match by name, nature and (for structures) members: `bpf_core_type_matches`.
+/// Returns whether types match by name, kind and (for structs) members: `bpf_core_type_matches`.
 ///
-/// Every local member must be in the kernel's type; behind a pointer names of structures suffice.
+/// Every local member must be in the kernel's type; behind a pointer, names of structs suffice.
 pub(super) fn types_match(
     local: &Btf,
     local_id: u32,
@@ -107,7 +107,7 @@ pub(super) fn types_match(
         return false;
     }
     if a.kind != b.kind {
-        // A forward declaration behind a pointer stands for the structure or union that it declares.
+        // Behind a pointer, a forward declaration stands for its struct or union.
         let declares = |fwd: &Type<'_>, of: &Type<'_>| {
             fwd.kind == Kind::Fwd && of.kind == if fwd.flag() { Kind::Union } else { Kind::Struct }
         };
@@ -140,7 +140,7 @@ pub(super) fn types_match(
     }
 }
 
-/// Whether the kernel's enumeration has all of the local names, whatever their values.
+/// Returns whether the kernel's enumeration has all local names, whatever their values.
 fn enums_match(local: &Btf, a: &Type<'_>, target: &Btf, b: &Type<'_>) -> bool {
     a.enumerators().all(|(name, _)| {
         let name = essential_name(local.string_bytes(name));

@@ -1,16 +1,16 @@
-//! What a relocation asks for, in words.
+//! Relocations as text.
 
 use super::spec::Spec;
 use super::value::RelocKind;
 use crate::btf::Btf;
 
-/// The type and field or enumerator, and in brackets libbpf's name of the question and the compiler's path: for example
-/// "struct sock.sk_family (CO-RE byte_off, access path 0:1)".
+/// Returns the type and field or enumerator, followed by libbpf's name of the relocation kind and the compiler's access
+/// path, for example "struct sock.sk_family (CO-RE byte_off, access path 0:1)".
 pub(super) fn describe(btf: &Btf, spec: &Spec, kind: RelocKind, path: &str) -> String {
     format!("{} (CO-RE {}, access path {path})", place(btf, spec, kind), kind.name())
 }
 
-/// The type and field or enumerator alone.
+/// Returns the type and field or enumerator.
 pub(super) fn place(btf: &Btf, spec: &Spec, kind: RelocKind) -> String {
     let mut place = btf.describe(spec.root);
     for (number, step) in spec.steps.iter().enumerate() {

@@ -1,71 +1,69 @@
-//! Why a CO-RE relocation cannot be applied, whatever the kernel has.
-
-/// Why a CO-RE relocation of the object cannot be applied.
+/// Reason why a CO-RE relocation of the object cannot be applied, whatever the kernel has.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CoreError {
-    /// A kind that this version does not know.
+    /// The kind is unknown.
     #[error("CO-RE relocation of unknown kind {0}")]
     UnknownKind(u32),
-    /// A path that does not lead through the type it starts from.
+    /// The access path does not fit the type.
     #[error("the path {path} in type {root} is impossible: {why}")]
     Path {
-        /// The compiler's numbers, for example `0:1:2`.
+        /// Access path, for example `0:1:2`.
         path: String,
-        /// Id of the object's type where it starts.
+        /// Id of the root type in the object.
         root: u32,
-        /// Where it fails.
+        /// Reason.
         why: &'static str,
     },
-    /// A type id of the object that is none.
+    /// The object has no type with this id.
     #[error("type {0} does not exist")]
     NoType(u32),
-    /// A type that cannot be looked for in the kernel.
+    /// The type has no name to look up in the kernel.
     #[error("type {0} has no name to look for in the kernel")]
     Unnamed(u32),
-    /// A type without a size, and the size is asked.
+    /// The relocation needs the size of a type without one.
     #[error("type {0} has no size")]
     NoSize(u32),
-    /// A type without the member of that index.
+    /// The type has no member of this index.
     #[error("type {0} has no member {1}")]
     NoMember(u32, u32),
-    /// The path does not lead to what is asked for.
+    /// The path does not lead to the requested information.
     #[error("{0}")]
     NoAnswer(&'static str),
-    /// A bit field in an integer of so many bytes, which no load has.
+    /// The bit field is in an integer of so many bytes, for which no load exists.
     #[error("a bit field in {0} bytes")]
     BitField(u64),
-    /// Types of one name that give different answers.
+    /// Types of the same name give different results.
     #[error("the kernel has several types {0} that differ in what is asked")]
     Ambiguous(String),
-    /// An instruction that holds no such number, by its operation.
+    /// This operation cannot hold the number.
     #[error("operation {0:#04x} cannot carry a CO-RE relocation")]
     WrongOperation(u8),
     /// The function ends in the middle of the instruction.
     #[error("the second half of a 64-bit load is missing")]
     HalfLoad,
-    /// The instruction does not hold what the compiler says that it wrote.
+    /// The instruction does not hold the expected value.
     #[error("it holds {found} where its CO-RE relocation says {expected}")]
     Differs {
-        /// What it holds.
+        /// Value in the instruction.
         found: u64,
-        /// What it should hold.
+        /// Expected value.
         expected: u64,
     },
-    /// A number that the instruction has no room for.
+    /// The number does not fit into the instruction.
     #[error("{0} does not fit in 32 bits")]
     NumberTooLarge(u64),
-    /// An offset in bytes that a memory access has no room for.
+    /// The byte offset does not fit into a memory access.
     #[error("offset {0} does not fit in 15 bits")]
     OffsetTooLarge(u64),
-    /// A field of so many bytes, which no access has.
+    /// The field has so many bytes, for which no memory access exists.
     #[error("no memory access is {0} bytes wide")]
     AccessWidth(u64),
-    /// One of these, at what the relocation asks for.
+    /// Error with its location.
     #[error("{place}: {source}")]
     At {
-        /// The type and field or enumerator.
+        /// Type and field or enumerator.
         place: String,
-        /// What is wrong.
+        /// Error.
         source: Box<Self>,
     },
 }

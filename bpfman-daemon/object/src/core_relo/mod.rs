@@ -1,4 +1,4 @@
-//! CO-RE: instructions that depend on the layout of the running kernel's types.
+//! CO-RE: relocation of instructions that depend on the layout of the running kernel's types.
 
 mod compat;
 mod describe;
@@ -22,13 +22,13 @@ pub(crate) use patch::{patch_local, starts, takes_type_id};
 use spec::Spec;
 use value::RelocKind;
 
-/// True for relocations that need nothing but the object itself.
+/// Returns whether a relocation needs only the object itself.
 pub(crate) const fn is_local(record: &CoreRecord) -> bool {
     record.kind == RelocKind::TypeIdLocal as u32
 }
 
-/// What a relocation asks of the kernel, and whether it asks no more than if it is there; none for what is the object's own,
-/// and for what is damaged.
+/// Returns a relocation as text, and whether it only tests for existence; `None` if it needs only the object, or is
+/// damaged.
 pub(crate) fn in_words(record: &CoreRecord, local: &Btf) -> Option<(String, bool)> {
     let kind = RelocKind::from_number(record.kind).ok().filter(|kind| *kind != RelocKind::TypeIdLocal)?;
     let spec = Spec::parse(local, record.type_id, local.string(record.access_off), kind).ok()?;
@@ -39,7 +39,7 @@ pub(crate) fn in_words(record: &CoreRecord, local: &Btf) -> Option<(String, bool
     Some((describe::place(local, &spec, kind), asks))
 }
 
-/// True if the kernel has no type of the name and nature that a relocation starts from.
+/// Returns whether the kernel has no type with the name and kind of a relocation's root.
 pub(crate) fn is_unknown(record: &CoreRecord, local: &Btf, kernel: &KernelBtf) -> bool {
     local.get(record.type_id).is_some_and(|root| {
         let name = local.name(&root);
@@ -47,12 +47,12 @@ pub(crate) fn is_unknown(record: &CoreRecord, local: &Btf, kernel: &KernelBtf) -
     })
 }
 
-/// Resolves the relocations of one object against one kernel.
+/// Resolver of one object's relocations against one kernel.
 #[derive(Debug)]
 pub(crate) struct Resolver<'a> {
     local: &'a Btf,
     kernel: &'a KernelBtf,
-    /// Kernel types by local root type: each is looked up once.
+    /// Kernel types by local root type, looked up once.
     candidates: HashMap<u32, Vec<(&'a Btf, u32)>>,
 }
 
@@ -63,8 +63,8 @@ impl<'a> Resolver<'a> {
 
     /// Applies one relocation to the instruction at `at`.
     ///
-    /// What the kernel does not have makes the instruction one that the verifier refuses if it can be reached: a
-    /// program may ask first whether a field exists. What that is, is answered.
+    /// If the kernel lacks the target, the instruction becomes one that the verifier refuses when it is reachable: a
+    /// program may test first whether a field exists. Returns the missing target.
     pub(crate) fn relocate(
         &mut self,
         record: &CoreRecord,
@@ -91,7 +91,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Why there is no answer, in words.
+    /// Returns the reason for a missing target.
     fn lack(&self, local: &Spec) -> String {
         let root = self.local.describe(local.root);
         match self.candidates.get(&local.root).map(Vec::len) {

@@ -1,4 +1,4 @@
-//! Changing an instruction to what a relocation came out as.
+//! Patches an instruction with the result of a relocation.
 
 use bpfmand_core::{Insn, op};
 
@@ -8,7 +8,7 @@ use super::value::{RelocKind, evaluate};
 use crate::btf::ext::CoreRecord;
 use crate::btf::{Btf, Kind};
 
-/// A helper that does not exist: libbpf's number, so that known explanations of the verifier's answer fit.
+/// Number of a helper that does not exist, the same as in libbpf, so that known explanations of the verifier log apply.
 const POISON: i32 = 0x0bad_2310;
 const CLASS_LD: u8 = 0;
 const CLASS_LDX: u8 = 1;
@@ -21,23 +21,21 @@ const SOURCE_REGISTER: u8 = 0x08;
 /// The size bits of a memory access.
 const SIZE_MASK: u8 = 0x18;
 
-/// What became of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// It has its new number.
+    /// The instruction has its new number.
     Changed,
-    /// The verifier refuses it if it can be reached.
+    /// The verifier refuses the instruction if it is reachable.
     Refused,
 }
 
-/// What an instruction becomes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patch {
-    /// What the compiler wrote, if that can be checked.
+    /// Number written by the compiler, if it can be checked.
     before: Option<u64>,
-    /// The new number; none makes the instruction one that the verifier refuses.
+    /// New number; `None`: the instruction becomes one that the verifier refuses.
     after: Option<u64>,
-    /// New bytes of a memory access.
+    /// New width of a memory access.
     access: Access,
 }
 
@@ -45,7 +43,7 @@ pub(super) struct Patch {
 enum Access {
     Same,
     Bytes(u64),
-    /// A signed number cannot be read in another width without extending its sign.
+    /// A signed number cannot be read in another width without sign extension.
     Impossible,
 }
 
@@ -81,7 +79,7 @@ impl Patch {
         self.after == other.after
     }
 
-    /// Whether the kernel has what is asked for.
+    /// Returns whether the kernel has the target.
     pub(super) const fn has_answer(&self) -> bool {
         self.after.is_some()
     }
@@ -118,7 +116,7 @@ impl Patch {
             return Err(CoreError::Differs { found, expected: before });
         }
         if narrow {
-            // Signed enumerators are sign-extended by the instruction itself.
+            // The instruction itself sign-extends signed enumerators.
             let fits = u32::try_from(after).is_ok() || i32::try_from(after.cast_signed()).is_ok();
             if !fits {
                 return Err(CoreError::NumberTooLarge(after));
@@ -137,8 +135,8 @@ impl Patch {
     }
 }
 
-/// Kernels whose types know no enums of 64 bits say the low half of their values, as one with a sign: libbpf extends it for all
-/// enums of 32 bits.
+/// Sign-extends a 32-bit enumerator, as libbpf does for all of them: kernels without 64-bit enums in BTF report only
+/// the low half of their values.
 fn widened(kind: RelocKind, target: Option<(&Btf, &Spec)>, number: u64) -> u64 {
     let is_enum = |(btf, spec): (&Btf, &Spec)| {
         spec.steps.first().and_then(|step| btf.get(step.type_id)).is_some_and(|ty| ty.kind == Kind::Enum)
@@ -160,7 +158,7 @@ fn size_bits(bytes: u64) -> Result<u8, CoreError> {
     }
 }
 
-/// Fills in the id of a type of the object itself. `starts` says which elements are instructions, and not second halves.
+/// Sets the id of a type of the object itself. `starts` tells instructions from second halves.
 pub(crate) fn patch_local(
     record: &CoreRecord,
     insns: &mut [Insn],
@@ -176,15 +174,15 @@ pub(crate) fn patch_local(
     patch.apply(insns, at).map(drop)
 }
 
-/// Whether an instruction's immediate can be the id of a type of the object itself: it is written anew when programs are
-/// joined, so that it may be no map's number, no call's target, and not the offset of a memory access.
+/// Returns whether an instruction's immediate can be the id of a type of the object itself. It is rewritten when
+/// programs are spliced, so it must not be a map's index, a call's target, or the offset of a memory access.
 pub(crate) fn takes_type_id(insns: &[Insn], starts: &[bool], at: usize) -> bool {
     let Some(insn) = insns.get(at).filter(|_| starts.get(at) == Some(&true)) else { return false };
     let takes_immediate = matches!(insn.class(), CLASS_ALU | CLASS_ALU64) && insn.code & SOURCE_REGISTER == 0;
     takes_immediate || insn.is_ld_imm64() && insn.src() == 0
 }
 
-/// Which elements are instructions, and not second halves.
+/// Returns for each element whether it is an instruction and not a second half.
 pub(crate) fn starts(insns: &[Insn]) -> Vec<bool> {
     let mut starts = vec![true; insns.len()];
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! A path into a type: written by the compiler as numbers, found again in the kernel's type by names.
+//! Access path into a type: numbers from the compiler, matched in the kernel's type by name.
 
 use std::collections::HashSet;
 
@@ -8,31 +8,30 @@ use super::value::RelocKind;
 use crate::btf::{Btf, Kind, MAX_DEPTH, Type};
 use crate::kernel_btf::essential_name;
 
-/// Longest path: the same bound as libbpf's.
+/// Maximum length of a path, as in libbpf.
 const MAX_STEPS: usize = 64;
 
-/// One step: a named member of a type, or an element of an array.
+/// Step of a path: a named member of a type, or an element of an array.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
-    /// The type that has the member; for an element, the element's type.
+    /// Type with the member; for an element, the element's type.
     pub type_id: u32,
-    /// Which member or element.
+    /// Index of the member or element.
     pub index: u32,
-    /// Whether it is a member.
+    /// Set for a member.
     pub named: bool,
 }
 
-/// A path and where it ends.
 #[derive(Clone, Debug)]
 pub(super) struct Spec {
     pub root: u32,
     pub steps: Vec<Step>,
-    /// Bits from the start of the root to the end of the path.
+    /// Offset of the end from the start of the root, in bits.
     pub bit_offset: u64,
 }
 
 impl Spec {
-    /// Reads a path such as `0:1:2` that starts at `root`.
+    /// Parses a path such as `0:1:2` from `root`.
     pub(super) fn parse(btf: &Btf, root: u32, path: &str, kind: RelocKind) -> Result<Self, CoreError> {
         let bad = |why| CoreError::Path { path: path.to_owned(), root, why };
         let numbers: Vec<u32> = path
@@ -97,7 +96,7 @@ impl Spec {
         Some(())
     }
 
-    /// The same path in a type of the kernel; none if that has no such thing.
+    /// Returns the same path in a type of the kernel; `None` if the type lacks it.
     pub(super) fn matching(
         &self,
         local: &Btf,
@@ -180,19 +179,19 @@ impl Spec {
     }
 }
 
-/// True for an array that is the last member of its structure and has no or one element: it goes on past its end.
+/// Returns whether an array is a flexible array member: the last of its struct, with at most one element.
 fn is_flexible(btf: &Btf, spec: &Spec, array: &Type<'_>) -> bool {
     let Some(step) = spec.steps.last().filter(|step| step.named) else { return false };
     array.array().len <= 1
         && btf.get(step.type_id).is_some_and(|ty| ty.kind == Kind::Struct && step.index + 1 == ty.vlen())
 }
 
-/// A member by name, looked for in anonymous members too: its step, bit offset and type.
+/// Finds a member by name, also in anonymous members: its step, bit offset and type.
 fn find_member(btf: &Btf, ty: &Type<'_>, name: &[u8]) -> Option<(Step, u64, u32)> {
     find_member_in(btf, ty, name, 0, &mut HashSet::new())
 }
 
-/// Each type is looked into once: one can be said to consist of itself, many times over.
+/// Searches each type once: malformed BTF can make a type contain itself many times.
 fn find_member_in(
     btf: &Btf,
     ty: &Type<'_>,

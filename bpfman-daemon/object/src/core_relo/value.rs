@@ -1,4 +1,4 @@
-//! What a relocation asks about a path, and the answer.
+//! Evaluation of a relocation for a path.
 
 use super::CoreError;
 use super::spec::Spec;
@@ -42,7 +42,7 @@ impl RelocKind {
         })
     }
 
-    /// What libbpf calls it.
+    /// Returns libbpf's name of the kind.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::FieldByteOffset => "byte_off",
@@ -73,13 +73,12 @@ impl RelocKind {
     }
 }
 
-/// The answer to a relocation for one side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value {
     pub number: u64,
-    /// For a plain field's offset: the field's size in bytes and its type.
+    /// Size in bytes and type of a plain field, for its offset.
     pub field: Option<(u64, u32)>,
-    /// Whether an instruction compiled with this number must hold it.
+    /// Set if an instruction compiled with this number must hold it.
     pub checked: bool,
 }
 
@@ -89,7 +88,7 @@ impl Value {
     }
 }
 
-/// Computes the answer for a path; none if what is asked cannot be answered because there is no path.
+/// Computes the value for a path; `None` if there is no path and the relocation needs one.
 pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<Option<Value>, CoreError> {
     let Some((btf, spec)) = side else {
         return Ok(match kind {
@@ -104,7 +103,7 @@ pub(super) fn evaluate(kind: RelocKind, side: Option<(&Btf, &Spec)>) -> Result<O
         | RelocKind::TypeMatches
         | RelocKind::EnumeratorExists => 1,
         RelocKind::TypeIdLocal | RelocKind::TypeIdTarget => {
-            // Compilers put anything here, so there is nothing to compare with.
+            // Compilers write arbitrary numbers here, so there is nothing to check.
             return Ok(Some(Value { number: u64::from(spec.root), field: None, checked: false }));
         }
         RelocKind::TypeSize => btf.size_of(spec.root).ok_or(CoreError::NoSize(spec.root))?,
@@ -138,7 +137,7 @@ fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, CoreError> {
         .ok_or(CoreError::NoAnswer("no such member"))?;
     let ty = btf.resolve(member.type_id).ok_or(CoreError::NoAnswer("a member without a type"))?;
     let mut size = btf.size_of(member.type_id).ok_or(CoreError::NoAnswer("a member without a size"))?;
-    // Old compilers keep bit fields in the integer's own description.
+    // Old compilers keep bit fields in the description of the integer.
     let old_bits = ty.kind == Kind::Int && (ty.int_offset() != 0 || u64::from(ty.int_bits()) != size * 8);
     let is_bit_field = member.bit_size > 0 || old_bits;
     let (bits, bit_offset) = if member.bit_size > 0 {
@@ -154,7 +153,7 @@ fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, CoreError> {
             return Err(CoreError::BitField(size));
         }
         offset = offset / size * size;
-        // The smallest aligned load that holds all bits.
+        // Use the smallest aligned load that holds all bits.
         while bit_offset + bits > (offset + size) * 8 {
             if size >= 8 {
                 return Err(CoreError::NoAnswer("a bit field that no load holds"));
@@ -164,7 +163,7 @@ fn field(kind: RelocKind, btf: &Btf, spec: &Spec) -> Result<Value, CoreError> {
         }
     }
     Ok(match kind {
-        // Where a bit field is depends on the load that was chosen, so compilers' numbers may differ from ours.
+        // The offset of a bit field depends on the chosen load, so compilers' numbers may differ from ours.
         RelocKind::FieldByteOffset if is_bit_field => Value { checked: false, ..Value::plain(offset) },
         RelocKind::FieldByteOffset => Value { field: Some((size, member.type_id)), ..Value::plain(offset) },
         RelocKind::FieldByteSize => Value { checked: !is_bit_field, ..Value::plain(size) },

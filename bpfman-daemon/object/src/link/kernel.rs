@@ -6,13 +6,13 @@ use super::{Linker, set_source};
 use crate::btf::Kind;
 use crate::{ObjectError, RelocationError};
 
-/// Calls of kernel functions that may be missing and are: no such helper exists, so reaching one is refused. The place of
-/// the function among the object's externs is added, as libbpf does.
+/// Base of the helper numbers for missing weak kernel functions: no such helper exists, so the verifier refuses a
+/// reachable call. The index of the function among the object's externs is added, as in libbpf.
 const MISSING_FUNCTION: i32 = 2_002_000_000;
 
 impl Linker<'_> {
-    /// `place` is the instruction's function and its index there. What may be missing and is, and must not be called then,
-    /// is answered.
+    /// Links a reference; `place` is the instruction's function and its index there. Returns the missing symbol if a
+    /// weak function is missing and must not be called.
     pub(super) fn link_kernel(
         &mut self,
         at: usize,
@@ -62,14 +62,14 @@ impl Linker<'_> {
         Ok(None)
     }
 
-    /// The number by which instructions refer to a module.
+    /// Returns the number by which instructions refer to a module.
     fn module(&mut self, name: &str) -> i32 {
         let modules = &mut self.out.modules;
         let place = modules.iter().position(|known| known == name).unwrap_or_else(|| {
             modules.push(name.to_owned());
             modules.len() - 1
         });
-        // One each for at most a million instructions.
+        // At most one module for each of a million instructions, so it fits.
         place as i32 + 1
     }
 }

@@ -1,7 +1,7 @@
-//! Linking: one program and every function it reaches become one list of instructions.
+//! Linking: one program and every function that it reaches become one list of instructions.
 //!
-//! Functions are appended where they are first called, depth first, as libbpf does: the same object gives the
-//! same instructions (and so the same kernel tag) as there.
+//! Functions are appended where they are first called, depth first, as in libbpf: the same object gives the same
+//! instructions, and so the same kernel tag.
 
 mod kernel;
 
@@ -20,50 +20,48 @@ use crate::programs::ProgramEntry;
 use crate::references::{Fault, Reference};
 use crate::{KernelBtf, MAX_INSTRUCTIONS, ObjectError, RelocationError};
 
-/// Something of the kernel's that an instruction asks for and this kernel does not have.
+/// Reference of an instruction that this kernel lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
     /// Index of the instruction in the whole text.
     pub at: usize,
-    /// The function that it is in, and its index there.
+    /// Function of the instruction, and the index in it.
     pub function: (String, usize),
-    /// What it asks for, for example "struct sock.freebind (CO-RE byte_off, access path 0:14): struct sock has no such
+    /// Missing target, for example "struct sock.freebind (CO-RE byte_off, access path 0:14): struct sock has no such
     /// field".
     pub what: String,
 }
 
-/// An instruction that loads the address of a symbol of the kernel (`extern const void NAME __ksym`), to be put there: the
-/// object's own text has zero.
+/// Instruction that loads the address of a kernel symbol (`extern const void NAME __ksym`), still to be set: the text
+/// has zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedAddress {
-    /// Index of the instruction, of which this is the first half, in the whole text.
+    /// Index of the instruction's first half in the whole text.
     pub at: usize,
-    /// The symbol.
+    /// Name of the symbol.
     pub symbol: String,
-    /// It may be missing, and the address is zero then.
+    /// The symbol may be missing; the address is then zero.
     pub weak: bool,
 }
 
-/// The linked program.
 #[derive(Debug, Default)]
 pub(crate) struct Linked {
     pub insns: Vec<Insn>,
     pub functions: Vec<FunctionSpan>,
     pub func_info: Vec<FuncInfo>,
     pub line_info: Vec<LineInfo>,
-    /// Instructions whose immediate is a type id of the object's own BTF.
+    /// Instructions with a type id of the object's own BTF as immediate.
     pub local_type_ids: Vec<usize>,
-    /// Kernel modules that instructions refer to by their place here, from 1 on.
+    /// Kernel modules; instructions refer to them by index, from 1 on.
     pub modules: Vec<String>,
-    /// What this kernel does not have.
+    /// References that this kernel lacks.
     pub unresolved: Vec<Unresolved>,
-    /// Addresses that are to be put in.
+    /// Addresses to be set.
     pub addresses: Vec<WantedAddress>,
-    /// Tables that it jumps by.
     pub jump_tables: Vec<JumpTable>,
 }
 
-/// A function being linked: the walk over its references, and where to go on.
+/// Function being linked, with its remaining references.
 struct Frame<'a> {
     references: std::vec::IntoIter<(usize, Reference<'a>)>,
     key: FunctionKey,
@@ -72,14 +70,13 @@ struct Frame<'a> {
     name: &'a str,
 }
 
-/// Links one program.
 pub(crate) struct Linker<'a> {
     object: &'a ObjectFile,
     entry: &'a ProgramEntry,
     kernel: Option<&'a KernelBtf>,
     types: Option<Resolver<'a>>,
     placed: HashMap<FunctionKey, usize>,
-    /// The place of each table that was met.
+    /// Index of each jump table met so far.
     jump_tables: HashMap<(FunctionKey, TablePlace<'a>), usize>,
     out: Linked,
     whole_func_info: bool,
@@ -106,12 +103,12 @@ impl<'a> Linker<'a> {
         }
     }
 
-    /// Walks calls with a stack of its own: a chain of calls may be longer than a thread's stack is deep.
+    /// Links the program. Uses an explicit stack: a chain of calls may exceed the thread's stack.
     pub(crate) fn link(mut self) -> Result<Linked, ObjectError> {
         let (object, entry) = (self.object, self.entry);
         let first = self.place(entry.key, &entry.name, 0)?;
         self.link_reached(first)?;
-        // Behind everything else, as libbpf has it.
+        // After everything else, as in libbpf.
         let callback =
             exceptions::callback(object, entry.key).map_err(|why| self.fault(&entry.name, (0, why)))?;
         if let Some(callback) = callback.filter(|callback| !self.placed.contains_key(callback)) {
@@ -121,7 +118,7 @@ impl<'a> Linker<'a> {
         self.finish()
     }
 
-    /// Links a function that was placed, and what it reaches.
+    /// Links a placed function and the functions that it reaches.
     fn link_reached(&mut self, first: Frame<'a>) -> Result<(), ObjectError> {
         let mut stack = vec![first];
         while let Some(frame) = stack.last_mut() {
@@ -175,7 +172,8 @@ impl<'a> Linker<'a> {
         Ok(())
     }
 
-    /// Notes that an instruction takes the address of a table of its function, which begins at `start` of the text.
+    /// Records that an instruction takes the address of a jump table of its function, which starts at `start` of the
+    /// text.
     fn link_jump_table(
         &mut self,
         table: TablePlace<'a>,
@@ -205,7 +203,7 @@ impl<'a> Linker<'a> {
         self.out.insns[at + 1].imm = second;
     }
 
-    /// Appends a function's instructions and information; `caller` and `at` say where it was first called.
+    /// Appends a function's instructions and information; `caller` and `at` are the location of its first call.
     fn place(&mut self, key: FunctionKey, caller: &str, at: usize) -> Result<Frame<'a>, ObjectError> {
         let object = self.object;
         let function = object.functions.get(key).map_err(|why| self.fault(caller, (at, why)))?;
@@ -238,8 +236,8 @@ impl<'a> Linker<'a> {
             .object
             .core_records(key, function.len)
             .map_err(|why| self.fault(&function.name, (0, why)))?;
-        // An instruction with a type id of the object is written again when programs are joined. One that refers to a
-        // map or calls something besides would refer to another map then, and call something else.
+        // An instruction with a local type id is rewritten when programs are spliced. If it also referred to a map or a
+        // function, it would then refer to another one.
         let mut written = HashMap::new();
         let starts = core_relo::starts(insns);
         for record in records {
@@ -258,7 +256,7 @@ impl<'a> Linker<'a> {
             if is_local {
                 core_relo::patch_local(record, insns, &starts, at)
                     .map_err(|why| self.fault(&function.name, (at, why.into())))?;
-                // The function's instructions are appended behind those that are there.
+                // The function's instructions are appended after the existing ones.
                 self.out.local_type_ids.push(self.out.insns.len() + at);
                 continue;
             }
@@ -308,7 +306,7 @@ impl<'a> Linker<'a> {
             {
                 self.whole_line_info = false;
             }
-            // The second half of a wide load is no instruction, and the kernel takes one line for one.
+            // The second half of a wide load is not an instruction, and the kernel accepts one line per instruction.
             let inside = insns.get(insn_off as usize - start).is_some_and(|insn| insn.code != 0);
             if inside && last != Some(insn_off) {
                 last = Some(insn_off);
@@ -324,7 +322,7 @@ impl<'a> Linker<'a> {
     }
 
     fn finish(mut self) -> Result<Linked, ObjectError> {
-        // The kernel wants information about every function or about none, and lines only beside functions.
+        // The kernel requires information about every function or none, and lines only together with functions.
         if !self.whole_func_info {
             self.out.func_info.clear();
         }

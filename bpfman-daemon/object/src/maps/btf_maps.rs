@@ -1,7 +1,7 @@
 //! Maps declared with type information: variables of section `.maps`.
 //!
-//! Every property is the type of a structure's member: a number is the length of an array that the member
-//! points to, a key or value is the type that it points to.
+//! Every property is the type of a struct member: a number is the length of an array behind the pointer, a key or value
+//! is the type behind it.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ pub(super) fn read(
             .filter(|ty| ty.kind == Kind::Var)
             .ok_or_else(|| ObjectError::btf(".maps", format!("type {} is no variable", info.type_id)))?;
         let name = btf.name(&variable);
-        // The compiler leaves offsets to the symbols; tools that rewrite objects fill them in.
+        // The compiler leaves offsets to the symbols; tools that rewrite objects set them.
         let offset = symbols.get(name).copied().unwrap_or(u64::from(info.offset));
         let definition = definition_of(btf, name, variable.size_or_type)?;
         let spec = read_definition(btf, name, &definition, true)?;
@@ -51,7 +51,7 @@ pub(super) fn read(
 
 fn definition_of<'a>(btf: &'a Btf, name: &str, type_id: u32) -> Result<Type<'a>, ObjectError> {
     let mut found = btf.resolve(type_id);
-    // Rust declares the structure inside a cell that can be shared: follow wrappers of one structure.
+    // Rust declares the struct inside a cell that can be shared: unwrap structs with a single struct member.
     for _ in 0..MAX_DEPTH {
         let wrapped = found.filter(|ty| ty.kind == Kind::Struct && ty.vlen() == 1).and_then(|ty| {
             let only = ty.members().next()?;
@@ -113,7 +113,7 @@ fn read_definition(
             }
             "values" => read_values(btf, &mut spec, member.type_id, outer)?,
             "numa_node" => spec.numa_node = small()?,
-            // Markers without a size say nothing.
+            // Markers of size zero have no effect.
             _ if btf.size_of(member.type_id) == Some(0) => {}
             _ => return Err(wrong(format!("unknown property {field}"))),
         }
@@ -125,7 +125,8 @@ fn read_definition(
         return Err(ObjectError::map(name, "maps of maps of maps do not exist"));
     }
     if map_type::is_ring(spec.map_type) {
-        // `__type(value, struct event)` tells readers what the records are. To the kernel a ring has neither keys nor values.
+        // `__type(value, struct event)` declares the type of records. For the kernel, a ring buffer has neither keys
+        // nor values.
         (spec.key_size, spec.value_size) = (0, 0);
     }
     if map_type::is_ring(spec.map_type) || !kernel_takes_types(btf, &spec) {
@@ -135,7 +136,7 @@ fn read_definition(
     Ok(spec)
 }
 
-/// Whether the kernel creates such a map with its type ids; it refuses the map altogether where it does not.
+/// Returns whether the kernel accepts type ids for such a map; otherwise it refuses the map.
 fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
     let key = btf.resolve(spec.btf_key_type_id);
     let both = key.is_some() && spec.btf_value_type_id != 0;
@@ -150,12 +151,12 @@ fn kernel_takes_types(btf: &Btf, spec: &MapSpec) -> bool {
     }
 }
 
-/// The types behind `key` and `value` of the declaration of a map, with their sizes, whatever its type is.
+/// Returns the declared key and value types of a map with their sizes, whatever the map type.
 pub(crate) fn declared_types(btf: &Btf, map: &str) -> [Option<(u32, u32)>; 2] {
     declaration_of(btf, map).map_or([None; 2], |definition| types_in(btf, &definition))
 }
 
-/// The same of the maps that a map of maps is declared to hold.
+/// Returns the same for the maps in a map of maps.
 pub(crate) fn declared_inner_types(btf: &Btf, map: &str) -> [Option<(u32, u32)>; 2] {
     let inner = || {
         let outer = declaration_of(btf, map)?;
@@ -183,7 +184,7 @@ fn types_in(btf: &Btf, definition: &Type<'_>) -> [Option<(u32, u32)>; 2] {
     })
 }
 
-/// `values` holds the shape of inner maps, or functions for an array of programs.
+/// Reads `values`: the definition of inner maps, or functions for an array of programs.
 fn read_values(btf: &Btf, spec: &mut MapSpec, type_id: u32, outer: bool) -> Result<(), ObjectError> {
     let wrong = |why: &str| ObjectError::map(spec.name.clone(), why);
     let array = btf
@@ -208,7 +209,7 @@ fn read_values(btf: &Btf, spec: &mut MapSpec, type_id: u32, outer: bool) -> Resu
     agree(&spec.name, &mut spec.value_size, 4, "values")
 }
 
-/// A number is written as the length of an array behind a pointer, or (64 bits wide) as an enumerator.
+/// Returns a number, encoded as the length of an array behind a pointer, or (with 64 bits) as an enumerator.
 fn number(btf: &Btf, type_id: u32) -> Option<u64> {
     let ty = btf.resolve(type_id)?;
     match ty.kind {
@@ -221,14 +222,14 @@ fn number(btf: &Btf, type_id: u32) -> Option<u64> {
     }
 }
 
-/// Id and size in bytes of the type behind a pointer.
+/// Returns id and size in bytes of the type behind a pointer.
 fn pointee(btf: &Btf, type_id: u32) -> Option<(u32, u32)> {
     let pointer = btf.get(type_id).filter(|ty| ty.kind == Kind::Ptr)?;
     let size = btf.size_of(pointer.size_or_type)?;
     Some((pointer.size_or_type, u32::try_from(size).ok()?))
 }
 
-/// Sets a size of a map, or checks it against one said before.
+/// Sets a size of a map, or checks that it equals an earlier one.
 fn agree(map: &str, size: &mut u32, said: u32, field: &str) -> Result<(), ObjectError> {
     if *size != 0 && *size != said {
         let why = format!("{field} says {said} bytes, another property says {size}");

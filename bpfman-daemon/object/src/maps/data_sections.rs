@@ -1,4 +1,4 @@
-//! Global variables live in one-entry arrays, one for each data section.
+//! Global variables: a one-entry array map for each data section.
 
 use std::collections::HashMap;
 
@@ -9,16 +9,16 @@ use crate::ObjectError;
 use crate::btf::{Btf, Type, fixup::datasec_layout};
 use crate::elf::Elf;
 
-/// `BPF_F_RDONLY_PROG`: programs may only read, so that the verifier may take the contents as constants.
+/// `BPF_F_RDONLY_PROG`: programs may only read, so that the verifier can treat the contents as constants.
 const RDONLY_PROG: u32 = 1 << 7;
 
-/// Most bytes of all global variables of an object: zeroed ones take no room in the file, but do in memory.
+/// Maximum size of all global variables of an object, in bytes: zeroed ones take memory without taking file space.
 const MAX_GLOBAL_BYTES: usize = 64 << 20;
 
-/// Where clang puts variables of address space 1, which is that of arenas.
+/// Section of variables in address space 1, which clang uses for arenas.
 const ARENA_SECTION: &str = ".addr_space.1";
 
-/// What a section of global variables is, by its name.
+/// Returns the role of a section of global variables, by its name.
 pub(super) fn role_of(name: &str) -> Option<MapRole> {
     let is = |base: &str| name == base || name.strip_prefix(base).is_some_and(|rest| rest.starts_with('.'));
     if is(".rodata") {
@@ -64,14 +64,14 @@ pub(super) fn read(
     Ok(())
 }
 
-/// What a section holds: of one that takes no room in the file, zeros.
+/// Returns the contents of a section; zeros if it has no bytes in the file.
 fn contents(elf: &Elf, section: usize) -> Vec<u8> {
     let mut initial = elf.section_data(section).to_vec();
     initial.resize(elf.sections[section].size, 0);
     initial
 }
 
-/// Variables that lie in the object's arena, at its beginning.
+/// Places variables at the beginning of the object's arena.
 fn arena(table: &mut MapTable, section: usize, initial: Vec<u8>) -> Result<(), ObjectError> {
     let refuse = |why: &str| ObjectError::map(ARENA_SECTION, why);
     if initial.len() > MAX_GLOBAL_BYTES {
@@ -95,7 +95,7 @@ fn arena(table: &mut MapTable, section: usize, initial: Vec<u8>) -> Result<(), O
     Ok(())
 }
 
-/// The map of `__kconfig` variables, all zero until they are set.
+/// Returns the map of `__kconfig` variables, all zero until they are set.
 pub(super) fn kconfig(bytes: usize) -> MapSpec {
     array(".kconfig".to_owned(), MapRole::Rodata, vec![0; bytes])
 }

@@ -1,4 +1,4 @@
-//! Maps declared without type information: structures of numbers in section `maps`.
+//! Maps declared without type information: structs of numbers in section `maps`.
 
 use super::{MapTable, blank};
 use crate::ObjectError;
@@ -7,9 +7,11 @@ use crate::elf::Elf;
 
 /// `struct bpf_map_def`: type, key size, value size, entries, flags.
 const SHORTEST: u64 = 20;
-/// aya's longer form adds an id and a pinning; iproute2's (`struct bpf_elf_map`) may have two numbers of an inner map behind them.
+/// Sizes of longer definitions: aya's adds an id and a pinning; iproute2's (`struct bpf_elf_map`) may also have two
+/// numbers of an inner map.
 const WITH_PINNING: [u64; 2] = [28, 36];
-/// Both forms have 1 for a pin by name. iproute2 tells pins of one object (1) from pins of all (2).
+/// Pinning values for a pin by name: 1 in both formats. iproute2 distinguishes pins per object (1) from global ones
+/// (2).
 const PINNED: [u32; 2] = [1, 2];
 
 pub(super) fn read(table: &mut MapTable, elf: &Elf, section: usize) -> Result<(), ObjectError> {

@@ -1,4 +1,4 @@
-//! The maps of an object: declared ones first, then those that hold its global variables.
+//! Maps of an object: declared ones first, then those of its global variables.
 
 pub(crate) mod btf_maps;
 mod data_sections;
@@ -20,12 +20,12 @@ use crate::check::is_map_name;
 use crate::elf::Elf;
 use crate::externs::Externs;
 
-/// Most maps of one object: a program can use 64.
+/// Maximum number of maps of an object: a program can use 64.
 pub(crate) const MAX_MAPS: usize = 4096;
-/// Longest name of a map, in bytes: what a file's name may have.
+/// Maximum length of a map's name, in bytes: that of a file name.
 pub(crate) const MAX_MAP_NAME: usize = 255;
 
-/// All maps and how instructions refer to them.
+/// Maps of an object, with the lookup tables for references.
 #[derive(Debug, Default)]
 pub(crate) struct MapTable {
     pub specs: Vec<MapSpec>,
@@ -36,9 +36,7 @@ pub(crate) struct MapTable {
     by_name: HashMap<String, usize>,
     /// Byte offset of `values` in a map's declaration, by map.
     values_at: HashMap<usize, u64>,
-    /// Maps of global variables by section.
     by_section: HashMap<usize, usize>,
-    /// The map of `__kconfig` variables.
     pub kconfig: Option<usize>,
 }
 
@@ -79,7 +77,7 @@ impl MapTable {
                 format!("the object declares more than {MAX_MAPS} maps"),
             ));
         }
-        // A static variable of a function has the function's name in front: `count.hits`.
+        // A static variable in a function is named after it: `count.hits`.
         if spec.role == MapRole::Ordinary && spec.name.contains('.') {
             let why = "a map is declared outside of functions: the name says that this one is a static variable of one";
             return Err(ObjectError::map(spec.name, why));
@@ -100,12 +98,11 @@ impl MapTable {
         Ok(())
     }
 
-    /// The declared map at a place.
     pub(crate) fn declared(&self, section: usize, offset: u64) -> Option<usize> {
         self.by_place.get(&(section, offset)).copied()
     }
 
-    /// The map that holds a section of global variables.
+    /// Returns the map of a section of global variables.
     pub(crate) fn data_section(&self, section: usize) -> Option<usize> {
         self.by_section.get(&section).copied()
     }
@@ -117,7 +114,6 @@ impl MapTable {
     }
 }
 
-/// A spec with nothing in it yet.
 fn blank(name: String) -> MapSpec {
     MapSpec::sized(&name, 0, 0, 0, 0)
 }

@@ -1,4 +1,4 @@
-//! Entries that a declaration puts into a map of maps or an array of programs (`.values = { [0] = &inner }`).
+//! Initial entries of maps of maps and arrays of programs (`.values = { [0] = &inner }`).
 
 use super::MapTable;
 use crate::ObjectError;
@@ -6,27 +6,27 @@ use crate::check::check_slots;
 use crate::elf::{Elf, SymbolPlace};
 use bpfmand_core::map_type;
 
-/// What a slot holds at first.
+/// Initial value of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotTarget {
-    /// Another map of the object, by index.
+    /// Index of a map of the object.
     Map(usize),
-    /// A program of the object, by name.
+    /// Name of a program of the object.
     Program(String),
 }
 
-/// One entry to be stored after the maps (and, for programs, after the programs) exist.
+/// Entry to be stored after the maps (or the programs) were created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitialSlot {
-    /// Index of the map that has the slot.
+    /// Index of the map with the slot.
     pub map: usize,
-    /// The key: an index, four bytes.
+    /// Key: an index of four bytes.
     pub key: u32,
-    /// What goes there.
+    /// Initial value.
     pub target: SlotTarget,
 }
 
-/// Bytes of one slot in the declaration: a pointer.
+/// Size of a slot in the declaration, in bytes: a pointer.
 const SLOT_BYTES: u64 = 8;
 
 pub(super) fn read(table: &mut MapTable, elf: &Elf) -> Result<(), ObjectError> {

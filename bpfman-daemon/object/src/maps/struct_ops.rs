@@ -1,6 +1,6 @@
-//! Structures of functions that the kernel calls: variables of sections `.struct_ops` and `.struct_ops.link`, each a map.
+//! struct_ops: variables of the sections `.struct_ops` and `.struct_ops.link`, each a map.
 //!
-//! Members are known by their names: the object's structure need not be laid out as the kernel's.
+//! Members are matched by name: the object's struct need not have the kernel's layout.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,42 +12,42 @@ use crate::btf::{Btf, Kind, Type};
 use crate::check::check_name;
 use crate::elf::{Elf, Reloc, SymbolPlace};
 
-/// Most members that are set, of all structures of an object: the largest of the kernel's has about a hundred.
+/// Maximum number of set members, over all struct_ops of an object: the kernel's largest type has about a hundred.
 const MOST_MEMBERS: usize = 4096;
-/// Most bytes of members that are no functions, of all structures of an object.
+/// Maximum size of members that are not functions, over all struct_ops of an object, in bytes.
 const MOST_BYTES: usize = 64 << 10;
 
-/// A map that holds a structure of functions for the kernel.
+/// Map with a struct_ops value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StructOpsMap {
     /// Index of the map.
     pub map: usize,
-    /// The kernel's name of the structure: `tcp_congestion_ops`.
+    /// Kernel name of the struct, for example `tcp_congestion_ops`.
     pub structure: String,
     /// Members that the object sets; all others are zero.
     pub members: Vec<StructOpsMember>,
 }
 
-/// A member that is set.
+/// Member with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StructOpsMember {
     /// Its name.
     pub name: String,
-    /// What it is set to.
+    /// Value of the member.
     pub value: StructOpsValue,
 }
 
-/// What a member is set to.
+/// Value of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StructOpsValue {
-    /// A program of the object, by name.
+    /// Name of a program of the object.
     Program(String),
-    /// Bytes, in this machine's order.
+    /// Bytes, in host byte order.
     Data(Vec<u8>),
 }
 
 impl StructOpsMap {
-    /// Programs that its members name, each with its member.
+    /// Returns the programs of the members, each with its member.
     pub fn programs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.members.iter().filter_map(|member| match &member.value {
             StructOpsValue::Program(program) => Some((program.as_str(), member.name.as_str())),
@@ -56,9 +56,9 @@ impl StructOpsMap {
     }
 }
 
-/// True for sections whose variables are structures of functions.
+/// Returns whether the variables of a section are struct_ops.
 fn is_section(name: &str) -> bool {
-    // With a question mark, libbpf makes the map only where it is told to; here it goes with its programs.
+    // libbpf creates a map with a question mark only on request; here it is created with its programs.
     matches!(name.strip_prefix('?').unwrap_or(name), ".struct_ops" | ".struct_ops.link")
 }
 
@@ -105,7 +105,7 @@ pub(super) fn read(
             let place = Place { elf, btf, section, offset, relocs, map: name };
             let found = StructOpsMap {
                 map,
-                // A flavour tells versions of a structure apart, as for relocations of fields.
+                // A flavour distinguishes versions of a struct, as in CO-RE relocations.
                 structure: btf.name(&structure).split("___").next().unwrap_or_default().to_owned(),
                 members: place.members(&structure)?,
             };
@@ -118,7 +118,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Where a structure's first value is.
+/// Location of a struct's initial value.
 struct Place<'a> {
     elf: &'a Elf,
     btf: &'a Btf,
@@ -154,7 +154,7 @@ impl Place<'_> {
                 None => StructOpsValue::Data(bytes.to_vec()),
             };
             members.push(StructOpsMember { name: name.to_owned(), value });
-            // Structures may overlap in a damaged file.
+            // Structs may overlap in a damaged file.
             if members.len() > MOST_MEMBERS {
                 return Err(wrong("is one of too many"));
             }
@@ -168,14 +168,14 @@ impl Place<'_> {
         self.elf.section_data(self.section).get(start..end)
     }
 
-    /// The name of the function that a pointer is to.
+    /// Returns the name of the function that a pointer refers to.
     fn program(&self, reloc: Reloc, bytes: &[u8]) -> Option<String> {
         let symbol = self.elf.symbols.get(reloc.symbol)?;
         let SymbolPlace::Section(section) = symbol.place else { return None };
         if symbol.is_function {
             return Some(symbol.name.clone());
         }
-        // Static functions are known by their section and their place in it.
+        // Static functions are identified by section and offset.
         let addend = u64::from_ne_bytes(bytes.try_into().ok()?);
         let at = symbol.value.checked_add(addend).filter(|_| symbol.is_section)?;
         let found = self.elf.symbols_in(section).find(|other| other.is_function && other.value == at)?;
@@ -183,7 +183,7 @@ impl Place<'_> {
     }
 }
 
-/// Structures of functions are maps of that kind, each once, and are not too much.
+/// Checks that struct_ops refer to maps of that type, each once, and are within the limits.
 pub(crate) fn check_struct_ops(maps: &[MapSpec], all: &[StructOpsMap]) -> Result<(), String> {
     let is_one = |map: &MapSpec| map.map_type == map_type::STRUCT_OPS && map.role == MapRole::Ordinary;
     let (mut members, mut bytes) = (0, 0);

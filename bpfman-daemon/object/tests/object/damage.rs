@@ -1,4 +1,4 @@
-//! Damaged files are an error or still fine, never a panic, and the common damages are named.
+//! Damaged files: an error or a valid object, never a panic; common defects are named.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -20,7 +20,7 @@ static OBJECTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Asks everything of an object that there is to ask. What matters is that it returns.
+/// Calls every function of an object. Only the absence of panics matters.
 fn exercise(bytes: &[u8]) {
     let Ok(object) = ObjectFile::parse(bytes) else { return };
     assert_eq!(object.facts().check(), Ok(()), "what is read here could be told by another process");
@@ -51,7 +51,7 @@ fn refused(bytes: Vec<u8>) -> Result<String> {
     Ok(ObjectFile::parse(bytes).err().context("accepted")?.to_string())
 }
 
-/// A good object with some bytes replaced.
+/// Returns a valid object with some bytes replaced.
 fn altered(changes: &[(usize, &[u8])]) -> Result<Vec<u8>> {
     let mut bytes = compile::bytes("number.c")?;
     for (at, with) in changes {
@@ -95,13 +95,13 @@ fn a_section_table_that_is_not_there_is_refused() -> Result<()> {
         let message = refused(altered(&[(TABLE_AT, &offset.to_ne_bytes())])?)?;
         assert!(message.contains("the ELF file is damaged"), "{offset:#x}: {message}");
     }
-    // The number of sections is in the first section's size when the header says zero.
+    // If the header has zero sections, the first section's size holds the number.
     let bytes = compile::bytes("number.c")?;
     let table = usize::try_from(u64::from_ne_bytes(bytes[TABLE_AT..TABLE_AT + 8].try_into()?))?;
     let huge = (1_u64 << 60).to_ne_bytes();
     let message = refused(altered(&[(TABLE_COUNT, &[0, 0]), (table + 0x20, &huge)])?)?;
     assert!(message.contains("the ELF file is damaged"), "{message}");
-    // A section that reaches beyond the file: the second one, for the first holds the names of all.
+    // The second section reaches beyond the file; the first one holds the names.
     let message = refused(altered(&[(table + 2 * 64 + 0x20, &huge)])?)?;
     assert!(message.contains("lie outside the file"), "{message}");
     Ok(())
@@ -110,7 +110,7 @@ fn a_section_table_that_is_not_there_is_refused() -> Result<()> {
 #[test]
 fn a_file_cut_off_anywhere_is_refused() -> Result<()> {
     for bytes in OBJECTS.iter() {
-        // The section table is at the end, so nothing shorter can be whole.
+        // The section table is at the end, so a truncated file is invalid.
         for len in (0..bytes.len()).step_by(16) {
             assert!(ObjectFile::parse(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
         }
@@ -121,7 +121,7 @@ fn a_file_cut_off_anywhere_is_refused() -> Result<()> {
 
 #[test]
 fn any_byte_may_be_another() -> Result<()> {
-    // Each with the values that matter most to sizes and indexes.
+    // The values that matter most for sizes and indexes.
     let bytes = compile::bytes("number.c")?;
     for at in 0..bytes.len() {
         for value in [0x00, 0x7f, 0xff] {
@@ -140,7 +140,7 @@ fn damaged_relocations_of_a_program_do_not_stop_its_siblings() -> Result<()> {
         .section_by_name(".relxdp/undefined")
         .and_then(|section| section.file_range())
         .context("no relocations")?;
-    // The upper half of the second word is the symbol's number.
+    // The upper half of the second word is the symbol number.
     let symbol = usize::try_from(section.0)? + 12;
     bytes[symbol..symbol + 4].copy_from_slice(&0x7fff_ffff_u32.to_ne_bytes());
     let object = ObjectFile::parse(bytes)?;
@@ -150,8 +150,8 @@ fn damaged_relocations_of_a_program_do_not_stop_its_siblings() -> Result<()> {
     Ok(())
 }
 
-/// Where a function's instructions are in the file, its offset in its section, and where the CO-RE records of that section
-/// are that belong to it.
+/// Returns the file offset of a function's instructions, its offset in its section, and the file offsets of the CO-RE
+/// records of that section.
 fn function_of(bytes: &[u8], name: &str) -> Result<(usize, u32, Vec<usize>)> {
     const RECORD: usize = 16;
     let file = object::read::elf::ElfFile64::<object::Endianness>::parse(bytes)?;
@@ -163,8 +163,8 @@ fn function_of(bytes: &[u8], name: &str) -> Result<(usize, u32, Vec<usize>)> {
         file.section_by_name(".BTF.ext").and_then(|section| section.file_range()).context("no records")?;
     let ext = usize::try_from(ext.0)?;
     let word = |at: usize| Ok::<_, anyhow::Error>(u32::from_ne_bytes(bytes[at..at + 4].try_into()?));
-    // The header says at 4 how long it is, at 24 where the CO-RE records are behind it, and at 28 how many bytes. The
-    // first word is the length of one; then for each section its name and how many there are.
+    // The header has its length at 4, the offset of the CO-RE records at 24, and their size at 28. The first word is
+    // the size of a record; then for each section its name and the number of records.
     let mut at = ext + word(ext + 4)? as usize + word(ext + 24)? as usize;
     let end = at + word(ext + 28)? as usize;
     assert_eq!(word(at)? as usize, RECORD);
@@ -188,7 +188,7 @@ fn function_of(bytes: &[u8], name: &str) -> Result<(usize, u32, Vec<usize>)> {
     Ok((start, u32::try_from(symbol.address())?, found))
 }
 
-/// The number of such a type is written again when programs are joined: nothing else may be in its place.
+/// Type ids are rewritten when programs are spliced: nothing else may be in their place.
 #[test]
 fn a_type_number_is_only_where_a_number_is() -> Result<()> {
     /// `BPF_CORE_TYPE_ID_LOCAL`.
@@ -203,7 +203,7 @@ fn a_type_number_is_only_where_a_number_is() -> Result<()> {
             .join(": "))
     };
 
-    // A load from memory, whose offset would be the number.
+    // A load from memory, with the offset in the place of the number.
     let (start, offset, records) = function_of(&good, "local_only")?;
     let record = *records.first().context("no record")?;
     let at = u32::from_ne_bytes(good[record..record + 4].try_into()?) - offset;
@@ -212,7 +212,7 @@ fn a_type_number_is_only_where_a_number_is() -> Result<()> {
     let error = why(bytes, "local_only")?;
     assert!(error.contains("operation 0x61 cannot carry a CO-RE relocation"), "{error}");
 
-    // The second half of a load, which looks like an instruction with a number: `r0 = 1`.
+    // The second half of a load that looks like `r0 = 1`.
     let mut bytes = good.clone();
     assert_eq!(at, 0, "the function begins with it, so that one may be put in front");
     bytes[start] = 0x18;
@@ -235,7 +235,7 @@ fn a_type_number_is_only_where_a_number_is() -> Result<()> {
     Ok(())
 }
 
-/// `PROPTEST_CASES` asks for more of them.
+/// Runs at least 3000 cases; `PROPTEST_CASES` can raise the number.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig { cases: usual.cases.max(3000), failure_persistence: None, ..usual }
@@ -268,7 +268,7 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..16),
     ) {
         let Some(bytes) = OBJECTS.get(which) else { return Ok(()) };
-        // From the magic number of BTF on: types, strings, records and relocations.
+        // From the BTF magic on: types, strings, records and relocations.
         let magic = 0xeb9f_u16.to_ne_bytes();
         let Some(start) = bytes.windows(2).position(|two| two == magic) else { return Ok(()) };
         let mut damaged = bytes.clone();

@@ -1,4 +1,4 @@
-//! Looking up the running kernel's types by name.
+//! Lookups of the running kernel's types by name.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use bpfmand_object::{KernelBtf, ObjectError, SharedBytes};
 
-/// Ids as bpftool prints them: `[76255] FUNC 'vfs_unlink' …`.
+/// Returns the ids printed by bpftool: `[76255] FUNC 'vfs_unlink' …`.
 fn ids_by_bpftool() -> Result<String> {
     let done = Command::new("bpftool").args(["btf", "dump", "file", "/sys/kernel/btf/vmlinux"]).output()?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -55,7 +55,7 @@ fn shared_index_answers_as_the_parsed_types_do() -> Result<()> {
     assert_eq!(index.member_offset("task_struct", "pid"), parsed.member_offset("task_struct", "pid"));
     assert_eq!(index.enumerators("bpf_map_type"), parsed.enumerators("bpf_map_type"));
     assert_eq!(index.offered_functions(), parsed.offered_functions());
-    // One of an index is the same index.
+    // An index written from an index is identical.
     let mut again = Vec::new();
     index.write_index(&mut again)?;
     assert!(again == bytes);

@@ -1,4 +1,4 @@
-//! Objects of the C compiler: read, linked, refused, and loaded on the kernel that is there.
+//! Objects of the C compiler: parsed, linked, refused, and loaded on the running kernel.
 
 mod compile;
 mod damage;

@@ -1,4 +1,4 @@
-//! Maps as declared, and global variables set before loading.
+//! Declared maps, and global variables set before loading.
 
 use std::collections::BTreeMap;
 

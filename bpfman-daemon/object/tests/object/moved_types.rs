@@ -1,4 +1,4 @@
-//! Structures that changed between compiling and running: each access is moved, widened or made unreachable.
+//! Structs that changed between compiling and running: each access is moved, widened or made unreachable.
 
 use crate::compile;
 use anyhow::{Context, Result};
@@ -7,7 +7,7 @@ use bpfmand_object::{BtfFeatures, KernelBtf, ObjectError, ObjectFile, TextOption
 
 const LOAD_4: u8 = 0x61;
 const LOAD_8: u8 = 0x79;
-/// Bytes of the changed structure.
+/// Size of the changed struct, in bytes.
 const SIZE: i32 = 80;
 
 struct Moved {
@@ -26,7 +26,7 @@ impl Moved {
         Ok(self.object.text(program, &options)?.insns)
     }
 
-    /// Operation and offset of the first instruction.
+    /// Returns operation and offset of the first instruction.
     fn first(&self, program: &str) -> Result<(u8, i16)> {
         let insns = self.insns(program)?;
         Ok((insns[0].code, insns[0].off))

@@ -1,4 +1,4 @@
-//! What an object says of its programs, and what each one links to.
+//! Programs of an object, and their linked text.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ fn text(object: &ObjectFile, program: &str) -> Result<ProgramText, ObjectError> 
     object.text(program, &TextOptions::default())
 }
 
-/// The function in which a call of the entry function ends up, by number of the call.
+/// Returns the target function of the entry function's call with this number.
 fn callee(text: &ProgramText, number: usize) -> Option<&str> {
     let entry = text.functions.first()?;
     let at = (0..entry.len).filter(|at| text.insns[*at].is_local_call()).nth(number)?;
@@ -99,7 +99,7 @@ fn the_declared_type_must_agree_with_the_section() -> Result<()> {
         error.to_string(),
         "program many is declared as kprobe but its section kprobe.multi/do_* says kprobe_multi"
     );
-    // What no section says a client may.
+    // Clients may declare some types in an unknown section.
     assert_eq!(siblings.resolve_type("unknown_section", ProgramType::Kprobe)?, ProgramType::Kprobe);
     let error = siblings.resolve_type("unknown_section", ProgramType::Fentry).err().context("admitted")?;
     let message = error.to_string();
@@ -254,7 +254,7 @@ fn ids_of_the_objects_own_types_are_found_in_the_instructions() -> Result<()> {
 
 #[test]
 fn a_map_number_from_another_machine_is_never_taken_for_ours() -> Result<()> {
-    // `r1 = map_fd 3`, as written by a tool that had opened a map, without a relocation.
+    // `r1 = map_fd 3` without a relocation, written by a tool that had opened a map.
     let mut bytes = compile::bytes("number.c")?;
     let before = [0x18, 0x01, 0, 0, 0x44, 0x33, 0x22, 0x11];
     let at = bytes.windows(8).position(|bytes| bytes == before).context("no load")?;

@@ -1,4 +1,4 @@
-//! What comes out loads: maps, type information and programs, on the kernel of this machine.
+//! Maps, type information and programs, loaded on the running kernel.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -14,7 +14,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ProgramKind, ProgramLoad};
 use bpfmand_object::{BtfFeatures, KconfigValue, KernelBtf, ObjectFile, ProgramEntry, TextOptions};
 
-/// A folder on which the kernel crate mounts a bpffs; unmounted at the end, so that it can be removed.
+/// Folder with a bpffs that the kernel crate mounts; unmounted at the end, so that it can be removed.
 struct PinFolder(tempfile::TempDir);
 
 impl Drop for PinFolder {
@@ -24,7 +24,7 @@ impl Drop for PinFolder {
     }
 }
 
-/// Loads the wanted programs of an object. Returns how many.
+/// Loads the wanted programs of an object. Returns their number.
 fn load(object: &ObjectFile, features: BtfFeatures, wanted: impl Fn(&ProgramEntry) -> bool) -> Result<usize> {
     load_with(object, features, &BTreeMap::new(), wanted).map(|programs| programs.len())
 }
@@ -50,7 +50,7 @@ fn load_with(
     let mut maps = Vec::new();
     for spec in &mut specs {
         if spec.map_type == 27 {
-            // Ring buffers are whole pages in a power of two; rounding is the loader's.
+            // Ring buffers need a power-of-two number of pages; the loader rounds up.
             spec.max_entries = spec.max_entries.next_power_of_two().max(4096);
         }
         if spec.map_type == 4 && spec.max_entries == 0 {
@@ -78,7 +78,7 @@ fn load_with(
     Ok(loaded)
 }
 
-/// Whether the kernel has the functions that `kernel_symbols.c` calls: from Linux 6.2 on it must.
+/// Returns whether the kernel has the functions that `kernel_symbols.c` calls; required since Linux 6.2.
 fn kernel_has_the_functions() -> Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =
@@ -112,7 +112,7 @@ fn functions_of_several_sections_callbacks_and_hidden_functions_load() -> Result
     Ok(())
 }
 
-/// The verdict of an object's only program on a packet of 64 bytes.
+/// Returns the verdict of an object's only program on a packet of 64 bytes.
 fn verdict(object: &ObjectFile, globals: &[(&str, &[u8])]) -> Result<u32> {
     let globals = globals.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
     let programs = load_with(object, BtfFeatures::ALL, &globals, |_| true)?;
@@ -220,7 +220,7 @@ fn the_objects_of_xdp_tools_load() -> Result<()> {
         let object = ObjectFile::parse(std::fs::read(&path)?).with_context(|| format!("{path:?}"))?;
         assert!(!object.programs().is_empty(), "{path:?}");
         loaded += load(&object, BtfFeatures::ALL, |program| {
-            // Declared as fentry and fexit of functions that the tool chooses when it runs.
+            // Others are fentry and fexit programs, and the tool chooses their functions when it runs.
             program.attach_target.is_none()
         })
         .with_context(|| format!("{path:?}"))?;

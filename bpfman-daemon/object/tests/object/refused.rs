@@ -1,4 +1,4 @@
-//! Objects that cannot be loaded are refused by an error that names what is wrong with them.
+//! Objects that cannot be loaded, and the errors that name the defect.
 
 use crate::compile;
 use anyhow::{Context, Result, ensure};
@@ -6,7 +6,6 @@ use bpfmand_object::{ObjectFile, TextOptions};
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection, ObjectSymbol};
 
-/// Where the header of a section is in the file.
 fn header_of(bytes: &[u8], section: &str) -> Result<usize> {
     const TABLE_AT: usize = 0x28;
     const HEADER: usize = 64;
@@ -16,19 +15,18 @@ fn header_of(bytes: &[u8], section: &str) -> Result<usize> {
     Ok(table + index.0 * HEADER)
 }
 
-/// Where a section's bytes are in the file.
 fn start_of(bytes: &[u8], section: &str) -> Result<usize> {
     let file = ElfFile64::<Endianness>::parse(bytes)?;
     let section = file.section_by_name(section).context("no such section")?;
     Ok(usize::try_from(section.file_range().context("nothing in it")?.0)?)
 }
 
-/// Why an object cannot be parsed, with the causes.
+/// Returns the error of parsing an object, with its causes.
 fn refusal(bytes: Vec<u8>) -> Result<String> {
     Ok(chain(&ObjectFile::parse(bytes).err().context("accepted")?))
 }
 
-/// Why a program cannot be linked, with the causes.
+/// Returns the error of linking a program, with its causes.
 fn link_refusal(bytes: Vec<u8>, program: &str) -> Result<String> {
     let object = ObjectFile::parse(bytes)?;
     Ok(chain(&object.link(program, &TextOptions::default()).err().context("linked")?))
@@ -55,7 +53,7 @@ fn sections_that_share_bytes_are_named_both() -> Result<()> {
     names(&refusal(bytes)?, &["(.maps)", "(xdp/filter)", "shares bytes"])
 }
 
-/// An object whose jump table has this entry in the first place.
+/// Returns an object with this first entry in its jump table.
 fn with_entry(entry: u64) -> Result<Vec<u8>> {
     let mut bytes = compile::bytes("jump_table.c")?;
     let at = start_of(&bytes, ".jumptables")?;
@@ -89,7 +87,7 @@ fn an_object_without_symbols_says_how_to_keep_them() -> Result<()> {
     let file = ElfFile64::<Endianness>::parse(&*bytes)?;
     let named: Vec<String> =
         file.sections().filter_map(|section| Some(section.name().ok()?.to_owned())).collect();
-    // strip removes the table of symbols.
+    // Emulates strip, which removes the symbol table.
     for section in named.iter().filter(|name| *name == ".symtab" || name.starts_with(".rel")) {
         let header = header_of(&bytes, section)?;
         bytes[header + TYPE..header + TYPE + 4].copy_from_slice(&PROGBITS.to_ne_bytes());
@@ -109,7 +107,7 @@ fn common_symbols_say_how_to_build_without_them() -> Result<()> {
     names(&link_refusal(std::fs::read(path)?, "filter")?, &["filter", "seen", "-fno-common"])
 }
 
-/// The first relocation of a program's section: where it is in the file.
+/// Returns the file offset of the first relocation of a program's section.
 fn relocation(bytes: &[u8]) -> Result<usize> {
     start_of(bytes, ".relxdp/filter")
 }
@@ -152,7 +150,7 @@ fn variables_beyond_all_sections_are_named() -> Result<()> {
     names(refused.first().context("every program links")?, &["seen", "far outside its section"])
 }
 
-/// Where the types of an object are in the file, and its types' words by id.
+/// Returns the file offset and id of the first wanted type.
 fn type_at(bytes: &[u8], wanted: impl Fn(u32, &str) -> bool) -> Result<(usize, u32)> {
     let start = start_of(bytes, ".BTF")?;
     let word = |at: usize| Ok::<_, anyhow::Error>(u32::from_ne_bytes(bytes[at..at + 4].try_into()?));
@@ -204,7 +202,7 @@ fn a_type_that_does_not_exist_has_no_size_for_a_map() -> Result<()> {
 fn type_information_that_ends_early_is_named() -> Result<()> {
     let mut bytes = compile::bytes("maps.c")?;
     let (at, _) = type_at(&bytes, |kind, _| kind == STRUCT)?;
-    // More members than there is room for.
+    // More members than the type has space for.
     bytes[at + 4..at + 6].copy_from_slice(&u16::MAX.to_ne_bytes());
     names(&refusal(bytes)?, &["the type information (BTF) is damaged", "of a Struct where"])
 }

@@ -1,6 +1,6 @@
-//! Linked programs are the same instructions as libbpf's: the kernel's tag, a hash over them, says so.
+//! Linked programs have the same instructions as libbpf's, compared by the kernel's tag, a hash over them.
 //!
-//! The hash leaves map references out; what those are is compared in the other tests and by running programs.
+//! The hash excludes map references; the other tests compare those, and run programs.
 
 use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use bpfmand_object::{KernelBtf, ObjectFile, TextOptions};
 use sha2::{Digest, Sha256};
 
-/// Loads and pins every program of the file `$1` in a mount namespace of its own, where nothing stays, and prints
-/// what the kernel says of each.
+/// Loads and pins every program of the file `$1` in a temporary mount namespace, and prints the kernel's information
+/// about each.
 const LOAD_AND_SHOW: &str = r#"
 set -e
 mount -t bpf none /sys/fs/bpf
@@ -26,7 +26,7 @@ done
 echo "]"
 "#;
 
-/// Linux 6.18 and later hash with SHA-256; earlier ones with SHA-1.
+/// Returns whether the kernel hashes with SHA-256 (Linux 6.18 and later) instead of SHA-1.
 fn kernel_hashes_with_sha256() -> Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut numbers =
@@ -54,7 +54,7 @@ fn tag(object: &ObjectFile, program: &str, kernel: &KernelBtf) -> Result<String>
     Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Loads all programs of a file by bpftool and compares each one's tag. Returns how many.
+/// Loads all programs of a file with bpftool and compares each tag. Returns the number of programs.
 fn compare(path: &Path) -> Result<usize> {
     let object = ObjectFile::parse(std::fs::read(path)?)?;
     let kernel = KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux")?)?;
@@ -76,7 +76,7 @@ fn compare(path: &Path) -> Result<usize> {
     Ok(shown.len())
 }
 
-/// Leaves out what Debian's bpftool is too old for.
+/// Excludes features that Debian's bpftool lacks.
 const FOR_LIBBPF_1_1: &[&str] = &["-DFOR_LIBBPF_1_1"];
 
 fn compare_source(name: &str, options: &[&str]) -> Result<()> {
@@ -126,7 +126,7 @@ fn the_objects_of_xdp_tools_link_as_libbpf_links_them() -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        // These are for libxdp to complete: they load only beside programs that they attach to.
+        // libxdp completes these: they load only together with programs that they attach to.
         if name.starts_with("xdpdump") || name == "xdp-dispatcher.o" {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Chains: packets by member and verdict, and what a member takes.
+//! Metrics of chains: packets by member and verdict, and the time of members.
 
 use bpfman_metrics::Exposition;
 use bpfmand_core::LinkId;
@@ -8,9 +8,9 @@ use super::labels::{MemberCount, MemberLabels, application};
 use crate::catalogue as is;
 use crate::growing_sums::GrowingSums;
 
-/// By our link and what is counted of it.
+/// Sums by link id and counted event.
 type MemberSums = GrowingSums<(LinkId, MemberCount), MemberLabels, 1>;
-/// By hook and what is counted there.
+/// Sums by hook and counted event.
 type ChainSums = GrowingSums<(String, &'static str), (String, &'static str), 1>;
 
 const PROCEEDED: &str = "proceeded";

@@ -1,4 +1,4 @@
-//! The daemon itself: what it did, what it refused, and how it stands.
+//! Metrics of the daemon: its actions, refusals and state.
 
 use bpfman_metrics::{Exposition, MetricValue};
 use bpfmand_core::CountedDurations;
@@ -7,7 +7,7 @@ use bpfmand_kernel::Kernel;
 use super::{DaemonParts, DaemonStates};
 use crate::catalogue as is;
 
-/// Reasons that come from policy.toml.
+/// Reasons caused by policy.toml.
 const POLICY: [&str; 2] = ["denied", "signature"];
 
 pub fn add<K: Kernel>(samples: &mut Exposition, parts: &DaemonParts<K>, states: DaemonStates) {
@@ -31,7 +31,7 @@ pub fn add<K: Kernel>(samples: &mut Exposition, parts: &DaemonParts<K>, states: 
     for (action, count) in parts.limits.all() {
         samples.add(&is::LIMIT_ACTIONS, [action], count);
     }
-    // There from the beginning: a counter that comes with its first count seems not to have grown.
+    // Present from the start: a counter that appears with its first count seems not to have grown.
     for reason in POLICY {
         samples.add(&is::POLICY_REFUSALS, [reason], 0);
     }

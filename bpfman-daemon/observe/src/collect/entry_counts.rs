@@ -1,8 +1,8 @@
-//! Entries of maps, counted beside scrapes and not in them: to count is to read them all.
+//! Entry counts of maps, determined outside of scrapes because counting reads all entries.
 //!
-//! A scrape tells what was counted before it, and has it counted anew where that is old. A pass reads a bounded number of
-//! entries, beginning with maps that were not counted for the longest; with many large maps each is counted in some of
-//! the passes only. Maps that were too large to be counted come behind all others, so that they cost them nothing.
+//! A scrape returns earlier counts, and starts a new pass if they are old. A pass reads a bounded number of entries,
+//! starting with the maps not counted for the longest time; with many large maps, a pass counts only some of them. Maps
+//! that were too large come last, so that they do not delay others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,54 +12,53 @@ use bpfmand_core::MapId;
 use bpfmand_engine::{Engine, MapFigures, has_countable_entries};
 use bpfmand_kernel::Kernel;
 
-/// Between the ends and beginnings of passes.
+/// Delay between the end of a pass and the beginning of the next one.
 const STAYS: Duration = Duration::from_secs(30);
-/// What was counted before that says nothing of now.
+/// Age at which a count is dropped.
 const OLD: Duration = Duration::from_secs(600);
-/// Entries of one map.
+/// Maximum number of counted entries per map.
 const MOST_OF_MAP: u64 = 65_536;
-/// Entries of one pass: some hundredths of a second of one CPU.
+/// Maximum number of entries per pass: some hundredths of a second of one CPU.
 const MOST_OF_PASS: u64 = 4 * MOST_OF_MAP;
-/// Bytes of keys and values of one pass, since values may be large.
+/// Maximum size of keys and values per pass, in bytes, since values may be large.
 const MOST_BYTES: u64 = 64 << 20;
-/// Of one map.
+/// Maximum size of keys and values per map, in bytes.
 const MOST_BYTES_OF_MAP: u64 = MOST_BYTES / 4;
 
-/// What was counted of each map.
 #[derive(Debug, Default)]
 pub struct EntryCounts(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
     of: HashMap<MapId, Try>,
-    /// A pass is on its way.
+    /// Set while a pass runs.
     counting: bool,
-    /// The end of the last pass.
+    /// End of the last pass.
     ended: Option<Instant>,
 }
 
-/// The last time that a map was counted.
+/// Last attempt to count a map.
 #[derive(Clone, Copy, Debug)]
 struct Try {
-    /// None if it had too many, or could not be read.
+    /// `None` if the map had too many entries, or could not be read.
     entries: Option<u64>,
     at: Instant,
 }
 
 impl EntryCounts {
-    /// Whole after a panic elsewhere: each change is of one entry.
+    /// Locks the counts. A panic cannot leave them inconsistent: each change is of one entry.
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Of all maps that were counted, unless that is long ago.
+    /// Returns the recent counts by map.
     pub fn known(&self, now: Instant) -> HashMap<MapId, u64> {
         let counts = self.lock();
         let young = counts.of.iter().filter(|(_, tried)| now.duration_since(tried.at) < OLD);
         young.filter_map(|(id, tried)| Some((*id, tried.entries?))).collect()
     }
 
-    /// Begins a pass over these maps in a thread of its own, unless there is one or the last is young enough.
+    /// Starts a pass over these maps in a thread, unless one is running or the last is recent.
     pub fn count_beside<K: Kernel>(self: &Arc<Self>, engine: &Arc<Engine<K>>, maps: &[MapFigures]) {
         let Some(order) = self.begin(maps, Instant::now()) else { return };
         let (counts, engine) = (Arc::clone(self), Arc::clone(engine));
@@ -70,7 +69,7 @@ impl EntryCounts {
         }
     }
 
-    /// The maps to count, in this order; none if it is not time for that.
+    /// Returns the maps to count, in order; `None` if no pass is due.
     fn begin(&self, maps: &[MapFigures], now: Instant) -> Option<Vec<MapId>> {
         let mut counts = self.lock();
         if counts.counting || counts.ended.is_some_and(|ended| now.duration_since(ended) < STAYS) {
@@ -110,7 +109,7 @@ impl EntryCounts {
     }
 }
 
-/// Ends a pass, also one that panics.
+/// Guard that ends a pass, even after a panic.
 struct Ends<'a>(&'a EntryCounts);
 
 impl Drop for Ends<'_> {

@@ -1,12 +1,10 @@
-//! Values of labels.
-
 use bpfman_proto::{APPLICATION_KEY, APPLICATION_KEY_NEWER};
 use bpfmand_engine::{ProgramRecord, SourceRecord, recorded_application};
 
-/// Digits of a digest: enough to tell versions apart.
+/// Number of digits of a digest: enough to distinguish versions.
 const DIGITS: usize = 12;
 
-/// What names the series of a program, in the order of the catalogue.
+/// Labels of a program, in the order of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProgramLabels {
     pub program: String,
@@ -16,18 +14,18 @@ pub struct ProgramLabels {
     pub digest: String,
 }
 
-/// What names the series of a member of a chain.
+/// Labels of a chain member.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemberLabels {
     pub hook: String,
     pub program: String,
     pub owner: String,
     pub application: String,
-    /// What is counted: a verdict too, where it is by verdict.
+    /// Counted event, including the verdict.
     pub counted: MemberCount,
 }
 
-/// What is counted of a member.
+/// Event that is counted for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberCount {
     Packets,
@@ -61,8 +59,8 @@ impl MemberLabels {
     }
 }
 
-/// The application of Kubernetes that a program belongs to, as `namespace/name`, or what its metadata says; empty if it has
-/// none.
+/// Returns the Kubernetes application of a program as `namespace/name`, or the application in its metadata; empty if it
+/// has none.
 pub fn application(record: &ProgramRecord) -> String {
     let said = || {
         let keys = [APPLICATION_KEY, APPLICATION_KEY_NEWER];

@@ -1,4 +1,4 @@
-//! Maps of programs of ours.
+//! Metrics of the maps of our programs.
 
 use std::collections::HashMap;
 

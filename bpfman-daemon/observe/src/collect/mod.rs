@@ -1,4 +1,4 @@
-//! Gathers all samples of one scrape.
+//! Collection of all samples of a scrape.
 
 mod chains;
 mod daemon;
@@ -22,47 +22,47 @@ use crate::{ImageCounts, LimitCounts};
 use entry_counts::EntryCounts;
 use labels::{MemberCount, MemberLabels, ProgramLabels};
 
-/// What the daemon is made of, as far as metrics tell of it.
+/// Parts of the daemon that metrics describe.
 pub struct DaemonParts<K: Kernel> {
-    /// Programs, chains, maps, and what was done with them.
+    /// Programs, chains, maps, and operations on them.
     pub engine: Arc<Engine<K>>,
-    /// The history.
+    /// Audit log.
     pub journal: Arc<Journal>,
-    /// What became of images.
+    /// Counts of image loads.
     pub images: Arc<ImageCounts>,
-    /// What became of programs that take too much.
+    /// Counts of actions against programs that exceed their limits.
     pub limits: Arc<LimitCounts>,
-    /// The daemon's version.
+    /// Version of the daemon.
     pub version: &'static str,
-    /// What only the daemon as a whole knows.
+    /// Returns states that only the daemon as a whole knows.
     pub states: Box<dyn Fn() -> DaemonStates + Send + Sync>,
 }
 
-/// What only the daemon as a whole knows.
+/// States that only the daemon as a whole knows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DaemonStates {
-    /// Root has everything detached.
+    /// Set while all programs are detached by break-glass.
     pub detached: bool,
-    /// The kernel counts and times the runs of programs.
+    /// Set while the kernel counts and times program runs.
     pub runs_counted: bool,
-    /// What the radar saw.
+    /// Counts of the radar.
     pub radar: RadarCounts,
 }
 
-/// What the radar saw of others since it is on.
+/// Third-party activity seen by the radar since it was enabled.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RadarCounts {
-    /// By what it sees, `off` while it sees nothing.
+    /// Source of events; `off` while it is disabled.
     pub source: &'static str,
-    /// What others did.
+    /// Number of third-party actions.
     pub events: u64,
-    /// Of these, what is known by its number alone.
+    /// Number of these without details.
     pub lost: u64,
-    /// Touches of hooks of the daemon.
+    /// Number of third-party changes to the daemon's hooks.
     pub touches: u64,
 }
 
-/// Gathers metrics. One gathering at a time: sums grow from each to the next.
+/// Collector of metrics. Collections are serialized: sums accumulate from one to the next.
 pub struct DaemonMetrics<K: Kernel> {
     parts: DaemonParts<K>,
     desk: FigureDesk,
@@ -70,7 +70,7 @@ pub struct DaemonMetrics<K: Kernel> {
     entries: Arc<EntryCounts>,
 }
 
-/// What the gatherings before left.
+/// State kept between collections.
 #[derive(Debug, Default)]
 struct Memory {
     took: Duration,
@@ -80,13 +80,13 @@ struct Memory {
 }
 
 impl<K: Kernel> DaemonMetrics<K> {
-    /// Of these parts.
+    /// Creates a collector.
     #[must_use]
     pub fn new(parts: DaemonParts<K>) -> Self {
         Self { parts, desk: FigureDesk::default(), memory: Mutex::default(), entries: Arc::default() }
     }
 
-    /// All metrics as they are now, as OpenMetrics. It asks the kernel, and waits for no change.
+    /// Returns all present metrics in OpenMetrics format. Reads from the kernel, and does not wait for changes.
     #[must_use]
     pub fn text(&self) -> String {
         let began = Instant::now();
@@ -101,7 +101,7 @@ impl<K: Kernel> DaemonMetrics<K> {
         match figures {
             Ok(figures) => {
                 let mut recorded = self.parts.engine.record_counts();
-                // What was loaded or unloaded meanwhile is not lost.
+                // Programs loaded or unloaded meanwhile are not lost.
                 recorded.programs.retain(|id| before.programs.contains(id));
                 programs::add(&mut samples, &mut memory.programs, &figures.programs, &recorded, states);
                 maps::add(&mut samples, &figures.maps, &self.entries.known(began));

@@ -1,4 +1,4 @@
-//! Programs: what they run, take and hold.
+//! Metrics of programs: runs, time and memory.
 
 use std::collections::HashSet;
 
@@ -39,7 +39,7 @@ pub fn add(
     samples.add(&is::PROGRAMS_OVER_LIMIT, [], recorded.over_cpu_limit);
     for (labels, [runs, nanoseconds, missed, in_chains]) in sums.take(own) {
         samples.add(&is::PROGRAM_MISSED, labels.values(), *missed);
-        // The kernel counts runs only while somebody has it count: what stands still says nothing.
+        // The kernel counts runs only while statistics are enabled: unchanged counts are meaningless otherwise.
         if states.runs_counted {
             samples.add(&is::PROGRAM_RUNS, labels.values(), *runs);
             samples.add(&is::PROGRAM_RUN_SECONDS, labels.values(), *nanoseconds as f64 / 1e9);

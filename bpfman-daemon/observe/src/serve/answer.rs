@@ -1,4 +1,4 @@
-//! Answers one request of one connection.
+//! Handling of a connection with one request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{PATIENCE, Scrapes};
 
-/// The path of metrics.
 const PATH: &str = "/metrics";
 
-/// The most bytes of a request's head.
+/// Maximum size of a request's head, in bytes.
 const HEAD: usize = 16 << 10;
 
-/// Answers the one request of a connection, within some seconds. `refusal`: why this reader may not read.
+/// Answers the single request of a connection, within some seconds. `refusal` is the reason why this client lacks
+/// permission.
 pub async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     scrapes: Arc<Scrapes>,
@@ -37,7 +37,7 @@ pub async fn answer(
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(HEAD)
-        // A scrape each few seconds needs none, and an idle connection would hold a place.
+        // A scrape every few seconds does not need keep-alive, and an idle connection would occupy a slot.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     match tokio::time::timeout(PATIENCE, connection).await {

@@ -1,4 +1,4 @@
-//! The certificate of the TCP listener, from files that may be replaced while the daemon runs.
+//! Certificate of the TCP listener, from files that may be replaced while the daemon runs.
 
 use std::fs;
 use std::io;
@@ -14,73 +14,73 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
-/// The files are looked at this often at most.
+/// Minimum interval between checks of the files.
 const LOOK: Duration = Duration::from_secs(5);
-/// The most bytes of each.
+/// Maximum size of each file, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// Files of PEM text.
+/// PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, and those between it and its authority.
+    /// Certificate, followed by intermediate certificates.
     pub certificate: PathBuf,
-    /// Its key.
+    /// Private key.
     pub key: PathBuf,
-    /// Authorities of clients; none: every client may read.
+    /// Authorities of client certificates; `None` allows every client.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Files that are no certificate with its key.
+/// Error of the certificate files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {}: {source}", file.display())]
     Read {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: io::Error,
     },
-    /// It has none of what it should have.
+    /// The file lacks the expected content.
     #[error("{} has no {what} in PEM format", file.display())]
     Empty {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// What is missing.
+        /// Missing content.
         what: &'static str,
     },
-    /// It is PEM, and broken.
+    /// The file has invalid PEM.
     #[error("{}: {source}", file.display())]
     Pem {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// Why.
+        /// Error of the parser.
         source: rustls::pki_types::pem::Error,
     },
-    /// The authorities of clients cannot be used.
+    /// The client authorities are unusable.
     #[error("{}: {source}", file.display())]
     Authorities {
-        /// Which.
+        /// Path of the file.
         file: PathBuf,
-        /// Why.
+        /// Error of the TLS library.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Certificate and key cannot be used together.
+    /// Certificate and key do not belong together.
     #[error("{} with {}: {source}", certificate.display(), key.display())]
     Pair {
-        /// The certificate.
+        /// Path of the certificate.
         certificate: PathBuf,
-        /// The key.
+        /// Path of the key.
         key: PathBuf,
-        /// Why.
+        /// Error of the TLS library.
         source: rustls::Error,
     },
 }
 
-/// What files looked like: another inode, size or time is another content.
+/// Stamps of the files: another inode, size or time means other content.
 type Stamps = Vec<Option<(u64, u64, i64, i64)>>;
 
-/// A certificate that is read again when its files change.
+/// Certificate that is reloaded when its files change.
 pub struct TlsIdentity {
     files: TlsFiles,
     stamps: Stamps,
@@ -98,14 +98,15 @@ impl TlsIdentity {
     /// Reads the files.
     ///
     /// # Errors
-    /// They cannot be used, and why.
+    /// Fails if they are unusable, with the reason.
     pub fn read(files: TlsFiles) -> Result<Self, TlsFileError> {
         let stamps = files.stamps();
         let acceptor = files.acceptor()?;
         Ok(Self { files, stamps, looked: Instant::now(), acceptor })
     }
 
-    /// For the next connection. Files that cannot be used any more are told, and what was read before is used on.
+    /// Returns the acceptor for the next connection. If the files become unusable, that is logged, and the former
+    /// certificate stays in use.
     pub(super) fn acceptor(&mut self) -> TlsAcceptor {
         if self.looked.elapsed() >= LOOK {
             self.look();
@@ -115,7 +116,7 @@ impl TlsIdentity {
 
     fn look(&mut self) {
         self.looked = Instant::now();
-        // Before they are read: a change in between is seen at the next look.
+        // Taken before the files are read, so that a concurrent change is noticed by the next check.
         let stamps = self.files.stamps();
         if stamps == self.stamps {
             return;

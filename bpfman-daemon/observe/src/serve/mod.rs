@@ -1,7 +1,7 @@
-//! Answers readers of metrics: on a unix socket, and by TCP, where root wants that.
+//! Server of metrics: on a unix socket, and optionally by TCP.
 //!
-//! A reader costs little, however often and however slowly it reads: one gathering runs at a time, its text is shared by all
-//! who ask within a second, a connection answers one request and ends after some seconds, and there are few of them.
+//! A client costs little, however often and slowly it reads: one collection runs at a time, its text is shared for a
+//! second, a connection answers one request and ends after some seconds, and the number of connections is limited.
 
 mod answer;
 mod certificate;
@@ -17,8 +17,8 @@ pub use scrapes::Scrapes;
 pub use tcp::{TcpReaders, serve_tcp};
 pub use unix::{MayRead, serve_unix};
 
-/// How long one connection may last: the greeting, a request, a gathering, and the answer on its way.
+/// Maximum duration of a connection: the handshake, a request, a collection, and the transfer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After the system has refused to accept a connection.
+/// Delay after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -1,15 +1,15 @@
-//! How many connections there may be, of one reader and of all.
+//! Connection limits, per client and in total.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Connections of all readers; a reader that is always let in has some more.
+/// Maximum number of connections of all clients; a privileged client may exceed it.
 pub const MOST: usize = 32;
-/// Connections of one reader.
+/// Maximum number of connections of one client.
 pub const MOST_OF_ONE: usize = 4;
 
-/// Places for connections, by who reads.
+/// Connection slots by client.
 #[derive(Debug)]
 pub struct Places<Reader>(Mutex<HashMap<Reader, usize>>);
 
@@ -19,14 +19,15 @@ impl<Reader> Default for Places<Reader> {
     }
 }
 
-/// A place, until it is dropped.
+/// Connection slot, freed on drop.
 pub struct ReaderPlace<Reader: Eq + Hash> {
     places: Arc<Places<Reader>>,
     reader: Reader,
 }
 
 impl<Reader: Eq + Hash + Clone> Places<Reader> {
-    /// A place; none if there are too many. What is taken by others keeps out nobody who `is_always_let_in`.
+    /// Returns a slot, or `None` if there are too many connections. With `is_always_let_in`, only the client's own
+    /// limit applies.
     pub fn take(self: &Arc<Self>, reader: &Reader, is_always_let_in: bool) -> Option<ReaderPlace<Reader>> {
         let mut taken = self.taken();
         let all: usize = taken.values().sum();

@@ -1,4 +1,4 @@
-//! The text of metrics, shared by all who ask at about the same time.
+//! Metrics text, shared by concurrent scrapes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-/// So long a text is shared.
+/// Time for which a text is shared.
 const SHARED_FOR: Duration = Duration::from_secs(1);
 
-/// Gathers metrics: it may block for some milliseconds.
+/// Function that collects metrics; it may block for some milliseconds.
 pub type Gather = Box<dyn Fn() -> String + Send + Sync>;
 
-/// Where texts come from.
+/// Cache of the metrics text.
 pub struct Scrapes {
     gather: std::sync::Arc<Gather>,
     last: Mutex<Option<(Instant, Bytes)>>,
     began: Instant,
-    /// When somebody read last: milliseconds since `began`, and one; 0: nobody did.
+    /// Time of the last scrape in milliseconds since `began`, plus one; 0 if there was none.
     read: AtomicU64,
 }
 
 impl Scrapes {
-    /// From what gathers them.
+    /// Creates a cache with this function.
     #[must_use]
     pub fn new(gather: Gather) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Scrapes {
         }
     }
 
-    /// A text of this second; none if gathering failed. Who comes meanwhile waits for the one that is being gathered.
+    /// Returns a text of the last second; `None` if collection failed. Concurrent callers wait for the same collection.
     pub(super) async fn text(&self) -> Option<Bytes> {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.read.store(now + 1, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl Scrapes {
         Some(text)
     }
 
-    /// Whether somebody read within this time.
+    /// Returns whether there was a scrape within this time.
     #[must_use]
     pub fn were_read_within(&self, time: Duration) -> bool {
         let read = self.read.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Readers by TCP: over TLS, or plainly on loopback.
+//! TCP server: with TLS, or without on loopback.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use super::answer::answer;
 use super::places::Places;
 use super::{PATIENCE, PAUSE, Scrapes, TlsIdentity};
 
-/// Who may read by TCP.
+/// Clients allowed by TCP.
 #[derive(Debug)]
 pub enum TcpReaders {
-    /// Every process of this machine: only for addresses of loopback.
+    /// Every process of this machine: only for loopback addresses.
     Loopback,
-    /// Who speaks TLS, with a certificate where that is asked for.
+    /// TLS clients, with a client certificate if required.
     Tls(Box<TlsIdentity>),
 }
 
-/// Answers readers by TCP, for ever.
+/// Serves TCP clients; never returns.
 pub async fn serve_tcp(listener: TcpListener, scrapes: Arc<Scrapes>, mut readers: TcpReaders) {
     let places = Arc::<Places<IpAddr>>::default();
     let mut connections = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Readers on this machine: who the kernel says they are, and whether they may.
+//! Unix socket server, with access control by peer credentials.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::answer::answer;
 use super::places::Places;
 use super::{PAUSE, Scrapes};
 
-/// Says why whoever made a connection may not read metrics; nothing if it may. Must not wait.
+/// Returns the reason why the client of a connection lacks permission; `None` if it has it. Must not block.
 pub type MayRead = Box<dyn Fn(&UnixStream) -> Option<String> + Send + Sync>;
 
-/// Answers readers of a unix socket, for ever.
+/// Serves clients of a unix socket; never returns.
 pub async fn serve_unix(listener: UnixListener, scrapes: Arc<Scrapes>, may_read: MayRead) {
     let places = Arc::<Places<u32>>::default();
     let mut connections = JoinSet::new();
@@ -29,7 +29,7 @@ pub async fn serve_unix(listener: UnixListener, scrapes: Arc<Scrapes>, may_read:
                 continue;
             }
         };
-        // One that the kernel does not name is one of its own kind.
+        // Clients without credentials share one limit.
         let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
         let Some(place) = places.take(&user, user == 0) else {
             tracing::debug!(user, "too many connections for metrics");

@@ -1,4 +1,4 @@
-//! Both ends of a reader: the answers, the memory and the time that it may take.
+//! Both ends of a reader: answers, memory and time limits.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod acting;

@@ -1,4 +1,4 @@
-//! A reader says the same of an object as who reads it in his own process; and what one can do that lies, stops or ends.
+//! Readers give the same results as in-process parsing; readers that lie, stall or end.
 
 use std::env::consts::ARCH;
 use std::fs;
@@ -38,7 +38,7 @@ fn bytes(name: &str) -> Arc<[u8]> {
     fs::read(output.path()).unwrap().into()
 }
 
-/// Starts a thread that does so.
+/// Starts a thread with this behaviour.
 #[derive(Debug)]
 struct Thread(fn(UnixStream));
 
@@ -59,7 +59,7 @@ fn honest(stream: UnixStream) {
     serve(stream, || fs::read(TYPES).map(ReaderTypes::Blob)).unwrap();
 }
 
-/// The same by an index of the kernel's types.
+/// Reads with an index of the kernel's types.
 fn honest_by_index(stream: UnixStream) {
     let index = || {
         let mut index = Vec::new();
@@ -98,7 +98,7 @@ fn a_reader_says_of_objects_what_is_read_here() {
         let here = ReadHere.read(Arc::clone(&bytes)).unwrap();
         let there = client(way).read(bytes).unwrap();
         let (mut here_facts, mut there_facts) = ((*here).clone(), (*there).clone());
-        // Where a program is in the file is for who links it.
+        // The location in the file is only for the linker.
         for facts in [&mut here_facts, &mut there_facts] {
             facts.programs.iter_mut().for_each(|program| {
                 let (name, section) = (program.name.clone(), program.section.clone());
@@ -136,7 +136,7 @@ fn what_is_no_object_is_refused_in_the_same_words() {
     }
 }
 
-/// What is said of a reader that does so when it is given an object.
+/// Returns the error about a reader that behaves like this after it got an object.
 fn refusal(act: fn(UnixStream)) -> String {
     let client = client(act).with_patience(Duration::from_secs(2));
     let error = client.read(b"an object"[..].into()).unwrap_err();
@@ -176,7 +176,7 @@ fn says(stream: UnixStream, facts: &Value, contents: &[u8]) {
     let _next: io::Result<Option<Value>> = served.question();
 }
 
-/// Words for the types of all maps have a bound, which leaves room for what else is said: an object with more of them is read.
+/// Layout texts of all maps are bounded, which leaves space for other data: an object with more of them is read.
 #[test]
 fn an_object_whose_maps_have_many_words_is_read_as_here() {
     let fields: String =
@@ -208,7 +208,7 @@ fn one_that_ends_is_told() {
     let half = |stream: UnixStream| {
         let mut stream = stream;
         stream.write_all(&[0, 200, 0, 0, 0, b'{']).unwrap();
-        // All of the question, so that nothing but the answer is missing.
+        // Consume the whole question, so that only the answer is missing.
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let _read = stream.read_to_end(&mut Vec::new());
     };
@@ -223,7 +223,7 @@ fn one_that_says_nothing_or_reads_nothing_is_not_waited_for() {
         let _next: io::Result<Option<Value>> = served.question();
     };
     assert!(refusal(silent).ends_with(late), "{}", refusal(silent));
-    // More than the kernel keeps for it.
+    // More than the kernel's socket buffer.
     let deaf = client(|stream| {
         std::thread::park();
         drop(stream);
@@ -235,7 +235,7 @@ fn one_that_says_nothing_or_reads_nothing_is_not_waited_for() {
 #[test]
 fn one_that_says_too_much_is_cut_short() {
     let long = |mut stream: UnixStream| {
-        // A message of 32 MiB, which is never sent.
+        // An announced message of 32 MiB that is never sent.
         stream.write_all(&[0, 0, 0, 0, 2]).unwrap();
         let _read = stream.read_to_end(&mut Vec::new());
     };
@@ -283,7 +283,7 @@ fn one_that_says_what_no_object_says_is_refused() {
     }
 }
 
-/// Links whatever it is asked for to one instruction with this code, registers and immediate.
+/// Links every program to one instruction with this code, registers and immediate.
 fn links(stream: UnixStream, insn: [u8; 8]) {
     let mut served = is_given(stream);
     served.say(&json!({ "Ok": facts() })).unwrap();
@@ -309,7 +309,7 @@ fn a_program_that_refers_to_what_is_not_there_is_refused() {
         object.link("pass", None, BtfFeatures::ALL)
     };
     let exit = link(|stream| links(stream, [0x95, 0, 0, 0, 0, 0, 0, 0])).unwrap();
-    // What was said before counts, whatever is said of the program.
+    // Earlier facts count, whatever the answer about the program contains.
     assert_eq!(
         (exit.text.name.as_str(), exit.text.license.as_str(), exit.text.sleepable),
         ("pass", "GPL", false)

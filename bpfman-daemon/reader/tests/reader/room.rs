@@ -1,5 +1,3 @@
-//! What readers may take of the daemon's memory.
-
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Sender, channel};
@@ -15,10 +13,10 @@ use serde_json::{Value, json};
 
 const OBJECT: &[u8] = b"an object";
 const ALL: usize = 32 << 20;
-/// Contents that take a bit less than the room of one object, which is a quarter: they count twice.
+/// Contents slightly below the limit of one object, a quarter of all: they count twice.
 const LARGE: usize = (7 << 20) / 2;
 
-/// Says that so many bytes of variables follow, and leaves it at that.
+/// Announces so many bytes of variables without sending them.
 fn announces(stream: UnixStream, size: usize) -> bpfmand_frames::Answering {
     let mut served = is_given(stream);
     let mut facts = facts();
@@ -55,7 +53,7 @@ fn refused(result: Result<EbpfObject, EngineError>) -> String {
 
 #[test]
 fn who_announces_and_sends_nothing_holds_nothing() {
-    // More than all may have together is announced, and nothing comes of it until the others are through.
+    // Announces more than the total limit, and sends nothing until the others have finished.
     let stalled = Arc::new(Barrier::new(13));
     let (announced, end) = (Arc::clone(&stalled), Arc::new(Barrier::new(13)));
     let may_end = Arc::clone(&end);
@@ -79,7 +77,7 @@ fn who_announces_and_sends_nothing_holds_nothing() {
 fn one_object_has_a_quarter_of_the_room_whatever_it_fills_it_with() {
     let client = client(|number, stream| match number {
         0 => says(stream, LARGE + (1 << 20)),
-        // A program after the other, each well within what one may be.
+        // One program after the other, each well within the limit of one.
         _ => {
             let mut served = is_given(stream);
             served.say(&json!({ "Ok": facts() })).unwrap();
@@ -92,7 +90,7 @@ fn one_object_has_a_quarter_of_the_room_whatever_it_fills_it_with() {
                 } }));
                 let given = said.and_then(|()| served.give(&[0xb7, 0, 0, 0, 0, 0, 0, 0].repeat(INSNS)));
                 let asked = given.and_then(|()| served.question::<Value>());
-                // Only the first time: it is the same for all.
+                // The question comes only the first time.
                 if asked.is_err() || served.say(&false).is_err() {
                     return;
                 }
@@ -110,7 +108,7 @@ fn one_object_has_a_quarter_of_the_room_whatever_it_fills_it_with() {
     assert!(why.contains("than 8 MiB of the daemon's memory"), "{why}");
 }
 
-/// Contents as they are sent, and a word once nobody takes more of them for a moment.
+/// Sends contents, and a signal once they are not accepted for a moment.
 fn gives_slowly(stream: &mut UnixStream, size: usize, stuck: &Sender<()>) -> io::Result<()> {
     stream.set_write_timeout(Some(Duration::from_millis(300)))?;
     let piece = [&header(true, PIECE)?[..], &vec![1; PIECE]].concat();
@@ -142,7 +140,7 @@ fn an_object_waits_for_room_until_another_is_dropped() {
     });
     let mut objects: Vec<_> = (0..4).map(|_| client.read(OBJECT.into()).unwrap()).collect();
     let fifth = reading(&client);
-    // Refused at once, it would be gone by now, and not stuck.
+    // If it had been refused at once, it would not be blocked.
     is_stuck.recv_timeout(Duration::from_secs(20)).unwrap();
     objects.pop();
     fifth.join().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! What readers may take of the daemon's start: one that is slow or silent takes nothing of what others have.
+//! Time limits of readers during the daemon's start: a slow or silent reader does not take the time of others.
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const OBJECT: &[u8] = b"an object";
 const TAKEN: &str = "others took all the time";
 
-/// Takes its time, and says what no object is.
+/// Answers late, and with invalid data.
 fn slow_and_wrong(_: usize, stream: UnixStream) {
     let mut served = is_given(stream);
     std::thread::sleep(Duration::from_millis(100));
@@ -41,7 +41,7 @@ fn silent_ones_at_a_start_leave_the_next_its_time() {
         served.give(&[]).unwrap();
         let _next: Result<Option<Value>, _> = served.question();
     });
-    // Together two of them take more than one has, and more than all have that are read again.
+    // Two of them take more than the limit of one, and more than that of all repeated reads.
     let start = StartPatience { each: Duration::from_secs(1), again: Duration::from_secs(1) };
     let client = client.starting(start);
     for _ in 0..2 {
@@ -50,7 +50,7 @@ fn silent_ones_at_a_start_leave_the_next_its_time() {
     client.read(OBJECT.into()).unwrap();
 }
 
-/// Reads again until that is refused without a reader, and answers how many were started until then.
+/// Reads again until the client refuses without a reader, and returns the number of started ones.
 fn read_until_refused(client: &ReaderClient, ask: fn(EbpfObject)) -> usize {
     let attempts = (0..100).map(|_| client.read_again(OBJECT.into()).map(ask));
     let refusals = attempts.map(|read| read.err().is_some_and(|error| error.to_string().contains(TAKEN)));
@@ -65,7 +65,7 @@ fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
     let read = read_until_refused(&client, |_| panic!("it is no object"));
     assert!(read > 1, "the first does not take all");
     assert_eq!(started.load(Ordering::Relaxed), read);
-    // The first pass is another matter, and a daemon that has started has all time again.
+    // The first pass is independent, and a started daemon has full time limits again.
     assert!(refused(client.read(OBJECT.into())).ends_with("it did not answer in time"));
     client.has_started();
     for read in [client.read(OBJECT.into()), client.read_again(OBJECT.into())] {
@@ -73,7 +73,7 @@ fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
     }
 }
 
-/// One that answers each question well, and late, does not get more time by it.
+/// A reader that answers correctly but late does not get more time.
 #[test]
 fn questions_that_were_answered_are_charged_too() {
     let (client, _) = acting(|_, stream| {

@@ -1,4 +1,4 @@
-//! The needs of objects, and the kernels that meet them.
+//! Requirements of objects, and kernels that meet them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod needs;

@@ -1,4 +1,4 @@
-//! What an object of the C compiler asks of a kernel, and what this one lacks of it.
+//! Requirements of compiled objects, and those that the running kernel lacks.
 
 use std::path::Path;
 use std::process::Command;
@@ -44,7 +44,7 @@ fn each_need_is_named_with_who_wants_it_and_since_when_it_is_there() {
     assert!(of(NeedKind::Attachment, "kprobe").wanted_by.len() == 6);
     of(NeedKind::Function, "tcp_connect");
     of(NeedKind::Tracepoint, "sched_switch");
-    // What is asked for only whether it is there may be missing.
+    // A requirement that is only tested for existence may be missing.
     let family = of(NeedKind::Type, "struct sock.__sk_common.skc_family");
     assert!(!family.is_optional);
     let missing = of(NeedKind::Type, "struct sock.no_such_field");
@@ -52,7 +52,7 @@ fn each_need_is_named_with_who_wants_it_and_since_when_it_is_there() {
     assert!(!missing.is_optional, "one program cannot do without");
     assert!(!of(NeedKind::Kfunc, "bpf_no_such_function").is_optional);
     assert!(of(NeedKind::Kfunc, "bpf_maybe_no_such_function").is_optional);
-    // What nobody loads unasked decides nothing.
+    // Programs that are loaded only on request do not determine the version.
     let optional = of(NeedKind::Attachment, "lsm");
     assert!(optional.is_optional && of(NeedKind::Feature, "programs that may sleep (.s)").is_optional);
     let frags = of(NeedKind::Feature, "packets in several buffers (.frags)");
@@ -61,7 +61,7 @@ fn each_need_is_named_with_who_wants_it_and_since_when_it_is_there() {
     assert_eq!(needs.unsupported, [("for_nobody".to_owned(), "fsession/vfs_read".to_owned())]);
     assert_eq!(needs.damaged, []);
     let frags = frags.clone();
-    // Since when it is there is not known of one function.
+    // One function has no known version.
     assert_eq!(needs.deciding(), None);
     let unknown: Vec<&str> = needs.without_version().map(|need| need.name.as_str()).collect();
     assert_eq!(unknown, ["bpf_no_such_function"]);
@@ -80,9 +80,9 @@ fn what_this_kernel_lacks_is_named_with_who_wants_it() {
     let (object, types) = (object(), KernelBtf::parse(bytes).unwrap());
     let needs = needs_of(&object);
     let lacks = KernelView { types: Some(&types), has_modules: true, version: None }.lacks(&object, &needs);
-    // In doubt: what is read behind another question, as libbpf's own macros do.
+    // Uncertain: reads after another test, as in libbpf's own macros.
     let (certain, doubts): (Vec<_>, Vec<_>) = lacks.into_iter().partition(|lack| lack.is_certain);
-    // What came with a later version than this kernel's is in doubt, too.
+    // Features newer than this kernel's version are uncertain, too.
     let types = doubts.iter().filter(|lack| !lack.what.starts_with("feature "));
     let doubted: Vec<&str> = types.flat_map(|lack| &lack.wanted_by).map(String::as_str).collect();
     assert_eq!(doubted, ["asks_for_the_newer_one"], "{doubts:#?}");

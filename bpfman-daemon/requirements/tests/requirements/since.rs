@@ -1,18 +1,18 @@
-//! The table of versions agrees with the kernel that runs here.
+//! The version table agrees with the running kernel.
 
 use std::collections::BTreeMap;
 
 use bpfmand_object::KernelBtf;
 use bpfmand_requirements::{LinuxVersion, rows};
 
-/// Enumerations of the kernel, and how the names begin that the table has without it.
+/// Enumerations of the kernel, and the prefix that the table omits.
 const ENUMERATIONS: [(&str, &str, &str); 3] = [
     ("program_type", "bpf_prog_type", "BPF_PROG_TYPE_"),
     ("map_type", "bpf_map_type", "BPF_MAP_TYPE_"),
     ("helper", "bpf_func_id", "BPF_FUNC_"),
 ];
 
-/// A kernel knows the names of all types and helpers of its version, whatever it was built with.
+/// A kernel's BTF has the names of all types and helpers of its version, whatever its configuration.
 #[test]
 fn this_kernel_has_what_its_version_promises_and_nothing_later() {
     let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
@@ -36,7 +36,7 @@ fn this_kernel_has_what_its_version_promises_and_nothing_later() {
         }
     }
     assert_eq!(compared["helper"], 211);
-    // What a kernel tells of its functions is not later than it is. Not all of them are built into each kernel.
+    // Functions of a kernel are not newer than itself. Not every kernel has all of them.
     for function in types.offered_functions() {
         if let Some(since) = bpfmand_requirements::since("kfunc", function.name) {
             assert!(since.version <= version, "{} on {release}", function.name);

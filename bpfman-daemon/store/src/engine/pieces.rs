@@ -1,16 +1,16 @@
-//! Values in pieces, for sled.
+//! Values split into pieces, for sled.
 //!
 //! A leaf of sled's tree holds up to 16 entries, some more while it splits or merges, and a leaf of more than 128 KiB
-//! leaves the log for a file of its own, which sled does not sync. Pieces of 4 KiB keep every leaf below that.
+//! moves from the log to a file of its own, which sled does not sync. Pieces of 4 KiB keep every leaf below that.
 //!
 //! A piece's key is the entry's key with each zero byte followed by 0xff, then two zero bytes, then the piece's index,
-//! two bytes big-endian. So pieces of one entry lie together, and entries keep their order.
+//! two bytes big-endian. Thus pieces of one entry are adjacent, and entries keep their order.
 
-/// Bytes of a value in one piece.
+/// Size of a piece, in bytes.
 pub(super) const PIECE: usize = 4096;
 
-/// The beginning of the keys of `key`'s pieces, up to the two zero bytes. As the bound of a range it comes before
-/// all pieces of `key` and after those of every smaller key.
+/// Returns the prefix of the keys of `key`'s pieces, without the two zero bytes. As the bound of a range, it sorts
+/// before all pieces of `key` and after those of every smaller key.
 pub(super) fn bound(key: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(key.len() + 4);
     for byte in key {
@@ -22,28 +22,26 @@ pub(super) fn bound(key: &[u8]) -> Vec<u8> {
     escaped
 }
 
-/// What the keys of `key`'s pieces begin with, and those of no other.
+/// Returns the prefix that exactly the keys of `key`'s pieces have.
 pub(super) fn prefix(key: &[u8]) -> Vec<u8> {
     let mut prefix = bound(key);
     prefix.extend_from_slice(&[0, 0]);
     prefix
 }
 
-/// The key of one piece.
 pub(super) fn piece_key(prefix: &[u8], index: u16) -> Vec<u8> {
     [prefix, &index.to_be_bytes()].concat()
 }
 
-/// The pieces of a value, in order; an empty value is one empty piece.
+/// Returns the pieces of a value, in order; an empty value is one empty piece.
 pub(super) fn pieces(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let first = &value[..value.len().min(PIECE)];
     std::iter::once(first).chain(value.chunks(PIECE).skip(1))
 }
 
-/// Key and value.
 pub(super) type WholeEntry = (Vec<u8>, Vec<u8>);
 
-/// Puts pieces that arrive in order together again.
+/// Joins pieces that arrive in order.
 #[derive(Debug, Default)]
 pub(super) struct Joining {
     prefix: Vec<u8>,
@@ -51,12 +49,12 @@ pub(super) struct Joining {
     next: u16,
 }
 
-/// A piece that does not follow the one before it.
+/// Error: a piece does not follow the previous one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OutOfPlace;
 
 impl Joining {
-    /// Takes a piece; answers with the entry before it once that is complete.
+    /// Adds a piece; returns the previous entry when it is complete.
     pub(super) fn push(&mut self, key: &[u8], piece: &[u8]) -> Result<Option<WholeEntry>, OutOfPlace> {
         let (prefix, index) = key.split_last_chunk::<2>().ok_or(OutOfPlace)?;
         let index = u16::from_be_bytes(*index);
@@ -73,7 +71,6 @@ impl Joining {
         Ok(complete)
     }
 
-    /// The last entry.
     pub(super) fn finish(&mut self) -> Result<Option<WholeEntry>, OutOfPlace> {
         let Joining { prefix, value, next } = std::mem::take(self);
         if next == 0 {

@@ -13,15 +13,15 @@ use redb::{
 use super::{EngineWrite, StorageEngine, StorageError, Visit, caught};
 use crate::durable;
 
-/// Everything lies in one tree: a batch over several of the store's tables then dirties the fewest pages.
+/// A single tree for all tables: a batch over several of them then dirties the fewest pages.
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 
-/// Bytes of page cache. The whole working set of a node is a few MiB at most and is read once, at start.
+/// Page cache, in bytes. The working set of a node is a few MiB at most and is read once, at start.
 const CACHE: usize = 512 * 1024;
 
 /// The redb engine.
 pub struct RedbEngine {
-    /// `None` only while it is being dropped.
+    /// `None` only during the drop.
     db: Option<Database>,
     path: PathBuf,
 }
@@ -33,7 +33,7 @@ impl fmt::Debug for RedbEngine {
 }
 
 impl RedbEngine {
-    /// Opens the file at `path`; creates it, whole and synced, when it is not there. Its folder must exist.
+    /// Opens the file at `path`; if it does not exist, creates it, complete and synced. Its folder must exist.
     pub fn open(path: &Path) -> Result<RedbEngine, StorageError> {
         if !path.try_exists().map_err(StorageError::io("looking for", path))? {
             Self::create(path)?;
@@ -43,21 +43,21 @@ impl RedbEngine {
             .write(true)
             .open(path)
             .map_err(StorageError::io("opening", path))?;
-        // The library would make a new database out of an empty file. Ours are renamed into place whole, so an empty
-        // one has lost its content.
+        // The library would create a new database in an empty file. Our files are renamed into place when complete, so
+        // an empty one has lost its content.
         if file.metadata().map_err(StorageError::io("reading the size of", path))?.len() == 0 {
             return Err(StorageError::Damaged { path: path.to_owned(), why: "the file is empty".into() });
         }
         Self::checked(path, || redb::Builder::new().set_cache_size(CACHE).create_file(file))
     }
 
-    /// Opens a database on storage of the caller's own, such as a simulated disk; `name` stands for it in errors.
+    /// Opens a database on custom storage, such as a simulated disk; `name` replaces the path in errors.
     pub fn on_backend(name: &Path, backend: impl StorageBackend) -> Result<RedbEngine, StorageError> {
         Self::checked(name, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend))
     }
 
-    /// A crash may come while the library writes its first pages. It writes them under another name, and the name
-    /// becomes `path` only once they are on disk.
+    /// Creates the file under another name and renames it to `path` once it is on disk: a crash may interrupt the
+    /// library's first writes.
     fn create(path: &Path) -> Result<(), StorageError> {
         let building = path.with_extension("redb.new");
         let file = OpenOptions::new()
@@ -84,10 +84,10 @@ impl RedbEngine {
     ) -> Result<RedbEngine, StorageError> {
         let db = caught("opening", path, || {
             let mut db = open().map_err(|error| refused("opening", path, error.into()))?;
-            // Opening alone trusts pages it has no reason to read; damage would surface later, or never.
+            // Opening does not read all pages; damage would surface later, or never.
             match db.check_integrity() {
                 Ok(true) => {}
-                // The records themselves are checked again, one by one and all together, by the ledger.
+                // The ledger checks the records themselves, each and all together.
                 Ok(false) => {
                     tracing::warn!(path = %path.display(), "the store's free-space records were rebuilt")
                 }

@@ -1,5 +1,5 @@
-//! sled 0.34: a log-structured folder. Its `flush` starts write-back and does not wait for the disk, so durability is
-//! added here, and what its recovery leaves behind is tidied before it opens.
+//! sled 0.34: a log-structured folder. Its `flush` starts write-back without waiting for the disk, so durability is
+//! added here, and remnants of its recovery are removed before it opens.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -12,17 +12,17 @@ use super::pieces::{self, Joining, OutOfPlace};
 use super::{EngineWrite, StorageEngine, StorageError, Visit, caught};
 use crate::durable;
 
-/// Bytes of page cache.
+/// Page cache, in bytes.
 const CACHE: u64 = 1024 * 1024;
 
-/// How long closing waits for sled's own threads.
+/// Maximum wait for sled's own threads when closing.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// The sled engine.
 pub struct SledEngine {
-    /// `None` only while it is being dropped.
+    /// `None` only during the drop.
     db: Option<sled::Db>,
-    /// The log, opened a second time: syncing any descriptor of a file syncs the file.
+    /// Second descriptor of the log: syncing any descriptor of a file syncs the file.
     log: File,
     path: PathBuf,
 }
@@ -34,12 +34,12 @@ impl fmt::Debug for SledEngine {
 }
 
 impl SledEngine {
-    /// Opens the folder at `path`; creates it, whole and synced, when it is not there. Its parent must exist.
+    /// Opens the folder at `path`; if it does not exist, creates it, complete and synced. Its parent must exist.
     pub fn open(path: &Path) -> Result<SledEngine, StorageError> {
         if !path.try_exists().map_err(StorageError::io("looking for", path))? {
             Self::create(path)?;
         }
-        // sled starts an empty database when a file is missing. Ours always have both.
+        // sled starts an empty database if a file is missing. Our folders always have both.
         for name in ["conf", "db"] {
             if !path.join(name).is_file() {
                 return Err(StorageError::Damaged {
@@ -51,7 +51,7 @@ impl SledEngine {
         Self::open_folder(path)
     }
 
-    /// As for every file of ours: whole and synced under another name first.
+    /// Creates the folder under another name, complete and synced, before it is renamed.
     fn create(path: &Path) -> Result<(), StorageError> {
         let building = path.with_extension("sled.new");
         if building.exists() {
@@ -69,13 +69,14 @@ impl SledEngine {
         let log_path = path.join("db");
         let log = File::open(&log_path).map_err(StorageError::io("opening", &log_path))?;
         let engine = SledEngine { db: Some(db), log, path: path.to_owned() };
-        // Recovery truncates, zeroes and renames without syncing all of it; later commits rest on what it left.
+        // Recovery truncates, zeroes and renames without syncing everything; later commits rely on the result.
         durable::sync_all_below(path)?;
         Ok(engine)
     }
 
-    /// sled's threads may hold the log a moment longer than its handle, and with it sled's lock on the file: opening
-    /// again at once would be refused. So may a process that another thread is just starting, until its exec.
+    /// Waits until the log is unlocked. sled's threads may hold the log, and with it the file lock, a moment longer
+    /// than the handle: reopening at once would be refused. A child process of another thread may hold it too, until
+    /// its exec.
     fn wait_until_unlocked(&self) {
         let deadline = Instant::now() + CLOSING;
         while let Err(TryLockError::WouldBlock) = self.log.try_lock() {
@@ -85,7 +86,7 @@ impl SledEngine {
             }
             thread::sleep(Duration::from_micros(200));
         }
-        // Not left to closing the file, for the same reason: such a process would carry this lock on.
+        // Unlock explicitly instead of closing the file: a child process before its exec would keep the lock.
         if let Err(error) = self.log.unlock() {
             tracing::warn!(%error, path = %self.path.display(), "the log's lock stays until this process ends");
         }
@@ -141,7 +142,7 @@ impl StorageEngine for SledEngine {
             let mut batch = sled::Batch::default();
             for (key, value) in changes {
                 let prefix = pieces::prefix(key);
-                // A shorter value must not keep the last pieces of the one before it.
+                // A shorter value must not keep the last pieces of the previous one.
                 for old in db.scan_prefix(&prefix).keys() {
                     batch.remove(old?);
                 }
@@ -171,25 +172,25 @@ impl Drop for SledEngine {
     }
 }
 
-/// Opens a sled database, with its panics caught.
+/// Opens a sled database and catches panics.
 pub(crate) fn open_database(path: &Path) -> Result<sled::Db, StorageError> {
     caught("opening", path, || {
         sled::Config::new()
             .path(path)
             .cache_capacity(CACHE)
-            // Its timer would flush behind our back and only log what fails.
+            // sled's timer would flush in the background and only log errors.
             .flush_every_ms(None)
             .open()
             .map_err(|error| match error {
-                // sled has no kind of error for a lock that is held elsewhere.
+                // sled has no error kind for a lock held by another process.
                 sled::Error::Io(_) if is_locked(path) => StorageError::InUse { path: path.to_owned() },
                 error => refused("opening", path, error),
             })
     })
 }
 
-/// A crash during an earlier open can leave a short snapshot under its temporary name, and sled then takes it for a
-/// finished one and refuses to open. The finished ones are enough.
+/// Removes unfinished snapshots: after a crash during an earlier open, sled takes a truncated snapshot with a temporary
+/// name for a finished one and refuses to open. The finished ones suffice.
 fn remove_unfinished_snapshots(path: &Path) -> Result<(), StorageError> {
     for entry in fs::read_dir(path).map_err(StorageError::io("listing", path))? {
         let entry = entry.map_err(StorageError::io("listing", path))?;
@@ -202,7 +203,7 @@ fn remove_unfinished_snapshots(path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// True if a process has the database open.
+/// Returns whether a process has the database open.
 fn is_locked(path: &Path) -> bool {
     File::open(path.join("db"))
         .is_ok_and(|log| matches!(log.try_lock_shared(), Err(TryLockError::WouldBlock)))
@@ -214,7 +215,7 @@ pub(crate) fn refused(doing: &'static str, path: &Path, error: sled::Error) -> S
         sled::Error::Io(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
             StorageError::Damaged { path, why: "a file is shorter than its own records say".into() }
         }
-        // An error that sled repeats to later callers has only its kind left, and its debug form as text.
+        // An error that sled repeats to later callers has only its kind, and its debug form as text.
         sled::Error::Io(source) if source.raw_os_error().is_none() => {
             StorageError::Io { doing, path, source: source.kind().into() }
         }

@@ -1,4 +1,4 @@
-//! Reading everything back, and comparing it with what the store says of itself.
+//! Consistency check: reads everything back and compares it with the store's own state.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::record::{
     JOURNAL, LAYOUT, RECORDS, STATE_KEY, StoreState, journal_number, range_of, split_record_key,
 };
 
-/// Checks every record, and puts them into `snapshot` if there is one; without one the journal is checked as well.
-/// `None` when the database is empty.
+/// Checks every record, and adds it to `snapshot` if there is one; otherwise checks the journal as well. Returns `None`
+/// if the database is empty.
 pub(super) fn read_all(
     folder: &Path,
     engine: &dyn StorageEngine,
@@ -76,7 +76,7 @@ fn read_state(folder: &Path, engine: &dyn StorageEngine) -> Result<Option<StoreS
     }
 }
 
-/// The number of the first entry that is not as the state says.
+/// Returns the number of the first entry that contradicts the state.
 fn wrong_journal_entry(engine: &dyn StorageEngine, state: &StoreState) -> Result<Option<u64>, StoreError> {
     let (from, until) = range_of(JOURNAL);
     let mut next = state.journal_first;

@@ -1,4 +1,4 @@
-//! From an older meaning of the records to the present one, and refusing what is not ours to read.
+//! Migration of records to the present schema, and refusal of other formats.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use crate::engine::EngineKind;
 use crate::error::StoreError;
 use crate::{Batch, Migration};
 
-/// Starting an empty database beside the other engine's would look like the loss of everything.
+/// Refuses a folder with the other engine's database: an empty database beside it would look like the loss of all
+/// records.
 pub(super) fn refuse_other_engine(folder: &Path, wanted: EngineKind) -> Result<(), StoreError> {
     let found = EngineKind::ALL.into_iter().find(|kind| *kind != wanted && kind.path(folder).exists());
     match found {
@@ -17,8 +18,8 @@ pub(super) fn refuse_other_engine(folder: &Path, wanted: EngineKind) -> Result<(
 }
 
 impl Ledger {
-    /// Runs the steps that lead to `schema`, each in one commit with the version it leads to: a crash between two
-    /// steps leaves a store of the version in between.
+    /// Runs the migrations that lead to `schema`, each in one commit with its version number: a crash in between leaves
+    /// a store of an intermediate version.
     pub(super) fn migrate(&mut self, schema: u32, migrations: &[Migration]) -> Result<(), StoreError> {
         if self.state.schema > schema {
             return Err(StoreError::NewerSchema {

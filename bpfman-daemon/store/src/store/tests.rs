@@ -10,10 +10,10 @@ use crate::{StorageError, Table};
 const RECORDS: Table = Table("records");
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
-/// Gets the entries as they are, and as they were one commit before.
+/// Damages the entries; also gets the entries of the previous commit.
 type Damage = fn(&mut Entries, Entries);
 
-/// An engine in memory whose commits wait at a gate, are counted, and panic on demand.
+/// Engine in memory with commits that wait at a gate, are counted, and panic on demand.
 #[derive(Clone, Default)]
 struct Gated(Arc<(Mutex<Inside>, Condvar)>);
 

@@ -1,5 +1,3 @@
-//! Many callers at once, and two openers.
-
 use std::thread;
 
 use bpfmand_store::{Batch, EngineKind, Store, StoreError, Table};

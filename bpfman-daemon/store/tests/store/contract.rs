@@ -1,5 +1,3 @@
-//! What every engine must do.
-
 use bpfmand_store::{Batch, EngineKind, MAX_KEY, MAX_SHARED, MAX_VALUE, Store, StoreError, Table};
 
 use crate::fixture::{OpenOrPanic, on_each_engine, open, options, quick_folder};
@@ -222,7 +220,7 @@ fn the_largest_of_everything_fits(kind: EngineKind) {
 fn a_batch_has_no_largest_size(kind: EngineKind) {
     let folder = quick_folder();
     let store = open(folder.path(), kind);
-    // Eight times what callers share, in records as those of hooks are.
+    // Eight times the limit of shared writes, in records of the size of hook records.
     let record = |n: u32, fill: u8| (n.to_be_bytes(), vec![fill; 1600]);
     for fill in [1, 2] {
         let mut batch = Batch::new();

@@ -1,4 +1,4 @@
-//! kill -9 at random moments: what was acknowledged is there, and batches are whole.
+//! kill -9 at random moments: acknowledged commits are there, and batches are complete.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -12,12 +12,12 @@ use crate::fixture::{Chance, OpenOrPanic, on_each_engine, options};
 const LEFT: Table = Table("left");
 const RIGHT: Table = Table("right");
 const LARGE: Table = Table("large");
-/// Records of a large batch, of 1,600 bytes each: more than callers share in one write.
+/// Number of records of 1,600 bytes in a large batch: more than callers share in one write.
 const MANY: u32 = 3 * MAX_SHARED as u32 / 2 / 1600;
 const FOLDER: &str = "STORE_CRASH_FOLDER";
 const ENGINE: &str = "STORE_CRASH_ENGINE";
 const BATCHES: &str = "STORE_CRASH_BATCHES";
-/// Small, so that every round trims as well.
+/// Small, so that every round also trims.
 const JOURNAL: u64 = 20;
 const ROUNDS: usize = 80;
 const LARGE_ROUNDS: usize = 8;
@@ -27,7 +27,7 @@ on_each_engine!(
     killed_in_large_batches_it_holds_them_whole_or_not_at_all
 );
 
-/// The number of the newest batch, having checked that it and its forerunners are there whole.
+/// Returns the number of the newest batch, after checking that it and all earlier ones are complete.
 fn newest_whole_batch(store: &Store) -> u64 {
     let snapshot = store.load().unwrap();
     let left: Vec<_> = snapshot.table(LEFT).collect();
@@ -81,12 +81,12 @@ fn killed_at_random_it_keeps_what_it_acknowledged(kind: EngineKind) {
     let mut chance = Chance::new("crash");
     let mut acknowledged = 0;
     for round in 0..ROUNDS {
-        // Some rounds never get beyond opening; the first ones are killed while creating.
+        // Some rounds never get beyond opening; the first ones are killed during creation.
         let lines = if round % 4 == 0 { 0 } else { 1 + chance.below(25) };
         let spin = Duration::from_micros(chance.below(if lines == 0 { 12_000 } else { 600 }) as u64);
         acknowledged = acknowledged.max(run_and_kill(folder.path(), kind, "small", lines, spin));
         if round % 2 == 0 {
-            // Otherwise the next child is the first to open what this one left.
+            // In the other rounds, the next child is the first to open the database.
             let newest = newest_whole_batch(&open(folder.path(), kind));
             assert!(
                 newest >= acknowledged,
@@ -98,7 +98,7 @@ fn killed_at_random_it_keeps_what_it_acknowledged(kind: EngineKind) {
     assert!(newest >= acknowledged && acknowledged > 50, "{newest} of {acknowledged}");
 }
 
-/// A batch that writes all records of a table anew.
+/// Returns a batch that rewrites all records of a table.
 fn large_batch(number: u64) -> Batch {
     let mut batch = Batch::new();
     for key in 0..MANY {
@@ -109,7 +109,7 @@ fn large_batch(number: u64) -> Batch {
     batch
 }
 
-/// The batch that all records are of.
+/// Returns the number of the batch that all records belong to.
 fn newest_large_batch(store: &Store) -> u64 {
     let snapshot = store.load().unwrap();
     let numbers = snapshot.table(LARGE).map(|(_, value)| u64::from_le_bytes(value[..8].try_into().unwrap()));
@@ -125,7 +125,7 @@ fn killed_in_large_batches_it_holds_them_whole_or_not_at_all(kind: EngineKind) {
     let mut chance = Chance::new("large batches");
     let mut acknowledged = 0;
     for _ in 0..LARGE_ROUNDS {
-        // A commit takes some hundred milliseconds in a debug build: kills are in the middle of one.
+        // A commit takes some hundred milliseconds in a debug build: kills hit the middle of one.
         let spin = Duration::from_micros(chance.below(400_000) as u64);
         let lines = 1 + chance.below(2);
         acknowledged = acknowledged.max(run_and_kill(folder.path(), kind, "large", lines, spin));
@@ -139,7 +139,7 @@ fn killed_in_large_batches_it_holds_them_whole_or_not_at_all(kind: EngineKind) {
     assert!(acknowledged >= LARGE_ROUNDS as u64);
 }
 
-/// The last number the child acknowledged before it was killed.
+/// Returns the last number that the child acknowledged before it was killed.
 fn run_and_kill(folder: &Path, kind: EngineKind, batches: &str, lines: usize, spin: Duration) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["crash::child", "--exact", "--ignored", "--nocapture"])

@@ -1,4 +1,4 @@
-//! Flipped bytes and cut files: the right data or a clear error, never other data, never a panic.
+//! Flipped bytes and truncated files: the right data or a clear error, never wrong data, never a panic.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -36,7 +36,7 @@ fn damaged_after_a_crash(kind: EngineKind) {
     let (folder, crashed) = (quick_folder(), quick_folder());
     let store = open(folder.path(), kind);
     let expected = fill(&store);
-    // Files as they are while the store is open are what kill -9 leaves.
+    // The files of an open store are those that kill -9 leaves.
     copy(folder.path(), crashed.path());
     drop(store);
     damage_copies(crashed.path(), kind, &expected);
@@ -64,7 +64,7 @@ fn damage_copies(original: &Path, kind: EngineKind, expected: &(Snapshot, Vec<Jo
     println!("{kind}: {right} of {TRIALS} gave the right data, {refused} a clear error");
 }
 
-/// Whatever opens must be right, and must take another commit and be right again.
+/// Checks that an opened store has the right data, and accepts another commit.
 fn read_and_go_on(
     folder: &Path,
     kind: EngineKind,
@@ -92,7 +92,7 @@ fn damage(folder: &Path, chance: &mut Chance) -> String {
         handle.set_len(keep as u64).unwrap();
         return format!("{} cut from {length} to {keep}", file.display());
     }
-    // Half of the flips where there is something: files are mostly empty space.
+    // Half of the flips hit used bytes: files are mostly empty space.
     let used: Vec<usize> =
         fs::read(file).unwrap().iter().enumerate().filter(|(_, b)| **b != 0).map(|(at, _)| at).collect();
     let at = match chance.below(4) {

@@ -1,4 +1,4 @@
-//! A full disk: what was acknowledged stays, the rest is refused, and with room again all goes on.
+//! A full disk: acknowledged commits stay, others are refused, and everything works again with free space.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ on_each_engine!(a_full_disk_loses_nothing_and_is_reported);
 
 fn a_full_disk_loses_nothing_and_is_reported(kind: EngineKind) {
     let folder = tempfile::tempdir().unwrap();
-    // A mount namespace of its own: the small file system goes away with the process.
+    // A mount namespace of its own: the small file system disappears with the process.
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c"])
         .arg("mount -t tmpfs -o size=6m small \"$0\" && exec \"$@\"")

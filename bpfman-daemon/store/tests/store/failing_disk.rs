@@ -1,4 +1,4 @@
-//! A disk in memory for redb: it can lose power, tear writes, and fail.
+//! Simulated disk in memory for redb: it can lose power, tear writes, and fail.
 
 use std::io;
 use std::path::Path;
@@ -16,13 +16,13 @@ pub struct Disk(Arc<Mutex<Platters>>);
 
 #[derive(Debug, Default)]
 struct Platters {
-    /// What survives losing power for certain.
+    /// Contents that certainly survive power loss.
     synced: Vec<u8>,
-    /// What a reader sees now.
+    /// Contents seen by a reader.
     seen: Vec<u8>,
-    /// Since the last sync.
+    /// Writes since the last sync.
     pending: Vec<Pending>,
-    /// Operations until everything fails, and for how many it does.
+    /// Number of operations until errors start; `fails_for` is the number of errors.
     fails_after: Option<usize>,
     fails_for: usize,
     syncs: usize,
@@ -39,18 +39,17 @@ impl Disk {
         Ok(Box::new(RedbEngine::on_backend(Path::new("a disk in memory"), self.clone())?))
     }
 
-    /// From the `after`th write, sync or resize on, the next `times` of them fail and do nothing.
+    /// Makes `times` operations fail without effect, starting with the `after`th write, sync or resize.
     pub fn fail(&self, after: usize, times: usize) {
         let mut disk = self.0.lock().unwrap();
         (disk.fails_after, disk.fails_for) = (Some(after), times);
     }
 
-    /// How often it was synced.
     pub fn syncs(&self) -> usize {
         self.0.lock().unwrap().syncs
     }
 
-    /// What is found after losing power: of the writes not synced any may be there, in part, sector by sector.
+    /// Returns the contents after power loss: any unsynced write may be there, in part, sector by sector.
     pub fn after_power_loss(&self, chance: &mut Chance) -> Disk {
         let disk = self.0.lock().unwrap();
         let mut found = disk.synced.clone();

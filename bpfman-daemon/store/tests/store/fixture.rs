@@ -1,4 +1,4 @@
-//! What the tests share: opening a store, and chance that can be repeated.
+//! Shared helpers of the tests: opening a store, and reproducible random numbers.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,12 +25,13 @@ impl OpenOrPanic for StoreOptions {
     }
 }
 
-/// A temporary folder in memory where there is one: tests that do not prove durability need not wait for a disk.
+/// Creates a temporary folder, in memory if possible: tests that do not prove durability need not wait for a disk.
 pub fn quick_folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// xorshift64*, seeded from the clock or from `STORE_TEST_SEED`; the seed is printed, so that a failure can be repeated.
+/// xorshift64*, seeded from the clock or from `STORE_TEST_SEED`; the seed is printed, so that a failure can be
+/// reproduced.
 pub struct Chance(u64);
 
 impl Chance {
@@ -52,7 +53,7 @@ impl Chance {
     }
 }
 
-/// Makes one `#[test]` per engine out of each named function.
+/// Defines one `#[test]` per engine for each named function.
 macro_rules! on_each_engine {
     ($($name:ident),+ $(,)?) => {
         mod redb { $(#[test] fn $name() { super::$name(bpfmand_store::EngineKind::Redb); })+ }

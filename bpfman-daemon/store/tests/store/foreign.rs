@@ -1,4 +1,4 @@
-//! Reading a sled database that another program left.
+//! Reading a sled database of another program.
 
 use std::fs::File;
 use std::path::Path;
@@ -60,7 +60,7 @@ fn what_is_no_database_is_refused_by_name() {
     assert!(damaged.to_string().contains("foreign-sled"), "{damaged}");
 }
 
-/// sled's threads may hold the log, and its lock, a moment longer than the handles.
+/// Waits for sled's threads, which may hold the log and its lock longer than the handles.
 fn wait_until_closed(folder: &Path) {
     let log = File::open(folder.join("db")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(150);

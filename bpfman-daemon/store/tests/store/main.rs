@@ -1,4 +1,4 @@
-//! The store, kept to its promises on every engine: the contract, crashes, damage, a full disk, lost writes.
+//! Tests of the store on every engine: the contract, crashes, damage, a full disk, lost writes.
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 

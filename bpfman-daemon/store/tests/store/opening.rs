@@ -1,4 +1,4 @@
-//! What opening refuses, and migrations.
+//! Refused opens, and migrations.
 
 use std::fs;
 

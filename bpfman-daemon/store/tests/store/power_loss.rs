@@ -1,4 +1,4 @@
-//! redb on a simulated disk: power lost in the middle of commits, and I/O errors that pass.
+//! redb on a simulated disk: power loss during commits, and temporary I/O errors.
 
 use bpfmand_store::{Batch, CommitOutcome, EngineKind, Store, StoreError, Table};
 
@@ -22,7 +22,7 @@ fn write(store: &Store, number: u64) -> Result<(), StoreError> {
     store.commit(batch)
 }
 
-/// Batches are whole, and this is the newest of them.
+/// Returns the newest batch, after checking that batches are complete.
 fn newest(store: &Store) -> u64 {
     let snapshot = store.load().unwrap();
     assert!(snapshot.table(LEFT).eq(snapshot.table(RIGHT)), "half a batch");
@@ -41,7 +41,7 @@ fn redb_keeps_what_it_acknowledged_when_power_is_lost() {
         let folder = quick_folder();
         let mut disk = Disk::default();
         let mut acknowledged = 0;
-        // A few lives of one database: what recovery itself writes can be lost as well.
+        // Several crashes of one database: writes of the recovery can be lost as well.
         for _ in 0..3 {
             let store = open(folder.path(), &disk);
             let found = newest(&store);

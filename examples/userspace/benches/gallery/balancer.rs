@@ -1,5 +1,5 @@
-//! The XDP balancer beside DNAT by nft: CPU time of a datagram of a connection that is known, by the number of connections; and
-//! the share of connections that move to another backend although theirs is still there, when one of the backends goes.
+//! XDP balancer and DNAT by nft: CPU time of a datagram of a known connection, by the number of connections; and the
+//! share of connections that move although their backend is still present, when another backend is removed.
 
 mod going;
 mod ipvs;
@@ -17,22 +17,21 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
-/// Numbers of connections.
 const CONNECTIONS: [u32; 3] = [1, 4096, 65_536];
-/// The same beside IPVS.
+/// Numbers of connections for the comparison with IPVS.
 const FEW_CONNECTIONS: [u32; 2] = [1, 4096];
-/// Backends while packets are measured.
+/// Number of backends in the packet benchmark.
 const BACKENDS: u32 = 10;
 const PORT: u16 = 53;
 /// Frames of a sample.
 const FRAMES: u32 = 400_000;
-/// The same in an emulated machine, which is many times slower.
+/// Frames of a sample in an emulated machine, which is many times slower.
 const FEW_FRAMES: u32 = 40_000;
-/// Where DNAT sends: an interface that counts and drops what comes. The balancer's packets go back over the veth, which takes
-/// longer.
+/// Destination of DNAT: an interface that counts and drops all packets. The balancer sends its packets back over the
+/// veth, which takes longer.
 const SINK: &str = "sink0";
 
-/// A connection as the program knows it: the client's address and port.
+/// Client address and port of a connection, as in the program's map.
 type Flow = (Ipv4Addr, u16);
 
 fn backend(number: u32) -> Ipv4Addr {
@@ -43,22 +42,20 @@ fn flow(number: u32) -> Flow {
     (Ipv4Addr::from_bits(0x0b00_0000 + number), 1024 + (number % 50_000) as u16)
 }
 
-/// What packets are measured with.
 struct Bench<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,
     image: String,
-    /// Of a sample.
     frames: u32,
     ipvs: bool,
 }
 
-/// Measures all but IPVS, which few kernels have.
+/// Runs all benchmarks except the one with IPVS, which few kernels have.
 pub fn run(report: &mut Report) {
     with_network(report, &CONNECTIONS, false);
 }
 
-/// The same beside IPVS, with less to do: `tests/vm/ipvs` runs it on a kernel that has it.
+/// Runs a smaller benchmark with IPVS; `tests/vm/ipvs` calls it on a kernel that has IPVS.
 pub fn run_beside_ipvs(report: &mut Report) {
     match ipvs::lacks() {
         Some(reason) => println!("skipped: {reason}"),
@@ -75,9 +72,9 @@ fn with_network(report: &mut Report, connections: &[u32], ipvs: bool) {
     far.ip(&["link", "add", "name", SINK, "type", "ifb"]);
     far.ip(&["address", "add", "10.9.255.254/16", "dev", SINK]);
     far.ip(&["link", "set", SINK, "up"]);
-    // As veths have it.
+    // Like veths, which have no queue.
     inside(far, &format!("tc qdisc replace dev {SINK} root noqueue"));
-    // What comes back ends there.
+    // Drop packets that come back.
     let drop_all = compile::object("drop").display().to_string();
     network.near.ip(&["link", "set", INTERFACE, "xdp", "obj", &drop_all, "sec", "xdp"]);
     let frames = if ipvs { FEW_FRAMES } else { FRAMES };
@@ -109,7 +106,7 @@ fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<Live
     let mut contenders = Vec::new();
     for (count, frames) in senders {
         let count = *count;
-        // The first time makes the connections known.
+        // The first run makes the connections known.
         let warm = move || {
             let _took = frames.borrow_mut().sample(count.max(1000));
         };
@@ -171,13 +168,13 @@ fn packets(report: &mut Report, bench: &Bench<'_>, senders: &[(u32, RefCell<Live
 }
 
 impl Bench<'_> {
-    /// What was measured is what was meant: the frames were forwarded.
+    /// Asserts that most frames were forwarded, so that the benchmark measured forwarding.
     fn assert_most(&self, forwarded: u64) {
         let frames = self.frames;
         assert!(forwarded >= u64::from(frames) * 9 / 10, "{forwarded} of {frames} frames were forwarded");
     }
 
-    /// A fresh one at the far end, that knows no connections.
+    /// Loads a new balancer at the far end, which knows no connections.
     fn load(&self) -> u32 {
         let words = format!("load image -i {} --programs xdp:xdp_balancer -o json", self.image);
         let loaded = self.gallery.daemon.bpfman(&words).json();
@@ -192,7 +189,7 @@ impl Bench<'_> {
         self.gallery.daemon.bpfman(&format!("unload {id}")).success();
     }
 
-    /// Backends `first` to `last`.
+    /// Configures backends `first` to `last`.
     fn apply(&self, id: u32, first: u32, last: u32) {
         let mut text = format!("source {FAR_ADDRESS}\nservice {FAR_ADDRESS} udp {PORT}\n");
         (first..=last).for_each(|number| writeln!(text, "backend {}", backend(number)).unwrap());
@@ -205,13 +202,13 @@ impl Bench<'_> {
         self.gallery.side("xdp-balancer", &format!("--program {id} {line}")).success()
     }
 
-    /// Packets that the balancer has sent to backends.
+    /// Returns the number of packets that the balancer has sent to backends.
     fn forwarded(&self, id: u32) -> u64 {
         let stats: serde_json::Value = serde_json::from_str(&self.side(id, "stats --json")).unwrap();
         stats["forwarded"].as_u64().unwrap()
     }
 
-    /// The same by nft; the kernel's connection tracking knows connections.
+    /// Configures the same backends with nft; the kernel's connection tracking remembers the connections.
     fn translate(&self) {
         let places: Vec<String> =
             (0..BACKENDS).map(|slot| format!("{slot} : {}", backend(slot + 1))).collect();
@@ -225,7 +222,7 @@ impl Bench<'_> {
         inside(self.far, &format!("nft -f {}", path.display()));
     }
 
-    /// Packets that came to the sink.
+    /// Returns the number of packets that arrived at the sink.
     fn sunk(&self) -> u64 {
         let text = self.far.ip(&["-s", "-j", "link", "show", "dev", SINK]);
         let links: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -1,11 +1,13 @@
-//! Ten entries on one hook: what they take together, as the daemon chains them, beside the sum of what each takes there.
+//! Ten programs on one hook: their cost in the daemon's chain, compared with the sum of the cost of each alone.
 //!
-//! The stack takes more for a packet than they do, and not always the same. So what an entry lets pass ends at a program behind it
-//! that does nothing else. What that takes behind an empty program is the cost of the hook and of having a chain at all: it is
-//! subtracted from each entry, and less, the end alone, from the ten.
+//! The stack takes more time for a packet than the programs do, and not always the same. Therefore a program that only
+//! ends the packet follows each program. An empty program followed by it measures the cost of the hook and of the
+//! chain: this cost is subtracted from each program's. From the balancer's, which ends the packet itself, and from that
+//! of the ten, only the cost of the end alone is subtracted.
 //!
-//! A processor changes its pace within a second, by more than what is to be told. So each way has a network of its own, in which
-//! it stays attached, all have many short turns after one another, and a tenth of its turns were faster than what is told of one.
+//! A processor changes its speed within a second by more than the differences measured here. Therefore each variant
+//! stays attached in its own network, and all variants take many short turns one after another. The tenth percentile of
+//! a variant's turns is reported.
 
 mod hook;
 
@@ -22,22 +24,22 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames};
 use crate::report::Report;
 
-/// Of one turn: some milliseconds.
+/// Frames of one turn, which takes some milliseconds.
 const FRAMES: u32 = 30_000;
-/// Turns for each round that was asked for.
+/// Turns for each requested round.
 const TURNS: usize = 20;
-/// Two floors, ten entries, and ten in three ways.
+/// Number of variants: two floors, ten single programs, and three chains of ten.
 const WAYS: usize = 15;
-/// Connections that frames are of, in turn: one shows what the chain itself costs, many what its members do to each other's caches.
+/// Numbers of connections that the frames belong to, in turn. One shows the cost of the chain itself, many show the
+/// effect of its members on each other's caches.
 const CONNECTIONS: [u16; 3] = [1, 256, 4096];
-/// Rules of those who have many.
+/// Rules of the programs with many rules.
 const RULES: u32 = 1000;
 const PORT: u16 = 53;
-/// The entry that no packet passes.
+/// The program that no packet passes.
 const ENDS: &str = "xdp-balancer, sends on";
 const SINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let networks: Vec<Network> = (0..WAYS).map(|_| Network::new()).collect();
@@ -45,7 +47,7 @@ pub fn run(report: &mut Report) {
     tc(report, &gallery, &networks);
 }
 
-/// Lines, one for each of the networks `net.0.0/24` to that of the last rule.
+/// Returns one line for each of the networks, from `net.0.0/24` to that of the last rule.
 fn prefixes(net: u8, line: impl Fn(Ipv4Addr) -> String) -> String {
     (0..RULES).fold(String::new(), |mut text, rule| {
         let prefix = Ipv4Addr::from_bits((u32::from(net) << 24) + (rule << 8));
@@ -54,7 +56,7 @@ fn prefixes(net: u8, line: impl Fn(Ipv4Addr) -> String) -> String {
     })
 }
 
-/// Services at so many addresses from `first` on, with ten backends each.
+/// Returns the configuration of services at `count` addresses from `first` on, with ten backends each.
 fn services(first: Ipv4Addr, count: u32) -> String {
     let mut text = format!("source {FAR_ADDRESS}\n");
     for number in 0..count {
@@ -64,9 +66,10 @@ fn services(first: Ipv4Addr, count: u32) -> String {
     text
 }
 
-/// All look, and the last one, a balancer, sends the frame on: the end of others is to send it back.
+/// Measures XDP. Nine programs inspect the frame, and the last one, a balancer, sends it on; for the single programs,
+/// the end sends it back.
 fn xdp(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
-    // What comes back ends there.
+    // Drop frames that come back.
     let drop_all = compile::object("drop").display().to_string();
     for network in networks {
         network.near.ip(&["link", "set", INTERFACE, "xdp", "obj", &drop_all, "sec", "xdp"]);
@@ -114,7 +117,7 @@ fn xdp(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     }
 }
 
-/// All look: the end is to drop the frame.
+/// Measures tc. All programs inspect the frame, and the end drops it.
 fn tc(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     let place = "--direction ingress --proceed-on unspec,pipe,dispatcher_return";
     let hook = Hook::new(gallery, &networks[0].far, "tc", place, ":ingress");
@@ -137,7 +140,7 @@ fn tc(report: &mut Report, gallery: &Gallery, networks: &[Network]) {
     compare(report, gallery, networks, "tc", &ways, frame);
 }
 
-/// Ten that look, loaded for a hook.
+/// Loads ten programs that inspect frames, for a hook.
 fn tc_members(hook: &Hook<'_>) -> [Member; 10] {
     let flows = || hook.load("flows", "flows_ingress");
     let port = |own: &str, others: u32| {
@@ -173,7 +176,7 @@ fn tc_members(hook: &Hook<'_>) -> [Member; 10] {
     .map(Member::new)
 }
 
-/// One that stands at its hook while it is measured.
+/// Variant that stays attached to its hook while it is measured.
 struct Way {
     name: &'static str,
     kind: &'static str,
@@ -182,13 +185,14 @@ struct Way {
     programs: Vec<u64>,
 }
 
-/// Programs of members, and the end behind them: a chain that ends by itself needs none.
+/// Returns the members' programs, and the end unless a member ends the packet itself.
 fn closed(members: &[Member], end: u64) -> Vec<u64> {
     let programs = members.iter().map(|member| member.program);
     programs.chain((!members.iter().any(|member| member.ends)).then_some(end)).collect()
 }
 
-/// All that are compared: the end, what `empty` and the end take, each member, all, all in the other way, and a chain alone.
+/// Returns all variants: the end, the empty program with the end, each member, all members, all members in the other
+/// kind of chain, and a chain alone.
 fn ways(
     kind: &'static str,
     place: &'static str,
@@ -229,7 +233,7 @@ fn compare(
         let contenders = ways.iter().zip(&senders).map(|(way, sender)| {
             Contender::new(way.name, || sender.borrow_mut().sample(FRAMES))
                 .at(u32::from(connections))
-                // What the others have driven out of the caches comes back, and the first time makes connections known.
+                // Warm the caches, which other variants have used, and make the connections known.
                 .set_up(move || {
                     sender.borrow_mut().sample(u32::from(connections).max(500) * 2);
                 })
@@ -248,7 +252,8 @@ fn compare(
     gallery.daemon.detach_all();
 }
 
-/// What follows from the figures, of all rounds and of three parts of them: these show how far to believe it.
+/// Reports the results derived from the samples of all rounds and of three parts of them. The parts show the
+/// uncertainty.
 fn told(report: &mut Report, group: &str, measured: &[Measured]) {
     let rounds = measured[0].samples.len();
     let thirds = [0, rounds / 3, rounds * 2 / 3, rounds];

@@ -1,4 +1,4 @@
-//! Requests and their answers between two threads of this process, one after the other.
+//! Requests and answers between two threads of this process, one after the other.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -6,20 +6,19 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A stream of bytes, of whatever kind.
 pub trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
-/// What a request with its answer took.
+/// Time of one request and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
-    /// Microseconds on the wall.
+    /// Elapsed time, in microseconds.
     pub time: f64,
-    /// Microseconds of CPU of both ends, the kernel's work in their context with it.
+    /// CPU time of both ends, in microseconds, including the kernel's work in their context.
     pub cpu: f64,
 }
 
-/// So many, each of so many bytes in both directions.
+/// Sends `count` requests of `size` bytes, and answers of the same size.
 pub fn converse(
     mut client: impl Stream,
     mut server: impl Stream + 'static,
@@ -45,7 +44,7 @@ pub fn converse(
     taken
 }
 
-/// False at the end of the stream. A socket of a map of sockets may wake up for nothing.
+/// Fills the buffer. Returns false at the end of the stream. A socket in a sockmap may wake up without data.
 fn read_all(stream: &mut impl Stream, mut bytes: &mut [u8]) -> bool {
     while !bytes.is_empty() {
         match stream.read(bytes) {
@@ -58,7 +57,7 @@ fn read_all(stream: &mut impl Stream, mut bytes: &mut [u8]) -> bool {
     true
 }
 
-/// Of all threads of this process.
+/// Returns the CPU time of all threads of this process.
 fn own_cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

@@ -1,4 +1,4 @@
-//! What the egress guard adds to a packet that leaves a control group or an interface: CPU time with and without, in turns.
+//! Cost of the egress guard for a packet that leaves a cgroup or an interface: CPU time with and without it, in turns.
 
 use std::cell::RefCell;
 use std::fs;
@@ -13,21 +13,21 @@ use crate::equipment::Gallery;
 use crate::ordered::Ordered;
 use crate::report::Report;
 
-/// Where datagrams go: a program drops them at the other end of a veth.
+/// Destination of datagrams: a program drops them at the other end of a veth.
 const SINK: &str = "192.0.2.7";
 const PORT: u16 = 4242;
 const PACKETS: u32 = 300_000;
-/// Prefixes beside the one that packets go to.
+/// Prefixes in addition to the one of the destination.
 const MANY: u32 = 1000;
 
-/// A process in the group. It answers with nanoseconds of CPU a packet.
+/// Starts a process in the cgroup. It answers with CPU nanoseconds per packet.
 fn sender(group: &Group, namespace: &Namespace) -> Ordered {
     let mut command = Command::new(compile::executable("group_sender"));
     command.arg(&group.folder).arg(namespace.path());
     Ordered::start(command)
 }
 
-/// The programs, and where they are attached to in turns.
+/// Programs of the guard, and their attach points.
 struct Guard<'a> {
     gallery: &'a Gallery,
     programs: Vec<u64>,
@@ -54,7 +54,6 @@ impl Guard<'_> {
     }
 }
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let (group, namespace) = (Group::new("bench-egress"), Namespace::new("egress"));

@@ -1,5 +1,5 @@
-//! The XDP firewall beside nft and iptables: CPU time of a datagram that they drop, by the number of their rules, and how long
-//! it takes to replace those.
+//! XDP firewall, nft and iptables: CPU time of a dropped datagram, by the number of rules, and the time that replacing
+//! the rules takes.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
@@ -16,21 +16,21 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
-/// Numbers of rules. With more, iptables takes minutes.
+/// Numbers of rules. With more rules, iptables takes minutes.
 const SIZES: [u32; 4] = [1, 100, 1_000, 10_000];
 const MOST: u32 = 100_000;
-/// Frames come from so many sources, spread over all rules alike.
+/// Number of sources of frames, spread evenly over all rules.
 const SOURCES: u32 = 4096;
 const PORT: u16 = 53;
 
-/// What rules are about, besides a source.
+/// Conditions of rules besides the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Prefixes of /24.
+    /// Prefixes of length 24.
     Prefixes,
-    /// The same with a port each.
+    /// Prefixes of length 24, each with a port.
     Ports,
-    /// Prefixes of each length from 8 on, as lists of addresses to block have them.
+    /// Prefixes of each length from 8 on, as in lists of addresses to block.
     Lengths,
 }
 
@@ -40,20 +40,20 @@ const KINDS: [(Kind, &str); 3] = [
     (Kind::Lengths, "prefixes of 25 lengths"),
 ];
 
-/// The source that rule `rule` is about.
+/// Returns the source of frames for a rule.
 fn source(rule: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0b00_0007 + (rule << 8))
 }
 
 impl Kind {
-    /// The prefix of a rule, in which its source is.
+    /// Returns the prefix of a rule, which contains its source.
     fn prefix(self, rule: u32) -> String {
         let length = if self == Self::Lengths { 24 + rule % 9 } else { 24 };
         let address = Ipv4Addr::from_bits(source(rule).to_bits() & u32::MAX << (32 - length));
         format!("{address}/{length}")
     }
 
-    /// Those of so many rules from one on; with shorter ones that hold no source of packets.
+    /// Returns the prefixes of `size` rules from `first` on; with shorter ones that contain no source of packets.
     fn prefixes(self, first: u32, size: u32) -> Vec<String> {
         let shorter = (8..24).map(|length| format!("{}/{length}", Ipv4Addr::from_bits(200 << 24)));
         let shorter = shorter.take(if self == Self::Lengths && size > 16 { 16 } else { 0 });
@@ -61,7 +61,7 @@ impl Kind {
     }
 }
 
-/// The same rules as text for each of them.
+/// Rule files for each firewall, with the same rules.
 struct Rules<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,
@@ -75,7 +75,7 @@ impl Rules<'_> {
         path
     }
 
-    /// Rules `first` to `first + size`, each a line made of its prefix.
+    /// Returns rules `first` to `first + size`, each as a line made from its prefix.
     fn lines(kind: Kind, first: u32, size: u32, line: impl Fn(&str) -> String) -> String {
         kind.prefixes(first, size).iter().fold(String::new(), |mut text, prefix| {
             writeln!(text, "{}", line(prefix)).unwrap();
@@ -83,7 +83,7 @@ impl Rules<'_> {
         })
     }
 
-    /// A set, with the port in it if asked for: replaced in one transaction.
+    /// Replaces a set in one transaction, with the port as part of the elements if requested.
     fn nft(&self, first: u32, size: u32, kind: Kind) {
         let (type_, key, element) = if kind == Kind::Ports {
             ("ipv4_addr . inet_service", "ip saddr . udp dport", format!(" . {PORT}"))
@@ -91,7 +91,7 @@ impl Rules<'_> {
             ("ipv4_addr", "ip saddr", String::new())
         };
         let elements = Self::lines(kind, first, size, |prefix| format!("{prefix}{element},"));
-        // It refuses prefixes that lie in one another, unless it may merge them.
+        // nft rejects prefixes that contain one another unless it may merge them.
         let merge = if kind == Kind::Lengths { " auto-merge;" } else { "" };
         let text = format!(
             "table ip t\ndelete table ip t\ntable ip t {{ set s {{ type {type_}; flags interval;{merge} elements = {{ {elements} }}; }}\n\
@@ -128,7 +128,6 @@ impl Rules<'_> {
     }
 }
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let network = Network::new();
@@ -198,10 +197,10 @@ fn packets(report: &mut Report, network: &Network, rules: &Rules<'_>) {
     report.measure("packets", "A dropped datagram, by number of rules", "CPU ns", contenders);
 }
 
-/// Puts rules in force: how many, from which one on.
+/// Replaces all rules; the numbers are the first rule and the number of rules.
 type Replace = fn(&Rules<'_>, u32, u32);
 
-/// How long a command takes that replaces all rules by others, with its start and the writing of its file.
+/// Measures commands that replace all rules, including their start and writing the file.
 fn replacing(report: &mut Report, rules: &Rules<'_>) {
     let ways: [(&str, Replace, u32); 5] = [
         ("nft, prefixes", |rules, first, size| rules.nft(first, size, Kind::Prefixes), MOST),
@@ -225,7 +224,7 @@ fn replacing(report: &mut Report, rules: &Rules<'_>) {
                 replace(rules, size / 2, size);
                 start.elapsed().as_secs_f64() * 1000.0
             };
-            // Twice: ours has two generations, and clears the one that it fills.
+            // Twice: the firewall has two generations, and clears the one that it fills.
             let set_up = move || (0..2).for_each(|_| replace(rules, 0, size));
             contenders.push(Contender::new(name, sample).at(size).set_up(set_up));
         }
@@ -234,9 +233,9 @@ fn replacing(report: &mut Report, rules: &Rules<'_>) {
     inside(rules.far, "nft flush ruleset; iptables-legacy -F INPUT");
 }
 
-/// How long a command takes that adds one prefix to many.
+/// Measures commands that add one prefix to many.
 fn adding(report: &mut Report, rules: &Rules<'_>) {
-    // Each time another one.
+    // Add a different prefix each time.
     let added = Cell::new(0_u32);
     let next = || {
         added.set(added.get() + 1);
@@ -261,7 +260,7 @@ fn adding(report: &mut Report, rules: &Rules<'_>) {
                 .at(size)
                 .set_up(move || rules.nft(0, size, Kind::Prefixes)),
         );
-        // It has two generations: after the first addition both are as they were.
+        // The firewall has two generations: after two additions, both contain the rules.
         contenders.push(Contender::new("xdp-firewall", move || timed(&ours)).at(size).set_up(move || {
             rules.ours(0, size, Kind::Prefixes);
             (0..2).for_each(|_| ours(next()));

@@ -1,5 +1,5 @@
-//! Keeping flows beside what nft and connection tracking do for the same: CPU time of a datagram, by the number of flows, and
-//! how many datagrams are missing from the table.
+//! Flow records, compared with nft and connection tracking: CPU time of a datagram, by the number of flows, and the
+//! number of datagrams missing from the table.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -13,23 +13,19 @@ use crate::equipment::Gallery;
 use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
-/// Numbers of flows.
 const SIZES: [u32; 3] = [1, 1024, 16_384];
 const FRAMES: u32 = 400_000;
-/// Routed to nowhere: a frame's way ends behind its route, at a drop without an answer.
+/// Destination with a blackhole route: a frame is dropped after its route lookup, without an answer.
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
-/// The table of flows of nft: a set that grows by what it meets, with a counter for each.
+/// Flow table of nft: a dynamic set with a counter for each element.
 const NFT_SET: &str = "table ip t { set s { type ipv4_addr . ipv4_addr . inet_service . inet_service; size 65536; \
     flags dynamic; counter; }; chain c { type filter hook prerouting priority -300; \
     update @s { ip saddr . ip daddr . udp sport . udp dport }; }; }";
-/// One counter for all.
 const NFT_COUNTER: &str = "table ip t { chain c { type filter hook prerouting priority -300; counter; }; }";
-/// Connection tracking.
 const CONNTRACK: &str =
     "table ip t { chain c { type filter hook prerouting priority -100; ct state new counter; }; }";
 
-/// The three programs, attached or not.
 struct Flows<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,
@@ -52,7 +48,7 @@ impl Flows<'_> {
         self.gallery.daemon.detach_all();
     }
 
-    /// Packets of all flows in the table.
+    /// Returns the packets of all flows in the table.
     fn packets(&self) -> u64 {
         let listed = self.gallery.side("flows", &format!("--program {} list --json", self.ingress)).success();
         let flows = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -63,7 +59,6 @@ impl Flows<'_> {
     }
 }
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let network = Network::new();

@@ -1,4 +1,4 @@
-//! Live frames into the receive path of a veth, and the CPU time that each takes.
+//! Frames sent into the receive path of a veth, and the CPU time of each.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
@@ -9,14 +9,14 @@ use bpfman_tests::network::{INTERFACE, Namespace};
 use bpfman_tests::{Network, command, compile};
 use tempfile::NamedTempFile;
 
-/// What may differ between frames, in bytes: see `live_frames.c`.
+/// Size of the part in which frames may differ, in bytes: see `live_frames.c`.
 const WINDOW: usize = 64;
-/// Frames that are on their way at once.
+/// Frames in flight at once.
 const BATCH: u32 = 64;
 
-/// Sends frames from the near end of a network to the far one, always on the same CPU.
+/// Sender of frames from the near end of a network to the far one, always on the same CPU.
 pub struct LiveFrames {
-    /// The far end's counters: the file stays of the namespace where it was opened.
+    /// Counters of the far end: the file stays bound to the namespace in which it was opened.
     counters: File,
     sender: Child,
     orders: ChildStdin,
@@ -25,8 +25,8 @@ pub struct LiveFrames {
 }
 
 impl LiveFrames {
-    /// Of one length, and different from one another in [`WINDOW`] bytes at most; they are sent in turn. With many, what the
-    /// receiver looks up is not always the same entry. They are repeated up to a power of two.
+    /// Prepares frames of one length that differ in at most [`WINDOW`] bytes and are sent in turn. With many frames,
+    /// the receiver does not always look up the same entry. They are repeated up to a power of two.
     pub fn new(network: &Network, frames: &[Vec<u8>]) -> Self {
         let length = frames[0].len();
         let differs = |at: &usize| frames.iter().any(|frame| frame[*at] != frames[0][*at]);
@@ -54,7 +54,7 @@ impl LiveFrames {
         Self { counters, sender, orders, answers, _frames: file }
     }
 
-    /// Nanoseconds of CPU a frame: making and sending it, and all that the far end does with it in the kernel.
+    /// Returns CPU nanoseconds per frame: creating and sending it, and processing at the far end in the kernel.
     pub fn sample(&mut self, frames: u32) -> f64 {
         let before = self.received();
         writeln!(self.orders, "{frames} {BATCH}").expect("the sender takes orders");
@@ -62,12 +62,13 @@ impl LiveFrames {
         self.answers.read_line(&mut line).expect("the sender answers");
         let nanoseconds: f64 = line.trim().parse().expect("the sender says a time");
         let received = self.received() - before;
-        // A receiver that is slower than the sender loses frames: too many, and the figure is not the receiver's.
+        // A receiver that is slower than the sender loses frames. If it loses too many, the result is not the
+        // receiver's cost.
         assert!(received >= u64::from(frames) * 9 / 10, "{received} of {frames} frames came to the far end");
         nanoseconds / received as f64
     }
 
-    /// Frames that the far end has received, whatever became of them.
+    /// Returns the number of frames that the far end has received, whatever happened to them afterwards.
     pub fn received(&self) -> u64 {
         let (mut counters, mut text) = (&self.counters, String::new());
         counters.rewind().expect("counters begin anew");
@@ -77,7 +78,7 @@ impl LiveFrames {
             .filter_map(|line| line.trim_start().split_once(':'))
             .find(|(name, _)| *name == INTERFACE)
             .expect("the interface is there");
-        // Bytes, then packets.
+        // The first number is bytes, the second packets.
         counters
             .split_whitespace()
             .nth(1)
@@ -93,19 +94,16 @@ impl Drop for LiveFrames {
     }
 }
 
-/// A datagram to the far end.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram {
-    /// Source.
     pub source: std::net::Ipv4Addr,
-    /// Destination.
     pub destination: std::net::Ipv4Addr,
-    /// Source port, then the destination's.
+    /// Source port, then destination port.
     pub ports: (u16, u16),
 }
 
 impl Datagram {
-    /// As a frame of 64 bytes, its header's checksum right.
+    /// Returns a frame of 64 bytes with a valid header checksum.
     pub fn frame(self) -> Vec<u8> {
         let mut frame = vec![0_u8; 64];
         frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
@@ -124,7 +122,7 @@ impl Datagram {
     }
 }
 
-/// Runs words in a namespace; they have to succeed.
+/// Runs a shell command in a namespace; it must succeed.
 pub fn inside(namespace: &Namespace, words: &str) -> String {
     let path = format!("--net={}", namespace.path().display());
     command::run(&["nsenter", &path, "sh", "-c", words])

@@ -1,8 +1,9 @@
-//! `make bench-gallery`: entries of the gallery beside what they replace.
+//! `make bench-gallery`: benchmarks of the examples, compared with the tools that they replace.
 //!
-//! A file an entry: it makes [`Contender`](contender::Contender)s and has a [`Report`] measure them in turns. Environment:
-//! `BENCH_ENTRIES` (words; all), `BENCH_ROUNDS` (6). Results go to `target/bench/gallery-<entry>.json` and `gallery-<entry>-<group>.svg`. It uses the
-//! binaries beside it, of the same profile, with the equipment of the tests.
+//! Each example has a file: it creates [`Contender`](contender::Contender)s, and a [`Report`] measures them in turns.
+//! Environment variables: `BENCH_ENTRIES` (names; default all), `BENCH_ROUNDS` (default 6). Results are written to
+//! `target/bench/gallery-<entry>.json` and `gallery-<entry>-<group>.svg`. The benchmark uses the binaries next to it,
+//! of the same profile, and the equipment of the tests.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot go on ends")]
 
@@ -29,10 +30,8 @@ mod watchdog;
 
 use report::Report;
 
-/// Name and benchmark of an entry.
 type Entry = (&'static str, fn(&mut Report));
 
-/// All of them.
 const ENTRIES: &[Entry] = &[
     ("balancer", balancer::run),
     ("chain", chain::run),
@@ -49,7 +48,7 @@ const ENTRIES: &[Entry] = &[
 ];
 
 fn main() {
-    // `cargo test --all-targets` runs it too, with arguments of its own, and wants no figures.
+    // `cargo test --all-targets` runs this target too, with other arguments; measure nothing then.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }

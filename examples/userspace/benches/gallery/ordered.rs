@@ -1,9 +1,9 @@
-//! A process that does what it is told, line by line: whose work is measured.
+//! Process that executes commands line by line, for measuring its work.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// It ends with this value.
+/// Process that is killed when this value is dropped.
 pub struct Ordered {
     process: Child,
     orders: ChildStdin,
@@ -11,14 +11,13 @@ pub struct Ordered {
 }
 
 impl Ordered {
-    /// Starts it.
     pub fn start(mut command: Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (orders, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
         Self { process, orders, answers: BufReader::new(answers) }
     }
 
-    /// Its answer to an order: a line of numbers.
+    /// Sends a command, and returns the answer: a line of numbers.
     pub fn does<const N: usize>(&mut self, order: &str) -> [f64; N] {
         writeln!(self.orders, "{order}").unwrap();
         let mut line = String::new();

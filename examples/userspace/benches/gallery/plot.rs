@@ -1,5 +1,4 @@
-//! Results as a picture: lines over what contenders were given to do, where they have that, else bars. Values are drawn by
-//! their logarithm.
+//! Diagrams of results: lines over the size of the task if there is one, else bars. The scale is logarithmic.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +13,7 @@ const BOTTOM: f64 = 40.0;
 const COLOURS: [&str; 8] =
     ["#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6a4c93", "#2e4057", "#8d6a4f", "#00798c"];
 
-/// A scale by logarithm, over whole powers of ten.
+/// Logarithmic scale over whole powers of ten.
 struct Scale {
     low: f64,
     high: f64,
@@ -30,7 +29,7 @@ impl Scale {
         Self { low, high: high.max(low + 1.0) }
     }
 
-    /// 0 to 1.
+    /// Returns the position of a value on the scale, 0 to 1.
     fn part(&self, value: f64) -> f64 {
         (value.max(0.01).log10() - self.low) / (self.high - self.low)
     }
@@ -40,7 +39,6 @@ impl Scale {
     }
 }
 
-/// The picture, as SVG.
 pub fn draw(title: &str, caption: &str, measured: &[Measured]) -> String {
     let mut parts = String::new();
     let _ = writeln!(parts, "<text x=\"8\" y=\"18\" font-size=\"13\">{}</text>", escape(title));

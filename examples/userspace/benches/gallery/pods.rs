@@ -1,5 +1,5 @@
-//! The pod fast path beside a process of the host, pods that the stack routes to, and pods at a bridge with iptables: requests
-//! of a client beyond the node, and their answers.
+//! Pod fast path, compared with a process of the host, routed pods, and pods at a bridge with iptables: requests of a
+//! client outside the node, and their answers.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -13,11 +13,10 @@ use crate::equipment::{Gallery, WATCHER};
 use crate::live_frames::inside;
 use crate::report::Report;
 
-/// Bytes of a request, and of its answer.
+/// Size of a request and of its answer, in bytes.
 const SIZE: usize = 64;
 const COUNT: u32 = 20_000;
 
-/// Who answers, and where.
 struct Server<'a> {
     client: &'a Namespace,
     namespace: &'a Namespace,
@@ -43,7 +42,8 @@ impl<'a> Server<'a> {
     }
 }
 
-/// As a container engine does it: the pod at a bridge, connections tracked, what leaves masked.
+/// Sets up the network like a container engine: the pod at a bridge, connection tracking, and masquerading of outgoing
+/// packets.
 fn bridge(cluster: &Cluster) {
     let Pod { address, interface, mac, .. } = &cluster.pods[0];
     inside(
@@ -61,7 +61,7 @@ fn bridge(cluster: &Cluster) {
     );
 }
 
-/// What is at the node's interface.
+/// Program at the node's interface.
 #[derive(Clone, Copy)]
 enum Uplink {
     Tcx,
@@ -76,7 +76,8 @@ fn fast_path(gallery: &Gallery, cluster: &Cluster, uplink: Uplink) {
     };
     if matches!(uplink, Uplink::Xdp) {
         inside(namespace, "ethtool -K eth0 gro on");
-        // A veth's sender leaves checksums to be made, which a frame does not say; an adapter's frames have theirs.
+        // A sender on a veth leaves checksums to the adapter, but the frame does not say so; frames from a real adapter
+        // have them.
         inside(&cluster.client, "ethtool -K eth0 tx off");
     }
     let programs = gallery.load("pod-fastpath", &format!("--programs {from_network} tcx:from_pod"));
@@ -97,7 +98,6 @@ fn fast_path(gallery: &Gallery, cluster: &Cluster, uplink: Uplink) {
     }
 }
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let [host, routed, bridged, fast, over_xdp] = [0, 1, 1, 1, 1].map(Cluster::new);
@@ -124,7 +124,7 @@ pub fn run(report: &mut Report) {
     let cpu = all(|taken| taken.cpu);
     report.measure("cpu", "A request and its answer, client and server", "CPU us", cpu);
     assert!(host.forwarded_by_stack() == 0 && routed.forwarded_by_stack() > 0);
-    // Connections and their ends, too: nothing went through the stack.
+    // Packets that open and close connections are included: none went through the stack.
     for cluster in [&fast, &over_xdp] {
         assert_eq!(cluster.forwarded_by_stack(), 0, "the fast path was taken");
     }

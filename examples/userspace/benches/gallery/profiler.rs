@@ -1,5 +1,5 @@
-//! What a profile of the whole machine takes from somebody who works: the CPU time of a fixed amount of work, and how long a
-//! short stretch of it takes that nobody else interrupts.
+//! Cost of profiling the whole machine for a working process: CPU time of a fixed amount of work, and the duration of a
+//! short stretch without other interruptions.
 
 use std::cell::RefCell;
 use std::fs;
@@ -12,17 +12,16 @@ use crate::equipment::{Gallery, WATCHER};
 use crate::ordered::Ordered;
 use crate::report::Report;
 
-/// Samples a second: as everybody takes them, and so many that they are seen.
+/// Samples per second: a usual rate, and one high enough to have a visible cost.
 const FREQUENCY: u32 = 99;
 const MANY: u32 = 4999;
-/// About a second and a half of work.
+/// Rounds of work that take about a second and a half.
 const WORK: u32 = 30_000;
-/// A profile begins before the work and ends after it, also where that has to wait for a processor.
+/// Duration of a profile, which begins before the work and ends after it, even if the work has to wait for a processor.
 const SECONDS: u32 = 8;
-/// The name of who works, as the kernel has it.
+/// Name of the worker as a task.
 const WORKER: &str = "fixed_work";
 
-/// Somebody who works.
 struct Worker(Ordered);
 
 impl Worker {
@@ -32,14 +31,13 @@ impl Worker {
         Self(Ordered::start(Command::new(path)))
     }
 
-    /// Milliseconds of CPU, and microseconds of a stretch.
+    /// Works for some rounds, and returns milliseconds of CPU time, and microseconds of a stretch.
     fn works(&mut self, rounds: u32) -> (f64, f64) {
         let [cpu, stretch] = self.0.does(&rounds.to_string());
         (cpu / 1e6, stretch / 1e3)
     }
 }
 
-/// The program, and who takes profiles by it.
 struct Profiler<'a> {
     gallery: &'a Gallery,
     program: u64,
@@ -62,7 +60,7 @@ impl Profiler<'_> {
         self.running.replace(Some(side.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()));
     }
 
-    /// Samples that the profile has of who worked.
+    /// Returns the number of samples of the worker in the profile.
     fn recorded(&self) -> u64 {
         let side = self.running.take().expect("a profile is being taken");
         let output = side.wait_with_output().unwrap();
@@ -73,7 +71,6 @@ impl Profiler<'_> {
     }
 }
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let program = gallery.load("profiler", "--programs perf_event:profiler")[0];
@@ -90,12 +87,12 @@ pub fn run(report: &mut Report) {
                 .set_up(move || {
                     profiler.attach(frequency);
                     profiler.record();
-                    // The side has begun by then.
+                    // The companion command has started by then.
                     worker.borrow_mut().works(WORK / 2);
                 })
                 .tear_down(move || {
                     let samples = profiler.recorded();
-                    // The work alone is to have more than a second's.
+                    // The work alone must have more samples than those of one second.
                     assert!(samples > u64::from(frequency), "{samples} samples of {frequency} a second");
                     profiler.detach();
                 }),

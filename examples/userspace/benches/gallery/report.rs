@@ -1,4 +1,4 @@
-//! What was measured, as lines on standard output and of JSON, and as pictures.
+//! Results as lines on standard output, as lines of JSON, and as diagrams.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::contender::{Contender, Measured, measure};
 use crate::plot;
 
-/// The results of one entry: `target/bench/gallery-<entry>.json`, and a picture for each group beside it.
+/// Results of one example: `target/bench/gallery-<entry>.json`, and a diagram for each group.
 pub struct Report {
     entry: String,
     rounds: usize,
@@ -19,7 +19,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Begins anew. `rounds` are those that somebody asked for.
+    /// Starts a report and replaces an earlier one. `rounds` is the requested number.
     pub fn new(entry: &str, rounds: usize) -> Self {
         let path = folder().join(format!("gallery-{entry}.json"));
         let mut file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -29,8 +29,8 @@ impl Report {
         Self { entry: entry.to_owned(), rounds, machine, file }
     }
 
-    /// Measures a group of contenders in turns, writes the results down, and draws them. Figures are compared within a
-    /// group; `title` says what they are, without the unit.
+    /// Measures a group of contenders in turns, writes the results, and draws them. Results are compared within a
+    /// group; `title` describes them, without the unit.
     pub fn measure(
         &mut self,
         group: &str,
@@ -41,7 +41,7 @@ impl Report {
         self.measure_often(group, title, unit, 1, contenders)
     }
 
-    /// The same with so many times the rounds: for short samples.
+    /// Measures with `times` as many rounds, for short samples.
     pub fn measure_often(
         &mut self,
         group: &str,
@@ -77,7 +77,7 @@ impl Report {
         measured
     }
 
-    /// Writes down what follows from figures of a group.
+    /// Writes a value derived from the results of a group.
     pub fn derived(&mut self, group: &str, name: &str, unit: &str, value: f64) {
         let rounded = (value * 1000.0).round() / 1000.0;
         let line = json!({ "group": group, "derived": name, "unit": unit, "value": rounded });
@@ -86,7 +86,7 @@ impl Report {
     }
 }
 
-/// The build folder's `bench`.
+/// Returns the directory `bench` of the build directory.
 fn folder() -> PathBuf {
     let build = binaries::build_folder();
     let folder = build.parent().expect("a profile lies in a target folder").join("bench");
@@ -94,7 +94,7 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// CPU, its mitigations, kernel, load: figures mean nothing without.
+/// Describes CPU, mitigations, kernel and load, without which results cannot be compared.
 fn machine() -> Value {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpus = read("/proc/cpuinfo");

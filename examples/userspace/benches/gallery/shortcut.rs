@@ -1,4 +1,4 @@
-//! The socket shortcut beside loopback TCP and a Unix socket: request and response, and one-way streams.
+//! Socket shortcut, compared with loopback TCP and a Unix socket: request and response, and one-way streams.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpListener;
@@ -15,19 +15,18 @@ use crate::conversation::{Stream, Taken, converse};
 use crate::equipment::Gallery;
 use crate::report::Report;
 
-/// Bytes of a request, and of its answer.
+/// Sizes of a request and of its answer, in bytes.
 const REQUESTS: [usize; 3] = [64, 1_024, 16_384];
 const COUNT: u32 = 20_000;
-/// Bytes of a write of a stream.
+/// Sizes of a write to a stream, in bytes.
 const WRITES: [usize; 3] = [1_024, 16_384, 131_072];
 const STREAM: usize = 512 << 20;
 
-/// How two threads are joined.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Loopback,
     Shortcut,
-    /// Known to the programs, and sent over TCP all the same: by a rule that came later.
+    /// Sockets that the programs know, but that use TCP because of a later rule.
     Denied,
     Unix,
 }
@@ -72,7 +71,7 @@ impl Place<'_> {
         self.gallery.side("sock-shortcut", &format!("--program {} {line}", self.program)).success()
     }
 
-    /// Does something with a connection of a kind, and makes sure that it went that way.
+    /// Runs a closure with a connection, and asserts that it went the expected way.
     fn with<T>(&self, way: Way, least: u64, work: impl FnOnce([Box<dyn Stream>; 2]) -> T) -> T {
         self.side("allow all");
         let before = self.taken();
@@ -82,7 +81,7 @@ impl Place<'_> {
         done
     }
 
-    /// Messages that took the shortcut.
+    /// Returns the number of messages that took the shortcut.
     fn taken(&self) -> u64 {
         let stats: serde_json::Value = serde_json::from_str(&self.side("stats --json")).unwrap();
         stats["shortcut"]["messages"].as_u64().unwrap()
@@ -92,7 +91,7 @@ impl Place<'_> {
         self.with(way, u64::from(COUNT), |[client, server]| converse(client, server, size, COUNT))
     }
 
-    /// Megabytes a second, until the last was read.
+    /// Returns megabytes per second, until the last byte was read.
     fn stream(&self, way: Way, size: usize) -> f64 {
         self.with(way, 1, |[mut sender, mut receiver]| {
             let reader = thread::spawn(move || {
@@ -118,7 +117,6 @@ impl Place<'_> {
     }
 }
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let (gallery, group, namespace) = (Gallery::open(), Group::new("bench"), Namespace::new("bench"));
     let programs = gallery.load("sock-shortcut", "--programs sk_msg:carry sock_ops:remember");

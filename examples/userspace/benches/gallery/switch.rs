@@ -1,5 +1,5 @@
-//! What the filter at a bridge's ports adds to a frame that is forwarded, beside the bridge alone and beside a stateful iptables
-//! that the bridge calls (`bridge-nf-call-iptables`).
+//! Cost of the filter at a bridge's ports for a forwarded frame, compared with the bridge alone and with stateful
+//! iptables called by the bridge (`bridge-nf-call-iptables`).
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -14,10 +14,10 @@ use crate::live_frames::{Datagram, LiveFrames, inside};
 use crate::report::Report;
 
 const FRAMES: u32 = 200_000;
-/// Connections that frames are of, in turn.
+/// Number of connections that frames belong to, in turn.
 const CONNECTIONS: u16 = 4096;
 const PORT: u16 = 53;
-/// Where frames go: a program drops them at the other end of a veth.
+/// Destination of frames: a program drops them at the other end of a veth.
 const SINK: &str = "sink";
 
 struct Switch<'a> {
@@ -27,7 +27,7 @@ struct Switch<'a> {
 }
 
 impl Switch<'_> {
-    /// At the port that frames come from and the one that they go to.
+    /// Attaches the programs to the ports of the sender and of the destination.
     fn attach(&self, others: u32) {
         let port = format!("port {INTERFACE} mac 02:00:00:00:00:01 address {NEAR_ADDRESS}\nport {SINK}\n");
         let mut rules = format!(
@@ -61,7 +61,6 @@ impl Switch<'_> {
     }
 }
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let network = Network::new();

@@ -1,4 +1,5 @@
-//! What a call of SSL_write_ex costs whoever makes it, without and with the programs of tls-trace at it, by what it writes.
+//! Cost of a call of `SSL_write_ex` for the caller, with and without the programs of tls-trace, by the size of the
+//! write.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -10,12 +11,12 @@ use crate::contender::Contender;
 use crate::equipment::{Gallery, WATCHER};
 use crate::report::Report;
 
-/// Bytes that a call writes.
+/// Bytes per call.
 const SIZES: [u32; 3] = [16, 1024, 4096];
 const CALLS: u32 = 20_000;
 
-/// A connection in memory, without a network. Takes orders: a number of calls. Answers with the CPU nanoseconds of each,
-/// Python's own work included. It rests between batches, so that who reads the ring can keep up.
+/// TLS connection in memory, without a network. For each line with a number of calls, it prints the CPU nanoseconds per
+/// call, including Python's own work. It pauses between batches, so that the reader of the ring buffer can keep up.
 const WRITER: &str = r#"
 import ssl, sys, time
 folder, size = sys.argv[1], int(sys.argv[2])
@@ -45,7 +46,7 @@ for order in sys.stdin:
     print(spent / calls, flush=True)
 "#;
 
-/// Who writes so many bytes a call.
+/// Process that writes a number of bytes per call.
 struct Writer {
     process: Child,
     orders: ChildStdin,
@@ -76,7 +77,7 @@ impl Drop for Writer {
     }
 }
 
-/// Measures with a copy of OpenSSL that nobody else uses.
+/// Measures with a copy of OpenSSL that no other process uses.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let folder = gallery.daemon.path("tls");
@@ -128,6 +129,6 @@ pub fn run(report: &mut Report) {
     side.wait().unwrap();
     let mut told = String::new();
     side.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    // A program that finds the ring full does less: how often is part of the result.
+    // A program that finds the ring buffer full does less work: the number of these cases is part of the result.
     print!("{told}");
 }

@@ -1,4 +1,5 @@
-//! What the watchdog adds to what processes do, and how many events a second its side can follow.
+//! Cost of the watchdog for actions of processes, and the number of events per second that its companion command can
+//! follow.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -13,17 +14,17 @@ use crate::equipment::{Gallery, WATCHER};
 use crate::ordered::Ordered;
 use crate::report::Report;
 
-/// Events a second that are asked for.
+/// Requested events per second.
 const RATES: [u32; 6] = [1_000, 2_000, 5_000, 10_000, 20_000, 40_000];
 const SECONDS: u32 = 2;
-/// The name of who has an event for each call.
+/// Name of the contender with an event for each call.
 const TOLD: &str = "watchdog, told of each";
 
-/// The side that follows, as long as this lives.
+/// Companion command that follows events until this value is dropped.
 struct Follower(Child);
 
 impl Follower {
-    /// Nanoseconds of CPU that it has taken.
+    /// Returns the CPU nanoseconds that it has used.
     fn cpu(&self) -> f64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
         let of = |thread: &Path| {
@@ -41,7 +42,7 @@ impl Drop for Follower {
     }
 }
 
-/// The watchdog by its manifest, and what it is to see.
+/// Watchdog loaded by its manifest, and the files that it watches.
 struct Watchdog<'a> {
     gallery: &'a Gallery,
     manifest: String,
@@ -82,7 +83,7 @@ impl Watchdog<'_> {
         Follower(side.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// Rules that ask for both files.
+    /// Returns rules that match both files.
     fn that_match(&self) -> String {
         format!(
             "- {{name: read, event: open, when: {{path: [{}]}}, action: alert}}\n\
@@ -92,7 +93,7 @@ impl Watchdog<'_> {
     }
 }
 
-/// As many rules as there can be, for files of others.
+/// Returns the maximum number of rules, none of which matches.
 fn others() -> String {
     (0..64).fold(String::new(), |mut text, number| {
         let event = if number % 2 == 0 { "open" } else { "exec" };
@@ -104,7 +105,6 @@ fn others() -> String {
     })
 }
 
-/// Measures them all.
 pub fn run(report: &mut Report) {
     let gallery = Gallery::open();
     let file = gallery.daemon.path("file").display().to_string();
@@ -144,7 +144,7 @@ fn calls(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Ordered>
             contenders.push(call.tear_down(move || {
                 if told && *group != "other" {
                     let (matched, lost) = (watchdog.stat("matched"), watchdog.stat("lost"));
-                    // Who finds the ring full has less to do.
+                    // A program that finds the ring buffer full does less work.
                     assert!(matched >= 1000.0 && lost * 100.0 < matched, "{matched} matched, {lost} lost");
                 }
                 follower.take();
@@ -157,7 +157,8 @@ fn calls(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Ordered>
     }
 }
 
-/// Files that are opened at some rate, each of which is an event, and how many of those found the ring full.
+/// Measures files opened at some rate, each of which is an event, and the number of events lost because the ring buffer
+/// was full.
 fn events(report: &mut Report, watchdog: &Watchdog<'_>, caller: &RefCell<Ordered>) {
     watchdog.put_up(&watchdog.that_match());
     let follower = watchdog.follow();

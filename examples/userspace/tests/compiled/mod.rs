@@ -1,12 +1,12 @@
-//! The example programs, compiled.
+//! Compiled example programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Tests run side by side and each asks for this: make does it once, and clang puts whole files in place. They are put
-/// beside what the test was built to: it lies in `target/<profile>/deps`.
+/// Compiles the examples. Tests run in parallel and all call this: make compiles once, and clang replaces files
+/// atomically. The objects are next to the build output of the test, which is in `target/<profile>/deps`.
 pub fn object(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let target = test.ancestors().nth(3).context("a test lies in target/<profile>/deps")?;

@@ -1,4 +1,5 @@
-//! A job and what its report says: also of descendants whose parents have ended, and never `clean` when something was lost.
+//! Reports of jobs: they include descendants after the exit of their parents, and are never `clean` if something was
+//! lost.
 
 mod members;
 
@@ -40,7 +41,7 @@ impl Guard {
         Self { gallery, program: programs[0] }
     }
 
-    /// Runs a shell's words as a job; its outcome, whose standard error is the report.
+    /// Runs a shell script as a job. The report is the standard error of the outcome.
     fn job(&self, policy: &str, script: &str) -> Outcome {
         let file = self.gallery.daemon.path("policy.yaml");
         fs::write(&file, policy).unwrap();
@@ -64,7 +65,7 @@ fn a_report_has_what_all_descendants_did() {
     let guard = Guard::new();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    // The last one's parents have ended before it starts anything.
+    // The parents of the last process exit before it starts anything.
     let script = format!(
         "/bin/echo one two; bash -c ': > /dev/tcp/127.0.0.1/{port}'; (setsid sh -c 'sleep 0.2; exec /bin/echo late' &) ; exit 7"
     );
@@ -127,14 +128,14 @@ fn what_a_policy_does_not_expect_has_an_exit_code_of_its_own() {
 #[test]
 fn a_job_of_which_something_was_lost_is_never_clean() {
     let guard = Guard::new();
-    // The side is stopped meanwhile, so that nobody reads the ring.
+    // ci-guard is stopped meanwhile, so nothing reads the ring buffer.
     let script =
         "kill -STOP $PPID; n=0; while [ $n -lt 3000 ]; do : 2> /dev/null; n=$((n+1)); done; kill -CONT $PPID";
     let outcome = guard.job("enforce: true\n", script);
     let report = report(&outcome);
     assert!(report["lost"].as_u64().unwrap() > 0, "{}", report["lost"]);
     assert_eq!((outcome.code, &report["verdict"]), (21, &"incomplete".into()));
-    // The next one has its place, and a ring that is empty.
+    // The next job gets the same slot and an empty ring buffer.
     let next = guard.job("enforce: true\n", "true");
     assert_eq!(next.code, 0, "{}", next.stderr);
 }
@@ -164,7 +165,7 @@ fn its_manifest_is_applied_and_the_side_says_what_is_wrong() {
     refusals(&mut gallery, "ci-guard", program, "run -- true");
 }
 
-/// A group in which the side's user may make groups, and move processes.
+/// Cgroup in which the user of ci-guard may create cgroups and move processes.
 struct Delegated(Group);
 
 impl Delegated {
@@ -176,13 +177,13 @@ impl Delegated {
         Self(group)
     }
 
-    /// Those of jobs.
+    /// Returns the cgroups of jobs.
     fn groups(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.0.folder).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_dir()).collect()
     }
 
-    /// The only one, once a process is in it.
+    /// Returns the only job's cgroup, once a process is in it.
     fn job(&self) -> PathBuf {
         wait::until("the job is in its group", || {
             self.groups().iter().any(|group| !processes_of(group).is_empty())
@@ -192,7 +193,7 @@ impl Delegated {
 }
 
 fn processes_of(group: &Path) -> Vec<u32> {
-    // Gone between two looks.
+    // The cgroup may have been removed since it was listed.
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     text.lines().map(|line| line.parse().unwrap()).collect()
 }
@@ -205,7 +206,7 @@ fn whoever_is_moved_into_its_group_is_of_the_job() {
     let mut side = guard.side("--cgroup own", &script);
     let side = delegated.0.inside(|| side.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let group = delegated.job();
-    // As a daemon that builds for others would: it is nobody's descendant of the job, and outlives the command.
+    // Like a build daemon: the process is not a descendant of the job, and outlives the command.
     let moved = format!(
         "mkdir {0}/below; echo $$ > {0}/below/cgroup.procs; /bin/echo moved; touch {1}; sleep 0.3; exec /bin/echo outlived",
         group.display(),
@@ -240,7 +241,7 @@ fn a_side_that_is_killed_leaves_nothing_of_its_job() {
     for process in processes {
         assert!(!Path::new("/proc").join(process.to_string()).join("exe").exists(), "{process}");
     }
-    // As one leaves it whose keeper was killed, too: the number is of no process.
+    // Directory of a ci-guard that was killed together with its keeper: no process has this number.
     let left = delegated.0.folder.join(format!("ci-guard-{}", u32::MAX));
     let (running, other) = (delegated.0.folder.join("ci-guard-1"), delegated.0.folder.join("other"));
     for folder in [&left, &running, &other] {
@@ -259,7 +260,7 @@ fn a_side_that_is_killed_leaves_nothing_of_its_job() {
 fn without_a_group_the_report_says_why_and_a_group_that_was_asked_for_is_needed() {
     let guard = Guard::new();
     let run = |words: &str| Outcome::of(&mut guard.side(words, "echo ran"));
-    // The user may make no group below that of the tests.
+    // The user may not create a cgroup below that of the tests.
     let outcome = run("");
     let said = report(&outcome);
     assert_eq!((outcome.code, &said["verdict"], &said["cgroup"]), (0, &"clean".into(), &Value::Null));
@@ -275,7 +276,8 @@ fn without_a_group_the_report_says_why_and_a_group_that_was_asked_for_is_needed(
         refused.fails(code, &[says]);
         assert_eq!(refused.stdout, "", "{words}");
     }
-    // One in which it may make groups, and may not move processes to: its own is another.
+    // A cgroup in which the user may create cgroups, but to which it may not move processes, because ci-guard itself
+    // runs in another one.
     let delegated = Delegated::new("foreign");
     let words = format!("--cgroup {}", delegated.0.folder.display());
     let refused = run(&words);

@@ -1,4 +1,4 @@
-//! A process in a control group, with a real resolver library: what may leave by the rules of the egress guard.
+//! Egress guard of a cgroup: a process with a real resolver library, and the traffic that the rules allow.
 
 mod at_interface;
 mod guarded;
@@ -19,13 +19,13 @@ use self::guarded::{CDN, Client, EVIL, Guarded, PORT, RULES, SHOP, SHOP_V6};
 use crate::equipment::{Gallery, refusals, turns};
 use crate::name_server::{Data, SILENT, answer};
 
-/// The next refused packet that the side prints.
+/// Returns the next refused packet that the companion command prints.
 fn refused(side: &mut Lines<BufReader<ChildStdout>>) -> Value {
     let line = within("an event of the side", || side.next());
     serde_json::from_str(&line.unwrap().unwrap()).unwrap()
 }
 
-/// The next one of which something holds: there may be more than one of the packets before it, sent again.
+/// Returns the next event with a value. Packets before it may have been sent more than once.
 fn next_with(side: &mut Lines<BufReader<ChildStdout>>, key: &str, value: &str) -> Value {
     loop {
         let event = refused(side);
@@ -54,7 +54,7 @@ fn only_allowed_names_prefixes_and_ports_leave_the_group() {
     let mut side = guarded.follow();
     let mut events = BufReader::new(side.stdout.take().unwrap()).lines();
     let group = fs::metadata(&guarded.group.folder).unwrap().ino();
-    // An address that nobody has learnt yet.
+    // No answer with this address has been received yet.
     assert_eq!(guarded.udp(SHOP), "refused");
     let event = refused(&mut events);
     assert_eq!(
@@ -73,13 +73,13 @@ fn only_allowed_names_prefixes_and_ports_leave_the_group() {
     assert_eq!(refused(&mut events)["reason"], "port");
     assert_eq!(guarded.tcp(SHOP), "refused");
     assert_eq!(next_with(&mut events, "protocol", "tcp")["reason"], "port");
-    // By a star, and by two aliases.
+    // By a wildcard, and by two aliases.
     assert_eq!(guarded.does("resolve a.img.example.com"), CDN);
     assert_eq!(guarded.tcp(CDN), "connected");
     assert_eq!(guarded.does("say hello"), "hello");
     assert_eq!(guarded.udp(CDN), "refused");
     assert_eq!(next_with(&mut events, "destination", CDN)["protocol"], "udp");
-    // What may be asked for only; what may not be asked for.
+    // A name that may only be queried, then names that may not.
     assert_eq!(guarded.does("resolve db.local"), EVIL);
     assert_eq!(guarded.udp(EVIL), "refused");
     assert_eq!(refused(&mut events)["reason"], "port");
@@ -88,7 +88,7 @@ fn only_allowed_names_prefixes_and_ports_leave_the_group() {
         assert_eq!(next_with(&mut events, "name", name)["reason"], "name");
     }
     end(side);
-    // A prefix, of any port.
+    // A prefix, with any port.
     assert_eq!(guarded.does("udp 192.0.2.7 9"), "sent");
     assert_eq!(guarded.does("udp 192.0.3.7 9"), "refused");
     assert_eq!(guarded.does("options 192.0.2.7 9"), "refused");
@@ -110,7 +110,7 @@ fn a_name_is_known_as_long_as_its_ttl_and_a_connection_longer() {
     let rules = "resolver 10.77.0.2\nttl 0 2\nallow name *.img.example.com\n";
     let mut guarded = Guarded::enforcing("egress-ttl", rules);
     for (name, longest) in [("short.img.example.com", 1), ("a.img.example.com", 2)] {
-        // A slow machine may take longer than the TTL; then it is asked for again.
+        // A slow machine may take longer than the TTL; then resolve the name again.
         wait::until("it connects", || {
             guarded.does(&format!("resolve {name}"));
             guarded.tcp(CDN) == "connected"
@@ -122,7 +122,7 @@ fn a_name_is_known_as_long_as_its_ttl_and_a_connection_longer() {
         let known = guarded.run("learned --json").json();
         assert!(known.as_array().unwrap().iter().all(|one| one["seconds"].as_u64().unwrap() <= longest));
     }
-    // Other rules let it stay if they have its name, and end it if they do not.
+    // New rules keep the connection if they have its name, and end it if they do not.
     guarded.with_rules("apply", &format!("{rules}allow dst 192.0.2.0/24\n")).success();
     assert_eq!(guarded.does("say again"), "again");
     let dropped = guarded.count("dropped");
@@ -142,11 +142,11 @@ fn answers_that_nobody_asked_for_are_not_believed() {
         .map(|name| (name, 60, Data::Address(EVIL.parse().unwrap())));
     let port: u16 = guarded.does(&format!("open {NEAR_ADDRESS}")).parse().unwrap();
     let client = SocketAddr::new(IpAddr::V4(NEAR_ADDRESS.parse::<Ipv4Addr>().unwrap()), port);
-    // Learns the form of a query; nobody answers it.
+    // Capture a query of the resolver library; it gets no answer.
     assert_eq!(guarded.does(&format!("ask {FAR_ADDRESS} {name} 7")), "sent");
     let (query, from) = guarded.server.unanswered();
     assert_eq!(from, client);
-    // Names of one length, behind the header and the label's length.
+    // The name is replaced by others of the same length; it follows the header and the length of the label.
     assert_eq!(&query[13..19], b"silent");
     let with = |number: u16, name: &str| {
         let mut query = query.clone();
@@ -161,7 +161,7 @@ fn answers_that_nobody_asked_for_are_not_believed() {
     query_again[2] &= 0x7f;
     let mut failed = good.clone();
     failed[3] |= 2;
-    // Each arrives, and none is believed: of another address, another port, another number, another name, no answer.
+    // Each message arrives, and none is trusted: wrong address, wrong port, wrong query id, wrong name, not a response.
     let mut unasked = 0;
     let resolver = guarded.server.socket.try_clone().unwrap();
     for (what, sender, message, counted) in [
@@ -179,7 +179,7 @@ fn answers_that_nobody_asked_for_are_not_believed() {
         assert!(guarded.learned().is_empty(), "{what}");
         assert_eq!(guarded.udp(EVIL), "refused", "{what}");
     }
-    // The true one, which says that there is an error; then a second answer to the same query.
+    // The right answer, which reports an error; then a second answer to the same query.
     for (message, counted) in [(failed, 0), (good, 1)] {
         guarded.server.socket.send_to(&message, client).unwrap();
         assert_eq!(guarded.does("receive"), "0007");
@@ -187,7 +187,7 @@ fn answers_that_nobody_asked_for_are_not_believed() {
         assert_eq!(guarded.count("answers_unasked"), unasked);
         assert!(guarded.learned().is_empty());
     }
-    // Records that end before they say they do: those before are believed, and nothing else happens.
+    // A message that ends inside a record: the records before it are used, and nothing else happens.
     assert_eq!(guarded.does(&format!("ask {FAR_ADDRESS} {name} 9")), "sent");
     let (query, _) = guarded.server.unanswered();
     let two = [evil[0].clone(), ("silent.example.com", 60, Data::Address(SHOP.parse().unwrap()))];
@@ -196,7 +196,7 @@ fn answers_that_nobody_asked_for_are_not_believed() {
     assert_eq!(guarded.does("receive"), "0009");
     assert_eq!(guarded.learned(), [("*.example.com".to_owned(), EVIL.to_owned())]);
     assert_eq!(guarded.udp(EVIL), "sent");
-    // Messages to the resolver that are no plain queries do not leave.
+    // Messages to the resolver that are not plain queries do not leave.
     let strange = guarded.does(&format!("strange {FAR_ADDRESS} a.example.com"));
     assert_eq!(strange, ["refused"; 8].join(" "));
     let reader = guarded.run("follow --count 14").success();
@@ -213,12 +213,12 @@ fn in_shadow_everything_passes_and_what_would_not_is_reported() {
     wait::until("it came", || guarded.arrived() == 1);
     let event = refused(&mut events);
     assert_eq!((&event["reason"], &event["dropped"]), (&json!("destination"), &json!(false)));
-    // Also names that may not be asked for; their addresses are not learnt.
+    // Names that may not be queried pass, too; their addresses are not learned.
     assert_eq!(guarded.does("resolve evil.example"), EVIL);
     assert_eq!(next_with(&mut events, "name", "evil.example")["dropped"], false);
     assert_eq!(guarded.tcp(EVIL), "connected");
     assert!(guarded.learned().is_empty());
-    // What is allowed is learnt as in the other mode, which knows it at once.
+    // Addresses of allowed names are learned in both modes, so `enforce` knows them at once.
     assert_eq!(guarded.does("resolve shop.example.com"), format!("{SHOP} {SHOP_V6}"));
     assert_eq!(guarded.count("dropped"), 0);
     guarded.run("mode enforce").success();
@@ -228,7 +228,7 @@ fn in_shadow_everything_passes_and_what_would_not_is_reported() {
     end(side);
 }
 
-/// As the service of the package applies it at each boot.
+/// The package's service applies it like this at each boot.
 #[test]
 fn a_file_of_rules_may_say_the_mode() {
     let mut guarded = Guarded::new("egress-mode");
@@ -239,7 +239,7 @@ fn a_file_of_rules_may_say_the_mode() {
     assert_eq!(guarded.udp(EVIL), "refused");
     guarded.with_rules("diff", &enforcing).success();
     assert_eq!(guarded.run("list").success(), RULES);
-    // It stays what it was where the file says nothing.
+    // A file without a mode keeps the current one.
     assert_eq!(guarded.with_rules("apply", RULES).success(), "5 rules, mode enforce\n");
     for (rules, says) in [
         ("mode shadow\nmode enforce\n", "two lines say the mode"),
@@ -295,7 +295,7 @@ fn it_goes_on_while_its_daemon_is_away_and_counts_what_nobody_reads() {
     guarded.gallery.restart();
     assert_eq!((guarded.udp(SHOP), guarded.udp(EVIL)), ("sent".to_owned(), "refused".to_owned()));
     assert_eq!(guarded.learned().len(), 2);
-    // The side is not read, and ends up waiting for its pipe; then the ring is full.
+    // The output is not read, so the companion command blocks on its pipe; then the ring buffer fills.
     assert_eq!(guarded.does(&format!("udp {EVIL} {PORT} 5000")), "refused");
     let mut errors = BufReader::new(side.stderr.take().unwrap()).lines();
     let reader = std::thread::spawn(move || {
@@ -312,7 +312,7 @@ fn it_goes_on_while_its_daemon_is_away_and_counts_what_nobody_reads() {
     end(side);
 }
 
-/// Waits until the programs of a manifest are attached; then the side finds them by its name.
+/// Waits until the programs of a manifest are attached, and applies rules by the application's name.
 fn with_rules_by_name(gallery: &Gallery, programs: [&str; 2], text: &str) {
     for program in programs {
         gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();

@@ -1,4 +1,4 @@
-//! The smallest one with a ring buffer.
+//! Exec snoop, the smallest example with a ring buffer.
 
 use bpfman_tests::wait::within;
 use std::io::{BufRead as _, BufReader};

@@ -17,16 +17,16 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, Interface, WATCHER, refusals};
 
-/// The port that [`Traffic`] sends to; its marker has the next.
+/// Destination port of [`Traffic`]; its marker uses the next port.
 const PORT: u16 = 4242;
-/// Nobody listens there.
+/// Port without a listener.
 const CLOSED: u16 = 4999;
-/// Somebody listens there, and does not read.
+/// Port of a listener that does not read.
 const FULL: u16 = 5999;
-/// Somebody listens there, and reads.
+/// Port of a listener that reads.
 const OPEN: u16 = 6999;
 
-/// Both directions of the far end of a network, and drops.
+/// Programs at both directions of the far end of a network, and at drops.
 struct Flows {
     gallery: Gallery,
     network: Network,
@@ -35,7 +35,7 @@ struct Flows {
 }
 
 impl Flows {
-    /// At both directions alone: drops are those of the whole machine, and other tests have some.
+    /// Attaches to both directions only: drops are recorded for the whole machine, and other tests cause some.
     fn without_drops() -> Self {
         let gallery = Gallery::open();
         let network = Network::new();
@@ -65,7 +65,7 @@ impl Flows {
         json_lines(&self.run(&format!("list --json {filter}")).success())
     }
 
-    /// The one flow of a direction.
+    /// Returns the only flow of a direction.
     fn one(&self, filter: &str, direction: &str) -> Value {
         let mut found = self.list(filter);
         found.retain(|flow| flow["direction"] == direction);
@@ -90,7 +90,7 @@ impl Flows {
     }
 }
 
-/// Ends with this value.
+/// Server that ends when this value is dropped.
 struct Serving {
     side: Child,
     address: SocketAddr,
@@ -128,7 +128,7 @@ fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Reads until an event of this kind is about a flow from or to the port.
+/// Reads until an event of this kind has a flow from or to the port.
 fn event(lines: &mut BufReader<ChildStdout>, kind: &str, port: u16) -> Value {
     loop {
         let mut line = String::new();
@@ -221,7 +221,7 @@ fn what_the_kernel_drops_stands_with_its_own_reason() {
     });
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((&found[0]["drop_reason"], &found[0]["verdict"]), (&"NO_SOCKET".into(), &"dropped".into()));
-    // What a socket is too full to take: all that it does not have was dropped.
+    // The socket buffer overflows: all datagrams that it does not contain were dropped.
     let full = flows.network.far.inside(|| UdpSocket::bind((FAR_ADDRESS, FULL)).unwrap());
     full.set_nonblocking(true).unwrap();
     flows.send_to(std::iter::repeat_n(FULL, 2000));
@@ -262,7 +262,7 @@ fn flows_and_counters_are_served_also_while_the_daemon_is_away() {
     serving.get("/flows");
 }
 
-/// Nobody reads the ring: events are lost and counted, flows are not.
+/// Nothing reads the ring buffer: events are lost and counted, flows are not.
 #[test]
 fn events_that_do_not_fit_are_counted_and_no_packet_is_lost() {
     const FLOWS: u16 = 8_000;
@@ -286,11 +286,11 @@ fn events_that_do_not_fit_are_counted_and_no_packet_is_lost() {
     assert_eq!(counted.count(), usize::from(FLOWS));
     assert!(serving.metric("flows_events_lost_total") > 0.0, "{}", serving.get("/metrics"));
     assert_eq!(serving.metric("flows_packets_total{kind=\"unstored\"}"), 0.0);
-    // Who follows now reads what there is, and goes on behind it.
+    // A new follower reads the buffered events, then new ones.
     let mut side = flows.spawn("follow", Stdio::inherit());
     let mut events = BufReader::new(side.stdout.take().unwrap());
     event(&mut events, "new", OPEN);
-    // There is room again now, and others' events may take it first: each of these is a flow of its own.
+    // The ring buffer has space again, but other events may take it first: therefore each datagram is a new flow.
     let told = AtomicBool::new(false);
     thread::scope(|scope| {
         let send = || {

@@ -1,5 +1,5 @@
-//! The gallery: each entry as its users meet it. Its image is pushed, signed and loaded, and its user-space side runs as a user
-//! without rights, by a grant of root's.
+//! Tests of the examples as users run them: the image is pushed, signed and loaded, and the companion command runs as a
+//! user without rights, by a grant.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod ci_guard;

@@ -1,29 +1,27 @@
-//! A small DNS server in a network namespace: what it answers is a table's.
+//! Small DNS server in a network namespace that answers from a table.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 use bpfman_tests::network::Namespace;
 
-/// What a name has.
 #[derive(Clone, Debug)]
 pub enum Data {
     Address(IpAddr),
     Alias(&'static str),
 }
 
-/// One record: its owner, its TTL in seconds, and what it says.
+/// Record: owner, TTL in seconds, and data.
 pub type Record = (&'static str, u32, Data);
 
-/// Queries for names that begin so get no answer, and are kept.
+/// Prefix of names. Queries for them get no answer, and are kept.
 pub const SILENT: &str = "silent";
 
-/// A message, and who sent it.
 pub type Query = (Vec<u8>, SocketAddr);
 
-/// The server. It answers as long as this process lives.
+/// DNS server. It answers as long as this process runs.
 pub struct NameServer {
-    /// Its own: what is sent by it comes from the resolver.
+    /// Socket of the server: messages sent by it come from the resolver's address.
     pub socket: UdpSocket,
     unanswered: Arc<Mutex<Vec<Query>>>,
 }
@@ -41,7 +39,7 @@ impl NameServer {
                 if name_of(query).starts_with(SILENT) {
                     kept.lock().unwrap().push((query.to_vec(), from));
                 } else {
-                    // Who asked may have gone.
+                    // The client may be gone.
                     let _sent = own.send_to(&answer(query, &table), from);
                 }
             }
@@ -49,7 +47,7 @@ impl NameServer {
         Self { socket, unanswered }
     }
 
-    /// The query that got no answer, and who asked; waits for it.
+    /// Waits for the query without an answer, and returns it with its sender.
     pub fn unanswered(&self) -> Query {
         let mut found = None;
         bpfman_tests::wait::until("the query came", || {
@@ -60,7 +58,7 @@ impl NameServer {
     }
 }
 
-/// The name of a query's first question, in lower case.
+/// Returns the name of a query's first question, in lower case.
 fn name_of(query: &[u8]) -> String {
     let mut labels = Vec::new();
     let mut rest = &query[12..];
@@ -82,8 +80,8 @@ fn wire_name(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The answer to a query: the aliases of its name, one after the other, and what the last of them has. Owners are
-/// compressed where the message has the name already.
+/// Returns the answer to a query: the chain of aliases, and the records of the last name. Owners are compressed if the
+/// message already contains the name.
 pub fn answer(query: &[u8], table: &[Record]) -> Vec<u8> {
     let name = name_of(query);
     let question = 12 + wire_name(&name).len() + 4;

@@ -1,4 +1,4 @@
-//! A node whose pods are reached past its stack: its own counter of forwarded packets says so.
+//! Packets to pods bypass the node's stack, according to its own counter of forwarded packets.
 
 mod networks;
 mod xdp;
@@ -19,7 +19,6 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// The fast path on a node with two pods.
 struct FastPath {
     gallery: Gallery,
     cluster: Cluster,
@@ -49,7 +48,7 @@ impl FastPath {
         }
     }
 
-    /// The side in the node's namespace.
+    /// Runs the companion command in the node's namespace.
     fn run(&self, line: &str) -> Outcome {
         self.run_of(&format!("--program {} {line}", self.program))
     }
@@ -58,7 +57,7 @@ impl FastPath {
         run_in(&self.gallery, &self.cluster.node, line)
     }
 
-    /// Both pods.
+    /// Adds both pods.
     fn know_pods(&self) {
         for pod in &self.cluster.pods {
             self.run(&format!("add {} {}", pod.address, pod.interface)).success();
@@ -66,7 +65,7 @@ impl FastPath {
         }
     }
 
-    /// Both pods, and the client's networks.
+    /// Adds both pods, and the client's networks.
     fn know_all(&self) {
         self.know_pods();
         self.run(&format!("add 10.88.0.0/24 {UPLINK}")).success();
@@ -77,7 +76,8 @@ impl FastPath {
         serde_json::from_str(&self.run(line).success()).unwrap()
     }
 
-    /// The stack tells who sends to a pod with no hop left, or more than the pod's interface takes: 1,400 bytes from here on.
+    /// Asserts that the stack informs senders of packets that have no hop left, or exceed the MTU of the pod's
+    /// interface, which is 1,400 bytes from here on.
     fn assert_senders_are_told(&self, pod: &Pod) {
         let Cluster { client, node, .. } = &self.cluster;
         let expired = ping(client, 1, &format!("-t 1 {}", pod.address));
@@ -94,12 +94,12 @@ impl FastPath {
         assert_eq!(self.packets("too_large"), 1);
     }
 
-    /// Packets of an outcome.
+    /// Returns the number of packets with an outcome.
     fn packets(&self, outcome: &str) -> u64 {
         self.json("stats --json")[outcome]["packets"].as_u64().unwrap()
     }
 
-    /// Packets that went to a prefix, as `list` has them.
+    /// Returns the number of packets sent to a prefix, as in `list`.
     fn sent_to(&self, prefix: &str) -> u64 {
         let listed = self.json("list --json");
         let found = listed.as_array().unwrap().iter().find(|row| row["prefix"] == prefix);
@@ -111,7 +111,7 @@ fn run_in(gallery: &Gallery, node: &Namespace, line: &str) -> Outcome {
     Outcome::of(&mut side_in(gallery, node, line))
 }
 
-/// The side in the node's namespace, as the user who may.
+/// Returns the companion command in the node's namespace, run as the user with permission.
 fn side_in(gallery: &Gallery, node: &Namespace, line: &str) -> Command {
     let side = gallery.side_as(WATCHER, "pod-fastpath");
     let mut inside = node.command(&side.get_program().to_string_lossy());
@@ -120,7 +120,7 @@ fn side_in(gallery: &Gallery, node: &Namespace, line: &str) -> Command {
     inside
 }
 
-/// A side that stays, ended with this value.
+/// Running companion command, killed when this value is dropped.
 struct Staying(Child);
 
 impl Drop for Staying {
@@ -130,7 +130,7 @@ impl Drop for Staying {
     }
 }
 
-/// Asks for so many echoes, one after the other, with what `ping` takes besides.
+/// Sends `count` echo requests, with further arguments of `ping`.
 fn ping(from: &Namespace, count: u32, words: &str) -> Outcome {
     let mut ping: Command = from.command("ping");
     ping.args(["-n", "-c", &count.to_string(), "-i", "0.01", "-W", "60"]);
@@ -160,7 +160,7 @@ fn packets_of_known_pods_pass_the_stack_by() {
         (&two.namespace, &client_v4),
         (&two.namespace, &client_v6),
     ];
-    // Over IPv6 nobody answers for a second after an interface is up: the kernel looks for a second owner of its address.
+    // An IPv6 address does not answer for a second after the interface is up, because of duplicate address detection.
     for (from, to) in pairs {
         wait::until("neighbours know each other", || ping(from, 1, &format!("-W 1 {to}")).code == 0);
     }
@@ -168,16 +168,16 @@ fn packets_of_known_pods_pass_the_stack_by() {
     let before = path.cluster.forwarded_by_stack();
     for (from, to) in pairs {
         let answered = ping(from, 5, to).success();
-        // Whose header's checksum was wrong would not have been answered.
+        // With a wrong header checksum, there would be no answer.
         assert_eq!(answered.matches("ttl=63").count(), 5, "{answered}");
     }
     assert_eq!(path.cluster.forwarded_by_stack(), before);
-    // Each echo and its answer: four pairs with the client, two among pods.
+    // Each request and its answer: four pairs with the client, two between pods.
     assert_eq!((path.packets("to_pod"), path.packets("to_network")), (4 * 5 + 2 * 10, 4 * 5));
     assert_eq!(path.sent_to(&format!("{}/32", two.address)), 5 + 5);
     assert_eq!(path.sent_to("fd88::/64"), 10);
 
-    // TCP sends what the interface cuts up later.
+    // TCP sends large segments that the interface splits later.
     for (from, to) in [(client, one), (&one.namespace, two)] {
         let address = to.address.clone();
         let listener = to.namespace.inside(|| TcpListener::bind("0.0.0.0:7000").unwrap());
@@ -192,7 +192,7 @@ fn packets_of_known_pods_pass_the_stack_by() {
         sender.join().unwrap();
     }
     assert_eq!(path.cluster.forwarded_by_stack(), before);
-    // Duplicate detection of addresses and the like are the stack's own; nothing of pods was refused.
+    // Duplicate address detection and the like belong to the stack; no packet of a pod was refused.
     let refused = ["foreign_source", "expired", "too_large"].map(|outcome| path.packets(outcome));
     assert_eq!(refused, [0, 0, 0]);
     let listed = path.run("list").success();
@@ -214,7 +214,7 @@ fn what_needs_more_than_forwarding_is_the_stacks() {
     let [one, two] = &pods[..] else { panic!("two pods") };
     path.assert_senders_are_told(one);
 
-    // A pod with the address of another.
+    // A pod that uses the address of another.
     one.namespace.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
     let address = two.address.clone();
     one.namespace.inside(move || {
@@ -222,7 +222,7 @@ fn what_needs_more_than_forwarding_is_the_stacks() {
     });
     wait::until("it was seen to be another's", || path.packets("foreign_source") == 1);
 
-    // A pod that has gone, and is still in the table.
+    // A pod that is gone, but still in the table.
     node.ip(&["link", "delete", &two.interface]);
     let gone = ping(&path.cluster.client, 1, &two.address);
     assert!(gone.stdout.contains("nreachable"), "the stack says so: {gone:?}");
@@ -261,7 +261,7 @@ fn it_follows_the_hosts_routes_and_leaves_what_was_added() {
             ("fd99::3/128", true)
         ]
     );
-    // One whose hardware address nobody knows.
+    // A pod with an unknown hardware address.
     path.cluster.node.ip(&["neighbour", "delete", "10.99.0.3", "dev", "veth-pod3"]);
     path.run("remove 10.99.0.3").success();
     let outcome = path.run("sync");
@@ -341,7 +341,7 @@ fn it_goes_on_while_its_daemon_is_away() {
     assert_eq!((path.cluster.forwarded_by_stack(), path.packets("to_pod")), (before, 6));
 }
 
-/// A veth of the machine's own namespace, gone with the namespace of its other end.
+/// Veth in the machine's own namespace, deleted with the namespace of its other end.
 struct OwnEnd {
     name: String,
     pod: Namespace,
@@ -383,7 +383,7 @@ impl OwnEnd {
         Self { name, pod }
     }
 
-    /// A manifest of the entry that takes this interface, of all.
+    /// Returns a manifest of the example for this interface only.
     fn manifest(&self, gallery: &Gallery, file: &str) -> String {
         let manifest = gallery.manifest_of("pod-fastpath", file);
         let mut text = fs::read_to_string(&manifest).unwrap();
@@ -399,7 +399,7 @@ impl OwnEnd {
     }
 }
 
-/// A manifest means interfaces of the machine, which is in use: of all, the test's own are taken.
+/// The manifest attaches to interfaces of the machine, which is in use: the test replaces them by its own.
 #[test]
 fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     if lacks_tcx("its_manifest_is_applied_and_the_side_finds_it_by_its_name") {
@@ -415,7 +415,7 @@ fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     let side = |line: &str| gallery.side("pod-fastpath", &format!("--app pod-fastpath {line}"));
     end.pod.inside(|| {
         let sender = UdpSocket::bind("10.98.0.1:0").unwrap();
-        // It goes no further than this machine.
+        // TTL 1: the packet must not leave this machine.
         sender.set_ttl(1).unwrap();
         sender.send_to(b"to nobody", "10.98.0.2:9").unwrap();
     });

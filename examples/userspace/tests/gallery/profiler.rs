@@ -1,4 +1,4 @@
-//! Profiles of a process that works all day, by the names of its functions and of the kernel's.
+//! Profiles of a busy process, with the names of its functions and of the kernel's.
 
 mod symbols;
 
@@ -15,14 +15,14 @@ use bpfman_tests::{Outcome, binaries, compile, wait};
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// Its function, and who calls it.
+/// Functions of the busy process, caller first.
 const CALLS: &str = "work_all_day;spin_in_user_space";
-/// A function of the kernel that reads run through.
+/// Kernel function that all of its reads call.
 const KERNEL: &str = "vfs_read_[k]";
-/// What a sample at 99 Hz stands for.
+/// Time that a sample at 99 Hz stands for, in nanoseconds.
 const PERIOD: u64 = 1_000_000_000 / 99;
 
-/// A process that works, as the user who takes profiles: who may not read a process has no names of it.
+/// Busy process, run as the user who takes profiles: names need the right to read the process.
 struct Busy(Child);
 
 impl Busy {
@@ -53,7 +53,7 @@ impl Busy {
             "--",
         ]);
         let busy = Self(command.arg(&copy).spawn().unwrap());
-        // Before that it is the shell.
+        // Before that, the process is the shell.
         let comm = format!("/proc/{}/comm", busy.0.id());
         wait::until("it works", || fs::read_to_string(&comm).is_ok_and(|comm| comm.trim() == name));
         busy
@@ -67,7 +67,7 @@ impl Drop for Busy {
     }
 }
 
-/// Loaded and attached to every CPU's clock.
+/// Loads the program, and attaches it to every CPU's clock.
 fn profiled(gallery: &Gallery) -> u64 {
     let program = gallery.load("profiler", "--programs perf_event:profiler")[0];
     let line = format!("attach {program} perf-event --event cpu-clock --frequency 99");
@@ -81,7 +81,7 @@ fn lines_of<'a>(folded: &'a str, name: &str) -> Vec<&'a str> {
 
 #[test]
 fn a_busy_process_is_seen_by_its_functions_in_every_format_and_only_in_its_own_time() {
-    // Another test's process may be busy at the same time.
+    // Another test may run a busy process at the same time.
     const OWN: &str = "busy-here";
     let mut gallery = Gallery::open();
     let program = profiled(&gallery);
@@ -112,7 +112,8 @@ fn a_busy_process_is_seen_by_its_functions_in_every_format_and_only_in_its_own_t
     let svg = fs::read_to_string(&file).unwrap();
     assert!(svg.contains("<title>spin_in_user_space: "), "{svg}");
 
-    // A user sees that it was in the kernel; root, where. What ran before the period is not in it.
+    // A user sees only that the process was in the kernel; root sees the functions. The profile has nothing from before
+    // it started.
     let as_root = |words: &str| {
         let mut side = Command::new(binaries::side("profiler"));
         side.env("BPFMAN_SOCKET_PATH", gallery.daemon.socket());

@@ -1,4 +1,4 @@
-//! Local TCP through the shortcut: what is sent arrives, whole and in order, whatever way it goes.
+//! Local TCP connections through the shortcut: data arrives complete and in order, whichever path it takes.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -14,12 +14,11 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// Links on maps of sockets are of Linux 6.10.
+/// Returns whether the kernel lacks links on sockmaps (Linux 6.10).
 fn lacks_it(test: &str) -> bool {
     is_older_than((6, 10), "sockmap-links", test)
 }
 
-/// The shortcut for a control group.
 struct Shortcut {
     gallery: Gallery,
     group: Group,
@@ -46,12 +45,12 @@ impl Shortcut {
         serde_json::from_str(&self.run(line).success()).unwrap()
     }
 
-    /// Messages of an outcome.
+    /// Returns the number of messages with an outcome.
     fn messages(&self, outcome: &str) -> u64 {
         self.json("stats --json")[outcome]["messages"].as_u64().unwrap()
     }
 
-    /// A connection of the group's, to an address of the namespace.
+    /// Opens a connection in the cgroup to an address of the namespace.
     fn connect(&self, address: &'static str) -> Ends {
         self.group.inside(|| {
             self.namespace.inside(move || {
@@ -61,7 +60,7 @@ impl Shortcut {
         })
     }
 
-    /// Packets that loopback has carried in the namespace.
+    /// Returns the number of packets on the loopback interface of the namespace.
     fn packets(&self) -> u64 {
         let text = self.namespace.ip(&["-s", "-j", "link", "show", "dev", "lo"]);
         let links: Value = serde_json::from_str(&text).unwrap();
@@ -87,7 +86,7 @@ fn shortcut_messages_pass_no_network_and_are_counted() {
             passes(&mut client, &mut server, &pattern(round * 100));
             passes(&mut server, &mut client, &pattern(round * 10));
         }
-        // An acknowledgement of the connection itself may come late.
+        // An acknowledgement of the handshake may arrive late.
         assert!(shortcut.packets() <= packets + 1, "{address}: they went over loopback");
         let after = shortcut.json("stats --json");
         let more = |field: &str| {
@@ -108,7 +107,7 @@ fn shortcut_messages_pass_no_network_and_are_counted() {
     assert_eq!((&stats["sockets"], &stats["errors"]["messages"]), (&4.into(), &0.into()), "{stats}");
 }
 
-/// As Go and Java listen: an IPv6 socket for both.
+/// Like Go and Java, which listen on one IPv6 socket for both families.
 #[test]
 fn an_ipv4_client_of_an_ipv6_socket_takes_the_shortcut() {
     if lacks_it("an_ipv4_client_of_an_ipv6_socket_takes_the_shortcut") {
@@ -132,7 +131,7 @@ fn streams_of_any_size_end_as_they_would_over_tcp() {
         return;
     }
     let shortcut = Shortcut::new("streams", "");
-    // Half closed: what was sent before arrives, then the end, and the other way still goes.
+    // Half closed: earlier data arrives, then the end, and the other direction still works.
     for length in [1, 70_000, 8 << 20] {
         let Ends { mut client, mut server } = shortcut.connect("127.0.0.1");
         let bytes = pattern(length);
@@ -149,12 +148,12 @@ fn streams_of_any_size_end_as_they_would_over_tcp() {
         assert_eq!(read(&mut client, 1), b"");
     }
     assert_eq!(shortcut.messages("after_tcp") + shortcut.messages("no_peer"), 0);
-    // Closed at once: nothing that was sent is lost.
+    // Closed at once: no data is lost.
     let Ends { mut client, mut server } = shortcut.connect("127.0.0.1");
     client.write_all(&pattern(100_000)).unwrap();
     drop(client);
     assert!(read(&mut server, 200_000) == pattern(100_000));
-    // Nobody is there any more.
+    // The peer is gone.
     let error = (0..).find_map(|_| server.write_all(b"x").err()).unwrap();
     assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
 }
@@ -196,7 +195,7 @@ fn nothing_overtakes_when_a_stream_changes_its_way() {
     passes(&mut server, &mut client, b"the other direction is as it was");
     assert_eq!(shortcut.messages("shortcut"), 2);
 
-    // Whoever sends at once may find that the other end is not known yet.
+    // A client that sends at once may do so before the other end is in the map.
     let listener =
         shortcut.group.inside(|| shortcut.namespace.inside(|| TcpListener::bind("127.0.0.1:0").unwrap()));
     let address = listener.local_addr().unwrap();
@@ -220,7 +219,7 @@ fn nothing_overtakes_when_a_stream_changes_its_way() {
     assert!(shortcut.messages("shortcut") > 2, "{}", shortcut.run("stats").success());
 }
 
-/// Otherwise a sender fills the machine's memory.
+/// Otherwise a sender would fill the machine's memory.
 #[test]
 fn a_sender_waits_for_a_receiver_that_does_not_read() {
     if lacks_it("a_sender_waits_for_a_receiver_that_does_not_read") {
@@ -242,7 +241,7 @@ fn a_sender_waits_for_a_receiver_that_does_not_read() {
     assert!(sent < bytes.len(), "nothing stopped it");
     assert_eq!(shortcut.messages("queue_full"), 1);
     assert!(read(&mut server, sent) == bytes[..sent]);
-    // TCP goes on.
+    // TCP continues to work.
     client.set_nonblocking(false).unwrap();
     passes(&mut client, &mut server, b"more");
 }
@@ -315,7 +314,7 @@ fn ports_are_allowed_and_denied_and_bad_words_change_nothing() {
     assert_eq!(shortcut.run("ports").success(), "allow all\n");
 }
 
-/// As the service of the package applies it at each boot.
+/// The package's service applies it like this at each boot.
 #[test]
 fn a_file_of_rules_takes_the_place_of_what_was_said() {
     if lacks_it("a_file_of_rules_takes_the_place_of_what_was_said") {
@@ -380,7 +379,7 @@ fn it_goes_on_while_its_daemon_is_away() {
         (shortcut.messages("shortcut"), shortcut.json("list --json").as_array().unwrap().len()),
         (4, 2)
     );
-    // Without the programs, connections that were known go on over TCP.
+    // Without the programs, known connections continue over TCP.
     let loaded = shortcut.gallery.daemon.bpfman("list programs -q").success();
     shortcut.gallery.daemon.bpfman(&format!("unload {loaded}")).success();
     passes(&mut client, &mut server, b"without");
@@ -394,7 +393,7 @@ fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     }
     let (gallery, group) = (Gallery::open(), Group::new("applied"));
     let manifest = gallery.manifest("sock-shortcut");
-    // The whole machine has other users.
+    // The root cgroup of the manifest would affect the whole machine.
     let text = fs::read_to_string(&manifest).unwrap();
     assert!(text.contains("- path: /\n"));
     fs::write(&manifest, text.replace("- path: /\n", &format!("- path: {}\n", group.path))).unwrap();

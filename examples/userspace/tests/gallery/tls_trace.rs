@@ -1,5 +1,5 @@
-//! A TLS server and its client, seen in plain text. Both use a copy of the machine's OpenSSL, which nobody else does: what the
-//! rest of the machine says stays unseen.
+//! TLS server and client, both traced. Both use their own copy of the machine's OpenSSL, so that no other process is
+//! traced.
 
 mod go;
 
@@ -17,12 +17,12 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// Where the server listens, in a namespace of its own.
+/// Port of the server, in its own namespace.
 const PORT: u16 = 4433;
-/// Large enough to fill the ring several times.
+/// Size that fills the ring buffer several times.
 const LARGE: usize = 16 << 20;
 
-/// Python's server: it reads and writes by SSL_read_ex and SSL_write_ex. `/large` is many bytes, all else is a secret.
+/// Python server, which uses `SSL_read_ex` and `SSL_write_ex`. `/large` returns many bytes, all other paths a secret.
 const SERVER: &str = r#"
 import http.server, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,7 +42,7 @@ server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 "#;
 
-/// The server, with the programs at its library.
+/// Server, with the programs attached to its library.
 struct Stage {
     gallery: Gallery,
     namespace: Namespace,
@@ -56,7 +56,7 @@ impl Stage {
         Self::with("")
     }
 
-    /// With what `load` takes besides.
+    /// Starts with additional arguments of `load`.
     fn with(words: &str) -> Self {
         let gallery = Gallery::open();
         let folder = gallery.daemon.path("tls");
@@ -93,7 +93,7 @@ impl Stage {
         stage
     }
 
-    /// curl reads and writes by SSL_read and SSL_write.
+    /// Sends a request with curl, which uses `SSL_read` and `SSL_write`.
     fn ask(&self, target: &str) -> Outcome {
         let mut client = self.namespace.command("curl");
         client.args(["-sS", "--http1.1", "--noproxy", "*", "--resolve"]);
@@ -118,7 +118,7 @@ impl Drop for Stage {
     }
 }
 
-/// The side, ended with this value.
+/// Companion command, killed when this value is dropped.
 struct Follower {
     side: Child,
     lines: BufReader<ChildStdout>,
@@ -145,7 +145,7 @@ impl Follower {
         }
     }
 
-    /// One for each, in whatever order they come: both ends of a connection run at the same time.
+    /// Returns one call for each condition, in any order: both ends of a connection run in parallel.
     fn all<const N: usize>(&mut self, wanted: [&dyn Fn(&Value) -> bool; N]) -> [Value; N] {
         let mut found = [const { Value::Null }; N];
         while found.contains(&Value::Null) {
@@ -170,7 +170,7 @@ impl Drop for Follower {
     }
 }
 
-/// A key and a certificate of localhost, in these files of a folder.
+/// Creates a key and a certificate for localhost as files of a directory.
 fn certificate(folder: &Path) {
     let path = |name: &str| folder.join(name).display().to_string();
     let line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
@@ -178,14 +178,14 @@ fn certificate(folder: &Path) {
     run(&line.split(' ').chain(files).collect::<Vec<_>>());
 }
 
-/// The file of the library that this machine's curl uses.
+/// Returns the path of the library that this machine's curl uses.
 fn system_library() -> PathBuf {
     let libraries = run(&["ldconfig", "-p"]);
     let line = libraries.lines().find(|line| line.trim_start().starts_with("libssl.so.3 "));
     line.and_then(|line| line.rsplit_once("=> ")).expect("OpenSSL 3 is here").1.into()
 }
 
-/// The id that the kernel has for the control group of a process.
+/// Returns the cgroup id of a process.
 fn control_group(process: u32) -> u64 {
     let group = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
     let path = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
@@ -235,7 +235,7 @@ fn raw_shows_what_each_call_carries_of_one_process() {
         call["text"] == "the secret of /raw"
     });
     assert_eq!((&body["call"], &body["bytes"]), (&"write".into(), &18.into()));
-    // Of a large one the beginning is shown, and how large it is.
+    // A large call shows its beginning and its size.
     stage.ask("/large").success();
     let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
     assert_eq!(large["text"], "x".repeat(4096));
@@ -247,7 +247,7 @@ fn a_sample_is_as_large_as_was_asked_for_and_at_most_four_pieces() {
         let stage = Stage::with(&format!("--global sample_bytes={asked}"));
         let words = format!("--raw --json --pid {}", stage.server.id());
         let mut follower = stage.follow(&words, Stdio::inherit());
-        // The last call of its thread: nothing comes after it that would show one without an end.
+        // It is the last call of its thread: no later call would flush an incomplete one.
         stage.ask("/large").success();
         let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
         assert_eq!(large["text"], "x".repeat(shown));
@@ -275,7 +275,7 @@ fn passwords_in_headers_are_hidden_unless_they_are_asked_for() {
     }
 }
 
-/// Nobody reads what the side prints, so the side does not read the ring.
+/// The test does not read the output, so the companion command does not read the ring buffer.
 #[test]
 fn what_does_not_fit_into_the_ring_is_counted_and_it_goes_on() {
     let stage = Stage::new();
@@ -305,7 +305,7 @@ fn its_manifest_is_applied_and_the_side_finds_it_by_its_name() {
     for program in ["enter", "enter_ex", "leave_read", "leave_write"] {
         gallery.daemon.bpfman(&format!("wait program {program} --for attached")).success();
     }
-    // Nobody uses the library here: that the side is ready is what its heading says.
+    // No process uses the library here: the heading shows that the companion command is ready.
     let mut side = gallery.side_as(WATCHER, "tls-trace");
     let mut side = side.args(["--app", "tls-trace", "follow"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut heading = String::new();

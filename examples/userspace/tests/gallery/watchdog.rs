@@ -1,5 +1,5 @@
-//! What processes do, seen by rules: told, killed for, and only told in shadow. Rules that kill ask for a path in the test's own
-//! folder or its own control group: they can meet no other process.
+//! Actions of processes that match rules: reported, killed, and only reported in shadow mode. Rules that kill require a
+//! path in the test's own directory or its own cgroup, so that they match no other process.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Lines};
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals, turns};
 
-/// Everything that the manifest attaches.
+/// Programs that the manifest attaches.
 const PROGRAMS: &str = "--programs tp_btf:watch_exec tp_btf:watch_connect tracepoint:watch_open \
                         tracepoint:watch_call tracepoint:watch_privileges tracepoint:watch_datagram \
                         cgroup_sock_addr:note_connect4 cgroup_sock_addr:note_connect6 \
@@ -29,7 +29,7 @@ struct Watchdog {
     gallery: Gallery,
     program: u64,
     guards: Vec<u64>,
-    /// Of this test alone: whatever rules ask for is below it.
+    /// Directory of this test only: all paths in rules are below it.
     folder: tempfile::TempDir,
 }
 
@@ -38,7 +38,7 @@ impl Watchdog {
         Self::with(PROGRAMS)
     }
 
-    /// As `forbid.yaml` has it.
+    /// Loads the programs of `forbid.yaml`.
     fn with_guards() -> Self {
         let guards = "lsm:guard_open:file_open lsm:guard_exec:bprm_check_security lsm:guard_connect:socket_connect \
              lsm:guard_send:socket_sendmsg";
@@ -85,12 +85,12 @@ impl Watchdog {
         self.run(&format!("apply {}", path.display()))
     }
 
-    /// A file in the test's folder, as the kernel names it.
+    /// Returns the path of a file in the test's directory, without symbolic links, as the kernel reports it.
     fn path(&self, name: &str) -> PathBuf {
         fs::canonicalize(self.folder.path()).unwrap().join(name)
     }
 
-    /// A program that nobody else starts.
+    /// Copies a program that no other process starts.
     fn program(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::copy("/bin/cat", &path).unwrap();
@@ -122,7 +122,7 @@ struct Alerts {
 }
 
 impl Alerts {
-    /// The next one of a rule.
+    /// Returns the next alert of a rule.
     fn next_of(&mut self, rule: &str) -> Value {
         loop {
             let line = within("an alert of the watchdog", || self.lines.next()).unwrap().unwrap();
@@ -170,7 +170,7 @@ fn starts_opened_files_connections_and_privileges_are_told() {
     assert_eq!(said.success(), "7 rules, revision 1, mode shadow\n");
     let mut alerts = watchdog.follow();
 
-    // By a relative path through a symbolic link: the kernel's path is told.
+    // Opened by a relative path through a symbolic link: the alert has the kernel's path.
     std::os::unix::fs::symlink(&secret, watchdog.path("link")).unwrap();
     let mut cat = Command::new(&reader);
     let mut cat = cat.arg("link").current_dir(watchdog.folder.path()).stdout(Stdio::null()).spawn().unwrap();
@@ -194,7 +194,7 @@ fn starts_opened_files_connections_and_privileges_are_told() {
     assert_eq!(alerts.next_of("write")["pid"], std::process::id());
 
     assert!(group.connects());
-    // The port is this test's; its own listener is not in the group.
+    // The port belongs to this test; its listener is not in the cgroup.
     std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let script = format!("echo $$ > {}/cgroup.procs; : > /dev/tcp/127.0.0.1/{port}", group.folder.display());
     assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
@@ -212,7 +212,7 @@ fn starts_opened_files_connections_and_privileges_are_told() {
     assert_eq!(watchdog.matches("gain"), 0);
 }
 
-/// A socket for datagrams on loopback, and its port.
+/// Returns a UDP socket on loopback, and its port.
 fn bound(address: &str) -> (UdpSocket, u16) {
     let socket = UdpSocket::bind((address, 0)).unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -245,12 +245,12 @@ fn datagrams_are_told_by_their_protocol_and_killed_for() {
     told("v4", "127.0.0.1", v4, "udp");
     sender.connect(("127.0.0.1", v4)).unwrap();
     told("v4", "127.0.0.1", v4, "udp");
-    // To where it is connected: it was told.
+    // Sent on a connected socket: `connect` was reported already.
     sender.send(b"x").unwrap();
     let (sender6, _) = bound("::1");
     sender6.send_to(b"x", ("::1", v6)).unwrap();
     told("v6", "::1", v6, "udp");
-    // Nobody listens there: that it begins to connect is told.
+    // Without a listener: the attempt to connect is reported.
     std::net::TcpStream::connect(("127.0.0.1", v4)).unwrap_err();
     told("tcp", "127.0.0.1", v4, "tcp");
     assert_eq!((watchdog.matches("v4"), watchdog.matches("v6"), watchdog.matches("tcp")), (2, 1, 1));
@@ -305,7 +305,7 @@ fn a_rule_kills_when_it_is_enforced_and_only_says_so_in_shadow() {
     assert!(status(&reader, &free).success(), "what no rule names is left alone");
     assert_eq!(watchdog.stat("killed"), 2);
 
-    // Rules hold without the daemon, and after it has come back.
+    // Rules apply while the daemon is down, and after its restart.
     watchdog.gallery.daemon.kill();
     assert_eq!(status(&reader, &secret).signal(), Some(SIGKILL));
     watchdog.gallery.restart();
@@ -321,7 +321,6 @@ fn a_rule_kills_when_it_is_enforced_and_only_says_so_in_shadow() {
     assert!(status(&miner, &free).success());
 }
 
-/// What the kernel says to somebody who opens a file.
 fn opening(path: &Path) -> Result<(), std::io::ErrorKind> {
     fs::File::open(path).map(drop).map_err(|error| error.kind())
 }
@@ -389,7 +388,7 @@ fn a_kill_does_not_need_room_in_the_ring_and_what_was_lost_is_counted() {
     );
     watchdog.rules(&rules).success();
     watchdog.run("mode enforce").success();
-    // Nobody reads: the ring has room for 1,680 events.
+    // Nothing reads the ring buffer, which has space for 1,680 events.
     for _ in 0..2000 {
         fs::File::open(&free).unwrap();
     }
@@ -399,7 +398,7 @@ fn a_kill_does_not_need_room_in_the_ring_and_what_was_lost_is_counted() {
     assert_eq!(status(&reader, &secret).signal(), Some(SIGKILL));
     assert_eq!(watchdog.stat("killed"), 1);
     assert_eq!(watchdog.stat("lost"), lost + 1);
-    // What is in the ring is read, and then what comes after.
+    // The buffered events are read, then later ones.
     let mut alerts = watchdog.follow();
     for _ in 0..2000 - lost {
         assert_eq!(alerts.next_of("all")["path"].as_str(), free.to_str());
@@ -409,7 +408,7 @@ fn a_kill_does_not_need_room_in_the_ring_and_what_was_lost_is_counted() {
     assert_eq!(watchdog.stat("lost"), lost + 1);
 }
 
-/// As the service of the package applies it at each boot.
+/// The package's service applies it like this at each boot.
 #[test]
 fn a_file_of_rules_may_say_the_mode() {
     let watchdog = Watchdog::new();
@@ -421,7 +420,7 @@ fn a_file_of_rules_may_say_the_mode() {
     let killed = || status(&victim, &secret).signal();
     for (behind, says, ends) in [
         ("mode: enforce\n", "enforce", Some(SIGKILL)),
-        // It stays what it was where the file says nothing.
+        // A file without a mode keeps the current one.
         ("", "enforce", Some(SIGKILL)),
         ("mode: shadow\n", "shadow", None),
         ("", "shadow", None),

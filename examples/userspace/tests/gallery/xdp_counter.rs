@@ -1,4 +1,4 @@
-//! The smallest one with counters.
+//! XDP counter, the smallest example with counters.
 
 use bpfman_tests::Network;
 use bpfman_tests::network::INTERFACE;
@@ -24,7 +24,7 @@ fn it_counts_packets_by_protocol_over_a_restart_of_its_daemon() {
     assert_eq!(traffic.send(5), 5, "it lets packets pass");
     let before = datagrams(&gallery);
     assert!(before >= 5, "{before}");
-    // Kills the daemon, and starts it again.
+    // This kills the daemon, and starts it again.
     refusals(&mut gallery, "xdp-counter", program, "--json");
     assert_eq!(traffic.send(3), 3);
     let after = datagrams(&gallery);

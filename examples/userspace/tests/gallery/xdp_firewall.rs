@@ -1,4 +1,4 @@
-//! Datagrams through the XDP firewall: what its rules say, also while they are replaced.
+//! Datagrams through the XDP firewall: the effect of rules, also while they are replaced.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -11,10 +11,9 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, Interface, WATCHER, refusals, turns};
 
-/// The port that [`Traffic`] sends to; its marker has the next.
+/// Destination port of [`Traffic`]; its marker uses the next port.
 const PORT: u16 = 4242;
 
-/// The firewall at the far end of a network.
 struct Firewall {
     gallery: Gallery,
     network: Network,
@@ -41,7 +40,7 @@ impl Firewall {
         self.gallery.side("xdp-firewall", &format!("--program {} {line}", self.program))
     }
 
-    /// With rules on standard input.
+    /// Runs a subcommand with rules on standard input.
     fn with_rules(&self, verb: &str, rules: &str) -> Outcome {
         let file = self.gallery.daemon.path("rules");
         fs::write(&file, rules).unwrap();
@@ -50,7 +49,7 @@ impl Firewall {
         Outcome::of(side.stdin(File::open(file).unwrap()))
     }
 
-    /// Packets that a rule has matched.
+    /// Returns the number of packets that a rule has matched.
     fn matched(&self, rule: &str) -> u64 {
         let rules: Vec<Value> = serde_json::from_str(&self.run("list --json").success()).unwrap();
         let found = rules.iter().find(|one| one["rule"] == rule);
@@ -82,7 +81,7 @@ fn the_first_rule_that_matches_decides_and_counts() {
     firewall.with_rules("apply", &port).success();
     assert_eq!(traffic.send(5), 0);
     assert_eq!(firewall.matched(&port), 5);
-    // A rule that stays keeps its count.
+    // A rule that stays keeps its counter.
     let more = format!("allow proto icmp\n{port}\n");
     let difference = firewall.with_rules("diff", &more);
     assert_eq!((difference.code, difference.stdout.as_str()), (1, "+ allow proto icmp\n"));
@@ -91,7 +90,7 @@ fn the_first_rule_that_matches_decides_and_counts() {
     assert_eq!(firewall.run("list --rules").success(), more);
     assert_eq!(traffic.send(1), 0);
     assert_eq!(firewall.matched(&port), 6);
-    // What `add` takes comes before what could decide otherwise.
+    // Rules of `add` are inserted before the first rule that could decide otherwise.
     firewall.with_rules("apply", "allow src 10.77.0.0/16").success();
     assert_eq!(
         firewall.run("add 192.0.2.0/24 192.0.2.0/24").success(),
@@ -125,8 +124,8 @@ fn bad_rules_are_named_and_change_nothing() {
     assert_eq!(firewall.run("list --rules").success(), good);
 }
 
-/// 10,000 rules and one, of which the last drops what is sent; then others that drop it, too: no packet gets through
-/// between them.
+/// The last of 10,001 rules drops the test's packets. They are replaced by other rules that drop them, too: no packet
+/// passes in between.
 #[test]
 fn a_packet_meets_the_old_rules_or_the_new_ones_whole() {
     let firewall = Firewall::new();

@@ -1,4 +1,4 @@
-//! Attachments: where, in which place, of which process.
+//! Checks of attachments: interface, order, function and process.
 
 use super::fields::SpecProblems;
 use super::selectors::{interface_selector, label_selector};
@@ -8,7 +8,7 @@ use crate::probe::UprobePoint;
 use crate::program::ClusterProgram;
 use crate::tracing::Tracing;
 
-/// XDP, TC and TCX. `at`: index of the program.
+/// Checks XDP, TC and TCX attachments. `at` is the index of the program.
 pub fn packets(found: &mut SpecProblems, at: usize, program: &ClusterProgram) {
     for link in of_program(at, program) {
         interface_selector(found, &link.path, link.interfaces);
@@ -20,7 +20,7 @@ pub fn packets(found: &mut SpecProblems, at: usize, program: &ClusterProgram) {
     }
 }
 
-/// Everything else. `namespaced`: it is of a namespace.
+/// Checks all other attachments. `namespaced`: the application belongs to a namespace.
 pub fn probes(found: &mut SpecProblems, path: &str, program: &ClusterProgram, namespaced: bool) {
     tracing(found, &format!("{path}.fentry"), program.fentry.as_ref());
     tracing(found, &format!("{path}.fexit"), program.fexit.as_ref());
@@ -48,7 +48,7 @@ pub fn probes(found: &mut SpecProblems, path: &str, program: &ClusterProgram, na
     }
 }
 
-/// A place among others.
+/// Checks the order relative to other programs.
 pub fn order(found: &mut SpecProblems, path: &str, order: Option<&LinkOrder>) {
     let Some(order) = order else { return };
     if let Some(role) = &order.role {
@@ -88,7 +88,7 @@ fn tracing(found: &mut SpecProblems, path: &str, block: Option<&Tracing>) {
 }
 
 fn uprobe(found: &mut SpecProblems, path: &str, point: &UprobePoint) {
-    // Clients of the published API send an empty function where they mean none.
+    // Clients of the published API send an empty function for none.
     if let Some(function) = point.function.as_ref().filter(|function| !function.is_empty()) {
         found.name(&format!("{path}.function"), function);
     }
@@ -104,8 +104,8 @@ fn uprobe(found: &mut SpecProblems, path: &str, point: &UprobePoint) {
     offset(found, path, point.offset);
 }
 
-/// A probe on a file runs in every process that maps the file, also in those of other namespaces whose images share a
-/// layer with it: so a namespace gets probes at the beginnings of functions alone.
+/// Checks the restrictions of a namespaced uprobe. A probe on a file runs in every process that maps the file,
+/// including those of other namespaces whose images share the layer, so only the start of a function is allowed.
 fn uprobe_of_namespace(found: &mut SpecProblems, path: &str, point: &UprobePoint) {
     if point.offset > 0 {
         found.add(
@@ -117,7 +117,7 @@ fn uprobe_of_namespace(found: &mut SpecProblems, path: &str, point: &UprobePoint
             ),
         );
     }
-    // 0 stands for "any process" in clients that cannot leave a number out.
+    // Clients that cannot omit a number send 0 for "any process".
     if let Some(pid) = point.pid.filter(|pid| *pid > 0) {
         found.add(
             format!("{path}.pid"),

@@ -1,6 +1,7 @@
-//! The rules of the definitions, checked here: where there is no API server, or one that is too old for some of them.
+//! Local check of the rules of the definitions, for use without an API server, or with one that is too old for some
+//! of them.
 //!
-//! A problem names the field by its path, as `kubectl explain` writes paths, and says what is allowed.
+//! A problem names the field by its path, in the notation of `kubectl explain`, and states the allowed values.
 
 mod fields;
 mod links;
@@ -17,12 +18,12 @@ use crate::spec::ApplicationSpec;
 pub use schema::manifest;
 pub use selectors::{last_line, pattern};
 
-/// One thing that is wrong.
+/// Problem of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecProblem {
-    /// The field: `spec.programs[0].xdp.links[1].priority`.
+    /// Path of the field, for example `spec.programs[0].xdp.links[1].priority`.
     pub path: String,
-    /// What is wrong with it, and what is allowed.
+    /// Description of the problem, with the allowed values.
     pub message: String,
 }
 
@@ -32,7 +33,7 @@ impl fmt::Display for SpecProblem {
     }
 }
 
-/// All that is wrong with an application, in the order of its fields; nothing if it can be applied.
+/// Returns all problems of an application, in the order of its fields; empty if it can be applied.
 #[must_use]
 pub fn application(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     let mut problems = structure(spec);
@@ -41,8 +42,8 @@ pub fn application(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     problems
 }
 
-/// What the schema of the definitions forbids, and selectors that cannot be evaluated. Unlike [`application`] it takes
-/// patterns of interfaces as they are: an object that is in a cluster with one that is none still means the rest.
+/// Returns violations of the schema, and selectors that cannot be evaluated. Unlike [`application`], this accepts
+/// invalid interface patterns: if the cluster already has such an object, its other attachments still apply.
 #[must_use]
 pub fn structure(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     let mut found = fields::SpecProblems::default();

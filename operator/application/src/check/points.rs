@@ -1,4 +1,4 @@
-//! Attachments of the types that the published API does not have.
+//! Checks of attachments of the types that the published API does not have.
 
 use super::fields::{SpecProblems, matches};
 use super::links::order;
@@ -9,10 +9,10 @@ use crate::points::maps::MAP_NAME;
 use crate::points::network::NetfilterPoint;
 use crate::points::{MOST_FUNCTIONS, MOST_PATTERNS, PointBlocks, links};
 
-/// At this priority netfilter puts fragments together (`NF_IP_PRI_CONNTRACK_DEFRAG`).
+/// Priority at which netfilter reassembles fragments (`NF_IP_PRI_CONNTRACK_DEFRAG`).
 const DEFRAGMENTS_AT: i32 = -400;
 
-/// Every block. `path`: of the program.
+/// Checks every block. `path` is that of the program.
 pub fn check(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
     let count = blocks.loaded_for.as_ref().map_or(0, |block| block.links.len());
     if count > 1 {
@@ -47,7 +47,7 @@ pub fn check(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
     networks(found, path, blocks);
 }
 
-/// A text that a pattern describes, of so many characters at most.
+/// Checks a text against a pattern and a maximum number of characters.
 fn text(found: &mut SpecProblems, path: String, value: &str, (pattern, longest): (&str, usize), says: &str) {
     if value.chars().count() > longest || !matches(pattern, value) {
         found.add(path, format!("{:?} is {says}", value.chars().take(60).collect::<String>()));
@@ -62,7 +62,6 @@ fn cgroup(found: &mut SpecProblems, path: String, group: &str) {
     }
 }
 
-/// That there are functions, and not too many.
 fn functions(found: &mut SpecProblems, path: &str, functions: &[String]) {
     if !(1..=MOST_FUNCTIONS).contains(&functions.len()) {
         found.add(path, format!("it has {} entries: 1 to {MOST_FUNCTIONS} are allowed", functions.len()));
@@ -106,7 +105,6 @@ fn process(found: &mut SpecProblems, path: &str, pid: Option<i32>) {
     }
 }
 
-/// Functions and probes of binaries.
 fn binaries(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
     for (at, link) in links(blocks.uprobe_multi.as_ref()) {
         let path = format!("{path}.uprobeMulti.links[{at}]");
@@ -141,7 +139,6 @@ fn given(found: &mut SpecProblems, path: &str, fields: &[(&str, &String)]) {
     }
 }
 
-/// Places in network namespaces.
 fn networks(found: &mut SpecProblems, path: &str, blocks: &PointBlocks) {
     for (block, at, choice) in blocks.namespaces() {
         let path = format!("{path}.{block}.links[{at}]");

@@ -1,4 +1,4 @@
-//! The list of programs: names, types, and the block that goes with each type.
+//! Checks of the list of programs: names, types, and the block of each type.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::points::LONGEST_TARGET;
 use crate::program::ClusterProgram;
 use crate::spec::ApplicationSpec;
 
-/// Every program.
+/// Checks every program.
 pub fn check(found: &mut SpecProblems, spec: &ApplicationSpec) {
     let count = spec.programs.len();
     if count == 0 {
@@ -39,7 +39,7 @@ pub fn check(found: &mut SpecProblems, spec: &ApplicationSpec) {
     }
 }
 
-/// The block of its type is there, and no other; `target` only where the type takes one.
+/// Checks that only the block of the program's type is present, and `target` only if the type accepts one.
 fn blocks(found: &mut SpecProblems, path: &str, program: &ClusterProgram) {
     let (kind, own) = (program.program_type.name(), program.program_type.block());
     let published = [

@@ -1,4 +1,4 @@
-//! A manifest held against the schema of its definition, as the API server would.
+//! Validation of a manifest against the schema of its definition, like the API server's.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +9,11 @@ use super::SpecProblem;
 use super::fields::{SpecProblems, matches};
 use crate::crd;
 
-/// Every field of a manifest that the schema of its kind does not allow, by its path. Kinds without a definition here
-/// give none.
+/// Returns every field of a manifest that the schema of its kind does not allow, by its path. Kinds without a
+/// definition here have no problems.
 ///
-/// Fields that nobody knows count too: the API server would drop them, and what was meant would not happen. What is
-/// explicitly `null` counts as absent, as there.
+/// Unknown fields are problems: the API server would drop them silently. An explicit `null` counts as absent, as in
+/// the API server.
 #[must_use]
 pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     let kind = manifest.get("kind").and_then(Value::as_str).unwrap_or_default();
@@ -38,8 +38,7 @@ pub fn manifest(manifest: &Value) -> Vec<SpecProblem> {
     found.problems
 }
 
-/// The schema of a kind. Deriving it takes longer than checking a manifest, so a process does it once for each kind that it
-/// meets.
+/// Returns the schema of a kind. Cached per process, because deriving it takes longer than checking a manifest.
 fn schema_of(kind: &str) -> Option<Arc<Value>> {
     static KNOWN: Mutex<BTreeMap<String, Arc<Value>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +92,7 @@ fn named(kind: &str) -> &str {
     }
 }
 
-/// A value, short.
+/// Shortens a value for a message.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
@@ -140,7 +139,7 @@ fn array(found: &mut SpecProblems, path: &str, schema: &Value, items: &[Value]) 
     }
 }
 
-/// `minItems`, `maxProperties` and the like.
+/// Checks the bounds of a count: `minItems`, `maxProperties` and so on.
 fn count(found: &mut SpecProblems, path: &str, count: usize, schema: &Value, of: &str) {
     let bound = |side: &str| schema.get(format!("{side}{of}")).and_then(Value::as_u64);
     let (least, most) = (bound("min"), bound("max"));

@@ -1,4 +1,4 @@
-//! Selectors: of labels, of interfaces.
+//! Checks of label selectors and interface selectors.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use regex::Regex;
@@ -9,7 +9,7 @@ use crate::interface::InterfaceSelector;
 use crate::spec::ApplicationSpec;
 use crate::{labels, packets};
 
-/// A selector that the API server takes as it is: its schema has no rules for operators.
+/// Checks a label selector. The API server does not: the schema has no rules for operators.
 pub fn label_selector(found: &mut SpecProblems, path: &str, selector: &LabelSelector) {
     for (at, expression) in selector.match_expressions.iter().flatten().enumerate() {
         for fault in labels::faults(expression) {
@@ -18,7 +18,7 @@ pub fn label_selector(found: &mut SpecProblems, path: &str, selector: &LabelSele
     }
 }
 
-/// Exactly one way to choose interfaces.
+/// Checks that exactly one way to choose interfaces is given, and that interface names are valid.
 pub fn interface_selector(found: &mut SpecProblems, path: &str, selector: &InterfaceSelector) {
     let path = format!("{path}.interfaceSelector");
     let given = usize::from(selector.interfaces.is_some())
@@ -45,20 +45,20 @@ pub fn interface_selector(found: &mut SpecProblems, path: &str, selector: &Inter
     }
 }
 
-/// What the kernel takes as a name (`dev_valid_name`).
+/// Returns whether the kernel accepts a name for an interface (`dev_valid_name`).
 pub fn is_interface_name(name: &str) -> bool {
     (1..16).contains(&name.len())
         && !matches!(name, "." | "..")
         && !name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace())
 }
 
-/// The pattern inside `/…/`; none if an entry is a plain name.
+/// Returns the pattern inside `/…/`, or `None` for a plain name.
 #[must_use]
 pub fn pattern(entry: &str) -> Option<&str> {
     entry.strip_prefix('/')?.strip_suffix('/')
 }
 
-/// Patterns of interfaces that are none.
+/// Returns the invalid interface patterns of a spec.
 pub fn patterns(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     let mut found = SpecProblems::default();
     for link in packets::links(spec) {
@@ -77,7 +77,7 @@ pub fn patterns(spec: &ApplicationSpec) -> Vec<SpecProblem> {
     found.problems
 }
 
-/// The line of a compile error that says what is wrong; those before it draw the place.
+/// Returns the last line of a compile error, which has the reason; the lines before it draw the position.
 #[must_use]
 pub fn last_line(error: &regex::Error) -> String {
     let text = error.to_string();

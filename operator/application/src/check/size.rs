@@ -1,16 +1,16 @@
-//! Specs that no API server would keep.
+//! Check of the size of a spec.
 
 use super::SpecProblem;
 use crate::spec::ApplicationSpec;
 
-/// The largest spec, in bytes of JSON. An API server keeps objects of 1.5 MiB; metadata and the status are in them too,
-/// and each revision of a rollout holds the spec once more.
+/// Maximum size of a spec, in bytes of JSON. An API server stores objects of up to 1.5 MiB, which include metadata
+/// and status; each revision of a rollout holds the spec once more.
 const LARGEST: usize = 1 << 20;
 
-/// A spec that is too large.
+/// Returns a problem if the spec is too large.
 pub fn spec(spec: &ApplicationSpec) -> Option<SpecProblem> {
     let json = serde_json::to_vec(&(&spec.common, &spec.programs));
-    // It was read from a text: it has a form as JSON.
+    // Serialization cannot fail: the spec was read from text.
     let size = json.map_or(0, |json| json.len());
     (size > LARGEST).then(|| SpecProblem {
         path: "spec".to_owned(),

@@ -1,4 +1,4 @@
-//! Control groups of version 2.
+//! Attach points in cgroups of version 2.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

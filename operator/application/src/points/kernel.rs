@@ -1,15 +1,15 @@
-//! Trace points, functions, system calls and counters of the kernel.
+//! Attach points in the kernel: tracepoints, functions, system calls and counters.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Names of trace points and system calls.
+/// Pattern of the names of tracepoints and system calls.
 pub const IDENTIFIER: &str = "^[a-zA-Z0-9_]+$";
 
-/// Names of kernel functions, and patterns of them.
+/// Pattern of kernel function names and globs.
 pub const FUNCTION: &str = "^[a-zA-Z0-9_.*?]+$";
 
-/// Names of perf events.
+/// Pattern of perf event names.
 pub const EVENT: &str = "^[a-z][a-z-]*$";
 
 /// A trace point, by its name alone.

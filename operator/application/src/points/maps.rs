@@ -1,9 +1,9 @@
-//! Maps of the programs' own object that programs are attached to.
+//! Attach points in maps of the programs' own object.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Names of maps.
+/// Pattern of map names.
 pub const MAP_NAME: &str = "^[a-zA-Z0-9_.]+$";
 
 /// A map of sockets.

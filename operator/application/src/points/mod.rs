@@ -1,5 +1,5 @@
-//! Attachments of the types that the published API does not have: one block for each kind of place, whatever types of
-//! programs it takes. Of cluster applications alone: all of these places are the node's.
+//! Attachments of the types that the published API does not have: one block for each kind of attach point, for all
+//! program types that use it. For cluster applications only, because these attach points belong to the node.
 
 pub mod cgroup;
 pub mod kernel;
@@ -21,11 +21,11 @@ use maps::{SockmapLink, StructOpsLink};
 use network::{NamespaceChoice, NetfilterLink, NetkitLink};
 use user::{UprobeMultiLink, UsdtLink};
 
-/// Functions that one attachment may name, as the daemon takes them.
+/// Maximum number of functions of one attachment, which is the daemon's limit.
 pub const MOST_FUNCTIONS: usize = 1000;
-/// Patterns of functions among them.
+/// Maximum number of patterns among the functions of one attachment.
 pub const MOST_PATTERNS: usize = 100;
-/// The longest `target`.
+/// Maximum length of `target`, in characters.
 pub const LONGEST_TARGET: usize = 128;
 
 /// The blocks. One is there, or none for types that are loaded only.
@@ -83,7 +83,7 @@ pub struct LoadedFor {
 }
 
 impl PointBlocks {
-    /// Names of the blocks, and whether they are there.
+    /// Returns the names of the blocks and whether each is present.
     #[must_use]
     pub const fn given(&self) -> [(&'static str, bool); 13] {
         [
@@ -103,7 +103,7 @@ impl PointBlocks {
         ]
     }
 
-    /// The choices of network namespaces: block, index in it, choice.
+    /// Returns the network namespace selectors: block, index in the block, selector.
     #[must_use]
     pub fn namespaces(&self) -> Vec<(&'static str, usize, &NamespaceChoice)> {
         let netns = links(self.netns.as_ref()).map(|(at, link)| ("netns", at, link));
@@ -112,7 +112,7 @@ impl PointBlocks {
         netns.chain(netfilter).chain(netkit).collect()
     }
 
-    /// All selectors of pods.
+    /// Returns all pod selectors.
     #[must_use]
     pub fn pods(&self) -> Vec<PodSelector<'_>> {
         let networks = self.namespaces().into_iter().filter_map(|(_, _, choice)| choice.pods());
@@ -122,12 +122,12 @@ impl PointBlocks {
     }
 }
 
-/// The attachments of a block, with their indices.
+/// Returns the attachments of a block, with their indices.
 pub fn links<A>(block: Option<&Attachments<A>>) -> impl Iterator<Item = (usize, &A)> {
     block.into_iter().flat_map(|block| &block.links).enumerate()
 }
 
-/// A block of several types is there where the type is one of them, and only there.
+/// Returns the rule that a block is present exactly if the program's type is one of its types.
 pub(crate) fn only_with_types(block: &str) -> Rule {
     let types = ClusterProgramType::of_block(block);
     let message = match &types[..] {
@@ -137,7 +137,7 @@ pub(crate) fn only_with_types(block: &str) -> Rule {
     Rule::new(format!("(self.type in ['{}']) == has(self.{block})", types.join("', '"))).message(&*message)
 }
 
-/// `target` is there only where the type takes one.
+/// Returns the rule that `target` is present only if the type accepts one.
 pub(crate) fn target_only_where_taken() -> Rule {
     let types: Vec<&str> = ClusterProgramType::ALL
         .into_iter()

@@ -1,4 +1,4 @@
-//! Network namespaces, and places in them.
+//! Network namespaces, and attach points in them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct NamespaceChoice {
 }
 
 impl NamespaceChoice {
-    /// The pods that are selected; none where no pod is meant.
+    /// Returns the selector of pods, if there is one.
     #[must_use]
     pub fn pods(&self) -> Option<PodSelector<'_>> {
         self.network_namespaces.as_ref().map(Into::into)
@@ -62,7 +62,7 @@ pub enum PacketFamily {
 }
 
 impl PacketFamily {
-    /// Its name, which is the daemon's too.
+    /// Returns the name that the daemon uses too.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ pub enum PacketPath {
 }
 
 impl PacketPath {
-    /// Its name, which is the daemon's too.
+    /// Returns the name that the daemon uses too.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Functions and static probes of user-space binaries.
+//! Functions and USDT probes of user-space binaries.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct UprobeMultiPoint {
     pub pid: Option<i32>,
 }
 
-/// Many functions of one binary, in containers or on the node.
+/// Functions of one binary, in containers or on the node.
 pub type UprobeMultiLink = InContainers<UprobeMultiPoint>;
 
 /// A static probe, at all places that the binary's notes name.
@@ -41,7 +41,7 @@ pub struct UsdtPoint {
     pub pid: Option<i32>,
 }
 
-/// A static probe, in containers or on the node.
+/// USDT probe, in containers or on the node.
 pub type UsdtLink = InContainers<UsdtPoint>;
 
 /// A place in a binary, as containers or the node see files.

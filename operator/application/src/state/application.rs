@@ -1,4 +1,4 @@
-//! The state objects themselves. They have no spec: everything is status.
+//! State objects. They have no spec, only a status.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube_derive::CustomResource;
@@ -9,18 +9,18 @@ use super::node::NodeDetails;
 use super::program::{ClusterProgramState, NamespacedProgramState};
 use crate::condition::conditions;
 
-/// Whether the programs of an application are loaded on a node.
+/// Load state of an application's programs on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AppLoadStatus {
-    /// Not tried yet.
+    /// No attempt yet.
     NotLoaded,
-    /// All are loaded.
+    /// All programs are loaded.
     LoadSuccess,
-    /// The daemon refused them.
+    /// The daemon rejected the programs.
     LoadError,
-    /// All are unloaded.
+    /// All programs are unloaded.
     UnloadSuccess,
-    /// Some could not be unloaded.
+    /// Some programs could not be unloaded.
     UnloadError,
     /// The node is not selected.
     NotSelected,

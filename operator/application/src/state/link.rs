@@ -9,16 +9,16 @@ use crate::name;
 use crate::tc::TcProceedOn;
 use crate::xdp::XdpProceedOn;
 
-/// How one attachment is doing.
+/// State of one attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkStatus {
-    /// The daemon has it.
+    /// The daemon has the attachment.
     Attached,
-    /// The daemon does not have it.
+    /// The daemon does not have the attachment.
     NotAttached,
-    /// The daemon refused it.
+    /// The daemon rejected the attachment.
     AttachError,
-    /// The daemon refused to remove it.
+    /// The daemon refused to remove the attachment.
     DetachError,
 }
 
@@ -153,7 +153,7 @@ pub struct LinksState<L> {
     pub links: Vec<L>,
 }
 
-/// None yet. A function, since `default` alone would ask `L` for a default.
+/// Returns an empty list. A function, because plain `default` would require `L: Default`.
 fn no_links<L>() -> Vec<L> {
     Vec::new()
 }

@@ -1,4 +1,4 @@
-//! What a node answers: one state object for each application and node, named `<application>-<8 hex digits>`.
+//! Reports of a node: one state object for each application and node, named `<application>-<8 hex digits>`.
 
 pub mod application;
 pub mod link;
@@ -9,14 +9,14 @@ pub mod program;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// The label of a state object that names its application.
+/// Label of a state object with the name of its application.
 pub const OWNED_BY_LABEL: &str = "bpfman.io/ownedByProgram";
 
-/// The label of a state object that names its node.
+/// Label of a state object with the name of its node.
 pub const NODE_LABEL: &str = "kubernetes.io/hostname";
 
-/// The schema of an id: 32 bits without a sign. The published one calls it int32, which API servers of 1.20 pass over;
-/// newer ones hold it to that and would refuse every status with a greater id.
+/// Returns the schema of an id: unsigned, 32 bits. The published schema declares int32, which API servers of 1.20
+/// ignore; newer servers enforce it and would reject every status with a larger id.
 fn id(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 4_294_967_295_u32 })
 }

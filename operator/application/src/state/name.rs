@@ -1,28 +1,28 @@
-//! Names of state objects, and of what they are labelled with.
+//! Names of state objects, and values of their labels.
 
 use sha2::{Digest as _, Sha256};
 
-/// The longest value of a label.
+/// Maximum length of a label value, in bytes (Kubernetes).
 const LABEL_BYTES: usize = 63;
 
-/// The longest name of an object.
+/// Maximum length of an object name, in bytes (Kubernetes).
 const NAME_BYTES: usize = 253;
 
-/// Hexadecimal digits at the end of a state object's name.
+/// Number of hexadecimal digits at the end of a state object's name.
 const DIGITS: usize = 8;
 
-/// Name of the state object of an application on a node.
+/// Returns the name of the state object of an application on a node.
 ///
-/// It follows from application and node alone: an agent that starts again, or a second one, arrives at the same name,
-/// and the API server lets only one of them make it. An application that is deleted and made again has another uid,
-/// and so another state object.
+/// The name depends only on the application and the node: a restarted or second agent computes the same name, and the
+/// API server lets only one of them create the object. An application that is deleted and created again has another
+/// uid, and so another state object.
 #[must_use]
 pub fn state_name(application: &str, uid: &str, node: &str) -> String {
     let room = NAME_BYTES - DIGITS - 1;
     format!("{}-{}", cut(application, room), digits(&[uid, node]))
 }
 
-/// A name as the value of a label. Longer ones than a label may have are cut, and told apart by a hash.
+/// Returns a name as a label value. Names that are too long are cut and end in a hash to stay distinct.
 #[must_use]
 pub fn label(name: &str) -> String {
     if name.len() <= LABEL_BYTES {
@@ -31,12 +31,12 @@ pub fn label(name: &str) -> String {
     format!("{}-{}", cut(name, LABEL_BYTES - DIGITS - 1), digits(&[name]))
 }
 
-/// The beginning of a name, ending in a letter or digit.
+/// Cuts a name to a number of bytes; the result ends in a letter or digit.
 fn cut(name: &str, bytes: usize) -> &str {
     name[..name.floor_char_boundary(bytes)].trim_end_matches(|end: char| !end.is_ascii_alphanumeric())
 }
 
-/// Eight hexadecimal digits that follow from the parts.
+/// Returns eight hexadecimal digits of a hash over the parts.
 fn digits(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -65,7 +65,7 @@ mod tests {
         let name = state_name("firewall", "uid-1", "node-a");
         assert_ne!(name, state_name("firewall", "uid-1", "node-b"));
         assert_ne!(name, state_name("firewall", "uid-2", "node-a"));
-        // Not the same text differently divided.
+        // The length of each part is hashed, so that the same text divided differently gives another name.
         assert_ne!(state_name("firewall", "a", "bc"), state_name("firewall", "ab", "c"));
     }
 

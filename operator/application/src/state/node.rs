@@ -1,4 +1,4 @@
-//! What a node says beside how its programs are doing. Additions to the published API, all optional.
+//! Information about the node in a state object. Additions to the published API, all optional.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

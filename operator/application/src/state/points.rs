@@ -1,5 +1,5 @@
-//! Attachments on a node, of the types that the published API does not have. What they are attached to is shown as the
-//! spec has it, with the namespace or the process that was found for it.
+//! Attachments on a node, of the types that the published API does not have. Attach points have the form of the spec,
+//! with the namespace or process that was found for each.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,6 @@ pub struct InProcess<P> {
     pub container_pid: Option<i32>,
 }
 
-/// Attachments to places of one kind.
 type Points<P> = Option<LinksState<PointState<P>>>;
 
 /// The blocks, as in the spec. One is there, or none for types that are loaded only.

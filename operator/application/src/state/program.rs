@@ -13,16 +13,16 @@ use super::points::PointStates;
 use crate::points::only_with_types;
 use crate::program::{ClusterProgramType, NamespacedProgramType, only_with};
 
-/// How the attachments of one program are doing.
+/// State of the attachments of one program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProgramLinkStatus {
-    /// Not looked at yet.
+    /// Not processed yet.
     Pending,
-    /// All as asked.
+    /// All attachments are as requested.
     Success,
-    /// Some failed.
+    /// Some attachments failed.
     Error,
-    /// What to attach to could not be found out.
+    /// The attach points could not be determined.
     UpdateAttachInfoError,
 }
 

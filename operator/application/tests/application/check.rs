@@ -1,4 +1,4 @@
-//! Wrong fields are named by their path, with what is allowed.
+//! Checks of manifests: wrong fields are named by their path, with the allowed values.
 
 use bpfman_application::application::{BpfApplication, ClusterBpfApplication};
 use bpfman_application::check;
@@ -68,7 +68,7 @@ fn namespaced() -> Value {
     })
 }
 
-/// All problems: those of the schema, or those of the parsed spec if there are none.
+/// Returns all problems: those of the schema, or those of the parsed spec if there are none.
 fn problems(manifest: &Value) -> Vec<String> {
     let mut found = check::manifest(manifest);
     if found.is_empty() {
@@ -101,9 +101,8 @@ fn with(mut manifest: Value, pointer: &str, value: Value) -> Value {
 fn good_manifests_have_no_problems() {
     assert_eq!(problems(&cluster()), [""; 0]);
     assert_eq!(problems(&namespaced()), [""; 0]);
-    // An explicit null is no value, as for the API server.
+    // An explicit null counts as absent, as in the API server.
     assert_eq!(check::manifest(&with(cluster(), "/spec/globalData", json!(null))), []);
-    // Bytes may be listed.
     assert_eq!(problems(&with(cluster(), "/spec/globalData/sampling", json!([1, 0, 0, 255]))), [""; 0]);
 }
 
@@ -267,7 +266,7 @@ fn each_field_of_a_cluster_application_is_held_against_its_rule() {
         ),
     ] {
         let found = problems(&with(cluster(), pointer, value));
-        // A type without its block is wrong twice: it has another one, and lacks its own.
+        // A wrong type breaks two rules: the block belongs to another type, and the type's own block is missing.
         let wrong = if pointer.ends_with("/type") { 2 } else { 1 };
         assert_eq!(found.len(), wrong, "{pointer}: {found:?}");
         assert!(found[0].contains(says), "{pointer}: {found:?} lacks {says:?}");
@@ -330,7 +329,7 @@ fn a_namespace_gets_probes_at_the_beginnings_of_functions_and_of_no_single_proce
         assert!(pid[0].starts_with(&field("pid", "7 is not allowed in a BpfApplication")), "{pid:?}");
         assert_eq!((offset.len(), pid.len()), (1, 1));
     }
-    // Who makes a cluster application may do anything on the node.
+    // Cluster applications have no such restriction: their authors may do anything on the node.
     let cluster = with(cluster(), "/spec/programs/4/uprobe/links/0/offset", json!(6));
     assert_eq!(problems(&cluster), [""; 0]);
 }

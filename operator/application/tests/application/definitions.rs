@@ -1,11 +1,11 @@
-//! The definitions say what the published API says: names, scopes, required fields, values, defaults.
+//! Comparison of the definitions with the published API: names, scopes, required fields, values, defaults.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-/// Deriving them takes a while without optimisation; once is enough.
+/// Definitions, derived once because deriving is slow without optimisation.
 static DEFINITIONS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     bpfman_application::crd::all().iter().map(|crd| serde_json::to_value(crd).unwrap()).collect()
 });
@@ -14,7 +14,7 @@ fn definition(kind: &str) -> &'static Value {
     DEFINITIONS.iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap()
 }
 
-/// The schema at a path of property names; `[]` steps into the items of a list.
+/// Returns the schema at a path of property names; `[]` steps into the items of a list.
 fn schema(kind: &str, path: &str) -> Value {
     let crd = definition(kind);
     let mut at = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
@@ -34,7 +34,7 @@ fn set(names: &str) -> BTreeSet<String> {
     names.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Servers warn at each apply of a format that they do not know.
+/// API servers warn at each apply about a format that they do not know.
 #[test]
 fn formats_are_those_that_kubernetes_knows() {
     fn formats(value: &Value, found: &mut BTreeSet<String>) {
@@ -71,9 +71,9 @@ fn kinds_names_and_scopes() {
         assert_eq!(spec["names"]["kind"], kind);
         assert_eq!(spec["names"]["plural"], plural);
         assert_eq!(spec["names"]["singular"], kind.to_lowercase());
-        // The published definitions have no short names.
+        // Short names are additions: the published definitions have none.
         assert_eq!(words(&spec["names"]["shortNames"]), set(short));
-        // The published definitions are in no category: `kubectl get bpfman` lists everything of ours.
+        // Categories are additions: `kubectl get bpfman` lists all kinds of this project.
         assert_eq!(words(&spec["names"]["categories"]), set("bpfman"));
         let [version] = spec["versions"].as_array().unwrap().as_slice() else { panic!("{kind}") };
         assert_eq!(version["name"], "v1alpha1");
@@ -248,7 +248,7 @@ fn defaults() {
     ] {
         assert_eq!(schema("ClusterBpfApplication", &path)["default"], default, "{path}");
     }
-    // The agent, not the API server, fills a priority.
+    // The agent, not the API server, sets the default priority.
     assert!(schema("ClusterBpfApplication", &format!("{links}.xdp.links.[].priority"))["default"].is_null());
     assert_eq!(schema("Config", "spec.agent.healthProbePort")["default"], 8175);
 }
@@ -289,7 +289,7 @@ fn bounds_and_patterns() {
         (entries["minimum"].as_f64(), entries["maximum"].as_f64()),
         (Some(1.0), Some(4_294_967_295.0))
     );
-    // Base64 as published, or a list of bytes as its samples have it; a type would keep lists from server-side apply.
+    // Base64 as published, or a list of bytes as in its samples; with a type, server-side apply would reject lists.
     assert_eq!(
         schema(kind, "spec.globalData")["additionalProperties"],
         json!({ "x-kubernetes-preserve-unknown-fields": true })
@@ -334,7 +334,7 @@ fn states_have_no_spec() {
 #[test]
 fn each_type_has_its_rule() {
     for (kind, path, rules) in [
-        // One for each block, and one for what is told at load.
+        // One rule for each block, and one for `target`.
         ("ClusterBpfApplication", "spec.programs.[]", 10 + 13 + 1),
         ("BpfApplication", "spec.programs.[]", 5),
         ("ClusterBpfApplicationState", "status.programs.[]", 10 + 13),
@@ -371,7 +371,7 @@ fn for_older_servers_only_the_rules_are_left_out() {
     }
 }
 
-/// What an API server demands of every schema, and schemars does not know.
+/// Checks the API server's requirements for schemas, which schemars does not know.
 #[test]
 fn schemas_are_structural() {
     fn check(at: &Value, path: &str) {
@@ -407,7 +407,7 @@ fn every_field_of_a_spec_is_explained() {
         let properties = at["properties"].as_object();
         for (name, schema) in properties.into_iter().flatten() {
             let path = format!("{path}.{name}");
-            // Inside selectors and conditions the words are Kubernetes' own, and known.
+            // Selectors and conditions have Kubernetes' own fields, which need no description.
             let known =
                 ["matchExpressions", "matchLabels", "conditions"].iter().any(|part| path.contains(part));
             assert!(known || schema["description"].is_string(), "{path} has no description");

@@ -1,4 +1,4 @@
-//! Manifests as users write them are read, and the rules of the definitions tell right from wrong.
+//! Manifests as users write them can be read, and the rules of the definitions accept and reject the right ones.
 
 use bpfman_application::application::{BpfApplication, ClusterBpfApplication};
 use bpfman_application::bytecode::ImagePullPolicy;
@@ -162,10 +162,10 @@ spec:
     - { apiVersion: apps/v1, kind: DaemonSet, namespace: bpfman, name: bpfman-daemon, unmanaged: true }
 "#;
 
-/// Messages of the rules that a resource's programs break.
+/// Returns the messages of the rules that a resource's programs break.
 ///
-/// The rules have three forms, and this understands no other: an interpreter of the whole language would be
-/// larger than everything else here. API servers evaluate them for real.
+/// Supports only the three forms of rules in use: an interpreter of the whole expression language would be larger
+/// than the rest of the tests. API servers evaluate the rules in other tests.
 fn broken_rules<T: CustomResourceExt + Serialize>(resource: &T, part: &str) -> Vec<String> {
     let crd = serde_json::to_value(T::crd()).unwrap();
     let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}/properties/programs/items");
@@ -253,7 +253,7 @@ fn a_config() {
     assert!(config.spec.overrides[0].unmanaged);
 }
 
-/// Server-side apply sends what is serialized: an absent field must stay absent, or it would be taken over.
+/// With server-side apply the client would own a field that it sends as null, so an absent field must stay absent.
 #[test]
 fn nothing_absent_is_written_as_null() {
     fn nulls(value: &Value) -> usize {
@@ -318,7 +318,6 @@ fn a_cluster_application_with_every_type_that_the_published_api_does_not_have() 
     let kinds: Vec<ClusterProgramType> =
         app.spec.programs.iter().map(|program| program.program_type).collect();
     assert_eq!(kinds, ClusterProgramType::ALL[10..], "each, in the order in which they are explained");
-    // What is written again is what was read.
     let again: ClusterBpfApplication = serde_json::from_value(serde_json::to_value(&app).unwrap()).unwrap();
     assert_eq!(again, app);
 }

@@ -34,8 +34,8 @@ fn pod(namespace: &str, name: &str, netns: Option<(u64, u64)>) -> PodFacts {
     }
 }
 
-/// Two interfaces, a namespace with a name, and pods of two namespaces; one of them in the node's network namespace,
-/// one whose own is not known yet.
+/// Returns a machine with interfaces, a named namespace, and pods of two namespaces; one pod is on the node's
+/// network, the network of another is not known yet.
 pub fn machine() -> Facts {
     let host = PodFacts {
         host_network: true,

@@ -1,4 +1,4 @@
-//! From a spec and the facts of a machine to what is wanted there.
+//! Desired state of a spec on a machine with given facts.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod machines;
@@ -15,7 +15,7 @@ use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::v1::{BpfmanProgramType as Wire, LoadRequest};
 use machines::{cluster, machine, namespaced, owner};
 
-/// Keys of the attachments of the only program, and its problems.
+/// Returns the attachment keys of the only program, and its problems.
 fn links(spec: &ApplicationSpec, facts: &Facts) -> (Vec<String>, Vec<String>) {
     let owner = ProgramOwner { namespace: Some("shop".into()), ..owner() };
     let desired = desired(&owner, spec, facts);
@@ -131,7 +131,7 @@ fn pods_are_taken_by_namespace_and_labels() {
     let (web, api) = ("eth0 in pod uid-web net:11:1", "eth0 in pod uid-api net:12:2");
     assert_eq!(of("namespace: shop, pods: {matchLabels: {app: web}}"), [web]);
     assert_eq!(of("namespace: bank, pods: {}"), [api]);
-    // A pod in the node's namespace means the node's interface to the whole cluster.
+    // For a cluster application, a pod on the node's network selects the node's interface.
     assert_eq!(of("pods: {}"), ["eth0", api, web]);
     assert_eq!(of("pods: {matchLabels: {app: none}}"), [""; 0]);
 }
@@ -147,7 +147,7 @@ fn a_namespaced_application_touches_its_own_pods_alone_and_never_the_node() {
     assert_eq!(links(&xdp_of_pods(link), &machine()).0, ["eth0 in pod uid-web net:11:1"]);
 }
 
-/// The only program, with what is not known of its places.
+/// Returns the only program, with the scopes that are unknown.
 fn only(spec: &ApplicationSpec, facts: &Facts) -> Program {
     desired(&owner(), spec, facts).load.expect("it is wanted").programs.remove(0)
 }
@@ -230,7 +230,7 @@ fn a_pod_whose_namespace_was_not_looked_into_yet_keeps_its_links() {
         desired(&owner, &discovered, facts).load.unwrap().programs.remove(0)
     };
     let mut facts = machine();
-    // Its container was started again: another process leads to the same namespace.
+    // The container was restarted: another process leads to the same namespace.
     facts.pods[0].netns.as_mut().unwrap().path = "/proc/99/ns/net".into();
     let program = plan(&facts);
     assert!(program.links.is_empty());
@@ -271,7 +271,7 @@ fn ambiguous_container_is_a_problem_with_its_reason() {
     let program = only(&probes, &facts);
     assert_eq!(program.problems, [problem]);
     assert!(program.keeps(&LinkKey("libc:malloc+0 in containerd://web-main".into())));
-    // Its network is another container's too.
+    // Another container shows the pod's network too, so the ambiguity does not matter here.
     assert!(!only(&packets, &facts).problems.contains(&problem.to_owned()));
     facts.pods[0].netns = None;
     assert!(only(&packets, &facts).problems.contains(&problem.to_owned()));
@@ -396,7 +396,7 @@ fn only_programs_of_a_namespaced_application_name_its_namespace() {
     let with = |spec: &ApplicationSpec| desired(&owner(), spec, &machine).load.unwrap();
     let shop = with(&namespaced(programs));
     assert_eq!(shop.request.metadata["bpfman.io/ProgramNamespace"], "shop");
-    // What was loaded before there was this key is loaded again, with it.
+    // Programs that were loaded without this key are loaded again.
     let other = ApplicationSpec { namespace: Some("bank".to_owned()), ..namespaced(programs) };
     assert_ne!(shop.content, with(&other).content);
     let cluster = with(&cluster(programs));
@@ -434,7 +434,7 @@ fn whatever_makes_another_version_makes_another_content_and_nothing_else_does() 
     let size = |entries| Some([("rate".to_owned(), entries)].into());
     other(&|spec| spec.common.map_sizes = size(1));
     other(&|spec| spec.common.map_sizes = size(2));
-    // What sets nothing is the version that it was before these fields were there.
+    // A spec without values has the same version as before these fields existed.
     let mut empty = cluster(programs);
     (empty.common.globals, empty.common.map_sizes) = (Some([].into()), Some([].into()));
     assert_eq!(content(&empty), first);
@@ -442,7 +442,7 @@ fn whatever_makes_another_version_makes_another_content_and_nothing_else_does() 
         spec.programs.pop();
     });
     other(&|spec| spec.programs[1].name.push('s'));
-    // Where it is attached, and in which order the list is written, is no other version.
+    // Attach points and the order of the list make no other version.
     let turned = "[{name: shape, type: TC, tc: {}}, {name: count, type: XDP, xdp: {links: [{interfaceSelector: {interfaces: [eth0]}}]}}]";
     assert_eq!(content(&cluster(turned)), first);
 }

@@ -1,4 +1,4 @@
-//! From a spec and the facts of a machine to what is wanted there, for the types that `bpfman.v1` does not have.
+//! Desired state of a spec on a machine, for the types that `bpfman.v1` does not have.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The folder of network configurations.
+//! Directory of network configurations.
 
 use std::fs;
 use std::io;
@@ -11,16 +11,16 @@ use super::{InstallError, InstallOptions, at};
 use crate::conflist::{self, ConflistChange};
 use crate::write::atomically;
 
-/// Endings of names that runtimes read.
+/// File extensions that runtimes read.
 const ENDINGS: [&str; 3] = ["conf", "conflist", "json"];
 
-/// Ending of a configuration of one plugin while a list stands in its place. No runtime reads it.
+/// Extension of the configuration of a single plugin while a list replaces it. Runtimes do not read it.
 const SAVED: &str = "bpfman-saved";
 
-/// Adds the plugin to the active configuration; which one was changed.
+/// Adds the plugin to the active configuration. Returns the changed file, if any.
 ///
 /// # Errors
-/// [`InstallError`]; nothing was changed.
+/// Returns [`InstallError`]; nothing was changed.
 pub fn add(options: &InstallOptions) -> Result<Option<PathBuf>, InstallError> {
     let file = active(options)?;
     let text = fs::read(&file).map_err(at(&file))?;
@@ -29,7 +29,7 @@ pub fn add(options: &InstallOptions) -> Result<Option<PathBuf>, InstallError> {
         ConflistChange::Same => Ok(None),
         ConflistChange::List(list) => replace(&file, &file, &list).map(|()| Some(file)),
         ConflistChange::FromSingle(list) => {
-            // The single one sorts before the list and stays active until it has its other name.
+            // The original file sorts before the list and stays active until it is renamed.
             let target = file.with_extension("conflist");
             replace(&target, &file, &list)?;
             let saved = saved(&file);
@@ -39,15 +39,15 @@ pub fn add(options: &InstallOptions) -> Result<Option<PathBuf>, InstallError> {
     }
 }
 
-/// Takes the plugin out of all configurations; which ones were changed.
+/// Removes the plugin from all configurations. Returns the changed files.
 ///
 /// # Errors
-/// [`InstallError`]; those before were changed.
+/// Returns [`InstallError`]; files before the failing one were changed.
 pub fn remove(options: &InstallOptions) -> Result<Vec<PathBuf>, InstallError> {
     let mut changed = Vec::new();
     for file in configurations(options)? {
         let text = fs::read(&file).map_err(at(&file))?;
-        // What cannot be read has no plugin of ours that would run.
+        // A file that cannot be parsed cannot run the plugin.
         let Ok(Some(rest)) = conflist::without(&text) else { continue };
         let single = ENDINGS.iter().map(|ending| file.with_extension(ending)).find(|one| saved(one).exists());
         match single {
@@ -67,7 +67,7 @@ fn saved(single: &Path) -> PathBuf {
     single.with_file_name(format!("{name}.{SAVED}"))
 }
 
-/// Writes a configuration with the rights of the one that it stands for.
+/// Writes a configuration with the permissions of the one that it replaces.
 fn replace(file: &Path, like: &Path, value: &Value) -> Result<(), InstallError> {
     let mode = fs::metadata(like).map_err(at(like))?.permissions().mode() & 0o777;
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| at(file)(error.into()))?;
@@ -75,7 +75,7 @@ fn replace(file: &Path, like: &Path, value: &Value) -> Result<(), InstallError> 
     atomically(file, &text, mode).map_err(at(file))
 }
 
-/// The configuration that runtimes use: the first by name, or the one that was named.
+/// Returns the configuration that runtimes use: the first by name, or the one that was named.
 fn active(options: &InstallOptions) -> Result<PathBuf, InstallError> {
     if let Some(name) = &options.name_of_conflist {
         let file = options.conf_dir.join(name);

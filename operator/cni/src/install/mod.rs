@@ -1,4 +1,4 @@
-//! `bpfman-cni install` and `uninstall`: the binary and its place in the node's network configuration.
+//! `bpfman-cni install` and `uninstall`: the binary, and its entry in the node's network configuration.
 
 mod folder;
 mod options;
@@ -22,54 +22,54 @@ use crate::PLUGIN;
 use crate::conflist::Unfit;
 use crate::write::atomically;
 
-/// How often `--watch` looks. A network plugin that writes its configuration anew takes ours out of it for so long.
+/// Polling interval of `--watch`. If a network plugin rewrites its configuration, the entry is missing for this time.
 const TURN: Duration = Duration::from_millis(500);
 
-/// How many turns `--watch` leaves the configuration alone where another program takes the plugin out each time: two
-/// programs that rewrite a file all the time keep the node's runtime busy, and protect no pod.
+/// Number of intervals that `--watch` pauses while another program removes the plugin each time: two programs that
+/// rewrite a file all the time keep the node's runtime busy and protect no pod.
 const BACK_OFF: u32 = 20;
 
-/// Why it was not installed. What is named was not changed.
+/// Reason why the installation failed. The named file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// The words make no command.
+    /// Invalid arguments.
     #[error(transparent)]
     Usage(#[from] UsageError),
-    /// There is nothing to be added to.
+    /// There is no configuration to add the plugin to.
     #[error(
         "{0}: there is no network configuration yet; install a network plugin, or pass --watch to wait for one"
     )]
     NoConfiguration(PathBuf),
-    /// The active one cannot be added to.
+    /// The plugin cannot be added to the active configuration.
     #[error("{file}: {why}; it is left as it is")]
     Unfit {
-        /// The file.
+        /// Configuration file.
         file: PathBuf,
-        /// Why.
+        /// Reason why the plugin cannot be added.
         why: Unfit,
     },
-    /// Signals cannot be waited for.
+    /// Signal handlers cannot be installed.
     #[error("SIGTERM cannot be waited for: {0}")]
     Signal(io::Error),
-    /// The file system refuses.
+    /// Error of the file system.
     #[error("{file}: {error}")]
     File {
-        /// Where.
+        /// File of the error.
         file: PathBuf,
-        /// What it says.
+        /// Error of the system.
         error: io::Error,
     },
 }
 
-/// An error at a file.
+/// Returns a function that adds the file to an error.
 fn at(file: &Path) -> impl FnOnce(io::Error) -> InstallError + '_ {
     move |error| InstallError::File { file: file.to_owned(), error }
 }
 
-/// Does what the words say.
+/// Runs the command of the arguments.
 ///
 /// # Errors
-/// [`InstallError`].
+/// Returns [`InstallError`].
 pub fn command(words: &[String]) -> Result<(), InstallError> {
     let options = InstallOptions::parse(words)?;
     if options.uninstall {
@@ -80,8 +80,8 @@ pub fn command(words: &[String]) -> Result<(), InstallError> {
     if options.watch {
         watch(&options)
     } else if options.prepare {
-        // An agent whose programs are back lets pods in: the plugin is there before. A configuration that is missing, or
-        // that cannot be added to, keeps no agent from its work; who watches says so again.
+        // The agent admits pods once its programs are back, so the plugin must be in place before. If there is no
+        // usable configuration yet, the agent starts nevertheless; `--watch` reports the problem again.
         add(&options).unwrap_or_else(|error| eprintln!("{PLUGIN}: {error}"));
         Ok(())
     } else {
@@ -89,7 +89,6 @@ pub fn command(words: &[String]) -> Result<(), InstallError> {
     }
 }
 
-/// Once.
 fn add(options: &InstallOptions) -> Result<(), InstallError> {
     if let Some(file) = folder::add(options)? {
         eprintln!("{PLUGIN}: added to {}", file.display());
@@ -97,7 +96,7 @@ fn add(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Once, as `--watch` does it: says how often it was in vain, once another program takes the plugin out each time.
+/// Adds the plugin for `--watch`: if another program removes it each time, reports how often.
 fn add_again(options: &InstallOptions, rival: &mut Rival) -> Result<(), InstallError> {
     let added = folder::add(options)?;
     rival.looked(added.is_some());
@@ -115,11 +114,11 @@ fn add_again(options: &InstallOptions, rival: &mut Rival) -> Result<(), InstallE
     Ok(())
 }
 
-/// Keeps the plugin in the active configuration until SIGTERM or SIGINT. When this ends, it stays in it: pods are
-/// protected while a new version of this takes over.
+/// Keeps the plugin in the active configuration until SIGTERM or SIGINT. It stays there afterwards: pods are
+/// protected while a new version of this program takes over.
 ///
-/// The first process of a container has no default for these signals: without these lines every new version of the agent
-/// beside it would wait for the end of the pod's whole grace period.
+/// The first process of a container has no default action for these signals: without handlers, every update of the
+/// agent's pod would take the whole termination grace period.
 fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     let ends = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -131,7 +130,7 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
         match add_again(options, &mut rival) {
             Ok(()) => last_reported.clear(),
             Err(error) => {
-                // A folder that cannot be read has no rival: the next configuration gets the plugin at once.
+                // If the directory cannot be read, forget the rival: the next configuration gets the plugin at once.
                 rival = Rival::default();
                 let text = error.to_string();
                 if text != last_reported {
@@ -140,7 +139,7 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
                 }
             }
         }
-        // In turns, so that a signal does not wait for all of them.
+        // Sleep in short steps, so that a signal does not wait for the whole pause.
         let turns = if rival.undone().is_some() { BACK_OFF } else { 1 };
         for _ in 0..turns {
             if !ends.load(Ordering::Relaxed) {
@@ -151,7 +150,7 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Copies this program. A runtime that calls it meanwhile has the old one or the new one.
+/// Copies this program, atomically for a runtime that calls it meanwhile.
 fn binary(options: &InstallOptions) -> Result<(), InstallError> {
     let this = std::env::current_exe().map_err(at(Path::new("/proc/self/exe")))?;
     let target = options.bin_dir.join(PLUGIN);
@@ -162,7 +161,7 @@ fn binary(options: &InstallOptions) -> Result<(), InstallError> {
     atomically(&target, &contents, 0o755).map_err(at(&target))
 }
 
-/// The agent has no rights on its node: the folders of its socket and of its rules are made for it.
+/// Creates the directories of the agent's socket and rules, because the agent has no privileges on its node.
 fn folders_of_agent(options: &InstallOptions) -> Result<(), InstallError> {
     let Some(user) = options.agent_user else { return Ok(()) };
     for folder in &options.agent_dirs {
@@ -172,7 +171,7 @@ fn folders_of_agent(options: &InstallOptions) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Takes it out of every configuration, and then the binary away: never the other way round.
+/// Removes the plugin from every configuration, and only then the binary, which a configuration may still call.
 fn uninstall(options: &InstallOptions) -> Result<(), InstallError> {
     for file in folder::remove(options)? {
         eprintln!("{PLUGIN}: removed from {}", file.display());

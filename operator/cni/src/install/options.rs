@@ -1,11 +1,11 @@
-//! The words behind `bpfman-cni`. Written by hand: the plugin runs for every pod and stays small.
+//! Arguments of `bpfman-cni`. Parsed by hand: the plugin runs for every pod and must stay small.
 
 use std::path::PathBuf;
 
 use crate::conflist::PluginEntry;
 use crate::{SOCKET, STATE_FILE};
 
-/// How it is used.
+/// Usage text.
 pub const USAGE: &str = "\
 usage: bpfman-cni install [--bin-dir DIR] [--conf-dir DIR] [--name-of-conflist NAME] [--watch]
                           [--agent-socket PATH] [--state-file PATH] [--timeout-seconds N]
@@ -14,39 +14,39 @@ usage: bpfman-cni install [--bin-dir DIR] [--conf-dir DIR] [--name-of-conflist N
        bpfman-cni uninstall [--bin-dir DIR] [--conf-dir DIR]
 without words, and with CNI_COMMAND set, it is a CNI plugin";
 
-/// Words that make no command.
+/// Error of invalid arguments.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}\n{USAGE}")]
 pub struct UsageError(String);
 
-/// What to do.
+/// Options of the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstallOptions {
-    /// The other way round.
+    /// True to uninstall instead of install.
     pub uninstall: bool,
-    /// What there is to be done before the agent starts: install, if there is a configuration already.
+    /// True to prepare for the start of the agent: to install, if there is a configuration already.
     pub prepare: bool,
-    /// Folder of plugins.
+    /// Directory of plugins.
     pub bin_dir: PathBuf,
-    /// Folder of network configurations.
+    /// Directory of network configurations.
     pub conf_dir: PathBuf,
-    /// Which one of them; the first by name otherwise.
+    /// Name of the configuration file; the first by name otherwise.
     pub name_of_conflist: Option<String>,
-    /// Go on, and put the plugin back wherever somebody takes it out.
+    /// True to keep running, and to restore the plugin whenever it is removed.
     pub watch: bool,
-    /// What the plugin is told.
+    /// Settings of the plugin's entry.
     pub entry: PluginEntry,
-    /// Who the agent runs as: folders are made for it.
+    /// User of the agent, which gets the directories.
     pub agent_user: Option<u32>,
-    /// Those folders.
+    /// Directories of the agent.
     pub agent_dirs: Vec<PathBuf>,
 }
 
 impl InstallOptions {
-    /// Reads the words.
+    /// Parses the arguments.
     ///
     /// # Errors
-    /// [`UsageError`].
+    /// Returns [`UsageError`].
     pub fn parse(words: &[String]) -> Result<Self, UsageError> {
         let wrong = |why: String| Err(UsageError(why));
         let (uninstall, prepare) = match words.first().map(String::as_str) {

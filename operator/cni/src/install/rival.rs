@@ -1,24 +1,24 @@
-//! Notices that another program takes the plugin out of the configuration again and again. Pure.
+//! Detection of another program that removes the plugin from the configuration repeatedly. Pure.
 
-/// Looks that count, and additions among them that make a rival: five in ten seconds.
+/// Number of polls considered, and of additions among them that prove a rival: five in ten seconds.
 const LOOKS: u32 = 20;
 const ADDITIONS: u32 = 5;
 
-/// The last looks, and the additions that they took.
+/// Recent polls and their additions.
 #[derive(Debug, Default)]
 pub struct Rival {
-    /// A bit a look, the last one lowest: the plugin had to be added.
+    /// One bit per poll, the last one lowest: whether the plugin had to be added.
     history: u32,
-    /// Additions since the watch began, or since the plugin stayed where it had a rival.
+    /// Additions since the watch started, or since a rival stopped.
     additions: u64,
     has_rival: bool,
 }
 
 impl Rival {
-    /// Takes in whether the plugin had to be added at a look. The first addition has no rival as its cause.
+    /// Records whether the plugin had to be added. The first addition is not caused by a rival.
     pub fn looked(&mut self, added: bool) {
         if !added && self.has_rival {
-            // It stayed in between two looks, which are long apart by now.
+            // The plugin stayed between two polls, which are far apart while there is a rival.
             *self = Self::default();
             return;
         }
@@ -27,7 +27,7 @@ impl Rival {
         self.has_rival |= self.history.count_ones() >= ADDITIONS;
     }
 
-    /// How often the plugin was added in vain, if another program takes it out again and again.
+    /// Returns the number of additions, if another program removes the plugin repeatedly.
     pub const fn undone(&self) -> Option<u64> {
         if self.has_rival { Some(self.additions) } else { None }
     }

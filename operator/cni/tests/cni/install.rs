@@ -1,4 +1,4 @@
-//! Installing into folders as a node has them.
+//! Installation into directories like those of a node.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -63,7 +63,7 @@ fn list(plugin: &str) -> String {
     json!({ "cniVersion": "0.4.0", "name": "n", "plugins": [{ "type": plugin }] }).to_string()
 }
 
-/// Ended with the test.
+/// Process that is killed with the test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -148,7 +148,7 @@ fn it_is_there_before_the_agent_if_there_is_a_list_and_keeps_no_agent_waiting_if
             node.write("10-first.conflist", text);
         }
         let folder = node.0.path().join("agent");
-        // Only root may give something away.
+        // Only root may change the owner of a file.
         let user = match fs::metadata(node.bin()).unwrap().uid() {
             0 => 4711,
             own => own,
@@ -183,7 +183,7 @@ fn a_watch_waits_for_a_list_and_joins_it_again_and_again() {
         node.write("10-first.conflist", &list(plugin));
         until("it joined", || node.plugins("10-first.conflist") == [plugin, "bpfman-cni"]);
     }
-    // It ends by itself: as a container's first process nothing but SIGKILL would end it otherwise.
+    // The watch must handle SIGTERM: as a container's first process only SIGKILL would end it otherwise.
     let pid = watch.0.id().to_string();
     assert!(Command::new("kill").arg(&pid).status().unwrap().success());
     assert_eq!(watch.0.wait().unwrap().code(), Some(0), "not by the signal");

@@ -1,4 +1,4 @@
-//! The plugin and its installation, as nodes call them.
+//! Tests of the plugin and its installation, run like on a node.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod install;

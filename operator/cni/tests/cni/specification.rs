@@ -1,4 +1,4 @@
-//! The binary, called as a container runtime calls it.
+//! Tests of the binary, called like by a container runtime.
 
 use std::fs;
 use std::io::{BufReader, Write as _};
@@ -18,7 +18,7 @@ struct Outcome {
     notes: String,
 }
 
-/// Calls it. Variables of `changes` without a value are not set.
+/// Calls the plugin. Variables of `changes` without a value are not set.
 fn call(command: &str, changes: &[(&str, Option<&str>)], input: &str) -> Outcome {
     let mut process = Command::new(env!("CARGO_BIN_EXE_bpfman-cni"));
     process.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -63,7 +63,7 @@ fn network(folder: &Path) -> Value {
     })
 }
 
-/// An agent that answers once; what it was asked.
+/// Starts an agent that answers one request, and returns that request.
 fn agent(folder: &Path, answer: PluginAnswer) -> std::thread::JoinHandle<PluginRequest> {
     let listener = UnixListener::bind(folder.join("cni.sock")).unwrap();
     std::thread::spawn(move || {

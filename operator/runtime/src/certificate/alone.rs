@@ -1,4 +1,4 @@
-//! A certificate that nobody is told to trust: what is served is encrypted also then.
+//! Self-made certificate that no client is configured to trust: the connection is encrypted nevertheless.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use thiserror::Error;
 use super::{CertificateTerms, MakeError, make};
 use crate::tls::{ServeError, Served};
 
-/// Why there is no certificate of one's own.
+/// Reason why there is no self-made certificate.
 #[derive(Debug, Error)]
 pub enum AloneError {
-    /// A name is none.
+    /// A name is invalid.
     #[error(transparent)]
     Make(#[from] MakeError),
-    /// What was made is not one.
+    /// The certificate that was made cannot be used.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
-/// Makes one certificate after the other, each for this process alone. `now`: seconds since 1970.
+/// Makes one certificate after the other, for this process only. `now` returns seconds since 1970.
 ///
 /// # Errors
-/// A name is none.
+/// Returns an error if a name is invalid.
 pub async fn alone(
     names: &[String],
     terms: CertificateTerms,

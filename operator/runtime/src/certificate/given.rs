@@ -1,4 +1,4 @@
-//! A certificate that is given as files, and read again when whoever gives it replaces it.
+//! Certificate in files, which are reloaded after they are replaced.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::tls::{ServeError, Served};
 
-/// How often files are read. The kubelet takes a minute to bring a changed Secret.
+/// Interval at which the files are read. The kubelet takes up to a minute to update a changed Secret.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Where a certificate and its key are, as PEM.
@@ -25,19 +25,19 @@ pub struct GivenCertificate {
     pub metrics_key: Option<PathBuf>,
 }
 
-/// Why a given certificate is not served.
+/// Reason why a certificate from files is not served.
 #[derive(Debug, Error)]
 pub enum GivenError {
-    /// A file is not read.
+    /// A file cannot be read.
     #[error("reading {}: {}", .0.display(), .1)]
     Read(PathBuf, io::Error),
-    /// Both are read, and cannot be used.
+    /// The files were read but cannot be used.
     #[error("{} with {}: {}", .0.display(), .1.display(), .2)]
     Serve(PathBuf, PathBuf, ServeError),
 }
 
 impl GivenCertificate {
-    /// The files, if there are some.
+    /// Returns the files, if they are configured.
     #[must_use]
     pub fn files(&self) -> Option<CertificateFiles> {
         let (certificate, key) = (self.metrics_certificate.clone()?, self.metrics_key.clone()?);
@@ -45,7 +45,7 @@ impl GivenCertificate {
     }
 }
 
-/// A certificate and its key.
+/// Files of a certificate and its key.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
     certificate: PathBuf,
@@ -53,11 +53,11 @@ pub struct CertificateFiles {
 }
 
 impl CertificateFiles {
-    /// Serves what they hold, for ever. Files that cannot be used later, as while only one of them was replaced, change
-    /// nothing, and are said once.
+    /// Serves the files forever. Later read errors, for example while only one of the files has been replaced, change
+    /// nothing and are logged once.
     ///
     /// # Errors
-    /// They cannot be used from the beginning.
+    /// Returns an error if the files cannot be used at the first attempt.
     pub async fn keep(&self, served: &Served) -> Result<Infallible, GivenError> {
         self.read(served).await?;
         let mut said = None;

@@ -1,4 +1,4 @@
-//! Making a certificate and the authority that signs it.
+//! Generation of a certificate and of the authority that signs it.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use rcgen::{
 
 use super::{CertificateTerms, Generation};
 
-/// How far clocks of clients may be behind.
+/// Maximum time that clients' clocks may be behind, in seconds.
 pub(super) const SKEW: u64 = 3600;
 
-/// Why there is no certificate.
+/// Error of generating a certificate.
 #[derive(Debug, thiserror::Error)]
 #[error("a certificate for {names}: {source}")]
 pub struct MakeError {
@@ -20,22 +20,22 @@ pub struct MakeError {
     source: rcgen::Error,
 }
 
-/// Makes one for some names or addresses.
+/// Makes a certificate for names or addresses.
 ///
 /// # Errors
-/// A name is none.
+/// Returns an error if a name is invalid.
 pub fn make(names: &[String], now: u64, terms: CertificateTerms) -> Result<Generation, MakeError> {
     made(names, now, terms).map_err(|source| MakeError { names: names.join(", "), source })
 }
 
 fn made(names: &[String], now: u64, terms: CertificateTerms) -> Result<Generation, rcgen::Error> {
     let not_after = now + terms.seconds;
-    // Its bare name is who it is: the first label of the first one.
+    // The common name is the first label of the first name.
     let common =
         names.first().map_or("bpfman", |name| name.split_once('.').map_or(name.as_str(), |(label, _)| label));
     let at = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
     let mut params = CertificateParams::default();
-    // Authorities of two generations are both trusted for a while, so they have names of their own.
+    // The authorities of two generations are both trusted for a while, so their names differ.
     params.distinguished_name.push(DnType::CommonName, format!("{common} {now}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];

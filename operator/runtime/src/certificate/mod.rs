@@ -1,4 +1,4 @@
-//! Certificates of a server: made here, or given as files.
+//! Certificates of a server: self-made, or from files.
 
 mod alone;
 mod given;
@@ -10,59 +10,59 @@ pub use make::{MakeError, make};
 
 use serde::{Deserialize, Serialize};
 
-/// A certificate of a server with all that belongs to it. Texts are PEM, times seconds since 1970.
+/// Certificate of a server with its key and authority. Texts are PEM, times seconds since 1970.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Generation {
-    /// When it was made. It is valid from an hour before: clocks differ.
+    /// Creation time. The certificate is valid from an hour before, because clocks differ.
     pub created: u64,
-    /// When it ends.
+    /// End of validity.
     pub not_after: u64,
-    /// The authority.
+    /// Certificate of the authority.
     pub authority: String,
-    /// The certificate.
+    /// Certificate of the server.
     pub certificate: String,
-    /// Its key.
+    /// Private key of the server.
     pub key: String,
 }
 
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The key is nobody's business.
+        // The key is left out.
         write!(f, "Generation({}..{})", self.created, self.not_after)
     }
 }
 
 impl Generation {
-    /// Whether a clock that says this takes it.
+    /// Returns whether the certificate is valid at a time.
     #[must_use]
     pub const fn is_valid(&self, now: u64) -> bool {
         self.created.saturating_sub(make::SKEW) <= now && now < self.not_after
     }
 }
 
-/// Times of certificates.
+/// Lifetime of certificates.
 #[derive(Clone, Copy, Debug)]
 pub struct CertificateTerms {
-    /// How long one is valid.
+    /// Validity, in seconds.
     pub seconds: u64,
 }
 
 impl CertificateTerms {
-    /// The age at which the next one is made.
+    /// Returns the age at which the next certificate is made, in seconds.
     #[must_use]
     pub const fn renew(self) -> u64 {
         self.seconds * 2 / 3
     }
 
-    /// How long the API servers have, after they were told of an authority, until they have to trust it.
+    /// Returns the time that API servers get to learn of a new authority before they must trust it, in seconds.
     #[must_use]
     pub const fn settle(self) -> u64 {
         let share = self.seconds / 12;
         if share > 600 { 600 } else { share + 1 }
     }
 
-    /// How often this is looked at.
+    /// Returns the interval at which the certificate is checked, in seconds.
     #[must_use]
     pub const fn tick(self) -> u64 {
         let share = self.settle() / 4;

@@ -1,4 +1,4 @@
-//! Makes connections that speak HTTP/2.
+//! Connector that accepts only HTTP/2.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,18 +13,18 @@ use kube::{Config, Error};
 use thiserror::Error;
 use tower::{BoxError, Service};
 
-/// Why there is no connection that speaks HTTP/2.
+/// Reason why there is no HTTP/2 connection.
 #[derive(Debug, Error)]
 pub enum DialError {
-    /// Whoever answers offers something else.
+    /// The server does not offer HTTP/2.
     #[error("the server speaks no HTTP/2")]
     NoHttp2,
-    /// Nobody answers, or not to the end.
+    /// The connection was not established in time.
     #[error("no connection within {0:?}: is the API server reachable from here?")]
     TooLong(Duration),
 }
 
-/// Makes connections with TLS, if the address says so, and takes only those that speak HTTP/2.
+/// Connector that uses TLS if the address requires it, and accepts only HTTP/2.
 #[derive(Clone)]
 pub struct Dial<H> {
     inner: HttpsConnector<H>,
@@ -32,8 +32,8 @@ pub struct Dial<H> {
 }
 
 impl<H> Dial<H> {
-    /// Over the connections that `connector` makes. HTTP/1.1 is offered too: some servers answer with an alert where
-    /// they know nothing of what is offered, and the reason would not be known.
+    /// Returns a connector that uses the connections of `connector`. HTTP/1.1 is offered too: some servers answer
+    /// with an alert if they support none of the offered protocols, which would hide the reason.
     pub fn new(config: &Config, connector: H, patience: Duration) -> Result<Self, Error> {
         let mut builder =
             HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();

@@ -1,8 +1,8 @@
-//! The way to the API server: one connection for all that is asked and watched.
+//! Connection to the API server, shared by all requests and watches.
 //!
-//! The client that kube builds speaks HTTP/1.1, where each watch takes a connection of its own: seven for each node. This
-//! one speaks HTTP/2, and HTTP/1.1 with who knows nothing else (`negotiate`). What kube does beside that stays kube's:
-//! the server's address, its certificate, headers, and credentials, but for tokens in files (`token`).
+//! The client that kube builds speaks HTTP/1.1, where each watch takes a connection of its own: seven for each node.
+//! This one speaks HTTP/2, and HTTP/1.1 only with servers without HTTP/2 (`negotiate`). Everything else is left to
+//! kube: the server's address, its certificate, headers and credentials, except for tokens in files (`token`).
 
 mod dial;
 mod negotiate;
@@ -32,22 +32,23 @@ pub use pings::Pings;
 use token::TokenFile;
 pub use why::{innermost, why};
 
-/// Longest time until a connection is made, TLS included; of HTTP/1.1 also the longest time in which nothing can be
-/// written. kube's own are longer.
+/// Timeout for establishing a connection, including TLS; for HTTP/1.1 also for a blocked write. kube's defaults are
+/// longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of one stream that wait to be read, and of all streams of the connection: a watch that is left unread must not hold
-/// up answers to other requests.
+/// HTTP/2 windows of one stream and of the connection, in bytes. A watch that is not read must not block the
+/// responses to other requests.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 256 << 20;
 
-/// What answers requests.
+/// Service that sends requests.
 pub type ApiService = BoxService<Request<Body>, Response<Incoming>, BoxError>;
 
-/// A client of the server that a configuration names, to which layers may be added.
+/// Returns a client builder for the server of a configuration, to which layers may be added.
 ///
 /// # Errors
-/// A certificate, a key or a token of the configuration is none, or it asks for a proxy, which is not built in.
+/// Returns an error if a certificate, key or token of the configuration is invalid, or if it requires a proxy, which
+/// is not supported.
 pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<ApiService>, Error> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -55,7 +56,7 @@ pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<ApiService>
     client_over(config, connector, pings)
 }
 
-/// A client whose connections a connector makes.
+/// Returns a client builder that uses a connector.
 ///
 /// # Errors
 /// As [`client`].
@@ -73,7 +74,7 @@ where
         });
     }
     if CryptoProvider::get_default().is_none() {
-        // It fails if another thread was faster, and then there is one.
+        // Fails only if another thread has installed one meanwhile.
         let _there_is_one = aws_lc_rs::default_provider().install_default();
     }
     let mut config = config.clone();
@@ -88,8 +89,8 @@ where
         .http2_keep_alive_interval(pings.interval)
         .http2_keep_alive_timeout(pings.timeout)
         .http2_keep_alive_while_idle(true)
-        // Otherwise the pool forgets a connection on which nothing was asked for 90 seconds, but the watches on it go on,
-        // and the next request makes another one. Pings tell whether it lives.
+        // By default the pool forgets a connection without requests for 90 seconds, although watches still use it,
+        // and the next request opens another one. Pings detect a dead connection.
         .pool_idle_timeout(None)
         .build(shared);
     let mut single =

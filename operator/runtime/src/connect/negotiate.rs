@@ -1,8 +1,8 @@
-//! HTTP/2 where the server speaks it, otherwise HTTP/1.1.
+//! Fallback from HTTP/2 to HTTP/1.1.
 //!
-//! A client that takes either, as it comes, makes a connection for each request that finds none, and only then learns
-//! that one would have done: six at each start of an agent. One that knows that it is HTTP/2 makes one, and all wait for
-//! it. So there are two clients, and who offers no HTTP/2 is asked by the second one.
+//! A client that accepts both opens a connection for each concurrent request before it learns that one would be
+//! enough: six at each start of an agent. A client for HTTP/2 only opens one, and all requests wait for it. Therefore
+//! there are two clients, of which the second one is used for servers without HTTP/2.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -19,20 +19,19 @@ use tower::{BoxError, Service};
 
 use super::dial::DialError;
 
-/// After so long the server is asked again whether it speaks HTTP/2 now: a proxy in front of it may be gone.
+/// Time after which HTTP/2 is tried again: a proxy in front of the server may have been removed.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
-/// Two clients of one server.
 #[derive(Clone)]
 pub struct Negotiate<Shared, Single> {
     shared: Client<Shared, Body>,
     single: Client<Single, Body>,
-    /// When it was last learned that the server speaks no HTTP/2.
+    /// Time of the last attempt that found no HTTP/2.
     no_http2: Arc<Mutex<Option<Instant>>>,
 }
 
 impl<Shared, Single> Negotiate<Shared, Single> {
-    /// `shared` speaks HTTP/2 only, `single` HTTP/1.1.
+    /// Combines `shared`, which speaks HTTP/2 only, with `single`, which speaks HTTP/1.1.
     pub fn new(shared: Client<Shared, Body>, single: Client<Single, Body>) -> Self {
         Self { shared, single, no_http2: Arc::default() }
     }
@@ -72,13 +71,13 @@ where
                 return Ok(this.single.request(request).await?);
             }
             let (parts, body) = request.into_parts();
-            // The same request once more, if its body is whole. Those of kube are.
+            // Keep a copy of the request for a retry, if its body is in memory, which kube's are.
             let again = body.try_clone().map(|body| Request::from_parts(parts.clone(), body));
             let request = Request::from_parts(parts, body);
             match this.shared.request(request).await {
                 Err(error) if refused(&error) => {
                     this.learned();
-                    // Nothing was sent, as there was no connection.
+                    // A retry is safe: without a connection, nothing was sent.
                     match again {
                         Some(again) => Ok(this.single.request(again).await?),
                         None => Err(error.into()),

@@ -1,4 +1,4 @@
-//! How a dead connection is noticed.
+//! Detection of dead connections.
 
 use std::time::Duration;
 
@@ -21,9 +21,10 @@ pub struct Pings {
 }
 
 impl Pings {
-    /// Of an agent, unless its flags say otherwise.
+    /// Default of an agent.
     pub const AGENT: Self = Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) };
-    /// Of the controller: one in the cluster, and its lease is to be renewed on another connection before it is lost.
+    /// Setting of the controller: there is one per cluster, and it must renew its lease on another connection in
+    /// time.
     pub const CONTROLLER: Self = Self { interval: Duration::from_secs(4), timeout: Duration::from_secs(4) };
 }
 

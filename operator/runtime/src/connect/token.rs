@@ -1,8 +1,7 @@
-//! The token in a file, read anew again and again: kubelets write a new one long before the old one ends.
+//! Bearer token in a file, reloaded regularly: kubelets write a new one long before the old one expires.
 //!
-//! kube reads it anew too, when this machine's clock says that a minute went by. A clock that is put back by hours makes
-//! that minute hours long: the old token is sent until the API server takes it no more, and after that. Here the minute
-//! is one of the clock that nobody puts.
+//! kube reloads it too, but by the wall clock. If the clock is set back by hours, kube sends the old token until long
+//! after it has expired. This module uses the monotonic clock.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +14,9 @@ use kube::{Config, Error};
 use tower::util::MapRequestLayer;
 use tracing::warn;
 
-/// A token is read anew when it was read so long ago, as Kubernetes' own clients do it.
+/// Age at which a token is reloaded, as in Kubernetes' own clients.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// A file with a token.
 #[derive(Clone, Debug)]
 pub struct TokenFile(Arc<Kept>);
 
@@ -29,13 +27,13 @@ struct Kept {
 }
 
 impl TokenFile {
-    /// Takes the file out of a configuration, if a file holds the credential: kube has then nothing to add.
+    /// Removes the token file from a configuration if it provides the credential, so that kube adds none.
     ///
     /// # Errors
-    /// The file cannot be read, or holds no token.
+    /// Returns an error if the file cannot be read or contains no token.
     pub fn take(config: &mut Config) -> Result<Option<Self>, Error> {
         let who = &mut config.auth_info;
-        // What goes before a file of a token, by kube's own order.
+        // Credentials that take precedence over a token file in kube.
         let other = who.auth_provider.is_some()
             || who.username.is_some() && who.password.is_some()
             || who.token.is_some();
@@ -46,7 +44,7 @@ impl TokenFile {
         Ok(Some(Self(Arc::new(Kept { path, read: Mutex::new((header, Instant::now())) }))))
     }
 
-    /// Tells the token with each request.
+    /// Returns a layer that adds the token to each request.
     pub fn telling<B>(&self) -> MapRequestLayer<impl Fn(Request<B>) -> Request<B> + Clone + use<B>> {
         let file = self.clone();
         MapRequestLayer::new(move |mut request: Request<B>| {
@@ -55,7 +53,7 @@ impl TokenFile {
         })
     }
 
-    /// The token at a moment. If the file cannot be read now, the last one may still do.
+    /// Returns the token at a time. If the file cannot be read, the last token may still be valid.
     fn at(&self, now: Instant) -> HeaderValue {
         let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(read.1) >= YOUNG {

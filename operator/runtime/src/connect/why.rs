@@ -1,10 +1,10 @@
-//! Why something cannot be listed or watched, for people.
+//! Messages for people about failed lists and watches.
 
 use std::error::Error as StdError;
 
 use kube::runtime::watcher::Error;
 
-/// What is wrong, and what to do about it where that is known.
+/// Returns the problem, and a remedy if one is known.
 #[must_use]
 pub fn why(error: &Error) -> String {
     let cause = match error {
@@ -24,7 +24,7 @@ pub fn why(error: &Error) -> String {
     }
 }
 
-/// The first cause: it says what happened, those around it where.
+/// Returns the innermost cause, which is the actual problem; the outer ones name the operation.
 #[must_use]
 pub fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut cause = error;

@@ -1,7 +1,7 @@
-//! Connections that others open: how many there may be, and how long one may do nothing.
+//! Limits on incoming connections, in number and idle time.
 //!
-//! Whoever reaches a listener can open connections, and no token is asked for before a request is read. So each takes a
-//! place, one address has some of the places only, and a connection that says or takes nothing ends.
+//! Everyone who reaches a listener can open connections, because no token is required before a request is read. The
+//! number of connections is therefore limited, in total and per address, and idle ones are closed.
 
 mod places;
 mod quiet;
@@ -17,23 +17,23 @@ use tracing::debug;
 pub use places::{ListenerPlace, ListenerPlaces};
 pub use quiet::Quiet;
 
-/// After a failure of the system to accept a connection.
+/// Delay after the system failed to accept a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections without TLS, each with its place.
+/// Listener without TLS whose connections are limited.
 pub struct Admitted {
     listener: TcpListener,
     places: ListenerPlaces,
 }
 
 impl Admitted {
-    /// Of a listener.
+    /// Wraps a listener.
     #[must_use]
     pub fn new(listener: TcpListener) -> Self {
         Self { listener, places: ListenerPlaces::default() }
     }
 
-    /// The next connection that has a place; others are closed at once.
+    /// Returns the next connection within the limits; others are closed at once.
     pub(crate) async fn next(&self) -> (TcpStream, SocketAddr, ListenerPlace) {
         loop {
             match self.listener.accept().await {
@@ -49,10 +49,10 @@ impl Admitted {
         }
     }
 
-    /// Where it listens.
+    /// Returns the local address.
     ///
     /// # Errors
-    /// The system does not say.
+    /// Returns the system's error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }

@@ -1,21 +1,22 @@
-//! Places of connections, and who has how many.
+//! Limit on the number of connections, in total and per address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Connections of one listener.
+/// Maximum number of connections of one listener.
 const MOST: usize = 1024;
-/// Of these, those of one address. The API server calls admission from one address, for all that a fleet writes at a time.
+/// Maximum number of connections from one address. The API server calls admission from one address, for all writes of
+/// a fleet.
 const MOST_OF_PEER: usize = 256;
-/// Who has an address of IPv6 has all with its first bits.
+/// Prefix length by which IPv6 addresses count as one, because their owner has the whole network.
 const PREFIX: u32 = 64;
 
-/// The places of a listener.
+/// Free slots of a listener.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerPlaces(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// One of them, until it is dropped.
+/// Slot of a connection, released on drop.
 #[derive(Debug)]
 pub struct ListenerPlace {
     places: ListenerPlaces,
@@ -27,7 +28,8 @@ impl ListenerPlaces {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from this address; none if it has its share, or all are taken.
+    /// Returns a slot for a connection from an address, or `None` if the limit of the address or the total is
+    /// reached.
     #[must_use]
     pub fn take(&self, peer: IpAddr) -> Option<ListenerPlace> {
         let peer = network_of(peer);
@@ -73,7 +75,7 @@ mod tests {
             (0..MOST_OF_PEER).filter_map(|_| places.take(address(1))).collect();
         assert_eq!(held.len(), MOST_OF_PEER);
         assert!(places.take(address(1)).is_none());
-        // The same by IPv6.
+        // The IPv4-mapped form of the same address.
         let mapped = Ipv6Addr::from_bits(0xffff_0a00_0001).into();
         assert!(places.take(mapped).is_none());
         assert!(places.take(address(2)).is_some());

@@ -1,4 +1,4 @@
-//! A connection that ends when nothing comes of it.
+//! Connection with idle timeouts.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -11,33 +11,33 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::places::ListenerPlace;
 
-/// A request has come and its answer has begun before this is over: idle connections too end after it. Clients of the API
-/// server, and Prometheus, close theirs before, or open others.
+/// Timeout for receiving a request and starting its response, which also ends idle connections. Clients such as API
+/// servers and Prometheus close theirs earlier, or reconnect.
 const ANSWERED: Duration = Duration::from_secs(180);
-/// The other end takes a byte of an answer before this is over.
+/// Timeout for the client to accept more bytes of a response.
 const TAKEN: Duration = Duration::from_secs(30);
 
-/// A connection in its place.
+/// Connection that holds its slot and ends after a timeout.
 ///
-/// Bytes that come do not prolong it: whoever sends a request byte by byte has as long as anybody.
+/// Received bytes do not extend it, so that a client gains nothing by sending a request byte by byte.
 #[derive(Debug)]
 pub struct Quiet<S> {
     stream: S,
-    /// When it ends unless something is written.
+    /// Timer that each write resets.
     answered: Pin<Box<Sleep>>,
-    /// When it ends, while a write waits.
+    /// Timer of a write that is blocked.
     taken: Option<Pin<Box<Sleep>>>,
     _place: ListenerPlace,
 }
 
 impl<S> Quiet<S> {
-    /// Has this place until it is dropped.
+    /// Wraps a stream, which holds the slot until it is dropped.
     #[must_use]
     pub fn new(stream: S, place: ListenerPlace) -> Self {
         Self { stream, answered: Box::pin(sleep(ANSWERED)), taken: None, _place: place }
     }
 
-    /// Something was written, or has to wait.
+    /// Resets the timer after a successful write, and limits one that is blocked.
     fn wrote<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.answered.as_mut().reset(Instant::now() + ANSWERED);
@@ -45,7 +45,8 @@ impl<S> Quiet<S> {
         self.bounded(context, done)
     }
 
-    /// A flush of nothing is done at once, and says nothing of the other end.
+    /// Limits the time of a blocked operation. Used directly for flushes, which succeed without data and so are no
+    /// sign of life.
     fn bounded<T>(&mut self, context: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.taken = None;

@@ -1,8 +1,8 @@
-//! The share of workers that keys of one group may have at the same time.
+//! Limit on the workers that keys of one group may occupy at the same time.
 
 use std::collections::HashMap;
 
-/// Counts what is worked on by group. Without [`Shares::of`], every key is free.
+/// Number of keys being processed, by group. Without [`Shares::of`], no key is limited.
 #[derive(Debug)]
 pub struct Shares<K> {
     group: fn(&K) -> Option<String>,
@@ -17,12 +17,11 @@ impl<K> Default for Shares<K> {
 }
 
 impl<K> Shares<K> {
-    /// Lets at most `most` keys of one group be worked on; keys without a group are not counted.
+    /// Limits keys of one group to `most`; keys without a group are not limited.
     pub fn of(group: fn(&K) -> Option<String>, most: usize) -> Self {
         Self { group, most: most.max(1), working: HashMap::new() }
     }
 
-    /// Returns whether a key may be worked on now.
     pub fn is_free(&self, key: &K) -> bool {
         let working = |group: String| self.working.get(&group).copied().unwrap_or_default();
         (self.group)(key).is_none_or(|group| working(group) < self.most)

@@ -1,13 +1,13 @@
 use super::*;
 
-/// Events that come together are one turn.
+/// Delay that joins events into one turn.
 const GATHER: Duration = Duration::from_millis(20);
 
 fn key(name: &str) -> String {
     name.to_owned()
 }
 
-/// A plan and a clock that a test moves.
+/// Schedule with a clock that the test moves.
 struct Test {
     plan: Schedule<String>,
     now: Instant,
@@ -30,7 +30,7 @@ impl Test {
         self.plan.failed(self.now, &key(name), LONGEST).as_secs_f64()
     }
 
-    /// What is due within a time; the clock then stands where it became due, or at the end of that time.
+    /// Returns the key that becomes due within a time, and moves the clock to that moment, or to the end of the time.
     fn within(&mut self, seconds: u64) -> Option<String> {
         let end = self.now + Duration::from_secs(seconds);
         loop {
@@ -124,7 +124,7 @@ fn what_a_try_stirs_up_is_not_the_cause_of_the_next_if_it_fails() {
         test.failed("a");
     }
     assert_eq!(test.within(6), None);
-    // A change that comes meanwhile is, and so is all else if it went well.
+    // A real change triggers a new turn, and so does any cause after a success.
     assert_eq!(test.within(4), name("a"));
     test.add("a", QueueCause::Changed);
     test.failed("a");
@@ -171,7 +171,6 @@ fn new() -> (Schedule<&'static str>, Instant) {
 fn a_burst_costs_one_act_a_pause_and_its_end_is_acted_on() {
     let (mut queue, start) = new();
     let mut acts = Vec::new();
-    // 2,500 changes over 2.5 seconds.
     for millisecond in 0..=5_000u64 {
         let now = start + Duration::from_millis(millisecond);
         if millisecond < 2_500 {
@@ -238,9 +237,9 @@ fn keys_of_one_group_leave_workers_to_others() {
         [take(), take(), take(), take(), take()],
         [name("evil/a"), name("evil/b"), name("shop/d"), name("wall"), None]
     );
-    // Nothing is due that may be worked on: workers sleep.
+    // All due keys exceed their group's share, so workers sleep.
     assert_eq!(plan.next(), None);
-    // A turn that changed meanwhile comes after those that wait.
+    // A key that changed during its turn comes after those that wait.
     plan.mark(now + Duration::from_millis(1), &key("evil/a"));
     plan.done(now, &key("evil/a"));
     assert_eq!(plan.take_one(now), name("evil/c"));

@@ -1,4 +1,4 @@
-//! Metrics over TLS, for whom the API server lets read them.
+//! Metrics over TLS, with authorization by the API server.
 
 mod readers;
 mod serve;

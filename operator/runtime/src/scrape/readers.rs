@@ -1,4 +1,4 @@
-//! Who may read metrics: whoever the API server knows by a token and lets `get` the path.
+//! Authorization of metrics readers: the API server must accept the token and allow `get` of the path.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,60 +13,61 @@ use sha2::{Digest as _, Sha256};
 
 use crate::manager::Manager;
 
-/// How long an allowed reader is not asked about again: a scrape each 15 s costs two requests a minute, not eight.
+/// Time for which an allowed reader is cached: a scrape every 15 s then costs two requests a minute instead of eight.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
-/// Readers that are remembered. A cluster has a few.
+/// Maximum number of cached readers. A cluster has a few.
 const REMEMBERED: usize = 64;
 
-/// Longer is not waited for the API server: a scrape has a deadline of its own.
+/// Timeout for the API server: a scrape has a deadline of its own.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What the API server says of a reader.
+/// Decision of the API server about a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReaderVerdict {
-    /// It may read.
+    /// The reader is allowed.
     Allowed,
-    /// Nobody knows it: 401.
+    /// The token is missing or not accepted: 401.
     Unknown,
-    /// It may not: 403.
+    /// The reader has no permission: 403.
     Refused {
-        /// User name.
+        /// User name of the reader.
         user: String,
     },
 }
 
-/// The API server does not say: 503.
+/// Error that leaves the decision open: 503.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsaid {
-    /// It did not answer.
+    /// The API server did not respond.
     #[error("the API server does not answer who may read metrics")]
     Away,
-    /// It refused the question, or the connection failed.
+    /// The API server rejected the review, or the connection failed.
     #[error("the API server does not say who may read metrics: {0}")]
     Server(Box<kube::Error>),
 }
 
-/// Asks about readers.
+/// Authorizer of readers.
 pub struct Readers {
     client: Client,
-    /// Who asks.
+    /// Field manager of the reviews.
     manager: Manager,
-    /// When readers were allowed a path, by the hash of both: tokens are nobody's business.
+    /// Time at which readers were allowed a path, by the hash of token and path, so that no tokens are kept in
+    /// memory.
     allowed: Mutex<HashMap<[u8; 32], Instant>>,
 }
 
 impl Readers {
-    /// Of a cluster.
+    /// Returns an authorizer that asks the API server through `client`.
     #[must_use]
     pub fn new(client: Client, manager: Manager) -> Self {
         Self { client, manager, allowed: Mutex::default() }
     }
 
-    /// Whether the bearer of an `Authorization` header may get a path.
+    /// Decides whether the bearer of an `Authorization` header may get a path.
     ///
     /// # Errors
-    /// The API server does not say. Nobody reads then.
+    /// Returns an error if the API server makes no decision; access is then denied.
     pub async fn judge(&self, authorization: Option<&str>, path: &str) -> Result<ReaderVerdict, Unsaid> {
         let Some(token) = authorization.and_then(bearer) else { return Ok(ReaderVerdict::Unknown) };
         let key = key(token, path);
@@ -110,7 +111,7 @@ impl Readers {
     }
 }
 
-/// The question whether a user may get a path.
+/// Returns the review of whether a user may get a path.
 fn access(user: UserInfo, path: &str) -> SubjectAccessReview {
     let attributes = NonResourceAttributes { path: Some(path.to_owned()), verb: Some("get".to_owned()) };
     let spec = SubjectAccessReviewSpec {
@@ -124,7 +125,7 @@ fn access(user: UserInfo, path: &str) -> SubjectAccessReview {
     SubjectAccessReview { spec, ..SubjectAccessReview::default() }
 }
 
-/// The token of a header: the name of the scheme may be written in any case.
+/// Returns the token of a header. The scheme is case-insensitive.
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     let token = token.trim();
@@ -152,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// An API server that knows one token and lets it read one path; and how often it was asked.
+    /// Returns a reader with an API server that accepts one token for one path, and the number of requests to it.
     fn server() -> (Readers, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();

@@ -1,4 +1,4 @@
-//! Metrics over TLS, for readers that the API server knows.
+//! Metrics over TLS, for readers that the API server allows.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::readers::{ReaderVerdict, Readers};
 use crate::serve::{METRICS, shown};
 use crate::tls::Greeted;
 
-/// Answers `/metrics` over TLS, to whom the API server lets read them.
+/// Serves `/metrics` over TLS to readers that the API server allows.
 ///
 /// # Errors
-/// The listener ended.
+/// Returns an error if the listener fails.
 pub async fn metrics_for(
     readers: Readers,
     listener: Greeted,

@@ -1,11 +1,10 @@
-//! The metadata of an object without what the controller does not read, managed fields above all.
+//! Object metadata without the fields that the controller does not read, above all managed fields.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 
-/// The fields that are read.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Lean {
@@ -21,7 +20,7 @@ struct Lean {
     owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Reads metadata; the rest of it is skipped without being allocated.
+/// Deserializes metadata; other fields are skipped without being allocated.
 pub(super) fn lean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let lean = Lean::deserialize(deserializer)?;
     Ok(ObjectMeta {

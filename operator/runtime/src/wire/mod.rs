@@ -1,8 +1,8 @@
-//! Objects as they are read from the API server: only the fields that somebody here reads.
+//! Objects of the API server, reduced to the fields that this operator reads.
 //!
-//! What is not named here is skipped while parsing and never allocated; managed fields alone are half of a state
-//! object. Everything is optional text, so that an object of a newer or older version is read too: one object that
-//! cannot be parsed would stop the list of all.
+//! Other fields are skipped while parsing and never allocated; managed fields alone are half of a state object. All
+//! fields are optional text, so that objects of newer or older versions can be read: one object that cannot be parsed
+//! would fail the whole list.
 
 mod meta;
 
@@ -14,22 +14,22 @@ use kube::discovery::ApiResource;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-/// An object with a part of its spec and of its status.
+/// Object with parts of its spec and status.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(bound(deserialize = "Spec: DeserializeOwned, Status: DeserializeOwned"))]
 pub struct Wire<Spec, Status> {
-    /// The fields of the metadata that matter here.
+    /// Metadata, reduced to the fields in use.
     #[serde(deserialize_with = "meta::lean")]
     pub metadata: ObjectMeta,
-    /// What is read of the spec.
+    /// Part of the spec.
     #[serde(default = "none")]
     pub spec: Option<Spec>,
-    /// What is read of the status.
+    /// Part of the status.
     #[serde(default = "none")]
     pub status: Option<Status>,
 }
 
-/// Absent. A function, since `default` alone would ask the type for a default.
+/// Returns `None`. A function, because plain `default` would require a default of the type.
 fn none<T>() -> Option<T> {
     None
 }
@@ -61,130 +61,130 @@ impl<Spec, Status> kube::Resource for Wire<Spec, Status> {
     }
 }
 
-/// A node.
+/// Node.
 pub type WireNode = Wire<WireNodeSpec, WireNodeStatus>;
 
-/// A pod.
+/// Pod.
 pub type WirePod = Wire<WirePodSpec, WirePodStatus>;
 
-/// Of a condition.
+/// Condition of an object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WireCondition {
-    /// Which one.
+    /// Type of the condition.
     #[serde(rename = "type")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// For people.
+    /// Message for people.
     pub message: String,
-    /// The generation of the application that it is about.
+    /// Generation of the application that the condition describes.
     pub observed_generation: Option<i64>,
 }
 
-/// Whether a condition is there and true.
+/// Returns whether a condition exists and is true.
 #[must_use]
 pub fn is_true(conditions: &[WireCondition], type_: &str) -> bool {
     conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
-/// Of the spec of a node.
+/// Spec of a node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct WireNodeSpec {
-    /// Which pods it keeps away.
+    /// Taints of the node.
     pub taints: Vec<WireTaint>,
 }
 
-/// Of a taint.
+/// Taint of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct WireTaint {
-    /// Its key.
+    /// Key of the taint.
     pub key: String,
-    /// Its value, if it has one.
+    /// Value of the taint, empty if it has none.
     pub value: String,
-    /// What it does to pods.
+    /// Effect of the taint on pods.
     pub effect: String,
 }
 
-/// Of the status of a node.
+/// Status of a node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WireNodeStatus {
-    /// What the kubelet found out.
+    /// Facts that the kubelet reported.
     pub node_info: NodeInfo,
-    /// How it is doing.
+    /// Conditions of the node.
     pub conditions: Vec<WireCondition>,
     /// Addresses with their types.
     pub addresses: Vec<NodeAddress>,
 }
 
-/// Of what the kubelet found out about its machine.
+/// Facts that the kubelet reported about its machine.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeInfo {
-    /// As `uname -r` prints it.
+    /// Kernel release, as `uname -r` prints it.
     pub kernel_version: String,
-    /// The boot. Kubernetes writes it in capitals.
+    /// Boot id; the field is `bootID` in Kubernetes.
     #[serde(rename = "bootID")]
     pub boot_id: String,
 }
 
-/// An address of a node.
+/// Address of a node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NodeAddress {
     /// `InternalIP`, `Hostname`, ...
     #[serde(rename = "type")]
     pub address_type: String,
-    /// As text.
+    /// Address as text.
     pub address: String,
 }
 
-/// Of the spec of a pod.
+/// Spec of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WirePodSpec {
-    /// Where it runs.
+    /// Name of the pod's node.
     pub node_name: String,
-    /// It shares the node's network namespace.
+    /// True if the pod shares the node's network namespace.
     pub host_network: bool,
 }
 
-/// Of the status of a pod.
+/// Status of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WirePodStatus {
     /// `Running`, ...
     pub phase: String,
-    /// How it is doing.
+    /// Conditions of the pod.
     pub conditions: Vec<WireCondition>,
-    /// Its containers.
+    /// Regular containers.
     pub container_statuses: Vec<ContainerStatus>,
-    /// Those that run before the others; some of them go on running.
+    /// Init containers; sidecars among them keep running.
     pub init_container_statuses: Vec<ContainerStatus>,
-    /// Those that somebody added for debugging.
+    /// Ephemeral containers, added for debugging.
     pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
-/// Of the status of a container.
+/// Status of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerStatus {
-    /// Its name in the pod.
+    /// Name in the pod.
     pub name: String,
-    /// Its id, with the runtime's prefix. Another one after each start.
+    /// Id with the runtime's prefix, which changes at each start.
     #[serde(rename = "containerID")]
     pub container_id: String,
-    /// Whether it runs.
+    /// State of the container.
     pub state: ContainerState,
 }
 
-/// Of the state of a container.
+/// State of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {
-    /// Present if it runs.
+    /// Present if the container runs.
     pub running: Option<IgnoredAny>,
 }

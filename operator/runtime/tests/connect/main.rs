@@ -1,4 +1,4 @@
-//! One connection where the server speaks HTTP/2, and another protocol where it does not.
+//! Connections: one if the server speaks HTTP/2, otherwise HTTP/1.1.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod server;

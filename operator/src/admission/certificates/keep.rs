@@ -1,4 +1,4 @@
-//! Looks at the certificates again and again.
+//! Periodic check of the certificates.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::clock::ServerClock;
 use bpfman_runtime::certificate::{CertificateTerms, make};
 use bpfman_runtime::tls::Served;
 
-/// The first look is repeated sooner: nothing is reviewed before it.
+/// Delay before a failed first check is repeated: no request is reviewed before it.
 const SOON: Duration = Duration::from_millis(500);
 
-/// Keeps the certificate that is served valid and trusted.
+/// Keeps the served certificate valid and trusted.
 pub struct Keeper {
     client: Client,
     store: CertificateStore,
@@ -30,7 +30,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// For a webhook that is asked by some names.
+    /// Creates the check for a webhook with these names.
     #[must_use]
     pub fn new(
         client: Client,
@@ -45,7 +45,7 @@ impl Keeper {
         Self { client, store, names, policy, terms, served, clock, turn: CertificateTurn::default() }
     }
 
-    /// Until the end.
+    /// Checks forever.
     pub async fn run(mut self) {
         loop {
             let checked = self.check().await;
@@ -62,7 +62,7 @@ impl Keeper {
 
     async fn check(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (mut generations, secret) = self.store.read().await?;
-        // After the answer, which says what time it is for the API server.
+        // Read the clock after the response, which sets it to the API server's time.
         let own = Instant::now();
         let now = CertificateMoment { server: self.clock.at(own).seconds(), own };
         let mut wanted = self.turn.needed(&generations, now, self.terms);
@@ -75,7 +75,7 @@ impl Keeper {
                     info!(generations = wanted.len(), "the certificates of admission changed");
                     generations = wanted;
                 }
-                // What the other one made is as good.
+                // The other controller's certificate is as good.
                 Err(CertificateStoreError::Raced) => generations = self.store.read().await?.0,
                 Err(error) => return Err(error.into()),
             }
@@ -84,7 +84,7 @@ impl Keeper {
         if let Ok(trusted) = &trusted {
             self.turn.see(&generations, trusted, now);
         }
-        // Also without trust: the API server may be told by someone else.
+        // Serve even if the configuration could not be written: another client may write it.
         if let Some(generation) = self.turn.serve(&generations, now, self.terms) {
             self.served.serve(&generation.certificate, &generation.key)?;
         }

@@ -1,10 +1,11 @@
-//! Certificates of the webhook: made here, kept in a Secret, and replaced while both the old and the new one are trusted.
+//! Certificates of the webhook: created here, stored in a Secret, and rotated while both the old and the new one are
+//! trusted.
 //!
-//! A [`Generation`] is a certificate of the webhook and the authority that signed it, whose key is thrown away at once:
-//! nobody can sign another one with it. All controllers share the Secret, so all of them can serve. When a generation
-//! has lived for two thirds of its time, the next one is added, and the API server is told to trust both
-//! (`trust`). Only when it was told long enough ago does `turn` serve the new one, and only when that is done does
-//! the old one go. No request meets a certificate that the API server does not know yet, or no more.
+//! A [`Generation`] is a certificate of the webhook and the authority that signed it. The authority's key is discarded
+//! at once, so that it cannot sign another certificate. All controllers share the Secret and can serve. After two
+//! thirds of a generation's lifetime, the next one is added and the API server is configured to trust both (`trust`).
+//! `turn` serves the new one only after the configuration has had time to propagate, and removes the old one after
+//! that. The API server thus never meets a certificate that it does not trust.
 
 mod keep;
 mod store;
@@ -17,7 +18,7 @@ pub use turn::{CertificateMoment, CertificateTurn};
 
 use bpfman_runtime::certificate::Generation;
 
-/// The authorities of generations, as one text.
+/// Concatenates the authorities of generations.
 #[must_use]
 pub fn bundle(generations: &[Generation]) -> String {
     generations.iter().map(|generation| generation.authority.as_str()).collect()

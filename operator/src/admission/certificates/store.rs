@@ -1,4 +1,4 @@
-//! The Secret that all controllers share.
+//! Secret with the certificates, shared by all controllers.
 
 use std::collections::BTreeMap;
 
@@ -10,46 +10,42 @@ use super::bundle;
 use bpfman_runtime::certificate::Generation;
 use bpfman_runtime::manager::Manager;
 
-/// Its name. It is part of the manifests, so that the controller needs no right to make secrets.
+/// Name of the Secret. It is part of the manifests, so that the controller needs no permission to create secrets.
 pub const SECRET: &str = "bpfman-admission-certificates";
 
-/// The key with everything, as JSON.
+/// Key with all generations, as JSON.
 const GENERATIONS: &str = "generations.json";
 
-/// The key with the authorities, for people.
+/// Key with the authorities, for administrators.
 const AUTHORITIES: &str = "ca.crt";
 
-/// Why generations are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateStoreError {
-    /// It is part of the manifests.
+    /// The Secret does not exist, although it is part of the manifests.
     #[error("there is no Secret {0}/{SECRET}: apply the manifests of admission again")]
     Missing(String),
-    /// Another controller was faster: what it wrote is read at the next look.
+    /// Another controller wrote first: its content is read at the next check.
     #[error("another controller wrote the certificates meanwhile")]
     Raced,
-    /// The API server said no, or nothing.
     #[error("Secret {SECRET}: {0}")]
     Server(Box<kube::Error>),
 }
 
-/// The Secret, and the version that was read.
 pub struct CertificateStore {
     secrets: Api<Secret>,
     namespace: String,
 }
 
 impl CertificateStore {
-    /// Of a namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { secrets: Api::namespaced(client, namespace), namespace: namespace.to_owned() }
     }
 
-    /// What is in it. Content that cannot be read counts as none: new certificates are made.
+    /// Reads the generations. Unreadable content counts as none, so that new certificates are created.
     ///
     /// # Errors
-    /// It is not there, or not told.
+    /// Returns an error if the Secret does not exist or cannot be read.
     pub async fn read(&self) -> Result<(Vec<Generation>, Secret), CertificateStoreError> {
         let found = self
             .secrets
@@ -62,16 +58,16 @@ impl CertificateStore {
         Ok((generations, secret))
     }
 
-    /// Writes into the version that was read, and no other.
+    /// Replaces the version that was read.
     ///
     /// # Errors
-    /// [`CertificateStoreError::Raced`] if it is another version now.
+    /// Returns [`CertificateStoreError::Raced`] if there is another version now.
     pub async fn write(
         &self,
         mut secret: Secret,
         generations: &[Generation],
     ) -> Result<(), CertificateStoreError> {
-        // A list of texts and numbers always becomes JSON.
+        // A list of texts and numbers always serializes.
         let json = serde_json::to_vec(generations).unwrap_or_default();
         let authorities = bundle(generations).into_bytes();
         secret.data = Some(BTreeMap::from([

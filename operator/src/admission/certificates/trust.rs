@@ -1,4 +1,4 @@
-//! The configuration of the webhook: whom the API server trusts, and what becomes of requests that nobody reviews.
+//! Configuration of the webhook: the trusted authorities, and the policy for requests that cannot be reviewed.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
@@ -8,31 +8,30 @@ use tracing::info;
 use super::super::flags::FailurePolicy;
 use bpfman_runtime::manager::Manager;
 
-/// Its name. It is part of the manifests, so that the API server fails closed before the first controller runs.
+/// Name of the configuration. It is part of the manifests, so that the API server fails closed before a controller
+/// runs.
 pub const CONFIGURATION: &str = "bpfman-admission";
 
-/// How its webhooks begin: the one for state objects, and the one for applications.
+/// Name prefixes of its webhooks, for state objects and for applications.
 const STATES: &str = "states.";
 const APPLICATIONS: &str = "applications.";
 
-/// Why the API server does not trust.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// It is part of the manifests.
+    /// The configuration does not exist, although it is part of the manifests.
     #[error(
         "there is no ValidatingWebhookConfiguration {CONFIGURATION}, so nothing is reviewed: apply the manifests of \
          admission again"
     )]
     Missing,
-    /// The API server said no, or nothing.
     #[error("ValidatingWebhookConfiguration {CONFIGURATION}: {0}")]
     Server(Box<kube::Error>),
 }
 
-/// Has the configuration trust a bundle, and nothing else. The bundle that it trusts now is returned.
+/// Makes the configuration trust exactly this bundle, and returns it.
 ///
 /// # Errors
-/// It is not there, or cannot be written; somebody else may have written it meanwhile.
+/// Returns an error if the configuration does not exist or cannot be written, for example after a concurrent change.
 pub async fn trust(
     client: &Client,
     bundle: &str,
@@ -45,7 +44,7 @@ pub async fn trust(
     for webhook in wanted.webhooks.iter_mut().flatten() {
         webhook.client_config.ca_bundle = Some(ByteString(bundle.as_bytes().to_vec()));
         if webhook.name.starts_with(STATES) {
-            // Without a review an agent could answer for any node.
+            // Without a review, an agent could write the state of any node.
             webhook.failure_policy = Some("Fail".to_owned());
         } else if webhook.name.starts_with(APPLICATIONS)
             && let Some(policy) = policy

@@ -1,47 +1,48 @@
-//! Which generation is served, when the next one is made, and when the last one goes. Pure: time is told.
+//! Rotation: which generation is served, when the next one is created, and when the last one is removed. Pure: the time
+//! is an argument.
 //!
-//! Whether a certificate is valid is asked of the API server's clock, as it is the one that refuses it. How long something
-//! was so is measured by this process's own, which nobody puts.
+//! Validity is checked against the API server's clock, since the API server checks it. Durations are measured by the
+//! monotonic clock of this process.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bpfman_runtime::certificate::{CertificateTerms, Generation};
 
-/// A moment, by two clocks.
+/// Moment on two clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct CertificateMoment {
-    /// The API server's: seconds since 1970.
+    /// Clock of the API server, in seconds since 1970.
     pub server: u64,
-    /// This process's.
+    /// Monotonic clock of this process.
     pub own: Instant,
 }
 
 impl CertificateMoment {
-    /// Whether so many seconds went by since.
+    /// Returns whether at least this many seconds have passed since a moment.
     fn is_past(self, since: Instant, seconds: u64) -> bool {
         self.own.saturating_duration_since(since) >= Duration::from_secs(seconds)
     }
 }
 
-/// What this process saw of generations.
+/// State of the rotation in this process.
 #[derive(Debug, Default)]
 pub struct CertificateTurn {
-    /// Since when the API server's configuration trusts each, by when it was made.
+    /// Time since which the configuration trusts each generation, by its creation time.
     trusted: BTreeMap<u64, Instant>,
-    /// Which is served, and since when.
+    /// Creation time of the served generation, and the time since which it is served.
     serving: Option<(u64, Instant)>,
 }
 
 impl CertificateTurn {
-    /// Whether another generation is to be made: there is none that will do for long.
+    /// Returns whether a new generation must be created, because none is valid for long enough.
     #[must_use]
     pub fn is_due(generations: &[Generation], now: CertificateMoment, terms: CertificateTerms) -> bool {
         let will_do = |one: &Generation| one.is_valid(now.server) && now.server < one.created + terms.renew();
         !generations.iter().any(will_do)
     }
 
-    /// Takes in what the configuration trusts now.
+    /// Records which generations the configuration trusts now.
     pub fn see(&mut self, generations: &[Generation], trusted: &str, now: CertificateMoment) {
         let is_trusted = |one: &&Generation| trusted.contains(one.authority.trim());
         let seen: Vec<u64> = generations.iter().filter(is_trusted).map(|one| one.created).collect();
@@ -51,8 +52,8 @@ impl CertificateTurn {
         }
     }
 
-    /// The generation to serve: the newest that has been trusted long enough; else the one that is served, as long as
-    /// it is valid; else the oldest that is, which was trusted for longest.
+    /// Returns the generation to serve: the newest that has been trusted long enough; otherwise the current one while
+    /// it is valid; otherwise the oldest valid one, which has been trusted longest.
     pub fn serve<'a>(
         &mut self,
         generations: &'a [Generation],
@@ -73,8 +74,8 @@ impl CertificateTurn {
         chosen
     }
 
-    /// The generations that are still needed: not those that ended or are yet to begin, nor those before the one that has
-    /// been served long enough for every other controller to serve it too.
+    /// Returns the generations that are still needed. Generations outside of their validity are removed, and so are
+    /// those older than one that has been served long enough for all controllers to serve it.
     #[must_use]
     pub fn needed(
         &self,
@@ -96,10 +97,10 @@ mod tests {
     use super::super::bundle;
     use super::*;
 
-    /// A day; renewed after 16 hours, ten minutes to settle.
+    /// One day: renewed after 16 hours, ten minutes to settle.
     const TERMS: CertificateTerms = CertificateTerms { seconds: 86_400 };
 
-    /// Both clocks, which go alike.
+    /// Returns a moment at which both clocks agree.
     fn at(seconds: u64) -> CertificateMoment {
         static ZERO: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         CertificateMoment { server: seconds, own: *ZERO + Duration::from_secs(seconds) }
@@ -187,13 +188,13 @@ mod tests {
         assert!(CertificateTurn::is_due(&ahead, at(right), TERMS));
         assert!(turn.needed(&ahead, at(right), TERMS).is_empty());
         assert_eq!(turn.serve(&ahead, at(right), TERMS), None);
-        // In 1970: it ended long ago.
+        // Created in 1970: it expired long ago.
         let behind = [generation(0)];
         assert!(
             CertificateTurn::is_due(&behind, at(right), TERMS)
                 && turn.needed(&behind, at(right), TERMS).is_empty()
         );
-        // An hour ahead it is valid already, as clocks differ.
+        // One hour ahead: it is valid already, since clocks differ.
         let near = [generation(right + 3_600)];
         assert!(!CertificateTurn::is_due(&near, at(right), TERMS));
         assert_eq!(turn.serve(&near, at(right), TERMS), Some(&near[0]));
@@ -212,9 +213,9 @@ mod tests {
             };
             (turn.serve(&both, now, TERMS).unwrap().created, turn.needed(&both, now, TERMS).len())
         };
-        // Three hours ahead: other API servers have heard of nothing more than before.
+        // Three hours ahead: other API servers have not had more time to update.
         assert_eq!(served(&mut turn, 10_800, 1), (start, 2));
-        // Half an hour back, once they had their time.
+        // Half an hour back, after they had their time.
         assert_eq!(served(&mut turn, -1_800, TERMS.settle()), (start + 200, 2));
         assert_eq!(served(&mut turn, -1_800, 3 * TERMS.settle()), (start + 200, 1));
     }

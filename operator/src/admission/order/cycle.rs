@@ -1,4 +1,4 @@
-//! Looking for a cycle that goes through one application.
+//! Search for an order cycle through one application.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,19 +7,18 @@ use super::overlap::{candidates, covered, may_meet};
 use super::rank::cannot_precede;
 use super::slot::{PacketSlot, SlotAnchor};
 
-/// Steps of a search. More are needed only where hundreds of attachments name each other on one hook.
+/// Maximum steps of a search. More are needed only if hundreds of attachments name each other on one hook.
 const STEPS: usize = 200_000;
 
-/// Somebody's wish that one runs before another.
+/// Requested order of two members, the first of which should run before the second.
 #[derive(Clone, Debug)]
 struct Wish<'a> {
     first: Member<'a>,
     second: Member<'a>,
-    /// The attachment that wants it, the side, and what it wrote.
+    /// Attachment with the request, its direction, and its text.
     because: (&'a PacketSlot, &'static str, &'a str),
 }
 
-/// What stands in an order.
 #[derive(Clone, Copy, Debug)]
 enum Member<'a> {
     Ours(usize, &'a PacketSlot),
@@ -36,7 +35,7 @@ impl PartialEq for Member<'_> {
     }
 }
 
-/// Wishes that cannot all come true, and those whose they are.
+/// Requests that cannot all be satisfied, with their applications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cycle {
     steps: Vec<String>,
@@ -48,7 +47,7 @@ impl fmt::Display for Cycle {
     }
 }
 
-/// The first cycle that the attachments of an application close with each other and with those of others.
+/// Returns the first cycle that an application's attachments close with each other and with those of others.
 #[must_use]
 pub fn find(own: &[PacketSlot], others: &[PacketSlot]) -> Option<Cycle> {
     let all: Vec<&PacketSlot> = own.iter().chain(others).collect();
@@ -68,7 +67,7 @@ pub fn find(own: &[PacketSlot], others: &[PacketSlot]) -> Option<Cycle> {
     None
 }
 
-/// What everybody wants of everybody, at the same hook.
+/// Collects all requested orders of attachments at the same hook.
 fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<Wish<'a>> {
     let mut wishes = Vec::new();
     for (at, &slot) in all.iter().enumerate() {
@@ -80,7 +79,7 @@ fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<Wish<'a>> {
                         "before" => (Member::Ours(at, slot), named),
                         _ => (named, Member::Ours(at, slot)),
                     };
-                    // The daemon does not do it: it closes no cycle there.
+                    // The daemon does not apply this request, so it closes no cycle.
                     let never = matches!((first, second), (Member::Ours(_, one), Member::Ours(_, other)) if cannot_precede(one, other));
                     if !never {
                         wishes.push(Wish { first, second, because });
@@ -107,8 +106,8 @@ struct Search<'a, 'b> {
 }
 
 impl<'a> Search<'a, '_> {
-    /// Goes on from the last member of a path, whose first one is to come again. Interfaces are those that all members
-    /// so far could be on.
+    /// Extends a path from its last member back to its first one. `interfaces` are those that all members so far can
+    /// share.
     fn from(&mut self, last: Member<'a>, interfaces: BTreeSet<usize>, path: &mut Vec<usize>) -> bool {
         for (at, wish) in self.wishes.iter().enumerate().filter(|(_, wish)| wish.first == last) {
             let Some(left) = self.steps.checked_sub(1) else { return false };
@@ -162,7 +161,7 @@ mod tests {
     use super::super::slot::{ApplicationName, slots, unknown_anchors};
     use super::*;
 
-    /// A cluster application with one XDP program.
+    /// Creates a cluster application with one XDP program.
     fn one(name: &str, program: &str, interfaces: Value, order: Value) -> Vec<PacketSlot> {
         with(name, program, json!({ "interfaceSelector": interfaces, "order": order }), json!({}))
     }
@@ -229,7 +228,7 @@ mod tests {
         };
         let others =
             [wish("b", "bbb", &["eth0", "eth1"], "ccc"), wish("c", "ccc", &["eth1", "eth2"], "aaa")].concat();
-        // Each pair meets somewhere, all three nowhere.
+        // Each pair shares an interface, but all three share none.
         assert_eq!(find(&wish("a", "aaa", &["eth0", "eth2"], "bbb"), &others), None);
         assert!(find(&wish("a", "aaa", &["eth0", "eth1", "eth2"], "bbb"), &others).is_some());
     }

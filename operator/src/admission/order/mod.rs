@@ -1,8 +1,8 @@
-//! Orders that contradict each other, over all applications.
+//! Detection of contradicting orders across all applications.
 //!
-//! A cycle is told only if one interface could have all of its members: the same hook, in the same kind of network
-//! namespace, on the same node. What cannot be known here counts as possible: which interface is a node's primary one,
-//! which names two patterns have in common, which labels nodes and pods get.
+//! A cycle is reported only if all of its members could be on one interface: at the same hook, in the same kind of
+//! network namespace, on the same node. Unknown facts count as possible: the primary interface of a node, names that
+//! match two patterns, and labels of nodes and pods.
 
 mod cycle;
 mod overlap;

@@ -1,4 +1,4 @@
-//! Whether attachments can meet on one interface.
+//! Checks whether attachments can share an interface.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +10,18 @@ use regex::Regex;
 use super::slot::PacketSlot;
 use super::slot::SlotPlace;
 
-/// An interface that some selector could mean.
+/// Class of interfaces that selectors may distinguish.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Candidate {
-    /// One of this name.
+    /// The interface of this name.
     Name(String),
-    /// One that a pattern matches, and no name here is.
+    /// An interface that matches a pattern and has none of the known names.
     Matching(String),
-    /// Any other.
+    /// Any other interface.
     Other,
 }
 
-/// Every interface that has to be told apart from others.
+/// Returns all classes that the selectors distinguish.
 #[must_use]
 pub fn candidates<'a>(slots: impl Iterator<Item = &'a PacketSlot>) -> Vec<Candidate> {
     let mut all = BTreeSet::from([Candidate::Other]);
@@ -41,7 +41,7 @@ pub fn candidates<'a>(slots: impl Iterator<Item = &'a PacketSlot>) -> Vec<Candid
     all.into_iter().collect()
 }
 
-/// Which of the candidates a selector may mean: their places in the list.
+/// Returns the indices of the candidates that a selector may match.
 #[must_use]
 pub fn covered(selector: &InterfaceSelector, candidates: &[Candidate]) -> BTreeSet<usize> {
     let allowed: Vec<(&str, Option<Regex>)> = selector
@@ -73,25 +73,26 @@ pub fn covered(selector: &InterfaceSelector, candidates: &[Candidate]) -> BTreeS
     (0..candidates.len()).filter(|&at| may(&candidates[at])).collect()
 }
 
-/// Whether two patterns may match one name. Only what they begin with is compared: `^eth` and `^veth` share none.
+/// Returns whether two patterns may match one name. Only literal prefixes are compared: `^eth` and `^veth` are
+/// disjoint.
 fn may_share_names(one: &str, other: &str) -> bool {
     let (Some(one), Some(other)) = (beginning(one), beginning(other)) else { return true };
     one.starts_with(other) || other.starts_with(one)
 }
 
-/// The letters that every match begins with.
+/// Returns the literal prefix of all matches.
 fn beginning(pattern: &str) -> Option<&str> {
     let rest = pattern.strip_prefix('^')?;
     if rest.contains('|') {
         return None;
     }
     let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-').unwrap_or(rest.len());
-    // What is repeated may be there zero times.
+    // A repeated character may occur zero times.
     let repeated = rest[end..].starts_with(['*', '?', '{']);
     Some(&rest[..if repeated { end.saturating_sub(1) } else { end }])
 }
 
-/// Whether two attachments may be in one network namespace of one node, at one hook.
+/// Returns whether two attachments may be at one hook, in one network namespace of one node.
 #[must_use]
 pub fn may_meet(one: &PacketSlot, other: &PacketSlot) -> bool {
     let places = match (&one.place, &other.place) {
@@ -103,20 +104,20 @@ pub fn may_meet(one: &PacketSlot, other: &PacketSlot) -> bool {
             let namespaces = here.as_ref().zip(there.as_ref()).is_none_or(|(here, there)| here == there);
             namespaces && may_select_one(these, those)
         }
-        // Without named interfaces, discovery looks into pods too.
+        // Without named interfaces, discovery includes those of pods.
         (SlotPlace::Node, SlotPlace::Pods { .. }) => one.interfaces.interfaces_discovery_config.is_some(),
         (SlotPlace::Pods { .. }, SlotPlace::Node) => other.interfaces.interfaces_discovery_config.is_some(),
     };
     one.hook == other.hook && places && may_select_one(&one.nodes, &other.nodes)
 }
 
-/// Whether something could have the labels of both.
+/// Returns whether one set of labels could match both selectors.
 fn may_select_one(one: &LabelSelector, other: &LabelSelector) -> bool {
     let (one, other) = (demands(one), demands(other));
     one.iter().all(|(key, values)| other.get(key).is_none_or(|others| !values.is_disjoint(others)))
 }
 
-/// Labels that must have one of some values.
+/// Returns the labels that a selector requires, with their allowed values.
 fn demands(selector: &LabelSelector) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut all: BTreeMap<&str, BTreeSet<&str>> = selector
         .match_labels

@@ -24,12 +24,12 @@ pub fn cannot_precede(first: &PacketSlot, second: &PacketSlot) -> bool {
     is_of_cluster(first) != is_of_cluster(second) && is_of_cluster(first) == is_outbound(first)
 }
 
-/// A wish that ranks do not let come true.
+/// Order request that conflicts with ranks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RankConflict {
-    /// The field.
+    /// Path of the field.
     pub path: String,
-    /// True if the daemon refuses the attachment for it; else the wish waits, and the attachment is made.
+    /// True if the daemon refuses the attachment; otherwise it ignores the request and attaches.
     pub refused: bool,
     wish: String,
 }
@@ -40,7 +40,7 @@ impl fmt::Display for RankConflict {
     }
 }
 
-/// The wishes of an application against ranks.
+/// Returns the requests of an application that conflict with ranks.
 #[must_use]
 pub fn against_ranks(own: &[PacketSlot], others: &[PacketSlot]) -> Vec<RankConflict> {
     own.iter()
@@ -98,7 +98,7 @@ mod tests {
     use super::super::{ApplicationName, find, slots};
     use super::*;
 
-    /// An application with one XDP program, at the pods of a namespace.
+    /// Creates an application with one XDP program, at the pods of a namespace.
     fn one(namespace: Option<&str>, name: &str, program: &str, order: Value) -> Vec<PacketSlot> {
         at(namespace, name, program, ("XDP", json!({})), order)
     }
@@ -131,13 +131,13 @@ mod tests {
         let found = against_ranks(&tenant(json!({ "before": ["filter"] })), &wall);
         assert!(found[0].refused && found[0].path.ends_with("order.before[0]"), "{found:?}");
         assert!(found[0].to_string().contains("ClusterBpfApplication wall"), "{found:?}");
-        // The daemon lets these wait.
+        // The daemon ignores these.
         for anchor in ["role=firewall", "foreign:cilium"] {
             let found = against_ranks(&tenant(json!({ "before": [anchor] })), &wall);
             assert_eq!(found.iter().map(|one| one.refused).collect::<Vec<_>>(), [false], "{anchor}");
         }
         assert_eq!(against_ranks(&tenant(json!({ "after": ["filter"] })), &wall), []);
-        // Others of a namespace, and a cluster's own, go by what is written.
+        // Between equal ranks the orders apply.
         let equal = one(Some("shop"), "other", "filter", json!({}));
         assert_eq!(against_ranks(&tenant(json!({ "before": ["filter"] })), &equal), []);
         assert_eq!(against_ranks(&one(None, "net", "meter", json!({ "before": ["filter"] })), &wall), []);
@@ -173,7 +173,7 @@ mod tests {
         let tenant = one(Some("shop"), "shop", "count", json!({ "before": ["filter"] }));
         let wall = one(None, "wall", "filter", json!({ "before": ["count"] }));
         assert_eq!(find(&wall, &tenant), None);
-        // Among equals it is one.
+        // Between equal ranks it is a cycle.
         let equal = one(None, "shop", "count", json!({ "before": ["filter"] }));
         assert!(find(&wall, &equal).is_some());
     }

@@ -1,4 +1,4 @@
-//! What an application puts on hooks, and what it wants of others there.
+//! Attachments of an application to packet hooks, and their orders.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use bpfman_application::packets::{self, PacketHook};
 use bpfman_application::spec::ApplicationSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-/// Which application: its kind follows from whether it has a namespace.
+/// Name of an application. Its kind follows from whether it has a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApplicationName {
-    /// Of a `BpfApplication`.
+    /// Namespace of a `BpfApplication`; `None` for a cluster application.
     pub namespace: Option<String>,
-    /// Name.
+    /// Name of the application.
     pub name: String,
 }
 
@@ -25,21 +25,21 @@ impl fmt::Display for ApplicationName {
     }
 }
 
-/// What an order names.
+/// Target of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotAnchor {
-    /// A program's function.
+    /// Function name of a program.
     Program(String),
-    /// Whoever has this role.
+    /// All programs with this role.
     Role(String),
-    /// A program of others.
+    /// A third-party program.
     Foreign(String),
-    /// A link by its number on a node, which says nothing about other nodes.
+    /// A link by its id on a node, which means nothing on other nodes.
     Link,
 }
 
 impl SlotAnchor {
-    /// Reads one. The daemon takes the same forms.
+    /// Parses an anchor, in the same forms as the daemon.
     #[must_use]
     pub fn read(text: &str) -> Self {
         if let Some(role) = text.strip_prefix("role=") {
@@ -54,47 +54,47 @@ impl SlotAnchor {
     }
 }
 
-/// Whose network namespaces.
+/// Network namespaces of an attachment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SlotPlace {
-    /// The node's own.
+    /// Network namespace of the node.
     Node,
-    /// Those of pods.
+    /// Network namespaces of pods.
     Pods {
-        /// In this namespace only.
+        /// Kubernetes namespace of the pods; `None` for all.
         namespace: Option<String>,
-        /// With these labels.
+        /// Labels of the pods.
         labels: LabelSelector,
     },
 }
 
-/// One attachment and its place.
+/// Attachment with its orders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PacketSlot {
-    /// Whose.
+    /// Application of the attachment.
     pub application: ApplicationName,
-    /// The field.
+    /// Path of the field.
     pub path: String,
     /// Function name.
     pub program: String,
-    /// Where.
+    /// Hook.
     pub hook: PacketHook,
-    /// On which interfaces.
+    /// Interfaces.
     pub interfaces: InterfaceSelector,
-    /// In whose network namespaces.
+    /// Network namespaces.
     pub place: SlotPlace,
-    /// On which nodes.
+    /// Nodes.
     pub nodes: LabelSelector,
-    /// What it is to others.
+    /// Role, by which others can refer to it.
     pub role: Option<String>,
-    /// Runs before these; as they were written, and read.
+    /// Anchors before which it runs, as text and parsed.
     pub before: Vec<(String, SlotAnchor)>,
-    /// Runs after these.
+    /// Anchors after which it runs.
     pub after: Vec<(String, SlotAnchor)>,
 }
 
 impl PacketSlot {
-    /// Whether an anchor means this one.
+    /// Returns whether an anchor refers to this attachment.
     #[must_use]
     pub fn answers_to(&self, anchor: &SlotAnchor) -> bool {
         match anchor {
@@ -105,7 +105,7 @@ impl PacketSlot {
     }
 }
 
-/// All of an application.
+/// Returns all attachments of an application.
 #[must_use]
 pub fn slots(application: &ApplicationName, spec: &ApplicationSpec) -> Vec<PacketSlot> {
     let read = |texts: Option<&Vec<String>>| {
@@ -131,7 +131,7 @@ pub fn slots(application: &ApplicationName, spec: &ApplicationSpec) -> Vec<Packe
         .collect()
 }
 
-/// Anchors of an application that no application answers to: the field, and the anchor.
+/// Returns anchors that refer to no attachment, with the paths of their fields.
 pub fn unknown_anchors<'a>(
     own: &'a [PacketSlot],
     others: &'a [PacketSlot],

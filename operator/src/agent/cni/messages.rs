@@ -1,4 +1,4 @@
-//! Which attachments to pods have to be there, and what of that the CNI plugin is told for when no agent answers.
+//! Attachments to pods that are required, as rules that the CNI plugin applies while no agent answers.
 
 use bpfman_application::packets::{self, PacketLink};
 use bpfman_application::place::OnUnavailable;
@@ -10,16 +10,16 @@ use bpfman_cni::rules::{PodRule, Rules};
 use crate::agent::objects::selector;
 use crate::agent::shared::Shared;
 
-/// The attachments in pods' networks, with their pods.
+/// Returns the attachments in pods' networks, with their pod selectors.
 pub fn in_pods(spec: &ApplicationSpec) -> impl Iterator<Item = (PacketLink<'_>, PodSelector<'_>)> {
-    // Without pods it is about the node's own interfaces.
+    // An attachment without pods is for the node's own interfaces.
     packets::links(spec).into_iter().filter_map(|mut link| {
         let pods = link.pods.take()?;
         Some((link, pods))
     })
 }
 
-/// The rules that follow for this node. `None` before all applications are known.
+/// Returns the rules of this node, or `None` before all applications are known.
 #[must_use]
 pub fn rules(shared: &Shared) -> Option<Rules> {
     let known = shared.cache.known();

@@ -1,4 +1,4 @@
-//! The agent's side of the CNI plugin: a socket, and a file for when nobody listens at it.
+//! Agent's side of the CNI plugin: a socket, and a file with rules for when no agent listens.
 
 mod messages;
 pub mod protect;
@@ -23,23 +23,23 @@ use tokio::sync::Semaphore;
 use self::protect::{NetworkNotFound, PodToProtect, ProtectError, check, protect};
 use crate::agent::shared::Shared;
 
-/// Pods whose networks are set up at the same time, at most; more wait.
+/// Maximum number of pod networks that are set up at the same time; further requests wait.
 const MOST: usize = 64;
 
-/// How long a request may take to come.
+/// Time limit for receiving a request.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// How often it is checked whether this agent may act.
+/// Interval at which the agent checks whether it may act.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Listens to the plugin for ever, if there is one. `rules`: the file for when nobody listens.
+/// Serves the plugin forever, if a socket is configured. `rules` is the file with the rules for when no agent listens.
 ///
 /// # Errors
-/// The socket cannot be made.
+/// Returns an error if the socket cannot be created.
 pub async fn serve(shared: &Arc<Shared>, socket: Option<&Path>, rules: &Path) -> anyhow::Result<()> {
     let Some(socket) = socket else { return std::future::pending().await };
     shared.arriving.keep_in(&socket.with_file_name("pods.json"));
-    // Before, another agent of this node listens there.
+    // Until then, another agent of this node listens there.
     while !shared.is_acting() {
         tokio::time::sleep(TURN).await;
     }
@@ -49,7 +49,7 @@ pub async fn serve(shared: &Arc<Shared>, socket: Option<&Path>, rules: &Path) ->
     Ok(())
 }
 
-/// Whoever can connect makes programs run: it is the owner alone, and root.
+/// Creates the socket with access for its owner and root only, since a connection can cause programs to run.
 fn listen(socket: &Path) -> io::Result<UnixListener> {
     let temporary = socket.with_extension("new");
     for left in [&temporary, socket] {
@@ -58,7 +58,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
             _ => {}
         }
     }
-    // Nobody finds it before it has its rights.
+    // The socket gets its final name after its mode was set, so that it is never reachable with another mode.
     let listener = UnixListener::bind(&temporary)?;
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600))?;
     fs::rename(&temporary, socket)?;
@@ -68,7 +68,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 async fn accept(shared: &Arc<Shared>, listener: UnixListener) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
-        // It is never closed.
+        // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -142,19 +142,19 @@ fn failed(error: ProtectError) -> PluginAnswer {
     }
 }
 
-/// The pod, and where the daemon finds its network.
+/// Returns the pod with its network, as the daemon finds it.
 async fn pod<'a>(shared: &Shared, request: &'a PluginRequest) -> PodToProtect<'a> {
     PodToProtect { request, network: find(shared, &request.netns).await }
 }
 
-/// The two names of the folder of network namespaces, the daemon's own first.
+/// The two paths of the folder of network namespaces; the first is the one that the daemon uses.
 const NAMED: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
-/// Whether the daemon of this node found the last one by the second name.
+/// True if the daemon found the last namespace by the second path.
 static SECOND_NAME: AtomicBool = AtomicBool::new(false);
 
-/// Asks the daemon for a namespace that the runtime names. It may be in a container, where only one of the two names of
-/// the folder is the host's; the first is the one by which it names namespaces itself.
+/// Asks the daemon for a network namespace that the runtime named. The daemon may run in a container in which only one
+/// of the two paths is the host's; it names namespaces by the first path itself.
 async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<NodeInterface>), NetworkNotFound> {
     let mut paths = vec![named.to_owned()];
     for folder in NAMED {
@@ -162,7 +162,7 @@ async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<NodeInterface>
             paths = NAMED.map(|folder| format!("{folder}{name}")).into();
         }
     }
-    // The daemon logs each path that is none: what it had last time is asked for first.
+    // The daemon logs each path that does not exist: try the one that worked last time first.
     let last = SECOND_NAME.load(Ordering::Relaxed);
     if last {
         paths.reverse();
@@ -184,7 +184,7 @@ async fn find(shared: &Shared, named: &str) -> Result<(Netns, Vec<NodeInterface>
     Err(NetworkNotFound(why))
 }
 
-/// Writes the rules whenever they are others.
+/// Writes the rules whenever they change.
 async fn keep_rules(shared: &Shared, file: &Path) {
     let mut written = Rules::read(file).ok().flatten();
     loop {

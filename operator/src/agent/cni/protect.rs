@@ -1,4 +1,4 @@
-//! A pod whose network is being set up: its attachments are made before its first packet, or it is said why not.
+//! Attaches programs to the network of a new pod before its first packet, or returns why that failed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,19 +32,18 @@ use bpfman_application::scope::ApplicationKey;
 use bpfman_runtime::queue::QueueCause;
 use bpfman_runtime::wire::WirePod;
 
-/// How long a reconcile of the same application is waited for: the plugin itself waits twice as long.
+/// Time to wait for a running reconciliation of the same application: the plugin waits twice as long.
 const TURN: Duration = Duration::from_secs(10);
 
-/// How long a pod that the watch has not told of is asked for.
+/// Timeout for reading a pod that the watch has not delivered yet.
 const API: Duration = Duration::from_secs(5);
 
-/// A pod, as the network plugin names it.
+/// Pod as the network plugin names it.
 #[derive(Clone, Debug)]
 pub struct PodToProtect<'a> {
-    /// What the plugin asks.
+    /// Request of the plugin.
     pub request: &'a PluginRequest,
-    /// Its network namespace, as the daemon opens it, with inode and cookie, and the interfaces in it; or why the daemon
-    /// does not find it.
+    /// Network namespace as the daemon opens it, with its interfaces; or why the daemon does not find it.
     pub network: Result<(Netns, Vec<NodeInterface>), NetworkNotFound>,
 }
 
@@ -54,43 +53,44 @@ impl PodToProtect<'_> {
     }
 }
 
-/// The daemon does not find a pod's network, and why.
+/// Reason for which the daemon does not find a pod's network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon does not find the pod's network: {0}")]
 pub struct NetworkNotFound(pub String);
 
-/// What was done for a pod.
+/// Result of protecting a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Protected {
-    /// Attachments that were made, or were there.
+    /// Number of attachments that exist now.
     pub attached: usize,
-    /// Attachments that could not be made and that the pod may start without: what is missing, for people.
+    /// Messages about missing attachments without which the pod may start.
     pub open: Vec<String>,
 }
 
-/// Why a pod must not start.
+/// Reason for which a pod must not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtectError {
-    /// The agent does not know yet which applications there are.
+    /// The agent does not know all applications yet.
     #[error("the node's agent is not ready: {0}")]
     NotReady(String),
-    /// The pod is not known, or its labels cannot be asked for.
+    /// The pod does not exist, or its labels cannot be read.
     #[error("pod {0} cannot be asked for: {1}")]
     Pod(String, String),
-    /// An attachment that has to be there could not be made.
+    /// A required attachment could not be made.
     #[error("{application}: {why}")]
     Closed {
-        /// Whose.
+        /// Application of the attachment.
         application: ApplicationKey,
-        /// What failed.
+        /// Cause of the failure.
         why: String,
     },
 }
 
-/// Makes all attachments of a pod true, now.
+/// Makes all attachments of a pod.
 ///
 /// # Errors
-/// [`ProtectError`]: the pod must not start. Attachments that were made stay; the pod is tried again.
+/// Returns [`ProtectError`] if the pod must not start. Attachments that were made stay; the runtime tries the pod
+/// again.
 pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect<'_>) -> Result<Protected, ProtectError> {
     let known = known_pod(shared, pod).await?;
     let applications = meaning(shared, &pod.request.namespace, &known);
@@ -111,24 +111,24 @@ pub async fn protect(shared: &Arc<Shared>, pod: &PodToProtect<'_>) -> Result<Pro
         }
     }
     for application in applications {
-        // What came of it is written by the next reconcile, also where the pod is refused.
+        // The next reconciliation writes the status, even if the pod is refused.
         shared.queue.add(&application.key, QueueCause::Changed);
         one(shared, &application, &pod.request.namespace, &known, &mut done).await?;
     }
     Ok(done)
 }
 
-/// Whether all attachments of a pod are there. Changes nothing.
+/// Checks whether all attachments of a pod exist. Changes nothing.
 ///
 /// # Errors
-/// [`ProtectError::Closed`] names one that is missing.
+/// Returns [`ProtectError::Closed`] with a missing attachment.
 pub async fn check(shared: &Shared, pod: &PodToProtect<'_>) -> Result<(), ProtectError> {
     let known = known_pod(shared, pod).await?;
     for application in meaning(shared, &pod.request.namespace, &known) {
         let key = &application.key;
         let missing = |why: String| ProtectError::Closed { application: key.clone(), why };
         let Some(state) = state_of(shared, &application) else { continue };
-        // A reconcile may have the memory for minutes: a revision is then read once more.
+        // A reconciliation may hold the memory for minutes: in that case, read the revision again.
         let (mut turn, mut none) = (shared.memories.turn_now(key), ReadRevisions::default());
         let revisions = turn.as_mut().map_or(&mut none, |memory| &mut memory.revisions);
         let Ok(NodeRole::Act(spec, _)) = role(shared, revisions, &application, Some(&state)).await else {
@@ -149,11 +149,11 @@ pub async fn check(shared: &Shared, pod: &PodToProtect<'_>) -> Result<(), Protec
     Ok(())
 }
 
-/// Applications that mean a pod.
+/// Returns the applications that select a pod.
 fn meaning(shared: &Shared, namespace: &str, pod: &KnownPod) -> Vec<Arc<WantedApplication>> {
     let known = shared.cache.known();
     let mut keys = known.meaning(&shared.memories, namespace, &[pod]);
-    // Which pods a rollout's version means is known once this agent has read it; until then it may be any.
+    // Until this agent has read the revision of a rollout, the application may select any pod.
     let unread = |one: &&Arc<WantedApplication>| {
         let rollout = one.spec.as_ref().is_ok_and(|spec| spec.common.rollout.is_some());
         rollout && shared.memories.in_force(&one.key).is_none()
@@ -164,7 +164,7 @@ fn meaning(shared: &Shared, namespace: &str, pod: &KnownPod) -> Vec<Arc<WantedAp
     keys.iter().filter_map(|key| known.applications.get(key).cloned()).collect()
 }
 
-/// What is known of the pod. One that the watch has not told of yet is asked for.
+/// Returns the known pod, or reads it from the API server if the watch has not delivered it yet.
 async fn known_pod(shared: &Shared, pod: &PodToProtect<'_>) -> Result<KnownPod, ProtectError> {
     if !shared.is_acting() || !shared.cache.known().complete() {
         let why = shared.not_ready().unwrap_or_default();
@@ -185,7 +185,7 @@ async fn known_pod(shared: &Shared, pod: &PodToProtect<'_>) -> Result<KnownPod, 
         .ok_or_else(|| ProtectError::Pod(named(), "there is no such pod, or it has ended".to_owned()))
 }
 
-/// Reconciles one application, and checks what that means for the pod.
+/// Reconciles one application, and checks the result for the pod.
 async fn one(
     shared: &Shared,
     application: &WantedApplication,
@@ -195,7 +195,7 @@ async fn one(
 ) -> Result<(), ProtectError> {
     let key = &application.key;
     let missing = |why: &str, done: &mut Protected| missing(shared, application, namespace, pod, why, done);
-    // A reconcile that loads an image may take minutes; the runtime does not wait so long.
+    // A reconciliation that loads an image may take minutes; the runtime does not wait that long.
     let Ok(mut memory) = tokio::time::timeout(TURN, shared.memories.turn(key)).await else {
         return missing("it is being loaded on this node", done);
     };
@@ -205,12 +205,12 @@ async fn one(
     let state = state_of(shared, application);
     let (spec, version) = match role(shared, &mut memory.revisions, application, state.as_deref()).await {
         Ok(NodeRole::Act(spec, version)) => (spec, version),
-        // Its programs are not to run on this node.
+        // The programs must not run on this node.
         Ok(NodeRole::Leave) => return Ok(()),
         Ok(NodeRole::Wait(why)) => {
             match waiting(shared, &mut memory.revisions, key, state.as_deref()).await {
                 Ok(Some(acted)) => acted,
-                // It never ran here: it is not to run before its turn.
+                // No revision ran on this node, and none must run before its turn.
                 Ok(None) if !has_run(state.as_deref()) => return Ok(()),
                 Ok(None) => return missing(why, done),
                 Err(error) => return missing(&error.to_string(), done),
@@ -219,7 +219,7 @@ async fn one(
         Ok(NodeRole::Unclear(failure)) => return missing(&failure.message, done),
         Err(error) => return missing(&error.to_string(), done),
     };
-    // It was never tried here: there is nothing that could be last known.
+    // The application was never loaded here: there is no last known state.
     let Some(state) = state else { return missing("it is not loaded on this node yet", done) };
     let load = &mut memory.state(&state.uid).load;
     match apply(shared, load, &state, &spec, &version).await {
@@ -234,7 +234,7 @@ async fn one(
     }
 }
 
-/// What runs while an application waits for its turn.
+/// Returns the spec that runs while an application waits for its turn.
 async fn waiting(
     shared: &Shared,
     revisions: &mut ReadRevisions,
@@ -247,13 +247,13 @@ async fn waiting(
     }
 }
 
-/// Whether some version of an application has run here.
+/// Returns whether any revision of an application has run on this node.
 fn has_run(state: Option<&StateObject>) -> bool {
     let status = state.and_then(|state| state.status.as_ref());
     status.is_some_and(|status| status.node.details.observed_revision.is_some())
 }
 
-/// Nothing can be attached: the strictest word of what means this pod holds.
+/// Handles an attachment that cannot be made: applies the strictest `onUnavailable` that selects the pod.
 fn missing(
     shared: &Shared,
     application: &WantedApplication,
@@ -279,7 +279,7 @@ fn missing(
     }
 }
 
-/// Why it is not known what has to be attached in a pod, if it is not. No links at all are no proof that none are wanted.
+/// Returns why the wanted attachments of a pod are unknown, if they are: a report without links proves nothing.
 fn unclear(report: &Report, uid: &str) -> Option<String> {
     let place = UnknownPlace::Pod(uid.to_owned());
     let program = report.programs.iter().find(|program| program.unknown.contains(&place))?;
@@ -287,7 +287,7 @@ fn unclear(report: &Report, uid: &str) -> Option<String> {
     Some(format!("{}: {why}", program.name))
 }
 
-/// What a report means for a pod: each of its attachments is there, or may be missing.
+/// Checks that each attachment of a pod exists or may be missing.
 fn verdict(
     key: &ApplicationKey,
     report: &Report,
@@ -301,7 +301,7 @@ fn verdict(
                 continue;
             };
             let why = match (&link.status, wanted.on_unavailable) {
-                // It may be that an older version runs: that is what `closed` does not take.
+                // An older version may be running, which `closed` does not accept.
                 (LinkOutcome::Attached, OnUnavailable::Closed) if report.load != ReportedLoad::Loaded => {
                     "only an older version runs".to_owned()
                 }

@@ -1,9 +1,9 @@
-//! What the programs of this node take, for who asks the agent: one reading for all who ask at the same time.
+//! Resource usage of this node's programs: one measurement shared by all requests of the same time.
 //!
-//! It is served beside the probes, without TLS, to whoever reaches the port: the API server's proxy asks
-//! whether a user may, nobody else does. `kubectl bpfman top` sorts by CPU time, so a reading has the kernel
-//! time all programs of the node, which costs packets some tens of nanoseconds a run: what is told is kept
-//! for so long that this is one second of ten.
+//! It is served on the probe port, without TLS and without access control except for requests through the API server's
+//! proxy. `kubectl bpfman top` sorts by CPU time, so a measurement makes the kernel time all programs of the node,
+//! which costs packets some tens of nanoseconds per run. The result is cached for so long that runs are timed during
+//! one second of ten.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,27 +15,26 @@ use tonic::{Code, Status, Streaming};
 
 use crate::figures::NodeFigures;
 
-/// Time between the two readings.
+/// Time between the two samples, in milliseconds.
 const WINDOW_MS: u32 = 1000;
-/// An answer, and why there is none, is shared for so long: however many ask, and how often, runs are not
-/// timed meanwhile.
+/// Time for which a result or an error is cached. Runs are not timed meanwhile, however many requests arrive.
 const SHARED: Duration = Duration::from_secs(9);
-/// A daemon that does not tell within this time is away.
+/// Time limit for the daemon's answer.
 const LONGEST: Duration = Duration::from_secs(8);
 
-/// What a node's programs take, or why the daemon does not tell.
+/// Usage of the node's programs, or the daemon's error.
 type FiguresAnswer = Result<Arc<NodeFigures>, String>;
 
-/// The last answer, and when it was made.
+/// Last result, and the time at which it was obtained.
 #[derive(Debug, Default)]
 pub struct LastFigures(Mutex<Option<(Instant, FiguresAnswer)>>);
 
 impl LastFigures {
-    /// An answer that is no older than it may be. It has to be awaited to its end: a reading that is dropped
-    /// is not kept, and the next one begins at once.
+    /// Returns a result that is at most `SHARED` old. The future must be awaited to its end: a measurement that is
+    /// dropped is not cached, and the next one begins at once.
     ///
     /// # Errors
-    /// Why the daemon does not tell.
+    /// Returns the daemon's error as text.
     pub async fn read(&self, daemon: &Daemon) -> Result<Arc<NodeFigures>, String> {
         self.shared(async {
             match tokio::time::timeout(LONGEST, read(daemon)).await {
@@ -46,7 +45,7 @@ impl LastFigures {
         .await
     }
 
-    /// The last answer, or else this one. Who comes meanwhile waits for the same one.
+    /// Returns the cached result, or runs the measurement. Concurrent callers wait for the same one.
     async fn shared(&self, read: impl Future<Output = Result<NodeFigures, String>>) -> FiguresAnswer {
         let mut last = self.0.lock().await;
         if let Some((made, answer)) = last.as_ref().filter(|(made, _)| made.elapsed() < SHARED) {
@@ -59,7 +58,7 @@ impl LastFigures {
     }
 }
 
-/// Two readings. A daemon or kernel that does not time runs tells the rest.
+/// Takes two samples. If runs cannot be timed, the samples lack only the times.
 async fn read(daemon: &Daemon) -> Result<NodeFigures, Status> {
     let request =
         |time_runs| FollowFiguresRequest { interval_ms: WINDOW_MS, time_runs, ..Default::default() };
@@ -87,12 +86,12 @@ mod tests {
 
     use super::*;
 
-    /// A reading of a node with so many seconds between.
+    /// Returns a measurement over this many seconds.
     async fn told(seconds: f64) -> Result<NodeFigures, String> {
         Ok(NodeFigures { seconds, ..NodeFigures::default() })
     }
 
-    /// What nobody is to wait for.
+    /// Fails the test if it is awaited.
     async fn again() -> Result<NodeFigures, String> {
         panic!("it is read again")
     }
@@ -102,7 +101,7 @@ mod tests {
         let last = LastFigures::default();
         assert_eq!(last.shared(told(1.0)).await.unwrap().seconds, 1.0);
         assert_eq!(last.shared(again()).await.unwrap().seconds, 1.0);
-        // A daemon that does not tell is not asked again at once either.
+        // An error is cached as well.
         let last = LastFigures::default();
         for why in ["it restarts", "it is there again"] {
             let answer = last.shared(async { Err(why.to_owned()) }).await;

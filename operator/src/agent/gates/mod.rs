@@ -1,4 +1,4 @@
-//! Whether what programs do keeps to the bounds of a rollout. Pure: figures in, a word out.
+//! Gates of a rollout: compares program statistics with the configured bounds. Pure.
 
 mod soak;
 
@@ -8,31 +8,32 @@ use bpfman_application::rollout::{Gates, VerdictGate};
 
 pub use soak::{EventFigures, Soak};
 
-/// Figures of one program at one hook; of one that runs at events, at all of its hooks.
+/// Statistics of one program at one hook; for a program that handles events, at all of its hooks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SlotFigures {
     /// Function name.
     pub program: String,
-    /// The hook, for people.
+    /// Hook, as shown to users.
     pub hook: String,
-    /// Packets or events that reached it. Absent where they are not counted.
+    /// Packets or events that reached the program; `None` if they are not counted.
     pub runs: Option<u64>,
-    /// Packets whose way ended there, by verdict.
+    /// Packets that were not passed on, by verdict.
     pub ended: BTreeMap<String, u64>,
     /// Verdicts after which the next program runs.
     pub proceed_on: Vec<String>,
-    /// Mean time, in nanoseconds. Absent where it is not known, also while nothing ran.
+    /// Mean run time, in nanoseconds; `None` if unknown, for example while nothing ran.
     pub nanoseconds: Option<f64>,
-    /// Its time is measured.
+    /// True if run times are measured.
     pub is_timed: bool,
-    /// Packets that got lost in the chain, or events that the program missed.
+    /// Packets lost in the chain, or events that the program missed.
     pub lost: u64,
-    /// It runs at events, and gives no verdicts.
+    /// True if the program handles events and returns no verdicts.
     pub is_of_events: bool,
 }
 
 impl SlotFigures {
-    /// What came since an earlier check. Counters that went back began anew with another version: then all of it.
+    /// Returns the difference to an earlier check. A counter that decreased was reset by another version, and counts
+    /// whole.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let less = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
@@ -45,15 +46,15 @@ impl SlotFigures {
         slot
     }
 
-    /// Packets that got a verdict; `None` if that cannot be told: several verdicts let the next program run, and
-    /// those packets are only counted together.
+    /// Returns the packets with a verdict. `None` if unknown: several verdicts let the next program run, and such
+    /// packets are only counted together.
     fn packets(&self, verdict: &str) -> Option<u64> {
         let runs = self.runs?;
         let ended = self.ended.get(verdict).copied().unwrap_or_default();
         if !self.proceed_on.iter().any(|one| one == verdict) {
             return Some(ended);
         }
-        // No program returns this one.
+        // No program returns this verdict.
         let mut others = self.proceed_on.iter().filter(|one| *one != verdict && *one != "dispatcher_return");
         if others.next().is_some() {
             return None;
@@ -62,16 +63,16 @@ impl SlotFigures {
     }
 }
 
-/// What the gates say.
+/// Result of comparing all gates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateVerdict {
-    /// Whether every gate holds.
+    /// True if all gates hold.
     pub within: bool,
-    /// The figures, or which gate was broken by how much.
+    /// Statistics, or which gate was broken by how much.
     pub message: String,
 }
 
-/// Compares. `links_off`: attachments that came off.
+/// Compares the statistics with the gates. `links_off` is the number of attachments that were removed.
 #[must_use]
 pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdict {
     let mut broken = Vec::new();
@@ -115,8 +116,8 @@ pub fn judge(gates: &Gates, slots: &[SlotFigures], links_off: u64) -> GateVerdic
     GateVerdict { within, message: broken.join("; ") }
 }
 
-/// The figure of a program that the gates need and that is not taken, if there is one. A gate without its figure does not
-/// hold: a rollout must not go on because the agent was refused the figures.
+/// Returns the statistic of a program that a gate needs but that is not available. Such a gate does not hold: a rollout
+/// must not continue because the agent was denied the statistics.
 fn lacking(gates: &Gates, slot: &SlotFigures) -> Option<&'static str> {
     let (is_timed, bounds_errors) = (gates.max_nanoseconds_per_run.is_some(), gates.max_errors.is_some());
     let of_verdicts = gates.verdicts.iter().any(|gate| concerns(gate, slot));
@@ -229,11 +230,11 @@ mod tests {
             let word = judge(gates, std::slice::from_ref(slot), 0);
             assert!(!word.within && word.message.contains(why), "{word:?}");
         }
-        // One that is timed and had no packet has no time, and nothing that a gate could break.
+        // A timed program without packets has no mean time, and breaks no gate.
         let idle = SlotFigures { nanoseconds: None, ..slot(0, &[]) };
         assert!(judge(&timed, &[idle], 0).within);
         assert!(judge(&errors, &[not_timed], 0).within);
-        // A gate of verdicts that names a program which gives none does not hold either.
+        // A verdict gate that names a program without verdicts does not hold either.
         let mut gates = share("drop", None, Some(25));
         let of_events = SlotFigures { is_of_events: true, ..slot(0, &[]) };
         assert!(judge(&gates, std::slice::from_ref(&of_events), 0).within);

@@ -1,4 +1,4 @@
-//! What is kept of a soak while it goes on.
+//! State of a running soak.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -8,23 +8,23 @@ use bpfman_proto::ext::v1::{Hook, ProgramRuns};
 
 use super::SlotFigures;
 
-/// One soak.
+/// Soak of one revision.
 #[derive(Clone, Debug)]
 pub struct Soak {
-    /// The revision whose gates are watched.
+    /// Revision that soaks.
     pub revision: String,
-    /// Hooks that were switched on for it.
+    /// Hooks with statistics enabled for the soak.
     pub hooks: Vec<Hook>,
-    /// The figures at its beginning, by link.
+    /// Statistics at the start, by link.
     pub began: BTreeMap<u32, SlotFigures>,
-    /// Of programs that are at no hook.
+    /// Statistics of programs that are at no packet hook.
     pub events: EventFigures,
-    /// When the figures were last checked.
+    /// Time of the last check.
     pub checked: Instant,
 }
 
 impl Soak {
-    /// One that begins now.
+    /// Starts a soak.
     #[must_use]
     pub fn of(revision: &str) -> Self {
         Self {
@@ -37,21 +37,20 @@ impl Soak {
     }
 }
 
-/// What all samples of a soak came to, by kernel id.
+/// Sum of all samples of a soak, by kernel id.
 #[derive(Clone, Debug, Default)]
 pub struct EventFigures(BTreeMap<u32, Sampled>);
 
-/// What the samples of one program came to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sampled {
     runs: u64,
     nanoseconds: u64,
-    /// Events that it had missed when it was first checked, and last.
+    /// Events missed at the first and at the last check.
     missed: (u64, u64),
 }
 
 impl EventFigures {
-    /// Adds what one sample came to.
+    /// Adds a sample.
     pub fn add(&mut self, came: &ProgramRuns) {
         let first = Sampled { missed: (came.missed, came.missed), ..Sampled::default() };
         let sampled = self.0.entry(came.program_id).or_insert(first);
@@ -60,7 +59,7 @@ impl EventFigures {
         sampled.missed.1 = came.missed;
     }
 
-    /// The figures of a program; without runs if it was not sampled.
+    /// Returns the statistics of a program; without runs if it was not sampled.
     #[must_use]
     pub fn slot(&self, program: &ProgramReport) -> SlotFigures {
         let slot = SlotFigures {

@@ -1,4 +1,4 @@
-//! What the agent keeps of each application beside what watches say of it. It is dropped with the application.
+//! State that the agent keeps for each application beside the watched objects. It is dropped with the application.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,89 +16,87 @@ use crate::agent::gates::Soak;
 use crate::agent::objects::revision::ReadRevisions;
 use crate::agent::status::notes::LastTold;
 
-/// What only the reconcile of an application sees: whoever has it works on the application alone.
+/// State that only the reconciliation of an application accesses: its lock serializes all work on the application.
 #[derive(Debug, Default)]
 pub struct ApplicationMemory {
-    /// Reconciles in a row whose calls broke off while the daemon was there.
+    /// Consecutive reconciliations with an interrupted call while the daemon was up.
     pub broken_off: u32,
     /// Revisions that were read.
     pub revisions: ReadRevisions,
-    /// By uid. More than one only while an old one goes.
+    /// State objects by uid. There is more than one only while an old one is being deleted.
     states: HashMap<String, StateMemory>,
 }
 
-/// What is kept of one state object.
+/// State kept for one state object.
 #[derive(Debug, Default)]
 pub struct StateMemory {
-    /// Of loads.
+    /// State of loads.
     pub load: LoadMemory,
-    /// Of writes.
+    /// State of writes.
     pub writes: WriteMemory,
-    /// The soak that is going on.
+    /// Running soak.
     pub soak: Option<Soak>,
 }
 
-/// What is kept of loads for a state object.
+/// State of loads for a state object.
 #[derive(Debug, Default)]
 pub struct LoadMemory {
-    /// When the registry was asked, and when it may be again.
+    /// Registry access and its backoff.
     pub registry: RegistryBackoff,
-    /// No programs of a state object before this one are left. None come to be later: programs are loaded for objects of
-    /// this node by this agent alone.
+    /// True if no programs of an earlier state object remain. None appear later, since only this agent loads for its
+    /// node.
     pub settled: bool,
 }
 
-/// What is kept of writes of a state object.
+/// State of writes of a state object.
 #[derive(Debug, Default)]
 pub struct WriteMemory {
-    /// What the API server did not keep.
+    /// Fields that the API server dropped.
     pub last: LastWritten,
-    /// How often it may be written.
+    /// Rate limit of writes.
     pub pace: WritePace,
-    /// What people were told last; none: nothing by this agent.
+    /// Last published event; `None` if this agent published none.
     pub told: Option<LastTold>,
 }
 
 impl ApplicationMemory {
-    /// What is kept of a state object.
+    /// Returns the state of a state object.
     pub fn state(&mut self, uid: &str) -> &mut StateMemory {
         self.states.entry(uid.to_owned()).or_default()
     }
 
-    /// Drops what is kept of other state objects than these.
+    /// Drops the state of all other state objects.
     pub fn keep_states(&mut self, are_there: impl Fn(&str) -> bool) {
         self.states.retain(|uid, _| are_there(uid));
     }
 }
 
-/// What anyone may read of an application, while it is worked on too.
+/// State that may be read while the application is being reconciled.
 #[derive(Debug, Default)]
 pub struct Published {
-    /// What this agent last acted on: spec and version. With a rollout it is not the newest spec.
+    /// Spec and version that this agent last applied. With a rollout, this is not the newest spec.
     pub in_force: Option<(Arc<ApplicationSpec>, String)>,
-    /// Programs and links.
+    /// Numbers of programs and links.
     counts: (u64, u64),
-    /// Network namespaces without a name that the daemon watches for it, by path.
+    /// Unnamed network namespaces that the daemon watches for the application, by path.
     netns: BTreeSet<String>,
-    /// When somebody else last wrote a state object, by its uid.
+    /// Time at which another writer last wrote a state object, by its uid.
     other_writers: HashMap<String, Instant>,
 }
 
-/// One application.
 #[derive(Debug, Default)]
 struct Entry {
     lock: Arc<tokio::sync::Mutex<ApplicationMemory>>,
     published: Published,
 }
 
-/// The right to work on an application, which nobody else has meanwhile.
+/// Exclusive right to work on an application.
 pub type ApplicationTurn = OwnedMutexGuard<ApplicationMemory>;
 
-/// What is kept of all applications.
+/// State of all applications.
 #[derive(Debug)]
 pub struct Memories {
     all: Mutex<HashMap<ApplicationKey, Entry>>,
-    /// Network namespaces of all of them.
     netns: watch::Sender<BTreeSet<String>>,
 }
 
@@ -117,17 +115,17 @@ impl Memories {
         Arc::clone(&self.all().entry(key.clone()).or_default().lock)
     }
 
-    /// Waits until nobody works on an application.
+    /// Waits for the exclusive right to work on an application.
     pub async fn turn(&self, key: &ApplicationKey) -> ApplicationTurn {
         self.lock(key).lock_owned().await
     }
 
-    /// The right to work on an application, if nobody has it.
+    /// Returns the right to work on an application, if it is free.
     pub fn turn_now(&self, key: &ApplicationKey) -> Option<ApplicationTurn> {
         self.lock(key).try_lock_owned().ok()
     }
 
-    /// An application is gone: nothing of it is kept, unless somebody waits for a turn, who then finds out the same.
+    /// Drops the state of a deleted application, unless another task waits for its turn; that task will do the same.
     pub fn forget(&self, key: &ApplicationKey, turn: ApplicationTurn) {
         let mut all = self.all();
         drop(turn);
@@ -137,24 +135,24 @@ impl Memories {
         self.tell_netns(all);
     }
 
-    /// Nothing of an application is wanted here any more.
+    /// Clears the state of an application that is not wanted on this node any more.
     pub fn leave(&self, key: &ApplicationKey) {
         self.set_netns(key, std::iter::empty());
         self.all().entry(key.clone()).or_default().published.in_force = None;
     }
 
-    /// What this agent acts on from now on.
+    /// Records the spec that this agent applies from now on.
     pub fn set_in_force(&self, key: &ApplicationKey, spec: Arc<ApplicationSpec>, version: &str) {
         self.all().entry(key.clone()).or_default().published.in_force = Some((spec, version.to_owned()));
     }
 
-    /// What this agent last acted on.
+    /// Returns the spec that this agent last applied.
     #[must_use]
     pub fn in_force(&self, key: &ApplicationKey) -> Option<(Arc<ApplicationSpec>, String)> {
         self.all().get(key)?.published.in_force.clone()
     }
 
-    /// Notes which network namespaces the daemon is to watch for an application, by path.
+    /// Records the network namespaces that the daemon must watch for an application, by path.
     pub fn set_netns(&self, key: &ApplicationKey, paths: impl Iterator<Item = String>) {
         let mut all = self.all();
         all.entry(key.clone()).or_default().published.netns = paths.collect();
@@ -171,13 +169,13 @@ impl Memories {
         });
     }
 
-    /// Follows the network namespaces of all applications.
+    /// Subscribes to the network namespaces of all applications.
     #[must_use]
     pub fn follow_netns(&self) -> watch::Receiver<BTreeSet<String>> {
         self.netns.subscribe()
     }
 
-    /// Notes how many programs and links an application has.
+    /// Records the numbers of programs and links of an application.
     pub fn count(&self, key: &ApplicationKey, report: &Report) {
         let programs = report.programs.iter().filter(|program| program.id.is_some()).count();
         let links = report.programs.iter().flat_map(|program| &program.links);
@@ -185,7 +183,7 @@ impl Memories {
         self.all().entry(key.clone()).or_default().published.counts = (programs as u64, links as u64);
     }
 
-    /// Programs and links of all applications, as of the last reconcile of each.
+    /// Returns the numbers of programs and links of all applications, as of their last reconciliations.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         let all = self.all();
@@ -193,13 +191,13 @@ impl Memories {
         counts.fold((0, 0), |(programs, links), one| (programs + one.0, links + one.1))
     }
 
-    /// Somebody else wrote a state object.
+    /// Records that another writer wrote a state object.
     pub fn note_other_writer(&self, key: &ApplicationKey, uid: &str, now: Instant) {
         let mut all = self.all();
         all.entry(key.clone()).or_default().published.other_writers.insert(uid.to_owned(), now);
     }
 
-    /// When somebody else last wrote a state object.
+    /// Returns the time at which another writer last wrote a state object.
     #[must_use]
     pub fn other_writer(&self, key: &ApplicationKey, uid: &str) -> Option<Instant> {
         self.all().get(key)?.published.other_writers.get(uid).copied()

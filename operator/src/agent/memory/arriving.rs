@@ -1,8 +1,8 @@
-//! Pods whose network is being set up, and in which nothing runs yet.
+//! Arriving pods: their network is being set up, and no container runs yet.
 //!
-//! Only the network plugin tells where the namespace of such a pod is, and it tells once. So it is kept in a file over
-//! a restart of the agent: without it their programs would be taken for unwanted. The file lies below `/run`, as no
-//! network namespace outlives a boot.
+//! Only the network plugin reports the namespace of such a pod, and only once. It is therefore kept in a file for the
+//! next start of the agent, which would otherwise treat the pod's programs as unwanted. The file is below `/run`,
+//! because no network namespace survives a boot.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,39 +14,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::objects::machine::{KnownPod, PodKey};
 
-/// A sandbox of which the API server knows no pod is forgotten after this time.
+/// Time after which a sandbox without a pod in the API server is dropped.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// A pod whose network is being set up.
+/// Pod with a network that is being set up.
 #[derive(Clone, Debug)]
 pub struct Arriving {
     /// Namespace and name.
     pub key: PodKey,
-    /// What is known of it.
+    /// Known fields of the pod.
     pub pod: KnownPod,
-    /// Its network namespace, as the daemon opens it.
+    /// Network namespace, as the daemon opens it.
     pub netns: Netns,
-    /// Interfaces that were in it.
+    /// Interfaces of the namespace at that time.
     pub interfaces: Vec<NodeInterface>,
-    /// When it came; `None` if that was told to an agent before this one.
+    /// Time of arrival; `None` if it was reported to an earlier process of the agent.
     since: Option<Instant>,
 }
 
 impl Arriving {
-    /// A pod that comes now.
+    /// Creates an entry for a pod that arrives now.
     #[must_use]
     pub fn now(key: PodKey, pod: KnownPod, netns: Netns, interfaces: Vec<NodeInterface>) -> Self {
         Self { key, pod, netns, interfaces, since: Some(Instant::now()) }
     }
 
-    /// Whether it came a short time ago: the watch may not have told of it yet.
+    /// Returns whether the pod arrived recently, so that the watch may not have delivered it yet.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() < FORGOTTEN_AFTER)
     }
 }
 
-/// One of them in the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     namespace: String,
@@ -59,7 +58,7 @@ struct Kept {
     interfaces: Vec<String>,
 }
 
-/// All of them, by uid.
+/// Arriving pods by uid.
 #[derive(Debug, Default)]
 pub struct ArrivingPods {
     pods: Mutex<HashMap<String, Arriving>>,
@@ -67,7 +66,7 @@ pub struct ArrivingPods {
 }
 
 impl ArrivingPods {
-    /// Keeps them in a file from now on, and reads what an agent before this one left there.
+    /// Stores the pods in a file from now on, and reads those of an earlier process.
     pub fn keep_in(&self, file: &Path) {
         let read = std::fs::read(file).map_err(|error| error.to_string());
         let kept = read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
@@ -76,11 +75,11 @@ impl ArrivingPods {
             Vec::new()
         });
         self.change(|all| all.extend(kept.into_iter().map(|kept| (kept.uid.clone(), kept.into()))));
-        // It is set once, by who starts the agent.
+        // The file is set once, when the agent starts.
         let _set = self.file.set(file.to_owned());
     }
 
-    /// One more, or one again. `known`: whether the API server knows a pod of this uid.
+    /// Adds or replaces a pod. `known` returns whether the API server has a pod of this uid.
     pub fn add(&self, arriving: Arriving, known: impl Fn(&str) -> bool) {
         self.change(|all| {
             all.retain(|uid, arriving| arriving.is_new() || known(uid));
@@ -88,7 +87,7 @@ impl ArrivingPods {
         });
     }
 
-    /// A sandbox ends. Another one of the same pod may have come already: only the one of this namespace is meant.
+    /// Removes the sandbox with this namespace. Another sandbox of the same pod may have arrived already, and stays.
     pub fn remove(&self, key: &PodKey, netns: &str) {
         let file = Path::new(netns).file_name();
         let same =
@@ -96,14 +95,14 @@ impl ArrivingPods {
         self.change(|all| all.retain(|_, arriving| !same(arriving)));
     }
 
-    /// A pod is gone, whatever the network plugin says of its sandbox.
+    /// Removes a deleted pod, whatever the state of its sandbox.
     pub fn forget(&self, uid: &str) {
         if self.pods.lock().unwrap_or_else(PoisonError::into_inner).contains_key(uid) {
             self.change(|all| all.retain(|one, _| one != uid));
         }
     }
 
-    /// All that there are.
+    /// Returns all pods.
     #[must_use]
     pub fn all(&self) -> HashMap<String, Arriving> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner).clone()

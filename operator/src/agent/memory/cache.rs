@@ -1,6 +1,6 @@
-//! What the agent knows of the cluster and of this machine: the last word of each watch.
+//! Watched state of the cluster and of this machine, as last delivered by each watch.
 //!
-//! It stays as it is while the API server is away, so that applications are kept true against it.
+//! It stays unchanged while the API server is away, so that applications are still reconciled against it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,14 +18,14 @@ use crate::agent::objects::selector;
 use crate::agent::objects::state::StateObject;
 use bpfman_application::scope::{ApplicationKey, Scope};
 
-/// What is watched.
+/// Source of watch events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WatchSource {
-    /// Applications of a kind.
+    /// Applications of a scope.
     Applications(Scope),
-    /// This node's state objects of a kind.
+    /// State objects of this node, of a scope.
     States(Scope),
-    /// This node.
+    /// The Node object of this node.
     Node,
     /// Pods of this node.
     Pods,
@@ -43,7 +43,7 @@ impl fmt::Display for WatchSource {
 }
 
 impl WatchSource {
-    /// All that the API server tells.
+    /// All sources from the API server.
     pub const OF_THE_API: [Self; 6] = [
         Self::Applications(Scope::Cluster),
         Self::Applications(Scope::Namespaced),
@@ -54,81 +54,81 @@ impl WatchSource {
     ];
 }
 
-/// The last word of each watch.
+/// Cache of the watched objects.
 #[derive(Debug, Default)]
 pub struct ObjectCache {
     known: Mutex<KnownObjects>,
 }
 
-/// See [`ObjectCache`].
+/// Content of an [`ObjectCache`].
 #[derive(Debug, Default)]
 pub struct KnownObjects {
-    /// Applications.
+    /// Applications by key.
     pub applications: Listing<ApplicationKey, Arc<WantedApplication>, 2>,
-    /// State objects by application and name. More than one of an application only while an old one goes.
+    /// State objects by application and name. An application has more than one only while an old one is being deleted.
     pub states: Listing<(ApplicationKey, String), Arc<StateObject>, 2>,
-    /// This node, if there is such an object.
+    /// This node, if its object exists.
     pub node: Listing<(), NodeFacts>,
-    /// Pods of this node in which something runs.
+    /// Pods of this node that have not ended.
     pub pods: Listing<PodKey, KnownPod>,
-    /// Interfaces of this machine; absent until the daemon listed them.
+    /// Interfaces of this machine; `None` until the daemon listed them.
     pub interfaces: Option<Vec<NodeInterface>>,
-    /// What was listed at least once.
+    /// Sources that were listed at least once.
     listed: BTreeSet<WatchSource>,
 }
 
 impl ObjectCache {
-    /// To be read or changed; nothing waits while it is held.
+    /// Locks the cache for reading or writing. The lock must not be held across an await.
     pub fn known(&self) -> MutexGuard<'_, KnownObjects> {
-        // A panic in between would leave one entry old, which the next word of its watch mends.
+        // A panic while the lock was held leaves at most one outdated entry, which the next event corrects.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl KnownObjects {
-    /// Notes that a list is complete. True if it is the first time that all of the API's are.
+    /// Records that a list is complete. Returns whether this completed the lists of all API sources for the first time.
     pub fn listed(&mut self, source: WatchSource) -> bool {
         let before = self.complete();
         self.listed.insert(source);
         !before && self.complete()
     }
 
-    /// Whether everything was listed once. Before, nothing may be concluded from what is not there.
+    /// Returns whether everything was listed once. Before that, a missing object may still exist.
     #[must_use]
     pub fn complete(&self) -> bool {
         WatchSource::OF_THE_API.iter().all(|source| self.listed.contains(source))
     }
 
-    /// What was not listed yet.
+    /// Returns the sources that were not listed yet.
     pub fn missing(&self) -> impl Iterator<Item = WatchSource> + '_ {
         WatchSource::OF_THE_API.into_iter().filter(|source| !self.listed.contains(source))
     }
 
-    /// Every application that there is, or that a state object is left of.
+    /// Returns all applications that exist or still have a state object.
     #[must_use]
     pub fn keys(&self) -> BTreeSet<ApplicationKey> {
         let of_states = self.states.values().map(|state| &state.application);
         self.applications.iter().map(|(key, _)| key).chain(of_states).cloned().collect()
     }
 
-    /// Whether there is an application, or a state object is left of it.
+    /// Returns whether an application exists or still has a state object.
     #[must_use]
     pub fn has(&self, key: &ApplicationKey) -> bool {
         self.applications.get(key).is_some() || self.states_of(key).next().is_some()
     }
 
-    /// State objects of an application.
+    /// Returns the state objects of an application.
     pub fn states_of<'a>(&'a self, key: &'a ApplicationKey) -> impl Iterator<Item = &'a Arc<StateObject>> {
         let from = self.states.from((key.clone(), String::new())..);
         from.take_while(move |((of, _), _)| of == key).map(|(_, state)| state)
     }
 
-    /// Puts a state object in its place.
+    /// Stores a state object.
     pub fn put_state(&mut self, state: StateObject) {
         self.states.put(state.application.scope as usize, state.key(), Arc::new(state));
     }
 
-    /// Puts a state object in its place, unless a newer word of it is there. True if it is asked for something else.
+    /// Stores a state object, unless a newer version is known. Returns whether its orders or its deletion changed.
     pub fn learn(&mut self, state: StateObject) -> bool {
         let old = self.states.get(&state.key());
         if old.is_some_and(|old| state.is_older_than(old)) {
@@ -141,7 +141,7 @@ impl KnownObjects {
         news
     }
 
-    /// Applications that mean a pod with these labels, by their newest spec or by the one in force.
+    /// Returns the applications that select one of these pods, by their newest spec or by the one in force.
     #[must_use]
     pub fn meaning(&self, memories: &Memories, namespace: &str, pods: &[&KnownPod]) -> Vec<ApplicationKey> {
         self.keys_of(memories, |spec| {
@@ -150,13 +150,13 @@ impl KnownObjects {
         })
     }
 
-    /// Applications that attach to interfaces.
+    /// Returns the applications that attach to interfaces.
     #[must_use]
     pub fn on_interfaces(&self, memories: &Memories) -> Vec<ApplicationKey> {
         self.keys_of(memories, selector::uses_interfaces)
     }
 
-    /// Applications whose newest spec, or the one that is in force here, is such a one.
+    /// Returns the applications with a newest spec, or a spec in force on this node, that satisfies a condition.
     fn keys_of(&self, memories: &Memories, is_one: impl Fn(&ApplicationSpec) -> bool) -> Vec<ApplicationKey> {
         let is_one = |one: &&Arc<WantedApplication>| {
             one.spec.as_ref().is_ok_and(&is_one)

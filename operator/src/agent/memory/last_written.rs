@@ -1,17 +1,17 @@
-//! What the API server keeps of what this agent says.
+//! Detection of status fields that the API server drops.
 //!
-//! Definitions that are older than the agent know fewer fields, and the API server drops the others. What it answers then
-//! differs from what was said for ever: without a memory of that the agent would say it again and again.
+//! If the installed definitions are older than the agent, the API server drops unknown fields. The stored status then
+//! always differs from the written one, and without this memory the agent would write it forever.
 
 use std::time::{Duration, Instant};
 
 use crate::agent::objects::state::Status;
 use crate::agent::status::same;
 
-/// After this time it is written once more, if there is a reconcile: the definitions may be newer by then.
+/// Time after which the next reconciliation writes the status again, since the definitions may have been updated.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// What was last written of a state object and what of it was kept; only where they differ.
+/// Last written status of a state object and the stored one, if they differ.
 #[derive(Debug, Default)]
 pub struct LastWritten(Option<Last>);
 
@@ -23,7 +23,7 @@ struct Last {
 }
 
 impl LastWritten {
-    /// A status was written. True if it was not kept as a whole, for the first time of this object.
+    /// Records a written status. Returns whether fields were dropped for the first time for this object.
     pub fn wrote(&mut self, written: &Status, kept: Option<&Status>, at: Instant) -> bool {
         let kept = kept.filter(|kept| !same(written, kept));
         let last = kept.map(|kept| Last { written: written.clone(), kept: kept.clone(), at });
@@ -31,7 +31,7 @@ impl LastWritten {
         self.0.is_some() && before.is_none()
     }
 
-    /// Whether what there is came of writing just this.
+    /// Returns whether the stored status is the result of writing this same status.
     #[must_use]
     pub fn is_kept(&self, status: &Status, there: &Status, now: Instant) -> bool {
         self.0.as_ref().is_some_and(|last| {

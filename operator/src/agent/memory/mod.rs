@@ -1,5 +1,5 @@
-//! What the agent knows: what watches said last ([`cache`]), and what it keeps of each application beside that
-//! ([`application`]). Nothing of it waits, asks or writes.
+//! State of the agent: watched objects ([`cache`]), and further state per application ([`application`]). Nothing here
+//! performs I/O on the network.
 
 pub mod application;
 pub mod arriving;

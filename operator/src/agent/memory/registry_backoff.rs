@@ -1,7 +1,7 @@
-//! When the registry was asked for an application, and when it may be asked again.
+//! Backoff for registry access per application.
 //!
-//! Thousands of agents have one registry. Each asks it once for a version of an application. What failed is tried again
-//! later and later, whatever happens on the node meanwhile.
+//! Thousands of agents share one registry. Each agent accesses it once for a version of an application. Failures are
+//! retried with a growing delay, whatever else happens on the node.
 
 use std::time::{Duration, Instant};
 
@@ -9,21 +9,21 @@ use bpfman_application::state::node::NodeFailure;
 
 use bpfman_runtime::backoff::after;
 
-/// The first wait after a failure. The waits are shorter than those of the queue, which have the jitter: the try that
-/// it makes by itself is one that asks.
+/// First delay after a failure. The delays are shorter than those of the queue, which add jitter, so that the queue's
+/// own retry always accesses the registry.
 const FIRST: Duration = Duration::from_millis(700);
 
-/// The longest wait.
+/// Maximum delay.
 const LONGEST: Duration = Duration::from_secs(210);
 
-/// For which version of an application it was asked.
+/// Last registry access, with the version of the application.
 #[derive(Debug, Default)]
 pub struct RegistryBackoff(Option<Last>);
 
 #[derive(Debug)]
 struct Last {
     version: String,
-    /// Absent: it went well.
+    /// `None` after a success.
     failed: Option<Failed>,
 }
 
@@ -31,20 +31,20 @@ struct Last {
 struct Failed {
     times: u32,
     why: NodeFailure,
-    /// Which life of the daemon it was: another one may be allowed more.
+    /// Incarnation of the daemon: a restarted one may have other permissions.
     daemon: u64,
-    /// Not before.
+    /// Earliest time of the next attempt.
     again: Instant,
 }
 
-/// Whether it may be asked now.
+/// Permission to access the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryTurn {
-    /// It was not asked for this version, or it is time for the next try.
+    /// The registry was not accessed for this version, or the next attempt is due.
     Ask,
-    /// It answered for this version.
+    /// The registry answered for this version.
     Answered,
-    /// A try failed with this, and the next one has to wait.
+    /// An attempt failed with this error, and the next one is not due.
     Wait(NodeFailure),
 }
 
@@ -53,7 +53,7 @@ impl RegistryBackoff {
         self.0.as_ref().filter(|last| last.version == version)
     }
 
-    /// Whether it may be asked now, for a daemon in this life of it.
+    /// Returns whether the registry may be accessed now, for this incarnation of the daemon.
     #[must_use]
     pub fn turn(&self, version: &str, daemon: u64, now: Instant) -> RegistryTurn {
         match self.of(version).map(|last| &last.failed) {
@@ -65,12 +65,12 @@ impl RegistryBackoff {
         }
     }
 
-    /// Notes that it answered.
+    /// Records a success.
     pub fn answered(&mut self, version: &str) {
         self.0 = Some(Last { version: version.to_owned(), failed: None });
     }
 
-    /// Notes that a try failed.
+    /// Records a failed attempt.
     pub fn failed(&mut self, version: &str, daemon: u64, why: NodeFailure, now: Instant) {
         let before = self.of(version).and_then(|last| last.failed.as_ref());
         let before = before.filter(|failed| failed.daemon == daemon).map_or(0, |failed| failed.times);
@@ -79,7 +79,7 @@ impl RegistryBackoff {
         self.0 = Some(Last { version: version.to_owned(), failed: Some(failed) });
     }
 
-    /// How long the next try has to wait; `None` if nothing failed.
+    /// Returns the remaining delay; `None` if no attempt failed.
     #[must_use]
     pub fn wait(&self, daemon: u64, now: Instant) -> Option<Duration> {
         let failed = self.0.as_ref()?.failed.as_ref().filter(|failed| failed.daemon == daemon)?;
@@ -119,7 +119,7 @@ mod tests {
             }
             assert_eq!(asked.turn("1", 0, now), RegistryTurn::Wait(why("no answer")));
         }
-        // 0, 1, 3, 6, 12, ... and then every 210 seconds.
+        // At 0, 1, 3, 6, 12, ... and then every 210 seconds.
         assert!((20..30).contains(&tries), "{tries}");
         assert_eq!(asked.turn("2", 0, start), RegistryTurn::Ask, "another version does not wait");
         assert_eq!(asked.turn("1", 1, start), RegistryTurn::Ask, "the daemon was started again");

@@ -1,17 +1,17 @@
-//! How often a state object may be written, so that two who contradict each other do not write without end.
+//! Rate limit for writes of a state object, so that two writers which contradict each other do not write endlessly.
 
 use std::time::{Duration, Instant};
 
-/// How many writes of one state object may come at once.
+/// Maximum number of writes of one state object in a burst.
 const BURST: f64 = 20.0;
 
-/// Seconds after which one more may come.
+/// Seconds after which one further write is allowed.
 const REFILL_SECONDS: f64 = 10.0;
 
-/// How long somebody is suspected to write the same object all the time.
+/// Time for which another writer of the same object is suspected.
 pub const SUSPECTED: Duration = Duration::from_secs(60);
 
-/// Writes of one state object.
+/// Token bucket for the writes of one state object.
 #[derive(Debug, Default)]
 pub struct WritePace(Option<Writes>);
 
@@ -19,12 +19,12 @@ pub struct WritePace(Option<Writes>);
 struct Writes {
     left: f64,
     refilled: Instant,
-    /// When one was last put off.
+    /// Time at which a write was last delayed.
     put_off: Option<Instant>,
 }
 
 impl WritePace {
-    /// Whether one more write may be made now; if not, after which time.
+    /// Takes a token for a write, or returns the time to wait.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let writes = self.0.get_or_insert(Writes { left: BURST, refilled: now, put_off: None });
         let refilled = now.saturating_duration_since(writes.refilled).as_secs_f64() / REFILL_SECONDS;
@@ -38,7 +38,8 @@ impl WritePace {
         Ok(())
     }
 
-    /// Whether another machine seems to have this node's name: writes were put off, and somebody else wrote too.
+    /// Returns whether another machine seems to have this node's name: a write was delayed, and there is another
+    /// writer.
     #[must_use]
     pub fn suspects(&self, other: Option<Instant>, now: Instant) -> bool {
         let is_recent =

@@ -1,4 +1,4 @@
-//! All metrics of the agent. `docs/metrics.md` is made from this table.
+//! All metrics of the agent. `docs/metrics.md` is generated from this table.
 
 use bpfman_metrics::{Metric, MetricUnit, PROCESS_METRICS, metrics, metrics_table};
 
@@ -22,7 +22,7 @@ metrics! {
     LEADING = Metric::gauge("bpfman_agent_leading", &[], "1 if this is the node's acting agent.");
 }
 
-/// All metrics of the agent as a table of Markdown.
+/// Returns all metrics of the agent as a Markdown table.
 #[must_use]
 pub fn agent_metrics_page() -> String {
     metrics_table(AGENT_METRICS.iter().chain(&PROCESS_METRICS).copied())

@@ -1,4 +1,4 @@
-//! Figures about the agent itself, as text for Prometheus.
+//! Metrics of the agent in Prometheus format.
 
 pub mod catalogue;
 
@@ -13,42 +13,42 @@ use catalogue::{
     DAEMON_CALLS, DAEMON_UP, FAILURES, LEADING, LINKS, PROGRAMS, RECONCILES, STATE_WRITES, WATCH_ERRORS,
 };
 
-/// What the agent counts.
+/// Counters of the agent.
 #[derive(Debug, Default)]
 pub struct AgentMetrics {
-    /// Reconciles of an application.
+    /// Reconciliations of an application.
     pub reconciles: Counter,
-    /// Reconciles that failed, by reason.
+    /// Failed reconciliations, by reason.
     pub failures: Counters,
     /// Requests to the API server.
     pub requests: Arc<Requests>,
     /// Calls of the daemon, by method.
     pub daemon_calls: Counters,
-    /// Times that a watch had to begin again after an error.
+    /// Watches that restarted after an error.
     pub watch_errors: Counters,
-    /// State objects that were written.
+    /// State objects written.
     pub writes: Counter,
 }
 
-/// What is there now.
+/// Current values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentGauges {
-    /// Applications that are known.
+    /// Known applications.
     pub applications: u64,
     /// Applications that wait after a failure.
     pub failing: u64,
-    /// Programs that are loaded for them.
+    /// Programs loaded for applications.
     pub programs: u64,
-    /// Links that are attached for them.
+    /// Links attached for applications.
     pub links: u64,
-    /// Whether the daemon answers.
+    /// True if the daemon answers.
     pub daemon_up: bool,
-    /// Whether this agent may act, or another one does.
+    /// True if this agent is the acting one of the node.
     pub leading: bool,
 }
 
 impl AgentMetrics {
-    /// As Prometheus reads it.
+    /// Returns the metrics in Prometheus format.
     #[must_use]
     pub fn text(&self, now: &AgentGauges) -> String {
         let (mut samples, requests) = (Exposition::default(), &self.requests);

@@ -1,8 +1,7 @@
-//! Which programs of others share hooks with an application here, as one hash: nodes of one kernel where it is the same
-//! are one group of a preflight.
+//! Hash of the other programs that share hooks with an application on this node. Nodes with equal kernel and hash form
+//! one group of a preflight.
 //!
-//! Names of interfaces are left out, and how many hooks there are: a node with two uplinks meets the same programs as
-//! one with three.
+//! Interface names and the number of hooks are left out: nodes with two and with three uplinks run the same programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +17,8 @@ use super::facts;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// The composition of this machine for a spec. Empty if the application is alone; `None` if the daemon does not tell.
-///
-/// # Errors
-/// [`Unreachable`].
+/// Returns the composition of this machine for a spec. Empty if the application shares no hook; `None` if the daemon
+/// does not list programs.
 pub async fn here(
     shared: &Shared,
     spec: &ApplicationSpec,
@@ -39,10 +36,10 @@ pub async fn here(
     Ok(programs.map(|programs| hash(&programs, &hooks, &state.uid)))
 }
 
-/// Kind, side, interface and namespace.
+/// Kind, direction, interface and network namespace.
 pub type ChainHook = (&'static str, String, String, Option<String>);
 
-/// The hook of an attach point, if it is one of a chain.
+/// Returns the hook of an attach point, if it belongs to a chain.
 #[must_use]
 pub fn hook(info: Option<&Info>) -> Option<ChainHook> {
     match info? {
@@ -53,7 +50,7 @@ pub fn hook(info: Option<&Info>) -> Option<ChainHook> {
     }
 }
 
-/// Over the tags of the programs at these hooks, in the order they run; without those of one owner.
+/// Hashes the tags of the programs at these hooks in run order, without those of one owner.
 fn hash(programs: &[Program], hooks: &BTreeSet<ChainHook>, owner: &str) -> String {
     let mut at: BTreeMap<ChainHook, Vec<(u32, &str)>> = BTreeMap::new();
     for program in programs {

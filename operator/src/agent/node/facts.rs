@@ -1,4 +1,4 @@
-//! What an application has to know of this machine now.
+//! Facts about this machine that an application needs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,11 +15,11 @@ use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 use bpfman_application::scope::ApplicationKey;
 
-/// Gathers them. Of pods, only those that the application means are looked for.
+/// Collects the facts. Only pods that the application selects are looked up.
 ///
 /// # Errors
-/// [`Unreachable`]: the daemon. One that cannot find containers gives none: their pods are then a problem that the
-/// plan names.
+/// Returns [`Unreachable`] if the daemon does not answer. If it cannot find containers, they are omitted, and the plan
+/// reports their pods as problems.
 async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -> Result<Facts, Unreachable> {
     let (mut facts, pods) = known(shared, spec);
     let FoundContainers { found, ambiguous } = find(shared, &pods).await?;
@@ -29,10 +29,10 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -
             path: found.netns.clone(),
             identity: (found.netns_inode, found.netns_cookie),
         });
-        // The network plugin made the pod's network and knows it best, before the first container runs; what runs in a
-        // container may go to another one.
+        // The network plugin created the pod's network, and knows it before the first container runs; a process in a
+        // container may move to another one.
         let netns = arriving.get(&pod.uid).map(|pod| pod.netns.clone()).or(netns);
-        // A pod in which nothing runs now stays among them: what is attached in its network is not unwanted.
+        // A pod without a running container stays in the list, so that its attachments do not count as unwanted.
         let unseen = pod.containers.iter().map(|(_, id)| id).filter(|id| !found.contains_key(*id));
         let doubtful =
             pod.containers.iter().filter_map(|(_, id)| Some((id.clone(), ambiguous.get(id)?.clone())));
@@ -63,10 +63,10 @@ async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -
     Ok(facts)
 }
 
-/// What an application desires of this machine now.
+/// Returns the desired state of an application on this machine.
 ///
 /// # Errors
-/// [`Unreachable`], as `gather`.
+/// Returns [`Unreachable`], as `gather` does.
 pub async fn desired(
     shared: &Shared,
     state: &StateObject,
@@ -76,11 +76,11 @@ pub async fn desired(
     Ok(plan::desired(&state.owner(), spec, &facts))
 }
 
-/// Most namespaces that are asked for in one call.
+/// Maximum number of namespaces per call.
 const MOST_NAMESPACES: usize = 500;
 
-/// Asks for interfaces that the daemon's stream has not told of: at the start, of a pod that has just come, of one whose
-/// container was started again.
+/// Asks for interfaces that the daemon's stream has not delivered yet: at the start, or of a pod that has just started
+/// or has a restarted container.
 async fn look_into(shared: &Shared, spec: &ApplicationSpec, facts: &mut Facts) -> Result<(), Unreachable> {
     if !selector::asks_for_interfaces(spec) {
         return Ok(());
@@ -91,14 +91,14 @@ async fn look_into(shared: &Shared, spec: &ApplicationSpec, facts: &mut Facts) -
     }
     paths.truncate(MOST_NAMESPACES);
     shared.metrics.daemon_calls.add("Watch", 1);
-    // A daemon that cannot tell leaves it unknown; the plan says so.
+    // If the daemon cannot list them, they stay unknown, and the plan reports that.
     if let Some(found) = ask::interfaces(&shared.daemon, &paths).await? {
         add(facts, &paths, found);
     }
     Ok(())
 }
 
-/// Paths of pods' namespaces in which no interface is known. Each has at least `lo`.
+/// Returns the paths of pods' namespaces without a known interface. Each namespace has at least `lo`.
 fn not_listed(facts: &Facts) -> Vec<String> {
     let listed: BTreeSet<&String> =
         facts.interfaces.iter().flatten().filter_map(|interface| interface.netns.as_ref()).collect();
@@ -108,7 +108,7 @@ fn not_listed(facts: &Facts) -> Vec<String> {
     paths.into_iter().cloned().collect()
 }
 
-/// Takes over what was found: all of it where nothing was known, else what is in the namespaces that were asked for.
+/// Adds the found interfaces: all of them if none were known, otherwise those in the requested namespaces.
 fn add(facts: &mut Facts, paths: &[String], found: Vec<NodeInterface>) {
     match &mut facts.interfaces {
         None => facts.interfaces = Some(found),
@@ -119,7 +119,7 @@ fn add(facts: &mut Facts, paths: &[String], found: Vec<NodeInterface>) {
     }
 }
 
-/// What is known without asking, and the pods that are meant.
+/// Returns the facts that need no call, and the selected pods.
 fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, KnownPod>) {
     let known = shared.cache.known();
     let node = known.node.get(&()).cloned().unwrap_or_default();
@@ -137,14 +137,14 @@ fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, Kn
         if !meant(&arriving.key, &arriving.pod) {
             continue;
         }
-        // The daemon's stream tells of them a moment after it was asked for the namespace.
+        // The daemon's stream delivers these interfaces a moment after the namespace was requested.
         let path = Some(&arriving.netns.path);
         if let Some(interfaces) = &mut interfaces
             && !interfaces.iter().any(|one| one.netns.as_ref() == path)
         {
             interfaces.extend(arriving.interfaces.iter().cloned());
         }
-        // The watch may not have told of it yet, or of one before it that had its name.
+        // The watch may not have delivered this pod yet, or may still have an earlier pod of the same name.
         let later = pods.get(&arriving.key).is_none_or(|known| known.uid != arriving.pod.uid);
         if arriving.is_new() && later {
             pods.insert(arriving.key, arriving.pod);
@@ -161,14 +161,14 @@ fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, Kn
     (facts, pods)
 }
 
-/// The most ids that the daemon takes in one call.
+/// Maximum number of ids per call.
 const MOST_IDS: usize = 1000;
 
-/// Containers by their ids, as the daemon answered.
+/// Containers by id, as the daemon found them.
 #[derive(Debug, Default)]
 struct FoundContainers {
     found: HashMap<String, Found>,
-    /// Reasons why processes are not known for certain.
+    /// Reasons for which the processes of a container are ambiguous.
     ambiguous: HashMap<String, String>,
 }
 
@@ -186,7 +186,7 @@ async fn find(shared: &Shared, pods: &BTreeMap<PodKey, KnownPod>) -> Result<Foun
     let mut found = FoundContainers::default();
     for some in ids.chunks(MOST_IDS) {
         if let Err(refusal) = find_some(shared, some, &mut found).await? {
-            // One id that is none must not hide the others.
+            // One invalid id must not hide the others.
             tracing::warn!(why = refusal.failure().message, "containers are asked for one by one");
             for one in some {
                 if let Err(refusal) = find_some(shared, std::slice::from_ref(one), &mut found).await? {
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(missing, ["/proc/2/ns/net"]);
         facts.pods[1].host_network = true;
         assert!(not_listed(&facts).is_empty());
-        // The answer has all that the daemon looks into; only what was asked for is new.
+        // The answer has all namespaces that the daemon watches; only the requested ones are added.
         let answer = || vec![interface("eth0", None), interface("lo", Some("/proc/2/ns/net"))];
         add(&mut facts, &missing, answer());
         assert_eq!(facts.interfaces.as_ref().map(Vec::len), Some(3));

@@ -1,8 +1,9 @@
-//! One acting agent for a daemon: two that load the same application at once would load it twice.
+//! Lock that allows one acting agent per daemon: two agents that load the same application at once would load it twice.
 //!
-//! The lock is on a file beside the daemon's socket, which the daemon makes, so that it costs no request to the API server
-//! and ends with the process. A second agent, perhaps of an update of its DaemonSet, waits until the first is gone. Only
-//! root and the socket's group can open that file: who can open a file can lock it, and anybody can open the folder.
+//! The lock is on a file beside the daemon's socket, which the daemon creates. It costs no request to the API server
+//! and ends with the process. A second agent, for example during an update of its DaemonSet, waits until the first one
+//! has ended. Only root and the socket's group can open the file, since everyone who can open a file can lock it, and
+//! the folder is open to all.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -13,23 +14,23 @@ use bpfman_proto::agent_lock;
 
 use bpfman_runtime::backoff::jittered;
 
-/// How often a waiting agent tries.
+/// Interval between attempts.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// A daemon of an earlier version makes no such file, and one that is away must not keep the agent from saying so: after so
-/// many tries without one the folder is locked, as agents of that version do.
+/// Attempts without a lock file after which the folder is locked instead, as earlier agents do. A daemon of an earlier
+/// version creates no file, and a missing daemon must not prevent the agent from reporting that.
 const TRIES_WITHOUT_FILE: u32 = 10;
 
-/// The right to act, as long as it lives.
+/// Right to act, held until it is dropped.
 #[derive(Debug)]
 pub struct ActingLock {
     _locked: Option<File>,
 }
 
-/// Waits for the right to act. `waiting` is called once if somebody else has it.
+/// Waits for the right to act. `waiting` is called once if another agent holds it.
 ///
-/// A file that cannot be opened or locked, on a file system without locks, gives the right: an agent that may not act at
-/// all would be worse.
+/// If the file cannot be opened or locked, for example on a file system without locks, the agent acts: an agent that
+/// never acts would be worse.
 pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> ActingLock {
     let mut waiting = Some(waiting);
     let file = agent_lock(socket);
@@ -53,7 +54,7 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> ActingLock {
                     waiting();
                 }
             }
-            // The daemon makes folder and file: it may come up after the agent.
+            // The daemon creates folder and file: it may start after the agent.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 tracing::warn!(%error, file = %file.display(), "it cannot be locked: is this agent in the group of the daemon's socket?");
@@ -64,7 +65,7 @@ pub async fn acquire(socket: &Path, waiting: impl FnOnce()) -> ActingLock {
     }
 }
 
-/// The right to act; `None` if somebody else has it.
+/// Tries to acquire the lock; `None` if another agent holds it.
 fn attempt(path: &Path) -> io::Result<Option<ActingLock>> {
     let file = File::open(path)?;
     match file.try_lock() {

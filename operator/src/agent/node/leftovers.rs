@@ -1,6 +1,7 @@
-//! Programs of applications whose state object is gone: somebody took its finalizer away while no agent was there.
+//! Unloads programs of missing state objects: their finalizers were removed while no agent ran.
 //!
-//! Nobody would ever unload them, unless the application has a new state object here ([`super::predecessors`]). Programs that were loaded by others, or without a cluster, are not ours.
+//! They would stay forever, unless the application has a new state object on this node ([`super::predecessors`]).
+//! Programs that other tools loaded, or that were applied without a cluster, are left alone.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,21 +16,21 @@ use bpfman_proto::v1::ListRequest;
 use crate::agent::shared::Shared;
 use bpfman_runtime::backoff::jittered;
 
-/// How soon to check whether it can be begun.
+/// Delay before it is checked again whether a sweep can start.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Owners of programs that were applied without a cluster begin so.
+/// Prefix of owners of programs that were applied without a cluster.
 const LOCAL: &str = "local:";
 
-/// Checks for them for ever: at the start, and every twice `grace` after. What is found is unloaded when it was there for
-/// `grace` and the API server, asked again, knows no object of it.
+/// Sweeps forever: at the start, and then at intervals of twice `grace`. A program is unloaded after its owner was
+/// missing for `grace`, and the API server confirmed that no such object exists.
 pub async fn sweep(shared: Arc<Shared>, grace: Duration) {
     let mut found = Found::default();
     loop {
         let wait = if shared.cache.known().complete() && shared.daemon_link.now().up {
             match round(&shared, &mut found, grace).await {
                 Ok(()) => found.next(Instant::now(), grace),
-                // Whatever waits for the daemon is reconciled when it is back; this has time.
+                // Reconciliations resume when the daemon is back; the sweep is not urgent.
                 Err(away) => {
                     tracing::debug!(%away, "programs of state objects that are gone are not looked for");
                     jittered(grace)
@@ -54,7 +55,7 @@ async fn round(shared: &Shared, found: &mut Found, grace: Duration) -> Result<()
     if due.is_empty() {
         return Ok(());
     }
-    // What is watched may be older than the database, and a watch that hangs says nothing.
+    // The watch may lag behind the database, or hang without an event.
     let there = match shared.cluster.state_uids().await {
         Ok(there) => there,
         Err(error) => {
@@ -80,16 +81,17 @@ async fn round(shared: &Shared, found: &mut Found, grace: Duration) -> Result<()
     Ok(())
 }
 
-/// Owners of programs that agents loaded, by uid.
+/// Returns the owners of programs that agents loaded, by uid.
 async fn loaded(shared: &Shared) -> Result<BTreeMap<String, ProgramOwner>, Unreachable> {
     let select = ListRequest { bpfman_programs_only: Some(true), ..ListRequest::default() };
-    // Where the daemon does not tell, nothing is concluded from that.
+    // If the daemon does not list programs, nothing is concluded.
     let programs = shared.programs(select).await?.unwrap_or_default();
     let metadata = programs.into_iter().filter_map(|program| Some(program.info?.metadata));
     Ok(metadata.filter_map(|metadata| owner(&metadata)).map(|owner| (owner.uid.clone(), owner)).collect())
 }
 
-/// Whose a program is, if an agent loaded it: it has all that agents write, and an owner in a cluster.
+/// Returns the owner of a program that an agent loaded, by the metadata that agents write. `None` for any other
+/// program.
 pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<ProgramOwner> {
     let uid = metadata.get(UUID_KEY).filter(|uid| !uid.is_empty() && !uid.starts_with(LOCAL))?;
     metadata.get(CONTENT_KEY)?;
@@ -97,12 +99,12 @@ pub(super) fn owner(metadata: &HashMap<String, String>) -> Option<ProgramOwner> 
     Some(ProgramOwner { namespace: None, name: name.clone(), uid: uid.clone() })
 }
 
-/// Owners without a state object, and since when they are known to be.
+/// Owners without a state object, with the time at which they were first seen.
 #[derive(Debug, Default)]
 struct Found(HashMap<String, Instant>);
 
 impl Found {
-    /// Takes over who is without one now. Answers who is for long enough.
+    /// Updates the set of owners, and returns those that are due.
     fn due(
         &mut self,
         owners: BTreeMap<String, ProgramOwner>,
@@ -124,10 +126,10 @@ impl Found {
         self.0.remove(uid);
     }
 
-    /// When to check again.
+    /// Returns the time until the next sweep.
     fn next(&self, now: Instant, grace: Duration) -> Duration {
         let left = |since: &Instant| (*since + grace).saturating_duration_since(now);
-        // Who is due and could not be unloaded is tried again after the whole time.
+        // An owner that was due but could not be unloaded is tried again after the whole grace period.
         let due = self.0.values().map(left).filter(|left| !left.is_zero()).min();
         due.unwrap_or_else(|| jittered(grace * if self.0.is_empty() { 2 } else { 1 }))
     }

@@ -1,4 +1,4 @@
-//! This machine: what is true here, and which programs are here already.
+//! This machine: facts about it, and the programs that it already has.
 
 pub mod composition;
 pub mod facts;

@@ -1,8 +1,7 @@
-//! Programs of an application on this machine that were loaded for a state object that is not there any more: the node
-//! was renamed, its objects were deleted with it, or somebody let the state object go.
+//! Programs of an application that were loaded for a state object which no longer exists: the node was renamed, its
+//! objects were deleted with it, or the state object was removed.
 //!
-//! Beside them the programs of the new state object would run a second time. They are taken for an older version, and
-//! replaced by it.
+//! The programs of the new state object would run beside them. They are treated as an older version, and replaced.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,15 +13,12 @@ use super::leftovers::owner;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// Uids of the owners before a state object.
-///
-/// # Errors
-/// [`Unreachable`].
+/// Returns the uids of the owners before a state object.
 pub async fn predecessors(shared: &Shared, state: &StateObject) -> Result<Vec<String>, Unreachable> {
     let key = &state.application;
     let named = HashMap::from([(PROGRAM_NAME_KEY.to_owned(), key.name.clone())]);
     let select = ListRequest { match_metadata: named, ..ListRequest::default() };
-    // Where the daemon does not tell, the call that follows says why.
+    // If the daemon does not list programs, the following call reports the reason.
     let Some(programs) = shared.programs(select).await? else { return Ok(Vec::new()) };
     let here: HashSet<String> = {
         let known = shared.cache.known();

@@ -1,4 +1,4 @@
-//! An application as the agent keeps it.
+//! Application as the agent stores it.
 
 use bpfman_application::spec::{ApplicationSpec, SpecError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -7,43 +7,43 @@ use serde_json::Value;
 
 use bpfman_application::scope::{ApplicationKey, Scope};
 
-/// An application, without what the agent does not need.
+/// Application with the fields that the agent needs.
 ///
-/// Equal ones ask for the same: the status, which the controller writes again and again, is not among the fields.
+/// Equal values require no action: the status, which the controller writes often, is not among the fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WantedApplication {
-    /// Kind, namespace and name.
+    /// Scope, namespace and name.
     pub key: ApplicationKey,
     /// Uid.
     pub uid: String,
-    /// Grows with each change of the spec.
+    /// Generation, which grows with each change of the spec.
     pub generation: i64,
-    /// Somebody deleted it.
+    /// True if the object is being deleted.
     pub deleted: bool,
-    /// What it asks for, if this agent can read it.
+    /// Spec, if this agent can parse it.
     pub spec: Result<ApplicationSpec, Unreadable>,
 }
 
-/// A spec that this agent cannot read.
+/// Spec that this agent cannot parse.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unreadable {
-    /// Why, for people.
+    /// Reason, as a message.
     pub why: String,
-    /// Which nodes it is for, if at least that can be read: the agents of those say why.
+    /// Node selector, if at least that can be parsed: the agents of the selected nodes report the error.
     pub node_selector: Option<LabelSelector>,
 }
 
 impl WantedApplication {
-    /// Reads an object.
+    /// Parses an object.
     ///
-    /// A spec that this agent cannot read, perhaps of a newer definition, is kept as such: one bad object must not
-    /// hide the others.
+    /// A spec that this agent cannot parse, perhaps of a newer definition, is kept as such, so that it hides no other
+    /// object.
     #[must_use]
     pub fn read(scope: Scope, object: DynamicObject) -> Option<Self> {
         let metadata = object.metadata;
         let mut data = object.data;
         let spec = data.get_mut("spec").map(Value::take).unwrap_or_default();
-        // The API server lets no object of a namespaced kind be without one.
+        // The API server sets a namespace on every object of a namespaced kind.
         let namespace = match scope {
             Scope::Cluster => None,
             Scope::Namespaced => Some(metadata.namespace?),

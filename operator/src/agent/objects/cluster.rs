@@ -1,4 +1,4 @@
-//! What the agent asks of the API server besides watches, and what it writes there.
+//! Requests of the agent to the API server, apart from watches.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,36 +20,36 @@ use bpfman_runtime::manager::Manager;
 use bpfman_runtime::object;
 use bpfman_runtime::patch::difference;
 
-/// The name under which the agent writes.
+/// Field manager of the agent's writes.
 pub const FIELD_MANAGER: &str = Manager::Agent.name();
 
-/// Why the API server did not do it.
+/// Failure of a request to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// It is not there.
+    /// The object does not exist.
     #[error("it is gone")]
     NotFound,
-    /// It is there already, or another version of it.
+    /// The object exists already, or has another version.
     #[error("somebody else wrote it: {0}")]
     Conflict(String),
-    /// It said no, and will say it again.
+    /// The server refused the request permanently.
     #[error("the API server refused it ({code}): {message}")]
     Refused {
         /// HTTP status.
         code: u16,
-        /// What it said.
+        /// Message of the server.
         message: String,
     },
-    /// It did not answer, or not now.
+    /// The server did not answer, or refused temporarily.
     #[error("the API server does not answer: {0}")]
     Away(String),
-    /// It answered with something else.
+    /// The answer cannot be parsed.
     #[error("the API server answered what this agent cannot read: {0}")]
     Unreadable(String),
 }
 
 impl ApiError {
-    /// One word for counting.
+    /// Returns a short name for metrics.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -77,7 +77,7 @@ impl From<kube::Error> for ApiError {
     }
 }
 
-/// The API server, as one node's agent uses it.
+/// API server, as one node's agent uses it.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
@@ -86,25 +86,25 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// For one node.
+    /// Creates the access for one node.
     #[must_use]
     pub fn new(client: Client, node: &str, metrics: Arc<AgentMetrics>) -> Self {
         Self { client, node: node.to_owned(), metrics }
     }
 
-    /// The client.
+    /// Returns the client.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Applications of a kind, in all namespaces.
+    /// Returns the applications of a scope, in all namespaces.
     #[must_use]
     pub fn applications(&self, scope: Scope) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &scope.applications())
     }
 
-    /// State objects of a kind, in all namespaces.
+    /// Returns the state objects of a scope, in all namespaces.
     #[must_use]
     pub fn states(&self, scope: Scope) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &scope.states())
@@ -114,10 +114,7 @@ impl Cluster {
         object::api(&self.client, &key.scope.states(), key.namespace.as_deref())
     }
 
-    /// An application, as the database has it. `None`: there is none.
-    ///
-    /// # Errors
-    /// [`ApiError`].
+    /// Reads an application from the database. `None` if it does not exist.
     pub async fn application(&self, key: &ApplicationKey) -> Result<Option<WantedApplication>, ApiError> {
         let api: Api<DynamicObject> =
             object::api(&self.client, &key.scope.applications(), key.namespace.as_deref());
@@ -125,10 +122,7 @@ impl Cluster {
         Ok(object.and_then(|object| WantedApplication::read(key.scope, object)))
     }
 
-    /// The state object of an application on this node: made, or the one that there is.
-    ///
-    /// # Errors
-    /// [`ApiError`].
+    /// Creates the state object of an application on this node, or returns the existing one.
     pub async fn make_state(&self, application: &WantedApplication) -> Result<StateObject, ApiError> {
         let key = &application.key;
         let name = state_name(&key.name, &application.uid, &self.node);
@@ -158,24 +152,21 @@ impl Cluster {
         let params = Manager::Agent.post();
         self.metrics.writes.add(1);
         match api.create(&params, &object).await.map_err(ApiError::from) {
-            // Made by this agent's life before, or by another agent of this node: it is the same one.
+            // An earlier process, or another agent of this node, created the same object.
             Err(ApiError::Conflict(_)) => self.state(key, &name).await,
             made => read(key, made?),
         }
     }
 
-    /// A state object, as the database has it.
-    ///
-    /// # Errors
-    /// [`ApiError`].
+    /// Reads a state object from the database.
     pub async fn state(&self, key: &ApplicationKey, name: &str) -> Result<StateObject, ApiError> {
         read(key, self.states_beside(key).get(name).await?)
     }
 
-    /// Writes a status in the place of the one that was last read, and counts it. Sends what differs.
+    /// Replaces the last read status, and increments its counter. Sends only the difference.
     ///
     /// # Errors
-    /// [`ApiError`]; [`ApiError::Conflict`] if somebody else wrote meanwhile: read again then.
+    /// Returns [`ApiError`]; [`ApiError::Conflict`] if another writer wrote meanwhile: read the object again.
     pub async fn write_status(
         &self,
         state: &StateObject,
@@ -185,7 +176,7 @@ impl Cluster {
         status.node.update_count = count.saturating_add(1);
         let value = |status: Option<&Status>| {
             let mut value = serde_json::to_value(status).unwrap_or_default();
-            // An empty list is left out of the JSON, and has to be written all the same.
+            // Serialization omits an empty list, but it must be written.
             if let Some(status) = value.as_object_mut() {
                 status.entry("programs").or_insert_with(|| json!([]));
             }
@@ -204,7 +195,7 @@ impl Cluster {
     /// Sets the finalizers of a state object.
     ///
     /// # Errors
-    /// [`ApiError`], as above.
+    /// Returns [`ApiError`], as for [`Self::write_status`].
     pub async fn write_finalizers(
         &self,
         state: &StateObject,
@@ -218,10 +209,7 @@ impl Cluster {
         read(&state.application, api.patch(&state.name, &params(), &Patch::Merge(patch)).await?)
     }
 
-    /// Uids of all state objects of this node, as the database has them.
-    ///
-    /// # Errors
-    /// [`ApiError`].
+    /// Lists the uids of all state objects of this node from the database.
     pub async fn state_uids(&self) -> Result<BTreeSet<String>, ApiError> {
         let of_this_node = format!("{}={}", state::NODE_LABEL, label(&self.node));
         let params = ListParams::default().labels(&of_this_node);
@@ -234,9 +222,6 @@ impl Cluster {
     }
 
     /// Deletes a state object.
-    ///
-    /// # Errors
-    /// [`ApiError`].
     pub async fn delete_state(&self, state: &StateObject) -> Result<(), ApiError> {
         let only_this = Preconditions { uid: Some(state.uid.clone()), resource_version: None };
         let params = DeleteParams::background().preconditions(only_this);
@@ -245,18 +230,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// A secret.
-    ///
-    /// # Errors
-    /// [`ApiError`].
+    /// Reads a secret.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, ApiError> {
         Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
     }
 
-    /// A revision.
-    ///
-    /// # Errors
-    /// [`ApiError`].
+    /// Reads a revision.
     pub async fn revision(&self, namespace: &str, name: &str) -> Result<ControllerRevision, ApiError> {
         Ok(Api::namespaced(self.client.clone(), namespace).get(name).await?)
     }

@@ -1,4 +1,4 @@
-//! This node and its pods, without what the agent does not need.
+//! Node and pods with the fields that the agent needs.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,17 +6,17 @@ use std::net::IpAddr;
 use bpfman_runtime::wire::{WireNode, WirePod};
 use kube::api::ApiResource;
 
-/// A node as it is kept.
+/// Stored fields of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// Its labels.
+    /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Its internal addresses.
+    /// Internal addresses.
     pub addresses: Vec<IpAddr>,
 }
 
 impl NodeFacts {
-    /// Reads an object. The status changes every few seconds; equal nodes are equal in what matters.
+    /// Extracts the stored fields. The status changes every few seconds, but equal values require no action.
     #[must_use]
     pub fn read(object: WireNode) -> Self {
         let addresses = object.status.unwrap_or_default().addresses;
@@ -34,21 +34,21 @@ impl NodeFacts {
 /// Namespace and name of a pod.
 pub type PodKey = (String, String);
 
-/// A pod as it is kept.
+/// Stored fields of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownPod {
     /// Uid.
     pub uid: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// It shares the node's network namespace.
+    /// True if the pod shares the node's network namespace.
     pub host_network: bool,
-    /// Containers that run: name and id. None before the first one was started.
+    /// Name and id of running containers; empty before the first one starts.
     pub containers: Vec<(String, String)>,
 }
 
 impl KnownPod {
-    /// Reads an object. `None` for a pod that has ended.
+    /// Extracts the stored fields. `None` for a pod that has ended.
     #[must_use]
     pub fn read(object: WirePod) -> Option<Self> {
         let status = object.status.unwrap_or_default();
@@ -73,13 +73,13 @@ impl KnownPod {
     }
 }
 
-/// How nodes are asked for.
+/// Returns the API resource of nodes.
 #[must_use]
 pub fn nodes() -> ApiResource {
     ApiResource::erase::<k8s_openapi::api::core::v1::Node>(&())
 }
 
-/// How pods are asked for.
+/// Returns the API resource of pods.
 #[must_use]
 pub fn pods() -> ApiResource {
     ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
@@ -127,9 +127,9 @@ mod tests {
         for phase in ["Succeeded", "Failed"] {
             assert_eq!(pod(phase, running.clone()), None);
         }
-        // Before its first container runs, its labels tell already who means it.
+        // Before its first container runs, its labels already determine which applications select it.
         assert!(pod("Pending", json!([])).unwrap().containers.is_empty());
-        // While an init container runs, the pod's network is there already.
+        // While an init container runs, the pod's network exists already.
         assert_eq!(pod("Pending", running).unwrap().containers.len(), 1);
     }
 

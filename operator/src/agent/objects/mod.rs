@@ -1,4 +1,4 @@
-//! Objects of the API server as the agent keeps them, and how they are read and written there.
+//! API objects as the agent stores them, and requests to read and write them.
 
 pub mod application;
 pub mod cluster;

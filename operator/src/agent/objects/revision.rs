@@ -1,4 +1,4 @@
-//! Revisions: what the controller names, as a spec. They never change, so each is asked for once.
+//! Revisions that the controller orders, parsed as specs. They never change, so each is read once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,29 +8,26 @@ use bpfman_application::spec::{ApplicationSpec, SpecError};
 use super::cluster::{ApiError, Cluster};
 use bpfman_application::scope::ApplicationKey;
 
-/// Revisions of one application that are kept; a rollout has three.
+/// Maximum number of cached revisions per application; a rollout has three.
 const KEPT: usize = 16;
 
-/// Why a revision is of no use.
+/// Reason for which a revision cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RevisionError {
-    /// The API server.
+    /// The request to the API server failed.
     #[error("revision {0}: {1}")]
     Api(String, ApiError),
-    /// It is none of ours.
+    /// The data is not a valid spec.
     #[error("revision {0}: {1}")]
     NoSpec(String, SpecError),
 }
 
-/// Revisions of one application that were read.
+/// Cached revisions of one application.
 #[derive(Debug, Default)]
 pub struct ReadRevisions(HashMap<String, Arc<ApplicationSpec>>);
 
 impl ReadRevisions {
-    /// A revision of an application. Those of cluster applications are in the operator's namespace.
-    ///
-    /// # Errors
-    /// [`RevisionError`].
+    /// Returns a revision of an application. Those of cluster applications are in the operator's namespace.
     pub async fn get(
         &mut self,
         cluster: &Cluster,

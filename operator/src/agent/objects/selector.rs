@@ -1,4 +1,4 @@
-//! Which nodes and pods an application means.
+//! Nodes and pods that an application selects.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,12 @@ use bpfman_application::pods::PodSelector;
 use bpfman_application::spec::ApplicationSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-/// Whether labels are selected.
-///
-/// # Errors
-/// An expression of the selector means nothing.
+/// Returns whether a selector matches labels.
 pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> Result<bool, SelectorError> {
     labels::matches(selector, |key| labels.get(key).map(String::as_str))
 }
 
-/// All selectors of pods in a spec.
+/// Returns all pod selectors in a spec.
 #[must_use]
 pub fn pods(spec: &ApplicationSpec) -> Vec<PodSelector<'_>> {
     let probes = spec.programs.iter().flat_map(|program| program.uprobe.iter().chain(&program.uretprobe));
@@ -26,13 +23,13 @@ pub fn pods(spec: &ApplicationSpec) -> Vec<PodSelector<'_>> {
     links.chain(containers.map(Into::into)).chain(points).collect()
 }
 
-/// Whether an application attaches to interfaces that it does not name: those are found in lists.
+/// Returns whether an application attaches to interfaces that it does not name, which must be discovered.
 #[must_use]
 pub fn asks_for_interfaces(spec: &ApplicationSpec) -> bool {
     packets::links(spec).iter().any(|link| link.interfaces.interfaces.is_none())
 }
 
-/// Whether an application attaches to network interfaces.
+/// Returns whether an application attaches to network interfaces.
 #[must_use]
 pub fn uses_interfaces(spec: &ApplicationSpec) -> bool {
     spec.programs.iter().any(|program| program.xdp.is_some() || program.tc.is_some() || program.tcx.is_some())

@@ -1,5 +1,5 @@
-//! A state object as the agent keeps it. Both kinds are one here: the status of a namespaced application's state has
-//! the fields of a cluster application's, and fewer types of programs.
+//! State object as the agent stores it. Both scopes share one type: the status of a namespaced state object has a
+//! subset of the cluster-scoped fields, with fewer program types.
 
 use std::sync::Arc;
 
@@ -16,34 +16,34 @@ use bpfman_application::scope::{ApplicationKey, Scope};
 use bpfman_application::state::name::state_name;
 use bpfman_runtime::object::is_older;
 
-/// The status of a state object of either kind.
+/// Status of a state object of either scope.
 pub type Status = ClusterBpfApplicationStateStatus;
 
-/// A state object of this node.
+/// State object of this node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateObject {
-    /// The application that it answers for.
+    /// Application to which the object belongs.
     pub application: ApplicationKey,
     /// Uid of that application.
     pub application_uid: String,
-    /// Name.
+    /// Name of the state object.
     pub name: String,
-    /// Uid.
+    /// Uid of the state object.
     pub uid: String,
-    /// The version that was read.
+    /// Resource version that was read.
     pub resource_version: String,
-    /// It is to go.
+    /// True if the object is being deleted.
     pub deleted: bool,
-    /// All finalizers, ours among them.
+    /// All finalizers, including the agent's.
     pub finalizers: Vec<String>,
-    /// What the controller wants of this node.
+    /// Orders of the controller.
     pub orders: NodeOrders,
-    /// What was last said. Absent if nothing was, or if it cannot be read: it is written anew then.
+    /// Last written status; `None` if there is none or it cannot be parsed, in which case it is written again.
     pub status: Option<Status>,
 }
 
 impl StateObject {
-    /// How events name it.
+    /// Returns the object reference for events.
     #[must_use]
     pub fn reference(&self) -> ObjectReference {
         let resource = self.application.scope.states();
@@ -57,7 +57,7 @@ impl StateObject {
         }
     }
 
-    /// Reads an object. `None` for one that says neither by owner nor by label which application it is for.
+    /// Parses an object. `None` if neither its owner nor its label names an application.
     #[must_use]
     pub fn read(scope: Scope, object: DynamicObject) -> Option<Self> {
         let metadata = object.metadata;
@@ -88,26 +88,26 @@ impl StateObject {
         })
     }
 
-    /// Its application, and its name.
+    /// Returns the application and the object's name.
     #[must_use]
     pub fn key(&self) -> (ApplicationKey, String) {
         (self.application.clone(), self.name.clone())
     }
 
-    /// Whose programs they are, in the daemon.
+    /// Returns the owner of the object's programs in the daemon.
     #[must_use]
     pub fn owner(&self) -> ProgramOwner {
         let ApplicationKey { namespace, name, .. } = self.application.clone();
         ProgramOwner { namespace, name, uid: self.uid.clone() }
     }
 
-    /// Whether it waits for its programs to be unloaded.
+    /// Returns whether the object has the agent's finalizer, which stays until its programs are unloaded.
     #[must_use]
     pub fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|finalizer| finalizer == self.application.scope.finalizer())
     }
 
-    /// Whether anything but the status and the version is another: what an agent has to act on.
+    /// Returns whether both objects require the same actions: they differ at most in status and version.
     #[must_use]
     pub fn asks_the_same(&self, other: &Self) -> bool {
         self.uid == other.uid
@@ -117,18 +117,18 @@ impl StateObject {
             && self.application_uid == other.application_uid
     }
 
-    /// Whether it is what the same object was before. Versions are numbers that grow; of others nothing is concluded.
+    /// Returns whether this is an older version of the same object. Versions that are not numbers are not compared.
     #[must_use]
     pub fn is_older_than(&self, other: &Self) -> bool {
         self.uid == other.uid && is_older(&self.resource_version, &other.resource_version)
     }
 }
 
-/// Of the state objects of an application on this node the one that this agent keeps.
+/// Returns the state object of an application that this agent maintains.
 ///
-/// It is the one of the name that follows from application and node; else one that another operator's agent made for
-/// the same application, whatever its name. Programs are found by the uid of their state object, so those of that agent
-/// run on until the new ones are attached.
+/// Its name follows from application and node. Otherwise it is one that another operator's agent created for the same
+/// application, whatever its name: programs are found by the uid of their state object, so that those of that agent
+/// keep running until the new ones are attached.
 #[must_use]
 pub fn own<'a>(
     states: &'a [Arc<StateObject>],
@@ -140,7 +140,7 @@ pub fn own<'a>(
         !state.deleted && !state.application_uid.is_empty() && state.application_uid == application.uid
     };
     let named = states.iter().find(|state| state.name == name);
-    // Of several the same one each time.
+    // Choose deterministically among several.
     named.or_else(|| states.iter().filter(adopted).min_by_key(|state| &state.name))
 }
 

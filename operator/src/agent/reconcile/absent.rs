@@ -1,4 +1,4 @@
-//! What is said while the daemon, or the object of this node, is away: programs are left as they are.
+//! Status while the daemon or the Node object is missing: programs stay as they are.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use bpfman_runtime::backoff::jittered;
 
 const SEE_LOG: &str = "see the log of the daemon on this node";
 
-/// Says that nothing can be known, for programs that are as they were.
+/// Writes that the state is unknown, for programs that are left unchanged.
 async fn unknown(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -28,7 +28,7 @@ async fn unknown(
     state: &StateObject,
     why: &NodeFailure,
 ) -> Result<StatusWritten, ApiError> {
-    // Whatever is wanted today, it could not be done: this is about the newest spec as well.
+    // No spec could be applied, so the status applies to the newest generation as well.
     let newest = shared.cache.known().applications.get(key).map(|application| application.generation);
     let writes = &mut memory.state(&state.uid).writes;
     write_status(shared, writes, key, &state.name, |before| {
@@ -37,7 +37,7 @@ async fn unknown(
     .await
 }
 
-/// Says it in each state object of an application.
+/// Writes the same into each state object of an application.
 async fn all_unknown(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -55,10 +55,10 @@ async fn all_unknown(
     ended
 }
 
-/// There is no object of this node: programs stay, and their state objects say why nothing changes.
+/// Handles a missing Node object: programs stay, and their state objects show why nothing changes.
 ///
 /// # Errors
-/// [`ApiError`].
+/// Returns [`ApiError`] if a status cannot be written.
 pub async fn node_is_gone(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -74,10 +74,10 @@ pub async fn node_is_gone(
     Ok(Ended::Done.after(written))
 }
 
-/// So many broken calls in a row may come of a daemon that restarts.
+/// Maximum number of consecutive interrupted calls that a restart of the daemon may explain.
 const PASSING: u32 = 3;
 
-/// The daemon is there, and yet a call of this application breaks off each time: that is a failure as any other.
+/// Reports a failure if the calls of an application are interrupted each time although the daemon is up.
 async fn broken_off(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -87,18 +87,18 @@ async fn broken_off(
     let message = format!("bpfmand at {} breaks a call off without an answer: {}", away.daemon, away.why);
     let why = NodeReason::DaemonBrokeOff.failure(&message, SEE_LOG);
     tracing::warn!(%key, why = why.message, "not as it should be");
-    // It is a failure of the daemon's, whatever the API server says.
+    // The result is the daemon's failure, whether or not the status can be written.
     let _written = all_unknown(shared, memory, key, &why).await;
     Ended::Failed(why.reason)
 }
 
-/// Counts one more call that broke off. Whether it may come of a daemon that restarts.
+/// Counts one more interrupted call. Returns whether a restart of the daemon may explain it.
 fn is_passing(memory: &mut ApplicationMemory) -> bool {
     memory.broken_off = memory.broken_off.saturating_add(1);
     memory.broken_off <= PASSING
 }
 
-/// The daemon is away: programs go on. After some seconds the state objects say so, once.
+/// Handles an unreachable daemon: programs keep running. After some seconds the state objects report it, once.
 pub async fn daemon_away(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -108,7 +108,7 @@ pub async fn daemon_away(
     let now = shared.daemon_link.now();
     if now.up {
         if is_passing(memory) {
-            // The stream has not noticed yet, or it is back already.
+            // The stream has not noticed yet, or the daemon is back already.
             return Ended::Later(jittered(Duration::from_millis(500)));
         }
         return broken_off(shared, memory, key, away).await;
@@ -117,11 +117,11 @@ pub async fn daemon_away(
     if waited < REPORTED_AFTER {
         return Ended::Later(jittered(REPORTED_AFTER - waited + Duration::from_secs(1)));
     }
-    // Not why: that changes from one try to the next.
+    // The message omits the error, which changes with each attempt.
     let message =
         format!("bpfmand at {} does not answer; programs go on, and nothing can be changed", away.daemon);
     let why = NodeReason::DaemonAway.failure(&message, SEE_LOG);
-    // All are reconciled when it is back.
+    // All applications are reconciled when the daemon is back.
     all_unknown(shared, memory, key, &why).await
 }
 

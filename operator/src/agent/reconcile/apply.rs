@@ -1,4 +1,4 @@
-//! The daemon's part of a reconcile: its programs become what a spec wants.
+//! Daemon part of a reconciliation: brings the daemon's programs to the state of a spec.
 
 use std::time::Instant;
 
@@ -17,19 +17,16 @@ use crate::agent::objects::state::StateObject;
 use crate::agent::registry::credentials::authorize;
 use crate::agent::shared::Shared;
 
-/// What came of an attempt.
+/// Result of an attempt.
 #[derive(Clone, Debug)]
 pub enum AppliedSpec {
-    /// The daemon was asked.
+    /// The daemon was called.
     Report(Report),
-    /// It was not: what runs is as it was.
+    /// The daemon was not called: running programs are unchanged.
     Refused(NodeFailure),
 }
 
-/// Makes the programs what the spec wants. Needs the API server for a pull secret only.
-///
-/// # Errors
-/// [`Unreachable`].
+/// Applies a spec. The API server is needed for a pull secret only.
 pub async fn apply(
     shared: &Shared,
     memory: &mut LoadMemory,
@@ -52,7 +49,7 @@ pub async fn apply(
     };
     let held = authorized.desired.load.as_ref().is_some_and(|load| load.held.is_some());
     let report = shared.make(&authorized.desired, authorized.credentials.as_ref()).await?;
-    // Nothing is left of those before, where what is wanted runs and nothing failed.
+    // After a complete success, no programs of earlier owners remain.
     if report.load == ReportedLoad::Loaded && report.failure.is_none() {
         memory.settled = true;
     }
@@ -63,7 +60,7 @@ pub async fn apply(
     Ok(AppliedSpec::Report(report))
 }
 
-/// Notes how asking the registry went, if it was asked.
+/// Records the result of the registry access, if there was one.
 fn note(registry: &mut RegistryBackoff, version: &str, daemon: u64, report: &Report) {
     let failure = match report.load {
         ReportedLoad::Loaded => report.not_compared.clone(),

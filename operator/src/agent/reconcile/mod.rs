@@ -1,4 +1,4 @@
-//! Reconciling one application: what it wants here, what the daemon makes of it, and the status of the state object.
+//! Reconciles one application: determines its desired state, has the daemon apply it, and writes the status.
 
 mod absent;
 pub mod apply;
@@ -33,7 +33,7 @@ use crate::agent::shared::ended::{Ended, Stop};
 use crate::agent::shared::write_status::write_status;
 use crate::agent::status::{About, ReconcileOutcome, failure, status};
 
-/// A load that takes longer than this is said to be under way.
+/// Duration of a load after which the status shows it as pending.
 const PENDING_AFTER: Duration = Duration::from_secs(2);
 
 /// Reconciles an application.
@@ -74,7 +74,7 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
         if application.is_none() && !state.deleted && still_there(shared, key, &state).await? {
             return Ok(Ended::Later(Duration::from_secs(1)));
         }
-        // Of a second one for the same application nobody else would take the object.
+        // Delete a second state object for the same application too: the garbage collector keeps it.
         let second = application.as_ref().is_some_and(|one| one.uid == state.application_uid);
         let why = if second { Why::NotSelected } else { Why::Deleted };
         let ended = remove(shared, memory, &state, why, None).await?;
@@ -89,7 +89,7 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
     let state = current.into_iter().next();
     if application.deleted || state.as_ref().is_some_and(|state| state.deleted) {
         let Some(state) = state else { return Ok(Ended::Done) };
-        // Without the finalizer all is done already: the object waits for others.
+        // Without its finalizer the object only waits for finalizers of others.
         return match state.has_finalizer() {
             true => remove(shared, memory, &state, Why::Deleted, application.spec.as_ref().ok()).await,
             false => Ok(Ended::Done),
@@ -101,7 +101,7 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
     act(shared, memory, &application, state).await
 }
 
-/// Lists come from caches: that an application is gone is believed only after the database was asked.
+/// Returns whether the application still exists. The list may come from a stale cache, so the database is read.
 async fn still_there(shared: &Shared, key: &ApplicationKey, state: &StateObject) -> Result<bool, ApiError> {
     let application = shared.cluster.application(key).await?;
     let there = application.is_some_and(|one| {
@@ -132,7 +132,7 @@ async fn act(
         NodeRole::Leave => Ok(Ended::Done),
         NodeRole::Unclear(why) => {
             let about = about(shared, application, None, None);
-            // The version that is to be tried may be another one than the one that cannot be read.
+            // The revision of the preflight may differ from the one that cannot be read.
             let answer = preflight::answer(shared, &mut memory.revisions, application, &state).await?;
             let writes = &mut memory.state(&state.uid).writes;
             let written = write_status(shared, writes, key, name, |before| {
@@ -144,7 +144,7 @@ async fn act(
             Ok(Ended::Failed(why.reason).after(written))
         }
         NodeRole::Wait(why) => {
-            // A rollout came to an application that runs already: what runs is kept true until its turn comes.
+            // A rollout was added to an application that runs already: maintain what runs until the node's turn.
             if let Some((spec, version)) = last_acted(shared, &mut memory.revisions, key, &state).await? {
                 return run(shared, memory, application, &state, &spec, &version).await;
             }
@@ -173,10 +173,11 @@ async fn act(
     }
 }
 
-/// What a node acted on before it had to wait: what this agent remembers, or the revision that its state names.
+/// Returns the spec that the node applied before it had to wait: the remembered one, or the revision that its state
+/// names.
 ///
 /// # Errors
-/// The API server is away, and that revision was never read.
+/// Returns an error if the API server is away and that revision was never read.
 pub async fn last_acted(
     shared: &Shared,
     revisions: &mut ReadRevisions,
@@ -188,7 +189,7 @@ pub async fn last_acted(
         return Ok(remembered);
     }
     let observed = state.status.as_ref().and_then(|status| status.node.details.observed_revision.clone());
-    // A number is a generation of before the rollout: its spec is nowhere any more.
+    // A number is a generation from before the rollout; its spec is stored nowhere.
     let Some(name) = observed.filter(|name| name.parse::<i64>().is_err()) else { return Ok(None) };
     match revisions.get(&shared.cluster, key, &shared.namespace, &name).await {
         Ok(spec) => Ok(Some((spec, name))),
@@ -197,9 +198,9 @@ pub async fn last_acted(
     }
 }
 
-/// What is said of an application that waits, and of whose running version the spec is not known.
+/// Returns the status of an application that waits, if the spec of its running version is unknown.
 ///
-/// Its programs run on, but nobody keeps them true: that is no success. After a boot not even that is known.
+/// Its programs keep running, but cannot be repaired: this is no success. After a reboot it is unknown if they run.
 fn waiting(why: &str, about: &About, before: Option<&Status>) -> Status {
     let ran = before.and_then(|before| before.node.details.observed_revision.clone());
     let Some(ran) = ran else { return status(&ReconcileOutcome::Pending(why), about, before) };
@@ -217,7 +218,7 @@ fn waiting(why: &str, about: &About, before: Option<&Status>) -> Status {
     new
 }
 
-/// The state object, made if there is none, and with the finalizer in it.
+/// Returns the state object with the agent's finalizer; creates it if necessary.
 async fn claim(
     shared: &Shared,
     application: &WantedApplication,
@@ -236,7 +237,7 @@ async fn claim(
     Ok(Arc::new(state))
 }
 
-/// Makes the programs what the spec wants, and says what came of it.
+/// Applies the spec and writes the resulting status.
 async fn run(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -255,7 +256,7 @@ async fn run(
             Err(_) => {
                 if state.status.is_none() {
                     let pending = ReconcileOutcome::Pending("the programs are being loaded");
-                    // It is only a word in between: what matters is said afterwards.
+                    // This status is temporary: an error does not matter, since the final one follows.
                     let _written =
                         write_status(shared, writes, key, name, |before| status(&pending, &about, before))
                             .await;
@@ -267,7 +268,7 @@ async fn run(
     let rollout = application.spec.as_ref().is_ok_and(|spec| spec.common.rollout.is_some());
     let mut answer = PreflightReply::None;
     let mut health = soak::SoakHealth::default();
-    // Someone may rehearse what runs without a rollout too.
+    // A dry run is also possible for an application without a rollout.
     if rollout || state.orders.preflight.is_some() {
         about.composition = composition::here(shared, spec, state).await?;
         answer = preflight::answer(shared, &mut memory.revisions, application, state).await?;
@@ -299,7 +300,7 @@ async fn run(
                 Ended::Failed(failure.reason)
             }
             None if report.load == ReportedLoad::Loaded || report.load == ReportedLoad::NotWanted => {
-                // A registry that did not say what a tag stands for now is asked again.
+                // Try again if the registry did not resolve the tag.
                 let asks = memory
                     .load
                     .registry
@@ -313,8 +314,9 @@ async fn run(
     Ok(answer.then(ended).after(written))
 }
 
-/// What a status of this application is about. A revision that the controller named may be of another generation than
-/// today's: then no generation is said, so that nobody takes the verdict on the one for one on the other.
+/// Returns the generation and revision to which a status applies. A revision that the controller ordered may be of
+/// another generation than the current one: then no generation is given, so that its verdict is not attributed to the
+/// current spec.
 fn about(
     shared: &Shared,
     application: &WantedApplication,

@@ -1,4 +1,4 @@
-//! The end of an application on this node: its programs are unloaded, then its state object is let go.
+//! Removal of an application from this node: its programs are unloaded, then its state object is released.
 
 use std::time::Duration;
 
@@ -17,18 +17,15 @@ use crate::agent::shared::ended::{Ended, Stop};
 use crate::agent::shared::write_status::{latest, write_status};
 use crate::agent::status::{ReconcileOutcome, status};
 
-/// Why it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The application is deleted, or the state object is.
     Deleted,
-    /// The node is not selected any more.
     NotSelected,
 }
 
-/// Unloads the programs of a state object and lets it go.
+/// Unloads the programs of a state object and releases it.
 ///
-/// The object stays until its programs are gone: who deletes an application sees in it what holds it up.
+/// The object stays until its programs are gone, so that it shows what delays a deletion.
 pub async fn remove(
     shared: &Shared,
     memory: &mut ApplicationMemory,
@@ -49,7 +46,7 @@ pub async fn remove(
     let unknown =
         ApplicationSpec { namespace: None, common: ApplicationCommon::default(), programs: Vec::new() };
     let outcome = ReconcileOutcome::Reported(&report, spec.unwrap_or(&unknown));
-    // A deletion that is not held up needs no last status but this: its object is about to go.
+    // An object that is about to disappear needs no other last status.
     let written = write_status(shared, &mut memory.writes, key, &state.name, |before| {
         let mut new = status(&outcome, &about, before);
         if gone && why == Why::NotSelected {
@@ -71,11 +68,11 @@ pub async fn remove(
     let_go(shared, &state, why).await
 }
 
-/// Whether there is more to do after the last word. A word that is refused must not hold up an object whose programs are
-/// gone; if the API server is away, the finalizer cannot be taken off either.
+/// Returns whether the removal continues after the last status write. A refused write must not keep an object without
+/// programs. If the API server is away, the finalizer cannot be removed either.
 ///
 /// # Errors
-/// The word has to be said again.
+/// Returns the error of a write that must be repeated.
 fn after_the_word(written: Result<(), ApiError>, gone: bool) -> Result<bool, ApiError> {
     match written {
         Ok(()) => Ok(true),
@@ -88,7 +85,7 @@ fn after_the_word(written: Result<(), ApiError>, gone: bool) -> Result<bool, Api
     }
 }
 
-/// Takes the finalizer away; and the object, where nobody else will.
+/// Removes the finalizer, and deletes the object if the garbage collector would keep it.
 async fn let_go(shared: &Shared, state: &StateObject, why: Why) -> Result<Ended, Stop> {
     let key = &state.application;
     if state.has_finalizer() {
@@ -105,7 +102,8 @@ async fn let_go(shared: &Shared, state: &StateObject, why: Why) -> Result<Ended,
             Err(error) => return Err(error.into()),
         }
     }
-    // Of a deleted application the garbage collector takes it; one of a node that is not selected would stay.
+    // The garbage collector deletes the object of a deleted application, but keeps that of a node which is not
+    // selected.
     if why == Why::NotSelected && !state.deleted {
         match shared.cluster.delete_state(state).await {
             Ok(()) | Err(ApiError::NotFound) => _ = shared.cache.known().states.remove(&state.key()),

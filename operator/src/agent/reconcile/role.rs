@@ -1,4 +1,4 @@
-//! What a node has to do about an application: which version it acts on, or why on none.
+//! Determines which version of an application a node runs.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use crate::agent::objects::selector;
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// What a node has to do about an application.
+/// Action of a node on an application.
 pub enum NodeRole {
-    /// This, in this version.
+    /// Run this spec in this version.
     Act(Arc<ApplicationSpec>, String),
-    /// Nothing yet.
+    /// Wait, for this reason.
     Wait(&'static str),
-    /// Nothing: it is not selected.
+    /// Remove it: the node is not selected.
     Leave,
-    /// Something, but what cannot be found out.
+    /// The action cannot be determined.
     Unclear(NodeFailure),
 }
 
-/// Finds it out.
+/// Determines the action.
 ///
 /// # Errors
-/// The API server is away, and a revision was never read.
+/// Returns an error if the API server is away and the revision was never read.
 pub async fn role(
     shared: &Shared,
     revisions: &mut ReadRevisions,
@@ -41,7 +41,7 @@ pub async fn role(
     let spec = match &application.spec {
         Ok(spec) => spec,
         Err(Unreadable { why, node_selector }) => {
-            // What runs here already stays until it is known what is wanted.
+            // Running programs stay until the wanted state is known.
             let here = state.is_some();
             let selected = node_selector
                 .as_ref()
@@ -64,7 +64,7 @@ pub async fn role(
         let wait = NodeRole::Wait("waiting for its turn in the rollout");
         return Ok(if selected { wait } else { NodeRole::Leave });
     };
-    // What runs is what the controller named, also where the newest spec selects other nodes.
+    // The ordered revision runs even if the newest spec selects other nodes.
     match revisions.get(&shared.cluster, &application.key, &shared.namespace, &name).await {
         Ok(revision) => {
             let of_revision = selector::matches(&revision.common.node_selector, &labels).unwrap_or(false);

@@ -1,7 +1,7 @@
-//! Whether the registry is asked, and as whom.
+//! Decides whether the registry is accessed, and with which credentials.
 //!
-//! The registry and the API server are asked for an image and its secret only when something is to be loaded, or when
-//! the policy is `Always` and the application changed or this agent started: not at each event of a pod.
+//! The registry, and the API server for the pull secret, are accessed only if something must be loaded, or if the
+//! policy is `Always` and the application changed or this agent started; never for an event of a pod.
 
 use std::time::Instant;
 
@@ -24,19 +24,19 @@ use crate::agent::shared::Shared;
 /// `IfNotPresent` on the wire.
 const IF_NOT_PRESENT: i32 = 1;
 
-/// What to send the daemon, and as whom.
+/// Desired state to send to the daemon, with credentials.
 #[derive(Clone, Debug)]
 pub struct Authorized {
-    /// What is wanted; with a policy that does not ask the registry, if it need not be asked.
+    /// Desired state; with a pull policy that avoids the registry if it need not be accessed.
     pub desired: Desired,
-    /// The user of the registry.
+    /// Credentials for the registry.
     pub credentials: Option<RegistryCredentials>,
 }
 
-/// Finds out as whom to ask, if at all. `version`: of the application, as it is observed.
+/// Determines whether and with which credentials to access the registry. `version` is that of the application's spec.
 ///
 /// # Errors
-/// The daemon is away; or, inside, why the secret is of no use.
+/// Returns an error if the daemon is away; the inner error is that of the secret.
 pub async fn authorize(
     shared: &Shared,
     registry: &RegistryBackoff,
@@ -78,19 +78,19 @@ pub async fn authorize(
     Ok(user.map(|credentials| Authorized { desired, credentials }))
 }
 
-/// Why there is no user though a secret is named.
+/// Reason for which a named secret gives no credentials.
 #[derive(Clone, Debug)]
 pub struct NoUser {
-    /// For the status.
+    /// Failure for the status.
     pub failure: NodeFailure,
-    /// The API server does not answer: it says nothing of the secret.
+    /// True if the failure is temporary: the API server did not answer.
     pub passing: bool,
 }
 
-/// The user that the named secret has for the image. `own`: the namespace of a namespaced application.
+/// Returns the credentials of the named secret for the image. `own` is the namespace of a namespaced application.
 ///
 /// # Errors
-/// Why there is none, though a secret is named.
+/// Returns why a named secret gives no credentials.
 pub async fn user(
     shared: &Shared,
     own: Option<&str>,
@@ -127,9 +127,9 @@ fn unusable(named: &ImagePullSecret, why: &str, hint: &str) -> NodeFailure {
     NodeReason::PullSecret.failure(&message, hint)
 }
 
-/// Whether an application may have this secret read. The agent may read secrets that the application's author may not:
-/// one of another namespace would lend that namespace's user of the registry to the author. Admission refuses such an
-/// application too, where it is on.
+/// Checks whether an application may use this secret. The agent may read secrets that the application's author may not:
+/// using one of another namespace would give the author that namespace's access to the registry. Admission refuses such
+/// an application too, if enabled.
 fn may_name(own: Option<&str>, named: &ImagePullSecret) -> Result<(), NodeFailure> {
     match own {
         Some(own) if own != named.namespace => Err(unusable(
@@ -141,7 +141,7 @@ fn may_name(own: Option<&str>, named: &ImagePullSecret) -> Result<(), NodeFailur
     }
 }
 
-/// Has the daemon take the image that it has. The version that is wanted stays the same one.
+/// Makes the daemon use its cached image. The wanted version stays the same.
 fn quiet(desired: &mut Desired) {
     let bytecode = desired.load.as_mut().and_then(|load| load.request.bytecode.as_mut());
     if let Some(Location::Image(image)) = bytecode.and_then(|bytecode| bytecode.location.as_mut())

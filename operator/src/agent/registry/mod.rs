@@ -1,4 +1,4 @@
-//! As whom a registry is asked, and whether it is.
+//! Registry access and its credentials.
 
 pub mod credentials;
 mod secret;

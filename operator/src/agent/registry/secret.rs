@@ -1,8 +1,8 @@
-//! Pull secrets: from what Kubernetes keeps to a user of one registry.
+//! Pull secrets: extracts the credentials for one registry from a Kubernetes secret.
 //!
-//! Both types are read, `kubernetes.io/dockerconfigjson` and the older `kubernetes.io/dockercfg`; of an entry, `auth`
-//! or user name and password. Keys are matched as the kubelet does: by host, with `*` for a part of it, and by the
-//! beginning of the path; the most exact entry counts. No entry for the registry means: anonymous.
+//! Both types are supported, `kubernetes.io/dockerconfigjson` and the older `kubernetes.io/dockercfg`; an entry has
+//! `auth`, or user name and password. Keys match as in the kubelet: by host, with `*` for a part of it, and by path
+//! prefix; the most specific entry wins. Without an entry for the registry, access is anonymous.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,24 @@ use k8s_openapi::api::core::v1::Secret;
 use regex::Regex;
 use serde::Deserialize;
 
-/// The registry that references without a host mean.
+/// Registry of references without a host.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
-/// Other names that it has in secrets.
+/// Other names of the default registry in secrets.
 const DEFAULT_REGISTRY_NAMES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
-/// Why a secret is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// It has none of the two keys.
     #[error("it has neither .dockerconfigjson nor .dockercfg; its type is {0:?}")]
     NoConfig(String),
-    /// It is not the JSON that it should be. What was found is not shown: it may be a password.
+    /// The content is not valid JSON. It is not shown, since it may contain a password.
     #[error("{0} is not the JSON that a registry's configuration is")]
     NotJson(&'static str),
-    /// The entry that counts cannot be used.
     #[error("the entry {entry:?} {what}")]
     Entry {
-        /// Its key.
+        /// Key of the entry.
         entry: String,
-        /// What is wrong.
+        /// Defect of the entry.
         what: &'static str,
     },
 }
@@ -53,10 +50,7 @@ struct Entry {
     password: String,
 }
 
-/// The user that a secret has for an image. `None`: it has none for this registry.
-///
-/// # Errors
-/// [`SecretError`].
+/// Returns the credentials of a secret for an image. `None` if it has none for the registry.
 pub fn credentials(secret: &Secret, image: &str) -> Result<Option<RegistryCredentials>, SecretError> {
     let data = secret.data.clone().unwrap_or_default();
     let entries = if let Some(ByteString(json)) = data.get(".dockerconfigjson") {
@@ -88,7 +82,7 @@ fn user(key: &str, entry: &Entry) -> Result<RegistryCredentials, SecretError> {
             password: entry.password.clone(),
         });
     }
-    // The type of Kubernetes' own byte strings decodes the same base64.
+    // `ByteString` decodes the same base64 alphabet.
     let decoded = serde_json::from_value::<ByteString>(entry.auth.trim().into());
     let text = decoded.ok().and_then(|ByteString(bytes)| String::from_utf8(bytes).ok());
     let text = text.ok_or_else(|| bad("has an auth that is not base64 of text"))?;
@@ -96,7 +90,7 @@ fn user(key: &str, entry: &Entry) -> Result<RegistryCredentials, SecretError> {
         text.split_once(':').ok_or_else(|| bad("has an auth without a colon between user and password"))?;
     Ok(RegistryCredentials {
         username: username.to_owned(),
-        // As docker writes it.
+        // Docker pads passwords with NUL.
         password: password.trim_matches('\0').to_owned(),
     })
 }
@@ -109,7 +103,7 @@ struct Location {
 }
 
 impl Location {
-    /// `registry/repository:tag@digest`.
+    /// Parses `registry/repository:tag@digest`.
     fn of_image(image: &str) -> Self {
         let name = image.split_once('@').map_or(image, |(name, _)| name);
         let (host, path) = match name.split_once('/') {
@@ -123,7 +117,7 @@ impl Location {
         Self { host: registry(host), path: path.to_owned() }
     }
 
-    /// With or without scheme; with or without the version of the registry's API.
+    /// Parses a key, with or without scheme, and with or without the version of the registry's API.
     fn of_key(key: &str) -> Self {
         let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
         let (host, path) = key.split_once('/').unwrap_or((key, ""));
@@ -138,7 +132,7 @@ impl Location {
             && path.is_some_and(|rest| self.path.is_empty() || rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Longer paths first, then hosts without stars.
+    /// Returns the sort key: longer paths win, then hosts without wildcards.
     fn exactness(&self) -> (usize, bool, usize) {
         (self.path.len(), !self.host.contains('*'), self.host.len())
     }
@@ -146,12 +140,12 @@ impl Location {
 
 fn registry(host: &str) -> String {
     let host = host.to_ascii_lowercase();
-    // The port that is meant anyway.
+    // Port 443 is the default.
     let host = host.strip_suffix(":443").map(str::to_owned).unwrap_or(host);
     if DEFAULT_REGISTRY_NAMES.contains(&host.as_str()) { DEFAULT_REGISTRY.to_owned() } else { host }
 }
 
-/// A star stands for any text without a dot. Ports have to be the same.
+/// Returns whether a host matches. A `*` matches any text without a dot; ports must be equal.
 fn host_matches(pattern: &str, host: &str) -> bool {
     let port = |text: &str| text.split_once(':').map(|(_, port)| port.to_owned());
     let expression = regex::escape(pattern).replace(r"\*", "[^.:]*");
@@ -185,7 +179,7 @@ mod tests {
         credentials(secret, image).unwrap().map(|user| format!("{}/{}", user.username, user.password))
     }
 
-    /// base64 of `ann:pass:word`.
+    /// Base64 of `ann:pass:word`.
     const AUTH: &str = "YW5uOnBhc3M6d29yZA==";
 
     #[test]

@@ -1,4 +1,4 @@
-//! Figures of programs that are in no chain: TCX, trace points, probes, fentry, fexit and LSM.
+//! Statistics of programs outside of chains: TCX, tracepoints, probes, fentry, fexit and LSM.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use bpfman_proto::ext::v1::SampleRunsRequest;
 use crate::agent::gates::{EventFigures, SlotFigures};
 use crate::agent::shared::Shared;
 
-/// Types whose programs are members of chains, which count by themselves.
+/// Program types that run in chains, which have their own counters.
 const CHAINED: [&str; 2] = ["XDP", "TC"];
 
-/// Counts for a while, if a gate asks for what comes out, and answers one slot for each program.
+/// Samples the programs for a while, if a gate needs it, and returns the statistics of each.
 pub async fn sample(
     shared: &Shared,
     report: &Report,
@@ -33,7 +33,7 @@ pub async fn sample(
     };
     match shared.call("SampleRuns", shared.daemon.node().sample_runs(request)).await? {
         Ok(answer) => answer.programs.iter().for_each(|came| events.add(came)),
-        // An older daemon or kernel: gates that need the figures do not hold.
+        // An older daemon or kernel cannot sample: gates that need the statistics do not hold.
         Err(why) => {
             tracing::warn!(why = why.failure().message, "the runs of programs cannot be counted");
         }
@@ -41,7 +41,7 @@ pub async fn sample(
     Ok(programs.into_iter().map(|program| events.slot(program)).collect())
 }
 
-/// Whether it runs at events: it is attached, and in no chain.
+/// Returns whether the program is attached outside of chains.
 fn is_of_events(program: &ProgramReport) -> bool {
     !CHAINED.contains(&program.program_type)
         && program.links.iter().any(|link| link.status == LinkOutcome::Attached)

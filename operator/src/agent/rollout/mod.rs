@@ -1,4 +1,4 @@
-//! What a rollout asks of a node beside running a revision: to try one ([`preflight`]), and to watch its gates ([`soak`]).
+//! Node's part of a rollout apart from running a revision: preflights ([`preflight`]), and gates ([`soak`]).
 
 mod events;
 pub mod preflight;

@@ -1,4 +1,4 @@
-//! The controller's order to load a revision and to discard it: answered once in a boot. The answer goes with the order.
+//! Preflight order: loads a revision and discards it, once per boot. The answer is removed together with the order.
 
 use bpfman_application::rollout::PreflightVerdict;
 use bpfman_application::spec::ApplicationSpec;
@@ -16,22 +16,22 @@ use crate::agent::shared::Shared;
 use crate::agent::shared::ended::{Ended, Stop};
 use crate::agent::status::holding;
 
-/// What to say about the order.
+/// Reply to the order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PreflightReply {
-    /// There is no order: nothing.
+    /// No order.
     #[default]
     None,
-    /// What was said.
+    /// The existing answer holds.
     Same,
-    /// This.
+    /// New answer.
     New(PreflightAnswer),
-    /// Nothing yet, for a reason in one word that says nothing of the revision: it is tried again.
+    /// No verdict yet, for a reason that is independent of the revision: try again.
     Again(String),
 }
 
 impl PreflightReply {
-    /// What is to be tried again is not done.
+    /// Combines the reply with the result of the reconciliation: a preflight without a verdict is tried again.
     #[must_use]
     pub fn then(self, ended: Ended) -> Ended {
         match (self, ended) {
@@ -41,10 +41,10 @@ impl PreflightReply {
     }
 }
 
-/// Tries the revision that the controller named, if there is one that was not answered yet.
+/// Tries the ordered revision, if it has no valid answer yet.
 ///
 /// # Errors
-/// The daemon or the API server is away; whatever else goes wrong is an answer.
+/// Returns an error if the daemon or the API server is away; all other failures are answers.
 pub async fn answer(
     shared: &Shared,
     revisions: &mut ReadRevisions,
@@ -69,13 +69,13 @@ pub async fn answer(
     Ok(verdict(name, trial))
 }
 
-/// A verdict, unless what failed says nothing of the revision.
+/// Converts the result into a reply. A failure that is independent of the revision gives no verdict.
 fn verdict(name: &str, trial: Result<Trial, NoUser>) -> PreflightReply {
     match trial {
         Err(none) if none.passing => PreflightReply::Again(none.failure.reason),
         Err(none) => PreflightReply::New(failed(name, none.failure.message)),
         Ok(trial) => match trial.failure.as_ref().and_then(|failure| Reason::from_name(&failure.reason)) {
-            // A verdict is final: there is none on what says nothing of the revision.
+            // Verdicts are final, so a temporary failure must not become one.
             Some(reason @ (Reason::Registry | Reason::Busy)) => {
                 PreflightReply::Again(reason.name().to_owned())
             }
@@ -84,7 +84,6 @@ fn verdict(name: &str, trial: Result<Trial, NoUser>) -> PreflightReply {
     }
 }
 
-/// Loads and discards.
 async fn try_out(
     shared: &Shared,
     application: &WantedApplication,
@@ -103,7 +102,6 @@ async fn try_out(
     Ok(Ok(dry_run(&shared.daemon, &desired, credentials.as_ref()).await?))
 }
 
-/// A trial as an answer.
 fn answer_of(revision: &str, trial: &Trial) -> PreflightAnswer {
     if !trial.accepted {
         let message = trial.failure.as_ref().map_or_else(
@@ -145,7 +143,7 @@ fn failed(revision: &str, message: String) -> PreflightAnswer {
     }
 }
 
-/// Puts an answer into a status.
+/// Stores a reply in a status.
 pub fn put(status: &mut Status, answer: &PreflightReply) {
     match answer {
         PreflightReply::None | PreflightReply::Again(_) => status.node.details.preflight = None,

@@ -1,7 +1,7 @@
-//! The controller's order to watch the gates of a rollout: figures of each of our slots, from the daemon.
+//! Soak order: watches the gates of a rollout with the daemon's statistics of the application's links.
 //!
-//! Counters and timing of the hooks are switched on for it, and off again after it. Before they are switched on, the
-//! state object says which: an agent that was started since switches them off too.
+//! Counters and timing of the hooks are enabled for the soak and restored afterwards. The state object lists the hooks
+//! before they are changed, so that a restarted agent can restore them too.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,24 +24,23 @@ use crate::agent::shared::ended::Stop;
 use crate::agent::shared::write_status::{latest, write_status};
 use bpfman_runtime::backoff::jittered;
 
-/// How often the figures are checked.
+/// Interval of the checks.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Time over which a hook, or programs that are at none, are timed at each check.
+/// Duration for which a hook, or programs outside of chains, are timed at each check.
 const SAMPLE: Duration = Duration::from_millis(200);
 
-/// What a check came to.
+/// Result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SoakHealth {
     answer: Option<HealthAnswer>,
     again: Option<Duration>,
-    /// What was switched is set back.
+    /// True if all changed hooks were restored.
     ended: bool,
 }
 
 impl SoakHealth {
-    /// Puts an answer into a status: when it is first known, and when it is another one. The figures alone change all
-    /// the time, and are no reason to write.
+    /// Stores the answer in a status if it is new or its verdict changed. Changed statistics alone cause no write.
     pub fn put(&self, status: &mut Status) {
         if self.ended {
             status.node.details.switched = Vec::new();
@@ -53,17 +52,17 @@ impl SoakHealth {
         }
     }
 
-    /// When to check again.
+    /// Returns the time until the next check.
     #[must_use]
     pub const fn again(&self) -> Option<Duration> {
         self.again
     }
 }
 
-/// Checks the gates, if the controller ordered it and it is time to. Ends a soak that is not ordered any more.
+/// Checks the gates, if ordered and due. Ends a soak that is not ordered any more.
 ///
 /// # Errors
-/// The daemon is away.
+/// Returns an error if the daemon is away.
 pub async fn watch_gates(
     shared: &Shared,
     memory: &mut StateMemory,
@@ -87,12 +86,12 @@ pub async fn watch_gates(
         }
     }
     let hooks = hooks(report);
-    // Nothing can be noted in a status that was never written: it is, after this check.
+    // The hooks cannot be listed in a status before its first write, which follows this check.
     let Some(last) = &state.status else {
         return Ok(SoakHealth { again: Some(jittered(Duration::from_secs(1))), ..SoakHealth::default() });
     };
     let mut soak = running.unwrap_or_else(|| Soak::of(revision));
-    // Also hooks of interfaces that came since, or went and came back.
+    // Include hooks of interfaces that are new or came back.
     soak.hooks.retain(|hook| hooks.contains(hook));
     let new: Vec<Hook> = hooks.iter().filter(|hook| !soak.hooks.contains(hook)).cloned().collect();
     soak.began.extend(begin(shared, &mut memory.writes, state, last, &new, &gates).await?);
@@ -113,13 +112,13 @@ pub async fn watch_gates(
     Ok(SoakHealth { answer: Some(answer), again: Some(jittered(INTERVAL)), ended: false })
 }
 
-/// Switches that are noted in a state object as it was last seen.
+/// Returns the changed hooks as listed in the latest state object.
 fn noted(shared: &Shared, state: &StateObject) -> Vec<SwitchedHook> {
     let latest = latest(shared, &state.application, &state.name);
     latest.and_then(|state| Some(state.status.as_ref()?.node.details.switched.clone())).unwrap_or_default()
 }
 
-/// Switches on what is needed at hooks, and returns the figures of their links.
+/// Enables the needed statistics at hooks, and returns those of their links.
 async fn begin(
     shared: &Shared,
     memory: &mut WriteMemory,
@@ -136,7 +135,7 @@ async fn begin(
         let Shown::Chain(chain) = show(shared, hook, Duration::ZERO).await? else { continue };
         if (timed && !chain.timing) || !chain.counters {
             to_switch.push((hook, chain.timing || timed));
-            // One that is noted is as an earlier soak found it.
+            // A hook that is listed already has the settings from before an earlier soak.
             if !switched.iter().any(|noted| hook_of(noted) == *hook) {
                 switched.push(note(hook, &chain));
             }
@@ -144,7 +143,7 @@ async fn begin(
         began.extend(slots(&chain, hook));
     }
     if switched.len() > before {
-        // First said, then done: whoever comes after this process knows what to set back.
+        // List the hooks before changing them, so that a later process can restore them.
         write_status(shared, memory, &state.application, &state.name, |before| {
             let mut new = before.unwrap_or(last).clone();
             new.node.details.switched = switched.clone();
@@ -158,11 +157,11 @@ async fn begin(
     Ok(began)
 }
 
-/// Sets back what was switched for an application, by this agent or one before it. True if there was something, and all of it
-/// is set back: otherwise its note stays, and it is tried again.
+/// Restores the hooks that this agent or an earlier one changed for an application. Returns whether there were any and
+/// all were restored; otherwise they stay listed and are tried again.
 ///
 /// # Errors
-/// The daemon is away.
+/// Returns an error if the daemon is away.
 pub async fn end(
     shared: &Shared,
     memory: &mut StateMemory,
@@ -197,7 +196,7 @@ fn hook_of(noted: &SwitchedHook) -> Hook {
     }
 }
 
-/// Sets switches of a hook. False if the daemon refused; a hook that is gone has none.
+/// Sets timing and counters of a hook. Returns whether that succeeded or the hook is gone.
 async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> Result<bool, Unreachable> {
     let request = SetHookRequest {
         hook: Some(hook.clone()),
@@ -211,15 +210,14 @@ async fn switch(shared: &Shared, hook: &Hook, timing: bool, counters: bool) -> R
     if why.is_not_found() {
         return Ok(true);
     }
-    // Gates that need the figures do not hold without them.
+    // Gates that need the statistics do not hold without them.
     tracing::warn!(hook = name(hook), why = why.failure().message, "its switches could not be set");
     Ok(false)
 }
 
-/// Answer about a chain.
 enum Shown {
     Chain(Box<ShowChainResponse>),
-    /// The hook is gone, or has no chain any more.
+    /// The hook is gone, or has no chain.
     Gone,
     Refused,
 }
@@ -237,7 +235,7 @@ async fn show(shared: &Shared, hook: &Hook, sample: Duration) -> Result<Shown, U
     }
 }
 
-/// The figures of our links, by link.
+/// Returns the statistics of the application's links, by link.
 async fn figures(
     shared: &Shared,
     hooks: &[Hook],
@@ -251,7 +249,7 @@ async fn figures(
             Shown::Chain(chain) => {
                 let mut own = slots(&chain, hook);
                 own.retain(|(link, _)| ours.contains(link));
-                // What a chain loses is lost once, however many of its members are ours.
+                // Losses are counted per chain: attribute them to one member only.
                 own.iter_mut().skip(1).for_each(|(_, slot)| slot.lost = 0);
                 figures.extend(own);
             }
@@ -262,7 +260,7 @@ async fn figures(
     Ok(figures)
 }
 
-/// Our links at a hook whose figures the daemon refuses.
+/// Returns entries without statistics for the links at a hook, after the daemon refused the statistics.
 fn without_figures(report: &Report, at: &Hook) -> Vec<(u32, SlotFigures)> {
     let links =
         report.programs.iter().flat_map(|program| program.links.iter().map(move |link| (program, link)));
@@ -275,7 +273,7 @@ fn without_figures(report: &Report, at: &Hook) -> Vec<(u32, SlotFigures)> {
     here.filter_map(|(program, link)| Some((link.id?, slot(program)))).collect()
 }
 
-/// The figures of all members of a chain, by link.
+/// Returns the statistics of all members of a chain, by link.
 fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, SlotFigures)> {
     let Some(chain) = &shown.chain else { return Vec::new() };
     let both = chain.members.iter().zip(&shown.members);
@@ -296,7 +294,6 @@ fn slots(shown: &ShowChainResponse, hook: &Hook) -> Vec<(u32, SlotFigures)> {
     .collect()
 }
 
-/// The hooks of what is attached.
 fn hooks(report: &Report) -> Vec<Hook> {
     let mut hooks: Vec<Hook> = Vec::new();
     let wanted =
@@ -309,14 +306,14 @@ fn hooks(report: &Report) -> Vec<Hook> {
     hooks
 }
 
-/// The hook of a link in a chain. TCX links are in none.
+/// Returns the hook of a link in a chain; TCX links are in none.
 fn hook_of_link(link: &WantedLink) -> Option<Hook> {
     let (kind, direction, iface, netns) = hook(link.point.as_published())?;
     let of_link = Hook { kind: kind.to_owned(), iface, direction, netns: netns.unwrap_or_default() };
     (kind != "tcx").then_some(of_link)
 }
 
-/// As chain commands name it, without the namespace.
+/// Returns the hook's name as in chain commands, without the namespace.
 fn name(hook: &Hook) -> String {
     let side = if hook.direction.is_empty() { String::new() } else { format!(":{}", hook.direction) };
     format!("{}:{}{side}", hook.kind, hook.iface)

@@ -12,10 +12,7 @@ use tonic::{Response, Status};
 use super::Shared;
 
 impl Shared {
-    /// Counts a call and waits for its answer; inside, why the daemon refuses it.
-    ///
-    /// # Errors
-    /// [`Unreachable`].
+    /// Counts a call and waits for its answer; the inner error is a refusal of the daemon.
     pub async fn call<T>(
         &self,
         method: &'static str,
@@ -28,20 +25,14 @@ impl Shared {
         }
     }
 
-    /// Programs of the daemon. `None`: it does not tell.
-    ///
-    /// # Errors
-    /// [`Unreachable`].
+    /// Lists programs of the daemon. `None` if the daemon refuses.
     pub async fn programs(&self, select: ListRequest) -> Result<Option<Vec<Program>>, Unreachable> {
         let request = ListProgramsRequest { select: Some(select), program_type: String::new() };
         let answer = self.call("ListPrograms", self.daemon.ext().list_programs(request)).await?;
         Ok(answer.ok().map(|answer| answer.programs))
     }
 
-    /// Makes what runs what is desired, and logs what that took.
-    ///
-    /// # Errors
-    /// [`Unreachable`].
+    /// Applies the desired state, and logs the changes.
     pub async fn make(
         &self,
         desired: &Desired,

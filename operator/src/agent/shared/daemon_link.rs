@@ -1,4 +1,4 @@
-//! How things stand with the daemon, as the stream from it says.
+//! Connection state of the daemon, as its stream shows it.
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,31 +6,31 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// After this time without it, state objects say so. A restart takes less.
+/// Time without the daemon after which state objects report it. A restart takes less.
 pub const REPORTED_AFTER: Duration = Duration::from_secs(10);
 
-/// How things stand with the daemon.
+/// Connection state of the daemon, shared between tasks.
 #[derive(Debug)]
 pub struct DaemonLink {
     now: Mutex<DaemonStanding>,
-    /// It was asked, and either answered or did not. For one who waits.
+    /// Notified when the daemon was called, whether or not it answered. Supports one waiter.
     contacted: Notify,
 }
 
-/// See [`DaemonLink`].
+/// Content of a [`DaemonLink`].
 #[derive(Clone, Debug)]
 pub struct DaemonStanding {
-    /// Whether it answers.
+    /// True if the daemon answers.
     pub up: bool,
-    /// Since when.
+    /// Time of the last change of `up`.
     pub since: Instant,
-    /// Grows each time that it answers again.
+    /// Incarnation: incremented each time the daemon becomes reachable.
     pub life: u64,
-    /// Why it does not answer.
+    /// Reason for which it does not answer.
     pub why: String,
-    /// As `uname -r` prints it; of the last daemon that answered.
+    /// Kernel release of the last daemon that answered, as printed by `uname -r`.
     pub kernel: Option<String>,
-    /// The boot that this is.
+    /// Boot id of the machine.
     pub boot_id: Option<String>,
 }
 
@@ -54,19 +54,19 @@ impl DaemonLink {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it was asked once who it is, or does not say: what a reconcile reports is then about a kernel whose name
-    /// is known, and not once more when it is. For one who waits.
+    /// Waits until the daemon was called once, or a time limit. The first status then names the kernel, and need not be
+    /// written again. Supports one waiter.
     pub async fn contacted_once(&self) {
         let _in_vain = tokio::time::timeout(REPORTED_AFTER, self.contacted.notified()).await;
     }
 
-    /// As it is now.
+    /// Returns the current state.
     #[must_use]
     pub fn now(&self) -> DaemonStanding {
         self.lock().clone()
     }
 
-    /// Notes that it answers. True if it did not before.
+    /// Records that the daemon answers. Returns whether it did not before.
     pub fn is_up(&self, kernel: Option<String>) -> bool {
         let mut now = self.lock();
         now.kernel = kernel.or(now.kernel.take());
@@ -78,7 +78,7 @@ impl DaemonLink {
         changed
     }
 
-    /// Notes that it does not. True if it did before.
+    /// Records that the daemon does not answer. Returns whether it did before.
     pub fn is_down(&self, why: &str) -> bool {
         let mut now = self.lock();
         why.clone_into(&mut now.why);

@@ -1,4 +1,4 @@
-//! How working on an application ends.
+//! Results of a reconciliation.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use bpfman_apply::failure::Unreachable;
 use super::write_status::StatusWritten;
 use crate::agent::objects::cluster::ApiError;
 
-/// How a reconcile ended.
+/// Result of a reconciliation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// There is nothing more to do until something changes.
+    /// Nothing to do until a change.
     Done,
-    /// To be reconciled again after this time; nothing failed.
+    /// Reconcile again after this time; nothing failed.
     Later(Duration),
-    /// Something failed, in one word; it is tried again, later and later.
+    /// A failure with this reason; retried with a growing delay.
     Failed(String),
-    /// Something failed that the whole fleet feels: it is tried again, but at most half a minute later.
+    /// A failure that affects the whole fleet; retried after at most half a minute.
     Waiting(String),
 }
 
 impl Ended {
-    /// A status that has to wait is written later, whatever else there is to do.
+    /// Adjusts the result if the status write was delayed, so that it is written later.
     #[must_use]
     pub fn after(self, written: StatusWritten) -> Self {
         match (written, self) {
@@ -31,13 +31,13 @@ impl Ended {
     }
 }
 
-/// What a reconcile cannot go on without.
+/// Error that ends a reconciliation early.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
-    /// The daemon.
+    /// The daemon does not answer.
     #[error(transparent)]
     Daemon(#[from] Unreachable),
-    /// The API server.
+    /// A request to the API server failed.
     #[error(transparent)]
     Api(#[from] ApiError),
 }

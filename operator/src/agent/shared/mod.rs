@@ -1,4 +1,4 @@
-//! What the parts of the agent have in common, and what each of them may do with it.
+//! Context that the parts of the agent share.
 
 pub mod calls;
 pub mod daemon_link;
@@ -29,53 +29,53 @@ use crate::agent::metrics::AgentMetrics;
 use crate::agent::objects::cluster::Cluster;
 use crate::agent::objects::state::StateObject;
 
-/// How long programs stay whose state object is gone, unless it is said otherwise.
+/// Default time for which programs stay after their state object is gone.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(300);
 
-/// Events that come together are one reconcile.
+/// Time in which events are merged into one reconciliation.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The agent's parts.
+/// Context of the agent.
 pub struct Shared {
     /// Name of the node.
     pub node: String,
-    /// The operator's namespace.
+    /// Namespace of the operator.
     pub namespace: String,
-    /// Whether interfaces are looked for.
+    /// True if interface discovery is enabled.
     pub discovery: bool,
-    /// The API server.
+    /// API server.
     pub cluster: Cluster,
-    /// Tells people, on the API server.
+    /// Publisher of events.
     pub events: EventWriter,
-    /// So that they are not told too often, by the uid of the state object.
+    /// Rate limit of events, by the uid of the state object.
     pub limiter: Mutex<Limiter<String>>,
     /// The daemon.
     pub daemon: Daemon,
-    /// How things stand with it.
+    /// Connection state of the daemon.
     pub daemon_link: DaemonLink,
-    /// What watches said last.
+    /// Watched objects.
     pub cache: ObjectCache,
-    /// What is to be reconciled.
+    /// Applications to reconcile.
     pub queue: Queue<ApplicationKey>,
-    /// Pods whose network is being set up.
+    /// Pods with a network that is being set up.
     pub arriving: ArrivingPods,
-    /// Rings when applications may have changed.
+    /// Notified when applications may have changed.
     pub changed: Notify,
-    /// Why watches fail.
+    /// Current failures of watches.
     pub troubles: Troubles<WatchSource>,
-    /// What is kept of each application.
+    /// State kept for each application.
     pub memories: Memories,
-    /// Figures.
+    /// Metrics of the agent.
     pub metrics: Arc<AgentMetrics>,
-    /// What programs take, for who asks.
+    /// Resource usage of programs, on request.
     pub figures: LastFigures,
-    /// How long programs stay whose state object is gone.
+    /// Time for which programs stay after their state object is gone.
     pub leftover_grace: Duration,
     acts: AtomicBool,
 }
 
 impl Shared {
-    /// Parts that know nothing yet.
+    /// Creates a context without any known objects.
     #[must_use]
     pub fn new(
         node: &str,
@@ -107,7 +107,7 @@ impl Shared {
         }
     }
 
-    /// Has applications reconciled. Before everything is known, nothing is: then all are.
+    /// Queues applications for reconciliation, once everything is listed; at that time all applications are queued.
     pub fn reconcile_soon(&self, keys: &[ApplicationKey], cause: QueueCause) {
         if self.cache.known().complete() {
             keys.iter().for_each(|key| self.queue.add(key, cause));
@@ -115,8 +115,7 @@ impl Shared {
         }
     }
 
-    /// Takes over what the API server answered about a state object. An order that comes to be known this way is
-    /// reconciled like one from a watch: the watch will report nothing new of it.
+    /// Stores a state object as returned by the API server. A new order is reconciled at once: no watch event follows.
     pub fn learned(&self, state: StateObject) {
         let key = state.application.clone();
         if self.cache.known().learn(state) {
@@ -124,13 +123,13 @@ impl Shared {
         }
     }
 
-    /// Has every application reconciled.
+    /// Queues all applications.
     pub fn reconcile_all(&self, cause: QueueCause) {
         let keys: Vec<_> = self.cache.known().keys().into_iter().collect();
         self.reconcile_soon(&keys, cause);
     }
 
-    /// A list is complete.
+    /// Records that a list is complete.
     pub fn listed(&self, source: WatchSource) {
         self.troubles.over(&source);
         let first = self.cache.known().listed(source);
@@ -140,25 +139,25 @@ impl Shared {
         }
     }
 
-    /// A watch failed; it is tried again, with what is known as it is.
+    /// Records the failure of a watch; it is retried, and the known objects stay.
     pub fn watch_failed(&self, source: WatchSource, error: &Error) {
         self.metrics.watch_errors.add(format!("{source:?}"), 1);
         let why = why(error);
         self.troubles.note(source, why);
     }
 
-    /// Whether this agent may act.
+    /// Returns whether this agent may act.
     #[must_use]
     pub fn is_acting(&self) -> bool {
         self.acts.load(Ordering::Relaxed)
     }
 
-    /// This agent may act from now on.
+    /// Allows this agent to act from now on.
     pub fn start_acting(&self) {
         self.acts.store(true, Ordering::Relaxed);
     }
 
-    /// Why it is not ready, if it is not.
+    /// Returns why the agent is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         if !self.is_acting() {

@@ -1,4 +1,4 @@
-//! Writing state objects: only what is another, never too large, never in a loop with another writer.
+//! Writes status of state objects: only changes, limited in size, and at a limited rate if another writer interferes.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,34 +14,34 @@ use crate::agent::status::notes::{LastTold, note};
 use crate::agent::status::{About, same, size};
 use bpfman_application::scope::ApplicationKey;
 
-/// How a write of a status came out.
+/// Result of a status write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusWritten {
-    /// It was written.
+    /// The status was written.
     Written,
-    /// It is written already.
+    /// The status was written before.
     Same,
-    /// There were too many writes, also by somebody else perhaps: to be written again after this time.
+    /// The rate limit was reached, or another writer is suspected: write again after this time.
     TooMany(Duration),
 }
 
-/// The state object as it was last seen; `None` if it is gone.
+/// Returns the state object as last seen; `None` if it is gone.
 #[must_use]
 pub fn latest(shared: &Shared, key: &ApplicationKey, name: &str) -> Option<Arc<StateObject>> {
     shared.cache.known().states.get(&(key.clone(), name.to_owned())).cloned()
 }
 
-/// The state object of an application on this node, as it was last seen.
+/// Returns the state object of an application on this node, as last seen.
 #[must_use]
 pub fn state_of(shared: &Shared, application: &WantedApplication) -> Option<Arc<StateObject>> {
     let states: Vec<_> = shared.cache.known().states_of(&application.key).cloned().collect();
     own(&states, application, &shared.node).cloned()
 }
 
-/// Writes the status of a state object, unless it is the same already. `what` makes it from the last one.
+/// Writes the status of a state object, unless it is unchanged. `what` computes it from the last one.
 ///
 /// # Errors
-/// [`ApiError`]. When somebody else wrote meanwhile, what they wrote is read, and it is tried once more.
+/// Returns [`ApiError`]. After a conflict the object is read again, and the write is tried once more.
 pub async fn write_status(
     shared: &Shared,
     memory: &mut WriteMemory,
@@ -78,7 +78,7 @@ pub async fn write_status(
                     );
                 }
                 shared.learned(written);
-                // When it is over, it has to be taken back.
+                // The added warning must be removed when it no longer applies.
                 return Ok(if contested {
                     StatusWritten::TooMany(SUSPECTED)
                 } else {
@@ -100,8 +100,8 @@ pub async fn write_status(
     Err(ApiError::Conflict("twice in a row".to_owned()))
 }
 
-/// Tells people of a failure or of its end, beside the work: nobody waits for it, and one that is lost is no failure. What was
-/// told a moment ago is told again once it may be, if it is still so then.
+/// Publishes an event about a failure or its end, in the background: nothing waits for it, and a lost event is no
+/// failure. An event that the rate limit suppresses is published later if it still applies.
 fn tell(shared: &Shared, memory: &mut WriteMemory, state: &StateObject, status: &Status, now: Instant) {
     let told = memory.told.get_or_insert_with(|| LastTold::with(state.status.as_ref()));
     let Some((note, will_know)) = note(told, status) else { return };
@@ -115,18 +115,17 @@ fn tell(shared: &Shared, memory: &mut WriteMemory, state: &StateObject, status: 
     tokio::spawn(async move { events.write_event(&about, note).await });
 }
 
-/// What is added where it seems so.
+/// Text added to the message if another writer is suspected.
 const OTHER_WRITER: &str =
     "; somebody else writes this object too: does another machine have this node's name?";
 
-/// Adds that somebody else writes the object, too.
 fn suspect(status: &mut Status) {
     for condition in &mut status.node.conditions {
         condition.message += OTHER_WRITER;
     }
 }
 
-/// Makes a status fit, and says in its message what is left out.
+/// Truncates a status to the size limit, and adds the number of omitted attachments to its message.
 fn shorten(status: &mut Status) {
     let Some((left_out, all)) = size::fit(status, size::LARGEST) else { return };
     for condition in &mut status.node.conditions {
@@ -139,15 +138,14 @@ fn shorten(status: &mut Status) {
 }
 
 impl Shared {
-    /// What a status of a generation and a version is about.
+    /// Returns the context of a status for a generation and a version.
     #[must_use]
     pub fn about(&self, generation: i64, revision: Option<String>) -> About {
         let DaemonStanding { kernel, boot_id, .. } = self.daemon_link.now();
         About { node: self.node.clone(), generation, revision, kernel, boot_id, composition: None }
     }
 
-    /// What a status is about that repeats what was last written of an application; `generation` is that of the last
-    /// one unless it is given.
+    /// Returns the context of a status that repeats the last one; `generation` overrides the last generation.
     #[must_use]
     pub fn about_last(&self, last: Option<&Status>, generation: Option<i64>) -> About {
         let last = last.map(|last| &last.node);

@@ -1,31 +1,30 @@
-//! The one condition of a state object, in the words of the published API.
+//! Condition of a state object, with the types of the published API.
 
 use bpfman_application::condition::Conditions;
 use bpfman_apply::failure::cut;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-/// The longest message that the API server takes.
+/// Maximum length of a message that the API server accepts.
 const LONGEST_MESSAGE: usize = 32_768;
 
-/// What a condition says. The reason is the same word: one that has a space, as one of the published ones has, is
-/// refused by the API server.
+/// Type of a condition. The reason is the same word, since the API server refuses reasons with spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeCondition {
     /// Not reconciled yet, or waiting for the controller.
     Pending,
-    /// All as asked.
+    /// Everything as requested.
     Success,
-    /// Something failed.
+    /// A program or an attachment failed.
     Error,
-    /// All is unloaded.
+    /// Everything is unloaded.
     Unloaded,
-    /// Something could not be unloaded.
+    /// A program could not be unloaded.
     UnloadError,
 }
 
 impl NodeCondition {
-    /// As type and reason.
+    /// Returns the text for type and reason.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -38,14 +37,14 @@ impl NodeCondition {
     }
 }
 
-/// The condition. Its time is when the word last changed; the message is always the current one.
+/// Builds the condition. Its transition time is that of the last change of type; the message is always the current one.
 #[must_use]
 pub fn condition(word: NodeCondition, message: &str, generation: i64, before: &[Condition]) -> Condition {
     let conditions = Conditions { old: before, generation, now: Timestamp::now() };
     conditions.one(word.text(), true, word.text(), cut(message, LONGEST_MESSAGE))
 }
 
-/// A time for comparisons that are not about time.
+/// Returns a fixed time, for comparisons that ignore time.
 #[must_use]
 pub const fn epoch() -> Time {
     Time(Timestamp::UNIX_EPOCH)

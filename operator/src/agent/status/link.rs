@@ -1,4 +1,4 @@
-//! Attachments as state objects show them: the attach point that was asked for, in the words of the API.
+//! Attachments in a status: the requested attach point, with the names of the API.
 
 use bpfman_application::interface::TrafficDirection;
 use bpfman_application::state::link::{LinkState, LinkStatus, UprobeLinkState};
@@ -30,7 +30,7 @@ const TC: [TcProceedOn; 11] = [
     TcProceedOn::DispatcherReturn,
 ];
 
-/// What every attachment has.
+/// Returns the fields that all attachments have.
 #[must_use]
 pub fn link(report: &LinkReport) -> LinkState {
     LinkState {
@@ -46,25 +46,25 @@ pub fn link(report: &LinkReport) -> LinkState {
     }
 }
 
-/// The wire's words for the sides of an interface are those of `tc`.
+/// Converts a direction of the wire, which uses the names of `tc`.
 #[must_use]
 pub fn direction(text: &str) -> TrafficDirection {
     if text.eq_ignore_ascii_case("egress") { TrafficDirection::Egress } else { TrafficDirection::Ingress }
 }
 
-/// The verdicts of these numbers.
+/// Converts numbers to XDP verdicts.
 #[must_use]
 pub fn xdp_verdicts(numbers: &[i32]) -> Vec<XdpProceedOn> {
     XDP.into_iter().filter(|verdict| numbers.contains(&verdict.number())).collect()
 }
 
-/// The verdicts of these numbers.
+/// Converts numbers to TC verdicts.
 #[must_use]
 pub fn tc_verdicts(numbers: &[i32]) -> Vec<TcProceedOn> {
     TC.into_iter().filter(|verdict| numbers.contains(&verdict.number())).collect()
 }
 
-/// On a user-space function, or the return from it.
+/// Converts an attachment to a user-space function, or to the return from it.
 #[must_use]
 pub fn uprobe(link: LinkState, info: &UprobeAttachInfo) -> UprobeLinkState {
     UprobeLinkState {
@@ -77,7 +77,7 @@ pub fn uprobe(link: LinkState, info: &UprobeAttachInfo) -> UprobeLinkState {
     }
 }
 
-/// The API has offsets with a sign; those of the wire came from there.
+/// Converts an offset of the wire to the signed type of the API, from which it came.
 #[must_use]
 pub fn signed(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! From what came out of an application to the status of its state object.
+//! Computes the status of a state object from the result of a reconciliation.
 
 pub mod condition;
 pub mod link;
@@ -24,40 +24,40 @@ use bpfman_runtime::sentence::{list, list_of};
 
 use crate::agent::objects::state::Status;
 
-/// The most failures that a message lists.
+/// Maximum number of failures in a message.
 const LISTED: usize = 5;
 
-/// What a status is about, beside how the programs are doing.
+/// Context of a status, apart from the state of the programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     /// Name of the node.
     pub node: String,
-    /// Generation of the application; 0 where the verdict is not about one.
+    /// Generation of the application; 0 if the verdict applies to none.
     pub generation: i64,
-    /// The generation as text, or the revision that the controller named.
+    /// Generation as text, or the revision that the controller ordered.
     pub revision: Option<String>,
-    /// As `uname -r` prints it.
+    /// Kernel release, as printed by `uname -r`.
     pub kernel: Option<String>,
-    /// The kernel's `boot_id`.
+    /// Boot id of the kernel.
     pub boot_id: Option<String>,
-    /// Hash over the programs that share hooks.
+    /// Hash of the programs that share hooks.
     pub composition: Option<String>,
 }
 
-/// What a reconcile of an application came to.
+/// Result of reconciling an application.
 #[derive(Clone, Debug)]
 pub enum ReconcileOutcome<'a> {
     /// Nothing was tried yet.
     Pending(&'a str),
-    /// The daemon was asked.
+    /// The daemon was called.
     Reported(&'a Report, &'a ApplicationSpec),
-    /// It could not be asked: the programs are as they were.
+    /// The daemon could not be called: the programs are unchanged.
     Unknown(&'a NodeFailure),
-    /// Nothing could be tried: the programs are as they were.
+    /// The spec could not be applied: the programs are unchanged.
     Refused(&'a NodeFailure),
 }
 
-/// The status that says so. `before`: what was last written.
+/// Computes the status. `before` is the last written one.
 #[must_use]
 pub fn status(outcome: &ReconcileOutcome<'_>, about: &About, before: Option<&Status>) -> Status {
     let (word, message) = words(outcome);
@@ -72,14 +72,14 @@ pub fn status(outcome: &ReconcileOutcome<'_>, about: &About, before: Option<&Sta
         ),
         ReconcileOutcome::Unknown(failure) => (None, None, Some(failure.clone())),
         ReconcileOutcome::Refused(failure) => {
-            // An older version may run on.
+            // An older version may still be running.
             let loaded =
                 before.is_some_and(|before| before.node.app_load_status == AppLoadStatus::LoadSuccess);
             let load = (!loaded).then_some(AppLoadStatus::LoadError);
             (load, None, Some(failure.clone()))
         }
     };
-    // What is not known now is as it was.
+    // Unknown values stay as they were.
     let mut details = last.cloned().unwrap_or_default();
     details.preflight =
         last.and_then(|last| holding(last, about.kernel.as_deref(), about.boot_id.as_deref())).cloned();
@@ -107,7 +107,7 @@ pub fn status(outcome: &ReconcileOutcome<'_>, about: &About, before: Option<&Sta
     }
 }
 
-/// The last answer to a preflight, if it still holds: it is of this boot and kernel, as far as they are known.
+/// Returns the last preflight answer if it is of this kernel and boot, as far as they are known.
 #[must_use]
 pub fn holding<'a>(
     last: &'a NodeDetails,
@@ -119,8 +119,8 @@ pub fn holding<'a>(
     last.preflight.as_ref().filter(|_| !stale)
 }
 
-/// What is known of the hooks; the last word while nothing is. An application that is alone there has none: the API
-/// server refuses an empty text in a status that is new.
+/// Returns the hash of the hooks, or the last one if it is unknown. It is omitted if the application shares no hook,
+/// since the API server refuses an empty text in a new status.
 fn composition(about: &About, last: Option<&NodeDetails>) -> Option<String> {
     match &about.composition {
         Some(now) => Some(now.clone()).filter(|now| !now.is_empty()),
@@ -128,7 +128,7 @@ fn composition(about: &About, last: Option<&NodeDetails>) -> Option<String> {
     }
 }
 
-/// Whether two say the same. The count and the time of the condition are not what is said.
+/// Returns whether two statuses are equal apart from the update count and the time of the condition.
 #[must_use]
 pub fn same(one: &Status, other: &Status) -> bool {
     let comparable = |status: &Status| {
@@ -184,7 +184,7 @@ fn words(outcome: &ReconcileOutcome<'_>) -> (NodeCondition, String) {
     }
 }
 
-/// Attachments whose selector means nothing that is here.
+/// Returns the attachments with a selector that matches nothing on this node.
 fn unmatched(report: &Report) -> Vec<String> {
     let of = |program: &ProgramReport| {
         let name = program.name.clone();
@@ -202,7 +202,7 @@ const fn load_status(load: ReportedLoad) -> AppLoadStatus {
     }
 }
 
-/// The first thing that failed, also if it is only that a link does not run, or that a place to attach to was not found.
+/// Returns the first failure, including a link that does not run and an attach point that was not found.
 #[must_use]
 pub fn failure(report: &Report) -> Option<NodeFailure> {
     let missing = || {
@@ -210,7 +210,7 @@ pub fn failure(report: &Report) -> Option<NodeFailure> {
         let failure = NodeReason::AttachPoint.failure(program.problems.first()?, "");
         Some(NodeFailure { program: program.name.clone(), ..failure })
     };
-    // A link may not run though every call succeeded: the kernel refused it after a boot, its interface is gone.
+    // A link may not run although every call succeeded: the kernel refused it after a boot, or its interface is gone.
     let not_running = || {
         let mut links = report.programs.iter().flat_map(|one| one.links.iter().map(move |link| (one, link)));
         links.find_map(|(program, link)| match &link.status {
@@ -223,14 +223,13 @@ pub fn failure(report: &Report) -> Option<NodeFailure> {
     report.failure.clone().or_else(not_running).or_else(missing)
 }
 
-/// A failure in a sentence.
 fn sentence(failure: &NodeFailure) -> String {
     let program = if failure.program.is_empty() { String::new() } else { format!("{}: ", failure.program) };
     let hint = if failure.hint.is_empty() { String::new() } else { format!(" ({})", failure.hint) };
     format!("{program}{}{hint}", failure.message)
 }
 
-/// What failed of the attachments, each of the first few.
+/// Formats the first few failures of attachments.
 fn failures(report: &Report) -> String {
     let (mut all, mut seen) = (Vec::new(), HashSet::new());
     for program in &report.programs {

@@ -1,4 +1,4 @@
-//! What a new status tells people as events: what fails now and did not before, and that nothing fails any more.
+//! Events about status changes: a new failure, and the end of the last one.
 
 use bpfman_application::state::application::AppLoadStatus;
 use bpfman_application::state::node::NodeFailure;
@@ -10,20 +10,20 @@ use crate::agent::objects::state::Status;
 
 /// Programs are not loaded.
 const LOAD_ERROR: &str = "LoadError";
-/// Programs are loaded, and one is not attached everywhere.
+/// Programs are loaded, but one is not attached everywhere.
 const ATTACH_ERROR: &str = "AttachError";
 
-/// What people were told last of a state object.
+/// Last published event about a state object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LastTold {
-    /// Nothing that is wrong.
+    /// No failure.
     #[default]
     Nothing,
-    /// That something fails.
+    /// A failure.
     Failing(ToldFailure),
 }
 
-/// What makes a failure the same as another: messages have numbers in them.
+/// Identity of a failure, without its message, which may contain changing numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToldFailure {
     word: &'static str,
@@ -32,16 +32,16 @@ pub struct ToldFailure {
 }
 
 impl LastTold {
-    /// What an earlier agent told when it wrote a status.
+    /// Returns the event that an earlier agent published when it wrote a status.
     #[must_use]
     pub fn with(status: Option<&Status>) -> Self {
         status.and_then(failing).map_or(Self::Nothing, Self::Failing)
     }
 }
 
-/// The event for a status, and what people know once it is told; none where they know it. It is compared with what was told
-/// last and not with the status before: that may have been a failure that nobody was told of, since it was told a moment ago.
-/// The same failure is told once, however often it is tried again.
+/// Returns the event for a status and the state after publishing it; `None` if it was published already. The comparison
+/// is with the last published event, since the event of the last status may have been suppressed by the rate limit. The
+/// same failure is published once, however often it is retried.
 #[must_use]
 pub fn note(told: &LastTold, now: &Status) -> Option<(Note, LastTold)> {
     let text = now.node.conditions.first().map_or("", |condition| condition.message.as_str());
@@ -112,7 +112,6 @@ mod tests {
         after(&ReconcileOutcome::Reported(&report, &spec()), before)
     }
 
-    /// Tells a status, and keeps what was told.
     fn tell(told: &mut LastTold, status: &Status) -> Option<Note> {
         let (note, now) = note(told, status)?;
         *told = now;
@@ -153,7 +152,7 @@ mod tests {
         let mut told = LastTold::default();
         assert!(tell(&mut told, &failed).is_some());
         assert!(tell(&mut told, &loaded(Some(&failed))).is_some());
-        // It fails again at once, and is held back. What was told last is that all is well.
+        // It fails again at once, but the event is suppressed. The last published event is the success.
         let (held_back, _) = note(&told, &failed).unwrap();
         assert_eq!(held_back.reason, "LoadError");
         let again = refused("signature", "no signature", Some(&failed));

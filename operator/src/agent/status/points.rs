@@ -1,5 +1,4 @@
-//! Attachments of the types that the published API does not have, as state objects show them: one block, named as in the
-//! spec.
+//! Attachments of types that the published API does not have: one block in a status, named as in the spec.
 
 use bpfman_application::points::cgroup::CgroupPoint;
 use bpfman_application::points::kernel::{KprobeMultiLink, KsyscallLink, PerfEventLink, RawTracepointLink};
@@ -17,11 +16,11 @@ use serde_json::Value;
 use super::link::signed;
 use super::program::links;
 
-/// The blocks of a program, of which one is there at most. `before`: as they were last shown.
+/// Returns the blocks of a program, at most one of which is set. `before` are the last written ones.
 #[must_use]
 pub fn points(kind: ClusterProgramType, report: &ProgramReport, before: Option<&PointStates>) -> PointStates {
     let mut shown = PointStates::default();
-    // The block of a kind of places: its links, each with the place that a point of this kind says.
+    // Fills the block of a type: its links, each with the attach point of that type.
     macro_rules! block {
         ($field:ident, $kind:ident, |$at:ident| $show:expr) => {{
             let before = before.and_then(|before| before.$field.as_ref());
@@ -87,12 +86,12 @@ pub fn points(kind: ClusterProgramType, report: &ProgramReport, before: Option<&
     shown
 }
 
-/// The wire has an empty path for the node's own.
+/// Converts a namespace of the wire, where the empty path is the node's own.
 fn namespace(path: &str) -> NamespaceState {
     NamespaceState { netns_path: Some(path.to_owned()).filter(|path| !path.is_empty()) }
 }
 
-/// Its words are those of the API; one that is none came from no spec.
+/// Converts a netfilter point. Its words are those of the API; an unknown word did not come from a spec.
 fn netfilter(at: &ext::NetfilterPoint) -> Option<InNamespace<NetfilterPoint>> {
     fn word<T: DeserializeOwned>(text: &str) -> Option<T> {
         serde_json::from_value(Value::from(text)).ok()

@@ -1,4 +1,4 @@
-//! State objects show attachments of the types that the published API does not have as the spec has them.
+//! Tests that a status shows attachments of types that the published API does not have as in the spec.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bpfman_application::spec::ApplicationSpec;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::program::program;
 
-/// A program of each type, and where: as the application crate tests manifests.
+/// A program of each type with its attach points; the application crate tests the same manifest.
 const EVERY_TYPE: &str = include_str!("../../../application/tests/points.yaml");
 
 fn spec() -> ApplicationSpec {
@@ -19,7 +19,7 @@ fn spec() -> ApplicationSpec {
     ApplicationSpec::read(None, manifest["spec"].clone()).unwrap()
 }
 
-/// Every program as if all that is wanted here were attached. There are no pods here.
+/// Reports all programs as if everything that is wanted were attached. There are no pods.
 fn reports(spec: &ApplicationSpec) -> Vec<ProgramReport> {
     let load = desired(&ProgramOwner::default(), spec, &Facts::default()).load.unwrap();
     let attached = |(key, wanted): (&LinkKey, _)| LinkReport {
@@ -82,7 +82,7 @@ fn every_type_has_its_block_with_the_places_of_the_spec() {
                 link.to_string()
             })
             .collect();
-        // What selects pods is nowhere here; that it is to be attached at all is no place.
+        // There are no pods for pod selectors, and `mode` is not part of an attach point.
         let here =
             |link: &Value| ["networkNamespaces", "containers"].iter().all(|field| link.get(field).is_none());
         let mut asked: Vec<String> = links(wanted)
@@ -96,7 +96,7 @@ fn every_type_has_its_block_with_the_places_of_the_spec() {
         places.sort();
         asked.sort();
         assert_eq!(places, asked, "{block}");
-        // The API server holds states to the same schema that is read here.
+        // The API server validates states with the same schema that is parsed here.
         let again: ClusterProgramState = serde_json::from_value(state.clone()).unwrap();
         assert_eq!(serde_json::to_value(again).unwrap(), state);
     }

@@ -1,4 +1,4 @@
-//! Programs as state objects show them: one block, named as in the spec.
+//! Programs in a status: one block each, named as in the spec.
 
 use bpfman_application::program::{ClusterProgram, ClusterProgramType};
 use bpfman_application::state::link::{
@@ -15,10 +15,8 @@ use serde_json::Value;
 use super::link;
 use super::points::points;
 
-/// A program. `told`: the program as the spec has it. `before`: as it was last shown; what of it is not wanted any more and
-/// still there is shown as it was.
-///
-/// `None` for a type that no state object has.
+/// Converts a program; `None` for a type that a state object cannot have. `told` is the program in the spec. `before`
+/// is the last written one: it provides the entries of attachments that still exist but are no longer wanted.
 #[must_use]
 pub fn program(
     report: &ProgramReport,
@@ -51,7 +49,7 @@ pub fn program(
         function: traced.map(|block| block.function.clone()).unwrap_or_default(),
         links: report.links.iter().map(link::link).collect(),
     };
-    // TC and TCX have the same place, in messages of their own.
+    // TC and TCX have the same attach point, in separate messages.
     macro_rules! tcx {
         ($link:ident, $info:ident) => {
             TcxLinkState {
@@ -63,7 +61,7 @@ pub fn program(
             }
         };
     }
-    // The block of a type: its links, each with the attach point of that type.
+    // Fills the block of a type: its links, each with the attach point of that type.
     macro_rules! block {
         ($field:ident, $info:ident, |$link:ident, $at:ident| $show:expr) => {{
             let before = before.and_then(|before| before.$field.as_ref());
@@ -103,14 +101,13 @@ pub fn program(
             link,
             name: info.tracepoint.clone(),
         }),
-        // The block of another type is among those that the published API does not have.
+        // The block of any other type is among those that the published API does not have.
         _ => {}
     }
     Some(shown)
 }
 
-/// The attachments of a program. One that is not wanted any more has no attach point; its last entry stays, with what
-/// became of it.
+/// Returns the attachments of a program. One that is no longer wanted keeps its last entry, with its current state.
 pub fn links<L: Clone + serde::Serialize + DeserializeOwned>(
     report: &ProgramReport,
     before: Option<&LinksState<L>>,

@@ -1,7 +1,7 @@
-//! A status that the API server takes: objects of more than about a mebibyte are refused.
+//! Limits the size of a status: the API server refuses objects of more than about one MiB.
 //!
-//! A node with thousands of attachments must not end in a write that fails for ever. What is left out are attachments
-//! that are as they should be, from the end; the message says how many.
+//! A node with thousands of attachments must not cause a write that fails forever. Healthy attachments are left out
+//! first, from the end; the condition's message has their number.
 
 use bpfman_application::state::link::LinkStatus;
 use bpfman_application::state::program::ClusterProgramState;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::agent::objects::state::Status;
 
-/// The largest status that is written, in bytes of JSON. Metadata, and what others' field managers add, come on top.
+/// Maximum size of a written status, in bytes of JSON. Metadata and the entries of field managers are added to it.
 pub const LARGEST: usize = 700 << 10;
 
-/// Leaves attachments out until the status fits. Returns how many of how many are left out.
+/// Leaves out attachments until the status fits. Returns the number left out, and the number of all.
 pub fn fit(status: &mut Status, largest: usize) -> Option<(usize, usize)> {
     let size = size(status);
     if size <= largest {
@@ -22,7 +22,7 @@ pub fn fit(status: &mut Status, largest: usize) -> Option<(usize, usize)> {
         status.programs.iter().map(|program| blocks(program).map_or(0, |links| links.len())).sum();
     let mut excess = size - largest;
     let mut left_out = 0;
-    // First what is as it should be, then the rest.
+    // Healthy attachments first, then the rest.
     for only_attached in [true, false] {
         for program in status.programs.iter_mut().rev() {
             let (removed, bytes) = remove(program, excess, only_attached);
@@ -37,18 +37,18 @@ pub fn fit(status: &mut Status, largest: usize) -> Option<(usize, usize)> {
 }
 
 fn size(status: &Status) -> usize {
-    // It is made of text and numbers: it always has a form as JSON.
+    // A status consists of text and numbers, so that serialization cannot fail.
     serde_json::to_vec(status).map_or(0, |json| json.len())
 }
 
-/// The attachments of a program, as JSON.
+/// Returns the attachments of a program, as JSON.
 fn blocks(program: &ClusterProgramState) -> Option<Vec<Value>> {
     let value = serde_json::to_value(program).ok()?;
     let block = value.as_object()?.values().find_map(|block| block.get("links"))?;
     block.as_array().cloned()
 }
 
-/// Removes attachments from the end. Returns how many, and their size.
+/// Removes attachments from the end. Returns their number and size.
 fn remove(program: &mut ClusterProgramState, excess: usize, only_attached: bool) -> (usize, usize) {
     let Ok(mut value) = serde_json::to_value(&*program) else { return (0, 0) };
     let Some(links) = value
@@ -64,7 +64,7 @@ fn remove(program: &mut ClusterProgramState, excess: usize, only_attached: bool)
     while let Some(link) = links.pop() {
         if bytes < excess && (!only_attached || link["linkStatus"] == attached) {
             removed += 1;
-            // The comma counts.
+            // Count the comma.
             bytes += link.to_string().len() + 1;
         } else {
             kept.push(link);

@@ -1,4 +1,4 @@
-//! The stream from the daemon: whether it is there, which interfaces there are, and that something changed.
+//! Stream from the daemon: its availability, its interfaces, and changes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::agent::shared::daemon_link::REPORTED_AFTER;
 use bpfman_runtime::backoff::{after, jittered};
 use bpfman_runtime::queue::QueueCause;
 
-/// The first wait before it is called again. It is on the same machine: this costs nobody else anything.
+/// First delay before reconnecting. The daemon is on the same machine, so a short delay burdens no shared service.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// The longest wait.
+/// Maximum delay.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// How often a daemon without the stream is asked.
+/// Polling interval for a daemon without the stream.
 const POLL: Duration = Duration::from_secs(10);
 
-/// Follows the daemon for ever.
+/// Follows the daemon forever.
 pub async fn follow(shared: Arc<Shared>) {
     let mut netns = shared.memories.follow_netns();
     let mut failures = 0;
@@ -33,13 +33,13 @@ pub async fn follow(shared: Arc<Shared>) {
         let ended = tokio::select! {
             ended = one_stream(&shared, &paths) => Some(ended),
             changed = netns.changed() => {
-                // The sender lives as long as the agent does.
+                // The sender lives as long as the agent.
                 let _kept = changed;
                 None
             }
         };
         let Some(Err(status)) = ended else {
-            // It ended well, or has to be asked for other namespaces: at once, but not in a loop.
+            // The stream ended normally, or other namespaces are needed: reconnect soon, but not in a busy loop.
             tokio::time::sleep(FIRST).await;
             failures = 0;
             continue;
@@ -47,7 +47,7 @@ pub async fn follow(shared: Arc<Shared>) {
         if shared.daemon_link.is_down(&root_cause(&status)) {
             failures = 0;
             tracing::warn!(why = root_cause(&status), "the daemon is away; programs go on");
-            // If it is not back by then, the state objects say so.
+            // If the daemon is still away by then, the state objects report it.
             for key in shared.cache.known().keys() {
                 shared.queue.add_after(&key, jittered(REPORTED_AFTER + Duration::from_secs(2)));
             }
@@ -57,7 +57,7 @@ pub async fn follow(shared: Arc<Shared>) {
     }
 }
 
-/// One stream, from its beginning to its end.
+/// Follows one stream until it ends.
 async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Status> {
     shared.metrics.daemon_calls.add("Info", 1);
     let info = shared.daemon.ext().info(InfoRequest {}).await?.into_inner();
@@ -72,7 +72,7 @@ async fn one_stream(shared: &Shared, netns: &BTreeSet<String>) -> Result<(), Sta
         tracing::info!(version = info.version, "the daemon answers");
         shared.reconcile_all(QueueCause::Changed);
     } else {
-        // What changed between two streams nobody was told of.
+        // Changes between two streams were not reported.
         shared.reconcile_all(QueueCause::Maybe);
     }
     match stream {
@@ -86,14 +86,14 @@ async fn events(shared: &Shared, mut stream: Streaming<WatchEvent>) -> Result<()
         match event.event {
             Some(Event::Interfaces(list)) => interfaces(shared, &list.interfaces),
             Some(Event::Changed(_)) => shared.reconcile_all(QueueCause::Maybe),
-            // Of a newer daemon.
+            // Event of a newer daemon.
             None => {}
         }
     }
     Err(Status::unavailable("the daemon ended the stream"))
 }
 
-/// A daemon of before the stream: whether something changed is not known, so everything is reconciled.
+/// Polls a daemon without the stream. Changes are unknown, so everything is reconciled each time.
 async fn poll(shared: &Shared) -> Result<(), Status> {
     loop {
         tokio::time::sleep(jittered(POLL)).await;
@@ -103,7 +103,7 @@ async fn poll(shared: &Shared) -> Result<(), Status> {
     }
 }
 
-/// Takes a list over, and has applications reconciled that attach to interfaces, if it is another one.
+/// Stores a list of interfaces, and reconciles applications that attach to interfaces if it changed.
 fn interfaces(shared: &Shared, list: &[NetworkInterface]) {
     let now: Vec<NodeInterface> = list.iter().map(NodeInterface::from).collect();
     let mut known = shared.cache.known();
@@ -113,7 +113,7 @@ fn interfaces(shared: &Shared, list: &[NetworkInterface]) {
     let names = |list: &[NodeInterface]| -> BTreeSet<(Option<String>, String, u32)> {
         list.iter().map(|one| (one.netns.clone(), one.name.clone(), one.index)).collect()
     };
-    // Attaching may take an interface down and up again: that alone must not be the cause of the next try.
+    // Attaching may set an interface down and up again: that alone must not trigger the next attempt.
     let same = known.interfaces.as_ref().is_some_and(|before| names(before) == names(&now));
     let cause = if same { QueueCause::Maybe } else { QueueCause::Changed };
     known.interfaces = Some(now);

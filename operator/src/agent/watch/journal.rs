@@ -1,5 +1,5 @@
-//! What others did to applications on this node, as events for people: what the daemon put back, and who touched a hook. It may
-//! never have stood in a status: a link that somebody removed is back before anybody looked.
+//! Events about other tools' changes on this node, from the daemon's journal: restored links, and changed hooks. A
+//! status may never show them, since a removed link is restored at once.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,27 +15,27 @@ use tonic::{Code, Status};
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// What the daemon's checks write down, and the reason of the event.
+/// Journal verb of a restored link, and reason of the event.
 const PUT_BACK: &str = "PutBack";
-/// What its radar writes down of others at our hooks, and the reason of the event.
+/// Journal verb of a change of an owned hook by another process, and reason of the event.
 const TOUCHED: &str = "HookTouched";
-/// The first wait before it is followed again.
+/// First delay before the stream is opened again.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest wait.
+/// Maximum delay.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How often a daemon is asked again that has no such stream: another one may run by then.
+/// Interval at which a daemon without the stream is tried again: it may have been updated.
 const WITHOUT: Duration = Duration::from_secs(600);
 
-/// Where the journal was followed to.
+/// Position in the journal.
 #[derive(Clone, Debug, Default)]
 struct JournalPlace {
     number: u64,
-    /// The daemon's run that told it; empty: nothing was told yet.
+    /// Epoch of the daemon that sent the position; empty before the first one.
     epoch: String,
 }
 
 impl JournalPlace {
-    /// Behind this place; from now on where nothing was told yet.
+    /// Returns a request for the entries after this position, or for new entries if there is none.
     fn request(&self) -> FollowEventsRequest {
         FollowEventsRequest {
             after: (!self.epoch.is_empty()).then_some(self.number),
@@ -46,7 +46,7 @@ impl JournalPlace {
     }
 }
 
-/// Follows the journal for ever.
+/// Follows the journal forever.
 pub async fn follow(shared: Arc<Shared>) {
     let mut place = JournalPlace::default();
     let mut failures = 0;
@@ -57,7 +57,7 @@ pub async fn follow(shared: Arc<Shared>) {
         let reason = status.metadata().get(REASON_TRAILER).and_then(|reason| reason.to_str().ok());
         let wait = match (status.code(), reason) {
             (Code::Unimplemented, _) => WITHOUT,
-            // Its journal is another one. What was put back meanwhile is in there for who looks.
+            // The daemon has another journal. Entries in between are not published, but can be read from it.
             (_, Some(reason)) if reason == Reason::Conflict.name() => {
                 place = JournalPlace::default();
                 FIRST
@@ -69,7 +69,7 @@ pub async fn follow(shared: Arc<Shared>) {
     }
 }
 
-/// One stream, from its beginning to its end.
+/// Follows one stream until it ends.
 async fn one_stream(shared: &Shared, place: &mut JournalPlace) -> Result<std::convert::Infallible, Status> {
     shared.metrics.daemon_calls.add("FollowEvents", 1);
     let mut stream = shared.daemon.node().follow_events(place.request()).await?.into_inner();
@@ -85,7 +85,7 @@ async fn one_stream(shared: &Shared, place: &mut JournalPlace) -> Result<std::co
     Err(Status::unavailable("the daemon ended the stream"))
 }
 
-/// Tells it of the state objects of all applications whose it is.
+/// Publishes an event for the state objects of all applications that own the entry's objects.
 fn tell(shared: &Shared, entry: &JournalLine) {
     for key in entry.owners.iter().filter_map(|owner| application(owner)) {
         let states: Vec<Arc<StateObject>> = shared.cache.known().states_of(&key).cloned().collect();
@@ -100,7 +100,7 @@ fn tell(shared: &Shared, entry: &JournalLine) {
     }
 }
 
-/// What happened on a node. Who touches a hook again and again, in whatever way, is one cause.
+/// Builds the event. Repeated changes of a hook, by whatever process, are one cause.
 fn note(node: &str, entry: &JournalLine) -> Note {
     if entry.verb == PUT_BACK {
         let text = format!("on node {node}: bpfman put back what others removed: {}", entry.object);
@@ -118,7 +118,7 @@ fn note(node: &str, entry: &JournalLine) -> Note {
     Note::warning(TOUCHED, hook, text)
 }
 
-/// The application that an owner is, as entries have it: `application:NAME`, or `application:NAMESPACE/NAME`.
+/// Parses an owner of the form `application:NAME` or `application:NAMESPACE/NAME`.
 fn application(owner: &str) -> Option<ApplicationKey> {
     let name = owner.strip_prefix("application:")?;
     Some(match name.split_once('/') {

@@ -1,4 +1,4 @@
-//! What each watch changes in the cache, and which applications are reconciled then.
+//! Handlers of watch events: they update the cache and queue the affected applications.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,14 +15,14 @@ use crate::agent::objects::machine::{KnownPod, NodeFacts, PodKey};
 use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 
-/// Applications of one kind.
+/// Handles an event of an application.
 pub fn applications(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
     let mut known = agent.cache.known();
     let key = |object| Some(WantedApplication::read(scope, object)?.key);
     let changed = match known.applications.take(scope as usize, event, key) {
         ListingChange::Present(object) => {
             let Some(object) = WantedApplication::read(scope, object) else { return };
-            // The controller writes the status of an application again and again; that is nothing to us.
+            // The controller writes the status of an application often; that changes nothing here.
             if known.applications.seen(&object.key).is_some_and(|old| **old == object) {
                 return;
             }
@@ -36,7 +36,7 @@ pub fn applications(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
     agent.reconcile_soon(&changed, QueueCause::Changed);
 }
 
-/// This node's state objects of one kind.
+/// Handles an event of a state object of this node.
 pub fn states(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
     let listed = matches!(event, Event::InitDone);
     let mut known = agent.cache.known();
@@ -46,15 +46,14 @@ pub fn states(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
             let Some(object) = StateObject::read(scope, object) else { return };
             let old = known.states.seen(&object.key());
             if old.as_ref().is_some_and(|old| object.is_older_than(old)) {
-                // A word of ours, or one before it, that comes after the answer to a later one. With it, the next write
-                // would be refused.
+                // The event is older than the result of the last write: storing it would make the next write fail.
                 return;
             }
             let (asks, says) = old
                 .as_ref()
                 .map_or((true, true), |old| (!old.asks_the_same(&object), old.status != object.status));
             if says && old.is_some() {
-                // Not what we wrote: somebody else's word.
+                // The status differs from the agent's last write, so another writer changed it.
                 agent.memories.note_other_writer(&object.application, &object.uid, Instant::now());
             }
             let key = object.application.clone();
@@ -72,12 +71,12 @@ pub fn states(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
     drop(known);
     agent.reconcile_soon(&changed, cause);
     if listed {
-        // What happened between two watches may be more than what the list shows.
+        // More may have happened between two watches than the list shows.
         agent.reconcile_all(QueueCause::Maybe);
     }
 }
 
-/// This node.
+/// Handles an event of this node.
 pub fn node(agent: &Shared, event: Event<WireNode>) {
     let mut known = agent.cache.known();
     let changed = match known.node.take(0, event, |_| Some(())) {
@@ -93,7 +92,7 @@ pub fn node(agent: &Shared, event: Event<WireNode>) {
     }
 }
 
-/// Pods of this node.
+/// Handles an event of a pod of this node.
 pub fn pods(agent: &Shared, event: Event<WirePod>) {
     let key = |object: &WirePod| -> PodKey {
         let metadata = &object.metadata;

@@ -1,4 +1,4 @@
-//! One watch of the API server, kept up: a watch that ends or is too old begins again with a list.
+//! Watch of one kind: when it ends or its version is too old, it restarts with a list.
 
 pub mod daemon;
 pub mod journal;
@@ -17,18 +17,18 @@ use crate::agent::shared::Shared;
 use bpfman_runtime::backoff::random;
 use bpfman_runtime::watch::{Waits, events};
 
-/// How to ask. Lists come from the server's cache: a fleet that starts must not read its database a thousand times.
-/// What is too old there shows when something is written, and is read again then.
+/// Returns the configuration. Lists come from the server's cache: when a fleet starts, it must not read the database a
+/// thousand times. An outdated object is detected at the next write and read again then.
 #[must_use]
 pub fn config() -> Config {
-    // Watches of many agents, all begun when the server came up, must not all end together.
+    // Spread the ends of watches that many agents started when the server came up.
     let seconds = 240.0 + 50.0 * random();
-    // In pages, a list comes from the database after all: the client then leaves the version out, and the server reads
-    // every object of the kind to find those of one node.
+    // A paged list would come from the database: the client then omits the version, and the server reads all objects of
+    // the kind to find those of one node.
     Config { page_size: None, ..Config::default().any_semantic().timeout(seconds as u32) }
 }
 
-/// Watches for ever; `listen_to` takes each event in.
+/// Watches forever, and passes each event to `listen_to`.
 pub async fn watch<K>(
     agent: &Shared,
     source: WatchSource,

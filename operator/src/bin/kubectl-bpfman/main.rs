@@ -1,7 +1,6 @@
-//! `kubectl bpfman`: how applications are doing, node by node, and what to do about it.
+//! `kubectl bpfman`: shows the state of applications on each node, and controls rollouts.
 //!
-//! Exit codes: 0 what was asked about is well, 1 it is not, 2 a wrong command line, 3 there is no answer, 4 a rollout waits for
-//! somebody, 5 it was not over in time.
+//! Exit codes: 0 healthy, 1 not healthy, 2 usage error, 3 no answer, 4 a rollout waits for a user, 5 timeout.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,8 +1,9 @@
-//! `console`: the fleet in a browser on this machine.
+//! `console`: shows the fleet in a browser on this machine.
 //!
-//! The page is served here, on loopback; what it shows comes from the controller, through the API server's proxy to the
-//! Service `bpfman-console`, over the connection that every command uses. `promote` and `abort` are not the controller's:
-//! they are written as the user, so that the API server's own rules hold for them and its audit log names who it was.
+//! The page is served here, on loopback. Its data comes from the controller, through the API server's proxy to the
+//! Service `bpfman-console`, over the connection that all commands use. `promote` and `abort` do not go through the
+//! controller: they are written as the user, so that the API server checks the user's permission and names the user in
+//! its audit log.
 
 mod source;
 mod user_token;
@@ -21,7 +22,6 @@ use super::rehearsal::operator_namespace;
 use source::FleetSource;
 use user_token::UserToken;
 
-/// Serves the console until a signal comes.
 pub async fn console(
     session: ClientSession,
     arguments: &ClientArguments,
@@ -31,7 +31,7 @@ pub async fn console(
         Some(file) => UserToken::File(file.clone()),
         None => UserToken::of(&config(arguments).await?)?,
     };
-    // One that cannot be had is told before a browser opens.
+    // Report a missing token before a browser opens.
     token.now().await?;
     let operator = operator_namespace(&session, options.operator_namespace.as_deref()).await;
     let unable = |error: std::io::Error| ClientError::Listen(options.listen, error);

@@ -1,4 +1,4 @@
-//! What pages ask, passed on to the controller; and what they have done, done as the user.
+//! Requests of the console's page: reads are forwarded to the controller, commands are executed as the user.
 
 use std::time::Duration;
 
@@ -15,23 +15,21 @@ use crate::client::connect::ClientSession;
 use crate::client::error::ClientError;
 use crate::client::rollout_command;
 
-/// Most bytes of an answer: a fleet of 5,000 nodes has a few hundred kilobytes.
+/// Maximum size of a response, in bytes: a fleet of 5,000 nodes has a few hundred kilobytes.
 const LARGEST_ANSWER: usize = 64 << 20;
 
-/// How long the controller may take to answer, and what logs in to tell a token.
+/// Time limit for the controller's response, and for obtaining a token.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// The header with the user's token: the API server's proxy keeps `Authorization` to itself.
+/// Header with the user's token: the API server's proxy strips `Authorization`.
 const TOKEN: &str = "x-bpfman-token";
 
-/// A fleet, by its controller.
 pub struct FleetSource {
     session: ClientSession,
     operator: String,
     token: UserToken,
 }
 
-/// What a page has done to a rollout.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RolloutWord {
@@ -48,7 +46,6 @@ enum Word {
 }
 
 impl FleetSource {
-    /// Of the operator in a namespace.
     pub const fn new(session: ClientSession, operator: String, token: UserToken) -> Self {
         Self { session, operator, token }
     }
@@ -90,7 +87,7 @@ impl FleetSource {
             let body = Limited::new(body, LARGEST_ANSWER).collect().await;
             Ok::<_, ConsoleRefusal>((head, body.map_err(|error| away(error.to_string()))?.to_bytes()))
         };
-        // The API server itself waits for half a minute for pods that are not there.
+        // The API server itself waits half a minute for an unreachable pod.
         let late = |_| {
             let message =
                 format!("no controller answers in namespace {operator} within {} s", ANSWER.as_secs());
@@ -106,7 +103,7 @@ impl FleetSource {
         Ok(ConsoleAnswer::json_text(head.status, body))
     }
 
-    /// The token as it is now. What logs in may ask its user, who may not be there.
+    /// Returns the current token. A login program may prompt the user, who may not respond.
     async fn token(&self) -> Result<String, ConsoleRefusal> {
         let token = match tokio::time::timeout(ANSWER, self.token.now()).await {
             Ok(token) => token,
@@ -138,7 +135,7 @@ impl ConsoleSource for FleetSource {
     }
 }
 
-/// What the API server itself says instead of the controller: it may not let the user through, or find nobody there.
+/// Converts an error of the API server itself: the user has no permission, or no controller is reachable.
 fn of_server(status: StatusCode, body: &[u8], operator: &str) -> Option<ConsoleRefusal> {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
     if said.get("error").is_some() {
@@ -182,7 +179,7 @@ fn refusal(error: &ClientError) -> ConsoleRefusal {
     };
     let text = error.to_string();
     let (message, hint) = text.split_once('\n').unwrap_or((&text, ""));
-    // Pages put the end of a sentence themselves.
+    // The page ends sentences itself.
     ConsoleRefusal::new(status, reason, message).with_hint(hint.trim_end_matches('.'))
 }
 
@@ -195,12 +192,11 @@ mod tests {
 
     use super::*;
 
-    /// What is told when the API server answers instead of the controller.
     fn told_of(status: StatusCode, body: &str) -> ConsoleRefusal {
         of_server(status, body.as_bytes(), "bpfman").unwrap()
     }
 
-    /// A controller that knows the token `new` alone.
+    /// Simulates a controller that accepts the token `new` only.
     fn session() -> ClientSession {
         let service = tower::service_fn(|request: Request<Body>| {
             let is_known = request.headers().get(TOKEN).is_some_and(|token| token == "new");
@@ -246,7 +242,7 @@ mod tests {
         assert_eq!(refusal.status, StatusCode::FORBIDDEN);
         assert!(refusal.hint.contains("bpfman-console-user"), "{refusal:?}");
         assert_eq!(told_of(StatusCode::BAD_GATEWAY, "").status, StatusCode::SERVICE_UNAVAILABLE);
-        // The controller's own words are passed on.
+        // Errors of the controller are passed on.
         assert!(of_server(StatusCode::UNAUTHORIZED, br#"{"error":{"reason":"denied"}}"#, "bpfman").is_none());
     }
 }

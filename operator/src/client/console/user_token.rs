@@ -1,5 +1,5 @@
-//! The token by which the kubeconfig's user is known, to be passed on to the controller. Programs and logins
-//! give tokens for minutes: it is asked for at each request.
+//! Token of the kubeconfig's user, passed on to the controller. Login programs issue tokens for minutes, so that it is
+//! obtained for each request.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -12,23 +12,19 @@ use tower::{Layer as _, ServiceExt as _};
 
 use crate::client::error::ClientError;
 
-/// Where the token comes from.
 pub enum UserToken {
-    /// What the kubeconfig says. kube keeps what a file or a program told, and asks again before that
-    /// expires.
+    /// The kubeconfig. kube caches the token of a file or program, and renews it before it expires.
     Login(AuthLayer),
     /// A file that the user writes.
     File(PathBuf),
 }
 
 impl UserToken {
-    /// That of requests of this configuration.
     pub fn of(config: &Config) -> Result<Self, ClientError> {
         let layer = config.auth_layer().map_err(|error| ClientError::Configuration(error.to_string()))?;
         layer.map(Self::Login).ok_or(ClientError::NoToken)
     }
 
-    /// The token as it is now.
     pub async fn now(&self) -> Result<String, ClientError> {
         match self {
             Self::Login(layer) => sent_by(layer).await,
@@ -37,9 +33,9 @@ impl UserToken {
     }
 }
 
-/// The token that requests carry, whatever makes it: a file, a program, a login.
+/// Returns the token that the layer adds to requests, from whatever source.
 async fn sent_by(layer: &AuthLayer) -> Result<String, ClientError> {
-    // What would be sent is looked at, and sent nowhere.
+    // The request is inspected and not sent.
     let seen = tower::service_fn(|request: Request<Body>| async move {
         let mut response = Response::new(Body::empty());
         if let Some(value) = request.headers().get(http::header::AUTHORIZATION) {
@@ -47,7 +43,7 @@ async fn sent_by(layer: &AuthLayer) -> Result<String, ClientError> {
         }
         Ok::<_, tower::BoxError>(response)
     });
-    // Named, since the compiler cannot prove of the layer's own future that it may change threads.
+    // The type is named because the compiler cannot prove that the layer's own future is `Send`.
     type Answered = Pin<Box<dyn Future<Output = Result<Response<Body>, tower::BoxError>> + Send>>;
     let answered: Answered = Box::pin(layer.layer(seen).oneshot(Request::new(Body::empty())));
     let answered = answered.await.map_err(|error| ClientError::Token(error.to_string()))?;
@@ -55,7 +51,6 @@ async fn sent_by(layer: &AuthLayer) -> Result<String, ClientError> {
     header.and_then(|header| header.strip_prefix("Bearer ")).map(str::to_owned).ok_or(ClientError::NoToken)
 }
 
-/// A token that the user made.
 async fn in_file(file: &Path) -> Result<String, ClientError> {
     let text = tokio::fs::read_to_string(file).await;
     let text = text.map_err(|error| ClientError::Token(format!("{}: {error}", file.display())))?;
@@ -95,7 +90,7 @@ mod tests {
             "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
             "status": { "token": "NUMBER", "expirationTimestamp": "2020-01-01T00:00:00Z" },
         });
-        // It tells how often it was asked, with a token that is over at once.
+        // The script counts its calls, and returns tokens that expire at once.
         let script = format!(
             "echo >> '{file}' && echo '{credential}' | sed \"s/NUMBER/token-$(wc -l < '{file}')/\"",
             file = asked.display()
@@ -109,7 +104,7 @@ mod tests {
         let token = UserToken::of(&config).unwrap();
         assert_eq!(token.now().await.unwrap(), "token-2");
         assert_eq!(token.now().await.unwrap(), "token-3");
-        // A login that is over for good is told as that.
+        // A login that fails permanently is reported as such.
         std::fs::remove_file(&asked).unwrap();
         std::fs::create_dir(&asked).unwrap();
         assert!(matches!(token.now().await, Err(ClientError::Token(_))));

@@ -1,4 +1,4 @@
-//! A fleet in a few hundred kilobytes: applications, and how each does on every node, a letter a node.
+//! Compact view of a fleet: applications, and the state of each on every node, one letter per node.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,77 +11,77 @@ use crate::controller::memory::{Memory, View};
 use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
 
-/// Different answers to the gates of one application that are told.
+/// Maximum number of distinct gate answers per application.
 const GATE_ANSWERS: usize = 20;
 
-/// What the page shows of a fleet.
+/// Fleet as the console's page shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct FleetFacts {
-    /// Who asks.
+    /// Name of the user who sent the request.
     pub user: String,
-    /// Whether the controller has read everything once: what is missing before is not missing.
+    /// True if the controller has read all objects once. Before that, a missing object may still exist.
     pub complete: bool,
-    /// Nodes; null for whom the API server does not let list nodes.
+    /// Nodes; null if the user may not list nodes.
     pub nodes: Option<FleetNodes>,
     /// Applications that the user may see, by name.
     pub applications: Vec<FleetApplication>,
 }
 
-/// Nodes in columns, by kernel and name.
+/// Nodes in columns, sorted by kernel and name.
 #[derive(Clone, Debug, Serialize)]
 pub struct FleetNodes {
-    /// Their names.
+    /// Names of the nodes.
     pub names: Vec<String>,
     /// Kernels, each once.
     pub kernels: Vec<String>,
-    /// Of each node the place of its kernel among these.
+    /// Index into `kernels`, for each node.
     pub kernel_of: Vec<usize>,
-    /// Of each node `1` if Kubernetes calls it ready, else `0`.
+    /// `1` for each node that Kubernetes reports as ready, otherwise `0`.
     pub ready: String,
 }
 
-/// An application.
+/// Application as the page shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct FleetApplication {
     /// `cluster` or `namespaced`.
     pub scope: &'static str,
-    /// Its namespace; null for those of the cluster.
+    /// Namespace; null for cluster applications.
     pub namespace: Option<String>,
-    /// Its name.
+    /// Name of the application.
     pub name: String,
     /// `Pending`, `Success`, `Error`, `DeleteError` or `Unknown`.
     pub condition: String,
-    /// Why.
+    /// Message of the condition.
     pub message: String,
     /// Sums and causes of failure, as the controller wrote them.
     pub summary: Option<Summary>,
-    /// Where its rollout is.
+    /// State of the rollout.
     pub rollout: Option<RolloutStatus>,
-    /// What its rollout holds nodes to.
+    /// Gates of the rollout.
     pub gates: Option<Gates>,
-    /// What nodes say of their gates: the figures, or what was broken.
+    /// Gate answers of the nodes: statistics, or the broken gate.
     pub gate_answers: Vec<GateAnswer>,
-    /// Whether the user may promote and abort its rollout.
+    /// True if the user may promote and abort the rollout.
     pub may_change: bool,
-    /// Of each node a letter: see [`cell`]. Null where there are no nodes to see.
+    /// One letter per node, see [`cell`]. Null if the user may not list nodes.
     pub cells: Option<String>,
 }
 
-/// Nodes that say the same of their gates.
+/// Gate answer that several nodes have in common.
 #[derive(Clone, Debug, Serialize)]
 pub struct GateAnswer {
-    /// Whether every gate holds.
+    /// True if all gates hold.
     pub within: bool,
-    /// The figures, or which gate was broken by how much.
+    /// Statistics, or which gate was broken by how much.
     pub message: String,
-    /// How many nodes.
+    /// Number of nodes with this answer.
     pub nodes: usize,
-    /// One of them.
+    /// Name of one of the nodes.
     pub example: String,
 }
 
 impl FleetFacts {
-    /// What somebody may see.
+    /// Collects the part of a fleet that a user may see.
     #[must_use]
     pub fn new(memory: &Memory, sight: &FleetSight) -> Self {
         let mut ordered: Vec<_> = memory.nodes().map(|(name, node)| (&node.kernel, name, node)).collect();
@@ -150,8 +150,8 @@ impl FleetApplication {
     }
 }
 
-/// How an application does on a node that it selects: `1` it runs what is wanted, `2` it changes, `3` nothing was heard of
-/// it, `4` it failed. A node that is not selected has `0`.
+/// Returns the state of an application on a node that it selects: `1` runs the wanted revision, `2` changing, `3` no
+/// answer, `4` failed. The caller uses `0` for nodes that are not selected.
 fn cell(view: View<'_>, answer: Option<&NodeAnswer>) -> char {
     let Some(answer) = answer else { return '3' };
     match answer.outcome {
@@ -161,7 +161,7 @@ fn cell(view: View<'_>, answer: Option<&NodeAnswer>) -> char {
     }
 }
 
-/// Whether a node runs what it is to run: the revision that it was given, or else the newest spec.
+/// Returns whether a node runs the wanted revision: the one that it was ordered to run, or else the newest spec.
 pub(super) fn runs_wanted(view: View<'_>, answer: &NodeAnswer) -> bool {
     match (&view.application.rollout, &answer.orders.revision) {
         (Some(_), Some(wanted)) => answer.revision.as_ref() == Some(wanted),
@@ -173,7 +173,7 @@ pub(super) fn runs_wanted(view: View<'_>, answer: &NodeAnswer) -> bool {
     }
 }
 
-/// What nodes say of their gates, those that are broken and those of most nodes first.
+/// Returns the gate answers: broken gates first, then those of most nodes.
 fn gate_answers(view: View<'_>, names: bool) -> Vec<GateAnswer> {
     let mut groups: BTreeMap<(bool, &str), (usize, &SharedText)> = BTreeMap::new();
     for answer in view.answers() {

@@ -1,7 +1,7 @@
-//! What the console shows of a fleet, to whom the API server lets see it.
+//! Read-only view of a fleet for the web console, restricted to the user's permissions.
 //!
-//! `kubectl bpfman console` asks through the API server's own proxy to the Service, and passes the user's token on: who the
-//! user is and what they may see is the API server's word (`rights.rs`). Nothing is changed here.
+//! `kubectl bpfman console` connects through the API server's proxy to the Service and passes the user's token on. The
+//! API server identifies the user and decides what they may see (`rights.rs`).
 
 mod fleet;
 mod node;

@@ -1,4 +1,4 @@
-//! One node, explained: what it is to run, what it runs, and why it does not.
+//! Explanation of one node: which revisions it should run, which it runs, and what failed.
 
 use bpfman_application::state::node::{HealthAnswer, PreflightAnswer};
 use serde::Serialize;
@@ -8,52 +8,52 @@ use super::rights::FleetSight;
 use crate::controller::memory::{Memory, View};
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
 
-/// A node, as the page explains it.
+/// Node as the page explains it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExplainedNode {
-    /// Its name.
+    /// Name of the node.
     pub name: String,
-    /// As `uname -r` prints it.
+    /// Kernel release, as printed by `uname -r`.
     pub kernel: String,
-    /// Whether Kubernetes calls it ready.
+    /// True if Kubernetes reports the node as ready.
     pub ready: bool,
-    /// Whether pods are kept away until its programs are back.
+    /// True if a taint keeps pods away until the node's programs are back.
     pub tainted: bool,
-    /// Whether the pod of its agent is ready.
+    /// True if the pod of its agent is ready.
     pub agent_ready: bool,
-    /// Applications that are for it, or of which it still has something.
+    /// Applications that select the node, or that still have something on it.
     pub applications: Vec<ApplicationOnNode>,
 }
 
-/// An application on a node.
+/// Application on a node.
 #[derive(Clone, Debug, Serialize)]
 pub struct ApplicationOnNode {
     /// `namespace/name`, or the name alone.
     pub name: String,
-    /// Whether the application is for this node.
+    /// True if the application selects this node.
     pub selected: bool,
     /// `pending`, `success`, `error`, `unloaded`, `not selected` or `nothing heard`.
     pub outcome: &'static str,
-    /// What it is to run: a revision, or the generation of the application.
+    /// Revision that the node should run, or the generation of the application.
     pub wanted: String,
-    /// What it says that it runs.
+    /// Revision that the node reports to run.
     pub runs: Option<String>,
-    /// Whether that is what is wanted.
+    /// True if the node runs the wanted revision.
     pub as_wanted: bool,
     /// Digest of the image that runs.
     pub digest: Option<String>,
-    /// What failed: its kind, the program, and why.
+    /// Failure: its kind, the program, and the message.
     pub failure: Option<[String; 3]>,
-    /// Attachments whose selector means nothing there.
+    /// Attachments with a selector that matches nothing on the node.
     pub unmatched: Vec<String>,
-    /// What it answered when it tried a revision.
+    /// Answer to the preflight.
     pub preflight: Option<PreflightAnswer>,
-    /// What it says of the gates.
+    /// Answer about the gates.
     pub gates: Option<HealthAnswer>,
 }
 
 impl ExplainedNode {
-    /// Explains a node; none where there is none of this name.
+    /// Explains a node. Returns `None` if there is no node of this name.
     #[must_use]
     pub fn new(memory: &Memory, sight: &FleetSight, name: &str) -> Option<Self> {
         let node = memory.find_node(name)?;

@@ -1,4 +1,4 @@
-//! Who asks, and what of a fleet they may see: the API server says both.
+//! Identity and permissions of console users, both obtained from the API server.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -12,58 +12,58 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
 
-/// How long an answer of the API server holds: a page asks every few seconds.
+/// Time for which an answer of the API server is cached: a page sends a request every few seconds.
 const REMEMBERED_FOR: Duration = Duration::from_secs(15);
 
-/// Answers that are remembered; more are asked for anew.
+/// Maximum number of cached answers; further ones are not cached.
 const REMEMBERED: usize = 4096;
 
-/// Longer is not waited for the API server.
+/// Timeout of a request to the API server.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Questions about one user at the same time: each namespace, and each rollout, is a request.
+/// Maximum number of concurrent requests for one user: each namespace and each rollout needs one.
 const AT_ONCE: usize = 16;
 
-/// The group of our kinds.
+/// API group of the custom resources.
 const GROUP: &str = "bpfman.io";
 
-/// The API server does not say who may see what.
+/// Failure to obtain a user's permissions from the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum SightError {
-    /// It did not answer.
+    /// The API server did not answer in time.
     #[error("the API server does not answer who may see the fleet")]
     Away,
-    /// It refused the question, or the connection failed.
+    /// The API server refused the request, or the connection failed.
     #[error("the API server does not say who may see the fleet: {0}")]
     Server(Box<kube::Error>),
 }
 
-/// Asks the API server.
+/// Client for token and access reviews, with a cache of their answers.
 pub struct ConsoleRights {
     client: Client,
     users: Mutex<HashMap<[u8; 32], (Instant, UserInfo)>>,
     allowed: Mutex<HashMap<[u8; 32], (Instant, bool)>>,
 }
 
-/// What somebody may see.
+/// Permissions of a user on the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetSight {
-    /// Their name.
+    /// Name of the user.
     pub user: String,
-    /// Nodes: their names, their kernels, and how applications do on each.
+    /// True if the user may list nodes: their names, kernels, and the state of applications on each.
     pub nodes: bool,
-    /// Applications of the cluster.
+    /// True if the user may list cluster applications.
     pub cluster: bool,
-    /// Applications of every namespace.
+    /// True if the user may list applications in all namespaces.
     pub all_namespaces: bool,
-    /// Applications of these namespaces.
+    /// Namespaces in which the user may list applications.
     pub namespaces: BTreeSet<String>,
-    /// Applications whose rollouts they may promote and abort.
+    /// Applications of which the user may promote and abort the rollouts.
     pub may_change: BTreeSet<(Option<String>, String)>,
 }
 
 impl FleetSight {
-    /// Whether they may see an application of this namespace, or of the cluster.
+    /// Returns whether the user may see applications of this namespace, or cluster applications.
     #[must_use]
     pub fn sees(&self, namespace: Option<&str>) -> bool {
         match namespace {
@@ -72,7 +72,7 @@ impl FleetSight {
         }
     }
 
-    /// Whether there is nothing that they may see.
+    /// Returns whether the user may see nothing at all.
     #[must_use]
     pub fn is_blind(&self) -> bool {
         !self.nodes && !self.cluster && !self.all_namespaces && self.namespaces.is_empty()
@@ -80,16 +80,13 @@ impl FleetSight {
 }
 
 impl ConsoleRights {
-    /// Of a cluster.
+    /// Creates a client with empty caches.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client, users: Mutex::default(), allowed: Mutex::default() }
     }
 
-    /// Whose a token is; none: nobody's.
-    ///
-    /// # Errors
-    /// The API server does not say.
+    /// Returns the user of a token, or `None` if the token is not valid.
     pub async fn who(&self, token: &str) -> Result<Option<UserInfo>, SightError> {
         let key: [u8; 32] = Sha256::digest(token).into();
         if let Some(user) = remembered(&self.users, &key) {
@@ -107,10 +104,7 @@ impl ConsoleRights {
         Ok(user)
     }
 
-    /// What a user may see, of a fleet with applications in these namespaces.
-    ///
-    /// # Errors
-    /// The API server does not say.
+    /// Returns the permissions of a user on a fleet with applications in these namespaces.
     pub async fn sight(
         &self,
         user: &UserInfo,
@@ -140,10 +134,7 @@ impl ConsoleRights {
         Ok(sight)
     }
 
-    /// Of some applications those that a user may write annotations of: that is what `promote` and `abort` do.
-    ///
-    /// # Errors
-    /// The API server does not say.
+    /// Returns the applications that a user may annotate, which is what `promote` and `abort` do.
     pub async fn changeable(
         &self,
         user: &UserInfo,
@@ -168,8 +159,8 @@ impl ConsoleRights {
         self.those_allowed(user, questions).await
     }
 
-    /// Of some things those that a user is allowed. Every question is asked: an answer that leaves some out
-    /// would say of them what is not so.
+    /// Returns the items that a user has access to. An error of any request fails the whole call: a partial answer
+    /// would present items as forbidden that are not.
     async fn those_allowed<T: Ord>(
         &self,
         user: &UserInfo,
@@ -243,8 +234,8 @@ mod tests {
 
     use super::*;
 
-    /// An API server that allows everything in one namespace and nothing elsewhere; and how many questions it
-    /// had at the same time at most.
+    /// Simulates an API server that allows everything in one namespace and nothing elsewhere. Also returns the maximum
+    /// number of concurrent requests.
     fn server(allowed: &'static str) -> (ConsoleRights, Arc<AtomicUsize>) {
         let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let seen = Arc::clone(&most);

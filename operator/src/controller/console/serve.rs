@@ -1,4 +1,4 @@
-//! The console's questions over TLS.
+//! HTTPS endpoint of the console.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,16 +22,15 @@ use super::rights::{ConsoleRights, FleetSight, SightError};
 use crate::controller::memory::Memory;
 use bpfman_runtime::tls::Greeted;
 
-/// The header by which `kubectl bpfman console` passes the user's token on: the API server keeps `Authorization` to itself.
+/// Header in which `kubectl bpfman console` passes the user's token: the API server's proxy strips `Authorization`.
 const TOKEN: &str = "x-bpfman-token";
 
-/// Questions at a time.
 const AT_A_TIME: usize = 32;
 
-/// How long the loop of the controller may take to answer.
+/// Time limit for the controller's loop to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Something that is asked of what the controller knows: done by its loop, between two events.
+/// Query of the controller's memory, executed by its loop between two events.
 pub type ConsoleQuestion = Box<dyn FnOnce(&mut Memory) + Send>;
 
 struct FleetConsole {
@@ -40,10 +39,10 @@ struct FleetConsole {
     places: Semaphore,
 }
 
-/// Answers what pages ask, to whom the API server lets see it.
+/// Serves the console's requests, restricted to each user's permissions.
 ///
 /// # Errors
-/// The listener ended.
+/// Returns an error if the listener fails.
 pub async fn serve_console(
     rights: ConsoleRights,
     listener: Greeted,
@@ -143,7 +142,7 @@ impl FleetConsole {
         Ok(sight)
     }
 
-    /// Has the controller's loop answer.
+    /// Runs a query in the controller's loop.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Memory) -> T + Send + 'static,
@@ -157,7 +156,7 @@ impl FleetConsole {
         };
         let (told, answer) = oneshot::channel();
         let question: ConsoleQuestion = Box::new(move |memory| {
-            // Whoever asked may have gone.
+            // The requester may have disconnected.
             let _gone = told.send(question(memory));
         });
         let asked = async {

@@ -1,4 +1,4 @@
-//! From what an application comes to, to what is to be written about it. Pure.
+//! Decisions about an application: from its summary to the changes of its object. Pure.
 
 pub mod pace;
 pub mod summarize;
@@ -17,27 +17,27 @@ use bpfman_application::condition::{Conditions, Readiness};
 use bpfman_runtime::note::Note;
 use bpfman_runtime::patch::difference;
 
-/// What is to be done about one application.
+/// Changes to make for one application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The finalizers it is to have, if others than now.
+    /// New finalizers, if they differ.
     pub finalizers: Option<Vec<String>>,
-    /// A merge patch of its status, if that changed.
+    /// Merge patch of the status, if it changed.
     pub status: Option<Value>,
-    /// Whether that is nothing that anybody acts on.
+    /// True if only counts changed, so that the write can be delayed.
     pub only_counts: bool,
-    /// What to tell people.
+    /// Events to publish.
     pub notes: Vec<Note>,
-    /// Nodes by how they are doing.
+    /// Nodes by state.
     pub summary: Summary,
-    /// Nodes still have something of it although it is being deleted.
+    /// Message, if nodes still run parts of an application that is being deleted.
     pub stuck: Option<String>,
 }
 
-/// Decides about one application. `aim` is what nodes are judged by after this round.
+/// Decides about one application. `aim` is the revision that its nodes should run after this round.
 ///
-/// A status is written only with a verdict on the spec of its `observedGeneration`. While it is not known which revision
-/// that spec is, the last status stays: it says the generation that it is about.
+/// A status is written only with a verdict on the spec of its `observedGeneration`. While the revision of that spec is
+/// unknown, the last status stays; its `observedGeneration` shows which spec it is about.
 #[must_use]
 pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> Plan {
     let application = view.application;
@@ -69,7 +69,7 @@ pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> P
     let leaves =
         application.deleting && finalizers.as_ref().map_or(!application.has_finalizer(), Vec::is_empty);
     Plan {
-        // What is about to be gone needs no last status.
+        // An object that is about to disappear needs no last status.
         status: new.as_ref().filter(|_| !leaves).and_then(|new| status_patch(&application.status, &old, new)),
         only_counts: new.as_ref().is_some_and(|new| only_counts(&old, new)),
         notes: if new.is_some() { notes(&old, &sum) } else { Vec::new() },
@@ -79,20 +79,20 @@ pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> P
     }
 }
 
-/// The verdict, first as in the published API, and what `kstatus` reads.
+/// Returns the verdict, first as in the published API, and the conditions that `kstatus` reads.
 fn conditions(sum: &Sum, make: Conditions<'_>) -> Vec<Condition> {
     let progress = match sum.verdict {
         ApplicationVerdict::Success => Readiness::Ready,
         ApplicationVerdict::Error => Readiness::Stalled,
-        // `kstatus` knows by itself that what is being deleted is on its way.
+        // `kstatus` recognizes by itself that an object is being deleted.
         ApplicationVerdict::Pending | ApplicationVerdict::DeleteError => Readiness::Reconciling,
     };
     let verdict = make.one(sum.verdict.text(), true, sum.reason, sum.message.clone());
     [verdict].into_iter().chain(make.readiness(progress, sum.reason, &sum.message)).collect()
 }
 
-/// The patch from the status on the server to the new one. Compared as types: what the server fills in by itself is no
-/// difference.
+/// Returns the patch from the server's status to the new one. The comparison is on types, so that defaults which the
+/// server adds are no difference.
 fn status_patch(raw: &Value, old: &ApplicationStatus, new: &ApplicationStatus) -> Option<Value> {
     if !raw.is_null() && old == new {
         return None;
@@ -101,7 +101,7 @@ fn status_patch(raw: &Value, old: &ApplicationStatus, new: &ApplicationStatus) -
     difference(raw, &new).map(|patch| json!({ "status": patch }))
 }
 
-/// What people want to hear of: it became healthy, and each cause the first time it shows.
+/// Returns the events to publish: the application became healthy, and each cause of failure when it first appears.
 fn notes(old: &ApplicationStatus, sum: &Sum) -> Vec<Note> {
     let was_healthy = matches!(old.verdict(), Some((ApplicationVerdict::Success, _)));
     let mut notes = Vec::new();

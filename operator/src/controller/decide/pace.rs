@@ -1,8 +1,8 @@
-//! How often the status of an application is written when only its counts move. Pure.
+//! Rate limit for status writes in which only counts change. Pure.
 //!
-//! Every agent follows every application: a status of a fleet of 5,000 nodes goes out 5,000 times. While a change spreads
-//! over them the counts move all the time, and nobody reads them every second. What anybody acts on, which is all but
-//! counts and messages, is written at once.
+//! Every agent watches every application: in a fleet of 5,000 nodes, each status is sent 5,000 times. While a change
+//! spreads, the counts change all the time, and no reader needs them every second. All other changes than those of
+//! counts and messages are written at once.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,18 +13,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::controller::projection::ApplicationId;
 
-/// Nodes for each second of the pause.
+/// Number of nodes per second of delay.
 const NODES_A_SECOND: u64 = 500;
 
-/// The longest pause: people who look are not to wonder whether it stands still.
+/// Maximum delay, so that an observer can see progress.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// When the status of each application was last written.
+/// Time of the last status write of each application.
 #[derive(Debug, Default)]
 pub struct StatusPace(HashMap<ApplicationId, Instant>);
 
 impl StatusPace {
-    /// Whether a status may be written now; else, when.
+    /// Admits a status write now, or returns when it is due.
     pub fn admit(
         &mut self,
         now: Instant,
@@ -42,19 +42,19 @@ impl StatusPace {
         }
     }
 
-    /// An application is gone.
+    /// Removes a deleted application.
     pub fn forget(&mut self, id: &ApplicationId) {
         self.0.remove(id);
     }
 }
 
-/// Least time between two statuses of a fleet in which only counts differ.
+/// Minimum time between two statuses of a fleet in which only counts differ.
 fn pause(nodes: i32) -> Duration {
     let seconds = u64::try_from(nodes).unwrap_or_default() / NODES_A_SECOND;
     Duration::from_secs(seconds.max(1)).min(LONGEST)
 }
 
-/// Whether two statuses differ in nothing but counts, and sentences in which counts are.
+/// Returns whether two statuses differ only in counts, and in messages that contain counts.
 #[must_use]
 pub fn only_counts(old: &ApplicationStatus, new: &ApplicationStatus) -> bool {
     let conditions = |status: &ApplicationStatus| {

@@ -1,4 +1,4 @@
-//! What nodes say about one application, summed up. Pure.
+//! Summary of the nodes' answers about one application. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,61 +10,61 @@ use crate::controller::memory::View;
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
 use bpfman_runtime::sentence;
 
-/// Most nodes that a message names.
+/// Maximum number of nodes that a message names.
 const NAMED: usize = 10;
 
-/// Most causes that a summary names.
+/// Maximum number of causes in a summary.
 const CAUSES: usize = 20;
 
-/// Reason of a success in which a selector of pods or containers means none, on no node: a mistake in it is no error, as
-/// the pods may be still to come.
+/// Reason of a success in which a selector of pods or containers matches none on any node. This may be a mistake, but
+/// is no error, as the pods may still be created.
 pub const SELECTS_NOTHING: &str = "SelectorMatchesNothing";
 
-/// What an application comes to.
+/// Summary of one application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sum {
-    /// In one word.
+    /// Verdict.
     pub verdict: ApplicationVerdict,
-    /// Reason of it: the word once more, as in the published API, or what a success lacks.
+    /// Reason: the verdict's name as in the published API, or what is missing in a success.
     pub reason: &'static str,
-    /// Why, for people.
+    /// Message for users.
     pub message: String,
-    /// Nodes by how they are doing.
+    /// Nodes by state.
     pub summary: Summary,
-    /// Whether no node has anything of it any more, so that it may go.
+    /// True if no node has any part of it left, so that the object can be deleted.
     pub released: bool,
 }
 
-/// Whether nodes without a pod of the agent count as nodes that run one.
+/// Rule by which a node without an answer has an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// The agent is there where one of its pods is ready, or where it answered.
+    /// A node has an agent if its agent's pod is ready, or if it answered.
     ByPod,
-    /// Agents run as something else; every node has one.
+    /// Agents do not run as pods; every node has one.
     Everywhere,
 }
 
-/// What the answers of nodes are judged by.
+/// Revision with which the nodes' answers are compared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Aim {
-    /// The spec itself, in its generation.
+    /// The spec in its current generation.
     #[default]
     Spec,
-    /// The revision that a rollout has come to; it was decided from today's spec.
+    /// The revision of a rollout that was decided from the current spec.
     Rollout(Box<RolloutStatus>),
-    /// Which revision today's spec is has to be found out first: no verdict on it is possible.
+    /// The revision of the current spec is not known yet, so no verdict is possible.
     Unknown,
 }
 
 impl Aim {
-    /// By a place in a rollout, if there is one.
+    /// Creates the aim from a rollout's status, if there is one.
     #[must_use]
     pub fn of(rollout: Option<RolloutStatus>) -> Self {
         rollout.map_or(Self::Spec, |rollout| Self::Rollout(Box::new(rollout)))
     }
 }
 
-/// Sums up one application.
+/// Summarizes one application.
 #[must_use]
 pub fn summarize(view: View<'_>, aim: &Aim, presence: Presence) -> Sum {
     let unknown = RolloutStatus::default();
@@ -89,17 +89,17 @@ pub fn summarize(view: View<'_>, aim: &Aim, presence: Presence) -> Sum {
     Sum { verdict, reason, message, released, summary: counted.summary }
 }
 
-/// Nodes in groups.
+/// Nodes by state, sorted by name.
 #[derive(Default)]
 struct Count<'a> {
     summary: Summary,
     failed: Vec<&'a str>,
-    /// Failed with what they had before today's spec; they are pending as well.
+    /// Nodes on which the earlier spec failed; they are pending as well.
     failed_before: Vec<&'a str>,
     pending: Vec<&'a str>,
-    /// Selected, but nobody there would act.
+    /// Selected nodes without an agent.
     without_agent: Vec<&'a str>,
-    /// Attachments whose selector means nothing on any of the nodes that are done; absent while none is.
+    /// Attachments with a selector that matches nothing on any finished node; `None` while no node has finished.
     unmatched: Option<BTreeSet<&'a str>>,
 }
 
@@ -132,7 +132,7 @@ impl<'a> Count<'a> {
             let newest = answer.generation == Some(view.application.generation);
             let updated = match &answer.revision {
                 Some(revision) => Some(&**revision) == current,
-                // An agent of the published operator does not say what its answer is about. It knows no revisions.
+                // An agent of the published operator reports no generation, and knows no revisions.
                 None => newest || (answer.generation.is_none() && rollout.is_none()),
             };
             match answer.outcome {
@@ -163,7 +163,7 @@ impl<'a> Count<'a> {
                 }
             }
         }
-        // What is left is on nodes that are not selected: of interest only if it does not come off.
+        // The remaining answers are from nodes that are not selected; only failures to unload matter.
         for answer in by_node.values().filter(|answer| answer.outcome == NodeOutcome::Error) {
             let Some(node) = view.node(&answer.node) else { continue };
             count.failed.push(&answer.object);
@@ -179,7 +179,7 @@ impl<'a> Count<'a> {
         count
     }
 
-    /// An application that stays.
+    /// Returns verdict and message of an application that is not being deleted.
     fn staying(&self, view: View<'_>, rollout: Option<&RolloutStatus>) -> (ApplicationVerdict, String) {
         if let Err(error) = &view.application.selector {
             return (ApplicationVerdict::Error, error.to_string());
@@ -203,7 +203,7 @@ impl<'a> Count<'a> {
             return (ApplicationVerdict::Error, message);
         }
         let unfinished = rollout.filter(|rollout| rollout.phase != RolloutPhase::Idle);
-        // What soaks, or waits for a word of a user, may still go back.
+        // A rollout that soaks or waits for a user may still be rolled back.
         if !self.pending.is_empty() || (unfinished.is_some() && wanted > 0) {
             let waiting = match unfinished {
                 Some(rollout) => {
@@ -232,7 +232,7 @@ impl<'a> Count<'a> {
         }
     }
 
-    /// An application that is being deleted.
+    /// Returns verdict and message of an application that is being deleted.
     fn deleting(&self, view: View<'_>) -> (ApplicationVerdict, String) {
         let mut holding: Vec<&NodeAnswer> = view.answers().filter(|answer| answer.has_finalizer).collect();
         holding.sort_unstable_by(|one, other| one.object.cmp(&other.object));
@@ -251,25 +251,23 @@ impl<'a> Count<'a> {
     }
 }
 
-/// Why a rollout does not go on by itself, if what today's spec asks for failed. Nodes that go back to what it asks for
-/// are only not there yet.
+/// Returns why a rollout does not continue by itself, if the revision of the current spec failed. A rollback to the
+/// revision of the current spec is no failure.
 fn failed_rollout(rollout: &RolloutStatus) -> Option<String> {
     let ended = matches!(rollout.phase, RolloutPhase::RollingBack | RolloutPhase::Idle);
     let failed = rollout.phase == RolloutPhase::Failed || (ended && rollout.failed_revision.is_some());
     failed.then(|| format!("The rollout failed: {}", rollout.message))
 }
 
-/// The first names, and how many more there are.
 fn list(names: &[&str]) -> String {
     sentence::list(names, NAMED)
 }
 
-/// A word for what nobody said: people see it in tables.
+/// Replaces an empty text by a word that can be shown in tables.
 fn or_unknown(text: &str) -> String {
     if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
 }
 
-/// Failures by reason and kernel.
 #[derive(Default)]
 struct Causes<'a> {
     groups: BTreeMap<(&'a str, &'a str), (i32, &'a NodeAnswer)>,
@@ -280,7 +278,7 @@ impl<'a> Causes<'a> {
         let Some(failure) = &answer.failure else { return };
         let (nodes, example) = self.groups.entry((&failure.reason, kernel)).or_insert((0, answer));
         *nodes += 1;
-        // Always the same example, so that the status does not change with the order of events.
+        // Choose the same example each time, so that the status does not change with the order of events.
         if answer.node < example.node {
             *example = answer;
         }
@@ -295,7 +293,7 @@ impl<'a> Causes<'a> {
             message: or_unknown(example.failure.as_ref().map_or("", |failure| &failure.message)),
         };
         let mut causes: Vec<FailureCause> = self.groups.into_iter().map(cause).collect();
-        // Stable: what is equally frequent stays in the order of reason and kernel.
+        // The sort is stable: equal counts stay in the order of reason and kernel.
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.nodes));
         causes.truncate(CAUSES);
         causes

@@ -1,4 +1,4 @@
-//! The DaemonSet of the node agent: no privileges, no host but the daemon's socket.
+//! DaemonSet of the node agent: no privileges, and nothing of the host but the daemon's socket.
 
 use bpfman_application::config::ConfigSpec;
 use serde_json::{Value, json};
@@ -8,21 +8,20 @@ use super::daemon::SOCKET_GROUP;
 use super::images::DeployImages;
 use super::objects::{self, host_folder, labels, pod_field, push};
 
-/// Where metrics are, over TLS; and where else if probes are there.
+/// Port of metrics over TLS, and the port to use if probes have that one.
 const METRICS: u16 = 8443;
 const METRICS_ELSE: u16 = 8444;
 
-/// Where the Secret with their certificate is, if the object names one.
+/// Mount path of the Secret with the metrics certificate, if the `Config` names one.
 const CERTIFICATE: &str = "/etc/bpfman-metrics";
 
-/// Its name, and that of its account.
+/// Name of the DaemonSet and of its service account.
 const NAME: &str = "bpfman-agent";
 
-/// A user that is nobody else's on a node: its socket and its file for the network plugin are its own. Images without
-/// root agree on 65532 and the like, so their pods would have it; distributions and systemd give nobody this one.
+/// User id that no other process on a node has, since the agent's socket and its file for the network plugin belong to
+/// it. Rootless images commonly use 65532 and the like; distributions and systemd do not assign this id.
 pub(super) const USER: u32 = 60_750;
 
-/// The DaemonSet.
 #[must_use]
 pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let pod = json!({
@@ -37,7 +36,7 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
         },
         "containers": [container(spec, images)],
         "volumes": [
-            // The daemon makes it; an agent that is first waits for it.
+            // The daemon creates the folder; an agent that starts earlier waits for it.
             host_folder("socket", "/run/bpfman-sock"),
             account()
         ]
@@ -75,7 +74,7 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         },
         "livenessProbe": probe("/healthz", 20),
         "readinessProbe": probe("/readyz", 5),
-        // Its memory is bounded by what is on its node: measured in docs/scale.md.
+        // Memory depends on the number of objects on the node: measured in docs/scale.md.
         "resources": objects::resources(spec.agent.resources.as_ref(), "10m", "25Mi"),
         "ports": [
             { "name": "probes", "containerPort": port, "protocol": "TCP" },
@@ -88,29 +87,29 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
     })
 }
 
-/// Mounts the Secret with the certificate of metrics, of type `kubernetes.io/tls`.
+/// Mounts the Secret with the metrics certificate, of type `kubernetes.io/tls`.
 fn give_certificate(pod: &mut Value, secret: &str) {
     let container = &mut pod["containers"][0];
     let files = [("--metrics-certificate", "tls.crt"), ("--metrics-key", "tls.key")];
     push(&mut container["args"], files.map(|(flag, file)| json!(format!("{flag}={CERTIFICATE}/{file}"))));
     let mount = json!({ "name": "metrics-certificate", "mountPath": CERTIFICATE, "readOnly": true });
     push(&mut container["volumeMounts"], [mount]);
-    // The agent is not root; the files are.
+    // The agent does not run as root, but the files belong to root.
     let volume = json!({ "secretName": secret, "defaultMode": 0o444 });
     push(&mut pod["volumes"], [json!({ "name": "metrics-certificate", "secret": volume })]);
 }
 
-/// The pod's account, with a token that is bound to this pod, from which admission knows the agent's node. Servers before
-/// 1.21 would mount one that is bound to nothing, and is good for every node.
+/// Returns the volume of the service account. Its token is bound to this pod, by which admission determines the agent's
+/// node. Servers before 1.21 would mount an unbound token, which is valid for every node.
 fn account() -> Value {
     let namespace = json!({ "apiVersion": "v1", "fieldPath": "metadata.namespace" });
     json!({
         "name": "account",
         "projected": {
-            // The agent is not root; its files are.
+            // The agent does not run as root, but the files belong to root.
             "defaultMode": 0o444,
             "sources": [
-                // As long as the kubelet asks for by itself; it renews it in time.
+                // The kubelet's default lifetime in seconds; it renews the token in time.
                 { "serviceAccountToken": { "path": "token", "expirationSeconds": 3607 } },
                 { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
                 { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": namespace }] } }

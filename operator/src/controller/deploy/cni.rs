@@ -1,4 +1,4 @@
-//! The CNI plugin beside the agent: who installs it, and where they meet.
+//! Containers that install the CNI plugin beside the agent, and the folders that both share.
 
 use bpfman_application::config::{CniSpec, ConfigSpec};
 use serde_json::{Value, json};
@@ -7,15 +7,15 @@ use super::agent::USER;
 use super::images::DeployImages;
 use super::objects::{host_folder, namespace, push, resources};
 
-/// Where the agent listens, and where it writes what holds while it does not.
+/// Folders of the agent's socket, and of the state that applies while the agent is down.
 const FOLDERS: [(&str, &str); 2] =
     [("cni-socket", "/run/bpfman-agent"), ("cni-state", "/var/lib/bpfman-agent")];
 
-/// Where the node's folders of plugins and configurations are in the container.
+/// Mount paths of the node's folders of plugins and network configurations.
 const BIN: &str = "/host/opt/cni/bin";
 const CONF: &str = "/host/etc/cni/net.d";
 
-/// Adds it to the agent's DaemonSet.
+/// Adds the plugin to the agent's DaemonSet.
 pub fn add(set: &mut Value, spec: &ConfigSpec, images: &DeployImages) {
     let Some(cni) = &spec.cni else { return };
     let pod = &mut set["spec"]["template"]["spec"];
@@ -27,8 +27,8 @@ pub fn add(set: &mut Value, spec: &ConfigSpec, images: &DeployImages) {
     let exempt = format!("--exempt-namespaces=kube-system,{}", namespace(spec));
     pod["initContainers"] = json!([match cni.remove {
         true => container("bpfman-cni-remove", cni, images, &["uninstall".to_owned()], &[]),
-        // The agent may write nowhere on its node: these two folders are made its own. The plugin is there before an
-        // agent says that pods may come.
+        // The agent cannot write to the host: it becomes the owner of these two folders. The init container installs
+        // the plugin before the agent reports that pods may start.
         false => {
             let words = ["prepare".to_owned(), format!("--agent-user={USER}"), exempt.clone()];
             container("bpfman-cni-prepare", cni, images, &words, &["CHOWN"])
@@ -44,7 +44,7 @@ pub fn add(set: &mut Value, spec: &ConfigSpec, images: &DeployImages) {
     push(&mut pod["containers"], [container("bpfman-cni", cni, images, &words, &[])]);
 }
 
-/// Folders and files of plugins are root's: it is root, and may do nothing else.
+/// Builds a container that runs as root, to which the plugin folders belong, without further privileges.
 fn container(
     name: &str,
     cni: &CniSpec,
@@ -100,7 +100,7 @@ mod tests {
         );
         let sidecar = &with["containers"][1];
         assert_eq!(sidecar["securityContext"]["capabilities"], json!({ "drop": ["ALL"], "add": [] }));
-        // Both write the same into the node's configuration.
+        // Both containers write the same into the node's configuration.
         for writer in [sidecar, &with["initContainers"][0]] {
             assert!(
                 writer["args"].to_string().contains("--exempt-namespaces=kube-system,bpfman"),

@@ -1,12 +1,12 @@
-//! Whether an object on the server still says what was applied. Pure.
+//! Comparison of an object on the server with the applied one. Pure.
 //!
-//! The server adds defaults, and others may own fields beside ours: those are left alone, as server-side apply does it.
+//! The server adds defaults, and other managers may own further fields: both are ignored, as in server-side apply.
 
 use serde_json::Value;
 
 use super::quantity::same_amount;
 
-/// Whether everything in `wanted` is in `found`. Lists of named things are compared by name, others in order.
+/// Returns whether everything in `wanted` is in `found`. Lists of named items are compared by name, others in order.
 #[must_use]
 pub fn covers(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
@@ -14,7 +14,7 @@ pub fn covers(found: &Value, wanted: &Value) -> bool {
             wanted.iter().all(|(key, wanted)| match found.get(key) {
                 Some(found) if ["requests", "limits"].contains(&&**key) => same_amounts(found, wanted),
                 Some(found) => covers(found, wanted),
-                // The server drops what is empty.
+                // The server drops empty fields.
                 None => is_empty(wanted),
             })
         }
@@ -31,7 +31,7 @@ pub fn covers(found: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Amounts of resources: the server writes them in a form of its own.
+/// Compares amounts of resources, which the server normalizes.
 fn same_amounts(found: &Value, wanted: &Value) -> bool {
     let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else { return found == wanted };
     wanted.iter().all(|(resource, wanted)| {
@@ -42,7 +42,7 @@ fn same_amounts(found: &Value, wanted: &Value) -> bool {
     })
 }
 
-/// The field by which the items of a list are told apart.
+/// Returns the field that identifies the items of a list.
 fn key_of(items: &[Value]) -> Option<&'static str> {
     ["name", "mountPath"]
         .into_iter()
@@ -53,7 +53,7 @@ fn is_empty(value: &Value) -> bool {
     match value {
         Value::Object(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
-        // Go leaves out a false.
+        // Go omits false.
         Value::Bool(value) => !value,
         _ => value.is_null(),
     }

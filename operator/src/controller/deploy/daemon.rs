@@ -1,5 +1,5 @@
-//! The DaemonSet of the daemon, which loads programs: privileged where it mounts volumes for pods, else with the capabilities
-//! that the daemon keeps.
+//! DaemonSet of the daemon, which loads programs: privileged if it mounts volumes for pods, otherwise with the
+//! capabilities that the daemon keeps.
 
 use bpfman_application::config::ConfigSpec;
 use serde_json::{Value, json};
@@ -8,18 +8,18 @@ use super::agent::USER;
 use super::images::DeployImages;
 use super::objects::{self, CONFIG_MAP, POLICY_MAP, host_folder, labels, pod_field};
 
-/// Its name, and that of its account.
+/// Name of the DaemonSet and of its service account.
 const NAME: &str = "bpfman-daemon";
 
-/// Group that may speak to the daemon's socket. The agent has it as a supplemental group.
+/// Group with access to the daemon's socket. The agent has it as a supplemental group.
 pub const SOCKET_GROUP: u32 = 2750;
 
-/// The folder of the CSI plugin, and the socket in it: the same for the daemon and for the kubelet. It is part of the
-/// runtime folder and no mount of its own: such a mount would reach the node too, once more with each start of the pod.
+/// Folder of the CSI plugin and its socket, with the same paths for the daemon and the kubelet. It is part of the
+/// runtime folder: a separate mount would propagate to the node, once more with each start of the pod.
 const PLUGIN: &str = "/run/bpfman/csi";
 const PLUGIN_SOCKET: &str = "/run/bpfman/csi/csi.sock";
 
-/// What the daemon keeps (`docs/cage.md`), without their prefix, as Kubernetes has them.
+/// Capabilities that the daemon keeps (`docs/cage.md`), without prefix, as Kubernetes writes them.
 const CAPABILITIES: [&str; 10] = [
     "BPF",
     "PERFMON",
@@ -33,21 +33,21 @@ const CAPABILITIES: [&str; 10] = [
     "FOWNER",
 ];
 
-/// How mounts reach the daemon's container, and leave it.
+/// Mount propagation between the node and the daemon's container.
 #[derive(Clone, Copy)]
 enum Propagation {
-    /// Nothing is mounted there later.
+    /// No mounts are added later.
     None,
-    /// Mounts of the host come in.
+    /// Mounts of the host propagate into the container.
     In,
-    /// Mounts of volumes go out as well; Kubernetes gives that to privileged containers only.
+    /// Mounts of volumes propagate to the host as well, which Kubernetes allows only for privileged containers.
     Volumes,
 }
 
 /// Host folders in the daemon's container: name, path on the host, path in the container, propagation.
 ///
-/// Processes and network namespaces are found below `/host/proc` and `/run/netns`. The daemon's own bpffs, which has to
-/// outlive the container, is there when it starts.
+/// The daemon finds processes and network namespaces below `/host/proc` and `/run/netns`. Its own bpffs, which must
+/// outlive the container, is mounted before it starts.
 const MOUNTS: [(&str, &str, &str, Propagation); 10] = [
     ("runtime", RUNTIME, RUNTIME, Propagation::Volumes),
     ("socket", "/run/bpfman-sock", "/run/bpfman-sock", Propagation::None),
@@ -61,21 +61,18 @@ const MOUNTS: [(&str, &str, &str, Propagation); 10] = [
     ("host-netns", "/var/run/netns", "/host/netns", Propagation::In),
 ];
 
-/// The daemon's folder.
 const RUNTIME: &str = "/run/bpfman";
 
-/// Whether volumes of maps are served.
 fn serves_volumes(spec: &ConfigSpec) -> bool {
     spec.daemon.csi != Some(false)
 }
 
-/// The kubelet's folder of plugins.
 fn registry(spec: &ConfigSpec) -> String {
     format!("{}/plugins_registry", spec.kubelet_dir())
 }
 
-/// The mounts of this deployment. The kubelet's folders are for volumes, which go both ways; it names them by their paths on
-/// the node.
+/// Returns the mounts of this deployment. The kubelet's folders are for volumes: their mounts propagate in both
+/// directions. Their paths are those on the node, since the kubelet names volumes by them.
 fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)> {
     let mut mounts: Vec<_> = MOUNTS
         .into_iter()
@@ -89,14 +86,13 @@ fn mounts(spec: &ConfigSpec) -> Vec<(&'static str, String, String, Propagation)>
     mounts
 }
 
-/// Labels of its pods: ours, and the one of the published deployment, by which manifests of users select them.
+/// Returns the pods' labels, including the one of the published deployment, which manifests of users select.
 fn pod_labels() -> Value {
     let mut labels = labels(NAME);
     labels["name"] = json!(NAME);
     labels
 }
 
-/// The DaemonSet.
 #[must_use]
 pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     let mut containers = vec![container(spec, images)];
@@ -106,8 +102,8 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
     if serves_volumes(spec) && spec.daemon.csi_registrar_image.is_some() {
         volumes.push(host_folder("plugin", PLUGIN));
     }
-    // The policy is a map of its own, which the operator only reads: who may change what is deployed need not be who says
-    // whose programs run. What changes in it reaches the daemon without a restart.
+    // The policy is in a ConfigMap of its own, which the operator only reads: permission to change the deployment need
+    // not include permission to change the policy. A change reaches the daemon without a restart.
     volumes.push(json!({
         "name": "configuration",
         "projected": { "sources": [
@@ -127,15 +123,15 @@ pub fn daemon_set(spec: &ConfigSpec, images: &DeployImages) -> Value {
         "volumes": volumes
     });
     let mut set = objects::daemon_set(NAME, spec, pod_labels(), pod);
-    // The profiles of container runtimes deny mounts, and looking at processes of others. Where Kubernetes is older than the
-    // field (1.30), this is what it reads; where AppArmor is not there, it asks for nothing.
+    // AppArmor profiles of container runtimes deny mounts and access to other processes. Kubernetes before 1.30 reads
+    // this annotation instead of the field; without AppArmor it has no effect.
     set["spec"]["template"]["metadata"]["annotations"]["container.apparmor.security.beta.kubernetes.io/bpfman"] =
         json!("unconfined");
     set
 }
 
-/// Mounts the daemon's own bpffs where the whole node sees it, unless it is there, and ends: for that the kubelet wants a
-/// privileged container, which the daemon need not be.
+/// Builds the init container that mounts the daemon's bpffs for the whole node, unless it is mounted. The kubelet
+/// requires a privileged container for that, which the daemon's own need not be.
 fn bpffs(spec: &ConfigSpec, images: &DeployImages) -> Value {
     json!({
         "name": "bpffs",
@@ -148,7 +144,7 @@ fn bpffs(spec: &ConfigSpec, images: &DeployImages) -> Value {
     })
 }
 
-/// What the daemon's container may do. The daemon itself keeps less, in both cases: `docs/cage.md`.
+/// Returns the security context of the container. The daemon drops further privileges in both cases: `docs/cage.md`.
 fn security(spec: &ConfigSpec) -> Value {
     if serves_volumes(spec) {
         return json!({ "privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true });
@@ -158,8 +154,8 @@ fn security(spec: &ConfigSpec) -> Value {
         "readOnlyRootFilesystem": true,
         "allowPrivilegeEscalation": false,
         "capabilities": { "drop": ["ALL"], "add": CAPABILITIES },
-        // The daemon's own filter is narrower. Profiles of older runtimes answer EPERM to calls that they do not know
-        // (openat2, faccessat2), which is another answer than that there is no such call.
+        // The daemon's own filter is stricter. Profiles of older runtimes return EPERM instead of ENOSYS for calls that
+        // they do not know (openat2, faccessat2), which prevents fallbacks.
         "seccompProfile": { "type": "Unconfined" }
     })
 }
@@ -203,16 +199,17 @@ fn container(spec: &ConfigSpec, images: &DeployImages) -> Value {
         ],
         "securityContext": security(spec),
         "readinessProbe": probe(10, 3),
-        // Programs run on while it is started anew. A change of thousands of hooks, or a start with as many, may take a while.
+        // Programs keep running while the daemon restarts. A change of thousands of hooks, or a start with as many, may
+        // take a while, so that failures are tolerated for minutes.
         "livenessProbe": probe(60, 5),
-        // Not the last one to be thought of when memory is short. There is no limit unless somebody says one: the maps of all
-        // programs count as its memory, and who loads them says how large they are. The daemon limits its own (docs/cage.md).
+        // A memory request keeps the daemon from early eviction. There is no default limit: maps of all programs count
+        // as its memory, and their sizes are up to the users. The daemon limits its own memory (docs/cage.md).
         "resources": objects::resources(spec.daemon.resources.as_ref(), "10m", "64Mi"),
         "volumeMounts": mounts
     })
 }
 
-/// Asks the daemon as any client does: one that listens and does not answer is not ready.
+/// Returns a probe that sends a request like any client: a daemon that listens but does not answer is not ready.
 fn probe(seconds: u32, failures: u32) -> Value {
     json!({
         "exec": { "command": ["/usr/sbin/bpfmand", "check"] },
@@ -222,7 +219,7 @@ fn probe(seconds: u32, failures: u32) -> Value {
     })
 }
 
-/// The registrar of the published deployment, for who names its image; the daemon registers itself otherwise.
+/// Returns the registrar of the published deployment if the `Config` names one; otherwise the daemon registers itself.
 fn registrar(spec: &ConfigSpec, images: &DeployImages) -> Option<Value> {
     let image = spec.daemon.csi_registrar_image.as_ref().filter(|_| serves_volumes(spec))?;
     Some(json!({

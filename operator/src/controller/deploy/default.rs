@@ -1,11 +1,11 @@
-//! The `Config` object that is made when there is none.
+//! `Config` object that the controller creates if there is none.
 
 use bpfman_application::config::{AgentSpec, CONFIG_NAME, Config, ConfigSpec, DaemonSpec};
 
 use super::images::DeployImages;
 
-/// The daemon's configuration unless the user says otherwise. Signatures are those of the published default: images
-/// without one are loaded, with a warning.
+/// Default configuration of the daemon. As in the published default, signatures are verified, and images without one
+/// are loaded with a warning.
 const CONFIGURATION: &str = "\
 [database]
 max_retries = 30
@@ -16,7 +16,7 @@ allow_unsigned = true
 verify_enabled = true
 ";
 
-/// The default, with the images of the environment.
+/// Builds the default `Config` with the images of the environment.
 #[must_use]
 pub fn default_config(images: &DeployImages, namespace: &str) -> Config {
     Config::new(

@@ -1,4 +1,4 @@
-//! What is on the server of the objects that were deployed.
+//! Deployed objects as they are on the server.
 
 use bpfman_runtime::listing::{Listing, ListingChange};
 use kube::api::{ApiResource, DynamicObject};
@@ -6,14 +6,13 @@ use kube::core::GroupVersionKind;
 use kube::runtime::watcher::Event;
 use serde_json::Value;
 
-/// Label of everything that is deployed; watches ask for it.
+/// Label selector of everything that is deployed; watches use it.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=bpfman-operator,app.kubernetes.io/part-of=bpfman";
 
-/// The kinds that are deployed: group, version, kind.
+/// Kinds that are deployed: group, version, kind.
 pub const KINDS: [(&str, &str, &str); 3] =
     [("", "v1", "ConfigMap"), ("storage.k8s.io", "v1", "CSIDriver"), ("apps", "v1", "DaemonSet")];
 
-/// How the API server calls a kind.
 #[must_use]
 pub fn resource((group, version, kind): (&str, &str, &str)) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
@@ -22,19 +21,17 @@ pub fn resource((group, version, kind): (&str, &str, &str)) -> ApiResource {
 /// Kind, namespace and name.
 pub type ObjectKey = (String, String, String);
 
-/// The key of an object.
 #[must_use]
 pub fn key(object: &Value) -> ObjectKey {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&object["kind"]), text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]))
 }
 
-/// Objects by key.
 #[derive(Debug, Default)]
 pub struct DeployedObjects(Listing<ObjectKey, Value, { KINDS.len() }>);
 
 impl DeployedObjects {
-    /// Takes in an event about one of [`KINDS`].
+    /// Applies an event of one of [`KINDS`].
     pub fn take(&mut self, kind: usize, event: Event<DynamicObject>) {
         let key = |object| value(kind, object).map(|value| key(&value));
         if let ListingChange::Present(object) = self.0.take(kind, event, key) {
@@ -42,26 +39,24 @@ impl DeployedObjects {
         }
     }
 
-    /// Takes in an object as a write returned it.
+    /// Stores an object as returned by a write.
     pub fn written(&mut self, kind: usize, object: DynamicObject) {
         if let Some(value) = value(kind, object) {
             self.0.put(kind, key(&value), value);
         }
     }
 
-    /// Whether every kind was listed once.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.0.complete()
     }
 
-    /// One object.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
         self.0.get(key)
     }
 
-    /// Objects that an owner has, by its uid.
+    /// Returns the objects of an owner, by its uid.
     pub fn owned_by<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a ObjectKey> {
         let owned = move |value: &Value| {
             value["metadata"]["ownerReferences"]
@@ -72,13 +67,13 @@ impl DeployedObjects {
     }
 }
 
-/// The place of a kind among [`KINDS`].
+/// Returns the index of a kind in [`KINDS`].
 #[must_use]
 pub fn index(kind: &str) -> usize {
     KINDS.iter().position(|(_, _, name)| *name == kind).unwrap_or_default()
 }
 
-/// An object as a value. Lists leave out what kind their items are.
+/// Converts an object to JSON. The kind is added, since items of lists do not have it.
 fn value(kind: usize, object: DynamicObject) -> Option<Value> {
     let mut value = serde_json::to_value(object).ok()?;
     value["kind"] = KINDS[kind].2.into();

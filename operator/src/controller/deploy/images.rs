@@ -1,5 +1,5 @@
-//! What the environment says of what is deployed: images, unless the `Config` object says otherwise, and where the
-//! operator itself is.
+//! Deployment settings from the environment: default images, which the `Config` overrides, and the operator's
+//! namespace.
 
 use std::env;
 
@@ -7,30 +7,27 @@ use thiserror::Error;
 
 use super::objects::NAMESPACE;
 
-/// What the environment says.
+/// Settings from the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeployImages {
-    /// The daemon's, from `BPFMAN_IMG`.
+    /// Image of the daemon, from `BPFMAN_IMG`.
     pub daemon: String,
-    /// The agent's, from `BPFMAN_AGENT_IMG`.
+    /// Image of the agent, from `BPFMAN_AGENT_IMG`.
     pub agent: String,
-    /// For all containers, from `BPFMAN_IMAGE_PULL_POLICY`.
+    /// Pull policy of all containers, from `BPFMAN_IMAGE_PULL_POLICY`.
     pub pull_policy: String,
-    /// The operator's own namespace, from `POD_NAMESPACE`: agents look there for revisions of cluster applications,
-    /// whatever namespace they are deployed to.
+    /// Namespace of the operator, from `POD_NAMESPACE`: agents read revisions of cluster applications there, in
+    /// whichever namespace they run.
     pub home: String,
 }
 
-/// An image that the environment does not name.
+/// Image that the environment does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the environment variable {0} is not set; it names an image to deploy, or pass --no-deploy")]
 pub struct MissingImage(&'static str);
 
 impl DeployImages {
     /// Reads the environment.
-    ///
-    /// # Errors
-    /// An image is missing.
     pub fn from_environment() -> Result<Self, MissingImage> {
         Self::from(|name| env::var(name).ok())
     }

@@ -1,4 +1,4 @@
-//! Deploys daemon and agent as the one `Config` object says, and keeps them so.
+//! Deploys daemon and agent according to the one `Config` object, and restores them after changes.
 
 mod agent;
 mod cni;
@@ -21,16 +21,16 @@ pub use objects::objects as deployed_objects;
 pub use reach::DaemonReach;
 pub use run::run;
 
-/// What the rest of the controller has to know of what is deployed.
+/// Facts about the deployment that other parts of the controller need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deployed {
-    /// Whether nodes are to keep pods away until their programs are back; absent: nobody said, leave taints alone.
+    /// Taint setting: keep pods away from nodes until their programs are back. `None` if not configured: taints stay.
     pub taints: Option<bool>,
-    /// The namespace of agents; absent: nobody said, they are where the operator is.
+    /// Namespace of the agents; `None` if not configured: the operator's own namespace.
     pub agents: Option<String>,
-    /// The nodes that daemon and agent are deployed to.
+    /// Nodes to which daemon and agent are deployed.
     pub reach: DaemonReach,
 }
 
-/// Label by which pods of agents are found.
+/// Label selector of the agents' pods.
 pub const AGENT_SELECTOR: &str = "app.kubernetes.io/name=bpfman-agent";

@@ -1,4 +1,4 @@
-//! The objects that a `Config` comes to. Pure.
+//! Objects that a `Config` describes. Pure.
 
 use bpfman_application::config::{Config, ConfigSpec};
 use bpfman_application::deployment::ContainerResources;
@@ -9,23 +9,22 @@ use sha2::{Digest as _, Sha256};
 use super::images::DeployImages;
 use super::{agent, daemon};
 
-/// Name of the configuration map.
 pub const CONFIG_MAP: &str = "bpfman-config";
 
-/// Name of the configuration map that a user may make with the daemon's `policy.toml`.
+/// Name of the ConfigMap with the daemon's `policy.toml`, which a user may create.
 pub const POLICY_MAP: &str = "bpfman-policy";
 
-/// The namespace of everything, unless the object names one.
+/// Default namespace of all objects.
 pub const NAMESPACE: &str = "bpfman";
 
-/// The PriorityClass of all pods, unless the object names one.
+/// Default PriorityClass of all pods.
 const PRIORITY: &str = "system-node-critical";
 
-/// Annotation of what is deployed: what it was made from. A field that is not wanted any more is no difference between what
-/// is wanted and what is there, but this is.
+/// Annotation with the hash of the applied object. A field that was removed from the wanted object is no difference in
+/// the comparison with the found one, but the hash differs.
 const MADE_FROM: &str = "bpfman.io/made-from";
 
-/// Every object, in the order in which they are applied. What `overrides` takes out is not among them.
+/// Returns all objects in the order in which they are applied, without those that `overrides` excludes.
 #[must_use]
 pub fn objects(config: &Config, images: &DeployImages) -> Vec<Value> {
     let spec = &config.spec;
@@ -52,13 +51,11 @@ pub fn objects(config: &Config, images: &DeployImages) -> Vec<Value> {
     objects
 }
 
-/// The namespace that objects are deployed to.
 #[must_use]
 pub fn namespace(spec: &ConfigSpec) -> &str {
     spec.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(NAMESPACE)
 }
 
-/// Labels of everything that is deployed.
 #[must_use]
 pub fn labels(name: &str) -> Value {
     json!({
@@ -68,20 +65,20 @@ pub fn labels(name: &str) -> Value {
     })
 }
 
-/// A DaemonSet. `pod` is what is its own of the pods' spec.
+/// Builds a DaemonSet. `pod` is the part of the pods' spec that differs between DaemonSets.
 ///
-/// Programs and links are pinned and run on while a daemon restarts, so replacing a pod takes nothing from its node but
-/// the answer to changes, for seconds. Ten percent at a time brings an upgrade over 5,000 nodes in ten steps, and
-/// leaves nine of ten nodes answering if the new version does not start.
+/// Programs and links are pinned and keep running while a daemon restarts: replacing a pod only delays changes on its
+/// node for seconds. Ten percent at a time upgrade 5,000 nodes in ten steps, and leave nine of ten nodes working if the
+/// new version does not start.
 #[must_use]
 pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Value) -> Value {
-    // Daemon and agent mount what they need of their account, if anything.
+    // Daemon and agent mount their service account explicitly, if they need it.
     pod["automountServiceAccountToken"] = json!(false);
     pod["priorityClassName"] = json!(spec.priority_class_name.as_deref().unwrap_or(PRIORITY));
     pod["nodeSelector"] = json!(spec.node_labels());
     pod["tolerations"] = json!(spec.tolerations());
     pod["imagePullSecrets"] = json!(spec.image_pull_secrets);
-    // They change with the configuration, so that it reaches pods by a restart.
+    // These annotations change with the configuration, so that pods restart with the new one.
     let annotations = json!({
         "bpfman.io.bpfman.log.level": spec.daemon.log_level.as_deref().unwrap_or_default(),
         "bpfman.io.bpfman.agent.log.level": spec.agent.log_level.as_deref().unwrap_or_default(),
@@ -102,25 +99,24 @@ pub fn daemon_set(name: &str, spec: &ConfigSpec, pod_labels: Value, mut pod: Val
     })
 }
 
-/// What a container asks for and may take: what the object says, or else a request of our own and no limit.
+/// Returns the resources of a container: those of the `Config`, or else a default request without a limit.
 #[must_use]
 pub fn resources(given: Option<&ContainerResources>, cpu: &str, memory: &str) -> Value {
     given.map_or_else(|| json!({ "requests": { "cpu": cpu, "memory": memory } }), |given| json!(given))
 }
 
-/// A volume: a folder of the node, which is made if it is not there.
+/// Returns a volume for a folder of the node, which is created if missing.
 #[must_use]
 pub fn host_folder(name: &str, path: &str) -> Value {
     json!({ "name": name, "hostPath": { "path": path, "type": "DirectoryOrCreate" } })
 }
 
-/// A variable: a field of the pod.
+/// Returns an environment variable with a field of the pod.
 #[must_use]
 pub fn pod_field(name: &str, path: &str) -> Value {
     json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } })
 }
 
-/// Adds to a list of an object.
 pub fn push(list: &mut Value, more: impl IntoIterator<Item = Value>) {
     if let Some(list) = list.as_array_mut() {
         list.extend(more);
@@ -132,7 +128,7 @@ fn is_unmanaged(spec: &ConfigSpec, object: &Value) -> bool {
         object["apiVersion"] == entry.api_version
             && object["kind"] == entry.kind
             && object["metadata"]["name"] == entry.name
-            // An object without a namespace is meant whatever the entry says: the field is required.
+            // An object without a namespace matches whatever the entry's namespace is, since that field is required.
             && object["metadata"]["namespace"].as_str().is_none_or(|namespace| namespace == entry.namespace)
     })
 }
@@ -150,11 +146,11 @@ fn config_map(spec: &ConfigSpec) -> Value {
     })
 }
 
-/// What the kubelet is to know of the plugin. Fields that came after Kubernetes 1.20 are left to their defaults, which
-/// are what is wanted: a server that does not know one refuses the whole object.
+/// Builds the CSIDriver object. Fields added after Kubernetes 1.20 are omitted, since a server that does not know a
+/// field refuses the object; their defaults are right.
 fn csi_driver() -> Value {
     let mut labels = labels("bpfman-csi");
-    // OpenShift keeps volumes of a driver without it out of all namespaces that are not privileged.
+    // Without this label, OpenShift allows volumes of the driver only in privileged namespaces.
     labels["security.openshift.io/csi-ephemeral-volume-profile"] = json!("restricted");
     json!({
         "apiVersion": "storage.k8s.io/v1",
@@ -234,7 +230,7 @@ mod tests {
         assert_eq!(agent["securityContext"]["runAsNonRoot"], true);
     }
 
-    /// Only a privileged container may have mounts that go out to the node: the API server refuses it to others.
+    /// The API server refuses bidirectional mount propagation for unprivileged containers.
     #[test]
     fn without_volumes_the_daemon_has_the_capabilities_that_it_keeps_and_no_more() {
         let mut config = config();
@@ -266,7 +262,7 @@ mod tests {
             !arguments.iter().any(|argument| argument.as_str().unwrap().contains("csi")),
             "{arguments:?}"
         );
-        // What mounts is over before the daemon starts.
+        // The init container, which mounts, ends before the daemon starts.
         let first = &daemon["initContainers"][0];
         assert_eq!(
             (&first["args"], &first["securityContext"]["privileged"]),
@@ -414,7 +410,7 @@ mod tests {
         let agent = &find(&objects, "bpfman-agent")["spec"]["template"]["spec"];
         assert_eq!(agent["containers"][1]["resources"], json!({ "limits": { "memory": "32Mi" } }));
         assert!(!daemon.to_string().contains("/var/lib/kubelet"), "{daemon}");
-        // The kubelet names volumes by their paths on the node: they are the same in the container.
+        // The kubelet names volumes by their paths on the node: they must be the same in the container.
         for (volume, path) in
             [("pods", "/var/lib/k0s/kubelet/pods"), ("registry", "/var/lib/k0s/kubelet/plugins_registry")]
         {

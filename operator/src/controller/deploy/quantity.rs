@@ -1,12 +1,12 @@
-//! Amounts as Kubernetes writes them: `1000m` and `1` are the same, and the API server stores the shorter one. Pure.
+//! Kubernetes quantities: `1000m` and `1` are equal, and the API server stores the shorter one. Pure.
 
-/// Whether two texts are the same amount.
+/// Returns whether two texts are the same amount.
 #[must_use]
 pub fn same_amount(one: &str, other: &str) -> bool {
     one == other || nanos(one).is_some_and(|amount| nanos(other) == Some(amount))
 }
 
-/// An amount in billionths, which is as fine as Kubernetes keeps any. None if it is no amount, or too large to tell.
+/// Parses an amount in billionths, the finest unit of Kubernetes. `None` if it is invalid or out of range.
 fn nanos(text: &str) -> Option<i128> {
     let end =
         text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
@@ -25,7 +25,7 @@ fn nanos(text: &str) -> Option<i128> {
     }
 }
 
-/// A factor, and a power of ten.
+/// Returns the factor and the power of ten of a suffix.
 fn unit(suffix: &str) -> Option<(i128, i32)> {
     let binary = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     if let Some(at) = binary.iter().position(|unit| *unit == suffix) {

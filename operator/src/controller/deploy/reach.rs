@@ -1,14 +1,14 @@
-//! The nodes that daemon and agent are deployed to: by labels, and by the taints that their pods put up with.
+//! Nodes to which daemon and agent are deployed, by labels and tolerations.
 
 use bpfman_application::config::ConfigSpec;
 use bpfman_application::deployment::NodeToleration;
 
 use crate::controller::projection::ClusterNode;
 
-/// Taints that Kubernetes has all pods of a DaemonSet put up with, by the start of their keys.
+/// Key prefix of the taints that Kubernetes lets all pods of a DaemonSet tolerate.
 const OF_DAEMON_SETS: &str = "node.kubernetes.io/";
 
-/// The nodes that daemon and agent run on.
+/// Nodes on which daemon and agent run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonReach {
     labels: Vec<(String, String)>,
@@ -16,14 +16,14 @@ pub struct DaemonReach {
 }
 
 impl Default for DaemonReach {
-    /// As without a `Config`: every node that can have a daemon.
+    /// Returns the reach without a `Config`: every node that can run a daemon.
     fn default() -> Self {
         Self::of(&ConfigSpec::default())
     }
 }
 
 impl DaemonReach {
-    /// As a `Config` says.
+    /// Returns the reach of a `Config`.
     #[must_use]
     pub fn of(spec: &ConfigSpec) -> Self {
         let labels = spec.node_labels().into_iter();
@@ -33,7 +33,7 @@ impl DaemonReach {
         }
     }
 
-    /// Whether the daemon is meant to run on a node.
+    /// Returns whether the daemon is deployed to a node.
     #[must_use]
     pub fn takes(&self, node: &ClusterNode) -> bool {
         let tolerated = |key: &str, value: &str, effect: &str| {

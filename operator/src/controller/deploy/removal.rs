@@ -1,4 +1,4 @@
-//! What keeps a deployment from being taken away: applications that agents would have to unload.
+//! Conditions that delay the removal of a deployment: applications that agents must unload first, and marked nodes.
 
 use super::error::DeployError;
 use bpfman_application::orders::NOT_READY_TAINT;
@@ -11,16 +11,13 @@ use bpfman_application::scope::Scope;
 use crate::controller::projection::READY_BOOT;
 use bpfman_runtime::sentence::list_of;
 
-/// Most applications that are named.
+/// Maximum number of applications in a message.
 const NAMED: u32 = 5;
 
-/// Nodes of one answer.
+/// Nodes per page of a list.
 const PAGE: u32 = 500;
 
-/// Why daemons and agents have to stay; none if they may go.
-///
-/// # Errors
-/// The API server does not answer.
+/// Returns why daemons and agents have to stay, or `None` if they can be removed.
 pub async fn blocked(client: &Client) -> Result<Option<String>, DeployError> {
     let (mut names, mut all) = (Vec::new(), 0);
     for scope in Scope::ALL {
@@ -33,7 +30,7 @@ pub async fn blocked(client: &Client) -> Result<Option<String>, DeployError> {
                     None => item.name_any(),
                 }));
             }
-            // The definition is gone, and all objects with it.
+            // The definition was deleted, and all objects with it.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(DeployError::about("listing applications")(error)),
         }
@@ -41,10 +38,7 @@ pub async fn blocked(client: &Client) -> Result<Option<String>, DeployError> {
     Ok(message(&names, all))
 }
 
-/// Why a deployment that put taints on nodes has to stay: a node that still has one, or the note of its boot.
-///
-/// # Errors
-/// The API server does not answer.
+/// Returns why a deployment that taints nodes has to stay: a node still has the taint, or the annotation of its boot.
 pub async fn marked(client: &Client) -> Result<Option<String>, DeployError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let mut page = ListParams::default().limit(PAGE);

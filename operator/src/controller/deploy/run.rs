@@ -1,4 +1,4 @@
-//! Follows the `Config` object and what it comes to on the server, and reconciles the two.
+//! Watches the `Config` object and the deployed objects, and reconciles the two.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -34,38 +34,36 @@ use bpfman_runtime::queue::sleep_until;
 use bpfman_runtime::reading::reading;
 use bpfman_runtime::watch::{Waits, events};
 
-/// Holds the `Config` until it was seen that it goes.
+/// Finalizer that keeps the `Config` until its deletion has been handled.
 const FINALIZER: &str = "bpfman.io/config-finalizer";
 
-/// More changes are waited for after a first one; also the least time between two rounds.
+/// Time to wait for further changes after the first one; also the minimum time between two rounds.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// What failed is tried again.
+/// Delay before a failed round is repeated.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What a watch saw.
 #[expect(clippy::large_enum_variant, reason = "one at a time, and few of either")]
 enum Seen {
     Config(Event<Config>),
     Object(usize, Event<DynamicObject>),
 }
 
-/// The deployment as it is known.
 struct Deployer {
     client: Client,
     images: DeployImages,
     home: String,
     config: Option<Config>,
-    /// Configs were listed once.
+    /// True if the `Config` objects were listed once.
     listed: bool,
-    /// Whether a missing `Config` is to be made: once, at the start.
+    /// True until a `Config` was seen or the default was created.
     make_default: bool,
     found: DeployedObjects,
-    /// The uid and generation for which the namespace was labelled.
+    /// Uid and generation of the `Config` for which the namespace was labelled.
     labelled: Option<(Option<String>, Option<i64>)>,
 }
 
-/// Deploys for ever. `deployed` is told what others have to know.
+/// Reconciles forever. `deployed` receives the facts that other parts of the controller need.
 pub async fn run(
     client: Client,
     images: DeployImages,
@@ -118,7 +116,7 @@ pub async fn run(
     }
 }
 
-/// What a watch sees. Nothing if it failed: it is tried again, later and later.
+/// Returns a stream of watch events. Failures are dropped, because the watch is retried with a growing delay.
 fn watched<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -131,7 +129,7 @@ where
     events.filter_map(move |event| std::future::ready(event.ok().map(&seen))).boxed()
 }
 
-/// One stream of everything that is watched.
+/// Merges all watches into one stream.
 fn watches(client: &Client) -> SelectAll<stream::BoxStream<'static, Seen>> {
     let mut all = SelectAll::new();
     all.push(watched(Api::<Config>::all(client.clone()), watcher::Config::default(), Seen::Config));
@@ -159,7 +157,7 @@ impl Deployer {
         }
     }
 
-    /// Tells the rest of the controller. When the `Config` goes, so do the taints that it asked for.
+    /// Publishes facts about the deployment. While the `Config` is being deleted, its taints are disabled.
     fn publish(&self, deployed: &watch::Sender<Deployed>) {
         if !self.listed {
             return;
@@ -168,13 +166,13 @@ impl Deployer {
             let asked = self.config.as_ref().filter(|config| config.metadata.deletion_timestamp.is_none());
             let taints = match (asked, &self.config) {
                 (Some(config), _) => config.spec.node_taint,
-                // Also for a controller that starts while it goes.
+                // This also holds for a controller that starts during the deletion.
                 (None, Some(deleting)) => deleting.spec.node_taint.map(|_| false),
                 (None, None) => deployed.taints.map(|_| false),
             };
-            // Those of a Config that is gone go with it; until then they are where they were.
+            // The agents of a deleted `Config` run until it is gone, in the same namespace.
             let agents = asked.map(|config| namespace(&config.spec).to_owned()).or(deployed.agents.clone());
-            // One that cannot be changes nothing.
+            // An invalid `Config` changes nothing.
             let sound = asked.filter(|config| config.spec.problems().is_empty());
             let reach = sound.map_or_else(|| deployed.reach.clone(), |config| DaemonReach::of(&config.spec));
             let now = Deployed { taints, agents, reach };
@@ -184,7 +182,7 @@ impl Deployer {
         });
     }
 
-    /// One round: everything that differs is written.
+    /// Runs one round: writes everything that differs.
     async fn round(&mut self) -> Result<(), DeployError> {
         let Some(config) = self.config.clone() else {
             return if self.make_default { self.make_default().await } else { Ok(()) };
@@ -199,7 +197,8 @@ impl Deployer {
         }
         if deleting {
             let reason = match blocked(&self.client).await? {
-                // The other half of this controller is at it. Once the Config is gone, this controller may be, too.
+                // The node part of this controller must remove the taints first: the controller may be deleted with the
+                // Config.
                 None if config.spec.node_taint.is_some() => marked(&self.client).await?,
                 // Only agents unload programs: they stay until there is nothing to unload.
                 reason => reason,
@@ -209,7 +208,7 @@ impl Deployer {
             }
         }
         let finalizers: Vec<String> = match deleting {
-            // What belongs to it is taken away by Kubernetes.
+            // Kubernetes deletes the objects that the Config owns.
             true => finalizers.into_iter().filter(|finalizer| finalizer != FINALIZER).collect(),
             false => finalizers.into_iter().chain([FINALIZER.to_owned()]).collect(),
         };
@@ -234,7 +233,7 @@ impl Deployer {
                 info!("made the default Config");
                 self.give_away(&made).await;
             }
-            // Somebody else was faster.
+            // Another client created it first.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(DeployError::about("making the default Config")(error)),
         }
@@ -242,7 +241,8 @@ impl Deployer {
         Ok(())
     }
 
-    /// The default belongs to nobody: whoever applies a `Config` of their own owns all of it, without a conflict.
+    /// Removes the controller from the managers of the default `Config`, so that users can apply theirs without
+    /// conflicts.
     async fn give_away(&self, made: &Config) {
         let Some(patch) = unowned(made) else { return };
         if let Err(error) =
@@ -252,9 +252,9 @@ impl Deployer {
         }
     }
 
-    /// Applies what differs, deletes what is left over, and says how it is. `blocked` is why it does not go.
+    /// Applies differing objects, deletes obsolete ones, and writes the status. `blocked` is what delays a deletion.
     async fn deploy(&mut self, config: &Config, blocked: Option<String>) -> Result<(), DeployError> {
-        // Each is tried, and the first error counts.
+        // All steps run; the first error is reported.
         let mut outcome = blocked.map_or(Ok(()), |reason| Err(DeployError::Held(reason)));
         let objects = objects(config, &self.images);
         match self.possible(config, &objects).await {
@@ -272,7 +272,7 @@ impl Deployer {
         outcome
     }
 
-    /// Whether all of it can be applied: a part of it would leave daemon and agent of two minds.
+    /// Checks whether all objects can be applied, since a partial update would leave daemon and agent inconsistent.
     async fn possible(&self, config: &Config, objects: &[Value]) -> Result<(), DeployError> {
         let problems = config.spec.problems();
         if !problems.is_empty() {
@@ -292,7 +292,7 @@ impl Deployer {
         for object in differing {
             let key = key(object);
             match self.api(&key).patch(&key.2, &parameters, &Patch::Apply(object)).await {
-                // What is invalid now is invalid later. Anything else is found out by applying it.
+                // Invalid objects stay invalid. Any other error appears when the object is applied.
                 Err(kube::Error::Api(status)) if status.code == 422 => {
                     let what = format!("{} {}", key.0, key.2);
                     return Err(DeployError::Refused(what, kube::Error::Api(status)));
@@ -324,7 +324,7 @@ impl Deployer {
         }
     }
 
-    /// What was deployed for this `Config` and is not wanted any more: it named another namespace before.
+    /// Deletes obsolete objects of this `Config`, for example in the namespace that it named before.
     async fn remove_left_over(&mut self, config: &Config) -> Result<(), DeployError> {
         let mut managed = config.clone();
         managed.spec.overrides.clear();
@@ -344,7 +344,7 @@ impl Deployer {
         Ok(())
     }
 
-    /// Allows privileged pods in the namespace, once for each version of the `Config`.
+    /// Labels the namespace to allow privileged pods, once for each version of the `Config`.
     async fn label_namespace(&mut self, config: &Config) -> Result<(), DeployError> {
         let version = (config.metadata.uid.clone(), config.metadata.generation);
         if self.labelled.as_ref() == Some(&version) {
@@ -368,7 +368,6 @@ impl Deployer {
         Ok(())
     }
 
-    /// Writes the conditions, if they changed.
     async fn write_status(&mut self, config: &Config, error: Option<&str>) -> Result<(), DeployError> {
         let sets: Vec<DaemonSet> = objects(config, &self.images)
             .iter()
@@ -404,8 +403,8 @@ impl Deployer {
     }
 }
 
-/// Takes the spec out of what an object's managers own. One entry has to stay: an object without any is taken for one of
-/// before there were managers, all of whose fields are somebody's.
+/// Returns a patch that removes the spec from an object's field managers. One entry has to remain: the API server
+/// treats an object without entries as one from before field management, with an owner for each field.
 fn unowned(made: &Config) -> Option<Value> {
     let mut managed = made.metadata.managed_fields.clone()?;
     for entry in &mut managed {

@@ -1,11 +1,11 @@
-//! How a deployment is doing, from its DaemonSets. Pure.
+//! Conditions of a deployment, computed from its DaemonSets. Pure.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use bpfman_application::condition::{Conditions, Readiness};
 
-/// The conditions of a `Config`: its three, and those that `kstatus` reads. `error` is what could not be applied.
+/// Returns the conditions of a `Config`: its own three, and those for `kstatus`. `error` is from applying objects.
 #[must_use]
 pub fn conditions(make: Conditions<'_>, daemon_sets: &[DaemonSet], error: Option<&str>) -> Vec<Condition> {
     let waiting: Vec<String> = daemon_sets.iter().filter_map(updating).collect();
@@ -41,7 +41,7 @@ fn or(text: String, error: Option<&str>) -> String {
     if text.is_empty() { error.unwrap_or_default().to_owned() } else { text }
 }
 
-/// Pods that are not of the current version yet.
+/// Returns a message about pods that are not updated yet.
 fn updating(set: &DaemonSet) -> Option<String> {
     let name = set.metadata.name.as_deref().unwrap_or_default();
     let status = set.status.as_ref()?;
@@ -53,10 +53,10 @@ fn updating(set: &DaemonSet) -> Option<String> {
     (updated < wanted).then(|| format!("{name}: {updated} of {wanted} pods are updated."))
 }
 
-/// Nodes where it does not run.
+/// Returns a message about nodes without an available pod.
 fn unavailable(set: &DaemonSet) -> Option<String> {
     let name = set.metadata.name.as_deref().unwrap_or_default();
-    // A set that Kubernetes has not reconciled says zero of zero.
+    // A DaemonSet that Kubernetes has not reconciled yet reports zero of zero pods.
     let seen = set.status.as_ref().filter(|status| status.observed_generation.unwrap_or_default() > 0);
     let Some(status) = seen else { return Some(format!("{name}: not scheduled yet.")) };
     let ready = status.number_available.unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The cluster as the controller knows it, and what each event changes of it.
+//! The controller's view of the cluster, updated by watch events.
 //!
-//! One owner, no locks. An event touches only the objects it is about and names the applications concerned; what those
-//! come to is worked out later, once for many events (`decide`).
+//! It has one owner and no locks. An event updates only its own object and marks the affected applications as changed;
+//! their status is computed later, once for many events (`decide`).
 
 mod view;
 
@@ -19,13 +19,13 @@ use crate::controller::projection::wire::{WireApplication, WireState};
 use crate::controller::projection::{ApplicationId, ClusterNode, NodeAnswer, TrackedApplication};
 use bpfman_application::scope::Scope;
 
-/// Everything that is kept.
+/// All objects that the controller keeps.
 #[derive(Debug, Default)]
 pub struct Memory {
     interner: Interner,
     applications: Listing<ApplicationId, TrackedApplication, 2>,
-    /// By the application that owns them, and the name of the state object. They may come before it and stay after it.
-    /// Boxed: a tree has room for more entries than there are.
+    /// By owning application and name of the state object. Answers may arrive before their application and remain after
+    /// it. They are boxed because a B-tree allocates more entries than it holds.
     answers: Listing<(ApplicationId, SharedText), Box<NodeAnswer>, 2>,
     nodes: Listing<SharedText, ClusterNode>,
     /// Pods of agents by name: their nodes, and whether they are ready.
@@ -33,19 +33,19 @@ pub struct Memory {
     changed: ChangedObjects,
 }
 
-/// What has to be reconciled again.
+/// Objects that have to be reconciled again.
 #[derive(Debug, Default)]
 pub struct ChangedObjects {
-    /// Applications whose status may be another now.
+    /// Applications with a possibly changed status.
     pub applications: BTreeSet<ApplicationId>,
-    /// Nodes that are gone, or have an answer although they are not known.
+    /// Nodes that were deleted, or that have an answer without being known.
     pub lost_nodes: BTreeSet<SharedText>,
-    /// Whether what decides about taints changed.
+    /// True if an input of the taint decisions changed.
     pub taints: bool,
 }
 
 impl Memory {
-    /// Takes in an event about an application.
+    /// Applies an event of an application.
     pub fn application(&mut self, scope: Scope, event: Event<WireApplication>) {
         let id = |wire: WireApplication| Some(ApplicationId(wire.metadata.uid?.into()));
         match self.applications.take(scope as usize, event, id) {
@@ -59,14 +59,14 @@ impl Memory {
         }
     }
 
-    /// Takes in an application as the API server returned it from a write.
+    /// Stores an application as returned by a write.
     pub fn written(&mut self, application: TrackedApplication) {
         if self.applications.get(&application.id).is_some() {
             self.keep(application);
         }
     }
 
-    /// Keeps an application, unless a newer version of it is known already: a watch may lag behind our own writes.
+    /// Stores an application, unless a newer version is known: a watch may lag behind the controller's own writes.
     fn keep(&mut self, application: TrackedApplication) {
         if let Some(kept) = self.applications.seen(&application.id)
             && (*kept == application || is_older(&application.resource_version, &kept.resource_version))
@@ -78,7 +78,7 @@ impl Memory {
         self.applications.put(application.scope as usize, application.id.clone(), application);
     }
 
-    /// Takes in an event about a state object. One that no application owns is not ours.
+    /// Applies an event of a state object. Objects without an owning application are ignored.
     pub fn answer(&mut self, scope: Scope, event: Event<WireState>) {
         let key = |wire: WireState| Some((owner(&wire)?, wire.metadata.name?.into()));
         match self.answers.take(scope as usize, event, key) {
@@ -105,7 +105,7 @@ impl Memory {
         }
     }
 
-    /// Takes in an event about a node. A heartbeat changes nothing that is kept, and costs nothing more.
+    /// Applies an event of a node. A heartbeat changes no stored field and causes no further work.
     pub fn node(&mut self, event: Event<WireNode>) {
         let listed = matches!(event, Event::InitDone);
         match self.nodes.take(0, event, |wire| wire.metadata.name.map(SharedText::from)) {
@@ -134,14 +134,14 @@ impl Memory {
             }
         }
         if listed {
-            // Answers of nodes that are not on the list.
+            // Answers of nodes that are not in the list.
             let lost = self.answers.values().map(|answer| &answer.node);
             let lost = lost.filter(|node| self.nodes.get(*node).is_none());
             self.changed.lost_nodes.extend(lost.cloned());
         }
     }
 
-    /// Takes in an event about a pod of an agent.
+    /// Applies an event of an agent's pod.
     pub fn agent(&mut self, event: Event<WirePod>) {
         let changed = match self.agents.take(0, event, |wire| wire.metadata.name.map(SharedText::from)) {
             ListingChange::Present(wire) => {
@@ -155,14 +155,14 @@ impl Memory {
             ListingChange::Gone(gone) => !gone.is_empty(),
         };
         if changed {
-            // Which applications an agent matters to is not worth finding out: pods of agents change seldom, and what
-            // an application comes to is worked out at most once a second.
+            // Mark all applications: finding the affected ones is not worthwhile, since agent pods change rarely and an
+            // application is summarized at most once a second.
             self.changed.applications.extend(self.applications.iter().map(|(id, _)| id.clone()));
             self.changed.taints = true;
         }
     }
 
-    /// Whether every kind was listed once, so that what is missing is known to be missing.
+    /// Returns whether every kind was listed once, so that a missing object is known not to exist.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.applications.complete()
@@ -171,53 +171,53 @@ impl Memory {
             && self.agents.complete()
     }
 
-    /// What changed since this was last asked.
+    /// Returns the changes since the last call.
     pub fn changed(&mut self) -> ChangedObjects {
         std::mem::take(&mut self.changed)
     }
 
-    /// An application, if there is one.
+    /// Returns an application, if it exists.
     #[must_use]
     pub fn view(&self, id: &ApplicationId) -> Option<View<'_>> {
         Some(View::new(self.applications.get(id)?, self))
     }
 
-    /// All applications.
+    /// Returns all applications.
     pub fn applications(&self) -> impl Iterator<Item = View<'_>> {
         self.applications.values().map(|application| View::new(application, self))
     }
 
-    /// All nodes with their names.
+    /// Returns all nodes with their names.
     pub fn nodes(&self) -> impl Iterator<Item = (&SharedText, &ClusterNode)> {
         self.nodes.iter()
     }
 
-    /// One node.
+    /// Returns one node.
     #[must_use]
     pub fn find_node(&self, name: &str) -> Option<&ClusterNode> {
         self.nodes.get(name)
     }
 
-    /// Nodes whose agent is ready.
+    /// Returns the nodes with a ready agent.
     pub fn agents(&self) -> impl Iterator<Item = &SharedText> {
         self.agents.values().filter(|(_, ready)| *ready).map(|(node, _)| node)
     }
 
-    /// State objects of a node that is gone, with the kind and the namespace to find them by.
+    /// Returns the state objects of a deleted node, each with its scope, namespace and name.
     #[must_use]
     pub fn answers_of_node(&self, node: &str) -> Vec<(Scope, Option<SharedText>, SharedText)> {
         let of_it = self.answers.values().filter(|answer| &*answer.node == node);
         of_it.map(|answer| (answer.scope(), answer.namespace.clone(), answer.object.clone())).collect()
     }
 
-    /// How many state objects, nodes and different texts are kept.
+    /// Returns the number of state objects, nodes and distinct texts.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.answers.len(), self.nodes.len(), self.interner.len())
     }
 }
 
-/// The uid of the application that a state object belongs to.
+/// Returns the uid of the application that owns a state object.
 fn owner(wire: &WireState) -> Option<ApplicationId> {
     let owners = wire.metadata.owner_references.iter().flatten();
     let ours = |kind: &str| Scope::ALL.into_iter().any(|scope| kind == scope.application_kind());

@@ -1,4 +1,4 @@
-//! What is known of one application.
+//! View of one application.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::Memory;
 use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{ClusterNode, NodeAnswer, TrackedApplication};
 
-/// One application with all that is known of it.
+/// Application with the nodes' answers about it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// The application.
@@ -19,19 +19,19 @@ impl<'a> View<'a> {
         Self { application, memory }
     }
 
-    /// What nodes answered; one state object each.
+    /// Returns all answers, one per state object.
     pub fn answers(&self) -> impl Iterator<Item = &'a NodeAnswer> + use<'a> {
         let id = &self.application.id;
         let from = self.memory.answers.from((id.clone(), SharedText::default())..);
         from.take_while(move |((of, _), _)| of == id).map(|(_, answer)| &**answer)
     }
 
-    /// One answer a node: the one that its agent keeps.
+    /// Returns one answer per node, from the object that its agent maintains.
     ///
-    /// After a migration from the published operator a node may have two: one that the agent before made under another
-    /// name, which nobody changes any more, and one of the agent that is there. An object that is going counts last; then
-    /// the one that was written in the node's present boot, then one that says a kernel or a boot at all, which the
-    /// published agent does not; what is left is decided by the name, so that it is the same each time.
+    /// After a migration from the published operator, a node may have two objects: one that the earlier agent created
+    /// under another name, which no longer changes, and one of the present agent. Objects that are being deleted come
+    /// last. Otherwise the order of preference is: written in the node's current boot; has a kernel or a boot id, which
+    /// the published agent does not write; name, so that the choice is deterministic.
     #[must_use]
     pub fn answer_of_each(&self) -> HashMap<&'a str, &'a NodeAnswer> {
         let rank = |answer: &'a NodeAnswer| {
@@ -52,19 +52,19 @@ impl<'a> View<'a> {
         of_each
     }
 
-    /// Nodes that the application selects, with their names.
+    /// Returns the nodes that the application selects, with their names.
     pub fn selected(&self) -> impl Iterator<Item = (&'a SharedText, &'a ClusterNode)> + use<'a> {
         let application = self.application;
         self.memory.nodes().filter(move |(_, node)| application.selects(node))
     }
 
-    /// One node.
+    /// Returns one node.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&'a ClusterNode> {
         self.memory.find_node(name)
     }
 
-    /// Nodes whose agent is ready.
+    /// Returns the nodes with a ready agent.
     pub fn agents(&self) -> impl Iterator<Item = &'a SharedText> + use<'a> {
         self.memory.agents()
     }

@@ -1,4 +1,4 @@
-//! All metrics of the controller. `docs/metrics.md` is made from this table.
+//! All metrics of the controller. `docs/metrics.md` is generated from this table.
 
 use bpfman_metrics::{Metric, MetricUnit, PROCESS_METRICS, metrics, metrics_table};
 
@@ -17,7 +17,7 @@ metrics! {
     APPLICATION_NODES = Metric::gauge("bpfman_application_nodes", &["kind", "namespace", "name", "state"], "Nodes of an application: `wanted`, and of these `updated`, `healthy`, `failed`.");
 }
 
-/// All metrics of the controller as a table of Markdown.
+/// Returns all metrics of the controller as a Markdown table.
 #[must_use]
 pub fn controller_metrics_page() -> String {
     metrics_table(CONTROLLER_METRICS.iter().chain(&PROCESS_METRICS).copied())

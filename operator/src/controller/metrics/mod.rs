@@ -1,4 +1,4 @@
-//! What the controller counts, as Prometheus reads it.
+//! Metrics of the controller in Prometheus format.
 
 pub mod catalogue;
 
@@ -17,52 +17,52 @@ use catalogue::{
 /// By kind, namespace and name of an application; with its uid.
 type Summaries = BTreeMap<[String; 3], (Arc<str>, Summary)>;
 
-/// Figures of one controller.
+/// Metrics of one controller.
 #[derive(Debug, Default)]
 pub struct ControllerMetrics {
-    /// By kind of object and what came out.
+    /// Writes by kind of object and result.
     writes: Counters<&'static str, 2>,
-    /// Lists from the beginning, by what is listed.
+    /// Full lists, by kind of object.
     pub lists: Counters<&'static str>,
-    /// Watches that failed, by what is watched.
+    /// Failed watches, by kind of object.
     pub watch_failures: Counters<&'static str>,
-    /// Why watches fail now.
+    /// Current failures of watches.
     pub troubles: Troubles<&'static str>,
     applications: Mutex<Summaries>,
     gauges: Mutex<ControllerGauges>,
 }
 
-/// What there is now.
+/// Current values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ControllerGauges {
-    /// Whether this controller acts.
+    /// True if this controller is the leader.
     pub leader: bool,
-    /// Whether everything was listed once.
+    /// True if everything was listed once.
     pub complete: bool,
-    /// State objects known.
+    /// Number of state objects.
     pub states: usize,
-    /// Nodes known.
+    /// Number of nodes.
     pub nodes: usize,
-    /// Different texts held.
+    /// Number of distinct texts.
     pub texts: usize,
-    /// Nodes with our taint.
+    /// Number of nodes with the `not-ready` taint.
     pub tainted: usize,
-    /// Seconds that the last sum over one application took.
+    /// Duration of the last summary of one application, in seconds.
     pub summing_seconds: f64,
 }
 
 impl ControllerMetrics {
-    /// A write to the API server is over.
+    /// Counts a write to the API server.
     pub fn wrote(&self, kind: &'static str, result: &'static str) {
         self.writes.add_to([kind, result], 1);
     }
 
-    /// An application, by its uid, was summed up. `name`: its kind, namespace and name.
+    /// Stores the summary of an application, by its uid. `name` is its kind, namespace and name.
     pub fn application(&self, uid: &Arc<str>, name: [&str; 3], summary: &Summary) {
         self.applications().insert(name.map(str::to_owned), (uid.clone(), summary.clone()));
     }
 
-    /// An application is gone. There may be another of its name.
+    /// Removes a deleted application by its uid, since another one of the same name may exist.
     pub fn forget(&self, uid: &Arc<str>) {
         self.applications().retain(|_, (of, _)| of != uid);
     }
@@ -71,12 +71,12 @@ impl ControllerMetrics {
         self.applications.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is now.
+    /// Updates the current values.
     pub fn now(&self, change: impl FnOnce(&mut ControllerGauges)) {
         change(&mut self.gauges.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// What is not listed yet, and which watches fail, for people; absent once everything was listed.
+    /// Returns a message about incomplete lists and failing watches, or `None` once everything was listed.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         let complete = self.gauges.lock().unwrap_or_else(PoisonError::into_inner).complete;
@@ -84,7 +84,7 @@ impl ControllerMetrics {
         (!complete).then(|| ["still listing".to_owned()].into_iter().chain(troubles).collect())
     }
 
-    /// The figures as Prometheus reads them.
+    /// Returns the metrics in Prometheus format.
     #[must_use]
     pub fn text(&self) -> String {
         let mut samples = Exposition::default();

@@ -1,4 +1,4 @@
-//! Puts our taint on nodes and takes it away.
+//! Adds the `not-ready` taint to nodes and removes it.
 
 use bpfman_application::orders::NOT_READY_TAINT;
 use k8s_openapi::api::core::v1::{Node, Taint};
@@ -11,11 +11,11 @@ use crate::controller::projection::READY_BOOT;
 use crate::controller::write::act::{ApiWriter, WriteOutcome};
 use bpfman_runtime::manager::Manager;
 
-/// Carries out what was decided about a node. The list of taints is replaced as a whole, so it is read just before and
-/// written only on that version.
+/// Executes a decision about a node. The list of taints can only be replaced as a whole: it is read first, and written
+/// only if the node has the same version.
 ///
 /// # Errors
-/// It is gone, or changed meanwhile, or the server refused or did not answer.
+/// Returns an error if the node was deleted or changed meanwhile, or if the server refused or did not answer.
 pub async fn mark(writer: &ApiWriter, name: &str, decision: TaintDecision) -> Result<(), WriteOutcome> {
     let nodes: Api<Node> = Api::all(writer.client.clone());
     let node = writer.judge("taint", nodes.get(name).await)?;
@@ -24,7 +24,7 @@ pub async fn mark(writer: &ApiWriter, name: &str, decision: TaintDecision) -> Re
     writer.judge("taint", answer).map(|_| ())
 }
 
-/// The merge patch of a node; absent: it is as decided already.
+/// Returns the merge patch of a node, or `None` if the node is in the wanted state.
 fn patch(node: &Node, decision: TaintDecision) -> Option<Value> {
     let old = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let mut taints: Vec<Taint> = old.iter().filter(|taint| taint.key != NOT_READY_TAINT).cloned().collect();

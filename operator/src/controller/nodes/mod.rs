@@ -1,5 +1,5 @@
-//! Nodes: which keep pods away until their programs are back ([`taint`]; [`mark`] writes it), and what is left of those
-//! that are gone ([`reap`]).
+//! Nodes: taints that keep pods away until the node's programs are back ([`taint`] decides, [`mark`] writes), and
+//! cleanup after deleted nodes ([`reap`]).
 
 pub mod mark;
 pub mod reap;

@@ -1,4 +1,4 @@
-//! Nodes that are gone: what they answered is deleted for them, since their agents never will.
+//! Deletes the state objects of deleted nodes, since their agents are gone.
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
@@ -15,11 +15,11 @@ use crate::controller::write::act::{ApiWriter, WriteOutcome};
 use bpfman_application::scope::Scope;
 use bpfman_runtime::manager::Manager;
 
-/// Deletes the state objects of a node, if the API server itself says that there is no such node: our watch of nodes
-/// may lag behind that of states.
+/// Deletes the state objects of a node, after checking with the API server that the node does not exist: the watch of
+/// nodes may lag behind the watch of states.
 ///
 /// # Errors
-/// As [`super::mark::mark`]; of some objects, one of them.
+/// Returns an error as [`super::mark::mark`] does; if several objects fail, one of the errors.
 pub async fn reap(
     writer: &ApiWriter,
     node: &str,
@@ -40,7 +40,7 @@ pub async fn reap(
     worst
 }
 
-/// Takes the agent's finalizer off a state object, leaves those of others, and deletes it.
+/// Removes the agent's finalizers from a state object, keeps all other finalizers, and deletes the object.
 async fn release(
     writer: &ApiWriter,
     scope: Scope,
@@ -61,7 +61,7 @@ async fn release(
     let exactly = Preconditions { uid: state.metadata.uid, resource_version: None };
     let parameters = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
     match writer.judge("lost-state", states.delete(object, &parameters).await) {
-        // It is not the object any more that was meant.
+        // On `Outdated`, the object was replaced by another one.
         Ok(_) | Err(WriteOutcome::Outdated) => Ok(()),
         Err(written) => Err(written),
     }

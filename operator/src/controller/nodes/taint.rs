@@ -1,8 +1,8 @@
-//! Which nodes keep pods away until their programs are back. Pure.
+//! Decides which nodes are tainted until their programs are back. Pure.
 //!
-//! A node is new in each boot until its programs were seen back in that boot; that is remembered in an annotation of the
-//! node, so that an application which comes later does not make it new again. Kubelets may register with the taint
-//! (`--register-with-taints`), which leaves no moment without it; it is taken away just the same.
+//! A node counts as new in each boot until its programs have returned. An annotation records that boot, so that an
+//! application created later does not taint the node again. Kubelets may register with the taint
+//! (`--register-with-taints`), which closes the gap before the controller's first write.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,40 +12,40 @@ use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{ClusterNode, NodeAnswer, NodeOutcome, TrackedApplication};
 use bpfman_application::scope::Scope;
 
-/// What is to be done with a node.
+/// Action on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaintDecision {
-    /// Nothing: it is as it should be.
+    /// Leave the node as it is.
     Leave,
-    /// Keep pods away.
+    /// Add the taint.
     Put,
-    /// Let pods in, and remember the boot.
+    /// Remove the taint and record the boot.
     Settle,
-    /// Let pods in, and forget the boot: taints are not wanted, or not here.
+    /// Remove the taint and the recorded boot: taints are disabled, or the daemon is not deployed to the node.
     Clear,
 }
 
-/// What is known of one node and its applications.
+/// Facts about one node and its applications.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
     /// The node.
     pub node: &'a ClusterNode,
-    /// Whether the daemon is meant to run there.
+    /// True if the daemon is deployed to the node.
     pub daemon_selected: bool,
-    /// Whether the agent is there.
+    /// True if the agent is ready.
     pub agent: bool,
-    /// Applications that select it.
+    /// Applications that select the node.
     pub applications: Vec<SelectedApplication<'a>>,
 }
 
-/// One application that a node is to run.
+/// Application that a node should run.
 #[derive(Clone, Copy, Debug)]
 pub struct SelectedApplication<'a> {
-    /// Whether it fails closed.
+    /// True if the application fails closed.
     pub fails_closed: bool,
-    /// Whether its first revision is still going out: nodes that were not told it have nothing to run.
+    /// True if its first revision is still being rolled out: nodes without an order have nothing to run.
     pub first_rollout: bool,
-    /// What the node answered.
+    /// Answer of the node.
     pub answer: Option<&'a NodeAnswer>,
 }
 
@@ -57,7 +57,7 @@ pub fn decide(question: &Question<'_>) -> TaintDecision {
         let marked = node.tainted || node.ready_boot.is_some();
         return if marked { TaintDecision::Clear } else { TaintDecision::Leave };
     }
-    // A node that has not said in which boot it is: its kubelet has not reported yet.
+    // A node without a boot id is not settled: its kubelet has not reported yet.
     let settled = !node.boot_id.is_empty()
         && node.ready_boot.as_deref().is_some_and(|boot| boot.eq_ignore_ascii_case(&node.boot_id));
     match (settled || is_back(question), node.tainted) {
@@ -68,7 +68,7 @@ pub fn decide(question: &Question<'_>) -> TaintDecision {
     }
 }
 
-/// Whether every application that selects the node was answered for in this boot, and none failed that fails closed.
+/// Returns whether all selecting applications have an answer from this boot, and none that fails closed has failed.
 fn is_back(question: &Question<'_>) -> bool {
     let boot = &question.node.boot_id;
     if boot.is_empty() {
@@ -83,7 +83,7 @@ fn is_back(question: &Question<'_>) -> bool {
             let done = match answer.outcome {
                 NodeOutcome::Success => true,
                 NodeOutcome::Error => !wanted.fails_closed,
-                // Waves, and people between them, may take days.
+                // Do not wait for the node's wave: waves, and promotions between them, may take days.
                 NodeOutcome::Pending => wanted.first_rollout && answer.orders.revision.is_none(),
                 NodeOutcome::Unloaded | NodeOutcome::NotSelected => false,
             };
@@ -92,21 +92,21 @@ fn is_back(question: &Question<'_>) -> bool {
     })
 }
 
-/// Whether there is no revision yet that a new node is told at once.
+/// Returns whether there is no stable revision yet, which a new node would get at once.
 fn is_first_rollout(application: &TrackedApplication) -> bool {
     application.rollout.is_some()
         && application.typed_status().rollout.is_some_and(|rollout| rollout.stable_revision.is_none())
 }
 
-/// Decides about all nodes that are not settled. `daemon_selected` says where the daemon is meant to run.
+/// Decides about all nodes that are not settled. `daemon_selected` returns whether the daemon is deployed to a node.
 #[must_use]
 pub fn decide_all(
     memory: &Memory,
     presence: Presence,
     daemon_selected: impl Fn(&ClusterNode) -> bool,
 ) -> Vec<(SharedText, TaintDecision)> {
-    // Nodes belong to the cluster. Were the word of a namespace enough, whoever may make an application there could keep
-    // every new node from all others.
+    // Only cluster applications count, since nodes are shared: otherwise everyone who may create an application in one
+    // namespace could keep all pods from new nodes.
     let counts =
         |application: &TrackedApplication| application.scope == Scope::Cluster && !application.deleting;
     let applications: Vec<View<'_>> = memory.applications().filter(|view| counts(view.application)).collect();
@@ -217,7 +217,7 @@ mod tests {
         };
         let mut waiting = answer("Pending", "boot-2");
         assert_eq!(ask(&waiting, true), TaintDecision::Settle);
-        // There is a revision that it is about to be told.
+        // There is a revision that it is about to get.
         assert_eq!(ask(&waiting, false), TaintDecision::Leave);
         assert_eq!(ask(&answer("Pending", "boot-1"), true), TaintDecision::Leave);
         waiting.orders.revision = Some("r1".into());
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_taint_on_a_settled_node_goes() {
-        // A kubelet that restarts registers it again.
+        // A kubelet that restarts adds the taint again.
         assert_eq!(ask(&node(Some("boot-2"), true), true, vec![]), TaintDecision::Settle);
     }
 

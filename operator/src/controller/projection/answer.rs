@@ -1,4 +1,4 @@
-//! What a node answers for one application.
+//! Answer of a node about one application.
 
 use bpfman_application::orders::NodeOrders;
 use bpfman_application::scope::Scope;
@@ -8,87 +8,87 @@ use bpfman_application::state::node::{HealthAnswer, NodeFailure, PreflightAnswer
 use super::text::{Interner, SharedText};
 use super::wire::{StateStatus, WireState};
 
-/// Finalizers that agents hold on state objects.
+/// Finalizers that agents put on state objects.
 pub const STATE_FINALIZERS: [&str; 2] = [Scope::Cluster.finalizer(), Scope::Namespaced.finalizer()];
 
-/// Longest message that is kept, bytes. With everything else an answer stays below 1 KiB.
+/// Maximum length of a stored message, in bytes. It keeps an answer below 1 KiB.
 const MESSAGE_LIMIT: usize = 400;
 
-/// What is kept of a state object.
+/// Stored fields of a state object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAnswer {
     /// Name of the state object.
     pub object: SharedText,
     /// Namespace of the state object, if its application has one.
     pub namespace: Option<SharedText>,
-    /// The version of the state object that this is. Two answers that differ only here are equal for [`Self::same`].
+    /// Resource version of the state object. [`Self::same`] ignores it.
     pub version: SharedText,
     /// Name of the node.
     pub node: SharedText,
-    /// Whether the agent's finalizer is on it.
+    /// True if the object has the agent's finalizer.
     pub has_finalizer: bool,
-    /// Whether it is being deleted.
+    /// True if the object is being deleted.
     pub deleting: bool,
-    /// How it is doing.
+    /// State of the application on the node.
     pub outcome: NodeOutcome,
-    /// The generation of the application, or the revision that the controller named, which this is about.
+    /// Generation of the application, or revision ordered by the controller, to which the answer applies.
     pub revision: Option<SharedText>,
-    /// The generation of the application that its condition is about. An `Error` may be about a newer one than
-    /// `revision`, which runs on: that nothing could be done.
+    /// Generation of the application to which the condition applies. An `Error` may apply to a newer generation than
+    /// `revision`, which keeps running.
     pub generation: Option<i64>,
-    /// As `uname -r` prints it.
+    /// Kernel release, as printed by `uname -r`.
     pub kernel: Option<SharedText>,
-    /// The boot in which it was written.
+    /// Boot in which the status was written.
     pub boot_id: Option<SharedText>,
     /// Digest of the image that runs.
     pub digest: Option<SharedText>,
-    /// Hash over the programs that share hooks with this application there.
+    /// Hash of the programs that share hooks with this application on the node.
     pub composition: Option<SharedText>,
-    /// Of an error, what failed.
+    /// Failure, if the outcome is `Error`.
     pub failure: Option<Box<KeptFailure>>,
-    /// Attachments whose selector means nothing there.
+    /// Attachments with a selector that matches nothing on the node.
     pub unmatched: Vec<SharedText>,
-    /// The answer to the order to load and discard.
+    /// Answer to a preflight order.
     pub preflight: Option<Box<PreflightAnswer>>,
-    /// The answer to the order to watch the gates.
+    /// Answer to the order to watch the gates.
     pub health: Option<Box<HealthAnswer>>,
-    /// What the controller asked of the node.
+    /// Orders of the controller.
     pub orders: NodeOrders<SharedText>,
 }
 
-/// How an application is doing on a node.
+/// State of an application on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeOutcome {
-    /// Not done yet.
+    /// Not finished yet.
     Pending,
     /// Everything is loaded and attached.
     Success,
-    /// Something failed.
+    /// A program or an attachment failed.
     Error,
-    /// Everything is unloaded, since the application goes.
+    /// Everything is unloaded, since the application is being deleted.
     Unloaded,
-    /// The node says that it is not selected.
+    /// The node reports that it is not selected.
     NotSelected,
 }
 
-/// What failed.
+/// Stored part of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptFailure {
-    /// The kind, as the daemon names it.
+    /// Kind of failure, as the daemon names it.
     pub reason: SharedText,
-    /// Program that failed; empty if all did.
+    /// Program that failed; empty if all failed.
     pub program: SharedText,
-    /// Its first line.
+    /// First line of the message.
     pub message: SharedText,
 }
 
 impl NodeAnswer {
-    /// Keeps what matters of a state object.
+    /// Extracts the stored fields of a state object.
     #[must_use]
     pub fn new(wire: &WireState, interner: &mut Interner) -> Self {
         let empty = StateStatus::default();
         let (metadata, status) = (&wire.metadata, wire.status.as_ref().unwrap_or(&empty));
-        // A state object has no status until its agent wrote one; the label says the node from the start.
+        // A state object has no status until its agent wrote one, but its label has the node from the start.
         let label =
             metadata.labels.as_ref().and_then(|labels| labels.get(NODE_LABEL)).map_or("", String::as_str);
         let node = if status.node.is_empty() { label } else { &status.node };
@@ -122,20 +122,20 @@ impl NodeAnswer {
         }
     }
 
-    /// The kind of its application.
+    /// Returns the scope of the application.
     #[must_use]
     pub const fn scope(&self) -> Scope {
         if self.namespace.is_some() { Scope::Namespaced } else { Scope::Cluster }
     }
 
-    /// Whether another says the same: nothing but the version of its object differs.
+    /// Returns whether both answers are equal apart from the resource version.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         Self { version: other.version.clone(), ..self.clone() } == *other
     }
 }
 
-/// What a status says, in one word. Agents write one condition; a status without one was not filled in yet.
+/// Returns the outcome of a status. Agents write one condition; a status without one was not filled in yet.
 fn outcome(status: &StateStatus) -> NodeOutcome {
     let condition = status.conditions.first().map_or("", |condition| condition.type_.as_str());
     match (status.app_load_status.as_str(), condition) {
@@ -147,7 +147,7 @@ fn outcome(status: &StateStatus) -> NodeOutcome {
     }
 }
 
-/// What failed. Agents of the published operator say it by the load status and a fixed text only.
+/// Returns the failure. Agents of the published operator report only the load status and a fixed text.
 fn failure(status: &StateStatus, interner: &mut Interner) -> KeptFailure {
     let (reason, program, message) = match &status.failure {
         Some(NodeFailure { reason, program, message, .. }) => (reason, program.as_str(), message.as_str()),
@@ -163,7 +163,7 @@ fn failure(status: &StateStatus, interner: &mut Interner) -> KeptFailure {
     }
 }
 
-/// The first line with something in it, cut to what is kept.
+/// Returns the first line that is not blank, truncated to the limit.
 fn first_line(message: &str) -> &str {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     &line[..line.floor_char_boundary(MESSAGE_LIMIT)]

@@ -1,4 +1,4 @@
-//! An application, as far as the controller decides about it.
+//! Application as the controller stores it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +15,10 @@ use thiserror::Error;
 use super::node::ClusterNode;
 use super::wire::WireApplication;
 
-/// Finalizer that the controller holds on applications, until no node has anything of them.
+/// Finalizer that the controller keeps on an application until no node has any part of it left.
 pub const APPLICATION_FINALIZER: &str = "bpfman.io.operator/finalizer";
 
-/// Which application: its uid, so that one that is made again under the same name is another.
+/// Identity of an application: its uid, so that a recreated application of the same name is a different one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ApplicationId(pub Arc<str>);
 
@@ -28,52 +28,52 @@ impl fmt::Display for ApplicationId {
     }
 }
 
-/// Why it cannot be said which nodes an application selects.
+/// Error in the node selector of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadSelector {
-    /// It is no selector.
+    /// The selector cannot be parsed.
     #[error("nodeSelector: {0}")]
     Unreadable(String),
-    /// An expression of it means nothing.
+    /// An expression of the selector is invalid.
     #[error("nodeSelector: {0}")]
     Expression(SelectorError),
 }
 
-/// What is kept of an application. There are few of them, so the spec stays whole.
+/// Stored fields of an application. There are few applications, so the whole spec is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrackedApplication {
-    /// Its uid.
+    /// Uid.
     pub id: ApplicationId,
-    /// Its kind.
+    /// Cluster or namespaced.
     pub scope: Scope,
-    /// Namespace; absent for cluster applications.
+    /// Namespace; `None` for cluster applications.
     pub namespace: Option<String>,
-    /// Name.
+    /// Name of the application.
     pub name: String,
-    /// Grows with each change of the spec.
+    /// Generation, which grows with each change of the spec.
     pub generation: i64,
-    /// The version of the object that this is.
+    /// Resource version of the object.
     pub resource_version: String,
-    /// Whether it is being deleted.
+    /// True if the object is being deleted.
     pub deleting: bool,
-    /// Every finalizer on it.
+    /// All finalizers of the object.
     pub finalizers: Vec<String>,
-    /// The nodes it selects, or why that cannot be said.
+    /// Node selector, or its error.
     pub selector: Result<LabelMatcher, BadSelector>,
-    /// How a change reaches the nodes; absent: all at once.
+    /// Rollout settings; `None`: a change reaches all nodes at once.
     pub rollout: Option<Rollout>,
-    /// Annotations of our own group: what a user says to a rollout.
+    /// Annotations with the prefix `bpfman.io/`, which contain the user's rollout commands.
     pub annotations: BTreeMap<String, String>,
-    /// Whether pods have to stay away from where it cannot be attached.
+    /// True if an attachment requires pods to stay away while it cannot be attached.
     pub fails_closed: bool,
-    /// The spec as it is.
+    /// Unmodified spec.
     pub spec: Arc<Value>,
-    /// The status as it is on the API server.
+    /// Status as it is on the API server.
     pub status: Arc<Value>,
 }
 
 impl TrackedApplication {
-    /// Keeps what matters of an application. Absent: the object has no uid, which the API server never sends.
+    /// Extracts the stored fields. Returns `None` if the object has no uid, which the API server never sends.
     #[must_use]
     pub fn new(scope: Scope, wire: WireApplication) -> Option<Self> {
         let metadata = wire.metadata;
@@ -103,25 +103,25 @@ impl TrackedApplication {
         })
     }
 
-    /// The status as types; what cannot be read of it counts as absent.
+    /// Returns the parsed status; an unreadable one counts as absent.
     #[must_use]
     pub fn typed_status(&self) -> ApplicationStatus {
         serde_json::from_value((*self.status).clone()).unwrap_or_default()
     }
 
-    /// Whether it selects a node.
+    /// Returns whether the application selects a node.
     #[must_use]
     pub fn selects(&self, node: &ClusterNode) -> bool {
         self.selector.as_ref().is_ok_and(|selector| selector.matches(|key| node.label(key)))
     }
 
-    /// Whether the controller's finalizer is on it.
+    /// Returns whether the object has the controller's finalizer.
     #[must_use]
     pub fn has_finalizer(&self) -> bool {
         self.finalizers.iter().any(|finalizer| finalizer == APPLICATION_FINALIZER)
     }
 
-    /// `namespace/name`, or the name alone.
+    /// Returns `namespace/name`, or the name alone.
     #[must_use]
     pub fn full_name(&self) -> String {
         match &self.namespace {
@@ -131,7 +131,7 @@ impl TrackedApplication {
     }
 }
 
-/// Whether any attachment has `onUnavailable: closed`.
+/// Returns whether any attachment has `onUnavailable: closed`.
 fn says_closed(value: &Value) -> bool {
     match value {
         Value::Object(fields) => {

@@ -1,6 +1,6 @@
-//! What the controller keeps of each object: a few hundred bytes, with text that repeats held once.
+//! Stored fields of each object: a few hundred bytes, with repeated text stored once.
 //!
-//! Pure: made from what was read ([`wire`]), and read by everything that decides.
+//! Pure: built from the objects as read ([`wire`]), and used by all decisions.
 
 mod answer;
 mod application;

@@ -1,35 +1,35 @@
-//! A node, as far as applications select it and taints go.
+//! Fields of a node that selectors and taints need.
 
 use bpfman_application::orders::NOT_READY_TAINT;
 
 use super::text::{Interner, SharedText};
 use bpfman_runtime::wire::{WireNode, WireTaint, is_true};
 
-/// Annotation of a node: the boot in which its programs were seen back. Written together with the taint's removal, so
-/// that an application which comes later in the same boot does not make the node new again.
+/// Annotation of a node: the boot in which its programs returned. It is written together with the taint's removal, so
+/// that an application which is created later in the same boot does not taint the node again.
 pub const READY_BOOT: &str = "bpfman.io/ready-boot";
 
-/// What is kept of a node.
+/// Stored fields of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterNode {
-    /// As `uname -r` prints it.
+    /// Kernel release, as printed by `uname -r`.
     pub kernel: SharedText,
-    /// The kernel's boot id.
+    /// Boot id of the kernel.
     pub boot_id: SharedText,
-    /// The boot in which its programs were last seen back.
+    /// Boot in which its programs last returned.
     pub ready_boot: Option<SharedText>,
-    /// Whether Kubernetes calls it ready.
+    /// True if Kubernetes reports the node as ready.
     pub ready: bool,
-    /// Whether it has our taint.
+    /// True if the node has the `not-ready` taint.
     pub tainted: bool,
-    /// Taints that keep pods away, but for ours.
+    /// Other taints that keep pods away.
     repelling: Box<[WireTaint]>,
-    /// Ordered by key.
+    /// Sorted by key.
     labels: Box<[(SharedText, SharedText)]>,
 }
 
 impl ClusterNode {
-    /// Keeps what matters of a node.
+    /// Extracts the stored fields of a node.
     #[must_use]
     pub fn new(wire: &WireNode, interner: &mut Interner) -> Self {
         let status = wire.status.as_ref();
@@ -59,13 +59,13 @@ impl ClusterNode {
         }
     }
 
-    /// Its taints that keep pods away unless they put up with them. Ours is none of them.
+    /// Returns the taints that keep pods without a toleration away, except the `not-ready` taint.
     #[must_use]
     pub fn repelling(&self) -> &[WireTaint] {
         &self.repelling
     }
 
-    /// The value of a label.
+    /// Returns the value of a label.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {
         let at = self.labels.binary_search_by(|(label, _)| (**label).cmp(key)).ok()?;

@@ -1,28 +1,28 @@
-//! Text that repeats over many objects, held once: names of nodes, kernels, reasons, digests.
+//! Interned text that repeats over many objects: names of nodes, kernels, reasons, digests.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Text that others may hold too.
+/// Reference-counted text.
 pub type SharedText = Arc<str>;
 
-/// Gives equal text the same allocation.
+/// Cache that gives equal text the same allocation.
 #[derive(Debug, Default)]
 pub struct Interner {
     held: HashSet<SharedText>,
-    /// Size at which text that nobody else holds any more is looked for.
+    /// Size at which unused text is removed.
     sweep_at: usize,
 }
 
 impl Interner {
-    /// The shared copy of a text.
+    /// Returns the shared copy of a text.
     pub fn intern(&mut self, text: &str) -> SharedText {
         if let Some(held) = self.held.get(text) {
             return held.clone();
         }
         if self.held.len() >= self.sweep_at {
             self.held.retain(|text| Arc::strong_count(text) > 1);
-            // Twice what is in use, so that sweeping costs a constant per new text.
+            // Twice the used size, so that sweeping costs a constant per new text.
             self.sweep_at = (self.held.len() * 2).max(1024);
         }
         let text: SharedText = text.into();
@@ -30,18 +30,18 @@ impl Interner {
         text
     }
 
-    /// The shared copy of a text that may be absent; empty counts as absent.
+    /// Returns the shared copy of an optional text; empty counts as absent.
     pub fn optional(&mut self, text: Option<&str>) -> Option<SharedText> {
         text.filter(|text| !text.is_empty()).map(|text| self.intern(text))
     }
 
-    /// How many different texts are held.
+    /// Returns the number of distinct texts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.held.len()
     }
 
-    /// Whether none is held.
+    /// Returns whether the cache is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()

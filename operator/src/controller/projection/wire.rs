@@ -1,5 +1,4 @@
-//! Objects of ours as they are read from the API server: only the fields that the controller reads, as
-//! [`bpfman_runtime::wire`] does it.
+//! Custom resources with only the fields that the controller reads, as in [`bpfman_runtime::wire`].
 
 use bpfman_application::state::node::{HealthAnswer, NodeFailure, PreflightAnswer};
 use bpfman_runtime::wire::{Wire, WireCondition};
@@ -7,46 +6,46 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// An application of either kind. Its parts stay as they are: the spec goes into revisions as a whole.
+/// Application of either scope. Its parts stay unparsed: the spec goes into revisions as a whole.
 pub type WireApplication = Wire<Value, Value>;
 
-/// A state object of either kind.
+/// State object of either scope.
 pub type WireState = Wire<IgnoredAny, StateStatus>;
 
-/// Of the status of a state object.
+/// Needed fields of a state object's status.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StateStatus {
     /// Name of the node.
     pub node: String,
-    /// Whether the programs are loaded.
+    /// Load status of the programs.
     pub app_load_status: String,
-    /// How it is doing.
+    /// Conditions; agents write one.
     pub conditions: Vec<WireCondition>,
-    /// What the status is about.
+    /// Generation or revision to which the status applies.
     pub observed_revision: Option<String>,
-    /// As `uname -r` prints it.
+    /// Kernel release, as printed by `uname -r`.
     pub kernel: Option<String>,
-    /// The boot in which it was written.
+    /// Boot in which the status was written.
     pub boot_id: Option<String>,
     /// Digest of the image that runs.
     pub digest: Option<String>,
-    /// Hash over the programs that share hooks.
+    /// Hash of the programs that share hooks.
     pub composition: Option<String>,
-    /// What failed.
+    /// Failure of a program or an attachment.
     #[serde(deserialize_with = "lenient")]
     pub failure: Option<NodeFailure>,
-    /// Attachments whose selector means nothing there.
+    /// Attachments with a selector that matches nothing on the node.
     pub unmatched: Vec<String>,
-    /// The answer to the order to load and discard.
+    /// Answer to a preflight order.
     #[serde(deserialize_with = "lenient")]
     pub preflight: Option<PreflightAnswer>,
-    /// The answer to the order to watch the gates.
+    /// Answer to the order to watch the gates.
     #[serde(deserialize_with = "lenient")]
     pub health: Option<HealthAnswer>,
 }
 
-/// What an agent of another version says in another way counts as absent.
+/// Reads an optional value. A form that an agent of another version wrote counts as absent.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(from)?).ok())
 }

@@ -1,8 +1,8 @@
-//! Rollouts of applications: what the decisions of [`crate::rollout`] are made from, and how they are carried out.
+//! Rollouts of applications: collects the input of [`crate::rollout`] and executes its decisions.
 //!
-//! [`see`] turns the controller's memory into an observation, [`revisions`] keeps the `ControllerRevision` objects,
-//! [`orders`] writes annotations of state objects. The order of writes is revisions, status, orders: what a node is
-//! told to run exists, and what was decided is known before anyone acts on it.
+//! [`see`] turns the controller's memory into an observation, [`revisions`] manages the `ControllerRevision` objects,
+//! [`orders`] writes annotations of state objects. They are written in the order revisions, status, orders, so that an
+//! ordered revision exists, and a decision is recorded before an agent acts on it.
 
 pub mod orders;
 pub mod revisions;

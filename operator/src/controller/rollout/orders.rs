@@ -1,4 +1,4 @@
-//! Writes what nodes are told into the annotations of their state objects, and remembers it until the watch shows it.
+//! Writes orders into the annotations of state objects, and remembers them until the watch shows them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -17,19 +17,19 @@ use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{ApplicationId, TrackedApplication};
 use crate::controller::write::act::{ApiWriter, WriteOutcome};
 
-/// Most writes at a time for one application.
+/// Maximum number of concurrent writes for one application.
 const AT_A_TIME: usize = 16;
 
-/// After this time the watch is believed, whatever was written.
+/// Time after which the watch takes precedence over what was written.
 const BELIEVED: Duration = Duration::from_secs(30);
 
-/// What was written and not seen in the watch yet. Without it a decision made before the watch catches up would take
-/// nodes for free that were told already, and another node that joins meanwhile would make the wave too large.
+/// Orders that were written but not yet seen in the watch. Without them, a decision made before the watch catches up
+/// would treat ordered nodes as free; if another node joins meanwhile, the wave would become too large.
 #[derive(Debug, Default)]
 pub struct UnseenOrders(HashMap<ApplicationId, HashMap<SharedText, (NodeOrders, Instant)>>);
 
 impl UnseenOrders {
-    /// Puts what was written over what was seen; forgets what both agree on, and what is too old.
+    /// Overlays written orders on the observed ones. Removes entries on which both agree, and old ones.
     pub fn lay_over(&mut self, id: &ApplicationId, nodes: &mut BTreeMap<String, SeenNode>, now: Instant) {
         let Some(unseen) = self.0.get_mut(id) else { return };
         let mut still = HashMap::new();
@@ -47,7 +47,7 @@ impl UnseenOrders {
         }
     }
 
-    /// Takes in what was written.
+    /// Records written orders.
     pub fn written(&mut self, id: &ApplicationId, orders: Vec<(SharedText, NodeOrders)>, now: Instant) {
         if orders.is_empty() {
             return;
@@ -56,26 +56,26 @@ impl UnseenOrders {
         unseen.extend(orders.into_iter().map(|(object, orders)| (object, (orders, now))));
     }
 
-    /// Nothing is known of an application any more.
+    /// Removes a deleted application.
     pub fn forget(&mut self, id: &ApplicationId) {
         self.0.remove(id);
     }
 }
 
-/// What one node is told.
+/// Order for one node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeOrder {
-    /// Name of its state object.
+    /// Name of the node's state object.
     pub object: SharedText,
-    /// All that it is told after this.
+    /// All orders of the node after this change.
     pub orders: NodeOrders,
-    /// The merge patch: only what changes, and only on the version that was decided about, so that nobody else's word
-    /// is overwritten.
+    /// Merge patch with the changed annotations only. Its resource version is the observed one, so that concurrent
+    /// changes are not overwritten.
     pub patch: Value,
 }
 
 impl NodeOrder {
-    /// From what a node was told to what it is to be told.
+    /// Creates the change from the observed orders to new ones.
     #[must_use]
     pub fn new(seen: &SeenNode, orders: NodeOrders) -> Self {
         let before = seen.node.orders.annotations();
@@ -87,10 +87,10 @@ impl NodeOrder {
     }
 }
 
-/// Writes orders; gives back those that are written, and the worst that happened.
+/// Writes orders. Returns those that were written, and the worst result.
 ///
-/// Before each one it is asked whether this controller still leads: one that was stopped for a while would otherwise go
-/// on with orders that another has taken back.
+/// Leadership is checked before each write: a controller that was suspended for a while would otherwise write orders
+/// that another one has revoked.
 pub async fn write(
     writer: &ApiWriter,
     application: &TrackedApplication,
@@ -164,7 +164,7 @@ mod tests {
         };
         assert_eq!(look("r1", Duration::ZERO).as_deref(), Some("r2"));
         assert_eq!(look("r2", Duration::ZERO).as_deref(), Some("r2"));
-        // The watch showed it: from now on the watch is right.
+        // The watch showed the order: from now on the watch takes precedence.
         assert_eq!(look("r1", Duration::ZERO).as_deref(), Some("r1"));
     }
 

@@ -1,4 +1,4 @@
-//! The `ControllerRevision` objects of applications: made before their first use, found again by what they say.
+//! `ControllerRevision` objects of applications: created before their first use, found by their content.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +15,18 @@ use crate::rollout::revision;
 use bpfman_application::spec::ApplicationSpec;
 use bpfman_runtime::manager::Manager;
 
-/// What is known of the revisions of an application.
+/// Known revisions of an application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownRevisions {
-    /// The generation of the application whose spec `target` is.
+    /// Generation of the application's spec that `target` contains.
     pub generation: i64,
-    /// The revision of that spec.
+    /// Revision of that spec.
     pub target: String,
-    /// Its data.
+    /// Data of that revision.
     pub data: Value,
-    /// Revisions that there are.
+    /// Names of the existing revisions.
     pub names: BTreeSet<String>,
-    /// The number of the newest.
+    /// Number of the newest revision.
     pub number: i64,
 }
 
@@ -38,17 +38,17 @@ pub struct RevisionObjects<'a> {
 }
 
 impl<'a> RevisionObjects<'a> {
-    /// Of an application; those of cluster applications are in the operator's namespace.
+    /// Creates the access for an application; revisions of cluster applications are in the operator's namespace.
     #[must_use]
     pub fn new(client: &Client, operator_namespace: &'a str, application: &'a TrackedApplication) -> Self {
         let namespace = application.namespace.as_deref().unwrap_or(operator_namespace);
         Self { api: Api::namespaced(client.clone(), namespace), namespace, application }
     }
 
-    /// Finds the revision of today's spec, or makes it, and removes old ones that nobody needs.
+    /// Finds or creates the revision of the current spec, and deletes old revisions that are not in use.
     ///
     /// # Errors
-    /// The API server refused or did not answer.
+    /// Returns an error if the API server refused or did not answer.
     pub async fn know(&self, needed: &BTreeSet<String>) -> kube::Result<KnownRevisions> {
         let of_this = ListParams::default().labels(&format!("{REVISION_OF}={}", self.application.id));
         let all = self.api.list(&of_this).await?.items;
@@ -72,17 +72,17 @@ impl<'a> RevisionObjects<'a> {
         for name in revision::surplus(&all, &needed) {
             match self.api.delete(name, &DeleteParams::default()).await {
                 Ok(_) => _ = known.names.remove(name),
-                // It costs a little room until the next change.
+                // The old revision only costs some space until the next change.
                 Err(error) => warn!(name, %error, "an old revision stays"),
             }
         }
         Ok(known)
     }
 
-    /// Makes the revision that names the image by its digest, if that is not there yet.
+    /// Creates the revision with the image pinned to the digest, unless it exists.
     ///
     /// # Errors
-    /// The API server refused or did not answer.
+    /// Returns an error if the API server refused or did not answer.
     pub async fn pin(&self, known: &mut KnownRevisions, name: &str, digest: &str) -> kube::Result<()> {
         if known.names.contains(name) {
             return Ok(());
@@ -97,7 +97,7 @@ impl<'a> RevisionObjects<'a> {
         let object = revision::object(&name, self.namespace, &owner(self.application), data, number);
         match self.api.create(&Manager::Controller.post(), &object).await {
             Ok(_) => {}
-            // Its name says what it says: another controller was faster.
+            // Another controller created it first; the name guarantees equal content.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(error),
         }
@@ -106,8 +106,8 @@ impl<'a> RevisionObjects<'a> {
         Ok(())
     }
 
-    /// Whether a revision says the same, read by the types of today: a field that came with a default since is no
-    /// change.
+    /// Returns whether a revision has this content when parsed with the current types, so that new defaults do not
+    /// count.
     fn says(&self, one: &ControllerRevision, data: &Value) -> bool {
         let named = one.metadata.name.as_deref().is_some_and(|name| revision::source(name) == name);
         let rehearsal =
@@ -120,7 +120,7 @@ impl<'a> RevisionObjects<'a> {
     }
 }
 
-/// An application as an owner: what it owns goes when it goes.
+/// Returns an owner reference, by which Kubernetes deletes the object together with the application.
 fn owner(application: &TrackedApplication) -> OwnerReference {
     let resource = application.scope.applications();
     OwnerReference {

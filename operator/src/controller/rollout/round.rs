@@ -1,4 +1,4 @@
-//! One round of a rollout: from what the controller knows to what it writes.
+//! One round of a rollout: from the controller's memory to the changes to write.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -19,44 +19,44 @@ use crate::rollout::command::{ReadCommand, forget, read_command};
 use crate::rollout::{Moment, Observation, clear, decide, revision};
 use bpfman_runtime::note::Note;
 
-/// Most orders of one round. Between two rounds everything is reconciled again: a failure or a command of a user does not
-/// wait until thousands of nodes were told what is not wanted any more.
+/// Maximum number of orders in one round. Between two rounds everything is reconciled again, so that a failure or a
+/// user's command does not wait until thousands of obsolete orders were written.
 const BATCH: usize = 256;
 
-/// What the controller keeps for rollouts beside its memory. All of it can be found out again.
+/// State of rollouts that the controller keeps beside its memory. All of it can be rebuilt.
 #[derive(Debug, Default)]
 pub struct Rollouts {
     unseen: UnseenOrders,
     known: HashMap<ApplicationId, KnownRevisions>,
 }
 
-/// What is to be done about one application.
+/// Decisions about one application.
 #[derive(Clone, Debug, Default)]
 pub struct Round {
-    /// What nodes are judged by after this round.
+    /// Revision that nodes should run after this round.
     pub aim: Aim,
-    /// What to tell people.
+    /// Events to publish.
     pub notes: Vec<Note>,
-    /// It has to be reconciled again soon although nothing changes: time passes.
+    /// True if time alone may change the result, so that the application must be reconciled again soon.
     pub waits: bool,
-    /// What is to be written.
+    /// Changes to write.
     pub work: Work,
 }
 
-/// What is to be written, beside the status.
+/// Changes to write beside the status.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
-    /// The revisions have to be listed first; these are needed. Nothing was decided.
+    /// If set, the revisions must be listed first, and nothing was decided; contains the revisions that are in use.
     unknown: Option<BTreeSet<String>>,
-    /// A merge patch of the application's annotations.
+    /// Merge patch of the application's annotations.
     command_patch: Option<Value>,
-    /// The revision that names its image by a digest, with the digest.
+    /// Revision with a pinned image, and the digest.
     pinned: Option<(String, String)>,
     known: Option<KnownRevisions>,
     orders: Vec<NodeOrder>,
 }
 
-/// What came of a round.
+/// Result of a round.
 #[derive(Debug, Default)]
 pub struct RoundOutcome {
     known: Option<KnownRevisions>,
@@ -66,13 +66,13 @@ pub struct RoundOutcome {
 }
 
 impl RoundOutcome {
-    /// Revisions are known now that were not, so that what waited for them can be decided; or orders are left.
+    /// Returns whether another round can decide more: revisions were listed or created, or orders are left.
     #[must_use]
     pub const fn has_news(&self) -> bool {
         self.known.is_some() || self.more
     }
 
-    /// What was decided is on the server, whatever became of the orders: people may be told.
+    /// Returns whether the status was written, so that events can be published even if orders failed.
     #[must_use]
     pub const fn is_decided(&self) -> bool {
         self.decided
@@ -80,7 +80,7 @@ impl RoundOutcome {
 }
 
 impl Work {
-    /// Whether there is nothing to write.
+    /// Returns whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.unknown.is_none()
@@ -89,11 +89,11 @@ impl Work {
             && self.orders.is_empty()
     }
 
-    /// What comes before the status: the command of a user, then revisions.
+    /// Writes what precedes the status: the acceptance of a user's command, then revisions.
     ///
-    /// The command is taken over on the version of the application that was decided about, and the status makes a new
-    /// version: after it, the command would be too late in every round that writes one. `application` becomes the
-    /// version with the command.
+    /// The command is accepted on the version of the application that was decided about. The status write creates a new
+    /// version, after which accepting the command would fail in every round that writes a status. `application` becomes
+    /// the version with the command.
     async fn prepare(
         &self,
         writer: &ApiWriter,
@@ -116,8 +116,8 @@ impl Work {
         Ok(())
     }
 
-    /// Writes everything: the command of a user and the revisions, then finalizers and status, then the orders. What a
-    /// step needs is there when it comes, and no step follows one that failed. `application` becomes the newest version.
+    /// Writes everything: the user's command and the revisions, then finalizers and status, then the orders. No step
+    /// follows a failed one. `application` becomes the newest version.
     pub async fn carry_out(
         mut self,
         writer: &ApiWriter,
@@ -139,7 +139,7 @@ impl Work {
 }
 
 impl Rollouts {
-    /// Decides about one application. `moment` is what time it is for all controllers.
+    /// Decides about one application. `moment` is the API server's time.
     pub fn round(&mut self, view: View<'_>, presence: Presence, now: Instant, moment: Moment) -> Round {
         let application = view.application;
         if application.deleting {
@@ -225,7 +225,7 @@ impl Rollouts {
         Round { aim: Aim::of(Some(status)), notes, waits, work }
     }
 
-    /// Takes in what was carried out.
+    /// Records the result of a round.
     pub fn record(&mut self, id: &ApplicationId, outcome: RoundOutcome, now: Instant) {
         self.unseen.written(id, outcome.orders, now);
         if let Some(known) = outcome.known {
@@ -233,7 +233,7 @@ impl Rollouts {
         }
     }
 
-    /// An application is gone.
+    /// Removes a deleted application.
     pub fn forget(&mut self, id: &ApplicationId) {
         self.unseen.forget(id);
         self.known.remove(id);
@@ -245,13 +245,12 @@ fn place(seen: &BTreeMap<String, SeenNode>, orders: BTreeMap<String, NodeOrders>
     with_object.map(|(seen, orders)| NodeOrder::new(seen, orders)).collect()
 }
 
-/// The patch, only on the version that it was made from: a word that comes in between is not lost.
+/// Restricts the patch to the version from which it was made, so that a concurrent command is not lost.
 fn at_version(mut patch: Value, application: &TrackedApplication) -> Value {
     patch["metadata"]["resourceVersion"] = application.resource_version.clone().into();
     patch
 }
 
-/// Revisions that somebody may still want to have.
 fn needed(status: &RolloutStatus, seen: &BTreeMap<String, SeenNode>) -> BTreeSet<String> {
     let of_status = [&status.stable_revision, &status.target_revision, &status.failed_revision];
     let of_nodes = seen.values().flat_map(|seen| [&seen.node.orders.revision, &seen.node.observed]);

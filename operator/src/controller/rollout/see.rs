@@ -1,4 +1,4 @@
-//! An application and its nodes as a rollout sees them. Pure.
+//! Observation of an application and its nodes for a rollout decision. Pure.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,18 +10,18 @@ use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
 use crate::rollout::{NodeHealth, RolloutNode};
 
-/// A node and the state object through which it is told.
+/// Node with the state object that holds its orders.
 #[derive(Clone, Debug)]
 pub struct SeenNode {
     /// Name of the state object.
     pub object: SharedText,
-    /// Its version.
+    /// Resource version of the state object.
     pub version: SharedText,
-    /// As the rollout sees it.
+    /// Node as the rollout decision sees it.
     pub node: RolloutNode,
 }
 
-/// Every node that has a state object of an application, by name.
+/// Returns all nodes that have a state object of the application, by name.
 #[must_use]
 pub fn nodes(view: View<'_>, presence: Presence) -> BTreeMap<String, SeenNode> {
     let agents: HashSet<&str> = view.agents().map(|node| &**node).collect();
@@ -36,7 +36,7 @@ pub fn nodes(view: View<'_>, presence: Presence) -> BTreeMap<String, SeenNode> {
             version: answer.version.clone(),
             node: RolloutNode {
                 selected: selected.contains(&*answer.node),
-                // Without a kernel nothing is known of it yet, not even which group it is in.
+                // Without a kernel the node has not reported yet, so its group is unknown.
                 present: there && !kernel.is_empty(),
                 kernel: kernel.to_owned(),
                 composition: text(answer.composition.as_ref()).unwrap_or_default(),

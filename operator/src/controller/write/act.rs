@@ -1,4 +1,4 @@
-//! Writes what was decided to the API server.
+//! Writes decisions to the API server.
 
 use std::sync::Arc;
 
@@ -16,27 +16,27 @@ use crate::controller::projection::wire::WireApplication;
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::note::{EventWriter, Note};
 
-/// What writes need.
+/// Context of all writes.
 #[derive(Clone)]
 pub struct ApiWriter {
-    /// The API server.
+    /// Client of the API server.
     pub client: Client,
-    /// Writes events.
+    /// Publisher of events.
     pub events: EventWriter,
-    /// Counts.
+    /// Metrics of the writes.
     pub metrics: Arc<ControllerMetrics>,
-    /// Whether it is this controller that acts.
+    /// True if this controller is the leader.
     pub leadership: Leadership,
 }
 
-/// How a write went.
+/// Result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// It is done, or the object is gone and nothing is left to do.
+    /// The write succeeded, or the object is gone and nothing is left to do.
     Done,
     /// The object changed meanwhile: decide again.
     Outdated,
-    /// The server refused or did not answer: try again later.
+    /// The server refused or did not answer: retry later.
     Failed,
 }
 
@@ -47,11 +47,11 @@ impl From<Result<(), Self>> for WriteOutcome {
 }
 
 impl ApiWriter {
-    /// Writes finalizers and status of an application, each only on the version that was decided about. It becomes the
-    /// newest version.
+    /// Writes finalizers and status of an application, each only on the version that was decided about. `application`
+    /// becomes the newest version.
     ///
     /// # Errors
-    /// As [`Self::annotate`]. The finalizers may be written already.
+    /// Returns an error as [`Self::annotate`] does. The finalizers may have been written already.
     pub async fn application(
         &self,
         application: &mut TrackedApplication,
@@ -89,10 +89,11 @@ impl ApiWriter {
         TrackedApplication::new(application.scope, self.judge(kind, answer)?).ok_or(WriteOutcome::Outdated)
     }
 
-    /// Patches annotations of an application. Gives back the new version.
+    /// Patches annotations of an application and returns the new version.
     ///
     /// # Errors
-    /// It is gone, or changed meanwhile, or the server refused or did not answer.
+    /// Returns an error if the application was deleted or changed meanwhile, or if the server refused or did not
+    /// answer.
     pub async fn annotate(
         &self,
         application: &TrackedApplication,
@@ -103,7 +104,7 @@ impl ApiWriter {
         self.newest(application, "command", answer)
     }
 
-    /// Writes events about an application.
+    /// Publishes events about an application.
     pub async fn write_events(&self, application: &TrackedApplication, notes: Vec<Note>) {
         let about = reference(application);
         for note in notes {
@@ -112,7 +113,7 @@ impl ApiWriter {
         }
     }
 
-    /// Counts a write, and says what its error means.
+    /// Counts a write, and classifies its error.
     pub fn judge<T>(&self, kind: &'static str, answer: kube::Result<T>) -> Result<T, WriteOutcome> {
         let (result, error) = match answer {
             Ok(value) => {

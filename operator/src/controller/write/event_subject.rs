@@ -1,10 +1,10 @@
-//! How events name an application.
+//! References from events to applications.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::controller::projection::TrackedApplication;
 
-/// How events name an application.
+/// Returns the object reference of an application.
 #[must_use]
 pub fn reference(application: &TrackedApplication) -> ObjectReference {
     let resource = application.scope.applications();

@@ -1,12 +1,12 @@
-//! Which of several controllers acts: a `Lease` that the acting one renews.
+//! Leader election among several controllers, by a `Lease` that the leader renews.
 //!
-//! Others take it over once they have not seen it renewed for its whole duration, by their own clocks; the holder stops
-//! acting earlier than that, counted from before it asked for its last renewal. So clocks that differ do no harm, and
-//! two never act at a time, as long as no write is under way for longer than the difference. One that is changes nothing
-//! that was decided since: statuses, finalizers and orders are written only on the version that they were decided about.
-//! Many orders belong to one decision, so that the lease is asked for before each of them. An order that went out just
-//! before its controller was stopped may still arrive late, on a node that the next holder has not told anything: the
-//! next holder sees it in the watch, and takes it back like any other.
+//! Other candidates acquire the lease when they have not seen a renewal for its whole duration, measured by their own
+//! clocks. The leader stops acting earlier, measured from before its last renewal request. Different clocks therefore
+//! do no harm, and two controllers never act at the same time unless a write takes longer than the difference. Such a
+//! late write cannot revert later decisions: statuses, finalizers and orders are written only on the version that was
+//! decided about. Since many orders belong to one decision, the lease is checked before each of them. An order that was
+//! sent just before its controller was suspended may arrive late on a node without an order from the next leader; that
+//! leader sees it in the watch and revokes it like any other.
 
 use std::time::{Duration, Instant};
 
@@ -19,61 +19,61 @@ use tracing::{info, warn};
 
 use bpfman_runtime::manager::Manager;
 
-/// Name of the lease, as the published operator has it: the two never act at a time either.
+/// Name of the lease. The published operator uses the same one, so that the two never act at the same time.
 pub const LEASE: &str = "8730d955.bpfman.io";
 
-/// Whether this controller acts. Cheap to ask before each write.
+/// Leadership of this controller. Cheap to check before each write.
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<Option<Instant>>);
 
 impl Leadership {
-    /// Of a controller that is alone.
+    /// Creates the permanent leadership of a single controller.
     #[must_use]
     pub fn alone() -> Self {
         let far = Instant::now() + Duration::from_secs(100 * 365 * 86_400);
         Self(watch::channel(Some(far)).1)
     }
 
-    /// One that a test gives and takes.
+    /// Creates a leadership that a test controls.
     #[cfg(test)]
     pub(in crate::controller) fn given() -> (watch::Sender<Option<Instant>>, Self) {
         let (sender, receiver) = watch::channel(Self::alone().0.borrow().to_owned());
         (sender, Self(receiver))
     }
 
-    /// Whether the lease holds now.
+    /// Returns whether this controller is the leader now.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits until the lease was taken, lost or renewed.
+    /// Waits until the lease was acquired, lost or renewed.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // Nobody will change it any more.
+            // The election ended, so there will be no change.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// Asks for the lease, for ever.
+/// Candidate in the election.
 pub struct Election {
     leases: Api<Lease>,
     namespace: String,
     identity: String,
-    /// Others take the lease over when it was not renewed for so long.
+    /// Time without a renewal after which others acquire the lease.
     duration: Duration,
     until: watch::Sender<Option<Instant>>,
 }
 
-/// A lease of another, and since when it has looked like this.
+/// Lease of another controller, and the time since which it is unchanged.
 struct Seen {
     version: Option<String>,
     since: Instant,
 }
 
 impl Election {
-    /// An election in a namespace; `identity` is different for each candidate.
+    /// Creates a candidate in a namespace; `identity` must differ for each candidate.
     #[must_use]
     pub fn new(client: &Client, namespace: &str, identity: String, duration: Duration) -> (Self, Leadership) {
         let (until, receiver) = watch::channel(None);
@@ -81,17 +81,17 @@ impl Election {
         (Self { leases, namespace: namespace.to_owned(), identity, duration, until }, Leadership(receiver))
     }
 
-    /// The holder acts for so long after it asked for a renewal that was granted.
+    /// Returns how long the leader acts after it requested a successful renewal.
     fn hold(&self) -> Duration {
         self.duration * 2 / 3
     }
 
-    /// Time between two renewals, or two tries to take another's lease.
+    /// Returns the time between two renewals, or two attempts to acquire the lease.
     fn retry(&self) -> Duration {
         self.duration / 6
     }
 
-    /// Takes the lease when it is free, renews it, loses it, and so on.
+    /// Acquires the lease when it is free, and renews it, forever.
     pub async fn run(&self) {
         let mut seen: Option<Seen> = None;
         loop {
@@ -122,7 +122,7 @@ impl Election {
         }
     }
 
-    /// Gives the lease back, so that another may have it at once.
+    /// Releases the lease, so that another controller can acquire it at once.
     pub async fn release(&self) {
         if self.until.send_replace(None).is_none() {
             return;
@@ -139,7 +139,7 @@ impl Election {
         }
     }
 
-    /// One try; whether the lease is ours now. A conflict means that another was faster.
+    /// Makes one attempt, and returns whether this controller holds the lease. On a conflict, another one was faster.
     async fn attempt(&self, seen: &mut Option<Seen>, now: Instant) -> kube::Result<bool> {
         let answer = match self.leases.get_opt(LEASE).await? {
             None => self.leases.create(&Manager::Controller.post(), &self.first()).await,
@@ -157,7 +157,7 @@ impl Election {
         }
     }
 
-    /// Whether a lease is ours, nobody's, or was not renewed for its whole duration while we watched.
+    /// Returns whether the lease is held by this controller or by none, or was not renewed for its whole duration.
     fn is_free(&self, lease: &Lease, seen: &mut Option<Seen>, now: Instant) -> bool {
         let holder = holder(lease).unwrap_or_default();
         if holder.is_empty() || holder == self.identity {

@@ -1,5 +1,4 @@
-//! Writing to the API server: whether this controller may ([`leader`]), objects ([`act`]), and how events name an
-//! application ([`event_subject`]).
+//! Writes to the API server: leader election ([`leader`]), objects ([`act`]), references of events ([`event_subject`]).
 
 pub mod act;
 pub mod event_subject;

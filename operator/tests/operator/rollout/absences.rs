@@ -1,4 +1,4 @@
-//! Nodes that come, go, or say nothing.
+//! Nodes that join, leave, or do not report.
 
 use std::collections::BTreeSet;
 
@@ -69,7 +69,7 @@ fn a_node_away_during_the_rollout_gets_it_when_it_is_back() {
     assert_eq!(fleet.with(V2).len(), 4);
 }
 
-/// Forty nodes of which the first two have the second version when all but ten are cut off.
+/// Returns a fleet of forty nodes, of which two have the second version when all but ten are cut off.
 fn cut_in_the_first_wave(version: Version) -> Fleet {
     let mut fleet =
         Fleet::stable(&[(OLD, 40)], Rollout { max_failed: Some(amount("1")), ..waves(&["5%", "50%"]) });
@@ -101,7 +101,7 @@ fn the_rest_of_a_fleet_that_is_cut_in_two_is_not_taken_for_all_of_it() {
     assert_eq!(fleet.status().stable_revision.as_deref(), Some(V1));
     let message = &fleet.status().message;
     assert!(message.contains("waits for nodes that are away") && message.contains("30 of 40"), "{message}");
-    // Whoever comes back gets what is left of the second wave, and then the third.
+    // Nodes that return get the rest of the second wave, and then the third.
     fleet.heal();
     fleet.control();
     assert_eq!(fleet.with(V2).len(), 20);
@@ -136,7 +136,7 @@ fn promote_goes_on_without_the_nodes_that_are_away_and_they_follow_a_few_at_a_ti
     while fleet.with(V2).len() < 40 {
         fleet.control();
         sizes.push(fleet.with(V2).len());
-        // Until they answered nobody follows.
+        // Further nodes change only after these have reported.
         fleet.control();
         assert_eq!(fleet.with(V2).len(), *sizes.last().unwrap());
         fleet.work_all();
@@ -157,7 +157,7 @@ fn a_node_that_comes_back_late_with_what_failed_goes_back_at_once() {
         fleet.seen.nodes.get_mut(name).unwrap().present = false;
     }
     fleet.say(RolloutCommand::Abort);
-    // Stopped after the status and three orders: the others have not been told yet.
+    // The controller stops after the status and three orders: the other nodes have no orders yet.
     fleet.control_and_stop_after(4);
     assert!(fleet.settle());
     fleet.heal();

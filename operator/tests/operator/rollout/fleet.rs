@@ -1,4 +1,4 @@
-//! A fleet whose nodes do what they are told, each in its own time.
+//! Simulated fleet whose nodes execute their orders, each at its own pace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,27 +11,22 @@ use bpfman_operator::rollout::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// The first revision.
 pub const V1: &str = "app-0000000001";
-/// The second.
 pub const V2: &str = "app-0000000002";
-/// A kernel.
 pub const OLD: &str = "6.1.0";
-/// Another.
 pub const NEW: &str = "6.12.0";
 
-/// A revision of the application, and how it does.
+/// Revision of the application, and its behaviour on nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Version {
-    /// Name of its revision.
     pub name: String,
-    /// What its tag names now.
+    /// Digest that its tag currently resolves to.
     pub digest: Option<String>,
-    /// Kernels that refuse it, also in a preflight.
+    /// Kernels that reject it, also in a preflight.
     pub refused_by: BTreeSet<String>,
-    /// Nodes on which it loads in a preflight, and fails when it runs.
+    /// Nodes on which it passes the preflight, but fails when it runs.
     pub fails_on: BTreeSet<String>,
-    /// Nodes that break a gate with it.
+    /// Nodes on which it violates a gate.
     pub slow_on: BTreeSet<String>,
 }
 
@@ -41,16 +36,16 @@ impl Version {
     }
 }
 
-/// Nodes, an application, and a controller that may be stopped anywhere.
+/// Nodes, an application, and a controller that may be stopped after any write.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     pub seen: Observation,
     pub versions: Vec<Version>,
-    /// Nodes whose agents say nothing.
+    /// Nodes whose agents do not report.
     pub silent: BTreeSet<String>,
-    /// Every revision that a node was told to run, in order.
+    /// All revisions that each node was ordered to run, in order.
     pub told: BTreeMap<String, Vec<String>>,
-    /// Names of events.
+    /// Reasons of all events.
     pub events: Vec<&'static str>,
 }
 
@@ -62,7 +57,7 @@ pub fn amount(text: &str) -> IntOrString {
     text.parse().map_or_else(|_| IntOrString::String(text.to_owned()), IntOrString::Int)
 }
 
-/// Waves of these sizes, with a deadline of five minutes.
+/// Returns a rollout with waves of these sizes and a deadline of five minutes.
 pub fn waves(amounts: &[&str]) -> Rollout {
     Rollout {
         waves: amounts.iter().map(|text| amount(text)).collect(),
@@ -71,13 +66,12 @@ pub fn waves(amounts: &[&str]) -> Rollout {
     }
 }
 
-/// Names of nodes.
 pub fn names(numbers: std::ops::Range<usize>) -> BTreeSet<String> {
     numbers.map(node_name).collect()
 }
 
 impl Fleet {
-    /// Nodes by kernel, with a first version that is stable on all of them.
+    /// Returns a fleet of nodes by kernel, with a first version that is stable on all of them.
     pub fn stable(kernels: &[(&str, usize)], rollout: Rollout) -> Self {
         let first = Rollout { progress_deadline_seconds: 300, ..Rollout::default() };
         let mut fleet = Self::new(kernels, first);
@@ -90,7 +84,7 @@ impl Fleet {
         fleet
     }
 
-    /// Nodes by kernel, with nothing.
+    /// Returns a fleet of nodes by kernel, without an application.
     pub fn new(kernels: &[(&str, usize)], rollout: Rollout) -> Self {
         let mut fleet = Self {
             seen: Observation { now: Moment(1_700_000_000), rollout, ..Observation::default() },
@@ -107,7 +101,6 @@ impl Fleet {
         fleet
     }
 
-    /// A node comes.
     pub fn join(&mut self, kernel: &str) -> String {
         let name = (0..).map(node_name).find(|name| !self.seen.nodes.contains_key(name)).unwrap();
         let node = RolloutNode {
@@ -121,7 +114,7 @@ impl Fleet {
         name
     }
 
-    /// The user changes the spec.
+    /// Changes the spec, as a user does.
     pub fn release(&mut self, version: Version) {
         self.seen.target.clone_from(&version.name);
         self.seen.tagged = version.digest.is_some();
@@ -129,14 +122,14 @@ impl Fleet {
         self.versions.push(version);
     }
 
-    /// The network is cut: of these nodes nothing is heard.
+    /// Cuts nodes off the network: they no longer report.
     pub fn split(&mut self, is_cut_off: impl Fn(usize) -> bool) {
         for (number, node) in self.seen.nodes.values_mut().enumerate() {
             node.present &= !is_cut_off(number);
         }
     }
 
-    /// Every node is heard again.
+    /// Reconnects all nodes.
     pub fn heal(&mut self) {
         self.seen.nodes.values_mut().for_each(|node| node.present = true);
     }
@@ -154,23 +147,23 @@ impl Fleet {
         self.seen.now.0 += seconds;
     }
 
-    /// The nodes that were told to run a version last.
+    /// Returns the nodes whose last order is to run a version.
     pub fn with(&self, version: &str) -> Vec<&str> {
         let told =
             |node: &RolloutNode| node.orders.revision.as_deref().map(revision::source) == Some(version);
         self.seen.nodes.iter().filter(|(_, node)| told(node)).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// The controller decides, and does all of it.
+    /// Runs the controller once, with all of its writes.
     pub fn control(&mut self) -> RolloutDecision {
         self.control_and_stop_after(usize::MAX)
     }
 
-    /// The controller decides, and is stopped after so many writes: the status is the first.
+    /// Runs the controller once, and stops it after a number of writes, of which the status is the first.
     pub fn control_and_stop_after(&mut self, writes: usize) -> RolloutDecision {
         let decision = decide(&self.seen);
         self.check(&decision);
-        // A node that is told again what it has not left yet has answered already.
+        // A node that is ordered again what it still runs has already reported.
         let answers_at_once = decision.orders.iter().any(|(name, orders)| {
             let node = &self.seen.nodes[name];
             let tried = node.preflight.as_ref().map(|answer| &answer.revision);
@@ -180,7 +173,7 @@ impl Fleet {
         if writes == 0 {
             return decision;
         }
-        // Through text, as the API server keeps it.
+        // The status is converted to text and back, as in the API server.
         let text = serde_json::to_string(&decision.status).unwrap();
         self.seen.status = serde_json::from_str(&text).unwrap();
         self.events.extend(decision.events.iter().map(|event| event.reason));
@@ -194,7 +187,7 @@ impl Fleet {
             node.orders = orders.clone();
         }
         if writes == usize::MAX && !answers_at_once {
-            // Orders that were taken back before the node acted on them may end a phase; nothing else is new.
+            // Orders that were withdrawn before the node executed them may end a phase; nothing else changes.
             let again = decide(&self.seen);
             assert!(again.orders.is_empty(), "decided twice: {again:?}");
             let mut later = self.seen.clone();
@@ -208,7 +201,7 @@ impl Fleet {
         decision
     }
 
-    /// What no decision may break.
+    /// Checks the invariants of every decision.
     fn check(&self, decision: &RolloutDecision) {
         let status = &decision.status;
         self.check_end(decision);
@@ -260,8 +253,8 @@ impl Fleet {
         }
     }
 
-    /// A revision becomes the stable one only when no more nodes are without it than a first wave has, unless a user
-    /// says so: they will get it later, without having had their wave.
+    /// Checks that a revision becomes stable only if no more nodes lack it than a first wave has, unless a user
+    /// promotes it: these nodes get it later, without a wave of their own.
     fn check_end(&self, decision: &RolloutDecision) {
         let before = &self.seen.status;
         let Some(target) = before.target_revision.as_deref() else { return };
@@ -277,7 +270,7 @@ impl Fleet {
         assert!(without <= first, "{without} nodes never had a wave, and a first wave has {first}");
     }
 
-    /// Afterwards, nodes that have an older revision change as in a first wave.
+    /// Checks that nodes with an older revision then change in batches no larger than a first wave.
     fn check_stragglers(&self, decision: &RolloutDecision) {
         let status = &decision.status;
         let (RolloutPhase::Idle, Some(stable)) = (status.phase, status.stable_revision.as_deref()) else {
@@ -311,7 +304,7 @@ impl Fleet {
         waves.iter().take(wave).map(|amount| count(amount, total)).max().unwrap_or(total)
     }
 
-    /// A node does what it is told.
+    /// Lets a node execute its orders.
     pub fn work(&mut self, name: &str) {
         let Some(node) = self.seen.nodes.get_mut(name) else { return };
         if !node.present || self.silent.contains(name) {
@@ -356,7 +349,7 @@ impl Fleet {
         }
     }
 
-    /// Until nothing moves any more: nodes work, time passes. True if it ended.
+    /// Lets nodes work and time pass until nothing changes any more. Returns whether that state was reached.
     pub fn settle(&mut self) -> bool {
         for _ in 0..2_000 {
             self.control();

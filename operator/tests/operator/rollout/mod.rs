@@ -1,4 +1,5 @@
-//! Rollouts over simulated fleets: what the decisions promise, whatever nodes, clocks, users and restarts do.
+//! Rollouts of simulated fleets: invariants of the decisions under any behaviour of nodes, clocks, users and
+//! restarts.
 
 mod absences;
 mod fleet;

@@ -1,4 +1,4 @@
-//! Tries before the first wave, and the digests that they find.
+//! Preflights before the first wave, and the digests that they resolve.
 
 use bpfman_application::rollout::{Preflight, PreflightVerdict, Rollout, RolloutPhase};
 use bpfman_operator::rollout::command::RolloutCommand;
@@ -90,7 +90,7 @@ fn a_tag_that_moves_between_two_answers_is_tried_again_by_its_digest() {
     assert_eq!(fleet.status().target_revision.as_deref(), Some(pinned.as_str()));
     assert_eq!(fleet.seen.nodes[&second].orders.preflight.as_deref(), Some(pinned.as_str()));
     assert_eq!(fleet.status().phase, RolloutPhase::Preflight);
-    // A digest means one image: what the tag names now is another matter.
+    // A digest identifies one image: the tag may move now.
     fleet.versions.last_mut().unwrap().digest = digest("ab");
     assert!(fleet.settle());
     assert_eq!(fleet.status().stable_revision.as_deref(), Some(pinned.as_str()));

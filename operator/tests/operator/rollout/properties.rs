@@ -1,4 +1,4 @@
-//! What holds in every order of events.
+//! Properties that hold for every order of events.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::fleet::{Fleet, Version, amount};
 
 const KERNELS: [&str; 3] = ["6.1.0", "6.6.0", "6.12.0"];
 
-/// Something that happens. Numbers are taken modulo what there is.
+/// Event of a simulation. Numbers are taken modulo the number of nodes.
 #[derive(Clone, Debug)]
 enum Happening {
     Control,
@@ -149,7 +149,7 @@ fn happen(fleet: &mut Fleet, happening: &Happening, version: &mut u32) {
             fleet.release(version);
         }
         Happening::Pause(paused) => fleet.seen.rollout.paused = *paused,
-        // Seven of ten nodes, and others each time.
+        // Cuts off seven of ten nodes, different ones each time.
         Happening::Split(number) => fleet.split(|node| (node * 3 + number % 10) % 10 < 7),
         Happening::Heal => fleet.heal(),
         Happening::Unselect(number) => {
@@ -169,7 +169,7 @@ fn fleet(counts: &[usize], rollout: Rollout) -> Fleet {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Waves, budget and "twice is once" are checked at every decision; in the end it ends.
+    /// The rollout always terminates. Waves, budget and idempotence are checked at every decision.
     #[test]
     fn whatever_happens_waves_and_budget_hold_and_it_ends(
         counts in proptest::collection::vec(1usize..8, 3),
@@ -183,7 +183,7 @@ proptest! {
         for happening in &happenings {
             happen(&mut fleet, happening, &mut version);
         }
-        // From here on the users are quiet; nodes that say nothing are taken away sooner or later.
+        // From here on there are no user actions, and nodes that do not report are removed.
         fleet.seen.rollout.paused = false;
         fleet.seen.rollout.manual = false;
         fleet.heal();
@@ -210,9 +210,9 @@ proptest! {
         }
     }
 
-    /// Most nodes are cut off for a while, in the middle of whatever goes on: what each decision checks is that waves are
-    /// parts of the whole fleet, that a revision is not called stable on what is left of it, and that nodes which come
-    /// back do not change at once.
+    /// Most nodes are cut off for a while during a rollout. Each decision is checked: waves are parts of the whole
+    /// fleet, a revision does not become stable on the remaining nodes only, and returning nodes do not change all at
+    /// once.
     #[test]
     fn a_split_makes_no_node_change_before_its_wave(
         counts in proptest::collection::vec(5usize..15, 3),
@@ -238,7 +238,7 @@ proptest! {
         prop_assert!(fleet.settle(), "does not end: {:?}", fleet.status());
     }
 
-    /// A controller that is stopped anywhere, and started again, comes to the same end.
+    /// A controller that is stopped anywhere and restarted reaches the same result.
     #[test]
     fn a_restart_between_any_two_writes_changes_nothing(
         counts in proptest::collection::vec(1usize..8, 3),
@@ -264,8 +264,8 @@ proptest! {
         prop_assert_eq!(run(&[]), run(&stops));
     }
 
-    /// Without a new spec or a word of a user, a node is told of the new revision at most once, and at most once of the
-    /// way back.
+    /// Without a new spec or a command, a node is ordered at most once to run the new revision, and at most once to
+    /// return.
     #[test]
     fn every_order_is_written_once(
         counts in proptest::collection::vec(1usize..8, 3),
@@ -281,7 +281,7 @@ proptest! {
         }
     }
 
-    /// The decision does not depend on anything but what was seen.
+    /// The decision depends only on the observation.
     #[test]
     fn the_same_observation_gives_the_same_decision(
         counts in proptest::collection::vec(1usize..8, 3),

@@ -1,4 +1,4 @@
-//! What a user would tell of a rollout: waves, failures, commands.
+//! Typical rollouts: waves, failures, commands.
 
 use bpfman_application::rollout::{Gates, OnFailure, Preflight, Rollout, RolloutPhase};
 use bpfman_operator::rollout::clear;
@@ -39,10 +39,10 @@ fn a_failing_wave_goes_back_by_itself_and_no_other_node_ever_had_it() {
     assert!(fleet.told.len() <= 12, "{:?}", fleet.told);
     assert!(fleet.told.values().all(|told| told == &[V2, V1]), "{:?}", fleet.told);
     assert!(fleet.events.ends_with(&["RollingBack", "RolledBack"]), "{:?}", fleet.events);
-    // It is not tried again by itself.
+    // A failed revision is not retried automatically.
     fleet.pass(10_000);
     assert!(fleet.control().orders.is_empty());
-    // It is when someone says so.
+    // A user can retry it.
     fleet.versions.last_mut().unwrap().refused_by.clear();
     fleet.say(RolloutCommand::Promote);
     assert!(fleet.settle());
@@ -70,7 +70,7 @@ fn with_pause_a_failed_wave_waits_and_promote_accepts_it() {
     fleet.release(Version { fails_on: names(0..2), ..Version::good(2) });
     assert!(fleet.settle());
     assert_eq!(fleet.status().phase, RolloutPhase::Failed);
-    // Each of the two may be in a wave of its own.
+    // Each of the two failed nodes may be in a wave of its own.
     for _ in 0..2 {
         fleet.say(RolloutCommand::Promote);
         assert!(fleet.settle());

@@ -1,4 +1,4 @@
-//! Datagrams to every address that the next pods may get, without a pause.
+//! Datagrams sent continuously to every address that the next pods may get.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
@@ -7,37 +7,38 @@ use std::time::Duration;
 
 use bpfman_cluster_tests::{Cluster, wait};
 
-/// What programs of `tests/programs/chain` judge.
+/// UDP port that programs of `tests/programs/chain` filter.
 pub const JUDGED: u16 = 4242;
 
-/// A thread that sends until this value goes.
+/// Thread that sends until this value is dropped.
 pub struct Flood {
     sent: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 }
 
 impl Flood {
-    /// From the node's own network, to the addresses that `tests/kube/node-up` has for pods.
+    /// Sends from the node's own network to the pod addresses of `tests/kube/node-up`.
     pub fn start(cluster: &Cluster) -> Self {
         let (sent, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, ended) = (Arc::clone(&sent), Arc::clone(&stop));
         let socket = cluster.inside(|| UdpSocket::bind("0.0.0.0:0").unwrap());
         std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                // Addresses are given one after the other. Those of nobody have no route, and are refused at once.
+                // Addresses are assigned in ascending order. Unassigned ones have no route, so that sending fails at
+                // once.
                 for host in 2..64 {
                     if socket.send_to(b"bpfman", (Ipv4Addr::new(10, 88, 0, host), JUDGED)).is_ok() {
                         count.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                // The processors have other work too: what counts is that none gets through, not how many.
+                // Leave CPU time for other work: the test needs that no datagram passes, not a high rate.
                 std::thread::sleep(Duration::from_micros(500));
             }
         });
         Self { sent, stop }
     }
 
-    /// Waits until so many more were sent.
+    /// Waits until `count` more datagrams have been sent.
     pub async fn more(&self, count: usize) {
         let goal = self.sent.load(Ordering::Relaxed) + count;
         wait::until("datagrams are sent", async || self.sent.load(Ordering::Relaxed) >= goal).await;

@@ -1,4 +1,4 @@
-//! Entries of the gallery as their manifests have them: the program signed in a registry, the side on every node.
+//! Examples with their manifests: the program is signed in a registry, the companion command runs on every node.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use bpfman_tests::{Outcome, binaries, compile};
 use crate::images::side;
 use crate::node::{RealNode, text, timeout};
 
-/// What the manifests name: each node has a registry there, with what the test publishes.
+/// Registry in the manifests: each node has one there, with the test's images.
 const REGISTRY: &str = "localhost:5000";
 
 /// Registries of the nodes, and the key that their daemons trust.
@@ -23,7 +23,7 @@ pub struct Gallery {
 }
 
 impl Gallery {
-    /// Of a cluster of two nodes.
+    /// Starts the registries of a cluster of two nodes.
     pub fn open(node: &RealNode) -> Self {
         let networks = [node.cluster.netns(), node.second_netns()];
         let registries =
@@ -34,26 +34,26 @@ impl Gallery {
         gallery
     }
 
-    /// Lines of a daemon's policy: what is signed by our key, and nothing else.
+    /// Returns lines for a daemon's policy that allow only images signed by the test's key.
     pub fn policy(&self) -> String {
         let key = fs::read_to_string(self.key.with_extension("pub")).unwrap();
         format!("[[images]]\npattern = \"{REGISTRY}/*\"\nkeys = ['''\n{key}''']\n")
     }
 
-    /// Applies an entry's `app.yaml` as it is, its program being pushed and signed, and its `cluster.yaml` as its first lines
-    /// say; waits until all of it runs on both nodes.
+    /// Pushes and signs the program of an example, and applies its `app.yaml` and `cluster.yaml`; waits until program
+    /// and companion command run on both nodes.
     pub async fn deploy(&self, node: &RealNode, entry: &str) {
         self.apply(node, entry);
         node.wait(&["--for=condition=Success", &format!("clusterbpfapplication/{entry}")]);
         node.side_runs(entry);
     }
 
-    /// The same, without waiting.
+    /// Like [`Self::deploy`], without waiting.
     pub fn apply(&self, node: &RealNode, entry: &str) {
         self.apply_at(node, entry, None);
     }
 
-    /// The same at another place than `app.yaml` says: what stands there, and what takes its place.
+    /// Like [`Self::apply`], with a replacement of a text in `app.yaml` by another.
     pub fn apply_at(&self, node: &RealNode, entry: &str, place: Option<(&str, &str)>) {
         let image = format!("{REGISTRY}/examples/{entry}:latest");
         let object = text(&compile::example(entry));
@@ -80,7 +80,6 @@ impl Gallery {
         kubectl(&["apply", "-f", &text(&file)]);
     }
 
-    /// The client, in the network of a node.
     fn bpfman(&self, network: usize, line: &str) {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.networks[network].display())).arg(binaries::find("bpfman"));
@@ -90,7 +89,7 @@ impl Gallery {
 }
 
 impl RealNode {
-    /// Waits until the side of an entry runs on every node.
+    /// Waits until the companion command of an example runs on every node.
     pub fn side_runs(&self, entry: &str) {
         let all = format!("daemonset/{entry}");
         self.cluster
@@ -99,7 +98,7 @@ impl RealNode {
     }
 }
 
-/// The manifest with the image of the side that the nodes were given.
+/// Returns the manifest, with the companion command's image replaced by the one on the nodes.
 fn in_cluster(path: &Path, entry: &str) -> String {
     let manifest = fs::read_to_string(path).unwrap();
     let published = format!("{REGISTRY}/examples/{entry}-side:latest");

@@ -1,4 +1,4 @@
-//! The images that the node is given: ours, and those of what tests run in pods.
+//! Images for the node: the project's own, and those of test pods.
 
 use std::env;
 use std::fs;
@@ -9,28 +9,28 @@ use bpfman_tests::{binaries, command::run};
 
 use crate::node::{RealNode, text};
 
-/// Names of our images: of `packaging/containers`, the binary, and its place.
+/// Names of the project's images in `packaging/containers`, each with its binary and the binary's path.
 const OURS: [(&str, &str, &str); 3] = [
     ("daemon", "bpfmand", "/usr/sbin/bpfmand"),
     ("operator", "bpfman-operator", "/usr/bin/bpfman-operator"),
     ("cni", "bpfman-cni", "/usr/bin/bpfman-cni"),
 ];
 
-/// The name of one of our images on the node.
+/// Returns the name of one of the project's images on the node.
 pub fn ours(image: &str) -> String {
     format!("bpfman.test/bpfman-{image}:test")
 }
 
-/// The name of the image of an entry's user-space side on the node.
+/// Returns the name of the image of an example's companion command on the node.
 pub fn side(entry: &str) -> String {
     format!("bpfman.test/{entry}-side:test")
 }
 
-/// What [`RealNode::busy_image`] gives the node.
+/// Image that [`RealNode::busy_image`] imports.
 pub const BUSY: &str = "bpfman.test/busy:1";
 
 impl RealNode {
-    /// Gives the node all of them.
+    /// Imports all images of the project and of test pods.
     pub fn images(&self) {
         for (image, binary, place) in OURS {
             self.image(&format!("bpfman-{image}"), binary, &ours(image), place);
@@ -41,18 +41,16 @@ impl RealNode {
         }
     }
 
-    /// Gives it the user-space side of an entry of the gallery.
     pub fn side_image(&self, entry: &str) {
         let binary = format!("bpfman-{entry}");
         self.image(&format!("{entry}-side"), &binary, &side(entry), &format!("/usr/bin/{binary}"));
     }
 
-    /// Gives it a program that works all day.
     pub fn busy_image(&self) {
         self.compiled("../programs/busy.c", "busy", BUSY);
     }
 
-    /// What is packaged, or what this build has made.
+    /// Imports a packaged image, or one made of this build.
     fn image(&self, archive: &str, binary: &str, name: &str, place: &str) {
         match env::var_os("BPFMAN_IMAGES") {
             Some(folder) => self.packaged(Path::new(&folder), archive),
@@ -60,27 +58,26 @@ impl RealNode {
         }
     }
 
-    /// Gives one of our images another name, as if it were the next version's.
+    /// Adds another name to one of the project's images, as if it were the next version.
     pub fn tag(&self, image: &str, name: &str) {
         scripts::run("ctr", &self.cluster.path(""), &["images", "tag", &ours(image), name]);
     }
 
-    /// An image of `packaging/containers/build`.
     fn packaged(&self, folder: &Path, archive: &str) {
         let archive = folder.join(format!("{archive}.tar"));
         assert!(archive.exists(), "{} is missing: run `make test-kube-node`", archive.display());
         self.archive(&archive);
     }
 
-    /// An image of a binary of this build as it is, with the libraries that it is linked with. Built in seconds; the
-    /// packaged ones are static.
+    /// Imports an image with a binary of this build and the libraries that it is linked with. Built in seconds; the
+    /// packaged binaries are static.
     fn as_built(&self, binary: &str, name: &str, place: &str) {
         let archives =
             binaries::build_folder().parent().expect("it lies in the target folder").join("kube/images");
         fs::create_dir_all(&archives).unwrap();
         let (built, archive) = (binaries::find(binary), archives.join(format!("{binary}.tar")));
         let made = |file: &Path| fs::metadata(file).and_then(|file| file.modified());
-        // All tests of a run take one: stripping and packing a debug build takes seconds.
+        // The archive is shared by all tests of a run: stripping and packing a debug build takes seconds.
         if made(&archive).is_ok_and(|packed| packed > made(&built).unwrap()) {
             self.archive(&archive);
             return;
@@ -91,7 +88,7 @@ impl RealNode {
         for word in run(&["ldd", &text(&stripped)]).split_whitespace().filter(|word| word.starts_with('/')) {
             files.push(format!("{word}:{word}"));
         }
-        // Registries are asked over TLS.
+        // TLS connections to registries need certificates.
         let authorities = "/etc/ssl/certs/ca-certificates.crt";
         files.push(format!("{authorities}:{authorities}"));
         let new = text(&archive.with_extension("new"));
@@ -106,7 +103,7 @@ impl RealNode {
         scripts::run("image", &self.cluster.path(""), &["--archive", &text(archive)]);
     }
 
-    /// An image of a program in C, with the frame pointers by which the kernel walks stacks.
+    /// Imports a program in C, compiled with the frame pointers that the kernel needs to walk stacks.
     fn compiled(&self, source: &str, program: &str, image: &str) {
         let binary = self.cluster.path(program);
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);

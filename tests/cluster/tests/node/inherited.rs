@@ -1,9 +1,9 @@
-//! What a node must not have of the machine that it runs on.
+//! Isolation of a node from the machine that it runs on.
 
 use bpfman_cluster_tests::scripts;
 use bpfman_tests::{MountNamespace, Outcome};
 
-/// Tests count the mounts of the node's daemon.
+/// Other tests count the mounts of the node's daemon, so those of the machine must not be visible.
 #[test]
 fn mounts_of_another_daemon_below_run_are_not_the_nodes() {
     let machine = MountNamespace::new();

@@ -1,7 +1,7 @@
-//! A real node, or two: kubelet and containerd run our own images, deployed as users deploy them.
+//! Tests on one or two real nodes: kubelet and containerd run the project's images, deployed as users deploy them.
 //!
-//! The images are made of the binaries of this build; with `BPFMAN_IMAGES` (`make test-kube-node`) they are those of
-//! `packaging/containers`, in that folder.
+//! The images are made of the binaries of this build; if `BPFMAN_IMAGES` is set (`make test-kube-node`), those of
+//! `packaging/containers` in that directory are used.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod flood;

@@ -1,4 +1,4 @@
-//! Not tests: figures of `docs/scale.md`, with the images of `packaging/containers`. `make measure-node` prints them.
+//! Measurements for `docs/scale.md`, with the images of `packaging/containers`. `make measure-node` prints them.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::node::RealNode;
 use crate::pods::{application, in_pods, pod};
 
-/// Applications of one pod: with two XDP programs each, all are on one hook.
+/// Number of applications of one pod: with two XDP programs each, all are on one hook.
 const FOR_ONE_POD: usize = 10;
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn memory_and_apply_to_attached_in_pods() {
     }
     memory(&node, "20 applications");
 
-    // On an interface of the node itself, which can be asked without entering a pod.
+    // The interface belongs to the node, so that it can be queried without entering a pod.
     let netns = cluster.netns().file_name().unwrap().to_str().unwrap().to_owned();
     run(&["ip", "-n", &netns, "link", "add", "up0", "type", "veth", "peer", "name", "down0"]);
     let mut times = Vec::new();
@@ -66,7 +66,7 @@ async fn memory_and_apply_to_attached_in_pods() {
     eprintln!("apply to attached, beside 20 applications: median {median:?}, longest {most:?}");
 }
 
-/// Prints what each of our processes has, in MiB.
+/// Prints the memory of the operator's processes, in MiB.
 fn memory(node: &RealNode, when: &str) {
     for app in ["bpfman-agent", "bpfman-operator", "bpfman-daemon"] {
         for pod in node.pods_of(app) {

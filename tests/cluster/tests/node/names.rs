@@ -1,4 +1,4 @@
-//! Names that the daemon looks up, of registries: a static binary has no libraries to do it for it.
+//! Host names of registries that the daemon resolves: a static binary cannot use the system's resolver libraries.
 
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use serde_json::json;
 use crate::node::RealNode;
 use crate::pods::{application, in_pods};
 
-/// A name in the node's file of hosts, and one that only its name server knows.
+/// Name in the node's hosts file, and name that only its name server knows.
 const NAMES: [(&str, u16); 2] = [("by-hosts.bpfman.test", 5001), ("by-dns.bpfman.test", 5002)];
-/// The second one, as it is asked for.
+/// Second name in DNS encoding.
 const ASKED: &[u8] = b"\x06by-dns\x06bpfman\x04test\0";
 
-/// Makes both known to a node. Pods in its own network get its files when they start: to be done before.
+/// Makes both names resolvable on a node. Call this first: pods on the host network copy its files when they start.
 pub fn announce(node: &RealNode) {
     let (name, _) = NAMES[0];
     let write = format!("echo 127.0.0.1 {name} >> /etc/hosts; echo nameserver 127.0.0.1 > /etc/resolv.conf");
     node.on_node(&["sh", "-c", &write]).success();
     let socket = node.cluster.inside(|| UdpSocket::bind("127.0.0.1:53").unwrap());
-    // It ends with the test: the thread has nothing that outlives the process.
+    // The thread ends with the process.
     std::thread::spawn(move || {
         let mut datagram = [0; 512];
         while let Ok((length, client)) = socket.recv_from(&mut datagram) {
@@ -32,7 +32,7 @@ pub fn announce(node: &RealNode) {
     });
 }
 
-/// The name server's: the address of the one name that it knows.
+/// Returns the name server's response: the address of the only name that it knows.
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
     let (id, rest) = (question.get(..2)?, question.get(12..)?);
     let name = rest.iter().position(|byte| *byte == 0)? + 1;
@@ -48,7 +48,8 @@ fn answer(question: &[u8]) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-/// Loads from registries of both names for a pod that is there, and waits until the daemon has come to both addresses.
+/// Loads from registries of both names for an existing pod, and waits until the daemon has connected to both
+/// addresses.
 pub async fn are_looked_up(node: &RealNode) {
     for (host, port) in NAMES {
         let came = Arc::new(AtomicBool::new(false));

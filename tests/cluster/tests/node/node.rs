@@ -1,4 +1,4 @@
-//! The node, our images on it, and the operator deployed from what is packaged.
+//! Real node with the project's images, and the operator deployed from the packaged manifests.
 
 use std::env;
 use std::fs::{self, File};
@@ -12,33 +12,34 @@ use bpfman_tests::{Outcome, command::run, compile};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
-/// How long a pod may take to be gone. This kubelet asks for the end of a pod's sandbox once, when the last container is
-/// removed: a sandbox that still runs then stays until garbage is collected, which is each minute.
+/// Timeout for the removal of a pod. This kubelet stops a pod's sandbox once, when the last container is removed: a
+/// sandbox that still runs then stays until garbage collection, which happens every minute.
 const POD_LEAVES: Duration = wait::DEADLINE.saturating_add(Duration::from_secs(330));
 
-/// A cluster with a real node, or two.
+/// Cluster with one or two real nodes.
 pub struct RealNode {
     pub cluster: Cluster,
-    /// Released after the node is gone.
+    /// Lock, released after the node is stopped.
     _only: File,
 }
 
 impl RealNode {
-    /// Starts it, and gives it our images, and those of what tests run in pods.
+    /// Starts a node, and imports all images.
     ///
-    /// None, with a line that counts as a skip, where Kubernetes or programs of a node were not built.
+    /// Returns `None`, and prints a line that counts as a skip, if Kubernetes or the programs of a node were not
+    /// built.
     pub fn start() -> Option<Self> {
         Self::of(&["node-a"])
     }
 
-    /// Starts another one beside it, node-b: a kubelet and a containerd with a network and files of their own.
+    /// Starts a second node too, node-b: a kubelet and a containerd with their own network and files.
     pub fn start_two() -> Option<Self> {
         Self::of(&["node-a", "node-b"])
     }
 
     fn of(names: &[&str]) -> Option<Self> {
         scripts::kubernetes(Stage::Node)?;
-        // One at a time on a machine: a kubelet ends what it finds in the cgroups of pods and does not know.
+        // Only one node may run on a machine: a kubelet kills processes in pod cgroups that it does not know.
         let only = File::create(env::temp_dir().join("bpfman-node.lock")).unwrap();
         flock(&only, FlockOperation::LockExclusive).unwrap();
         let cluster = Cluster::own_with(Setup { full: true, ..Setup::default() })?;
@@ -50,12 +51,12 @@ impl RealNode {
         Some(node)
     }
 
-    /// Applies what is packaged, with our images.
+    /// Applies the packaged manifests, with the test's images.
     pub async fn deploy(&self) {
         self.deploy_with("").await;
     }
 
-    /// The same, with more lines of the daemons' policy.
+    /// Like [`Self::deploy`], with additional lines in the daemons' policy.
     pub async fn deploy_with(&self, policy: &str) {
         self.cluster.apply_definitions().await;
         let base =
@@ -82,7 +83,7 @@ images:
         }
     }
 
-    /// All of it, by the one command that is documented.
+    /// Removes the operator by the documented command.
     pub fn take_away(&self) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/remove");
         let seconds = POD_LEAVES.as_secs().to_string();
@@ -92,38 +93,38 @@ images:
         assert!(told.contains("nothing of bpfman is left in the cluster, or on its nodes"), "{told}");
     }
 
-    /// As `kubectl delete` does it: until it is gone. For what goes no sooner than its pods.
+    /// Deletes objects and waits for their removal, for as long as pods may take.
     pub fn delete(&self, words: &[&str]) -> Outcome {
         self.cluster.kubectl(&[&["delete", &*timeout(POD_LEAVES)], words].concat())
     }
 
-    /// Deletes an application, and waits until it is gone: its agent has left it.
+    /// Deletes an application, and waits until it is removed, which means that its agent has unloaded it.
     pub fn delete_application(&self, name: &str) {
         let words = ["delete", "clusterbpfapplication", name, &timeout(wait::DEADLINE * 2)];
         self.cluster.kubectl(&words).success();
     }
 
-    /// Waits for what is true only after a pod is gone.
+    /// Waits for a condition that holds only after a pod is removed.
     pub async fn without_a_pod(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
         wait::until_within(POD_LEAVES, what, holds).await;
     }
 
-    /// The network of node-b, see `tests/kube/node-up`.
+    /// Returns the network namespace of node-b, see `tests/kube/node-up`.
     pub fn second_netns(&self) -> PathBuf {
         let mut name = self.cluster.netns().into_os_string();
         name.push("-b");
         name.into()
     }
 
-    /// A command as the node's own processes see files, networks and mounts.
+    /// Runs a command with the files, network and mounts of the node's processes.
     pub fn on_node(&self, words: &[&str]) -> Outcome {
         let pid = fs::read_to_string(self.cluster.path("containerd.pid")).unwrap();
         let pid = pid.split(' ').next().unwrap();
         Outcome::of(Command::new("nsenter").args(["--mount", "--net", "--target", pid]).args(words))
     }
 
-    /// Puts an object file of `tests/programs` where the daemon finds it. It is the agent's, who may load its own files
-    /// (see `deploy`).
+    /// Copies an object file of `tests/programs` to the node. The agent owns it, because it may load only its own
+    /// files (see `deploy`).
     pub fn bytecode(&self, name: &str) -> String {
         let object = compile::object(name);
         let path = format!("/var/lib/bpfman/{name}.o");
@@ -132,14 +133,14 @@ images:
         path
     }
 
-    /// Puts the packaged seccomp profile where the kubelet looks for profiles.
+    /// Copies the packaged seccomp profile to the kubelet's directory of profiles.
     pub fn has_profile(&self) {
         let profile =
             concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/kubernetes/seccomp/bpfman-map-reader.json");
         self.on_node(&["install", "-D", "-t", "/var/lib/kubelet/seccomp", profile]).success();
     }
 
-    /// Waits until daemon and agent are on the node, and ready.
+    /// Waits until daemon and agent are ready on the node.
     pub async fn deployed(&self) {
         self.wait(&["-n", "bpfman", "--for=condition=Available", "deployment/bpfman-operator"]);
         for app in ["bpfman-daemon", "bpfman-agent"] {
@@ -149,13 +150,12 @@ images:
         }
     }
 
-    /// Our pods of one name, as they are.
     pub fn pods_of(&self, app: &str) -> Vec<Value> {
         let words = ["-n", "bpfman", "get", "pods", "-l", &selector(app), "-o", "json"];
         self.cluster.kubectl(&words).json()["items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Process id of the first container of a pod.
+    /// Returns the process id of the first container of a pod.
     pub fn process(&self, pod: &Value) -> String {
         let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
         let id = id.trim_start_matches("containerd://");
@@ -164,19 +164,17 @@ images:
         line.split_whitespace().nth(1).unwrap().to_owned()
     }
 
-    /// What XDP runs on the interface of a pod, as the kernel tells it; null if nothing does.
+    /// Returns the XDP program on the interface of a pod, as `ip` reports it; null if there is none.
     pub fn xdp_of(&self, pod: &Value) -> Value {
         let process = self.process(pod);
         let told = run(&["nsenter", "--net", "--target", &process, "ip", "-j", "link", "show", "eth0"]);
         serde_json::from_str::<Value>(&told).unwrap()[0]["xdp"].clone()
     }
 
-    /// A pod of the default namespace.
     pub fn pod(&self, name: &str) -> Value {
         self.cluster.kubectl(&["get", "pod", name, "-o", "json"]).json()
     }
 
-    /// Waits as `kubectl wait` does.
     pub fn wait(&self, words: &[&str]) {
         let outcome = self.cluster.kubectl(&[&["wait", &*timeout(wait::DEADLINE * 2)], words].concat());
         assert!(outcome.code == 0, "{words:?}: {}", outcome.stderr);
@@ -184,7 +182,7 @@ images:
 }
 
 impl Drop for RealNode {
-    /// Says what the node says, if a test waited in vain.
+    /// Prints the state of the node if the test failed.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
@@ -198,12 +196,10 @@ impl Drop for RealNode {
     }
 }
 
-/// What pods of one of ours are found by.
 fn selector(app: &str) -> String {
     format!("app.kubernetes.io/name={app}")
 }
 
-/// The flag of kubectl.
 pub fn timeout(patience: Duration) -> String {
     format!("--timeout={}s", patience.as_secs())
 }

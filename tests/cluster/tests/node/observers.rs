@@ -1,4 +1,4 @@
-//! `kubectl bpfman profile` and `flows` of two nodes, whose kernel is one: this machine's.
+//! `kubectl bpfman profile` and `flows` on two nodes, which share the kernel of this machine.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -22,26 +22,21 @@ use crate::pods::pod;
 /// Addresses of the nodes, see `tests/kube/node-up`.
 const FIRST: &str = "198.51.100.1";
 const SECOND: &str = "198.51.100.2";
-/// Somebody listens there on node-b.
+/// Port with a listener on node-b.
 const OPEN: u16 = 7001;
-/// Nobody does.
 const CLOSED: u16 = 7002;
-/// What is sent over the connection.
 const BYTES: usize = 100_000;
 
-/// The plugin, as the user of a kubeconfig.
 fn plugin(node: &RealNode, kubeconfig: &Path, words: &str) -> Command {
     let mut command = node.cluster.command(binaries::find("kubectl-bpfman"));
     command.args(words.split_whitespace()).env("KUBECONFIG", kubeconfig).env("HOME", node.cluster.path(""));
     command
 }
 
-/// The plugin, as the administrator.
 fn asked(node: &RealNode, words: &str) -> Outcome {
     Outcome::of(&mut plugin(node, &node.cluster.kubeconfig(), words))
 }
 
-/// A connection from node-a to node-b.
 fn connect(node: &RealNode) {
     let listener = in_network(&node.second_netns(), || TcpListener::bind((SECOND, OPEN)).unwrap());
     let server =
@@ -51,13 +46,13 @@ fn connect(node: &RealNode) {
     server.join().unwrap();
 }
 
-/// One that node-b refuses.
+/// Makes a connection that node-b refuses.
 fn connect_in_vain(node: &RealNode) {
     let refused = node.cluster.inside(|| TcpStream::connect((SECOND, CLOSED)).unwrap_err());
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
-/// What became of flows to a port of node-b, as programs get them.
+/// Returns flows to a port of node-b with a verdict, from the JSON output.
 fn flows_to(node: &RealNode, port: u16, verdict: &str) -> Vec<Value> {
     let lines = asked(node, "flows --json").success();
     let flows = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -80,7 +75,7 @@ async fn flows_are_of_their_nodes(node: &RealNode) {
         assert_eq!([&flow["source"], &flow["protocol"]], [&json!(FIRST), &json!("tcp")], "{flow}");
     }
     assert_eq!(seen.len(), 2, "{seen:?}");
-    // The kernel tells both of what it drops, as it is the kernel of both. Drops of other tests may take the place of this.
+    // The kernel is shared, so both nodes report its drops. Drops of other tests may replace this one.
     wait::until("both nodes tell of a drop", async || {
         connect_in_vain(node);
         let dropped = flows_to(node, CLOSED, "dropped");
@@ -105,7 +100,7 @@ fn profiles_have_their_nodes_as_roots(node: &RealNode) {
     let taken = asked(node, "profile --seconds 3");
     eprintln!("{}", taken.stderr);
     let folded = taken.success();
-    // Both profilers sample all processors of this machine. On two machines a pod is seen by its own node alone.
+    // Both profilers sample all CPUs of this machine. On two machines only the pod's own node would see it.
     for name in ["node-a", "node-b"] {
         let own: Vec<_> = folded.lines().filter(|line| line.starts_with(&format!("{name};busy;"))).collect();
         own.iter().for_each(|line| eprintln!("{line}"));
@@ -133,7 +128,7 @@ fn profiles_have_their_nodes_as_roots(node: &RealNode) {
     }
 }
 
-/// Rights are those of `bpfman-top-role`, in the namespace of the pods.
+/// The permissions are those of `bpfman-top-role`, in the namespace of the pods.
 async fn who_may_not_is_told(node: &RealNode) {
     let cluster = &node.cluster;
     let kubeconfig = cluster.kubeconfig_with(&cluster.token("default", "ann").await);
@@ -153,11 +148,11 @@ async fn who_may_not_is_told(node: &RealNode) {
         .fails(3, &["no pod with the label", "examples/profiler/cluster.yaml"]);
 }
 
-/// Cuts node-b off: nothing reaches its pods any more.
+/// Cuts node-b off: its pods become unreachable.
 fn who_is_cut_off_is_named(node: &RealNode) {
     let netns = node.cluster.netns();
     run(&["ip", "-n", netns.file_name().unwrap().to_str().unwrap(), "link", "set", "to-b", "down"]);
-    // Each waits for it as long as it may.
+    // Both commands wait for the full timeout, so run them concurrently.
     let [flows, profile] = ["flows --json", "profile --seconds 1"].map(|words| {
         let mut command = plugin(node, &node.cluster.kubeconfig(), words);
         std::thread::spawn(move || Outcome::of(&mut command))

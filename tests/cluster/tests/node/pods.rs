@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// A pod on the node that runs a command as an ordinary user.
+/// Returns a pod that runs a command as an ordinary user.
 pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -19,11 +19,11 @@ pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
     })
 }
 
-/// One that reads the map `hits` of an application, which CSI mounts for it, under the packaged seccomp profile: the node
-/// has it once `RealNode::has_profile` ran.
+/// Returns a pod that reads the map `hits` of an application, which CSI mounts for it, under the packaged seccomp
+/// profile. `RealNode::has_profile` must have run.
 pub fn reader(application: &str) -> Value {
     let mut reader = pod("reader", "bpfman.test/reader:1", &["/bin/read_map", "/maps/hits"]);
-    // Kubelets hand a driver the pod's fsGroup since 1.22; without one a map's pin is of root's group.
+    // Kubelets pass the pod's fsGroup to a CSI driver since 1.22; without one, the map's pin has the group root.
     reader["spec"]["securityContext"]["runAsGroup"] = json!(0);
     reader["spec"]["securityContext"]["seccompProfile"] =
         json!({ "type": "Localhost", "localhostProfile": "bpfman-map-reader.json" });
@@ -35,12 +35,12 @@ pub fn reader(application: &str) -> Value {
     reader
 }
 
-/// One that counts the datagrams that it receives.
+/// Returns a pod that counts the datagrams that it receives.
 pub fn receiver(name: &str) -> Value {
     pod(name, "bpfman.test/receiver:1", &["/bin/receive"])
 }
 
-/// A program of `tests/programs/chain` on `eth0` of pods of the default namespace with a label.
+/// Returns a program of `tests/programs/chain`, attached to `eth0` of labelled pods of the default namespace.
 pub fn in_pods(program: &str, kind: &str, app: &str) -> Value {
     let mut link = json!({
         "interfaceSelector": { "interfaces": ["eth0"] },
@@ -52,7 +52,6 @@ pub fn in_pods(program: &str, kind: &str, app: &str) -> Value {
     json!({ "name": program, "type": kind, kind.to_lowercase(): { "links": [link] } })
 }
 
-/// An application of these programs on every node.
 pub fn application(name: &str, object: &str, programs: &Value) -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": name },

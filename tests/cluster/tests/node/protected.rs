@@ -1,4 +1,5 @@
-//! Pods wait for their node's programs, meet them with their first packet, and keep them while the daemon is replaced.
+//! Pods wait for their node's programs, are filtered from their first packet on, and stay so while the daemon is
+//! replaced.
 
 use bpfman_application::orders::NOT_READY_TAINT;
 use bpfman_cluster_tests::wait;
@@ -10,7 +11,7 @@ use crate::images::ours;
 use crate::node::RealNode;
 use crate::pods::{application, in_pods, reader, receiver};
 
-/// `XDP_DROP` and `XDP_PASS`, as the program's constant.
+/// Values of `XDP_DROP` and `XDP_PASS` for the program's constant.
 const DROP: &str = "AQAAAA==";
 const PASS: &str = "AgAAAA==";
 
@@ -27,13 +28,13 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
     cluster.apply_one(guard).await;
     node.deploy().await;
 
-    // The node has never had its programs, and cannot have them yet: ordinary pods stay away.
+    // The bytecode does not exist yet, so the node stays tainted and ordinary pods are not scheduled.
     wait::until("the node is tainted", async || node.is_tainted()).await;
     cluster.apply_one(receiver("web")).await;
     node.deployed().await;
     wait::until("the agent says what is missing", async || node.state().to_string().contains("guard.o"))
         .await;
-    // Kubernetes 1.36 and newer do not name the taint.
+    // Kubernetes 1.36 and later do not name the taint.
     wait::until("the scheduler says why the pod waits", async || {
         let said = node.pod("web")["status"]["conditions"].to_string();
         said.contains(NOT_READY_TAINT) || said.contains("had untolerated taint(s)")
@@ -43,7 +44,7 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
         .await;
     assert!(node.is_tainted() && node.pod("web")["spec"]["nodeName"].is_null());
 
-    // They are there: the pod comes, and what is sent to it from its interface's first moment on meets the program.
+    // Once the bytecode exists, the pod starts, and every packet to its interface passes through the program.
     let flood = Flood::start(cluster);
     node.edit("guard", json!({ "byteCode": { "path": node.bytecode("chain") } })).await;
     wait::until("the node lets pods in", async || !node.is_tainted()).await;
@@ -54,29 +55,29 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
     flood.more(1000).await;
     assert_eq!(node.received("web").await, 0, "packets before attachment");
 
-    // A pod that nothing means receives them: the one before would have.
+    // A pod without the program receives packets, which proves that the first pod would have received them too.
     cluster.apply_one(receiver("plain")).await;
     node.wait(&["--for=condition=Ready", "pod/plain"]);
     wait::until("the other pod receives", async || node.received("plain").await > 0).await;
     assert!(node.xdp_of(&node.pod("plain")).is_null());
-    // So does the program: it is what keeps them.
+    // The program counts packets, so it is the one that drops them.
     node.has_profile();
     cluster.apply_one(reader("guard")).await;
     node.wait(&["--for=condition=Ready", "pod/reader"]);
     wait::until("the program has met packets", async || node.reads() > 0).await;
 
-    // Another daemon and another agent: the same program goes on, and none gets through meanwhile.
+    // Replace daemon and agent: the same program stays attached, and no packet passes meanwhile.
     replaced(&node).await;
     assert_eq!(node.xdp_of(&web), attached);
     let met = node.reads();
     wait::until("the program goes on", async || node.reads() > met).await;
     assert_eq!(node.received("web").await, 0, "packets while the daemon was replaced");
     assert!(!node.is_tainted(), "a daemon that restarts makes no node new");
-    // The new one does what is asked of it.
+    // The new daemon applies changes.
     node.edit("guard", json!({ "globalData": { "verdict": PASS } })).await;
     wait::until("packets pass", async || node.received("web").await > 0).await;
 
-    // Without the plugin the network is as it was.
+    // Without the plugin pods start as before.
     node.configure(json!({ "cni": { "image": ours("cni"), "remove": true } })).await;
     node.without_a_pod("the plugin is gone", async || !node.networks().contains("bpfman-cni")).await;
     node.delete(&["pod", "reader", "plain", "web"]).success();
@@ -84,7 +85,6 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
     node.wait(&["--for=condition=Ready", "pod/later"]);
 }
 
-/// Everything that is asked for by name.
 fn config() -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "Config", "metadata": { "name": "bpfman-config" },
@@ -96,7 +96,7 @@ fn config() -> Value {
     })
 }
 
-/// Names other images in the Config object, and waits until daemon and agent are those.
+/// Sets new images in the Config, and waits until daemon and agent run them.
 async fn replaced(node: &RealNode) {
     for (field, image, app) in [("daemon", "daemon", "bpfman-daemon"), ("agent", "operator", "bpfman-agent")]
     {
@@ -122,23 +122,19 @@ impl RealNode {
         nodes.contains(NOT_READY_TAINT)
     }
 
-    /// What the node says of the applications.
     fn state(&self) -> Value {
         self.cluster.kubectl(&["get", "clusterbpfapplicationstates", "-o", "json"]).json()
     }
 
-    /// The network configurations of the node.
     fn networks(&self) -> String {
         self.on_node(&["sh", "-c", "cat /etc/cni/net.d/*.conflist"]).stdout
     }
 
-    /// Changes an application.
     async fn edit(&self, name: &str, spec: Value) {
         let object = json!({ "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication" });
         self.change(&object, name, spec).await;
     }
 
-    /// Changes what is deployed.
     async fn configure(&self, spec: Value) {
         self.change(&json!({ "apiVersion": "bpfman.io/v1alpha1", "kind": "Config" }), "bpfman-config", spec)
             .await;
@@ -150,12 +146,12 @@ impl RealNode {
         api.patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    /// How many datagrams a pod says that it received.
+    /// Returns the number of datagrams that a pod has logged as received.
     async fn received(&self, pod: &str) -> u64 {
         wait::some("it says", async || self.last_number(pod, "received ")).await
     }
 
-    /// What the reader reads.
+    /// Returns the number that the reader pod has logged.
     fn reads(&self) -> u64 {
         self.last_number("reader", "reads ").unwrap_or(0)
     }

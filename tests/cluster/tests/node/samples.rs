@@ -1,5 +1,5 @@
-//! The samples of `tests/real/samples`, which have the form of upstream's, on a real node: their programs in a registry, their
-//! pods and interfaces there. Those that this kernel can attach do so; each of the others says why it cannot.
+//! Samples of `tests/real/samples`, which have the form of upstream's, on a real node with their images, pods and
+//! interfaces. Those that this kernel supports are attached; each of the others reports the reason.
 
 use bpfman_cluster_tests::cluster::in_network;
 use bpfman_cluster_tests::{manifests, wait};
@@ -11,25 +11,24 @@ use serde_json::{Value, json};
 use crate::node::{RealNode, text};
 use crate::pods::pod;
 
-/// Samples as they are published, but for the registry.
+/// Registry of the published samples.
 const PUBLISHED: &str = "quay.io/acme/";
-/// The registry of the node.
 const REGISTRY: &str = "localhost:5000/acme/";
-/// An image with `sample_app` and the libraries that it is linked with.
+/// Image with `sample_app` and the libraries that it is linked with.
 const APP: &str = "bpfman.test/sample-app:1";
 
-/// Samples that no such node can do whole, and a part of what their state says.
+/// Samples that cannot succeed on such a node, with a part of the error.
 const REFUSED: [(&str, &str); 3] = [
-    // The agent is an ordinary user, whose files this is not.
+    // The agent is an ordinary user and does not own this file.
     ("from-a-file", "file /var/lib/ebpf/counter.o"),
-    // Nobody has let the agent read it.
+    // No role allows the agent to read this secret.
     ("private-image", "pull secret bpfman/registry"),
     ("tcx-mirror", "interface \"eth1\" does not exist"),
 ];
-/// Samples with types of programs that a kernel may lack, which their state names then.
+/// Samples with program types that a kernel may lack; the error then names the type.
 const OF_SOME_KERNELS: [&str; 2] = ["fentry-unlink", "kprobe-wake"];
 
-/// All samples, with images of the node's registry.
+/// Returns all samples, with images in the node's registry.
 fn samples() -> Vec<Value> {
     ["cluster", "namespaced"]
         .into_iter()
@@ -40,7 +39,7 @@ fn samples() -> Vec<Value> {
         .collect()
 }
 
-/// Pushes the object under the name of each image that samples name by a tag.
+/// Pushes the object under the name of each image that samples name by tag.
 fn publish(node: &RealNode, samples: &[Value]) {
     let bpfman = |words: &[&str]| {
         let mut command = std::process::Command::new("nsenter");
@@ -55,7 +54,7 @@ fn publish(node: &RealNode, samples: &[Value]) {
     }
 }
 
-/// Gives the node the interfaces that samples name: `eth0` is its primary one.
+/// Adds the interfaces that samples name; `eth0` is the node's primary interface.
 fn interfaces(node: &RealNode) {
     let netns = format!("--net={}", node.cluster.netns().display());
     for line in [
@@ -70,7 +69,7 @@ fn interfaces(node: &RealNode) {
     }
 }
 
-/// Pods `web` and `api` of the namespace that samples name.
+/// Creates the pods `web` and `api` in the samples' namespace.
 async fn pods(node: &RealNode) {
     let app = compile::executable("sample_app");
     let mut files = vec![format!("{}:/usr/bin/app", app.display())];
@@ -89,7 +88,7 @@ async fn pods(node: &RealNode) {
     }
 }
 
-/// The condition of an application's only node, once it is final: reason and message.
+/// Returns reason and message of the condition of an application's only node, once it is final.
 async fn outcome(node: &RealNode, sample: &Value) -> (String, String) {
     let name = sample["metadata"]["name"].as_str().unwrap();
     let kind = format!("{}State", sample["kind"].as_str().unwrap());

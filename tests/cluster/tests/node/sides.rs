@@ -1,5 +1,5 @@
-//! Sides of the gallery's entries in a cluster, as their manifests have them: each does on two nodes what it is there for.
-//! Those of flows and profiler are asked by `kubectl bpfman` (`observers.rs`).
+//! Companion commands of the examples in a cluster, deployed by their manifests on two nodes. `observers.rs` tests
+//! those of flows and profiler by `kubectl bpfman`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -21,15 +21,13 @@ use crate::gallery::Gallery;
 use crate::node::{RealNode, text};
 use crate::pods::pod;
 
-/// Node-b, see `tests/kube/node-up`.
+/// Address of node-b, see `tests/kube/node-up`.
 const SECOND: &str = "198.51.100.2";
-/// What the firewall's manifest drops, and nobody listens on.
+/// Port that the firewall's manifest drops, without a listener.
 const DROPPED: u16 = 23;
-/// Nobody listens here either.
 const CLOSED: u16 = 7003;
-/// The control group that egress-guard's manifest names.
 const GUARDED: &str = "/guarded.slice";
-/// What a container of each pod says once its rules are in force.
+/// Log lines of a container of each pod that show that its rules are in force.
 const RULES: [(&str, &str, &str); 5] = [
     ("xdp-firewall", "rules", "2 rules: 2 added, 0 removed, 0 kept"),
     ("xdp-balancer", "services", "1 services with 2 backends"),
@@ -37,30 +35,30 @@ const RULES: [(&str, &str, &str); 5] = [
     ("switch-port", "rules", "1 rules"),
     ("sock-shortcut", "rules", "1 rules"),
 ];
-/// Entries whose pods tell of what happens.
+/// Examples with pods that log events.
 const TOLD: [&str; 5] = ["watchdog", "exec-snoop", "xdp-counter", "tls-trace", "pod-fastpath"];
-/// A server that speaks TLS, by OpenSSL's own command.
+/// Image of a TLS server, OpenSSL's own command.
 const SECURE: &str = "bpfman.test/secure:1";
 
-/// What one container of all pods of an entry has said. `words`: in which form.
+/// Returns the logs of a container of all pods of an example. `words` are further arguments of kubectl.
 fn logs(node: &RealNode, entry: &str, container: &str, words: &[&str]) -> String {
     let pods = format!("app.kubernetes.io/name={entry}");
     let all = ["-n", entry, "logs", "-l", &pods, "-c", container, "--tail=-1"];
     node.cluster.kubectl(&[&all, words].concat()).success()
 }
 
-/// Waits until pods of both nodes have said something.
+/// Waits until pods of both nodes have logged a text.
 async fn both_say(node: &RealNode, entry: &str, container: &str, what: &str) {
     wait::until(&format!("{entry}, {container}: {what}"), async || {
         let said = logs(node, entry, container, &["--prefix"]);
         let lines = said.lines().filter(|line| line.contains(what));
-        // `[pod/…/…]`, and what it said.
+        // A line is `[pod/…/…]` followed by the message.
         lines.filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>().len() == 2
     })
     .await;
 }
 
-/// How a connection from node-a to a port of node-b fails.
+/// Returns the error of a connection from node-a to a port of node-b.
 fn failure(node: &RealNode, port: u16, patience: Duration) -> ErrorKind {
     let to = SocketAddr::new(SECOND.parse().unwrap(), port);
     let connect = move || TcpStream::connect_timeout(&to, patience).unwrap_err();
@@ -75,7 +73,7 @@ fn is_refused(node: &RealNode, port: u16) {
     assert_eq!(failure(node, port, wait::DEADLINE), ErrorKind::ConnectionRefused);
 }
 
-/// Runs a program of this name, which lies in a folder of temporary files.
+/// Runs a program with a name, from a directory of temporary files.
 fn start(node: &RealNode, name: &str) {
     let program = node.cluster.path(name);
     fs::copy("/bin/true", &program).unwrap();
@@ -83,7 +81,7 @@ fn start(node: &RealNode, name: &str) {
     assert!(Command::new(program).status().unwrap().success());
 }
 
-/// A pod on node-b, whose OpenSSL is seen.
+/// Starts a TLS server in a pod on node-b, which tls-trace observes.
 async fn speak_tls(node: &RealNode) {
     let file = |name: &str| text(&node.cluster.path(name));
     let (key, certificate) = (file("secure.key"), file("secure.crt"));
@@ -91,7 +89,7 @@ async fn speak_tls(node: &RealNode) {
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=secure -keyout {key} -out {certificate}"
     );
     run(&[&["openssl"], &line.split(' ').collect::<Vec<_>>()[..]].concat());
-    // The pod is no root.
+    // The pod does not run as root.
     fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
     let openssl = run(&["sh", "-c", "command -v openssl"]);
     let mut files =
@@ -109,13 +107,13 @@ async fn speak_tls(node: &RealNode) {
     let mut secure = pod("secure", SECURE, &command);
     secure["metadata"]["labels"] = json!({ "tls-trace": "seen" });
     secure["spec"]["nodeName"] = json!("node-b");
-    // It ends with its standard input.
+    // The server exits when its standard input is closed.
     secure["spec"]["containers"][0]["stdin"] = json!(true);
     node.cluster.apply_one(secure).await;
     node.wait(&["--for=condition=Ready", "pod/secure"]);
 }
 
-/// Asks the pod until what was asked is told.
+/// Sends requests to the pod until one is logged.
 async fn what_a_pod_reads_is_told(node: &RealNode) {
     let pod = node.cluster.kubectl(&["get", "pod/secure", "-o", "json"]).json();
     let address = pod["status"]["podIP"].as_str().unwrap().to_owned();
@@ -134,7 +132,7 @@ async fn rules_change_with_their_config_map(node: &RealNode) {
     let kubectl = |words: &[&str]| node.cluster.kubectl(words).success();
     let rules = format!(r#"{{"data":{{"rules.txt":"drop proto tcp dport {CLOSED}\n"}}}}"#);
     kubectl(&["-n", "xdp-firewall", "patch", "configmap/xdp-firewall", "--type=merge", "-p", &rules]);
-    // The kubelet looks at a pod that has changed, and at what it mounts, at once.
+    // The annotation makes the kubelet synchronize the pod and its mounts at once.
     let pods = "app.kubernetes.io/name=xdp-firewall";
     kubectl(&["-n", "xdp-firewall", "annotate", "pods", "-l", pods, "looked-at=now"]);
     both_say(node, "xdp-firewall", "rules", "1 rules: 1 added, 2 removed, 0 kept").await;
@@ -176,7 +174,7 @@ async fn each_entry_has_its_side_on_every_node() {
     let with_rules = RULES.map(|(entry, ..)| entry);
     let all: Vec<&str> = [&with_rules[..], &TOLD].concat();
     for entry in all.iter().chain(&["ci-guard"]) {
-        // The whole machine has other users.
+        // The manifest's cgroup is the whole machine, which other tests use too.
         let place = (*entry == "sock-shortcut").then_some(("- path: /\n", "- path: /guarded.slice\n"));
         gallery.apply_at(&node, entry, place);
     }
@@ -191,17 +189,17 @@ async fn each_entry_has_its_side_on_every_node() {
     }
     is_dropped(&node, DROPPED);
     is_refused(&node, CLOSED);
-    // Nobody has the address of the manifest's backend.
+    // The address of the manifest's backend does not exist.
     both_say(&node, "xdp-balancer", "health", "198.51.100.10 is down").await;
     both_say(&node, "watchdog", "rules", "1 rules, revision 1, mode shadow").await;
-    // The nodes have one kernel: both see it.
+    // The nodes share one kernel, so both observe the program.
     start(&node, "seen-to-start");
     let started = text(&node.cluster.path("seen-to-start"));
     both_say(&node, "exec-snoop", "exec-snoop", &started).await;
     both_say(&node, "watchdog", "alerts", &started).await;
-    // The answer to each connection above came to the other node.
+    // Responses to the connections above arrived at node-b.
     both_say(&node, "xdp-counter", "xdp-counter", "\"ipv4/tcp\"").await;
-    // The node's own route to a pod.
+    // This is the node's own route to a pod.
     both_say(&node, "pod-fastpath", "sync", "+ 10.88.").await;
     what_a_pod_reads_is_told(&node).await;
     a_job_is_reported(&node);

@@ -1,4 +1,4 @@
-//! A daemon that serves no volumes is not privileged, and does the rest of its work.
+//! A daemon without volumes is not privileged, and otherwise works as usual.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::node::RealNode;
 use crate::pods::{application, in_pods, pod};
 
-/// The daemon's only pod that is there, and none that is about to go.
+/// Returns the daemon's pod, if there is only one and it is not being deleted.
 fn daemon(node: &RealNode) -> Option<Value> {
     match &node.pods_of("bpfman-daemon")[..] {
         [pod] if pod["metadata"]["deletionTimestamp"].is_null() => Some(pod.clone()),
@@ -20,7 +20,6 @@ fn container(pod: &Value) -> &Value {
     &pod["spec"]["containers"][0]
 }
 
-/// A line of a process's status.
 fn status(process: &str, name: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -35,7 +34,7 @@ async fn without_volumes_the_daemon_is_not_privileged_and_attaches_in_pods() {
     node.deployed().await;
     let privileged = daemon(&node).unwrap();
     assert_eq!(container(&privileged)["securityContext"]["privileged"], true);
-    // What is mounted for it stays when it is replaced.
+    // The mounts stay when the daemon is replaced.
     let kept = status(&node.process(&privileged), "CapEff");
 
     let without = json!({ "spec": { "daemon": { "csi": false } } }).to_string();
@@ -62,7 +61,7 @@ async fn without_volumes_the_daemon_is_not_privileged_and_attaches_in_pods() {
     let web = node.pod("web");
     assert!(!node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
-    // Its pins are the node's: they outlive it, and the next one finds them.
+    // The pins belong to the node: they outlive the daemon, and the next one finds them.
     let pins = || node.on_node(&["find", "/run/bpfman/fs", "-name", "prog_*"]).success();
     let before = pins();
     assert_ne!(before, "");

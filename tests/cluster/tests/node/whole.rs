@@ -1,4 +1,4 @@
-//! From a manifest to a packet counted in a pod, and to the count read by another.
+//! The whole path: from a manifest to a packet counted in one pod, and to the counter read by another pod.
 
 use std::net::UdpSocket;
 
@@ -18,7 +18,7 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     node.deploy().await;
     node.deployed().await;
 
-    // The agent has nothing: no capability, no host, no token of others.
+    // The agent has no capabilities, no host namespaces, and no other tokens.
     let agent = &node.pods_of("bpfman-agent")[0]["spec"];
     assert!(agent["hostNetwork"].is_null() && agent["hostPID"].is_null(), "{agent}");
     assert_eq!(agent["containers"][0]["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
@@ -31,8 +31,8 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     node.wait(&["--for=condition=Success", "clusterbpfapplication/counter"]);
     node.wait(&["--for=condition=Ready", "clusterbpfapplication/counter"]);
 
-    // Admission is reached by its Service. The agent's state objects, which nobody may write without it, are there.
-    // No definition says what is wrong with this one: a newer server would answer by itself.
+    // Admission is reachable by its Service: the agent's state objects exist, which cannot be written without it. No
+    // definition rejects this spec, so that the refusal comes from the webhook even on a newer server.
     let mut nowhere = application("nowhere", "", &programs);
     nowhere["spec"]["byteCode"] = json!({ "image": { "url": "xdp_pass:v1" } });
     let file = cluster.path("nowhere.json");
@@ -42,7 +42,7 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
         assert!(refused.stderr.contains(word), "{}", refused.stderr);
     }
 
-    // The kernel says so too, in the pod's own network.
+    // `ip` confirms it in the pod's network.
     let web = node.pod("web");
     assert!(!node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
@@ -66,14 +66,15 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
 
     names::are_looked_up(&node).await;
 
-    // Once it is gone its volume is, which the daemon has to take down.
+    // After the pod is deleted, the daemon must unmount the volume.
     node.delete(&["pod", "reader"]).success();
-    // Its object goes at once, and the kubelet asks for the rest later.
+    // The Pod object disappears at once; the kubelet unmounts later.
     node.without_a_pod("the volume is taken down", async || mounts(&node) == "1").await;
     node.delete_application("counter");
     assert!(node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
-    // All of it goes, and leaves nothing. A network plugin is what would keep pods from starting.
+    // Removal leaves nothing. The network plugin is installed first, because its remains could prevent pods from
+    // starting.
     let plugin = json!({ "spec": { "cni": { "image": ours("cni") } } }).to_string();
     cluster
         .kubectl(&["patch", "configs.bpfman.io", "bpfman-config", "--type=merge", "-p", &plugin])
@@ -118,7 +119,7 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     node.wait(&["--for=condition=Ready", "pod/after"]);
 }
 
-/// How many mounts the daemon has made on the node.
+/// Returns the number of the daemon's mounts on the node.
 fn mounts(node: &RealNode) -> String {
     node.on_node(&["grep", "-c", " /run/bpfman/", "/proc/self/mountinfo"]).stdout.trim().to_owned()
 }

@@ -1,8 +1,8 @@
-//! Applications that tests begin with.
+//! Applications that tests start with.
 
 use serde_json::{Value, json};
 
-/// A cluster application with one program of each type and a link of each kind of place: everything a user can say.
+/// Returns a cluster application with a program of each published type, and a link of each kind of attach point.
 pub fn everything(name: &str) -> Value {
     let pods = json!({ "matchLabels": { "app": "web" } });
     json!({
@@ -49,7 +49,8 @@ pub fn everything(name: &str) -> Value {
     })
 }
 
-/// A cluster application with one program of each type that the published API does not have: that of the unit tests.
+/// Returns a cluster application with a program of each type that the published API does not have, from the unit
+/// tests.
 pub fn places(name: &str) -> Value {
     let text = include_str!("../../../../operator/application/tests/points.yaml");
     let mut places: Value = serde_norway::from_str(text).unwrap();
@@ -57,7 +58,7 @@ pub fn places(name: &str) -> Value {
     places
 }
 
-/// A namespaced application with one program of each type that it may have.
+/// Returns a namespaced application with a program of each allowed type.
 pub fn in_namespace(namespace: &str, name: &str) -> Value {
     let pods = json!({ "pods": { "matchLabels": { "app": "web" } } });
     let containers = json!({ "pods": { "matchLabels": { "app": "web" } }, "containerNames": ["main"] });
@@ -85,7 +86,7 @@ pub fn in_namespace(namespace: &str, name: &str) -> Value {
     })
 }
 
-/// The state of an application on a node, as an agent writes it.
+/// Returns the state of an application on a node, as an agent writes it.
 pub fn state(name: &str, node: &str) -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1",

@@ -1,4 +1,4 @@
-//! How objects are written: server-side apply, who owns which field, the status apart, defaults, what is dropped.
+//! Writing objects: server-side apply, field ownership, status, defaults, unknown fields.
 
 use bpfman_application::application::ClusterBpfApplication;
 use bpfman_application::condition::unseen;
@@ -16,7 +16,7 @@ async fn apply(api: &Api<DynamicObject>, who: &str, name: &str, what: &Value) ->
     api.patch(name, &PatchParams::apply(who), &Patch::Apply(what)).await
 }
 
-/// The fields that only say who and what it is, and these.
+/// Returns an application with this partial spec only.
 fn only(name: &str, spec: Value) -> Value {
     json!({ "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": name }, "spec": spec })
 }
@@ -46,7 +46,7 @@ async fn two_owners_share_an_object_by_its_fields() {
     application["spec"].as_object_mut().unwrap().remove("rollout");
     apply(&api, "delivery", "shared", &application).await.unwrap();
     let ours = only("shared", json!({ "rollout": { "paused": true } }));
-    // A manager need not say what it does not own, though the schema demands it of the whole.
+    // A manager may omit required fields that it does not own.
     apply(&api, "release-manager", "shared", &ours).await.unwrap();
     apply(&api, "delivery", "shared", &application).await.unwrap();
     let stored = api.get("shared").await.unwrap();
@@ -109,7 +109,7 @@ async fn what_is_left_out_is_filled_in() {
     let xdp = &spec["programs"][0]["xdp"]["links"][0];
     assert_eq!(xdp["proceedOn"], json!(["Pass", "DispatcherReturn"]));
     assert_eq!(xdp["onUnavailable"], "open");
-    // The agent fills it, so that "not said" can be told from "1000".
+    // The agent sets the default, so that "not set" differs from 1000.
     assert!(xdp["priority"].is_null());
     let discovery = &xdp["interfaceSelector"]["interfacesDiscoveryConfig"];
     assert_eq!(discovery, &json!({ "excludeInterfaces": ["lo"], "interfaceAutoDiscovery": false }));
@@ -119,7 +119,7 @@ async fn what_is_left_out_is_filled_in() {
     let rollout = &spec["rollout"];
     assert_eq!((&rollout["preflight"], &rollout["onFailure"]), (&json!("Always"), &json!("Rollback")));
     assert_eq!((&rollout["paused"], &rollout["progressDeadlineSeconds"]), (&json!(false), &json!(300)));
-    // Our own types read the server's answer.
+    // The types of this project can read the server's response.
     let typed: Api<ClusterBpfApplication> = Api::all(cluster.client().await);
     assert_eq!(typed.get("defaults").await.unwrap().spec.programs.len(), 4);
 }
@@ -132,7 +132,7 @@ async fn fields_that_nobody_knows_are_dropped() {
     let plain = cluster.apply_one(application.clone()).await.data;
     application["spec"]["tpyo"] = json!(1);
     application["spec"]["programs"][0]["xdp"]["mode"] = json!("native");
-    // Newer servers refuse them in server-side apply, this one drops them; either way they are not stored.
+    // Newer servers reject unknown fields in server-side apply, this one drops them; in neither case are they stored.
     if let Ok(stored) = cluster.try_apply(application.clone()).await {
         assert_eq!(stored.data["spec"], plain["spec"]);
     }

@@ -1,4 +1,4 @@
-//! The helm chart: one with kustomize, and on a real API server from its installation to its removal.
+//! Helm chart: equal to the kustomize manifests, and on a real API server from installation to removal.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 
 use crate::packaging::{kustomized, packaging};
 
-/// Not the one of the manifests: whatever names that one by heart would fail.
+/// Namespace other than that of the manifests, to find places where that one is hard-coded.
 const NAMESPACE: &str = "ebpf";
 
 fn chart() -> String {
     packaging().join("helm/bpfman").display().to_string()
 }
 
-/// Every file below a folder, by its name there.
+/// Returns every file below a directory, by relative path.
 fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -41,7 +41,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Objects by kind, namespace and name, without what is empty, which is as good as absent.
+/// Returns objects by kind, namespace and name, without empty fields, which equal absent ones.
 fn by_name(objects: Vec<Value>) -> BTreeMap<String, Value> {
     let keyed = |mut object: Value| {
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -105,11 +105,11 @@ fn a_rendered_chart_is_what_kustomize_installs() {
     let mut rendered = by_name(manifests::parse(&rendered.success()));
     let folders = ["base", "monitoring", "policies", "config"];
     let mut wanted = by_name(folders.into_iter().flat_map(|folder| kustomized(folder, overlay)).collect());
-    // The release brings its namespace, and the operator makes the driver.
+    // Helm creates the namespace, and the operator the driver.
     for left_out in ["Namespace /bpfman", "CSIDriver /csi.bpfman.io"] {
         assert!(wanted.remove(left_out).is_some(), "{left_out}");
     }
-    // Helm is told to leave the Config where it is; the manifest of it has no labels.
+    // Helm must keep the Config; the manifest has no labels.
     let config = rendered.get_mut("Config /bpfman-config").unwrap();
     assert_eq!(config["metadata"]["annotations"], json!({ "helm.sh/resource-policy": "keep" }));
     config["metadata"] = json!({ "name": "bpfman-config" });
@@ -120,7 +120,7 @@ fn a_rendered_chart_is_what_kustomize_installs() {
     assert!(wanted.len() > 30, "{} objects", wanted.len());
 }
 
-/// Values reach what they are for, and those that cannot be are refused before anything is sent.
+/// Values take effect, and invalid ones are rejected before anything is sent.
 #[test]
 fn values_are_in_what_is_installed() {
     let Some(helm) = Helm::find() else { return };
@@ -149,7 +149,7 @@ fn values_are_in_what_is_installed() {
     let pod = &objects[&format!("Deployment {NAMESPACE}/bpfman-operator")]["spec"]["template"]["spec"];
     assert_eq!(pod["nodeSelector"], json!({ "tier": "control" }));
     assert_eq!(pod["imagePullSecrets"], json!([{ "name": "regcred" }]));
-    // Nothing is left that names the namespace of the manifests.
+    // The manifests' namespace does not appear anywhere.
     let everything = template(&["--set=monitoring.enabled=true,admissionPolicies.enabled=true"]).success();
     for named in ["namespace: bpfman", "bpfman.svc", "serviceaccount:bpfman:", "- bpfman\n"] {
         assert!(!everything.contains(named), "{named}");
@@ -171,7 +171,7 @@ async fn helm_installs_upgrades_and_rolls_back_on_a_real_server() {
     let made = configs.get("bpfman-config").await.unwrap();
     assert_eq!(made.spec.agent.image, concat!("registry.example/operator:", env!("CARGO_PKG_VERSION")));
 
-    // With the account of the release, in its namespace.
+    // The controller uses the account and namespace of the release.
     let controller = controller(&cluster).await;
     let daemon = async || {
         let spec = daemons.get_opt("bpfman-daemon").await.unwrap()?.spec?.template.spec?;
@@ -216,13 +216,13 @@ async fn helm_installs_upgrades_and_rolls_back_on_a_real_server() {
     })
     .await;
 
-    // The release alone takes away who acts, and nothing that runs.
+    // Uninstalling the release removes the controller, but nothing that runs on nodes.
     drop(controller);
     helm.on(&cluster, &["uninstall", "bpfman", "--namespace", NAMESPACE]).success();
     assert!(deployments.get_opt("bpfman-operator").await.unwrap().is_none());
     assert!(daemon().await.is_some() && configs.get_opt("bpfman-config").await.unwrap().is_some());
 
-    // The same again takes it over, and the packaged script takes away all of it.
+    // Installing again takes over the rest, and the packaged script removes everything.
     helm.on(&cluster, &install).success();
     let controller = self::controller(&cluster).await;
     let remove = ["--yes", "--keep-nodes", "--namespace", NAMESPACE, "--delete-namespace", "--timeout", "90"];

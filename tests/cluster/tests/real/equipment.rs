@@ -1,4 +1,4 @@
-//! The equipment itself.
+//! Tests of the test harness.
 
 use std::process::Command;
 
@@ -49,7 +49,7 @@ async fn a_token_of_a_pod_ends_with_it() {
     let pod = cluster.pod("bound", "agent", "bound", &[], &[("agent", "containerd://1")]).await;
     let token = cluster.token_of_pod(&pod).await;
     let client = cluster.client_with(&token).await;
-    // Known to the server, though it may do nothing.
+    // The server accepts the token, although it has no permissions.
     assert!(client.apiserver_version().await.is_ok());
 
     let gone = cluster.kubectl(&[

@@ -1,4 +1,4 @@
-//! What a real API server says.
+//! Tests with a real API server.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod admission;

@@ -1,4 +1,4 @@
-//! What is packaged: manifests that a real API server takes, images that need nothing to be built.
+//! Packaging: manifests that a real API server accepts, and images that can be built offline.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,13 @@ use bpfman_tests::Outcome;
 use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
-/// The folder `packaging`.
 pub(super) fn packaging() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").canonicalize().unwrap()
 }
 
-/// What kustomize makes of a folder and an overlay with these lines.
+/// Returns the objects that kustomize builds from a directory and an overlay with these lines.
 pub(super) fn kustomized(what: &str, overlay: &str) -> Vec<Value> {
-    // Kustomize reads nothing outside the folders it is told of, relative to the overlay.
+    // Kustomize reads only files below the overlay's resources, by relative paths.
     let folder = tempfile::tempdir_in(packaging().join("kubernetes")).unwrap();
     let text = format!("resources: [../{what}]\n{overlay}");
     fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
@@ -85,7 +84,7 @@ fn what_scrapes_finds_the_port_by_a_name_that_the_certificate_has() {
         &find(&base, "Deployment", "bpfman-operator")["spec"]["template"]["spec"]["containers"][0];
     let open = container["ports"].as_array().unwrap().iter().find(|open| open["name"] == port["targetPort"]);
     assert_eq!(open.unwrap()["containerPort"], port["port"]);
-    // Certificates are made for the Service of admission, and kept in its Secret.
+    // Certificates are issued for the Service of admission, and stored in its Secret.
     let tls = &endpoint["tlsConfig"];
     find(&base, "Service", tls["serverName"].as_str().unwrap().split('.').next().unwrap());
     find(&base, "Secret", tls["ca"]["secret"]["name"].as_str().unwrap());
@@ -102,7 +101,7 @@ fn agents_are_scraped_at_the_port_that_they_have_by_whom_their_policy_lets_in() 
     assert!(endpoint["bearerTokenFile"].is_string(), "{endpoint}");
     assert_eq!(policy["ingress"][0]["ports"][0]["port"], port["targetPort"]);
     assert_eq!(policy["podSelector"]["matchLabels"], service["spec"]["selector"]);
-    // Each by itself, not one of them by an address of all.
+    // A headless Service makes each agent a target of its own.
     assert_eq!(service["spec"]["clusterIP"], "None");
     let images = DeployImages {
         daemon: "d".into(),
@@ -120,7 +119,7 @@ fn agents_are_scraped_at_the_port_that_they_have_by_whom_their_policy_lets_in() 
     let open = template["spec"]["containers"][0]["ports"].as_array().unwrap();
     let open = open.iter().find(|open| open["name"] == port["targetPort"]).unwrap();
     assert_eq!(open["containerPort"], port["port"]);
-    // Alerts and dashboards call it so: a label of its Service becomes the job.
+    // Alerts and dashboards use this job name, which comes from a label of the Service.
     let label = monitor["jobLabel"].as_str().unwrap();
     assert_eq!(service["metadata"]["labels"][label], "bpfman-agent");
 }
@@ -161,15 +160,15 @@ async fn a_real_server_takes_every_object() {
     for object in &all {
         first.push(cluster.apply_one(object.clone()).await);
     }
-    // The server notes the second of each write: within the same one a needless write would leave no trace.
+    // Managed fields have a resolution of one second: within the same second a needless write would not be detected.
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    // Who applies them again and again, as continuous deployment does, changes nothing.
+    // Applying repeatedly, as continuous deployment does, changes nothing.
     for (object, first) in all.into_iter().zip(first) {
         let again = cluster.apply_one(object.clone()).await;
         assert_eq!(again.metadata.generation, first.metadata.generation, "{object}");
         assert_eq!(again.metadata.resource_version, first.metadata.resource_version, "{object}");
     }
-    // A template is looked at only when its pods are made.
+    // The server validates a pod template only when a pod is created.
     let deployment =
         &cluster.kubectl(&["-n", "bpfman", "get", "deployment", "bpfman-operator", "-o", "json"]);
     let template = deployment.clone().json()["spec"]["template"].clone();
@@ -182,7 +181,8 @@ async fn a_real_server_takes_every_object() {
     assert_eq!(made.data["spec"]["serviceAccountName"], "bpfman-operator");
 }
 
-/// With stand-ins for the binaries, whose build takes minutes; `make test-kube-node` builds and runs the real ones.
+/// Uses stand-ins for the binaries, because a build takes minutes; `make test-kube-node` builds and runs the real
+/// ones.
 #[test]
 fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
     let folder = tempfile::tempdir().unwrap();
@@ -248,8 +248,8 @@ fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
     Outcome::of(Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&archives)).success();
 }
 
-/// With a stand-in for each, which is no more than said to be for its machine: `make images-oci ARCHITECTURES=...` builds
-/// real ones.
+/// Uses a stand-in for each architecture, with a patched ELF header: `make images-oci ARCHITECTURES=...` builds real
+/// ones.
 #[test]
 fn an_index_has_the_images_of_each_architecture() {
     let folder = tempfile::tempdir().unwrap();
@@ -258,7 +258,7 @@ fn an_index_has_the_images_of_each_architecture() {
         eprintln!("SKIPPED(busybox-static): an_index_has_the_images_of_each_architecture");
         return;
     }
-    // As ELF numbers machines: EM_X86_64 and EM_AARCH64, in two bytes.
+    // ELF machine numbers: EM_X86_64 and EM_AARCH64.
     let architectures = [("amd64", 62), ("arm64", 183)];
     for (architecture, machine) in architectures {
         let mut stand_in = fs::read(busybox).unwrap();
@@ -287,12 +287,12 @@ fn an_index_has_the_images_of_each_architecture() {
         assert_eq!(config["architecture"], architecture);
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/sbin/bpfmand"]));
     }
-    // A binary of another machine does not get in.
+    // A binary of another architecture is rejected.
     fs::copy(folder.path().join("amd64/bpfmand"), folder.path().join("arm64/bpfmand")).unwrap();
     build().fails(1, &["is not for arm64"]);
 }
 
-/// With stand-ins, as above. Krew itself unpacks archives in the same way, and checks the same sums.
+/// Uses stand-ins, as above. Krew unpacks archives in the same way, and checks the same checksums.
 #[test]
 fn krew_gets_an_archive_for_each_machine_with_its_checksum() {
     let folder = tempfile::tempdir().unwrap();
@@ -340,13 +340,13 @@ fn krew_gets_an_archive_for_each_machine_with_its_checksum() {
     }
     let sums = folder.path().join("first");
     Outcome::of(Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(sums)).success();
-    // The same binaries give the same files.
+    // The build is reproducible.
     build("second").success();
     let same = Outcome::of(
         Command::new("diff").arg("-r").args(["first", "second"].map(|out| folder.path().join(out))),
     );
     same.success();
-    // Two of one machine are no two machines.
+    // Two binaries of the same architecture are rejected.
     fs::copy(folder.path().join("amd64/kubectl-bpfman"), folder.path().join("arm64/kubectl-bpfman")).unwrap();
     build("third").fails(1, &["two binaries are for amd64"]);
 }

@@ -1,4 +1,4 @@
-//! Bad manifests are refused by the API server itself, and the answer names the field.
+//! Invalid manifests are rejected by the API server itself, with the name of the field.
 
 use bpfman_cluster_tests::Cluster;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::application::{everything, in_namespace, places, state};
 
-/// What is wrong: a path into the object, what is put there (`REMOVED`: it is taken away), what the answer names.
+/// Case: path into the object, value put there (`REMOVED`: the field is removed), text in the response.
 type Case = (&'static str, Value, &'static str);
 
 const REMOVED: Value = Value::Null;
 
-/// What both scopes refuse.
+/// Returns the cases that both scopes reject.
 fn common() -> Vec<Case> {
     vec![
         ("/spec", REMOVED, "spec"),
@@ -40,7 +40,7 @@ fn common() -> Vec<Case> {
             json!({ "image": { "url": "quay.io/a/b:c", "imagePullSecret": { "namespace": "x" } } }),
             "imagePullSecret.name",
         ),
-        // The types of its values are left open: `admission` has those.
+        // The types of these values are left open: `admission` tests them.
         ("/spec/globalData", json!("AQ=="), "spec.globalData"),
         ("/spec/globalData", json!(["AQ=="]), "spec.globalData"),
         ("/spec/globals", json!({ "rate": 100 }), "spec.globals"),
@@ -153,8 +153,8 @@ async fn a_cluster_application_with_a_mistake_is_refused() {
     refused(&cluster, &everything("refused"), cases).await;
 }
 
-/// Types that the published API does not have: each is taken, and a mistake in its block is not. Rules are
-/// tested in `api_server::rules`.
+/// Checks types that the published API does not have: each is accepted, and a mistake in its block is rejected. Rules
+/// are tested in `api_server::rules`.
 #[tokio::test]
 async fn a_program_of_a_place_with_a_mistake_is_refused() {
     let Some(cluster) = Cluster::shared().await else { return };
@@ -186,11 +186,11 @@ async fn a_program_of_a_place_with_a_mistake_is_refused() {
 async fn a_namespaced_application_with_a_mistake_is_refused() {
     let mut cases = common();
     cases.extend([
-        // Only for whole nodes.
+        // Types of cluster applications only.
         ("/spec/programs/0/type", json!("KProbe"), "spec.programs.type"),
         ("/spec/programs/0/type", json!("TracePoint"), "spec.programs.type"),
         ("/spec/programs/0/type", json!("FEntry"), "spec.programs.type"),
-        // Never outside the pods of its namespace.
+        // Attachments outside the pods of the namespace.
         ("/spec/programs/0/xdp/links/0/networkNamespaces", REMOVED, "xdp.links.networkNamespaces"),
         ("/spec/programs/1/tc/links/0/networkNamespaces", REMOVED, "tc.links.networkNamespaces"),
         ("/spec/programs/2/tcx/links/0/networkNamespaces", REMOVED, "tcx.links.networkNamespaces"),
@@ -228,7 +228,7 @@ async fn a_config_with_a_mistake_is_refused() {
     refused(&cluster, &good, cases).await;
 }
 
-/// States are written by agents, not people; the schema keeps a broken agent from writing what nobody can read.
+/// State objects are written by agents; the schema keeps a faulty agent from writing unreadable ones.
 #[tokio::test]
 async fn a_state_with_a_mistake_is_refused() {
     let cases = vec![
@@ -239,7 +239,7 @@ async fn a_state_with_a_mistake_is_refused() {
         ("/status/programs/0/programId", json!("7"), "status.programs.programId"),
         ("/status/programs/0/xdp/links/0/uuid", REMOVED, "xdp.links.uuid"),
         ("/status/programs/0/xdp/links/0/shouldAttach", REMOVED, "xdp.links.shouldAttach"),
-        // The published operator sets this very reason, and is refused.
+        // The published operator sets this very reason, and is rejected.
         ("/status/conditions/0/reason", json!("Unload Error"), "status.conditions.reason"),
         ("/status/conditions/0/status", json!("Maybe"), "status.conditions.status"),
         (
@@ -252,11 +252,12 @@ async fn a_state_with_a_mistake_is_refused() {
     refused(&cluster, &state("refused", "node"), cases).await;
 }
 
-/// Each case alone makes the server refuse the object with 422 and name the field; the object without any is taken.
+/// Checks that the object is accepted, and that each case alone makes the server reject it with 422 and the field's
+/// name.
 async fn refused(cluster: &Cluster, good: &Value, cases: Vec<Case>) {
     let api = cluster.api_of(good).await.unwrap();
     if !good["status"].is_null() {
-        // A status counts only in what exists.
+        // A status can only be sent for an existing object.
         let mut bare = good.clone();
         bare.as_object_mut().unwrap().remove("status");
         cluster.apply_one(bare).await;
@@ -275,7 +276,7 @@ async fn refused(cluster: &Cluster, good: &Value, cases: Vec<Case>) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Newer servers say which item of a list they mean: `programs[0].name`.
+/// Removes list indices (`programs[0].name`), which newer servers add.
 fn without_indices(message: &str) -> String {
     let mut parts = message.split('[');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -285,7 +286,7 @@ fn without_indices(message: &str) -> String {
     })
 }
 
-/// Asks the server whether it would take an object, or the status of one that has one.
+/// Sends an object, or its status, to the server with dry run.
 async fn ask(api: &Api<DynamicObject>, object: &Value) -> kube::Result<DynamicObject> {
     if !object["status"].is_null() {
         let name = object["metadata"]["name"].as_str().unwrap();
@@ -296,7 +297,7 @@ async fn ask(api: &Api<DynamicObject>, object: &Value) -> kube::Result<DynamicOb
     api.create(&PostParams { dry_run: true, ..Default::default() }, &object).await
 }
 
-/// The object with something else at a path, which has to lead somewhere but for its last step.
+/// Returns the object with another value at a path of which all but the last step must exist.
 fn changed(object: &Value, path: &str, value: Value) -> Value {
     let mut object = object.clone();
     let (parent, field) = path.rsplit_once('/').unwrap();
@@ -327,7 +328,7 @@ async fn an_application_that_is_too_large_is_refused_with_the_bound() {
     application["spec"]["programs"].as_array_mut().unwrap().pop();
     cluster.try_apply(application).await.unwrap();
 
-    // What not even the server's database takes: the server itself says so, to every client.
+    // A request that is too large for the server's database is rejected by the server itself, for every client.
     let mut application = everything("too-large");
     let link = application["spec"]["programs"][0]["xdp"]["links"][0].clone();
     application["spec"]["programs"][0]["xdp"]["links"] = vec![link; 7_500].into();

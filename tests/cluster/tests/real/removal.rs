@@ -1,11 +1,11 @@
-//! `packaging/kubernetes/remove`, on a real API server: in the right order, again after a failure, and without a trace.
+//! `packaging/kubernetes/remove` on a real API server: correct order, repeatable after a failure, nothing left.
 
 use bpfman_cluster_tests::{Cluster, Helm, Operator, Setup, scripts, wait};
 use bpfman_tests::Outcome;
 
 use crate::packaging::{kustomized, packaging};
 
-/// Runs it as the cluster's administrator, with kubectl of the cluster and, if given, helm.
+/// Runs the script as the cluster's administrator, with the cluster's kubectl and optionally helm.
 pub fn remove(cluster: &Cluster, helm: Option<&Helm>, words: &[&str]) -> Outcome {
     let mut command = cluster.command(packaging().join("kubernetes/remove"));
     command.env("KUBECONFIG", cluster.kubeconfig()).env("HOME", cluster.path(""));
@@ -15,7 +15,7 @@ pub fn remove(cluster: &Cluster, helm: Option<&Helm>, words: &[&str]) -> Outcome
     Outcome::of(command.args(words))
 }
 
-/// Nothing of bpfman is in a cluster.
+/// Checks that nothing of bpfman is in a cluster.
 pub fn nothing_is_left(cluster: &Cluster) {
     let kinds = "crd,clusterroles,clusterrolebindings,csidrivers,validatingwebhookconfigurations,priorityclasses,namespaces";
     let left = cluster.kubectl(&["get", kinds, "-o", "name"]).success();
@@ -26,7 +26,6 @@ pub fn nothing_is_left(cluster: &Cluster) {
     assert!(!left.contains("bpfman"), "{left}");
 }
 
-/// Applies what is packaged.
 async fn install(cluster: &Cluster) {
     cluster.apply_definitions().await;
     let mut objects: Vec<_> =
@@ -69,7 +68,7 @@ async fn everything_goes_in_order_and_again_after_a_step_that_could_not_be() {
     })
     .await;
 
-    // Who does not say so is shown what would go.
+    // Without `--yes` the script only shows what it would remove.
     let shown = remove(&cluster, None, &[]);
     assert_eq!(shown.code, 1);
     for named in ["guard", "counter", "bpfman-config", "configs.bpfman.io"] {
@@ -80,14 +79,15 @@ async fn everything_goes_in_order_and_again_after_a_step_that_could_not_be() {
         .fails(1, &["no Deployment bpfman-operator in elsewhere"]);
     cluster.kubectl(&["get", "clusterbpfapplications", "guard"]).success();
 
-    // Without a controller applications are not let go: nothing else is removed, and the message says why.
+    // Without a controller applications keep their finalizers: nothing else is removed, and the message names the
+    // reason.
     drop(running);
     let stuck = remove(&cluster, None, &["--yes", "--timeout", "3"]);
     stuck.fails(1, &["nothing else was removed", "Is the controller running in bpfman?"]);
     cluster.kubectl(&["-n", "bpfman", "get", "deployment", "bpfman-operator"]).success();
     cluster.kubectl(&["get", "configs.bpfman.io", "bpfman-config"]).success();
 
-    // Again, with one.
+    // The script succeeds once a controller runs.
     let running = controller(&cluster).await;
     let removed = remove(&cluster, None, &["--yes", "--timeout", "120"]).success();
     drop(running);
@@ -102,6 +102,6 @@ async fn everything_goes_in_order_and_again_after_a_step_that_could_not_be() {
     let places: Vec<_> = steps.iter().map(|step| removed.find(step)).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{removed}");
     nothing_is_left(&cluster);
-    // Where nothing is there is nothing to do.
+    // On a cluster without bpfman there is nothing to do.
     remove(&cluster, None, &["--yes", "--keep-nodes"]).success();
 }

@@ -1,4 +1,4 @@
-//! Manifests as users of the published operator write them apply unchanged, and are read back as they were written.
+//! Manifests in the form of the published operator's users apply unchanged, and are read back as written.
 
 use bpfman_application::application::{BpfApplication, ClusterBpfApplication};
 use bpfman_application::config::Config;
@@ -37,8 +37,8 @@ async fn of_the_configuration() {
     .await;
 }
 
-/// Samples of the published operator have lists, and base64 stands in its schema: both may be created, updated and
-/// applied by the server, whichever of them is stored.
+/// Samples of the published operator use lists, while its schema declares base64: both can be created, updated and
+/// applied, whichever of them is stored.
 #[tokio::test]
 async fn with_global_data_as_a_list_of_bytes() {
     let Some(cluster) = Cluster::shared().await else { return };
@@ -67,7 +67,8 @@ async fn with_global_data_as_a_list_of_bytes() {
     }
 }
 
-/// Each is stored with all that it says; what our types make of it says that too; and applying it again changes nothing.
+/// Checks that each sample is stored completely, that the project's types keep all fields, and that applying it again
+/// changes nothing.
 async fn taken(
     cluster: &Cluster,
     samples: Vec<Value>,
@@ -88,7 +89,7 @@ async fn taken(
     }
 }
 
-/// All that `part` says, `whole` says too.
+/// Checks that `whole` contains all of `part`.
 fn contains(whole: &Value, part: &Value, path: &str) {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => {
@@ -105,7 +106,7 @@ fn contains(whole: &Value, part: &Value, path: &str) {
     }
 }
 
-/// An empty list of links and none at all are the same to us.
+/// Removes empty lists, which equal absent ones.
 fn without_empty(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! What `kubectl get` shows.
+//! Output of `kubectl get`.
 
 use bpfman_cluster_tests::Cluster;
 use kube::api::{Patch, PatchParams};
@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::application::{everything, in_namespace, state};
 
-/// The cells of each row, without the names of nodes and ages, which differ.
 fn rows(table: &str) -> Vec<Vec<String>> {
     table.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
 }

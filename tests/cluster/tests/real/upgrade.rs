@@ -1,4 +1,4 @@
-//! From the published definitions to ours, with objects stored.
+//! Upgrade from the published definitions to the project's, with stored objects.
 
 use bpfman_cluster_tests::Cluster;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::application::{everything, state};
 
-/// Takes out what this project adds, which leaves the published form.
+/// Removes the project's additions from a definition, which results in the published form.
 pub fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     let mut value = serde_json::to_value(crd).unwrap();
     for ours in ["shortNames", "categories"] {
@@ -42,7 +42,7 @@ pub fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
             }
         }
     }
-    // Values of global variables are base64 there.
+    // Values of global variables are base64 in the published definition.
     let schema = &mut value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     if let Some(values) = schema.pointer_mut("/properties/spec/properties/globalData") {
         values["additionalProperties"] = json!({ "type": "string", "format": "byte" });
@@ -50,7 +50,6 @@ pub fn published(crd: &CustomResourceDefinition) -> CustomResourceDefinition {
     serde_json::from_value(value).unwrap()
 }
 
-/// Names of fields that the published API has not, where they are.
 const OURS: &[&str] = &[
     "rollout",
     "order",
@@ -93,7 +92,7 @@ async fn stored_objects_live_through_the_change_and_can_then_say_more() {
     let written = states.patch_status("kept-0a1b2c3d", &PatchParams::default(), &write).await.unwrap();
     assert!(written.data["status"]["kernel"].is_null(), "the published definition has no such field");
 
-    // As samples of the published operator have it: its schema says base64, and lets a list through.
+    // Like samples of the published operator: the schema declares base64, but the server accepts a list.
     let mut listed = plain.clone();
     listed["metadata"]["name"] = json!("listed");
     listed["spec"]["globalData"] = json!({ "sampling": [1, 0, 0, 0] });
@@ -102,7 +101,7 @@ async fn stored_objects_live_through_the_change_and_can_then_say_more() {
 
     let before = cluster.api_of(&plain).await.unwrap().get("kept").await.unwrap();
     cluster.apply_definitions().await;
-    // The new defaults are filled in when an object is read; nothing else of it changed, and it was not written.
+    // New defaults are added when an object is read; nothing else changed, and the object was not written.
     let api = cluster.api_of(&plain).await.unwrap();
     let more = everything("kept");
     let after = bpfman_cluster_tests::wait::some("the new fields are known", async || {
@@ -124,7 +123,7 @@ async fn stored_objects_live_through_the_change_and_can_then_say_more() {
     assert_eq!(written.data["status"]["kernel"], "6.12.0");
 }
 
-/// A spec without the defaults of fields that are new.
+/// Returns a spec without the defaults of new fields.
 fn without_defaults(mut spec: Value) -> Value {
     for program in spec["programs"].as_array_mut().unwrap() {
         for kind in ["xdp", "tc", "tcx"] {

@@ -1,4 +1,4 @@
-//! Applications to every node: how long until all are healthy, and what it costs the API server.
+//! Scenario: applications on every node. Measures the time until all are healthy, and the cost for the API server.
 
 use anyhow::Result;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::applications::{guard, watch};
 use crate::stage::Stage;
 use crate::version::Version;
 
-/// Applies the first ones, one after the other.
+/// Applies the first applications, one after the other.
 pub async fn run(stage: &mut Stage, applications: usize) -> Result<()> {
     let nodes = stage.nodes();
     let all = [guard("guard", &stage.folder, Version(1)), watch("watch", &stage.folder, Version(1))];
@@ -17,8 +17,8 @@ pub async fn run(stage: &mut Stage, applications: usize) -> Result<()> {
         let asked = stage.fleet.totals().await? - &before;
         let made = stage.cluster.count_states().await? - states;
         stage.report.check(made == nodes, || format!("{made} state objects were made on {nodes} nodes"));
-        // Made, then told of; in between that it takes long, where it does. What a server that is overrun did not
-        // answer, or refused, is tried again.
+        // Each node creates its state object and writes the result; one more write in between reports a slow load.
+        // Requests that an overloaded server did not answer, or rejected, are repeated.
         let failed: u64 = asked.errors.values().sum();
         let most = 3 * nodes as u64 + failed;
         stage.report.check(asked.writes <= most, || {

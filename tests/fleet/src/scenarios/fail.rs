@@ -1,4 +1,4 @@
-//! The verifier of a tenth of the nodes refuses a program: the summary says so, with causes.
+//! Scenario: the verifier of a tenth of the nodes rejects a program, and the summary lists the causes.
 
 use std::time::Instant;
 
@@ -10,10 +10,10 @@ use crate::node::{KERNELS, in_tenth};
 use crate::stage::Stage;
 use crate::version::Version;
 
-/// The one that is refused.
+/// Version that is rejected.
 const REFUSED: Version = Version(7);
 
-/// Applies it, looks, and takes it away.
+/// Applies the version, checks the summary, and deletes the application.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
     stage.fleet.refuse(REFUSED, in_tenth).await?;
@@ -44,7 +44,7 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     figures["causes"] = causes;
     figures["failing"] = json!(tenth);
     stage.report.figures("a tenth refused by the verifier", took, figures);
-    // What fails is tried again, and nothing is written about it.
+    // Failed nodes retry, but write nothing while the failure stays the same.
     let before = stage.fleet.totals().await?;
     tokio::time::sleep(stage.steady).await;
     let asked = stage.fleet.totals().await? - &before;
@@ -53,7 +53,7 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     deleted(stage).await
 }
 
-/// Its programs are unloaded everywhere, and its state objects go.
+/// Deletes the application: its programs are unloaded everywhere, and its state objects are removed.
 async fn deleted(stage: &mut Stage) -> Result<()> {
     let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     stage.cluster.delete("refused").await?;

@@ -1,4 +1,4 @@
-//! A change of an application that a tenth of the nodes have: only they write, each once.
+//! Scenario: an application of a tenth of the nodes changes, and only these nodes write, once each.
 
 use anyhow::Result;
 use serde_json::json;
@@ -8,7 +8,6 @@ use crate::node::in_tenth;
 use crate::stage::Stage;
 use crate::version::Version;
 
-/// Applies it, and changes it.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let tenth = stage.count(in_tenth);
     let application = |version| on_tenth(watch("tenth", &stage.folder, version));

@@ -1,4 +1,4 @@
-//! What the control plane, the controller and this program need.
+//! Memory of the control plane, the controller and the processes of the nodes.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::order::Needs;
 use crate::stage::Stage;
 
-/// Looks.
 pub async fn run(stage: &mut Stage, since: Duration) -> Result<()> {
     let states = stage.cluster.count_states().await?;
     let needs = stage.fleet.needs().await?;

@@ -1,4 +1,4 @@
-//! What is done to the fleet, one after the other, and what has to hold.
+//! Scenarios, run one after the other, with their checks.
 
 pub mod apply;
 pub mod fail;

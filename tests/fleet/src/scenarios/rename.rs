@@ -1,4 +1,4 @@
-//! A node gets another name: its object goes, and the same machine comes back under another one.
+//! Scenario: a node is renamed. Its object is deleted, and the same machine returns under another name.
 
 use std::time::Instant;
 
@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::node::Node;
 use crate::stage::Stage;
 
-/// Renames the last node.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let begun = Instant::now();
     let number = stage.nodes() - 1;
@@ -28,7 +27,7 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     fleet.rename(which).await?;
     cluster.make_node(number, &new).await?;
     fleet.start_agents(which).await?;
-    // What the state objects of the old name had loaded goes when nobody came back for it.
+    // The programs of the old state objects are unloaded after the grace period.
     fleet
         .until("it has what it had, and once", async || {
             let now = (fleet.loaded(number).await?, cluster.states_of(&new).await?);

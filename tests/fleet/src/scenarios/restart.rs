@@ -1,4 +1,4 @@
-//! All agents restart, a tenth at a time: nothing is loaded, nothing is written, nothing is there twice.
+//! Scenario: all agents restart, a tenth at a time. Nothing is loaded or written, and nothing is duplicated.
 
 use std::time::Instant;
 
@@ -6,7 +6,6 @@ use anyhow::Result;
 
 use crate::stage::Stage;
 
-/// Restarts them.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let begun = Instant::now();
     let (asked, running) = (stage.fleet.totals().await?, stage.fleet.running().await?);
@@ -16,7 +15,7 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
         stage.fleet.stop_agents(now).await?;
         stage.fleet.start_agents(now).await?;
     }
-    // Their first looks: an agent that knows everything looks at every application.
+    // An agent that has synchronized reconciles every application once.
     let (fleet, applications) = (&stage.fleet, stage.cluster.count_applications().await?);
     fleet
         .until("the agents have looked at all applications", async || fleet.busy(applications as u64).await)

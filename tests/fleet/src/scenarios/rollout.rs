@@ -1,4 +1,5 @@
-//! Versions in waves: one that a preflight stops, one that a wave stops, one that arrives over a controller's death.
+//! Scenario: rollouts. A preflight stops one version, a wave stops another, and one completes although the controller
+//! is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +24,9 @@ const STOPPED_BY_PREFLIGHT: Version = Version(5);
 const STOPPED_BY_WAVE: Version = Version(3);
 const GOOD: Version = Version(6);
 
-/// Runs them.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let seen = Ordered::follow(&stage.cluster);
-    // The first version reaches all nodes by itself.
+    // The first version reaches all nodes without waves.
     let before = stage.fleet.totals().await?;
     let took = stage.apply(&version(stage, STABLE, "Never"), stage.nodes()).await?;
     settled(stage).await?;
@@ -47,7 +47,7 @@ fn version(stage: &Stage, version: Version, preflight: &str) -> Value {
     in_waves(watch(NAME, &stage.folder, version), &rollout)
 }
 
-/// One node of each kernel tries it. Nobody else ever has it.
+/// A preflight on one node of each kernel rejects the version, and no other node loads it.
 async fn stopped_by_preflight(stage: &mut Stage) -> Result<()> {
     let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     stage.cluster.apply(&version(stage, STOPPED_BY_PREFLIGHT, "Always")).await?;
@@ -63,7 +63,7 @@ async fn stopped_by_preflight(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// The wave in which it fails goes back by itself, and no node outside ever had it.
+/// The version fails in a wave, which is rolled back automatically; no node outside the wave has had it.
 async fn returns(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     let (before, begun) = (stage.fleet.totals().await?, Instant::now());
     let first: BTreeSet<String> = seen.revisions();
@@ -96,7 +96,7 @@ async fn returns(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     Ok(())
 }
 
-/// The controller is killed while the second wave goes out, and another one goes on.
+/// The controller is killed during the second wave, and a new one continues.
 async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     let (before, begun, nodes) = (stage.fleet.totals().await?, Instant::now(), stage.nodes());
     let known = seen.revisions();
@@ -111,14 +111,14 @@ async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
         .await?;
     stage.controller = None;
     let told = seen.of_others_than(&known).len();
-    // What was told meanwhile is done without it.
+    // Nodes execute the orders that they already have without a controller.
     tokio::time::sleep(Duration::from_secs(2)).await;
     stage.start_controller()?;
     stage.healthy(&application, generation, nodes).await?;
     let status = settled(stage).await?;
     let loads = stage.fleet.loads(GOOD).await?;
     let loads = loads.into_iter().map(|loads| loads.accepted).enumerate();
-    // A trial, and the load.
+    // A dry run, and the load.
     let twice: Vec<(usize, u64)> = loads.filter(|(_, accepted)| *accepted > 2).collect();
     stage.report.check(twice.is_empty(), || format!("loaded more than once: {twice:?}"));
     let mut figures = (stage.fleet.totals().await? - &before).figures(nodes);
@@ -128,7 +128,7 @@ async fn over_a_death(stage: &mut Stage, seen: &Ordered) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a rollout of another revision than one that failed before has failed, and come to rest in a phase.
+/// Waits until a rollout has failed with another revision than before, and has reached a phase.
 async fn failed(stage: &Stage, phase: &str, before: &Value) -> Result<Value> {
     let end = async || {
         let rollout = stage.cluster.status(NAME).await["rollout"].clone();
@@ -140,7 +140,7 @@ async fn failed(stage: &Stage, phase: &str, before: &Value) -> Result<Value> {
     Ok(stage.cluster.status(NAME).await["rollout"].clone())
 }
 
-/// Waits until a rollout has reached everyone.
+/// Waits until a rollout has completed.
 async fn settled(stage: &Stage) -> Result<Value> {
     let end = async || {
         let rollout = stage.cluster.status(NAME).await["rollout"].clone();
@@ -151,19 +151,19 @@ async fn settled(stage: &Stage) -> Result<Value> {
     Ok(stage.cluster.status(NAME).await["rollout"].clone())
 }
 
-/// Nodes whose kernel was ever asked to load a version.
+/// Returns the nodes on which a version was ever loaded, including rejected loads.
 async fn asked_for(stage: &Stage, version: Version) -> Result<Vec<usize>> {
     let loads = stage.fleet.loads(version).await?.into_iter().enumerate();
     Ok(loads.filter(|(_, loads)| loads.asked > 0).map(|(number, _)| number).collect())
 }
 
-/// Nodes whose daemon has a version.
+/// Returns the nodes that have a version loaded.
 async fn running(stage: &Stage, version: Version) -> Result<Vec<usize>> {
     let runs = stage.fleet.runs(version).await?.into_iter().enumerate();
     Ok(runs.filter(|(_, runs)| *runs).map(|(number, _)| number).collect())
 }
 
-/// Which nodes were ever told to run which revision: each change of a state object is seen.
+/// Nodes by the revisions that they were ordered to run, collected from each change of a state object.
 struct Ordered {
     told: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
     follower: tokio::task::JoinHandle<()>,
@@ -191,12 +191,12 @@ impl Ordered {
         Self { told, follower }
     }
 
-    /// The revisions that anyone was told to run.
+    /// Returns the revisions that any node was ordered to run.
     fn revisions(&self) -> BTreeSet<String> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// The nodes that were told to run another revision than these.
+    /// Returns the nodes that were ordered to run a revision that is not among these.
     fn of_others_than(&self, known: &BTreeSet<String>) -> BTreeSet<String> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.iter()

@@ -1,4 +1,5 @@
-//! A tenth of the agents is cut off from the API server: their programs stay, and afterwards nothing storms.
+//! Scenario: a tenth of the agents is cut off from the API server. Their programs stay, and reconnecting causes no
+//! storm.
 
 use std::time::Instant;
 
@@ -11,15 +12,14 @@ use crate::node::in_tenth;
 use crate::stage::Stage;
 use crate::version::Version;
 
-/// Requests that one agent may need to find its way back: its watches, lists, a state, and some tries in vain.
+/// Maximum number of requests of one agent to recover: its watches, lists, a state, and some failed attempts.
 const MOST_REQUESTS: f64 = 60.0;
 
-/// Cuts, changes something meanwhile, and mends.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
     let application = guard("guard", &stage.folder, Version(2));
     let running = stage.fleet.running().await?;
-    // Every second one hears that its connections broke, the others hear nothing.
+    // Connections of every second node break; those of the others stay silent.
     stage.fleet.line(Line::Refused, |number| in_tenth(number) && number % 2 == 0).await?;
     stage.fleet.line(Line::Silent, |number| in_tenth(number) && number % 2 != 0).await?;
     let before = stage.fleet.totals_of(in_tenth).await?;
@@ -37,7 +37,7 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     let back = stage.fleet.totals_of(in_tenth).await? - &before;
     let each = (cut.all() + back.all()) as f64 / tenth as f64;
     stage.report.check(each <= MOST_REQUESTS, || format!("{each} requests of each agent that was cut off"));
-    // What was written without an answer is written again.
+    // Writes without a response are repeated.
     let most = tenth as u64 + cut.writes + back.unanswered();
     stage
         .report

@@ -1,11 +1,10 @@
-//! Nothing happens: nothing is written, and little is asked.
+//! Scenario: nothing changes, so nothing is written, and there are few requests.
 
 use anyhow::Result;
 use serde_json::json;
 
 use crate::stage::Stage;
 
-/// Watches a steady fleet for a while.
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, window) = (stage.nodes(), stage.steady);
     let (before, mark) = (stage.fleet.totals().await?, stage.plane.mark());
@@ -16,7 +15,7 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
         .check(asked.writes == 0, || format!("{} writes of agents though nothing changed", asked.writes));
     let all = stage.plane.requests_since(mark);
     let ours = |user_agent: &str| user_agent.starts_with("kube");
-    // The server speaks to itself as a kube-apiserver; everyone else here is an agent or the controller.
+    // The API server uses a user agent of kube-apiserver for itself; all other clients are agents and the controller.
     let written = all.iter().filter(|request| request.writes() && !ours(&request.agent)).count();
     stage.report.check(written == 0, || format!("{written} writes though nothing changed"));
     let minutes = window.as_secs_f64() / 60.0;

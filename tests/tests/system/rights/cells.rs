@@ -1,4 +1,4 @@
-//! The cells of the table, tried by each kind of caller.
+//! Cells of the access table, tested with each kind of caller.
 
 use std::fs;
 
@@ -12,13 +12,14 @@ use super::requests::make;
 use super::table::{Class, Row, rows};
 use super::things::{SHARED, Things, UNCOVERED, add_interface};
 
-/// Users that need no entry anywhere: one with a grant, one whose grant has a scope, one without a grant, and the agent.
+/// User ids without accounts: one with a grant, one with a scoped grant, one without a grant, and the agent.
 const USER: u32 = 64_241;
 const SCOPED: u32 = 64_242;
 const STRANGER: u32 = 64_243;
 const AGENT: u32 = 64_244;
 
-/// Verbs that a grant can allow, but for `adopt`, which no grant with hooks allows, and that of the radar, which has no owners.
+/// Verbs that a grant can allow, except `adopt`, which no grant with hooks allows, and the radar's, which has no
+/// owners.
 const VERBS: &str =
     r#"["read", "load", "attach", "replace", "trace", "settings", "maps-read", "maps-write"]"#;
 
@@ -39,10 +40,10 @@ fn policy(folder: &str) -> String {
     )
 }
 
-/// A rule for a registry where nothing listens: pulls that are allowed find none.
+/// Rule for a registry that does not exist, so that permitted pulls fail.
 const IMAGES: &str = "[[images]]\npattern = \"127.0.0.1:1/*\"\nunsigned = true\n";
 
-/// A daemon, and a namespace with the hooks that tests use.
+/// Daemon, and a namespace with the hooks of the tests.
 struct Bench {
     daemon: Daemon,
     netns: Namespace,
@@ -66,20 +67,20 @@ impl Bench {
         Things::of(&self.daemon, &self.netns, user, application)
     }
 
-    /// Records and pins of the daemon, without what streams that just ended may still hold open.
+    /// Returns records and pins of the daemon, without descriptors that ended streams may still hold.
     fn records(&self) -> State {
         State { held: Vec::new(), ..self.daemon.state() }
     }
 
     fn make(&self, user: u32, row: &Row, on: &Things) -> Result<(), Status> {
         let answer = as_user(user, || make(&self.daemon.socket(), &row.call, on));
-        // A call that asks for a right that its row lacks is answered so.
+        // Message for a call that checks a permission missing in its row.
         let lacks_right = answer.as_ref().is_err_and(|status| status.message().contains("has no rule for"));
         assert!(!lacks_right, "user {user}, {}: {answer:?}", row.call);
         answer
     }
 
-    /// Tries all cells of these classes on objects of another owner.
+    /// Asserts that all cells of these classes are refused for objects of another owner.
     fn assert_refused(&self, user: u32, own: &Things, theirs: &Things, classes: &[Class]) {
         let before = self.records();
         for row in self.rows.iter().filter(|row| user != AGENT || is_agents(row)) {
@@ -92,7 +93,7 @@ impl Bench {
     }
 }
 
-/// The keys of a grant that keep a caller from objects of a class.
+/// Returns the keys of a grant that exclude objects of a class.
 const fn obstacles(class: Class) -> &'static [&'static str] {
     match class {
         Class::Program | Class::Link | Class::Map | Class::Hook => &["by its \"over\""],
@@ -119,7 +120,7 @@ fn users_have_no_right_over_things_of_others() {
             bench.assert_refused(user, &own, theirs, &Class::ALL);
         }
     }
-    // The agent speaks for applications, and for nothing else.
+    // The agent acts for applications only.
     let own = bench.things(AGENT, Some(("shop", "web")));
     let owned = [Class::Program, Class::Link, Class::Map, Class::Hook];
     bench.assert_refused(AGENT, &own, &roots, &owned);

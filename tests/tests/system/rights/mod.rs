@@ -1,5 +1,5 @@
-//! The table of rights (`docs/calls.md`), cell by cell: each call on an object of each class that is another's is refused, on the
-//! caller's own it is not.
+//! The access table (`docs/calls.md`), cell by cell: each call is refused for an object of each class that belongs to
+//! another owner, and not for the caller's own.
 
 mod as_user;
 mod cells;

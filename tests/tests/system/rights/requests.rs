@@ -1,4 +1,4 @@
-//! Each call by its name, on objects of a test's choice.
+//! Calls by name, on given objects.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -23,15 +23,15 @@ use tonic::{Code, Response, Status, Streaming};
 
 use super::things::{Things, one_program};
 
-/// A connection that the thread made for one call.
+/// Connection for one call.
 pub struct Called(Channel);
 
-/// Makes a connection as the user that this thread has, and one call on it.
+/// Connects as the user of this thread, and makes one call.
 pub fn called<T, F: Future<Output = Result<T, Status>>>(
     socket: &Path,
     call: impl FnOnce(Called) -> F,
 ) -> Result<T, Status> {
-    // The one thread of the runtime is this one, whose user the daemon sees.
+    // The runtime uses this thread only, so that the daemon sees its user.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let endpoint = Endpoint::try_from(format!("unix:{}", socket.display())).unwrap();
@@ -40,7 +40,7 @@ pub fn called<T, F: Future<Output = Result<T, Status>>>(
     })
 }
 
-/// Reads a stream until it says whether the call is allowed.
+/// Reads a stream until it shows whether the call is allowed.
 async fn begun<T>(stream: Response<Streaming<T>>) -> Result<(), Status> {
     let wait = std::time::Duration::from_secs(5);
     tokio::time::timeout(wait, stream.into_inner().message()).await.map_or(Ok(()), |first| first.map(drop))
@@ -73,7 +73,7 @@ impl Called {
     }
 }
 
-/// Makes a call by its service and name, as the user that this thread has.
+/// Makes a call by its service and name, as the user of this thread.
 pub fn make(socket: &Path, call: &str, on: &Things) -> Result<(), Status> {
     let (service, name) = call.rsplit_once('/').unwrap();
     let service = service.rsplit_once('.').unwrap().1;
@@ -340,7 +340,7 @@ async fn access(mut client: BpfmanAccessClient<Channel>, name: &str) -> Result<(
     }
 }
 
-/// Has the daemon hand over a map, whose descriptor the kernel closes unread.
+/// Requests a map's descriptor, which the kernel closes unread.
 fn open_map(socket: &Path, write: bool, map: u32) -> Result<(), Status> {
     use ext::handover_answer::Answer;
     use ext::handover_request::Call;

@@ -1,15 +1,14 @@
-//! The table of rights, as `docs/calls.md` shows it. A test of the daemon holds the page to the code.
+//! The access table in `docs/calls.md`. A test of the daemon compares that page with the code.
 
 use std::fs;
 
 use bpfman_proto::Method;
 
-/// The rights of one call.
 #[derive(Debug)]
 pub struct Row {
-    /// Its service and name: `bpfman.v1.Bpfman/Load`.
+    /// Service and name, as in `bpfman.v1.Bpfman/Load`.
     pub call: String,
-    /// The verbs that it needs; none for a call about the caller alone.
+    /// Required verbs; none for a call about the caller itself.
     pub verbs: Vec<String>,
     rules: Vec<String>,
 }
@@ -32,7 +31,7 @@ impl Class {
 }
 
 impl Row {
-    /// Classes of objects that a grant has to cover.
+    /// Returns the classes of objects that a grant must cover.
     pub fn covered(&self) -> impl Iterator<Item = Class> {
         let classes = Class::ALL.into_iter().zip(&self.rules);
         classes.filter(|(_, rule)| *rule == "covered").map(|(class, _)| class)
@@ -43,7 +42,6 @@ impl Row {
     }
 }
 
-/// All rows.
 pub fn rows() -> Vec<Row> {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/calls.md")).unwrap();
     let mut service = String::new();

@@ -1,4 +1,4 @@
-//! Objects of calls: those of one owner.
+//! Objects of calls, all of one owner.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -15,45 +15,45 @@ use super::as_user::as_user;
 use super::requests::{Called, called};
 use super::table::Class;
 
-/// The hook that programs of all owners are at, and that grants cover.
+/// Interface of a hook with programs of all owners, which grants cover.
 pub const SHARED: &str = "shared0";
-/// A hook that grants do not cover.
+/// Interface of a hook that grants do not cover.
 pub const UNCOVERED: &str = "other0";
-/// A priority that they do not cover.
+/// Priority that grants do not cover.
 const UNCOVERED_PRIORITY: i32 = 950;
 
-/// The objects that a call is made on, one of each class.
+/// Objects of a call, one of each class.
 #[derive(Clone, Debug)]
 pub struct Things {
-    /// A pin of the daemon that is not there.
+    /// Path of a pin in the daemon's bpffs that does not exist.
     pub pin: PathBuf,
     pub netns: PathBuf,
     pub program: u32,
-    /// A program that an extension takes a function of.
+    /// Target program of an extension.
     pub extended: Option<u32>,
-    /// A program whose maps a load uses.
+    /// Owner of the maps that a load shares.
     pub map_owner: Option<u32>,
     pub link: u32,
     pub matching: u32,
     pub map: u32,
-    /// The interface of the hook that a call is about.
+    /// Interface of the hook that a call names.
     pub hook: String,
-    /// True if an attachment is to keep its hook.
+    /// True if an attachment sets `keep_attached` on its hook.
     pub keeps_hook: bool,
-    /// The interface that attachments are made at.
+    /// Interface of new attachments.
     pub interface: String,
     pub priority: i32,
     pub program_type: Type,
-    /// A program of the same owner that is attached where grants do not reach.
+    /// Program of the same owner, attached outside of the grants.
     pub elsewhere: u32,
     pub file: PathBuf,
     pub image: String,
-    /// The application that loads claim.
+    /// Application named by loads.
     pub application: Option<(String, String)>,
 }
 
 impl Things {
-    /// Makes those of a user, who is at a hook of its own besides. An agent's belong to an application.
+    /// Creates the objects of a user, with a hook of their own. An agent's objects belong to an application.
     pub fn of(daemon: &Daemon, netns: &Namespace, user: u32, application: Option<(&str, &str)>) -> Self {
         let file = daemon.path(format!("{user}.o"));
         if !file.exists() {
@@ -110,7 +110,7 @@ impl Things {
         }
     }
 
-    /// These, but the object of one class is another's, or one that grants do not cover.
+    /// Returns these objects with one replaced by another owner's, or by one that grants do not cover.
     pub fn with(&self, class: Class, theirs: &Self) -> Self {
         let mut things = self.clone();
         match class {
@@ -136,7 +136,6 @@ impl Things {
         things
     }
 
-    /// Returns whether all of them are still there.
     pub fn are_there(&self, daemon: &Daemon) -> bool {
         let socket = daemon.socket();
         let has_program = |id| called(&socket, |call: Called| call.get(v1::GetRequest { id })).is_ok();
@@ -147,7 +146,6 @@ impl Things {
     }
 }
 
-/// Makes an interface with a name, and its peer.
 pub fn add_interface(netns: &Namespace, name: &str) {
     netns.ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("p{name}")]);
 }
@@ -156,7 +154,6 @@ fn has_interface(netns: &Namespace, name: &str) -> bool {
     netns.ip(&["-br", "link"]).lines().any(|line| line.starts_with(&format!("{name}@")))
 }
 
-/// A load of one member of chains.
 pub fn one_program(file: &Path, application: Option<&(String, String)>) -> v1::LoadRequest {
     let mut request = load(file, &[("xdp_member", Type::Xdp)]);
     if let Some((namespace, name)) = application {

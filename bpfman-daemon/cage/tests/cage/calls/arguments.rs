@@ -1,13 +1,13 @@
-//! Calls that are allowed, with arguments that are not.
+//! Allowed calls with forbidden arguments.
 
 use bpfmand_cage::CageMode;
 
 use super::process::{CallEnd, call};
 
-/// A call, its first arguments, and what it would be good for.
+/// Call, its first arguments, and their use for an attacker.
 type Attempt = (libc::c_long, &'static [i64], &'static str);
 
-/// Flags that threads are made with.
+/// Flags for creating threads.
 const THREAD: i64 = 0x003d_0f00;
 
 const ATTEMPTS: &[Attempt] = &[
@@ -63,7 +63,7 @@ fn arguments_that_are_not_the_daemons_end_the_process() {
     }
 }
 
-/// The kernel looks at 32 bits of these: what stands in the others does not get a value past the filter.
+/// The kernel reads 32 bits of these arguments: other bits must not get a value past the filter.
 #[test]
 fn bits_that_the_kernel_does_not_read_change_nothing() {
     let high = 1 << 32;
@@ -73,7 +73,7 @@ fn bits_that_the_kernel_does_not_read_change_nothing() {
     assert_eq!(call(CageMode::On, false, libc::SYS_socket, |_| unix), CallEnd::Made);
 }
 
-/// The numbers of x32, by which x86-64 offers the same calls once more.
+/// The numbers of x32, an alternative ABI of x86-64 for the same calls.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_other_numbers_of_a_processor_are_no_way_round() {

@@ -1,5 +1,3 @@
-//! The same of processes for images.
-
 use bpfmand_cage::seccomp::arguments::{narrowed, of_helpers};
 use bpfmand_cage::seccomp::groups::{CallGroup, MOUNTING};
 use bpfmand_cage::seccomp::helpers::{FETCHER, VERIFIER};
@@ -16,7 +14,7 @@ fn of_fetcher() -> Vec<&'static CallGroup> {
     VERIFIER.iter().chain(FETCHER).collect()
 }
 
-/// The first way in which a call is allowed.
+/// Returns the first allowed arguments of a call.
 fn allowed(number: i64, own: u32) -> [i64; 6] {
     let mut arguments = NOTHING;
     let narrowed = of_helpers().remove(&number).or_else(|| narrowed(own).remove(&number));
@@ -36,7 +34,7 @@ fn every_call_of_their_tables_is_made_and_every_other_ends_the_process() {
             assert_ne!(end, CallEnd::Killed, "call {number}");
         }
         let unknown: Vec<i64> = UNKNOWN.iter().map(|call| call.number).collect();
-        // As for the daemon: `uretprobe` and `uprobe`, which the kernel lets past all filters.
+        // `uretprobe` and `uprobe`, which the kernel excludes from all filters.
         let passed = 335..=336;
         let others = (0..LATER.start).filter(|number| {
             !of_table.contains(number) && !unknown.contains(number) && !passed.contains(number)
@@ -67,7 +65,8 @@ fn a_fetcher_opens_no_file_to_write_to_it() {
     assert_eq!(call_of_helper(&of_fetcher(), libc::SYS_openat, reading), CallEnd::Made);
 }
 
-/// Else a process of the same user, or the daemon where there is no other user, could be killed by a signal of the kernel's.
+/// Otherwise a signal from the kernel could kill a process of the same user, or the daemon if there is no separate
+/// user.
 #[test]
 fn no_descriptor_sends_signals() {
     let ways = [

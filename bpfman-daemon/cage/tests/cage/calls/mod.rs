@@ -1,4 +1,4 @@
-//! The filters on the real kernel: a process that has put on the very same filters makes one call, and lives or dies.
+//! Filters on the real kernel: a process installs the same filters and makes one call.
 
 mod arguments;
 mod helpers;

@@ -1,4 +1,4 @@
-//! A process that makes one call under the filters.
+//! Process that makes one call under the filters.
 
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -8,26 +8,24 @@ use std::process::{Command, ExitStatus, Stdio};
 use bpfmand_cage::seccomp::groups::CallGroup;
 use bpfmand_cage::{CageMode, CallFilters};
 
-/// What came of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
-    /// The kernel ended the process for it.
     Killed,
-    /// The kernel has no such call, or says so.
+    /// The kernel returned ENOSYS.
     Unknown,
-    /// It was made: what it answered, or did to the process, does not matter.
+    /// The call was executed, with any result.
     Made,
 }
 
-/// All arguments are -1: no descriptor, no address and no flags of anything.
+/// Arguments that are all -1: invalid descriptors, addresses and flags.
 pub const NOTHING: [i64; 6] = [-1; 6];
 
-/// Makes a call. `arguments` are told the process's id.
+/// Makes a call. `arguments` gets the process id.
 pub fn call(mode: CageMode, mounting: bool, number: i64, arguments: impl Fn(u32) -> [i64; 6]) -> CallEnd {
     under(|own| CallFilters::compile(mode, own, mounting).unwrap(), number, arguments)
 }
 
-/// The same in a process for images, which may make the calls of these groups.
+/// Makes a call in a helper process with these groups.
 pub fn call_of_helper(groups: &[&CallGroup], number: i64, arguments: impl Fn(u32) -> [i64; 6]) -> CallEnd {
     let filters = |own| CallFilters::of_helper(CageMode::On, own, groups.iter().copied()).unwrap();
     under(filters, number, arguments)
@@ -61,7 +59,7 @@ fn end(status: ExitStatus) -> CallEnd {
     }
 }
 
-/// `call.c`, compiled once.
+/// Compiles `call.c` once.
 fn program() -> PathBuf {
     use std::sync::LazyLock;
     static BUILT: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {

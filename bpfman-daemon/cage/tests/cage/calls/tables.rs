@@ -1,5 +1,3 @@
-//! Each call of each table.
-
 use bpfmand_cage::seccomp::arguments::{BPF_COMMANDS, NARROWED, narrowed};
 use bpfmand_cage::seccomp::groups::MOUNTING;
 use bpfmand_cage::seccomp::refused::{FORBIDDEN_OLDER, LATER};
@@ -35,13 +33,13 @@ fn every_call_that_is_forbidden_ends_the_process() {
     }
 }
 
-/// All other numbers, so that no list is to be trusted.
+/// All other numbers, independently of any list.
 #[test]
 fn every_number_that_is_in_no_table_ends_the_process() {
     let known: Vec<i64> =
         GROUPS.iter().flat_map(|group| group.all()).chain(UNKNOWN).map(|call| call.number).collect();
-    // `uretprobe` and `uprobe` of x86-64: the kernel itself puts them into probed programs, and past all filters. Called
-    // from anywhere else they end the process.
+    // `uretprobe` and `uprobe` of x86-64: the kernel inserts them into probed programs, and excludes them from all
+    // filters. From any other place they kill the process.
     let passed = 335..=336;
     let is_told = |number: &i64| !known.contains(number) && !passed.contains(number);
     for number in (0..LATER.start).filter(is_told) {

@@ -1,4 +1,4 @@
-//! What clients were told: the programs and links that have to be there.
+//! Requested state according to the answers to clients: the programs and links that must exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +9,17 @@ use bpfmand_kernel::sim::SimKernel;
 use super::schedule::{Change, PROGRAMS};
 use crate::bench::Ask as _;
 
-/// Programs by the daemon's own number, with their names; links with their programs, places and priorities.
+/// Programs by uid, with their indexes in `PROGRAMS`; links with their programs, places and priorities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     pub programs: BTreeMap<ProgramUid, usize>,
     pub links: BTreeMap<LinkId, AskedLink>,
 }
 
-/// Of which program, where, with which priority.
+/// Program, place and priority of a link.
 pub type AskedLink = (ProgramUid, String, Option<i32>);
 
-/// Where a link is, without its priority.
+/// Returns the place of a link, without its priority.
 pub fn place(point: &AttachPoint) -> String {
     match point.hook() {
         Some((interface, kind)) => format!("{kind:?} of {}", interface.name),
@@ -27,7 +27,7 @@ pub fn place(point: &AttachPoint) -> String {
     }
 }
 
-/// What a change that was acknowledged made.
+/// Effect of an acknowledged change.
 #[derive(Clone, Debug)]
 pub enum Made {
     Program(ProgramUid, usize),
@@ -39,7 +39,7 @@ pub enum Made {
 }
 
 impl Asked {
-    /// What the engine says is there.
+    /// Returns the state according to the engine.
     pub fn of(engine: &Engine<SimKernel>) -> Self {
         let programs =
             engine.list(&bpfmand_core::Selector { managed_only: true, ..Default::default() }).unwrap();
@@ -59,19 +59,19 @@ impl Asked {
         }
     }
 
-    /// A program by index, counted round those that are there; with its index among all.
+    /// Returns a loaded program by index, modulo their number, with its index in `PROGRAMS`.
     pub fn program(&self, index: usize) -> Option<(ProgramUid, usize)> {
         self.programs.iter().nth(index % self.programs.len().max(1)).map(|(uid, index)| (*uid, *index))
     }
 
-    /// A program that is not loaded, counted round those.
+    /// Returns a program that is not loaded by index, modulo their number.
     pub fn not_loaded(&self, index: usize) -> Option<usize> {
         let loaded: BTreeSet<usize> = self.programs.values().copied().collect();
         let free: Vec<usize> = (0..PROGRAMS.len()).filter(|program| !loaded.contains(program)).collect();
         free.get(index % free.len().max(1)).copied()
     }
 
-    /// A link by index, counted round those that are there.
+    /// Returns a link by index, modulo their number.
     pub fn link(&self, index: usize) -> Option<LinkId> {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         links.get(index % links.len().max(1)).copied()
@@ -97,8 +97,7 @@ impl Asked {
         }
     }
 
-    /// True if `found` is this, or this and what the change alone would have made of it. For a change whose answer nobody
-    /// got.
+    /// Returns whether `found` is this state, or this state after the given change, for a change without an answer.
     pub fn is_or_became(&self, found: &Self, change: Change) -> bool {
         if found == self {
             return true;

@@ -1,4 +1,4 @@
-//! A simulated machine with a daemon on it, to which a schedule happens.
+//! Simulated machine with a daemon, on which a schedule is played.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -18,36 +18,33 @@ use crate::crashes::Ending;
 use crate::replacements::replacement;
 use crate::simulated::bench;
 
-/// Why a schedule breaks a promise.
+/// Description of a broken promise.
 pub type Broken = String;
 
 const INTERFACES: [&str; 2] = ["left", "right"];
 
-/// What a client sends.
 type Call = Box<dyn FnOnce(&Engine<SimKernel>) -> Result<Made, EngineError> + Send>;
 
 pub struct Machine {
     pub bench: Bench<SimKernel>,
     pub engine: Engine<SimKernel>,
     ending: Arc<Ending>,
-    /// What was acknowledged.
     pub asked: Asked,
-    /// Which interfaces are there.
+    /// Interfaces that exist.
     interfaces: [bool; 2],
-    /// True from what others did to the daemon's next look.
+    /// True between a third-party change and the daemon's next check.
     disturbed: bool,
-    /// What became of what was asked for.
     pub tally: Tally,
 }
 
-/// What became of changes, by count.
+/// Numbers of changes by result.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub acknowledged: u64,
     pub refused: u64,
-    /// The daemon ended before it answered, and the change had not happened.
+    /// Killed before the answer, without an effect.
     pub undone: u64,
-    /// The same, and it had.
+    /// Killed before the answer, with the full effect.
     pub finished: u64,
 }
 
@@ -60,7 +57,7 @@ impl Machine {
         Self { bench, engine, ending, asked, interfaces, disturbed: false, tally: Tally::default() }
     }
 
-    /// Does one thing, and checks what has to hold after it.
+    /// Plays one event, and checks the promises.
     pub fn happens(mut self, event: Event) -> Result<Self, Broken> {
         match event {
             Event::Asked(change, trouble) => return self.asked(change, trouble),
@@ -111,7 +108,7 @@ impl Machine {
         Ok(self)
     }
 
-    /// A pin of a link of ours, by index, counted round.
+    /// Returns a pin of one of our links by index, modulo their number.
     fn pin_of_a_link(&self, at: usize) -> Option<PathBuf> {
         let kernel = &*self.bench.kernel;
         let all: Vec<String> = ["xdp", "tc-ingress", "tc-egress", "links"]
@@ -121,17 +118,17 @@ impl Machine {
         all.get(at % all.len().max(1)).map(PathBuf::from)
     }
 
-    /// Ends a link as `bpftool link detach` does: it is there still, and runs nothing.
+    /// Detaches a link as `bpftool link detach` does: the link exists, and runs nothing.
     fn force_off(&self, pin: &Path) {
         let (kernel, other) = (&*self.bench.kernel, Path::new("stranger"));
         let link = kernel.open_pin(pin).unwrap().unwrap();
         kernel.pin(&link, other).unwrap();
         drop(link);
-        // It says that something still holds the link, which is true: our pin.
+        // Fails with the information that our pin still holds the link.
         kernel.end_link(other).unwrap_err();
     }
 
-    /// A place where the program may be; rarely, by the last of them, one where it may not.
+    /// Returns an attach point for the program; rarely, with the last place, an invalid one.
     fn point(&self, program: usize, place: usize, priority: i32) -> AttachPoint {
         let xdp = |name: &str| AttachPoint::Xdp {
             interface: self.bench.interface(name),
@@ -157,7 +154,7 @@ impl Machine {
         found.map(|program| program.id)
     }
 
-    /// The call of a change; none if there is nothing of the kind.
+    /// Returns the call of a change; `None` if it has no object.
     fn call(&self, change: Change) -> Option<Call> {
         Some(match change {
             Change::Load { program } => {
@@ -232,7 +229,7 @@ impl Machine {
         Ok(self)
     }
 
-    /// The daemon is started after its end in the middle of a change: that happened, or it did not.
+    /// Starts the daemon after a kill in the middle of a change, which must have happened fully or not at all.
     fn after_unanswered(mut self, change: Change) -> Result<Self, Broken> {
         let before = self.asked.clone();
         self = self.started(None)?;
@@ -249,7 +246,7 @@ impl Machine {
         Ok(self)
     }
 
-    /// Both at once. What was acknowledged happened, in one order or the other.
+    /// Performs two changes at once. The acknowledged ones must have happened in some order.
     fn together(&mut self, one: Change, other: Change) -> Result<(), Broken> {
         let calls: Vec<Call> = [one, other].into_iter().filter_map(|change| self.call(change)).collect();
         let engine = &self.engine;
@@ -269,14 +266,14 @@ impl Machine {
         Ok(())
     }
 
-    /// The daemon ends and starts; with a step, the first start is killed before it.
+    /// Restarts the daemon; with a step, the first start is killed before it.
     fn again(self, cut_short: Option<usize>) -> Result<Self, Broken> {
         let machine = self.started(cut_short)?;
         machine.matches("after a start, ")?;
         Ok(machine)
     }
 
-    /// Ends the daemon, however it stands, and starts it.
+    /// Stops the daemon in any state, and starts it.
     fn started(self, cut_short: Option<usize>) -> Result<Self, Broken> {
         let Self { bench, engine, ending, asked, interfaces, disturbed, tally } = self;
         drop(engine);
@@ -299,7 +296,7 @@ impl Machine {
 
     fn recovered(mut self) -> Result<Self, Broken> {
         let report = self.engine.recover().map_err(|error| format!("the start failed: {error}"))?;
-        // An interface that is not there is told as a problem, and waited for.
+        // A missing interface is reported as a problem, and waited for.
         let whole = !self.disturbed && self.interfaces == [true; 2] && !self.has_twins();
         if whole && !report.problems.is_empty() {
             return Err(format!(
@@ -307,12 +304,12 @@ impl Machine {
                 report.problems
             ));
         }
-        // What others did is found here; interfaces are followed by the daemon's next look.
+        // Third-party changes are found here; the next check follows interfaces.
         self.check()?;
         Ok(self)
     }
 
-    /// The daemon looks at interfaces and hooks: after that all runs whose interface is there.
+    /// Runs the daemon's checks of interfaces and hooks: after that, everything with an interface must run.
     pub fn check(&mut self) -> Result<(), Broken> {
         let followed =
             self.engine.follow_interfaces(Some(&self.bench.netns)).map_err(|error| error.to_string())?;
@@ -342,8 +339,9 @@ impl Machine {
         Ok(())
     }
 
-    /// True if one program is to be twice at tcx, which takes each once: attached anew before the daemon had seen that
-    /// the interface of the first link is another one now. Which of the two runs is whichever was first.
+    /// Returns whether a program is recorded twice at one tcx hook, which accepts it once. This happens when it is
+    /// attached again before the daemon has noticed that the interface of the first link was replaced. Either of the
+    /// two may run.
     fn has_twins(&self) -> bool {
         let links = self.engine.all_links();
         let tcx: Vec<_> =
@@ -352,7 +350,7 @@ impl Machine {
         (0..tcx.len()).any(is_twin)
     }
 
-    /// What the engine says is what was acknowledged.
+    /// Compares the engine's state with the acknowledged one.
     fn matches(&self, when: &str) -> Result<(), Broken> {
         let found = Asked::of(&self.engine);
         if found == self.asked { Ok(()) } else { Err(format!("{when}{}", self.difference(&found))) }
@@ -362,7 +360,7 @@ impl Machine {
         format!("there is {found:?} instead of {:?}", self.asked)
     }
 
-    /// Ends everything that was asked for: nothing of it is left in the kernel.
+    /// Removes everything: nothing must remain in the kernel.
     pub fn taken_down(mut self) -> Result<Tally, Broken> {
         self = self.again(None)?;
         let wanted: Vec<ProgramUid> = self.asked.programs.keys().copied().collect();

@@ -1,11 +1,11 @@
-//! Schedules of what may happen to a machine: clients' changes, failures of single calls and of all, ends of the daemon at
-//! any step, reboots, interfaces and namespaces that go and come, strangers' hands. After each event what was acknowledged
-//! is there and nothing else, and at the end nothing is left.
+//! Random schedules of events on a machine: changes by clients, failures of a single call or of all, kills at any step,
+//! reboots, interfaces and namespaces that disappear and appear, and third-party changes. After each event exactly the
+//! acknowledged state exists, and at the end nothing remains.
 //!
-//! A schedule is drawn from a seed. One that breaks a promise is reduced to the least that does, and printed with its seed:
-//! `SIMULATE_SEED=SEED` runs it alone. `SIMULATE_SCHEDULES=COUNT` runs more than CI does (`make simulate`), from the
-//! seed `SIMULATE_FROM` on, so that a long run can be made in parts. Two clients at once run on two threads, so a schedule
-//! with them may come out otherwise when it is replayed.
+//! A schedule is derived from a seed. A failing one is reduced to a minimum and printed with its seed:
+//! `SIMULATE_SEED=SEED` plays it alone. `SIMULATE_SCHEDULES=COUNT` plays more than CI does (`make simulate`), from the
+//! seed `SIMULATE_FROM` on, so that a long run can be split. Two clients at once run on two threads, so that the result
+//! may vary.
 
 mod asked;
 mod machine;
@@ -19,7 +19,6 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use self::machine::{Machine, Tally};
 use self::schedule::{Event, schedule};
 
-/// Schedules of one test in CI.
 const SCHEDULES: u64 = 500;
 
 fn play(events: &[Event]) -> Result<Tally, String> {
@@ -31,7 +30,7 @@ fn play(events: &[Event]) -> Result<Tally, String> {
     machine.taken_down()
 }
 
-/// Plays the schedule of a seed; the reduced one, if it breaks a promise.
+/// Plays the schedule of a seed; reduces it if it fails.
 fn run(seed: u64) -> Result<Tally, String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -58,7 +57,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
-/// One of four tests, which run side by side.
+/// Plays a quarter of the schedules; the four tests run in parallel.
 fn quarter(number_of: u64) {
     let seeds: Vec<u64> = match number("SIMULATE_SEED") {
         Some(seed) => vec![seed],
@@ -77,7 +76,7 @@ fn quarter(number_of: u64) {
         all.finished += tally.finished;
     }
     println!("{} schedules: {all:?}", seeds.len());
-    // Schedules in which nothing happens would prove nothing.
+    // Schedules without effects would prove nothing.
     let happened = [all.acknowledged, all.refused, all.undone, all.finished];
     assert!(seeds.len() < 100 || happened.iter().all(|count| *count > 0), "{all:?}");
 }

@@ -1,16 +1,16 @@
-//! What may happen to a machine, one thing after the other. A schedule is drawn from a seed.
+//! Schedules: sequences of events, derived from a seed.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Programs by index, each in an object of its own load: two are one function loaded twice, so that names tie.
+/// Programs by index, each in a load of its own. Two are the same function loaded twice, so that names are equal.
 pub const PROGRAMS: [&str; 7] = ["alpha", "bravo", "alpha", "tango", "tulip", "xray", "trace"];
 
-/// Of a program's places the one, by index, where it may not be attached. The even ones are one interface or direction,
-/// the odd ones the other.
+/// Index of the place where a program cannot be attached. Even indexes are one interface or direction, odd ones the
+/// other.
 pub const WRONG_PLACE: usize = 16;
 
-/// A change that a client asks for. Indices count round what there is to choose from.
+/// Change requested by a client. Indexes count modulo the number of choices.
 #[derive(Clone, Copy, Debug)]
 pub enum Change {
     Load { program: usize },
@@ -21,39 +21,35 @@ pub enum Change {
     Unload { program: usize },
 }
 
-/// What goes wrong during a change. Calls and steps count from 1; a change may have fewer.
+/// Fault during a change. Calls and steps count from 1; a change may have fewer.
 #[derive(Clone, Copy, Debug)]
 pub enum Trouble {
     Nothing,
-    /// This call of the kernel's fails.
     CallFails(u64),
-    /// This call fails and all after it, those that undo included.
+    /// This call and all later ones fail, including those of the undo.
     CallsFailFrom(u64),
-    /// The daemon is killed before this step.
     EndsAt(usize),
 }
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     Asked(Change, Trouble),
-    /// Two clients at once.
+    /// Changes by two clients at once.
     Together(Change, Change),
-    /// The daemon ends in order, and starts.
+    /// The daemon stops normally, and starts.
     Restart,
-    /// The same, and the first start is killed before this step.
+    /// Restart in which the first start is killed before this step.
     StartCutShort(usize),
-    /// The machine starts anew.
     Reboot,
     InterfaceGoes(usize),
     InterfaceComes(usize),
-    /// The network namespace goes, and another one comes under its name.
+    /// The network namespace ends, and another one gets its name.
     NamespaceAnew,
-    /// A stranger removes a pin of a link.
+    /// A third party removes the pin of a link.
     PinRemoved(usize),
-    /// A stranger ends a link by force.
+    /// A third party detaches a link by force.
     ForcedOff(usize),
-    /// The daemon looks at interfaces and hooks, as it does from time to time.
+    /// The daemon checks interfaces and hooks, as it does periodically.
     Check,
 }
 
@@ -94,7 +90,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// So many events that chains become some members long.
+/// Generates enough events for chains of several members.
 pub fn schedule() -> impl Strategy<Value = Vec<Event>> {
     vec(event(), 8..40)
 }

@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own: it vouches for identities as Fulcio does, and for hosts.
+//! Certificate authority of the tests: certifies identities like Fulcio, and hosts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,11 +17,10 @@ pub struct Authority {
     certificate: Vec<u8>,
 }
 
-/// What a certificate says.
 pub struct Claims<'a> {
-    /// The subject alternative name, in DER.
+    /// Subject alternative name, in DER.
     pub name: Vec<u8>,
-    /// The issuer of the identity, for signers.
+    /// Issuer of the identity, for signers.
     pub issuer: Option<&'a str>,
     pub usage: &'a [u64],
     /// Seconds since 1970.
@@ -97,11 +96,11 @@ impl Authority {
         der::pem("CERTIFICATE", &self.certificate)
     }
 
-    /// A certificate for the owner of a key, in DER.
+    /// Returns a certificate for a public key, in DER.
     pub fn issue(&self, spki: &[u8], claims: &Claims<'_>) -> Vec<u8> {
         let mut extensions = vec![
             extension(&[2, 5, 29, 15], true, &tlv(3, &[7, 0x80])),
-            // RFC 3161 wants it critical for timestamps.
+            // RFC 3161 requires the extension to be critical for timestamps.
             extension(&[2, 5, 29, 37], claims.usage == TIME_STAMPING, &sequence(&[&object_id(claims.usage)])),
             extension(&[2, 5, 29, 35], false, &sequence(&[&tlv(0x80, &key_id(&self.key))])),
             extension(&[2, 5, 29, 17], true, &sequence(&[&claims.name])),

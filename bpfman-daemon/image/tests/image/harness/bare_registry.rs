@@ -1,5 +1,4 @@
-//! A registry in memory that does as little as others do: it ends uploads without `Location`, and may want tokens that soon
-//! expire.
+//! Minimal registry in memory: it ends uploads without `Location`, and may require tokens that expire soon.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,18 +7,17 @@ use std::sync::{Arc, Mutex};
 
 use bpfman_image_format::{Digest, ImageReference};
 
-/// How it behaves.
 #[derive(Clone, Copy, Default)]
 pub struct Habits {
-    /// The place of an upload is a whole address instead of a path.
+    /// The address of an upload is absolute instead of a path.
     pub absolute_uploads: bool,
-    /// Requests that one token is good for; none if no token is wanted.
+    /// Requests per token; `None` if no token is required.
     pub token_lasts: Option<usize>,
-    /// Status and body of the answer to a manifest that is pushed.
+    /// Status and body of the answer to a pushed manifest.
     pub refuses_manifests: Option<(u16, &'static str)>,
-    /// Status of uploads that are whole; 201 if none.
+    /// Status of complete uploads; 201 if `None`.
     pub success: Option<u16>,
-    /// Keeps nothing of what it takes.
+    /// Accepts content without keeping it.
     pub forgets: bool,
 }
 
@@ -28,11 +26,11 @@ struct State {
     content: HashMap<String, (String, Vec<u8>)>,
     requests: Vec<String>,
     tokens: usize,
-    /// Requests that the present token is still good for.
+    /// Requests left for the present token.
     left: usize,
 }
 
-/// Serves until the test's process ends.
+/// Registry that serves until the process ends.
 pub struct BareRegistry {
     address: String,
     state: Arc<Mutex<State>>,
@@ -66,7 +64,6 @@ impl BareRegistry {
         self.state.lock().unwrap().requests.clone()
     }
 
-    /// Tokens that were given out.
     pub fn tokens(&self) -> usize {
         self.state.lock().unwrap().tokens
     }

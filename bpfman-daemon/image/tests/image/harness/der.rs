@@ -1,4 +1,4 @@
-//! As much of DER as certificates need.
+//! Minimal DER encoder for certificates.
 
 /// Tag, length, content.
 pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -41,7 +41,7 @@ pub fn bit_string(content: &[u8]) -> Vec<u8> {
     tlv(3, &[&[0], content].concat())
 }
 
-/// Seconds since 1970, as GeneralizedTime.
+/// Encodes seconds since 1970 as time.
 pub fn time(seconds: i64) -> Vec<u8> {
     let date = bpfman_image_format::SourceDate::from_seconds(u64::try_from(seconds).unwrap()).unwrap();
     let digits: String = date.rfc3339().chars().filter(char::is_ascii_digit).collect();
@@ -62,7 +62,7 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// The first block of a PEM text.
+/// Returns the first block of a PEM text.
 pub fn from_pem(text: &str) -> Vec<u8> {
     use base64::prelude::{BASE64_STANDARD, Engine as _};
     let body: String = text.lines().skip(1).take_while(|line| !line.starts_with("-----")).collect();

@@ -1,4 +1,4 @@
-//! Debian's `docker-registry`, on a port of its own, ended with the test.
+//! Debian's `docker-registry` on a port of its own, stopped with the test.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ pub struct DockerRegistry {
     address: String,
 }
 
-/// The password file for user `user` with password `pass:word` (bcrypt, the only kind that the registry reads).
+/// Password file for user `user` with password `pass:word` (bcrypt, the only supported kind).
 const PASSWORDS: &str = "user:$2b$04$cTWaXCLjv72J2vKYIufww.v.qkLHHc.b/.RXIAn/KDrf45xfmamHm\n";
 
 impl DockerRegistry {
@@ -21,12 +21,12 @@ impl DockerRegistry {
         Self::start_with("")
     }
 
-    /// One that wants `user` and `pass:word`.
+    /// Starts a registry with user `user` and password `pass:word`.
     pub fn start_with_password() -> Self {
         Self::start_with("auth: { htpasswd: { realm: test, path: PASSWORDS } }\n")
     }
 
-    /// One that wants a password and speaks TLS only, with a certificate of this authority.
+    /// Starts a registry with a password that accepts only TLS, with a certificate of this authority.
     pub fn start_with_tls(authority: &super::authority::Authority) -> Self {
         use super::authority::{Claims, SERVER, address, now, spki};
         let key = bpfman_image_format::SigningKey::generate().unwrap();
@@ -72,7 +72,7 @@ impl DockerRegistry {
             .spawn()
             .expect("docker-registry is installed");
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        // It names the port it was given in its log; the line ends the wait, its end of file ends the test.
+        // The registry logs its port; that line ends the wait, the end of the log ends the test.
         let address = lines
             .by_ref()
             .map_while(Result::ok)
@@ -81,7 +81,7 @@ impl DockerRegistry {
                 Some(rest.split(|c: char| c == '"' || c == ',' || c.is_whitespace()).next()?.to_owned())
             })
             .expect("docker-registry says where it listens");
-        // Its log has to be read on, or it would stop at a full pipe.
+        // Drain the log: the registry would block on a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Self { process, folder, address }
     }
@@ -94,13 +94,12 @@ impl DockerRegistry {
         format!("{}/{path}", self.address).parse().unwrap()
     }
 
-    /// The file that the registry keeps a blob in.
     pub fn blob(&self, digest: Digest) -> PathBuf {
         let hex = digest.hex();
         self.folder.path().join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
-    /// Bytes of all that it keeps: layers, configurations and manifests.
+    /// Returns the size of all layers, configurations and manifests, in bytes.
     pub fn bytes(&self) -> u64 {
         let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
         let of_prefix = |prefix: std::io::Result<fs::DirEntry>| fs::read_dir(prefix.unwrap().path()).unwrap();
@@ -108,7 +107,6 @@ impl DockerRegistry {
         kept.map(|blob| fs::metadata(blob.unwrap().path().join("data")).unwrap().len()).sum()
     }
 
-    /// Ends it before the test does.
     pub fn stop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -1,4 +1,4 @@
-//! A registry that answers whatever a test wants it to.
+//! Registry that returns arbitrary answers.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,7 +9,6 @@ use bpfman_image_format::{Descriptor, Digest, ImageReference, media};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// One answer.
 #[derive(Clone)]
 pub struct Answer {
     pub status: u16,
@@ -19,13 +18,13 @@ pub struct Answer {
     pub endless: bool,
     /// Keeps the connection open without sending the body.
     pub stall: bool,
-    /// So many requests are answered by this first.
+    /// Answer to the first requests, with their number.
     pub first: Option<(usize, Box<Answer>)>,
-    /// Breaks the connection off after so many bytes of the body.
+    /// Closes the connection after so many bytes of the body.
     pub breaks_after: Option<usize>,
-    /// Understands `Range: bytes=N-`.
+    /// Supports `Range: bytes=N-`.
     pub ranges: bool,
-    /// Only with this `Authorization`; without it, this challenge.
+    /// Required `Authorization`, and the challenge sent without it.
     pub lock: Option<(String, String)>,
 }
 
@@ -57,7 +56,7 @@ impl Answer {
         Self { lock: Some((authorization.to_owned(), challenge.to_owned())), ..self }
     }
 
-    /// Answers so many requests by another answer first.
+    /// Returns another answer to the first `count` requests.
     pub fn after(self, count: usize, first: Self) -> Self {
         Self { first: Some((count, Box::new(first))), ..self }
     }
@@ -70,7 +69,7 @@ impl Answer {
         Self { ranges: true, ..self }
     }
 
-    /// The part of it that a request for a range gets.
+    /// Returns the answer to a range request.
     fn from(mut self, start: usize) -> Self {
         if self.ranges && start > 0 {
             let whole = self.body.len();
@@ -111,7 +110,7 @@ impl State {
     }
 }
 
-/// Serves until the test's process ends.
+/// Registry that serves until the process ends.
 pub struct Hostile {
     address: String,
     state: Arc<State>,
@@ -146,24 +145,23 @@ impl Hostile {
         self.set_absolute(&format!("/v2/a/{path}"), answer);
     }
 
-    /// Sets the answer to any path, whatever its query.
+    /// Sets the answer to any path, regardless of the query.
     pub fn set_absolute(&self, path: &str, answer: Answer) {
         self.state.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
-    /// Sets the answer to a path with a query.
     pub fn set_query(&self, path_and_query: &str, answer: Answer) {
         self.set_absolute(path_and_query, answer);
     }
 
-    /// Puts everything set so far behind an `Authorization`.
+    /// Requires an `Authorization` for everything set so far.
     pub fn lock_all(&self, authorization: &str, challenge: &str) {
         for answer in self.state.answers.lock().unwrap().values_mut() {
             *answer = answer.clone().behind(authorization, challenge);
         }
     }
 
-    /// Serves a blob honestly, and describes it.
+    /// Serves a blob correctly, and returns its descriptor.
     pub fn blob(&self, media_type: &str, content: &[u8]) -> Descriptor {
         let descriptor = Descriptor::of(media_type, content);
         self.set(&format!("blobs/{}", descriptor.digest), Answer::ok(content));
@@ -189,13 +187,13 @@ impl Hostile {
         (layer, self.manifest("latest", &manifest))
     }
 
-    /// Serves a manifest with this layer at the tag `latest`, whatever there is of the layer.
+    /// Serves a manifest with this layer at the tag `latest`; the layer need not exist.
     pub fn image_with(&self, layer: impl Serialize) {
         let config = self.blob(media::OCI_CONFIG, b"{}");
         self.manifest("latest", &json!({ "schemaVersion": 2, "config": config, "layers": [layer] }));
     }
 
-    /// The same with a layer that is not here: its manifest names another registry that has it.
+    /// Serves a manifest with a layer that only another registry has, by its URL.
     pub fn image_of_layer_at(&self, elsewhere: &Self, layer: &[u8]) {
         let mut described = serde_json::to_value(Descriptor::of(media::OCI_LAYER_GZIP, layer)).unwrap();
         described["urls"] = json!([format!("http://{}/v2/a/x", elsewhere.address())]);
@@ -203,7 +201,7 @@ impl Hostile {
         self.image_with(described);
     }
 
-    /// Requests so far, as `METHOD path` and, where it was sent, the credential.
+    /// Returns the requests so far, as `METHOD path` and the credential, if any.
     pub fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
@@ -263,7 +261,7 @@ fn serve(stream: TcpStream, state: &State) {
             return;
         }
         if answer.stall {
-            // Ends when the client hangs up.
+            // Returns when the client hangs up.
             let _ = reader.read_line(&mut String::new());
             return;
         }

@@ -1,4 +1,4 @@
-//! Signatures without a key of the signer's own, made as cosign and its services make them, each part to be spoiled.
+//! Keyless signatures in the form of cosign and its services; each part can be made invalid.
 
 use bpfman_image_format::{Digest, SigningKey, SimpleSigningPayload};
 use serde_json::{Value, json};
@@ -11,7 +11,6 @@ use super::timestamp::Timestamper;
 pub const ISSUER: &str = "https://accounts.test";
 pub const SUBJECT: &str = "dev@example.com";
 
-/// How a signature comes to be.
 pub struct Making<'a> {
     pub authority: &'a Authority,
     pub log: &'a Log,
@@ -19,13 +18,13 @@ pub struct Making<'a> {
     pub subject: &'a str,
     pub usage: &'a [u64],
     pub valid: (i64, i64),
-    /// When the log got it.
+    /// Time of the log entry.
     pub logged: i64,
     pub predicate: &'a str,
     pub annotations: Value,
-    /// False: the log says nothing of the time; it proves that it has the entry, and that is all.
+    /// False: the log gives no time, only a proof of inclusion.
     pub promised: bool,
-    /// Who else vouches for which time.
+    /// Timestamp authorities, with their times.
     pub stamps: Vec<(&'a Timestamper, i64)>,
 }
 
@@ -56,7 +55,7 @@ impl<'a> Making<'a> {
         self.authority.issue(&spki(key), &claims)
     }
 
-    /// A bundle of version 0.3.
+    /// Returns a bundle of version 0.3.
     pub fn bundle(&self, digest: Digest) -> Value {
         let key = SigningKey::generate().unwrap();
         let certificate = self.certificate(&key);
@@ -80,7 +79,7 @@ impl<'a> Making<'a> {
         bundle(&material, &payload, &signature)
     }
 
-    /// Payload, and the annotations of its layer, in cosign's older form.
+    /// Returns the payload, and the annotations of its layer, in cosign's older format.
     pub fn simple(&self, repository: &str, digest: Digest) -> (Vec<u8>, Vec<(&'static str, String)>) {
         let key = SigningKey::generate().unwrap();
         let certificate = pem("CERTIFICATE", &self.certificate(&key));
@@ -106,7 +105,7 @@ impl<'a> Making<'a> {
     }
 }
 
-/// A bundle by key, with an entry in the log or without.
+/// Returns a bundle by key, with or without a log entry.
 pub fn key_bundle(key: &SigningKey, digest: Digest, predicate: &str, log: Option<&Log>) -> Value {
     let (payload, signature) = statement(key, digest, predicate, &json!({}));
     let mut material = json!({ "publicKey": { "hint": "" } });

@@ -1,4 +1,4 @@
-//! A transparency log of the tests' own: promises, proofs and checkpoints as Rekor makes them.
+//! Transparency log of the tests: promises, proofs and checkpoints like Rekor's.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bpfman_image_format::{Digest, SigningKey};
@@ -10,7 +10,6 @@ pub struct Log {
     key: SigningKey,
 }
 
-/// An entry, and what the log says about it.
 pub struct Entry {
     pub body: Vec<u8>,
     pub time: i64,
@@ -42,7 +41,7 @@ impl Log {
         let promised = json!({
             "body": base64(&body), "integratedTime": time, "logID": id.hex(), "logIndex": 1,
         });
-        // serde_json writes keys in order, without spaces: that is the canonical form.
+        // serde_json writes keys in order and without spaces, which is the canonical form.
         let promise = self.key.sign(promised.to_string().as_bytes()).unwrap();
         let leaf = Digest::of(&[&[0], body.as_slice()].concat());
         let sibling = Digest::of(b"the first entry");
@@ -56,7 +55,7 @@ impl Log {
 }
 
 impl Entry {
-    /// As a bundle of version 0.3 has it.
+    /// Returns the entry in the form of a bundle of version 0.3.
     pub fn in_bundle(&self) -> Value {
         let body: Value = serde_json::from_slice(&self.body).unwrap();
         json!({
@@ -76,7 +75,7 @@ impl Entry {
         })
     }
 
-    /// As cosign's annotation has it.
+    /// Returns the entry in the form of cosign's annotation.
     pub fn in_annotation(&self) -> Value {
         json!({
             "SignedEntryTimestamp": base64(&self.promise),
@@ -89,7 +88,7 @@ impl Entry {
         })
     }
 
-    /// As the log's own interface answers it.
+    /// Returns the entry in the form of the log's API.
     pub fn in_answer(&self) -> Value {
         json!({
             "body": base64(&self.body),
@@ -110,7 +109,6 @@ impl Entry {
     }
 }
 
-/// The file that tells everybody whom to trust.
 pub fn trusted_root(authority: &Authority, log: &Log) -> String {
     let start = json!({ "start": "2000-01-01T00:00:00Z" });
     json!({
@@ -137,7 +135,7 @@ pub fn trusted_root(authority: &Authority, log: &Log) -> String {
     .to_string()
 }
 
-/// Ten minutes from now on, as Fulcio's certificates are valid.
+/// Returns a validity of ten minutes, like that of Fulcio's certificates.
 pub fn ten_minutes() -> (i64, i64) {
     (now() - 60, now() + 540)
 }

@@ -1,4 +1,4 @@
-//! What the tests of this crate need around it: a real registry, a hostile one, objects and keys.
+//! Test harness: a real registry, a hostile one, objects and keys.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -27,7 +27,7 @@ use bpfmand_image::{
     VerifiedImage,
 };
 
-/// A small XDP object, compiled once. Different `salt` gives a different object.
+/// Returns a small XDP object, compiled once per `salt`.
 pub fn object(salt: &str) -> BytecodeFile {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path();
@@ -46,7 +46,7 @@ pub fn object(salt: &str) -> BytecodeFile {
     BytecodeFile::parse("prog.o", std::fs::read(path).unwrap()).unwrap()
 }
 
-/// A layout in `folder` with a single image of `object` for this machine, named `name`.
+/// Creates a layout in `folder` with a single image of `object` for this machine, named `name`.
 pub fn layout(folder: &Path, name: &str, object: &BytecodeFile) -> (OciLayout, Digest) {
     let inputs = PlatformInputs::one(Platform::host().unwrap(), object.clone()).unwrap();
     let image = inputs.build(SourceDate::default()).unwrap();
@@ -55,7 +55,7 @@ pub fn layout(folder: &Path, name: &str, object: &BytecodeFile) -> (OciLayout, D
     (layout, image.digest())
 }
 
-/// Builds and pushes an image of `object`; answers its digest.
+/// Builds and pushes an image of `object`; returns its digest.
 pub async fn publish(
     image: &ImageReference,
     object: &BytecodeFile,
@@ -73,7 +73,7 @@ pub async fn publish_signed(image: &ImageReference, object: &BytecodeFile, key: 
     digest
 }
 
-/// A policy that demands one of these keys for everything.
+/// Returns a policy that requires one of these keys for everything.
 pub fn demand(keys: &[&SigningKey]) -> Policy {
     let keys: Vec<String> =
         keys.iter().map(|key| format!("'''{}'''", key.public_key().unwrap().to_pem())).collect();
@@ -89,7 +89,6 @@ pub fn unsigned() -> Policy {
     policy("[[images]]\npattern = \"*\"\nunsigned = true\n")
 }
 
-/// A store in a folder of its own.
 pub struct Store {
     pub folder: tempfile::TempDir,
     pub store: ImageStore,
@@ -106,7 +105,7 @@ impl Store {
         Self { folder, store }
     }
 
-    /// Another store over the same folder, as after a restart.
+    /// Opens another store in the same folder, as after a restart.
     pub fn restarted(self, policy: Policy) -> Self {
         let store = ImageStore::new(self.folder.path().join("images"), policy);
         Self { folder: self.folder, store }
@@ -130,7 +129,7 @@ impl Store {
         self.folder.path().join("images/sha256")
     }
 
-    /// Files in the cache, as `folder/name`, but for the key of passwords.
+    /// Returns the files in the cache, as `folder/name`, without the key of passwords.
     pub fn kept(&self) -> Vec<String> {
         let root = self.folder.path().join("images");
         let mut found = Vec::new();
@@ -142,7 +141,7 @@ impl Store {
         found
     }
 
-    /// Names of the files in the cache, by folder; nothing may stay in `tmp`.
+    /// Returns the number of files in `tmp`, which must be zero.
     pub fn left_over(&self) -> usize {
         std::fs::read_dir(self.folder.path().join("images/tmp")).map(|entries| entries.count()).unwrap_or(0)
     }

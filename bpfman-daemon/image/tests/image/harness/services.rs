@@ -1,5 +1,5 @@
-//! The two services that cosign signs with when its user has no key, as far as it uses them: a certificate authority
-//! that believes every token, and a transparency log.
+//! The services of cosign's keyless signing, as far as it uses them: a certificate authority that accepts every token,
+//! and a transparency log.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,6 @@ use super::der::{from_pem, pem};
 use super::keyless::{ISSUER, SUBJECT};
 use super::log::{Log, ten_minutes};
 
-/// Serves until the test's process ends.
 pub struct Services {
     pub authority: Arc<Authority>,
     pub log: Arc<Log>,
@@ -37,7 +36,7 @@ impl Services {
     }
 }
 
-/// A token that says who one is; nobody checks its signature here.
+/// Returns a token with the identity; its signature is not checked here.
 pub fn token() -> String {
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({
@@ -109,14 +108,13 @@ fn serve(stream: TcpStream, authority: &Authority, log: &Log) {
     }
 }
 
-/// A certificate for this key, and the authority's own.
 fn chain(authority: &Authority, spki: &[u8]) -> Vec<String> {
     let claims =
         Claims { name: email(SUBJECT), issuer: Some(ISSUER), usage: CODE_SIGNING, valid: ten_minutes() };
     vec![pem("CERTIFICATE", &authority.issue(spki, &claims)), authority.pem()]
 }
 
-/// What the log keeps of what it is offered.
+/// Returns the canonical form of a proposed entry.
 fn canonical(asked: &Value) -> Vec<u8> {
     if asked["kind"] != "dsse" {
         return asked.to_string().into_bytes();

@@ -1,4 +1,4 @@
-//! A timestamp authority of the tests' own: `openssl ts` signs (RFC 3161), at whatever time it is told that it is.
+//! Timestamp authority of the tests: `openssl ts` signs (RFC 3161), at an arbitrary time.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,11 +11,10 @@ use super::authority::{Authority, Claims, TIME_STAMPING, now, spki, uri};
 use super::der::pem;
 use super::log::base64;
 
-/// What `openssl ts` has to be told.
 const CONFIG: &str = "[stamp]\nserial = serial\ncrypto_device = builtin\nsigner_digest = sha256\n\
     default_policy = 1.2.3.4.1\ndigests = sha256\ness_cert_id_alg = sha256\n";
 
-/// `openssl ts` asks nothing but this for the time, and has no option for another.
+/// `openssl ts` takes the time from this function only, and has no option for it.
 const CLOCK: &str = "#include <stdlib.h>\n#include <sys/time.h>\n\
     int gettimeofday(struct timeval *restrict now, void *restrict zone) {\n\
     \x20   (void)zone; now->tv_sec = atoll(getenv(\"STAMP_AT\")); now->tv_usec = 0; return 0;\n}\n";
@@ -48,7 +47,7 @@ impl Timestamper {
         Self { authority, certificate, folder, clock }
     }
 
-    /// The answer to a request for a timestamp of a signature: DER.
+    /// Returns the answer to a timestamp request for a signature, in DER.
     pub fn stamp(&self, signature: &[u8], at: i64) -> Vec<u8> {
         fs::write(self.folder.path().join("signature"), signature).unwrap();
         self.openssl(&["-query", "-data", "signature", "-sha256", "-cert", "-out", "query"], at);
@@ -83,12 +82,12 @@ impl Timestamper {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Its entry in a trusted root.
+    /// Returns the authority's entry in a trusted root.
     pub fn in_root(&self) -> Value {
         self.in_root_since("2000-01-01T00:00:00Z")
     }
 
-    /// The same, trusted only for times from here on.
+    /// Returns the entry, valid from `start` on.
     pub fn in_root_since(&self, start: &str) -> Value {
         let chain = [self.certificate.as_slice(), self.authority.der()];
         let chain: Vec<Value> = chain.iter().map(|der| json!({ "rawBytes": base64(der) })).collect();

@@ -1,5 +1,3 @@
-//! A registry with one image, signed by way of a private authority and its log.
-
 use bpfman_image_format::{Digest, ImageReference, media, referrers_tag, signature_tag};
 use bpfmand_image::{ImageError, Policy, VerifiedBy};
 use serde_json::{Value, json};
@@ -10,7 +8,7 @@ use super::keyless::Making;
 use super::log::{Log, trusted_root};
 use super::{Store, object, policy};
 
-/// A registry with one image, a private authority and a log.
+/// Registry with one image, and a private authority with its log.
 pub struct World {
     pub hostile: Hostile,
     pub image: ImageReference,
@@ -35,12 +33,12 @@ impl World {
         Making::new(&self.authority, &self.log)
     }
 
-    /// A policy over the private root; `rule` is the rest of the one entry, and what follows it.
+    /// Returns a policy with the private root; `rule` continues the entry.
     pub fn policy(&self, rule: &str) -> Policy {
         self.policy_with(&[], rule)
     }
 
-    /// The same, with these timestamp authorities in the root.
+    /// Returns the policy with these timestamp authorities in the root.
     pub fn policy_with(&self, timestampers: &[Value], rule: &str) -> Policy {
         let mut trusted: Value = serde_json::from_str(&trusted_root(&self.authority, &self.log)).unwrap();
         trusted["timestampAuthorities"] = timestampers.into();
@@ -53,7 +51,7 @@ impl World {
         self.policy(&format!("identities = [{{ issuer = \"{issuer}\", subject = \"{subject}\" }}]"))
     }
 
-    /// Serves bundles as cosign 3 pushes them to a registry without a list of referrers.
+    /// Serves bundles like cosign 3 at a registry without a referrers API.
     pub fn refer(&self, bundles: &[Value]) {
         let entries: Vec<Value> = bundles.iter().map(|bundle| self.referrer(bundle, self.digest)).collect();
         let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": entries });
@@ -75,7 +73,7 @@ impl World {
         })
     }
 
-    /// Serves a signature in cosign's older form as something that refers to the image: no tag leads to it.
+    /// Serves a signature in cosign's older format as a referrer of the image, without a tag.
     pub fn refer_simple(&self, payload: &[u8], annotations: &[(&str, String)], subject: Digest) {
         let mut layer = self.hostile.blob(media::SIMPLE_SIGNING, payload);
         for (name, value) in annotations {
@@ -94,7 +92,7 @@ impl World {
         self.hostile.manifest(&referrers_tag(self.digest), &index);
     }
 
-    /// Serves signatures in cosign's older form.
+    /// Serves signatures in cosign's older format.
     pub fn tag(&self, payload: &[u8], annotations: &[(&str, String)]) {
         let mut layer = self.hostile.blob(media::SIMPLE_SIGNING, payload);
         for (name, value) in annotations {

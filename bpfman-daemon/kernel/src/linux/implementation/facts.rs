@@ -1,5 +1,3 @@
-//! What the kernel tells of itself, of counts, and of processes.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -1,5 +1,3 @@
-//! Hooks: what runs there, and links and filters that attach programs.
-
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -15,7 +13,7 @@ use crate::linux::{
 use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
 
 impl LinuxKernel {
-    /// Does something in the namespace of a filter.
+    /// Runs `work` in the namespace of a filter.
     fn at_filter<T: Send>(
         &self,
         at: &FilterPlace<'_>,

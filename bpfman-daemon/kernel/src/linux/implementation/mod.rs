@@ -1,4 +1,4 @@
-//! The traits of the kernel, implemented.
+//! Implementations of the kernel traits.
 
 mod facts;
 mod hooks;

@@ -1,5 +1,3 @@
-//! Maps, programs and type information: loaded, opened, described, read and written.
-
 use bpfmand_core::{MapFacts, MapId, MapSpec, ProgramFacts, ProgramId};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -83,7 +81,7 @@ impl KernelObjects for LinuxKernel {
         value: &[u8],
         programs: &[(u32, &OwnedFd)],
     ) -> Result<(), KernelError> {
-        // Without links a structure is put to use as it is filled, and nothing would hold it.
+        // Without links, filling would register the struct_ops, and nothing would hold it.
         if !self.features.has(&Probe::STRUCT_OPS_LINKS) {
             return Ok(());
         }

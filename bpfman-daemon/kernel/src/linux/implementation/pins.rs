@@ -1,5 +1,3 @@
-//! Pins and their folders.
-
 use std::os::fd::OwnedFd;
 use std::path::Path;
 

@@ -1,5 +1,3 @@
-//! What the kernel tells of itself, of counts, and of processes.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -17,7 +15,7 @@ impl KernelFacts for SimKernel {
     }
 
     fn inventory(&self) -> Inventory {
-        // Nothing was tried: it takes whatever the engine makes.
+        // Empty, because nothing was tried: this kernel accepts all programs of the engine.
         Inventory::default()
     }
 
@@ -26,7 +24,7 @@ impl KernelFacts for SimKernel {
         names: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, BTreeSet<u64>>, KernelError> {
         drop(self.enter("symbol_addresses")?);
-        // It has those of its functions, at any addresses.
+        // Functions that exist have some address.
         let known = names.iter().filter(|name| !name.starts_with("no_such"));
         Ok(known.zip(1..).map(|(name, at)| ((*name).to_owned(), BTreeSet::from([at << 12]))).collect())
     }
@@ -65,12 +63,12 @@ impl KernelFacts for SimKernel {
 
     fn follow_prints(&self) -> Result<Box<dyn PrintFeed>, KernelError> {
         let _world = self.enter("follow_prints")?;
-        // Nothing runs here, so nothing prints.
+        // No program runs here, so none prints.
         Err(refuse("follow", "what programs print", ENOENT))
     }
 
     fn run_counts(&self, program: &SimHandle) -> Result<RunCounts, KernelError> {
-        // Nothing runs here but what a test says.
+        // The counts come from the test, since no program runs here.
         let state = self.enter("run_counts")?;
         let facts = state.program_facts(program.key)?;
         Ok(state.run_counts.get(&facts.id).copied().unwrap_or_default())
@@ -82,7 +80,7 @@ impl KernelFacts for SimKernel {
 
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError> {
         let state = self.enter("tasks_of_container")?;
-        // A container of its own for every process; number 0 is nobody's.
+        // Every process has a container of its own. Number 0 is no process.
         let tasks = TaskGroup::ControlGroup { level: 2, id: state.objects.generation << 32 | u64::from(pid) };
         match state.process_began(pid) {
             None => Err(KernelError::NoTaskGroup { of: format!("process {pid}"), reason: "it is gone" }),

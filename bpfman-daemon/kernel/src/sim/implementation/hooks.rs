@@ -1,4 +1,4 @@
-//! Hooks: what runs there, and links and filters that attach programs.
+//! Hooks: their programs, and links and filters that attach programs.
 
 use std::path::Path;
 
@@ -68,7 +68,7 @@ impl KernelHooks for SimKernel {
     }
 
     fn find_target(&self, _: &LinkTarget<'_>) -> Result<(), KernelError> {
-        // All targets are there.
+        // All targets exist.
         self.enter("find_target").map(drop)
     }
 

@@ -46,7 +46,7 @@ impl KernelObjects for SimKernel {
         Ok(self.handle(&mut state, key))
     }
 
-    /// Handles of simulated maps do not tell how they may be used.
+    /// Handles of simulated maps have no access mode.
     fn open_map_to_read(&self, id: MapId) -> Result<SimHandle, KernelError> {
         self.open_map(id)
     }
@@ -62,7 +62,7 @@ impl KernelObjects for SimKernel {
 
     fn load_btf(&self, btf: &[u8]) -> Result<SimHandle, KernelError> {
         let mut state = self.enter("load_btf")?;
-        // The magic number of BTF in this machine's byte order, and a header behind it.
+        // Checks the magic number of BTF in the byte order of this machine, and the size of a header.
         if btf.len() < 24 || btf[..2] != 0xeb9f_u16.to_ne_bytes() {
             return Err(refuse("load", format!("BTF of {} bytes", btf.len()), EINVAL));
         }
@@ -145,7 +145,7 @@ impl KernelObjects for SimKernel {
     }
 
     fn wait_for_readers(&self) -> Result<(), KernelError> {
-        // No packets, no readers.
+        // There are no packets, so there are no readers.
         self.enter("wait_for_readers").map(drop)
     }
 
@@ -186,7 +186,7 @@ impl KernelObjects for SimKernel {
             LogRequest::OnFailure | LogRequest::StackDepths => String::new(),
             LogRequest::Always => format!("processed {} insns\n", load.text.0.insns.len()),
         };
-        // No verifier, no depths: the engine then takes what the text itself shows.
+        // Without a verifier there are no depths. The engine then uses what the text itself shows.
         Ok(Loaded { program: self.handle(&mut state, key), log, stack_depths: None })
     }
 }

@@ -1,5 +1,3 @@
-//! Pins and their folders.
-
 use std::path::Path;
 
 use crate::sim::{SimHandle, SimKernel, errno::ENOENT, refuse};
@@ -55,7 +53,7 @@ impl KernelPins for SimKernel {
     fn lock_folder(&self, path: &Path) -> Result<FolderLock, KernelError> {
         drop(self.enter("lock_folder")?);
         match self.list_folder(path)?.is_empty() && self.open_pin(path).is_ok() {
-            // Neither a folder nor in one.
+            // The path is neither a folder nor in one.
             true => Err(refuse("lock", path.display().to_string(), ENOENT)),
             false => Ok(FolderLock { _held: None }),
         }

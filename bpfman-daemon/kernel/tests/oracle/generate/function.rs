@@ -6,11 +6,10 @@ use super::random::Random;
 use super::{COUNTERS, NOTES, SETTINGS};
 use crate::little_btf;
 
-/// One function under construction. Jumps to its ends are patched when it closes.
+/// Function under construction. Jumps to its ends are patched when it closes.
 pub struct Function {
     pub name: String,
     pub insns: Vec<Insn>,
-    /// Calls and addresses of other functions, by number.
     pub references: Vec<(usize, usize)>,
 }
 
@@ -36,7 +35,7 @@ impl Function {
         self.push(0, 0, 0, 0, 0);
     }
 
-    /// The address of a byte of a map's value.
+    /// Loads the address of a byte of a map's value.
     pub fn value(&mut self, dst: u8, place: u32, at: i32) {
         self.push(0x18, dst, 2, 0, place.cast_signed());
         self.push(0, 0, 0, 0, at);
@@ -61,7 +60,7 @@ impl Function {
         self.push(0, 0, 0, 0, 0);
     }
 
-    /// A forward jump whose target comes later.
+    /// Adds a forward jump with a target that follows later.
     pub fn open(&mut self, code: u8, dst: u8, src: u8, imm: i32) -> usize {
         self.push(code, dst, src, 0, imm);
         self.insns.len() - 1
@@ -72,7 +71,7 @@ impl Function {
     }
 }
 
-/// Joins the functions that are reached, and resolves calls.
+/// Joins the reachable functions, and resolves calls.
 pub fn link(functions: &[Function], random: &mut Random, number: usize) -> BoundText {
     let mut order = vec![0];
     let mut at = 0;
@@ -118,6 +117,6 @@ pub fn link(functions: &[Function], random: &mut Random, number: usize) -> Bound
         modules: Vec::new(),
         jump_tables: Vec::new(),
     };
-    // Ids are places in the list of descriptors.
+    // Ids are indexes in the list of descriptors.
     text.bind(&[MapId(COUNTERS), MapId(NOTES), MapId(SETTINGS)]).unwrap()
 }

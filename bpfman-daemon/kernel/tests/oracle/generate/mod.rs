@@ -9,14 +9,12 @@ use self::function::Function;
 pub use self::random::Random;
 use crate::kernel::ProgramKind;
 
-/// Places of the maps that generated programs use.
+/// Indexes of the maps that generated programs use.
 pub const COUNTERS: u32 = 0;
 pub const NOTES: u32 = 1;
 pub const SETTINGS: u32 = 2;
 
-/// Entries of both maps.
 pub const ENTRIES: u32 = 16;
-/// Bytes of a note.
 pub const NOTE_BYTES: u32 = 32;
 /// Read-only data: flags that are off and on, numbers of all signs and sizes.
 pub const SETTING_BYTES: [u8; 32] = [
@@ -24,7 +22,7 @@ pub const SETTING_BYTES: [u8; 32] = [
     17, 6, 0, 1, 2, 0xf0,
 ];
 
-/// Bytes of each packet that every program makes sure of.
+/// Bytes of each packet that every program checks.
 const REACH: i32 = 40;
 
 const R0: u8 = 0;
@@ -50,7 +48,7 @@ struct Generator<'a> {
     depth: i16,
 }
 
-/// One random program of the kind.
+/// Returns one random program of the kind.
 pub fn program(random: &mut Random, kind: ProgramKind, number: usize) -> BoundText {
     let mut registers = [6, 7, 8, 9];
     for last in (1..registers.len()).rev() {
@@ -65,7 +63,7 @@ pub fn program(random: &mut Random, kind: ProgramKind, number: usize) -> BoundTe
 
 impl Generator<'_> {
     fn entry(&mut self) {
-        // Functions take numbers as they are made; the entry is number 0.
+        // Functions are numbered as they are made; the entry is number 0.
         self.functions.push(Function::new("entry"));
         let mut entry = Function::new(format!("entry_{}", self.random.below(1000)));
         entry.copy(self.kept.context, R1);
@@ -74,7 +72,6 @@ impl Generator<'_> {
             self.operation(&mut entry, 0);
         }
         if self.random.one_in(3) {
-            // An early exit in the middle of the body.
             self.load_byte(&mut entry, R1);
             let skip = entry.open(0x25, R1, 0, self.random.below(200) as i32);
             self.verdict(&mut entry);
@@ -87,7 +84,7 @@ impl Generator<'_> {
         self.functions[0] = entry;
     }
 
-    /// Puts the packet's start into its register, or leaves with a verdict if it is too short.
+    /// Puts the start of the packet into its register, or leaves with a verdict if the packet is too short.
     fn bounds(&mut self, f: &mut Function) {
         let (data, end) = if self.kind == ProgramKind::Xdp { (0, 4) } else { (76, 80) };
         f.push(0x61, self.kept.packet, self.kept.context, data, 0);
@@ -143,7 +140,7 @@ impl Generator<'_> {
         }
     }
 
-    /// Adds to a counter chosen by a constant or by the packet.
+    /// Adds to a counter selected by a constant or by the packet.
     fn count(&mut self, f: &mut Function) {
         if self.random.one_in(2) {
             f.push(0x62, R10, 0, -4, self.random.below(u64::from(ENTRIES)) as i32);
@@ -180,14 +177,14 @@ impl Generator<'_> {
         f.call(2);
     }
 
-    /// Reads a setting, computes with it, and lets it decide or be seen.
+    /// Reads a setting, computes with it, and uses the result in a branch or in the output.
     fn setting(&mut self, f: &mut Function, nesting: u32) {
         self.read_setting(f, R1);
         for _ in 0..self.random.below(3) {
             let operation = self.random.pick(&[0x07, 0x17, 0x27, 0x47, 0x57, 0x67, 0x77, 0xa7, 0xc7]);
             let is_shift = matches!(operation, 0x67 | 0x77 | 0xc7);
             let imm = if is_shift { self.random.below(32) as i32 } else { self.random.next() as i32 >> 20 };
-            // With 64 bits, or with 32.
+            // The operation has 64 bits, or 32.
             f.push(if self.random.one_in(2) { operation } else { operation & !0x03 }, R1, 0, 0, imm);
         }
         if self.random.one_in(4) {
@@ -199,7 +196,7 @@ impl Generator<'_> {
         }
         let by_register = self.random.one_in(3);
         let code = self.random.pick(&[0x15, 0x25, 0x35, 0x45, 0x55, 0x65, 0x75, 0xa5, 0xb5, 0xc5, 0xd5]);
-        // With 64 bits, or with 32.
+        // The comparison has 64 bits, or 32.
         let code = if self.random.one_in(3) { code & !0x07 | 0x06 } else { code };
         let skip = if by_register {
             match self.random.below(2) {
@@ -210,7 +207,7 @@ impl Generator<'_> {
         } else {
             f.open(code, R1, 0, self.random.pick(&[0, 1, -1, 17, 1500]))
         };
-        // Packet bytes that nobody may need.
+        // These packet bytes may remain unused.
         self.load_byte(f, R3);
         let inner = f.open(0x15, R3, 0, 0);
         self.load_byte(f, R4);
@@ -251,7 +248,6 @@ impl Generator<'_> {
         self.store_byte(f, self.kept.scratch);
     }
 
-    /// A function of a number, which may call another.
     fn function_call(&mut self, f: &mut Function, nesting: u32) {
         let number = if self.functions.len() > 1 && self.random.one_in(2) {
             1 + self.random.below(self.functions.len() as u64 - 1) as usize
@@ -288,7 +284,7 @@ impl Generator<'_> {
         number
     }
 
-    /// A loop by callback that adds up in the caller's frame.
+    /// Adds a loop by callback that adds up in the caller's frame.
     fn bounded_loop(&mut self, f: &mut Function) {
         let number = self.functions.len();
         let mut callback = Function::new(format!("callback_{number}"));
@@ -301,7 +297,7 @@ impl Generator<'_> {
         self.functions.push(callback);
         let slot = self.depth + 16;
         f.push(0x7a, R10, 0, slot, 7);
-        // Linux 6.18 removes the callback of a loop that runs no times and then misses it ("verifier bug").
+        // Linux 6.18 removes the callback of a loop with no iterations, and then misses it ("verifier bug").
         f.mov(R1, 1 + self.random.below(12) as i32);
         f.address_of(R2, number);
         f.copy(R3, R10);
@@ -312,7 +308,7 @@ impl Generator<'_> {
         self.store_byte(f, R1);
     }
 
-    /// Makes the packet longer or shorter, and looks at its bounds again.
+    /// Makes the packet longer or shorter, and checks its bounds again.
     fn resize(&mut self, f: &mut Function) {
         f.copy(R1, self.kept.context);
         if self.kind == ProgramKind::Xdp {
@@ -320,7 +316,7 @@ impl Generator<'_> {
             f.mov(R2, by);
             f.call(helper);
             self.bounds(f);
-            // Bytes that come in from the headroom are what members before cut off: not part of the meaning.
+            // Bytes that come in from the headroom were cut off by earlier members: they are not part of the meaning.
             match (helper, by) {
                 (44, -8) => f.push(0x7a, self.kept.packet, 0, 0, 0),
                 (54, -8) => {
@@ -364,7 +360,7 @@ impl Generator<'_> {
             ProgramKind::Tcx | ProgramKind::Clsact => &[-1, 0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 30],
         };
         if self.random.one_in(2) {
-            // A constant that what follows overwrites.
+            // The following code overwrites this constant.
             f.mov(R0, self.random.pick(usual));
         }
         match self.random.below(9) {
@@ -412,11 +408,11 @@ impl Generator<'_> {
     }
 }
 
-/// Puts as many instructions at the beginning of a program's entry function: stores to its stack, which nothing makes needless.
-/// The kernel takes out what is needless one instruction at a time, which takes 20 seconds for 80,000 of them.
+/// Inserts this number of instructions at the beginning of a program's entry function: stores to its stack, none of
+/// which is redundant. The kernel removes redundant ones one at a time, which takes 20 seconds for 80,000 of them.
 pub fn lengthen(text: &mut BoundText, by: usize) {
     let program = &mut text.0;
-    // The context arrives in register 1, which the program copies first. What it keeps on its stack it writes later.
+    // The context arrives in register 1, which the program copies first. The program writes its stack later.
     program.insns.splice(1..1, std::iter::repeat_n(Insn::new(0x7a, R10, 0, -8, 0), by));
     program.functions[0].len += by;
     let moved = |at: u32| if at == 0 { 0 } else { at + by as u32 };

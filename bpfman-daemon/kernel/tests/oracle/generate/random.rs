@@ -1,6 +1,4 @@
-//! Drawn numbers.
-
-/// A small generator of numbers, the same everywhere.
+/// Small random number generator, the same everywhere.
 pub struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! A socket that takes packets from XDP (AF_XDP): the least that receives.
+//! Minimal socket that receives packets from XDP (AF_XDP).
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -11,17 +11,16 @@ const FRAME_BYTES: u32 = 2048;
 const RX_RING: libc::off_t = 0;
 const FILL_RING: libc::off_t = 0x1_0000_0000;
 
-/// Memory shared with the kernel.
 struct Shared {
     at: NonNull<u8>,
     bytes: usize,
 }
 
 impl Shared {
-    /// `fd` is -1 for memory of our own.
+    /// Maps memory. `fd` is -1 for private memory.
     fn map(fd: RawFd, offset: libc::off_t, bytes: usize) -> io::Result<Self> {
         let flags = if fd < 0 { libc::MAP_PRIVATE | libc::MAP_ANONYMOUS } else { libc::MAP_SHARED };
-        // SAFETY: a new mapping at a place of the kernel's choice touches nothing that is there.
+        // SAFETY: a new mapping at a place that the kernel chooses does not affect existing memory.
         let at = unsafe {
             libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, fd, offset)
         };
@@ -46,12 +45,12 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nothing points into it any more.
+        // SAFETY: this value owns the mapping, and nothing points into it any more.
         unsafe { libc::munmap(self.at.as_ptr().cast(), self.bytes) };
     }
 }
 
-/// Where the parts of a ring are (`struct xdp_ring_offset`).
+/// Places of the parts of a ring (`struct xdp_ring_offset`).
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Offsets {
@@ -66,7 +65,7 @@ struct Ring {
     offsets: Offsets,
 }
 
-/// A packet in the receive ring (`struct xdp_desc`).
+/// Packet in the receive ring (`struct xdp_desc`).
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Descriptor {
@@ -75,12 +74,12 @@ struct Descriptor {
     options: u32,
 }
 
-/// The socket, bound to queue 0 of an interface, which copies.
+/// Socket, bound to queue 0 of an interface, in copy mode.
 pub struct XdpSocket {
     receive: Ring,
     fill: Ring,
     memory: Shared,
-    // Last, so that it goes first.
+    // Last, and therefore dropped last.
     fd: OwnedFd,
 }
 
@@ -91,7 +90,7 @@ impl XdpSocket {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel just gave this descriptor to us alone.
+        // SAFETY: the kernel just returned this descriptor, and it has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let bytes = (FRAMES * FRAME_BYTES) as usize;
         let memory = Shared::map(-1, 0, bytes)?;
@@ -126,25 +125,24 @@ impl XdpSocket {
         let [flag_low, flag_high] = COPY.to_ne_bytes();
         let mut address = vec![low, high, flag_low, flag_high];
         address.extend([interface, 0, 0].iter().flat_map(|word: &u32| word.to_ne_bytes()));
-        // SAFETY: the address is live and as long as said.
+        // SAFETY: the address is live and has the given length.
         let result = unsafe {
             libc::bind(socket.fd.as_raw_fd(), address.as_ptr().cast(), address.len() as libc::socklen_t)
         };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
     }
 
-    /// Lets the kernel fill a frame. There is room for all of them.
+    /// Returns a frame to the kernel to fill. The ring has room for all frames.
     fn give_back(&self, address: u64) {
         let ring = &self.fill;
         let produced = ring.memory.counter(ring.offsets.producer as usize);
         let number = produced.load(Ordering::Relaxed);
         let at = ring.offsets.entries as usize + (number % FRAMES) as usize * 8;
-        // SAFETY: inside the ring, at an entry that the kernel does not read before the counter says so.
+        // SAFETY: inside the ring, at an entry that the kernel does not read before the counter is updated.
         unsafe { ring.memory.place::<u64>(at).write(address) };
         produced.store(number.wrapping_add(1), Ordering::Release);
     }
 
-    /// The next packet, if there is one.
     pub fn receive(&self) -> Option<Vec<u8>> {
         let ring = &self.receive;
         let consumed = ring.memory.counter(ring.offsets.consumer as usize);
@@ -153,12 +151,13 @@ impl XdpSocket {
             return None;
         }
         let at = ring.offsets.entries as usize + (number % FRAMES) as usize * size_of::<Descriptor>();
-        // SAFETY: inside the ring, at an entry that the kernel has written and will not touch before the counter says so.
+        // SAFETY: inside the ring, at an entry that the kernel has written and does not touch before the counter is
+        // updated.
         let packet = unsafe { ring.memory.place::<Descriptor>(at).read() };
         assert_eq!(packet.options, 0, "the packet is in one frame");
         let start = packet.address as usize;
         assert!(start + packet.length as usize <= self.memory.bytes);
-        // SAFETY: inside the frames, in one that is ours until it is given back.
+        // SAFETY: inside the frames, in one that the kernel does not write until it is returned.
         let bytes = unsafe {
             std::slice::from_raw_parts(self.memory.at.as_ptr().add(start), packet.length as usize).to_vec()
         };
@@ -176,7 +175,7 @@ impl AsRawFd for XdpSocket {
 
 fn set<T>(fd: &OwnedFd, option: i32, value: &T) -> io::Result<()> {
     let size = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the value is live and as long as said.
+    // SAFETY: the value is live and has the given length.
     let result = unsafe {
         libc::setsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, std::ptr::from_ref(value).cast(), size)
     };

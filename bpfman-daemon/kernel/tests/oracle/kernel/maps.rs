@@ -1,5 +1,3 @@
-//! Maps, and all that is in them.
-
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -12,20 +10,20 @@ use crate::together::sum_of_cpus;
 /// Entries that are read of a map: a table of all 65,536 ports would take most of the time.
 const MOST_ENTRIES: usize = 512;
 
-/// Maps with a value for each CPU.
+/// Types of maps with a value for each CPU.
 const PER_CPU: [u32; 3] = [5, 6, 10];
 const PROG_ARRAY: u32 = 3;
-/// Maps whose entries no member can change, or that user space reads by taking away.
+/// Types of maps with entries that no member can change, or that user space removes by reading.
 const UNREADABLE: [u32; 4] = [PROG_ARRAY, 22, 23, 27];
 
-/// A map and what is needed to read all of it.
+/// A map and the facts that are needed to read all of it.
 pub struct Map {
     pub fd: OwnedFd,
     /// Empty for maps that no object declares.
     pub name: String,
-    /// Its value, if nobody can write it any more.
+    /// Value of a map that can no longer be written.
     pub read_only: Option<Vec<u8>>,
-    /// The type information that the map was made with: programs that refer to its types need the same object.
+    /// Type information that the map was made with: programs that refer to its types need the same object.
     _btf: Option<Arc<OwnedFd>>,
     per_cpu: bool,
     kind: u32,
@@ -51,7 +49,7 @@ impl Map {
         })
     }
 
-    /// A map as an object declares it, with its first contents and the types of its key and value.
+    /// Creates a map as an object declares it, with its initial contents and the types of its key and value.
     pub fn from_spec(spec: &MapSpec, btf: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
         let entries = if spec.max_entries == 0 { 1 } else { spec.max_entries };
         let mut attr = Attr::new()
@@ -84,7 +82,7 @@ impl Map {
         Ok(map)
     }
 
-    /// Read-only data: an array of one value, frozen.
+    /// Creates read-only data: an array of one value, frozen.
     pub fn settings(value: &[u8]) -> io::Result<Self> {
         const RDONLY_PROG: u32 = 0x80;
         let mut map = Self::create(2, 4, value.len() as u32, 1, RDONLY_PROG)?;
@@ -99,17 +97,15 @@ impl Map {
         Ok(())
     }
 
-    /// A program array of one slot. It holds what is put there for as long as it is open itself.
+    /// Creates a program array of one slot. It holds a program only while the array itself is open.
     pub fn empty_slot() -> io::Result<Self> {
         Self::create(PROG_ARRAY, 4, 4, 1, 0)
     }
 
-    /// Puts a program into the first slot.
     pub fn hold(&self, program: &Program) -> io::Result<()> {
         self.hold_at(0, program)
     }
 
-    /// Puts a program into a slot.
     pub fn hold_at(&self, slot: u32, program: &Program) -> io::Result<()> {
         self.update(&slot.to_ne_bytes(), &program.as_raw_fd().to_ne_bytes())
     }
@@ -122,7 +118,7 @@ impl Map {
         Attr::new().fd(0, self.fd.as_raw_fd()).pointer(8, key.as_ptr())
     }
 
-    /// Keys with their values, by key; of huge maps the first ones.
+    /// Returns keys with their values, by key; of huge maps the first ones.
     pub fn contents(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut all = Vec::new();
         if UNREADABLE.contains(&self.kind) {
@@ -139,7 +135,7 @@ impl Map {
             }
             let mut value = vec![0; self.value_size];
             if self.element(&next).pointer(16, value.as_mut_ptr()).call(1).is_ok() {
-                // Which CPU ran a program is its thread's affair.
+                // The thread determines the CPU of a run, so only the sum is compared.
                 all.push((next.clone(), if self.per_cpu { sum_of_cpus(&value) } else { value }));
             }
             key = Some(next);

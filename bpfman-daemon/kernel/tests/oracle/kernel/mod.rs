@@ -1,4 +1,4 @@
-//! The few calls of bpf(2) that the oracle needs: maps, type information, loading, running once.
+//! Calls of bpf(2) that the oracle needs: maps, type information, loading, running once.
 
 #![allow(unsafe_code)]
 
@@ -18,7 +18,7 @@ mod network;
 pub use maps::{Map, possible_cpus};
 pub use network::*;
 
-/// Loads programs whose map references carry places in a list of descriptors as ids.
+/// Kind of a program and of its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramKind {
     Xdp,
@@ -38,7 +38,7 @@ impl ProgramKind {
     }
 }
 
-/// Version and patch level of the running kernel. Tests ask only where the kernel's rules differ.
+/// Returns version and patch level of the running kernel. Tests use it only if the rules of kernels differ.
 pub fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
@@ -77,23 +77,21 @@ impl Attr {
     }
 
     fn call(&mut self, command: i32) -> io::Result<i32> {
-        // SAFETY: the attribute is live and as long as said; pointers in it are to buffers that the callers keep.
+        // SAFETY: the attribute is live and has the given length; pointers in it are to buffers that the callers keep.
         let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
     }
 
     fn open(&mut self, command: i32) -> io::Result<OwnedFd> {
         let fd = self.call(command)?;
-        // SAFETY: the kernel just gave this descriptor to us alone.
+        // SAFETY: the kernel just returned this descriptor, and it has no other owner.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }
 
-/// A loaded program.
 pub struct Program(OwnedFd);
 
 impl Program {
-    /// The kernel's number of it.
     pub fn id(&self) -> u32 {
         let mut info = [0_u32; 2];
         let size = size_of_val(&info) as u32;
@@ -113,25 +111,21 @@ impl AsRawFd for Program {
     }
 }
 
-/// Loads a program; map ids are places in `maps`. The error carries the verifier's log.
+/// Loads a program; map ids are indexes in `maps`. The error contains the verifier's log.
 pub fn load(text: &BoundText, kind: ProgramKind, maps: &[RawFd]) -> Result<Program, String> {
     load_with_log(text, kind, maps, 0, 0).map(|(program, _)| program)
 }
 
-/// Loads an XDP program for one device.
 pub fn load_bound(text: &BoundText, maps: &[RawFd], device: u32) -> Result<Program, String> {
     load_with_log(text, ProgramKind::Xdp, maps, 0, device).map(|(program, _)| program)
 }
 
-/// What the verifier says of a program that it accepts, in its log of level 4.
+/// Facts of an accepted program, from the verifier's log of level 4.
 pub struct Verified {
-    /// The stack depth of each function.
     pub depths: Vec<u32>,
-    /// Instructions that it processed.
     pub insns: u32,
 }
 
-/// Loads a program and asks what the verifier found.
 pub fn load_verified(
     text: &BoundText,
     kind: ProgramKind,
@@ -203,8 +197,8 @@ fn load_with_log(
     }
 }
 
-/// The kernel's object for this type information. The same bytes give the same object, as long as someone holds it:
-/// what maps and programs know of each other's types goes by the object.
+/// Returns the kernel's object for this type information. The same bytes give the same object, as long as it is held:
+/// the relation between types of maps and of programs depends on the object.
 pub fn shared_btf(raw: &[u8]) -> Result<Arc<OwnedFd>, String> {
     static LOADED: Mutex<BTreeMap<Vec<u8>, Weak<OwnedFd>>> = Mutex::new(BTreeMap::new());
     let mut loaded = LOADED.lock().unwrap();
@@ -233,7 +227,7 @@ fn load_btf(raw: &[u8]) -> Result<OwnedFd, String> {
     })
 }
 
-/// The end of a log, where the reason is.
+/// Returns the end of a log, which contains the reason.
 fn tail(log: &[u8]) -> String {
     let text = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
     let lines: Vec<&str> = text.lines().collect();
@@ -244,7 +238,7 @@ fn tail(log: &[u8]) -> String {
     end
 }
 
-/// A packet and the context fields that pass from one program to the next.
+/// Packet and the context fields that pass from one program to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Metadata (XDP), then the packet.
@@ -253,15 +247,13 @@ pub struct Packet {
     pub context: Vec<u32>,
 }
 
-/// True if a program of this number is loaded.
 pub fn is_loaded(id: u32) -> bool {
     Attr::new().u32(0, id).open(13).is_ok()
 }
 
-/// CPU time that this thread has used.
 pub fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the time is live and of the shape that the kernel expects.
+    // SAFETY: the time is live and has the layout that the kernel expects.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     assert_eq!(result, 0, "every thread has this clock");
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
@@ -278,7 +270,7 @@ pub fn repeat(program: &Program, packet: &[u8], times: u32) -> io::Result<()> {
         .map(drop)
 }
 
-/// Runs a program once: its verdict, and the packet as it left it.
+/// Runs a program once. Returns its verdict, and the packet after the run.
 pub fn run(program: &Program, kind: ProgramKind, packet: &Packet) -> io::Result<(i32, Packet)> {
     let mut data = vec![0u8; 1 << 16];
     let mut context_in = [0u32; 48];

@@ -8,28 +8,28 @@ use std::path::Path;
 
 use super::{Attr, Program};
 
-/// A link; the program is detached when it is dropped.
+/// Link; the program is detached when it is dropped.
 pub struct Link(OwnedFd);
 
-/// Somebody else on the machine may have a descriptor of it: whoever looks at all links there are. So closing ours is not enough.
+/// Another process may have a descriptor of the link, for example one that lists all links. So it is not enough to
+/// close this one.
 impl Drop for Link {
     fn drop(&mut self) {
         let _gone = Attr::new().fd(0, self.0.as_raw_fd()).call(34);
     }
 }
 
-/// A tcx link.
 pub fn attach_tcx_ingress(program: &Program, interface: u32) -> io::Result<Link> {
     Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 46).open(28).map(Link)
 }
 
-/// Moves this thread, and what it starts, into a network namespace of its own.
+/// Moves this thread, and its children, into a network namespace of its own.
 pub fn own_network_namespace() -> io::Result<()> {
     // SAFETY: no pointers; only this thread changes its namespace.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A socket for whole frames.
+/// Opens a socket for whole frames.
 fn packet_socket(protocol: u16) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers.
@@ -37,7 +37,7 @@ fn packet_socket(protocol: u16) -> io::Result<OwnedFd> {
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel just gave this descriptor to us alone.
+    // SAFETY: the kernel just returned this descriptor, and it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
@@ -51,7 +51,6 @@ fn address(interface: u32, protocol: u16) -> libc::sockaddr_ll {
     address
 }
 
-/// Sends frames out of an interface.
 pub struct Sender {
     socket: OwnedFd,
     address: libc::sockaddr_ll,
@@ -63,7 +62,7 @@ impl Sender {
     }
 
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        // SAFETY: frame and address are live and as long as said.
+        // SAFETY: frame and address are live and have the given lengths.
         let sent = unsafe {
             libc::sendto(
                 self.socket.as_raw_fd(),
@@ -78,30 +77,29 @@ impl Sender {
     }
 }
 
-/// Sends a frame out of an interface.
 pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
     Sender::new(interface)?.send(frame)
 }
 
-/// A socket that gets a copy of every frame that comes in by an interface, before any TC program.
+/// Opens a socket that gets a copy of every frame that comes in by an interface, before any TC program.
 pub fn tap(interface: u32) -> io::Result<OwnedFd> {
     const EVERYTHING: u16 = 3;
-    // Bound before it receives, so that it never sees another interface.
+    // Bound before it receives, so that it never receives frames of another interface.
     let socket = packet_socket(0)?;
     let address = address(interface, EVERYTHING);
-    // SAFETY: the address is live and as long as said.
+    // SAFETY: the address is live and has the given length.
     let result = unsafe {
         libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), size_of_val(&address) as u32)
     };
     if result == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The next frames of a tap, which are there already.
+/// Returns the next frames of a tap, which must have arrived already.
 pub fn receive(tap: &OwnedFd, count: usize) -> io::Result<Vec<Vec<u8>>> {
     let mut frames = Vec::new();
     while frames.len() < count {
         let mut frame = vec![0_u8; 2048];
-        // SAFETY: the buffer is live and as long as said.
+        // SAFETY: the buffer is live and has the given length.
         let got = unsafe {
             libc::recv(tap.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), libc::MSG_DONTWAIT)
         };
@@ -114,31 +112,27 @@ pub fn receive(tap: &OwnedFd, count: usize) -> io::Result<Vec<Vec<u8>>> {
     Ok(frames)
 }
 
-/// How an XDP program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpMode {
     Generic,
     Native,
 }
 
-/// An XDP link; the program is detached when it is dropped.
 pub fn attach_xdp(program: &Program, interface: u32, mode: XdpMode) -> io::Result<Link> {
     let flags = if mode == XdpMode::Generic { 1 << 1 } else { 1 << 2 };
     Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 37).u32(12, flags).open(28).map(Link)
 }
 
-/// Puts another program in a link's place.
+/// Replaces the program of a link.
 pub fn replace(link: &Link, program: &Program) -> io::Result<()> {
     Attr::new().fd(0, link.0.as_raw_fd()).fd(4, program.as_raw_fd()).call(29).map(drop)
 }
 
-/// Pins an object in a bpffs.
 pub fn pin(object: &impl AsRawFd, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     Attr::new().pointer(0, path.as_ptr()).fd(8, object.as_raw_fd()).call(6).map(drop)
 }
 
-/// The number of an interface of this thread's namespace.
 pub fn interface(name: &str) -> u32 {
     let name = CString::new(name).unwrap();
     // SAFETY: the name is live and ends with a zero.
@@ -147,9 +141,9 @@ pub fn interface(name: &str) -> u32 {
     index
 }
 
-/// Moves this thread, and what it starts, into a mount namespace of its own, from which nothing gets out.
+/// Moves this thread, and its children, into a mount namespace of its own, which shares no mounts with others.
 pub fn own_mount_namespace() -> io::Result<()> {
-    // SAFETY: pointers are to strings that end with a zero, or null where the call takes none.
+    // SAFETY: pointers are to strings that end with a zero, or null if the call takes none.
     unsafe {
         if libc::unshare(libc::CLONE_NEWNS) != 0
             || libc::mount(
@@ -166,13 +160,13 @@ pub fn own_mount_namespace() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps this thread on the CPU that it is on.
+/// Keeps this thread on its present CPU.
 pub fn stay_on_one_cpu() -> io::Result<u32> {
     // SAFETY: no pointers.
     let here = unsafe { libc::sched_getcpu() };
     // SAFETY: a set of CPUs is bits, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel's number of a CPU is below the set's size, and the set is live and as long as said.
+    // SAFETY: the kernel's number of a CPU is below the size of the set, and the set is live and has the given length.
     let result = unsafe {
         libc::CPU_SET(here.cast_unsigned() as usize, &mut set);
         libc::sched_setaffinity(0, size_of_val(&set), &set)
@@ -180,7 +174,7 @@ pub fn stay_on_one_cpu() -> io::Result<u32> {
     if result == 0 { Ok(here.cast_unsigned()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Runs an XDP program on frames that the kernel makes and sends where the program says (Linux 5.18 and later).
+/// Runs an XDP program on frames that the kernel makes and sends as the program decides (Linux 5.18 and later).
 pub fn send_live_frames(program: &Program, frame: &[u8], count: u32, batch: u32) -> io::Result<()> {
     const LIVE_FRAMES: u32 = 1 << 1;
     let mut context = [0_u32; 6];
@@ -198,7 +192,7 @@ pub fn send_live_frames(program: &Program, frame: &[u8], count: u32, batch: u32)
         .map(drop)
 }
 
-/// Switches "generic receive offload" on: a virtual interface with it takes redirected frames without an XDP program.
+/// Switches "generic receive offload" on: a virtual interface with it accepts redirected frames without an XDP program.
 pub fn receive_redirected_frames(interface: &str) -> io::Result<()> {
     const SET_GRO: u32 = 0x2c;
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
@@ -210,7 +204,7 @@ pub fn receive_redirected_frames(interface: &str) -> io::Result<()> {
     }
     request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
     let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-    // SAFETY: the request and the value that it points to are live and of the shape that the kernel expects.
+    // SAFETY: the request and the value that it points to are live and have the layout that the kernel expects.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &mut request) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

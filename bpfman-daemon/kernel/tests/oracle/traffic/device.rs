@@ -1,4 +1,4 @@
-//! Members that are bound to a device: the whole chain is, and takes the place of an ordinary one and back.
+//! Members that are bound to a device: the whole chain is bound too, replaces an ordinary one and is replaced by one.
 
 use bpfmand_splice::{Bindings, ChainStrategy, Member, ProceedMask, compile, plan};
 
@@ -13,7 +13,7 @@ use super::wire::{Judged, Watchers, interfaces, lacks_tcx, only_number, until};
 const SWAPS: u8 = 20;
 const PASS: ProceedMask = ProceedMask(1 << 2);
 
-/// A chain that asks the driver, then stamps as every other generation does.
+/// Returns a chain that calls the driver, then writes the stamps of its generation.
 fn bound(number: u8, maps: &[Map], device: u32) -> Program {
     let kind = ProgramKind::Xdp;
     let asks = objects::text(&objects::compile("device.c"), "receive_hash");
@@ -41,7 +41,7 @@ fn a_chain_that_is_bound_to_its_device_takes_turns_with_an_ordinary_one() {
     let maps = objects::maps(&objects::compile("device.c"));
     let no_maps = Maps::default();
     let first = bound(1, &maps, at);
-    // What it is bound to is all that it can be attached to.
+    // A bound program can only be attached to its device.
     assert!(kernel::attach_xdp(&first, interface("out1"), XdpMode::Native).is_err(), "another interface");
     assert!(kernel::attach_xdp(&first, at, XdpMode::Generic).is_err(), "generic mode");
     let link = kernel::attach_xdp(&first, at, XdpMode::Native).unwrap();

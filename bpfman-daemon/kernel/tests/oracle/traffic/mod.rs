@@ -1,4 +1,4 @@
-//! What a trial run does not show: real packets on interfaces of the test's own.
+//! Effects that a trial run does not show: real packets on interfaces of the test's own.
 
 mod device;
 mod redirect;

@@ -1,4 +1,4 @@
-//! Where a redirected packet really goes.
+//! Destination of a redirected packet.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,6 @@ const PIPE_AND_REDIRECT: ProceedMask = ProceedMask(1 << 4 | 1 << 8);
 const TC_ACT_PIPE: i32 = 3;
 const TC_ACT_REDIRECT: i32 = 7;
 
-/// Notes a redirect to an interface.
 fn redirect(interface: u32) -> [Insn; 3] {
     [
         Insn::new(0xb7, 1, 0, 0, interface.cast_signed()),
@@ -45,8 +44,8 @@ fn counted(before: &[Insn], verdict: i32) -> BoundText {
     program("counted", insns)
 }
 
-/// Sends frames into the chain of these members until `until` holds for the frames that passed all members and
-/// the packets that left by `out0`. Gives the latter.
+/// Sends frames into the chain of these members until `until` holds for the frames that passed all members and the
+/// packets that left by `out0`. Returns the latter.
 fn redirected(members: &[(BoundText, ProceedMask)], until: impl Fn(u64, u64) -> bool) -> u64 {
     let maps = Maps::new(|| vec![Map::create(2, 4, 8, 1, 0).unwrap()]);
     let loaded: Vec<Loaded> = members
@@ -87,6 +86,6 @@ fn a_noted_redirect_does_not_outlive_its_member() {
     );
     let many = |passed, left| passed > 20 || left > 0;
     assert_eq!(redirected(&[(changed_its_mind, PIPE), (never_asked.clone(), PIPE)], many), 0);
-    // Nor where the chain goes on after the redirect itself.
+    // The same holds if the chain goes on after the redirect itself.
     assert_eq!(redirected(&[(asks, PIPE_AND_REDIRECT), (never_asked, PIPE)], many), 0);
 }

@@ -15,10 +15,11 @@ use super::wire::{self, BYTES, Seen, Watchers, interfaces, lacks_tcx};
 const CHAINS: usize = 15;
 const FRAMES: usize = 4;
 
-/// "Unspecified", -1, is all that lets a row of links go on: the members are compiled with it in the place of PIPE.
+/// "Unspecified", -1, is the only verdict with which a row of links goes on: the members are compiled with it in place
+/// of PIPE.
 const AS_LINKS_DO: ProceedMask = ProceedMask(1);
 
-/// Members whose verdicts mean the same in a row of links, and whose effects a packet shows.
+/// Members with verdicts that mean the same in a row of links, and with effects that a packet shows.
 const MEMBERS: [&str; 12] = [
     "hand_over",
     "take_over",
@@ -38,7 +39,7 @@ fn frames(random: &mut Random) -> Vec<Vec<u8>> {
     (0..FRAMES)
         .map(|_| {
             let mut frame: Vec<u8> = (0..200 + random.below(300)).map(|_| random.next() as u8).collect();
-            // For this interface, or the stack takes no interest.
+            // The stack ignores frames that are not for this interface.
             frame[..6].fill(0xff);
             let kind: [u8; 2] = random.pick(&[[0x08, 0x00], [0x88, 0xb5], [0x81, 0x00]]);
             frame[12..14].copy_from_slice(&kind);
@@ -50,7 +51,7 @@ fn frames(random: &mut Random) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What came of a frame; none if it was dropped. A marker behind it tells when it is through.
+/// Returns the received form of a frame. `None` if it was dropped. A marker after it shows when it is through.
 fn through(watchers: &Watchers, frame: &[u8]) -> Option<Seen> {
     let mut marker = [0xff; 64];
     marker[12..14].copy_from_slice(&[0x88, 0xb6]);
@@ -62,12 +63,12 @@ fn through(watchers: &Watchers, frame: &[u8]) -> Option<Seen> {
     (count > before).then_some(seen)
 }
 
-/// The members at the hook, each in a link of its own.
+/// Attaches the members to the hook, each in a link of its own.
 fn row(members: &[&Loaded], interface: u32) -> Vec<Link> {
     members.iter().map(|member| kernel::attach_tcx_ingress(&member.alone, interface).unwrap()).collect()
 }
 
-/// Random chains of distinct members: a hook takes a program once.
+/// Compares random chains of distinct members: a hook takes a program once.
 fn rows_agree(seed: u64, tapped: bool) {
     interfaces();
     let kind = ProgramKind::Tcx;
@@ -103,10 +104,10 @@ fn rows_agree(seed: u64, tapped: bool) {
         assert_eq!(alone, together, "chain {number}: {names:?}, {}", chain.plan.reason());
         assert_eq!(corpus.maps.difference(), None, "chain {number}: {names:?}");
         came_through += alone.iter().flatten().count();
-        // Each frame twice, a marker behind each. Writers change copies of their own.
+        // Each frame arrives twice, each time with a marker after it. Writers change copies of their own.
         for frame in tap.iter().flat_map(|_| [&frames, &frames]).flatten() {
             let copies = kernel::receive(tap.as_ref().unwrap(), 2).unwrap();
-            // A tag is taken off before the tap.
+            // A tag is removed before the tap.
             let untagged = [&frame[..12], &frame[if frame[12] == 0x81 { 16 } else { 12 }..]].concat();
             assert_eq!(copies[0][..BYTES], untagged[..BYTES], "chain {number}: the tap's copy");
         }

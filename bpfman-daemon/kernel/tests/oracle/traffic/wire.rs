@@ -1,4 +1,4 @@
-//! Two pairs of interfaces in a namespace of the thread's own, and those who watch.
+//! Two pairs of interfaces in a namespace of the thread's own, and the programs that watch them.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ pub fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// True, with a line that says so, if the kernel has no tcx: those who watch stand there.
+/// Returns true, and prints a line, if the kernel has no tcx, which the watching programs need.
 pub fn lacks_tcx() -> bool {
     let lacks = kernel::kernel_version() < (6, 6);
     if lacks {
@@ -23,12 +23,12 @@ pub fn lacks_tcx() -> bool {
     lacks
 }
 
-/// Frames go out by `in0` and meet chains at `in1`; `out0` and `out1` are for those that are sent elsewhere.
+/// Makes the interfaces. Frames leave by `in0` and meet chains at `in1`; `out0` and `out1` are for redirected frames.
 pub fn interfaces() {
     kernel::own_network_namespace().unwrap();
     // On one CPU frames stay in order, and are through when the call that sends them returns, or soon after.
     kernel::stay_on_one_cpu().unwrap();
-    // Without IPv6 an interface sends nothing of its own accord.
+    // Without IPv6 an interface sends nothing by itself.
     for which in ["all", "default"] {
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
     }
@@ -39,7 +39,7 @@ pub fn interfaces() {
     }
 }
 
-/// Waits for what a packet does.
+/// Waits for an effect of a packet.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(150);
     while !holds() {
@@ -48,21 +48,21 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The programs of tests/members/live.c.
+/// Programs of tests/members/live.c.
 pub struct Watchers {
     corpus: Corpus,
 }
 
-/// A packet as it was behind the chain.
+/// Packet after the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub length: u32,
-    /// Mark, priority, cb, whether it is tagged and the tag.
+    /// Mark, priority, cb, the flag of a tag, and the tag.
     pub fields: Vec<u32>,
     pub bytes: Vec<u8>,
 }
 
-/// Verdicts on generations: packets whose stamps agree, those with stamps of two, those with none.
+/// Counts of packets by their stamps: packets with equal stamps, with stamps of two generations, and with none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Judged {
     pub whole: u64,
@@ -77,7 +77,7 @@ impl Watchers {
         Self { corpus }
     }
 
-    /// Puts one of them at the end of the row at an interface.
+    /// Attaches one of the programs at the end of the row at an interface.
     pub fn stand(&self, name: &str, interface: u32) -> Link {
         kernel::attach_tcx_ingress(&self.corpus.named(name).alone, interface).unwrap()
     }
@@ -91,12 +91,11 @@ impl Watchers {
         self.value(map).as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect()
     }
 
-    /// Frames that came in.
     pub fn arrived(&self) -> u64 {
         self.numbers("arrived")[0]
     }
 
-    /// Packets that came through, and the last of them.
+    /// Returns the number of packets that came through, and the last of them.
     pub fn witnessed(&self) -> (u64, Seen) {
         let value = self.value("witnessed");
         let word = |at: usize| u32::from_ne_bytes(value[at..at + 4].try_into().unwrap());
@@ -115,26 +114,24 @@ impl Watchers {
         Judged { whole: numbers[0], mixed: numbers[1], unfiltered: numbers[2] }
     }
 
-    /// True once a packet was judged otherwise than whole.
+    /// Returns true once a packet was not judged as whole.
     pub fn broken(&self) -> bool {
         let judged = self.judged();
         judged.mixed + judged.unfiltered > 0
     }
 }
 
-/// Packets that an interface sent.
 pub fn sent(name: &str) -> u64 {
     let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
     let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}:"))).unwrap();
     line.split_whitespace().nth(9).unwrap().parse().unwrap()
 }
 
-/// Sends a frame into the hook at `in1`.
 pub fn send(frame: &[u8]) {
     kernel::send_frame(interface("in0"), frame).unwrap();
 }
 
-/// A map's only value, eight bytes.
+/// Returns the only value of a map, eight bytes.
 pub fn only_number(map: &Map) -> u64 {
     u64::from_ne_bytes(map.contents()[0].1.clone().try_into().unwrap())
 }

@@ -1,4 +1,4 @@
-//! XDP, by driver and generic: what a chain does to real packets is what its members do to packets of test-run.
+//! XDP, by driver and generic: a chain does to real packets what its members do to packets of test-run.
 
 use bpfmand_splice::{CounterLayout, ProceedMask, SpliceOptions};
 
@@ -15,7 +15,7 @@ const CHAINS: usize = 40;
 const FRAMES: usize = 5;
 const PASS: i32 = 2;
 
-/// Members that see nothing of the interface but the packet, and whose packets stay at home.
+/// Members that use nothing of the interface but the packet, and do not redirect.
 const MEMBERS: [&str; 16] = [
     "prefix_filter",
     "global_counter",
@@ -74,7 +74,7 @@ fn chains_agree(mode: XdpMode, seed: u64) {
             passed += 1;
             wire::until(&format!("a frame passed: {what}"), || watchers.witnessed().0 == before + 1);
             let (_, seen) = watchers.witnessed();
-            // The witness sees the packet without its metadata.
+            // The witness gets the packet without its metadata.
             let data = &expected.packet.data[expected.packet.context[0] as usize..];
             assert_eq!(seen.length as usize, data.len(), "{what}");
             assert_eq!(seen.bytes, data[..BYTES.min(data.len())], "{what}");
@@ -82,7 +82,7 @@ fn chains_agree(mode: XdpMode, seed: u64) {
         assert_eq!(corpus.maps.difference(), None, "{what}");
     }
     println!("{mode:?}: {CHAINS} chains, {frames} frames, {passed} passed");
-    // A frame that passed though it should not would have been counted with the next one that should.
+    // A frame that passed by mistake would have been counted with the next one that had to pass.
     assert_eq!(watchers.witnessed().0, passed);
     assert!(passed > frames / 4, "too few frames passed: {passed} of {frames}");
 }

@@ -1,4 +1,4 @@
-//! Compiles the C sources beside the tests, as their authors would.
+//! Compiles the C sources of the tests.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
@@ -13,7 +13,7 @@ pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/src").join(name)
 }
 
-/// Compiles `tests/src/NAME` to a file in a folder that lives as long as the result.
+/// Compiles `tests/src/NAME` into a temporary folder, which is removed with the result.
 pub fn object_path(name: &str, options: &[&str]) -> Result<(tempfile::TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("object.o");

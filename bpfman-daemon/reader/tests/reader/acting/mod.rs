@@ -1,4 +1,4 @@
-//! Readers of tests: threads that act as they like.
+//! Reader threads with arbitrary behaviour.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 type Act = dyn Fn(usize, UnixStream) + Send + Sync;
 
-/// Starts threads that act by their number, from zero.
+/// Starter of threads with behaviour by their number, from zero.
 struct Acting(Arc<Act>, Arc<AtomicUsize>);
 
 impl fmt::Debug for Acting {
@@ -30,13 +30,13 @@ impl StartReader for Acting {
     }
 }
 
-/// A client of such, and how many were started.
+/// Returns a client of such readers, and the number of started ones.
 pub fn acting(act: impl Fn(usize, UnixStream) + Send + Sync + 'static) -> (ReaderClient, Arc<AtomicUsize>) {
     let started = Arc::new(AtomicUsize::new(0));
     (ReaderClient::new(Arc::new(Acting(Arc::new(act), Arc::clone(&started)))), started)
 }
 
-/// Hears the question and the object.
+/// Receives the question and the object.
 pub fn is_given(stream: UnixStream) -> Answering {
     let mut served = Answering::new(stream);
     let _read: Option<Value> = served.question().unwrap();

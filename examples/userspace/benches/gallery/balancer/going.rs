@@ -1,4 +1,4 @@
-//! One of the backends goes: the share of the others' connections that are then somewhere else.
+//! Removal of one backend: the share of the other backends' connections that move.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,11 +11,11 @@ use crate::contender::Contender;
 use crate::live_frames::LiveFrames;
 use crate::report::Report;
 
-/// Backends, one of which goes.
+/// Numbers of backends, one of which is removed.
 const GOING: [u32; 3] = [3, 10, 100];
 
 pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefCell<LiveFrames>) {
-    // Some frames are lost: twice, and hardly a connection is missing.
+    // Some frames are lost. Sent twice, hardly any connection is missing.
     let send = || {
         for _ in 0..2 {
             let _took = frames.borrow_mut().sample(count);
@@ -40,7 +40,7 @@ pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefC
         );
         contenders.push(
             Contender::new("by the table alone", move || {
-                // Another program knows none of the connections.
+                // A newly loaded program knows none of the connections.
                 let [before, after] = [1, 2].map(|first| {
                     let id = bench.load();
                     bench.apply(id, first, backends);
@@ -62,7 +62,7 @@ pub fn measure(report: &mut Report, bench: &Bench<'_>, count: u32, frames: &RefC
     );
 }
 
-/// In percent of those whose backend is still there.
+/// Returns the share of moved connections, in percent of those with a remaining backend.
 fn moved(before: &HashMap<Flow, Ipv4Addr>, after: &HashMap<Flow, Ipv4Addr>, count: u32) -> f64 {
     let gone = backend(1);
     assert!(before.values().any(|place| *place == gone), "no connection had the backend that goes");
@@ -72,12 +72,12 @@ fn moved(before: &HashMap<Flow, Ipv4Addr>, after: &HashMap<Flow, Ipv4Addr>, coun
         .filter(|(_, place)| **place != gone)
         .filter_map(|(flow, place)| Some((place, after.get(flow)?)))
         .collect();
-    // A third had the one that is gone where there were three; besides that nearly all are known twice.
+    // With three backends, one third of the connections had the removed one. Nearly all others are known both times.
     assert!(both.len() * 10 > count as usize * 6, "{} of {count} connections can be compared", both.len());
     both.iter().filter(|(old, new)| old != new).count() as f64 * 100.0 / both.len() as f64
 }
 
-/// Where the program has placed connections: each with the address of its backend.
+/// Returns the connections in the program's map, each with the address of its backend.
 fn placements(program: u32) -> HashMap<Flow, Ipv4Addr> {
     let shown = kernel::program(program);
     let maps: Vec<u32> =

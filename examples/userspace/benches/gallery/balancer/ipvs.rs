@@ -1,4 +1,4 @@
-//! IPVS as a balancer of the kernel's own: datagrams of known connections, in IP in IP, as the balancer sends them.
+//! IPVS, the kernel's own balancer: datagrams of known connections, sent as IP in IP like the balancer's.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use bpfman_tests::network::{FAR_ADDRESS, Namespace};
 use super::{BACKENDS, PORT, backend};
 use crate::live_frames::inside;
 
-/// Why it cannot be measured here, if it cannot.
+/// Returns the reason for which IPVS cannot be measured here, if any.
 pub fn lacks() -> Option<&'static str> {
     let _loaded = Command::new("modprobe").arg("ip_vs").output();
     if !Path::new("/proc/net/ip_vs").exists() {
@@ -18,7 +18,7 @@ pub fn lacks() -> Option<&'static str> {
     Command::new("ipvsadm").arg("--version").output().is_err().then_some("ipvsadm is missing")
 }
 
-/// One service with the balancer's backends, placed by Maglev tables as well.
+/// Configures one service with the balancer's backends, also placed by Maglev hashing.
 pub fn set_up(far: &Namespace) {
     let mut text = format!("-A -u {FAR_ADDRESS}:{PORT} -s mh\n");
     for number in 1..=BACKENDS {

@@ -1,4 +1,4 @@
-//! The hook, and who is there.
+//! Hook of the benchmark, and its members.
 
 use std::fs;
 
@@ -8,22 +8,21 @@ use bpfman_tests::{Outcome, compile};
 use super::FRAMES;
 use crate::equipment::{Gallery, WATCHER};
 
-/// A hook of the far end, for one program or ten.
+/// Hook of the far end, for one program or ten.
 pub struct Hook<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,
-    /// As `attach` and `chain show` have it.
+    /// Type, options and suffix for `attach` and `chain show`.
     kind: &'static str,
     pub place: &'static str,
     pub side: &'static str,
     name: String,
 }
 
-/// Somebody at the hook.
 pub struct Member {
     pub name: &'static str,
     pub program: u64,
-    /// No packet passes it.
+    /// True if no packet passes it.
     pub ends: bool,
 }
 
@@ -53,7 +52,7 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// A program that does nothing, of the tests.
+    /// Loads a program of the tests that does nothing.
     pub fn empty(&self, name: &str) -> u64 {
         let object = compile::object(name).display().to_string();
         let words = format!("load file -p {object} --programs {}:{name} -o json", self.kind);
@@ -61,19 +60,19 @@ impl<'a> Hook<'a> {
         loaded["programs"][0]["program_id"].as_u64().unwrap()
     }
 
-    /// Loads a program of an entry once more, with maps of its own.
+    /// Loads a program of an example again, with its own maps.
     pub fn load(&self, entry: &str, function: &str) -> u64 {
         self.gallery.load(entry, &format!("--programs {}:{function}", self.kind))[0]
     }
 
-    /// Runs the side of an entry, in the namespace of the hook.
+    /// Runs the companion command of an example in the hook's namespace.
     pub fn run_side(&self, entry: &str, program: u64, line: &str) {
         let mut side = self.gallery.side_in(self.far, WATCHER, entry);
         side.args(["--program", &program.to_string()]).args(line.split_whitespace());
         Outcome::of(&mut side).success();
     }
 
-    /// The same with rules, or whatever the entry goes by.
+    /// Loads a program and applies a rule file or configuration.
     pub fn apply(&self, entry: &str, function: &str, rules: &str) -> u64 {
         let program = self.load(entry, function);
         let file = self.gallery.daemon.path("rules.txt");
@@ -82,7 +81,7 @@ impl<'a> Hook<'a> {
         program
     }
 
-    /// What was measured is what was meant: the frames went through all ten.
+    /// Asserts that frames went through all members, so that the benchmark measured all of them.
     pub fn assert_all_ran(&self, count: usize) {
         let shown = self.gallery.daemon.bpfman(&format!("chain show {} -o json", self.name)).json();
         let members = shown["members"].as_array().unwrap();

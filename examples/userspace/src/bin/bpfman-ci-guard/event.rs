@@ -1,4 +1,5 @@
-//! What `ci_guard.bpf.c` puts into a job's ring, parsed by hand: no cast of foreign bytes.
+//! Records that `ci_guard.bpf.c` writes to a job's ring buffer. They are parsed by hand, without casts of untrusted
+//! bytes.
 
 use std::net::IpAddr;
 
@@ -9,10 +10,10 @@ const COMM_LENGTH: usize = 16;
 const PATH_LENGTH: usize = 256;
 const ARGUMENTS_LENGTH: usize = 256;
 
-/// What a process of the job did.
+/// Action of a process of the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// The file that runs, and what it was given: not all of it if `whole` is false.
+    /// The program file and its arguments, which are incomplete if `whole` is false.
     Exec {
         path: Option<String>,
         arguments: Vec<String>,
@@ -29,7 +30,6 @@ pub enum Deed {
     Exit,
 }
 
-/// A record of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub pid: u32,
@@ -40,7 +40,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Reads one record, or `None` when it is none.
+    /// Parses one record. Returns `None` if it is malformed.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let mut rest = record;
         let _cgroup: [u8; 8] = take(&mut rest)?;
@@ -71,7 +71,6 @@ impl Event {
         Some(Self { pid, parent, uid, comm, deed })
     }
 
-    /// For the report.
     pub fn to_json(&self, expected: bool) -> Value {
         let mut object = json!({
             "pid": self.pid, "parent": self.parent, "uid": self.uid, "comm": self.comm, "expected": expected,

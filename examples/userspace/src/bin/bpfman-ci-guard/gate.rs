@@ -1,4 +1,4 @@
-//! The command's first process, which does nothing until it is let through.
+//! First process of the command, which stays stopped until it is released.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -9,13 +9,11 @@ use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_parent_process_death_signal, waitpid,
 };
 
-/// What the side calls itself with.
+/// Hidden subcommand with which ci-guard starts this process.
 pub const VERB: &str = "behind-the-gate";
 
-/// Starts the command, stopped before it is anything but this program.
-///
-/// # Errors
-/// It cannot be started, or ended before it was stopped.
+/// Starts a process that will become the command, and waits until it is stopped. Fails if the process cannot be
+/// started, or ends before it stops.
 pub fn start(command: &[String]) -> Result<Child> {
     let child = Command::new("/proc/self/exe").arg(VERB).arg("--").args(command).spawn();
     let child = child.context("cannot start a process")?;
@@ -27,15 +25,14 @@ pub fn start(command: &[String]) -> Result<Child> {
     Ok(child)
 }
 
-/// # Errors
-/// The process is gone.
+/// Releases the command. Fails if the process is gone.
 pub fn open(child: &Child) -> Result<()> {
     kill_process(Pid::from_child(child), Signal::CONT).context("cannot let the command through")
 }
 
-/// On the other side: waits to be let through, and becomes the command. Comes back only if it cannot.
+/// Runs in the new process: stops until released, then executes the command. Returns only if that fails.
 pub fn pass(command: &[String]) -> io::Error {
-    // The job ends with who reports on it.
+    // The job must end with the process that reports on it.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return error.into();
     }

@@ -1,7 +1,7 @@
-//! The job's control group: made for it, and gone with it.
+//! Cgroup of a job, created for the job and removed with it.
 //!
-//! A process of its own, the keeper, ends the group: it waits for the end of a pipe that only the side holds. So nothing of the
-//! job is left also when the side is killed.
+//! A separate cleanup process, the keeper, ends the cgroup's processes when the write end of its pipe closes. Only
+//! ci-guard holds that end, so nothing of the job is left even if ci-guard is killed.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,21 +16,21 @@ use bpfman_examples::control_group;
 use bpfman_examples::failure::Failure;
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// What the keeper calls itself with.
+/// Hidden subcommand with which ci-guard starts the keeper.
 pub const VERB: &str = "keep-group";
-/// In front of the number of the process that runs the job.
+/// Prefix of the cgroup's name; the process id of ci-guard follows.
 const NAME: &str = "ci-guard-";
-/// The number of the namespace of control groups that the machine began with (`PROC_CGROUP_INIT_INO`).
+/// Link text of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`).
 const FIRST_NAMESPACE: &str = "cgroup:[4026531835]";
 
-/// Where the user wants it.
+/// Parent of the job's cgroup.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// Below the side's own group.
+    /// The cgroup of ci-guard itself.
     Own,
-    /// Below the group with this folder.
+    /// The cgroup with this path.
     Below(PathBuf),
-    /// Nowhere.
+    /// No cgroup for the job.
     Nowhere,
 }
 
@@ -49,21 +49,18 @@ impl FromStr for Place {
     }
 }
 
-/// Made, with its keeper.
 pub struct Group {
     folder: PathBuf,
-    /// Its number, and its depth below the root.
+    /// Cgroup id, and its depth below the root.
     pub id: (u64, u64),
     events: File,
     keeper: Child,
 }
 
 impl Group {
-    /// Makes it where the user wants it, or below the side's own group. No group, with the reason: where the user has said
-    /// nothing and none can be made, or wants none.
-    ///
-    /// # Errors
-    /// It cannot be made where the user has said.
+    /// Creates the cgroup at `place`, by default below the cgroup of ci-guard. Returns the reason if there is no
+    /// cgroup: it was disabled, or no place was requested and none can be created. Fails if the cgroup cannot be
+    /// created at the requested place.
     pub fn make(place: Option<&Place>) -> Result<Result<Self, String>> {
         match place {
             Some(Place::Nowhere) => Ok(Err("the user wants none".to_owned())),
@@ -74,7 +71,7 @@ impl Group {
     }
 
     fn below(parent: &Path) -> Result<Self> {
-        // Programs count its depth from the root of the machine's groups, which the side does not see elsewhere.
+        // Programs count the depth from the root of the initial namespace, which is not visible in other namespaces.
         let namespace = fs::read_link("/proc/self/ns/cgroup").context("cannot read /proc/self/ns/cgroup")?;
         if namespace.as_os_str() != FIRST_NAMESPACE {
             return Err(Failure::invalid(
@@ -97,14 +94,13 @@ impl Group {
         let events = File::open(folder.join("cgroup.events")).context("cannot watch the control group")?;
         let id = control_group::id_and_level(folder)?;
         let mut keeper = Command::new("/proc/self/exe");
-        // Whoever interrupts the side at its terminal does not interrupt the keeper.
+        // An interrupt at the terminal must not reach the keeper, so it gets its own process group.
         let keeper =
             keeper.arg(VERB).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
         let keeper = keeper.spawn().context("cannot start a process")?;
         Ok(Self { folder: folder.to_owned(), id, events, keeper })
     }
 
-    /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -115,23 +111,18 @@ impl Group {
             .with_context(|| format!("cannot move a process into the control group {shown}"))
     }
 
-    /// The file whose exceptional condition tells that processes have come or gone.
+    /// Returns the file that has an exceptional condition (`POLLPRI`) after processes came or went.
     pub const fn events(&self) -> &File {
         &self.events
     }
 
-    /// True if a process is in it, or below.
-    ///
-    /// # Errors
-    /// Somebody else has removed it.
+    /// Returns whether the cgroup or one below it contains a process. Fails if the cgroup was removed by another
+    /// program.
     pub fn is_populated(&self) -> Result<bool> {
         is_populated(&self.events)
     }
 
-    /// Ends what is in it, and removes it.
-    ///
-    /// # Errors
-    /// It is still there.
+    /// Ends the cgroup's processes and removes the cgroup. Fails if the cgroup still exists.
     pub fn end(mut self) -> Result<()> {
         drop(self.keeper.stdin.take());
         let status = self.keeper.wait().context("cannot wait for the keeper of the control group")?;
@@ -142,14 +133,14 @@ impl Group {
     }
 }
 
-/// Moves the command's process into the group. Where the user has said nothing and that cannot be, there is none then.
-///
-/// # Errors
-/// It cannot be, where the user has said; the group cannot be removed.
+/// Moves the command's process into the cgroup. If that fails and no place was requested, the cgroup is removed and the
+/// job continues without one. Fails if the process cannot be moved to a requested place, or the cgroup cannot be
+/// removed.
 pub fn enter(group: &mut Result<Group, String>, child: &Child, place: Option<&Place>) -> Result<()> {
     let Ok(made) = group else { return Ok(()) };
     match made.enter(child.id()) {
-        // Who may make a group may not always move processes into it: that takes the right to write in all that is between.
+        // The right to create a cgroup does not imply the right to move processes into it: that takes write access to
+        // the common ancestor, too.
         Err(error) if place.is_none() => {
             let made = std::mem::replace(group, Err(format!("{error:#}")));
             made.map_or(Ok(()), Group::end)
@@ -158,10 +149,8 @@ pub fn enter(group: &mut Result<Group, String>, child: &Child, place: Option<&Pl
     }
 }
 
-/// The keeper: waits until nobody holds the other end of its standard input, ends what is in the group, and removes it.
-///
-/// # Errors
-/// Something is left.
+/// Runs in the keeper: waits until the other end of its standard input is closed, ends the cgroup's processes, and
+/// removes the cgroup. Fails if a process or a cgroup is left.
 pub fn keep(folder: &Path) -> Result<()> {
     io::copy(&mut io::stdin(), &mut io::sink()).context("cannot wait for who runs the job")?;
     if !folder.exists() {
@@ -181,7 +170,7 @@ pub fn keep(folder: &Path) -> Result<()> {
     }
 }
 
-/// Reads `cgroup.events`, which then has an exceptional condition when that changes.
+/// Reads `cgroup.events`. After the read, the file has an exceptional condition when it changes.
 fn is_populated(events: &File) -> Result<bool> {
     let mut buffer = [0; 256];
     let length = events.read_at(&mut buffer, 0).context("cannot read whether the control group is empty")?;
@@ -189,7 +178,7 @@ fn is_populated(events: &File) -> Result<bool> {
     Ok(text.lines().any(|line| line == "populated 1"))
 }
 
-/// With the groups that the job has made below.
+/// Removes a cgroup with the cgroups that the job created below it.
 fn remove(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -200,7 +189,7 @@ fn remove(folder: &Path) -> io::Result<()> {
     fs::remove_dir(folder)
 }
 
-/// The side's own group.
+/// Returns the path of the cgroup of ci-guard itself.
 fn own() -> Result<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
@@ -211,13 +200,13 @@ fn own() -> Result<PathBuf> {
     Ok(root.join(path.trim_start_matches('/')))
 }
 
-/// Removes empty groups of sides that are gone, as their keepers were killed, too.
+/// Removes empty cgroups of ci-guard processes that were killed together with their keepers.
 fn remove_left_over(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let side = name.to_str().and_then(|name| name.strip_prefix(NAME)).and_then(|side| side.parse().ok());
         if side.is_some_and(|side: u32| !Path::new("/proc").join(side.to_string()).exists()) {
-            // The kernel keeps those that have processes.
+            // The kernel refuses to remove cgroups that contain processes.
             let _kept = remove(&entry.path());
         }
     }

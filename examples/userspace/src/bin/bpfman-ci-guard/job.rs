@@ -1,4 +1,4 @@
-//! A job's place among those that are followed: its ring, its processes, and what was lost of it.
+//! Slot of a job among the jobs that are followed: its ring buffer, its processes, and its count of lost events.
 
 use std::io;
 use std::path::Path;
@@ -13,16 +13,16 @@ use bpfman_examples::source::MapSource;
 use crate::event::Event;
 use crate::group::Group;
 
-/// As many as there are rings.
+/// Number of slots: the programs have one ring buffer for each.
 const JOBS: u32 = 4;
-/// Do not overwrite.
+/// Flag of a map update: do not overwrite.
 const BPF_NOEXIST: u64 = 1;
 
-/// Number and level of a control group; all zero: none.
+/// Id and level of a cgroup; zeros for none.
 type RawGroup = [u64; 2];
-/// A process's run, and the one that it was of before.
+/// Run of a process, and the run that it belonged to before.
 type RawMember = [u64; 2];
-/// The run, the last one's number, how many have entered and how many of them have left.
+/// Current run (0 for none), number of the last run, processes that entered, and processes of these that left.
 type RawTally = [u64; 4];
 
 pub struct Job {
@@ -39,10 +39,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Takes a place that is free, or whose holder was killed.
-    ///
-    /// # Errors
-    /// All are taken; a map cannot be had.
+    /// Acquires a free slot, or the slot of a killed process. Fails if all slots are in use, or a map cannot be opened.
     pub fn begin(maps: &MapSource) -> Result<Self> {
         let mut jobs: HashMap<MapData, u32, u64> = maps.open("jobs", MapAccess::Write)?;
         let number = take_place(&mut jobs)?;
@@ -61,32 +58,26 @@ impl Job {
             lost_before: 0,
             ring: maps.open(&format!("events_{number}"), MapAccess::Write)?,
         };
-        // What a job that was killed has left is of no run from here on, once programs are past what they were doing.
+        // Events of a killed job belong to no run from here on, once programs that still execute have finished.
         job.set_group(RawGroup::default())?;
         job.set_tally([0, run, 0, 0])?;
         wait_for_packets();
         while job.ring.next().is_some() {}
         job.lost_before = job.lost_in_all()?;
-        // The command, which is followed later.
+        // The tally counts the command already; it is entered later.
         job.set_tally([run, run, 1, 0])?;
         Ok(job)
     }
 
-    /// Follows a process, and all that it will start.
-    ///
-    /// # Errors
-    /// There is no room.
+    /// Follows a process, and all processes that it will start. Fails if the map is full.
     pub fn enter(&mut self, process: u32) -> Result<()> {
-        // Where this is within a job, that one has counted the command, and waits for it, too.
+        // If ci-guard itself runs inside a job, the outer job has counted the command and waits for it, too.
         let outer = self.run_of(process)?.unwrap_or(0);
         self.command = Some(process);
         self.members.insert(process, [self.run, outer], 0).context("cannot follow the command")
     }
 
-    /// Counts whoever is in a control group, or below.
-    ///
-    /// # Errors
-    /// The map cannot be written.
+    /// Counts the processes of a cgroup and of those below it. Fails if the map cannot be written.
     pub fn watch_group(&mut self, (number, level): (u64, u64)) -> Result<()> {
         self.set_group([number, level])
     }
@@ -103,13 +94,11 @@ impl Job {
         self.tallies.get(&self.number, 0).context("cannot read how many are followed")
     }
 
-    /// True if all that have entered have left, and nobody is in the group.
+    /// Returns whether all processes that entered have left, and the cgroup is empty.
     ///
-    /// Both counts only grow, and who has left has entered before. So when as many have entered after the look at the group as
-    /// had left before it, nobody was there at that look who is counted, and nobody came.
-    ///
-    /// # Errors
-    /// The map or the group cannot be read.
+    /// Both counts only grow, and a process enters before it leaves. `left` is read before the cgroup, and `entered`
+    /// after it. If both are equal, no counted process existed when the cgroup was read. Fails if the map or the cgroup
+    /// cannot be read.
     pub fn is_over(&self, group: Option<&Group>) -> Result<bool> {
         let [.., left] = self.tally()?;
         let populated = group.map_or(Ok(false), Group::is_populated)?;
@@ -117,10 +106,7 @@ impl Job {
         Ok(left == entered && !populated)
     }
 
-    /// True if the programs have not seen the end of the command, which has ended.
-    ///
-    /// # Errors
-    /// A map cannot be read.
+    /// Returns whether the programs missed the end of the command, which has ended. Fails if a map cannot be read.
     pub fn has_missed(&self, command: u32) -> Result<bool> {
         let [.., left] = self.tally()?;
         Ok(left == 0 || self.run_of(command)? == Some(self.run))
@@ -134,7 +120,7 @@ impl Job {
         }
     }
 
-    /// Where the programs have not seen its end, nobody else takes it out.
+    /// Removes the command from the map if the programs missed its end: nothing else removes it.
     fn forget_command(&mut self) -> Result<()> {
         let Some(command) = self.command else { return Ok(()) };
         if self.run_of(command)? != Some(self.run) {
@@ -147,10 +133,7 @@ impl Job {
         }
     }
 
-    /// The next record of its ring.
-    ///
-    /// # Errors
-    /// It is none of these programs'.
+    /// Returns the next record of the ring buffer. Fails if the record is malformed.
     pub fn next(&mut self) -> Result<Option<Event>> {
         let Some(record) = self.ring.next() else { return Ok(None) };
         Event::parse(&record)
@@ -158,10 +141,7 @@ impl Job {
             .with_context(|| format!("a record of {} bytes is not ci-guard's", record.len()))
     }
 
-    /// Events and processes that were lost since it began.
-    ///
-    /// # Errors
-    /// The map cannot be read.
+    /// Returns the number of events and processes that were lost since the job began. Fails if the map cannot be read.
     pub fn lost(&self) -> Result<u64> {
         Ok(self.lost_in_all()? - self.lost_before)
     }
@@ -170,10 +150,7 @@ impl Job {
         Ok(self.lost.get(&self.number, 0).context("cannot read what was lost")?.iter().sum())
     }
 
-    /// Gives the place back.
-    ///
-    /// # Errors
-    /// A map cannot be written.
+    /// Releases the slot. Fails if a map cannot be written.
     pub fn end(mut self) -> Result<()> {
         self.set_group(RawGroup::default())?;
         self.forget_command()?;
@@ -188,7 +165,7 @@ fn take_place(jobs: &mut HashMap<MapData, u32, u64>) -> Result<u32> {
         if let Ok(holder) = jobs.get(&number, 0)
             && !Path::new("/proc").join(holder.to_string()).exists()
         {
-            // Somebody else may have done so at the same time.
+            // Another ci-guard may have removed it at the same time.
             let _gone = jobs.remove(&number);
         }
         match jobs.insert(number, own, BPF_NOEXIST) {

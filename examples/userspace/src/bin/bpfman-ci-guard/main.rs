@@ -25,11 +25,11 @@ use crate::group::{Group, Place};
 use crate::job::Job;
 use crate::policy::Policy;
 
-/// The policy is enforced, and the job did what it does not expect.
+/// Exit code if the policy is enforced and the job did something unexpected.
 const UNEXPECTED: u8 = 20;
-/// The policy is enforced, and nobody knows all that the job did.
+/// Exit code if the policy is enforced and the record of the job is incomplete.
 const INCOMPLETE: u8 = 21;
-/// As shells say that a command cannot be started.
+/// Exit code of shells for a command that cannot be started.
 const NOT_STARTED: u8 = 127;
 
 /// Runs a command and reports what it and all its descendants did
@@ -120,7 +120,7 @@ fn run(
         Ok(group) => (Some(group.folder().to_string_lossy().into_owned()), None),
         Err(reason) => (None, Some(reason.clone())),
     };
-    // Whoever is in the group ends before the job's place is another's.
+    // End the cgroup's processes before another job can acquire the slot.
     let group_ended = group.map_or(Ok(()), Group::end);
     let ended = job.end();
     let mut seen = followed?;
@@ -155,7 +155,7 @@ fn run(
     })
 }
 
-/// As shells have it.
+/// Returns the exit code that a shell would return.
 fn code_of(status: ExitStatus) -> u8 {
     let signal = status.signal().map(|signal| 128 + signal);
     u8::try_from(status.code().or(signal).unwrap_or(1)).unwrap_or(1)
@@ -168,11 +168,11 @@ struct Seen {
     writes: Vec<Value>,
     unexpected: u64,
     lost: u64,
-    /// Not if the command ended and the programs have not seen it.
+    /// False if the programs missed the end of the command.
     whole: bool,
 }
 
-/// Lets the command through, and waits until it, all its descendants and whoever is in its group have ended.
+/// Releases the command, and waits until it, its descendants and all processes of its cgroup have ended.
 fn follow(
     job: &mut Job,
     group: Option<&Group>,
@@ -190,7 +190,7 @@ fn follow(
     let (mut execs, mut connects, mut writes, mut unexpected) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut status = None;
     let whole = loop {
-        // Before the ring is read: whatever an ended process did is in it then.
+        // Check this before reading the ring buffer, which then contains everything that ended processes did.
         let over = job.is_over(group)?;
         let mut idle = true;
         while let Some(event) = job.next()? {
@@ -219,7 +219,7 @@ fn follow(
         if status.is_none() {
             sources.push(PollFd::new(&ended, PollFlags::IN));
         }
-        // Behind the others, whose places say what they are.
+        // Append it last: the code below finds the other sources by position.
         sources.extend(group.map(|group| PollFd::new(group.events(), PollFlags::PRI)));
         match poll(&mut sources, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

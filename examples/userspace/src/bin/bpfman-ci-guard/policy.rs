@@ -1,4 +1,4 @@
-//! What a job is expected to do.
+//! Actions that a job is expected to perform.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,15 +11,15 @@ use serde::Deserialize;
 
 use crate::event::Deed;
 
-/// A list that is left out allows all; an empty one nothing.
+/// Expected actions. An omitted list allows everything, an empty list nothing.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Paths; with a slash at its end, all that is below.
+    /// Paths; a trailing slash includes everything below.
     exec: Option<Vec<PathPattern>>,
     connect: Option<Vec<Destination>>,
     write: Option<Vec<PathPattern>>,
-    /// Whether what is not expected ends with an exit code of its own.
+    /// True if unexpected actions result in a separate exit code.
     pub enforce: bool,
 }
 
@@ -77,8 +77,7 @@ impl Destination {
 }
 
 impl Policy {
-    /// # Errors
-    /// The file cannot be read, or is none; with the line.
+    /// Reads a policy file. Fails, with the line, if the file cannot be read or parsed.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
@@ -89,7 +88,8 @@ impl Policy {
         })
     }
 
-    /// A file without a path is expected only where all are. Writes below the workspace always are.
+    /// Returns whether an action is expected. An action without a path is expected only if the list is omitted; writes
+    /// below the workspace are always expected.
     pub fn expects(&self, deed: &Deed, workspace: &str) -> bool {
         let listed = |list: &Option<Vec<PathPattern>>, path: &Option<String>| match (list, path) {
             (None, _) => true,

@@ -1,4 +1,4 @@
-//! Rules, as the guard's maps have them: prefixes and names lead to classes, and classes to protocols and ports.
+//! Compilation of rules to map entries: prefixes and names lead to classes, and classes to protocols and ports.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use bpfman_examples::service::Service;
 use crate::pattern::Pattern;
 use crate::rule::{Bounds, Destination, Rule};
 
-/// Entries of `resolvers` and `ports` that one generation may have.
+/// Capacity of the maps `resolvers` and `ports` for one generation.
 const MOST_RESOLVERS: usize = 128;
 const MOST_PORTS: usize = 32_768;
 
@@ -20,16 +20,16 @@ const MOST_PORTS: usize = 32_768;
 pub struct Class(pub u32);
 
 impl Class {
-    /// `NAME_CLASS`: such numbers stay with their names from one generation to the next.
+    /// `NAME_CLASS`: classes with this bit belong to names, which keep them from one generation to the next.
     const OF_NAMES: u32 = 0x8000_0000;
 
-    /// The class of a name by its number, from 1 on.
+    /// Returns the class of the name with this number, which starts at 1.
     pub fn of_name(number: u32) -> Self {
         Self(Self::OF_NAMES | number)
     }
 }
 
-/// All that a generation has.
+/// Map entries of one generation.
 #[derive(Debug, Default)]
 pub struct Compiled {
     pub resolvers: BTreeSet<IpAddr>,
@@ -39,8 +39,7 @@ pub struct Compiled {
     pub ports: Vec<(Class, Service)>,
 }
 
-/// # Errors
-/// There is no room for them, or two rules say how long names are known.
+/// Compiles rules. Fails if the entries exceed the capacity, or two rules set the time for which names are known.
 pub fn compile(rules: &[Rule], classes: &HashMap<Pattern, Class>) -> Result<Compiled> {
     let mut compiled = Compiled::default();
     let mut bounded = false;
@@ -70,7 +69,7 @@ pub fn compile(rules: &[Rule], classes: &HashMap<Pattern, Class>) -> Result<Comp
             }
         }
     }
-    // The longest match is all that a packet meets, so it has what the ones around it allow.
+    // A packet matches only the longest prefix, so each prefix includes what wider prefixes allow.
     for ((prefix, _), number) in prefixes.iter().zip(1..) {
         compiled.prefixes.push((*prefix, Class(number)));
         let around = prefixes.iter().filter(|(wider, _)| wider.contains(*prefix));

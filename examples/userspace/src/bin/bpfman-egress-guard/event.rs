@@ -1,4 +1,5 @@
-//! What `egress_guard.bpf.c` puts into its ring, parsed by hand: no cast of foreign bytes.
+//! Records that `egress_guard.bpf.c` writes to its ring buffer. They are parsed by hand, without casts of untrusted
+//! bytes.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -6,29 +7,28 @@ use std::num::{NonZeroU32, NonZeroU64};
 use bpfman_examples::protocol::Protocol;
 use serde_json::{Value, json};
 
-/// `enum reason`.
+/// Names of `enum reason`.
 const REASONS: [&str; 5] = ["destination", "port", "name", "query", "header"];
 
-/// A packet was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The control group's id: the inode of its folder. None where no socket sent the packet.
+    /// Cgroup id: the inode of its directory. `None` if no socket sent the packet.
     pub group: Option<NonZeroU64>,
-    /// Its index, if the packet was seen at one.
+    /// Interface index, if the packet was seen at an interface.
     pub interface: Option<NonZeroU32>,
     pub source: (IpAddr, u16),
     pub destination: (IpAddr, u16),
     pub protocol: Protocol,
     pub reason: &'static str,
     pub dropped: bool,
-    /// Length: from the IP header on, at an interface from the Ethernet header on.
+    /// Length in bytes, from the IP header on; at an interface, from the Ethernet header on.
     pub bytes: u32,
-    /// That was asked for; empty where no name was refused.
+    /// Name in the query; empty if no name was refused.
     pub name: String,
 }
 
 impl Refused {
-    /// Reads one record of the ring, or `None` when it is none.
+    /// Parses one record of the ring buffer. Returns `None` if it is malformed.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let (group, rest) = record.split_first_chunk()?;
         let (source, rest) = rest.split_first_chunk::<16>()?;
@@ -53,7 +53,6 @@ impl Refused {
         })
     }
 
-    /// As a JSON object.
     pub fn to_json(&self) -> Value {
         let mut event = json!({
             "source": self.source.0, "destination": self.destination.0, "protocol": self.protocol.to_string(),

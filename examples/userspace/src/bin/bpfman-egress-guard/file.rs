@@ -1,4 +1,4 @@
-//! A file of rules, which may say the mode, too.
+//! Rule file, with an optional line that sets the mode.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use bpfman_examples::rule_file;
 use crate::guard::MAX_RULES;
 use crate::rule::{GRAMMAR, Rule};
 
-/// What a file says. Without a mode, that stays what it is.
+/// Contents of a rule file. Without a mode, the current mode stays.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RuleFile {
     pub rules: Vec<Rule>,
@@ -35,19 +35,18 @@ impl FromStr for Line {
     }
 }
 
-/// # Errors
-/// It cannot be read, and those of [`parse`].
+/// Reads a rule file. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<RuleFile> {
     let (text, name) = rule_file::read(path)?;
     parse(&text, &name)
 }
 
-/// # Errors
-/// The first line that is none, by its number and with the reason; too many rules; two modes.
+/// Parses a rule file. Fails with the number of the first invalid line and the reason, or if there are too many rules
+/// or two modes.
 pub fn parse(text: &str, name: &str) -> Result<RuleFile> {
     let grammar = format!("{GRAMMAR}; `mode shadow|enforce` says the mode");
     let mut file = RuleFile { rules: Vec::new(), mode: None };
-    // With room for the mode.
+    // One more line than rules: the mode.
     for line in rule_file::parse::<Line>(text, name, &grammar, MAX_RULES + 1)? {
         match line {
             Line::Rule(rule) => file.rules.push(rule),

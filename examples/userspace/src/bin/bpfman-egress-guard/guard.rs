@@ -1,4 +1,4 @@
-//! The guard's maps: the rules that packets meet now, and how others take their place.
+//! Maps of the guard: the rules in force, and their replacement by a new generation.
 
 use std::collections::HashMap as Table;
 use std::net::IpAddr;
@@ -19,14 +19,14 @@ use crate::compile::{Class, Compiled, compile};
 use crate::pattern::{KEY_BYTES, Pattern};
 use crate::rule::Rule;
 
-/// As many as the maps hold of one generation.
+/// Capacity of the maps for one generation.
 pub const MAX_RULES: usize = 4096;
-/// Generation and family, before an address.
+/// Bits of a key before the address: generation and family.
 const FAMILY_BITS: u32 = 64;
-/// `::ffff:0:0/96` has the addresses of IPv4.
+/// Length of the IPv4-mapped prefix, `::ffff:0:0/96`.
 const MAPPED_BITS: u32 = 96;
 
-/// `active`: which rules are in force, and the number that the next new name gets.
+/// Contents of the map `active`: the generation in force, and the number of the next new name.
 #[derive(Clone, Copy, Debug)]
 struct Active {
     generation: u32,
@@ -44,7 +44,7 @@ impl Active {
     }
 }
 
-/// Rules with the classes of their names, in their order.
+/// Rules in their order, with the classes of their names.
 #[derive(Debug, Default)]
 pub struct InForce {
     pub rules: Vec<Rule>,
@@ -52,10 +52,8 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// The rules that packets meet now, by descriptors that cannot write; `None` before the first.
-    ///
-    /// # Errors
-    /// A map cannot be had or read.
+    /// Returns the rules in force, using read-only descriptors; `None` before the first `apply`. Fails if a map cannot
+    /// be opened or read.
     pub fn read(maps: &MapSource) -> Result<Option<Self>> {
         let active = Active::read(&maps.open("active", MapAccess::Read)?)?;
         Self::of(&RuleTexts::new(maps.open("rules", MapAccess::Read)?), active)
@@ -77,7 +75,7 @@ impl InForce {
     }
 }
 
-/// The maps for who writes.
+/// Maps opened for writing.
 pub struct Guard {
     active: Array<MapData, u64>,
     bounds: Array<MapData, [u32; 2]>,
@@ -90,8 +88,6 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// # Errors
-    /// A map cannot be had.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
@@ -105,20 +101,16 @@ impl Guard {
         })
     }
 
-    /// Puts rules in force, all at once. A name that stays keeps its class, and with it what was learnt.
-    ///
-    /// # Errors
-    /// Somebody else is writing; there is no room; a map cannot be written: packets meet the old rules then.
+    /// Replaces all rules at once. A name that stays keeps its class, and with it the addresses learned for it. Fails
+    /// if another writer is active, the capacity is exceeded, or a map cannot be written; the old rules stay in force
+    /// then.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
         self.turn.take()?;
         let done = self.replace_alone(rules);
         self.turn.end().and(done)
     }
 
-    /// Lets others write, whoever was writing.
-    ///
-    /// # Errors
-    /// The map cannot be written.
+    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -135,7 +127,7 @@ impl Guard {
             }
         }
         let compiled = compile(rules, &classes)?;
-        // What somebody left who was killed.
+        // Remove entries left by a writer that was killed.
         self.clear_all_but(now.generation).context("cannot clear what is not in use")?;
         self.write(next.generation, rules, &classes, &compiled)?;
         self.active.set(0, next.to_word(), 0).context("cannot put the rules in force")?;
@@ -193,17 +185,12 @@ impl Guard {
     }
 }
 
-/// Whether refused packets are dropped.
-///
-/// # Errors
-/// The map cannot be had or read.
 pub fn mode(maps: &MapSource) -> Result<Mode> {
     let mode: Array<MapData, u32> = maps.open("mode", MapAccess::Read)?;
     Ok(Mode::of_word(mode.get(&0, 0).context("cannot read the mode")?.into()))
 }
 
-/// # Errors
-/// Without rules nothing would be enforced; the map cannot be had or written.
+/// Sets the mode. Fails if there are no rules to enforce, or the map cannot be opened or written.
 pub fn set_mode(maps: &MapSource, wanted: Mode) -> Result<()> {
     let mut mode: Array<MapData, u32> = maps.open("mode", MapAccess::Write)?;
     if wanted == Mode::Enforce && InForce::read(maps)?.is_none() {

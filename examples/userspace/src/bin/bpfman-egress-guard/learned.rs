@@ -1,4 +1,4 @@
-//! Addresses that are known of names.
+//! Addresses that were learned for names.
 
 use std::net::IpAddr;
 
@@ -14,28 +14,25 @@ use crate::guard::InForce;
 /// One address of one name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Learned {
-    /// As the rule writes it.
+    /// The name or pattern, as in the rule.
     pub name: String,
     pub address: IpAddr,
-    /// Seconds until it is not known any more.
+    /// Seconds until the entry expires.
     pub seconds: u64,
 }
 
-/// Those that are known now to rules in force, sorted.
-///
-/// # Errors
-/// A map cannot be had or read.
+/// Returns the unexpired addresses for rules in force, sorted. Fails if a map cannot be opened or read.
 pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
     let rules = InForce::read(maps)?.unwrap_or_default();
     let learnt: HashMap<MapData, [u32; 4], [u64; 4]> = maps.open("learnt", MapAccess::Read)?;
-    // The clock of `bpf_ktime_get_boot_ns`.
+    // Same clock as `bpf_ktime_get_boot_ns`.
     let now = u64::try_from(clock_gettime(ClockId::Boottime).tv_sec)?;
     let mut found = Vec::new();
     for key in learnt.keys() {
         let key = key.context("cannot read what was learnt")?;
         let slots = match learnt.get(&key, 0) {
             Ok(slots) => slots,
-            // Others took its place meanwhile.
+            // The entry was evicted in the meantime.
             Err(MapError::KeyNotFound) => continue,
             Err(error) => return Err(error).context("cannot read what was learnt"),
         };
@@ -48,7 +45,7 @@ pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
         }
     }
     found.sort();
-    // Where the map changes meanwhile, an address may be met twice.
+    // If the map changes during the iteration, an address may appear twice.
     found.dedup();
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! Says what may leave a control group, and shows what was refused.
+//! Controls egress traffic of a cgroup, and shows refused packets.
 
 mod compile;
 mod event;
@@ -88,11 +88,11 @@ enum Action {
     Unlock,
 }
 
-/// What the slots of the map `stats` count, in the order of `enum count`.
+/// Names of the slots of the map `stats`, in the order of `enum count`.
 const COUNTS: [&str; 6] =
     ["passed", "refused_in_shadow", "dropped", "queries", "addresses_learnt", "answers_unasked"];
 
-/// `diff` found one.
+/// Exit code of `diff` if there is a difference.
 const DIFFERENT: u8 = 1;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! Names of DNS, as rules write them and as the trie `names` has them.
+//! DNS names, as rules write them and as keys of the trie `names`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +8,20 @@ use anyhow::{Result, ensure};
 /// `DNS_NAME_MAX`.
 const LONGEST: usize = 183;
 const LONGEST_LABEL: usize = 63;
-/// Generation and `reversed` of `struct dns_name`.
+/// Size of the key: generation, and `reversed` of `struct dns_name`.
 pub const KEY_BYTES: usize = 188;
 
-/// One name, or all names under a domain.
+/// One name, or all names below a domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern {
-    /// In lower case, without a dot at its end. Empty for the root, which is only there with `below`.
+    /// Name in lower case, without a trailing dot. Empty for the root, which is valid only with `below`.
     name: String,
-    /// Names under it are meant, and not itself.
+    /// True if the pattern matches names below `name`, but not `name` itself.
     below: bool,
 }
 
 impl Pattern {
-    /// Whether all names of the other are in this one.
+    /// Returns whether this pattern matches all names of the other.
     pub fn covers(&self, other: &Self) -> bool {
         if !self.below {
             return self == other;
@@ -33,7 +33,7 @@ impl Pattern {
         }
     }
 
-    /// The part of a key that a name must have, behind the generation: in bits, with the key.
+    /// Returns the trie key of the pattern for a generation, with its prefix length in bits.
     pub fn to_key(&self, generation: u32) -> (u32, [u8; KEY_BYTES]) {
         let mut key = [0; KEY_BYTES];
         let reversed = self.name.bytes().rev();
@@ -52,7 +52,7 @@ impl Pattern {
     }
 }
 
-/// `example.com`, `*.example.com`, `*`.
+/// Parses `example.com`, `*.example.com` or `*`.
 impl FromStr for Pattern {
     type Err = anyhow::Error;
 
@@ -70,7 +70,7 @@ impl FromStr for Pattern {
             None => (text, false),
         };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        // A star has room for a label.
+        // A wildcard must leave space for a label.
         ensure!(name.len() + usize::from(below) <= LONGEST, "{text:?} is longer than {LONGEST} characters");
         for label in name.split('.') {
             let plain =

@@ -1,4 +1,4 @@
-//! A rule, as a line that people write.
+//! Rule, parsed from one line of text.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,43 +11,41 @@ use bpfman_examples::service::Service;
 
 use crate::pattern::Pattern;
 
-/// What rules look like, for errors.
+/// Grammar of rules, for error messages.
 pub const GRAMMAR: &str = "`allow dst PREFIX|name NAME [proto NAME [dport PORT]]`, `ask NAME`, `resolver ADDRESS` or `ttl LEAST MOST`";
 
-/// How long what is learnt from an answer is known, whatever its TTL says; in seconds.
+/// Bounds of the time, in seconds, for which a learned address stays valid, regardless of its TTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     pub least: u32,
     pub most: u32,
 }
 
-/// Those without a rule.
+/// Bounds without a `ttl` rule.
 impl Default for Bounds {
     fn default() -> Self {
         Self { least: 5, most: 3600 }
     }
 }
 
-/// Where packets may go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     Prefix(Prefix),
     Name(Pattern),
 }
 
-/// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// Queries may go there, and its answers are believed.
+    /// Queries may be sent to this address, and its answers are trusted.
     Resolver(IpAddr),
     Ttl(Bounds),
-    /// It may be asked for; its addresses are not allowed by that.
+    /// The name may be queried; its addresses are not allowed by this rule.
     Ask(Pattern),
     Allow(Destination, Service),
 }
 
 impl Rule {
-    /// The names that it allows to ask for.
+    /// Returns the names that the rule allows to query.
     pub fn pattern(&self) -> Option<&Pattern> {
         match self {
             Self::Ask(pattern) | Self::Allow(Destination::Name(pattern), _) => Some(pattern),
@@ -86,7 +84,7 @@ fn bounds(least: &str, most: &str) -> Result<Bounds> {
     let second = |text: &str| text.parse().with_context(|| format!("{text:?} is no number of seconds"));
     let bounds = Bounds { least: second(least)?, most: second(most)? };
     ensure!(bounds.least <= bounds.most, "{least} seconds are more than {most}");
-    // Well within the half of a word that has the second since the machine started.
+    // Expiry is stored in 32 bits as seconds since boot; a week is far from their limit.
     ensure!(bounds.most <= 604_800, "{most} seconds are more than a week");
     Ok(bounds)
 }

@@ -1,10 +1,10 @@
-//! The kernel's programs count from boot; people do not.
+//! Conversion of times since boot, which the programs record, to wall-clock time.
 
 use rustix::time::{ClockId, clock_gettime};
 
 const NANOSECONDS: i128 = 1_000_000_000;
 
-/// What both clocks said at one moment.
+/// Readings of both clocks at one moment, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     since_boot: i128,
@@ -12,7 +12,6 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Now.
     pub fn now() -> Self {
         let read = |clock| {
             let time = clock_gettime(clock);
@@ -21,13 +20,13 @@ impl Clock {
         Self { since_boot: read(ClockId::Boottime), since_1970: read(ClockId::Realtime) }
     }
 
-    /// A moment as seconds since 1970, to the millisecond.
+    /// Returns a time since boot as seconds since 1970, with millisecond precision.
     pub fn unix_seconds(self, boot_nanoseconds: u64) -> f64 {
         let moment = self.since_1970 - self.since_boot + i128::from(boot_nanoseconds);
         (moment / 1_000_000) as f64 / 1000.0
     }
 
-    /// Whole seconds that a moment is past.
+    /// Returns the whole seconds that have passed since a time.
     pub fn seconds_ago(self, boot_nanoseconds: u64) -> i128 {
         (self.since_boot - i128::from(boot_nanoseconds)).max(0) / NANOSECONDS
     }

@@ -1,4 +1,4 @@
-//! What the kernel's programs put into their ring.
+//! Records that the programs write to their ring buffer.
 
 use serde_json::Value;
 
@@ -6,19 +6,19 @@ use crate::clock::Clock;
 use crate::flow::{FLOW_BYTES, Flow, RECORD_BYTES, Record, Seen};
 use crate::reasons::{DropReason, Reasons};
 
-/// What happened, in the order of `enum kind`.
+/// Names of `enum kind`, in its order.
 const KINDS: [&str; 3] = ["new", "ended", "dropped"];
 
-/// Something happened to a flow.
+/// Change of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     kind: &'static str,
-    /// The flow as it was then.
+    /// State of the flow at the time of the event.
     pub seen: Seen,
 }
 
 impl Event {
-    /// Reads `struct event`, or `None` for what is not one.
+    /// Parses `struct event`. Returns `None` if the bytes are malformed.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (record, rest) = bytes.split_first_chunk::<RECORD_BYTES>()?;
         let (flow, rest) = rest.split_at_checked(FLOW_BYTES)?;
@@ -30,7 +30,7 @@ impl Event {
         })
     }
 
-    /// The flow's object, and `event`.
+    /// Returns the flow as a JSON object with the field `event`.
     pub fn to_json(self, reasons: &Reasons, clock: Clock) -> Value {
         let mut object = self.seen.to_json(reasons, clock);
         object["event"] = self.kind.into();

@@ -1,4 +1,4 @@
-//! Which flows somebody wants to see.
+//! Filter of flows to show.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether this one is wanted.
+    /// Returns whether the filter accepts a flow.
     pub fn takes(&self, flow: &Flow) -> bool {
         let ends = [flow.source, flow.destination];
         self.address.is_none_or(|wanted| ends.iter().any(|(address, _)| wanted.contains(whole(*address))))

@@ -1,4 +1,4 @@
-//! A flow and what was counted of it, as `flows.bpf.c` keeps them; parsed by hand.
+//! Flows and their counters, as `flows.bpf.c` stores them; parsed by hand.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,41 +8,36 @@ use serde_json::{Value, json};
 use crate::clock::Clock;
 use crate::reasons::{DropReason, Reasons};
 
-/// Bytes of `struct flow`.
+/// Size of `struct flow`.
 pub const FLOW_BYTES: usize = 44;
-/// Bytes of `struct record`.
+/// Size of `struct record`.
 pub const RECORD_BYTES: usize = 40;
-/// Bytes of `struct drop`.
+/// Size of `struct drop`.
 pub const DROP_BYTES: usize = FLOW_BYTES + 4;
 
-/// What became of the packets of a flow.
+/// Fate of a flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They came in by an interface.
     Ingress,
-    /// They left by an interface.
     Egress,
-    /// The kernel dropped them.
     Dropped(DropReason),
 }
 
-/// Who sends to whom, seen where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Sender; its port is 0 where the protocol has none.
+    /// Address and port of the sender; the port is 0 if the protocol has none.
     pub source: (IpAddr, u16),
-    /// Receiver; the same.
+    /// Address and port of the receiver, likewise.
     pub destination: (IpAddr, u16),
-    /// As IANA numbers it.
+    /// IANA protocol number.
     pub protocol: u8,
-    /// Index of the interface; 0 for what was dropped where it was made.
+    /// Index of the interface; 0 for packets dropped where they were created.
     pub interface: u32,
-    /// What became of it.
     pub verdict: Verdict,
 }
 
 impl Flow {
-    /// Reads `struct flow`, and the reason behind it for a drop.
+    /// Parses `struct flow`. `reason` applies to drops only.
     pub fn parse(bytes: &[u8], reason: DropReason) -> Option<Self> {
         let (source, rest) = bytes.split_first_chunk::<16>()?;
         let (destination, rest) = rest.split_first_chunk::<16>()?;
@@ -64,7 +59,6 @@ impl Flow {
         })
     }
 
-    /// Reads `struct drop`.
     pub fn parse_drop(bytes: &[u8; DROP_BYTES]) -> Option<Self> {
         let (flow, reason) = bytes.split_at(FLOW_BYTES);
         Self::parse(flow, DropReason(u32::from_ne_bytes(reason.try_into().ok()?)))
@@ -86,23 +80,21 @@ impl Flow {
     }
 }
 
-/// What was counted.
+/// Counters of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Packets; one that the kernel put together from several counts as those.
+    /// Packets; a packet that the kernel merged from several counts as several.
     pub packets: u64,
-    /// Bytes.
     pub bytes: u64,
     /// Nanoseconds since boot.
     pub first_seen: u64,
-    /// The same.
+    /// Nanoseconds since boot.
     pub last_seen: u64,
-    /// Of TCP, all that were seen.
+    /// Union of the TCP flags of all packets.
     pub flags: u8,
 }
 
 impl Record {
-    /// Reads `struct record`.
     pub fn parse(bytes: &[u8; RECORD_BYTES]) -> Self {
         let word = |index: usize| {
             let mut word = [0; 8];
@@ -118,24 +110,21 @@ impl Record {
         }
     }
 
-    /// `SYN|ACK`; nothing for other protocols than TCP.
+    /// Returns the names of the TCP flags; empty for other protocols.
     fn flag_names(self) -> Vec<&'static str> {
         const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
         (0..8).filter(|bit| self.flags & 1 << bit != 0).map(|bit| NAMES[bit]).collect()
     }
 }
 
-/// A flow with what was counted of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Which.
     pub flow: Flow,
-    /// How much.
     pub record: Record,
 }
 
 impl Seen {
-    /// One object; times are seconds since 1970.
+    /// Returns the flow as a JSON object; times are seconds since 1970.
     pub fn to_json(self, reasons: &Reasons, clock: Clock) -> Value {
         let Self { flow, record } = self;
         let mut object = json!({
@@ -155,7 +144,6 @@ impl Seen {
         object
     }
 
-    /// One line of the table.
     pub fn line(self, reasons: &Reasons, clock: Clock) -> String {
         let Self { flow, record } = self;
         let verdict = match flow.verdict {
@@ -176,7 +164,7 @@ impl Seen {
     }
 }
 
-/// The head of what [`Seen::line`] writes.
+/// Returns the header of the table that [`Seen::line`] writes.
 pub fn heading() -> String {
     format!(
         "{:<8} {:<28} {:<28} {:>9} {:>12} {:>6} {:<16} VERDICT",
@@ -184,7 +172,7 @@ pub fn heading() -> String {
     )
 }
 
-/// Address and port, the latter where there is one.
+/// Address with an optional port; port 0 is not shown.
 struct Endpoint((IpAddr, u16));
 
 impl fmt::Display for Endpoint {

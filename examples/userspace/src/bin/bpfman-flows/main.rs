@@ -1,4 +1,4 @@
-//! Shows the flows that the loaded programs remember, and what the kernel drops.
+//! Shows the flows that the loaded programs record, and the packets that the kernel drops.
 
 mod clock;
 mod event;

@@ -1,25 +1,24 @@
-//! The names of the kernel's drop reasons, read from its own type information: each kernel numbers them anew.
+//! Names of the kernel's drop reasons, read from its BTF because the numbers differ between kernels.
 
 use std::collections::HashMap;
 use std::fs;
 
-/// Where the kernel shows its types, to everybody.
+/// Path of the kernel's BTF, readable by every user.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const ENUM: &str = "skb_drop_reason";
 const PREFIX: &str = "SKB_DROP_REASON_";
 const MAGIC: u16 = 0xeb9f;
 
-/// A reason as the kernel numbers it.
+/// Drop reason, as numbered by the running kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DropReason(pub u32);
 
-/// Names by number.
 #[derive(Debug)]
 pub struct Reasons(HashMap<u32, String>);
 
 impl Reasons {
-    /// Those of the running kernel. Where they cannot be read, this is said on standard error, and numbers stand for
-    /// names.
+    /// Returns the names of the running kernel. If they cannot be read, prints a warning to standard error and shows
+    /// numbers.
     pub fn of_this_kernel() -> Self {
         let read = fs::read(TYPES).map_err(|error| error.to_string());
         let names = read.and_then(|types| parse(&types).ok_or_else(|| format!("no enum {ENUM} in it")));
@@ -31,8 +30,8 @@ impl Reasons {
         }))
     }
 
-    /// `NO_SOCKET`. What subsystems number by themselves has no name here: their number in the upper half, the reason's in
-    /// the lower one.
+    /// Returns the name, such as `NO_SOCKET`. Reasons of subsystems have no name: the upper half is the subsystem, the
+    /// lower half its reason.
     pub fn name(&self, DropReason(number): DropReason) -> String {
         match (self.0.get(&number), number >> 16) {
             (Some(name), _) => name.clone(),
@@ -50,7 +49,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Looks through the types of BTF (linux/btf.h) for the enumeration; `None` if it is not in there, or what is there is no BTF.
+/// Searches BTF (`linux/btf.h`) for the enumeration. Returns `None` if it is not there, or the bytes are not BTF.
 fn parse(btf: &[u8]) -> Option<HashMap<u32, String>> {
     if half(btf, 0)? != MAGIC {
         return None;
@@ -83,18 +82,18 @@ fn parse(btf: &[u8]) -> Option<HashMap<u32, String>> {
 
 const KIND_ENUM: u32 = 6;
 
-/// Bytes that follow the three words with which each type begins.
+/// Returns the number of bytes that follow the three header words of a type.
 fn body_bytes(kind: u32, members: usize) -> Option<usize> {
     Some(match kind {
-        // Pointers, forward declarations, type definitions, qualifiers, functions, floats, tags of types.
+        // Pointers, forward declarations, type definitions, qualifiers, functions, floats, type tags.
         2 | 7..=12 | 16 | 18 => 0,
-        // Integers, variables, tags of declarations.
+        // Integers, variables, declaration tags.
         1 | 14 | 17 => 4,
         // Arrays.
         3 => 12,
         // Enumerations, and the parameters of functions.
         6 | 13 => members * 8,
-        // Structures, unions, sections, and enumerations of 64 bits.
+        // Structures, unions, sections, and 64-bit enumerations.
         4 | 5 | 15 | 19 => members * 12,
         _ => return None,
     })
@@ -104,7 +103,7 @@ fn body_bytes(kind: u32, members: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// One pointer, then the enumeration.
+    /// BTF with one pointer, then the enumeration.
     fn sample() -> Vec<u8> {
         let strings = b"\0skb_drop_reason\0SKB_CONSUMED\0SKB_DROP_REASON_NO_SOCKET\0";
         let types: Vec<u8> = [0, 2 << 24, 1, 1, 6 << 24 | 2, 4, 17, 1, 30, 3]

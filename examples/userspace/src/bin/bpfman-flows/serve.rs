@@ -1,4 +1,4 @@
-//! Flows and counters over HTTP, for whoever has no shell on the node.
+//! HTTP server for flows and counters, for users without a shell on the node.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -18,20 +18,17 @@ use crate::clock::Clock;
 use crate::reasons::Reasons;
 use crate::tables::{Counters, Tables};
 
-/// What is opened once.
+/// Maps and names that stay open for all requests.
 struct Served {
     tables: Tables,
     counters: Counters,
     reasons: Reasons,
 }
 
-/// One answer at a time: reading all flows takes tens of milliseconds of one CPU, and megabytes.
+/// The lock serializes requests: reading all flows takes tens of milliseconds of CPU time, and megabytes.
 type Shared = State<Arc<Mutex<Served>>>;
 
-/// Serves until it is ended.
-///
-/// # Errors
-/// There are no such maps; nobody can listen there.
+/// Serves until the process is terminated. Fails if the maps cannot be opened, or the address cannot be bound.
 pub fn serve(maps: &MapSource, address: SocketAddr) -> Result<()> {
     let served = Served {
         tables: Tables::open(maps)?,

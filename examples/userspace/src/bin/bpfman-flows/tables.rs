@@ -1,4 +1,4 @@
-//! The maps that the kernel's programs fill, read whole.
+//! Maps of the programs, read as a whole.
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
@@ -8,30 +8,25 @@ use bpfman_examples::source::MapSource;
 use crate::flow::{DROP_BYTES, FLOW_BYTES, Flow, RECORD_BYTES, Record, Seen};
 use crate::reasons::DropReason;
 
-/// What the slots of the map `totals` count, in the order of the program's enumerations.
+/// Names of the slots of the map `totals`, in the order of the program's enumerations.
 pub const TOTALS: [&str; 5] = ["ingress", "egress", "dropped", "other", "unstored"];
 
 type Table<const KEY: usize> = HashMap<MapData, [u8; KEY], [u8; RECORD_BYTES]>;
 
-/// Flows and drops. They stay open: the daemon may go and come back.
+/// Maps of flows and drops. They stay usable while the daemon restarts.
 pub struct Tables {
     flows: Table<FLOW_BYTES>,
     drops: Table<DROP_BYTES>,
 }
 
 impl Tables {
-    /// Has the daemon hand them over.
-    ///
-    /// # Errors
-    /// It does not, or they are another program's.
+    /// Opens the maps. Fails if the daemon does not provide them, or they belong to another program.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self { flows: maps.open("flows", MapAccess::Read)?, drops: maps.open("drops", MapAccess::Read)? })
     }
 
-    /// All flows and drops of now, the ones seen last first. What the kernel evicts meanwhile may be missing.
-    ///
-    /// # Errors
-    /// A map cannot be read.
+    /// Returns all current flows and drops, most recently seen first. Entries that the kernel evicts during the read
+    /// may be missing. Fails if a map cannot be read.
     pub fn read(&self) -> Result<Vec<Seen>> {
         let flows = entries(&self.flows, |key| Flow::parse(key, DropReason(0)));
         let drops = entries(&self.drops, Flow::parse_drop);
@@ -42,10 +37,11 @@ impl Tables {
     }
 }
 
-/// Steps through one table, at most.
+/// Bound of the steps through one table.
 const MOST_STEPS: usize = 4 * 65_536;
 
-/// Where a key goes between two steps, the kernel begins anew: so each entry is kept once, and the steps have an end.
+/// Reads all entries. If a key disappears between two steps, the kernel restarts the iteration: entries are
+/// deduplicated by key, and the number of steps is bounded.
 fn entries<const KEY: usize>(
     table: &Table<KEY>,
     parse: impl Fn(&[u8; KEY]) -> Option<Flow>,
@@ -55,7 +51,7 @@ fn entries<const KEY: usize>(
         let key = key?;
         match table.get(&key, 0) {
             Ok(record) => drop(all.insert(key, record)),
-            // It was evicted meanwhile.
+            // The entry was evicted in the meantime.
             Err(MapError::KeyNotFound) => {}
             Err(error) => return Err(error.into()),
         }
@@ -67,7 +63,7 @@ fn entries<const KEY: usize>(
     all.into_iter().map(seen).collect()
 }
 
-/// What all packets add up to.
+/// Sums over all packets.
 pub struct Counters {
     totals: PerCpuArray<MapData, [u64; 2]>,
     reasons: PerCpuArray<MapData, u64>,
@@ -75,10 +71,6 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Has the daemon hand them over.
-    ///
-    /// # Errors
-    /// It does not, or they are another program's.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             totals: maps.open("totals", MapAccess::Read)?,
@@ -87,10 +79,7 @@ impl Counters {
         })
     }
 
-    /// Packets and bytes of each of [`TOTALS`].
-    ///
-    /// # Errors
-    /// The map cannot be read.
+    /// Returns packets and bytes of each of [`TOTALS`]. Fails if the map cannot be read.
     pub fn totals(&self) -> Result<Vec<(&'static str, u64, u64)>> {
         (0..)
             .zip(TOTALS)
@@ -101,10 +90,8 @@ impl Counters {
             .collect()
     }
 
-    /// Drops by reason, those that there were; `None` are reasons that subsystems number by themselves.
-    ///
-    /// # Errors
-    /// The map cannot be read.
+    /// Returns the drops by reason, without zeros; `None` stands for all reasons of subsystems. Fails if the map cannot
+    /// be read.
     pub fn drops(&self) -> Result<Vec<(Option<DropReason>, u64)>> {
         let last = self.reasons.len() - 1;
         let mut all = Vec::new();
@@ -117,10 +104,7 @@ impl Counters {
         Ok(all)
     }
 
-    /// Events that found the ring full.
-    ///
-    /// # Errors
-    /// The map cannot be read.
+    /// Returns the number of events that were lost because the ring buffer was full. Fails if the map cannot be read.
     pub fn lost(&self) -> Result<u64> {
         Ok(self.lost.get(&0, 0).context("cannot read the lost events")?.iter().sum())
     }

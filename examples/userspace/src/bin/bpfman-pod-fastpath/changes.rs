@@ -1,4 +1,4 @@
-//! Adding pods and networks, and following what the host says of pods.
+//! Addition of pods and networks, and synchronization with the host's routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::host::{Host, Mac};
 use crate::interfaces;
 use crate::table::{Origin, Table, Target, whole};
 
-/// Has packets to a pod go to the other end of an interface, and those of pods to a network out of it.
+/// Redirects packets for a pod to the peer of an interface, or packets of pods for a network out of the interface.
 pub fn add(
     maps: &MapSource,
     prefix: Prefix,
@@ -61,8 +61,11 @@ pub fn add(
     table.set(prefix, target)
 }
 
-/// Has the table say of pods what the host's routes do; leaves what was added by hand. Writes a line for each change.
-/// `takes_frames`: so say all the pods' ends. `left`: whom it leaves to the stack; those that are in it are not told again.
+/// Synchronizes the table with the host's routes to pods; leaves entries that were added by hand. Writes a line for
+/// each change.
+///
+/// `takes_frames` states that the peers of all pods' interfaces accept frames. `left` has the addresses that are left
+/// to the stack; those already in it are not reported again.
 pub fn sync(
     maps: &MapSource,
     out: &mut impl Write,

@@ -1,5 +1,5 @@
-//! What the kernel says of the interfaces of this network namespace in connection with XDP: generic netlink, family `netdev`
-//! (Linux 6.3). That takes no privileges.
+//! XDP features of the interfaces of this network namespace, read by generic netlink, family `netdev` (Linux 6.3). No
+//! privileges are needed.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,21 +11,21 @@ use rustix::net::netlink::GENERIC;
 use crate::host::InterfaceIndex;
 use crate::netlink::{Answer, ask, attribute, number, written};
 
-/// Of the family that knows all families: its number, the request, and its attributes.
+/// Constants of the generic netlink controller: its number, the request, and its attributes.
 const CONTROL: u16 = 0x10;
 const GET_FAMILY: u8 = 3;
 const FAMILY_ID: u16 = 1;
 const FAMILY_NAME: u16 = 2;
-/// Of `netdev`, as `linux/netdev.h` has it.
+/// Constants of `netdev`, from `linux/netdev.h`.
 const GET_DEVICE: u8 = 1;
 const DEVICE_INTERFACE: u16 = 1;
 const DEVICE_XDP_FEATURES: u16 = 3;
-/// Takes frames that are sent out of it (`ndo_xdp_xmit`). Of a veth: the other end does.
+/// Bit of interfaces that transmit redirected frames (`ndo_xdp_xmit`). For a veth, the peer receives them.
 const SENDS_FRAMES: u64 = 1 << 2;
-/// Bytes of a family's own header, before attributes.
+/// Size of the family's own header, which precedes the attributes.
 const FAMILY_HEADER: usize = 4;
 
-/// Interfaces out of which frames can be sent; none if the kernel does not say.
+/// Returns the interfaces out of which frames can be sent; `None` if the kernel does not report it.
 pub fn frame_senders() -> Result<Option<BTreeSet<InterfaceIndex>>> {
     read().context("cannot ask the kernel which interfaces take frames from XDP")
 }
@@ -46,12 +46,12 @@ fn read() -> io::Result<Option<BTreeSet<InterfaceIndex>>> {
     Ok(Some(devices.iter().filter_map(sends).collect()))
 }
 
-/// The header of a family's request.
+/// Returns the header of a request to a family.
 const fn command(number: u8) -> [u8; FAMILY_HEADER] {
     [number, 1, 0, 0]
 }
 
-/// Of an attribute of a family's message.
+/// Returns the value of an attribute of a family's message.
 fn value<const LENGTH: usize>(message: &[u8], kind: u16) -> Option<[u8; LENGTH]> {
     number(attribute(message.get(FAMILY_HEADER..)?, kind)?, 0)
 }

@@ -1,5 +1,4 @@
-//! What the host knows of interfaces, neighbours and routes in this network namespace, as its kernel tells it. That takes no
-//! privileges.
+//! Interfaces, neighbours and routes of this network namespace, read from the kernel. No privileges are needed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,15 +10,14 @@ use bpfman_examples::failure::Failure;
 
 use crate::netlink::{Answer, ask, attribute, number};
 
-/// The number of an interface in its namespace.
+/// Index of an interface in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InterfaceIndex(pub u32);
 
-/// A hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mac(pub [u8; 6]);
 
-/// `02:00:00:00:00:01`.
+/// Parses `02:00:00:00:00:01`.
 impl FromStr for Mac {
     type Err = Error;
 
@@ -41,27 +39,24 @@ impl fmt::Display for Mac {
     }
 }
 
-/// An interface of the host.
 #[derive(Clone, Debug)]
 pub struct Interface {
-    /// Its number.
     pub index: InterfaceIndex,
-    /// Its own address.
+    /// Hardware address of the interface itself.
     pub mac: Mac,
-    /// Its other end is an interface of another namespace: packets can be redirected there.
+    /// True if the peer is in another namespace: packets can be redirected there.
     pub leads_to_peer: bool,
 }
 
-/// A route of the host to one address, straight out of an interface.
+/// Route of the host to one address, directly out of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRoute {
-    /// Of full length.
+    /// Destination, with a prefix of full length.
     pub address: IpAddr,
-    /// By its name.
     pub interface: String,
 }
 
-/// A hardware address that the host has learnt.
+/// Hardware address that the host has learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Neighbour {
     address: IpAddr,
@@ -69,16 +64,15 @@ struct Neighbour {
     mac: Mac,
 }
 
-/// What the kernel has said.
+/// Network configuration of the host.
 pub struct Host {
     interfaces: BTreeMap<String, Interface>,
     neighbours: Vec<Neighbour>,
-    /// To one address each, in the order of these.
+    /// Routes to single addresses, ordered by address.
     routes: Vec<HostRoute>,
 }
 
 impl Host {
-    /// Asks.
     pub fn read() -> Result<Self> {
         let list = |kind, header: &[u8]| ask(None, kind, Answer::List, header);
         let links = list(GET_LINK, &[0; LINK_HEADER]).context("cannot ask the kernel for interfaces")?;
@@ -103,7 +97,6 @@ impl Host {
         Ok(Self { interfaces, neighbours, routes })
     }
 
-    /// An interface by its name.
     pub fn interface(&self, name: &str) -> Result<&Interface> {
         let missing = || {
             Failure::not_found(
@@ -114,31 +107,29 @@ impl Host {
         Ok(self.interfaces.get(name).ok_or_else(missing)?)
     }
 
-    /// All of them.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.interfaces.values()
     }
 
-    /// The name of an interface, if it is still there.
     pub fn name_of(&self, index: InterfaceIndex) -> Option<&str> {
         self.interfaces.iter().find(|(_, one)| one.index == index).map(|(name, _)| name.as_str())
     }
 
-    /// The hardware address that an address has at an interface, where the host has learnt it.
+    /// Returns the hardware address that the host has learned for an address at an interface.
     pub fn mac_of(&self, address: IpAddr, interface: &str) -> Option<Mac> {
         let index = self.interfaces.get(interface)?.index;
         let entry = self.neighbours.iter().find(|one| one.interface == index && one.address == address)?;
         Some(entry.mac)
     }
 
-    /// Routes to one address that lead to the other end of an interface.
+    /// Returns the routes to single addresses that lead to the peer of an interface.
     pub fn routes_to_peers(&self) -> Vec<HostRoute> {
         let to_peer = |name: &str| self.interfaces.get(name).is_some_and(|one| one.leads_to_peer);
         self.routes.iter().filter(|route| to_peer(&route.interface)).cloned().collect()
     }
 }
 
-/// Messages of the family of routes, and bytes of their headers, as `linux/rtnetlink.h` has them.
+/// Messages of rtnetlink and sizes of their headers, from `linux/rtnetlink.h`.
 const GET_LINK: u16 = 18;
 const GET_ROUTE: u16 = 26;
 const GET_NEIGHBOUR: u16 = 30;
@@ -149,7 +140,6 @@ const NEIGHBOUR_HEADER: usize = 12;
 const FAMILY_V4: u8 = 2;
 const FAMILY_V6: u8 = 10;
 
-/// Attributes of an interface.
 const LINK_ADDRESS: u16 = 1;
 const LINK_NAME: u16 = 3;
 const LINK_INFO: u16 = 18;
@@ -163,16 +153,15 @@ fn interface(message: &[u8]) -> Option<(String, Interface)> {
     let mac = attribute(attributes, LINK_ADDRESS).and_then(mac).unwrap_or(Mac([0; 6]));
     let kind = attribute(attributes, LINK_INFO).and_then(|info| attribute(info, LINK_INFO_KIND));
     let kind = kind.and_then(text).unwrap_or_default();
-    // One whose other end is in a namespace of this machine's says so by that namespace's number.
+    // The kernel reports the namespace of an interface's peer if it is another one of this machine.
     let elsewhere = attribute(attributes, LINK_PEER_NAMESPACE).is_some();
     let leads_to_peer = matches!(&*kind, "veth" | "netkit") && elsewhere;
     Some((name, Interface { index, mac, leads_to_peer }))
 }
 
-/// Attributes of a neighbour.
 const NEIGHBOUR_ADDRESS: u16 = 1;
 const NEIGHBOUR_MAC: u16 = 2;
-/// States in which its address was learnt or given: all but `NUD_NOARP`, which multicast has, and none.
+/// States in which the address was learned or configured: all except `NUD_NOARP`, the state of multicast, and none.
 const LEARNT: u16 = 0xbf;
 
 fn neighbour(message: &[u8]) -> Option<Neighbour> {
@@ -184,19 +173,18 @@ fn neighbour(message: &[u8]) -> Option<Neighbour> {
     (state & LEARNT != 0).then_some(Neighbour { address, interface, mac })
 }
 
-/// Attributes of a route.
 const ROUTE_TO: u16 = 1;
 const ROUTE_INTERFACE: u16 = 4;
 const ROUTE_GATEWAY: u16 = 5;
 const ROUTE_TABLE: u16 = 15;
 const ROUTE_VIA: u16 = 18;
 const MAIN_TABLE: u32 = 254;
-/// A route to send packets by, and not to refuse or to take them.
+/// `RTN_UNICAST`: packets are forwarded, not rejected or delivered locally.
 const UNICAST: u8 = 1;
-/// A copy that the kernel has made of a route.
+/// `RTM_F_CLONED`: a cache entry that the kernel created from a route.
 const CLONED: u32 = 0x200;
 
-/// One of the main table to one address, straight out of an interface.
+/// Returns the destination and the interface of a route of the main table to one address without a gateway.
 fn host_route(message: &[u8]) -> Option<(IpAddr, InterfaceIndex)> {
     let [_family, length, _from, _tos, table, _protocol, _scope, kind] = number(message, 0)?;
     let flags = u32::from_ne_bytes(number(message, 8)?);
@@ -229,7 +217,7 @@ fn mac(bytes: &[u8]) -> Option<Mac> {
     <[u8; 6]>::try_from(bytes).ok().map(Mac)
 }
 
-/// Up to the zero at its end.
+/// Returns the text before the terminating zero.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = bytes.split(|byte| *byte == 0).next()?;
     String::from_utf8(text.to_vec()).ok()
@@ -251,7 +239,7 @@ mod tests {
         }
     }
 
-    /// A route of the main table out of interface 7, with these attributes besides.
+    /// Returns a route of the main table out of interface 7, with additional attributes.
     fn route(length: u8, kind: u8, others: &[Vec<u8>]) -> Vec<u8> {
         let header = vec![FAMILY_V4, length, 0, 0, 254, 3, 253, kind, 0, 0, 0, 0];
         let interface = written(ROUTE_INTERFACE, &7_u32.to_ne_bytes());

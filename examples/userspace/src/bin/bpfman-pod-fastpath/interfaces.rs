@@ -1,4 +1,4 @@
-//! What the XDP form knows of the host's interfaces: their addresses, and whether frames that go out of them arrive.
+//! The XDP program's map of interfaces: their addresses, and whether frames sent out of them arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,15 @@ use bpfman_examples::source::MapSource;
 use crate::features::frame_senders;
 use crate::host::{Host, InterfaceIndex};
 
-/// Who says that an interface takes frames, in the last bytes of its value; nobody is 0.
+/// Source of the statement that an interface takes frames, in the last bytes of its value; 0 if there is none.
 const KERNEL: u16 = 1;
 const USER: u16 = 2;
 
 type RawInterface = [u8; 8];
 
-/// Writes down the host's interfaces as they are now. What the user says of some, that they take frames whatever the kernel says
-/// or that the kernel knows, holds until something else is said or they are gone.
-///
-/// # Errors
-/// The kernel cannot be asked; the map cannot be had or written.
+/// Writes the host's current interfaces to the map. `told` has the user's statements that the peers of interfaces take
+/// frames (true), or that the kernel's report applies (false). They hold until the next statement or until the
+/// interface is gone. Fails if the kernel cannot be queried, or the map cannot be opened or written.
 pub fn write(maps: &MapSource, host: &Host, told: &BTreeMap<InterfaceIndex, bool>) -> Result<()> {
     let mut map = open(maps, MapAccess::Write)?;
     let mut known = read(&map)?;
@@ -47,10 +45,7 @@ pub fn write(maps: &MapSource, host: &Host, told: &BTreeMap<InterfaceIndex, bool
     Ok(())
 }
 
-/// Interfaces that take frames: as the kernel says now, or else as it was written down.
-///
-/// # Errors
-/// As `write`.
+/// Returns the interfaces that take frames: by the kernel's current report, or else by the map. Fails like `write`.
 pub fn taking_frames(maps: &MapSource) -> Result<BTreeSet<InterfaceIndex>> {
     let known = read(&open(maps, MapAccess::Read)?)?;
     let written = |who: &[u16]| {

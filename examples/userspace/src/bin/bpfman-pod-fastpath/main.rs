@@ -1,4 +1,4 @@
-//! Says which pods and networks packets reach past the host's stack, and shows what did.
+//! Configures the pods and networks that packets reach without the host's stack, and shows statistics.
 
 mod changes;
 mod features;
@@ -81,7 +81,7 @@ enum Action {
     },
 }
 
-/// What the slots of the map `stats` count, in the order of `enum outcome`.
+/// Names of the slots of the map `stats`, in the order of `enum outcome`.
 const OUTCOMES: [&str; 10] = [
     "to_pod",
     "to_network",
@@ -94,7 +94,7 @@ const OUTCOMES: [&str; 10] = [
     "takes_no_frames",
     "dropped",
 ];
-/// Those that tell of pods whose ends take no frames.
+/// Slots that count packets for pods behind interfaces that take no frames.
 const NO_FRAMES: [u32; 2] = [8, 9];
 
 fn main() -> ExitCode {
@@ -121,7 +121,7 @@ fn run(Arguments { maps, action }: Arguments) -> Result<()> {
     }
 }
 
-/// All that are there, also where others are not.
+/// Removes all given prefixes that are present, even if others are missing.
 fn remove(maps: &MapSource, prefixes: &[Prefix]) -> Result<()> {
     let mut table = Table::open(maps, MapAccess::Write)?;
     let mut missing = Vec::new();
@@ -162,7 +162,7 @@ fn print_table(maps: &MapSource, out: &mut impl Write, json: bool) -> Result<()>
     Ok(())
 }
 
-/// Once for each end of a veth.
+/// Prints one warning for each interface.
 fn warn_of_pods_without_frames(
     table: &[(Prefix, Target)],
     host: &Host,

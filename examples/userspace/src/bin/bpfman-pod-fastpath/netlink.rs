@@ -1,4 +1,4 @@
-//! Questions to the kernel by netlink, about this network namespace. That takes no privileges.
+//! Netlink requests about this network namespace. No privileges are needed.
 
 use std::io;
 
@@ -8,24 +8,20 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const REQUEST: u16 = 1;
 const DUMP: u16 = 0x300;
-/// Bytes of a message's header.
+/// Size of a message header.
 const HEADER: usize = 16;
-/// Of the kind of an attribute: above are flags.
+/// Mask of an attribute's type; the bits above are flags.
 const KIND: u16 = 0x3fff;
 
-/// What is asked for.
+/// Form of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// One message.
     One,
-    /// All that there are.
     List,
 }
 
-/// Asks, and gives back each message of the answer without its header. `protocol`: as sockets have it, none for routes.
-///
-/// # Errors
-/// The kernel refuses, or answers what is no message.
+/// Sends a request, and returns each message of the answer without its header. `protocol` is that of the socket; `None`
+/// stands for rtnetlink. Fails if the kernel refuses the request, or its answer is malformed.
 pub fn ask(protocol: Option<Protocol>, kind: u16, answer: Answer, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     let (family, socket_type) = (AddressFamily::NETLINK, SocketType::RAW);
     let socket = rustix::net::socket_with(family, socket_type, SocketFlags::CLOEXEC, protocol)?;
@@ -65,24 +61,24 @@ fn request(kind: u16, answer: Answer, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The value of the first attribute of a kind.
+/// Returns the value of the first attribute of a type.
 pub fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(number(bytes, 0)?));
         if u16::from_ne_bytes(number(bytes, 2)?) & KIND == wanted {
             return bytes.get(4..length);
         }
-        // One that has no end is the last.
+        // An attribute that extends beyond the message ends the search.
         bytes = bytes.get(length.max(4).next_multiple_of(4)..)?;
     }
 }
 
-/// So many bytes from there on, if there are as many.
+/// Returns an array of bytes from an offset on, if there are enough.
 pub fn number<const LENGTH: usize>(bytes: &[u8], at: usize) -> Option<[u8; LENGTH]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-/// An attribute, as a message has it.
+/// Encodes an attribute.
 pub fn written(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(value.len() + 4).unwrap_or_default();
     let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();

@@ -1,4 +1,4 @@
-//! What the program knows: pods and networks, as `pod_fastpath.bpf.c` keeps them.
+//! Maps of pods and networks, as `pod_fastpath.bpf.c` defines them.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -12,30 +12,27 @@ use bpfman_examples::source::MapSource;
 
 use crate::host::{InterfaceIndex, Mac};
 
-/// Who said so.
+/// Command that created an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// `add`.
     Added = 0,
-    /// `sync`, which takes away what the host no longer says.
+    /// `sync`, which also removes the entry when the host has no route to the address any more.
     Synced = 1,
 }
 
-/// Where packets to an address or a network go.
+/// Destination of packets to an address or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The host's end of a pod's veth, or the interface that they leave by.
+    /// Host's end of a pod's veth, or the interface towards the network.
     pub interface: InterfaceIndex,
-    /// Who said so.
     pub origin: Origin,
-    /// Of a pod: its own address, and that of the host's end.
+    /// Hardware addresses of the pod and of the host's end; `None` for networks.
     pub macs: Option<(Mac, Mac)>,
-    /// What went there.
     pub sent: Count,
 }
 
 type RawAddress = [u8; 16];
-/// The family, and an address.
+/// Address family, then the address.
 type RawPrefix = [u8; 20];
 type RawPod = [u8; 40];
 type RawNetwork = [u8; 24];
@@ -44,22 +41,20 @@ type RawNetwork = [u8; 24];
 const FAMILY_V4: u32 = 2;
 const FAMILY_V6: u32 = 10;
 const FAMILY_BITS: u32 = u32::BITS;
-/// `::ffff:0:0/96` has the addresses of IPv4.
+/// Length of the IPv4-mapped prefix, `::ffff:0:0/96`.
 const MAPPED_BITS: u32 = 96;
 
-/// Both maps.
 pub struct Table {
     pods: HashMap<MapData, RawAddress, RawPod>,
     networks: LpmTrie<MapData, RawPrefix, RawNetwork>,
 }
 
 impl Table {
-    /// Opens them.
     pub fn open(maps: &MapSource, access: MapAccess) -> Result<Self> {
         Ok(Self { pods: maps.open("pods", access)?, networks: maps.open("networks", access)? })
     }
 
-    /// All of it, in the order of prefixes.
+    /// Returns all entries, ordered by prefix.
     pub fn read(&self) -> Result<Vec<(Prefix, Target)>> {
         let mut found = Vec::new();
         for entry in self.pods.iter() {
@@ -74,7 +69,7 @@ impl Table {
         Ok(found)
     }
 
-    /// Has packets go there. Counts of what is there already go on.
+    /// Adds or replaces an entry; an existing entry keeps its counts.
     pub fn set(&mut self, prefix: Prefix, target: Target) -> Result<()> {
         let address = raw_address(prefix);
         let failed = || format!("cannot add {prefix}");
@@ -92,7 +87,7 @@ impl Table {
         self.networks.insert(&Key::new(length, bytes), value, 0).with_context(failed)
     }
 
-    /// Leaves packets for it to the stack. False: they were.
+    /// Removes an entry. Returns false if there was none.
     pub fn remove(&mut self, prefix: Prefix) -> Result<bool> {
         let removed = if matches!(prefix, Prefix::V4(_, 32) | Prefix::V6(_, 128)) {
             self.pods.remove(&raw_address(prefix))
@@ -103,7 +98,7 @@ impl Table {
         match removed {
             Ok(()) => Ok(true),
             Err(MapError::KeyNotFound) => Ok(false),
-            // Tries have no error of their own.
+            // For tries, aya has no separate error for a missing key.
             Err(MapError::SyscallError(call)) if call.io_error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(false)
             }
@@ -112,7 +107,7 @@ impl Table {
     }
 }
 
-/// A value without addresses and counts.
+/// Map value with interface and origin; everything else is zero.
 trait Begun {
     fn default_of(interface: InterfaceIndex, origin: Origin) -> Self;
 }
@@ -126,7 +121,7 @@ impl<const LENGTH: usize> Begun for [u8; LENGTH] {
     }
 }
 
-/// The address of a pod as a prefix.
+/// Returns the address as a prefix of full length.
 pub const fn whole(address: IpAddr) -> Prefix {
     match address {
         IpAddr::V4(address) => Prefix::V4(address, 32),
@@ -141,7 +136,7 @@ const fn raw_address(prefix: Prefix) -> RawAddress {
     }
 }
 
-/// With its length in bits.
+/// Returns the key and its length in bits.
 fn raw_network(prefix: Prefix) -> (RawPrefix, u32) {
     let (family, length) = match prefix {
         Prefix::V4(_, length) => (FAMILY_V4, MAPPED_BITS + length),

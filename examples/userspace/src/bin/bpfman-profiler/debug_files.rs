@@ -1,6 +1,5 @@
-//! Files with the symbols of binaries that were shipped without: kept in a folder, and fetched from servers of the protocol
-//! debuginfod, by build id. Variables, folder and files are those of elfutils' client, so that what one has fetched the
-//! other finds.
+//! Debug files of stripped binaries: cached in a directory, and fetched from debuginfod servers by build id. Variables,
+//! directory and files are those of elfutils' client, so that both share their cache.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -16,43 +15,40 @@ use tokio::runtime::Runtime;
 
 use crate::debug_settings::{LONGEST, MOST, Settings, shown};
 
-/// Questions to servers for one profile.
+/// Bound of the requests for one profile.
 const MOST_ASKED: usize = 128;
-/// No build id is longer.
+/// Upper bound of the length of a build id, in bytes.
 const LONGEST_ID: usize = 64;
 
-/// Where files are kept, and who is asked for others.
+/// Cache of debug files, and the servers that provide more.
 pub struct DebugFiles {
     settings: Settings,
-    /// Why servers are asked no more for this profile, in the order of the settings.
+    /// Reasons for which servers are not queried again for this profile, in the order of the settings.
     failed: Vec<Option<String>>,
     client: Client,
     runtime: Runtime,
-    /// What came of each build id, for this profile.
+    /// Result for each build id, for this profile.
     found: BTreeMap<String, Option<PathBuf>>,
-    /// When servers are asked no more.
+    /// Deadline of all requests.
     end: Instant,
     asked: usize,
-    /// Build ids for which no server was asked any more.
+    /// Number of build ids for which no server was queried because a bound was reached.
     not_asked: usize,
-    /// Files that a server has, and that are too large.
+    /// Number of files that a server has, and that are too large.
     too_large: usize,
 }
 
-/// What a server says to a question.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// It has the file, which is whole here.
+    /// The server has the file, and it was fetched completely.
     File,
     Absent,
     TooLarge,
 }
 
 impl DebugFiles {
-    /// By these servers, or those of the environment; none if there are none.
-    ///
-    /// # Errors
-    /// Those of [`Settings::new`] and [`Settings::client`].
+    /// Uses the given servers, by default those of the environment. Returns `None` if there are none. Fails if
+    /// [`Settings::new`] or [`Settings::client`] fails.
     pub fn new(servers: &[String]) -> Result<Option<Self>> {
         let Some(settings) = Settings::new(servers)? else { return Ok(None) };
         Ok(Some(Self {
@@ -68,7 +64,7 @@ impl DebugFiles {
         }))
     }
 
-    /// Another profile: servers that failed are asked again, and what is kept is looked at again.
+    /// Starts another profile: failed servers are queried again, and the cache is read again.
     pub fn begin(&mut self) {
         self.end = Instant::now() + LONGEST;
         (self.asked, self.not_asked, self.too_large) = (0, 0, 0);
@@ -76,7 +72,7 @@ impl DebugFiles {
         self.failed.fill(None);
     }
 
-    /// The file with the symbols of a binary; none where nobody has it.
+    /// Returns the debug file of a binary; `None` if neither the cache nor a server has it.
     pub fn of(&mut self, build_id: &[u8]) -> Option<PathBuf> {
         if build_id.is_empty() || build_id.len() > LONGEST_ID {
             return None;
@@ -91,7 +87,7 @@ impl DebugFiles {
         found
     }
 
-    /// What names lack, and why.
+    /// Returns notes about symbols that are missing, with reasons.
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.failed.iter().flatten().cloned().collect();
         if self.too_large > 0 {
@@ -132,7 +128,7 @@ impl DebugFiles {
         None
     }
 
-    /// Keeps the file if this server has it.
+    /// Fetches the file into the cache if this server has it.
     fn fetch_from(&self, server: &Url, id: &str, build_id: &[u8], kept: &Path) -> Result<Answer> {
         let url = server.join(&format!("buildid/{id}/debuginfo")).context("its address leads nowhere")?;
         let folder = kept.parent().unwrap_or(&self.settings.folder);
@@ -148,7 +144,7 @@ impl DebugFiles {
         });
         let result = fetched.and_then(|answer| {
             if answer == Answer::File {
-                // A file of another binary would name its functions wrongly.
+                // A file of another binary would give wrong names to functions.
                 ensure!(is_of(&part, build_id), "what it answers for {id} is no file of that build id");
                 fs::rename(&part, kept).with_context(|| format!("cannot write {}", kept.display()))?;
             }
@@ -187,12 +183,12 @@ impl DebugFiles {
     }
 }
 
-/// Without the address, which is told beside it.
+/// Removes the URL from an error, because the message names the server already.
 fn plain(error: reqwest::Error) -> anyhow::Error {
     anyhow::Error::new(error.without_url())
 }
 
-/// Whether a file is a binary's, by the id that both have.
+/// Returns whether a debug file belongs to a binary, by their build id.
 fn is_of(file: &Path, build_id: &[u8]) -> bool {
     matches!(read_elf_build_id(file), Ok(Some(found)) if *found == *build_id)
 }

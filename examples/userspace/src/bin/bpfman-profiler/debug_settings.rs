@@ -1,5 +1,4 @@
-//! Which servers of debuginfod are asked for symbols, and within which limits: by flags, and by the variables of elfutils'
-//! client.
+//! Servers of debuginfod and limits of their use, from flags and from the variables of elfutils' client.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,36 +9,34 @@ use anyhow::{Error, Result};
 use bpfman_examples::failure::Failure;
 use reqwest::{Client, Url, redirect};
 
-/// Servers, as elfutils' client takes them.
+/// Variables of elfutils' client.
 const URLS: &str = "DEBUGINFOD_URLS";
 const CACHE: &str = "DEBUGINFOD_CACHE_PATH";
 const TIMEOUT: &str = "DEBUGINFOD_TIMEOUT";
-/// The most bytes of a file.
+/// Variable with the largest size of a file, in bytes.
 pub const MOST: &str = "DEBUGINFOD_MAXSIZE";
 
-/// Time without a byte, unless it is said.
+/// Default time without data after which a server has failed.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(90);
-/// Bytes of a file, unless it is said.
+/// Default of the largest size of a file, in bytes.
 const USUAL_MOST: u64 = 1 << 30;
-/// Time of all servers together for one profile: who waits for it waits no longer.
+/// Time limit of all requests for one profile, because the user waits for it.
 pub const LONGEST: Duration = Duration::from_secs(300);
 
-/// Servers, with at least one, and limits.
+/// Servers (at least one) and limits.
 pub struct Settings {
     pub servers: Vec<Url>,
-    /// Where files are kept.
+    /// Cache directory.
     pub folder: PathBuf,
-    /// Time without a byte after which a server has failed.
+    /// Time without data after which a server has failed.
     pub timeout: Duration,
-    /// Bytes of a file.
+    /// Largest size of a file, in bytes.
     pub most: u64,
 }
 
 impl Settings {
-    /// With these servers, or those of the environment; none if there are none.
-    ///
-    /// # Errors
-    /// A server is no URL, a variable no number, or there is no folder to keep files in.
+    /// Uses the given servers, by default those of the environment. Returns `None` if there are none. Fails if a server
+    /// is not a URL, a variable is not a number, or there is no cache directory.
     pub fn new(named: &[String]) -> Result<Option<Self>> {
         let servers = servers(named, &env::var(URLS).unwrap_or_default())?;
         if servers.is_empty() {
@@ -55,10 +52,7 @@ impl Settings {
         Ok(Some(Self { servers, folder: folder(|name| env::var_os(name))?, timeout, most }))
     }
 
-    /// What asks them.
-    ///
-    /// # Errors
-    /// A server speaks TLS, and this machine knows no certificate authority.
+    /// Returns the HTTP client. Fails if a server uses TLS and this machine has no certificate authorities.
     pub fn client(&self) -> Result<Client> {
         let builder = || {
             Client::builder()
@@ -76,13 +70,13 @@ impl Settings {
                 let hint = "certificate authorities are looked for in /etc/ssl/certs; SSL_CERT_FILE names another file";
                 Err(Failure::invalid(message, hint).into())
             }
-            // The side's image has no authorities, and servers of plain HTTP need none.
+            // The image of this program has no certificate authorities, and plain HTTP needs none.
             None => Ok(builder().tls_certs_only([]).build()?),
         }
     }
 }
 
-/// A server's address for messages, which others read: without name and password of who asks.
+/// Returns a server's URL for messages, without user name and password: others read these messages.
 pub fn shown(server: &Url) -> String {
     let mut server = server.clone();
     let _both_can_be_taken_from_http = (server.set_username(""), server.set_password(None));
@@ -93,7 +87,8 @@ fn servers(named: &[String], of_environment: &str) -> Result<Vec<Url>> {
     if !named.is_empty() {
         return named.iter().map(|text| parse(text)).collect();
     }
-    // Words of elfutils' about signatures stand among the servers. A file that is fetched here gives names, and nothing else.
+    // The variable may contain elfutils' signature policies (`ima:`). They are ignored: a file fetched here provides
+    // names only.
     of_environment.split_whitespace().filter(|word| !word.starts_with("ima:")).map(parse).collect()
 }
 
@@ -102,7 +97,7 @@ fn parse(text: &str) -> Result<Url> {
         let hint = format!("servers are addresses of http or https, in --debuginfod-urls or {URLS}");
         Failure::invalid(format!("{text:?} is no server of debuginfod: {why}"), hint)
     };
-    // What is behind the last slash would be replaced.
+    // Without a trailing slash, joining would replace the last part of the path.
     let url = Url::parse(&format!("{}/", text.trim_end_matches('/')));
     let url = url.map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -111,7 +106,8 @@ fn parse(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// The number in a variable's text; none without text. Zero and less mean no limit to elfutils' client: zero here.
+/// Returns the number in a variable's text; `None` if it is empty. Zero and negative numbers mean no limit to elfutils'
+/// client; both are 0 here.
 fn number(variable: &str, text: &str) -> Result<Option<u64>> {
     if text.is_empty() {
         return Ok(None);

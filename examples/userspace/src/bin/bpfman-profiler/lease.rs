@@ -1,4 +1,4 @@
-//! Who takes a profile. There is one at a time, and what a killed one leaves behind ends by itself.
+//! Lease of the sampler. Only one profile is taken at a time; the lease of a killed process expires.
 
 use std::time::Duration;
 
@@ -7,30 +7,29 @@ use aya::maps::{HashMap, MapData, MapError};
 use bpfman_examples::failure::Failure;
 use rustix::time::{ClockId, clock_gettime};
 
-/// As `struct lease` lies in the map: until, expires, owner, tgid, cgroup, level.
+/// `struct lease` in the map: until, expires, owner, tgid, cgroup, level.
 pub type RawLease = [u64; 6];
 pub type LeaseMap = HashMap<MapData, u32, RawLease>;
 
-/// The map has one place.
+/// Key of the only entry.
 const PLACE: u32 = 0;
 /// `BPF_NOEXIST` and `BPF_EXIST`.
 const IF_FREE: u64 = 1;
 const IF_TAKEN: u64 = 2;
-/// How far ahead sampling is allowed at a time: so long at most it outlasts who was killed.
+/// Time for which sampling is allowed at once. Sampling continues at most this long after the process is killed.
 const AHEAD: Duration = Duration::from_secs(4);
-/// How often it is allowed again.
+/// Interval of renewals.
 pub const RENEWAL: Duration = Duration::from_secs(1);
 
-/// What a profile is of.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scope {
-    /// Of this process alone.
+    /// Limits the profile to this process.
     pub process: Option<u32>,
-    /// Of this control group and those below it: its id, and its depth below the root.
+    /// Limits the profile to this cgroup and those below it: its id, and its depth below the root.
     pub control_group: Option<(u64, u64)>,
 }
 
-/// Nobody else takes a profile as long as this lives.
+/// Exclusive right to take a profile, until it is dropped.
 pub struct Lease<'a> {
     map: &'a mut LeaseMap,
     scope: Scope,
@@ -39,10 +38,7 @@ pub struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// Takes it. Nothing is sampled yet.
-    ///
-    /// # Errors
-    /// Somebody else has it.
+    /// Acquires the lease. Sampling does not start yet. Fails if another process holds it.
     pub fn take(map: &'a mut LeaseMap, scope: Scope) -> Result<Self> {
         let now = now();
         let owner = now ^ (u64::from(std::process::id()) << 40);
@@ -60,10 +56,8 @@ impl<'a> Lease<'a> {
         ))
     }
 
-    /// Has the program sample for a while from now on, at most to `end`; whether it did all the time since the last call.
-    ///
-    /// # Errors
-    /// Somebody else has the lease: this process was stopped for longer than it lasts.
+    /// Extends sampling for a while, at most to `end`. Returns whether sampling was continuous since the last call.
+    /// Fails if another process holds the lease: this process was stopped for longer than it lasts.
     pub fn renew(&mut self, end: u64) -> Result<bool> {
         if self.map.get(&PLACE, 0).context("cannot read the lease")?[2] != self.owner {
             bail!(Failure::conflict(
@@ -80,7 +74,7 @@ impl<'a> Lease<'a> {
         Ok(was_sampled)
     }
 
-    /// Lets another one have it that was left behind.
+    /// Removes an expired lease.
     fn end_expired(&mut self) -> Result<()> {
         match self.map.get(&PLACE, 0) {
             Ok([_, expires, ..]) if now() < expires => Ok(()),
@@ -100,7 +94,7 @@ impl<'a> Lease<'a> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        // Somebody else's stays; and what cannot be ended now expires.
+        // Leave another process's lease alone. A lease that cannot be removed now expires.
         if self.map.get(&PLACE, 0).is_ok_and(|[_, _, owner, ..]| owner == self.owner) {
             let _expires = self.map.remove(&PLACE);
         }
@@ -111,7 +105,7 @@ fn is_taken(error: &MapError) -> bool {
     matches!(error, MapError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists)
 }
 
-/// The clock of `bpf_ktime_get_ns`.
+/// Returns the time of the clock that `bpf_ktime_get_ns` reads.
 pub fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)

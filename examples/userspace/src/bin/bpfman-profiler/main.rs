@@ -1,4 +1,4 @@
-//! Takes profiles of what the CPUs run.
+//! Takes CPU profiles of this machine.
 
 mod debug_files;
 mod debug_settings;

@@ -1,4 +1,4 @@
-//! Names for addresses in binaries that were shipped without symbols: by the file that has them, if it can be had.
+//! Names for addresses in stripped binaries, from separate debug files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,12 +13,12 @@ use object::{Object as _, ObjectSegment as _, ReadCache};
 
 use crate::debug_files::DebugFiles;
 
-/// The names of what a process's own files name nothing of.
+/// Returns names for addresses that a process's own files do not name.
 pub fn names(files: &mut DebugFiles, process: u32, missing: &BTreeSet<u64>) -> BTreeMap<u64, String> {
     let mut names = BTreeMap::new();
     let addresses: Vec<u64> = missing.iter().copied().collect();
     let normalizer = Normalizer::builder().enable_build_ids(true).build();
-    // As for names of the files themselves.
+    // Same order as for names in the binaries themselves: by `map_files`, then by path.
     for map_files in [true, false] {
         let options = NormalizeOpts { sorted_addrs: true, map_files, ..NormalizeOpts::default() };
         let Ok(places) = normalizer.normalize_user_addrs_opts(Pid::from(process), &addresses, &options)
@@ -33,7 +33,7 @@ pub fn names(files: &mut DebugFiles, process: u32, missing: &BTreeSet<u64>) -> B
             let all = addresses.iter().zip(&places.outputs);
             let within =
                 all.filter(|(_, (_, meta))| *meta == number).map(|(address, (at, _))| (*address, *at));
-            // A file that is damaged, or gone, names nothing.
+            // A debug file that is damaged or gone provides no names.
             names.extend(named(&binary.path, &debug, &within.collect::<Vec<_>>()).unwrap_or_default());
         }
         if !names.is_empty() {
@@ -43,9 +43,9 @@ pub fn names(files: &mut DebugFiles, process: u32, missing: &BTreeSet<u64>) -> B
     names
 }
 
-/// Addresses with their places in a binary, by the symbols of its other file.
+/// Returns names for addresses at file offsets of a binary, using the symbols of its debug file.
 fn named(binary: &Path, debug: &Path, places: &[(u64, u64)]) -> Result<BTreeMap<u64, String>> {
-    // The other file has the same addresses, and none of the binary's places.
+    // The debug file has the same addresses as the binary, but not its file offsets.
     let cache = ReadCache::new(File::open(binary)?);
     let segments: Vec<_> = object::File::parse(&cache)
         .context("no ELF")?

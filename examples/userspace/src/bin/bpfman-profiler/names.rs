@@ -1,4 +1,4 @@
-//! Names for addresses: those of the kernel by `/proc/kallsyms`, those of processes by the tables of symbols in their files.
+//! Names for addresses: of the kernel from `/proc/kallsyms`, of processes from the symbol tables of their files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,28 +6,28 @@ use blazesym::symbolize::source::{Kernel, Process, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 use blazesym::{MaybeDefault, Pid};
 
-/// Ends the names of the kernel's functions, as others' profilers do.
+/// Suffix of kernel functions, as in other profilers.
 const KERNEL: &str = "_[k]";
-/// Has no name.
+/// Name of an address without a symbol.
 const UNKNOWN: &str = "[unknown]";
-/// Of the kernel, whose names are hidden from this user.
+/// Kernel stack with names that are hidden from this user.
 const HIDDEN: &str = "[kernel]_[k]";
-/// A stack for which there was no room.
+/// Stack that did not fit into the map.
 pub const LOST: &str = "[stack lost]";
 
-/// Addresses with names, of the kernel and of each process.
+/// Names by address, for the kernel and for each process.
 pub struct Names {
     symbolizer: Symbolizer,
     kernel: BTreeMap<u64, String>,
     processes: BTreeMap<u32, BTreeMap<u64, String>>,
-    /// The kernel hides its names from this user.
+    /// True if the kernel hides its names from this user.
     pub kernel_hidden: bool,
-    /// Processes that have ended, or that this user may not read.
+    /// Processes that have exited, or that this user may not read.
     pub unreadable: BTreeSet<u32>,
 }
 
 impl Names {
-    /// Looks for the kernel's names among addresses.
+    /// Looks up the names of kernel addresses.
     pub fn new(addresses: &BTreeSet<u64>) -> Self {
         let mut names = Self {
             symbolizer: Symbolizer::builder().enable_demangling(true).build(),
@@ -45,14 +45,14 @@ impl Names {
         names
     }
 
-    /// Looks for those of a process, while it still lives.
+    /// Looks up the names of a process, while it still runs.
     pub fn add_process(&mut self, process: u32, addresses: &BTreeSet<u64>) {
-        // By the files that are mapped: right for containers, and for files that were replaced since. That takes rights over
-        // the process that its own user does not have; by their paths it does not.
+        // Try the mapped files first: this is right for containers and for files that were replaced since, but needs
+        // rights over the process that its own user does not have. Paths need no such rights.
         for map_files in [true, false] {
             let mut source = Process::new(Pid::from(process));
             source.map_files = map_files;
-            // Files that others may write are believed for names, and only for those.
+            // Other users may write these files. They are used for names only.
             source.perf_map = true;
             let found = self.find(&Source::Process(source), addresses);
             if let Some(found) = found
@@ -65,7 +65,7 @@ impl Names {
         self.unreadable.insert(process);
     }
 
-    /// Names that were found elsewhere.
+    /// Adds names that were found in debug files.
     pub fn add(&mut self, process: u32, found: BTreeMap<u64, String>) {
         if !found.is_empty() {
             self.unreadable.remove(&process);
@@ -73,8 +73,8 @@ impl Names {
         }
     }
 
-    /// Addresses of a process that have no name. That may be all: a program with nothing but its own stripped code looks like
-    /// one that may not be read.
+    /// Returns the addresses of a process that have no name. These may be all: a program that consists of stripped code
+    /// only cannot be distinguished from one that may not be read.
     pub fn missing(&self, process: u32, addresses: &BTreeSet<u64>) -> BTreeSet<u64> {
         let known = self.processes.get(&process);
         let is_missing = |address: &u64| known.is_none_or(|known| !known.contains_key(address));
@@ -91,7 +91,7 @@ impl Names {
         Some(names.collect())
     }
 
-    /// A stack of the kernel's, its outermost function first.
+    /// Returns the names of a kernel stack, outermost function first.
     pub fn kernel_stack(&self, frames: &[u64]) -> Vec<String> {
         if self.kernel_hidden && !frames.is_empty() {
             return vec![HIDDEN.to_owned()];
@@ -100,7 +100,7 @@ impl Names {
         calls(frames).rev().map(|address| format!("{}{KERNEL}", name(address))).collect()
     }
 
-    /// A process's, its outermost function first. What has no name at all is one frame.
+    /// Returns the names of a process's stack, outermost function first. A process without any names is one frame.
     pub fn user_stack(&self, process: u32, frames: &[u64]) -> Vec<String> {
         let Some(names) = self.processes.get(&process) else {
             return frames.first().map(|_| UNKNOWN.to_owned()).into_iter().collect();
@@ -110,8 +110,8 @@ impl Names {
     }
 }
 
-/// Where calls were made. What the kernel walks are the addresses to which calls return: the call lies before that, and may
-/// be the last instruction of its function. The innermost one is where the CPU is.
+/// Returns the addresses of the calls. The kernel reports return addresses: the call lies before them, and may be the
+/// last instruction of its function. The innermost address is that of the current instruction.
 pub fn calls(frames: &[u64]) -> impl DoubleEndedIterator<Item = u64> + '_ {
     frames.iter().enumerate().map(|(depth, address)| address.saturating_sub(u64::from(depth > 0)))
 }
@@ -134,7 +134,7 @@ mod tests {
         let stack = names.user_stack(here, &[inside, 9]);
         assert_eq!(stack[0], UNKNOWN);
         assert!(stack[1].contains("known_by_its_name"), "{stack:?}");
-        // Above the largest number of a process.
+        // No process can have a number this large.
         names.add_process(u32::MAX >> 1, &BTreeSet::from([inside]));
         assert_eq!(names.user_stack(u32::MAX >> 1, &[inside, inside]), [UNKNOWN]);
         assert_eq!(names.unreadable.len(), 1);

@@ -1,4 +1,4 @@
-//! What the program counted, as it lies in its maps.
+//! Samples in the maps of the program.
 
 use anyhow::{Context, Result};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
@@ -6,26 +6,25 @@ use bpfman_client::MapAccess;
 use bpfman_examples::source::MapSource;
 use bpfman_profile::Weight;
 
-/// Frames of a stack.
+/// Maximum number of frames of a stack.
 const DEPTH: usize = 127;
-/// As `struct seen` lies in the map: both stacks, thread and process, name.
+/// `struct seen` in the map: both stack hashes, thread and process, name.
 type RawSeen = [u64; 5];
 type RawFrames = [u64; DEPTH];
-/// Instead of a hash: there was no stack, or no room for it.
+/// Values instead of a hash: there was no stack, or the map was full.
 const NO_STACK: u64 = 0;
 const LOST_STACK: u64 = 1;
 
-/// The maps.
 pub struct Samples {
     counts: HashMap<MapData, RawSeen, [u64; 2]>,
     stacks: HashMap<MapData, u64, RawFrames>,
     counters: PerCpuArray<MapData, u64>,
 }
 
-/// A stack's addresses, the innermost first; `None`: it was lost.
+/// Addresses of a stack, innermost first; `None` if it was lost.
 pub type Frames = Option<Vec<u64>>;
 
-/// What was seen of one thread.
+/// Samples of one thread with one pair of stacks.
 pub struct Seen {
     pub process: u32,
     pub name: String,
@@ -34,7 +33,7 @@ pub struct Seen {
     pub weight: Weight,
 }
 
-/// As `enum counter`, in its order; they only grow.
+/// Counters, in the order of `enum counter`; they never decrease.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
     pub samples: u64,
@@ -45,7 +44,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// What was counted since.
+    /// Returns the difference to an earlier reading.
     pub const fn since(self, before: Self) -> Self {
         Self {
             samples: self.samples.wrapping_sub(before.samples),
@@ -58,8 +57,6 @@ impl Counters {
 }
 
 impl Samples {
-    /// # Errors
-    /// Those of [`MapSource::open`].
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             counts: maps.open("counts", MapAccess::Write)?,
@@ -68,10 +65,7 @@ impl Samples {
         })
     }
 
-    /// Takes out what earlier profiles left.
-    ///
-    /// # Errors
-    /// The kernel refuses.
+    /// Removes the samples of earlier profiles. Fails if a map cannot be read or written.
     pub fn clear(&mut self) -> Result<()> {
         let counts = self.counts.keys().collect::<Result<Vec<_>, _>>().context("cannot read old samples")?;
         for key in counts {
@@ -84,8 +78,6 @@ impl Samples {
         Ok(())
     }
 
-    /// # Errors
-    /// The kernel refuses.
     pub fn counters(&self) -> Result<Counters> {
         let read = |slot| -> Result<u64> {
             Ok(self.counters.get(&slot, 0).context("cannot read the counters")?.iter().sum())
@@ -99,10 +91,7 @@ impl Samples {
         })
     }
 
-    /// What was counted since [`Samples::clear`].
-    ///
-    /// # Errors
-    /// The kernel refuses.
+    /// Returns the samples since [`Samples::clear`]. Fails if a map cannot be read.
     pub fn read(&self) -> Result<Vec<Seen>> {
         let mut all = Vec::new();
         for entry in self.counts.iter() {
@@ -133,7 +122,7 @@ impl Samples {
     }
 }
 
-/// Whether it is gone, whoever took it.
+/// Accepts an entry that another process has removed already.
 fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
@@ -141,13 +130,13 @@ fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-/// Two numbers that lie side by side, in the machine's byte order.
+/// Splits a word into two numbers in native byte order.
 fn halves(both: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = both.to_ne_bytes();
     [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
 }
 
-/// A name that a zero ends.
+/// Returns the text before the terminating zero.
 fn text(words: [u64; 2]) -> String {
     let bytes: Vec<u8> =
         words.iter().flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect();

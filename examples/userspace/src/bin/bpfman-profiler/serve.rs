@@ -1,4 +1,4 @@
-//! Profiles over HTTP: `GET /profile?seconds=N&format=folded|pprof|svg`.
+//! HTTP server of profiles: `GET /profile?seconds=N&format=folded|pprof|svg`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,20 +16,18 @@ use tokio::sync::Mutex;
 use crate::lease::Scope;
 use crate::take::Profiler;
 
-/// The longest profile that an HTTP request can have, in seconds.
+/// Longest profile of a request, in seconds.
 const LONGEST: u64 = 300;
-/// Unless it is said.
+/// Default duration, in seconds.
 const SECONDS: u64 = 10;
 
-/// One profile is taken at a time; further requests wait.
+/// Profiler behind a lock: one profile is taken at a time, further requests wait.
 type Shared = Arc<Mutex<Profiler>>;
 
-/// Serves until the process is ended.
-///
-/// # Errors
-/// The address cannot be listened on.
+/// Serves until the process is terminated. Fails if the address cannot be bound.
 pub fn serve(profiler: Profiler, listen: SocketAddr) -> Result<()> {
-    // Outlives what is asynchronous: what asks for symbols has a runtime of its own, which may not be dropped there.
+    // Create it outside the runtime, so that it is dropped after it: the debuginfod client has a runtime of its own,
+    // which must not be dropped in asynchronous code.
     let shared: Shared = Arc::new(Mutex::new(profiler));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -50,7 +48,8 @@ async fn profile(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Res
         Ok(query) => query,
         Err(message) => return (StatusCode::BAD_REQUEST, message + "\n").into_response(),
     };
-    // Kept by what is started below: who goes away before the end leaves nobody to wait for half a profile.
+    // The blocking task keeps the lock, so if the client disconnects, the next request still waits for the end of this
+    // profile.
     let mut profiler = shared.lock_owned().await;
     let taken = tokio::task::spawn_blocking(move || {
         profiler.take(Scope::default(), Duration::from_secs(seconds)).map(|profile| format.write(&profile))
@@ -69,7 +68,7 @@ struct Query {
 }
 
 impl Query {
-    /// Neither key nor any value needs an escape.
+    /// Parses the query. Neither keys nor values need escapes.
     fn parse(query: &str) -> Result<Self, String> {
         let mut parsed = Self { seconds: SECONDS, format: Format::Folded };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {

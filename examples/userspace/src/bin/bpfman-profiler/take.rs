@@ -1,4 +1,4 @@
-//! Takes a profile: has the program sample for a while, and gives names to what it saw.
+//! Taking of profiles: enables sampling for a while, and resolves names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -14,26 +14,20 @@ use crate::missing;
 use crate::names::{LOST, Names, calls};
 use crate::samples::{Counters, Frames, Samples, Seen};
 
-/// The maps of the loaded program.
 pub struct Profiler {
     lease: LeaseMap,
     samples: Samples,
-    /// Where names are looked for that a process's own files do not have.
+    /// Source of names that a process's own files do not have.
     debug_files: Option<DebugFiles>,
 }
 
 impl Profiler {
-    /// # Errors
-    /// Those of [`MapSource::open`].
     pub fn open(maps: &MapSource, debug_files: Option<DebugFiles>) -> Result<Self> {
         let lease = maps.open("lease", MapAccess::Write)?;
         Ok(Self { lease, samples: Samples::open(maps)?, debug_files })
     }
 
-    /// Takes a profile of what happens from now on.
-    ///
-    /// # Errors
-    /// Somebody else takes one; the kernel refuses.
+    /// Takes a profile, starting now. Fails if another process takes a profile, or a map cannot be read or written.
     pub fn take(&mut self, scope: Scope, duration: Duration) -> Result<Profile> {
         let started = SystemTime::now();
         let mut lease = Lease::take(&mut self.lease, scope)?;
@@ -51,7 +45,7 @@ impl Profiler {
         }
         let counters = self.samples.counters()?.since(before);
         let seen = self.samples.read()?;
-        // From here on others may sample: names take their time.
+        // Release the lease early: resolving names takes time, and another profile may start.
         drop(lease);
         let mut profile =
             profile(&seen, &mut self.debug_files, counters, gaps, Profile::new(started, duration));
@@ -88,7 +82,7 @@ fn profile(
     };
     note(counters.others, "samples of others than asked for");
     note(counters.lost_samples, "samples lost: their map was full");
-    // What was sampled while the maps were read.
+    // Samples that arrived while the maps were read.
     note(counters.samples.saturating_sub(counters.lost_samples + counted), "samples not read");
     note(counters.lost_stacks, "stacks lost: their map was full");
     note(unnamed, "samples without names: their process has ended, or may not be read by this user");

@@ -1,34 +1,31 @@
-//! Ends of connections, as `sock_shortcut.bpf.c` keys its sockets.
+//! Ends of connections, the keys of the sockmap in `sock_shortcut.bpf.c`.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 
-/// How an end lies in the map: `struct end`.
+/// `struct end` in the map.
 pub type RawEnd = [u8; 48];
 
-/// The cookie of a network namespace: no other has had it since the machine was started.
+/// Cookie of a network namespace, unique since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamespaceCookie(pub u64);
 
-/// One end of a TCP connection, by its own socket.
+/// One end of a TCP connection, from the point of view of its own socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
-    /// Where the socket is.
     pub namespace: NamespaceCookie,
-    /// Its own address.
     pub local: SocketAddr,
-    /// The other end's.
     pub remote: SocketAddr,
 }
 
 impl End {
-    /// The same connection, seen from the other end.
+    /// Returns the same connection, seen from the other end.
     pub const fn other(self) -> Self {
         Self { namespace: self.namespace, local: self.remote, remote: self.local }
     }
 }
 
-/// Field by field; the map has no other sizes, or it would not have been opened.
+/// Parses field by field. A map with another key size would not have been opened.
 impl From<RawEnd> for End {
     fn from(raw: RawEnd) -> Self {
         let [mut local, mut remote] = [[0; 16]; 2];
@@ -46,7 +43,7 @@ impl From<RawEnd> for End {
     }
 }
 
-/// Of a port in four bytes.
+/// Returns the bytes of a port that is stored in four bytes.
 const fn low_half(port: [u8; 4]) -> [u8; 2] {
     (u32::from_ne_bytes(port) as u16).to_ne_bytes()
 }

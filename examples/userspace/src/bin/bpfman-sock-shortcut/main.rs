@@ -1,4 +1,4 @@
-//! Says which ports take the shortcut from socket to socket, and shows what did.
+//! Configures the ports of connections that bypass TCP between local sockets, and shows statistics.
 
 mod end;
 mod file;
@@ -70,7 +70,7 @@ enum Action {
     },
 }
 
-/// What the slots of the map `stats` count, in the order of `enum outcome`.
+/// Names of the slots of the map `stats`, in the order of `enum outcome`.
 const OUTCOMES: [&str; 7] = ["shortcut", "no_peer", "denied", "after_tcp", "queue_full", "errors", "sockets"];
 
 fn main() -> ExitCode {

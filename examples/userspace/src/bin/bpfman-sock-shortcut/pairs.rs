@@ -1,4 +1,4 @@
-//! Which connections have both ends in the map.
+//! Connections, paired from the ends in the map.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 
 use crate::end::{End, RawEnd};
 
-/// Sockets that the map can have, twice: each one that goes while they are read may begin the reading anew.
+/// Twice the capacity of the map: a socket that disappears during the iteration may restart it.
 const MOST_READ: usize = 2 * 65_536;
 
-/// A connection with at least one end in the map.
+/// Connection with at least one end in the map.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// That of the lower port: most often the service's.
+    /// The end with the lower port, usually the server.
     pub end: End,
-    /// Both ends are in it, or one alone.
+    /// True if both ends are in the map.
     pub whole: bool,
 }
 
 impl Pair {
-    /// As a JSON object `{"namespace", "ends": [ADDRESS, ADDRESS], "shortcut"}`.
+    /// Returns the connection as a JSON object `{"namespace", "ends": [ADDRESS, ADDRESS], "shortcut"}`.
     pub fn to_json(&self) -> Value {
         json!({
             "namespace": self.end.namespace.0,
@@ -34,7 +34,7 @@ impl Pair {
     }
 }
 
-/// The connections of the map, in order.
+/// Returns the connections of the map, sorted.
 pub fn read(maps: &MapSource) -> Result<Vec<Pair>> {
     let sockets: SockHash<MapData, RawEnd> = maps.open("sockets", MapAccess::Read)?;
     let mut ends = BTreeSet::new();
@@ -54,7 +54,7 @@ fn join(ends: &BTreeSet<End>) -> Vec<Pair> {
     let pairs = ends.iter().filter_map(|end| {
         let whole = ends.contains(&end.other());
         let shown = if lower(end) { *end } else { end.other() };
-        // Of a whole pair, one is enough.
+        // A connection with both ends is listed once.
         (!whole || shown == *end).then_some(Pair { end: shown, whole })
     });
     pairs.collect()

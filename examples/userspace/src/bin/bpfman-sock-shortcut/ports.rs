@@ -1,4 +1,4 @@
-//! Which ports take the shortcut.
+//! Ports of connections that take the shortcut.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,15 +9,15 @@ use aya::maps::{HashMap, MapData, MapError};
 use bpfman_client::MapAccess;
 use bpfman_examples::source::MapSource;
 
-/// The key that stands for all ports without a rule of their own: no connection has it.
+/// Key of the rule for all other ports: port 0 is used by no connection.
 const REST: u32 = 0;
 
-/// What a rule says, as `enum rule`.
+/// Verdict of a rule, as `enum rule`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// TCP as ever.
+    /// Leave the connection to TCP.
     Deny = 0,
-    /// Socket to socket.
+    /// Send from socket to socket.
     Allow = 1,
 }
 
@@ -30,16 +30,14 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ports {
-    /// Those without a rule of their own.
+    /// All ports without a rule of their own.
     All,
-    /// One.
     One(u16),
 }
 
-/// A number from 1 to 65535, or `all`.
+/// Parses a number from 1 to 65535, or `all`.
 impl FromStr for Ports {
     type Err = anyhow::Error;
 
@@ -61,18 +59,16 @@ impl fmt::Display for Ports {
     }
 }
 
-/// The rules in force.
 pub struct Rules {
     map: HashMap<MapData, u32, u32>,
 }
 
 impl Rules {
-    /// Opens them.
     pub fn open(maps: &MapSource, access: MapAccess) -> Result<Self> {
         Ok(Self { map: maps.open("ports", access)? })
     }
 
-    /// Each rule in order, the first that of all ports.
+    /// Returns the rules in order, starting with the rule for all ports.
     pub fn read(&self) -> Result<Vec<(Ports, Verdict)>> {
         let mut rules = vec![(Ports::All, self.rest()?)];
         for entry in self.map.iter() {
@@ -85,7 +81,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Has a rule in force. One for all ports takes the place of every other.
+    /// Sets a rule. A rule for all ports replaces all others.
     pub fn set(&mut self, ports: Ports, verdict: Verdict) -> Result<()> {
         match ports {
             Ports::All => {
@@ -102,8 +98,8 @@ impl Rules {
         }
     }
 
-    /// Has these rules in force and no others. Without one for all ports, the rest is allowed. At no moment a port has another
-    /// verdict than before or after.
+    /// Replaces all rules. Without a rule for all ports, other ports are allowed. Each port changes directly from its
+    /// old verdict to its new one.
     pub fn replace(&mut self, rules: &BTreeMap<Ports, Verdict>) -> Result<()> {
         let rest = rules.get(&Ports::All).copied().unwrap_or(Verdict::Allow);
         let old: Vec<Ports> = self.read()?.into_iter().map(|(ports, _)| ports).collect();
@@ -113,7 +109,7 @@ impl Rules {
             Ports::All => None,
         });
         let named: Vec<u16> = named.collect();
-        // Each says what it is to have, while those that nobody names change.
+        // First write a rule for each named port, so that it has its new verdict while the rule for all others changes.
         named.iter().try_for_each(|port| self.insert((*port).into(), of(Ports::One(*port))))?;
         self.insert(REST, rest)?;
         named.iter().filter(|port| of(Ports::One(**port)) == rest).try_for_each(|port| self.remove(*port))
@@ -139,7 +135,7 @@ impl Rules {
     }
 }
 
-/// Anything but 0 lets a message take the shortcut.
+/// Returns the verdict of a map value: every value except 0 allows the shortcut.
 const fn verdict_of(raw: u32) -> Verdict {
     if raw == Verdict::Deny as u32 { Verdict::Deny } else { Verdict::Allow }
 }

@@ -1,4 +1,4 @@
-//! Rules, as the maps have them: what each port may send from, and with whom it may begin what.
+//! Compilation of rules to map entries: source addresses of each port, and the connections it may open or accept.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,41 +10,39 @@ use bpfman_examples::service::Service;
 
 use crate::rule::{Direction, Mac, Phase, PortName, Rule};
 
-/// Of one generation: `MAX_PORTS`, `MAX_ADDRESSES`, half of `MAX_SERVICES` and of the trie `peers`.
+/// Bounds of one generation: `MAX_PORTS`, `MAX_ADDRESSES`, and half of `MAX_SERVICES` and of the trie `peers`.
 const MOST_PORTS: usize = 256;
 const MOST_ADDRESSES: usize = 4096;
 const MOST_SERVICES: usize = 32_768;
 const MOST_PEERS: usize = 8192;
 
-/// The number of an interface in its network namespace.
+/// Index of an interface in its network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortIndex(pub u32);
 
-/// A port that is judged.
+/// Port that is filtered.
 #[derive(Clone, Debug)]
 pub struct Port {
     pub mac: Option<Mac>,
     pub addresses: Vec<IpAddr>,
 }
 
-/// With whom what may be begun in which direction.
+/// Port, direction in which connections are opened, and addresses of the other side.
 pub type Peer = (PortIndex, Direction, Prefix);
 
-/// All that a generation has.
+/// Map entries of one generation.
 #[derive(Debug)]
 pub struct Compiled {
     pub ports: BTreeMap<PortIndex, Port>,
-    /// With the number of their services, from 1 on.
+    /// Peers with the number of their set of services, which starts at 1.
     pub peers: Vec<(Peer, u32)>,
     pub services: Vec<(u32, Service)>,
-    /// By [`Phase`], in seconds.
+    /// Timeouts by [`Phase`], in seconds.
     pub timeouts: [u32; 3],
 }
 
-/// `find` gives an interface's number.
-///
-/// # Errors
-/// Those of `find`; a rule is about a port that no rule names, or said twice; there is no room.
+/// Compiles rules. `find` returns the index of an interface. Fails if `find` fails, a rule refers to an undeclared port
+/// or is a duplicate, or the bounds are exceeded.
 pub fn compile(rules: &[Rule], find: impl Fn(&PortName) -> Result<PortIndex>) -> Result<Compiled> {
     let mut compiled = Compiled {
         ports: BTreeMap::new(),
@@ -88,7 +86,7 @@ pub fn compile(rules: &[Rule], find: impl Fn(&PortName) -> Result<PortIndex>) ->
     for ((peer, _), number) in peers.iter().zip(1..) {
         let (index, direction, prefix) = *peer;
         compiled.peers.push((*peer, number));
-        // The longest match is all that a frame meets, so it has what the ones around it allow.
+        // A frame matches only the longest prefix, so each prefix includes what wider prefixes allow.
         let around = peers.iter().filter(|((other, way, wider), _)| {
             (*other, *way) == (index, direction) && wider.contains(prefix)
         });

@@ -1,4 +1,4 @@
-//! Connections that ports have.
+//! Tracked connections of ports.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,39 +17,34 @@ use crate::compile::PortIndex;
 use crate::rule::{Direction, Phase, PortName};
 use crate::switch::{generation_of, port_names};
 
-/// `struct connection_key`.
 type RawKey = [u32; 11];
-/// `struct connection`.
 type RawConnection = [u64; 4];
 type Connections = HashMap<MapData, RawKey, RawConnection>;
 
-/// One, as a port has it.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub port: PortName,
     pub protocol: Protocol,
-    /// Who is at the port, and who is not; of an echo the ports are its number.
+    /// Address at the port; the peer is the remote address. For ICMP echo, the port numbers are its identifier.
     pub own: SocketAddr,
     pub peer: SocketAddr,
     pub begun: Direction,
     pub state: &'static str,
-    /// Out and in.
+    /// Packets sent and received by the port.
     pub packets: [u64; 2],
-    /// Seconds since its last frame.
+    /// Seconds since the last frame.
     pub idle: u64,
 }
 
-/// Those that are not over, by port and address.
-///
-/// # Errors
-/// A map cannot be had or read.
+/// Returns the connections that have not timed out, sorted by port and address. Fails if a map cannot be opened or
+/// read.
 pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
     let names = port_names(maps)?;
     let map: Connections = maps.open("connections", MapAccess::Read)?;
     let timeouts: Array<MapData, [u32; 3]> = maps.open("timeouts", MapAccess::Read)?;
     let generation = generation_of(&maps.open("active", MapAccess::Read)?)?;
     let timeouts = timeouts.get(&(generation & 1), 0).context("cannot read the timeouts")?;
-    // The clock of `bpf_ktime_get_boot_ns`.
+    // Same clock as `bpf_ktime_get_boot_ns`.
     let now = clock_gettime(ClockId::Boottime);
     let now = u64::try_from(now.tv_sec)? * 1_000_000_000 + u64::try_from(now.tv_nsec)?;
     let mut found = Vec::new();
@@ -57,7 +52,7 @@ pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
         let key = key.context("cannot read the connections")?;
         match map.get(&key, 0) {
             Ok(raw) => found.extend(parse(&key, &raw, &names, timeouts, now)),
-            // Others took its place meanwhile.
+            // The entry was evicted in the meantime.
             Err(MapError::KeyNotFound) => {}
             Err(error) => return Err(error).context("cannot read the connections"),
         }
@@ -67,10 +62,8 @@ pub fn connections(maps: &MapSource) -> Result<Vec<Connection>> {
     Ok(found)
 }
 
-/// Ends all connections: what they send next has to be allowed anew. How many there were.
-///
-/// # Errors
-/// The map cannot be had, read or written.
+/// Removes all connections, so that later frames must be allowed by rules again. Returns how many there were. Fails if
+/// the map cannot be opened, read or written.
 pub fn flush(maps: &MapSource) -> Result<usize> {
     let mut map: Connections = maps.open("connections", MapAccess::Write)?;
     let keys = map.keys().collect::<Result<Vec<_>, _>>().context("cannot read the connections")?;
@@ -83,7 +76,7 @@ pub fn flush(maps: &MapSource) -> Result<usize> {
     Ok(keys.len())
 }
 
-/// `None` of a port without rules, and of one that is over.
+/// Returns `None` for a port without rules, and for a connection that has timed out.
 fn parse(
     key: &RawKey,
     raw: &RawConnection,
@@ -121,7 +114,6 @@ fn parse(
 }
 
 impl Connection {
-    /// As a JSON object.
     pub fn to_json(&self) -> Value {
         let end = |end: SocketAddr| -> Value {
             if self.protocol.has_ports() { end.to_string().into() } else { end.ip().to_string().into() }
@@ -134,7 +126,6 @@ impl Connection {
     }
 }
 
-/// One line.
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { port, protocol, own, peer, begun, state, packets: [out, back], idle } = self;

@@ -1,4 +1,4 @@
-//! Says what may pass at the ports of a bridge, and shows what does.
+//! Configures the traffic that may pass the ports of a bridge, and shows statistics.
 
 mod compile;
 mod connection;
@@ -74,10 +74,10 @@ enum Action {
     Unlock,
 }
 
-/// In the order of `enum outcome`.
+/// Names of the counters, in the order of `enum outcome`.
 const OUTCOMES: [&str; 6] = ["passed_out", "passed_in", "refused_out", "refused_in", "spoofed", "unreadable"];
 
-/// `diff` found one.
+/// Exit code of `diff` if there is a difference.
 const DIFFERENT: u8 = 1;
 
 fn main() -> ExitCode {
@@ -134,7 +134,7 @@ fn print_stats(maps: &MapSource, out: &mut impl Write, json: bool) -> Result<()>
     let mut ports = serde_json::Map::new();
     for (index, name) in port_names(maps)? {
         let cpus = match stats.get(&index.0, 0) {
-            // Somebody replaces the rules.
+            // Another process is replacing the rules.
             Err(MapError::KeyNotFound) => continue,
             counts => counts.with_context(|| format!("cannot read the counts of {name}"))?,
         };

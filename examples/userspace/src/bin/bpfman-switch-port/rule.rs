@@ -1,4 +1,4 @@
-//! A rule, as a line that people write.
+//! Rule, parsed from one line of text.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,26 +9,24 @@ use bpfman_examples::prefix::Prefix;
 use bpfman_examples::rule_file::next_word;
 use bpfman_examples::service::Service;
 
-/// What rules look like, for errors.
+/// Grammar of rules, for error messages.
 pub const GRAMMAR: &str = "`port NAME [mac MAC] [address ADDRESS]…`, `allow NAME out|in [to|from PREFIX] \
                            [proto NAME [dport PORT]]` or `timeout opening|established|other SECONDS`";
 
-/// The name of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortName(pub String);
 
-/// Of Ethernet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mac(pub [u8; 6]);
 
-/// Seen from who is at the port, in the order of `enum direction`.
+/// Direction from the point of view of the host at the port, in the order of `enum direction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     Out,
     In,
 }
 
-/// Of a connection, in the order of `enum phase`.
+/// Phase of a connection, in the order of `enum phase`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     Opening,
@@ -36,19 +34,19 @@ pub enum Phase {
     Other,
 }
 
-/// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// Frames at it are judged; those from it have to be of this MAC address and one of these addresses, where any are named.
+    /// Declares a port, which is then filtered. Frames from it must have this MAC address and one of these addresses,
+    /// if any are given.
     Port { name: PortName, mac: Option<Mac>, addresses: Vec<IpAddr> },
-    /// A connection that may be begun.
+    /// Connections that may be opened.
     Allow { port: PortName, direction: Direction, peer: Option<Prefix>, service: Service },
-    /// Seconds without a frame until a connection is none any more.
+    /// Sets the time in seconds after which a connection without frames is forgotten.
     Timeout { phase: Phase, seconds: u32 },
 }
 
 impl Rule {
-    /// What it is about.
+    /// Returns the port that the rule applies to.
     pub fn port(&self) -> Option<&PortName> {
         match self {
             Self::Port { name, .. } => Some(name),
@@ -141,7 +139,7 @@ impl FromStr for PortName {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // As the kernel has it: dev_valid_name().
+        // Same test as the kernel's `dev_valid_name()`.
         let valid =
             (1..16).contains(&text.len()) && ![".", ".."].contains(&text) && !text.contains(['/', ':']);
         ensure!(valid, "{text:?} is no name of an interface");

@@ -1,4 +1,4 @@
-//! The maps of the switch's ports: the rules that frames meet now, and how others take their place.
+//! Maps of the switch's ports: the rules in force, and their replacement by a new generation.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,42 +20,34 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use crate::compile::{Compiled, Port, PortIndex, compile};
 use crate::rule::{Direction, PortName, Rule};
 
-/// As many as the maps hold of one generation.
+/// Capacity of the maps for one generation.
 pub const MAX_RULES: usize = 4096;
 /// `MAX_PLACES`.
 const PLACES: u32 = 65_536;
 const CHECK_MAC: u16 = 1;
 const CHECK_ADDRESS: u16 = 2;
-/// Generation, port, direction and version, before an address.
+/// Bits of a key before the address: generation, port, direction and IP version.
 const BITS_BEFORE_ADDRESS: u32 = 96;
-/// `::ffff:0:0/96` has the addresses of IPv4.
+/// Length of the IPv4-mapped prefix, `::ffff:0:0/96`.
 const MAPPED_BITS: u32 = 96;
 
 /// Frames and bytes by outcome: `struct counts`.
 pub type RawCounts = [u64; 12];
 
-/// The rules that frames meet now, with the index that the interface of each had.
-///
-/// # Errors
-/// A map cannot be had or read.
+/// Returns the rules in force, with the interface index that each had when it was applied. Fails if a map cannot be
+/// opened or read.
 pub fn rules_in_force(maps: &MapSource) -> Result<Vec<(Rule, PortIndex)>> {
     let generation = generation_of(&maps.open("active", MapAccess::Read)?)?;
     read_rules(&RuleTexts::new(maps.open("rules", MapAccess::Read)?), generation)
 }
 
-/// Names of the ports that rules are about.
-///
-/// # Errors
-/// A map cannot be had or read.
+/// Returns the names of the ports that have rules. Fails if a map cannot be opened or read.
 pub fn port_names(maps: &MapSource) -> Result<BTreeMap<PortIndex, PortName>> {
     let rules = rules_in_force(maps)?;
     Ok(rules.into_iter().filter_map(|(rule, index)| Some((index, rule.port()?.clone()))).collect())
 }
 
-/// The number of the rules that frames meet now; 0 before the first.
-///
-/// # Errors
-/// The map cannot be read.
+/// Returns the generation in force; 0 before the first `apply`. Fails if the map cannot be read.
 pub fn generation_of(active: &Array<MapData, u64>) -> Result<u32> {
     Ok(active.get(&0, 0).context("cannot read which rules are active")? as u32)
 }
@@ -67,7 +59,7 @@ fn read_rules(texts: &RuleTexts, generation: u32) -> Result<Vec<(Rule, PortIndex
         .collect()
 }
 
-/// The interface in the network namespace of this process.
+/// Returns the index of an interface in the network namespace of this process.
 fn find_port(name: &PortName) -> Result<PortIndex> {
     let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None).context("cannot ask for interfaces")?;
     match name_to_index(any, &name.0) {
@@ -81,7 +73,7 @@ fn find_port(name: &PortName) -> Result<PortIndex> {
     }
 }
 
-/// The maps for who writes.
+/// Maps opened for writing.
 pub struct Switch {
     active: Array<MapData, u64>,
     ports: HashMap<MapData, [u32; 2], [u32; 4]>,
@@ -95,8 +87,6 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// # Errors
-    /// A map cannot be had.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
@@ -111,10 +101,9 @@ impl Switch {
         })
     }
 
-    /// Puts rules in force, all at once. Connections that are there stay, and so do the counts of ports.
-    ///
-    /// # Errors
-    /// A port is not there; somebody else is writing; there is no room; a map cannot be written: frames meet the old rules then.
+    /// Replaces all rules at once. Existing connections and the counters of remaining ports are kept. Fails if a port
+    /// does not exist, another writer is active, the capacity is exceeded, or a map cannot be written; the old rules
+    /// stay in force then.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<()> {
         let compiled = compile(rules, find_port)?;
         self.turn.take()?;
@@ -122,10 +111,7 @@ impl Switch {
         self.turn.end().and(done)
     }
 
-    /// Lets others write, whoever was writing.
-    ///
-    /// # Errors
-    /// The map cannot be written.
+    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -133,7 +119,7 @@ impl Switch {
     fn replace_alone(&mut self, rules: &[Rule], compiled: &Compiled) -> Result<()> {
         let now = generation_of(&self.active)?;
         let next = generation::after(now);
-        // What somebody left who was killed.
+        // Remove entries left by a writer that was killed.
         self.clear_all_but(now).context("cannot clear what is not in use")?;
         self.write(next, compiled)?;
         let index = |rule: &Rule| rule.port().map_or(Ok(0), |name| find_port(name).map(|index| index.0));
@@ -147,7 +133,7 @@ impl Switch {
 
     fn write(&mut self, generation: u32, compiled: &Compiled) -> Result<()> {
         self.timeouts.set(generation & 1, compiled.timeouts, 0).context("cannot write the timeouts")?;
-        // One more, for what others begin.
+        // One share more than ports: share 0 is for connections that ports without rules open.
         let share = PLACES / (compiled.ports.len() as u32 + 1);
         for ((index, port), number) in compiled.ports.iter().zip(1..) {
             self.write_port(generation, *index, port, [number * share, share])
@@ -172,7 +158,7 @@ impl Switch {
         Ok(())
     }
 
-    /// `places`: the first, and how many.
+    /// Writes a port. `places` is the first of its places for connections, and their number.
     fn write_port(&mut self, generation: u32, index: PortIndex, port: &Port, places: [u32; 2]) -> Result<()> {
         let Port { mac, addresses } = port;
         let checks =

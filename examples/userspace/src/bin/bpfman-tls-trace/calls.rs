@@ -1,51 +1,48 @@
-//! Pieces put together to calls.
+//! Assembly of pieces into calls.
 
 use std::collections::HashMap;
 
 use crate::piece::{Caller, Direction, Piece};
 
-/// Threads whose calls are not whole yet, at most; of those beyond, pieces are shown as they are.
+/// Maximum number of threads with an incomplete call; pieces of further threads are shown separately.
 const MOST: usize = 4096;
 
-/// The beginning of what one call carried.
+/// Data of one call, or the beginning of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Nanoseconds since boot.
     pub time: u64,
-    /// Whose.
     pub caller: Caller,
-    /// Which connection, with the process.
+    /// Identifies the connection within the process.
     pub connection: u64,
-    /// Which way.
     pub direction: Direction,
-    /// Bytes of the whole call.
+    /// Size of the data of the whole call, in bytes.
     pub total: u32,
-    /// Its beginning, as much as was sampled.
+    /// Sampled data: the beginning of the call's data.
     pub bytes: Vec<u8>,
 }
 
-/// A direction of a connection: process, connection, direction.
+/// One direction of a connection: process, connection, direction.
 pub type Stream = (u32, u64, Direction);
 
 impl Call {
-    /// What it is a part of.
     pub fn stream(&self) -> Stream {
         (self.caller.pid, self.connection, self.direction)
     }
 }
 
-/// Calls of which pieces are still to come. A thread is in one call at a time.
+/// Incomplete calls by thread. A thread is in one call at a time.
 #[derive(Default)]
 pub struct Calls(HashMap<u32, Call>);
 
 impl Calls {
-    /// Takes a piece, and gives the calls that end with it: none, the piece's own, or before it one whose end was lost.
+    /// Adds a piece, and returns the calls that it ends: an earlier one without an end, its own, both or none.
     pub fn take(&mut self, piece: Piece) -> Vec<Call> {
         let thread = piece.caller.tid;
         let mut ended = Vec::new();
         let begun = match self.0.remove(&thread) {
             Some(call) if piece.offset as usize == call.bytes.len() && piece.time >= call.time => Some(call),
-            // The ring was full when its end came.
+            // The end was lost because the ring buffer was full.
             Some(cut) => {
                 ended.push(cut);
                 None
@@ -57,7 +54,7 @@ impl Calls {
                 call.bytes.extend(&piece.bytes);
                 call
             }
-            // Behind a beginning that was lost: nothing to show.
+            // The beginning was lost, so there is nothing to show.
             None if piece.offset > 0 => return ended,
             None => Call {
                 time: piece.time,

@@ -1,4 +1,4 @@
-//! Probes at the TLS of Go programs. Each program has it in its own file, at places of its own.
+//! Probes at the TLS functions of Go programs. Each program contains them in its own file, at its own offsets.
 
 mod file;
 mod returns;
@@ -15,29 +15,26 @@ use bpfman_examples::source::MapSource;
 
 use file::{GoProgram, READ, WRITE};
 
-/// The map that the programs for Go share.
+/// Map that the programs for Go share.
 const CALLS: &str = "go_calls";
 
-/// Whose file is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoFile {
     path: PathBuf,
-    /// As this process sees it.
+    /// Process in which the path is resolved, by its root directory; `None` for this process.
     container: Option<i32>,
 }
 
 impl GoFile {
-    /// By a path, which may be relative unless a process is named that sees it.
-    ///
-    /// # Errors
-    /// The path is empty, or this process's folder is gone.
+    /// Returns the file with a path, which may be relative to this process's working directory unless a process is
+    /// given. Fails if the path is empty, or the working directory was removed.
     pub fn new(path: &Path, container: Option<i32>) -> Result<Self> {
         let absolute = std::path::absolute(path);
         let path = absolute.with_context(|| format!("cannot tell which file \"{}\" is", path.display()))?;
         Ok(Self { path, container })
     }
 
-    /// Where this process finds it.
+    /// Returns the path by which this process can open the file.
     fn seen_from_here(&self) -> PathBuf {
         match self.container {
             Some(process) => {
@@ -65,8 +62,8 @@ impl GoFile {
     }
 }
 
-/// Attaches the loaded programs to a Go program's file; those that were attached to it before are replaced. If one cannot be
-/// attached, all is as it was.
+/// Attaches the loaded programs to a Go program's file, and replaces earlier attachments to it. If an attachment fails,
+/// the earlier state is restored.
 pub fn attach(maps: &MapSource, file: &GoFile) -> Result<()> {
     let found = GoProgram::open(&file.seen_from_here())?;
     let path = file.path.display();
@@ -82,7 +79,7 @@ pub fn attach(maps: &MapSource, file: &GoFile) -> Result<()> {
     Ok(())
 }
 
-/// Ends what [`attach`] did.
+/// Removes the attachments of [`attach`].
 pub fn detach(maps: &MapSource, file: &GoFile) -> Result<()> {
     let path = file.path.display();
     let count = runtime()?.block_on(async {
@@ -103,7 +100,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// All of them, also where one cannot be ended; the last failure is told.
+/// Detaches all links, even if one fails; returns the last error.
 async fn end(links: Vec<RemoteLink>) -> Result<()> {
     let mut ended = Ok(());
     for link in links {
@@ -114,7 +111,7 @@ async fn end(links: Vec<RemoteLink>) -> Result<()> {
     ended
 }
 
-/// The programs for Go of one load.
+/// Programs for Go of one load.
 struct Programs {
     enter: RemoteProgram,
     leave_read: RemoteProgram,
@@ -140,7 +137,7 @@ impl Programs {
         })
     }
 
-    /// Their links at a file.
+    /// Returns the links of the programs at a file.
     async fn links(&self, file: &GoFile) -> Result<Vec<RemoteLink>> {
         let mut found = Vec::new();
         for program in [&self.enter, &self.leave_read, &self.leave_write] {
@@ -151,13 +148,13 @@ impl Programs {
         Ok(found)
     }
 
-    /// How many probes were attached: all that are needed.
+    /// Attaches all probes, or none. Returns their number.
     async fn attach(&self, found: &GoProgram, file: &GoFile) -> Result<usize> {
         let entries = [READ, WRITE].map(|function| (&self.enter, function, 0));
         let read = found.read.iter().map(|offset| (&self.leave_read, READ, *offset));
         let write = found.write.iter().map(|offset| (&self.leave_write, WRITE, *offset));
         let mut attached = Vec::new();
-        // What remembers calls comes last: none is remembered of which nothing will tell.
+        // Attach the entry probes last: they record calls, which only the return probes report.
         for (program, function, offset) in read.chain(write).chain(entries) {
             match program.attach(Info::UprobeAttachInfo(file.probe(function, offset)).into()).await {
                 Ok(link) => attached.push(link),

@@ -1,4 +1,4 @@
-//! The heads of HTTP/1 requests and responses in what connections carry.
+//! Heads of HTTP/1 requests and responses in the data of connections.
 
 use std::collections::HashMap;
 
@@ -7,28 +7,27 @@ use serde_json::{Map, Value, json};
 use crate::calls::{Call, Stream};
 use crate::secrets::{HIDDEN, is_secret};
 
-/// Header lines of a head, at most.
+/// Maximum number of header lines of a head.
 const MAX_HEADERS: usize = 100;
-/// Bytes of a head that came in parts, at most.
+/// Maximum number of bytes of a head that arrives in parts.
 const MAX_BYTES: usize = 16 * 1024;
-/// Connections with a head that is not whole yet, at most.
+/// Maximum number of connections with an incomplete head.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// A head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
-    /// Of a request: method, target, headers.
+    /// Method, target and headers of a request.
     Request(String, String, Headers),
-    /// Of a response: code, reason, headers.
+    /// Status code, reason and headers of a response.
     Response(u16, String, Headers),
 }
 
-/// Names and values in their order, as they were sent; bytes that are no UTF-8 are replaced.
+/// Names and values in the order sent; invalid UTF-8 is replaced.
 pub type Headers = Vec<(String, String)>;
 
 impl Head {
-    /// `{"kind", "method", "target", "headers"}` or `{"kind", "status", "reason", "headers"}`. Of headers with one name the
-    /// values are joined by commas.
+    /// Returns `{"kind", "method", "target", "headers"}` or `{"kind", "status", "reason", "headers"}`. Values of
+    /// headers with the same name are joined by commas.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Request(method, target, headers) => {
@@ -40,7 +39,7 @@ impl Head {
         }
     }
 
-    /// Hides values of headers that prove who somebody is.
+    /// Hides the values of headers that contain credentials.
     pub fn hide_secrets(&mut self) {
         let (Self::Request(.., headers) | Self::Response(.., headers)) = self;
         for (_, value) in headers.iter_mut().filter(|(name, _)| is_secret(name)) {
@@ -48,7 +47,7 @@ impl Head {
         }
     }
 
-    /// The first line, and the host of a request.
+    /// Returns the request line with the host, or the status line.
     pub fn line(&self) -> String {
         match self {
             Self::Request(method, target, headers) => {
@@ -74,12 +73,12 @@ fn joined(headers: &Headers) -> Value {
     Value::Object(object)
 }
 
-/// What connections have carried of heads that are not whole yet.
+/// Beginnings of incomplete heads, by connection and direction.
 #[derive(Default)]
 pub struct Heads(HashMap<Stream, Vec<u8>>);
 
 impl Heads {
-    /// The head that ends in a call, if any. What is behind it, and what is no head, is not looked at.
+    /// Returns the head that a call completes, if any. Data after the head, and data without a head, is ignored.
     pub fn take(&mut self, call: &Call) -> Option<Head> {
         let stream = call.stream();
         let mut bytes = self.0.remove(&stream).unwrap_or_default();
@@ -87,7 +86,7 @@ impl Heads {
         match parse(&bytes) {
             Parsed::Whole(head) => Some(head),
             Parsed::Partial => {
-                // A sample that was cut cannot be joined with the next call's.
+                // A truncated sample cannot be joined with the data of the next call.
                 let goes_on = call.bytes.len() == call.total as usize && bytes.len() <= MAX_BYTES;
                 if goes_on && self.0.len() < MAX_CONNECTIONS {
                     self.0.insert(stream, bytes);
@@ -129,7 +128,7 @@ fn parse(bytes: &[u8]) -> Parsed {
             request.path.unwrap_or_default().to_owned(),
             owned(request.headers),
         )),
-        // Much else begins like a method does.
+        // Without a version the data may not be HTTP: many texts begin like a method.
         Ok(httparse::Status::Partial) if request.version.is_some() => Parsed::Partial,
         _ => Parsed::Other,
     }

@@ -1,20 +1,16 @@
-//! What `tls_trace.bpf.c` puts into its ring, parsed by hand.
+//! Records that `tls_trace.bpf.c` writes to its ring buffer, parsed by hand.
 
-/// Bytes of a piece of text, in `struct piece`.
+/// Size of the data in `struct piece`.
 const PIECE_BYTES: usize = 1024;
 const COMM_LENGTH: usize = 16;
 
-/// Which way a call carries bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// The program reads.
     Read,
-    /// The program writes.
     Write,
 }
 
 impl Direction {
-    /// `read` or `write`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -23,44 +19,38 @@ impl Direction {
     }
 }
 
-/// Whose call it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The process, as the first pid namespace numbers it.
+    /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// Its thread.
     pub tid: u32,
-    /// The user it runs as.
     pub uid: u32,
-    /// The thread's name, at most 15 bytes.
+    /// Name of the thread, at most 15 bytes.
     pub comm: String,
-    /// The id of its control group.
     pub cgroup: u64,
 }
 
-/// A part of what one call carried.
+/// Part of the data of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Nanoseconds since boot.
     pub time: u64,
-    /// Whose.
     pub caller: Caller,
-    /// A number that connections which are open at the same time in one process do not share.
+    /// Identifies the connection among those that are open in the process at the same time.
     pub connection: u64,
-    /// Which way.
     pub direction: Direction,
-    /// Bytes of the whole call.
+    /// Size of the data of the whole call, in bytes.
     pub total: u32,
-    /// Where in the call this piece begins.
+    /// Offset of this piece in the data of the call.
     pub offset: u32,
-    /// No other piece of this call follows.
+    /// True if no other piece of the call follows.
     pub last: bool,
-    /// The text. Empty where the kernel could not read it.
+    /// Data of the piece; empty if the kernel could not read it.
     pub bytes: Vec<u8>,
 }
 
 impl Piece {
-    /// Reads one record of the ring, or `None` for what is not one.
+    /// Parses one record of the ring buffer. Returns `None` if it is malformed.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let mut rest = record;
         let [time, cgroup, connection] = [long(&mut rest)?, long(&mut rest)?, long(&mut rest)?];

@@ -1,29 +1,29 @@
-//! Headers by which programs prove who they are: their values are not shown unless that is asked for.
+//! Headers with credentials. Their values are hidden by default.
 
 use std::collections::HashMap;
 
 use crate::calls::{Call, Stream};
 
-/// In lower case.
+/// Names in lower case.
 const NAMES: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
-/// Bytes of the beginning of a line that say whether it is such a header: the longest name, and its colon.
+/// Length of the longest name with its colon: bytes of a line that decide whether it is such a header.
 const LONGEST: usize = "proxy-authorization:".len();
-/// Streams that end in the middle of such a line, at most.
+/// Maximum number of streams that end in the middle of such a line.
 const MAX_STREAMS: usize = 1024;
-/// What is shown in the place of a value.
+/// Replacement of a hidden value.
 pub const HIDDEN: &str = "(hidden)";
 
-/// Whether a header of this name is hidden.
+/// Returns whether the values of a header are hidden.
 pub fn is_secret(name: &str) -> bool {
     NAMES.iter().any(|secret| name.eq_ignore_ascii_case(secret))
 }
 
-/// Hides values in text, also where a header comes in several calls.
+/// Hides values in text, even if a header is split over several calls.
 #[derive(Default)]
 pub struct Secrets(HashMap<Stream, Line>);
 
 impl Secrets {
-    /// The text of a call without them.
+    /// Returns the data of a call without hidden values.
     pub fn hide(&mut self, call: &Call) -> Vec<u8> {
         let stream = call.stream();
         let mut line = self.0.remove(&stream).unwrap_or_default();
@@ -31,7 +31,7 @@ impl Secrets {
         for part in call.bytes.split_inclusive(|byte| *byte == b'\n') {
             line.take(part, &mut text);
         }
-        // Of a sample that was cut it is not known in which line it would have ended.
+        // A truncated sample does not show in which line it would have ended.
         let is_whole = call.bytes.len() == call.total as usize;
         if is_whole && line.matters() && self.0.len() < MAX_STREAMS {
             self.0.insert(stream, line);
@@ -40,13 +40,13 @@ impl Secrets {
     }
 }
 
-/// The line that a stream is in.
+/// Current line of a stream.
 #[derive(Default)]
 struct Line {
-    /// Its beginning.
+    /// Beginning of the line.
     head: Vec<u8>,
     is_secret: bool,
-    /// The line before was one: it goes on in this one if this begins with a blank.
+    /// True if the previous line was hidden: it continues in this one if this line begins with a space or tab.
     after_secret: bool,
 }
 
@@ -54,7 +54,7 @@ impl Line {
     fn take(&mut self, part: &[u8], text: &mut Vec<u8>) {
         let known = self.head.len();
         self.head.extend(part.iter().take(LONGEST - known));
-        // How much of the part is shown: the name, if it ends here.
+        // Number of bytes of the part that are shown: up to the colon, if the name ends here.
         let mut shown = 0;
         if known == 0 && self.after_secret && matches!(part[0], b' ' | b'\t') {
             self.is_secret = true;
@@ -79,13 +79,13 @@ impl Line {
         }
     }
 
-    /// Where the name ends, if it is such a header's.
+    /// Returns the position of the colon, if the name is that of a hidden header.
     fn secret_colon(&self) -> Option<usize> {
         let colon = self.head.iter().position(|byte| *byte == b':')?;
         str::from_utf8(&self.head[..colon]).is_ok_and(is_secret).then_some(colon)
     }
 
-    /// Whether the next call's text may have to be hidden for what was in this one.
+    /// Returns whether the state must be kept, because text of the next call may have to be hidden.
     fn matters(&self) -> bool {
         let begins = |name: &str| {
             name.as_bytes().get(..self.head.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(&self.head))
@@ -123,7 +123,7 @@ mod tests {
         );
     }
 
-    /// Wherever a head is cut into two calls, or three.
+    /// Cuts a head at every position into two calls, or three.
     #[test]
     fn headers_that_come_in_several_calls_are_hidden() {
         let text = "HTTP/1.1 200 OK\r\nProxy-Authorization: s3cr3t\r\n f0ld3d\r\nServer: here\r\n\r\n";

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// In the order of their numbers, as of Linux 5.9.
+/// Names in the order of their numbers, as of Linux 5.9.
 const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -47,12 +47,11 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// One of them, by its number.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct Capability(pub u32);
 
-/// `CAP_SYS_ADMIN`, or without `CAP_`, in any case.
+/// Accepts names with or without `CAP_`, in any case.
 impl TryFrom<String> for Capability {
     type Error = String;
 
@@ -67,7 +66,7 @@ impl TryFrom<String> for Capability {
     }
 }
 
-/// The names of those in a set of bits.
+/// Returns the names of the capabilities in a bit set.
 pub fn names(set: u64) -> Vec<String> {
     (0..)
         .zip(NAMES)

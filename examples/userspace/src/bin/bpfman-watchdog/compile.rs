@@ -1,4 +1,4 @@
-//! Makes tables of rules: each value leads to the rules that it satisfies.
+//! Compilation of rules to tables: each value leads to the rules that it satisfies.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,10 +7,10 @@ use bpfman_examples::prefix::Prefix;
 
 use crate::rule::{Access, Action, Comm, Conditions, Destination, Event, Group, PathPattern, Rule};
 
-/// Bits of rules.
+/// Set of rules, one bit each.
 pub type Rules = u64;
 
-/// In the order of `enum condition`.
+/// Condition of a rule, in the order of `enum condition`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     Comm,
@@ -40,15 +40,15 @@ pub struct Set {
 
 pub const SET_WORDS: usize = EVENTS + 2 + 2 * CONDITIONS;
 
-/// Rules as the program takes them.
+/// Map entries of a set of rules.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
     pub set: Set,
-    /// Condition, value of 16 bytes, rules.
+    /// Condition, value of 16 bytes, and rules.
     pub values: Vec<(Condition, [u8; 16], Rules)>,
     pub groups: Vec<(Group, Rules)>,
     pub paths: Vec<(PathPattern, Rules)>,
-    /// Those of IPv4 are the prefixes of IPv6 that stand for them: address and length.
+    /// Address, length and rules; IPv4 prefixes are mapped to IPv6.
     pub destinations: Vec<([u8; 16], u32, Rules)>,
 }
 
@@ -64,7 +64,7 @@ impl Set {
     }
 }
 
-/// Not more than 64 of them.
+/// Compiles at most 64 rules.
 pub fn compile(rules: &[Rule]) -> Compiled {
     let mut compiled = Compiled::default();
     for (number, rule) in rules.iter().enumerate() {
@@ -147,8 +147,8 @@ fn equal(
     table(set, condition, rules, of, |one, other| one == other)
 }
 
-/// Every value that some rule names, with all rules that it satisfies: those that ask for it or for what covers it, and those
-/// that do not ask, but for exceptions. The program needs the nearest one only.
+/// Returns each value that a rule names, with all rules that it satisfies: rules with this value or a wider one, and
+/// rules without the condition, except for their exceptions. The program needs only the most specific match.
 fn table<V: Ord + Clone>(
     set: &mut Set,
     condition: Condition,
@@ -188,7 +188,7 @@ fn widened(prefix: Prefix) -> Prefix {
     }
 }
 
-/// An address of IPv6 as it is meant.
+/// Returns the IPv4 address of a mapped address, or the IPv6 address.
 pub fn narrowed(octets: [u8; 16]) -> IpAddr {
     IpAddr::from(octets).to_canonical()
 }

@@ -1,4 +1,4 @@
-//! What `watchdog.bpf.c` puts into its ring, parsed by hand: no cast of foreign bytes.
+//! Records that `watchdog.bpf.c` writes to its ring buffer. They are parsed by hand, without casts of untrusted bytes.
 
 use bpfman_examples::protocol;
 use serde_json::{Value, json};
@@ -13,13 +13,13 @@ const PATH_LENGTH: usize = 252;
 const ENFORCED: u8 = 1;
 const KILLED: u8 = 2;
 const FORBIDDEN: u8 = 4;
-/// In the order of `enum event_kind`.
+/// Names of `enum event_kind`, in its order.
 const KINDS: [&str; 5] = ["exec", "open", "open", "connect", "privileges"];
 const OPEN_TO_WRITE: u8 = 2;
 const CONNECT: u8 = 3;
 const PRIVILEGES: u8 = 4;
 
-/// Something that rules match.
+/// Event that matches rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub revision: Revision,
@@ -42,7 +42,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Reads one record of the ring, or `None` when it is none.
+    /// Parses one record of the ring buffer. Returns `None` if it is malformed.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let mut rest = record;
         let (cgroup, pid, parent, uid) =
@@ -77,7 +77,7 @@ impl Event {
         })
     }
 
-    /// One object for each rule that matched. `names` are those of its revision, if they are known.
+    /// Returns one object for each rule that matched. `names` has the rules of the event's revision, if they are known.
     pub fn alerts(&self, names: Option<&[Named]>) -> Vec<Value> {
         let matched = (0..64).filter(|number| self.rules & (1 << number) != 0);
         matched.map(|number| self.alert(number, names.and_then(|names| names.get(number)))).collect()
@@ -107,7 +107,7 @@ impl Event {
                 alert["gains"] = capability::names(self.gains).into();
             }
             _ => {
-                // Without a path the file is in no tree: in memory, or too deep.
+                // The program found no path if the file is in memory, or its path is too deep.
                 alert["path"] = (!self.path.is_empty()).then_some(self.path.as_str()).into();
                 if !self.given.is_empty() {
                     alert["given"] = self.given.clone().into();

@@ -1,4 +1,4 @@
-//! The rules of a file, which may say the mode, too.
+//! Rule file, with an optional mode.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::rule::{MAX_RULES, Rule};
 
-/// What a file says. Without a mode, that stays what it is.
+/// Contents of a rule file. Without a mode, the current mode stays.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleFile {
@@ -18,8 +18,8 @@ pub struct RuleFile {
     pub mode: Option<Mode>,
 }
 
-/// # Errors
-/// The first thing that is wrong, by its line and with the reason; two rules of one name; too many.
+/// Parses a rule file. Fails with the line and the reason of the first mistake, or if there are two rules with one name
+/// or too many rules.
 pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
     let wrong = |line: Option<usize>, why: String| {
         let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
@@ -30,7 +30,7 @@ pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
     };
     let written: RuleFile = serde_norway::from_str(text).map_err(|error| {
         let line = error.location().map(|location| location.line());
-        // The line is told before; what is behind it says it again, with a column of no use.
+        // Remove the position from the parser's text: the message has the line already, and the column is of no use.
         let why = error.to_string();
         let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(before, _)| before);
         wrong(line, why.to_owned())
@@ -53,7 +53,7 @@ pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
     Ok(written)
 }
 
-/// Where a name is given again.
+/// Returns the line of the second rule with a name.
 fn line_of_second(text: &str, name: &str) -> Option<usize> {
     let names = |line: &str| {
         let value =
@@ -63,10 +63,7 @@ fn line_of_second(text: &str, name: &str) -> Option<usize> {
     (1..).zip(text.lines()).filter(|(_, line)| names(line)).map(|(number, _)| number).nth(1)
 }
 
-/// What is in a file, or on standard input.
-///
-/// # Errors
-/// It cannot be read, and those of [`parse`].
+/// Reads a rule file; `-` is standard input. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<RuleFile> {
     let mut text = String::new();
     let name = if path == "-" { "standard input".to_owned() } else { path.escape_debug().to_string() };

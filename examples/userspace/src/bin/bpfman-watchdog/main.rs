@@ -1,4 +1,4 @@
-//! Gives the watchdog its rules, and tells what they match.
+//! Sets the rules of the watchdog, and prints matching events.
 
 mod capability;
 mod compile;
@@ -85,7 +85,7 @@ enum OfLoaded {
     Unlock,
 }
 
-/// What the slots of the map `deeds` count, in the order of `enum deed`.
+/// Names of the slots of the map `deeds`, in the order of `enum deed`.
 const DEEDS: [&str; 7] = ["seen", "matched", "killed", "not_killed", "forbidden", "unnamed", "undecided"];
 
 fn main() -> ExitCode {
@@ -147,7 +147,7 @@ fn follow(maps: &MapSource, out: &mut impl Write, count: Option<u64>) -> Result<
         {
             (known, rules) = (event.revision, now);
         }
-        // Of rules that have been replaced since, only the number is left.
+        // Names of rules that were replaced since are unknown; the alert has only their numbers.
         for alert in event.alerts((event.revision == known).then_some(rules.as_slice())) {
             writeln!(out, "{alert}")?;
         }

@@ -1,4 +1,4 @@
-//! Rules as their file has them.
+//! Rules of a rule file.
 
 use std::fmt;
 
@@ -10,16 +10,16 @@ use serde::{Deserialize, Deserializer};
 
 use crate::capability::Capability;
 
-/// A rule is a bit.
+/// Maximum number of rules: each is one bit of a word.
 pub const MAX_RULES: usize = 64;
-/// Bytes of a name as the map has it, without its action and its end.
+/// Bytes of a name in the map, without its action and terminating zero.
 pub const LONGEST_NAME: usize = 62;
 const LONGEST_COMM: usize = 15;
 const LONGEST_PATH: usize = 251;
-/// As deep as the program looks for groups.
+/// Number of cgroup levels that the program searches.
 const MOST_LEVELS: usize = 8;
 
-/// What happens, in the order of `enum event_kind`; opening to write is one of its own there.
+/// Event, in the order of `enum event_kind`, in which opening for writing is a separate kind.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Event {
@@ -29,7 +29,6 @@ pub enum Event {
     Privileges,
 }
 
-/// What a rule does about it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
@@ -46,27 +45,26 @@ pub enum Access {
     Write,
 }
 
-/// The name of a task: at most 15 bytes, as the kernel keeps it.
+/// Name of a task: at most 15 bytes, as in the kernel.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct Comm(pub String);
 
-/// A path, or with a slash at its end all that is below a folder.
+/// Path; a trailing slash includes everything below the directory.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct PathPattern(pub String);
 
-/// A control group, from the root of the hierarchy, with all groups below.
+/// Path of a cgroup from the root of the hierarchy; includes all cgroups below.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct Group(pub String);
 
-/// An address prefix.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub struct Destination(pub Prefix);
 
-/// Each that is there has to hold; one of its values will do.
+/// Conditions: all that are given must hold, each for one of its values.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Conditions {
@@ -96,7 +94,7 @@ struct Written {
     action: Action,
 }
 
-/// What to do about an event of which all conditions hold, and none of the exceptions.
+/// Rule for events that meet all conditions and none of the exceptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub name: String,
@@ -108,14 +106,14 @@ pub struct Rule {
 }
 
 impl PathPattern {
-    /// Whether all that the other means is meant by this one.
+    /// Returns whether this pattern includes everything that the other matches.
     pub fn covers(&self, other: &Self) -> bool {
         self == other || (self.0.ends_with('/') && other.0.starts_with(&self.0))
     }
 }
 
 impl Group {
-    /// Whether the other is this group or below it.
+    /// Returns whether the other cgroup is this one or below it.
     pub fn covers(&self, other: &Self) -> bool {
         other.0.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -176,7 +174,7 @@ fn check_absolute(text: &str) -> Result<(), String> {
 }
 
 impl Conditions {
-    /// The names of those that are asked for.
+    /// Returns the names of the conditions that are given.
     fn asked(&self) -> Vec<&'static str> {
         [
             ("path", self.path.is_empty()),
@@ -197,7 +195,7 @@ impl Conditions {
 }
 
 impl Event {
-    /// Conditions that only some events have.
+    /// Returns whether a condition applies to the event; some apply only to certain events.
     fn has(self, condition: &str) -> bool {
         match condition {
             "path" => matches!(self, Self::Exec | Self::Open),
@@ -250,7 +248,7 @@ impl TryFrom<Written> for Rule {
     }
 }
 
-/// Within the visit of its own mapping, so that what is wrong with it as a whole is told with its line.
+/// Deserializes within the visit of the mapping, so that errors of the rule as a whole have its line.
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Mapping;

@@ -1,4 +1,4 @@
-//! The watchdog's maps: the rules in force, the ones that are written next, and what they have done.
+//! Maps of the watchdog: the rules in force, the next generation, and counters.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -17,14 +17,14 @@ use crate::rule::{Action, Group, MAX_RULES, Rule};
 
 /// Generation, condition, value.
 type ValueKey = [u32; 6];
-/// Generation and text.
+/// Generation and path.
 type PathKey = [u8; 256];
 /// Generation and address.
 type AddressKey = [u32; 5];
-/// Action and name, ended by a zero.
+/// Action and name, with a terminating zero.
 type RawName = [u8; 64];
 
-/// Counts the replacements of the rules. Its last bit is their generation.
+/// Number of replacements of the rules. The last bit is the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision(pub u64);
 
@@ -33,28 +33,26 @@ impl Revision {
         (self.0 & 1) as u32
     }
 
-    /// Where this generation's 64 rules begin in `names` and `matches`.
+    /// Returns the first of this generation's 64 slots in `names` and `matches`.
     fn first_slot(self) -> u32 {
         self.generation() * MAX_RULES as u32
     }
 }
 
-/// A rule as it is in force: all that is needed to speak of it.
+/// Name and action of a rule in force, for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     pub name: String,
     pub action: Action,
 }
 
-/// The names of the rules in force.
+/// Maps with the names of the rules in force.
 pub struct Names {
     active: Array<MapData, u64>,
     names: Array<MapData, RawName>,
 }
 
 impl Names {
-    /// # Errors
-    /// A map cannot be had.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Read)?,
@@ -62,16 +60,11 @@ impl Names {
         })
     }
 
-    /// # Errors
-    /// The map cannot be read.
     pub fn revision(&self) -> Result<Revision> {
         Ok(Revision(self.active.get(&0, 0).context("cannot read which rules are in force")?))
     }
 
-    /// Those of a revision, unless it is not in force any more.
-    ///
-    /// # Errors
-    /// A map cannot be read.
+    /// Returns the rules of a revision; `None` if it is no longer in force. Fails if a map cannot be read.
     pub fn of(&self, revision: Revision) -> Result<Option<Vec<Named>>> {
         let mut found = Vec::new();
         for slot in (revision.first_slot()..).take(MAX_RULES) {
@@ -80,14 +73,12 @@ impl Names {
                 None => break,
             }
         }
-        // Names are written before their revision is in force: what was in force all the time has not changed.
+        // Names are written before their revision comes into force, so they did not change while the revision stayed
+        // the same.
         Ok((self.revision()? == revision).then_some(found))
     }
 
-    /// Those in force, and their revision.
-    ///
-    /// # Errors
-    /// A map cannot be read.
+    /// Returns the revision in force and its rules. Fails if a map cannot be read.
     pub fn current(&self) -> Result<(Revision, Vec<Named>)> {
         loop {
             let revision = self.revision()?;
@@ -98,10 +89,7 @@ impl Names {
     }
 }
 
-/// How often each of the rules in force has matched.
-///
-/// # Errors
-/// A map cannot be had or read.
+/// Returns the number of matches of each rule in force. Fails if a map cannot be opened or read.
 pub fn matches(maps: &MapSource) -> Result<Vec<(Named, u64)>> {
     let (revision, names) = Names::open(maps)?.current()?;
     let matches: PerCpuArray<MapData, u64> = maps.open("matches", MapAccess::Read)?;
@@ -134,7 +122,7 @@ fn decode(raw: &RawName) -> Option<Named> {
     Some(Named { name: String::from_utf8_lossy(name).into_owned(), action })
 }
 
-/// The maps for who replaces the rules.
+/// Maps opened for writing.
 pub struct Tables {
     active: Array<MapData, u64>,
     sets: Array<MapData, [u64; SET_WORDS]>,
@@ -147,8 +135,6 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// # Errors
-    /// A map cannot be had.
     pub fn open(maps: &MapSource) -> Result<Self> {
         Ok(Self {
             active: maps.open("active", MapAccess::Write)?,
@@ -162,10 +148,8 @@ impl Tables {
         })
     }
 
-    /// Puts rules in force, all at once.
-    ///
-    /// # Errors
-    /// Somebody else is writing; a control group is not there; a map cannot be written. The old rules stay in force then.
+    /// Replaces all rules at once. Fails if another writer is active, a cgroup does not exist, or a map cannot be
+    /// written. The old rules stay in force then.
     pub fn replace(&mut self, rules: &[Rule]) -> Result<Revision> {
         let compiled = compile(rules);
         let groups = group_ids(&compiled)?;
@@ -174,10 +158,7 @@ impl Tables {
         self.turn.end().and(done)
     }
 
-    /// Lets others write, whoever was writing.
-    ///
-    /// # Errors
-    /// The map cannot be written.
+    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -190,8 +171,9 @@ impl Tables {
     ) -> Result<Revision> {
         let now = self.active.get(&0, 0).context("cannot read which rules are in force")?;
         let next = Revision(now + 1);
-        // A program that met the generation before the present one may still run: this waits until the kernel is past all that
-        // it was doing. Where CPUs run without a tick it is refused; no program runs as long as it took to start this process.
+        // A program that read the previous generation may still run: wait until the kernel has finished all such
+        // programs. The kernel refuses the barrier on CPUs without a tick; there, no program runs as long as this
+        // process took to start.
         let _refused = membarrier(MembarrierCommand::Global);
         self.clear(next).context("cannot clear the generation that is not in use")?;
         self.fill(next, compiled, groups)?;
@@ -221,7 +203,7 @@ impl Tables {
             data[..4].copy_from_slice(&next.generation().to_ne_bytes());
             let text = path.0.as_bytes();
             data[4..4 + text.len()].copy_from_slice(text);
-            // A whole path with its final zero, a folder without one.
+            // A file path ends with a terminating zero, a directory without one.
             let bytes = if path.0.ends_with('/') { text.len() } else { text.len() + 1 };
             let key = Key::new(32 + 8 * bytes as u32, data);
             self.paths.insert(&key, rules, 0).with_context(|| format!("cannot write the path {}", path.0))?;
@@ -262,7 +244,7 @@ fn fill_words(words: &mut [u32], bytes: &[u8; 16]) {
     }
 }
 
-/// The kernel knows a group by the inode number of its folder.
+/// Returns the ids of the cgroups: the inode numbers of their directories.
 fn group_ids(compiled: &Compiled) -> Result<Vec<(u64, Rules)>> {
     if compiled.groups.is_empty() {
         return Ok(Vec::new());

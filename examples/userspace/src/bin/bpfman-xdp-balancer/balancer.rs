@@ -1,4 +1,4 @@
-//! The balancer's maps: what packets meet now, and the generation that is filled next.
+//! Maps of the balancer: the configuration in force, and the next generation.
 
 use std::collections::{BTreeMap, HashMap as Table, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,7 +17,7 @@ use crate::maglev::{self, Candidate, TABLE_SIZE};
 use crate::service::{Backend, Service, State, address_bytes};
 use crate::slots::{Placed, Slots};
 
-/// Places of `backends`.
+/// Number of entries of `backends`.
 pub const MAX_BACKENDS: u32 = 1024;
 
 /// `struct settings`.
@@ -29,7 +29,7 @@ struct Generation {
     members: HashMap<MapData, [u32; 2], u32>,
 }
 
-/// The maps for who writes.
+/// Maps opened for writing.
 pub struct Balancer {
     active: Array<MapData, u32>,
     generations: [Generation; 2],
@@ -40,34 +40,33 @@ pub struct Balancer {
     turn: Turn,
 }
 
-/// What is in force: numbers are places in maps.
+/// Configuration in force; the numbers are indices of map entries.
 pub struct InForce {
     pub settings: Settings,
-    /// How many services have had an identity so far.
+    /// Number of identities that were assigned to services so far.
     pub identities: u32,
-    /// By their numbers.
+    /// Services by their number.
     pub services: BTreeMap<u32, Serving>,
-    /// Those that a service names.
+    /// Backends of all services, by their number.
     pub backends: BTreeMap<u32, Backend>,
 }
 
-/// A service that is in force.
 pub struct Serving {
     pub service: Service,
-    /// By which connections name it.
+    /// Identity by which connections refer to the service.
     pub identity: u32,
-    /// Of its backends, by their numbers.
+    /// Weights of its backends, by their number.
     pub weights: BTreeMap<u32, u32>,
 }
 
 impl InForce {
-    /// Backends that did not answer: no file says that.
+    /// Returns the backends that failed health checks; configuration files do not contain this state.
     fn down(&self) -> HashSet<IpAddr> {
         let down = self.backends.values().filter(|backend| backend.state == State::Down);
         down.map(|backend| backend.address).collect()
     }
 
-    /// As a file would say it.
+    /// Returns the configuration as a file would contain it.
     fn config(&self) -> Config {
         let member = |(number, weight): (&u32, &u32)| {
             let backend = self.backends[number];
@@ -83,10 +82,7 @@ impl InForce {
     }
 }
 
-/// What packets meet now; by descriptors that cannot write.
-///
-/// # Errors
-/// A map cannot be had or read.
+/// Returns the configuration in force, using read-only descriptors. Fails if a map cannot be opened or read.
 pub fn in_force(maps: &MapSource) -> Result<InForce> {
     let now = read_active(&maps.open("active", MapAccess::Read)?)?;
     read(
@@ -127,7 +123,7 @@ fn read(
     Ok(InForce { settings, identities, services: found, backends: used })
 }
 
-/// With how many services have had an identity.
+/// Returns the settings and the number of assigned identities.
 fn settings_of(bytes: &RawSettings) -> (Settings, u32) {
     let v4 = Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]);
     let mut v6 = [0; 16];
@@ -156,8 +152,6 @@ fn settings_bytes(settings: Settings, seed: u32, identities: u32) -> RawSettings
 }
 
 impl Balancer {
-    /// # Errors
-    /// A map cannot be had.
     pub fn open(maps: &MapSource) -> Result<Self> {
         let generation = |number: usize| -> Result<Generation> {
             let name = |map: &str| format!("{map}_{number}");
@@ -178,28 +172,21 @@ impl Balancer {
         })
     }
 
-    /// What packets meet now.
-    ///
-    /// # Errors
-    /// A map cannot be read.
     pub fn in_force(&self) -> Result<InForce> {
         let now = read_active(&self.active)?;
         let generation = &self.generations[now as usize];
         read(now, &generation.slots, &generation.members, &self.settings, &self.backends)
     }
 
-    /// Puts a configuration in force, as a whole. Connections stay where they are, but for those to backends that are gone.
-    ///
-    /// # Errors
-    /// Somebody else is writing; a map cannot be written: packets meet the old configuration then.
+    /// Replaces the whole configuration at once. Connections stay with their backends, except those to removed
+    /// backends. Fails if another writer is active, or a map cannot be written; the old configuration stays in force
+    /// then.
     pub fn apply(&mut self, config: &Config) -> Result<()> {
         self.write(|now| Ok(Some((config.clone(), now.down()))))
     }
 
-    /// Gives backends another state: `change` says which, of those that are in force. Nothing happens if it changes none.
-    ///
-    /// # Errors
-    /// As for [`apply`](Self::apply), and those of `change`.
+    /// Changes the state of backends in force with `change`. Nothing is written if no state changes. Fails if `change`
+    /// fails, and like [`apply`](Self::apply).
     pub fn change(&mut self, change: impl FnOnce(&mut BTreeMap<u32, Backend>) -> Result<()>) -> Result<()> {
         self.write(|mut now| {
             let before = now.backends.clone();
@@ -208,10 +195,7 @@ impl Balancer {
         })
     }
 
-    /// Lets others write after somebody was killed over it.
-    ///
-    /// # Errors
-    /// The map cannot be written.
+    /// Releases the writer's lock, which a killed process may hold. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -232,7 +216,7 @@ impl Balancer {
     fn fill(&mut self, config: &Config, down: &HashSet<IpAddr>) -> Result<()> {
         let old = self.in_force()?;
         let now = read_active(&self.active)?;
-        // A packet that met the generation before the present one may still be on its way through it.
+        // A packet that read the previous generation may still be processed.
         wait_for_packets();
         let next = (now ^ 1) as usize;
         let backends = self.place_backends(config, &old, down)?;
@@ -271,7 +255,8 @@ impl Balancer {
         Ok(())
     }
 
-    /// A place for each backend, with its state: the one that it has, or one that nobody uses now.
+    /// Assigns an entry to each backend, and returns it with the state: the entry that the backend has, or an unused
+    /// one.
     fn place_backends(
         &mut self,
         config: &Config,
@@ -321,8 +306,8 @@ impl Balancer {
         Ok(places)
     }
 
-    /// A place for each service, in the configuration's order: the one that it has, or a number that nobody uses now and
-    /// an identity that nobody had. And how many identities there have been then.
+    /// Assigns an entry to each service, in the configuration's order: the entry that it has, or an unused one with a
+    /// new identity. Also returns the number of identities assigned so far.
     fn place_services(&mut self, config: &Config, old: &InForce) -> Result<(Vec<(Service, Placed)>, u32)> {
         let known: Table<Service, Placed> = old
             .services

@@ -1,4 +1,4 @@
-//! The file of `apply`: where outer packets come from, and services with their backends.
+//! Configuration file of `apply`: source addresses of outer packets, and services with their backends.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -9,21 +9,21 @@ use bpfman_examples::failure::Failure;
 use crate::maglev::MAX_WEIGHT;
 use crate::service::{Protocol, Service};
 
-/// What lines are, for hints.
+/// Grammar of lines, for hints.
 pub const GRAMMAR: &str = "`source ADDRESS`, `mtu BYTES`, `service ADDRESS tcp|udp PORT`, and under a service \
                            `backend ADDRESS [weight N] [draining]`";
-/// MAX_SERVICES and MAX_BACKENDS of the program.
+/// `MAX_SERVICES` and `MAX_BACKENDS` of the program.
 const MOST_SERVICES: usize = 64;
 const MOST_BACKENDS: usize = 1024;
-/// What an IPv6 network has to carry.
+/// Minimum MTU of IPv6.
 const LEAST_MTU: u32 = 1280;
 
-/// Where outer packets come from, and how large they may be.
+/// Source addresses and maximum size of outer packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Settings {
     pub source_v4: Option<IpAddr>,
     pub source_v6: Option<IpAddr>,
-    /// Of the outer packet, in bytes.
+    /// MTU of outer packets, in bytes.
     pub mtu: u32,
 }
 
@@ -33,7 +33,7 @@ impl Default for Settings {
     }
 }
 
-/// A backend of a service.
+/// Backend of a service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Member {
     pub address: IpAddr,
@@ -41,7 +41,7 @@ pub struct Member {
     pub draining: bool,
 }
 
-/// What is to be in force.
+/// Contents of a configuration file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {
     pub settings: Settings,
@@ -49,8 +49,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// # Errors
-    /// The first line that says what cannot be, by its number; a backend without a source of its family.
+    /// Parses a configuration file. Fails with the number of the first invalid line, or if a backend has no source
+    /// address of its family.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let mut config = Self::default();
         for (number, line) in (1..).zip(text.lines()) {

@@ -1,4 +1,4 @@
-//! Health of backends: whether they take a connection at the ports that they serve.
+//! Health checks of backends: TCP connections to the ports that they serve.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::balancer::{InForce, Serving};
 use crate::service::{Protocol, State};
 
-/// How many answers in a row change a backend's state.
+/// Number of consecutive results that change a backend's state.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
     pub failures: u32,
     pub successes: u32,
 }
 
-/// Why a backend's state changes.
+/// Change of a backend's state, with the reason.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Change {
     pub address: IpAddr,
@@ -22,15 +22,15 @@ pub struct Change {
     pub reason: String,
 }
 
-/// What backends answered so far.
+/// Results of earlier checks.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Answers in a row that speak against a backend's state.
+    /// Number of consecutive results that contradict a backend's state.
     against: HashMap<IpAddr, u32>,
 }
 
-/// Connects to each backend that is up or down at each of its TCP ports: what it does not take, with the reason. Those of
-/// services over UDP and those that drain are not asked.
+/// Connects to each backend that is up or down at each of its TCP ports, and returns the result with the reason of a
+/// failure. UDP ports and draining backends are not checked.
 pub fn ask(now: &InForce, timeout: Duration) -> BTreeMap<IpAddr, Result<(), String>> {
     let mut questions: BTreeMap<IpAddr, Vec<u16>> = BTreeMap::new();
     for Serving { service, weights, .. } in now.services.values() {
@@ -63,7 +63,8 @@ pub fn ask(now: &InForce, timeout: Duration) -> BTreeMap<IpAddr, Result<(), Stri
 }
 
 impl Health {
-    /// The changes that these answers bring about: again with the next answers, until they are [`made`](Self::made).
+    /// Returns the changes that these results cause. A change is returned again with further results until it is passed
+    /// to [`made`](Self::made).
     pub fn judge(
         &mut self,
         now: &InForce,
@@ -92,7 +93,7 @@ impl Health {
         changes
     }
 
-    /// These states are in force now, and answers speak for or against them.
+    /// Records that changes are in force, and restarts the count of their backends.
     pub fn made(&mut self, changes: &[Change]) {
         for change in changes {
             self.against.remove(&change.address);
@@ -129,7 +130,7 @@ mod tests {
             (false, None),
             (false, None),
             (false, Some(State::Down)),
-            // Somebody else was writing: it is the same change with the next answer.
+            // The change was not made because another writer was active: it is returned again.
             (false, Some(State::Down)),
         ] {
             let changes = judge(&mut health, &now, good);

@@ -1,35 +1,35 @@
-//! Tables by Maglev hashing ("Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4): each
-//! backend gets places by its weight, and one that goes or comes moves few places of others.
+//! Maglev hashing ("Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4): each backend
+//! gets entries by its weight, and a backend that is added or removed moves few entries of others.
 
 use std::net::IpAddr;
 
 use crate::service::address_bytes;
 
-/// Places of a table, a prime: TABLE_SIZE of the program.
+/// Number of entries of a table, a prime: `TABLE_SIZE` of the program.
 pub const TABLE_SIZE: u32 = 4099;
-/// In a place of a table without backends.
+/// Entry of a table without backends.
 pub const NO_BACKEND: u32 = u32::MAX;
-/// The largest weight: with more, others would hardly get a place.
+/// Largest weight: with larger ones, other backends would get hardly any entries.
 pub const MAX_WEIGHT: u32 = 100;
 
-/// A backend that takes new connections.
+/// Backend that accepts new connections.
 pub struct Candidate {
-    /// Its place in the map of backends.
+    /// Index in the map of backends.
     pub number: u32,
-    /// What its places depend on, so that its number does not matter.
+    /// Address, which determines the entries, so that the index does not matter.
     pub address: IpAddr,
-    /// Its share, 1 to [`MAX_WEIGHT`].
+    /// Weight, 1 to [`MAX_WEIGHT`].
     pub weight: u32,
 }
 
-/// The number of a backend for each place.
+/// Returns the backend's number for each entry.
 pub fn table(mut candidates: Vec<Candidate>) -> Vec<u32> {
     let size = TABLE_SIZE as usize;
     let mut places = vec![NO_BACKEND; size];
     if candidates.is_empty() {
         return places;
     }
-    // Their turns come in an order that does not depend on the file's.
+    // Sort, so that the result does not depend on the order in the file.
     candidates.sort_by_key(|candidate| candidate.address);
     let mut orders: Vec<Order> = candidates.iter().map(|candidate| Order::of(candidate.address)).collect();
     let mut left = size;
@@ -52,7 +52,7 @@ pub fn table(mut candidates: Vec<Candidate>) -> Vec<u32> {
     }
 }
 
-/// The order in which a backend prefers places: every place once, since the size is a prime.
+/// Permutation of the entries by a backend's preference. It visits every entry once because the size is a prime.
 struct Order {
     at: u32,
     skip: u32,
@@ -65,7 +65,7 @@ impl Order {
                 .into_iter()
                 .fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
         };
-        // Of FNV-1a the upper bits are the better ones.
+        // The upper bits of FNV-1a are mixed better.
         let [first, second] =
             [0xcbf2_9ce4_8422_2325, 0x8422_2325_cbf2_9ce4].map(|seed| (hash(seed) >> 32) as u32);
         Self { at: first % TABLE_SIZE, skip: second % (TABLE_SIZE - 1) + 1 }

@@ -1,4 +1,4 @@
-//! Says which backends serve behind virtual addresses, watches whether they answer, and shows what they got.
+//! Configures the backends behind virtual addresses, checks their health, and shows statistics.
 
 mod balancer;
 mod config;
@@ -128,7 +128,7 @@ fn seconds(flag: &str, value: f64) -> Result<Duration> {
     }
 }
 
-/// Gives all these backends a state, or none of them.
+/// Sets the state of all these backends, or of none.
 fn put(maps: &MapSource, addresses: &[IpAddr], state: State) -> Result<()> {
     Balancer::open(maps)?.change(|backends| {
         for address in addresses {
@@ -151,14 +151,14 @@ fn find(backends: &mut BTreeMap<u32, Backend>, address: IpAddr) -> Option<&mut B
     backends.values_mut().find(|backend| backend.address == address)
 }
 
-/// Gives backends the states that their answers say.
+/// Sets the states of backends by the results of health checks.
 fn put_changes(balancer: &mut Balancer, changes: &[Change]) -> Result<()> {
     if changes.is_empty() {
         return Ok(());
     }
     balancer.change(|backends| {
         for change in changes {
-            // Somebody may have taken it away, or have it drain, since it was asked.
+            // The backend may have been removed or set to drain since it was checked.
             if let Some(backend) = find(backends, change.address)
                 && backend.state != State::Draining
             {
@@ -195,7 +195,7 @@ fn watch(
                     )?;
                 }
             }
-            // It is over by the next round, which finds the same backends wanting.
+            // The other writer finishes soon; the next round finds the same changes.
             Err(error) if failure::is_conflict(&error) => eprintln!("warning: {error:#}; trying again"),
             Err(error) => return Err(error),
         }

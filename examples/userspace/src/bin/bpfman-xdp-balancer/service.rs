@@ -1,4 +1,4 @@
-//! Virtual addresses and backends, and how both lie in the maps.
+//! Virtual addresses and backends, and their encoding in the maps.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,14 +10,13 @@ const AF_INET6: u8 = 10;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// What is served over a virtual address.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Protocol {
     Tcp,
     Udp,
 }
 
-/// A virtual address with its port.
+/// Virtual address with its protocol and port.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Service {
     pub address: IpAddr,
@@ -26,7 +25,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// `struct service`.
+    /// Encodes `struct service`.
     pub fn to_bytes(self) -> [u8; 20] {
         let mut bytes = [0; 20];
         bytes[..16].copy_from_slice(&address_bytes(self.address));
@@ -39,8 +38,7 @@ impl Service {
         bytes
     }
 
-    /// # Errors
-    /// The map holds something else.
+    /// Decodes `struct service`. Fails if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8; 20]) -> Result<Self> {
         let protocol = match bytes[18] {
             TCP => Protocol::Tcp,
@@ -62,16 +60,15 @@ impl fmt::Display for Service {
     }
 }
 
-/// Whether a backend takes packets.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum State {
-    /// Nobody has this number.
+    /// The entry is unused.
     #[default]
     Gone,
     Up,
-    /// It keeps the connections that it has, and takes no new ones.
+    /// Keeps its connections, and gets no new ones.
     Draining,
-    /// It did not answer: its connections go to others.
+    /// Failed its health checks: its connections go to other backends.
     Down,
 }
 
@@ -86,21 +83,21 @@ impl State {
     }
 }
 
-/// A backend by its number.
+/// Entry of the map of backends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Backend {
     pub address: IpAddr,
     pub state: State,
-    /// Another one for each backend that has had the number.
+    /// Changes with each backend that the entry is assigned to.
     pub epoch: u32,
 }
 
 impl Backend {
-    /// Whom a number belonged to before anybody had it.
+    /// Entry that was never assigned.
     pub const NOBODY: Self =
         Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), state: State::Gone, epoch: 0 };
 
-    /// `struct backend`.
+    /// Encodes `struct backend`.
     pub fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         bytes[..16].copy_from_slice(&address_bytes(self.address));
@@ -110,8 +107,7 @@ impl Backend {
         bytes
     }
 
-    /// # Errors
-    /// The map holds something else.
+    /// Decodes `struct backend`. Fails if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8; 24]) -> Result<Self> {
         let state = match bytes[17] {
             0 => State::Gone,
@@ -128,7 +124,7 @@ impl Backend {
     }
 }
 
-/// `struct address`.
+/// Encodes `struct address`.
 pub fn address_bytes(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => {
@@ -140,8 +136,7 @@ pub fn address_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// # Errors
-/// There is no such family.
+/// Decodes `struct address`. Fails if the family is unknown.
 fn address_of(bytes: [u8; 16], family: u8) -> Result<IpAddr> {
     Ok(match family {
         AF_INET => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),

@@ -1,4 +1,4 @@
-//! What is in force and what it did, for people and as JSON.
+//! Output of the configuration in force and of the counters, as text and JSON.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::balancer::{Serving, in_force};
 
-/// What the places of the map `outcomes` count, in the order of `enum outcome`.
+/// Names of the entries of the map `outcomes`, in the order of `enum outcome`.
 const OUTCOMES: [&str; 7] =
     ["forwarded", "connections", "no_backend", "too_large", "no_route", "fragments", "icmp_errors"];
 
@@ -20,10 +20,7 @@ fn count(counts: &PerCpuArray<MapData, RawCount>, number: u32) -> Result<Count> 
     Ok(cpus.iter().copied().map(Count::from).sum())
 }
 
-/// Services with their backends.
-///
-/// # Errors
-/// A map cannot be had or read; nobody reads what is written.
+/// Prints services with their backends. Fails if a map cannot be opened or read, or the output cannot be written.
 pub fn services(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result<()> {
     let now = in_force(maps)?;
     let of_services = maps.open("service_counts", MapAccess::Read)?;
@@ -58,10 +55,7 @@ pub fn services(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result
     Ok(())
 }
 
-/// What became of packets for the services.
-///
-/// # Errors
-/// As for [`services`].
+/// Prints the outcomes of packets for the services. Fails like [`services`].
 pub fn outcomes(maps: &MapSource, out: &mut impl Write, as_json: bool) -> Result<()> {
     let counts: PerCpuArray<MapData, u64> = maps.open("outcomes", MapAccess::Read)?;
     let mut object = Map::new();

@@ -1,4 +1,4 @@
-//! Where packets look for their service: one slot alone, in a table with a seed by which no two services share one.
+//! Table in which packets look up their service. Its seed is chosen so that no two services share a slot.
 
 use std::collections::HashSet;
 
@@ -7,35 +7,31 @@ use aya::maps::{Array, MapData};
 
 use crate::service::Service;
 
-/// SLOTS of the program, a power of two and sixteen times as many as there are services: with all of them, one seed in
-/// eight gives each a slot of its own.
+/// `SLOTS` of the program, a power of two and sixteen times the maximum number of services: even then, one seed in
+/// eight gives each service a slot of its own.
 const SLOTS: u32 = 1024;
 
 /// `struct slot`.
 type RawSlot = [u8; 28];
 
-/// What a slot says of its service.
+/// Numbers of a service in a slot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Placed {
-    /// Its place in tables and counters.
+    /// Index of the service in tables and counters.
     pub number: u32,
-    /// By which connections name it: no other service of these maps has had it.
+    /// Identity by which connections refer to the service. It is never used again in these maps.
     pub identity: u32,
 }
 
-/// The map `slots_…` of a generation.
+/// Map `slots_…` of a generation.
 pub struct Slots(Array<MapData, RawSlot>);
 
 impl Slots {
-    /// By that map.
     pub fn new(map: Array<MapData, RawSlot>) -> Self {
         Self(map)
     }
 
-    /// All services that are there.
-    ///
-    /// # Errors
-    /// The map cannot be read, or holds something else.
+    /// Returns all services. Fails if the map cannot be read, or its contents are malformed.
     pub fn read(&self) -> Result<Vec<(Service, Placed)>> {
         let mut found = Vec::new();
         for slot in 0..SLOTS {
@@ -45,10 +41,7 @@ impl Slots {
         Ok(found)
     }
 
-    /// Puts these there and no others; answers the seed.
-    ///
-    /// # Errors
-    /// The map cannot be read or written.
+    /// Replaces all services, and returns the seed. Fails if the map cannot be read or written.
     pub fn write(&mut self, services: &[(Service, Placed)]) -> Result<u32> {
         let seed = seed_for(services.iter().map(|(service, _)| service))?;
         let mut table = vec![[0; _]; SLOTS as usize];
@@ -64,7 +57,7 @@ impl Slots {
     }
 }
 
-/// The first seed by which no two services share a slot.
+/// Returns the first seed by which no two services share a slot.
 fn seed_for<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Result<u32> {
     let is_good = |seed: &u32| {
         let mut taken = HashSet::new();
@@ -73,10 +66,10 @@ fn seed_for<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Result<u
     (0..=u32::MAX).find(is_good).context("no seed gives each service a slot of its own")
 }
 
-/// FACTOR of the program.
+/// `FACTOR` of the program.
 const FACTOR: u64 = 0xff51_afd7_ed55_8ccd;
 
-/// What `find_service` of the program does: the sum of all words, each with a factor of its own.
+/// Computes the slot like `find_service` of the program: the sum of all words, each multiplied by a different factor.
 fn slot_of(service: &Service, seed: u32) -> u32 {
     let bytes = service.to_bytes();
     let (words, _) = bytes.as_chunks();
@@ -97,7 +90,7 @@ fn to_bytes(service: &Service, placed: Placed) -> RawSlot {
     raw
 }
 
-/// None if nobody has the slot.
+/// Returns `None` for an empty slot.
 fn from_bytes(raw: &RawSlot) -> Result<Option<(Service, Placed)>> {
     let (service, words) = raw.split_first_chunk::<20>().context("a slot begins with a service")?;
     if *service == [0; 20] {

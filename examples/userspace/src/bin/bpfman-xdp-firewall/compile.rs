@@ -1,4 +1,4 @@
-//! Rules as the tables that packets look into: the same few look-ups for any number of rules.
+//! Compilation of rules to lookup tables. The number of lookups per packet does not depend on the number of rules.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,7 +16,7 @@ const NO_RULE: u32 = u32::MAX;
 const MAX_PREFIXES: usize = 262_144;
 /// `ANY_PROTOCOL`.
 const ANY_PROTOCOL: u16 = u16::MAX;
-/// `LOOK_PROTOCOL` and its neighbours.
+/// `LOOK_PROTOCOL` and the other flags.
 const LOOK_PROTOCOL: u32 = 0x01;
 const LOOK_PORT: u32 = 0x02;
 const LOOK_ALL: u32 = 0x04;
@@ -33,25 +33,25 @@ pub struct Detail {
 /// `struct class`, with rules by their number.
 #[derive(Clone, Copy, Debug)]
 pub struct Class {
-    /// The first rule for the whole prefix.
+    /// First rule for the whole prefix.
     pub plain: Option<usize>,
     pub number: u32,
     pub looks: u32,
-    /// With `LOOK_ONE`, its only entry, which is not in the table.
+    /// With `LOOK_ONE`, the only entry, which is not in the table.
     pub one: Option<(Detail, usize)>,
 }
 
-/// What a generation holds.
+/// Contents of a generation.
 #[derive(Debug, Default)]
 pub struct Compiled {
     pub looks: u32,
     pub searches: Searches,
-    /// Markers too.
+    /// Prefixes with their classes, including markers.
     pub prefixes: Vec<(Direction, Prefix, Class)>,
     pub details: Vec<(Detail, usize)>,
 }
 
-/// How the longest prefix is found, by direction.
+/// Searches for the longest prefix, by direction.
 #[derive(Debug, Default)]
 pub struct Searches {
     pub v4: [Search; 2],
@@ -80,7 +80,7 @@ impl Searches {
     }
 }
 
-/// The first rule of each kind that a class has, or a prefix around it.
+/// First rule of each kind that applies to a class, including those of wider prefixes.
 #[derive(Clone, Default)]
 struct First {
     plain: Option<usize>,
@@ -102,8 +102,8 @@ impl First {
         }
     }
 
-    /// The entries that packets look up. One with a port names an earlier rule without, if there is one: the first look-up
-    /// that finds anything decides.
+    /// Returns the entries that packets look up. The first lookup that finds an entry decides, so an entry with a port
+    /// names an earlier rule without one, if there is any.
     fn details(&self, class: u32) -> impl Iterator<Item = (Detail, usize)> {
         let least = |numbers: [Option<usize>; 3]| numbers.into_iter().flatten().min();
         let protocols = self.protocols.iter().filter_map(move |(protocol, number)| {
@@ -124,10 +124,10 @@ impl First {
 }
 
 impl Class {
-    /// Of a marker that no prefix is around.
+    /// Class of a marker that no wider prefix contains.
     const NOTHING: Self = Self { plain: None, number: 0, looks: 0, one: None };
 
-    /// As packets read it, with the rules that have these numbers.
+    /// Encodes the class, with the rules that have these numbers.
     pub fn to_value(self, rules: &[(Rule, u32)]) -> [u32; 7] {
         let [plain, plain_counter] = decision(rules, self.plain);
         let [one, one_counter] = decision(rules, self.one.map(|(_, number)| number));
@@ -138,10 +138,8 @@ impl Class {
     }
 }
 
-/// Which rule is the first for a prefix depends on those of the shorter prefixes around it, so each class has them too.
-///
-/// # Errors
-/// The classes have more entries in all than there is room for.
+/// Compiles rules. The first rule for a prefix may be one of a wider prefix, so each class includes the rules of wider
+/// prefixes. Fails if the classes have more entries than the maps hold.
 pub fn compile(rules: &[Rule]) -> Result<Compiled> {
     let mut everywhere = First::default();
     let mut own: BTreeMap<(Direction, Prefix), First> = BTreeMap::new();
@@ -159,7 +157,7 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
         compiled.details.push((Detail { class: 0, protocol: ANY_PROTOCOL, port: 0 }, plain));
     }
     let mut marked = HashSet::new();
-    // In this order a prefix comes behind those around it.
+    // The order of the map places a prefix after all wider prefixes.
     let mut around: Vec<(Direction, Prefix, First, Class)> = Vec::new();
     for (number, ((direction, prefix), own)) in (1..).zip(own) {
         while around.last().is_some_and(|(other, wider, ..)| *other != direction || !wider.contains(prefix)) {
@@ -192,7 +190,7 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
             _ => compiled.details.extend(details),
         }
         compiled.prefixes.push((direction, prefix, class));
-        // Before memory is full of them.
+        // Stop early, before the entries exhaust memory.
         if compiled.details.len() > MAX_RULES {
             break;
         }
@@ -202,8 +200,6 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
     Ok(compiled)
 }
 
-/// # Errors
-/// There are more entries than the maps have room for.
 fn check_room(compiled: &Compiled) -> Result<()> {
     if compiled.details.len() > MAX_RULES {
         return Err(Failure::invalid(
@@ -227,7 +223,7 @@ fn check_room(compiled: &Compiled) -> Result<()> {
     Ok(())
 }
 
-/// `LOOK_SOURCE_V4` and its neighbours.
+/// `LOOK_SOURCE_V4` and the other flags.
 fn look_at(direction: Direction, prefix: Prefix) -> u32 {
     match (direction, prefix) {
         (Direction::Source, Prefix::V4(..)) => 0x08,
@@ -237,7 +233,7 @@ fn look_at(direction: Direction, prefix: Prefix) -> u32 {
     }
 }
 
-/// `struct decision`: a rule's number, whether it lets pass, and its counter.
+/// Encodes `struct decision`: the rule's number, whether it allows the packet, and its counter.
 pub fn decision(rules: &[(Rule, u32)], number: Option<usize>) -> [u32; 2] {
     number.and_then(|number| Some((number, rules.get(number)?))).map_or(
         [NO_RULE, 0],

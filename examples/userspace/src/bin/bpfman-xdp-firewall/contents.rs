@@ -1,4 +1,4 @@
-//! What the tables of a generation hold, byte for byte: to change only what differs.
+//! Encoded contents of a generation's tables, from which the minimal change is computed.
 
 use std::collections::HashMap as Table;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -17,7 +17,6 @@ pub type KeyV6 = [u32; 5];
 /// `struct detail`.
 pub type DetailKey = [u16; 4];
 
-/// The entries of each table.
 #[derive(Default)]
 pub struct Contents {
     pub v4: Table<KeyV4, ClassValue>,
@@ -26,7 +25,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Of rules with the places of their counters.
+    /// Encodes rules, each given with the index of its counter.
     pub fn new(rules: &[(Rule, u32)], compiled: &Compiled) -> Self {
         let mut contents = Self::default();
         for (direction, prefix, class) in &compiled.prefixes {
@@ -57,7 +56,8 @@ impl Contents {
         contents
     }
 
-    /// A sum of all entries; never 0. Another version of this program may compute another one of the same entries.
+    /// Returns a hash of all entries; never 0. Another version of this program may compute a different one for the same
+    /// entries.
     pub fn sum(&self) -> u64 {
         let sum = sum(4, &self.v4) ^ sum(6, &self.v6) ^ sum(0, &self.details);
         sum.max(1)

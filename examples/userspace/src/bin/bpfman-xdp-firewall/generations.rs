@@ -1,4 +1,4 @@
-//! The firewall's two generations of maps: what packets meet now, and the one that is filled next.
+//! Both generations of the firewall's maps: the one in force, and the next one.
 
 use std::collections::{HashMap as Table, HashSet};
 use std::hash::Hash;
@@ -17,14 +17,14 @@ use crate::contents::{ClassValue, Contents, DetailKey, KeyV4, KeyV6};
 use crate::list::MAX_RULES;
 use crate::rule::Rule;
 
-/// Places in `counters`.
+/// Number of entries of `counters`.
 const COUNTERS: u32 = 262_144;
 /// `RULES_OF_PAGE`.
 const RULES_OF_PAGE: usize = 128;
 
 /// `struct page`.
 type Page = [u8; 32 * RULES_OF_PAGE];
-/// `struct filling`: how many rules, and the sum of what the tables hold.
+/// `struct filling`: number of rules, and hash of the tables' contents.
 type Filling = [u64; 2];
 
 struct Generation {
@@ -34,7 +34,7 @@ struct Generation {
     rules: Array<MapData, Page>,
 }
 
-/// The maps for who writes.
+/// Maps opened for writing.
 pub struct Firewall {
     active: Array<MapData, u64>,
     generations: [Generation; 2],
@@ -45,14 +45,14 @@ pub struct Firewall {
     turn: Turn,
 }
 
-/// What replacing the rules did.
+/// Numbers of rules that a replacement added, removed and kept.
 pub struct Replaced {
     pub added: usize,
     pub removed: usize,
     pub kept: usize,
 }
 
-/// The rules that packets meet now, each with the place of its counter; by descriptors that cannot write.
+/// Returns the rules in force, each with the index of its counter, using read-only descriptors.
 fn current(maps: &MapSource) -> Result<Vec<(Rule, u32)>> {
     let now = read_active(&maps.open("active", MapAccess::Read)?)?;
     read_rules(&maps.open(&format!("rules_{}", now & 1), MapAccess::Read)?, now >> 32)
@@ -64,7 +64,7 @@ fn read_active(active: &Array<MapData, u64>) -> Result<u64> {
 
 fn read_rules(rules: &Array<MapData, Page>, count: u64) -> Result<Vec<(Rule, u32)>> {
     let count = count as usize;
-    // A map may say anything; pages that there are not end this.
+    // The map's count is not trusted: reading ends at the last page.
     let mut read = Vec::with_capacity(count.min(MAX_RULES));
     for (number, _) in (0..).zip((0..count).step_by(RULES_OF_PAGE)) {
         let page =
@@ -79,10 +79,8 @@ fn read_rules(rules: &Array<MapData, Page>, count: u64) -> Result<Vec<(Rule, u32
     Ok(read)
 }
 
-/// The rules that packets meet now, with what each has matched; by descriptors that cannot write.
-///
-/// # Errors
-/// A map cannot be had or read.
+/// Returns the rules in force with their counters, using read-only descriptors. Fails if a map cannot be opened or
+/// read.
 pub fn counted(maps: &MapSource) -> Result<Vec<(Rule, Count)>> {
     let rules = current(maps)?;
     let counters: Array<MapData, RawCount> = maps.open("counters", MapAccess::Read)?;
@@ -94,17 +92,11 @@ pub fn counted(maps: &MapSource) -> Result<Vec<(Rule, Count)>> {
     rules.into_iter().map(count).collect()
 }
 
-/// The rules that packets meet now.
-///
-/// # Errors
-/// A map cannot be had or read.
 pub fn active_rules(maps: &MapSource) -> Result<Vec<Rule>> {
     Ok(current(maps)?.into_iter().map(|(rule, _)| rule).collect())
 }
 
 impl Firewall {
-    /// # Errors
-    /// A map cannot be had.
     pub fn open(maps: &MapSource) -> Result<Self> {
         let generation = |number: usize| -> Result<Generation> {
             let name = |map: &str| format!("{map}_{number}");
@@ -126,11 +118,9 @@ impl Firewall {
         })
     }
 
-    /// Puts the rules in force that `change` makes of the present ones, all at once. Nothing happens if it makes none. A
-    /// rule that stays keeps its counts.
-    ///
-    /// # Errors
-    /// Somebody else is writing; those of `change`; a map cannot be written: packets meet the old rules then.
+    /// Replaces the rules at once with those that `change` returns for the current ones. Nothing is written if it
+    /// returns none. A rule that stays keeps its counter. Fails if `change` fails, another writer is active or a map
+    /// cannot be written; the old rules stay in force then.
     pub fn replace<T>(
         &mut self,
         change: impl FnOnce(&[Rule]) -> Result<(Option<Vec<Rule>>, T)>,
@@ -140,10 +130,7 @@ impl Firewall {
         self.unlock().and(done)
     }
 
-    /// Lets others write, whoever was writing.
-    ///
-    /// # Errors
-    /// The map cannot be written.
+    /// Releases the writer's lock, whichever process holds it. Fails if the map cannot be written.
     pub fn unlock(&mut self) -> Result<()> {
         self.turn.end()
     }
@@ -180,13 +167,13 @@ impl Firewall {
         Ok(())
     }
 
-    /// Has a generation hold these rules and no others. What it holds already stays as it is: two generations ago, most rules
-    /// were the same.
+    /// Fills a generation with these rules. Entries that it contains already are kept: most rules are the same as two
+    /// generations ago.
     fn fill(&mut self, generation: u32, rules: &[(Rule, u32)], wanted: &Contents) -> Result<()> {
         let filling = self.fillings.get(&generation, 0).context("cannot read what a generation holds")?;
         let maps = &mut self.generations[generation as usize];
         let held = maps.held(filling);
-        // Until it is whole, nobody knows what it holds.
+        // Mark the contents as unknown until the generation is complete.
         self.fillings.set(generation, [0, 0], 0).context("cannot begin to fill a generation")?;
         let held = match held {
             Some(held) => held,
@@ -205,8 +192,8 @@ impl Firewall {
     }
 }
 
-/// Gives every rule a place for its counter: its own where it was there before, else one that none of the old ones has. Those
-/// places too.
+/// Assigns a counter to every rule: its own if it was present before, else one that no old rule uses. The latter are
+/// returned separately, too.
 fn with_counters(old: &[(Rule, u32)], new: Vec<Rule>) -> (Vec<(Rule, u32)>, Vec<u32>) {
     let places: Table<Rule, u32> = old.iter().copied().collect();
     let taken: HashSet<u32> = places.values().copied().collect();
@@ -216,7 +203,7 @@ fn with_counters(old: &[(Rule, u32)], new: Vec<Rule>) -> (Vec<(Rule, u32)>, Vec<
         .into_iter()
         .map(|rule| {
             let place = places.get(&rule).copied().unwrap_or_else(|| {
-                // There are twice as many places as rules.
+                // An index is always free: there are twice as many counters as rules.
                 let place = free.next().unwrap_or_default();
                 fresh.push(place);
                 place
@@ -228,7 +215,7 @@ fn with_counters(old: &[(Rule, u32)], new: Vec<Rule>) -> (Vec<(Rule, u32)>, Vec<
 }
 
 impl Generation {
-    /// What the tables hold by the rules that they were filled with. None if that cannot be told.
+    /// Returns the tables' contents, computed from the rules that they were filled with. `None` if they are unknown.
     fn held(&self, [count, sum]: Filling) -> Option<Contents> {
         if sum == 0 {
             return None;
@@ -257,7 +244,7 @@ impl Generation {
     }
 }
 
-/// Has a table hold what is wanted, by changing what differs from what it holds.
+/// Changes a table from `held` to `wanted` by writing only the differences.
 fn change<K: Pod + Eq + Hash, V: Pod + Eq>(
     table: &mut HashMap<MapData, K, V>,
     held: &Table<K, V>,

@@ -1,4 +1,4 @@
-//! Rules in their order: from a file, changed by one, and told apart.
+//! Ordered lists of rules: parsing, single changes and comparison.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -10,14 +10,12 @@ use bpfman_examples::rule_file;
 
 use crate::rule::{Direction, Rule};
 
-/// As many as the maps hold.
+/// Capacity of the maps.
 pub const MAX_RULES: usize = 131_072;
 
-/// Rules, one a line, with comments behind `#`.
-///
-/// # Errors
-/// The first line that is no rule, by its number and with the reason; a rule that can never match since another line asks for
-/// the same; too many.
+/// Parses rules, one per line, with comments after `#`. Fails with the number of the first invalid line and the reason.
+/// A rule is invalid, too, if it can never match because an earlier line has the same conditions, or if there are too
+/// many rules.
 pub fn parse(text: &str, name: &str) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     let mut seen = HashMap::new();
@@ -42,8 +40,6 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-/// # Errors
-/// There are more rules than the maps hold.
 pub fn check_number(rules: &[Rule]) -> Result<()> {
     if rules.len() > MAX_RULES {
         return Err(Failure::invalid(
@@ -55,17 +51,14 @@ pub fn check_number(rules: &[Rule]) -> Result<()> {
     Ok(())
 }
 
-/// The rules in a file, or on standard input.
-///
-/// # Errors
-/// It cannot be read, and those of [`parse`].
+/// Reads the rules of a file; `-` is standard input. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<Vec<Rule>> {
     let (text, name) = rule_file::read(path)?;
     parse(&text, &name)
 }
 
-/// Puts the rule that drops everything from a prefix before the first that could match such packets instead: so the longest
-/// prefix decides among such rules. Whether it was not there.
+/// Inserts a rule that drops everything from a prefix, before the first rule that could match such packets: among such
+/// rules, the longest prefix decides. Returns whether the rule was absent.
 pub fn block(rules: &mut Vec<Rule>, prefix: Prefix) -> bool {
     let rule = Rule::drop_from(prefix);
     if rules.contains(&rule) {
@@ -80,14 +73,15 @@ pub fn block(rules: &mut Vec<Rule>, prefix: Prefix) -> bool {
     true
 }
 
-/// Takes that rule away. Whether it was there.
+/// Removes the rule of [`block`]. Returns whether it was present.
 pub fn unblock(rules: &mut Vec<Rule>, prefix: Prefix) -> bool {
     let before = rules.len();
     rules.retain(|rule| *rule != Rule::drop_from(prefix));
     rules.len() < before
 }
 
-/// Lines of what is not the same: `-` is only in the first, `+` only in the second. Empty if they do the same.
+/// Returns the differences as lines: `-` for rules only in the first list, `+` for rules only in the second. Empty if
+/// both lists have the same effect.
 pub fn difference(old: &[Rule], new: &[Rule]) -> String {
     let sets = [old, new].map(|rules| rules.iter().collect::<HashSet<_>>());
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Says what the XDP firewall drops and lets pass, and shows what it did.
+//! Configures the XDP firewall, and shows its statistics.
 
 mod compile;
 mod contents;
@@ -80,10 +80,10 @@ enum Action {
     Unlock,
 }
 
-/// What the slots of the map `stats` count, in the order of `enum outcome`.
+/// Names of the slots of the map `stats`, in the order of `enum outcome`.
 const OUTCOMES: [&str; 5] = ["passed_ipv4", "passed_ipv6", "passed_other", "dropped_ipv4", "dropped_ipv6"];
 
-/// `diff` found one.
+/// Exit code of `diff` if there is a difference.
 const DIFFERENT: u8 = 1;
 
 fn main() -> ExitCode {
@@ -125,7 +125,7 @@ fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Changes the rules by one prefix after the other, and puts them in force together.
+/// Changes the rules by each of the prefixes, and puts all changes in force at once.
 fn change(
     maps: &MapSource,
     out: &mut impl Write,

@@ -1,4 +1,4 @@
-//! A rule: as a line that people write, and as `struct rule` that lies in the firewall's maps.
+//! Rule, as a line of text and as `struct rule` in the maps.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -8,21 +8,19 @@ use anyhow::{Context, Result, bail, ensure};
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::protocol::Protocol;
 
-/// What becomes of a packet that matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Drop,
     Allow,
 }
 
-/// Which of a packet's addresses a prefix is about, in the order of `enum direction`.
+/// Address of a packet that a prefix applies to, in the order of `enum direction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     Source,
     Destination,
 }
 
-/// What a packet has to be like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Match {
     pub prefix: Option<(Direction, Prefix)>,
@@ -30,7 +28,6 @@ pub struct Match {
     pub port: Option<NonZeroU16>,
 }
 
-/// One rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     pub action: Action,
@@ -38,19 +35,19 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Drops everything from a prefix.
+    /// Returns the rule that drops everything from a prefix.
     pub fn drop_from(prefix: Prefix) -> Self {
         let matches = Match { prefix: Some((Direction::Source, prefix)), ..Match::default() };
         Self { action: Action::Drop, matches }
     }
 
-    /// The prefix, if dropping everything from it is all that the rule does.
+    /// Returns the prefix if the rule is [`drop_from`](Self::drop_from) of a prefix.
     pub fn blocked_source(&self) -> Option<Prefix> {
         let (_, prefix) = self.matches.prefix?;
         (*self == Self::drop_from(prefix)).then_some(prefix)
     }
 
-    /// As `struct rule`, with the place of its counter.
+    /// Encodes `struct rule`, with the index of its counter.
     pub fn to_bytes(self, counter: u32) -> [u8; 32] {
         let mut bytes = [0; 32];
         let Match { prefix, protocol, port } = self.matches;
@@ -78,7 +75,7 @@ impl Rule {
         bytes
     }
 
-    /// From `struct rule`: the rule and the place of its counter, or `None` if it is none.
+    /// Decodes `struct rule` and the index of its counter. Returns `None` if the bytes are malformed.
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<(Self, u32)> {
         let address = bytes[8..24].first_chunk::<16>()?;
         let length = u32::from(bytes[3]);
@@ -99,7 +96,7 @@ impl Rule {
     }
 }
 
-/// `drop src 192.0.2.0/24 proto tcp dport 22`, `allow dst 2001:db8::/32`, `drop proto icmp`, `drop`.
+/// Parses `drop src 192.0.2.0/24 proto tcp dport 22`, `allow dst 2001:db8::/32`, `drop proto icmp`, `drop`.
 impl FromStr for Rule {
     type Err = anyhow::Error;
 

@@ -1,7 +1,7 @@
-//! In which order packets ask for the lengths of prefixes: a binary search for the longest prefix.
+//! Binary search over prefix lengths for the longest matching prefix.
 //!
-//! Each step asks the table for one length. If something is there, the longest prefix has that length or a longer one. So on the
-//! way to a longer prefix the table has entries where no prefix is: markers.
+//! Each step looks up the address, cut to one length. If there is an entry, the longest prefix has that length or a
+//! greater one. Therefore the table has markers, entries without a prefix, on the way to longer prefixes.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,22 @@ const MOST_STEPS_V6: u32 = 8;
 const STEPS_V4: usize = 64;
 const STEPS_V6: usize = 256;
 
-/// The lengths that prefixes of one family and direction have, as steps from the first one on.
+/// Prefix lengths of one family and direction, as a tree of steps; the first step is the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search(Vec<Step>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Step {
     length: u32,
-    /// The next step; 0: none, since no step comes before the first.
+    /// Index of the next step; 0 for none, because no step leads to the first.
     longer: u8,
     shorter: u8,
 }
 
 impl Search {
-    /// Over lengths of prefixes, with the number of those that have each: no more steps than the program makes (`most`), and
-    /// few for lengths that many have. Each step leaves about as many prefixes on either side, which saves markers too.
+    /// Builds a search over lengths, given with the number of prefixes of each. No path is longer than `most` steps,
+    /// the limit of the program, and common lengths have short paths. Each step halves the number of prefixes
+    /// approximately, which saves markers, too.
     fn new(lengths: &BTreeMap<u32, usize>, most: u32) -> Self {
         let lengths: Vec<(u32, usize)> = lengths.iter().map(|(length, count)| (*length, *count)).collect();
         let mut search = Self::default();
@@ -36,17 +37,15 @@ impl Search {
         search
     }
 
-    /// Over lengths of IPv4.
     pub fn over_v4(lengths: &BTreeMap<u32, usize>) -> Self {
         Self::new(lengths, MOST_STEPS_V4)
     }
 
-    /// Over lengths of IPv6.
     pub fn over_v6(lengths: &BTreeMap<u32, usize>) -> Self {
         Self::new(lengths, MOST_STEPS_V6)
     }
 
-    /// Adds the steps over some lengths, of which there are so few that `most` steps reach each, and says which is the first.
+    /// Adds steps over some lengths, few enough that each is reached in `most` steps. Returns the index of their root.
     fn add(&mut self, lengths: &[(u32, usize)], most: u32) -> u8 {
         let reached = 2_usize.pow(most.saturating_sub(1)) - 1;
         let prefixes = |lengths: &[(u32, usize)]| lengths.iter().map(|(_, count)| count).sum::<usize>();
@@ -64,7 +63,7 @@ impl Search {
         own as u8
     }
 
-    /// Where the table has to have something so that a search comes to the prefix, which has one of the lengths.
+    /// Returns the markers that a search for the prefix needs. The prefix has one of the lengths.
     pub fn markers(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
         let mut at = 0_usize;
         let way = std::iter::from_fn(move || {
@@ -76,7 +75,7 @@ impl Search {
         way.flatten()
     }
 
-    /// As `struct search_v4`.
+    /// Encodes `struct search_v4`.
     pub fn to_v4(&self) -> [u8; 8 * STEPS_V4] {
         let mut bytes = [0; 8 * STEPS_V4];
         for (place, step) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(&self.0) {
@@ -86,7 +85,7 @@ impl Search {
         bytes
     }
 
-    /// As `struct search_v6`.
+    /// Encodes `struct search_v6`.
     pub fn to_v6(&self) -> [u8; 20 * STEPS_V6] {
         let mut bytes = [0; 20 * STEPS_V6];
         for (place, step) in bytes.as_chunks_mut::<20>().0.iter_mut().zip(&self.0) {
@@ -96,7 +95,7 @@ impl Search {
         bytes
     }
 
-    /// What the program finds for an address in a table.
+    /// Returns the entry that the program would find for an address, and the number of steps.
     #[cfg(test)]
     pub fn find<T>(&self, address: Prefix, table: impl Fn(Prefix) -> Option<T>) -> (Option<T>, u32) {
         let (mut found, mut at, mut steps) = (None, 0, 0);
@@ -152,7 +151,7 @@ mod tests {
     fn lengths_that_many_have_come_first() {
         let search = Search::over_v4(&BTreeMap::from([(8, 1), (16, 1), (24, 90), (32, 5)]));
         assert_eq!(search.0[0].length, 24);
-        // Of all 33 lengths the last cannot be first: 32 would be left for five steps.
+        // With all 33 lengths, the last cannot be the root: 32 lengths would be left for five steps.
         let all: BTreeMap<u32, usize> =
             (0..=32).map(|length| (length, if length == 32 { 90 } else { 1 })).collect();
         assert_eq!(Search::over_v4(&all).0[0].length, 31);

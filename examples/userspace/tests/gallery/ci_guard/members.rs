@@ -1,4 +1,4 @@
-//! Who is of a job that has no control group: its descendants to the last, and nobody else.
+//! Membership in a job without a cgroup: all descendants, and no other process.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Guard, report};
 
-/// Starts a job, and reads the line that it begins with.
+/// Starts a job, and reads the first line of its output.
 fn start(guard: &Guard, script: &str) -> (Child, BufReader<ChildStdout>, String) {
     let mut side = guard.side("--cgroup none", script);
     let mut side = side.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -23,8 +23,8 @@ fn started(report: &Value, arguments: &Value) -> bool {
     report["exec"].as_array().unwrap().iter().any(|one| one["arguments"] == *arguments)
 }
 
-/// A look at one process after the other passes by a child that is made meanwhile, and comes too late to its parent: the more
-/// there are of another job, the longer it takes.
+/// Reading one process after the other can miss a child that is created meanwhile, and then its parent. The more
+/// processes another job has, the longer reading takes.
 #[test]
 fn descendants_that_take_turns_are_followed_to_the_last() {
     let guard = Guard::new();
@@ -37,7 +37,7 @@ fn descendants_that_take_turns_are_followed_to_the_last() {
     let told = report(&outcome);
     assert_eq!((outcome.code, &told["verdict"], &told["lost"]), (0, &"clean".into(), &0.into()), "{told:#}");
     assert!(started(&told, &json!(["/bin/echo", "last"])), "{told:#}");
-    // They end together, with their standard input.
+    // All end together when their standard input closes.
     let ended = crowd.wait_with_output().unwrap();
     let told: Value = serde_json::from_slice(&ended.stderr).unwrap();
     assert_eq!((&told["verdict"], &told["lost"]), (&"clean".into(), &0.into()), "{told:#}");
@@ -72,7 +72,7 @@ fn whoever_a_killed_job_has_left_is_not_of_the_next() {
         format!("echo here; while [ -e /proc/{left}/exe ]; do sleep 0.02; done; exec /bin/echo mine");
     let (side, mut out, here) = start(&guard, &script);
     assert_eq!(here, "here");
-    // He ends while the next one runs.
+    // The process that the killed job left ends while the next job runs.
     fs::write(&go_on, "").unwrap();
     let ended = side.wait_with_output().unwrap();
     let mut rest = String::new();

@@ -1,4 +1,4 @@
-//! The guard at an interface, where what leaves has no control group that could be asked.
+//! Egress guard of an interface, where packets cannot be matched by cgroup.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -15,13 +15,14 @@ use super::guarded::{CDN, EVIL, Guarded, PORT, Place, RULES, SHOP, SHOP_V6};
 use super::{end, next_with, with_rules_by_name};
 use crate::equipment::{Gallery, Interface};
 
-/// What the kernel sends by itself: who has an address of IPv6.
+/// Rules for neighbour discovery, which the kernel sends by itself over IPv6.
 const NEIGHBOURS: &str =
     "allow dst fe80::/10 proto icmpv6\nallow dst ff02::/16 proto icmpv6\nallow dst fd77::/64 proto icmpv6\n";
 
 const PLACES: [(Place, &str); 2] = [(Place::Interface, "egress-own"), (Place::OtherEnd, "egress-other")];
 
-/// Nothing tells a sender that its datagram was dropped on the way: the guard counts it.
+/// Asserts that a datagram is dropped. The sender gets no error for a drop after its socket, so the guard's counter is
+/// read.
 fn is_dropped(guarded: &mut Guarded, order: &str) {
     let dropped = guarded.count("dropped");
     guarded.does(order);
@@ -49,7 +50,7 @@ fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
         // With its Ethernet header.
         assert_eq!(event["bytes"], 14 + 20 + 8 + 1);
         assert!(event["interface"].as_u64().unwrap() > 0);
-        // It has its socket also behind the veth.
+        // The packet still belongs to its socket after the veth.
         assert_eq!(event["cgroup"], fs::metadata(&guarded.group.folder).unwrap().ino());
 
         assert_eq!(guarded.does("resolve SHOP.example.com"), format!("{SHOP} {SHOP_V6}"));
@@ -69,7 +70,7 @@ fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
         assert_eq!(next_with(&mut events, "name", "evil.example")["reason"], "name");
         is_dropped(&mut guarded, "options 192.0.2.7 9");
         assert_eq!(next_with(&mut events, "destination", "192.0.2.7")["reason"], "header");
-        // An answer that nobody asked for, from the resolver itself.
+        // An unrequested answer, from the resolver itself.
         guarded.does(&format!("open {NEAR_ADDRESS}"));
         let unasked = guarded.count("answers_unasked");
         guarded.server.socket.send_to(&[0; 40], (NEAR_ADDRESS, 4000)).unwrap();
@@ -85,7 +86,7 @@ fn a_connection_lives_longer_than_its_name_and_is_not_begun_again() {
         let rules = "resolver 10.77.0.2\nttl 0 2\nallow name *.img.example.com\nmode enforce\n";
         let mut guarded = Guarded::at(place, &format!("{test}-ttl"));
         guarded.with_rules("apply", rules).success();
-        // A slow machine may take longer than the TTL; then it is asked for again.
+        // A slow machine may take longer than the TTL; then resolve the name again.
         wait::until("it connects", || {
             guarded.does("resolve a.img.example.com");
             guarded.tcp(CDN) == "connected"
@@ -93,9 +94,9 @@ fn a_connection_lives_longer_than_its_name_and_is_not_begun_again() {
         wait::until("it is not known any more", || guarded.learned().is_empty());
         assert_eq!(guarded.does("say hello"), "hello", "a connection that is there stays");
         is_dropped(&mut guarded, &format!("udp {CDN} {PORT}"));
-        // From the same port: who begins again is judged again.
+        // A new connection from the same port is evaluated again.
         assert_eq!(guarded.does(&format!("again {CDN} {PORT}")), "refused");
-        // Other rules let it stay if they have its name.
+        // New rules keep the connection if they have its name.
         guarded.does("resolve a.img.example.com");
         assert_eq!(guarded.does(&format!("again {CDN} {PORT}")), "connected");
         wait::until("it is not known any more", || guarded.learned().is_empty());
@@ -104,7 +105,7 @@ fn a_connection_lives_longer_than_its_name_and_is_not_begun_again() {
     }
 }
 
-/// A datagram to a host at the other end, behind an Ethernet header with these tags.
+/// Returns a datagram to a host at the other end, after an Ethernet header with these tags.
 fn frame(destination: &str, tags: &[[u8; 4]]) -> String {
     let addresses = [NEAR_ADDRESS, destination].map(|text| text.parse::<Ipv4Addr>().unwrap().octets());
     let mut ip = [&[0x45, 0, 0, 29, 0, 1, 0, 0, 64, 17, 0, 0][..], addresses.as_flattened()].concat();
@@ -116,7 +117,7 @@ fn frame(destination: &str, tags: &[[u8; 4]]) -> String {
     hex(&[&macs, tags.as_flattened(), &[8, 0], &ip, &udp].concat())
 }
 
-/// A packet of IPv6 with a hop-by-hop header, in which a router is told to look, and this behind it.
+/// Returns an IPv6 packet with the router alert option in a hop-by-hop header, followed by the protocol `behind`.
 fn to_router(destination: &str, behind: u8) -> String {
     let addresses = ["fd77::1", destination].map(|text| text.parse::<Ipv6Addr>().unwrap().octets());
     let macs = [0x33, 0x33, 0, 0, 0, 0x16, 2, 0, 0, 0, 0, 1];
@@ -138,7 +139,7 @@ fn reports_about_groups_of_the_link_pass_by_rules_and_other_headers_do_not() {
         guarded.does(&report("ff02::16", 58));
         wait::until("it passes", || guarded.count("passed") > passed);
         assert_eq!(guarded.count("dropped"), dropped);
-        // A routing header behind it; another host of the link; a group beyond it.
+        // Followed by a routing header; to another host on the link; to a group beyond the link.
         for (destination, behind) in [("ff02::16", 43), ("fd77::2", 58), ("ff05::16", 58)] {
             is_dropped(&mut guarded, &report(destination, behind));
         }
@@ -147,14 +148,14 @@ fn reports_about_groups_of_the_link_pass_by_rules_and_other_headers_do_not() {
     }
 }
 
-/// Who may send frames says also what they are, to the kernel and in tags, and may say something else than what they are.
+/// The sender of a frame also declares its protocol, to the kernel and in tags, and may declare a wrong one.
 #[test]
 fn frames_of_packet_sockets_pass_no_interface_under_another_name() {
     for (place, test) in PLACES {
         let mut guarded = Guarded::at(place, &format!("{test}-frames"));
         guarded.with_rules("apply", &format!("{NEIGHBOURS}allow dst 192.0.2.0/24\n")).success();
         let as_arp = |destination: &str| format!("frame {INTERFACE} 0806 {}", frame(destination, &[]));
-        // It would arrive.
+        // In shadow mode it would arrive.
         arrives(&mut guarded, &as_arp(EVIL));
         assert_eq!(guarded.count("refused_in_shadow"), 1);
         guarded.run("mode enforce").success();

@@ -1,5 +1,5 @@
-//! A process in a control group and at an interface, one of which is guarded: it asks and sends what it is told to, and what
-//! arrives is seen.
+//! Process in a cgroup and at an interface, one of which is guarded: it resolves names and sends packets on request,
+//! and the test observes the packets that arrive.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
@@ -37,18 +37,18 @@ fn table() -> Vec<Record> {
     ]
 }
 
-/// What is guarded.
+/// Attach point of the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The process's control group.
+    /// Cgroup of the process.
     Group,
-    /// Its own interface, by tcx.
+    /// Interface of the process, by tcx.
     Interface,
-    /// The other end of a veth, by TC, as at the host's end of a pod's: what is sent comes in there.
+    /// The other end of the veth, by tc, like the host's end of a pod's veth: sent packets are ingress there.
     OtherEnd,
 }
 
-/// A process in the group, which sends what it is told to.
+/// Process in the cgroup that executes requests.
 pub struct Client {
     process: Child,
     pub orders: ChildStdin,
@@ -82,7 +82,7 @@ impl Drop for Client {
     }
 }
 
-/// Loads and attaches the two programs.
+/// Loads and attaches both programs.
 fn attach(place: Place, gallery: &Gallery, network: &Network, group: &Group) -> Vec<u64> {
     let (hook, functions) = match place {
         Place::Group => ("cgroup_skb", ["egress_guard_out", "egress_guard_in"]),
@@ -105,7 +105,7 @@ fn attach(place: Place, gallery: &Gallery, network: &Network, group: &Group) -> 
     programs
 }
 
-/// The guard of a process that lives at the near end of a network; the resolver and all others are at the far end.
+/// Guarded process at the near end of a network; the resolver and all other hosts are at the far end.
 pub struct Guarded {
     pub client: Client,
     pub group: Group,
@@ -151,7 +151,7 @@ impl Guarded {
         Self { client, group, server, receiver, network, gallery, program: programs[0] }
     }
 
-    /// With rules in force.
+    /// Returns a guard with rules in mode `enforce`.
     pub fn enforcing(test: &str, rules: &str) -> Self {
         let guarded = Self::new(test);
         guarded.with_rules("apply", rules).success();
@@ -163,7 +163,7 @@ impl Guarded {
         self.gallery.side("egress-guard", &format!("--program {} {line}", self.program))
     }
 
-    /// With rules on standard input.
+    /// Runs a subcommand with rules on standard input.
     pub fn with_rules(&self, verb: &str, rules: &str) -> Outcome {
         let file = self.gallery.daemon.path("rules");
         fs::write(&file, rules).unwrap();
@@ -184,7 +184,7 @@ impl Guarded {
         self.does(&format!("tcp {address} {PORT}"))
     }
 
-    /// Datagrams that came to the far end since this was last asked.
+    /// Returns the number of datagrams that arrived at the far end since the last call.
     pub fn arrived(&self) -> usize {
         std::iter::from_fn(|| self.receiver.recv(&mut [0; 64]).ok()).count()
     }
@@ -193,7 +193,7 @@ impl Guarded {
         self.run("stats --json").json()[what].as_u64().unwrap()
     }
 
-    /// Addresses that names are known to have.
+    /// Returns the learned names and addresses.
     pub fn learned(&self) -> Vec<(String, String)> {
         let learned = self.run("learned --json").json();
         let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -1,4 +1,5 @@
-//! Networks that are known: for packets of pods alone, by the node's own routes, and never the way to the node itself.
+//! Networks in the table: they apply only to packets of pods, follow the node's own routes, and never capture packets
+//! to the node itself.
 
 use bpfman_tests::network::Namespace;
 use bpfman_tests::pods::{CLIENT, CLIENT_V6, Cluster, NODE, NODE_V6, UPLINK};
@@ -7,7 +8,7 @@ use bpfman_tests::wait;
 
 use super::{FastPath, ping};
 
-/// Over IPv6 nobody answers for a second after an interface is up.
+/// Waits for an answer: an IPv6 address does not answer for a second after the interface is up.
 fn answers(from: &Namespace, to: &str) {
     wait::until("it answers", || ping(from, 1, &format!("-W 1 {to}")).code == 0);
 }
@@ -25,7 +26,7 @@ fn the_node_answers_at_its_own_addresses_in_networks_that_are_known() {
         (client, NODE),
         (client, NODE_V6),
         (&pod.namespace, NODE),
-        // By its own address: until nobody else is known to have that, another one would be the source.
+        // Select the source address: before duplicate address detection has finished, the kernel would use another one.
         (&pod.namespace, &format!("-I {} {NODE_V6}", pod.address_v6)),
         (node, pod.address.as_str()),
         (node, pod.address_v6.as_str()),
@@ -34,7 +35,7 @@ fn the_node_answers_at_its_own_addresses_in_networks_that_are_known() {
     }
     assert_eq!(path.packets("to_network"), 0, "it is in none of them");
     assert!(path.packets("not_forwarded") >= 4, "the pod's requests and answers");
-    // Nobody has told of an address that comes later.
+    // An address that was added later, without a new `sync`.
     node.ip(&["address", "add", "10.88.0.253/24", "dev", UPLINK]);
     answers(&pod.namespace, "10.88.0.253");
     answers(client, "10.88.0.253");
@@ -50,7 +51,7 @@ fn packets_of_pods_alone_take_the_way_to_a_network_and_its_next_hop() {
     path.know_all();
     let Cluster { client, node, pods } = &path.cluster;
     let pod = &pods[0].namespace;
-    // Beyond the client.
+    // Networks behind the client.
     for (address, network, next_hop) in
         [("10.77.0.1/32", "10.77.0.0/24", CLIENT), ("fd77::1/128", "fd77::/64", CLIENT_V6)]
     {
@@ -64,7 +65,7 @@ fn packets_of_pods_alone_take_the_way_to_a_network_and_its_next_hop() {
         ping(pod, 3, to).success();
         assert_eq!((path.cluster.forwarded_by_stack(), path.sent_to(network)), (forwarded, sent + 3));
     }
-    // One that the node itself has no route to: the stack tells whoever asks, also a pod.
+    // A network without a route on the node: the stack informs the sender, also a pod.
     path.run(&format!("add 10.66.0.0/24 {UPLINK}")).success();
     client.ip(&["route", "add", "10.66.0.0/24", "via", NODE]);
     for from in [client, pod] {
@@ -88,7 +89,7 @@ fn a_prefix_of_one_family_has_no_address_of_the_other() {
         answers(pod, to);
         let before = seen();
         ping(pod, 3, to).success();
-        // Answers go to the pod past the stack.
+        // Answers reach the pod without the stack.
         assert_eq!(seen(), (before.0 + forwarded, before.1 + to_network), "{to}");
     }
 }

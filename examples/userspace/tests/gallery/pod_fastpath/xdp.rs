@@ -1,4 +1,5 @@
-//! The same with XDP at the node's interface: what it does not bring to a pod goes through the stack, and is answered.
+//! Fast path with XDP at the node's interface: packets that it does not redirect to a pod go through the stack, and are
+//! answered.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -16,7 +17,7 @@ use crate::equipment::Gallery;
 
 const PROGRAMS: &str = "--programs xdp:from_network_xdp tcx:from_pod tracepoint:refused tracepoint:lost";
 
-/// The firewall is in front of it. Pods' ends take frames.
+/// Sets up the fast path after a firewall. The pods' interfaces take frames.
 fn over_xdp() -> (FastPath, u64) {
     let path = without_gro();
     path.cluster.pods.iter().for_each(|pod| set(&pod.namespace, "gro", "on"));
@@ -27,12 +28,12 @@ fn over_xdp() -> (FastPath, u64) {
     (path, firewall)
 }
 
-/// As the kernel makes veths.
+/// Sets up the fast path with veths as the kernel creates them.
 fn without_gro() -> FastPath {
     let (gallery, cluster) = (Gallery::open(), Cluster::new(2));
     let programs = gallery.load("pod-fastpath", PROGRAMS);
     let [from_network, from_pod, refused, lost] = programs[..] else { panic!("{programs:?}") };
-    // A frame keeps no note that its checksum is still to be made, as a veth's own sender leaves it.
+    // A sender on a veth leaves checksums to the adapter, but a redirected frame does not say so.
     set(&cluster.client, "tx", "off");
     for (program, point) in [(refused, "xdp/xdp_redirect_err"), (lost, "xdp/xdp_devmap_xmit")] {
         gallery.daemon.bpfman(&format!("attach {program} tracepoint --tracepoint {point}")).success();
@@ -43,7 +44,7 @@ fn without_gro() -> FastPath {
     path
 }
 
-/// A feature of `eth0`.
+/// Sets a feature of `eth0`.
 fn set(namespace: &Namespace, feature: &str, value: &str) {
     let path = format!("--net={}", namespace.path().display());
     run(&["nsenter", &path, "ethtool", "-K", "eth0", feature, value]);
@@ -53,7 +54,7 @@ fn both(cluster: &Cluster) -> (&Pod, &Pod) {
     (&cluster.pods[0], &cluster.pods[1])
 }
 
-/// Over IPv6 nobody answers for a second after an interface is up.
+/// Waits for answers: an IPv6 address does not answer for a second after the interface is up.
 fn wait_for_answers(path: &FastPath) {
     let Cluster { client, pods, .. } = &path.cluster;
     for address in pods.iter().flat_map(|pod| [&pod.address, &pod.address_v6]) {
@@ -78,7 +79,7 @@ fn frames_for_known_pods_pass_the_stack_by_behind_a_firewall() {
     let before = path.cluster.forwarded_by_stack();
     for to in [&one.address, &one.address_v6, &two.address, &two.address_v6] {
         let answered = ping(client, 5, to).success();
-        // Whose header's checksum was wrong would not have been answered.
+        // With a wrong header checksum, there would be no answer.
         assert_eq!(answered.matches("ttl=63").count(), 5, "{answered}");
     }
     assert_eq!((path.packets("to_pod"), path.packets("to_network")), (4 * 5, 4 * 5));
@@ -147,7 +148,7 @@ fn a_pod_whose_end_takes_no_frames_is_the_stacks() {
     asked(0);
     assert_eq!((counted(), takes()), ([1, 2, 0], vec![true, false]));
 
-    // Nobody has told that it is no longer so.
+    // The table has not been updated after this change.
     set(&one.namespace, "gro", "off");
     asked(1);
     assert_eq!((counted(), takes()), ([2, 2, 1], vec![false, false]));
@@ -155,7 +156,7 @@ fn a_pod_whose_end_takes_no_frames_is_the_stacks() {
     asked(0);
     assert_eq!(counted(), [2, 3, 1]);
 
-    // The user says so, and is wrong: until the same is said without it.
+    // The user states it wrongly; this holds until `add` runs again without the flag.
     let mac = format!("add {} {} --mac {}", one.address, one.interface, one.mac);
     path.run(&format!("{mac} --takes-frames")).success();
     path.run("sync").success();
@@ -181,7 +182,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     let (one, two) = both(&path.cluster);
     path.assert_senders_are_told(one);
 
-    // From elsewhere, with a pod's address.
+    // From outside, with a pod's address.
     client.ip(&["address", "add", &format!("{}/32", two.address), "dev", "lo"]);
     let (from, to) = (two.address.clone(), one.address.clone());
     client.inside(move || {
@@ -190,7 +191,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     wait::until("it was seen to be a pod's", || path.packets("foreign_source") == 1);
     client.ip(&["address", "delete", &format!("{}/32", two.address), "dev", "lo"]);
 
-    // For another machine of the client's network, whose hardware address is not the node's.
+    // For another machine of the client's network: the hardware address is not the node's.
     let (other, sent) = (path.packets("other"), path.packets("to_pod"));
     client.ip(&["neighbour", "replace", "10.88.0.7", "lladdr", "02:00:00:88:00:07", "dev", "eth0"]);
     client.ip(&["route", "add", &format!("{}/32", one.address), "via", "10.88.0.7"]);
@@ -202,7 +203,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     assert_eq!(path.packets("to_pod"), sent);
     client.ip(&["route", "delete", &format!("{}/32", one.address)]);
 
-    // The node's own address has changed since.
+    // The node's own address changes.
     node.ip(&["link", "set", UPLINK, "address", "02:00:00:88:00:aa"]);
     client.ip(&["neighbour", "replace", NODE, "lladdr", "02:00:00:88:00:aa", "dev", "eth0"]);
     ping(client, 1, &one.address).success();
@@ -211,7 +212,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     ping(client, 1, &one.address).success();
     assert_eq!(path.packets("to_pod"), sent + 1);
 
-    // A pod that has gone, and is still in the table.
+    // A pod that is gone, but still in the table.
     node.ip(&["link", "delete", &two.interface]);
     let gone = ping(client, 1, &two.address);
     assert!(gone.stdout.contains("nreachable"), "the stack says so: {gone:?}");
@@ -219,7 +220,7 @@ fn frames_that_need_more_than_forwarding_are_the_stacks() {
     path.run("sync").success();
 }
 
-/// A manifest means interfaces of the machine, which is in use: of all, the test's own are taken.
+/// The manifest attaches to interfaces of the machine, which is in use: the test replaces them by its own.
 #[test]
 fn its_other_manifest_takes_the_place_of_the_first() {
     if lacks_tcx("its_other_manifest_takes_the_place_of_the_first") {

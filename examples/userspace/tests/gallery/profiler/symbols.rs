@@ -1,4 +1,4 @@
-//! Names of binaries that were shipped without: by Debian's debuginfod, and by servers that fail or lie.
+//! Names of stripped binaries: from Debian's debuginfod, and from servers that fail or send wrong files.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,13 +14,13 @@ use bpfman_tests::{Outcome, compile, wait};
 use super::{Busy, CALLS, get, lines_of, profiled};
 use crate::equipment::{Gallery, WATCHER};
 
-/// The process without names.
+/// Name of the process without symbols.
 const OWN: &str = "stripped";
 const RECORD: [&str; 3] = ["record", "--seconds", "1"];
-/// No certificate authorities, as in the image of the side.
+/// Disables certificate authorities, as in the image of the companion command.
 const NO_AUTHORITIES: (&str, &str) = ("SSL_CERT_FILE", "/dev/null");
 
-/// A server of what lies in a folder, ended with this value.
+/// Server of the files in a directory, killed when this value is dropped.
 struct Server {
     process: Child,
     address: SocketAddr,
@@ -51,7 +51,7 @@ impl Drop for Server {
     }
 }
 
-/// A server that has another binary's file, whatever it is asked for.
+/// Starts a server that answers every request with the file of another binary.
 fn liar() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -68,7 +68,8 @@ fn liar() -> SocketAddr {
     address
 }
 
-/// A binary without names, built with these flags too, the folder of the file that has them, and its build id.
+/// Builds a stripped binary with additional flags. Returns its path, the directory with its debug file, and its build
+/// id.
 fn binary(gallery: &Gallery, flags: &[&str]) -> (PathBuf, PathBuf, String) {
     let [whole, stripped, folder] = ["whole", "shipped", "symbols"].map(|name| gallery.daemon.path(name));
     fs::create_dir(&folder).unwrap();
@@ -91,7 +92,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A folder for files, which the user may write.
+    /// Returns a new directory that the user may write.
     fn folder(&mut self) -> PathBuf {
         self.folders += 1;
         let folder = self.gallery.daemon.path(format!("kept-{}", self.folders));
@@ -136,7 +137,7 @@ fn a_binary_without_symbols_is_named_by_a_server_that_has_them() {
     assert!(small.code == 0 && !is_named(&small), "{small:?}");
     assert!(small.stderr.contains("files of symbols not fetched"), "{small:?}");
     assert!(!small.stderr.contains("no symbols from"), "a large file is no failure of its server: {small:?}");
-    // As distributions set it whose files are signed.
+    // Distributions with signed files set the variable like this.
     let with = bench.record(&format!("ima:enforcing {url}"), &kept);
     assert!(with.code == 0 && is_named(&with), "{with:?}");
     assert!(kept.join(&id).join("debuginfo").exists());
@@ -149,7 +150,7 @@ fn a_binary_without_symbols_is_named_by_a_server_that_has_them() {
 fn a_binary_of_which_nothing_has_a_name_is_named_for_who_asks_over_http() {
     let gallery = Gallery::open();
     let program = profiled(&gallery);
-    // Without the names of any library beside its own.
+    // Static, so that no shared library provides names.
     let (stripped, symbols, id) = binary(&gallery, &["-static"]);
     let _busy = Busy::of(&gallery, OWN, None, &stripped);
     let server = Server::start(&symbols);

@@ -1,4 +1,4 @@
-//! A bridge in a network namespace of its own, with three hosts at its ports and the filter at two of them.
+//! Bridge in its own network namespace, with three hosts at its ports and the filter at two of them.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
@@ -10,15 +10,13 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER};
 
-/// The interface of each host.
 pub const INTERFACE: &str = "eth0";
-/// What hosts listen to.
+/// Port that hosts listen on.
 pub const PORT: u16 = 4242;
 
-/// Who is at a port.
 pub struct Host {
     pub namespace: Namespace,
-    /// The last byte of its addresses.
+    /// Last byte of its addresses.
     pub number: u8,
 }
 
@@ -39,19 +37,18 @@ impl Host {
         format!("fd09::{}", self.number)
     }
 
-    /// Of the link, as the kernel makes it of the MAC address.
+    /// Returns the link-local address that the kernel derives from the MAC address.
     pub fn local_address(&self) -> String {
         format!("fe80::ff:fe00:{:x}", self.number)
     }
 
-    /// Gives it an address of IPv6, too.
     pub fn give_ipv6(&self) {
         set_ipv6_disabled(&self.namespace, INTERFACE, false);
         let address = format!("{}/64", self.address_v6());
         self.namespace.ip(&["address", "add", &address, "dev", INTERFACE, "nodad"]);
     }
 
-    /// A socket of its own, at an address and port of it.
+    /// Returns a socket bound to an address and port of the host.
     pub fn udp(&self, address: &str, port: u16) -> UdpSocket {
         let address = address.to_owned();
         let socket = self.namespace.inside(move || UdpSocket::bind((address.as_str(), port)).unwrap());
@@ -59,7 +56,7 @@ impl Host {
         socket
     }
 
-    /// Sends back what comes to [`PORT`] by TCP.
+    /// Starts a TCP server on [`PORT`] that echoes all data.
     pub fn echoes(&self) {
         let address = self.address();
         let listener = self.namespace.inside(move || TcpListener::bind((address.as_str(), PORT)).unwrap());
@@ -75,7 +72,7 @@ impl Host {
     }
 }
 
-/// What hosts say of themselves by IPv6 would be counted as well.
+/// Disables IPv6: its neighbour discovery would be counted as well.
 fn without_ipv6(namespace: &Namespace) {
     for of in ["all", "default"] {
         set_ipv6_disabled(namespace, of, true);
@@ -87,7 +84,6 @@ fn set_ipv6_disabled(namespace: &Namespace, of: &str, disabled: bool) {
     Outcome::of(namespace.command("sh").args(["-c", &words])).success();
 }
 
-/// The whole.
 pub struct Bridge {
     pub gallery: Gallery,
     pub hosts: [Host; 3],
@@ -139,13 +135,12 @@ impl Bridge {
         Self { gallery, hosts, namespace, program: programs[0] }
     }
 
-    /// Gives the hosts addresses of IPv6, too.
     pub fn with_ipv6(self) -> Self {
         self.hosts.iter().for_each(Host::give_ipv6);
         self
     }
 
-    /// With both ports' own addresses, and more rules.
+    /// Returns a bridge with rules for the addresses of both filtered ports, and more rules.
     pub fn with_rules(rules: &str) -> Self {
         let bridge = Self::new();
         bridge.apply(&bridge.ports_and(rules));
@@ -165,7 +160,7 @@ impl Bridge {
         self.feed("apply", rules).success();
     }
 
-    /// The side, in the bridge's network namespace.
+    /// Returns the companion command in the bridge's network namespace.
     fn side(&self) -> Command {
         let mut command = self.gallery.side_in(&self.namespace, WATCHER, "switch-port");
         command.args(["--program", &self.program.to_string()]);
@@ -176,14 +171,14 @@ impl Bridge {
         Outcome::of(self.side().args(line.split_whitespace()))
     }
 
-    /// With rules on standard input.
+    /// Runs a subcommand with rules on standard input.
     pub fn feed(&self, verb: &str, rules: &str) -> Outcome {
         let file = self.gallery.daemon.path("rules");
         fs::write(&file, rules).unwrap();
         Outcome::of(self.side().args([verb, "-"]).stdin(File::open(file).unwrap()))
     }
 
-    /// Frames that had an outcome at a host's port.
+    /// Returns the number of frames with an outcome at a host's port.
     pub fn count(&self, host: usize, outcome: &str) -> u64 {
         let stats = self.run("stats --json").json();
         stats[self.hosts[host].port()][outcome]["packets"].as_u64().unwrap()

@@ -1,5 +1,5 @@
-//! What is behind extension headers of IPv6 is judged as if they were not there. The first host's own stack says nothing over
-//! IPv6: all that is counted of it are the test's frames.
+//! IPv6 extension headers: packets are evaluated as if they had none. The first host's stack sends nothing over IPv6,
+//! so only the test's frames are counted at its port.
 
 use std::net::Ipv6Addr;
 
@@ -11,14 +11,14 @@ use super::frame::{
     DESTINATION_OPTIONS, Extension, HOP_BY_HOP, ICMP, ROUTER_ALERT, UDP, Way, fragment, send,
 };
 
-/// Sends it from the first host, and waits until so many more have this outcome at its port.
+/// Sends a frame from the first host, and waits until one more has this outcome at its port.
 fn has_outcome(bridge: &Bridge, frame: &[u8], outcome: &str) {
     let before = bridge.count(0, outcome);
     send(&bridge.hosts[0], frame);
     wait::until(outcome, || bridge.count(0, outcome) == before + 1);
 }
 
-/// The sender's MAC address is that of the target, whatever was known before.
+/// Returns a neighbour advertisement that assigns the sender's MAC address to the target, overriding earlier entries.
 fn advertisement(way: &Way, sender: &Host, target: &Host) -> Vec<u8> {
     let mut bytes: Vec<u8> = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
     bytes.extend(target.address_v6().parse::<Ipv6Addr>().unwrap().octets());
@@ -48,7 +48,7 @@ fn a_neighbours_address_is_not_told_from_behind_extension_headers() {
     }
     let many = [DESTINATION_OPTIONS; 9];
     has_outcome(&bridge, &way.frame(&many, ICMP, &spoofed), "unreadable");
-    // Whose end would be behind that of the packet.
+    // A header that claims to end after the packet.
     let endless: Extension = (DESTINATION_OPTIONS.0, [255, 1, 4, 0, 0, 0, 0]);
     has_outcome(&bridge, &way.frame(&[endless], ICMP, &spoofed), "unreadable");
     let neighbours = two.namespace.ip(&["neighbour", "show", "to", &address]);
@@ -89,7 +89,7 @@ fn the_first_fragment_is_of_its_connection_and_later_ones_pass_by_rules_without_
     assert!(begun.iter().any(|one| one["port"] == "port1" && one["protocol"] == "udp"), "{begun:?}");
     has_outcome(&bridge, &second, "refused_out");
     bridge.apply(&bridge.ports_and("allow port1 out proto udp\nallow port2 in proto udp\n"));
-    // Both again: the receiver waits for the rest of a datagram for a minute only.
+    // Send both fragments again: the receiver waits for the rest of a datagram for one minute only.
     has_outcome(&bridge, &first, "passed_out");
     has_outcome(&bridge, &second, "passed_out");
     arrives(&receiver);

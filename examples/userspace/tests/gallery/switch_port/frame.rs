@@ -1,4 +1,4 @@
-//! Frames of IPv6 with extension headers that no kernel sends by itself.
+//! IPv6 frames with extension headers that no kernel sends by itself.
 
 use std::net::Ipv6Addr;
 
@@ -8,25 +8,24 @@ use bpfman_tests::hex::hex;
 
 use super::bridge::{Host, INTERFACE};
 
-/// What a header says of the one behind it.
+/// Values of a next-header field.
 pub const UDP: u8 = 17;
 pub const ICMP: u8 = 58;
 
-/// An extension header of eight bytes: what the header in front of it says, and what is behind its own first byte.
+/// Extension header of eight bytes: its number in the previous header, and its content after the first byte.
 pub type Extension = (u8, [u8; 7]);
 
 const PADDING: [u8; 7] = [0, 1, 4, 0, 0, 0, 0];
 pub const HOP_BY_HOP: Extension = (0, PADDING);
 pub const DESTINATION_OPTIONS: Extension = (60, PADDING);
-/// As reports of multicast listeners have it.
+/// Router alert option, as in reports of multicast listeners.
 pub const ROUTER_ALERT: Extension = (0, [0, 5, 2, 0, 0, 1, 0]);
 
-/// Of a fragment: how many units of eight bytes are before it, and whether more are behind it.
+/// Returns a fragment header. `offset` is in units of eight bytes; `more` is true if more fragments follow.
 pub const fn fragment(offset: u8, more: bool) -> Extension {
     (44, [0, 0, offset << 3 | more as u8, 0, 0, 0, 77])
 }
 
-/// From whom to whom.
 pub struct Way {
     macs: [[u8; 6]; 2],
     addresses: [Ipv6Addr; 2],
@@ -38,13 +37,13 @@ impl Way {
         Self { macs: [from, to].map(mac), addresses }
     }
 
-    /// To all routers that forward for groups, from the address of the link.
+    /// Returns the way of listener reports: from the link-local address to all multicast routers.
     pub fn of_reports(from: &Host) -> Self {
         let addresses = [from.local_address().as_str(), "ff02::16"].map(|text| text.parse().unwrap());
         Self { macs: [mac(from), [0x33, 0x33, 0, 0, 0, 0x16]], addresses }
     }
 
-    /// The upper layer's bytes with their checksum, whose place this is.
+    /// Writes the checksum into the bytes of the upper layer at an offset.
     pub fn checked(&self, protocol: u8, mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
         let mut all: Vec<u8> = self.addresses.iter().flat_map(Ipv6Addr::octets).collect();
         all.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
@@ -54,7 +53,7 @@ impl Way {
         bytes
     }
 
-    /// Bytes of the upper layer behind these headers, in a frame.
+    /// Returns a frame with these headers and bytes of the upper layer.
     pub fn frame(&self, extensions: &[Extension], protocol: u8, bytes: &[u8]) -> Vec<u8> {
         let [from, to] = self.macs;
         let mut numbers = extensions.iter().map(|(number, _)| *number).chain([protocol]);
@@ -77,7 +76,7 @@ fn mac(host: &Host) -> [u8; 6] {
     [2, 0, 0, 0, 0, host.number]
 }
 
-/// Past the host's own stack.
+/// Sends a frame without the host's own stack.
 pub fn send(from: &Host, frame: &[u8]) {
     let bytes = hex(frame);
     let script = format!(

@@ -1,4 +1,4 @@
-//! Go programs, which have TLS of their own. Each test has copies of them in files of its own, which nobody else runs.
+//! Go programs, which contain their own TLS. Each test has its own copies of them, which no other process runs.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,15 +13,15 @@ use super::{Follower, PORT, certificate};
 use crate::equipment::{Gallery, STRANGER, WATCHER};
 
 const ROOT: u32 = 0;
-/// Who may attach few probes.
+/// User with a grant that limits the number of links.
 const PROBER: u32 = 64_779;
 const PROBER_GRANT: &str = "[[grants]]\nname = \"prober\"\nusers = [64779]\nallow = [\"read\", \"load\", \"attach\"]\n\
                             limits = { links = 5 }\n";
 const LOADED: &str = "--programs uprobe:go_enter uprobe:go_leave_read uprobe:go_leave_write";
-/// Of Go 1.19: two functions, seven returns of one and eight of the other.
+/// Number of probes for Go 1.19: two functions, with seven and eight return instructions.
 const PROBES: usize = 2 + 7 + 8;
 
-/// The path of a program that was built, if Go is here; else a line that says so.
+/// Returns the path of a built Go program. Prints a line that counts as a skip, and returns `None`, if Go is missing.
 fn built(linker: &str, test: &str) -> Option<PathBuf> {
     let built = compile::go("tls", linker);
     if built.is_none() {
@@ -30,7 +30,7 @@ fn built(linker: &str, test: &str) -> Option<PathBuf> {
     built
 }
 
-/// A server and clients in a namespace, and the programs, which are attached to nothing yet.
+/// Server and clients in a namespace, and the programs, which are not attached yet.
 struct Stage {
     gallery: Gallery,
     namespace: Namespace,
@@ -71,7 +71,6 @@ impl Stage {
         Outcome::of(side.args(words.split_whitespace()))
     }
 
-    /// How many probes there are.
     fn probes(&self) -> usize {
         let links = self.gallery.daemon.bpfman("list links -o json").json();
         links["links"].as_array().unwrap().len()
@@ -112,14 +111,14 @@ fn heads_of_go_programs_are_seen_by_both_ends_until_the_probes_are_taken_away() 
     assert_eq!((&answer["pid"], &answer["http"]["status"]), (&sent["pid"], &200.into()));
     drop(follower);
 
-    // Of a large call the beginning.
+    // A large call shows its beginning.
     let mut follower = stage.follow("--json --raw --show-secrets");
     stage.client("ask", PORT, "/large").success();
     let large = follower.until(|call| call["bytes"].as_u64().unwrap() > 4096);
     assert_eq!(large["text"].as_str().unwrap().len(), 4096);
     drop(follower);
 
-    // Once more changes nothing, and the probes are still there when the daemon is away.
+    // Attaching again changes nothing, and the probes stay while the daemon is down.
     stage.go(ROOT, &stage.file()).success();
     assert_eq!(stage.probes(), PROBES);
     let mut follower = stage.follow("--json");
@@ -130,7 +129,8 @@ fn heads_of_go_programs_are_seen_by_both_ends_until_the_probes_are_taken_away() 
     stage.go(ROOT, &format!("{} --detach", stage.file())).fails(5, &["no probe is at", "hint: "]);
 }
 
-/// The bytes lie on the stack of a goroutine, which moves during the call; and the call has one of the same kind within it.
+/// The data is on the stack of a goroutine, which moves during the call; and the call contains another call of the same
+/// function.
 #[test]
 fn connections_within_connections_are_seen_also_where_stacks_move() {
     let Some(stage) = Stage::new("connections_within_connections_are_seen_also_where_stacks_move") else {
@@ -146,7 +146,7 @@ fn connections_within_connections_are_seen_also_where_stacks_move() {
     }]);
     assert_eq!(written["pid"], stage.server.id());
     assert_eq!(read["bytes"], GREETING.len());
-    // The connection around it: records of TLS, which nobody can read.
+    // The outer connection carries encrypted TLS records.
     stage.client("greeted", PORT + 1, "").success();
     let is_outer = |text: &str| text.starts_with('\u{17}');
     follower.until(|call| call["pid"] == stage.server.id() && is_outer(call["text"].as_str().unwrap()));
@@ -157,7 +157,7 @@ fn what_cannot_be_attached_is_refused_with_a_reason_and_nothing_is_attached() {
     let test = "what_cannot_be_attached_is_refused_with_a_reason_and_nothing_is_attached";
     let (Some(stage), Some(stripped)) = (Stage::new(test), built("-s", test)) else { return };
     let whole = fs::read(stage.folder.join("tls")).unwrap();
-    // Where it stands last: tables of symbols are behind all else.
+    // Use the last occurrence: symbol tables are at the end of the file.
     let changed = |name: &str, from: &[u8], to: &[u8]| {
         let at = whole.windows(from.len()).rposition(|bytes| bytes == from).unwrap();
         let mut bytes = whole.clone();
@@ -188,7 +188,7 @@ fn what_cannot_be_attached_is_refused_with_a_reason_and_nothing_is_attached() {
     }
     let unreadable = unreadable.display().to_string();
     stage.go(WATCHER, &unreadable).fails(1, &["cannot open", "Permission denied"]);
-    // Who follows need not be one who attaches.
+    // The user who follows may not attach.
     stage.go(WATCHER, &stage.file()).fails(4, &["cannot attach to", "may not attach", "hint: "]);
     stage.go(STRANGER, &stage.file()).fails(4, &["may not"]);
     let maps = format!("--map-dir /sys/fs/bpf go {}", stage.file());
@@ -206,7 +206,7 @@ fn probes_that_are_not_all_allowed_are_taken_back() {
     stage.program = loaded["programs"][0]["program_id"].as_u64().unwrap();
     stage.go(PROBER, &stage.file()).fails(6, &["cannot attach to", "limits.links"]);
     assert_eq!(stage.probes(), 0);
-    // What was there before stays.
+    // Earlier probes stay.
     stage.go(ROOT, &stage.file()).success();
     stage.go(PROBER, &stage.file()).fails(6, &["limits.links"]);
     assert_eq!(stage.probes(), PROBES);

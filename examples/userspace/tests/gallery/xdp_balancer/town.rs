@@ -1,4 +1,4 @@
-//! A street with a client and a router, a balancer, and backends that answer with their number.
+//! Network of a client, a router, a balancer, and backends that answer with their number.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,13 +13,11 @@ use crate::equipment::{Gallery, WATCHER};
 
 pub const BACKENDS: u8 = 3;
 pub const PORT: u16 = 8443;
-/// The virtual addresses.
 pub const V4: &str = "198.51.100.1";
 pub const V6: &str = "2001:db8::1";
-/// The largest packet that fits into another one.
+/// Largest size of a packet that fits into an outer packet.
 const INNER_MTU: &str = "1400";
 
-/// Everything, and a daemon whose balancer is attached.
 pub struct Town {
     pub gallery: Gallery,
     pub program: u64,
@@ -28,18 +26,17 @@ pub struct Town {
     backends: Vec<Namespace>,
 }
 
-/// A backend's address in a family.
 pub fn backend(number: u8, v6: bool) -> String {
     if v6 { format!("fd81:{number}::2") } else { format!("10.81.{number}.2") }
 }
 
 impl Town {
-    /// What comes to the balancer goes back to the street's router.
+    /// Returns a town with a balancer that sends all packets back to the router.
     pub fn new() -> Self {
         Self::with("")
     }
 
-    /// The balancer's own routes say where packets go.
+    /// Returns a town with a balancer that uses its own routes.
     pub fn by_routes() -> Self {
         let town = Self::with("--global by_routes=1");
         sysctl(&town.balancer, &["net.ipv4.ip_forward=1"]);
@@ -52,9 +49,9 @@ impl Town {
         let [street, balancer] = ["street", "balancer"].map(Namespace::new);
         sysctl(&street, &["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
         join(&street, "s0", &balancer, ["10.80.0.1/24", "fd80::1/64"], ["10.80.0.2/24", "fd80::2/64"]);
-        // The balancer reads packets before a checksum is put in for want of a real wire.
+        // The balancer reads packets before checksums are filled in, because there is no real wire.
         ethtool(&street, "s0", &["tx", "off", "gro", "on"]);
-        // A veth receives what XDP sends back at its other end only if it has a program of its own.
+        // A veth receives packets that XDP sends back at its peer only if it has an XDP program of its own.
         let pass = compile::object("pass").display().to_string();
         street.ip(&["link", "set", "s0", "xdp", "obj", &pass, "sec", "xdp"]);
         for (address, gateway) in [(V4, "10.80.0.2"), (V6, "fd80::2")] {
@@ -86,7 +83,7 @@ impl Town {
         Self { gallery, program, street, balancer, backends }
     }
 
-    /// The side, in the street.
+    /// Runs the companion command in the namespace of the client.
     pub fn run(&self, line: &str) -> Outcome {
         let side = self.gallery.side_as(WATCHER, "xdp-balancer");
         let mut inside = self.street.command(side.get_program().to_str().unwrap());
@@ -97,7 +94,7 @@ impl Town {
         Outcome::of(inside.args(line.split_whitespace()))
     }
 
-    /// Applies a file of these lines, behind sources of both families.
+    /// Applies a file with these lines, after source addresses of both families.
     pub fn apply(&self, lines: &str) -> Outcome {
         let path = self.gallery.daemon.path("services");
         std::fs::write(&path, format!("source 10.80.0.2\nsource fd80::2\n{lines}")).unwrap();
@@ -108,7 +105,7 @@ impl Town {
         serde_json::from_str(&self.run(line).success()).unwrap()
     }
 
-    /// A server of a backend, as long as the value lives.
+    /// Starts the server of a backend, which stops when the value is dropped.
     pub fn serve(&self, number: u8) -> Server {
         let backend = &self.backends[usize::from(number) - 1];
         let listener = backend.inside(|| TcpListener::bind(("::", PORT)).unwrap());
@@ -121,7 +118,6 @@ impl Town {
         Server { listener }
     }
 
-    /// A backend that answers datagrams from now on.
     pub fn serve_datagrams(&self, number: u8) {
         let backend = &self.backends[usize::from(number) - 1];
         let socket = backend.inside(|| UdpSocket::bind((V4, PORT)).unwrap());
@@ -133,7 +129,7 @@ impl Town {
         });
     }
 
-    /// A connection of the client's: who answers, and the stream.
+    /// Opens a connection of the client. Returns the backend that answers, and the stream.
     pub fn connect(&self, address: &str) -> Option<(u8, TcpStream)> {
         let place = SocketAddr::new(address.parse::<IpAddr>().unwrap(), PORT);
         let mut stream = self.street.inside(move || TcpStream::connect_timeout(&place, DEADLINE)).ok()?;
@@ -142,7 +138,7 @@ impl Town {
         Some((number, stream))
     }
 
-    /// Begins a connection, and does not wait for an answer.
+    /// Starts to connect, and does not wait for an answer.
     pub fn knock(&self) {
         self.street.inside(|| {
             let socket = rustix::net::socket_with(
@@ -157,7 +153,7 @@ impl Town {
         });
     }
 
-    /// Who answers a datagram.
+    /// Returns the backend that answers a datagram.
     pub fn datagram(&self) -> u8 {
         self.street.inside(|| {
             let socket = UdpSocket::bind(("10.80.0.1", 0)).unwrap();
@@ -169,7 +165,7 @@ impl Town {
         })
     }
 
-    /// A datagram of so many bytes over a route that does not know of the outer header.
+    /// Sends a datagram of a given size over a route with an MTU that has no space for the outer header.
     pub fn send_large(&self, length: usize) {
         self.street.ip(&["route", "replace", V4, "via", "10.80.0.2"]);
         self.street.inside(move || {
@@ -178,14 +174,14 @@ impl Town {
         });
     }
 
-    /// Whether the balancer's machine answers: both ends know each other's hardware address then.
+    /// Returns whether the balancer's machine answers; then both ends know each other's hardware address.
     pub fn pings_the_balancer(&self) -> bool {
         let mut ping = self.street.command("ping");
         Outcome::of(ping.args(["-c", "1", "-W", "5", "10.80.0.2"])).code == 0
     }
 }
 
-/// Asks over a connection who answers.
+/// Asks over a connection for the number of the backend.
 pub fn ask(stream: &mut TcpStream) -> Option<u8> {
     stream.write_all(b"?").ok()?;
     let mut number = [0];
@@ -198,14 +194,14 @@ fn answer(mut stream: TcpStream, number: u8) {
     while stream.read_exact(&mut byte).is_ok() && stream.write_all(&[number]).is_ok() {}
 }
 
-/// Ends its listening with this value; connections stay.
+/// Listener that is closed when this value is dropped; its connections stay.
 pub struct Server {
     listener: TcpListener,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // `accept` of the other descriptor ends with an error.
+        // `accept` on the other descriptor returns an error then.
         let _closed = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
     }
 }

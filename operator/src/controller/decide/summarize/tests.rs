@@ -1,4 +1,4 @@
-//! What answers come to.
+//! Tests of the summary of nodes' answers.
 
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::controller::memory::Memory;
 use crate::controller::memory::tests::fixture::{agent, application, empty, id, node, state};
 use bpfman_application::scope::Scope;
 
-/// An application for edge nodes, and nodes `n1`…`n4` of that tier with agents, and `core` of another.
+/// Creates an application for edge nodes, nodes `n1`…`n4` of that tier with agents, and `core` of another tier.
 fn cluster() -> Memory {
     let mut memory = empty();
     let spec = json!({ "nodeSelector": { "matchLabels": { "tier": "edge" } } });

@@ -10,7 +10,7 @@ use crate::controller::projection::wire::{WireApplication, WireState};
 use bpfman_application::scope::Scope;
 use bpfman_runtime::wire::{WireNode, WirePod};
 
-/// A memory in which nothing is, and that knows it.
+/// Creates an empty memory in which every kind was listed.
 pub fn empty() -> Memory {
     let mut memory = Memory::default();
     for scope in Scope::ALL {
@@ -46,7 +46,7 @@ pub fn agent(node: &str, ready: &str) -> WirePod {
     .unwrap()
 }
 
-/// A state object of an application on a node; what it says is `condition`, with `more` in its status.
+/// Creates a state object of an application on a node with the given condition, and `more` in its status.
 pub fn state(uid: &str, node: &str, condition: &str, more: Value) -> WireState {
     let mut status = json!({
         "node": node,

@@ -36,7 +36,7 @@ fn what_may_be_over_at_the_next_try_is_waited_for_and_what_is_refused_is_not() {
     }
 }
 
-/// The state object of the agent that was there before: it says neither kernel nor boot.
+/// Creates the state object of an earlier agent, without kernel and boot id.
 fn of_the_agent_before(name: &str) -> WireState {
     let mut old = state("u", "n1", "Success", json!({}));
     old.metadata.name = Some(name.to_owned());
@@ -47,7 +47,7 @@ fn of_the_agent_before(name: &str) -> WireState {
 
 #[test]
 fn of_two_state_objects_of_a_node_the_one_is_told_that_its_agent_keeps() {
-    // Whatever the names, and whichever came first.
+    // The result depends neither on the names nor on the order of arrival.
     for name in ["a", "z"] {
         let kept = state("u", "n1", "Pending", json!({ "bootId": "b1" }));
         for states in

@@ -1,4 +1,4 @@
-//! Metrics of an agent over TLS, for whom the API server lets read them; with the account that agents are packaged with.
+//! Metrics of an agent over TLS, authorized by the API server; the agent uses its packaged account.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use super::metrics::{is_judged_without_the_api_server, is_refused, readers, scra
 use super::{NAMESPACE, rights};
 use crate::agent::equipment::{agent_as, metrics, probes};
 
-/// A node whose agent has the rights of its packaged account, and flags of its own.
+/// Starts an agent with the permissions of its packaged account, and additional flags.
 async fn start(cluster: &Cluster, more: &[&str]) -> (Node, Operator) {
     cluster.apply_definitions().await;
     rights(cluster).await;
@@ -21,7 +21,6 @@ async fn start(cluster: &Cluster, more: &[&str]) -> (Node, Operator) {
     (node, agent)
 }
 
-/// What curl is answered, or how it ends.
 fn curl(cluster: &Cluster, url: &str) -> Outcome {
     Outcome::of(cluster.command("curl").args([
         "-sS",
@@ -48,7 +47,7 @@ async fn metrics_are_for_whom_the_api_server_lets_read_them_and_over_tls_alone()
     .await;
     is_refused(&cluster, &address, None, &other).await;
 
-    // Nothing is told in plain text: not there, where TLS is spoken, and not beside the probes.
+    // There are no metrics in plain text: neither on the TLS port nor on the port of the probes.
     let plain = curl(&cluster, &format!("http://{address}/metrics"));
     assert!(plain.code != 0 && !plain.stdout.contains("bpfman_"), "{plain:?}");
     let beside = curl(&cluster, &format!("http://{probes}/metrics")).success();
@@ -89,7 +88,7 @@ async fn a_certificate_that_is_given_is_served_and_replaced() {
     wait::until("the next one is served", async || reads(&second.authority).await).await;
     assert!(!reads(&first.authority).await);
 
-    // One that cannot be used from the beginning ends the agent, which says why.
+    // An invalid certificate at the start makes the agent exit with an error.
     fs::write(&key, "nothing").unwrap();
     drop(agent);
     let token = cluster.token(NAMESPACE, "bpfman-agent").await;

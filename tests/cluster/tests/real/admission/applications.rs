@@ -1,4 +1,4 @@
-//! Applications that cannot be what was meant.
+//! Applications that admission rejects.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ fn link(spec: &mut Value) -> &mut Value {
     &mut spec["programs"][0]["xdp"]["links"][0]
 }
 
-/// What the webhook says, and what servers that know rules in definitions say before they ask it.
+/// Message of the webhook, and that of servers that evaluate rules in definitions first.
 const TYPE_AND_BLOCK: [&str; 2] =
     ["spec.programs[0].tc: it is missing: type TC needs the block tc", "the block tc belongs to type TC"];
 
@@ -74,7 +74,7 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
-    // A server would keep it, with room for no revision of it.
+    // The API server would store it, but a revision of it would be too large.
     let large = application("a", |spec| {
         let one = link(spec).clone();
         spec["programs"][0]["xdp"]["links"] = vec![one; 13_000].into();
@@ -82,7 +82,7 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
     let message = refusal(try_create(&cluster, &large).await);
     assert!(message.contains("spec: it has ") && message.contains("at most 1048576 are kept"), "{message}");
 
-    // A namespaced one names no secret of another namespace.
+    // A namespaced application may not name a secret of another namespace.
     cluster.namespace("shop").await;
     let mut namespaced = application("a", |spec| {
         spec["byteCode"]["image"]["imagePullSecret"] = json!({ "name": "pull", "namespace": "bank" });
@@ -93,7 +93,7 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
     let message = refusal(try_create(&cluster, &namespaced).await);
     assert!(message.contains("only secrets of \"shop\" are allowed"), "{message}");
 
-    // What is only doubtful is taken with a warning.
+    // Questionable specs are accepted with a warning.
     let doubtful = application("doubtful", |spec| {
         spec["rollout"] = json!({});
         spec["byteCode"]["image"]["imagePullSecret"] = json!({ "name": "pull", "namespace": "shop" });
@@ -106,11 +106,12 @@ async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
     for warning in ["@sha256:DIGEST", "no application has \"nobody_here\""] {
         assert!(outcome.stderr.contains(warning), "no warning {warning}: {}", outcome.stderr);
     }
-    // The webhook reads no secrets: whoever reaches its port would learn which there are.
+    // The webhook does not read secrets: everyone who can reach its port could otherwise find out which exist.
     assert!(!outcome.stderr.contains("Secret"), "{}", outcome.stderr);
 }
 
-/// Ranks decide: a wish against them is refused to the namespace, and keeps no cluster application out.
+/// Cluster applications take precedence: an order against it is rejected for a namespace, and blocks no cluster
+/// application.
 #[tokio::test]
 async fn an_order_against_ranks_is_refused_to_a_namespace_alone() {
     let Some((cluster, _controller)) = reviewed().await else { return };
@@ -128,7 +129,7 @@ async fn an_order_against_ranks_is_refused_to_a_namespace_alone() {
         object
     };
     let tenant = in_pods(ordered("shop", "count", "eth0", json!({ "before": ["filter"] })), Some("tenant"));
-    // Nobody has that name yet.
+    // No program has that name yet.
     cluster.apply_one(tenant.clone()).await;
     let wall = in_pods(ordered("wall", "filter", "eth0", json!({ "before": ["count"] })), None);
     cluster.apply_one(wall).await;
@@ -157,7 +158,8 @@ async fn an_order_that_closes_a_circle_is_refused_with_the_circle() {
         assert!(message.contains(says), "{message}");
     }
 
-    // On another interface they never meet; an update that has them meet is refused, and changes nothing.
+    // On different interfaces the orders cannot conflict; an update to the same interface is rejected, and changes
+    // nothing.
     let taken = cluster.apply_one(ordered("wall", "filter", "eth1", json!({ "before": ["count"] }))).await;
     let api: Api<DynamicObject> = cluster.api_of(&cycle).await.unwrap();
     let meet = Patch::Merge(json!({ "spec": cycle["spec"] }));
@@ -165,11 +167,11 @@ async fn an_order_that_closes_a_circle_is_refused_with_the_circle() {
     assert!(message.contains("orders contradict each other"), "{message}");
     assert_eq!(api.get("wall").await.unwrap().data["spec"], taken.data["spec"]);
 
-    // Whatever there is of a spec, labels and finalizers change without a review of it.
+    // Labels and finalizers can be changed without a review of the spec.
     let label = Patch::Merge(json!({ "metadata": { "labels": { "team": "net" } } }));
     api.patch("wall", &PatchParams::default(), &label).await.unwrap();
 
-    // Without reviews nothing is taken, as this controller was told.
+    // With failure policy `closed` nothing is accepted without reviews.
     controller.kill();
     let message = refusal(try_create(&cluster, &application("a", |_| {})).await);
     assert!(message.contains("failed calling webhook"), "{message}");

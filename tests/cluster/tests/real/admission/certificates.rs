@@ -1,4 +1,4 @@
-//! Certificates change without anyone noticing.
+//! Replacement of admission certificates without failed reviews.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use super::{
     NAMESPACE, application, configure, controller, controller_with, rights, try_create, until_reviewed,
 };
 
-/// Generations that are in the Secret.
+/// Returns the creation times of the certificates in the Secret.
 async fn generations(cluster: &Cluster) -> BTreeSet<u64> {
     let secrets: Api<Secret> = Api::namespaced(cluster.client().await, NAMESPACE);
     let data = secrets.get("bpfman-admission-certificates").await.unwrap().data.unwrap_or_default();
@@ -29,7 +29,7 @@ async fn no_review_fails_while_certificates_are_replaced() {
     cluster.apply_definitions().await;
     rights(&cluster).await;
     configure(&cluster).await;
-    // Eighteen seconds: a new one after twelve, two for the API server to hear of it.
+    // A certificate of 18 s is replaced after 12 s, and the API server has 2 s to learn of the new authority.
     let flags = ["--admission-certificate-seconds=18", "--admission-failure-policy=closed"];
     let mut controller = controller(&cluster, &flags).await;
     let good = application("good", |_| {});
@@ -37,10 +37,11 @@ async fn no_review_fails_while_certificates_are_replaced() {
 
     let first = generations(&cluster).await;
     let (mut reviews, end) = (0, Instant::now() + wait::DEADLINE);
-    // Until what was there at first is gone: by then another one is served.
+    // Wait until the first certificates are removed: another one is served by then.
     while !generations(&cluster).await.is_disjoint(&first) {
         assert!(Instant::now() < end, "the first certificate is never replaced");
-        // The API server keeps connections: those to the old certificate have to go on, and new ones to begin.
+        // The API server reuses connections: those with the old certificate must keep working, and new ones must
+        // succeed.
         for _ in 0..5 {
             try_create(&cluster, &good).await.unwrap_or_else(|error| panic!("review {reviews}: {error}"));
             reviews += 1;
@@ -48,7 +49,7 @@ async fn no_review_fails_while_certificates_are_replaced() {
     }
     try_create(&cluster, &good).await.unwrap();
     assert!(reviews > 20, "{reviews}");
-    // What the manifest said of applications gave way to the flag; state objects always fail closed.
+    // The flag overrides the manifest's failure policy of applications; state objects always fail closed.
     let all: Api<ValidatingWebhookConfiguration> = Api::all(cluster.client().await);
     let webhooks = all.get("bpfman-admission").await.unwrap().webhooks.unwrap();
     assert!(webhooks.iter().all(|webhook| webhook.failure_policy.as_deref() == Some("Fail")));
@@ -68,8 +69,8 @@ async fn certificates_are_for_the_api_servers_clock_whatever_the_controllers_say
     until_reviewed(&cluster).await;
     drop(wrong);
 
-    // What a wrong clock left is replaced: until the day after tomorrow the API server would refuse it, and with it
-    // everything that agents write.
+    // A certificate from a controller with a wrong clock is replaced: the API server would reject it for two days,
+    // and with it all writes of agents.
     let secrets: Api<Secret> = Api::namespaced(cluster.client().await, NAMESPACE);
     let data = secrets.get("bpfman-admission-certificates").await.unwrap().data.unwrap();
     let mut all: Vec<serde_json::Value> = serde_json::from_slice(&data["generations.json"].0).unwrap();

@@ -1,5 +1,5 @@
-//! `kubectl bpfman console` in a real browser: through the API server's proxy to a controller with its packaged rights, as
-//! users with rights of their own.
+//! `kubectl bpfman console` in a real browser, for users with different permissions: through the API server's proxy
+//! to a controller with its packaged permissions.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{NAMESPACE, controller_with, packaged, rights};
 
-/// Where the controller answers: API servers proxy to no address of loopback.
+/// Address of the controller: API servers do not proxy to loopback addresses.
 const ADDRESS: &str = "10.88.0.1";
 
 /// Binds an account of the namespace `people` to a role.
@@ -32,7 +32,6 @@ async fn bind(cluster: &Cluster, account: &str, kind: &str, role: &str) {
     cluster.apply_one(object).await;
 }
 
-/// A console of an account.
 async fn console(cluster: &Cluster, account: &str) -> Console {
     let token = cluster.token("people", account).await;
     let kubeconfig = cluster.kubeconfig_with(&token);
@@ -50,7 +49,7 @@ async fn application(cluster: &Cluster, name: &str, rollout: Value) -> String {
     cluster.apply_one(object).await.metadata.uid.unwrap()
 }
 
-/// What the agent of a node would write.
+/// Writes a state object like the agent of a node.
 async fn answer(cluster: &Cluster, (name, uid): (&str, &str), node: &str, more: Value) {
     let object = format!("{name}-{node}");
     cluster
@@ -84,7 +83,7 @@ async fn a_fleet_is_shown_to_whom_the_api_server_lets_see_it_and_changed_by_whom
     let Some(cluster) = Cluster::own() else { return };
     cluster.apply_definitions().await;
     rights(&cluster).await;
-    // Certificates as packaged; state objects are this test's to write, so that they are reviewed by nobody.
+    // The webhook for state objects is left out, because this test writes them itself.
     for mut object in packaged("admission.yaml") {
         if let Some(webhooks) = object.get_mut("webhooks").and_then(Value::as_array_mut) {
             webhooks.retain(|webhook| webhook["name"] == "applications.bpfman.io");
@@ -96,7 +95,7 @@ async fn a_fleet_is_shown_to_whom_the_api_server_lets_see_it_and_changed_by_whom
     }
     let netns = cluster.netns().display().to_string();
     run(&["nsenter", &format!("--net={netns}"), "ip", "address", "add", "10.88.0.1/32", "dev", "lo"]);
-    // The Service as packaged, but for what it leads to: a process of this test.
+    // The Service is packaged, but leads to a process of this test.
     for mut object in packaged("operator.yaml") {
         if object["kind"] == "Service" && object["metadata"]["name"] == "bpfman-console" {
             object["spec"].as_object_mut().unwrap().remove("selector");
@@ -107,7 +106,7 @@ async fn a_fleet_is_shown_to_whom_the_api_server_lets_see_it_and_changed_by_whom
     for node in ["n1", "n2", "n3"] {
         cluster.node(node, &[("tier", "edge")]).await;
     }
-    // API servers proxy to pods alone, and look whether the address is the pod's.
+    // API servers proxy only to pods, and check that the address belongs to the pod.
     cluster.pod(NAMESPACE, "console", "n1", &[], &[("controller", "containerd://1")]).await;
     let pods: Api<Pod> = Api::namespaced(cluster.client().await, NAMESPACE);
     let own = json!({ "status": { "podIP": ADDRESS, "podIPs": [{ "ip": ADDRESS }] } });
@@ -145,7 +144,7 @@ async fn a_fleet_is_shown_to_whom_the_api_server_lets_see_it_and_changed_by_whom
     }
     bind(&cluster, "editor", "ClusterRole", "bpfman-clusterbpfapplication-editor-role").await;
 
-    // Who sees.
+    // A viewer can read.
     let viewing = console(&cluster, "viewer").await;
     let browser = viewing.browser("fleet");
     browser.shows("3 nodes, 1 kernel, 2 applications");
@@ -172,7 +171,7 @@ async fn a_fleet_is_shown_to_whom_the_api_server_lets_see_it_and_changed_by_whom
     );
     assert_eq!(browser.errors(), [""; 0]);
 
-    // Who changes: as themselves.
+    // An editor can change, under its own user name.
     let editing = console(&cluster, "editor").await;
     let browser = editing.browser("rollouts");
     browser.shows("rolling");
@@ -185,7 +184,7 @@ async fn a_fleet_is_shown_to_whom_the_api_server_lets_see_it_and_changed_by_whom
     let users: Vec<&str> = writes.map(|request| request.user.as_str()).collect();
     assert!(users.iter().any(|user| user.ends_with(":people:editor")), "{users:?}");
 
-    // Who has the way there and nothing to see; and who has not even the way.
+    // One account may use the proxy but not list applications; the other may not use the proxy.
     for (account, says) in [("passer", "may not list applications"), ("nobody", "cannot get resource")] {
         let refused = console(&cluster, account).await;
         let browser = refused.browser("fleet");

@@ -1,4 +1,4 @@
-//! Metrics of the controller over TLS, for whom the API server lets read them.
+//! Metrics of the controller over TLS, authorized by the API server.
 
 use std::fs;
 
@@ -10,11 +10,10 @@ use serde_json::json;
 
 use super::{NAMESPACE, configure, controller_with, rights};
 
-/// Where the controller answers.
 const ADDRESS: &str = "127.0.0.1:8443";
 
-/// What a scrape of an address is answered: the text, or the status and its text. With an authority the certificate has to
-/// be one of its; without, any is taken.
+/// Scrapes an address. Returns the text, or the status and its text. With an authority the certificate is verified;
+/// without one, any is accepted.
 pub async fn scrape(
     cluster: &Cluster,
     address: &str,
@@ -43,7 +42,7 @@ pub async fn scrape(
     }
 }
 
-/// A token of an account that may read metrics, as packaged, and one of an account that may not.
+/// Returns a token of an account that may read metrics by the packaged role, and one of an account that may not.
 pub async fn readers(cluster: &Cluster) -> (String, String) {
     cluster.namespace("monitoring").await;
     cluster
@@ -59,7 +58,7 @@ pub async fn readers(cluster: &Cluster) -> (String, String) {
     (cluster.token("monitoring", "prometheus").await, cluster.token("monitoring", "other").await)
 }
 
-/// Whom the API server does not let read is told so, and what to do.
+/// Checks that unauthorized readers get an error with a remedy.
 pub async fn is_refused(cluster: &Cluster, address: &str, authority: Option<&[u8]>, other: &str) {
     let (code, says) = scrape(cluster, address, authority, Some(other)).await.unwrap_err();
     assert_eq!(code, 403, "{says}");
@@ -73,7 +72,7 @@ pub async fn is_refused(cluster: &Cluster, address: &str, authority: Option<&[u8
     }
 }
 
-/// Who cannot be asked about does not read; who was allowed a moment ago does.
+/// Checks that during an outage unknown readers are refused, while recently allowed ones are not.
 pub async fn is_judged_without_the_api_server(
     cluster: &Cluster,
     address: &str,
@@ -87,7 +86,7 @@ pub async fn is_judged_without_the_api_server(
     scrape(cluster, address, authority, Some(allowed)).await.unwrap();
 }
 
-/// The authorities that the Secret of admission names.
+/// Returns the authorities in the Secret of admission.
 pub async fn authority(cluster: &Cluster) -> Vec<u8> {
     let secrets: Api<Secret> = Api::namespaced(cluster.client().await, NAMESPACE);
     let data = secrets.get("bpfman-admission-certificates").await.unwrap().data.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Admission: the webhook in the API server's own chain, logged in with the rights that it is packaged with.
+//! Admission: the webhook in the API server's own chain, with its packaged permissions.
 
 mod agent_metrics;
 mod applications;
@@ -17,16 +17,14 @@ use bpfman_cluster_tests::{Cluster, manifests, wait};
 use kube::api::{Api, DynamicObject, PostParams};
 use serde_json::{Value, json};
 
-/// The namespace of the manifests.
 pub const NAMESPACE: &str = "bpfman";
 
-/// Objects of a packaged file.
 fn packaged(file: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/base");
     manifests::parse(&fs::read_to_string(folder.join(file)).unwrap())
 }
 
-/// Namespace, service accounts and their rights, as packaged.
+/// Applies namespace, service accounts and their permissions, as packaged.
 pub async fn rights(cluster: &Cluster) {
     cluster.namespace(NAMESPACE).await;
     for account in ["bpfman-operator", "bpfman-agent"] {
@@ -39,7 +37,7 @@ pub async fn rights(cluster: &Cluster) {
     }
 }
 
-/// The webhooks as packaged, but found by an address, as no Service leads into a test; and waited for longer.
+/// Applies the packaged webhooks, with an address instead of a Service, which leads to no test, and a longer timeout.
 pub async fn configure(cluster: &Cluster) {
     for mut object in packaged("admission.yaml") {
         for webhook in object.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -53,12 +51,12 @@ pub async fn configure(cluster: &Cluster) {
     }
 }
 
-/// A controller that reviews, with the service account and the rights that it is packaged with.
+/// Starts a controller with webhooks, and its packaged service account and permissions.
 pub async fn controller(cluster: &Cluster, more: &[&str]) -> Operator {
     controller_with(cluster, "--metrics-bind-address=0", more, &[]).await
 }
 
-/// One that answers scrapes, or not, with more in its environment.
+/// Like [`controller`], with a flag for metrics and environment variables.
 async fn controller_with(
     cluster: &Cluster,
     metrics: &str,
@@ -81,7 +79,7 @@ async fn controller_with(
     Operator::start(cluster, "controller", &cluster.kubeconfig_with(&token), &flags, &all)
 }
 
-/// All of it, up to the first refusal. Applications are refused too while nobody reviews them.
+/// Starts everything, and waits until reviews work. Before that, applications are rejected too.
 async fn reviewed() -> Option<(Cluster, Operator)> {
     let cluster = Cluster::own()?;
     cluster.apply_definitions().await;
@@ -92,7 +90,7 @@ async fn reviewed() -> Option<(Cluster, Operator)> {
     Some((cluster, controller))
 }
 
-/// Waits for a refusal: what is taken may not have been reviewed yet.
+/// Waits until an invalid application is rejected by the webhook.
 pub async fn until_reviewed(cluster: &Cluster) {
     wait::until("applications are reviewed", async || {
         let answer =
@@ -106,7 +104,7 @@ fn image(url: &str) -> Value {
     json!({ "image": { "url": url } })
 }
 
-/// An XDP program on eth0.
+/// Returns an application with an XDP program on eth0.
 pub fn application(name: &str, change: impl FnOnce(&mut Value)) -> Value {
     let mut spec = json!({
         "nodeSelector": {},
@@ -122,14 +120,14 @@ pub fn application(name: &str, change: impl FnOnce(&mut Value)) -> Value {
     })
 }
 
-/// The server's answer to a new object that is not kept.
+/// Creates an object with dry run, so that it is not stored.
 async fn try_create(cluster: &Cluster, object: &Value) -> kube::Result<DynamicObject> {
     let api: Api<DynamicObject> = cluster.api_of(object).await?;
     let object = serde_json::from_value(object.clone()).unwrap();
     api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
 }
 
-/// The text of a refusal by a webhook.
+/// Returns the message of a rejection by a webhook.
 pub fn refusal<T: std::fmt::Debug>(answer: kube::Result<T>) -> String {
     match answer {
         Err(kube::Error::Api(status)) => status.message.clone(),

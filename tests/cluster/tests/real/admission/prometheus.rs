@@ -1,4 +1,5 @@
-//! Debian's Prometheus reads controller, agent and daemon, and every expression that is shipped for the operator gives data.
+//! Debian's Prometheus scrapes controller, agent and daemon, and every expression shipped for the operator returns
+//! data.
 
 use std::fs;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::metrics::{authority, readers};
 use super::{configure, controller_with, rights};
 use crate::agent::equipment::{agent, application, metrics, until_success, xdp};
 
-/// A daemon in the cluster's network, so that one Prometheus reaches all three.
+/// Starts a daemon in the cluster's network, so that one Prometheus reaches all three.
 async fn daemon(cluster: &Cluster, name: &str) -> Daemon {
     let netns = format!("--net={}", cluster.netns().display());
     let daemon = Daemon::start_with(&Launch {
@@ -33,7 +34,7 @@ async fn daemon(cluster: &Cluster, name: &str) -> Daemon {
     daemon
 }
 
-/// Whom Prometheus is to the API server, and how it finds what it scrapes.
+/// Returns Prometheus' configuration, with its token and targets.
 async fn config(cluster: &Cluster, agent: &str) -> String {
     let (token, _) = readers(cluster).await;
     let (ca, file) = (cluster.path("prometheus-ca.crt"), cluster.path("prometheus-token"));
@@ -53,7 +54,7 @@ async fn config(cluster: &Cluster, agent: &str) -> String {
             {
                 "job_name": "bpfman-agent", "scheme": "https",
                 "authorization": { "credentials_file": file },
-                // As its monitor says: nobody is told to trust what an agent makes.
+                // Like the agent's monitor: no client is configured to trust a self-made certificate.
                 "tls_config": { "insecure_skip_verify": true },
                 "static_configs": [{ "targets": [agent] }],
             },
@@ -87,7 +88,7 @@ async fn every_expression_about_the_operator_gives_data() {
     prometheus.until_all_give_data(&expressions);
     let nodes = prometheus.query("bpfman_application_nodes{name=\"guard\",state=\"healthy\"}");
     assert_eq!(nodes.len(), 1, "{nodes:?}");
-    // All three tell of their own process.
+    // All three export metrics of their process.
     assert_eq!(prometheus.query("process_resident_memory_bytes > 0").len(), 3);
     if let Some(folder) = data_folder() {
         tokio::time::sleep(Duration::from_secs(60)).await;

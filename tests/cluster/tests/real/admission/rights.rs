@@ -1,4 +1,4 @@
-//! What the packaged roles allow, asked of the API server's authorizer.
+//! Permissions of the packaged roles, checked by the API server's authorizer.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use serde_json::json;
 
 use super::{NAMESPACE, rights};
 
-/// Group, resource with its subresource, verbs, namespace (empty: everywhere), name (empty: any).
+/// Group, resource with its subresource, verbs, namespace (empty: all), name (empty: any).
 type Right = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
 
 const READ: &[&str] = &["get", "list", "watch"];
 const ANY: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
-/// Whoever, with each of these rights where it should not be, or without where it should.
+/// Returns the permissions of a user that differ from the expectation.
 async fn wrong(cluster: &Cluster, user: &str, rights: &[Right], allowed: bool) -> Vec<String> {
     let reviews: Api<SubjectAccessReview> = Api::all(cluster.client().await);
     let mut wrong = Vec::new();
@@ -105,7 +105,7 @@ async fn a_namespace_gives_its_pull_secrets_to_agents_by_a_role_of_its_own() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/pull-secrets");
     cluster.kubectl(&["apply", "-n", "giving", "-k", folder.to_str().unwrap()]).success();
     let agent = account("bpfman-agent");
-    // The API server hears of roles a moment after they are stored.
+    // The API server applies new roles with a short delay.
     let given: &[Right] = &[("", "secrets", &["get"], "giving", "regcred")];
     wait::until("the role counts", async || wrong(&cluster, &agent, given, true).await.is_empty()).await;
     let mut all = Vec::new();

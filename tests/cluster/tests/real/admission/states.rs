@@ -1,4 +1,4 @@
-//! An agent writes what its own node answers, and nothing else.
+//! Agents may write the state objects of their own node only.
 
 use bpfman_cluster_tests::{Cluster, wait};
 use k8s_openapi::api::core::v1::Pod;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{NAMESPACE, application, refusal, reviewed};
 
-/// The pod of an agent, on a node.
+/// Returns a client with the token of an agent's pod on a node.
 async fn agent(cluster: &Cluster, node: &str) -> kube::Client {
     let pod = cluster
         .apply_one(json!({
@@ -23,7 +23,6 @@ async fn agent(cluster: &Cluster, node: &str) -> kube::Client {
     cluster.client_with(&cluster.token_of_pod(&pod).await).await
 }
 
-/// State objects of one application.
 struct States {
     like: Value,
 }
@@ -78,14 +77,15 @@ async fn an_agent_cannot_touch_what_another_node_answers() {
     let (one, two) = (states.api(&one, &cluster).await, states.api(&two, &cluster).await);
     let (new, params) = (PostParams::default(), PatchParams::default());
 
-    // Its own: made, answered, and below deleted. It has one name and no other, so that nobody takes a neighbour's.
+    // An agent may write and delete its own object, under its computed name only, so that it cannot occupy another
+    // node's.
     let message = refusal(one.create(&new, &states.of("one", "app-00000000")).await);
     let (_, name) =
         message.split_once("what node one answers for app is named ").unwrap_or_else(|| panic!("{message}"));
     one.create(&new, &states.of("one", name)).await.unwrap();
     one.patch_status(name, &params, &status("one")).await.unwrap();
 
-    // Another node's: by any verb, by another label, under another's flag.
+    // Writes for another node are rejected, by any verb, label or field.
     let foreign = "the agent of node two writes only what that node answers";
     let relabel = Patch::Merge(json!({ "metadata": { "labels": { "kubernetes.io/hostname": "two" } } }));
     for (answer, says) in [
@@ -105,13 +105,13 @@ async fn an_agent_cannot_touch_what_another_node_answers() {
         assert!(message.contains(says) && message.contains("states.bpfman.io"), "expected {says}: {message}");
     }
 
-    // A token that was made for no pod speaks for no node.
+    // A token that is not bound to a pod belongs to no node.
     let unbound = cluster.client_with(&cluster.token(NAMESPACE, "bpfman-agent").await).await;
     let unbound = states.api(&unbound, &cluster).await;
     let message = refusal(unbound.patch_status(name, &params, &status("one")).await);
     assert!(message.contains("is not bound to a pod"), "{message}");
 
-    // Orders are the controller's; an administrator may do everything.
+    // Only the controller writes orders; an administrator may do everything.
     let token = cluster.token(NAMESPACE, "bpfman-operator").await;
     let orders = states.api(&cluster.client_with(&token).await, &cluster).await;
     orders.patch(name, &params, &annotate("bpfman.io/revision")).await.unwrap();
@@ -119,7 +119,7 @@ async fn an_agent_cannot_touch_what_another_node_answers() {
     admin.patch_status(name, &params, &status("one")).await.unwrap();
     admin.patch(name, &params, &annotate("bpfman.io/soak")).await.unwrap();
 
-    // While nobody reviews, nobody writes.
+    // While no webhook reviews, all writes are rejected.
     controller.kill();
     let message = refusal(one.patch_status(name, &params, &status("one")).await);
     assert!(message.contains("failed calling webhook"), "{message}");

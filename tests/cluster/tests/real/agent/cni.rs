@@ -1,4 +1,4 @@
-//! The CNI plugin behind a real main plugin: packets, refusals, outages.
+//! CNI plugin behind a real main plugin: packets, refusals, outages.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::UdpSocket;
@@ -17,22 +17,20 @@ use tempfile::TempDir;
 
 use super::equipment::{application, links, until_state, until_success};
 
-/// The address of every pod: each test has one at a time that packets are sent to.
+/// Address of every pod: each test has one pod at a time that receives packets.
 const POD: &str = "10.89.0.2";
-/// Datagrams to this port are judged by the test's program.
+/// UDP port that the test's program filters.
 const JUDGED: u16 = 4242;
 
-/// A node whose pods come through the plugin.
+/// Node with pods that use the plugin.
 struct Site {
     cluster: Cluster,
     node: Node,
     folder: TempDir,
 }
 
-/// What the chain answered.
 struct Added {
     ok: bool,
-    /// The result, or the error.
     output: Value,
     notes: String,
 }
@@ -63,7 +61,7 @@ impl Site {
         Some((site, agent))
     }
 
-    /// Its agent, as soon as it listens.
+    /// Starts the agent, and waits until it listens.
     async fn agent(&self) -> Operator {
         let flags = [
             format!("--node-name={}", self.node.name),
@@ -87,7 +85,7 @@ impl Site {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// A pod as the scheduler leaves it: on the node, and nothing runs yet.
+    /// Creates a pod as the scheduler leaves it: assigned to the node, without a running container.
     async fn pod(&self, namespace: &str, name: &str, app: &str) {
         self.cluster
             .apply_one(json!({
@@ -98,7 +96,7 @@ impl Site {
             .await;
     }
 
-    /// Calls a plugin as a container runtime does, in the node's network.
+    /// Calls a plugin like a container runtime, in the node's network.
     fn call(&self, plugin: &Path, command: &str, pod: &str, network: &Namespace, input: &Value) -> Added {
         let (namespace, name) = pod.split_once('/').unwrap();
         let mut process = self.node.network.command(&plugin.display().to_string());
@@ -120,7 +118,7 @@ impl Site {
         }
     }
 
-    /// Only our plugin; what the one before it made is `result`.
+    /// Calls only the project's plugin, with the previous plugin's `result`.
     fn protect(&self, command: &str, pod: &str, network: &Namespace, result: &Value) -> Added {
         let input = json!({
             "cniVersion": "0.4.0", "name": "pods", "type": "bpfman-cni", "prevResult": result,
@@ -129,7 +127,6 @@ impl Site {
         self.call(&binaries::find("bpfman-cni"), command, pod, network, &input)
     }
 
-    /// The whole chain.
     fn add(&self, pod: &str, network: &Namespace) -> Added {
         let input = json!({
             "cniVersion": "0.4.0", "name": "pods", "type": "ptp",
@@ -140,7 +137,7 @@ impl Site {
         self.protect("ADD", pod, network, &made.output)
     }
 
-    /// Only our plugin, for a pod with an interface that is already there.
+    /// Calls only the project's plugin, for a pod that already has an interface.
     fn add_bare(&self, pod: &str) -> (Added, Namespace) {
         let network = Namespace::new("pod");
         network.ip(&["link", "add", "eth0", "type", "veth", "peer", "name", "peer0"]);
@@ -148,7 +145,7 @@ impl Site {
     }
 }
 
-/// Datagrams to the pod's address, without a pause, from before it has one.
+/// Datagrams sent continuously to the pod's address, starting before the address exists.
 struct Stream {
     sent: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -161,7 +158,7 @@ impl Stream {
         let socket = node.network.inside(|| UdpSocket::bind("0.0.0.0:0").unwrap());
         std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                // Until the main plugin has made the route, there is none.
+                // There is no route until the main plugin has added it.
                 if socket.send_to(b"bpfman", (POD, JUDGED)).is_ok() {
                     count.fetch_add(1, Ordering::Relaxed);
                 }
@@ -183,8 +180,8 @@ impl Drop for Stream {
     }
 }
 
-/// Tells the node the pod's hardware address: the pod's program drops the answer to the question for it, and packets that
-/// have nowhere to go would judge nothing.
+/// Adds the pod's hardware address to the node's neighbour table: the pod's program drops the ARP response, and
+/// without a neighbour no datagrams would reach the program.
 fn introduce(node: &Node, network: &Namespace) {
     let link: Value = serde_json::from_str(&network.ip(&["-j", "link", "show", "eth0"])).unwrap();
     let route: Value = serde_json::from_str(&node.network.ip(&["-j", "route", "get", POD])).unwrap();
@@ -192,7 +189,7 @@ fn introduce(node: &Node, network: &Namespace) {
     node.network.ip(&["neigh", "replace", POD, "lladdr", address, "dev", device, "nud", "permanent"]);
 }
 
-/// What the first process of a pod receives, if the first thing it does is to listen.
+/// Returns the number of datagrams that a pod receives if its first process listens at once.
 async fn received(network: &Namespace, stream: &Stream) -> usize {
     let socket = network.inside(|| UdpSocket::bind(("0.0.0.0", JUDGED)).unwrap());
     socket.set_nonblocking(true).unwrap();
@@ -207,7 +204,7 @@ async fn received(network: &Namespace, stream: &Stream) -> usize {
     }
 }
 
-/// An application that drops what is judged, on `eth0` of pods of a namespace.
+/// Returns an application that drops the filtered datagrams on `eth0` of pods of a namespace.
 fn dropper(name: &str, app: &str, on_unavailable: &str, object: &Path) -> Value {
     let mut written = application(
         name,
@@ -217,7 +214,6 @@ fn dropper(name: &str, app: &str, on_unavailable: &str, object: &Path) -> Value 
             "networkNamespaces": { "namespace": "shop", "pods": { "matchLabels": { "app": app } } },
         }] } }]),
     );
-    // XDP_DROP.
     written["spec"]["globalData"] = json!({ "verdict": "AQAAAA==" });
     written
 }
@@ -232,7 +228,7 @@ async fn a_pods_first_packet_meets_its_program_and_the_link_is_found_again() {
     let made = site.cluster.apply_one(dropper("guard", "web", "closed", &compile::object("chain"))).await;
     until_success(&site.cluster, &made).await;
 
-    // A pod that nothing means receives what is sent: the test would see a packet that slips through.
+    // A pod without the program receives datagrams, so the test would notice one that passes.
     site.pod("shop", "db-1", "db").await;
     let network = Namespace::new("pod");
     let stream = Stream::start(&site.node);
@@ -240,8 +236,8 @@ async fn a_pods_first_packet_meets_its_program_and_the_link_is_found_again() {
     assert!(received(&network, &stream).await > 0);
     assert!(links(&site.node).is_empty());
     drop((stream, network));
-    // The kernel takes the pod's namespace down in the background. A route that is still there for the same address
-    // would be taken for the next pod's own.
+    // The kernel removes the pod's namespace in the background. A remaining route to the same address would be
+    // mistaken for that of the next pod.
     wait::until("the route is gone", async || site.node.network.ip(&["route", "show", POD]).is_empty()).await;
 
     site.pod("shop", "web-1", "web").await;
@@ -255,7 +251,7 @@ async fn a_pods_first_packet_meets_its_program_and_the_link_is_found_again() {
     assert!(is_attached(&network));
     site.protect("CHECK", "shop/web-1", &network, &added.output).accepted();
 
-    // Another agent, before a container runs, and the first container: the link is known again, and stays.
+    // A new agent, before a container runs, and then the first container: the link is recognized and stays.
     let before = site.node.daemon.bpfman("list links -o json").json();
     assert_eq!(before["links"].as_array().unwrap().len(), 1);
     agent.kill();
@@ -322,7 +318,7 @@ async fn outages_leave_no_pod_unprotected_and_no_other_waiting() {
     first.accepted();
     assert!(is_attached(&network));
 
-    // The API server is away: pods that are known are protected, of others nothing is known.
+    // Without the API server, known pods are protected; unknown ones are decided by the rules.
     site.cluster.kill_api_server();
     let (known, second) = site.add_bare("shop/web-2");
     known.accepted();
@@ -331,7 +327,7 @@ async fn outages_leave_no_pod_unprotected_and_no_other_waiting() {
     site.add_bare("other/unheard-of").0.accepted();
     site.cluster.start_api_server();
 
-    // The agent is away: rules by namespace.
+    // Without the agent, the rules decide by namespace.
     agent.kill();
     site.add_bare("shop/web-2").0.refused(11, &["cni.sock", "ClusterBpfApplication guard", "protect.json"]);
     for passes in ["other/web-1", "bpfman/bpfman-agent-x", "kube-system/dns-1"] {
@@ -342,7 +338,7 @@ async fn outages_leave_no_pod_unprotected_and_no_other_waiting() {
     back.accepted();
     assert!(is_attached(&network));
 
-    // The daemon is away: the agent knows whom that means.
+    // Without the daemon, the agent knows which pods require a program.
     site.node.daemon.kill();
     site.add_bare("shop/web-1").0.refused(100, &["ClusterBpfApplication guard", "xdp_member"]);
     site.add_bare("other/web-1").0.accepted();

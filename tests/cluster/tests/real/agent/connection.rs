@@ -1,4 +1,4 @@
-//! An agent's connection to the API server: one for all, and soon another one when it is dead.
+//! Connection of an agent to the API server: a single one, which is replaced soon after it is dead.
 
 use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
 use bpfman_tests::compile;
@@ -32,13 +32,13 @@ async fn all_watches_share_one_connection_that_is_replaced_when_it_is_dead() {
     attach(50).await;
     one_connection(&agent, "six watches and what is written have one connection").await;
 
-    // The server ends, and says so.
+    // The server exits and closes its connections.
     cluster.kill_api_server();
     cluster.start_api_server();
     attach(60).await;
     one_connection(&agent, "there is one connection to the new server").await;
 
-    // The server says nothing any more, as in a network that is split.
+    // The server stops responding, as in a split network.
     let before = agent.connections();
     cluster.pause_api_server();
     wait::until("the agent gives the dead connection up", async || agent.connections().is_disjoint(&before))

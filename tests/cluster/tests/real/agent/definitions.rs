@@ -1,4 +1,4 @@
-//! API servers that lack the definitions, or have those of another version.
+//! API servers without the definitions, or with those of another version.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use super::equipment::{
 };
 use crate::upgrade::published;
 
-/// What a program answers to whoever asks whether it is ready. Its log says where it listens.
+/// Returns the response of a readiness probe.
 fn readiness(cluster: &Cluster, address: &str) -> String {
     let address = address.to_owned();
     cluster.inside(move || {
@@ -27,7 +27,7 @@ fn readiness(cluster: &Cluster, address: &str) -> String {
     })
 }
 
-/// What it does is seen before it has said so.
+/// Waits for a log entry, which may be written after its effect is visible.
 async fn until_logged(operator: &Operator, words: &str) {
     wait::until(&format!("it logs `{words}`"), async || operator.log().contains(words)).await;
 }
@@ -61,7 +61,7 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
     })
     .await;
 
-    // Those of the published operator know fewer fields.
+    // The published operator's definitions have fewer fields.
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     for definition in bpfman_application::crd::all() {
         let name = definition.metadata.name.clone().unwrap();
@@ -80,7 +80,7 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
     assert_eq!(links(&node).len(), 1);
     until_logged(&first, "does not keep all that is said").await;
 
-    // What the server drops is not written again and again.
+    // Fields that the server drops must not cause repeated writes.
     let mark = cluster.mark();
     for number in 0..5 {
         let looks = || first.log().matches(" reconciled ").count();
@@ -95,7 +95,7 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
         .collect();
     assert!(writes.is_empty(), "{writes:?}");
 
-    // With ours everything is said, by the next agent at the latest.
+    // With the project's definitions all fields are written, by the next agent at the latest.
     cluster.apply_definitions().await;
     drop(first);
     let _second = agent(&cluster, "definitions", &node.daemon.socket());
@@ -131,7 +131,7 @@ async fn what_only_newer_definitions_know_is_said_by_an_agent_that_cannot_read_i
     );
     assert_eq!(programs(&node), [""; 0]);
 
-    // Others are as ever, and so are nodes that it does not mean.
+    // Other applications are not affected, and neither are nodes that are not selected.
     let written = application("known", &object, json!([xdp("xdp_member", &["up0"], 50)]));
     let made = cluster.apply_one(written).await;
     until_success(&cluster, &made).await;

@@ -1,4 +1,4 @@
-//! A node with an agent, and applications for it.
+//! Node with an agent, and applications for it.
 
 use std::path::Path;
 
@@ -7,17 +7,15 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-/// Starts the agent of a node.
 pub fn agent(cluster: &Cluster, node: &str, socket: &Path) -> Operator {
     agent_with(cluster, node, socket, &[])
 }
 
-/// The same, with more flags.
 pub fn agent_with(cluster: &Cluster, node: &str, socket: &Path, more: &[&str]) -> Operator {
     agent_as(cluster, node, socket, &cluster.kubeconfig(), more)
 }
 
-/// The same, logged in as a kubeconfig says.
+/// Starts the agent of a node with a kubeconfig and additional flags.
 pub fn agent_as(cluster: &Cluster, node: &str, socket: &Path, kubeconfig: &Path, more: &[&str]) -> Operator {
     let mut flags = vec![
         format!("--node-name={node}"),
@@ -29,12 +27,11 @@ pub fn agent_as(cluster: &Cluster, node: &str, socket: &Path, kubeconfig: &Path,
     Operator::start(cluster, "agent", kubeconfig, &flags, &[("BPFMAN_LOG", "info,bpfman_operator=debug")])
 }
 
-/// Where an agent answers probes: its log says it.
+/// Returns the address of an agent's probes, from its log.
 pub async fn probes(agent: &Operator) -> String {
     listens(agent, "probes").await
 }
 
-/// Where an agent answers what scrapes.
 pub async fn metrics(agent: &Operator) -> String {
     listens(agent, "metrics").await
 }
@@ -49,7 +46,7 @@ async fn listens(agent: &Operator, to: &str) -> String {
     .await
 }
 
-/// A cluster with our definitions, a node with one interface `up0`, and its agent.
+/// Returns a cluster with the definitions, a node with one interface `up0`, and its agent.
 pub async fn start(name: &str) -> Option<(Cluster, Node, Operator)> {
     let cluster = Cluster::own()?;
     cluster.apply_definitions().await;
@@ -59,7 +56,7 @@ pub async fn start(name: &str) -> Option<(Cluster, Node, Operator)> {
     Some((cluster, node, agent))
 }
 
-/// An application on nodes of a zone.
+/// Returns an application for nodes with the label `zone=one`.
 pub fn application(name: &str, object: &Path, programs: Value) -> Value {
     json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication",
@@ -72,33 +69,30 @@ pub fn application(name: &str, object: &Path, programs: Value) -> Value {
     })
 }
 
-/// An XDP program on interfaces by name.
 pub fn xdp(name: &str, interfaces: &[&str], priority: i32) -> Value {
     json!({ "name": name, "type": "XDP", "xdp": { "links": [
         { "interfaceSelector": { "interfaces": interfaces }, "priority": priority }] } })
 }
 
-/// Objects of one of our kinds.
 pub async fn objects(cluster: &Cluster, kind: &str) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("bpfman.io", "v1alpha1", kind));
     Api::all_with(cluster.client().await, &resource)
 }
 
-/// The state objects of a cluster application.
 pub async fn states(cluster: &Cluster, application: &str) -> Vec<DynamicObject> {
     let label = format!("bpfman.io/ownedByProgram={application}");
     let api = objects(cluster, "ClusterBpfApplicationState").await;
     api.list(&ListParams::default().labels(&label)).await.unwrap().items
 }
 
-/// The reason of the condition of a state object, and its message.
+/// Returns reason and message of a state object's condition.
 pub fn condition(state: &DynamicObject) -> (String, String) {
     let text =
         |field: &str| state.data["status"]["conditions"][0][field].as_str().unwrap_or_default().to_owned();
     (text("reason"), text("message"))
 }
 
-/// Waits until the one state object of an application is as it has to be.
+/// Waits until the only state object of an application satisfies a condition.
 pub async fn until_state(
     cluster: &Cluster,
     application: &str,
@@ -110,7 +104,7 @@ pub async fn until_state(
     let params = ListParams::default().labels(&format!("bpfman.io/ownedByProgram={application}"));
     let found = tokio::time::timeout(wait::DEADLINE, async {
         loop {
-            // Tests take the server away: an error is no answer yet.
+            // Tests stop the server, so errors are ignored.
             if let Ok(list) = api.list(&params).await {
                 assert!(list.items.len() <= 1, "{:?}", list.items);
                 last = list.items.into_iter().next();
@@ -127,7 +121,7 @@ pub async fn until_state(
     found.unwrap_or_else(|_| panic!("{what}: {:#?}", last.map(|state| state.data)))
 }
 
-/// Waits until an application is loaded and attached as it is written now.
+/// Waits until the current spec of an application is loaded and attached.
 pub async fn until_success(cluster: &Cluster, application: &DynamicObject) -> DynamicObject {
     let generation = application.metadata.generation;
     let name = application.name_any();
@@ -138,7 +132,7 @@ pub async fn until_success(cluster: &Cluster, application: &DynamicObject) -> Dy
     .await
 }
 
-/// What the daemon has: links as pairs of a program's name and where it is attached.
+/// Returns the daemon's links as pairs of program name and attach point.
 pub fn links(node: &Node) -> Vec<(String, String)> {
     let list = node.daemon.bpfman("list links -o json").json();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -149,7 +143,6 @@ pub fn links(node: &Node) -> Vec<(String, String)> {
     links
 }
 
-/// The names of the programs that the daemon has.
 pub fn programs(node: &Node) -> Vec<String> {
     let list = node.daemon.bpfman("list programs -o json").json();
     let all = list["programs"].as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! What cannot be: a state that a person understands, tried again later and later.
+//! Failures: an understandable state, and retries with backoff.
 
 use bpfman_tests::compile;
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn a_program_that_the_kernel_refuses_says_where_and_is_tried_later_and_lat
     assert!(message.contains("invalid access to map value"), "{message}");
     assert_eq!(programs(&node), [""; 0]);
 
-    // The tries that follow come later and later, find the same, and write nothing.
+    // Retries have increasing delays, fail in the same way, and write nothing.
     let waits = || -> Vec<f64> {
         let log = agent.log();
         let tries = log.lines().filter(|line| line.contains("reason=\"kernel-refused\""));
@@ -33,7 +33,7 @@ async fn a_program_that_the_kernel_refuses_says_where_and_is_tried_later_and_lat
     let again = until_state(&cluster, "broken", "it says the same", |_| true).await;
     assert_eq!(again.data["status"]["updateCount"], state.data["status"]["updateCount"]);
 
-    // An older version runs on when the new one is refused.
+    // The older version keeps running when the new one is rejected.
     let good = application("kept", &compile::object("broken"), json!([xdp("sound", &["up0"], 50)]));
     let made = cluster.apply_one(good).await;
     until_success(&cluster, &made).await;
@@ -59,7 +59,7 @@ async fn an_attach_point_that_is_not_there_is_named() {
     .await;
     assert!(condition(&state).1.contains("none0"), "{:?}", condition(&state));
     assert_eq!(links(&node).len(), 1, "the other is attached");
-    // It is found when it comes.
+    // The interface is attached when it appears.
     node.add_interface("none0");
     until_state(&cluster, "absent", "both are attached", |status| {
         status["conditions"][0]["reason"] == "Success"

@@ -1,4 +1,4 @@
-//! `kubectl bpfman top`: what nodes' programs take, by their agents, through the API server's proxy.
+//! `kubectl bpfman top`: resource usage of programs on all nodes, from their agents through the API server's proxy.
 
 use std::process::Command;
 
@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 use super::equipment::{application, start, until_success, xdp};
 
 const NAMESPACE: &str = "bpfman";
-/// An address that the API server reaches, and that is not the loopback's own: it connects to no pod there.
+/// Address that the API server can reach. It does not proxy to loopback addresses.
 const ADDRESS: &str = "198.51.100.7";
-/// Nobody is there.
 const NOWHERE: &str = "198.51.100.8";
 
 async fn pod_of_agent(cluster: &Cluster, name: &str, node: &str, address: &str) {
@@ -77,14 +76,14 @@ async fn top_sums_up_what_agents_tell_and_names_nodes_that_do_not_answer() {
         (&json!("xdp_member"), &json!("xdp"))
     );
 
-    // One that does not answer is named; the others are shown.
+    // A node that does not answer is named; the others are shown.
     pod_of_agent(&cluster, "agent-gone", "gone", NOWHERE).await;
     let outcome = top(&cluster, cluster.kubeconfig(), "programs").await;
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(outcome.stdout.contains("xdp_member  xdp   shop"), "{}", outcome.stdout);
     assert!(outcome.stdout.contains("node gone did not answer: "), "{}", outcome.stdout);
 
-    // Who may list pods and nothing else.
+    // An account that may only list pods.
     cluster.account(NAMESPACE, "looker").await;
     for object in [
         json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -107,7 +106,7 @@ async fn top_sums_up_what_agents_tell_and_names_nodes_that_do_not_answer() {
         "{}",
         outcome.stdout
     );
-    // The role that is shipped is enough.
+    // The shipped role is sufficient.
     let shipped = include_str!("../../../../../packaging/kubernetes/base/user-roles.yaml");
     let role = bpfman_cluster_tests::manifests::parse(shipped).into_iter().find(is_top_role).unwrap();
     cluster.apply_one(role).await;

@@ -1,4 +1,4 @@
-//! Gates of rollouts, by the figures of real programs: packets by their chain, events by the kernel.
+//! Gates of rollouts, evaluated on metrics of real programs: packets by their chain, events by the kernel.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use super::equipment::{application, links, objects, start, until_state, xdp};
 
-/// Often enough for some hundred times in a sample of 200 ms, and little work for the machine.
+/// Interval that gives some hundred runs in a sample of 200 ms with little load.
 const PACE: Duration = Duration::from_millis(1);
 
-/// Something that happens all the time, until it is dropped.
+/// Activity that repeats until this value is dropped.
 struct Busy {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -37,7 +37,7 @@ impl Busy {
         Self { stop, thread: Some(thread) }
     }
 
-    /// Datagrams that arrive at the node's interface `up0`.
+    /// Sends datagrams to the node's interface `up0`.
     fn packets(node: &Node) -> Self {
         let shown: Value = serde_json::from_str(&node.network.ip(&["-j", "link", "show", "up0"])).unwrap();
         let address = shown[0]["address"].as_str().unwrap();
@@ -55,7 +55,7 @@ impl Busy {
             "permanent",
         ]);
         let socket = node.outside.inside(|| UdpSocket::bind("10.77.0.2:0").unwrap());
-        // A full queue is none of the test's matters.
+        // A full queue does not matter.
         Self::with(move || drop(socket.send_to(b"bpfman", "10.77.0.1:4242")))
     }
 }
@@ -88,7 +88,7 @@ async fn a_version_that_drops_too_much_goes_back_by_itself() {
         })
         .await
     };
-    // The program's verdict is a global variable: XDP_PASS, later XDP_DROP.
+    // The program's verdict is a global variable: XDP_PASS first, XDP_DROP later.
     let mut written =
         application("guard", &compile::object("chain"), json!([xdp("xdp_member", &["up0"], 50)]));
     written["spec"]["globalData"] = json!({ "verdict": "AgAAAA==" });
@@ -138,7 +138,7 @@ async fn a_program_at_events_keeps_to_its_time() {
         "apiVersion": "apps/v1", "kind": "ControllerRevision",
         "metadata": { "name": "snoop-1", "namespace": "bpfman" }, "revision": 1, "data": data,
     });
-    // No program takes a nanosecond.
+    // No program can run in one nanosecond.
     written["spec"]["rollout"] = json!({ "gates": { "maxNanosecondsPerRun": 1, "minRuns": 5 } });
     cluster.apply_one(revision).await;
     cluster.apply_one(written).await;

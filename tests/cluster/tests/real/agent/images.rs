@@ -1,4 +1,4 @@
-//! Images that cannot be had, or may not be run, from the manifest to the kernel.
+//! Images that are unavailable or not allowed, from the manifest to the kernel.
 
 use bpfman_cluster_tests::{Node, wait};
 use bpfman_tests::registry::Registry;
@@ -8,14 +8,13 @@ use serde_json::{Value, json};
 use super::equipment::{application, condition, links, programs, start, until_state, until_success, xdp};
 use super::waves::{REGISTRY, lead_to};
 
-/// Runs the client in the node's network, where the registry has the name that it has for the daemon.
+/// Runs the client in the node's network, in which the registry has the same name as for the daemon.
 fn bpfman(node: &Node, line: &str) -> String {
     let mut command = node.network.command(&binaries::find("bpfman").display().to_string());
     command.env("HOME", node.daemon.path("")).args(line.split_whitespace());
     Outcome::of(&mut command).success()
 }
 
-/// Builds and pushes an image of one of the test programs.
 fn publish(node: &Node, name: &str, program: &str) {
     let object = compile::object(program);
     bpfman(node, &format!("image build -t {name} -b {}", object.display()));
@@ -49,7 +48,7 @@ async fn an_image_that_is_unknown_or_unsigned_is_named_and_runs_as_soon_as_it_ma
     let made = cluster.apply_one(other(50)).await;
     until_success(&cluster, &made).await;
 
-    // Nobody signed it.
+    // An unsigned image.
     let (unsigned, later) = (format!("{REGISTRY}/team/unsigned:1"), format!("{REGISTRY}/team/later"));
     publish(&node, &unsigned, "chain");
     let written = cluster.apply_one(of_image("unsigned", &unsigned, "xdp_another")).await;
@@ -63,7 +62,7 @@ async fn an_image_that_is_unknown_or_unsigned_is_named_and_runs_as_soon_as_it_ma
     until_success(&cluster, &written).await;
     assert_eq!(links(&node).len(), 2);
 
-    // The registry has no such digest there, and then it has: images of the same content are the same bytes.
+    // A digest that the registry does not have at first: images of the same content are the same bytes.
     let early = format!("{REGISTRY}/team/early:1");
     publish(&node, &early, "broken");
     let signed = bpfman(&node, &format!("image sign {early} --key {key}.key -o json"));
@@ -76,7 +75,7 @@ async fn an_image_that_is_unknown_or_unsigned_is_named_and_runs_as_soon_as_it_ma
     assert!(message.contains(&digest) && message.contains("team/later"), "{message}");
     assert_eq!(programs(&node), ["xdp_another", "xdp_member"]);
 
-    // Whatever cannot be had, the others follow their applications.
+    // A failed image does not stop changes of other applications.
     let edited = cluster.apply_one(other(40)).await;
     until_success(&cluster, &edited).await;
 

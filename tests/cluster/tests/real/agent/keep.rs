@@ -1,4 +1,4 @@
-//! What is attached in a pod's network stays there over restarts of its container and of the agent.
+//! Attachments in a pod's network survive restarts of its container and of the agent.
 
 use bpfman_cluster_tests::{Cluster, Node, wait};
 use bpfman_tests::compile;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::equipment::{agent, application, start, until_success};
 
-/// An application that finds `eth0` in the networks of pods.
+/// Returns an application that discovers `eth0` in the networks of pods.
 fn discovering(priority: i32) -> Value {
     let found = json!({ "interfaceAutoDiscovery": true, "allowedInterfaces": ["eth0"] });
     let pods = json!({ "namespace": "shop", "pods": { "matchLabels": { "app": "web" } } });
@@ -21,13 +21,12 @@ fn discovering(priority: i32) -> Value {
     )
 }
 
-/// The daemon's ids of all links.
 fn ids(node: &Node) -> Vec<u64> {
     let list = node.daemon.bpfman("list links -o json").json();
     list["links"].as_array().unwrap().iter().map(|link| link["link_id"].as_u64().unwrap()).collect()
 }
 
-/// Has the agent look at the application once more, and answers what it says of the only link.
+/// Makes the agent reconcile the application, and returns its report of the only link.
 async fn looked(cluster: &Cluster, priority: i32) -> Value {
     let edited = cluster.apply_one(discovering(priority)).await;
     let state = until_success(cluster, &edited).await;
@@ -46,14 +45,14 @@ async fn a_pod_keeps_its_links_over_restarts_of_its_container_and_of_the_agent()
     wait::until("it is attached", async || ids(&node).len() == 1).await;
     let attached = ids(&node);
 
-    // Its only container crashes: nothing runs in the pod until the kubelet starts it again.
+    // Its only container crashes: no process runs in the pod until the kubelet restarts it.
     drop(first);
     cluster.pod_crashed("shop", "web-1", "main").await;
     let kept = looked(&cluster, 51).await;
     assert_eq!(ids(&node), attached, "the pod's network is there still");
     assert_eq!((&kept["shouldAttach"], kept["linkId"].as_u64()), (&json!(true), Some(attached[0])));
 
-    // It runs again, as another process in the same network.
+    // The container is restarted, as another process in the same network.
     let second = Container::start(32, &network);
     cluster.pod("shop", "web-1", "keep", &[("app", "web")], &[("main", &second.id)]).await;
     let again = looked(&cluster, 52).await;
@@ -61,7 +60,7 @@ async fn a_pod_keeps_its_links_over_restarts_of_its_container_and_of_the_agent()
     let log = first_agent.log();
     assert!(!log.contains("detached xdp_member"), "{log}");
 
-    // Another agent begins, and knows no interfaces yet.
+    // A new agent starts, which does not know any interfaces yet.
     first_agent.kill();
     let second_agent = agent(&cluster, "keep", &node.daemon.socket());
     wait::until("the second agent acts", async || second_agent.log().contains("everything is known")).await;

@@ -1,4 +1,4 @@
-//! Nodes whose kernel lacks what an application needs.
+//! Nodes with a kernel that lacks a feature of an application.
 
 use bpfman_application::application::ClusterBpfApplication;
 use bpfman_application::summary::Summary;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::equipment::{agent, application, condition, programs, states};
 
-/// The state of the application on a node, once it is one of these words.
+/// Waits until the application's state on a node has a reason.
 async fn until_said(cluster: &Cluster, node: &str, word: &str) -> DynamicObject {
     wait::some(&format!("{word} on {node}"), async || {
         let all = states(cluster, "traced").await;
@@ -34,7 +34,7 @@ async fn a_kernel_that_lacks_something_is_named_with_it_and_counts_only_where_th
     let Some(cluster) = Cluster::own() else { return };
     cluster.apply_definitions().await;
     cluster.namespace("bpfman").await;
-    // A kernel without type information has no such file.
+    // A kernel without BTF does not have this file.
     let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
     let wrapper = ["unshare", "--mount", "--propagation=private", "sh", "-c", hide, "sh"].map(str::to_owned);
     let flags = vec!["--allow-private-mounts".to_owned()];
@@ -74,9 +74,9 @@ async fn a_kernel_that_lacks_something_is_named_with_it_and_counts_only_where_th
         summary.causes.iter().any(|cause| cause.reason == "unsupported" && cause.kernel == release.trim())
     );
 
-    // A node that is not selected is not broken.
+    // A node that is not selected is not a failure.
     cluster.node("without-types", &[("zone", "two")]).await;
-    // What is left there counts as a cause until its agent has taken it off.
+    // Its leftovers count as a cause until its agent has removed them.
     until_summed(&cluster, "the other is left", |summary| {
         summary.wanted == 1 && summary.causes.iter().all(|cause| cause.reason != "unsupported")
     })

@@ -1,4 +1,4 @@
-//! Applications that are larger than anybody's hooks.
+//! Applications that are too large for a state object.
 
 use bpfman_tests::compile;
 use serde_json::json;
@@ -26,6 +26,6 @@ async fn what_would_not_fit_into_a_state_object_is_counted_there() {
     assert!(size < 800 << 10 && message.len() < 4096, "{size} bytes: {message}");
     let listed = shown["links"].as_array().unwrap().len();
     assert!((3000..4201).contains(&listed), "{listed}");
-    // What there is, is attached.
+    // Existing interfaces are attached.
     assert_eq!(links(&node).len(), 1);
 }

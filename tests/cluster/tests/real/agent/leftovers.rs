@@ -1,4 +1,4 @@
-//! Programs of state objects that are gone.
+//! Programs without a state object.
 
 use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
 use bpfman_tests::compile;
@@ -14,7 +14,7 @@ fn again(cluster: &Cluster, node: &Node) -> Operator {
     agent_with(cluster, &node.name, &node.daemon.socket(), &["--leftover-seconds=1"])
 }
 
-/// The owners of all programs, by metadata.
+/// Returns the owners of all programs, from their metadata.
 fn owners(node: &Node) -> Vec<String> {
     let list = node.daemon.bpfman("list programs -o json").json();
     let of = |program: &Value| program["metadata"]["bpfman.io/uuid"].as_str().unwrap_or_default().to_owned();
@@ -32,7 +32,7 @@ async fn programs_whose_state_object_is_gone_are_unloaded_and_those_of_others_st
         let made = cluster.apply_one(application(name, &object, programs_of("up0"))).await;
         until_success(&cluster, &made).await;
     }
-    // What others loaded, with some of what agents write.
+    // Third-party programs with some of the agent's metadata.
     for metadata in [
         "-m bpfman.io/uuid=local:ClusterBpfApplication/mine -m bpfman.io/content=aa -m bpfman.io/ProgramName=mine",
         "-m bpfman.io/uuid=11111111-2222-3333-4444-555555555555",
@@ -46,7 +46,7 @@ async fn programs_whose_state_object_is_gone_are_unloaded_and_those_of_others_st
     };
     assert!(owners(&node).len() == 4 && others(&owners(&node)), "{:?}", owners(&node));
 
-    // Somebody lets the objects go while no agent is there, and one application with them.
+    // A user removes the finalizers and deletes the objects while no agent runs, and also one of the applications.
     agent.kill();
     let states = objects(&cluster, "ClusterBpfApplicationState").await;
     let applications = objects(&cluster, "ClusterBpfApplication").await;

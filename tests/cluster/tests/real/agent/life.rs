@@ -1,4 +1,4 @@
-//! An application from the first write to the last.
+//! Life of an application from creation to deletion.
 
 use bpfman_cluster_tests::{Operator, wait};
 use bpfman_tests::compile;
@@ -18,7 +18,7 @@ async fn an_application_is_attached_changed_and_gone_again() {
         cluster.apply_one(application("life", &object, json!([xdp("xdp_member", &["up0"], 50)]))).await;
     let state = until_success(&cluster, &first).await;
 
-    // As the published agent names, labels and holds it.
+    // Name, labels and finalizer are those of the published agent.
     let (name, digits) = state.metadata.name.as_deref().unwrap().split_once('-').unwrap();
     assert_eq!((name, digits.len()), ("life", 8));
     assert_eq!(state.labels()["kubernetes.io/hostname"], "life");
@@ -32,7 +32,7 @@ async fn an_application_is_attached_changed_and_gone_again() {
     assert_eq!(status["kernel"], std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim());
     assert_eq!(links(&node).len(), 1);
 
-    // An edit of a link changes it where it is; nothing of it is loaded again.
+    // An edit of a link changes it in place, without loading anything.
     let program = status["programs"][0]["programId"].clone();
     let edited =
         cluster.apply_one(application("life", &object, json!([xdp("xdp_member", &["up0"], 70)]))).await;
@@ -41,15 +41,15 @@ async fn an_application_is_attached_changed_and_gone_again() {
     assert_eq!((&shown["programId"], &shown["xdp"]["links"][0]["priority"]), (&program, &json!(70)));
     assert_eq!(shown["xdp"]["links"][0]["uuid"], link["uuid"]);
 
-    // A longer list is an ordinary change.
+    // A longer list of programs is an ordinary change.
     let both = json!([xdp("xdp_member", &["up0"], 70), xdp("xdp_another", &["up0"], 80)]);
     let longer = cluster.apply_one(application("life", &object, both)).await;
     until_success(&cluster, &longer).await;
     assert_eq!(programs(&node), ["xdp_another", "xdp_member"]);
     assert_eq!(links(&node).len(), 2);
 
-    // Interfaces are found as they come, and forgotten as they go. The namespace of this node has a name here, so that
-    // the daemon finds it twice.
+    // Interfaces are attached as they appear, and forgotten as they disappear. The node's network namespace is a
+    // named one, so that the daemon finds it twice.
     let found = json!([{ "name": "xdp_member", "type": "XDP", "xdp": { "links": [{ "interfaceSelector": {
         "interfacesDiscoveryConfig": { "interfaceAutoDiscovery": true, "allowedInterfaces": ["/^life/"] } } }] } }]);
     let discovering = cluster.apply_one(application("life", &object, found)).await;
@@ -70,14 +70,14 @@ async fn an_application_is_attached_changed_and_gone_again() {
 
     nothing_is_asked_while_nothing_changes(&cluster, &agent).await;
 
-    // A node that is not selected any more has neither programs nor a state object.
+    // A node that is no longer selected has neither programs nor a state object.
     cluster.node("life", &[("zone", "two")]).await;
     wait::until("the state object is gone", async || states(&cluster, "life").await.is_empty()).await;
     assert_eq!(programs(&node), [""; 0]);
     cluster.node("life", &[("zone", "one")]).await;
     until_success(&cluster, &discovering).await;
 
-    // Deletion: nobody collects garbage here, so the object stays, and says that nothing holds it.
+    // Without a garbage collector the state object stays after deletion, but without a finalizer.
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     applications.delete("life", &DeleteParams::default()).await.unwrap();
     wait::until("the finalizer is gone", async || {
@@ -90,7 +90,7 @@ async fn an_application_is_attached_changed_and_gone_again() {
     eprintln!("memory of the agent: {} KiB", agent.memory());
 }
 
-/// Besides watches, and the heartbeat of nobody: no request at all over some seconds of quiet.
+/// Checks that the agent makes no request except watches over some seconds without changes.
 async fn nothing_is_asked_while_nothing_changes(cluster: &bpfman_cluster_tests::Cluster, agent: &Operator) {
     let settled = async || {
         let mark = cluster.mark();
@@ -109,7 +109,7 @@ async fn an_application_that_cannot_be_unloaded_yet_says_so_and_goes_later() {
     let made =
         cluster.apply_one(application("stuck", &object, json!([xdp("xdp_member", &["up0"], 50)]))).await;
     until_success(&cluster, &made).await;
-    // Somebody else's finalizer keeps the application, as a controller's does.
+    // A third-party finalizer keeps the application, as that of a controller does.
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     let finalizers = |list: &[&str]| Patch::Merge(json!({ "metadata": { "finalizers": list } }));
     let params = PatchParams::default();
@@ -137,7 +137,7 @@ async fn an_application_that_cannot_be_unloaded_yet_says_so_and_goes_later() {
     applications.patch("stuck", &params, &finalizers(&[])).await.unwrap();
 }
 
-/// Not a test: prints the time from the write of an application to its program on the interface, and the agent's
+/// Measurement of the time from the write of an application to its program on the interface, and of the agent's
 /// memory. `cargo nextest run -p bpfman-cluster-tests --run-ignored only -E 'test(apply_to_attached)' --no-capture`
 #[tokio::test]
 #[ignore = "a measurement"]

@@ -1,4 +1,4 @@
-//! The node agent: real API server, real daemon, real kernel.
+//! Node agent with a real API server, a real daemon and a real kernel.
 
 mod cni;
 mod connection;

@@ -1,4 +1,4 @@
-//! Orders that contradict each other, where nobody reviewed them.
+//! Contradicting orders that no webhook has reviewed.
 
 use bpfman_tests::compile;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ fn ordered(application_name: &str, program: &str, order: &Value) -> Value {
 #[tokio::test]
 async fn an_order_that_contradicts_another_applications_is_said_and_changes_nothing_of_it() {
     let Some((cluster, node, _agent)) = start("orders").await else { return };
-    // Before what is not there yet is before whatever comes by that role.
+    // The order refers to a role that no program has yet.
     let first = ordered("shop", "xdp_member", &json!({ "role": "shop", "before": ["role=wall"] }));
     let made = cluster.apply_one(first).await;
     until_success(&cluster, &made).await;

@@ -1,4 +1,4 @@
-//! The API server, the daemon and the agent go away and come back, one at a time.
+//! Outages of API server, daemon and agent, one at a time.
 
 use bpfman_cluster_tests::{Node, wait};
 use bpfman_tests::{Launch, compile};
@@ -23,7 +23,7 @@ async fn programs_are_kept_true_whoever_is_away() {
     let attached = links(&node);
     assert_eq!(attached.len(), 1);
 
-    // Without the API server: what a hand undoes is mended.
+    // Without the API server, manual changes are still reverted.
     cluster.kill_api_server();
     detach_all(&node);
     wait::until("the link is back", async || links(&node) == attached).await;
@@ -32,7 +32,7 @@ async fn programs_are_kept_true_whoever_is_away() {
         cluster.apply_one(application("outages", &object, json!([xdp("xdp_member", &["up0"], 60)]))).await;
     until_success(&cluster, &edited).await;
 
-    // Without the daemon: programs go on, and after some seconds the state says so, once.
+    // Without the daemon, programs keep running, and after some seconds the state reports the outage, once.
     let launch = Launch {
         wrapper: vec!["nsenter".to_owned(), format!("--net={}", node.network.path().display())],
         ..Default::default()
@@ -48,7 +48,7 @@ async fn programs_are_kept_true_whoever_is_away() {
     let count = |state: &kube::api::DynamicObject| state.data["status"]["updateCount"].as_i64().unwrap();
     assert_eq!(count(&back), count(&away) + 1, "one word each way");
 
-    // Without the agent, killed at once; and with two of them.
+    // Without the agent, which is killed; and with two agents.
     first.kill();
     detach_all(&node);
     let second = agent(&cluster, "outages", &node.daemon.socket());

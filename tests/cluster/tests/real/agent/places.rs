@@ -1,4 +1,4 @@
-//! Programs of places that are no interfaces: control groups, network namespaces, trace points.
+//! Programs with attach points other than interfaces: cgroups, network namespaces, tracepoints.
 
 use bpfman_cluster_tests::wait;
 use bpfman_tests::compile;
@@ -43,7 +43,7 @@ async fn a_program_of_a_control_group_is_attached_moved_and_gone_again() {
     let program = |state: &kube::api::DynamicObject| state.data["status"]["programs"][0]["programId"].clone();
     assert_eq!(program(&second), program(&first), "it is not loaded again");
 
-    // A group that is not there is a failure of its own, and is named.
+    // A missing cgroup is a separate failure that names it.
     cluster.apply_one(with("/nowhere.slice")).await;
     let state = until_state(&cluster, "places", "the group is missed", |status| {
         status["conditions"][0]["reason"] == "Error"
@@ -53,7 +53,7 @@ async fn a_program_of_a_control_group_is_attached_moved_and_gone_again() {
     let shown = state.data["status"]["programs"][0]["cgroup"]["links"].as_array().unwrap();
     let shown: Vec<_> = shown.iter().map(|link| (&link["path"], &link["linkStatus"])).collect();
     assert_eq!(shown[0], (&json!("/nowhere.slice"), &json!("AttachError")));
-    // The group that it is to leave stays guarded until then, and that is shown.
+    // The program stays attached to the old cgroup until the new one succeeds, and the state shows it.
     assert_eq!((shown.len(), shown[1].1), (2, &json!("Attached")), "{shown:?}");
     assert!(here.connects() && !there.connects());
 
@@ -83,7 +83,7 @@ async fn a_program_of_network_namespaces_follows_the_pods_that_are_selected() {
     let path = format!("/proc/{}/ns/net", container.pid());
     assert_eq!((&link["netnsPath"], &link["linkStatus"]), (&json!(path), &json!("Attached")));
     assert_eq!(links(&node).len(), 1);
-    // Labels that are not selected any more.
+    // The pod's labels are no longer selected.
     cluster.pod("shop", "web-1", "lookup", &[("app", "other")], &[("main", &container.id)]).await;
     until_state(&cluster, "lookup", "the pod is not meant any more", |status| {
         status["programs"][0]["netns"]["links"].is_null() && status["conditions"][0]["reason"] == "Success"

@@ -1,4 +1,4 @@
-//! Pods: containers by their control groups, network namespaces by their processes, restarts.
+//! Pods: containers by their cgroups, network namespaces by their processes, restarts.
 
 use bpfman_cluster_tests::wait;
 use bpfman_tests::compile;
@@ -39,7 +39,7 @@ async fn probes_follow_a_container_over_its_restart() {
     assert_eq!(container_pids(&state.data["status"]), [u64::from(first.pid())], "the other pod is not meant");
     assert!(state.data["status"]["unmatched"].is_null(), "{:?}", state.data);
 
-    // Another container of the same name: the kubelet writes its id when it runs.
+    // A restarted container has the same name; the kubelet writes its new id when it runs.
     drop(first);
     let second = Container::start(3, &network);
     cluster.pod("shop", "web-1", "pods", &[("app", "web")], &[("main", &second.id)]).await;
@@ -49,7 +49,7 @@ async fn probes_follow_a_container_over_its_restart() {
     .await;
     assert_eq!(links(&node).len(), 1);
 
-    // A pod that ends takes its probe with it, and that is no failure; that nobody is meant now is said.
+    // A pod that terminates takes its probe along, which is no failure; the state reports that no pod is selected.
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(cluster.client().await, "shop");
     let ended = Patch::Merge(json!({ "status": { "phase": "Succeeded" } }));
     pods.patch_status("web-1", &PatchParams::default(), &ended).await.unwrap();
@@ -88,7 +88,7 @@ async fn packets_of_a_pod_are_met_in_its_own_network() {
     let shown = network.ip(&["link", "show", "eth0"]);
     assert!(shown.contains("xdp"), "{shown}");
 
-    // The pod goes, and its link with it.
+    // The link is removed with the pod.
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(cluster.client().await, "shop");
     pods.delete("web-1", &DeleteParams::default().grace_period(0)).await.unwrap();
     wait::until("it is detached", async || links(&node).is_empty()).await;

@@ -1,4 +1,4 @@
-//! Nodes on which the published operator's agent ran before this one.
+//! Nodes on which the published operator's agent ran before.
 
 use bpfman_cluster_tests::{Cluster, Node, wait};
 use bpfman_tests::compile;
@@ -10,7 +10,7 @@ use super::equipment::{agent, application, links, objects, programs, states, unt
 
 const FINALIZER: &str = "bpfman.io.clbpfapplicationcontroller/finalizer";
 
-/// What that agent writes before it loads: the object by whose uid its programs are found.
+/// Creates the object that the published agent writes before a load; its programs are found by the object's uid.
 async fn claimed(cluster: &Cluster, application_uid: &str) -> String {
     let object = json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplicationState",
@@ -27,7 +27,7 @@ async fn claimed(cluster: &Cluster, application_uid: &str) -> String {
     cluster.apply_one(object).await.uid().unwrap()
 }
 
-/// And afterwards.
+/// Returns the status that the published agent writes after the load.
 fn said(program: u64, link: u64) -> Value {
     json!({ "status": {
         "updateCount": 5, "node": "published", "appLoadStatus": "LoadSuccess",
@@ -74,7 +74,7 @@ async fn the_state_object_of_the_published_agent_is_gone_on_with_and_its_program
     assert_eq!(states(&cluster, "published").await.len(), 1);
     let status = &state.data["status"];
     assert!(status["updateCount"].as_i64().unwrap() > 5, "{status}");
-    // The condition did not change, so neither did its time; what is said besides is this agent's.
+    // The condition did not change, so its time stays; the additional fields are this agent's.
     let condition = &status["conditions"][0];
     assert_eq!(
         (&condition["type"], &condition["lastTransitionTime"]),

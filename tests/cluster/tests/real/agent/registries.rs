@@ -1,4 +1,4 @@
-//! How often a node asks a registry.
+//! Number of requests to a registry.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn always(name: &str, image: &str) -> Value {
     written
 }
 
-/// Has the node changed so many times that each is a look at the application.
+/// Changes the node repeatedly, each time until the application was reconciled.
 async fn look_again(cluster: &Cluster, agent: &Operator, application: &str, times: usize) {
     let looks = || {
         let log = agent.log();
@@ -36,7 +36,7 @@ async fn a_registry_is_asked_once_for_a_version_and_not_at_each_look() {
     cluster.apply_definitions().await;
     let registry = Registry::start();
     let counted = Proxy::start(registry.address());
-    // In the namespace of the registry, which is the test's own.
+    // The registry is in the test's own namespace, so the daemon is too.
     let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
     let object = compile::object("chain").display().to_string();
     let pushed = registry.image("team/counted:1");
@@ -63,7 +63,7 @@ async fn a_registry_is_asked_once_for_a_version_and_not_at_each_look() {
     until_success(&cluster, &made).await;
     assert!(counted.requests().len() > asked);
 
-    // What is not there is asked for later and later: not at each of many looks.
+    // A missing image is requested with increasing delays, not at each reconciliation.
     let missing = format!("{}/team/missing:1", counted.address());
     cluster.apply_one(always("missing", &missing)).await;
     let failed = until_state(&cluster, "missing", "it is not there", |status| {

@@ -1,4 +1,4 @@
-//! Nodes that get another name, and nodes that are deleted.
+//! Nodes that are renamed or deleted.
 
 use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
 use bpfman_tests::compile;
@@ -23,7 +23,7 @@ async fn delete_node(cluster: &Cluster, name: &str) {
     nodes.delete(name, &DeleteParams::default()).await.unwrap();
 }
 
-/// The state of the application on a node, once it is loaded and attached there.
+/// Waits until the application runs on a node, and returns its state.
 async fn until_runs_on(cluster: &Cluster, application: &str, node: &str) -> DynamicObject {
     wait::some(&format!("it runs on {node}"), async || {
         let all = states(cluster, application).await;
@@ -33,7 +33,7 @@ async fn until_runs_on(cluster: &Cluster, application: &str, node: &str) -> Dyna
     .await
 }
 
-/// Ids of all links of the daemon, each with its program's owner.
+/// Returns the ids of the daemon's links, each with its program's owner.
 fn links(node: &Node) -> Vec<(u64, String)> {
     let programs = node.daemon.bpfman("list programs -o json").json();
     let of = |id: &Value| {
@@ -61,7 +61,7 @@ async fn a_machine_under_another_name_takes_its_programs_over_and_attaches_nothi
     cluster.node("named-two", &[("zone", "one")]).await;
     let second = agent(&cluster, "named-two", &node.daemon.socket());
     let state = until_runs_on(&cluster, "renamed", "named-two").await;
-    // The same links, each changed once to the new object's programs.
+    // The links are the same, each updated once to the new object's programs.
     let new = state.uid().unwrap();
     let now: Vec<_> = old_links.iter().map(|(id, _)| (*id, new.clone())).collect();
     assert_eq!(links(&node), now);
@@ -69,7 +69,7 @@ async fn a_machine_under_another_name_takes_its_programs_over_and_attaches_nothi
     let log = second.log();
     assert!(log.contains("replaced xdp_member") && !log.contains(" loaded xdp_member"), "{log}");
 
-    // The old name's object is nobody's any more.
+    // The state object of the old name is orphaned now.
     let _controller = controller(&cluster);
     delete_node(&cluster, "named-one").await;
     wait::until("only one state object is left", async || {

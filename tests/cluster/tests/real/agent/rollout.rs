@@ -1,4 +1,4 @@
-//! What the controller tells a node by annotations, and what the node answers.
+//! Orders of the controller to a node by annotations, and the node's reports.
 
 use bpfman_cluster_tests::{Cluster, wait};
 use bpfman_tests::registry::Registry;
@@ -11,7 +11,7 @@ use super::equipment::{
     agent, application, condition, links, objects, programs, start, until_state, until_success, xdp,
 };
 
-/// A revision, as the controller keeps it: the spec without `rollout`.
+/// Returns a revision as the controller stores it: the spec without `rollout`.
 fn revision(name: &str, spec: &Value) -> Value {
     let mut data = spec.clone();
     data.as_object_mut().unwrap().remove("rollout");
@@ -40,7 +40,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     cluster.apply_one(revision("bad", &bad)).await;
     cluster.apply_one(written.clone()).await;
 
-    // It makes the object that it is told by, says what group it is of, and waits.
+    // The agent creates the state object that will get the orders, reports its preflight group, and waits.
     let state = until_state(&cluster, "waves", "it waits", |status| {
         status["conditions"][0]["reason"] == "Pending"
             && status["composition"].is_null()
@@ -50,7 +50,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert_eq!(state.data["status"]["appLoadStatus"], "NotLoaded");
     assert_eq!(programs(&node), [""; 0]);
 
-    // It tries what it is told to try, and keeps nothing of it.
+    // It executes a preflight, and keeps nothing loaded.
     order(&states, &state, json!({ "bpfman.io/preflight": "bad" })).await;
     let tried = until_state(&cluster, "waves", "the bad one is refused", |status| {
         status["preflight"]["revision"] == "bad"
@@ -67,7 +67,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert_eq!(tried.data["status"]["preflight"]["verdict"], "Passed", "{:?}", tried.data);
     assert_eq!(programs(&node), [""; 0]);
 
-    // The answer goes with the order, and an order that comes again is answered anew.
+    // The result is removed with the order, and a repeated order is executed again.
     order(&states, &state, json!({ "bpfman.io/preflight": null })).await;
     until_state(&cluster, "waves", "the answer is gone", |status| status["preflight"].is_null()).await;
     order(&states, &state, json!({ "bpfman.io/preflight": "good" })).await;
@@ -76,7 +76,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     })
     .await;
 
-    // It runs the revision that is named, whatever the spec says since.
+    // It runs the revision in the order, whatever the current spec is.
     order(&states, &state, json!({ "bpfman.io/preflight": null, "bpfman.io/revision": "good" })).await;
     let runs = |status: &Value| {
         status["observedRevision"] == "good" && status["conditions"][0]["reason"] == "Success"
@@ -85,7 +85,8 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert_eq!(programs(&node), ["sound"]);
     written["spec"]["programs"] = bad["programs"].clone();
     cluster.apply_one(written).await;
-    // An answer that came after the change. The verdict is about the revision, which may be of any generation.
+    // A preflight result shows that the agent has seen the change. The condition is about the revision, whatever its
+    // generation.
     order(&states, &state, json!({ "bpfman.io/preflight": "bad" })).await;
     let after = until_state(&cluster, "waves", "it has seen the change", |status| {
         runs(status) && status["preflight"]["revision"] == "bad"
@@ -94,7 +95,7 @@ async fn a_node_acts_only_on_what_the_controller_ordered() {
     assert!(after.data["status"]["conditions"][0]["observedGeneration"].is_null(), "{:?}", after.data);
     assert_eq!(programs(&node), ["sound"]);
 
-    // It watches the gates, and the hook is as it was afterwards.
+    // It watches the gates, and restores the hook's settings afterwards.
     order(&states, &state, json!({ "bpfman.io/soak": "good" })).await;
     let soaked = until_state(&cluster, "waves", "its health is known", |status| {
         status["health"]["revision"] == "good"
@@ -124,7 +125,7 @@ async fn what_runs_without_a_rollout_can_be_rehearsed() {
         })
         .await;
         assert_eq!(tried.data["status"]["preflight"]["verdict"], verdict, "{:?}", tried.data);
-        // The application is as it was, and so is what is said of it.
+        // The application and its condition are unchanged.
         assert_eq!(condition(&tried).0, "Success");
         assert_eq!((programs(&node), links(&node)), (vec!["sound".to_owned()], running.clone()));
     }
@@ -145,7 +146,7 @@ async fn an_application_is_checked_before_it_is_applied() {
             .arg(path)
             .args(words.split(' '))
             .env("KUBECONFIG", cluster.kubeconfig());
-        // The agent has to go on meanwhile.
+        // The agent must keep running meanwhile.
         tokio::task::spawn_blocking(move || Outcome::of(&mut command)).await.unwrap()
     };
     let words = "--operator-namespace bpfman --timeout 60 -o json";
@@ -158,13 +159,13 @@ async fn an_application_is_checked_before_it_is_applied() {
     let refused = check(&bad, words).await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stdout.contains("invalid access to map value"), "{refused:?}");
-    // What the server refuses, and what is for no node, is made nowhere.
+    // A spec that the server rejects, or that selects no node, creates nothing.
     let (mut unknown, mut elsewhere) = (good.clone(), good.clone());
     unknown["spec"]["programms"] = json!([]);
     check(&unknown, words).await.fails(3, &["programms"]);
     elsewhere["spec"]["nodeSelector"] = json!({ "matchLabels": { "zone": "nowhere" } });
     check(&elsewhere, words).await.fails(3, &["`new` is for no node"]);
-    // Nothing of it ran, and nothing is left.
+    // Nothing was run, and nothing is left.
     assert_eq!((programs(&node), links(&node).len()), (Vec::<String>::new(), 0));
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     wait::until("the applications are gone", async || {
@@ -181,7 +182,7 @@ async fn a_tag_that_is_pinned_to_its_digest_is_what_runs_already() {
     cluster.apply_definitions().await;
     cluster.namespace("bpfman").await;
     let registry = Registry::start();
-    // In the namespace of the registry, which is the test's own.
+    // The registry is in the test's own namespace, so the daemon is too.
     let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
     let url = registry.image("team/pinned:1");
     let object = compile::object("chain").display().to_string();
@@ -225,7 +226,7 @@ async fn a_tag_that_is_pinned_to_its_digest_is_what_runs_already() {
     told_to_run("tagged").await;
     assert_eq!(ids(), running);
 
-    // Anything else that differs is another version.
+    // Any other difference makes another version.
     spec["byteCode"]["image"]["imagePullPolicy"] = json!("IfNotPresent");
     cluster.apply_one(revision("by-digest-once", &spec)).await;
     told_to_run("by-digest-once").await;

@@ -1,4 +1,4 @@
-//! Pull secrets against a registry that wants a password.
+//! Pull secrets for a registry with a password.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn images_are_pulled_as_whom_the_secret_names() {
     cluster.apply_definitions().await;
     let open = Registry::start();
     let closed = open.with_password();
-    // In the namespace of the registry, which is the test's own.
+    // The registry is in the test's own namespace, so the daemon is too.
     let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
     let object = compile::object("chain").display().to_string();
     let name = open.image("team/chain:1");
@@ -53,14 +53,14 @@ async fn images_are_pulled_as_whom_the_secret_names() {
     let image = closed.image("team/chain:1");
     let registry = closed.address().to_owned();
 
-    // Named and not there.
+    // The secret does not exist.
     cluster.apply_one(with_image("missing", &image, Some("missing"))).await;
     let failed = |status: &Value| status["conditions"][0]["reason"] == "Error";
     let state = until_state(&cluster, "missing", "the secret is missing", failed).await;
     assert_eq!(state.data["status"]["failure"]["reason"], "pull-secret");
     assert!(condition(&state).1.contains("pull secret default/missing: there is no such secret"));
 
-    // No entry for this registry is anonymous, and this registry takes nobody.
+    // A secret without an entry for this registry means anonymous access, which the registry denies.
     let other = json!({ "auths": { "quay.io": { "username": USER, "password": PASSWORD } } });
     secret(&cluster, "other", "kubernetes.io/dockerconfigjson", ".dockerconfigjson", &other).await;
     cluster.apply_one(with_image("anonymous", &image, Some("other"))).await;
@@ -68,7 +68,7 @@ async fn images_are_pulled_as_whom_the_secret_names() {
     assert_ne!(state.data["status"]["failure"]["reason"], "pull-secret", "{:?}", condition(&state));
     assert_eq!(programs(&node), [""; 0]);
 
-    // Every form lets it in.
+    // All formats of secrets are accepted.
     let auth =
         serde_json::to_value(k8s_openapi::ByteString(format!("{USER}:{PASSWORD}").into_bytes())).unwrap();
     let pair = json!({ "username": USER, "password": PASSWORD });
@@ -88,11 +88,11 @@ async fn images_are_pulled_as_whom_the_secret_names() {
         let state = until_success(&cluster, &made).await;
         assert!(state.data["status"]["digest"].as_str().unwrap().starts_with("sha256:"), "{:?}", state.data);
     }
-    // A password goes nowhere.
+    // Passwords are neither logged nor written to the state.
     let (log, states) = (agent.log(), super::equipment::states(&cluster, "auth").await);
     assert!(!log.contains(PASSWORD) && !format!("{states:?}").contains(PASSWORD));
 
-    // Events do not lead to requests for a secret that is in use already.
+    // Events must not cause requests for a secret that is already in use.
     let mark = cluster.mark();
     cluster.node("secrets", &[("zone", "one"), ("more", "x")]).await;
     tokio::time::sleep(Duration::from_millis(500)).await;

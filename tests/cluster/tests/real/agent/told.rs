@@ -1,4 +1,4 @@
-//! Events: what fails on a node is told to people, once, and that it is over.
+//! Events: a failure on a node is reported once, and so is its end.
 
 use bpfman_cluster_tests::{Cluster, wait};
 use bpfman_tests::compile;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::equipment::{application, start, until_state, until_success, xdp};
 
-/// All events about an object, in the order in which they were written.
+/// Returns all events about an object, in the order of their times.
 async fn events(cluster: &Cluster, object: &DynamicObject) -> Vec<Event> {
     let events: Api<Event> = Api::all(cluster.client().await);
     let uid = object.uid();
@@ -19,13 +19,11 @@ async fn events(cluster: &Cluster, object: &DynamicObject) -> Vec<Event> {
     all
 }
 
-/// Their types and reasons.
 async fn told(cluster: &Cluster, object: &DynamicObject) -> Vec<(String, String)> {
     let all = events(cluster, object).await.into_iter();
     all.map(|event| (event.type_.unwrap_or_default(), event.reason.unwrap_or_default())).collect()
 }
 
-/// Their texts.
 async fn notes(cluster: &Cluster, object: &DynamicObject) -> Vec<String> {
     events(cluster, object).await.into_iter().filter_map(|event| event.note).collect()
 }
@@ -53,12 +51,13 @@ async fn what_fails_on_a_node_is_one_event_of_its_state_object_and_so_is_its_end
     expected.push(row("Normal", "Success"));
     wait::until("so is that all is attached", async || told(&cluster, &state).await == expected).await;
 
-    // What goes well is no news.
+    // Success without a previous failure is no event.
     let other = cluster.apply_one(application("quiet", &object, json!([xdp("sound", &["up0"], 60)]))).await;
     let quiet = until_success(&cluster, &other).await;
     assert_eq!(told(&cluster, &quiet).await, []);
 
-    // What others take away is put back, perhaps before any status shows it: that is told of all whose it is.
+    // Removed attachments are restored, perhaps before any status shows it, and an event is written for every
+    // application concerned.
     for pin in std::fs::read_dir(node.daemon.fs().join("xdp")).unwrap() {
         std::fs::remove_file(pin.unwrap().path()).unwrap();
     }
@@ -68,7 +67,7 @@ async fn what_fails_on_a_node_is_one_event_of_its_state_object_and_so_is_its_end
             .await;
     }
 
-    // Who touches their hook is told, where the radar sees it. Both are at one hook.
+    // If the radar observes it, the event names the process that changed the hook. Both applications are at one hook.
     let radar = compile::example("radar").display().to_string();
     node.daemon.bpfman(&format!("radar start --file {radar}")).success();
     wait::until("the radar sees", async || {

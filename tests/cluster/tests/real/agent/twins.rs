@@ -1,4 +1,4 @@
-//! Two machines that have one node's name.
+//! Two machines with the same node name.
 
 use bpfman_cluster_tests::wait;
 use bpfman_tests::network::Namespace;
@@ -21,7 +21,7 @@ async fn two_machines_of_one_name_keep_their_programs_and_do_not_flood_the_serve
     let made = cluster.apply_one(written).await;
     until_success(&cluster, &made).await;
 
-    // Its programs have other ids: each says what is true on its machine, and the other one finds that changed.
+    // Program ids differ between the machines: each agent writes its own, and the other one finds them changed.
     let mark = cluster.mark();
     let second = agent(&cluster, "twins", &twin.socket());
     let suspects = |log: String| log.contains("its state is written too often");

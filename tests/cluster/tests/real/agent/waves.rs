@@ -1,5 +1,5 @@
-//! A rollout as a whole: the real controller, two real agents, each with a daemon and a network of its own, and an
-//! image from a registry.
+//! Complete rollout: the real controller, two real agents, each with a daemon and a network of its own, and an image
+//! from a registry.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use super::equipment::{agent, application, links, objects, programs, xdp};
 
-/// Where the registry is for the nodes, which are in networks without a way out.
+/// Address of the registry for the nodes, which have isolated networks.
 pub const REGISTRY: &str = "127.0.0.1:5000";
 
-/// Lets a node ask the registry.
+/// Makes the registry reachable from a node.
 pub fn lead_to(node: &Node, registry: &str) {
     let listener = node.network.inside(|| TcpListener::bind(REGISTRY).unwrap());
     let registry = registry.to_owned();
@@ -26,7 +26,7 @@ pub fn lead_to(node: &Node, registry: &str) {
             let Ok(server) = TcpStream::connect(&registry) else { continue };
             let copy = |mut from: TcpStream, mut to: TcpStream| {
                 std::thread::spawn(move || {
-                    // A connection that breaks off is for the client to find out.
+                    // The client detects a broken connection.
                     let _copied = std::io::copy(&mut from, &mut to);
                     let _gone = to.shutdown(Shutdown::Write);
                 });
@@ -37,7 +37,6 @@ pub fn lead_to(node: &Node, registry: &str) {
     });
 }
 
-/// Everything that takes part.
 struct Fleet {
     _registry: Registry,
     nodes: Vec<Node>,
@@ -101,7 +100,7 @@ impl Fleet {
         .await
     }
 
-    /// The rollout, once it is at rest with another revision than this.
+    /// Waits until the rollout is idle with a stable revision other than `old`.
     async fn until_stable(&self, old: &Value) -> Value {
         self.until("it is through", |rollout| {
             rollout["phase"] == "Idle"
@@ -111,7 +110,7 @@ impl Fleet {
         .await
     }
 
-    /// What each node is said to run, and how it is.
+    /// Returns revision and condition of each node.
     async fn says(&self) -> BTreeMap<String, (String, String)> {
         let all = self.states.list(&ListParams::default()).await.unwrap().items;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -123,7 +122,7 @@ impl Fleet {
         all.into_iter().map(of).collect()
     }
 
-    /// Waits until both nodes say that they run a revision well.
+    /// Waits until both nodes report that they run a revision successfully.
     async fn until_both_run(&self, revision: &Value) {
         let wanted = (revision.as_str().unwrap().to_owned(), "Success".to_owned());
         wait::until("both run it", async || {
@@ -133,7 +132,6 @@ impl Fleet {
         .await;
     }
 
-    /// Kernel ids of the programs of a node.
     fn ids(&self) -> Vec<Vec<u64>> {
         let of = |node: &Node| {
             let list = node.daemon.bpfman("list programs -o json").json();
@@ -166,14 +164,14 @@ async fn a_good_version_reaches_both_nodes_in_waves_and_a_bad_one_comes_back_by_
     fleet.until_both_run(&first["stableRevision"]).await;
     fleet.each_runs("xdp_member");
 
-    // Another version, in waves of one: tried on a node of each group, then node after node.
+    // A new version, in waves of one: a preflight on a node of each group, then one node after the other.
     fleet.change(json!({ "byteCode": image(2), "programs": [xdp("sound", &["up0"], 50)] })).await;
     let second = fleet.until_stable(&first["stableRevision"]).await;
     fleet.until_both_run(&second["stableRevision"]).await;
     fleet.each_runs("sound");
     assert_eq!(second["preflight"][0]["verdict"], "Passed", "{second}");
 
-    // A version that the verifier refuses does not get past the preflight.
+    // The preflight stops a version that the verifier rejects.
     let running = fleet.ids();
     fleet.change(json!({ "programs": [xdp("broken", &["up0"], 50)] })).await;
     let failed = |rollout: &Value| rollout["failedRevision"].is_string();
@@ -182,7 +180,7 @@ async fn a_good_version_reaches_both_nodes_in_waves_and_a_bad_one_comes_back_by_
     assert_eq!(stopped["stableRevision"], second["stableRevision"]);
     assert_eq!(fleet.ids(), running, "no node ever ran it");
 
-    // Without one, the first node refuses it, and goes back by itself; the other one is never asked.
+    // Without a preflight the first node rejects it, and the wave is rolled back; the second node never gets it.
     let rollout =
         json!({ "waves": [1], "soakSeconds": 1, "preflight": "Never", "progressDeadlineSeconds": 30 });
     fleet.change(json!({ "programs": [xdp("broken", &["up0"], 60)], "rollout": rollout })).await;

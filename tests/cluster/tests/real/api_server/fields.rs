@@ -1,4 +1,4 @@
-//! Definitions of a later release than this operator's: fields and values that it does not know.
+//! Definitions of a later release: fields and values that this operator does not know.
 
 use bpfman_application::crd;
 use bpfman_cluster_tests::{Cluster, Node, Operator, wait};
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::agent::equipment::{agent, application, links, objects, until_state, until_success, xdp};
 
-/// Our definitions, as a later release might have them: one more field in each part of an object, one more type of
-/// program.
+/// Applies the definitions of a simulated later release: one more field in each part of an object, and one more
+/// program type.
 async fn later_definitions(cluster: &Cluster) {
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     for definition in crd::all() {
@@ -23,7 +23,7 @@ async fn later_definitions(cluster: &Cluster) {
     }
 }
 
-/// Gives every object of a schema a field `later`, and every type of program another value.
+/// Adds a field `later` to every object of a schema, and a value to every program type.
 fn add(schema: &mut Value) {
     if let Some(values) = schema["enum"].as_array_mut()
         && values.contains(&json!("XDP"))
@@ -65,7 +65,7 @@ async fn fields_of_a_later_release_are_passed_over_and_stay() {
         cluster.apply_one(wanted.clone()).await.data["spec"]["later"] == later
     })
     .await;
-    // A controller of that release wrote this.
+    // Status as written by a controller of that release.
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     let status = Patch::Merge(json!({ "status": { "later": later } }));
     applications.patch_status("later", &PatchParams::default(), &status).await.unwrap();
@@ -78,16 +78,16 @@ async fn fields_of_a_later_release_are_passed_over_and_stay() {
         now.data["status"]["conditions"][0]["type"] == "Success"
     })
     .await;
-    // What a later controller had summed up goes: this one would not keep it true. What people wrote stays.
+    // This controller removes status fields that it could not keep up to date. The users' spec stays.
     let now = applications.get("later").await.unwrap();
     assert_eq!(now.data["status"]["later"], Value::Null);
     assert_eq!(now.data["spec"], stored.data["spec"]);
     assert_eq!(now.metadata.generation, stored.metadata.generation);
 
-    // What it cannot do it says, and the others go on.
+    // The agent reports an unknown type, and other applications are not affected.
     let mut unknown = application("unknown", &object, json!([xdp("xdp_another", &["up0"], 60)]));
     unknown["spec"]["programs"][0] = json!({ "name": "something", "type": "Later", "later": {} });
-    // Written as servers let it through, but not by server-side apply: it is no base64.
+    // Servers accept this with create, but not with server-side apply, because it is not base64.
     unknown["spec"]["globalData"] = json!({ "sampling": [1, 0, 0, 0] });
     applications.create(&PostParams::default(), &serde_json::from_value(unknown).unwrap()).await.unwrap();
     node.add_interface("up1");

@@ -1,5 +1,5 @@
-//! The operator's own programs behind a real server, with all that it is packaged with in force: rights, webhooks,
-//! the admission policy.
+//! The operator's own programs with a real server and everything packaged in force: permissions, webhooks, the
+//! admission policy.
 
 use bpfman_cluster_tests::tokens::token;
 use bpfman_cluster_tests::{Node, Operator, wait};
@@ -34,19 +34,18 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
         &[("BPFMAN_LOG", "info,bpfman_operator=debug")],
     );
 
-    // Attached by a real daemon, summed up by the controller.
     let object = compile::object("chain");
     let first =
         cluster.apply_one(application("life", &object, json!([xdp("xdp_member", &["up0"], 50)]))).await;
     let state = until_success(&cluster, &first).await;
     assert_eq!(links(&node).len(), 1);
-    // The server records the part of an object that a manager writes.
+    // Managed fields record the subresource.
     let managers = state.metadata.managed_fields.unwrap();
     assert!(managers.iter().any(|entry| entry.subresource.as_deref() == Some("status")), "{managers:?}");
     let applications = objects(&cluster, "ClusterBpfApplication").await;
     until_summed_up(&applications, &first).await;
 
-    // An edit; and a rollout, in which the controller writes orders that the agent follows.
+    // An edit; and a rollout, in which the controller writes orders that the agent executes.
     let edited =
         cluster.apply_one(application("life", &object, json!([xdp("xdp_member", &["up0"], 70)]))).await;
     until_success(&cluster, &edited).await;
@@ -58,14 +57,14 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
     let ordered = states(&cluster, "life").await.remove(0);
     assert!(ordered.annotations().contains_key("bpfman.io/revision"), "{:?}", ordered.metadata);
 
-    // Not wanted here any more, then not at all: nothing holds the objects.
+    // The node is deselected, then the application is deleted: no finalizer blocks the objects.
     cluster.node("one", &[("zone", "two")]).await;
     wait::until("the state object is gone", async || states(&cluster, "life").await.is_empty()).await;
     assert_eq!(programs(&node), [""; 0]);
     cluster.node("one", &[("zone", "one")]).await;
     wait::until("it is attached again", async || links(&node).len() == 1).await;
     applications.delete("life", &DeleteParams::default()).await.unwrap();
-    // Nobody collects garbage here: state objects are deleted as a collector would.
+    // State objects are deleted here, because there is no garbage collector.
     for state in states(&cluster, "life").await {
         let api = objects(&cluster, "ClusterBpfApplicationState").await;
         api.delete(&state.name_any(), &DeleteParams::default()).await.unwrap();
@@ -74,7 +73,7 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
         states(&cluster, "life").await.is_empty() && programs(&node).is_empty()
     })
     .await;
-    // None of it is an API that a later server has no more. The server marks such calls, as it does this one of the test.
+    // None of the requests uses a deprecated API. The server marks such requests, as it does this one of the test.
     cluster.kubectl(&["get", "endpoints"]).success();
     let requests = cluster.requests_since(start);
     let deprecated: Vec<_> = requests.iter().filter(|request| request.is_deprecated).collect();
@@ -88,7 +87,7 @@ async fn agent_and_controller_are_refused_nothing_that_they_do() {
     assert!(!log.contains("ValidatingAdmissionPolicy") && !log.contains("admission webhook"), "{log}");
 }
 
-/// Waits until the controller says that all nodes have an application as it is written now.
+/// Waits until the controller reports success for the current generation of an application.
 async fn until_summed_up(applications: &Api<DynamicObject>, application: &DynamicObject) {
     let generation = application.metadata.generation;
     wait::until("the controller sums up", async || {

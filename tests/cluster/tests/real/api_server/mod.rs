@@ -1,4 +1,4 @@
-//! Checks that an API server makes by itself: rules of definitions, admission policies, fields of later releases.
+//! Checks of the API server itself: rules of definitions, admission policies, fields of later releases.
 
 mod fields;
 mod life;

@@ -1,5 +1,5 @@
-//! The packaged ValidatingAdmissionPolicy in a server's own admission chain, asked by users whose tokens say which node
-//! they are of, as servers from 1.30 on make them.
+//! Packaged ValidatingAdmissionPolicy in a server's own admission chain, with users whose tokens name their node,
+//! like those of servers from 1.30 on.
 
 use std::path::Path;
 
@@ -14,14 +14,13 @@ use crate::admission::{NAMESPACE, application, refusal, rights};
 
 const POLICY: &str = "bpfman-state-objects";
 
-/// The packaged policy and its binding.
 fn policy() -> Vec<Value> {
     let file =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/kubernetes/policies/state-objects.yaml");
     manifests::parse(&std::fs::read_to_string(file).unwrap())
 }
 
-/// A cluster with the packaged rights and the policy in force, and no webhook.
+/// Returns a cluster with the packaged permissions and the policy in force, and without a webhook.
 pub async fn start() -> Option<(Cluster, Tokens)> {
     let (tokens, setup) = Tokens::prepare(Setup::default());
     let cluster = Cluster::own_with(setup)?;
@@ -31,7 +30,7 @@ pub async fn start() -> Option<(Cluster, Tokens)> {
     for object in policy() {
         cluster.apply_one(object).await;
     }
-    // The server hears of policies within seconds.
+    // The server applies a new policy within seconds.
     let probe = States::of(&cluster, "probe", "ClusterBpfApplicationState").await;
     let nobody = probe.api(&cluster, &token(NAMESPACE, "bpfman-agent", None)).await;
     wait::until("the policy is in force", async || {
@@ -45,7 +44,6 @@ fn dry_run() -> PostParams {
     PostParams { dry_run: true, ..PostParams::default() }
 }
 
-/// State objects of one application.
 struct States {
     resource: ApiResource,
     namespace: Option<&'static str>,
@@ -53,7 +51,7 @@ struct States {
 }
 
 impl States {
-    /// Of an application that exists.
+    /// Creates an application for state objects.
     async fn of(cluster: &Cluster, name: &str, kind: &str) -> Self {
         let namespace = (kind == "BpfApplicationState").then_some("shop");
         let mut owner = application(name, |spec| {
@@ -77,7 +75,6 @@ impl States {
         Self { resource, namespace, like }
     }
 
-    /// As whoever has a token.
     async fn api(&self, cluster: &Cluster, token: &str) -> Api<DynamicObject> {
         let client = cluster.client_with(token).await;
         match self.namespace {
@@ -120,7 +117,7 @@ const ORDER: &str =
     "orders to a node (annotations bpfman.io/revision, soak) are written by the controller only";
 const PREFLIGHT: &str = "an agent does not ask itself to try a revision (annotation bpfman.io/preflight)";
 
-/// What a request came to against what it should: empty if it was refused by the policy, with that message.
+/// Returns a description unless the request was rejected by the policy with this message.
 fn not_refused<T: std::fmt::Debug>(what: &str, answer: kube::Result<T>, message: &str) -> Option<String> {
     match answer {
         Err(kube::Error::Api(status))
@@ -143,7 +140,7 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
         let unbound = states.api(&cluster, &token(NAMESPACE, "bpfman-agent", None)).await;
         let (new, merge, delete) = (PostParams::default(), PatchParams::default(), DeleteParams::default());
 
-        // All that an agent does with its own.
+        // Everything that an agent does with its own objects.
         one.create(&new, &states.object("one", "a")).await.unwrap();
         one.patch_status("a", &merge, &status("one")).await.unwrap();
         one.patch("a", &merge, &metadata(json!({ "finalizers": ["bpfman.io/held"] }))).await.unwrap();
@@ -153,7 +150,7 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
 
         let relabel = metadata(json!({ "labels": { "kubernetes.io/hostname": "two" } }));
         let wrong: Vec<String> = [
-            // Another node's, by any verb; and a label that would make it its own.
+            // Writes to another node's object, by any verb; and a label that would make it the agent's own.
             not_refused("create", two.create(&new, &states.object("one", "c")).await, FOREIGN),
             not_refused("status", two.patch_status("a", &merge, &status("one")).await, FOREIGN),
             not_refused("status", two.patch_status("a", &merge, &status("two")).await, FOREIGN),
@@ -164,7 +161,7 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
             ),
             not_refused("take", two.patch("a", &merge, &relabel).await, FOREIGN),
             not_refused("delete", two.delete("a", &delete).await.map(drop), FOREIGN),
-            // Its own, as if another's.
+            // Writes that would make its own object another node's.
             not_refused("give away", one.patch("a", &merge, &relabel).await, FOREIGN),
             not_refused(
                 "no labels",
@@ -173,7 +170,7 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
                 FOREIGN,
             ),
             not_refused("answer", one.patch_status("a", &merge, &status("two")).await, ANSWER),
-            // Its own, for something else.
+            // Writes that would make its own object that of another application.
             not_refused(
                 "label",
                 one.patch("a", &merge, &metadata(json!({ "labels": { "bpfman.io/ownedByProgram": "x" } })))
@@ -224,7 +221,7 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
                 .await,
                 ORDER,
             ),
-            // A token that is for no pod is for no node.
+            // A token that is not bound to a pod belongs to no node.
             not_refused("create", unbound.create(&new, &states.object("one", "c")).await, UNBOUND),
             not_refused("create", unbound.create(&new, &states.object("", "c")).await, UNBOUND),
             not_refused("status", unbound.patch_status("a", &merge, &status("one")).await, UNBOUND),
@@ -235,7 +232,7 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
         .collect();
         assert!(wrong.is_empty(), "{kind}\n{}", wrong.join("\n"));
 
-        // Nothing came of any of it; and what is its own an agent deletes.
+        // The rejected requests changed nothing; an agent may delete its own objects.
         let now = one.get("a").await.unwrap();
         assert_eq!(now.data["status"]["node"], "one");
         assert_eq!(now.metadata.annotations, None);
@@ -250,7 +247,7 @@ async fn an_agent_writes_its_own_nodes_state_and_no_other() {
 #[tokio::test]
 async fn orders_are_the_controllers_and_all_else_is_as_roles_allow() {
     let Some((cluster, _tokens)) = start().await else { return };
-    // Someone with the agent's rights and another name, and an agent in another namespace.
+    // An account with the agent's permissions and another name, and an agent in another namespace.
     cluster.namespace("elsewhere").await;
     for account in ["editor", "bpfman-agent"] {
         cluster.account("elsewhere", account).await;
@@ -270,7 +267,7 @@ async fn orders_are_the_controllers_and_all_else_is_as_roles_allow() {
     let agent = states.api(&cluster, &token("elsewhere", "bpfman-agent", Some("one"))).await;
     let master = Api::all_with(cluster.client().await, &states.resource);
 
-    // An agent is one in any namespace.
+    // Agents are recognized in any namespace.
     agent.create(&new, &states.object("one", "a")).await.unwrap();
     let refused = [
         not_refused("agent", agent.create(&new, &states.object("two", "b")).await, FOREIGN),
@@ -281,14 +278,14 @@ async fn orders_are_the_controllers_and_all_else_is_as_roles_allow() {
     let wrong: Vec<String> = refused.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
-    // Orders come from the controller, for any node; what it ordered stays while others write.
+    // The controller writes orders for any node; an agent cannot withdraw them.
     controller.patch("a", &merge, &annotate("bpfman.io/revision")).await.unwrap();
     controller.patch("a", &merge, &annotate("bpfman.io/preflight")).await.unwrap();
     agent.patch_status("a", &merge, &status("one")).await.unwrap();
     let taken_back = metadata(json!({ "annotations": { "bpfman.io/revision": null } }));
     let wrong = not_refused("agent", agent.patch("a", &merge, &taken_back).await, ORDER);
     assert_eq!(wrong, None);
-    // People rehearse: they ask for a try, of any node, and take the answer away.
+    // Users may order preflights on any node, and remove the results.
     editor.patch("a", &merge, &annotate("bpfman.io/preflight")).await.unwrap();
     editor.patch_status("a", &merge, &status("two")).await.unwrap();
     master.patch("a", &merge, &annotate("bpfman.io/soak")).await.unwrap();
@@ -297,7 +294,7 @@ async fn orders_are_the_controllers_and_all_else_is_as_roles_allow() {
     master.create(&new, &states.object("two", "b")).await.unwrap();
     editor.delete("b", &delete).await.unwrap();
 
-    // Rights come first, as ever: the policy gives none.
+    // The policy grants no permissions: RBAC applies first.
     let refused = refusal(controller.create(&new, &states.object("one", "c")).await);
     assert!(refused.contains("cannot create resource"), "{refused}");
 }
@@ -320,8 +317,8 @@ async fn its_expressions_go_with_the_schemas_of_our_definitions() {
         .await;
         shown["expressionWarnings"].to_string()
     };
-    // It checks nothing of kinds that it does not know yet, and each generation once: a field that there is none of is
-    // asked for until it finds it.
+    // Each generation is checked only once, and not against kinds that are unknown at that time: change the policy
+    // until an undefined field is reported.
     let misspelt = policy.to_string().replace("object.status.node ==", "object.status.nodes ==");
     let mut misspelt: Value = serde_json::from_str(&misspelt).unwrap();
     let mut generation = 0;

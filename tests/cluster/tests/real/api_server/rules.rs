@@ -1,4 +1,4 @@
-//! Rules in definitions (`x-kubernetes-validations`), as a server evaluates them.
+//! Rules in definitions (`x-kubernetes-validations`), evaluated by a server.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,14 @@ use serde_json::{Value, json};
 
 use crate::application::{everything, in_namespace, places, state};
 
-/// A rule of programs: the block that belongs to types.
 struct Rule {
     types: Vec<String>,
     block: String,
     message: String,
 }
 
-/// The rules of the programs of a kind that are about blocks, and how many its whole schema has; of these one may be about
-/// what is told at load.
+/// Returns the rules about blocks of a kind's programs, and the number of all rules in the schema, of which one may
+/// be about `target`.
 fn rules(kind: &str, part: &str) -> (Vec<Rule>, usize) {
     let definitions = crd::all().into_iter().map(|crd| serde_json::to_value(crd).unwrap());
     let definition = definitions.into_iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap();
@@ -43,8 +42,9 @@ fn rules(kind: &str, part: &str) -> (Vec<Rule>, usize) {
     (rules.iter().filter_map(read).collect(), schema.to_string().matches(r#""rule":"#).count())
 }
 
-/// The block of each type is missing once, and once in a program of another type: both are refused with that rule's
-/// message. A rule of another form, or anywhere else, fails here until it has a case of its own.
+/// Checks that the server rejects a program without the block of its type, and one with the block of another type,
+/// with that rule's message. Rules of another form, or elsewhere in the schema, fail here until they have a test of
+/// their own.
 async fn each_rule_refuses(cluster: &Cluster, kind: &str, part: &str, good: &Value, programs: &[Value]) {
     let (rules, all) = rules(kind, part);
     let of_targets = usize::from(kind == "ClusterBpfApplication");
@@ -69,7 +69,7 @@ async fn each_rule_refuses(cluster: &Cluster, kind: &str, part: &str, good: &Val
                     Err(kube::Error::Api(status))
                         if status.code == 422
                             && status.message.contains(&rule.message)
-                            // No other rule is broken.
+                            // No other rule is violated.
                             && status.message.matches("and is needed there").count() == 1 => {}
                     other => wrong.push(format!("{kind} {kind_of_program} {case}: {other:?}")),
                 }
@@ -79,12 +79,12 @@ async fn each_rule_refuses(cluster: &Cluster, kind: &str, part: &str, good: &Val
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The block of a program, with its name; none for what is loaded only.
+/// Returns the block of a program with its name, or `None` for a type that is only loaded.
 fn block_of(program: &Value) -> Option<(&String, &Value)> {
     program.as_object().unwrap().iter().find(|(_, value)| value.is_object())
 }
 
-/// Asks the server whether it would take an object with these programs; a status counts only in what exists.
+/// Sends an object with these programs to the server with dry run; a status can only be sent for an existing object.
 async fn ask(api: &Api<DynamicObject>, object: &Value, part: &str, programs: Value) -> kube::Result<()> {
     let mut object = object.clone();
     object[part]["programs"] = programs;
@@ -102,13 +102,13 @@ fn programs(object: &Value) -> Vec<Value> {
     object["spec"]["programs"].as_array().unwrap().clone()
 }
 
-/// What an agent says of programs like these, before there are links.
+/// Returns the status of these programs as an agent writes it, before there are links.
 fn answered(programs: &[Value]) -> Vec<Value> {
     let one = |program: &Value| {
         let mut answered =
             json!({ "name": program["name"], "type": program["type"], "programLinkStatus": "Success" });
         if let Some((block, wanted)) = block_of(program) {
-            // Of what is wanted only a function is part of the answer's block too.
+            // Of the wanted block only a function is part of the status.
             let function = &wanted["function"];
             answered[block] = if function.is_null() { json!({}) } else { json!({ "function": function }) };
         }
@@ -150,7 +150,7 @@ async fn so_has_what_an_agent_answers() {
     }
 }
 
-/// No definition compares with what was before: an edit is checked as a new object is.
+/// There are no transition rules: an edit is checked like a new object.
 #[tokio::test]
 async fn an_edit_that_breaks_a_rule_is_refused_and_changes_nothing() {
     let Some(cluster) = Cluster::shared().await else { return };
@@ -174,7 +174,7 @@ async fn an_edit_that_breaks_a_rule_is_refused_and_changes_nothing() {
     assert_eq!(now.metadata.resource_version, stored.metadata.resource_version);
 }
 
-/// A server refuses a definition whose rules might take too long. These were taken with their rules in them.
+/// A server rejects a definition with rules that are too expensive; these were accepted with all rules.
 #[tokio::test]
 async fn the_server_has_the_rules_that_we_write() {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -1,4 +1,4 @@
-//! The lease, held by controllers whose clocks are wrong.
+//! Leases of controllers with wrong clocks.
 
 use bpfman_cluster_tests::wait;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -27,7 +27,8 @@ async fn a_lease_is_kept_as_long_as_it_is_renewed_whatever_its_holders_clock_say
     let flags: Vec<&str> = SUMS.into_iter().chain(["--leader-elect", "--lease-seconds=9"]).collect();
     let waiting = controller(&cluster, &flags);
 
-    // Renewed in 1970, after each look at it: it is held. There are six looks in its duration.
+    // The lease is renewed with times in 1970 after each observation, so it counts as held. There are six
+    // observations in its duration.
     for number in 1..=10 {
         let mark = cluster.mark();
         wait::until("the other one looks at the lease", async || {
@@ -40,7 +41,8 @@ async fn a_lease_is_kept_as_long_as_it_is_renewed_whatever_its_holders_clock_say
         leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
         assert!(!waiting.log().contains("took the lease"), "{}", waiting.log());
     }
-    // Renewed for the last time, in a far future: that is nobody's any more once it was watched for its duration.
+    // The last renewal has a time in the far future: the lease expires after it was observed unchanged for its
+    // duration.
     let patch = Patch::Merge(json!({ "spec": spec("2199-01-01T00:00:00.000000Z") }));
     leases.patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
     wait::until("it is taken over", async || waiting.log().contains("took the lease")).await;

@@ -1,4 +1,4 @@
-//! Applications that go, and nodes that went.
+//! Deletion of applications and of nodes.
 
 use bpfman_cluster_tests::wait;
 use k8s_openapi::api::core::v1::Node;
@@ -27,7 +27,7 @@ async fn an_application_goes_when_no_node_holds_it_and_says_who_does_until_then(
     let held = status(&cluster, "guard", "both hold it", |status| is(status, "DeleteError")).await;
     assert!(held.conditions[0].message.contains("guard-dead, guard-n1"), "{held:?}");
 
-    // The node is gone, and its agent with it.
+    // The node is deleted, and its agent no longer runs.
     let nodes: Api<Node> = Api::all(cluster.client().await);
     nodes.delete("dead", &DeleteParams::default()).await.unwrap();
     let states = states(&cluster).await;
@@ -41,7 +41,7 @@ async fn an_application_goes_when_no_node_holds_it_and_says_who_does_until_then(
     .await;
     assert!(states.get_opt("guard-n1").await.unwrap().is_some(), "{held:?}");
 
-    // The agent of the other node has unloaded it.
+    // Simulates the other agent, which has unloaded the programs.
     let release = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     states.patch("guard-n1", &PatchParams::default(), &release).await.unwrap();
     wait::until("the application is gone", async || applications.get_opt("guard").await.unwrap().is_none())

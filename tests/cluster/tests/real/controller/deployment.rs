@@ -1,4 +1,4 @@
-//! The deployment of daemon and agent from one object.
+//! Deployment of daemon and agent from one object.
 
 use bpfman_application::config::Config;
 use bpfman_cluster_tests::{Cluster, Operator, wait};
@@ -43,7 +43,7 @@ async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
     assert_eq!(condition(&said.conditions, "Degraded"), "False", "{said:?}");
     assert_eq!(condition(&said.conditions, "Available"), "False", "nothing schedules pods here");
 
-    // Whose fields are whose is known, and whoever applies a Config of their own owns it, without a conflict.
+    // Field ownership is recorded, and a user who applies a Config becomes its owner without a conflict.
     wait::until("the default is nobody's", async || {
         let made = configs.get("bpfman-config").await.unwrap();
         let managers = made.metadata.managed_fields.unwrap();
@@ -62,7 +62,7 @@ async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
     });
     configs.patch("bpfman-config", &PatchParams::apply("somebody"), &Patch::Apply(own)).await.unwrap();
 
-    // Drift.
+    // Manual changes are reverted.
     let wrong = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "bpfman", "image": "evil:1" }] } } } });
     sets.patch("bpfman-daemon", &PatchParams::default(), &Patch::Strategic(wrong)).await.unwrap();
     maps.delete("bpfman-config", &DeleteParams::default()).await.unwrap();
@@ -81,7 +81,7 @@ async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
     })
     .await;
 
-    // What is overridden is left alone.
+    // Objects in `overrides` are not changed.
     let entry = json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "namespace": "bpfman", "name": "bpfman-agent", "unmanaged": true
     });
@@ -120,7 +120,7 @@ async fn a_config_that_is_deleted_waits_for_applications_and_names_them() {
     .await;
     let message = &said.conditions.iter().find(|condition| condition.type_ == "Degraded").unwrap().message;
     assert!(message.ends_with("until these applications are deleted: guard"), "{message}");
-    // Also one that is taken away by hand comes back: it has work to do.
+    // During deletion a removed DaemonSet is restored too: its agent still has to unload programs.
     sets.delete("bpfman-agent", &DeleteParams::default()).await.unwrap();
     wait::until("the agent is back", async || image_of(&sets, "bpfman-agent").await.is_some()).await;
 
@@ -163,7 +163,7 @@ async fn what_an_administrator_says_of_pods_reaches_them_and_what_cannot_be_chan
     };
     wait::until("both are deployed", async || pod_of("bpfman-agent").await.is_some()).await;
 
-    // In a form that the server does not keep: it writes 1 and 1Gi.
+    // The server normalizes these quantities: it writes 1 and 1Gi.
     let resources = json!({ "requests": { "cpu": "1000m" }, "limits": { "cpu": "2", "memory": "1024Mi" } });
     let said = json!({ "spec": {
         "kubeletDir": "/var/lib/k0s/kubelet", "nodeSelector": { "tier": "edge" },
@@ -194,7 +194,7 @@ async fn what_an_administrator_says_of_pods_reaches_them_and_what_cannot_be_chan
     })
     .await;
 
-    // The schema refuses these, with the field's name.
+    // The schema rejects these, with the field's name.
     for (field, spec) in [
         ("spec.kubeletDir", json!({ "kubeletDir": "/var/lib/../etc" })),
         ("spec.nodeSelector.tier", json!({ "nodeSelector": { "tier": "no label!" } })),
@@ -211,7 +211,7 @@ async fn what_an_administrator_says_of_pods_reaches_them_and_what_cannot_be_chan
         assert!(refused.to_string().contains(field), "{field}: {refused}");
     }
 
-    // These only the controller can tell, which then leaves everything as it is, images too.
+    // Only the controller can detect these. It then changes nothing, not even images.
     let before = (pod_of("bpfman-daemon").await, pod_of("bpfman-agent").await);
     for (says, spec) in [
         ("there is no PriorityClass nobody", json!({ "priorityClassName": "nobody" })),
@@ -244,7 +244,7 @@ async fn what_an_administrator_says_of_pods_reaches_them_and_what_cannot_be_chan
         .await;
     }
 
-    // What is said no more goes.
+    // Settings that are removed are reverted.
     set(&configs, json!({ "spec": { "nodeSelector": null, "imagePullSecrets": null, "daemon": { "resources": null } } })).await;
     wait::until("what was said no more is gone", async || {
         let daemon = pod_of("bpfman-daemon").await.unwrap();

@@ -1,4 +1,4 @@
-//! Several controllers: one acts.
+//! Several controllers, of which one is the leader.
 
 use bpfman_cluster_tests::{Cluster, Operator, wait};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -34,7 +34,7 @@ async fn another_controller_takes_over_when_the_acting_one_is_killed() {
     status(&cluster, "guard", "the second acts", |status| is(status, "Pending")).await;
     assert_ne!(holder(&cluster).await, Some(held_by_first));
 
-    // One that ends in order gives the lease back: the next need not wait for it to run out.
+    // A controller that terminates gracefully releases the lease, so that the next one need not wait for its expiry.
     assert!(second.terminate().success());
     assert_eq!(holder(&cluster).await, None);
     let _third: Operator = start();
@@ -53,7 +53,7 @@ async fn a_controller_that_was_frozen_learns_that_another_acts_and_writes_nothin
     let held_by_first = holder(&cluster).await.unwrap();
     let _second = controller(&cluster, &flags);
 
-    // Its connections stay open, and what the API server sends meanwhile waits in them.
+    // Its connections stay open, and buffer the events of the API server.
     let signal = |signal| kill_process(Pid::from_raw(first.pid().cast_signed()).unwrap(), signal).unwrap();
     signal(Signal::STOP);
     say(&states(&cluster).await, "guard-n1", "n1", json!({ "conditions": [condition("Pending")] })).await;
@@ -71,7 +71,7 @@ async fn a_controller_that_was_frozen_learns_that_another_acts_and_writes_nothin
     .await;
     assert_eq!(version().await, written_by_second, "what the first thought when it was frozen");
     assert_eq!(holder(&cluster).await.as_ref(), Some(&held_by_second));
-    // The second still acts, and the first still waits.
+    // The second is still the leader, and the first waits.
     say(&states(&cluster).await, "guard-n1", "n1", json!({ "conditions": [condition("Success")] })).await;
     status(&cluster, "guard", "the second acts again", |status| is(status, "Success")).await;
     assert_eq!(holder(&cluster).await, Some(held_by_second));

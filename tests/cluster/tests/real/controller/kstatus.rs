@@ -1,4 +1,4 @@
-//! What appliers such as Flux read from objects, by the rules of `kstatus`.
+//! Status that appliers such as Flux read from objects, by the rules of `kstatus`.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::deployment::{FLAGS, IMAGES, config_for};
 use super::{SUMS, answer, application, applications, cluster, condition, controller, say, states};
 
-/// The status of an object of any custom kind, by the rules of
+/// Returns the status of an object of any custom kind, by the rules of
 /// <https://pkg.go.dev/sigs.k8s.io/cli-utils/pkg/kstatus/status>: deletion, generation, then the standard conditions.
 fn kstatus(object: &impl Serialize) -> &'static str {
     let object = serde_json::to_value(object).unwrap();
@@ -74,7 +74,7 @@ async fn an_application_is_in_progress_until_it_runs_and_failed_while_it_fails()
     say(&states, "guard-n1", "n1", json!({ "failure": null })).await;
     until(&all, "it was mended", "Current").await;
 
-    // From the first moment after an edit, whoever looks, and whether or not a controller runs.
+    // An edited object is immediately in progress, whether or not a controller runs.
     running.terminate();
     let edit = json!({ "spec": { "byteCode": { "image": { "url": "quay.io/bpfman-bytecode/pass:v2" } } } });
     let edited = all.patch("guard", &PatchParams::default(), &Patch::Merge(edit)).await.unwrap();
@@ -95,11 +95,11 @@ async fn a_config_is_failed_where_it_cannot_be_applied_and_in_progress_until_its
     let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);
     wait::until("its namespace is missing: Failed", async || kstatus(&now().await) == "Failed").await;
     cluster.namespace("nowhere").await;
-    // Nothing schedules pods here.
+    // The test has no scheduler.
     wait::until("it was applied: InProgress", async || kstatus(&now().await) == "InProgress").await;
 }
 
-/// The script that the documentation has for Argo CD, by the kind that it is for.
+/// Returns the script for Argo CD in the documentation, for a kind.
 fn argo_script(kind: &str) -> String {
     let page = include_str!("../../../../../docs/cluster-installation.md");
     let start = page.find("```yaml\nresource.customizations").expect("the page has it") + "```yaml\n".len();
@@ -109,7 +109,7 @@ fn argo_script(kind: &str) -> String {
     all[format!("bpfman.io/{kind}")]["health.lua"].as_str().unwrap().to_owned()
 }
 
-/// A value as Lua writes it.
+/// Returns a value in Lua syntax.
 fn in_lua(value: &Value) -> String {
     match value {
         Value::Null => "nil".to_owned(),
@@ -122,7 +122,7 @@ fn in_lua(value: &Value) -> String {
     }
 }
 
-/// What a script says of an object.
+/// Returns the status that a script computes for an object.
 fn judged(script: &str, object: &Value) -> String {
     let program = format!(
         "local obj = {}\nlocal function judge()\n{script}\nend\nio.write(judge().status)",

@@ -1,4 +1,4 @@
-//! The cluster controller against a real API server; the test writes what agents would.
+//! Cluster controller with a real API server; the test writes the agents' state objects.
 
 mod clocks;
 mod deletion;
@@ -16,14 +16,14 @@ use bpfman_cluster_tests::{Cluster, Operator, wait};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-/// Flags of a controller that sums up only, with nothing listening.
+/// Flags of a controller that only computes status, without listeners.
 const SUMS: [&str; 4] =
     ["--no-deploy", "--assume-agents", "--health-probe-bind-address=0", "--metrics-bind-address=0"];
 
-/// The agent's finalizer on state objects of cluster applications.
+/// Agent's finalizer on state objects of cluster applications.
 const HELD: &str = "bpfman.io.clbpfapplicationcontroller/finalizer";
 
-/// A control plane with our definitions and the namespace of the operator.
+/// Returns a control plane with the definitions and the operator's namespace.
 async fn cluster() -> Option<Cluster> {
     let cluster = Cluster::own()?;
     cluster.apply_definitions().await;
@@ -43,7 +43,7 @@ async fn states(cluster: &Cluster) -> Api<ClusterBpfApplicationState> {
     Api::all(cluster.client().await)
 }
 
-/// Applies an application for nodes with a label; gives back its uid.
+/// Applies an application for nodes with a label; returns its uid.
 async fn application(cluster: &Cluster, name: &str, selector: Value) -> String {
     let object = json!({
         "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication", "metadata": { "name": name },
@@ -56,7 +56,7 @@ async fn application(cluster: &Cluster, name: &str, selector: Value) -> String {
     cluster.apply_one(object).await.metadata.uid.unwrap()
 }
 
-/// Writes a state object as the agent of a node would; `status` is laid over one that says all is well.
+/// Writes a successful state object like the agent of a node, with `status` merged into it.
 async fn answer(cluster: &Cluster, application: (&str, &str), node: &str, status: Value) {
     let (name, uid) = application;
     let object = format!("{name}-{node}");
@@ -77,7 +77,7 @@ async fn answer(cluster: &Cluster, application: (&str, &str), node: &str, status
     say(&states(cluster).await, &object, node, status).await;
 }
 
-/// Writes the status of a state object that is there.
+/// Writes the status of an existing state object.
 async fn say(states: &Api<ClusterBpfApplicationState>, object: &str, node: &str, more: Value) {
     let mut status = json!({
         "updateCount": 1,
@@ -97,7 +97,7 @@ fn condition(type_: &str) -> Value {
     json!({ "type": type_, "status": "True", "reason": type_, "message": "so it is", "lastTransitionTime": time })
 }
 
-/// Waits until an application's status is as wanted, and gives it back.
+/// Waits until an application's status satisfies a condition, and returns it.
 async fn status(
     cluster: &Cluster,
     name: &str,
@@ -108,7 +108,7 @@ async fn status(
     wait::some(what, async || applications.get(name).await.ok()?.status.filter(|status| holds(status))).await
 }
 
-/// Whether the verdict is this one, where tables look for it.
+/// Returns whether the first condition, which tables show, has a type.
 fn is(status: &ApplicationStatus, type_: &str) -> bool {
     status.conditions.first().is_some_and(|condition| condition.type_ == type_)
 }

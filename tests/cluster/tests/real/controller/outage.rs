@@ -1,4 +1,4 @@
-//! Outages of the API server, and history that it has forgotten.
+//! Outages of the API server, and compacted history.
 
 use bpfman_cluster_tests::wait;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -41,7 +41,7 @@ async fn what_went_while_nobody_watched_is_not_remembered() {
     let lists = || metric(&cluster, "bpfman_controller_lists_total{kind=\"states\"}");
     let before = lists();
 
-    // It sees nothing while it is stopped. A server that was started anew knows no history: 410 Gone.
+    // The stopped controller receives nothing, and the restarted server has no history: 410 Gone.
     let pid = Pid::from_raw(i32::try_from(controller.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
     cluster.kill_api_server();
@@ -60,7 +60,7 @@ async fn what_went_while_nobody_watched_is_not_remembered() {
     assert!(states.get("guard-n1").await.unwrap().metadata.finalizers.unwrap().contains(&HELD.to_owned()));
 }
 
-/// One figure, asked for inside the cluster's network.
+/// Returns one metric, requested inside the cluster's network.
 fn metric(cluster: &bpfman_cluster_tests::Cluster, name: &str) -> u64 {
     let text = cluster.inside(|| {
         use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Summing up: what is written, and how often.
+//! Status of applications: its content, and the number of writes.
 
 use std::time::Instant;
 
@@ -85,11 +85,11 @@ async fn a_burst_costs_few_writes_and_no_change_costs_none() {
             .filter(|request| request.resource == "clusterbpfapplications/status" && request.writes())
             .count()
     };
-    // One a second, the first at once.
+    // At most one write per second, the first at once.
     let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
     assert!((1..=most).contains(&writes(mark)), "{} writes, at most {most}", writes(mark));
 
-    // A heartbeat and an answer that says the same, and then something else, by which we see that they were heard.
+    // A heartbeat and an unchanged status are ignored; a following change shows that they were processed.
     let mark = cluster.mark();
     cluster.node("n000", &[("tier", "edge"), ("unrelated", "yes")]).await;
     say(&states, "guard-n000", "n000", json!({ "updateCount": 2 })).await;

@@ -1,4 +1,4 @@
-//! Nodes that keep pods away until their programs are back.
+//! Taint of nodes until their programs are back.
 
 use bpfman_application::orders::NOT_READY_TAINT;
 use bpfman_cluster_tests::{Cluster, Operator, wait};
@@ -30,7 +30,7 @@ async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
     let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &flags, &IMAGES);
     wait::until("the new node is tainted", async || tainted(&cluster, "edge").await).await;
 
-    // No application selects it, and its agent is there.
+    // No application selects the node, and its agent is ready.
     let labels = [("app.kubernetes.io/name", "bpfman-agent")];
     cluster.pod("bpfman", "agent-edge", "edge", &labels, &[("agent", "containerd://1")]).await;
     let pods: Api<Pod> = Api::namespaced(cluster.client().await, "bpfman");
@@ -38,7 +38,7 @@ async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
     pods.patch_status("agent-edge", &PatchParams::default(), &ready).await.unwrap();
     wait::until("the node lets pods in", async || !tainted(&cluster, "edge").await).await;
 
-    // An application that comes later does not make it new; a boot does, until the application is back.
+    // A later application does not taint the node again; a reboot does, until the application is back.
     let uid = application(&cluster, "guard", json!({})).await;
     let said = json!({ "bootId": "b1" });
     answer(&cluster, ("guard", &uid), "edge", said).await;
@@ -51,11 +51,12 @@ async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
     wait::until("its programs are back", async || !tainted(&cluster, "edge").await).await;
     assert!(!tainted(&cluster, "other").await, "the daemon never runs there");
 
-    // With the Config goes what was noted on nodes, before it is gone: the controller may be taken away right after.
+    // Annotations on nodes are removed before the Config disappears, because the controller may be removed right
+    // after.
     let nodes: Api<Node> = Api::all(cluster.client().await);
     let noted = nodes.get("edge").await.unwrap().metadata.annotations.unwrap();
     assert!(noted.contains_key("bpfman.io/ready-boot"), "{noted:?}");
-    // As the node's agent does once it has unloaded the programs.
+    // Simulates the node's agent, which has unloaded the programs.
     let release = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     states(&cluster).await.patch("guard-edge", &PatchParams::default(), &release).await.unwrap();
     cluster.kubectl(&["delete", "clusterbpfapplications", "--all", "--timeout=60s"]).success();

@@ -1,4 +1,4 @@
-//! Words to a rollout that there is none of.
+//! Commands for a rollout that does not exist.
 
 use bpfman_cluster_tests::wait;
 use kube::ResourceExt as _;
@@ -16,7 +16,7 @@ async fn a_word_without_a_rollout_is_not_kept_for_the_next_one() {
     let _controller = controller(&cluster, &SUMS);
     status(&cluster, "guard", "it is healthy", |status| is(status, "Success")).await;
     let applications = applications(&cluster).await;
-    // One that nobody heard, and one that was acted on: the status that remembers it goes with the rollout.
+    // A new command, and one that was already executed: the status that records it is removed with the rollout.
     let words =
         json!({ "bpfman.io/rollout": "abort", "bpfman.io/rollout-command": "3 abort", "mine": "kept" });
     let patch = Patch::Merge(json!({ "metadata": { "annotations": words } }));

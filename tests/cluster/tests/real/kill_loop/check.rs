@@ -1,4 +1,4 @@
-//! What has to be true once everything is there again.
+//! Checks after all processes run again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::wanted::{Place, on_node};
 use super::{NAMES, World};
 
-/// What the daemon has of each owner: names of programs, and where they are.
+/// Programs of each owner in the daemon, and their attachments.
 type Holdings = BTreeMap<String, (BTreeSet<String>, BTreeSet<Place>)>;
 
 fn text(value: &Value) -> String {
@@ -46,7 +46,7 @@ fn holdings(node: &Node) -> (Holdings, usize) {
     (all, programs.len())
 }
 
-/// Whether nothing moves any more about an application: it is as it was asked for, or the rollout gave up.
+/// Returns whether an application has reached its final state: as requested, or with a rollout that was given up.
 fn is_at_rest(object: &DynamicObject) -> bool {
     let (status, generation) = (&object.data["status"], object.metadata.generation);
     let condition = &status["conditions"][0];
@@ -67,7 +67,8 @@ impl World {
         (applications, states)
     }
 
-    /// Nobody else collects garbage here: objects of applications that are gone go, as far as nobody holds them.
+    /// Deletes state objects of deleted applications unless a finalizer blocks it, because there is no garbage
+    /// collector.
     async fn collect(&self, applications: &[DynamicObject], states: &[DynamicObject]) {
         let uids: BTreeSet<_> = applications.iter().filter_map(kube::ResourceExt::uid).collect();
         for state in states.iter().filter(|state| !uids.contains(&state.owner_references()[0].uid)) {
@@ -88,7 +89,7 @@ impl World {
         }
     }
 
-    /// Waits until everything came to rest, and compares.
+    /// Waits for the final state, and compares.
     pub async fn settle(&mut self, round: u64) {
         let mut last = (Vec::new(), Vec::new());
         let mut ended = false;
@@ -114,7 +115,7 @@ impl World {
         self.compare(round, &last.0, &last.1).await;
     }
 
-    /// At this very moment: what is said must be true already.
+    /// Compares at once, without waiting: reports must already be true.
     async fn compare(&self, round: u64, applications: &[DynamicObject], states: &[DynamicObject]) {
         let (mut held, programs) = holdings(&self.node);
         for application in applications {
@@ -130,7 +131,7 @@ impl World {
             let rollout = &application.data["status"]["rollout"];
             let ought = match wanted.has_rollout {
                 false => Some(wanted.on_node()),
-                // Whatever was asked for last: what runs is what the rollout ended with.
+                // Whatever was requested last, the result of the rollout must run.
                 true => self.revision(&text(&rollout["stableRevision"])).await,
             };
             let said = format!(
@@ -150,7 +151,7 @@ impl World {
         assert_eq!((starting("pending"), starting("prog_")), (0, programs), "round {round}: {pins:?}");
     }
 
-    /// What a revision says that a node has; nothing where there is none.
+    /// Returns the programs and attachments of a revision on a node, or `None` if there is no revision.
     async fn revision(&self, name: &str) -> Option<(BTreeSet<String>, BTreeSet<Place>)> {
         if name.is_empty() {
             return None;

@@ -1,8 +1,8 @@
-//! Applications are made, edited, rolled out, aborted and deleted while agent, controller and daemon are killed at any
-//! moment. When all of them are there again, what runs on the node is what the objects say, and nothing is left of what
-//! went: no finalizer, no state object, no program, no pin.
+//! Applications are created, edited, rolled out, aborted and deleted while agent, controller and daemon are killed at
+//! any time. Once all of them run again, the node runs exactly what the objects specify, and nothing is left of
+//! deleted objects: no finalizer, no state object, no program, no pin.
 //!
-//! Two rounds; `make kill-loop-kube` makes 200. `KILL_ROUNDS` and `KILL_SEED` choose others.
+//! Runs two rounds; `make kill-loop-kube` runs 200. `KILL_ROUNDS` and `KILL_SEED` override the defaults.
 
 mod check;
 mod wanted;
@@ -19,17 +19,14 @@ use serde_json::json;
 use super::agent::equipment::{agent_with, objects};
 use wanted::Wanted;
 
-/// Interfaces of the node.
 const INTERFACES: [&str; 2] = ["up0", "up1"];
-/// Applications that there may be, and whether they are in a namespace.
+/// Names of possible applications, and whether they are namespaced.
 const NAMES: [(&str, bool); 5] =
     [("red", false), ("green", false), ("blue", false), ("shop", true), ("bank", true)];
-/// Where those of a namespace are.
 const NAMESPACE: &str = "team";
-/// Operations of a round, at most.
+/// Maximum number of changes in a round.
 const MOST_CHANGES: usize = 6;
 
-/// All that takes part.
 struct World {
     cluster: Cluster,
     node: Node,
@@ -41,7 +38,7 @@ struct World {
     cluster_states: Api<DynamicObject>,
     states: Api<DynamicObject>,
     random: Random,
-    /// What there is to be, by name.
+    /// Wanted applications, by name.
     wanted: BTreeMap<&'static str, Wanted>,
     told: BTreeMap<&'static str, usize>,
 }
@@ -90,7 +87,7 @@ impl World {
         })
     }
 
-    /// Applications of the kind that a name is of. Lists of those of a namespace are of all namespaces.
+    /// Returns the API for an application's name. A list of a namespaced kind covers all namespaces.
     async fn api(&self, name: &str) -> Api<DynamicObject> {
         match NAMES.iter().any(|(known, is_namespaced)| *known == name && *is_namespaced) {
             false => self.cluster_applications.clone(),
@@ -98,7 +95,6 @@ impl World {
         }
     }
 
-    /// Changes one thing about the applications.
     async fn change(&mut self) {
         let (name, is_namespaced) = NAMES[self.random.below(NAMES.len())];
         let api = self.api(name).await;
@@ -119,7 +115,7 @@ impl World {
                 let annotations = json!({ "metadata": { "annotations": { "bpfman.io/rollout": word } } });
                 match api.patch(name, &PatchParams::default(), &Patch::Merge(annotations)).await {
                     Ok(_) => self.count(word),
-                    // Gone since.
+                    // The application has been deleted meanwhile.
                     Err(kube::Error::Api(status)) if status.code == 404 => {}
                     Err(error) => panic!("{name}: {error}"),
                 }
@@ -131,7 +127,7 @@ impl World {
     async fn write(&mut self, name: &'static str, is_namespaced: bool, what: &'static str) {
         let wanted = Wanted::any(&mut self.random, is_namespaced, self.wanted.get(name));
         let object = wanted.object(name);
-        // By another's rights to the whole spec than the controller's: what is not written any more goes.
+        // Server-side apply with a manager of its own: fields that are no longer written are removed.
         self.cluster.apply_one(object).await;
         self.wanted.insert(name, wanted);
         self.count(what);
@@ -141,7 +137,7 @@ impl World {
         *self.told.entry(what).or_default() += 1;
     }
 
-    /// Kills one of them, and starts it again, at once or after some more changes.
+    /// Kills one process, and starts it again, at once or after some more changes.
     async fn kill(&mut self) {
         match self.random.below(3) {
             0 => {
@@ -171,7 +167,6 @@ impl World {
         }
     }
 
-    /// Lets some time go by, in which anything may get anywhere.
     async fn pause(&mut self) {
         tokio::time::sleep(Duration::from_millis(self.random.below(250) as u64)).await;
     }

@@ -1,4 +1,4 @@
-//! What an application says, by chance, and what a node has of it.
+//! Random specs of applications, and the resulting state of a node.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,19 @@ use serde_json::{Value, json};
 
 use super::{INTERFACES, NAMESPACE};
 
-/// A program at an interface: its name, where, and its priority.
+/// Attachment: program name, interface and priority.
 pub type Place = (String, String, i64);
 
-/// What an application says.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     is_namespaced: bool,
     programs: Value,
     object: &'static str,
     rollout: Value,
-    /// It goes out by the controller's word.
+    /// True if the controller rolls it out.
     pub has_rollout: bool,
 }
 
-/// Kind and name of an application.
 pub fn head(name: &str, is_namespaced: bool) -> Value {
     match is_namespaced {
         false => {
@@ -34,11 +32,11 @@ pub fn head(name: &str, is_namespaced: bool) -> Value {
 }
 
 impl Wanted {
-    /// Anything, after what it was before.
+    /// Returns a random spec that follows a previous one.
     pub fn any(random: &mut Random, is_namespaced: bool, before: Option<&Self>) -> Self {
-        // Those of a namespace are in pods alone, of which there are none here: their programs are loaded.
+        // Programs of namespaced applications are loaded only: they attach in pods, of which there are none.
         let has_rollout = !is_namespaced && random.below(3) == 0;
-        // What cannot be loaded is for the rollout to stop, once there is something to go back to.
+        // A broken version is released only with a rollout and a previous revision to roll back to.
         let is_broken =
             has_rollout && before.is_some_and(|before| before.has_rollout) && random.below(3) == 0;
         let all = if is_broken {
@@ -68,7 +66,6 @@ impl Wanted {
         }
     }
 
-    /// As it is written.
     pub fn object(&self, name: &str) -> Value {
         let mut object = head(name, self.is_namespaced);
         object["spec"] = json!({
@@ -82,7 +79,7 @@ impl Wanted {
         object
     }
 
-    /// The names of its programs, and where they are.
+    /// Returns its program names and attachments.
     pub fn on_node(&self) -> (BTreeSet<String>, BTreeSet<Place>) {
         on_node(&self.programs)
     }
@@ -109,7 +106,7 @@ fn program(random: &mut Random, name: &str, is_namespaced: bool) -> Value {
     json!({ "name": name, "type": kind.to_uppercase(), kind: { "links": links } })
 }
 
-/// The names of the programs of a spec, and where they are on a node without pods.
+/// Returns program names and attachments of a spec on a node without pods.
 pub fn on_node(programs: &Value) -> (BTreeSet<String>, BTreeSet<Place>) {
     let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
     for program in programs.as_array().into_iter().flatten() {

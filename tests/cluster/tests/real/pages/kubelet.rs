@@ -1,4 +1,4 @@
-//! What a kubelet says of its node and pods, without one: the node is alive, pods run, and go when they are deleted.
+//! Simulated kubelet: keeps nodes and pods ready, and removes deleted pods.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-/// It speaks until this goes.
+/// Task that runs until this value is dropped.
 pub struct Kubelet(JoinHandle<()>);
 
 impl Kubelet {
-    /// Speaks for all nodes. Pods have this address.
+    /// Starts the task for all nodes. `address` is that of the pods.
     pub async fn start(cluster: &Cluster, address: &'static str) -> Self {
         let client = cluster.client().await;
         Self(tokio::spawn(async move {
             loop {
-                // The server may be busy, and an object gone: the next round says it again.
+                // The server may be busy, or an object may have been deleted: the next round repeats it.
                 let _said = round(&client, address).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

@@ -1,5 +1,5 @@
-//! Command lines of the pages about clusters, as an administrator types them: kubectl, its plugin, helm, the script of removal.
-//! Lines of the lists in `bpfman_tests::cluster_pages` are run in their order.
+//! Command lines of the documentation about clusters, as an administrator types them: kubectl, its plugin, helm, the
+//! removal script. The lines of the lists in `bpfman_tests::cluster_pages` are run in order.
 
 mod kubelet;
 mod terminal;

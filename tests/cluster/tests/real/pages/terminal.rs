@@ -1,5 +1,5 @@
-//! The terminal of a cluster's administrator, and the cluster: one node with daemon and agent, and a controller as soon as it
-//! is deployed.
+//! Terminal of a cluster's administrator with its cluster: a node with daemon and agent, and a controller once it is
+//! deployed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::kubelet::Kubelet;
 use crate::agent::waves::{REGISTRY, lead_to};
 use crate::packaging::{kustomized, packaging};
 
-/// Of pods: an address that the API server reaches, and that is not the loopback's own.
+/// Address of pods that the API server can reach. It does not proxy to loopback addresses.
 const ADDRESS: &str = "198.51.100.9";
 const IMAGES: &str = "images:
   - { name: bpfman-operator, newName: registry.example/team/bpfman-operator, newTag: v1 }
@@ -38,7 +38,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// None, with a line that counts as a skip, where Kubernetes was not built.
+    /// Returns a terminal, or `None` with a line that counts as a skip if Kubernetes was not built.
     pub async fn open(name: &str) -> Option<Self> {
         let cluster = Cluster::own_with(Setup { full: true, ..Setup::default() })?;
         let netns = cluster.netns();
@@ -64,12 +64,12 @@ impl Terminal {
         })
     }
 
-    /// Has helm at hand.
+    /// Adds helm to PATH.
     pub fn has(&mut self, helm: &Helm) {
         self.path = format!("{}:{}", helm.folder().display(), self.path);
     }
 
-    /// Types the lines of a list.
+    /// Runs the lines of a list.
     pub async fn follow(&mut self, steps: &[Step]) {
         for step in steps {
             let lines = page::command_lines(step.0);
@@ -82,7 +82,7 @@ impl Terminal {
         }
     }
 
-    /// What happens in the cluster until the administrator types a line.
+    /// Simulates the events in the cluster before the administrator types a line.
     async fn before(&mut self, line: &CommandLine) {
         if line.text.starts_with("kubectl get configs") || line.text.contains("condition=Ready") {
             wait::until("there is a Config", async || {
@@ -115,14 +115,14 @@ impl Terminal {
 
     async fn run(&mut self, line: &CommandLine) {
         let text = line.text.replace("GENERATION", "1").replace("/NAME", "/exec-snoop");
-        // It goes on until Ctrl-C: 124 is that it had not ended by itself.
+        // The command runs until Ctrl-C; status 124 means that it was still running.
         let is_endless = text.starts_with("kubectl bpfman console");
         let text = if is_endless { format!("timeout --signal INT --kill-after 20 4 {text}") } else { text };
-        // Where a line hangs, the last one says which.
+        // If a line hangs, the last one printed is the one.
         eprintln!("$ {text}");
         let outcome = self.shell(&text).await;
         let wanted = match text.split('#').next().unwrap().trim() {
-            // It shows what there is, and does nothing.
+            // Without `--yes` it only shows what it would remove.
             "packaging/kubernetes/remove" => 1,
             _ if is_endless => 124,
             _ => 0,
@@ -136,7 +136,7 @@ impl Terminal {
 
     async fn shell(&self, line: &str) -> Outcome {
         let mut shell: Command = self.cluster.command("timeout");
-        // Longer than anything takes here: a line that hangs fails with the logs.
+        // The timeout exceeds all normal durations: a line that hangs fails with the logs.
         shell.args(["120", "bash", "-euo", "pipefail", "-c", line]).current_dir(self.work.path());
         shell.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.cluster.path("")).env("PATH", &self.path);
         tokio::task::spawn_blocking(move || Outcome::of(&mut shell)).await.unwrap()
@@ -155,7 +155,7 @@ impl Drop for Terminal {
     }
 }
 
-/// An administrator who logs in with a token, which the console needs.
+/// Returns the kubeconfig of an administrator with a token, which the console needs.
 async fn administrator(cluster: &Cluster) -> PathBuf {
     let token = cluster.token("default", "administrator").await;
     cluster
@@ -169,7 +169,7 @@ async fn administrator(cluster: &Cluster) -> PathBuf {
     cluster.kubeconfig_with(&token)
 }
 
-/// A clone of the repository, as far as lines name it. Its base is what an overlay makes: with images.
+/// Copies the parts of the repository that lines use. The base is an overlay's result, with images.
 fn folder() -> TempDir {
     let work = tempfile::tempdir().unwrap();
     for part in ["kubernetes/remove", "kubernetes/clean-nodes", "helm/bpfman"] {
@@ -200,12 +200,12 @@ fn write_folder(folder: &Path, objects: &[Value]) {
     fs::write(folder.join("kustomization.yaml"), "resources: [all.yaml]\n").unwrap();
 }
 
-/// A node of the edge whose daemon trusts a key, and a registry with the signed image.
+/// Starts a node with the label `role=edge`, whose daemon trusts a key, and a registry with the signed image.
 async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     let registry = Registry::start();
     let mut node = Node::start(cluster, name, &[("role", "edge"), ("kubernetes.io/os", "linux")]).await;
     lead_to(&node, registry.address());
-    // Its primary interface, by the address that the cluster knows.
+    // The primary interface is found by the node's address in the cluster.
     node.add_interface("up0");
     node.network.ip(&["addr", "add", &format!("{FAR_ADDRESS}/24"), "dev", "up0"]);
     cluster.node_runs(name, "6.12.0-amd64", "").await;
@@ -232,7 +232,7 @@ async fn node(cluster: &Cluster, name: &str) -> (Node, Registry) {
     (node, registry)
 }
 
-/// The agent, as its pod would run it.
+/// Starts the agent with the flags of its pod.
 fn agent(cluster: &Cluster, node: &Node) -> Operator {
     let flags = [
         format!("--node-name={}", node.name),
@@ -243,11 +243,11 @@ fn agent(cluster: &Cluster, node: &Node) -> Operator {
     Operator::start(cluster, "agent", &cluster.kubeconfig(), &flags, &[])
 }
 
-/// The controller, as its pod would run it.
+/// Starts the controller with the flags of its pod.
 async fn controller(cluster: &Cluster) -> Operator {
     let token = cluster.token("bpfman", "bpfman-operator").await;
     let images = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1"), ("POD_NAMESPACE", "bpfman")];
-    // What its Deployment says, but for probes, which the agent has here.
+    // Flags of its Deployment, except for probes, because the agent uses their port here.
     let flags = [
         "--health-probe-bind-address=0",
         "--admission-bind-address=:9443",

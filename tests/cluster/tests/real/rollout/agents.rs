@@ -1,4 +1,4 @@
-//! Agents of many nodes in one task: each acts on what its state objects tell it, and answers as agents do.
+//! Simulated agents of many nodes in one task: each executes the orders in its state objects and reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -11,24 +11,24 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-/// What images do on nodes.
+/// Behaviour of images on nodes.
 #[derive(Debug, Default)]
 pub struct World {
-    /// Kernels that refuse an image, also in a preflight.
+    /// Kernels that reject an image, also in a preflight.
     pub refused: BTreeSet<(String, String)>,
-    /// Kernels on which an image loads in a trial, and fails when it runs.
+    /// Kernels on which an image passes a preflight, but fails when it runs.
     pub fails: BTreeSet<(String, String)>,
-    /// What the clocks of the nodes of a kernel say; of others it is 2026.
+    /// Times of the nodes' clocks, by kernel; the default is in 2026.
     pub clocks: BTreeMap<String, String>,
-    /// Images that break a gate.
+    /// Images that violate a gate.
     pub slow: BTreeSet<String>,
-    /// Every image that a node ran, in order, by state object.
+    /// All images that each node ran, in order, by state object.
     pub ran: BTreeMap<String, Vec<String>>,
-    /// What was written to each state object: the resource versions in which its orders changed.
+    /// All different orders that each state object had, in order.
     pub told: BTreeMap<String, Vec<NodeOrders>>,
 }
 
-/// Runs until it is dropped.
+/// Task that runs until this value is dropped.
 pub struct Agents {
     pub world: Arc<Mutex<World>>,
     task: tokio::task::JoinHandle<()>,
@@ -41,7 +41,7 @@ impl Agents {
         let task = tokio::spawn(async move {
             loop {
                 let states: Api<ClusterBpfApplicationState> = Api::all(client.clone());
-                // An API server that is away is nothing to an agent.
+                // Agents ignore outages of the API server.
                 let all =
                     states.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
                 for state in all {
@@ -64,9 +64,10 @@ impl Drop for Agents {
     }
 }
 
-/// The image of a revision that a state object names; also of one that names it by a digest.
+/// Returns the image of a revision in a state object's orders, with or without a digest.
 ///
-/// None if it is gone and so is the order, by now: a rehearsal takes both away. Or if the API server is away.
+/// Returns `None` if the revision and the order have been deleted meanwhile, as a rehearsal does, or if the API
+/// server is unavailable.
 async fn image(
     client: &Client,
     namespace: &str,
@@ -86,20 +87,20 @@ async fn image(
         return None;
     };
     let url = revision.data.unwrap().0["byteCode"]["image"]["url"].as_str().unwrap().to_owned();
-    // The digests of these images say their tags.
+    // In these tests the digest encodes the tag.
     Some(match url.split_once("@sha256:") {
         Some((bare, digest)) => format!("{bare}:v{}", digest.trim_start_matches('0')),
         None => url,
     })
 }
 
-/// The digest of an image: its tag in 64 digits.
+/// Returns the digest of an image: its version number in 64 digits.
 fn digest(image: &str) -> String {
     let number = image.rsplit_once(":v").map_or("0", |(_, number)| number);
     format!("sha256:{number:0>64}")
 }
 
-/// None if it has to look again.
+/// Executes the orders of a state object. Returns `None` if it must be tried again.
 async fn act(
     client: &Client,
     namespace: &str,
@@ -164,7 +165,7 @@ async fn act(
     Some(())
 }
 
-/// Only what is another than before, as agents do.
+/// Writes the status only if it differs, as agents do.
 async fn write(client: &Client, name: &str, state: &ClusterBpfApplicationState, status: Value) {
     let before = serde_json::to_value(&state.status).unwrap();
     let fields = status.as_object().unwrap();

@@ -1,4 +1,4 @@
-//! Clocks that are wrong: those of nodes, and those of controllers.
+//! Wrong clocks of nodes and of controllers.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ async fn a_rollout_depends_neither_on_clocks_of_nodes_nor_on_that_of_the_control
     fleet.release(2).await;
     fleet.until_phase(RolloutPhase::Soaking).await;
 
-    // The controller that wrote when that began was a century ahead. The soak counts anew from now.
+    // Simulates a previous controller with a clock a century ahead. The soak starts again.
     fleet.controller.kill();
     let ahead = "2126-01-01T00:00:00Z";
     let wrong =
@@ -43,7 +43,7 @@ async fn a_rollout_depends_neither_on_clocks_of_nodes_nor_on_that_of_the_control
     }
 }
 
-/// Says what is no command to the rollout, and waits until the controller has heard it.
+/// Sends an unknown command to the rollout, and waits until the controller has processed it.
 async fn say(fleet: &Fleet, word: &str) {
     let annotations = json!({ "metadata": { "annotations": { "bpfman.io/rollout": word } } });
     fleet.applications.patch(APPLICATION, &PatchParams::default(), &Patch::Merge(annotations)).await.unwrap();
@@ -53,7 +53,7 @@ async fn say(fleet: &Fleet, word: &str) {
     .await;
 }
 
-/// What the clock of the controller that told the last event said.
+/// Returns the time of the latest event, from the controller's clock.
 async fn told_at(fleet: &Fleet) -> Option<Timestamp> {
     let events: Api<Event> = Api::all(fleet.cluster.client().await);
     let events = events.list(&ListParams::default()).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_controller_whose_clock_is_hours_ahead_ends_no_soak_early() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/ahead.c").display().to_string();
     run(&["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", &library, &source]);
     fleet.restart_controller_with(&[("LD_PRELOAD", &library), ("AHEAD", "7200")]);
-    // What it did with a word is written before it takes the next one.
+    // The controller writes the effect of a command before it processes the next one.
     say(&fleet, "nothing").await;
     say(&fleet, "nothing more").await;
     let an_hour = SignedDuration::from_secs(3600);
@@ -88,7 +88,7 @@ async fn a_controller_whose_clock_is_hours_ahead_ends_no_soak_early() {
         (soaking.phase, soaking.since, soaking.healthy_since)
     );
 
-    // It goes on otherwise, and what it writes are the moments of all others.
+    // Otherwise the rollout works, and the written times are correct.
     fleet.kubectl_bpfman("promote filter").await.success();
     let end = fleet.until_stable(&stable).await;
     assert_eq!((end.failed_revision, fleet.run(2)), (None, 2));

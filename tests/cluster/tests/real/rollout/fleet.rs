@@ -1,4 +1,4 @@
-//! A cluster with nodes of several kernels, its controller, its agents, and an application.
+//! Cluster with nodes of several kernels, its controller, its simulated agents, and an application.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,10 +14,8 @@ use serde_json::{Value, json};
 
 use super::agents::Agents;
 
-/// Where the operator is.
 const NAMESPACE: &str = "bpfman";
 
-/// The only application.
 pub const APPLICATION: &str = "filter";
 
 pub struct Fleet {
@@ -28,7 +26,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Nodes by kernel. The application is there in version 1, on all of them.
+    /// Starts a fleet of nodes by kernel, which all run version 1 of the application.
     pub async fn start(kernels: &[(&str, usize)], rollout: Value) -> Option<Self> {
         let cluster = Cluster::own()?;
         cluster.apply_definitions().await;
@@ -79,7 +77,7 @@ impl Fleet {
             .await;
     }
 
-    /// A version of the application. Gives back its uid.
+    /// Applies a version of the application. Returns its uid.
     pub async fn apply(&self, version: u32, rollout: &Value) -> String {
         let object = json!({
             "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication",
@@ -94,13 +92,12 @@ impl Fleet {
         self.cluster.apply_one(object).await.uid().unwrap()
     }
 
-    /// The user changes a part of the spec.
     pub async fn change(&self, spec: &Value) {
         let patch = Patch::Merge(json!({ "spec": spec }));
         self.applications.patch(APPLICATION, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    /// Another version goes out.
+    /// Changes the version of the image.
     pub async fn release(&self, version: u32) {
         self.change(&json!({ "byteCode": { "image": { "url": image(version) } } })).await;
     }
@@ -110,7 +107,7 @@ impl Fleet {
         application.status.and_then(|status| status.rollout).unwrap_or_default()
     }
 
-    /// Waits until the rollout is so, and gives it back.
+    /// Waits until the rollout's status satisfies a condition, and returns it.
     pub async fn until(&self, what: &str, is: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
         wait::some(what, async || Some(self.rollout().await).filter(|rollout| is(rollout))).await
     }
@@ -119,7 +116,7 @@ impl Fleet {
         self.until(&format!("it is {phase:?}"), |rollout| rollout.phase == phase).await
     }
 
-    /// Waits until a version is through.
+    /// Waits until a revision other than `old` is stable.
     pub async fn until_stable(&self, old: &Option<String>) -> RolloutStatus {
         self.until("another revision is stable", |rollout| {
             rollout.phase == RolloutPhase::Idle && rollout.stable_revision != *old
@@ -127,7 +124,7 @@ impl Fleet {
         .await
     }
 
-    /// Nodes that ever ran a version.
+    /// Returns the nodes that ever ran a version.
     pub fn ever_ran(&self, version: u32) -> Vec<String> {
         self.agents.with(|world| {
             let ran = world.ran.iter().filter(|(_, ran)| ran.contains(&image(version)));
@@ -135,12 +132,12 @@ impl Fleet {
         })
     }
 
-    /// Nodes that run a version now.
+    /// Returns the number of nodes that run a version now.
     pub fn run(&self, version: u32) -> usize {
         self.agents.with(|world| world.ran.values().filter(|ran| ran.last() == Some(&image(version))).count())
     }
 
-    /// The most times that a node was told to run a version.
+    /// Returns the maximum number of times that a node was ordered to run a revision.
     pub fn most_orders(&self, revision: &str) -> usize {
         let counts = |told: &Vec<bpfman_application::orders::NodeOrders>| {
             let mut revisions: Vec<_> = told.iter().map(|orders| orders.revision.clone()).collect();
@@ -150,18 +147,17 @@ impl Fleet {
         self.agents.with(|world| world.told.values().map(counts).max().unwrap_or(0))
     }
 
-    /// The controller is killed, and another one started.
     pub fn restart_controller(&mut self) {
         self.restart_controller_with(&[]);
     }
 
-    /// The same, with environment variables.
+    /// Like [`Self::restart_controller`], with environment variables.
     pub fn restart_controller_with(&mut self, environment: &[(&str, &str)]) {
         self.controller.kill();
         self.controller = controller(&self.cluster, environment);
     }
 
-    /// Runs the client, inside the cluster's network, as the administrator.
+    /// Runs the client inside the cluster's network, as the administrator.
     pub async fn kubectl_bpfman(&self, words: &str) -> Outcome {
         self.kubectl_bpfman_as(&self.cluster.kubeconfig(), words).await
     }
@@ -169,11 +165,11 @@ impl Fleet {
     pub async fn kubectl_bpfman_as(&self, kubeconfig: &std::path::Path, words: &str) -> Outcome {
         let mut command: Command = self.cluster.command(binaries::find("kubectl-bpfman"));
         command.args(words.split(' ')).env("KUBECONFIG", PathBuf::from(kubeconfig));
-        // The agents have to go on meanwhile.
+        // The agents must keep running meanwhile.
         tokio::task::spawn_blocking(move || Outcome::of(&mut command)).await.unwrap()
     }
 
-    /// Annotations of all state objects that order a preflight.
+    /// Returns the number of state objects with an order of a preflight.
     pub async fn preflight_orders(&self) -> usize {
         let states: Api<ClusterBpfApplicationState> = Api::all(self.cluster.client().await);
         let all = states.list(&ListParams::default()).await.unwrap().items;

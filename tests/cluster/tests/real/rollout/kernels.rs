@@ -11,21 +11,22 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
     let Some(fleet) = Fleet::start(&kernels, json!({ "waves": [4, 12] })).await else { return };
     let stable = fleet.rollout().await.stable_revision;
 
-    // Refused in the preflight: nothing is attached anywhere.
+    // A version that fails in the preflight is attached nowhere.
     fleet.agents.with(|world| world.refused.insert((image(2), "6.1.0".to_owned())));
     fleet.release(2).await;
     let failed = fleet.until_phase(RolloutPhase::Failed).await;
     let verdict =
         |kernel: &str| failed.preflight.iter().find(|group| group.kernel == kernel).unwrap().verdict;
     assert_eq!(verdict("6.1.0"), PreflightVerdict::Failed);
-    // One refusal ends it, whether the other kernel's node has answered by then or not.
+    // One rejection ends the preflight, whether or not the other kernel's node has reported.
     assert_ne!(verdict("6.12.0"), PreflightVerdict::Failed);
     assert!(fleet.ever_ran(2).is_empty(), "{:?}", fleet.ever_ran(2));
     let shown = fleet.kubectl_bpfman("status filter").await;
     assert_eq!(shown.code, 1, "{shown:?}");
     assert!(shown.stdout.contains("R1 invalid mem access"), "{}", shown.stdout);
 
-    // Loads in the preflight and fails when it runs: the wave comes back, no other node ever had it.
+    // A version that passes the preflight but fails when it runs: the wave is rolled back, and no other node has had
+    // it.
     fleet.agents.with(|world| world.fails.insert((image(3), "6.1.0".to_owned())));
     fleet.release(3).await;
     let back = fleet
@@ -38,7 +39,7 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
     assert!(!had.is_empty() && had.len() <= 12, "{had:?}");
     assert_eq!(fleet.run(1), 20, "every node runs the stable version");
 
-    // Breaks a gate while the wave soaks.
+    // A version that violates a gate during the soak.
     let gates = json!({ "maxNanosecondsPerRun": 500 });
     fleet.agents.with(|world| world.slow.insert(image(4)));
     fleet.change(&json!({ "rollout": { "gates": gates, "soakSeconds": 1 } })).await;
@@ -50,7 +51,7 @@ async fn a_version_that_fails_on_one_kernel_comes_back_by_itself() {
         .await;
     assert_eq!((back.stable_revision, fleet.ever_ran(4).len(), fleet.run(1)), (stable.clone(), 4, 20));
 
-    // What is good goes out to all.
+    // A good version is rolled out to all nodes.
     fleet.release(5).await;
     fleet.until_stable(&stable).await;
     assert_eq!(fleet.run(5), 20);

@@ -1,5 +1,5 @@
-//! Rollouts on a real API server: the real controller and the real client, with agents that only say what they would
-//! have done.
+//! Rollouts on a real API server with the real controller and client; the agents are simulated, and only report
+//! results.
 
 mod agents;
 mod clocks;

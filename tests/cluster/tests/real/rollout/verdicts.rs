@@ -1,4 +1,4 @@
-//! Every status that a user may see while specs are edited: whose verdict it is.
+//! Every status visible to users while specs are edited must be about the right spec.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::fleet::{APPLICATION, Fleet};
 
-/// Writes down each version of the application that the API server tells of.
+/// Process that records each version of the application that the API server reports.
 struct Witness {
     process: Child,
     file: std::path::PathBuf,
@@ -30,7 +30,7 @@ impl Witness {
 
     fn seen(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.file).unwrap();
-        // The last one may be half written.
+        // The last object may be incomplete.
         serde_json::Deserializer::from_str(&text).into_iter().map_while(Result::ok).collect()
     }
 }
@@ -42,7 +42,7 @@ impl Drop for Witness {
     }
 }
 
-/// The version of an image, by tag or by the digest that tests give it.
+/// Returns the version of an image, from its tag or from the digest that tests use.
 fn version(url: &str) -> u32 {
     let digits = url.rsplit_once(":v").or_else(|| url.rsplit_once("sha256:")).unwrap().1;
     digits.trim_start_matches('0').parse().unwrap()
@@ -63,7 +63,7 @@ async fn a_status_of_a_generation_is_a_verdict_on_its_spec() {
     let witness = Witness::start(&fleet);
     wait::until("the witness sees it", async || !witness.seen().is_empty()).await;
 
-    // One that goes through, one that is refused, one that is abandoned half-way for one that goes through.
+    // One version succeeds, one is rejected, one is abandoned half-way for one that succeeds.
     let stable = fleet.rollout().await.stable_revision;
     fleet.release(2).await;
     let stable = fleet.until_stable(&stable).await.stable_revision;

@@ -19,7 +19,7 @@ async fn three_waves_over_twenty_nodes_survive_a_controller_killed_in_the_middle
     assert!(target.ends_with("-000000000000"), "pinned to the digest of the preflight: {target}");
 
     fleet.kubectl_bpfman("promote filter").await.success();
-    // Killed as soon as the wave began, before all its nodes are told or have answered.
+    // The controller is killed as soon as the wave has started, before all nodes have their orders or have reported.
     fleet.until("the second wave began", |rollout| rollout.wave == 2).await;
     fleet.restart_controller();
     let second = fleet

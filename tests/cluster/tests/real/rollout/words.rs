@@ -1,4 +1,4 @@
-//! What users say and ask by `kubectl-bpfman`.
+//! Commands and queries of users by `kubectl-bpfman`.
 
 use bpfman_application::rollout::RolloutPhase;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
     fleet.until_phase(RolloutPhase::AwaitingPromotion).await;
     let all = fleet.kubectl_bpfman("status").await;
     assert!(all.stdout.contains("AwaitingPromotion 1/2"), "{}", all.stdout);
-    // Who follows is told where it is, and that it waits for somebody.
+    // `--follow` shows the current state, and that it waits for a user.
     let followed = fleet.kubectl_bpfman("status filter --follow").await;
     assert_eq!(followed.code, 4, "{followed:?}");
     for part in
@@ -45,7 +45,7 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
         assert!(shown.contains(text), "{text}: {shown}");
     }
 
-    // Rehearse: what runs today, on the kernel asked for, with nothing left behind.
+    // Rehearse: runs the current version on a given kernel, and leaves nothing behind.
     let good = fleet.kubectl_bpfman("rehearse --kernel 6.12.0 --operator-namespace bpfman").await.success();
     assert!(good.contains("Passed"), "{good}");
     fleet.agents.with(|world| world.refused.insert((image(1), "6.12.0".to_owned())));
@@ -56,7 +56,7 @@ async fn users_promote_abort_rehearse_and_are_told_why() {
     let left = fleet.cluster.kubectl(&["get", "controllerrevisions", "-A", "-o", "name"]);
     assert!(!left.stdout.contains("rehearsal"), "{}", left.stdout);
 
-    // What is wrong is said with what to do next.
+    // Errors come with a hint.
     for (words, says) in [
         ("promote filters", "there are filter"),
         ("rehearse --kernel 5.4.0", "Kernels here: 6.1.0, 6.12.0"),

@@ -1,4 +1,4 @@
-//! A Go program's file: where the functions of its TLS begin, and where they return.
+//! ELF file of a Go program: start and return offsets of its TLS functions.
 
 use std::fs::File;
 use std::io;
@@ -11,35 +11,33 @@ use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, Rea
 
 use super::returns;
 
-/// The functions by their names in tables of symbols.
+/// Symbols of the functions.
 pub const READ: &str = "crypto/tls.(*Conn).Read";
 pub const WRITE: &str = "crypto/tls.(*Conn).Write";
 
-/// Most bytes of one of them: those of Go 1.19 have 1 and 2 KiB.
+/// Bound of a function's size; in Go 1.19 they have 1 and 2 KiB.
 const LARGEST: u64 = 1 << 20;
-/// What `.go.buildinfo` begins with, the size of a pointer, and flags.
+/// Start of `.go.buildinfo`; the size of a pointer and the flags follow.
 const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
 const FLAGS_AT: usize = 15;
-/// Where the version of Go is, if the flag says that it is written there.
+/// Offset of the Go version, present if the flag is set.
 const VERSION_AT: usize = 32;
 const FLAG_WRITTEN: u8 = 2;
 
-/// Where probes go, in bytes from the beginnings of the functions.
+/// Offsets of probes, in bytes from the start of the functions.
 #[derive(Debug, PartialEq, Eq)]
 pub struct GoProgram {
-    /// Of Go, for example `go1.19.8`.
+    /// Version of Go, for example `go1.19.8`.
     pub version: String,
-    /// Where [`READ`] returns.
+    /// Return instructions of [`READ`].
     pub read: Vec<u64>,
-    /// Where [`WRITE`] returns.
+    /// Return instructions of [`WRITE`].
     pub write: Vec<u64>,
 }
 
 impl GoProgram {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// It is not there or cannot be read, is no Go program of this machine, is too old, or does not say where its functions are.
+    /// Reads a file. Fails if the file does not exist or cannot be read, is not a Go program for this architecture, is
+    /// too old, or has no symbols of the functions.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display();
         let file = File::open(path).map_err(|error| match error.kind() {
@@ -82,7 +80,7 @@ const HERE: elf::Machine = elf::EM_AARCH64;
 #[cfg(not(target_arch = "aarch64"))]
 const HERE: elf::Machine = elf::EM_X86_64;
 
-/// Why there is no place for probes.
+/// Reason for which there are no offsets for probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NoProbes {
     NoBinary,
@@ -132,8 +130,8 @@ impl NoProbes {
     }
 }
 
-/// The version of Go, where it is new enough to write it into the file: so are those that pass arguments in registers, on all
-/// machines.
+/// Returns the version of Go, if it is new enough to be stored in the file. All such versions pass arguments in
+/// registers, on every architecture.
 fn version<'a>(binary: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Result<String, NoProbes> {
     let section = binary.section_by_name(".go.buildinfo").ok_or(NoProbes::NoGo)?;
     let info = section.data().map_err(|_| NoProbes::NoGo)?;
@@ -141,7 +139,7 @@ fn version<'a>(binary: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Result<S
     if flags & FLAG_WRITTEN == 0 {
         return Err(NoProbes::TooOld);
     }
-    // Behind its length, of one byte: a version is shorter than 128 bytes.
+    // The version follows its length, which has one byte because versions are shorter than 128 bytes.
     let version = info
         .get(VERSION_AT)
         .and_then(|length| info.get(VERSION_AT + 1..)?.get(..usize::from(*length)))

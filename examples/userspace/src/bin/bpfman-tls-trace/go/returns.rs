@@ -1,6 +1,6 @@
-//! Where a function returns: its return instructions.
+//! Return instructions of a function.
 
-/// In bytes from its beginning; `None` if what stands there are no instructions.
+/// Returns the offsets of return instructions; `None` if the bytes are not valid code.
 #[cfg(not(target_arch = "aarch64"))]
 pub fn of(code: &[u8]) -> Option<Vec<u64>> {
     use iced_x86::{Decoder, DecoderOptions, Mnemonic};
@@ -19,10 +19,10 @@ pub fn of(code: &[u8]) -> Option<Vec<u64>> {
     Some(found)
 }
 
-/// The same where each instruction has four bytes.
+/// Returns the offsets of return instructions, each of which has four bytes; `None` if the code is cut.
 #[cfg(target_arch = "aarch64")]
 pub fn of(code: &[u8]) -> Option<Vec<u64>> {
-    /// `ret`, to where the link register says.
+    /// `ret`: returns to the address in the link register.
     const RETURN: [u8; 4] = 0xd65f_03c0_u32.to_le_bytes();
     let places = (0..).step_by(4).zip(code.chunks(4));
     code.len()

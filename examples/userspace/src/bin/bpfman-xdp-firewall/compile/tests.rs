@@ -1,7 +1,7 @@
 use super::*;
 use crate::list::parse;
 
-/// A packet, as rules see it.
+/// Fields of a packet that rules match.
 #[derive(Clone, Copy, Debug)]
 struct Packet {
     source: Prefix,
@@ -10,7 +10,7 @@ struct Packet {
     port: u16,
 }
 
-/// The first rule that matches, by looking at one after the other.
+/// Returns the first rule that matches, by a linear search.
 fn first_match(rules: &[Rule], packet: Packet) -> Option<usize> {
     rules.iter().position(|rule| {
         let wanted = rule.matches;
@@ -24,7 +24,7 @@ fn first_match(rules: &[Rule], packet: Packet) -> Option<usize> {
     })
 }
 
-/// The rule that the program finds in the maps, looked up as it does.
+/// Returns the rule that the program would find in the maps.
 fn looked_up(compiled: &Compiled, packet: Packet) -> Option<usize> {
     let find = |class: u32, protocol: u16, port: u16| {
         let key = Detail { class, protocol, port };
@@ -61,7 +61,7 @@ fn looked_up(compiled: &Compiled, packet: Packet) -> Option<usize> {
     found.into_iter().flatten().min()
 }
 
-/// Numbers that look random and are the same each time.
+/// Pseudo-random numbers, the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -70,7 +70,7 @@ impl Numbers {
         (self.0 >> 33) % bound
     }
 
-    /// One of few, so that prefixes lie in one another.
+    /// Returns one of few addresses, so that prefixes contain one another.
     fn address(&mut self, v6: bool) -> Prefix {
         let bits = self.below(16) as u32;
         if v6 {

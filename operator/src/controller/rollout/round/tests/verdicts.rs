@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order: a status that is written is a verdict on the spec of its generation.
+//! Property test: in any order of events, a written status is a verdict on the spec of its generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,24 +14,23 @@ use bpfman_application::scope::Scope;
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
-/// Something that happens.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A user makes the spec this one.
+    /// A user changes the spec to this one.
     Edit(usize),
-    /// A user has rollouts, or has none any more.
+    /// A user adds or removes the rollout.
     Rollout(bool),
-    /// The controller finds out which revision today's spec is.
+    /// The controller finds the revision of the current spec.
     Know,
     /// The controller decides and writes.
     Control,
-    /// A node acts on what it is told, or on the spec.
+    /// A node acts on its orders, or on the spec.
     Act(usize),
-    /// The daemon of a node is away: what runs there stays, and nothing is known of it.
+    /// The daemon of a node is away: its programs stay, and their state is unknown.
     Away(usize),
-    /// A spec fails on a node, or does not any more.
+    /// A spec starts or stops failing on a node.
     Break(usize, usize),
-    /// Seconds go by.
+    /// Seconds pass.
     Pass(i64),
 }
 
@@ -49,15 +48,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a node last reported.
 #[derive(Clone, Debug)]
 struct LastReport {
-    /// Which spec runs there.
+    /// Spec that runs on the node.
     spec: usize,
-    /// As the node names it.
+    /// Revision as the node reports it.
     revision: String,
     fails: bool,
-    /// The newest generation when the daemon was found to be away.
+    /// Newest generation when the daemon was found to be away.
     away: Option<i64>,
 }
 
@@ -186,7 +184,7 @@ impl Fleet {
         let (spec, revision) = match (self.has_rollout, ordered) {
             (false, _) => (self.spec, self.generation.to_string()),
             (true, Some(revision)) => ((0..3).find(|spec| revision_of(*spec) == revision).unwrap(), revision),
-            // It waits for its turn: what runs, runs on.
+            // The node waits for its turn; its programs keep running.
             (true, None) => match self.reports.get(name) {
                 Some(report) => (report.spec, report.revision.clone()),
                 None => return,
@@ -214,7 +212,7 @@ impl Fleet {
         }
     }
 
-    /// Whether what was just written is true.
+    /// Checks that the written status is true.
     fn judge(&mut self) {
         let condition = &self.status["conditions"][0];
         assert_eq!(self.status["observedGeneration"], self.generation, "{}", self.status);
@@ -224,7 +222,7 @@ impl Fleet {
             report.spec == self.spec && (self.has_rollout || report.revision == self.generation.to_string())
         };
         let fails = self.reports.values().filter(today).any(|report| report.fails);
-        // What runs may be what is asked for again.
+        // The running revision may be the wanted one again.
         let newest = |report: &LastReport| report.away == Some(self.generation);
         let away =
             self.reports.values().any(|report| newest(report) || (report.away.is_some() && today(&report)));
@@ -245,7 +243,7 @@ impl Fleet {
     }
 }
 
-/// As the API server takes a merge patch.
+/// Applies a merge patch like the API server.
 fn merge(value: &mut Value, patch: &Value) {
     let Value::Object(fields) = patch else {
         value.clone_from(patch);
