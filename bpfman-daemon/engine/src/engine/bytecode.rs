@@ -51,7 +51,7 @@ pub struct ImageAsk<'a> {
 pub struct Revocation {
     /// Reason of the revocation.
     pub why: String,
-    /// Whether the policy requires programs of this bytecode to be detached. Otherwise they stay attached.
+    /// True if the policy requires programs of this bytecode to be detached. Otherwise they stay attached.
     pub detach: bool,
 }
 

@@ -32,7 +32,7 @@ pub struct EngineOptions {
     pub xdp_modes: XdpModes,
     /// Attach `tc` programs by clsact filters even where the kernel has tcx.
     pub tc_by_clsact: bool,
-    /// Whether chains count where packets leave them.
+    /// Counting in chains where packets leave them.
     pub counters: CountersMode,
     /// Limits of one owner's members on one hook.
     pub owner_budget: OwnerBudget,
