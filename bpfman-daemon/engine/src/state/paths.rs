@@ -10,7 +10,7 @@ use crate::state::chain_record::ChainId;
 pub const PENDING: &str = "pending";
 /// Folder of links that are not part of a chain.
 pub const LINKS: &str = "links";
-/// Folder of maps that objects share by name, for loads of the group [`Machine`](super::map_group::MapGroup::Machine).
+/// Folder of maps that objects share by name, for loads of the group `MapGroup::Machine`.
 pub const SHARED: &str = "shared";
 /// Folder of shared maps of all other groups: one folder for each group.
 pub const GROUPS: &str = "groups";
