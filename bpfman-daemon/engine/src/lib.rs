@@ -15,7 +15,6 @@
 //! `engine` (the type itself, locks, undo, commit); `standing` (status of attached objects), `order`, `trace`,
 //! `libxdp`, `strays`; `chain`; `describe`; `guard`; `load`, `attach`; `replace`, `adopt`, `follow`, `dry_run`;
 //! `recover`.
-//! `libxdp`, `strays`; `chain`; `describe`; `guard`; `load`, `attach`; `replace`, `adopt`, `follow`, `dry_run`; `recover`.
 
 mod adopt;
 mod attach;
