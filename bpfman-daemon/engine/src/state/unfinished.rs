@@ -9,7 +9,7 @@ use crate::state::chain_record::ChainRecord;
 /// Step of a failed operation that still has to be undone.
 #[derive(Debug)]
 pub struct Unfinished {
-    /// What remains in the kernel.
+    /// Remainder in the kernel.
     pub left: Remainder,
     /// Lease that keeps the running chain loaded until then.
     pub kept: Option<(Arc<ChainRecord>, LeaseId)>,
