@@ -40,7 +40,8 @@ pub(crate) struct Taken {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a chain by the first plan that the verifier accepts. Pins it, or for a dry run drops it at the end.
+    /// Loads a chain by the first plan that the verifier accepts. Pins it, unless this is a dry run, which keeps
+    /// nothing.
     pub(crate) fn climb(&self, recipe: &Recipe<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let special = self.special_of(recipe.members, recipe.texts)?;
         let mut options = self.splice_options(recipe.wanted, &special);

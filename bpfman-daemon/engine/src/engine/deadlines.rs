@@ -16,7 +16,7 @@ impl<K: Kernel> Engine<K> {
         deadline.map(Some).map_err(|bad| EngineError::Invalid(bad.to_string()))
     }
 
-    /// Returns the time until the deadline; `None` if the kernel's clock cannot be read.
+    /// Returns the time until the deadline; `None` without a deadline, and if the kernel's clock cannot be read.
     pub(crate) fn left(&self, deadline: Option<&Deadline>) -> Option<Duration> {
         Some(deadline?.left(&self.kernel.now().ok()?))
     }

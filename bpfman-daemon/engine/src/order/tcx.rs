@@ -1,9 +1,9 @@
 //! Order among the programs that the kernel runs one by one at a tcx hook: the daemon's links, the link of its tc
 //! chain, and third-party links and programs.
 //!
-//! The chain is placed after the links of root and cluster applications and before those of namespaces, whatever the
-//! order of attachment. The former run before tc programs, as they do where tc is entered by a filter. A namespace's
-//! program before the chain could end the list for members of root.
+//! The chain is placed after the links of rank `Machine` and before those of rank `Namespace`, whatever the order of
+//! attachment. The former run before tc programs, as they do where tc is entered by a filter. A namespace's program
+//! before the chain could end the list for members of rank `Machine`.
 
 use std::sync::Arc;
 
@@ -158,8 +158,7 @@ impl<K: Kernel> Engine<K> {
         ensure_anchors_known(&order.waiting, || key.kind.at(interface), changed.id, &places, &order.standing)
     }
 
-    /// Refuses a tcx link of a namespace if no position in the kernel's list is after the programs of root and cluster
-    /// applications.
+    /// Refuses a tcx link of a namespace if no position in the kernel's list is after the programs of rank `Machine`.
     pub(crate) fn ensure_behind_machine(
         &self,
         key: &HookKey,

@@ -56,8 +56,8 @@ impl MemberTime {
 pub struct AloneReading {
     pub program: ProgramUid,
     pub nanoseconds: u64,
-    /// True if the kernel's count began after the daemon loaded the program: all of it counts if the previous reading
-    /// lacks the program.
+    /// True if the daemon loaded the program. Then all of its run time is charged if the previous reading lacks it; an
+    /// adopted program ran before.
     pub is_ours: bool,
 }
 

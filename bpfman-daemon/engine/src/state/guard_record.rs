@@ -29,7 +29,8 @@ pub struct LinkGuard {
     pub index: u32,
     /// Tasks, with ids of the boot in which the link was attached.
     pub tasks: TaskGroup,
-    /// User without whose rights alone a task is left out. Links to containers have none, nor have those of earlier versions.
+    /// User id: tasks with credentials of any other user are excluded. Links to containers have none, nor have those of
+    /// earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
     /// Way in which the tasks were found.
@@ -43,7 +44,7 @@ pub struct LinkGuard {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum FoundBy {
-    /// A process of the container; after a restart, another process follows in it under the same number.
+    /// A process of the container. Its start time distinguishes it from a later process with the same pid.
     Process {
         /// Process id.
         pid: u32,
