@@ -22,7 +22,6 @@ use crate::state::paths::BRIDGE_NAME;
 /// Maximum depth of the search for pins: the daemon's are three folders deep.
 const DEPTH: usize = 4;
 
-/// Folders that contain links.
 const PLACES: [&str; 4] = ["xdp", "tc-ingress", "tc-egress", paths::LINKS];
 
 /// Order in which programs are detached.
@@ -125,8 +124,8 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
         let opened = match kernel.open_pin(pin) {
             Ok(Some(handle)) => handle,
             Ok(None) => return,
-            // Folders of third parties cannot be distinguished from pins here, so errors outside the daemon's folders
-            // are ignored.
+            // A path that cannot be opened may be a folder of a third party: report it only in the daemon's own
+            // folders.
             Err(error) => {
                 if pin.parent().is_some_and(|folder| PLACES.iter().any(|place| folder == Path::new(place))) {
                     found.left.push(format!("{}: {error}", pin.display()));
@@ -146,8 +145,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
             continue;
         }
         if let Some(map) = link.map {
-            // The kernel calls the functions of this struct_ops map, and the link names no program: only the pin shows
-            // the owner.
+            // The kernel calls functions of this struct_ops map and names no program: only the pin shows the owner.
             let is_ours = [paths::LINKS, paths::PENDING].iter().any(|folder| pin.starts_with(folder));
             if !is_ours {
                 found.left.push(format!(

@@ -1,5 +1,4 @@
-//! The engine, which alone owns the state: it validates a request, plans its steps, executes them with undo, and
-//! records the result.
+//! The engine, which owns the state: validates requests, executes their steps with undo, and records results.
 //!
 //! Every operation is synchronous: when it returns, it has happened and is on disk, or it has been undone.
 //!

@@ -11,8 +11,7 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a member that exceeds its owner's limits, before anything is built. Attached members stay, even if the
-    /// limits were lowered since.
+    /// Refuses a member that exceeds its owner's limits, before anything is built. Attached members always stay.
     pub(crate) fn check_budget(
         &self,
         key: &HookKey,

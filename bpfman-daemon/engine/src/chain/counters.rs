@@ -31,8 +31,7 @@ pub struct LinkCounters {
     pub link: LinkId,
     /// Number of packets that reached the member.
     pub runs: u64,
-    /// Numbers of packets whose chain ended at this member, by its verdict: `drop`, `shot`, `other`…, in descending
-    /// order.
+    /// Numbers of packets whose chain ended at this member, by verdict (`drop`, `shot`, `other`…), descending.
     pub ended: Vec<(&'static str, u64)>,
     /// Numbers of packets by the verdict that the member returned as a shadow, without effect, in descending order.
     pub shadowed: Vec<(&'static str, u64)>,
@@ -117,7 +116,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns the map of a chain's counters, if it still exists.
     fn counters_map(&self, chain: &ChainRecord) -> Result<Option<K::Handle>, EngineError> {
         self.map_of_chain(chain, chain.counters, paths::COUNTERS)
     }
@@ -137,7 +135,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether a hook already runs a chain.
     pub(super) fn runs_chain(&self, key: &HookKey, chain: ChainId) -> bool {
         let hook = self.state().hooks.get(key).cloned();
         hook.is_some_and(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain))
@@ -155,8 +152,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &zeros)?)
     }
 
-    /// Adds the counts of a hook's former chain to its record, if that is pending. The caller holds the lock of the
-    /// hook.
+    /// Adds pending counts of a hook's former chain to its record. The caller holds the lock of the hook.
     pub(crate) fn fold_counters(&self, key: &HookKey) -> Result<(), EngineError> {
         self.fold_counters_of(std::slice::from_ref(key))
     }
@@ -190,7 +186,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns the name of a hook for messages.
     pub(crate) fn text_of_hook(&self, key: &HookKey) -> String {
         let hook = self.state().hooks.get(key).cloned();
         hook.map_or_else(
@@ -208,7 +203,6 @@ pub(super) const fn family(kind: HookKind) -> SpliceHook {
     }
 }
 
-/// Returns the cells of a row, summed over all CPUs.
 fn cells(row: &[Vec<u8>], layout: &CounterLayout) -> Vec<u64> {
     let mut sums = vec![0_u64; layout.slots * layout.columns];
     for cpu in row {

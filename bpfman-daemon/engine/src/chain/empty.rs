@@ -71,8 +71,7 @@ impl<K: Kernel> Engine<K> {
 pub(crate) fn text(name: &str, hook: SpliceHook) -> BoundText {
     let insns = vec![Insn::new(MOVE, 0, 0, 0, hook.end_verdict()), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let mut text = BoundText::of_one_function(name, "GPL", insns);
-    // Without support for multi-buffer packets (frags), the kernel would refuse it where the former chain had that
-    // support.
+    // Support frags: the kernel refuses a program without it if the former chain had it.
     text.0.frags = hook == SpliceHook::Xdp;
     text
 }

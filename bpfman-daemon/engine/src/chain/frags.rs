@@ -10,7 +10,7 @@ use crate::{Engine, EngineError};
 const ERANGE: i32 = 34;
 
 impl<K: Kernel> Engine<K> {
-    /// Names the members without that support, because the kernel only reports that a value is out of range.
+    /// Names the members without that support: the kernel only reports that a value is out of range.
     pub(crate) fn explain_frags(
         &self,
         error: EngineError,

@@ -89,7 +89,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the freeze that a change creates.
     pub(crate) fn hold_of(
         &self,
         change: &HookChange,

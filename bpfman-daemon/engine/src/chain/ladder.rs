@@ -14,17 +14,14 @@ use crate::engine::undo::undoing;
 use crate::state::chain_record::ChainId;
 use crate::{Engine, EngineError};
 
-/// Inputs for loading a chain.
 pub(crate) struct Recipe<'a> {
     pub key: &'a HookKey,
     pub interface: &'a Interface,
     pub members: &'a [Joined],
-    /// Texts of the members, in their order.
     pub texts: &'a [MemberText],
     pub wanted: &'a Wanted,
 }
 
-/// Chain that the verifier accepted.
 pub(crate) struct Taken {
     /// Id of the chain, which names the folder of its pins below `pending`.
     pub id: ChainId,
@@ -35,13 +32,11 @@ pub(crate) struct Taken {
     pub specialised: bool,
     /// Number of plans that the verifier refused before.
     pub fallbacks: u32,
-    /// Time that the kernel needed for this plan.
     pub load_time: Duration,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a chain by the first plan that the verifier accepts. Pins it, unless this is a dry run, which keeps
-    /// nothing.
+    /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run.
     pub(crate) fn climb(&self, recipe: &Recipe<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let special = self.special_of(recipe.members, recipe.texts)?;
         let mut options = self.splice_options(recipe.wanted, &special);
@@ -132,7 +127,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns whether two attempts lead to the same plan.
 fn is_same_way(one: &ChainPlan, other: &ChainPlan) -> bool {
     let ways = |plan: &ChainPlan| plan.members.iter().map(|member| member.way).collect::<Vec<_>>();
     let cuts = |plan: &ChainPlan| plan.segments.iter().map(|s| s.members.clone()).collect::<Vec<_>>();

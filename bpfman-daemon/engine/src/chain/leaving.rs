@@ -11,8 +11,7 @@ use crate::state::cpu_time::{AloneReading, ChainReading, MemberReading, MemberTi
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Maximum number of programs, and of chains, that are noted between two readings. More removals than that are limited
-/// by the duration of the changes.
+/// Maximum number of programs, and of chains, that are noted between two readings.
 const MOST_DEPARTED: usize = 1_024;
 
 impl<K: Kernel> Engine<K> {
@@ -59,7 +58,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the run time of a program in nanoseconds; `None` if it is gone.
+    /// Returns the run time in nanoseconds; `None` if the program is gone.
     fn ran(&self, id: ProgramId) -> Result<Option<u64>, EngineError> {
         let Some(program) = self.kernel.open_program(id)? else { return Ok(None) };
         Ok(Some(self.kernel.run_counts(&program)?.nanoseconds))

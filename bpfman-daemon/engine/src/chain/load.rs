@@ -22,7 +22,6 @@ use crate::state::chain_record::{
 };
 use crate::{Engine, EngineError, paths};
 
-/// Partially loaded chain.
 struct Loading<'a, H> {
     plan: &'a ChainPlan,
     arrays: Vec<(MapId, H)>,
@@ -30,18 +29,15 @@ struct Loading<'a, H> {
     timing: Option<Timing>,
 }
 
-/// Loaded programs of a chain.
 pub(crate) struct Programs {
     pub segments: Vec<SegmentRecord>,
     twins: Vec<TwinProgramRecord>,
     arrays: Vec<MapId>,
     counters: Option<MapId>,
     timing: Option<Timing>,
-    /// Total size of the machine code, in bytes.
     pub jited_bytes: u32,
 }
 
-/// Failure to load a plan.
 pub(crate) enum Failure {
     /// The verifier refused a program: another plan may succeed.
     Verifier(Box<Refused>),
@@ -252,7 +248,6 @@ fn carried(members: &[Joined], planned: &ChainPlan) -> Vec<CarriedRecord> {
     .collect()
 }
 
-/// Returns the kernel's kind of a chain's programs.
 pub(super) fn program_kind(kind: HookKind) -> ProgramKind {
     if kind == HookKind::Xdp { ProgramType::Xdp.into() } else { ProgramType::Tc.into() }
 }

@@ -3,11 +3,9 @@
 use bpfmand_kernel::KernelError;
 use bpfmand_splice::Splice;
 
-/// Program of a chain that the verifier refused.
 pub(crate) struct Refused {
     /// Function name of the member with the refused instruction, if the log contains it.
     pub member: Option<String>,
-    /// Error of the kernel.
     pub source: KernelError,
 }
 

@@ -60,8 +60,7 @@ pub enum SwitchRight<'a> {
     All,
     /// Right over these members, in any order. They were all members when access was checked.
     Members(&'a [LinkId]),
-    /// Right over these members, among others. The caller may enable counters and timing, and reset what its owner
-    /// enabled.
+    /// Right over some members. The caller may enable counters and timing, and reset what its owner enabled.
     Some(&'a [LinkId]),
 }
 
@@ -163,7 +162,6 @@ impl<K: Kernel> Engine<K> {
         built.map_or(Ok(()), |built| self.settle_chain(built)).map(|()| true)
     }
 
-    /// Returns the switches of a hook.
     pub(crate) fn switches_of(&self, hook: &HookRecord) -> HookSwitches {
         let hold = self.live_hold(&hook.settings);
         HookSwitches {
@@ -180,13 +178,11 @@ impl<K: Kernel> Engine<K> {
         self.state().hooks.get(key).map(|hook| hook.settings.clone()).unwrap_or_default()
     }
 
-    /// Returns whether a program stays at a hook when its last member leaves.
     pub(crate) fn is_kept_attached(&self, key: &HookKey) -> bool {
         self.settings_of(key).keep_attached
     }
 
-    /// Returns the owners that may be exempt from a freeze: the caller, and the owners of the members that it counts or
-    /// times.
+    /// Returns the owners that may be exempt from a freeze: the caller, and owners of members that it measures.
     fn owners_switching(&self, key: &HookKey, change: &HookChange, caller: &SwitchCaller<'_>) -> Vec<Owner> {
         let counts = |link: LinkId| {
             change.measures_only()
@@ -204,8 +200,7 @@ impl<K: Kernel> Engine<K> {
         owners.chain([caller.owner.clone()]).collect()
     }
 
-    /// Refuses a change for which the caller's right over the members does not suffice. The caller of this function
-    /// holds the lock of the hook.
+    /// Refuses a change without sufficient right over the members. The caller holds the lock of the hook.
     fn ensure_may_switch(
         &self,
         key: &HookKey,
@@ -235,7 +230,6 @@ impl<K: Kernel> Engine<K> {
         )))
     }
 
-    /// Removes a hook that has no members.
     fn end_hook(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
         let operation = self.operation();
         let mut leftover = LeftoverRecord::default();

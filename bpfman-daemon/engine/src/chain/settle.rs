@@ -21,8 +21,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_chains(vec![built])
     }
 
-    /// Finishes the changes of many hooks with one wait for packets inside the former chains, and one record of their
-    /// counters.
+    /// Finishes the changes of many hooks with one wait for packets in former chains, and one record.
     pub(crate) fn settle_chains(&self, mut all: Vec<BuiltChain<'_, K>>) -> Result<(), EngineError> {
         let mut placed = HashSet::new();
         for built in &mut all {

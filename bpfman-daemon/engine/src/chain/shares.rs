@@ -6,8 +6,7 @@ use crate::state::cpu_time::{ChainReading, MemberReading};
 
 /// Returns the time of each member between two readings of a chain, in nanoseconds.
 ///
-/// If all members are one program, all of the time is charged to it. Without samples of the members, no time is
-/// charged.
+/// If all members are one program, it is charged for all. Without samples of members, no time is charged.
 pub fn shares(then: &ChainReading, now: &ChainReading) -> Vec<(ProgramUid, u64)> {
     let took = now.nanoseconds.saturating_sub(then.nanoseconds);
     let Some(first) = now.members.first().map(|member| member.program) else { return Vec::new() };

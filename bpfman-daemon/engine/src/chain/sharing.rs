@@ -52,8 +52,7 @@ impl State {
     /// Leases and returns the chains of a composition that a hook may share, oldest first. Hooks that count or measure
     /// times in one map need different rows.
     ///
-    /// The lease is taken under the same lock: a chain that another hook releases now is either no longer found, or
-    /// kept.
+    /// The lease is taken under the same lock, so a chain that another hook releases is either not found or kept.
     fn lease_shareable(
         &mut self,
         composition: &Composition,
@@ -133,8 +132,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Returns the folder with the pins of a chain: the final one, or the one below `pending`; `None` if there is
-    /// neither.
+    /// Returns the folder with the pins of a chain: the final one, or the one below `pending`.
     pub(crate) fn chain_folder(&self, id: ChainId) -> Result<Option<std::path::PathBuf>, EngineError> {
         for folder in [paths::chain(id), paths::pending_chain(id)] {
             if !self.kernel.list_folder(&folder)?.is_empty() {

@@ -3,8 +3,7 @@
 //! Each time includes the cost of reading the clock. The twin measures that cost as well, between two consecutive
 //! readings, once for each timed packet and program. Its mean is subtracted from each member's mean.
 //!
-//! Times start when the hook begins to run a chain: a mean needs no history, and a change may affect the members'
-//! times.
+//! Times start when the hook begins to run a chain: a mean needs no history, and a change may affect times.
 
 use bpfmand_core::HookKey;
 use bpfmand_kernel::Kernel;
@@ -15,8 +14,7 @@ use crate::state::cpu_time::MemberTime;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the times of the members of a hook's chain, one entry for each member; `None` if timing is off or the
-    /// map of times is gone.
+    /// Returns the times of the members in order; `None` if timing is off or the map of times is gone.
     pub(crate) fn chain_times(
         &self,
         key: &HookKey,
@@ -38,7 +36,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &zeros)?)
     }
 
-    /// Returns the map of a chain's times, if it still exists.
     fn times_map(&self, chain: &ChainRecord) -> Result<Option<K::Handle>, EngineError> {
         self.map_of_chain(chain, chain.twin.as_ref().map(|twin| twin.times), paths::TIMES)
     }

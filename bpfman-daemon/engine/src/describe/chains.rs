@@ -12,8 +12,7 @@ use crate::state::records::{Entry, HookRecord, LinkRecord, Strategy};
 use crate::{Engine, EngineError, HookSwitches};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the chain of a hook: how each member is included, the programs of the chain, the hook's switches, and
-    /// the counters.
+    /// Returns the chain of a hook: its members, programs, switches, and counters.
     ///
     /// # Errors
     /// Returns an error if the hook has none of the daemon's programs, or the interface does not exist.

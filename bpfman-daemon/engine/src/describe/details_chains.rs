@@ -67,7 +67,6 @@ pub struct ChainMember {
 }
 
 impl ChainRecord {
-    /// Returns the index of the program that a member runs in.
     pub(crate) fn segment_of(&self, member: usize) -> u32 {
         let later = self.segments.iter().take_while(|segment| segment.first as usize <= member).count();
         later.saturating_sub(1) as u32

@@ -20,12 +20,10 @@ pub struct EntryCount {
 /// Maximum capacity, in entries, of a map whose entries are counted.
 ///
 /// The kernel has a bucket for each possible entry and walks empty ones within one call, without a pause and regardless
-/// of the requested number of entries. A tenant's empty table with a capacity of a thousand million would occupy a CPU
-/// for seconds.
+/// of the requested number. A tenant's empty table for a thousand million entries would occupy a CPU for seconds.
 const MOST_BUCKETS: u32 = 1 << 20;
 
-/// Returns whether a map's entries are added and removed, and can be read at a bounded cost. An array always has all of
-/// its entries.
+/// Returns whether a map's entries come and go, and can be read at a bounded cost. Arrays are always full.
 #[must_use]
 pub const fn has_countable_entries(facts: &MapFacts) -> bool {
     let comes_and_goes =

@@ -36,7 +36,6 @@ struct Desk {
     in_chains: HashMap<ProgramUid, u64>,
 }
 
-/// Records that belong to one reading.
 struct Records {
     programs: HashMap<ProgramId, Arc<ProgramRecord>>,
     links: Vec<Arc<LinkRecord>>,
@@ -218,7 +217,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the run counts of a program; `None` if the program is gone.
     fn counts_of(&self, id: ProgramId) -> Result<Option<RunCounts>, EngineError> {
         let program = self.kernel.open_program(id)?;
         Ok(program.map(|program| self.kernel.run_counts(&program)).transpose()?)
@@ -234,7 +232,6 @@ fn programs_of_chain(hook: &HookRecord) -> impl Iterator<Item = ProgramId> {
     })
 }
 
-/// Returns the reading of a chain from the counters of one hook.
 fn chain_reading(
     chain: &ChainRecord,
     hook: &HookRecord,

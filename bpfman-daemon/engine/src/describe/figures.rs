@@ -15,8 +15,7 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 pub struct Figures {
     /// Time of the reading.
     pub at: Instant,
-    /// Loaded programs by id: the managed ones, and third-party ones if a reader requested them. Programs of chains are
-    /// not included.
+    /// Loaded programs by id: managed ones, and third-party ones on request. Programs of chains are not included.
     pub programs: Vec<ProgramFigures>,
     /// The daemon's chains by hook. Hooks with tcx links have none: the kernel runs their programs one by one.
     pub chains: Vec<ChainFigures>,
@@ -69,8 +68,7 @@ impl ProgramPlaces {
 }
 
 impl ProgramFigures {
-    /// Returns whether everything except the counters equals another reading. Records are immutable, so a change
-    /// replaces the record.
+    /// Returns whether all but the counters equals another reading. Records are immutable: a change replaces them.
     #[must_use]
     pub fn is_described_as(&self, other: &Self) -> bool {
         let is_same_record = match (&self.record, &other.record) {
@@ -99,8 +97,7 @@ pub struct ChainFigures {
     pub strategy: &'static str,
     /// Entry program, which other hooks may run, too.
     pub entry: ProgramId,
-    /// Runs of that program over all its hooks, counted while the kernel's run statistics were enabled. `None` if it is
-    /// gone.
+    /// Runs of that program over all its hooks, while run statistics were enabled. `None` if it is gone.
     pub counts: Option<RunCounts>,
     /// True if the chain counts packets by member.
     pub counters: bool,

@@ -13,13 +13,11 @@ use crate::{Engine, EngineError, paths};
 /// Maximum number of processes that are named for one entry.
 const MOST_HOLDERS: usize = 8;
 
-/// The daemon's objects at a hook.
 #[derive(Default)]
 struct Ours {
     chain: Option<Arc<HookRecord>>,
     /// Link that enters the chain.
     chain_link: Option<KernelLinkId>,
-    /// Tcx links.
     links: Vec<KernelLinkId>,
 }
 
@@ -56,8 +54,7 @@ impl Ours {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns all programs at a hook, the daemon's and third-party ones, in execution order. A chain of the daemon is
-    /// one entry.
+    /// Returns the daemon's and third-party programs at a hook, in execution order. A chain is one entry.
     ///
     /// # Errors
     /// Returns an error if the interface does not exist, or the kernel refuses a query.
@@ -86,7 +83,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Our own link or filter at a hook. A chain of type tc and links of type tcx are at the same place.
+    /// Returns the daemon's link or filter at a hook. A tc chain and tcx links share one position.
     fn ours_at(&self, key: &HookKey) -> Result<Ours, EngineError> {
         let mut ours = Ours::default();
         for key in BTreeSet::from([key.of_chain(), key.of_tcx()]) {
@@ -109,8 +106,7 @@ impl<K: Kernel> Engine<K> {
         Ok(ours)
     }
 
-    /// Returns descriptions of the processes that hold a program or link. Failures are ignored, because the result is
-    /// only a hint.
+    /// Describes the processes that hold a program or link. The result is only a hint: failures are ignored.
     pub(crate) fn holders(&self, program: Option<ProgramId>, link: Option<KernelLinkId>) -> Vec<String> {
         let own = std::process::id();
         let mut found: HashMap<u32, Holder> = HashMap::new();

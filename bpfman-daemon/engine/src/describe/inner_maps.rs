@@ -51,7 +51,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns an inner map, as the kernel describes it now.
     pub(super) fn find_inner_map(&self, inner: &InnerMaps, id: MapId) -> Result<UsedMap, EngineError> {
         let facts: Option<MapFacts> = self.kernel.map(id)?;
         let lies_in = inner.lies_in.get(&id).cloned().unwrap_or_default();
@@ -111,8 +110,7 @@ impl<K: Kernel> Engine<K> {
         Ok(inner)
     }
 
-    /// Returns the ids of the maps in a map of maps, and whether all of its entries were read; no ids if the map is
-    /// gone.
+    /// Returns the ids of the maps in a map of maps, and whether all entries were read; no ids if the map is gone.
     fn ids_in(&self, outer: &MapFacts, places: &mut usize) -> Result<(BTreeSet<MapId>, bool), EngineError> {
         let mut inner = BTreeSet::new();
         let Ok(handle) = self.kernel.open_map_to_read(outer.id) else { return Ok((inner, true)) };

@@ -15,14 +15,10 @@ use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{Standing, has_pair};
 use crate::{Engine, EngineError, paths};
 
-/// Program that runs at the attach point of a chain or a link.
 #[derive(Clone)]
 pub struct Running {
-    /// Kernel id of the link, if there is one.
     pub kernel_link: Option<KernelLinkId>,
-    /// Program; `None` if nothing runs.
     pub program: Option<ProgramId>,
-    /// Pin of the link.
     pub pin: Option<PathBuf>,
     /// Status compared with the record.
     pub standing: Standing,
@@ -44,8 +40,7 @@ impl Running {
                 | Standing::NotLoaded { .. }),
                 _,
             )
-            // A place that the check could not reach may be reachable by now, and an object that it missed may exist by
-            // now.
+            // By now, a place may be reachable, or an object exist, that the check did not find.
             | (
                 seen,
                 None
@@ -114,7 +109,6 @@ impl<K: Kernel> Engine<K> {
         self.settled_link(&self.observation_budget(), id)
     }
 
-    /// Returns one link as part of a list.
     pub(crate) fn settled_link(
         &self,
         budget: &ObservationBudget,

@@ -21,8 +21,7 @@ pub struct KnownMaps {
 }
 
 impl KnownMaps {
-    /// Returns the facts of all these maps: calls `ask` for new ones and for the oldest. Maps for which it returns
-    /// nothing are omitted.
+    /// Returns the facts of these maps: calls `ask` for new ones and for the oldest, and omits those without facts.
     ///
     /// # Errors
     /// Returns the error of `ask`.
@@ -54,8 +53,7 @@ impl KnownMaps {
         Ok(self.of.iter().map(|(id, (facts, _))| (*id, Arc::clone(facts))).collect())
     }
 
-    /// Returns how many of the known maps are refreshed: the same part of them as the time since the last reading is of
-    /// [`STAYS`].
+    /// Returns how many known maps are refreshed: the part that the time since the last reading is of [`STAYS`].
     fn due(&self, now: Instant, known: usize) -> usize {
         let since = self.last.map_or(STAYS, |last| now.saturating_duration_since(last)).min(STAYS);
         let share = known as f64 * since.as_secs_f64() / STAYS.as_secs_f64();

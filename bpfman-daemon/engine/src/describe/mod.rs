@@ -33,7 +33,6 @@ use crate::state::records::ProgramRecord;
 use crate::state::{HookPart, Loss, Standing, has_pair};
 use crate::{Engine, EngineError, paths};
 
-/// Program according to its record and to the kernel.
 struct Seen {
     record: Option<Arc<ProgramRecord>>,
     facts: Option<ProgramFacts>,

@@ -35,12 +35,10 @@ pub struct UsedMap {
 }
 
 impl UsedMap {
-    /// Creates a map that programs use directly.
     pub(super) const fn of_programs(id: MapId, record: MapRecord, programs: Vec<Arc<ProgramRecord>>) -> Self {
         Self { id, record, programs, lies_in: Vec::new() }
     }
 
-    /// Creates a map that programs reach through maps of maps.
     pub(super) const fn inner(
         id: MapId,
         record: MapRecord,
@@ -56,7 +54,6 @@ impl UsedMap {
         &self.lies_in
     }
 
-    /// Returns its details, with the given facts of the kernel.
     pub(super) fn details(&self, facts: MapFacts) -> MapDetails {
         let folder = self.programs.first().filter(|_| self.record.public);
         MapDetails {
@@ -86,8 +83,7 @@ impl UsedMap {
 }
 
 impl State {
-    /// Returns the programs that are in the kernel. The ids in records of lost programs may have been reused by
-    /// third-party programs.
+    /// Returns the programs that are in the kernel. Ids in records of lost programs may have been reused.
     pub(crate) fn loaded(&self) -> impl Iterator<Item = &Arc<ProgramRecord>> {
         self.programs.values().filter(|program| !self.lost.contains(&program.uid))
     }

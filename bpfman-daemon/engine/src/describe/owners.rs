@@ -39,8 +39,7 @@ impl<K: Kernel> Engine<K> {
         self.state().links.get(&id).map(|link| link.point.clone())
     }
 
-    /// Returns the members of a hook with their owners: the owner of the link and, if it differs, the owner of the
-    /// program.
+    /// Returns the members of a hook with their owners: that of the link and, if it differs, that of the program.
     ///
     /// # Errors
     /// Returns an error if there is no such interface.

@@ -103,7 +103,6 @@ impl<K: Kernel> Engine<K> {
         )
     }
 
-    /// Returns the subjects whose locks keep a link unchanged.
     pub(super) fn subjects_of(&self, id: LinkId) -> Vec<Subject> {
         let Some(link) = self.state().links.get(&id).cloned() else { return Vec::new() };
         [Subject::Program(link.program)].into_iter().chain(link.hook.map(Subject::Hook)).collect()

@@ -56,8 +56,7 @@ impl<K: Kernel> Engine<K> {
         maps
     }
 
-    /// Returns the maps of managed programs by id, including maps inside maps of maps; optionally those of one program
-    /// only.
+    /// Returns the maps of managed programs by id, including inner maps; optionally of one program only.
     ///
     /// # Errors
     /// Returns an error if there is no such program, or the kernel refuses a query.

@@ -6,7 +6,6 @@ use bpfmand_kernel::Kernel;
 use crate::describe::open_maps::UsedMap;
 use crate::{Engine, EngineError};
 
-/// Flag `BPF_F_RDONLY` of a map's creation.
 const RDONLY: u32 = 1 << 3;
 /// Prefix of the map names in libbpf's `usdt.bpf.h`, where the daemon writes the locations of the probes' arguments.
 const USDT: &str = "__bpf_usdt_";

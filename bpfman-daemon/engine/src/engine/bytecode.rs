@@ -57,8 +57,7 @@ pub struct Revocation {
 
 /// Interface to the crate `image`. Calls block.
 pub trait Images: Send + Sync {
-    /// Returns whether this user may load local object files, which carry no signature: only root, unless the policy
-    /// allows others.
+    /// Returns whether this user may load local object files, which have no signature: by default only root.
     ///
     /// # Errors
     /// Returns an error if the policy cannot be read.
@@ -112,8 +111,7 @@ impl Images for NoImages {
     }
 }
 
-/// Reads a local object file. Users other than root may only name files that they own: the daemon can read files that
-/// the caller cannot.
+/// Reads a local object file. Other users than root must own it: the daemon can read files that they cannot.
 pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]>, EngineError> {
     if !allowed {
         let who = if caller_uid == 0 { "the policy forbids it to root, too" } else { "only root may" };
@@ -156,9 +154,8 @@ fn not_theirs(path: &Path, caller_uid: u32) -> EngineError {
     ))
 }
 
-/// Opens a regular file; `None` for anything else. Opening a pipe would block the thread until it has a writer, and
-/// opening a device can have side effects. The file that was checked is the one that is opened, even if the path
-/// changes in between.
+/// Opens a regular file; `None` for anything else. Opening a pipe would block without a writer, and opening a device
+/// can have side effects. The file that was checked is the one that is opened, even if the path changes in between.
 fn open_regular(path: &Path) -> std::io::Result<Option<File>> {
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     if !FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_file() {

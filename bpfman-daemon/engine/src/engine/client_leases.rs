@@ -1,8 +1,7 @@
 //! Leases: rights that a client holds while it is connected.
 //!
-//! A lease exists in memory only. Programs that were loaded under a lease name it in their records. If no client holds
-//! the lease of a record, the client of that record has gone, whether it was a client of this daemon or of an earlier
-//! one.
+//! A lease exists in memory only. Programs that were loaded under it name it in their records. If no client holds the
+//! lease of a record, its client has gone, whether it was a client of this daemon or of an earlier one.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use bpfmand_core::HookKey;
 
-/// Number of watching clients by hook.
 #[derive(Debug, Default)]
 pub struct ClientTiming(Mutex<BTreeMap<HookKey, usize>>);
 

@@ -14,8 +14,7 @@ use crate::state::{State, Written};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Settles the unknown contents of the store, if the store can be read and written again. Otherwise changes are
-    /// still refused.
+    /// Settles the unknown contents of the store if it can be read and written. Otherwise changes are still refused.
     pub(crate) fn settle_doubts(&self) {
         if !self.state().unsure {
             return;

@@ -19,10 +19,8 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// Stack size in bytes, enough to resolve a path and to read a list of libraries.
 const STACK: usize = 256 << 10;
 
-/// Result of the check of a path.
 #[derive(Debug)]
 pub enum FileLook {
-    /// The file exists.
     Found(FoundFile),
     /// No file exists, or it cannot be opened.
     Absent(KernelError),
@@ -64,7 +62,6 @@ impl Waiting {
     }
 }
 
-/// State of the checks of files.
 #[derive(Debug, Default)]
 pub struct FileLooks {
     waiting: Arc<Waiting>,
@@ -92,8 +89,7 @@ impl FileLooks {
         look
     }
 
-    /// Resolves a path or a library name to its file. A path whose file system did not answer is tried again only after
-    /// that answer.
+    /// Resolves a path or a library name to its file. If a file system did not answer, waits for that answer first.
     pub fn look<K: Kernel>(&self, kernel: &Arc<K>, target: &str, scope: &ProcessScope) -> FileLook {
         let looked: Looked = (target.to_owned(), scope.pid, scope.container_pid);
         if let Err(look) = self.waiting.enter(&looked) {

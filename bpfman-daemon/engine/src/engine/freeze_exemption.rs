@@ -34,7 +34,6 @@ impl FreezeExemption {
         work()
     }
 
-    /// Returns the exemption of the current thread.
     pub(crate) fn current() -> Self {
         EXEMPTION.get()
     }

@@ -31,7 +31,6 @@ pub struct InnerMaps {
     pub not_searched: Vec<MapId>,
 }
 
-/// Last result.
 #[derive(Debug, Default)]
 pub struct FoundInnerMaps(Mutex<Option<Kept>>);
 
@@ -42,8 +41,7 @@ struct Kept {
 }
 
 impl FoundInnerMaps {
-    /// Returns the last result while it is fresh, or a new one. Concurrent callers wait for the new result and share
-    /// it.
+    /// Returns the last result while it is fresh, or a new one, which concurrent callers share.
     pub fn get_or_find(
         &self,
         find: impl FnOnce() -> Result<InnerMaps, EngineError>,

@@ -14,7 +14,6 @@ use crate::{Engine, EngineError};
 /// Maximum number of open descriptors. Each reading opens the programs beyond it.
 const MOST: usize = 4096;
 
-/// Open descriptors of managed programs.
 #[derive(Debug)]
 pub struct KeptOpen<H>(Mutex<HashMap<ProgramId, Arc<H>>>);
 
@@ -33,8 +32,7 @@ impl<H> KeptOpen<H> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a program that is open from an earlier reading or is opened now; `None` if the kernel has no such
-    /// program.
+    /// Returns a program, open already or opened now; `None` if the kernel has no such program.
     pub(crate) fn open_for_reading(&self, id: ProgramId) -> Result<Option<Arc<K::Handle>>, EngineError> {
         if let Some(open) = self.kept_open.lock().get(&id) {
             return Ok(Some(Arc::clone(open)));

@@ -1,6 +1,5 @@
-//! Instructions of programs that can be spliced into chains, stored as they were loaded. Object readers are thus not
-//! needed again: a faulty or malicious one can neither block changes of a hook nor supply instructions other than those
-//! that were verified.
+//! Instructions of programs that can be spliced into chains, stored as they were loaded. Object readers are not needed
+//! again: a faulty one can neither block changes of a hook nor supply instructions other than those that were verified.
 
 use std::sync::Arc;
 
@@ -164,7 +163,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Binds a text to the maps of its program.
 pub fn bind(text: &ProgramText, program: &ProgramRecord) -> Result<Arc<BoundText>, EngineError> {
     let bound = text.bind_by(|index| program.maps.get(index)?.id);
     bound.map(Arc::new).map_err(|index| no_such_map(&program.name, index))

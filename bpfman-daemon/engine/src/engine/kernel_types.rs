@@ -31,7 +31,6 @@ impl<'k> KernelTypes<'k> {
         Self { index: Box::new(index), ..self }
     }
 
-    /// Adds the types of modules.
     pub(crate) fn add_modules(&mut self, modules: Vec<(String, Vec<u8>)>) {
         if let Some(parsed) = self.parsed.get_mut() {
             add(parsed, &modules);

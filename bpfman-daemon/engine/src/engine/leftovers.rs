@@ -1,5 +1,4 @@
-//! Kernel objects that finished operations no longer need. They are recorded with the operation and removed after it;
-//! failed removals are retried.
+//! Kernel objects that finished operations no longer need: recorded, removed after the operation, and retried.
 
 use std::path::Path;
 
@@ -85,8 +84,7 @@ impl<K: Kernel> Engine<K> {
         parts.map(|(at, part)| (if at == 0 { operation } else { self.operation() }, part)).collect()
     }
 
-    /// Removes the leftovers of an operation, and then the chains of hooks that ended. What cannot be removed now is
-    /// retried by later operations.
+    /// Removes the leftovers of an operation, and then chains of hooks that ended. Later operations retry failures.
     pub(crate) fn clear_or_wait(
         &self,
         operation_name: &'static str,
@@ -171,8 +169,7 @@ impl<K: Kernel> Engine<K> {
     /// Removes a filter, in whichever path its namespace is found.
     ///
     /// # Errors
-    /// Returns [`KernelError::NamespaceNotFound`] if the filter may still run in a namespace that no path leads to, or
-    /// the kernel's error.
+    /// Returns [`KernelError::NamespaceNotFound`] if the filter may still run somewhere, or the kernel's error.
     pub(crate) fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
         let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
         if let Some(at) = filter_place(&filter.key, &filter.interface, numbers) {

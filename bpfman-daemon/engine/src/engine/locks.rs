@@ -15,14 +15,11 @@ pub enum Subject {
     SharedMaps,
     /// A program: held to attach, detach or unload it, or to share its maps.
     Program(ProgramUid),
-    /// A hook: held to change its chain. A hook of tcx links shares its lock with the hook of the tc chain, because the
-    /// kernel keeps both in one list.
+    /// A hook: held to change its chain. Tcx links and the tc chain share a lock, because the kernel keeps one list.
     Hook(HookKey),
-    /// A network namespace: held from the allocation of its number until its programs are recorded, and while its
-    /// number is released.
+    /// A network namespace: held until its new number and its programs are recorded, and to release the number.
     Namespace(NetnsId),
-    /// Chains of one composition: held to search for a chain and to load it if there is none. Never held together with
-    /// another lock of this kind.
+    /// Chains of one composition: held to find or load one. Never held together with another lock of this kind.
     Composition(u64),
 }
 

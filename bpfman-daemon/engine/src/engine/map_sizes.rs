@@ -9,13 +9,11 @@ use bpfmand_object::ObjectFacts;
 use crate::Engine;
 use crate::state::records::ProgramRecord;
 
-/// Numbers of entries by map name.
 #[derive(Debug, Default)]
 pub struct MapSizes {
     /// Sizes that the request sets. A name that is not a map of the object makes the load fail.
     pub asked: BTreeMap<String, u32>,
-    /// Sizes that were set for maps which the load continues to use. Names that the object does not declare are
-    /// ignored.
+    /// Sizes of maps that the load continues to use. Names that the object does not declare are ignored.
     pub inherited: BTreeMap<String, u32>,
 }
 
@@ -25,8 +23,7 @@ impl MapSizes {
         Self { asked: sizes.clone(), inherited: BTreeMap::new() }
     }
 
-    /// Returns the sizes for a load that shares the maps of an owner, if there is one: shared maps keep the size of the
-    /// owner's load.
+    /// Returns the sizes for a load that may share the maps of an owner: these keep the size of the owner's load.
     fn beside(request: &LoadRequest, owner: Option<&ProgramRecord>) -> Self {
         Self {
             asked: request.values.map_sizes.clone(),

@@ -25,8 +25,7 @@ pub trait ReadObjects: Debug + Send + Sync {
     /// Returns an error if the bytes are not a valid object, or no reader is available.
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError>;
 
-    /// Reads a file again whose reader failed during recovery. The total time of such repeated reads in one start is
-    /// limited.
+    /// Reads a file again whose reader failed during recovery. The total time of such reads in one start is limited.
     ///
     /// # Errors
     /// As [`Self::read`], and if no time is left.
@@ -178,8 +177,7 @@ impl Deref for EbpfObject {
     }
 }
 
-/// Reader within the current process, with all its privileges: for tests, and for configurations without worker
-/// processes.
+/// Reader within this process, with all its privileges: for tests, and for setups without worker processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadHere;
 

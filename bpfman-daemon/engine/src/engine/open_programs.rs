@@ -33,12 +33,10 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(opened))
     }
 
-    /// Opens or shares a program that must exist.
     pub(crate) fn shared_program(&self, id: ProgramId) -> Result<Arc<K::Handle>, EngineError> {
         self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id))
     }
 
-    /// Opens a program that must exist.
     pub(crate) fn loaded_program(&self, id: ProgramId) -> Result<K::Handle, EngineError> {
         self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
     }

@@ -27,8 +27,7 @@ pub struct EngineOptions {
     pub objects: Arc<dyn ReadObjects>,
     /// Observer of the steps of operations.
     pub observer: Arc<dyn StepObserver>,
-    /// XDP modes by interface. On other interfaces, chains run in the driver, or in the generic mode if the driver
-    /// refuses.
+    /// XDP modes by interface. Elsewhere chains run in the driver, or in the generic mode if the driver refuses.
     pub xdp_modes: XdpModes,
     /// Attach `tc` programs by clsact filters even where the kernel has tcx.
     pub tc_by_clsact: bool,
@@ -38,8 +37,7 @@ pub struct EngineOptions {
     pub owner_budget: OwnerBudget,
     /// Maximum kernel memory of the maps of one load, in bytes.
     pub map_bytes: u64,
-    /// Maximum kernel memory of the maps of one owner that is neither root nor a cluster application, in bytes; `None`:
-    /// no limit.
+    /// Maximum map memory of an owner other than root and cluster applications, in bytes; `None`: no limit.
     pub map_bytes_of_owner: Option<u64>,
     /// Maximum kernel memory of the maps of all these owners together, in bytes; `None`: no limit.
     pub map_bytes_of_owners: Option<u64>,
@@ -49,16 +47,14 @@ pub struct EngineOptions {
     pub leftover_bytes: usize,
     /// Maximum time that a list waits for entries that are being changed.
     pub observation_wait: Duration,
-    /// Index of the packet of each 1,024 that goes through timed twins. The daemon draws it at random when it starts,
-    /// so that members cannot know it.
+    /// Index of the packet of each 1,024 that goes through timed twins: random, so that members cannot know it.
     pub timed_packet: u16,
 }
 
 /// Well below the store's limit for a record, because the size of a record is only estimated.
 const LEFTOVER_BYTES: usize = bpfmand_store::MAX_VALUE / 2;
 
-/// Changes of one hook take milliseconds: an entry that is still unsettled after this time is being changed
-/// continuously.
+/// Changes of one hook take milliseconds: an entry that is unsettled for longer is being changed continuously.
 const OBSERVATION_WAIT: Duration = Duration::from_secs(2);
 
 impl EngineOptions {

@@ -38,12 +38,10 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the program of a pin; `None` if nothing is pinned there.
     pub(crate) fn pinned_program(&self, pin: &Path) -> Result<Option<ProgramFacts>, EngineError> {
         Ok(self.kernel.open_pin(pin)?.map(|program| self.kernel.program_of(&program)).transpose()?)
     }
 
-    /// Returns the map of a pin; `None` if nothing is pinned there.
     pub(crate) fn pinned_map(&self, pin: &Path) -> Result<Option<MapId>, EngineError> {
         Ok(self.kernel.open_pin(pin)?.map(|map| self.kernel.map_of(&map)).transpose()?.map(|map| map.id))
     }

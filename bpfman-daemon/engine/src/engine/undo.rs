@@ -11,8 +11,7 @@ pub struct Undo<'a> {
 }
 
 /// Runs an operation up to its record and undoes it if it fails or panics. All undo steps run, whichever of them fail,
-/// and the failures are added to the cause. Steps after the record do not belong here: the operation has already
-/// happened then.
+/// and failures are added to the cause. Steps after the record do not belong here: the operation has happened then.
 pub fn undoing<'a, T, E: Cause>(operation: impl FnOnce(&mut Undo<'a>) -> Result<T, E>) -> Result<T, E> {
     let mut undo = Undo { steps: Vec::new() };
     match operation(&mut undo) {

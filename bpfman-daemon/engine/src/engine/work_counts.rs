@@ -9,10 +9,8 @@ use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
 
-/// Counters since the engine was opened.
 #[derive(Debug, Default)]
 pub struct WorkCounts {
-    /// Commits of the store.
     pub commits: DurationCounts,
     /// Programs of loads that the verifier checked: accepted, and refused.
     pub verified: DurationCounts,
@@ -40,8 +38,7 @@ pub struct WorkDone {
     pub instructions: u64,
     /// Number of loads and replacements by outcome: `loaded`, or the kind of failure.
     pub loads: BTreeMap<&'static str, u64>,
-    /// Wait times of calls for a program, hook or chain that another call was changing; calls without a wait do not
-    /// count.
+    /// Wait times of calls for a program, hook or chain that another call was changing, without immediate ones.
     pub lock_waits: CountedDurations,
 }
 

@@ -40,8 +40,7 @@ pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), Eng
 impl<K: Kernel> Engine<K> {
     /// Orders the links of a chain, of which `changed` is new or was changed.
     ///
-    /// The anchors of that link must exist, except roles, which may appear later. The anchors of other links may have
-    /// left.
+    /// Its anchors must exist, except roles, which may appear later. The anchors of other links may have left.
     pub(crate) fn order_changed(
         &self,
         key: &HookKey,

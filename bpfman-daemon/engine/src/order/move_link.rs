@@ -68,8 +68,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_order(key, None)
     }
 
-    /// Moves tcx links, and the link of the tc chain at the same hook, until all positions are right. The caller holds
-    /// the lock of the hook.
+    /// Moves tcx links, and the link of the tc chain, until all positions are right. The caller holds the hook's lock.
     pub(crate) fn settle_order(
         &self,
         key: &HookKey,
@@ -134,7 +133,6 @@ impl<K: Kernel> Engine<K> {
         retry_once(|| self.place_link(&moved))
     }
 
-    /// Moves the link of a tc chain.
     fn move_block(&self, hook: &HookRecord, place: ListPlace) -> Result<(), EngineError> {
         let operation = self.operation();
         let moved = HookRecord { operation, ..hook.clone() };
@@ -194,8 +192,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Finishes a move: ends the old link, gives its pin to the new one, and switches that to the program itself. The
-    /// function is idempotent.
+    /// Finishes a move: ends the old link, gives its pin to the new one, and switches that. Idempotent.
     pub(crate) fn cross_bridge(
         &self,
         operation: OperationId,

@@ -3,8 +3,7 @@
 use bpfmand_core::{ClientLease, CpuAction, CpuExcess, CpuLimit, Deadline};
 use serde::{Deserialize, Serialize};
 
-/// CPU limit of a program, the consequence of exceeding it, and the time of its unloading. It belongs to the program,
-/// not to one version.
+/// CPU limit, consequence of exceeding it, and lifetime of a program. They do not belong to a single version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProgramBudget {
@@ -21,8 +20,7 @@ pub struct ProgramBudget {
     /// Time at which the program is unloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
-    /// Lease with which the program is unloaded. Leases end with the daemon: one that no client of this daemon holds
-    /// has ended.
+    /// Lease with which the program is unloaded. Leases end with the daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<ClientLease>,
 }
@@ -34,8 +32,7 @@ impl ProgramBudget {
         *self == Self::default()
     }
 
-    /// Returns the budget of the next version of the program. A detachment remains in effect; a rollback to this
-    /// version does not.
+    /// Returns the budget of the next version. A detachment remains in effect; a rollback to this version does not.
     #[must_use]
     pub fn of_next_version(&self) -> Self {
         let excess = self.excess.clone().filter(|excess| excess.done == CpuAction::Detach);

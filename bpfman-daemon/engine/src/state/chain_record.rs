@@ -25,15 +25,12 @@ impl fmt::Display for ChainId {
 #[serde(transparent)]
 pub struct Composition(pub String);
 
-/// Kernel objects of a chain. Every hook that runs the chain has a copy in its record; the number of copies is the
-/// number of users.
+/// Kernel objects of a chain. Every hook that runs it has a copy in its record, so copies count the users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainRecord {
     /// Id, which also names the folder of its pins.
     pub id: ChainId,
-    /// Composition from which it was built.
     pub composition: Composition,
-    /// Boot to which the kernel ids belong.
     pub boot: String,
     /// Programs; the first is the entry.
     pub segments: Vec<SegmentRecord>,
@@ -46,13 +43,11 @@ pub struct ChainRecord {
     pub twin: Option<TwinRecord>,
     /// Way in which each member is included, in order.
     pub members: Vec<CarriedRecord>,
-    /// Version of the daemon that built it.
     pub made_by: String,
     /// Number of plans that the verifier refused before this one.
     pub fallbacks: u32,
     /// Distance of the plan from the cheapest one.
     pub attempt: Attempt,
-    /// True if every member is a function.
     pub as_subprograms: bool,
     /// True if the members' read-only data is folded into the instructions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -69,13 +64,11 @@ pub struct TwinRecord {
     /// Index of the selected packet among 1,024, from 0.
     #[serde(default)]
     pub phase: u16,
-    /// Map of measured times.
     pub times: MapId,
     /// Programs, one for each program of the chain.
     pub programs: Vec<TwinProgramRecord>,
 }
 
-/// One program of a timed twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TwinProgramRecord {
     pub program: ProgramId,
@@ -109,8 +102,7 @@ pub struct CarriedRecord {
     /// True for a shadow member: its counters hold verdicts that had no effect.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
-    /// Kernel id of the program, if it runs as it was loaded. The id is needed because another version can have the
-    /// same bytecode.
+    /// Kernel id of the program, if it runs as it was loaded: another version can have the same bytecode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs: Option<ProgramId>,
 }
@@ -146,7 +138,6 @@ pub struct Folding {
     pub slots: Vec<LinkId>,
 }
 
-/// Freeze of a hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// Caller who froze the hook, in text for users: "user 0".
@@ -168,7 +159,6 @@ impl Hold {
     }
 }
 
-/// Switches of one hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSettings {
     /// Setting of verdict counters; `None`: as configured.
@@ -182,7 +172,6 @@ pub struct HookSettings {
     pub as_subprograms: bool,
     /// True if a program that passes all packets stays attached when the last member leaves.
     pub keep_attached: bool,
-    /// True if the time of members is sampled.
     pub timing: bool,
     /// Owner that enabled timing; `None` if it is off, and in records from before this was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,6 @@ use crate::state::records::{
 };
 use crate::state::{Uncleared, encode, parse, records};
 
-/// Key of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKey {
     Program(ProgramUid),
@@ -22,9 +21,7 @@ pub enum RecordKey {
     Previous(ProgramUid),
     Link(LinkId),
     Hook(HookKey),
-    /// An attachment by an interface selector.
     Matching(MatchingId),
-    /// Leftovers of an operation.
     Leftover(OperationId),
 }
 
@@ -53,7 +50,6 @@ impl RecordKey {
     }
 }
 
-/// A record in memory.
 #[derive(Clone, Debug)]
 pub enum Record {
     Program(Arc<ProgramRecord>),
@@ -61,7 +57,6 @@ pub enum Record {
     Previous(Arc<PreviousRecord>),
     Link(Arc<LinkRecord>),
     Hook(Arc<HookRecord>),
-    /// An attachment by an interface selector.
     Matching(Arc<MatchingRecord>),
 }
 
@@ -103,7 +98,6 @@ impl Record {
     }
 }
 
-/// One change of one record.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Adds or replaces the record.
@@ -116,7 +110,6 @@ pub enum Change {
 #[derive(Debug, Default)]
 #[must_use = "nothing is changed before it is committed"]
 pub struct Changes {
-    /// Changes in order.
     pub all: Vec<Change>,
     /// Kernel objects that the operation leaves to be removed.
     pub leftover: Option<(OperationId, LeftoverRecord)>,
@@ -195,7 +188,6 @@ impl Written {
     }
 }
 
-/// Result of a commit.
 #[derive(Debug, Default)]
 pub struct Committed {
     /// Operations under which the store lists the leftovers: several if one record would grow too large.

@@ -18,8 +18,7 @@ pub struct MemberTime {
 }
 
 impl MemberTime {
-    /// Returns the mean time of a run in nanoseconds, without the cost of reading the clock and at least 0; `None`
-    /// before the first sample.
+    /// Returns the mean time of a run in nanoseconds, without the clock's cost; `None` before the first sample.
     #[must_use]
     pub fn nanoseconds_per_run(&self) -> Option<f64> {
         let mean = |nanoseconds: u64, samples: u64| nanoseconds as f64 / samples as f64;
@@ -56,8 +55,7 @@ impl MemberTime {
 pub struct AloneReading {
     pub program: ProgramUid,
     pub nanoseconds: u64,
-    /// True if the daemon loaded the program. Then all of its run time is charged if the previous reading lacks it; an
-    /// adopted program ran before.
+    /// True if the daemon loaded the program: a first reading is charged in full. An adopted program ran before.
     pub is_ours: bool,
 }
 
@@ -84,8 +82,7 @@ impl ChainReading {
         Self { nanoseconds: 0, members: self.members.iter().map(none).collect() }
     }
 
-    /// Adds the members' counts of another hook. The chain's own time already covers all hooks, so the later reading of
-    /// it is kept.
+    /// Adds the members' counts of another hook. The chain's own time covers all hooks: the later reading is kept.
     pub fn add(&mut self, other: Self) {
         self.nanoseconds = self.nanoseconds.max(other.nanoseconds);
         if self.members.is_empty() {
@@ -99,8 +96,7 @@ impl ChainReading {
     }
 }
 
-/// Final readings of programs and chains that were removed: a program that comes and goes between two readings is
-/// charged in full.
+/// Final readings of removed programs and chains: one that comes and goes between two readings is charged.
 #[derive(Debug, Default)]
 pub struct Departed {
     pub owners: HashMap<ProgramUid, Owner>,

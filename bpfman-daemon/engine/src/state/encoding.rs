@@ -6,12 +6,10 @@ use bpfmand_store::FileError;
 
 use crate::EngineError;
 
-/// Parses a record.
 pub fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
     serde_json::from_slice(bytes).map_err(|error| fail("read a record of", error))
 }
 
-/// Encodes a record.
 pub fn encode<T: serde::Serialize>(record: &T) -> Result<Vec<u8>, EngineError> {
     serde_json::to_vec(record).map_err(|error| fail("write a record of", error))
 }

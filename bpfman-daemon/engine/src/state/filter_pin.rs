@@ -17,11 +17,9 @@ const NO_NUMBER: &str = "-";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedFilter {
     pub direction: Direction,
-    /// Index of the interface.
     pub ifindex: IfIndex,
     /// Network namespace. Names of earlier versions lack its cookie.
     pub home: NetnsId,
-    /// Number of the namespace, if it has one.
     pub number: Option<NetnsNumber>,
     /// Path of the namespace; `None` for the daemon's own namespace, and if the path did not fit.
     pub netns: Option<PathBuf>,
@@ -48,14 +46,12 @@ pub fn netns_name(interface: &Interface) -> String {
     if netns.len() > MOST_PATH { String::new() } else { BASE64_NAME.encode(netns) }
 }
 
-/// Parses the namespace's path; the inner `None` stands for the daemon's own namespace, and for a path that did not
-/// fit.
+/// Parses the namespace's path; the inner `None` stands for the daemon's namespace, or a path that did not fit.
 pub fn parse_netns_name(name: &str) -> Option<Option<PathBuf>> {
     let netns = BASE64_NAME.decode(name).ok()?;
     Some((!netns.is_empty()).then(|| PathBuf::from(OsString::from_vec(netns))))
 }
 
-/// Parses the name of a pin; `None` for a pin of another kind.
 pub fn parse_filter_pin(name: &str) -> Option<PinnedFilter> {
     let (rest, is_old) = match (name.strip_prefix("filterin_"), name.strip_prefix("filter_")) {
         (Some(rest), _) => (rest, false),

@@ -21,7 +21,6 @@ pub enum HookPresence {
 pub struct FoundFilters {
     /// Filters in namespaces that can be found.
     pub seen: Vec<FoundFilter>,
-    /// Namespaces in which all filters were read.
     pub read: HashSet<NetnsId>,
     /// A namespace that may hold more of the daemon's filters and cannot be read.
     pub hidden: Option<NetnsId>,

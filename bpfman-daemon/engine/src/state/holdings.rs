@@ -60,8 +60,7 @@ impl Holdings {
     }
 }
 
-/// Versions of programs before their last replacement. It dereferences to the map; every change goes through its
-/// methods, which maintain the index.
+/// Versions of programs before their last replacement. Changes go through its methods, which maintain the index.
 #[derive(Debug, Default)]
 pub struct Previous {
     all: BTreeMap<ProgramUid, Arc<PreviousRecord>>,
@@ -91,7 +90,6 @@ impl Previous {
     }
 }
 
-/// Returns the pins and folders of a version.
 pub fn version_paths(version: &ProgramRecord) -> Vec<String> {
     let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
     [paths::program(version.id), paths::maps(version.map_folder)]

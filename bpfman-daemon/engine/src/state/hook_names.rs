@@ -26,7 +26,6 @@ pub fn filter_name(key: &HookKey, interface: &Interface) -> String {
     format!("{prefix}_{clean}")
 }
 
-/// Formats an interface for messages.
 pub fn place(interface: &Interface) -> String {
     match &interface.netns {
         Some(netns) => format!("{} in {}", interface.name, netns.display()),

@@ -11,7 +11,6 @@ use crate::state::chain_record::{ChainId, ChainRecord, Composition};
 #[derive(Clone, Debug)]
 pub struct Leased {
     pub record: Arc<ChainRecord>,
-    /// Hook that uses the chain.
     pub hook: HookKey,
 }
 

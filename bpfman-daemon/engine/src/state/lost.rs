@@ -10,8 +10,7 @@ pub type Renewed = HashMap<(OperationId, String, MapId), MapId>;
 
 /// Minimum time between two attempts to load a program again.
 const MIN_PAUSE: Duration = Duration::from_secs(20);
-/// Maximum time between two attempts. Mostly a kernel module is missing, and the loading of modules triggers an
-/// attempt, too.
+/// Maximum time between two attempts. Mostly a kernel module is missing, whose load triggers an attempt, too.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// Reason of a failure, and time of the next attempt.
@@ -63,8 +62,7 @@ impl LostPrograms {
         self.all.remove(uid);
     }
 
-    /// Returns the programs to be tried now: their time has come, or the set of loaded kernel modules has changed since
-    /// their last attempt.
+    /// Returns the programs to be tried: their time has come, or the set of kernel modules has changed.
     pub fn due(&mut self, now: Duration, modules: &BTreeSet<String>) -> BTreeSet<ProgramUid> {
         let mut due = BTreeSet::new();
         for (uid, lost) in &mut self.all {

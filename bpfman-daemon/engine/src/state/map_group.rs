@@ -1,5 +1,4 @@
-//! Map groups: scopes of the names of shared maps. Loads of one group share maps by name; the same name in another
-//! group is another map.
+//! Map groups: loads of one group share maps by name; the same name in another group is another map.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,8 +73,7 @@ pub enum MapGroup {
 }
 
 impl MapGroup {
-    /// Returns the group of an owner's load. Records of older daemons name no application as their owner; their
-    /// metadata do.
+    /// Returns the group of an owner's load. In records of older daemons, only metadata name an application.
     pub fn of(owner: &Owner, metadata: &BTreeMap<String, String>) -> Self {
         match (owner, metadata.get(PROGRAM_NAMESPACE_KEY)) {
             (Owner::User(user), _) => Self::User(*user),

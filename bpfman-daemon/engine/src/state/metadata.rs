@@ -7,7 +7,6 @@ use crate::EngineError;
 /// Metadata keys of an application's name. The key changed between versions of the v0.6.0 line; both are read.
 pub const APPLICATION_KEYS: [&str; 2] = ["bpfman_application", "bpfman.io/application"];
 
-/// Returns whether the metadata has the pair.
 pub fn has_pair(metadata: &BTreeMap<String, String>, key: &str, value: &str) -> bool {
     let keys: &[&str] = if APPLICATION_KEYS.contains(&key) { &APPLICATION_KEYS } else { &[key] };
     keys.iter().any(|key| metadata.get(*key).is_some_and(|found| found == value))
@@ -30,7 +29,6 @@ pub fn with_application(
 /// Maximum size of the metadata of one load or link, in bytes, so that a record can hold them.
 const MOST_METADATA: usize = 16 << 10;
 
-/// Refuses metadata that are too large for a record.
 pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError> {
     let size = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
     ensure_fits("the metadata", size, MOST_METADATA)

@@ -8,14 +8,12 @@ use serde::{Deserialize, Serialize};
 /// A namespace can live on without any path. Only its number distinguishes it from one that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceNumber {
-    /// Boot to which the number belongs.
     pub boot: String,
     /// The daemon's own namespace when the number was read.
     pub table: NetnsId,
     pub number: u32,
 }
 
-/// Returns the name of the folder that records a namespace's number.
 pub fn folder_name(home: NetnsId, number: NetnsNumber) -> String {
     let NetnsNumber { table, number } = number;
     format!("{}_{}_{number}_{}_{}", home.inode, home.cookie, table.inode, table.cookie)

@@ -27,12 +27,10 @@ pub const NAMESPACES: &str = "namespaces";
 pub const FOLDERS: [&str; 10] =
     [PENDING, LINKS, SHARED, GROUPS, MAPS, CHAINS, NAMESPACES, "xdp", "tc-ingress", "tc-egress"];
 
-/// Returns the folder of one unfinished operation.
 pub fn pending(operation: OperationId) -> PathBuf {
     PathBuf::from(PENDING).join(operation.to_string())
 }
 
-/// Returns the pin of a loaded program.
 pub fn program(id: ProgramId) -> PathBuf {
     PathBuf::from(format!("prog_{id}"))
 }
@@ -81,7 +79,6 @@ pub fn replaced_link_id(name: &str) -> Option<LinkId> {
     name.strip_prefix(PENDING_LINK)?.strip_prefix('_')?.parse().ok().map(LinkId)
 }
 
-/// Returns the folder of a chain's pins.
 pub fn chain(id: ChainId) -> PathBuf {
     PathBuf::from(CHAINS).join(id.to_string())
 }
@@ -99,12 +96,10 @@ pub fn segment(number: usize) -> String {
     format!("program_{number}")
 }
 
-/// Returns the name of the pin of a chain's array.
 pub fn array(number: usize) -> String {
     format!("array_{number}")
 }
 
-/// Name of the pin of a chain's counters.
 pub const COUNTERS: &str = "counters";
 
 /// Returns the name of the pin of a program of a chain's timed twin; number 0 is the entry.
@@ -115,7 +110,6 @@ pub fn twin(number: usize) -> String {
 /// Name of the pin of the map that counts packets until the next timed one.
 pub const TICKS: &str = "ticks";
 
-/// Name of the pin of the map of times.
 pub const TIMES: &str = "times";
 
 /// Returns whether [`adopted_link`] created this pin name.

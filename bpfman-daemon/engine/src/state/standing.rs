@@ -14,8 +14,7 @@ pub enum Standing {
     Waiting,
     /// Still runs, at an interface that was moved to another namespace.
     Elsewhere,
-    /// Still runs in its network namespace, but the path by which it was attached leads to another namespace, or
-    /// nowhere.
+    /// Still runs in its network namespace, but its path leads to another namespace, or nowhere.
     OtherPath {
         /// The former path; `None` for the daemon's own namespace, which has changed.
         was: Option<PathBuf>,
@@ -126,12 +125,10 @@ impl Standing {
         *self == Self::Running
     }
 
-    /// Returns the status of a lost object.
     pub(crate) const fn lost(how: Loss) -> Self {
         Self::Lost { how, why: None }
     }
 
-    /// Returns the status of an object that lacks a part.
     pub(crate) const fn torn(lacks: HookPart) -> Self {
         Self::Torn { lacks, why: None }
     }

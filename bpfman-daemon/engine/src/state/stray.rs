@@ -42,8 +42,7 @@ pub enum StrayKind {
         /// `handle` of the filter.
         handle: u32,
     },
-    /// A chain without a record that a filter may run in a network namespace to which no path leads; the pin is the
-    /// chain's entry.
+    /// A chain without a record, which a filter in an unreachable network namespace may run; the pin is its entry.
     HiddenFilter {
         /// Network namespace.
         netns: NetnsId,
@@ -58,7 +57,6 @@ pub enum StrayKind {
 }
 
 impl Stray {
-    /// Returns whether the stray is the link with this id.
     pub(crate) fn is_link(&self, link: KernelLinkId) -> bool {
         matches!(self.kind, StrayKind::Link { id, .. } if id == link)
     }

@@ -9,7 +9,6 @@ use crate::state::chain_record::ChainRecord;
 /// Step of a failed operation that still has to be undone.
 #[derive(Debug)]
 pub struct Unfinished {
-    /// Remainder in the kernel.
     pub left: Remainder,
     /// Lease that keeps the running chain loaded until then.
     pub kept: Option<(Arc<ChainRecord>, LeaseId)>,

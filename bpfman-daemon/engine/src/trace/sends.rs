@@ -31,7 +31,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns whether an attached program replaces a function of this one.
     fn is_extended(&self, uid: ProgramUid) -> bool {
         let state = self.state();
         let is_attached = |by: ProgramUid| state.links_of(by).next().is_some();
