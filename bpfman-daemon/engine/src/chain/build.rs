@@ -71,7 +71,7 @@ impl<K: Kernel> Engine<K> {
         entered: Option<Entry>,
         settings: &HookSettings,
     ) -> Result<BuiltChain<'_, K>, EngineError> {
-        // Also for the member of a direct chain: kernel ids of lost programs may be those of others now.
+        // Also for the member of a direct chain: the kernel may have reused the ids of lost programs.
         self.ensure_not_lost(links.iter().map(|link| &**link))?;
         self.fold_counters(key)?;
         let hook = self.splice_hook(key.kind, entered);

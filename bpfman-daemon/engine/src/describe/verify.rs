@@ -70,7 +70,7 @@ struct Code {
 /// Maximum number of rounds in which members may change while they are read.
 const ROUNDS: usize = 4;
 
-/// A text made from bytecode, or what is wrong with the bytecode.
+/// Text built from bytecode, or the error of the bytecode.
 type Made = Result<MemberText, FileError>;
 
 /// Texts of members, made from their bytecode before their hook was locked.
@@ -96,8 +96,9 @@ impl<K: Kernel> Engine<K> {
     /// members, unless someone searched for a collision of 64 bits. It does not cover what the maps contain.
     ///
     /// # Errors
-    /// No program of ours is there; it has a member that is not among `seen`, if these are given; the members cannot be planned
-    /// any more. A difference is no error but in the answer.
+    /// Returns an error if the hook has none of the daemon's programs; if it has a member that is not among `seen`, if
+    /// these are given; or if the members can no longer be planned. A difference is not an error but part of the
+    /// result.
     pub fn verify_chain(
         &self,
         interface: &Interface,

@@ -61,7 +61,6 @@ pub trait Images: Send + Sync {
     ///
     /// # Errors
     /// Returns an error if the policy cannot be read.
-    /// The policy cannot be read.
     fn allows_files(&self, uid: u32) -> Result<bool, ImageFailure> {
         Ok(uid == 0)
     }

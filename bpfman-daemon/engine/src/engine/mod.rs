@@ -1,4 +1,4 @@
-//! The engine itself: what all operations share.
+//! The engine, with the state and the locks that all operations share.
 
 pub mod bytecode;
 pub mod change_count;
@@ -191,7 +191,7 @@ impl<K: Kernel> Engine<K> {
         lists.into_iter().map(|key| self.lock(Subject::Hook(key))).collect()
     }
 
-    /// Locks a program of ours and reads its record once it is locked.
+    /// Locks a managed program and reads its record after that.
     pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Guard, Arc<ProgramRecord>), EngineError> {
         self.admit_changes()?;
         let uid = self.state().by_id.get(&id).copied().ok_or(EngineError::NoProgram(id))?;
@@ -297,9 +297,9 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Refuses links of programs that could not be loaded again: the kernel ids in their records, and those of their
-    /// maps, may be those of others now. A chain is not built without one of its members either, since it would let
-    /// pass what that one stops.
+    /// Refuses links of programs that could not be loaded again: the kernel may have reused the ids of these programs
+    /// and their maps. A chain is never built without one of its members, because it would pass packets that this
+    /// member stops.
     pub(crate) fn ensure_not_lost<'a>(
         &self,
         links: impl IntoIterator<Item = &'a LinkRecord>,

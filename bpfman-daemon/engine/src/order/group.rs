@@ -1,8 +1,8 @@
 //! Order among the programs of one hook of a cgroup, which the kernel maintains (Linux 6.17, and later releases of
 //! 6.12).
 //!
-//! A link gets its place when it comes, by rank and intents, its own and those of the links that are there, and keeps it:
-//! a link that comes or goes moves no other. Programs of others stay where they are.
+//! A link gets its position when it is attached, by rank and by the intents of itself and of the attached links, and
+//! keeps it: no attachment or detachment moves another link. Third-party programs are never moved.
 
 use std::sync::Arc;
 

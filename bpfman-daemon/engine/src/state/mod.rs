@@ -71,7 +71,7 @@ pub use leases::LeaseId;
 /// Contents of the store in memory, with the state that is not stored.
 #[derive(Debug, Default)]
 pub struct State {
-    /// Programs by our key.
+    /// Programs by uid.
     pub programs: BTreeMap<ProgramUid, Arc<ProgramRecord>>,
     /// Index of the objects that programs use. Changed by [`State::put_program`] and [`State::remove_program`] only,
     /// like `programs`.
@@ -82,7 +82,7 @@ pub struct State {
     pub previous: Previous,
     /// This boot.
     pub boot: String,
-    /// Our key by the kernel's id.
+    /// Uids of programs by kernel id.
     pub by_id: HashMap<ProgramId, ProgramUid>,
     /// Links by id.
     pub links: Links,
@@ -125,7 +125,7 @@ pub struct State {
     pub leases: Leases,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.
     pub cleaned: Vec<OperationId>,
-    /// The next number for an id of ours.
+    /// Next number for a new id.
     pub counter: u64,
     /// Numbers below this one are reserved in the store: a restart begins there.
     pub reserved: u64,

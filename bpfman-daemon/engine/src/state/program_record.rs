@@ -188,7 +188,7 @@ impl ProgramRecord {
         std::iter::once(&self.blob).chain(self.text.iter().flat_map(KeptText::blobs))
     }
 
-    /// The program of ours that it extends, if it is an extension of one.
+    /// Returns the managed program that it extends, if it is an extension of one.
     #[must_use]
     pub fn extended(&self) -> Option<ProgramUid> {
         self.extends.as_ref().and_then(|extends| extends.program.uid())

@@ -238,7 +238,7 @@ pub enum Strategy {
     Cut,
     /// No member, and a program that passes everything.
     Empty,
-    /// Members beside programs of others, each in a slot of libxdp's dispatcher.
+    /// Members beside third-party programs, each in a slot of libxdp's dispatcher.
     Dispatcher,
 }
 
@@ -256,7 +256,7 @@ impl Strategy {
     }
 }
 
-/// A program of ours that was loaded for a slot of libxdp's dispatcher.
+/// Program that the daemon loaded for a slot of libxdp's dispatcher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtensionRecord {
     /// Link of the program.

@@ -128,8 +128,8 @@ impl<K: Kernel> Engine<K> {
     /// The chain does not change meanwhile.
     ///
     /// # Errors
-    /// No program of ours is there, a limit of the trace refuses a member, a packet is too short, or the kernel cannot run
-    /// a program on a packet.
+    /// Returns an error if the hook has none of the daemon's programs, if a limit of the trace refuses a member, if a
+    /// packet is too short, or if the kernel cannot run a program on a packet.
     pub fn trace_chain(
         &self,
         interface: &Interface,
