@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 pub struct InnerMaps {
     /// For each inner map, the maps that contain it.
     pub lies_in: BTreeMap<MapId, Vec<MapId>>,
-    /// Managed programs that use the inner maps.
+    /// Managed programs that use the outer maps, by outer map.
     pub users: BTreeMap<MapId, Vec<Arc<ProgramRecord>>>,
     /// Inner maps that third-party programs use directly, each with one of these programs.
     pub foreign: BTreeMap<MapId, ProgramId>,

@@ -38,8 +38,8 @@ type Origin = (BlobId, Option<KeptText>, String, Vec<Option<MapId>>);
 
 type Kept = (Origin, MemberText);
 
-/// Most bytes of texts to keep, types included, and most of one: a member of 4,096 instructions with its types takes some
-/// 100,000.
+/// Maximum size of the cached texts in bytes, types included, and of one text: a member of 4,096 instructions with its
+/// types takes some 100,000.
 const MOST_BYTES: usize = 8 << 20;
 const MOST_OF_ONE: usize = 1 << 20;
 

@@ -81,7 +81,7 @@ pub struct Engine<K: Kernel> {
     pub(crate) held_network: HeldNetwork,
     /// Swaps of each chain.
     pub(crate) swaps: SwapCounts,
-    /// Number of objects that third parties removed.
+    /// Counters of drift.
     pub(crate) drifts: DriftCounts,
     /// Counters of the engine's work.
     pub(crate) work: WorkCounts,

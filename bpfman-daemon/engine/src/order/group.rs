@@ -121,7 +121,7 @@ impl GroupOrder {
         };
         match (last, next) {
             (_, None) => Some(ListAnchor::Last),
-            // By its link, where it has one: the kernel refuses that if it runs before all others, which shows the flag.
+            // Use its link, if it has one: the kernel refuses one that runs before all others, which reveals the flag.
             (None, Some(next)) => Some(link(next).map_or(ListAnchor::First, ListAnchor::Before)),
             (Some(last), Some(next)) => {
                 link(next).map(ListAnchor::Before).or_else(|| link(last).map(ListAnchor::After))

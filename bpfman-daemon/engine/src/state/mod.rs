@@ -119,7 +119,7 @@ pub struct State {
     pub uncleared: Vec<Uncleared>,
     /// Steps of failed operations that could not be undone yet.
     pub unfinished: Vec<Unfinished>,
-    /// Filters without a record, from the change that ended it until they are removed. Their namespaces need their numbers.
+    /// Filters whose record has ended, until they are removed. Their namespaces still need their numbers.
     pub ending_filters: Vec<LeftoverFilter>,
     /// Chains that are kept by operations, besides those that hooks' records name.
     pub leases: Leases,

@@ -95,9 +95,9 @@ impl KeptText {
 pub struct ProgramRecord {
     /// Key in the records, which is never reused.
     pub uid: ProgramUid,
-    /// The load that made it; all programs of one load have the same.
+    /// Load that created it; all programs of one load have the same.
     pub operation: OperationId,
-    /// The load that its maps came from, if it is another by now: those of one load share maps, also after one of them
+    /// Load from which its maps came, if it is another by now: programs of one load share maps, also after one of them
     /// was replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<OperationId>,
@@ -130,8 +130,8 @@ pub struct ProgramRecord {
     /// Owner; `None` in records from before owners existed: see [`ProgramRecord::owner`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// The boot in which the kernel gave the ids below: in another boot they may belong to other programs and maps. Empty
-    /// in records from before this field existed.
+    /// Boot to which the ids below belong: in another boot, other programs and maps may have them. Empty in records
+    /// from before this field existed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot: String,
     /// The kernel's id, as of this boot.
@@ -147,7 +147,7 @@ pub struct ProgramRecord {
     /// Guard of the program, if its owner is a tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<ProgramGuard>,
-    /// The text that was loaded, as it is kept for chains to join; none where it is not kept, as in records of earlier
+    /// Stored text of the loaded program, which chains splice; `None` if it is not stored, as in records of earlier
     /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<KeptText>,
@@ -158,8 +158,8 @@ pub struct ProgramRecord {
     /// CPU limit and lifetime.
     #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
     pub budget: ProgramBudget,
-    /// The function of another program whose place it takes, if it is an extension. `target` names it by the kernel's id
-    /// of the boot in which this one was loaded.
+    /// Replaced function of another program, if this is an extension. `target` names that program by its kernel id in
+    /// the boot in which this one was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<ExtendsRecord>,
 }

@@ -121,11 +121,11 @@ impl OnTheWay {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Runs packets through the programs of a hook, one by one and as the chain that the hook runs. No verdict is followed:
-    /// a redirect sends nothing. The programs run for real: they work on their own maps, and one that clones a packet sends
-    /// the copy.
+    /// Runs packets through the programs of a hook, one by one and as the chain that the hook runs. No verdict takes
+    /// effect: a redirect sends nothing. Otherwise the programs have their usual effects: they change their own maps,
+    /// and a program that clones a packet sends the copy.
     ///
-    /// The chain does not change meanwhile.
+    /// The chain does not change meanwhile, because the hook is locked.
     ///
     /// # Errors
     /// Returns an error if the hook has none of the daemon's programs, if a limit of the trace refuses a member, if a
