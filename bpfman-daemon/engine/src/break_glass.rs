@@ -1,8 +1,9 @@
-//! The way out: everything of ours is detached, by what is pinned and what the kernel says, without any record.
+//! Break-glass detachment: detaches everything of the daemon by pins and kernel state alone, without the records.
 //!
-//! What is ours is what a link pinned in our places runs, if that is a program that we pinned; and filters that run such a
-//! program, in whatever network namespace. Numbers and names of filters say nothing: another daemon gives the same ones.
-//! Programs and maps stay loaded and pinned: nothing of what they hold is lost, and all can be attached again.
+//! Two kinds of attachments belong to the daemon: a link that is pinned in one of its folders and runs a program that
+//! the daemon pinned; and a filter in any network namespace that runs such a program. Priorities, handles and names of
+//! filters prove nothing, because another daemon may use the same ones. Programs and maps stay loaded and pinned: no
+//! data is lost, and everything can be attached again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -18,33 +19,32 @@ use crate::paths;
 use crate::standing::{MAX_NAMESPACE_END, NAMESPACE_END_PAUSE, numbered_namespaces};
 use crate::state::paths::BRIDGE_NAME;
 
-/// Folders below that are looked through: ours are three deep.
+/// Maximum depth of the search for pins: the daemon's are three folders deep.
 const DEPTH: usize = 4;
 
-/// Where links are.
 const PLACES: [&str; 4] = ["xdp", "tc-ingress", "tc-egress", paths::LINKS];
 
-/// In which order what is attached goes.
+/// Order in which programs are detached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DetachRank {
-    /// It can refuse whoever takes the way out the very calls that come next: LSM.
+    /// LSM and tracing programs: they can refuse the very calls that the next detachments need.
     Refuses,
-    /// It drops packets before all others see them, those of a remote shell too.
+    /// XDP and extensions: they drop packets first, including those of a remote shell.
     Xdp,
-    /// It drops what came past that.
+    /// Other programs that can drop packets or refuse access.
     Tc,
-    /// It watches: what it costs is time.
+    /// Observers: they cost only time.
     Watches,
 }
 
-/// Something of ours that runs.
+/// Attachment of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedThing {
-    /// When it goes.
+    /// Position in the order of detaching.
     pub rank: DetachRank,
-    /// What it runs.
+    /// Kernel id of the program that it runs.
     pub program: ProgramId,
-    /// The kernel's name of that.
+    /// Name of the program in the kernel.
     pub name: String,
     place: AttachedPlace,
 }
@@ -55,12 +55,12 @@ enum AttachedPlace {
     Filter { interface: Interface, key: HookKey, direction: Direction, filter: TcFilter },
 }
 
-/// All that is attached, in the order in which it is to go.
+/// All attachments, in the order of detaching.
 #[derive(Clone, Debug, Default)]
 pub struct AttachedThings {
-    /// Ours.
+    /// Attachments of the daemon.
     pub ours: Vec<AttachedThing>,
-    /// What stays: of others, or not to be read, and why.
+    /// Attachments that stay, with the reason: third-party ones, and those that cannot be read.
     pub left: Vec<String>,
     /// Network namespaces in which all filters were read.
     read: HashSet<NetnsId>,
@@ -85,16 +85,16 @@ impl std::fmt::Display for AttachedThing {
 }
 
 impl AttachedThing {
-    /// Detaches it, and returns when the kernel has let go.
+    /// Detaches the program. Returns after the kernel has released it.
     ///
     /// # Errors
-    /// The kernel refuses, or somebody else holds the link: it runs on for as long.
+    /// Returns an error if the kernel refuses, or if another process holds the link, in which case it keeps running.
     pub fn detach<K: Kernel>(&self, kernel: &K) -> Result<(), KernelError> {
         match &self.place {
             AttachedPlace::Link { pin, .. } => {
                 kernel.end_link(pin)?;
                 match pin.parent() {
-                    // The last of those that are one a CPU.
+                    // The last link of those that are one per CPU.
                     Some(folder) if is_of_cpus(folder) && kernel.list_folder(folder)?.is_empty() => {
                         kernel.remove_folder(folder)
                     }
@@ -111,12 +111,12 @@ impl AttachedThing {
     }
 }
 
-/// True for a folder of links, one a CPU.
+/// Returns whether the folder holds links of one attachment, one per CPU.
 fn is_of_cpus(folder: &Path) -> bool {
     folder.parent() == Some(Path::new(paths::LINKS))
 }
 
-/// Finds what is attached. Filters are looked for in all network namespaces that can be found.
+/// Finds all attachments. Filters are searched in all network namespaces that can be found.
 pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
     let mut found = AttachedThings::default();
     let (mut programs, mut links) = (BTreeMap::new(), Vec::new());
@@ -124,7 +124,8 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
         let opened = match kernel.open_pin(pin) {
             Ok(Some(handle)) => handle,
             Ok(None) => return,
-            // Of folders of others, which cannot be told from pins here, nothing is said.
+            // A path that cannot be opened may be a folder of a third party: report it only in the daemon's own
+            // folders.
             Err(error) => {
                 if pin.parent().is_some_and(|folder| PLACES.iter().any(|place| folder == Path::new(place))) {
                     found.left.push(format!("{}: {error}", pin.display()));
@@ -144,7 +145,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
             continue;
         }
         if let Some(map) = link.map {
-            // What the kernel calls is the map, of which no program is told here: whose it is, its pin says.
+            // The kernel calls functions of this struct_ops map and names no program: only the pin shows the owner.
             let is_ours = [paths::LINKS, paths::PENDING].iter().any(|folder| pin.starts_with(folder));
             if !is_ours {
                 found.left.push(format!(
@@ -189,12 +190,12 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
     found
 }
 
-/// Finds filters of ours, and notes the namespaces in which all filters could be read.
+/// Finds filters of the daemon, and notes the namespaces in which all filters could be read.
 fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>, found: &mut AttachedThings) {
     let mut seen = HashSet::new();
     let others = kernel.all_namespaces().into_iter().map(Some);
     for netns in std::iter::once(None).chain(others) {
-        // A name that leads nowhere, a process that has gone.
+        // A path may lead nowhere, and a process may have ended.
         let Ok(interfaces) = kernel.interfaces(netns.as_deref()) else { continue };
         let (mut homes, mut is_read) = (HashSet::new(), true);
         for facts in interfaces {
@@ -210,7 +211,7 @@ fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>,
                 }
                 let Ok(contents) = kernel.hook_contents(netns.as_deref(), &key) else {
                     is_read = false;
-                    // By another path it may be.
+                    // Another path to the namespace may succeed.
                     seen.remove(&key);
                     continue;
                 };
@@ -228,7 +229,7 @@ fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>,
                 }
             }
         }
-        // A path that led to two namespaces meanwhile shows neither as a whole.
+        // If the path led to two namespaces in the course of the search, neither was read completely.
         if is_read && homes.len() == 1 {
             found.read.extend(homes);
         }
@@ -236,8 +237,9 @@ fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>,
 }
 
 impl AttachedThings {
-    /// Describes the namespaces that had filters of ours, live on and were not read. To be called after everything is detached,
-    /// since netfilter links keep namespaces too; waits a moment for those that are about to end.
+    /// Describes the namespaces that had filters of the daemon, still exist, and were not read. Call it after
+    /// everything is detached, because netfilter links keep namespaces alive, too. Waits a moment for namespaces that
+    /// are about to end.
     pub fn find_unseen<K: Kernel>(&self, kernel: &K) -> Vec<String> {
         let began = Instant::now();
         loop {
@@ -282,9 +284,9 @@ impl AttachedThings {
 
 fn rank(program: &ProgramFacts) -> DetachRank {
     match program.kernel_type {
-        // Those that change what functions return are of the second type, among others that do not.
+        // Programs that change the results of functions (fmod_ret) have the type `TRACING`, like others that do not.
         prog_type::LSM | prog_type::TRACING => DetachRank::Refuses,
-        // What an extension drops, the program drops that it is a part of, which may be of that kind.
+        // An extension affects the verdict of the program that it extends, which may be an XDP program.
         prog_type::XDP | prog_type::EXT => DetachRank::Xdp,
         prog_type::SCHED_CLS
         | prog_type::NETFILTER
@@ -303,7 +305,7 @@ fn rank(program: &ProgramFacts) -> DetachRank {
     }
 }
 
-/// Each pin below a folder. Maps of applications are none that attach anything.
+/// Calls `each` for every pin below a folder. Folders of maps are skipped, because maps attach nothing.
 fn look_through<K: Kernel>(kernel: &K, folder: &Path, depth: usize, each: &mut impl FnMut(&Path)) {
     let names = kernel.list_folder(folder).unwrap_or_default();
     if names.is_empty() && folder != Path::new("") {

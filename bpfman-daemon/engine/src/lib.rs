@@ -1,18 +1,19 @@
-//! The one owner of state: validates a request, plans its steps, executes them with undo, and records the outcome.
+//! The engine, which owns the state: validates requests, executes their steps with undo, and records results.
 //!
 //! Every operation is synchronous: when it returns, it has happened and is on disk, or it has been undone.
 //!
 //! - An operation collects its new kernel objects below `pending/<operation>` in the daemon's bpffs, writes **one**
-//!   durable record, and renames them into place. What a crash leaves in `pending` is moved into place if the record
-//!   is there, and removed if it is not ([`Engine::recover`]).
-//! - An operation gathers what it changes of the records in `state::Changes`; `Engine::commit` alone writes and applies it.
-//!   Up to there `engine::undo::undoing` takes back what was done if anything fails.
+//!   durable record, and renames the objects into place. After a crash, [`Engine::recover`] moves objects in `pending`
+//!   into place if the record exists, and removes them otherwise.
+//! - An operation collects its changes of records in `state::Changes`; only `Engine::commit` writes and applies them.
+//!   Until then, `engine::undo::undoing` reverts the operation if a step fails.
 //! - Changes of a hook reach the kernel before the record. After a crash between the two, recovery compares the hook
-//!   with the record and puts the recorded chain back.
+//!   with the record and restores the recorded chain.
 //!
-//! Folders are layers, each of which uses those before it only: `error`; `state` (records, and what memory finds them by);
-//! `engine` (the type itself, locks, undo, commit); `standing` (is what was put there still there), `order`, `trace`,
-//! `libxdp`, `strays`; `chain`; `describe`; `guard`; `load`, `attach`; `replace`, `adopt`, `follow`, `dry_run`; `recover`.
+//! Folders are layers, each of which uses only those before it: `error`; `state` (records and their indexes in memory);
+//! `engine` (the type itself, locks, undo, commit); `standing` (status of attached objects), `order`, `trace`,
+//! `libxdp`, `strays`; `chain`; `describe`; `guard`; `load`, `attach`; `replace`, `adopt`, `follow`, `dry_run`;
+//! `recover`.
 
 mod adopt;
 mod attach;

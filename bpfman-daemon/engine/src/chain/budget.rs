@@ -1,4 +1,4 @@
-//! What the programs of one owner may cost on one hook.
+//! Limits of the programs of one owner on one hook.
 
 use std::sync::Arc;
 
@@ -11,8 +11,7 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a member that its owner has no room for, before anything is built. What is attached already stays, also
-    /// if the budget was made smaller since.
+    /// Refuses a member that exceeds its owner's limits, before anything is built. Attached members always stay.
     pub(crate) fn check_budget(
         &self,
         key: &HookKey,
@@ -27,7 +26,7 @@ impl<K: Kernel> Engine<K> {
         self.check_budget_of(key, interface, &self.joined(links)?, newcomer)
     }
 
-    /// The same, of members that need not be in the records.
+    /// Checks members that need not be in the records.
     pub(crate) fn check_budget_of(
         &self,
         key: &HookKey,

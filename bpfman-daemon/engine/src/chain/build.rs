@@ -1,4 +1,4 @@
-//! From links to the program that their hook is to run: the member itself, a chain that is loaded already, or a new one.
+//! Building of a hook's program from its links: the member itself, a chain that is already loaded, or a new one.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{CountersMode, Engine, EngineError};
 pub(crate) struct Joined {
     pub link: Arc<LinkRecord>,
     pub program: Arc<ProgramRecord>,
-    /// Told apart from the other owners of the chain.
+    /// Number of the owner among the owners of the chain.
     pub owner: MemberOwner,
     /// Its place among those of other ranks.
     pub turn: Turn,
@@ -42,7 +42,7 @@ impl Joined {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// True if chains of type `tc` enter by tcx here.
+    /// Returns whether chains of type `tc` are entered by tcx here.
     pub(crate) fn tc_enters_by_tcx(&self) -> bool {
         self.kernel.features().tcx && !self.options.tc_by_clsact
     }
@@ -84,7 +84,7 @@ impl<K: Kernel> Engine<K> {
         self.build_chain_as(key, interface, links, entered, &settings)
     }
 
-    /// The same, whether the hook is frozen or not, and with other switches than its own.
+    /// Builds the program regardless of a freeze, and with the given switches.
     pub(crate) fn build_chain_as(
         &self,
         key: &HookKey,
@@ -93,7 +93,7 @@ impl<K: Kernel> Engine<K> {
         entered: Option<Entry>,
         settings: &HookSettings,
     ) -> Result<BuiltChain<'_, K>, EngineError> {
-        // Also for the member of a direct chain: kernel ids of lost programs may be those of others now.
+        // Also for the member of a direct chain: the kernel may have reused the ids of lost programs.
         self.ensure_not_lost(links.iter().map(|link| &**link))?;
         self.fold_counters(key)?;
         let slots: Vec<_> = links.iter().map(|link| link.id).collect();
@@ -159,7 +159,7 @@ impl<K: Kernel> Engine<K> {
         built(strategy, entry, Some(lease), None)
     }
 
-    /// Links with their programs, and numbers for their owners.
+    /// Returns the links with their programs, and numbers for their owners.
     pub(crate) fn joined(&self, links: &[Arc<LinkRecord>]) -> Result<Vec<Joined>, EngineError> {
         let mut owners: Vec<(Owner, Option<String>)> = Vec::new();
         let mut joined = Vec::with_capacity(links.len());
@@ -180,14 +180,15 @@ impl<K: Kernel> Engine<K> {
         Ok(joined)
     }
 
-    /// What the chain of these members is to be like. By default one counts its exits that is joined anyway.
+    /// Returns the features that a chain of these members needs. By default, a chain counts its exits if it is spliced
+    /// anyway.
     pub(crate) fn wanted(&self, hook: SpliceHook, members: &[Joined], settings: &HookSettings) -> Wanted {
-        // What each of several members takes has to be known where one of them may take so much only.
+        // With several members, a CPU limit of one of them requires the time of each.
         let measured = members.len() > 1 && members.iter().any(|member| member.program.budget.is_measured());
         let counters = match (settings.counters, self.options.counters) {
             _ if members.is_empty() => false,
-            // Root's switch wins: no owner is charged there then. A switch of others may be from before the measured member
-            // was attached.
+            // Root's switch takes precedence: no owner is charged at this hook then. A switch by another caller may be
+            // older than the measured member.
             (Some(false), _) if measured && settings.counters_by != Some(Owner::Root) => true,
             (Some(wanted), _) => wanted,
             _ if measured => true,
@@ -244,7 +245,7 @@ impl<K: Kernel> Engine<K> {
         options
     }
 
-    /// What the planner has to know of the kernel and of the members' maps.
+    /// Returns the properties of the kernel and of the members' maps that the planner needs.
     pub(crate) fn special_of(
         &self,
         members: &[Joined],
@@ -273,7 +274,7 @@ impl<K: Kernel> Engine<K> {
         Ok(special)
     }
 
-    /// The members as the splicer wants them.
+    /// Returns the members in the form that the splicer needs.
     pub(crate) fn parts<'a>(
         &self,
         members: &'a [Joined],
@@ -298,7 +299,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// What a hook's chain is to be like.
+/// Requested features of a hook's chain.
 pub(crate) struct Wanted {
     pub hook: SpliceHook,
     pub counters: bool,
@@ -307,13 +308,13 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// The member that is attached itself: the only one, if nothing is to be added to it.
+    /// Returns the member that is attached directly: the only one, if no feature has to be added.
     pub fn direct<'m>(&self, members: &'m [Joined]) -> Option<&'m Joined> {
         runs_alone(self.hook, members).filter(|_| !self.counters && !self.timing)
     }
 }
 
-/// The only member, if the hook takes its verdicts as they are.
+/// Returns the only member, if the hook accepts its verdicts unchanged.
 fn runs_alone(hook: SpliceHook, members: &[Joined]) -> Option<&Joined> {
     match members {
         [only] if only.unsent.0 == 0 && can_attach_direct(hook, only.proceeds_on()) => Some(only),

@@ -1,4 +1,4 @@
-//! A chain that is ready to be entered or swapped in, and what keeps it until a record does.
+//! Chain that is ready to be attached or swapped in, and the lease that keeps it until a record does.
 
 use std::sync::Arc;
 
@@ -11,28 +11,27 @@ use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings
 use crate::state::records::{Entry, HookRecord, Strategy};
 use crate::state::{LeaseId, Leased};
 
-/// The program that a hook is to run.
+/// Program that a hook is about to run.
 ///
-/// Keep it until the hook runs it and the record says so, then give it to [`Engine::settle_chain`]. If it is dropped
-/// before, what was loaded for it is gone again, unless another hook runs it too.
+/// Keep it until the hook runs it and the record names it, then pass it to [`Engine::settle_chain`]. If it is dropped
+/// before, its objects are removed, unless another hook runs them, too.
 pub struct BuiltChain<'a, K: Kernel> {
-    /// Which hook's.
     pub(super) key: HookKey,
-    /// How it was made.
+    /// Way in which it was built.
     pub strategy: Strategy,
-    /// Keeps it loaded.
+    /// Descriptor that keeps it loaded.
     pub handle: Arc<K::Handle>,
     /// The kernel's id.
     pub id: ProgramId,
     /// The kernel's tag.
     pub tag: [u8; 8],
-    /// What was loaded for it; none for a member that is attached itself.
+    /// Lease of its objects; `None` for a member that is attached directly.
     pub(super) lease: Option<Lease<'a, K>>,
-    /// Keeps what the hook ran before.
+    /// Lease that keeps the former chain.
     pub(super) _before: Option<Lease<'a, K>>,
-    /// What is counted already: everything before what the hook runs now.
+    /// Sums of the counters of all chains before the current one.
     pub(super) counted: HookCounted,
-    /// Whose each member is.
+    /// Link of each member, in order.
     pub(super) slots: Vec<LinkId>,
     /// XDP verdicts after which tenants' members drop instead, by bit.
     pub(super) unsent: u32,
@@ -43,7 +42,7 @@ pub struct BuiltChain<'a, K: Kernel> {
 }
 
 impl<K: Kernel> BuiltChain<'_, K> {
-    /// What keeps it, to be kept by somebody else too.
+    /// Returns the lease's data, for another holder.
     pub(crate) fn leased(&self) -> Option<Leased> {
         self.lease.as_ref().map(|lease| Leased { record: Arc::clone(&lease.record), hook: self.key })
     }
@@ -73,7 +72,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
         }
     }
 
-    /// The record of a hook that runs this now.
+    /// Returns the record of a hook that now runs this.
     pub fn recorded(&self, hook: HookRecord) -> HookRecord {
         let chain = self.lease.as_ref().map(|lease| (*lease.record).clone());
         let is_other = |old: &ChainRecord| chain.as_ref().is_none_or(|new| new.id != old.id);
@@ -95,7 +94,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
     }
 }
 
-/// Keeps what was loaded for a chain, also while no record names it.
+/// Lease that keeps the objects of a chain loaded, also while no record names it.
 pub(super) struct Lease<'a, K: Kernel> {
     engine: &'a Engine<K>,
     id: LeaseId,
@@ -103,13 +102,13 @@ pub(super) struct Lease<'a, K: Kernel> {
 }
 
 impl<'a, K: Kernel> Lease<'a, K> {
-    /// Keeps a chain.
+    /// Takes a lease of a chain.
     pub fn take(engine: &'a Engine<K>, record: Arc<ChainRecord>, hook: HookKey) -> Self {
         let id = engine.state().leases.take(Leased { record: Arc::clone(&record), hook });
         Self { engine, id, record }
     }
 
-    /// Of a chain that was leased already.
+    /// Adopts a lease that was already taken.
     pub fn of(engine: &'a Engine<K>, (id, record): (LeaseId, Arc<ChainRecord>)) -> Self {
         Self { engine, id, record }
     }

@@ -1,7 +1,7 @@
 //! Members of a hook that are timed while a client watches.
 //!
-//! Who watches is known in memory alone. A hook's record has the timed twin that runs, and not that somebody wanted it: at the
-//! next start it goes, and so it does with whatever else builds the chain anew after the client is gone.
+//! The watching clients are known in memory only. A hook's record names the timed twin that runs, but not the request
+//! for it: the twin is dropped at the next start, and by any other rebuild of the chain after the client has left.
 
 use std::sync::Arc;
 
@@ -14,11 +14,12 @@ use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Has the time of a hook's members sampled until [`Engine::end_client_timing`] is called with the answer. Several
-    /// clients may want it at the same time.
+    /// Samples the time of a hook's members until [`Engine::end_client_timing`] is called with the result. Several
+    /// clients may request it at the same time.
     ///
     /// # Errors
-    /// No program of ours is there; it has a member that is not among `seen`, if these are given; the hook is frozen; nothing can take its members' times. Nothing was changed then.
+    /// Returns an error, and changes nothing, if the hook has none of the daemon's programs; if it has a member that is
+    /// not among `seen`, if these are given; if the hook is frozen; or if the time of its members cannot be measured.
     pub fn begin_client_timing(
         &self,
         interface: &Interface,
@@ -41,10 +42,12 @@ impl<K: Kernel> Engine<K> {
         Ok(key)
     }
 
-    /// Ends it. A hook that is gone, or whose own switch is on, stays as it is. `may_build`: the chain may be built anew now.
+    /// Ends the request of a client. A hook that is gone, or whose own timing switch is on, stays as it is.
+    /// `may_build`: the chain may be rebuilt now.
     ///
     /// # Errors
-    /// The chain cannot be built without: the next change of the hook, or the next start, does it.
+    /// Returns an error if the chain cannot be built without timing: the next change of the hook, or the next start,
+    /// does it.
     pub fn end_client_timing(&self, key: &HookKey, may_build: bool) -> Result<(), EngineError> {
         let _lock = self.lock(Subject::Hook(*key));
         self.client_timing.end(key);
@@ -55,7 +58,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True if a hook runs a timed twin that nobody wants any more: a client wanted it of the daemon before this one.
+    /// Returns whether a hook runs a timed twin that no client needs any more: it was requested from an earlier daemon.
     pub(crate) fn is_timed_for_nobody(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
         if !has_twin(hook) || hook.settings.timing || self.live_hold(&hook.settings).is_some() {
             return false;
@@ -89,7 +92,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses hooks whose members nothing times.
+/// Refuses hooks whose members cannot be timed.
 pub(super) fn ensure_can_be_timed(hook: &HookRecord) -> Result<(), EngineError> {
     if hook.entry == Entry::Dispatcher {
         return Err(EngineError::Unsupported(format!(

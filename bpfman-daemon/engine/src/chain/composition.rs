@@ -1,4 +1,4 @@
-//! What the bytes of a chain depend on.
+//! Inputs on which the bytecode of a chain depends.
 
 use bpfmand_core::hexadecimal;
 use bpfmand_splice::SpliceHook;
@@ -9,14 +9,14 @@ use crate::EngineError;
 use crate::state::chain_record::Composition;
 use crate::state::encode;
 
-/// All that the bytes of a chain depend on, besides this daemon and the kernel.
+/// All inputs of a chain's bytecode, except this daemon and the kernel.
 #[derive(Serialize)]
 pub struct Ingredients<'a> {
-    /// Ids of maps mean others after a reboot.
+    /// Boot, because ids of maps denote other maps after a reboot.
     pub boot: &'a str,
-    /// Another version may join members in another way.
+    /// Version of the daemon, because another one may join members differently.
     pub version: &'a str,
-    /// Decides what a chain answers at its end.
+    /// Kind of the chain, which decides its end verdict.
     pub hook: &'a str,
     pub counters: bool,
     pub timing: bool,
@@ -30,7 +30,7 @@ pub struct Ingredient<'a> {
     pub uid: u64,
     pub bytecode: &'a str,
     pub function: &'a str,
-    /// Ids; 0 for one that was left out.
+    /// Ids of the maps; 0 for one that was left out.
     pub maps: Vec<u32>,
     pub proceed_on: u32,
     #[serde(skip_serializing_if = "crate::state::records::is_zero")]
@@ -48,13 +48,13 @@ impl Ingredients<'_> {
 }
 
 impl Composition {
-    /// A number to lock by. Two compositions of one number only wait for each other.
+    /// Returns a number for locking. Two compositions with the same number merely wait for each other.
     pub fn lock_number(&self) -> u64 {
         u64::from_str_radix(self.0.get(..16).unwrap_or_default(), 16).unwrap_or(0)
     }
 }
 
-/// Names a kind of chain in [`Ingredients`].
+/// Returns the name of a kind of chain in [`Ingredients`].
 pub const fn hook_word(hook: SpliceHook) -> &'static str {
     match hook {
         SpliceHook::Xdp => "xdp",

@@ -1,17 +1,17 @@
-//! What chains count, without a gap over all changes of a hook.
+//! Counters of chains, without gaps across changes of a hook.
 //!
-//! A chain's programs count in rows of one map, a row a hook. What a hook counts is in two places: in the row of the
-//! chain that it runs, and in its record, which has the sums of all chains that it ran before.
+//! The programs of a chain count in one map, with one row for each hook. The counts of a hook are in two places: in its
+//! row of the current chain, and in its record, which has the sums of all earlier chains.
 //!
-//! A change of a hook goes: empty the row of the new chain, swap, record the new chain *and* the old one as still to be
-//! added ([`HookRecord::folding`]), wait until no packet is inside the old one, record its row's sums and that nothing
-//! is to be added any more. Reading adds up the record, the row to be added and the row of now. A crash between any two
-//! of these leaves every count in exactly one of the three places: the row of an old chain belongs to the hook until
-//! the record that adds it, and to nobody after it. What is in a row that is nobody's is forgotten when a hook enters
-//! the chain. Of a change that was cut short before its record, the counts of the time between swap and swap back are
-//! lost with the chain that was not to be.
+//! A hook is changed in these steps: clear its row of the new chain; swap; record the new chain *and* the old one as
+//! not added yet ([`HookRecord::folding`]); wait until no packet is inside the old one; record the sums of the old row,
+//! with nothing left to add. A reader adds up the record, the row that is not added yet, and the current row. After a
+//! crash between any two steps, every count is in exactly one of the three places: the row of an old chain belongs to
+//! the hook until the record that adds it, and to no hook afterwards. A row without a hook is cleared when a hook
+//! enters the chain. If a change is interrupted before its record, the counts between the swap and the swap back are
+//! lost with the new chain.
 //!
-//! A reboot empties the rows: what was not added to a record until then is lost.
+//! A reboot clears the rows: counts that were not added to a record by then are lost.
 
 use std::collections::BTreeMap;
 
@@ -24,44 +24,44 @@ use crate::state::chain_record::{ChainId, ChainRecord, Counted, HookCounted};
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError, paths};
 
-/// What was counted of one member.
+/// Counters of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkCounters {
-    /// Whose.
+    /// Link of the member.
     pub link: LinkId,
-    /// Packets that reached it.
+    /// Number of packets that reached the member.
     pub runs: u64,
-    /// Packets whose way ended with it, by its verdict: `drop`, `shot`, `other`…, most first.
+    /// Numbers of packets whose chain ended at this member, by verdict (`drop`, `shot`, `other`…), descending.
     pub ended: Vec<(&'static str, u64)>,
-    /// What it answered while it was a shadow, by verdict, most first: none of these counted.
+    /// Numbers of packets by the verdict that the member returned as a shadow, without effect, in descending order.
     pub shadowed: Vec<(&'static str, u64)>,
 }
 
-/// What was counted at a hook since its members were attached (or the machine started).
+/// Counters of a hook since its members were attached, or since the machine started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChainCounters {
-    /// One entry a member, in the order they run.
+    /// One entry for each member, in execution order.
     pub links: Vec<LinkCounters>,
-    /// Packets for which every member proceeded.
+    /// Number of packets for which every member proceeded.
     pub all_proceeded: u64,
-    /// Packets that a tail call lost, which ended with the hook's fail verdict.
+    /// Number of packets lost by a failed tail call, which received the hook's fail verdict.
     pub failed: u64,
 }
 
-/// Tries to read before the hook is locked for it.
+/// Attempts to read without the hook's lock, before the lock is taken.
 const TRIES: usize = 3;
 
 impl<K: Kernel> Engine<K> {
-    /// What was counted at a hook; none where it does not count now. Counts never go down while a member is attached and
-    /// the machine runs, whatever is changed. Packets of times when the hook did not count are not among them.
+    /// Returns the counters of a hook; `None` if its counters are off. Counts never decrease while a member is attached
+    /// and the machine runs, whatever is changed. Packets are not counted while the counters are off.
     ///
     /// # Errors
-    /// No program of ours is there, or the kernel refuses to tell.
+    /// Returns an error if the hook has none of the daemon's programs, or the kernel refuses a query.
     pub fn chain_counters(&self, key: &HookKey) -> Result<Option<ChainCounters>, EngineError> {
         for _ in 0..TRIES {
             let hook = self.hook_record(key)?;
             let read = self.read_counters(&hook);
-            // A change meanwhile may have added a row to the record and let go of its map.
+            // A concurrent change may have added a row to the record and released its map.
             if self.hook_record(key).is_ok_and(|now| std::sync::Arc::ptr_eq(&now, &hook)) {
                 return read;
             }
@@ -100,7 +100,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(ChainCounters { links, all_proceeded: sum.all_proceeded, failed: sum.failed }))
     }
 
-    /// Adds what a chain counted for a hook. What is gone from the kernel counts nothing.
+    /// Adds the counts of a chain for a hook. A map that the kernel no longer has adds nothing.
     pub(crate) fn add_row(
         &self,
         sum: &mut HookCounted,
@@ -116,12 +116,11 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// The map of a chain's counters, if it is still there.
     fn counters_map(&self, chain: &ChainRecord) -> Result<Option<K::Handle>, EngineError> {
         self.map_of_chain(chain, chain.counters, paths::COUNTERS)
     }
 
-    /// A map that was made for a chain in this boot, if it is still pinned.
+    /// Returns a map that was created for a chain in this boot, if it is still pinned.
     pub(super) fn map_of_chain(
         &self,
         chain: &ChainRecord,
@@ -136,13 +135,12 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True if a hook runs a chain already.
     pub(super) fn runs_chain(&self, key: &HookKey, chain: ChainId) -> bool {
         let hook = self.state().hooks.get(key).cloned();
         hook.is_some_and(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain))
     }
 
-    /// Empties a hook's row of a chain that it is about to enter.
+    /// Clears a hook's row of a chain that it is about to enter.
     pub(super) fn begin_counting(&self, key: &HookKey, chain: &ChainRecord) -> Result<(), EngineError> {
         if self.runs_chain(key, chain.id) {
             return Ok(());
@@ -154,13 +152,12 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &zeros)?)
     }
 
-    /// Adds what a hook's former chain counted to its record, if that is still to be done. The caller holds the hook's
-    /// lock.
+    /// Adds pending counts of a hook's former chain to its record. The caller holds the lock of the hook.
     pub(crate) fn fold_counters(&self, key: &HookKey) -> Result<(), EngineError> {
         self.fold_counters_of(std::slice::from_ref(key))
     }
 
-    /// The same for many hooks, by one wait and one commit. The caller holds the locks of all.
+    /// Adds the counts for many hooks by one wait and one commit. The caller holds the locks of all hooks.
     pub(super) fn fold_counters_of(&self, keys: &[HookKey]) -> Result<(), EngineError> {
         let hooks: Vec<_> = {
             let state = self.state();
@@ -170,7 +167,7 @@ impl<K: Kernel> Engine<K> {
         if hooks.is_empty() {
             return Ok(());
         }
-        // A packet that was inside an old chain at the swap has still to count.
+        // A packet inside an old chain at the swap is counted later.
         self.kernel.wait_for_readers()?;
         let mut changes = Changes::default();
         for hook in &hooks {
@@ -189,7 +186,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// A hook as messages name it.
     pub(crate) fn text_of_hook(&self, key: &HookKey) -> String {
         let hook = self.state().hooks.get(key).cloned();
         hook.map_or_else(
@@ -199,7 +195,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The verdicts of a hook's chain; both kinds of TC chains have the same.
+/// Returns the set of verdicts of a hook's chain; both kinds of tc chains share one.
 pub(super) const fn family(kind: HookKind) -> SpliceHook {
     match kind {
         HookKind::Xdp => SpliceHook::Xdp,
@@ -207,7 +203,6 @@ pub(super) const fn family(kind: HookKind) -> SpliceHook {
     }
 }
 
-/// The cells of a row, summed over all CPUs.
 fn cells(row: &[Vec<u8>], layout: &CounterLayout) -> Vec<u64> {
     let mut sums = vec![0_u64; layout.slots * layout.columns];
     for cpu in row {
@@ -219,7 +214,7 @@ fn cells(row: &[Vec<u8>], layout: &CounterLayout) -> Vec<u64> {
     sums
 }
 
-/// Packets by the names of verdicts, most first.
+/// Returns numbers of packets by name of verdict, in descending order.
 fn named(layout: &CounterLayout, columns: &BTreeMap<u8, u64>) -> Vec<(&'static str, u64)> {
     let name = |(column, packets): (&u8, &u64)| Some((layout.column_name(usize::from(*column))?, *packets));
     let mut named: Vec<(&'static str, u64)> = columns.iter().filter_map(name).collect();
@@ -227,7 +222,7 @@ fn named(layout: &CounterLayout, columns: &BTreeMap<u8, u64>) -> Vec<(&'static s
     named
 }
 
-/// Adds the cells of a row to the counts of the links that its slots are of.
+/// Adds the cells of a row to the counts of the links in its slots.
 fn add_cells(
     sum: &mut HookCounted,
     layout: &CounterLayout,
@@ -239,7 +234,7 @@ fn add_cells(
     let all_proceeded: u64 = of_slot(layout.all_proceeded()).iter().sum();
     sum.all_proceeded += all_proceeded;
     let failed_column = layout.failed_column();
-    // From the last slot on: whoever left later was at all slots before.
+    // Iterate from the last slot: a packet that left at a later slot has passed all earlier ones.
     let mut later = all_proceeded;
     for slot in (0..layout.all_proceeded()).rev() {
         let columns = of_slot(slot);
@@ -248,10 +243,10 @@ fn add_cells(
         let ended =
             columns.iter().enumerate().filter(|(column, cell)| *column != failed_column && **cell > 0);
         let ended: BTreeMap<u8, u64> = ended.map(|(column, cell)| (column as u8, *cell)).collect();
-        // A shadow ends no packet's way: what is in its cells are answers.
+        // A shadow does not end the chain for a packet: its cells hold verdicts without effect.
         let is_shadow = shadows.get(slot).is_some_and(|shadow| *shadow);
         let runs = later + if is_shadow { 0 } else { ended.values().sum::<u64>() };
-        // A packet whose tail call failed was at the members before, but not at this one.
+        // A packet whose tail call failed has passed the members before this one, but not this one.
         later = runs + failed;
         if let Some(link) = slots.get(slot) {
             let counted: &mut Counted = sum.links.entry(*link).or_default();
@@ -299,7 +294,7 @@ mod tests {
     fn what_a_shadow_answered_ends_nothing() {
         let layout = CounterLayout::new(SpliceHook::Xdp, 2);
         let links = [LinkId(7), LinkId(8)];
-        // The shadow dropped seven of nine; the one behind it ended two, and seven went through.
+        // The shadow drops seven of nine packets; the next member ends the chain for two, and seven pass.
         let cells = row(&layout, &[(0, DROP, 7), (0, 2, 2), (1, DROP, 2), (2, 2, 7)], &[]);
         let mut sum = HookCounted::default();
         add_cells(&mut sum, &layout, &cells, &links, &[true, false]);

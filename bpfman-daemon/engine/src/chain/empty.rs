@@ -1,4 +1,4 @@
-//! A chain without members: it keeps a hook attached, and lets everything pass.
+//! Chain without members: keeps a hook attached and passes all packets.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{Engine, EngineError, paths};
 const MOVE: u8 = 0xb7;
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a program that does what a chain does with which every member proceeded.
+    /// Loads a program that returns the verdict of a chain in which every member proceeded.
     pub(super) fn load_empty_chain(
         &self,
         key: &HookKey,
@@ -67,11 +67,11 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Two instructions: answer the end verdict.
+/// Returns a program of two instructions: it returns the end verdict.
 pub(crate) fn text(name: &str, hook: SpliceHook) -> BoundText {
     let insns = vec![Insn::new(MOVE, 0, 0, 0, hook.end_verdict()), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let mut text = BoundText::of_one_function(name, "GPL", insns);
-    // Without packets in several buffers the kernel would refuse it where the chain before had them.
+    // Support frags: the kernel refuses a program without it if the former chain had it.
     text.0.frags = hook == SpliceHook::Xdp;
     text
 }

@@ -1,4 +1,4 @@
-//! Packets in several buffers: whose fault it is when the kernel wants a chain to handle them and it does not.
+//! Packets in several buffers (frags): explanation of the error if the kernel requires a chain to support them.
 
 use bpfmand_core::{HookKind, Interface};
 use bpfmand_kernel::{Kernel, KernelError};
@@ -6,11 +6,11 @@ use bpfmand_kernel::{Kernel, KernelError};
 use crate::chain::built::BuiltChain;
 use crate::{Engine, EngineError};
 
-/// What the kernel answers when packets at an interface may come in several buffers and a program does not know them.
+/// Error of the kernel if packets at an interface may have several buffers and a program does not support them.
 const ERANGE: i32 = 34;
 
 impl<K: Kernel> Engine<K> {
-    /// Names the members that are in the way where the kernel only says that something is out of range.
+    /// Names the members without that support: the kernel only reports that a value is out of range.
     pub(crate) fn explain_frags(
         &self,
         error: EngineError,

@@ -1,4 +1,4 @@
-//! Freezes: a hook's chain stays as it is while a caller inspects it, for a time.
+//! Freezes: the chain of a hook stays unchanged for a limited time, while a caller inspects it.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use crate::state::chain_record::{Hold, HookSettings};
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
-/// Seconds that a freeze lasts unless its caller chooses: an hour.
+/// Default duration of a freeze, in seconds: an hour.
 pub const DEFAULT_FREEZE_SECONDS: u64 = 3600;
-/// Longest freeze, in seconds: a day. While it lasts, its hook gets no new version of a program.
+/// Maximum duration of a freeze, in seconds: a day. A frozen hook gets no new versions of programs.
 pub const MAX_FREEZE_SECONDS: u64 = 24 * 3600;
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to change these links of a hook that is frozen. A freeze gives way by the owners of the links, not by
-    /// the caller: the node's agent attaches the cluster's firewall, and a thread of the daemon attaches root's programs to
-    /// interfaces that come. The caller holds the hook's lock.
+    /// Refuses to change these links of a frozen hook. The owners of the links decide about exemptions, not the caller:
+    /// the node's agent attaches the cluster's firewall, and a thread of the daemon attaches root's programs to new
+    /// interfaces. The caller holds the lock of the hook.
     pub(crate) fn ensure_not_frozen(
         &self,
         key: &HookKey,
@@ -32,9 +32,9 @@ impl<K: Kernel> Engine<K> {
         self.ensure_not_frozen_for(key, &owners.flatten().collect::<Vec<_>>())
     }
 
-    /// Refuses to change a hook that is frozen, unless the freeze gives way to one of these owners. Root's freeze holds off
-    /// root too; other freezes give way to root and to cluster applications; none holds off a limit. A hook that waits for
-    /// its interface runs nothing, and could not be released.
+    /// Refuses to change a frozen hook, unless one of these owners is exempt. A freeze by root applies to root, too;
+    /// all other freezes exempt root and cluster applications; no freeze prevents the enforcement of a limit. A hook
+    /// that waits for its interface is not frozen: it runs nothing, and the freeze could not be released.
     pub(crate) fn ensure_not_frozen_for(&self, key: &HookKey, owners: &[Owner]) -> Result<(), EngineError> {
         let settings = self.settings_of(key);
         let Some(hold) = self.live_hold(&settings) else { return Ok(()) };
@@ -54,10 +54,10 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Returns the owner of a hook's freeze; none if it is not frozen.
+    /// Returns the owner of a hook's freeze; `None` if the hook is not frozen.
     ///
     /// # Errors
-    /// There is no such interface.
+    /// Returns an error if there is no such interface.
     pub fn owner_of_freeze(
         &self,
         interface: &Interface,
@@ -67,14 +67,14 @@ impl<K: Kernel> Engine<K> {
         Ok(self.live_hold(&self.settings_of(&key)).map(Hold::owner))
     }
 
-    /// Returns the freeze of a hook that has not ended. One from before freezes ended lasts until it is released.
+    /// Returns the current freeze of a hook. One from before freezes ended lasts until it is released.
     pub(crate) fn live_hold<'s>(&self, settings: &'s HookSettings) -> Option<&'s Hold> {
         let is_over = |hold: &Hold| self.left(hold.ends.as_ref()).is_some_and(|left| left.is_zero());
         settings.held.as_ref().filter(|hold| !is_over(hold))
     }
 
-    /// Refuses to release a freeze that its caller was not allowed to release: another was made meanwhile. The caller of this
-    /// holds the hook's lock.
+    /// Refuses to release a freeze for which access was not checked, because it was made afterwards. The caller of this
+    /// function holds the lock of the hook.
     pub(crate) fn ensure_releasable(
         &self,
         key: &HookKey,
@@ -89,7 +89,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The freeze that a change makes.
     pub(crate) fn hold_of(
         &self,
         change: &HookChange,

@@ -1,4 +1,4 @@
-//! The ladder of plans for a chain: where the verifier refuses one, the next gives up some of the speed.
+//! Ladder of plans for a chain: if the verifier refuses one, the next is slower but easier to verify.
 
 use std::time::{Duration, Instant};
 
@@ -14,33 +14,29 @@ use crate::engine::undo::undoing;
 use crate::state::chain_record::ChainId;
 use crate::{Engine, EngineError};
 
-/// A chain that is to be loaded.
 pub(crate) struct Recipe<'a> {
     pub key: &'a HookKey,
     pub interface: &'a Interface,
     pub members: &'a [Joined],
-    /// Of the members, in their order.
     pub texts: &'a [MemberText],
     pub wanted: &'a Wanted,
 }
 
-/// A chain that the verifier took.
 pub(crate) struct Taken {
-    /// What its programs are pinned as, below `pending`.
+    /// Id of the chain, which names the folder of its pins below `pending`.
     pub id: ChainId,
     pub programs: Programs,
     pub plan: ChainPlan,
     pub attempt: Attempt,
-    /// Members' read-only data is folded into them.
+    /// True if the members' read-only data is folded into the instructions.
     pub specialised: bool,
-    /// Plans that the verifier refused before.
+    /// Number of plans that the verifier refused before.
     pub fallbacks: u32,
-    /// How long the kernel took for this plan.
     pub load_time: Duration,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a chain by the first plan that the verifier takes. It is pinned, or held by nothing: a dry run.
+    /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run.
     pub(crate) fn climb(&self, recipe: &Recipe<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let special = self.special_of(recipe.members, recipe.texts)?;
         let mut options = self.splice_options(recipe.wanted, &special);
@@ -59,13 +55,13 @@ impl<K: Kernel> Engine<K> {
             let plan = match (plan(&parts, &options), &first) {
                 (Ok(plan), _) => plan,
                 (Err(source), None) => return Err(cannot(Box::new(source))),
-                // A way that these members cannot go at all is no way round what the verifier refused.
+                // A plan that is impossible for these members is no alternative: keep the verifier's error.
                 (Err(_), Some(_)) => continue,
             };
             if tried.iter().any(|other| is_same_way(other, &plan)) {
                 continue;
             }
-            // A number for each, so that nothing of a failed one is left in the way.
+            // Each attempt gets an id of its own, so that remains of a failed one are not in the way.
             let id = ChainId(self.number());
             let began = Instant::now();
             let loaded = undoing(|undo| {
@@ -97,7 +93,7 @@ impl<K: Kernel> Engine<K> {
                     fallbacks += 1;
                     parts = self.parts(recipe.members, recipe.texts)?;
                     is_specialised = false;
-                    // The same plan, of other texts.
+                    // Retry the same plan with the original texts.
                     attempt = Some(now);
                     continue;
                 }
@@ -131,7 +127,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Two attempts may come to the same plan.
 fn is_same_way(one: &ChainPlan, other: &ChainPlan) -> bool {
     let ways = |plan: &ChainPlan| plan.members.iter().map(|member| member.way).collect::<Vec<_>>();
     let cuts = |plan: &ChainPlan| plan.segments.iter().map(|s| s.members.clone()).collect::<Vec<_>>();

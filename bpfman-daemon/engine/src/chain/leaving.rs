@@ -1,4 +1,4 @@
-//! Readings of the CPU time of programs and chains, also of those that are about to leave.
+//! Readings of the CPU time of programs and chains, including those that are being removed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,7 +11,7 @@ use crate::state::cpu_time::{AloneReading, ChainReading, MemberReading, MemberTi
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Most programs, and chains, that are noted between two looks. Who changes more is held up by the changes.
+/// Maximum number of programs, and of chains, that are noted between two readings.
 const MOST_DEPARTED: usize = 1_024;
 
 impl<K: Kernel> Engine<K> {
@@ -21,7 +21,7 @@ impl<K: Kernel> Engine<K> {
         Ok(ran.map(|nanoseconds| AloneReading { program: uid, nanoseconds, is_ours }))
     }
 
-    /// Reads a program that is about to leave, if somebody measures.
+    /// Reads a program that is about to be removed, if CPU time is being measured.
     pub(crate) fn note_leaving_program(&self, program: &ProgramRecord) {
         if self.state().departed.is_none() {
             return;
@@ -40,7 +40,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Reads a chain that leaves a hook, if somebody measures.
+    /// Reads a chain that leaves a hook, if CPU time is being measured.
     pub(crate) fn note_leaving_chain(&self, key: &HookKey, chain: &ChainRecord, slots: &[LinkId]) {
         if self.state().departed.is_none() {
             return;
@@ -58,7 +58,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Nanoseconds that a program ran; none if it is gone.
+    /// Returns the run time in nanoseconds; `None` if the program is gone.
     fn ran(&self, id: ProgramId) -> Result<Option<u64>, EngineError> {
         let Some(program) = self.kernel.open_program(id)? else { return Ok(None) };
         Ok(Some(self.kernel.run_counts(&program)?.nanoseconds))

@@ -1,4 +1,4 @@
-//! Loading a chain: maps first, then its programs from the last to the entry, all pinned below `pending`.
+//! Loading of a chain: first the maps, then its programs from the last to the entry, all pinned below `pending`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,6 @@ use crate::state::chain_record::{
 };
 use crate::{Engine, EngineError, paths};
 
-/// A chain as far as it is loaded.
 struct Loading<'a, H> {
     plan: &'a ChainPlan,
     arrays: Vec<(MapId, H)>,
@@ -30,22 +29,18 @@ struct Loading<'a, H> {
     timing: Option<Timing>,
 }
 
-/// The programs of a chain.
 pub(crate) struct Programs {
     pub segments: Vec<SegmentRecord>,
     twins: Vec<TwinProgramRecord>,
     arrays: Vec<MapId>,
     counters: Option<MapId>,
     timing: Option<Timing>,
-    /// Bytes of machine code, of all of them.
     pub jited_bytes: u32,
 }
 
-/// Why a plan did not become a chain.
 pub(crate) enum Failure {
-    /// The verifier refused one of its programs: another plan may pass.
+    /// The verifier refused a program: another plan may succeed.
     Verifier(Box<Refused>),
-    /// Anything else.
     Other(EngineError),
 }
 
@@ -53,7 +48,7 @@ impl Cause for Failure {
     fn not_undone(self, failures: Vec<UndoFailure>) -> Self {
         match self {
             Self::Other(error) => Self::Other(error.not_undone(failures)),
-            // Another plan is tried all the same: what is left of this one is in nobody's way, and recovery removes it.
+            // The next plan is tried anyway: remains of this one do not block it, and recovery removes them.
             Self::Verifier(refused) => {
                 tracing::warn!(?failures, "a chain that the verifier refused is not removed");
                 Self::Verifier(refused)
@@ -69,7 +64,7 @@ impl<E: Into<EngineError>> From<E> for Failure {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads a chain, pinned below `pending`, and makes its record.
+    /// Loads a chain, pinned below `pending`, and creates its record.
     pub(super) fn load_chain(
         &self,
         key: &HookKey,
@@ -78,7 +73,7 @@ impl<K: Kernel> Engine<K> {
         wanted: &Wanted,
         composition: Composition,
     ) -> Result<Lease<'_, K>, EngineError> {
-        // One member that cannot be read keeps the others of the hook from changing: it is named.
+        // A member that cannot be read blocks changes of the whole hook, so name it in the error.
         let text = |member: &Joined| {
             self.member(&member.program).map_err(|error| match error {
                 EngineError::Reader(why) => {
@@ -116,7 +111,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Lease::take(self, Arc::new(record), *key))
     }
 
-    /// Loads a plan: pinned as this chain, or by descriptors alone.
+    /// Loads a plan: pinned under this id, or held by descriptors only.
     pub(super) fn load_plan(
         &self,
         id: Option<ChainId>,
@@ -141,7 +136,7 @@ impl<K: Kernel> Engine<K> {
             let layout = CounterLayout::new(options.hook, planned.members.len());
             loading.counters = Some(self.make_map(&counters_of(layout), pin(paths::COUNTERS).as_deref())?);
         }
-        // Pins and programs keep the maps: nothing is written to them here.
+        // Pins and programs keep the maps alive: the descriptors are not needed here.
         let mut _times = None;
         if planned.timed {
             let layout = TimeLayout::new(planned.members.len());
@@ -165,7 +160,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.fill_slot(array, 0, &alone)?;
             }
         }
-        // From the last to the first: what a tail call leads to is there before the call.
+        // Load from the last to the first, so that the target of a tail call exists before the call.
         let mut jited_bytes = 0_u32;
         let mut twins = Vec::with_capacity(compiled.twins.len());
         for (number, program) in compiled.twins.iter().enumerate().rev() {
@@ -195,7 +190,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Programs { segments, twins, arrays, counters: counters.map(|(id, _)| id), timing, jited_bytes })
     }
 
-    /// Loads one of a chain's programs, pins it where that is wanted, and puts it where others reach it.
+    /// Loads one of a chain's programs, pins it if requested, and enters it into the arrays that lead to it.
     fn load_one(
         &self,
         kind: HookKind,
@@ -253,12 +248,11 @@ fn carried(members: &[Joined], planned: &ChainPlan) -> Vec<CarriedRecord> {
     .collect()
 }
 
-/// What the kernel knows a chain's programs as.
 pub(super) fn program_kind(kind: HookKind) -> ProgramKind {
     if kind == HookKind::Xdp { ProgramType::Xdp.into() } else { ProgramType::Tc.into() }
 }
 
-/// The name of a chain's programs. It says nothing of the interface: many run the same ones.
+/// Returns the name of a chain's programs. It does not contain the interface, because many interfaces share one chain.
 pub const fn program_name(kind: HookKind) -> &'static str {
     match kind {
         HookKind::Xdp => "xdp_chain",

@@ -1,7 +1,8 @@
-//! Chains: the members of a hook, made into what the hook runs.
+//! Chains: the members of a hook, built into the program that the hook runs.
 //!
-//! What is loaded for a chain is one set of programs and maps, pinned in one folder, which every hook of the same
-//! composition runs ([`ChainRecord`](crate::state::chain_record::ChainRecord)). Records of hooks name it; it goes with the last of them.
+//! The objects of a chain are one set of programs and maps, pinned in one folder, which every hook of the same
+//! composition runs ([`ChainRecord`](crate::state::chain_record::ChainRecord)). Records of hooks name it, and it is
+//! removed with the last of them.
 
 mod budget;
 pub mod build;

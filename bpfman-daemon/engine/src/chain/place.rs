@@ -1,4 +1,4 @@
-//! Where a chain is entered: by a link or by a filter, and how another program gets there.
+//! Entry of a chain: a link or a filter, and the replacement of its program.
 
 use bpfmand_core::{Interface, ProgramId};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
@@ -8,9 +8,9 @@ use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Puts another program where a hook's chain is. Packets meet the old one or the new one.
+    /// Replaces the program at a hook's entry. Each packet is handled by the old or the new one.
     ///
-    /// A hook whose interface is gone has nothing to be swapped: that is no error.
+    /// Does nothing for a hook whose interface is gone; this is not an error.
     pub(crate) fn swap(
         &self,
         hook: &HookRecord,
@@ -28,7 +28,7 @@ impl<K: Kernel> Engine<K> {
                     other => other,
                 })
             }
-            // A dispatcher is put in another's place by `change_dispatcher`, which knows that one.
+            // `change_dispatcher` replaces dispatchers.
             Entry::Dispatcher => Err(changed()),
             Entry::Filter { priority, handle } => {
                 let filter = TcFilter { priority, handle };

@@ -1,17 +1,15 @@
-//! What the verifier said of a chain, and of which member it said it.
+//! The verifier's refusal of a chain, and the member that caused it.
 
 use bpfmand_kernel::KernelError;
 use bpfmand_splice::Splice;
 
-/// A program of a chain that the verifier refused.
 pub(crate) struct Refused {
-    /// Function name of the member whose instruction it was, where the log tells.
+    /// Function name of the member with the refused instruction, if the log contains it.
     pub member: Option<String>,
-    /// The kernel's answer.
     pub source: KernelError,
 }
 
-/// The member whose instruction the verifier was at when it gave up, counted in the whole chain.
+/// Returns the index, within the whole chain, of the member with the instruction at which the verifier stopped.
 pub(super) fn member_at(error: &KernelError, program: &Splice) -> Option<usize> {
     let at = error.rejection()?.instruction.as_ref()?;
     program.section_at(at.index).map(|section| section.part.member())

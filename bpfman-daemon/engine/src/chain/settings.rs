@@ -1,4 +1,4 @@
-//! Switches of one hook: counting, holding, functions for tracing tools, staying attached, timing.
+//! Switches of a hook: counting, freezing, members as functions, staying attached, timing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use crate::state::chain_record::{Hold, HookSettings};
 use crate::state::records::{HookRecord, LeftoverRecord};
 use crate::{Engine, EngineError};
 
-/// Changes of the switches of a hook; absent ones stay.
+/// Changes of the switches of a hook; `None` leaves a switch unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookChange {
-    /// Count where packets leave the chain.
+    /// Count packets where they leave the chain.
     pub counters: Option<bool>,
-    /// Freeze the chain: refuse its changes.
+    /// Freeze the chain, so that changes are refused.
     pub held: Option<bool>,
-    /// Seconds until a freeze that this change makes ends; none: [`crate::DEFAULT_FREEZE_SECONDS`].
+    /// Duration of the new freeze, in seconds; `None`: [`crate::DEFAULT_FREEZE_SECONDS`].
     pub held_seconds: Option<u64>,
-    /// Make every member a function of its own, so that tracing tools see members.
+    /// Make every member a function of its own, which makes members visible to tracing tools.
     pub as_subprograms: Option<bool>,
-    /// Keep a program that passes everything when the last member leaves. Until the machine is started again.
+    /// Keep a program that passes all packets attached after the last member leaves, until the next reboot.
     pub keep_attached: Option<bool>,
-    /// Sample the time that members take.
+    /// Sample the time of members.
     pub timing: Option<bool>,
 }
 
 impl HookChange {
-    /// Returns whether this is about counters and timing alone.
+    /// Returns whether the change concerns only counters and timing.
     #[must_use]
     pub fn measures_only(&self) -> bool {
         let Self { counters, timing, .. } = *self;
@@ -43,55 +43,55 @@ impl HookChange {
 /// Caller that changes switches of a hook.
 #[derive(Clone, Debug)]
 pub struct SwitchCaller<'a> {
-    /// For those who find the hook frozen: "user 0".
+    /// Name for callers that find the hook frozen: "user 0".
     pub by: &'a str,
-    /// Owner of the switches and the freeze that it sets.
+    /// Owner that is recorded for the switches and the freeze.
     pub owner: Owner,
-    /// Its right over the members.
+    /// Right of the caller over the members.
     pub right: SwitchRight<'a>,
-    /// Owner of the freeze that it was allowed to release; root releases any.
+    /// Owner of the freeze that the caller may release; root may release any.
     pub releases: Option<Owner>,
 }
 
 /// Right of a caller over the members of a hook.
 #[derive(Clone, Copy, Debug)]
 pub enum SwitchRight<'a> {
-    /// Over all that there are.
+    /// Right over all members.
     All,
-    /// Over these, in any order. They were all when it was decided.
+    /// Right over these members, in any order. They were all members when access was checked.
     Members(&'a [LinkId]),
-    /// Over these among others. It switches counters and timing on, and sets back what its owner switched on.
+    /// Right over some members. The caller may enable counters and timing, and reset what its owner enabled.
     Some(&'a [LinkId]),
 }
 
 impl<'a> SwitchCaller<'a> {
-    /// Root, by this name.
+    /// Creates root as the caller, with this name.
     #[must_use]
     pub const fn root(by: &'a str) -> Self {
         Self { by, owner: Owner::Root, right: SwitchRight::All, releases: None }
     }
 
-    /// Returns whether this is root.
+    /// Returns whether the caller is root.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.owner == Owner::Root
     }
 }
 
-/// A hook's switches as they are.
+/// Current switches of a hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookSwitches {
-    /// Whether it counts now.
+    /// True if packets are counted.
     pub counters: bool,
-    /// Caller who froze it.
+    /// Caller who froze the hook.
     pub held_by: Option<String>,
-    /// Time until the freeze ends; none if it is not frozen, or lasts until it is released.
+    /// Time until the freeze ends; `None` if the hook is not frozen, or is frozen until release.
     pub held_for: Option<Duration>,
-    /// Every member is a function.
+    /// True if every member is a function.
     pub as_subprograms: bool,
-    /// Something stays when the last member leaves.
+    /// True if a program stays attached when the last member leaves.
     pub keep_attached: bool,
-    /// Time is sampled.
+    /// True if time is sampled.
     pub timing: bool,
 }
 
@@ -99,9 +99,10 @@ impl<K: Kernel> Engine<K> {
     /// Changes switches of a hook. Returns whether anything changed.
     ///
     /// # Errors
-    /// No program of ours is there; the caller's right over its members does not suffice; the hook is frozen and is not
-    /// released by this, or by another caller than the one whose freeze is to be released; the time of a freeze is not
-    /// possible; the chain cannot be built in another way. Nothing was changed then.
+    /// Returns an error, and changes nothing, if the hook has none of the daemon's programs; if the caller's right over
+    /// its members does not suffice; if the hook is frozen and this change does not release the freeze; if the freeze
+    /// to be released belongs to another caller; if the duration of a freeze is invalid; or if the chain cannot be
+    /// built in the other way.
     pub fn set_hook(
         &self,
         interface: &Interface,
@@ -123,7 +124,7 @@ impl<K: Kernel> Engine<K> {
         if change.held == Some(false) {
             self.ensure_releasable(&key, &hook.settings, caller)?;
         }
-        // One that has ended keeps nothing.
+        // A freeze that has ended has no effect.
         let there = self.live_hold(&hook.settings).cloned();
         let settings = changed(&hook.settings, there, change, hold, caller);
         if settings == hook.settings {
@@ -161,7 +162,6 @@ impl<K: Kernel> Engine<K> {
         built.map_or(Ok(()), |built| self.settle_chain(built)).map(|()| true)
     }
 
-    /// The switches of a hook.
     pub(crate) fn switches_of(&self, hook: &HookRecord) -> HookSwitches {
         let hold = self.live_hold(&hook.settings);
         HookSwitches {
@@ -178,12 +178,11 @@ impl<K: Kernel> Engine<K> {
         self.state().hooks.get(key).map(|hook| hook.settings.clone()).unwrap_or_default()
     }
 
-    /// True if something is to stay at a hook when its last member leaves.
     pub(crate) fn is_kept_attached(&self, key: &HookKey) -> bool {
         self.settings_of(key).keep_attached
     }
 
-    /// Owners to whom a freeze may give way: the caller, and the owners of the members that it counts or times.
+    /// Returns the owners that may be exempt from a freeze: the caller, and owners of members that it measures.
     fn owners_switching(&self, key: &HookKey, change: &HookChange, caller: &SwitchCaller<'_>) -> Vec<Owner> {
         let counts = |link: LinkId| {
             change.measures_only()
@@ -201,8 +200,7 @@ impl<K: Kernel> Engine<K> {
         owners.chain([caller.owner.clone()]).collect()
     }
 
-    /// Refuses a change for which the caller's right over the members does not suffice. The caller of this holds the hook's
-    /// lock.
+    /// Refuses a change without sufficient right over the members. The caller holds the lock of the hook.
     fn ensure_may_switch(
         &self,
         key: &HookKey,
@@ -232,7 +230,6 @@ impl<K: Kernel> Engine<K> {
         )))
     }
 
-    /// Ends a hook that has no members.
     fn end_hook(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
         let operation = self.operation();
         let mut leftover = LeftoverRecord::default();
@@ -246,7 +243,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The settings behind a change. A freeze that is there stays as it is: freezing again makes it no longer.
+/// Returns the settings after a change. An existing freeze stays as it is: freezing again does not extend it.
 fn changed(
     old: &HookSettings,
     there: Option<Hold>,
@@ -259,7 +256,7 @@ fn changed(
         (Some(wanted), _) if old.counters == Some(wanted) && !caller.is_root() => {
             (old.counters, old.counters_by.clone())
         }
-        // It sets back what it switched on: by the configuration, as before.
+        // The caller resets what it enabled: the configuration applies again.
         (Some(false), SwitchRight::Some(_)) => (None, None),
         (Some(wanted), _) => (Some(wanted), Some(caller.owner.clone())),
     };

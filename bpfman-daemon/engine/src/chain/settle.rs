@@ -1,4 +1,4 @@
-//! What follows the record of a changed hook.
+//! Steps after the record of a changed hook.
 
 use std::collections::HashSet;
 
@@ -11,17 +11,17 @@ use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Ends a change of a hook whose record names the chain now: its pins go to their place, what the chain before
-    /// counted goes to the record, and that chain goes if nobody else runs it.
+    /// Finishes the change of a hook whose record names the new chain: moves its pins into place, adds the counters of
+    /// the former chain to the record, and removes that chain if no other hook runs it.
     ///
     /// # Errors
-    /// The kernel or the store refuses. The change has happened; the next change or start goes on from there.
+    /// Returns an error if the kernel or the store refuses. The change has happened; the next change or start continues
+    /// from there.
     pub(crate) fn settle_chain(&self, built: BuiltChain<'_, K>) -> Result<(), EngineError> {
         self.settle_chains(vec![built])
     }
 
-    /// The same of many hooks, which wait together for packets that are inside the chains before, and record together
-    /// what those counted.
+    /// Finishes the changes of many hooks with one wait for packets in former chains, and one record.
     pub(crate) fn settle_chains(&self, mut all: Vec<BuiltChain<'_, K>>) -> Result<(), EngineError> {
         let mut placed = HashSet::new();
         for built in &mut all {
@@ -39,7 +39,7 @@ impl<K: Kernel> Engine<K> {
         retry_once(|| self.fold_counters_of(&keys))
     }
 
-    /// The record of a hook whose interface is gone, or is elsewhere: it runs nothing, and what it counted is in it.
+    /// Returns the record of a hook whose interface is gone or elsewhere: it runs nothing and contains all counts.
     pub(crate) fn at_rest(&self, hook: &HookRecord) -> HookRecord {
         let mut counted = hook.counted.clone();
         let chains = hook.folding.iter().map(|folding| (&folding.chain, &folding.slots));
@@ -60,7 +60,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Removes what was loaded for a hook whose record is gone, as far as nobody else runs it.
+    /// Removes the chains of a hook whose record is gone, unless another hook runs them.
     pub(crate) fn drop_chains_of(&self, hook: &HookRecord) {
         if let Some(chain) = &hook.chain {
             self.note_leaving_chain(&hook.key, chain, &hook.slots);

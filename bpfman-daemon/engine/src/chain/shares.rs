@@ -1,12 +1,12 @@
-//! What each member took of a chain's time.
+//! Division of a chain's CPU time among its members.
 
 use bpfmand_core::ProgramUid;
 
 use crate::state::cpu_time::{ChainReading, MemberReading};
 
-/// What each member took of what a chain took between two readings, in nanoseconds.
+/// Returns the time of each member between two readings of a chain, in nanoseconds.
 ///
-/// A chain of one program's members is that program's. Where nothing is known of the members, nobody took anything.
+/// If all members are one program, it is charged for all. Without samples of members, no time is charged.
 pub fn shares(then: &ChainReading, now: &ChainReading) -> Vec<(ProgramUid, u64)> {
     let took = now.nanoseconds.saturating_sub(then.nanoseconds);
     let Some(first) = now.members.first().map(|member| member.program) else { return Vec::new() };
@@ -15,7 +15,7 @@ pub fn shares(then: &ChainReading, now: &ChainReading) -> Vec<(ProgramUid, u64)>
     }
     let weight = |(then, now): (&MemberReading, &MemberReading)| {
         let packets = now.packets.saturating_sub(then.packets);
-        // Of a window without samples, those before it say what a packet takes.
+        // If the window has no samples, use the mean of all samples.
         let recent = now.time.since(&then.time).nanoseconds_per_run();
         let each = recent.or_else(|| now.time.nanoseconds_per_run()).unwrap_or(0.0);
         packets as f64 * each
@@ -25,7 +25,7 @@ pub fn shares(then: &ChainReading, now: &ChainReading) -> Vec<(ProgramUid, u64)>
     if all <= 0.0 {
         return Vec::new();
     }
-    // Nobody is charged for more than the samples say that it took: a neighbour may be slow where no sample is taken.
+    // Never charge more than the samples indicate: another member may be slow on packets that are not sampled.
     let scale = (took as f64 / all).min(1.0);
     let part = |(member, weight): (&MemberReading, &f64)| (member.program, (weight * scale) as u64);
     now.members.iter().zip(&weights).map(part).collect()
@@ -52,13 +52,13 @@ mod tests {
     #[test]
     fn a_chains_time_is_divided_by_packets_and_by_what_each_takes() {
         let then = reading(1_000, &[(1, 100, 10, 1_000), (2, 100, 10, 1_000)]);
-        // Nine of ten packets end at the first; the second takes a hundred times as much for each.
+        // Nine of ten packets end at the first member; the second takes a hundred times as long for each.
         let now = reading(110_000, &[(1, 1_100, 20, 2_000), (2, 200, 20, 101_000)]);
         assert_eq!(shared(&then, &now), [(1, 9_909), (2, 99_090)]);
-        // A chain that took more than the samples say: what they do not explain is nobody's.
+        // The chain takes longer than the samples indicate: the difference is not charged.
         let now = reading(1_001_000, &[(1, 200, 20, 2_000), (2, 200, 20, 2_000)]);
         assert_eq!(shared(&then, &now), [(1, 10_000), (2, 10_000)]);
-        // Without samples in the window, those of before.
+        // Without samples in the window, earlier samples are used.
         let now = reading(21_000, &[(1, 200, 10, 1_000), (2, 200, 10, 1_000)]);
         assert_eq!(shared(&then, &now), [(1, 10_000), (2, 10_000)]);
     }
@@ -68,7 +68,7 @@ mod tests {
         let then = reading(0, &[(1, 0, 0, 0), (2, 0, 0, 0)]);
         let now = reading(5_000, &[(1, 100, 0, 0), (2, 100, 0, 0)]);
         assert_eq!(shared(&then, &now), []);
-        // A chain of one program is that program's.
+        // A chain with a single program is charged to that program.
         let (then, now) = (reading(0, &[(1, 0, 0, 0)]), reading(5_000, &[(1, 100, 0, 0)]));
         assert_eq!(shared(&then, &now), [(1, 5_000)]);
     }

@@ -1,4 +1,4 @@
-//! One loaded chain on many hooks, and its end with the last of them.
+//! Sharing of one loaded chain by many hooks, and its removal after the last of them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::state::records::HookRecord;
 use crate::state::{LeaseId, Leased, State, Uncleared};
 use crate::{Engine, EngineError, paths};
 
-/// Returns whether members that run as they were loaded are those that a chain has.
+/// Returns whether the standalone members of a chain run the same loaded programs as these members.
 fn has_programs_of(chain: &ChainRecord, members: &[Joined]) -> bool {
     let carried = chain.members.iter().zip(members);
     carried
@@ -26,33 +26,33 @@ fn has_programs_of(chain: &ChainRecord, members: &[Joined]) -> bool {
 }
 
 impl State {
-    /// Hooks that run a chain, ran it until their last change, or are about to run it.
+    /// Returns the hooks that run a chain, ran it until their last change, or are about to run it.
     fn users_of_chain(&self, id: ChainId) -> impl Iterator<Item = HookKey> {
         let recorded = self.hooks.of_chain(id).map(|hook| hook.key);
         recorded.chain(self.leases.of_chain(id).map(|leased| leased.hook))
     }
 
-    /// True if anyone runs a chain or is about to.
+    /// Returns whether a hook runs a chain or is about to.
     pub fn is_chain_used(&self, id: ChainId) -> bool {
         self.users_of_chain(id).next().is_some()
     }
 
-    /// A chain that a record names.
+    /// Returns a chain that a record or a lease names.
     pub fn chain_of_id(&self, id: ChainId) -> Option<&ChainRecord> {
         let leased = || self.leases.of_chain(id).next().map(|leased| &*leased.record);
         self.hooks.chain(id).or_else(leased)
     }
 
-    /// How many hooks run a chain.
+    /// Returns the number of hooks that run a chain.
     pub fn hooks_of_chain(&self, id: ChainId) -> usize {
         let runs = |hook: &&Arc<HookRecord>| hook.chain.as_ref().is_some_and(|chain| chain.id == id);
         self.hooks.of_chain(id).filter(runs).count()
     }
 
-    /// Chains of a composition that a hook may share, oldest first. Hooks that count or take times in one map need
-    /// different rows.
+    /// Leases and returns the chains of a composition that a hook may share, oldest first. Hooks that count or measure
+    /// times in one map need different rows.
     ///
-    /// They are leased at once: what somebody else lets go of now is not found any more, or kept.
+    /// The lease is taken under the same lock, so a chain that another hook releases is either not found or kept.
     fn lease_shareable(
         &mut self,
         composition: &Composition,
@@ -65,7 +65,7 @@ impl State {
         let may_share = |chain: &&ChainRecord| {
             let is_taken =
                 || self.users_of_chain(chain.id).any(|hook| hook != *key && row(&hook) == row(key));
-            // What is counted in a row belongs to the links that the record names.
+            // The counts in a row belong to the links that the record names.
             let mine =
                 self.hooks.get(key).filter(|hook| hook.chain.as_ref().is_some_and(|own| own.id == chain.id));
             (chain.counters.is_none() && chain.twin.is_none())
@@ -84,7 +84,7 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// A loaded chain of a composition that a hook may share.
+    /// Returns a loaded chain of a composition that a hook may share.
     pub(super) fn shared_chain(
         &self,
         composition: &Composition,
@@ -95,7 +95,7 @@ impl<K: Kernel> Engine<K> {
         let found = self.state().lease_shareable(composition, key, &slots);
         let leases: Vec<_> = found.into_iter().map(|found| Lease::of(self, found)).collect();
         for lease in leases {
-            // Strangers can remove pins. A member that runs as it was loaded may have been loaded again since.
+            // Other processes can remove pins, and a standalone member may have been loaded again since.
             if has_programs_of(&lease.record, members) && self.is_whole(&lease.record)? {
                 return Ok(Some(lease));
             }
@@ -103,7 +103,7 @@ impl<K: Kernel> Engine<K> {
         Ok(None)
     }
 
-    /// True if all that a chain consists of is still pinned: strangers can remove pins.
+    /// Returns whether all objects of a chain are still pinned: other processes can remove pins.
     pub(crate) fn is_whole(&self, chain: &ChainRecord) -> Result<bool, EngineError> {
         if chain.boot != self.boot {
             return Ok(false);
@@ -132,7 +132,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Where the pins of a chain are: in their place, or still below `pending`; none if they are nowhere.
+    /// Returns the folder with the pins of a chain: the final one, or the one below `pending`.
     pub(crate) fn chain_folder(&self, id: ChainId) -> Result<Option<std::path::PathBuf>, EngineError> {
         for folder in [paths::chain(id), paths::pending_chain(id)] {
             if !self.kernel.list_folder(&folder)?.is_empty() {
@@ -142,9 +142,9 @@ impl<K: Kernel> Engine<K> {
         Ok(None)
     }
 
-    /// Moves the pins of a chain from `pending` to their place. Running it again is fine.
+    /// Moves the pins of a chain from `pending` into place. The function is idempotent.
     pub(crate) fn place_chain(&self, chain: &ChainRecord) -> Result<(), EngineError> {
-        // Two hooks that share it may come here at once.
+        // Two hooks that share the chain may reach this at the same time.
         let _alone = self.lock(Subject::Composition(chain.composition.lock_number()));
         let pending = paths::pending_chain(chain.id);
         if !self.kernel.list_folder(&pending)?.is_empty() {
@@ -158,7 +158,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&paths::pending(bpfmand_core::OperationId(id.0)))
     }
 
-    /// Removes what was loaded for a chain if nobody uses it. What cannot be removed is tried again later.
+    /// Removes a chain if no hook uses it. A failed removal is retried later.
     pub(crate) fn drop_unused_chain(&self, chain: &ChainRecord) {
         if chain.boot != self.boot || self.state().is_chain_used(chain.id) {
             return;
@@ -179,7 +179,7 @@ impl<K: Kernel> Engine<K> {
 
     fn remove_chain(&self, chain: &ChainRecord) -> Result<(), EngineError> {
         if !chain.arrays.is_empty() {
-            // The kernel empties an array that nobody holds, and a packet may be on its way there.
+            // The kernel clears a program array without holders, and a packet may be about to jump through it.
             self.kernel.wait_for_readers()?;
         }
         self.step("chain", "remove pins");

@@ -1,4 +1,4 @@
-//! Texts of members with what their read-only data says folded into them, for the chains that they are joined in.
+//! Specialised texts of members: their read-only data is folded into the instructions of the chain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use bpfmand_splice::{ReadOnlyMap, is_soon_removed, specialised};
 use crate::engine::members::MemberText;
 use crate::{Engine, EngineError};
 
-/// Values of maps that nobody can change any more, by map; none for a map that is another.
+/// Values of frozen maps, by map; `None` for any other map.
 type Frozen = BTreeMap<MapId, Option<Vec<u8>>>;
 
 impl<K: Kernel> Engine<K> {
-    /// The texts of a chain's members, specialised; none if there is nothing to fold into any of them, or if the kernel would
-    /// take long to remove what that makes needless. The kernel is asked for what a map holds: nothing can change it, not even
-    /// who may write all of the daemon's files.
+    /// Returns the specialised texts of a chain's members; `None` if nothing can be folded, or if the kernel would need
+    /// too long to remove the code that becomes dead. The values are read from the kernel: no process can change a
+    /// frozen map, not even one that can write all of the daemon's files.
     pub(crate) fn specialised(&self, texts: &[MemberText]) -> Result<Option<Vec<MemberText>>, EngineError> {
         let mut frozen = Frozen::new();
         let mut folded = Vec::with_capacity(texts.len());

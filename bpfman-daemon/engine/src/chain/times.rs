@@ -1,9 +1,9 @@
-//! What members take, from the timed twin: one packet in 1,024 goes through it, and it reads the clock between members.
+//! Time of members, from the timed twin: one packet in 1,024 goes through it, and it reads the clock between members.
 //!
-//! Each time has the clock's own in it. The twin takes that, too: between two readings with nothing between them, once a
-//! timed packet and program. Its mean is taken from each member's mean.
+//! Each time includes the cost of reading the clock. The twin measures that cost as well, between two consecutive
+//! readings, once for each timed packet and program. Its mean is subtracted from each member's mean.
 //!
-//! Times are those since the hook runs this chain: a mean needs no history, and a change may change what members take.
+//! Times start when the hook begins to run a chain: a mean needs no history, and a change may affect times.
 
 use bpfmand_core::HookKey;
 use bpfmand_kernel::Kernel;
@@ -14,8 +14,7 @@ use crate::state::cpu_time::MemberTime;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// What the members of a hook's chain take, one entry a member that can run; none where time is not sampled or the
-    /// map of times is gone.
+    /// Returns the times of the members in order; `None` if timing is off or the map of times is gone.
     pub(crate) fn chain_times(
         &self,
         key: &HookKey,
@@ -26,7 +25,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(times(&row, TimeLayout::new(chain.members.len()))))
     }
 
-    /// Empties a hook's row of a chain that it is about to enter.
+    /// Clears a hook's row of a chain that it is about to enter.
     pub(super) fn begin_timing(&self, key: &HookKey, chain: &ChainRecord) -> Result<(), EngineError> {
         if self.runs_chain(key, chain.id) {
             return Ok(());
@@ -37,13 +36,12 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.write_per_cpu(&map, CounterLayout::row(key.ifindex.0), &zeros)?)
     }
 
-    /// The map of a chain's times, if it is still there.
     fn times_map(&self, chain: &ChainRecord) -> Result<Option<K::Handle>, EngineError> {
         self.map_of_chain(chain, chain.twin.as_ref().map(|twin| twin.times), paths::TIMES)
     }
 }
 
-/// The times in a row, summed over all CPUs, in the order of the members.
+/// Returns the times in a row, summed over all CPUs, in the order of the members.
 fn times(row: &[Vec<u8>], layout: TimeLayout) -> Vec<MemberTime> {
     let cell = |index: usize| {
         let of_cpu = |cpu: &Vec<u8>| cpu.as_chunks::<8>().0.get(index).copied().map_or(0, u64::from_ne_bytes);
@@ -66,7 +64,7 @@ mod tests {
     #[test]
     fn times_of_all_cpus_add_up_and_lose_the_clocks_own() {
         let cpu = |cells: [u64; 6]| cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect::<Vec<u8>>();
-        // Two members, then the clock: samples and nanoseconds each.
+        // Two members, then the clock, each with samples and nanoseconds.
         let row = [cpu([1, 130, 0, 0, 2, 60]), cpu([3, 430, 0, 0, 2, 100])];
         let [first, second] = times(&row, TimeLayout::new(2))[..] else { panic!() };
         assert_eq!((first.samples, first.nanoseconds), (4, 560));

@@ -1,4 +1,4 @@
-//! Chains: the records, what the kernel runs in their place, and what was counted.
+//! Descriptions of chains: records, running programs, and counters.
 
 use std::sync::Arc;
 
@@ -12,11 +12,10 @@ use crate::state::records::{Entry, HookRecord, LinkRecord, Strategy};
 use crate::{Engine, EngineError, HookSwitches};
 
 impl<K: Kernel> Engine<K> {
-    /// The chain of a hook with how each member is carried, the programs that it is made of, its switches, and what was
-    /// counted.
+    /// Returns the chain of a hook: its members, programs, switches, and counters.
     ///
     /// # Errors
-    /// No program of ours is there, or the interface does not exist.
+    /// Returns an error if the hook has none of the daemon's programs, or the interface does not exist.
     pub fn show_chain(&self, interface: &Interface, kind: HookKind) -> Result<ChainDetails, EngineError> {
         let key = self.hook_by_name(interface, kind)?;
         let text = key.kind.at(interface);
@@ -108,7 +107,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Why a hook's chain is made as it is. Records of earlier versions do not say it.
+/// Returns the reason for the plan of a hook's chain. Records of earlier versions lack it.
 fn reason_of(hook: &HookRecord, members: usize) -> String {
     match (&hook.chain, hook.strategy) {
         (Some(chain), _) => chain.reason.clone(),

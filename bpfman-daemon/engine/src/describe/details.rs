@@ -1,4 +1,4 @@
-//! What the engine answers about programs, maps and links.
+//! Details of programs, maps and links.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,113 +9,113 @@ use bpfmand_core::{CpuExcess, KernelLinkId, LinkId, MapFacts, ProgramFacts, Prog
 use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
 use crate::state::{Standing, XdpPlacement};
 
-/// A program of ours.
+/// Managed program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedProgram {
-    /// What was asked for, and what it is in the kernel.
+    /// Record: the requested properties, and the kernel ids.
     pub record: Arc<ProgramRecord>,
-    /// Programs that share its map folder, itself among them.
+    /// Programs that share its map folder, including this one.
     pub map_used_by: Vec<ProgramId>,
-    /// Its links.
+    /// Links of the program.
     pub links: Vec<LinkId>,
-    /// The version before its last replacement, which can be taken back.
+    /// Version before the last replacement, to which the program can be rolled back.
     pub previous: Option<PreviousVersion>,
-    /// How it stands in the kernel.
+    /// Status in the kernel.
     pub standing: Standing,
-    /// What it took of a CPU, if that was more than it may.
+    /// CPU use, if it exceeded the limit.
     pub excess: Option<CpuExcess>,
-    /// How long until it is unloaded, if it is to be.
+    /// Time until the program is unloaded, if it has a deadline.
     pub left: Option<Duration>,
 }
 
-/// The version of a program before its last replacement.
+/// Version of a program before its last replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreviousVersion {
-    /// The kernel's id, while it is still loaded.
+    /// Kernel id, while the version is still loaded.
     pub id: Option<ProgramId>,
-    /// sha256 of the object file, 64 digits.
+    /// SHA-256 of the object file, 64 hexadecimal digits.
     pub bytecode_sha256: String,
 }
 
-/// A program: the kernel's facts, and ours if it is ours.
+/// Program with the kernel's facts, and with its record if it is managed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramDetails {
     /// Kernel id.
     pub id: ProgramId,
-    /// None if the kernel no longer has it.
+    /// Facts of the kernel; `None` if the kernel no longer has the program.
     pub facts: Option<ProgramFacts>,
-    /// None for programs of others.
+    /// Record and status; `None` for third-party programs.
     pub managed: Option<ManagedProgram>,
 }
 
-/// A map of a program.
+/// Map of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapDetails {
-    /// Name in the object, or the kernel's for maps of others.
+    /// Name in the object, or the kernel's name for third-party maps.
     pub name: String,
-    /// The kernel's facts.
+    /// Facts of the kernel.
     pub facts: MapFacts,
-    /// Its pin, relative to the daemon's bpffs.
+    /// Pin, relative to the daemon's bpffs.
     pub pin: Option<PathBuf>,
-    /// Programs of ours that use it.
+    /// Managed programs that use it.
     pub used_by: Vec<ProgramId>,
 }
 
-/// A link.
+/// Link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkDetails {
-    /// What was asked for.
+    /// Record: the requested properties.
     pub record: Arc<LinkRecord>,
-    /// Its program.
+    /// Program of the link.
     pub program: Arc<ProgramRecord>,
-    /// Of its order, what nothing at the hook answers to now. It counts again when something does.
+    /// Ordering intents whose anchor is currently not at the hook. They apply again when an anchor appears.
     pub waits_for: Vec<Waiting>,
-    /// Place among the programs of its hook, 0 first.
+    /// Position among the programs of its hook, from 0.
     pub position: Option<u32>,
-    /// The kernel's link.
+    /// Kernel id of the link.
     pub kernel_link: Option<KernelLinkId>,
-    /// What the kernel runs there.
+    /// Program that the kernel runs there.
     pub running: Option<ProgramId>,
-    /// The link's pin, relative to the daemon's bpffs.
+    /// Pin of the link, relative to the daemon's bpffs.
     pub pin: Option<PathBuf>,
-    /// The hook as commands name it.
+    /// Hook, as commands name it.
     pub hook: Option<String>,
-    /// At XDP: where that runs.
+    /// XDP mode, for XDP hooks.
     pub xdp: Option<XdpPlacement>,
-    /// How it stands in the kernel.
+    /// Status in the kernel.
     pub standing: Standing,
-    /// How long until it is detached, if it is to be.
+    /// Time until the link is detached, if it has a deadline.
     pub left: Option<Duration>,
 }
 
-/// An attachment to every interface that matches.
+/// Attachment by an interface selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchingDetails {
-    /// What was asked for. The interface in its point has no name.
+    /// Record: the requested properties. The interface of its attach point has no name.
     pub record: Arc<MatchingRecord>,
-    /// Its program.
+    /// Program of the attachment.
     pub program: Arc<ProgramRecord>,
-    /// The links that it made.
+    /// Links that it created.
     pub links: Vec<LinkDetails>,
-    /// How long until it ends, if it is to.
+    /// Time until the attachment ends, if it has a deadline.
     pub left: Option<Duration>,
-    /// Interfaces that match and have no link of it, each with the reason.
+    /// Matching interfaces without a link of this attachment, each with the reason.
     pub failures: Vec<String>,
 }
 
-/// Something that runs at a hook, ours or another's.
+/// Program at a hook, of the daemon or of a third party.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookEntryDetails {
-    /// A chain or link of ours.
+    /// True for a chain or link of the daemon.
     pub ours: bool,
-    /// The kernel's id; none for filters that are no BPF programs.
+    /// Kernel id; `None` for filters that are not BPF programs.
     pub program: Option<ProgramId>,
-    /// What the kernel says about it; none if it went meanwhile.
+    /// Facts of the kernel; `None` if the program has gone meanwhile.
     pub facts: Option<ProgramFacts>,
-    /// How it is attached.
+    /// Mechanism by which it is attached.
     pub via: Via,
-    /// The kernel's link, where it is known which one it is.
+    /// Kernel id of the link, if it is known.
     pub kernel_link: Option<KernelLinkId>,
-    /// Processes that hold the program or its link, "name (pid, unit)".
+    /// Processes that hold the program or its link, as "name (pid, unit)".
     pub held_by: Vec<String>,
 }

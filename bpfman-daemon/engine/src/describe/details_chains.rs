@@ -1,4 +1,4 @@
-//! What the engine answers about a chain.
+//! Details of chains.
 
 use std::sync::Arc;
 
@@ -10,64 +10,63 @@ use crate::state::chain_record::{ChainRecord, SegmentRecord};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::state::{Standing, XdpPlacement};
 
-/// The chain of a hook.
+/// Chain of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainDetails {
-    /// The hook as commands name it.
+    /// Hook, as commands name it.
     pub hook: String,
-    /// "kernel" where the kernel runs the links one after another (tcx), else how the members became one program.
+    /// "kernel" if the kernel runs the links one after another (tcx), else the way in which the members were joined.
     pub strategy: &'static str,
-    /// Why.
+    /// Reason for the strategy.
     pub reason: String,
-    /// The entry program; none for tcx.
+    /// Facts of the entry program; `None` for tcx.
     pub entry: Option<ProgramFacts>,
-    /// The kernel's link of the entry.
+    /// Kernel id of the entry's link.
     pub kernel_link: Option<KernelLinkId>,
-    /// "xdp", "tcx" or "clsact": by which mechanism of the kernel the chain is entered.
+    /// Kernel mechanism of the entry: "xdp", "tcx" or "clsact".
     pub mode: &'static str,
-    /// At XDP: where it runs.
+    /// XDP mode, for XDP hooks.
     pub xdp: Option<XdpPlacement>,
-    /// In the order they run.
+    /// Members in execution order.
     pub members: Vec<ChainMember>,
-    /// The programs that the chain consists of, the entry first; none where a member is attached itself.
+    /// Programs of the chain, entry first; empty if a member is attached directly.
     pub segments: Vec<SegmentRecord>,
-    /// The hook's switches.
+    /// Switches of the hook.
     pub switches: HookSwitches,
-    /// Packets for which every member proceeded; 0 where counters are off.
+    /// Number of packets for which every member proceeded; 0 if counters are off.
     pub all_proceeded: u64,
-    /// Packets that a tail call lost, which ended with the hook's fail verdict.
+    /// Number of packets lost by a failed tail call, which received the hook's fail verdict.
     pub failed: u64,
-    /// Plans that the verifier refused before the one that runs.
+    /// Number of plans that the verifier refused before the current one.
     pub fallbacks: u32,
-    /// Hooks that run these very programs, this one included; 0 where a member is attached itself.
+    /// Number of hooks that run the same loaded programs, including this one; 0 if a member is attached directly.
     pub hooks_sharing: u32,
-    /// How the hook's chain stands in the kernel; none for tcx.
+    /// Status of the chain in the kernel; `None` for tcx.
     pub standing: Option<Standing>,
 }
 
-/// A member of a chain.
+/// Member of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainMember {
-    /// Our link.
+    /// Link of the member.
     pub link: Arc<LinkRecord>,
-    /// The member loaded alone.
+    /// Program of the member, as it was loaded alone.
     pub program: Arc<ProgramRecord>,
-    /// Why it stands where it stands: the intents that hold, then its priority, then the intents that wait.
+    /// Reason for the position: effective intents, then the priority, then waiting intents.
     pub reason: String,
-    /// How the chain carries it.
+    /// Way in which the chain includes the member.
     pub way: Way,
-    /// Why not inlined; empty if it is.
+    /// Reason why the member is not inlined; empty if it is.
     pub way_reason: String,
-    /// The program that it runs in: an index into [`ChainDetails::segments`].
+    /// Index of its program in [`ChainDetails::segments`].
     pub segment: u32,
-    /// None where counters are off.
+    /// Counters; `None` if counters are off.
     pub counters: Option<LinkCounters>,
-    /// None where time is not sampled.
+    /// Sampled time; `None` if timing is off.
     pub time: Option<MemberTime>,
 }
 
 impl ChainRecord {
-    /// The program that a member runs in.
     pub(crate) fn segment_of(&self, member: usize) -> u32 {
         let later = self.segments.iter().take_while(|segment| segment.first as usize <= member).count();
         later.saturating_sub(1) as u32

@@ -1,4 +1,4 @@
-//! How many entries a map has. The kernel does not tell: who wants to know has to read them.
+//! Numbers of entries of maps. The kernel does not report them: the entries must be read.
 
 use bpfmand_core::map_type::{HASH, HASH_OF_MAPS, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_HASH};
 use bpfmand_core::{MapFacts, MapId};
@@ -6,24 +6,24 @@ use bpfmand_kernel::{Kernel, MapPlace};
 
 use crate::{Engine, EngineError};
 
-/// Entries of a map, as they were counted.
+/// Result of a count of a map's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryCount {
-    /// How many were read.
+    /// Number of entries that were read.
     pub entries: u64,
-    /// Bytes of the keys and values that were read for that.
+    /// Bytes of the keys and values that were read.
     pub bytes: u64,
-    /// These are all.
+    /// True if all entries were read.
     pub is_whole: bool,
 }
 
-/// Entries that a map may have to be counted.
+/// Maximum capacity, in entries, of a map whose entries are counted.
 ///
-/// The kernel has a bucket for each, and walks those that are empty within one call, without a pause and however few
-/// entries were asked for: a tenant's empty table for a thousand million would hold a CPU for seconds.
+/// The kernel has a bucket for each possible entry and walks empty ones within one call, without a pause and regardless
+/// of the requested number. A tenant's empty table for a thousand million entries would occupy a CPU for seconds.
 const MOST_BUCKETS: u32 = 1 << 20;
 
-/// True for maps whose entries come and go, and can be read at a bounded cost. All entries of an array are always there.
+/// Returns whether a map's entries come and go, and can be read at a bounded cost. Arrays are always full.
 #[must_use]
 pub const fn has_countable_entries(facts: &MapFacts) -> bool {
     let comes_and_goes =
@@ -32,14 +32,14 @@ pub const fn has_countable_entries(facts: &MapFacts) -> bool {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Counts the entries of a map. Programs go on meanwhile: what comes and goes during that is counted or not. Reading
-    /// by bpf(2) does not make an entry of an LRU map count as used.
+    /// Counts the entries of a map. Programs keep running, so entries that are added or removed meanwhile may or may
+    /// not be counted. Reading by bpf(2) does not mark an entry of an LRU map as used.
     ///
-    /// It ends behind about so many entries or bytes, and where programs change the map so fast that no walk comes to its
-    /// end. None if the map is gone.
+    /// The count stops after about `most_entries` entries or `most_bytes` bytes, or if programs change the map so fast
+    /// that no walk completes. `None` if the map is gone.
     ///
     /// # Errors
-    /// The kernel refuses to let it be read.
+    /// Returns an error if the kernel refuses the access.
     pub fn count_entries(
         &self,
         map: MapId,

@@ -1,7 +1,7 @@
-//! Reads [`Figures`] once for all who ask at the same time.
+//! Cache of [`Figures`]: one reading for all concurrent requests.
 //!
-//! A reading asks the kernel once for each program, and opens those of others, some microseconds. What does not change of
-//! a program is asked for once, and the memory of maps now and then.
+//! A reading makes one system call for each program, and opens third-party programs, which takes some microseconds
+//! each. Constant facts of a program are read once, and the memory of maps is read from time to time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,23 +20,22 @@ use crate::state::cpu_time::{ChainReading, MemberReading};
 use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Where figures are read. One for all readers of an engine: they share what it remembers.
+/// Cache of metrics. All readers of an engine share one.
 #[derive(Debug, Default)]
 pub struct FigureDesk(Mutex<Desk>);
 
 #[derive(Debug, Default)]
 struct Desk {
-    /// The last reading, and whether it has programs of others.
+    /// Last reading, and whether it includes third-party programs.
     last: Option<(Arc<Figures>, bool)>,
     facts: HashMap<ProgramId, Arc<ProgramFacts>>,
     maps: KnownMaps,
-    /// Of the reading before, by the kernel's id of the chain's entry.
+    /// Chains of the previous reading, by the kernel id of the entry.
     chains: HashMap<ProgramId, ChainReading>,
-    /// Nanoseconds that programs took as members of chains.
+    /// Time that programs took as members of chains, in nanoseconds.
     in_chains: HashMap<ProgramUid, u64>,
 }
 
-/// Records that belong to one reading.
 struct Records {
     programs: HashMap<ProgramId, Arc<ProgramRecord>>,
     links: Vec<Arc<LinkRecord>>,
@@ -44,11 +43,11 @@ struct Records {
 }
 
 impl FigureDesk {
-    /// A reading of this moment or later: the last one, if it is. It has programs of others if `others` says so, and may
-    /// have them otherwise.
+    /// Returns a reading taken at `since` or later, if possible the last one. It includes third-party programs if
+    /// `others` is true, and may include them otherwise.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Returns an error if the kernel refuses a query.
     pub fn read<K: Kernel>(
         &self,
         engine: &Engine<K>,
@@ -91,7 +90,7 @@ impl Desk {
                 None => *entries.entry(entry).or_insert(engine.counts_of(entry)?),
             };
             let counters = match engine.chain_counters(&hook.key) {
-                // It went meanwhile.
+                // The chain was removed meanwhile.
                 Err(EngineError::NoChain { .. }) => continue,
                 counters => counters?,
             };
@@ -129,7 +128,7 @@ impl Desk {
             });
         }
         for (entry, now) in &readings {
-            // What a chain that was not there at the reading before took is told from the next reading on.
+            // A chain that is new since the previous reading is accounted for from the next one on.
             let Some(then) = self.chains.get(entry) else { continue };
             for (program, nanoseconds) in shares(then, now) {
                 *self.in_chains.entry(program).or_default() += nanoseconds;
@@ -154,7 +153,7 @@ impl Desk {
         }
         let mut programs = Vec::new();
         let mut facts = HashMap::new();
-        // A machine may have many more programs than ours.
+        // Avoid listing all programs: a machine may have many more than the managed ones.
         let ids = match others {
             true => engine.kernel.program_ids()?,
             false => records.programs.keys().copied().collect::<BTreeSet<_>>().into_iter().collect(),
@@ -164,7 +163,7 @@ impl Desk {
             if record.is_none() && of_chains.contains(&id) {
                 continue;
             }
-            // Programs of others may go between the list and the question.
+            // Third-party programs may be unloaded between the list and this query.
             let Some(handle) = engine.open_for_reading(id)? else { continue };
             let known = match self.facts.get(&id) {
                 Some(known) => Arc::clone(known),
@@ -218,14 +217,13 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// None if the program is gone.
     fn counts_of(&self, id: ProgramId) -> Result<Option<RunCounts>, EngineError> {
         let program = self.kernel.open_program(id)?;
         Ok(program.map(|program| self.kernel.run_counts(&program)).transpose()?)
     }
 }
 
-/// All programs that a hook's chain consists of, its timed copies too.
+/// Returns all programs of a hook's chain, including its timed twin and the chain before.
 fn programs_of_chain(hook: &HookRecord) -> impl Iterator<Item = ProgramId> {
     let chains = hook.chain.iter().chain(hook.folding.as_ref().map(|folding| &folding.chain));
     chains.flat_map(|chain| {
@@ -234,7 +232,6 @@ fn programs_of_chain(hook: &HookRecord) -> impl Iterator<Item = ProgramId> {
     })
 }
 
-/// What a hook counted of its chain.
 fn chain_reading(
     chain: &ChainRecord,
     hook: &HookRecord,

@@ -1,4 +1,4 @@
-//! What programs, chains and maps counted until a moment: cumulative, so that readers compute rates of two readings.
+//! Metrics of programs, chains and maps: cumulative values, from which readers compute rates.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 /// One reading.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// When it was taken.
+    /// Time of the reading.
     pub at: Instant,
-    /// Loaded programs, by id: ours, and where a reader asked for them those of others. Programs that chains consist of are not among them.
+    /// Loaded programs by id: managed ones, and third-party ones on request. Programs of chains are not included.
     pub programs: Vec<ProgramFigures>,
-    /// Chains of ours, by hook. Hooks of type tcx have none: the kernel runs their programs one by one.
+    /// The daemon's chains by hook. Hooks with tcx links have none: the kernel runs their programs one by one.
     pub chains: Vec<ChainFigures>,
-    /// Maps of programs of ours, by id.
+    /// Maps of managed programs, by id.
     pub maps: Vec<MapFigures>,
 }
 
-/// A program.
+/// Metrics of a program.
 #[derive(Clone, Debug)]
 pub struct ProgramFigures {
-    /// The kernel's id.
+    /// Kernel id.
     pub id: ProgramId,
-    /// None for programs of others.
+    /// Record; `None` for third-party programs.
     pub record: Option<Arc<ProgramRecord>>,
-    /// What the kernel says of it.
+    /// Facts of the kernel.
     pub facts: Arc<ProgramFacts>,
-    /// What it ran by itself, while anyone had the kernel count.
+    /// Runs of the program by itself, counted while the kernel's run statistics were enabled.
     pub counts: RunCounts,
-    /// Nanoseconds that it took as a member of chains since the desk began to read, as far as chains tell: the kernel
-    /// times whole chains, so this needs timing of the chain where it has several programs.
+    /// Time that the program took as a member of chains since the first reading, in nanoseconds. The kernel measures
+    /// whole chains only, so a chain with several programs contributes only if its timing is on.
     pub in_chains: u64,
-    /// Where it is attached.
+    /// Attach points.
     pub places: ProgramPlaces,
 }
 
-/// Where a program is attached. The texts are made for who wants them: most readings are of what was read before.
+/// Attach points of a program. Their texts are formatted on request: most readings equal the previous one.
 #[derive(Clone, Debug, Default)]
 pub struct ProgramPlaces(Vec<Arc<LinkRecord>>);
 
@@ -50,13 +50,13 @@ impl ProgramPlaces {
         self.0.push(Arc::clone(link));
     }
 
-    /// How many there are.
+    /// Returns the number of attach points.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Hooks as commands name them, other places in words.
+    /// Returns hooks as commands name them, and descriptions of other attach points.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
         let text = |link: &Arc<LinkRecord>| {
@@ -68,7 +68,7 @@ impl ProgramPlaces {
 }
 
 impl ProgramFigures {
-    /// True if all that does not count is what another reading had. Records are never changed: a change makes another one.
+    /// Returns whether all but the counters equals another reading. Records are immutable: a change replaces them.
     #[must_use]
     pub fn is_described_as(&self, other: &Self) -> bool {
         let is_same_record = match (&self.record, &other.record) {
@@ -84,61 +84,61 @@ impl ProgramFigures {
     }
 }
 
-/// A chain.
+/// Metrics of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainFigures {
-    /// The hook.
+    /// Key of the hook.
     pub key: HookKey,
-    /// The hook as commands name it.
+    /// Hook, as commands name it.
     pub hook: String,
-    /// "xdp", "tcx" or "clsact".
+    /// Mechanism: "xdp", "tcx" or "clsact".
     pub mode: &'static str,
-    /// As in [`crate::ChainDetails`].
+    /// Strategy, as in [`crate::ChainDetails`].
     pub strategy: &'static str,
-    /// The program that the kernel runs; other hooks may run it too.
+    /// Entry program, which other hooks may run, too.
     pub entry: ProgramId,
-    /// What that program ran, at all hooks that run it, while anyone had the kernel count. None if it is gone.
+    /// Runs of that program over all its hooks, while run statistics were enabled. `None` if it is gone.
     pub counts: Option<RunCounts>,
-    /// True if it counts packets by member.
+    /// True if the chain counts packets by member.
     pub counters: bool,
-    /// True if it times its members.
+    /// True if the chain times its members.
     pub timing: bool,
-    /// In the order they run.
+    /// Members in execution order.
     pub members: Vec<MemberFigures>,
-    /// Packets for which every member proceeded; 0 where counters are off.
+    /// Number of packets for which every member proceeded; 0 if counters are off.
     pub all_proceeded: u64,
-    /// Packets that a tail call lost.
+    /// Number of packets lost by a failed tail call.
     pub failed: u64,
-    /// How often another program was put in its place since the daemon started, or since the hook has a chain.
+    /// Swaps of the chain since the daemon started, or since the hook has a chain.
     pub swaps: ChainSwaps,
 }
 
-/// A member of a chain.
+/// Metrics of a member of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberFigures {
-    /// Our link.
+    /// Link of the member.
     pub link: LinkId,
-    /// The member loaded alone.
+    /// Program of the member, as it was loaded alone.
     pub program: Arc<ProgramRecord>,
-    /// Its verdicts do not count.
+    /// True if its verdicts have no effect.
     pub shadow: bool,
-    /// None where counters are off.
+    /// Counters; `None` if counters are off.
     pub counters: Option<LinkCounters>,
-    /// None where time is not sampled.
+    /// Sampled time; `None` if timing is off.
     pub time: Option<MemberTime>,
 }
 
-/// A map.
+/// Metrics of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapFigures {
-    /// The kernel's id.
+    /// Kernel id.
     pub id: MapId,
     /// Name in the object.
     pub name: String,
-    /// What the kernel says of it, a minute old at most.
+    /// Facts of the kernel, at most a minute old.
     pub facts: Arc<MapFacts>,
-    /// Whose programs use it.
+    /// Owners of the programs that use it.
     pub owners: BTreeSet<Owner>,
-    /// Programs of ours that use it.
+    /// Managed programs that use it.
     pub programs: Vec<ProgramId>,
 }

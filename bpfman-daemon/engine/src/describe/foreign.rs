@@ -1,4 +1,4 @@
-//! Programs of others at a hook: shown beside ours, and named where they are in the way.
+//! Third-party programs at a hook: listed beside the daemon's, and named where they cause a conflict.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,16 +10,14 @@ use crate::describe::details::HookEntryDetails;
 use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Most processes that are named for one entry.
+/// Maximum number of processes that are named for one entry.
 const MOST_HOLDERS: usize = 8;
 
-/// What of a hook is ours.
 #[derive(Default)]
 struct Ours {
     chain: Option<Arc<HookRecord>>,
-    /// By which the chain is entered.
+    /// Link that enters the chain.
     chain_link: Option<KernelLinkId>,
-    /// Links of type tcx.
     links: Vec<KernelLinkId>,
 }
 
@@ -35,13 +33,13 @@ impl Ours {
                 let (priority, handle) = (facts.priority, facts.handle);
                 runs_chain(hook) && hook.entry == Entry::Filter { priority, handle }
             }
-            // A dispatcher with ours in it; others may be in it too.
+            // A dispatcher that contains a program of the daemon; it may contain third-party ones, too.
             (Via::XdpNetlink { .. }, Some(hook)) => runs_chain(hook) && hook.entry == Entry::Dispatcher,
             _ => false,
         }
     }
 
-    /// Which of an entry's links attaches it: ours, or the only one that can be it.
+    /// Returns the link that attaches an entry: the daemon's, or the only candidate.
     fn link_of(&self, entry: &HookEntry) -> Option<KernelLinkId> {
         match &entry.via {
             Via::XdpLink { links, .. } => match (&links[..], self.chain_link) {
@@ -56,11 +54,10 @@ impl Ours {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Everything that runs at a hook, ours and others', in the order in which packets meet it. A chain of ours is one
-    /// entry.
+    /// Returns the daemon's and third-party programs at a hook, in execution order. A chain is one entry.
     ///
     /// # Errors
-    /// The interface does not exist, or the kernel refuses to tell.
+    /// Returns an error if the interface does not exist, or the kernel refuses a query.
     pub fn hook_entries(
         &self,
         interface: &Interface,
@@ -86,7 +83,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Our own link or filter at a hook. A chain of type tc and links of type tcx are at the same place.
+    /// Returns the daemon's link or filter at a hook. A tc chain and tcx links share one position.
     fn ours_at(&self, key: &HookKey) -> Result<Ours, EngineError> {
         let mut ours = Ours::default();
         for key in BTreeSet::from([key.of_chain(), key.of_tcx()]) {
@@ -109,7 +106,7 @@ impl<K: Kernel> Engine<K> {
         Ok(ours)
     }
 
-    /// Who holds a program or link, for people. Not being able to tell is no failure: it is a hint.
+    /// Describes the processes that hold a program or link. The result is only a hint: failures are ignored.
     pub(crate) fn holders(&self, program: Option<ProgramId>, link: Option<KernelLinkId>) -> Vec<String> {
         let own = std::process::id();
         let mut found: HashMap<u32, Holder> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Maps that lie in maps of maps of programs of ours: finding them, within bounds.
+//! Search, within bounds, for maps inside the maps of maps of managed programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,24 +12,25 @@ use crate::state::MapGroup;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Places of maps of maps that are looked through, of all such maps together. Each takes two system calls: it is some tenths
-/// of a second.
+/// Maximum number of entries of maps of maps that one search reads, over all such maps. Each entry takes two system
+/// calls: the limit corresponds to some tenths of a second.
 const MOST_PLACES: usize = 1 << 18;
 
 impl<K: Kernel> Engine<K> {
-    /// A map of a program of ours, or one that lies in a map of maps of ours, for who is to use it: it is looked for now.
+    /// Returns a map of a managed program, or one inside a map of maps of a managed program, for a caller that is going
+    /// to use it. The search is never answered from the cache.
     ///
-    /// Who has a right over the outer map has it over what lies in it: its programs reach that by themselves. But not where a
-    /// program of others uses the inner map itself: nobody here can say whose it is.
+    /// Access to the outer map includes access to its inner maps, because its programs reach them anyway. This does not
+    /// apply if a third-party program uses the inner map directly: its owner is unknown then.
     ///
     /// # Errors
-    /// No program of ours reaches such a map, or one of others uses it too.
+    /// Returns an error if no managed program reaches such a map, or a third-party program uses it, too.
     pub fn find_map_or_inner(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
         let found = self.find_map(wanted);
         self.or_inner(found, wanted, || self.found_inner_maps.find(|| self.search_inner_maps()))
     }
 
-    /// The same for who only looks: as it was at most a second ago.
+    /// Returns the same for display, at most a second old.
     ///
     /// # Errors
     /// As [`Engine::find_map_or_inner`].
@@ -50,7 +51,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// One of them, as the kernel describes it now.
     pub(super) fn find_inner_map(&self, inner: &InnerMaps, id: MapId) -> Result<UsedMap, EngineError> {
         let facts: Option<MapFacts> = self.kernel.map(id)?;
         let lies_in = inner.lies_in.get(&id).cloned().unwrap_or_default();
@@ -68,7 +68,7 @@ impl<K: Kernel> Engine<K> {
         Ok(UsedMap::inner(id, record, programs.into_values().collect(), lies_in))
     }
 
-    /// All maps that lie in maps of maps of programs of ours, as they were found at most a second ago.
+    /// Returns all maps inside maps of maps of managed programs, at most a second old.
     pub(super) fn inner_maps(&self) -> Result<Arc<InnerMaps>, EngineError> {
         self.found_inner_maps.get_or_find(|| self.search_inner_maps())
     }
@@ -91,8 +91,8 @@ impl<K: Kernel> Engine<K> {
         if inner.lies_in.is_empty() {
             return Ok(inner);
         }
-        // Of an adopted program the records have no maps, and of one that is lost a number that may be another's by now: what
-        // counts as ours is what the records of loaded programs name.
+        // Compare with the records of loaded programs only: the record of an adopted program names no maps, and the map
+        // ids of a lost program may belong to other maps by now.
         let ours: BTreeSet<(ProgramId, MapId)> = {
             let state = self.state();
             let maps = |program: &Arc<ProgramRecord>| {
@@ -110,12 +110,12 @@ impl<K: Kernel> Engine<K> {
         Ok(inner)
     }
 
-    /// Ids of the maps in a map of maps, and whether all of its places were looked at; none if it is gone.
+    /// Returns the ids of the maps in a map of maps, and whether all entries were read; no ids if the map is gone.
     fn ids_in(&self, outer: &MapFacts, places: &mut usize) -> Result<(BTreeSet<MapId>, bool), EngineError> {
         let mut inner = BTreeSet::new();
         let Ok(handle) = self.kernel.open_map_to_read(outer.id) else { return Ok((inner, true)) };
         let mut place = Some(MapPlace::default());
-        // An array has all its places, the empty ones too: what a walk over it costs is known before.
+        // An array has all of its entries, also empty ones, so the cost of a walk is known in advance.
         if outer.map_type == map_type::ARRAY_OF_MAPS {
             let all = outer.max_entries as usize;
             if all > *places {
@@ -131,7 +131,7 @@ impl<K: Kernel> Engine<K> {
             let ids = page.values.chunks_exact(4).filter_map(|id| id.try_into().ok());
             inner.extend(ids.map(|id| MapId(u32::from_ne_bytes(id))));
             if outer.map_type != map_type::ARRAY_OF_MAPS {
-                // A page without entries has cost something, too.
+                // A page without entries has a cost, too.
                 *places = places.saturating_sub(page.count.max(1));
             }
             place = page.next;

@@ -1,4 +1,4 @@
-//! What an iterator writes.
+//! Output of iterators.
 
 use bpfmand_core::{AttachPoint, LinkId};
 use bpfmand_kernel::Kernel;
@@ -6,11 +6,11 @@ use bpfmand_kernel::Kernel;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Runs the program of an iterator's link from the beginning. `each` gets what it writes, in pieces, until it says that
-    /// it wants no more; with nothing it is asked before each step. The link may be detached meanwhile.
+    /// Runs the program of an iterator's link from the beginning. `each` receives the output in pieces and returns
+    /// false to stop; before each step it is called with an empty piece. The link may be detached meanwhile.
     ///
     /// # Errors
-    /// No such link; the link is of no iterator, or its pin is gone; the program failed.
+    /// Returns an error if the link does not exist, is not an iterator, or has lost its pin, or if the program fails.
     pub fn read_iterator(&self, id: LinkId, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), EngineError> {
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         if link.point != AttachPoint::Iter {

@@ -1,4 +1,4 @@
-//! Links: the records, and what the kernel runs in their place.
+//! Descriptions of links: the records, and the programs that the kernel runs at their attach points.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -15,25 +15,21 @@ use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{Standing, has_pair};
 use crate::{Engine, EngineError, paths};
 
-/// What runs where a chain or a link was put.
 #[derive(Clone)]
 pub struct Running {
-    /// The kernel's link, where there is one.
     pub kernel_link: Option<KernelLinkId>,
-    /// The program; none if nothing runs.
     pub program: Option<ProgramId>,
-    /// The link's pin.
     pub pin: Option<PathBuf>,
-    /// Against the record.
+    /// Status compared with the record.
     pub standing: Standing,
 }
 
 impl Running {
-    /// What was found, by what a check found where that says more than what can be seen at once.
+    /// Combines an observation with the result of the last check, which takes precedence where it has more information.
     fn new<H>(found: Observed<H>, pin: PathBuf, checked: Option<&Standing>) -> Self {
         let pin = found.is_pinned().then_some(pin);
         let standing = match (found.standing, checked) {
-            // The path of a file is looked at by checks alone.
+            // Only checks read the path of a file.
             (Standing::Running, Some(old @ Standing::OldFile { .. })) => old.clone(),
             (
                 seen @ (Standing::Running
@@ -44,7 +40,7 @@ impl Running {
                 | Standing::NotLoaded { .. }),
                 _,
             )
-            // By now, a place that no check reached may be reached, and a thing that one missed may be there.
+            // By now, a place may be reachable, or an object exist, that the check did not find.
             | (
                 seen,
                 None
@@ -62,10 +58,10 @@ impl Running {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// All links, by id, of the programs that `wanted` picks.
+    /// Returns all links, by id, of the programs that the arguments select.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Returns an error if the kernel refuses a query.
     pub fn list_links(
         &self,
         program: Option<ProgramId>,
@@ -93,7 +89,7 @@ impl<K: Kernel> Engine<K> {
                 continue;
             }
             let settled = if_there(self.settled_link(&budget, link.id))?;
-            // The others of its chain need not be looked at again one by one.
+            // The other links of the chain need not be observed again.
             if let (Some(key), Some(found)) = (link.hook, &settled)
                 && !found.standing.may_be_half_done()
             {
@@ -104,16 +100,15 @@ impl<K: Kernel> Engine<K> {
         Ok(shown)
     }
 
-    /// One link.
+    /// Returns one link.
     ///
     /// # Errors
-    /// There is none of that id.
+    /// Returns an error if no link has this id.
     pub fn describe_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
         let _search = SearchOnce::begin();
         self.settled_link(&self.observation_budget(), id)
     }
 
-    /// The same as part of a list.
     pub(crate) fn settled_link(
         &self,
         budget: &ObservationBudget,
@@ -123,13 +118,13 @@ impl<K: Kernel> Engine<K> {
         self.settled(budget, || self.held_link(id), is_half_done, || self.subjects_of(id))
     }
 
-    /// One link that the caller holds.
+    /// Returns one link; the caller holds its locks.
     pub(crate) fn held_link(&self, id: LinkId) -> Result<LinkDetails, EngineError> {
         let link = self.state().links.get(&id).cloned().ok_or(EngineError::NoLink(id))?;
         self.link_details(&link, &mut HashMap::new())
     }
 
-    /// `chains`: what was found at hooks before.
+    /// Returns the details of a link. `chains` caches observations of hooks.
     fn link_details(
         &self,
         link: &Arc<LinkRecord>,

@@ -1,4 +1,4 @@
-//! All hooks of ours, in short.
+//! List of all hooks in use, in short form.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,32 +12,32 @@ use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{Standing, XdpPlacement};
 use crate::{Engine, EngineError};
 
-/// One hook.
+/// Summary of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookSummary {
-    /// As commands name it.
+    /// Hook, as commands name it.
     pub hook: String,
-    /// As in [`crate::ChainDetails`].
+    /// Strategy, as in [`crate::ChainDetails`].
     pub strategy: &'static str,
-    /// How many programs of ours.
+    /// Number of managed programs.
     pub members: usize,
-    /// What it runs; none for tcx, and where nothing runs.
+    /// Program that the hook runs; `None` for tcx, and if nothing runs.
     pub program: Option<ProgramId>,
-    /// "xdp", "tcx" or "clsact".
+    /// Mechanism: "xdp", "tcx" or "clsact".
     pub mode: &'static str,
-    /// At XDP: where it runs.
+    /// XDP mode, for XDP hooks.
     pub xdp: Option<XdpPlacement>,
-    /// What does not run as recorded: the chain, or links of type tcx, which the kernel runs one by one.
+    /// Differences from the records: the status of the chain, or of single tcx links, which the kernel runs one by one.
     pub troubles: Vec<(Option<LinkId>, Standing)>,
-    /// Other hooks that run the same loaded programs.
+    /// Number of other hooks that run the same loaded programs.
     pub shared_with: usize,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// All hooks with a chain of ours, and those with links of type tcx, by name.
+    /// Returns all hooks with a chain of the daemon or with its tcx links, by name.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Returns an error if the kernel refuses a query.
     pub fn list_hooks(&self) -> Result<Vec<HookSummary>, EngineError> {
         let (hooks, links) = {
             let state = self.state();
@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// The kernel runs these links one after another: what differs is said of each.
+    /// Summarises a hook with tcx links. The kernel runs these one after another, so each link has a status of its own.
     fn summary_of_tcx(
         &self,
         key: &HookKey,

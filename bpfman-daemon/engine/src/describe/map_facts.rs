@@ -1,7 +1,8 @@
-//! What the kernel says of maps, kept between readings: it tells a map's memory in a text file, which is slow.
+//! Cache of the kernel's facts about maps. The kernel reports the memory of a map only in a text file (fdinfo), which
+//! is slow to read.
 //!
-//! Each reading asks again for some of them, so many that none is older than [`STAYS`] where somebody reads all the time:
-//! asked for all at once, they would be most of one reading's time.
+//! Each reading refreshes a part of the maps, so that none is older than [`STAYS`] under continuous reading. A refresh
+//! of all maps at once would dominate the time of that reading.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use bpfmand_core::{MapFacts, MapId};
 
-/// What was said of a map is told for so long.
+/// Maximum age of facts under continuous reading.
 const STAYS: Duration = Duration::from_mins(1);
 
-/// Of the maps that were there at the last reading.
+/// Facts of the maps that existed at the last reading.
 #[derive(Debug, Default)]
 pub struct KnownMaps {
     of: HashMap<MapId, (Arc<MapFacts>, Instant)>,
@@ -20,11 +21,10 @@ pub struct KnownMaps {
 }
 
 impl KnownMaps {
-    /// Facts of all these maps: `ask` is asked for those that are new, and for the oldest. A map that it does not know is
-    /// left out.
+    /// Returns the facts of these maps: calls `ask` for new ones and for the oldest, and omits those without facts.
     ///
     /// # Errors
-    /// What `ask` says.
+    /// Returns the error of `ask`.
     pub fn facts<E>(
         &mut self,
         now: Instant,
@@ -53,7 +53,7 @@ impl KnownMaps {
         Ok(self.of.iter().map(|(id, (facts, _))| (*id, Arc::clone(facts))).collect())
     }
 
-    /// How many of so many are asked for again: as many as the time since the last reading is of [`STAYS`].
+    /// Returns how many known maps are refreshed: the part that the time since the last reading is of [`STAYS`].
     fn due(&self, now: Instant, known: usize) -> usize {
         let since = self.last.map_or(STAYS, |last| now.saturating_duration_since(last)).min(STAYS);
         let share = known as f64 * since.as_secs_f64() / STAYS.as_secs_f64();
@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// The maps that a reading asks for, so many seconds after the first.
+    /// Returns the maps that a reading requests `seconds` after the first reading.
     fn asked(known: &mut KnownMaps, begun: Instant, seconds: u64, maps: u32) -> Vec<u32> {
         let mut asked = Vec::new();
         let ask = |id: MapId| {
@@ -95,13 +95,13 @@ mod tests {
     fn each_map_is_asked_for_once_a_minute_and_never_all_at_once() {
         let (mut known, begun) = (KnownMaps::default(), Instant::now());
         assert_eq!(asked(&mut known, begun, 0, 8), (1..=8).collect::<Vec<_>>(), "all are new");
-        // A quarter of a minute each.
+        // Quarter of a minute between readings.
         assert_eq!(asked(&mut known, begun, 15, 8), [1, 2]);
         assert_eq!(asked(&mut known, begun, 30, 8), [3, 4]);
         assert_eq!(asked(&mut known, begun, 45, 8), [5, 6]);
         assert_eq!(asked(&mut known, begun, 60, 9), [9, 7, 8], "a new one, and the oldest");
         assert_eq!(asked(&mut known, begun, 75, 9), [1, 2, 3], "a quarter of nine, and no less");
-        // Nobody read for long.
+        // No reading for a long time.
         let mut all = asked(&mut known, begun, 1000, 9);
         all.sort_unstable();
         assert_eq!(all, (1..=9).collect::<Vec<_>>());

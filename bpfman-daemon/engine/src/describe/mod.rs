@@ -1,4 +1,4 @@
-//! Programs and their maps: the records, with the kernel's facts beside them.
+//! Descriptions of programs, maps, links and hooks: the records, together with the kernel's facts.
 
 mod chains;
 pub mod details;
@@ -33,7 +33,6 @@ use crate::state::records::ProgramRecord;
 use crate::state::{HookPart, Loss, Standing, has_pair};
 use crate::{Engine, EngineError, paths};
 
-/// A program, as records and kernel have it.
 struct Seen {
     record: Option<Arc<ProgramRecord>>,
     facts: Option<ProgramFacts>,
@@ -41,11 +40,11 @@ struct Seen {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Programs of ours with this pair in their metadata, by id, each with whether the kernel runs it: those that could not
-    /// be loaded again after a reboot are among them.
+    /// Returns the managed programs that have this pair in their metadata, by id, each with whether the kernel runs it.
+    /// Programs that could not be loaded again after a reboot are included.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Returns an error if the kernel refuses a query.
     pub fn programs_with(
         &self,
         key: &str,
@@ -64,13 +63,13 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// Programs that a selector picks, by kernel id.
+    /// Returns the selected programs, by kernel id.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Returns an error if the kernel refuses a query.
     pub fn list(&self, selector: &Selector) -> Result<Vec<ProgramDetails>, EngineError> {
         let ours_alone = selector.managed_only || !selector.metadata.is_empty();
-        // Of a program of others the kernel tells its own type alone, which may stand for several of ours.
+        // For a third-party program only the kernel's type is known, which can correspond to several of bpfman's types.
         let may_be = |kernel_type: u32| {
             selector.kernel_type.is_none_or(|wanted| wanted == kernel_type)
                 && selector.program_type.is_none_or(|wanted| wanted.kernel_type() == kernel_type)
@@ -92,7 +91,7 @@ impl<K: Kernel> Engine<K> {
                     continue;
                 }
             }
-            // A program of someone else may go away between the list and this question.
+            // A third-party program may be unloaded between the list and this query.
             let Seen { record, facts, standing } = self.seen(id, record)?;
             match (&record, &facts) {
                 (None, None) => continue,
@@ -105,10 +104,10 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// One program, of ours or of others.
+    /// Returns one program, managed or third-party.
     ///
     /// # Errors
-    /// There is none of that id.
+    /// Returns an error if no program has this id.
     pub fn describe_program(&self, id: ProgramId) -> Result<ProgramDetails, EngineError> {
         let record = self.state().program(id).cloned();
         let Seen { record, facts, standing } = self.seen(id, record)?;
@@ -119,13 +118,13 @@ impl<K: Kernel> Engine<K> {
         Ok(ProgramDetails { id, facts, managed })
     }
 
-    /// Compares a program in the kernel with its record. A record that ended meanwhile is none: its program is gone because
-    /// of that.
+    /// Compares a program in the kernel with its record. If the record was removed meanwhile, that explains a missing
+    /// program, and the record is ignored.
     fn seen(&self, id: ProgramId, record: Option<Arc<ProgramRecord>>) -> Result<Seen, EngineError> {
         let facts = self.kernel.program(id)?;
         let Some(before) = record else { return Ok(Seen { record, facts, standing: Standing::Running }) };
         if let Some(why) = self.state().lost.why(&before.uid) {
-            // Its former id may be another program's now.
+            // The kernel may have reused its former id.
             return Ok(Seen { record: Some(before), facts: None, standing: Standing::NotLoaded { why } });
         }
         let standing = match &facts {
@@ -156,10 +155,10 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The maps of a program.
+    /// Returns the maps of a program.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Returns an error if the kernel refuses a query.
     pub fn maps_of(&self, program: &ProgramDetails) -> Result<Vec<MapDetails>, EngineError> {
         let Some(facts) = &program.facts else { return Ok(Vec::new()) };
         let records: Vec<Arc<ProgramRecord>> = self.state().programs.values().cloned().collect();

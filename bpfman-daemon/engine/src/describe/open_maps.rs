@@ -1,4 +1,4 @@
-//! Maps of our programs, held to be given to others.
+//! Access to maps of managed programs, as open descriptors for callers.
 
 use std::sync::Arc;
 
@@ -10,37 +10,35 @@ use crate::state::State;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// A map, as callers name it.
+/// Map, as callers name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WantedMap {
-    /// By the kernel's id.
+    /// Map by kernel id.
     Id(MapId),
-    /// By a program of ours and its name in the object.
+    /// Map by managed program and name in the object.
     OfProgram {
-        /// The kernel's id.
+        /// Kernel id of the program.
         program: ProgramId,
-        /// In the object.
+        /// Name of the map in the object.
         name: String,
     },
 }
 
-/// A map of ours, and whose programs use it.
+/// Map of managed programs, together with the programs that use it.
 #[derive(Clone, Debug)]
 pub struct UsedMap {
     id: MapId,
     record: MapRecord,
     programs: Vec<Arc<ProgramRecord>>,
-    /// Maps of maps that it lies in, if no program uses it itself.
+    /// Maps of maps that contain it, if no program uses it directly.
     lies_in: Vec<MapId>,
 }
 
 impl UsedMap {
-    /// A map that programs use themselves.
     pub(super) const fn of_programs(id: MapId, record: MapRecord, programs: Vec<Arc<ProgramRecord>>) -> Self {
         Self { id, record, programs, lies_in: Vec::new() }
     }
 
-    /// A map that programs reach by maps of maps.
     pub(super) const fn inner(
         id: MapId,
         record: MapRecord,
@@ -50,13 +48,12 @@ impl UsedMap {
         Self { id, record, programs, lies_in }
     }
 
-    /// Maps of maps that it lies in; none for a map that programs use themselves.
+    /// Returns the maps of maps that contain it; none for a map that programs use directly.
     #[must_use]
     pub fn lies_in(&self) -> &[MapId] {
         &self.lies_in
     }
 
-    /// Describes it, by what the kernel says of it.
     pub(super) fn details(&self, facts: MapFacts) -> MapDetails {
         let folder = self.programs.first().filter(|_| self.record.public);
         MapDetails {
@@ -67,26 +64,26 @@ impl UsedMap {
         }
     }
 
-    /// The kernel's id.
+    /// Returns the kernel id.
     #[must_use]
     pub const fn id(&self) -> MapId {
         self.id
     }
 
-    /// Name in the object.
+    /// Returns the name in the object.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.record.name
     }
 
-    /// The programs of ours that use it, at least one, with their owners.
+    /// Returns the managed programs that use it, at least one, with their owners.
     pub fn users(&self) -> impl Iterator<Item = (ProgramId, Owner)> {
         self.programs.iter().map(|program| (program.id, program.owner()))
     }
 }
 
 impl State {
-    /// Programs that are in the kernel: the ids in the records of others may be those of strangers by now.
+    /// Returns the programs that are in the kernel. Ids in records of lost programs may have been reused.
     pub(crate) fn loaded(&self) -> impl Iterator<Item = &Arc<ProgramRecord>> {
         self.programs.values().filter(|program| !self.lost.contains(&program.uid))
     }
@@ -98,10 +95,10 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// A map of a program of ours. What an adopted program uses is not ours: its loader made it.
+    /// Returns a map of a managed program. Maps of an adopted program are excluded: its loader created them.
     ///
     /// # Errors
-    /// No program of ours uses such a map.
+    /// Returns an error if no managed program uses such a map.
     pub fn find_map(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
         let state = self.state();
         let id = match wanted {
@@ -124,10 +121,10 @@ impl<K: Kernel> Engine<K> {
         Ok(UsedMap::of_programs(id, record, programs))
     }
 
-    /// Holds a map, for reading alone unless it is to be written, and describes it.
+    /// Opens a map, read-only unless `write` is set, and returns its details.
     ///
     /// # Errors
-    /// It is gone, or the kernel refuses.
+    /// Returns an error if the map is gone, or the kernel refuses the access.
     pub fn open_map(&self, map: &UsedMap, write: bool) -> Result<(MapDetails, K::Handle), EngineError> {
         let opened = if write { self.kernel.open_map(map.id) } else { self.kernel.open_map_to_read(map.id) };
         let handle = match opened {

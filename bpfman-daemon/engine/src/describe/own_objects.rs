@@ -1,4 +1,4 @@
-//! What in the kernel is this manager's: to be told from what others made.
+//! Kernel objects of this daemon, to distinguish them from third-party ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,31 +7,31 @@ use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
 
-/// Programs, links and hooks of ours.
+/// Programs, links and hooks of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnObjects {
-    /// Programs, and those that were made for chains.
+    /// Managed programs, and programs that were built for chains.
     pub programs: BTreeSet<ProgramId>,
-    /// The kernel's links.
+    /// Links by kernel id.
     pub links: BTreeMap<KernelLinkId, OwnPlace>,
-    /// Hooks with something of ours.
+    /// Hooks with objects of the daemon.
     pub hooks: BTreeMap<HookKey, OwnPlace>,
 }
 
-/// A place of ours.
+/// Attach point of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnPlace {
-    /// The hook as commands name it; `link 7`, by the kernel's id, of one that is at none.
+    /// Hook, as commands name it; `link 7`, by the kernel id, for a link without a hook.
     pub name: String,
-    /// Whose the links there are.
+    /// Owners of the links there.
     pub owners: BTreeSet<Owner>,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// All of ours, by the records and as far as it is in its place. Asks the kernel about each link.
+    /// Returns all objects of the daemon that the records name and that are in place. Queries the kernel for each link.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Returns an error if the kernel refuses a query.
     pub fn own_objects(&self) -> Result<OwnObjects, EngineError> {
         let mut own = OwnObjects::default();
         {

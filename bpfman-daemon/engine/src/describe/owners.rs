@@ -1,4 +1,4 @@
-//! Whose things are.
+//! Owners of programs, links and attachments.
 
 use bpfmand_core::{AttachPoint, HookKind, Interface, LinkId, MatchingId, Owner, ProgramId};
 use bpfmand_kernel::Kernel;
@@ -7,12 +7,12 @@ use crate::state::State;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
-/// How much one owner has.
+/// Numbers of objects of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Possessions {
-    /// Programs.
+    /// Number of programs.
     pub programs: u64,
-    /// Links.
+    /// Number of links.
     pub links: u64,
 }
 
@@ -23,26 +23,26 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Whose a program is; none if bpfman has no such program.
+    /// Returns the owner of a program; `None` if there is no such managed program.
     pub fn owner_of_program(&self, id: ProgramId) -> Option<Owner> {
         self.state().program(id).map(|program| program.owner())
     }
 
-    /// Whose a link is; none if there is no such link.
+    /// Returns the owner of a link; `None` if there is no such link.
     pub fn owner_of_link(&self, id: LinkId) -> Option<Owner> {
         let state = self.state();
         state.owner_of(state.links.get(&id)?)
     }
 
-    /// Returns where a link is attached; none if there is no such link.
+    /// Returns the attach point of a link; `None` if there is no such link.
     pub fn point_of_link(&self, id: LinkId) -> Option<AttachPoint> {
         self.state().links.get(&id).map(|link| link.point.clone())
     }
 
-    /// Returns the members of a hook with their owners: that of the link and, where it is another, that of the program.
+    /// Returns the members of a hook with their owners: that of the link and, if it differs, that of the program.
     ///
     /// # Errors
-    /// There is no such interface.
+    /// Returns an error if there is no such interface.
     pub fn owners_at_hook(
         &self,
         interface: &Interface,
@@ -60,14 +60,14 @@ impl<K: Kernel> Engine<K> {
         Ok(owners)
     }
 
-    /// Whose an attachment to matching interfaces is; none if there is no such attachment.
+    /// Returns the owner of an attachment by an interface selector; `None` if there is no such attachment.
     pub fn owner_of_matching(&self, id: MatchingId) -> Option<Owner> {
         let state = self.state();
         let matching = state.matchings.get(&id)?;
         matching.owner.clone().or_else(|| Some(state.programs.get(&matching.program)?.owner()))
     }
 
-    /// How much an owner has.
+    /// Returns the numbers of objects of an owner.
     pub fn possessions_of(&self, owner: &Owner) -> Possessions {
         let state = self.state();
         let programs = state.programs.values().filter(|program| program.owner() == *owner).count();

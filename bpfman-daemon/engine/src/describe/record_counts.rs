@@ -1,4 +1,4 @@
-//! How many of what there is, and how much of it is not as it should be: for metrics.
+//! Numbers of objects and of faults, for metrics.
 
 use std::collections::HashSet;
 
@@ -7,27 +7,27 @@ use bpfmand_kernel::Kernel;
 
 use crate::Engine;
 
-/// What the records, and the last checks, say.
+/// Numbers from the records and from the last checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordCounts {
-    /// Programs that the kernel is to have.
+    /// Kernel ids of the programs that should be loaded.
     pub programs: HashSet<ProgramId>,
-    /// Programs that could not be loaded again after a reboot.
+    /// Number of programs that could not be loaded again after a reboot.
     pub lost_programs: u64,
-    /// Programs that took more of a CPU than they may, and go on.
+    /// Number of programs that exceed their CPU limit and still run.
     pub over_cpu_limit: u64,
-    /// Hooks of chains that differ from their records and could not be mended.
+    /// Number of hooks whose chain differs from its record and could not be repaired.
     pub drifted_hooks: u64,
-    /// The same of links that are no members of chains.
+    /// Number of such links that are not members of chains.
     pub drifted_links: u64,
-    /// What is of ours in the kernel and has no record, as the last start found it.
+    /// Number of the daemon's kernel objects without a record, as found by the last start.
     pub strays: u64,
-    /// Failed operations that could not be undone.
+    /// Number of failed operations that could not be undone.
     pub unfinished: u64,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Counts; nothing of the kernel is asked.
+    /// Returns the numbers, without queries of the kernel.
     #[must_use]
     pub fn record_counts(&self) -> RecordCounts {
         let state = self.state();

@@ -1,4 +1,4 @@
-//! Programs that are to get another version, for those who decide about it.
+//! Programs that are about to be replaced, for access control.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use crate::Engine;
 use crate::state::State;
 use crate::state::records::ProgramRecord;
 
-/// A program whose place another version is to take: the version runs wherever this one is attached.
+/// Program that is about to be replaced: the new version runs at all of its attach points.
 #[derive(Clone, Debug)]
 pub struct ProgramToReplace {
-    /// The kernel's id.
+    /// Kernel id.
     pub id: ProgramId,
-    /// Exact type, which the new version has too.
+    /// Exact type, which the new version shares.
     pub program_type: ProgramType,
     /// Function, hook or program that it was loaded for.
     pub target: Option<String>,
-    /// It is held to a tenant's rules, and so is its new version.
+    /// True if the program has a tenant's guard, which the new version then has, too.
     pub is_guarded: bool,
-    /// Its links, and where each is attached.
+    /// Links with their attach points.
     pub links: Vec<(LinkId, AttachPoint)>,
-    /// Interfaces to which it is attached when they come.
+    /// Attachments by interface selectors.
     pub matchings: Vec<(MatchingId, HookKind, InterfaceMatch)>,
 }
 
@@ -34,7 +34,7 @@ impl ProgramToReplace {
             id: program.id,
             program_type: program.program_type,
             target: program.target.clone(),
-            // The version that a rollback brings back was held to rules of its own.
+            // Rollback restores the previous version with its own guard, so both versions must be guarded.
             is_guarded: program.guard.is_some()
                 && state.previous.get(&program.uid).is_none_or(|before| before.program.guard.is_some()),
             links: state.links_of(program.uid).map(|link| (link.id, link.point.clone())).collect(),
@@ -44,7 +44,7 @@ impl ProgramToReplace {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns those of the programs that there are.
+    /// Returns those of the programs that exist.
     pub fn replaced_programs(&self, ids: &[ProgramId]) -> Vec<ProgramToReplace> {
         let state = self.state();
         ids.iter().filter_map(|id| Some(ProgramToReplace::of(&state, state.program(*id)?))).collect()

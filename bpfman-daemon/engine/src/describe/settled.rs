@@ -1,5 +1,5 @@
-//! Readers take no locks, and see what the kernel runs and what is recorded one after the other: what seems to differ may
-//! only be in the middle of a change.
+//! Consistent observations without locks. Kernel and records are read one after the other, so an apparent difference
+//! may be a change in progress.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use crate::engine::locks::{Guard, Subject};
 use crate::state::Standing;
 use crate::{Engine, EngineError};
 
-/// Pause between two observations of what is being changed.
+/// Pause between two observations of an object that is being changed.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Time that may still be spent waiting for things that are being changed: one budget for a whole list, however many of its
-/// entries are changed all the time. Entries that need no wait take nothing of it.
+/// Remaining time for waiting for objects that are being changed. A list shares one budget over all of its entries, of
+/// which any number may be changing. Entries that need no wait use nothing of it.
 #[derive(Debug)]
 pub struct ObservationBudget(Cell<Duration>);
 
@@ -35,7 +35,7 @@ impl ObservationBudget {
 }
 
 impl Standing {
-    /// Returns whether a change of others can have been seen half done.
+    /// Returns whether the status may come from a half-done change by another operation.
     pub(super) const fn may_be_half_done(&self) -> bool {
         !matches!(
             self,
@@ -53,14 +53,14 @@ impl Standing {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the budget of one list, or of one entry that is asked for alone.
+    /// Returns the budget of a list, or of a single entry.
     pub(crate) fn observation_budget(&self) -> ObservationBudget {
         ObservationBudget::new(self.options.observation_wait)
     }
 
-    /// Observes something, and if `is_half_done`, once more while its subjects are locked. As long as others change it, it is
-    /// observed until it is right in between, or the budget is spent. Each `observe` reads the records again. The caller holds
-    /// none of the subjects.
+    /// Observes an object; if `is_half_done`, observes it again while its subjects are locked. While other operations
+    /// change it, it is observed repeatedly until one observation is consistent or the budget is spent. Each call of
+    /// `observe` reads the records again. The caller holds none of the subjects.
     pub(super) fn settled<T>(
         &self,
         budget: &ObservationBudget,
@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
         Ok(seen)
     }
 
-    /// Returns what runs at a hook; none if it has no record any more.
+    /// Returns the program that runs at a hook; `None` if the hook no longer has a record.
     pub(super) fn settled_chain(
         &self,
         budget: &ObservationBudget,
@@ -103,7 +103,6 @@ impl<K: Kernel> Engine<K> {
         )
     }
 
-    /// Returns the subjects to lock so that a link does not change.
     pub(super) fn subjects_of(&self, id: LinkId) -> Vec<Subject> {
         let Some(link) = self.state().links.get(&id).cloned() else { return Vec::new() };
         [Subject::Program(link.program)].into_iter().chain(link.hook.map(Subject::Hook)).collect()

@@ -1,4 +1,4 @@
-//! Maps of our programs as users see them: with owners and types, and with those that lie in maps of maps.
+//! Maps of managed programs for display: with owners and types, including maps inside maps of maps.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use crate::describe::writable_maps::why_read_only;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// A map of ours, as users see it.
+/// Map for display.
 #[derive(Clone, Debug)]
 pub struct ShownMap {
-    /// What it is.
+    /// Details of the map.
     pub details: MapDetails,
-    /// Whose programs use it.
+    /// Owners of the programs that use it.
     pub owners: BTreeSet<Owner>,
-    /// Names of the types of its keys and values.
+    /// Names of the types of keys and values.
     pub types: TypeNames,
-    /// Maps of maps that it lies in; none for a map that programs use themselves.
+    /// Maps of maps that contain it; empty for a map that programs use directly.
     pub lies_in: Vec<MapId>,
-    /// Why its entries cannot be set; none if they can.
+    /// Reason why its entries cannot be set; `None` if they can.
     pub read_only_because: Option<String>,
 }
 
-/// Maps, listed.
+/// List of maps.
 #[derive(Debug, Default)]
 pub struct ShownMaps {
-    /// By their ids.
+    /// Maps by id.
     pub maps: Vec<ShownMap>,
-    /// Maps of maps with more places than are looked through: what lies in them is not all here.
+    /// Maps of maps that are too large to be searched: their inner maps may be missing from the list.
     pub not_searched: Vec<MapId>,
 }
 
-/// Types of programs that were read, by the kernel's id of them.
+/// Cache of BTF of programs, by its kernel id.
 #[derive(Debug, Default)]
 struct ReadTypes(HashMap<BtfId, Option<Arc<ProgramTypes>>>);
 
 impl<K: Kernel> Engine<K> {
-    /// Maps of programs of ours, with a record and all users of each.
+    /// Returns the maps of managed programs, each with a record and all of its users.
     pub(super) fn maps_in_use(&self) -> BTreeMap<MapId, (MapRecord, Vec<Arc<ProgramRecord>>)> {
         let state = self.state();
         let mut maps: BTreeMap<MapId, (MapRecord, Vec<Arc<ProgramRecord>>)> = BTreeMap::new();
@@ -56,10 +56,10 @@ impl<K: Kernel> Engine<K> {
         maps
     }
 
-    /// Maps of programs of ours by id, those in maps of maps among them; optionally those of one program alone.
+    /// Returns the maps of managed programs by id, including inner maps; optionally of one program only.
     ///
     /// # Errors
-    /// There is no such program, or the kernel refuses to tell.
+    /// Returns an error if there is no such program, or the kernel refuses a query.
     pub fn shown_maps(&self, of: Option<ProgramId>) -> Result<ShownMaps, EngineError> {
         if let Some(program) = of.filter(|program| self.state().program(*program).is_none()) {
             return Err(EngineError::NoProgram(program));
@@ -82,7 +82,7 @@ impl<K: Kernel> Engine<K> {
         for id in reached {
             match self.find_inner_map(&inner, id) {
                 Ok(map) => shown.extend(self.show_map_by(&map, &mut types)?),
-                // It went meanwhile, or it is not ours to show.
+                // The map has gone meanwhile, or a third-party program uses it.
                 Err(EngineError::NoMapOfOurs(_) | EngineError::InnerMapOfOthers { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -93,10 +93,10 @@ impl<K: Kernel> Engine<K> {
         Ok(ShownMaps { maps: shown, not_searched })
     }
 
-    /// Describes a map.
+    /// Returns one map.
     ///
     /// # Errors
-    /// It is gone, or the kernel refuses to tell.
+    /// Returns an error if the map is gone, or the kernel refuses a query.
     pub fn show_map(&self, map: &UsedMap) -> Result<ShownMap, EngineError> {
         let shown = self.show_map_by(map, &mut ReadTypes::default())?;
         shown.ok_or(EngineError::NoMapOfOurs(map.id()))
@@ -117,10 +117,10 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Types of a program that uses a map, as the kernel has them; none if it has none.
+    /// Returns the BTF of a program that uses a map, from the kernel; `None` if there is none.
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// Returns an error if the kernel refuses a query.
     pub fn raw_types_of(&self, map: &UsedMap) -> Result<Option<Vec<u8>>, EngineError> {
         for (program, _) in map.users() {
             let Some(handle) = self.kernel.open_program(program)? else { continue };

@@ -1,4 +1,4 @@
-//! Programs and links in a few words, from the records alone: for histories.
+//! One-line summaries of programs and links from the records, for the audit log.
 
 use bpfmand_core::{LinkId, Owner, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
@@ -6,19 +6,19 @@ use bpfmand_kernel::Kernel;
 use crate::Engine;
 use crate::state::records::{ProgramRecord, SourceRecord};
 
-/// What the records say of a program or a link.
+/// Summary of a program or a link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordSummary {
-    /// The program.
+    /// Kernel id of the program.
     pub program: Option<ProgramId>,
-    /// The hook of a link, as commands name it.
+    /// Hook of a link, as commands name it.
     pub hook: Option<String>,
-    /// In words: "program 7 wall of sha256:… at xdp eth0, priority 50".
+    /// Text such as "program 7 wall of sha256:… at xdp eth0, priority 50".
     pub text: String,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// What the records say of a program; nothing if there is none.
+    /// Returns the summary of a program; empty if there is none.
     #[must_use]
     pub fn summary_of_program(&self, id: ProgramId) -> RecordSummary {
         let state = self.state();
@@ -28,14 +28,14 @@ impl<K: Kernel> Engine<K> {
         RecordSummary { program: Some(id), hook: None, text }
     }
 
-    /// The kernel's id of a program, what the records say of it, and whose it is; none if there is none.
+    /// Returns the kernel id, the summary and the owner of a program; `None` if there is no record.
     #[must_use]
     pub fn about_program(&self, uid: ProgramUid) -> Option<(ProgramId, String, Owner)> {
         let program = self.record(uid)?;
         Some((program.id, self.summary_of_program(program.id).text, program.owner()))
     }
 
-    /// What the records say of a link; nothing if there is none.
+    /// Returns the summary of a link; empty if there is none.
     #[must_use]
     pub fn summary_of_link(&self, id: LinkId) -> RecordSummary {
         let state = self.state();

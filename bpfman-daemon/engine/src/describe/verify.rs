@@ -1,4 +1,4 @@
-//! Is what runs what was signed? A chain is built again from its members' bytecode and compared with the kernel.
+//! Verification of a running chain: it is built again from its members' bytecode and compared with the kernel.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,33 +22,33 @@ use crate::state::chain_record::ChainRecord;
 use crate::state::records::{HookRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError, paths};
 
-/// What was compared of a chain.
+/// Result of the verification of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainVerification {
-    /// The hook as commands name it.
+    /// Hook, as commands name it.
     pub hook: String,
-    /// One entry a comparison.
+    /// Comparisons.
     pub parts: Vec<VerifiedPart>,
 }
 
 impl ChainVerification {
-    /// True if nothing differs.
+    /// Returns whether nothing differs.
     #[must_use]
     pub fn matches(&self) -> bool {
         self.parts.iter().all(|part| part.matches)
     }
 }
 
-/// One comparison.
+/// Comparison of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedPart {
-    /// For example "program 2 of 3" or "member firewall".
+    /// Name of the part, for example "program 2 of 3" or "member firewall".
     pub part: String,
-    /// What was built from the members' bytecode, or recorded.
+    /// Value built from the members' bytecode, or recorded.
     pub expected: String,
-    /// What is there.
+    /// Value in the kernel.
     pub found: String,
-    /// Whether the two are the same.
+    /// True if both are equal.
     pub matches: bool,
     /// Image digest with rule and signer, or the file; empty where there is neither.
     pub provenance: String,
@@ -61,16 +61,16 @@ impl VerifiedPart {
     }
 }
 
-/// A program's tag and maps, as the kernel tells them or as they have to be.
+/// Tag and maps of a program, found in the kernel or expected.
 struct Code {
     tags: Vec<[u8; 8]>,
     maps: Vec<MapId>,
 }
 
-/// How often members may have become others while they were read.
+/// Maximum number of rounds in which members may change while they are read.
 const ROUNDS: usize = 4;
 
-/// A text made from bytecode, or what is wrong with the bytecode.
+/// Text built from bytecode, or the error of the bytecode.
 type Made = Result<MemberText, FileError>;
 
 /// Texts of members, made from their bytecode before their hook was locked.
@@ -96,8 +96,9 @@ impl<K: Kernel> Engine<K> {
     /// members, unless someone searched for a collision of 64 bits. It does not cover what the maps contain.
     ///
     /// # Errors
-    /// No program of ours is there; it has a member that is not among `seen`, if these are given; the members cannot be planned
-    /// any more. A difference is no error but in the answer.
+    /// Returns an error if the hook has none of the daemon's programs; if it has a member that is not among `seen`, if
+    /// these are given; or if the members can no longer be planned. A difference is not an error but part of the
+    /// result.
     pub fn verify_chain(
         &self,
         interface: &Interface,
@@ -112,7 +113,7 @@ impl<K: Kernel> Engine<K> {
             if rounds.next().is_none() {
                 return Err(EngineError::MembersChange { hook: text });
             }
-            // Others need not wait for who reads the members' bytecode.
+            // Read the members' bytecode without the lock, so that a slow reader does not block others.
             for member in self.joined(&self.hook_of(&key).0)? {
                 if !fresh.has(&member.program) {
                     let made = self.made_again(&member.program)?;
@@ -150,7 +151,7 @@ impl<K: Kernel> Engine<K> {
         Ok(ChainVerification { hook: text, parts })
     }
 
-    /// The text of a member, if its bytecode is what it was.
+    /// Returns the text of a member, if its bytecode is unchanged.
     fn made_again(&self, program: &ProgramRecord) -> Result<Made, EngineError> {
         if !program.is_adopted()
             && let Err(changed) = self.blobs.get(&program.blob)
@@ -160,11 +161,11 @@ impl<K: Kernel> Engine<K> {
         self.fresh_member(program).map(Ok)
     }
 
-    /// The bytecode of a member, and the member as it was loaded alone.
+    /// Verifies the bytecode of a member, and the member as it was loaded alone.
     fn verify_member(&self, program: &ProgramRecord, made: &Made) -> Result<Vec<VerifiedPart>, EngineError> {
         let provenance = provenance(&program.source);
         if program.is_adopted() {
-            // Nobody has its bytecode: it is compared with what was recorded when it was adopted.
+            // The bytecode is not available: compare with the values that were recorded at its adoption.
             let text = |id: ProgramId, tag: &[u8; 8]| format!("program {id}, tag {}", hexadecimal(tag));
             let found = self.kernel.program(program.id)?;
             let found = found.map_or("it is not loaded any more".to_owned(), |f| text(f.id, &f.tag));
@@ -188,7 +189,7 @@ impl<K: Kernel> Engine<K> {
         Ok(parts)
     }
 
-    /// Leaves out the maps that the load made of jump tables: no record names them.
+    /// Removes the maps that the load created from jump tables: no record names them.
     fn leave_out_jump_tables(&self, found: &mut ProgramFacts) -> Result<(), EngineError> {
         let mut rest = Vec::with_capacity(found.map_ids.len());
         for id in &found.map_ids {
@@ -199,7 +200,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// What the hook runs against what the record says that it runs.
+    /// Compares the program that the hook runs with the record.
     fn verify_entry(&self, hook: &HookRecord) -> Result<VerifiedPart, EngineError> {
         let running = self.running_chain(hook)?;
         let found =
@@ -233,7 +234,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// The maps that lead from one program to the next, and the counters.
+    /// Compares the maps that connect one program to the next, and the counters.
     fn verify_maps(&self, chain: &ChainRecord, parts: &mut Vec<VerifiedPart>) -> Result<(), EngineError> {
         let folder = self.chain_folder(chain.id)?.unwrap_or_else(|| paths::chain(chain.id));
         let pinned = |path: PathBuf| -> Result<String, EngineError> {
@@ -249,7 +250,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Tags and maps of a chain's programs and of their timed twins, made from the bytecode.
+    /// Returns tags and maps of a chain's programs and of their timed twins, built from the bytecode.
     fn built_again(
         &self,
         hook: &HookRecord,
@@ -267,7 +268,7 @@ impl<K: Kernel> Engine<K> {
             .iter()
             .map(|member| match fresh.of(&member.program)? {
                 Ok(text) => Ok(text.clone()),
-                // With what is wrong with it.
+                // Return the error of the bytecode.
                 Err(_) => self.fresh_member(&member.program),
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
@@ -309,7 +310,7 @@ fn compare(part: String, wanted: &Code, found: Option<&ProgramFacts>) -> Verifie
     let mut maps = found.map_ids.clone();
     maps.sort_unstable();
     maps.dedup();
-    // Which of the two hashes it is depends on the kernel.
+    // The kernel decides which of the two hashes is the tag.
     let tag = wanted.tags.iter().find(|tag| **tag == found.tag).or(wanted.tags.first());
     VerifiedPart::of(part, text(&tag.copied().unwrap_or_default(), &wanted.maps), text(&found.tag, &maps))
 }

@@ -1,4 +1,4 @@
-//! Which maps have entries that users may set, and why others have not.
+//! Rules about maps whose entries users may set.
 
 use bpfmand_core::{MapFacts, map_type};
 use bpfmand_kernel::Kernel;
@@ -6,12 +6,11 @@ use bpfmand_kernel::Kernel;
 use crate::describe::open_maps::UsedMap;
 use crate::{Engine, EngineError};
 
-/// `BPF_F_RDONLY`, of a map's creation.
 const RDONLY: u32 = 1 << 3;
-/// Begin of the names of maps that libbpf's `usdt.bpf.h` has: the daemon writes there where probes' arguments are.
+/// Prefix of the map names in libbpf's `usdt.bpf.h`, where the daemon writes the locations of the probes' arguments.
 const USDT: &str = "__bpf_usdt_";
 
-/// Returns why only programs and the daemon may write the entries of a map; none if others may.
+/// Returns the reason why only programs and the daemon may write a map; `None` if others may.
 pub fn why_fixed(name: &str, map: &MapFacts) -> Option<&'static str> {
     if name.starts_with(USDT) {
         return Some("the daemon keeps in it where USDT probes find their arguments");
@@ -22,7 +21,7 @@ pub fn why_fixed(name: &str, map: &MapFacts) -> Option<&'static str> {
     (map.flags & RDONLY != 0).then_some("it was made for programs alone to write (BPF_F_RDONLY)")
 }
 
-/// Reason for which entries of a map cannot be set; none if they can be.
+/// Returns the reason why entries of a map cannot be set; `None` if they can.
 pub fn why_read_only(name: &str, map: &MapFacts) -> Option<String> {
     use map_type as kind;
     if let Some(why) = why_fixed(name, map) {
@@ -47,10 +46,11 @@ pub fn why_read_only(name: &str, map: &MapFacts) -> Option<String> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to change entries of maps that programs or the daemon rely on, and of those that hold no data.
+    /// Refuses writes to maps on which programs or the daemon rely, and to maps that hold no data.
     ///
     /// # Errors
-    /// [`EngineError::MapReadOnly`]. The map is gone, or the kernel refuses to tell.
+    /// Returns [`EngineError::MapReadOnly`] for such a map, or an error if the map is gone or the kernel refuses a
+    /// query.
     pub fn ensure_writable(&self, map: &UsedMap) -> Result<MapFacts, EngineError> {
         let facts = self.kernel.map(map.id())?.ok_or(EngineError::NoMapOfOurs(map.id()))?;
         match why_read_only(map.name(), &facts) {
@@ -60,20 +60,20 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Callers to whom a map may be given for writing, as a descriptor or as a pin.
+/// Callers that may receive a map for writing, as a descriptor or as a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapRecipients {
-    /// Callers who may write this map.
+    /// Callers with write access to this map.
     WritersOfIt,
-    /// Callers who may write every map: an entry of it leads to another kernel object, and the kernel does not ask by which
-    /// rights the descriptor in an entry was opened.
+    /// Callers with write access to all maps: an entry of the map refers to another kernel object, and the kernel does
+    /// not check with which access the descriptor in the entry was opened.
     WritersOfAll,
 }
 
-/// Returns to whom a map of this name may be given for writing.
+/// Returns the callers that may receive a map of this name for writing.
 ///
 /// # Errors
-/// Reason why no caller gets it for writing.
+/// Returns the reason why no caller may receive it for writing.
 pub fn recipients_for_writing(name: &str, map: &MapFacts) -> Result<MapRecipients, &'static str> {
     match why_fixed(name, map) {
         Some(why) => Err(why),
@@ -83,11 +83,12 @@ pub fn recipients_for_writing(name: &str, map: &MapFacts) -> Result<MapRecipient
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns to whom a map may be given for writing. Rings and other maps whose entries [`Engine::ensure_writable`] refuses
-    /// to set may: their readers write positions, not entries.
+    /// Returns the callers that may receive a map for writing. Ring buffers and similar maps qualify although
+    /// [`Engine::ensure_writable`] refuses to set their entries: their readers write positions, not entries.
     ///
     /// # Errors
-    /// [`EngineError::MapReadOnly`] if no caller gets it for writing. The map is gone, or the kernel refuses to describe it.
+    /// Returns [`EngineError::MapReadOnly`] if no caller may receive it for writing, or an error if the map is gone or
+    /// the kernel refuses a query.
     pub fn recipients_for_writing(&self, map: &UsedMap) -> Result<MapRecipients, EngineError> {
         let facts = self.kernel.map(map.id())?.ok_or(EngineError::NoMapOfOurs(map.id()))?;
         recipients_for_writing(map.name(), &facts).map_err(|why| EngineError::MapReadOnly {

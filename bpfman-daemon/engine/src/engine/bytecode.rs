@@ -1,4 +1,4 @@
-//! Where bytecode comes from: a local file, or an image.
+//! Sources of bytecode: a local file, or an image.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -14,7 +14,7 @@ use crate::EngineError;
 use crate::error::{ImageFailure, ImageFailureKind};
 use crate::state::records::ProgramRecord;
 
-/// The largest object file, in bytes.
+/// Maximum size of an object file, in bytes.
 pub const MAX_OBJECT: u64 = bpfmand_object::MAX_OBJECT_BYTES as u64;
 
 /// Verified bytecode of an image.
@@ -24,68 +24,67 @@ pub struct FetchedImage {
     pub bytes: Arc<[u8]>,
     /// Digest of the image, `sha256:…`.
     pub digest: String,
-    /// The rule and signer that let it in.
+    /// Policy rule and signer by which the image was verified.
     pub verified_by: String,
-    /// What was verified, in the words of the crate `image`: kept with the program, for that crate to judge again when the
-    /// policy has changed.
+    /// Evidence of the verification, in the format of the crate `image`. It is kept with the program, so that the crate
+    /// can evaluate it again after the policy changes.
     pub evidence: String,
     /// Programs that the image's label names; empty if it has no such label.
     pub programs: Vec<String>,
 }
 
-/// An image that somebody asks for.
+/// Request for an image.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageAsk<'a> {
-    /// Reference.
+    /// Image reference.
     pub url: &'a str,
-    /// When the registry is asked.
+    /// Pull policy of the request.
     pub pull_policy: PullPolicy,
-    /// For the registry.
+    /// Credentials for the registry.
     pub credentials: Option<&'a Credentials>,
     /// User id of the caller.
     pub caller_uid: u32,
 }
 
-/// That bytecode was revoked.
+/// Revocation of bytecode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// By what.
+    /// Reason of the revocation.
     pub why: String,
-    /// True if the policy wants it attached nowhere; else it runs on where it does.
+    /// True if the policy requires programs of this bytecode to be detached. Otherwise they stay attached.
     pub detach: bool,
 }
 
-/// The crate `image`, as the engine sees it. Calls block.
+/// Interface to the crate `image`. Calls block.
 pub trait Images: Send + Sync {
-    /// True if this user may load object files of this machine, which nobody has signed. Root only, unless a policy
-    /// says otherwise.
+    /// Returns whether this user may load local object files, which have no signature: by default only root.
     ///
     /// # Errors
-    /// The policy cannot be read.
+    /// Returns an error if the policy cannot be read.
     fn allows_files(&self, uid: u32) -> Result<bool, ImageFailure> {
         Ok(uid == 0)
     }
 
-    /// That bytecode which was trusted once was revoked since, if it was.
+    /// Returns the revocation of the bytecode of a loaded program, if it was revoked.
     ///
     /// # Errors
-    /// The policy cannot be read.
+    /// Returns an error if the policy cannot be read.
     fn revocation(&self, _program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
         Ok(None)
     }
 
-    /// Why bytecode that was let in once would not be let in now; none if it would.
+    /// Returns the reason why the current policy would refuse the bytecode of a loaded program; `None` if it would not.
     ///
     /// # Errors
-    /// The policy cannot be read.
+    /// Returns an error if the policy cannot be read.
     fn refusal_now(&self, program: &ProgramRecord) -> Result<Option<String>, ImageFailure> {
         Ok(self.revocation(program)?.map(|revocation| format!("it was revoked: {}", revocation.why)))
     }
 
-    /// Fetches and verifies an image. `progress` hears of bytes so far and in all.
+    /// Fetches and verifies an image. `progress` is called with the bytes received so far and the total.
     ///
     /// # Errors
-    /// It cannot be had or trusted.
+    /// Returns an error if the image cannot be fetched or verified.
     fn fetch(
         &self,
         ask: ImageAsk<'_>,
@@ -93,7 +92,7 @@ pub trait Images: Send + Sync {
     ) -> Result<FetchedImage, ImageFailure>;
 }
 
-/// No images at all.
+/// Image source that refuses all images.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoImages;
 
@@ -111,8 +110,7 @@ impl Images for NoImages {
     }
 }
 
-/// Reads an object file from this machine. Users other than root may only name files of their own: the daemon could
-/// read files that the caller could not.
+/// Reads a local object file. Other users than root must own it: the daemon can read files that they cannot.
 pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]>, EngineError> {
     if !allowed {
         let who = if caller_uid == 0 { "the policy forbids it to root, too" } else { "only root may" };
@@ -127,7 +125,8 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     let fail = |source| EngineError::Bytecode { path: path.display().to_string(), source };
     let file = match open_regular(path) {
         Ok(Some(file)) => file,
-        // One answer for what is not there, is no file, or is somebody else's: the daemon sees what the caller may not.
+        // The same error for a missing file, for one that is not regular, and for one of another user: otherwise the
+        // caller could probe paths that it cannot read.
         Ok(None) | Err(_) if caller_uid != 0 => return Err(not_theirs(path, caller_uid)),
         Ok(None) => {
             return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
@@ -154,8 +153,8 @@ fn not_theirs(path: &Path, caller_uid: u32) -> EngineError {
     ))
 }
 
-/// Opens a regular file and nothing else (none): a pipe would keep the thread until somebody writes into it, and to open a
-/// device may do something. What is looked at is what is opened, whatever the path leads to meanwhile.
+/// Opens a regular file; `None` for anything else. Opening a pipe would block without a writer, and opening a device
+/// can have side effects. The file that was checked is the one that is opened, even if the path changes in between.
 fn open_regular(path: &Path) -> std::io::Result<Option<File>> {
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     if !FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode).is_file() {
@@ -176,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads until the other thread is told to stop exchanging the file for a pipe.
+    /// Reads until the other thread stops swapping the file for a pipe.
     #[test]
     fn a_file_that_becomes_a_pipe_between_two_looks_holds_nobody_up() {
         let folder = tempfile::tempdir().unwrap();

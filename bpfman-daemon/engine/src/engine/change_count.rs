@@ -1,12 +1,12 @@
-//! A count of changes of the records, for those who wait for them.
+//! Counter of changes of the records, for threads that wait for changes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-/// Is called after a change; it must return at once.
+/// Callback after a change. It must return at once.
 pub type ChangeListener = dyn Fn() + Send + Sync;
 
-/// Counts, and wakes those who wait.
+/// Counter of changes that wakes the threads that wait for one.
 #[derive(Default)]
 pub struct ChangeCount {
     count: Mutex<u64>,
@@ -15,7 +15,7 @@ pub struct ChangeCount {
 }
 
 impl ChangeCount {
-    /// Something was changed.
+    /// Counts a change and notifies waiting threads and listeners.
     pub fn tell(&self) {
         *self.guard() += 1;
         self.changed.notify_all();
@@ -23,20 +23,20 @@ impl ChangeCount {
         listeners.retain(|listener| listener.upgrade().inspect(|tell| tell()).is_some());
     }
 
-    /// From now on this one is called after each change, as long as somebody else holds it.
+    /// Adds a listener that is called after each change, until its last strong reference is dropped.
     pub fn add_listener(&self, listener: &Arc<ChangeListener>) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(Arc::downgrade(listener));
     }
 
-    /// Waits until the count is another than `seen`, at most so long. Answers the count.
+    /// Waits until the count differs from `seen`, at most for `timeout`. Returns the count.
     pub fn wait(&self, seen: u64, timeout: Duration) -> u64 {
         let waited = self.changed.wait_timeout_while(self.guard(), timeout, |count| *count == seen);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// A number is whole whatever panics.
+    /// Ignores poisoning: a panic cannot leave a number half changed.
     fn guard(&self) -> MutexGuard<'_, u64> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }

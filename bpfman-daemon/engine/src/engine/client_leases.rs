@@ -1,7 +1,7 @@
-//! Leases: what a client holds as long as it is there.
+//! Leases: rights that a client holds while it is connected.
 //!
-//! A lease lives in memory alone. Programs that were loaded under it name it in their records: a record whose lease nobody
-//! holds is one of a client that is gone, of this daemon or of one before.
+//! A lease exists in memory only. Programs that were loaded under it name it in their records. If no client holds the
+//! lease of a record, its client has gone, whether it was a client of this daemon or of an earlier one.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,21 +11,21 @@ use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
 
-/// Leases at the same time, of all users and of one.
+/// Maximum number of leases at the same time, of all users together.
 pub const MOST_LEASES: usize = 64;
-/// See [`MOST_LEASES`].
+/// Maximum number of leases of one user; see [`MOST_LEASES`].
 pub const MOST_LEASES_OF_ONE: usize = 8;
 
-/// The leases of now, with the users who hold them.
+/// Current leases, with the user id of their holders.
 #[derive(Debug, Default)]
 pub struct ClientLeases(Mutex<BTreeMap<ClientLease, u32>>);
 
-/// There is no room for another lease.
+/// Refusal of a lease: a limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeasesTaken {
-    /// How many are held.
+    /// Number of leases held by all users.
     pub all: usize,
-    /// How many of them by the same user.
+    /// Number of leases held by the same user.
     pub own: usize,
 }
 
@@ -34,12 +34,12 @@ impl ClientLeases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True while some client holds it.
+    /// Returns whether a client holds the lease.
     pub fn is_held(&self, lease: ClientLease) -> bool {
         self.guard().contains_key(&lease)
     }
 
-    /// Refuses a lease that is over, or another user's.
+    /// Refuses a lease that has ended or that belongs to another user.
     pub fn ensure_held(&self, lease: ClientLease, uid: u32) -> Result<(), EngineError> {
         if self.guard().get(&lease) == Some(&uid) {
             return Ok(());
@@ -54,13 +54,13 @@ impl<K: Kernel> Engine<K> {
     /// Gives a user a new lease, until [`Engine::end_client_lease`].
     ///
     /// # Errors
-    /// There is no room for one more.
+    /// Returns the numbers of leases if a limit is reached.
     pub fn hold_client_lease(&self, uid: u32) -> Result<ClientLease, LeasesTaken> {
-        // A number that is in no record: a load that names it makes all numbers up to it durable with its record.
+        // No record has this number. A load that names it makes all numbers up to it durable with its record.
         let id = ClientLease(self.number());
         let mut held = self.client_leases.guard();
         let own = held.values().filter(|holder| **holder == uid).count();
-        // Some are left to root, whoever holds the others.
+        // Reserve some leases for root.
         let most = if uid == 0 { MOST_LEASES } else { MOST_LEASES - MOST_LEASES_OF_ONE };
         if own >= MOST_LEASES_OF_ONE || held.len() >= most {
             return Err(LeasesTaken { all: held.len(), own });
@@ -69,10 +69,10 @@ impl<K: Kernel> Engine<K> {
         Ok(id)
     }
 
-    /// Ends a lease. What was loaded under it is over, and ended by the next [`Engine::expire`].
+    /// Ends a lease. The next [`Engine::expire`] removes the programs that were loaded under it.
     pub fn end_client_lease(&self, lease: ClientLease) {
         self.client_leases.guard().remove(&lease);
-        // Who looks for what is over looks now.
+        // Wake the thread that removes expired programs.
         self.tell_change();
     }
 }

@@ -1,21 +1,20 @@
-//! Hooks whose members clients have timed while they watch. In memory alone: who watches ends with the daemon.
+//! Hooks whose members are timed on behalf of watching clients. In memory only: the watches end with the daemon.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use bpfmand_core::HookKey;
 
-/// How many clients watch each hook.
 #[derive(Debug, Default)]
 pub struct ClientTiming(Mutex<BTreeMap<HookKey, usize>>);
 
 impl ClientTiming {
-    /// One more client watches.
+    /// Adds a watching client.
     pub fn begin(&self, key: HookKey) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
     }
 
-    /// One less does.
+    /// Removes a watching client.
     pub fn end(&self, key: &HookKey) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match watched.get_mut(key) {
@@ -24,7 +23,7 @@ impl ClientTiming {
         }
     }
 
-    /// True while one does.
+    /// Returns whether any client watches the hook.
     pub fn is_wanted(&self, key: &HookKey) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }

@@ -8,7 +8,7 @@ use crate::EngineError;
 use crate::engine::left_maps::UsedMaps;
 use crate::state::{Change, Changes, Committed, RecordKey, Written, encode, records};
 
-/// How many numbers are reserved at once.
+/// Number of ids that are reserved at once.
 const RESERVE: u64 = 1024;
 
 impl<K: Kernel> Engine<K> {

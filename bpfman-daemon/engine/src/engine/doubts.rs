@@ -1,9 +1,9 @@
-//! After a commit of which nobody knows whether it is on disk, such as on a full disk: the store is made to hold what was
-//! acknowledged, and changes go on.
+//! Recovery from a commit with an unknown outcome, for example on a full disk: makes the store match the acknowledged
+//! state, so that changes can continue.
 //!
-//! The operation of that commit was answered by an error and undone in the kernel, and no record in memory knows of it.
-//! So the records that it would have changed are written again as they are in memory: whether it reached the disk or not,
-//! it has not happened then.
+//! The operation of that commit returned an error and was undone in the kernel, and memory has no record of it. The
+//! records that it would have changed are therefore written again as they are in memory, which cancels the commit
+//! whether or not it reached the disk.
 
 use std::sync::PoisonError;
 
@@ -14,13 +14,12 @@ use crate::state::{State, Written};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Settles what nobody knows of the store, if the store can be read and written again. If not, changes are refused
-    /// still.
+    /// Settles the unknown contents of the store if it can be read and written. Otherwise changes are still refused.
     pub(crate) fn settle_doubts(&self) {
         if !self.state().unsure {
             return;
         }
-        // Poisoned by a panic elsewhere it guards nothing that could be half done: the doubts are in the state.
+        // Ignore poisoning: the lock protects no data of its own, the doubts are part of the state.
         let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.state().unsure {
             return;
@@ -44,9 +43,9 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn write_doubted(&self) -> Result<(), EngineError> {
-        // Nobody changes these records meanwhile: every other commit is refused.
+        // These records cannot change meanwhile: every other commit is refused.
         let batch = as_in_memory(&self.state())?;
-        // Also where there is nothing to be written: what is on disk has to be readable.
+        // Load the store even if there is nothing to write, to check that it can be read.
         self.options.store.load()?;
         match self.options.store.commit(batch) {
             Err(StoreError::NotSaved { outcome: CommitOutcome::Applied, .. }) => Ok(()),
@@ -55,8 +54,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The records in doubt, as they are in memory. Of leftovers memory has none: they are what a change that did not happen
-/// would have left to be removed, or what is gone from the kernel already.
+/// Returns the records in doubt as they are in memory. Memory has no leftovers: they belong to a change that did not
+/// happen, or the kernel has already lost them.
 fn as_in_memory(state: &State) -> Result<Batch, EngineError> {
     let mut written = Written::default();
     for key in &state.in_doubt {

@@ -1,8 +1,8 @@
-//! How often what was put was found lost.
+//! Counters of drift.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often something was found to differ since the engine was opened. What stays lost counts once.
+/// Numbers of differences from the records since the engine was opened. A lasting difference counts once.
 #[derive(Debug, Default)]
 pub struct DriftCounts {
     pub found: AtomicU64,
@@ -10,7 +10,7 @@ pub struct DriftCounts {
 }
 
 impl DriftCounts {
-    /// Found, and of these mended.
+    /// Returns the numbers of differences found, and of those repaired.
     pub fn counted(&self) -> (u64, u64) {
         (self.found.load(Ordering::Relaxed), self.mended.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! Looks at files whose file systems may never answer: each on a thread of its own, with a deadline.
+//! Checks of files whose file systems may never answer: each check runs on a thread of its own, with a deadline.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -8,34 +8,32 @@ use std::time::{Duration, Instant};
 use bpfmand_core::{FileIdentity, LinkId, ProcessScope};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
-/// Longest wait for a file system. Local ones answer in microseconds, those of other machines in milliseconds.
+/// Maximum wait for a file system. Local ones answer within microseconds, remote ones within milliseconds.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// Most paths that do not answer. While there are so many, no other file is looked at.
+/// Maximum number of paths that do not answer. While it is reached, no other file is checked.
 const MAX_HANGING: usize = 8;
-/// Time within which a file system answers that does not hold up checks of others.
+/// Answer time up to which a file system does not delay the checks of other files.
 const QUICK: Duration = Duration::from_millis(200);
-/// Pause of checks before they look again at a file that did not answer quickly, or move a probe to a file for which that failed.
+/// Pause before a check repeats a slow access, or a failed move of a probe to a file.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Bytes for a path that is followed, and for a list of libraries.
+/// Stack size in bytes, enough to resolve a path and to read a list of libraries.
 const STACK: usize = 256 << 10;
 
-/// Result of a look at a path.
 #[derive(Debug)]
 pub enum FileLook {
-    /// This file is there.
     Found(FoundFile),
-    /// No file is there, or it cannot be opened.
+    /// No file exists, or it cannot be opened.
     Absent(KernelError),
-    /// The file system does not answer, or did not answer an earlier look.
+    /// The file system does not answer, or has not answered an earlier check yet.
     Unanswered,
-    /// Nothing is known of it: other file systems do not answer, or it was slow a moment ago.
+    /// The file was not checked: too many other file systems do not answer, or this one was slow a moment ago.
     NotLooked,
 }
 
-/// A path or the name of a library, and the processes by which it is found.
+/// Path or library name, and the processes by which it is resolved.
 type Looked = (String, Option<u32>, Option<u32>);
 
-/// Looks that wait for an answer, with their beginnings.
+/// Checks that wait for an answer, with their start times.
 #[derive(Debug, Default)]
 struct Waiting {
     since: Mutex<HashMap<Looked, Instant>>,
@@ -43,10 +41,10 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Enters a look, unless the file system of this path does not answer, or those of too many others do not.
+    /// Registers a check, unless the file system of this path does not answer, or too many others do not.
     fn enter(&self, looked: &Looked) -> Result<(), FileLook> {
         let mut since = lock(&self.since);
-        // Another thread may look at the same path: that takes a moment, or for ever.
+        // Another thread may be checking the same path, which can take a moment or block forever.
         while let Some(began) = since.get(looked) {
             let left = MAX_WAIT.checked_sub(began.elapsed()).ok_or(FileLook::Unanswered)?;
             since = self.answered.wait_timeout(since, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -64,20 +62,19 @@ impl Waiting {
     }
 }
 
-/// Looks at files, and what earlier ones found.
 #[derive(Debug, Default)]
 pub struct FileLooks {
     waiting: Arc<Waiting>,
-    /// Files that answered late, with the time.
+    /// Files that answered late, with the time of the answer.
     slow: Mutex<HashMap<Looked, Instant>>,
-    /// Links whose file was not there at their last check.
+    /// Links whose file was absent at their last check.
     absent: Mutex<HashSet<LinkId>>,
-    /// Files to which probes could not be moved, with the time.
+    /// Files to which a probe could not be moved, with the time of the failure.
     failed: Mutex<HashMap<LinkId, (FileIdentity, Instant)>>,
 }
 
 impl FileLooks {
-    /// Looks for a check, which looks at many files: not at one that was slow a moment ago.
+    /// Checks a file as part of a periodic check, which visits many files: skips one that was slow a moment ago.
     pub fn look_in_check<K: Kernel>(&self, kernel: &Arc<K>, target: &str) -> FileLook {
         let looked: Looked = (target.to_owned(), None, None);
         if lock(&self.slow).get(&looked).is_some_and(|at| at.elapsed() < PAUSE) {
@@ -85,15 +82,14 @@ impl FileLooks {
         }
         let began = Instant::now();
         let look = self.look(kernel, target, &ProcessScope::default());
-        // One that does not answer at all is known by what waits for it.
+        // A path that does not answer at all is already registered in `waiting`.
         if matches!(look, FileLook::Found(_) | FileLook::Absent(_)) && began.elapsed() > QUICK {
             lock(&self.slow).insert(looked, Instant::now());
         }
         look
     }
 
-    /// Looks at the file that a path or a library's name leads to. A path whose file system did not answer is looked at again
-    /// only after that answer.
+    /// Resolves a path or a library name to its file. If a file system did not answer, waits for that answer first.
     pub fn look<K: Kernel>(&self, kernel: &Arc<K>, target: &str, scope: &ProcessScope) -> FileLook {
         let looked: Looked = (target.to_owned(), scope.pid, scope.container_pid);
         if let Err(look) = self.waiting.enter(&looked) {
@@ -104,10 +100,10 @@ impl FileLooks {
         let (own, scope) = (looked.clone(), scope.clone());
         let look = move || {
             let found = kernel.binary_identity(&own.0, &scope);
-            // A handle of the kernel is not to outlive the engine because of a look.
+            // Drop the handle first: a blocked check must not keep the kernel's handle beyond the engine's life.
             drop(kernel);
             waiting.leave(&own);
-            // The caller may have given up.
+            // The caller may have timed out.
             let _unread = send.send(found);
         };
         let thread = thread::Builder::new().name("file".to_owned()).stack_size(STACK).spawn(look);
@@ -126,8 +122,8 @@ impl FileLooks {
         }
     }
 
-    /// Notes that the file of a link is not there. Returns whether it was not there at the check before either: a package
-    /// manager may remove a file a moment before it puts the new one there.
+    /// Notes that the file of a link is absent. Returns whether it was absent at the previous check, too: a package
+    /// manager may remove a file a moment before it writes the new one.
     pub fn note_absence(&self, link: LinkId) -> bool {
         !lock(&self.absent).insert(link)
     }
@@ -137,25 +133,25 @@ impl FileLooks {
         lock(&self.failed).insert(link, (file, Instant::now()));
     }
 
-    /// Returns whether a probe could not be moved to this file a moment ago.
+    /// Returns whether moving the probe to this file failed a moment ago.
     pub fn has_failed(&self, link: LinkId, file: &FileIdentity) -> bool {
         lock(&self.failed).get(&link).is_some_and(|(failed, at)| failed == file && at.elapsed() < PAUSE)
     }
 
-    /// Forgets what is known of links other than these, and of files that were slow long ago.
+    /// Forgets all links except these, and files that were slow long ago.
     pub fn keep(&self, links: &[LinkId]) {
         lock(&self.absent).retain(|link| links.contains(link));
         lock(&self.failed).retain(|link, _| links.contains(link));
         lock(&self.slow).retain(|_, at| at.elapsed() < PAUSE);
     }
 
-    /// Notes that the file of a link is there.
+    /// Notes that the file of a link is present.
     pub fn forget_absence(&self, link: LinkId) {
         lock(&self.absent).remove(&link);
     }
 }
 
-/// A panic leaves a collection whole: each change is one insertion or removal.
+/// Ignores poisoning: each change of a collection is one insertion or removal, so a panic leaves it consistent.
 fn lock<T>(collection: &Mutex<T>) -> MutexGuard<'_, T> {
     collection.lock().unwrap_or_else(PoisonError::into_inner)
 }

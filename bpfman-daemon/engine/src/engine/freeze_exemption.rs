@@ -1,16 +1,16 @@
-//! Freezes of hooks that do not hold off the work of this thread.
+//! Exemption of the current thread from freezes of hooks.
 
 use std::cell::Cell;
 
-/// Freezes that the work of this thread passes.
+/// Freezes that do not apply to the current thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FreezeExemption {
-    /// None: a caller's work.
+    /// None: the thread works for a caller.
     #[default]
     None,
-    /// Freezes that root did not make: root's own work.
+    /// Freezes that root did not make: the thread works for root.
     NotRoots,
-    /// All freezes: a limit that the daemon enforces (revocation, expiry, a budget).
+    /// All freezes: the daemon enforces a limit (revocation, expiry, a budget).
     All,
 }
 
@@ -18,7 +18,7 @@ thread_local! {
     static EXEMPTION: Cell<FreezeExemption> = const { Cell::new(FreezeExemption::None) };
 }
 
-/// Puts the former exemption back, also when the work panics.
+/// Guard that restores the former exemption, also after a panic.
 struct Former(FreezeExemption);
 
 impl Drop for Former {
@@ -28,13 +28,12 @@ impl Drop for Former {
 }
 
 impl FreezeExemption {
-    /// Does work with this exemption. Every operation is synchronous: all of it happens on this thread.
+    /// Runs `work` with this exemption. Operations are synchronous, so all of the work happens on this thread.
     pub fn during<T>(self, work: impl FnOnce() -> T) -> T {
         let _former = Former(EXEMPTION.replace(self));
         work()
     }
 
-    /// Returns the exemption of this thread's work.
     pub(crate) fn current() -> Self {
         EXEMPTION.get()
     }

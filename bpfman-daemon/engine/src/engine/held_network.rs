@@ -1,10 +1,10 @@
-//! How long changes of hooks took in the kernel: most of that is under its network lock, where every other change of the
-//! network on the machine waits too.
+//! Time that changes of hooks took in the kernel. Most of it is spent under the kernel's network lock (RTNL), for which
+//! all other network changes on the machine wait, too.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Counts since the engine was opened.
+/// Counters since the engine was opened.
 #[derive(Debug, Default)]
 pub struct HeldNetwork {
     calls: AtomicU64,
@@ -12,19 +12,19 @@ pub struct HeldNetwork {
     longest: AtomicU64,
 }
 
-/// What was counted.
+/// Numbers and times of changes of hooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookChanges {
-    /// Links made, ended and swapped, and filters.
+    /// Number of links created, ended and updated, and of filters changed.
     pub calls: u64,
-    /// Time of all of them.
+    /// Total time.
     pub total: Duration,
-    /// Time of the longest.
+    /// Longest time of one change.
     pub longest: Duration,
 }
 
 impl HeldNetwork {
-    /// Does a change and counts its time.
+    /// Runs a change and counts its time.
     pub fn during<T>(&self, change: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let result = change();
@@ -35,7 +35,7 @@ impl HeldNetwork {
         result
     }
 
-    /// Time of all changes so far.
+    /// Returns the total time of all changes so far.
     pub fn spent(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }

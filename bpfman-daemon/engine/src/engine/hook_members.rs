@@ -1,4 +1,4 @@
-//! The members of a hook that a caller was asked about.
+//! Check for new members of a hook since access was checked.
 
 use bpfmand_core::{HookKey, LinkId};
 use bpfmand_kernel::Kernel;
@@ -6,8 +6,8 @@ use bpfmand_kernel::Kernel;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to act on a hook that has a member which its caller was not asked about: it was attached meanwhile. The caller
-    /// of this holds the hook's lock.
+    /// Refuses to act on a hook that has a member for which the caller's access was not checked, because it was
+    /// attached afterwards. The caller holds the lock of the hook.
     pub(crate) fn ensure_members(&self, key: &HookKey, seen: Option<&[LinkId]>) -> Result<(), EngineError> {
         let Some(seen) = seen else { return Ok(()) };
         let members = self.state().chain(key);

@@ -1,7 +1,7 @@
-//! What lies in maps of maps, as it was found last: whoever asks again soon gets the same answer.
+//! Cache of the contents of maps of maps.
 //!
-//! Finding it out walks all maps of maps of the daemon's programs, and all programs of the machine. Anybody who may read
-//! may ask, as often as they like.
+//! Finding the contents walks all maps of maps of the daemon's programs and all programs of the machine. Any user with
+//! read access can request it at any rate.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,26 +12,25 @@ use bpfmand_core::{MapId, ProgramId};
 use crate::EngineError;
 use crate::state::records::ProgramRecord;
 
-/// An answer is good for so many times the time that finding it took: whoever asks all the time takes a twentieth of one
-/// CPU, and on a machine with few maps nobody sees an old answer.
+/// Factor from the time of a walk to the lifetime of its result: continuous requests use at most a twentieth of one
+/// CPU, and on a machine with few maps the result is practically current.
 const GOOD_FOR: u32 = 20;
-/// The longest that an answer is good for.
+/// Maximum lifetime of a result.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// What lies in maps of maps of programs of ours.
+/// Contents of the maps of maps of managed programs.
 #[derive(Debug, Default)]
 pub struct InnerMaps {
-    /// In which.
+    /// For each inner map, the maps that contain it.
     pub lies_in: BTreeMap<MapId, Vec<MapId>>,
-    /// Programs that use those.
+    /// Managed programs that use the outer maps, by outer map.
     pub users: BTreeMap<MapId, Vec<Arc<ProgramRecord>>>,
-    /// Maps that programs of others use themselves, each with one of these.
+    /// Inner maps that third-party programs use directly, each with one of these programs.
     pub foreign: BTreeMap<MapId, ProgramId>,
-    /// Maps of maps with more places than are looked through.
+    /// Maps of maps that have too many entries to be searched.
     pub not_searched: Vec<MapId>,
 }
 
-/// The last answer.
 #[derive(Debug, Default)]
 pub struct FoundInnerMaps(Mutex<Option<Kept>>);
 
@@ -42,7 +41,7 @@ struct Kept {
 }
 
 impl FoundInnerMaps {
-    /// The last answer while it is good, else a new one. Others wait for it meanwhile, and share it.
+    /// Returns the last result while it is fresh, or a new one, which concurrent callers share.
     pub fn get_or_find(
         &self,
         find: impl FnOnce() -> Result<InnerMaps, EngineError>,
@@ -55,7 +54,7 @@ impl FoundInnerMaps {
         }
     }
 
-    /// A new answer, for who decides by it.
+    /// Returns a new result, for callers that make a decision by it.
     pub fn find(
         &self,
         find: impl FnOnce() -> Result<InnerMaps, EngineError>,
@@ -87,7 +86,7 @@ mod tests {
         let (maps, walks) = (FoundInnerMaps::default(), Cell::new(0));
         let slowly = || {
             walks.set(walks.get() + 1);
-            // Its answer is good for a second.
+            // The result is fresh for a second.
             std::thread::sleep(Duration::from_millis(50));
             Ok(InnerMaps::default())
         };
@@ -95,7 +94,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &maps.get_or_find(slowly).unwrap()));
         assert_eq!(walks.get(), 1);
         assert!(!Arc::ptr_eq(&first, &maps.find(slowly).unwrap()), "who decides by it gets a new one");
-        // A failure is nothing to share.
+        // Failures are not cached.
         let failing = FoundInnerMaps::default();
         assert!(failing.get_or_find(|| Err(EngineError::NoMapOfOurs(MapId(7)))).is_err());
         assert!(failing.get_or_find(slowly).is_ok());

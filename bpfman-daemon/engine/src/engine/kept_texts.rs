@@ -1,5 +1,5 @@
-//! Texts of programs that chains can join, kept as they were loaded: who reads objects is not asked for one again, and can
-//! neither keep a hook from changing nor say another text than the one that was looked at.
+//! Instructions of programs that can be spliced into chains, stored as they were loaded. Object readers are not needed
+//! again: a faulty one can neither block changes of a hook nor supply instructions other than those that were verified.
 
 use std::sync::Arc;
 
@@ -13,10 +13,9 @@ use crate::state::BlobId;
 use crate::state::records::{KeptText, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// A text before it is bound to maps, with what else a chain has to know of it.
+/// Instructions of a program before maps are bound, with the properties that a chain needs.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadedText<'t> {
-    /// The text.
     pub text: &'t ProgramText,
     /// See [`MemberText::needs_own_btf`].
     pub needs_own_btf: bool,
@@ -24,7 +23,7 @@ pub struct LoadedText<'t> {
     pub local_type_ids: &'t [usize],
 }
 
-/// What a file begins with, behind its length in eight bytes. The lists of the text follow.
+/// Header of a file, preceded by its length in eight bytes and followed by the lists of the text.
 #[derive(Serialize, Deserialize)]
 struct Head {
     text: FlatText,
@@ -64,7 +63,7 @@ fn from_bytes(bytes: &[u8], types: Option<Arc<[u8]>>) -> Option<(Head, ProgramTe
     Some((head, text))
 }
 
-/// Keeps texts of one load, whose programs have their types in common.
+/// Writer of the texts of one load, whose programs share their types.
 pub struct TextKeeper<'b> {
     blobs: &'b Blobs,
     types: Option<(Arc<[u8]>, BlobId)>,
@@ -73,13 +72,12 @@ pub struct TextKeeper<'b> {
 }
 
 impl<'b> TextKeeper<'b> {
-    /// Keeps them there.
     pub fn new(blobs: &'b Blobs) -> Self {
         Self { blobs, types: None, failed: false, put: Vec::new() }
     }
 
-    /// Keeps a text for as long as the machine runs: after a reboot its program is loaded anew. Where that fails, chains ask
-    /// who reads its object. The caller keeps all bytecode on disk.
+    /// Stores a text until the next reboot, after which its program is loaded again. If that fails, chains read the
+    /// text from the object by an object reader. The caller keeps all bytecode on disk.
     pub fn keep(&mut self, loaded: LoadedText<'_>) -> Option<KeptText> {
         if self.failed {
             return None;
@@ -97,7 +95,7 @@ impl<'b> TextKeeper<'b> {
         .ok()
     }
 
-    /// All files that were written, also those of texts that are not kept after all.
+    /// Returns all files that were written, including those of texts that were not stored completely.
     pub fn into_files(self) -> Vec<BlobId> {
         self.put
     }
@@ -124,7 +122,7 @@ impl<'b> TextKeeper<'b> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// The text of a loaded program, as it was kept; none if it is not.
+    /// Returns the stored text of a loaded program; `None` if there is none.
     pub(crate) fn kept_text(&self, program: &ProgramRecord) -> Result<Option<MemberText>, EngineError> {
         let Some(kept) = &program.text else { return Ok(None) };
         let read = || -> Result<_, String> {
@@ -147,7 +145,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Keeps a text again that was lost, if it is the one that was loaded and a record still needs it.
+    /// Stores a lost text again, if it equals the loaded one and a record still needs it.
     pub(crate) fn restore_text(&self, program: &ProgramRecord, loaded: LoadedText<'_>) {
         let Some(kept) = &program.text else { return };
         let Ok(lists) = to_bytes(loaded) else { return };
@@ -165,7 +163,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A text with the maps of its program.
 pub fn bind(text: &ProgramText, program: &ProgramRecord) -> Result<Arc<BoundText>, EngineError> {
     let bound = text.bind_by(|index| program.maps.get(index)?.id);
     bound.map(Arc::new).map_err(|index| no_such_map(&program.name, index))
@@ -232,7 +229,7 @@ mod tests {
             ..BoundText::of_one_function("one", "GPL", insns).0
         };
         let loaded = LoadedText { text: &text, needs_own_btf: false, local_type_ids: &[] };
-        // A folder stands where the file of the lists would be.
+        // Block the file of the lists by a folder of the same name.
         let lists = BlobId::of(&to_bytes(loaded).unwrap());
         std::fs::create_dir(folder.path().join(lists.as_str())).unwrap();
         let mut keeper = TextKeeper::new(&blobs);

@@ -1,4 +1,4 @@
-//! The types of the kernel and of its modules, for an operation.
+//! BTF of the kernel and of its modules, for one operation.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -11,8 +11,8 @@ use crate::EngineError;
 type ReadTypes<'k> = Box<dyn Fn() -> Result<Vec<u8>, KernelError> + 'k>;
 type GetIndex<'k> = Box<dyn Fn() -> Option<SharedBytes> + 'k>;
 
-/// The kernel's types, read when somebody asks for them here: who links elsewhere has them there. Some megabytes, to be
-/// dropped after the operation.
+/// BTF of the kernel, read on first use: linking in another process uses that process's copy. It takes some megabytes
+/// and is dropped after the operation.
 pub struct KernelTypes<'k> {
     read: ReadTypes<'k>,
     index: GetIndex<'k>,
@@ -21,17 +21,16 @@ pub struct KernelTypes<'k> {
 }
 
 impl<'k> KernelTypes<'k> {
-    /// Of what a call answers.
+    /// Creates the types from a function that reads the kernel's BTF.
     pub fn new(read: impl Fn() -> Result<Vec<u8>, KernelError> + 'k) -> Self {
         Self { read: Box::new(read), index: Box::new(|| None), modules: Vec::new(), parsed: OnceCell::new() }
     }
 
-    /// The same by an index, where there is one.
+    /// Adds a function that returns the index of the types, if there is one.
     pub(crate) fn with_index(self, index: impl Fn() -> Option<SharedBytes> + 'k) -> Self {
         Self { index: Box::new(index), ..self }
     }
 
-    /// Adds those of modules.
     pub(crate) fn add_modules(&mut self, modules: Vec<(String, Vec<u8>)>) {
         if let Some(parsed) = self.parsed.get_mut() {
             add(parsed, &modules);
@@ -39,16 +38,16 @@ impl<'k> KernelTypes<'k> {
         self.modules = modules;
     }
 
-    /// Modules that were added, with their types as the kernel has them.
+    /// Returns the added modules with their BTF as the kernel has it.
     #[must_use]
     pub fn modules(&self) -> &[(String, Vec<u8>)] {
         &self.modules
     }
 
-    /// All of them, read.
+    /// Returns the parsed BTF of kernel and modules.
     ///
     /// # Errors
-    /// The kernel does not tell its types.
+    /// Returns an error if the kernel's BTF cannot be read.
     pub fn btf(&self) -> Result<&KernelBtf, EngineError> {
         if let Some(parsed) = self.parsed.get() {
             return Ok(parsed);

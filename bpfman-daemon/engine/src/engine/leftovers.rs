@@ -1,5 +1,4 @@
-//! What finished operations left in the kernel: recorded with the operation, removed after it, tried again where that
-//! fails.
+//! Kernel objects that finished operations no longer need: recorded, removed after the operation, and retried.
 
 use std::path::Path;
 
@@ -13,7 +12,7 @@ use crate::state::hook_names::filter_place;
 use crate::state::records::{LeftoverFilter, LeftoverRecord};
 use crate::{Engine, EngineError};
 
-/// A list being split.
+/// List of leftovers that is being split.
 struct Parts {
     done: Vec<LeftoverRecord>,
     last: LeftoverRecord,
@@ -22,7 +21,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// The part that takes so many bytes more.
+    /// Returns the part that has capacity for so many more bytes.
     fn with_room(&mut self, bytes: usize) -> &mut LeftoverRecord {
         if self.size > 0 && self.size + bytes > self.most {
             self.done.push(std::mem::take(&mut self.last));
@@ -34,7 +33,7 @@ impl Parts {
 }
 
 impl LeftoverRecord {
-    /// Adds what is left besides.
+    /// Adds the leftovers of another record.
     pub fn extend(&mut self, other: Self) {
         self.links.extend(other.links);
         self.released.extend(other.released);
@@ -44,7 +43,7 @@ impl LeftoverRecord {
         self.filters.extend(other.filters);
     }
 
-    /// The same in as many records as it takes, so that each has at most so many bytes, about; at least one.
+    /// Splits the record into parts of about `most` bytes each; returns at least one part.
     pub fn in_parts(&self, most: usize) -> Vec<Self> {
         type List = fn(&mut LeftoverRecord) -> &mut Vec<String>;
         let lists: [(&[String], List); 5] = [
@@ -70,12 +69,12 @@ impl LeftoverRecord {
     }
 }
 
-/// A filter's record without the name of its interface.
+/// Estimated size of a filter's record without the name of its interface.
 const FILTER_BYTES: usize = 256;
 
 impl<K: Kernel> Engine<K> {
-    /// What an operation leaves, in one record, or in several where one would grow too large; each by an operation of its
-    /// own, the first by the one that left it.
+    /// Splits the leftovers of an operation into records of limited size. The first is recorded under the operation
+    /// itself, each other one under a new operation id.
     pub(crate) fn leftover_parts(
         &self,
         left: Option<(OperationId, LeftoverRecord)>,
@@ -85,8 +84,7 @@ impl<K: Kernel> Engine<K> {
         parts.map(|(at, part)| (if at == 0 { operation } else { self.operation() }, part)).collect()
     }
 
-    /// Clears what an operation left, and then the chains of hooks that ended. What cannot be cleared now is tried again
-    /// by the operations that follow.
+    /// Removes the leftovers of an operation, and then chains of hooks that ended. Later operations retry failures.
     pub(crate) fn clear_or_wait(
         &self,
         operation_name: &'static str,
@@ -108,7 +106,7 @@ impl<K: Kernel> Engine<K> {
         result
     }
 
-    /// Tries again to remove what earlier operations could not. No lock may be held.
+    /// Retries the removal of leftovers of earlier operations. The caller holds no lock.
     pub(crate) fn retry_leftovers(&self) {
         let all = std::mem::take(&mut self.state().uncleared);
         if all.is_empty() {
@@ -116,7 +114,7 @@ impl<K: Kernel> Engine<K> {
         }
         let _shared = self.lock(Subject::SharedMaps);
         for mut waiting in all {
-            // Nobody may enter these hooks between the look whether somebody did and the end of what was left there.
+            // Hold the hooks, so that no member joins them between the check for new members and the removal.
             let _hooks = self.lock_hooks(&waiting.hooks);
             waiting.leftover = self.unclaimed(waiting.leftover);
             let operation = waiting.operations.first().copied();
@@ -126,7 +124,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Removes from the kernel what a finished operation no longer needs. Running it again is fine.
+    /// Removes from the kernel what a finished operation no longer needs. The function is idempotent.
     pub(crate) fn clear_leftover(
         &self,
         operation_name: &'static str,
@@ -142,7 +140,7 @@ impl<K: Kernel> Engine<K> {
                 failures.push(error);
             }
         }
-        // What a pin kept alive and is alive without it is kept by someone else, and nothing more can be done about it.
+        // An object that lives on without its pin is held by another process: nothing more can be done.
         let is_pinned = |pin: &Path| self.kernel.open_pin(pin).map_or(true, |pin| pin.is_some());
         type End<'e> = &'e dyn Fn(&Path) -> Result<(), EngineError>;
         let mut end_all = |step, paths: &[String], end: End<'_>, is_tree: bool| {
@@ -161,17 +159,17 @@ impl<K: Kernel> Engine<K> {
         end_all("end link", &leftover.adopted_links, &|pin| self.end_adopted_link(pin), false);
         end_all("remove pin", &leftover.pins, &unpin, false);
         end_all("remove folder", &leftover.folders, &|folder| self.remove_tree(folder), true);
-        // Everything was tried; the record stays as long as something can still be removed.
+        // Every removal was tried; keep the record while an object remains that can still be removed.
         if !is_left {
             self.state().cleaned.extend(operations);
         }
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Removes a filter, wherever its namespace is found.
+    /// Removes a filter, in whichever path its namespace is found.
     ///
     /// # Errors
-    /// [`KernelError::NamespaceNotFound`]: it may run on. Or the kernel refuses.
+    /// Returns [`KernelError::NamespaceNotFound`] if the filter may still run somewhere, or the kernel's error.
     pub(crate) fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
         let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
         if let Some(at) = filter_place(&filter.key, &filter.interface, numbers) {

@@ -1,4 +1,4 @@
-//! One lock for each thing that operations must not change at the same time.
+//! Locks for the objects that operations must not change at the same time.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,22 +6,20 @@ use std::time::Instant;
 
 use bpfmand_core::{CountedDurations, DurationCounts, HookKey, NetnsId, ProgramUid};
 
-/// What can be locked. An operation takes them in this order, and programs by ascending uid.
+/// Lockable object. An operation takes its locks in this order, and programs by ascending uid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
-    /// Memory of the maps of one owner, by its hash.
+    /// Map memory of one owner, by the hash of the owner.
     MapMemory(u64),
     /// Maps that are shared by name.
     SharedMaps,
-    /// A program: held by whoever attaches, detaches or unloads it, or shares its maps.
+    /// A program: held to attach, detach or unload it, or to share its maps.
     Program(ProgramUid),
-    /// A hook: held by whoever changes its chain. One of tcx links is locked together with that of the tc chain, which
-    /// the kernel keeps in the same list.
+    /// A hook: held to change its chain. Tcx links and the tc chain share a lock, because the kernel keeps one list.
     Hook(HookKey),
-    /// A network namespace: held from its number until what runs there is recorded, and while its number is forgotten.
+    /// A network namespace: held until its new number and its programs are recorded, and to release the number.
     Namespace(NetnsId),
-    /// Chains of one composition: held by whoever looks for one and loads it if there is none. Never together with
-    /// another of these.
+    /// Chains of one composition: held to find or load one. Never held together with another lock of this kind.
     Composition(u64),
 }
 
@@ -34,16 +32,15 @@ impl Subject {
     }
 }
 
-/// The locks that are held now.
+/// Table of the locks that are held.
 #[derive(Debug, Default)]
 pub struct Locks {
     held: Mutex<HashSet<Subject>>,
     released: Condvar,
-    /// Of those who had to wait.
+    /// Wait times of the callers that had to wait.
     waits: DurationCounts,
 }
 
-/// A held lock.
 #[derive(Debug)]
 pub struct Guard {
     locks: Arc<Locks>,
@@ -51,7 +48,7 @@ pub struct Guard {
 }
 
 impl Locks {
-    /// Takes a lock that is free; none if it is held.
+    /// Takes a lock if it is free; `None` otherwise.
     pub fn try_take(self: &Arc<Self>, subject: Subject) -> Option<Guard> {
         let subject = subject.as_locked();
         self.guard().insert(subject).then(|| Guard { locks: Arc::clone(self), subject })
@@ -72,12 +69,12 @@ impl Locks {
         Guard { locks: Arc::clone(self), subject }
     }
 
-    /// How long those waited who had to.
+    /// Returns the wait times of the callers that had to wait.
     pub fn waits(&self) -> CountedDurations {
         self.waits.counted()
     }
 
-    /// A panic while the table was locked leaves it whole: every change of it is one insertion or removal.
+    /// Ignores poisoning: every change of the table is one insertion or removal, so a panic leaves it consistent.
     fn guard(&self) -> MutexGuard<'_, HashSet<Subject>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

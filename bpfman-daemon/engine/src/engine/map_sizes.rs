@@ -1,4 +1,4 @@
-//! How many entries the maps of a load have, where that is not for the object to say.
+//! Sizes of maps that differ from the object's declarations.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,21 @@ use bpfmand_object::ObjectFacts;
 use crate::Engine;
 use crate::state::records::ProgramRecord;
 
-/// Numbers of entries by map.
 #[derive(Debug, Default)]
 pub struct MapSizes {
-    /// What the request asks for. Each is a map of the object, or the load is refused.
+    /// Sizes that the request sets. A name that is not a map of the object makes the load fail.
     pub asked: BTreeMap<String, u32>,
-    /// What was set of the maps that the load goes on with. They say nothing of maps that the object does not have.
+    /// Sizes of maps that the load continues to use. Names that the object does not declare are ignored.
     pub inherited: BTreeMap<String, u32>,
 }
 
 impl MapSizes {
-    /// Those that were worked out before.
+    /// Creates the sizes from those in a record.
     pub fn recorded(sizes: &BTreeMap<String, u32>) -> Self {
         Self { asked: sizes.clone(), inherited: BTreeMap::new() }
     }
 
-    /// Of a load that shares the maps of an owner, if there is one: these are as large as the owner's load made them.
+    /// Returns the sizes for a load that may share the maps of an owner: these keep the size of the owner's load.
     fn beside(request: &LoadRequest, owner: Option<&ProgramRecord>) -> Self {
         Self {
             asked: request.values.map_sizes.clone(),
@@ -32,7 +31,7 @@ impl MapSizes {
         }
     }
 
-    /// What is set of an object's maps.
+    /// Returns the sizes that apply to maps of an object.
     pub fn of(&self, object: &ObjectFacts) -> BTreeMap<String, u32> {
         let goes_on = |(name, _): &(&String, &u32)| object.declares_map(name);
         let inherited = self.inherited.iter().filter(goes_on);
@@ -41,14 +40,14 @@ impl MapSizes {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Of a new load. An owner that is not there says nothing here: the load is refused later.
+    /// Returns the sizes for a new load. A missing owner is ignored here: the load is refused later.
     pub(crate) fn map_sizes(&self, request: &LoadRequest) -> MapSizes {
         let owner = request.map_owner.and_then(|owner| self.state().program(owner).cloned());
         MapSizes::beside(request, owner.as_deref())
     }
 
-    /// Of a new version of a whole load, which shares the maps of the same owner. What was set of its own maps before
-    /// counts no more: the request says all.
+    /// Returns the sizes for a new version of a whole load that shares the maps of the same owner. Earlier sizes of the
+    /// load's own maps no longer apply: only the request counts.
     pub(crate) fn map_sizes_of_version(&self, request: &LoadRequest, owner: Option<ProgramUid>) -> MapSizes {
         MapSizes::beside(request, owner.and_then(|owner| self.record(owner)).as_deref())
     }

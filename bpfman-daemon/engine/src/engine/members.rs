@@ -23,7 +23,7 @@ pub struct MemberText {
     pub needs_own_btf: bool,
     /// Positions of instructions with ids of its own BTF's types, which move with the types into another BTF.
     pub local_type_ids: Arc<[usize]>,
-    /// The text with its read-only data folded into it, once somebody asked; none if there is nothing to fold.
+    /// Text with its read-only data folded into it, once it was requested; `None` if there is nothing to fold.
     pub specialised: Arc<OnceLock<Option<Arc<BoundText>>>>,
 }
 
@@ -33,13 +33,13 @@ pub struct MemberCache {
     texts: Mutex<HashMap<ProgramUid, Kept>>,
 }
 
-/// What a text is of: the bytecode, the text as it is kept, the function, and the maps.
+/// Identity of a text: the bytecode, the stored text, the function, and the maps.
 type Origin = (BlobId, Option<KeptText>, String, Vec<Option<MapId>>);
 
 type Kept = (Origin, MemberText);
 
-/// Most bytes of texts to keep, types included, and most of one: a member of 4,096 instructions with its types takes some
-/// 100,000.
+/// Maximum size of the cached texts in bytes, types included, and of one text: a member of 4,096 instructions with its
+/// types takes some 100,000.
 const MOST_BYTES: usize = 8 << 20;
 const MOST_OF_ONE: usize = 1 << 20;
 
@@ -98,7 +98,7 @@ impl<K: Kernel> Engine<K> {
         Ok(member)
     }
 
-    /// Has the text of a program that was just loaded at hand for its first chain.
+    /// Caches the text of a program that was just loaded, for its first chain.
     pub(crate) fn keep_member(&self, program: &ProgramRecord, text: Option<MemberText>) {
         if let Some(text) = text {
             self.members.put(program, &text);
@@ -110,12 +110,12 @@ impl<K: Kernel> Engine<K> {
         if program.is_adopted() {
             return Ok(program.opaque_text());
         }
-        // How large maps are is nothing to the text.
+        // Sizes of maps do not affect the text.
         let sizes = MapSizes::default();
         let object = self.link_load(self.blobs.get(&program.blob)?, &[program.request()], &sizes)?;
         let linked = object.programs.first().map(|found| &found.linked);
         let linked = linked.ok_or_else(|| EngineError::Fault("a program was not linked".to_owned()))?;
-        // What was allowed was another text, if who reads the object lies.
+        // Check the text again: a compromised object reader may return another text than the one that was allowed.
         if let Some(rules) = rules_of_program(program) {
             check_addresses(linked)?;
             let kernel = calls_kfuncs(&linked.text.insns).then(|| object.types.btf()).transpose()?;

@@ -1,4 +1,4 @@
-//! The engine itself: what all operations share.
+//! The engine, with the state and the locks that all operations share.
 
 pub mod bytecode;
 pub mod change_count;
@@ -71,39 +71,39 @@ pub use options::{
 pub use recovery_report::RecoveryReport;
 pub use work_counts::{WorkCounts, WorkDone};
 
-/// The one owner of state. Shared by reference; every method may be called from many threads.
+/// The engine, which alone owns the state. It is shared by reference; every method may be called from many threads.
 pub struct Engine<K: Kernel> {
     pub(crate) kernel: Arc<K>,
     pub(crate) options: EngineOptions,
     pub(crate) blobs: Blobs,
     pub(crate) members: MemberCache,
-    /// This boot.
+    /// Id of the current boot.
     pub(crate) boot: String,
-    /// How long changes of hooks took.
+    /// Times of changes of hooks.
     pub(crate) held_network: HeldNetwork,
-    /// How often each chain was swapped.
+    /// Swaps of each chain.
     pub(crate) swaps: SwapCounts,
-    /// How often others took away what was put.
+    /// Counters of drift.
     pub(crate) drifts: DriftCounts,
-    /// What was done.
+    /// Counters of the engine's work.
     pub(crate) work: WorkCounts,
     pub(crate) open_programs: OpenPrograms<K::Handle>,
-    /// What readings of figures have open.
+    /// Programs that are kept open between readings of metrics.
     kept_open: KeptOpen<K::Handle>,
     /// Leases that clients hold now.
     pub(crate) client_leases: ClientLeases,
-    /// What lies in maps of maps, as it was found last.
+    /// Cache of the contents of maps of maps.
     pub(crate) found_inner_maps: FoundInnerMaps,
     /// Hooks whose members clients have timed now.
     pub(crate) client_timing: ClientTiming,
-    /// Links of others that run before all others of their groups.
+    /// Third-party links that run before all others of their groups.
     pub(crate) preorder_links: PreorderLinks,
     /// Maps that programs of owners left.
     pub(crate) left_maps: LeftMaps,
     /// Looks at probed files.
     pub(crate) file_looks: FileLooks,
     changes: ChangeCount,
-    /// Held by whoever settles what nobody knows of the store.
+    /// Held while unknown contents of the store are settled.
     pub(crate) settling: Mutex<()>,
     state: Mutex<State>,
     locks: Arc<Locks>,
@@ -185,7 +185,7 @@ impl<K: Kernel> Engine<K> {
         self.locks.take(subject)
     }
 
-    /// Locks something, unless somebody holds it.
+    /// Takes a lock, unless it is held.
     pub(crate) fn try_lock(&self, subject: Subject) -> Option<Guard> {
         self.locks.try_take(subject)
     }
@@ -196,7 +196,7 @@ impl<K: Kernel> Engine<K> {
         lists.into_iter().map(|key| self.lock(Subject::Hook(key))).collect()
     }
 
-    /// Locks a program of ours and reads its record once it is locked.
+    /// Locks a managed program and reads its record after that.
     pub(crate) fn lock_program(&self, id: ProgramId) -> Result<(Guard, Arc<ProgramRecord>), EngineError> {
         self.admit_changes()?;
         let uid = self.state().by_id.get(&id).copied().ok_or(EngineError::NoProgram(id))?;
@@ -205,7 +205,7 @@ impl<K: Kernel> Engine<K> {
         Ok((held, record))
     }
 
-    /// A link as it is once its program and its hook are locked; none if there is none of that id.
+    /// Returns a link after locking its program and its hook; `None` if no link has this id.
     pub(crate) fn lock_link(&self, id: LinkId) -> Option<(Arc<LinkRecord>, Vec<Guard>)> {
         let find = || self.state().links.get(&id).cloned();
         let mut held = vec![self.lock(Subject::Program(find()?.program))];
@@ -214,7 +214,7 @@ impl<K: Kernel> Engine<K> {
         Some((find()?, held))
     }
 
-    /// The links of programs that the caller has locked, with the locks of the hooks where they are.
+    /// Returns the links of programs that the caller has locked, and locks their hooks.
     pub(crate) fn lock_links(&self, programs: &[Arc<ProgramRecord>]) -> (Vec<Arc<LinkRecord>>, Vec<Guard>) {
         let links: Vec<_> = {
             let state = self.state();
@@ -227,7 +227,7 @@ impl<K: Kernel> Engine<K> {
         (links, held)
     }
 
-    /// True for a program of ours.
+    /// Returns whether the program is managed.
     #[must_use]
     pub fn manages(&self, id: ProgramId) -> bool {
         self.state().program(id).is_some()
@@ -237,7 +237,7 @@ impl<K: Kernel> Engine<K> {
         self.state().programs.get(&uid).cloned()
     }
 
-    /// A program as chains are to be built with it: its new version while it is being replaced.
+    /// Returns a program for the building of chains: its new version while it is being replaced.
     pub(crate) fn member_record(&self, uid: ProgramUid) -> Option<Arc<ProgramRecord>> {
         self.state().member(uid).cloned()
     }
@@ -266,7 +266,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.blobs.sweep(|name| self.state().needs_bytecode(name))?)
     }
 
-    /// A number that no id of ours ever had.
+    /// Returns a number that was never used for an id.
     pub(crate) fn number(&self) -> u64 {
         let mut state = self.state();
         state.counter += 1;
@@ -282,12 +282,12 @@ impl<K: Kernel> Engine<K> {
         self.options.observer.before(operation, step);
     }
 
-    /// Refuses changes while nobody knows what is on disk.
+    /// Refuses changes while the contents of the store on disk are unknown.
     pub(crate) fn admit_changes(&self) -> Result<(), EngineError> {
         if self.state().unsure { Err(EngineError::StoreUnsure) } else { Ok(()) }
     }
 
-    /// True while programs can be loaded and changed: what is on disk is known.
+    /// Returns whether programs can be loaded and changed: the contents of the store on disk are known.
     #[must_use]
     pub fn takes_changes(&self) -> bool {
         self.admit_changes().is_ok()
@@ -302,9 +302,9 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Refuses links of programs that could not be loaded again: the kernel ids in their records, and those of their
-    /// maps, may be those of others now. A chain is not built without one of its members either, since it would let
-    /// pass what that one stops.
+    /// Refuses links of programs that could not be loaded again: the kernel may have reused the ids of these programs
+    /// and their maps. A chain is never built without one of its members, because it would pass packets that this
+    /// member stops.
     pub(crate) fn ensure_not_lost<'a>(
         &self,
         links: impl IntoIterator<Item = &'a LinkRecord>,
@@ -320,33 +320,33 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Waits until something was recorded after `seen`, which is the answer of the call before, at most so long.
+    /// Waits, at most for `timeout`, until a change is recorded after `seen`, the result of the previous call.
     #[must_use]
     pub fn wait_for_change(&self, seen: u64, timeout: Duration) -> u64 {
         self.changes.wait(seen, timeout)
     }
 
-    /// From now on this one is called whenever something was recorded or mended, as long as the caller holds it.
+    /// Adds a listener that is called after each record or repair, as long as the caller holds it.
     pub fn on_change(&self, listener: &Arc<ChangeListener>) {
         self.changes.add_listener(listener);
     }
 
-    /// Something that is not in the records was changed.
+    /// Announces a change outside the records.
     pub(crate) fn tell_change(&self) {
         self.changes.tell();
     }
 
-    /// How many changes of hooks there were, and how long the kernel took for them.
+    /// Returns the number of changes of hooks, and the time that the kernel needed for them.
     #[must_use]
     pub fn hook_changes(&self) -> HookChanges {
         self.held_network.counted()
     }
 
-    /// Forgets what finished operations left and is cleaned up, which the next commit would do otherwise. To be called
-    /// when no more requests come.
+    /// Removes the records of leftovers that are gone from the kernel, which the next commit would do otherwise. Call
+    /// it when no more requests arrive.
     ///
     /// # Errors
-    /// The store cannot be written; nothing is lost by that.
+    /// Returns an error if the store cannot be written; no data is lost then.
     pub fn close(&self) -> Result<(), EngineError> {
         self.settle_doubts();
         self.retry_unfinished();
@@ -357,13 +357,13 @@ impl<K: Kernel> Engine<K> {
         self.commit(Changes::default()).map(drop)
     }
 
-    /// The kernel, for questions that are about nothing of ours.
+    /// Returns the kernel, for queries that do not concern the daemon's objects.
     #[must_use]
     pub fn kernel(&self) -> &K {
         &self.kernel
     }
 
-    /// What the kernel takes in a program's own BTF.
+    /// Returns the features of BTF that the kernel accepts in a program's own BTF.
     pub(crate) fn btf_features(&self) -> BtfFeatures {
         let features = self.kernel.features();
         BtfFeatures {
@@ -374,7 +374,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The kernel's types.
+    /// Returns the kernel's types.
     pub(crate) fn kernel_types(&self) -> KernelTypes<'_> {
         KernelTypes::new(|| self.kernel.btf()).with_index(|| self.options.objects.kernel_types())
     }

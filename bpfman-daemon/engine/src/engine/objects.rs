@@ -1,7 +1,7 @@
-//! Object files, as the engine has them: plain data, and programs that are linked on request.
+//! Object files as plain data, and programs that are linked on request.
 //!
-//! Who reads a file is the embedder's: it may be another process, which has no rights and may be in the hands of whoever
-//! wrote the file. So what is said of a file is checked here, whoever says it, before anything is made of it.
+//! The embedder decides which process reads a file. It may be an unprivileged process that a malicious file has
+//! compromised, so all results of a reader are checked here before use.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -17,59 +17,58 @@ use crate::EngineError;
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::map_sizes::MapSizes;
 
-/// Reads object files.
+/// Reader of object files.
 pub trait ReadObjects: Debug + Send + Sync {
-    /// Reads one. What is needed of it later is asked of what comes back.
+    /// Reads an object file. Later requests about it go through the returned object.
     ///
     /// # Errors
-    /// It is no object, or nobody is there to read it.
+    /// Returns an error if the bytes are not a valid object, or no reader is available.
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError>;
 
-    /// Reads one again whose reader failed when everything was brought back at a start: what all such may take of the
-    /// start is bounded.
+    /// Reads a file again whose reader failed during recovery. The total time of such reads in one start is limited.
     ///
     /// # Errors
-    /// As for [`Self::read`], and if no time is left.
+    /// As [`Self::read`], and if no time is left.
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         self.read(bytes)
     }
 
-    /// False if no object can be read any more, whichever.
+    /// Returns whether objects can be read at all.
     fn is_able(&self) -> bool {
         true
     }
 
-    /// The index of the running kernel's types that readers have ([`bpfmand_object::KernelBtf::write_index`]), if they have
-    /// one.
+    /// Returns the readers' index of the running kernel's types ([`bpfmand_object::KernelBtf::write_index`]), if they
+    /// have one.
     fn kernel_types(&self) -> Option<SharedBytes> {
         None
     }
 }
 
-/// Links programs of an object that was read.
+/// Linker for the programs of an object that was read.
 pub trait LinkPrograms: Debug + Send + Sync {
-    /// The object's BTF as a kernel with these features takes it.
+    /// Returns the object's BTF in the form that a kernel with these features accepts.
     ///
     /// # Errors
-    /// Nobody is left who could tell.
+    /// Returns an error if the reader has gone.
     fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError>;
 
-    /// True if the program or a function that it reaches refers to the kernel's types, functions or variables.
+    /// Returns whether the program, or a function that it calls, refers to types, functions or variables of the kernel.
     ///
     /// # Errors
-    /// Nobody is left who could tell.
+    /// Returns an error if the reader has gone.
     fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError>;
 
-    /// True if it refers to what the kernel itself has not, and a module may have.
+    /// Returns whether the program refers to something that the kernel lacks and that a module may define.
     ///
     /// # Errors
-    /// The kernel's types cannot be read, or nobody is left who could tell.
+    /// Returns an error if the kernel's types cannot be read, or the reader has gone.
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError>;
 
     /// Links a program.
     ///
     /// # Errors
-    /// What is wrong with the program; or nobody is left who could link it.
+    /// Returns an error if the program cannot be linked, or the reader has gone.
     fn link(
         &self,
         program: &str,
@@ -77,33 +76,33 @@ pub trait LinkPrograms: Debug + Send + Sync {
         features: BtfFeatures,
     ) -> Result<LinkedProgram, EngineError>;
 
-    /// Lets go of who tells: nothing more is asked.
+    /// Releases the reader: no more requests follow.
     fn finish(&self) {}
 }
 
-/// An object file that was read. What is held of it counts until it is dropped.
+/// Object file that was read. Its memory counts until it is dropped.
 #[derive(Debug)]
 pub struct EbpfObject {
     facts: Arc<ObjectFacts>,
     linker: Box<dyn LinkPrograms>,
-    /// What was set of its maps.
+    /// Map sizes that differ from the object's declarations.
     sizes: BTreeMap<String, u32>,
 }
 
 impl EbpfObject {
-    /// Of what somebody says of the file.
+    /// Creates an object from a reader's result.
     ///
     /// # Errors
-    /// [`EngineError::Reader`] if no object says so of itself.
+    /// Returns [`EngineError::Reader`] if no valid object can have these properties.
     pub fn new(facts: Arc<ObjectFacts>, linker: Box<dyn LinkPrograms>) -> Result<Self, EngineError> {
         facts.check().map_err(|why| EngineError::Reader(format!("it says of an object that it {why}")))?;
         Ok(Self { facts, linker, sizes: BTreeMap::new() })
     }
 
-    /// The same with other numbers of entries of its maps.
+    /// Applies other sizes to the maps.
     ///
     /// # Errors
-    /// It has no such map, or the map cannot have so many or so few.
+    /// Returns an error if a map does not exist, or cannot have that size.
     pub(crate) fn sized(mut self, sizes: &MapSizes) -> Result<Self, EngineError> {
         let sizes = sizes.of(&self.facts);
         if !sizes.is_empty() {
@@ -113,12 +112,12 @@ impl EbpfObject {
         Ok(self)
     }
 
-    /// Numbers of entries that are not those of the object, by map.
+    /// Returns the map sizes that differ from the object's declarations, by map name.
     pub(crate) fn sizes(&self) -> &BTreeMap<String, u32> {
         &self.sizes
     }
 
-    /// Nothing more is asked: see [`LinkPrograms::finish`].
+    /// See [`LinkPrograms::finish`].
     pub fn finish(&self) {
         self.linker.finish();
     }
@@ -126,7 +125,7 @@ impl EbpfObject {
     /// See [`LinkPrograms::btf`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`LinkPrograms::btf`].
     pub fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError> {
         self.linker.btf(features)
     }
@@ -134,7 +133,7 @@ impl EbpfObject {
     /// See [`LinkPrograms::needs_kernel_types`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`LinkPrograms::needs_kernel_types`].
     pub fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
         self.linker.needs_kernel_types(program)
     }
@@ -142,7 +141,7 @@ impl EbpfObject {
     /// See [`LinkPrograms::exceeds`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`LinkPrograms::exceeds`].
     pub fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
         self.linker.exceeds(program, types)
     }
@@ -150,7 +149,7 @@ impl EbpfObject {
     /// See [`LinkPrograms::link`].
     ///
     /// # Errors
-    /// As there; what comes back is no program of this object.
+    /// See [`LinkPrograms::link`]; also if the result is not a program of this object.
     pub fn link(
         &self,
         program: &str,
@@ -162,7 +161,7 @@ impl EbpfObject {
         linked
             .check(self.maps().len())
             .map_err(|why| EngineError::Reader(format!("it says of program \"{program}\" that it {why}")))?;
-        // Said once already, and decided by.
+        // These were already reported and used for decisions: do not let the linker change them.
         linked.text.name.clone_from(&entry.name);
         linked.text.license = self.license().to_owned();
         (linked.text.frags, linked.text.sleepable) = (entry.frags, entry.sleepable);
@@ -178,7 +177,7 @@ impl Deref for EbpfObject {
     }
 }
 
-/// Reads objects in this process, with all its rights: for tests, and where root wants no other processes.
+/// Reader within this process, with all its privileges: for tests, and for setups without worker processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadHere;
 
@@ -219,9 +218,9 @@ impl LinkPrograms for LinkHere {
     }
 }
 
-/// A panic over one object is the end of one load, also at a start, where it would keep all others from running.
+/// Turns a panic into an error of this one load. Otherwise one object could prevent the recovery of all others.
 fn caught<T>(read: impl FnOnce() -> T) -> Result<T, EngineError> {
-    // What is half done then is of this object alone, and goes with it.
+    // Only data of this object can be half done, and it is dropped.
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| EngineError::Reader("it panicked".to_owned()))
 }
 

@@ -1,4 +1,4 @@
-//! One descriptor for a program that many hooks are about to run, instead of one for each of them.
+//! Shared descriptors: one for a program that many hooks are about to run, instead of one for each hook.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,7 +8,7 @@ use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
 
-/// Programs that operations hold open now. None is held by being in here.
+/// Programs that operations hold open. The weak references here keep none open.
 pub struct OpenPrograms<H>(Mutex<HashMap<ProgramId, Weak<H>>>);
 
 impl<H> Default for OpenPrograms<H> {
@@ -18,10 +18,10 @@ impl<H> Default for OpenPrograms<H> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Opens a program, or shares the descriptor of an operation that has it open; none if the kernel has no such
-    /// program. As long as it is open its id is nobody else's.
+    /// Opens a program, or shares the descriptor of an operation that has it open; `None` if the kernel has no such
+    /// program. While it is open, the kernel does not reuse its id.
     pub(crate) fn open_shared(&self, id: ProgramId) -> Result<Option<Arc<K::Handle>>, EngineError> {
-        // Poisoned by a panic elsewhere it is whole: every change is one insertion or removal.
+        // Ignore poisoning: every change is one insertion or removal.
         let lock = || self.open_programs.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = lock().get(&id).and_then(Weak::upgrade) {
             return Ok(Some(open));
@@ -33,18 +33,16 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(opened))
     }
 
-    /// The same of a program that has to be there.
     pub(crate) fn shared_program(&self, id: ProgramId) -> Result<Arc<K::Handle>, EngineError> {
         self.open_shared(id)?.ok_or(EngineError::NoKernelProgram(id))
     }
 
-    /// Opens a program that has to be there.
     pub(crate) fn loaded_program(&self, id: ProgramId) -> Result<K::Handle, EngineError> {
         self.kernel.open_program(id)?.ok_or(EngineError::NoKernelProgram(id))
     }
 
-    /// Makes a link run another program than `from`. False if its interface is gone: a namespace is taken down some time
-    /// after its name, so that may be at this very moment.
+    /// Switches a link from the program `from` to another. Returns false if the interface of the link is gone; the
+    /// kernel removes a namespace some time after its name, so this can happen at any moment.
     pub(crate) fn switch_program(
         &self,
         link: &K::Handle,

@@ -1,4 +1,4 @@
-//! What an engine is made of besides its kernel.
+//! Configuration of an engine, except its kernel.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,53 +12,53 @@ use crate::engine::bytecode::{Images, NoImages};
 use crate::engine::objects::{ReadHere, ReadObjects};
 use crate::engine::steps::{NoObserver, StepObserver};
 
-/// XDP modes by interface name, where the configuration names one.
+/// XDP modes by interface name, for interfaces that the configuration names.
 pub type XdpModes = BTreeMap<String, XdpMode>;
 
-/// What an engine is made of besides its kernel.
+/// Configuration of an engine, except its kernel.
 pub struct EngineOptions {
     /// Folder of the object files that the store refers to.
     pub bytecode_folder: PathBuf,
-    /// Records.
+    /// Store of the records.
     pub store: Store,
-    /// Images.
+    /// Source of images.
     pub images: Arc<dyn Images>,
-    /// Reads object files.
+    /// Reader of object files.
     pub objects: Arc<dyn ReadObjects>,
-    /// Hears of steps.
+    /// Observer of the steps of operations.
     pub observer: Arc<dyn StepObserver>,
-    /// XDP modes by interface; of others the driver runs chains, or the network stack where that refuses.
+    /// XDP modes by interface. Elsewhere chains run in the driver, or in the generic mode if the driver refuses.
     pub xdp_modes: XdpModes,
     /// Attach `tc` programs by clsact filters even where the kernel has tcx.
     pub tc_by_clsact: bool,
-    /// Whether chains count where packets leave them.
+    /// Counting in chains where packets leave them.
     pub counters: CountersMode,
-    /// What the members of one owner may cost on one hook.
+    /// Limits of one owner's members on one hook.
     pub owner_budget: OwnerBudget,
-    /// Most bytes of kernel memory that the maps of one load may take.
+    /// Maximum kernel memory of the maps of one load, in bytes.
     pub map_bytes: u64,
-    /// Most bytes of kernel memory of the maps of one owner that is neither root nor a cluster application; none: no limit.
+    /// Maximum map memory of an owner other than root and cluster applications, in bytes; `None`: no limit.
     pub map_bytes_of_owner: Option<u64>,
-    /// Most bytes of kernel memory of the maps of all these owners together; none: no limit.
+    /// Maximum kernel memory of the maps of all these owners together, in bytes; `None`: no limit.
     pub map_bytes_of_owners: Option<u64>,
-    /// Where libxdp keeps its pins.
+    /// Folder of libxdp's pins.
     pub libxdp_pins: PathBuf,
-    /// About how many bytes of what an operation leaves to be removed are listed in one record; more takes several.
+    /// Approximate maximum size of one record of leftovers, in bytes; larger lists are split.
     pub leftover_bytes: usize,
-    /// Longest time that a list waits for entries that are being changed.
+    /// Maximum time that a list waits for entries that are being changed.
     pub observation_wait: Duration,
-    /// Which packet of 1,024 goes through timed twins. Members are not to know it: a daemon draws it when it starts.
+    /// Index of the packet of each 1,024 that goes through timed twins: random, so that members cannot know it.
     pub timed_packet: u16,
 }
 
-/// Well below what the store takes for a record, since what a record says is counted only about.
+/// Well below the store's limit for a record, because the size of a record is only estimated.
 const LEFTOVER_BYTES: usize = bpfmand_store::MAX_VALUE / 2;
 
-/// Changes of one hook take milliseconds: an entry that is not settled by then is changed all the time.
+/// Changes of one hook take milliseconds: an entry that is unsettled for longer is being changed continuously.
 const OBSERVATION_WAIT: Duration = Duration::from_secs(2);
 
 impl EngineOptions {
-    /// Options without images, observer or configuration; objects are read in this process.
+    /// Creates options without images, observer or configuration; objects are read in this process.
     #[must_use]
     pub fn new(bytecode_folder: PathBuf, store: Store) -> Self {
         Self {
@@ -82,33 +82,33 @@ impl EngineOptions {
     }
 }
 
-/// Whether chains count where packets leave them, unless a hook's own switch says it.
+/// Default for counting in chains where packets leave them; the switch of a hook takes precedence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CountersMode {
-    /// Chains that are joined anyway do.
+    /// Only chains that are spliced anyway count.
     #[default]
     Auto,
-    /// All do: a lone member is joined with the counting, which costs 1 to 3 ns a packet.
+    /// All chains count: a lone member is spliced with the counters, which costs 1 to 3 ns per packet.
     On,
-    /// None does.
+    /// No chain counts.
     Off,
 }
 
-/// The most that the members of one owner may be on one hook. An owner is a calling user with an application, if the
-/// link names one.
+/// Limits of one owner's members on one hook. An owner is a user together with the application that the link names, if
+/// any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnerBudget {
-    /// Members; none: as many as a chain takes.
+    /// Maximum number of members; `None`: as many as a chain allows.
     pub members: Option<u64>,
-    /// Instructions that the verifier processed when each was loaded alone, together; none: no limit.
+    /// Maximum sum of the instructions that the verifier processed when each member was loaded alone; `None`: no limit.
     pub verified_insns: Option<u64>,
 }
 
-/// The default of `maps.mib_per_load`, in bytes: 1 GiB.
+/// Default of `maps.mib_per_load`, in bytes: 1 GiB.
 pub const DEFAULT_MAP_BYTES: u64 = 1 << 30;
 
-/// The default of `maps.mib_per_owner`, in bytes: 2 GiB.
+/// Default of `maps.mib_per_owner`, in bytes: 2 GiB.
 pub const DEFAULT_OWNERS_MAP_BYTES: u64 = 2 << 30;
 
-/// Where libxdp keeps its pins, unless `LIBXDP_BPFFS` says otherwise.
+/// Default folder of libxdp's pins, unless `LIBXDP_BPFFS` is set.
 pub const LIBXDP_PINS: &str = "/sys/fs/bpf/xdp";

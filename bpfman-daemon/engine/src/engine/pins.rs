@@ -1,4 +1,4 @@
-//! What is pinned: asked without holding it.
+//! Queries of pinned objects, which do not keep them open.
 
 use std::path::Path;
 
@@ -9,23 +9,23 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// The link of a pin, the first where there is one a CPU; none if nothing is pinned there.
+    /// Returns the link of a pin, or the first link of a folder with one per CPU; `None` if nothing is pinned there.
     pub(crate) fn pinned_link(&self, pin: &Path) -> Result<Option<LinkFacts>, EngineError> {
         Ok(self.open_pinned(pin)?.map(|link| self.kernel.link_of(&link)).transpose()?)
     }
 
-    /// The kernel's links that the pins of a record hold.
+    /// Returns the kernel links that the pins of a record hold.
     pub(crate) fn pinned_links(&self, link: &LinkRecord) -> Result<Vec<LinkFacts>, EngineError> {
         let pin = paths::link(link.id);
         let pins = match link.point.is_per_cpu() {
-            // Of an empty folder there are none.
+            // An empty folder yields no links.
             true => self.kernel.list_folder(&pin)?.iter().map(|name| pin.join(name)).collect(),
             false => vec![pin],
         };
         pins.iter().filter_map(|pin| self.pinned_link(pin).transpose()).collect()
     }
 
-    /// What is pinned, the first of a folder of links; none if nothing is.
+    /// Opens a pinned object, or the first of a folder of links; `None` if nothing is pinned there.
     pub(crate) fn open_pinned(&self, pin: &Path) -> Result<Option<K::Handle>, EngineError> {
         let refused = match self.kernel.open_pin(pin) {
             Ok(found) => return Ok(found),
@@ -38,17 +38,15 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The program of a pin; none if nothing is pinned there.
     pub(crate) fn pinned_program(&self, pin: &Path) -> Result<Option<ProgramFacts>, EngineError> {
         Ok(self.kernel.open_pin(pin)?.map(|program| self.kernel.program_of(&program)).transpose()?)
     }
 
-    /// The map of a pin; none if nothing is pinned there.
     pub(crate) fn pinned_map(&self, pin: &Path) -> Result<Option<MapId>, EngineError> {
         Ok(self.kernel.open_pin(pin)?.map(|map| self.kernel.map_of(&map)).transpose()?.map(|map| map.id))
     }
 
-    /// True if what is pinned as a program is the one of its record.
+    /// Returns whether the pinned program is the one of its record.
     pub(crate) fn is_pinned_program(&self, record: &ProgramRecord) -> Result<bool, EngineError> {
         let facts = self.pinned_program(&record.pin())?;
         Ok(facts.is_some_and(|facts| facts.id == record.id && facts.tag == record.tag))

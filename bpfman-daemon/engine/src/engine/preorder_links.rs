@@ -1,12 +1,12 @@
-//! Links of others that were attached to cgroups with `BPF_F_PREORDER`.
+//! Third-party links that were attached to cgroups with `BPF_F_PREORDER`.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use bpfmand_core::KernelLinkId;
 
-/// Links that refused to have one of ours beside them. The kernel reports the flag of none, a link keeps it for good, and no id
-/// is given twice in a boot.
+/// Links beside which one of the daemon's links was refused. The kernel does not report the flag, a link never loses
+/// it, and no id is reused within a boot.
 #[derive(Debug, Default)]
 pub struct PreorderLinks(Mutex<BTreeSet<KernelLinkId>>);
 

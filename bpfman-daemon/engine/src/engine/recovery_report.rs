@@ -1,20 +1,20 @@
-//! What a start did.
+//! Report of a recovery at start.
 
 use crate::EngineError;
 use crate::state::records::HookRecord;
 
-/// What recovery found and did.
+/// Results of a recovery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Programs found as recorded.
+    /// Number of programs found as recorded.
     pub adopted: usize,
-    /// Programs loaded again.
+    /// Number of programs loaded again.
     pub reloaded: usize,
-    /// Links and chains attached or put back.
+    /// Number of links and chains attached or restored.
     pub reattached: usize,
-    /// Unfinished operations undone or finished.
+    /// Number of unfinished operations undone or finished.
     pub settled: usize,
-    /// What could not be mended, and why.
+    /// Failed repairs, each with its reason.
     pub problems: Vec<String>,
 }
 

@@ -1,17 +1,17 @@
-//! Step boundaries, so that tests can end the daemon at each of them.
+//! Boundaries of steps, at which tests can end the daemon.
 
-/// Hears of every step of every operation, just before it is done.
+/// Observer that is called before every step of every operation.
 pub trait StepObserver: Send + Sync {
-    /// The operation `operation` is about to do `step`.
+    /// Called before the operation `operation` executes `step`.
     fn before(&self, operation: &'static str, step: &'static str);
 
-    /// A start has `done` of `all` behind it: `what` says of what, and what happens to them.
+    /// Called during recovery: `done` of `all` items are finished; `what` names the items and the action on them.
     fn recovered(&self, what: &'static str, done: usize, all: usize) {
         let _nobody = (what, done, all);
     }
 }
 
-/// Nobody listens.
+/// Observer that does nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoObserver;
 

@@ -1,4 +1,4 @@
-//! How often the chain of each hook was swapped, and how long that took.
+//! Numbers and times of swaps of the chain of each hook.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,21 +9,21 @@ use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
 
-/// Swaps of one hook's chain since the engine was opened, or since the hook was made.
+/// Swaps of one hook's chain since the engine was opened, or since the hook was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChainSwaps {
-    /// How many there were, those of an undo too.
+    /// Number of swaps, including those of an undo.
     pub swaps: u64,
-    /// Time that the kernel took for them.
+    /// Time that the kernel needed for them.
     pub total: Duration,
 }
 
-/// Of all hooks that have a record.
+/// Swaps by hook, for all hooks that have a record.
 #[derive(Debug, Default)]
 pub struct SwapCounts(Mutex<HashMap<HookKey, ChainSwaps>>);
 
 impl SwapCounts {
-    /// Whole after a panic elsewhere: each change is of one entry.
+    /// Ignores poisoning: each change affects one entry.
     fn lock(&self) -> MutexGuard<'_, HashMap<HookKey, ChainSwaps>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -32,14 +32,14 @@ impl SwapCounts {
         self.lock().get(hook).copied().unwrap_or_default()
     }
 
-    /// To be called when a hook's record ended.
+    /// Removes the counters of a hook whose record has ended.
     pub fn forget(&self, hook: &HookKey) {
         self.lock().remove(hook);
     }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Swaps the chain of a hook and counts it, if it says that there was one: not at an interface that is gone.
+    /// Runs `swap` and counts it if it returns true; it returns false at an interface that is gone.
     pub(crate) fn swapping(
         &self,
         hook: &HookKey,

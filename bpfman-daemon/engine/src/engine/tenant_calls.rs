@@ -1,5 +1,5 @@
-//! What programs of tenants may call, and take addresses of: looked at whenever their text is made, for it may be made by
-//! somebody else each time.
+//! Calls and addresses that programs of tenants may use. They are checked whenever a text is created, because another
+//! object reader may have created it each time.
 
 use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
@@ -10,7 +10,7 @@ use crate::error::GuardRefusal;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// What tenants' programs of this owner are held to, if it is a tenant.
+/// Returns the rules for programs of this owner, if it is a tenant.
 #[must_use]
 pub fn rules_of(owner: &Owner, given: Option<&TenantRules>) -> Option<TenantRules> {
     match owner.namespace() {
@@ -19,7 +19,7 @@ pub fn rules_of(owner: &Owner, given: Option<&TenantRules>) -> Option<TenantRule
     }
 }
 
-/// The same of a program that is there.
+/// Returns the rules for a loaded program, if its owner is a tenant.
 #[must_use]
 pub fn rules_of_program(program: &ProgramRecord) -> Option<TenantRules> {
     rules_of(&program.owner(), program.guard.as_ref().map(|guard| &guard.rules))
@@ -53,7 +53,7 @@ pub fn loops_of(
     loops.map_err(|found| refusal(text, found))
 }
 
-/// The name of a kernel function. No list has functions of modules.
+/// Returns the name of a kernel function; `None` for functions of modules, which no list names.
 fn kernel_function(call: &Insn, kernel: Option<&KernelBtf>) -> Option<String> {
     let id = (call.off == 0).then_some(call.imm.cast_unsigned())?;
     kernel?.function_name(id).map(str::to_owned)
@@ -71,7 +71,8 @@ fn refusal(text: &ProgramText, found: ForbiddenUse) -> EngineError {
     .into()
 }
 
-/// Refuses a tenant's program that takes addresses of the kernel's symbols: they tell where the kernel is in memory.
+/// Refuses a tenant's program that takes addresses of kernel symbols, which would reveal the kernel's position in
+/// memory.
 pub fn check_addresses(linked: &LinkedProgram) -> Result<(), EngineError> {
     let Some(wanted) = linked.addresses.first() else { return Ok(()) };
     let program = linked.text.name.clone();

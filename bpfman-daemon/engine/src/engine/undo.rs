@@ -1,18 +1,17 @@
-//! Undoing an operation that fails half-way.
+//! Undo of an operation that fails halfway.
 
 use crate::EngineError;
 use crate::error::UndoFailure;
 
 type Step<'a> = Box<dyn FnOnce() -> Result<(), UndoFailure> + 'a>;
 
-/// What an operation has to do to leave no trace, newest last. Made by [`undoing`] alone.
+/// Steps that undo an operation, newest last. Created by [`undoing`] only.
 pub struct Undo<'a> {
     steps: Vec<Step<'a>>,
 }
 
-/// Runs an operation up to its record, and undoes what it did if it fails: all steps back, whatever fails, with what
-/// failed added to the cause. So does a panic in the middle. What comes after the record is no part of it, since the
-/// operation has happened then.
+/// Runs an operation up to its record and undoes it if it fails or panics. All undo steps run, whichever of them fail,
+/// and failures are added to the cause. Steps after the record do not belong here: the operation has happened then.
 pub fn undoing<'a, T, E: Cause>(operation: impl FnOnce(&mut Undo<'a>) -> Result<T, E>) -> Result<T, E> {
     let mut undo = Undo { steps: Vec::new() };
     match operation(&mut undo) {
@@ -27,9 +26,9 @@ pub fn undoing<'a, T, E: Cause>(operation: impl FnOnce(&mut Undo<'a>) -> Result<
     }
 }
 
-/// Why an operation is undone.
+/// Error that causes an undo.
 pub trait Cause {
-    /// The same, with the steps that could not be undone.
+    /// Adds the steps that could not be undone.
     #[must_use]
     fn not_undone(self, failures: Vec<UndoFailure>) -> Self;
 }
@@ -41,12 +40,12 @@ impl Cause for EngineError {
 }
 
 impl<'a> Undo<'a> {
-    /// Adds how to undo a step that was just done.
+    /// Adds the undo of a step that was just executed.
     pub fn push(&mut self, step: impl FnOnce() -> Result<(), UndoFailure> + 'a) {
         self.steps.push(Box::new(step));
     }
 
-    /// The same where that cannot fail.
+    /// Adds an undo that cannot fail.
     pub fn push_sure(&mut self, step: impl FnOnce() + 'a) {
         self.push(|| {
             step();
@@ -70,8 +69,8 @@ impl Drop for Undo<'_> {
     }
 }
 
-/// Does what follows a record. The operation has happened then and cannot be undone any more, so a step that fails, such
-/// as for a moment's want of memory, is tried once more. The step must be idempotent.
+/// Executes a step that follows a record. The operation can no longer be undone, so a step that fails, for example for
+/// a momentary lack of memory, is tried once more. The step must be idempotent.
 pub fn retry_once<T>(step: impl Fn() -> Result<T, EngineError>) -> Result<T, EngineError> {
     step().or_else(|error| {
         tracing::warn!(%error, "a step that has to follow a record failed and is tried again");

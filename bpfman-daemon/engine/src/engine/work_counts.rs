@@ -1,4 +1,4 @@
-//! What the engine did since it was opened, and how long it took: for metrics.
+//! Counters and times of the engine's work, for metrics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,23 +9,21 @@ use bpfmand_kernel::Kernel;
 
 use crate::{Engine, EngineError};
 
-/// Counts since the engine was opened.
 #[derive(Debug, Default)]
 pub struct WorkCounts {
-    /// Commits of the store.
     pub commits: DurationCounts,
-    /// Programs that were given to the verifier for loads, accepted and refused.
+    /// Programs of loads that the verifier checked: accepted, and refused.
     pub verified: DurationCounts,
     pub refused: DurationCounts,
     /// Programs of chains, accepted or refused.
     pub chain_programs: DurationCounts,
-    /// What the verifier processed for accepted programs.
+    /// Number of instructions that the verifier processed for accepted programs.
     instructions: AtomicU64,
-    /// Loads and replacements by what came of them.
+    /// Number of loads and replacements by outcome.
     loads: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// What was counted.
+/// Values of the counters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkDone {
     /// Commits of the store.
@@ -38,9 +36,9 @@ pub struct WorkDone {
     pub chain_programs: CountedDurations,
     /// Instructions that the verifier processed for accepted programs of loads (Linux 5.16 on).
     pub instructions: u64,
-    /// Loads and replacements: `loaded`, or the kind of failure.
+    /// Number of loads and replacements by outcome: `loaded`, or the kind of failure.
     pub loads: BTreeMap<&'static str, u64>,
-    /// How long calls waited for a program, hook or chain that another call was changing; who did not wait is not counted.
+    /// Wait times of calls for a program, hook or chain that another call was changing, without immediate ones.
     pub lock_waits: CountedDurations,
 }
 
@@ -50,7 +48,7 @@ impl WorkCounts {
         self.instructions.fetch_add(instructions.into(), Ordering::Relaxed);
     }
 
-    /// Counts a load, or a replacement, by what came of it.
+    /// Counts a load, or a replacement, by its outcome.
     pub fn load<T>(&self, done: &Result<T, EngineError>) {
         let outcome = done.as_ref().err().map_or("loaded", |error| error.kind().name());
         *self.loads.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default() += 1;
@@ -58,7 +56,7 @@ impl WorkCounts {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// What was done since the engine was opened.
+    /// Returns the counters since the engine was opened.
     #[must_use]
     pub fn work_done(&self) -> WorkDone {
         let counts = &self.work;

@@ -1,5 +1,5 @@
-//! Order among the programs of one hook of a control group, which the kernel keeps (Linux 6.17 and later, and
-//! newer ones of 6.12).
+//! Order among the programs of one hook of a cgroup, which the kernel maintains (Linux 6.17, and later releases of
+//! 6.12).
 //!
 //! A link gets its place when it comes, by turn and intents, its own and those of the links that are there, and keeps it:
 //! a link that comes or goes moves no other. Programs of others stay where they are.
@@ -18,7 +18,7 @@ use crate::order::{ensure_anchors_known, foreign_anchor};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// One hook of one control group.
+/// One hook of one cgroup.
 #[derive(Clone, Copy)]
 struct GroupHook<'a> {
     path: &'a CgroupPath,
@@ -34,7 +34,7 @@ impl<'a> GroupHook<'a> {
         Some(Self { path, attach_type, program })
     }
 
-    /// True where programs of several hooks are in one list for who asks: those of LSM have one number.
+    /// Returns whether the kernel lists programs of several hooks together: all LSM hooks share one attach type.
     fn is_mixed(&self) -> bool {
         self.program.program_type == ProgramType::LsmCgroup
     }
@@ -49,15 +49,15 @@ fn attach_type(program: &ProgramRecord) -> u32 {
     ProgramKind::new(program.program_type, program.target.as_deref()).expected_attach_type
 }
 
-/// A hook of a control group as it stands, and as it is to be.
+/// Current and wanted order at a hook of a cgroup.
 struct GroupOrder {
     places: Vec<Place>,
     revision: Option<u64>,
     standing: Vec<Occupant>,
-    /// How many of the first are known to be of the class that runs before all others (`BPF_F_PREORDER`), in which none of ours
-    /// is.
+    /// Number of leading programs that are known to run before all others (`BPF_F_PREORDER`); none of the daemon's has
+    /// that flag.
     preorder: usize,
-    /// Of each that stands: its link, if it has one.
+    /// Kernel link of each current program, if it has one.
     links: Vec<Option<KernelLinkId>>,
     wanted: Vec<OrderedEntry>,
     waiting: Vec<Waiting>,
@@ -69,8 +69,8 @@ impl GroupOrder {
         self.standing.iter().map(Occupant::entry).collect()
     }
 
-    /// Finds an order in which nothing else has to move: with the link where it is among ours (`at`), else as far behind
-    /// as that goes. If there is none, the one with the link where it is.
+    /// Finds an order in which no other link has to move: with the link at its position among the daemon's (`at`), or
+    /// as far back as possible. If there is none, uses the order with the link at its position.
     fn solve(&mut self, link: LinkId, at: usize) {
         let own = self.places.remove(at);
         let ends = (0..=self.places.len()).rev().filter(|end| *end != at);
@@ -80,7 +80,7 @@ impl GroupOrder {
             let (solution, contradiction) = solve_or_fall_back(&places, None, &self.standing);
             (self.wanted, self.waiting, self.contradiction) =
                 (solution.order, solution.waiting, contradiction);
-            // Whatever an intent wants: the kernel runs those first.
+            // Regardless of intents, the kernel runs these first.
             self.wanted
                 .sort_by_key(|entry| !self.standing[..self.preorder].iter().any(|one| one.entry() == *entry));
             let is_last = number > self.places.len();
@@ -93,7 +93,7 @@ impl GroupOrder {
         }
     }
 
-    /// Whether a link stands at the hook, and not where it is to be.
+    /// Returns whether a link is at the hook, but not at its wanted position.
     fn moves(&self, own: OrderedEntry) -> bool {
         let now = self.now();
         now.contains(&own) && moves(&now, &self.wanted, own.link()).moves.contains(&own)
@@ -106,8 +106,8 @@ impl GroupOrder {
         also.into_iter().find(|entry| *entry != own && now.contains(entry))?.link()
     }
 
-    /// Where a link that moves or comes goes; none if it would be beside programs without links alone, next to which the
-    /// kernel puts no link.
+    /// Returns the position for a link that moves or is added; `None` if its only neighbours are programs without
+    /// links, beside which the kernel attaches no link.
     fn place(&self, own: OrderedEntry) -> Option<ListAnchor> {
         let now = self.now();
         let stays = moves(&now, &self.wanted, own.link()).stays;
@@ -121,7 +121,7 @@ impl GroupOrder {
         };
         match (last, next) {
             (_, None) => Some(ListAnchor::Last),
-            // By its link, where it has one: the kernel refuses that if it runs before all others, which shows the flag.
+            // Use its link, if it has one: the kernel refuses one that runs before all others, which reveals the flag.
             (None, Some(next)) => Some(link(next).map_or(ListAnchor::First, ListAnchor::Before)),
             (Some(last), Some(next)) => {
                 link(next).map(ListAnchor::Before).or_else(|| link(last).map(ListAnchor::After))
@@ -152,14 +152,14 @@ fn ensure_not_before(
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a new or changed link of a control group whose intents cannot hold or name nothing.
+    /// Refuses a new or changed link of a cgroup whose intents contradict others or name no existing program.
     pub(crate) fn check_group(
         &self,
         program: &ProgramRecord,
         link: &Arc<LinkRecord>,
     ) -> Result<(), EngineError> {
         let Some(hook) = GroupHook::of(program, link) else { return Ok(()) };
-        // A role alone asks the kernel for nothing.
+        // A role alone needs no support by the kernel.
         if link.order.anchors().next().is_some() {
             self.kernel.features().require(&Probe::CGROUP_ORDER)?;
         }
@@ -184,7 +184,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Where a link of a control group goes that comes: last, where nothing else is wanted or the kernel has no order.
+    /// Returns the position for a new link of a cgroup: last, if nothing else is wanted or the kernel maintains no
+    /// order.
     pub(crate) fn group_place(
         &self,
         program: &ProgramRecord,
@@ -197,8 +198,8 @@ impl<K: Kernel> Engine<K> {
         Ok((anchor, order.revision))
     }
 
-    /// Refuses a link that was attached and runs behind what it is to run before: of a program without a link, or of one that
-    /// was the first anyway, the kernel shows only now that it runs before all others.
+    /// Refuses an attached link that runs after a program before which it has to run. For a program without a link, or
+    /// one that was the first anyway, only the attachment reveals that it runs before all others.
     pub(crate) fn ensure_group_order(
         &self,
         program: &ProgramRecord,
@@ -214,7 +215,7 @@ impl<K: Kernel> Engine<K> {
         ensure_not_before(&preorder, &hook, link)
     }
 
-    /// How many of the first programs are known to run before all others: what runs before one of them is one too.
+    /// Returns how many leading programs are known to run before all others: a program before one of them is one, too.
     fn preorder_of(&self, contents: &GroupContents) -> usize {
         let is_known = |(_, link): &(ProgramId, Option<KernelLinkId>)| {
             link.is_some_and(|link| self.preorder_links.contains(link))
@@ -223,29 +224,30 @@ impl<K: Kernel> Engine<K> {
         contents.preorder.map_or(0, |told| told.max(known))
     }
 
-    /// A program of others.
+    /// Returns a third-party program as an entry of the order.
     fn other(&self, program: ProgramId) -> Result<Occupant, EngineError> {
         let name = self.kernel.program(program)?.map(|facts| facts.name).unwrap_or_default();
         Ok(Occupant::Foreign(Foreign { program, name }))
     }
 
-    /// Intents of a link of a control group that nothing answers to now.
+    /// Returns the intents of a link of a cgroup whose anchor is currently missing.
     pub(crate) fn waits_in_group(&self, program: &ProgramRecord, link: &Arc<LinkRecord>) -> Vec<Waiting> {
         let Some(hook) = GroupHook::of(program, link).filter(|_| !link.order.is_empty()) else {
             return Vec::new();
         };
         let waiting = if link.order.names_foreign() {
-            // A group that is gone has nothing.
+            // A cgroup that is gone has no programs.
             self.group_order(hook, link).ok().flatten().map(|order| order.waiting)
         } else {
-            // Who lists all links has not the kernel asked for each.
+            // Lists of all links avoid a query of the kernel for each of them.
             let places = self.places_in_group(hook, link);
             solve(&places, &[]).ok().map(|solution| solution.waiting)
         };
         waiting.into_iter().flatten().filter(|waiting| waiting.link == link.id).collect()
     }
 
-    /// How a hook is to be with a link that comes or changes; none where links run in the order in which they came.
+    /// Returns the order of a hook with a link that is added or changed; `None` if links run in the order of their
+    /// attachment.
     fn group_order(
         &self,
         hook: GroupHook<'_>,
@@ -278,7 +280,7 @@ impl<K: Kernel> Engine<K> {
             let is_others = standing.iter().all(|one| matches!(one, Occupant::Foreign(_)));
             preorder += usize::from(at < all_preorder && is_others);
         }
-        // What stands stays where it is as far as it can: the kernel moves nothing.
+        // Keep current positions as far as possible: the kernel moves no links.
         places.sort_by_key(|place| {
             let at = standing.iter().position(|other| *other == Occupant::Ours(place.link));
             (place.turn, at.unwrap_or(usize::MAX), place.sequence)
@@ -298,7 +300,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(order))
     }
 
-    /// What decides about the places of ours at a hook, with a link that comes or changes.
+    /// Returns the properties that decide the positions of the daemon's links at a hook, with a link that is added or
+    /// changed.
     fn places_in_group(&self, hook: GroupHook<'_>, link: &Arc<LinkRecord>) -> Vec<Place> {
         let state = self.state();
         let is_here = |other: &&Arc<LinkRecord>| {
@@ -311,8 +314,8 @@ impl<K: Kernel> Engine<K> {
         state.links.values().filter(is_here).chain([link]).map(|link| state.place(link)).collect()
     }
 
-    /// Changes a link of a control group, and moves it if it has to run elsewhere: it is made again there before the old
-    /// one ends, so that its program runs twice for a moment, and never not at all.
+    /// Changes a link of a cgroup, and moves it if its position changes: it is attached again there before the old link
+    /// ends, so that its program runs twice for a moment, and is never absent.
     pub(crate) fn update_group(
         &self,
         program: &ProgramRecord,

@@ -1,4 +1,4 @@
-//! Order by intent: what users want of their links' places, checked before anything changes.
+//! Order by intent: requested positions of links, checked before anything changes.
 
 mod group;
 pub mod move_link;
@@ -16,7 +16,7 @@ use crate::engine::undo::retry_once;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
-/// Checks an intent by itself.
+/// Checks an intent on its own.
 pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), EngineError> {
     let invalid = |message: String| Err(EngineError::Invalid(message));
     if !intent.is_empty() && point.hook().is_none() && !matches!(point, AttachPoint::Cgroup { .. }) {
@@ -38,9 +38,9 @@ pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), Eng
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Orders the links of a chain, among which `changed` is new or was changed.
+    /// Orders the links of a chain, of which `changed` is new or was changed.
     ///
-    /// Anchors of that link must be there, except roles, which may come later. Those of other links may have left.
+    /// Its anchors must exist, except roles, which may appear later. The anchors of other links may have left.
     pub(crate) fn order_changed(
         &self,
         key: &HookKey,
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.state().order(key, links, newcomer))
     }
 
-    /// Intents at a hook that nothing answers to now.
+    /// Returns the intents at a hook whose anchor is currently missing.
     pub(crate) fn waiting(&self, key: &HookKey) -> Vec<Waiting> {
         let (links, places) = {
             let state = self.state();
@@ -76,7 +76,7 @@ impl<K: Kernel> Engine<K> {
         else {
             return waiting;
         };
-        // Who of others is there only the kernel knows; at a hook that is gone nobody is.
+        // Only the kernel knows which third-party programs are attached; a hook that is gone has none.
         let others = match key.kind {
             HookKind::Tcx(_) => self.tcx_order(key, interface, &links).ok().map(|order| order.waiting),
             _ => self.block_place(key, interface, &links, None).ok().flatten().map(|order| order.waiting),
@@ -87,8 +87,8 @@ impl<K: Kernel> Engine<K> {
         waiting
     }
 
-    /// Moves links of ours that no longer stand where they should, as far as that can be done now. The caller holds the
-    /// hook, or nobody else is there yet.
+    /// Moves the daemon's links that are out of position, as far as that is possible now. The caller holds the lock of
+    /// the hook, or no other thread runs yet.
     pub(crate) fn keep_order(&self, key: &HookKey) {
         if !self.is_ordered(key) {
             return;
@@ -107,8 +107,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Links of a hook in the order in which their programs run. Where tcx links want places among programs of others,
-    /// these decide too.
+    /// Returns the links of a hook in execution order. If tcx links have intents relative to third-party programs, the
+    /// positions of these programs count, too.
     pub(crate) fn running_order(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
         let links = self.state().chain(key);
         let interface = links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
@@ -120,7 +120,7 @@ impl<K: Kernel> Engine<K> {
         order.wanted.iter().filter_map(OrderedEntry::link).filter_map(own).collect()
     }
 
-    /// Intents of one link that nothing at its hook answers to now.
+    /// Returns the intents of one link whose anchor is currently missing.
     pub(crate) fn waits_for(&self, key: &HookKey, link: LinkId) -> Vec<Waiting> {
         self.waiting(key).into_iter().filter(|waiting| waiting.link == link).collect()
     }
@@ -131,19 +131,19 @@ impl<K: Kernel> Engine<K> {
         contradiction: Contradiction,
         changed: LinkId,
     ) -> EngineError {
-        // A link that is about to be attached has no number yet that its user could know.
+        // A link that is about to be attached has no id yet that its user could know.
         let is_known = self.state().links.contains_key(&changed);
         let told = if is_known { contradiction } else { contradiction.with_new(changed) };
         EngineError::Contradiction { hook, contradiction: Box::new(told) }
     }
 }
 
-/// The first program of others that a link names.
+/// Returns the first third-party program that a link names as an anchor.
 pub fn foreign_anchor(link: &LinkRecord) -> Option<&Anchor> {
     link.order.anchors().map(|(_, anchor)| anchor).find(|anchor| matches!(anchor, Anchor::Foreign(_)))
 }
 
-/// Refuses intents of the changed link that name nothing at the hook.
+/// Refuses intents of the changed link whose anchor does not exist at the hook.
 pub fn ensure_anchors_known<'a>(
     waiting: impl IntoIterator<Item = &'a Waiting>,
     hook: impl FnOnce() -> String,

@@ -1,10 +1,11 @@
-//! Moving a tcx link, which the kernel cannot: a link keeps its place for life, and its program stands there once.
+//! Move of a tcx link. The kernel has no such operation: a link keeps its position for life, and a hook accepts each
+//! program only once.
 //!
-//! So a new link is made at the new place first. It runs a bridge, a program of a few instructions that jumps to the
-//! program that moves (which the kernel would refuse to attach a second time). Then the old link ends, and the new one
-//! is updated to the program itself. Packets meet the program at the old place, then at both, then at the new one:
-//! never at none. The bridge's array of one slot is pinned with the new link, since the kernel empties arrays that
-//! no one holds.
+//! Therefore a new link is first attached at the new position. It runs a bridge, a program of a few instructions that
+//! jumps to the moved program (which the kernel would refuse to attach a second time). Then the old link ends, and the
+//! new link is updated to the program itself. Packets meet the program at the old position, then at both, then at the
+//! new one: never at none. The bridge's array of one slot is pinned with the new link, because the kernel clears
+//! program arrays that have no holder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,20 +24,21 @@ use crate::state::paths::BRIDGE_NAME;
 use crate::state::records::{HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// What a look at a hook's order found and did.
+/// Result of a check of a hook's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderReport {
-    /// Links that were moved; of a chain, its first member's.
+    /// Links that were moved; for a chain, the link of its first member.
     pub moved: Vec<LinkId>,
-    /// Intents that nothing at the hook answers to now.
+    /// Intents whose anchor is currently missing.
     pub waiting: Vec<Waiting>,
-    /// Why not all intents hold: others' programs stand so that they cannot.
+    /// Reason why not all intents can be satisfied: the positions of third-party programs contradict them.
     pub contradiction: Option<String>,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Hooks whose order others can disturb: those of tcx links, with the tc chain behind them, and of tc chains that
-    /// want a place among programs of others. To be given to [`Engine::check_order`] when something changed there.
+    /// Returns the hooks whose order third parties can disturb: those of tcx links, together with the tc chain at the
+    /// same hook, and those of tc chains with intents relative to third-party programs. After a change there, pass them
+    /// to [`Engine::check_order`].
     #[must_use]
     pub fn ordered_hooks(&self) -> Vec<HookKey> {
         let state = self.state();
@@ -52,11 +54,11 @@ impl<K: Kernel> Engine<K> {
         keys
     }
 
-    /// Looks whether everything at a hook still stands where intents and priorities want it, and moves links of ours
-    /// that do not. Programs of others stay where they are.
+    /// Checks the positions at a hook against intents and priorities, and moves the daemon's links that are out of
+    /// position. Third-party programs are never moved.
     ///
     /// # Errors
-    /// The hook is gone, or the kernel refuses; what was moved before stays moved.
+    /// Returns an error if the hook is gone, or the kernel refuses; earlier moves remain.
     pub fn check_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
         self.begin()?;
         if key.kind == HookKind::Xdp {
@@ -66,7 +68,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_order(key, None)
     }
 
-    /// Moves tcx links, and the one link of the tc chain behind them, until all stand right. The caller holds the hook.
+    /// Moves tcx links, and the link of the tc chain, until all positions are right. The caller holds the hook's lock.
     pub(crate) fn settle_order(
         &self,
         key: &HookKey,
@@ -86,7 +88,7 @@ impl<K: Kernel> Engine<K> {
             let order = self.list_order(key, interface, &list.links, &list.members, false)?;
             report.waiting = list.waiting_at(key, &order);
             report.contradiction = order.contradiction.as_ref().map(ToString::to_string);
-            // What has no link there is for recovery.
+            // Recovery handles records without a link at the hook.
             let Some(next) = order.moves(changed).moves.into_iter().find(|entry| order.has(*entry)) else {
                 break;
             };
@@ -110,7 +112,7 @@ impl<K: Kernel> Engine<K> {
         Ok(report)
     }
 
-    /// Moves one tcx link, recorded as it is given.
+    /// Moves one tcx link. `link` becomes its record.
     pub(crate) fn move_link(
         &self,
         key: &HookKey,
@@ -131,7 +133,6 @@ impl<K: Kernel> Engine<K> {
         retry_once(|| self.place_link(&moved))
     }
 
-    /// Moves the one link of a tc chain.
     fn move_block(&self, hook: &HookRecord, place: ListPlace) -> Result<(), EngineError> {
         let operation = self.operation();
         let moved = HookRecord { operation, ..hook.clone() };
@@ -144,7 +145,7 @@ impl<K: Kernel> Engine<K> {
         retry_once(|| self.place_hook(&moved))
     }
 
-    /// Makes a link at another place, which leads to a program, below `pending`.
+    /// Attaches a link at another position, pinned below `pending`, that leads to a program through a bridge.
     fn build_bridge<'a>(
         &'a self,
         key: &HookKey,
@@ -191,8 +192,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// The end of a move: the old link ends, the new one takes its pin, and runs the program itself. Running it again is
-    /// fine.
+    /// Finishes a move: ends the old link, gives its pin to the new one, and switches that. Idempotent.
     pub(crate) fn cross_bridge(
         &self,
         operation: OperationId,
@@ -212,7 +212,7 @@ impl<K: Kernel> Engine<K> {
             self.step("move", "leave the bridge");
             self.switch_program(&link, facts.program, &self.loaded_program(program)?)?;
         }
-        // The kernel empties an array without a holder, and a packet may be inside the bridge.
+        // The kernel clears a program array without a holder, and a packet may be inside the bridge.
         Ok(self.kernel.wait_for_readers()?)
     }
 }
@@ -221,8 +221,8 @@ fn one_slot() -> MapSpec {
     MapSpec::sized(BRIDGE_NAME, map_type::PROG_ARRAY, 4, 4, 1)
 }
 
-/// `bpf_tail_call(ctx, &array, 0)`, and the verdict of a chain that lost its way if there were nothing to jump to: who
-/// stands there may be who keeps packets out.
+/// Returns a program that executes `bpf_tail_call(ctx, &array, 0)`, and on failure returns the chain's fail verdict:
+/// the moved program may be a firewall.
 fn bridge(array: MapId) -> BoundText {
     const TAIL_CALL: i32 = 12;
     const MOV_IMM: u8 = 0xb7;

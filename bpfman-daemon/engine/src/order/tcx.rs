@@ -1,5 +1,5 @@
-//! Order among what the kernel runs one by one at a tcx hook: links of ours, the one link of our tc chain, links and
-//! programs of others.
+//! Order among the programs that the kernel runs one by one at a tcx hook: the daemon's links, the link of its tc
+//! chain, and third-party links and programs.
 //!
 //! On the way in the chain stands behind the machine's links and before those of tenants, whichever came first: the machine's tcx
 //! programs run before tc programs, as they do where tc is entered by a filter, and a tenant's would end the list for the
@@ -19,22 +19,22 @@ use crate::order::{ensure_anchors_known, foreign_anchor};
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// How often a change is tried again when others change the hook between the look and the change.
+/// Maximum number of attempts of a change, if third parties change the hook between the check and the change.
 pub const TRIES: usize = 16;
 
-/// A tcx hook as it stands, and as it is to be.
+/// Current and wanted order at a tcx hook.
 pub struct TcxOrder {
     contents: HookContents,
     standing: Vec<Occupant>,
-    /// What is to run, first to last.
+    /// Wanted entries, first to last.
     pub wanted: Vec<OrderedEntry>,
-    /// Intents that nothing at the hook answers to.
+    /// Intents whose anchor is missing at the hook.
     pub waiting: Vec<Waiting>,
-    /// Why not all intents hold, if they cannot.
+    /// Contradiction between intents, if they cannot all be satisfied.
     pub contradiction: Option<Contradiction>,
 }
 
-/// What of ours is in the kernel's list at a tcx hook.
+/// The daemon's entries in the kernel's list at a tcx hook.
 pub struct OursInList {
     /// Links that run one by one, in the order of their priorities and intents.
     pub links: Vec<Arc<LinkRecord>>,
@@ -44,11 +44,11 @@ pub struct OursInList {
     pub hook: Option<Arc<HookRecord>>,
 }
 
-/// Where the kernel is to put a link, and the revision of the hook that this was decided by.
+/// Position for a link, with the revision of the hook on which the decision is based.
 pub type ListPlace = (ListAnchor, Option<u64>);
 
 impl<K: Kernel> Engine<K> {
-    /// What of ours the kernel keeps in one list with what is at this hook.
+    /// Returns the daemon's entries in the kernel's list to which this hook belongs.
     pub(crate) fn ours_in_list(&self, key: &HookKey) -> OursInList {
         let state = self.state();
         let hook = state.hooks.get(&key.of_chain()).filter(|hook| hook.entry == Entry::Link);
@@ -59,7 +59,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True if links of ours at this hook have to stand in some order.
+    /// Returns whether the daemon's links at this hook have to be in a certain order.
     pub(crate) fn is_ordered(&self, key: &HookKey) -> bool {
         if key.kind == HookKind::Xdp {
             return false;
@@ -71,8 +71,8 @@ impl<K: Kernel> Engine<K> {
             || list.links.len() > 1
     }
 
-    /// What stands in the kernel's list at a hook: ours by link, our chain of tc programs, all else as programs of
-    /// others.
+    /// Returns the entries of the kernel's list at a hook: the daemon's links, its tc chain, and all others as
+    /// third-party programs.
     fn standing(
         &self,
         key: &HookKey,
@@ -108,9 +108,9 @@ impl<K: Kernel> Engine<K> {
         Ok((contents, standing))
     }
 
-    /// How the list at a hook is to be, with these links of ours and these members of the tc chain, if that is there
-    /// or `comes`. Where intents contradict each other because of how others' programs stand, those about them are left
-    /// out.
+    /// Returns the order of the list at a hook, with these links and these members of the tc chain, if that exists or
+    /// `comes`. If intents contradict each other because of the positions of third-party programs, the intents about
+    /// these are ignored.
     pub(crate) fn list_order(
         &self,
         key: &HookKey,
@@ -132,7 +132,7 @@ impl<K: Kernel> Engine<K> {
         Ok(TcxOrder { contents, standing, wanted: solution.order, waiting: solution.waiting, contradiction })
     }
 
-    /// How a tcx hook is to be, with `links` as ours.
+    /// Returns the order of a tcx hook with `links` as the daemon's links.
     pub(crate) fn tcx_order(
         &self,
         key: &HookKey,
@@ -145,7 +145,7 @@ impl<K: Kernel> Engine<K> {
         Ok(order)
     }
 
-    /// Refuses a new or changed tcx link whose intents cannot hold or name nothing.
+    /// Refuses a new or changed tcx link whose intents contradict others or name no existing program.
     pub(crate) fn check_tcx(
         &self,
         key: &HookKey,
@@ -194,18 +194,18 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// True if any link at a hook wants more than its priority.
+    /// Returns whether any link at a hook has an intent in addition to its priority.
     pub(crate) fn has_intents(&self, key: &HookKey) -> bool {
         self.state().links.of_hook(key).any(|link| !link.order.is_empty())
     }
 
-    /// The links of a hook, with one of them new or changed.
+    /// Returns the links of a hook, with one of them new or changed.
     pub(crate) fn with_changed(&self, key: &HookKey, changed: &Arc<LinkRecord>) -> Vec<Arc<LinkRecord>> {
         let others = self.state().chain(key).into_iter().filter(|other| other.id != changed.id);
         others.chain([Arc::clone(changed)]).collect()
     }
 
-    /// Where a tcx link that comes goes: beside its neighbours, ours and others'.
+    /// Returns the position for a new tcx link: beside its neighbours, the daemon's or third-party ones.
     pub(crate) fn tcx_place(&self, key: &HookKey, link: &LinkRecord) -> Result<ListPlace, EngineError> {
         let (Some((interface, _)), true) = (link.point.hook(), self.kernel.features().tcx) else {
             return Ok((ListAnchor::Last, None));
@@ -218,7 +218,7 @@ impl<K: Kernel> Engine<K> {
     /// Place of the one link of a tc chain that comes, if its members care about programs of others, or programs of tenants
     /// are among them or are links beside it; else the end, which is behind all links of ours.
     ///
-    /// With `changed`, its intents have to name what is there.
+    /// With `changed`, the anchors of that link must exist.
     pub(crate) fn block_place(
         &self,
         key: &HookKey,
@@ -241,7 +241,8 @@ impl<K: Kernel> Engine<K> {
         let mut order = self.list_order(key, interface, &links, members, true)?;
         order.waiting.retain(|waiting| members.iter().any(|member| member.id == waiting.link));
         if let Some(changed) = changed {
-            // Others may stand so that links of ours contradict each other; that is not for this one to answer.
+            // Third-party programs may cause contradictions among other links, which are not the fault of the changed
+            // one.
             if let Some(contradiction) = order.contradiction.take().filter(is_about_chain) {
                 return Err(self.contradiction(key.kind.at(interface), contradiction, changed.id));
             }
@@ -256,7 +257,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(BlockOrder { place: order.place(OrderedEntry::Chain), waiting: order.waiting }))
     }
 
-    /// Refuses intents about programs of others at a chain that is not entered by tcx.
+    /// Refuses intents about third-party programs at a chain that is not entered by tcx.
     pub(crate) fn ensure_foreign_order(
         &self,
         key: &HookKey,
@@ -280,16 +281,16 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Where the one link of a chain that comes is to be.
+/// Position for the new link of a chain.
 pub struct BlockOrder {
-    /// Where it goes.
     pub place: ListPlace,
-    /// Intents that wait.
+    /// Intents whose anchor is missing.
     pub waiting: Vec<Waiting>,
 }
 
 impl OursInList {
-    /// The interface, as what is at this hook names it; none if nothing of ours is in the list.
+    /// Returns the interface as a link or the chain at this hook names it; `None` if the list has none of the daemon's
+    /// entries.
     pub fn interface_at(&self, key: &HookKey) -> Option<&Interface> {
         let of_links = self.links.first().and_then(|link| link.point.hook()).map(|(interface, _)| interface);
         let of_chain = self.hook.as_ref().map(|hook| &hook.interface);
@@ -299,7 +300,7 @@ impl OursInList {
         }
     }
 
-    /// What links at this hook wait for, without what others of the list do.
+    /// Returns the waiting intents of links at this hook, without those of others in the list.
     pub fn waiting_at(&self, key: &HookKey, order: &TcxOrder) -> Vec<Waiting> {
         let own = if matches!(key.kind, HookKind::Tc(_)) { &self.members } else { &self.links };
         let is_own = |waiting: &&Waiting| own.iter().any(|link| link.id == waiting.link);
@@ -308,22 +309,22 @@ impl OursInList {
 }
 
 impl TcxOrder {
-    /// What runs now, first to last.
+    /// Returns the current entries, first to last.
     fn now(&self) -> Vec<OrderedEntry> {
         self.standing.iter().map(Occupant::entry).collect()
     }
 
-    /// What has to move; of two ways that are as short, the one that moves `changed`.
+    /// Returns the necessary moves; of two equally short solutions, the one that moves `changed`.
     pub fn moves(&self, changed: Option<LinkId>) -> Moves {
         moves(&self.now(), &self.wanted, changed)
     }
 
-    /// True if it stands at the hook.
+    /// Returns whether the entry is at the hook.
     pub fn has(&self, entry: OrderedEntry) -> bool {
         self.now().contains(&entry)
     }
 
-    /// Where what moves or comes goes.
+    /// Returns the position for an entry that moves or is added.
     pub fn place(&self, moving: OrderedEntry) -> ListPlace {
         let beside = self.moves(moving.link()).beside(moving, &self.wanted);
         let anchor = beside.and_then(|(side, entry)| {
@@ -335,7 +336,7 @@ impl TcxOrder {
     }
 }
 
-/// True if a chain is part of what contradicts itself.
+/// Returns whether a chain is part of a contradiction.
 fn is_about_chain(contradiction: &Contradiction) -> bool {
     contradiction.steps().iter().any(|step| step.first == OrderedEntry::Chain)
 }
@@ -350,7 +351,7 @@ fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> ListAnchor {
     }
 }
 
-/// Without the intents about programs of others where these contradict; then without any.
+/// Solves the order; on a contradiction first without the intents about third-party programs, then without any.
 pub fn solve_or_fall_back(
     places: &[Place],
     chain: Option<TcChain<'_>>,

@@ -1,46 +1,45 @@
-//! What the store keeps of how much a program may take, and of how long it stays.
+//! Records of a program's CPU limit and lifetime.
 
 use bpfmand_core::{ClientLease, CpuAction, CpuExcess, CpuLimit, Deadline};
 use serde::{Deserialize, Serialize};
 
-/// How much of a CPU a program may take, what came of it, and when it is unloaded. It is the program's, not that of one
-/// version.
+/// CPU limit, consequence of exceeding it, and lifetime of a program. They do not belong to a single version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProgramBudget {
-    /// Its own limit.
+    /// The program's own limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuLimit>,
-    /// The programs of its owner were limited together when it was loaded: its chains take the time of members.
+    /// True if the owner had a common limit when the program was loaded: its chains measure the time of their members.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub measured: bool,
-    /// It took more than it may, and was detached for that or, as a version before, replaced by the one before. Until
-    /// somebody attaches it anew.
+    /// Excess for which the program was detached, or for which this version was rolled back to the one before. The
+    /// excess of a detached program is kept until a caller attaches it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excess: Option<CpuExcess>,
-    /// When it is unloaded.
+    /// Time at which the program is unloaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
-    /// The lease that it is unloaded with. Leases end with the daemon: one that no client of this daemon holds is over.
+    /// Lease with which the program is unloaded. Leases end with the daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<ClientLease>,
 }
 
 impl ProgramBudget {
-    /// True if nothing is limited.
+    /// Returns whether nothing is limited.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What the next version of the program has: that one was detached counts on, that it gave way to this one does not.
+    /// Returns the budget of the next version. A detachment remains in effect; a rollback to this version does not.
     #[must_use]
     pub fn of_next_version(&self) -> Self {
         let excess = self.excess.clone().filter(|excess| excess.done == CpuAction::Detach);
         Self { excess, ..self.clone() }
     }
 
-    /// True if what it takes in a chain of several has to be told from what the others take.
+    /// Returns whether the program's time in a chain must be measured separately from that of other members.
     #[must_use]
     pub const fn is_measured(&self) -> bool {
         self.measured || self.cpu.is_some()

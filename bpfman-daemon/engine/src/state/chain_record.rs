@@ -1,4 +1,4 @@
-//! What the store keeps of the programs that a hook runs.
+//! Records of the programs that a hook runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use bpfmand_core::{Deadline, LinkId, MapId, Owner, ProgramId, ProgramUid};
 use bpfmand_splice::{Attempt, Way};
 use serde::{Deserialize, Serialize};
 
-/// Names what was loaded for a chain: a number that no id of ours ever had.
+/// Id of what was loaded for a chain: a number that is never used for any other id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChainId(pub u64);
@@ -18,152 +18,140 @@ impl fmt::Display for ChainId {
     }
 }
 
-/// sha256 over all that the bytes of a chain depend on, as hexadecimal digits.
+/// Hash (SHA-256, in hexadecimal digits) of all inputs from which the bytecode of a chain is built.
 ///
-/// Two hooks whose chains have the same one run the same loaded programs.
+/// Two hooks whose chains have the same composition run the same loaded programs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Composition(pub String);
 
-/// What was loaded for a chain. Every hook that runs it has a copy in its record: the copies count its users.
+/// Kernel objects of a chain. Every hook that runs it has a copy in its record, so copies count the users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainRecord {
-    /// Which, and the folder of its pins.
+    /// Id, which also names the folder of its pins.
     pub id: ChainId,
-    /// What it was made of.
     pub composition: Composition,
-    /// The boot that the ids are of.
     pub boot: String,
-    /// The programs; the first is the entry.
+    /// Programs; the first is the entry.
     pub segments: Vec<SegmentRecord>,
-    /// The arrays of one slot that lead from one program to the next, in the order of the plan.
+    /// Arrays of one slot that connect each program to the next, in the order of the plan.
     pub arrays: Vec<MapId>,
-    /// The map that its exits count in.
+    /// Map in which its exits are counted.
     pub counters: Option<MapId>,
-    /// The copy that takes the time of members, where that is wanted.
+    /// Copy that measures the time of members, where timing is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twin: Option<TwinRecord>,
-    /// How each member is carried, in order.
+    /// Way in which each member is included, in order.
     pub members: Vec<CarriedRecord>,
-    /// Version of the daemon that joined it.
     pub made_by: String,
-    /// Plans that the verifier refused before this one.
+    /// Number of plans that the verifier refused before this one.
     pub fallbacks: u32,
-    /// How far the plan is from the cheapest.
+    /// Distance of the plan from the cheapest one.
     pub attempt: Attempt,
-    /// Every member is a function.
     pub as_subprograms: bool,
-    /// Members' read-only data is folded into them.
+    /// True if the members' read-only data is folded into the instructions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub specialised: bool,
-    /// Why it was made as it is, for people.
+    /// Reason for the plan, in text for users.
     pub reason: String,
 }
 
-/// The timed twin of a chain, which one packet in 1,024 goes through.
+/// Timed twin of a chain, which one packet in 1,024 goes through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TwinRecord {
-    /// The map that counts packets, to pick every 1,024th.
+    /// Map that counts packets, to select every 1,024th.
     pub ticks: MapId,
-    /// Which packet of 1,024 that is, from 0.
+    /// Index of the selected packet among 1,024, from 0.
     #[serde(default)]
     pub phase: u16,
-    /// The map of times.
     pub times: MapId,
-    /// Its programs, one for each of the chain's.
+    /// Programs, one for each program of the chain.
     pub programs: Vec<TwinProgramRecord>,
 }
 
-/// One program of a timed twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TwinProgramRecord {
-    /// The kernel's id.
     pub program: ProgramId,
-    /// The kernel's tag.
     pub tag: [u8; 8],
 }
 
-/// One program of a chain.
+/// One program (segment) of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRecord {
-    /// The kernel's id.
+    /// Kernel id.
     pub program: ProgramId,
-    /// The kernel's tag.
+    /// Kernel tag.
     pub tag: [u8; 8],
-    /// Its first member, counted from 0.
+    /// Index of its first member, from 0.
     pub first: u32,
-    /// How many members it runs.
+    /// Number of members that it runs.
     pub members: u32,
-    /// Instructions that the verifier walked through.
+    /// Number of instructions that the verifier processed.
     pub verified_insns: u32,
-    /// Why a new program begins here; empty for the first.
+    /// Reason why the chain is cut before this program; empty for the first.
     pub reason: String,
 }
 
-/// How a member of a chain is carried.
+/// Inclusion of a member in a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarriedRecord {
-    /// Which program.
     pub program: ProgramUid,
-    /// How.
     pub way: Way,
-    /// Why so; empty where it is inlined.
+    /// Reason for the way; empty if the member is inlined.
     pub reason: String,
-    /// It is a shadow: in its cells are the verdicts that did not count.
+    /// True for a shadow member: its counters hold verdicts that had no effect.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
-    /// The kernel's id of the program, where it runs as it was loaded. Another version of it can have the same bytecode.
+    /// Kernel id of the program, if it runs as it was loaded: another version can have the same bytecode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runs: Option<ProgramId>,
 }
 
-/// Packets of one member that were counted in programs which the hook no longer runs.
+/// Packets of one member, counted in programs that the hook no longer runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
-    /// Packets that reached the member.
+    /// Number of packets that reached the member.
     pub runs: u64,
-    /// Packets whose way ended with it, by the column of the verdict.
+    /// Number of packets whose chain ended at this member, by the column of the verdict.
     pub ended: BTreeMap<u8, u64>,
-    /// Packets by the column of the verdict that did not count, while the member was a shadow.
+    /// Number of packets by the column of the verdict that had no effect, while the member was a shadow.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shadowed: BTreeMap<u8, u64>,
 }
 
-/// Packets of a hook that were counted in programs which it no longer runs.
+/// Packets of a hook, counted in programs that it no longer runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookCounted {
-    /// Of each member that is still there.
+    /// Counts of each member that is still part of the chain.
     pub links: BTreeMap<LinkId, Counted>,
-    /// Packets for which every member proceeded.
+    /// Number of packets for which every member proceeded.
     pub all_proceeded: u64,
-    /// Packets that a tail call lost.
+    /// Number of packets that were lost by a failed tail call.
     pub failed: u64,
 }
 
-/// A chain that the hook no longer runs, whose counts are not in the record yet.
+/// Chain that the hook no longer runs and whose counts are not in the record yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Folding {
-    /// The chain.
     pub chain: ChainRecord,
-    /// Whose each of its members was.
+    /// Link of each of its members, in order.
     pub slots: Vec<LinkId>,
 }
 
-/// A freeze of a hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// Caller who froze it, for people: "user 0".
+    /// Caller who froze the hook, in text for users: "user 0".
     pub by: String,
-    /// Its owner; none in records from before freezes had owners.
+    /// Owner of the freeze; `None` in records from before freezes had owners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// Time of its end; none in records from before freezes ended.
+    /// Time at which the freeze ends; `None` in records from before freezes ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
 }
 
 impl Hold {
-    /// Returns the owner, also where the record is from before freezes had owners.
+    /// Returns the owner, also for records from before freezes had owners.
     #[must_use]
     pub fn owner(&self) -> Owner {
         let user = || self.by.strip_prefix("user ")?.parse().ok();
@@ -171,23 +159,21 @@ impl Hold {
     }
 }
 
-/// Switches of one hook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookSettings {
-    /// Count verdicts; none: by the configuration.
+    /// Setting of verdict counters; `None`: as configured.
     pub counters: Option<bool>,
-    /// Owner that set `counters`; none if they are not set, and in records from before this was recorded.
+    /// Owner that set `counters`; `None` if they are not set, and in records from before this was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters_by: Option<Owner>,
-    /// Freeze: the chain is not changed.
+    /// Freeze, during which the chain is not changed.
     pub held: Option<Hold>,
-    /// Every member is a function of its own, so that tracing tools see members.
+    /// True if every member is a function of its own, which makes members visible to tracing tools.
     pub as_subprograms: bool,
-    /// A program that passes everything stays when the last member leaves.
+    /// True if a program that passes all packets stays attached when the last member leaves.
     pub keep_attached: bool,
-    /// Sample the time that members take.
     pub timing: bool,
-    /// Owner that switched timing on; none if it is off, and in records from before this was recorded.
+    /// Owner that enabled timing; `None` if it is off, and in records from before this was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing_by: Option<Owner>,
 }

@@ -1,6 +1,6 @@
-//! What one operation changes of the records: gathered here, written in one durable step, and applied to memory after it.
+//! Changes of records by one operation: collected here, written in one durable step, then applied to memory.
 //!
-//! `Engine::commit` alone writes records and alone applies changes, so memory and disk cannot differ.
+//! Only `Engine::commit` writes records and applies changes, so memory and disk cannot differ.
 
 use std::sync::Arc;
 
@@ -14,25 +14,19 @@ use crate::state::records::{
 };
 use crate::state::{Uncleared, encode, parse, records};
 
-/// Names one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKey {
-    /// A program.
     Program(ProgramUid),
     /// The version of a program before its last replacement.
     Previous(ProgramUid),
-    /// A link.
     Link(LinkId),
-    /// A hook.
     Hook(HookKey),
-    /// An attachment to all interfaces that match.
     Matching(MatchingId),
-    /// What an operation left to be removed.
     Leftover(OperationId),
 }
 
 impl RecordKey {
-    /// The store's table.
+    /// Returns the table of the store.
     pub const fn table(self) -> Table {
         match self {
             Self::Program(_) => records::PROGRAMS,
@@ -44,7 +38,7 @@ impl RecordKey {
         }
     }
 
-    /// The store's key within that table.
+    /// Returns the key within that table.
     pub fn bytes(self) -> Vec<u8> {
         match self {
             Self::Program(uid) | Self::Previous(uid) => uid.to_string().into_bytes(),
@@ -56,23 +50,17 @@ impl RecordKey {
     }
 }
 
-/// A record that memory holds.
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// A program.
     Program(Arc<ProgramRecord>),
     /// The version of a program before its last replacement.
     Previous(Arc<PreviousRecord>),
-    /// A link.
     Link(Arc<LinkRecord>),
-    /// A hook.
     Hook(Arc<HookRecord>),
-    /// An attachment to all interfaces that match.
     Matching(Arc<MatchingRecord>),
 }
 
 impl Record {
-    /// Its name.
     pub fn key(&self) -> RecordKey {
         match self {
             Self::Program(program) => RecordKey::Program(program.uid),
@@ -83,11 +71,11 @@ impl Record {
         }
     }
 
-    /// Tables in an order in which no record is read before what it refers to.
+    /// Tables, in an order in which each record is read after the records that it refers to.
     pub const TABLES: [Table; 5] =
         [records::PROGRAMS, records::PREVIOUS, records::LINKS, records::HOOKS, records::MATCHINGS];
 
-    /// A record of one of [`Self::TABLES`].
+    /// Parses a record of one of [`Self::TABLES`].
     pub fn parse(table: Table, value: &[u8]) -> Result<Self, EngineError> {
         Ok(match table {
             records::PREVIOUS => Self::Previous(Arc::new(parse(value)?)),
@@ -98,7 +86,7 @@ impl Record {
         })
     }
 
-    /// As the store keeps it.
+    /// Encodes the record for the store.
     pub fn encode(&self) -> Result<Vec<u8>, EngineError> {
         match self {
             Self::Program(program) => encode(&**program),
@@ -110,37 +98,34 @@ impl Record {
     }
 }
 
-/// One change of one record.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// It is there from now on, as it is here.
+    /// Adds or replaces the record.
     Put(Record),
-    /// It is no more; nothing happens where there is none.
+    /// Removes the record, if there is one.
     End(RecordKey),
 }
 
-/// What one operation changes. Later changes of a record win over earlier ones.
+/// Changes by one operation. A later change of a record overrides an earlier one.
 #[derive(Debug, Default)]
 #[must_use = "nothing is changed before it is committed"]
 pub struct Changes {
-    /// In order.
     pub all: Vec<Change>,
-    /// What the operation leaves in the kernel to be removed.
+    /// Kernel objects that the operation leaves to be removed.
     pub leftover: Option<(OperationId, LeftoverRecord)>,
 }
 
 impl Changes {
-    /// Adds or replaces a program.
     pub fn put_program(&mut self, program: impl Into<Arc<ProgramRecord>>) {
         self.all.push(Change::Put(Record::Program(program.into())));
     }
 
-    /// Ends a program, with the version before it and its attachments to matching interfaces.
+    /// Removes a program, together with its previous version and its attachments by interface selectors.
     pub fn end_program(&mut self, uid: ProgramUid) {
         self.all.push(Change::End(RecordKey::Program(uid)));
     }
 
-    /// Sets the version of a program before its last replacement, or ends it.
+    /// Sets or removes the version of a program before its last replacement.
     pub fn set_previous(&mut self, uid: ProgramUid, previous: Option<PreviousRecord>) {
         self.all.push(match previous {
             Some(previous) => Change::Put(Record::Previous(Arc::new(previous))),
@@ -148,37 +133,33 @@ impl Changes {
         });
     }
 
-    /// Adds or replaces a link.
     pub fn put_link(&mut self, link: impl Into<Arc<LinkRecord>>) {
         self.all.push(Change::Put(Record::Link(link.into())));
     }
 
-    /// Ends a link.
     pub fn end_link(&mut self, id: LinkId) {
         self.all.push(Change::End(RecordKey::Link(id)));
     }
 
-    /// Adds or replaces a hook.
     pub fn put_hook(&mut self, hook: impl Into<Arc<HookRecord>>) {
         self.all.push(Change::Put(Record::Hook(hook.into())));
     }
 
-    /// Ends a hook.
     pub fn end_hook(&mut self, key: HookKey) {
         self.all.push(Change::End(RecordKey::Hook(key)));
     }
 
-    /// Adds an attachment to all interfaces that match.
+    /// Adds an attachment by an interface selector.
     pub fn put_matching(&mut self, matching: MatchingRecord) {
         self.all.push(Change::Put(Record::Matching(Arc::new(matching))));
     }
 
-    /// Ends an attachment to all interfaces that match.
+    /// Removes an attachment by an interface selector.
     pub fn end_matching(&mut self, id: MatchingId) {
         self.all.push(Change::End(RecordKey::Matching(id)));
     }
 
-    /// Lists what the operation leaves in the kernel.
+    /// Lists the kernel objects that the operation leaves to be removed.
     pub fn leave(&mut self, operation: OperationId, leftover: LeftoverRecord) {
         if leftover != LeftoverRecord::default() {
             self.leftover = Some((operation, leftover));
@@ -186,47 +167,44 @@ impl Changes {
     }
 }
 
-/// Changes as the store takes them, with the records that they are of.
+/// Changes in the store's form, with the keys of the changed records.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// For the store.
     pub batch: Batch,
-    /// In no order; a record may be there more than once.
+    /// Keys in no particular order; a key may occur more than once.
     pub keys: Vec<RecordKey>,
 }
 
 impl Written {
-    /// Sets a record.
     pub fn put(&mut self, key: RecordKey, value: Vec<u8>) {
         self.batch.put(key.table(), &key.bytes(), value);
         self.keys.push(key);
     }
 
-    /// Ends a record.
+    /// Removes a record.
     pub fn end(&mut self, key: RecordKey) {
         self.batch.delete(key.table(), &key.bytes());
         self.keys.push(key);
     }
 }
 
-/// What came of a commit.
 #[derive(Debug, Default)]
 pub struct Committed {
-    /// The operations by which the store lists what was left: more than one where one record would grow too large.
+    /// Operations under which the store lists the leftovers: several if one record would grow too large.
     pub operations: Vec<OperationId>,
-    /// Hooks that ended.
+    /// Hooks whose records were removed.
     pub ended: Vec<Arc<HookRecord>>,
 }
 
 impl Committed {
-    /// What is to be cleared after it, and the hooks that the changed links have left.
+    /// Returns what must be removed after the commit, together with the hooks that the changed links have left.
     pub fn leaving(self, leftover: LeftoverRecord, hooks: Vec<HookKey>) -> Uncleared {
         Uncleared { operations: self.operations, leftover, hooks, ended: self.ended }
     }
 }
 
 impl State {
-    /// A record, as memory has it.
+    /// Returns a record from memory.
     pub fn record(&self, key: RecordKey) -> Option<Record> {
         match key {
             RecordKey::Program(uid) => self.programs.get(&uid).cloned().map(Record::Program),
@@ -234,19 +212,19 @@ impl State {
             RecordKey::Link(id) => self.links.get(&id).cloned().map(Record::Link),
             RecordKey::Hook(key) => self.hooks.get(&key).cloned().map(Record::Hook),
             RecordKey::Matching(id) => self.matchings.get(&id).cloned().map(Record::Matching),
-            // Memory has those that could not be removed at once, and only them.
+            // Memory holds only the leftovers that could not be removed at once, and keeps them elsewhere.
             RecordKey::Leftover(_) => None,
         }
     }
 
-    /// Records that end with a record.
+    /// Returns the records that are removed together with a record.
     pub fn dependents(&self, key: RecordKey) -> Vec<RecordKey> {
         let RecordKey::Program(uid) = key else { return Vec::new() };
         let matchings = self.matchings_of(uid).into_iter().map(RecordKey::Matching);
         matchings.chain([RecordKey::Previous(uid)]).collect()
     }
 
-    /// Applies a change. Answers the hook that ended by it.
+    /// Applies a change. Returns the hook whose record it removed, if any.
     pub fn apply(&mut self, change: Change) -> Option<Arc<HookRecord>> {
         match change {
             Change::Put(Record::Program(program)) => self.put_program(program),

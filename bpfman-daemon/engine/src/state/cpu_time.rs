@@ -1,24 +1,24 @@
-//! What was counted of the time of programs, chains and their members.
+//! CPU time of programs, chains and their members.
 
 use std::collections::HashMap;
 
 use bpfmand_core::{Owner, ProgramId, ProgramUid};
 
-/// What was sampled of one member since its hook runs this chain, and what the clock takes by itself.
+/// Samples of one member since its hook began to run this chain, with the cost of reading the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemberTime {
-    /// Packets whose time in the member was taken.
+    /// Number of packets whose time in the member was measured.
     pub samples: u64,
-    /// Their time in nanoseconds, the clock's own in it.
+    /// Total time of these packets, in nanoseconds, including the cost of reading the clock.
     pub nanoseconds: u64,
-    /// How often the clock's own time was taken.
+    /// Number of measurements of that cost.
     pub clock_samples: u64,
-    /// That time in nanoseconds.
+    /// Total of these measurements, in nanoseconds.
     pub clock_nanoseconds: u64,
 }
 
 impl MemberTime {
-    /// Mean nanoseconds of a run without the clock's own, at least 0; none before the first sample.
+    /// Returns the mean time of a run in nanoseconds, without the clock's cost; `None` before the first sample.
     #[must_use]
     pub fn nanoseconds_per_run(&self) -> Option<f64> {
         let mean = |nanoseconds: u64, samples: u64| nanoseconds as f64 / samples as f64;
@@ -27,7 +27,7 @@ impl MemberTime {
         (self.samples > 0).then(|| (mean(self.nanoseconds, self.samples) - clock).max(0.0))
     }
 
-    /// Both together.
+    /// Returns the sum of both.
     #[must_use]
     pub const fn and(&self, other: &Self) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl MemberTime {
         }
     }
 
-    /// What came since then.
+    /// Returns the difference from an earlier value.
     #[must_use]
     pub const fn since(&self, then: &Self) -> Self {
         Self {
@@ -50,23 +50,23 @@ impl MemberTime {
     }
 }
 
-/// What a program ran by itself.
+/// Reading of a program that runs by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct AloneReading {
     pub program: ProgramUid,
     pub nanoseconds: u64,
-    /// True if its count began with us: all of it counts, if it was not there at the look before.
+    /// True if the daemon loaded the program: a first reading is charged in full. An adopted program ran before.
     pub is_ours: bool,
 }
 
-/// What a chain ran, at all hooks that run it.
+/// Reading of a chain, over all hooks that run it.
 #[derive(Clone, Debug, Default)]
 pub struct ChainReading {
     pub nanoseconds: u64,
     pub members: Vec<MemberReading>,
 }
 
-/// What was counted of a member, at all hooks that run the chain.
+/// Reading of a member, over all hooks that run the chain.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberReading {
     pub program: ProgramUid,
@@ -75,14 +75,14 @@ pub struct MemberReading {
 }
 
 impl ChainReading {
-    /// The same chain before it ran.
+    /// Returns the reading that the same chain had before its first run.
     pub fn before_all(&self) -> Self {
         let none =
             |member: &MemberReading| MemberReading { packets: 0, time: MemberTime::default(), ..*member };
         Self { nanoseconds: 0, members: self.members.iter().map(none).collect() }
     }
 
-    /// What members met at another hook. The chain's own time is of all of them, so the later reading of it counts.
+    /// Adds the members' counts of another hook. The chain's own time covers all hooks: the later reading is kept.
     pub fn add(&mut self, other: Self) {
         self.nanoseconds = self.nanoseconds.max(other.nanoseconds);
         if self.members.is_empty() {
@@ -96,7 +96,7 @@ impl ChainReading {
     }
 }
 
-/// What programs and chains had counted when they left: who comes and goes between two looks is charged for all of it.
+/// Final readings of removed programs and chains: one that comes and goes between two readings is charged.
 #[derive(Debug, Default)]
 pub struct Departed {
     pub owners: HashMap<ProgramUid, Owner>,

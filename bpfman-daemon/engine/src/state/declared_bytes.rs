@@ -1,20 +1,21 @@
-//! How much memory an object says that its maps take.
+//! Memory of the maps that an object declares.
 
 use bpfmand_core::MapSpec;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of all maps that an object declares, whichever of them a load makes: on one processor, and on 4,096. Machines
-/// with other numbers of processors need no number of their own: what takes no more on both takes no more between.
+/// Bytes of all maps that an object declares, whichever of them a load creates: for 1 CPU and for 4,096 CPUs. Other
+/// numbers of CPUs need no value: the size is linear in it, so maps that need no more memory at both ends need no more
+/// in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeclaredBytes {
-    /// Of those that loads make for themselves, or share by an owner.
+    /// Maps that a load creates for itself or shares with an owner.
     own: [u64; 2],
-    /// Of those pinned by name, which another object may have made before.
+    /// Maps that are pinned by name, which another object may have created before.
     pinned: [u64; 2],
 }
 
 impl DeclaredBytes {
-    /// What these maps take.
+    /// Computes the memory of these maps.
     pub fn of(maps: &[MapSpec]) -> Self {
         let sum = |pinned: bool| {
             let maps = maps.iter().filter(move |map| map.pin_by_name == pinned);
@@ -23,7 +24,8 @@ impl DeclaredBytes {
         Self { own: sum(false), pinned: sum(true) }
     }
 
-    /// True if none of it is more than there: a map that somebody else had made may not become one of its own.
+    /// Returns whether no value exceeds the one of `other`. Both kinds of maps are compared separately: a map that is
+    /// shared by name must not become one of the load's own.
     pub fn is_within(self, other: Self) -> bool {
         let pairs = self.own.iter().zip(&other.own).chain(self.pinned.iter().zip(&other.pinned));
         pairs.into_iter().all(|(own, others)| own <= others)
@@ -46,11 +48,11 @@ mod tests {
         let array = of(&map(map_type::ARRAY, 4096));
         assert!(array.is_within(array) && of(&map(map_type::ARRAY, 4095)).is_within(array));
         assert!(!of(&map(map_type::ARRAY, 4097)).is_within(array));
-        // As much on one processor, and more on any other number.
+        // Equal on one CPU, larger on any other number.
         let each = of(&map(map_type::PERCPU_ARRAY, 4096));
         assert_eq!(each.own[0], array.own[0]);
         assert!(!each.is_within(array) && array.is_within(each));
-        // Less on one, and more on two already.
+        // Smaller on one CPU, larger on two or more.
         assert!(!of(&map(map_type::PERCPU_ARRAY, 4000)).is_within(array));
     }
 

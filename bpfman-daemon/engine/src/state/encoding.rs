@@ -1,4 +1,4 @@
-//! Records as the store keeps them.
+//! Encoding of records in the store.
 
 use std::io;
 
@@ -6,12 +6,10 @@ use bpfmand_store::FileError;
 
 use crate::EngineError;
 
-/// A record from its bytes.
 pub fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {
     serde_json::from_slice(bytes).map_err(|error| fail("read a record of", error))
 }
 
-/// A record as bytes.
 pub fn encode<T: serde::Serialize>(record: &T) -> Result<Vec<u8>, EngineError> {
     serde_json::to_vec(record).map_err(|error| fail("write a record of", error))
 }

@@ -1,4 +1,4 @@
-//! Which programs take the place of functions of which others.
+//! Index of extensions: programs that replace functions of other programs.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,27 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::records::ProgramRecord;
 
-/// The function of another program whose place a program takes.
+/// Function of another program that an extension replaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtendsRecord {
-    /// Whose.
     pub program: ExtendedProgram,
-    /// Its name.
     pub function: String,
 }
 
-/// The program that another extends.
+/// Program that an extension extends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExtendedProgram {
-    /// One of ours, whose kernel id changes with each boot.
+    /// A managed program, whose kernel id changes with each boot.
     Ours(ProgramUid),
-    /// One of somebody else's: nobody finds it again after a reboot.
+    /// A third-party program, which cannot be found again after a reboot.
     Others(ProgramId),
 }
 
 impl ExtendedProgram {
-    /// Our key of it, if it is ours.
+    /// Returns the uid of the extended program, if it is a managed one.
     pub const fn uid(self) -> Option<ProgramUid> {
         match self {
             Self::Ours(uid) => Some(uid),
@@ -36,19 +34,19 @@ impl ExtendedProgram {
     }
 }
 
-/// Programs by the program of ours that they extend, found without going through all of them.
+/// Extensions by the managed program that they extend, to find them without a search through all programs.
 #[derive(Debug, Default)]
 pub struct Extensions(HashMap<ProgramUid, BTreeSet<ProgramUid>>);
 
 impl Extensions {
-    /// A program is recorded from now on.
+    /// Adds a program, if it is an extension.
     pub fn add(&mut self, program: &ProgramRecord) {
         if let Some(extended) = program.extended() {
             self.0.entry(extended).or_default().insert(program.uid);
         }
     }
 
-    /// It is no more.
+    /// Removes a program.
     pub fn remove(&mut self, program: &ProgramRecord) {
         if let Some(extended) = program.extended()
             && let Some(extensions) = self.0.get_mut(&extended)
@@ -60,7 +58,7 @@ impl Extensions {
         }
     }
 
-    /// Programs that take the place of functions of this one, ascending.
+    /// Returns the extensions of this program, in ascending order.
     pub fn of(&self, program: ProgramUid) -> impl Iterator<Item = ProgramUid> + '_ {
         self.0.get(&program).into_iter().flatten().copied()
     }

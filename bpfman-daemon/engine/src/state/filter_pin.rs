@@ -1,4 +1,4 @@
-//! The name of the pin that says which filter an operation was about to add.
+//! Names of pins that record which filter an operation was about to add.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -8,27 +8,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_NAME;
 use bpfmand_core::{Direction, HookKey, IfIndex, Interface, NetnsId, NetnsNumber};
 
-/// Bytes of a file's name.
+/// Maximum length of a file name, in bytes.
 const MAX_NAME: usize = 255;
-/// Written for a namespace without a number.
+/// Text for a namespace without a number.
 const NO_NUMBER: &str = "-";
 
-/// A filter that an operation was about to add.
+/// Filter that an operation was about to add.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedFilter {
-    /// Which way.
     pub direction: Direction,
-    /// Number of the interface.
     pub ifindex: IfIndex,
-    /// Network namespace. Without a cookie in the names of earlier versions.
+    /// Network namespace. Names of earlier versions lack its cookie.
     pub home: NetnsId,
-    /// Number of the namespace, if it has one.
     pub number: Option<NetnsNumber>,
-    /// File of the namespace; none for the daemon's own, and where the name did not fit.
+    /// Path of the namespace; `None` for the daemon's own namespace, and if the path did not fit.
     pub netns: Option<PathBuf>,
 }
 
-/// Name of the pin that says which hook a filter without a record is at.
+/// Returns the name of the pin that records the hook of a filter that has no record yet.
 pub fn filter_pin(key: &HookKey, interface: &Interface, number: Option<NetnsNumber>) -> String {
     let direction = key.kind.direction().map_or("none", Direction::name);
     let NetnsId { inode, cookie } = key.netns.into();
@@ -41,21 +38,20 @@ pub fn filter_pin(key: &HookKey, interface: &Interface, number: Option<NetnsNumb
     if name.len() + netns.len() > MAX_NAME { name } else { name + &netns }
 }
 
-/// The namespace's file as a part of a pin's name: in base64, since bpffs takes no slash and no dot. Empty for none, and
-/// for one whose name would not fit.
+/// Returns the namespace's path as a part of a pin's name: in base64, because bpffs allows no slash or dot in names.
+/// Empty without a path, and if the path would not fit.
 pub fn netns_name(interface: &Interface) -> String {
     const MOST_PATH: usize = 150;
     let netns = interface.netns.as_deref().map_or(&[][..], |path| path.as_os_str().as_bytes());
     if netns.len() > MOST_PATH { String::new() } else { BASE64_NAME.encode(netns) }
 }
 
-/// The file again; none for the daemon's own namespace, and where the name did not fit.
+/// Parses the namespace's path; the inner `None` stands for the daemon's namespace, or a path that did not fit.
 pub fn parse_netns_name(name: &str) -> Option<Option<PathBuf>> {
     let netns = BASE64_NAME.decode(name).ok()?;
     Some((!netns.is_empty()).then(|| PathBuf::from(OsString::from_vec(netns))))
 }
 
-/// Parses the name of a pin; none for a pin of another kind.
 pub fn parse_filter_pin(name: &str) -> Option<PinnedFilter> {
     let (rest, is_old) = match (name.strip_prefix("filterin_"), name.strip_prefix("filter_")) {
         (Some(rest), _) => (rest, false),
@@ -96,7 +92,7 @@ mod tests {
         let key = HookKey { netns: home.into(), ifindex: IfIndex(7), kind: HookKind::Tc(Direction::Egress) };
         let table = NetnsId { inode: 4_026_531_840, cookie: 1 };
         for number in [None, Some(NetnsNumber { table, number: 0x6270_0001 })] {
-            // Beside a long number there is no room for a long path.
+            // A long number leaves no space for a long path.
             for (path, is_kept) in
                 [("/a_b-c".to_owned(), true), (format!("/{}", "x".repeat(149)), number.is_none())]
             {

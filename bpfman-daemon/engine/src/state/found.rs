@@ -1,4 +1,4 @@
-//! Results of a look at hooks.
+//! Results of reading hooks from the kernel.
 
 use std::collections::HashSet;
 
@@ -8,34 +8,31 @@ use bpfmand_kernel::TcFilter;
 /// Presence of a hook's interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookPresence {
-    /// Its interface is there, with these programs.
+    /// The interface exists and runs these programs.
     There(Vec<HookEntry>),
-    /// Its interface is not in its namespace any more, or the namespace has ended.
+    /// The interface is no longer in its namespace, or the namespace has ended.
     Gone,
-    /// No path leads to its namespace, which is not known to have ended.
+    /// No path leads to the namespace, which is not known to have ended.
     Unreachable,
 }
 
-/// All filters of clsact that run a program, as far as they can be seen.
+/// All clsact filters that run a program, as far as they can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundFilters {
-    /// Those in namespaces that can be found.
+    /// Filters in namespaces that can be found.
     pub seen: Vec<FoundFilter>,
-    /// Namespaces in which all filters were read.
     pub read: HashSet<NetnsId>,
-    /// A namespace in which there may be others of ours.
+    /// A namespace that may hold more of the daemon's filters and cannot be read.
     pub hidden: Option<NetnsId>,
 }
 
-/// A filter of clsact that runs a program, whoever put it there.
+/// Clsact filter that runs a program, whether or not the daemon added it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFilter {
-    /// Its interface, by the path that led there.
+    /// Interface, with the path by which its namespace was reached.
     pub interface: Interface,
-    /// Its hook, by the identity of the namespace.
+    /// Hook, by the identity of the namespace.
     pub key: HookKey,
-    /// Its priority and handle.
     pub filter: TcFilter,
-    /// Program that it runs.
     pub program: ProgramId,
 }

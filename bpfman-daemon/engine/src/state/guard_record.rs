@@ -1,20 +1,20 @@
-//! What the store keeps of guards: programs of tenants, and for whose tasks each of their links lets them run.
+//! Records of guards: programs of tenants, and the tasks for which each of their links lets them run.
 
 use bpfmand_core::{MapId, ProcessIdentity, ProcessScope, TaskGroup, TenantRules};
 use serde::{Deserialize, Serialize};
 
-/// How a tenant's program was loaded.
+/// Guard of a tenant's program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramGuard {
-    /// What it is held to, also when it is loaded again.
+    /// Rules of the program, which also apply when it is loaded again.
     pub rules: TenantRules,
-    /// The table that its test looks into, as of this boot; none for types that run in no task.
+    /// Map that the guard reads, as of this boot; `None` for types that do not run in a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<MapId>,
-    /// It can tell tasks by their process namespace.
+    /// True if the guard can distinguish tasks by their pid namespace.
     #[serde(default)]
     pub namespaces: bool,
-    /// It can tell tasks by their rights.
+    /// True if the guard can distinguish tasks by their credentials.
     #[serde(default)]
     pub credentials: bool,
     /// Of a tcx program: it answers NEXT or DROP alone. Those that earlier versions loaded do not.
@@ -25,17 +25,18 @@ pub struct ProgramGuard {
     pub steps: Option<u64>,
 }
 
-/// For whose tasks a link lets its program run.
+/// Tasks for which a link lets its program run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkGuard {
-    /// Its entry of the program's table, and its cookie.
+    /// Index in the program's map, which is also the cookie of the link.
     pub index: u32,
-    /// The tasks, in words of the boot in which the link was attached.
+    /// Tasks, with ids of the boot in which the link was attached.
     pub tasks: TaskGroup,
-    /// User without whose rights alone a task is left out. Links to containers have none, nor have those of earlier versions.
+    /// User id: tasks with credentials of any other user are excluded. Links to containers have none, nor have those of
+    /// earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
-    /// By what they were found.
+    /// Way in which the tasks were found.
     pub found_by: FoundBy,
     /// The process whose return addresses a return probe changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,26 +59,27 @@ impl LinkGuard {
     }
 }
 
-/// By what a tenant's tasks were found.
+/// Way in which a tenant's tasks were found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum FoundBy {
-    /// A process of its container, which another one follows under the same number.
+    /// A process of the container. Its start time distinguishes it from a later process with the same pid.
     Process {
-        /// Its number.
+        /// Process id.
         pid: u32,
-        /// When it began, in ticks of 10 ms since boot.
+        /// Start time of the process, in ticks of 10 ms since boot.
         began: u64,
     },
-    /// A control group.
+    /// A cgroup.
     Group {
-        /// Its path in the hierarchy of version 2.
+        /// Path in the hierarchy of version 2.
         path: String,
     },
 }
 
 impl FoundBy {
-    /// True for what is called the same after a reboot and is the same: units, slices. Sessions and processes are not.
+    /// Returns whether the same name denotes the same tasks after a reboot: true for units and slices, false for
+    /// sessions and processes.
     #[must_use]
     pub fn outlives_boot(&self) -> bool {
         match self {

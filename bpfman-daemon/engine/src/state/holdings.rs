@@ -1,4 +1,4 @@
-//! What programs hold - pins, folders of maps, bytecode - found without going through all programs.
+//! Index of pins, map folders and bytecode in use by programs, to find users without a search through all programs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -9,7 +9,7 @@ use bpfmand_core::ProgramUid;
 use crate::paths;
 use crate::state::records::{MapRecord, PreviousRecord, ProgramRecord};
 
-/// Who holds what.
+/// Programs by the pins and folders that they use, and use counts of bytecode.
 #[derive(Debug, Default)]
 pub struct Holdings {
     of_path: HashMap<String, Vec<ProgramUid>>,
@@ -17,7 +17,7 @@ pub struct Holdings {
 }
 
 impl Holdings {
-    /// A version of a program is recorded from now on.
+    /// Adds a version of a program.
     pub fn add(&mut self, version: &ProgramRecord) {
         for path in version_paths(version) {
             self.of_path.entry(path).or_default().push(version.uid);
@@ -27,7 +27,7 @@ impl Holdings {
         }
     }
 
-    /// It is no more.
+    /// Removes a version of a program.
     pub fn remove(&mut self, version: &ProgramRecord) {
         for path in version_paths(version) {
             if let Some(holders) = self.of_path.get_mut(&path) {
@@ -49,23 +49,22 @@ impl Holdings {
         }
     }
 
-    /// Programs that hold a pin or a folder, in no order.
+    /// Returns the programs that use a pin or a folder, in no particular order.
     pub fn holders(&self, path: &str) -> &[ProgramUid] {
         self.of_path.get(path).map_or(&[], Vec::as_slice)
     }
 
-    /// True if a version is of these bytes, or has them for its text.
+    /// Returns whether a version uses these bytes as its bytecode or its stored text.
     pub fn needs_bytecode(&self, blob: &str) -> bool {
         self.of_bytecode.contains_key(blob)
     }
 }
 
-/// Versions of programs before their last replacement. Reads as the map that it holds; every change goes through the
-/// methods here, which keep what they hold.
+/// Versions of programs before their last replacement. Changes go through its methods, which maintain the index.
 #[derive(Debug, Default)]
 pub struct Previous {
     all: BTreeMap<ProgramUid, Arc<PreviousRecord>>,
-    /// What these versions hold.
+    /// Index of what these versions use.
     pub holdings: Holdings,
 }
 
@@ -78,14 +77,12 @@ impl Deref for Previous {
 }
 
 impl Previous {
-    /// Adds or replaces a record.
     pub fn insert(&mut self, uid: ProgramUid, previous: Arc<PreviousRecord>) {
         self.remove(&uid);
         self.holdings.add(&previous.program);
         self.all.insert(uid, previous);
     }
 
-    /// Forgets a record.
     pub fn remove(&mut self, uid: &ProgramUid) -> Option<Arc<PreviousRecord>> {
         let previous = self.all.remove(uid)?;
         self.holdings.remove(&previous.program);
@@ -93,7 +90,6 @@ impl Previous {
     }
 }
 
-/// Pins and folders of a version.
 pub fn version_paths(version: &ProgramRecord) -> Vec<String> {
     let shared = version.maps.iter().filter_map(MapRecord::shared_pin);
     [paths::program(version.id), paths::maps(version.map_folder)]

@@ -1,9 +1,9 @@
-//! Filters and interfaces as messages and the kernel name them.
+//! Names of filters and interfaces, in messages and in the kernel.
 
 use bpfmand_core::{HookKey, Interface};
 use bpfmand_kernel::{FilterPlace, TcFilter};
 
-/// Where a filter is; none for a hook that has no filters, or is nowhere.
+/// Returns the position of a filter; `None` for a hook that has no filters, or that has no namespace.
 pub fn filter_place<'a>(
     key: &HookKey,
     interface: &'a Interface,
@@ -14,7 +14,7 @@ pub fn filter_place<'a>(
     Some(FilterPlace { home, netns, ifindex: key.ifindex, direction, filter })
 }
 
-/// The name of a hook's filter, as `tc filter show` prints it.
+/// Returns the name of a hook's filter, as `tc filter show` prints it.
 pub fn filter_name(key: &HookKey, interface: &Interface) -> String {
     let prefix = match key.kind.direction() {
         None => "xdp",
@@ -26,7 +26,6 @@ pub fn filter_name(key: &HookKey, interface: &Interface) -> String {
     format!("{prefix}_{clean}")
 }
 
-/// An interface for people.
 pub fn place(interface: &Interface) -> String {
     match &interface.netns {
         Some(netns) => format!("{} in {}", interface.name, netns.display()),

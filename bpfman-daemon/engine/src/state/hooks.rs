@@ -1,4 +1,4 @@
-//! Records of hooks, found by what they run without going through all of them.
+//! Records of hooks, with an index by chain.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Deref;
@@ -10,7 +10,7 @@ use crate::paths;
 use crate::state::chain_record::{ChainId, ChainRecord, Composition};
 use crate::state::records::HookRecord;
 
-/// Hooks by key. Reads as the map that it holds; every change goes through the methods here, which keep the indexes.
+/// Hooks by key. It dereferences to the map; every change goes through its methods, which maintain the indexes.
 #[derive(Debug, Default)]
 pub struct Hooks {
     all: HashMap<HookKey, Arc<HookRecord>>,
@@ -28,7 +28,6 @@ impl Deref for Hooks {
 }
 
 impl Hooks {
-    /// Adds or replaces a record.
     pub fn insert(&mut self, key: HookKey, hook: Arc<HookRecord>) {
         self.remove(&key);
         for chain in chains_of(&hook) {
@@ -43,7 +42,6 @@ impl Hooks {
         self.all.insert(key, hook);
     }
 
-    /// Forgets a record.
     pub fn remove(&mut self, key: &HookKey) -> Option<Arc<HookRecord>> {
         let hook = self.all.remove(key)?;
         for chain in chains_of(&hook) {
@@ -70,28 +68,28 @@ impl Hooks {
         Some(hook)
     }
 
-    /// Hooks that run a chain, or ran it until their last change.
+    /// Returns the hooks that run a chain, or ran it until their last change.
     pub fn of_chain(&self, id: ChainId) -> impl Iterator<Item = &Arc<HookRecord>> {
         self.of_chain.get(&id).into_iter().flatten().filter_map(|key| self.all.get(key))
     }
 
-    /// A chain that a record names.
+    /// Returns a chain that a record names.
     pub fn chain(&self, id: ChainId) -> Option<&ChainRecord> {
         self.of_chain(id).flat_map(|hook| chains_of(hook)).find(|chain| chain.id == id)
     }
 
-    /// Chains of a composition that records name.
+    /// Returns the chains of a composition that records name.
     pub fn of_composition(&self, composition: &Composition) -> impl Iterator<Item = ChainId> {
         self.of_composition.get(composition).into_iter().flatten().copied()
     }
 
-    /// True if a path is where the link of a hook is pinned.
+    /// Returns whether a path is the pin of a hook's link.
     pub fn have_pin(&self, path: &str) -> bool {
         self.pins.contains_key(path)
     }
 }
 
-/// What a hook runs and what it ran until its last change.
+/// Returns the chain that a hook runs, and the one that it ran until its last change.
 fn chains_of(hook: &HookRecord) -> impl Iterator<Item = &ChainRecord> {
     hook.chain.iter().chain(hook.folding.iter().map(|folding| &folding.chain))
 }

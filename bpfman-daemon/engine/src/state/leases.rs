@@ -1,4 +1,4 @@
-//! Chains that operations keep, besides those that hooks' records name.
+//! Chains that operations keep, in addition to those that records of hooks name.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,20 +7,17 @@ use bpfmand_core::HookKey;
 
 use crate::state::chain_record::{ChainId, ChainRecord, Composition};
 
-/// One user of a chain that no record tells of yet.
+/// A use of a chain that no record names yet.
 #[derive(Clone, Debug)]
 pub struct Leased {
-    /// What it uses.
     pub record: Arc<ChainRecord>,
-    /// Who.
     pub hook: HookKey,
 }
 
-/// Names one lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseId(u64);
 
-/// The leases of now, by chain.
+/// Current leases by chain.
 #[derive(Debug, Default)]
 pub struct Leases {
     next: u64,
@@ -28,7 +25,7 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// Keeps a chain until [`Leases::end`].
+    /// Keeps a chain loaded until [`Leases::end`].
     pub fn take(&mut self, leased: Leased) -> LeaseId {
         let id = LeaseId(self.next);
         self.next += 1;
@@ -36,7 +33,6 @@ impl Leases {
         id
     }
 
-    /// Ends a lease.
     pub fn end(&mut self, chain: ChainId, id: LeaseId) {
         if let Some(leases) = self.of_chain.get_mut(&chain) {
             leases.remove(&id);
@@ -46,12 +42,12 @@ impl Leases {
         }
     }
 
-    /// Who keeps a chain.
+    /// Returns the leases of a chain.
     pub fn of_chain(&self, id: ChainId) -> impl Iterator<Item = &Leased> {
         self.of_chain.get(&id).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// Chains of a composition that somebody keeps.
+    /// Returns the leased chains of a composition.
     pub fn of_composition<'a>(
         &'a self,
         composition: &'a Composition,

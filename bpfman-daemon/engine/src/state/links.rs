@@ -1,4 +1,4 @@
-//! Records of links, found by hook and by program without going through all of them.
+//! Records of links, with indexes by hook and by program.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use bpfmand_core::{HookKey, LinkId, ProgramUid};
 
 use crate::state::records::LinkRecord;
 
-/// Links by id. Reads as the map that it holds; every change goes through the methods here, which keep the indexes.
+/// Links by id. It dereferences to the map; every change goes through its methods, which maintain the indexes.
 #[derive(Debug, Default)]
 pub struct Links {
     all: BTreeMap<LinkId, Arc<LinkRecord>>,
@@ -25,7 +25,6 @@ impl Deref for Links {
 }
 
 impl Links {
-    /// Adds or replaces a record.
     pub fn insert(&mut self, id: LinkId, link: Arc<LinkRecord>) {
         self.remove(&id);
         if let Some(key) = link.hook {
@@ -35,7 +34,6 @@ impl Links {
         self.all.insert(id, link);
     }
 
-    /// Forgets a record.
     pub fn remove(&mut self, id: &LinkId) -> Option<Arc<LinkRecord>> {
         let link = self.all.remove(id)?;
         if let Some(key) = link.hook {
@@ -45,12 +43,12 @@ impl Links {
         Some(link)
     }
 
-    /// Links of a hook, by id.
+    /// Returns the links of a hook, ordered by id.
     pub fn of_hook(&self, key: &HookKey) -> impl Iterator<Item = &Arc<LinkRecord>> {
         self.of_hook.get(key).into_iter().flatten().filter_map(|id| self.all.get(id))
     }
 
-    /// Links of a program, by id.
+    /// Returns the links of a program, ordered by id.
     pub fn of_program(&self, program: ProgramUid) -> impl Iterator<Item = &Arc<LinkRecord>> {
         self.of_program.get(&program).into_iter().flatten().filter_map(|id| self.all.get(id))
     }

@@ -1,59 +1,55 @@
-//! Programs of another boot that could not be loaded again.
+//! Programs that could not be loaded again after a reboot.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bpfmand_core::{MapId, OperationId, ProgramUid};
 
-/// Maps that were made again at this start: by the load that they came from, their name, and their former id.
+/// New ids of maps that this start created again, by the load of the map, its name and its former id.
 pub type Renewed = HashMap<(OperationId, String, MapId), MapId>;
 
-/// Shortest time between two tries to load a program again.
+/// Minimum time between two attempts to load a program again.
 const MIN_PAUSE: Duration = Duration::from_secs(20);
-/// Longest time. What a program lacks is mostly a kernel module, whose load is another reason to try.
+/// Maximum time between two attempts. Mostly a kernel module is missing, whose load triggers an attempt, too.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
-/// The reason for which a program is lost, and the time of the next try.
+/// Reason of a failure, and time of the next attempt.
 #[derive(Clone, Debug)]
 struct LostProgram {
     why: String,
-    /// Time since boot of the next try; none before the first look.
+    /// Time since boot of the next attempt; `None` before the first check.
     again_at: Option<Duration>,
     pause: Duration,
-    /// The kernel modules that were loaded at the last try.
+    /// Kernel modules that were loaded at the last attempt.
     modules: BTreeSet<String>,
 }
 
-/// Programs of another boot that could not be loaded again: the ids of their records may be those of others now.
+/// Programs that could not be loaded again after a reboot: the kernel may have reused the ids in their records.
 #[derive(Debug, Default)]
 pub struct LostPrograms {
     all: HashMap<ProgramUid, LostProgram>,
-    /// Maps of other programs of their loads.
+    /// Maps of other programs of the same loads, which were created again.
     pub renewed: Renewed,
 }
 
 impl LostPrograms {
-    /// Returns whether a program is lost.
     pub fn contains(&self, uid: &ProgramUid) -> bool {
         self.all.contains_key(uid)
     }
 
-    /// Returns whether none is.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Returns how many are.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Returns the reason of the last failure.
     pub fn why(&self, uid: &ProgramUid) -> Option<String> {
         self.all.get(uid).map(|lost| lost.why.clone())
     }
 
-    /// Adds programs of one load, which failed at the start.
+    /// Adds programs of one load that failed at the start.
     pub fn add(&mut self, programs: impl IntoIterator<Item = ProgramUid>, why: &str) {
         for uid in programs {
             let (why, modules) = (why.to_owned(), BTreeSet::new());
@@ -61,17 +57,17 @@ impl LostPrograms {
         }
     }
 
-    /// Forgets a program, which is loaded or ended.
+    /// Removes a program, which has been loaded or unloaded.
     pub fn remove(&mut self, uid: &ProgramUid) {
         self.all.remove(uid);
     }
 
-    /// Returns those that are to be tried now: their time has come, or other kernel modules are loaded than at their last try.
+    /// Returns the programs to be tried: their time has come, or the set of kernel modules has changed.
     pub fn due(&mut self, now: Duration, modules: &BTreeSet<String>) -> BTreeSet<ProgramUid> {
         let mut due = BTreeSet::new();
         for (uid, lost) in &mut self.all {
             match lost.again_at {
-                // The start has tried it a moment ago.
+                // The start tried it just now.
                 None => {
                     lost.again_at = Some(now + lost.pause);
                     lost.modules.clone_from(modules);
@@ -85,7 +81,7 @@ impl LostPrograms {
         due
     }
 
-    /// Notes that programs failed again. Each pause is twice as long as the one before.
+    /// Notes that programs failed again, and doubles their pause.
     pub fn failed_again(
         &mut self,
         programs: impl IntoIterator<Item = ProgramUid>,

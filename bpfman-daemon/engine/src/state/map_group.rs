@@ -1,4 +1,4 @@
-//! Map groups: a name means one map for the loads of a group, and another map for every other group.
+//! Map groups: loads of one group share maps by name; the same name in another group is another map.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,14 +13,14 @@ use sha2::{Digest as _, Sha256};
 use super::paths;
 use crate::state::records::MapRecord;
 
-/// Metadata key of the name that an application's object has in Kubernetes.
+/// Metadata key of the name of an application's object in Kubernetes.
 pub const PROGRAM_NAME_KEY: &str = "bpfman.io/ProgramName";
-/// Metadata key of the namespace that the application's object is in. Those of cluster applications have none.
+/// Metadata key of the namespace of the application's object. Cluster applications have none.
 pub const PROGRAM_NAMESPACE_KEY: &str = "bpfman.io/ProgramNamespace";
-/// Metadata key that all programs of applications have: the uid of the object that they are loaded for.
+/// Metadata key of the uid of the object that a program is loaded for; all programs of applications have it.
 pub const OWNER_KEY: &str = "bpfman.io/uuid";
 
-/// Metadata of a load that claim an application by an invalid name.
+/// Error for metadata that claim an application by an invalid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("metadata {key}: {source}")]
 pub struct BadClaim {
@@ -28,10 +28,11 @@ pub struct BadClaim {
     source: BadApplicationName,
 }
 
-/// Reads the application that a load speaks for by its metadata; whether it may is not decided here.
+/// Returns the application that the metadata of a load claim. The caller's right to the claim is not checked here.
 ///
 /// # Errors
-/// A name in it is none of Kubernetes'. Joined with others, it could be taken for another application's.
+/// Returns an error if a name is not valid in Kubernetes. Joined with other names, it could be mistaken for another
+/// application.
 pub fn application_claim(metadata: &BTreeMap<String, String>) -> Result<Option<OwningApplication>, BadClaim> {
     let of = |key| move |source| BadClaim { key, source };
     let Some((namespace, name)) = claimed(metadata) else { return Ok(None) };
@@ -40,14 +41,14 @@ pub fn application_claim(metadata: &BTreeMap<String, String>) -> Result<Option<O
     Ok(Some(OwningApplication { namespace, name }))
 }
 
-/// Returns the application that a program's recorded metadata name. Earlier versions took any text.
+/// Returns the application that the recorded metadata of a program name. Earlier versions accepted any text.
 #[must_use]
 pub fn recorded_application(metadata: &BTreeMap<String, String>) -> Option<OwningApplication> {
     let (namespace, name) = claimed(metadata)?;
     Some(OwningApplication::recorded(namespace, name.unwrap_or_default()))
 }
 
-/// The namespace and the name that metadata claim, if they claim an application.
+/// Returns the claimed namespace and name, if the metadata claim an application.
 fn claimed(metadata: &BTreeMap<String, String>) -> Option<(Option<&str>, Option<&str>)> {
     let value = |key| metadata.get(key).map(String::as_str);
     let (namespace, name) = (value(PROGRAM_NAMESPACE_KEY), value(PROGRAM_NAME_KEY));
@@ -55,15 +56,15 @@ fn claimed(metadata: &BTreeMap<String, String>) -> Option<(Option<&str>, Option<
     claims.then_some((namespace, name.filter(|name| !name.is_empty())))
 }
 
-/// Loads that share maps by name with each other.
+/// Group of loads that share maps by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MapGroup {
-    /// Root's loads; and all loads of daemons that knew no groups.
+    /// Loads of root, and all loads of daemons from before groups existed.
     #[default]
     Machine,
     /// Loads of a user without a grant.
     User(u32),
-    /// Loads of the callers that hold a grant.
+    /// Loads of callers that hold a grant.
     Grant(String),
     /// Cluster applications.
     Cluster,
@@ -72,7 +73,7 @@ pub enum MapGroup {
 }
 
 impl MapGroup {
-    /// The group of an owner's load. Records of older daemons name no application as their owner, but their metadata does.
+    /// Returns the group of an owner's load. In records of older daemons, only metadata name an application.
     pub fn of(owner: &Owner, metadata: &BTreeMap<String, String>) -> Self {
         match (owner, metadata.get(PROGRAM_NAMESPACE_KEY)) {
             (Owner::User(user), _) => Self::User(*user),
@@ -87,7 +88,7 @@ impl MapGroup {
         }
     }
 
-    /// Returns whether limits for the owners of loads do not count for this group.
+    /// Returns whether limits of owners do not apply to this group.
     pub const fn is_unlimited(&self) -> bool {
         matches!(self, Self::Machine | Self::Cluster)
     }
@@ -96,7 +97,7 @@ impl MapGroup {
         *self == Self::Machine
     }
 
-    /// The folder of the group's maps.
+    /// Returns the folder of the group's maps.
     pub fn folder(&self) -> PathBuf {
         let groups = PathBuf::from(paths::GROUPS);
         match self {
@@ -108,7 +109,7 @@ impl MapGroup {
         }
     }
 
-    /// The pin of the map that the group shares by a name.
+    /// Returns the pin of a map that the group shares by name.
     pub fn pin(&self, name: &str) -> PathBuf {
         self.folder().join(name)
     }
@@ -118,7 +119,7 @@ fn namespace_folder(name: &str) -> String {
     if is_label(name) { named_folder("ns", name) } else { format!("other-{}", hashed(name)) }
 }
 
-/// A text that is no label may be no name of a folder either: a bpffs keeps dots for itself.
+/// Text that is not a label may not be a valid folder name either: bpffs reserves dots.
 fn named_folder(kind: &str, name: &str) -> String {
     if is_label(name) { format!("{kind}-{name}") } else { format!("{kind}s-{}", hashed(name)) }
 }
@@ -145,7 +146,7 @@ impl fmt::Display for MapGroup {
 }
 
 impl MapRecord {
-    /// Where the map is pinned for others that share it by name; none if it is not shared.
+    /// Returns the pin for sharing the map by name; `None` if it is not shared.
     pub fn shared_pin(&self) -> Option<PathBuf> {
         self.shared.then(|| self.group.pin(&self.name))
     }
@@ -188,7 +189,7 @@ mod tests {
         let all: std::collections::BTreeSet<&String> = folders.iter().collect();
         assert_eq!(all.len(), folders.len(), "{folders:?}");
         assert!(folders.iter().all(|folder| !folder.contains('.')), "{folders:?}");
-        // The owner counts, not the claims of the metadata.
+        // The owner decides, not the claims of the metadata.
         let claims = metadata(&[(PROGRAM_NAMESPACE_KEY, "evil")]);
         assert_eq!(MapGroup::of(&Owner::User(7), &claims), MapGroup::User(7));
     }

@@ -1,19 +1,18 @@
-//! The user's pairs of programs and links.
+//! User metadata of programs and links.
 
 use std::collections::BTreeMap;
 
 use crate::EngineError;
 
-/// The metadata key of an application changed its name between versions of v0.6.0's line: both are read.
+/// Metadata keys of an application's name. The key changed between versions of the v0.6.0 line; both are read.
 pub const APPLICATION_KEYS: [&str; 2] = ["bpfman_application", "bpfman.io/application"];
 
-/// True if the metadata has the pair.
 pub fn has_pair(metadata: &BTreeMap<String, String>, key: &str, value: &str) -> bool {
     let keys: &[&str] = if APPLICATION_KEYS.contains(&key) { &APPLICATION_KEYS } else { &[key] };
     keys.iter().any(|key| metadata.get(*key).is_some_and(|found| found == value))
 }
 
-/// A link belongs to the application of its program, unless it names one itself.
+/// Returns the metadata of a link, with the application of its program unless the link names one itself.
 pub fn with_application(
     link: &BTreeMap<String, String>,
     program: &BTreeMap<String, String>,
@@ -27,16 +26,15 @@ pub fn with_application(
     metadata
 }
 
-/// Most bytes of metadata of one load or link: a record has to hold them.
+/// Maximum size of the metadata of one load or link, in bytes, so that a record can hold them.
 const MOST_METADATA: usize = 16 << 10;
 
-/// Refuses metadata that no record can hold.
 pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError> {
     let size = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
     ensure_fits("the metadata", size, MOST_METADATA)
 }
 
-/// Refuses what has more bytes than a record can hold of it.
+/// Refuses values that are too large for a record.
 pub fn ensure_fits(what: &str, size: usize, limit: usize) -> Result<(), EngineError> {
     if size <= limit {
         return Ok(());

@@ -1,23 +1,23 @@
-//! From records as older daemons wrote them to those of this one.
+//! Migrations of records from older versions to the current one.
 
 use bpfmand_store::{Migration, MigrationError};
 
-/// Version of the records. It grows when a daemon that does not know the change would read them wrongly: it refuses
-/// records of a version above its own, and a field that it does not know it would drop.
+/// Version of the record format. It is raised when an older daemon would misread the records: a daemon refuses versions
+/// above its own, and drops fields that it does not know.
 ///
 /// | version | since then |
 /// | --- | --- |
-/// | 1 | the first one; whose a program is, its rank and its guard came as fields that a daemon may not know |
-/// | 2 | a daemon knows those: one that does not would attach a tenant's probe again without its guard |
-/// | 3 | types and points of control groups, network namespaces and others; sizes of maps, which one that does not know them would drop; leases, whose programs would stay |
-/// | 4 | groups of maps by user and by grant: one that does not know them cannot read the records of their programs |
+/// | 1 | the first version; owner, rank and guard of a program were added as fields that older daemons drop |
+/// | 2 | these fields are required: a daemon that drops them would attach a tenant's probe without its guard |
+/// | 3 | program types and attach points for cgroups, network namespaces and others; map sizes, which an older daemon would drop; leases, whose programs it would keep |
+/// | 4 | map groups by user and by grant: an older daemon cannot read the records of their programs |
 pub const SCHEMA: u32 = 4;
 
-/// The steps from older versions, one behind the other.
+/// Migration steps from older versions, in order.
 pub const MIGRATIONS: &[Migration] = &[
-    // Fields that are not there have a meaning: root's, without a guard.
+    // Missing fields have a meaning: root is the owner, and there is no guard.
     Migration { from: 1, run: |_, _| Ok::<(), MigrationError>(()) },
-    // Records without sizes of maps have those of their objects.
+    // Records without sizes of maps use the sizes that their objects declare.
     Migration { from: 2, run: |_, _| Ok::<(), MigrationError>(()) },
     // Maps of users and grants stay in the machine's group until their programs are unloaded.
     Migration { from: 3, run: |_, _| Ok::<(), MigrationError>(()) },

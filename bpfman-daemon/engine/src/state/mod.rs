@@ -1,4 +1,4 @@
-//! The records in memory, with the ways to look them up.
+//! Records in memory, with indexes.
 
 pub mod budget_record;
 pub mod chain_record;
@@ -69,20 +69,21 @@ pub use xdp_placement::XdpPlacement;
 pub use changes::{Change, Changes, Committed, Record, RecordKey, Written};
 pub use leases::LeaseId;
 
-/// What the store holds, as the engine reads it.
+/// Contents of the store in memory, with the state that is not stored.
 #[derive(Debug, Default)]
 pub struct State {
-    /// Programs by our key.
+    /// Programs by uid.
     pub programs: BTreeMap<ProgramUid, Arc<ProgramRecord>>,
-    /// What they hold. Changed by [`State::put_program`] and [`State::remove_program`], as they are.
+    /// Index of the objects that programs use. Changed by [`State::put_program`] and [`State::remove_program`] only,
+    /// like `programs`.
     pub holdings: Holdings,
-    /// Which of them extend which. Changed likewise.
+    /// Index of extensions, changed likewise.
     pub extensions: Extensions,
     /// Versions of programs before their last replacement.
     pub previous: Previous,
     /// This boot.
     pub boot: String,
-    /// Our key by the kernel's id.
+    /// Uids of programs by kernel id.
     pub by_id: HashMap<ProgramId, ProgramUid>,
     /// Links by id.
     pub links: Links,
@@ -90,52 +91,53 @@ pub struct State {
     pub hooks: Hooks,
     /// Attachments to all interfaces that match, by id.
     pub matchings: BTreeMap<MatchingId, Arc<MatchingRecord>>,
-    /// What attachments to matching interfaces could not do, and when that was tried.
+    /// Interfaces at which attachments by interface selectors failed.
     pub unmatched: BTreeMap<MatchingId, Vec<Unmatched>>,
-    /// What differs from the records at hooks of chains, and could not be mended.
+    /// Differences from the records at hooks of chains that could not be repaired.
     pub drifted: HashMap<HookKey, Standing>,
-    /// The same of links that are no members of chains.
+    /// Differences of links that are not members of chains.
     pub drifted_links: HashMap<LinkId, Standing>,
-    /// Programs that take more than they may, and go on.
+    /// Programs that exceed their CPU limit and still run.
     pub warned: BTreeMap<ProgramUid, CpuExcess>,
-    /// Those whose version before could not come back for it at the last look.
+    /// Programs whose rollback for excess failed at the last check.
     pub not_taken_back: HashSet<ProgramUid>,
-    /// What left since the last look at CPU time, if somebody measures that.
+    /// Final readings of CPU time since the last check, if CPU time is measured.
     pub departed: Option<cpu_time::Departed>,
     /// Programs of another boot that could not be loaded again.
     pub lost: LostPrograms,
-    /// Whether the last change is on disk is not known.
+    /// True if it is unknown whether the last change is on disk.
     pub unsure: bool,
-    /// The records of such changes.
+    /// Records of such changes.
     pub in_doubt: Vec<RecordKey>,
-    /// New versions of programs that are being replaced. Whoever puts one here holds the program and all its hooks.
+    /// New versions of programs that are being replaced. An entry is added by the holder of the program's and its
+    /// hooks' locks.
     pub replacing: HashMap<ProgramUid, Arc<ProgramRecord>>,
-    /// What the last start found in the bpffs without a record.
+    /// Objects in the bpffs without a record, as found by the last start.
     pub strays: Vec<Stray>,
-    /// Whether the last start has looked for these.
+    /// True if the last start has searched for strays.
     pub knows_strays: bool,
-    /// What operations left in the kernel and could not remove.
+    /// Leftovers of operations that could not be removed from the kernel yet.
     pub uncleared: Vec<Uncleared>,
-    /// What failed operations could not undo.
+    /// Steps of failed operations that could not be undone yet.
     pub unfinished: Vec<Unfinished>,
-    /// Filters without a record, from the change that ended it until they are removed. Their namespaces need their numbers.
+    /// Filters whose record has ended, until they are removed. Their namespaces still need their numbers.
     pub ending_filters: Vec<LeftoverFilter>,
     /// Chains that are kept by operations, besides those that hooks' records name.
     pub leases: Leases,
     /// Operations whose leftovers are gone from the kernel, but not yet from the store.
     pub cleaned: Vec<OperationId>,
-    /// The next number for an id of ours.
+    /// Next number for a new id.
     pub counter: u64,
     /// Numbers below this one are reserved in the store: a restart begins there.
     pub reserved: u64,
 }
 
-/// What an operation left in the kernel because the kernel refused to remove it.
+/// Leftovers of an operation that the kernel refused to remove.
 #[derive(Debug)]
 pub struct Uncleared {
-    /// The operation, and others by which more of what it left is listed in the store.
+    /// The operation, and further operations under which the store lists its leftovers.
     pub operations: Vec<OperationId>,
-    /// What is left.
+    /// Kernel objects to be removed.
     pub leftover: LeftoverRecord,
     /// Hooks that it left, ascending.
     pub hooks: Vec<HookKey>,
@@ -144,20 +146,20 @@ pub struct Uncleared {
 }
 
 impl Uncleared {
-    /// What an operation left that left no hooks.
+    /// Creates the leftovers of an operation that left no hooks.
     pub const fn without_hooks(operations: Vec<OperationId>, leftover: LeftoverRecord) -> Self {
         Self { operations, leftover, hooks: Vec::new(), ended: Vec::new() }
     }
 }
 
-/// An interface that an attachment is for, and that has none.
+/// Matching interface without a link of the attachment.
 #[derive(Clone, Debug)]
 pub struct Unmatched {
-    /// Where it is.
+    /// Interface, with the path of its namespace.
     pub interface: Interface,
-    /// Why.
+    /// Reason of the failure.
     pub reason: String,
-    /// When that was found.
+    /// Time of the failure.
     pub tried: Instant,
 }
 
@@ -174,7 +176,7 @@ impl State {
             self.forget_id(old.id, record.uid);
             self.holdings.remove(&old);
             self.extensions.remove(&old);
-            // Something else of it has changed.
+            // Keep it lost if the change did not load it again.
             is_lost = old.operation == record.operation && self.lost.contains(&record.uid);
         }
         self.holdings.add(&record);
@@ -200,13 +202,14 @@ impl State {
             self.forget_id(old.id, uid);
             self.matchings.retain(|_, matching| matching.program != uid);
             if !self.lost.is_empty() {
-                // One that had to stand back behind it can be named again.
+                // A program that had to yield its id to this one can be named again.
                 self.index_ids();
             }
         }
     }
 
-    /// Ids begin anew after a reboot: until all programs are loaded again, the id of one may be the former id of another.
+    /// Kernel ids start again after a reboot: until all programs are loaded again, the id of one may be the former id
+    /// of another.
     fn forget_id(&mut self, id: ProgramId, uid: ProgramUid) {
         if self.by_id.get(&id) == Some(&uid) {
             self.by_id.remove(&id);
@@ -233,8 +236,8 @@ impl State {
         programs.chain(links).chain(hooks).chain(matchings).max().unwrap_or(0)
     }
 
-    /// True if a record stands for a path, other than those of programs that are about to go. Programs that are lost hold
-    /// nothing.
+    /// Returns whether a record needs a path, other than the records of programs that are about to be removed. Lost
+    /// programs need none.
     pub fn is_claimed(&self, path: &str, without: &[ProgramUid]) -> bool {
         let stays = |uid: &ProgramUid| !without.contains(uid);
         let is_link = || {
@@ -250,7 +253,7 @@ impl State {
             || self.previous.holdings.holders(path).iter().any(is_loaded)
     }
 
-    /// True if a program, or its version before, is of these bytes.
+    /// Returns whether a program, or its previous version, uses these bytes.
     pub fn needs_bytecode(&self, blob: &str) -> bool {
         self.holdings.needs_bytecode(blob) || self.previous.holdings.needs_bytecode(blob)
     }
@@ -288,14 +291,14 @@ impl State {
         let places = self.places(key, &links, newcomer);
         let order: Vec<LinkId> = match solve(&places, &[]) {
             Ok(solution) => solution.order.iter().filter_map(OrderedEntry::link).collect(),
-            // No change that leads here is let in; whatever did, there has to be an order.
+            // Changes that lead to a contradiction are refused; if there is one anyway, an order is still needed.
             Err(_) => places.iter().map(|place| place.link).collect(),
         };
         let by_id: HashMap<LinkId, Arc<LinkRecord>> = links.into_iter().map(|link| (link.id, link)).collect();
         order.iter().filter_map(|link| by_id.get(link).cloned()).collect()
     }
 
-    /// Links of one hook in the order that their priorities give them, with what their users want besides.
+    /// Returns the links of one hook in the order of their priorities, together with their intents.
     pub fn places(&self, key: &HookKey, links: &[Arc<LinkRecord>], newcomer: Option<LinkId>) -> Vec<Place> {
         let mut places: Vec<Place> = links.iter().map(|link| self.place(link)).collect();
         match key.kind {
@@ -305,7 +308,7 @@ impl State {
         places
     }
 
-    /// What decides about one link's place.
+    /// Returns the properties that decide a link's position.
     pub fn place(&self, link: &LinkRecord) -> Place {
         let program = self.member(link.program);
         Place {
@@ -319,7 +322,7 @@ impl State {
         }
     }
 
-    /// A program as chains are to be built with it: its new version while it is being replaced.
+    /// Returns a program for the building of chains: its new version while it is being replaced.
     pub fn member(&self, program: ProgramUid) -> Option<&Arc<ProgramRecord>> {
         self.replacing.get(&program).or_else(|| self.programs.get(&program))
     }

@@ -1,28 +1,25 @@
-//! Number of a hook's network namespace, by which its end is known.
+//! Number of a hook's network namespace, by which the end of the namespace is detected.
 
 use bpfmand_core::{NetnsId, NetnsNumber};
 use serde::{Deserialize, Serialize};
 
-/// Number of the namespace in the table of the daemon's own.
+/// Number of the namespace in the table of the daemon's own namespace.
 ///
-/// A namespace can live on without any path. Without its number it could not be told then from one that has ended.
+/// A namespace can live on without any path. Only its number distinguishes it from one that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceNumber {
-    /// The boot that the number is of.
     pub boot: String,
-    /// The daemon's own namespace at that time.
+    /// The daemon's own namespace when the number was read.
     pub table: NetnsId,
-    /// From 0.
     pub number: u32,
 }
 
-/// Name of the folder that tells a namespace's number.
 pub fn folder_name(home: NetnsId, number: NetnsNumber) -> String {
     let NetnsNumber { table, number } = number;
     format!("{}_{}_{number}_{}_{}", home.inode, home.cookie, table.inode, table.cookie)
 }
 
-/// Parses the name of such a folder; none for another name.
+/// Parses the name of such a folder; `None` for any other name.
 pub fn parse_folder_name(name: &str) -> Option<(NetnsId, NetnsNumber)> {
     let mut parts = name.split('_').map(|part| part.parse::<u64>().ok());
     let mut next = || parts.next().flatten();
@@ -33,7 +30,7 @@ pub fn parse_folder_name(name: &str) -> Option<(NetnsId, NetnsNumber)> {
 }
 
 impl NamespaceNumber {
-    /// Returns the number as the kernel knows it.
+    /// Returns the number in the form that the kernel functions use.
     #[must_use]
     pub const fn in_kernel(&self) -> NetnsNumber {
         NetnsNumber { table: self.table, number: self.number }

@@ -1,4 +1,4 @@
-//! Where things are pinned, relative to the daemon's bpffs.
+//! Paths of pins, relative to the daemon's bpffs.
 
 use std::path::PathBuf;
 
@@ -6,122 +6,116 @@ use bpfmand_core::{HookKey, LinkId, OperationId, ProgramId};
 
 use crate::state::chain_record::ChainId;
 
-/// The folder of unfinished operations. bpffs keeps names with a dot for itself.
+/// Folder of unfinished operations. Its name has no leading dot, because bpffs reserves dots.
 pub const PENDING: &str = "pending";
-/// The folder of links that are not part of a chain.
+/// Folder of links that are not part of a chain.
 pub const LINKS: &str = "links";
-/// The folder of maps that objects share by name, of those that no application loaded.
+/// Folder of maps that objects share by name, for loads of the group `MapGroup::Machine`.
 pub const SHARED: &str = "shared";
-/// The folder of the same maps of applications: a folder a group in it.
+/// Folder of shared maps of all other groups: one folder for each group.
 pub const GROUPS: &str = "groups";
-/// The folder of programs' map folders.
+/// Parent folder of the programs' map folders.
 pub const MAPS: &str = "maps";
 
-/// The folder of what was loaded for chains.
+/// Parent folder of the chains' pins.
 pub const CHAINS: &str = "chains";
 
-/// The folder of numbers of network namespaces: an empty folder for each.
+/// Folder of network namespace numbers: an empty folder for each.
 pub const NAMESPACES: &str = "namespaces";
 
-/// All folders that the daemon makes at its start.
+/// Folders that the daemon creates when it starts.
 pub const FOLDERS: [&str; 10] =
     [PENDING, LINKS, SHARED, GROUPS, MAPS, CHAINS, NAMESPACES, "xdp", "tc-ingress", "tc-egress"];
 
-/// The folder of one unfinished operation.
 pub fn pending(operation: OperationId) -> PathBuf {
     PathBuf::from(PENDING).join(operation.to_string())
 }
 
-/// A loaded program.
 pub fn program(id: ProgramId) -> PathBuf {
     PathBuf::from(format!("prog_{id}"))
 }
 
-/// The maps of a program, or of those that share them.
+/// Returns the folder of the maps of a program, or of the programs that share them.
 pub fn maps(owner: ProgramId) -> PathBuf {
     PathBuf::from(MAPS).join(owner.to_string())
 }
 
-/// A link that is not part of a chain.
+/// Returns the pin of a link that is not part of a chain.
 pub fn link(id: LinkId) -> PathBuf {
     PathBuf::from(LINKS).join(id.to_string())
 }
 
-/// The one link of a hook's chain.
+/// Returns the pin of the link of a hook's chain.
 pub fn hook_link(key: &HookKey) -> PathBuf {
     PathBuf::from(key.pin_folder()).join(format!("dispatcher_{}_link", key.pin_stem()))
 }
 
-/// Begins the name of the pin of a link that is being adopted; behind it is the program that it runs.
+/// Prefix of the pin of a link that is being adopted; the id of its program follows.
 pub const ADOPTED: &str = "adopted_";
 
-/// The pin of a link that is being adopted, in its operation's folder.
+/// Returns the pin of a link that is being adopted, relative to its operation's folder.
 pub fn adopted_link(program: ProgramId) -> PathBuf {
     PathBuf::from(format!("{ADOPTED}{program}"))
 }
 
-/// The pin of a new link in its operation's folder.
+/// Name of the pin of a new link in its operation's folder.
 pub const PENDING_LINK: &str = "link";
 
-/// The pin of the link for one CPU, in the folder of a link that is one on each.
+/// Returns the name of the pin for one CPU, in the folder of a link that consists of one per CPU.
 pub fn cpu_link(cpu: u32) -> String {
     format!("cpu_{cpu}")
 }
 
-/// The array of one slot of a link that moves, in its operation's folder.
+/// Name of the pin of the one-slot array of a link that is moved, in its operation's folder.
 pub const BRIDGE: &str = "bridge";
 
-/// The new link that takes the place of one whose program is replaced, in its operation's folder.
+/// Returns the pin of the new link that replaces one whose program is replaced, in its operation's folder.
 pub fn replaced_link(operation: OperationId, link: LinkId) -> PathBuf {
     pending(operation).join(format!("{PENDING_LINK}_{link}"))
 }
 
-/// The link whose place such a pin takes.
+/// Returns the link that such a pin replaces.
 pub fn replaced_link_id(name: &str) -> Option<LinkId> {
     name.strip_prefix(PENDING_LINK)?.strip_prefix('_')?.parse().ok().map(LinkId)
 }
 
-/// What was loaded for a chain.
 pub fn chain(id: ChainId) -> PathBuf {
     PathBuf::from(CHAINS).join(id.to_string())
 }
 
-/// The same, before a record names it.
+/// Returns the folder of a chain's pins before a record names the chain.
 pub fn pending_chain(id: ChainId) -> PathBuf {
     pending(OperationId(id.0)).join(PENDING_CHAIN)
 }
 
-/// The folder of a chain's pins in its operation's folder.
+/// Name of the folder of a chain's pins in its operation's folder.
 pub const PENDING_CHAIN: &str = "chain";
 
-/// The pin of a chain's program; 0 is the entry.
+/// Returns the name of the pin of a chain's program; number 0 is the entry.
 pub fn segment(number: usize) -> String {
     format!("program_{number}")
 }
 
-/// The pin of an array of a chain.
 pub fn array(number: usize) -> String {
     format!("array_{number}")
 }
 
-/// The pin of a chain's counters.
 pub const COUNTERS: &str = "counters";
 
-/// The pin of a program of a chain's timed twin; 0 is its entry.
+/// Returns the name of the pin of a program of a chain's timed twin; number 0 is the entry.
 pub fn twin(number: usize) -> String {
     format!("twin_{number}")
 }
 
-/// The pin of the map that counts packets until the next is timed.
+/// Name of the pin of the map that counts packets until the next timed one.
 pub const TICKS: &str = "ticks";
 
-/// The pin of the map of times.
 pub const TIMES: &str = "times";
 
-/// True for a pin's name that [`adopted_link`] made.
+/// Returns whether [`adopted_link`] created this pin name.
 pub fn is_adopted_pin(name: &str) -> bool {
     name.starts_with(ADOPTED)
 }
 
-/// The name of a bridge's program, which the kernel keeps as it is: it has 13 bytes of 15.
+/// Name of a bridge's program. The kernel keeps all of its 13 bytes; it cuts names after 15.
 pub const BRIDGE_NAME: &str = "bpfman_bridge";

@@ -1,4 +1,4 @@
-//! What the store keeps of a program: where it came from, its versions, and its maps.
+//! Records of programs: their sources, versions, and maps.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::state::guard_record::ProgramGuard;
 use crate::state::paths;
 use crate::state::{BlobId, ExtendsRecord, MapGroup, recorded_application};
 
-/// Where a program's bytecode came from.
+/// Source of a program's bytecode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum SourceRecord {
@@ -25,24 +25,24 @@ pub enum SourceRecord {
         /// Absolute path.
         path: String,
     },
-    /// None: someone else had loaded and attached it.
+    /// No source: a third party had loaded and attached the program.
     Adopted {
         /// The link that attached it.
         link: KernelLinkId,
-        /// Where that was pinned, if it was named so.
+        /// Pin of that link, if the request named it by the pin.
         pin: Option<String>,
     },
     /// An image.
     Image {
-        /// Reference as asked for.
+        /// Image reference of the request.
         url: String,
-        /// As asked for.
+        /// Pull policy of the request.
         pull_policy: PullPolicy,
-        /// `sha256:…` of what was verified.
+        /// Digest of the verified image, `sha256:…`.
         digest: String,
-        /// The rule and signer.
+        /// Policy rule and signer.
         verified_by: String,
-        /// What was verified, in the words of the crate `image`.
+        /// Evidence of the verification, in the format of the crate `image`.
         #[serde(default)]
         evidence: String,
     },
@@ -60,7 +60,7 @@ pub struct MapRecord {
     pub public: bool,
     /// Shared by name with other objects.
     pub shared: bool,
-    /// With those of which group, where it is shared.
+    /// Group with which the map is shared.
     #[serde(default, skip_serializing_if = "MapGroup::is_machine")]
     pub group: MapGroup,
     /// Kernel memory that it takes when it is full, in bytes; 0 in records of earlier versions.
@@ -73,18 +73,18 @@ const fn is_unknown(bytes: &u64) -> bool {
     *bytes == 0
 }
 
-/// A program's text, where it is kept.
+/// Stored text of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptText {
-    /// What it consists of, and its lists.
+    /// Blob with the header and the lists.
     pub lists: BlobId,
-    /// Its types, which all programs of an object have in common; none where there are none.
+    /// Blob with the BTF, which all programs of an object share; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<BlobId>,
 }
 
 impl KeptText {
-    /// Both.
+    /// Returns both blobs.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
         std::iter::once(&self.lists).chain(&self.types)
     }
@@ -93,11 +93,11 @@ impl KeptText {
 /// A loaded program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramRecord {
-    /// Our key.
+    /// Key in the records, which is never reused.
     pub uid: ProgramUid,
-    /// The load that made it; all programs of one load have the same.
+    /// Load that created it; all programs of one load have the same.
     pub operation: OperationId,
-    /// The load that its maps came from, if it is another by now: those of one load share maps, also after one of them
+    /// Load from which its maps came, if it is another by now: programs of one load share maps, also after one of them
     /// was replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<OperationId>,
@@ -105,67 +105,67 @@ pub struct ProgramRecord {
     pub name: String,
     /// Exact type.
     pub program_type: ProgramType,
-    /// Where the bytecode came from.
+    /// Source of the bytecode.
     pub source: SourceRecord,
-    /// The bytecode itself.
+    /// Blob of the bytecode.
     pub blob: BlobId,
     /// Licence of the object.
     pub license: String,
-    /// The user's pairs.
+    /// Metadata of the user.
     pub metadata: BTreeMap<String, String>,
-    /// The user's global variables.
+    /// Global variables that the user set.
     #[serde(serialize_with = "write_bytes", deserialize_with = "read_bytes")]
     pub global_data: BTreeMap<String, Vec<u8>>,
-    /// Entries of maps that the user set.
+    /// Sizes of maps that the user set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub map_sizes: BTreeMap<String, u32>,
-    /// The owner that the load asked for.
+    /// Map owner of the load request.
     pub map_owner: Option<ProgramId>,
     /// Uid of that owner, to find it again after a reboot.
     pub map_owner_uid: Option<ProgramUid>,
     /// Function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
-    /// Who asked.
+    /// User id of the caller.
     pub caller_uid: u32,
-    /// Whose it is; none in records from before owners: see [`ProgramRecord::owner`].
+    /// Owner; `None` in records from before owners existed: see [`ProgramRecord::owner`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// The boot in which the kernel gave the ids below: in another boot they may belong to other programs and maps. Empty
-    /// in records from before this field existed.
+    /// Boot to which the ids below belong: in another boot, other programs and maps may have them. Empty in records
+    /// from before this field existed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot: String,
     /// The kernel's id, as of this boot.
     pub id: ProgramId,
     /// The kernel's tag.
     pub tag: [u8; 8],
-    /// Names the folder of the maps: our id, or the owner's.
+    /// Id that names the folder of the maps: the program's own, or that of the map owner.
     pub map_folder: ProgramId,
     /// All maps of the object.
     pub maps: Vec<MapRecord>,
-    /// Bytes of stack of each function, where the kernel told them.
+    /// Stack size of each function in bytes, if the kernel reported it.
     pub stack_depths: Option<Vec<u32>>,
-    /// How it is guarded, if it is a tenant's.
+    /// Guard of the program, if its owner is a tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<ProgramGuard>,
-    /// The text that was loaded, as it is kept for chains to join; none where it is not kept, as in records of earlier
+    /// Stored text of the loaded program, which chains splice; `None` if it is not stored, as in records of earlier
     /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<KeptText>,
-    /// What the maps of its object take; none in records of earlier versions. Where who reads the object again says more,
-    /// limits count again.
+    /// Memory of the maps that the object declares; `None` in records of earlier versions. If a later read of the
+    /// object declares more, limits are checked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<DeclaredBytes>,
-    /// How much it may take, and how long it stays.
+    /// CPU limit and lifetime.
     #[serde(default, skip_serializing_if = "ProgramBudget::is_empty")]
     pub budget: ProgramBudget,
-    /// The function of another program whose place it takes, if it is an extension. `target` names it by the kernel's id
-    /// of the boot in which this one was loaded.
+    /// Replaced function of another program, if this is an extension. `target` names that program by its kernel id in
+    /// the boot in which this one was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<ExtendsRecord>,
 }
 
 impl ProgramRecord {
-    /// Whose it is. Before owners, the metadata of applications were taken from whoever wrote them.
+    /// Returns the owner. In records from before owners existed, the metadata name it, whichever caller wrote them.
     #[must_use]
     pub fn owner(&self) -> Owner {
         let known =
@@ -173,7 +173,7 @@ impl ProgramRecord {
         known.unwrap_or(Owner::of_user(self.caller_uid))
     }
 
-    /// What was asked for when it was loaded.
+    /// Returns the request with which the program was loaded.
     #[must_use]
     pub fn request(&self) -> ProgramRequest {
         ProgramRequest {
@@ -183,12 +183,12 @@ impl ProgramRecord {
         }
     }
 
-    /// What is kept on disk of it: its bytecode, and its text.
+    /// Returns the blobs on disk: the bytecode and the stored text.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobId> {
         std::iter::once(&self.blob).chain(self.text.iter().flat_map(KeptText::blobs))
     }
 
-    /// The program of ours that it extends, if it is an extension of one.
+    /// Returns the managed program that it extends, if it is an extension of one.
     #[must_use]
     pub fn extended(&self) -> Option<ProgramUid> {
         self.extends.as_ref().and_then(|extends| extends.program.uid())
@@ -211,7 +211,8 @@ impl ProgramRecord {
         paths::maps(self.map_folder)
     }
 
-    /// sha256 of the object file, 64 digits; empty for an adopted program, whose object nobody has.
+    /// Returns the SHA-256 of the object file, 64 hexadecimal digits; empty for an adopted program, whose object is not
+    /// available.
     #[must_use]
     pub fn bytecode_sha256(&self) -> &str {
         match self.source {
@@ -222,7 +223,7 @@ impl ProgramRecord {
 }
 
 impl SourceRecord {
-    /// `sha256:…` of the image, if it is one.
+    /// Returns the digest of the image, `sha256:…`, if the source is an image.
     #[must_use]
     pub fn image_digest(&self) -> Option<&str> {
         match self {
@@ -235,9 +236,9 @@ impl SourceRecord {
 /// The version of a program before its last replacement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousRecord {
-    /// As it was.
+    /// Record of the version.
     pub program: ProgramRecord,
-    /// The boot that its ids are of: in another one it is loaded no more, and they may be those of others.
+    /// Boot to which its ids belong. After a reboot the version is no longer loaded, and the ids may have been reused.
     pub boot: String,
 }
 

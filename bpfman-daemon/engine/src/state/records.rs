@@ -1,4 +1,4 @@
-//! What the store keeps, one record a program, link and hook.
+//! Records in the store: one for each program, link and hook.
 
 use std::collections::BTreeMap;
 
@@ -38,25 +38,25 @@ pub const COUNTER: &[u8] = b"counter";
 /// An attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkRecord {
-    /// Our id.
+    /// Id, which is never reused.
     pub id: LinkId,
-    /// Which program.
+    /// Attached program.
     pub program: ProgramUid,
-    /// The operation that made it.
+    /// Operation that created it.
     pub operation: OperationId,
-    /// Where, as asked for.
+    /// Attach point of the request.
     pub point: AttachPoint,
-    /// The hook that the point was when it was attached.
+    /// Hook to which the attach point led when the link was attached.
     pub hook: Option<HookKey>,
-    /// Where among the others of the hook, besides its priority.
+    /// Ordering intent, in addition to the priority.
     #[serde(default, skip_serializing_if = "OrderIntent::is_empty")]
     pub order: OrderIntent,
-    /// How it shares its chain.
+    /// Way in which the link shares its chain.
     #[serde(default, skip_serializing_if = "Sharing::is_plain")]
     pub sharing: Sharing,
-    /// The user's pairs.
+    /// Metadata of the user.
     pub metadata: BTreeMap<String, String>,
-    /// Whose it is; none: whose its program is.
+    /// Owner; `None`: the owner of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
     /// Grows with every attachment.
@@ -66,14 +66,14 @@ pub struct LinkRecord {
     /// The attachment to all interfaces that match which made this one.
     #[serde(default)]
     pub matching: Option<MatchingId>,
-    /// Its program was attached by someone else, and so was its link, if it has one of its own.
+    /// True if a third party attached the program; this includes the link, if it has one of its own.
     #[serde(default)]
     pub adopted: bool,
-    /// While it waits for its interface: the network namespace where that was. A file of a process may lead to another
-    /// one by then.
+    /// Former network namespace of the interface, while the link waits for it. A path in `/proc` may lead to another
+    /// namespace by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_in: Option<NetnsId>,
-    /// At a hook of a network namespace itself: which one its path led to when it was attached.
+    /// Network namespace to which the path led when the link was attached, for hooks of a network namespace itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<NetnsId>,
     /// Files, processes and modules that its point led to when it was attached. Records of earlier versions have none.
@@ -82,20 +82,20 @@ pub struct LinkRecord {
     /// The caller with whose rights the file that it probes is opened, also wherever it is attached again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader: Option<FileReader>,
-    /// For whose tasks it lets its program run, if that is guarded.
+    /// Tasks for which the link lets its program run, if the program is guarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<LinkGuard>,
-    /// When it is detached.
+    /// Time at which the link is detached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
-    /// On disk alone, of a shadow: see [`LinkRecord::on_disk`].
+    /// Proceed-on set of a shadow, on disk only: see [`LinkRecord::on_disk`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts_on: Option<ProceedOn>,
 }
 
 impl LinkRecord {
-    /// As the store keeps it. A daemon that knows no shadows takes them for normal members: in their points are all
-    /// verdicts, so that it lets none of theirs end the chain, and their own sets are beside.
+    /// Returns the record in the store's form. A daemon that does not know shadows treats them as normal members: their
+    /// points have all verdicts, so that none of theirs ends the chain, and their own sets are stored separately.
     #[must_use]
     pub fn on_disk(mut self) -> Self {
         if self.sharing.shadow {
@@ -104,20 +104,21 @@ impl LinkRecord {
         self
     }
 
-    /// The same back.
+    /// Returns the record in the form of memory.
     #[must_use]
     pub fn from_disk(mut self) -> Self {
         self.point.narrow(self.counts_on.take());
         self
     }
 
-    /// After which verdicts the chain goes on, as bits; of a shadow after all, those without a bit too.
+    /// Returns the verdicts after which the chain continues, as bits; for a shadow all verdicts, including those
+    /// without a bit.
     #[must_use]
     pub fn proceeds_on(&self) -> u32 {
         if self.sharing.shadow { u32::MAX } else { self.point.proceed_on().map_or(0, ProceedOn::mask) }
     }
 
-    /// Whose it is: by default whose its program is.
+    /// Returns the owner: by default the owner of the program.
     #[must_use]
     pub fn owner(&self, program: &ProgramRecord) -> Owner {
         self.owner.clone().unwrap_or_else(|| program.owner())
@@ -163,35 +164,35 @@ impl LinkRecord {
 /// An attachment to all interfaces that match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatchingRecord {
-    /// Our id.
+    /// Id, which is never reused.
     pub id: MatchingId,
-    /// Which program.
+    /// Program of its links.
     pub program: ProgramUid,
-    /// How to attach it. Its interface means nothing.
+    /// Attach point of the links. Its interface is not used.
     pub point: AttachPoint,
-    /// Which interfaces.
+    /// Selector of the interfaces.
     pub interfaces: InterfaceMatch,
-    /// Where among the others of each hook.
+    /// Ordering intent at each hook.
     #[serde(default)]
     pub order: OrderIntent,
-    /// How its links share their chains.
+    /// Way in which its links share their chains.
     #[serde(default, skip_serializing_if = "Sharing::is_plain")]
     pub sharing: Sharing,
-    /// The user's pairs, for every link.
+    /// Metadata of the user, for every link.
     pub metadata: BTreeMap<String, String>,
-    /// Whose it and its links are; none: whose the program is.
+    /// Owner of the attachment and its links; `None`: the owner of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// When it ends, with its links.
+    /// Time at which the attachment and its links end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends: Option<Deadline>,
-    /// On disk alone, of shadows: as of links.
+    /// Proceed-on set of shadows, on disk only, as for links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts_on: Option<ProceedOn>,
 }
 
 impl MatchingRecord {
-    /// As the store keeps it: as links are.
+    /// Returns the record in the store's form, as for links.
     #[must_use]
     pub fn on_disk(mut self) -> Self {
         if self.sharing.shadow {
@@ -200,7 +201,7 @@ impl MatchingRecord {
         self
     }
 
-    /// The same back.
+    /// Returns the record in the form of memory.
     #[must_use]
     pub fn from_disk(mut self) -> Self {
         self.point.narrow(self.counts_on.take());
@@ -208,7 +209,7 @@ impl MatchingRecord {
     }
 }
 
-/// How a hook is entered.
+/// Entry of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "via", rename_all = "lowercase")]
 pub enum Entry {
@@ -225,7 +226,7 @@ pub enum Entry {
     Dispatcher,
 }
 
-/// How a chain is made into one entry program.
+/// Way in which a chain becomes one entry program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
@@ -237,12 +238,12 @@ pub enum Strategy {
     Cut,
     /// No member, and a program that passes everything.
     Empty,
-    /// Members beside programs of others, each in a slot of libxdp's dispatcher.
+    /// Members beside third-party programs, each in a slot of libxdp's dispatcher.
     Dispatcher,
 }
 
 impl Strategy {
-    /// As chain commands name it.
+    /// Returns the name in chain commands.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -255,12 +256,12 @@ impl Strategy {
     }
 }
 
-/// A program of ours that was loaded for a slot of libxdp's dispatcher.
+/// Program that the daemon loaded for a slot of libxdp's dispatcher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtensionRecord {
-    /// For which link.
+    /// Link of the program.
     pub link: LinkId,
-    /// The program that it stands for, as of this boot.
+    /// Managed program from which it was loaded, as of this boot.
     pub of: ProgramId,
     /// The kernel's id of it, as of this boot.
     pub program: ProgramId,
@@ -271,41 +272,39 @@ pub struct ExtensionRecord {
 /// The chain of a hook. Its members are the links with that hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookRecord {
-    /// Which hook.
     pub key: HookKey,
-    /// The interface as one of its links named it. The path of its namespace is where that is looked for first.
+    /// Interface, as one of its links named it. The path is the first place in which its namespace is searched.
     pub interface: Interface,
     /// The operation that first attached it.
     pub operation: OperationId,
     /// The link that the last change added.
     pub newcomer: Option<LinkId>,
-    /// How it is entered.
     pub entry: Entry,
-    /// What runs there.
+    /// Way in which the chain was built.
     pub strategy: Strategy,
-    /// The kernel's id of it, as of this boot.
+    /// Kernel id of the entry program, as of this boot.
     pub program: ProgramId,
-    /// The kernel's tag of it.
+    /// Kernel tag of the entry program.
     pub tag: [u8; 8],
-    /// What was loaded for it; none where a member is attached itself.
+    /// Objects of the chain; `None` if a member is attached directly.
     #[serde(default)]
     pub chain: Option<ChainRecord>,
-    /// Whose each member of that is.
+    /// Link of each member of the chain, in order.
     #[serde(default)]
     pub slots: Vec<LinkId>,
-    /// What is to be counted from a chain that it ran before.
+    /// Former chain whose counters have to be added.
     #[serde(default)]
     pub folding: Option<Folding>,
-    /// What was counted in the chains before.
+    /// Sums of the counters of former chains.
     #[serde(default)]
     pub counted: HookCounted,
     /// Its switches.
     #[serde(default)]
     pub settings: HookSettings,
-    /// Its link was made by someone else, who may hold it still.
+    /// True if a third party created the link, and may still hold it.
     #[serde(default)]
     pub adopted_link: bool,
-    /// Where it is entered by libxdp's dispatcher: what is in its slots for the members.
+    /// Programs in the slots of libxdp's dispatcher, if that is the entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<ExtensionRecord>,
     /// Number of its network namespace, where it is entered without a link of the kernel.
@@ -329,7 +328,7 @@ pub const fn is_zero(number: &u32) -> bool {
 }
 
 impl HookRecord {
-    /// By which mechanism of the kernel it is entered.
+    /// Returns the kernel mechanism of the entry.
     pub fn mode(&self) -> &'static str {
         match self.entry {
             Entry::Dispatcher => "xdp",
@@ -340,15 +339,15 @@ impl HookRecord {
     }
 }
 
-/// What a finished operation left to be removed from the kernel.
+/// Leftovers of a finished operation, to be removed from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftoverRecord {
     /// Links to be ended.
     pub links: Vec<String>,
-    /// Pins of links that are given back: the links go on.
+    /// Pins of links that are given back: the links stay attached.
     #[serde(default)]
     pub released: Vec<String>,
-    /// Links of others to be forced off.
+    /// Third-party links to be detached by force.
     #[serde(default)]
     pub adopted_links: Vec<String>,
     /// Pins to be removed.
@@ -362,15 +361,13 @@ pub struct LeftoverRecord {
 /// A filter to be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftoverFilter {
-    /// Where.
+    /// Interface of the filter.
     pub interface: Interface,
-    /// Where.
+    /// Hook of the filter.
     pub key: HookKey,
-    /// Which.
     pub priority: u16,
-    /// Which.
     pub handle: u32,
-    /// Only if it runs this program.
+    /// Program of the filter: it is removed only if it runs this one.
     pub program: ProgramId,
     /// Number of the network namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -384,7 +381,7 @@ impl LeftoverFilter {
     }
 }
 
-/// The store's key of a hook.
+/// Returns the store's key of a hook.
 pub fn hook_key(key: &HookKey) -> Vec<u8> {
     let direction = key.kind.direction().map_or("", bpfmand_core::Direction::name);
     let NetnsId { inode, cookie } = key.netns.into();

@@ -1,141 +1,139 @@
-//! How what was put somewhere stands there.
+//! Status of a program, a link or a chain in the kernel.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bpfmand_core::ProgramId;
 
-/// How a program, a link or the chain of a hook stands, against its record.
+/// Status of a program, a link or the chain of a hook, compared with its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It runs as recorded.
+    /// Runs as recorded.
     Running,
-    /// Its interface is not there; it is attached when that comes.
+    /// The interface does not exist; the link is attached when the interface appears.
     Waiting,
-    /// It runs on where its interface was moved to.
+    /// Still runs, at an interface that was moved to another namespace.
     Elsewhere,
-    /// It runs on in its network namespace. The path that it was attached by leads to another one, or no path leads there.
+    /// Still runs in its network namespace, but its path leads to another namespace, or nowhere.
     OtherPath {
-        /// That path; none for the daemon's own namespace, which is another one now.
+        /// The former path; `None` for the daemon's own namespace, which has changed.
         was: Option<PathBuf>,
-        /// A path that leads there now, if any does.
+        /// A path that leads to the namespace now, if any.
         now: Option<PathBuf>,
     },
-    /// No path leads to its network namespace, which is not known to have ended: it may run on.
+    /// No path leads to the network namespace, which is not known to have ended: the program may still run.
     Unreachable,
-    /// Its interface is gone, and the records do not say so yet.
+    /// The interface is gone, and the records have not been updated yet.
     Gone,
-    /// The program could not be loaded again after a reboot. That is tried again.
+    /// The program could not be loaded again after a reboot. Loading is retried.
     NotLoaded {
-        /// The failure of the last try.
+        /// Failure of the last attempt.
         why: String,
     },
-    /// The process that it was attached to has ended. It is not attached to another one of that number.
+    /// The attached process has ended. The link is never attached to another process that reuses the pid.
     Ended {
-        /// Its number.
+        /// Process id.
         pid: u32,
     },
-    /// The kernel module whose function it probed is not loaded. It is attached again when the module is.
+    /// The kernel module of the probed function is not loaded. The probe is attached again when the module is loaded.
     ModuleGone {
-        /// Its name.
+        /// Name of the module.
         name: String,
     },
-    /// It runs on in a file that is not at its path any more.
+    /// Still runs in a file that is no longer at its path.
     OldFile {
         /// The path, or the name of a library.
         path: String,
-        /// Whether another file is there.
+        /// True if another file is at the path.
         is_there: bool,
-        /// The reason for which it is not attached to that one, once that was tried.
+        /// Failure of the attempt to attach to that file, if there was one.
         why: Option<String>,
     },
-    /// The pin of its link is not there. Whether anything runs may not be known.
+    /// The pin of the link is gone. The program may or may not run.
     Unpinned,
-    /// Someone put another program into its link.
+    /// Another process replaced the program of the link.
     Replaced {
-        /// Which.
+        /// Kernel id of the other program.
         by: ProgramId,
-        /// Its name, if it has one.
+        /// Name of the other program, if it has one.
         name: Option<String>,
     },
-    /// It runs, without a part that it needs.
+    /// Runs, but lacks a part that it needs.
     Torn {
-        /// What is missing.
+        /// Missing part.
         lacks: HookPart,
-        /// Why it is not mended, once that was tried.
+        /// Failure of the repair, if one was tried.
         why: Option<String>,
     },
-    /// Nothing of it is there.
+    /// Nothing remains.
     Lost {
-        /// What became of it.
+        /// Cause of the loss.
         how: Loss,
-        /// Why it is not back, once that was tried.
+        /// Failure of the repair, if one was tried.
         why: Option<String>,
     },
 }
 
-/// A part of what is at a hook.
+/// Part of the objects at a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookPart {
-    /// Pins of the programs and maps that a chain leads to.
+    /// Pins of the programs and maps of a chain.
     ChainPins,
     /// A program in a slot of libxdp's dispatcher.
     Slot,
-    /// Links for each CPU that there is, and for no others.
+    /// Links for exactly the existing CPUs.
     CpuLinks,
     /// Pins of a program's maps.
     MapPins,
 }
 
-/// What became of something that is not there any more.
+/// Cause of a loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Its link was removed.
+    /// The link was removed.
     LinkRemoved,
-    /// Its link is there, and was detached by force.
+    /// The link exists, but was detached by force.
     ForcedOff,
-    /// The control group, network namespace or map that it was attached to is gone, or its link was detached by force.
+    /// The cgroup, network namespace or map that it was attached to is gone, or the link was detached by force.
     PlaceGone,
-    /// Its filter was removed.
+    /// The filter was removed.
     FilterRemoved,
-    /// Its filter runs another program.
+    /// The filter runs another program.
     FilterReplaced {
-        /// Which.
+        /// Kernel id of the other program.
         by: ProgramId,
-        /// Its name, if it has one.
+        /// Name of the other program, if it has one.
         name: Option<String>,
     },
-    /// libxdp's dispatcher, with it in a slot, is not there.
+    /// libxdp's dispatcher with the program in a slot does not exist.
     DispatcherGone,
-    /// The kernel module whose function it probes was loaded again.
+    /// The kernel module of the probed function was loaded again.
     ModuleReloaded {
-        /// Its name.
+        /// Name of the module.
         name: String,
     },
-    /// The kernel has no program of its id.
+    /// The kernel has no program with the recorded id.
     Unloaded,
-    /// The kernel has another program under its id.
+    /// The kernel has another program under the recorded id.
     OtherProgram,
 }
 
 impl Standing {
-    /// True if it runs as recorded.
+    /// Returns whether the status is [`Self::Running`].
     #[must_use]
     pub fn is_running(&self) -> bool {
         *self == Self::Running
     }
 
-    /// Something that is not there any more.
     pub(crate) const fn lost(how: Loss) -> Self {
         Self::Lost { how, why: None }
     }
 
-    /// Something that lacks a part.
     pub(crate) const fn torn(lacks: HookPart) -> Self {
         Self::Torn { lacks, why: None }
     }
 
-    /// The same, with the reason for which it could not be put back.
+    /// Adds the error of a failed repair.
     pub(crate) fn because(mut self, error: &crate::EngineError) -> Self {
         if let Self::Torn { why, .. } | Self::Lost { why, .. } | Self::OldFile { why, .. } = &mut self {
             *why = Some(error.to_string());
@@ -143,7 +141,7 @@ impl Standing {
         self
     }
 
-    /// In one word.
+    /// Returns the name of the status, in one word.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -159,7 +157,7 @@ impl Standing {
         }
     }
 
-    /// What happened, in a sentence; empty while it runs.
+    /// Returns a sentence about the cause; empty while the object runs.
     #[must_use]
     pub fn cause(&self) -> String {
         let named = |by: &ProgramId, name: &Option<String>| match name {
@@ -250,7 +248,7 @@ impl Standing {
     }
 }
 
-/// Says in a sentence that something runs where its path no longer leads.
+/// Returns a sentence about an object that still runs in a namespace to which its path no longer leads.
 fn other_path(was: Option<&Path>, now: Option<&Path>) -> String {
     let was = was.map_or_else(
         || "the daemon was moved to another network namespace".to_owned(),
@@ -262,7 +260,7 @@ fn other_path(was: Option<&Path>, now: Option<&Path>) -> String {
     }
 }
 
-/// `ok`, or the word and what happened.
+/// Formats `ok`, or the name and the cause.
 impl fmt::Display for Standing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

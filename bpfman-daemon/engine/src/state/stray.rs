@@ -1,4 +1,4 @@
-//! What the bpffs holds and no record names.
+//! Objects in the daemon's bpffs that no record names.
 
 use std::path::PathBuf;
 
@@ -6,32 +6,32 @@ use bpfmand_core::{HookKey, IfIndex, Interface, KernelLinkId, NetnsId, ProgramId
 
 use super::hook_names::place;
 
-/// Something that is loaded or attached below the daemon's bpffs without a record.
+/// Loaded or attached object below the daemon's bpffs without a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stray {
-    /// Its pin, relative to the daemon's bpffs. This is its name.
+    /// Pin, relative to the daemon's bpffs. It identifies the stray.
     pub pin: PathBuf,
-    /// What it is.
+    /// Kind of the object.
     pub kind: StrayKind,
-    /// The program that it runs or is.
+    /// Program that the object runs or is.
     pub program: ProgramId,
-    /// The kernel's name of that program.
+    /// Name of that program in the kernel.
     pub program_name: String,
 }
 
-/// What a stray is.
+/// Kind of a stray.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StrayKind {
     /// A kernel link without a record.
     Link {
-        /// The kernel's id.
+        /// Kernel id.
         id: KernelLinkId,
-        /// Where, for links at XDP and tcx.
+        /// Index of the interface, for XDP and tcx links.
         ifindex: Option<IfIndex>,
     },
     /// A loaded program without a record.
     Program,
-    /// A clsact filter that runs a chain which no record names; the pin is the chain's entry.
+    /// A clsact filter that runs a chain without a record; the pin is the chain's entry.
     Filter {
         /// The interface, and its namespace's file.
         interface: Interface,
@@ -42,28 +42,26 @@ pub enum StrayKind {
         /// `handle` of the filter.
         handle: u32,
     },
-    /// A chain that no record names, and that a filter may run in a network namespace which nothing leads to; the pin is the
-    /// chain's entry.
+    /// A chain without a record, which a filter in an unreachable network namespace may run; the pin is its entry.
     HiddenFilter {
-        /// Which namespace.
+        /// Network namespace.
         netns: NetnsId,
     },
-    /// A hook that has a record, and runs a chain that was made later than the record.
+    /// A recorded hook that runs a chain newer than its record.
     NewerChain {
-        /// The hook, as `bpfman chain show` names it.
+        /// Hook, as `bpfman chain show` names it.
         hook: String,
-        /// The hook.
+        /// Key of the hook.
         key: HookKey,
     },
 }
 
 impl Stray {
-    /// True for a link with this id.
     pub(crate) fn is_link(&self, link: KernelLinkId) -> bool {
         matches!(self.kind, StrayKind::Link { id, .. } if id == link)
     }
 
-    /// What it is, where, and what can be done, for people.
+    /// Returns a description for users: kind, position, and possible actions.
     #[must_use]
     pub fn description(&self) -> String {
         let program = format!("program {} \"{}\"", self.program, self.program_name);

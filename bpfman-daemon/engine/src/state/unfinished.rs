@@ -1,4 +1,4 @@
-//! What a failed operation could not undo, until it is.
+//! Steps that a failed operation could not undo, kept until they are undone.
 
 use std::sync::Arc;
 
@@ -6,11 +6,10 @@ use super::LeaseId;
 use crate::error::Remainder;
 use crate::state::chain_record::ChainRecord;
 
-/// A step of a failed operation that is still to be undone.
+/// Step of a failed operation that still has to be undone.
 #[derive(Debug)]
 pub struct Unfinished {
-    /// What is left.
     pub left: Remainder,
-    /// Keeps the chain that runs there until then.
+    /// Lease that keeps the running chain loaded until then.
     pub kept: Option<(Arc<ChainRecord>, LeaseId)>,
 }

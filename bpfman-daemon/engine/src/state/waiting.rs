@@ -1,16 +1,16 @@
-//! What waits for its interface, and whether it may return to one.
+//! Links that wait for their interface, and the condition for their return.
 
 use bpfmand_core::{HookNetns, NetnsId};
 
 use super::records::LinkRecord;
 
-/// The network namespace where a link is, or where it was while its interface was there.
+/// Returns the network namespace of a link, or its former one if its interface is gone.
 pub fn home_of(link: &LinkRecord) -> Option<NetnsId> {
     link.hook.and_then(|key| key.netns.id()).or(link.waits_in)
 }
 
-/// True if a link that waits may be attached in this namespace. A file of a process leads to another namespace after a
-/// reboot, and when another process has the number: one whose namespace is not known is not taken for the same.
+/// Returns whether a waiting link may be attached in this namespace. A path in `/proc` leads to another namespace after
+/// a reboot, and when the pid is reused; therefore a link with an unknown namespace is not attached.
 pub fn may_return(link: &LinkRecord, boot: &str, netns: HookNetns) -> bool {
     !link.point.names_process() || link.boot == boot && home_of(link).map(HookNetns::In) == Some(netns)
 }
@@ -19,7 +19,7 @@ pub fn may_return(link: &LinkRecord, boot: &str, netns: HookNetns) -> bool {
 mod tests {
     use bpfmand_core::HookKey;
 
-    /// As daemons wrote them before there was a variant for it.
+    /// Records of older daemons, from before the variant existed.
     #[test]
     fn a_hook_that_is_nowhere_is_recorded_as_one_of_a_namespace_without_an_inode() {
         let old = r#"{"netns":{"inode":0,"cookie":7},"ifindex":3,"kind":"Xdp"}"#;

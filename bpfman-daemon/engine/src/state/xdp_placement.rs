@@ -1,20 +1,20 @@
-//! Where the kernel runs what an XDP hook was entered with.
+//! Mode in which the kernel runs the chain of an XDP hook.
 
 use bpfmand_core::{HookContents, Via, XdpRunsIn};
 use serde::{Deserialize, Serialize};
 
-/// Mode in which a hook's chain runs, as decided when it was attached: the kernel has no change of it.
+/// Mode in which a hook's chain runs, chosen when it was attached: the kernel cannot change it later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct XdpPlacement {
-    /// Driver, network stack or card.
+    /// Driver, network stack (generic) or network card (offload).
     pub mode: XdpRunsIn,
-    /// The driver's error, where the chain runs in the network stack because of it.
+    /// Error of the driver, if the chain runs in the network stack because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
 }
 
 impl XdpPlacement {
-    /// In the mode that was asked for, or found.
+    /// Creates the placement for a requested or observed mode.
     pub const fn of(mode: XdpRunsIn) -> Self {
         Self { mode, refusal: None }
     }
@@ -28,7 +28,7 @@ impl XdpPlacement {
         Self::mode_of(&entry.via).map(Self::of)
     }
 
-    /// Returns the mode of a program that is at a hook in this way; none if it is no XDP hook.
+    /// Returns the mode of an entry of a hook; `None` if the hook is not an XDP hook.
     pub const fn mode_of(via: &Via) -> Option<XdpRunsIn> {
         match via {
             Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => Some(*mode),

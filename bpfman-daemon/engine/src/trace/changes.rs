@@ -1,17 +1,17 @@
-//! What differs between a packet before and behind a program, for people.
+//! Text about the differences of a packet before and after a program.
 
 use bpfmand_core::hexadecimal;
 
-/// Most ranges that are told one by one.
+/// Maximum number of ranges that are listed.
 const MOST_RANGES: usize = 8;
 
-/// Most bytes of a range that are shown.
+/// Maximum number of bytes of a range that are shown.
 const MOST_BYTES: usize = 16;
 
-/// Equal bytes between two changed ones that are shown with them rather than apart.
+/// Maximum number of equal bytes between two changed ones that are shown in one range with them.
 const NEAR: usize = 3;
 
-/// The changes, from the front of the packet to its end.
+/// Returns the changes, from the front of the packet to its end.
 pub fn changes(before: &[u8], behind: &[u8]) -> Vec<String> {
     if before == behind {
         return Vec::new();
@@ -24,13 +24,13 @@ pub fn changes(before: &[u8], behind: &[u8]) -> Vec<String> {
     let what = if behind.len() > before.len() { "added" } else { "removed" };
     let difference = long - short;
     let mut all = Vec::new();
-    // Encapsulation and its end work at the front, padding and cutting at the end.
+    // Encapsulation and decapsulation change the front, padding and trimming change the end.
     if before[before.len() - short..] == behind[behind.len() - short..] {
         all.push(format!("{difference} bytes {what} at the front: {}", hex(&longer[..difference])));
     } else if before[..short] == behind[..short] {
         all.push(format!("{difference} bytes {what} at the end: {}", hex(&longer[short..])));
     } else if tail(before) == tail(behind) {
-        // Ethernet addresses are often moved by what else comes or goes at the front.
+        // Ethernet addresses often move when a header is added or removed at the front.
         let kept = before.iter().rev().zip(behind.iter().rev()).take_while(|(a, b)| a == b).count();
         let (old, new) = (&before[..before.len() - kept], &behind[..behind.len() - kept]);
         all.push(format!("the first {} bytes: {} -> {} bytes: {}", old.len(), hex(old), new.len(), hex(new)));
@@ -41,12 +41,12 @@ pub fn changes(before: &[u8], behind: &[u8]) -> Vec<String> {
     all
 }
 
-/// The last half of the shorter of two packets is long enough to say that they end alike.
+/// Returns the last four bytes of a packet. If two packets share them, they are taken to have a common end.
 fn tail(packet: &[u8]) -> Option<&[u8]> {
     packet.len().checked_sub(NEAR + 1).map(|at| &packet[at..])
 }
 
-/// The ranges in which packets of one length differ.
+/// Returns the ranges in which two packets of equal length differ.
 fn ranges(before: &[u8], behind: &[u8]) -> Vec<String> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     for at in (0..before.len()).filter(|at| before[*at] != behind[*at]) {

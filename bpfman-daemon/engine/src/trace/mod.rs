@@ -1,8 +1,8 @@
-//! Traces: packets run through the very programs of a hook, one by one and as the chain, without being sent.
+//! Traces: packets run through the programs of a hook, one by one and as the chain, without being sent.
 //!
-//! What a chain means is: its members one after another, each on the packet as the one before left it, until a verdict
-//! is outside a member's set. So the members, each as the program that was loaded for it alone, say what the chain has
-//! to answer; then the chain itself runs on the same packet, and both are compared.
+//! The specification of a chain is: its members one after another, each on the packet as the one before left it, until
+//! a verdict is outside a member's set. So the members, each as the program that was loaded for it alone, determine the
+//! expected verdict; then the chain itself runs on the same packet, and the results are compared.
 
 mod changes;
 mod sends;
@@ -18,72 +18,72 @@ use crate::state::records::Entry;
 use crate::trace::changes::changes;
 use crate::{Engine, EngineError};
 
-/// The kernel runs programs on nothing shorter: an Ethernet header.
+/// Minimum size of a packet: an Ethernet header. The kernel runs programs on nothing shorter.
 const SHORTEST_PACKET: usize = 14;
 
-/// Most packets of one trace.
+/// Maximum number of packets of one trace.
 const MOST_PACKETS: usize = 8192;
 
 /// A packet to be traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracePacket {
-    /// From its Ethernet header on.
+    /// Bytes of the packet, beginning with its Ethernet header.
     pub data: Vec<u8>,
-    /// The mark that it comes with, for tc and tcx.
+    /// Mark of the packet, for tc and tcx.
     pub mark: u32,
 }
 
 /// Limits of a trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceLimits<'a> {
-    /// The members over which the caller was found to have a right, in any order; none: all.
+    /// Members for which the caller's access was checked, in any order; `None`: all.
     pub members: Option<&'a [LinkId]>,
-    /// Run no program that may send packets while it runs.
+    /// True to refuse programs that may send packets while they run.
     pub sends_nothing: bool,
 }
 
-/// What one member did.
+/// Result of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceStep {
-    /// Our link.
+    /// Link of the member.
     pub link: LinkId,
-    /// The function's name.
+    /// Name of the function.
     pub name: String,
-    /// What it returned.
+    /// Returned verdict.
     pub verdict: i32,
-    /// Whether the next member ran.
+    /// True if the next member ran.
     pub proceeded: bool,
-    /// The packet behind it, without metadata, if it changed it.
+    /// Packet after the member, without metadata, if the member changed it.
     pub packet: Option<Vec<u8>>,
-    /// What it changed, for people.
+    /// Changes of the packet, in text for users.
     pub changes: Vec<String>,
     /// Time of its run.
     pub nanoseconds: u32,
 }
 
-/// The way of one packet.
+/// Result of one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketTrace {
-    /// The members that it met.
+    /// Members that it reached.
     pub steps: Vec<TraceStep>,
-    /// What the chain answered.
+    /// Verdict of the chain.
     pub verdict: i32,
-    /// The members one by one and the chain gave the same verdict and left the same packet.
+    /// True if the members one by one and the chain gave the same verdict and left the same packet.
     pub agrees: bool,
 }
 
-/// A trace.
+/// Result of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainTrace {
-    /// One a packet, in their order.
+    /// Result of each packet, in order.
     pub packets: Vec<PacketTrace>,
-    /// The hook runs a chain, with which the members were compared.
+    /// True if the hook runs a chain, with which the members were compared.
     pub has_chain: bool,
-    /// The kernel could tell the programs the interface, and hand metadata and marks on.
+    /// True if the kernel could set the interface for test runs, and keep metadata and marks.
     pub told_where: bool,
 }
 
-/// A member, held for the runs.
+/// Member, with a descriptor for the runs.
 struct Member<H> {
     link: LinkId,
     name: String,
@@ -94,14 +94,14 @@ struct Member<H> {
     handle: H,
 }
 
-/// Network namespace of the traced hook, and the file that led there before.
+/// Network namespace of the traced hook, and its former path.
 #[derive(Clone, Copy, Debug)]
 struct RunPlace<'a> {
     home: NetnsId,
     netns: Option<&'a Path>,
 }
 
-/// A packet on its way: its metadata is at the front of the bytes.
+/// Packet between two members, with its metadata before the bytes of the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OnTheWay {
     bytes: Vec<u8>,
@@ -109,7 +109,7 @@ struct OnTheWay {
 }
 
 impl OnTheWay {
-    /// How many bytes at the front are metadata.
+    /// Returns the number of metadata bytes at the front.
     fn metadata(&self) -> usize {
         match self.context {
             TestContext::Xdp { metadata, .. } => (metadata as usize).min(self.bytes.len()),
@@ -123,15 +123,15 @@ impl OnTheWay {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Runs packets through the programs of a hook, one by one and as the chain that the hook runs. No verdict is followed:
-    /// a redirect sends nothing. The programs run for real: they work on their own maps, and one that clones a packet sends
-    /// the copy.
+    /// Runs packets through the programs of a hook, one by one and as the chain that the hook runs. No verdict takes
+    /// effect: a redirect sends nothing. Otherwise the programs have their usual effects: they change their own maps,
+    /// and a program that clones a packet sends the copy.
     ///
-    /// The chain does not change meanwhile.
+    /// The chain does not change meanwhile, because the hook is locked.
     ///
     /// # Errors
-    /// No program of ours is there, a limit of the trace refuses a member, a packet is too short, or the kernel cannot run
-    /// a program on a packet.
+    /// Returns an error if the hook has none of the daemon's programs, if a limit of the trace refuses a member, if a
+    /// packet is too short, or if the kernel cannot run a program on a packet.
     pub fn trace_chain(
         &self,
         interface: &Interface,
@@ -204,8 +204,8 @@ impl<K: Kernel> Engine<K> {
             .collect()
     }
 
-    /// The run of the first member on a packet, and the packet as it was given. What the kernel does not let a run be
-    /// told is left away from then on; a run that is refused for it has not begun.
+    /// Returns the first member's run on a packet, and the packet as it was given. Context that the kernel rejects is
+    /// omitted from then on; the rejected run has not begun.
     fn first_run(
         &self,
         members: &[Member<K::Handle>],
@@ -225,7 +225,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The members' steps, what the chain has to answer, and the packet as it has to leave it.
+    /// Returns the members' steps, the expected verdict of the chain, and the expected packet.
     fn one_by_one(
         &self,
         members: &[Member<K::Handle>],
@@ -247,7 +247,7 @@ impl<K: Kernel> Engine<K> {
                 Some(_) if member.shadow => true,
                 Some(_) if member.can_only_drop => ProceedMask::UNLESS_DROPPED.contains(answers, verdict),
                 Some(set) => set.contains(verdict),
-                // tcx goes on after NEXT, and after all that it does not know.
+                // The tcx hook continues after NEXT, and after all verdicts that it does not know.
                 None => !matches!(verdict, 0 | 2 | 7),
             };
             steps.push(TraceStep {
@@ -277,8 +277,8 @@ impl<K: Kernel> Engine<K> {
         Ok((result, behind))
     }
 
-    /// What test runs of a hook are told, the most telling first. Some kernels take nothing for XDP, and some
-    /// interfaces none of their queues.
+    /// Returns the contexts for test runs of a hook, the most complete first. Some kernels accept none for XDP, and
+    /// some interfaces have no queue that is accepted.
     fn contexts(&self, key: &HookKey) -> Vec<Telling> {
         let ifindex = key.ifindex.0;
         match key.kind {
@@ -289,17 +289,17 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A run of a program, and the packet behind it.
+/// Run of a program, and the packet after it.
 type Run = (TestRunResult, OnTheWay);
 
-/// What a test run is told beside its packet.
+/// Context of a test run.
 #[derive(Clone, Copy, Debug)]
 enum Telling {
-    /// The interface it came by.
+    /// Interface of the packet.
     Xdp { ifindex: u32 },
-    /// The interface, and the packet's mark.
+    /// Interface and mark of the packet.
     Tc { ifindex: u32 },
-    /// Nothing.
+    /// No context.
     Nothing,
 }
 
@@ -345,7 +345,7 @@ fn long_enough<'a>(packet: &'a OnTheWay, member: &str) -> Result<&'a OnTheWay, E
     )))
 }
 
-/// Says which packet it was.
+/// Adds the number of the packet to an error.
 fn in_packet(error: EngineError, index: usize) -> EngineError {
     match error {
         EngineError::Invalid(what) => EngineError::Invalid(format!("packet {}: {what}", index + 1)),

@@ -1,4 +1,4 @@
-//! Members that may send packets while a trace runs them.
+//! Check for members that may send packets during a trace.
 
 use bpfmand_core::{HookKey, HookKind, ProgramUid};
 use bpfmand_kernel::Kernel;
@@ -7,8 +7,8 @@ use bpfmand_splice::why_it_may_send;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a hook with a member that may send packets while it runs. Programs of XDP, and those that they call or that
-    /// take the place of their functions, send by their verdict alone, which a trace does not follow.
+    /// Refuses a hook with a member that may send packets while it runs. XDP programs, including their callees and
+    /// extensions, send only by their verdict, which a trace does not execute.
     pub(super) fn ensure_sends_nothing(&self, key: &HookKey) -> Result<(), EngineError> {
         if key.kind == HookKind::Xdp {
             return Ok(());
@@ -31,7 +31,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns whether an attached program takes the place of a function of this one.
     fn is_extended(&self, uid: ProgramUid) -> bool {
         let state = self.state();
         let is_attached = |by: ProgramUid| state.links_of(by).next().is_some();
