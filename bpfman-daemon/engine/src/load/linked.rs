@@ -184,7 +184,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Keeps the texts of programs that chains can join. Returns the text of each program and all files that were
-    /// written. The caller holds the bytecode lock meanwhile, and drops files that no record uses.
+    /// written. The caller prevents the removal of bytecode meanwhile, and drops files that no record uses.
     pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> (Vec<Option<KeptText>>, Vec<BlobId>) {
         let mut keeper = TextKeeper::new(&self.blobs);
         let keep = |program: &ResolvedProgram| {
