@@ -25,11 +25,11 @@ pub enum ImageFailureKind {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ImageFailure {
-    /// Its kind.
+    /// Kind of the failure.
     pub kind: ImageFailureKind,
-    /// What failed, on what, why.
+    /// Message: the step that failed, its subject and the cause.
     pub message: String,
-    /// What to do next.
+    /// Next step for the user.
     pub hint: Option<String>,
 }
 
