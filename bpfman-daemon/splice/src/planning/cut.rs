@@ -1,4 +1,4 @@
-//! Where one program ends and the next begins, and who has to leave the common frame for it.
+//! Decides where one program ends and the next begins, and which members leave the common frame for it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use crate::chain::way::{MemberPlan, Way, WayReason};
 use crate::error::limits::{MAX_INSNS, MAX_MAPS};
 use crate::text::licence;
 
-/// Instructions of glue that one member needs at most: zeroed frames, checks, counting.
+/// Maximum number of glue instructions that one member needs: zeroed frames, checks, counting.
 const GLUE: usize = 256;
 /// Farthest that a jump of 16 bits is relied on to reach.
 const REACH: usize = 32_000;
