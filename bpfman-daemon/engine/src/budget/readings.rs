@@ -105,7 +105,7 @@ impl<K: Kernel> Engine<K> {
         }
         let state = self.state();
         for (entry, now) in &chains {
-            // A chain is loaded by us, so all that a new one counted is of this time.
+            // Chains are loaded by us: everything that a new one counted belongs to this window.
             let none = now.before_all();
             for (program, nanoseconds) in shares(before.chains.get(entry).unwrap_or(&none), now) {
                 *took.entry(program).or_default() += nanoseconds;

@@ -39,7 +39,7 @@ pub enum Attached {
     },
     /// A dispatcher in libxdp's protocol, with programs of libxdp's users behind it.
     LibxdpDispatcher(Dispatcher),
-    /// In a way that the kernel does not tell.
+    /// The kernel does not report the type.
     Unknown,
 }
 

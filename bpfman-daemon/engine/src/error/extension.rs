@@ -182,7 +182,7 @@ pub enum ExtensionRefusal {
         program: ProgramId,
         /// Name of the extension.
         name: String,
-        /// By which link.
+        /// Link that attaches the extension.
         link: LinkId,
     },
     /// The extended program does not exist any more, for example after a reboot.

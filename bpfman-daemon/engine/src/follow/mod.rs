@@ -42,11 +42,11 @@ pub struct FollowReport {
 
 /// The interfaces of a namespace, as just listed.
 pub struct Present<'a> {
-    /// The namespace's file; none for the daemon's own.
+    /// File of the namespace; none for the daemon's own.
     pub path: Option<&'a Path>,
-    /// The namespace.
+    /// Identity of the namespace.
     pub netns: NetnsId,
-    /// By number.
+    /// Interfaces by number.
     pub interfaces: HashMap<IfIndex, InterfaceFacts>,
 }
 

@@ -26,11 +26,11 @@ pub struct DispatcherAtHook<H> {
 
 /// A program in a dispatcher.
 pub struct SlotProgram<H> {
-    /// As the configuration has it.
+    /// Configuration of the slot.
     pub slot: DispatcherSlot,
-    /// The program.
+    /// Facts of the program.
     pub program: ProgramFacts,
-    /// Keeps it loaded.
+    /// Handle that keeps it loaded.
     pub handle: H,
 }
 

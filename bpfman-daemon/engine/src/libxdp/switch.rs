@@ -34,11 +34,11 @@ pub struct NewDispatcher<'a, K: Kernel> {
     settled: bool,
     /// Hook of the dispatchers.
     pub key: HookKey,
-    /// The one whose place it takes.
+    /// Present dispatcher.
     pub before: LoadedDispatcher<K::Handle>,
-    /// The new one; none takes the old one away.
+    /// New dispatcher; none removes the present one.
     pub after: Option<LoadedDispatcher<K::Handle>>,
-    /// Which of its programs are ours.
+    /// Extensions in the new dispatcher that are ours.
     pub extensions: Vec<ExtensionRecord>,
 }
 

@@ -84,7 +84,7 @@ impl<K: Kernel> Engine<K> {
         let pin = paths::link(id);
         let observed = self.observe_alone(&link)?;
         let found = if observed.standing.is_running() {
-            // A move ends the link in the old file, and waits until that has no holder.
+            // A move ends the link in the old file, and waits until the link has no holder.
             drop(observed);
             self.check_binary(&link, look)?
         } else {

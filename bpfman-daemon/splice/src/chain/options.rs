@@ -60,7 +60,7 @@ pub struct SpliceOptions<'a> {
     pub hook: SpliceHook,
     /// Rounding of frames in the kernel.
     pub rounding: FrameRounding,
-    /// Whether the kernel has unconditional jumps of 32 bits (cpu v4 instructions; must be probed).
+    /// True if the kernel has unconditional jumps of 32 bits (cpu v4 instructions; must be probed).
     pub ja32: bool,
     /// Rule for members that disagree about packets in several buffers.
     pub frags: FragsRule,

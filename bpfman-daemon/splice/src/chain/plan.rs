@@ -124,7 +124,7 @@ pub struct SegmentPlan {
     pub members: Range<usize>,
     /// Reason why it is not part of the program before; none for the first.
     pub reason: Option<CutReason>,
-    /// Whether it begins earlier than necessary, at the first member of another owner.
+    /// True if it begins earlier than necessary, at the first member of another owner.
     pub at_owner: bool,
 }
 
@@ -153,11 +153,11 @@ pub struct ChainPlan {
     /// One-slot program arrays to create, in the order of [`crate::Bindings::arrays`]. They must stay pinned while the
     /// chain runs: the kernel empties an array without user references.
     pub arrays: Vec<ArrayUse>,
-    /// Whether all programs of the chain handle packets in several buffers.
+    /// True if all programs of the chain handle packets in several buffers.
     pub frags: bool,
-    /// Whether all programs of the chain must be bound to the interface's device (`BPF_F_XDP_DEV_BOUND_ONLY`).
+    /// True if all programs of the chain must be bound to the interface's device (`BPF_F_XDP_DEV_BOUND_ONLY`).
     pub device_bound: bool,
-    /// Whether there is a timed twin ([`crate::Bindings::timing`] is needed).
+    /// True if there is a timed twin ([`crate::Bindings::timing`] is needed).
     pub timed: bool,
     /// Fallback level of this plan.
     pub attempt: Attempt,

@@ -100,7 +100,7 @@ pub enum WayReason {
     DeepCalls,
     /// The program would be too long for jumps of 16 bits, and the kernel has no longer ones.
     TooLong {
-        /// Instructions of its entry function.
+        /// Number of instructions of its entry function.
         insns: usize,
     },
     /// It does not fit a spliced program, not even as its only member.

@@ -31,7 +31,7 @@ const TSTAMP_TYPE: i16 = 180;
 struct Use {
     reads: Registers,
     writes: Registers,
-    /// Whether it has no effect except writing its register.
+    /// True if it has no effect except writing its register.
     is_pure: bool,
 }
 
@@ -80,7 +80,7 @@ fn used(insn: Insn, effect: Effect) -> Use {
 pub(super) struct Liveness {
     /// Registers whose contents are needed before each instruction.
     live: Vec<Registers>,
-    /// Whether the instruction there has no effect that is needed.
+    /// True if the instruction there has no effect that is needed.
     pub(super) needless: Vec<bool>,
 }
 

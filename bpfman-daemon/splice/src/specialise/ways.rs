@@ -13,7 +13,7 @@ use crate::text::scan::{Effect, effect, target, width};
 /// Facts of an instruction that hold on all paths to it. Indexed by its position from the function's start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct InsnFacts {
-    /// Whether it can be reached.
+    /// True if it can be reached.
     pub(super) reached: bool,
     /// Direction of a conditional jump that always goes the same way: true if it is taken.
     pub(super) decided: Option<bool>,

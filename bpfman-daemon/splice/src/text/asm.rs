@@ -13,7 +13,7 @@ pub(crate) struct Label(usize);
 pub(crate) struct OutOfReach {
     /// Index of the jump.
     pub(crate) at: usize,
-    /// Whether the jump is conditional, which has no 32-bit form.
+    /// True if the jump is conditional, which has no 32-bit form.
     pub(crate) conditional: bool,
 }
 

@@ -12,7 +12,7 @@ const SEVERAL: &str = "several, none GPL-compatible";
 pub struct Licence {
     /// Licence text for the kernel.
     pub text: String,
-    /// Whether the program may call GPL-only helpers.
+    /// True if the program may call GPL-only helpers.
     pub gpl_compatible: bool,
 }
 
