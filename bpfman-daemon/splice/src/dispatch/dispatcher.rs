@@ -66,7 +66,7 @@ pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
     for (slot, function) in functions.iter().enumerate() {
         let start = asm.here();
         asm.bind(*function);
-        // Tells the verifier that a replacement may change the packet (required by Linux 6.13 and later). Adjusting the
+        // Shows the verifier that a replacement may change the packet (required by Linux 6.13 and later). Adjusting the
         // tail by zero changes nothing, and runs only in an unused slot.
         asm.push(Insn::new(opcode::MOV64_IMM, 2, 0, 0, 0));
         asm.helper(ADJUST_TAIL);
