@@ -30,7 +30,7 @@ impl<K: Kernel> Engine<K> {
             program.is_adopted() && self.state().links_of(program.uid).all(|other| other.id == id)
         });
         let result = self.remove("detach", &[link], adopted.as_deref());
-        // What others wanted of it they want no more.
+        // Other members may have had intents that named this one.
         hook.iter().for_each(|key| self.keep_order(key));
         result
     }
@@ -67,7 +67,7 @@ impl<K: Kernel> Engine<K> {
                 Some(key) if !matches!(key.kind, HookKind::Tcx(_)) => {
                     chains.entry(key).or_default().push(link.id);
                 }
-                // The stranger's link goes on as it was.
+                // The third-party link continues unchanged.
                 _ if link.adopted => leftover.released.push(text(&paths::link(link.id))),
                 _ => leftover.links.push(text(&paths::link(link.id))),
             }
@@ -174,12 +174,12 @@ impl<K: Kernel> Engine<K> {
                 program: hook.program,
                 number: hook.number.clone(),
             }),
-            // Others may be in the dispatcher: it is made anew, or was left already.
+            // The dispatcher may hold other programs: it is rebuilt, or was left already.
             Entry::Dispatcher => {}
         }
     }
 
-    /// Lists what goes with a program: its pin, and maps that nobody else uses.
+    /// Lists the leftovers of a program: its pin, and maps that no other program uses.
     fn leave_program(&self, program: &ProgramRecord, leftover: &mut LeftoverRecord) {
         let previous = self.state().previous.get(&program.uid).cloned();
         let loaded = previous.iter().filter(|previous| previous.boot == self.boot);

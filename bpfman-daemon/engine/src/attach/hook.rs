@@ -21,7 +21,7 @@ const MAX_MEMBERS_OF_OTHERS: usize = 24;
 /// The same of links at one tcx hook, of which the kernel takes 63.
 const MAX_TCX_LINKS_OF_OTHERS: usize = 48;
 
-/// How a hook was entered and, at XDP, where it runs.
+/// Entry of a hook and, at XDP, its mode.
 pub(crate) type Entered = (Entry, Option<XdpPlacement>);
 
 /// Returns whether it is the driver that refused a chain, so that the network stack may take it: no program is in the way, and

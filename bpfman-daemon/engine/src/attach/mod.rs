@@ -35,7 +35,7 @@ use crate::{Engine, EngineError, paths};
 /// The map by which libbpf's header has programs look for the arguments of static probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
 
-/// Returns whether a probe may be only where its file tells that an instruction begins. Root may know better.
+/// Returns whether a probe must be at an instruction boundary that its file proves. Root may choose any offset.
 fn is_known_only(program: &ProgramRecord, link: &LinkRecord) -> bool {
     program.guard.is_some() || link.owner(program) != Owner::Root
 }
@@ -62,8 +62,8 @@ impl<K: Kernel> Engine<K> {
         self.attach_for(request, AttachFor::Caller, reader)
     }
 
-    /// The same, unless the program is attached at this hook of XDP or TC already, where it would run twice for each packet.
-    /// Other places admit a program once, or any number of times, whoever asks.
+    /// Attaches a program unless it is already attached at this hook of XDP or TC, where it would run twice for each
+    /// packet. Other attach points accept a program once, or any number of times, independent of the caller.
     ///
     /// # Errors
     /// [`EngineError::Repeated`] names the link.
@@ -111,7 +111,7 @@ impl<K: Kernel> Engine<K> {
         }
         if let (AttachFor::Matching(matching), Some((interface, key))) = (whom, &hook) {
             self.ensure_not_there(matching, &program, key, interface)?;
-            // It is asked for again and again, and is not to build a chain each time.
+            // Called repeatedly: avoid building the chain each time.
             let hook = self.state().hooks.get(key).cloned();
             if hook.as_ref().map_or(Ok(true), |hook| self.is_entered(hook).map(|entered| !entered))? {
                 self.ensure_free(key, interface, hook.map(|hook| hook.program))?;
@@ -145,7 +145,7 @@ impl<K: Kernel> Engine<K> {
         let Some(netns) = point.netns() else { return Ok(None) };
         match self.loopback_in(netns.as_deref()) {
             Ok(key) => Ok(key.netns.id()),
-            // It was given another name. The attachment itself says what is wrong with the path.
+            // The loopback was renamed. The attachment itself reports what is wrong with the path.
             Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -215,7 +215,7 @@ impl<K: Kernel> Engine<K> {
         self.attach_pinned("attach", program, target, &folder.join(paths::PENDING_LINK), undo)
     }
 
-    /// What the kernel has to be asked for to attach a link that is no member of a chain.
+    /// Returns the target with which the kernel attaches a link that is not a member of a chain.
     pub(crate) fn link_target<'a>(
         &self,
         program: &ProgramRecord,
@@ -335,7 +335,7 @@ impl<K: Kernel> Engine<K> {
         self.place_pending_link(link.operation, &paths::link(link.id), program)
     }
 
-    /// Whether a link is at a place whose new one, in a folder with these names, runs its program already.
+    /// Returns whether the pinned link already runs its program and needs no bridge for the move.
     fn moves_without_bridge(&self, place: &Path, names: &[String]) -> Result<bool, EngineError> {
         Ok(!names.iter().any(|name| name == paths::BRIDGE) && self.kernel.open_pin(place)?.is_some())
     }
@@ -356,7 +356,7 @@ impl<K: Kernel> Engine<K> {
                 // Links of other CPUs than the machine has now, or the folder that was left of them.
                 self.kernel.end_link(place)?;
             }
-            // What is left of an interface that had the same index in the same namespace; or the link itself, which moves.
+            // Left from an interface that had the same index in the same namespace; or the link itself, which moves.
             if self.is_dead(place) || self.moves_without_bridge(place, &names)? {
                 // Someone else may hold it still, if it was adopted.
                 self.end_adopted_link(place)?;

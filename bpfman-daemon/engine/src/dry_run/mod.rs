@@ -30,46 +30,46 @@ use crate::{Engine, EngineError};
 /// Most attachments of one trial: a node has some hundred interfaces.
 const MOST_ATTACHMENTS: usize = 1024;
 
-/// What is to be tried.
+/// Request for a dry run.
 #[derive(Clone, Debug)]
 pub struct DryRunRequest {
-    /// What would be loaded.
+    /// Programs to load.
     pub load: LoadRequest,
-    /// What would be attached then.
+    /// Attachments of the loaded programs.
     pub attachments: Vec<DryRunAttachment>,
     /// Programs of ours that it would take the place of, and that are left out of the chains.
     pub replaces: BTreeSet<ProgramId>,
-    /// The control group of version 2 that the caller's tasks are in.
+    /// Cgroup (version 2) of the caller's tasks.
     pub group: Option<CallerGroup>,
 }
 
-/// One attachment of a trial.
+/// One attachment of a dry run.
 #[derive(Clone, Debug)]
 pub struct DryRunAttachment {
     /// A program of the load.
     pub program: String,
-    /// Where.
+    /// Attach point.
     pub point: AttachPoint,
-    /// Where among the others of its hook.
+    /// Position among the other members of its hook.
     pub order: OrderIntent,
-    /// How it shares its chain.
+    /// Sharing of its chain.
     pub sharing: Sharing,
-    /// Pairs of the user, which decide whose it is.
+    /// Metadata of the user, which determines the owner.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What a trial found.
+/// Result of a dry run.
 #[derive(Debug, Default)]
 pub struct DryRunOutcome {
     /// One entry a program, in the order of the request.
     pub programs: Vec<DryRunPart>,
     /// One entry a hook or other point, in the order of their first attachment.
     pub chains: Vec<DryRunPart>,
-    /// Digest of the image, and the rule and signer that let it in; empty for a file.
+    /// Digest of the image; empty for a file.
     pub image_digest: String,
-    /// See above.
+    /// Rule and signer by which the image was verified; empty for a file.
     pub verified_by: String,
-    /// What failed before any program was tried.
+    /// Failure before any program was tried.
     pub failure: Option<EngineError>,
     /// Hash over the tags of the programs that share the hooks; empty if none do.
     pub composition: String,
@@ -83,7 +83,7 @@ impl DryRunOutcome {
     }
 }
 
-/// What the kernel said of one program or chain.
+/// Verdict of the kernel on one program or chain.
 #[derive(Debug, Default)]
 pub struct DryRunPart {
     /// Function name, or the hook as commands name it.
@@ -92,13 +92,13 @@ pub struct DryRunPart {
     pub failure: Option<EngineError>,
     /// Instructions that the verifier walked through (Linux 5.16 and later, else 0).
     pub verified_insns: u32,
-    /// How long the kernel took to load it.
+    /// Time that the kernel took to load it.
     pub load_time: Duration,
     /// Bytes of machine code.
     pub jited_bytes: u32,
-    /// Programs in the chain; 0 for what is no chain.
+    /// Number of programs in the chain; 0 for a program.
     pub members: usize,
-    /// How the chain would be built; empty for what is no chain.
+    /// Strategy of the chain; empty for a program.
     pub strategy: &'static str,
 }
 
@@ -107,7 +107,7 @@ impl DryRunPart {
         Self { name: name.into(), failure: Some(error), ..Self::default() }
     }
 
-    /// What the verifier says against it, in its own words, if it refused.
+    /// Returns the verifier's message, if it refused the program or chain.
     #[must_use]
     pub fn verifier_line(&self) -> &str {
         fn of_kernel(error: &KernelError) -> &str {
@@ -128,7 +128,7 @@ impl DryRunPart {
 /// A program that lives as long as this value.
 struct Tried<H> {
     record: Arc<ProgramRecord>,
-    /// What chains join.
+    /// Text that chains join.
     text: Option<MemberText>,
     _program: H,
 }
@@ -212,7 +212,7 @@ impl<K: Kernel> Engine<K> {
                 Err(error) => outcome.programs.push(DryRunPart::refused(name, error)),
             }
         }
-        // Those behind one that makes the load more than the verifier is to walk through.
+        // Programs after the one that exceeds the limit of verified instructions.
         for program in request.load.programs.iter().skip(outcome.programs.len()) {
             let why = "it was not tried: the programs before it are over the limit of verified instructions";
             let refused = DryRunPart::refused(&program.name, EngineError::Invalid(why.to_owned()));

@@ -28,11 +28,11 @@ const MAX_OF_OWNERS: usize = 768;
 const MAX_OF_OWNER: usize = 256;
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a program to every interface that matches, now and later. That nothing matches yet is fine, and an
-    /// interface that cannot be attached to is told in the answer and tried again: what is asked for stays.
+    /// Attaches a program to every interface that matches, now and later. No matching interface is required. Failures
+    /// for single interfaces are in the result and are retried: the attachment stays.
     ///
     /// # Errors
-    /// See [`EngineError`]; nothing is asked for then.
+    /// See [`EngineError`]; no attachment is recorded then.
     pub fn attach_matching(&self, request: &MatchRequest) -> Result<MatchingDetails, EngineError> {
         crate::attach::check(&request.attach)?;
         self.begin()?;

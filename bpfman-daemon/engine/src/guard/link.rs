@@ -1,4 +1,4 @@
-//! For whose tasks a link lets its program run.
+//! Tasks for which a link lets its program run.
 
 use std::collections::BTreeSet;
 
@@ -85,7 +85,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(None);
         };
         let (program, features) = (program.name.clone(), self.kernel.features());
-        // That kernel brought both.
+        // The same kernel release introduced both features.
         if !features.has(&Probe::UPROBE_SESSION) {
             let release = features.release_without(&Probe::UPROBE_SESSION);
             return Err(GuardRefusal::ReturnsOfOthers { program, release }.into());
@@ -139,13 +139,13 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Writes whose tasks a link lets its program run for, and answers the link's cookie: before the link is made, and again
-    /// wherever it is made again. 0 for programs that are not guarded.
+    /// Writes the tasks for which a link lets its program run, and returns the link's cookie; 0 for programs that are
+    /// not guarded. Called before the link is created, and again whenever it is created again.
     pub(crate) fn let_in(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<u64, EngineError> {
         let Some(guard) = self.guard_of_program(program)? else { return Ok(0) };
         let refuse = || GuardRefusal::NotGuarded(program.name.clone());
         let (table, wanted) = (guard.table.ok_or_else(refuse)?, link.guard.as_ref().ok_or_else(refuse)?);
-        // Nobody else's map: ids of a record are those of the boot in which the program was loaded.
+        // Checks that the map is the program's: ids of a record are those of the boot in which the program was loaded.
         let facts = self.kernel.program(program.id)?;
         if !facts.is_some_and(|facts| facts.map_ids.contains(&table)) {
             return Err(refuse().into());
@@ -162,8 +162,8 @@ impl<K: Kernel> Engine<K> {
         Ok(u64::from(wanted.index))
     }
 
-    /// A link that is attached again, with the tasks that it is for now: after a reboot the words for them are others.
-    /// A process that is another one than it was is nobody's container.
+    /// Returns the guard of a link that is attached again, with its present tasks: their identifiers change with a
+    /// reboot. A process whose number was reused does not identify a container.
     pub(crate) fn guarded_again(
         &self,
         program: &ProgramRecord,

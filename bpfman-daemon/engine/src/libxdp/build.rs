@@ -15,7 +15,7 @@ use crate::libxdp::{DispatcherAtHook, SlotProgram, folder, link_pin, program_pin
 use crate::state::records::{ExtensionRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// What is to be in a slot.
+/// Planned content of a slot.
 struct Candidate<H> {
     slot: DispatcherSlot,
     name: String,
@@ -135,7 +135,7 @@ impl<K: Kernel> Engine<K> {
         Ok(candidates)
     }
 
-    /// Order by priority is all that libxdp keeps when it makes a dispatcher anew.
+    /// Refuses intents: when libxdp rebuilds a dispatcher, it keeps only the order by priority.
     fn ensure_no_order(
         &self,
         key: &HookKey,
@@ -153,7 +153,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Puts programs into the slots of a dispatcher that nobody runs yet, and pins them as libxdp does.
+    /// Attaches programs to the slots of a dispatcher that no hook runs yet, and pins them as libxdp does.
     fn fill(
         &self,
         new: &mut NewDispatcher<'_, K>,

@@ -1,4 +1,4 @@
-//! How much memory the maps of one load, and of one owner, may take: an object of a few kilobytes can ask for gigabytes.
+//! Memory limits of the maps of one load, and of one owner: an object of a few kilobytes can request gigabytes.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -12,12 +12,12 @@ use crate::state::MapGroup;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses maps that would take too much memory together, before the kernel is asked for the first. Those that are
-    /// there already, because their owner, the version before or another object made them, cost nothing more.
+    /// Refuses maps that would exceed the memory limit together, before the kernel creates the first. Existing maps of
+    /// the owner, the previous version or another object cost nothing more.
     pub(crate) fn check_map_memory(&self, plan: &LoadPlan<'_>, specs: &[MapSpec]) -> Result<(), EngineError> {
         let limit =
             plan.limits.map_bytes.map_or(self.options.map_bytes, |own| own.min(self.options.map_bytes));
-        // What ran before a reboot runs again, whatever the limit is now.
+        // The limit does not apply to a reload after a reboot.
         if plan.again {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl<K: Kernel> Engine<K> {
         u64::from(self.kernel.features().possible_cpus.max(1))
     }
 
-    /// Whether a load takes a map that is there already.
+    /// Returns whether a load uses an existing map.
     fn has_map(&self, plan: &LoadPlan<'_>, spec: &MapSpec) -> Result<bool, EngineError> {
         let is_public = spec.role == bpfmand_core::MapRole::Ordinary;
         let is_taken = is_public && (plan.owner.is_some() || plan.inherited.contains_key(&spec.name));

@@ -11,10 +11,10 @@ use crate::state::MapGroup;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Maps in the order of the object, held and recorded; one that was left out is held by nobody.
+/// Handles and records of maps in the order of the object; a map that was left out has no handle.
 pub type HeldMaps<H> = (Vec<Option<H>>, Vec<MapRecord>);
 
-/// What of a map is not as it was declared: what it is, and what is wanted.
+/// Difference between a map and its declaration: actual value and wanted value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MapDifference {
     #[error("type {0} instead of {1}")]
@@ -28,7 +28,7 @@ pub enum MapDifference {
 }
 
 impl MapDifference {
-    /// What to do about it, behind what differs.
+    /// Returns the remedy, to be appended to the difference.
     fn advice(self, map: &str) -> String {
         match self {
             Self::Entries(is, _) => format!("; ask for as many: --map-size {map}={is}"),
@@ -158,7 +158,7 @@ impl<K: Kernel> Engine<K> {
         Ok((handle, group.clone()))
     }
 
-    /// What keeps an existing map from serving as the one an object declares.
+    /// Returns the difference that prevents an existing map from serving as the declared one.
     pub(crate) fn difference(
         &self,
         handle: &K::Handle,

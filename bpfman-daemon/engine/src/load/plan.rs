@@ -26,25 +26,25 @@ use crate::state::records::{MapRecord, ProgramRecord};
 use crate::state::{ExtendsRecord, MapGroup};
 use crate::{Engine, EngineError, paths};
 
-/// What a load is made for: a request, or a record that a reboot left without its programs.
+/// Inputs of a load: from a request, or from a record whose programs a reboot ended.
 pub struct LoadPlan<'a> {
     /// The object.
     pub object: &'a LinkedLoad<'a>,
     /// Values of global variables.
     pub globals: BTreeMap<String, Vec<u8>>,
-    /// Whose maps to use.
+    /// Program whose maps are used.
     pub owner: Option<Arc<ProgramRecord>>,
     /// Maps of the version before that are taken as they are, by name; not where there is an owner.
     pub inherited: BTreeMap<String, MapId>,
-    /// What its programs are held to, if they are a tenant's.
+    /// Rules for the programs, if they are a tenant's.
     pub tenant: Option<TenantRules>,
-    /// Who shares maps by name with this load.
+    /// Group that shares maps by name with this load.
     pub group: MapGroup,
     /// Return the verifier's log.
     pub log: LogRequest,
     /// It was loaded before: limits of loads do not count.
     pub again: bool,
-    /// How much it may take, besides what the daemon allows each.
+    /// Limits of the load, in addition to the daemon's own.
     pub limits: LoadLimits,
 }
 
@@ -83,23 +83,23 @@ pub struct LoadedProgram<H> {
     pub name: String,
     /// It is unloaded with this handle, unless it is pinned.
     pub handle: H,
-    /// What the kernel says about it.
+    /// Facts that the kernel reports.
     pub facts: ProgramFacts,
-    /// How long the kernel took.
+    /// Time that the kernel took.
     pub load_time: Duration,
     /// Exact type.
     pub program_type: ProgramType,
     /// Function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
-    /// Whose function it takes the place of, if it is an extension.
+    /// Function that the program replaces, if it is an extension.
     pub extends: Option<ExtendsRecord>,
     /// All maps of the object.
     pub maps: Vec<MapRecord>,
-    /// Bytes of stack of each function, where the kernel told them.
+    /// Bytes of stack of each function, if the kernel reports them.
     pub stack_depths: Option<Vec<u32>>,
-    /// How it is guarded.
+    /// Guard of the program.
     pub guard: Option<ProgramGuard>,
-    /// What chains join, if it can be a member of one.
+    /// Text that chains join, if it can be a member of one.
     pub member: Option<MemberText>,
     /// The verifier's log, if it was asked for.
     pub log: String,
@@ -110,18 +110,18 @@ pub type TriedProgram<H> = (String, Result<LoadedProgram<H>, EngineError>);
 
 /// A program that is about to be loaded.
 pub struct Wanted<'a> {
-    /// As its object has it.
+    /// The program in its object.
     pub program: &'a ResolvedProgram,
     /// Its text, with the test in front.
     pub text: Cow<'a, ProgramText>,
     /// Instructions of the test in front; none where there is no test.
     pub front: Option<usize>,
-    /// How it is guarded, without the table, which is made for each load.
+    /// Guard of the program, without the table, which is created for each load.
     pub guard: Option<ProgramGuard>,
 }
 
 impl Wanted<'_> {
-    /// What the kernel is asked for. `text` is its own, with the ids of the maps.
+    /// Returns the load request for the kernel. `text` is the program's own, with the ids of the maps.
     pub fn as_load<'a>(&'a self, text: &'a BoundText, log: LogRequest) -> ProgramLoad<'a> {
         let program = self.program;
         ProgramLoad {
@@ -314,7 +314,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// A kernel that refuses before its verifier ran says nothing of why: often it lacks what the type needs.
+    /// Explains a refusal without a verifier log: often the kernel lacks a feature that the type needs.
     pub(crate) fn with_type(&self, error: KernelError, program_type: ProgramType) -> KernelError {
         match error {
             KernelError::Refused { program, why: RefusalReason::Unsaid, log, source } => {
@@ -337,7 +337,7 @@ impl<K: Kernel> Engine<K> {
     /// The programs as they are to be loaded: those of tenants are looked at, and get the test in front.
     fn under_rules<'a>(&self, plan: &LoadPlan<'a>) -> Result<Vec<Wanted<'a>>, EngineError> {
         let programs = &plan.object.programs;
-        // A guard can do without types, where containers have control groups; programs for packets have none.
+        // A guard works without types where containers have cgroups; programs for packets have none.
         let asks = |program: &ResolvedProgram| {
             runs_in_tasks(program.program_type) || calls_kfuncs(&program.linked.text.insns)
         };
@@ -384,7 +384,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.rename(&folder.join(&pin), &paths::program(program.id))?;
             }
         }
-        // What else is there, no record names: an earlier version gave the number of a start that was cut short again.
+        // Other pins there have no record: an earlier version reused the number of an interrupted start.
         self.remove_tree(&folder)
     }
 }

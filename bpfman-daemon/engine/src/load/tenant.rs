@@ -47,10 +47,10 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The type whose rules a program is held to: of an extension, that of the program that it becomes a part of.
+/// Returns the type whose rules apply to a program: for an extension, that of the extended program.
 ///
 /// # Errors
-/// That one is nobody's of ours, or its guard would be replaced.
+/// The extended program is a third party's, or its guard would be replaced.
 fn extended_type(wanted: &Wanted<'_>) -> Result<ProgramType, EngineError> {
     let Some(extends) = &wanted.program.extends else { return Ok(wanted.program.program_type) };
     let (program, extended) = (wanted.program.name.clone(), extends.place.program);

@@ -12,10 +12,10 @@ use crate::state::records::LinkRecord;
 use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
 
-/// Which links one pass recovers.
+/// Links that one pass recovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecoveredLinks {
-    /// Those of programs in the places of functions of others, before these run.
+    /// Links of extensions, before the extended programs run.
     Extensions,
     /// All others.
     Others,

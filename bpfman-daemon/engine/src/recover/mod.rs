@@ -26,10 +26,10 @@ use crate::state::Changes;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Greatest number of a pin that the numbers of this daemon begin above, where the records know none so great: one change a
-/// second for 68 years. Whoever makes a folder of a greater one would use up all numbers.
+/// Largest number of a pin above which new numbers may begin, if the records know none that large: one change per
+/// second for 68 years. A third-party folder with a larger number could otherwise use up all numbers.
 const MAX_NUMBER_OF_PINS: u64 = 1 << 31;
-/// So few numbers left are reported.
+/// Number of remaining numbers below which a warning is reported.
 const LOW_NUMBERS: u64 = 1 << 24;
 
 impl<K: Kernel> Engine<K> {
@@ -39,7 +39,8 @@ impl<K: Kernel> Engine<K> {
     /// The records or the pins cannot be read at all. Single things that cannot be mended are in the report.
     pub fn recover(&self) -> Result<RecoveryReport, EngineError> {
         let mut report = RecoveryReport::default();
-        // Before any stranger makes them: iproute2 puts links called `xdp` and `ip` into the first bpffs it finds.
+        // Before third parties create them: iproute2 creates links called `xdp` and `ip` in the first bpffs that it
+        // finds.
         for folder in paths::FOLDERS {
             self.kernel.make_folder(Path::new(folder))?;
         }
@@ -129,7 +130,7 @@ impl<K: Kernel> Engine<K> {
     fn sweep_maps(&self, report: &mut RecoveryReport) {
         let (folders, shared): (HashSet<_>, HashSet<_>) = {
             let state = self.state();
-            // Those that could not be loaded again count too: the next start tries again, with the maps that are there.
+            // Programs that could not be loaded again count too: the next start tries again, with the existing maps.
             let loaded = state.previous.values().filter(|previous| previous.boot == state.boot);
             let loaded: Vec<_> = loaded.map(|previous| &previous.program).collect();
             let programs = || state.programs.values().map(|program| &**program).chain(loaded.iter().copied());

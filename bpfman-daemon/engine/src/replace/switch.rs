@@ -17,21 +17,21 @@ use crate::{Engine, EngineError, paths};
 
 /// A program with the version that takes its place.
 pub struct Pair {
-    /// As it is now.
+    /// Present record.
     pub old: Arc<ProgramRecord>,
-    /// As it is to be: the same uid.
+    /// New record, with the same uid.
     pub new: Arc<ProgramRecord>,
-    /// Where it is attached.
+    /// Links of the program.
     pub links: Vec<Arc<LinkRecord>>,
 }
 
-/// What is to change places.
+/// Programs and links to switch.
 pub struct VersionSwitch<'l> {
     /// Programs that have a new version.
     pub pairs: &'l [Pair],
     /// Links of programs that have none: they leave their chains at the moment at which the others change.
     pub leaving: &'l [Arc<LinkRecord>],
-    /// What becomes of the maps, with a program that has the new ones; none if the new versions have theirs already.
+    /// Treatment of the maps, with a program that has the new ones; none if the new versions already have their maps.
     pub fates: Option<(&'l Fates, &'l ProgramRecord)>,
 }
 
@@ -44,9 +44,9 @@ pub struct Switched {
     pub links: Vec<Arc<LinkRecord>>,
     /// Hooks that have no member any more.
     pub ended: Vec<HookKey>,
-    /// What is to be removed once this is recorded.
+    /// Objects to remove once the switch is recorded.
     pub leftover: LeftoverRecord,
-    /// What became of the maps.
+    /// Results for the maps.
     pub maps: Vec<MapOutcome>,
 }
 
@@ -92,13 +92,13 @@ impl<K: Kernel> Engine<K> {
         undo: &mut Undo<'a>,
     ) -> Result<Switched, EngineError> {
         let mut switched = Switched::default();
-        // Whatever the verifier says it says before the first hook is touched.
+        // All verifier errors occur before the first hook changes.
         let mut changed = Vec::new();
         let mut ending = Leaving::new();
         for (key, leaving) in change.chains() {
             let (hook, links) = self.remaining(&key, &leaving);
             let Some(hook) = hook else { continue };
-            // What someone took away is entered again by recovery or the next attach, with the new version.
+            // Recovery or the next attach enters a hook again that a third party removed, with the new version.
             let is_entered = self.is_entered(&hook)?;
             if links.is_empty() {
                 ending.insert(key, leaving);

@@ -34,7 +34,7 @@ pub struct NewVersions<'a> {
     pub object: &'a LinkedLoad<'a>,
     /// The load that their maps came from, if it is another.
     pub maps_from: Option<OperationId>,
-    /// What becomes of the maps.
+    /// Treatment of the maps.
     pub fates: &'a Fates,
 }
 
@@ -44,7 +44,7 @@ pub struct Replacement<'a> {
     pub operation: OperationId,
     /// The programs.
     pub locked: &'a Locked,
-    /// Which new version is whose.
+    /// Pairs of old programs and new versions.
     pub pairing: &'a Pairing,
     /// Keep the old versions loaded, so that they can be taken back.
     pub keep_old: bool,
@@ -66,7 +66,7 @@ impl<K: Kernel> Engine<K> {
         let load = || self.load_versions(replacement, new, &texts);
         let result = self.switch_versions(replacement, Some(new.fates), load);
         drop(kept);
-        // What is still needed stays: the new one too, unless it was refused.
+        // Bytecode that a record still uses stays, also that of the new version unless it was refused.
         self.drop_bytecode([&BlobId::of(&new.bytecode.bytes)]);
         self.drop_bytecode(&files);
         old.iter().for_each(|program| self.drop_bytecode(program.blobs()));
@@ -124,7 +124,7 @@ impl<K: Kernel> Engine<K> {
                 map_owner_uid: first.and_then(|first| first.map_owner_uid),
                 // A new version changes hands by no means.
                 owner: old.as_ref().map_or_else(|| Some(load.owner.clone()), |old| Some(old.owner())),
-                // What it may take, and how long it stays, is the program's.
+                // Limits and expiry are inherited from the program.
                 budget: budget_of_next(old.as_deref(), first.map(|first| &**first)),
                 ..recorder.record(uid, loaded, text.clone())
             })
@@ -222,7 +222,7 @@ impl<K: Kernel> Engine<K> {
         programs.iter().filter_map(|program| state.previous.get(&program.uid).cloned()).collect()
     }
 
-    /// What goes with old versions, and with those before them.
+    /// Lists the leftovers of old versions, and of the versions before them.
     fn leave_old(
         &self,
         old: &[Arc<ProgramRecord>],
@@ -239,7 +239,7 @@ impl<K: Kernel> Engine<K> {
         self.leave_versions(&leaving, &staying)
     }
 
-    /// What goes with versions of programs, but not with those that stay or with anybody else.
+    /// Lists the leftovers of versions, without objects that remaining versions or other programs use.
     pub(crate) fn leave_versions(
         &self,
         leaving: &[&ProgramRecord],
@@ -267,11 +267,11 @@ impl<K: Kernel> Engine<K> {
 /// A new version, and where its text is kept.
 type NewVersion<'n, H> = (&'n LoadedProgram<H>, &'n Option<KeptText>);
 
-/// What a new version, or a program that the load has for the first time, may take, and how long it stays.
+/// Returns the limits and the expiry of a new version, or of a program that the load has for the first time.
 fn budget_of_next(old: Option<&ProgramRecord>, first: Option<&ProgramRecord>) -> ProgramBudget {
     match (old, first) {
         (Some(old), _) => old.budget.of_next_version(),
-        // What another program of the load took is not its own.
+        // The excess of another program of the load does not apply.
         (None, Some(first)) => ProgramBudget { excess: None, ..first.budget.clone() },
         (None, None) => ProgramBudget::default(),
     }

@@ -1,7 +1,7 @@
-//! Drift: what was put at a hook is compared with what is there, and comes back where others took it away.
+//! Drift: compares attachments with their records, and restores those that were removed.
 //!
-//! Strangers can delete filters by number, flush a queueing discipline, force a link off or remove a pin. None of that is
-//! prevented by the kernel, so it is looked for. What they put in our place is named and stays.
+//! Third parties can delete filters by number, flush a queueing discipline, force-detach a link or remove a pin. The
+//! kernel prevents none of that, so it is checked. A program that they put in our place is reported and stays.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -15,21 +15,21 @@ use crate::state::State;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
-/// What checks of all hooks and links found.
+/// Result of checking all hooks and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
-    /// How many were compared.
+    /// Number of compared places.
     pub checked: usize,
-    /// What was lost and is back.
+    /// Places that differed and were restored.
     pub mended: Vec<DriftedPlace>,
-    /// What was lost and is not back.
+    /// Places that differed and were not restored.
     pub lost: Vec<DriftedPlace>,
 }
 
 /// A place that was found to differ from its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DriftedPlace {
-    /// Where, and what was found.
+    /// Description of the place and of the difference.
     pub what: String,
     /// The hook, as commands name it, if it is one.
     pub hook: Option<String>,
@@ -37,7 +37,7 @@ pub struct DriftedPlace {
     pub links: Vec<LinkId>,
     /// The programs of these that are loaded.
     pub programs: Vec<ProgramId>,
-    /// Whose they are.
+    /// Owners of the links and programs.
     pub owners: BTreeSet<Owner>,
 }
 
@@ -48,7 +48,7 @@ impl std::fmt::Display for DriftedPlace {
 }
 
 impl From<String> for DriftedPlace {
-    /// What belongs to nobody.
+    /// Creates a place without an owner.
     fn from(what: String) -> Self {
         Self { what, ..Self::default() }
     }
@@ -142,7 +142,7 @@ impl<K: Kernel> Engine<K> {
         place_of(&state, what, link.into_iter())
     }
 
-    /// How often something was found lost or changed, and how often it came back.
+    /// Returns how often a place was found lost or changed, and how often it was restored.
     #[must_use]
     pub fn drift_counts(&self) -> (u64, u64) {
         self.drifts.counted()

@@ -128,9 +128,9 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses to attach a probe again where it may not be by now: its process has ended, its file system does not answer, its
-    /// offset is of another file, or whoever attached it may not read the file that its path leads to now. Every way to attach a
-    /// recorded link again asks this first.
+    /// Refuses to attach a probe again if its process has ended, its file system does not respond, its offset is of
+    /// another file, or the user who attached it may not read the file that its path leads to now. Every function that
+    /// attaches a recorded link again calls this first.
     pub(crate) fn check_probe_again(&self, link: &LinkRecord) -> Result<(), EngineError> {
         if self.ended_process(link).is_some() {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
