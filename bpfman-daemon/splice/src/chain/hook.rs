@@ -1,4 +1,4 @@
-//! What a hook does with the verdict of a chain.
+//! Handling of a chain's verdict by its hook.
 
 use crate::chain::proceed::ProceedMask;
 
@@ -13,12 +13,12 @@ const TC_OK: Code = 0;
 const TC_SHOT: Code = 2;
 const TC_REDIRECT: Code = 7;
 
-/// What TC programs return, and what a tcx link has to return in its place.
+/// Codes that TC programs return, and the codes that a tcx link must return instead.
 ///
-/// tcx (Linux 6.6 and later) knows NEXT -1, PASS 0, DROP 2 and REDIRECT 7 and takes all else for NEXT, so without
-/// this table a stolen packet would go on to the next filter. RECLASSIFY has meant OK since Linux 4.12; PIPE and
-/// UNSPEC mean "go on to the next filter". Codes that are not listed mean UNSPEC, REPEAT among them: it is an
-/// action's code, no filter's.
+/// tcx (Linux 6.6 and later) knows NEXT -1, PASS 0, DROP 2 and REDIRECT 7 and takes all others for NEXT, so without
+/// this table a stolen packet would go on to the next filter. RECLASSIFY has meant OK since Linux 4.12; PIPE and UNSPEC
+/// mean "go on to the next filter". Codes that are not listed mean UNSPEC, including REPEAT, which is a code of
+/// actions, not of filters.
 pub(crate) const TCX_TABLE: [(Code, Code); 9] = [
     (TC_UNSPEC, TC_UNSPEC),
     (TC_OK, TC_OK),
@@ -31,7 +31,7 @@ pub(crate) const TCX_TABLE: [(Code, Code); 9] = [
     (8, TC_SHOT), // TRAP
 ];
 
-/// Where the spliced program will be attached: decides what a chain answers at its end.
+/// Hook of the spliced program, which determines the result of a chain at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SpliceHook {
     /// XDP. All proceeded: PASS. Otherwise the verdict that stopped the chain.
@@ -70,7 +70,7 @@ impl SpliceHook {
         }
     }
 
-    /// What the hook is answered when a member ended the chain with `code`.
+    /// Returns the result for the hook when a member ended the chain with `code`.
     #[must_use]
     pub fn translate(self, code: Code) -> Code {
         match self {

@@ -13,7 +13,7 @@ use crate::text::scan::{Effect, target, walk, width};
 /// A program to be joined, and on which of its verdicts the chain goes on.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// What to call it in messages and line information: its file or image.
+    /// Name in messages and line information: its file or image.
     pub label: &'a str,
     /// The relocated program, its map references bound to kernel maps.
     pub text: &'a BoundText,
@@ -30,12 +30,12 @@ pub struct Member<'a> {
     pub local_type_ids: &'a [usize],
     /// Runs as a program of its own, whatever it costs.
     pub isolated: bool,
-    /// The text only stands for a program whose instructions nobody here knows: it may redirect, and tail-call as deep
-    /// as it likes. Goes with [`Self::isolated`].
+    /// The text is a placeholder for a program whose instructions are unknown: it may redirect, and tail-call to any
+    /// depth. Used with [`Self::isolated`].
     pub opaque: bool,
     /// Instructions that the verifier processed when the member was loaded alone, if known.
     pub verified_insns: Option<u32>,
-    /// Whose member it is: where a chain has to be cut, it is cut between owners first.
+    /// Owner of the member: a chain that must be cut is cut between owners first.
     pub owner: MemberOwner,
     /// Loaded for one device (receive-metadata functions): then the whole chain is.
     pub device_bound: bool,
@@ -43,7 +43,7 @@ pub struct Member<'a> {
     pub for_map: bool,
 }
 
-/// Whose a member is. Only told apart, so that any numbering will do.
+/// Owner of a member. Owners are only compared, so any numbering works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberOwner(pub u32);
 

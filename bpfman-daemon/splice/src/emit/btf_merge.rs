@@ -12,7 +12,7 @@ const MAX_STRINGS: usize = 0x00ff_ffff;
 /// Longest name that every kernel takes for a symbol, in bytes.
 const MAX_NAME: usize = 127;
 
-/// Where a member's types and strings went: what to add to its ids and offsets.
+/// Relocation of a member's types and strings: the number to add to its ids and offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moved {
     types: u32,
@@ -48,7 +48,7 @@ pub(crate) struct Merge {
 const STATIC: u32 = 0;
 const GLOBAL: u32 = 1;
 
-/// How the verifier takes a function: on each call with what it is given, or once by its type.
+/// Verification of a function: on each call with its arguments, or once by its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linkage {
     Static,

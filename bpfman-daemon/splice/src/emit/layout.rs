@@ -1,4 +1,4 @@
-//! Where everything goes: context, bodies with glue between them, the ends of the program, then all functions.
+//! Layout of a program: context, bodies with glue between them, the ends of the program, then all functions.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,9 +1,8 @@
-//! What programs of tenants may call.
+//! Calls that tenants' programs may make.
 //!
-//! The list says what is allowed; everything else is refused. A tenant's program may read what the probed task could read
-//! itself, and pass it on by its own maps. It may not read the kernel's memory, nor its addresses; not write what others
-//! read, nor change what the task does; not run later, when another task may be the current one; and not write to logs
-//! that others read.
+//! Only the calls in the list are allowed. A tenant's program may read what the probed task could read itself, and pass
+//! it on by its own maps. It may not read the kernel's memory or addresses, write data that others read, change the
+//! task's behaviour, run later when another task may be the current one, or write to logs that others read.
 
 use std::collections::BTreeSet;
 
@@ -163,7 +162,7 @@ const KERNEL_FUNCTIONS: &[&str] = &[
     "bpf_xdp_metadata_rx_vlan_tag",
 ];
 
-/// What a program of a type may call, for one tenant.
+/// Calls that a program of a type may make, for one tenant.
 #[derive(Clone, Debug)]
 pub struct Calls<'a> {
     program_type: ProgramType,
@@ -179,12 +178,12 @@ pub struct ForbiddenUse {
     pub at: usize,
     /// The helper's or kernel function's name, by which a grant may allow it; none for what no grant allows.
     pub name: Option<String>,
-    /// What it is, in words: "helper bpf_probe_read_kernel".
+    /// Description, such as "helper bpf_probe_read_kernel".
     pub what: String,
 }
 
 impl<'a> Calls<'a> {
-    /// Those of all tenants, and those granted to this one, by name.
+    /// Creates the calls of all tenants, with those granted to this one, by name.
     #[must_use]
     pub const fn new(program_type: ProgramType, granted: &'a BTreeSet<String>) -> Self {
         Self { program_type, granted }

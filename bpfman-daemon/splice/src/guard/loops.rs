@@ -49,8 +49,8 @@ struct LoopCount<'a, N, M> {
 }
 
 impl Calls<'_> {
-    /// Returns the most rounds that an instruction of the program runs in one run. `map_entries` says how many entries the
-    /// map at an index can have. Loops by helpers that root granted count as one round.
+    /// Returns the maximum number of rounds that an instruction of the program makes in one run. `map_entries` returns
+    /// the maximum number of entries of the map at an index. Loops by helpers that root granted count as one round.
     ///
     /// # Errors
     /// The first loop whose count is no constant, or that makes more than [`MAX_ROUNDS`].
@@ -198,8 +198,8 @@ fn iterated(registers: &RegisterConstants) -> Option<u64> {
     }
 }
 
-/// Whether each instruction, counted from the function's start, is between a jump back and its target. Whatever is in a
-/// cycle is.
+/// Returns for each instruction, counted from the function's start, whether it is between a backward jump and its
+/// target. Every instruction in a cycle is.
 fn repeated(insns: &[Insn], function: Range<usize>) -> Vec<bool> {
     let (start, len) = (function.start, function.len());
     let mut begun = vec![0_i64; len + 1];

@@ -1,8 +1,8 @@
-//! The test in front of a tenant's program: of all tasks that meet it, it runs for those of the tenant.
+//! The test in front of a tenant's program: the program runs only for the tenant's tasks.
 //!
 //! The same program is attached for several tenants' tasks (the containers of one application), so the tasks are not in
-//! the code: each link has an index, its cookie, into a table that only the daemon writes. An entry that nobody has filled
-//! lets nobody in, and so does index 0, which links of others have.
+//! the code: each link has an index, its cookie, into a table that only the daemon writes. An unused entry matches no task,
+//! and neither does index 0, which other links have.
 //!
 //! ```text
 //! r6 = context; index = cookie; index < entries, or out
@@ -24,7 +24,7 @@ use crate::text::opcode::{
     MOV64_REG, SUB64_REG,
 };
 
-/// Entries of a table; the first lets nobody in. One link has one.
+/// Number of entries of a table; the first matches no task. Each link uses one.
 pub const GUARD_ENTRIES: u32 = 1024;
 /// Bytes of an entry: how to test (4), the level or inode (4), the id or beginning (8), the user (4), whether there is one (4).
 const ENTRY: usize = 32;
@@ -43,7 +43,8 @@ const BY_NAMESPACE: u32 = 2;
 const DUMPABLE: i32 = 3;
 const DUMPABLE_BY_USER: u32 = 1;
 
-/// Nanoseconds of a tick, in which the beginnings of processes are told (`USER_HZ`, 100 on every architecture here).
+/// Nanoseconds of a tick, the unit in which start times of processes are reported (`USER_HZ`, 100 on every architecture
+/// here).
 const TICK: i32 = 10_000_000;
 
 /// `BPF_F_RDONLY_PROG`: programs cannot write the map.
@@ -53,7 +54,7 @@ const HELPER_ANCESTOR_CGROUP_ID: i32 = 123;
 const HELPER_CURRENT_TASK_BTF: i32 = 158;
 const HELPER_ATTACH_COOKIE: i32 = 174;
 
-/// Where the kernel keeps what the test by process namespace compares, in bytes.
+/// Offsets, in bytes, of the kernel fields that the test by process namespace compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskOffsets {
     /// `task_struct.nsproxy`.
@@ -68,7 +69,7 @@ pub struct TaskOffsets {
     pub began: i16,
 }
 
-/// Where the kernel keeps the rights of a task, in bytes.
+/// Offsets, in bytes, of a task's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialOffsets {
     /// `task_struct.cred`.
@@ -86,11 +87,11 @@ pub struct CredentialOffsets {
 pub struct GuardedTasks {
     /// The tasks.
     pub group: TaskGroup,
-    /// Those of them alone that have no other user's rights.
+    /// User whose rights the tasks must have, and no others; none for any user.
     pub user: Option<u32>,
 }
 
-/// How a program is guarded.
+/// Guard test of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardTest {
     /// The index of the table among the program's maps.
@@ -175,7 +176,7 @@ pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
         ..*info
     };
     text.func_info = text.func_info.iter().map(func).collect();
-    // The kernel wants a line for the first instruction: the test is said to be of the line where the program begins.
+    // The kernel requires a line for the first instruction: the test gets the line where the program begins.
     let first = text.line_info.first().filter(|line| line.insn_off == 0).copied();
     let moved = text.line_info.iter().map(|line| LineInfo { insn_off: line.insn_off + by, ..*line });
     text.line_info = first.into_iter().chain(moved).collect();
@@ -254,7 +255,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     }
     asm.bind(passed);
     asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
-    // All jumps are near: it is some sixty instructions long. If one were not, nobody would be let in.
+    // All jumps are near: the test has about sixty instructions. If one were not, the test would match no task.
     asm.finish(false).unwrap_or_else(|_| {
         vec![Insn::new(MOV64_IMM, 0, 0, 0, test.neutral), Insn::new(op::EXIT, 0, 0, 0, 0)]
     })

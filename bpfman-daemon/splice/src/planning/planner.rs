@@ -82,7 +82,7 @@ pub(crate) fn decide(
     Ok(plan)
 }
 
-/// How a member is to run as far as it can be told without the others.
+/// Returns the way in which a member runs, as far as it does not depend on the others.
 fn first_way(
     members: &[Member<'_>],
     surveys: &[Survey],
@@ -115,8 +115,8 @@ fn first_way(
     }
 }
 
-/// What a tail-called program returns is the program's verdict, without check, count or translation: so the last member
-/// may tail-call if that changes nothing. Behind a call it is the function's result.
+/// The result of a tail-called program is the segment's verdict, without check, count or translation: so the last
+/// member may tail-call if that changes nothing. Behind a call it is the function's result.
 fn hidden_exit(
     members: &[Member<'_>],
     survey: &Survey,
@@ -158,7 +158,7 @@ fn decide_frags(members: &[Member<'_>], rule: FragsRule) -> Result<bool, SpliceE
     }
 }
 
-/// What program arrays do not allow: programs bound to a device, and programs that disagree about frags.
+/// Checks the limits of program arrays: no programs bound to a device, and no programs that disagree about frags.
 fn check_arrays(members: &[Member<'_>], plan: &ChainPlan) -> Result<(), SpliceError> {
     if plan.arrays.is_empty() {
         return Ok(());
