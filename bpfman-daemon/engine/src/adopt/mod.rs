@@ -61,7 +61,6 @@ pub struct AdoptRequest {
     pub owner: Owner,
 }
 
-/// A third-party link and its place.
 struct Found<H> {
     link: H,
     facts: LinkFacts,
@@ -167,7 +166,6 @@ impl<K: Kernel> Engine<K> {
         chain.map_or(Ok(()), |built| self.settle_chain(built))
     }
 
-    /// Builds the chain with an adopted member, and puts it into the member's link.
     fn join_adopted<'a>(
         &'a self,
         found: &Found<K::Handle>,

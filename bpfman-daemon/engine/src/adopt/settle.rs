@@ -64,7 +64,6 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder)
     }
 
-    /// Returns whether a pending folder belongs to an adoption.
     pub(crate) fn is_adoption(&self, operation: OperationId) -> Result<bool, EngineError> {
         let names = self.kernel.list_folder(&paths::pending(operation))?;
         Ok(names.iter().any(|name| is_adopted_pin(name)))

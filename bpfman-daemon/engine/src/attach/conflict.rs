@@ -127,7 +127,6 @@ impl<K: Kernel> Engine<K> {
         EngineError::HeldByOurs { hook: hook.clone(), link: is_named.then_some(holder) }
     }
 
-    /// Returns the known facts of a libxdp dispatcher.
     fn dispatcher(
         &self,
         key: &HookKey,

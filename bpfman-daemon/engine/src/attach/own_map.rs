@@ -7,7 +7,6 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a program's map by name.
     pub(super) fn own_map(
         &self,
         program: &ProgramRecord,

@@ -7,7 +7,6 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a program's sockmap by name.
     pub(crate) fn sockmap_of(&self, program: &ProgramRecord, name: &str) -> Result<MapId, EngineError> {
         let (id, facts) = self.own_map(program, name)?;
         if matches!(facts.map_type, map_type::SOCKMAP | map_type::SOCKHASH) {

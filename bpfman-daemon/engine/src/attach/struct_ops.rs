@@ -9,7 +9,6 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the struct_ops map of a program by name.
     pub(crate) fn functions_of(&self, program: &ProgramRecord, name: &str) -> Result<MapId, EngineError> {
         let (id, facts) = self.own_map(program, name)?;
         if facts.map_type == map_type::STRUCT_OPS {
@@ -22,7 +21,6 @@ impl<K: Kernel> Engine<K> {
         )))
     }
 
-    /// Updates a link to the new version's struct_ops map.
     pub(crate) fn switch_functions<'a>(
         &'a self,
         link: &LinkRecord,

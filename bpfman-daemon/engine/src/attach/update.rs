@@ -106,7 +106,6 @@ impl<K: Kernel> Engine<K> {
         Ok((Outcome::Changed, retry_once(|| self.held_link(new.id))?))
     }
 
-    /// Returns the link record with the requested changes.
     fn changed(&self, old: &LinkRecord, request: &UpdateLinkRequest) -> Result<LinkRecord, EngineError> {
         let invalid = |message: String| Err(EngineError::Invalid(message));
         let mut new = old.clone();
@@ -193,7 +192,6 @@ impl<K: Kernel> Engine<K> {
         Ok(LinkRecord { order: OrderIntent { role: link.order.role.clone(), before, after }, ..link })
     }
 
-    /// Changes a member of a chain.
     fn update_member(
         &self,
         key: &HookKey,

@@ -11,7 +11,6 @@ use crate::error::if_there;
 use crate::state::records::ProgramRecord;
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the programs whose lease is over.
     fn left_by_clients(&self) -> Vec<Arc<ProgramRecord>> {
         let state = self.state();
         let is_over = |program: &&Arc<ProgramRecord>| {
@@ -25,7 +24,6 @@ impl<K: Kernel> Engine<K> {
         !self.left_by_clients().is_empty()
     }
 
-    /// Unloads the programs whose lease is over, with their links.
     pub(super) fn end_left_by_clients(&self) -> Vec<Expired> {
         let end = |program: Arc<ProgramRecord>| {
             let links = self.state().links_of(program.uid).map(|link| link.id).collect();

@@ -46,7 +46,6 @@ impl EngineError {
         }
     }
 
-    /// Adds the origin of the object file.
     pub(crate) fn of(self, origin: &str) -> Self {
         match self {
             Self::Object(source) => Self::Bytes { origin: origin.to_owned(), source: Box::new(source) },

@@ -45,7 +45,6 @@ pub enum VerifiedLimit {
 }
 
 impl VerifiedLimit {
-    /// Returns the kind of the error.
     pub(super) const fn error_kind(&self) -> ErrorKind {
         match self {
             Self::Text { .. } | Self::Walked { .. } => ErrorKind::TooLarge,
@@ -53,7 +52,6 @@ impl VerifiedLimit {
         }
     }
 
-    /// Returns the next step for the user.
     pub(super) const fn hint(&self) -> &'static str {
         match self {
             Self::Text { .. } | Self::Walked { .. } => {

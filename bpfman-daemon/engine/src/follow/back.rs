@@ -87,7 +87,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Attaches a tcx link that waited for its interface.
     pub(crate) fn bring_link_back(
         &self,
         id: LinkId,

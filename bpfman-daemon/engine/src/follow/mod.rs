@@ -160,7 +160,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Attaches again what waited for interfaces that exist now.
     fn bring_back(&self, present: &Present<'_>, report: &mut FollowReport) {
         let by_name: HashMap<&str, _> =
             present.interfaces.values().map(|facts| (&*facts.name, facts)).collect();

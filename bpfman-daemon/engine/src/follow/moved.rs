@@ -42,7 +42,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether the chain of a recorded hook runs at another place than recorded.
     pub(crate) fn hook_is_elsewhere(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         if hook.entry != Entry::Link {
             return Ok(false);
@@ -100,7 +99,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.unpin(&before)?)
     }
 
-    /// Returns whether a tcx link is at another place than recorded.
     pub(crate) fn link_is_elsewhere(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let (Some(key), Some((interface, HookKind::Tcx(_)))) = (link.hook, link.point.hook()) else {
             return Ok(false);

@@ -12,7 +12,6 @@ use crate::state::records::{HookRecord, LinkRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Updates the interface names of hooks and links.
     pub(crate) fn follow_names(&self, present: &Present<'_>, report: &mut FollowReport) {
         let renamed = |at: AtInterface<'_>| {
             let key = at.key.filter(|key| key.netns.id() == Some(present.netns))?;

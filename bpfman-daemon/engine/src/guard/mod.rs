@@ -57,7 +57,6 @@ pub fn check_returns(name: &str, program_type: ProgramType) -> Result<(), Engine
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a program with the guard's test in front, and the parts of the test.
     pub(crate) fn with_guard(
         &self,
         text: &ProgramText,

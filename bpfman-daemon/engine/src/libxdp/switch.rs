@@ -64,7 +64,6 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
         }
     }
 
-    /// Returns the hook's interface.
     pub(super) fn interface(&self) -> &Interface {
         &self.interface
     }

@@ -54,7 +54,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Parses the requested options from lines `NAME=VALUE`.
 fn read_options(text: &str, names: &BTreeSet<&str>) -> BTreeMap<String, KconfigValue> {
     let options = text.lines().filter_map(|line| line.split_once('='));
     options

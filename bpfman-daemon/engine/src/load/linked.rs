@@ -230,7 +230,6 @@ fn load_target(
     Ok(Some(target))
 }
 
-/// Returns the hooks of a type as text, if the type has a list of hooks.
 fn hooks_in_words(program_type: ProgramType) -> String {
     let names: Vec<_> = SocketHook::of_type(program_type).iter().map(|hook| hook.name).collect();
     if names.is_empty() { String::new() } else { format!(": one of {}", names.join(", ")) }

@@ -115,7 +115,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(self.kernel.create_struct_ops(&spec, btf)?))
     }
 
-    /// Writes the values of struct_ops maps, after their programs are loaded.
     pub(super) fn fill_functions(
         &self,
         plan: &LoadPlan<'_>,

@@ -148,7 +148,6 @@ impl<K: Kernel> Engine<K> {
         Ok(false)
     }
 
-    /// Returns whether a program is pinned at a path.
     pub(crate) fn is_pin_of(&self, pin: &Path, id: ProgramId) -> Result<bool, EngineError> {
         Ok(self.pinned_program(pin)?.is_some_and(|facts| facts.id == id))
     }

@@ -176,7 +176,6 @@ impl<K: Kernel> Engine<K> {
         (hook, links)
     }
 
-    /// Records hooks at their new places instead of their old ones.
     pub(crate) fn record_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
         if from.is_empty() && placed.is_empty() {
             return Ok(());

@@ -61,7 +61,6 @@ impl Reloads {
         }
     }
 
-    /// Returns the reader time of a program's owner.
     fn slowness(&self, program: &ProgramRecord) -> Duration {
         counted(program).and_then(|owner| self.slow.get(&owner).copied()).unwrap_or_default()
     }
@@ -182,7 +181,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns whether the reader failed.
 fn is_readers(error: &EngineError) -> bool {
     match error {
         EngineError::Reader(_) => true,

@@ -29,7 +29,6 @@ impl<K: Kernel> Engine<K> {
         leftover
     }
 
-    /// Finishes operations that have a record and undoes those that have none.
     pub(crate) fn settle_pending(
         &self,
         report: &mut RecoveryReport,
@@ -52,7 +51,6 @@ impl<K: Kernel> Engine<K> {
         Ok(kept)
     }
 
-    /// Removes the program versions of operations without a record.
     pub(crate) fn sweep_pending_versions(&self, kept: &[OperationId], report: &mut RecoveryReport) {
         for operation in kept {
             let result = self.remove_tree(&paths::pending(*operation));

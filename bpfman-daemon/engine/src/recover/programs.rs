@@ -75,7 +75,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.keeps_maps(program)?.then(|| Arc::clone(program)))
     }
 
-    /// Returns whether the ids in a record are of this boot.
     fn is_of_this_boot(&self, program: &ProgramRecord) -> bool {
         program.boot.is_empty() || program.boot == self.boot
     }
@@ -188,7 +187,6 @@ impl<K: Kernel> Engine<K> {
         Ok(retry_once(|| self.place_programs(operation, &entries)))
     }
 
-    /// Records programs that were loaded again.
     fn record_reload(
         &self,
         operation: OperationId,

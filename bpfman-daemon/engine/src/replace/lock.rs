@@ -20,7 +20,6 @@ pub struct Locked {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Locks a program with all hooks where it is attached.
     pub(super) fn lock_version(&self, id: ProgramId) -> Result<Locked, EngineError> {
         // As for an unload: the map folders of the old versions must not be reused meanwhile.
         let mut held = vec![self.lock(Subject::SharedMaps)];
@@ -34,7 +33,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Locked { _held: held, old: vec![old], links })
     }
 
-    /// Locks the programs of a load with all hooks where they are attached.
     pub(super) fn lock_load(&self, ids: &[ProgramId]) -> Result<Locked, EngineError> {
         self.admit_changes()?;
         // As for an unload: the map folders of the old versions must not be reused meanwhile.

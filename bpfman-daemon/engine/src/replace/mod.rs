@@ -223,7 +223,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns a program and the version before its last replacement.
     fn version_before(
         &self,
         id: ProgramId,
@@ -302,7 +301,6 @@ impl<K: Kernel> Engine<K> {
         replace().map_err(in_file)
     }
 
-    /// Replaces the one program that is locked.
     fn replace_version(
         &self,
         locked: &Locked,
@@ -320,7 +318,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Another version of one program.
 struct Version<'v> {
     load: &'v LoadRequest,
     bytecode: &'v Bytecode,
@@ -329,7 +326,6 @@ struct Version<'v> {
     declared: &'v Declared<'v>,
 }
 
-/// Returns the load request for another version of a program.
 fn load_of_one(
     program: &ProgramRecord,
     request: ProgramRequest,

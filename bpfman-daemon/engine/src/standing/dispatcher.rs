@@ -8,7 +8,6 @@ use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Observes the slots of the dispatcher that a hook's members joined.
     pub(super) fn observe_dispatcher(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let found = match self.dispatcher_with_ours(hook) {
             // The dispatcher may still run, with our programs in it.

@@ -10,7 +10,6 @@ use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Observes the place of a filter.
     pub(super) fn observe_filter(
         &self,
         hook: &HookRecord,

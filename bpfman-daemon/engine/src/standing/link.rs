@@ -121,7 +121,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the links of a hook's entries that run a program.
 fn links_that_run(entries: &[HookEntry], program: ProgramId) -> Vec<KernelLinkId> {
     let ours = entries.iter().filter(|entry| entry.program == Some(program));
     ours.flat_map(|entry| match &entry.via {

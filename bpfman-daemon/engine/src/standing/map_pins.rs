@@ -12,7 +12,6 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the missing pins of a program's maps, each with its map.
     pub(crate) fn missing_map_pins(
         &self,
         program: &ProgramRecord,

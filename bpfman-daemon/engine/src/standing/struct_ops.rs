@@ -16,7 +16,6 @@ pub fn functions_at(program: &ProgramRecord, point: &AttachPoint) -> Option<MapI
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Observes the link of a struct_ops map.
     pub(super) fn observe_functions(
         &self,
         pin: &Path,

@@ -16,7 +16,6 @@ use crate::state::{Leased, Unfinished};
 use crate::{Engine, EngineError, paths};
 
 impl Remainder {
-    /// Returns the remaining filter, if the remainder is one.
     fn filter(&self) -> Option<LeftoverFilter> {
         let Self::Filter { interface, key, filter: TcFilter { priority, handle }, program } = self else {
             return None;
@@ -33,7 +32,6 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(folder).map_err(left)
     }
 
-    /// Undoes an operation's own folder.
     pub(crate) fn undo_pending_of(&self, operation: OperationId) -> Result<(), UndoFailure> {
         self.undo_folder(&paths::pending(operation))
     }

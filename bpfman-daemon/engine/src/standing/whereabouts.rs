@@ -43,7 +43,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns what is at a recorded hook.
     pub(crate) fn at_hook_of(&self, hook: &HookRecord) -> Result<HookPresence, EngineError> {
         let netns = hook.interface.netns.as_deref();
         match self.at_hook_key(netns, &hook.key, hook.number.as_ref())? {

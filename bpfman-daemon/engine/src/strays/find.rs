@@ -123,7 +123,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the kernel links of recorded hooks.
     fn recorded_links(&self) -> Result<HashSet<KernelLinkId>, EngineError> {
         let hooks: Vec<HookKey> = self.state().hooks.keys().copied().collect();
         let mut links = HashSet::new();

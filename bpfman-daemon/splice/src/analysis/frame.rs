@@ -24,7 +24,6 @@ pub(crate) struct Depth {
     pub(crate) certain: bool,
 }
 
-/// Returns the depth of every function's frame, in the order of the program's functions.
 pub(crate) fn depths(text: &ProgramText) -> Vec<Depth> {
     summaries(text).0.iter().map(|summary| depth(summary[OWN])).collect()
 }
@@ -61,7 +60,6 @@ fn depth(own: Option<Reach>) -> Depth {
     }
 }
 
-/// State of one function's analysis.
 pub(super) struct Analysis<'a> {
     text: &'a ProgramText,
     summaries: &'a [FunctionSummary],

@@ -28,7 +28,6 @@ impl RegisterValue for Kind {
     }
 }
 
-/// Returns whether the program writes into the packet by pointers.
 pub(crate) fn writes(text: &ProgramText) -> bool {
     let mut entries = vec![[Kind::default(); 11]; text.functions.len()];
     entries[0][1].context = true;

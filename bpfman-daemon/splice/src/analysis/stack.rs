@@ -92,13 +92,9 @@ fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
 /// The members of one program, with their plans.
 #[derive(Clone, Copy)]
 pub(crate) struct Group<'a> {
-    /// All members of the chain.
     pub(crate) members: &'a [Member<'a>],
-    /// Survey of each member.
     pub(crate) surveys: &'a [Survey],
-    /// Plan of each member.
     pub(crate) ways: &'a [MemberPlan],
-    /// Options of the splice.
     pub(crate) options: &'a SpliceOptions<'a>,
 }
 

@@ -65,7 +65,6 @@ impl Knowledge for Known {
     }
 }
 
-/// Returns the slots of each function, in the order of the program's functions.
 pub(crate) fn slots(text: &ProgramText) -> Vec<FrameSlots> {
     let (summaries, callbacks) = frame::summaries(text);
     // A tail-called program runs in place of the function, and its reads are unknown, as is the target of an indirect

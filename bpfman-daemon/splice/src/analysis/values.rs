@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::text::flow::Knowledge;
 
-/// Facts about one value.
 pub(crate) trait RegisterValue: Copy + Default + PartialEq {
     /// Returns the facts that hold for either value: this only widens, and only finitely often.
     #[must_use]
@@ -27,7 +26,6 @@ impl<V: RegisterValue> Values<V> {
         Self { registers, slots: BTreeMap::new(), anywhere: V::default() }
     }
 
-    /// Clears registers 0 to 5 after a call.
     pub(crate) fn forget_scratch(&mut self) {
         self.registers[..6].fill(V::default());
     }

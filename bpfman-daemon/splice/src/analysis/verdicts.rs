@@ -20,10 +20,8 @@ pub(crate) struct Codes(u64);
 const ANY: u64 = 1 << 63;
 
 impl Codes {
-    /// Any code.
     pub(crate) const UNKNOWN: Self = Self(ANY);
 
-    /// Returns the set of one code.
     pub(crate) fn constant(value: i32) -> Self {
         if (-1..=31).contains(&value) { Self(1 << (value + 1)) } else { Self(ANY) }
     }
@@ -33,7 +31,6 @@ impl Codes {
         (self.0 & ANY == 0).then(|| (-1..=31).filter(move |code| self.0 >> (code + 1) & 1 == 1))
     }
 
-    /// Returns the code, if there is only one.
     pub(crate) fn only(self) -> Option<Code> {
         let mut known = self.known()?;
         known.next().filter(|_| known.next().is_none())
@@ -63,7 +60,6 @@ impl RegisterValue for Codes {
 /// Possible verdicts in each register.
 type Registers = [Codes; 11];
 
-/// Returns the codes that the entry function can return.
 pub(crate) fn possible(text: &ProgramText) -> Codes {
     let mut returned = Codes::default();
     let entry = [Codes::UNKNOWN; 11];

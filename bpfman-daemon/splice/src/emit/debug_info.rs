@@ -16,7 +16,6 @@ use crate::error::refusal::Refusal;
 /// File name of generated lines.
 const OWN_FILE: &str = "bpfman chain";
 
-/// Type information of the joined program.
 pub(crate) struct DebugInfo {
     pub(crate) btf: Vec<u8>,
     pub(crate) func_info: Vec<FuncInfo>,
@@ -50,7 +49,6 @@ impl Names {
         Self(names)
     }
 
-    /// Returns the name of a function of the joined program.
     pub(crate) fn function(&self, group: Group<'_>, part: &ChainPart) -> String {
         let member = part.member();
         match part {
@@ -167,7 +165,6 @@ fn function_type(member: &Member<'_>, moved: Option<&Moved>, function: usize) ->
     Some(moved?.type_id(info.type_id))
 }
 
-/// Returns the instructions of the member in a section.
 fn member_range(member: &Member<'_>, section: &ChainSection) -> Option<Range<usize>> {
     section.part.function().map(|function| member::span(member.program(), function))
 }

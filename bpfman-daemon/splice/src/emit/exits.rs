@@ -27,7 +27,6 @@ enum Out {
     Stopped(Codes),
     /// Every member let the packet proceed.
     AllProceeded,
-    /// A tail call failed.
     Failed,
 }
 
@@ -90,7 +89,6 @@ impl Exits {
         self.first = Some(way);
     }
 
-    /// Emits all exits.
     pub(crate) fn emit(mut self, asm: &mut Asm, context: ContextPlace) {
         self.ways.sort_by_key(|(label, _, _)| Some(*label) != self.first);
         match self.counting {

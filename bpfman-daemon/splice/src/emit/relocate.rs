@@ -9,7 +9,6 @@ use crate::chain::member::{self, function_at};
 use crate::chain::sections::{self, ChainPart, ChainSection};
 use crate::text::scan::{Effect, target};
 
-/// Relocates the calls and function pointers of all members.
 pub(crate) fn relocate(group: Group<'_>, insns: &mut [Insn], sections: &[ChainSection]) {
     let starts: BTreeMap<(usize, usize), usize> = sections::functions(sections)
         .filter_map(|(start, part)| match part {

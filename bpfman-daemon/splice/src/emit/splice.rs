@@ -58,9 +58,7 @@ pub(crate) struct ChainMaps<'a> {
 /// Copy of a chain's program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Copy {
-    /// The normal copy.
     Plain,
-    /// The timed twin.
     Twin,
 }
 
@@ -160,7 +158,6 @@ fn functions(
     starts.zip(ends).map(|((start, name), end)| FunctionSpan { name, start, len: end - start }).collect()
 }
 
-/// Checks a name by the kernel's rule.
 pub(crate) fn check_name(name: &str) -> Result<(), SpliceError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {

@@ -163,7 +163,6 @@ fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     Ok(())
 }
 
-/// Reason why members cannot be inlined together.
 enum Crowded {
     Stack,
     Reach,

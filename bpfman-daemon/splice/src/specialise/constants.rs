@@ -26,10 +26,8 @@ impl RegisterValue for KnownValue {
     }
 }
 
-/// Contents of all registers.
 pub(super) type Registers = [KnownValue; 11];
 
-/// Follows one instruction.
 pub(super) fn step(
     insn: Insn,
     next: Option<Insn>,

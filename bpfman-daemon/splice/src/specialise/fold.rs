@@ -35,7 +35,6 @@ pub(super) struct FunctionFold<'a> {
 }
 
 impl FunctionFold<'_> {
-    /// Folds the contents of read-only maps into the function's instructions.
     pub(super) fn fold(&self, insns: &mut [Insn]) {
         let places = followed(insns, self.range.clone(), self.fixed, self.maps);
         let mut folded = false;
@@ -103,7 +102,6 @@ impl FunctionFold<'_> {
         jumped || !taken.is_empty()
     }
 
-    /// Returns the positions of instructions that may be changed.
     fn positions(&self, insns: &[Insn]) -> Vec<usize> {
         let all = walk(insns, self.range.clone()).map(|(at, _)| at);
         all.filter(|at| self.fixed.binary_search(at).is_err() && insns[*at] != NOTHING).collect()

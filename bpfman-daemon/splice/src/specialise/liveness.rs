@@ -27,7 +27,6 @@ const SCRATCH: Registers = 0b11_1111;
 /// Offset of `tstamp_type` in `struct __sk_buff`.
 const TSTAMP_TYPE: i16 = 180;
 
-/// Registers that an instruction reads and writes.
 struct Use {
     reads: Registers,
     writes: Registers,
@@ -92,7 +91,6 @@ impl Liveness {
     }
 }
 
-/// Computes the liveness of a function.
 pub(super) fn liveness(insns: &[Insn], range: &Range<usize>, places: &[InsnFacts]) -> Liveness {
     let order: Vec<(usize, Use)> = walk(insns, range.clone())
         .map(|(at, _)| (at, used(insns[at], effect(insns[at], insns.get(at + 1).copied()))))

@@ -13,7 +13,6 @@ use crate::text::scan::{Effect, effect, target, width};
 /// Facts of an instruction that hold on all paths to it. Indexed by its position from the function's start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct InsnFacts {
-    /// True if it can be reached.
     pub(super) reached: bool,
     /// Direction of a conditional jump that always goes the same way: true if it is taken.
     pub(super) decided: Option<bool>,
@@ -21,7 +20,6 @@ pub(super) struct InsnFacts {
     before: KnownValue,
     /// Content of its source register.
     source: KnownValue,
-    /// Number that it loads from read-only data.
     pub(super) loaded: Option<u64>,
 }
 

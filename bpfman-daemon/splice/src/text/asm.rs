@@ -11,7 +11,6 @@ pub(crate) struct Label(usize);
 /// Error: a jump does not reach its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfReach {
-    /// Index of the jump.
     pub(crate) at: usize,
     /// True if the jump is conditional, which has no 32-bit form.
     pub(crate) conditional: bool,
@@ -26,7 +25,6 @@ pub(crate) struct Asm {
 }
 
 impl Asm {
-    /// Returns the index of the next instruction.
     pub(crate) fn here(&self) -> usize {
         self.insns.len()
     }
@@ -36,7 +34,6 @@ impl Asm {
         Label(self.places.len() - 1)
     }
 
-    /// Binds `label` to the next instruction.
     pub(crate) fn bind(&mut self, label: Label) {
         self.places[label.0] = Some(self.here());
     }
@@ -54,18 +51,15 @@ impl Asm {
         self.push(Insn::new(op::JA, 0, 0, 0, 0));
     }
 
-    /// Calls a function of the program.
     pub(crate) fn call(&mut self, to: Label) {
         self.open.push((self.here(), to));
         self.push(Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 0));
     }
 
-    /// Calls a kernel helper by its number.
     pub(crate) fn helper(&mut self, number: i32) {
         self.push(Insn::new(op::CALL, 0, 0, 0, number));
     }
 
-    /// Loads a map into a register.
     pub(crate) fn load_map(&mut self, register: u8, map: MapId) {
         self.push(Insn::new(op::LD_IMM64, register, op::PSEUDO_MAP_FD, 0, map.0.cast_signed()));
         self.push(Insn::default());

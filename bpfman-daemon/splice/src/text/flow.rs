@@ -89,7 +89,6 @@ pub(crate) fn run_decided<K: Knowledge>(
     }
 }
 
-/// Returns the instructions that are jump targets.
 fn leaders(insns: &[Insn], function: Range<usize>) -> BTreeSet<usize> {
     crate::text::scan::walk(insns, function)
         .filter_map(|(at, effect)| match effect {

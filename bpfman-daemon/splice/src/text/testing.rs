@@ -61,7 +61,6 @@ pub(crate) fn program(functions: &[&[Insn]]) -> BoundText {
     text
 }
 
-/// Returns a program that returns a constant.
 pub(crate) fn constant(value: i32) -> BoundText {
     program(&[&[set_r0(value), EXIT]])
 }
