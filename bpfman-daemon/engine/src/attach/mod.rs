@@ -140,7 +140,7 @@ impl<K: Kernel> Engine<K> {
         retry_once(|| self.held_link(id))
     }
 
-    /// Returns the network namespace of an attach point at a namespace.
+    /// Returns the network namespace of a point that attaches to a namespace itself; none for other points.
     pub(crate) fn namespace_at(&self, point: &AttachPoint) -> Result<Option<NetnsId>, EngineError> {
         let Some(netns) = point.netns() else { return Ok(None) };
         match self.loopback_in(netns.as_deref()) {

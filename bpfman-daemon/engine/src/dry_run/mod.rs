@@ -1,7 +1,7 @@
-//! Trials: all that a load and its attachments would do up to the kernel's verdict, and nothing that stays.
+//! Dry runs: a load and its attachments up to the kernel's verdict, without lasting effects.
 //!
-//! What is made lives by descriptors alone and is gone with them, also when the daemon is killed: nothing is pinned,
-//! recorded or attached, and no bytecode is kept.
+//! All kernel objects are held by descriptors only and end with them, even if the daemon is killed: nothing is pinned,
+//! recorded or attached, and no bytecode is stored.
 
 mod trial;
 
@@ -27,7 +27,7 @@ use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError};
 
-/// Most attachments of one trial: a node has some hundred interfaces.
+/// Maximum number of attachments of a dry run: a node has a few hundred interfaces.
 const MOST_ATTACHMENTS: usize = 1024;
 
 /// Request for a dry run.
@@ -37,7 +37,7 @@ pub struct DryRunRequest {
     pub load: LoadRequest,
     /// Attachments of the loaded programs.
     pub attachments: Vec<DryRunAttachment>,
-    /// Programs of ours that it would take the place of, and that are left out of the chains.
+    /// Programs of ours that it would replace, and that are left out of the chains.
     pub replaces: BTreeSet<ProgramId>,
     /// Cgroup (version 2) of the caller's tasks.
     pub group: Option<CallerGroup>,
@@ -61,9 +61,9 @@ pub struct DryRunAttachment {
 /// Result of a dry run.
 #[derive(Debug, Default)]
 pub struct DryRunOutcome {
-    /// One entry a program, in the order of the request.
+    /// Results of the programs, in the order of the request.
     pub programs: Vec<DryRunPart>,
-    /// One entry a hook or other point, in the order of their first attachment.
+    /// Results of the hooks or other points, in the order of their first attachment.
     pub chains: Vec<DryRunPart>,
     /// Digest of the image; empty for a file.
     pub image_digest: String,
@@ -76,7 +76,7 @@ pub struct DryRunOutcome {
 }
 
 impl DryRunOutcome {
-    /// True if every program and every chain was accepted.
+    /// Returns whether every program and every chain was accepted.
     #[must_use]
     pub fn accepted(&self) -> bool {
         self.failure.is_none() && self.programs.iter().chain(&self.chains).all(|part| part.failure.is_none())
@@ -90,7 +90,7 @@ pub struct DryRunPart {
     pub name: String,
     /// None if it was accepted.
     pub failure: Option<EngineError>,
-    /// Instructions that the verifier walked through (Linux 5.16 and later, else 0).
+    /// Instructions that the verifier processed (Linux 5.16 and later, otherwise 0).
     pub verified_insns: u32,
     /// Time that the kernel took to load it.
     pub load_time: Duration,
@@ -125,7 +125,7 @@ impl DryRunPart {
     }
 }
 
-/// A program that lives as long as this value.
+/// A program that stays loaded as long as this value exists.
 struct Tried<H> {
     record: Arc<ProgramRecord>,
     /// Text that chains join.
@@ -134,10 +134,10 @@ struct Tried<H> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads and discards. That something is refused is no error but in the answer.
+    /// Loads the programs, tries the attachments, and discards everything. Refusals are in the result.
     ///
     /// # Errors
-    /// The request makes no sense by itself.
+    /// The request is invalid by itself.
     pub fn dry_run(&self, request: &DryRunRequest) -> Result<DryRunOutcome, EngineError> {
         crate::load::check(&request.load)?;
         check(request)?;
@@ -178,7 +178,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Loads all programs, also behind one that is refused. The maps live in the programs.
+    /// Loads all programs, even after a refusal. The programs keep their maps alive.
     fn try_programs(
         &self,
         request: &DryRunRequest,
@@ -221,7 +221,7 @@ impl<K: Kernel> Engine<K> {
         Ok(tried)
     }
 
-    /// Looks up the points, and builds the chains of those that are hooks.
+    /// Looks up the attach points, and builds the chains of those that are hooks.
     fn try_attachments(
         &self,
         request: &DryRunRequest,
@@ -270,7 +270,7 @@ impl<K: Kernel> Engine<K> {
         outcome.composition = crate::dry_run::trial::hash_of_neighbours(&neighbours);
     }
 
-    /// Finds a point as an attachment would. None: it is no hook of an interface.
+    /// Finds an attach point as an attachment would. Returns none if it is not a hook of an interface.
     fn find_point(
         &self,
         attachment: &DryRunAttachment,
@@ -289,7 +289,7 @@ impl<K: Kernel> Engine<K> {
         if let Some((interface, kind)) = attachment.point.hook() {
             return Ok(Some((self.kernel.find_hook(interface, kind)?, interface.clone())));
         }
-        // The kernel crate looks a target up by the same calls by which it attaches.
+        // Looking up a target makes the same calls as attaching.
         let guard = self.guard_of_link(record, &attachment.point, group)?;
         let link = LinkRecord { guard, ..self.trial_link(attachment, record, None)? };
         self.kernel.find_target(&self.link_target(record, &link)?)?;
@@ -312,7 +312,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses a trial that makes no sense by itself.
+/// Refuses a dry run that is invalid by itself.
 fn check(request: &DryRunRequest) -> Result<(), EngineError> {
     let count = request.attachments.len();
     if count > MOST_ATTACHMENTS {

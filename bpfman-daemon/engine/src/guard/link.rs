@@ -13,8 +13,8 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the tasks for which a new link is to let its program run; none for programs that are not guarded. `group` is the
-    /// cgroup of the client. The caller holds the program's lock.
+    /// Returns the tasks for which a new link lets its program run; none for programs that are not guarded. `group` is
+    /// the cgroup of the client. The caller holds the program's lock.
     pub(crate) fn guard_of_link(
         &self,
         program: &ProgramRecord,
@@ -49,8 +49,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(LinkGuard { index, tasks, user, found_by, returns_of }))
     }
 
-    /// Refuses a cgroup with tasks of another user, and a program that cannot test the rights of tasks. Root's tasks are in many
-    /// cgroups of users, such as the one of a login; the guard leaves them out.
+    /// Refuses a cgroup with tasks of another user, and a program that cannot test the credentials of tasks. Root's
+    /// tasks are in many cgroups of users, such as the one of a login; the guard excludes them.
     fn ensure_of_one_user(
         &self,
         program: &ProgramRecord,
@@ -71,8 +71,9 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the one process of a return probe. The guard keeps the program from running for others, and not the kernel from
-    /// changing their return addresses: only a probe of a process does, on kernels that ask for each consumer of a place.
+    /// Returns the process of a return probe. The guard keeps the program from running for other processes, but not the
+    /// kernel from changing their return addresses: only a probe of a single process does, on kernels that check each
+    /// consumer of a place.
     fn returns_of(
         &self,
         program: &ProgramRecord,
@@ -98,7 +99,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(ProcessScope { pid: Some(pid), ..scope.clone() }))
     }
 
-    /// Returns in which processes a probe is: one of a tenant that changes return addresses, in one.
+    /// Returns the processes of a probe: a single one for a tenant's probe that changes return addresses.
     pub(crate) fn scope_of<'a>(
         &self,
         program: &ProgramRecord,
@@ -115,7 +116,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// A program's guard; none if it needs none.
+    /// Returns a program's guard; none if it needs none.
     fn guard_of_program<'a>(
         &self,
         program: &'a ProgramRecord,

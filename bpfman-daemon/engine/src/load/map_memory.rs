@@ -47,7 +47,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses maps by which an owner, or all owners but root and cluster applications together, would have too much memory.
+    /// Refuses maps with which an owner, or all owners together except root and cluster applications, would exceed the
+    /// memory limit.
     fn check_owners_memory(&self, group: &MapGroup, more: u64) -> Result<(), EngineError> {
         if group.is_unlimited() || more == 0 {
             return Ok(());
@@ -73,7 +74,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Kernel memory of the maps of a group's programs, earlier versions included; without a group, of all that are limited.
+    /// Returns the kernel memory of the maps of a group's programs, previous versions included; without a group, of all
+    /// limited groups.
     fn bytes_of_maps(&self, group: Option<&MapGroup>) -> u64 {
         let state = self.state();
         let previous = state.previous.values().map(|previous| &previous.program);
@@ -92,13 +94,13 @@ impl<K: Kernel> Engine<K> {
         maps.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
-    /// Loads of one limited owner one after the other: each counts what the others have.
+    /// Locks the loads of a limited owner, so that each counts the maps of the others.
     pub(crate) fn alone_of_owner(&self, group: &MapGroup) -> Option<Guard> {
         let number = BuildHasherDefault::<DefaultHasher>::default().hash_one(group);
         (!group.is_unlimited()).then(|| self.lock(Subject::MapMemory(number)))
     }
 
-    /// Processors that maps may have values for.
+    /// Returns the number of CPUs for which maps may have values.
     pub(crate) fn possible_cpus(&self) -> u64 {
         u64::from(self.kernel.features().possible_cpus.max(1))
     }

@@ -38,8 +38,8 @@ impl MapDifference {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Creates the object's maps, or takes those of the owner and those that are shared by name. New ones that are to be
-    /// shared are pinned in the folder, if there is one.
+    /// Creates the object's maps, or uses those of the owner and those that are shared by name. New shared maps are
+    /// pinned in the folder, if there is one.
     pub(crate) fn create_maps(
         &self,
         plan: &LoadPlan<'_>,
@@ -49,7 +49,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<HeldMaps<K::Handle>, EngineError> {
         self.check_map_memory(plan, specs)?;
         let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
-        // Types are a comfort: where the kernel refuses them, maps are made without.
+        // Types are optional: if the kernel refuses them, maps are created without.
         let btf = plan.object.btf.as_ref().and_then(|bytes| self.kernel.load_btf(bytes).ok());
         let cpus = self.possible_cpus();
         let mut handles = Vec::with_capacity(specs.len());
@@ -97,7 +97,7 @@ impl<K: Kernel> Engine<K> {
                     Err(error) => return Err(error.into()),
                 },
             };
-            // An owner's map is another one than the shared map of its name, unless the owner shares it.
+            // An owner's map differs from the shared map of its name, unless the owner shares it.
             let of_owner = plan.owner.as_ref().map(|owner| {
                 owner.maps.iter().find(|map| map.shared && map.name == spec.name).map(|map| map.group.clone())
             });
@@ -108,7 +108,7 @@ impl<K: Kernel> Engine<K> {
             };
             records.push(MapRecord {
                 name: spec.name.clone(),
-                // A map that was left out keeps its place, so that the others keep their numbers.
+                // A map that was left out keeps its position, so that the others keep their indexes.
                 id: handle.as_ref().map(|map| self.kernel.map_of(map)).transpose()?.map(|facts| facts.id),
                 public: public && handle.is_some(),
                 shared: shared_with.is_some(),

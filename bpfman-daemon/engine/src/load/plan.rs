@@ -1,5 +1,5 @@
-//! The kernel's part of a load: from an object to programs that are pinned below `pending`, and from there to their
-//! place.
+//! The kernel's part of a load: from an object to programs that are pinned below `pending`, and moved into place from
+//! there.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -34,32 +34,32 @@ pub struct LoadPlan<'a> {
     pub globals: BTreeMap<String, Vec<u8>>,
     /// Program whose maps are used.
     pub owner: Option<Arc<ProgramRecord>>,
-    /// Maps of the version before that are taken as they are, by name; not where there is an owner.
+    /// Maps of the previous version that are kept, by name; empty if there is an owner.
     pub inherited: BTreeMap<String, MapId>,
     /// Rules for the programs, if they are a tenant's.
     pub tenant: Option<TenantRules>,
     /// Group that shares maps by name with this load.
     pub group: MapGroup,
-    /// Return the verifier's log.
+    /// Log that the verifier returns.
     pub log: LogRequest,
-    /// It was loaded before: limits of loads do not count.
+    /// True if it was loaded before: load limits do not apply.
     pub again: bool,
     /// Limits of the load, in addition to the daemon's own.
     pub limits: LoadLimits,
 }
 
 impl<'a> LoadPlan<'a> {
-    /// For a request, with the maps of its owner if it has one.
+    /// Creates the plan of a request, with the maps of its owner if it has one.
     ///
     /// # Errors
-    /// A global variable that is not there, a text that is no value of its type, more bytes than a record holds, or a program
-    /// left out that the object puts into an array.
+    /// A global variable does not exist, a text is not a value of its type, the values exceed the size of a record, or
+    /// the load leaves out a program that the object puts into an array.
     pub fn new(
         object: &'a LinkedLoad<'a>,
         load: &LoadRequest,
         owner: Option<Arc<ProgramRecord>>,
     ) -> Result<Self, EngineError> {
-        // Arrays of an owner were filled by its load.
+        // An owner's arrays were filled by its load.
         if owner.is_none() {
             check_slots(object)?;
         }
@@ -81,7 +81,7 @@ impl<'a> LoadPlan<'a> {
 pub struct LoadedProgram<H> {
     /// Function name.
     pub name: String,
-    /// It is unloaded with this handle, unless it is pinned.
+    /// Handle that keeps it loaded, unless it is pinned.
     pub handle: H,
     /// Facts that the kernel reports.
     pub facts: ProgramFacts,
@@ -101,7 +101,7 @@ pub struct LoadedProgram<H> {
     pub guard: Option<ProgramGuard>,
     /// Text that chains join, if it can be a member of one.
     pub member: Option<MemberText>,
-    /// The verifier's log, if it was asked for.
+    /// The verifier's log, if requested.
     pub log: String,
 }
 
@@ -112,9 +112,9 @@ pub type TriedProgram<H> = (String, Result<LoadedProgram<H>, EngineError>);
 pub struct Wanted<'a> {
     /// The program in its object.
     pub program: &'a ResolvedProgram,
-    /// Its text, with the test in front.
+    /// Text of the program, with the guard's test in front.
     pub text: Cow<'a, ProgramText>,
-    /// Instructions of the test in front; none where there is no test.
+    /// Number of instructions of the test; none if there is no test.
     pub front: Option<usize>,
     /// Guard of the program, without the table, which is created for each load.
     pub guard: Option<ProgramGuard>,
@@ -128,7 +128,7 @@ impl Wanted<'_> {
             attach_btf_id: program.attach_btf_id,
             attach_module: program.attach_module.as_deref(),
             extends: program.extends.as_ref().map(|extends| extends.place),
-            // Members of chains share one stack: their own share is best known from the kernel.
+            // Members of chains share one stack: the kernel knows best how much each needs.
             log: match log {
                 LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
                 other => other,
@@ -138,8 +138,8 @@ impl Wanted<'_> {
     }
 }
 
-/// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it falls through, and
-/// what was to be dropped passes. What was loaded before comes back without those that were unloaded since.
+/// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it would fall
+/// through, and pass what was to be dropped. A reload is exempt from this for programs that were unloaded since.
 fn check_slots(object: &LinkedLoad<'_>) -> Result<(), EngineError> {
     let mut users = BTreeMap::new();
     for program in &object.programs {
@@ -178,8 +178,8 @@ impl<K: Kernel> Engine<K> {
         self.load_programs(plan, Some(&folder))?.into_iter().map(|(_, loaded)| loaded).collect()
     }
 
-    /// Creates the maps and programs, each with its name. In a folder they are pinned, and the first that the kernel
-    /// refuses is the last; without one, a dry run, all are tried.
+    /// Creates the maps and programs, each with its name. With a folder, they are pinned, and loading stops at the
+    /// first refused program; without one, in a dry run, all are tried.
     pub(crate) fn load_programs(
         &self,
         plan: &LoadPlan<'_>,
@@ -203,7 +203,7 @@ impl<K: Kernel> Engine<K> {
             if let (Some(folder), Ok(loaded)) = (folder, &loaded) {
                 self.pin_program(plan, folder, loaded, &maps)?;
             }
-            // More would make the verifier work for what is refused already.
+            // Further programs would occupy the verifier in vain.
             let is_too_much = matches!(&loaded, Err(EngineError::Verified(_)));
             let is_last = is_too_much || folder.is_some() && loaded.is_err();
             tried.push((program.program.name.clone(), loaded));
@@ -229,7 +229,7 @@ impl<K: Kernel> Engine<K> {
             found.and_then(|(_, loaded)| loaded.as_ref().ok()).map(|loaded| &loaded.handle)
         };
         for (number, slot) in plan.object.initial_slots().iter().enumerate() {
-            // The kernel may take some milliseconds for each.
+            // Each update may take the kernel some milliseconds.
             if number % 64 == 0 {
                 self.step("load", "fill slots");
             }
@@ -252,7 +252,7 @@ impl<K: Kernel> Engine<K> {
         (_, maps): &HeldMaps<K::Handle>,
     ) -> Result<LoadedProgram<K::Handle>, EngineError> {
         self.step("load", "load program");
-        // It lives by the program that has it.
+        // The program keeps its table alive.
         let program = wanted.program;
         let table = wanted.front.map(|_| self.kernel.create_map(&guard_table(), None)).transpose()?;
         let table_id =
@@ -268,7 +268,7 @@ impl<K: Kernel> Engine<K> {
         let loaded = loaded.map_err(|error| self.explained(error, plan.object, wanted))?;
         let facts = self.kernel.program_of(&loaded.program)?;
         self.work.add_instructions(facts.verified_insns);
-        // Programs for packets have nothing in front.
+        // Programs for packets have no test in front.
         let member = (program.program_type.is_chained() && wanted.front.is_none()).then(|| MemberText {
             needs_own_btf: is_tied(plan.object, &wanted.text),
             text: Arc::new(bound),
@@ -326,7 +326,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The object's maps, with the values of its variables.
+    /// Returns the object's maps, with the values of its variables.
     pub(crate) fn specs(&self, plan: &LoadPlan<'_>) -> Result<Vec<MapSpec>, EngineError> {
         let mut specs = plan.object.with_globals(&plan.globals)?;
         let values = self.kconfig(plan.object)?;
@@ -334,7 +334,7 @@ impl<K: Kernel> Engine<K> {
         Ok(specs)
     }
 
-    /// The programs as they are to be loaded: those of tenants are looked at, and get the test in front.
+    /// Returns the programs to load: those of tenants are checked, and get the guard's test in front.
     fn under_rules<'a>(&self, plan: &LoadPlan<'a>) -> Result<Vec<Wanted<'a>>, EngineError> {
         let programs = &plan.object.programs;
         // A guard works without types where containers have cgroups; programs for packets have none.
@@ -354,7 +354,7 @@ impl<K: Kernel> Engine<K> {
         wanted.collect()
     }
 
-    /// Renames what a load pinned below `pending` to where it belongs. Running it again is fine.
+    /// Moves the pins of a load from `pending` into place. It is idempotent.
     pub(crate) fn place_programs(
         &self,
         operation: OperationId,

@@ -1,5 +1,5 @@
-//! Instructions that one run of a tenant's program may take: rounds of its loops, times what the verifier walked through.
-//! The verifier walks through plain loops round by round, and once through bodies of the loops that rounds are counted of.
+//! Limit of the instructions of one run of a tenant's program: rounds of its loops, times the instructions that the
+//! verifier processed. The verifier processes plain loops round by round, and the bodies of counted loops once.
 
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::MAX_ROUNDS;
@@ -8,11 +8,12 @@ use crate::error::GuardRefusal;
 use crate::load::plan::{LoadedProgram, Wanted};
 use crate::{Engine, EngineError};
 
-/// Most instructions of one run: some tens of milliseconds.
+/// Maximum number of instructions of one run: a few tens of milliseconds.
 const MAX_STEPS: u64 = 32 << 20;
 
 impl<K: Kernel> Engine<K> {
-    /// Unloads a tenant's program that may run too long. Kernels before 5.16 do not say what they walked through.
+    /// Unloads a tenant's program that may run too long. Kernels before 5.16 do not report the number of processed
+    /// instructions.
     pub(crate) fn within_steps(
         &self,
         wanted: &Wanted<'_>,
@@ -29,7 +30,7 @@ impl<K: Kernel> Engine<K> {
         Err(GuardRefusal::TooLong { program, steps, limit: MAX_STEPS, rounds, verified }.into())
     }
 
-    /// Rounds in which the function of another program runs whose place an extension takes.
+    /// Returns the rounds in which another program runs the function that an extension replaces.
     fn rounds_around(&self, wanted: &Wanted<'_>) -> u64 {
         let Some(extends) = &wanted.program.extends else { return 1 };
         let state = self.state();

@@ -1,4 +1,4 @@
-//! Programs of tenants: what they call is looked at, and the test put in front.
+//! Programs of tenants: checks their calls, and puts the guard's test in front.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::state::guard_record::ProgramGuard;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// A tenant's program as it is loaded: what it calls is looked at, and the test put in front.
+    /// Returns a tenant's program for loading: checks its calls, and puts the guard's test in front.
     pub(crate) fn held_to<'a>(
         &self,
         mut wanted: Wanted<'a>,
@@ -26,7 +26,7 @@ impl<K: Kernel> Engine<K> {
         let program_type = extended_type(&wanted)?;
         check_addresses(&wanted.program.linked)?;
         self.check_calls(&wanted.text, program_type, rules, kernel)?;
-        // A declaration without a number takes a map that is there, of any size.
+        // A declaration without a size accepts an existing map of any size.
         let declared = |index: usize| maps.get(index).map(|map| map.max_entries);
         let entries = |index: usize| declared(index).filter(|entries| *entries > 0);
         let rounds = rounds_of(&wanted.text, program_type, rules, kernel, entries)?;

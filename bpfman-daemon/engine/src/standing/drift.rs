@@ -31,11 +31,11 @@ pub struct CheckReport {
 pub struct DriftedPlace {
     /// Description of the place and of the difference.
     pub what: String,
-    /// The hook, as commands name it, if it is one.
+    /// Hook as commands name it, if the place is a hook.
     pub hook: Option<String>,
-    /// Links that are there by the records.
+    /// Recorded links of the place.
     pub links: Vec<LinkId>,
-    /// The programs of these that are loaded.
+    /// Loaded programs of these links.
     pub programs: Vec<ProgramId>,
     /// Owners of the links and programs.
     pub owners: BTreeSet<Owner>,
@@ -55,7 +55,7 @@ impl From<String> for DriftedPlace {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Compares all hooks, and links that are in no chain, with the kernel, and brings back what is lost.
+    /// Compares all hooks, and links that are in no chain, with the kernel, and restores what is lost.
     pub fn check_all(&self) -> CheckReport {
         let mut report = CheckReport::default();
         if self.begin().is_err() {
@@ -78,7 +78,7 @@ impl<K: Kernel> Engine<K> {
         };
         for uid in programs {
             match self.check_maps(uid) {
-                // Hooks and links are what is counted.
+                // Only hooks and links are counted.
                 Ok(HookCheck::Right) => {}
                 check => report.add(check, || self.program_place(uid)),
             }
@@ -90,7 +90,7 @@ impl<K: Kernel> Engine<K> {
         for link in links {
             report.add(self.check_link(link), || self.link_place(link));
         }
-        // Others come and go among ours too.
+        // Third-party programs come and go among ours too.
         for key in self.ordered_hooks() {
             match self.check_order(&key) {
                 Ok(order) => {
@@ -109,7 +109,7 @@ impl<K: Kernel> Engine<K> {
         report
     }
 
-    /// A hook and all who are there.
+    /// Returns a hook with all its links.
     fn hook_place(&self, key: &HookKey) -> DriftedPlace {
         let state = self.state();
         let of_hook = state.hooks.get(key).map(|hook| key.kind.at(&hook.interface));
@@ -122,7 +122,7 @@ impl<K: Kernel> Engine<K> {
         DriftedPlace { hook: name, ..place_of(&state, what, state.links.of_hook(key).map(|link| &**link)) }
     }
 
-    /// A program with all its links.
+    /// Returns a program with all its links.
     fn program_place(&self, uid: ProgramUid) -> DriftedPlace {
         let state = self.state();
         let Some(program) = state.programs.get(&uid) else {
@@ -134,7 +134,7 @@ impl<K: Kernel> Engine<K> {
         DriftedPlace { programs: vec![program.id], owners, ..place }
     }
 
-    /// A link.
+    /// Returns the place of a link.
     fn link_place(&self, id: LinkId) -> DriftedPlace {
         let state = self.state();
         let link = state.links.get(&id).map(|link| &**link);
@@ -148,7 +148,7 @@ impl<K: Kernel> Engine<K> {
         self.drifts.counted()
     }
 
-    /// Keeps what is lost among all that are, and counts and logs a drift, once for as long as it is the same.
+    /// Updates the set of lost places, and counts and logs a drift once while it stays the same.
     pub(crate) fn note_drift<P: Eq + Hash>(
         &self,
         what: &str,
@@ -189,7 +189,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A place of links.
+/// Returns the place of several links.
 fn place_of<'l>(state: &State, what: String, links: impl Iterator<Item = &'l LinkRecord>) -> DriftedPlace {
     let mut place = DriftedPlace { what, ..DriftedPlace::default() };
     for link in links {
@@ -204,7 +204,7 @@ fn place_of<'l>(state: &State, what: String, links: impl Iterator<Item = &'l Lin
 }
 
 impl DriftedPlace {
-    /// The same, with what was found there.
+    /// Adds the observation to the description.
     fn found(mut self, what: impl std::fmt::Display) -> Self {
         self.what.push_str(&format!(": {what}"));
         self
