@@ -24,7 +24,7 @@ const TIMERS: std::ops::RangeInclusive<i32> = 169..=171;
 /// `bpf_redirect`, `bpf_redirect_map`, `bpf_redirect_neigh`, `bpf_redirect_peer`.
 const REDIRECTS: [i32; 4] = [23, 51, 152, 155];
 
-/// True for `bpf_tail_call`.
+/// Returns whether an effect is `bpf_tail_call`.
 pub(crate) const fn is_tail_call(effect: Effect) -> bool {
     matches!(effect, Effect::Helper(TAIL_CALL))
 }
@@ -39,34 +39,34 @@ pub(crate) struct Survey {
     pub(crate) graph: Vec<BTreeSet<usize>>,
     /// Bytes of the deepest calls below the entry function, without its own frame, rounded as the kernel does.
     pub(crate) below: u32,
-    /// Functions on the longest way of calls, the entry function included.
+    /// Number of functions on the longest path of calls, the entry function included.
     pub(crate) depth: usize,
-    /// The way that it cannot do without, and why.
+    /// Required way of the member, with the reason.
     pub(crate) must: Option<(Way, WayReason)>,
     /// Its first tail call: the depth of further tail calls is unknown.
     pub(crate) tail_call: Option<usize>,
     /// Reason why its verdict may come from elsewhere than its own instructions, by a tail call or a failing load: the
     /// verifier must not take it for known.
     pub(crate) hidden_exit: Option<WayReason>,
-    /// It may leave a redirect target behind.
+    /// True if it may leave a redirect target behind.
     pub(crate) redirects: bool,
     /// Codes that its entry function can return.
     pub(crate) codes: Codes,
-    /// TC: it writes into the packet by pointers.
+    /// TC: true if it writes into the packet by pointers.
     pub(crate) writes: bool,
-    /// The maps that it refers to.
+    /// Maps that it refers to.
     pub(crate) maps: BTreeSet<MapId>,
 }
 
 impl Survey {
-    /// True if the function tail-calls.
+    /// Returns whether the function tail-calls.
     pub(crate) fn function_tail_calls(text: &ProgramText, function: usize) -> bool {
         crate::text::scan::walk(&text.insns, member::span(text, function))
             .any(|(_, effect)| is_tail_call(effect))
     }
 }
 
-/// Looks at all members.
+/// Surveys all members.
 pub(crate) fn survey_all(
     members: &[Member<'_>],
     options: &SpliceOptions<'_>,
@@ -160,7 +160,7 @@ fn needs_own_frame(text: &ProgramText) -> Option<WayReason> {
     })
 }
 
-/// The first place where a function ends without an exit that the verifier of every kernel sees.
+/// Returns the first position where a function may end without an exit that every kernel's verifier sees.
 fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<WayReason> {
     let tail_call = |at: usize, effect| is_tail_call(effect) && at < entry_end;
     let in_entry = member::effects(text).find(|(at, effect)| tail_call(*at, *effect));
@@ -172,7 +172,7 @@ fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<WayReason> {
     below.map(|(at, _)| WayReason::HiddenExit { at })
 }
 
-/// Functions on the longest way of calls. Calls have no cycles, that was checked.
+/// Returns the number of functions on the longest path of calls. Calls have no cycles, as checked before.
 fn deepest_way(graph: &[BTreeSet<usize>]) -> usize {
     let mut depth = vec![1; graph.len()];
     for _ in 0..graph.len() {
@@ -187,7 +187,7 @@ fn deepest_way(graph: &[BTreeSet<usize>]) -> usize {
     depth[0]
 }
 
-/// Bytes that a function tail-calling the member, or the member behind a call, adds to the common frame's calls.
+/// Returns the bytes of the frames that the member's calls add below the common frame.
 pub(crate) fn calls_bytes(survey: &Survey, way: Way, rounding: FrameRounding) -> u32 {
     match way {
         Way::Inline => survey.below,

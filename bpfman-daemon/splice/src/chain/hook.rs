@@ -43,7 +43,7 @@ pub enum SpliceHook {
 }
 
 impl SpliceHook {
-    /// The verdict when every member proceeded.
+    /// Returns the verdict when every member proceeded.
     #[must_use]
     pub const fn end_verdict(self) -> Code {
         match self {
@@ -52,7 +52,7 @@ impl SpliceHook {
         }
     }
 
-    /// The verdict when a tail call inside the chain does not happen: the packet is dropped, since members that might
+    /// Returns the verdict when a tail call inside the chain fails: the packet is dropped, since members that might
     /// have dropped it did not run.
     #[must_use]
     pub const fn fail_verdict(self) -> Code {
@@ -62,7 +62,7 @@ impl SpliceHook {
         }
     }
 
-    /// Offset of the interface's index in the context: `xdp_md.ingress_ifindex`, `__sk_buff.ifindex`.
+    /// Returns the offset of the interface's index in the context: `xdp_md.ingress_ifindex`, `__sk_buff.ifindex`.
     pub(crate) const fn ifindex_offset(self) -> i16 {
         match self {
             Self::Xdp => 12,
@@ -79,7 +79,7 @@ impl SpliceHook {
         }
     }
 
-    /// The code that sends the packet to the target which a redirect helper noted.
+    /// Returns the code that sends the packet to the target set by a redirect helper.
     #[must_use]
     pub const fn redirect(self) -> Code {
         match self {
@@ -88,7 +88,7 @@ impl SpliceHook {
         }
     }
 
-    /// The code of bit 0 of a proceed-on set.
+    /// Returns the code of bit 0 of a proceed-on set.
     #[must_use]
     pub const fn first_code(self) -> Code {
         match self {
@@ -97,9 +97,9 @@ impl SpliceHook {
         }
     }
 
-    /// True if a program's own verdict is the chain's verdict, whether it is in the set or not.
+    /// Returns whether a program's own verdict is the chain's verdict, whether it is in the set or not.
     ///
-    /// The code of bit 31, which libxdp's dispatcher keeps for itself, counts as PASS in XDP's default set.
+    /// The code of bit 31, which libxdp's dispatcher reserves, counts as PASS in XDP's default set.
     pub(crate) fn verdict_survives(self, set: ProceedMask) -> bool {
         match self {
             Self::Xdp => set.0 & !(1 << XDP_PASS | ProceedMask::DISPATCHER_RETURN.0) == 0,
@@ -109,10 +109,10 @@ impl SpliceHook {
     }
 }
 
-/// True if a chain of this one member is attached as the program itself, at no cost.
+/// Returns whether a chain of this single member is attached as the program itself, at no cost.
 ///
-/// So it is for XDP when the set holds nothing but PASS and the dispatcher's return code. TC always goes through
-/// [`crate::splice()`], one member too, for the verdict at its end.
+/// This applies to XDP if the set holds only PASS and the dispatcher's return code. TC always uses [`crate::splice()`],
+/// even for one member, for the verdict at its end.
 #[must_use]
 pub fn can_attach_direct(hook: SpliceHook, proceed_on: ProceedMask) -> bool {
     hook == SpliceHook::Xdp && hook.verdict_survives(proceed_on)

@@ -28,7 +28,7 @@ pub(super) enum Constant {
 pub(super) struct RegisterConstants([Constant; 11]);
 
 impl RegisterConstants {
-    /// A register; all that do not exist are unknown.
+    /// Returns the content of a register; registers that do not exist are unknown.
     pub(super) fn get(&self, register: u8) -> Constant {
         self.0.get(usize::from(register)).copied().unwrap_or_default()
     }
@@ -52,7 +52,7 @@ impl Knowledge for RegisterConstants {
     }
 }
 
-/// RegisterConstants before each call that a function reaches.
+/// Returns the register contents before each call that a function reaches.
 pub(super) fn at_calls(insns: &[Insn], function: Range<usize>) -> BTreeMap<usize, RegisterConstants> {
     let mut calls = BTreeMap::new();
     // Any path may lead to the targets of such a jump.
@@ -94,7 +94,7 @@ fn follow((at, insn, next): (usize, Insn, Option<Insn>), effect: Effect, known: 
     }
 }
 
-/// The result of an arithmetic instruction: moves are followed, and nothing else.
+/// Returns the result of an arithmetic instruction: only moves are followed.
 fn moved(insn: Insn, known: &RegisterConstants) -> Constant {
     if insn.off != 0 {
         return Constant::Unknown;

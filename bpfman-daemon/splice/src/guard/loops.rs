@@ -1,8 +1,8 @@
-//! Rounds of loops that the verifier walks through once, however often they run: callbacks of `bpf_loop` and
-//! `bpf_for_each_map_elem`, number iterators, `may_goto`.
+//! Rounds of loops whose body the verifier processes only once: callbacks of `bpf_loop` and `bpf_for_each_map_elem`,
+//! number iterators, `may_goto`.
 //!
-//! A tenant's program runs in the path of others' packets and calls, and nothing interrupts it. So the counts of its
-//! loops have to be constants, and the product along each nesting is bounded.
+//! A tenant's program runs in the path of others' packets and calls, and cannot be interrupted. So the counts of its
+//! loops must be constants, and the product along each nesting is bounded.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,10 +13,10 @@ use super::allowed::{Calls, ForbiddenUse};
 use super::constants::{Constant, RegisterConstants, at_calls};
 use crate::text::scan::{Effect, target, walk};
 
-/// Most rounds of all loops of one nesting together: some milliseconds.
+/// Maximum number of rounds of all loops of one nesting together: a few milliseconds.
 pub const MAX_ROUNDS: u64 = 100_000;
 
-/// Calls that one function may be nested in. The kernel allows eight frames.
+/// Maximum nesting of calls of one function. The kernel allows eight frames.
 const MAX_NESTING: usize = 16;
 
 /// A call, and the number of its rounds.
@@ -32,11 +32,12 @@ struct CallSite {
 #[derive(Default)]
 struct FunctionLoops {
     calls: Vec<CallSite>,
-    /// The call that begins an iterator, and the product of those that may be nested.
+    /// Call that begins an iterator, and the product of iterators that may be nested.
     iterators: Option<(usize, u64)>,
 }
 
-/// Result for a function: the most rounds that an instruction of it, or of a function that it calls, runs for one call.
+/// Result for a function: the maximum number of rounds that an instruction of it, or of a function that it calls, makes
+/// in one call.
 type Rounds = Result<u64, ForbiddenUse>;
 
 /// A program whose loops are counted.
@@ -116,7 +117,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
         }
     }
 
-    /// Loops and calls of one function.
+    /// Returns the loops and calls of one function.
     fn loops(&self, function: Range<usize>) -> Result<FunctionLoops, ForbiddenUse> {
         let insns = &self.text.insns;
         let mut found = FunctionLoops::default();
@@ -142,7 +143,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
                 Effect::Kfunc { .. } if self.is_new_iterator(&insns[at]) => {
                     let Some(registers) = registers.get(&at) else { continue };
                     let rounds = self.bounded(iterated(registers), at, Some(ITERATOR))?;
-                    // In a loop, it may be one in another iterator's.
+                    // In a loop, it may be nested in another iterator's loop.
                     if repeated[at - start] {
                         nested = nested.saturating_mul(rounds);
                     } else {
@@ -161,7 +162,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
         (self.kernel_function)(call).is_some_and(|name| name == ITERATOR) && !self.calls.is_granted(ITERATOR)
     }
 
-    /// A helper that calls a function of the program again and again.
+    /// Returns the call of a helper that calls a function of the program repeatedly.
     fn helper_loop(&self, at: usize, number: i32, registers: &RegisterConstants) -> Option<CallSite> {
         let (name, rounds) = match (number, registers.get(1)) {
             (LOOP, Constant::Number(rounds)) => ("bpf_loop", Some(u64::from(rounds as u32))),
@@ -187,7 +188,7 @@ const FOR_EACH_MAP_ELEM: i32 = 164;
 /// Begins an iterator over numbers.
 const ITERATOR: &str = "bpf_iter_num_new";
 
-/// Rounds of an iterator from the second argument up to the third, without it.
+/// Returns the rounds of an iterator from the second argument up to the third, exclusive.
 fn iterated(registers: &RegisterConstants) -> Option<u64> {
     match (registers.get(2), registers.get(3)) {
         (Constant::Number(start), Constant::Number(end)) => {

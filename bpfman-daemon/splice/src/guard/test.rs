@@ -26,10 +26,10 @@ use crate::text::opcode::{
 
 /// Number of entries of a table; the first matches no task. Each link uses one.
 pub const GUARD_ENTRIES: u32 = 1024;
-/// Bytes of an entry: how to test (4), the level or inode (4), the id or beginning (8), the user (4), whether there is one (4).
+/// Size of an entry in bytes: type of the test (4), level or inode (4), id or start time (8), user (4), presence (4).
 const ENTRY: usize = 32;
 const ENTRY_SHIFT: i32 = 5;
-/// Places in an entry.
+/// Offsets in an entry.
 const AT_FIRST: i16 = 4;
 const AT_SECOND: i16 = 8;
 const AT_USER: i16 = 16;
@@ -38,8 +38,8 @@ const AT_HAS_USER: i16 = 20;
 const BY_GROUP: u32 = 1;
 const BY_NAMESPACE: u32 = 2;
 
-/// Low bits of `mm_struct.flags` in which the kernel keeps whether a process may be dumped (`MMF_DUMPABLE_MASK`), and the value
-/// for one that its own user may trace (`SUID_DUMP_USER`). Processes that changed their user have another.
+/// Low bits of `mm_struct.flags` that hold whether a process may be dumped (`MMF_DUMPABLE_MASK`), and the value for a
+/// process that its own user may trace (`SUID_DUMP_USER`). Processes that changed their user have another value.
 const DUMPABLE: i32 = 3;
 const DUMPABLE_BY_USER: u32 = 1;
 
@@ -94,33 +94,34 @@ pub struct GuardedTasks {
 /// Guard test of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardTest {
-    /// The index of the table among the program's maps.
+    /// Index of the table among the program's maps.
     pub table: usize,
-    /// The test by process namespace: it needs the kernel's types, and a licence that lets the program read them.
+    /// Offsets for the test by process namespace, which needs the kernel's types and a licence that lets the program
+    /// read them.
     pub namespaces: Option<TaskOffsets>,
-    /// The test of a task's rights, which needs the same.
+    /// Offsets for the test of a task's credentials, with the same requirements.
     pub credentials: Option<CredentialOffsets>,
-    /// Result of the program for tasks that are not let in.
+    /// Result of the program for tasks that do not match.
     pub neutral: i32,
 }
 
 /// A guarded program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarded {
-    /// The whole.
+    /// The program with the test in front.
     pub text: ProgramText,
-    /// Instructions in front of what it was.
+    /// Number of instructions of the test.
     pub len: usize,
 }
 
-/// The table of one guarded program.
+/// Returns the table of one guarded program.
 #[must_use]
 pub fn guard_table() -> MapSpec {
     let size = ENTRY as u32 * GUARD_ENTRIES;
     MapSpec { flags: RDONLY_PROG, ..MapSpec::sized("bpfman_guard", map_type::ARRAY, 4, size, 1) }
 }
 
-/// The bytes by which an entry lets these tasks in.
+/// Returns the bytes of an entry for these tasks.
 #[must_use]
 pub fn guard_entry(tasks: &GuardedTasks) -> [u8; ENTRY] {
     let (how, first, second) = match tasks.group {
@@ -138,8 +139,8 @@ pub fn guard_entry(tasks: &GuardedTasks) -> [u8; ENTRY] {
     entry
 }
 
-/// Sets one entry in the bytes of a table. Returns whether the table has such an entry that can let tasks in. Tables of programs
-/// that an earlier version loaded have entries of half the size, which hold no user.
+/// Sets one entry in the bytes of a table. Returns whether the table has such an entry, able to hold these tasks.
+/// Tables of programs that an earlier version loaded have entries of half the size, without a user.
 #[must_use]
 pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bool {
     let size = table.len() / GUARD_ENTRIES as usize;
@@ -155,8 +156,8 @@ pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bo
     }
 }
 
-/// A program with the test in front. What it was stays as it is, some instructions later; positions in its functions' and
-/// lines' records move with it.
+/// Returns a program with the test in front. The program itself is unchanged; positions in its function and line
+/// records move by the length of the test.
 #[must_use]
 pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
     let front = front(test);
@@ -169,7 +170,7 @@ pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
             _ => function.start += len,
         }
     }
-    // Every one of these is below a million, and so is what it becomes.
+    // All of these are below a million, before and after the addition.
     let by = len as u32;
     let func = |info: &FuncInfo| FuncInfo {
         insn_off: if info.insn_off == 0 { 0 } else { info.insn_off + by },
@@ -187,7 +188,7 @@ pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
     Guarded { text, len }
 }
 
-/// Registers of the test: the context has to outlive calls, and so has the entry.
+/// Registers of the test: context and entry must survive calls.
 const CONTEXT: u8 = 6;
 const AT_ENTRY: u8 = 7;
 
@@ -217,7 +218,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
         asm.branch_on(2, JNE64, BY_NAMESPACE, out);
         asm.helper(HELPER_CURRENT_TASK_BTF);
         asm.push(load(LOAD_DW, 1, 0, offsets.nsproxy));
-        // A task that ends has none any more.
+        // A task that is ending has none.
         asm.branch_on(1, JEQ64, 0, out);
         asm.push(load(LOAD_DW, 1, 1, offsets.pid_ns));
         asm.branch_on(1, JEQ64, 0, out);
@@ -228,7 +229,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
         asm.branch_on(1, JEQ64, 0, out);
         asm.push(load(LOAD_DW, 2, 1, offsets.began));
         asm.push(load(LOAD_DW, 3, AT_ENTRY, AT_SECOND));
-        // Within the tick: earlier ones become very large.
+        // Within the tick: earlier start times give very large numbers.
         asm.push(Insn::new(SUB64_REG, 2, 3, 0, 0));
         asm.branch_on(2, JGE64, TICK as u32, out);
     }

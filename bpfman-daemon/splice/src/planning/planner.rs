@@ -1,4 +1,4 @@
-//! Decides what becomes of a chain.
+//! Plans chains.
 
 use crate::analysis::stack::Group;
 use crate::analysis::survey::{Survey, survey_all};
@@ -12,7 +12,7 @@ use crate::error::limits::MAX_MEMBERS;
 use crate::planning::cut::{self, Lonely, MAX_DEPTH};
 use crate::planning::tail_calls;
 
-/// Decides how each member runs and where programs begin. Looks at the members only: nothing is compiled yet.
+/// Decides how each member runs and where programs begin. Examines the members only: nothing is compiled yet.
 ///
 /// # Errors
 /// No members or too many, or members that no strategy can run side by side: by name, with the reason.
@@ -20,7 +20,7 @@ pub fn plan(members: &[Member<'_>], options: &SpliceOptions<'_>) -> Result<Chain
     decide(members, options, true)
 }
 
-/// Plans a chain; one that could be direct is compiled all the same if `may_be_direct` is false.
+/// Plans a chain; a chain that could be direct is compiled too if `may_be_direct` is false.
 pub(crate) fn decide(
     members: &[Member<'_>],
     options: &SpliceOptions<'_>,
@@ -32,7 +32,7 @@ pub(crate) fn decide(
     if members.len() > MAX_MEMBERS {
         return Err(SpliceError::TooManyMembers { given: members.len() });
     }
-    // No verdict leads past an empty set, and the verifier refuses code that nothing reaches.
+    // No verdict leads past an empty set, and the verifier refuses unreachable code.
     let reached =
         members.iter().position(|member| member.proceed_on.0 == 0).map_or(members.len(), |at| at + 1);
     let unreached = members.len() - reached;
@@ -115,8 +115,9 @@ fn first_way(
     }
 }
 
-/// The result of a tail-called program is the segment's verdict, without check, count or translation: so the last
-/// member may tail-call if that changes nothing. Behind a call it is the function's result.
+/// Returns why a member's result may be hidden from the verifier. The result of a tail-called program is the program's
+/// verdict, without check, count or translation: so the last member may tail-call if that changes nothing. Behind a
+/// call it is the function's result.
 fn hidden_exit(
     members: &[Member<'_>],
     survey: &Survey,
@@ -130,7 +131,7 @@ fn hidden_exit(
     (!ends_the_chain).then_some(reason)
 }
 
-/// Arrays in the order in which a packet meets them.
+/// Returns the arrays in the order in which a packet meets them.
 fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan], timed: bool) -> Vec<ArrayUse> {
     let mut arrays = Vec::new();
     for (number, segment) in segments.iter().enumerate() {
