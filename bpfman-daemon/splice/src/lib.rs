@@ -10,8 +10,8 @@
 //! ```
 //!
 //! [`plan()`] decides how each member runs ([`Way`]) and where a program ends and the next begins, with the reasons
-//! ([`ChainPlan::reason`]). The caller creates the maps that the plan needs, and [`compile()`] returns the programs. The
-//! same members and options give the same bytes.
+//! ([`ChainPlan::reason`]). The caller creates the maps that the plan needs, and [`compile()`] returns the programs.
+//! The same members and options give the same bytes.
 
 mod analysis;
 mod chain;

@@ -1,8 +1,8 @@
 //! The test in front of a tenant's program: the program runs only for the tenant's tasks.
 //!
 //! The same program is attached for several tenants' tasks (the containers of one application), so the tasks are not in
-//! the code: each link has an index, its cookie, into a table that only the daemon writes. An unused entry matches no task,
-//! and neither does index 0, which other links have.
+//! the code: each link has an index, its cookie, into a table that only the daemon writes. An unused entry matches no
+//! task, and neither does index 0, which other links have.
 //!
 //! ```text
 //! r6 = context; index = cookie; index < entries, or out
@@ -13,8 +13,8 @@
 //! out: return 1 where perf events run the program, else 0
 //! ```
 //!
-//! Both are neutral: a perf event takes no samples for a task where a program of its probe or trace point returns 0, not even
-//! for other users of the same place; fentry and fexit have to return 0; LSM allows by 0.
+//! Both are neutral: a perf event takes no samples for a task where a program of its probe or trace point returns 0, not
+//! even for other users of the same place; fentry and fexit have to return 0; for LSM, 0 means to allow.
 
 use bpfmand_core::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
 
