@@ -9,9 +9,9 @@
 //! [keep context] [body 1] [check] [context, zeroed frame] [body 2] [check] … [end of the chain] [functions of all]
 //! ```
 //!
-//! [`plan()`] decides how each member runs ([`Way`]) and where a program ends and the next begins; it says why
-//! ([`ChainPlan::reason`]). The caller makes the maps that the plan asks for, and [`compile()`] gives the programs. The
-//! same members and options give the same bytes.
+//! [`plan()`] decides how each member runs ([`Way`]) and where a program ends and the next begins, with the reasons
+//! ([`ChainPlan::reason`]). The caller creates the maps that the plan needs, and [`compile()`] returns the programs.
+//! The same members and options give the same bytes.
 
 mod analysis;
 mod chain;

@@ -1,4 +1,4 @@
-//! What a caller may adopt. The daemon reaches every link of the machine, its clients do not.
+//! Access control for adoption: the daemon can open every link of the machine, its clients must not.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd as _;
@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 use crate::EngineError;
 
-/// Only root may name a link by its id: the kernel gives links by id to nobody else either.
+/// Only root may name a link by its id: the kernel also restricts opening links by id to root.
 pub fn may_name_link(id: KernelLinkId, caller_uid: u32) -> Result<(), EngineError> {
     if caller_uid == 0 {
         return Ok(());
@@ -23,12 +23,13 @@ pub fn may_name_link(id: KernelLinkId, caller_uid: u32) -> Result<(), EngineErro
 /// A pin that the caller may name.
 pub struct NamedPin {
     path: PathBuf,
-    /// Holds the very file that was looked at.
+    /// Keeps the checked file open.
     file: Option<File>,
 }
 
 impl NamedPin {
-    /// Root may name every pin, others their own. They are not told whether there is one that is not theirs.
+    /// Checks that the caller may name a pin: root any pin, other users only their own. The error does not reveal
+    /// whether another user's pin exists.
     pub fn find(path: &Path, caller_uid: u32) -> Result<Self, EngineError> {
         if caller_uid == 0 {
             return Ok(Self { path: path.to_owned(), file: None });
@@ -45,7 +46,8 @@ impl NamedPin {
         }
     }
 
-    /// Where to open it: a path of one's own may lead to another pin a moment later, the file held here does not.
+    /// Returns the path to open: the caller may replace the pin at its path at any time, but not the file that is held
+    /// open here.
     pub fn path(&self) -> PathBuf {
         match &self.file {
             None => self.path.clone(),

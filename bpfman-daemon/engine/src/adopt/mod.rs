@@ -1,8 +1,8 @@
-//! Adoption: a program that someone else attached by a link becomes a member, without a gap.
+//! Adoption: a third-party program that is attached by a link becomes a member, without a gap.
 //!
-//! The link stays the one it is, and is pinned by us too. Its program is not ours to read: the kernel gives only
-//! rewritten instructions. So it stays a program of its own, which a chain reaches by a tail call. The one who attached
-//! it may hold the link still, and may change or end it; that is found and named like any other drift.
+//! The link stays and is pinned by us too. The kernel returns only rewritten instructions of its program, so the
+//! program stays separate, and the chain reaches it by a tail call. The owner may still hold the link, and may change
+//! or end it; this is detected and reported like any other drift.
 
 mod access;
 mod settle;
@@ -31,37 +31,36 @@ use crate::state::records::{Entry, HookRecord, LinkRecord, ProgramRecord, Source
 use crate::state::{BlobId, Changes, Leased, check_metadata};
 use crate::{Engine, EngineError, paths};
 
-/// What to adopt.
+/// Object to adopt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdoptWhat {
-    /// A link, by the kernel's id.
+    /// A link, by kernel id.
     Link(KernelLinkId),
-    /// A link, by an absolute path where it is pinned.
+    /// A link, by the absolute path of its pin.
     Pin(PathBuf),
 }
 
-/// A program of others to be taken over, and its place among ours.
+/// Request to adopt a third-party program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdoptRequest {
-    /// The link that attaches it, at XDP or tcx.
+    /// Link that attaches the program at XDP or tcx.
     pub what: AdoptWhat,
-    /// The interface it is at; none: look for it in the daemon's own network namespace and all that have a name.
+    /// Interface of the link; none searches the daemon's own network namespace and all that have a name.
     pub interface: Option<Interface>,
-    /// 0 runs first.
+    /// Priority: 0 runs first.
     pub priority: i32,
-    /// When the next member runs; none: as by default. Means nothing for tcx.
+    /// Verdicts with which the next member runs; none for the default. Not used for tcx.
     pub proceed_on: Option<ProceedOn>,
-    /// Where among the others of the hook.
+    /// Position among the other members of the hook.
     pub order: OrderIntent,
-    /// Free pairs of the user.
+    /// Metadata of the user.
     pub metadata: BTreeMap<String, String>,
     /// User id of the caller.
     pub caller_uid: u32,
-    /// Whose the program and the link are.
+    /// Owner of the program and the link.
     pub owner: Owner,
 }
 
-/// A link of others, and where it is.
 struct Found<H> {
     link: H,
     facts: LinkFacts,
@@ -71,8 +70,8 @@ struct Found<H> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Takes over a program that someone else attached by a link at XDP or tcx. What is attached otherwise cannot be taken
-    /// over without a gap.
+    /// Adopts a program that a third party attached by a link at XDP or tcx. Other attachments cannot be adopted
+    /// without a gap.
     ///
     /// # Errors
     /// See [`EngineError`]; nothing is changed then.
@@ -89,7 +88,7 @@ impl<K: Kernel> Engine<K> {
         let point = point_of(&found, request);
         check_priority(&point)?;
         crate::order::check_intent(&point, &request.order)?;
-        // Two adoptions of one program at once would make two records of it.
+        // Two concurrent adoptions of one program would create two records of it.
         let _alone = self.lock(Subject::SharedMaps);
         let known = self.state().program(found.program.id).cloned();
         let stray = self.strays()?.into_iter().find(|stray| stray.is_link(found.facts.id));
@@ -129,25 +128,25 @@ impl<K: Kernel> Engine<K> {
         let original = self.loaded_program(program.id)?;
         let operation = link.operation;
         let folder = paths::pending(operation);
-        // Before what undoes it, so that they outlive that.
+        // Declared before the undo steps, so that they outlive them.
         let mut chain = None;
         let swapped_in: RefCell<Option<Leased>> = RefCell::default();
         undoing(|undo| {
             self.step("adopt", "make pending folder");
             self.kernel.make_folder(&folder)?;
             undo.push(|| {
-                // Until the link is given back it may run the chain on: what that consists of has to stay.
+                // The link may run the chain until it is restored: keep all parts of the chain.
                 let left = |error| self.not_undone(Remainder::Adoption(operation), swapped_in.take(), error);
                 self.undo_adoption(operation).map_err(left)
             });
-            // First what undoing it needs.
+            // Pin the program first: undoing needs it.
             self.step("adopt", "pin program");
             self.kernel.pin(&original, &folder.join(paths::program(program.id)))?;
             self.step("adopt", "pin link");
             self.kernel.pin(&found.link, &folder.join(paths::adopted_link(program.id)))?;
             let is_new = program.operation == operation;
             if is_new {
-                // A chain is built of recorded programs: this one is known from here on, or forgotten again.
+                // Chains are built from recorded programs: register this one temporarily.
                 self.state().put_program(Arc::clone(program));
                 undo.push_sure(|| self.state().remove_program(program.uid));
             }
@@ -168,12 +167,11 @@ impl<K: Kernel> Engine<K> {
         self.state().drifted.remove(&found.key);
         self.step("adopt", "move into place");
         retry_once(|| self.place_adopted(operation, link, program.id))?;
-        // Our tc chain may stand before what is ours from now on.
+        // The tc chain may now come before our other links.
         self.keep_order(&found.key);
         chain.map_or(Ok(()), |built| self.settle_chain(built))
     }
 
-    /// Builds the chain with an adopted member, and puts it into the member's link.
     fn join_adopted<'a>(
         &'a self,
         found: &Found<K::Handle>,
@@ -260,7 +258,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Found { link, facts, program, interface, key })
     }
 
-    /// Finds the interface of a link among those of the daemon's own namespace, of named ones and of watched ones.
+    /// Finds the interface of a link in the daemon's own namespace, the named and the watched ones.
     fn place_of(
         &self,
         link: &LinkFacts,
@@ -302,7 +300,7 @@ impl<K: Kernel> Engine<K> {
         let pins: Vec<PathBuf> = {
             let state = self.state();
             let links = state.chain(&found.key).into_iter().map(|link| paths::link(link.id));
-            // Chains of type tc are at tcx. A link that no record names is a stray, and may be adopted.
+            // Chains of type tc may be attached at tcx. A link without a record is a stray, and may be adopted.
             let chain = Some(found.key.of_chain()).filter(|key| state.hooks.contains_key(key));
             links.chain(chain.map(|key| paths::hook_link(&key))).collect()
         };

@@ -1,4 +1,4 @@
-//! The pins of an adoption: moved into place behind its record, or taken back without one. Its end, too.
+//! Moves the pins of an adoption into place after its record, or undoes them. Also ends adoptions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecor
 use crate::{Engine, EngineError, paths};
 
 impl ProgramRecord {
-    /// True for a program of others that was adopted.
+    /// Returns whether the program is an adopted third-party program.
     pub const fn is_adopted(&self) -> bool {
         matches!(self.source, SourceRecord::Adopted { .. })
     }
 
-    /// The text that stands for an adopted program among members: nobody but the kernel knows its own. What runs is the
-    /// program itself.
+    /// Returns a placeholder text for an adopted program, whose own text is known only to the kernel. The chain runs
+    /// the program itself.
     pub fn opaque_text(&self) -> MemberText {
         let insns = vec![Insn::new(0xb7, 0, 0, 0, 0), Insn::new(op::EXIT, 0, 0, 0, 0)];
         MemberText {
@@ -34,7 +34,7 @@ impl ProgramRecord {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Moves the pins of an adoption into place. Running it again is fine.
+    /// Moves the pins of an adoption into place. It is idempotent.
     pub(crate) fn place_adopted(
         &self,
         operation: OperationId,
@@ -51,7 +51,7 @@ impl<K: Kernel> Engine<K> {
             if let Some(parent) = place.parent() {
                 self.kernel.make_folder(parent)?;
             }
-            // What is left of a link of ours that was forced off before.
+            // The pin may be left from a link of ours that was force-detached.
             if self.kernel.open_pin(&place)?.is_some() {
                 self.kernel.unpin(&place)?;
             }
@@ -64,13 +64,12 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder)
     }
 
-    /// True if a pending folder is that of an adoption.
     pub(crate) fn is_adoption(&self, operation: OperationId) -> Result<bool, EngineError> {
         let names = self.kernel.list_folder(&paths::pending(operation))?;
         Ok(names.iter().any(|name| is_adopted_pin(name)))
     }
 
-    /// Gives an adopted link its program back and lets go of both.
+    /// Restores the original program of an adopted link, and releases both.
     pub(crate) fn undo_adoption(&self, operation: OperationId) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
         for name in self.kernel.list_folder(&folder)? {
@@ -80,7 +79,7 @@ impl<K: Kernel> Engine<K> {
                 continue;
             };
             let facts = self.kernel.link_of(&link)?;
-            // Its owner may have put another one there since.
+            // The owner may have put another program there since.
             if facts.ifindex.is_none()
                 || facts.program == ProgramId(id)
                 || !self.is_pinned_entry(facts.program)?
@@ -94,8 +93,9 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder)
     }
 
-    /// The last member leaves a hook whose link was adopted. If it is the adopted one, the link goes on with its program
-    /// alone, and is the stranger's again. Otherwise the stranger's program has left before, and the link ends.
+    /// Handles the last member leaving a hook whose link was adopted. If it is the adopted member, the link keeps its
+    /// original program and is given back to its owner. Otherwise the adopted program has left before, and the link
+    /// ends.
     pub(crate) fn leave_adopted<'a>(
         &'a self,
         hook: &Arc<HookRecord>,
@@ -125,17 +125,18 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Ends an adopted link, which others may hold still: it runs nothing any more then.
+    /// Ends an adopted link. Others may still hold it, but it runs nothing any more.
     pub(crate) fn end_adopted_link(&self, pin: &Path) -> Result<(), EngineError> {
         let result = self.kernel.end_link(pin);
         match self.kernel.open_pin(pin)? {
-            // Whoever holds it may go on holding it.
+            // Other holders may keep the detached link.
             None => Ok(()),
             Some(_) => Ok(result?),
         }
     }
 
-    /// Adopted programs end with the boot, or with whoever took their pin away: there is no bytecode to load again.
+    /// Removes records of adopted programs that no longer exist: they end with the boot, or when their pin is removed,
+    /// and there is no bytecode to load again.
     pub(crate) fn forget_adopted(&self, report: &mut RecoveryReport) {
         let adopted: Vec<Arc<ProgramRecord>> = {
             let state = self.state();

@@ -1,4 +1,4 @@
-//! Hooks that are held by programs of others: who is in the way, and what can be done.
+//! Hooks that third-party programs hold: reports the holder and the remedy.
 
 use bpfmand_core::{
     AttachPoint, HookEntry, HookKey, HookKind, Interface, KernelLinkId, Owner, ProgramFacts, ProgramId, Via,
@@ -12,10 +12,10 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches to a hook that takes one program. Where another is there, it is named.
+    /// Attaches to a hook that accepts one program. If the hook is held, the error names the holder.
     ///
-    /// The kernel alone decides whether the hook is free; the look at who holds it comes after that, and if the other one
-    /// has left in between, the attach is tried again.
+    /// Only the kernel decides whether the hook is free. The holder is queried afterwards; if it has left in between,
+    /// the attach is tried again.
     pub(crate) fn attach_where_free(
         &self,
         key: &HookKey,
@@ -32,15 +32,15 @@ impl<K: Kernel> Engine<K> {
             }
             let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
             let entry = contents.entries.first();
-            // It went in between: ours is next.
+            // The holder has left in between: try again.
             if entry.is_some() || left == 0 {
                 return Err(self.conflict(key, interface, entry));
             }
         }
     }
 
-    /// Names a program of others at a hook that takes one program, before a chain is built that cannot be attached. What
-    /// runs `ours` is a link of ours that is about to go. Where the look fails the kernel decides.
+    /// Reports a third-party program at a hook that accepts one program, before a chain is built in vain. A link that
+    /// runs `ours` is ours and about to be removed. If the query fails, the kernel decides later.
     pub(crate) fn ensure_free(
         &self,
         key: &HookKey,
@@ -51,13 +51,13 @@ impl<K: Kernel> Engine<K> {
             return Ok(());
         }
         let Ok(contents) = self.kernel.hook_contents(interface.netns.as_deref(), key) else { return Ok(()) };
-        // A program on the card leaves room for one in the driver or the stack.
+        // An offloaded program leaves the driver or generic hook free.
         let on_card = |via: &Via| matches!(via, Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } if *mode == XdpRunsIn::Offload);
         let is_theirs =
             |entry: &&HookEntry| (ours.is_none() || entry.program != ours) && !on_card(&entry.via);
         let Some(entry) = contents.entries.iter().find(is_theirs) else { return Ok(()) };
         match self.conflict(key, interface, Some(entry)) {
-            // Ours may join it.
+            // Our programs may join the dispatcher.
             EngineError::HookHeld(held) if matches!(held.attached, Attached::LibxdpDispatcher(_)) => Ok(()),
             error => Err(error),
         }
@@ -95,15 +95,15 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Returns whether the kernel's link of one of our hooks is among these.
+    /// Returns whether the kernel link of one of our hooks is among these.
     fn has_hook_link(&self, links: &[KernelLinkId]) -> bool {
         let hooks: Vec<HookKey> = self.state().hooks.keys().copied().collect();
         let link_of = |hook: &HookKey| self.pinned_link(&paths::hook_link(hook)).ok().flatten();
         hooks.iter().filter_map(link_of).any(|link| links.contains(&link.id))
     }
 
-    /// Names a link of ours where netfilter takes no second program of the priority that `link` has. The link of another owner
-    /// is left out, unless `link` is root's: only that owner and root can detach it.
+    /// Names our own link if netfilter accepts no second program of `link`'s priority. The link of another owner is not
+    /// named, unless `link` is root's: only that owner and root can detach it.
     pub(crate) fn with_own_holder(&self, link: &LinkRecord, error: EngineError) -> EngineError {
         let (
             AttachPoint::Netfilter { netns, place },
@@ -127,7 +127,6 @@ impl<K: Kernel> Engine<K> {
         EngineError::HeldByOurs { hook: hook.clone(), link: is_named.then_some(holder) }
     }
 
-    /// What can be told of a dispatcher of libxdp.
     fn dispatcher(
         &self,
         key: &HookKey,
@@ -136,7 +135,7 @@ impl<K: Kernel> Engine<K> {
         is_linked: bool,
     ) -> Option<Dispatcher> {
         let glance = self.glance_at_dispatcher(key, program).ok().flatten()?;
-        // Without the lock it is told as well as can be: nothing is decided by it.
+        // Continue without the lock if it cannot be acquired: this is information only.
         let _lock = self.kernel.lock_folder(&self.options.libxdp_pins).ok();
         let programs = self.slots_of(&glance).unwrap_or_default().into_iter().map(|slot| DispatcherProgram {
             priority: slot.slot.priority,

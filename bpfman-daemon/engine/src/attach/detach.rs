@@ -1,4 +1,4 @@
-//! Detach: one place less where a program runs. Unload does the same for all links of a program at once.
+//! Detach: ends one attachment of a program. Unload ends all links of a program at once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::state::Changes;
 use crate::state::records::{Entry, HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// A hook without some of its members: its record if it goes on, and what it runs now, if that could be changed.
+/// A hook without some of its members: its record if it stays, and its new chain, if the hook could be changed.
 type Left<'a, K> = (Option<HookRecord>, Option<BuiltChain<'a, K>>);
 
 impl<K: Kernel> Engine<K> {
-    /// Removes one attachment. When this returns, the kernel has let go of it.
+    /// Removes one attachment. The kernel has released it when this returns.
     ///
     /// # Errors
     /// See [`EngineError`]; the link stays then.
@@ -31,12 +31,12 @@ impl<K: Kernel> Engine<K> {
         self.begin()?;
         let (link, _held) = self.lock_link(id).ok_or(EngineError::NoLink(id))?;
         let hook = link.hook;
-        // An adopted program is ours only as long as it is attached.
+        // An adopted program is managed only while it is attached.
         let adopted = self.record(link.program).filter(|program| {
             program.is_adopted() && self.state().links_of(program.uid).all(|other| other.id == id)
         });
         let result = self.remove("detach", &[link], adopted.as_deref());
-        // What others wanted of it they want no more.
+        // Other members may have had intents that named this one.
         hook.iter().for_each(|key| self.keep_order(key));
         result
     }
@@ -52,7 +52,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_with(operation_name, links, program, Changes::default())
     }
 
-    /// The same, with more that is recorded in the same step.
+    /// Removes links, and records more changes in the same step.
     pub(crate) fn remove_with(
         &self,
         operation_name: &'static str,
@@ -61,7 +61,7 @@ impl<K: Kernel> Engine<K> {
         mut changes: Changes,
     ) -> Result<(), EngineError> {
         let operation = self.operation();
-        // Before what undoes it, so that it outlives that.
+        // Declared before the undo steps, so that it outlives them.
         let mut built_chains = Vec::new();
         let mut leftover = LeftoverRecord::default();
         let mut chains: BTreeMap<HookKey, Vec<LinkId>> = BTreeMap::new();
@@ -73,7 +73,7 @@ impl<K: Kernel> Engine<K> {
                 Some(key) if !matches!(key.kind, HookKind::Tcx(_)) => {
                     chains.entry(key).or_default().push(link.id);
                 }
-                // The stranger's link goes on as it was.
+                // The third-party link continues unchanged.
                 _ if link.adopted => leftover.released.push(text(&paths::link(link.id))),
                 _ => leftover.links.push(text(&paths::link(link.id))),
             }
@@ -101,7 +101,7 @@ impl<K: Kernel> Engine<K> {
         cleared
     }
 
-    /// Takes members out of a chain. Answers the hook's new record, or none if it ends, with what it runs now.
+    /// Removes members from a chain. Returns the hook's new record, or none if it ends, with its new chain.
     pub(crate) fn leave_chain<'a>(
         &'a self,
         operation_name: &'static str,
@@ -119,7 +119,7 @@ impl<K: Kernel> Engine<K> {
             entered => entered?,
         };
         if is_entered {
-            // Where nothing runs there is nothing to be inspected, and maybe no interface by which to release the freeze.
+            // A hook that runs nothing cannot be inspected, and may have no interface by which to release the freeze.
             self.ensure_not_frozen(key, &left)?;
         }
         let in_dispatcher = is_entered && hook.entry == Entry::Dispatcher;
@@ -133,22 +133,22 @@ impl<K: Kernel> Engine<K> {
         }
         let record = HookRecord { newcomer: None, ..(*hook).clone() };
         if !is_entered {
-            // Someone removed the pin, and with it what ran here: nothing is to be swapped. Recovery, or the next
-            // attach, enters the hook again with those who remain.
+            // The pin was removed, and with it the chain: there is nothing to swap. Recovery, or the next attach,
+            // enters the hook again with the remaining members.
             return Ok((Some(record), None));
         }
         self.step(operation_name, "build chain");
         let built = self.build_chain(key, &hook.interface, &remaining, Some(hook.entry), &left)?;
         self.change_chain(&hook, &built, undo)?;
         if let Some(new) = &built.dispatcher {
-            // Removed by the next start too, if this one does not come to it.
+            // The next start removes it too, if this one is interrupted.
             leftover.folders.extend(new.leftovers().map(|path| text(&path)));
         }
         let goes_on = !(in_dispatcher && remaining.is_empty());
         Ok((goes_on.then(|| built.recorded(record)), Some(built)))
     }
 
-    /// A hook, with its members in their order when some have left.
+    /// Returns a hook and its remaining members in order, after some have left.
     pub(crate) fn remaining(
         &self,
         key: &HookKey,
@@ -164,10 +164,10 @@ impl<K: Kernel> Engine<K> {
         (hook, links)
     }
 
-    /// Lists what a hook is entered by as something to be removed.
+    /// Lists the entry of a hook as a leftover to remove.
     pub(crate) fn leave_entry(&self, hook: &HookRecord, leftover: &mut LeftoverRecord) {
         match hook.entry {
-            // A link that others may hold is not waited for.
+            // Do not wait for the end of a link that others may hold.
             Entry::Link if hook.adopted_link => {
                 leftover.adopted_links.push(text(&paths::hook_link(&hook.key)));
             }
@@ -180,12 +180,12 @@ impl<K: Kernel> Engine<K> {
                 program: hook.program,
                 number: hook.number.clone(),
             }),
-            // Others may be in the dispatcher: it is made anew, or was left already.
+            // The dispatcher may hold other programs: it is rebuilt, or was left already.
             Entry::Dispatcher => {}
         }
     }
 
-    /// Lists what goes with a program: its pin, and maps that nobody else uses.
+    /// Lists the leftovers of a program: its pin, and maps that no other program uses.
     fn leave_program(&self, program: &ProgramRecord, leftover: &mut LeftoverRecord) {
         let previous = self.state().previous.get(&program.uid).cloned();
         let loaded = previous.iter().filter(|previous| previous.boot == self.boot);

@@ -1,5 +1,5 @@
-//! Extensions, attached: a function of another program runs them in its place. What is spliced into a chain is a copy of
-//! its members, which no extension reaches: a program that is extended runs by itself, or nowhere.
+//! Attaching extensions: the kernel runs an extension in place of another program's function. Members spliced into a
+//! chain are copies, which an extension does not affect: an extended program must run by itself.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::state::{ExtendedProgram, ExtendsRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Holds the program that an extension is for, and its hooks, until the extension is attached; of other programs
-    /// nothing is held. The caller holds shared maps ([`Engine::lock_extended`]) and the program.
+    /// Locks the program that an extension is for, and its hooks, until the extension is attached; third-party programs
+    /// are not locked. The caller holds shared maps ([`Engine::lock_extended`]) and the extension.
     ///
     /// # Errors
-    /// Nothing would come of it: a copy of that program runs, or another extension is there.
+    /// The extension would have no effect: a copy of the program runs, or another extension is attached.
     pub(super) fn hold_extended(&self, program: &ProgramRecord) -> Result<Vec<Guard>, EngineError> {
         let Some(extends) = &program.extends else { return Ok(Vec::new()) };
         let mut held = Vec::new();
@@ -83,7 +83,7 @@ impl<K: Kernel> Engine<K> {
         .into())
     }
 
-    /// What the kernel has to be asked for to attach an extension: the function as the program that it is for has it now.
+    /// Returns the link target of an extension: the function in the current instance of the extended program.
     pub(super) fn extension_target(
         &self,
         program: &ProgramRecord,
@@ -103,8 +103,8 @@ impl<K: Kernel> Engine<K> {
         Ok(LinkTarget::Replacement(Extends { program: wanted.program, function }))
     }
 
-    /// Refuses to unload or replace a program that others extend: the kernel would keep it for them, and nobody could
-    /// extend what comes in its place by what was looked up in it.
+    /// Refuses to unload or replace an extended program: the kernel would keep it for its extensions, and their
+    /// recorded function ids would not fit its replacement.
     pub(crate) fn ensure_not_extended(
         &self,
         program: &ProgramRecord,
@@ -127,7 +127,7 @@ impl<K: Kernel> Engine<K> {
         Err(ExtensionRefusal::Extended { program, name, change, by }.into())
     }
 
-    /// Refuses to replace an extension that is attached: the kernel takes one in a function's place.
+    /// Refuses to replace an attached extension: the kernel accepts one replacement per function.
     pub(crate) fn ensure_not_in_place(&self, program: &ProgramRecord) -> Result<(), EngineError> {
         if program.program_type != ProgramType::Freplace {
             return Ok(());
@@ -137,7 +137,7 @@ impl<K: Kernel> Engine<K> {
         Err(ExtensionRefusal::Attached { program: program.id, name: program.name.clone(), link }.into())
     }
 
-    /// Refuses to have a copy of programs run of which an extension is attached: it would not be extended.
+    /// Refuses to run copies of programs that an attached extension extends: the copies would not be extended.
     pub(crate) fn ensure_none_extended(
         &self,
         key: &HookKey,

@@ -14,18 +14,18 @@ use crate::state::hook_names::filter_name;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Most members of one chain that belong to users, grants and applications of namespaces. The other places are kept for root
-/// and for cluster applications.
+/// Maximum number of members of one chain that belong to users, grants and applications of namespaces. The other places
+/// are reserved for root and for cluster applications.
 const MAX_MEMBERS_OF_OTHERS: usize = 24;
 
-/// The same of links at one tcx hook, of which the kernel takes 63.
+/// The same limit for links at one tcx hook, of which the kernel accepts 63.
 const MAX_TCX_LINKS_OF_OTHERS: usize = 48;
 
-/// How a hook was entered and, at XDP, where it runs.
+/// Entry of a hook and, at XDP, its mode.
 pub(crate) type Entered = (Entry, Option<XdpPlacement>);
 
-/// Returns whether it is the driver that refused a chain, so that the network stack may take it: no program is in the way, and
-/// no other call failed.
+/// Returns whether the driver refused a chain, so that the network stack may run it: no other program blocks the hook,
+/// and no other call failed.
 fn is_of_driver(error: &EngineError) -> bool {
     match error {
         EngineError::Kernel(KernelError::Call { action, .. }) => *action == "attach",
@@ -34,7 +34,7 @@ fn is_of_driver(error: &EngineError) -> bool {
     }
 }
 
-/// The driver's error, without the hook, which stands beside it wherever it is shown.
+/// Returns the driver's error without the hook, which the message names separately.
 fn in_words(refusal: &EngineError) -> String {
     let text = match refusal {
         EngineError::Kernel(KernelError::Call { source, .. }) => source.to_string(),
@@ -47,7 +47,7 @@ fn in_words(refusal: &EngineError) -> String {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a member that the chain has no place for.
+    /// Refuses a member for which the chain has no place.
     pub(crate) fn ensure_room(
         &self,
         key: &HookKey,
@@ -61,7 +61,7 @@ impl<K: Kernel> Engine<K> {
         self.ensure_kept_places(key, interface, members, newcomer, MAX_MEMBERS_OF_OTHERS)
     }
 
-    /// Refuses a tcx link that would take a place that is kept for others.
+    /// Refuses a tcx link that would use a reserved place.
     pub(crate) fn ensure_tcx_room(
         &self,
         key: &HookKey,
@@ -120,7 +120,7 @@ impl<K: Kernel> Engine<K> {
         self.step("attach", "build chain");
         let entered = old.as_ref().map(|hook| hook.entry);
         let built = self.build_chain(key, interface, &links, entered, std::slice::from_ref(&link))?;
-        // Both before what undoes it, so that they outlive that.
+        // Both are declared before the undo steps, so that they outlive them.
         let lacks_number = old.as_ref().is_none_or(|hook| self.lacks_number(hook));
         let namespace = if lacks_number { self.hold_namespace(key) } else { None };
         let mut joined = None;
@@ -139,7 +139,7 @@ impl<K: Kernel> Engine<K> {
             let runs = joined.as_ref().unwrap_or(&built);
             let hook = match (&old, known) {
                 (Some(hook), _) => (**hook).clone(),
-                // Its switches and what it counted stay. It is entered by a link of our own from now on.
+                // Its settings and counts stay. It now has a link of our own.
                 (None, Some(known)) => {
                     HookRecord { operation: link.operation, entry, adopted_link: false, ..(*known).clone() }
                 }
@@ -178,15 +178,15 @@ impl<K: Kernel> Engine<K> {
         let swapped_in = built.leased();
         undo.push(move || {
             let Some(before) = before else { return Ok(()) };
-            // Until it is swapped back it runs on: what it consists of has to stay.
+            // The chain runs until it is swapped back: keep all its parts.
             let left = |error| self.not_undone(Remainder::Hook { key: hook.key, now }, swapped_in, error);
             self.swap(&hook, now, &before, &hook.interface).map_err(left)
         });
         Ok(())
     }
 
-    /// Attaches the first chain of a hook. Where libxdp holds it and the kernel can do it, the members join libxdp's
-    /// dispatcher: what the hook runs then is answered too. The caller holds the namespace.
+    /// Attaches the first chain of a hook. If libxdp holds the hook and the kernel supports it, the members join
+    /// libxdp's dispatcher, which is returned too. The caller holds the namespace.
     pub(crate) fn enter_or_join<'a>(
         &'a self,
         interface: &Interface,
@@ -240,7 +240,7 @@ impl<K: Kernel> Engine<K> {
         built: &BuiltChain<'a, K>,
         undo: &mut Undo<'a>,
     ) -> Result<Entered, EngineError> {
-        // By its identity: the path of a record may lead to another namespace by now.
+        // Identify the namespace by its number: the path of a record may lead to another one by now.
         let (home, netns) = (NetnsId::from(key.netns), interface.netns.as_deref());
         let folder = paths::pending(operation);
         let target = match key.kind {
@@ -257,11 +257,11 @@ impl<K: Kernel> Engine<K> {
                 expected_revision: None,
             },
             HookKind::Tc(direction) | HookKind::Tcx(direction) => {
-                // A filter has no pin that could tell after a crash that it is there: the program's pin below
-                // `pending` names the hook, and recovery looks there for a filter that runs it.
+                // A filter has no pin to find it by after a crash: the program's pin below `pending` names the hook,
+                // and recovery searches there for a filter that runs it.
                 self.kernel.make_folder(&folder)?;
                 undo.push(move || self.undo_pending_of(operation));
-                // With it the next start knows whether the namespace has ended, if no path leads there by then.
+                // The number lets the next start detect the end of the namespace, if no path leads there by then.
                 undo.push_sure(move || self.forget_held_namespace(home));
                 let number = self.number_namespace(home, netns)?;
                 self.step("attach", "pin program of filter");
@@ -299,8 +299,9 @@ impl<K: Kernel> Engine<K> {
         Ok((Entry::Link, None))
     }
 
-    /// Attaches the first chain of an XDP hook. Unless the configuration names a mode, the driver runs it, or the network
-    /// stack where the driver refuses it: its size, the MTU, a driver without XDP. A hook that is held is in no mode free.
+    /// Attaches the first chain of an XDP hook. Unless the configuration names a mode, the driver runs it, or the
+    /// network stack if the driver refuses it: its size, the MTU, a driver without XDP. A hook that is held is free in
+    /// no mode.
     fn enter_xdp<'a>(
         &'a self,
         interface: &Interface,
@@ -326,7 +327,7 @@ impl<K: Kernel> Engine<K> {
                     let refusal = Some(in_words(&refusal));
                     return Ok(XdpPlacement { mode: XdpRunsIn::Generic, refusal });
                 }
-                // Others came between the two attempts.
+                // Another program was attached between the two attempts.
                 Err(held @ EngineError::HookHeld(_)) => Err(held),
                 Err(_) => Err(refusal),
             },
@@ -340,7 +341,7 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Renames a hook's link from `pending` to its place. Running it again is fine.
+    /// Renames a hook's link from `pending` to its place. It is idempotent.
     pub(crate) fn place_hook(&self, hook: &HookRecord) -> Result<(), EngineError> {
         self.place_pending_link(hook.operation, &paths::hook_link(&hook.key), Some(hook.program))
     }

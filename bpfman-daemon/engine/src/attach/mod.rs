@@ -1,4 +1,4 @@
-//! Attach: one more place where a program runs.
+//! Attach: adds an attachment of a program.
 
 mod conflict;
 mod detach;
@@ -32,7 +32,7 @@ use crate::state::records::{HookRecord, LinkRecord, ProgramRecord};
 use crate::state::{Changes, check_metadata, with_application};
 use crate::{Engine, EngineError, paths};
 
-/// The map by which libbpf's header has programs look for the arguments of static probes.
+/// Map in which programs with libbpf's header look up the arguments of USDT probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
 
 /// Returns whether a probe may be only where its file, or the kernel, tells that it is in the function. Root may know better.
@@ -62,8 +62,8 @@ impl<K: Kernel> Engine<K> {
         self.attach_for(request, AttachFor::Caller, reader)
     }
 
-    /// The same, unless the program is attached at this hook of XDP or TC already, where it would run twice for each packet.
-    /// Other places admit a program once, or any number of times, whoever asks.
+    /// Attaches a program unless it is already attached at this hook of XDP or TC, where it would run twice for each
+    /// packet. Other attach points accept a program once, or any number of times, independent of the caller.
     ///
     /// # Errors
     /// [`EngineError::Repeated`] names the link.
@@ -104,7 +104,7 @@ impl<K: Kernel> Engine<K> {
         {
             self.clear_of_moved(&key)?;
         }
-        // An extension is attached together with what it extends, which is locked too.
+        // An extension is attached under the lock of the program that it extends.
         let _shared = matches!(request.point, AttachPoint::Freplace).then(|| self.lock(Subject::SharedMaps));
         let (_program_lock, program) = self.lock_program(request.program)?;
         if !request.point.admits(program.program_type) {
@@ -124,7 +124,7 @@ impl<K: Kernel> Engine<K> {
         }
         if let (AttachFor::Matching(matching), Some((interface, key))) = (whom, &hook) {
             self.ensure_not_there(matching, &program, key, interface)?;
-            // It is asked for again and again, and is not to build a chain each time.
+            // Called repeatedly: avoid building the chain each time.
             let hook = self.state().hooks.get(key).cloned();
             if hook.as_ref().map_or(Ok(true), |hook| self.is_entered(hook).map(|entered| !entered))? {
                 self.ensure_free(key, interface, hook.map(|hook| hook.program))?;
@@ -153,12 +153,12 @@ impl<K: Kernel> Engine<K> {
         retry_once(|| self.held_link(id))
     }
 
-    /// Returns the network namespace at whose own hooks a point is, if it is at one.
+    /// Returns the network namespace of a point that attaches to a namespace itself; none for other points.
     pub(crate) fn namespace_at(&self, point: &AttachPoint) -> Result<Option<NetnsId>, EngineError> {
         let Some(netns) = point.netns() else { return Ok(None) };
         match self.loopback_in(netns.as_deref()) {
             Ok(key) => Ok(key.netns.id()),
-            // It was given another name. The attachment itself says what is wrong with the path.
+            // The loopback was renamed. The attachment itself reports what is wrong with the path.
             Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -188,13 +188,13 @@ impl<K: Kernel> Engine<K> {
         })?;
         self.step("attach", "move into place");
         retry_once(|| self.place_link(&link))?;
-        // Others may have waited for what this one is.
+        // Other links may have intents that name this one.
         link.hook.iter().for_each(|key| self.keep_order(key));
         Ok(())
     }
 
-    /// Attaches by a target that is looked for again when others change the hook between the look and the change. Returns what
-    /// the target led to.
+    /// Attaches to a target, which is looked up again if the hook was changed concurrently. Returns the identities of
+    /// the target.
     pub(crate) fn attach_retrying<'a, 't>(
         &'a self,
         program: &K::Handle,
@@ -206,7 +206,7 @@ impl<K: Kernel> Engine<K> {
         loop {
             match self.attach_pending(program, &target()?, operation, undo) {
                 Err(error) if error.is_race() && tries < TRIES => tries += 1,
-                // Known from now on: the place is looked for again.
+                // Recorded now: look up the place again.
                 Err(EngineError::Kernel(KernelError::Preorder { link, .. }))
                     if self.preorder_links.insert(link) => {}
                 result => return result,
@@ -214,7 +214,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Ties a program to a target by a link, or several, pinned below `pending`.
+    /// Attaches a program to a target by one or several links, pinned below `pending`.
     pub(crate) fn attach_pending<'a>(
         &'a self,
         program: &K::Handle,
@@ -229,7 +229,7 @@ impl<K: Kernel> Engine<K> {
         self.attach_pinned("attach", program, target, &folder.join(paths::PENDING_LINK), undo)
     }
 
-    /// What the kernel has to be asked for to attach a link that is no member of a chain.
+    /// Returns the target with which the kernel attaches a link that is not a member of a chain.
     pub(crate) fn link_target<'a>(
         &self,
         program: &ProgramRecord,
@@ -251,7 +251,7 @@ impl<K: Kernel> Engine<K> {
                 attach_type: attach_type(),
             },
             AttachPoint::Usdt { target, provider, name, scope } => {
-                // Programs that ask for no arguments need not have it.
+                // Programs that read no arguments may lack it.
                 let specs = program.maps.iter().find(|map| map.name == USDT_SPECS).and_then(|map| map.id);
                 LinkTarget::Usdt { target, provider, name, scope, reader: link.reader.as_ref(), specs }
             }
@@ -324,7 +324,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Records a link, and what its hook runs with it.
+    /// Records a link, and its hook's new chain.
     pub(crate) fn record_link(
         &self,
         link: &Arc<LinkRecord>,
@@ -339,25 +339,25 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Records what a hook runs.
+    /// Records a hook.
     pub(crate) fn record_hook(&self, hook: HookRecord) -> Result<(), EngineError> {
         let mut changes = Changes::default();
         changes.put_hook(hook);
         self.commit(changes).map(drop)
     }
 
-    /// Renames a link from `pending` to its place. Running it again is fine.
+    /// Renames a link from `pending` to its place. It is idempotent.
     pub(crate) fn place_link(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let program = self.record(link.program).map(|program| program.id);
         self.place_pending_link(link.operation, &paths::link(link.id), program)
     }
 
-    /// Whether a link is at a place whose new one, in a folder with these names, runs its program already.
+    /// Returns whether the pinned link already runs its program and needs no bridge for the move.
     fn moves_without_bridge(&self, place: &Path, names: &[String]) -> Result<bool, EngineError> {
         Ok(!names.iter().any(|name| name == paths::BRIDGE) && self.kernel.open_pin(place)?.is_some())
     }
 
-    /// Renames a link from `pending` to its place, over its bridge where it moves by one. Running it again is fine.
+    /// Renames a link from `pending` to its place, over its bridge if it moves by one. It is idempotent.
     pub(crate) fn place_pending_link(
         &self,
         operation: OperationId,
@@ -370,12 +370,12 @@ impl<K: Kernel> Engine<K> {
         if has(paths::PENDING_LINK) {
             self.kernel.make_folder(place.parent().unwrap_or(place))?;
             if !self.kernel.list_folder(&folder.join(paths::PENDING_LINK))?.is_empty() {
-                // Links of other CPUs than the machine has now, or the folder that was left of them.
+                // Links of CPUs that the machine no longer has, or the folder left of them.
                 self.kernel.end_link(place)?;
             }
-            // What is left of an interface that had the same index in the same namespace; or the link itself, which moves.
+            // Left from an interface that had the same index in the same namespace; or the link itself, which moves.
             if self.is_dead(place) || self.moves_without_bridge(place, &names)? {
-                // Someone else may hold it still, if it was adopted.
+                // Others may still hold it, if it was adopted.
                 self.end_adopted_link(place)?;
             }
         }
@@ -390,7 +390,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses what no hook could take.
+/// Refuses an attachment that no hook could accept.
 pub fn check(request: &AttachRequest) -> Result<(), EngineError> {
     check_place(&request.point, &request.order, request.sharing)?;
     check_metadata(&request.metadata)
@@ -403,7 +403,7 @@ pub fn check_place(point: &AttachPoint, order: &OrderIntent, sharing: Sharing) -
     check_sharing(point, sharing)
 }
 
-/// Refuses what only members of a chain can have.
+/// Refuses settings that only members of a chain can have.
 pub fn check_sharing(point: &AttachPoint, sharing: Sharing) -> Result<(), EngineError> {
     if sharing.is_plain() || matches!(point, AttachPoint::Xdp { .. } | AttachPoint::Tc { .. }) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Attachments of a program where it is already: refused where the kernel takes it once, or the caller does not mean it.
+//! Repeated attachments of a program: refused where the kernel accepts one only, or where the caller requests it.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use crate::state::State;
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// The link by which a program is at a hook.
+/// Returns the link by which a program is attached to a hook.
 pub fn already_there(state: &State, program: ProgramUid, key: &HookKey) -> Option<LinkId> {
     state.links_of(program).find(|link| link.hook.as_ref() == Some(key)).map(|link| link.id)
 }
 
-/// For whom a program is attached.
+/// Requester of an attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachFor {
-    /// A caller, who may attach a program to a chain as often as they like.
+    /// A caller that may attach a program to a chain repeatedly.
     Caller,
-    /// A caller who does not mean to attach a program twice.
+    /// A caller that requests to attach a program only once.
     CallerOnce,
-    /// One interface of an attachment to all that match.
+    /// An attachment to matching interfaces, for one interface.
     Matching(MatchingId),
 }
 
@@ -35,7 +35,7 @@ impl AttachFor {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a program that is a member of the hook's chain already. tcx has no chain: the kernel refuses there.
+    /// Refuses a program that is already a member of the hook's chain. tcx has no chain: the kernel refuses there.
     pub(super) fn ensure_not_repeated(
         &self,
         program: &ProgramRecord,
@@ -51,7 +51,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The kernel takes a program once at each tcx hook and trace point, and says no more than "file exists".
+    /// Refuses a repeated attachment where the kernel accepts a program once, such as a tcx hook or trace point: the
+    /// kernel's error is just "file exists".
     pub(super) fn ensure_attached_once(
         &self,
         program: &ProgramRecord,

@@ -1,4 +1,4 @@
-//! A program's own map, to which it is attached.
+//! Attachments to a map of the program itself.
 
 use bpfmand_core::{MapFacts, MapId};
 use bpfmand_kernel::Kernel;
@@ -7,7 +7,6 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// The map that a program has under this name.
     pub(super) fn own_map(
         &self,
         program: &ProgramRecord,

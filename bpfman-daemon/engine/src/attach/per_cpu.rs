@@ -1,4 +1,4 @@
-//! Attachments that the kernel takes a link a CPU for: their pins are in a folder, which stands where others have their pin.
+//! Attachments that need one kernel link per CPU: a folder of pins takes the place of the single pin.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::engine::undo::Undo;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Ties a program to a target by a link that is pinned, or by several that are pinned in a folder. What is there by
-    /// then is undone by whoever made the folder that the pin is in, and links also by `undo`.
+    /// Attaches a program to a target by a pinned link, or by several links pinned in a folder. After a failure, the
+    /// owner of the parent folder undoes what exists, and `undo` ends the links.
     ///
-    /// Returns what the target led to.
+    /// Returns the identities of the target.
     pub(crate) fn attach_pinned<'a>(
         &'a self,
         operation: &'static str,
@@ -39,7 +39,7 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// The links that a target takes, each with its pin: as a rule one. Of several the folder is made.
+    /// Returns the links that a target needs, each with its pin: usually one. Creates the folder if there are several.
     fn links_of_target<'t>(
         &self,
         target: &LinkTarget<'t>,

@@ -1,4 +1,4 @@
-//! Attachments to maps of sockets.
+//! Attachments to sockmaps.
 
 use bpfmand_core::{AttachPoint, MapId, map_type};
 use bpfmand_kernel::Kernel;
@@ -7,7 +7,6 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// The map of sockets that a program has under this name.
     pub(crate) fn sockmap_of(&self, program: &ProgramRecord, name: &str) -> Result<MapId, EngineError> {
         let (id, facts) = self.own_map(program, name)?;
         if matches!(facts.map_type, map_type::SOCKMAP | map_type::SOCKHASH) {
@@ -21,8 +20,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// True if a link at this point can go on where it is when a new version takes the place of its program: one at a map,
-/// only if that is the new version's too.
+/// Returns whether a link at this point can stay when a new version replaces its program. A link at a map stays only if
+/// the new version uses the same map.
 pub fn stays_in_place(point: &AttachPoint, old: &ProgramRecord, new: &ProgramRecord) -> bool {
     let AttachPoint::Sockmap { map: name } = point else { return old.target == new.target };
     let of =

@@ -1,4 +1,4 @@
-//! Attachments of structures of functions: what the kernel calls is the map that holds them, not one program.
+//! Attachments of struct_ops maps: the link attaches the map, not a single program.
 
 use bpfmand_core::{AttachPoint, LinkFacts, LinkId, MapId, map_type};
 use bpfmand_kernel::{Kernel, KernelError};
@@ -9,7 +9,6 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// The map with a structure of functions that a program has under this name.
     pub(crate) fn functions_of(&self, program: &ProgramRecord, name: &str) -> Result<MapId, EngineError> {
         let (id, facts) = self.own_map(program, name)?;
         if facts.map_type == map_type::STRUCT_OPS {
@@ -22,7 +21,6 @@ impl<K: Kernel> Engine<K> {
         )))
     }
 
-    /// Has a link hold the new version's structure.
     pub(crate) fn switch_functions<'a>(
         &'a self,
         link: &LinkRecord,
@@ -56,7 +54,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.replace_struct_ops(&link, &to, &from)?)
     }
 
-    /// Makes a link hold the structure of its record, if a replacement that was cut short left another one there.
+    /// Updates a link to its recorded struct_ops map, if an interrupted replacement left another one there.
     pub(crate) fn mend_functions(
         &self,
         handle: &K::Handle,

@@ -1,4 +1,4 @@
-//! Unload: a program with all its links leaves.
+//! Unload: removes a program with all its links.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Unloads the program of a record, if there is one that is `still` what the caller looked at; else nothing happens. The
-    /// kernel's id of a record may be another program's by now: after a reboot, or a replacement.
+    /// Unloads the program of a record if it exists and is `still` the expected one. The kernel id of a record may have
+    /// another program by now: after a reboot, or a replacement.
     pub(crate) fn unload_if(
         &self,
         uid: ProgramUid,
@@ -44,8 +44,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses a program of a structure of functions that the kernel calls for the link of another: without it the structure
-    /// could not be made again.
+    /// Refuses to unload a struct_ops program that another program's link uses: without it, the struct_ops map could
+    /// not be created again.
     fn ensure_not_called(&self, program: &ProgramRecord) -> Result<(), EngineError> {
         if program.program_type != ProgramType::StructOps {
             return Ok(());
@@ -75,7 +75,7 @@ impl<K: Kernel> Engine<K> {
         let previous = self.state().previous.get(&program.uid).cloned();
         let result = self.remove("unload", &links, Some(program));
         hooks.iter().for_each(|key| self.keep_order(key));
-        // What was left over in the kernel does not keep the program.
+        // Leftovers in the kernel do not keep the record.
         if self.record(program.uid).is_none() {
             self.members.remove(program.uid);
             self.drop_bytecode(program.blobs());

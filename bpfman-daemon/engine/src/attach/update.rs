@@ -1,4 +1,4 @@
-//! Update: a link is changed in place. Its program never stops running, and packets meet the old chain or the new one.
+//! Update: changes a link in place. Its program never stops running, and a packet meets the old chain or the new one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,30 +18,30 @@ use crate::state::check_metadata;
 use crate::state::records::{Entry, LinkRecord};
 use crate::{Engine, EngineError};
 
-/// What is to be changed of a link. What is none stays.
+/// Changes of a link. Fields that are none stay unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateLinkRequest {
-    /// Which link.
+    /// Link to change.
     pub link: LinkId,
-    /// 0 runs first.
+    /// Priority: 0 runs first.
     pub priority: Option<i32>,
-    /// When the next member runs; for xdp and tc.
+    /// Verdicts with which the next member runs; for xdp and tc.
     pub proceed_on: Option<ProceedOn>,
-    /// Takes the place of the whole intent, its role included.
+    /// Replaces the whole intent, including its role.
     pub order: Option<OrderIntent>,
-    /// The place among ours, 0 first: the link gets a priority that leads there, or where none does, because its
-    /// neighbours have the same, intents that name its neighbours. Not together with `priority` or `order`.
+    /// Position among our links, from 0: sets a priority that leads there or, if none does because the neighbours have
+    /// equal priorities, intents that name the neighbours. Excludes `priority` and `order`.
     pub position: Option<u32>,
-    /// Makes it a program of its own, or no longer.
+    /// Runs the member as a separate program, or no longer.
     pub isolated: Option<bool>,
-    /// Makes it a shadow, whose verdicts do not count, or a normal member.
+    /// Makes the member a shadow, whose verdicts do not count, or a normal member.
     pub shadow: Option<bool>,
-    /// Takes the place of all pairs.
+    /// Replaces all metadata.
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
 impl UpdateLinkRequest {
-    /// A request that changes nothing yet.
+    /// Creates a request that changes nothing yet.
     #[must_use]
     pub const fn of(link: LinkId) -> Self {
         Self {
@@ -57,17 +57,17 @@ impl UpdateLinkRequest {
     }
 }
 
-/// Whether something was changed.
+/// Result of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was.
+    /// The link was changed.
     Changed,
-    /// Everything was as asked for.
+    /// The link already had the requested values.
     Unchanged,
 }
 
 impl Outcome {
-    /// "changed" or "unchanged".
+    /// Returns "changed" or "unchanged".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -78,11 +78,10 @@ impl Outcome {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Changes priority, proceed-on set, intents or metadata of a link, without detaching it. Its id stays.
+    /// Changes priority, proceed-on set, intents or metadata of a link without detaching it. Its id stays.
     ///
-    /// A chain is swapped once, atomically for packets, if its order or its sets changed. A tcx link that has to move is
-    /// made again at its new place before the old one ends, since the kernel moves none: in between, its program runs
-    /// at both places.
+    /// A chain is swapped once, atomically for packets, if its order or sets changed. The kernel cannot move tcx links:
+    /// a new link is created at the new place before the old one ends, and the program runs at both places meanwhile.
     ///
     /// # Errors
     /// See [`EngineError`]; nothing is changed then.
@@ -107,7 +106,6 @@ impl<K: Kernel> Engine<K> {
         Ok((Outcome::Changed, retry_once(|| self.held_link(new.id))?))
     }
 
-    /// The link as it is to be.
     fn changed(&self, old: &LinkRecord, request: &UpdateLinkRequest) -> Result<LinkRecord, EngineError> {
         let invalid = |message: String| Err(EngineError::Invalid(message));
         let mut new = old.clone();
@@ -130,7 +128,7 @@ impl<K: Kernel> Engine<K> {
             check_sharing(&new.point, new.sharing)?;
         }
         if let Some(shadow) = request.shadow {
-            // The next interface would get a link as the selector says.
+            // The selector defines the setting for links of interfaces that appear later.
             if let Some(matching) = old.matching.filter(|_| shadow != old.sharing.shadow) {
                 return invalid(format!(
                     "link {} is one of attachment {matching} by an interface selector, which says for all its links whether \
@@ -152,7 +150,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The link with the priority, or else the intents, that lead to a position.
+    /// Returns the link with the priority, or else the intents, that lead to a position.
     fn at_position(&self, link: LinkRecord, position: u32) -> Result<LinkRecord, EngineError> {
         let Some(key) = link.hook else {
             return Err(EngineError::Invalid(format!("link {} has no position", link.id)));
@@ -194,7 +192,6 @@ impl<K: Kernel> Engine<K> {
         Ok(LinkRecord { order: OrderIntent { role: link.order.role.clone(), before, after }, ..link })
     }
 
-    /// Changes a member of a chain.
     fn update_member(
         &self,
         key: &HookKey,
@@ -213,9 +210,9 @@ impl<K: Kernel> Engine<K> {
             links.iter().map(|link| (link.id, link.point.proceed_on(), link.sharing)).collect::<Vec<_>>()
         };
         let moved = runs(&before) != runs(&after);
-        // A hook that someone took our chain from has nothing to be swapped; recovery or the next attach enters it.
+        // If a third party removed our chain, there is nothing to swap; recovery or the next attach restores it.
         let hook = match hook {
-            // Among others the priority itself is the place.
+            // In a dispatcher, the priority itself is the position.
             Some(hook) if (moved || hook.entry == Entry::Dispatcher) && self.is_entered(&hook)? => hook,
             _ => {
                 self.step("update", "record");
@@ -236,7 +233,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_chain(built)
     }
 
-    /// Changes a tcx link, and moves it if it has to run elsewhere.
+    /// Changes a tcx link, and moves it if its position changes.
     fn update_tcx(
         &self,
         key: &HookKey,
@@ -248,7 +245,7 @@ impl<K: Kernel> Engine<K> {
         loop {
             let order = match self.tcx_order(key, interface, &self.with_changed(key, new)) {
                 Ok(order) => order,
-                // Nothing runs there, so nothing moves.
+                // Nothing runs there, so nothing has to move.
                 Err(EngineError::Kernel(KernelError::HookGone { .. })) => {
                     self.step("update", "record");
                     return self.record_link(new, None);
@@ -269,7 +266,7 @@ impl<K: Kernel> Engine<K> {
                 Ok(()) => break,
             }
         }
-        // Others may have waited for what this one is now.
+        // Other links may have intents that depend on this one.
         self.keep_order(key);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What follows when a program takes more than it may.
+//! Actions for programs that exceed their CPU limit.
 
 use bpfmand_core::{CpuAction, CpuExcess, ProgramUid};
 use bpfmand_kernel::Kernel;
@@ -9,30 +9,30 @@ use crate::state::records::ProgramRecord;
 use crate::state::{Change, Changes, Record};
 use crate::{Engine, EngineError};
 
-/// What was done about an excess.
+/// Action taken for an excess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuOutcome {
-    /// It is noted, and was not before.
+    /// The excess was recorded for the first time.
     Warned,
-    /// It was noted before, and goes on.
+    /// The excess was recorded before, and continues.
     StillOver,
-    /// Its links were ended.
+    /// The links of the program were ended.
     Detached {
-        /// How many.
+        /// Number of ended links.
         links: usize,
     },
-    /// The version before took its place.
+    /// The previous version was restored.
     TookBack,
-    /// It is attached nowhere any more, or not there at all.
+    /// The program is not attached, or does not exist.
     Gone,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Does what the limit asks for. What was detached stays so, over restarts and reboots, until somebody attaches the
-    /// program anew. A version comes back once: the one that was replaced for its cost never does.
+    /// Takes the action of the limit. A detached program stays detached, over restarts and reboots, until it is
+    /// attached again. A version is restored once: the one that was replaced for its cost never is.
     ///
     /// # Errors
-    /// See [`EngineError`]; the program runs on then, and the next window sees it again.
+    /// See [`EngineError`]; the program continues to run then, and the next window detects the excess again.
     pub fn limit_cpu(&self, program: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
         FreezeExemption::All.during(|| self.act_on_excess(program, excess))
     }
@@ -58,12 +58,12 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Forgets warnings of programs that take no more than they may.
+    /// Removes warnings of programs that are within their limits again.
     pub fn forget_warnings_but(&self, over: &[ProgramUid]) {
         self.state().warned.retain(|program, _| over.contains(program));
     }
 
-    /// Ends all links of a program, and what would attach it again, by one record.
+    /// Ends all links and matching attachments of a program, in one record.
     fn detach_for(&self, uid: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
         self.begin()?;
         let Some(program) = self.record(uid) else { return Ok(CpuOutcome::Gone) };
@@ -75,7 +75,7 @@ impl<K: Kernel> Engine<K> {
         }
         let mut more = Changes::default();
         matchings.into_iter().for_each(|matching| more.end_matching(matching));
-        // An adopted program is ours only as long as it is attached.
+        // An adopted program is managed only while it is attached.
         let adopted = program.is_adopted();
         if !adopted {
             let mut noted = ProgramRecord::clone(&program);
@@ -88,8 +88,8 @@ impl<K: Kernel> Engine<K> {
         result.map(|()| CpuOutcome::Detached { links: links.len() })
     }
 
-    /// Puts the version before into the place of this one. This one is noted first: cut short in between, it runs on, and
-    /// the next window finds the same.
+    /// Restores the previous version. The excess is recorded first: after a crash in between, the program continues to
+    /// run, and the next window detects the same.
     fn take_back_for(&self, uid: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
         let id = {
             let _program_lock = self.lock(Subject::Program(uid));
@@ -106,7 +106,8 @@ impl<K: Kernel> Engine<K> {
             if self.state().not_taken_back.insert(uid) {
                 return Err(error);
             }
-            // Whoever makes it impossible, as by removing a file that it is attached to, is not to run on for that.
+            // A program must not continue to run because its rollback is prevented, for example by removing a file that
+            // it is attached to.
             tracing::warn!(%error, program = %id, "the version before cannot come back: it is detached");
             let detached = self.detach_for(uid, excess)?;
             self.state().not_taken_back.remove(&uid);
@@ -117,7 +118,7 @@ impl<K: Kernel> Engine<K> {
         Ok(CpuOutcome::TookBack)
     }
 
-    /// The record of a program that somebody attaches anew, where it was detached before.
+    /// Clears the record of a detachment when the program is attached again.
     pub(crate) fn forgiven(&self, uid: ProgramUid) -> Option<Change> {
         let program = self.record(uid)?;
         let mut forgiven = ProgramRecord::clone(&program);
@@ -125,7 +126,7 @@ impl<K: Kernel> Engine<K> {
         excess.map(|_| Change::Put(Record::Program(forgiven.into())))
     }
 
-    /// What a program, or the version that it replaced again, took more than it may.
+    /// Returns the excess of a program, or of the version that its rollback removed.
     pub(crate) fn excess_of(&self, program: &ProgramRecord) -> Option<CpuExcess> {
         let state = self.state();
         let own = program.budget.excess.clone().filter(|excess| excess.done == CpuAction::Detach);

@@ -1,4 +1,4 @@
-//! Ends what has lived as long as it was to. A deadline is part of its record, so a start knows it too.
+//! Ends objects at their deadline. Deadlines are recorded, so that they survive a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::state::Changes;
 use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// What lives until a deadline.
+/// Object with a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Mortal {
     Program(ProgramUid),
@@ -21,34 +21,34 @@ enum Mortal {
     Link(LinkId),
 }
 
-/// Why something ended by itself.
+/// Reason of an automatic end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It had lived as long as it was to.
+    /// The deadline has passed.
     Deadline,
-    /// The client that held the lease of it is gone.
+    /// The client that held the lease is gone.
     Lease,
 }
 
-/// Something whose time was over.
+/// Object that ended automatically.
 #[derive(Debug)]
 pub struct Expired {
-    /// "program 7 wall", "link 9".
+    /// Description, such as "program 7 wall" or "link 9".
     pub what: String,
-    /// Programs that it is about.
+    /// Affected programs.
     pub programs: Vec<ProgramId>,
-    /// Links that it is about.
+    /// Affected links.
     pub links: Vec<LinkId>,
-    /// Whose it was.
+    /// Owner of the object.
     pub owner: String,
-    /// Why it ended.
+    /// Reason of the end.
     pub ending: Ending,
-    /// Why it is still there. It is tried again.
+    /// Error if the object still exists. It is retried.
     pub failure: Option<EngineError>,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// True while something is to end by itself.
+    /// Returns whether an object has a deadline or a lease.
     #[must_use]
     pub fn has_deadlines(&self) -> bool {
         let state = self.state();
@@ -58,10 +58,10 @@ impl<K: Kernel> Engine<K> {
             || state.programs.values().any(|program| program.budget.lease.is_some())
     }
 
-    /// How long until the next deadline; none if there is none.
+    /// Returns the time until the next deadline; none if there is none.
     ///
     /// # Errors
-    /// The kernel does not name its boot.
+    /// The kernel does not identify its boot.
     pub fn next_deadline(&self) -> Result<Option<Duration>, EngineError> {
         if !self.has_deadlines() {
             return Ok(None);
@@ -73,10 +73,10 @@ impl<K: Kernel> Engine<K> {
         Ok(self.mortals().into_iter().map(|(_, deadline)| deadline.left(&now)).min())
     }
 
-    /// Ends all whose time is over, and all whose lease nobody holds any more.
+    /// Ends all objects whose deadline has passed or whose lease is over.
     ///
     /// # Errors
-    /// The kernel does not name its boot. What cannot be ended is in the answer.
+    /// The kernel does not identify its boot. Objects that cannot be ended are in the result.
     pub fn expire(&self) -> Result<Vec<Expired>, EngineError> {
         if !self.has_deadlines() {
             return Ok(Vec::new());
@@ -85,7 +85,7 @@ impl<K: Kernel> Engine<K> {
         self.anchor(&now);
         let mut over = self.mortals();
         over.retain(|(_, deadline)| deadline.left(&now).is_zero());
-        // Programs first: their links go with them.
+        // Programs first: their links end with them.
         over.sort_unstable_by_key(|(mortal, _)| *mortal);
         Ok(FreezeExemption::All.during(|| {
             let mut expired = self.end_left_by_clients();
@@ -108,7 +108,7 @@ impl<K: Kernel> Engine<K> {
         programs.chain(matchings).chain(links).collect()
     }
 
-    /// None if it is gone meanwhile, or lives longer by now.
+    /// Returns none if the object is already gone, or its deadline was extended.
     fn end(&self, mortal: Mortal, deadline: &Deadline) -> Option<Expired> {
         let (mut expired, ended) = match mortal {
             Mortal::Program(uid) => {
@@ -141,8 +141,8 @@ impl<K: Kernel> Engine<K> {
         Some(expired)
     }
 
-    /// Writes deadlines of other boots, or of a clock that was put since, by the clocks as they are. One that cannot be
-    /// written now is told by the next look.
+    /// Rewrites deadlines of other boots, or from before the clock was set, by the current clocks. A failed write is
+    /// retried at the next call.
     fn anchor(&self, now: &MachineTime) {
         for (mortal, deadline) in self.mortals() {
             if let Some(anchored) = deadline.anchored(now)

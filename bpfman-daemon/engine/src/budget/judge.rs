@@ -1,28 +1,27 @@
-//! Who took more than it may.
+//! Decides which programs exceeded their limits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bpfmand_core::{CpuExcess, CpuLimit, CpuShare, Owner, ProgramUid};
 
-/// What one program took of the CPUs in a window.
+/// CPU use of one program in a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuUse {
-    /// Which program.
+    /// Id of the program.
     pub program: ProgramUid,
-    /// Whose it is.
+    /// Owner of the program.
     pub owner: Owner,
-    /// Its own limit.
+    /// Limit of the program itself.
     pub limit: Option<CpuLimit>,
-    /// What it took.
+    /// CPU time, in nanoseconds.
     pub nanoseconds: u64,
-    /// False if it is unloaded: it counts for its owner, and nothing can follow for itself.
+    /// False if the program was unloaded: its use counts for its owner, but no action is taken.
     pub is_loaded: bool,
 }
 
-/// Programs that took more than they may, each once: those over their own limit, and of each owner whose programs took
-/// more than its limit together, the one that took the most. What the others take is seen in the next window, without
-/// that one.
+/// Returns the programs that exceeded a limit, each once: those over their own limit, and for each owner over its limit
+/// the program that used the most. The next window measures the owner's others without it.
 #[must_use]
 pub fn excesses(
     uses: &[CpuUse],
@@ -56,7 +55,7 @@ pub fn excesses(
             && let Some(most) = programs.iter().filter(|one| one.is_loaded).max_by_key(|one| one.nanoseconds)
         {
             let of_owner = excess(most.nanoseconds, Some(all), limit);
-            // Of two limits the one that does more counts.
+            // The stricter of two limits applies.
             match found.get(&most.program) {
                 Some(own) if own.limit.action as u8 >= limit.action as u8 => {}
                 _ => {
@@ -98,18 +97,18 @@ mod tests {
     #[test]
     fn a_program_has_its_own_limit_and_its_owners_have_one_together() {
         let second = 1_000_000_000;
-        // 10 % and 6 % of a CPU; nobody is over 10 %.
+        // 10 % and 6 % of a CPU; neither is over 10 %.
         let uses = [of(1, "net", second, None), of(2, "net", second * 6 / 10, None)];
         assert_eq!(over(&uses, None), []);
         assert_eq!(over(&uses, Some(percent(16, Detach))), [], "as much as the limit is allowed");
         let [(1, found)] = &over(&uses, Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!((found.used, found.owner_used), (CpuShare(100_000), Some(CpuShare(160_000))));
         assert_eq!((found.limit, found.window_ms), (percent(15, Detach), 10_000));
-        // One that was unloaded meanwhile counts, and the rest pays.
+        // A program that was unloaded meanwhile counts, and the remaining one is affected.
         let gone = CpuUse { is_loaded: false, ..of(1, "net", second, None) };
         let [(2, found)] = &over(&[gone, uses[1].clone()], Some(percent(15, Detach)))[..] else { panic!() };
         assert_eq!(found.owner_used, Some(CpuShare(160_000)));
-        // What others take does not count.
+        // The use of other owners does not count.
         let others = [of(1, "net", second, None), of(2, "other", second * 60, None)];
         assert_eq!(over(&others, Some(percent(15, Detach))), []);
         let own =

@@ -1,4 +1,4 @@
-//! Ends what was loaded under leases that nobody holds any more.
+//! Ends programs whose lease is no longer held.
 
 use std::sync::Arc;
 
@@ -11,7 +11,6 @@ use crate::error::if_there;
 use crate::state::records::ProgramRecord;
 
 impl<K: Kernel> Engine<K> {
-    /// Programs whose lease is over.
     fn left_by_clients(&self) -> Vec<Arc<ProgramRecord>> {
         let state = self.state();
         let is_over = |program: &&Arc<ProgramRecord>| {
@@ -20,12 +19,11 @@ impl<K: Kernel> Engine<K> {
         state.programs.values().filter(is_over).cloned().collect()
     }
 
-    /// True while a program is there whose lease is over.
+    /// Returns whether a program exists whose lease is over.
     pub(super) fn has_left_by_clients(&self) -> bool {
         !self.left_by_clients().is_empty()
     }
 
-    /// Unloads them, with their links.
     pub(super) fn end_left_by_clients(&self) -> Vec<Expired> {
         let end = |program: Arc<ProgramRecord>| {
             let links = self.state().links_of(program.uid).map(|link| link.id).collect();
@@ -45,7 +43,7 @@ impl<K: Kernel> Engine<K> {
         self.left_by_clients().into_iter().filter_map(end).collect()
     }
 
-    /// After a reboot nothing of them runs, and nothing of them is to run again.
+    /// Removes the records of such programs after a reboot: they no longer run, and must not be loaded again.
     pub(crate) fn forget_left_by_clients(&self, report: &mut RecoveryReport) {
         for program in self.left_by_clients() {
             if program.boot == self.boot {

@@ -1,4 +1,4 @@
-//! What ends by itself: programs that take more of a CPU than they may, and whatever has lived as long as it was to.
+//! Automatic termination: programs that exceed their CPU limit, and objects whose lifetime is over.
 
 mod act;
 mod expire;

@@ -1,9 +1,9 @@
-//! What the kernel's run statistics say that programs took.
+//! CPU use of programs, from the kernel's run statistics.
 //!
-//! The kernel times whole programs, so it times a chain, not its members. What a chain took is divided among its members
-//! by how many packets reached each, and what each took a packet by the chain's timed twin, and nobody is charged for what
-//! the twin does not explain. A chain of one program's members is that program's. Where nothing is known of the members,
-//! nobody is charged.
+//! The kernel times whole programs, so it times a chain, not its members. The time of a chain is divided among its
+//! members by the number of packets that reached each, and by the time per packet that the chain's timed twin measured.
+//! Time that the twin does not explain is charged to no program. A chain with members of one program only is charged to
+//! that program. Without data on the members, nothing is charged.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,26 +18,26 @@ use crate::state::cpu_time::{AloneReading, ChainReading, Departed};
 use crate::state::records::{HookRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// What was counted until a moment.
+/// Counters at one moment.
 #[derive(Debug)]
 pub struct CpuReadings {
     at: Instant,
-    /// Of loaded programs, by the kernel's id: what they ran by themselves.
+    /// Loaded programs that run on their own, by kernel id.
     alone: HashMap<ProgramId, AloneReading>,
-    /// Of chains, by the kernel's id of their entry.
+    /// Chains, by the kernel id of their entry.
     chains: HashMap<ProgramId, ChainReading>,
-    /// What left since the readings before.
+    /// Programs and chains that ended since the previous readings.
     departed: Departed,
 }
 
 impl CpuReadings {
-    /// How long ago it was.
+    /// Returns the time since the readings.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.at.elapsed()
     }
 
-    /// How long it was from others until these.
+    /// Returns the time between other readings and these.
     #[must_use]
     pub fn since(&self, others: &Self) -> Duration {
         self.at.saturating_duration_since(others.at)
@@ -45,23 +45,24 @@ impl CpuReadings {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// True while a program is attached that `counts`.
+    /// Returns whether a program is attached that `counts` selects.
     pub fn runs_any(&self, counts: impl Fn(&ProgramRecord) -> bool) -> bool {
         let state = self.state();
         let program = |uid| state.programs.get(&uid);
         state.links.values().any(|link| program(link.program).is_some_and(|program| counts(program)))
     }
 
-    /// What was counted until now of attached programs. The kernel counts only while somebody has it count
+    /// Reads the counters of programs. The kernel counts only while statistics are enabled
     /// ([`bpfmand_kernel::KernelFacts::count_runs`]).
     ///
     /// # Errors
-    /// The kernel refuses to tell.
+    /// The kernel cannot be queried.
     pub fn read_cpu(&self) -> Result<CpuReadings, EngineError> {
         let (programs, hooks, departed) = {
             let mut state = self.state();
             let departed = state.departed.replace(Departed::default()).unwrap_or_default();
-            // Not only attached ones: what one counted before it is attached again is not of that time.
+            // Not only attached programs: a program's count from before it is attached again must not be charged to
+            // this window.
             let loaded = state.programs.values().filter(|program| !state.lost.contains(&program.uid));
             let kept = state.previous.values().filter(|previous| previous.boot == self.boot);
             let programs: Vec<Arc<ProgramRecord>> =
@@ -80,17 +81,17 @@ impl<K: Kernel> Engine<K> {
         Ok(read)
     }
 
-    /// Nobody measures any more: what leaves is not read.
+    /// Ends measuring: programs that end are no longer read.
     pub fn end_of_readings(&self) {
         self.state().departed = None;
     }
 
-    /// What each program of ours took between two readings, by its record as it is now.
+    /// Returns the CPU use of each managed program between two readings, by its current record.
     #[must_use]
     pub fn cpu_between(&self, before: &CpuReadings, after: &CpuReadings) -> Vec<CpuUse> {
         let mut took: BTreeMap<ProgramUid, u64> = BTreeMap::new();
         let departed = &after.departed;
-        // A program that is still there though it was about to leave has counted on.
+        // A program that still exists although it was about to end has counted further.
         let alone = departed.alone.iter().filter(|(id, _)| !after.alone.contains_key(id)).chain(&after.alone);
         for (id, now) in alone {
             let then = before.alone.get(id).map(|then| then.nanoseconds);
@@ -104,7 +105,7 @@ impl<K: Kernel> Engine<K> {
         }
         let state = self.state();
         for (entry, now) in &chains {
-            // A chain is loaded by us, so all that a new one counted is of this time.
+            // Chains are loaded by us: everything that a new one counted belongs to this window.
             let none = now.before_all();
             for (program, nanoseconds) in shares(before.chains.get(entry).unwrap_or(&none), now) {
                 *took.entry(program).or_default() += nanoseconds;

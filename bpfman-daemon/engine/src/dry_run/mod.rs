@@ -1,7 +1,7 @@
-//! Trials: all that a load and its attachments would do up to the kernel's verdict, and nothing that stays.
+//! Dry runs: a load and its attachments up to the kernel's verdict, without lasting effects.
 //!
-//! What is made lives by descriptors alone and is gone with them, also when the daemon is killed: nothing is pinned,
-//! recorded or attached, and no bytecode is kept.
+//! All kernel objects are held by descriptors only and end with them, even if the daemon is killed: nothing is pinned,
+//! recorded or attached, and no bytecode is stored.
 
 mod trial;
 
@@ -28,80 +28,80 @@ use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError};
 
-/// Most attachments of one trial: a node has some hundred interfaces.
+/// Maximum number of attachments of a dry run: a node has a few hundred interfaces.
 const MOST_ATTACHMENTS: usize = 1024;
 
-/// What is to be tried.
+/// Request for a dry run.
 #[derive(Clone, Debug)]
 pub struct DryRunRequest {
-    /// What would be loaded.
+    /// Programs to load.
     pub load: LoadRequest,
-    /// What would be attached then.
+    /// Attachments of the loaded programs.
     pub attachments: Vec<DryRunAttachment>,
-    /// Programs of ours that it would take the place of, and that are left out of the chains.
+    /// Programs of ours that it would replace, and that are left out of the chains.
     pub replaces: BTreeSet<ProgramId>,
-    /// The control group of version 2 that the caller's tasks are in.
+    /// Cgroup (version 2) of the caller's tasks.
     pub group: Option<CallerGroup>,
 }
 
-/// One attachment of a trial.
+/// One attachment of a dry run.
 #[derive(Clone, Debug)]
 pub struct DryRunAttachment {
     /// A program of the load.
     pub program: String,
-    /// Where.
+    /// Attach point.
     pub point: AttachPoint,
-    /// Where among the others of its hook.
+    /// Position among the other members of its hook.
     pub order: OrderIntent,
-    /// How it shares its chain.
+    /// Sharing of its chain.
     pub sharing: Sharing,
-    /// Pairs of the user, which decide whose it is.
+    /// Metadata of the user, which determines the owner.
     pub metadata: BTreeMap<String, String>,
     /// The caller with whose rights a probed file is opened; none stands for root.
     pub reader: Option<FileReader>,
 }
 
-/// What a trial found.
+/// Result of a dry run.
 #[derive(Debug, Default)]
 pub struct DryRunOutcome {
-    /// One entry a program, in the order of the request.
+    /// Results of the programs, in the order of the request.
     pub programs: Vec<DryRunPart>,
-    /// One entry a hook or other point, in the order of their first attachment.
+    /// Results of the hooks or other points, in the order of their first attachment.
     pub chains: Vec<DryRunPart>,
-    /// Digest of the image, and the rule and signer that let it in; empty for a file.
+    /// Digest of the image; empty for a file.
     pub image_digest: String,
-    /// See above.
+    /// Rule and signer by which the image was verified; empty for a file.
     pub verified_by: String,
-    /// What failed before any program was tried.
+    /// Failure before any program was tried.
     pub failure: Option<EngineError>,
     /// Hash over the tags of the programs that share the hooks; empty if none do.
     pub composition: String,
 }
 
 impl DryRunOutcome {
-    /// True if every program and every chain was accepted.
+    /// Returns whether every program and every chain was accepted.
     #[must_use]
     pub fn accepted(&self) -> bool {
         self.failure.is_none() && self.programs.iter().chain(&self.chains).all(|part| part.failure.is_none())
     }
 }
 
-/// What the kernel said of one program or chain.
+/// Verdict of the kernel on one program or chain.
 #[derive(Debug, Default)]
 pub struct DryRunPart {
     /// Function name, or the hook as commands name it.
     pub name: String,
     /// None if it was accepted.
     pub failure: Option<EngineError>,
-    /// Instructions that the verifier walked through (Linux 5.16 and later, else 0).
+    /// Instructions that the verifier processed (Linux 5.16 and later, otherwise 0).
     pub verified_insns: u32,
-    /// How long the kernel took to load it.
+    /// Time that the kernel took to load it.
     pub load_time: Duration,
     /// Bytes of machine code.
     pub jited_bytes: u32,
-    /// Programs in the chain; 0 for what is no chain.
+    /// Number of programs in the chain; 0 for a program.
     pub members: usize,
-    /// How the chain would be built; empty for what is no chain.
+    /// Strategy of the chain; empty for a program.
     pub strategy: &'static str,
 }
 
@@ -110,7 +110,7 @@ impl DryRunPart {
         Self { name: name.into(), failure: Some(error), ..Self::default() }
     }
 
-    /// What the verifier says against it, in its own words, if it refused.
+    /// Returns the verifier's message, if it refused the program or chain.
     #[must_use]
     pub fn verifier_line(&self) -> &str {
         fn of_kernel(error: &KernelError) -> &str {
@@ -128,19 +128,19 @@ impl DryRunPart {
     }
 }
 
-/// A program that lives as long as this value.
+/// A program that stays loaded as long as this value exists.
 struct Tried<H> {
     record: Arc<ProgramRecord>,
-    /// What chains join.
+    /// Text that chains join.
     text: Option<MemberText>,
     _program: H,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads and discards. That something is refused is no error but in the answer.
+    /// Loads the programs, tries the attachments, and discards everything. Refusals are in the result.
     ///
     /// # Errors
-    /// The request makes no sense by itself.
+    /// The request is invalid by itself.
     pub fn dry_run(&self, request: &DryRunRequest) -> Result<DryRunOutcome, EngineError> {
         crate::load::check(&request.load)?;
         check(request)?;
@@ -181,7 +181,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Loads all programs, also behind one that is refused. The maps live in the programs.
+    /// Loads all programs, even after a refusal. The programs keep their maps alive.
     fn try_programs(
         &self,
         request: &DryRunRequest,
@@ -215,7 +215,7 @@ impl<K: Kernel> Engine<K> {
                 Err(error) => outcome.programs.push(DryRunPart::refused(name, error)),
             }
         }
-        // Those behind one that makes the load more than the verifier is to walk through.
+        // Programs after the one that exceeds the limit of verified instructions.
         for program in request.load.programs.iter().skip(outcome.programs.len()) {
             let why = "it was not tried: the programs before it are over the limit of verified instructions";
             let refused = DryRunPart::refused(&program.name, EngineError::Invalid(why.to_owned()));
@@ -224,7 +224,7 @@ impl<K: Kernel> Engine<K> {
         Ok(tried)
     }
 
-    /// Looks up the points, and builds the chains of those that are hooks.
+    /// Looks up the attach points, and builds the chains of those that are hooks.
     fn try_attachments(
         &self,
         request: &DryRunRequest,
@@ -273,7 +273,7 @@ impl<K: Kernel> Engine<K> {
         outcome.composition = crate::dry_run::trial::hash_of_neighbours(&neighbours);
     }
 
-    /// Finds a point as an attachment would. None: it is no hook of an interface.
+    /// Finds an attach point as an attachment would. Returns none if it is not a hook of an interface.
     fn find_point(
         &self,
         attachment: &DryRunAttachment,
@@ -292,7 +292,7 @@ impl<K: Kernel> Engine<K> {
         if let Some((interface, kind)) = attachment.point.hook() {
             return Ok(Some((self.kernel.find_hook(interface, kind)?, interface.clone())));
         }
-        // The kernel crate looks a target up by the same calls by which it attaches.
+        // Looking up a target makes the same calls as attaching.
         let guard = self.guard_of_link(record, &attachment.point, group)?;
         let link = LinkRecord { guard, ..self.trial_link(attachment, record, None)? };
         self.kernel.find_target(&self.link_target(record, &link)?)?;
@@ -316,7 +316,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses a trial that makes no sense by itself.
+/// Refuses a dry run that is invalid by itself.
 fn check(request: &DryRunRequest) -> Result<(), EngineError> {
     let count = request.attachments.len();
     if count > MOST_ATTACHMENTS {

@@ -1,4 +1,4 @@
-//! Chains that are built, shown to the verifier and dropped.
+//! Builds chains, passes them to the verifier and discards them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::engine::overlay::Overlay;
 use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{Engine, EngineError};
 
-/// A member that is not there: its records are in no store and no map of the state.
+/// A hypothetical member: its records are neither in the store nor in the state.
 pub struct TrialMember {
     pub link: Arc<LinkRecord>,
     pub program: Arc<ProgramRecord>,
@@ -23,8 +23,8 @@ pub struct TrialMember {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Joins what runs at a hook now, but for what is replaced, with new members, and asks the kernel. The caller holds
-    /// the hook.
+    /// Joins the present programs of a hook, except replaced ones, with new members, and has the kernel verify the
+    /// chain. The caller holds the hook.
     pub(crate) fn try_chain(
         &self,
         key: &HookKey,
@@ -48,7 +48,7 @@ impl<K: Kernel> Engine<K> {
         let mut part =
             DryRunPart { name: key.kind.at(interface), members: links.len(), ..DryRunPart::default() };
         if matches!(key.kind, HookKind::Tcx(_)) {
-            // Each runs by itself.
+            // Each member runs by itself.
             part.strategy = Strategy::Direct.name();
             return Ok(part);
         }
@@ -66,7 +66,7 @@ impl<K: Kernel> Engine<K> {
                 return Err(self.conflict(key, interface, contents.entries.first()));
             }
             self.ensure_none_extended(key, interface, links.iter().map(|link| link.program))?;
-            // Its slots take any program that passes alone.
+            // Its slots accept any program that passes the verifier alone.
             part.strategy = Strategy::Dispatcher.name();
             return Ok(part);
         }
@@ -101,7 +101,8 @@ impl<K: Kernel> Engine<K> {
         Ok(part)
     }
 
-    /// Kind and tags of the programs at a hook: ours that are not replaced, and others' where they share it.
+    /// Returns kind and tags of the programs at a hook: ours that are not replaced, and third-party programs if they
+    /// share it.
     pub(crate) fn neighbours(
         &self,
         key: &HookKey,
@@ -129,7 +130,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// One hash for all hooks, the same wherever the same programs are; empty for none.
+/// Returns one hash for all hooks, equal wherever the same programs are; empty for none.
 pub fn hash_of_neighbours(neighbours: &BTreeSet<String>) -> String {
     if neighbours.is_empty() {
         return String::new();

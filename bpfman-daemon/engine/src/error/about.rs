@@ -1,4 +1,4 @@
-//! What an error says besides its sentence, and what is added to it on its way.
+//! Details of an error, and context that is added as it propagates.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bpfmand_kernel::KernelError;
 
 use super::EngineError;
 
-/// None of what another call ended since it was looked up.
+/// Turns the absence of a link or an attachment that another call ended meanwhile into `None`.
 pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
     match result {
         Err(EngineError::NoLink(_) | EngineError::NoMatching(_)) => Ok(None),
@@ -15,28 +15,28 @@ pub fn if_there<T>(result: Result<T, EngineError>) -> Result<Option<T>, EngineEr
     }
 }
 
-/// The link at a hook that takes one program.
+/// Names the link at a hook that accepts only one program.
 pub fn in_the_way(link: Option<LinkId>) -> String {
     link.map_or_else(|| "a link of another owner".to_owned(), |link| format!("link {link}"))
 }
 
-/// The rest of a sentence about a freeze that lasts until it is released: when it ends by itself.
+/// Returns the text about the remaining time of a freeze that ends automatically.
 pub fn or_ends(left: Option<Duration>) -> String {
     left.map_or_else(String::new, |left| format!(", for another {} s at most", left.as_secs().max(1)))
 }
 
-/// The names that could have been said.
+/// Lists the map names that exist.
 pub fn maps_that_are_there(there: &[String]) -> String {
     if there.is_empty() { "it has none".to_owned() } else { format!("it has: {}", there.join(", ")) }
 }
 
 impl EngineError {
-    /// True if somebody else changed the hook between the look and the change.
+    /// Returns whether the hook was changed concurrently, between reading and changing it.
     pub(crate) const fn is_race(&self) -> bool {
         matches!(self, Self::Kernel(KernelError::HookChanged { .. } | KernelError::NoAnchor { .. }))
     }
 
-    /// Names what was looked for in a network namespace that is not found: the kernel knows interfaces by number.
+    /// Names the interface searched for in a missing network namespace: the kernel identifies interfaces by number.
     pub(crate) fn looking_for(self, name: impl std::fmt::Display) -> Self {
         match self {
             Self::Kernel(KernelError::NamespaceNotFound { netns, .. }) => {
@@ -46,7 +46,6 @@ impl EngineError {
         }
     }
 
-    /// Adds where the object file came from.
     pub(crate) fn of(self, origin: &str) -> Self {
         match self {
             Self::Object(source) => Self::Bytes { origin: origin.to_owned(), source: Box::new(source) },
@@ -60,7 +59,7 @@ impl EngineError {
         }
     }
 
-    /// The verifier's whole log, if there is one.
+    /// Returns the verifier's whole log, if there is one.
     #[must_use]
     pub fn verifier_log(&self) -> Option<&str> {
         match self {

@@ -1,28 +1,28 @@
-//! Why a link of others is not adopted as things are.
+//! Reasons why a third-party link is not adopted.
 
 use bpfmand_core::{KernelLinkId, ProgramId};
 
 use super::ErrorKind;
 
-/// A link that cannot be adopted as it is now.
+/// Refusal to adopt a link in its present state.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AdoptRefusal {
-    /// Its program needs no adoption.
+    /// The link's program is managed already.
     #[error("link {0} runs program {1}, which bpfman loaded itself")]
     OwnProgram(KernelLinkId, ProgramId),
-    /// It is ours, at this hook.
+    /// The link is ours, at this hook.
     #[error("link {0} is the one by which bpfman is at {1} already")]
     OwnLink(KernelLinkId, String),
-    /// Its owner changed it.
+    /// The link's owner changed it.
     #[error("link {0} was changed by someone while it was being adopted")]
     Changed(KernelLinkId),
-    /// Its interface is gone, or it was forced off.
+    /// The link's interface is gone, or the link was force-detached.
     #[error("link {0} is attached to no interface any more")]
     NoInterface(KernelLinkId),
-    /// It is not where it was looked for.
+    /// The link is not at the named place.
     #[error("link {0} is not at {1}")]
     NotThere(KernelLinkId, String),
-    /// It is at one of two places, or more.
+    /// The link may be at more than one place.
     #[error(
         "link {0} may be at {1} or at {2}: its program runs at interfaces of the same number in several network \
          namespaces, and the kernel does not tell which link is where"

@@ -1,84 +1,83 @@
-//! What is in the way at a hook.
+//! Conflicts with the current holder of a hook.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use bpfmand_core::{Interface, KernelLinkId, ProgramFacts, ProgramId, XdpRunsIn};
 
-/// A program of others that holds a hook which takes only one.
+/// Third-party program that holds a hook which accepts only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookConflict {
-    /// The hook as commands name it.
+    /// Hook as commands name it.
     pub hook: String,
-    /// The interface in it.
+    /// Interface of the hook.
     pub interface: Interface,
-    /// What holds it; none if the kernel does not tell.
+    /// Program that holds the hook; none if the kernel does not report it.
     pub program: Option<ProgramFacts>,
-    /// How it is attached.
+    /// Type of the attachment.
     pub attached: Attached,
-    /// Processes that hold the program or its link, "name (pid, unit)".
+    /// Processes that hold the program or its link, as "name (pid, unit)".
     pub held_by: Vec<String>,
 }
 
-/// How a program that is in the way is attached, which decides what can be done about it.
+/// Type of the conflicting attachment, which determines the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attached {
-    /// By a link.
+    /// Attached by a link.
     Link {
-        /// Those that may be it: more than one only where one program is at interfaces of the same number in several
-        /// namespaces.
+        /// Possible links: more than one only if one program is at interfaces of the same number in several namespaces.
         links: Vec<KernelLinkId>,
-        /// Where it runs.
+        /// XDP mode.
         mode: XdpRunsIn,
     },
-    /// By a link of bpfman's own, which came here with its interface.
+    /// Attached by a link of bpfman's own, which came with its moved interface.
     Moved,
-    /// By a netlink message.
+    /// Attached by a netlink message.
     Netlink {
-        /// Where it runs.
+        /// XDP mode.
         mode: XdpRunsIn,
     },
-    /// It is a dispatcher in libxdp's protocol, with programs of libxdp's users behind it.
+    /// A dispatcher in libxdp's protocol, with programs of libxdp's users behind it.
     LibxdpDispatcher(Dispatcher),
-    /// In a way that the kernel does not tell.
+    /// The kernel does not report the type.
     Unknown,
 }
 
 /// A dispatcher in libxdp's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispatcher {
-    /// Version of the protocol; none before it had a version.
+    /// Version of the protocol; none for dispatchers from before versions.
     pub version: Option<u8>,
-    /// How many programs it calls, where that is known.
+    /// Number of programs that it calls, if known.
     pub count: Option<usize>,
-    /// Those of them that are pinned where libxdp keeps pins, in the order in which packets meet them.
+    /// Programs that are pinned in libxdp's folder, in the order in which they run.
     pub programs: Vec<DispatcherProgram>,
-    /// Where libxdp keeps their pins, if they are there.
+    /// Folder of libxdp's pins, if it has any.
     pub folder: Option<PathBuf>,
-    /// Why programs of bpfman cannot join it.
+    /// Reason why programs of bpfman cannot join it.
     pub cannot_join: Option<&'static str>,
-    /// Where it runs.
+    /// XDP mode.
     pub mode: XdpRunsIn,
 }
 
-/// A program in libxdp's dispatcher.
+/// Program in a libxdp dispatcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DispatcherProgram {
-    /// 0 runs first.
+    /// Run priority: 0 runs first.
     pub priority: u32,
-    /// The kernel's id.
+    /// Kernel id of the program.
     pub id: ProgramId,
-    /// Its function's name, of which the kernel keeps 15 bytes.
+    /// Function name, of which the kernel keeps 15 bytes.
     pub name: String,
 }
 
 impl HookConflict {
-    /// True if a dispatcher of libxdp holds the hook that programs of bpfman may join.
+    /// Returns whether the hook is held by a libxdp dispatcher that programs of bpfman may join.
     pub(crate) fn is_dispatcher(&self) -> bool {
         matches!(&self.attached, Attached::LibxdpDispatcher(dispatcher) if dispatcher.cannot_join.is_none())
     }
 
-    /// What can be done about it.
+    /// Returns the remedy.
     #[must_use]
     pub fn hint(&self) -> String {
         let Self { interface, .. } = self;

@@ -1,199 +1,198 @@
-//! Why a program does not take the place of a function of another, or why one whose function is replaced has to stay as it
-//! is.
+//! Refusals of extensions, and of changes of programs that are extended.
 
 use bpfmand_core::{BadReplacedFunction, LinkId, ProgramId};
 
 use super::{EngineError, ErrorKind};
 
-/// What keeps extensions (type `freplace`), and programs that are extended, from what was asked for.
+/// Refusal concerning an extension (type `freplace`) or an extended program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExtensionRefusal {
-    /// The load does not say whose function.
+    /// The load does not name the program and function to replace.
     #[error("program \"{program}\" of type freplace takes the place of a function of another program: {why}")]
     Unnamed {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// What is missing.
+        /// Missing part of the name.
         why: BadReplacedFunction,
     },
     /// The kernel has no such program.
     #[error("program \"{program}\" is to extend program {extended}, which does not exist")]
     NoProgram {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
     },
-    /// It is about to be replaced by the same call.
+    /// The same call replaces the program to extend.
     #[error("program \"{program}\" is to extend program {extended}, which the same load replaces")]
     SameLoad {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
     },
-    /// An extension cannot be extended.
+    /// The program to extend is an extension, which the kernel does not allow.
     #[error(
         "program \"{program}\" is to extend program {extended} (\"{name}\"), which is an extension itself: the kernel \
          extends no extensions"
     )]
     Recursive {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
-        /// The name of that.
+        /// Name of the program to extend.
         name: String,
     },
-    /// Types are missing, by which functions are found and compared.
+    /// BTF is missing, by which functions are found and compared.
     #[error("program {whose} was loaded without types (BTF), by which functions are found")]
     NoTypes {
-        /// Which of the two.
+        /// The program without BTF.
         whose: String,
     },
-    /// No such function.
+    /// The program to extend has no such function.
     #[error(
         "program {extended} (\"{name}\") has no function \"{function}\", whose place program \"{program}\" is to take; \
          {}", match &there[..] { [] => "none of its functions can be replaced".to_owned(), names => format!("those of its types that can be replaced: {}", names.join(", ")) }
     )]
     NoFunction {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
-        /// The name of that.
+        /// Name of the program to extend.
         name: String,
-        /// Which function.
+        /// Name of the missing function.
         function: String,
-        /// Those that it has.
+        /// Names of the functions that can be replaced.
         there: Vec<String>,
     },
-    /// The verifier looks at static functions with who calls them.
+    /// The verifier checks static functions together with their callers.
     #[error(
         "function \"{function}\" of program {extended} (\"{name}\") is static, and the kernel lets nothing take the place of \
          such functions"
     )]
     Static {
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
-        /// The name of that.
+        /// Name of the program to extend.
         name: String,
-        /// Which function.
+        /// Name of the static function.
         function: String,
     },
-    /// The two functions take or answer other things.
+    /// The parameters or return types of the two functions differ.
     #[error(
         "program \"{program}\", which is `{own}`, cannot take the place of `{wanted}` of program {extended} (\"{name}\"): \
          {difference}"
     )]
     Differs {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// What it takes and answers.
+        /// Prototype of the extension.
         own: String,
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
-        /// The name of that.
+        /// Name of the program to extend.
         name: String,
-        /// What that takes and answers.
+        /// Prototype of the function to replace.
         wanted: String,
-        /// How they differ.
+        /// Difference of the prototypes.
         difference: String,
     },
-    /// A tenant's extension of what is not the tenant's own.
+    /// A tenant's extension of a program that does not belong to the tenant.
     #[error("program \"{program}\" is a tenant's, and program {extended} is not of the same owner")]
     NotOwn {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
     },
-    /// The test that keeps a program to a tenant's tasks stands in its own function.
+    /// The guard, which limits a program to a tenant's tasks, is in the program's own first function.
     #[error(
         "program \"{program}\" is a tenant's and cannot take the place of program {extended} (\"{name}\") itself, which is \
          guarded there: only of other functions of it"
     )]
     Guarded {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
-        /// The name of that.
+        /// Name of the program to extend.
         name: String,
     },
-    /// Others depend on it as it is.
+    /// Extensions depend on the present version of the program.
     #[error("program {program} (\"{name}\") cannot be {change}: it is extended by {}", by.join(" and "))]
     Extended {
-        /// Which program.
+        /// Id of the extended program.
         program: ProgramId,
-        /// Its name.
+        /// Name of the extended program.
         name: String,
-        /// What was to happen to it.
+        /// Change that was refused.
         change: &'static str,
-        /// Who extends it.
+        /// Extensions of the program.
         by: Vec<String>,
     },
-    /// A copy of the program runs, which no extension reaches.
+    /// A copy of the program runs, which extensions do not affect.
     #[error(
         "program {extended} (\"{name}\") does not run by itself at {hook}: its instructions are a part of the {strategy} \
          there, which no extension reaches"
     )]
     InChain {
-        /// Whose function.
+        /// Id of the program to extend.
         extended: ProgramId,
-        /// The name of that.
+        /// Name of the program to extend.
         name: String,
-        /// Which hook.
+        /// Hook that runs the copy.
         hook: String,
-        /// What runs there.
+        /// Strategy of the hook's chain.
         strategy: &'static str,
     },
-    /// The same, the other way round.
+    /// An extended program would become a copy in a chain, which its extension does not affect.
     #[error(
         "{hook} would no longer run program {extended} (\"{name}\") by itself but a copy of it, which its extension by {by} \
          does not reach"
     )]
     Joins {
-        /// Which hook.
+        /// Hook that would run the copy.
         hook: String,
-        /// Whose function.
+        /// Id of the extended program.
         extended: ProgramId,
-        /// The name of that.
+        /// Name of the extended program.
         name: String,
-        /// Who extends it.
+        /// The extension.
         by: String,
     },
-    /// The kernel takes one program in the place of a function.
+    /// The kernel accepts only one replacement of a function.
     #[error("function \"{function}\" of program {extended} is replaced already, by {by}")]
     Taken {
-        /// Whose function.
+        /// Id of the extended program.
         extended: ProgramId,
-        /// Which function.
+        /// Name of the replaced function.
         function: String,
-        /// By whom.
+        /// The present replacement.
         by: String,
     },
-    /// It could not be beside its new version for a moment.
+    /// The old and the new version of an extension cannot be attached at the same time.
     #[error(
         "program {program} (\"{name}\") cannot be replaced while link {link} attaches it: the kernel takes one program at a \
          time in the place of a function"
     )]
     Attached {
-        /// Which program.
+        /// Id of the extension.
         program: ProgramId,
-        /// Its name.
+        /// Name of the extension.
         name: String,
-        /// By which link.
+        /// Link that attaches the extension.
         link: LinkId,
     },
-    /// After a reboot there is nothing to extend.
+    /// The extended program does not exist any more, for example after a reboot.
     #[error("program \"{program}\" was for function \"{function}\" of {extended}")]
     Gone {
-        /// Which program.
+        /// Name of the extension.
         program: String,
-        /// Which function.
+        /// Name of the function.
         function: String,
-        /// Whose, and what became of it.
+        /// The extended program, and the reason of its absence.
         extended: String,
     },
 }

@@ -1,10 +1,10 @@
-//! Why a tenant's program is not loaded or attached.
+//! Reasons why a tenant's program is not loaded or attached.
 
 use bpfmand_core::{LinkId, ProgramType};
 
 use super::{EngineError, ErrorKind};
 
-/// What keeps a tenant's program from running for the tenant's own tasks alone.
+/// Refusal of a program that cannot be limited to a tenant's own tasks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GuardRefusal {
     /// It calls what tenants' programs may not.
@@ -13,9 +13,9 @@ pub enum GuardRefusal {
         if *grantable { "" } else { "; no grant allows it" }
     )]
     ForbiddenUse {
-        /// Which program.
+        /// Name of the program.
         program: String,
-        /// "helper bpf_probe_read_kernel".
+        /// Description, such as "helper bpf_probe_read_kernel".
         what: String,
         /// Its name, as a grant writes it.
         name: String,
@@ -45,15 +45,15 @@ pub enum GuardRefusal {
          cannot: it has no cookies of {links}; {needs}"
     )]
     NoCookies {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// Its type.
         program_type: ProgramType,
         /// `uname -r`.
         release: String,
-        /// Of what kind of links.
+        /// Type of the links without cookies.
         links: &'static str,
-        /// What would have them.
+        /// Kernel feature or release that provides them.
         needs: &'static str,
     },
     /// Programs of this type have no guard.
@@ -61,7 +61,7 @@ pub enum GuardRefusal {
         "program \"{program}\" of type {program_type} is a tenant's, and no guard keeps programs of this type to a tenant's own"
     )]
     NoGuard {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// Its type.
         program_type: ProgramType,
@@ -74,7 +74,7 @@ pub enum GuardRefusal {
         "program \"{0}\" of a namespaced application runs for one container, and the attachment names none"
     )]
     NoContainer(String),
-    /// The caller's tasks cannot be told from others.
+    /// The caller's tasks cannot be distinguished from others.
     #[error(
         "program \"{0}\" runs for the control group of whoever attaches it, and the caller is in none of its own in the \
          hierarchy of version 2"
@@ -91,7 +91,7 @@ pub enum GuardRefusal {
         "program \"{program}\" runs for the tasks of cgroup {group}, and processes of user {other} are in it"
     )]
     GroupOfOthers {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// Path of the cgroup.
         group: String,
@@ -104,9 +104,9 @@ pub enum GuardRefusal {
          daemon sees, and to compare process namespaces {needs}"
     )]
     NoNamespaceTest {
-        /// Which program.
+        /// Name of the program.
         program: String,
-        /// What is missing.
+        /// Missing requirement.
         needs: &'static str,
     },
     /// A type for which the kernel changes return addresses in each process.
@@ -115,7 +115,7 @@ pub enum GuardRefusal {
          processes that map the same file"
     )]
     ReturnsOfMany {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// Its type.
         program_type: ProgramType,
@@ -126,7 +126,7 @@ pub enum GuardRefusal {
          processes that map the same file; Linux 6.13 or later does not"
     )]
     ReturnsOfOthers {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// `uname -r`.
         release: String,
@@ -141,7 +141,7 @@ pub enum GuardRefusal {
         "program \"{program}\" is a tenant's, and process {pid} is not among the processes that it may run for"
     )]
     OtherProcess {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// The process.
         pid: u32,
@@ -152,7 +152,7 @@ pub enum GuardRefusal {
          attached again"
     )]
     NotOfOneProcess {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// The link.
         link: LinkId,
@@ -163,7 +163,7 @@ pub enum GuardRefusal {
          {rounds} rounds, and the verifier walked through {verified} instructions, through global functions once each"
     )]
     TooLong {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// The most instructions of one run.
         steps: u64,
@@ -177,7 +177,7 @@ pub enum GuardRefusal {
     /// The table is full.
     #[error("program \"{program}\" has {most} links, the most that a guarded program can have")]
     Full {
-        /// Which program.
+        /// Name of the program.
         program: String,
         /// The most.
         most: u32,

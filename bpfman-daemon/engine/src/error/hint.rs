@@ -1,4 +1,4 @@
-//! What to do about a failure.
+//! Remedies for errors.
 
 use bpfmand_kernel::KernelError;
 use bpfmand_store::{CommitOutcome, StoreError};
@@ -6,7 +6,7 @@ use bpfmand_store::{CommitOutcome, StoreError};
 use super::EngineError;
 
 impl EngineError {
-    /// What the user can do next, where there is something to say.
+    /// Returns the next step for the user, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
@@ -163,7 +163,7 @@ impl EngineError {
     }
 }
 
-/// What to do about a program that the verifier refused, a line each.
+/// Returns the remedies for a program that the verifier refused, one per line.
 fn rejected(error: &KernelError, otherwise: &str) -> String {
     let advice =
         error.rejection().and_then(|rejection| rejection.cause.as_ref()).map_or("", |cause| cause.advice);

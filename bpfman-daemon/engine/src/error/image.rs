@@ -1,35 +1,35 @@
-//! What failed of an image.
+//! Failures of images.
 
 use super::ErrorKind;
 
-/// The kind of an image's failure.
+/// Kind of an image failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageFailureKind {
-    /// No such image, or not in the cache and not to be pulled.
+    /// The image does not exist, or is not in the cache and must not be pulled.
     NotFound,
-    /// The reference, manifest, layer or policy makes no sense.
+    /// The reference, manifest, layer or policy is invalid.
     Malformed,
-    /// The registry asks for other credentials.
+    /// The registry rejects the credentials.
     Denied,
     /// A signature is missing or wrong.
     Signature,
-    /// The registry could not be asked.
+    /// The registry could not be reached.
     Registry,
-    /// Above a limit.
+    /// A size limit is exceeded.
     TooLarge,
-    /// The cache's disk, or the daemon's own fault.
+    /// The cache's disk failed, or the daemon has a fault.
     Internal,
 }
 
-/// An image that cannot be had.
+/// Failure to fetch or verify an image.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ImageFailure {
-    /// Its kind.
+    /// Kind of the failure.
     pub kind: ImageFailureKind,
-    /// What failed, on what, why.
+    /// Message: the step that failed, its subject and the cause.
     pub message: String,
-    /// What to do next.
+    /// Next step for the user.
     pub hint: Option<String>,
 }
 

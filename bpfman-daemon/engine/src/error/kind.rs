@@ -1,4 +1,4 @@
-//! Kinds of failures: what a caller branches on.
+//! Kinds of errors, for callers to branch on.
 
 use bpfmand_kernel::{KernelError, ProbeTargetError};
 
@@ -7,19 +7,19 @@ use super::EngineError;
 /// The kind of a failure: what a caller branches on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// What was named does not exist.
+    /// The named object does not exist.
     NotFound,
-    /// The request makes no sense.
+    /// The request is invalid.
     Invalid,
-    /// The request does not fit what is there now.
+    /// The request does not fit the present state.
     Precondition,
-    /// Someone else holds what was asked for, or it is full.
+    /// The object is held by someone else, or full.
     Conflict,
-    /// The caller may not.
+    /// The caller lacks permission.
     Denied,
     /// The kernel refused.
     KernelRefused,
-    /// A registry could not be asked.
+    /// A registry could not be reached.
     Registry,
     /// A signature is missing or wrong.
     Signature,

@@ -1,4 +1,4 @@
-//! Everything that an operation can answer instead of success.
+//! Errors of the engine's operations.
 
 mod about;
 mod adopt;
@@ -35,7 +35,7 @@ pub use kind::ErrorKind;
 pub use undo_failure::{Remainder, UndoFailure};
 pub use verified::VerifiedLimit;
 
-/// A failed operation. Nothing was changed, unless the error says that undoing failed.
+/// Error of an operation. Nothing was changed, unless the error reports that undoing failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -45,7 +45,7 @@ pub enum EngineError {
     /// A program that takes the place of another's function, or one whose function is replaced.
     #[error(transparent)]
     Extension(Box<ExtensionRefusal>),
-    /// More for the verifier than a load of this owner may give it.
+    /// The load exceeds the owner's limit of verified instructions.
     #[error(transparent)]
     Verified(#[from] VerifiedLimit),
     /// No such program of ours.
@@ -63,14 +63,14 @@ pub enum EngineError {
     /// A program that is where an attachment to matching interfaces would put it.
     #[error("program {program} is already attached at {hook}, by link {link}")]
     AlreadyThere {
-        /// Which program.
+        /// Id of the program.
         program: ProgramId,
-        /// As the user named it.
+        /// Hook as the user named it.
         hook: String,
-        /// By which link.
+        /// Present link.
         link: LinkId,
     },
-    /// The same, where the caller may say that it is meant.
+    /// A repeated attachment, where the caller may request to repeat it.
     #[error(
         "program {program} is already attached at {hook}, by link {link}; once more, it runs twice for each packet"
     )]
@@ -93,7 +93,7 @@ pub enum EngineError {
     /// No link of the kernel.
     #[error("the kernel has no link {0}")]
     NoKernelLink(KernelLinkId),
-    /// What is there has a record, or is not there.
+    /// The object at the pin has a record, or does not exist.
     #[error("there is no stray {pin}: nothing is pinned there, or a record names it")]
     NoStray {
         /// Its pin.
@@ -106,7 +106,7 @@ pub enum EngineError {
     OlderRecords {
         /// The hook.
         hook: String,
-        /// What it runs.
+        /// Program that the hook runs.
         program: ProgramId,
     },
     /// A link without a record is where a chain is to be entered.
@@ -120,9 +120,9 @@ pub enum EngineError {
     /// No such map of a program.
     #[error("program {program} has no map \"{map}\"; {}", maps_that_are_there(there))]
     NoMap {
-        /// Which program.
+        /// Id of the program.
         program: ProgramId,
-        /// As the user named it.
+        /// Map as the user named it.
         map: String,
         /// Names of its maps.
         there: Vec<String>,
@@ -137,7 +137,7 @@ pub enum EngineError {
     InnerMapOfOthers {
         /// The inner one.
         map: MapId,
-        /// Whose it may be.
+        /// Third-party program that may own the map.
         program: ProgramId,
     },
     /// An entry of a map that is to be there already.
@@ -155,7 +155,7 @@ pub enum EngineError {
         map: MapId,
         /// Name in the object.
         name: String,
-        /// Why.
+        /// Reason.
         why: String,
     },
     /// Nothing pinned at a path of the caller's.
@@ -167,13 +167,13 @@ pub enum EngineError {
     /// No chain at a hook.
     #[error("no program of bpfman is attached at {hook}")]
     NoChain {
-        /// As the user named it.
+        /// Hook as the user named it.
         hook: String,
     },
     /// No such member of a chain.
     #[error("\"{member}\" is no member of the chain of {hook}; there are: {there}")]
     NoMember {
-        /// As the user named it.
+        /// Member as the user named it.
         member: String,
         /// The hook.
         hook: String,
@@ -220,7 +220,7 @@ pub enum EngineError {
     /// The attach point is for another type of program.
     #[error("program {program} is of type {program_type} and cannot be attached to a point of type {point}")]
     WrongPoint {
-        /// Which program.
+        /// Id of the program.
         program: ProgramId,
         /// Its type.
         program_type: ProgramType,
@@ -230,14 +230,14 @@ pub enum EngineError {
     /// A program of others holds a hook that takes only one.
     #[error("{0}")]
     HookHeld(Box<HookConflict>),
-    /// The dispatcher of libxdp that holds a hook cannot be changed as asked for.
+    /// The libxdp dispatcher that holds a hook cannot be changed as requested.
     #[error("the dispatcher of libxdp at {hook} cannot take it: {reason}")]
     Dispatcher {
         /// The hook.
         hook: String,
-        /// Why.
+        /// Reason.
         reason: String,
-        /// What to do.
+        /// Remedy.
         hint: String,
     },
     /// A hook has no room.
@@ -263,25 +263,25 @@ pub enum EngineError {
     OverBudget {
         /// The hook.
         hook: String,
-        /// Whose.
+        /// Name of the owner.
         owner: String,
-        /// Of what.
+        /// Limited resource.
         what: &'static str,
-        /// How much it would be.
+        /// Amount that would be used.
         used: u64,
         /// The limit.
         limit: u64,
     },
-    /// What an intent names is not at the hook.
+    /// An intent names something that is not at the hook.
     #[error("{side} {anchor} names nothing at {hook}; {}", if there.is_empty() { "nothing else runs there".to_owned() } else { format!("there are: {}", there.join(", ")) })]
     NoAnchor {
-        /// On which side of it.
+        /// Side of the anchor.
         side: Side,
-        /// What was named.
+        /// Name of the anchor.
         anchor: Anchor,
         /// The hook.
         hook: String,
-        /// What could have been named.
+        /// Names that exist at the hook.
         there: Vec<String>,
     },
     /// Intents that cannot all hold.
@@ -305,11 +305,11 @@ pub enum EngineError {
     /// A hook where programs of others cannot be named.
     #[error("{anchor} cannot be ordered against at {hook}: {reason}")]
     NoForeignOrder {
-        /// What was named.
+        /// Name of the anchor.
         anchor: Anchor,
         /// The hook.
         hook: String,
-        /// Why not.
+        /// Reason.
         reason: &'static str,
     },
     /// A tenant's tcx program where the chain is entered by a filter, which the kernel runs behind all of tcx.
@@ -349,7 +349,7 @@ pub enum EngineError {
     MapOwner {
         /// The program named as owner.
         owner: ProgramId,
-        /// Why not.
+        /// Reason.
         reason: String,
     },
     /// A map pinned by name that exists with another shape.
@@ -357,44 +357,44 @@ pub enum EngineError {
     SharedMap {
         /// Its name.
         name: String,
-        /// What differs.
+        /// Difference.
         reason: String,
     },
     /// A map that a new version of a program would have otherwise.
     #[error("program {program} cannot keep its map \"{map}\": {why}")]
     MapDiffers {
-        /// Which program is to be replaced.
+        /// Program to be replaced.
         program: ProgramId,
         /// The map's name.
         map: String,
-        /// How it differs.
+        /// Difference.
         why: String,
     },
     /// Maps that programs of other loads share, and that would not go on.
     #[error("program {owner} cannot be replaced so: {sharers} of another load shares its maps, and {why}")]
     MapsShared {
-        /// Whose maps.
+        /// Owner of the maps.
         owner: ProgramId,
-        /// Who shares them.
+        /// Programs that share the maps.
         sharers: String,
-        /// What would become of them.
+        /// Effect of the replacement on the maps.
         why: String,
     },
-    /// The caller may not.
+    /// Access denied.
     #[error("{0}")]
     Denied(String),
     /// A file that cannot be read.
     #[error("cannot read bytecode {path}: {source}")]
     Bytecode {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
     /// Bytecode above the limit.
     #[error("{what} has {size} bytes; the limit is {limit}")]
     TooLarge {
-        /// What is too large.
+        /// Description of the object.
         what: String,
         /// Its size.
         size: u64,
@@ -415,9 +415,9 @@ pub enum EngineError {
         largest: String,
         /// Its entries.
         entries: u32,
-        /// What it takes.
+        /// Memory of the largest map, in MiB.
         largest_mib: u64,
-        /// How many CPUs per-CPU maps have values for.
+        /// Number of CPUs for which per-CPU maps have values.
         cpus: u64,
     },
     /// Maps by which an owner would have more memory than it may.
@@ -440,13 +440,13 @@ pub enum EngineError {
     /// An image that cannot be had.
     #[error(transparent)]
     Image(#[from] ImageFailure),
-    /// Who reads object files could not be started, ended in the middle of its work, or says what no object file says.
+    /// The object reader could not be started, ended early, or returned an invalid result.
     #[error("the reader of object files did not do its work: {0}")]
     Reader(String),
-    /// An object file that does not hold what was asked for.
+    /// An object file that lacks what the request needs.
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// The same, with where the object file came from.
+    /// An object error with the origin of the file.
     #[error("{origin}: {source}")]
     Bytes {
         /// File or image.
@@ -469,10 +469,10 @@ pub enum EngineError {
     Chain {
         /// The hook.
         hook: String,
-        /// Why.
+        /// Reason.
         source: Box<SpliceError>,
     },
-    /// The same, from what comes after planning; the engine adds the hook.
+    /// An error after planning; the engine adds the hook.
     #[error(transparent)]
     Unplanned(Box<SpliceError>),
     /// The verifier refused every way to join members that pass alone.
@@ -484,9 +484,9 @@ pub enum EngineError {
     ChainRefused {
         /// The hook.
         hook: String,
-        /// Function name of the member that the verifier was in, where its log tells.
+        /// Function name of the member that the verifier was in, if its log shows it.
         member: Option<String>,
-        /// How many ways were tried.
+        /// Number of ways that were tried.
         ways: usize,
         /// The kernel's answer to the first.
         source: Box<KernelError>,
@@ -512,7 +512,7 @@ pub enum EngineError {
         hook: String,
         /// Caller who froze it.
         by: String,
-        /// Time until the freeze ends; none if it does not end by itself.
+        /// Time until the freeze ends; none if it has no time limit.
         left: Option<Duration>,
     },
     /// A program was attached in a place in which its replacement was not allowed.
@@ -558,7 +558,7 @@ pub enum EngineError {
     /// The store's answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A change failed in such a way that nobody knows whether it is on disk.
+    /// A change failed so that its state on disk is unknown.
     #[error(
         "an earlier change was not saved for certain, and the store cannot be written yet, so nothing is changed"
     )]
@@ -566,7 +566,7 @@ pub enum EngineError {
     /// A point that was lost and names a process: by now its number may be another one's.
     #[error("{point} names a process, whose number may be another one's by now; link {link} stays off")]
     EarlierProcess {
-        /// Which link.
+        /// Id of the link.
         link: LinkId,
         /// Its point.
         point: String,
@@ -574,7 +574,7 @@ pub enum EngineError {
     /// A program that could not be loaded again after a reboot.
     #[error("program \"{program}\", which link {link} attaches, could not be loaded again: {why}")]
     Lost {
-        /// Which link.
+        /// Id of the link.
         link: LinkId,
         /// The program's name.
         program: String,
@@ -587,9 +587,9 @@ pub enum EngineError {
     /// A failure after which some steps could not be undone either.
     #[error("{cause}; and undoing it failed: {}", undo_failure::joined(failures))]
     NotUndone {
-        /// What went wrong first.
+        /// First error.
         cause: Box<EngineError>,
-        /// What could not be undone.
+        /// Steps that could not be undone.
         failures: Vec<UndoFailure>,
     },
 }

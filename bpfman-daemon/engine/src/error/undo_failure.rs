@@ -1,4 +1,4 @@
-//! Steps of a failed operation that were not undone: what is left, where, and why.
+//! Steps of a failed operation that were not undone: the remainder, its place, and the cause.
 
 use std::path::PathBuf;
 
@@ -7,82 +7,82 @@ use bpfmand_kernel::TcFilter;
 
 use super::EngineError;
 
-/// A step that could not be undone.
+/// Step that could not be undone.
 #[derive(Debug, thiserror::Error)]
-// An error names its place, but for that of an attachment.
+// The inner error names its place, except for an attachment.
 #[error("{}{error}", if matches!(**left, Remainder::Attachment(_)) { format!("{left}: ") } else { String::new() })]
 pub struct UndoFailure {
-    /// What is left.
+    /// Remainder of the step.
     pub left: Box<Remainder>,
-    /// Why.
+    /// Cause of the failure.
     pub error: EngineError,
 }
 
-/// What a failed operation left, and where. Paths are relative to the daemon's bpffs.
+/// Remainder of a failed operation, with its place. Paths are relative to the daemon's bpffs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Remainder {
-    /// A folder below `pending`, with links that run what is in it.
+    /// Folder below `pending`, with links that run the programs in it.
     #[error("pins below {}", .0.display())]
     Folder(PathBuf),
-    /// A pinned link that no record names.
+    /// Pinned link without a record.
     #[error("the link at {}", .0.display())]
     Pin(PathBuf),
-    /// A filter that no record names.
+    /// Filter without a record.
     #[error("the filter of priority {} and handle {:#x} at {}", filter.priority, filter.handle, interface.name)]
     Filter {
-        /// Its interface.
+        /// Interface of the hook.
         interface: Interface,
-        /// Its hook.
+        /// Hook of the filter.
         key: HookKey,
-        /// Which of that hook.
+        /// Priority and handle of the filter.
         filter: TcFilter,
-        /// What it runs.
+        /// Program that the filter runs.
         program: ProgramId,
     },
-    /// A hook that runs another program than recorded.
+    /// Hook that runs another program than recorded.
     #[error("{} at interface {}, which runs program {now}", key.kind.name(), key.ifindex)]
     Hook {
-        /// Which hook.
+        /// Key of the hook.
         key: HookKey,
-        /// What it ran when it could not be swapped back.
+        /// Program that ran when the hook could not be swapped back.
         now: ProgramId,
     },
-    /// A tcx link that runs another version of its program than recorded.
+    /// Tcx or struct_ops link that runs another version of its program than recorded.
     #[error("link {id}, which runs program {now}")]
     Link {
-        /// Which link.
+        /// Id of the link.
         id: LinkId,
-        /// What it ran when it could not be updated back.
+        /// Program that ran when the link could not be updated back.
         now: ProgramId,
     },
-    /// A dispatcher of libxdp that was made for a hook, which may run it.
+    /// New libxdp dispatcher for a hook, which may run it.
     #[error("a new dispatcher at {}", interface.name)]
     Dispatcher {
-        /// Of which the pins below `pending` are.
+        /// Operation with the pins below `pending`.
         operation: OperationId,
-        /// The hook.
+        /// Hook of the dispatcher.
         key: HookKey,
-        /// Its interface.
+        /// Interface of the hook.
         interface: Interface,
         /// The dispatcher, if it was loaded.
         after: Option<ProgramId>,
     },
-    /// A link of someone else that was to be adopted by this operation.
+    /// Third-party link that this operation was adopting.
     #[error("the adoption of operation {0}")]
     Adoption(OperationId),
-    /// An attachment that has its record, and was to be taken back.
+    /// Recorded attachment that could not be detached.
     #[error("link {0} stays attached")]
     Attachment(LinkId),
 }
 
 impl UndoFailure {
-    /// What is left because of an error.
+    /// Creates a failure from the remainder and the error that caused it.
     pub fn new(left: Remainder, error: impl Into<EngineError>) -> Self {
         Self { left: Box::new(left), error: error.into() }
     }
 }
 
-/// All of them, as one sentence has them.
+/// Returns all failures as one line of text.
 pub fn joined(failures: &[UndoFailure]) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -1,51 +1,50 @@
-//! Why a load is more than the verifier may be given by its owner.
+//! Loads that exceed the owner's limit of verified instructions.
 
 use super::ErrorKind;
 
-/// A load over its owner's limit of verified instructions.
+/// Refusal of a load above its owner's limit of verified instructions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifiedLimit {
-    /// The text alone is over it: the kernel was not asked.
+    /// The program text alone exceeds the limit; the kernel was not called.
     #[error(
         "the programs of the load have {insns} instructions up to program \"{program}\"; the limit of verified instructions \
          is {limit} a load"
     )]
     Text {
-        /// The program with which it went over the limit.
+        /// Program that exceeded the limit.
         program: String,
-        /// Instructions up to its end, callees included.
+        /// Number of instructions up to the end of the program, callees included.
         insns: u64,
-        /// The limit.
+        /// Limit per load.
         limit: u64,
     },
-    /// The verifier walked through more.
+    /// The verifier processed too many instructions.
     #[error(
         "the verifier walked through {insns} instructions of the load up to program \"{program}\"; the limit is {limit} a \
          load"
     )]
     Walked {
-        /// The program with which it went over the limit.
+        /// Program that exceeded the limit.
         program: String,
-        /// The kernel's own count, up to this program.
+        /// Number of instructions that the kernel reports, up to this program.
         insns: u64,
-        /// The limit.
+        /// Limit per load.
         limit: u64,
     },
-    /// There is a limit, and the kernel does not count.
+    /// A limit is set, but the kernel does not report the count.
     #[error(
         "the verified instructions of a load are limited to {limit}, and this kernel ({release}) does not count them: \
          Linux 5.16 and later do"
     )]
     Uncounted {
-        /// `uname -r`.
+        /// Kernel release (`uname -r`).
         release: String,
-        /// The limit.
+        /// Limit per load.
         limit: u64,
     },
 }
 
 impl VerifiedLimit {
-    /// The kind of failure.
     pub(super) const fn error_kind(&self) -> ErrorKind {
         match self {
             Self::Text { .. } | Self::Walked { .. } => ErrorKind::TooLarge,
@@ -53,7 +52,6 @@ impl VerifiedLimit {
         }
     }
 
-    /// What to do next.
     pub(super) const fn hint(&self) -> &'static str {
         match self {
             Self::Text { .. } | Self::Walked { .. } => {

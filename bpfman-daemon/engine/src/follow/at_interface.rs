@@ -1,4 +1,4 @@
-//! What is attached to interfaces: chains of hooks, and links of type tcx by themselves.
+//! Attachments at interfaces: chains of hooks, and single links of type tcx.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,25 +14,25 @@ pub enum ChainOrLink {
     Link(LinkId),
 }
 
-/// One of them, and where its record says that it is.
+/// An attachment with its recorded place.
 pub struct AtInterface<'s> {
     pub what: ChainOrLink,
     /// None while it waits for its interface.
     pub key: Option<HookKey>,
     pub interface: &'s Interface,
-    /// As each member of a chain names it: members can name one namespace by several paths.
+    /// Interface as each member of a chain names it: members can name one namespace by several paths.
     pub others: Vec<&'s Interface>,
 }
 
 impl<'s> AtInterface<'s> {
-    /// All names of the interface.
+    /// Returns all names of the interface.
     pub fn names(&self) -> impl Iterator<Item = &'s Interface> {
         std::iter::once(self.interface).chain(self.others.iter().copied())
     }
 }
 
 impl ChainOrLink {
-    /// Where its link is pinned.
+    /// Returns the pin of its link.
     pub fn pin(self) -> PathBuf {
         match self {
             Self::Chain(key) => paths::hook_link(&key),
@@ -51,7 +51,7 @@ impl fmt::Display for ChainOrLink {
 }
 
 impl State {
-    /// All chains, then all tcx links.
+    /// Returns all chains, then all tcx links.
     pub fn attached(&self) -> impl Iterator<Item = AtInterface<'_>> {
         let chains = self.hooks.values().map(|hook| AtInterface {
             what: ChainOrLink::Chain(hook.key),
@@ -69,7 +69,7 @@ impl State {
         chains.chain(links)
     }
 
-    /// The interface of a hook, as each member names it.
+    /// Returns the interface of a hook as each member names it.
     fn members_names(&self, key: HookKey) -> Vec<&Interface> {
         let named = self.links.of_hook(&key).filter_map(|link| link.point.hook());
         named.map(|(interface, _)| interface).collect()

@@ -1,4 +1,4 @@
-//! Interfaces that are back: what waited for them is attached again.
+//! Attaches again what waited for interfaces that have returned.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a chain that waited for its interface. Where another chain of ours is at the interface by now, its members
-    /// join that one.
+    /// Attaches a chain that waited for its interface. If another chain of ours is at the interface by now, the members
+    /// join it.
     pub(crate) fn bring_hook_back(
         &self,
         parked: &HookKey,
@@ -27,7 +27,7 @@ impl<K: Kernel> Engine<K> {
         let Some(hook) = self.state().hooks.get(parked).cloned() else { return Ok(()) };
         let pin = paths::hook_link(parked);
         if let Some((_, link)) = self.live_link(&pin)? {
-            // It runs on where its interface was moved to. That is another one, unless it was moved back.
+            // The link still runs where its interface was moved to: at another place, unless it was moved back.
             if !self.state().hooks.contains_key(&key) && self.kernel.is_link_at(present.path, &key, &link)? {
                 let links = self.state().chain(parked);
                 let interface = present.interface(facts);
@@ -39,9 +39,9 @@ impl<K: Kernel> Engine<K> {
         self.end_dead_link(&pin, hook.adopted_link)?;
         let (made, asked): (Vec<_>, Vec<_>) =
             self.state().chain(parked).into_iter().partition(|link| link.matching.is_some());
-        // They are made anew for the interface that is there now.
+        // They are created again for the present interface.
         self.remove_made(made)?;
-        // Each by its own path: two that led to one namespace may lead to different ones now.
+        // Check each link's own path: two paths that led to one namespace may lead to different ones now.
         let is_named = |link: &LinkRecord| {
             let path = link.point.hook().map(|(interface, _)| interface.netns.as_deref());
             path.is_some_and(|path| path == present.path || self.kernel.leads_to(path, present.netns))
@@ -54,7 +54,7 @@ impl<K: Kernel> Engine<K> {
         }
         let from = HashSet::from([*parked]);
         if links.is_empty() {
-            // A chain without members, or one whose members have left since.
+            // The chain has no members, or its members have left since.
             return if self.state().hooks.contains_key(parked) {
                 self.record_moves(&from, &[])
             } else {
@@ -87,7 +87,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Attaches a tcx link that waited for its interface.
     pub(crate) fn bring_link_back(
         &self,
         id: LinkId,
@@ -104,7 +103,7 @@ impl<K: Kernel> Engine<K> {
         let _hook_lock = self.lock(Subject::Hook(key));
         let pin = paths::link(id);
         if let Some((_, facts)) = self.live_link(&pin)? {
-            // It runs on where its interface was moved to. That is another one, unless it was moved back.
+            // The link still runs where its interface was moved to: at another place, unless it was moved back.
             if self.kernel.is_link_at(present.path, &key, &facts)? {
                 self.record_place_of(&link, Some(key))?;
                 report.returned += 1;
@@ -113,7 +112,7 @@ impl<K: Kernel> Engine<K> {
         }
         self.end_dead_link(&pin, link.adopted)?;
         if link.matching.is_some() {
-            // It is made anew for the interface that is there now.
+            // It is created again for the present interface.
             self.remove("follow", std::slice::from_ref(&link), None)?;
         } else {
             self.reattach(&link)?;

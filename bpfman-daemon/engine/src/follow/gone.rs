@@ -1,4 +1,4 @@
-//! Interfaces that are gone: what was attached for all that match goes with them, what was attached by name waits.
+//! Releases interfaces that are gone: attachments to matching interfaces end, attachments by name wait.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use crate::state::{Changes, HookPresence};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Lets go of a hook whose interface may have left its namespace: the look that said so may be old, or the path by which
-    /// it was looked for leads elsewhere by now. What is found there goes on.
+    /// Releases a hook whose interface may have left its namespace. The comparison may be outdated, or the searched
+    /// path may lead elsewhere by now: a hook that is still there continues.
     ///
-    /// An interface that was moved to another namespace takes its XDP and tcx programs along. What was attached there by
-    /// name stays then, since nobody asked to end it.
+    /// An interface that is moved to another namespace takes its XDP and tcx programs along. Attachments by name stay
+    /// then, since no request ended them.
     pub(crate) fn let_hook_go(&self, key: &HookKey, report: &mut FollowReport) -> Result<(), EngineError> {
         let _locks = self.lock_members(&[*key])?;
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
         let found = self.at_hook_of(&hook)?;
-        // A link of the kernel tells itself whether it runs. Without one nothing may be taken away before the namespace is
-        // known to have ended, or is found: under a filter that runs on, the chain would be cut off.
+        // The kernel link itself shows whether it is attached. Without a link, remove nothing until the namespace is
+        // found or has ended: the chain of a running filter would be cut off.
         match found {
             HookPresence::Unreachable if hook.entry != Entry::Link => return Ok(()),
             HookPresence::There(_) | HookPresence::Unreachable if self.is_entered(&hook)? => {
@@ -31,8 +31,8 @@ impl<K: Kernel> Engine<K> {
             }
             HookPresence::There(_) | HookPresence::Unreachable | HookPresence::Gone => {}
         }
-        // The kernel removes all queueing disciplines of an interface that is moved, and what libxdp attaches has no link
-        // that could go with it.
+        // The kernel removes all queueing disciplines of a moved interface, and libxdp attaches without a link that
+        // could move along.
         let lives_on = hook.entry == Entry::Link && self.live_link(&paths::hook_link(key))?.is_some();
         let links = self.state().chain(key);
         let (made, asked): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| link.matching.is_some());
@@ -40,7 +40,7 @@ impl<K: Kernel> Engine<K> {
             return if self.hook_is_elsewhere(&hook)? { self.set_aside(&hook) } else { Ok(()) };
         }
         if !lives_on && hook.entry == Entry::Link {
-            // Nothing runs by it any more, and its place may be wanted for another interface with this number.
+            // The link runs nothing any more, and another interface with this number may need its place.
             self.end_dead_link(&paths::hook_link(key), hook.adopted_link)?;
         }
         report.detached += self.remove_made(made)?;
@@ -62,10 +62,9 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Follows the paths of a namespace in which a hook runs on. Links that attachments to matching interfaces made end, unless
-    /// one of their paths leads there still: the interface is not among those that are asked for any more. What was attached
-    /// by name goes on, and the hook is named by a path that leads there, if a member has one. The caller holds hook and
-    /// members.
+    /// Follows the paths of the namespace in which a hook continues. Links of attachments to matching interfaces end,
+    /// unless one of the attachment's paths still leads there. Attachments by name continue, and the hook gets a path
+    /// that leads there, if a member has one. The caller holds hook and members.
     fn follow_paths(&self, hook: &HookRecord, report: &mut FollowReport) -> Result<(), EngineError> {
         let Some(home) = hook.key.netns.id() else { return Ok(()) };
         let (mut left, mut renamed, mut name) = (Vec::new(), Changes::default(), None);
@@ -98,14 +97,14 @@ impl<K: Kernel> Engine<K> {
         self.commit(renamed).map(drop)
     }
 
-    /// Returns the path to a namespace by which an attachment to matching interfaces means it; none if it does not.
+    /// Returns the path by which an attachment to matching interfaces covers a namespace; none if it does not.
     fn meant_by(&self, link: &LinkRecord, home: NetnsId) -> Option<Option<PathBuf>> {
         let matching = self.state().matchings.get(&link.matching?).cloned()?;
         let mut paths = self.namespaces_of(&matching.interfaces).into_iter();
         paths.find(|path| self.kernel.leads_to(path.as_deref(), home))
     }
 
-    /// Ends a link that runs nothing any more. One that others made and may hold still is only let go.
+    /// Ends a link that is no longer attached. An adopted link, which others may still hold, is only unpinned.
     pub(crate) fn end_dead_link(&self, pin: &Path, adopted: bool) -> Result<(), EngineError> {
         if adopted {
             return Ok(self.kernel.unpin(pin)?);
@@ -113,7 +112,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.end_link(pin)?)
     }
 
-    /// Removes links that attachments to matching interfaces made. The caller holds the locks of hooks and programs.
+    /// Removes links that attachments to matching interfaces created. The caller holds the locks of hooks and programs.
     pub(crate) fn remove_made(&self, links: Vec<Arc<LinkRecord>>) -> Result<usize, EngineError> {
         let count = links.len();
         let mut by_program: BTreeMap<ProgramUid, Vec<Arc<LinkRecord>>> = BTreeMap::new();
@@ -126,7 +125,7 @@ impl<K: Kernel> Engine<K> {
         Ok(count)
     }
 
-    /// Lets go of a tcx link whose interface may have left its namespace.
+    /// Releases a tcx link whose interface may have left its namespace.
     pub(crate) fn let_link_go(&self, id: LinkId, report: &mut FollowReport) -> Result<(), EngineError> {
         let Some((link, _held)) = self.lock_link(id) else { return Ok(()) };
         let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) else { return Ok(()) };
@@ -162,7 +161,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A link whose interface is named by another path to its namespace.
+/// Returns a link with another path to the namespace of its interface.
 fn at_path(link: &LinkRecord, netns: Option<PathBuf>) -> LinkRecord {
     let mut named = link.clone();
     if let Some(interface) = named.point.interface_mut() {

@@ -1,8 +1,8 @@
-//! Attachments to every interface that matches, now and later.
+//! Attachments to all matching interfaces, now and later.
 //!
-//! Such an attachment is a record of its own, and the links that it made name it. What it asks for is compared with what
-//! is there whenever interfaces of a namespace changed ([`Engine::follow_interfaces`]), so a start after a crash needs no
-//! more than that comparison.
+//! Such an attachment has a record of its own, which its links name. Its selector is compared with the existing
+//! interfaces whenever the interfaces of a namespace changed ([`Engine::follow_interfaces`]), so a start after a crash
+//! needs only that comparison.
 
 use std::sync::Arc;
 
@@ -20,25 +20,25 @@ use crate::state::records::{MatchingRecord, ProgramRecord};
 use crate::state::{Changes, MapGroup, with_application};
 use crate::{Engine, EngineError};
 
-/// Most attachments to matching interfaces.
+/// Maximum number of attachments to matching interfaces.
 const MAX_MATCHINGS: usize = 1024;
-/// Most of all owners but root and cluster applications together, who have what is left.
+/// Maximum for all owners together, except root and cluster applications, for which the rest is reserved.
 const MAX_OF_OWNERS: usize = 768;
-/// Most of one of these owners: of a user, of a grant, of the applications of a namespace.
+/// Maximum for one of these owners: a user, a grant, or the applications of a namespace.
 const MAX_OF_OWNER: usize = 256;
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a program to every interface that matches, now and later. That nothing matches yet is fine, and an
-    /// interface that cannot be attached to is told in the answer and tried again: what is asked for stays.
+    /// Attaches a program to every interface that matches, now and later. No matching interface is required. Failures
+    /// for single interfaces are in the result and are retried: the attachment stays.
     ///
     /// # Errors
-    /// See [`EngineError`]; nothing is asked for then.
+    /// See [`EngineError`]; no attachment is recorded then.
     pub fn attach_matching(&self, request: &MatchRequest) -> Result<MatchingDetails, EngineError> {
         crate::attach::check(&request.attach)?;
         self.begin()?;
         let id = self.record_matching(request)?;
         for netns in self.namespaces_of(&request.interfaces) {
-            // A namespace that is not there yet is no failure.
+            // A namespace that does not exist yet is not an error.
             match self.follow_interfaces(netns.as_deref()) {
                 Ok(_) | Err(EngineError::Kernel(KernelError::NoNamespace { .. })) => {}
                 Err(error) => {
@@ -90,7 +90,7 @@ impl<K: Kernel> Engine<K> {
         Ok(id)
     }
 
-    /// Refuses one attachment more where there are too many: of the owner, of all owners, or at all.
+    /// Refuses another attachment above a limit: of the owner, of all owners, or in total.
     fn check_count(&self, request: &MatchRequest, program: &ProgramRecord) -> Result<(), EngineError> {
         let state = self.state();
         let within = |of: String, count, limit| match count < limit {
@@ -115,10 +115,10 @@ impl<K: Kernel> Engine<K> {
         within("all owners but root and cluster applications".to_owned(), of_owners, MAX_OF_OWNERS)
     }
 
-    /// All attachments to matching interfaces, by id.
+    /// Returns all attachments to matching interfaces, by id.
     ///
     /// # Errors
-    /// The kernel refuses to tell about their links.
+    /// The kernel cannot be queried about their links.
     pub fn list_matching(&self) -> Result<Vec<MatchingDetails>, EngineError> {
         let ids: Vec<MatchingId> = self.state().matchings.keys().copied().collect();
         let (budget, _search) = (self.observation_budget(), SearchOnce::begin());
@@ -129,10 +129,10 @@ impl<K: Kernel> Engine<K> {
         Ok(shown)
     }
 
-    /// One of them.
+    /// Returns the attachment of an id.
     ///
     /// # Errors
-    /// There is none of that id.
+    /// No attachment has this id.
     pub fn describe_matching(&self, id: MatchingId) -> Result<MatchingDetails, EngineError> {
         self.settled_matching(&self.observation_budget(), id)
     }
@@ -162,11 +162,11 @@ impl<K: Kernel> Engine<K> {
         Ok(MatchingDetails { record: matching, program, links: shown, left, failures })
     }
 
-    /// Ends an attachment to matching interfaces with all links that it made. Answers how many these were.
+    /// Ends an attachment to matching interfaces with all links that it created. Returns the number of these links.
     ///
     /// # Errors
-    /// There is none of that id, or its record cannot be removed: nothing is changed. Or a link cannot be ended: the
-    /// others are, and the next look at the interfaces, or start, tries again.
+    /// No attachment has this id, or its record cannot be removed: nothing is changed. Or a link cannot be ended: the
+    /// others are, and the next comparison or start tries again.
     pub fn detach_matching(&self, id: MatchingId) -> Result<usize, EngineError> {
         self.begin()?;
         let program = self.state().matchings.get(&id).ok_or(EngineError::NoMatching(id))?.program;
@@ -179,14 +179,14 @@ impl<K: Kernel> Engine<K> {
             changes.end_matching(id);
             self.step("detach matching", "record");
             self.commit(changes)?;
-            // It makes no more: that is refused under the lock of its program.
+            // It creates no more links: that is refused under the lock of its program.
             self.state().links_of_matching(id).map(|link| link.id).collect()
         };
         self.end_all(links)
     }
 
-    /// Ends links of attachments to matching interfaces that no longer exist: what a crash or a failure in the middle of
-    /// their end has left. Answers how many.
+    /// Ends links of attachments to matching interfaces that no longer exist, left by a crash or a failure. Returns
+    /// their number.
     pub(crate) fn end_orphans(&self) -> Result<usize, EngineError> {
         let orphans = {
             let state = self.state();
@@ -197,7 +197,7 @@ impl<K: Kernel> Engine<K> {
         self.end_all(orphans)
     }
 
-    /// Ends links that somebody else may end at the same time. Answers how many there were.
+    /// Ends links that another call may end at the same time. Returns the number of links.
     fn end_all(&self, links: Vec<LinkId>) -> Result<usize, EngineError> {
         let count = links.len();
         let mut failed = None;
@@ -207,7 +207,7 @@ impl<K: Kernel> Engine<K> {
         failed.map_or(Ok(count), Err)
     }
 
-    /// Forgets links that attachments to matching interfaces made for interfaces that are not there any more.
+    /// Removes links of attachments to matching interfaces whose interfaces no longer exist.
     pub(crate) fn forget_absent_matches(&self, report: &mut RecoveryReport) {
         let made: Vec<_> = {
             let state = self.state();
@@ -219,7 +219,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.find_hook(interface, kind),
                 Err(KernelError::NoInterface { .. } | KernelError::NoNamespace { .. })
             );
-            // A namespace without its path may live on: what runs there ends with the record, or both stay.
+            // A namespace without its path may still exist: remove both the link and its record, or neither.
             if gone {
                 let result = self.remove_made(vec![Arc::clone(&link)]).map(drop);
                 report.note(format!("link {}", link.id), result);
@@ -227,8 +227,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses a link of a matching that has ended meanwhile, and one for a program that is at the hook already: it would
-    /// run twice for each packet. The caller holds the locks of program and hook.
+    /// Refuses a link of a matching that has ended meanwhile, or for a program that is already at the hook, where it
+    /// would run twice for each packet. The caller holds the locks of program and hook.
     pub(crate) fn ensure_not_there(
         &self,
         matching: MatchingId,
@@ -249,7 +249,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The same point at another interface. Points that are at none stay as they are.
+/// Returns the point at another interface. Points that are at no interface stay unchanged.
 pub fn at_interface(point: &AttachPoint, interface: &Interface) -> AttachPoint {
     let mut point = point.clone();
     if let Some(at) = point.interface_mut() {

@@ -1,4 +1,4 @@
-//! What attachments to matching interfaces ask for, compared with the interfaces of a namespace.
+//! Compares attachments to matching interfaces with the interfaces of a namespace.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,15 +15,16 @@ use crate::state::hook_names::place;
 use crate::state::records::MatchingRecord;
 use crate::{Engine, EngineError};
 
-/// An interface that could not be attached to is tried again after this time at the earliest.
+/// Minimum delay before an interface is retried after a failure.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// So many links are made one right after the other before the kernel's network lock is given time for others.
+/// Number of links that are created without a pause; after these, the kernel's network lock is left to other users for
+/// some time.
 const BURST: usize = 8;
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches to the interfaces of a namespace that match and have no link, and ends links of those that no longer
-    /// match, for example since they have another name.
+    /// Attaches to the interfaces of a namespace that match and have no link, and ends links of interfaces that no
+    /// longer match, for example after a rename.
     pub(crate) fn follow_matches(&self, present: &Present<'_>, report: &mut FollowReport) {
         let matchings: Vec<Arc<MatchingRecord>> = self.state().matchings.values().cloned().collect();
         let mut made = 0;
@@ -53,13 +54,13 @@ impl<K: Kernel> Engine<K> {
                 let spent = self.held_network.spent();
                 match self.attach_match(&matching, &interface) {
                     Ok(()) => report.attached += 1,
-                    // Another look at the interfaces, at the same time, was faster.
+                    // A concurrent comparison was faster.
                     Err(EngineError::AlreadyThere { link, .. }) if self.is_made_by(link, &matching) => {}
                     Err(error) => failures.push(failed(&interface, &error, &before, report)),
                 }
                 made += 1;
                 if made >= BURST {
-                    // At most half of the time is taken from everybody else who changes the network.
+                    // Leave at least half of the time to other users of the network lock.
                     std::thread::sleep(self.held_network.spent().saturating_sub(spent));
                 }
             }
@@ -86,7 +87,7 @@ impl<K: Kernel> Engine<K> {
         self.state().links.get(&link).is_some_and(|link| link.matching == Some(matching.id))
     }
 
-    /// Links of a matching at the interfaces of a namespace.
+    /// Returns the links of a matching at the interfaces of a namespace.
     fn links_there(&self, matching: &MatchingRecord, present: &Present<'_>) -> HashMap<IfIndex, LinkId> {
         let state = self.state();
         let here = |key: HookKey| key.netns.id() == Some(present.netns);
@@ -135,7 +136,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Notes a failure, and reports it unless it is the one of before.
+/// Records a failure, and reports it unless it is the same as before.
 fn failed(
     interface: &Interface,
     error: &EngineError,

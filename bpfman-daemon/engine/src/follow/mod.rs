@@ -1,8 +1,7 @@
-//! Interfaces come, go and change their names: the records follow.
+//! Keeps records consistent with interfaces that appear, disappear and change their names.
 //!
-//! What changed is not taken from the messages that tell of changes, which may be lost or late, but from a comparison of
-//! the interfaces that are there with the records. So it does not matter how often and how soon that is asked for, and a
-//! storm of changes costs a few comparisons.
+//! Changes are found by comparing the existing interfaces with the records, not from notifications, which may be lost
+//! or late. The frequency and delay of comparisons do not matter, and a burst of changes costs only a few comparisons.
 
 mod at_interface;
 mod back;
@@ -24,51 +23,51 @@ use crate::error::Interference;
 use crate::follow::at_interface::{AtInterface, ChainOrLink};
 use crate::{Engine, EngineError};
 
-/// What a look at the interfaces of a namespace found and did.
+/// Result of comparing the interfaces of a namespace with the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FollowReport {
-    /// Links made for interfaces that match.
+    /// Links created for matching interfaces.
     pub attached: usize,
     /// Links ended because their interface is gone or no longer matches.
     pub detached: usize,
-    /// Hooks and links whose interface has another name now.
+    /// Hooks and links whose interface was renamed.
     pub renamed: usize,
-    /// Hooks and links that wait for their interface from now on.
+    /// Hooks and links that now wait for their interface.
     pub waiting: usize,
     /// Hooks and links that waited for their interface and are attached again.
     pub returned: usize,
-    /// What could not be done, and why. It is tried again.
+    /// Failures with their causes. They are retried.
     pub problems: Vec<String>,
 }
 
-/// The interfaces of a namespace, as they were just now.
+/// The interfaces of a namespace, as just listed.
 pub struct Present<'a> {
-    /// The namespace's file; none for the daemon's own.
+    /// File of the namespace; none for the daemon's own.
     pub path: Option<&'a Path>,
-    /// The namespace.
+    /// Identity of the namespace.
     pub netns: NetnsId,
-    /// By number.
+    /// Interfaces by number.
     pub interfaces: HashMap<IfIndex, InterfaceFacts>,
 }
 
-/// Whether an interface that a record names is gone.
+/// Certainty that a recorded interface is gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gone {
-    /// Unless it is found in its namespace all the same.
+    /// The interface is gone, unless a second search finds it in its namespace.
     Surely,
-    /// Another one has its number: it is if what was put there does nothing any more.
+    /// Another interface has its number: it is gone only if its link is no longer attached.
     IfDead,
 }
 
 impl Present<'_> {
-    /// An interface as records name it.
+    /// Returns an interface as records name it.
     pub fn interface(&self, facts: &InterfaceFacts) -> Interface {
         Interface { name: facts.name.clone(), netns: self.path.map(Path::to_owned) }
     }
 }
 
 impl FollowReport {
-    /// True if nothing was to be done.
+    /// Returns whether nothing had to be done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -82,12 +81,12 @@ impl FollowReport {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Compares the interfaces of a namespace with the records, and mends what differs: attaches to interfaces that match,
-    /// lets go of interfaces that are gone, brings back what waited for an interface, and follows new names.
+    /// Compares the interfaces of a namespace with the records, and corrects differences: attaches to interfaces that
+    /// match, releases interfaces that are gone, attaches again what waited for an interface, and follows renames.
     ///
     /// # Errors
-    /// The interfaces cannot be listed. [`KernelError::NoNamespace`]: what was in the namespace has been let go, if that has
-    /// ended.
+    /// The interfaces cannot be listed. [`KernelError::NoNamespace`]: attachments in the namespace have been released,
+    /// if it has ended.
     pub fn follow_interfaces(&self, netns: Option<&Path>) -> Result<FollowReport, EngineError> {
         let followed = self.follow_each(netns);
         // The machine's programs may be back at an interface at which tenants have others, or gone from it.
@@ -111,13 +110,13 @@ impl<K: Kernel> Engine<K> {
         self.let_go(
             |at, key| {
                 let here = key.netns.id() == Some(present.netns);
-                // Another namespace has the path now. Whether the one before has ended is found out where it is let go.
+                // Another namespace has the path now. Releasing checks whether the previous one has ended.
                 let replaced = !here && at.names().any(|name| name.netns.as_deref() == netns);
                 match present.interfaces.get(&key.ifindex) {
                     _ if replaced => Some(Gone::Surely),
                     None if here => Some(Gone::Surely),
-                    // A new interface may have the number of one that is gone. Links do not pass from one to the other;
-                    // a link that was detached by force, of an interface with its name, is no matter of interfaces.
+                    // A new interface may have the number of one that is gone; links do not pass from one to the other.
+                    // A force-detached link of an interface of its name is not a matter of interfaces.
                     Some(facts) if here && facts.name != at.interface.name => Some(Gone::IfDead),
                     _ => None,
                 }
@@ -134,7 +133,7 @@ impl<K: Kernel> Engine<K> {
 
     pub(crate) fn present<'a>(&self, path: Option<&'a Path>) -> Result<Present<'a>, EngineError> {
         let interfaces = self.kernel.interfaces(path)?;
-        // Any interface tells which namespace it is in. The loopback is always there, and always the first.
+        // Any interface identifies its namespace. The loopback always exists, and always comes first.
         let mut identity = Err(EngineError::Fault("a network namespace without interfaces".to_owned()));
         for facts in &interfaces {
             let interface = Interface { name: facts.name.clone(), netns: path.map(Path::to_owned) };
@@ -147,7 +146,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Present { path, netns: identity?.netns.into(), interfaces })
     }
 
-    /// Lets go of what `is_gone` picks of all that is at an interface.
+    /// Releases the attachments at interfaces for which `is_gone` returns a value.
     fn let_go(
         &self,
         is_gone: impl Fn(&AtInterface<'_>, &HookKey) -> Option<Gone>,
@@ -155,7 +154,7 @@ impl<K: Kernel> Engine<K> {
     ) {
         let gone = |at: AtInterface<'_>| Some((at.what, is_gone(&at, &at.key?)?));
         let all: Vec<_> = self.state().attached().filter_map(gone).collect();
-        // The kernel is not asked while the records are held.
+        // Query the kernel without holding the lock of the records.
         for (what, gone) in all {
             if gone == Gone::IfDead && !self.is_dead(&what.pin()) {
                 continue;
@@ -168,12 +167,11 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Attaches again what waited for interfaces that are there now.
     fn bring_back(&self, present: &Present<'_>, report: &mut FollowReport) {
         let by_name: HashMap<&str, _> =
             present.interfaces.values().map(|facts| (&*facts.name, facts)).collect();
         let is_back = |at: AtInterface<'_>| match at.key {
-            // By any of its names: the first one may lead nowhere.
+            // Compare all names of the interface: the first may lead nowhere.
             None => {
                 let mut here = at.names().filter(|name| name.netns.as_deref() == present.path);
                 Some((at.what, *here.find_map(|name| by_name.get(&*name.name))?))
@@ -190,9 +188,9 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Locks hooks with the programs of all their links: nobody attaches, detaches or changes there meanwhile.
+    /// Locks hooks with the programs of all their links, against attaching, detaching and changes.
     pub(crate) fn lock_members(&self, hooks: &[HookKey]) -> Result<Vec<Guard>, EngineError> {
-        /// Only an attach or detach in between makes it look again.
+        /// Only a concurrent attach or detach causes another attempt.
         const MOST_LOOKS: usize = 64;
         let hooks: BTreeSet<HookKey> = hooks.iter().copied().collect();
         let programs = || -> BTreeSet<ProgramUid> {

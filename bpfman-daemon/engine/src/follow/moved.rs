@@ -1,7 +1,7 @@
-//! Interfaces that were moved to another network namespace: what is attached there by a link goes along, and goes on.
+//! Interfaces that were moved to another network namespace: their links move along and continue to run.
 //!
-//! The number of the interface is free then where it was, and another interface may get it. So what went along has a place
-//! of its own among the records, and is never taken for what runs at the interface that has its number now.
+//! The interface's old number becomes free and may be reused by another interface. The records of moved links therefore
+//! get a place of their own, and are never mistaken for links at the interface that has the number now.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,15 +15,15 @@ use crate::state::waiting::home_of;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// The link that is pinned at a path, if it still runs something.
+    /// Returns the link that is pinned at a path, if it is still attached.
     pub(crate) fn live_link(&self, pin: &Path) -> Result<Option<(K::Handle, LinkFacts)>, EngineError> {
         let Some(link) = self.kernel.open_pin(pin)? else { return Ok(None) };
         let facts = self.kernel.link_of(&link)?;
         Ok(facts.is_live().then_some((link, facts)))
     }
 
-    /// True if a link is at another place than its record says. One whose place cannot be looked at is not known to be
-    /// elsewhere.
+    /// Returns whether a link is at another place than recorded. A link whose place cannot be queried counts as not
+    /// moved.
     fn is_elsewhere(
         &self,
         link: &LinkFacts,
@@ -35,14 +35,13 @@ impl<K: Kernel> Engine<K> {
         }
         match self.kernel.is_link_at(netns, key, link) {
             Ok(here) => Ok(!here),
-            // The namespace is there, and the interface is not.
+            // The namespace exists, but the interface is not in it.
             Err(KernelError::HookGone { .. }) => Ok(true),
             Err(KernelError::NamespaceNotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// True if the chain of a recorded hook runs at another place than the record says.
     pub(crate) fn hook_is_elsewhere(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         if hook.entry != Entry::Link {
             return Ok(false);
@@ -53,8 +52,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Gives what went along with its interface a place of its own among the records. Nothing changes for packets. No lock
-    /// may be held.
+    /// Gives a chain that moved with its interface a place of its own in the records. Nothing changes for packets. No
+    /// lock may be held.
     pub(crate) fn set_moved_aside(&self, key: &HookKey) -> Result<bool, EngineError> {
         let find = || self.state().hooks.get(key).cloned();
         let Some(hook) = find() else { return Ok(false) };
@@ -68,17 +67,17 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The same. The caller holds the hook and its members, and knows that the chain runs elsewhere.
+    /// Sets a moved chain aside. The caller holds the hook and its members, and knows that the chain runs elsewhere.
     pub(crate) fn set_aside(&self, hook: &HookRecord) -> Result<(), EngineError> {
         let links = self.state().chain(&hook.key);
         let aside = self.parked(hook, &links).key;
         self.move_record(hook, aside, &links)
     }
 
-    /// Moves the record and the pin of a chain that runs on as it is.
+    /// Moves the record and the pin of a chain that continues to run.
     ///
-    /// Both pins are there while the record changes. Killed in between, the next start finds a link that a record names by
-    /// its other pin, and removes the one that none names.
+    /// Both pins exist while the record changes. After a crash in between, the next start keeps the pin that a record
+    /// names, and removes the other.
     pub(crate) fn move_record(
         &self,
         hook: &HookRecord,
@@ -100,7 +99,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.unpin(&before)?)
     }
 
-    /// True if a tcx link is at another place than its record says.
     pub(crate) fn link_is_elsewhere(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let (Some(key), Some((interface, HookKind::Tcx(_)))) = (link.hook, link.point.hook()) else {
             return Ok(false);
@@ -111,8 +109,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Records where a tcx link is that runs on as it is: nowhere that its record could name, or at this hook again. The
-    /// caller holds its program and the hook.
+    /// Records the place of a running tcx link: none that its record could name, or this hook again. The caller holds
+    /// its program and the hook.
     pub(crate) fn record_place_of(
         &self,
         link: &LinkRecord,
@@ -126,7 +124,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Sets aside the tcx links of a hook that went along with their interface. No lock may be held.
+    /// Sets aside the tcx links of a hook that moved with their interface. No lock may be held.
     pub(crate) fn set_moved_links_aside(&self, key: &HookKey) -> Result<(), EngineError> {
         let at_hook: Vec<LinkId> = {
             let state = self.state();
@@ -147,8 +145,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Sets aside whatever of ours is recorded at a hook and went along with its interface, before a request that names
-    /// the interface that is there now. No lock may be held.
+    /// Sets aside all our attachments of a hook that moved with their interface, before a request for the interface
+    /// that is there now. No lock may be held.
     pub(crate) fn clear_of_moved(&self, key: &HookKey) -> Result<(), EngineError> {
         match key.kind {
             HookKind::Tcx(_) => self.set_moved_links_aside(key),

@@ -1,4 +1,4 @@
-//! Interfaces that have another name now: the records are told, and nothing else changes.
+//! Updates records of renamed interfaces; nothing else changes.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use crate::state::records::{HookRecord, LinkRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Gives hooks and links the names that their interfaces have now.
     pub(crate) fn follow_names(&self, present: &Present<'_>, report: &mut FollowReport) {
         let renamed = |at: AtInterface<'_>| {
             let key = at.key.filter(|key| key.netns.id() == Some(present.netns))?;

@@ -1,4 +1,4 @@
-//! Network namespaces that matter: where something is attached, or is to be.
+//! Network namespaces in which something is attached or to be attached.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,12 +12,12 @@ use crate::state::records::LinkRecord;
 use crate::state::waiting::home_of;
 use crate::{Engine, EngineError};
 
-/// Most namespaces that one pattern leads to.
+/// Maximum number of namespaces for one pattern.
 const MOST_NAMESPACES: usize = 4096;
 
 impl<K: Kernel> Engine<K> {
-    /// The files of all namespaces whose interfaces are to be followed; none for the daemon's own. Files of patterns are
-    /// those that are there now, and need not be namespaces.
+    /// Returns the files of all namespaces whose interfaces must be followed; none stands for the daemon's own. Files
+    /// of patterns are those that exist now, and need not be namespaces.
     #[must_use]
     pub fn watched_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let (mut all, matches) = {
@@ -25,7 +25,7 @@ impl<K: Kernel> Engine<K> {
             let of_now = |link: &LinkRecord| {
                 !link.point.names_process() || link.boot == self.boot && !waits_elsewhere(link)
             };
-            // Asked every second: most links of a busy machine are at no interface.
+            // Called every second: most links of a busy machine are at no interface.
             let namespace = |link: &Arc<LinkRecord>| {
                 let (interface, _) = link.point.hook()?;
                 of_now(link).then(|| interface.netns.clone())
@@ -49,7 +49,7 @@ impl<K: Kernel> Engine<K> {
         hooks.any(|at| at.names().any(|name| name.netns.as_deref() == netns))
     }
 
-    /// Which network namespace a file leads to, and the interfaces that are in it.
+    /// Returns the network namespace of a file, and its interfaces.
     ///
     /// # Errors
     /// [`bpfmand_kernel::KernelError::NoNamespace`].
@@ -61,20 +61,20 @@ impl<K: Kernel> Engine<K> {
         Ok((identity, self.kernel.addressed_interfaces(Some(path))?))
     }
 
-    /// True if there is an attachment to interfaces that match, which somebody has to follow.
+    /// Returns whether an attachment to matching interfaces exists, which has to be followed.
     #[must_use]
     pub fn has_matchings(&self) -> bool {
         !self.state().matchings.is_empty()
     }
 
-    /// True if folders have to be looked at for new namespaces.
+    /// Returns whether folders must be scanned for new namespaces.
     #[must_use]
     pub fn expects_namespaces(&self) -> bool {
         let state = self.state();
         state.matchings.values().any(|matching| !matching.interfaces.netns().is_empty())
     }
 
-    /// The files of the namespaces that a choice of interfaces is about.
+    /// Returns the files of the namespaces that an interface selector covers.
     pub(crate) fn namespaces_of(&self, chosen: &InterfaceMatch) -> Vec<Option<PathBuf>> {
         if chosen.netns().is_empty() {
             return vec![None];
@@ -84,7 +84,7 @@ impl<K: Kernel> Engine<K> {
             match pattern {
                 NetnsPattern::File(path) => found.push(Some(path.clone())),
                 NetnsPattern::Files { folder, .. } => {
-                    // A folder that is not there yet has no namespaces.
+                    // A folder that does not exist yet has no namespaces.
                     let Ok(entries) = std::fs::read_dir(folder) else { continue };
                     let paths = entries.flatten().map(|entry| entry.path());
                     let matching = paths.filter(|path| pattern.matches(path));
@@ -95,7 +95,7 @@ impl<K: Kernel> Engine<K> {
         found
     }
 
-    /// True if a choice of interfaces is about the namespace of this file.
+    /// Returns whether an interface selector covers the namespace of this file.
     pub(crate) fn is_in(&self, chosen: &InterfaceMatch, netns: Option<&Path>) -> bool {
         match netns {
             None => chosen.netns().is_empty(),
@@ -104,8 +104,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// True if a link waits for an interface in a namespace that its file does not lead to any more: its process has ended,
-/// and another one may have its number.
+/// Returns whether a link waits for an interface in a namespace to which its file no longer leads: its process has
+/// ended, and another process may have its number.
 fn waits_elsewhere(link: &LinkRecord) -> bool {
     if link.hook.is_some_and(|key| key.netns.id().is_some()) {
         return false;

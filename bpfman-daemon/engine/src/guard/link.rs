@@ -1,4 +1,4 @@
-//! For whose tasks a link lets its program run.
+//! Tasks for which a link lets its program run.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the tasks for which a new link is to let its program run; none for programs that are not guarded. `group` is the
-    /// cgroup of the client. The caller holds the program's lock.
+    /// Returns the tasks for which a new link lets its program run; none for programs that are not guarded. `group` is
+    /// the cgroup of the client. The caller holds the program's lock.
     pub(crate) fn guard_of_link(
         &self,
         program: &ProgramRecord,
@@ -51,8 +51,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(LinkGuard { index, tasks, user, found_by, returns_of, returns_began }))
     }
 
-    /// Refuses a cgroup with tasks of another user, and a program that cannot test the rights of tasks. Root's tasks are in many
-    /// cgroups of users, such as the one of a login; the guard leaves them out.
+    /// Refuses a cgroup with tasks of another user, and a program that cannot test the credentials of tasks. Root's
+    /// tasks are in many cgroups of users, such as the one of a login; the guard excludes them.
     fn ensure_of_one_user(
         &self,
         program: &ProgramRecord,
@@ -88,7 +88,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(None);
         };
         let (program, features) = (program.name.clone(), self.kernel.features());
-        // That kernel brought both.
+        // The same kernel release introduced both features.
         if !features.has(&Probe::UPROBE_SESSION) {
             let release = features.release_without(&Probe::UPROBE_SESSION);
             return Err(GuardRefusal::ReturnsOfOthers { program, release }.into());
@@ -122,7 +122,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns in which processes a probe is: one of a tenant that changes return addresses, in one.
+    /// Returns the processes of a probe: a single one for a tenant's probe that changes return addresses.
     pub(crate) fn scope_of<'a>(
         &self,
         program: &ProgramRecord,
@@ -139,7 +139,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// A program's guard; none if it needs none.
+    /// Returns a program's guard; none if it needs none.
     fn guard_of_program<'a>(
         &self,
         program: &'a ProgramRecord,
@@ -163,13 +163,13 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Writes whose tasks a link lets its program run for, and answers the link's cookie: before the link is made, and again
-    /// wherever it is made again. 0 for programs that are not guarded.
+    /// Writes the tasks for which a link lets its program run, and returns the link's cookie; 0 for programs that are
+    /// not guarded. Called before the link is created, and again whenever it is created again.
     pub(crate) fn let_in(&self, program: &ProgramRecord, link: &LinkRecord) -> Result<u64, EngineError> {
         let Some(guard) = self.guard_of_program(program)? else { return Ok(0) };
         let refuse = || GuardRefusal::NotGuarded(program.name.clone());
         let (table, wanted) = (guard.table.ok_or_else(refuse)?, link.guard.as_ref().ok_or_else(refuse)?);
-        // Nobody else's map: ids of a record are those of the boot in which the program was loaded.
+        // Checks that the map is the program's: ids of a record are those of the boot in which the program was loaded.
         let facts = self.kernel.program(program.id)?;
         if !facts.is_some_and(|facts| facts.map_ids.contains(&table)) {
             return Err(refuse().into());
@@ -186,8 +186,8 @@ impl<K: Kernel> Engine<K> {
         Ok(u64::from(wanted.index))
     }
 
-    /// A link that is attached again, with the tasks that it is for now: after a reboot the words for them are others.
-    /// A process that is another one than it was is nobody's container.
+    /// Returns the guard of a link that is attached again, with its present tasks: their identifiers change with a
+    /// reboot. A process whose number was reused does not identify a container.
     pub(crate) fn guarded_again(
         &self,
         program: &ProgramRecord,

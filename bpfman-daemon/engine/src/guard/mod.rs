@@ -1,7 +1,7 @@
-//! Guards: a tenant's program runs for the tenant's own tasks, and calls what tenants may.
+//! Guards: a tenant's program runs for the tenant's own tasks, and makes only calls that tenants may make.
 //!
-//! The test is compiled in front of the program when it is loaded; whose tasks pass it is written, for each link, before the
-//! link exists. What cannot be guarded is refused: it never runs without.
+//! The test is compiled in front of the program at load; the tasks that pass it are written for each link before the
+//! link exists. A program that cannot be guarded is refused.
 
 mod link;
 
@@ -16,25 +16,26 @@ pub use crate::engine::tenant_calls::{rules_of, rules_of_program};
 use crate::error::GuardRefusal;
 use crate::{Engine, EngineError};
 
-/// The place of the table among a program's maps: behind all that an object can have.
+/// Index of the guard table among a program's maps: behind all that an object can have.
 pub const TABLE: usize = 1 << 20;
 
-/// True for types whose programs run in whatever task meets them.
+/// Returns whether programs of a type run in the context of arbitrary tasks.
 #[must_use]
 pub const fn runs_in_tasks(program_type: ProgramType) -> bool {
     matches!(program_type.scope(), TypeScope::Tasks)
 }
 
-/// Refuses a tenant's program of a type that runs neither at a hook, which a grant names, nor in tasks, which a guard can
-/// tell apart.
+/// Refuses a tenant's program of a type that runs neither at a hook, which a grant names, nor in tasks, which a guard
+/// can distinguish.
 pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
     check_returns(name, program_type)?;
     match program_type.scope() {
-        // What it writes, others than its own tasks read; and that the cookie tells of arguments, leaves none for the guard.
+        // A writable raw tracepoint affects other tasks than the tenant's own; a USDT probe uses the cookie for its
+        // arguments, which leaves none for the guard.
         _ if matches!(program_type, ProgramType::RawTracepointWritable | ProgramType::Usdt) => {
             Err(GuardRefusal::NoGuard { program: name.to_owned(), program_type }.into())
         }
-        // What it extends is the tenant's, and guarded where it is entered: `held_to` sees to that.
+        // The extended program is the tenant's and guarded at its entry, as `held_to` ensures.
         TypeScope::Interface | TypeScope::Tasks | TypeScope::Program => Ok(()),
         TypeScope::Cgroup
         | TypeScope::Netns
@@ -46,7 +47,8 @@ pub fn check_type(name: &str, program_type: ProgramType) -> Result<(), EngineErr
     }
 }
 
-/// Refuses a tenant's program of a type for whose links the kernel changes return addresses wherever its file is mapped.
+/// Refuses a tenant's program of a type for whose links the kernel changes return addresses wherever the file is
+/// mapped.
 pub fn check_returns(name: &str, program_type: ProgramType) -> Result<(), EngineError> {
     match program_type {
         ProgramType::UretprobeMulti | ProgramType::UprobeSession => {
@@ -57,7 +59,6 @@ pub fn check_returns(name: &str, program_type: ProgramType) -> Result<(), Engine
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a program with the test in front, and the parts of the test.
     pub(crate) fn with_guard(
         &self,
         text: &ProgramText,
@@ -87,7 +88,7 @@ impl<K: Kernel> Engine<K> {
             let needs = probe.needs;
             return Err(GuardRefusal::NoCookies { program, program_type, release, links, needs }.into());
         }
-        // The kernel lets only programs of such a licence read its structures.
+        // The kernel lets only programs of a GPL-compatible licence read its structures.
         let types = kernel.filter(|_| is_gpl_compatible(&text.license));
         let test = GuardTest {
             table: TABLE,
@@ -99,7 +100,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Where this kernel keeps what tells process namespaces apart.
+/// Returns the offsets of the fields that identify process namespaces in this kernel.
 fn task_offsets(kernel: &KernelBtf) -> Option<TaskOffsets> {
     let at = |structure, member| kernel.member_offset(structure, member);
     let short = |at: u32| i16::try_from(at).ok();
@@ -112,7 +113,7 @@ fn task_offsets(kernel: &KernelBtf) -> Option<TaskOffsets> {
     })
 }
 
-/// Where this kernel keeps the rights of a task.
+/// Returns the offsets of a task's credentials in this kernel.
 fn credential_offsets(kernel: &KernelBtf) -> Option<CredentialOffsets> {
     let at = |structure, member| i16::try_from(kernel.member_offset(structure, member)?).ok();
     Some(CredentialOffsets {
@@ -128,7 +129,7 @@ fn credential_offsets(kernel: &KernelBtf) -> Option<CredentialOffsets> {
     })
 }
 
-/// Returns whether a perf event runs a program, and takes no sample where it returns 0.
+/// Returns whether a perf event runs a program, and takes no sample if it returns 0.
 const fn runs_by_perf_events(program_type: ProgramType) -> bool {
     matches!(
         program_type,

@@ -1,4 +1,4 @@
-//! A new dispatcher, loaded, with all programs in their slots and its pins, beside the one that the hook runs.
+//! Builds a new dispatcher beside the one that the hook runs: loaded and pinned, with all programs in their slots.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::libxdp::{DispatcherAtHook, SlotProgram, folder, link_pin, program_pin
 use crate::state::records::{ExtensionRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// What is to be in a slot.
+/// Planned content of a slot.
 struct Candidate<H> {
     slot: DispatcherSlot,
     name: String,
@@ -26,16 +26,16 @@ struct Candidate<H> {
 enum What<H> {
     /// A program that is in the old dispatcher; ours with its record.
     There(H, Option<ExtensionRecord>),
-    /// A program of ours that is to be loaded for it.
+    /// A program of ours to be loaded for it.
     New(Arc<LinkRecord>, Arc<ProgramRecord>, Box<BoundText>),
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Makes a dispatcher with the programs of others that the hook's dispatcher has, and ours of these links. With none
-    /// at all it stands for taking the old one away.
+    /// Builds a dispatcher with the third-party programs of the present one, and ours of these links. Without any
+    /// program, the result removes the present dispatcher.
     ///
     /// # Errors
-    /// No dispatcher is there any more ([`KernelError::HookChanged`]), it cannot be changed, or the kernel refuses a
+    /// The dispatcher no longer exists ([`KernelError::HookChanged`]), it cannot be changed, or the kernel refuses a
     /// program in a slot: nothing was changed.
     pub(crate) fn build_dispatcher(
         &self,
@@ -72,7 +72,8 @@ impl<K: Kernel> Engine<K> {
         Ok(new)
     }
 
-    /// Programs in the order of their slots: by priority, then as libxdp breaks ties, so that it would not change it.
+    /// Returns the programs in the order of their slots: by priority, with ties resolved as in libxdp, so that libxdp
+    /// would keep the order.
     fn candidates(
         &self,
         key: &HookKey,
@@ -179,7 +180,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Puts programs into the slots of a dispatcher that nobody runs yet, and pins them as libxdp does.
+    /// Attaches programs to the slots of a dispatcher that no hook runs yet, and pins them as libxdp does.
     fn fill(
         &self,
         new: &mut NewDispatcher<'_, K>,

@@ -1,4 +1,4 @@
-//! What a dispatcher at a hook holds.
+//! Reads the dispatcher at a hook.
 
 use std::path::PathBuf;
 
@@ -12,51 +12,51 @@ use crate::libxdp::{folder, program_pin};
 use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
-/// A dispatcher that holds a hook, with all that a new one needs to know of it.
+/// A dispatcher that holds a hook, with all facts that are needed to build a new one.
 pub struct DispatcherAtHook<H> {
-    /// The dispatcher.
+    /// Facts of the dispatcher.
     pub program: ProgramFacts,
-    /// Keeps it loaded.
+    /// Handle that keeps it loaded.
     pub handle: H,
-    /// Where it runs.
+    /// XDP mode.
     pub mode: XdpRunsIn,
-    /// Its programs, in the order in which packets meet them.
+    /// Programs in the order in which they run.
     pub slots: Vec<SlotProgram<H>>,
 }
 
 /// A program in a dispatcher.
 pub struct SlotProgram<H> {
-    /// As the configuration has it.
+    /// Configuration of the slot.
     pub slot: DispatcherSlot,
-    /// The program.
+    /// Facts of the program.
     pub program: ProgramFacts,
-    /// Keeps it loaded.
+    /// Handle that keeps it loaded.
     pub handle: H,
 }
 
 /// A dispatcher, as far as it can be read.
 pub struct Glance {
-    /// What its configuration says.
+    /// Configuration of the dispatcher.
     pub config: DispatcherConfig,
-    /// Where its pins should be.
+    /// Expected folder of its pins.
     pub folder: PathBuf,
 }
 
 impl<H> DispatcherAtHook<H> {
-    /// True if a program is in it that a record tells of.
+    /// Returns whether the dispatcher has a program with the recorded id and tag.
     pub fn has(&self, id: ProgramId, tag: [u8; 8]) -> bool {
         self.slots.iter().any(|slot| slot.program.id == id && slot.program.tag == tag)
     }
 
-    /// True if all of a hook's programs that are ours are in it.
+    /// Returns whether the dispatcher has all of a hook's programs that are ours.
     pub fn has_all_of(&self, hook: &HookRecord) -> bool {
         hook.extensions.iter().all(|extension| self.has(extension.program, extension.tag))
     }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Looks whether a program is a dispatcher, by its name and the magic in its configuration. Older ones, without the
-    /// magic, are known by their name alone.
+    /// Detects whether a program is a dispatcher, by its name and the magic number in its configuration. Older ones,
+    /// without the magic number, are recognized by name alone.
     pub(crate) fn glance_at_dispatcher(
         &self,
         key: &HookKey,
@@ -76,8 +76,8 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(Glance { config, folder: folder(&self.options.libxdp_pins, key.ifindex, program.id) }))
     }
 
-    /// The programs of a dispatcher by its pins; fewer than its configuration says where pins are missing. To be called
-    /// with the folder of all dispatchers locked, where what is found decides anything.
+    /// Returns the pinned programs of a dispatcher; fewer than configured if pins are missing. The caller must lock the
+    /// folder of all dispatchers if a decision depends on the result.
     pub(crate) fn slots_of(&self, glance: &Glance) -> Result<Vec<SlotProgram<K::Handle>>, EngineError> {
         let DispatcherConfig::Slots(slots) = &glance.config else { return Ok(Vec::new()) };
         let mut found = Vec::with_capacity(slots.len());
@@ -90,10 +90,11 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// The dispatcher at a hook with its programs; none if none is there, or not one that libxdp would have attached.
+    /// Returns the dispatcher at a hook with its programs; none if there is none, or it was not attached as libxdp
+    /// does.
     ///
     /// # Errors
-    /// A dispatcher is there that cannot be changed: another version, or pins are missing.
+    /// The dispatcher cannot be changed: it has another version, or pins are missing.
     pub(crate) fn standing_dispatcher(
         &self,
         interface: &Interface,

@@ -1,4 +1,4 @@
-//! What a crash left of a change of a dispatcher, and what others made of a dispatcher since.
+//! Recovers dispatcher changes that a crash interrupted, and follows dispatchers that libxdp rebuilt.
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +11,11 @@ use crate::state::records::{Entry, HookRecord};
 use crate::state::{HookPresence, XdpPlacement};
 use crate::{Engine, EngineError, paths};
 
-/// The pin of the new dispatcher.
+/// Pin of the new dispatcher.
 pub const AFTER: &str = "after";
 
-/// The name of the old dispatcher's pin, which says where both belong. The namespace's file is named in base64, since
-/// bpffs takes no slash and no dot; one whose name would not fit is left out.
+/// Returns the name of the old dispatcher's pin, which encodes the place of both dispatchers. The namespace's file is
+/// encoded in base64, since bpffs allows no slash and no dot in names; a file whose name would not fit is left out.
 pub fn before_pin(key: &HookKey, interface: &Interface) -> String {
     let netns = netns_name(interface);
     let NetnsId { inode, cookie } = key.netns.into();
@@ -31,10 +31,10 @@ fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// The program that a hook runs without a link; none if it runs none or is gone.
+    /// Returns the program that a hook runs without a link; none if there is none or the hook is gone.
     ///
     /// # Errors
-    /// [`KernelError::NamespaceNotFound`]: it may run one.
+    /// [`KernelError::NamespaceNotFound`]: the hook may run a program.
     pub(super) fn runs_at(
         &self,
         netns: Option<&Path>,
@@ -55,8 +55,8 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// Finishes the change of a dispatcher that has a record, and undoes one that has none. Tells whether the operation
-    /// was such a change.
+    /// Finishes a dispatcher change that has a record, and undoes one that has none. Returns whether the operation was
+    /// such a change.
     pub(crate) fn settle_dispatcher(&self, operation: OperationId) -> Result<bool, EngineError> {
         let pending = paths::pending(operation);
         let names = self.kernel.list_folder(&pending)?;
@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// The dispatcher that a hook of ours is in, if some of ours are in it.
+    /// Returns the dispatcher at a hook, if programs of ours are in it.
     pub(crate) fn dispatcher_with_ours(
         &self,
         hook: &HookRecord,
@@ -106,8 +106,8 @@ impl<K: Kernel> Engine<K> {
         Ok(standing.filter(has_some))
     }
 
-    /// A hook whose dispatcher libxdp made anew, with ours carried along, is recorded with the new one. The caller holds
-    /// the hook's lock.
+    /// Records the new dispatcher of a hook if libxdp rebuilt it with our programs in it. The caller holds the hook's
+    /// lock.
     pub(crate) fn follow_dispatcher(&self, hook: &HookRecord) -> Result<(), EngineError> {
         if hook.entry != Entry::Dispatcher {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A new dispatcher takes the place of the one that a hook runs, and how that is undone.
+//! Swaps a new dispatcher for the one that a hook runs, and undoes it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,37 +13,37 @@ use crate::{Engine, EngineError, paths};
 
 /// A loaded dispatcher.
 pub struct LoadedDispatcher<H> {
-    /// The kernel's id.
+    /// Kernel id.
     pub id: ProgramId,
-    /// The kernel's tag.
+    /// Kernel tag.
     pub tag: [u8; 8],
-    /// Keeps it loaded.
+    /// Handle that keeps it loaded.
     pub handle: H,
 }
 
-/// A dispatcher that is ready to take another's place.
+/// A dispatcher that is ready to replace another.
 ///
-/// Settle it when the hook runs it and the record says so. If it is dropped before, its pins are gone again unless the
-/// hook runs it.
+/// It must be settled when the hook runs it and the record names it. If it is dropped before, its pins are removed
+/// unless the hook runs it.
 pub struct NewDispatcher<'a, K: Kernel> {
     engine: &'a Engine<K>,
     operation: OperationId,
     interface: Interface,
-    /// Where both run.
+    /// XDP mode of both dispatchers.
     pub mode: XdpRunsIn,
     settled: bool,
-    /// Which hook's.
+    /// Hook of the dispatchers.
     pub key: HookKey,
-    /// The one whose place it takes.
+    /// Present dispatcher.
     pub before: LoadedDispatcher<K::Handle>,
-    /// The new one; none takes the old one away.
+    /// New dispatcher; none removes the present one.
     pub after: Option<LoadedDispatcher<K::Handle>>,
-    /// Which of its programs are ours.
+    /// Extensions in the new dispatcher that are ours.
     pub extensions: Vec<ExtensionRecord>,
 }
 
 impl<'a, K: Kernel> NewDispatcher<'a, K> {
-    /// A new dispatcher of which nothing is there yet.
+    /// Creates the state for a new dispatcher that is not built yet.
     pub(super) fn beside(
         engine: &'a Engine<K>,
         key: &HookKey,
@@ -64,12 +64,11 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
         }
     }
 
-    /// The hook's interface.
     pub(super) fn interface(&self) -> &Interface {
         &self.interface
     }
 
-    /// Makes both known to the next start, should this one be cut short.
+    /// Pins both dispatchers below `pending`, so that the next start can recover an interrupted change.
     pub(super) fn pin_pending(&self) -> Result<(), EngineError> {
         let folder = paths::pending(self.operation);
         let kernel = &self.engine.kernel;
@@ -81,13 +80,13 @@ impl<'a, K: Kernel> NewDispatcher<'a, K> {
         Ok(())
     }
 
-    /// What is left to be removed once the record is written.
+    /// Returns the folders to remove once the record is written.
     pub(crate) fn leftovers(&self) -> [PathBuf; 2] {
         let before = folder(&self.engine.options.libxdp_pins, self.key.ifindex, self.before.id);
         [before, paths::pending(self.operation)]
     }
 
-    /// Removes the old one's pins: the hook runs the new one, and the record says so.
+    /// Removes the old dispatcher's pins: the hook runs the new one, and the record names it.
     pub(crate) fn settle(mut self) -> Result<(), EngineError> {
         self.settled = true;
         self.engine.step("dispatcher", "remove old");
@@ -140,7 +139,7 @@ impl<K: Kernel> Engine<K> {
         self.remove_tree(&folder(&self.options.libxdp_pins, key.ifindex, id))
     }
 
-    /// Puts the new one in the old one's place, atomically for packets, if the old one is still there.
+    /// Swaps the new dispatcher for the old one, atomically for packets, if the old one is still there.
     pub(crate) fn change_dispatcher<'a>(
         &'a self,
         new: &NewDispatcher<'a, K>,
@@ -163,7 +162,7 @@ impl<K: Kernel> Engine<K> {
                 put(interface.netns.as_deref(), Some(&before), after.as_ref())
             };
             let result = put_back();
-            // That it is tried later whoever drops the new one sees to.
+            // Dropping the new dispatcher schedules the retry.
             let left = Remainder::Dispatcher { operation, key, interface, after };
             result.map_err(|error| UndoFailure::new(left, error))
         });

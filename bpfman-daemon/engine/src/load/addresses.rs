@@ -1,6 +1,6 @@
-//! Addresses of the kernel's symbols that programs take (`extern const void NAME __ksym`), put into their texts.
+//! Addresses of kernel symbols that programs use (`extern const void NAME __ksym`), written into their texts.
 //!
-//! They hold for this boot, as the texts that are kept do. Who reads the object is not told them.
+//! They are valid for this boot, as kept texts are. The object reader never receives them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,11 @@ use crate::load::linked::ResolvedProgram;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Puts in the addresses that programs of a load want: the kernel's list is read once, and only if there are any.
+    /// Writes the symbol addresses into the programs of a load. Reads the kernel's symbol list once, and only if
+    /// needed.
     ///
     /// # Errors
-    /// The kernel does not have a symbol, has several of the name, or hides their addresses from this process.
+    /// The kernel lacks a symbol, has several with that name, or hides addresses from this process.
     pub(crate) fn set_addresses(&self, programs: &mut [ResolvedProgram]) -> Result<(), EngineError> {
         let all = programs.iter().flat_map(|program| &program.linked.addresses);
         let names: BTreeSet<&str> = all.map(|one| one.symbol.as_str()).collect();
@@ -47,7 +48,7 @@ impl<K: Kernel> Engine<K> {
                 insn: wanted.at,
                 why: RelocationError::NotInKernel("symbol", symbol.clone()),
             })),
-            // Symbols that do not move with the kernel may be at zero: those of each CPU's memory are, on some machines.
+            // Per-CPU symbols do not move with the kernel and may have address zero on some machines.
             [0] if !symbol.starts_with("__per_cpu") => Err(EngineError::from(KernelError::Unsupported {
                 feature: "addresses of its symbols for this process: /proc/kallsyms shows zeros",
                 release: self.kernel.features().release.clone(),

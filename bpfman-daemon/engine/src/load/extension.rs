@@ -1,4 +1,4 @@
-//! Extensions: the function of another program whose place each takes, looked up by that program's types.
+//! Extensions (freplace): finds the function that an extension replaces, by the BTF of the extended program.
 
 use std::collections::BTreeSet;
 
@@ -13,23 +13,24 @@ use crate::state::records::ProgramRecord;
 use crate::state::{ExtendedProgram, ExtendsRecord};
 use crate::{Engine, EngineError};
 
-/// What an extension is for, looked up.
+/// The function that an extension replaces, resolved.
 #[derive(Clone, Debug)]
 pub struct ResolvedExtension {
-    /// As it is recorded.
+    /// Form for the record.
     pub record: ExtendsRecord,
-    /// As the kernel takes it.
+    /// Form for the kernel.
     pub place: Extends,
-    /// What it takes the place of a part of: a type of ours; none for a program of others.
+    /// Type of the extended program; none for a third-party program.
     pub of_type: Option<ProgramType>,
-    /// The name of that program.
+    /// Name of the extended program.
     pub of_name: String,
 }
 
-/// The function that an extension is for: the program is named by who loads it, the function by them or by its section.
+/// Returns the function that an extension replaces. The request names the program; the request or the section names the
+/// function.
 ///
 /// # Errors
-/// One of them is not named.
+/// The program or the function is not named.
 pub fn replaced_function(
     object: &ObjectFacts,
     program: &ProgramRequest,
@@ -42,10 +43,10 @@ pub fn replaced_function(
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Looks up what a linked program is to take the place of, and compares the two.
+    /// Resolves the function that a linked program replaces, and compares their prototypes.
     ///
     /// # Errors
-    /// There is no such program or function, the kernel extends no such program, or the functions differ.
+    /// The program or function does not exist, the kernel cannot extend it, or the prototypes differ.
     pub(crate) fn resolve_extension(
         &self,
         linked: &LinkedProgram,
@@ -101,16 +102,16 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// False for a program whose id is that of an earlier boot.
+    /// Returns whether a recorded program is loaded in this boot: an id of an earlier boot is not valid.
     fn is_loaded_now(&self, program: &ProgramRecord) -> bool {
         !self.state().lost.contains(&program.uid) && (program.boot.is_empty() || program.boot == self.boot)
     }
 
-    /// Keeps the programs that a load extends as they are until it is recorded; `held` are locked by the caller. Who locks
-    /// several programs of several loads holds the lock of shared maps, so that nobody waits for another in a circle.
+    /// Locks the programs that a load extends until it is recorded; `held` is locked by the caller. To prevent a
+    /// deadlock, a caller that locks programs of several loads holds the lock of shared maps.
     ///
     /// # Errors
-    /// One of them left since it was looked up, is about to be replaced by this very load, or is not the tenant's own.
+    /// A program was removed since it was resolved, is replaced by the same load, or does not belong to the tenant.
     pub(crate) fn lock_extended(
         &self,
         programs: &[ResolvedProgram],
@@ -145,10 +146,10 @@ impl<K: Kernel> Engine<K> {
         Ok(locked)
     }
 
-    /// What a program was loaded for, to load it again: the program that it extends has another id after a reboot.
+    /// Returns the request to load a program again: the program that it extends has another id after a reboot.
     ///
     /// # Errors
-    /// That program is not there any more.
+    /// The extended program no longer exists.
     pub(crate) fn request_again(&self, program: &ProgramRecord) -> Result<ProgramRequest, EngineError> {
         let request = program.request();
         let Some(extends) = &program.extends else { return Ok(request) };
@@ -176,7 +177,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The types of a linked program, and the function that it begins with.
+/// Returns the types of a linked program and the type id of its first function.
 fn own_function(linked: &LinkedProgram) -> Result<(ProgramFunctions, u32), EngineError> {
     let text = &linked.text;
     let none = || ExtensionRefusal::NoTypes { whose: format!("\"{}\"", text.name) };

@@ -1,4 +1,4 @@
-//! Whether bytecode that was let in once may come back: the policy is asked again, as it is now.
+//! Checks whether bytecode that passed the policy once may run again under the current policy.
 
 use bpfmand_kernel::Kernel;
 
@@ -7,7 +7,7 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses an earlier version that would not be let in now: taking it back is as good as loading it.
+    /// Refuses to restore an earlier version that the current policy would refuse: restoring it amounts to loading it.
     pub(crate) fn check_comes_back(&self, record: &ProgramRecord) -> Result<(), EngineError> {
         match self.options.images.refusal_now(record)? {
             None => Ok(()),
@@ -17,8 +17,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses to attach a program, or to load it again, that was revoked, where the policy wants such programs detached:
-    /// until the next look at the policy it would run.
+    /// Refuses to attach or reload a revoked program if the policy detaches such programs: otherwise it would run until
+    /// the next policy check.
     pub(crate) fn check_may_run(&self, record: &ProgramRecord) -> Result<(), EngineError> {
         match self.options.images.revocation(record)? {
             Some(revocation) if revocation.detach => {

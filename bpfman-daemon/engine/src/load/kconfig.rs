@@ -1,4 +1,4 @@
-//! What programs ask of the kernel's configuration (`extern … __kconfig`), by the names that libbpf has for it.
+//! Values of the kernel configuration variables of an object (`extern … __kconfig`), under libbpf's names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use bpfmand_object::{KconfigExtern, KconfigValue, ObjectFacts};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// The values of all variables that an object asks for, by name; none for those that the kernel was built without.
+    /// Returns the values of the configuration variables of an object, by name, without options that are not set.
     ///
     /// # Errors
-    /// An option is asked for, and what the kernel was built with cannot be read.
+    /// The object needs an option and the kernel's build configuration cannot be read.
     pub(crate) fn kconfig(
         &self,
         object: &ObjectFacts,
@@ -32,14 +32,14 @@ impl<K: Kernel> Engine<K> {
         Ok(values)
     }
 
-    /// Whether the kernel has functions of its own for calls of processes, as seen by that of `bpf`.
+    /// Returns whether the kernel has wrapper functions for system calls, probed by the wrapper of `bpf`.
     fn wraps_syscalls(&self) -> Result<bool, KernelError> {
         let Some(prefix) = SYSCALL_WRAPPERS else { return Ok(false) };
         let known = self.kernel.symbol_addresses(&BTreeSet::from([format!("{prefix}bpf").as_str()]))?;
         Ok(!known.is_empty())
     }
 
-    /// Values that stand in no configuration.
+    /// Returns a virtual value that is not in the build configuration.
     fn told(&self, name: &str) -> Result<Option<u64>, KernelError> {
         let features = self.kernel.features();
         let (major, minor) = features.version;
@@ -47,14 +47,13 @@ impl<K: Kernel> Engine<K> {
             // `LINUX_VERSION_CODE`, whose last byte ends at 255.
             "LINUX_KERNEL_VERSION" => u64::from((major << 16) | (minor << 8) | features.patch.min(255)),
             "LINUX_HAS_BPF_COOKIE" => u64::from(features.perf_links),
-            // As libbpf has it: whether there can be a probe of such a function.
+            // Defined as in libbpf: whether a kprobe can attach to a system call wrapper.
             "LINUX_HAS_SYSCALL_WRAPPER" => u64::from(features.kprobes && self.wraps_syscalls()?),
             _ => return Ok(None),
         }))
     }
 }
 
-/// Those options that are asked for: lines `NAME=VALUE`.
 fn read_options(text: &str, names: &BTreeSet<&str>) -> BTreeMap<String, KconfigValue> {
     let options = text.lines().filter_map(|line| line.split_once('='));
     options
@@ -63,7 +62,7 @@ fn read_options(text: &str, names: &BTreeSet<&str>) -> BTreeMap<String, KconfigV
         .collect()
 }
 
-/// `y`, `m`, `n`, a text in quotes, or a number, as it is written there.
+/// Parses a value: `y`, `m`, `n`, a quoted text or a number.
 fn option_value(text: &str) -> Option<KconfigValue> {
     if let [letter @ (b'y' | b'm' | b'n')] = text.as_bytes() {
         return Some(KconfigValue::Letter(char::from(*letter)));

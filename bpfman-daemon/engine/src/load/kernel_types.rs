@@ -1,4 +1,4 @@
-//! What programs want of the kernel's types: those of modules too, and what is missing by name.
+//! Kernel types that programs need, including those of modules, and names of types that the kernel lacks.
 
 use std::ops::RangeInclusive;
 
@@ -12,13 +12,14 @@ use crate::engine::objects::EbpfObject;
 use crate::load::plan::Wanted;
 use crate::{Engine, EngineError};
 
-/// Numbers of helpers that do not exist, in the place of what the kernel does not have: a field or type, and a kernel
-/// function, one for each extern. The verifier's log names them `unknown#NUMBER`.
+/// Helper numbers that do not exist; linking inserts them in place of a field, type or kernel function that the kernel
+/// lacks. The first is for fields and types, the range is for kernel functions, one number per extern. The verifier's
+/// log names them `unknown#NUMBER`.
 const POISONED: [RangeInclusive<u32>; 2] = [195_896_080..=195_896_080, 2_002_000_000..=2_002_999_999];
 
 impl<K: Kernel> Engine<K> {
-    /// The kernel's types, and those of its modules if programs ask for what the kernel itself does not have. `targets`
-    /// are what programs are for.
+    /// Returns the kernel's types, with those of modules if a program needs a type that the kernel itself lacks.
+    /// `targets` are the load targets of the programs.
     pub(crate) fn kernel_types_for(
         &self,
         object: &EbpfObject,
@@ -53,7 +54,7 @@ impl<K: Kernel> Engine<K> {
         Ok(types)
     }
 
-    /// A refusal of the kernel with what the program wants and this kernel does not have, if that is why.
+    /// Adds to a verifier rejection the name of the type or function that the kernel lacks, if that is the cause.
     pub(crate) fn explained(
         &self,
         error: KernelError,
@@ -61,7 +62,7 @@ impl<K: Kernel> Engine<K> {
         wanted: &Wanted<'_>,
     ) -> EngineError {
         let program = wanted.program;
-        // The object knows nothing of a test in front.
+        // Instruction indexes of the object do not count the guard in front of the program.
         let front = wanted.front.unwrap_or(0);
         let Some(at) = error.rejection().and_then(poisoned).and_then(|at| at.checked_sub(front)) else {
             return self.with_type(error, program.program_type).into();
@@ -82,7 +83,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The index of the instruction that the verifier was at, if it calls what does not exist: "call unknown#195896080".
+/// Returns the index of the rejected instruction, if it calls a placeholder helper: "call unknown#195896080".
 fn poisoned(rejection: &Rejection) -> Option<usize> {
     let at = rejection.instruction.as_ref()?;
     let number =
@@ -90,8 +91,8 @@ fn poisoned(rejection: &Rejection) -> Option<usize> {
     POISONED.iter().any(|numbers| numbers.contains(&number)).then_some(at.index)
 }
 
-/// The BTF id of what a program is for, and the module that has it; 0 for hooks that have none. `MODULE:FUNCTION` names a
-/// function that several modules have.
+/// Returns the BTF id of a program's target and the module that defines it; 0 for targets without BTF.
+/// `MODULE:FUNCTION` selects one of several modules with that function.
 pub fn attach_id(
     program: &str,
     program_type: ProgramType,

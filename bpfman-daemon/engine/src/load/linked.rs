@@ -1,5 +1,5 @@
-//! The programs of a load, linked. Everything that is asked of who reads the object is asked here, and operations do so
-//! before they lock anything: it may be in the hands of whoever wrote the object, and take its time.
+//! Links the programs of a load. All calls to the object reader happen here, before an operation acquires locks: the
+//! reader may be controlled by the author of a malicious object, and may be slow.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -21,65 +21,65 @@ use crate::state::BlobId;
 use crate::state::records::{DeclaredBytes, KeptText};
 use crate::{Engine, EngineError};
 
-/// A program of a load, which was looked up in its object and linked.
+/// A linked program of a load.
 #[derive(Debug)]
 pub struct ResolvedProgram {
     /// Function name.
     pub name: String,
     /// Exact type.
     pub program_type: ProgramType,
-    /// As the kernel takes it, but for the maps.
+    /// Linked program, complete except for map references.
     pub linked: LinkedProgram,
-    /// Function or hook of fentry, fexit and LSM programs.
+    /// Load target, such as the function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
-    /// The kernel's BTF id of it, else 0.
+    /// BTF id of the target in the kernel; 0 if it has none.
     pub attach_btf_id: u32,
-    /// The module that has it; none for the kernel itself.
+    /// Module that defines the target; none for the kernel itself.
     pub attach_module: Option<String>,
-    /// The number of the member that it is for, of a structure of functions.
+    /// Index of the struct_ops member that the program implements.
     pub member: Option<u32>,
-    /// The function of another program whose place it takes, if it is an extension.
+    /// Function that the program replaces, if it is an extension.
     pub extends: Option<ResolvedExtension>,
 }
 
 impl ResolvedProgram {
-    /// What the kernel has to know of its kind.
+    /// Returns the program type as the kernel needs it.
     pub fn kind(&self) -> ProgramKind {
         let kind = ProgramKind::new(self.program_type, self.target.as_deref());
-        // The kernel takes it in the place of an attach type.
+        // For struct_ops, the kernel expects the member index in the attach type field.
         self.member.map_or(kind, |member| ProgramKind { expected_attach_type: member, ..kind })
     }
 }
 
-/// An object whose programs are linked: whoever read it is asked no more. What it says of itself is its own.
+/// An object with linked programs. The object reader is finished; the object's facts are its own claims.
 pub struct LinkedLoad<'k> {
     object: EbpfObject,
-    /// The object's types, if its maps have some.
+    /// BTF of the object, if a map needs it.
     pub btf: Option<Arc<[u8]>>,
-    /// In the order of the request.
+    /// Linked programs, in the order of the request.
     pub programs: Vec<ResolvedProgram>,
-    /// The kernel's.
+    /// Types of the kernel.
     pub types: KernelTypes<'k>,
 }
 
 impl LinkedLoad<'_> {
-    /// Numbers of entries that are not those of the object, by map.
+    /// Returns the numbers of entries that differ from the object's, by map.
     pub fn map_sizes(&self) -> &BTreeMap<String, u32> {
         self.object.sizes()
     }
 
-    /// True if it is about more than its own: maps that others share by name, or programs that it extends.
+    /// Returns whether the load involves objects beyond its own: maps shared by name, or programs that it extends.
     pub fn holds_several(&self) -> bool {
         self.maps().iter().any(|map| map.pin_by_name)
             || self.programs.iter().any(|program| program.extends.is_some())
     }
 
-    /// Bytes that its maps take.
+    /// Returns the bytes that the maps declare.
     pub fn declared(&self) -> DeclaredBytes {
         DeclaredBytes::of(self.maps())
     }
 
-    /// True if its maps take no more than so much.
+    /// Returns whether the maps declare no more than `at_load`.
     pub fn declares_no_more_than(&self, at_load: DeclaredBytes) -> bool {
         self.declared().is_within(at_load)
     }
@@ -94,10 +94,10 @@ impl Deref for LinkedLoad<'_> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Has an object read and programs of it linked. Maps have other numbers of entries where `sizes` says so.
+    /// Reads an object and links its programs. `sizes` overrides numbers of map entries.
     ///
     /// # Errors
-    /// What is wrong with the object or with one of the programs; nobody is there to read it.
+    /// The object or one of the programs is invalid, or no object reader is available.
     pub(crate) fn link_load(
         &self,
         bytes: Arc<[u8]>,
@@ -109,10 +109,10 @@ impl<K: Kernel> Engine<K> {
         self.link_object(object, programs)
     }
 
-    /// Has programs of an object linked.
+    /// Links programs of an object that was read.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Self::link_load`].
     pub(crate) fn link_object(
         &self,
         object: EbpfObject,
@@ -126,7 +126,7 @@ impl<K: Kernel> Engine<K> {
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
         let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
-        // Modules have functions and trace points; hooks of LSM are the kernel's own.
+        // Functions and trace points may be defined by modules; LSM hooks belong to the kernel itself.
         let wanted: Vec<_> = resolved
             .iter()
             .filter_map(|(kind, target)| Some((kind.load_target()?, target.as_deref()?)))
@@ -183,8 +183,8 @@ impl<K: Kernel> Engine<K> {
         Ok(LinkedLoad { object, btf, programs, types })
     }
 
-    /// Keeps the texts of those that chains can join. Answers each program's, and all files that were written: the caller
-    /// keeps all bytecode on disk meanwhile, and drops what no record needs in the end.
+    /// Keeps the texts of programs that chains can join. Returns the text of each program and all files that were
+    /// written. The caller prevents the removal of bytecode meanwhile, and drops files that no record uses.
     pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> (Vec<Option<KeptText>>, Vec<BlobId>) {
         let mut keeper = TextKeeper::new(&self.blobs);
         let keep = |program: &ResolvedProgram| {
@@ -197,7 +197,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// What a program is for: as the request says, else as its section says.
+/// Returns the load target of a program: from the request, or else from its section.
 fn load_target(
     object: &ObjectFacts,
     program: &ProgramRequest,
@@ -230,7 +230,6 @@ fn load_target(
     Ok(Some(target))
 }
 
-/// The hooks that a type has, if it has a list of them.
 fn hooks_in_words(program_type: ProgramType) -> String {
     let names: Vec<_> = SocketHook::of_type(program_type).iter().map(|hook| hook.name).collect();
     if names.is_empty() { String::new() } else { format!(": one of {}", names.join(", ")) }

@@ -10,9 +10,9 @@ use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// The map that a group shares by a name, and the group whose pin it is; none if nobody made it yet.
+    /// Returns the group's shared map of a name and the group whose pin it has; none if it does not exist yet.
     ///
-    /// A map that programs of this group shared before there were groups is theirs as long as one of them is there.
+    /// A map from before groups existed belongs to the group as long as one of the group's programs uses it.
     pub(crate) fn find_shared_map(
         &self,
         spec: &MapSpec,
@@ -37,7 +37,7 @@ impl<K: Kernel> Engine<K> {
         for program in theirs {
             let shared = |map: &&MapRecord| map.shared && map.group.is_machine() && map.name == name;
             let Some(map) = program.maps.iter().find(shared) else { continue };
-            // After a reboot the ids of a record are those of others, until the program is loaded again.
+            // After a reboot, recorded ids may belong to other objects until the program is loaded again.
             if self.kernel.program(program.id)?.is_some_and(|facts| facts.tag == program.tag) {
                 return Ok(map.id);
             }
@@ -45,7 +45,7 @@ impl<K: Kernel> Engine<K> {
         Ok(None)
     }
 
-    /// The group whose pin an inherited map has.
+    /// Returns the group under which an inherited map is pinned.
     pub(crate) fn group_of_inherited(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! How much memory the maps of one load, and of one owner, may take: an object of a few kilobytes can ask for gigabytes.
+//! Memory limits of the maps of one load, and of one owner: an object of a few kilobytes can request gigabytes.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -51,7 +51,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses maps by which an owner, or all owners but root and cluster applications together, would have too much memory.
+    /// Refuses maps with which an owner, or all owners together except root and cluster applications, would exceed the
+    /// memory limit.
     fn check_owners_memory(&self, group: &MapGroup, more: u64) -> Result<(), EngineError> {
         if group.is_unlimited() || more == 0 {
             return Ok(());
@@ -79,7 +80,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Kernel memory of the maps of a group's programs, earlier versions included; without a group, of all that are limited.
+    /// Returns the kernel memory of the maps of a group's programs, previous versions included; without a group, of all
+    /// limited groups.
     fn bytes_of_maps(&self, group: Option<&MapGroup>) -> u64 {
         let state = self.state();
         let mut maps: BTreeMap<MapId, u64> = BTreeMap::new();
@@ -97,18 +99,18 @@ impl<K: Kernel> Engine<K> {
         maps.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
-    /// Loads of one limited owner one after the other: each counts what the others have.
+    /// Locks the loads of a limited owner, so that each counts the maps of the others.
     pub(crate) fn alone_of_owner(&self, group: &MapGroup) -> Option<Guard> {
         let number = BuildHasherDefault::<DefaultHasher>::default().hash_one(group);
         (!group.is_unlimited()).then(|| self.lock(Subject::MapMemory(number)))
     }
 
-    /// Processors that maps may have values for.
+    /// Returns the number of CPUs for which maps may have values.
     pub(crate) fn possible_cpus(&self) -> u64 {
         u64::from(self.kernel.features().possible_cpus.max(1))
     }
 
-    /// Whether a load takes a map that is there already.
+    /// Returns whether a load uses an existing map.
     fn has_map(&self, plan: &LoadPlan<'_>, spec: &MapSpec) -> Result<bool, EngineError> {
         let is_public = spec.role == bpfmand_core::MapRole::Ordinary;
         let is_taken = is_public && (plan.owner.is_some() || plan.inherited.contains_key(&spec.name));

@@ -11,10 +11,10 @@ use crate::state::MapGroup;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Maps in the order of the object, held and recorded; one that was left out is held by nobody.
+/// Handles and records of maps in the order of the object; a map that was left out has no handle.
 pub type HeldMaps<H> = (Vec<Option<H>>, Vec<MapRecord>);
 
-/// What of a map is not as it was declared: what it is, and what is wanted.
+/// Difference between a map and its declaration: actual value and wanted value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MapDifference {
     #[error("type {0} instead of {1}")]
@@ -28,7 +28,7 @@ pub enum MapDifference {
 }
 
 impl MapDifference {
-    /// What to do about it, behind what differs.
+    /// Returns the remedy, to be appended to the difference.
     fn advice(self, map: &str) -> String {
         match self {
             Self::Entries(is, _) => format!("; ask for as many: --map-size {map}={is}"),
@@ -38,8 +38,8 @@ impl MapDifference {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Creates the object's maps, or takes those of the owner and those that are shared by name. New ones that are to be
-    /// shared are pinned in the folder, if there is one.
+    /// Creates the object's maps, or uses those of the owner and those that are shared by name. New shared maps are
+    /// pinned in the folder, if there is one.
     pub(crate) fn create_maps(
         &self,
         plan: &LoadPlan<'_>,
@@ -49,7 +49,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<HeldMaps<K::Handle>, EngineError> {
         self.check_map_memory(plan, specs)?;
         let used: BTreeSet<usize> = wanted.iter().flat_map(|program| program.text.map_indexes()).collect();
-        // Types are a comfort: where the kernel refuses them, maps are made without.
+        // Types are optional: if the kernel refuses them, maps are created without.
         let btf = plan.object.btf.as_ref().and_then(|bytes| self.kernel.load_btf(bytes).ok());
         let cpus = self.possible_cpus();
         let mut handles = Vec::with_capacity(specs.len());
@@ -97,7 +97,7 @@ impl<K: Kernel> Engine<K> {
                     Err(error) => return Err(error.into()),
                 },
             };
-            // An owner's map is another one than the shared map of its name, unless the owner shares it.
+            // An owner's map differs from the shared map of its name, unless the owner shares it.
             let of_owner = plan.owner.as_ref().map(|owner| {
                 owner.maps.iter().find(|map| map.shared && map.name == spec.name).map(|map| map.group.clone())
             });
@@ -165,7 +165,7 @@ impl<K: Kernel> Engine<K> {
         Ok((handle, group.clone()))
     }
 
-    /// What keeps an existing map from serving as the one an object declares.
+    /// Returns the difference that prevents an existing map from serving as the declared one.
     pub(crate) fn difference(
         &self,
         handle: &K::Handle,

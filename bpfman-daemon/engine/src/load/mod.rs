@@ -1,4 +1,4 @@
-//! Load: bytecode to loaded, pinned and recorded programs. All of them, or none.
+//! Load: turns bytecode into loaded, pinned and recorded programs, all or none.
 
 mod addresses;
 pub mod extension;
@@ -36,26 +36,26 @@ use crate::state::records::{ProgramRecord, SourceRecord};
 use crate::state::{BlobId, Changes, MapGroup, check_metadata, ensure_fits};
 use crate::{Engine, EngineError};
 
-/// Most programs of one load.
+/// Maximum number of programs in a load.
 const MOST_PROGRAMS: usize = 64;
 
-/// Most bytes of global variables of one load: a record has to hold them.
+/// Maximum size of the global variables of a load, in bytes: they are stored in a record.
 const MOST_GLOBALS: usize = 24 << 10;
 
-/// What a load made.
+/// Result of a load.
 #[derive(Debug)]
 pub struct LoadOutcome {
-    /// One entry a program, in the order of the request.
+    /// Loaded programs, in the order of the request.
     pub programs: Vec<ProgramDetails>,
-    /// The verifier's logs, in the same order, if they were asked for.
+    /// Verifier logs in the same order, if requested.
     pub logs: Vec<String>,
 }
 
 /// Bytecode with its origin.
 pub struct Bytecode {
-    /// The object file.
+    /// Contents of the object file.
     pub bytes: Arc<[u8]>,
-    /// Where it came from.
+    /// Origin of the object file.
     pub source: SourceRecord,
 }
 
@@ -81,7 +81,7 @@ impl<K: Kernel> Engine<K> {
         let sizes = self.map_sizes(request);
         let object = self.link_load(Arc::clone(&bytecode.bytes), &request.programs, &sizes)?;
         check_own(&object, &request.programs, request.map_owner)?;
-        // Locks are taken in one order by all: memory and shared maps before programs.
+        // Lock order: memory and shared maps before programs.
         let _memory = self.alone_of_owner(&MapGroup::of(&request.owner, &request.metadata));
         let _shared = object.holds_several().then(|| self.lock(Subject::SharedMaps));
         let owner = request.map_owner.map(|id| self.lock_owner(id)).transpose()?;
@@ -91,17 +91,17 @@ impl<K: Kernel> Engine<K> {
         let operation = self.operation();
         let budget = self.budget_of(request)?;
         let plan = LoadPlan::new(&object, request, owner.as_ref().map(|(_, record)| Arc::clone(record)))?;
-        // From the record on others see the programs. Until they are in their place nobody may unload them: an unload
-        // that is acknowledged before would leave the pins that come after it.
+        // Programs become visible to other calls with their record. Lock them until their pins are in place: an unload
+        // that finished earlier would leave pins that are created after it.
         let mut _new = Vec::new();
         let (mut loaded, recorded) = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));
             let loaded = self.load_pending(operation, &plan)?;
             let uids: Vec<_> = loaded.iter().map(|_| ProgramUid(self.number())).collect();
             _new.extend(uids.iter().map(|uid| self.lock(Subject::Program(*uid))));
-            // No unload may remove this bytecode between here and its record.
+            // Keep unloads from removing this bytecode before its record is written.
             let _kept = self.keep_bytecode();
-            // It is undone when nobody keeps bytecode any more.
+            // Undo runs after `_kept` is released.
             undo.push_sure(|| self.drop_bytecode([&BlobId::of(&bytecode.bytes)]));
             self.step("load", "keep bytecode");
             let (texts, files) = self.keep_texts(&object);
@@ -135,8 +135,8 @@ impl<K: Kernel> Engine<K> {
         Ok(LoadOutcome { programs, logs })
     }
 
-    /// How much the programs of a request may take, and how long they stay. A lease that ends from here on ends them all the
-    /// same, once they are recorded.
+    /// Returns the limits and the expiry of the programs of a request. If the lease ends after this check, the programs
+    /// still end once they are recorded.
     fn budget_of(&self, request: &LoadRequest) -> Result<ProgramBudget, EngineError> {
         let ends = self.deadline(request.ttl)?;
         if let Some(lease) = request.lease {
@@ -201,7 +201,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Where bytecode comes from, as errors name it.
+/// Returns the origin of bytecode, for error messages.
 pub fn origin(source: &BytecodeSource) -> String {
     match source {
         BytecodeSource::File(path) => path.display().to_string(),
@@ -209,7 +209,7 @@ pub fn origin(source: &BytecodeSource) -> String {
     }
 }
 
-/// Refuses a load that makes no sense by itself.
+/// Checks that a load request is valid by itself.
 pub fn check(request: &LoadRequest) -> Result<(), EngineError> {
     let invalid = |message: String| Err(EngineError::Invalid(message));
     if request.programs.is_empty() {
@@ -242,8 +242,8 @@ fn check_values(request: &LoadRequest) -> Result<(), EngineError> {
     check_globals(&request.global_data)
 }
 
-/// Values of global variables as bytes. A short text may stand for a large variable, and names of an object's own choice for
-/// the same one many times: how much they are together is known before any is written.
+/// Returns the values of global variables as bytes. A short text may stand for a large variable, and an object may give
+/// one variable many names, so the total size is checked before any value is built.
 fn global_bytes(
     object: &ObjectFacts,
     request: &LoadRequest,

@@ -1,5 +1,5 @@
-//! The kernel's part of a load: from an object to programs that are pinned below `pending`, and from there to their
-//! place.
+//! The kernel's part of a load: from an object to programs that are pinned below `pending`, and moved into place from
+//! there.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,40 +26,40 @@ use crate::state::records::{MapRecord, ProgramRecord};
 use crate::state::{ExtendsRecord, MapGroup};
 use crate::{Engine, EngineError, paths};
 
-/// What a load is made for: a request, or a record that a reboot left without its programs.
+/// Inputs of a load: from a request, or from a record whose programs a reboot ended.
 pub struct LoadPlan<'a> {
     /// The object.
     pub object: &'a LinkedLoad<'a>,
     /// Values of global variables.
     pub globals: BTreeMap<String, Vec<u8>>,
-    /// Whose maps to use.
+    /// Program whose maps are used.
     pub owner: Option<Arc<ProgramRecord>>,
-    /// Maps of the version before that are taken as they are, by name; not where there is an owner.
+    /// Maps of the previous version that are kept, by name; empty if there is an owner.
     pub inherited: BTreeMap<String, MapId>,
-    /// What its programs are held to, if they are a tenant's.
+    /// Rules for the programs, if they are a tenant's.
     pub tenant: Option<TenantRules>,
-    /// Who shares maps by name with this load.
+    /// Group that shares maps by name with this load.
     pub group: MapGroup,
-    /// Return the verifier's log.
+    /// Log that the verifier returns.
     pub log: LogRequest,
-    /// It was loaded before: limits of loads do not count.
+    /// True if it was loaded before: load limits do not apply.
     pub again: bool,
-    /// How much it may take, besides what the daemon allows each.
+    /// Limits of the load, in addition to the daemon's own.
     pub limits: LoadLimits,
 }
 
 impl<'a> LoadPlan<'a> {
-    /// For a request, with the maps of its owner if it has one.
+    /// Creates the plan of a request, with the maps of its owner if it has one.
     ///
     /// # Errors
-    /// A global variable that is not there, a text that is no value of its type, more bytes than a record holds, or a program
-    /// left out that the object puts into an array.
+    /// A global variable does not exist, a text is not a value of its type, the values exceed the size of a record, or
+    /// the load leaves out a program that the object puts into an array.
     pub fn new(
         object: &'a LinkedLoad<'a>,
         load: &LoadRequest,
         owner: Option<Arc<ProgramRecord>>,
     ) -> Result<Self, EngineError> {
-        // Arrays of an owner were filled by its load.
+        // An owner's arrays were filled by its load.
         if owner.is_none() {
             check_slots(object)?;
         }
@@ -81,27 +81,27 @@ impl<'a> LoadPlan<'a> {
 pub struct LoadedProgram<H> {
     /// Function name.
     pub name: String,
-    /// It is unloaded with this handle, unless it is pinned.
+    /// Handle that keeps it loaded, unless it is pinned.
     pub handle: H,
-    /// What the kernel says about it.
+    /// Facts that the kernel reports.
     pub facts: ProgramFacts,
-    /// How long the kernel took.
+    /// Time that the kernel took.
     pub load_time: Duration,
     /// Exact type.
     pub program_type: ProgramType,
     /// Function or hook of fentry, fexit and LSM programs.
     pub target: Option<String>,
-    /// Whose function it takes the place of, if it is an extension.
+    /// Function that the program replaces, if it is an extension.
     pub extends: Option<ExtendsRecord>,
     /// All maps of the object.
     pub maps: Vec<MapRecord>,
-    /// Bytes of stack of each function, where the kernel told them.
+    /// Bytes of stack of each function, if the kernel reports them.
     pub stack_depths: Option<Vec<u32>>,
-    /// How it is guarded.
+    /// Guard of the program.
     pub guard: Option<ProgramGuard>,
-    /// What chains join, if it can be a member of one.
+    /// Text that chains join, if it can be a member of one.
     pub member: Option<MemberText>,
-    /// The verifier's log, if it was asked for.
+    /// The verifier's log, if requested.
     pub log: String,
 }
 
@@ -110,27 +110,27 @@ pub type TriedProgram<H> = (String, Result<LoadedProgram<H>, EngineError>);
 
 /// A program that is about to be loaded.
 pub struct Wanted<'a> {
-    /// As its object has it.
+    /// The program in its object.
     pub program: &'a ResolvedProgram,
     /// Its text, with what stands in front.
     pub text: Cow<'a, ProgramText>,
     /// Instructions in front: of the test, or of the end of a program that is narrowed.
     pub front: Option<usize>,
-    /// How it is guarded, without the table, which is made for each load.
+    /// Guard of the program, without the table, which is created for each load.
     pub guard: Option<ProgramGuard>,
     /// Its loops, if it is a tenant's.
     pub loops: Option<CountedLoops>,
 }
 
 impl Wanted<'_> {
-    /// What the kernel is asked for. `text` is its own, with the ids of the maps.
+    /// Returns the load request for the kernel. `text` is the program's own, with the ids of the maps.
     pub fn as_load<'a>(&'a self, text: &'a BoundText, log: LogRequest) -> ProgramLoad<'a> {
         let program = self.program;
         ProgramLoad {
             attach_btf_id: program.attach_btf_id,
             attach_module: program.attach_module.as_deref(),
             extends: program.extends.as_ref().map(|extends| extends.place),
-            // Members of chains share one stack: their own share is best known from the kernel.
+            // Members of chains share one stack: the kernel knows best how much each needs.
             log: match log {
                 LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,
                 other => other,
@@ -140,8 +140,8 @@ impl Wanted<'_> {
     }
 }
 
-/// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it falls through, and
-/// what was to be dropped passes. What was loaded before comes back without those that were unloaded since.
+/// Refuses a load that leaves a slot empty which the object fills, as libbpf does: a tail call to it would fall
+/// through, and pass what was to be dropped. A reload is exempt from this for programs that were unloaded since.
 fn check_slots(object: &LinkedLoad<'_>) -> Result<(), EngineError> {
     let mut users = BTreeMap::new();
     for program in &object.programs {
@@ -180,8 +180,8 @@ impl<K: Kernel> Engine<K> {
         self.load_programs(plan, Some(&folder))?.into_iter().map(|(_, loaded)| loaded).collect()
     }
 
-    /// Creates the maps and programs, each with its name. In a folder they are pinned, and the first that the kernel
-    /// refuses is the last; without one, a dry run, all are tried.
+    /// Creates the maps and programs, each with its name. With a folder, they are pinned, and loading stops at the
+    /// first refused program; without one, in a dry run, all are tried.
     pub(crate) fn load_programs(
         &self,
         plan: &LoadPlan<'_>,
@@ -205,7 +205,7 @@ impl<K: Kernel> Engine<K> {
             if let (Some(folder), Ok(loaded)) = (folder, &loaded) {
                 self.pin_program(plan, folder, loaded, &maps)?;
             }
-            // More would make the verifier work for what is refused already.
+            // Further programs would occupy the verifier in vain.
             let is_too_much = matches!(&loaded, Err(EngineError::Verified(_)));
             let is_last = is_too_much || folder.is_some() && loaded.is_err();
             tried.push((program.program.name.clone(), loaded));
@@ -231,7 +231,7 @@ impl<K: Kernel> Engine<K> {
             found.and_then(|(_, loaded)| loaded.as_ref().ok()).map(|loaded| &loaded.handle)
         };
         for (number, slot) in plan.object.initial_slots().iter().enumerate() {
-            // The kernel may take some milliseconds for each.
+            // Each update may take the kernel some milliseconds.
             if number % 64 == 0 {
                 self.step("load", "fill slots");
             }
@@ -254,7 +254,7 @@ impl<K: Kernel> Engine<K> {
         (_, maps): &HeldMaps<K::Handle>,
     ) -> Result<LoadedProgram<K::Handle>, EngineError> {
         self.step("load", "load program");
-        // It lives by the program that has it.
+        // The program keeps its table alive.
         let program = wanted.program;
         let is_guarded = wanted.guard.is_some() && runs_in_tasks(program.program_type);
         let table = is_guarded.then(|| self.kernel.create_map(&guard_table(), None)).transpose()?;
@@ -317,7 +317,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// A kernel that refuses before its verifier ran says nothing of why: often it lacks what the type needs.
+    /// Explains a refusal without a verifier log: often the kernel lacks a feature that the type needs.
     pub(crate) fn with_type(&self, error: KernelError, program_type: ProgramType) -> KernelError {
         match error {
             KernelError::Refused { program, why: RefusalReason::Unsaid, log, source } => {
@@ -329,7 +329,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The object's maps, with the values of its variables.
+    /// Returns the object's maps, with the values of its variables.
     pub(crate) fn specs(&self, plan: &LoadPlan<'_>) -> Result<Vec<MapSpec>, EngineError> {
         let mut specs = plan.object.with_globals(&plan.globals)?;
         let values = self.kconfig(plan.object)?;
@@ -337,10 +337,10 @@ impl<K: Kernel> Engine<K> {
         Ok(specs)
     }
 
-    /// The programs as they are to be loaded: those of tenants are looked at, and get the test in front.
+    /// Returns the programs to load: those of tenants are checked, and get the guard's test in front.
     fn under_rules<'a>(&self, plan: &LoadPlan<'a>) -> Result<Vec<Wanted<'a>>, EngineError> {
         let programs = &plan.object.programs;
-        // A guard can do without types, where containers have control groups; programs for packets have none.
+        // A guard works without types where containers have cgroups; programs for packets have none.
         let asks = |program: &ResolvedProgram| {
             runs_in_tasks(program.program_type) || calls_kfuncs(&program.linked.text.insns)
         };
@@ -357,7 +357,7 @@ impl<K: Kernel> Engine<K> {
         wanted.collect()
     }
 
-    /// Renames what a load pinned below `pending` to where it belongs. Running it again is fine.
+    /// Moves the pins of a load from `pending` into place. It is idempotent.
     pub(crate) fn place_programs(
         &self,
         operation: OperationId,
@@ -387,7 +387,7 @@ impl<K: Kernel> Engine<K> {
                 self.kernel.rename(&folder.join(&pin), &paths::program(program.id))?;
             }
         }
-        // What else is there, no record names: an earlier version gave the number of a start that was cut short again.
+        // Other pins there have no record: an earlier version reused the number of an interrupted start.
         self.remove_tree(&folder)
     }
 }

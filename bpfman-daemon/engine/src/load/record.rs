@@ -1,4 +1,4 @@
-//! The records of programs that were loaded for a request.
+//! Builds the records of loaded programs.
 
 use bpfmand_core::{LoadRequest, OperationId, ProgramUid};
 
@@ -8,26 +8,26 @@ use crate::state::BlobId;
 use crate::state::budget_record::ProgramBudget;
 use crate::state::records::{KeptText, ProgramRecord};
 
-/// What the records of one load's programs have in common.
+/// Values that the records of all programs of a load share.
 pub struct LoadRecorder<'a> {
-    /// The operation that loads them.
+    /// Operation that loads the programs.
     pub operation: OperationId,
-    /// The request.
+    /// Load request.
     pub load: &'a LoadRequest,
-    /// Their bytecode.
+    /// Bytecode of the programs.
     pub bytecode: &'a Bytecode,
-    /// The same, where it is kept.
+    /// Id of the bytecode in the blob store.
     pub blob: BlobId,
-    /// How they were loaded.
+    /// Plan by which the programs were loaded.
     pub plan: &'a LoadPlan<'a>,
-    /// How much they may take, and how long they stay.
+    /// CPU limit and expiry of the programs.
     pub budget: ProgramBudget,
-    /// This boot.
+    /// Id of the current boot.
     pub boot: &'a str,
 }
 
 impl LoadRecorder<'_> {
-    /// The record of a program, whose text may be kept.
+    /// Returns the record of a program. `text` is the program's text, if it is kept for chains.
     pub fn record<H>(
         &self,
         uid: ProgramUid,

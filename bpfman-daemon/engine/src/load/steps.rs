@@ -12,7 +12,8 @@ use crate::{Engine, EngineError};
 const MAX_STEPS: u64 = 32 << 20;
 
 impl<K: Kernel> Engine<K> {
-    /// Unloads a tenant's program that may run too long. Kernels before 5.16 do not say what they walked through.
+    /// Unloads a tenant's program that may run too long. Kernels before 5.16 do not report the number of processed
+    /// instructions.
     pub(crate) fn within_steps(
         &self,
         plan: &LoadPlan<'_>,

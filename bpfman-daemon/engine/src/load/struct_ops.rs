@@ -1,4 +1,4 @@
-//! Structures of functions that the kernel calls: which member each program is for, and the maps that hold them.
+//! struct_ops: the member that each program implements, and the maps that hold the programs.
 
 use bpfmand_core::{MapSpec, ProgramId, ProgramRequest};
 use bpfmand_kernel::{Kernel, StructOpsSpec};
@@ -8,10 +8,10 @@ use crate::load::maps::HeldMaps;
 use crate::load::plan::{LoadPlan, TriedProgram};
 use crate::{Engine, EngineError};
 
-/// The member that a program is for, as `STRUCTURE.MEMBER`; none if no structure of the object names the program.
+/// Returns the member that a program implements, as `STRUCTURE.MEMBER`; none if no struct_ops map names the program.
 ///
 /// # Errors
-/// Two members name it.
+/// Two members name the program.
 pub fn member_of(object: &ObjectFacts, program: &str) -> Result<Option<String>, EngineError> {
     let mut found: Option<String> = None;
     for ops in &object.struct_ops {
@@ -30,10 +30,10 @@ pub fn member_of(object: &ObjectFacts, program: &str) -> Result<Option<String>, 
     Ok(found)
 }
 
-/// Refuses to load a part of the programs that one structure names: without the others it would lack functions.
+/// Refuses to load only some of the programs of a struct_ops map: the map would lack functions.
 ///
 /// # Errors
-/// Names those that are not loaded.
+/// Lists the programs that are not loaded.
 pub fn check_whole(object: &ObjectFacts, programs: &[ProgramRequest]) -> Result<(), EngineError> {
     let is_loaded = |name: &str| programs.iter().any(|program| program.name == name);
     for ops in &object.struct_ops {
@@ -50,7 +50,7 @@ pub fn check_whole(object: &ObjectFacts, programs: &[ProgramRequest]) -> Result<
     Ok(())
 }
 
-/// Refuses programs of a structure of functions that were to use the maps of another program: its structure has that one's.
+/// Refuses struct_ops programs with a map owner: the owner's struct_ops map holds the owner's own programs.
 ///
 /// # Errors
 /// Names the map.
@@ -74,7 +74,7 @@ pub fn check_own(
     })
 }
 
-/// The number of the member that a program is for, in the kernel's structure.
+/// Returns the index of a program's member in the kernel's structure.
 ///
 /// # Errors
 /// The kernel has no such structure or member.
@@ -89,7 +89,7 @@ pub fn member_number(program: &str, target: &str, kernel: &KernelBtf) -> Result<
 }
 
 impl<K: Kernel> Engine<K> {
-    /// The map of a structure of functions: made, or the owner's. None where no program of it is loaded.
+    /// Creates a struct_ops map, or opens the map owner's. Returns none if its programs are not loaded.
     pub(super) fn map_of_functions(
         &self,
         plan: &LoadPlan<'_>,
@@ -115,14 +115,13 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(self.kernel.create_struct_ops(&spec, btf)?))
     }
 
-    /// Gives the maps of structures of functions their values, once their programs are loaded.
     pub(super) fn fill_functions(
         &self,
         plan: &LoadPlan<'_>,
         loaded: &[TriedProgram<K::Handle>],
         (handles, _): &HeldMaps<K::Handle>,
     ) -> Result<(), EngineError> {
-        // An owner's have theirs.
+        // The owner's maps have their values already.
         if plan.owner.is_some() {
             return Ok(());
         }
@@ -143,7 +142,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Whether all programs of a structure are loaded. Of one that was unloaded in part, the others are loaded again without it.
+/// Returns whether all programs of a struct_ops map are loaded. After a partial unload, a reload of the rest leaves the
+/// map out.
 fn is_wanted(plan: &LoadPlan<'_>, ops: &StructOpsMap) -> bool {
     let is_loaded = |name: &str| plan.object.programs.iter().any(|program| program.name == name);
     ops.programs().next().is_some() && ops.programs().all(|(name, _)| is_loaded(name))

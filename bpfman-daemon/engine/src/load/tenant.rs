@@ -1,4 +1,4 @@
-//! Programs of tenants: what they call is looked at, and the test put in front.
+//! Programs of tenants: checks their calls, and puts the guard's test in front.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::state::guard_record::ProgramGuard;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// A tenant's program as it is loaded: what it calls is looked at, and the test put in front.
+    /// Returns a tenant's program for loading: checks its calls, and puts the guard's test in front.
     pub(crate) fn held_to<'a>(
         &self,
         mut wanted: Wanted<'a>,
@@ -74,7 +74,7 @@ fn is_tail_call(insn: &Insn) -> bool {
 /// The type whose rules a program is held to: of an extension, that of the program that it becomes a part of.
 ///
 /// # Errors
-/// That one is nobody's of ours, or its guard would be replaced.
+/// The extended program is a third party's, or its guard would be replaced.
 fn extended_type(wanted: &Wanted<'_>) -> Result<ProgramType, EngineError> {
     let Some(extends) = &wanted.program.extends else { return Ok(wanted.program.program_type) };
     let (program, extended) = (wanted.program.name.clone(), extends.place.program);

@@ -1,5 +1,5 @@
-//! How much one load may give the verifier: a program of some thousand instructions can keep it busy for a second, and the
-//! loads of one owner hold up those of all others.
+//! Limit of instructions that the verifier processes for one load. A program of a few thousand instructions can occupy
+//! the verifier for a second, and one owner's loads delay those of all others.
 
 use bpfmand_kernel::Kernel;
 
@@ -7,7 +7,7 @@ use crate::error::VerifiedLimit;
 use crate::load::plan::{LoadPlan, LoadedProgram, Wanted};
 use crate::{Engine, EngineError};
 
-/// Refuses a load whose text alone is over the limit, before the kernel is asked for anything.
+/// Refuses a load whose program text alone exceeds the limit, before the kernel is called.
 pub fn check_text(plan: &LoadPlan<'_>, wanted: &[Wanted<'_>]) -> Result<(), EngineError> {
     let Some(limit) = limit_of(plan) else { return Ok(()) };
     let mut insns = 0_u64;
@@ -21,17 +21,18 @@ pub fn check_text(plan: &LoadPlan<'_>, wanted: &[Wanted<'_>]) -> Result<(), Engi
     Ok(())
 }
 
-/// What ran before a reboot runs again, whatever the limit is now.
+/// Returns the limit. None applies to a reload after a reboot: the programs were within the limit when they were
+/// loaded.
 fn limit_of(plan: &LoadPlan<'_>) -> Option<u64> {
     plan.limits.verified_instructions.filter(|_| !plan.again)
 }
 
-/// What the verifier walked through for the programs of one load so far.
+/// Number of instructions that the verifier has processed for a load so far.
 #[derive(Debug, Default)]
 pub struct VerifiedSoFar(u64);
 
 impl VerifiedSoFar {
-    /// Counts one more program, which is unloaded if it is too much.
+    /// Adds a loaded program. Above the limit, the program is dropped, which unloads it.
     pub fn with<K: Kernel>(
         &mut self,
         engine: &Engine<K>,
@@ -39,7 +40,7 @@ impl VerifiedSoFar {
         loaded: LoadedProgram<K::Handle>,
     ) -> Result<LoadedProgram<K::Handle>, EngineError> {
         let Some(limit) = limit_of(plan) else { return Ok(loaded) };
-        // No program has none: the kernel does not tell.
+        // 0 means that the kernel does not report the count.
         if loaded.facts.verified_insns == 0 {
             let release = engine.kernel.features().release.clone();
             return Err(VerifiedLimit::Uncounted { release, limit }.into());

@@ -1,4 +1,4 @@
-//! Recovery of what was loaded for chains: put into its place where a record names it, removed where none does.
+//! Recovery of chains: moves recorded ones into place, removes unrecorded ones.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,8 @@ use crate::state::paths::is_adopted_pin;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Settles a folder below `pending` that has the pins of a chain. Answers false if it is for later: a hook may run
-    /// such a chain until it is swapped back to what is recorded, and needs its arrays until then.
+    /// Settles a folder below `pending` that has the pins of a chain. Returns false if the folder has none. An
+    /// unrecorded chain is left for later: a hook may run it until it is swapped back, and needs its arrays until then.
     pub(crate) fn settle_pending_chain(&self, operation: OperationId) -> Result<bool, EngineError> {
         let names = self.kernel.list_folder(&paths::pending(operation))?;
         if names.iter().all(|name| name != paths::PENDING_CHAIN) {
@@ -31,7 +31,8 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// After all hooks run what is recorded: adds up counters that a crash left, and removes chains that nobody names.
+    /// Runs after all hooks run their recorded chains: adds up counters that a crash left, and removes unrecorded
+    /// chains.
     pub(crate) fn sweep_chains(&self, report: &mut RecoveryReport) {
         let hooks: Vec<_> = self.state().hooks.keys().copied().collect();
         for key in hooks {
@@ -46,11 +47,12 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn sweep_pending_chains(&self) -> Result<(), EngineError> {
-        // Looked for once, and only if there is such a chain.
+        // Scanned once, and only if there is such a chain.
         let mut filters = None;
         for name in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(&name);
-            // What else could not be settled, such as a recorded link on its way to its place, is for the next start.
+            // Other unsettled operations, such as a recorded link that is still to be moved into place, are left for
+            // the next start.
             if self.kernel.list_folder(&folder)?.iter().all(|name| name != paths::PENDING_CHAIN) {
                 continue;
             }
@@ -58,7 +60,7 @@ impl<K: Kernel> Engine<K> {
             if let Some(ChainId(number)) = id
                 && self.is_adoption(OperationId(number))?
             {
-                // It could not be undone: the next start needs its pins for that.
+                // The adoption could not be undone: the next start needs its pins.
                 continue;
             }
             let filters = match &filters {
@@ -76,7 +78,7 @@ impl<K: Kernel> Engine<K> {
 
     fn sweep_chain_folders(&self, report: &mut RecoveryReport) -> Result<(), EngineError> {
         let folders = self.unrecorded_chains()?;
-        // As a rule there are none, and no start is to look at every hook of the machine for that.
+        // Usually there are none: avoid scanning all hooks of the machine at every start.
         let filters = if folders.is_empty() { FoundFilters::default() } else { self.all_filters()? };
         for folder in folders {
             if !self.is_running_unrecorded(&folder, &filters)? {
@@ -87,8 +89,9 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// True if anything still runs a chain whose pins are in a folder: a hook of ours that could not be swapped back, a link
-    /// whose adoption could not be undone, or what no record names. It needs its arrays. `filters` are all filters.
+    /// Returns whether anything still runs a chain, and needs its arrays: a hook of ours that could not be swapped
+    /// back, a link whose adoption could not be undone, or a stray. `folder` has the chain's pins; `filters` are all
+    /// filters.
     pub(crate) fn is_running_unrecorded(
         &self,
         folder: &Path,
@@ -112,7 +115,7 @@ impl<K: Kernel> Engine<K> {
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
             let folder = Path::new(paths::PENDING).join(operation);
             let names = self.kernel.list_folder(&folder)?;
-            // The filter of an attach that was cut short, which could not be reached to be removed.
+            // The filter of an interrupted attach, which could not be reached to be removed.
             for name in names.iter().filter(|name| parse_filter_pin(name).is_some()) {
                 if self.is_pin_of(&folder.join(name), id)? {
                     return Ok(true);
@@ -128,7 +131,7 @@ impl<K: Kernel> Engine<K> {
         self.is_run_by_stray(id, filters)
     }
 
-    /// True if a program is the entry of a chain that we pinned.
+    /// Returns whether a program is the entry of a chain that we pinned.
     pub(crate) fn is_pinned_entry(&self, id: ProgramId) -> Result<bool, EngineError> {
         let mut folders = Vec::new();
         for name in self.kernel.list_folder(Path::new(paths::CHAINS))? {
@@ -145,7 +148,6 @@ impl<K: Kernel> Engine<K> {
         Ok(false)
     }
 
-    /// True if a program is what is pinned at a path.
     pub(crate) fn is_pin_of(&self, pin: &Path, id: ProgramId) -> Result<bool, EngineError> {
         Ok(self.pinned_program(pin)?.is_some_and(|facts| facts.id == id))
     }

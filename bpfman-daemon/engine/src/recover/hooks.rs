@@ -1,4 +1,4 @@
-//! Recovery of hooks: what the kernel runs is compared with the records, and put back where it differs.
+//! Recovery of hooks: compares what the kernel runs with the records, and restores what differs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl<K: Kernel> Engine<K> {
         for (done, hook) in hooks.into_iter().enumerate() {
             self.options.observer.recovered("hooks compared with the kernel", done, all);
             let links = self.state().chain(&hook.key);
-            // A member that was loaded again has other maps of global variables than the chain still runs with.
+            // A member that was loaded again has other maps of global variables than the running chain.
             let outdated = links.iter().any(|link| reloaded.contains(&link.program))
                 || self.is_timed_for_nobody(&hook, &links)
                 || self.is_in_earlier_order(&hook, &links);
@@ -45,7 +45,7 @@ impl<K: Kernel> Engine<K> {
             }
             present.insert(hook.key);
         }
-        // All records are moved to where the interfaces are now before the first chain is attached: a hook's new place
+        // Move all records to the current places of the interfaces before attaching the first chain: a hook's new place
         // may be the former one of another.
         let moved = self.move_absent(absent, &present, report);
         let all = moved.len();

@@ -1,4 +1,4 @@
-//! Recovery of links that are no members of chains.
+//! Recovery of links that are not members of chains.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::state::records::LinkRecord;
 use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
 
-/// Which links one pass recovers.
+/// Links that one pass recovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecoveredLinks {
-    /// Those of programs in the places of functions of others, before these run.
+    /// Links of extensions, before the extended programs run.
     Extensions,
     /// All others.
     Others,
@@ -58,8 +58,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// A link of another boot that is attached nowhere no longer names its hook, whose numbers may be those of another
-    /// one now.
+    /// Clears the hook of a link of another boot that is attached nowhere: the hook's numbers may belong to another one
+    /// now.
     fn forget_hook(&self, link: &LinkRecord) -> Result<(), EngineError> {
         if link.boot == self.boot || link.hook.is_none() {
             return Ok(());
@@ -67,11 +67,12 @@ impl<K: Kernel> Engine<K> {
         self.record_link(&Arc::new(LinkRecord { hook: None, ..link.clone() }), None)
     }
 
-    /// Finds the hook of a link that is attached again: the one that it had, as long as that is there, or the one that its path
+    /// Finds the hook of a link that is attached again: the recorded one if it still exists, or the one that its path
     /// leads to.
     ///
     /// # Errors
-    /// [`KernelError::NamespaceNotFound`]: the namespace of its hook may live on, and its path may lead to another one.
+    /// [`KernelError::NamespaceNotFound`]: the namespace of its hook may still exist, and its path may lead to another
+    /// one.
     fn hook_again(&self, link: &LinkRecord) -> Result<Option<HookKey>, EngineError> {
         let Some((interface, kind)) = link.point.hook() else { return Ok(None) };
         if let Some(key) = link.hook.filter(|_| link.boot == self.boot) {
@@ -89,7 +90,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Attaches a recorded link again.
     pub(crate) fn reattach(&self, link: &Arc<LinkRecord>) -> Result<(), EngineError> {
-        // A process number may be another one's after a reboot. A network namespace that is gone took its process with it.
+        // A process number may be reused after a reboot. A network namespace that is gone took its process with it.
         if link.point.names_process() && (link.boot != self.boot || link.point.netns().is_some()) {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
@@ -114,7 +115,7 @@ impl<K: Kernel> Engine<K> {
         });
         let target = || self.link_target(&program, &restored);
         undoing(|undo| {
-            // The tcx anchors are chosen among links of the hook as it is now.
+            // The tcx anchors are chosen among the present links of the hook.
             self.state().links.insert(link.id, Arc::clone(&restored));
             undo.push_sure(|| self.state().links.insert(link.id, Arc::clone(link)));
             let targets = self

@@ -1,12 +1,12 @@
-//! Maps that programs of users and grants still share with root's, as all loads did before records of version 4.
+//! Reports maps that programs of users and grants share with root's, as all loads did before records of version 4.
 
 use crate::state::MapGroup;
 use crate::state::records::ProgramRecord;
 
-/// Reports a program that has such a map. It keeps the map until it is unloaded or the machine reboots.
+/// Reports a program that has such a map. The program keeps the map until it is unloaded or the machine reboots.
 pub(super) fn problem(program: &ProgramRecord) -> Option<String> {
     let owner = program.owner();
-    // With the maps of a program that it names it was loaded by the right to these.
+    // A load with a map owner was allowed to use that owner's maps.
     if program.map_owner_uid.is_some() || MapGroup::of(&owner, &program.metadata).is_machine() {
         return None;
     }

@@ -1,7 +1,7 @@
-//! Start: the records are compared with the kernel, and what differs is mended.
+//! Start: compares the records with the kernel, and corrects what differs.
 //!
-//! Whatever ended the daemon before - a signal, a crash between two steps, a reboot - the same comparison brings kernel,
-//! pins and records together again. What cannot be mended now is reported and stays recorded.
+//! The same comparison makes kernel, pins and records consistent after a signal, a crash between two steps, or a
+//! reboot. What cannot be corrected is reported and stays recorded.
 
 mod chains;
 mod hooks;
@@ -26,25 +26,26 @@ use crate::state::Changes;
 use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// Greatest number of a pin that the numbers of this daemon begin above, where the records know none so great: one change a
-/// second for 68 years. Whoever makes a folder of a greater one would use up all numbers.
+/// Largest number of a pin above which new numbers may begin, if the records know none that large: one change per
+/// second for 68 years. A third-party folder with a larger number could otherwise use up all numbers.
 const MAX_NUMBER_OF_PINS: u64 = 1 << 31;
-/// So few numbers left are reported.
+/// Number of remaining numbers below which a warning is reported.
 const LOW_NUMBERS: u64 = 1 << 24;
 
 impl<K: Kernel> Engine<K> {
-    /// Brings kernel, pins and records together. To be called once, before the first request.
+    /// Makes kernel, pins and records consistent. Must be called once, before the first request.
     ///
     /// # Errors
-    /// The records or the pins cannot be read at all. Single things that cannot be mended are in the report.
+    /// The records or the pins cannot be read at all. Single failures are in the report.
     pub fn recover(&self) -> Result<RecoveryReport, EngineError> {
         let mut report = RecoveryReport::default();
-        // Before any stranger makes them: iproute2 puts links called `xdp` and `ip` into the first bpffs it finds.
+        // Before third parties create them: iproute2 creates links called `xdp` and `ip` in the first bpffs that it
+        // finds.
         for folder in paths::FOLDERS {
             self.kernel.make_folder(Path::new(folder))?;
         }
         let reserved = self.begin_above_pins(&mut report)?;
-        // Without it this start has numbers of its own all the same: the next one begins above its pins too.
+        // Without the durable block, this start still has numbers of its own: the next one begins above its pins too.
         report.note("making a block of numbers durable", reserved);
         let leftovers = self.leftovers()?;
         let filters = leftovers.iter().flat_map(|(_, leftover)| leftover.filters.clone());
@@ -61,11 +62,12 @@ impl<K: Kernel> Engine<K> {
         self.report_programs(&mut report, joined_names::problem);
         let reloaded = self.recover_programs(&mut report);
         if !self.state().lost.is_empty() && !self.options.objects.is_able() {
-            // Each program of every tenant would be taken for one that cannot be loaded again.
+            // All programs of tenants would count as programs that cannot be loaded again.
             return Err(EngineError::Reader("no process is left that reads objects".to_owned()));
         }
         self.forget_absent_matches(&mut report);
-        // Before what they extend runs anywhere: nothing is to meet the functions that they replace.
+        // Attach extensions before the extended programs run: no packet or task may reach the functions that they
+        // replace.
         self.recover_links(RecoveredLinks::Extensions, &mut report);
         self.recover_hooks(&reloaded, &mut report);
         self.sweep_chains(&mut report);
@@ -73,7 +75,7 @@ impl<K: Kernel> Engine<K> {
         self.sweep_pending_versions(&kept, &mut report);
         self.settle_senders();
         for key in self.ordered_hooks() {
-            // Others may have come and gone since.
+            // Other links may have come and gone since.
             self.keep_order(&key);
         }
         let result = self.end_orphans().map(|ended| report.settled += ended);
@@ -91,16 +93,16 @@ impl<K: Kernel> Engine<K> {
         report.problems.extend(self.state().programs.values().filter_map(|program| problem(program)));
     }
 
-    /// Makes a block of numbers durable before any of them names a pin, and begins above all that pins have. A start that
-    /// is cut short leaves pins under the numbers it had: the next start never gives these out again, not even with
-    /// records that are older than the pins.
+    /// Makes a block of numbers durable before any of them names a pin, and begins above the numbers of all pins. An
+    /// interrupted start leaves pins under its numbers: the next start never reuses them, even with records that are
+    /// older than the pins.
     ///
-    /// An error means that the pins cannot be read. What came of the write is the answer.
+    /// The outer error means that the pins cannot be read. The inner result is that of the write.
     fn begin_above_pins(&self, report: &mut RecoveryReport) -> Result<Result<(), EngineError>, EngineError> {
         let mut largest = 0;
         for folder in [paths::PENDING, paths::CHAINS, paths::LINKS] {
             for name in self.kernel.list_folder(Path::new(folder))? {
-                // Link ids have 32 bits, so no number of ours is larger.
+                // Link ids have 32 bits, so none of our numbers is larger.
                 let number = name.parse::<u32>().map_or(0, u64::from);
                 if number > MAX_NUMBER_OF_PINS && number > self.state().counter {
                     let reason = "its number is none that this daemon gave, and is passed over";
@@ -126,11 +128,11 @@ impl<K: Kernel> Engine<K> {
         Ok(self.commit(Changes::default()).map(drop))
     }
 
-    /// Removes pins of maps that no record names, such as those of programs whose records someone removed.
+    /// Removes pins of maps that no record names, such as those of programs whose records were removed.
     fn sweep_maps(&self, report: &mut RecoveryReport) {
         let (folders, shared): (HashSet<_>, HashSet<_>) = {
             let state = self.state();
-            // Those that could not be loaded again count too: the next start tries again, with the maps that are there.
+            // Programs that could not be loaded again count too: the next start tries again, with the existing maps.
             let loaded = state.previous.values().filter(|previous| previous.boot == state.boot);
             let loaded: Vec<_> = loaded.map(|previous| &previous.program).collect();
             let programs = || state.programs.values().map(|program| &**program).chain(loaded.iter().copied());
@@ -168,7 +170,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<(), EngineError> {
         for name in self.kernel.list_folder(folder)? {
             let path = folder.join(&name);
-            // A program that is pinned here without a record may be of an earlier daemon, and in use.
+            // A program that is pinned here without a record may belong to an earlier daemon, and be in use.
             let has_program = name.parse().is_ok_and(|id| {
                 self.kernel.open_pin(&paths::program(ProgramId(id))).map_or(true, |pin| pin.is_some())
             });

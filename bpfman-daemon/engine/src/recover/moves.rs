@@ -1,5 +1,5 @@
-//! Records of hooks follow their interfaces: after a reboot an interface has another number, maybe one that another
-//! interface had before.
+//! Updates records of hooks to the current numbers of their interfaces: a reboot may give an interface another number,
+//! even one that another interface had before.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use crate::state::waiting::{home_of, may_return};
 use crate::state::{Changes, HookPresence};
 use crate::{Engine, EngineError};
 
-/// A recorded hook where nothing of ours is.
+/// A recorded hook where nothing of ours is attached.
 pub struct Absent {
-    /// Its record.
+    /// Record of the hook.
     pub hook: Arc<HookRecord>,
-    /// Its members, in order.
+    /// Members, in order.
     pub links: Vec<Arc<LinkRecord>>,
 }
 
-/// A hook with its members, as it is to be recorded.
+/// A hook with its members, as they are to be recorded.
 pub type Placed = (HookRecord, Vec<Arc<LinkRecord>>);
 
 impl<K: Kernel> Engine<K> {
-    /// Moves records to where their interfaces are now. Answers the hooks that can be entered there.
+    /// Moves records to where their interfaces are now. Returns the hooks that can be entered there.
     ///
-    /// Those that cannot, because their interface is not there, go where they are in nobody's way, and are looked for
-    /// again at the next start.
+    /// Hooks whose interface does not exist are parked where they cannot conflict, and searched again at the next
+    /// start.
     pub(crate) fn move_absent(
         &self,
         absent: Vec<Absent>,
@@ -48,7 +48,7 @@ impl<K: Kernel> Engine<K> {
                 report.problems.push(format!("link {}: {error}", link.id));
             }
             if stranded.is_empty() && living.is_empty() {
-                // Moved without its record, which was to follow.
+                // The link was moved, and the crash came before its record followed.
                 from.insert(hook.key);
                 continue;
             }
@@ -79,7 +79,7 @@ impl<K: Kernel> Engine<K> {
             }
         }
         for (hook, links) in stuck {
-            // Of this boot it may come back as it was; its place is kept unless somebody else is there now.
+            // A hook of this boot may come back unchanged; keep its place unless another hook has it now.
             let is_old = links.iter().all(|link| link.boot != self.boot) && hook.key.netns.id().is_some();
             if is_old || taken.contains(&hook.key) || from.contains(&hook.key) {
                 from.insert(hook.key);
@@ -95,8 +95,8 @@ impl<K: Kernel> Engine<K> {
         placed.into_iter().filter(|(hook, _)| taken.contains(&hook.key)).collect()
     }
 
-    /// Returns a hook's record with the place where its interface is now: where it was, if that is of this boot and there
-    /// still, or by the first name of it that leads to one.
+    /// Returns a hook's record with its interface's current place: the recorded place, if it is of this boot and still
+    /// exists, or else the first of its names that leads to an interface.
     fn find_again(
         &self,
         hook: &HookRecord,
@@ -110,7 +110,7 @@ impl<K: Kernel> Engine<K> {
         {
             return Ok(hook.clone());
         }
-        // The hook has the interface's name from one member, which may have named it by a process.
+        // The hook's interface name comes from one member, which may have named the namespace by a process.
         let of_process = hook.interface.is_of_process() && links.iter().any(|link| link.boot != self.boot);
         let own = Some(&hook.interface).filter(|_| !of_process);
         let others = links.iter().filter_map(|link| link.point.hook().map(|(interface, _)| interface));
@@ -147,8 +147,8 @@ impl<K: Kernel> Engine<K> {
         leads && may_return(link, &self.boot, key.netns)
     }
 
-    /// The record of a hook that is nowhere. Nothing is entered there, so its members can be detached like those of a
-    /// hook whose pin someone removed.
+    /// Returns the record of a parked hook. Nothing is attached there, so its members can be detached like those of a
+    /// hook whose pin was removed.
     pub(crate) fn parked(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> HookRecord {
         let operation = self.operation();
         let interface = links
@@ -164,7 +164,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// A hook with its members' records, which name it.
+    /// Returns a hook with its members' records updated to name it.
     pub(crate) fn at_hook(&self, hook: HookRecord, links: &[Arc<LinkRecord>]) -> Placed {
         let is_parked = hook.key.netns.id().is_none();
         let links = links.iter().map(|link| {
@@ -176,13 +176,12 @@ impl<K: Kernel> Engine<K> {
         (hook, links)
     }
 
-    /// Records hooks at their new places instead of their old ones.
     pub(crate) fn record_moves(&self, from: &HashSet<HookKey>, placed: &[Placed]) -> Result<(), EngineError> {
         if from.is_empty() && placed.is_empty() {
             return Ok(());
         }
         let mut changes = Changes::default();
-        // Before what is put: one hook's old place may be the new one of another.
+        // Remove before adding: one hook's old place may be the new one of another.
         from.iter().for_each(|key| changes.end_hook(*key));
         for (hook, links) in placed {
             changes.put_hook(hook.clone());

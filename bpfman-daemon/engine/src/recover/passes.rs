@@ -1,7 +1,7 @@
-//! Programs are loaded again in two passes, so that nobody's object makes everybody else's programs wait.
+//! Loads programs again in two passes, so that one owner's slow objects do not delay the programs of all others.
 //!
-//! In the first, an object whose reader fails is put aside, and what is left of an owner whose readers took long. Those are
-//! tried after all others, within a time that they have together. What fails then is tried again while the daemon runs.
+//! The first pass defers objects whose reader fails, and the rest of an owner whose readers took long. The second pass
+//! tries these after all others, within a shared time limit. Failures are retried while the daemon runs.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -16,35 +16,35 @@ use crate::state::Renewed;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// How long readers may keep the start waiting with one owner's objects before the rest of what is this owner's is put
-/// aside unread: an owner has as many objects as it likes. Root's are not counted: with one bad file its hundreds of others
-/// would have to share what time is left.
+/// Reader time per owner after which the owner's remaining objects are deferred unread: the number of an owner's
+/// objects is not limited. Root is exempt: otherwise one bad file would leave hundreds of others of root to share the
+/// remaining time.
 const OF_AN_OWNER: Duration = Duration::from_secs(9);
-/// What is counted of a reader that fails, however soon.
+/// Minimum time that counts for a failed reader.
 const OF_A_FAILURE: Duration = Duration::from_secs(3);
-/// What is not counted of a reader that answers. Most objects take less; the largest take more, as those do that are made
-/// for it, so that an owner of many such has to wait.
+/// Reader time that does not count for a successful reader. Most objects take less; only the largest and those crafted
+/// to be slow take more, so that an owner of many such objects is deferred.
 const FREE: Duration = Duration::from_millis(500);
 
-/// Which time an object may take.
+/// Time limit of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// One of its own.
+    /// A limit of its own.
     First,
-    /// What is left of that of all that were put aside.
+    /// The rest of the limit shared by all deferred objects.
     Second,
 }
 
-/// What came of it so far.
+/// Results so far.
 #[derive(Default)]
 struct Reloads {
     reloaded: HashSet<ProgramUid>,
     renewed: Renewed,
     /// Loads for the second pass.
     aside: Vec<Vec<Arc<ProgramRecord>>>,
-    /// Whose maps come back in the second pass, if they do.
+    /// Owners of maps that return in the second pass, if at all.
     maps_aside: HashSet<ProgramUid>,
-    /// Whose objects kept the start waiting, and for how long.
+    /// Reader time per owner.
     slow: HashMap<Owner, Duration>,
 }
 
@@ -54,19 +54,18 @@ impl Reloads {
         self.aside.push(programs);
     }
 
-    /// The reader of a load kept the start waiting.
+    /// Adds reader time to the owner of a load.
     fn count(&mut self, programs: &[Arc<ProgramRecord>], time: Duration) {
         if let Some(owner) = programs.first().and_then(|first| counted(first)) {
             *self.slow.entry(owner).or_default() += time;
         }
     }
 
-    /// For how long those of a program's owner did.
     fn slowness(&self, program: &ProgramRecord) -> Duration {
         counted(program).and_then(|owner| self.slow.get(&owner).copied()).unwrap_or_default()
     }
 
-    /// True of what needs maps of one that was put aside, and of what is an owner's whose readers took too long.
+    /// Returns whether a load needs maps of a deferred load, or belongs to an owner whose readers took too long.
     fn has_to_wait(&self, programs: &[Arc<ProgramRecord>]) -> bool {
         programs.iter().any(|program| {
             self.slowness(program) >= OF_AN_OWNER
@@ -74,9 +73,9 @@ impl Reloads {
         })
     }
 
-    /// What was put aside, in the order for the second pass: owners who had others wait least come first, so that the
-    /// others do not take the time that there is. No load comes before one whose maps it needs, nor before another that
-    /// shares them and stood before it: that one gives them away where their owner is gone.
+    /// Returns the deferred loads in the order of the second pass: owners with the least reader time come first, so
+    /// that the others do not use up the time. A load comes after the loads whose maps it needs, and after earlier
+    /// loads that share the same maps: those provide the maps if the owner is gone.
     fn take_aside(&mut self) -> Vec<Vec<Arc<ProgramRecord>>> {
         let aside = mem::take(&mut self.aside);
         let mut ranks = HashMap::<ProgramUid, Duration>::new();
@@ -89,14 +88,14 @@ impl Reloads {
             ranks.extend(maps.into_iter().map(|uid| (uid, rank)));
             ranked.push((rank, programs));
         }
-        // Keeps the order of those of one rank.
+        // The sort is stable: it keeps the order within one rank.
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, programs)| programs).collect()
     }
 }
 
-/// For whom the time of a program's reader counts, if for anybody. Applications of one namespace count together: they are
-/// as many as their authors like.
+/// Returns the owner to whom a program's reader time counts, if any. Applications of one namespace count together:
+/// their number is not limited.
 fn counted(program: &ProgramRecord) -> Option<Owner> {
     match program.owner() {
         Owner::Root => None,
@@ -107,13 +106,14 @@ fn counted(program: &ProgramRecord) -> Option<Owner> {
     }
 }
 
-/// Itself, what it extends, and whose maps it shares. Those who share maps of an owner that is gone take them of the first among them.
+/// Returns the program itself, the program that it extends, and its map owner. If the map owner is gone, the programs
+/// that share its maps use those of the first among them.
 fn owners_of_maps(program: &ProgramRecord) -> impl Iterator<Item = ProgramUid> + use<> {
     [Some(program.uid), program.map_owner_uid, program.extended()].into_iter().flatten()
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads programs again, one load after the other. Answers those that came back.
+    /// Loads programs again, one load after the other. Returns those that were loaded.
     pub(super) fn reload_all(
         &self,
         lost: Vec<Vec<Arc<ProgramRecord>>>,
@@ -137,7 +137,7 @@ impl<K: Kernel> Engine<K> {
             self.reload_in(programs, Pass::Second, &mut reloads, report);
             tell(report, self.state().lost.len());
         }
-        // Programs of these loads that are tried again later share maps with the others.
+        // Programs of these loads that are retried later share maps with the others.
         self.state().lost.renewed = reloads.renewed;
         reloads.reloaded
     }
@@ -156,7 +156,7 @@ impl<K: Kernel> Engine<K> {
             (Ok(began), Ok(now)) => now.since_boot.saturating_sub(began.since_boot),
             _ => Duration::ZERO,
         };
-        // Also of one that says that something is wrong with its object, and takes its time to say so.
+        // Includes a reader that reports a defect of its object only after a long time.
         let counted = match &read {
             Err(error) if is_readers(error) => took.max(OF_A_FAILURE),
             _ => took.saturating_sub(FREE),
@@ -166,7 +166,7 @@ impl<K: Kernel> Engine<K> {
             Ok(placed) => {
                 report.reloaded += programs.len();
                 reloads.reloaded.extend(programs.iter().map(|program| program.uid));
-                // They run and are recorded: the next start moves their pins, and nobody waits for that.
+                // The programs run and are recorded: the next start moves their pins, so nothing depends on it.
                 report.note(format!("moving the pins of {names} into place"), placed);
             }
             Err(error) if pass == Pass::First && is_readers(&error) => {
@@ -181,7 +181,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// True if it is the reader that failed.
 fn is_readers(error: &EngineError) -> bool {
     match error {
         EngineError::Reader(_) => true,

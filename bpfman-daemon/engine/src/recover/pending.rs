@@ -1,4 +1,4 @@
-//! Recovery of operations that were cut short: finished where they have a record, undone where they have none.
+//! Recovery of interrupted operations: finishes operations with a record, undoes those without.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Leftovers without those whose place something newer has taken: a hook that was attached again, or a kernel id
-    /// that was given again after a reboot.
+    /// Filters a leftover record: drops entries whose place has been reused, by a hook that was attached again or a
+    /// kernel id that was reassigned after a reboot.
     pub(crate) fn unclaimed(&self, mut leftover: LeftoverRecord) -> LeftoverRecord {
         let state = self.state();
         for list in [
@@ -29,7 +29,6 @@ impl<K: Kernel> Engine<K> {
         leftover
     }
 
-    /// Finishes operations that have a record and undoes those that have none.
     pub(crate) fn settle_pending(
         &self,
         report: &mut RecoveryReport,
@@ -52,7 +51,6 @@ impl<K: Kernel> Engine<K> {
         Ok(kept)
     }
 
-    /// Removes the versions of programs that operations without a record left.
     pub(crate) fn sweep_pending_versions(&self, kept: &[OperationId], report: &mut RecoveryReport) {
         for operation in kept {
             let result = self.remove_tree(&paths::pending(*operation));
@@ -89,8 +87,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Removes what an operation without a record left. Versions of programs that hooks may run are `kept` until these are
-    /// swapped back: by their pins they are known as ours.
+    /// Removes the objects of an operation without a record. Program versions that hooks may run are `kept` until the
+    /// hooks are swapped back: their pins identify them as ours.
     fn undo_pending(&self, operation: OperationId, kept: &mut Vec<OperationId>) -> Result<(), EngineError> {
         let folder = paths::pending(operation);
         let names = self.kernel.list_folder(&folder)?;
@@ -113,7 +111,7 @@ impl<K: Kernel> Engine<K> {
                 match self.kernel.remove_filter(&at, id) {
                     Err(KernelError::NamespaceNotFound { .. })
                         if self.kernel.find_namespace(home, at.netns, number)? == FoundNamespace::Ended => {}
-                    // It may run on: the pins stay, and the next start tries again.
+                    // The filter may still run: keep the pins and retry at the next start.
                     removed => removed?,
                 }
             }

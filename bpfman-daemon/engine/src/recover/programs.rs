@@ -1,4 +1,4 @@
-//! Recovery of programs: found again in the kernel, or loaded again from the kept bytecode.
+//! Recovery of programs: finds them in the kernel, or loads them again from stored bytecode.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::state::{Changes, MapGroup, Renewed};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Finds the programs again, or loads them again. Answers those that were loaded again.
+    /// Finds the programs in the kernel, or loads them again. Returns those that were loaded again.
     pub(crate) fn recover_programs(&self, report: &mut RecoveryReport) -> HashSet<ProgramUid> {
         let all: Vec<Arc<ProgramRecord>> = self.state().programs.values().cloned().collect();
-        // Ids begin anew after a reboot. Where two records have one id, a start after the reboot was cut short, and the
-        // record that was written later is the one of this boot.
+        // Kernel ids start over after a reboot. If two records have one id, a start after the reboot was interrupted,
+        // and the record that was written later is the one of this boot.
         let mut newest: HashMap<ProgramId, OperationId> = HashMap::new();
         for program in &all {
             let newest = newest.entry(program.id).or_insert(program.operation);
@@ -52,8 +52,9 @@ impl<K: Kernel> Engine<K> {
         reloaded
     }
 
-    /// Whose maps a program takes that is loaded again: its owner's; of an owner that is gone, those of the first who
-    /// shared them and runs; and where a program is gone but its maps are still pinned, its own.
+    /// Returns the program whose maps a reloaded program uses: its map owner, or, if the owner was removed, the first
+    /// running program that shares the owner's maps. Returns the program itself if it is gone but its maps are still
+    /// pinned.
     fn owner_of(&self, program: &Arc<ProgramRecord>) -> Result<Option<Arc<ProgramRecord>>, EngineError> {
         if let Some(owner) = program.map_owner_uid {
             let state = self.state();
@@ -66,7 +67,7 @@ impl<K: Kernel> Engine<K> {
                 if self.is_of_this_boot(owner) {
                     return Ok(Some(Arc::clone(owner)));
                 }
-                // The ids of its maps are those of others now.
+                // The owner's recorded map ids may belong to other maps now.
                 let reason = "it was not loaded again itself".to_owned();
                 return Err(EngineError::MapOwner { owner: owner.id, reason });
             }
@@ -74,13 +75,12 @@ impl<K: Kernel> Engine<K> {
         Ok(self.keeps_maps(program)?.then(|| Arc::clone(program)))
     }
 
-    /// False if the ids in a record are those of an earlier boot.
     fn is_of_this_boot(&self, program: &ProgramRecord) -> bool {
         program.boot.is_empty() || program.boot == self.boot
     }
 
-    /// True if the maps in a program's folder are still those of its record. After a reboot another program may have got
-    /// its former id, and with it the folder.
+    /// Returns whether the maps in a program's folder are still those of its record. After a reboot another program may
+    /// have its former id, and with it the folder.
     fn keeps_maps(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         let taken = self.state().programs.values().any(|other| {
             other.map_folder == program.map_folder
@@ -100,11 +100,11 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// True if the kernel still has a program as recorded; a pin that someone removed is put back.
+    /// Returns whether the kernel still has a program as recorded. Restores a removed pin.
     ///
-    /// Ids begin anew with each boot: whatever has the id of an earlier boot is another program, whoever loaded it, and
-    /// also where a start that was cut short loaded the same bytecode. Records without a boot are from before it was
-    /// written down, and are compared by id and tag alone.
+    /// Kernel ids start over with each boot: an id of an earlier boot belongs to another program, even where an
+    /// interrupted start loaded the same bytecode. Records without a boot predate the field, and are compared by id and
+    /// tag alone.
     pub(crate) fn is_still_loaded(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         if !self.is_of_this_boot(program) {
             return Ok(false);
@@ -122,7 +122,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Writes this boot into records of programs that were made before records named it.
+    /// Adds this boot to records from before records named it.
     fn record_boot(&self, programs: &[Arc<ProgramRecord>]) -> Result<(), EngineError> {
         let mut changes = Changes::default();
         for old in programs {
@@ -131,7 +131,7 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Has the bytecode of one load read that is to be loaded again.
+    /// Reads and links the bytecode of a load that is to be loaded again.
     pub(super) fn read_lost(
         &self,
         programs: &[Arc<ProgramRecord>],
@@ -151,12 +151,12 @@ impl<K: Kernel> Engine<K> {
         self.link_object(object.sized(&MapSizes::recorded(&first.map_sizes))?, &requests)
     }
 
-    /// Loads programs of one load again. Their kernel ids change; their uids stay.
+    /// Loads the programs of one load again. Their kernel ids change; their uids stay.
     ///
-    /// Maps that a program shared with others of its first load are those that these have now.
+    /// Maps that a program shared with others of its first load are the ones that these have now.
     ///
-    /// An error means that nothing is loaded. Behind the record the programs are loaded, whatever becomes of their pins:
-    /// what came of moving these into place is the answer.
+    /// An outer error means that nothing is loaded. The inner result is that of moving the pins into place: once
+    /// recorded, the programs stay loaded even if that fails.
     pub(super) fn reload(
         &self,
         programs: &[Arc<ProgramRecord>],
@@ -174,7 +174,7 @@ impl<K: Kernel> Engine<K> {
             tenant: rules_of_program(first),
             group: MapGroup::of(&first.owner(), &first.metadata),
             log: LogRequest::OnFailure,
-            // What says more of itself than when it was allowed is held to what the daemon allows any load.
+            // An object that declares more than at its first load must fit the limits for any load.
             again: first.declared.is_none_or(|at_load| object.declares_no_more_than(at_load)),
             limits: LoadLimits::default(),
         };
@@ -187,7 +187,6 @@ impl<K: Kernel> Engine<K> {
         Ok(retry_once(|| self.place_programs(operation, &entries)))
     }
 
-    /// Records programs that were loaded again.
     fn record_reload(
         &self,
         operation: OperationId,
@@ -199,7 +198,7 @@ impl<K: Kernel> Engine<K> {
         let mut changes = Changes::default();
         let mut entries = Vec::with_capacity(loaded.len());
         let mut members = Vec::with_capacity(loaded.len());
-        // What is not recorded in the end goes at the end of the start.
+        // The end of the start removes texts that are not recorded.
         let (texts, _) = self.keep_texts(object);
         for ((old, new), text) in programs.iter().zip(loaded).zip(texts) {
             note_renewed(old, &new.maps, renewed);
@@ -236,8 +235,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Loads in the order in which they are loaded again. Owners of maps have smaller uids than those who share them, so they come
-/// first. Programs that are extended may have larger ones than a new version of their extension.
+/// Returns loads in the order in which they are loaded again. Map owners have smaller uids than programs that share
+/// their maps, so they come first. Extended programs may have larger uids than a new version of their extension.
 pub(super) fn order_of_reloads(
     loads: BTreeMap<OperationId, Vec<Arc<ProgramRecord>>>,
 ) -> Vec<Vec<Arc<ProgramRecord>>> {

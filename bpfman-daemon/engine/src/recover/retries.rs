@@ -1,5 +1,5 @@
-//! Programs that could not be loaded at the start are tried again while the daemon runs: a kernel module may come later than
-//! the daemon.
+//! Retries programs that could not be loaded at the start while the daemon runs: a kernel module may be loaded later
+//! than the daemon starts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use crate::recover::programs::order_of_reloads;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// Longest time that one check spends with such loads, in which others wait for their check. What is left has the next check.
+/// Longest time that one check spends on retries, since other checks wait meanwhile. The rest is left to the next
+/// check.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 impl<K: Kernel> Engine<K> {
-    /// Tries programs again that could not be loaded at the start, if other kernel modules are loaded than at the last try, or
-    /// their time has come. Returns those that are loaded now. Checks put their links back.
+    /// Retries programs that could not be loaded at the start, if the set of loaded kernel modules changed since the
+    /// last try, or a retry is due. Returns those that are loaded now. Checks restore their links.
     pub(crate) fn retry_lost(&self) -> Vec<ProgramUid> {
         if self.state().lost.is_empty() || !self.options.objects.is_able() {
             return Vec::new();
@@ -58,12 +59,12 @@ impl<K: Kernel> Engine<K> {
         loaded
     }
 
-    /// Loads the programs of one load again. False: others have changed them meanwhile.
+    /// Loads the programs of one load again. Returns false if they were changed in the meantime.
     fn retry_load(&self, programs: &[Arc<ProgramRecord>]) -> Result<bool, EngineError> {
-        // Before anything is locked: a reader takes its time.
+        // Before any lock: a reader may be slow.
         let object = self.read_lost(programs, Pass::First)?;
         self.admit_changes()?;
-        // Programs that they extend, and those whose maps they share, stay meanwhile.
+        // Also keeps the extended programs and map owners from leaving meanwhile.
         let _shared = self.lock(Subject::SharedMaps);
         let uids: BTreeSet<ProgramUid> = programs.iter().map(|program| program.uid).collect();
         let _held: Vec<Guard> = uids.into_iter().map(|uid| self.lock(Subject::Program(uid))).collect();
@@ -87,7 +88,7 @@ impl<K: Kernel> Engine<K> {
             state.index_ids();
         }
         if let Err(error) = placed {
-            // They run and are recorded: the next start moves their pins.
+            // The programs run and are recorded: the next start moves their pins.
             tracing::warn!(%error, "programs that were loaded again cannot be moved into place");
         }
         Ok(true)

@@ -1,4 +1,4 @@
-//! What the objects of programs that are to be replaced declare: read before anything is locked.
+//! Declarations of the objects of programs that are to be replaced, read before any lock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use crate::state::BlobId;
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// What the objects of a load and of those that it replaces declare.
+/// Declarations of the new object and of the objects that it replaces.
 pub struct Declared<'l> {
     new: (BlobId, &'l LinkedLoad<'l>),
-    /// By their bytecode, where that is another.
+    /// By bytecode, if it differs from the new one.
     old: BTreeMap<BlobId, EbpfObject>,
     policy: MapPolicy,
 }
 
 impl<'l> Declared<'l> {
-    /// Of the new version alone.
+    /// Creates the declarations of the new version alone.
     pub fn new(bytecode: &Bytecode, object: &'l LinkedLoad<'l>, policy: MapPolicy) -> Self {
         Self { new: (BlobId::of(&bytecode.bytes), object), old: BTreeMap::new(), policy }
     }
 
-    /// What a program's object declares.
+    /// Returns the declarations of a program's object.
     ///
     /// # Errors
-    /// It was not read: a fault of ours.
+    /// The object was not read, which is an internal fault.
     pub fn by(&self, program: &ProgramRecord) -> Result<&ObjectFacts, EngineError> {
         if self.new.0 == program.blob {
             return Ok(self.new.1);
@@ -41,7 +41,7 @@ impl<'l> Declared<'l> {
         found.ok_or_else(|| EngineError::Fault(format!("the object of program {} was not read", program.id)))
     }
 
-    /// True if nobody has to read anything for this program.
+    /// Returns whether no object has to be read for this program.
     fn suffices(&self, program: &ProgramRecord) -> bool {
         let has_maps = program.maps.iter().any(|map| map.public);
         self.policy == MapPolicy::Fresh || !has_maps || self.by(program).is_ok()
@@ -49,8 +49,8 @@ impl<'l> Declared<'l> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Locks programs once it is known what their objects declare: nobody has to wait for who reads them. `seen` are the
-    /// programs as they are now.
+    /// Locks programs after reading their objects, so that no lock is held while a reader runs. `seen` are the current
+    /// records.
     pub(super) fn lock_declared(
         &self,
         mut seen: Vec<Arc<ProgramRecord>>,
@@ -69,7 +69,7 @@ impl<K: Kernel> Engine<K> {
             if locked.old.iter().all(|old| declared.suffices(old)) {
                 return Ok(locked);
             }
-            // Somebody replaced one meanwhile.
+            // A program was replaced in between.
             seen.clone_from(&locked.old);
         }
     }

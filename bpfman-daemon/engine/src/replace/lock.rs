@@ -1,4 +1,4 @@
-//! Programs that are about to be replaced, locked with all hooks where they are attached.
+//! Locks programs that are to be replaced, with all hooks where they are attached.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,19 +10,18 @@ use crate::engine::locks::{Guard, Subject};
 use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
-/// Programs that nobody else changes, attaches or detaches now.
+/// Programs that no other call changes, attaches or detaches meanwhile.
 pub struct Locked {
     _held: Vec<Guard>,
-    /// The programs as they are now, by uid.
+    /// Current records of the programs, by uid.
     pub old: Vec<Arc<ProgramRecord>>,
-    /// Where they are attached.
+    /// Links of the programs.
     pub links: Vec<Arc<LinkRecord>>,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Locks a program with all hooks where it is attached.
     pub(super) fn lock_version(&self, id: ProgramId) -> Result<Locked, EngineError> {
-        // As for an unload: the map folders of versions that leave must not be given out meanwhile.
+        // As for an unload: the map folders of the old versions must not be reused meanwhile.
         let mut held = vec![self.lock(Subject::SharedMaps)];
         let (program, old) = self.lock_program(id)?;
         held.push(program);
@@ -34,14 +33,13 @@ impl<K: Kernel> Engine<K> {
         Ok(Locked { _held: held, old: vec![old], links })
     }
 
-    /// Locks the programs of a load with all hooks where they are attached.
     pub(super) fn lock_load(&self, ids: &[ProgramId]) -> Result<Locked, EngineError> {
         self.admit_changes()?;
-        // As for an unload: the map folders of what leaves must not be given out meanwhile.
+        // As for an unload: the map folders of the old versions must not be reused meanwhile.
         let mut held = vec![self.lock(Subject::SharedMaps)];
         let seen = self.whole_load(ids)?;
         held.extend(seen.iter().map(|program| self.lock(Subject::Program(program.uid))));
-        // Others may have changed them before they were locked.
+        // The programs may have changed before they were locked.
         let old = self.whole_load(ids)?;
         let uids = |programs: &[Arc<ProgramRecord>]| programs.iter().map(|p| p.uid).collect::<Vec<_>>();
         if uids(&seen) != uids(&old) {
@@ -52,10 +50,10 @@ impl<K: Kernel> Engine<K> {
         Ok(Locked { _held: held, old, links })
     }
 
-    /// The programs of one load, all of which have to be named, by uid.
+    /// Returns the programs of one load by uid; the request must name all of them.
     ///
-    /// What cannot be replaced so is an invalid request, also where it is for how things are now: node agents load
-    /// beside the old version then, and take a conflict for one about maps.
+    /// A load that cannot be replaced like this is an invalid request, even if the cause is temporary: node agents then
+    /// load the new version beside the old one, and take a conflict for one about maps.
     pub(super) fn whole_load(&self, ids: &[ProgramId]) -> Result<Vec<Arc<ProgramRecord>>, EngineError> {
         let invalid = |message: String| Err(EngineError::Invalid(message));
         let state = self.state();

@@ -1,4 +1,4 @@
-//! What becomes of the maps of a program that is replaced, decided before anything is made.
+//! Decides which maps of replaced programs the new version keeps, copies or creates, before anything is made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use crate::replace::{MapFate, MapOutcome, MapPolicy};
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// What is to become of one map.
+/// Treatment of one map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The new version takes it.
+    /// The new version uses the map.
     Keep(MapId),
-    /// Its entries go into a new one.
+    /// The entries are copied into a new map.
     Copy(MapId),
-    /// There is none to take, or it is not wanted.
+    /// A new map is created: there is none to keep, or it is not wanted.
     New,
 }
 
-/// What is to become of the maps, by name in the new object.
+/// Treatment of all maps, by name in the new object.
 #[derive(Debug)]
 pub struct Fates {
     /// In the object's order.
     pub maps: Vec<(String, Fate)>,
-    /// Whose maps the program shares.
+    /// Program whose maps the programs share.
     pub owner: Option<Arc<ProgramRecord>>,
 }
 
 impl Fates {
-    /// Maps that are taken.
+    /// Returns the maps that the new version keeps.
     pub fn kept(&self) -> BTreeMap<String, MapId> {
         let kept = |(name, fate): &(String, Fate)| match fate {
             Fate::Keep(id) => Some((name.clone(), *id)),
@@ -44,20 +44,20 @@ impl Fates {
     }
 }
 
-/// Who has a map now.
+/// Present holder of a map.
 pub struct MapHolder<'h> {
-    /// A program that uses it.
+    /// Program that uses the map.
     pub old: &'h ProgramRecord,
-    /// As that one's record has it.
+    /// Id of the map in that program's record.
     pub map: MapId,
-    /// The object that declared it.
+    /// Object that declared the map.
     pub before: &'h ObjectFacts,
-    /// All programs that are replaced at once: they may share it.
+    /// Programs that are replaced together: they may share the map.
     pub load: &'h [ProgramUid],
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Decides what becomes of the maps of programs, which may ask for an owner by name.
+    /// Decides the treatment of the maps of programs. The request may name a map owner.
     pub(super) fn map_fates(
         &self,
         old: &[Arc<ProgramRecord>],
@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
             }
             let is_filled = filled.contains(&index) && owner.is_none();
             let fate = match holder(old, spec, policy)? {
-                // Its slots are filled by the object that it comes with.
+                // The new object fills the slots of this map.
                 Some((program, map)) if !is_filled => {
                     let before = declared.by(program)?;
                     let holder = MapHolder { old: program, map, before, load: &load };
@@ -99,7 +99,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Fates { maps, owner })
     }
 
-    /// Decides what becomes of a map that there is, for the one of its name in the new object.
+    /// Decides the treatment of an existing map, for the map of its name in the new object.
     pub(crate) fn map_fate(
         &self,
         holder: &MapHolder<'_>,
@@ -128,7 +128,7 @@ impl<K: Kernel> Engine<K> {
         }
         match self.difference(&handle, spec)? {
             None => Ok(Fate::Keep(map)),
-            // The number of entries is compared last: all else is the same.
+            // The number of entries is compared last: everything else is equal.
             Some(difference @ MapDifference::Entries(..)) if policy == MapPolicy::Keep => {
                 let users: Vec<String> = {
                     let state = self.state();
@@ -149,7 +149,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Copies the entries of maps that the new version has in another size.
+    /// Copies the entries of maps that have another size in the new version.
     pub(crate) fn copy_maps(
         &self,
         fates: &Fates,
@@ -179,7 +179,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Maps of data: hashes, arrays, their kinds per CPU and least recently used, and tries of prefixes.
+/// Returns whether entries of a map type can be copied: hash, array, their per-CPU and LRU variants, and LPM trie.
 const fn can_be_copied(map_type: u32) -> bool {
     use bpfmand_core::map_type::{
         ARRAY, HASH, LPM_TRIE, LRU_HASH, LRU_PERCPU_HASH, PERCPU_ARRAY, PERCPU_HASH,
@@ -187,7 +187,7 @@ const fn can_be_copied(map_type: u32) -> bool {
     matches!(map_type, HASH | ARRAY | PERCPU_HASH | PERCPU_ARRAY | LRU_HASH | LRU_PERCPU_HASH | LPM_TRIE)
 }
 
-/// The program whose map of a name goes on; none if there is none, or it is not wanted.
+/// Returns the program whose map of a name is kept; none if there is none, or the policy is fresh maps.
 fn holder<'h>(
     old: &'h [Arc<ProgramRecord>],
     spec: &MapSpec,
@@ -203,7 +203,7 @@ fn holder<'h>(
     let Some((program, map)) = holders.next() else { return Ok(None) };
     match holders.find(|(_, other)| *other != map) {
         None => Ok(Some((program, map))),
-        // One of them was replaced by itself, with maps of its own.
+        // One of them was replaced separately, with maps of its own.
         Some((other, _)) => Err(EngineError::MapDiffers {
             program: program.id,
             map: spec.name.clone(),

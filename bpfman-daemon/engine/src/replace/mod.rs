@@ -1,5 +1,4 @@
-//! Replace: new versions of programs take the place of the old ones, wherever they are attached, and one can be taken
-//! back.
+//! Replace: new versions of programs replace the old ones wherever they are attached, and can be rolled back.
 
 mod declared;
 mod lock;
@@ -30,82 +29,82 @@ use crate::replace::versions::{NewVersions, Replacement};
 use crate::state::records::{PreviousRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// What becomes of the maps of a program that is replaced. Maps of global variables are always new: their contents
-/// are the new version's.
+/// Treatment of the maps of a replaced program. Maps of global variables are always new: they hold the new version's
+/// values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MapPolicy {
-    /// Maps of the same name, type, sizes, flags and BTF go on; others that differ only in their number of entries are
-    /// copied; anything else is an error.
+    /// Keeps maps of the same name, type, sizes, flags and BTF; copies maps that differ only in their number of
+    /// entries; anything else is an error.
     #[default]
     Keep,
-    /// Only maps that are the same go on; anything else is an error.
+    /// Keeps equal maps; anything else is an error.
     ReuseOnly,
-    /// All maps are new and empty, except those that are shared by name.
+    /// Creates all maps new and empty, except those that are shared by name.
     Fresh,
 }
 
-/// A new version of a program.
+/// Request to replace a program by a new version.
 #[derive(Clone, Debug)]
 pub struct ReplaceRequest {
-    /// Which program is replaced.
+    /// Program to replace.
     pub program: ProgramId,
-    /// Where the new bytecode is.
+    /// Source of the new bytecode.
     pub source: BytecodeSource,
-    /// Function name in the new object; none: as it was.
+    /// Function name in the new object; none keeps the name.
     pub name: Option<String>,
-    /// Bytes of global variables by name.
+    /// Bytes of global variables, by name.
     pub global_data: BTreeMap<String, Vec<u8>>,
-    /// What is set of the object besides. Maps whose sizes it does not name have those that were set of the old version.
+    /// Other values for the object. Maps without a size here keep the sizes set for the old version.
     pub values: LoadValues,
-    /// What becomes of its maps.
+    /// Treatment of the maps.
     pub maps: MapPolicy,
-    /// Keep the old version loaded, for [`Engine::rollback_program`].
+    /// Keeps the old version loaded, for [`Engine::rollback_program`].
     pub keep_old: bool,
     /// User id of the caller.
     pub caller_uid: u32,
-    /// How much it may take, besides what the daemon allows each.
+    /// Limits of this load, in addition to the daemon's own.
     pub limits: LoadLimits,
-    /// Rules for the caller's programs: the new version is held to them and to those of the old one.
+    /// Rules for the caller's programs: the new version must satisfy them and those of the old version.
     pub tenant: Option<TenantRules>,
-    /// The places in which the caller may run it; none: all.
+    /// Attachments where the caller may run the program; none means all.
     pub places: Option<AllowedPlaces>,
 }
 
-/// A new version of a load.
+/// Request to replace all programs of a load by a new version.
 #[derive(Clone, Debug)]
 pub struct ReplaceLoadRequest {
-    /// All programs of the load that is replaced.
+    /// All programs of the load to replace.
     pub programs: Vec<ProgramId>,
-    /// The new version. Its programs may be others. Where the old one shares the maps of a program, so does the new one.
+    /// New version. Its set of programs may differ. It keeps the map owner of the old version.
     pub load: LoadRequest,
-    /// What becomes of the maps.
+    /// Treatment of the maps.
     pub maps: MapPolicy,
-    /// The places in which the caller may run it; none: all.
+    /// Attachments where the caller may run the programs; none means all.
     pub places: Option<AllowedPlaces>,
 }
 
-/// What became of one map.
+/// Result for one map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapOutcome {
-    /// Its name in the new object.
+    /// Name in the new object.
     pub name: String,
-    /// What became of it.
+    /// Treatment of the map.
     pub fate: MapFate,
 }
 
-/// What becomes of a map of a program that is replaced.
+/// Treatment of a map of a replaced program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapFate {
-    /// The new version uses the very map.
+    /// The new version uses the same map.
     Kept,
-    /// The new version has one of another size, into which this many entries were copied.
+    /// Number of entries copied into a map of another size.
     Copied(u64),
-    /// The new version has a new one.
+    /// The new version has a new map.
     New,
 }
 
 impl MapFate {
-    /// "kept", "copied" or "new".
+    /// Returns "kept", "copied" or "new".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -116,33 +115,32 @@ impl MapFate {
     }
 }
 
-/// What a replacement did.
+/// Result of a replacement.
 #[derive(Debug)]
 pub struct ReplaceOutcome {
-    /// The programs as they are now, in the order of the request. Those that went on have their uids and links, and new
-    /// kernel ids.
+    /// Programs in the order of the request. Replaced programs keep their uids and links, and have new kernel ids.
     pub programs: Vec<ProgramDetails>,
-    /// The version that can be taken back, by the kernel's id.
+    /// Kernel id of the version that a rollback restores.
     pub previous: Option<ProgramId>,
-    /// One entry a map that applications see, in the order of the object; none after a rollback to a version that was
-    /// still loaded, with its own maps.
+    /// Maps that applications see, in the order of the object; empty after a rollback to a version that was still
+    /// loaded, with its own maps.
     pub maps: Vec<MapOutcome>,
-    /// Links that run the other version now.
+    /// Number of links that run another version now.
     pub links_switched: usize,
-    /// Old programs that had no new version.
+    /// Number of old programs without a new version.
     pub programs_removed: usize,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Replaces a program by a new version, in all places where it is attached. Its uid and its links stay.
+    /// Replaces a program by a new version wherever it is attached. Its uid and its links stay.
     ///
     /// Each hook switches atomically: a packet meets the old chain or the new one. Hooks switch one after another, so
-    /// for some milliseconds some run the new version and others the old one. Links of trace points, probes, fentry,
-    /// fexit and LSM cannot be updated by the kernel: the new version is attached before the old one ends, and for that
-    /// moment both run. Entries of copied maps that the old version changes between the copy and the switch are lost.
+    /// for some milliseconds some run the new version and others the old one. The kernel cannot update links of trace
+    /// points, probes, fentry, fexit and LSM: the new version is attached before the old one ends, and both run for a
+    /// moment. Changes that the old version makes to copied maps between copy and switch are lost.
     ///
-    /// The old version stays loaded, pinned and with its maps until it is taken back, or the program is replaced or
-    /// unloaded, unless the request says otherwise.
+    /// The old version stays loaded and pinned, with its maps, until it is rolled back to, or the program is replaced
+    /// or unloaded, unless the request disables this.
     ///
     /// # Errors
     /// See [`EngineError`]; the old version stays everywhere then.
@@ -161,7 +159,7 @@ impl<K: Kernel> Engine<K> {
             load_of_one(&seen, self.request_again(&seen)?, (&request.source, &request.global_data), asked);
         load.values.clone_from(&request.values);
         load.tenant = load.tenant.map(|rules| rules.narrowed_by(request.tenant.as_ref()));
-        // Maps go on as large as they are.
+        // Maps keep their sizes.
         let sizes = MapSizes { asked: load.values.map_sizes.clone(), inherited: seen.map_sizes.clone() };
         if let (Some(name), Some(program)) = (&request.name, load.programs.first_mut())
             && !name.is_empty()
@@ -181,10 +179,10 @@ impl<K: Kernel> Engine<K> {
         self.replace_version(&locked, &version, request.maps, request.keep_old).map_err(in_file)
     }
 
-    /// Takes the version before the last replacement back; the one that leaves can be taken back in turn.
+    /// Restores the version before the last replacement; the present version can be restored in turn.
     ///
-    /// A version that is still loaded goes on with its own maps, as they are: what was written into copies since is not
-    /// in them. One that a reboot ended is loaded again, and keeps maps as [`MapPolicy::Keep`] says.
+    /// A version that is still loaded keeps its own maps, without what was written into copies since. After a reboot
+    /// the version is loaded again, and keeps maps as for [`MapPolicy::Keep`].
     ///
     /// # Errors
     /// See [`EngineError`]; the present version stays everywhere then.
@@ -206,9 +204,9 @@ impl<K: Kernel> Engine<K> {
                 }
                 continue;
             }
-            // Its bytecode is kept: nothing is fetched from where it came from.
+            // The bytecode is stored locally: nothing is fetched.
             let source = BytecodeSource::File(self.options.bytecode_folder.join(record.blob.as_str()));
-            // It was loaded before: limits of loads do not count.
+            // The version was loaded before: load limits do not apply.
             let asked = (record.caller_uid, LoadLimits::default());
             let load =
                 &load_of_one(record, self.request_again(record)?, (&source, &record.global_data), asked);
@@ -225,7 +223,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// A program, and the version before its last replacement.
     fn version_before(
         &self,
         id: ProgramId,
@@ -236,12 +233,13 @@ impl<K: Kernel> Engine<K> {
         Ok((Arc::clone(present), Arc::clone(previous)))
     }
 
-    /// False if somebody replaced the program since. The caller has locked it.
+    /// Returns whether the previous version is still `seen`; false if the program was replaced since. The caller holds
+    /// the program's lock.
     fn is_version_before(&self, id: ProgramId, seen: &Arc<PreviousRecord>) -> Result<bool, EngineError> {
         Ok(Arc::ptr_eq(&self.version_before(id)?.1, seen))
     }
 
-    /// Puts a version back that is still loaded, in the place of the one that is locked.
+    /// Switches from the locked version to one that is still loaded.
     fn switch_back(&self, locked: &Locked, record: &ProgramRecord) -> Result<ReplaceOutcome, EngineError> {
         let operation = self.operation();
         let pairing = &Pairing::of_one(&locked.old);
@@ -256,17 +254,16 @@ impl<K: Kernel> Engine<K> {
 
     /// Replaces all programs of a load by a new version.
     ///
-    /// A program of the same name and type goes on: its uid and its links stay. One that has no new version leaves with
-    /// its links; one that had no old version is loaded and nothing else. The new programs have the metadata of the
-    /// request and one set of maps.
+    /// A program of the same name and type keeps its uid and its links. A program without a new version is removed with
+    /// its links; a program without an old version is only loaded. The new programs have the metadata of the request
+    /// and one set of maps.
     ///
-    /// Each hook of a chain switches once, atomically, all members of the load at the same moment: no packet meets one of
-    /// the old version and one of the new. Hooks switch one after another. Links of tcx programs are updated one by one:
-    /// where several programs of one load have links of their own at one hook, packets meet old and new for a moment.
-    /// Links of trace points, probes, fentry, fexit and LSM cannot be updated by the kernel: the new version is attached
-    /// before the old one ends.
+    /// Each hook of a chain switches once, atomically, for all members of the load: no packet meets members of both
+    /// versions. Hooks switch one after another. Links of tcx programs are updated one by one: if several programs of
+    /// one load have links of their own at one hook, packets meet both versions for a moment. The kernel cannot update
+    /// links of trace points, probes, fentry, fexit and LSM: the new version is attached before the old one ends.
     ///
-    /// The old version is not kept: going back is another replacement, by the earlier bytecode.
+    /// The old version is not kept: a rollback is another replacement, by the earlier bytecode.
     ///
     /// # Errors
     /// See [`EngineError`]; the old version stays everywhere then.
@@ -280,7 +277,7 @@ impl<K: Kernel> Engine<K> {
         let load = &request.load;
         crate::load::check(load)?;
         self.begin()?;
-        // What makes no sense is said before a registry is asked.
+        // Report invalid requests before a registry is contacted.
         let seen = self.whole_load(&request.programs)?;
         let bytecode = self.fetch(load)?;
         let in_file = |error: EngineError| error.of(&origin(&load.source));
@@ -304,7 +301,6 @@ impl<K: Kernel> Engine<K> {
         replace().map_err(in_file)
     }
 
-    /// Replaces the one program that is locked.
     fn replace_version(
         &self,
         locked: &Locked,
@@ -322,16 +318,14 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Another version of one program.
 struct Version<'v> {
     load: &'v LoadRequest,
     bytecode: &'v Bytecode,
     object: &'v LinkedLoad<'v>,
-    /// What it and the present version declare.
+    /// Declarations of this version and of the present one.
     declared: &'v Declared<'v>,
 }
 
-/// A load of another version of a program.
 fn load_of_one(
     program: &ProgramRecord,
     request: ProgramRequest,
@@ -357,8 +351,8 @@ fn load_of_one(
     }
 }
 
-/// Refuses a new version whose section says another hook of a control group than the old version is for: the verifier may
-/// not tell the one's program from the other's.
+/// Refuses a new version whose section names another cgroup hook than the old version's: the verifier may not detect
+/// the difference.
 fn check_hook(object: &LinkedLoad<'_>, load: &LoadRequest) -> Result<(), EngineError> {
     for program in &load.programs {
         let section = object.program(&program.name)?.attach_target.as_deref();

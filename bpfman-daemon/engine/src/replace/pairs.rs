@@ -1,4 +1,4 @@
-//! Which program of a new version takes the place of which.
+//! Pairs the programs of a new version with the programs that they replace.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use bpfmand_object::ObjectFacts;
 use crate::EngineError;
 use crate::state::records::ProgramRecord;
 
-/// The programs of a new version, and what they are to the old ones.
+/// Programs of a new version and of the old one, paired.
 pub struct Pairing {
-    /// One entry a program of the request: the old program whose place it takes.
+    /// Replaced program for each program of the request.
     pub successors: Vec<Option<Arc<ProgramRecord>>>,
-    /// Old programs that have no new version, by uid.
+    /// Old programs without a new version, by uid.
     pub removed: Vec<Arc<ProgramRecord>>,
 }
 
@@ -45,12 +45,12 @@ impl Pairing {
         Ok(Self { successors, removed })
     }
 
-    /// Every program goes on, whatever the name of its new version.
+    /// Pairs a single program with its new version, whatever its name.
     pub fn of_one(old: &[Arc<ProgramRecord>]) -> Self {
         Self { successors: old.iter().cloned().map(Some).collect(), removed: Vec::new() }
     }
 
-    /// Refuses a new version of another type: the links stay, so they must be able to take it.
+    /// Refuses a new version of another type, which the existing links could not run.
     pub fn check_type(&self, load: &LoadRequest, object: &ObjectFacts) -> Result<(), EngineError> {
         for (wanted, old) in load.programs.iter().zip(self.successors.iter().flatten()) {
             let new = object.resolve_type(&wanted.name, wanted.program_type)?;
@@ -65,7 +65,7 @@ impl Pairing {
         Ok(())
     }
 
-    /// True for an old program that has no new version.
+    /// Returns whether an old program has no new version.
     pub fn is_removed(&self, program: ProgramUid) -> bool {
         self.removed.iter().any(|removed| removed.uid == program)
     }

@@ -1,4 +1,4 @@
-//! Places of a program that is replaced: those that the caller was allowed are compared with those that there are.
+//! Compares the attachments of a replaced program with those that the caller was authorized for.
 
 use std::collections::BTreeSet;
 
@@ -9,18 +9,18 @@ use super::lock::Locked;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
-/// Places in which a caller was allowed to run a new version.
+/// Attachments for which a caller is authorized to run a new version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedPlaces {
     /// Links of the replaced programs.
     pub links: BTreeSet<LinkId>,
-    /// Their attachments to matching interfaces, with all links that these make.
+    /// Attachments of the programs to matching interfaces, with all links that these create.
     pub matchings: BTreeSet<MatchingId>,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses to replace programs that were attached in another place since the caller was allowed: an image may be pulled in
-    /// between, which takes minutes. The programs are locked.
+    /// Refuses to replace programs that were attached elsewhere since the caller was authorized: pulling an image in
+    /// between may take minutes. The caller holds the locks of the programs.
     pub(super) fn ensure_places(
         &self,
         locked: &Locked,

@@ -1,4 +1,4 @@
-//! Who shares maps with programs that are replaced.
+//! Programs that share maps with replaced programs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::state::records::{MapRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Whose maps the new version shares: those that the old one shares.
+    /// Returns the map owner of the new version: that of the old one.
     pub(crate) fn owner_of_load(
         &self,
         old: &[Arc<ProgramRecord>],
@@ -21,7 +21,7 @@ impl<K: Kernel> Engine<K> {
         let first = old.first();
         let owner = first.and_then(|first| first.map_owner_uid).and_then(|owner| self.record(owner));
         let is_same = |asked: ProgramId| {
-            // After a reboot the owner has another id than the one that was asked for then.
+            // After a reboot the owner has another id than in the original request.
             owner.as_ref().is_some_and(|owner| owner.id == asked)
                 || first.is_some_and(|first| first.map_owner == Some(asked))
         };
@@ -36,7 +36,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses what would take maps away from programs of other loads that share them.
+    /// Refuses a replacement that would remove maps which programs of other loads share.
     pub(crate) fn keep_maps_of_sharers(
         &self,
         old: &[Arc<ProgramRecord>],

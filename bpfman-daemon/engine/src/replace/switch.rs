@@ -1,4 +1,4 @@
-//! The switch of versions: every hook and link of the programs, one by one, each with its way back.
+//! Switches versions at every hook and link of the programs, one by one, each with its undo step.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,38 +15,38 @@ use crate::replace::maps::Fates;
 use crate::state::records::{HookRecord, LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
-/// A program with the version that takes its place.
+/// A program with its new version.
 pub struct Pair {
-    /// As it is now.
+    /// Present record.
     pub old: Arc<ProgramRecord>,
-    /// As it is to be: the same uid.
+    /// New record, with the same uid.
     pub new: Arc<ProgramRecord>,
-    /// Where it is attached.
+    /// Links of the program.
     pub links: Vec<Arc<LinkRecord>>,
 }
 
-/// What is to change places.
+/// Programs and links to switch.
 pub struct VersionSwitch<'l> {
     /// Programs that have a new version.
     pub pairs: &'l [Pair],
-    /// Links of programs that have none: they leave their chains at the moment at which the others change.
+    /// Links of programs without a new version: they leave their chains when the others change.
     pub leaving: &'l [Arc<LinkRecord>],
-    /// What becomes of the maps, with a program that has the new ones; none if the new versions have theirs already.
+    /// Treatment of the maps, with a program that has the new ones; none if the new versions already have their maps.
     pub fates: Option<(&'l Fates, &'l ProgramRecord)>,
 }
 
-/// All places of the programs, with the new versions in them.
+/// Result of switching all hooks and links to the new versions.
 #[derive(Default)]
 pub struct Switched {
-    /// The new records of hooks.
+    /// New records of hooks.
     pub hooks: Vec<HookRecord>,
-    /// The new records of links that were made beside the old ones.
+    /// New records of links that were created beside the old ones.
     pub links: Vec<Arc<LinkRecord>>,
-    /// Hooks that have no member any more.
+    /// Hooks without remaining members.
     pub ended: Vec<HookKey>,
-    /// What is to be removed once this is recorded.
+    /// Objects to remove once the switch is recorded.
     pub leftover: LeftoverRecord,
-    /// What became of the maps.
+    /// Results for the maps.
     pub maps: Vec<MapOutcome>,
 }
 
@@ -54,7 +54,7 @@ pub struct Switched {
 type Leaving = BTreeMap<HookKey, Vec<LinkId>>;
 
 impl VersionSwitch<'_> {
-    /// Hooks of chains that change.
+    /// Returns the hooks of chains that change.
     fn chains(&self) -> Leaving {
         let mut chains = Leaving::new();
         for link in self.pairs.iter().flat_map(|pair| &pair.links) {
@@ -70,7 +70,7 @@ impl VersionSwitch<'_> {
         chains
     }
 
-    /// Links that change at a hook.
+    /// Returns the links that change at a hook.
     fn links_at(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
         let links = self.pairs.iter().flat_map(|pair| &pair.links).chain(self.leaving);
         links.filter(|link| link.hook.as_ref() == Some(key)).cloned().collect()
@@ -93,8 +93,8 @@ fn chain_hook(link: &LinkRecord) -> Option<HookKey> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Puts the new versions into all places of the old ones. What the hooks run then is in `built`, which has to outlive
-    /// `undo`: until a hook is swapped back, its chain needs its pins.
+    /// Switches all hooks and links of the old versions to the new ones. The new chains are in `built`, which must
+    /// outlive `undo`: until a hook is swapped back, its chain needs its pins.
     pub(crate) fn switch<'a>(
         &'a self,
         change: &VersionSwitch<'_>,
@@ -109,7 +109,7 @@ impl<K: Kernel> Engine<K> {
         for (key, leaving) in change.chains() {
             let (hook, links) = self.remaining(&key, &leaving);
             let Some(hook) = hook else { continue };
-            // What someone took away is entered again by recovery or the next attach, with the new version.
+            // Recovery or the next attach enters a hook again that a third party removed, with the new version.
             let is_entered = self.is_entered(&hook)?;
             if links.is_empty() {
                 ending.insert(key, leaving);
@@ -122,7 +122,7 @@ impl<K: Kernel> Engine<K> {
                 switched.hooks.push(HookRecord { newcomer: None, ..(*hook).clone() });
             }
         }
-        // As late as can be: what the old version writes from now on is not copied.
+        // As late as possible: writes of the old version after this point are not copied.
         if let Some((fates, new)) = change.fates {
             switched.maps = self.copy_maps(fates, new)?;
         }
@@ -147,7 +147,7 @@ impl<K: Kernel> Engine<K> {
         Ok(switched)
     }
 
-    /// Switches the links of a program that are no members of chains.
+    /// Switches the links of a program that are not members of chains.
     fn switch_links<'a>(
         &'a self,
         pair: &Pair,
@@ -162,7 +162,7 @@ impl<K: Kernel> Engine<K> {
                 _ if matches!(link.point, AttachPoint::StructOps { .. }) => {
                     self.switch_functions(link, &pair.old, new, undo)?;
                 }
-                // A link to what was named at load goes where the new version is for.
+                // A link to a load target moves to the new version's target.
                 _ if link.point.has_updatable_link() && stays_in_place(&link.point, &pair.old, new) => {
                     self.switch_link(link, &pair.old, new, undo)?;
                 }
@@ -172,7 +172,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Updates a link, which keeps its place.
+    /// Updates a link in place.
     fn switch_link<'a>(
         &'a self,
         link: &LinkRecord,
@@ -192,8 +192,8 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Attaches the new version beside the old one, where the kernel updates no links. Returns the record of the new link, if it
-    /// leads to anything that can be another thing later.
+    /// Attaches the new version beside the old one, where the kernel cannot update links. Returns the record of the new
+    /// link, if the identity of its target must be recorded.
     fn attach_beside<'a>(
         &'a self,
         link: &Arc<LinkRecord>,
@@ -202,7 +202,7 @@ impl<K: Kernel> Engine<K> {
         undo: &mut Undo<'a>,
     ) -> Result<Option<Arc<LinkRecord>>, EngineError> {
         if self.pinned_links(link)?.is_empty() {
-            // Someone removed it; recovery attaches it again, with the new version.
+            // The link was removed; recovery attaches it again, with the new version.
             return Ok(None);
         }
         self.finish_reattach(link)?;
@@ -213,7 +213,7 @@ impl<K: Kernel> Engine<K> {
         let targets = self
             .attach_pinned("replace", handle, &target, &paths::replaced_link(new.operation, link.id), undo)
             .map_err(|error| match error {
-                // Netfilter takes one program of a priority: the old version is in the way.
+                // Netfilter accepts one program per priority: the old version blocks the new one.
                 EngineError::Kernel(KernelError::HookHeld { hook, .. })
                     if matches!(link.point, AttachPoint::Netfilter { .. }) =>
                 {
@@ -225,8 +225,8 @@ impl<K: Kernel> Engine<K> {
         Ok(changed.then(|| Arc::new(LinkRecord { targets, ..link.clone() })))
     }
 
-    /// A link whose program is guarded from now on knows its tasks. Those from before guards learn them here; to know them
-    /// does no harm if the replacement fails.
+    /// Adds the tasks to a link whose program is guarded from now on. Links from before guards get them here, which is
+    /// harmless if the replacement fails.
     fn guarded_link(
         &self,
         program: &ProgramRecord,
@@ -243,7 +243,7 @@ impl<K: Kernel> Engine<K> {
         Ok(guarded)
     }
 
-    /// Ends the old links of a replaced program and puts the new ones in their place. Running it again is fine.
+    /// Ends the old links of a replaced program and moves the new ones into place. It is idempotent.
     pub(crate) fn place_replaced_links(&self, operation: OperationId) -> Result<(), EngineError> {
         for name in self.kernel.list_folder(&paths::pending(operation))? {
             let Some(id) = paths::replaced_link_id(&name) else { continue };
@@ -255,7 +255,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Makes a link that can be updated run the program of its record, if a replacement that was cut short left another one there.
+    /// Updates a link to its recorded program, if an interrupted replacement left another one there.
     pub(crate) fn mend_link(&self, link: &LinkRecord, handle: &K::Handle) -> Result<bool, EngineError> {
         if !link.point.has_updatable_link() {
             return Ok(false);

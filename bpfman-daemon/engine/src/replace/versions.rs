@@ -1,4 +1,4 @@
-//! The versions of programs: loaded, put into all places of the old ones, and recorded.
+//! Loads new versions of programs, switches all hooks and links to them, and records them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -24,34 +24,34 @@ use crate::state::records::{KeptText, LeftoverRecord, LinkRecord, MapRecord, Pre
 use crate::state::{BlobId, Changes, version_paths};
 use crate::{Engine, EngineError, paths};
 
-/// Versions that are to be loaded.
+/// Versions to load.
 pub struct NewVersions<'a> {
-    /// The request.
+    /// Load request.
     pub load: &'a LoadRequest,
-    /// Their bytecode.
+    /// Bytecode of the versions.
     pub bytecode: &'a Bytecode,
-    /// The same, linked.
+    /// Linked object of the bytecode.
     pub object: &'a LinkedLoad<'a>,
-    /// The load that their maps came from, if it is another.
+    /// Load from which their maps came, if it is another.
     pub maps_from: Option<OperationId>,
-    /// What becomes of the maps.
+    /// Treatment of the maps.
     pub fates: &'a Fates,
 }
 
-/// Programs, and what takes their place.
+/// Programs and their replacements.
 pub struct Replacement<'a> {
-    /// The operation.
+    /// Operation of the replacement.
     pub operation: OperationId,
-    /// The programs.
+    /// Programs to replace.
     pub locked: &'a Locked,
-    /// Which new version is whose.
+    /// Pairs of old programs and new versions.
     pub pairing: &'a Pairing,
-    /// Keep the old versions loaded, so that they can be taken back.
+    /// Keeps the old versions loaded for a rollback.
     pub keep_old: bool,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Loads new versions and puts them into the place of the old ones.
+    /// Loads new versions and replaces the old ones.
     pub(super) fn replace_by(
         &self,
         replacement: &Replacement<'_>,
@@ -60,13 +60,13 @@ impl<K: Kernel> Engine<K> {
         let old = &replacement.locked.old;
         let _extended = self.lock_extended_by(new, old)?;
         let before = self.previous_of(old);
-        // No unload may remove this bytecode between here and its record.
+        // Keep unloads from removing this bytecode before its record is written.
         let kept = self.keep_bytecode();
         let (texts, files) = self.keep_texts(new.object);
         let load = || self.load_versions(replacement, new, &texts);
         let result = self.switch_versions(replacement, Some(new.fates), load);
         drop(kept);
-        // What is still needed stays: the new one too, unless it was refused.
+        // Bytecode that a record still uses stays, also that of the new version unless it was refused.
         self.drop_bytecode([&BlobId::of(&new.bytecode.bytes)]);
         self.drop_bytecode(&files);
         old.iter().for_each(|program| self.drop_bytecode(program.blobs()));
@@ -74,7 +74,7 @@ impl<K: Kernel> Engine<K> {
         result
     }
 
-    /// Keeps the programs as they are that new versions extend. A new version is held to what the old one is.
+    /// Locks the programs that new versions extend. A new version must satisfy the rules of the old one.
     fn lock_extended_by(
         &self,
         new: &NewVersions<'_>,
@@ -87,7 +87,7 @@ impl<K: Kernel> Engine<K> {
         self.lock_extended(&new.object.programs, (None, &replaced), (&owner, is_tenant))
     }
 
-    /// Loads new versions, below `pending`, and makes their records.
+    /// Loads new versions below `pending`, and creates their records.
     fn load_versions(
         &self,
         replacement: &Replacement<'_>,
@@ -97,7 +97,7 @@ impl<K: Kernel> Engine<K> {
         let Replacement { operation, locked, pairing, .. } = *replacement;
         let NewVersions { load, bytecode, object, maps_from, fates } = *new;
         let plan = LoadPlan::new(object, load, fates.owner.clone())?;
-        // A new version is held to the rules of the old one, and to those of its loader.
+        // A new version must satisfy the rules of the old one, and those of its loader.
         let of_old = locked.old.iter().find_map(|old| rules_of_program(old));
         let tenant = match of_old {
             Some(rules) => Some(rules.narrowed_by(plan.tenant.as_ref())),
@@ -122,9 +122,9 @@ impl<K: Kernel> Engine<K> {
                 origin: maps_from,
                 map_owner: load.map_owner.or_else(|| first.and_then(|first| first.map_owner)),
                 map_owner_uid: first.and_then(|first| first.map_owner_uid),
-                // A new version changes hands by no means.
+                // A new version keeps the owner of the old one.
                 owner: old.as_ref().map_or_else(|| Some(load.owner.clone()), |old| Some(old.owner())),
-                // What it may take, and how long it stays, is the program's.
+                // Limits and expiry are inherited from the program.
                 budget: budget_of_next(old.as_deref(), first.map(|first| &**first)),
                 ..recorder.record(uid, loaded, text.clone())
             })
@@ -137,8 +137,8 @@ impl<K: Kernel> Engine<K> {
         Ok(records)
     }
 
-    /// Puts the new versions, which `load` loads below `pending`, into all places of the old ones, and records them.
-    /// `fates`: of the maps; none if the new versions have theirs already.
+    /// Switches all hooks and links to the new versions, which `load` loads below `pending`, and records them. `fates`
+    /// is the treatment of the maps; none if the new versions already have theirs.
     pub(super) fn switch_versions(
         &self,
         replacement: &Replacement<'_>,
@@ -154,7 +154,7 @@ impl<K: Kernel> Engine<K> {
         for program in pairing.successors.iter().flatten() {
             self.ensure_not_in_place(program)?;
         }
-        // Before what undoes it, so that they outlive that.
+        // Declared before the undo steps, so that they outlive them.
         let (mut built, mut _overlay) = (Vec::new(), None);
         let (new, pairs, switched, committed) = undoing(|undo| {
             undo.push(|| self.undo_pending_of(operation));
@@ -221,20 +221,20 @@ impl<K: Kernel> Engine<K> {
         changes
     }
 
-    /// The versions before programs, which can be taken back.
+    /// Returns the previous versions of programs, which a rollback can restore.
     fn previous_of(&self, programs: &[Arc<ProgramRecord>]) -> Vec<Arc<PreviousRecord>> {
         let state = self.state();
         programs.iter().filter_map(|program| state.previous.get(&program.uid).cloned()).collect()
     }
 
-    /// What goes with old versions, and with those before them.
+    /// Lists the leftovers of old versions, and of the versions before them.
     fn leave_old(
         &self,
         old: &[Arc<ProgramRecord>],
         new: &[Arc<ProgramRecord>],
         keep_old: bool,
     ) -> LeftoverRecord {
-        // One that is taken back changes places with the present one.
+        // A restored version is exchanged with the present one.
         let is_back = |before: &Arc<PreviousRecord>| new.iter().any(|new| new.id == before.program.id);
         let mut before = self.previous_of(old);
         before.retain(|before| before.boot == self.boot && !is_back(before));
@@ -244,7 +244,7 @@ impl<K: Kernel> Engine<K> {
         self.leave_versions(&leaving, &staying)
     }
 
-    /// What goes with versions of programs, but not with those that stay or with anybody else.
+    /// Lists the leftovers of versions, without objects that remaining versions or other programs use.
     pub(crate) fn leave_versions(
         &self,
         leaving: &[&ProgramRecord],
@@ -269,20 +269,20 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A new version, and where its text is kept.
+/// A new version, and its stored text.
 type NewVersion<'n, H> = (&'n LoadedProgram<H>, &'n Option<KeptText>);
 
-/// What a new version, or a program that the load has for the first time, may take, and how long it stays.
+/// Returns the limits and the expiry of a new version, or of a program that the load has for the first time.
 fn budget_of_next(old: Option<&ProgramRecord>, first: Option<&ProgramRecord>) -> ProgramBudget {
     match (old, first) {
         (Some(old), _) => old.budget.of_next_version(),
-        // What another program of the load took is not its own.
+        // The excess of another program of the load does not apply.
         (None, Some(first)) => ProgramBudget { excess: None, ..first.budget.clone() },
         (None, None) => ProgramBudget::default(),
     }
 }
 
-/// Programs that go on, with their links.
+/// Returns the programs that have a new version, with their links.
 fn pairs(locked: &Locked, new: &[Arc<ProgramRecord>], pairing: &Pairing) -> Vec<Pair> {
     let mut links: BTreeMap<_, Vec<Arc<LinkRecord>>> = BTreeMap::new();
     for link in &locked.links {

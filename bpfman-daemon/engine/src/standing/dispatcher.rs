@@ -1,4 +1,4 @@
-//! What was put into slots of libxdp's dispatcher.
+//! Status of programs in slots of a libxdp dispatcher.
 
 use bpfmand_kernel::{Kernel, KernelError};
 
@@ -8,10 +8,9 @@ use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// What is in the slots of the dispatcher that a hook's members joined.
     pub(super) fn observe_dispatcher(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let found = match self.dispatcher_with_ours(hook) {
-            // It may run on, with ours in it.
+            // The dispatcher may still run, with our programs in it.
             Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => None,
             found => found?,
         };

@@ -1,7 +1,7 @@
-//! Drift: what was put at a hook is compared with what is there, and comes back where others took it away.
+//! Drift: compares attachments with their records, and restores those that were removed.
 //!
-//! Strangers can delete filters by number, flush a queueing discipline, force a link off or remove a pin. None of that is
-//! prevented by the kernel, so it is looked for. What they put in our place is named and stays.
+//! Third parties can delete filters by number, flush a queueing discipline, force-detach a link or remove a pin. The
+//! kernel prevents none of that, so it is checked. A program that they put in our place is reported and stays.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -15,29 +15,29 @@ use crate::state::State;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError};
 
-/// What checks of all hooks and links found.
+/// Result of checking all hooks and links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
-    /// How many were compared.
+    /// Number of compared places.
     pub checked: usize,
-    /// What was lost and is back.
+    /// Places that differed and were restored.
     pub mended: Vec<DriftedPlace>,
-    /// What was lost and is not back.
+    /// Places that differed and were not restored.
     pub lost: Vec<DriftedPlace>,
 }
 
 /// A place that was found to differ from its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DriftedPlace {
-    /// Where, and what was found.
+    /// Description of the place and of the difference.
     pub what: String,
-    /// The hook, as commands name it, if it is one.
+    /// Hook as commands name it, if the place is a hook.
     pub hook: Option<String>,
-    /// Links that are there by the records.
+    /// Recorded links of the place.
     pub links: Vec<LinkId>,
-    /// The programs of these that are loaded.
+    /// Loaded programs of these links.
     pub programs: Vec<ProgramId>,
-    /// Whose they are.
+    /// Owners of the links and programs.
     pub owners: BTreeSet<Owner>,
 }
 
@@ -48,14 +48,14 @@ impl std::fmt::Display for DriftedPlace {
 }
 
 impl From<String> for DriftedPlace {
-    /// What belongs to nobody.
+    /// Creates a place without an owner.
     fn from(what: String) -> Self {
         Self { what, ..Self::default() }
     }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Compares all hooks, and links that are in no chain, with the kernel, and brings back what is lost.
+    /// Compares all hooks, and links that are in no chain, with the kernel, and restores what is lost.
     pub fn check_all(&self) -> CheckReport {
         let mut report = CheckReport::default();
         if self.begin().is_err() {
@@ -78,7 +78,7 @@ impl<K: Kernel> Engine<K> {
         };
         for uid in programs {
             match self.check_maps(uid) {
-                // Hooks and links are what is counted.
+                // Only hooks and links are counted.
                 Ok(HookCheck::Right) => {}
                 check => report.add(check, || self.program_place(uid)),
             }
@@ -110,7 +110,7 @@ impl<K: Kernel> Engine<K> {
         report
     }
 
-    /// A hook and all who are there.
+    /// Returns a hook with all its links.
     fn hook_place(&self, key: &HookKey) -> DriftedPlace {
         let state = self.state();
         let of_hook = state.hooks.get(key).map(|hook| key.kind.at(&hook.interface));
@@ -123,7 +123,7 @@ impl<K: Kernel> Engine<K> {
         DriftedPlace { hook: name, ..place_of(&state, what, state.links.of_hook(key).map(|link| &**link)) }
     }
 
-    /// A program with all its links.
+    /// Returns a program with all its links.
     fn program_place(&self, uid: ProgramUid) -> DriftedPlace {
         let state = self.state();
         let Some(program) = state.programs.get(&uid) else {
@@ -135,7 +135,7 @@ impl<K: Kernel> Engine<K> {
         DriftedPlace { programs: vec![program.id], owners, ..place }
     }
 
-    /// A link.
+    /// Returns the place of a link.
     fn link_place(&self, id: LinkId) -> DriftedPlace {
         let state = self.state();
         let link = state.links.get(&id).map(|link| &**link);
@@ -143,13 +143,13 @@ impl<K: Kernel> Engine<K> {
         place_of(&state, what, link.into_iter())
     }
 
-    /// How often something was found lost or changed, and how often it came back.
+    /// Returns how often a place was found lost or changed, and how often it was restored.
     #[must_use]
     pub fn drift_counts(&self) -> (u64, u64) {
         self.drifts.counted()
     }
 
-    /// Keeps what is lost among all that are, and counts and logs a drift, once for as long as it is the same.
+    /// Updates the set of lost places, and counts and logs a drift once while it stays the same.
     pub(crate) fn note_drift<P: Eq + Hash>(
         &self,
         what: &str,
@@ -190,7 +190,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// A place of links.
+/// Returns the place of several links.
 fn place_of<'l>(state: &State, what: String, links: impl Iterator<Item = &'l LinkRecord>) -> DriftedPlace {
     let mut place = DriftedPlace { what, ..DriftedPlace::default() };
     for link in links {
@@ -205,7 +205,7 @@ fn place_of<'l>(state: &State, what: String, links: impl Iterator<Item = &'l Lin
 }
 
 impl DriftedPlace {
-    /// The same, with what was found there.
+    /// Adds the observation to the description.
     fn found(mut self, what: impl std::fmt::Display) -> Self {
         self.what.push_str(&format!(": {what}"));
         self

@@ -1,4 +1,4 @@
-//! What runs at all hooks that the daemon can see, whoever put it there.
+//! Programs at all hooks that the daemon can see, including third-party programs.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use crate::state::{FoundFilter, FoundFilters, HookPresence};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// The daemon's own network namespace, those that have a name, and those that are watched: where something can be adopted
-    /// without its place being named.
+    /// Returns the daemon's own network namespace, the named ones and the watched ones: the namespaces in which
+    /// something can be adopted without naming its place.
     pub(crate) fn known_namespaces(&self) -> BTreeSet<Option<PathBuf>> {
         let mut all = self.watched_namespaces();
         all.insert(None);
@@ -19,20 +19,20 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
-    /// Looks for filters of clsact that run a program, in all namespaces.
+    /// Finds the clsact filters that run a program, in all namespaces.
     ///
     /// # Errors
-    /// The kernel refuses to tell. Nothing may be taken for unused then.
+    /// The kernel cannot be queried; the caller must not treat anything as unused then.
     pub(crate) fn all_filters(&self) -> Result<FoundFilters, EngineError> {
         let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
-        // First: one that is found by then is looked through.
+        // Sweep before the scan: a namespace that is found by then is scanned too.
         let mut hidden = self.hidden_namespace()?;
         let mut found: Vec<FoundFilter> = Vec::new();
         let (mut seen, mut read) = (HashSet::new(), HashSet::new());
         let namespaces = std::iter::once(None).chain(self.kernel.all_namespaces().into_iter().map(Some));
         for netns in namespaces {
             let interfaces = match self.kernel.interfaces(netns.as_deref()) {
-                // It ended meanwhile.
+                // The namespace ended during the scan.
                 Err(KernelError::NoNamespace { .. }) => continue,
                 interfaces => interfaces?,
             };
@@ -76,12 +76,12 @@ impl<K: Kernel> Engine<K> {
                     }
                 }
             }
-            // A path that led to two namespaces meanwhile shows neither as a whole.
+            // A path that led to two namespaces during the scan shows neither completely.
             if is_read && homes.len() == 1 {
                 read.extend(homes);
             }
         }
-        // One may have lost its path while others were looked through.
+        // A namespace may have lost its path during the scan.
         let hidden = match hidden {
             None => self.sweep_namespaces()?,
             hidden => hidden,
@@ -89,7 +89,7 @@ impl<K: Kernel> Engine<K> {
         Ok(FoundFilters { seen: found, read, hidden })
     }
 
-    /// Hooks of interfaces that are meant, with what runs there. What cannot be asked is left out.
+    /// Returns the hooks of matching interfaces, with what runs there. Hooks that cannot be queried are left out.
     pub(crate) fn hooks_in(
         &self,
         namespaces: BTreeSet<Option<PathBuf>>,

@@ -1,4 +1,4 @@
-//! What was put by a clsact filter.
+//! Status of a clsact filter.
 
 use bpfmand_core::ProgramId;
 use bpfmand_kernel::{Kernel, KernelError, SearchOnce, TcFilter};
@@ -10,7 +10,6 @@ use crate::state::records::HookRecord;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// What is where a filter was put.
     pub(super) fn observe_filter(
         &self,
         hook: &HookRecord,
@@ -38,10 +37,10 @@ impl<K: Kernel> Engine<K> {
         Ok(Observed { standing: Standing::lost(how), link: None, program })
     }
 
-    /// Returns the program in the filter of a hook, whoever put it there; none if the filter went with its namespace.
+    /// Returns the program in the filter of a hook, whatever its owner; none if the filter ended with its namespace.
     ///
     /// # Errors
-    /// [`KernelError::NamespaceNotFound`]: the filter may run on. Or the kernel refuses to tell.
+    /// [`KernelError::NamespaceNotFound`]: the filter may still run. Other errors: the kernel could not be queried.
     pub(super) fn program_in_filter(
         &self,
         hook: &HookRecord,

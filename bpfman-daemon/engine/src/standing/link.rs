@@ -1,4 +1,4 @@
-//! What was put by a link.
+//! Status of a kernel link.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::state::HookPresence;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Looks at the place where a link was put. `is_of_now`: in this boot.
+    /// Observes the place of a link. `is_of_now`: the link was attached in this boot.
     pub(super) fn observe_link(
         &self,
         pin: &Path,
@@ -26,7 +26,7 @@ impl<K: Kernel> Engine<K> {
             }
             let standing = match self.at_hook_key(netns, key, None)? {
                 HookPresence::There(_) => Standing::lost(Loss::ForcedOff),
-                // It is attached nowhere, whether its namespace can be reached or not.
+                // A detached link is gone, whether its namespace can be reached or not.
                 HookPresence::Gone | HookPresence::Unreachable => Standing::Gone,
             };
             return Ok(Observed { standing, program: None, link: Some((link, facts)) });
@@ -35,16 +35,16 @@ impl<K: Kernel> Engine<K> {
         let candidates = match &found {
             HookPresence::There(entries) => links_that_run(entries, program),
             HookPresence::Gone => Vec::new(),
-            // Links are also found without their namespace. Ids of an earlier boot may be those of others now.
+            // Links can be found without their namespace. Ids of an earlier boot may belong to other links now.
             HookPresence::Unreachable if is_of_now => self.links_of_no_other(key)?,
             HookPresence::Unreachable => Vec::new(),
         };
         let uid = self.state().by_id.get(&program).copied();
         let of_others = uid.map_or_else(|| Ok(HashSet::new()), |uid| self.pinned_links_of(uid))?;
-        // Two records can be of one program at one tcx hook, where the kernel takes it once: the link is of the one whose
-        // pin holds it, and the other waits.
+        // Two records can have one program at one tcx hook, where the kernel accepts it once: the link belongs to the
+        // record whose pin holds it, and the other waits.
         for id in candidates.into_iter().filter(|id| !of_others.contains(id)) {
-            // One that is about to go can no longer be opened.
+            // A link that is being freed can no longer be opened.
             let Some(link) = self.kernel.open_link(id)? else { continue };
             let facts = self.kernel.link_of(&link)?;
             if facts.ifindex == Some(key.ifindex) && facts.program == program {
@@ -58,8 +58,8 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    /// All links of the kernel but those of other hooks: hooks of two namespaces can have one number and one chain, and a link
-    /// does not tell its namespace.
+    /// Returns all kernel links except those of other hooks: hooks of two namespaces can have the same interface number
+    /// and chain, and a link does not report its namespace.
     fn links_of_no_other(&self, key: &HookKey) -> Result<Vec<KernelLinkId>, EngineError> {
         let hooks: Vec<HookKey> = self.state().hooks.keys().filter(|other| *other != key).copied().collect();
         let mut others = HashSet::new();
@@ -69,7 +69,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.link_ids()?.into_iter().filter(|id| !others.contains(id)).collect())
     }
 
-    /// What is where a link was put that is at no interface. Without its pin nobody knows whether it runs.
+    /// Observes a link that is not at an interface. Without its pin, its state is unknown.
     pub(super) fn observe_pin(
         &self,
         pin: &Path,
@@ -89,8 +89,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.linked(link, facts, program))
     }
 
-    /// What is where a link was put on each CPU. One that came or went since, or whose pin somebody removed, is what it
-    /// differs by.
+    /// Observes the links of a per-CPU attachment. It is torn if a CPU came or went, or a pin was removed.
     pub(super) fn observe_per_cpu(
         &self,
         pin: &Path,
@@ -111,7 +110,7 @@ impl<K: Kernel> Engine<K> {
         Ok(self.linked(link, facts, program))
     }
 
-    /// A link that is attached, against the program that it is to run.
+    /// Compares an attached link with its recorded program.
     fn linked(&self, link: K::Handle, facts: LinkFacts, program: ProgramId) -> Observed<K::Handle> {
         let by = facts.program;
         let standing = match by == program {
@@ -122,7 +121,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The links among entries of a hook that run a program.
 fn links_that_run(entries: &[HookEntry], program: ProgramId) -> Vec<KernelLinkId> {
     let ours = entries.iter().filter(|entry| entry.program == Some(program));
     ours.flat_map(|entry| match &entry.via {

@@ -1,4 +1,4 @@
-//! Pins of maps: clients, volumes and libbpf find maps by them, so they are put back where somebody removed them.
+//! Pins of maps: clients, volumes and libbpf find maps by them, so removed pins are restored.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the pins of a program's maps that are not there, and what they are of.
     pub(crate) fn missing_map_pins(
         &self,
         program: &ProgramRecord,
@@ -24,7 +23,7 @@ impl<K: Kernel> Engine<K> {
         if self.absent_map_pins(program)?.is_empty() {
             return Ok(Vec::new());
         }
-        // They are moved into place behind the record; once nothing is on its way, they are there.
+        // Pins are moved into place after the record is written; nothing pending means that all have been moved.
         match self.kernel.list_folder(&paths::pending(program.operation))?.is_empty() {
             true => self.absent_map_pins(program),
             false => Ok(Vec::new()),
@@ -49,10 +48,10 @@ impl<K: Kernel> Engine<K> {
         Ok(missing)
     }
 
-    /// Puts pins of a program's maps back that somebody removed. The caller holds the program, or is the start.
+    /// Restores removed pins of a program's maps. The caller holds the program's lock, or is the start.
     pub(crate) fn pin_maps_again(&self, program: &ProgramRecord) -> Result<bool, EngineError> {
         let missing = self.missing_map_pins(program)?;
-        // A map that no program uses ended with its pins. The others are pinned all the same.
+        // A map that no program uses ended with its pins. Restore the other pins all the same.
         let mut failed = None;
         for (pin, id) in &missing {
             if let Err(error) = self.pin_map(*id, pin) {
@@ -70,13 +69,13 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.pin(&map, pin)?)
     }
 
-    /// Compares the pins of a program's maps with its record, and puts back what is missing.
+    /// Compares the pins of a program's maps with its record, and restores missing ones.
     ///
     /// # Errors
-    /// The kernel refuses to tell what is there.
+    /// The kernel cannot be queried.
     pub fn check_maps(&self, uid: ProgramUid) -> Result<HookCheck, EngineError> {
         let find = || self.state().programs.get(&uid).cloned();
-        // Most have all, and nobody has to wait for that.
+        // Most programs have all pins: check without the lock first.
         match find() {
             Some(program) if !self.missing_map_pins(&program)?.is_empty() => {}
             _ => return Ok(HookCheck::Right),

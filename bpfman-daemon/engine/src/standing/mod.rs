@@ -1,4 +1,4 @@
-//! Whether what was put somewhere is there: one answer, which start, checks, events, attach and lists share.
+//! Status of attachments compared with their records, shared by start, checks, events, attach and lists.
 
 mod dispatcher;
 pub mod drift;

@@ -1,6 +1,7 @@
-//! Namespaces in which something runs without a link of the kernel, with the numbers by which their ends are known.
+//! Namespaces in which something runs without a kernel link, with the numbers by which the end of a namespace is
+//! detected.
 //!
-//! Records have these numbers, and so has the bpffs, in the names of empty folders: without records, nothing else tells that a
+//! Records hold these numbers. So does the bpffs, as names of empty folders: without records, only they show that a
 //! filter may run in a namespace that no path leads to.
 
 use std::path::{Path, PathBuf};
@@ -16,13 +17,13 @@ use crate::state::records::{Entry, HookRecord};
 use crate::state::{FoundFilters, State, StrayKind};
 use crate::{Engine, EngineError, paths};
 
-/// Longest wait of a look at everything for the end of a namespace that nothing leads to, and the pause between looks.
+/// Longest wait of a scan of all hooks for the end of an unreachable namespace, and the interval between attempts.
 pub const MAX_NAMESPACE_END: Duration = Duration::from_millis(500);
 pub const NAMESPACE_END_PAUSE: Duration = Duration::from_millis(100);
 
 impl State {
-    /// Returns whether something runs in a namespace without a link, or may still run there. Before a start has looked for
-    /// filters without a record, anything may.
+    /// Returns whether something runs, or may run, in a namespace without a link. Before a start has searched for
+    /// filters without a record, anything may run.
     fn needs_number_of(&self, home: NetnsId) -> bool {
         if !self.knows_strays {
             return true;
@@ -39,9 +40,10 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Holds the namespace of a hook from its number to its record: another change would find nothing there meanwhile, and
-    /// forget the number. XDP hooks are held too: their chains may join a dispatcher of libxdp, which has no link. Returns none
-    /// for the daemon's own namespace, and where TC hooks are entered by tcx links: these have no number.
+    /// Locks the namespace of a hook from numbering to recording: otherwise another change could find the namespace
+    /// unused and remove its number. XDP hooks are included: their chains may join a dispatcher of libxdp, which has no
+    /// link. Returns none for the daemon's own namespace, and where TC hooks are entered by tcx links: these have no
+    /// number.
     pub(crate) fn hold_namespace(&self, key: &HookKey) -> Option<Guard> {
         let home = key.netns.id()?;
         let is_entered_by_link = matches!(key.kind, HookKind::Tc(_)) && self.tc_enters_by_tcx();
@@ -49,8 +51,8 @@ impl<K: Kernel> Engine<K> {
         has_number.then(|| self.lock(Subject::Namespace(home)))
     }
 
-    /// Gives a namespace a number, and writes it down where it outlives the records. To be called before something runs there,
-    /// by whoever holds the namespace.
+    /// Assigns a number to a namespace and stores it in the bpffs, where it outlives the records. Must be called before
+    /// something runs in the namespace, while the namespace is locked.
     pub(crate) fn number_namespace(
         &self,
         home: NetnsId,
@@ -63,15 +65,15 @@ impl<K: Kernel> Engine<K> {
         Ok(number)
     }
 
-    /// Adds to a record the number of the hook's namespace, where the record's end can only be known by that: links tell it
-    /// themselves. The caller holds the namespace.
+    /// Adds the namespace number to a hook's record if the end of the namespace can only be detected by it: links
+    /// report it themselves. The caller holds the namespace lock.
     pub(crate) fn numbered<'a>(
         &'a self,
         hook: HookRecord,
         undo: &mut Undo<'a>,
     ) -> Result<HookRecord, EngineError> {
         let Some(home) = hook.key.netns.id().filter(|_| self.lacks_number(&hook)) else { return Ok(hook) };
-        // A filter needs its number until it is removed, and forgets it then.
+        // A filter needs its number until it is removed, which also removes the number.
         if hook.entry == Entry::Dispatcher {
             undo.push_sure(move || self.forget_held_namespace(home));
         }
@@ -84,13 +86,13 @@ impl<K: Kernel> Engine<K> {
         Ok(HookRecord { number, ..hook })
     }
 
-    /// Returns whether the end of a recorded hook cannot be known in this boot.
+    /// Returns whether the record lacks a number to detect the end of its namespace in this boot.
     pub(crate) fn lacks_number(&self, hook: &HookRecord) -> bool {
         let is_known = hook.number.as_ref().is_some_and(|number| number.boot == self.boot);
         !is_known && hook.entry != Entry::Link
     }
 
-    /// Records the number of a hook's namespace, if the record has none: it is of an earlier version. The caller holds the
+    /// Records the number of a hook's namespace if the record, of an earlier version, has none. The caller holds the
     /// hook's lock.
     pub(crate) fn learn_number(&self, hook: &HookRecord) -> Result<(), EngineError> {
         if !self.lacks_number(hook) {
@@ -103,14 +105,14 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Forgets the number of a namespace, unless something runs there without a link. A number that cannot be removed is logged:
-    /// it is forgotten by the next start, or when the namespace has ended.
+    /// Removes the number of a namespace, unless something runs there without a link. A failure is logged: the next
+    /// start removes the number, or the sweep after the namespace has ended.
     pub(crate) fn forget_namespace(&self, home: NetnsId) {
         let _namespace = self.lock(Subject::Namespace(home));
         self.forget_held_namespace(home);
     }
 
-    /// Does the same for a namespace that the caller holds.
+    /// Removes the number of a namespace that the caller has locked.
     pub(crate) fn forget_held_namespace(&self, home: NetnsId) {
         if self.state().needs_number_of(home) {
             return;
@@ -129,7 +131,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Forgets numbers that attachments left which were cut short before their records. To be called by a start, once it knows
+    /// Removes numbers left by attachments that were interrupted before their records. A start calls this once it knows
     /// what runs without a record.
     pub(crate) fn forget_unused_namespaces(&self) -> Result<(), EngineError> {
         let mut unused = Vec::new();
@@ -142,9 +144,9 @@ impl<K: Kernel> Engine<K> {
                 unused.push(home);
             }
         }
-        // As a rule there are none, and no start is to look at every hook of the machine for that.
+        // Usually there are none: avoid scanning all hooks of the machine at every start.
         let filters = if unused.is_empty() { FoundFilters::default() } else { self.all_filters()? };
-        // One that could not be removed, or is of another daemon with the same folders.
+        // A filter that could not be removed, or that another daemon with the same folders owns.
         let may_run = |home| {
             !filters.read.contains(&home)
                 || filters
@@ -156,13 +158,13 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Returns whether the number of a namespace is written down: a filter of ours may run there.
+    /// Returns whether a namespace's number is stored: a filter of ours may run there.
     pub(super) fn is_numbered(&self, home: NetnsId) -> Result<bool, EngineError> {
         Ok(numbered_namespaces(&*self.kernel)?.iter().any(|(found, ..)| *found == home))
     }
 
-    /// Forgets the numbers of namespaces that have ended. Returns one in which something may run that cannot be seen: nothing
-    /// leads there, and it has not ended.
+    /// Removes the numbers of namespaces that have ended. Returns a namespace in which something may run unseen: no
+    /// path leads there, and it has not ended.
     pub(crate) fn sweep_namespaces(&self) -> Result<Option<NetnsId>, EngineError> {
         let mut hidden = None;
         for (home, number, folder) in numbered_namespaces(&*self.kernel)? {
@@ -175,8 +177,8 @@ impl<K: Kernel> Engine<K> {
         Ok(hidden)
     }
 
-    /// Removes the number of a namespace that was found to have ended, unless a change holds the namespace: the identity may be
-    /// that of a new one by now, which has the number.
+    /// Removes the number of an ended namespace, unless a change has locked the namespace: a new namespace may have its
+    /// identity by now, and the number.
     fn remove_ended_number(
         &self,
         home: NetnsId,
@@ -190,7 +192,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Does the same, and waits a moment for a namespace that is about to end.
+    /// Sweeps namespaces, and waits up to [`MAX_NAMESPACE_END`] for a namespace that is about to end.
     pub(super) fn hidden_namespace(&self) -> Result<Option<NetnsId>, EngineError> {
         let began = Instant::now();
         loop {
@@ -202,7 +204,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the namespaces whose numbers are written down, each with its folder.
+/// Returns the namespaces whose numbers are stored, each with its folder.
 pub fn numbered_namespaces<K: Kernel>(
     kernel: &K,
 ) -> Result<Vec<(NetnsId, NetnsNumber, PathBuf)>, KernelError> {

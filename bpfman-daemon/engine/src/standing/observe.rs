@@ -1,4 +1,4 @@
-//! Looking at the places where something of ours was put.
+//! Observation of the places where something was attached.
 
 use std::path::Path;
 
@@ -9,30 +9,30 @@ use super::{HookPart, Standing};
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// What is at a place.
+/// State of a place.
 pub struct Observed<H> {
-    /// How what was put there stands.
+    /// Status of the attachment.
     pub standing: Standing,
-    /// The kernel's link, pinned or not, where there is one.
+    /// Kernel link, pinned or not, if there is one.
     pub link: Option<(H, LinkFacts)>,
-    /// The program that runs there, whoever put it there.
+    /// Program that runs there, whatever its owner.
     pub program: Option<ProgramId>,
 }
 
 impl<H> Observed<H> {
-    /// Nothing of ours.
+    /// Returns an observation without a link or a program.
     pub(super) const fn nothing(standing: Standing) -> Self {
         Self { standing, link: None, program: None }
     }
 
-    /// True if the link is there, at its pin.
+    /// Returns whether the link exists and is pinned at its path.
     pub const fn is_pinned(&self) -> bool {
         self.link.is_some() && !matches!(self.standing, Standing::Unpinned)
     }
 }
 
 impl<K: Kernel> Engine<K> {
-    /// What is where the chain of a hook was put. A chain is followed to what it leads to.
+    /// Observes the place of a hook's chain, including all parts of the chain.
     pub(crate) fn observe(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let _search = SearchOnce::begin();
         let mut observed = self.observe_entry(hook)?;
@@ -41,7 +41,7 @@ impl<K: Kernel> Engine<K> {
         {
             return Ok(Observed::nothing(Standing::NotLoaded { why }));
         }
-        // The kernel empties an array that nobody holds: without pins a chain loses its second half.
+        // The kernel empties a program array that has no user reference: without pins, a chain loses its second half.
         if observed.standing.is_running()
             && let Some(chain) = &hook.chain
             && !self.is_whole(chain)?
@@ -51,7 +51,8 @@ impl<K: Kernel> Engine<K> {
         Ok(observed)
     }
 
-    /// Returns why a member of a hook's chain could not be loaded again: a chain is entered with all of its members.
+    /// Returns why a member of a hook's chain could not be loaded again: a chain is entered only with all of its
+    /// members.
     fn lost_member(&self, hook: &HookRecord) -> Option<String> {
         let state = self.state();
         state.links.of_hook(&hook.key).find_map(|link| {
@@ -61,7 +62,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// The same, as far as the entry of the chain.
+    /// Observes only the entry of a hook's chain.
     pub(crate) fn observe_entry(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let netns = hook.interface.netns.as_deref();
         match hook.entry {
@@ -75,7 +76,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// What is where a link was put that is no member of a chain.
+    /// Observes the place of a link that is not a member of a chain.
     pub(crate) fn observe_alone(&self, link: &LinkRecord) -> Result<Observed<K::Handle>, EngineError> {
         let _search = SearchOnce::begin();
         let pin = paths::link(link.id);
@@ -99,7 +100,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// What is at the pin of something that is recorded at no place: its interface is away, or was moved.
+    /// Observes the pin of a link that is recorded at no place: its interface is absent, or was moved.
     fn observe_away(&self, pin: &Path) -> Result<Observed<K::Handle>, EngineError> {
         Ok(match self.live_link(pin)? {
             Some((link, facts)) => {
@@ -110,11 +111,11 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// True if something is still where ours was put. Strangers can remove pins and filters, and interfaces go. A link that
-    /// runs without its pin is pinned again.
+    /// Returns whether something is still attached in our place. Third parties can remove pins and filters, and
+    /// interfaces can disappear. A running link without its pin is pinned again.
     ///
     /// # Errors
-    /// [`KernelError::NamespaceNotFound`]: it may run on, and cannot be changed.
+    /// [`KernelError::NamespaceNotFound`]: it may still run, and cannot be changed.
     pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         let observed = self.observe_entry(hook)?;
         match (&observed.standing, &observed.link) {
@@ -129,7 +130,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The program in a hook's link or filter, whoever put it there; none in a dispatcher, which is not ours.
+    /// Returns the program in a hook's link or filter, whatever its owner; none for a dispatcher, which is not ours.
     pub(crate) fn program_at(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         match hook.entry {
             Entry::Link => Ok(self.pinned_link(&paths::hook_link(&hook.key))?.map(|facts| facts.program)),
@@ -138,18 +139,18 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The name of a program that others may have loaded.
+    /// Returns the name of a program that a third party may have loaded.
     pub(super) fn function_name(&self, program: ProgramId) -> Option<String> {
         self.kernel.program(program).ok().flatten().map(|facts| facts.name)
     }
 
-    /// True if a link does nothing any more though it is pinned: its interface is gone, or it was detached by force.
+    /// Returns whether a pinned link is no longer attached: its interface is gone, or it was force-detached.
     pub(crate) fn is_dead(&self, pin: &Path) -> bool {
-        // What cannot be asked now is taken to be as it was.
+        // A link that cannot be queried is assumed to be unchanged.
         matches!(self.pinned_link(pin), Ok(Some(facts)) if !facts.is_live())
     }
 
-    /// A program of others, for people.
+    /// Describes a third-party program for messages.
     pub(crate) fn name_of(&self, program: ProgramId) -> String {
         match self.function_name(program) {
             Some(name) => format!("program {program} \"{name}\""),

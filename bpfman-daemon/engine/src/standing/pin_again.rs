@@ -1,5 +1,6 @@
-//! A pin that is missing does not mean that nothing runs: others may hold the link, by a pin or descriptor of their own.
-//! Before anybody believes a missing pin, the kernel is asked, and what still runs is pinned again.
+//! Restores missing pins of links. A missing pin does not mean that nothing runs: another process may hold the link by
+//! a pin or descriptor of its own. Before a missing pin counts as a missing link, the kernel is queried, and running
+//! links are pinned again.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,8 +17,7 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Pins a link, unless it is pinned below `pending`: the operation that made it has still to be finished, by moving that
-    /// pin.
+    /// Pins a link, unless it is pinned below `pending`: the interrupted operation that created it will move that pin.
     pub(crate) fn pin_unless_pending(&self, link: &K::Handle, pin: &Path) -> Result<bool, EngineError> {
         let id = self.kernel.link_of(link)?.id;
         for operation in self.kernel.list_folder(Path::new(paths::PENDING))? {
@@ -33,13 +33,13 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// The same for a link that is no member of a chain.
+    /// Pins a link again that is not a member of a chain.
     ///
     /// # Errors
-    /// Several links of its program run without a pin: the kernel does not tell which one it is.
+    /// Several links of its program run without a pin: the kernel does not report which one it is.
     pub(crate) fn pin_link_again(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let pin = paths::link(link.id);
-        // Nothing runs on over a reboot, and all links of the machine need not be gone through for each of ours.
+        // No link survives a reboot; avoid scanning all links of the machine for each record.
         if link.boot != self.boot || !self.pinned_links(link)?.is_empty() {
             return Ok(false);
         }
@@ -62,8 +62,8 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Pins links again that are about to end, so that they do end. Where `all` links of their program leave, it does not
-    /// matter which of them a missing pin was for.
+    /// Pins links that are about to be removed, so that removal ends them. If `all` links of the program are removed,
+    /// any unpinned link may get the missing pin.
     pub(crate) fn pin_leaving_again(&self, links: &[Arc<LinkRecord>], all: bool) -> Result<(), EngineError> {
         for link in links.iter().filter(|link| !is_member(link)) {
             match self.pin_link_again(link) {
@@ -81,7 +81,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// The kernel's links that the pins of a program's records hold.
+    /// Returns the kernel links that the pins of a program's records hold.
     pub(super) fn pinned_links_of(&self, program: ProgramUid) -> Result<HashSet<KernelLinkId>, EngineError> {
         let links: Vec<_> = self.state().links_of(program).cloned().collect();
         let mut pinned = HashSet::new();
@@ -91,14 +91,14 @@ impl<K: Kernel> Engine<K> {
         Ok(pinned)
     }
 
-    /// The kernel's links that run a link's program and that no pin of its records holds.
+    /// Returns the kernel links that run a link's program without a pin of its records.
     pub(crate) fn unpinned_links_of(&self, link: &LinkRecord) -> Result<Vec<KernelLinkId>, EngineError> {
         let Some(record) = self.record(link.program) else { return Ok(Vec::new()) };
         let (program, functions) = (record.id, functions_at(&record, &link.point));
         let pinned = self.pinned_links_of(link.program)?;
         let mut found = Vec::new();
         for id in self.kernel.link_ids()?.into_iter().filter(|id| !pinned.contains(id)) {
-            // One that is about to go can no longer be opened.
+            // A link that is being freed can no longer be opened.
             let Some(handle) = self.kernel.open_link(id)? else { continue };
             let facts = self.kernel.link_of(&handle)?;
             let is_wanted = match functions {
@@ -113,7 +113,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// True for a member of a chain, which has no link of its own.
+/// Returns whether a link is a member of a chain, which has no kernel link of its own.
 fn is_member(link: &LinkRecord) -> bool {
     matches!(link.point.hook(), Some((_, HookKind::Xdp | HookKind::Tc(_))))
 }

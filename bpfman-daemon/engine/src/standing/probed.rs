@@ -1,5 +1,4 @@
-//! Probes whose target leads to another thing now: a file that was replaced, a process that ended, a module that was loaded
-//! again.
+//! Probes whose target changed: a file was replaced, a process ended, a module was loaded again.
 
 use std::io;
 use std::path::Path;
@@ -15,18 +14,18 @@ use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Looks at the file that the path of a link leads to; none for links whose file is not followed.
+    /// Examines the file that the path of a link leads to; none for links whose file is not followed.
     ///
-    /// The caller holds no lock: the file system may not answer.
+    /// The caller holds no lock: the file system may not respond.
     pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileLook> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
         Some(self.file_looks.look_in_check(&self.kernel, path))
     }
 
-    /// Compares the file that a probe is in with the one that its path leads to now, and moves the probe there.
+    /// Compares the file of a probe with the one that its path leads to now, and moves the probe there.
     ///
-    /// The probe is attached to the new file first, and only then ends in the old one. The caller holds the link.
+    /// The probe is attached to the new file before it ends in the old one. The caller holds the link.
     pub(super) fn check_binary(
         &self,
         link: &Arc<LinkRecord>,
@@ -71,7 +70,7 @@ impl<K: Kernel> Engine<K> {
         Ok(match moved {
             Ok(()) => HookCheck::Mended(left(true)),
             Err(error) => {
-                // Nothing but another file changes these.
+                // Only another file can change these results.
                 if matches!(
                     error,
                     EngineError::Denied(_) | EngineError::Kernel(KernelError::NoProbeTarget { .. })
@@ -83,8 +82,8 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Moves the link of an earlier attachment into place, where that was recorded and could not be done then: as long as it is
-    /// below `pending`, the one that it replaces runs beside it.
+    /// Moves the link of an earlier attachment into place, if it was recorded but could not be moved then: while it is
+    /// below `pending`, the link that it replaces runs too.
     pub(crate) fn finish_reattach(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let operation = link.operation.to_string();
         let is_left = !link.targets.is_empty()
@@ -92,7 +91,7 @@ impl<K: Kernel> Engine<K> {
         if is_left { self.place_link(link) } else { Ok(()) }
     }
 
-    /// Records the file of a link whose record is of an earlier version. From now on it is followed.
+    /// Records the file of a link whose record is of an earlier version, so that it is followed.
     fn learn_file(&self, link: &LinkRecord, file: FileIdentity) -> Result<(), EngineError> {
         let mut targets = link.targets.clone();
         targets.push(TargetIdentity::File(file));
@@ -101,8 +100,8 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Refuses to move a probe of a tenant whose record is of an earlier version: it does not have the rights with which the
-    /// tenant could read the file.
+    /// Refuses to move a tenant's probe whose record is of an earlier version, without the rights with which the tenant
+    /// could read the file.
     fn check_reader_is_known(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
         match (&link.reader, link.owner(&program)) {
@@ -115,29 +114,30 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Refuses to attach a link again for a process that only its number identifies: the record is of an earlier version.
+    /// Refuses to attach a link again for a process that is identified only by its number: the record is of an earlier
+    /// version.
     pub(crate) fn check_processes_are_known(&self, link: &LinkRecord) -> Result<(), EngineError> {
         let is_known = |pid: &u32| {
             let is_it = |target: &TargetIdentity| matches!(target, TargetIdentity::Process(known) if known.pid == *pid);
             link.targets.iter().any(is_it)
         };
-        // The guard of an earlier version's record has compared its process since.
+        // In a record of an earlier version, the guard has verified the process.
         match link.guard.is_some() || link.point.processes().iter().all(is_known) {
             true => Ok(()),
             false => Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() }),
         }
     }
 
-    /// Refuses to attach a probe again where it may not be by now: its process has ended, its file system does not answer, its
-    /// offset is of another file, or whoever attached it may not read the file that its path leads to now. Every way to attach a
-    /// recorded link again asks this first.
+    /// Refuses to attach a probe again if its process has ended, its file system does not respond, its offset is of
+    /// another file, or the user who attached it may not read the file that its path leads to now. Every function that
+    /// attaches a recorded link again calls this first.
     pub(crate) fn check_probe_again(&self, link: &LinkRecord) -> Result<(), EngineError> {
         if self.ended_process(link).is_some() {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         if let Some((target, scope)) = link.point.binary() {
             match self.file_looks.look(&self.kernel, target, scope) {
-                // A file system that does not answer, such as one of a container, is to hold neither a start nor a check of
+                // A file system that does not respond, such as a container's, must not block a start or the check of
                 // others.
                 FileLook::Unanswered => {
                     let source = io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer");
@@ -180,7 +180,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// The same, unless the process or module that the link was attached to is gone: then nothing runs by it any more.
+    /// Adjusts an observation if the process or module of the link is gone: the link then runs nothing.
     pub(super) fn with_target(
         &self,
         link: &LinkRecord,
@@ -214,7 +214,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses to move a probe on its own to a file whose file system may stop answering while its functions are looked up.
+/// Refuses to move a probe automatically to a file whose file system may stop responding during the lookup of its
+/// functions.
 fn check_is_local(path: &str, is_local: bool) -> Result<(), EngineError> {
     match is_local {
         true => Ok(()),
@@ -225,8 +226,8 @@ fn check_is_local(path: &str, is_local: bool) -> Result<(), EngineError> {
     }
 }
 
-/// Refuses to put a probe at the offset of one file into another: there, the same offset may be inside an instruction, and each
-/// process that comes to it would end.
+/// Refuses to put a probe at the offset of one file into another: the offset may be inside an instruction there, and
+/// would crash each process that reaches it.
 fn check_is_by_name(link: &LinkRecord, path: &str) -> Result<(), EngineError> {
     match &link.point {
         AttachPoint::Uprobe { function: None, .. } => {}
@@ -240,7 +241,7 @@ fn check_is_by_name(link: &LinkRecord, path: &str) -> Result<(), EngineError> {
     )))
 }
 
-/// The file that a link was attached to, if its record has that.
+/// Returns the recorded file of a link, if there is one.
 fn file_of(link: &LinkRecord) -> Option<&FileIdentity> {
     link.targets.iter().find_map(|target| match target {
         TargetIdentity::File(file) => Some(file),

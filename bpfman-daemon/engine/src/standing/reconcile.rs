@@ -1,4 +1,4 @@
-//! Putting back what differs from the records: at the start, by checks, and by whatever else finds it.
+//! Restores attachments that differ from the records: at the start and in checks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,26 +15,27 @@ use crate::state::paths::BRIDGE_NAME;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
-/// What reconciling a place with its record came to.
+/// Result of reconciling a place with its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookCheck {
-    /// What was put is there.
+    /// The attachment is as recorded.
     Right,
-    /// It stood so, and is back.
+    /// The attachment had this status and was restored.
     Mended(Standing),
-    /// It stands so, and is not back.
+    /// The attachment has this status and was not restored.
     Lost(Standing),
-    /// There is nothing to be compared: no such record, or its interface is gone.
+    /// There is nothing to compare: no such record, or its interface is gone.
     Absent,
-    /// It cannot be compared: no path leads to its network namespace.
+    /// The attachment cannot be compared: no path leads to its network namespace.
     Unreachable,
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Compares a hook with the kernel, and enters it again if what was put there is lost. Nobody's program is replaced.
+    /// Compares a hook with the kernel, and attaches its chain again if it is lost. Never replaces a third-party
+    /// program.
     ///
     /// # Errors
-    /// The kernel refuses to tell what is there.
+    /// The kernel cannot be queried.
     pub fn check_hook(&self, key: &HookKey) -> Result<HookCheck, EngineError> {
         if self.set_moved_aside(key)? {
             return Ok(HookCheck::Absent);
@@ -63,12 +64,12 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// The same for a link that is no member of a chain: tcx, or a probe.
+    /// Compares and restores a link that is not a member of a chain: tcx, or a probe.
     ///
     /// # Errors
-    /// The kernel refuses to tell what is there.
+    /// The kernel cannot be queried.
     pub fn check_link(&self, id: LinkId) -> Result<HookCheck, EngineError> {
-        // Before any lock: its file system may not answer.
+        // Before any lock: the binary's file system may not respond.
         let look = self.look_at_binary(id);
         let Some((link, _held)) = self.lock_link(id) else { return Ok(HookCheck::Absent) };
         match (link.hook.map(|key| key.kind), link.point.hook()) {
@@ -83,7 +84,7 @@ impl<K: Kernel> Engine<K> {
         let pin = paths::link(id);
         let observed = self.observe_alone(&link)?;
         let found = if observed.standing.is_running() {
-            // A move ends the link in the old file, and waits until that has no holder.
+            // A move ends the link in the old file, and waits until the link has no holder.
             drop(observed);
             self.check_binary(&link, look)?
         } else {
@@ -91,8 +92,8 @@ impl<K: Kernel> Engine<K> {
                 if link.point.names_process() && link.hook.is_none() {
                     return Err(EngineError::EarlierProcess { link: id, point: link.point.to_string() });
                 }
-                // One at an interface keeps others from there. One elsewhere is left until another takes its place: it says
-                // what became of it.
+                // A dead link at an interface blocks other links there. A link elsewhere is left until another replaces
+                // it: it shows what happened to it.
                 if link.hook.is_some() {
                     self.end_dead_link(&pin, link.adopted)?;
                 }
@@ -106,7 +107,7 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// Puts back what is not as recorded, by `put_back` where nothing of it is left or a part is missing.
+    /// Restores what differs from the record. `put_back` runs if nothing is left or a part is missing.
     fn reconcile(
         &self,
         observed: Observed<K::Handle>,
@@ -120,13 +121,13 @@ impl<K: Kernel> Engine<K> {
             self.kernel.pin(link, pin)?;
             return Ok(HookCheck::Mended(standing));
         }
-        // Whoever puts it back may have to end it, and waits until it has no holder.
+        // `put_back` may have to end the link, and waits until the link has no holder.
         drop(link);
         Ok(match standing {
             Standing::Running => HookCheck::Right,
             Standing::Gone | Standing::Waiting | Standing::Elsewhere => HookCheck::Absent,
             Standing::Unreachable => HookCheck::Unreachable,
-            // Seen by lists alone: to the hook it makes no difference.
+            // Only lists report this status; the hook itself is unaffected.
             Standing::OtherPath { .. } => HookCheck::Right,
             Standing::Replaced { .. }
             | Standing::Ended { .. }
@@ -140,9 +141,9 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// The same at the start, where the records may be older than what runs, or of another boot: what was put is left as
-    /// it is, or swapped for the recorded chain. What is lost is entered later, once all records say where their
-    /// interfaces are now. `outdated`: the chain has to be built again. The caller holds the hook's lock.
+    /// Reconciles a hook at the start, when the records may be older than what runs, or of another boot: keeps what is
+    /// attached, or swaps it for the recorded chain. A lost chain is attached later, once all records name the current
+    /// places of their interfaces. `outdated`: the chain must be built again. The caller holds the hook's lock.
     pub(crate) fn reconcile_at_start(
         &self,
         hook: &Arc<HookRecord>,
@@ -151,16 +152,16 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<HookCheck, EngineError> {
         let observed = self.observe(hook)?;
         let is_recorded = match (&observed.standing, &observed.link) {
-            // Whoever removed its pin may have removed those of its chain.
+            // A third party that removed this pin may also have removed those of the chain.
             (Standing::Unpinned, Some((link, _))) => {
                 self.pin_unless_pending(link, &paths::hook_link(&hook.key))?
                     && hook.chain.as_ref().map_or(Ok(true), |chain| self.is_whole(chain))?
             }
-            // What runs there cannot be seen. It needs its chain.
+            // The hook cannot be observed and needs its chain.
             (Standing::Unreachable, _) => return Ok(HookCheck::Unreachable),
-            // It goes when interfaces are followed, and waits for its interface from then on.
+            // Following interfaces removes it and leaves it waiting for its interface.
             (Standing::Gone, Some(_)) => return Ok(HookCheck::Right),
-            // Its link is there, and swapping what it runs would do nothing.
+            // Its link exists but is detached: swapping its program would have no effect.
             (Standing::Lost { how: Loss::ForcedOff, .. }, _) => {
                 return Ok(HookCheck::Lost(observed.standing));
             }
@@ -185,13 +186,13 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// True if the kernel's program of a hook's id is the recorded one. Each boot gives ids again from the first.
+    /// Returns whether the kernel's program of a hook's id is the recorded one: ids start over with each boot.
     fn has_tag(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         Ok(self.kernel.program(hook.program)?.is_some_and(|facts| facts.tag == hook.tag))
     }
 
-    /// Puts the recorded chain where something else of ours runs. False: nothing of ours is there. The caller holds the
-    /// hook's lock.
+    /// Replaces another program of ours at a hook with the recorded chain. Returns false if nothing of ours is there.
+    /// The caller holds the hook's lock.
     pub(crate) fn put_recorded_chain(
         &self,
         hook: &Arc<HookRecord>,
@@ -221,8 +222,8 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// True if a program that was found in a link is one that we may have put there: the one of the record, the entry of
-    /// a chain, a version of a program, or a bridge. Anything else somebody else wants there.
+    /// Returns whether a program found in a link may be ours: the recorded one, the entry of a chain, a version of a
+    /// program, or a bridge. Any other program was put there by a third party.
     pub(crate) fn is_own(
         &self,
         running: ProgramId,
@@ -236,7 +237,7 @@ impl<K: Kernel> Engine<K> {
             || self.is_pinned_version(running)?)
     }
 
-    /// True if a program is pinned as one of ours, or below `pending` as one that was to become one.
+    /// Returns whether a program is pinned as ours, or below `pending` as a new version.
     fn is_pinned_version(&self, id: ProgramId) -> Result<bool, EngineError> {
         let name = paths::program(id);
         if self.is_pin_of(&name, id)? {
@@ -250,19 +251,19 @@ impl<K: Kernel> Engine<K> {
         Ok(false)
     }
 
-    /// What somebody else put into a link of ours stays.
+    /// Returns the error for a third-party program in a link of ours, which stays.
     pub(crate) fn taken_over(&self, running: ProgramId) -> EngineError {
         Interference::TakenOver(self.name_of(running)).into()
     }
 
-    /// The program that a filter of ours runs, if the filter is ours: what it runs is recorded or pinned by us.
+    /// Returns the program of a filter if the filter is ours: its program is recorded, or pinned by us.
     fn own_filter(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         let Some(id) = self.program_at(hook)? else { return Ok(None) };
         let is_recorded = id == hook.program && self.has_tag(hook)?;
         Ok((is_recorded || self.is_pinned_entry(id)?).then_some(id))
     }
 
-    /// Attaches a recorded chain where nothing is left of it: after a reboot, or when someone removed its pin. The caller
+    /// Attaches a recorded chain where nothing is left of it: after a reboot, or after its pin was removed. The caller
     /// holds the lock of the hook.
     pub(crate) fn reenter_hook(
         &self,
@@ -272,7 +273,7 @@ impl<K: Kernel> Engine<K> {
         self.ensure_free(&hook.key, &hook.interface, Some(hook.program))?;
         let built = self.build_chain_as(&hook.key, &hook.interface, links, None, &hook.settings)?;
         let operation = self.operation();
-        // Both before what undoes it, so that they outlive that.
+        // Both are declared before the undo steps, so that they outlive them.
         let namespace = self.hold_namespace(&hook.key);
         let mut joined = None;
         let restored = undoing(|undo| {
@@ -280,7 +281,7 @@ impl<K: Kernel> Engine<K> {
                 self.enter_or_join(&hook.interface, &hook.key, operation, links, &built, undo)?;
             joined = dispatcher;
             let now = self.hook_as_of_now(hook);
-            // It is entered by a link of our own from now on.
+            // The chain now has a link of our own instead of an adopted one.
             let restored = HookRecord { operation, entry, xdp, adopted_link: false, ..now };
             let restored = self.numbered(joined.as_ref().unwrap_or(&built).recorded(restored), undo)?;
             self.record_hook(restored.clone())?;
@@ -291,7 +292,7 @@ impl<K: Kernel> Engine<K> {
         self.settle_chain(joined.unwrap_or(built))
     }
 
-    /// Records where an XDP hook runs, if the record does not have it: it is of an earlier version, or its link was adopted. The
+    /// Records where an XDP hook runs if the record lacks it: it is of an earlier version, or its link was adopted. The
     /// caller holds the hook's lock.
     fn learn_xdp_mode(&self, hook: &HookRecord) -> Result<(), EngineError> {
         if hook.key.kind != HookKind::Xdp || hook.xdp.is_some() {
@@ -306,7 +307,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The record of a hook. Building a chain may have written it again: it adds the counts of the chain before.
+    /// Returns the current record of a hook: building a chain may have updated it with the previous chain's counts.
     fn hook_as_of_now(&self, hook: &HookRecord) -> HookRecord {
         self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone())
     }

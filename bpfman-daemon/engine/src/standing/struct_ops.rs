@@ -1,4 +1,4 @@
-//! What was put by a link to a structure of functions: the kernel tells which map it holds, and no program.
+//! Status of a struct_ops link: the kernel reports the map that it holds, and no program.
 
 use std::path::Path;
 
@@ -9,14 +9,13 @@ use super::{Loss, Observed, Standing};
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
-/// The map that a program's record has at a point of this kind.
+/// Returns the id of the recorded map of a struct_ops attach point.
 pub fn functions_at(program: &ProgramRecord, point: &AttachPoint) -> Option<MapId> {
     let AttachPoint::StructOps { map: name } = point else { return None };
     program.maps.iter().find(|map| map.name == *name).and_then(|map| map.id)
 }
 
 impl<K: Kernel> Engine<K> {
-    /// What is where the link of a structure was put.
     pub(super) fn observe_functions(
         &self,
         pin: &Path,

@@ -1,7 +1,7 @@
-//! What a failed operation could not undo, such as for want of descriptors: tried again by the operations after it, and
-//! by the check of all hooks.
+//! Steps that a failed operation could not undo, for example for lack of descriptors. Later operations and the check of
+//! all hooks retry them.
 //!
-//! It is in memory only. A start finds the same below `pending` and at the hooks.
+//! They are kept in memory only: a start finds the same objects below `pending` and at the hooks.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use crate::state::{Leased, Unfinished};
 use crate::{Engine, EngineError, paths};
 
 impl Remainder {
-    /// Returns the filter that is left, if it is one.
     fn filter(&self) -> Option<LeftoverFilter> {
         let Self::Filter { interface, key, filter: TcFilter { priority, handle }, program } = self else {
             return None;
@@ -27,23 +26,22 @@ impl Remainder {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Undoes what is in an operation's folder: links end and pins go. What stays is tried again later.
+    /// Undoes the contents of an operation's folder: ends links and removes pins. A failure is retried later.
     pub(crate) fn undo_folder(&self, folder: &Path) -> Result<(), UndoFailure> {
         let left = |error| self.not_undone(Remainder::Folder(folder.to_owned()), None, error);
         self.remove_tree(folder).map_err(left)
     }
 
-    /// The same for an operation's own folder.
     pub(crate) fn undo_pending_of(&self, operation: OperationId) -> Result<(), UndoFailure> {
         self.undo_folder(&paths::pending(operation))
     }
 
-    /// Ends a link that is pinned in an operation's folder, which is undone after it, or tried again.
+    /// Ends a link that is pinned in an operation's folder. The folder is undone afterwards, or retried.
     pub(crate) fn undo_link(&self, pin: PathBuf) -> Result<(), UndoFailure> {
         self.kernel.end_link(&pin).map_err(|error| UndoFailure::new(Remainder::Pin(pin), error))
     }
 
-    /// Notes what could not be undone, with the chain that runs there.
+    /// Records a remainder to retry later, with the chain that runs there.
     pub(crate) fn try_later(&self, left: Remainder, runs: Option<Leased>) {
         tracing::warn!(what = %left, "a failed operation could not be undone; it is tried again");
         let mut state = self.state();
@@ -52,7 +50,7 @@ impl<K: Kernel> Engine<K> {
         state.unfinished.push(Unfinished { left, kept });
     }
 
-    /// The same, as the error of the step.
+    /// Records a remainder to retry later and returns it as the error of the step.
     pub(crate) fn not_undone(
         &self,
         left: Remainder,
@@ -63,7 +61,7 @@ impl<K: Kernel> Engine<K> {
         UndoFailure::new(left, error)
     }
 
-    /// What failed operations left and could not undo so far, for people.
+    /// Returns descriptions of everything that failed operations could not undo yet.
     #[must_use]
     pub fn unfinished(&self) -> Vec<String> {
         let state = self.state();
@@ -71,7 +69,7 @@ impl<K: Kernel> Engine<K> {
         all.map(|what| format!("a failed operation is not undone yet: {}", what.left)).collect()
     }
 
-    /// Tries again to undo what failed operations left. No lock may be held.
+    /// Retries the undo of what failed operations left. No lock may be held.
     pub(crate) fn retry_unfinished(&self) {
         let all = std::mem::take(&mut self.state().unfinished);
         for unfinished in all {
@@ -89,7 +87,7 @@ impl<K: Kernel> Engine<K> {
     fn undo_again(&self, unfinished: &Unfinished) -> Result<(), EngineError> {
         match &unfinished.left {
             Remainder::Folder(folder) => {
-                // With a bridge the link has to end, and packets to leave it, before its array goes.
+                // With a bridge, the link must end and packets must leave it before its array is removed.
                 self.kernel.end_link(&folder.join(paths::PENDING_LINK))?;
                 self.kernel.wait_for_readers()?;
                 self.remove_tree(folder)
@@ -111,7 +109,8 @@ impl<K: Kernel> Engine<K> {
             }
             Remainder::Dispatcher { operation, key, interface, after } => {
                 let _hook = self.lock(Subject::Hook(*key));
-                // Where it was pinned with what it was to replace, that also swaps back, or finishes.
+                // If it was pinned together with the dispatcher that it replaces, settling swaps it back or finishes
+                // it.
                 if !self.settle_dispatcher(*operation)? {
                     self.drop_dispatcher(key, interface, *after)?;
                     self.remove_tree(&paths::pending(*operation))?;
@@ -124,24 +123,24 @@ impl<K: Kernel> Engine<K> {
                 self.end_lease(unfinished);
                 Ok(())
             }
-            // Its record stands: whoever wanted it taken back was told.
+            // The attachment is recorded, and the caller received the error.
             Remainder::Attachment(_) => Ok(()),
         }
     }
 
-    /// Makes a hook run what its record says, if it still runs what it could not be swapped back from.
+    /// Swaps a hook back to its recorded program, if it still runs `now`, the program of the failed swap.
     fn swap_back(&self, key: &HookKey, now: ProgramId) -> Result<(), EngineError> {
         let Some(hook) = self.state().hooks.get(key).cloned() else { return Ok(()) };
         if hook.program == now || !self.is_entered(&hook)? || self.program_at(&hook)? != Some(now) {
             return Ok(());
         }
         let recorded = self.open_shared(hook.program)?;
-        // If it is gone, the check of hooks says so and builds another.
+        // If it is gone, the hook check detects that and builds another.
         let Some(recorded) = recorded else { return Ok(()) };
         self.swap(&hook, now, &recorded, &hook.interface)
     }
 
-    /// Makes a tcx link run what its record says, if it still runs what it could not be updated back from.
+    /// Updates a tcx or struct_ops link back to its recorded program, if it still runs `now`.
     fn update_back(&self, id: LinkId, now: ProgramId) -> Result<(), EngineError> {
         let Some(link) = self.state().links.get(&id).cloned() else { return Ok(()) };
         let Some(program) = self.record(link.program) else { return Ok(()) };

@@ -1,7 +1,7 @@
-//! Whether the interface of a hook is there, by the identity of its network namespace.
+//! Detects whether the interface of a hook exists, by the identity of its network namespace.
 //!
-//! The path in a record is a name of the namespace: it may lead nowhere by now, or to another namespace, while the first one
-//! lives on with the filter in it. So nothing is taken for gone before the kernel said that the namespace ended, or that the
+//! The path in a record may lead nowhere by now, or to another namespace, while the original namespace and the filter
+//! in it still exist. A hook counts as gone only after the kernel reports that the namespace has ended, or that the
 //! interface is not in it.
 
 use std::collections::BTreeSet;
@@ -16,10 +16,10 @@ use crate::state::records::{HookRecord, LinkRecord};
 use crate::state::{HookPresence, Standing};
 use crate::{Engine, EngineError};
 
-/// How long a change waits for the end of a namespace that is about to end, and how often it looks.
+/// Longest wait of a change for a namespace that is about to end, and the polling interval.
 const MAX_END: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(200);
-/// The interface that every network namespace has.
+/// Interface that every network namespace has.
 const LOOPBACK: &str = "lo";
 
 impl<K: Kernel> Engine<K> {
@@ -30,7 +30,7 @@ impl<K: Kernel> Engine<K> {
         key: &HookKey,
         number: Option<&NamespaceNumber>,
     ) -> Result<HookPresence, EngineError> {
-        // Whether it has ended is asked for where it is not found.
+        // If the namespace is not found, a second search checks whether it has ended.
         let _search = SearchOnce::begin();
         match self.kernel.hook_contents(netns, key) {
             Ok(contents) => Ok(HookPresence::There(contents.entries)),
@@ -43,7 +43,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The same of a recorded hook.
     pub(crate) fn at_hook_of(&self, hook: &HookRecord) -> Result<HookPresence, EngineError> {
         let netns = hook.interface.netns.as_deref();
         match self.at_hook_key(netns, &hook.key, hook.number.as_ref())? {
@@ -68,8 +67,8 @@ impl<K: Kernel> Engine<K> {
         Ok(self.kernel.find_namespace(home, netns, number)? == FoundNamespace::Ended)
     }
 
-    /// Waits a moment for the end of a hook's namespace, which was not found: the kernel ends it some time after the last
-    /// process has left it. Returns whether it has ended.
+    /// Waits a moment for the end of a hook's namespace, which was not found: the kernel ends it some time after the
+    /// last process has left it. Returns whether it has ended.
     pub(crate) fn ends_soon(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         let began = Instant::now();
         loop {
@@ -89,8 +88,8 @@ impl<K: Kernel> Engine<K> {
         recorded || self.state().links.of_hook(&hook.key).any(|link| link.boot == self.boot)
     }
 
-    /// Finds the hook that a user names: by the interface that the path leads to, or, where it leads nowhere any more, by the
-    /// one recorded hook that was named so.
+    /// Finds the hook that a user names: by the interface that the path leads to, or, if the path no longer leads
+    /// anywhere, by the only recorded hook of that name.
     ///
     /// # Errors
     /// [`KernelError::NoInterface`], [`KernelError::NoNamespace`].
@@ -111,9 +110,9 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Compares how something stands with the path that it was attached by: what runs on where the path no longer leads is elsewhere if
-    /// the path leads to another namespace, or if nothing else leads there. A name alone that is gone makes no difference: a
-    /// container's process ends, and its pod lives on.
+    /// Compares the status of an attachment with the path that it was attached by. If the path no longer leads to the
+    /// namespace, the attachment is elsewhere if the path leads to another namespace, or if nothing else leads to its
+    /// own. A missing path alone makes no difference: a container's process may end while its pod continues.
     pub(crate) fn by_path(
         &self,
         standing: Standing,
@@ -125,7 +124,7 @@ impl<K: Kernel> Engine<K> {
             return Ok(standing);
         };
         let now = match self.kernel.find_namespace(home, path, None)? {
-            // It was made to lead there meanwhile.
+            // The path was made to lead there during the search.
             FoundNamespace::At(now) if Some(&*now) == path => return Ok(standing),
             FoundNamespace::At(_) | FoundNamespace::Own if !self.is_of_a_namespace(path) => {
                 return Ok(standing);
@@ -136,15 +135,15 @@ impl<K: Kernel> Engine<K> {
         Ok(Standing::OtherPath { was: path.map(Path::to_owned), now })
     }
 
-    /// Returns whether a path leads to a namespace, whichever. One that cannot be looked at is not known to.
+    /// Returns whether a path leads to any namespace; false if it cannot be examined.
     fn is_of_a_namespace(&self, path: Option<&Path>) -> bool {
         matches!(self.loopback_in(path), Ok(_) | Err(KernelError::NoInterface { .. }))
     }
 
-    /// Finds the loopback of the namespace that a path leads to, by which the namespace is known.
+    /// Finds the loopback of the namespace that a path leads to, which identifies the namespace.
     ///
     /// # Errors
-    /// [`KernelError::NoNamespace`]; [`KernelError::NoInterface`] where the loopback was given another name.
+    /// [`KernelError::NoNamespace`]; [`KernelError::NoInterface`] if the loopback was renamed.
     pub(crate) fn loopback_in(&self, netns: Option<&Path>) -> Result<HookKey, KernelError> {
         let loopback = Interface { name: LOOPBACK.to_owned(), netns: netns.map(Path::to_owned) };
         self.kernel.find_hook(&loopback, HookKind::Xdp)

@@ -1,4 +1,4 @@
-//! Ending strays.
+//! Ends strays.
 
 use std::path::Path;
 
@@ -10,14 +10,14 @@ use crate::state::{FoundFilters, Stray, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// Ends a stray, by its pin relative to the daemon's bpffs. What it runs is detached, what only it needs is let go of.
+    /// Ends a stray, by its pin relative to the daemon's bpffs. Detaches its program and releases what only the stray
+    /// needs.
     ///
     /// # Errors
-    /// [`EngineError::NoStray`]: none has this pin, or a record names it by now. Else what the kernel refuses; the stray
-    /// stays then.
+    /// [`EngineError::NoStray`]: no stray has this pin, or a record names it by now. On kernel errors the stray stays.
     pub fn remove_stray(&self, pin: &Path) -> Result<(), EngineError> {
         self.begin()?;
-        // No load takes its maps into use meanwhile, and no one adopts it.
+        // Prevents loads from using its maps, and its adoption, meanwhile.
         let _alone = self.lock(Subject::SharedMaps);
         let stray = self.strays()?.into_iter().find(|stray| stray.pin == pin);
         let stray = stray.ok_or_else(|| EngineError::NoStray { pin: pin.display().to_string() })?;
@@ -60,7 +60,7 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// A stray link has a record now: its pin goes, unless that is the one which the record names.
+    /// Handles a stray link that has a record now: removes its pin, unless the record names it.
     pub(crate) fn forget_adopted_stray(&self, stray: &Stray) -> Result<(), EngineError> {
         self.state().strays.retain(|other| other != stray);
         if !self.state().is_claimed(&stray.pin.display().to_string(), &[]) {

@@ -1,4 +1,4 @@
-//! Finding strays, and keeping what they run on.
+//! Finds strays, and keeps the objects that they need.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::state::{Stray, StrayKind};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
-    /// What no record names, as the last start found it and as far as it is still so.
+    /// Returns the strays that the last start found and that still exist.
     ///
     /// # Errors
     /// The pins cannot be read.
@@ -33,15 +33,15 @@ impl<K: Kernel> Engine<K> {
         Ok(left)
     }
 
-    /// Looks whether users reach the pins by the paths they know.
+    /// Checks that users can reach the pins by the documented paths.
     ///
     /// # Errors
-    /// [`bpfmand_kernel::KernelError::NotMounted`]: they do not.
+    /// [`bpfmand_kernel::KernelError::NotMounted`]: they cannot.
     pub fn check_pins(&self) -> Result<(), EngineError> {
         Ok(self.kernel.check_pins()?)
     }
 
-    /// Finds strays after a start has brought together all that has a record. Links that run nothing any more go.
+    /// Finds strays after a start has reconciled everything that has a record. Ends links that run nothing any more.
     pub(crate) fn find_strays(&self, report: &mut RecoveryReport) {
         let result = self.collect_strays(report).map(|strays| {
             for stray in &strays {
@@ -56,12 +56,12 @@ impl<K: Kernel> Engine<K> {
     fn collect_strays(&self, report: &mut RecoveryReport) -> Result<Vec<Stray>, EngineError> {
         let mut strays = Vec::new();
         let pins = self.stray_links()?;
-        // As a rule there are none, and no start is to open every hook's link for that.
+        // Usually there are none: avoid opening every hook's link at every start.
         let recorded = if pins.is_empty() { HashSet::new() } else { self.recorded_links()? };
         for pin in pins {
             let Ok(Some(facts)) = self.pinned_link(&pin) else { continue };
             if recorded.contains(&facts.id) {
-                // A record names it by another pin: its hook was being moved.
+                // A record names the link by another pin: its hook was being moved.
                 self.kernel.unpin(&pin)?;
                 report.settled += 1;
                 continue;
@@ -99,7 +99,7 @@ impl<K: Kernel> Engine<K> {
         Ok(Stray { pin, kind, program, program_name: name })
     }
 
-    /// True if a record stands for a path, or an operation that is not cleaned up has it still.
+    /// Returns whether a record names a pin, or an operation that is not cleaned up still has it.
     fn is_named(&self, pin: &Path) -> bool {
         let path = pin.display().to_string();
         let state = self.state();
@@ -112,7 +112,8 @@ impl<K: Kernel> Engine<K> {
             })
     }
 
-    /// Refuses to enter a hook of no record where a link of ours is all the same: its pin has the place of the new one.
+    /// Refuses to attach at a hook without a record where a link of ours exists: its pin occupies the place of the new
+    /// one.
     pub(crate) fn ensure_no_stray(&self, key: &HookKey, interface: &Interface) -> Result<(), EngineError> {
         match self.pinned_link(&paths::hook_link(key))? {
             Some(facts) if facts.is_live() => {
@@ -122,7 +123,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// The kernel's links of recorded hooks.
     fn recorded_links(&self) -> Result<HashSet<KernelLinkId>, EngineError> {
         let hooks: Vec<HookKey> = self.state().hooks.keys().copied().collect();
         let mut links = HashSet::new();
@@ -132,13 +132,13 @@ impl<K: Kernel> Engine<K> {
         Ok(links)
     }
 
-    /// Pins of links in their places that no record names.
+    /// Returns pins of links that are in place and that no record names.
     pub(crate) fn stray_links(&self) -> Result<Vec<PathBuf>, EngineError> {
         let mut found = Vec::new();
         for folder in ["xdp", "tc-ingress", "tc-egress", paths::LINKS] {
             for name in self.kernel.list_folder(Path::new(folder))? {
                 let pin = Path::new(folder).join(&name);
-                // Others make folders and links of their own names in a bpffs: iproute2 does.
+                // Other tools create folders and links of their own in a bpffs: iproute2 does.
                 let is_ours = match folder {
                     paths::LINKS => name.parse::<u32>().is_ok(),
                     _ => name.starts_with("dispatcher_") && name.ends_with("_link"),
@@ -151,11 +151,11 @@ impl<K: Kernel> Engine<K> {
         Ok(found)
     }
 
-    /// Filters that run a pinned chain which no record names.
+    /// Returns filters that run a pinned chain which no record names.
     fn stray_filters(&self) -> Result<Vec<Stray>, EngineError> {
         let mut strays = Vec::new();
         let folders = self.unrecorded_chains()?;
-        // As a rule there are none, and no start is to look at every hook of the machine for that.
+        // Usually there are none: avoid scanning all hooks of the machine at every start.
         let filters = if folders.is_empty() { FoundFilters::default() } else { self.all_filters()? };
         for folder in folders {
             let pin = folder.join(paths::segment(0));
@@ -165,7 +165,8 @@ impl<K: Kernel> Engine<K> {
                 let (interface, TcFilter { priority, handle }) = (found.interface.clone(), found.filter);
                 kinds.push(StrayKind::Filter { interface, key: found.key, priority, handle });
             }
-            // What runs elsewhere may run there too, and is known by that. Links show what runs at XDP.
+            // A chain that runs in a reachable namespace is reported there, even if it may run in the hidden one too.
+            // Links show what runs at XDP.
             if let (Some(netns), true, TC) = (filters.hidden, kinds.is_empty(), kernel_type) {
                 kinds.push(StrayKind::HiddenFilter { netns });
             }
@@ -176,7 +177,7 @@ impl<K: Kernel> Engine<K> {
         Ok(strays)
     }
 
-    /// Folders of chains in their places that no record names.
+    /// Returns folders of chains that are in place and that no record names.
     pub(crate) fn unrecorded_chains(&self) -> Result<Vec<PathBuf>, EngineError> {
         let names = self.kernel.list_folder(Path::new(paths::CHAINS))?;
         let state = self.state();
@@ -187,8 +188,8 @@ impl<K: Kernel> Engine<K> {
         Ok(names.iter().filter(|name| !is_recorded(name)).map(|n| Path::new(paths::CHAINS).join(n)).collect())
     }
 
-    /// Returns whether something without a record runs a program or may run it, or an adopted program is this one. `filters`
-    /// are all filters: the kernel has no list of them by program.
+    /// Returns whether something without a record runs or may run a program, or the program is adopted. `filters` are
+    /// all filters: the kernel cannot list them by program.
     pub(crate) fn is_run_by_stray(
         &self,
         program: ProgramId,
@@ -213,11 +214,11 @@ impl<K: Kernel> Engine<K> {
         Ok(filters.hidden.is_some() && self.kernel.program(program)?.is_some_and(is_classifier))
     }
 
-    /// The program that a recorded hook runs, if it was made later than the record. A chain is moved into its place behind
-    /// its record: one that is in its place, and that no record names, is of a time that the records do not know.
+    /// Returns the program that a recorded hook runs, if it is newer than the record. A chain is moved into place after
+    /// its record is written: one in place without a record is newer than the records.
     pub(crate) fn newer_chain(&self, hook: &HookRecord) -> Result<Option<ProgramId>, EngineError> {
         let running = match self.program_at(hook) {
-            // Nobody can see what runs there.
+            // The program there cannot be queried.
             Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => None,
             running => running?,
         };

@@ -1,9 +1,9 @@
-//! Strays: what this daemon's bpffs holds and no record names.
+//! Strays: objects in this daemon's bpffs that no record names.
 //!
-//! Pins are moved into their places only behind a durable record, and a record goes only together with a list of its
-//! pins. So a pin in its place without a record means that the records were lost, or are older than the kernel: a state
-//! folder that was removed, or an older copy of one. What such pins hold may be the machine's firewall. It is left as it
-//! is and told, until someone adopts it or ends it.
+//! Pins are moved into place only after a durable record, and a record is removed only together with a list of its
+//! pins. A pin in place without a record therefore means that the records were lost, or are older than the kernel's
+//! state: the state folder was removed, or replaced by an older copy. Such pins may hold the machine's firewall. They
+//! are kept and reported until a user adopts or ends them.
 
 mod end;
 mod find;

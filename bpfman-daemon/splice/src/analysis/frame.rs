@@ -1,7 +1,7 @@
-//! How deep each function's stack frame is, from its instructions.
+//! Depth of each function's stack frame, from its instructions.
 //!
-//! Pointers into the frame are followed through registers, spills and calls. Where an offset is not a constant
-//! the depth is uncertain: then the verifier's own figure decides, or the frame counts as full.
+//! Pointers into the frame are followed through registers, spills and calls. Where an offset is not a constant the
+//! depth is uncertain: then the verifier's own depth decides, or the frame counts as full.
 
 use bpfmand_core::{Insn, ProgramText};
 
@@ -12,7 +12,7 @@ use crate::text::flow;
 use crate::text::opcode;
 use crate::text::scan::{Effect, target};
 
-/// How far below its frame pointer, and below what each argument points to, a function reaches with its callees.
+/// Distance that a function reaches, with its callees, below its frame pointer and below the target of each argument.
 pub(super) type FunctionSummary = [Option<Reach>; 6];
 
 /// Depth of a function's frame.
@@ -24,12 +24,11 @@ pub(crate) struct Depth {
     pub(crate) certain: bool,
 }
 
-/// The depth of every function's frame, in the order of the program's functions.
 pub(crate) fn depths(text: &ProgramText) -> Vec<Depth> {
     summaries(text).0.iter().map(|summary| depth(summary[OWN])).collect()
 }
 
-/// How far every function reaches, and the functions that the kernel may call back.
+/// Returns the summary of every function, and the functions that the kernel may call back.
 pub(super) fn summaries(text: &ProgramText) -> (Vec<FunctionSummary>, Vec<usize>) {
     let callbacks: Vec<usize> = effects(text)
         .filter_map(|(at, effect)| match effect {
@@ -38,8 +37,8 @@ pub(super) fn summaries(text: &ProgramText) -> (Vec<FunctionSummary>, Vec<usize>
         })
         .collect();
     let mut summaries: Vec<FunctionSummary> = vec![[None; 6]; text.functions.len()];
-    // A caller's frame depends on its callees' use of arguments: callees come later or earlier, so repeat.
-    // Every round widens or ends it; calls nest at most as deep as there are functions.
+    // A caller's frame depends on its callees' use of arguments, and callees come later or earlier, so repeat. Every
+    // round widens or ends it; calls nest at most as deep as there are functions.
     for _ in 0..=text.functions.len() {
         let before = summaries.clone();
         for function in (0..text.functions.len()).rev() {
@@ -61,7 +60,6 @@ fn depth(own: Option<Reach>) -> Depth {
     }
 }
 
-/// One function's analysis under way.
 pub(super) struct Analysis<'a> {
     text: &'a ProgramText,
     summaries: &'a [FunctionSummary],
@@ -92,7 +90,7 @@ impl<'a> Analysis<'a> {
         Self { text, summaries, callbacks, summary: [None; 6] }
     }
 
-    /// Notes that memory is used from `offset` behind where `pointer` points.
+    /// Records an access to memory at `offset` from the target of `pointer`.
     fn touch(&mut self, pointer: Pointer, offset: i32) {
         for (noted, reach) in self.summary.iter_mut().zip(pointer.0) {
             if let Some(reach) = reach {
@@ -102,7 +100,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// What the registers may point to behind an instruction.
+    /// Updates the possible targets of registers for one instruction.
     pub(super) fn step(&mut self, at: usize, insn: Insn, effect: Effect, state: &mut Values<Pointer>) {
         let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
         match effect {
@@ -130,7 +128,7 @@ impl<'a> Analysis<'a> {
                 opcode::CLASS_ALU64 => {
                     let result = arithmetic(insn, state.registers[dst], state.registers[src]);
                     if result.0[OWN].is_some_and(|reach| reach.exact) {
-                        // A constant address in the frame counts before anything is done there.
+                        // A constant address in the frame counts even before it is used.
                         self.touch(Pointer([result.0[OWN], None, None, None, None, None]), 0);
                     }
                     state.registers[dst] = result;
@@ -141,7 +139,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// A pointer goes to a function that reaches `below` it.
+    /// Records that a pointer is passed to a function that reaches `below` it.
     fn pass(&mut self, pointer: Pointer, below: Option<Reach>) {
         self.touch(pointer, 0);
         if let Some(below) = below {
@@ -153,16 +151,16 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// A call of the kernel, which may call the program's functions back with a pointer it was given.
+    /// Records a call of the kernel, which may call back the program's functions with a pointer it received.
     fn call_kernel(&mut self, helper: Option<i32>, state: &mut Values<Pointer>) {
         for register in 1..=5 {
             let pointer = state.registers[register];
             let arguments: &[usize] = match (helper, register) {
-                // bpf_loop(count, function, context, flags) calls function(index, context).
+                // `bpf_loop(count, function, context, flags)` calls `function(index, context)`.
                 (Some(181), 3) => &[2],
-                // bpf_for_each_map_elem(map, function, context, flags): function(map, key, value, context).
+                // `bpf_for_each_map_elem(map, function, context, flags)` calls `function(map, key, value, context)`.
                 (Some(164), 3) => &[4],
-                // No other argument of these reaches the function; older helpers call none.
+                // No other argument of these reaches the function; older helpers have no callbacks.
                 (Some(164 | 181), _) => &[],
                 (Some(id), _) if id < 164 => &[],
                 _ => &[1, 2, 3, 4, 5],
@@ -209,7 +207,7 @@ impl<'a> Analysis<'a> {
     }
 }
 
-/// The slot that an access means, if the pointer is one into the own frame and its offset is known.
+/// Returns the slot of an access, if the pointer is into the own frame and its offset is known.
 fn exact_slot(pointer: Pointer, offset: i16) -> Option<i32> {
     match pointer.0 {
         [Some(own), None, None, None, None, None] if own.exact => Some(own.lowest + i32::from(offset)),
@@ -217,7 +215,7 @@ fn exact_slot(pointer: Pointer, offset: i16) -> Option<i32> {
     }
 }
 
-/// What an eight-byte load may bring back: a pointer that was spilled there.
+/// Returns the possible result of an eight-byte load: a pointer that was spilled there.
 fn load(from: Pointer, insn: Insn, state: &Values<Pointer>) -> Pointer {
     if !from.is_pointer() || insn.code & 0x18 != opcode::SIZE_DW {
         return Pointer::default();
@@ -228,7 +226,8 @@ fn load(from: Pointer, insn: Insn, state: &Values<Pointer>) -> Pointer {
     }
 }
 
-/// 64-bit arithmetic. Only sums and copies of pointers are pointers: the verifier allows no others.
+/// Returns the result of 64-bit arithmetic. Only sums and copies of pointers are pointers: the verifier allows no
+/// others.
 fn arithmetic(insn: Insn, dst: Pointer, src: Pointer) -> Pointer {
     let register = insn.code & opcode::SOURCE_REGISTER != 0;
     match (insn.code & 0xf0, register) {

@@ -1,4 +1,4 @@
-//! What members do, as their instructions show it: verdicts, stack, writes to packets.
+//! Properties of members that their instructions show: verdicts, stack, writes to packets.
 
 pub(crate) mod frame;
 pub(crate) mod narrow;

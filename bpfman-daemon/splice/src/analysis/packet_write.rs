@@ -1,8 +1,8 @@
-//! Whether a TC program writes into the packet by pointers.
+//! Detects TC programs that write into the packet by pointers.
 //!
 //! Such a program makes the kernel copy shared packets before its first instruction, so it is better not joined to
-//! readers. Followed are pointers that the program loads from its context, through registers, spills and calls. A
-//! writer that is missed costs time, never a wrong verdict.
+//! readers. The analysis follows pointers that the program loads from its context, through registers, spills and calls.
+//! A missed writer costs time, but never gives a wrong verdict.
 
 use bpfmand_core::{Insn, ProgramText};
 
@@ -15,7 +15,7 @@ use crate::text::scan::{Effect, target};
 /// Fields of `__sk_buff` that are pointers into the packet: `data` and `data_meta`.
 const PACKET_FIELDS: [i16; 2] = [76, 140];
 
-/// What a register may be.
+/// Possible content of a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Kind {
     context: bool,
@@ -28,11 +28,10 @@ impl RegisterValue for Kind {
     }
 }
 
-/// True if the program writes into the packet by pointers.
 pub(crate) fn writes(text: &ProgramText) -> bool {
     let mut entries = vec![[Kind::default(); 11]; text.functions.len()];
     entries[0][1].context = true;
-    // What a function is given depends on its callers: repeat until no caller gives more.
+    // The arguments of a function depend on its callers: repeat until no caller adds any.
     loop {
         let before = entries.clone();
         for function in 0..text.functions.len() {
@@ -64,7 +63,7 @@ fn function_writes(text: &ProgramText, function: usize, entries: &mut [[Kind; 11
     writes
 }
 
-/// Follows one instruction; true if it writes into the packet.
+/// Follows one instruction. Returns whether it writes into the packet.
 fn step(insn: Insn, state: &mut Values<Kind>) -> bool {
     let (dst, src) = (usize::from(insn.dst()), usize::from(insn.src()));
     if dst > 10 || src > 10 {
@@ -95,7 +94,8 @@ fn step(insn: Insn, state: &mut Values<Kind>) -> bool {
                     state.registers[dst] = state.registers[dst].or(state.registers[src]);
                 }
                 (opcode::ADD | opcode::SUB, false) => {}
-                // The difference of two pointers is a number, that of a pointer and a number is none to write by.
+                // The difference of two pointers is a number; other results are no pointers that can be written
+                // through.
                 _ => state.registers[dst] = Kind::default(),
             }
         }

@@ -1,4 +1,4 @@
-//! Pointers into stack frames as the analysis of depths knows them: what they may point to, and how far down.
+//! Pointers into stack frames in the analysis of depths: possible targets, and the distance down.
 
 use crate::analysis::values::{RegisterValue, Values};
 use crate::text::opcode;
@@ -6,14 +6,14 @@ use crate::text::opcode;
 /// Largest frame that the kernel allows, in bytes.
 pub(crate) const FULL: u32 = 512;
 
-/// How far down a pointer reaches from where it counts.
+/// Distance that a pointer reaches down from its base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// Lowest constant offset, clamped to a little more than a frame.
     pub(crate) lowest: i32,
-    /// The offset is `lowest` on every way.
+    /// True if the offset is `lowest` on every path.
     pub(crate) exact: bool,
-    /// The offset is never below `lowest`.
+    /// True if the offset is never below `lowest`.
     pub(crate) certain: bool,
 }
 
@@ -38,16 +38,17 @@ impl Reach {
     }
 }
 
-/// Keeps descending pointers from descending for ever: one byte beyond a frame says as much as any number.
+/// Clamps an offset, so that the analysis of descending pointers ends: one byte beyond a frame is as good as any lower
+/// offset.
 fn clamp(offset: i32) -> i32 {
     offset.clamp(-(FULL.cast_signed() + 1), FULL.cast_signed())
 }
 
-/// What a register may point to: the function's own frame, or what its arguments 1 to 5 point to.
+/// Possible targets of a register: the function's own frame, or the targets of its arguments 1 to 5.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pointer(pub(crate) [Option<Reach>; 6]);
 
-/// Place of the own frame in a [`Pointer`]; arguments are at 1 to 5.
+/// Index of the own frame in a [`Pointer`]; arguments are at 1 to 5.
 pub(crate) const OWN: usize = 0;
 
 impl Pointer {
@@ -73,7 +74,7 @@ impl RegisterValue for Pointer {
     }
 }
 
-/// At a function's start: the frame pointer, and arguments unless it is the entry function.
+/// Returns the pointers at a function's start: the frame pointer, and arguments unless it is the entry function.
 pub(crate) fn at_entry(has_arguments: bool) -> Values<Pointer> {
     let mut registers = [Pointer::default(); 11];
     registers[usize::from(opcode::FRAME)].0[OWN] = Some(Reach::START);

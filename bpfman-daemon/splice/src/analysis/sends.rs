@@ -1,4 +1,4 @@
-//! Programs that may send packets by themselves, whatever their verdict is: a test run of one is no dry run.
+//! Programs that may send packets independent of their verdict: a test run of one has side effects.
 
 use bpfmand_core::ProgramText;
 
@@ -6,8 +6,8 @@ use crate::analysis::survey::is_tail_call;
 use crate::chain::member;
 use crate::text::scan::Effect;
 
-/// `bpf_clone_redirect`: sends a copy at once. The other helpers of redirection leave a target for the verdict, and a test
-/// run follows no verdict.
+/// `bpf_clone_redirect`: sends a copy at once. The other redirect helpers only set a target for the verdict, which a
+/// test run does not follow.
 const CLONE_REDIRECT: i32 = 13;
 
 /// Returns why a program may send packets while it runs; none if it does not.

@@ -1,4 +1,4 @@
-//! The joined program's stack: the common frame, where the context is kept, and whether it all fits.
+//! The joined program's stack: the common frame, the place of the context, and the check of the limits.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,32 +18,32 @@ const BPF_LOOP: i32 = 181;
 const BPF_LOOP_BYTES: u32 = 24 + 7;
 /// `may_goto` keeps its count, and since Linux 6.15 a time, in up to 16 bytes more of its frame.
 const MAY_GOTO_BYTES: u32 = 16 + 7;
-/// Bytes of the common frame that timed chains need more: the time of the last reading, and the interface's row.
+/// Additional bytes of the common frame of timed chains: the time of the last reading, and the interface's row.
 pub(crate) const CLOCK_BYTES: u32 = 16;
 
 /// The kernel refuses a tail call in a function below frames of this many bytes or more.
 const TAIL_CALL_LIMIT: u32 = 256;
 
-/// Where the context waits while a member runs.
+/// Place of the context while a member runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ContextPlace {
-    /// Nothing needs it after the first member.
+    /// No place: it is not needed after the first member.
     Nowhere,
-    /// In eight bytes of the frame, this many below the frame pointer.
+    /// Eight bytes of the frame, this many below the frame pointer.
     Slot(u32),
-    /// In a callee-saved register that no inlined member mentions while it is needed.
+    /// A callee-saved register that no inlined member uses while it is needed.
     Register(u8),
 }
 
 /// Depth of the frames of one member's functions in bytes, its entry function's first.
 pub(crate) type Frames = Vec<u32>;
 
-/// Takes the depths from the instructions, and from the kernel where they leave it open. If the two contradict each
-/// other, the reason why the member must not share a frame.
+/// Returns the depths from the instructions, or from the kernel where the instructions are not certain. If the two
+/// contradict each other, returns the reason why the member must not share a frame.
 pub(crate) fn frames(member: &Member<'_>) -> (Frames, Option<WayReason>) {
     let text = member.program();
     let computed = frame::depths(text);
-    // Without a figure per function there is nothing to compare.
+    // Without a depth per function there is nothing to compare.
     let kernel = member.kernel_stack_depths.filter(|depths| depths.len() == computed.len());
     let mut unclear = None;
     let frames = computed
@@ -64,7 +64,7 @@ fn decide(text: &ProgramText, function: usize, depth: Depth, kernel: Option<u32>
         (true, None) => Ok(depth.bytes.min(FULL)),
         (true, Some(kernel)) => {
             let allowance = added_by_kernel(text, function);
-            // The verifier counts only what can run, so it may well count less.
+            // The verifier counts only reachable code, so it may count less.
             if kernel > depth.bytes + allowance {
                 return Err(WayReason::UnclearStack {
                     function: text.functions[function].name.clone(),
@@ -79,7 +79,8 @@ fn decide(text: &ProgramText, function: usize, depth: Depth, kernel: Option<u32>
     }
 }
 
-/// Bytes that the kernel may add to a function's frame when it rewrites instructions, after its check of the sum.
+/// Returns the bytes that the kernel may add to a function's frame when it rewrites instructions, after its check of
+/// the sum.
 fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
     let effects =
         || crate::text::scan::walk(&text.insns, member::span(text, function)).map(|(_, effect)| effect);
@@ -88,21 +89,17 @@ fn added_by_kernel(text: &ProgramText, function: usize) -> u32 {
     u32::from(loops) * BPF_LOOP_BYTES + u32::from(may_goto) * MAY_GOTO_BYTES
 }
 
-/// The members of one program, and how they run.
+/// The members of one program, with their plans.
 #[derive(Clone, Copy)]
 pub(crate) struct Group<'a> {
-    /// All members of the chain.
     pub(crate) members: &'a [Member<'a>],
-    /// What each is.
     pub(crate) surveys: &'a [Survey],
-    /// How each runs.
     pub(crate) ways: &'a [MemberPlan],
-    /// What the program depends on besides.
     pub(crate) options: &'a SpliceOptions<'a>,
 }
 
 impl<'a> Group<'a> {
-    /// True if the program needs its context after the last of its members: to go on, or to count.
+    /// Returns whether the program needs its context after the last of its members: to continue, or to count.
     fn context_outlives(&self, range: &Range<usize>) -> bool {
         range.end < self.members.len() || self.options.counters
     }
@@ -111,7 +108,7 @@ impl<'a> Group<'a> {
         range.filter(move |member| self.ways[*member].way == Way::Inline)
     }
 
-    /// Bytes that a member's own frame takes of the common one, a multiple of eight.
+    /// Returns the bytes that a member's own frame uses of the common one, a multiple of eight.
     pub(crate) fn body(&self, member: usize) -> u32 {
         match self.ways[member].way {
             Way::Inline => self.surveys[member].frames[0].next_multiple_of(8),
@@ -128,21 +125,22 @@ pub(crate) struct Stack {
     pub(crate) frame: u32,
     /// Bytes of the common frame above those of the clock, if the chain is timed.
     pub(crate) untimed: u32,
-    /// Bytes of the common frame and the deepest calls, rounded as the kernel does.
+    /// Bytes of the common frame and the deepest calls, rounded as in the kernel.
     pub(crate) worst: u32,
 }
 
-/// The stack does not fit as the members are to run.
+/// Error: the stack does not fit with the members' present ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DoesNotFit;
 
-/// Plans the frame and checks it against the kernel's limits: the context in a slot if that fits, else in a register.
+/// Plans the frame and checks it against the kernel's limits: the context in a slot if that fits, otherwise in a
+/// register.
 pub(crate) fn plan(group: Group<'_>, range: &Range<usize>) -> Result<Stack, DoesNotFit> {
     let outlives = group.context_outlives(range);
     let places: Vec<ContextPlace> = if !outlives && range.len() == 1 {
         vec![ContextPlace::Nowhere]
     } else {
-        // A last member after which nothing needs the context may cover its place.
+        // A last member after which the context is not needed may overwrite its place.
         let kept = range.start..if outlives { range.end } else { range.end - 1 };
         let deepest = kept.clone().map(|member| group.body(member)).max().unwrap_or(0);
         let slot = (deepest + 8 <= FULL).then_some(ContextPlace::Slot(deepest + 8));
@@ -163,7 +161,7 @@ fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Optio
     let glue = match context {
         ContextPlace::Nowhere => 0,
         ContextPlace::Slot(depth) => depth,
-        // The row of the counters needs a place when the members are through.
+        // The row of the counters needs a place after the members.
         ContextPlace::Register(_) => u32::from(group.options.counters) * 8,
     };
     let untimed = bodies.max(glue);
@@ -175,10 +173,10 @@ fn check(group: Group<'_>, range: &Range<usize>, context: ContextPlace) -> Optio
     fits.then_some(Stack { context, frame, untimed, worst })
 }
 
-/// Bytes of the deepest calls below the entry function, without its own frame.
+/// Returns the bytes of the deepest calls below the entry function, without its own frame.
 pub(crate) fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding: FrameRounding) -> u32 {
     let mut below = vec![0; calls.len()];
-    // Calls have no cycles, that was checked: after as many rounds as there are functions nothing changes.
+    // Calls have no cycles, as checked before: after as many rounds as there are functions nothing changes.
     for _ in 0..calls.len() {
         let before = below.clone();
         for (function, callees) in calls.iter().enumerate() {
@@ -192,7 +190,7 @@ pub(crate) fn deepest_calls(calls: &[BTreeSet<usize>], frames: &Frames, rounding
     below[0]
 }
 
-/// True if no function of the member, or in its place, tail-calls too far below the `common` frame.
+/// Returns whether no function of the member, or of its replacement, tail-calls too far below the `common` frame.
 fn tail_calls_fit(group: Group<'_>, member: usize, common: u32) -> bool {
     let survey = &group.surveys[member];
     let rounded = |function: usize| group.options.rounding.round(survey.frames[function]);
@@ -203,7 +201,7 @@ fn tail_calls_fit(group: Group<'_>, member: usize, common: u32) -> bool {
         Way::Function => (common + rounded(0), 0),
     };
     let calls = &survey.graph;
-    // Bytes of the frames above each function; above the entry function behind a call is the common one.
+    // Bytes of the frames above each function; for the entry function behind a call, the common frame.
     let mut above = vec![0; calls.len()];
     above[0] = if first == 0 { common } else { 0 };
     for _ in 0..calls.len() {

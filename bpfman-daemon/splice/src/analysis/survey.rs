@@ -1,4 +1,4 @@
-//! What one member is, as far as it does not depend on the others: looked at once, used by planner and compiler.
+//! Properties of one member that do not depend on the others: analysed once, used by planner and compiler.
 
 use std::collections::BTreeSet;
 
@@ -24,12 +24,12 @@ const TIMERS: std::ops::RangeInclusive<i32> = 169..=171;
 /// `bpf_redirect`, `bpf_redirect_map`, `bpf_redirect_neigh`, `bpf_redirect_peer`.
 pub(crate) const REDIRECTS: [i32; 4] = [23, 51, 152, 155];
 
-/// True for `bpf_tail_call`.
+/// Returns whether an effect is `bpf_tail_call`.
 pub(crate) const fn is_tail_call(effect: Effect) -> bool {
     matches!(effect, Effect::Helper(TAIL_CALL))
 }
 
-/// What a member is.
+/// Properties of a member.
 pub(crate) struct Survey {
     /// Bytes of each function's frame.
     pub(crate) frames: Frames,
@@ -39,34 +39,34 @@ pub(crate) struct Survey {
     pub(crate) graph: Vec<BTreeSet<usize>>,
     /// Bytes of the deepest calls below the entry function, without its own frame, rounded as the kernel does.
     pub(crate) below: u32,
-    /// Functions on the longest way of calls, the entry function included.
+    /// Number of functions on the longest path of calls, the entry function included.
     pub(crate) depth: usize,
-    /// The way that it cannot do without, and why.
+    /// Required way of the member, with the reason.
     pub(crate) must: Option<(Way, WayReason)>,
-    /// Its first tail call: how deep they go cannot be told.
+    /// Its first tail call: the depth of further tail calls is unknown.
     pub(crate) tail_call: Option<usize>,
-    /// Why its verdict may come from elsewhere than its own instructions, by a tail call or a failing load: the verifier
-    /// must not take it for known.
+    /// Reason why its verdict may come from elsewhere than its own instructions, by a tail call or a failing load: the
+    /// verifier must not take it for known.
     pub(crate) hidden_exit: Option<WayReason>,
-    /// It may leave a redirect target behind.
+    /// True if it may leave a redirect target behind.
     pub(crate) redirects: bool,
     /// Codes that its entry function can return.
     pub(crate) codes: Codes,
-    /// TC: it writes into the packet by pointers.
+    /// TC: true if it writes into the packet by pointers.
     pub(crate) writes: bool,
-    /// The maps that it refers to.
+    /// Maps that it refers to.
     pub(crate) maps: BTreeSet<MapId>,
 }
 
 impl Survey {
-    /// True if the function tail-calls.
+    /// Returns whether the function tail-calls.
     pub(crate) fn function_tail_calls(text: &ProgramText, function: usize) -> bool {
         crate::text::scan::walk(&text.insns, member::span(text, function))
             .any(|(_, effect)| is_tail_call(effect))
     }
 }
 
-/// Looks at all members.
+/// Surveys all members.
 pub(crate) fn survey_all(
     members: &[Member<'_>],
     options: &SpliceOptions<'_>,
@@ -97,7 +97,7 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
         must,
         tail_call: if member.opaque { Some(0) } else { tail_calls().next() },
         hidden_exit: hidden_exit(text, entry_end),
-        // What a tail-called program does is not known.
+        // The effects of a tail-called program are unknown.
         redirects: member.opaque
             || tail_calls().next().is_some()
             || member::effects(text).any(|(_, effect)| helper_of(effect, &REDIRECTS)),
@@ -110,7 +110,7 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
     })
 }
 
-/// What no strategy can help.
+/// Checks for properties that no strategy can handle.
 fn check(member: &Member<'_>) -> Result<(), Refusal> {
     if member.program().sleepable {
         return Err(Refusal::Sleepable);
@@ -121,7 +121,7 @@ fn check(member: &Member<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Why the member can be part of no other program.
+/// Returns why the member can be part of no other program.
 fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option<WayReason> {
     let text = member.program();
     if member.needs_own_btf || text.btf.is_none() && !member.local_type_ids.is_empty() {
@@ -143,15 +143,15 @@ fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option
     })
 }
 
-/// A function that nothing calls or points to is there for the kernel: the exception callback. Joined with others it would
-/// be one that nobody named, which the kernel refuses as unreachable, or be taken for theirs.
+/// Detects an exception callback: a function that no instruction calls or points to. In a joined program it would be
+/// refused as unreachable, or be used for the other members too.
 fn exception_callback(text: &ProgramText, graph: &[BTreeSet<usize>]) -> Option<WayReason> {
     let reached: BTreeSet<usize> = graph.iter().flatten().copied().collect();
     let callback = (1..text.functions.len()).find(|function| !reached.contains(function))?;
     Some(WayReason::CatchesExceptions { at: text.functions[callback].start })
 }
 
-/// Why the entry function cannot share its frame with others. Tail calls depend on the place as well.
+/// Returns why the entry function cannot share its frame with others. Tail calls depend on the position as well.
 fn needs_own_frame(text: &ProgramText) -> Option<WayReason> {
     crate::text::scan::walk(&text.insns, member::span(text, 0)).find_map(|(at, effect)| match effect {
         Effect::OldPacketLoad => Some(WayReason::OldPacketLoad { at }),
@@ -160,7 +160,7 @@ fn needs_own_frame(text: &ProgramText) -> Option<WayReason> {
     })
 }
 
-/// The first place where a function ends without an exit that the verifier of every kernel sees.
+/// Returns the first position where a function may end without an exit that every kernel's verifier sees.
 fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<WayReason> {
     let tail_call = |at: usize, effect| is_tail_call(effect) && at < entry_end;
     let in_entry = member::effects(text).find(|(at, effect)| tail_call(*at, *effect));
@@ -172,7 +172,7 @@ fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<WayReason> {
     below.map(|(at, _)| WayReason::HiddenExit { at })
 }
 
-/// Functions on the longest way of calls. Calls have no cycles, that was checked.
+/// Returns the number of functions on the longest path of calls. Calls have no cycles, as checked before.
 fn deepest_way(graph: &[BTreeSet<usize>]) -> usize {
     let mut depth = vec![1; graph.len()];
     for _ in 0..graph.len() {
@@ -187,7 +187,7 @@ fn deepest_way(graph: &[BTreeSet<usize>]) -> usize {
     depth[0]
 }
 
-/// Bytes that a function tail-calling the member, or the member behind a call, adds to the common frame's calls.
+/// Returns the bytes of the frames that the member's calls add below the common frame.
 pub(crate) fn calls_bytes(survey: &Survey, way: Way, rounding: FrameRounding) -> u32 {
     match way {
         Way::Inline => survey.below,

@@ -1,10 +1,11 @@
-//! Which slots of a function's frame may be read before the function wrote them: what has to be zeroed for it.
+//! Slots of a function's frame that may be read before the function wrote them: they must be zeroed for it.
 //!
-//! The verifier lets privileged programs read stack that they never wrote. Alone, a program finds there what the kernel left;
-//! behind another member of a chain, what that one left. Most functions write all that they read, and cost nothing here.
+//! The verifier lets privileged programs read stack that they never wrote. A program that runs alone finds leftovers of
+//! the kernel there; one that runs behind another member of a chain finds that member's. Most functions write
+//! everything that they read, and cost nothing here.
 //!
-//! A write counts only if it is surely one: by the frame pointer itself. Whatever else may point into the frame counts as a
-//! read: a load, and a call that gets a pointer, which may read from there up to the end of the frame.
+//! A write counts only if it is certain: by the frame pointer itself. Any other access that may point into the frame
+//! counts as a read: a load, and a call that receives a pointer, which may read from there up to the end of the frame.
 
 use bpfmand_core::{Insn, ProgramText};
 
@@ -23,7 +24,7 @@ pub(crate) struct FrameSlots(u64);
 impl FrameSlots {
     pub(crate) const ALL: Self = Self(u64::MAX);
 
-    /// Those within a frame of so many bytes, by how far below the frame pointer they begin.
+    /// Returns the slots within a frame of `frame` bytes, as distances of their starts below the frame pointer.
     pub(crate) fn depths(self, frame: u32) -> impl Iterator<Item = u32> {
         (8..=frame).step_by(8).filter(move |depth| self.0 >> (depth / 8 - 1) & 1 == 1)
     }
@@ -45,11 +46,11 @@ impl FrameBytes {
     }
 }
 
-/// What is known before an instruction.
+/// Facts before an instruction.
 #[derive(Clone)]
 struct Known {
     pointers: Values<Pointer>,
-    /// Written on every way here.
+    /// Written on every path to here.
     written: FrameBytes,
 }
 
@@ -64,10 +65,10 @@ impl Knowledge for Known {
     }
 }
 
-/// Of each function, in the order of the program's functions.
 pub(crate) fn slots(text: &ProgramText) -> Vec<FrameSlots> {
     let (summaries, callbacks) = frame::summaries(text);
-    // What is tail-called runs in the place of the function, and what it reads is not known; nor where an indirect jump goes.
+    // A tail-called program runs in place of the function, and its reads are unknown, as is the target of an indirect
+    // jump.
     let is_opaque = |effect| matches!(effect, Effect::IndirectJump) || effect == Effect::Helper(TAIL_CALL);
     let is_unclear = effects(text).any(|(_, effect)| is_opaque(effect));
     let of = |function| match is_unclear {
@@ -104,7 +105,7 @@ fn step(insn: Insn, effect: Effect, known: &mut Known, reads: &mut Reads, calls_
                 reads.upwards(reach, &known.written);
             }
         }
-        // What is called may go down from where it is pointed to, too.
+        // A callee may also read below the pointer.
         Effect::Helper(_) | Effect::Kfunc { .. } | Effect::LocalCall { .. } => {
             if (1..=5).filter_map(own).next().is_some() {
                 reads.anywhere(&known.written);
@@ -124,7 +125,7 @@ fn step(insn: Insn, effect: Effect, known: &mut Known, reads: &mut Reads, calls_
     }
 }
 
-/// The bytes that a load or store means, `from` the frame pointer.
+/// Returns the bytes that a load or store accesses, `from` the frame pointer.
 fn bytes(from: i32, insn: Insn) -> impl Iterator<Item = u32> {
     let size = match insn.code & opcode::SIZE {
         opcode::SIZE_B => 1,
@@ -136,7 +137,7 @@ fn bytes(from: i32, insn: Insn) -> impl Iterator<Item = u32> {
     (start..start + size).filter_map(|offset| u32::try_from(-offset - 1).ok()).filter(|depth| *depth < FULL)
 }
 
-/// What was read although it may not have been written.
+/// Reads of slots that may not have been written.
 #[derive(Default)]
 struct Reads {
     unwritten: FrameSlots,
@@ -149,7 +150,7 @@ impl Reads {
         }
     }
 
-    /// One load, by what may be a pointer into the frame.
+    /// Adds one load, by a possible pointer into the frame.
     fn one(&mut self, pointer: Option<Reach>, insn: Insn, written: &FrameBytes) {
         match pointer {
             None => {}
@@ -160,7 +161,7 @@ impl Reads {
         }
     }
 
-    /// From where a pointer may point to up to the frame's end.
+    /// Adds reads from a pointer's lowest target up to the frame's end.
     fn upwards(&mut self, reach: Reach, written: &FrameBytes) {
         if !reach.certain {
             return self.anywhere(written);

@@ -4,7 +4,8 @@ use crate::text::testing::{
 };
 use bpfmand_core::op;
 
-/// How far below the frame pointer the slots begin that a program's first function may read before it wrote them.
+/// Returns the distances below the frame pointer of slots that a program's first function may read before it wrote
+/// them.
 fn of(functions: &[&[Insn]]) -> Vec<u32> {
     of_each(functions)[0].clone()
 }
@@ -13,7 +14,7 @@ fn of_each(functions: &[&[Insn]]) -> Vec<Vec<u32>> {
     slots(&program(functions).0).iter().map(|slots| slots.depths(FULL).collect()).collect()
 }
 
-/// Register 1 is the context: whether it is zero is not known.
+/// Register 1 is the context: its value is unknown.
 const fn if_zero(distance: i16) -> Insn {
     Insn::new(0x15, 1, 0, distance, 0)
 }
@@ -55,7 +56,7 @@ fn a_helper_may_read_from_its_pointer_to_the_frames_end() {
     let deeper =
         [store(-24), store(-8), copy(2, 10), add(2, -8), helper(1), load(3, 10, -24), set_r0(2), EXIT];
     assert_eq!(of(&[&deeper]), []);
-    // What a helper writes may not be all.
+    // A helper may write only a part.
     let filled = [copy(2, 10), add(2, -8), helper(1), load(3, 10, -8), set_r0(2), EXIT];
     assert_eq!(of(&[&filled]), [8]);
 }
@@ -73,7 +74,7 @@ fn where_the_place_is_not_known_all_slots_count() {
 
 #[test]
 fn a_write_by_a_pointer_is_none_and_a_read_by_one_is() {
-    // It may point elsewhere on another way: only the frame pointer surely points here.
+    // The pointer may be another one on another path: only the frame pointer is certain.
     let body = [copy(2, 10), Insn::new(0x7a, 2, 0, -8, 0), load(3, 10, -8), set_r0(2), EXIT];
     assert_eq!(of(&[&body]), [8]);
     let spilled = [copy(2, 10), add(2, -32), spill(-8, 2), load(4, 10, -8), load(3, 4, 0), set_r0(2), EXIT];
@@ -88,7 +89,7 @@ fn called_functions_may_read_what_they_are_shown_and_their_own() {
     assert_eq!(of_each(&[&shows, &own]), [all, vec![16]]);
     let silent = [local_call(2), set_r0(2), EXIT];
     assert_eq!(of_each(&[&silent, &own]), [vec![], vec![16]]);
-    // What an argument points to is another function's.
+    // The target of an argument belongs to another function.
     let through = [load(2, 1, -16), set_r0(2), EXIT];
     assert_eq!(of_each(&[&silent, &through])[1], []);
 }

@@ -1,33 +1,31 @@
-//! What the registers and the spill slots of one function hold, as far as an analysis knows.
+//! Contents of the registers and the spill slots of one function, as far as an analysis knows them.
 
 use std::collections::BTreeMap;
 
 use crate::text::flow::Knowledge;
 
-/// What is known of one value.
 pub(crate) trait RegisterValue: Copy + Default + PartialEq {
-    /// What is known where either may hold: this only widens, and only finitely often.
+    /// Returns the facts that hold for either value: this only widens, and only finitely often.
     #[must_use]
     fn or(self, other: Self) -> Self;
 }
 
-/// What the registers and the spill slots hold.
+/// Contents of the registers and the spill slots.
 #[derive(Clone)]
 pub(crate) struct Values<V> {
     pub(crate) registers: [V; 11],
     /// By exact offset from the frame pointer.
     pub(crate) slots: BTreeMap<i32, V>,
-    /// Spilled to a place that is not known exactly.
+    /// Spilled to a position that is not known exactly.
     pub(crate) anywhere: V,
 }
 
 impl<V: RegisterValue> Values<V> {
-    /// At a function's start: nothing is spilled.
+    /// Returns the values at a function's start: nothing is spilled.
     pub(crate) fn given(registers: [V; 11]) -> Self {
         Self { registers, slots: BTreeMap::new(), anywhere: V::default() }
     }
 
-    /// After a call: what registers 0 to 5 held is gone.
     pub(crate) fn forget_scratch(&mut self) {
         self.registers[..6].fill(V::default());
     }
@@ -49,7 +47,7 @@ impl<V: RegisterValue> Knowledge for [V; 11] {
     }
 }
 
-/// True if that widened what was known.
+/// Joins facts. Returns whether that widened them.
 fn take<V: RegisterValue>(mine: &mut V, theirs: V) -> bool {
     let before = *mine;
     *mine = before.or(theirs);

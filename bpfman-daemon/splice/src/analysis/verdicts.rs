@@ -1,7 +1,7 @@
-//! Which codes a member can return, as far as constants in its instructions show.
+//! Codes that a member can return, as far as constants in its instructions show.
 //!
-//! It saves a check or a table that the verifier would have to prove useless, and never more: what is not a
-//! visible constant counts as any code.
+//! This only saves a check or a table that the verifier would have to prove useless: everything other than a visible
+//! constant counts as any code.
 
 use bpfmand_core::{Insn, ProgramText, op};
 
@@ -20,31 +20,28 @@ pub(crate) struct Codes(u64);
 const ANY: u64 = 1 << 63;
 
 impl Codes {
-    /// Whatever a program may return.
     pub(crate) const UNKNOWN: Self = Self(ANY);
 
-    /// One code.
     pub(crate) fn constant(value: i32) -> Self {
         if (-1..=31).contains(&value) { Self(1 << (value + 1)) } else { Self(ANY) }
     }
 
-    /// The codes by value; none if they are not known.
+    /// Returns the codes by value; none if they are not known.
     pub(crate) fn known(self) -> Option<impl Iterator<Item = Code>> {
         (self.0 & ANY == 0).then(|| (-1..=31).filter(move |code| self.0 >> (code + 1) & 1 == 1))
     }
 
-    /// The code, if there is only one.
     pub(crate) fn only(self) -> Option<Code> {
         let mut known = self.known()?;
         known.next().filter(|_| known.next().is_none())
     }
 
-    /// What is left when the codes of `set` went on.
+    /// Returns the codes that remain without those of `set`.
     pub(crate) fn outside(self, hook: SpliceHook, set: ProceedMask) -> Self {
         set.codes(hook).fold(self, |left, code| Self(left.0 & !(1 << (code + 1))))
     }
 
-    /// The part of `set` that can occur.
+    /// Returns the part of `set` that can occur.
     pub(crate) fn of(self, hook: SpliceHook, set: ProceedMask) -> ProceedMask {
         if self.0 & ANY != 0 {
             return set;
@@ -60,22 +57,21 @@ impl RegisterValue for Codes {
     }
 }
 
-/// What each register may hold, as a verdict.
+/// Possible verdicts in each register.
 type Registers = [Codes; 11];
 
-/// The codes that the entry function can return.
 pub(crate) fn possible(text: &ProgramText) -> Codes {
     let mut returned = Codes::default();
     let entry = [Codes::UNKNOWN; 11];
     flow::run(&text.insns, span(text, 0), entry, |_, insn, effect, registers| match effect {
         Effect::Exit => returned = returned.or(registers[0]),
-        // A tail call that succeeds returns whatever the other program does.
+        // A successful tail call returns the result of the other program.
         effect if crate::analysis::survey::is_tail_call(effect) => {
             returned = Codes(ANY);
             forget_scratch(registers);
         }
         Effect::Helper(_) | Effect::Kfunc { .. } | Effect::LocalCall { .. } => forget_scratch(registers),
-        // Its places are not followed.
+        // The targets of an indirect jump are not followed.
         Effect::IndirectJump => returned = Codes::UNKNOWN,
         // A failing load leaves the program with 0.
         Effect::OldPacketLoad => {
@@ -124,7 +120,7 @@ mod tests {
     use super::*;
     use crate::text::testing::{EXIT, copy, helper, local_call, program, set_r0};
 
-    /// The codes that a body can return, ascending; none if any.
+    /// Returns the codes that a body can return, ascending; none for any code.
     fn of(body: &[Insn]) -> Option<Vec<Code>> {
         let function = [set_r0(1), EXIT];
         let text = program(&[body, &function]);

@@ -1,26 +1,26 @@
-//! The map in which a chain counts where packets leave it: a per-CPU array, a row an interface.
+//! The map in which a chain counts where packets leave it: a per-CPU array with a row per interface.
 //!
-//! A row's value is a table of 64-bit cells: a slot for each member and one for "all proceeded", in each slot a
-//! column for each verdict. A packet adds one to one cell, where it leaves; so the runs of member i are the sum over
-//! the slots from i on. Slots belong to the chain: all programs of a cut chain count in the same map.
+//! A row's value is a table of 64-bit cells: a slot for each member and one for "all proceeded", with a column for each
+//! verdict in each slot. A packet adds one to one cell, where it leaves; so the runs of member i are the sum over the
+//! slots from i on. Slots belong to the chain: all programs of a cut chain count in the same map.
 
 use crate::chain::hook::{Code, SpliceHook};
 
-/// Rows of the map: a power of two. A packet's row is its interface's index modulo this.
+/// Number of rows of the map: a power of two. A packet's row is its interface's index modulo this.
 pub const COUNTER_ROWS: u32 = 64;
 
-/// Shape of a row.
+/// Layout of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CounterLayout {
     hook: SpliceHook,
-    /// Members of the chain that can run, and one slot more.
+    /// Number of members that can run, plus one.
     pub slots: usize,
-    /// Cells of a slot.
+    /// Number of cells of a slot.
     pub columns: usize,
 }
 
 impl CounterLayout {
-    /// The layout for a chain of `members` members that can run (as many as [`crate::ChainPlan::members`] has).
+    /// Returns the layout for a chain of `members` members that can run (as many as [`crate::ChainPlan::members`] has).
     #[must_use]
     pub const fn new(hook: SpliceHook, members: usize) -> Self {
         let columns = match hook {
@@ -30,37 +30,37 @@ impl CounterLayout {
         Self { hook, slots: members + 1, columns }
     }
 
-    /// Bytes of a row on one CPU.
+    /// Returns the bytes of a row on one CPU.
     #[must_use]
     pub const fn value_size(self) -> usize {
         self.slots * self.columns * 8
     }
 
-    /// Row of an interface.
+    /// Returns the row of an interface.
     #[must_use]
     pub const fn row(ifindex: u32) -> u32 {
         ifindex & (COUNTER_ROWS - 1)
     }
 
-    /// Slot of packets with which every member proceeded; their column is the hook's end verdict.
+    /// Returns the slot of packets with which every member proceeded; their column is the hook's end verdict.
     #[must_use]
     pub const fn all_proceeded(self) -> usize {
         self.slots - 1
     }
 
-    /// Index of the cell (eight bytes each) for a member's verdict, as the member returned it.
+    /// Returns the index of the cell (eight bytes each) for a member's verdict, as the member returned it.
     #[must_use]
     pub const fn cell(self, slot: usize, code: Code) -> usize {
         slot * self.columns + self.column(code)
     }
 
-    /// Index of the cell for packets that could not go on: the tail call of the member or program there failed.
+    /// Returns the index of the cell for packets whose tail call to a member or program failed.
     #[must_use]
     pub const fn failed_cell(self, slot: usize) -> usize {
         slot * self.columns + self.failed_column()
     }
 
-    /// Column of a verdict.
+    /// Returns the column of a verdict.
     #[must_use]
     pub const fn column(self, code: Code) -> usize {
         let first = self.hook.first_code();
@@ -72,7 +72,7 @@ impl CounterLayout {
         }
     }
 
-    /// Verdicts that have a column of their own: they come first.
+    /// Returns the number of verdicts that have a column of their own: they come first.
     pub(crate) const fn known_columns(self) -> usize {
         match self.hook {
             SpliceHook::Xdp => 5,
@@ -80,7 +80,7 @@ impl CounterLayout {
         }
     }
 
-    /// Column of verdicts that the hook does not know.
+    /// Returns the column of verdicts that the hook does not know.
     #[must_use]
     pub const fn other_column(self) -> usize {
         match self.hook {
@@ -89,7 +89,7 @@ impl CounterLayout {
         }
     }
 
-    /// Column of failed tail calls.
+    /// Returns the column of failed tail calls.
     #[must_use]
     pub const fn failed_column(self) -> usize {
         match self.hook {
@@ -98,7 +98,7 @@ impl CounterLayout {
         }
     }
 
-    /// Name of a column, as users know the verdict; none for columns that nothing counts in.
+    /// Returns the name of a column, as users know the verdict; none for unused columns.
     #[must_use]
     pub fn column_name(self, column: usize) -> Option<&'static str> {
         const XDP: [&str; 5] = ["aborted", "drop", "pass", "tx", "redirect"];

@@ -1,4 +1,4 @@
-//! What a hook does with the verdict of a chain.
+//! Handling of a chain's verdict by its hook.
 
 use crate::chain::proceed::ProceedMask;
 
@@ -14,12 +14,12 @@ const TC_OK: Code = 0;
 pub(crate) const TC_SHOT: Code = 2;
 const TC_REDIRECT: Code = 7;
 
-/// What TC programs return, and what a tcx link has to return in its place.
+/// Codes that TC programs return, and the codes that a tcx link must return instead.
 ///
-/// tcx (Linux 6.6 and later) knows NEXT -1, PASS 0, DROP 2 and REDIRECT 7 and takes all else for NEXT, so without
-/// this table a stolen packet would go on to the next filter. RECLASSIFY has meant OK since Linux 4.12; PIPE and
-/// UNSPEC mean "go on to the next filter". Codes that are not listed mean UNSPEC, REPEAT among them: it is an
-/// action's code, no filter's.
+/// tcx (Linux 6.6 and later) knows NEXT -1, PASS 0, DROP 2 and REDIRECT 7 and takes all others for NEXT, so without
+/// this table a stolen packet would go on to the next filter. RECLASSIFY has meant OK since Linux 4.12; PIPE and UNSPEC
+/// mean "go on to the next filter". Codes that are not listed mean UNSPEC, including REPEAT, which is a code of
+/// actions, not of filters.
 pub(crate) const TCX_TABLE: [(Code, Code); 9] = [
     (TC_UNSPEC, TC_UNSPEC),
     (TC_OK, TC_OK),
@@ -32,7 +32,7 @@ pub(crate) const TCX_TABLE: [(Code, Code); 9] = [
     (8, TC_SHOT), // TRAP
 ];
 
-/// Where the spliced program will be attached: decides what a chain answers at its end.
+/// Hook of the spliced program, which determines the result of a chain at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SpliceHook {
     /// XDP. All proceeded: PASS. Otherwise the verdict that stopped the chain.
@@ -46,7 +46,7 @@ pub enum SpliceHook {
 }
 
 impl SpliceHook {
-    /// The verdict when every member proceeded.
+    /// Returns the verdict when every member proceeded.
     #[must_use]
     pub const fn end_verdict(self) -> Code {
         match self {
@@ -55,7 +55,7 @@ impl SpliceHook {
         }
     }
 
-    /// The verdict when a tail call inside the chain does not happen: the packet is dropped, since members that might
+    /// Returns the verdict when a tail call inside the chain fails: the packet is dropped, since members that might
     /// have dropped it did not run.
     #[must_use]
     pub const fn fail_verdict(self) -> Code {
@@ -65,7 +65,7 @@ impl SpliceHook {
         }
     }
 
-    /// Offset of the interface's index in the context: `xdp_md.ingress_ifindex`, `__sk_buff.ifindex`.
+    /// Returns the offset of the interface's index in the context: `xdp_md.ingress_ifindex`, `__sk_buff.ifindex`.
     pub(crate) const fn ifindex_offset(self) -> i16 {
         match self {
             Self::Xdp => 12,
@@ -73,7 +73,7 @@ impl SpliceHook {
         }
     }
 
-    /// What the hook is answered when a member ended the chain with `code`.
+    /// Returns the result for the hook when a member ended the chain with `code`.
     #[must_use]
     pub fn translate(self, code: Code) -> Code {
         match self {
@@ -86,7 +86,7 @@ impl SpliceHook {
         }
     }
 
-    /// The code that sends the packet to the target which a redirect helper noted.
+    /// Returns the code that sends the packet to the target set by a redirect helper.
     #[must_use]
     pub const fn redirect(self) -> Code {
         match self {
@@ -95,7 +95,7 @@ impl SpliceHook {
         }
     }
 
-    /// The code of bit 0 of a proceed-on set.
+    /// Returns the code of bit 0 of a proceed-on set.
     #[must_use]
     pub const fn first_code(self) -> Code {
         match self {
@@ -104,9 +104,9 @@ impl SpliceHook {
         }
     }
 
-    /// True if a program's own verdict is the chain's verdict, whether it is in the set or not.
+    /// Returns whether a program's own verdict is the chain's verdict, whether it is in the set or not.
     ///
-    /// The code of bit 31, which libxdp's dispatcher keeps for itself, counts as PASS in XDP's default set.
+    /// The code of bit 31, which libxdp's dispatcher reserves, counts as PASS in XDP's default set.
     pub(crate) fn verdict_survives(self, set: ProceedMask) -> bool {
         match self {
             Self::Xdp => set.0 & !(1 << XDP_PASS | ProceedMask::DISPATCHER_RETURN.0) == 0,
@@ -116,10 +116,10 @@ impl SpliceHook {
     }
 }
 
-/// True if a chain of this one member is attached as the program itself, at no cost.
+/// Returns whether a chain of this single member is attached as the program itself, at no cost.
 ///
-/// So it is for XDP when the set holds nothing but PASS and the dispatcher's return code. TC always goes through
-/// [`crate::splice()`], one member too, for the verdict at its end.
+/// This applies to XDP if the set holds only PASS and the dispatcher's return code. TC always uses [`crate::splice()`],
+/// even for one member, for the verdict at its end.
 #[must_use]
 pub fn can_attach_direct(hook: SpliceHook, proceed_on: ProceedMask) -> bool {
     hook == SpliceHook::Xdp && hook.verdict_survives(proceed_on)

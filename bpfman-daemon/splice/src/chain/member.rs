@@ -1,4 +1,4 @@
-//! One member, checked: its functions, what it calls, what its verdicts can be.
+//! A member of a chain, and checks of its functions and calls.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use crate::error::MemberName;
 use crate::error::refusal::Refusal;
 use crate::text::scan::{Effect, target, walk, width};
 
-/// A program to be joined, and on which of its verdicts the chain goes on.
+/// A program to be joined, and the verdicts with which the chain continues.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// What to call it in messages and line information: its file or image.
+    /// Name in messages and line information: its file or image.
     pub label: &'a str,
     /// The relocated program, its map references bound to kernel maps.
     pub text: &'a BoundText,
@@ -28,29 +28,29 @@ pub struct Member<'a> {
     /// for functions that index arrays on the stack.
     pub kernel_stack_depths: Option<&'a [u32]>,
     /// Positions of instructions whose immediate is a type id of the program's own BTF (CO-RE's local type ids), which
-    /// moves with the BTF. Programs tied to it by their maps too say [`Self::needs_own_btf`].
+    /// moves with the BTF. Programs whose maps depend on it too set [`Self::needs_own_btf`].
     pub local_type_ids: &'a [usize],
-    /// Runs as a program of its own, whatever it costs.
+    /// Runs as a program of its own, at any cost.
     pub isolated: bool,
-    /// The text only stands for a program whose instructions nobody here knows: it may redirect, and tail-call as deep
-    /// as it likes. Goes with [`Self::isolated`].
+    /// The text is a placeholder for a program whose instructions are unknown: it may redirect, and tail-call to any
+    /// depth. Used with [`Self::isolated`].
     pub opaque: bool,
     /// Instructions that the verifier processed when the member was loaded alone, if known.
     pub verified_insns: Option<u32>,
-    /// Whose member it is: where a chain has to be cut, it is cut between owners first.
+    /// Owner of the member: a chain that must be cut is cut between owners first.
     pub owner: MemberOwner,
-    /// Loaded for one device (receive-metadata functions): then the whole chain is.
+    /// Loaded for one device (receive-metadata functions), which then applies to the whole chain.
     pub device_bound: bool,
     /// Made for the entries of a device or CPU map (`xdp/devmap`, `xdp/cpumap`): such programs are never chained.
     pub for_map: bool,
 }
 
-/// Whose a member is. Only told apart, so that any numbering will do.
+/// Owner of a member. Owners are only compared, so any numbering works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberOwner(pub u32);
 
 impl<'a> Member<'a> {
-    /// A member without exceptions to the rules.
+    /// Creates a member without exceptions to the rules.
     #[must_use]
     pub const fn new(label: &'a str, text: &'a BoundText, proceed_on: ProceedMask) -> Self {
         Self {
@@ -83,18 +83,18 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Instruction range of a function.
+/// Returns the instruction range of a function.
 pub(crate) fn span(text: &ProgramText, function: usize) -> Range<usize> {
     let span = &text.functions[function];
     span.start..span.start + span.len
 }
 
-/// Number of the function that starts at `at`.
+/// Returns the number of the function that starts at `at`.
 pub(crate) fn function_at(text: &ProgramText, at: usize) -> Option<usize> {
     text.functions.binary_search_by_key(&at, |span| span.start).ok()
 }
 
-/// The functions that `function` calls or takes the address of.
+/// Returns the functions that `function` calls or takes the address of.
 pub(crate) fn callees(text: &ProgramText, function: usize) -> BTreeSet<usize> {
     walk(&text.insns, span(text, function))
         .filter_map(|(at, effect)| match effect {
@@ -106,7 +106,7 @@ pub(crate) fn callees(text: &ProgramText, function: usize) -> BTreeSet<usize> {
         .collect()
 }
 
-/// Checks what all later steps rely on: functions without gaps, jumps inside their function, whole instructions.
+/// Checks the assumptions of all later steps: functions without gaps, jumps inside their function, whole instructions.
 pub(crate) fn check_shape(text: &ProgramText) -> Result<(), Refusal> {
     let malformed = |at, what| Err(Refusal::Malformed { at, what });
     let mut end = 0;
@@ -156,7 +156,7 @@ fn check_function(text: &ProgramText, range: Range<usize>) -> Result<(), Refusal
     }
 }
 
-/// For each slot of a function, whether an instruction starts there.
+/// Returns for each slot of a function whether an instruction starts there.
 fn starts(insns: &[Insn], range: Range<usize>) -> Vec<bool> {
     let mut starts = vec![false; range.len()];
     for (at, _) in walk(insns, range.clone()) {
@@ -165,7 +165,7 @@ fn starts(insns: &[Insn], range: Range<usize>) -> Vec<bool> {
     starts
 }
 
-/// Functions must not call themselves over any way: the kernel refuses it, and depth would have no end.
+/// Refuses recursion over any path: the kernel refuses it, and the depth would be unlimited.
 fn check_recursion(text: &ProgramText) -> Result<(), Refusal> {
     let calls: Vec<BTreeSet<usize>> = (0..text.functions.len()).map(|f| callees(text, f)).collect();
     // Remove functions all of whose callees are removed; what cannot be removed is on a cycle or above one.
@@ -190,7 +190,7 @@ fn check_recursion(text: &ProgramText) -> Result<(), Refusal> {
     }
 }
 
-/// True if the program mentions `register` in its entry function.
+/// Returns whether the program uses `register` in its entry function.
 pub(crate) fn entry_uses_register(text: &ProgramText, register: u8) -> bool {
     walk(&text.insns, span(text, 0)).any(|(at, effect)| {
         let insn = text.insns[at];
@@ -199,7 +199,7 @@ pub(crate) fn entry_uses_register(text: &ProgramText, register: u8) -> bool {
     })
 }
 
-/// Positions and effects of all instructions of a program.
+/// Returns positions and effects of all instructions of a program.
 pub(crate) fn effects(text: &ProgramText) -> impl Iterator<Item = (usize, Effect)> + '_ {
     walk(&text.insns, 0..text.insns.len())
 }

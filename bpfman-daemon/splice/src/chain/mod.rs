@@ -1,4 +1,4 @@
-//! What a chain is: its hook, members, options, and the plan of how it runs.
+//! Model of a chain: its hook, members, options and plan.
 
 pub(crate) mod counters;
 pub(crate) mod hook;

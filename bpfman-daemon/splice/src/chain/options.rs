@@ -1,11 +1,11 @@
-//! What a splice depends on besides its members.
+//! Options of a splice.
 
 use bpfmand_core::MapId;
 
 use crate::chain::hook::SpliceHook;
 use crate::chain::plan::Attempt;
 
-/// How the kernel rounds each frame when it adds up the stack of nested calls.
+/// Rounding that the kernel applies to each frame when it adds up the stack of nested calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameRounding {
     /// To 32 bytes, at least 32: Linux 6.1, and newer ones without the JIT.
@@ -15,7 +15,7 @@ pub enum FrameRounding {
 }
 
 impl FrameRounding {
-    /// Bytes that a frame of `depth` bytes counts for.
+    /// Returns the bytes that a frame of `depth` bytes counts for.
     #[must_use]
     pub const fn round(self, depth: u32) -> u32 {
         match self {
@@ -28,20 +28,20 @@ impl FrameRounding {
     }
 }
 
-/// What to do when some members handle packets in several buffers and some do not.
+/// Rule for chains where only some members handle packets in several buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FragsRule {
-    /// Refuse.
+    /// Refuse the chain.
     MustAgree,
-    /// Join them without: the kernel then refuses the program where the MTU needs several buffers (ERANGE).
+    /// Join them without support: the kernel then refuses the program where the MTU needs several buffers (ERANGE).
     OnlyIfAll,
 }
 
-/// Functions of the kernel that unwind the stack.
+/// Kernel functions that unwind the stack.
 pub const THROWING_KFUNCS: &[&str] = &["bpf_throw"];
 
-/// Functions of the kernel that run a program's code later, and keep it loaded until then, by all names that kernels have
-/// for them: `_impl` is dropped where a kernel passes the program itself.
+/// Kernel functions that run a program's code later, and keep it loaded until then, under all names in different
+/// kernels: `_impl` is dropped where a kernel passes the program itself.
 pub const DEFERRING_KFUNCS: &[&str] = &[
     "bpf_wq_init",
     "bpf_wq_set_callback",
@@ -53,44 +53,45 @@ pub const DEFERRING_KFUNCS: &[&str] = &[
     "bpf_task_work_schedule_resume_impl",
 ];
 
-/// What a splice depends on besides its members.
+/// Inputs of a splice other than its members.
 #[derive(Clone, Copy, Debug)]
 pub struct SpliceOptions<'a> {
-    /// Where the program will be attached.
+    /// Hook where the program will be attached.
     pub hook: SpliceHook,
-    /// How the kernel adds up frames.
+    /// Rounding of frames in the kernel.
     pub rounding: FrameRounding,
-    /// The kernel has unconditional jumps of 32 bits (cpu v4 instructions; probe it).
+    /// True if the kernel has unconditional jumps of 32 bits (cpu v4 instructions; must be probed).
     pub ja32: bool,
-    /// What to do when members disagree about packets in several buffers.
+    /// Rule for members that disagree about packets in several buffers.
     pub frags: FragsRule,
     /// Ids in the kernel's BTF of [`THROWING_KFUNCS`].
     pub throwing_kfuncs: &'a [i32],
     /// Ids in the kernel's BTF of [`DEFERRING_KFUNCS`].
     pub deferring_kfuncs: &'a [i32],
-    /// Those of the members' maps that are arenas: a program can use one.
+    /// Maps of the members that are arenas: a program can use only one.
     pub arenas: &'a [MapId],
-    /// Count where packets leave the chain ([`crate::CounterLayout`]): 1 to 3 ns a packet.
+    /// Counts where packets leave the chain ([`crate::CounterLayout`]): 1 to 3 ns per packet.
     pub counters: bool,
-    /// Make a timed twin, which one packet in 1,024 takes ([`crate::TimeLayout`]): 2 ns a packet. Chains that are bound to a
-    /// device, and a program that the hook runs itself, have none.
+    /// Creates a timed twin, which one packet in 1,024 takes ([`crate::TimeLayout`]): 2 ns per packet. Chains that are
+    /// bound to a device, and a program that the hook runs directly, have none.
     pub timing: bool,
-    /// Every member is a global function under its own name, for tools that trace functions.
+    /// Makes every member a global function under its own name, for tools that trace functions.
     pub as_subprograms: bool,
-    /// TC: put members that write packets directly behind a cut when members that only read come first. A program
-    /// that writes makes the kernel copy shared packets before its first instruction.
+    /// TC: puts members that write packets directly behind a cut if read-only members come first. A program that writes
+    /// makes the kernel copy shared packets before its first instruction.
     pub tc_writers_behind_cut: bool,
-    /// Most instructions for the verifier in one program, as the sum of its members alone.
+    /// Maximum number of instructions that the verifier may process for one program, as the sum of its members alone.
     pub verified_limit: u64,
-    /// How far to go back from the cheapest chain.
+    /// Fallback level.
     pub attempt: Attempt,
 }
 
-/// The kernel stops verifying at a million; work of a splice was seen to be 1.0 to 1.02 times the sum of real members.
+/// The kernel's own limit is one million; splices of real members were measured at 1.0 to 1.02 times the sum of their
+/// members.
 pub const VERIFIED_LIMIT: u64 = 800_000;
 
 impl SpliceOptions<'_> {
-    /// The choices that are safe on every kernel.
+    /// Returns the options that are safe on every kernel.
     #[must_use]
     pub const fn new(hook: SpliceHook) -> Self {
         Self {

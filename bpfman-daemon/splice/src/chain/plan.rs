@@ -1,4 +1,4 @@
-//! What becomes of a chain: which strategy, how each member runs, where a new program begins, and why.
+//! Plan of a chain: its strategy, the way in which each member runs, where a new program begins, and the reasons.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::way::{MemberPlan, Way};
 
-/// How a hook's chain is made.
+/// Structure of a hook's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChainStrategy {
-    /// The hook runs the only member itself: nothing to compile.
+    /// The hook runs the only member directly: nothing to compile.
     Direct,
     /// All members are in one program, or behind calls and tail calls from it that return to it.
     Splice,
@@ -18,7 +18,7 @@ pub enum ChainStrategy {
     Cut,
 }
 
-/// How far to go back from the cheapest chain: for when the verifier refuses a splice of members that pass alone.
+/// Fallback level, for when the verifier refuses a splice of members that pass alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Attempt {
     /// The cheapest chain that the rules allow.
@@ -31,13 +31,13 @@ pub enum Attempt {
     /// Every member in a program of its own, each leading into the next.
     #[serde(rename = "cut")]
     CutEach,
-    /// Every member as the program that it is when loaded alone, tail-called one by one.
+    /// Every member as its separately loaded program, tail-called one by one.
     #[serde(rename = "own")]
     AllStandalone,
 }
 
 impl Attempt {
-    /// What to try after this one was refused.
+    /// Returns the attempt to make after this one was refused.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
         match self {
@@ -60,35 +60,35 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Why a new program begins.
+/// Reason why a new program begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CutReason {
-    /// GPL-compatible members and others are not stamped alike.
+    /// GPL-compatible members and others need different licences.
     Licence,
     /// The verifier would process too many instructions.
     VerifierWork {
-        /// Of the members alone, together.
+        /// Sum over the members alone.
         insns: u64,
-        /// The limit that the chain was planned with.
+        /// Limit in the options of the chain.
         limit: u64,
     },
     /// More maps than a program may use.
     Maps {
-        /// Different maps.
+        /// Number of different maps.
         maps: usize,
     },
     /// More instructions than a program may have.
     Insns {
-        /// Instructions.
+        /// Number of instructions.
         insns: usize,
     },
-    /// More stack than a program may use, whatever is put behind calls.
+    /// More stack than a program may use, even with members behind calls.
     Stack,
     /// More type information than a program may carry.
     TypeInformation,
-    /// A program can use one arena only.
+    /// A program can use only one arena.
     Arenas,
-    /// The next member writes packets directly: the kernel would copy shared packets before the readers too.
+    /// The next member writes packets directly: the kernel would copy shared packets for the readers too.
     Writer,
     /// The verifier refused the chain as one program.
     Fallback(Attempt),
@@ -117,54 +117,54 @@ impl fmt::Display for CutReason {
     }
 }
 
-/// One of the programs that a chain is made of.
+/// One program of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentPlan {
     /// Indexes of its members.
     pub members: Range<usize>,
-    /// Why it is not part of the program before; none for the first.
+    /// Reason why it is not part of the program before; none for the first.
     pub reason: Option<CutReason>,
-    /// True if it begins earlier than it would have to, at the first member of another owner.
+    /// True if it begins earlier than necessary, at the first member of another owner.
     pub at_owner: bool,
 }
 
-/// What stands in the one slot of a program array.
+/// Content of the only slot of a program array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ArrayUse {
-    /// The chain's program with this index, from 1: reached from the one before.
+    /// The chain's program with this index, from 1, reached from the previous one.
     Segment(usize),
-    /// The member with this index, as loaded alone.
+    /// The separately loaded program of the member with this index.
     Member(usize),
     /// The timed twin of the chain's program with this index; that of 0 is reached by every 1,024th packet.
     Twin(usize),
 }
 
-/// What becomes of a chain.
+/// Plan of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainPlan {
-    /// How the chain is made.
+    /// Structure of the chain.
     pub strategy: ChainStrategy,
-    /// How each member runs. Members behind an empty proceed-on set never run and are left out.
+    /// Plans of the members. Members behind an empty proceed-on set never run and are left out.
     pub members: Vec<MemberPlan>,
-    /// Members that never run.
+    /// Number of members that never run.
     pub unreached: usize,
-    /// The programs to load, in the order in which packets meet them; none for [`ChainStrategy::Direct`].
+    /// Programs to load, in the order in which packets meet them; none for [`ChainStrategy::Direct`].
     pub segments: Vec<SegmentPlan>,
-    /// The one-slot program arrays to create, in the order of [`crate::Bindings::arrays`]. They have to stay
-    /// referenced (pinned) while the chain runs: the kernel empties an array that nobody holds.
+    /// One-slot program arrays to create, in the order of [`crate::Bindings::arrays`]. They must stay pinned while the
+    /// chain runs: the kernel empties an array without user references.
     pub arrays: Vec<ArrayUse>,
-    /// All programs of the chain handle packets in several buffers.
+    /// True if all programs of the chain handle packets in several buffers.
     pub frags: bool,
-    /// All programs of the chain have to be bound to the interface's device (`BPF_F_XDP_DEV_BOUND_ONLY`).
+    /// True if all programs of the chain must be bound to the interface's device (`BPF_F_XDP_DEV_BOUND_ONLY`).
     pub device_bound: bool,
-    /// There is a timed twin ([`crate::Bindings::timing`] is wanted).
+    /// True if there is a timed twin ([`crate::Bindings::timing`] is needed).
     pub timed: bool,
-    /// Which fallback from the cheapest chain this is.
+    /// Fallback level of this plan.
     pub attempt: Attempt,
 }
 
 impl ChainPlan {
-    /// Why the chain is made this way: a line for the whole, and one for each member or program that is special.
+    /// Returns the reasons for the plan: a line for the whole, and one for each member or program that is special.
     #[must_use]
     pub fn reason(&self) -> String {
         let count = self.members.len();

@@ -1,4 +1,4 @@
-//! Sets of verdicts on which a chain goes on, and the cheapest test for one.
+//! Sets of verdicts with which a chain continues, and the cheapest test for one.
 
 use bpfmand_core::Insn;
 
@@ -13,10 +13,10 @@ use crate::text::opcode;
 pub struct ProceedMask(pub u32);
 
 impl ProceedMask {
-    /// Bit 31: the code that a dispatcher returns where no program is.
+    /// Bit 31: the code that a dispatcher returns for an empty slot.
     pub const DISPATCHER_RETURN: Self = Self(1 << 31);
 
-    /// Of a shadow member: the chain goes on whatever it returns, codes without a bit too. No set that names verdicts has
+    /// Set of a shadow member: the chain continues with any code, even one without a bit. No set of named verdicts has
     /// all bits.
     pub const EVERYTHING: Self = Self(u32::MAX);
 
@@ -37,12 +37,12 @@ impl ProceedMask {
         self == Self::EVERYTHING || (0..32).contains(&bit) && self.0 >> bit & 1 == 1
     }
 
-    /// The codes of the set, by bit.
+    /// Returns the codes of the set, by bit.
     pub fn codes(self, hook: SpliceHook) -> impl Iterator<Item = Code> {
         (0..32).filter(move |bit| self.0 >> bit & 1 == 1).map(move |bit| bit + hook.first_code())
     }
 
-    /// The set as runs of neighbouring codes, which count as unsigned: -1 comes last.
+    /// Returns the set as runs of neighbouring codes, as unsigned numbers: -1 comes last.
     fn runs(self, hook: SpliceHook) -> Vec<(u32, u32)> {
         let mut codes: Vec<u32> = self.codes(hook).map(i32::cast_unsigned).collect();
         codes.sort_unstable();
@@ -75,8 +75,8 @@ pub(crate) fn emit_drop_test(asm: &mut Asm, go: Label) {
 
 /// Emits a test of the code in `w0`: falls through if it is in the set, else jumps to `stop`. Keeps `r0`.
 ///
-/// All compares are of 32 bits: a program's verdict is, and -1 may come with a high half of zeros or of ones.
-/// Registers 1 and 2 may be overwritten.
+/// All comparisons use 32 bits: a verdict has 32 bits, and -1 may come with a high half of zeros or of ones. Registers
+/// 1 and 2 may be overwritten.
 pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label) {
     if set == ProceedMask::EVERYTHING {
         return;
@@ -95,7 +95,7 @@ pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop:
                 asm.branch(opcode::JEQ32, low, go);
             } else {
                 if low > 0 {
-                    // Runs ascend: what is below this one is in none.
+                    // Runs ascend: codes below this one are in none.
                     asm.branch(opcode::JLT32, low, stop);
                 }
                 asm.branch(opcode::JLE32, high, go);
@@ -111,7 +111,7 @@ pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop:
             asm.branch(opcode::JGT32, high, stop);
         }
     } else {
-        // A shift takes its count modulo 32, so codes without a bit are sorted out first.
+        // A shift takes its count modulo 32, so codes without a bit are excluded first.
         let count = if hook.first_code() == 0 {
             asm.branch(opcode::JGT32, 31, stop);
             0
@@ -129,7 +129,7 @@ pub(crate) fn emit_test(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop:
     asm.bind(go);
 }
 
-/// Instructions that a test for membership in a run takes.
+/// Returns the number of instructions of a test for membership in a run.
 fn compares((low, high): (u32, u32)) -> usize {
     if low == high || low == 0 { 1 } else { 2 }
 }

@@ -1,8 +1,8 @@
-//! Which part of a joined program is whose.
+//! Maps ranges of a joined program to its members.
 
 use std::ops::Range;
 
-/// What a range of a joined program is. Members are counted in the chain, also in its later programs.
+/// Type of a range of a joined program. Members are counted in the chain, also in its later programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainPart {
     /// Glue that leads into a member: saved context, zeroed frame, the call of a member behind a call.
@@ -42,7 +42,7 @@ pub enum ChainPart {
 }
 
 impl ChainPart {
-    /// Index of the member that the part belongs to.
+    /// Returns the index of the member that the part belongs to.
     #[must_use]
     pub const fn member(&self) -> usize {
         match self {
@@ -55,7 +55,7 @@ impl ChainPart {
         }
     }
 
-    /// Number of the member's function that the instructions are from, if they are a member's.
+    /// Returns the number of the member's function, if the instructions are a member's.
     pub(crate) const fn function(&self) -> Option<usize> {
         match self {
             Self::Body { .. } => Some(0),
@@ -64,7 +64,7 @@ impl ChainPart {
         }
     }
 
-    /// True if the part can begin a function of the joined program.
+    /// Returns whether the part can begin a function of the joined program.
     const fn is_function(&self) -> bool {
         matches!(self, Self::Start { .. } | Self::Function { .. } | Self::Stub { .. })
     }
@@ -75,11 +75,11 @@ impl ChainPart {
 pub struct ChainSection {
     /// Instruction indexes.
     pub insns: Range<usize>,
-    /// What they are.
+    /// Type of the range.
     pub part: ChainPart,
 }
 
-/// The functions of the joined program besides its entry: first instruction and part of each.
+/// Returns the functions of the joined program besides its entry: first instruction and part of each.
 pub(crate) fn functions(sections: &[ChainSection]) -> impl Iterator<Item = (usize, &ChainPart)> {
     let mut before: Option<&ChainPart> = None;
     sections.iter().filter_map(move |section| {

@@ -1,4 +1,4 @@
-//! How each member of a chain runs, and why not the cheapest way.
+//! Ways in which the members of a chain run, and the reasons for the costlier ones.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::plan::Attempt;
 
-/// How one member runs in its program.
+/// Way in which a member runs in its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
@@ -14,13 +14,13 @@ pub enum Way {
     Inline,
     /// Its entry function is a function of the same program, behind a call: about 9 ns where returns are mitigated.
     Function,
-    /// It stays the program that it is when loaded alone, behind a function that tail-calls it.
+    /// It stays a separate program, behind a function that tail-calls it.
     #[serde(rename = "own")]
     Standalone,
 }
 
 impl Way {
-    /// "inline", "function" or "own".
+    /// Returns "inline", "function" or "own".
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,81 +31,81 @@ impl Way {
     }
 }
 
-/// Why a member is not inlined. Positions are instruction indexes in the member.
+/// Reason why a member is not inlined. Positions are instruction indexes in the member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WayReason {
     /// `bpf_tail_call` in the entry function would end the chain silently.
     TailCall {
-        /// Where.
+        /// Position of the call.
         at: usize,
     },
     /// A failing `LD_ABS` or `LD_IND` in the entry function would end the chain with verdict 0.
     OldPacketLoad {
-        /// Where.
+        /// Position of the load.
         at: usize,
     },
-    /// `may_goto` in the entry function: one budget of loops a frame, which members would share.
+    /// `may_goto` in the entry function: each frame has one loop budget, which members would share.
     SharedLoopBudget {
-        /// Where.
+        /// Position of the `may_goto`.
         at: usize,
     },
     /// One of its functions may end by a tail call or a failing `LD_ABS`. The verifiers of Linux 6.1 and 6.12 overlook
     /// the former, take the function's other results for all, and would delete the check of the member's verdict.
     HiddenExit {
-        /// Where.
+        /// Position of the exit.
         at: usize,
     },
     /// `bpf_throw` unwinds everything up to the program's entry.
     Throws {
-        /// Where.
+        /// Position of the call.
         at: usize,
     },
-    /// It has an exception callback, a function that nothing calls: a program has one, for all that it is made of.
+    /// It has an exception callback, a function that no instruction calls: a program has only one, for all its members.
     CatchesExceptions {
-        /// Where it begins.
+        /// Position of the callback.
         at: usize,
     },
     /// A timer or work queue, once started, would run a replaced chain's code and keep all of it loaded.
     DeferredWork {
-        /// Where.
+        /// Position of the call.
         at: usize,
     },
     /// Its maps or instructions are tied to its own type information (local kptrs, lists, trees).
     NeedsOwnBtf,
     /// It refers to a kernel module's function or variable, which needs a descriptor of its own load.
     UnboundReference {
-        /// Where.
+        /// Position of the reference.
         at: usize,
     },
     /// It jumps by a table of its own positions.
     IndirectJump {
-        /// Where.
+        /// Position of the jump.
         at: usize,
     },
-    /// Its stack by the kernel's count is deeper than its instructions show, so it shares no frame.
+    /// The kernel counts more stack than its instructions show, so it must not share a frame.
     UnclearStack {
-        /// The function.
+        /// Name of the function.
         function: String,
         /// Bytes by the kernel's count.
         kernel: u32,
         /// Bytes by the instructions.
         computed: u32,
     },
-    /// Its frame and the calls of another member do not fit the stack together.
+    /// Its frame and the calls of another member together exceed the stack.
     DeepStack {
-        /// Bytes of its frame.
+        /// Size of its frame, in bytes.
         frame: u32,
     },
-    /// It calls eight functions deep already: it cannot be one more call away.
+    /// Its calls nest eight functions deep already: it cannot be behind another call.
     DeepCalls,
     /// The program would be too long for jumps of 16 bits, and the kernel has no longer ones.
     TooLong {
-        /// Instructions of its entry function.
+        /// Number of instructions of its entry function.
         insns: usize,
     },
-    /// It does not fit a spliced program at all, not even as its only member.
+    /// It does not fit a spliced program, not even as its only member.
     LeavesNoRoom,
-    /// It was asked for.
+    /// Isolation was requested.
     Isolated,
     /// The hook is compiled so that tracing tools see each member.
     AsSubprograms,
@@ -175,16 +175,16 @@ impl fmt::Display for WayReason {
     }
 }
 
-/// What becomes of one member.
+/// Plan for one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberPlan {
-    /// How it runs.
+    /// Way in which the member runs.
     pub way: Way,
-    /// Why it is not inlined; none if it is.
+    /// Reason why it is not inlined; none if it is.
     pub reason: Option<WayReason>,
 }
 
 impl MemberPlan {
-    /// Inlined.
+    /// Plan of an inlined member.
     pub const INLINE: Self = Self { way: Way::Inline, reason: None };
 }

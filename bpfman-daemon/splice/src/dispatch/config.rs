@@ -1,4 +1,4 @@
-//! The configuration of a dispatcher: the one value of its one map, in version 2 of the protocol.
+//! Configuration of a dispatcher: the only value of its only map, in version 2 of the protocol.
 
 use super::dispatcher::{DISPATCHER_CONFIG_SIZE, DISPATCHER_EMPTY_SLOT, DISPATCHER_SLOTS};
 use bpfmand_core::map_type::ARRAY;
@@ -6,36 +6,36 @@ use bpfmand_core::{MapRole, MapSpec};
 
 /// First byte of every configuration since version 2.
 const MAGIC: u8 = 236;
-/// The version that is read and written here.
+/// Version of the protocol that is read and written.
 pub const DISPATCHER_CONFIG_VERSION: u8 = 2;
-/// In a slot's flags: its program takes packets in several buffers (`BPF_F_XDP_HAS_FRAGS`).
+/// Flag of a slot whose program handles packets in several buffers (`BPF_F_XDP_HAS_FRAGS`).
 const HAS_FRAGS: u32 = 1 << 5;
 /// `BPF_F_RDONLY_PROG`.
 const READ_ONLY: u32 = 1 << 7;
 
-/// One program of a dispatcher, as its configuration has it.
+/// Configuration of one program of a dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DispatcherSlot {
-    /// The verdicts after which the next program runs, by bit.
+    /// Verdicts after which the next program runs, by bit.
     pub proceed: u32,
-    /// 0 runs first.
+    /// Run priority: 0 runs first.
     pub priority: u32,
-    /// It takes packets in several buffers.
+    /// True if the program handles packets in several buffers.
     pub frags: bool,
 }
 
-/// What a map's value says.
+/// Content of a map value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DispatcherConfig {
-    /// A configuration that is understood.
+    /// A valid configuration.
     Slots(Vec<DispatcherSlot>),
-    /// A configuration of this version, or something that makes no sense.
+    /// A configuration of another version, or an invalid one.
     Version(u8),
-    /// No configuration.
+    /// Not a configuration.
     Other,
 }
 
-/// Reads a configuration.
+/// Parses a configuration.
 #[must_use]
 pub fn read_dispatcher_config(bytes: &[u8]) -> DispatcherConfig {
     let [MAGIC, version, count, ..] = *bytes else { return DispatcherConfig::Other };
@@ -58,19 +58,19 @@ pub fn read_dispatcher_config(bytes: &[u8]) -> DispatcherConfig {
     DispatcherConfig::Slots((0..count).map(slot).collect())
 }
 
-/// True if a dispatcher of these programs takes packets in several buffers: all have to.
+/// Returns whether a dispatcher of these programs handles packets in several buffers: all programs must.
 #[must_use]
 pub fn dispatcher_takes_frags(slots: &[DispatcherSlot]) -> bool {
     !slots.is_empty() && slots.iter().all(|slot| slot.frags)
 }
 
-/// The map of a dispatcher with these programs, which are as many as it takes at most.
+/// Returns the map of a dispatcher with these programs, at most [`DISPATCHER_SLOTS`].
 #[must_use]
 pub fn dispatcher_config(slots: &[DispatcherSlot]) -> MapSpec {
     let mut bytes =
         vec![MAGIC, DISPATCHER_CONFIG_VERSION, slots.len() as u8, u8::from(dispatcher_takes_frags(slots))];
     let columns: [&dyn Fn(&DispatcherSlot) -> u32; 3] = [
-        // A slot that its program left is passed by.
+        // A slot that its program left must let packets proceed.
         &|slot| slot.proceed | 1 << DISPATCHER_EMPTY_SLOT,
         &|slot| slot.priority,
         &|slot| if slot.frags { HAS_FRAGS } else { 0 },
@@ -96,7 +96,7 @@ mod tests {
         ];
         let bytes = dispatcher_config(&slots).initial;
         assert_eq!(bytes.len(), 124);
-        // As seen of a dispatcher that xdp-loader 1.3.1 made.
+        // From a dispatcher that xdp-loader 1.3.1 made.
         assert_eq!(bytes[..4], [236, 2, 2, 0]);
         assert_eq!(bytes[4..8], 0x8000_0004_u32.to_ne_bytes());
         assert_eq!(read_dispatcher_config(&bytes), DispatcherConfig::Slots(slots.to_vec()));

@@ -1,7 +1,7 @@
-//! A dispatcher in libxdp's protocol: a program that calls a function for each of its slots, whose place other programs
-//! take ("freplace"), and goes on as long as each answers what its set in the configuration lets proceed.
+//! A dispatcher in libxdp's protocol: a program that calls a function for each of its slots, which other programs
+//! replace ("freplace"), and continues as long as each result is in the slot's proceed set in the configuration.
 //!
-//! The protocol is libxdp's `protocol.org`; the instructions and types here are made by this module alone.
+//! The protocol is defined in libxdp's `protocol.org`; only this module builds its instructions and types.
 
 use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, Insn, MapId, ProgramText, op};
 
@@ -9,38 +9,38 @@ use crate::dispatch::dispatcher_types;
 use crate::text::asm::Asm;
 use crate::text::opcode;
 
-/// Name of the program, by which libxdp knows it.
+/// Name of the program, by which libxdp recognizes it.
 pub const DISPATCHER_NAME: &str = "xdp_dispatcher";
-/// Most slots.
+/// Maximum number of slots.
 pub const DISPATCHER_SLOTS: usize = 10;
-/// What a slot answers that nobody has taken.
+/// Result of an unused slot.
 pub const DISPATCHER_EMPTY_SLOT: u32 = 31;
-/// Bytes of the configuration, the one value of the one map.
+/// Size of the configuration in bytes, the only value of the only map.
 pub const DISPATCHER_CONFIG_SIZE: usize = 4 + 3 * DISPATCHER_SLOTS * 4;
 
-/// Where the slots' sets are in the configuration.
+/// Offset of the slots' proceed sets in the configuration.
 const ACTIONS: i16 = 4;
 const PASS: i32 = 2;
 /// `bpf_xdp_adjust_tail`.
 const ADJUST_TAIL: i32 = 65;
-/// Registers of the dispatcher: what calls leave alone.
+/// Registers of the dispatcher, which calls preserve.
 const CONTEXT: u8 = 6;
 const CONFIG: u8 = 7;
 
-/// Name of a slot's function.
+/// Returns the name of a slot's function.
 #[must_use]
 pub fn dispatcher_slot(slot: usize) -> String {
     format!("prog{slot}")
 }
 
-/// The type id of a slot's function in the dispatcher's own BTF.
+/// Returns the type id of a slot's function in the dispatcher's own BTF.
 #[must_use]
 pub fn dispatcher_slot_type(slot: usize) -> u32 {
     dispatcher_types::FIRST_SLOT + slot as u32
 }
 
-/// A dispatcher with so many slots, whose configuration is the one value of the map. With more slots than
-/// [`DISPATCHER_SLOTS`] it has these.
+/// Returns a dispatcher with `slots` slots, at most [`DISPATCHER_SLOTS`]. `config` is the map whose only value is the
+/// configuration.
 #[must_use]
 pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
     let slots = slots.min(DISPATCHER_SLOTS);
@@ -52,7 +52,7 @@ pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
     for (slot, function) in functions.iter().enumerate() {
         asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
         asm.call(*function);
-        // No set has a bit for it, so the packet leaves with it.
+        // No proceed set has a bit for it, so the packet leaves with it.
         asm.branch(opcode::JGT32, DISPATCHER_EMPTY_SLOT, out);
         asm.push(Insn::new(opcode::LOAD_W, 1, CONFIG, ACTIONS + 4 * slot as i16, 0));
         asm.push(Insn::new(opcode::RSH32_REG, 1, 0, 0, 0));
@@ -66,8 +66,8 @@ pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
     for (slot, function) in functions.iter().enumerate() {
         let start = asm.here();
         asm.bind(*function);
-        // Says to the verifier that what takes this place may change the packet (Linux 6.13 and later ask). Cutting
-        // nothing off changes nothing, and this runs only in a slot that was left.
+        // Shows the verifier that a replacement may change the packet (required by Linux 6.13 and later). Adjusting the
+        // tail by zero changes nothing, and runs only in an unused slot.
         asm.push(Insn::new(opcode::MOV64_IMM, 2, 0, 0, 0));
         asm.helper(ADJUST_TAIL);
         asm.set(0, DISPATCHER_EMPTY_SLOT as i32);
@@ -83,7 +83,7 @@ pub fn dispatcher(slots: usize, config: MapId, frags: bool) -> BoundText {
             .map(|(span, type_id)| FuncInfo { insn_off: span.start as u32, type_id })
             .collect(),
         functions: spans,
-        // Some hundred instructions: every jump reaches.
+        // The program has about a hundred instructions: every jump reaches its target.
         insns: asm.finish(false).unwrap_or_default(),
         btf: Some(dispatcher_types::btf(slots).into()),
         line_info: Vec::new(),

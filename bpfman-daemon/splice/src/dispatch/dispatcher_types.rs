@@ -1,5 +1,5 @@
-//! Type information of a dispatcher: what its functions are called and what they take, which is what programs that take
-//! a function's place are held against.
+//! Type information of a dispatcher: names and prototypes of its functions, with which the kernel compares their
+//! replacements.
 
 use crate::dispatch::dispatcher::{DISPATCHER_NAME, dispatcher_slot};
 
@@ -7,7 +7,7 @@ const INT: u32 = 1;
 const STRUCT: u32 = 2;
 const POINTER: u32 = 3;
 const PROTO: u32 = 4;
-/// The function of slot 0; those of the others follow.
+/// Type id of the function of slot 0; those of the others follow.
 pub(crate) const FIRST_SLOT: u32 = 5;
 
 /// `BTF_KIND_*`.
@@ -16,15 +16,15 @@ const KIND_PTR: u32 = 2;
 const KIND_STRUCT: u32 = 4;
 const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
-/// `BTF_FUNC_GLOBAL`: only such a function can be replaced.
+/// `BTF_FUNC_GLOBAL`: only global functions can be replaced.
 const GLOBAL: u32 = 1;
 
-/// The type id of the dispatcher's own function.
+/// Returns the type id of the dispatcher's own function.
 pub(crate) const fn entry(slots: usize) -> u32 {
     FIRST_SLOT + slots as u32
 }
 
-/// Raw BTF of `int progN(struct xdp_md *ctx)` for each slot and of the dispatcher itself.
+/// Returns the raw BTF of `int progN(struct xdp_md *ctx)` for each slot and of the dispatcher itself.
 pub(crate) fn btf(slots: usize) -> Vec<u8> {
     const MAGIC: u16 = 0xeb9f;
     const VERSION: u8 = 1;

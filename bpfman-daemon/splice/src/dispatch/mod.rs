@@ -1,4 +1,4 @@
-//! libxdp's dispatcher: its program, and the types of its slots.
+//! libxdp's dispatcher: its program, configuration, and the types of its slots.
 
 pub(crate) mod config;
 pub(crate) mod dispatcher;

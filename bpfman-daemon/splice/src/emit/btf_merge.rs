@@ -1,4 +1,4 @@
-//! Type information of all members in one, and of the functions that came without.
+//! Merges the type information of all members, and of functions without any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use crate::text::btf_records::{self as records, Word};
 const MAX_TYPES: usize = 0x000f_ffff;
 const MAX_STRINGS: usize = 0x00ff_ffff;
 
-/// Longest name that every kernel takes for a symbol, in bytes.
+/// Longest symbol name that every kernel accepts, in bytes.
 const MAX_NAME: usize = 127;
 
-/// Where a member's types and strings went: what to add to its ids and offsets.
+/// Relocation of a member's types and strings: the number to add to its ids and offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moved {
     types: u32,
@@ -29,7 +29,7 @@ impl Moved {
     }
 }
 
-/// BTF under construction. Begins with what describes the joined program: `int chain(struct xdp_md *context)`.
+/// BTF under construction. Begins with the description of the joined program: `int chain(struct xdp_md *context)`.
 pub(crate) struct Merge {
     types: Vec<u8>,
     count: u32,
@@ -38,17 +38,17 @@ pub(crate) struct Merge {
     functions: BTreeMap<String, u32>,
     /// Prototype of functions without type information.
     prototype: u32,
-    /// Prototype of functions that are given the context: `int (struct xdp_md *context)`.
+    /// Prototype of functions that receive the context: `int (struct xdp_md *context)`.
     entry: u32,
     /// The FUNC of the joined program.
     pub(crate) chain: u32,
 }
 
-/// Linkage of a FUNC, in the place of a length.
+/// Linkage of a FUNC, in place of a length.
 const STATIC: u32 = 0;
 const GLOBAL: u32 = 1;
 
-/// How the verifier takes a function: on each call with what it is given, or once by its type.
+/// Verification of a function: on each call with its arguments, or once by its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linkage {
     Static,
@@ -73,7 +73,7 @@ impl Merge {
         };
         const SIGNED_32_BITS: u32 = 1 << 24 | 32;
         let int = merge.add("int", records::INT, 0, 4, &[SIGNED_32_BITS]);
-        // The verifier knows a context by the name of its struct; the fields are its own affair.
+        // The verifier recognizes a context by the name of its struct, and ignores the fields.
         let context = merge.add(context, records::STRUCT, 0, 0, &[]);
         let pointer = merge.add("", records::PTR, 0, context, &[]);
         let name = merge.string("context");
@@ -92,7 +92,7 @@ impl Merge {
         self.count
     }
 
-    /// Offset of a string of our own; each is kept once.
+    /// Returns the offset of a string of our own; each is stored once.
     pub(crate) fn string(&mut self, text: &str) -> u32 {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
         if text.is_empty() {
@@ -109,7 +109,7 @@ impl Merge {
         offset
     }
 
-    /// A FUNC for a member's entry function behind a call. `name` has to be an [`identifier`].
+    /// Adds a FUNC for a member's entry function behind a call. `name` must be an [`identifier`].
     pub(crate) fn entry_function(&mut self, name: &str, linkage: Linkage) -> u32 {
         let linkage = match linkage {
             Linkage::Static => STATIC,
@@ -118,7 +118,7 @@ impl Merge {
         self.add(name, records::FUNC, linkage, self.entry, &[])
     }
 
-    /// The FUNC for a function that came without one.
+    /// Adds a FUNC for a function without one.
     pub(crate) fn function(&mut self, name: &str) -> u32 {
         let name = identifier(name);
         if let Some(id) = self.functions.get(&name) {
@@ -129,7 +129,7 @@ impl Merge {
         id
     }
 
-    /// Appends a member's BTF. `entries` are the FUNCs of inlined entry functions, which are no functions now.
+    /// Appends a member's BTF. `entries` are the FUNCs of inlined entry functions, which are no longer functions.
     pub(crate) fn append(&mut self, raw: &[u8], entries: &BTreeSet<u32>) -> Result<Moved, &'static str> {
         let sections = records::sections(raw)?;
         let moved = Moved { types: self.count, strings: self.strings.len() as u32 };
@@ -143,7 +143,7 @@ impl Merge {
         Ok(moved)
     }
 
-    /// Appends one record and returns the bytes it took in the member.
+    /// Appends one record and returns its size in the member, in bytes.
     fn append_record(&mut self, from: &[u8], moved: Moved, is_entry: bool) -> Result<usize, &'static str> {
         let word = |index: usize| records::word_at(from, index * 4).ok_or("a type is cut short");
         let info = word(1)?;
@@ -179,7 +179,7 @@ impl Merge {
         Ok(words * 4)
     }
 
-    /// The raw BTF; types and bytes of strings if there are more than the kernel takes.
+    /// Returns the raw BTF, or the number of types and bytes of strings if they exceed the kernel's limits.
     pub(crate) fn finish(self) -> Result<Vec<u8>, (usize, usize)> {
         let types = self.count as usize;
         if types > MAX_TYPES || self.strings.len() > MAX_STRINGS || self.types.len() > MAX_STRINGS {
@@ -189,7 +189,7 @@ impl Merge {
     }
 }
 
-/// A name that the kernel takes for a function's.
+/// Returns a name that the kernel accepts for a function.
 pub(crate) fn identifier(name: &str) -> String {
     let mut identifier: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(MAX_NAME).collect();

@@ -1,7 +1,7 @@
 //! The timed twin: a copy of the chain that reads the clock between members, taken by one packet in 1,024.
 //!
 //! A clock reading costs more than most members, so the chain itself has none: its entry counts packets on each CPU and
-//! sends every 1,024th to the twin by a tail call (2 ns a packet). Members do in the twin what they do in the chain.
+//! sends every 1,024th to the twin by a tail call (2 ns per packet). Members behave the same in both copies.
 
 use bpfmand_core::{Insn, MapId};
 
@@ -18,47 +18,48 @@ const LOOKUP: i32 = 1;
 /// `bpf_ktime_get_ns`.
 const CLOCK: i32 = 5;
 
-/// One packet in so many is timed: a power of two.
+/// One packet in this many is timed: a power of two.
 pub const TIMED_ONE_IN: u32 = 1024;
 
-/// Shape of the map of times: a per-CPU array with a row for each interface that runs the chain (as for
-/// [`crate::CounterLayout`]), in a row two 64-bit cells a slot, samples and nanoseconds.
+/// Layout of the map of times: a per-CPU array with a row for each interface that runs the chain (as for
+/// [`crate::CounterLayout`]). A row has two 64-bit cells per slot: samples and nanoseconds.
 ///
-/// There is a slot for each member and one for the clock itself: its mean is to be taken from every other slot's mean.
-/// A slot's time begins where the one before ends, so it has the check of that one's verdict in it.
+/// There is a slot for each member and one for the clock itself, whose mean must be subtracted from every other slot's
+/// mean. A slot's time begins where the previous one ends, so it includes the check of the previous verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimeLayout {
-    /// Members of the chain that can run, and one slot more.
+    /// Number of members that can run, plus one.
     pub slots: usize,
 }
 
 impl TimeLayout {
-    /// The layout for a chain of `members` members that can run.
+    /// Returns the layout for a chain of `members` members that can run.
     #[must_use]
     pub const fn new(members: usize) -> Self {
         Self { slots: members + 1 }
     }
 
-    /// Bytes of a row on one CPU.
+    /// Returns the bytes of a row on one CPU.
     #[must_use]
     pub const fn value_size(self) -> usize {
         self.slots * 16
     }
 
-    /// Slot of the clock itself.
+    /// Returns the slot of the clock itself.
     #[must_use]
     pub const fn clock(self) -> usize {
         self.slots - 1
     }
 
-    /// Index of the cell (eight bytes each) that counts a slot's samples; its nanoseconds are in the next.
+    /// Returns the index of the cell (eight bytes each) that counts a slot's samples; the next cell has its
+    /// nanoseconds.
     #[must_use]
     pub const fn samples(self, slot: usize) -> usize {
         slot * 2
     }
 }
 
-/// What the twin's glue needs.
+/// Inputs of the twin's glue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     pub(crate) samples: MapId,
@@ -69,7 +70,7 @@ pub(crate) struct Clock {
     pub(crate) frame: u32,
 }
 
-/// At the chain's entry: counts the packet, and sends one of 1,024 to the twin. Keeps register 1.
+/// At the chain's entry: counts the packet, and sends one of 1,024 to the twin. Preserves register 1.
 pub(crate) fn tick(asm: &mut Asm, timing: Timing, twin: MapId) {
     let go = asm.label();
     const CONTEXT: u8 = 6;
@@ -81,13 +82,13 @@ pub(crate) fn tick(asm: &mut Asm, timing: Timing, twin: MapId) {
     asm.push(Insn::new(opcode::AND64_IMM, 1, 0, 0, TIMED_ONE_IN as i32 - 1));
     asm.branch_on(1, opcode::JNE64, u32::from(timing.phase) % TIMED_ONE_IN, go);
     asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
-    // If there is no twin, the packet goes on here.
+    // If there is no twin, the packet continues here.
     glue::tail_call(asm, twin);
     asm.bind(go);
     asm.push(Insn::new(opcode::MOV64_REG, 1, CONTEXT, 0, 0));
 }
 
-/// Finds a value of a per-CPU array, by the key at `depth` in the frame.
+/// Looks up a value of a per-CPU array, by the key at `depth` in the frame.
 fn look_up(asm: &mut Asm, map: MapId, depth: u32) {
     asm.push(Insn::new(opcode::MOV64_REG, 2, opcode::FRAME, 0, 0));
     asm.push(Insn::new(opcode::ADD64_IMM, 2, 0, 0, i32::from(glue::below(depth))));
@@ -95,7 +96,7 @@ fn look_up(asm: &mut Asm, map: MapId, depth: u32) {
     asm.helper(LOOKUP);
 }
 
-/// Adds one, or what a register holds, to the cell at an offset from register 0.
+/// Adds one, or the value of a register, to the cell at an offset from register 0.
 fn add(asm: &mut Asm, offset: i16, register: Option<u8>) {
     asm.push(Insn::new(opcode::LOAD_DW, 1, 0, offset, 0));
     asm.push(match register {
@@ -106,7 +107,7 @@ fn add(asm: &mut Asm, offset: i16, register: Option<u8>) {
 }
 
 impl Clock {
-    /// Registers that are free between members: none of them holds the context.
+    /// Returns registers that are free between members: none of them holds the context.
     fn free(&self) -> impl Iterator<Item = u8> {
         let context = self.context;
         (6..=9).filter(move |register| context != ContextPlace::Register(*register))
@@ -121,8 +122,8 @@ impl Clock {
         asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 0, self.last_reading(), 0));
     }
 
-    /// Before the first member of a program: notes the interface's row, takes the clock's own time, and starts it. Keeps
-    /// register 1.
+    /// Before the first member of a program: stores the interface's row, measures the clock itself, and starts it.
+    /// Preserves register 1.
     pub(crate) fn start(&self, asm: &mut Asm) {
         let context = self.free().nth(2).unwrap_or(9);
         asm.push(Insn::new(opcode::MOV64_REG, context, 1, 0, 0));
@@ -134,7 +135,7 @@ impl Clock {
         asm.push(Insn::new(opcode::MOV64_REG, 1, context, 0, 0));
     }
 
-    /// Behind a member: notes its time, and starts the next one's. Keeps register 0.
+    /// Behind a member: records its time, and starts that of the next. Preserves register 0.
     pub(crate) fn lap(&self, asm: &mut Asm, slot: usize) {
         let mut free = self.free();
         let (verdict, time) = (free.next().unwrap_or(6), free.next().unwrap_or(7));
@@ -151,7 +152,7 @@ impl Clock {
         add(asm, cell, None);
         add(asm, cell + 8, Some(time));
         asm.bind(skip);
-        // Read again, so that noting a time is no member's.
+        // Read the clock again, so that recording is not charged to a member.
         self.read(asm);
         asm.push(Insn::new(opcode::MOV64_REG, 0, verdict, 0, 0));
     }

@@ -1,4 +1,4 @@
-//! A plan and the maps that it needs in, programs out.
+//! Compiles a plan and its maps into programs.
 
 use bpfmand_core::MapId;
 
@@ -11,44 +11,45 @@ use crate::emit::splice::{ChainMaps, Copy, Splice, check_name, join, segment_nam
 use crate::error::SpliceError;
 use crate::planning::planner;
 
-/// The kernel's maps that a chain refers to besides its members' own.
+/// Maps that a chain refers to, other than its members' own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bindings<'a> {
     /// One-slot program arrays (4-byte keys and values), in the order of [`ChainPlan::arrays`].
     pub arrays: &'a [MapId],
-    /// The map of exits ([`crate::CounterLayout`]), if the options want counters.
+    /// Map of the exits ([`crate::CounterLayout`]), if the options enable counters.
     pub counters: Option<MapId>,
-    /// The maps of the timed twin, if the options want one.
+    /// Maps of the timed twin, if the options enable one.
     pub timing: Option<Timing>,
 }
 
-/// The maps of a timed twin.
+/// Maps of a timed twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    /// Per-CPU array of one 8-byte value: counts packets, to pick every 1,024th.
+    /// Per-CPU array of one 8-byte value: counts packets, to select every 1,024th.
     pub ticks: MapId,
     /// Per-CPU array of [`crate::COUNTER_ROWS`] rows of [`crate::TimeLayout`].
     pub samples: MapId,
-    /// Which of 1,024 packets goes through the twin, from 0. A member that knew it could be slow on all others.
+    /// Index, from 0, of the packet among 1,024 that takes the twin. A member that knew it could be slow only on the
+    /// others.
     pub phase: u16,
 }
 
-/// The programs of a chain.
+/// Programs of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// By segment of the plan; the first is what the hook runs. Empty for [`crate::ChainStrategy::Direct`].
+    /// Programs by segment of the plan; the hook runs the first. Empty for [`crate::ChainStrategy::Direct`].
     pub programs: Vec<Splice>,
-    /// The timed twins, by segment; empty if the options want none.
+    /// Timed twins, by segment; empty if the options enable none.
     pub twins: Vec<Splice>,
 }
 
-/// Makes the programs of a planned chain. `members` and `options` have to be those of [`crate::plan()`].
+/// Compiles a planned chain. `members` and `options` must be those of [`crate::plan()`].
 ///
-/// The same input gives the same bytes; other map ids change nothing but map references, which the kernel leaves out
-/// of a program's tag.
+/// The same input gives the same bytes; other map ids change only map references, which the kernel excludes from a
+/// program's tag.
 ///
 /// # Errors
-/// [`SpliceError::Bindings`] if maps are missing; else what [`crate::plan()`] could not foresee.
+/// [`SpliceError::Bindings`] if maps are missing; otherwise errors that [`crate::plan()`] cannot foresee.
 pub fn compile(
     name: &str,
     members: &[Member<'_>],
@@ -81,10 +82,11 @@ pub fn compile(
     Ok(Compiled { programs: copies(Copy::Plain)?, twins })
 }
 
-/// Joins members that need no maps beside their own into one program, also a member that could be attached directly.
+/// Joins members that need no maps other than their own into one program, even a member that could be attached
+/// directly.
 ///
 /// # Errors
-/// [`SpliceError::NeedsArrays`] if they do need some: then [`crate::plan()`] and [`compile()`] are the way.
+/// [`SpliceError::NeedsArrays`] if the chain needs program arrays: use [`crate::plan()`] and [`compile()`] then.
 pub fn splice(
     name: &str,
     members: &[Member<'_>],

@@ -1,4 +1,4 @@
-//! Rules that every compiled chain keeps, tried with drawn ones.
+//! Properties of every compiled chain, tested with random ones.
 
 use proptest::prelude::*;
 

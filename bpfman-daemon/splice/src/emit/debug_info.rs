@@ -13,10 +13,9 @@ use crate::emit::btf_merge::{Linkage, Merge, Moved, identifier};
 use crate::error::SpliceError;
 use crate::error::refusal::Refusal;
 
-/// File name of the lines that no member brought.
+/// File name of generated lines.
 const OWN_FILE: &str = "bpfman chain";
 
-/// Type information of the joined program.
 pub(crate) struct DebugInfo {
     pub(crate) btf: Vec<u8>,
     pub(crate) func_info: Vec<FuncInfo>,
@@ -25,11 +24,11 @@ pub(crate) struct DebugInfo {
     pub(crate) local_type_ids: Vec<(usize, u32)>,
 }
 
-/// Names of the functions that members begin with, where those are behind calls: by member.
+/// Names of members' entry functions that are behind calls, by member.
 pub(crate) struct Names(BTreeMap<usize, String>);
 
 impl Names {
-    /// A name for each: its own, made different from all others in the program, so that tools find the right one.
+    /// Returns a name for each: its own, made unique in the program, so that tools find the right one.
     pub(crate) fn of(group: Group<'_>, range: &Range<usize>) -> Self {
         let mut taken: BTreeSet<String> = BTreeSet::from(["chain".to_owned()]);
         for member in range.clone().filter(|member| group.ways[*member].way != Way::Standalone) {
@@ -50,7 +49,6 @@ impl Names {
         Self(names)
     }
 
-    /// The name of a function of the joined program.
     pub(crate) fn function(&self, group: Group<'_>, part: &ChainPart) -> String {
         let member = part.member();
         match part {
@@ -70,7 +68,7 @@ pub(crate) fn build(
     names: &Names,
 ) -> Result<DebugInfo, SpliceError> {
     let mut merge = Merge::new(group.options.hook);
-    // Before the members' types, so that who looks for a name meets these first.
+    // Before the members' types, so that lookups by name find these first.
     let entries: BTreeMap<usize, u32> = names
         .0
         .iter()
@@ -106,8 +104,8 @@ pub(crate) fn build(
     Ok(DebugInfo { btf, func_info, line_info, local_type_ids })
 }
 
-/// Of a global function the verifier takes the result for unknown; of a static one it believes what it sees, and those of
-/// Linux 6.1 and 6.12 do not see what a tail call returns.
+/// Returns the linkage of a member's function. The verifier takes the result of a global function as unknown; for a
+/// static one it trusts what it sees, and those of Linux 6.1 and 6.12 do not see the result of a tail call.
 fn linkage(group: Group<'_>, member: usize) -> Linkage {
     let survey = &group.surveys[member];
     let loads = matches!(survey.must, Some((_, WayReason::OldPacketLoad { .. })));
@@ -135,7 +133,7 @@ fn append_all(
             .or_default()
             .extend(infos.filter(|info| info.insn_off == 0).map(|info| info.type_id));
     }
-    // A function that one member calls and another begins with stays what it is.
+    // A function that one member calls and another begins with keeps its type.
     for (member, raw) in members() {
         if let Some(entries) = entries.get_mut(raw) {
             for called in group.members[member].program().func_info.iter().filter(|info| info.insn_off != 0) {
@@ -159,7 +157,7 @@ fn append_all(
     Ok(places)
 }
 
-/// The FUNC that the member's own information gives a function.
+/// Returns the FUNC type of a function in the member's own information.
 fn function_type(member: &Member<'_>, moved: Option<&Moved>, function: usize) -> Option<u32> {
     let text = member.program();
     let start = text.functions[function].start as u32;
@@ -167,12 +165,11 @@ fn function_type(member: &Member<'_>, moved: Option<&Moved>, function: usize) ->
     Some(moved?.type_id(info.type_id))
 }
 
-/// Instructions of the member that a section holds.
 fn member_range(member: &Member<'_>, section: &ChainSection) -> Option<Range<usize>> {
     section.part.function().map(|function| member::span(member.program(), function))
 }
 
-/// The member's own lines for a section, at their new places.
+/// Returns the member's own lines for a section, at their new positions.
 fn member_lines(member: &Member<'_>, moved: Option<&Moved>, section: &ChainSection) -> Vec<LineInfo> {
     let (Some(range), Some(moved)) = (member_range(member, section), moved) else { return Vec::new() };
     let lines = member.program().line_info.iter();
@@ -187,7 +184,7 @@ fn member_lines(member: &Member<'_>, moved: Option<&Moved>, section: &ChainSecti
         .collect()
 }
 
-/// The type ids in a section's instructions: where, and what they are now.
+/// Returns the type ids in a section's instructions: position and new id.
 fn moved_type_ids(member: &Member<'_>, moved: Option<&Moved>, section: &ChainSection) -> Vec<(usize, u32)> {
     let (Some(range), Some(moved)) = (member_range(member, section), moved) else { return Vec::new() };
     let ids = member.local_type_ids.iter().filter(|at| range.contains(at));
@@ -198,7 +195,7 @@ fn moved_type_ids(member: &Member<'_>, moved: Option<&Moved>, section: &ChainSec
     .collect()
 }
 
-/// A line that says what the instructions are: glue, or code of a member that came without lines.
+/// Returns a line that describes the instructions: glue, or code of a member without line information.
 fn own_line(merge: &mut Merge, member: &Member<'_>, section: &ChainSection, index: usize) -> LineInfo {
     let text = member.program();
     let position = index + 1;

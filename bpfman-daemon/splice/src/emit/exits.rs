@@ -1,4 +1,4 @@
-//! Where packets leave a program: each way out, counted if that is wanted, and the answer to the hook.
+//! Exits of a program: each one, counted if enabled, and the result for the hook.
 
 use bpfmand_core::{Insn, MapId};
 
@@ -14,37 +14,36 @@ use crate::text::opcode;
 /// `bpf_map_lookup_elem`.
 const LOOKUP: i32 = 1;
 
-/// What a chain's function returns in a member's place when the tail call to it failed: no hook's verdict.
+/// Result of a chain's function in place of a member when the tail call to it failed: not a verdict of any hook.
 pub(crate) const FAILED: Code = 0x6661_696c;
 
-/// Holds the verdict while it is counted. Members are through by then: their registers are free.
+/// Holds the verdict while it is counted. Members have finished by then: their registers are free.
 const VERDICT: u8 = 6;
 
-/// How a packet leaves.
+/// Reason why a packet leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Out {
     /// A member's verdict, in register 0, is outside its set.
     Stopped(Codes),
-    /// Every member went on.
+    /// Every member let the packet proceed.
     AllProceeded,
-    /// A tail call did not happen.
     Failed,
 }
 
-/// Counting, if it is wanted.
+/// Counters, if enabled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counting {
     pub(crate) map: MapId,
     pub(crate) layout: CounterLayout,
 }
 
-/// The ways out of one program, collected while it is laid out.
+/// Exits of one program, collected while it is laid out.
 pub(crate) struct Exits {
     hook: SpliceHook,
     counting: Option<Counting>,
     /// By slot: the member's, or the last for "all proceeded".
     ways: Vec<(Label, usize, Out)>,
-    /// The way that the instructions before run into.
+    /// Exit that the preceding instructions fall through to.
     first: Option<Label>,
 }
 
@@ -53,9 +52,9 @@ impl Exits {
         Self { hook, counting, ways: Vec::new(), first: None }
     }
 
-    /// Where to jump when a member ended the chain with one of `codes` in register 0.
+    /// Returns the label for a member that ended the chain with one of `codes` in register 0.
     pub(crate) fn stopped(&mut self, asm: &mut Asm, member: usize, codes: Codes) -> Label {
-        // Without counters all members leave by one way.
+        // Without counters all members share one exit.
         let shared = self.ways.iter_mut().find(|(_, _, out)| matches!(out, Out::Stopped(_)));
         if let (None, Some((label, _, Out::Stopped(all)))) = (self.counting, shared) {
             *all = all.or(codes);
@@ -64,13 +63,13 @@ impl Exits {
         self.way(asm, member, Out::Stopped(codes))
     }
 
-    /// Where to jump when every member went on.
+    /// Returns the label for a packet that every member let proceed.
     pub(crate) fn all_proceeded(&mut self, asm: &mut Asm) -> Label {
         let slot = self.counting.map_or(0, |counting| counting.layout.all_proceeded());
         self.way(asm, slot, Out::AllProceeded)
     }
 
-    /// Where to jump when the tail call to a member, or to the program that begins with it, failed.
+    /// Returns the label for a failed tail call to a member, or to the program that begins with it.
     pub(crate) fn failed(&mut self, asm: &mut Asm, member: usize) -> Label {
         let shared = self.ways.iter().find(|(_, _, out)| *out == Out::Failed);
         if let (None, Some((label, _, _))) = (self.counting, shared) {
@@ -85,12 +84,11 @@ impl Exits {
         label
     }
 
-    /// The program runs into this way out: it needs no jump.
+    /// Marks an exit that the program falls through to, without a jump.
     pub(crate) fn run_into(&mut self, way: Label) {
         self.first = Some(way);
     }
 
-    /// Emits all ways out.
     pub(crate) fn emit(mut self, asm: &mut Asm, context: ContextPlace) {
         self.ways.sort_by_key(|(label, _, _)| Some(*label) != self.first);
         match self.counting {
@@ -110,10 +108,10 @@ impl Exits {
         }
     }
 
-    /// Each way out names its cell, then all count and answer alike.
+    /// Emits exits that each select their cell; counting and the result are shared.
     fn emit_counted(self, asm: &mut Asm, counting: Counting, context: ContextPlace) {
         let layout = counting.layout;
-        // The context may wait in a register until the row is known.
+        // The context may be in a register until the row is known.
         let offset = if context == ContextPlace::Register(9) { 8 } else { 9 };
         let (by_verdict, count) = (asm.label(), asm.label());
         let mut answers = Codes::default();
@@ -148,9 +146,10 @@ impl Exits {
     }
 }
 
-/// Counts what a shadow member answered, in its own row of cells, which it needs for nothing else: it ends no packet's way.
+/// Counts the verdict of a shadow member, in its own row of cells, which has no other use: a shadow member ends no
+/// chain.
 ///
-/// The context stays where later members find it. All other registers are free between members.
+/// The context stays where later members expect it. All other registers are free between members.
 pub(crate) fn count_shadow(
     asm: &mut Asm,
     hook: SpliceHook,
@@ -191,7 +190,7 @@ fn add_column(asm: &mut Asm, hook: SpliceHook, layout: CounterLayout, offset: u8
     asm.push(Insn::new(opcode::ADD64_REG, offset, 3, 0, 0));
 }
 
-/// Adds one to the cell at `offset` of the interface's row. Keeps register 0.
+/// Adds one to the cell at `offset` of the interface's row. Preserves register 0.
 fn emit_count(asm: &mut Asm, hook: SpliceHook, map: MapId, context: ContextPlace, offset: u8) {
     glue::load_context(asm, context);
     asm.push(Insn::new(opcode::MOV64_REG, VERDICT, 0, 0, 0));

@@ -15,7 +15,7 @@ const REDIRECT: i32 = 23;
 /// `bpf_tail_call`.
 const TAIL_CALL: i32 = 12;
 
-/// First instructions of the program: keep the context where later members find it.
+/// Emits the first instructions of the program, which store the context where later members find it.
 pub(crate) fn save_context(asm: &mut Asm, place: ContextPlace) {
     match place {
         ContextPlace::Nowhere => {}
@@ -26,7 +26,7 @@ pub(crate) fn save_context(asm: &mut Asm, place: ContextPlace) {
     }
 }
 
-/// Puts the context into register 1.
+/// Loads the context into register 1.
 pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
     match place {
         ContextPlace::Nowhere => {}
@@ -35,17 +35,18 @@ pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
     }
 }
 
-/// Makes a member find nothing of the members before in these slots of its frame.
+/// Clears these slots of a member's frame, so that it finds no data of earlier members.
 ///
-/// Privileged programs may read stack that they never wrote: a pointer left there would leak into a map. Registers need no
-/// zeroing: each member was loaded alone before, and the verifier lets no program read a register that it did not write.
+/// Privileged programs may read stack that they never wrote: a pointer left there would leak into a map. Registers need
+/// no clearing: each member was loaded alone before, and the verifier lets no program read a register that it did not
+/// write.
 pub(crate) fn zero_frame(asm: &mut Asm, frame: u32, slots: FrameSlots) {
     for depth in slots.depths(frame) {
         asm.push(Insn::new(opcode::STORE_DW_IMM, opcode::FRAME, 0, below(depth), 0));
     }
 }
 
-/// Frames are at most 512 bytes deep.
+/// Returns the offset of a depth below the frame pointer. Frames are at most 512 bytes deep.
 pub(crate) fn below(depth: u32) -> i16 {
     -(depth as i16)
 }
@@ -57,7 +58,8 @@ pub(crate) fn tail_call(asm: &mut Asm, array: MapId) {
     asm.helper(TAIL_CALL);
 }
 
-/// Falls through if the code is in the set. If `far`, `stop` is reached by an unconditional jump alone.
+/// Emits a check that falls through if the code is in the set. If `far`, `stop` is reached only by an unconditional
+/// jump.
 pub(crate) fn check(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Label, far: bool) {
     if far {
         let (near_stop, go) = (asm.label(), asm.label());
@@ -71,20 +73,20 @@ pub(crate) fn check(asm: &mut Asm, hook: SpliceHook, set: ProceedMask, stop: Lab
     }
 }
 
-/// Forgets a target that a redirect helper noted: a later member's REDIRECT would send the packet there.
+/// Clears a target that a redirect helper set: a later member's REDIRECT would send the packet there.
 pub(crate) fn forget_redirect(asm: &mut Asm) {
     asm.set(1, 0);
     asm.set(2, 0);
     asm.helper(REDIRECT);
 }
 
-/// Answers the hook with a constant.
+/// Emits an exit that returns a constant to the hook.
 pub(crate) fn answer(asm: &mut Asm, code: Code) {
     asm.set(0, code);
     asm.exit();
 }
 
-/// A member ended the chain with one of `codes`: answers as the hook understands it.
+/// Emits the exit of a member that ended the chain with one of `codes`, translated for the hook.
 pub(crate) fn stopped(asm: &mut Asm, hook: SpliceHook, codes: Codes) {
     let as_it_is = match codes.known() {
         Some(mut known) => known.all(|code| hook.translate(code) == code),
@@ -102,7 +104,7 @@ pub(crate) fn stopped(asm: &mut Asm, hook: SpliceHook, codes: Codes) {
     asm.exit();
 }
 
-/// Puts the answer of [`TCX_TABLE`] into register 0; ends at the next instruction or by an exit.
+/// Loads the result of [`TCX_TABLE`] into register 0; ends at the next instruction or by an exit.
 fn emit_tcx_table(asm: &mut Asm) {
     let highest = TCX_TABLE.iter().map(|(code, _)| *code).max().unwrap_or(0);
     let bits = |answer: Code, changed: bool| {
@@ -112,7 +114,7 @@ fn emit_tcx_table(asm: &mut Asm) {
             .fold(0u32, |bits, (code, _)| bits | 1 << code)
     };
     let (next, done) = (asm.label(), asm.label());
-    // Unsigned: sorts out -1 and all codes that the table does not list.
+    // Unsigned: excludes -1 and all codes that the table does not list.
     asm.branch(opcode::JGT32, highest.cast_unsigned(), next);
     asm.set(1, 1);
     asm.push(Insn::new(opcode::LSH32_REG, 1, 0, 0, 0));

@@ -2,8 +2,8 @@ use super::*;
 use crate::analysis::values::RegisterValue;
 use bpfmand_core::{Insn, op};
 
-/// Runs glue on a code as a processor would. Gives the code and whether it came out at the end (`true`) or at the
-/// label that `build` was given.
+/// Runs glue on a code as a processor would. Returns the code, and `true` if it reached the end, or `false` if it
+/// reached the label passed to `build`.
 fn run(build: impl Fn(&mut Asm, Label), code: u64) -> (u64, bool) {
     let mut asm = Asm::default();
     let stop = asm.label();

@@ -1,4 +1,4 @@
-//! Where everything goes: context, bodies with glue between them, the ends of the program, then all functions.
+//! Layout of a program: context, bodies with glue between them, the ends of the program, then all functions.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,30 +24,30 @@ use crate::text::asm::{Asm, Label, OutOfReach};
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// All instructions in place.
+/// All instructions at their final positions.
 pub(crate) struct Layout {
     pub(crate) insns: Vec<Insn>,
     /// In order, without gaps, none empty.
     pub(crate) sections: Vec<ChainSection>,
 }
 
-/// One program of a chain: its members, its frame, and the maps that lead on.
+/// One program of a chain: its members, its frame, and the maps to later programs.
 pub(crate) struct Segment<'a> {
     pub(crate) group: Group<'a>,
     pub(crate) range: Range<usize>,
     pub(crate) stack: Stack,
-    /// The array that holds the next program; none for the last.
+    /// Array with the next program; none for the last.
     pub(crate) next: Option<MapId>,
-    /// The arrays that hold members which stay programs of their own.
+    /// Arrays with members that stay programs of their own.
     pub(crate) own: BTreeMap<usize, MapId>,
     pub(crate) counting: Option<Counting>,
-    /// The map of ticks and the array of the twin, for the first program of a timed chain.
+    /// Map of ticks and array of the twin, for the first program of a timed chain.
     pub(crate) tick: Option<(Timing, MapId)>,
-    /// For a twin.
+    /// Clock of a twin.
     pub(crate) clock: Option<Clock>,
 }
 
-/// Lays the program out. Conditional jumps to the chain's end that prove too far get a longer form.
+/// Lays the program out. Conditional jumps to the chain's end that are out of reach get a longer form.
 pub(crate) fn lay_out(segment: &Segment<'_>) -> Result<Layout, SpliceError> {
     let wide = segment.group.options.ja32;
     let mut far = vec![false; segment.group.members.len()];
@@ -73,17 +73,17 @@ pub(crate) fn lay_out(segment: &Segment<'_>) -> Result<Layout, SpliceError> {
     }
 }
 
-/// A program under way.
+/// State of a program's layout.
 struct Emission<'a> {
     segment: &'a Segment<'a>,
-    /// Checks whose way to the chain's end is longer than a conditional jump.
+    /// Checks that are too far from the chain's end for a conditional jump.
     far: &'a [bool],
     asm: Asm,
     sections: Vec<ChainSection>,
 }
 
 impl Emission<'_> {
-    /// Everything since the last section is `part`.
+    /// Closes a section: everything since the last one is `part`.
     fn close(&mut self, part: ChainPart) {
         let start = self.sections.last().map_or(0, |section| section.insns.end);
         if self.asm.here() > start {
@@ -140,7 +140,7 @@ impl Emission<'_> {
         }
     }
 
-    /// Leads into a member: its context, and a frame in which it finds nothing of the members before.
+    /// Emits the entry of a member: its context, and a frame without data of earlier members.
     fn enter(&mut self, member: usize) {
         let context = self.segment.stack.context;
         let is_first = member == self.segment.range.start;
@@ -152,7 +152,7 @@ impl Emission<'_> {
         } else {
             glue::load_context(&mut self.asm, context);
         }
-        // A program that is tail-called finds the frame of the one before.
+        // A tail-called program finds the frame of the previous one.
         if member > 0 {
             let group = self.segment.group;
             glue::zero_frame(&mut self.asm, group.body(member), group.surveys[member].unwritten[0]);
@@ -162,8 +162,8 @@ impl Emission<'_> {
         }
     }
 
-    /// A function of a member, its exits turned into jumps to `end` if there is one. Nothing moves inside, so its own
-    /// jumps stay right.
+    /// Emits a function of a member, with exits replaced by jumps to `end` if there is one. Instructions keep their
+    /// distances, so its own jumps stay correct.
     fn body(&mut self, member: usize, function: usize, end: Option<Label>) {
         let text = self.segment.group.members[member].program();
         let range = member::span(text, function);
@@ -177,7 +177,7 @@ impl Emission<'_> {
         }
     }
 
-    /// A function of a member, which finds nothing of the members before in its frame.
+    /// Emits a function of a member, which finds no data of earlier members in its frame.
     fn function(&mut self, member: usize, function: usize) {
         let survey = &self.segment.group.surveys[member];
         let frame = survey.frames[function].next_multiple_of(8);
@@ -190,13 +190,13 @@ impl Emission<'_> {
         self.close(ChainPart::Function { member, function });
     }
 
-    /// The function that tail-calls a member. The kernel unwinds it first, so that the member's frame is where the
-    /// function's was: what is zeroed here, the member finds zeroed.
+    /// Emits the function that tail-calls a member. The kernel unwinds it first, so the member's frame is at the place
+    /// of the function's: slots cleared here are clear for the member.
     fn stub(&mut self, member: usize) {
         if member > 0 {
             let group = self.segment.group;
             let left = FULL.saturating_sub(group.options.rounding.round(self.segment.stack.frame)) / 32 * 32;
-            // The program is another one, and no part of what was looked at.
+            // The program is another one than the analysed text.
             glue::zero_frame(&mut self.asm, group.surveys[member].frames[0].min(left), FrameSlots::ALL);
         }
         if let Some(array) = self.segment.own.get(&member) {
@@ -206,7 +206,7 @@ impl Emission<'_> {
         self.close(ChainPart::Stub { member });
     }
 
-    /// Behind a member: on to the next, or out.
+    /// Emits the code behind a member: to the next one, or out.
     fn leave(&mut self, member: usize, exits: &mut Exits) {
         let group = self.segment.group;
         let hook = group.options.hook;
@@ -214,7 +214,7 @@ impl Emission<'_> {
             clock.lap(&mut self.asm, member);
         }
         let is_shadow = group.members[member].proceed_on == ProceedMask::EVERYTHING;
-        // Whatever a shadow answers, and if it cannot be reached at all, the chain goes on.
+        // The chain continues with any verdict of a shadow member, and even if it cannot be reached.
         if self.way(member) == Way::Standalone && !is_shadow {
             let failed = exits.failed(&mut self.asm, member);
             self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);
@@ -229,8 +229,8 @@ impl Emission<'_> {
         let set = self.occurring(member);
         let stopping = self.codes(member).outside(hook, group.members[member].proceed_on);
         if member + 1 == group.members.len() {
-            // Codes of the set that answer the same as a chain that ran to its end need no check, but to be counted.
-            // An empty set lets nothing go on, and the verifier refuses code that nothing reaches.
+            // Codes of the set with the same result as the end of the chain need no check, except for counting. An
+            // empty set always ends the chain, and the verifier refuses unreachable code.
             let needs_check = match self.segment.counting {
                 Some(_) => set != ProceedMask(0),
                 None => set.codes(hook).any(|code| hook.translate(code) != hook.end_verdict()),
@@ -308,7 +308,7 @@ impl Emission<'_> {
         }
     }
 
-    /// From a member that is not the last to the next, which may be in the next program.
+    /// Emits the transition from a member that is not the last to the next, which may be in the next program.
     fn go_on(&mut self, member: usize, exits: &mut Exits) {
         if self.segment.group.surveys[member].redirects {
             glue::forget_redirect(&mut self.asm);
@@ -321,7 +321,7 @@ impl Emission<'_> {
         }
     }
 
-    /// A conditional jump, by a longer way if `far`.
+    /// Emits a conditional jump, in the longer form if `far`.
     fn branch(&mut self, code: u8, value: u32, to: Label, far: bool) {
         if far {
             let (near, on) = (self.asm.label(), self.asm.label());
@@ -335,7 +335,8 @@ impl Emission<'_> {
         }
     }
 
-    /// The codes that a member can return. What runs as its own program may be anything by the time.
+    /// Returns the codes that a member can return. A separate program may have been replaced in the meantime, so it can
+    /// return any.
     fn codes(&self, member: usize) -> Codes {
         match self.way(member) {
             Way::Standalone => Codes::UNKNOWN,
@@ -343,7 +344,7 @@ impl Emission<'_> {
         }
     }
 
-    /// The part of a member's set that it can return; the whole set if that is none of it.
+    /// Returns the part of a member's set that it can return; the whole set if it can return none of it.
     fn occurring(&self, member: usize) -> ProceedMask {
         let set = self.segment.group.members[member].proceed_on;
         match self.codes(member).of(self.segment.group.options.hook, set) {

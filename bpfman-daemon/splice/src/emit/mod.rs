@@ -1,4 +1,4 @@
-//! From a plan to programs: glue, layout, type information.
+//! Emission of programs from a plan: glue, layout, type information.
 
 pub(crate) mod btf_merge;
 pub(crate) mod clock;

@@ -1,4 +1,4 @@
-//! Calls and function pointers of members, pointed to where their functions went.
+//! Relocates calls and function pointers of members to the new positions of their functions.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use crate::chain::member::{self, function_at};
 use crate::chain::sections::{self, ChainPart, ChainSection};
 use crate::text::scan::{Effect, target};
 
-/// Points calls and function pointers of all members to where the functions went.
 pub(crate) fn relocate(group: Group<'_>, insns: &mut [Insn], sections: &[ChainSection]) {
     let starts: BTreeMap<(usize, usize), usize> = sections::functions(sections)
         .filter_map(|(start, part)| match part {

@@ -1,4 +1,4 @@
-//! The members of one segment in, one program out.
+//! Joins the members of one segment into one program.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,26 +20,26 @@ use crate::error::SpliceError;
 use crate::error::limits::MAX_INSNS;
 use crate::text::licence::{self, Licence};
 
-/// Longest name that the kernel keeps for a program, in bytes.
+/// Maximum length of a program name in the kernel, in bytes.
 const MAX_NAME: usize = 15;
 
-/// A joined program, and which part of it is whose.
+/// A joined program, with the origin of its instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Splice {
-    /// What to load.
+    /// Program to load.
     pub text: BoundText,
-    /// Under which licence, and why GPL-only helpers may or may not be called.
+    /// Licence of the program, which decides whether GPL-only helpers may be called.
     pub licence: Licence,
-    /// Every instruction's origin: in order, without gaps.
+    /// Origin of every instruction: in order, without gaps.
     pub sections: Vec<ChainSection>,
     /// Bytes of stack at the deepest point, by the kernel's arithmetic.
     pub stack_bytes: u32,
-    /// The members that are in it, by their places in the chain.
+    /// Members in the program, by their positions in the chain.
     pub members: Range<usize>,
 }
 
 impl Splice {
-    /// Whose instruction this is: to say which member the verifier means. None beyond the end.
+    /// Returns the section of an instruction, for example of a verifier message. None beyond the end.
     #[must_use]
     pub fn section_at(&self, insn: usize) -> Option<&ChainSection> {
         let index = self.sections.partition_point(|section| section.insns.end <= insn);
@@ -47,7 +47,7 @@ impl Splice {
     }
 }
 
-/// The maps that one chain refers to, by what stands in them.
+/// Maps that one chain refers to, by content.
 pub(crate) struct ChainMaps<'a> {
     pub(crate) plan: &'a ChainPlan,
     pub(crate) arrays: &'a [MapId],
@@ -55,12 +55,10 @@ pub(crate) struct ChainMaps<'a> {
     pub(crate) timing: Option<Timing>,
 }
 
-/// Which copy of a chain's program.
+/// Copy of a chain's program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Copy {
-    /// The one that packets meet.
     Plain,
-    /// The timed twin.
     Twin,
 }
 
@@ -135,7 +133,7 @@ pub(crate) fn join(
     Ok(Splice { text: BoundText(text), licence, sections, stack_bytes, members: range })
 }
 
-/// True for an instruction whose immediate is nothing but a number: neither a map nor the target of a call.
+/// Returns whether an instruction's immediate is a plain number: neither a map nor the target of a call.
 fn holds_a_number(insns: &[Insn], at: usize) -> bool {
     let is_second_half =
         at.checked_sub(1).and_then(|before| insns.get(before)).is_some_and(|insn| insn.is_ld_imm64());
@@ -145,7 +143,7 @@ fn holds_a_number(insns: &[Insn], at: usize) -> bool {
     })
 }
 
-/// The common entry function, then every function that is called.
+/// Returns the common entry function, then every function that is called.
 fn functions(
     name: &str,
     group: Group<'_>,
@@ -160,7 +158,6 @@ fn functions(
     starts.zip(ends).map(|((start, name), end)| FunctionSpan { name, start, len: end - start }).collect()
 }
 
-/// The kernel's rule for names.
 pub(crate) fn check_name(name: &str) -> Result<(), SpliceError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {
@@ -169,7 +166,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), SpliceError> {
     Ok(())
 }
 
-/// The name of a chain's later program: the chain's with its number, shortened to fit.
+/// Returns the name of a chain's later program: the chain's name with a number, shortened to fit.
 pub(crate) fn segment_name(name: &str, number: usize, copy: Copy) -> String {
     let suffix = match (copy, number) {
         (Copy::Plain, 0) => return name.to_owned(),
@@ -178,7 +175,7 @@ pub(crate) fn segment_name(name: &str, number: usize, copy: Copy) -> String {
         (Copy::Twin, number) => format!(".t{}", number + 1),
     };
     let kept = name.len().min(MAX_NAME - suffix.len());
-    // Names are ASCII, that was checked.
+    // The name is ASCII, as checked before.
     format!("{}{suffix}", &name[..kept])
 }
 

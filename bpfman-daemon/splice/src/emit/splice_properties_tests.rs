@@ -1,4 +1,4 @@
-//! Rules that every splice keeps, tried with drawn ones.
+//! Properties of every splice, tested with random ones.
 
 use proptest::prelude::*;
 
@@ -42,7 +42,7 @@ proptest! {
         let joined = build();
         prop_assert_eq!(&joined, &build());
         let text = &joined.text.0;
-        // The result is as well-formed as any member has to be: it could be a member itself.
+        // The result is well-formed enough to be a member itself.
         prop_assert_eq!(crate::chain::member::check_shape(text), Ok(()));
         prop_assert_eq!(text.func_info.len(), text.functions.len());
         for (info, function) in text.func_info.iter().zip(&text.functions) {
@@ -52,7 +52,7 @@ proptest! {
         for function in &text.functions {
             prop_assert!(text.line_info.iter().any(|line| line.insn_off as usize == function.start));
         }
-        // Bodies stay as they are but for exits and calls.
+        // Bodies change only in exits and calls.
         for section in &joined.sections {
             let ChainPart::Body { member } = section.part else { continue };
             let before = &texts[member].0.0.insns[..section.insns.len()];

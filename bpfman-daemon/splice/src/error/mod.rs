@@ -1,4 +1,4 @@
-//! Why members cannot be joined, and what the one who asked can do.
+//! Reasons why members cannot be joined, and remedies.
 
 pub(crate) mod limits;
 pub(crate) mod refusal;
@@ -7,14 +7,14 @@ use std::fmt;
 
 use crate::error::refusal::Refusal;
 
-/// A member in messages: its place in the chain, counted from 1, its label and its entry function.
+/// Name of a member in messages: its position in the chain, its label and its entry function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberName {
-    /// Place in the chain, from 1.
+    /// Position in the chain, from 1.
     pub position: usize,
-    /// The caller's label: file or image.
+    /// Label from the caller: file or image.
     pub label: Box<str>,
-    /// The entry function.
+    /// Entry function.
     pub function: Box<str>,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Display for MemberName {
     }
 }
 
-/// Why members cannot be joined.
+/// Error of joining members.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpliceError {
     /// There is nothing to join.
@@ -33,27 +33,27 @@ pub enum SpliceError {
     /// More than [`crate::MAX_MEMBERS`].
     #[error("a chain of {given} members is too long: the limit is {}", crate::MAX_MEMBERS)]
     TooManyMembers {
-        /// Members asked for.
+        /// Number of requested members.
         given: usize,
     },
-    /// The kernel takes names of at most 15 letters, digits, dots and underscores.
+    /// The kernel accepts names of at most 15 letters, digits, dots and underscores.
     #[error("{name:?} cannot be the name of a program: 1 to 15 letters, digits, dots and underscores")]
     BadName {
-        /// The name asked for.
+        /// The requested name.
         name: String,
     },
-    /// One member cannot be part of any splice, or not at this place.
+    /// One member cannot be part of any splice, or not at this position.
     #[error("{member} cannot be joined with others: {reason}")]
     Refused {
         /// The member.
         member: MemberName,
-        /// Why.
+        /// Reason of the refusal.
         reason: Refusal,
     },
-    /// Some members handle packets in several buffers, some do not.
+    /// Only some members handle packets in several buffers.
     #[error("{with} handles packets in several buffers (xdp.frags), {without} does not")]
     FragsDisagree {
-        /// A member that does.
+        /// A member that handles them.
         with: MemberName,
         /// A member that does not.
         without: MemberName,
@@ -64,12 +64,12 @@ pub enum SpliceError {
         /// Instructions of the joined program.
         insns: usize,
     },
-    /// What a member calls a type id of its own is none.
+    /// An instruction listed as holding a local type id holds something else.
     #[error(
         "instruction {insn} of the joined program is said to hold the id of a type, and refers to something else"
     )]
     NoTypeId {
-        /// Its index.
+        /// Index of the instruction.
         insn: usize,
     },
     /// A member fits no program, not even as one of its own behind a tail call.
@@ -78,30 +78,30 @@ pub enum SpliceError {
         /// The member.
         member: MemberName,
     },
-    /// Program arrays take no programs that are bound to a device.
+    /// Program arrays accept no programs that are bound to a device.
     #[error(
         "{member} is bound to its device, so the whole chain is, and such a chain cannot tail-call: {plan}"
     )]
     DeviceBound {
         /// The member that is bound.
         member: MemberName,
-        /// What would need tail calls.
+        /// Plan that needs tail calls.
         plan: String,
     },
     /// More tail calls than a packet may take.
     #[error("the chain needs {needed} tail calls a packet, the kernel allows {}", crate::MAX_TAIL_CALLS)]
     TooManyTailCalls {
-        /// Cuts and members in programs of their own.
+        /// Number of cuts and of members in programs of their own.
         needed: usize,
     },
-    /// Two members share one budget of tail calls, and neither says how many it takes.
+    /// Two members share one budget of tail calls, and the number that each uses is unknown.
     #[error(
         "{first} and {second} both tail-call other programs: the first could use up the second's tail calls"
     )]
     TwoTailCallers {
-        /// The first.
+        /// The first of the two.
         first: MemberName,
-        /// The second.
+        /// The second of the two.
         second: MemberName,
     },
     /// A member that tail-calls comes before a tail call of the chain's own.
@@ -113,7 +113,7 @@ pub enum SpliceError {
         member: MemberName,
         /// The member behind it that is reached by a tail call.
         later: MemberName,
-        /// Why it is.
+        /// Reason for that tail call.
         reason: String,
     },
     /// The chain needs program arrays, and none can be given.
@@ -128,10 +128,10 @@ pub enum SpliceError {
         /// The member that the jump belongs to.
         member: MemberName,
     },
-    /// The maps given do not match the plan.
+    /// The given maps do not match the plan.
     #[error("the chain was planned with other maps than it is compiled with: {what}")]
     Bindings {
-        /// Which.
+        /// Description of the mismatch.
         what: &'static str,
     },
     /// The type information of all members exceeds the kernel's limits.
@@ -147,7 +147,7 @@ pub enum SpliceError {
 }
 
 impl SpliceError {
-    /// What the one who asked can do about it, in one sentence.
+    /// Returns a remedy, in one sentence.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {

@@ -1,23 +1,23 @@
-//! Why one member cannot be part of a splice.
+//! Reasons why a single member cannot be part of a splice.
 
-/// Why one member cannot be joined.
+/// Reason why one member cannot be joined.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The instructions or the description of the program contradict themselves.
+    /// The instructions or the description of the program are inconsistent.
     #[error("its program is malformed at instruction {at}: {what}")]
     Malformed {
         /// Instruction index in the member.
         at: usize,
-        /// What is wrong.
+        /// Description of the defect.
         what: &'static str,
     },
     /// The type information cannot be read.
     #[error("its type information (BTF) cannot be read: {what}")]
     BadBtf {
-        /// What is wrong.
+        /// Description of the defect.
         what: &'static str,
     },
-    /// Sleepable programs run on no packet hook.
+    /// No packet hook runs sleepable programs.
     #[error("it is sleepable: no packet hook runs such programs")]
     Sleepable,
     /// Programs of device and CPU maps see packets elsewhere and under other rules.
@@ -26,7 +26,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What the one who asked can do about it, in one sentence.
+    /// Returns a remedy, in one sentence.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {

@@ -1,9 +1,8 @@
-//! What programs of tenants may call.
+//! Calls that tenants' programs may make.
 //!
-//! The list says what is allowed; everything else is refused. A tenant's program may read what the probed task could read
-//! itself, and pass it on by its own maps. It may not read the kernel's memory, nor its addresses; not write what others
-//! read, nor change what the task does; not run later, when another task may be the current one; and not write to logs
-//! that others read.
+//! Only the calls in the list are allowed. A tenant's program may read what the probed task could read itself, and pass
+//! it on by its own maps. It may not read the kernel's memory or addresses, write data that others read, change the
+//! task's behaviour, run later when another task may be the current one, or write to logs that others read.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +49,7 @@ const ANY_TYPE: &[&str] = &[
     "strncmp",
 ];
 
-/// For what runs in a task: who it is, and its own memory.
+/// For programs in tasks: identity of the task, and its own memory.
 const TRACING: &[&str] = &[
     "get_current_pid_tgid",
     "get_ns_current_pid_tgid",
@@ -67,7 +66,8 @@ const TRACING: &[&str] = &[
     "get_func_arg_cnt",
 ];
 
-/// For packets. Tail calls between programs in tasks would end in the test of the next one, which knows no link of the first.
+/// For packets. Tail calls between programs in tasks would end in the guard test of the next program, which does not
+/// know the link of the first.
 const NETWORK: &[&str] = &[
     "tail_call",
     "skb_store_bytes",
@@ -160,38 +160,38 @@ const KERNEL_FUNCTIONS: &[&str] = &[
     "bpf_xdp_metadata_rx_vlan_tag",
 ];
 
-/// What a program of a type may call, for one tenant.
+/// Calls that a program of a type may make, for one tenant.
 #[derive(Clone, Debug)]
 pub struct Calls<'a> {
     program_type: ProgramType,
     granted: &'a BTreeSet<String>,
 }
 
-/// Something that a tenant's program may not use.
+/// A forbidden call of a tenant's program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForbiddenUse {
-    /// The function in which it does.
+    /// Function with the call.
     pub function: String,
     /// Index of the instruction, counted from that function's start.
     pub at: usize,
-    /// The helper's or kernel function's name, by which a grant may allow it; none for what no grant allows.
+    /// Name of the helper or kernel function, by which a grant may allow it; none if no grant can.
     pub name: Option<String>,
-    /// What it is, in words: "helper bpf_probe_read_kernel".
+    /// Description, such as "helper bpf_probe_read_kernel".
     pub what: String,
 }
 
 impl<'a> Calls<'a> {
-    /// Those of all tenants, and those granted to this one, by name.
+    /// Creates the calls of all tenants, with those granted to this one, by name.
     #[must_use]
     pub const fn new(program_type: ProgramType, granted: &'a BTreeSet<String>) -> Self {
         Self { program_type, granted }
     }
 
-    /// Looks at all instructions of a linked program, its other functions and those that it hands over included.
-    /// `kernel_function` names a kernel function by its type's id, and its module's place.
+    /// Checks all instructions of a linked program, including its other functions and callbacks. `kernel_function`
+    /// returns the name of a kernel function by its type id and its module's index.
     ///
     /// # Errors
-    /// The first that is not allowed.
+    /// The first forbidden call.
     pub fn check(
         &self,
         text: &ProgramText,
@@ -207,7 +207,7 @@ impl<'a> Calls<'a> {
         Ok(())
     }
 
-    /// A fault of an instruction of a text.
+    /// Creates the error for an instruction.
     pub(super) fn forbidden(
         &self,
         text: &ProgramText,
@@ -266,21 +266,21 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// True for types whose programs run in whatever task meets them.
+/// Returns whether programs of a type run in the context of arbitrary tasks.
 const fn is_of_tasks(program_type: ProgramType) -> bool {
     !matches!(program_type.scope(), TypeScope::Interface)
 }
 
-/// Numbers from here on are no helpers of any kernel, and stand for what this kernel lacks: the verifier refuses them where
-/// they could be reached. Below are those that later kernels may have.
+/// Numbers from here on are not helpers of any kernel, and stand for what this kernel lacks: the verifier refuses them
+/// where they are reachable. Smaller numbers may be helpers of later kernels.
 const NO_HELPERS: i32 = 1 << 16;
 
-/// A helper's name, if it is known here.
+/// Returns a helper's name, if it is known.
 fn helper_name(number: i32) -> Option<&'static str> {
     HELPER_NAMES.get(usize::try_from(number).ok()?).copied()
 }
 
-/// True if the kernel has a helper of this name, `bpf_` included.
+/// Returns whether the kernel has a helper of this name, `bpf_` included.
 #[must_use]
 pub fn is_helper(name: &str) -> bool {
     name.strip_prefix("bpf_").is_some_and(|name| HELPER_NAMES[1..].contains(&name))
@@ -357,7 +357,7 @@ mod tests {
         let refused = number(HELPER_NAMES.len() as i32).unwrap_err();
         assert_eq!((refused.name, refused.what.as_str()), (None, "helper number 212"));
         assert!(number(0).is_err());
-        // As the linker writes a call that depends on a relocation which found nothing.
+        // The linker writes this number for a call that depends on an unresolved relocation.
         assert_eq!(number(195_896_080), Ok(()));
     }
 
@@ -381,7 +381,7 @@ mod tests {
         let variable = Insn::new(op::LD_IMM64, 1, op::PSEUDO_BTF_ID, 0, 7);
         let refused = check(ProgramType::Uprobe, variable, &["anything"]).unwrap_err();
         assert_eq!((refused.name, refused.at), (None, 1));
-        // The second half of an address is data, whatever it looks like.
+        // The second half of an address is data, whatever its value.
         let text = program(vec![Insn::new(op::LD_IMM64, 1, 0, 0, 0), helper("send_signal"), NOTHING]);
         assert_eq!(Calls::new(ProgramType::Uprobe, &BTreeSet::new()).check(&text, |_| None), Ok(()));
     }

@@ -30,7 +30,7 @@ pub(super) enum Constant {
 pub(super) struct RegisterConstants([Constant; 11]);
 
 impl RegisterConstants {
-    /// A register; all that do not exist are unknown.
+    /// Returns the content of a register; registers that do not exist are unknown.
     pub(super) fn get(&self, register: u8) -> Constant {
         self.0.get(usize::from(register)).copied().unwrap_or_default()
     }

@@ -1,6 +1,6 @@
-//! The names of the kernel's helpers, by their numbers.
+//! Names of the kernel's helpers, by number.
 
-/// `enum bpf_func_id`, without `bpf_` in front. There are no more since Linux 6.2: what came later are kernel functions.
+/// `enum bpf_func_id`, without the prefix `bpf_`. Linux 6.2 and later add no helpers: newer ones are kernel functions.
 #[rustfmt::skip]
 pub(crate) const HELPER_NAMES: [&str; 212] = [
     "unspec", "map_lookup_elem", "map_update_elem", "map_delete_elem", "probe_read", "ktime_get_ns",

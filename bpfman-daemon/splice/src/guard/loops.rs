@@ -1,5 +1,5 @@
-//! Rounds of loops that the verifier walks through once, however often they run: callbacks of `bpf_loop` and
-//! `bpf_for_each_map_elem`, number iterators, `may_goto`.
+//! Rounds of loops whose body the verifier processes only once: callbacks of `bpf_loop` and `bpf_for_each_map_elem`,
+//! number iterators, `may_goto`.
 //!
 //! A tenant's program runs in the path of others' packets and calls, and nothing interrupts it. So the counts of its
 //! loops have to be constants, and the product along each nesting is bounded. Tail calls are not repeated.
@@ -15,10 +15,10 @@ use super::loop_tree::{Iterators, LoopTree, Times, loop_tree};
 use super::steps::{CountedFunction, CountedLoops, is_global};
 use crate::text::scan::{Effect, target, walk};
 
-/// Most rounds of all loops of one nesting together: some milliseconds.
+/// Maximum number of rounds of all loops of one nesting together: a few milliseconds.
 pub const MAX_ROUNDS: u64 = 100_000;
 
-/// Calls that one function may be nested in. The kernel allows eight frames.
+/// Maximum nesting of calls of one function. The kernel allows eight frames.
 const MAX_NESTING: usize = 16;
 
 /// A call, and the number of its rounds.
@@ -31,7 +31,8 @@ pub(super) struct CallSite {
     pub(super) helper: Option<&'static str>,
 }
 
-/// Result for a function: the most rounds that an instruction of it, or of a function that it calls, runs for one call.
+/// Result for a function: the maximum number of rounds that an instruction of it, or of a function that it calls, makes
+/// in one call.
 type Rounds = Result<u64, ForbiddenUse>;
 
 /// A program whose loops are counted.
@@ -232,7 +233,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
         Ok(())
     }
 
-    /// A helper that calls a function of the program again and again.
+    /// Returns the call of a helper that calls a function of the program repeatedly.
     fn helper_loop(&self, at: usize, number: i32, registers: &RegisterConstants) -> Option<CallSite> {
         let (name, rounds) = match (number, registers.get(1)) {
             (LOOP, Constant::Number(rounds)) => ("bpf_loop", Some(u64::from(rounds as u32))),
@@ -266,7 +267,7 @@ const fn is_tail_call(effect: Effect) -> bool {
     matches!(effect, Effect::Helper(TAIL_CALL))
 }
 
-/// Rounds of an iterator from the second argument up to the third, without it.
+/// Returns the rounds of an iterator from the second argument up to the third, exclusive.
 fn iterated(registers: &RegisterConstants) -> Option<u64> {
     match (registers.get(2), registers.get(3)) {
         (Constant::Number(start), Constant::Number(end)) => {

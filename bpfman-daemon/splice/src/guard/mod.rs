@@ -1,4 +1,4 @@
-//! Programs of tenants: the test in front of them, and what they may call.
+//! Programs of tenants: the test in front of them, and the calls that they may make.
 
 pub(crate) mod allowed;
 mod constants;

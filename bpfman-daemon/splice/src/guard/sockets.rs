@@ -1,4 +1,4 @@
-//! Lookups of sockets by programs of tenants: in the network namespace of the packet, and in no other.
+//! Restricts socket lookups of tenants' programs to the network namespace of the packet.
 
 use bpfmand_core::ProgramText;
 
@@ -11,8 +11,8 @@ const LOOKUPS: [(i32, &str); 3] =
     [(84, "bpf_sk_lookup_tcp"), (85, "bpf_sk_lookup_udp"), (99, "bpf_skc_lookup_tcp")];
 
 impl Calls<'_> {
-    /// Checks that a program looks for sockets in the packet's own network namespace: the kernel takes the number of any
-    /// other one that the packet's knows.
+    /// Checks that a program looks up sockets only in the packet's own network namespace: the kernel also accepts the
+    /// number of any other namespace that this one knows.
     ///
     /// # Errors
     /// The first lookup whose namespace is not proved to be `BPF_F_CURRENT_NETNS`.
@@ -21,7 +21,7 @@ impl Calls<'_> {
             for (at, registers) in at_calls(&text.insns, function.start..function.start + function.len) {
                 let Effect::Helper(number) = effect(text.insns[at], None) else { continue };
                 let Some((_, name)) = LOOKUPS.iter().find(|(lookup, _)| *lookup == number) else { continue };
-                // The kernel takes each number that is negative in 32 bits for the own one.
+                // The kernel treats every number that is negative in 32 bits as the packet's own namespace.
                 let is_own = matches!(registers.get(4), Constant::Number(netns) if (netns as i32) < 0);
                 if !is_own && !self.is_granted(name) {
                     let what = format!(

@@ -1,8 +1,8 @@
-//! The test in front of a tenant's program: of all tasks that meet it, it runs for those of the tenant.
+//! The test in front of a tenant's program: the program runs only for the tenant's tasks.
 //!
 //! The same program is attached for several tenants' tasks (the containers of one application), so the tasks are not in
-//! the code: each link has an index, its cookie, into a table that only the daemon writes. An entry that nobody has filled
-//! lets nobody in, and so does index 0, which links of others have.
+//! the code: each link has an index, its cookie, into a table that only the daemon writes. An unused entry matches no
+//! task, and neither does index 0, which other links have.
 //!
 //! ```text
 //! r6 = context; index = cookie; index < entries, or out
@@ -13,8 +13,8 @@
 //! out: return 1 where perf events run the program, else 0
 //! ```
 //!
-//! Both are neutral: a perf event takes no samples for a task where a program of its probe or trace point returns 0, not even
-//! for other users of the same place; fentry and fexit have to return 0; LSM allows by 0.
+//! Both are neutral: a perf event takes no samples for a task where a program of its probe or trace point returns 0, not
+//! even for other users of the same place; fentry and fexit have to return 0; for LSM, 0 means to allow.
 
 use bpfmand_core::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
 
@@ -24,12 +24,12 @@ use crate::text::opcode::{
     MOV64_REG, SUB64_REG,
 };
 
-/// Entries of a table; the first lets nobody in. One link has one.
+/// Number of entries of a table; the first matches no task. Each link uses one.
 pub const GUARD_ENTRIES: u32 = 1024;
-/// Bytes of an entry: how to test (4), the level or inode (4), the id or beginning (8), the user (4), whether there is one (4).
+/// Size of an entry in bytes: type of the test (4), level or inode (4), id or start time (8), user (4), presence (4).
 const ENTRY: usize = 32;
 const ENTRY_SHIFT: i32 = 5;
-/// Places in an entry.
+/// Offsets in an entry.
 const AT_FIRST: i16 = 4;
 const AT_SECOND: i16 = 8;
 const AT_USER: i16 = 16;
@@ -43,7 +43,8 @@ const BY_NAMESPACE: u32 = 2;
 const DUMPABLE: i32 = 3;
 const DUMPABLE_BY_USER: u32 = 1;
 
-/// Nanoseconds of a tick, in which the beginnings of processes are told (`USER_HZ`, 100 on every architecture here).
+/// Nanoseconds of a tick, the unit in which start times of processes are reported (`USER_HZ`, 100 on every architecture
+/// here).
 const TICK: i32 = 10_000_000;
 
 /// `BPF_F_RDONLY_PROG`: programs cannot write the map.
@@ -53,7 +54,7 @@ const HELPER_ANCESTOR_CGROUP_ID: i32 = 123;
 const HELPER_CURRENT_TASK_BTF: i32 = 158;
 const HELPER_ATTACH_COOKIE: i32 = 174;
 
-/// Where the kernel keeps what the test by process namespace compares, in bytes.
+/// Offsets, in bytes, of the kernel fields that the test by process namespace compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskOffsets {
     /// `task_struct.nsproxy`.
@@ -68,7 +69,7 @@ pub struct TaskOffsets {
     pub began: i16,
 }
 
-/// Where the kernel keeps the rights of a task, in bytes.
+/// Offsets, in bytes, of a task's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialOffsets {
     /// `task_struct.real_cred`. The other one, `cred`, is somebody else's while the kernel acts for them, as overlayfs does.
@@ -93,40 +94,41 @@ pub enum Protection {
 pub struct GuardedTasks {
     /// The tasks.
     pub group: TaskGroup,
-    /// Those of them alone that have no other user's rights.
+    /// User whose rights the tasks must have, and no others; none for any user.
     pub user: Option<u32>,
 }
 
-/// How a program is guarded.
+/// Guard test of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardTest {
-    /// The index of the table among the program's maps.
+    /// Index of the table among the program's maps.
     pub table: usize,
-    /// The test by process namespace: it needs the kernel's types, and a licence that lets the program read them.
+    /// Offsets for the test by process namespace, which needs the kernel's types and a licence that lets the program
+    /// read them.
     pub namespaces: Option<TaskOffsets>,
-    /// The test of a task's rights, which needs the same.
+    /// Offsets for the test of a task's credentials, with the same requirements.
     pub credentials: Option<CredentialOffsets>,
-    /// Result of the program for tasks that are not let in.
+    /// Result of the program for tasks that do not match.
     pub neutral: i32,
 }
 
 /// A guarded program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarded {
-    /// The whole.
+    /// The program with the test in front.
     pub text: ProgramText,
-    /// Instructions in front of what it was.
+    /// Number of instructions of the test.
     pub len: usize,
 }
 
-/// The table of one guarded program.
+/// Returns the table of one guarded program.
 #[must_use]
 pub fn guard_table() -> MapSpec {
     let size = ENTRY as u32 * GUARD_ENTRIES;
     MapSpec { flags: RDONLY_PROG, ..MapSpec::sized("bpfman_guard", map_type::ARRAY, 4, size, 1) }
 }
 
-/// The bytes by which an entry lets these tasks in.
+/// Returns the bytes of an entry for these tasks.
 #[must_use]
 pub fn guard_entry(tasks: &GuardedTasks) -> [u8; ENTRY] {
     let (how, first, second) = match tasks.group {
@@ -144,8 +146,8 @@ pub fn guard_entry(tasks: &GuardedTasks) -> [u8; ENTRY] {
     entry
 }
 
-/// Sets one entry in the bytes of a table. Returns whether the table has such an entry that can let tasks in. Tables of programs
-/// that an earlier version loaded have entries of half the size, which hold no user.
+/// Sets one entry in the bytes of a table. Returns whether the table has such an entry, able to hold these tasks.
+/// Tables of programs that an earlier version loaded have entries of half the size, without a user.
 #[must_use]
 pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bool {
     let size = table.len() / GUARD_ENTRIES as usize;
@@ -161,8 +163,8 @@ pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bo
     }
 }
 
-/// A program with the test in front. What it was stays as it is, some instructions later; positions in its functions' and
-/// lines' records move with it.
+/// Returns a program with the test in front. The program itself is unchanged; positions in its function and line
+/// records move by the length of the test.
 #[must_use]
 pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
     put_in_front(text, front(test))
@@ -179,7 +181,7 @@ pub(crate) fn put_in_front(text: &ProgramText, front: Vec<Insn>) -> Guarded {
             _ => function.start += len,
         }
     }
-    // Every one of these is below a million, and so is what it becomes.
+    // All of these are below a million, before and after the addition.
     let by = len as u32;
     let func = |info: &FuncInfo| FuncInfo {
         insn_off: if info.insn_off == 0 { 0 } else { info.insn_off + by },
@@ -197,7 +199,7 @@ pub(crate) fn put_in_front(text: &ProgramText, front: Vec<Insn>) -> Guarded {
     Guarded { text, len }
 }
 
-/// Registers of the test: the context has to outlive calls, and so has the entry.
+/// Registers of the test: context and entry must survive calls.
 const CONTEXT: u8 = 6;
 const AT_ENTRY: u8 = 7;
 
@@ -227,7 +229,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
         asm.branch_on(2, JNE64, BY_NAMESPACE, out);
         asm.helper(HELPER_CURRENT_TASK_BTF);
         asm.push(load(LOAD_DW, 1, 0, offsets.nsproxy));
-        // A task that ends has none any more.
+        // A task that is ending has none.
         asm.branch_on(1, JEQ64, 0, out);
         asm.push(load(LOAD_DW, 1, 1, offsets.pid_ns));
         asm.branch_on(1, JEQ64, 0, out);
@@ -238,7 +240,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
         asm.branch_on(1, JEQ64, 0, out);
         asm.push(load(LOAD_DW, 2, 1, offsets.began));
         asm.push(load(LOAD_DW, 3, AT_ENTRY, AT_SECOND));
-        // Within the tick: earlier ones become very large.
+        // Within the tick: earlier start times give very large numbers.
         asm.push(Insn::new(SUB64_REG, 2, 3, 0, 0));
         asm.branch_on(2, JGE64, TICK as u32, out);
     }
@@ -269,7 +271,7 @@ fn front(test: &GuardTest) -> Vec<Insn> {
     }
     asm.bind(passed);
     asm.push(Insn::new(MOV64_REG, 1, CONTEXT, 0, 0));
-    // All jumps are near: it is some sixty instructions long. If one were not, nobody would be let in.
+    // All jumps are near: the test has about sixty instructions. If one were not, the test would match no task.
     asm.finish(false).unwrap_or_else(|_| {
         vec![Insn::new(MOV64_IMM, 0, 0, 0, test.neutral), Insn::new(op::EXIT, 0, 0, 0, 0)]
     })

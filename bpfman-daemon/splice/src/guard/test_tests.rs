@@ -54,7 +54,7 @@ fn what_it_was_follows_with_its_functions_and_lines() {
         assert_eq!(lines, [(0, 7), (at, 7), (at + 1, 8), (at + 2, 9)]);
         assert_eq!(after.jump_tables, [JumpTable { loads: vec![by], entries: vec![at + 2, at + 3] }]);
         assert_eq!(after.map_indexes(), [3]);
-        // The context is back where the program looks for it.
+        // The context is restored to the register where the program expects it.
         assert_eq!((after.insns[by - 1].dst(), after.insns[by - 1].src()), (1, 6));
     }
 }
@@ -63,7 +63,7 @@ fn what_it_was_follows_with_its_functions_and_lines() {
 struct Task {
     cookie: u64,
     group: u64,
-    /// Inode and beginning of its process namespace.
+    /// Inode of its process namespace, and start time of the namespace's first process.
     namespace: (u32, u64),
     /// uid, euid and suid.
     users: [u32; 3],
@@ -72,7 +72,7 @@ struct Task {
 
 /// Runs the test in front of a program, on a table with one entry at index 1. Returns whether the program would run.
 fn passes(front: &[Insn], tasks: &GuardedTasks, task: &Task) -> bool {
-    // Addresses of the pretended kernel's structures, and of the entry.
+    // Addresses of the simulated kernel's structures, and of the entry.
     const TASK: u64 = 1 << 32;
     const PROXY: u64 = 2 << 32;
     const PID_NS: u64 = 3 << 32;

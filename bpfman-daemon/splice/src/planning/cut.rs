@@ -1,4 +1,4 @@
-//! Where one program ends and the next begins, and who has to leave the common frame for it.
+//! Decides where one program ends and the next begins, and which members leave the common frame for it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,19 +10,19 @@ use crate::chain::way::{MemberPlan, Way, WayReason};
 use crate::error::limits::{MAX_INSNS, MAX_MAPS};
 use crate::text::licence;
 
-/// Instructions of glue that one member needs at most: zeroed frames, checks, counting.
+/// Maximum number of glue instructions that one member needs: zeroed frames, checks, counting.
 const GLUE: usize = 256;
-/// Farthest that a jump of 16 bits is relied on to reach.
+/// Longest distance that is assumed to be in reach of a jump of 16 bits.
 const REACH: usize = 32_000;
-/// Functions that may be called in one another, the entry included (`MAX_CALL_FRAMES` of the kernel).
+/// Maximum depth of nested calls, the entry included (`MAX_CALL_FRAMES` of the kernel).
 pub(crate) const MAX_DEPTH: usize = 8;
-/// Bytes of type information that one program is given at most; the kernel's limit for strings is 16 MiB.
+/// Maximum size of the type information of one program, in bytes; the kernel's limit for strings is 16 MiB.
 const MAX_BTF: usize = 15 << 20;
 
-/// A member does not even fit a program that has no other.
+/// Error: a member does not even fit a program that has no other.
 pub(crate) struct Lonely(pub(crate) usize);
 
-/// Divides the chain into as few programs as hold it, and puts members behind calls where that avoids a cut.
+/// Divides the chain into as few programs as possible, and puts members behind calls where that avoids a cut.
 pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPlan>), Lonely> {
     let count = group.members.len();
     let mut ways = group.ways.to_vec();
@@ -58,7 +58,7 @@ pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPl
     Ok((segments, ways))
 }
 
-/// The last place before `end` where the owner changes, if `end` divides an owner's members.
+/// Returns the last position before `end` where the owner changes, if `end` divides an owner's members.
 fn owners_boundary(group: Group<'_>, start: usize, end: usize) -> Option<(usize, Vec<MemberPlan>)> {
     let owner = |member: usize| group.members[member].owner;
     if end == group.members.len() || owner(end) != owner(end - 1) {
@@ -68,7 +68,7 @@ fn owners_boundary(group: Group<'_>, start: usize, end: usize) -> Option<(usize,
     fit(group, start..boundary).ok().map(|moved| (boundary, moved))
 }
 
-/// Why the program that begins at `start` has to end before `at`, whatever room there is.
+/// Returns why the program that begins at `start` must end before `at`, independent of its size.
 fn forced(group: Group<'_>, start: usize, at: usize) -> Option<CutReason> {
     let joined = |member: &usize| group.ways[*member].way != Way::Standalone;
     if !joined(&at) {
@@ -85,7 +85,8 @@ fn forced(group: Group<'_>, start: usize, at: usize) -> Option<CutReason> {
     is_writer_behind_readers(group, at).then_some(CutReason::Writer)
 }
 
-/// True for the first member that writes packets directly, if others come before it and a tail call is no risk.
+/// Returns whether a member is the first that writes packets directly, with others before it and no risk in a tail
+/// call.
 fn is_writer_behind_readers(group: Group<'_>, at: usize) -> bool {
     let writes = |member: usize| group.surveys[member].writes && group.ways[member].way != Way::Standalone;
     group.options.tc_writers_behind_cut
@@ -94,7 +95,7 @@ fn is_writer_behind_readers(group: Group<'_>, at: usize) -> bool {
         && !(0..at).any(|member| writes(member) || group.surveys[member].tail_call.is_some())
 }
 
-/// How the members of `range` can run in one program.
+/// Returns the ways in which the members of `range` can run in one program.
 fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReason> {
     check_sums(group, &range)?;
     let mut ways = group.ways.to_vec();
@@ -106,7 +107,7 @@ fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReas
         ways[member] = MemberPlan { way: Way::Function, reason: Some(reason.of(group, member)) };
         moved.push(member);
     }
-    // The first ones moved may not have been worth it.
+    // The first members moved may not have been necessary.
     for member in moved {
         let reason = std::mem::replace(&mut ways[member], MemberPlan::INLINE);
         if check_frame(Group { ways: &ways, ..group }, &range).is_err() {
@@ -116,7 +117,8 @@ fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReas
     Ok(ways[range].to_vec())
 }
 
-/// What keeps members from being in one program, whichever way they run. One member alone was loaded before.
+/// Checks the limits that apply independent of the members' ways. A single member always passes some of them: it was
+/// loaded before.
 fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     let (members, options) = (group.members, group.options);
     let joined = || range.clone().filter(|member| group.ways[*member].way != Way::Standalone);
@@ -127,7 +129,7 @@ fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     }
     let arenas = maps.iter().filter(|id| options.arenas.contains(id)).count();
     let leads_on = usize::from(range.end < members.len());
-    // A timed chain has three more: of ticks, of times, and the array that holds the twin.
+    // A timed chain has three more: the map of ticks, the map of times, and the array that holds the twin.
     let ours = usize::from(options.counters) + 3 * usize::from(options.timing);
     let maps = maps.len() + own + leads_on + ours;
     if maps > MAX_MAPS {
@@ -161,7 +163,6 @@ fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     Ok(())
 }
 
-/// Why members cannot be inlined together.
 enum Crowded {
     Stack,
     Reach,
@@ -187,7 +188,7 @@ fn check_frame(group: Group<'_>, range: &Range<usize>) -> Result<(), Crowded> {
     stack::plan(group, range).map(drop).map_err(|stack::DoesNotFit| Crowded::Stack)
 }
 
-/// The farthest that a jump to the end of its body or of the chain has to go.
+/// Returns the longest distance of a jump to the end of its body or of the chain.
 fn reach(group: Group<'_>, range: &Range<usize>) -> usize {
     let len = |member: usize| match group.ways[member].way {
         Way::Inline => entry_len(group, member),
@@ -198,7 +199,8 @@ fn reach(group: Group<'_>, range: &Range<usize>) -> usize {
     longest.max(behind_first + GLUE * range.len())
 }
 
-/// The inlined member that takes most of what lacks, the first of several; none if that would be of no use.
+/// Returns the inlined member that uses most of the scarce resource, the first of several; none if moving a member does
+/// not help.
 fn worst(group: Group<'_>, range: &Range<usize>, reason: &Crowded) -> Option<usize> {
     let size = |member: usize| match reason {
         Crowded::Stack => group.surveys[member].frames[0] as usize,

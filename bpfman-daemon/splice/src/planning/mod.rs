@@ -1,4 +1,4 @@
-//! From members to a plan: who is inlined, where a new program begins.
+//! Plans a chain from its members: which are inlined, where a new program begins.
 
 pub(crate) mod cut;
 pub(crate) mod planner;

@@ -1,4 +1,4 @@
-//! Decides what becomes of a chain.
+//! Plans chains.
 
 use crate::analysis::stack::Group;
 use crate::analysis::survey::{Survey, survey_all};
@@ -13,7 +13,7 @@ use crate::error::limits::MAX_MEMBERS;
 use crate::planning::cut::{self, Lonely, MAX_DEPTH};
 use crate::planning::tail_calls;
 
-/// Decides how each member runs and where programs begin. Looks at the members only: nothing is compiled yet.
+/// Decides how each member runs and where programs begin. Examines the members only: nothing is compiled yet.
 ///
 /// # Errors
 /// No members or too many, or members that no strategy can run side by side: by name, with the reason.
@@ -21,7 +21,7 @@ pub fn plan(members: &[Member<'_>], options: &SpliceOptions<'_>) -> Result<Chain
     decide(members, options, true)
 }
 
-/// Plans a chain; one that could be direct is compiled all the same if `may_be_direct` is false.
+/// Plans a chain; a chain that could be direct is compiled too if `may_be_direct` is false.
 pub(crate) fn decide(
     members: &[Member<'_>],
     options: &SpliceOptions<'_>,
@@ -33,7 +33,7 @@ pub(crate) fn decide(
     if members.len() > MAX_MEMBERS {
         return Err(SpliceError::TooManyMembers { given: members.len() });
     }
-    // No verdict leads past an empty set, and the verifier refuses code that nothing reaches.
+    // No verdict leads past an empty set, and the verifier refuses unreachable code.
     let reached =
         members.iter().position(|member| member.proceed_on.0 == 0).map_or(members.len(), |at| at + 1);
     let unreached = members.len() - reached;
@@ -84,7 +84,7 @@ pub(crate) fn decide(
     Ok(plan)
 }
 
-/// How a member is to run as far as it can be told without the others.
+/// Returns the way in which a member runs, as far as it does not depend on the others.
 fn first_way(
     members: &[Member<'_>],
     surveys: &[Survey],
@@ -117,8 +117,9 @@ fn first_way(
     }
 }
 
-/// What a tail-called program returns is the program's verdict, without check, count or translation: so the last member
-/// may tail-call if that changes nothing. Behind a call it is the function's result.
+/// Returns why a member's result may be hidden from the verifier. The result of a tail-called program is the program's
+/// verdict, without check, count or translation: so the last member may tail-call if that changes nothing. Behind a
+/// call it is the function's result.
 fn hidden_exit(
     members: &[Member<'_>],
     survey: &Survey,
@@ -133,7 +134,7 @@ fn hidden_exit(
     (!ends_the_chain).then_some(reason)
 }
 
-/// Arrays in the order in which a packet meets them.
+/// Returns the arrays in the order in which a packet meets them.
 fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan], timed: bool) -> Vec<ArrayUse> {
     let mut arrays = Vec::new();
     for (number, segment) in segments.iter().enumerate() {
@@ -161,7 +162,7 @@ fn decide_frags(members: &[Member<'_>], rule: FragsRule) -> Result<bool, SpliceE
     }
 }
 
-/// What program arrays do not allow: programs bound to a device, and programs that disagree about frags.
+/// Checks the limits of program arrays: no programs bound to a device, and no programs that disagree about frags.
 fn check_arrays(members: &[Member<'_>], plan: &ChainPlan) -> Result<(), SpliceError> {
     if plan.arrays.is_empty() {
         return Ok(());

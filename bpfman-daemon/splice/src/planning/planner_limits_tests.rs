@@ -1,4 +1,4 @@
-//! What does not fit one program, and where a chain is cut for it.
+//! Members that do not fit one program, and where a chain is cut for them.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn a_tail_call_below_a_large_frame_moves_that_frame_behind_a_call() {
     let planned = chain(&[&big, &below], &XDP).unwrap();
     assert_eq!(planned.members[0], function(WayReason::DeepStack { frame: 256 }));
     assert_eq!(planned.members[1], MemberPlan::INLINE);
-    // A member in its own program is reached by a tail call in a function: the same.
+    // A member in its own program is reached by a tail call in a function: the same limit applies.
     let timer = in_entry(helper(169));
     assert_eq!(ways(&chain(&[&big, &timer], &XDP).unwrap()), [Way::Function, Way::Standalone]);
     // With the context in a register, 240 bytes are 240; 248 are 256: the kernel counts whole steps of 16.
@@ -40,7 +40,7 @@ fn frames_that_do_not_fit_together_go_behind_calls_or_into_another_program() {
 fn a_full_frame_leaves_the_context_somewhere() {
     let full = program(&[&[store(-512), set_r0(2), EXIT]]);
     let small = pass();
-    // A register is free; or nothing comes behind.
+    // Either a register is free, or no member follows.
     assert_eq!(ways(&chain(&[&full, &small], &XDP).unwrap()), [Way::Inline, Way::Inline]);
     let greedy = [copy(6, 1), copy(7, 1), copy(8, 1), copy(9, 1), store(-512), set_r0(2), EXIT];
     let greedy = program(&[&greedy]);
@@ -82,7 +82,7 @@ fn heavy_members_are_cut_apart_but_never_split() {
     assert_eq!(planned(&[heavy(400_000, 0), heavy(400_000, 0)]).0, [0]);
     assert_eq!(planned(&[heavy(400_000, 0), heavy(400_001, 0)]).0, [0, 1]);
     assert_eq!(planned(&[heavy(900_000, 0), heavy(900_000, 0)]).0, [0, 1]);
-    // The owner of the last two pays for what they do not share a program with.
+    // The chain is cut at the owner of the last two.
     let owners = [heavy(300_000, 1), heavy(300_000, 2), heavy(300_000, 2)];
     assert_eq!(planned(&owners), (vec![0, 1], vec![false, true]));
     let one_owner = [heavy(300_000, 1), heavy(300_000, 1), heavy(300_000, 1)];
@@ -133,7 +133,7 @@ fn the_first_tc_member_that_writes_comes_behind_a_cut_if_readers_come_first() {
     assert_eq!(starts_of(&[&reader, &writer], &XDP), [0], "XDP packets are not shared");
     let planned = chain(&[&reader, &writer], &TCX).unwrap();
     assert_eq!(planned.segments[1].reason, Some(CutReason::Writer));
-    // A cut is not worth a risk.
+    // A cut must not put a tail call at risk.
     let caller = in_entry(helper(12));
     assert_eq!(starts_of(&[&caller, &writer], &TCX), [0]);
 }
@@ -164,7 +164,7 @@ fn the_longest_chain_of_own_programs_fits_the_budget_of_tail_calls() {
 #[test]
 fn a_move_that_did_not_help_is_taken_back() {
     let long = |len: usize| program(&[&[vec![set_r0(2); len], vec![EXIT]].concat()]);
-    // Jumps to the end go over all but the first member: moving the longest, which is first, is of no use.
+    // Jumps to the end pass all but the first member: moving the longest, which is first, does not help.
     let planned = chain(&[&long(25_000), &long(20_000), &long(15_000)], &XDP).unwrap();
     assert_eq!(planned.members[1], function(WayReason::TooLong { insns: 20_001 }));
     assert_eq!(ways(&planned), [Way::Inline, Way::Function, Way::Inline]);

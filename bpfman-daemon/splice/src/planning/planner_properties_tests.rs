@@ -1,4 +1,4 @@
-//! Rules that every plan keeps, tried with drawn chains.
+//! Properties of every plan, tested with random chains.
 
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
@@ -66,7 +66,7 @@ proptest! {
         let own = |member: &usize| plan.members[*member].way == Way::Standalone;
         let reaches = plan.arrays.iter().filter(|used| !matches!(used, ArrayUse::Twin(1..))).count();
         prop_assert!(reaches <= crate::MAX_TAIL_CALLS);
-        // What tail-calls is the last that does.
+        // No tail call of the chain comes after a member that tail-calls.
         let caller = (0..members.len()).find(|member| tail_calls(*member));
         for used in &plan.arrays {
             let reached = match used {

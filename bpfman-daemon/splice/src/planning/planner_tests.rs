@@ -40,7 +40,7 @@ fn starts(plan: &ChainPlan) -> Vec<usize> {
     plan.segments.iter().map(|segment| segment.members.start).collect()
 }
 
-/// The plan of a member between two others that only pass.
+/// Returns the plan of a member between two others that only pass.
 fn between(subject: Member<'_>, options: &SpliceOptions<'_>) -> MemberPlan {
     let pass = pass();
     plan(&[member(&pass), subject, member(&pass)], options).unwrap().members[1].clone()
@@ -54,7 +54,7 @@ fn own(reason: WayReason) -> MemberPlan {
     MemberPlan { way: Way::Standalone, reason: Some(reason) }
 }
 
-/// So many functions deep, each calling the next.
+/// Returns a program with `depth` nested functions, each calling the next.
 fn deep(depth: usize) -> BoundText {
     let call = [local_call(1), EXIT];
     let leaf = [set_r0(2), EXIT];
@@ -97,7 +97,7 @@ fn below_a_call_a_loop_is_harmless_and_a_hidden_exit_is_not() {
     for insn in [helper(12), Insn::new(0x30, 0, 0, 0, 12)] {
         let text = below(insn);
         assert_eq!(between(member(&text), &TCX), function(WayReason::HiddenExit { at: 2 }), "{insn:?}");
-        // At the end, where nothing looks at the verdict, it does no harm.
+        // At the end, where the verdict is not checked, it is allowed.
         let plain = pass();
         let clsact = SpliceOptions { hook: SpliceHook::TcClsact, ..TCX };
         let last = Member { proceed_on: ProceedMask(1), ..member(&text) };
@@ -195,7 +195,7 @@ fn nothing_that_needs_a_tail_call_comes_behind_a_member_of_unknown_depth() {
     let two = chain(&[&caller, &plain, &caller], &XDP);
     let Err(SpliceError::TwoTailCallers { first, second }) = &two else { panic!("{two:?}") };
     assert_eq!((first.position, second.position), (1, 3));
-    // What a program of others does is as unknown.
+    // The behaviour of a third-party program is unknown too.
     let opaque = Member { isolated: true, opaque: true, ..member(&plain) };
     assert!(plan(&[member(&plain), opaque, member(&plain)], &XDP).is_ok());
     let isolated = Member { isolated: true, ..member(&plain) };

@@ -1,7 +1,7 @@
-//! How many registers the kernel's helpers take.
+//! Number of registers that each kernel helper takes.
 
-/// By `enum bpf_func_id`, as `linux/bpf.h` declares them; what takes any number is said to take five. There are no more since
-/// Linux 6.2.
+/// Argument counts by `enum bpf_func_id`, as declared in `linux/bpf.h`; variadic helpers count as five. Linux 6.2 and
+/// later add no helpers.
 #[rustfmt::skip]
 const ARGUMENTS: [u8; 212] = [
     5, 2, 4, 2, 3, 0, 5, 0, 0, 5, 5, 5, 3, 3, 0, 0, 2, 1, 3, 1, 4, 4, 2, 2, 1, 5, 4, 3, 5, 3, 3, 3,
@@ -13,7 +13,7 @@ const ARGUMENTS: [u8; 212] = [
     3, 3, 2, 3, 1, 4, 4, 2, 2, 5, 5, 3, 3, 3, 2, 2, 0, 4, 4, 2,
 ];
 
-/// Registers that a helper takes, from register 1 on. One that is not known takes all five.
+/// Returns the number of registers that a helper takes, from register 1 on; five for an unknown helper.
 pub(super) fn of_helper(id: i32) -> u8 {
     usize::try_from(id).ok().and_then(|id| ARGUMENTS.get(id)).copied().unwrap_or(5)
 }

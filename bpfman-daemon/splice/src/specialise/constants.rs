@@ -1,5 +1,5 @@
-//! What registers are known to hold: constants, and addresses in read-only data. The arithmetic is that which the
-//! verifier follows on every kernel since 5.10; what it takes for unknown there is unknown here.
+//! Known contents of registers: constants, and addresses in read-only data. The arithmetic is limited to what the
+//! verifier follows on every kernel since 5.10; what is unknown to the verifier is unknown here.
 
 use bpfmand_core::{Insn, MapId, op};
 
@@ -8,7 +8,7 @@ use crate::specialise::ReadOnlyMap;
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
-/// What a register holds.
+/// Content of a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum KnownValue {
     /// Anything.
@@ -26,10 +26,8 @@ impl RegisterValue for KnownValue {
     }
 }
 
-/// What each register holds.
 pub(super) type Registers = [KnownValue; 11];
 
-/// Follows one instruction.
 pub(super) fn step(
     insn: Insn,
     next: Option<Insn>,
@@ -60,7 +58,7 @@ pub(super) fn step(
     }
 }
 
-/// A 64-bit load of a number or an address.
+/// Returns the number or address of a 64-bit load.
 fn wide(insn: Insn, next: Option<Insn>, maps: &[ReadOnlyMap<'_>]) -> KnownValue {
     let Some(half) = next.filter(|_| insn.is_ld_imm64()) else { return KnownValue::Nothing };
     let map = MapId(insn.imm.cast_unsigned());
@@ -75,7 +73,7 @@ fn wide(insn: Insn, next: Option<Insn>, maps: &[ReadOnlyMap<'_>]) -> KnownValue 
     }
 }
 
-/// The number that an instruction loads from read-only data.
+/// Returns the number that an instruction loads from read-only data.
 pub(super) fn loaded(insn: Insn, base: KnownValue, maps: &[ReadOnlyMap<'_>]) -> Option<u64> {
     let KnownValue::Address { map, at } = base else { return None };
     let value = maps.iter().find(|one| one.map == map)?.value;
@@ -107,7 +105,7 @@ fn operand(insn: Insn, known: &Registers) -> KnownValue {
 }
 
 fn computed(insn: Insn, known: &Registers) -> KnownValue {
-    // Moves that extend signs or change address spaces, and divisions that do, say so there.
+    // A nonzero offset marks sign-extending or address-space moves, and signed divisions.
     if insn.off != 0 {
         return KnownValue::Nothing;
     }
@@ -157,7 +155,7 @@ fn arithmetic(operation: u8, is_wide: bool, left: u64, right: u64) -> KnownValue
     number.map_or(KnownValue::Nothing, |number| KnownValue::Number(low(number)))
 }
 
-/// Which way a conditional jump goes, where both sides are known.
+/// Returns whether a conditional jump is taken, if both operands are known.
 pub(super) fn decided(insn: Insn, known: &Registers) -> Option<bool> {
     let KnownValue::Number(left) = *known.get(usize::from(insn.dst()))? else { return None };
     let KnownValue::Number(right) = operand(insn, known) else { return None };

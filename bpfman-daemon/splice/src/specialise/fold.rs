@@ -1,4 +1,4 @@
-//! Folding read-only data into one function.
+//! Folds read-only data into one function.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -14,27 +14,27 @@ use crate::text::scan::{Effect, effect, target, walk, width};
 /// A jump to the next instruction: the kernel removes it.
 pub(super) const NOTHING: Insn = Insn::new(op::JA, 0, 0, 0, 0);
 
-/// Each round takes out what the one before made needless, such as the outer of two questions. More are not worth it.
+/// Maximum number of rounds: each removes instructions that the previous one made unused, such as the outer of two
+/// nested conditions. More rounds gain little.
 const ROUNDS: usize = 32;
 
-/// Instructions that a jump is followed over to its target: those of a large function that is switched off.
+/// Maximum number of instructions between a jump and its target: enough for a large function that is switched off.
 const FARTHEST: usize = 1024;
 
-/// Such instructions in all of a member: some hundredths of a second.
+/// Maximum number of such instructions in all of a member: a few hundredths of a second.
 pub(super) const MOST_STEPS: u32 = 4_000_000;
 
-/// A function of a member, and what is known of its data.
+/// A function of a member, and the known data of its maps.
 pub(super) struct FunctionFold<'a> {
     pub(super) range: Range<usize>,
     /// Ascending.
     pub(super) fixed: &'a [usize],
     pub(super) maps: &'a [ReadOnlyMap<'a>],
-    /// What is left of [`MOST_STEPS`].
+    /// Remaining part of [`MOST_STEPS`].
     pub(super) steps: &'a Cell<u32>,
 }
 
 impl FunctionFold<'_> {
-    /// Folds what read-only maps hold into the function's instructions.
     pub(super) fn fold(&self, insns: &mut [Insn]) {
         let places = followed(insns, self.range.clone(), self.fixed, self.maps);
         let mut folded = false;
@@ -57,24 +57,24 @@ impl FunctionFold<'_> {
             }
         }
         for round in 0..=ROUNDS {
-            // Fewer instructions leave more known.
+            // Fewer instructions leave more facts known.
             let places = followed(insns, self.range.clone(), self.fixed, self.maps);
-            // The last round takes out only what questions were asked for that the one before took out: a load from the
-            // packet must not outlive the question whether the packet is as long.
+            // The last round removes only computations whose condition the previous round removed: a load from the
+            // packet must not outlive the check of the packet's length.
             if !self.take_out(insns, &places, round < ROUNDS) {
                 break;
             }
         }
     }
 
-    /// Takes out what is needless; false if there was nothing.
+    /// Removes unused instructions. Returns whether there were any.
     fn take_out(&self, insns: &mut [Insn], places: &[InsnFacts], jumps_too: bool) -> bool {
         let liveness = liveness(insns, &self.range, places);
         let of = |at: &usize| at - self.range.start;
         let mut taken = self.positions(insns);
         taken.retain(|at| liveness.needless[of(at)]);
-        // In a round of its own: what makes one instruction a repetition must not be taken out for its sake, and what it wrote
-        // is needed from earlier on, of which the jumps over it must know.
+        // Repetitions have a round of their own: the instruction that makes another one a repetition must not be
+        // removed for its sake, and its result is now needed from earlier on, which jumps over it must respect.
         let repetitions = taken.is_empty();
         if repetitions {
             taken = self.positions(insns);
@@ -87,7 +87,7 @@ impl FunctionFold<'_> {
             let slots = width(insns[*at]);
             insns[*at..at + slots].fill(NOTHING);
         }
-        // From the last to the first: an inner question before the outer one.
+        // From the last to the first: an inner condition before the outer one.
         let jumps_too = jumps_too && (!repetitions || taken.is_empty());
         let jumps = if jumps_too { self.positions(insns) } else { Vec::new() };
         let mut jumped = false;
@@ -102,13 +102,13 @@ impl FunctionFold<'_> {
         jumped || !taken.is_empty()
     }
 
-    /// Where instructions begin that may be changed.
     fn positions(&self, insns: &[Insn]) -> Vec<usize> {
         let all = walk(insns, self.range.clone()).map(|(at, _)| at);
         all.filter(|at| self.fixed.binary_search(at).is_err() && insns[*at] != NOTHING).collect()
     }
 
-    /// True for a conditional jump whose target comes next whether it is taken or not: nothing in between is needed there.
+    /// Returns whether a conditional jump leads to its target whether it is taken or not, with nothing in between that
+    /// is needed there.
     fn leads_nowhere_else(
         &self,
         insns: &[Insn],
@@ -122,7 +122,7 @@ impl FunctionFold<'_> {
             if here == wanted {
                 return true;
             }
-            // A tenant chooses how many jumps there are, and how far.
+            // A tenant controls the number of jumps and their distances.
             let Some(left) = self.steps.get().checked_sub(1) else { return false };
             self.steps.set(left);
             if !self.range.contains(&here) {
@@ -148,7 +148,7 @@ impl FunctionFold<'_> {
     }
 }
 
-/// The number that an instruction sets its register to, whatever it held.
+/// Returns the number that an instruction sets its register to, independent of its previous value.
 fn sets(insn: Insn) -> Option<u64> {
     match (insn.code, insn.off) {
         (opcode::MOV64_IMM, 0) => Some(i64::from(insn.imm).cast_unsigned()),
@@ -157,12 +157,12 @@ fn sets(insn: Insn) -> Option<u64> {
     }
 }
 
-/// The same instruction with a number in the place of its source register, where there is one.
+/// Returns the same instruction with a number instead of its source register, if one exists.
 fn with_immediate(insn: Insn, number: u64) -> Option<Insn> {
     let operation = insn.code & 0xf0;
     let is_wide = match insn.class() {
         opcode::CLASS_ALU | opcode::CLASS_ALU64 => {
-            // A move of a number is one already; divisions have a meaning by zero that immediates do not.
+            // A move of a number is already immediate; division by zero has a meaning that immediates do not have.
             let is_shift = matches!(operation, opcode::LSH | opcode::RSH | opcode::ARSH);
             let same = matches!(
                 operation,
@@ -190,12 +190,12 @@ fn with_immediate(insn: Insn, number: u64) -> Option<Insn> {
     if insn.code & opcode::SOURCE_REGISTER == 0 {
         return None;
     }
-    // Immediates are extended by their sign to 64 bits.
+    // Immediates are sign-extended to 64 bits.
     let imm = if is_wide { i32::try_from(number.cast_signed()).ok()? } else { (number as u32).cast_signed() };
     Some(Insn::new(insn.code & !opcode::SOURCE_REGISTER, insn.dst(), 0, insn.off, imm))
 }
 
-/// One instruction that sets a register to a number, if there is one.
+/// Returns one instruction that sets a register to a number, if one exists.
 fn constant(register: u8, number: u64) -> Option<Insn> {
     if let Ok(short) = u32::try_from(number) {
         return Some(Insn::new(opcode::MOV32_IMM, register, 0, 0, short.cast_signed()));

@@ -1,4 +1,4 @@
-//! Which instructions' results are needed: found backward from what a function does to the world.
+//! Liveness analysis: finds the instructions whose results are needed, backward from visible effects of a function.
 
 use std::ops::Range;
 
@@ -9,29 +9,28 @@ use crate::specialise::ways::{InsnFacts, successors};
 use crate::text::opcode;
 use crate::text::scan::{Effect, effect, walk};
 
-/// Registers 0 to 10, a bit each.
+/// Registers 0 to 10, one bit each.
 type Registers = u16;
 
 const fn bit(register: u8) -> Registers {
     1 << (register & 0xf)
 }
 
-/// So many registers from 1 on: what a call takes.
+/// Returns the registers of a call's arguments: `count` registers from 1 on.
 const fn arguments(count: u8) -> Registers {
     ((1 << count) - 1) << 1
 }
 
-/// Registers that a call leaves otherwise.
+/// Registers that a call may change.
 const SCRATCH: Registers = 0b11_1111;
 
 /// Offset of `tstamp_type` in `struct __sk_buff`.
 const TSTAMP_TYPE: i16 = 180;
 
-/// What an instruction reads and writes.
 struct Use {
     reads: Registers,
     writes: Registers,
-    /// It does nothing but write its register.
+    /// True if it has no effect except writing its register.
     is_pure: bool,
 }
 
@@ -42,7 +41,7 @@ fn used(insn: Insn, effect: Effect) -> Use {
     match effect {
         Effect::Exit => acts(bit(0), 0),
         Effect::Helper(id) => acts(arguments(of_helper(id)), SCRATCH),
-        // All that they may.
+        // The maximum number of registers.
         Effect::Kfunc { .. } | Effect::LocalCall { .. } => acts(arguments(5), SCRATCH),
         Effect::OldPacketLoad => acts(bit(6) | src, SCRATCH),
         Effect::Jump { conditional: false, .. } | Effect::BoundedLoop { .. } => acts(0, 0),
@@ -51,15 +50,15 @@ fn used(insn: Insn, effect: Effect) -> Use {
         Effect::Plain => match insn.class() {
             opcode::CLASS_ALU | opcode::CLASS_ALU64 => {
                 let operation = insn.code & 0xf0;
-                // The bit says something else there, and there is no second operand.
+                // This bit has another meaning there, and there is no second operand.
                 let alone = matches!(operation, opcode::NEG | opcode::END);
                 let second = if by_register && !alone { src } else { 0 };
                 let first = if operation == opcode::MOV { 0 } else { dst };
-                // Addresses of the frame show how deep it is.
+                // Addresses in the frame determine its depth.
                 let is_pure = (second | dst) & bit(opcode::FRAME) == 0;
                 Use { reads: first | second, writes: dst, is_pure }
             }
-            // A program of traffic control that reads `tstamp_type` of its context gets another `tstamp`, too (Linux 5.18).
+            // Reading `tstamp_type` from the context changes what a TC program reads as `tstamp` (Linux 5.18).
             opcode::CLASS_LDX => {
                 let is_asked_for = insn.off == TSTAMP_TYPE && insn.code & opcode::SIZE == opcode::SIZE_B;
                 Use { reads: src, writes: dst, is_pure: !is_asked_for }
@@ -76,23 +75,22 @@ fn used(insn: Insn, effect: Effect) -> Use {
     }
 }
 
-/// What a function's instructions are needed for, by positions from its start.
+/// Liveness of a function's instructions, by position from its start.
 pub(super) struct Liveness {
     /// Registers whose contents are needed before each instruction.
     live: Vec<Registers>,
-    /// Whether what stands there does nothing that is needed.
+    /// True if the instruction there has no effect that is needed.
     pub(super) needless: Vec<bool>,
 }
 
 impl Liveness {
-    /// True if an instruction does nothing but write a register that is not needed where another position begins.
+    /// Returns whether an instruction only writes a register that is not needed at another position.
     pub(super) fn is_nothing_to(&self, insn: Insn, next: Option<Insn>, place: usize) -> bool {
         let used = used(insn, effect(insn, next));
         used.is_pure && self.live.get(place).is_some_and(|live| live & used.writes == 0)
     }
 }
 
-/// Finds them.
 pub(super) fn liveness(insns: &[Insn], range: &Range<usize>, places: &[InsnFacts]) -> Liveness {
     let order: Vec<(usize, Use)> = walk(insns, range.clone())
         .map(|(at, _)| (at, used(insns[at], effect(insns[at], insns.get(at + 1).copied()))))

@@ -1,4 +1,4 @@
-//! What is folded, and what has to stay.
+//! Tests of folding: instructions that are folded, and instructions that must stay.
 
 use bpfmand_core::{Insn, op};
 
@@ -33,7 +33,7 @@ fn if_zero(register: u8, distance: i16) -> Insn {
     Insn::new(opcode::JEQ64, register, 0, distance, 0)
 }
 
-/// The instructions after folding; as they were if nothing was.
+/// Returns the instructions after folding; unchanged if nothing was folded.
 fn folded_with(body: &[Insn], fixed: &[usize]) -> Vec<Insn> {
     let text = program(&[body]);
     let value = value();
@@ -72,7 +72,7 @@ fn numbers_have_the_width_and_sign_that_a_load_gives_them() {
         load(sign_extending | opcode::SIZE_B, 8),
         Insn::new(opcode::MOV64_IMM, 0, 0, 0, if cfg!(target_endian = "little") { -2 } else { -1 })
     );
-    // No instruction of one slot sets it.
+    // No single instruction sets it.
     assert_eq!(load(opcode::LOAD_DW, 16), Insn::new(opcode::LOAD_DW, 0, 1, 16, 0));
 }
 
@@ -125,7 +125,7 @@ fn what_a_member_that_is_switched_off_would_have_used_goes() {
         high,
         low,
         load_word(2, 1, 0),
-        // Loads from the packet, by questions one in another.
+        // Loads from the packet, behind nested conditions.
         Insn::new(opcode::LOAD_W, 3, 6, 0, 0),
         if_zero(3, 4),
         Insn::new(opcode::LOAD_W, 4, 3, 8, 0),
@@ -136,7 +136,7 @@ fn what_a_member_that_is_switched_off_would_have_used_goes() {
         EXIT,
     ];
     let left: Vec<Insn> = folded(&parses).into_iter().filter(|insn| *insn != NOTHING).collect();
-    // The store cannot be reached, and stays for the verifier to take out.
+    // The store is unreachable, and stays for the verifier to remove.
     assert_eq!(left, [number(2, 0), if_zero(2, 1), spill(-8, 4), set_r0(2), EXIT]);
 }
 
@@ -158,7 +158,8 @@ fn calls_stores_and_the_ways_to_them_stay() {
     assert_eq!(folded(&acts), [&acts[..1], &[NOTHING, NOTHING, number(3, 1500)], &acts[4..]].concat());
 }
 
-/// What a repetition wrote is needed from before it once it is gone: a jump over something that writes it stays.
+/// After a repetition is removed, its result is needed from earlier on: a jump over an instruction that writes it
+/// stays.
 #[test]
 fn a_jump_over_what_a_repetition_repairs_stays() {
     let [high, low] = address(7, 4);
@@ -186,7 +187,7 @@ fn a_jump_over_what_a_repetition_repairs_stays() {
     assert!(behind[0] == number(1, 0) || !loads(&folded) || asks(&folded), "{folded:?}");
 }
 
-/// It is written again when the member's types are joined with others'.
+/// The type id is written again when the member's types are merged with others'.
 #[test]
 fn a_type_id_is_not_copied() {
     let [high, low] = address(1, 4);
@@ -217,7 +218,7 @@ fn a_chain_of_much_that_is_needless_takes_the_kernel_too_long() {
     let (usual, large) = (member(100, 900), member(20_000, 100));
     assert!(is_soon_removed(&[usual.clone(), usual.clone(), usual.clone()]));
     assert!(!is_soon_removed([&large]));
-    // What one member makes needless is moved in all of them.
+    // The unused instructions of one member are moved in all of them.
     assert!(!is_soon_removed([&usual, &member(0, 1_000_000)]));
 }
 
@@ -238,7 +239,7 @@ mod properties {
     use crate::specialise::constants::{KnownValue, decided, step};
     use crate::text::scan::{Effect, effect, target, width};
 
-    /// Runs one function, and says what it did: arguments of calls, stores, and what it returned.
+    /// Runs one function. Returns its effects: arguments of calls, stores, and its result.
     fn ran(insns: &[Insn], maps: &[ReadOnlyMap<'_>], given: u64) -> Vec<u64> {
         let mut registers = [KnownValue::Number(given); 11];
         let mut did = Vec::new();
@@ -264,7 +265,7 @@ mod properties {
                 }
                 Effect::Jump { distance, conditional: false } => Some(distance),
                 Effect::Jump { distance, .. } => {
-                    // Addresses are numbers to who compares them.
+                    // Comparisons treat addresses as numbers.
                     let numbers = registers.map(|one| KnownValue::Number(text(one)));
                     decided(insn, &numbers).unwrap().then_some(distance)
                 }
@@ -343,7 +344,7 @@ mod properties {
         ]
     }
 
-    /// A function whose jumps go forward, from the begin of one block to that of another, or to the exit.
+    /// Returns functions whose jumps go forward, from the start of one block to that of another, or to the exit.
     fn function() -> impl Strategy<Value = Vec<Insn>> {
         proptest::collection::vec(insn(), 1..60).prop_map(|blocks| {
             let mut starts = vec![0];
@@ -375,7 +376,7 @@ mod properties {
             let maps = [ReadOnlyMap { map: DATA, value: &value }];
             let Some(folded) = specialised(&program(&[&insns]), &[], &maps) else { return Ok(()) };
             prop_assert_eq!(ran(&insns, &maps, given), ran(&folded.0.insns, &maps, given));
-            // The second time there is nothing left to do.
+            // A second run finds nothing to fold.
             prop_assert_eq!(specialised(&folded, &[], &maps).map(|again| again.0.insns), None);
         }
     }

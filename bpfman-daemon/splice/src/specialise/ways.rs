@@ -1,4 +1,4 @@
-//! The ways through a function that can be taken.
+//! Reachable paths through a function.
 
 use std::ops::Range;
 
@@ -10,28 +10,26 @@ use crate::specialise::constants::{self, KnownValue, Registers, decided, loaded}
 use crate::text::flow;
 use crate::text::scan::{Effect, effect, target, width};
 
-/// What is known of an instruction, wherever it is reached from. By its position from the function's start.
+/// Facts of an instruction that hold on all paths to it. Indexed by its position from the function's start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct InsnFacts {
-    /// It can be reached.
     pub(super) reached: bool,
-    /// Which way it goes, if it is a conditional jump that goes one way alone.
+    /// Direction of a conditional jump that always goes the same way: true if it is taken.
     pub(super) decided: Option<bool>,
-    /// What its destination register holds before.
+    /// Content of its destination register before it.
     before: KnownValue,
-    /// What its source register holds.
+    /// Content of its source register.
     source: KnownValue,
-    /// The number that it loads from read-only data.
     pub(super) loaded: Option<u64>,
 }
 
 impl InsnFacts {
-    /// True if the register holds this number already.
+    /// Returns whether the register already holds this number.
     pub(super) fn holds(self, number: u64) -> bool {
         self.before == KnownValue::Number(number)
     }
 
-    /// The number in its source register, if it is always the same.
+    /// Returns the number in its source register, if it is always the same.
     pub(super) fn source(self) -> Option<u64> {
         match self.source {
             KnownValue::Number(number) => Some(number),
@@ -40,7 +38,7 @@ impl InsnFacts {
     }
 }
 
-/// Follows all ways through a function.
+/// Follows all paths through a function.
 pub(super) fn followed(
     insns: &[Insn],
     range: Range<usize>,
@@ -61,12 +59,12 @@ pub(super) fn followed(
             source: register(insn.src()),
             loaded: is_load.then(|| loaded(insn, register(insn.src()), maps)).flatten(),
         };
-        // An instruction in front of which ways meet is followed as often as less is known; one that was reached with other
-        // knowledge in between keeps what holds on both.
+        // An instruction where paths meet is visited each time the facts widen; one that was reached with other facts
+        // in between keeps what holds for both.
         let seen = &mut places[at - start];
         *seen = if seen.reached { seen.and(place) } else { place };
         constants::step(insn, insns.get(at + 1).copied(), effect, maps, known);
-        // A type's id is another number once its type has moved.
+        // A type id changes once its type has moved.
         if fixed.binary_search(&at).is_ok()
             && let Some(written) = known.get_mut(usize::from(insn.dst()))
         {
@@ -89,7 +87,7 @@ impl InsnFacts {
     }
 }
 
-/// The instructions that can come behind one, in the function.
+/// Returns the instructions of the function that can follow one.
 pub(super) fn successors(
     insns: &[Insn],
     range: &Range<usize>,

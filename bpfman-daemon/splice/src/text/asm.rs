@@ -1,23 +1,22 @@
-//! Instructions with labels: how glue and bodies come together before offsets are known.
+//! Instructions with labels: assembles glue and bodies before offsets are known.
 
 use bpfmand_core::{Insn, MapId, op};
 
 use crate::text::opcode;
 
-/// A place that may not be known yet.
+/// A position that may not be known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Label(usize);
 
-/// A jump does not reach its target.
+/// Error: a jump does not reach its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfReach {
-    /// Index of the jump.
     pub(crate) at: usize,
-    /// True for a jump with a condition, which has no 32-bit form.
+    /// True if the jump is conditional, which has no 32-bit form.
     pub(crate) conditional: bool,
 }
 
-/// A growing program with open jumps.
+/// A growing program with unresolved jumps.
 #[derive(Default)]
 pub(crate) struct Asm {
     insns: Vec<Insn>,
@@ -26,7 +25,6 @@ pub(crate) struct Asm {
 }
 
 impl Asm {
-    /// Index of the next instruction.
     pub(crate) fn here(&self) -> usize {
         self.insns.len()
     }
@@ -36,7 +34,6 @@ impl Asm {
         Label(self.places.len() - 1)
     }
 
-    /// Puts `label` at the next instruction.
     pub(crate) fn bind(&mut self, label: Label) {
         self.places[label.0] = Some(self.here());
     }
@@ -54,24 +51,21 @@ impl Asm {
         self.push(Insn::new(op::JA, 0, 0, 0, 0));
     }
 
-    /// Calls a function of the program.
     pub(crate) fn call(&mut self, to: Label) {
         self.open.push((self.here(), to));
         self.push(Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 0));
     }
 
-    /// Calls a helper of the kernel by its number.
     pub(crate) fn helper(&mut self, number: i32) {
         self.push(Insn::new(op::CALL, 0, 0, 0, number));
     }
 
-    /// Puts a map into a register.
     pub(crate) fn load_map(&mut self, register: u8, map: MapId) {
         self.push(Insn::new(op::LD_IMM64, register, op::PSEUDO_MAP_FD, 0, map.0.cast_signed()));
         self.push(Insn::default());
     }
 
-    /// Compares register 0 with `value` and jumps if `code` says so.
+    /// Compares register 0 with `value` by the operation `code`, and jumps if it is true.
     pub(crate) fn branch(&mut self, code: u8, value: u32, to: Label) {
         self.branch_on(0, code, value, to);
     }
@@ -81,7 +75,7 @@ impl Asm {
         self.push(Insn::new(code, register, 0, 0, value.cast_signed()));
     }
 
-    /// Compares two registers and jumps if `code` says so.
+    /// Compares two registers by the operation `code`, and jumps if it is true.
     pub(crate) fn branch_registers(&mut self, code: u8, left: u8, right: u8, to: Label) {
         self.open.push((self.here(), to));
         self.push(Insn::new(code, left, right, 0, 0));
@@ -102,7 +96,7 @@ impl Asm {
         self.push(Insn::new(op::EXIT, 0, 0, 0, 0));
     }
 
-    /// Fills in all jumps. Those too far for 16 bits take the 32-bit form if `wide`.
+    /// Resolves all jumps. Jumps too far for 16 bits use the 32-bit form if `wide`.
     pub(crate) fn finish(mut self, wide: bool) -> Result<Vec<Insn>, OutOfReach> {
         for (at, label) in self.open {
             let conditional = !matches!(self.insns[at].code, op::JA);

@@ -1,4 +1,4 @@
-//! The records of BTF (`linux/btf.h`): where they begin and which of their words are names and type ids.
+//! The records of BTF (`linux/btf.h`): their positions, and which of their words are names and type ids.
 
 /// Kinds.
 pub(crate) const INT: u32 = 1;
@@ -24,7 +24,7 @@ pub(crate) const ENUM64: u32 = 19;
 const MAGIC: u16 = 0xeb9f;
 pub(crate) const HEADER: usize = 24;
 
-/// What a word of a record is.
+/// Type of a word in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     Name,
@@ -33,8 +33,8 @@ pub(crate) enum Word {
 }
 use Word::{Name, Number, Type};
 
-/// Meaning of a record's words after name and kind: the third common word, the words once behind it, and the
-/// words of each of its `vlen` entries.
+/// Returns the meaning of a record's words after name and kind: the third common word, the words once behind it, and
+/// the words of each of its `vlen` entries.
 pub(crate) fn shape(kind: u32) -> Option<(Word, &'static [Word], &'static [Word])> {
     Some(match kind {
         INT => (Number, &[Number], &[]),
@@ -59,7 +59,7 @@ pub(crate) struct Sections<'a> {
     pub(crate) strings: &'a [u8],
 }
 
-/// Finds both sections; this machine's byte order only.
+/// Finds both sections; supports this machine's byte order only.
 pub(crate) fn sections(raw: &[u8]) -> Result<Sections<'_>, &'static str> {
     let word = |at: usize| word_at(raw, at).ok_or("the header is cut short");
     let magic = raw.get(..2).ok_or("the header is cut short")?;
@@ -87,7 +87,7 @@ pub(crate) fn word_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))
 }
 
-/// The header of BTF with both sections behind it, types first.
+/// Returns the header of BTF with both sections behind it, types first.
 pub(crate) fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
     let mut raw = Vec::with_capacity(HEADER + types.len() + strings.len());
     raw.extend_from_slice(&MAGIC.to_ne_bytes());

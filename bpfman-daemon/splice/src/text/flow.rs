@@ -1,4 +1,4 @@
-//! Forward data flow over one function: what is known before each instruction, joined over all ways to it.
+//! Forward data flow over one function: facts before each instruction, joined over all paths to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,13 +7,13 @@ use bpfmand_core::Insn;
 
 use crate::text::scan::{Effect, effect, target, width};
 
-/// What is known at a place. Joining may only widen, and only finitely often.
+/// Facts at a position. Joining may only widen, and only finitely often.
 pub(crate) trait Knowledge: Clone {
-    /// Takes in what is known on another way to the same place; true if that widened it.
+    /// Joins the facts of another path to the same position. Returns whether that widened them.
     fn join(&mut self, other: &Self) -> bool;
 }
 
-/// Runs `step` over every reachable instruction of the function, each as often as its knowledge widens.
+/// Runs `step` over every reachable instruction of the function, each as often as its facts widen.
 ///
 /// Jumps must have been checked to stay inside the function.
 pub(crate) fn run<K: Knowledge>(
@@ -28,8 +28,8 @@ pub(crate) fn run<K: Knowledge>(
     });
 }
 
-/// The same, where `step` may say which way a conditional jump goes: true if it is taken. The other way is then not
-/// followed, unless what is known widens so far that nothing can be said any more.
+/// Runs `step`, which may decide a conditional jump: true if it is taken. The other branch is then not followed, unless
+/// the facts widen so far that the jump is no longer decided.
 pub(crate) fn run_decided<K: Knowledge>(
     insns: &[Insn],
     function: Range<usize>,
@@ -89,7 +89,6 @@ pub(crate) fn run_decided<K: Knowledge>(
     }
 }
 
-/// Instructions that something jumps to.
 fn leaders(insns: &[Insn], function: Range<usize>) -> BTreeSet<usize> {
     crate::text::scan::walk(insns, function)
         .filter_map(|(at, effect)| match effect {

@@ -1,4 +1,4 @@
-//! Instructions: reading, walking and writing them.
+//! Reads, traverses and writes instructions.
 
 pub(crate) mod asm;
 pub(crate) mod btf_records;

@@ -1,4 +1,4 @@
-//! Operation codes that the glue emits and the analyses recognise, beside those of [`bpfmand_core::op`].
+//! Operation codes that the glue emits and the analyses recognise, in addition to those of [`bpfmand_core::op`].
 //!
 //! Built from the fields of `linux/bpf.h`: class in the low three bits, source or size, operation or mode on top.
 

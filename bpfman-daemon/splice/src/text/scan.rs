@@ -1,4 +1,4 @@
-//! Walking over instructions: what each is, as far as joining programs cares.
+//! Iteration over instructions, classified by their relevance to joining.
 
 use std::ops::Range;
 
@@ -6,16 +6,16 @@ use bpfmand_core::{Insn, op};
 
 use crate::text::opcode;
 
-/// What an instruction does besides computing.
+/// Effect of an instruction other than computing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Leaves the function.
     Exit,
     /// Jumps, or falls through as well if `conditional`. Relative to the next instruction.
     Jump { distance: i32, conditional: bool },
-    /// Calls a helper of the kernel by its number.
+    /// Calls a kernel helper by its number.
     Helper(i32),
-    /// Calls a kernel function; `module` is not zero if it is a module's.
+    /// Calls a kernel function; `module` is nonzero for a function of a module.
     Kfunc { id: i32, module: i16 },
     /// Calls a function of the program. Relative to the next instruction.
     LocalCall { distance: i32 },
@@ -23,17 +23,17 @@ pub(crate) enum Effect {
     FunctionPointer { distance: i32 },
     /// Loads from the packet by the old instructions, which leave the program when they fail.
     OldPacketLoad,
-    /// `may_goto` and others of its code.
+    /// `may_goto` and other instructions of its code.
     BoundedLoop { distance: i32 },
-    /// A 64-bit load of a map by its place in the loader's array, or of a module's variable.
+    /// A 64-bit load of a map by its index in the loader's array, or of a module's variable.
     UnboundReference,
-    /// Jumps to a place from a table of the program's own positions (Linux 6.19 and later).
+    /// Jumps to a position from a table of the program's own positions (Linux 6.19 and later).
     IndirectJump,
-    /// Nothing of interest.
+    /// No relevant effect.
     Plain,
 }
 
-/// Says what an instruction does. `next` is the one behind it, needed for 64-bit loads.
+/// Returns the effect of an instruction. `next` is the following one, needed for 64-bit loads.
 pub(crate) fn effect(insn: Insn, next: Option<Insn>) -> Effect {
     match insn.class() {
         op::CLASS_JMP | op::CLASS_JMP32 => jump_effect(insn),
@@ -65,7 +65,7 @@ fn jump_effect(insn: Insn) -> Effect {
     }
 }
 
-/// Positions and effects of the instructions in `range`; second halves of 64-bit loads are no instructions.
+/// Returns positions and effects of the instructions in `range`; second halves of 64-bit loads are no instructions.
 pub(crate) fn walk(insns: &[Insn], range: Range<usize>) -> impl Iterator<Item = (usize, Effect)> + '_ {
     let mut at = range.start;
     std::iter::from_fn(move || {
@@ -78,12 +78,12 @@ pub(crate) fn walk(insns: &[Insn], range: Range<usize>) -> impl Iterator<Item = 
     })
 }
 
-/// Slots that an instruction takes.
+/// Returns the number of slots of an instruction.
 pub(crate) fn width(insn: Insn) -> usize {
     if insn.is_ld_imm64() { 2 } else { 1 }
 }
 
-/// Index that lies `distance` behind the instruction after `at`, if it is one.
+/// Returns the index at `distance` from the instruction after `at`, if it is not negative.
 pub(crate) fn target(at: usize, distance: i32) -> Option<usize> {
     usize::try_from(at as i64 + 1 + i64::from(distance)).ok()
 }

@@ -47,7 +47,7 @@ pub(crate) const fn add_register(dst: u8, src: u8) -> Insn {
     Insn::new(0x0f, dst, src, 0, 0)
 }
 
-/// A program of these functions, the entry first, GPL, without type information.
+/// Returns a GPL program of these functions, the entry first, without type information.
 pub(crate) fn program(functions: &[&[Insn]]) -> BoundText {
     let mut insns = Vec::new();
     let mut spans = Vec::new();
@@ -61,12 +61,11 @@ pub(crate) fn program(functions: &[&[Insn]]) -> BoundText {
     text
 }
 
-/// A program that returns a constant.
 pub(crate) fn constant(value: i32) -> BoundText {
     program(&[&[set_r0(value), EXIT]])
 }
 
-/// A program whose verdict nothing shows.
+/// Returns a program whose verdict cannot be derived.
 pub(crate) fn unknown() -> BoundText {
     program(&[&[helper(7), EXIT]])
 }
