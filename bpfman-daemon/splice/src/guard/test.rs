@@ -83,10 +83,20 @@ pub struct CredentialOffsets {
 /// Place of the protection of a process. A task without the structure ends, and has no memory any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
-    /// `task_struct.mm` and `mm_struct.flags`: Linux before 7.2.
-    OfMemory { mm: i16, flags: i16 },
-    /// `task_struct.exec_state` and `task_exec_state.dumpable`: Linux 7.2 and later.
-    OfProgram { exec_state: i16, dumpable: i16 },
+    /// Linux before 7.2.
+    OfMemory {
+        /// `task_struct.mm`.
+        mm: i16,
+        /// `mm_struct.flags`.
+        flags: i16,
+    },
+    /// Linux 7.2 and later.
+    OfProgram {
+        /// `task_struct.exec_state`.
+        exec_state: i16,
+        /// `task_exec_state.dumpable`.
+        dumpable: i16,
+    },
 }
 
 /// Tasks for which a link lets its program run.
