@@ -13,7 +13,7 @@ pub enum PolicyCommand {
     Show,
     /// Allow images or a user: show the lines, ask, and write them to the policy. For root; no daemon is needed.
     #[command(after_help = ALLOW_EXAMPLES)]
-    Allow(AllowPolicy),
+    Allow(Box<AllowPolicy>),
 }
 
 const ALLOW_EXAMPLES: &str = "Examples:
