@@ -164,7 +164,7 @@ fn a_process_number_given_again_before_the_link_is_of_another() {
     for (program, point, group) in [
         (of_container, probe(Some(7)), None),
         (entry, probe(Some(7)), None),
-        (of_group, of_process.clone(), Some("/user.slice/user-7.slice")),
+        (of_group, of_process.clone(), Some(group(&bench, "/user.slice/user-7.slice"))),
     ] {
         bench.kernel.move_process(7, "/user.slice/user-7.slice");
         let refused = attach(&engine, program, point, group).unwrap_err();
@@ -176,9 +176,10 @@ fn a_process_number_given_again_before_the_link_is_of_another() {
     bench.kernel.move_process(7, "/user.slice/user-8.slice");
     drop(engine);
     let engine = bench.engine();
-    attach(&engine, of_group, of_process.clone(), Some("/user.slice/user-7.slice")).unwrap_err();
+    attach(&engine, of_group, of_process.clone(), Some(group(&bench, "/user.slice/user-7.slice")))
+        .unwrap_err();
     bench.kernel.move_process(7, "/user.slice/user-7.slice");
-    attach(&engine, of_group, of_process, Some("/user.slice/user-7.slice")).unwrap();
+    attach(&engine, of_group, of_process, Some(group(&bench, "/user.slice/user-7.slice"))).unwrap();
 }
 
 #[test]

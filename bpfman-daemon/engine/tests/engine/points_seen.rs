@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, LoadRequest, MapId, PerfEventPlace, ProcessScope, ProgramId, ProgramType,
-    SampleRate, TaskScope, TenantRules,
+    AttachPoint, AttachRequest, CallerGroup, LoadRequest, MapId, PerfEventPlace, ProcessScope, ProgramId,
+    ProgramType, SampleRate, TaskScope, TenantRules,
 };
 use bpfmand_engine::{Engine, EngineError, ErrorKind};
 use bpfmand_kernel::linux::LinuxKernel;
@@ -275,7 +275,8 @@ fn linux_tenants_raw_and_typed_trace_points_see_their_own_tasks() {
         }
         let loaded = engine.loads(&load)[0];
         let (order, sharing, metadata, owner) = Default::default();
-        let of = Some(group.path.clone());
+        let tasks = bench.kernel.tasks_of_group(&group.path).unwrap();
+        let of = Some(CallerGroup { path: group.path.clone(), tasks, user: Some(0) });
         let attach =
             AttachRequest { ttl: None, program: loaded, point, order, sharing, metadata, owner, group: of };
         engine.attach(&attach).unwrap();

@@ -183,7 +183,7 @@ fn an_iterator_begun_again_by_its_own_loop_is_refused() {
 fn tail_calls_are_not_repeated() {
     let tail_call = helper(TAIL_CALL);
     let leaf = vec![tail_call, EXIT];
-    assert_eq!(count(&[leaf.clone()], &[]), Ok(1));
+    assert_eq!(count(std::slice::from_ref(&leaf), &[]), Ok(1));
     let calls = vec![Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 1), EXIT];
     for (functions, function, what) in [
         (vec![calls, leaf.clone()], "f1", "entry function"),

@@ -48,7 +48,7 @@ fn only_what_a_loop_repeats_is_multiplied() {
 #[test]
 fn plain_loops_are_what_the_verifier_walked_through() {
     let one = [plain(&[number(7, 0)]), vec![EXIT]].concat();
-    assert_eq!(steps(&[one.clone()], 3000), 3000);
+    assert_eq!(steps(std::slice::from_ref(&one), 3000), 3000);
     let within = [looped(0, 100, 8), one.clone()];
     assert_eq!(steps(&within, 3000), 100 * 3000);
     // Around a call of a function with a loop: the verifier walked through each round of both.
