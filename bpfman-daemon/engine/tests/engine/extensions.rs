@@ -1,6 +1,8 @@
 //! Extensions (freplace): attached while the extended program runs by itself, and kept together with it.
 
-use bpfmand_core::{AttachPoint, Direction, HookKind, LinkId, LoadRequest, Owner, ProgramId, TenantRules};
+use bpfmand_core::{
+    AttachPoint, Direction, HookKind, LinkId, LoadRequest, Owner, ProgramId, ProgramType, TenantRules,
+};
 use bpfmand_engine::{
     Engine, EngineError, ErrorKind, HookChange, HookCheck, MapPolicy, ReplaceLoadRequest, Standing,
     SwitchCaller, TraceLimits, TracePacket,
@@ -221,6 +223,7 @@ fn tenants_extend_what_is_their_own_and_never_its_guard() {
         ..bench.request("extends_on", &["goes_on"])
     };
     goes_on.owner = Owner::Grant("a".to_owned());
+    goes_on.programs[0].program_type = ProgramType::Freplace;
     goes_on.programs[0].target = Some(filter.to_string());
     says(engine.load(&goes_on).unwrap_err(), "a tail call in an extension");
     assert_eq!(engine.ids().len(), 3);
@@ -257,7 +260,7 @@ fn extensions_are_back_after_a_reboot_before_what_they_extend_runs() {
 
 /// Loads third-party programs, which occupy ids.
 fn bench_load(bench: &Bench<SimKernel>) -> Vec<bpfmand_kernel::sim::SimHandle> {
-    use bpfmand_core::{BoundText, Insn, ProgramType, op};
+    use bpfmand_core::{BoundText, Insn, op};
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let text = BoundText::of_one_function("theirs", "GPL", insns);
     let load = bpfmand_kernel::ProgramLoad::new("theirs", &text, ProgramType::Xdp.into());

@@ -173,7 +173,7 @@ fn a_process_number_given_again_before_the_link_is_of_another() {
         assert_eq!(bench.kernel.snapshot().links.len(), before, "nothing is left");
     }
     // Another user's process, also if its number is not given again.
-    bench.kernel.move_process(7, "/user.slice/user-8.slice");
+    bench.kernel.move_process(7, "/user.slice/user-4711.slice");
     drop(engine);
     let engine = bench.engine();
     attach(&engine, of_group, of_process.clone(), Some(group(&bench, "/user.slice/user-7.slice")))
