@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
@@ -31,7 +31,6 @@ pub struct CheckPolicy {
 
 /// `bpfman policy allow`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("signer").args(["key", "identity", "unsigned"]))]
 pub struct AllowPolicy {
     /// Images, as REGISTRY/REPOSITORY with * for any characters, or a user by name or number
     pub subject: String,
@@ -39,10 +38,10 @@ pub struct AllowPolicy {
     #[arg(value_delimiter = ',')]
     pub verbs: Vec<String>,
     /// Images are signed with this public key; may be repeated: one of the keys is enough
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "unsigned"])]
     pub key: Vec<PathBuf>,
     /// Images are signed by this subject, as this issuer certifies it
-    #[arg(long, num_args = 2, value_names = ["ISSUER", "SUBJECT"])]
+    #[arg(long, num_args = 2, value_names = ["ISSUER", "SUBJECT"], conflicts_with = "unsigned")]
     pub identity: Vec<String>,
     /// Images need no signature
     #[arg(long)]

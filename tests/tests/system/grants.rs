@@ -49,7 +49,7 @@ fn without_a_grant_users_read_and_are_told_what_they_would_need() {
     daemon.bpfman_as(ADA, "list programs").success();
     daemon.bpfman_as(ADA, "doctor");
     let attach = format!("attach {program} xdp -i {INTERFACE} -p 200 -n {far}");
-    let needed = format!("[[grants]] name = \"user-{ADA}\", users = [{ADA}], allow = [\"attach\"]");
+    let needed = format!("bpfman policy allow {ADA} attach");
     daemon.bpfman_as(ADA, &attach).fails(4, &[&format!("user {ADA} may not attach"), "hint: ", &needed]);
     for line in [
         format!("unload {program}"),

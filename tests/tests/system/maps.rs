@@ -157,7 +157,7 @@ fn without_a_grant_that_covers_it_nothing_is_handed_over() {
         }
     };
     let of_root = format!("program {} of root", bench.program.id);
-    denied(64_203, bench.map, &["read"], &["may not maps-read", &of_root, "[[grants]]", "denied"]);
+    denied(64_203, bench.map, &["read"], &["may not maps-read", &of_root, "bpfman policy allow", "denied"]);
     denied(READER, bench.map, &["write", "7"], &["grant \"readers\" does not allow \"maps-write\""]);
     denied(WRITER, bench.map, &["read"], &["grant \"writers\" does not cover", &of_root, "\"over\""]);
     assert_eq!(bench.value(), before);
