@@ -301,7 +301,10 @@ fn grant_of_the_agent_has_no_verb_that_no_agent_uses() {
     let policy = folder.source(false).policy();
     let agent = policy.grants.iter().find(|grant| grant.name == NODE_AGENT).unwrap();
     for verb in AccessVerb::GRANTABLE {
-        let beyond = matches!(verb, AccessVerb::Adopt | AccessVerb::Radar);
+        let beyond = matches!(
+            verb,
+            AccessVerb::Adopt | AccessVerb::Radar | AccessVerb::MapsRead | AccessVerb::MapsWrite
+        );
         assert_eq!(agent.verbs.contains(&verb), !beyond, "{verb:?}");
     }
 }
