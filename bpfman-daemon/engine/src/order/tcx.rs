@@ -16,6 +16,7 @@ use bpfmand_core::{
 use bpfmand_kernel::{Kernel, ListAnchor};
 
 use crate::order::{ensure_anchors_known, foreign_anchor};
+use crate::state::State;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError, paths};
 
@@ -47,6 +48,12 @@ pub struct OursInList {
 /// Position for a link, with the revision of the hook on which the decision is based.
 pub type ListPlace = (ListAnchor, Option<u64>);
 
+/// Links of earlier versions may stand in another order.
+fn has_several_turns(state: &State, links: &[Arc<LinkRecord>]) -> bool {
+    let mut turns = links.iter().map(|link| state.place(link).turn);
+    turns.next().is_some_and(|first| turns.any(|turn| turn != first))
+}
+
 impl<K: Kernel> Engine<K> {
     /// Returns the daemon's entries in the kernel's list to which this hook belongs.
     pub(crate) fn ours_in_list(&self, key: &HookKey) -> OursInList {
@@ -68,7 +75,7 @@ impl<K: Kernel> Engine<K> {
         list.links.iter().any(|link| !link.order.is_empty())
             || list.members.iter().any(|member| member.order.names_foreign())
             || list.hook.is_some() && !list.links.is_empty()
-            || list.links.len() > 1
+            || has_several_turns(&self.state(), &list.links)
     }
 
     /// Returns the entries of the kernel's list at a hook: the daemon's links, its tc chain, and all others as

@@ -141,7 +141,7 @@ fn iterators_in_loops_multiply() {
     // The verifier takes a round of the outer loop for the same as the one before, which need not end.
     let in_plain = [plain(&bpf_for(-8, 1000, &[])), vec![EXIT]].concat();
     assert!(count(&[in_plain], &[]).unwrap_err().what.contains("no iterator bounds"));
-    let call = Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 3);
+    let call = Insn::new(op::CALL, 0, op::PSEUDO_CALL, 0, 2);
     let called_in_plain =
         [[plain(&[call]), vec![EXIT]].concat(), [bpf_for(-8, 10, &[]), vec![EXIT]].concat()];
     let refused = count(&called_in_plain, &[]).unwrap_err();
@@ -168,7 +168,7 @@ fn iterators_of_functions_multiply_where_these_are_called() {
         nested[at] = call(distance);
     }
     let refused = count(&[nested, begins], &[]).unwrap_err();
-    assert_eq!((refused.function.as_str(), refused.name.as_deref()), ("f1", Some(ITERATOR)));
+    assert!(refused.what.contains("no iterator bounds"), "{}", refused.what);
 }
 
 #[test]
