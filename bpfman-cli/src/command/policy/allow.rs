@@ -79,7 +79,11 @@ fn addition(allow: &AllowPolicy, text: &str) -> Result<Option<PolicyAddition>, C
             "give the signature that images of \"{}\" need: --key FILE, --identity ISSUER SUBJECT, or --unsigned",
             allow.subject
         )),
-        (true, true) => Ok(PolicyAddition::of_images(text, repository(&allow.subject), &signer(allow)?)),
+        (true, true) if repository(&allow.subject) != allow.subject => usage(format!(
+            "patterns have neither tag nor digest: give \"{}\", which is all versions",
+            repository(&allow.subject)
+        )),
+        (true, true) => Ok(PolicyAddition::of_images(text, &allow.subject, &signer(allow)?)),
         (false, true) => usage(format!(
             "\"{0}\" names a user, and signatures are for images: \"{0}/*\" names all images of a registry",
             allow.subject
