@@ -217,5 +217,9 @@ fn agent_probes_files_of_containers_alone_with_roots_rights() {
     daemon.bpfman_as(AGENT, &at(&other)).fails(4, &["may not read"]);
     assert_eq!(daemon.state(), before);
     daemon.bpfman_as(AGENT, &at(&contained)).success();
-    drop(contained);
+    // In the cgroup of the container, with the files of the machine.
+    let entered = Target::start_by(&mut Command::new(&roots));
+    container.take(entered.pid());
+    daemon.bpfman_as(AGENT, &at(&entered)).fails(4, &["may not read"]);
+    drop((contained, entered));
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use bpfmand_core::FileReader;
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 
 use super::symbols::TargetFile;
 use super::{access, processes, tasks};
@@ -41,8 +41,21 @@ impl TargetRoot {
             |folder: BorrowedFd<'_>, path: &Path| rustix::fs::openat(folder, path, flags, Mode::empty());
         // This folder is of no later process of the number.
         let process = open(rustix::fs::CWD, &processes::root().join(pid.to_string())).map_err(gone)?;
+        let before = mount_namespace(process.as_fd());
         let folder = open(process.as_fd(), Path::new("root")).map_err(gone)?;
-        let is_root = |reader: &FileReader| reader.is_root_in_containers && is_contained(&process);
+        // A process of a container's cgroup can see the files of the machine: one that entered the first mount namespace.
+        let has_own_files = || {
+            // Where that of the first process is hidden, this process is on the machine itself.
+            let of = |name| open(rustix::fs::CWD, &processes::root().join(name)).ok();
+            let of = |name| of(name).and_then(|folder| mount_namespace(folder.as_fd()));
+            let first = of("1").or_else(|| of("self"));
+            before.is_some()
+                && first.is_some()
+                && before != first
+                && before == mount_namespace(process.as_fd())
+        };
+        let is_root =
+            |reader: &FileReader| reader.is_root_in_containers && is_contained(&process) && has_own_files();
         Ok(Self { folder: Some(folder), reader: reader.filter(|reader| !is_root(reader)).cloned() })
     }
 
@@ -109,6 +122,11 @@ impl TargetRoot {
             None => rustix::fs::open(path, flags, Mode::empty()),
         }
     }
+}
+
+/// Returns the mount namespace of a process, given its folder in /proc; none if that cannot be read.
+fn mount_namespace(process: BorrowedFd<'_>) -> Option<u64> {
+    rustix::fs::statat(process, "ns/mnt", AtFlags::empty()).ok().map(|found| found.st_ino)
 }
 
 /// Returns whether a process is in a container, given its folder.
