@@ -49,7 +49,7 @@ impl<K: Kernel> Api<K> {
         self.admit(permit, folders, true).await
     }
 
-    /// What an attach point names. Returns the caller with whose rights the engine opens a file that is probed.
+    /// Checks the files and namespaces of an attach point, and returns the caller with whose rights the engine opens a file that is probed.
     pub(crate) async fn admit_point(
         &self,
         permit: &Permit,

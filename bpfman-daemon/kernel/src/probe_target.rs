@@ -81,7 +81,7 @@ pub enum ProbeTargetError {
     Unreadable {
         /// The user.
         uid: u32,
-        /// As given.
+        /// The path, unchanged.
         path: String,
     },
     /// A library that is nowhere.

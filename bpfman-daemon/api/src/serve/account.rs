@@ -73,7 +73,7 @@ impl Account {
     }
 }
 
-/// Whether the tier of a caller may depend on more than its user.
+/// Returns whether the tier of a caller may depend on more than its user.
 pub fn has_grants_by_identity(policy: &AccessPolicy) -> bool {
     let others = |grant: &Grant| {
         let callers = &grant.callers;

@@ -60,7 +60,7 @@ impl Turn {
     }
 }
 
-/// What decides a member's place.
+/// Properties that determine a member's position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Link of the member.
@@ -69,9 +69,9 @@ pub struct Place {
     pub program: ProgramUid,
     /// Function name of the program.
     pub name: String,
-    /// Comes before the priority.
+    /// Turn, which takes precedence over the priority.
     pub turn: Turn,
-    /// 0 runs first.
+    /// Priority; lower ones run first, from 0.
     pub priority: i32,
     /// Sequence number, which grows with every attachment of this daemon.
     pub sequence: u64,

@@ -106,7 +106,7 @@ pub const fn has_no_entries(kind: u32) -> bool {
     )
 }
 
-/// Whether a program that goes through all entries of a map meets each once. A callback can delete entries of a hash and make
+/// Returns whether a program that goes through all entries of a map meets each once. A callback can delete entries of a hash and make
 /// them again in front of itself.
 #[must_use]
 pub const fn is_array(kind: u32) -> bool {

@@ -5,8 +5,6 @@
 //! the packet. Of devices that lie on others, each can send by the others: `XDP_TX` counts for the whole namespace. Chains are
 //! built again when the machine's programs come or go. Packets that tc programs redirect or clone meet the programs of egress of their target.
 
-use std::collections::BTreeSet;
-
 use bpfmand_core::{HookKey, HookKind, Turn};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::ProceedMask;
@@ -24,8 +22,7 @@ impl<K: Kernel> Engine<K> {
         if key.kind != HookKind::Xdp {
             return ProceedMask(0);
         }
-        let is_guarded = guarded_hooks(&self.state()).iter().any(|guarded| guarded.netns == key.netns);
-        ProceedMask(if is_guarded { TX | REDIRECT } else { 0 })
+        ProceedMask(if is_guarded(&self.state(), key) { TX | REDIRECT } else { 0 })
     }
 
     /// Builds chains of XDP again whose members of tenants may send what they may not, or not what they may. The caller holds
@@ -59,9 +56,9 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Hooks of tc and tcx at which the machine has programs.
-fn guarded_hooks(state: &State) -> BTreeSet<HookKey> {
-    let is_guarded = |key: &HookKey| key.kind != HookKind::Xdp;
-    let links = state.links.values().filter(|link| link.hook.as_ref().is_some_and(is_guarded));
-    links.filter(|link| state.place(link).turn == Turn::Machine).filter_map(|link| link.hook).collect()
+/// Returns whether the machine has programs of tc or tcx in the network namespace of a hook.
+fn is_guarded(state: &State, key: &HookKey) -> bool {
+    let in_namespace = |hook: &HookKey| hook.kind != HookKind::Xdp && hook.netns == key.netns;
+    let mut links = state.links.values().filter(|link| link.hook.as_ref().is_some_and(in_namespace));
+    links.any(|link| state.place(link).turn == Turn::Machine)
 }

@@ -1,4 +1,4 @@
-//! Maps of owners whose programs are gone: who holds a descriptor of one, or a pin in a volume, keeps its memory.
+//! Maps of owners whose programs are gone: a descriptor or a pin in a volume keeps their memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use crate::Engine;
 use crate::state::records::ProgramRecord;
 use crate::state::{MapGroup, RecordKey, State};
 
-/// Maps of which the kernel is asked whether they are still there only when a limit is near.
+/// Maximum number of maps that are looked for in the kernel only when a limit is near.
 const MAX_UNASKED: usize = 1024;
 
 /// Maps that no program of ours uses any more, with the owner that they counted for and their bytes. A restart forgets them.
@@ -57,7 +57,7 @@ impl LeftMaps {
 pub struct UsedMaps(BTreeMap<MapId, LeftMap>);
 
 impl UsedMaps {
-    /// Those of the programs among these records.
+    /// Returns the maps of the programs among these records.
     pub fn of<'a>(keys: impl IntoIterator<Item = &'a RecordKey>, state: &State) -> Self {
         let mut used = BTreeMap::new();
         for key in keys {

@@ -28,7 +28,7 @@ pub trait ReadObjects: Debug + Send + Sync {
     /// Reads a file again whose reader failed during recovery. The total time of such reads in one start is limited.
     ///
     /// # Errors
-    /// As [`Self::read`], and if no time is left.
+    /// The errors of [`Self::read`]; no time is left.
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         self.read(bytes)
     }

@@ -32,7 +32,7 @@ pub enum GuardRefusal {
          cgroups as there are: neither their number nor their memory can be limited"
     )]
     UnboundedMap {
-        /// Which map.
+        /// Name of the map.
         map: String,
         /// Its type, in words.
         map_type: String,

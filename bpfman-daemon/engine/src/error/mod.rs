@@ -207,7 +207,7 @@ pub enum EngineError {
     /// An owner, or several together, have all attachments to matching interfaces that they may have.
     #[error("{of} have {count} attachments to matching interfaces, and the limit is {limit}: end one first")]
     MaxMatchings {
-        /// Whose attachments are counted.
+        /// Owner of the counted attachments.
         of: String,
         /// Attachments.
         count: usize,

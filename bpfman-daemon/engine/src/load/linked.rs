@@ -112,7 +112,7 @@ impl<K: Kernel> Engine<K> {
     /// Links programs of an object that was read.
     ///
     /// # Errors
-    /// As for [`Self::link_load`].
+    /// The errors of [`Self::link_load`].
     pub(crate) fn link_object(
         &self,
         object: EbpfObject,

@@ -41,7 +41,7 @@ pub struct LinkGuard {
     /// The process whose return addresses a return probe changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns_of: Option<ProcessScope>,
-    /// When that process began, in ticks of 10 ms since boot, as it was found to be one of the tasks. Records of earlier
+    /// Start of that process, in ticks of 10 ms since boot, as it was found to be one of the tasks. Records of earlier
     /// versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns_began: Option<u64>,

@@ -56,7 +56,7 @@ crate::on_both_kernels!(
 
 /// A kernel that walks through more than the one that a tenant's program was loaded by.
 #[test]
-fn what_was_acknowledged_comes_back_where_more_is_walked_through() {
+fn acknowledged_program_returns_if_more_is_verified() {
     let bench = crate::simulated::bench();
     let load = || {
         let name = OwningApplication::parse(Some("shop"), "timed").unwrap();

@@ -121,7 +121,7 @@ pub trait KernelFacts: KernelObjects {
     fn users_of_group(&self, path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError>;
 
     /// Returns when a process began that is one of these tasks, in ticks of 10 ms since boot; none for another's, or one that is
-    /// gone. Whoever uses the number later compares the beginning: it may be another process' number by then.
+    /// gone. A later user of the number compares the start: it may be another process' number by then.
     fn task_began(&self, tasks: &TaskGroup, pid: u32) -> Option<u64>;
 
     /// Returns the names of loaded kernel modules.

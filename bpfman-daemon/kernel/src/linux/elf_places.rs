@@ -20,11 +20,11 @@ const MAX_COVERED: usize = 1 << 22;
 pub struct CoveringFunction {
     /// Its name.
     pub name: String,
-    /// Where its code begins in the file, in bytes.
+    /// Offset of its code in the file, in bytes.
     pub start: u64,
     /// Its bytes.
     pub size: u64,
-    /// What its instructions are.
+    /// Its instructions.
     pub set: InstructionSet,
 }
 

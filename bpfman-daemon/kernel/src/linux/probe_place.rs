@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    /// As many places as a static probe may have, each in the same function: it is decoded once.
+    /// Decodes a function once, for as many places as a static probe may have.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn a_function_of_many_places_is_decoded_once() {

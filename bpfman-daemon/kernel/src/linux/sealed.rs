@@ -13,7 +13,7 @@ const UNCHANGED: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(Sea
 /// Writes contents to a new memory file, and seals it.
 ///
 /// # Errors
-/// Those of `write`; the kernel has no memory left.
+/// The errors of `write`; the kernel has no memory left.
 pub fn seal(write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<OwnedFd> {
     const NAME: &str = "bpfman";
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;

@@ -57,14 +57,14 @@ pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, Ke
         return Err(fail("another cgroup has its path"));
     }
     let (root, mut users, mut looked) = (processes::root(), BTreeSet::new(), 0);
-    let own = user_namespace(&root, "self");
+    let own = namespace(&root, "self", "user");
     let mut folders = vec![hierarchy.join(path.trim_start_matches('/'))];
     while let Some(folder) = folders.pop() {
         // A threaded cgroup cannot be read: its processes are those of the domain above it.
         let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
         for process in processes.lines() {
             // The user made those of another user namespace, with ids that are its own.
-            if user_namespace(&root, process) == own {
+            if namespace(&root, process, "user") == own {
                 users.extend(users_of_process(&root, process));
             }
             looked += 1;
@@ -79,8 +79,9 @@ pub fn users_of_group(path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, Ke
     Ok(users)
 }
 
-fn user_namespace(root: &Path, pid: &str) -> Option<u64> {
-    fs::metadata(root.join(pid).join("ns/user")).map(|file| file.ino()).ok()
+/// Returns the inode of a namespace of a process, by its name in the folder `ns`.
+fn namespace(root: &Path, pid: &str, kind: &str) -> Option<u64> {
+    fs::metadata(root.join(pid).join("ns").join(kind)).map(|file| file.ino()).ok()
 }
 
 /// Returns the first three user ids of a process: the fourth is that of file systems, which follows the effective one.
@@ -124,7 +125,7 @@ pub fn is_contained(groups_of_process: &str) -> bool {
     hierarchies::groups(groups_of_process).any(is_containers)
 }
 
-/// Where the hierarchy of version 2 is mounted whole, if this process sees it from its root.
+/// Returns the folder in which the hierarchy of version 2 is mounted whole, if this process sees it from its root.
 fn whole_hierarchy() -> Option<PathBuf> {
     // Looked for with each connection, and mounted once.
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
@@ -170,8 +171,7 @@ fn by_cgroup(root: &Path, pid: u32) -> Result<Option<TaskGroup>, &'static str> {
 
 /// Returns the tasks by the process namespace of a process, if it is not the initial one.
 fn by_namespace(root: &Path, pid: u32) -> Result<TaskGroup, &'static str> {
-    let numbering =
-        |process: &str| fs::metadata(root.join(process).join("ns/pid")).map(|file| file.ino()).ok();
+    let numbering = |process: &str| namespace(root, process, "pid");
     let inode = numbering(&pid.to_string()).ok_or("it is gone")?;
     if inode == FIRST_PROCESSES || Some(inode) == numbering("self") || Some(inode) == numbering("1") {
         return Err(

@@ -14,7 +14,7 @@ impl SimKernel {
     /// Attaches a program as `ip link set xdp` does: without a link.
     ///
     /// # Errors
-    /// As those of a link; a program that is already attached is not replaced.
+    /// The errors of a link; a program that is already attached is not replaced.
     pub fn attach_xdp_by_netlink(
         &self,
         netns: Option<&Path>,

@@ -58,14 +58,14 @@ impl LoopTree {
         own.chain(self.inside.iter().flat_map(|part| part.walked_calls())).collect()
     }
 
-    /// Whether a function asks an iterator, or has a helper call back, outside of what it calls.
+    /// Returns whether a function asks an iterator, or has a helper call back, outside of what it calls.
     pub(super) fn is_iterating(&self) -> bool {
         matches!(self.times, Times::Counted { .. })
             || self.calls.iter().any(|call| call.helper.is_some())
             || self.inside.iter().any(Self::is_iterating)
     }
 
-    /// Whether a loop of this function repeats an instruction.
+    /// Returns whether a loop of this function repeats an instruction.
     pub(super) fn repeats(&self, at: usize) -> bool {
         self.repeated.contains(&at)
     }

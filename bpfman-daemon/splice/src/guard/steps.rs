@@ -35,7 +35,7 @@ impl CountedLoops {
         self.rounds
     }
 
-    /// Whether it may go on as another program.
+    /// Returns whether the program may tail-call another one.
     #[must_use]
     pub const fn has_tail_call(&self) -> bool {
         self.has_tail_call
@@ -112,7 +112,7 @@ impl Bounds {
     }
 }
 
-/// Whether the verifier takes the function that begins at an instruction for a global one, which its type information says.
+/// Returns whether the type information makes the function that begins at an instruction a global one for the verifier.
 pub(super) fn is_global(text: &ProgramText, start: usize) -> bool {
     let info = text.func_info.iter().find(|info| info.insn_off as usize == start);
     let (Some(info), Some(btf)) = (info, &text.btf) else { return false };

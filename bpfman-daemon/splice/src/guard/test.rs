@@ -76,7 +76,7 @@ pub struct CredentialOffsets {
     pub cred: i16,
     /// `cred.uid`, `cred.euid` and `cred.suid`.
     pub users: [i16; 3],
-    /// Where the kernel keeps whether a process is protected from its user.
+    /// Place of the protection of a process from its user.
     pub protection: Protection,
 }
 

@@ -14,7 +14,7 @@ const CREDENTIALS: CredentialOffsets = CredentialOffsets {
     users: [4, 20, 12],
     protection: Protection::OfMemory { mm: 56, flags: 64 },
 };
-/// As Linux 7.2 has them.
+/// The offsets of Linux 7.2.
 const NEWER: CredentialOffsets =
     CredentialOffsets { protection: Protection::OfProgram { exec_state: 56, dumpable: 64 }, ..CREDENTIALS };
 
