@@ -96,7 +96,7 @@ impl Exit {
     pub fn of_call(code: Code, reason: Option<&str>) -> Self {
         match reason.and_then(Reason::from_name) {
             Some(reason) => Self::of_number(reason.exit_code()),
-            // A daemon newer than this client: the code still says roughly what happened.
+            // The daemon is newer than this client: fall back to the gRPC code.
             None => match code {
                 Code::NotFound => Self::NotFound,
                 Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => Self::Invalid,

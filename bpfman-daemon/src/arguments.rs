@@ -28,7 +28,7 @@ pub struct DaemonArguments {
     /// Folder of images [default: images, in the state folder]
     #[arg(long, env = "BPFMAN_IMAGE_CACHE_DIR", value_name = "DIR")]
     pub image_cache_dir: Option<PathBuf>,
-    /// Where to listen, unless systemd hands over a socket.
+    /// Socket to listen on, unless systemd hands over one.
     #[arg(long, env = bpfman_proto::SOCKET_PATH_VARIABLE, value_name = "PATH", default_value = bpfman_proto::DEFAULT_SOCKET_PATH)]
     pub socket_path: PathBuf,
     /// Group that may use the socket, by name or number [default: the daemon's own]
@@ -46,7 +46,7 @@ pub struct DaemonArguments {
     /// Serve the CSI node plugin csi.bpfman.io, on csi/csi.sock in the runtime folder.
     #[arg(long)]
     pub csi_support: bool,
-    /// How the cluster calls this node; the CSI plugin needs it.
+    /// Name of this node in the cluster; required by the CSI plugin.
     #[arg(long, env = "KUBE_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
     /// The kubelet's folder plugins_registry, if the CSI plugin is to register itself there.
@@ -69,7 +69,7 @@ pub struct DaemonArguments {
     /// With --import-v0.6: print it, and change nothing.
     #[arg(long, requires = "import_v0_6")]
     pub dry_run: bool,
-    /// What to log: a level, or a list such as "info,bpfmand_engine=debug" [default: info].
+    /// Log filter: a level, or a list such as "info,bpfmand_engine=debug" [default: info].
     #[arg(long, env = "BPFMAN_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 }

@@ -28,7 +28,7 @@ const CONFIG: &str = "/etc/bpfman/bpfman.toml";
 pub const POLICY: &str = "/etc/bpfman/policy.toml";
 const RUNTIME: &str = "/run/bpfman";
 pub const STATE: &str = "/var/lib/bpfman";
-/// Among the numbers that systemd's table of users calls unused: nobody's but theirs.
+/// User id of the worker processes, from a range that systemd's table of users lists as unused.
 const DEFAULT_HELPERS_USER: u32 = 60_919;
 
 #[derive(Debug)]

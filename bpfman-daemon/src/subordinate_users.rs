@@ -19,8 +19,9 @@ pub fn read() {
     SYSTEM.read();
 }
 
-/// The user that a user counts for: the one whose subordinate user it is, or itself. Directory services that have ranges of
-/// their own are not asked. Connections wait for no file: while a changed one is read, its former ranges count.
+/// Returns the user whose limits a user counts against: the owner of its subordinate range, or itself. Ranges of
+/// directory services are not looked up. Connections do not wait for files: while a changed one is read, its former
+/// ranges apply.
 pub fn counts_for(uid: u32) -> u32 {
     if SYSTEM.begin_reading() {
         let thread = std::thread::Builder::new().name("sub-users".to_owned());

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-/// What to ask.
+/// Permission queries.
 #[derive(Debug, Subcommand)]
 pub enum AuthCommand {
     /// Ask whether you may do something. Nothing is done. Exits with 4 if you may not.

@@ -8,7 +8,7 @@ use clap::Args;
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
 use super::value::KeyValue;
 
-/// Which manifests.
+/// Manifest flags.
 #[derive(Args, Debug)]
 pub struct Manifests {
     /// Manifests, YAML or JSON, with any number of documents; `-` reads standard input.
@@ -16,7 +16,7 @@ pub struct Manifests {
     pub file: Vec<PathBuf>,
 }
 
-/// What this machine is taken for.
+/// Node properties of this machine.
 #[derive(Args, Debug)]
 pub struct Machine {
     /// Label of this machine, for node selectors. `kubernetes.io/hostname`, `os` and `arch` are set already.
@@ -32,10 +32,10 @@ pub struct Machine {
 /// `bpfman apply`.
 #[derive(Args, Debug)]
 pub struct Apply {
-    /// What to apply.
+    /// Manifests to apply.
     #[command(flatten)]
     pub manifests: Manifests,
-    /// Where.
+    /// Node properties of this machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -43,10 +43,10 @@ pub struct Apply {
 /// `bpfman diff`.
 #[derive(Args, Debug)]
 pub struct Diff {
-    /// What would be applied.
+    /// Manifests to compare with this machine.
     #[command(flatten)]
     pub manifests: Manifests,
-    /// Where.
+    /// Node properties of this machine.
     #[command(flatten)]
     pub machine: Machine,
 }
@@ -54,7 +54,7 @@ pub struct Diff {
 /// `bpfman delete`.
 #[derive(Args, Debug)]
 pub struct Delete {
-    /// What to delete. Only kinds and names count.
+    /// Manifests of the objects to delete. Only kinds and names count.
     #[command(flatten)]
     pub manifests: Manifests,
 }

@@ -16,12 +16,12 @@ use crate::verdict;
 pub struct Attach {
     /// Kernel id of the program.
     pub program_id: u32,
-    /// Where to.
+    /// Attach point.
     #[command(subcommand)]
     pub point: AttachTo,
 }
 
-/// Where to attach.
+/// Attach points.
 #[derive(Debug, Subcommand)]
 pub enum AttachTo {
     /// Attach to XDP: packets as the interface's driver receives them.
@@ -64,7 +64,7 @@ pub enum AttachTo {
     /// Attach to a perf event: run at so many of what the kernel or the CPU counts (Linux 5.15 and later).
     #[command(alias = "perf_event")]
     PerfEvent(AttachPerfEvent),
-    /// Attach to a map of sockets, at the hook that the program was loaded for (Linux 6.10 and later).
+    /// Attach to a sockmap, at the hook that the program was loaded for (Linux 6.10 and later).
     Sockmap(AttachSockmap),
     /// Attach to a static probe of a program or library (USDT), wherever it has it (Linux 6.6 and later).
     Usdt(AttachUsdt),
@@ -72,10 +72,10 @@ pub enum AttachTo {
     Netkit(AttachNetkit),
     /// Attach to a system call, at its entry or return, wherever this machine's kernel enters it.
     Ksyscall(AttachKsyscall),
-    /// Have the kernel use a structure of functions, such as an algorithm of congestion control (Linux 6.4 and later).
+    /// Have the kernel use a struct_ops map, for example a congestion control algorithm (Linux 6.4 and later).
     #[command(alias = "struct_ops")]
     StructOps(AttachStructOps),
-    /// Attach to a control group and all below it, at the hook that the program was loaded for.
+    /// Attach to a cgroup and all cgroups below it, at the hook that the program was loaded for.
     Cgroup(AttachCgroup),
     /// Attach to a network namespace: sk_lookup and flow_dissector programs.
     Netns(AttachNetns),
@@ -131,7 +131,7 @@ impl AttachTo {
 /// `attach … xdp`.
 #[derive(Args, Debug)]
 pub struct AttachXdp {
-    /// Which interface.
+    /// Interface flags.
     #[command(flatten)]
     pub interface: InterfaceFlags,
     /// Verdicts after which the next program runs: aborted, drop, pass, tx, redirect, dispatcher_return.
@@ -141,7 +141,7 @@ pub struct AttachXdp {
     /// Place among others.
     #[command(flatten)]
     pub order: OrderFlags,
-    /// How it shares the chain.
+    /// Sharing flags.
     #[command(flatten)]
     pub sharing: SharingFlags,
     /// Metadata.
@@ -155,7 +155,7 @@ pub struct AttachTc {
     /// Side of the interface.
     #[arg(short, long, value_enum)]
     pub direction: InterfaceSide,
-    /// Which interface.
+    /// Interface flags.
     #[command(flatten)]
     pub interface: InterfaceFlags,
     /// Verdicts after which the next program runs: unspec, ok, reclassify, shot, pipe, stolen, queued, repeat,
@@ -165,7 +165,7 @@ pub struct AttachTc {
     /// Place among others.
     #[command(flatten)]
     pub order: OrderFlags,
-    /// How it shares the chain.
+    /// Sharing flags.
     #[command(flatten)]
     pub sharing: SharingFlags,
     /// Metadata.
@@ -179,7 +179,7 @@ pub struct AttachTcx {
     /// Side of the interface.
     #[arg(short, long, value_enum)]
     pub direction: InterfaceSide,
-    /// Which interface.
+    /// Interface flags.
     #[command(flatten)]
     pub interface: InterfaceFlags,
     /// Place among others.
@@ -232,7 +232,7 @@ pub struct AttachUprobeMulti {
     /// Functions; several with commas, or by repeating the flag.
     #[arg(short, long = "fn-name", value_delimiter = ',', required = true, value_name = "FUNCTION")]
     pub functions: Vec<String>,
-    /// Which file, and in which processes.
+    /// Probed file, and the processes.
     #[command(flatten)]
     pub file: ProbedFile,
     /// Metadata.
@@ -244,7 +244,7 @@ pub struct AttachUprobeMulti {
 #[derive(Args, Debug)]
 #[group(id = "rate", args = ["frequency", "period"], required = true, multiple = false)]
 pub struct AttachPerfEvent {
-    /// What is counted, as perf calls it, for example cpu-clock, page-faults, context-switches or cycles.
+    /// Event to count, by perf's name, for example cpu-clock, page-faults, context-switches or cycles.
     #[arg(short, long)]
     pub event: String,
     /// Run about so many times a second.
@@ -295,7 +295,7 @@ pub struct AttachUsdt {
     /// The probe, as PROVIDER:NAME; readelf -n lists those of a file.
     #[arg(short, long, value_name = "PROVIDER:NAME", value_parser = usdt_name)]
     pub name: (String, String),
-    /// Which file, and in which processes.
+    /// Probed file, and the processes.
     #[command(flatten)]
     pub file: ProbedFile,
     /// Metadata.
@@ -338,7 +338,7 @@ pub struct AttachStructOps {
 /// `attach … cgroup`.
 #[derive(Args, Debug)]
 pub struct AttachCgroup {
-    /// Control group of version 2, from the root of the hierarchy, for example /system.slice/web.service.
+    /// Cgroup (version 2), by its path from the root of the hierarchy, for example /system.slice/web.service.
     #[arg(short, long, value_name = "PATH")]
     pub path: String,
     /// Place among others.
@@ -426,7 +426,7 @@ pub struct AttachUprobe {
     /// Bytes from the function's start.
     #[arg(short, long, default_value_t)]
     pub offset: u64,
-    /// Which file, and in which processes.
+    /// Probed file, and the processes.
     #[command(flatten)]
     pub file: ProbedFile,
     /// Metadata.

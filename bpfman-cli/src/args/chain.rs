@@ -9,7 +9,7 @@ use super::top::interval;
 use super::value::PacketBytes;
 use crate::hook::HookName;
 
-/// What to do with chains.
+/// Chain commands.
 #[derive(Debug, Subcommand)]
 pub enum ChainCommand {
     /// List the hooks that have a chain.
@@ -20,7 +20,7 @@ pub enum ChainCommand {
     Watch(WatchChain),
     /// Build the chain again and compare it with what the kernel runs.
     Verify {
-        /// Which hook.
+        /// Hook flags.
         #[command(flatten)]
         at: AtHook,
     },
@@ -34,7 +34,7 @@ pub enum ChainCommand {
     Keep(SwitchHook),
 }
 
-/// Which hook.
+/// Hook flags.
 #[derive(Args, Clone, Debug)]
 pub struct AtHook {
     /// xdp:IFACE, tc:IFACE:ingress|egress or tcx:IFACE:ingress|egress; in another network namespace with @/PATH.
@@ -45,7 +45,7 @@ pub struct AtHook {
 /// `bpfman chain show`.
 #[derive(Args, Debug)]
 pub struct ShowChain {
-    /// Which hook.
+    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// Measure rates for this many milliseconds, at most 60000. Default with --watch: 1000.
@@ -59,7 +59,7 @@ pub struct ShowChain {
 /// `bpfman chain watch`.
 #[derive(Args, Debug)]
 pub struct WatchChain {
-    /// Which hook.
+    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// Time between readings: 100ms to 60s.
@@ -76,10 +76,10 @@ pub struct WatchChain {
 /// `bpfman chain trace`.
 #[derive(Args, Debug)]
 pub struct Trace {
-    /// Which hook.
+    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
-    /// What to run.
+    /// Packets to run.
     #[command(flatten)]
     pub packets: Packets,
     /// The mark that packets come with (tc).
@@ -108,7 +108,7 @@ pub struct Packets {
 /// A switch of one hook.
 #[derive(Args, Debug)]
 pub struct SwitchHook {
-    /// Which hook.
+    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// New position of the switch.
@@ -136,20 +136,20 @@ impl Switch {
 /// `bpfman explain`.
 #[derive(Args, Debug)]
 pub struct Explain {
-    /// Which hook.
+    /// Hook flags.
     #[command(flatten)]
     pub at: AtHook,
     /// Function name or link id of one program. Default: all programs.
     pub member: Option<String>,
 }
 
-/// What helps people who look into a running chain.
+/// Commands for debugging a running chain.
 #[derive(Debug, Subcommand)]
 pub enum DebugCommand {
     /// Refuse changes of a hook's chain until it is released, for an hour unless `--ttl` is given.
     #[command(alias = "hold")]
     Freeze {
-        /// Which hook.
+        /// Hook flags.
         #[command(flatten)]
         at: AtHook,
         /// Release it after this time: a number and s, m, h or d; a day at most. Default: an hour.
@@ -158,7 +158,7 @@ pub enum DebugCommand {
     },
     /// Release a frozen chain: allow changes again.
     Release {
-        /// Which hook.
+        /// Hook flags.
         #[command(flatten)]
         at: AtHook,
     },

@@ -12,7 +12,7 @@ use super::value::{GlobalValue, KeyValue, MapSize};
 use super::value_error::ValueError;
 use crate::verdict;
 
-/// What to change.
+/// Objects to change.
 #[derive(Debug, Subcommand)]
 pub enum UpdateCommand {
     /// Change a link in place: its hook is never without it.
@@ -57,12 +57,12 @@ pub struct Replace {
     /// Roll back: restore the version before the last replacement.
     #[arg(long)]
     pub rollback: bool,
-    /// Where the new version comes from.
+    /// Source of the new version.
     #[command(subcommand)]
     pub by: Option<ReplaceBy>,
 }
 
-/// Where a new version comes from.
+/// Sources of a new version.
 #[derive(Debug, Subcommand)]
 pub enum ReplaceBy {
     /// From an object file on this machine.
@@ -70,16 +70,16 @@ pub enum ReplaceBy {
         /// Object file.
         #[arg(short, long, value_name = "FILE")]
         path: PathBuf,
-        /// What of it and how.
+        /// Options of the replacement.
         #[command(flatten)]
         how: ReplaceHow,
     },
     /// From a bytecode image in a registry.
     Image {
-        /// Which image.
+        /// Image flags.
         #[command(flatten)]
         image: ImageSource,
-        /// What of it and how.
+        /// Options of the replacement.
         #[command(flatten)]
         how: ReplaceHow,
     },
@@ -94,7 +94,7 @@ impl ReplaceBy {
     }
 }
 
-/// What the new version is, and what becomes of the old one's maps.
+/// Options of a replacement: values of the new version, and treatment of the old version's maps.
 #[derive(Args, Debug)]
 pub struct ReplaceHow {
     /// Function name in the new object, if it differs.
@@ -106,7 +106,7 @@ pub struct ReplaceHow {
     /// Entries of maps, in the place of those that the object declares or that were set of the old version.
     #[arg(long, num_args = 1.., value_name = "MAP=ENTRIES")]
     pub map_size: Vec<MapSize>,
-    /// What to do with the maps of the old version.
+    /// Treatment of the maps of the old version.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
     pub maps: MapPolicyFlag,
     /// Do not keep the old version for --rollback.
@@ -114,7 +114,7 @@ pub struct ReplaceHow {
     pub forget_old: bool,
 }
 
-/// What becomes of the maps of a program that is replaced.
+/// Treatment of the maps of a replaced program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum MapPolicyFlag {
     /// Keep maps that are the same, and copy those that differ only in their maximum number of entries.

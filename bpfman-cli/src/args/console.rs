@@ -7,7 +7,7 @@ use clap::Args;
 /// `bpfman console`.
 #[derive(Args, Debug)]
 pub struct ShowConsole {
-    /// Where to serve it: an address of this machine's loopback interface; port 0 takes a free one
+    /// Address to serve it on, of this machine's loopback interface; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", value_parser = bpfman_console::loopback)]
     pub listen: SocketAddr,
     /// Only print the address: start no browser

@@ -17,7 +17,7 @@ pub struct Detach {
     pub what: Option<DetachWhat>,
 }
 
-/// What else than a link is detached.
+/// Objects other than links that can be detached.
 #[derive(Debug, Subcommand)]
 pub enum DetachWhat {
     /// Remove attachments by interface selector, with the links that they made.

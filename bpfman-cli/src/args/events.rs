@@ -19,8 +19,8 @@ pub struct ShowEvents {
     /// Begin behind the entry of this number; 0: with the oldest that is kept
     #[arg(long, value_name = "NUMBER")]
     pub after: Option<u64>,
-    /// The run of the daemon that told the number of --after, as entries in JSON have it (`epoch`): numbers whose entries were
-    /// lost are given again by a later one
+    /// Run of the daemon that assigned the number of --after: field `epoch` of entries in JSON. A later run may assign
+    /// the numbers of lost entries again
     #[arg(long, value_name = "EPOCH", requires = "after")]
     pub epoch: Option<String>,
     /// Only what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
@@ -41,7 +41,7 @@ pub struct ShowEvents {
     pub result: Vec<EventResult>,
 }
 
-/// What came of a call.
+/// Result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EventResult {
     /// It was done.

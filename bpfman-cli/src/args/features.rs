@@ -16,7 +16,7 @@ pub struct ShowFeatures {
 /// A part of what a kernel offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FeaturePart {
-    /// What the daemon does without where the kernel lacks it.
+    /// Kernel features that the daemon uses if the kernel has them.
     Probes,
     /// Types of programs that the daemon loads.
     Types,

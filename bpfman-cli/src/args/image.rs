@@ -9,12 +9,12 @@ use super::load::ImageSource;
 use super::registry::RegistryFlags;
 use super::value_error::ValueError;
 
-/// What to do with an image.
+/// Image commands.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Pull an image into the daemon's cache and verify it, without loading it.
     Pull {
-        /// Which image.
+        /// Image flags.
         #[command(flatten)]
         image: ImageSource,
     },
@@ -36,7 +36,7 @@ pub enum ImageCommand {
     Labels(ReadLabels),
     /// Verify an image against the daemon's signature policy, without loading it.
     Verify {
-        /// Which image.
+        /// Image flags.
         #[command(flatten)]
         image: ImageSource,
     },
@@ -68,7 +68,7 @@ pub enum ImageCommand {
     },
 }
 
-/// Where built images lie.
+/// Folder of built images.
 #[derive(Args, Debug)]
 pub struct LayoutFlag {
     /// OCI layout folder of built images. Default: $XDG_DATA_HOME/bpfman/images, or ~/.local/share/bpfman/images.
@@ -88,7 +88,7 @@ pub struct Build {
     /// Not needed: the image is built in this process. Accepted for scripts of v0.6.0.
     #[arg(short, long, value_name = "RUNTIME", value_enum)]
     pub runtime: Option<ContainerRuntime>,
-    /// Where to build it.
+    /// Folder to build it in.
     #[command(flatten)]
     pub layout: LayoutFlag,
     /// Bytecode.
@@ -96,7 +96,7 @@ pub struct Build {
     pub bytecode: BytecodeFlags,
 }
 
-/// What v0.6.0 built images with.
+/// Tools that v0.6.0 built images with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ContainerRuntime {
     /// docker buildx.
@@ -111,10 +111,10 @@ pub struct Push {
     /// The image, as it was built.
     #[arg(value_name = "IMAGE")]
     pub image: ImageReference,
-    /// Where it was built.
+    /// Folder that it was built in.
     #[command(flatten)]
     pub layout: LayoutFlag,
-    /// How to reach its registry.
+    /// Registry flags.
     #[command(flatten)]
     pub registry: RegistryFlags,
 }
@@ -131,7 +131,7 @@ pub struct Sign {
     /// Name and value to sign with the digest, for policies that ask for them; may be given several times.
     #[arg(short, long = "annotation", value_name = "NAME=VALUE", value_parser = annotation)]
     pub annotations: Vec<(String, String)>,
-    /// How to reach its registry.
+    /// Registry flags.
     #[command(flatten)]
     pub registry: RegistryFlags,
 }
@@ -142,7 +142,7 @@ pub struct ReadLabels {
     /// The image, by tag or digest.
     #[arg(value_name = "IMAGE")]
     pub image: ImageReference,
-    /// How to reach its registry.
+    /// Registry flags.
     #[command(flatten)]
     pub registry: RegistryFlags,
 }
@@ -156,7 +156,7 @@ pub struct Save {
     /// The tar to write.
     #[arg(long = "to", value_name = "FILE")]
     pub archive: PathBuf,
-    /// How to reach its registry.
+    /// Registry flags.
     #[command(flatten)]
     pub registry: RegistryFlags,
 }

@@ -7,7 +7,7 @@ use super::value::KeyValue;
 use crate::kernel_type;
 use crate::kernel_type::TypeFilter;
 
-/// What to list.
+/// Lists.
 #[derive(Debug, Subcommand)]
 pub enum ListCommand {
     /// List programs.
@@ -24,7 +24,7 @@ pub enum ListCommand {
 /// `bpfman list programs`.
 #[derive(Args, Debug)]
 pub struct ListPrograms {
-    /// Which programs.
+    /// Program selection.
     #[command(flatten)]
     pub select: Select,
     /// Also list programs that others loaded.
@@ -53,7 +53,7 @@ pub struct ListLinks {
     pub kind: Vec<&'static str>,
 }
 
-/// Which programs.
+/// Program selection.
 #[derive(Args, Debug)]
 pub struct Select {
     /// Only this type: a kernel type such as xdp, tc, probe, tracing or socket-filter, or one of tcx, kprobe,
@@ -72,7 +72,7 @@ pub struct Select {
     pub selector: Option<LabelSelector>,
 }
 
-/// What to show.
+/// Objects to show.
 #[derive(Debug, Subcommand)]
 pub enum GetCommand {
     /// Show one program.

@@ -11,7 +11,7 @@ use crate::hook::HookName;
 
 use super::value::{GlobalValue, KeyValue, MapSize, ProgramSpec};
 
-/// Where the programs come from.
+/// Sources of programs.
 #[derive(Debug, Subcommand)]
 pub enum LoadCommand {
     /// Load from an object file on this machine.
@@ -26,7 +26,7 @@ pub struct LoadFile {
     /// Object file.
     #[arg(short, long, value_name = "FILE")]
     pub path: PathBuf,
-    /// What to load and how.
+    /// Load flags.
     #[command(flatten)]
     pub what: LoadWhat,
 }
@@ -34,10 +34,10 @@ pub struct LoadFile {
 /// `bpfman load image`.
 #[derive(Args, Debug)]
 pub struct LoadImage {
-    /// Which image.
+    /// Image flags.
     #[command(flatten)]
     pub image: ImageSource,
-    /// What to load and how.
+    /// Load flags.
     #[command(flatten)]
     pub what: LoadWhat,
 }
@@ -53,12 +53,12 @@ pub struct ImageSource {
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
-    /// When to pull the image from the registry.
+    /// Condition for pulling the image from the registry.
     #[arg(short, long, value_name = "POLICY", value_enum, default_value_t)]
     pub pull_policy: PullPolicyFlag,
 }
 
-/// When to ask the registry. The numbers are those of the wire.
+/// Condition for a request to the registry. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "PascalCase")]
 pub enum PullPolicyFlag {
@@ -83,13 +83,13 @@ impl PullPolicyFlag {
     }
 }
 
-/// What the daemon does about a program that takes more of a CPU than it may.
+/// Action of the daemon on a program that exceeds its CPU limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OverCpu {
     /// Log it, also in the history.
     #[default]
     Warn,
-    /// Detach it until it is attached anew.
+    /// Detach it until it is attached again.
     Detach,
     /// Put its version before the last replacement back; without one, detach it.
     Previous,
@@ -115,7 +115,7 @@ impl LoadWhat {
     }
 }
 
-/// What to load and how, from wherever it comes.
+/// Load flags that do not depend on the source.
 #[derive(Args, Debug)]
 pub struct LoadWhat {
     /// Programs to load, each TYPE:FUNCTION; fentry and fexit TYPE:FUNCTION:KERNEL_FUNCTION; lsm:FUNCTION:HOOK.
@@ -153,7 +153,7 @@ pub struct LoadWhat {
     /// Limit each program to this share of one CPU, for example 5% or 0.5%. Without this flag: what its owner may take.
     #[arg(long, value_name = "PERCENT")]
     pub cpu_limit: Option<String>,
-    /// What the daemon does when a program takes more: log it, detach it, or put its previous version back.
+    /// Action when a program exceeds its CPU limit: log it, detach it, or put its previous version back.
     #[arg(long, value_enum, value_name = "ACTION", requires = "cpu_limit", default_value_t)]
     pub over_cpu: OverCpu,
     /// Unload the programs after this time: a number and s, m, h or d.
@@ -162,7 +162,7 @@ pub struct LoadWhat {
     /// Print the whole verifier log, also if the load succeeds.
     #[arg(long, visible_alias = "verbose")]
     pub verifier_log: bool,
-    /// Dry run: load the programs, show what the kernel says, and unload them.
+    /// Dry run: load the programs, show the kernel's result, and unload them.
     #[arg(long)]
     pub dry_run: bool,
     /// Hook for the dry run of programs of its type, with what runs there now, for example xdp:eth0 or tc:eth0:ingress.

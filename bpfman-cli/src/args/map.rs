@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::value_error::ValueError;
 
-/// What to do with maps.
+/// Map commands.
 #[derive(Debug, Subcommand)]
 pub enum MapCommand {
     /// List the maps of bpfman's programs, those in maps of maps among them.
@@ -182,7 +182,7 @@ pub struct WatchMap {
     /// Look at the entries so often: a number and s, m, h or d.
     #[arg(long, value_name = "TIME", value_parser = super::image::age, default_value = "1s")]
     pub interval: Duration,
-    /// Type of records, for buffers whose declaration says none: struct event.
+    /// Type of records, for buffers whose declaration has none: struct event.
     #[arg(long, value_name = "TYPE")]
     pub record: Option<String>,
 }
@@ -193,7 +193,7 @@ pub struct PinMap {
     /// A map's id, or PROGRAM_ID:NAME.
     #[arg(value_name = "MAP")]
     pub map: MapName,
-    /// Where, in a bpffs. Nothing may be there.
+    /// Path in a bpffs. It must not exist.
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
 }

@@ -49,7 +49,7 @@ pub struct Cli {
     /// Flags that every command takes.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// Command.
     #[command(subcommand)]
     pub command: CliCommand,
 }
@@ -92,7 +92,7 @@ pub struct Global {
     pub progress: ProgressChoice,
 }
 
-/// When progress is shown.
+/// Condition for showing progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressChoice {
     /// On a terminal.
@@ -116,7 +116,7 @@ pub enum OutputForm {
     Yaml,
 }
 
-/// What to do.
+/// Command.
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "one value a process: its size does not matter")]
 pub enum CliCommand {

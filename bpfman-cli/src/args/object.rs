@@ -17,7 +17,7 @@ pub struct ObjectArgument {
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,
-    /// When to pull the image from the registry.
+    /// Condition for pulling the image from the registry.
     #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
     pub pull_policy: PullPolicyFlag,
 }

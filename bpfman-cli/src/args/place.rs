@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::value_error::ValueError;
 
-/// Where among the programs of a hook: wins over priorities.
+/// Place among the programs of a hook: overrides priorities.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OrderFlags {
     /// Run before this member: a link's id, a program's function name, role=NAME, or foreign:NAME for a program of
@@ -41,7 +41,7 @@ impl OrderFlags {
     }
 }
 
-/// How a member shares its chain with the others.
+/// Options for sharing a chain with its other members.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct SharingFlags {
     /// Run as a separate program behind a tail call: it shares no stack, maps or verifier budget with its neighbours.

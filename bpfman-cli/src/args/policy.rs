@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// What to do with a policy.
+/// Policy commands.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Show every mistake of a policy file, or what it allows. No daemon is needed.

@@ -15,19 +15,19 @@ pub struct Radar {
     /// Switches it on or off.
     #[command(subcommand)]
     pub switch: Option<RadarSwitch>,
-    /// What to show.
+    /// Objects to show.
     #[command(flatten)]
     pub show: ShowRadar,
 }
 
-/// What to show.
+/// Objects to show.
 #[derive(Args, Debug)]
 pub struct ShowRadar {
     /// Tell what others do from now on, as it happens, also after a restart of the daemon, until Ctrl-C. Without, what of others is
     /// there now is shown
     #[arg(short, long)]
     pub follow: bool,
-    /// Tell what was asked of the daemon, and what it did by itself, too
+    /// Also show requests to the daemon and its own actions
     #[arg(long, requires = "follow")]
     pub ours: bool,
     /// Begin behind the entry of this number of the journal; 0: with the oldest that is kept

@@ -11,13 +11,13 @@ use super::value::{GlobalValue, KeyValue, MapSize};
 /// `bpfman run FILE|IMAGE [PROGRAM...]`.
 #[derive(Args, Debug)]
 pub struct RunPrograms {
-    /// Where the object comes from.
+    /// Source of the object.
     #[command(flatten)]
     pub object: ObjectArgument,
     /// Programs to run, by their functions. Without: all that the object loads by itself.
     #[arg(value_name = "PROGRAM")]
     pub programs: Vec<String>,
-    /// Hooks, each [PROGRAM=]HOOK. A program whose section says where it attaches needs none.
+    /// Hooks, each [PROGRAM=]HOOK. A program whose section names its attach point needs none.
     ///
     /// HOOK: xdp:IFACE, tc:IFACE:ingress, tcx:IFACE:egress (with @/PATH for a network namespace), tracepoint:CATEGORY/NAME,
     /// raw_tracepoint:NAME, kprobe:FUNCTION, kretprobe:FUNCTION, uprobe:FILE:FUNCTION, uretprobe:FILE:FUNCTION,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// What to do with strays.
+/// Stray commands.
 #[derive(Debug, Subcommand)]
 pub enum StrayCommand {
     /// List programs, links and filters of bpfman that no record names: the state folder was lost, or is an older copy.

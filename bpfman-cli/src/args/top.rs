@@ -13,7 +13,7 @@ pub struct ShowTop {
     /// Time between readings: 100ms to 60s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
-    /// What is shown first, and in tables. JSON and YAML have all
+    /// View shown first, and in tables. JSON and YAML contain all views
     #[arg(long, value_name = "VIEW", value_enum, default_value_t)]
     pub view: TopView,
     /// Programs that others loaded, too
@@ -21,7 +21,7 @@ pub struct ShowTop {
     pub others: bool,
 }
 
-/// What can be looked at.
+/// Views.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TopView {
     /// Programs by CPU time.

@@ -8,21 +8,21 @@ use clap::{Args, ValueEnum};
 /// `bpfman wait`.
 #[derive(Args, Debug)]
 pub struct WaitFor {
-    /// What is waited for
+    /// Kind of the object to wait for
     #[arg(value_name = "KIND", value_enum)]
     pub kind: WaitKind,
     /// Its id; a program also by the name of its function, which stands for all programs of that name
     #[arg(value_name = "ID|NAME")]
     pub target: WaitTarget,
-    /// What is to be so
+    /// Condition to wait for
     #[arg(long = "for", value_name = "CONDITION", value_enum)]
     pub condition: WaitCondition,
-    /// How long: a number and s, m, h or d; 0s looks once. The command ends with 20 then
+    /// Timeout: a number and s, m, h or d; 0s checks once. The exit code after it is 20
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = super::image::age)]
     pub timeout: Duration,
 }
 
-/// What can be waited for.
+/// Kinds of objects to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WaitKind {
     /// A program of bpfman.
@@ -40,7 +40,7 @@ pub enum WaitTarget {
     Name(String),
 }
 
-/// What is to be so.
+/// Conditions to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WaitCondition {
     /// The link runs; the program has links, and all of them run.

@@ -1,4 +1,4 @@
-//! Why a call is denied, and what would allow it.
+//! Denied calls: reason, and the grant that would allow them.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::{AccessObject, AccessPolicy, AccessVerb};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Denial {
-    /// Who may not do what, and what of each grant is in the way.
+    /// Message that names the caller, the denied action, and for each grant the key that does not allow it.
     pub message: String,
     /// Advice on what would allow it.
     pub hint: DenialHint,

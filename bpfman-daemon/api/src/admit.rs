@@ -1,8 +1,8 @@
 //! Checks of paths in requests: the daemon, as root, opens only files that the caller could open itself.
 //!
-//! What may be attached where is not decided here. This keeps answers from telling callers of files in folders that they
-//! cannot enter, and of what is in programs that they cannot read. A path may lead elsewhere a moment later: the kernel's part
-//! opens a probed file with the rights that are returned here, and a network namespace is told of, no more than that.
+//! Permission to attach is decided elsewhere. These checks prevent answers from revealing files in folders that the
+//! caller cannot enter, and contents of files that it cannot read. A path may change after the check: a probed file is
+//! therefore opened with the rights that are returned here; of a network namespace only its existence can be revealed.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
-//! Whether a call may be made.
+//! Access control of calls.
 //!
-//! A [`Permit`] is made here alone, and the ways to a thread that works for a call take one: a handler that asks for none
-//! does not compile.
+//! Only this module creates a [`Permit`], and starting a worker thread for a call requires one: a handler without an
+//! access check does not compile.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::server::Api;
 use crate::status::denied;
 use crate::{audit, status};
 
-/// Where the grants come from.
+/// Source of grants.
 pub trait AccessSource: Send + Sync {
     /// Returns the grants in force now.
     fn policy(&self) -> Arc<AccessPolicy>;
@@ -54,13 +54,13 @@ impl AccessSource for Arc<AccessPolicy> {
 /// A call that may be made.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    /// Who calls.
+    /// User id of the caller.
     pub uid: u32,
-    /// Whose what it makes is.
+    /// Owner of the objects that the call creates.
     pub owner: Owner,
-    /// How much that owner may have.
+    /// Limits of that owner.
     pub limits: GrantLimits,
-    /// What programs that it loads are held to.
+    /// Restrictions of the programs that it loads; none for programs of the machine.
     pub tenant: Option<TenantRules>,
 }
 
@@ -204,7 +204,7 @@ fn is_below_root_folder(path: &Path) -> bool {
         && path.parent().is_some_and(|parent| NETNS_FOLDERS.iter().any(|folder| parent == Path::new(folder)))
 }
 
-/// What a permit says where everybody may.
+/// Returns the permissions of a caller that has no grant.
 pub(crate) fn everybody(policy: &AccessPolicy, peer: &Peer) -> Vec<AccessVerb> {
     let nobody_else = AccessPolicy { grants: Vec::new(), socket_group: policy.socket_group };
     let may = |verb: &AccessVerb| nobody_else.decide(peer, *verb, &[]).is_ok();

@@ -41,7 +41,7 @@ pub fn failure(error: &EngineError) -> Failure {
     }
 }
 
-/// What happened, with the names in it that others chose. Only what the verifier said has several lines.
+/// Returns the error's text. Names in it may come from users: only a verifier log keeps its line breaks.
 fn message(error: &EngineError) -> String {
     match error.kind() {
         ErrorKind::KernelRefused => error.to_string(),

@@ -1,4 +1,4 @@
-//! Whose a program or a link is.
+//! Owners of programs and links.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{NamespaceName, OwningApplication};
 
-/// Who may change a program or a link, and whose limits it counts for. The daemon says it, from who calls and by which
-/// grant; clients cannot.
+/// User or application that may change a program or a link, and whose limits it counts against. The daemon derives it
+/// from the caller and the grant used; clients cannot set it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Owner {
@@ -17,7 +17,7 @@ pub enum Owner {
     Root,
     /// A user without a grant of its own, by number.
     User(u32),
-    /// Whoever holds a grant of `policy.toml`, by the grant's name.
+    /// Any holder of a grant of `policy.toml`, by the grant's name.
     Grant(String),
     /// An application of Kubernetes.
     Application(OwningApplication),

@@ -36,7 +36,7 @@ pub struct CallerGroup {
     pub user: Option<u32>,
 }
 
-/// Whose tasks a tenant's program may see.
+/// Tasks that a tenant's program may observe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskScope {

@@ -122,7 +122,7 @@ impl<S: SignatureSource> Search<'_, S> {
             Err(error) if is_unanswered(&error) => {
                 tracing::debug!(%error, "a question about signatures without an answer");
                 self.failures += 1;
-                // Keep the temporary error: it tells the user more than a permanent one.
+                // Keep the temporary error: it is more useful to the user than a permanent one.
                 if self.found.unanswered.as_ref().is_none_or(|noted| !noted.may_pass()) {
                     self.found.unanswered = Some(error);
                 }

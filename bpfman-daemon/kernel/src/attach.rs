@@ -98,7 +98,7 @@ pub enum LinkTarget<'a> {
         function: &'a str,
         /// Offset from the symbol, in bytes.
         offset: u64,
-        /// Only inside of the function, as far as the kernel tells where it ends.
+        /// Refuse an offset behind the end of the function, if the kernel knows the end.
         inside_only: bool,
         /// Fire on return.
         on_return: bool,
@@ -191,7 +191,7 @@ pub enum LinkTarget<'a> {
         scope: &'a ProcessScope,
         /// The caller with whose rights the file is opened; none stands for root.
         reader: Option<&'a FileReader>,
-        /// The program's map of arguments, which is told where they are; none if it asks for none.
+        /// Map that receives the locations of the arguments; none if the program reads no arguments.
         specs: Option<MapId>,
     },
     /// A hook of a cgroup (version 2).

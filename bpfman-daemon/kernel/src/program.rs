@@ -76,7 +76,7 @@ pub enum LogRequest {
     Always,
 }
 
-/// Map that holds a structure of functions for the kernel.
+/// Map of type `struct_ops`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StructOpsSpec<'a> {
     /// Name for the kernel, which keeps 15 bytes.

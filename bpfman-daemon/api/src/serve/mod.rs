@@ -139,7 +139,7 @@ impl Connections {
     }
 }
 
-/// How a connection finds the account that it counts for.
+/// Assignment of connections to accounts, whose limits they count against.
 struct Counting {
     identify: Identify,
     counts_for: fn(u32) -> u32,

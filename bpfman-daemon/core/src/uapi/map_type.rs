@@ -127,7 +127,8 @@ pub const fn storage_helper(kind: u32) -> Option<&'static str> {
     }
 }
 
-/// Bytes of a ring for which so many are asked: the kernel wants a power of two, in whole pages. As libbpf does it.
+/// Returns the size of a ring buffer, at least `asked` bytes: the kernel requires a power of two of whole pages. Rounds
+/// as libbpf does.
 #[must_use]
 pub const fn ring_bytes(asked: u32, page: u32) -> u32 {
     let least = if asked < page { page } else { asked };

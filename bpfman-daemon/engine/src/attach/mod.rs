@@ -35,7 +35,8 @@ use crate::{Engine, EngineError, paths};
 /// Map in which programs with libbpf's header look up the arguments of USDT probes.
 const USDT_SPECS: &str = "__bpf_usdt_specs";
 
-/// Returns whether a probe may be only where its file, or the kernel, tells that it is in the function. Root may know better.
+/// Returns whether the file or the kernel must confirm that a probe lies inside the function. Root may probe other
+/// addresses.
 fn is_known_only(program: &ProgramRecord, link: &LinkRecord) -> bool {
     program.guard.is_some() || link.owner(program) != Owner::Root
 }

@@ -47,8 +47,8 @@ impl<K: Kernel> Engine<K> {
         self.kernel.features().tcx && !self.options.tc_by_clsact
     }
 
-    /// What the end of a chain has to answer: tcx and filters want different verdicts. A hook that is entered already
-    /// says it by how it is; only a new one is entered as the configuration wants.
+    /// Returns the kind of hook, which determines the verdict at the end of a chain: tcx and tc filters need different
+    /// ones. An existing entry stays as it is; the configuration decides only for a new one.
     pub(crate) fn splice_hook(&self, kind: HookKind, entered: Option<Entry>, is_open: bool) -> SpliceHook {
         let by_tcx = if is_open { SpliceHook::TcTcxOpen } else { SpliceHook::TcTcx };
         match (kind, entered) {

@@ -37,7 +37,7 @@ pub struct BuiltChain<'a, K: Kernel> {
     pub(super) unsent: u32,
     /// It lets what stands behind it run, whatever its members accept.
     pub(super) open: bool,
-    /// Where the hook is held by libxdp: the dispatcher that this is.
+    /// New dispatcher, if libxdp holds the hook.
     pub(crate) dispatcher: Option<NewDispatcher<'a, K>>,
 }
 

@@ -92,8 +92,8 @@ pub fn programs(state: &State) -> impl Iterator<Item = &ProgramRecord> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Bytes of maps that a group's programs left and others hold, at most `enough` of which matter: the kernel is asked which
-    /// are there where there are more, or many.
+    /// Returns the memory, in bytes, of maps that a group's programs left behind and other holders keep. If it exceeds
+    /// `enough`, or there are many maps, first removes those from the list that the kernel no longer has.
     pub(crate) fn bytes_of_left_maps(&self, group: Option<&MapGroup>, enough: u64) -> u64 {
         let ids = self.left_maps.ids();
         if self.left_maps.bytes_of(group) > enough || ids.len() > MAX_UNASKED {

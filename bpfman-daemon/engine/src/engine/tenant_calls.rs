@@ -40,7 +40,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the loops of a tenant's program. `map_entries` says how many entries a map of its object can have.
+/// Returns the loops of a tenant's program. `map_entries` returns the capacity of a map of its object, in entries.
 pub fn loops_of(
     text: &ProgramText,
     program_type: ProgramType,

@@ -162,7 +162,7 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Order by priority is all that libxdp keeps when it makes a dispatcher anew.
+    /// Refuses intents: libxdp keeps only priorities when it rebuilds a dispatcher.
     fn ensure_no_order(
         &self,
         key: &HookKey,

@@ -14,11 +14,10 @@ use crate::state::MapGroup;
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses maps that would take too much memory together, or that take memory without a bound, before the kernel is asked for
-    /// the first. Those that are there already, because their owner, the version before or another object made them, cost nothing
-    /// more.
+    /// Refuses maps that would take too much memory together, or that take memory without a bound, before the first is
+    /// created. Existing maps, because their owner, the version before or another object made them, cost nothing more.
     pub(crate) fn check_map_memory(&self, plan: &LoadPlan<'_>, specs: &[MapSpec]) -> Result<(), EngineError> {
-        // What ran before a reboot runs again, whatever the limit is now.
+        // Programs that ran before a reboot are loaded again even if the limit is lower now.
         if plan.again {
             return Ok(());
         }

@@ -33,7 +33,7 @@ impl<K: Kernel> Engine<K> {
         };
         let entries = |index: usize| declared(index).filter(|entries| *entries > 0);
         let loops = loops_of(&wanted.text, program_type, rules, kernel, entries)?;
-        // What calls the function that it takes the place of goes on behind it.
+        // The caller of the replaced function continues after it; a tail call would skip that.
         if wanted.program.extends.is_some() && loops.has_tail_call() {
             let (program, function) = (wanted.text.name.clone(), wanted.text.name.clone());
             let (what, name) = ("a tail call in an extension".to_owned(), String::new());

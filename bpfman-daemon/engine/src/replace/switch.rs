@@ -103,7 +103,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Switched, EngineError> {
         let mut switched = Switched::default();
         change.pairs.iter().try_for_each(ensure_turns)?;
-        // Whatever the verifier says it says before the first hook is touched.
+        // Build all chains first: the verifier may refuse one, and then no hook has changed.
         let mut changed = Vec::new();
         let mut ending = Leaving::new();
         for (key, leaving) in change.chains() {

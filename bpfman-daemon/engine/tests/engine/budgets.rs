@@ -472,7 +472,7 @@ fn freeze_holds_off_no_expiry_and_no_budget() {
     let [expired] = &engine.expire().unwrap()[..] else { panic!() };
     assert!(expired.failure.is_none(), "{expired:?}");
     assert_eq!(engine.list_links(None, None, &Default::default()).unwrap().len(), 1);
-    // The freeze still applies to others, and ends by itself.
+    // The freeze still applies to others, and expires.
     let link = links(&engine, other)[0];
     assert_eq!(engine.detach(link).unwrap_err().kind(), ErrorKind::Conflict);
     bench.kernel.pass_time(Duration::from_secs(bpfmand_engine::DEFAULT_FREEZE_SECONDS));

@@ -156,7 +156,7 @@ fn a_map_that_somebody_holds_counts_after_its_program() {
     let refused = load("grant:team").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TooLarge, "{refused}");
     assert_eq!(bench.kernel.snapshot(), before);
-    // Those of all owners, too.
+    // The same holds for programs of all owners.
     let other = load("user:4711").unwrap().programs[0].id;
     assert!(load("user:4712").unwrap_err().to_string().contains("(maps.mib_of_owners)"));
     engine.unload(other).unwrap();

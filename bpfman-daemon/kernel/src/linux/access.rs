@@ -47,7 +47,7 @@ pub fn first_hidden(
     as_caller(caller, look).map_err(|source| fail(first, source))?
 }
 
-/// Whether nothing about a path is kept from this thread.
+/// Returns whether this thread may see all that the path can reveal.
 fn may_reach(path: &Path, read: bool) -> io::Result<bool> {
     match sys::access(path, read) {
         Ok(()) => Ok(true),

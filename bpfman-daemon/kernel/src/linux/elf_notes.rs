@@ -34,7 +34,7 @@ const OWNER: &[u8] = b"stapsdt\0";
 pub struct UsdtSite {
     /// File offset of its instruction, in bytes.
     pub offset: u64,
-    /// File offset of its semaphore, a counter that tells the program whether the probe is in use.
+    /// File offset of its semaphore, a counter by which the program sees whether the probe is in use.
     pub semaphore: Option<u64>,
     /// Locations of its arguments, in assembler notation.
     pub arguments: String,

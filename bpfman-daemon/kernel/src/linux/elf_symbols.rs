@@ -72,7 +72,7 @@ fn find<Elf: FileHeader<Endian = Endianness> + Pod>(
     }
 }
 
-/// Where a function is.
+/// Location of a function.
 enum Found {
     /// At a file offset, with its load address.
     At { offset: u64, address: u64 },
@@ -374,7 +374,7 @@ pub(super) fn is_definition<Elf: FileHeader<Endian = Endianness>>(
         && matches!(symbol.st_type(), elf::STT_FUNC | elf::STT_OBJECT | elf::STT_NOTYPE)
 }
 
-/// Looks at records that follow one another in a file until `goes_on` says no, or the file ends.
+/// Visits consecutive records of a file until `goes_on` returns false or the file ends.
 pub(super) fn each<T: Pod>(
     file: &File,
     mut at: u64,

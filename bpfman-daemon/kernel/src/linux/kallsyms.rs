@@ -28,7 +28,7 @@ pub fn size_of(function: &str) -> io::Result<Option<u64>> {
     size_in(BufReader::new(File::open(PATH)?), function)
 }
 
-/// The module whose function this is; none if the kernel itself has one of this name, or nobody has.
+/// Returns the module that defines the function; none if the kernel itself does, or neither.
 pub fn module_of(function: &str) -> io::Result<Option<String>> {
     module_in(BufReader::new(File::open(PATH)?), function)
 }

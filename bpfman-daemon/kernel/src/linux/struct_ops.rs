@@ -1,4 +1,4 @@
-//! Structures of functions that the kernel calls: maps of type `struct_ops`, and links that activate them (Linux 6.4).
+//! Maps of type `struct_ops`, and links that activate them (Linux 6.4).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

@@ -91,7 +91,8 @@ impl TargetFile {
         rustix::fs::fstatfs(&self.file).is_ok_and(|found| LOCAL.contains(&(found.f_type as u32)))
     }
 
-    /// Returns the identity that tells it from another file at its path, and from itself after a write.
+    /// Returns the identity of the file. It differs from that of another file at the same path, and changes at each
+    /// write.
     ///
     /// # Errors
     /// The file system does not report it.

@@ -212,8 +212,8 @@ pub fn become_caller(caller: &FileReader) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     for (call, id) in [(libc::SYS_setfsgid, caller.gid), (libc::SYS_setfsuid, caller.uid)] {
-        // It answers with the id before, whether it set the new one or not: asked again, with an id that is none, it tells.
-        // SAFETY: neither call touches memory of this process.
+        // Both calls return the previous id even if they fail: a second call, with an invalid id, returns the id in
+        // force. SAFETY: neither call touches memory of this process.
         let now = unsafe {
             libc::syscall(call, id);
             libc::syscall(call, u32::MAX)

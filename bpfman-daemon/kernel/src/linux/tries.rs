@@ -117,7 +117,7 @@ pub fn cgroup_order() -> bool {
     is(link(ProgramType::CgroupDevice, in_none), &[libc::EBADF])
 }
 
-/// Checks links to maps of sockets, with a link to no map.
+/// Returns whether the kernel has links to sockmaps: tries one to no map.
 pub fn sockmap_links() -> bool {
     let to_none = |program: &OwnedFd, attach_type| attr::LinkCreate {
         prog_fd: program.as_raw_fd(),

@@ -126,8 +126,8 @@ impl SimKernel {
         self.state().walked = Some(insns);
     }
 
-    /// The machine starts anew: programs, maps, links, pins and filters are gone, interfaces and namespaces have the
-    /// numbers that others had before, and ids begin at 1 again. Handles of before hold nothing.
+    /// Reboots the machine: programs, maps, links, pins and filters are gone, interfaces and namespaces have the
+    /// numbers that others had before, and ids begin at 1 again. Older handles refer to nothing.
     pub fn reboot(&self) {
         let mut state = self.state();
         state.objects.reboot();

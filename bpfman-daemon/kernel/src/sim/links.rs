@@ -171,7 +171,7 @@ impl SimState {
         })
     }
 
-    /// Makes a link to a map of sockets. The map runs one program at each hook, and only one of the two verdicts.
+    /// Creates a link to a sockmap. The map runs one program at each hook, and only one of the two verdicts.
     fn attach_to_sockmap(&mut self, program: Key, map: MapId, attach_type: u32) -> Result<Key, KernelError> {
         let fail = |number| refuse("attach", format!("a program to map {map}"), number);
         let key = self.objects.find(MAP, map.0).ok_or_else(|| fail(ENOENT))?;

@@ -90,12 +90,12 @@ pub(super) enum SimLinkTarget {
     Group {
         at: String,
     },
-    /// Map of sockets, at one of its hooks.
+    /// Sockmap, at one of its hooks.
     Sockmap {
         map: Key,
         attach_type: u32,
     },
-    /// Map that holds a structure of functions.
+    /// Map of type `struct_ops`.
     StructOps {
         map: Key,
     },

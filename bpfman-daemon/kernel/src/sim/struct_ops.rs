@@ -1,4 +1,4 @@
-//! Structures of functions that the kernel calls.
+//! Simulated `struct_ops` maps.
 
 use bpfmand_core::uapi::prog_type;
 use bpfmand_core::{MapId, MapSpec, map_type};

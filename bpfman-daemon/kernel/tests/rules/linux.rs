@@ -183,7 +183,8 @@ impl Machine<LinuxKernel> for ThisMachine {
     }
 }
 
-/// Returns a bench with a veth pair in its own namespace. `test` tells apart the tests of one process.
+/// Returns a bench with a veth pair in its own namespace. `test` is part of its name, unique among the tests of one
+/// process.
 pub fn bench(test: &str) -> Bench<LinuxKernel> {
     let pins = Mounted(tempfile::tempdir().unwrap());
     let kernel = Arc::new(LinuxKernel::new(pins.0.path()).unwrap());

@@ -158,7 +158,7 @@ fn size_bits(bytes: u64) -> Result<u8, CoreError> {
     }
 }
 
-/// Sets the id of a type of the object itself. `starts` tells instructions from second halves.
+/// Sets the id of a type of the object itself. `starts` is true at the first slot of each instruction.
 pub(crate) fn patch_local(
     record: &CoreRecord,
     insns: &mut [Insn],

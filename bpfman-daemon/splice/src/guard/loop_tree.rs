@@ -190,7 +190,7 @@ impl Graph<'_> {
         Ok(tree)
     }
 
-    /// The iterator that bounds a loop: asked in it, and begun outside.
+    /// Returns the iterator that bounds a loop: its next-call is inside of the loop, its new-call outside.
     fn bound(&self, part: &BTreeSet<usize>, ended: &BTreeSet<i32>) -> Option<(usize, i32, u64)> {
         let places = self.found.iter().filter(|((test, _), _)| part.contains(test)).map(|(_, place)| *place);
         let begun_in =

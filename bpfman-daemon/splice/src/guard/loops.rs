@@ -46,8 +46,8 @@ struct LoopCount<'a, N, M> {
 }
 
 impl Calls<'_> {
-    /// Returns the loops of a program, each with its number of rounds. `map_entries` says how many entries the map at an
-    /// index can have. Loops by helpers that root granted count as one round.
+    /// Returns the loops of a program, each with its number of rounds. `map_entries` returns the capacity of the map at
+    /// an index, in entries. Loops by helpers that root granted count as one round.
     ///
     /// # Errors
     /// The first loop whose count is no constant, or that makes more than [`MAX_ROUNDS`], or a tail call that may be repeated.

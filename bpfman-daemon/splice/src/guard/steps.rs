@@ -73,7 +73,7 @@ impl StepCount<'_> {
         let Some(function) = self.loops.functions.get(&start) else { return Bounds { steps: 1, weight: 1 } };
         let tree = self.tree(&function.tree);
         let steps = tree.steps.min(self.verified.saturating_mul(tree.weight));
-        // What calls a global function was walked through without it.
+        // The verifier checks a global function separately, not at each of its callers.
         let bounds = Bounds { steps, weight: if function.is_global { steps } else { tree.weight } };
         self.known.insert(start, bounds);
         bounds
