@@ -29,7 +29,7 @@ const SOCKET: &str = "run/bpfman-sock/bpfman.sock";
 /// Flags of `bpfman-operator clean-node`.
 #[derive(Args, Clone, Debug)]
 pub struct CleanFlags {
-    /// Where the node's files are
+    /// Root folder of the node's files
     #[arg(long, default_value = "/", value_name = "DIR")]
     pub root: PathBuf,
     /// The node's folder of network plugins

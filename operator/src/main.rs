@@ -18,12 +18,13 @@ struct Cli {
     command: Command,
 }
 
-/// What to do.
+/// Command.
 #[derive(Subcommand)]
 enum Command {
-    /// Run the agent of one node: applications into calls of the daemon, and what came of it into state objects.
+    /// Run the agent of one node: turns applications into calls of the daemon, and writes the results into state
+    /// objects.
     Agent(agent::options::AgentOptions),
-    /// Take away what daemon, agent and network plugin left on a node, once the Config object is deleted.
+    /// Remove what daemon, agent and network plugin left on a node, after the Config object was deleted.
     CleanNode(clean::CleanFlags),
     /// Do nothing until SIGTERM: for a DaemonSet whose work is done by its init container.
     #[command(hide = true)]
@@ -37,9 +38,9 @@ enum Command {
         #[arg(long)]
         without_rules: bool,
     },
-    /// Sum up what nodes say, deploy daemon and agent, and mark nodes that are not ready.
+    /// Aggregate the state of nodes, deploy daemon and agent, and taint nodes that are not ready.
     Controller(controller::ControllerFlags),
-    /// Print the Config object that the controller makes if there is none, as YAML.
+    /// Print the Config object that the controller creates if there is none, as YAML.
     DefaultConfig {
         /// Namespace to deploy to
         #[arg(long, env = "POD_NAMESPACE", default_value = "bpfman")]

@@ -34,7 +34,7 @@ pub struct RunPrograms {
     /// Replace the programs when the file changes, with the maps that go on.
     #[arg(long)]
     pub watch: bool,
-    /// Types of records, each MAP=TYPE, for ring and perf buffers whose declaration says none: events=struct event.
+    /// Types of records, each MAP=TYPE, for ring and perf buffers whose declaration has none: events=struct event.
     #[arg(long, num_args = 1.., value_name = "MAP=TYPE")]
     pub record: Vec<KeyValue>,
     /// Show what changed in maps and global variables so often: a number and s, m, h or d.

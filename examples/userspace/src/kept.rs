@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::failure::{self, Failure};
 
-/// Whether to stay.
+/// Flags for following a file.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Keeping {
     /// Stay until ended: look at the file so often, and apply it again when it has changed

@@ -12,9 +12,9 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// What rules would do is only told
+    /// Rules only report
     Shadow,
-    /// Rules do what they say
+    /// Rules act
     Enforce,
 }
 

@@ -11,8 +11,8 @@ use clap::Args;
 use crate::failure::Failure;
 use crate::pinned;
 
-/// Whose maps. By its id or its application the daemon hands them over, which takes no privileges but a grant of root's; pins
-/// are root's alone.
+/// Source of the maps. The daemon hands over the maps of a program, by its id or its application, to callers with a
+/// grant; pins are accessible to root only.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 pub struct MapSource {

@@ -21,7 +21,7 @@ use super::values::{self, EntriesByMap, GlobalTexts};
 /// Maximum number of programs of one application, which is the daemon's limit for one load.
 pub const MOST_PROGRAMS: usize = 64;
 
-/// What a cluster application is: programs of one object, on the nodes selected.
+/// Spec of a cluster application: programs of one object, on the selected nodes.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     crates(kube_core = "::kube_core"),
@@ -42,7 +42,7 @@ pub const MOST_PROGRAMS: usize = 64;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterBpfApplicationSpec {
-    /// What both scopes have.
+    /// Fields of both scopes.
     #[serde(flatten)]
     pub common: ApplicationCommon,
     /// The programs. The list and their links may change at any time.
@@ -50,7 +50,7 @@ pub struct ClusterBpfApplicationSpec {
     pub programs: Vec<ClusterProgram>,
 }
 
-/// What a namespaced application is: programs of one object, attached within pods of its namespace.
+/// Spec of a namespaced application: programs of one object, attached within pods of its namespace.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     crates(kube_core = "::kube_core"),
@@ -72,7 +72,7 @@ pub struct ClusterBpfApplicationSpec {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BpfApplicationSpec {
-    /// What both scopes have.
+    /// Fields of both scopes.
     #[serde(flatten)]
     pub common: ApplicationCommon,
     /// The programs. The list and their links may change at any time.
@@ -80,14 +80,14 @@ pub struct BpfApplicationSpec {
     pub programs: Vec<NamespacedProgram>,
 }
 
-/// What both kinds of applications have.
+/// Fields of both kinds of applications.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationCommon {
     /// Nodes to load on; empty for all.
     #[schemars(schema_with = "selector")]
     pub node_selector: LabelSelector,
-    /// Where the programs come from.
+    /// Source of the programs.
     pub byte_code: ByteCode,
     /// Values of global variables: their bytes, as base64 or as a list, in the byte order of the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "global_data::read")]
@@ -110,7 +110,7 @@ pub struct ApplicationCommon {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub map_exports: Option<Vec<ExportedMap>>,
-    /// How a change reaches the nodes; absent: all at once.
+    /// Rollout of changes to the nodes; absent: all nodes at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
 }
@@ -155,7 +155,7 @@ impl ApplicationVerdict {
     }
 }
 
-/// How an application is doing, over all nodes.
+/// Status of an application over all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationStatus {
@@ -163,13 +163,13 @@ pub struct ApplicationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
-    /// The generation that the rest is about.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Nodes by how they are doing.
+    /// Numbers of nodes by state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
-    /// Where the rollout is, if the spec asks for one.
+    /// Status of the rollout, if the spec requests one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
 }

@@ -13,7 +13,7 @@ use crate::probe::UprobePoint;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound(deserialize = "A: DeserializeOwned"))]
 pub struct Attachments<A> {
-    /// Where to attach; loaded but not attached if empty. May change at any time.
+    /// Attach points; loaded but not attached if empty. May change at any time.
     #[serde(default = "no_links::<A>", skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<A>,
 }
@@ -30,7 +30,7 @@ fn no_links<A>() -> Vec<A> {
     bound(serialize = "P: Serialize, S: Selection", deserialize = "P: DeserializeOwned, S: Selection")
 )]
 pub struct PacketAttachment<P, S> {
-    /// What both scopes have.
+    /// Fields of both scopes.
     #[serde(flatten)]
     pub point: P,
     /// In the network namespaces of these pods; absent, where that is allowed: in the node's own.
@@ -42,7 +42,7 @@ pub struct PacketAttachment<P, S> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "S: Selection")]
 pub struct UprobeAttachment<S> {
-    /// What both scopes have.
+    /// Fields of both scopes.
     #[serde(flatten)]
     pub point: UprobePoint,
     /// In these containers; absent, where that is allowed: on the node.

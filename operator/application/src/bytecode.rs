@@ -26,7 +26,7 @@ pub struct ByteCodeImage {
     /// The image with its registry, and a tag or digest.
     #[schemars(length(max = 525), regex(pattern = name::IMAGE))]
     pub url: String,
-    /// When to ask the registry.
+    /// Condition for a request to the registry.
     #[serde(default)]
     pub image_pull_policy: ImagePullPolicy,
     /// Credentials for the registry.
@@ -34,7 +34,7 @@ pub struct ByteCodeImage {
     pub image_pull_secret: Option<ImagePullSecret>,
 }
 
-/// When to ask the registry.
+/// Condition for a request to the registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ImagePullPolicy {
     /// Every time.

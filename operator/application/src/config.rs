@@ -21,7 +21,7 @@ pub const LINUX_NODES: (&str, &str) = ("kubernetes.io/os", "linux");
 /// Name of the configuration object.
 pub const CONFIG_NAME: &str = "bpfman-config";
 
-/// What the operator deploys.
+/// Spec of the operator's deployment.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     crates(kube_core = "::kube_core"),
@@ -32,7 +32,7 @@ pub const CONFIG_NAME: &str = "bpfman-config";
     category = "bpfman",
     status = "ConfigStatus",
     derive = "PartialEq",
-    doc = "What the operator deploys: images, log levels, and the daemon's configuration file.",
+    doc = "Deployment of the operator: images, log levels, and the daemon's configuration file.",
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -67,8 +67,8 @@ pub struct ConfigSpec {
         "x-kubernetes-list-map-keys" = ["kind", "apiVersion", "namespace", "name"]
     ))]
     pub overrides: Vec<Override>,
-    /// Whether a node keeps pods away, by the taint `bpfman.io/not-ready`, from its start until its programs are back.
-    /// Absent: taints are left alone; false: this one is taken away wherever it is. An addition to the published API.
+    /// True: a node repels pods by the taint `bpfman.io/not-ready` from its start until its programs are loaded again.
+    /// Absent: taints are left alone; false: the taint is removed from all nodes. An addition to the published API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_taint: Option<bool>,
     /// The CNI plugin, which keeps a pod's first packet back until its programs are attached. Absent: nodes' network
@@ -84,7 +84,7 @@ pub struct ConfigSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "node_labels")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that pods of daemon and agent put up with, besides `bpfman.io/not-ready`; absent: every one. An addition to
+    /// Taints that pods of daemon and agent tolerate, besides `bpfman.io/not-ready`; absent: every one. An addition to
     /// the published API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
@@ -163,10 +163,10 @@ pub struct CniSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 200), regex(pattern = deployment::FOLDER))]
     pub conf_dir: Option<String>,
-    /// True: it is taken from all nodes. To be said, and done everywhere, before the whole field goes.
+    /// True: it is removed from all nodes. Set it, and wait until all nodes are done, before removing the whole field.
     #[serde(default)]
     pub remove: bool,
-    /// What its container asks for and may take; absent: 1m of a CPU and 4 MiB. An addition to the published API.
+    /// Resource requests and limits of its container; absent: 1m of a CPU and 4 MiB. An addition to the published API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ContainerResources>,
 }
@@ -178,19 +178,20 @@ pub struct AgentSpec {
     /// Its image.
     #[schemars(length(min = 1))]
     pub image: String,
-    /// How much it logs.
+    /// Log level or filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
     /// Port of its health probe.
     #[serde(default = "health_probe_port")]
     #[schemars(schema_with = "port")]
     pub health_probe_port: u16,
-    /// Secret of type kubernetes.io/tls in the namespace of the pods, with the certificate of its metrics; absent: each agent
-    /// makes one that nobody is told to trust. An addition to the published API.
+    /// Secret of type kubernetes.io/tls in the namespace of the pods, with the certificate of its metrics; absent: each
+    /// agent creates a self-signed one. An addition to the published API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub metrics_certificate: Option<String>,
-    /// What its container asks for and may take; absent: 10m of a CPU and 25 MiB. An addition to the published API.
+    /// Resource requests and limits of its container; absent: 10m of a CPU and 25 MiB. An addition to the published
+    /// API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ContainerResources>,
 }
@@ -202,7 +203,7 @@ pub struct DaemonSpec {
     /// Its image.
     #[schemars(length(min = 1))]
     pub image: String,
-    /// How much it logs.
+    /// Log level or filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
     /// False: no volumes of maps for pods (CSI), and the daemon's container is not privileged. Absent: they are served.
@@ -211,8 +212,8 @@ pub struct DaemonSpec {
     /// Image of the CSI registrar beside it; absent: the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csi_registrar_image: Option<String>,
-    /// What its container asks for and may take; absent: 10m of a CPU and 64 MiB, without limits. An addition to the published API.
-    /// Maps of all programs count as its memory: a limit of memory has to leave room for them.
+    /// Resource requests and limits of its container; absent: 10m of a CPU and 64 MiB, without limits. An addition to
+    /// the published API. The memory of all maps counts as its own: a memory limit has to include it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ContainerResources>,
 }
@@ -233,11 +234,11 @@ pub struct Override {
     pub unmanaged: bool,
 }
 
-/// How the deployment is doing.
+/// Status of the deployment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigStatus {
-    /// The generation that the conditions are about.
+    /// Generation of the spec that the conditions describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Available, Progressing and Degraded, then Ready, Reconciling and Stalled.

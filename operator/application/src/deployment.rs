@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// What a container asks for and may take, as pods have it.
+/// Resources of a container, as in a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerResources {
-    /// What the scheduler keeps free for it.
+    /// Amounts that the scheduler reserves for it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities")]
     pub requests: BTreeMap<String, ResourceQuantity>,
-    /// The most that it may take.
+    /// Maximum amounts that it may use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities")]
     pub limits: BTreeMap<String, ResourceQuantity>,
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for ResourceQuantity {
     }
 }
 
-/// A taint that pods put up with, as pods have it.
+/// Toleration of a taint, as in a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeToleration {
@@ -54,7 +54,7 @@ pub struct NodeToleration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub value: Option<String>,
-    /// What the taint does; absent: whatever it does.
+    /// Effect of the taint; absent: any effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<TaintEffect>,
     /// For NoExecute: how long a pod stays.
@@ -62,7 +62,7 @@ pub struct NodeToleration {
     pub toleration_seconds: Option<i64>,
 }
 
-/// How a toleration is held against a taint.
+/// Comparison of a toleration with a taint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TolerationOperator {
     /// Key and value are the same.
@@ -71,14 +71,14 @@ pub enum TolerationOperator {
     Exists,
 }
 
-/// What a taint does to pods.
+/// Effect of a taint on pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TaintEffect {
     /// Pods that do not tolerate it are not scheduled.
     NoSchedule,
     /// They are scheduled elsewhere if that is possible.
     PreferNoSchedule,
-    /// Those that run are ended, too.
+    /// Running pods that do not tolerate it are evicted, too.
     NoExecute,
 }
 

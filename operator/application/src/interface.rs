@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which interfaces: by name, the node's primary one, or by discovery. Exactly one of them.
+/// Interfaces by name, the node's primary one, or by discovery. Exactly one of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
@@ -23,7 +23,7 @@ pub struct InterfaceSelector {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InterfacesDiscovery {
-    /// Whether to look for interfaces at all.
+    /// True: discover interfaces.
     #[serde(default)]
     pub interface_auto_discovery: bool,
     /// Never these, by exact name.

@@ -22,12 +22,12 @@ pub struct ExportedMap {
     /// Namespaces of the pods that may mount it; `*` for all.
     #[schemars(length(min = 1, max = 128), inner(regex(pattern = NAMESPACE)))]
     pub namespaces: Vec<String>,
-    /// What they may do.
+    /// Access of these pods.
     #[serde(default)]
     pub access: ExportedAccess,
 }
 
-/// What pods may do with a map.
+/// Access of pods to a map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ExportedAccess {
     /// Read its entries.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// An anchor is a program's function name, `role=NAME`, or `foreign:NAME` for a program of others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkOrder {
-    /// What this program is, for the intents of others; for example `firewall`.
+    /// Role of this program, for the intents of other programs; for example `firewall`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub role: Option<String>,
@@ -23,7 +23,7 @@ pub struct LinkOrder {
     pub after: Vec<String>,
 }
 
-/// What becomes of a pod whose attachment cannot be made when it starts. Only where the CNI plugin is installed.
+/// Treatment of a pod whose attachment fails when it starts. Only where the CNI plugin is installed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnUnavailable {

@@ -52,15 +52,15 @@ pub struct ClusterProgram {
     /// Function name in the object file.
     #[schemars(length(min = 1, max = 64), regex(pattern = name::NAME))]
     pub name: String,
-    /// What the program is, and so which of the blocks is there. Types that are loaded only have none: SocketFilter,
+    /// Type of the program, which decides the block to set. Types that are only loaded have none: SocketFilter,
     /// SkReuseport, SkReuseportMigrate, XdpDevmap, XdpCpumap, LwtIn, LwtOut, LwtXmit, LwtSeg6local, SchedAct, Syscall,
     /// LircMode2.
     #[serde(rename = "type")]
     pub program_type: ClusterProgramType,
-    /// What a program of a type that is told at load is for, where its section does not say it, or another than it says:
-    /// a trace point (TpBtf), a kernel function (FModRet), a hook (Lsm, LsmCgroup, CgroupSkb, CgroupSock, CgroupSockAddr,
-    /// CgroupSockopt, SkSkb), a kind of objects (Iter), an end (Netkit), `STRUCTURE.MEMBER` (StructOps). Another one is
-    /// another version of the programs.
+    /// Load target of the program, if its section name has none or another one: a tracepoint (TpBtf), a kernel function
+    /// (FModRet), a hook (Lsm, LsmCgroup, CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockopt, SkSkb), a kind of
+    /// objects (Iter), an end (Netkit), `STRUCTURE.MEMBER` (StructOps). Changing it makes a new version of the
+    /// programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub target: Option<String>,
@@ -113,7 +113,7 @@ pub struct NamespacedProgram {
     /// Function name in the object file.
     #[schemars(length(min = 1, max = 64), regex(pattern = name::NAME))]
     pub name: String,
-    /// Which of the blocks is there.
+    /// Type of the program, which decides the block that is set.
     #[serde(rename = "type")]
     pub program_type: NamespacedProgramType,
     /// For type XDP.

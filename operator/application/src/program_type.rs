@@ -39,27 +39,27 @@ pub enum ClusterProgramType {
     FModRet,
     /// A hook of Linux Security Modules; `target` is its name. Block `loadedFor`.
     Lsm,
-    /// What the kernel has of one kind, for a reader; `target` is the kind. Block `loadedFor`.
+    /// Iterator over kernel objects of one kind; `target` is the kind. Block `loadedFor`.
     Iter,
-    /// Packets of a control group's sockets; `target` is the hook. Block `cgroup`.
+    /// Packets of a cgroup's sockets; `target` is the hook. Block `cgroup`.
     CgroupSkb,
-    /// Sockets of a control group; `target` is the hook. Block `cgroup`.
+    /// Sockets of a cgroup; `target` is the hook. Block `cgroup`.
     CgroupSock,
-    /// Addresses that tasks of a control group bind, connect and send to; `target` is the hook. Block `cgroup`.
+    /// Addresses that tasks of a cgroup bind, connect and send to; `target` is the hook. Block `cgroup`.
     CgroupSockAddr,
-    /// Options of sockets of a control group; `target` is the hook. Block `cgroup`.
+    /// Options of sockets of a cgroup; `target` is the hook. Block `cgroup`.
     CgroupSockopt,
-    /// Kernel parameters that tasks of a control group read and write. Block `cgroup`.
+    /// Kernel parameters that tasks of a cgroup read and write. Block `cgroup`.
     CgroupSysctl,
-    /// Devices that tasks of a control group open and make. Block `cgroup`.
+    /// Devices that tasks of a cgroup open and make. Block `cgroup`.
     CgroupDevice,
-    /// Events of a control group's TCP connections. Block `cgroup`.
+    /// Events of a cgroup's TCP connections. Block `cgroup`.
     SockOps,
-    /// A hook of Linux Security Modules, for tasks of a control group; `target` is its name. Block `cgroup`.
+    /// A hook of Linux Security Modules, for tasks of a cgroup; `target` is its name. Block `cgroup`.
     LsmCgroup,
-    /// Which socket of a network namespace takes a packet. Block `netns`.
+    /// Selection of the socket that receives a packet, in a network namespace. Block `netns`.
     SkLookup,
-    /// How packets of a network namespace are taken apart into flows. Block `netns`.
+    /// Dissection of packets into flow keys, in a network namespace. Block `netns`.
     FlowDissector,
     /// Packets at a netfilter hook. Block `netfilter`.
     Netfilter,
@@ -77,13 +77,13 @@ pub enum ClusterProgramType {
     UProbeSession,
     /// A counter of the kernel or the CPU. Block `perfEvent`.
     PerfEvent,
-    /// What arrives for the sockets of a map; `target` is the hook. Block `sockmap`.
+    /// Data received by the sockets of a sockmap; `target` is the hook. Block `sockmap`.
     SkSkb,
-    /// What the sockets of a map send. Block `sockmap`.
+    /// Messages sent by the sockets of a sockmap. Block `sockmap`.
     SkMsg,
-    /// A function of a structure that the kernel calls; `target` is `STRUCTURE.MEMBER`. Block `structOps`.
+    /// A function of a struct_ops map; `target` is `STRUCTURE.MEMBER`. Block `structOps`.
     StructOps,
-    /// A static probe of a binary. Block `usdt`.
+    /// A USDT probe of a binary. Block `usdt`.
     Usdt,
     /// Entry of a system call. Block `ksyscall`.
     KSyscall,
@@ -95,7 +95,7 @@ pub enum ClusterProgramType {
     SocketFilter,
     /// Loaded only: root gives it to sockets of one port.
     SkReuseport,
-    /// Loaded only: the same, asked too when a socket is closed.
+    /// Loaded only: the same, called also when a socket is closed.
     SkReuseportMigrate,
     /// Loaded only: for the entries of a map of devices.
     XdpDevmap,
@@ -111,7 +111,7 @@ pub enum ClusterProgramType {
     LwtSeg6local,
     /// Loaded only: for actions of traffic control.
     SchedAct,
-    /// Loaded only: whoever opens it runs it.
+    /// Loaded only: run by the process that opens it.
     Syscall,
     /// Loaded only: for receivers of remote controls.
     LircMode2,

@@ -7,16 +7,16 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// How a change reaches the nodes.
+/// Rollout of changes to the nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
-    /// How many of the selected nodes have the new revision after each wave: counts or percentages, growing. Whatever
-    /// is left after the last one is a wave too. Empty: one wave with all nodes.
+    /// Number of selected nodes that have the new revision after each wave: counts or percentages, ascending. The
+    /// remaining nodes after the last one are a wave, too. Empty: one wave with all nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "amounts")]
     pub waves: Vec<IntOrString>,
-    /// How many nodes may be in change or unhealthy at a time; absent: as many as the wave has.
+    /// Maximum number of nodes that are changing or unhealthy at a time; absent: as many as the wave has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "amount")]
     pub max_unavailable: Option<IntOrString>,
@@ -34,17 +34,17 @@ pub struct Rollout {
     #[serde(default = "progress_deadline")]
     #[schemars(range(min = 1, max = 86400))]
     pub progress_deadline_seconds: u32,
-    /// How many failed nodes a wave may have.
+    /// Maximum number of failed nodes of a wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "amount")]
     pub max_failed: Option<IntOrString>,
     /// Bounds on what the programs do while a wave soaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gates: Option<Gates>,
-    /// Whether one node of each group loads and discards the revision before the first wave.
+    /// Preflight: one node of each group loads and discards the revision before the first wave.
     #[serde(default)]
     pub preflight: Preflight,
-    /// What happens when a wave fails.
+    /// Action when a wave fails.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
@@ -72,7 +72,7 @@ fn progress_deadline() -> u32 {
     300
 }
 
-/// Whether one node of each kernel and chain composition tries a revision first.
+/// Preflight on one node of each kernel and chain composition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Preflight {
     /// Before the first wave; a group that fails stops the rollout.
@@ -82,7 +82,7 @@ pub enum Preflight {
     Never,
 }
 
-/// What happens when a wave fails.
+/// Action when a wave fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnFailure {
     /// Every node goes back to the last revision that reached all of them.
@@ -107,7 +107,7 @@ pub struct Gates {
     /// Errors of the attachment or its chain: aborted packets, lost tail calls, links that came off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_errors: Option<u32>,
-    /// Fewer packets than this say nothing: the gates on time and verdicts then hold.
+    /// Minimum number of packets: with fewer, the gates on time and verdicts count as passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_runs: Option<u32>,
 }
@@ -132,13 +132,13 @@ pub struct VerdictGate {
     pub max_percent: Option<i32>,
 }
 
-/// Where a rollout is. Part of an application's status, written by the controller.
+/// Status of a rollout. Part of an application's status, written by the controller.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
-    /// What is going on.
+    /// Phase of the rollout.
     pub phase: RolloutPhase,
-    /// The revision that is going out; absent when nothing is.
+    /// Revision that is being rolled out; absent if none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_revision: Option<String>,
     /// The last revision that reached every selected node.
@@ -150,35 +150,35 @@ pub struct RolloutStatus {
     /// Number of the wave, counted from 1; 0 before the first.
     #[serde(default)]
     pub wave: i32,
-    /// How many waves there are.
+    /// Number of waves.
     #[serde(default)]
     pub waves: i32,
-    /// When this wave or phase began, RFC 3339.
+    /// Start of this wave or phase, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// When every node of the wave was healthy, RFC 3339: the soak counts from here.
+    /// Time since which every node of the wave is healthy, RFC 3339: the soak time begins here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_since: Option<String>,
-    /// Why it is where it is, for people.
+    /// Reason of the phase, as text.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// What a wave waits for that is nobody's failure; absent: nothing.
+    /// Condition that a wave waits for and that is no failure; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<WaitsFor>,
-    /// What the nodes said that tried the revision first; at most 64 groups, failures before the others.
+    /// Results of the preflight; at most 64 groups, failures first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preflight: Vec<PreflightGroup>,
-    /// Digest of the image that is going out, once a node has named it. Every further node gets this one, whatever
-    /// becomes of the tag.
+    /// Digest of the image that is being rolled out, once a node has resolved it. Every further node gets this one,
+    /// even if the tag moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// When a node was last told something in this wave or phase, RFC 3339: the deadline counts from here.
+    /// Time of the last order to a node in this wave or phase, RFC 3339: the deadline counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordered_at: Option<String>,
     /// Nodes beyond `maxFailed` that someone accepted as failed by promoting.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tolerated: i32,
-    /// Someone promoted although the preflight failed: it is not asked again in this rollout.
+    /// A user promoted despite a failed preflight: it is not repeated in this rollout.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preflight_waived: bool,
     /// Number of the last `promote` or `abort` that was acted on.
@@ -191,7 +191,7 @@ fn is_zero(number: &i32) -> bool {
     *number == 0
 }
 
-/// What a rollout is doing.
+/// Phases of a rollout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RolloutPhase {
     /// Every selected node has the stable revision.
@@ -203,17 +203,17 @@ pub enum RolloutPhase {
     Progressing,
     /// All nodes of a wave are healthy, and have to stay so.
     Soaking,
-    /// A wave is through; someone has to promote.
+    /// A wave is complete and waits for `promote`.
     AwaitingPromotion,
-    /// Someone paused it.
+    /// Paused by a user.
     Paused,
-    /// It failed, and nodes go back.
+    /// It failed, and nodes roll back.
     RollingBack,
-    /// It failed, and stays as it is until someone says what to do.
+    /// It failed, and waits for `promote` or `abort`.
     Failed,
 }
 
-/// What a wave may wait for.
+/// Conditions that a wave may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WaitsFor {
     /// More nodes are away than a first wave has: the deadline does not run.
@@ -224,30 +224,30 @@ pub enum WaitsFor {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreflightGroup {
-    /// As `uname -r` prints it.
+    /// Kernel release, as `uname -r` prints it.
     pub kernel: String,
     /// Hash over the programs that share the hooks; empty where there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub composition: String,
     /// Nodes in the group.
     pub nodes: i32,
-    /// The node that tries.
+    /// Node that runs the preflight.
     pub node: String,
-    /// What came out.
+    /// Result.
     pub verdict: PreflightVerdict,
-    /// Of a failure, its first telling line; of a success, the cost, for people.
+    /// Text: of a failure, the most relevant line; of a success, the cost.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 
-/// What a preflight said.
+/// Results of a preflight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PreflightVerdict {
     /// Not answered yet.
     #[default]
     Pending,
-    /// It builds and loads.
+    /// The revision builds and loads.
     Passed,
-    /// It does not.
+    /// The revision does not load.
     Failed,
 }

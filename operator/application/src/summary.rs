@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Nodes by how they are doing.
+/// Numbers of nodes by state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -28,12 +28,12 @@ pub struct Summary {
 pub struct FailureCause {
     /// The kind of failure, as the daemon names it: `kernel-refused`, `signature`, `not-found`, ...
     pub reason: String,
-    /// As `uname -r` prints it.
+    /// Kernel release, as `uname -r` prints it.
     pub kernel: String,
-    /// How many nodes.
+    /// Number of nodes.
     pub nodes: i32,
-    /// One of them, to look at.
+    /// Name of one of them, as an example.
     pub example: String,
-    /// What failed, for people; of a refusal by the verifier, its first telling line.
+    /// Failure as text; of a rejection by the verifier, the most relevant line of its log.
     pub message: String,
 }

@@ -10,9 +10,9 @@ use super::place::{LinkOrder, OnUnavailable};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TcxPoint {
-    /// Which interfaces.
+    /// Interfaces.
     pub interface_selector: InterfaceSelector,
-    /// Which side of them.
+    /// Direction of the packets.
     pub direction: TrafficDirection,
     /// Lower runs earlier; absent counts as 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,7 +21,7 @@ pub struct TcxPoint {
     /// Place by intent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<LinkOrder>,
-    /// What becomes of a pod for which this attachment cannot be made.
+    /// Treatment of a pod for which this attachment fails.
     #[serde(default)]
     pub on_unavailable: OnUnavailable,
 }

@@ -17,7 +17,7 @@ pub struct Tracing {
     pub links: Vec<TracingLink>,
 }
 
-/// That it shall be attached.
+/// Request to attach the program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TracingLink {
     /// Always `Attach`.

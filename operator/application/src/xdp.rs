@@ -10,7 +10,7 @@ use super::place::{LinkOrder, OnUnavailable};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct XdpPoint {
-    /// Which interfaces.
+    /// Interfaces.
     pub interface_selector: InterfaceSelector,
     /// Lower runs earlier; absent counts as 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,7 +22,7 @@ pub struct XdpPoint {
     /// Place by intent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<LinkOrder>,
-    /// What becomes of a pod for which this attachment cannot be made.
+    /// Treatment of a pod for which this attachment fails.
     #[serde(default)]
     pub on_unavailable: OnUnavailable,
 }

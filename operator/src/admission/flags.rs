@@ -9,18 +9,18 @@ use clap::{Args, ValueEnum};
 // An explicit id, since the controller's flags are a group too.
 #[group(id = "admission")]
 pub struct AdmissionFlags {
-    /// Where reviews are answered, over TLS; 0 for nowhere
+    /// Address on which to serve reviews, over TLS; 0 for none
     #[arg(long, default_value = "0", value_name = "ADDRESS")]
     pub admission_bind_address: String,
-    /// Name or address by which the API server asks for reviews, besides the Service bpfman-admission; repeatable
+    /// Name or address by which the API server requests reviews, besides the Service bpfman-admission; repeatable
     #[arg(long, value_name = "NAME")]
     pub admission_name: Vec<String>,
-    /// Certificates of authorities, PEM: only clients with a certificate of one of them are answered. The API server has
-    /// one for its webhooks where its AdmissionConfiguration names a kubeConfigFile; absent: whoever asks is answered
+    /// Certificates of authorities, PEM: only clients with a certificate of one of them are served. The API server has
+    /// one for its webhooks if its AdmissionConfiguration names a kubeConfigFile; absent: all clients are served
     #[arg(long, value_name = "FILE")]
     pub admission_client_ca: Option<PathBuf>,
-    /// Whether applications are taken (open) or refused (closed) while nobody answers; absent: as the configuration of
-    /// the webhook says. State objects are always refused then
+    /// Admission of applications while no webhook answers: accepted (open) or refused (closed); absent: the webhook
+    /// configuration is left as it is. State objects are always refused then
     #[arg(long, value_name = "POLICY")]
     pub admission_failure_policy: Option<FailurePolicy>,
     /// Seconds for which a certificate is valid
@@ -29,12 +29,12 @@ pub struct AdmissionFlags {
     pub admission_certificate_seconds: u64,
 }
 
-/// What becomes of applications while nobody reviews them.
+/// Admission of applications while no webhook answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FailurePolicy {
-    /// They are taken: schemas and agents still refuse most of what is wrong.
+    /// Applications are accepted: schemas and agents still refuse most mistakes.
     Open,
-    /// They are refused.
+    /// Applications are refused.
     Closed,
 }
 

@@ -26,32 +26,33 @@ pub struct AgentOptions {
         default_value = bpfman_proto::DEFAULT_SOCKET_PATH
     )]
     pub daemon_socket: PathBuf,
-    /// Where /healthz, /readyz and /figures are; a port alone, as ":8175", is on all addresses.
+    /// Address of /healthz, /readyz and /figures; a port alone, as ":8175", means all addresses.
     #[arg(long, default_value = ":8175", value_parser = address)]
     pub health_probe_bind_address: SocketAddr,
-    /// Where /metrics is answered over TLS, to whom the API server lets get it; 0 for nowhere.
+    /// Address of /metrics, over TLS, for clients that the API server authorizes; 0 for none.
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
     pub metrics_bind_address: String,
     /// The certificate of /metrics.
     #[command(flatten)]
     pub metrics_certificate: GivenCertificate,
-    /// Whether interfacesDiscoveryConfig finds interfaces.
+    /// Enables interfacesDiscoveryConfig.
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_interfaces_discovery: bool,
-    /// Where the CNI plugin asks. Absent: it is not installed, and nobody is listened to.
+    /// Socket for the CNI plugin. Absent: the plugin is not installed, and there is no socket.
     #[arg(long)]
     pub cni_socket: Option<PathBuf>,
-    /// Where the CNI plugin reads what holds while no agent answers.
+    /// File of the state that the CNI plugin uses while no agent answers.
     #[arg(long, default_value = bpfman_cni::STATE_FILE)]
     pub cni_state_file: PathBuf,
-    /// Seconds that programs stay whose state object is gone: somebody took its finalizer away. They are looked for at
-    /// the start, and every twice that time.
+    /// Seconds after which programs without a state object are unloaded, because its finalizer was removed. The agent
+    /// searches for them at its start, and at twice that interval.
     #[arg(long, default_value_t = LEFTOVER_GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub leftover_seconds: u64,
-    /// How many applications are worked on at a time, at most half of them, and at least one, of one namespace.
+    /// Number of applications that are processed at a time. At most half of them, and at least one, belong to one
+    /// namespace.
     #[arg(long, default_value_t = 4)]
     pub workers: usize,
-    /// How a dead connection to the API server is noticed.
+    /// Detection of dead connections to the API server.
     #[command(flatten)]
     pub pings: Pings,
 }

@@ -16,44 +16,44 @@ pub struct ClientArguments {
     /// Namespace of namespaced applications; otherwise the context's. Of `profile` and `flows`: of their pods; otherwise all.
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
-    /// What to do.
+    /// Command.
     #[command(subcommand)]
     pub command: ClientCommand,
 }
 
-/// What to do.
+/// Command.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Show how applications are doing: all in a line each, or one with its causes of failure and its rollout.
+    /// Show the status of applications: one line each, or one with its causes of failure and its rollout.
     Status(StatusOptions),
-    /// Show what a node is to run, what it runs, and why it does not.
+    /// Show the programs that a node should run, those that it runs, and the reasons for differences.
     Explain(ExplainOptions),
-    /// Show what applications, programs or nodes take of their CPUs now, most first: every node is asked once.
+    /// Show the current CPU usage of applications, programs or nodes, highest first: every node is queried once.
     Top(TopOptions),
-    /// Take a profile of what the CPUs of all nodes run: those with the gallery's profiler.
+    /// Take a CPU profile of all nodes that run the gallery's profiler.
     Profile(ProfileOptions),
-    /// Show who talks to whom on all nodes, and what was dropped: those with the gallery's flows.
+    /// Show network flows and dropped packets of all nodes that run the gallery's flows.
     Flows(FlowsOptions),
-    /// Let a rollout go on: end the soak, start the next wave, or accept what failed.
+    /// Continue a rollout: end the soak, start the next wave, or accept a failure.
     Promote(Which),
-    /// Take every node back to the last stable revision.
+    /// Roll every node back to the last stable revision.
     Abort(Which),
     /// Show the fleet in a browser on this machine: applications on all nodes, rollouts, causes of failure. Until Ctrl-C.
     Console(ConsoleOptions),
-    /// Ask one node of each kernel whether an application that is not there yet would load: it loads it, and discards it.
+    /// Check on one node of each kernel whether a new application would load: the node loads it, and discards it.
     Check(CheckOptions),
-    /// Load what runs today on nodes of a kernel, and discard it: what a kernel upgrade would break.
+    /// Load the applications of today on nodes of a kernel, and discard them: shows what a kernel upgrade would break.
     Rehearse(RehearseOptions),
 }
 
-/// Which application.
+/// Application flags.
 #[derive(Debug, Args)]
 pub struct Which {
     /// Name of the application, `kind/name` if both scopes have one: `cluster/NAME` or `namespaced/NAME`.
     pub application: String,
 }
 
-/// How to show what was found.
+/// Output formats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// For people.
@@ -82,7 +82,7 @@ pub struct StatusOptions {
     /// Applications of every namespace.
     #[arg(short = 'A', long, conflicts_with = "application")]
     pub all_namespaces: bool,
-    /// How to show it.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: OutputFormat,
 }
@@ -90,7 +90,7 @@ pub struct StatusOptions {
 /// Of `top`.
 #[derive(Debug, Args)]
 pub struct TopOptions {
-    /// What a table shows. JSON and YAML have all.
+    /// View shown as a table. JSON and YAML contain all views.
     #[arg(value_enum, default_value_t)]
     pub view: FleetView,
     /// Most rows of each; 0: all.
@@ -99,7 +99,7 @@ pub struct TopOptions {
     /// Namespace that the operator runs in; otherwise that of the Config object: agents are its pods.
     #[arg(long)]
     pub operator_namespace: Option<String>,
-    /// How to show it.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: OutputFormat,
 }
@@ -116,24 +116,24 @@ pub enum FleetView {
     Nodes,
 }
 
-/// Of `profile`. Without --namespace, pods of all namespaces are asked.
+/// Of `profile`. Without --namespace, pods of all namespaces are queried.
 #[derive(Debug, Args)]
 pub struct ProfileOptions {
-    /// How long.
+    /// Duration in seconds.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub seconds: u64,
     /// folded (stacks, a line each), pprof (compressed), svg (a flame graph).
     #[arg(long, default_value = "folded")]
     pub format: Format,
-    /// Where to write it; - for standard output.
+    /// Output file; - for standard output.
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
 }
 
-/// Of `flows`. Without --namespace, pods of all namespaces are asked.
+/// Of `flows`. Without --namespace, pods of all namespaces are queried.
 #[derive(Debug, Args)]
 pub struct FlowsOptions {
-    /// A JSON object a line, with all that nodes tell, instead of a table.
+    /// One JSON object per line, with all fields, instead of a table.
     #[arg(long)]
     pub json: bool,
 }
@@ -143,7 +143,7 @@ pub struct FlowsOptions {
 pub struct ExplainOptions {
     /// Name of the node.
     pub node: String,
-    /// How to show it.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: OutputFormat,
 }
@@ -151,7 +151,7 @@ pub struct ExplainOptions {
 /// Of `console`.
 #[derive(Debug, Args)]
 pub struct ConsoleOptions {
-    /// Where to serve it: an address of this machine's loopback interface; port 0 takes a free one.
+    /// Address to serve it on, of this machine's loopback interface; port 0 picks a free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", value_parser = bpfman_console::loopback)]
     pub listen: SocketAddr,
     /// Only print the address: start no browser.
@@ -160,13 +160,13 @@ pub struct ConsoleOptions {
     /// Namespace that the operator runs in; otherwise that of the Config object.
     #[arg(long)]
     pub operator_namespace: Option<String>,
-    /// File with a token of an account, for who logs in to the API server in another way than by a token. It
-    /// is read again at each request.
+    /// File with a service account token, for users that log in to the API server by other means. It is read at each
+    /// request.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 
-/// Of commands that have nodes try something.
+/// Of commands that run a dry run on nodes.
 #[derive(Debug, Args)]
 pub struct TrialOptions {
     /// Seconds to wait for answers, an hour at most.
@@ -175,7 +175,7 @@ pub struct TrialOptions {
     /// Namespace that the operator runs in; otherwise that of the Config object.
     #[arg(long)]
     pub operator_namespace: Option<String>,
-    /// How to show it.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: OutputFormat,
 }
@@ -186,7 +186,7 @@ pub struct CheckOptions {
     /// Manifest of one application; - for standard input.
     #[arg(short, long, value_name = "FILE")]
     pub filename: String,
-    /// How long to wait, and how to show it.
+    /// Timeout and output format.
     #[command(flatten)]
     pub trial: TrialOptions,
 }
@@ -200,7 +200,7 @@ pub struct RehearseOptions {
     /// Every node of that kernel; otherwise one for each chain composition.
     #[arg(long)]
     pub every_node: bool,
-    /// How long to wait, and how to show it.
+    /// Timeout and output format.
     #[command(flatten)]
     pub trial: TrialOptions,
 }

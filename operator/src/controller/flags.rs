@@ -5,17 +5,19 @@ use clap::{ArgAction, Args};
 /// Flags of `bpfman-operator controller`.
 #[derive(Args, Clone, Debug)]
 pub struct ControllerFlags {
-    /// Where /healthz and /readyz are answered; 0 for nowhere
+    /// Address of /healthz and /readyz; 0 for none
     #[arg(long, default_value = ":8175", value_name = "ADDRESS")]
     pub health_probe_bind_address: String,
-    /// Where /metrics is answered; 0 for nowhere
+    /// Address of /metrics; 0 for none
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
     pub metrics_bind_address: String,
-    /// Answer /metrics over TLS, and only to whom the API server lets get it; false: in plain text, to everyone
+    /// Serve /metrics over TLS, and only to clients that the API server authorizes; false: in plain text, to all
+    /// clients
     #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set)]
     pub metrics_secure: bool,
-    /// Where the console's questions are answered over TLS, to whom the API server lets see the fleet; 0 for nowhere
+    /// Address on which to serve the console's data over TLS, to clients that the API server authorizes to see the
+    /// fleet; 0 for none
     #[arg(long, default_value = "0", value_name = "ADDRESS")]
     pub console_bind_address: String,
     /// Act only while holding the lease, so that several controllers may run

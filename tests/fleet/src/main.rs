@@ -59,19 +59,19 @@ const MOST_THREADS: usize = 48;
 struct Options {
     #[command(subcommand)]
     part: Option<Process>,
-    /// How many nodes
+    /// Number of nodes
     #[arg(long, default_value_t = 1000)]
     nodes: usize,
-    /// How many applications every node has: 1 or 2
+    /// Number of applications of every node: 1 or 2
     #[arg(long, default_value_t = 2)]
     applications: usize,
-    /// Seconds for which a steady fleet is watched
+    /// Duration of the observation of a steady fleet, in seconds
     #[arg(long, default_value_t = 60)]
     steady: u64,
-    /// Seconds for which lines are cut
+    /// Duration of the network partition, in seconds
     #[arg(long, default_value_t = 30)]
     split: u64,
-    /// Seconds after which what is waited for counts as never coming
+    /// Timeout of every wait, in seconds
     #[arg(long, default_value_t = 900)]
     patience: u64,
     /// Leave rollouts out
@@ -80,12 +80,12 @@ struct Options {
     /// Leave all but rollouts out
     #[arg(long)]
     only_rollouts: bool,
-    /// Nodes that one process runs at most: as many as its open files allow, unless told otherwise
+    /// Maximum number of nodes of one process [default: as many as its open files allow]
     #[arg(long)]
     together: Option<usize>,
 }
 
-/// What else this program runs as.
+/// Other roles of this program.
 #[derive(Subcommand)]
 enum Process {
     /// Runs some of the nodes; started by the fleet

@@ -20,19 +20,19 @@ use crate::totals::Totals;
 /// Number of nodes that are started concurrently.
 const AT_A_TIME: usize = 32;
 
-/// Which nodes, and where things are.
+/// Flags of one part of the fleet.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Number of the first node
     #[arg(long)]
     pub first: usize,
-    /// How many
+    /// Number of nodes
     #[arg(long)]
     pub count: usize,
-    /// Where nodes keep what they keep
+    /// Folder of the nodes' state
     #[arg(long)]
     pub folder: PathBuf,
-    /// How agents log in
+    /// Kubeconfig of the agents
     #[arg(long)]
     pub kubeconfig: PathBuf,
 }

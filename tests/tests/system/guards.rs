@@ -176,7 +176,7 @@ fn a_place_inside_of_an_instruction_is_refused_and_nobody_dies() {
         }
         assert!(refused > 3, "{who}: {refused}");
     }
-    // The headers are nobody's function.
+    // The ELF headers belong to no function.
     let nowhere = v1::UprobeAttachInfo { fn_name: None, offset: 8, ..twins.info() };
     let answer =
         wire.attach(attach(tenant(&wire, "on_uprobe", 3).program.id, Info::UprobeAttachInfo(nowhere)));

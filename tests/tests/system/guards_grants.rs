@@ -100,7 +100,7 @@ fn target_as(rights: &[&str], path: &str) -> Target {
     Target::start_by(Command::new("setpriv").args(rights).args(["--", "env", path]))
 }
 
-/// What users can open.
+/// Returns a copy of the target's binary that users can open.
 fn binary(daemon: &Daemon) -> String {
     let path = daemon.path("target");
     // A file that runs cannot be written.

@@ -217,7 +217,7 @@ fn what_a_hostile_reader_says_is_no_object_is_refused() {
     let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
     load.fails(1, &["it says of an object that it has a map that is named so that no file can be", "hint: "]);
     assert_eq!(daemon.state(), before);
-    // The map is accepted, since nobody else has read the file. The reader exits when its program is requested.
+    // The map is accepted, since no other process has read the file. The reader exits when its program is requested.
     let daemon = Daemon::start_with(&launch("reader:lie:invented"));
     let load = daemon.bpfman(&format!("load file -p {object} --programs xdp:xdp_member"));
     load.fails(1, &["the reader of object files did not do its work: it ended in the middle of it"]);
@@ -255,7 +255,7 @@ fn they_end_with_the_daemon() {
     until("they are gone", are_gone);
 }
 
-/// As with `systemctl kill`, or a closed terminal.
+/// `systemctl kill` or a closed terminal signal the whole process group.
 #[test]
 fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
     let registry = Registry::start();

@@ -39,7 +39,7 @@ fn binary() -> PathBuf {
     compile::executable("radar_stranger")
 }
 
-/// Completes a `setpriv` command that runs the stranger as this user with these capabilities.
+/// Completes a `setpriv` command that runs the third-party program as this user with these capabilities.
 fn as_user(user: u32, mut setpriv: Command, capabilities: &str) -> Command {
     setpriv.args(["--reuid", &user.to_string(), "--clear-groups", "--inh-caps", capabilities]);
     setpriv.args(["--ambient-caps", capabilities]).arg(binary());

@@ -375,7 +375,7 @@ fn what_cannot_run_is_refused_by_name_and_nothing_is_left() {
     assert_eq!(daemon.state(), before);
 }
 
-/// Such a program runs only if it is named.
+/// A program in such a section runs only if it is named.
 #[test]
 fn a_section_with_a_question_mark_runs_when_it_is_named() {
     let (daemon, network) = (Daemon::start(), Network::new());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::place::LinkOrder;
 
-/// A control group, and where among the programs of its hook.
+/// A cgroup, and the place among the programs of its hook.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CgroupLink {
     /// The group.
@@ -16,7 +16,7 @@ pub struct CgroupLink {
     pub order: Option<LinkOrder>,
 }
 
-/// A control group, and all groups below it.
+/// A cgroup, and all cgroups below it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CgroupPoint {
     /// From the root of the hierarchy (`/system.slice/web.service`), or as the node's file system has it

@@ -32,7 +32,7 @@ pub struct KprobeMultiLink {
 /// A system call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KsyscallLink {
-    /// As its manual page is called: `openat`.
+    /// Name of its manual page: `openat`.
     #[schemars(length(min = 1, max = 64), regex(pattern = IDENTIFIER))]
     pub name: String,
 }
@@ -40,7 +40,7 @@ pub struct KsyscallLink {
 /// A counter, and how often the program runs. Exactly one of `frequency` and `period` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PerfEventLink {
-    /// As perf calls it: `cpu-clock`, `page-faults`, `cycles`.
+    /// Name of the event in perf: `cpu-clock`, `page-faults`, `cycles`.
     #[schemars(length(min = 1, max = 64), regex(pattern = EVENT))]
     pub event: String,
     /// About so many times a second.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Pattern of map names.
 pub const MAP_NAME: &str = "^[a-zA-Z0-9_.]+$";
 
-/// A map of sockets.
+/// A sockmap.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SockmapLink {
     /// Its name in the object.
@@ -14,7 +14,7 @@ pub struct SockmapLink {
     pub map: String,
 }
 
-/// A map that holds a structure of functions for the kernel.
+/// A struct_ops map.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StructOpsLink {
     /// Its name in the object.

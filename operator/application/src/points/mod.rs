@@ -73,7 +73,7 @@ pub struct PointBlocks {
     pub netkit: Option<Attachments<NetkitLink>>,
 }
 
-/// Whether a program is attached to what it was loaded for.
+/// Attachment of a program to its load target.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadedFor {
     /// One entry attaches it; none leaves it loaded only. May change at any time.

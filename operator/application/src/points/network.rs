@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pods::{ClusterNetworkNamespaceSelector, PodSelector};
 
-/// Which network namespaces: one with a file, those of pods, or, where neither is given, the node's own.
+/// Network namespaces: one with a file, those of pods, or, if neither is given, the node's own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceChoice {
@@ -26,16 +26,17 @@ impl NamespaceChoice {
     }
 }
 
-/// A hook of netfilter, and when among all that is there.
+/// A netfilter hook, and the position among the hook's functions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NetfilterPoint {
-    /// Packets of which protocol.
+    /// Protocol of the packets.
     pub family: PacketFamily,
-    /// Where they are seen.
+    /// Hook at which the program sees them.
     pub hook: PacketPath,
-    /// The least runs first; tables of nft and iptables take 0, -100, 100, -150, -200 and -300. No two have one number.
+    /// Lower runs first; tables of nft and iptables use 0, -100, 100, -150, -200 and -300. Numbers are unique at a
+    /// hook.
     pub priority: i32,
-    /// Put fragments together first. The priority is then above -400.
+    /// Reassemble fragments first. The priority has to be above -400 then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub defragment: bool,
 }
@@ -46,7 +47,7 @@ pub struct NetfilterLink {
     /// The hook.
     #[serde(flatten)]
     pub point: NetfilterPoint,
-    /// In which namespaces.
+    /// Network namespaces.
     #[serde(flatten)]
     pub namespace: NamespaceChoice,
 }
@@ -76,15 +77,15 @@ impl PacketFamily {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PacketPath {
-    /// As they arrive.
+    /// Packets as they arrive.
     Prerouting,
-    /// For the namespace itself.
+    /// Packets for the namespace itself.
     Input,
-    /// Passed on.
+    /// Forwarded packets.
     Forward,
-    /// Made in the namespace.
+    /// Packets that processes of the namespace send.
     Output,
-    /// As they leave.
+    /// Packets as they leave.
     Postrouting,
 }
 
@@ -116,7 +117,7 @@ pub struct NetkitLink {
     /// The device.
     #[serde(flatten)]
     pub point: NetkitPoint,
-    /// In which namespaces.
+    /// Network namespaces.
     #[serde(flatten)]
     pub namespace: NamespaceChoice,
 }

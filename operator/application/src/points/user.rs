@@ -29,7 +29,7 @@ pub struct UsdtPoint {
     /// Path of a program or library, or a library's name.
     #[schemars(length(min = 1, max = 4096))]
     pub target: String,
-    /// Whose probe it is.
+    /// Provider of the probe.
     #[schemars(length(min = 1, max = 256))]
     pub provider: String,
     /// Its name.

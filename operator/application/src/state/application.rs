@@ -75,11 +75,11 @@ pub struct ClusterBpfApplicationStateFields {}
 )]
 pub struct BpfApplicationStateFields {}
 
-/// What a node answers for a cluster application.
+/// Status of a cluster application on a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterBpfApplicationStateStatus {
-    /// What both scopes have.
+    /// Fields of both scopes.
     #[serde(flatten)]
     pub node: NodeState,
     /// The programs.
@@ -87,11 +87,11 @@ pub struct ClusterBpfApplicationStateStatus {
     pub programs: Vec<ClusterProgramState>,
 }
 
-/// What a node answers for a namespaced application.
+/// Status of a namespaced application on a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BpfApplicationStateStatus {
-    /// What both scopes have.
+    /// Fields of both scopes.
     #[serde(flatten)]
     pub node: NodeState,
     /// The programs.
@@ -99,7 +99,7 @@ pub struct BpfApplicationStateStatus {
     pub programs: Vec<NamespacedProgramState>,
 }
 
-/// What both kinds of states have.
+/// Fields of both kinds of state objects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeState {
@@ -107,14 +107,14 @@ pub struct NodeState {
     pub update_count: i64,
     /// Name of the node.
     pub node: String,
-    /// Whether the programs are loaded.
+    /// Load state of the programs.
     #[schemars(with = "String")]
     pub app_load_status: AppLoadStatus,
     /// One entry: Pending, Success, Error or Unloaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
-    /// What this project adds.
+    /// Additions to the published API.
     #[serde(flatten)]
     pub details: NodeDetails,
 }

@@ -22,11 +22,11 @@ pub enum LinkStatus {
     DetachError,
 }
 
-/// What every attachment has.
+/// Fields of every attachment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkState {
-    /// Whether the application still asks for it.
+    /// True if the application still requests it.
     pub should_attach: bool,
     /// Made by the agent; the link's metadata carries it.
     pub uuid: String,
@@ -34,7 +34,7 @@ pub struct LinkState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "id")]
     pub link_id: Option<u32>,
-    /// How it is doing.
+    /// State of the attachment.
     #[schemars(with = "String")]
     pub link_status: LinkStatus,
 }
@@ -43,7 +43,7 @@ pub struct LinkState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct XdpLinkState {
-    /// What every attachment has.
+    /// Fields of every attachment.
     #[serde(flatten)]
     pub link: LinkState,
     /// Network interface.
@@ -62,7 +62,7 @@ pub struct XdpLinkState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TcxLinkState {
-    /// What every attachment has.
+    /// Fields of every attachment.
     #[serde(flatten)]
     pub link: LinkState,
     /// Network interface.
@@ -81,7 +81,7 @@ pub struct TcxLinkState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TcLinkState {
-    /// What TCX has too.
+    /// Fields shared with TCX.
     #[serde(flatten)]
     pub at: TcxLinkState,
     /// Verdicts after which the next program runs.
@@ -91,7 +91,7 @@ pub struct TcLinkState {
 /// On a kernel function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KprobeLinkState {
-    /// What every attachment has.
+    /// Fields of every attachment.
     #[serde(flatten)]
     pub link: LinkState,
     /// Kernel function.
@@ -104,7 +104,7 @@ pub struct KprobeLinkState {
 /// On the return from a kernel function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KretprobeLinkState {
-    /// What every attachment has.
+    /// Fields of every attachment.
     #[serde(flatten)]
     pub link: LinkState,
     /// Kernel function.
@@ -114,7 +114,7 @@ pub struct KretprobeLinkState {
 /// On a trace point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TracepointLinkState {
-    /// What every attachment has.
+    /// Fields of every attachment.
     #[serde(flatten)]
     pub link: LinkState,
     /// `category/name`.
@@ -125,7 +125,7 @@ pub struct TracepointLinkState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UprobeLinkState {
-    /// What every attachment has.
+    /// Fields of every attachment.
     #[serde(flatten)]
     pub link: LinkState,
     /// Function; absent: the offset counts from the start of the file.
@@ -139,7 +139,7 @@ pub struct UprobeLinkState {
     /// Only this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
-    /// As this process sees files.
+    /// Process whose mount namespace the path is resolved in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_pid: Option<i32>,
 }

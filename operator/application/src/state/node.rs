@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::PreflightVerdict;
 
-/// What a node says of itself and of the revision it has.
+/// Details of a node, and of the revision that it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeDetails {
     /// The generation of the application, or the revision that the controller named, which this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_revision: Option<String>,
-    /// As `uname -r` prints it.
+    /// Kernel release, as `uname -r` prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
     /// The boot in which this was written: the kernel's `boot_id`.
@@ -36,8 +36,8 @@ pub struct NodeDetails {
     /// The answer to the controller's order to watch the gates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthAnswer>,
-    /// Hooks whose timing and counters were switched on to watch the gates, as they were before: they are set back when
-    /// the gates are watched no longer, also by an agent that was started since.
+    /// Hooks whose timing and counters were switched on to watch the gates, as they were before: they are restored when
+    /// the gates are no longer watched, also after a restart of the agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switched: Vec<SwitchedHook>,
 }
@@ -56,10 +56,10 @@ pub struct SwitchedHook {
     /// Path of the network namespace's file; absent: the daemon's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub netns: String,
-    /// Whether it was timed.
+    /// True if timing was on.
     #[serde(default)]
     pub timing: bool,
-    /// Whether it had counters.
+    /// True if counters were on.
     #[serde(default)]
     pub counters: bool,
 }
@@ -73,22 +73,22 @@ pub struct NodeFailure {
     /// Program that failed; empty if all did.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub program: String,
-    /// What failed, on what and why; at most 1,024 bytes.
+    /// Failed action, its object and the reason; at most 1,024 bytes.
     pub message: String,
-    /// What to do next.
+    /// Hint: the next step for the user.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
 }
 
-/// What became of a revision that was loaded and discarded.
+/// Result of a preflight: a revision that was loaded and discarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreflightAnswer {
     /// The revision.
     pub revision: String,
-    /// What came out.
+    /// Result.
     pub verdict: PreflightVerdict,
-    /// Of a failure, the first telling line of the verifier or the error; of a success, the cost.
+    /// Of a failure, the most relevant line of the verifier log or the error; of a success, the cost.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Digest of the image that was loaded; absent if it came from a file.
@@ -99,15 +99,15 @@ pub struct PreflightAnswer {
     pub verified_instructions: Option<i64>,
 }
 
-/// Whether the programs keep to the gates. Written when it is first known and when it changes.
+/// Compliance of the programs with the gates. Written when it is first known and when it changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthAnswer {
     /// The revision.
     pub revision: String,
-    /// Whether every gate holds.
+    /// True if every gate holds.
     pub within: bool,
-    /// The figures, or which gate was broken by how much.
+    /// The measurements, or the gate that was exceeded and by how much.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }

@@ -14,10 +14,10 @@ use crate::points::user::{UprobeMultiPoint, UsdtPoint};
 /// One attachment, and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PointState<P> {
-    /// What every attachment has.
+    /// Fields of every attachment.
     #[serde(flatten)]
     pub link: LinkState,
-    /// Where.
+    /// Attach point.
     #[serde(flatten)]
     pub point: P,
 }
@@ -49,7 +49,7 @@ pub struct InProcess<P> {
     /// The place.
     #[serde(flatten)]
     pub point: P,
-    /// As this process sees files.
+    /// Process whose mount namespace the path is resolved in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_pid: Option<i32>,
 }
@@ -66,7 +66,7 @@ pub struct PointStates {
     /// For types RawTracePoint and RawTracePointWritable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_tracepoint: Points<RawTracepointLink>,
-    /// For types of control groups.
+    /// For the cgroup types.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Points<CgroupPoint>,
     /// For types SkLookup and FlowDissector.

@@ -26,13 +26,13 @@ pub enum ProgramLinkStatus {
     UpdateAttachInfoError,
 }
 
-/// What every program has.
+/// Fields of every program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProgramState {
     /// Function name in the object file.
     pub name: String,
-    /// How its attachments are doing.
+    /// State of its attachments.
     #[schemars(with = "String")]
     pub program_link_status: ProgramLinkStatus,
     /// Kernel id, once loaded.
@@ -70,13 +70,13 @@ pub struct ProgramState {
     validation = only_with_types("netkit"),
 )]
 pub struct ClusterProgramState {
-    /// What every program has.
+    /// Fields of every program.
     #[serde(flatten)]
     pub program: ProgramState,
-    /// Which of the blocks is there.
+    /// Type of the program, which decides the block that is set.
     #[serde(rename = "type")]
     pub program_type: ClusterProgramType,
-    /// What it is loaded for, where the application says so.
+    /// Load target, if the application sets one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// For type XDP.
@@ -125,10 +125,10 @@ pub struct ClusterProgramState {
     validation = only_with("URetProbe", "uretprobe"),
 )]
 pub struct NamespacedProgramState {
-    /// What every program has.
+    /// Fields of every program.
     #[serde(flatten)]
     pub program: ProgramState,
-    /// Which of the blocks is there.
+    /// Type of the program, which decides the block that is set.
     #[serde(rename = "type")]
     pub program_type: NamespacedProgramType,
     /// For type XDP.

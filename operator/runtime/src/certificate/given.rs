@@ -14,7 +14,7 @@ use crate::tls::{ServeError, Served};
 /// Interval at which the files are read. The kubelet takes up to a minute to update a changed Secret.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Where a certificate and its key are, as PEM.
+/// Files of a certificate and its key, as PEM.
 #[derive(Args, Clone, Debug)]
 pub struct GivenCertificate {
     /// The certificate of /metrics as PEM, with those that lead to its authority; absent: the process makes its own

@@ -5,14 +5,14 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 use clap::{Args, value_parser};
 
-/// Pings of HTTP/2. A network that is split says nothing: without them, watches on a dead connection would wait until
-/// they should have ended, five minutes, and requests for ever.
+/// Pings of HTTP/2. A network partition closes no connection: without pings, watches on a dead connection would wait
+/// for their timeout of five minutes, and requests forever.
 ///
-/// 5,000 agents with [`Self::AGENT`] cost the API server 170 a second. The flags are for
-/// tests, which have no 40 seconds.
+/// 5,000 agents with [`Self::AGENT`] send the API server 170 pings a second. The flags shorten tests, which do not wait
+/// 40 seconds.
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pings {
-    /// Seconds between two pings of the connection to the API server, also while nothing is asked
+    /// Seconds between two pings of the connection to the API server, also on an idle connection
     #[arg(long = "api-ping-interval", hide = true, default_value = "30", value_parser = seconds())]
     pub interval: Duration,
     /// Seconds after which a connection that does not answer a ping is dead

@@ -9,7 +9,7 @@ use bpfman_application::packets::PacketHook;
 use super::overlap::may_meet;
 use super::slot::{PacketSlot, SlotAnchor};
 
-/// How much higher than another an application is: cluster applications are closer to the network than those of a namespace.
+/// Returns whether a slot belongs to a cluster application, which runs closer to the network than those of a namespace.
 const fn is_of_cluster(slot: &PacketSlot) -> bool {
     slot.application.namespace.is_none()
 }
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(find(&wall, &tenant), None);
     }
 
-    /// Else whoever may write a `BpfApplication` could keep a cluster application out.
+    /// Otherwise any user that may write a `BpfApplication` could block a cluster application.
     #[test]
     fn a_wish_of_a_namespace_against_ranks_closes_no_cycle() {
         let tenant = one(Some("shop"), "shop", "count", json!({ "before": ["filter"] }));

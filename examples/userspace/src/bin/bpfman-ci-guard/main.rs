@@ -46,14 +46,14 @@ struct Arguments {
 enum Verb {
     /// Run a command; ends as it does, unless the policy is enforced and was not kept
     Run {
-        /// What is expected: `exec`, `connect`, `write`, `enforce`
+        /// Policy file: `exec`, `connect`, `write`, `enforce`
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
-        /// Where the report goes instead of standard error
+        /// File for the report, instead of standard error
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
-        /// Where the job gets a control group of its own: below the group with this folder, below this process's (`own`), or
-        /// nowhere (`none`); without it: below this process's, if that can be
+        /// Parent of the job's cgroup: the cgroup with this folder, this process's (`own`), or no cgroup for the job
+        /// (`none`); default: this process's, if possible
         #[arg(long, value_name = "FOLDER")]
         cgroup: Option<Place>,
         #[arg(last = true, required = true, value_name = "COMMAND")]

@@ -29,7 +29,7 @@ use crate::guard::{Guard, InForce};
 use crate::learned::learned;
 use crate::rule::Rule;
 
-/// Says what may leave the control groups of a loaded egress_guard, and shows what was refused
+/// Sets the destinations that cgroups with a loaded egress_guard may reach, and shows refused packets
 ///
 /// Rules allow prefixes and names; packets to anything else are reported, and dropped in the mode `enforce`. Names are learnt
 /// from the answers of the resolvers that rules name. Before the first rules everything passes.
@@ -43,8 +43,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Replace all rules by those of a file, one a line; packets meet the old ones or the new ones. A line `mode enforce` or
-    /// `mode shadow` says the mode, too
+    /// Replace all rules by those of a file, one a line; packets meet the old ones or the new ones. A line `mode
+    /// enforce` or `mode shadow` sets the mode, too
     Apply {
         /// `-` is standard input
         #[arg(value_name = "FILE")]

@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 use crate::host::{Host, InterfaceIndex, Mac};
 use crate::table::{Origin, Table, Target};
 
-/// Says which pods and networks the loaded pod_fastpath brings packets to, past the host's stack, and shows what it did
+/// Sets the pods and networks that the loaded pod_fastpath forwards packets to, past the host's stack, and shows its
+/// counters
 ///
 /// Interfaces are those of the network namespace that this command runs in: it has to be that of the programs.
 #[derive(Parser)]
@@ -49,7 +50,7 @@ enum Action {
         /// The pod's own, where the host has not learnt it
         #[arg(long, value_name = "MAC")]
         mac: Option<Mac>,
-        /// Frames from XDP reach the pod, whatever the kernel says (older than 6.3 it says nothing)
+        /// Frames from XDP reach the pod, even if the kernel does not report it (before Linux 6.3 it never does)
         #[arg(long)]
         takes_frames: bool,
     },
@@ -60,7 +61,7 @@ enum Action {
     },
     /// Add the pods that the host has a route of their own to, and remove those of an earlier `sync` that it no longer has
     Sync {
-        /// Frames from XDP reach all these pods, whatever the kernel says (older than 6.3 it says nothing)
+        /// Frames from XDP reach all these pods, even if the kernel does not report it (before Linux 6.3 it never does)
         #[arg(long)]
         takes_frames: bool,
         /// Do it again so often, until ended

@@ -42,7 +42,7 @@ struct Arguments {
 enum Action {
     /// Take one profile
     Record {
-        /// How long
+        /// Duration in seconds
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
         /// folded (stacks, a line each), pprof (compressed), svg (a flame graph)
@@ -54,13 +54,13 @@ enum Action {
         /// Only this process
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         pid: Option<u32>,
-        /// Only processes in this control group of version 2 and below it
+        /// Only processes in this cgroup (version 2) and below it
         #[arg(long, value_name = "FOLDER")]
         cgroup: Option<PathBuf>,
     },
-    /// Take profiles for whoever asks: GET /profile?seconds=N&format=folded|pprof|svg
+    /// Serve profiles over HTTP: GET /profile?seconds=N&format=folded|pprof|svg
     Serve {
-        /// Who reaches it sees what this machine runs
+        /// Address to listen on; every client that reaches it sees what this machine runs
         #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8179")]
         listen: SocketAddr,
     },

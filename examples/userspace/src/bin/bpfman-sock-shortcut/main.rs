@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 
 use crate::ports::{Ports, Rules, Verdict};
 
-/// Says which ports of local TCP connections the loaded sock_shortcut carries from socket to socket, and shows what it did
+/// Sets the ports whose local TCP connections the loaded sock_shortcut carries from socket to socket, and shows its
+/// counters
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]

@@ -22,7 +22,7 @@ use crate::connection::{Connection, connections, flush};
 use crate::rule::{GRAMMAR, Rule};
 use crate::switch::{MAX_RULES, RawCounts, Switch, port_names, rules_in_force};
 
-/// Says what may pass at the ports of a bridge that has a loaded switch_port, and shows what does
+/// Sets the traffic that may pass at the ports of a bridge with a loaded switch_port, and shows its counters
 ///
 /// Frames from a port have to be of its own addresses. Connections are begun by a port's rules alone, and then pass in both
 /// directions. Ports that no rule names are not judged. Names are those of the network namespace of this process.
@@ -62,7 +62,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// End all connections: what they send next has to be allowed anew
+    /// End all connections: their next packets have to be allowed again
     Flush,
     /// Show what passed and was refused at each port
     Stats {

@@ -54,7 +54,7 @@ enum Action {
 
 #[derive(Args)]
 struct FollowArguments {
-    /// What every call carried, not only heads: the beginning of it
+    /// Also show the beginning of the data of every call, not only heads
     #[arg(long)]
     raw: bool,
     /// Also the values of the headers Authorization, Proxy-Authorization, Cookie and Set-Cookie

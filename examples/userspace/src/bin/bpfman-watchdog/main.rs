@@ -28,9 +28,9 @@ use crate::list::RuleFile;
 use crate::rule::Action;
 use crate::tables::{Named, Names, Revision, Tables};
 
-/// Gives the loaded watchdog its rules, and tells what they match
+/// Gives the loaded watchdog its rules, and reports their matches
 ///
-/// Rules that kill or forbid only say what they would do until `mode enforce`.
+/// Rules that kill or forbid only report until `mode enforce`.
 #[derive(Parser)]
 #[command(name = "bpfman-watchdog", mut_group("MapSource", |group| group.required(false)))]
 struct Arguments {
@@ -42,7 +42,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Say what is wrong with a file of rules; needs no program
+    /// Report mistakes in a file of rules; needs no program
     Check {
         /// `-` is standard input
         file: String,
@@ -51,10 +51,10 @@ enum Verb {
     Loaded(OfLoaded),
 }
 
-/// What needs the program's maps.
+/// Commands that need the program's maps.
 #[derive(Subcommand)]
 enum OfLoaded {
-    /// Replace all rules by those of a file; `mode: enforce` or `mode: shadow` in it says the mode, too
+    /// Replace all rules by those of a file; `mode: enforce` or `mode: shadow` in it sets the mode, too
     Apply {
         /// `-` is standard input
         file: String,

@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::health::{Change, Health, Thresholds, ask};
 use crate::service::{Backend, State};
 
-/// Says which backends serve behind the virtual addresses of the loaded xdp_balancer, and shows what they got
+/// Sets the backends behind the virtual addresses of the loaded xdp_balancer, and shows their traffic
 ///
 /// A change takes effect as a whole: every packet meets the old services or the new ones. Connections stay with the backend
 /// that they have.

@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::generations::{Firewall, Replaced, active_rules, counted};
 
-/// Says what the loaded xdp_firewall drops and lets pass, and shows what it did
+/// Sets the rules by which the loaded xdp_firewall drops packets, and shows its counters
 ///
 /// The first rule that matches a packet decides; what none matches passes. A change takes effect as a whole: every packet
 /// meets the old rules or the new ones.
