@@ -13,7 +13,6 @@ const ROUNDS: usize = 2000;
 /// Number of grants in a large shared policy; the caller's is the last.
 const GRANTS: u32 = 50;
 
-/// Runs all cases.
 pub fn run() -> anyhow::Result<()> {
     let mut results = Results::new("audit")?;
     results.add("decide, 50 grants, the last allows", "ms", decisions(true)?)?;

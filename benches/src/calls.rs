@@ -19,7 +19,6 @@ const ROUNDS: usize = 100;
 /// Repetitions of attaching ten programs: a wait in the kernel takes one or two grace periods.
 const REPEATS: usize = 50;
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("calls")?;
     let daemon = Daemon::start()?;

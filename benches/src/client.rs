@@ -20,7 +20,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a socket.
     pub async fn connect(socket: &Path) -> anyhow::Result<Self> {
         let socket = socket.to_owned();
         let connector = tower::service_fn(move |_: Uri| {
@@ -53,7 +52,6 @@ impl Client {
         self.load_from(Location::File(object.display().to_string()), name, kind, metadata).await
     }
 
-    /// Loads one program of a cached image.
     pub async fn load_image(
         &mut self,
         image: &str,

@@ -24,12 +24,10 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 impl Daemon {
-    /// Starts a daemon in an empty folder.
     pub fn start() -> anyhow::Result<Self> {
         Self::start_with("", "")
     }
 
-    /// Starts a daemon with this configuration and policy.
     pub fn start_with(config: &str, policy: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(crate::samples::folder()?)?;
         std::fs::write(folder.path().join("bpfman.toml"), config)?;
@@ -160,7 +158,6 @@ impl Network {
         Ok(network)
     }
 
-    /// Adds an interface, which is up.
     pub fn add(&self, name: &str) -> anyhow::Result<()> {
         let peer = format!("peer-{name}");
         ip(&["-n", &self.name, "link", "add", "name", name, "up", "type", "veth", "peer", "name", &peer])

@@ -21,10 +21,8 @@ const MANY: usize = 16;
 /// Id that no program has.
 const NONE: u32 = 4_000_000_000;
 
-/// Event stream.
 type Events = Streaming<ext::FollowEventsResponse>;
 
-/// Runs all cases.
 pub async fn run() -> anyhow::Result<()> {
     let mut results = Results::new("followers")?;
     for (followers, silent) in [(0, 0), (1, 0), (MANY, 0), (1, MANY - 1)] {

@@ -18,7 +18,6 @@ const CALLS: usize = 100_000;
 /// Calls per connection, including one load and one unload.
 const CALLS_OF_A_CLIENT: usize = 10;
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("growth")?;
     changes(objects, &mut results).await?;

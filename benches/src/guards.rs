@@ -22,7 +22,6 @@ const KINDS: usize = 3;
 /// Kernel setting that enables run statistics.
 const COUNTED: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("guards")?;
     let before = fs::read_to_string(COUNTED)?;

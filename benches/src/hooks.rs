@@ -12,7 +12,6 @@ use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 50;
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("hooks")?;
     appear(objects, &mut results).await?;

@@ -16,7 +16,6 @@ const ROUNDS: usize = 200;
 const PAUSE: u64 = 40;
 const IMAGE: &str = "localhost:5000/bench:1";
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("images")?;
     let layout = tempfile::tempdir()?;

@@ -22,7 +22,6 @@ pub const MEMORY: &str = "memory-of-object";
 /// Samples per case.
 const ROUNDS: usize = 30;
 
-/// Runs all cases.
 pub fn run() -> anyhow::Result<()> {
     let mut results = Results::new("large")?;
     let folder = tempfile::tempdir()?;

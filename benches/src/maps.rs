@@ -15,7 +15,6 @@ use crate::samples::{Results, ms};
 const ENTRIES: usize = 1_000_000;
 const RUNS: usize = 5;
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("maps")?;
     let daemon = Daemon::start()?;

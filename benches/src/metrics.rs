@@ -22,7 +22,6 @@ const FRESH: Duration = Duration::from_millis(5_100);
 const ROUNDS: usize = 15;
 const REPEATS: u32 = 5_000_000;
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("metrics")?;
     let daemon = Daemon::start_with("[metrics]\nrun_statistics = true\n", "")?;

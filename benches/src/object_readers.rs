@@ -18,7 +18,6 @@ const REBOOTS: usize = 5;
 /// Members of a chain that is built by a daemon without cached programs.
 const MEMBERS: i32 = 8;
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("object-readers")?;
     let ways = [("processes", "on"), ("in the daemon", "off")];

@@ -12,7 +12,6 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Compiles all programs with clang.
     pub fn compile() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
@@ -42,7 +41,6 @@ impl Objects {
         Ok(Self { folder })
     }
 
-    /// Returns the path of an object.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.o"))
     }

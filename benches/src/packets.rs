@@ -79,7 +79,6 @@ fn load_text(kernel: &LinuxKernel, text: &BoundText, program_type: ProgramType) 
     Ok(kernel.load_program(&load)?.program)
 }
 
-/// One measured case.
 struct Case {
     name: String,
     program: OwnedFd,

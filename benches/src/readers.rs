@@ -16,7 +16,6 @@ const READERS: usize = 1_000;
 /// Number of connections, below the daemon's limit of 512: each carries several readers.
 const CONNECTIONS: usize = 250;
 const PROGRAMS: usize = 100;
-/// Duration of a case.
 const LASTS: Duration = Duration::from_secs(20);
 /// Interval of each reader, as of an eager monitoring agent.
 const EVERY: Duration = Duration::from_secs(1);

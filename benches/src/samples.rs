@@ -16,7 +16,6 @@ pub fn folder() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Results of one benchmark.
 pub struct Results {
     file: File,
 }

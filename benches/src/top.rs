@@ -23,7 +23,6 @@ const CHAIN: usize = 10;
 /// Duration over which CPU time is measured.
 const WINDOW: Duration = Duration::from_secs(20);
 
-/// Runs all cases.
 pub async fn run(objects: &Objects) -> anyhow::Result<()> {
     let mut results = Results::new("top")?;
     let daemon = Daemon::start()?;

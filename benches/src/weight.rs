@@ -48,7 +48,6 @@ fn names_of_threads(pid: u32) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns all descendant processes.
 fn descendants(pid: u32) -> anyhow::Result<Vec<u32>> {
     let mut found = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {

@@ -45,15 +45,12 @@ pub struct Config {
     /// The two keys of v0.6.0.
     pub signing: LegacySigning,
     pub registries: RegistrySettings,
-    /// Limits of the image cache.
     pub image_bounds: Bounds,
     /// Users with permission to use this machine's registry credentials.
     pub auth_users: BTreeSet<u32>,
-    /// XDP mode by interface.
     pub xdp_modes: XdpModes,
     /// True to attach `tc` programs by clsact instead of tcx.
     pub tc_by_clsact: bool,
-    /// Mode of the packet counters of chains.
     pub counters: CountersMode,
     /// Maximum cost of one owner's members on one hook.
     pub owner_budget: OwnerBudget,
@@ -87,7 +84,6 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// LSM load gate, if enabled.
     pub gate: Option<GateSettings>,
-    /// Object of the radar, if enabled.
     pub radar: Option<RadarObject>,
     /// Kernel features to treat as absent.
     pub without: Vec<&'static Probe>,

@@ -44,10 +44,8 @@ impl From<Unexported> for UnexportedMaps {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsiSettings {
-    /// Name of this node in the cluster.
     pub node_id: String,
     pub socket: PathBuf,
-    /// Folder in which volumes are mounted.
     pub volumes: PathBuf,
     /// The kubelet's `plugins_registry` folder, if the daemon registers itself.
     pub registration: Option<PathBuf>,

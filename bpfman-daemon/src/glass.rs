@@ -11,7 +11,6 @@ use bpfmand_reader::ReaderClient;
 use crate::acts;
 use crate::break_glass::Marker;
 
-/// Break-glass watcher.
 pub struct Glass {
     marker: Marker,
     gate: Arc<Gate>,

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use anyhow::{Context as _, bail};
 
 const GROUPS: &str = "/etc/group";
-/// Names of users.
 pub const USERS: &str = "/etc/passwd";
 /// Files that names are looked up in.
 pub const FILES: [&str; 2] = [USERS, GROUPS];

@@ -16,7 +16,6 @@ pub fn digests(texts: &[String]) -> BTreeSet<Digest> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// Converts a cached image to its protobuf message.
 pub fn cached(image: CachedImage) -> wire::CachedImage {
     wire::CachedImage {
         name: image.name,
@@ -63,7 +62,6 @@ pub fn outcome(loaded: &Result<VerifiedImage, ImageFailure>) -> &'static str {
     }
 }
 
-/// Converts an image error to the engine's type.
 pub fn failure(error: &ImageError) -> ImageFailure {
     let kind = match error.category() {
         Category::InvalidRequest | Category::Malformed => ImageFailureKind::Malformed,

@@ -28,7 +28,6 @@ use crate::policy::{ImagePolicy, PolicySource};
 /// Callback that returns the digests of the images from which programs were loaded.
 pub type InUse = Box<dyn Fn() -> Option<Vec<String>> + Send + Sync>;
 
-/// Images, handled on their own runtime.
 pub struct RegistryImages {
     store: Arc<ImageStore>,
     policy: Arc<PolicySource>,
@@ -81,7 +80,6 @@ impl RegistryImages {
         Self { store, policy, in_force, runtime, in_use, auth_users, prepared, counts }
     }
 
-    /// Sets the counters of image loads.
     pub fn with_counts(mut self, counts: Arc<ImageCounts>) -> Self {
         self.counts = counts;
         self

@@ -36,7 +36,6 @@ use watch::RadarWatch;
 
 /// Maximum time that shutdown waits for pending events to be recorded.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// Command to the radar's thread.
 enum RadarCommand {
     /// Use this object.
     Start(RadarObject, Sender<Result<(), RadarRefusal>>),
@@ -56,13 +55,11 @@ pub struct RadarKeeper {
 }
 
 pub struct RadarParts {
-    /// Object from the configuration.
     pub settings: Option<RadarObject>,
     pub engine: Arc<Engine<LinuxKernel>>,
     pub kernel: Arc<LinuxKernel>,
     pub images: Arc<dyn Images>,
     pub journal: Arc<Journal>,
-    /// Gate that every change must pass.
     pub changes: Arc<Gate>,
 }
 
@@ -82,7 +79,6 @@ impl RadarKeeper {
         Arc::clone(&self.standing)
     }
 
-    /// Returns the control that starts and stops the radar.
     pub fn control(&self) -> Arc<dyn RadarControl> {
         Arc::new(RadarSwitch(Arc::clone(&self.seat)))
     }

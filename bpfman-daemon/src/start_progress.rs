@@ -19,7 +19,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum interval between two status texts of the same phase.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Reporter of the progress of a start.
 #[derive(Debug, Default)]
 pub struct StartProgress {
     is_over: AtomicBool,
@@ -65,7 +64,6 @@ impl StartProgress {
         let _untold = sd_notify::notify(&[NotifyState::Status(&status)]);
     }
 
-    /// Ends the reports.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }

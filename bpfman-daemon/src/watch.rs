@@ -76,7 +76,6 @@ impl Drop for Watcher {
     }
 }
 
-/// Thread that watches a namespace.
 struct Watched {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,

@@ -45,13 +45,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon and waits until it is ready.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&Launch::default())
     }
 
-    /// Starts a daemon with options and waits until it is ready.
     #[must_use]
     pub fn start_with(launch: &Launch) -> Self {
         let mut daemon = Self::prepare();
@@ -120,7 +118,6 @@ impl Daemon {
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// Returns the command that starts the daemon.
     #[must_use]
     pub fn command(&self, launch: &Launch) -> Command {
         fs::write(self.path("bpfman.toml"), &launch.config).unwrap();
@@ -165,25 +162,21 @@ impl Daemon {
         command
     }
 
-    /// Returns the path of a file in the daemon's directory.
     #[must_use]
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Returns the path of its socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.path("sock")
     }
 
-    /// Returns the path of its bpffs.
     #[must_use]
     pub fn fs(&self) -> PathBuf {
         self.path("run/fs")
     }
 
-    /// Returns the contents of its log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
@@ -220,7 +213,6 @@ impl Daemon {
         self.bpfman(&format!("image sign {image} --key {key}")).success();
     }
 
-    /// Detaches all links. Panics if the daemon does not list or detach them.
     pub fn detach_all(&self) {
         let links = self.bpfman("list links -o json").json();
         for link in links["links"].as_array().unwrap() {
@@ -228,7 +220,6 @@ impl Daemon {
         }
     }
 
-    /// Returns the client command, configured for the daemon's socket.
     #[must_use]
     pub fn cli_command(&self) -> Command {
         let mut command = Command::new(binaries::find("bpfman"));
@@ -236,7 +227,6 @@ impl Daemon {
         command
     }
 
-    /// Kills the daemon.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _gone = process.kill();
@@ -244,7 +234,6 @@ impl Daemon {
         }
     }
 
-    /// Terminates the daemon, and waits until it has exited.
     pub fn terminate(&mut self) -> ExitStatus {
         let process = self.process.as_ref().expect("it runs");
         kill_process(Pid::from_child(process), Signal::TERM).unwrap();
@@ -314,16 +303,12 @@ impl Daemon {
     }
 }
 
-/// Result of [`Daemon::state`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Pins in the daemon's bpffs.
     pub pins: Vec<String>,
     /// Programs, maps and links that the daemon holds open.
     pub held: Vec<String>,
-    /// Programs, as JSON.
     pub programs: Vec<Value>,
-    /// Links, as JSON.
     pub links: Vec<Value>,
 }
 

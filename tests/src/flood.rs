@@ -27,11 +27,9 @@ pub type Trail = Vec<u8>;
 pub struct Run {
     /// Members.
     pub trail: Trail,
-    /// Number of datagrams.
     pub datagrams: u64,
 }
 
-/// State shared by both threads.
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
@@ -47,7 +45,6 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Starts the stream.
     #[must_use]
     pub fn start(network: &Network) -> Self {
         let sender = network.near.inside(|| UdpSocket::bind((NEAR_ADDRESS, 0)).unwrap());

@@ -26,7 +26,6 @@ impl ContainerImage {
     /// Path of the program in each container.
     pub const PROGRAM: &str = "/target";
 
-    /// Creates an image that contains the program `target`.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         fs::create_dir_all(folder.join("lower")).unwrap();
@@ -34,13 +33,11 @@ impl ContainerImage {
         Self { folder }
     }
 
-    /// Returns the program that the containers run.
     #[must_use]
     pub fn program() -> PathBuf {
         compile::static_executable("target")
     }
 
-    /// Starts a container.
     #[must_use]
     pub fn run(&self, name: &str) -> ImageContainer {
         let own = self.folder.join(name);

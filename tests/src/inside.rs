@@ -55,7 +55,6 @@ impl Inside {
         found
     }
 
-    /// Ends the process.
     pub fn end(self) {
         drop(self);
     }

@@ -19,19 +19,16 @@ pub fn entry_of(call: &str) -> String {
     format!("{wrapper}{call}")
 }
 
-/// Returns whether the kernel has a program with this id.
 #[must_use]
 pub fn has_program(id: u32) -> bool {
     bpftool(&["prog", "show", "id", &id.to_string()]).code == 0
 }
 
-/// Returns whether the kernel has a map with this id.
 #[must_use]
 pub fn has_map(id: u32) -> bool {
     bpftool(&["map", "show", "id", &id.to_string()]).code == 0
 }
 
-/// Returns whether the kernel has a link with this id.
 #[must_use]
 pub fn has_link(id: u32) -> bool {
     bpftool(&["link", "show", "id", &id.to_string()]).code == 0

@@ -11,6 +11,7 @@
     clippy::expect_used,
     reason = "equipment of tests: a failure here fails the test"
 )]
+#![allow(missing_docs, reason = "equipment of tests: documented where the name does not say it")]
 
 pub mod binaries;
 pub mod browser;

@@ -9,7 +9,6 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 
 use crate::wait::DEADLINE;
 
-/// Both ends of a connection.
 #[derive(Debug)]
 pub struct Ends {
     /// Connecting end.

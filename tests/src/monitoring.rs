@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Names of the dashboards.
 pub const DASHBOARDS: [&str; 4] = ["node", "fleet", "application", "chain"];
 
 /// Expression of a dashboard or of an alert rule.
@@ -13,9 +12,7 @@ pub const DASHBOARDS: [&str; 4] = ["node", "fleet", "application", "chain"];
 pub struct ShippedExpression {
     /// Name of the dashboard or alert.
     pub of: String,
-    /// Title of the panel.
     pub panel: String,
-    /// Unit of the panel.
     pub unit: String,
     /// Legend of a series, in Grafana's format.
     pub legend: String,

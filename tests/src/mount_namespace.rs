@@ -34,7 +34,6 @@ impl MountNamespace {
         vec!["nsenter".to_owned(), format!("--mount=/proc/{}/ns/mnt", self.keeper.id())]
     }
 
-    /// Returns a command that runs inside.
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let wrapper = self.wrapper();

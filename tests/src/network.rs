@@ -50,13 +50,11 @@ impl Namespace {
         Self { name }
     }
 
-    /// Returns the path of the namespace.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.name)
     }
 
-    /// Runs `ip` inside.
     pub fn ip(&self, words: &[&str]) -> String {
         run(&[&["ip", "-n", &self.name], words].concat())
     }
@@ -70,7 +68,6 @@ impl Namespace {
         });
     }
 
-    /// Returns a command that runs in this network namespace.
     #[must_use]
     pub fn command(&self, program: &str) -> std::process::Command {
         let mut command = std::process::Command::new("nsenter");
@@ -88,7 +85,6 @@ impl Namespace {
         within("what runs in the namespace", || thread.join()).unwrap()
     }
 
-    /// Deletes the namespace now.
     pub fn delete(&self) {
         run(&["ip", "netns", "delete", &self.name]);
     }

@@ -7,7 +7,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Kind of a code block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
     /// Commands to run unchanged in a shell that keeps its variables.
@@ -20,7 +19,6 @@ pub enum BlockKind {
     Data,
 }
 
-/// Code block.
 #[derive(Clone, Debug)]
 pub struct Block {
     /// Kind of its contents.
@@ -38,13 +36,10 @@ pub struct CommandLine {
     pub page: String,
     /// Number of its first line in the page.
     pub number: usize,
-    /// Text of the command; lines that end in a backslash are joined.
     pub text: String,
-    /// Kind of its block.
     pub kind: BlockKind,
 }
 
-/// Returns the repository's root.
 #[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the repository").to_owned()
@@ -103,13 +98,11 @@ pub fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// Returns the command lines of a page.
 #[must_use]
 pub fn command_lines(page: &str) -> Vec<CommandLine> {
     blocks(page).iter().flat_map(|block| lines_of(page, block)).collect()
 }
 
-/// Returns the command lines of a block.
 fn lines_of(page: &str, block: &Block) -> Vec<CommandLine> {
     let mut commands = Vec::new();
     let mut lines = (block.first..).zip(&block.lines);

@@ -5,15 +5,11 @@ use crate::network::Namespace;
 
 /// Interface of the node towards the client.
 pub const UPLINK: &str = "uplink";
-/// Address of the client.
 pub const CLIENT: &str = "10.88.0.1";
-/// IPv6 address of the client.
 pub const CLIENT_V6: &str = "fd88::1";
 /// Address of the node on the client's network.
 pub const NODE: &str = "10.88.0.254";
-/// IPv6 address of the node.
 pub const NODE_V6: &str = "fd88::fe";
-/// Gateway of the pods.
 const GATEWAY: &str = "169.254.1.1";
 const GATEWAY_V6: &str = "fe80::1";
 const CLIENT_MAC: &str = "02:00:00:88:00:01";
@@ -26,27 +22,21 @@ pub struct Cluster {
     pub client: Namespace,
     /// Node, which forwards packets.
     pub node: Namespace,
-    /// Pods in the order of their creation.
     pub pods: Vec<Pod>,
 }
 
 /// Namespace with an interface `eth0`, and the node's end of it.
 #[derive(Debug)]
 pub struct Pod {
-    /// Namespace of the pod.
     pub namespace: Namespace,
-    /// IPv4 address.
     pub address: String,
-    /// IPv6 address.
     pub address_v6: String,
     /// Name of the node's end.
     pub interface: String,
-    /// MAC address of `eth0`.
     pub mac: String,
 }
 
 impl Cluster {
-    /// Creates a cluster with `pods` routed pods.
     #[must_use]
     pub fn new(pods: u8) -> Self {
         let (client, node) = (Namespace::new("client"), Namespace::new("node"));

@@ -131,7 +131,6 @@ impl Prometheus {
         said.filter(|error| !error.is_empty()).collect()
     }
 
-    /// Returns its log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

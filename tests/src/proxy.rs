@@ -38,7 +38,6 @@ impl Proxy {
         &self.address
     }
 
-    /// Returns its URL for proxy environment variables.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -55,7 +54,6 @@ impl Proxy {
         self.let_all_go_but(Some(text.to_owned()));
     }
 
-    /// Releases all held requests.
     pub fn release(&self) {
         self.let_all_go_but(None);
     }

@@ -11,7 +11,6 @@ pub fn setting(name: &str, otherwise: u64) -> u64 {
 pub struct Random(pub u64);
 
 impl Random {
-    /// Returns a number below a limit.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-/// User name for registries with a password.
 pub const USER: &str = "ann";
 /// Password. It contains a colon, which is allowed.
 pub const PASSWORD: &str = "s3cret:word";
@@ -23,7 +22,6 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts a registry on a port that the system chooses.
     #[must_use]
     pub fn start() -> Self {
         Self::start_at("127.0.0.1:0")
@@ -107,13 +105,11 @@ impl Registry {
         &self.address
     }
 
-    /// Returns the reference of an image in this registry.
     #[must_use]
     pub fn image(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
     }
 
-    /// Stops the registry.
     pub fn stop(&mut self) {
         let _gone = self.process.kill();
         let _ended = self.process.wait();

@@ -19,7 +19,6 @@ pub fn image(url: &str, pull_policy: i32) -> v1::BytecodeImage {
     v1::BytecodeImage { url: url.to_owned(), image_pull_policy: pull_policy, ..Default::default() }
 }
 
-/// Returns a request to load programs of one file.
 #[must_use]
 pub fn load(path: &Path, programs: &[(&str, Type)]) -> v1::LoadRequest {
     v1::LoadRequest {
@@ -42,13 +41,11 @@ pub fn number(value: i32) -> Vec<u8> {
     value.to_ne_bytes().to_vec()
 }
 
-/// Returns pairs as metadata.
 #[must_use]
 pub fn pairs(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Returns a request to attach a program.
 #[must_use]
 pub fn attach(program: u32, info: Info) -> v1::AttachRequest {
     v1::AttachRequest { id: program, attach: Some(v1::AttachInfo { info: Some(info) }) }
@@ -91,7 +88,6 @@ pub fn tcx(netns: &Path, iface: &str, direction: &str, priority: i32) -> Info {
     })
 }
 
-/// Returns an attach point at a tracepoint.
 #[must_use]
 pub fn tracepoint(name: &str) -> Info {
     Info::TracepointAttachInfo(v1::TracepointAttachInfo { tracepoint: name.to_owned(), ..Default::default() })

@@ -10,11 +10,9 @@ use crate::wait::DEADLINE;
 /// Response to a request for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scraped {
-    /// HTTP status code.
     pub status: u16,
     /// Lines before the body, in lower case.
     pub head: String,
-    /// Body of the response.
     pub body: String,
 }
 
@@ -29,7 +27,6 @@ impl Scraped {
 }
 
 impl Daemon {
-    /// Returns the path of the socket for metrics.
     #[must_use]
     pub fn metrics_socket(&self) -> PathBuf {
         self.socket().with_file_name("metrics.sock")
@@ -47,13 +44,11 @@ impl Daemon {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// Requests a path, and returns the response.
     #[must_use]
     pub fn request_metrics(&self, method: &str, path: &str) -> Scraped {
         Scraped::parse(&self.ask_metrics(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")))
     }
 
-    /// Returns the metrics.
     #[must_use]
     pub fn metrics(&self) -> String {
         let scraped = self.request_metrics("GET", "/metrics");

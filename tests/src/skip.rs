@@ -54,7 +54,6 @@ pub fn lacks_tcx(test: &str) -> bool {
     missing
 }
 
-/// Returns whether the kernel has tcx.
 #[must_use]
 pub fn has_tcx() -> bool {
     version() >= (6, 6)

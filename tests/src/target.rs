@@ -19,13 +19,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts the process.
     #[must_use]
     pub fn start() -> Self {
         Self::start_by(&mut Command::new(binary()))
     }
 
-    /// Starts the process with a command that executes it.
     #[must_use]
     pub fn start_by(command: &mut Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -102,7 +100,6 @@ impl Drop for Target {
     }
 }
 
-/// Returns the path of the program.
 #[must_use]
 pub fn binary() -> PathBuf {
     compile::executable("target")

@@ -100,7 +100,6 @@ fn send(sender: &UdpSocket, port: u16) {
     }
 }
 
-/// Running stream of datagrams.
 #[derive(Debug)]
 pub struct Stream {
     stop: Arc<AtomicBool>,

@@ -57,7 +57,6 @@ pub fn within<T>(what: &str, blocks: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Returns all descendants of a process.
 fn descendants(process: u32) -> Vec<Pid> {
     let mut children = HashMap::<u32, Vec<u32>>::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {

@@ -40,7 +40,6 @@ macro_rules! calls {
 }
 
 impl Wire {
-    /// Returns a client of the daemon at a socket.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Maximum number of connections of one user.
 const MOST_OF_USER: usize = 24;
 
 /// State `ESTABLISHED` in include/net/tcp_states.h.

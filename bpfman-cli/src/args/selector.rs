@@ -11,7 +11,6 @@ pub struct LabelSelector(Vec<Requirement>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Requirement {
-    /// The key exists.
     Exists(String),
     /// The key does not exist.
     Absent(String),

@@ -160,7 +160,6 @@ fn forgets_redirects(point: &AttachTo) -> bool {
     verdict::number(table, "redirect").is_ok_and(|redirect| set.contains(&redirect))
 }
 
-/// Returns the interface selector, unless one interface is named.
 fn matching(point: &AttachTo) -> Option<ext::InterfaceMatch> {
     let interface = match point {
         AttachTo::Xdp(xdp) => &xdp.interface,

@@ -25,7 +25,6 @@ enum ProgressForm {
     Silent,
     /// One line that is redrawn.
     Drawn,
-    /// A line for each step.
     Lines,
 }
 

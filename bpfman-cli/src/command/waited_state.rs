@@ -19,7 +19,6 @@ pub enum WaitedState {
     Never(Error),
 }
 
-/// Objects that were found.
 #[derive(Debug, Default)]
 struct Found {
     programs: Vec<ext::Program>,

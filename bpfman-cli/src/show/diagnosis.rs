@@ -28,7 +28,6 @@ struct DiagnosisJson<'d> {
     schema: u32,
     /// `ok`, or the class of the gravest finding.
     status: &'static str,
-    /// Exit code of the command.
     exit_code: u8,
     checked: CheckedCounts,
     findings: &'d [Finding],

@@ -32,7 +32,6 @@ enum Text {
     Beside(String),
 }
 
-/// State shared with the writing thread.
 #[derive(Debug, Default)]
 struct Progress {
     waiting: AtomicUsize,

@@ -11,7 +11,6 @@ use super::standing::StandingWord;
 use super::table::TextTable;
 use crate::kernel_type;
 
-/// Maximum number of links in a row.
 const LINKS_IN_A_ROW: usize = 3;
 
 /// Answer to `list programs`: always a table.

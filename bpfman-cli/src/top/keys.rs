@@ -7,7 +7,6 @@ use super::grid::RowKey;
 use super::screen::{TopScreen, VIEWS};
 use crate::args::top::TopView;
 
-/// Maximum length of the filter, in characters.
 const FILTER_CHARACTERS: usize = 64;
 
 /// Action after a key.

@@ -17,10 +17,8 @@ pub struct ApplicationPattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum NamespacePattern {
-    /// Cluster applications.
     Cluster,
     Namespaces(Glob),
-    /// All applications.
     Any,
 }
 

@@ -184,7 +184,6 @@ fn caller() -> Result<Peer, Status> {
     audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))
 }
 
-/// The call of this task.
 fn called() -> Result<Method, Status> {
     audit::method().ok_or_else(|| denied("this daemon does not know the call"))
 }

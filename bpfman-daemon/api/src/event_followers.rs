@@ -7,7 +7,6 @@ use tokio::sync::watch;
 
 use crate::places::{ReadingBounds, ReadingPlaces};
 
-/// Limits of concurrent streams.
 const EVENT_STREAMS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
 
 pub(crate) struct EventFollowers {

@@ -23,7 +23,6 @@ use crate::status::{denied, failed};
 
 pub type EventStream = ReceiverStream<Result<wire::FollowEventsResponse, Status>>;
 
-/// Maximum number of entries of one page.
 const PAGE: usize = 256;
 /// Number of entries without a match after which a client receives the current position, to resume from there.
 const SILENT: u64 = 1000;

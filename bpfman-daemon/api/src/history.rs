@@ -16,7 +16,6 @@ use crate::status::denied;
 
 /// Default number of entries of one answer.
 const USUAL: usize = 100;
-/// Maximum number of entries of one answer.
 pub(crate) const MOST_ENTRIES: usize = 100_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,6 @@ use crate::places::{ReadingBounds, ReadingPlace};
 use crate::server::Api;
 use crate::status;
 
-/// Maximum number of entries of one page.
 const PAGE: usize = 256;
 /// Limits of concurrent calls that read the journal. A page parses a whole file of it.
 pub const HISTORY_READERS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
@@ -33,7 +32,6 @@ pub struct HistoryStream {
     rest: Option<HistoryFilter>,
 }
 
-/// Starts a stream.
 pub(crate) fn stream<K: Kernel>(
     api: Api<K>,
     permit: Permit,

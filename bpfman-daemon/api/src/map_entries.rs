@@ -18,7 +18,6 @@ use crate::{audit, ext_show};
 
 /// Limits of calls that search all maps, including those that wait for their turn.
 pub const MAP_LISTS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
-/// Maximum number of keys of one call.
 const MOST_KEYS: usize = 1000;
 /// Maximum number of a key's bytes in the journal.
 const SHOWN_KEY: usize = 32;

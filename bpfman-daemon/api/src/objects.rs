@@ -41,7 +41,6 @@ fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Ite
     priority.map(AccessObject::Priority).into_iter().chain(order)
 }
 
-/// Returns the object of a hook's member.
 pub(crate) fn member((link, owner): &(LinkId, Owner)) -> AccessObject<'_> {
     AccessObject::Owned { thing: OwnedThing::Member(*link), owner }
 }
@@ -130,13 +129,11 @@ pub(crate) fn callers_group() -> Option<CallerGroup> {
 }
 
 impl<K: Kernel> Api<K> {
-    /// Notes a program as the object of the call, with its record.
     pub(crate) fn note_program(&self, id: ProgramId) {
         audit::about_program(self.engine.summary_of_program(id));
         audit::program(id);
     }
 
-    /// Notes a link as the object of the call, with its record.
     pub(crate) fn note_link(&self, id: LinkId) {
         audit::about_link(self.engine.summary_of_link(id));
         audit::link(id);

@@ -100,7 +100,6 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
     })
 }
 
-/// Maximum number of functions of one point.
 const MOST_FUNCTIONS: usize = 1000;
 /// Maximum number of patterns of one point: each is compared with all functions of the kernel.
 const MOST_PATTERNS: usize = 100;

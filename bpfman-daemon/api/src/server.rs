@@ -115,12 +115,10 @@ pub struct Api<K: Kernel> {
     pub(crate) figure_readers: Arc<ReadingPlaces>,
     pub(crate) history_readers: Arc<ReadingPlaces>,
     pub(crate) map_lists: Arc<ReadingPlaces>,
-    /// Clients that time members of chains.
     pub(crate) member_timings: Arc<ReadingPlaces>,
     pub(crate) prints: Arc<PrintFollowers>,
     /// Supported types and features of the kernel, after the first request for them.
     pub(crate) support: Arc<OnceLock<Support>>,
-    /// Last answer with all features.
     pub(crate) features: Arc<LastAnswer>,
 }
 

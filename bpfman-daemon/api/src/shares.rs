@@ -46,7 +46,6 @@ pub(crate) struct ChangeShares {
     waiting: usize,
     /// Limit for all shares together: a tenant may act for many namespaces.
     together: Arc<Semaphore>,
-    /// Callers with changes in progress.
     sharers: Mutex<HashMap<Sharer, Share>>,
 }
 

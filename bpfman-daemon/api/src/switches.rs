@@ -17,7 +17,6 @@ pub(crate) struct SwitchRights {
     releases: Option<Owner>,
 }
 
-/// Right over the members of a hook.
 enum RightOver {
     /// Right over any member; also for a change that affects none.
     OverAny,

@@ -35,7 +35,6 @@ struct Served {
     _folder: TempDir,
 }
 
-/// Policy that changes while it is read.
 #[derive(Default)]
 struct ChangingPolicy(Mutex<Arc<AccessPolicy>>);
 

@@ -24,7 +24,6 @@ const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 const NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
 /// Maximum length of a name in a bpffs, in bytes.
 const LONGEST_NAME: usize = 255;
-/// Maximum number of maps in a volume.
 const MOST_MAPS: usize = 256;
 
 /// Volume id of the kubelet, which is also a file name.

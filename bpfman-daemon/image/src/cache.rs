@@ -51,7 +51,6 @@ pub(crate) struct ImageCache {
     pub(crate) clock: AgeClock,
 }
 
-/// Folders that files are renamed into.
 const FOLDERS: [&str; 6] = ["sha256", "signatures", "tags", "images", "floors", "access"];
 
 /// Maximum size of a record (signatures, tags), in bytes.
@@ -64,7 +63,6 @@ pub(crate) struct Tag {
 }
 
 impl ImageCache {
-    /// Creates a cache at `root`, without touching the disk.
     pub(crate) fn new(root: PathBuf) -> Self {
         Self {
             root,

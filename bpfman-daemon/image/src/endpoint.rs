@@ -19,9 +19,7 @@ use crate::resolver::{self, RegistryResolver};
 use crate::settings::RepositoryPlace;
 use crate::{AuthorizationError, ImageError, Limits, challenge, redirect, refusal, retry};
 
-/// User agent in requests to registries.
 const USER_AGENT: &str = concat!("bpfmand/", env!("CARGO_PKG_VERSION"));
-/// Maximum number of pages of a list.
 const PAGES: usize = 16;
 
 /// Address of a repository, with what was learned about it.

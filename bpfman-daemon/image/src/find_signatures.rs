@@ -12,7 +12,6 @@ use crate::signature::{Material, Signature};
 use crate::signature_source::SignatureSource;
 use crate::{ImageError, Limits};
 
-/// Parts of a manifest that holds signatures.
 #[derive(Deserialize)]
 struct SignatureManifest {
     subject: Option<Descriptor>,

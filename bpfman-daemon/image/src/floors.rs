@@ -11,7 +11,6 @@ use crate::ImageError;
 use crate::cache::{ImageCache, RECORD_LIMIT, read, storage};
 use crate::version::Version;
 
-/// Scope of a floor.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FloorOf {
     /// A repository: the requested one, or one that a signature names.
@@ -40,7 +39,6 @@ struct Floor {
 /// Version of an image to be loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
-    /// Annotation that holds the version.
     pub(crate) annotation: String,
     pub(crate) version: Version,
     /// Floors that the version must reach.

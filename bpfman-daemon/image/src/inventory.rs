@@ -32,11 +32,9 @@ impl Default for Bounds {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InventoryEntry {
     pub(crate) name: String,
-    /// Digest of index or manifest.
     pub(crate) digest: Digest,
     /// Digest of this platform's manifest.
     pub(crate) manifest: Digest,
-    /// Digest of the object file.
     pub(crate) object: Digest,
     /// Digests below `sha256/` that the image needs.
     pub(crate) members: BTreeSet<Digest>,

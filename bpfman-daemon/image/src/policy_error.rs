@@ -34,13 +34,11 @@ pub(crate) enum PolicyError {
         /// Pattern of the entry.
         pattern: String,
     },
-    /// An empty list of digests.
     #[error("the entry for `{pattern}` has digests = [], which no image fits")]
     NoDigest {
         /// Pattern of the entry.
         pattern: String,
     },
-    /// An empty list of repositories.
     #[error("the entry for `{pattern}` has signed_as = [], which no signature fits")]
     NoRepository {
         /// Pattern of the entry.
@@ -71,7 +69,6 @@ pub(crate) enum PolicyError {
         /// Value in the policy.
         name: String,
     },
-    /// The trusted root is invalid.
     #[error("trusted_root {name}: {source}")]
     Root {
         /// Value in the policy.
@@ -93,7 +90,6 @@ pub(crate) enum PolicyError {
         /// Value in the entry, shortened.
         key: String,
     },
-    /// A key that cannot be used.
     #[error("key {key}: {source}")]
     Key {
         /// Path, or `(inline)`.

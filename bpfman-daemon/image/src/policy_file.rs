@@ -55,7 +55,6 @@ pub struct PolicyFile {
     pub files: FileRule,
 }
 
-/// Keys parsed here.
 const KEYS: [&str; 5] = ["mode", "trusted_root", "images", "files", "revoked"];
 /// Keys of access control, which another crate parses.
 const KEYS_OF_ACCESS: [&str; 2] = ["access", "grants"];

@@ -7,7 +7,6 @@ use crate::reach::{RegistryReach, shown};
 /// Maximum number of redirects in a row. Registries use one, to their storage.
 const MAX_REDIRECTS: usize = 4;
 
-/// Redirect that is not followed.
 #[derive(Debug, thiserror::Error)]
 #[error("it redirects to {0}, which is not followed")]
 pub(crate) struct RefusedRedirect(String);

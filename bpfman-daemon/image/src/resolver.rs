@@ -13,13 +13,11 @@ use crate::reach::RegistryReach;
 /// must not take them all.
 static LOOKUPS: Semaphore = Semaphore::const_new(8);
 
-/// Resolves a name with the system's resolver.
 pub(crate) fn system(name: &str) -> io::Result<Vec<SocketAddr>> {
     // The HTTP client sets the port.
     Ok((name, 0).to_socket_addrs()?.collect())
 }
 
-/// Resolver of one registry's client.
 pub(crate) struct RegistryResolver {
     reach: Arc<RegistryReach>,
     lookup: fn(&str) -> io::Result<Vec<SocketAddr>>,

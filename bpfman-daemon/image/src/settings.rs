@@ -91,7 +91,6 @@ mod user_and_password {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RepositoryPlace {
-    /// Host and port to connect to.
     pub(crate) host: String,
     pub(crate) repository: String,
     pub(crate) plain_http: bool,
@@ -101,7 +100,6 @@ pub(crate) struct RepositoryPlace {
     pub(crate) other_hosts: BTreeSet<RegistryHost>,
     #[serde(with = "user_and_password")]
     pub(crate) credential: Option<Credential>,
-    /// Name of the registry, for messages.
     pub(crate) registry: String,
     /// Set if another address is tried when this one fails.
     pub(crate) mirror: bool,

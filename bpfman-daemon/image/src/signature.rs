@@ -6,7 +6,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(crate) enum Signature {
-    /// A simple signing payload with a signature over its exact bytes.
     SimpleSigning {
         /// Signed document.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
@@ -17,7 +16,6 @@ pub(crate) enum Signature {
         #[serde(default)]
         material: Material,
     },
-    /// A Sigstore bundle in JSON.
     Bundle {
         /// Exact bytes of the bundle.
         #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]

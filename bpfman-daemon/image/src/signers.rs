@@ -36,7 +36,6 @@ pub struct Signers {
 #[derive(Clone, Debug)]
 pub(crate) struct Good {
     pub(crate) signer: Signer,
-    /// Annotations within the signed document.
     pub(crate) annotations: BTreeMap<String, String>,
     /// Repository in the signed document, as written; `None` in formats without one.
     pub(crate) repository: Option<String>,
@@ -44,7 +43,6 @@ pub(crate) struct Good {
     pub(crate) signed_at: Option<i64>,
 }
 
-/// Result of counting signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CountedSigners {
     pub(crate) signers: Vec<Signer>,
@@ -53,7 +51,6 @@ pub(crate) struct CountedSigners {
     pub(crate) versions: BTreeSet<String>,
     /// Further signed content, without the version.
     pub(crate) signed: Signed,
-    /// Indexes of the counted signatures.
     pub(crate) places: BTreeSet<usize>,
 }
 

@@ -14,7 +14,6 @@ const REST: Duration = Duration::from_secs(60);
 pub(crate) struct SilentMirrors(Mutex<HashMap<String, Instant>>);
 
 impl SilentMirrors {
-    /// Removes silent mirrors from `places`.
     pub(crate) fn leave_out(&self, places: &mut Vec<RepositoryPlace>) {
         let mut silent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         silent.retain(|_, since| since.elapsed() < REST);

@@ -7,7 +7,6 @@ use std::str::FromStr;
 #[derive(Clone, Debug)]
 pub(crate) struct Version(Vec<u64>);
 
-/// Error: the text is not a version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a number, nor numbers parted by dots")]
 pub(crate) struct VersionError(String);

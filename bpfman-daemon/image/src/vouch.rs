@@ -17,13 +17,11 @@ use crate::{ImageError, Policy, PolicyDecision, Requirement, Signed, Signers, To
 /// Maximum size of the stored signatures of one digest, in bytes: well below the limit of a record when encoded.
 const SIGNATURES_ROOM: usize = 1 << 20;
 
-/// Positive decision of the policy.
 pub(crate) struct PolicyVerdict {
     pub(crate) verified_by: VerifiedBy,
     pub(crate) signed: Option<Signed>,
     /// Version to be accepted with the image.
     pub(crate) offer: Option<Offer>,
-    /// Counted signatures, by signed digest.
     pub(crate) counted: BTreeMap<Digest, Vec<Signature>>,
 }
 

@@ -46,7 +46,6 @@ struct Files {
     epochs: Epochs,
 }
 
-/// State shared with the writer.
 #[derive(Debug, Default)]
 pub(crate) struct SharedStanding {
     standing: Mutex<JournalStanding>,

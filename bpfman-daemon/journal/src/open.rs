@@ -7,7 +7,6 @@ use std::path::Path;
 
 use crate::HistoryEntry;
 
-/// Segment open for writing.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub file: File,

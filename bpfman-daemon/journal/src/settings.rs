@@ -9,7 +9,6 @@ pub(crate) const SEGMENTS: u64 = 8;
 /// Divisor for the limits of accesses, relative to the journal's.
 const ACCESSES: u64 = 8;
 
-/// Returns the folder of accesses in the journal's folder.
 pub(crate) fn accesses(journal: &Path) -> PathBuf {
     journal.join("accesses")
 }
@@ -47,7 +46,6 @@ impl JournalSettings {
         Self { folder, bytes: 16 << 20, entries: 50_000, sync: JournalSync::default(), journald: None }
     }
 
-    /// Returns the settings for accesses, with a folder and limits of their own.
     pub(crate) fn of_accesses(&self) -> Self {
         let folder = accesses(&self.folder);
         Self { folder, bytes: self.bytes / ACCESSES, entries: self.entries / ACCESSES, ..self.clone() }

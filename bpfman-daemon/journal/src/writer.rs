@@ -15,7 +15,6 @@ const BATCH: usize = 64;
 /// Interval at which counted refusals are reported.
 const TELL: Duration = Duration::from_secs(10);
 
-/// Entry on its way to the writer.
 pub(crate) struct Handed {
     pub entry: HistoryEntry,
     /// Set for an access, unset for a change.

@@ -289,7 +289,6 @@ pub struct NewLink<H> {
 /// Exclusive lock of a folder of pins, until dropped.
 #[derive(Debug)]
 pub struct FolderLock {
-    /// Descriptor that holds the lock.
     pub(crate) _held: Option<std::os::fd::OwnedFd>,
 }
 

@@ -10,7 +10,6 @@ thread_local! {
     static SEARCH: RefCell<Search> = const { RefCell::new(Search::Repeated) };
 }
 
-/// Paths to namespaces, by inode.
 pub(crate) type NamespacePaths = BTreeMap<u64, PathBuf>;
 
 #[derive(Debug)]

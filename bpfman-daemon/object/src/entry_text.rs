@@ -9,7 +9,6 @@ use crate::layout::ValueLayout;
 use crate::shown::shown;
 use crate::value_text;
 
-/// Prefix of raw bytes.
 const BYTES: &str = "hex:";
 
 impl ValueLayout {

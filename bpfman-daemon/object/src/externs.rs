@@ -65,7 +65,6 @@ pub enum KconfigValue {
     Text(String),
 }
 
-/// Externs of an object, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Externs {
     table: HashMap<String, Extern>,

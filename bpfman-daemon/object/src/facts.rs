@@ -47,7 +47,6 @@ pub struct MapTypes {
 /// object reader process may send 4 MiB in total.
 const WORDS: usize = 1 << 20;
 
-/// Returns the types of all maps.
 pub(crate) fn types_of(maps: &[MapSpec], btf: Option<&Btf>) -> Vec<MapTypes> {
     let mut left = WORDS;
     let types = |map: &MapSpec| {

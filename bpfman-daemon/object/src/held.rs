@@ -41,7 +41,6 @@ impl fmt::Debug for HeldBytes {
     }
 }
 
-/// 32-bit numbers.
 #[derive(Clone, Debug)]
 pub(crate) enum HeldNumbers {
     Own(Vec<u32>),

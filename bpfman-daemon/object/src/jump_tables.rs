@@ -13,7 +13,6 @@ const ENTRY: usize = 8;
 /// Maximum number of entries in the tables of one function. The compiler writes one per `case`.
 const MAX_ENTRIES: usize = 65_536;
 
-/// Location of a table in its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TablePlace<'a> {
     name: &'a str,

@@ -32,7 +32,6 @@ pub(crate) struct Reached {
 }
 
 impl Reached {
-    /// Starts at the entry points.
     pub(crate) fn of(object: &ObjectFile, entry: &ProgramEntry) -> Result<Self, RelocationError> {
         let queue = entry_points(object, entry)?;
         Ok(Self { seen: queue.iter().copied().collect(), queue })

@@ -61,7 +61,6 @@ pub struct ObjectFile {
     pub(crate) functions: Functions,
     pub(crate) externs: Externs,
     pub(crate) maps: MapTable,
-    /// Facts as plain data.
     pub(crate) facts: Arc<ObjectFacts>,
     /// Types appended to its BTF for older kernels.
     pub(crate) contexts: TaggedContexts,

@@ -52,7 +52,6 @@ pub(crate) struct ParsedSection {
     pub frags: bool,
 }
 
-/// Option after a dot in a section name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SectionOption {
     /// `.s`: the program may sleep.

@@ -2,7 +2,6 @@
 
 /// Maximum number of characters of a text.
 const MOST: usize = 60;
-/// Maximum number of names in a list.
 const MOST_NAMES: usize = 8;
 
 /// Returns a text in quotation marks, truncated if it is long.

@@ -102,7 +102,6 @@ impl ReaderClient {
         self.patience.has_started();
     }
 
-    /// Reads an object within this time.
     fn read_within(
         &self,
         bytes: &[u8],

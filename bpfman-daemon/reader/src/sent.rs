@@ -22,7 +22,6 @@ pub(crate) enum ReaderQuestion {
     Link { program: String, with_kernel: bool, features: SentFeatures },
 }
 
-/// BTF features of the kernel.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct SentFeatures {
     float: bool,

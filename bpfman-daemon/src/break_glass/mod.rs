@@ -29,7 +29,6 @@ const ANSWER: Duration = Duration::from_secs(2);
 const BACK: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Detaches all attachments of the daemon.
 pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     let folders = prepared(arguments)?;
     let marker = Marker::new(&folders.state, &folders.runtime);

@@ -19,7 +19,6 @@ use super::{Held, starter};
 /// Time that a process waits for its first request. A process started ahead of need exits after it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs the process that the arguments name, until the peer on standard input closes.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let Some((what, held)) = arguments.split_first() else { bail!("it is not said what to do") };
     let rights = match what.as_str() {

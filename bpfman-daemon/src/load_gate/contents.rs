@@ -129,7 +129,6 @@ impl fmt::Display for GateRefusals {
     }
 }
 
-/// Parses an entry of the map `refused`.
 pub fn refused(entry: &MapEntry) -> Option<GateRefusals> {
     let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let command = entry.key.get(..16)?;

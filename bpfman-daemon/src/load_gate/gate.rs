@@ -23,7 +23,6 @@ const PROGRAMS: [(&str, &str); 2] = [("gate_map", "bpf_map"), ("gate_load", "bpf
 const MAPS: [&str; 5] = ["own", "executables", "groups", "closed_until", "refused"];
 /// Metadata key of the gate's programs; the value is their image.
 const LABEL: &str = "bpfman.io/gate";
-/// Maximum number of entries of a map.
 const MOST_ENTRIES: usize = 256;
 
 type Handle = <LinuxKernel as KernelObjects>::Handle;
@@ -33,11 +32,9 @@ type Handle = <LinuxKernel as KernelObjects>::Handle;
 struct Standing {
     programs: Vec<ProgramId>,
     maps: BTreeMap<&'static str, Handle>,
-    /// Entries last written to the maps of exceptions.
     written: BTreeMap<&'static str, Entries>,
 }
 
-/// Gate with its settings.
 pub struct LoadGate {
     settings: Option<GateSettings>,
     engine: Arc<Engine<LinuxKernel>>,
@@ -73,12 +70,10 @@ impl LoadGate {
         }
     }
 
-    /// Returns the shared status of the gate.
     pub fn standing(&self) -> Arc<GateStanding> {
         Arc::clone(&self.standing)
     }
 
-    /// Returns whether a gate is configured.
     pub const fn is_wanted(&self) -> bool {
         self.settings.is_some()
     }
@@ -138,7 +133,6 @@ impl LoadGate {
         self.up = None;
     }
 
-    /// Opens the gate for all processes.
     pub fn open(&mut self) {
         if let Some(up) = &self.up
             && let Err(error) = self.write(up, "closed_until", &clock(0))

@@ -15,7 +15,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Denials that have been logged.
 #[derive(Default)]
 pub struct Told {
-    /// Last counts, by key of the map entry.
     counts: BTreeMap<Vec<u8>, u64>,
     hour: Option<Instant>,
     entries: u32,

@@ -25,7 +25,6 @@ pub struct GateTable {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateSettings {
-    /// Image with the gate's programs.
     pub image: String,
     /// Executables with permission to load, besides the daemon's.
     pub executables: Vec<PathBuf>,
@@ -36,7 +35,6 @@ pub struct GateSettings {
 }
 
 impl GateTable {
-    /// Returns the gate's settings, if a gate is configured.
     pub fn settings(self) -> anyhow::Result<Option<GateSettings>> {
         let Some(image) = self.image else {
             if self.executables.is_empty() && self.groups.is_empty() && self.fail_open_seconds.is_none() {

@@ -65,7 +65,6 @@ pub fn is_absent(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_err_and(is_missing) && path.parent().is_some_and(Path::is_dir)
 }
 
-/// Reads a file if only root can change it.
 pub fn read_root_file(path: &Path) -> io::Result<String> {
     let (text, metadata) = read_bounded(path, MAX_ROOT_FILE)?;
     match others_can_change(path, &metadata) {

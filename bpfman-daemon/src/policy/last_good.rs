@@ -27,7 +27,6 @@ pub struct LastGoodCopy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptedPolicy {
-    /// File from which the policy was read.
     pub file: PathBuf,
     pub texts: PolicyTexts,
     /// Time of acceptance, as RFC 3339.

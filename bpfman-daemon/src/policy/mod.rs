@@ -25,7 +25,6 @@ use file::{FileStamp, is_absent, read_root_file};
 use last_good::{AcceptedPolicy, LastGoodCopy};
 use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
 
-/// Name of the grant for [`Config::node_agent_user`].
 const NODE_AGENT: &str = "node-agent";
 /// Delay before a copy that could not be written is tried again.
 const COPY_RETRY: Duration = Duration::from_secs(10);
@@ -68,7 +67,6 @@ struct PolicyState {
     stamps: BTreeMap<PathBuf, Option<FileStamp>>,
 }
 
-/// Source of the policy in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum PolicyBasis {
     File,

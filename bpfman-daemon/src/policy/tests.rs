@@ -8,7 +8,6 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Folder of a policy and its copy.
 struct Folder(TempDir);
 
 impl Folder {

@@ -28,7 +28,6 @@ const SOON: Duration = Duration::from_secs(2);
 const DATABASE: &str = "db";
 /// Name of that folder once its programs can be taken over.
 const SET_ASIDE: &str = "db.v0.6";
-/// Folder of its bytecode, in the state folder.
 const BYTECODE: &str = "v0.6";
 
 /// Returns the database of v0.6.0, if there is one.

@@ -14,7 +14,6 @@ use super::state::{
 
 pub struct Script<'s> {
     pub state: &'s PredecessorState,
-    /// Folder in which bytecode is kept.
     pub bytecode: &'s Path,
     pub pins: &'s Path,
     /// Folders of pins in it that keep dispatchers loaded.
@@ -76,7 +75,6 @@ impl Script<'_> {
         writeln!(out, " -q)")
     }
 
-    /// Returns the command for one attachment.
     fn attachment(link: &PredecessorLink, kind: &str) -> String {
         let mut line = format!("bpfman attach \"$p{}\" ", link.program);
         match &link.point {

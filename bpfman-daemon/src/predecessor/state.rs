@@ -8,7 +8,6 @@ use bpfmand_store::ForeignRecords;
 #[derive(Debug)]
 pub struct PredecessorProgram {
     pub id: u32,
-    /// Function name.
     pub name: String,
     /// Type as `bpfman load` accepts it; for fentry and fexit with the function.
     pub kind: String,
@@ -18,7 +17,6 @@ pub struct PredecessorProgram {
     pub globals: BTreeMap<String, Vec<u8>>,
     /// Kernel id of the owner of the maps that it shares, if the user requested that.
     pub map_owner: Option<u32>,
-    /// Kernel ids of its maps.
     pub maps: Vec<u32>,
     /// Target function of an fentry or fexit program.
     pub target: Option<String>,
@@ -26,9 +24,7 @@ pub struct PredecessorProgram {
 
 #[derive(Debug)]
 pub enum PredecessorSource {
-    /// File on this machine, with its contents.
     File { path: String, bytes: Vec<u8> },
-    /// Image, by URL.
     Image { url: String },
 }
 
@@ -38,7 +34,6 @@ pub struct PredecessorLink {
     pub id: u32,
     /// Name of its pin after the import.
     pub number: u32,
-    /// Kernel id of its program.
     pub program: u32,
     pub point: PredecessorPoint,
 }
@@ -64,7 +59,6 @@ pub struct PredecessorPlace {
     pub hook: &'static str,
     pub interface: String,
     pub ifindex: u32,
-    /// Inode of the network namespace.
     pub namespace: u64,
     /// File of the network namespace, if it is not the daemon's.
     pub netns: Option<String>,

@@ -23,7 +23,6 @@ pub enum StrangerAct {
 }
 
 impl StrangerAct {
-    /// Returns the verb of its audit entries.
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Load => "SeenLoad",
@@ -74,7 +73,6 @@ impl StrangerAct {
     }
 }
 
-/// Describes the object of an event.
 pub fn words(event: &RadarEvent) -> String {
     let text = match event.kind {
         kind::MAP_CREATE => {
@@ -144,7 +142,6 @@ fn object(event: &RadarEvent) -> String {
     }
 }
 
-/// Describes the interface of an event, if it has one.
 fn interface(event: &RadarEvent) -> String {
     if is_at_interface(event) { format!(" of interface {}", event.target) } else { String::new() }
 }

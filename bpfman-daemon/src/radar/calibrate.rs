@@ -88,7 +88,6 @@ fn attempt(
 /// Last events and counters of programs that are about to be replaced.
 #[derive(Debug, Default)]
 pub struct LastSightings {
-    /// Calls with an event.
     pub early: Vec<RadarEvent>,
     /// Calls that were only counted.
     pub news: Vec<CallNews>,

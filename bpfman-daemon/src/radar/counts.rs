@@ -8,7 +8,6 @@ use bpfmand_kernel::{KernelError, KernelObjects as _};
 
 use super::event::{FloodCount, FloodKey, flood};
 
-/// Capacity of the map `floods`.
 const MOST_FLOODS: usize = 1024;
 /// Number of readings without change after which an entry of `floods` is removed.
 const QUIET: u32 = 10;
@@ -56,14 +55,12 @@ pub struct CallNews {
     pub floods: Vec<(FloodKey, FloodCount)>,
     /// Calls of which nothing is known.
     pub lost: u64,
-    /// Total number of events.
     pub events: u64,
 }
 
 /// Flood that is over, with its raw key in the map.
 type QuietFlood = (FloodKey, Vec<u8>);
 
-/// One reading of the kernel's counters.
 #[derive(Clone, Debug, Default)]
 struct Reading {
     seen: u64,

@@ -60,7 +60,6 @@ pub struct RadarEvent {
     /// File descriptor, in the calling process, of the object attached, pinned or changed.
     pub descriptor: i32,
     pub command: String,
-    /// Name of the program or map.
     pub name: String,
     /// Tag of the program; zero if unknown.
     pub tag: [u8; 8],
@@ -167,7 +166,6 @@ pub struct FloodCount {
     pub last: u64,
 }
 
-/// Parses an entry of the map `floods`.
 pub fn flood(entry: &MapEntry) -> Option<(FloodKey, FloodCount)> {
     let mut key = Fields(&entry.key);
     let mut value = Fields(&entry.value);

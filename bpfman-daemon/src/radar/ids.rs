@@ -32,7 +32,6 @@ struct KnownId {
 pub struct ChangedId {
     /// Id of the program, or 0.
     pub program: u32,
-    /// Id of the link, or 0.
     pub link: u32,
     /// Description.
     pub words: String,

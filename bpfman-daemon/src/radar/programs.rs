@@ -21,7 +21,6 @@ const LABEL: &str = "bpfman.io/radar";
 /// Prefix of the value if a call requested the radar.
 const BY_CALL: &str = "called ";
 
-/// Attached programs of the radar.
 pub struct RadarPrograms {
     pub object: RadarObject,
     /// True if a call requested it rather than the configuration.

@@ -22,7 +22,6 @@ pub enum RadarObject {
 }
 
 impl RadarTable {
-    /// Returns the object, if a radar is configured.
     pub fn settings(self) -> anyhow::Result<Option<RadarObject>> {
         Ok(match (self.image, self.file) {
             (None, None) => None,

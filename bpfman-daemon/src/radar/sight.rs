@@ -17,7 +17,6 @@ use super::tally::{Sighting, TallyKey};
 use super::watch::RadarWatch;
 
 impl RadarWatch {
-    /// Processes one event.
     pub(super) fn see(&mut self, event: &RadarEvent) {
         if self.at_work.as_ref().is_some_and(|at_work| at_work.own == event.process) {
             self.standing.lock().own += 1;

@@ -6,14 +6,12 @@ use bpfmand_kernel::SYSCALL_WRAPPERS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RadarProgram {
-    /// Name in the object.
     pub name: &'static str,
     place: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Entry of a function.
     Entry(&'static str),
     /// Return of a function.
     Return(&'static str),

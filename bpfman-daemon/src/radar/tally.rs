@@ -21,7 +21,6 @@ const MOST_APART: usize = 256;
 const MIN_APART: usize = 16;
 /// Maximum number of descriptions in one entry; further ones are counted.
 const MOST_WORDS: usize = 8;
-/// Maximum number of ids in one entry.
 const MOST_IDS: usize = 64;
 
 /// Key by which activity is combined into one entry.
@@ -36,7 +35,6 @@ pub struct TallyKey {
     /// Start of the process; 0 if unknown.
     pub began: u64,
     pub command: String,
-    /// Affected hook of the daemon.
     pub hook: Option<String>,
 }
 
@@ -52,7 +50,6 @@ pub struct Sighting {
     /// Ids of the program and the link; 0 for none.
     pub program: u32,
     pub link: u32,
-    /// Owners of the affected object.
     pub owners: BTreeSet<String>,
 }
 
@@ -86,7 +83,6 @@ pub struct Tallies {
 #[derive(Clone, Debug)]
 pub struct ToldSighting {
     pub key: TallyKey,
-    /// Object of its audit entry.
     pub object: String,
 }
 

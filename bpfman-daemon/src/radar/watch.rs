@@ -48,7 +48,6 @@ pub struct RadarWatch {
     /// True once programs of an earlier daemon have been looked for.
     looked: bool,
     tried: Option<Instant>,
-    /// Image that is being fetched.
     fetching: Option<ImageFetch>,
     /// Change counter at which the programs were last found complete.
     whole_at: Option<u64>,

@@ -38,7 +38,6 @@ impl Identification {
         best
     }
 
-    /// Identifies the process of an event.
     pub fn who(&mut self, event: &RadarEvent) -> StrangerActor {
         // Without a known start time, only a process that existed before the call can be the caller.
         let start = match event.began {

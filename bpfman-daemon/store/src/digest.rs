@@ -28,7 +28,6 @@ pub(crate) fn unseal<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
     (u32::from_le_bytes(*sum) == checksum(key, payload)).then_some(payload)
 }
 
-/// Number of records, and the sum of their hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordsDigest {
     pub(crate) count: u64,

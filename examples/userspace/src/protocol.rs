@@ -6,7 +6,6 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-/// Protocols with well-known names.
 const KNOWN: [(&str, u8); 9] = [
     ("icmp", 1),
     ("tcp", 6),

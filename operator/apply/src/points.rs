@@ -25,7 +25,6 @@ const LONGEST_NAMES: usize = 256;
 type Selected<'a> = Option<Vec<(&'a PodFacts, &'a PodContainer)>>;
 
 impl ProgramPlan<'_> {
-    /// Adds all attachments of a program.
     pub(crate) fn points(&mut self, kind: ClusterProgramType, blocks: &PointBlocks) {
         self.kernel(kind, blocks);
         self.networks(blocks);

@@ -220,7 +220,6 @@ impl Model {
         self.seen.programs.iter_mut().find(|program| program.id == id).unwrap()
     }
 
-    /// Returns the running attachments: name, key and order.
     fn running(&self) -> BTreeSet<(String, LinkKey, String)> {
         let of = |program: &ObservedProgram| {
             let name = program.name.clone();

@@ -54,7 +54,6 @@ pub struct Schedule<K> {
 struct Entry {
     /// Time of the next turn.
     due: Option<Instant>,
-    /// Time of the last turn.
     last: Option<Instant>,
     /// True while it is being processed.
     busy: bool,
@@ -62,7 +61,6 @@ struct Entry {
     again: Option<Instant>,
     /// True if [`QueueCause::Maybe`] arrived while it was being processed.
     maybe: bool,
-    /// Number of consecutive failures.
     failures: u32,
 }
 

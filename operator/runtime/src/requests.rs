@@ -77,7 +77,6 @@ pub(crate) fn is_watch(method: &Method, uri: &hyper::Uri) -> bool {
         && uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("watch="))
 }
 
-/// Returns Kubernetes' verb of a request.
 fn verb<'a>(method: &'a Method, uri: &hyper::Uri) -> &'a str {
     if *method != Method::GET {
         return method.as_str();

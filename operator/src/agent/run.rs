@@ -124,7 +124,6 @@ pub fn start(options: &AgentOptions, client: Client, metrics: Arc<AgentMetrics>)
     Agent::new(shared)
 }
 
-/// Runs all watches of the API server.
 async fn watches(agent: &Shared) {
     let cluster = &agent.cluster;
     let of_this_node =

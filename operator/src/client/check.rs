@@ -37,7 +37,6 @@ struct FleetReport {
 struct KernelRow {
     kernel: String,
     architecture: String,
-    /// Number of selected nodes with this kernel.
     nodes: usize,
     node: String,
     verdict: PreflightVerdict,

@@ -40,7 +40,6 @@ pub async fn profile(
     Ok(Shown { text: Vec::new(), end })
 }
 
-/// Merges the profiles under the names of their nodes.
 fn merge(answers: Answers<Profile>) -> Option<Profile> {
     let nodes = answers.heard.into_iter().map(|(node, profile)| profile.under(&node));
     nodes.reduce(|mut merged, node| {

@@ -78,7 +78,6 @@ fn millis(from: Instant, to: Instant) -> i64 {
     i64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Returns the `Date` of a response, if it has one.
 fn date(headers: &HeaderMap) -> Option<Moment> {
     let text = headers.get(DATE)?.to_str().ok()?;
     Some(Moment(DateTimeParser::new().parse_timestamp(text).ok()?.as_second()))

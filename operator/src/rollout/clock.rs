@@ -24,7 +24,6 @@ impl Moment {
         Self(text.parse::<Timestamp>().map_or(0, Timestamp::as_second))
     }
 
-    /// Formats the moment as RFC 3339.
     pub(super) fn text(self) -> String {
         Timestamp::from_second(self.0).unwrap_or_default().to_string()
     }

@@ -47,7 +47,6 @@ pub fn groups(seen: &Observation, status: &RolloutStatus, target: &str) -> Vec<P
         .collect()
 }
 
-/// Returns a node's answer to its current preflight order.
 fn answer(node: &RolloutNode, status: &RolloutStatus, target: &str) -> Option<(PreflightVerdict, String)> {
     let answer = node.preflight.as_ref()?;
     let asked = node.orders.preflight.as_ref() == Some(&answer.revision);

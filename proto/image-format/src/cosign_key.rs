@@ -115,7 +115,6 @@ mod tests {
 
     /// Key encrypted by another implementation, in cosign's form, with the password `pass word`.
     const SEALED: &str = r#"{"kdf":{"name":"scrypt","params":{"N":1024,"r":8,"p":1},"salt":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},"cipher":{"name":"nacl/secretbox","nonce":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"},"ciphertext":"BUY4ShPXqRtrryDncinNMVjL0R9LGgVpP4HFwSefNqjrv6YqNpN0woHj3HcXN/Bz3x2W8m9b2I4ouNDJef30Vzn+18ptdhLgKOdxfUjtolOBH8ZKxjhGEO6H5GDTH5kNZB2fiTr80K5CKDJXVuXSZxkVMaxZuh+Rl3FzG9KpkrxIRhjYw8NmvB8tugS98IbbZUW+WY/ZmKam8g=="}"#;
-    /// Fingerprint of its public key.
     const FINGERPRINT: &str = "sha256:d3949091b17809e3c090eb70c3592b2ce2020fb8b5081c99220565a7eb1990f4";
 
     fn key(document: &str, password: Option<&str>) -> Result<SigningKey, KeyError> {

@@ -10,7 +10,6 @@ use crate::{
     BuildError, BytecodeFile, Descriptor, Digest, Labels, Platform, PlatformField, SourceDate, media,
 };
 
-/// Adds content and returns its descriptor.
 pub(crate) fn keep(blobs: &mut BTreeMap<Digest, Vec<u8>>, media_type: &str, content: Vec<u8>) -> Descriptor {
     let descriptor = Descriptor::of(media_type, &content);
     blobs.insert(descriptor.digest, content);

@@ -14,7 +14,6 @@ use crate::{
     Challenge, Credential, ImageReference, RegistryAccess, RegistryAnswer, RegistryError, TlsFailure, causes,
 };
 
-/// Time limit of connecting.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit of an answer, or of its next piece.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
@@ -158,7 +157,6 @@ impl RegistryConnection {
         RegistryAnswer::new(response.status(), response.headers(), &body)
     }
 
-    /// Returns the body of an answer, up to a limit.
     pub(crate) async fn body(&self, response: &mut Response, limit: u64) -> Result<Vec<u8>, RegistryError> {
         let mut bytes = Vec::new();
         loop {

@@ -25,7 +25,6 @@ impl Calls {
         Ok(self.0.load(request).await?.into_inner().programs)
     }
 
-    /// Attaches a program, and returns the link's id.
     pub async fn attach(&mut self, id: u32, info: attach_info::Info) -> Result<u32, Status> {
         let request = AttachRequest { id, attach: Some(AttachInfo { info: Some(info) }) };
         Ok(self.0.attach(request).await?.into_inner().link_id)

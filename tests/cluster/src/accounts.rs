@@ -67,7 +67,6 @@ impl Cluster {
         path
     }
 
-    /// Returns a client that logs in with a token.
     pub async fn client_with(&self, token: &str) -> kube::Client {
         self.client_of(&self.kubeconfig_with(token)).await
     }

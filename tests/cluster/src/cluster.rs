@@ -112,7 +112,6 @@ impl Cluster {
         scripts::run("up", &self.folder, &words);
     }
 
-    /// Returns the path of a file in the cluster's directory.
     #[must_use]
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.join(name)
@@ -156,7 +155,6 @@ impl Cluster {
         connect::client(&self.netns(), Kubeconfig::read_from(kubeconfig).unwrap()).await
     }
 
-    /// Runs kubectl as the administrator.
     #[must_use]
     pub fn kubectl(&self, words: &[&str]) -> bpfman_tests::Outcome {
         let mut command = std::process::Command::new(scripts::script("kubectl"));

@@ -27,14 +27,12 @@ impl Helm {
         Some(Self { program, home })
     }
 
-    /// Runs it without a cluster.
     #[must_use]
     pub fn run(&self, words: &[&str]) -> Outcome {
         let mut command = Command::new(&self.program);
         Outcome::of(command.env("HOME", self.home.path()).args(words))
     }
 
-    /// Runs it as the administrator of a cluster.
     #[must_use]
     pub fn on(&self, cluster: &Cluster, words: &[&str]) -> Outcome {
         let mut command = cluster.command(&self.program);

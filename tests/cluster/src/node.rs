@@ -8,18 +8,14 @@ use crate::Cluster;
 /// Daemon that a cluster has a Node object for.
 #[derive(Debug)]
 pub struct Node {
-    /// Name of the node.
     pub name: String,
-    /// Daemon of the node.
     pub daemon: Daemon,
-    /// Network namespace of the node.
     pub network: Namespace,
     /// Network namespace of the other ends of its interfaces.
     pub outside: Namespace,
 }
 
 impl Node {
-    /// Starts a daemon and creates the Node object.
     pub async fn start(cluster: &Cluster, name: &str, labels: &[(&str, &str)]) -> Self {
         Self::start_with(cluster, name, labels, Launch::default()).await
     }

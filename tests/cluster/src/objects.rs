@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::{Cluster, wait};
 
-/// Field manager of the test harness.
 pub const MANAGER: &str = "bpfman-tests";
 
 impl Cluster {
@@ -91,7 +90,6 @@ impl Cluster {
         self.account(name, "default").await;
     }
 
-    /// Creates a ready node with an internal address and labels.
     pub async fn node(&self, name: &str, labels: &[(&str, &str)]) -> Node {
         let mut all = serde_json::Map::from_iter([("kubernetes.io/hostname".to_owned(), json!(name))]);
         all.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));

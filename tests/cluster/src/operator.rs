@@ -49,7 +49,6 @@ impl Operator {
         self.folder.path().join(name)
     }
 
-    /// Returns the log so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
@@ -69,7 +68,6 @@ impl Operator {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Kills it.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _gone = process.kill();
@@ -84,7 +82,6 @@ impl Operator {
         process.wait().unwrap()
     }
 
-    /// Returns its exit status, if it has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(|process| process.try_wait().unwrap())
     }

@@ -18,9 +18,7 @@ pub struct Request {
     pub namespace: String,
     /// Name of the object; empty for lists.
     pub name: String,
-    /// User of the request.
     pub user: String,
-    /// User agent of the request.
     pub agent: String,
     /// HTTP status.
     pub code: u16,

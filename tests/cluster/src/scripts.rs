@@ -6,7 +6,6 @@ use std::process::Command;
 
 use bpfman_tests::Outcome;
 
-/// Returns the path of a script.
 #[must_use]
 pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../kube").join(name)
@@ -19,7 +18,6 @@ pub enum Stage {
     Api,
     /// Controllers and scheduler.
     Full,
-    /// Programs of a node.
     Node,
 }
 

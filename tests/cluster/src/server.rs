@@ -7,14 +7,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::Cluster;
 
 impl Cluster {
-    /// Kills the API server. Its objects are in etcd, which keeps running.
     pub fn kill_api_server(&self) {
         self.signal_api_server(Signal::KILL);
         let pid = self.process("kube-apiserver");
         bpfman_tests::wait::until("the API server ended", || !runs(pid));
     }
 
-    /// Starts the API server again, and waits until it is ready.
     pub fn start_api_server(&self) {
         self.up(std::process::id());
     }
@@ -25,7 +23,6 @@ impl Cluster {
         self.signal_api_server(Signal::STOP);
     }
 
-    /// Resumes a paused API server.
     pub fn resume_api_server(&self) {
         self.signal_api_server(Signal::CONT);
     }

@@ -36,7 +36,6 @@ pub const EXCEPTIONS: &[Exception] = &[
     because(OTHERS_TOOL, "examples/switch-port/README.md", "cat"),
 ];
 
-/// Returns the exception that applies to a line.
 pub fn of(line: &CommandLine) -> Option<usize> {
     EXCEPTIONS
         .iter()

@@ -17,7 +17,6 @@ pub fn runs(line: &CommandLine) -> bool {
     line.kind == BlockKind::Script && PAGES.contains(&line.page.as_str())
 }
 
-/// Returns the commands of a page as one script.
 fn script(page: &str) -> String {
     assert!(PAGES.contains(&page), "{page} is not counted as run");
     let blocks = page::blocks(page).into_iter().filter(|block| block.kind == BlockKind::Script);

@@ -38,7 +38,6 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Returns whether a line of the page is run.
     pub fn runs(&self, line: &CommandLine) -> bool {
         let elsewhere = ["make ", "kubectl ", "tests/", "export "];
         line.page == self.page

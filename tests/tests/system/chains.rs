@@ -35,7 +35,6 @@ pub fn put(wire: &Wire, program: &Program, info: Info) -> u32 {
     wire.attach(attach(program.id, info)).unwrap().link_id
 }
 
-/// Returns the settings for TC chains by tcx and by clsact.
 pub fn tc_daemons() -> [Launch; 2] {
     ["", "tc.attach = \"clsact\""].map(|config| Launch { config: config.to_owned(), ..Launch::default() })
 }

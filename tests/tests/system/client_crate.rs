@@ -11,7 +11,6 @@ use bpfman_tests::wait::DEADLINE;
 use bpfman_tests::{Daemon, Launch, Network, compile, kernel};
 use tokio::runtime::Runtime;
 
-/// Returns a runtime, and a client of a daemon on it.
 fn client_of(daemon: &Daemon) -> (Runtime, Client) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let client = runtime.block_on(Client::connect_to(daemon.socket())).unwrap();

@@ -78,14 +78,12 @@ impl Node {
         self.daemon.wire().load(request)
     }
 
-    /// Returns the target of a pod's volume.
     pub fn target(&self, pod: &str) -> PathBuf {
         let volumes = self.pods.path().join(pod);
         fs::create_dir_all(&volumes).unwrap();
         volumes.join("mount")
     }
 
-    /// Returns a request for a volume with the name of the pod.
     pub fn request(&self, pod: &str, maps: &str) -> NodePublishVolumeRequest {
         publish(pod, &self.target(pod), APPLICATION, maps)
     }

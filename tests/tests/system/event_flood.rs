@@ -13,7 +13,6 @@ use crate::events::{follow, refused};
 use crate::limits::memory;
 
 const EVENTS: &str = "EVENTS";
-/// Number of concurrent callers that cause events.
 const CALLERS: u64 = 4;
 /// Maximum size of the audit log's files, in MiB.
 const MIB: u64 = 16;

@@ -19,7 +19,6 @@ use crate::limits::memory;
 const ADA: u32 = 64_311;
 const EVE: u32 = 64_312;
 
-/// Following client, with its output.
 struct Follower {
     process: Child,
     told: Arc<Mutex<Vec<Value>>>,

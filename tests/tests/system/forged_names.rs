@@ -45,7 +45,6 @@ impl Group {
     /// Groups that tests share, with the kubelet's and systemd's names.
     const SHARED: [&str; 3] = ["kubepods", "kubepods.slice", "system.slice"];
 
-    /// Creates a group below a hierarchy, as root.
     fn new(hierarchy: &Path, path: &str) -> Self {
         let folder = hierarchy.join(path);
         // Another test may remove a shared group meanwhile.

@@ -126,7 +126,6 @@ fn a_signing_that_waits_says_for_which_step() {
     assert!(again.contains(" was signed before by key "), "{again}");
 }
 
-/// Concurrent loads of one image share a single download.
 #[test]
 fn loads_of_one_image_at_once_share_a_download() {
     let registry = Registry::start();

@@ -14,7 +14,6 @@ use bpfman_tests::{Wire, compile};
 
 use crate::kill_loop_place::{Mode, Place};
 
-/// Maximum number of programs of a client.
 const MAX_PROGRAMS: usize = 5;
 const XDP_PASS: i32 = 2;
 const TC_OK: i32 = 0;
@@ -23,7 +22,6 @@ const TCX_NEXT: i32 = -1;
 /// Metadata key that identifies programs and links: program ids change with a reboot.
 const NAME: &str = "unit";
 
-/// Client with the responses it received.
 pub struct Client {
     wire: Wire,
     random: Random,

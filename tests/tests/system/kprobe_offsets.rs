@@ -30,7 +30,6 @@ fn distances(function: &str) -> Vec<u64> {
     behind
 }
 
-/// A program of a user, loaded.
 fn load(daemon: &Daemon, user: u32) -> u64 {
     let object = daemon.path(format!("{user}.o"));
     fs::copy(compile::object("probes"), &object).unwrap();

@@ -45,7 +45,6 @@ fn sigterm_ends_the_daemon_and_programs_run_on() {
     assert_eq!(traffic.send(1), 1);
 }
 
-/// Returns the sorted names of its threads.
 fn threads(daemon: &Daemon) -> Vec<String> {
     let folder = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
     // A thread may exit meanwhile.

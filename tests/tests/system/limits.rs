@@ -73,7 +73,6 @@ async fn connect(socket: &Path) -> Channel {
     Endpoint::try_from(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap()
 }
 
-/// Sends a request and waits for its status.
 async fn send(channel: &mut Channel, request: http::Request<tonic::body::Body>) -> Result<(), Status> {
     let ready = channel.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let answer = ready.call(request).await.map_err(|error| Status::unavailable(error.to_string()))?;

@@ -23,7 +23,6 @@ fn a_map_of_maps_that_is_too_large_is_not_looked_through_and_that_is_told() {
     assert_eq!(listed["not_searched"], json!([outer["id"]]));
 }
 
-/// Removing a grant ends a dump that it permitted.
 #[test]
 fn a_dump_ends_when_its_grant_is_taken_away() {
     const ENTRIES: usize = 3_000_000;

@@ -17,7 +17,6 @@ const ADA: u32 = 64_221;
 const BOB: u32 = 64_222;
 const AGENT: u32 = 64_223;
 
-/// Returns a policy by which one user may change programs.
 fn policy_for(user: u32) -> String {
     format!(
         "[files]\nusers = [0, {user}]\n[[grants]]\nname = \"team\"\nusers = [{user}]\nallow = [\"all\"]\n"
@@ -28,7 +27,6 @@ fn launch(policy: &str) -> Launch {
     Launch { policy: policy.to_owned(), ..Launch::default() }
 }
 
-/// Replaces the policy atomically.
 fn write(daemon: &Daemon, text: &str) {
     fs::write(daemon.path("draft"), text).unwrap();
     fs::rename(daemon.path("draft"), daemon.path("policy.toml")).unwrap();

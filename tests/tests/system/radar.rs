@@ -152,7 +152,6 @@ pub fn is_on(daemon: &Daemon) {
     });
 }
 
-/// Starts a daemon with a working radar.
 fn daemon() -> Daemon {
     let daemon = Daemon::start_with(&launch());
     is_on(&daemon);

@@ -10,7 +10,6 @@ use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount
 
 use crate::equipment::Program;
 
-/// Read-only mount, unmounted on drop.
 struct ReadOnly(PathBuf);
 
 impl ReadOnly {

@@ -13,7 +13,6 @@ const SLOW: u32 = 64_240;
 const OTHER: u32 = 64_241;
 /// Maximum number of changes of one user, in progress and queued.
 const SHARE: usize = 8 + 48;
-/// Number of threads for changes of all users.
 const THREADS: usize = 32;
 
 /// Starts the client as a user, without waiting.

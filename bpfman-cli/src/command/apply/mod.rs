@@ -82,7 +82,6 @@ async fn daemon(global: &Global) -> Result<Daemon, CliError> {
     Ok(Daemon::over(connect(global).await?.channel))
 }
 
-/// Returns the desired state of each application on this machine.
 async fn desired(
     global: &Global,
     daemon: &Daemon,

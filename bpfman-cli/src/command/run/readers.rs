@@ -169,7 +169,6 @@ async fn entries(
     Ok(client.services().ext.read_map(request).await?.into_inner())
 }
 
-/// Receives a complete reading.
 async fn next_reading(stream: &mut Streaming<ext::ReadMapResponse>) -> Result<MapNews, CliError> {
     let mut entries = Vec::new();
     while let Some(piece) = stream.message().await? {

@@ -27,7 +27,6 @@ use crate::show::screen::{Screen, cell};
 
 /// Time limit of all parts together: a daemon that hangs must not prevent the archive.
 const LONGEST: Duration = Duration::from_secs(180);
-/// Time limit of one part.
 const LONGEST_PART: Duration = Duration::from_secs(20);
 
 /// Manifest of an archive, its first file.

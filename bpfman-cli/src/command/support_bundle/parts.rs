@@ -22,7 +22,6 @@ const UNIT: &str = "--property=LoadState,ActiveState,SubState,Result,StatusText,
                     ActiveEnterTimestamp,MemoryCurrent,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload";
 /// Name patterns of the packages' units: the daemon's, its socket and its mount, and those of the gallery.
 const UNITS: [&str; 2] = ["bpfman*", "run-bpfman*"];
-/// Number of lines of the daemon's log.
 const LOG_LINES: &str = "5000";
 
 /// File in an archive, and its source.

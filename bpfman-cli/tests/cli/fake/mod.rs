@@ -23,7 +23,6 @@ use tonic::{Request, Response, Status};
 /// Answers of the server, and recorded requests.
 #[derive(Clone, Default)]
 pub struct Script {
-    /// Failure of every call.
     pub failure: Option<Status>,
     pub programs: Vec<ext::Program>,
     pub links: Vec<ext::Link>,

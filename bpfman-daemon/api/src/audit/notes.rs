@@ -54,7 +54,6 @@ pub(crate) fn peer() -> Option<Peer> {
     CALL.try_with(|call| call.peer.clone()).ok()
 }
 
-/// Notes the object of the call.
 pub(crate) fn object(what: impl Display) {
     note_entry(|entry| entry.object = what.to_string());
 }
@@ -87,7 +86,6 @@ pub(crate) fn about_link(was: RecordSummary) {
     });
 }
 
-/// Notes the record after the change.
 pub(crate) fn now(is: RecordSummary) {
     note_entry(|entry| entry.after = is.text);
 }
@@ -168,7 +166,6 @@ pub(crate) fn origin(digest: String, rule: String) {
     note_entry(|entry| (entry.digest, entry.rule) = (digest, rule));
 }
 
-/// Notes the object that the call made.
 pub(crate) fn made(what: impl Display) {
     note_entry(|entry| entry.made = what.to_string());
 }

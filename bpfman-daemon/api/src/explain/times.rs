@@ -22,7 +22,6 @@ pub(super) struct MemberTimes {
     pub owner: String,
 }
 
-/// Returns findings about the times of a hook's members, or of one of them.
 pub(super) fn of_times(scene: &Scene, member: Option<usize>) -> Vec<String> {
     if scene.members.len() < 2 {
         return Vec::new();

@@ -36,7 +36,6 @@ pub const BPF_COMMANDS: [i32; 28] =
 
 /// `NETLINK_ROUTE`: interfaces, XDP and TC, and address lookups of the C library.
 const NETLINK_ROUTE: i32 = 0;
-/// `SOL_NETLINK`.
 const SOL_NETLINK: i32 = 270;
 /// `NS_GET_USERNS`, and `NS_GET_NSTYPE` beside it.
 const NAMESPACE_REQUESTS: [i32; 2] = [0xb701, 0xb703];

@@ -7,7 +7,6 @@ use bpfmand_cage::{GROUPS, KEPT, UNKNOWN};
 
 const PAGE: &str = include_str!("../../../../docs/cage.md");
 
-/// Returns the rows of a section's tables, without headers.
 fn rows(section: &str) -> Vec<&'static str> {
     let heading = format!("\n## {section}\n");
     let (_, text) = PAGE.split_once(&heading).unwrap_or_else(|| panic!("no section {section}"));

@@ -91,7 +91,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Adds a member to the chain of a hook.
     pub(crate) fn attach_member(
         &self,
         interface: &Interface,
@@ -160,7 +159,6 @@ impl<K: Kernel> Engine<K> {
         self.settle_chain(joined.unwrap_or(built))
     }
 
-    /// Swaps the chain of a hook that has one.
     pub(crate) fn change_chain<'a>(
         &'a self,
         hook: &Arc<HookRecord>,
@@ -230,7 +228,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Attaches the first chain of a hook.
     pub(crate) fn enter_hook<'a>(
         &'a self,
         interface: &Interface,

@@ -325,7 +325,6 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Records a link, and its hook's new chain.
     pub(crate) fn record_link(
         &self,
         link: &Arc<LinkRecord>,
@@ -340,7 +339,6 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Records a hook.
     pub(crate) fn record_hook(&self, hook: HookRecord) -> Result<(), EngineError> {
         let mut changes = Changes::default();
         changes.put_hook(hook);

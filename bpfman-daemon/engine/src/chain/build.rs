@@ -225,7 +225,6 @@ impl<K: Kernel> Engine<K> {
         ingredients.composition()
     }
 
-    /// The options of this kernel for a chain.
     pub(crate) fn splice_options<'a>(
         &self,
         wanted: &Wanted,

@@ -31,7 +31,6 @@ pub struct BuiltChain<'a, K: Kernel> {
     pub(super) _before: Option<Lease<'a, K>>,
     /// Sums of the counters of all chains before the current one.
     pub(super) counted: HookCounted,
-    /// Link of each member, in order.
     pub(super) slots: Vec<LinkId>,
     /// XDP verdicts after which tenants' members drop instead, by bit.
     pub(super) unsent: u32,

@@ -84,7 +84,6 @@ impl State {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns a loaded chain of a composition that a hook may share.
     pub(super) fn shared_chain(
         &self,
         composition: &Composition,

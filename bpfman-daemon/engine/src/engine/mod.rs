@@ -77,28 +77,20 @@ pub struct Engine<K: Kernel> {
     pub(crate) options: EngineOptions,
     pub(crate) blobs: Blobs,
     pub(crate) members: MemberCache,
-    /// Id of the current boot.
     pub(crate) boot: String,
     /// Times of changes of hooks.
     pub(crate) held_network: HeldNetwork,
-    /// Swaps of each chain.
     pub(crate) swaps: SwapCounts,
-    /// Counters of drift.
     pub(crate) drifts: DriftCounts,
-    /// Counters of the engine's work.
     pub(crate) work: WorkCounts,
     pub(crate) open_programs: OpenPrograms<K::Handle>,
     /// Programs that are kept open between readings of metrics.
     kept_open: KeptOpen<K::Handle>,
-    /// Leases that clients hold now.
     pub(crate) client_leases: ClientLeases,
-    /// Cache of the contents of maps of maps.
     pub(crate) found_inner_maps: FoundInnerMaps,
-    /// Hooks whose members clients have timed now.
     pub(crate) client_timing: ClientTiming,
     /// Third-party links that run before all others of their groups.
     pub(crate) preorder_links: PreorderLinks,
-    /// Maps that programs of owners left.
     pub(crate) left_maps: LeftMaps,
     /// Looks at probed files.
     pub(crate) file_looks: FileLooks,
@@ -277,7 +269,6 @@ impl<K: Kernel> Engine<K> {
         OperationId(self.number())
     }
 
-    /// Announces a step to the observer.
     pub(crate) fn step(&self, operation: &'static str, step: &'static str) {
         self.options.observer.before(operation, step);
     }
@@ -374,7 +365,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns the kernel's types.
     pub(crate) fn kernel_types(&self) -> KernelTypes<'_> {
         KernelTypes::new(|| self.kernel.btf()).with_index(|| self.options.objects.kernel_types())
     }

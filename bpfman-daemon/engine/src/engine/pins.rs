@@ -14,7 +14,6 @@ impl<K: Kernel> Engine<K> {
         Ok(self.open_pinned(pin)?.map(|link| self.kernel.link_of(&link)).transpose()?)
     }
 
-    /// Returns the kernel links that the pins of a record hold.
     pub(crate) fn pinned_links(&self, link: &LinkRecord) -> Result<Vec<LinkFacts>, EngineError> {
         let pin = paths::link(link.id);
         let pins = match link.point.is_per_cpu() {

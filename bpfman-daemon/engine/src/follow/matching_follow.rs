@@ -87,7 +87,6 @@ impl<K: Kernel> Engine<K> {
         self.state().links.get(&link).is_some_and(|link| link.matching == Some(matching.id))
     }
 
-    /// Returns the links of a matching at the interfaces of a namespace.
     fn links_there(&self, matching: &MatchingRecord, present: &Present<'_>) -> HashMap<IfIndex, LinkId> {
         let state = self.state();
         let here = |key: HookKey| key.netns.id() == Some(present.netns);

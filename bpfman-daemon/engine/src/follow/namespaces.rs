@@ -12,7 +12,6 @@ use crate::state::records::LinkRecord;
 use crate::state::waiting::home_of;
 use crate::{Engine, EngineError};
 
-/// Maximum number of namespaces for one pattern.
 const MOST_NAMESPACES: usize = 4096;
 
 impl<K: Kernel> Engine<K> {

@@ -109,7 +109,6 @@ impl<K: Kernel> Engine<K> {
         u64::from(self.kernel.features().possible_cpus.max(1))
     }
 
-    /// Returns whether a load uses an existing map.
     fn has_map(&self, plan: &LoadPlan<'_>, spec: &MapSpec) -> Result<bool, EngineError> {
         let is_public = spec.role == bpfmand_core::MapRole::Ordinary;
         let is_taken = is_public && (plan.owner.is_some() || plan.inherited.contains_key(&spec.name));

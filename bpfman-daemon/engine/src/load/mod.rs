@@ -36,7 +36,6 @@ use crate::state::records::{ProgramRecord, SourceRecord};
 use crate::state::{BlobId, Changes, MapGroup, check_metadata, ensure_fits};
 use crate::{Engine, EngineError};
 
-/// Maximum number of programs in a load.
 const MOST_PROGRAMS: usize = 64;
 
 /// Maximum size of the global variables of a load, in bytes: they are stored in a record.

@@ -66,7 +66,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// `bpf_tail_call`.
 fn is_tail_call(insn: &Insn) -> bool {
     insn.code == op::CALL && insn.src() == 0 && insn.imm == 12
 }

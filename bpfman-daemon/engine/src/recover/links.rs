@@ -12,12 +12,10 @@ use crate::state::records::LinkRecord;
 use crate::state::waiting::may_return;
 use crate::{Engine, EngineError, paths};
 
-/// Links that one pass recovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecoveredLinks {
     /// Links of extensions, before the extended programs run.
     Extensions,
-    /// All others.
     Others,
 }
 
@@ -88,7 +86,6 @@ impl<K: Kernel> Engine<K> {
         Ok(Some(self.kernel.find_hook(interface, kind)?))
     }
 
-    /// Attaches a recorded link again.
     pub(crate) fn reattach(&self, link: &Arc<LinkRecord>) -> Result<(), EngineError> {
         // A process number may be reused after a reboot. A network namespace that is gone took its process with it.
         if link.point.names_process() && (link.boot != self.boot || link.point.netns().is_some()) {

@@ -54,7 +54,6 @@ pub struct Switched {
 type Leaving = BTreeMap<HookKey, Vec<LinkId>>;
 
 impl VersionSwitch<'_> {
-    /// Returns the hooks of chains that change.
     fn chains(&self) -> Leaving {
         let mut chains = Leaving::new();
         for link in self.pairs.iter().flat_map(|pair| &pair.links) {
@@ -70,7 +69,6 @@ impl VersionSwitch<'_> {
         chains
     }
 
-    /// Returns the links that change at a hook.
     fn links_at(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
         let links = self.pairs.iter().flat_map(|pair| &pair.links).chain(self.leaving);
         links.filter(|link| link.hook.as_ref() == Some(key)).cloned().collect()
@@ -87,7 +85,6 @@ fn ensure_turns(pair: &Pair) -> Result<(), EngineError> {
     Err(EngineError::NotNarrowed { program: pair.new.name.clone(), hook })
 }
 
-/// The hook of a link that is a member of a chain.
 fn chain_hook(link: &LinkRecord) -> Option<HookKey> {
     link.hook.filter(|key| !matches!(key.kind, HookKind::Tcx(_)))
 }
@@ -147,7 +144,6 @@ impl<K: Kernel> Engine<K> {
         Ok(switched)
     }
 
-    /// Switches the links of a program that are not members of chains.
     fn switch_links<'a>(
         &'a self,
         pair: &Pair,
@@ -172,7 +168,6 @@ impl<K: Kernel> Engine<K> {
         Ok(())
     }
 
-    /// Updates a link in place.
     fn switch_link<'a>(
         &'a self,
         link: &LinkRecord,

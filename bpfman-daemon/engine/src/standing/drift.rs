@@ -110,7 +110,6 @@ impl<K: Kernel> Engine<K> {
         report
     }
 
-    /// Returns a hook with all its links.
     fn hook_place(&self, key: &HookKey) -> DriftedPlace {
         let state = self.state();
         let of_hook = state.hooks.get(key).map(|hook| key.kind.at(&hook.interface));
@@ -123,7 +122,6 @@ impl<K: Kernel> Engine<K> {
         DriftedPlace { hook: name, ..place_of(&state, what, state.links.of_hook(key).map(|link| &**link)) }
     }
 
-    /// Returns a program with all its links.
     fn program_place(&self, uid: ProgramUid) -> DriftedPlace {
         let state = self.state();
         let Some(program) = state.programs.get(&uid) else {
@@ -135,7 +133,6 @@ impl<K: Kernel> Engine<K> {
         DriftedPlace { programs: vec![program.id], owners, ..place }
     }
 
-    /// Returns the place of a link.
     fn link_place(&self, id: LinkId) -> DriftedPlace {
         let state = self.state();
         let link = state.links.get(&id).map(|link| &**link);
@@ -190,7 +187,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Returns the place of several links.
 fn place_of<'l>(state: &State, what: String, links: impl Iterator<Item = &'l LinkRecord>) -> DriftedPlace {
     let mut place = DriftedPlace { what, ..DriftedPlace::default() };
     for link in links {

@@ -62,7 +62,6 @@ impl<K: Kernel> Engine<K> {
         })
     }
 
-    /// Observes only the entry of a hook's chain.
     pub(crate) fn observe_entry(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
         let netns = hook.interface.netns.as_deref();
         match hook.entry {

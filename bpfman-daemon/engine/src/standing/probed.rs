@@ -241,7 +241,6 @@ fn check_is_by_name(link: &LinkRecord, path: &str) -> Result<(), EngineError> {
     )))
 }
 
-/// Returns the recorded file of a link, if there is one.
 fn file_of(link: &LinkRecord) -> Option<&FileIdentity> {
     link.targets.iter().find_map(|target| match target {
         TargetIdentity::File(file) => Some(file),

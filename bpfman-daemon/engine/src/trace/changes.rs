@@ -2,7 +2,6 @@
 
 use bpfmand_core::hexadecimal;
 
-/// Maximum number of ranges that are listed.
 const MOST_RANGES: usize = 8;
 
 /// Maximum number of bytes of a range that are shown.

@@ -21,7 +21,6 @@ use crate::{Engine, EngineError};
 /// Minimum size of a packet: an Ethernet header. The kernel runs programs on nothing shorter.
 const SHORTEST_PACKET: usize = 14;
 
-/// Maximum number of packets of one trace.
 const MOST_PACKETS: usize = 8192;
 
 /// A packet to be traced.

@@ -44,7 +44,6 @@ pub trait Testable: Kernel + Sized {
     /// Returns the value of the constant `verdict` of a program of the object `programs`.
     fn verdict(&self, program: ProgramId) -> u32;
     fn add_interface(&self, netns: &Path, name: &str);
-    /// Adds the interfaces `pod0` to `pod{many - 1}`.
     fn add_interfaces(&self, netns: &Path, many: usize) {
         (0..many).for_each(|number| self.add_interface(netns, &format!("pod{number}")));
     }
@@ -68,7 +67,6 @@ impl<K: Kernel> Bench<K> {
         options
     }
 
-    /// Opens the engine and recovers, as the daemon does at its start.
     pub fn start(&self) -> (Engine<K>, RecoveryReport) {
         let engine = Engine::open(Arc::clone(&self.kernel), self.options()).unwrap();
         let report = engine.recover().unwrap();
@@ -129,7 +127,6 @@ impl<K: Kernel> Bench<K> {
         AttachPoint::Tcx { interface: self.left(), direction: Direction::Ingress, priority }
     }
 
-    /// Returns the path of an object file, as a client would give it.
     pub fn file(&self, name: &'static str) -> PathBuf {
         let path = self.folder.path().join(format!("{name}.o"));
         if !path.exists() {

@@ -153,7 +153,6 @@ fn asked(program: &ProgramEntry) -> Option<ProgramRequest> {
     Some(ProgramRequest { name: program.name.clone(), program_type, target })
 }
 
-/// Compares all programs of an object.
 fn compare(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, judge: &Judge, path: &Path) -> Vec<Row> {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let together = said("together", &name).is_some();

@@ -12,7 +12,6 @@ const XDP: HookKind = HookKind::Xdp;
 const DROP: i32 = 1;
 const PASS: i32 = 2;
 
-/// Returns the counter map of the chain at `left`.
 fn map<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> K::Handle {
     let entry = engine.chain(&bench.left(), XDP).unwrap().entry.unwrap();
     let chains = Path::new("chains");

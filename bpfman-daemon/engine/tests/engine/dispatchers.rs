@@ -17,7 +17,6 @@ use crate::simulated::{bench, bench_of};
 
 type Sim = Bench<SimKernel>;
 
-/// Returns a program that passes every packet.
 fn passing(name: &str) -> BoundText {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
     BoundText(ProgramText {

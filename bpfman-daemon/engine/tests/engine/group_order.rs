@@ -20,7 +20,6 @@ fn lacks_order<K: Testable>(bench: &Bench<K>) -> bool {
     lacks
 }
 
-/// Returns the names of the programs of a cgroup in the kernel's order.
 fn names<K: Testable>(bench: &Bench<K>, point: &AttachPoint) -> Vec<String> {
     let AttachPoint::Cgroup { path } = point else { panic!("{point}") };
     let contents = bench.kernel.group_contents(path, attach_type::CGROUP_INET_SOCK_CREATE).unwrap();

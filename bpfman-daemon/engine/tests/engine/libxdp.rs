@@ -37,7 +37,6 @@ impl<'a> Loader<'a> {
         command_in(&self.0.netns, ("LIBXDP_BPFFS", bpffs), &[&["xdp-loader"], words].concat())
     }
 
-    /// Loads one of the objects of Debian's xdp-tools.
     pub fn load(&self, object: &str, priority: u32) {
         let folders = ["/usr/lib/x86_64-linux-gnu/bpf", "/usr/lib/aarch64-linux-gnu/bpf", "/usr/lib/bpf"];
         let mut paths = folders.iter().map(|folder| PathBuf::from(folder).join(format!("{object}.o")));

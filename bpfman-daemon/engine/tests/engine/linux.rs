@@ -50,7 +50,6 @@ impl Testable for LinuxKernel {
     }
 }
 
-/// Resources of a bench on this machine.
 struct Machine {
     namespace: String,
     _pins: Mounted,
@@ -145,7 +144,6 @@ pub fn add_interface_of_number(bench: &Bench<LinuxKernel>, name: &str, number: u
     )
 }
 
-/// Sends UDP packets from `right` to `left`.
 pub fn send_packets(bench: &Bench<LinuxKernel>, count: usize) {
     let namespace = bench.netns.file_name().unwrap().to_str().unwrap();
     let ip = |arguments: &[&str]| run("ip", &[&["-n", namespace], arguments].concat());

@@ -118,7 +118,6 @@ fn of_namespace(load: LoadRequest) -> LoadRequest {
     LoadRequest { owner: Owner::Application(name), ..load }
 }
 
-/// Opens an engine with this reader.
 fn start(bench: &Bench<SimKernel>, reader: &Arc<Liar>) -> Engine<SimKernel> {
     let (engine, report) = try_start(bench, reader);
     assert_eq!(report.problems, Vec::<String>::new());

@@ -20,7 +20,6 @@ fn request<K: Kernel>(bench: &Bench<K>, program: &str, of: &[(&str, u32)]) -> Lo
     LoadRequest { values: sizes(of), ..bench.request("settings", &[program]) }
 }
 
-/// Returns the number of entries of a program's map according to the kernel.
 fn entries<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, program: ProgramId, map: &str) -> u32 {
     let id = MapId(engine.map_pins(program)[map]);
     bench.kernel.map(id).unwrap().unwrap().max_entries

@@ -21,7 +21,6 @@ pub type Sim = Bench<SimKernel>;
 pub const INGRESS: Direction = Direction::Ingress;
 pub const TC: HookKind = HookKind::Tc(INGRESS);
 pub const XDP: HookKind = HookKind::Xdp;
-/// Namespace file of a process.
 pub const PROCESS: &str = "/proc/4711/ns/net";
 
 pub fn by_clsact() -> Sim {

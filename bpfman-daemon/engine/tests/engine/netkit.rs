@@ -52,7 +52,6 @@ fn ip(bench: &Bench<LinuxKernel>, words: &[&str]) -> bool {
     Command::new("ip").args(["-n", netns]).args(words).output().unwrap().status.success()
 }
 
-/// Returns the number of runs of all programs of an object.
 fn runs(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
     let map = bench.kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
     let entries = bench.kernel.map_entries(&map, 32).unwrap();

@@ -49,7 +49,6 @@ pub fn once(source: &Path, words: &[&str]) -> PathBuf {
     kept
 }
 
-/// Returns the text of a source with the files that it includes.
 fn text(source: &Path) -> String {
     let mut text = std::fs::read_to_string(source).unwrap();
     let included: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("#include \"")).collect();

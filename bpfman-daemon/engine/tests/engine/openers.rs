@@ -57,7 +57,6 @@ fn programs_for_who_opens_them_live_as_others_do<K: Testable>(bench: &Bench<K>) 
 
 crate::on_both_kernels!(programs_for_who_opens_them_live_as_others_do);
 
-/// Returns the number of runs of all programs of an object.
 pub fn runs(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>, program: ProgramId) -> u64 {
     let map = bench.kernel.open_map(MapId(engine.map_pins(program)["runs"])).unwrap();
     let entries = bench.kernel.map_entries(&map, 32).unwrap();

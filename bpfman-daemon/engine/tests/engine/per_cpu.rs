@@ -21,7 +21,6 @@ fn attached<K: Testable>(bench: &Bench<K>, engine: &Engine<K>) -> LinkDetails {
     link
 }
 
-/// Returns the kernel links in the folder of an attachment.
 fn members<K: Kernel>(bench: &Bench<K>, link: &LinkDetails) -> Vec<KernelLinkId> {
     let folder = link.pin.clone().unwrap();
     let pinned = pins(&*bench.kernel, &folder);

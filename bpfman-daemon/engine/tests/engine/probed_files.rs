@@ -29,7 +29,6 @@ fn attached<K: Kernel>(bench: &Bench<K>, engine: &Engine<K>, target: &str) -> (P
     (program, engine.attached(program, probe(target, ProcessScope::default())))
 }
 
-/// Returns the file in the record of a link.
 fn file_of<K: Kernel>(engine: &Engine<K>, link: LinkId) -> FileIdentity {
     let link = engine.describe_link(link).unwrap();
     let file = link.record.targets.iter().find_map(|target| match target {
@@ -307,7 +306,6 @@ fn a_probe_moves_only_to_files_that_its_user_may_read() {
     assert!(!engine.describe_link(of_user).unwrap().standing.is_running());
 }
 
-/// Compiles a binary with a function to probe.
 fn compiled(path: &Path, number: u32) {
     let source = path.with_extension("c");
     let code = format!(

@@ -9,7 +9,6 @@ use crate::bench::{Ask as _, Bench, Testable};
 const XDP: HookKind = HookKind::Xdp;
 const DROP: u32 = 1;
 
-/// Attaches two members, the second with its own verdict.
 fn two<K: Testable>(bench: &Bench<K>, engine: &Engine<K>, verdict: u32) -> [ProgramId; 2] {
     let first = engine.loads(&bench.request("programs", &["alpha"]))[0];
     let mut request = bench.request("programs", &["bravo"]);

@@ -276,7 +276,6 @@ fn with_enum64(object: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Returns the kinds of BTF of a loaded program.
 fn kinds_of(bench: &Bench<LinuxKernel>, program: ProgramId) -> BTreeSet<u32> {
     let handle = bench.kernel.open_program(program).unwrap().unwrap();
     let btf = bench.kernel.program_btf(&handle).unwrap().unwrap();

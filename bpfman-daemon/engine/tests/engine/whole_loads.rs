@@ -16,7 +16,6 @@ use bpfmand_engine::Standing;
 
 const XDP: HookKind = HookKind::Xdp;
 
-/// Returns a request for another version of a load, from an object of the tests.
 pub fn version<K: Kernel>(
     bench: &Bench<K>,
     programs: &[ProgramId],

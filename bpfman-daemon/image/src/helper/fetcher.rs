@@ -113,7 +113,6 @@ impl Working<'_> {
 /// Sink that forwards a blob to the daemon piece by piece; nothing is stored here.
 struct SinkOfAsker<'a> {
     served: &'a mut Answering,
-    /// Error of the connection to the daemon.
     broken: Option<io::Error>,
 }
 

@@ -104,7 +104,6 @@ fn find(
 struct AskersSource<'a> {
     name: &'a str,
     served: Mutex<&'a mut Answering>,
-    /// Error of the connection to the daemon.
     broken: Mutex<Option<io::Error>>,
 }
 

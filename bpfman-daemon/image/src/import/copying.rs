@@ -13,7 +13,6 @@ use crate::registry::Sink as _;
 use crate::staging::Staging;
 use crate::{ImageError, Limits};
 
-/// Maximum number of entries of an archive.
 const MAX_ENTRIES: usize = 8192;
 /// Maximum size of `index.json` and `manifest.json`, in bytes.
 const INDEX_LIMIT: u64 = 4 << 20;
@@ -22,7 +21,6 @@ const TOTAL_LIMIT: u64 = 1 << 30;
 /// Maximum uncompressed size of an archive, in bytes: all content, and the headers around it.
 const ARCHIVE_LIMIT: u64 = TOTAL_LIMIT + (64 << 20);
 
-/// Copied content of one layout.
 pub(super) struct Copied {
     /// Path of the layout, for messages.
     pub(super) shown: String,

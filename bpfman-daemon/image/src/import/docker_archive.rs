@@ -11,12 +11,9 @@ use super::copying::Copied;
 use crate::ImageError;
 use crate::staging::Staging;
 
-/// Maximum number of images in an archive.
 const MAX_IMAGES: usize = 64;
-/// Maximum number of layers in an image.
 const MAX_LAYERS: usize = 128;
 
-/// Image in `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SavedImage {

@@ -13,10 +13,8 @@ use crate::staging::Staging;
 
 /// Prefix of the kind that cosign writes to the entries of its layouts.
 const COSIGN: &str = "dev.cosignproject.cosign/";
-/// Maximum number of names in a message.
 const SHOWN: usize = 10;
 
-/// Image with its complete name.
 #[derive(Clone, Debug)]
 pub(super) struct NamedImage {
     pub(super) image: ImageReference,
@@ -119,7 +117,6 @@ impl ImportNames {
     }
 }
 
-/// Returns all images with complete names.
 fn named(shown: &str, candidates: Vec<Candidate>) -> Result<Vec<NamedImage>, ImageError> {
     let present = present(&candidates);
     let digest_and_name = |one: Candidate| Some(NamedImage { image: one.image?, digest: one.digest });

@@ -12,7 +12,6 @@ use bpfmand_journal::{
     WrittenListener,
 };
 
-/// Number of entries per page.
 const PAGE: usize = 7;
 
 fn settings(folder: &Path) -> JournalSettings {

@@ -11,7 +11,6 @@ use crate::objects::{Corpus, compile_text};
 use crate::sources;
 use crate::together::{Together, options};
 
-/// Program to measure, with all objects that it needs.
 pub struct MeasuredProgram {
     pub program: Program,
     corpus: Corpus,

@@ -16,7 +16,6 @@ const MOST: usize = 64;
 
 /// Maximum number of effective programs of a cgroup: more nested cgroups with programs are rare.
 const MAX_EFFECTIVE: usize = 8 * MOST;
-/// `BPF_F_QUERY_EFFECTIVE`.
 const F_QUERY_EFFECTIVE: u32 = 1;
 
 /// Opens a cgroup's folder: below the hierarchy's root as this process sees it, and never through a symbolic link.

@@ -124,7 +124,6 @@ fn said<E: std::error::Error>(answer: Result<bool, E>) -> Result<bool, String> {
     })
 }
 
-/// Returns all helpers that aya knows.
 fn helpers() -> impl Iterator<Item = BpfHelper> {
     let numbers = BpfHelper::BPF_FUNC_unspec as u32 + 1..BpfHelper::__BPF_FUNC_MAX_ID as u32;
     // SAFETY: `bpf_func_id` is `repr(u32)`, made of the kernel's enumeration, which counts without a gap up to its last

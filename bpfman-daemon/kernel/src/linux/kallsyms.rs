@@ -33,7 +33,6 @@ pub fn module_of(function: &str) -> io::Result<Option<String>> {
     module_in(BufReader::new(File::open(PATH)?), function)
 }
 
-/// Line of the list.
 struct ListedSymbol<'a> {
     address: &'a str,
     /// Letter as in `nm`: lower case for static symbols.
@@ -42,7 +41,6 @@ struct ListedSymbol<'a> {
     module: Option<&'a str>,
 }
 
-/// Passes each symbol to `take`.
 fn each(list: impl BufRead, mut take: impl FnMut(ListedSymbol<'_>)) -> io::Result<()> {
     until(list, |symbol| {
         take(symbol);

@@ -27,7 +27,6 @@ pub struct NamespaceFinder {
 #[derive(Clone, Debug, Default)]
 struct Known(NamespacePaths);
 
-/// Result of a visit to a path.
 enum Visit<T> {
     /// The namespace is there; result of the work.
     There(T),

@@ -239,7 +239,6 @@ fn ask(socket: &OwnedFd, request: &[u8]) -> Result<(Vec<Message>, bool), Netlink
 mod tests {
     use super::*;
 
-    /// Returns an error message of the kernel: number, quoted request, attributes.
     fn error(flags: u16, quoted: &[u8], attributes: &[u8]) -> NetlinkError {
         let mut message = vec![0; HEADER];
         message.extend((-libc::EOPNOTSUPP).to_ne_bytes());

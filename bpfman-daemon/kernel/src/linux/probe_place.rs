@@ -76,7 +76,6 @@ struct DecodedFunctions<'a> {
     /// All that are looked at.
     offsets: &'a [u64],
     functions: BTreeMap<(u64, u64), Beginnings>,
-    /// Bytes that were decoded.
     bytes: u64,
 }
 

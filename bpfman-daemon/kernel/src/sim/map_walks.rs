@@ -8,7 +8,6 @@ use super::{SimState, refuse};
 use crate::map_access::Family;
 use crate::{EntryRule, KernelError, MapEntry, MapPage, MapPlace};
 
-/// Entries per page.
 const PAGE: usize = 64;
 
 impl SimState {

@@ -151,7 +151,6 @@ struct SimState {
     pins: SimPins,
     network: SimNetwork,
     filters: Filters,
-    /// Programs that the verifier refuses.
     refused: BTreeSet<String>,
     /// Limit of instructions; longer programs are refused.
     longest: Option<usize>,
@@ -166,7 +165,6 @@ struct SimState {
     clock: SimClock,
     /// Set if there are tcx hooks.
     tcx: bool,
-    /// Online CPUs, ascending.
     online_cpus: Vec<u32>,
     /// Files, processes and modules that probes lead to.
     targets: SimTargets,

@@ -66,7 +66,6 @@ pub(super) enum HookedBy {
     Program(Key),
 }
 
-/// Programs of one tcx hook.
 #[derive(Debug)]
 pub(super) struct TcxHook {
     pub revision: u64,

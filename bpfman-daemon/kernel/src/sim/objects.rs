@@ -66,7 +66,6 @@ pub(super) enum Body {
     },
 }
 
-/// Place that a link is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SimLinkTarget {
     Xdp {
@@ -90,12 +89,10 @@ pub(super) enum SimLinkTarget {
     Group {
         at: String,
     },
-    /// Sockmap, at one of its hooks.
     Sockmap {
         map: Key,
         attach_type: u32,
     },
-    /// Map of type `struct_ops`.
     StructOps {
         map: Key,
     },

@@ -34,7 +34,6 @@ pub(super) struct SimTargets {
     made: u64,
 }
 
-/// File that a test has touched.
 #[derive(Clone, Copy, Debug)]
 struct SimFile {
     inode: u64,

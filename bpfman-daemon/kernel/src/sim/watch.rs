@@ -38,7 +38,6 @@ impl SimWatch {
         })
     }
 
-    /// Returns the events that are due now.
     fn observe(&mut self, state: &SimState) -> Vec<InterfaceEvent> {
         let namespace = state.network.namespace(self.path.as_deref()).ok();
         let Some(namespace) = namespace.filter(|found| found.id == self.namespace) else {

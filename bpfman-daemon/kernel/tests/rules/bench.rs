@@ -13,7 +13,6 @@ pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Changes of a machine that this daemon does not make.
 pub trait Machine<K: Kernel>: Send + Sync {
-    /// Adds an interface, switched off.
     fn add_interface(&self, netns: &Path, name: &str);
     fn remove_interface(&self, netns: &Path, name: &str);
     /// Renames an interface that is switched off.
@@ -29,7 +28,6 @@ pub trait Machine<K: Kernel>: Send + Sync {
     fn remove_namespace(&self, netns: &Path);
     /// Makes a process enter a namespace. Returns the namespace file of the process.
     fn enter(&self, netns: &Path) -> PathBuf;
-    /// Ends the process of a file.
     fn leave(&self, process: &Path);
     fn keep(&self, netns: &Path);
     /// Removes the path of a namespace with another holder.

@@ -174,7 +174,6 @@ fn no_container_takes_the_name_of_another(bench: &Bench<LinuxKernel>) {
     drop((older, other, younger));
 }
 
-/// Returns the process that another one began.
 fn child(process: &Process) -> u32 {
     let is_child = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -30,7 +30,6 @@ struct ThisMachine {
     kernel: Arc<LinuxKernel>,
     test: String,
     namespaces: Mutex<Vec<String>>,
-    /// Processes by the files of their namespaces.
     processes: Mutex<BTreeMap<PathBuf, Child>>,
     /// Namespaces by their inodes.
     kept: Mutex<BTreeMap<u64, File>>,
@@ -52,7 +51,6 @@ impl Drop for ThisMachine {
     }
 }
 
-/// Returns the name of a namespace with this file.
 pub fn name(netns: &Path) -> &str {
     netns.file_name().unwrap().to_str().unwrap()
 }

@@ -42,7 +42,6 @@ impl RelocKind {
         })
     }
 
-    /// Returns libbpf's name of the kind.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::FieldByteOffset => "byte_off",

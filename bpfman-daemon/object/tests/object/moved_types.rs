@@ -7,7 +7,6 @@ use bpfmand_object::{BtfFeatures, KernelBtf, ObjectError, ObjectFile, TextOption
 
 const LOAD_4: u8 = 0x61;
 const LOAD_8: u8 = 0x79;
-/// Size of the changed struct, in bytes.
 const SIZE: i32 = 80;
 
 struct Moved {

@@ -14,9 +14,7 @@ use bpfmand_kernel::Kernel;
 
 /// Delay between the end of a pass and the beginning of the next one.
 const STAYS: Duration = Duration::from_secs(30);
-/// Age at which a count is dropped.
 const OLD: Duration = Duration::from_secs(600);
-/// Maximum number of counted entries per map.
 const MOST_OF_MAP: u64 = 65_536;
 /// Maximum number of entries per pass: some hundredths of a second of one CPU.
 const MOST_OF_PASS: u64 = 4 * MOST_OF_MAP;

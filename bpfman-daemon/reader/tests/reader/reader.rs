@@ -38,7 +38,6 @@ fn bytes(name: &str) -> Arc<[u8]> {
     fs::read(output.path()).unwrap().into()
 }
 
-/// Starts a thread with this behaviour.
 #[derive(Debug)]
 struct Thread(fn(UnixStream));
 

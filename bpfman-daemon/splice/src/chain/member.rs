@@ -83,7 +83,6 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Returns the instruction range of a function.
 pub(crate) fn span(text: &ProgramText, function: usize) -> Range<usize> {
     let span = &text.functions[function];
     span.start..span.start + span.len
@@ -199,7 +198,6 @@ pub(crate) fn entry_uses_register(text: &ProgramText, register: u8) -> bool {
     })
 }
 
-/// Returns positions and effects of all instructions of a program.
 pub(crate) fn effects(text: &ProgramText) -> impl Iterator<Item = (usize, Effect)> + '_ {
     walk(&text.insns, 0..text.insns.len())
 }

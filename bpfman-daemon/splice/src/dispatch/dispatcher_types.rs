@@ -19,7 +19,6 @@ const KIND_FUNC_PROTO: u32 = 13;
 /// `BTF_FUNC_GLOBAL`: only global functions can be replaced.
 const GLOBAL: u32 = 1;
 
-/// Returns the type id of the dispatcher's own function.
 pub(crate) const fn entry(slots: usize) -> u32 {
     FIRST_SLOT + slots as u32
 }

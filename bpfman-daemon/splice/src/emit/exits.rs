@@ -30,7 +30,6 @@ enum Out {
     Failed,
 }
 
-/// Counters, if enabled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counting {
     pub(crate) map: MapId,

@@ -26,7 +26,6 @@ pub(crate) fn save_context(asm: &mut Asm, place: ContextPlace) {
     }
 }
 
-/// Loads the context into register 1.
 pub(crate) fn load_context(asm: &mut Asm, place: ContextPlace) {
     match place {
         ContextPlace::Nowhere => {}

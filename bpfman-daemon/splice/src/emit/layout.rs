@@ -43,7 +43,6 @@ pub(crate) struct Segment<'a> {
     pub(crate) counting: Option<Counting>,
     /// Map of ticks and array of the twin, for the first program of a timed chain.
     pub(crate) tick: Option<(Timing, MapId)>,
-    /// Clock of a twin.
     pub(crate) clock: Option<Clock>,
 }
 

@@ -275,7 +275,6 @@ const fn is_of_tasks(program_type: ProgramType) -> bool {
 /// where they are reachable. Smaller numbers may be helpers of later kernels.
 const NO_HELPERS: i32 = 1 << 16;
 
-/// Returns a helper's name, if it is known.
 fn helper_name(number: i32) -> Option<&'static str> {
     HELPER_NAMES.get(usize::try_from(number).ok()?).copied()
 }

@@ -12,12 +12,10 @@ use crate::text::scan::{Effect, target, walk};
 /// Contents of a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Constant {
-    /// Unknown.
     #[default]
     Unknown,
     /// A number.
     Number(u64),
-    /// The map at this index.
     Map(usize),
     /// The function that begins at this instruction.
     Function(usize),
@@ -25,7 +23,6 @@ pub(super) enum Constant {
     Frame(i32),
 }
 
-/// Contents of registers 0 to 10.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RegisterConstants([Constant; 11]);
 

@@ -16,7 +16,6 @@ use crate::text::scan::{Effect, effect, target, walk, width};
 /// Iterators that loops may be nested in. The kernel's stack has room for more, and no use.
 const MAX_NESTING: usize = 8;
 
-/// Number of rounds of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Times {
     /// The function itself: no loop.

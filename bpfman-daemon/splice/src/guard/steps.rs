@@ -49,7 +49,6 @@ impl CountedLoops {
     }
 }
 
-/// Bounds for one call of a function.
 #[derive(Clone, Copy)]
 struct Bounds {
     /// Instructions, those of what it calls included.

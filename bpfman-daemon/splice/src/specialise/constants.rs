@@ -73,7 +73,6 @@ fn wide(insn: Insn, next: Option<Insn>, maps: &[ReadOnlyMap<'_>]) -> KnownValue 
     }
 }
 
-/// Returns the number that an instruction loads from read-only data.
 pub(super) fn loaded(insn: Insn, base: KnownValue, maps: &[ReadOnlyMap<'_>]) -> Option<u64> {
     let KnownValue::Address { map, at } = base else { return None };
     let value = maps.iter().find(|one| one.map == map)?.value;

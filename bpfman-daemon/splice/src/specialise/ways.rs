@@ -24,7 +24,6 @@ pub(super) struct InsnFacts {
 }
 
 impl InsnFacts {
-    /// Returns whether the register already holds this number.
     pub(super) fn holds(self, number: u64) -> bool {
         self.before == KnownValue::Number(number)
     }
@@ -38,7 +37,6 @@ impl InsnFacts {
     }
 }
 
-/// Follows all paths through a function.
 pub(super) fn followed(
     insns: &[Insn],
     range: Range<usize>,

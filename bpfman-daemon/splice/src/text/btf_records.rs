@@ -24,7 +24,6 @@ pub(crate) const ENUM64: u32 = 19;
 const MAGIC: u16 = 0xeb9f;
 pub(crate) const HEADER: usize = 24;
 
-/// Type of a word in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     Name,

@@ -56,7 +56,6 @@ impl EngineKind {
         }
     }
 
-    /// Returns the file or folder of the records.
     pub(crate) fn path(self, folder: &Path) -> PathBuf {
         folder.join(match self {
             EngineKind::Redb => "records.redb",

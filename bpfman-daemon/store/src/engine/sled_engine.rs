@@ -12,7 +12,6 @@ use super::pieces::{self, Joining, OutOfPlace};
 use super::{EngineWrite, StorageEngine, StorageError, Visit, caught};
 use crate::durable;
 
-/// Page cache, in bytes.
 const CACHE: u64 = 1024 * 1024;
 
 /// Maximum wait for sled's own threads when closing.

@@ -20,10 +20,8 @@ use crate::report::Report;
 const CONNECTIONS: [u32; 3] = [1, 4096, 65_536];
 /// Numbers of connections for the comparison with IPVS.
 const FEW_CONNECTIONS: [u32; 2] = [1, 4096];
-/// Number of backends in the packet benchmark.
 const BACKENDS: u32 = 10;
 const PORT: u16 = 53;
-/// Frames of a sample.
 const FRAMES: u32 = 400_000;
 /// Frames of a sample in an emulated machine, which is many times slower.
 const FEW_FRAMES: u32 = 40_000;

@@ -33,7 +33,6 @@ const WAYS: usize = 15;
 /// Numbers of connections that the frames belong to, in turn. One shows the cost of the chain itself, many show the
 /// effect of its members on each other's caches.
 const CONNECTIONS: [u16; 3] = [1, 256, 4096];
-/// Rules of the programs with many rules.
 const RULES: u32 = 1000;
 const PORT: u16 = 53;
 /// The program that no packet passes.

@@ -2,7 +2,6 @@
 
 /// Alternative: how to set it up, measure it once, and remove it.
 pub struct Contender<'a> {
-    /// Name in results and pictures.
     pub name: String,
     /// Size of the task, for example the number of rules. Results with sizes are drawn as lines over them.
     pub at: Option<u32>,

@@ -26,7 +26,6 @@ const PORT: u16 = 53;
 /// Conditions of rules besides the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Prefixes of length 24.
     Prefixes,
     /// Prefixes of length 24, each with a port.
     Ports,
@@ -40,13 +39,11 @@ const KINDS: [(Kind, &str); 3] = [
     (Kind::Lengths, "prefixes of 25 lengths"),
 ];
 
-/// Returns the source of frames for a rule.
 fn source(rule: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0b00_0007 + (rule << 8))
 }
 
 impl Kind {
-    /// Returns the prefix of a rule, which contains its source.
     fn prefix(self, rule: u32) -> String {
         let length = if self == Self::Lengths { 24 + rule % 9 } else { 24 };
         let address = Ipv4Addr::from_bits(source(rule).to_bits() & u32::MAX << (32 - length));
@@ -61,7 +58,6 @@ impl Kind {
     }
 }
 
-/// Rule files for each firewall, with the same rules.
 struct Rules<'a> {
     gallery: &'a Gallery,
     far: &'a Namespace,

@@ -60,7 +60,6 @@ impl Profiler<'_> {
         self.running.replace(Some(side.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()));
     }
 
-    /// Returns the number of samples of the worker in the profile.
     fn recorded(&self) -> u64 {
         let side = self.running.take().expect("a profile is being taken");
         let output = side.wait_with_output().unwrap();

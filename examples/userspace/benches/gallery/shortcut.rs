@@ -81,7 +81,6 @@ impl Place<'_> {
         done
     }
 
-    /// Returns the number of messages that took the shortcut.
     fn taken(&self) -> u64 {
         let stats: serde_json::Value = serde_json::from_str(&self.side("stats --json")).unwrap();
         stats["shortcut"]["messages"].as_u64().unwrap()

@@ -65,7 +65,6 @@ impl Flows {
         json_lines(&self.run(&format!("list --json {filter}")).success())
     }
 
-    /// Returns the only flow of a direction.
     fn one(&self, filter: &str, direction: &str) -> Value {
         let mut found = self.list(filter);
         found.retain(|flow| flow["direction"] == direction);

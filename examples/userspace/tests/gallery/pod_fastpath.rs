@@ -57,7 +57,6 @@ impl FastPath {
         run_in(&self.gallery, &self.cluster.node, line)
     }
 
-    /// Adds both pods.
     fn know_pods(&self) {
         for pod in &self.cluster.pods {
             self.run(&format!("add {} {}", pod.address, pod.interface)).success();
@@ -94,12 +93,10 @@ impl FastPath {
         assert_eq!(self.packets("too_large"), 1);
     }
 
-    /// Returns the number of packets with an outcome.
     fn packets(&self, outcome: &str) -> u64 {
         self.json("stats --json")[outcome]["packets"].as_u64().unwrap()
     }
 
-    /// Returns the number of packets sent to a prefix, as in `list`.
     fn sent_to(&self, prefix: &str) -> u64 {
         let listed = self.json("list --json");
         let found = listed.as_array().unwrap().iter().find(|row| row["prefix"] == prefix);

@@ -45,7 +45,6 @@ impl Shortcut {
         serde_json::from_str(&self.run(line).success()).unwrap()
     }
 
-    /// Returns the number of messages with an outcome.
     fn messages(&self, outcome: &str) -> u64 {
         self.json("stats --json")[outcome]["messages"].as_u64().unwrap()
     }

@@ -17,7 +17,6 @@ use serde_json::Value;
 
 use crate::equipment::{Gallery, WATCHER, refusals};
 
-/// Port of the server, in its own namespace.
 const PORT: u16 = 4433;
 /// Size that fills the ring buffer several times.
 const LARGE: usize = 16 << 20;
@@ -185,7 +184,6 @@ fn system_library() -> PathBuf {
     line.and_then(|line| line.rsplit_once("=> ")).expect("OpenSSL 3 is here").1.into()
 }
 
-/// Returns the cgroup id of a process.
 fn control_group(process: u32) -> u64 {
     let group = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
     let path = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap();

@@ -99,7 +99,6 @@ fn values(found: &mut SpecProblems, common: &ApplicationCommon) {
     }
 }
 
-/// Shortens a name for a message.
 fn shown(name: &str) -> String {
     name.chars().take(60).collect()
 }

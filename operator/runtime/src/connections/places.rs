@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Maximum number of connections of one listener.
 const MOST: usize = 1024;
 /// Maximum number of connections from one address. The API server calls admission from one address, for all writes of
 /// a fleet.

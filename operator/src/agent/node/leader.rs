@@ -14,7 +14,6 @@ use bpfman_proto::agent_lock;
 
 use bpfman_runtime::backoff::jittered;
 
-/// Interval between attempts.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Attempts without a lock file after which the folder is locked instead, as earlier agents do. A daemon of an earlier

@@ -24,7 +24,6 @@ use crate::agent::shared::ended::Stop;
 use crate::agent::shared::write_status::{latest, write_status};
 use bpfman_runtime::backoff::jittered;
 
-/// Interval of the checks.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Duration for which a hook, or programs outside of chains, are timed at each check.

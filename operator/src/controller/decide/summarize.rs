@@ -13,7 +13,6 @@ use bpfman_runtime::sentence;
 /// Maximum number of nodes that a message names.
 const NAMED: usize = 10;
 
-/// Maximum number of causes in a summary.
 const CAUSES: usize = 20;
 
 /// Reason of a success in which a selector of pods or containers matches none on any node. This may be a mistake, but

@@ -129,7 +129,6 @@ where
     events.filter_map(move |event| std::future::ready(event.ok().map(&seen))).boxed()
 }
 
-/// Merges all watches into one stream.
 fn watches(client: &Client) -> SelectAll<stream::BoxStream<'static, Seen>> {
     let mut all = SelectAll::new();
     all.push(watched(Api::<Config>::all(client.clone()), watcher::Config::default(), Seen::Config));
@@ -182,7 +181,6 @@ impl Deployer {
         });
     }
 
-    /// Runs one round: writes everything that differs.
     async fn round(&mut self) -> Result<(), DeployError> {
         let Some(config) = self.config.clone() else {
             return if self.make_default { self.make_default().await } else { Ok(()) };

@@ -217,7 +217,6 @@ impl Memory {
     }
 }
 
-/// Returns the uid of the application that owns a state object.
 fn owner(wire: &WireState) -> Option<ApplicationId> {
     let owners = wire.metadata.owner_references.iter().flatten();
     let ours = |kind: &str| Scope::ALL.into_iter().any(|scope| kind == scope.application_kind());

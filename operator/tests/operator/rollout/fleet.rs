@@ -45,7 +45,6 @@ pub struct Fleet {
     pub silent: BTreeSet<String>,
     /// All revisions that each node was ordered to run, in order.
     pub told: BTreeMap<String, Vec<String>>,
-    /// Reasons of all events.
     pub events: Vec<&'static str>,
 }
 

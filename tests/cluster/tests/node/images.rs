@@ -16,7 +16,6 @@ const OURS: [(&str, &str, &str); 3] = [
     ("cni", "bpfman-cni", "/usr/bin/bpfman-cni"),
 ];
 
-/// Returns the name of one of the project's images on the node.
 pub fn ours(image: &str) -> String {
     format!("bpfman.test/bpfman-{image}:test")
 }

@@ -155,7 +155,6 @@ images:
         self.cluster.kubectl(&words).json()["items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Returns the process id of the first container of a pod.
     pub fn process(&self, pod: &Value) -> String {
         let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap().to_owned();
         let id = id.trim_start_matches("containerd://");

@@ -28,7 +28,6 @@ const REFUSED: [(&str, &str); 3] = [
 /// Samples with program types that a kernel may lack; the error then names the type.
 const OF_SOME_KERNELS: [&str; 2] = ["fentry-unlink", "kprobe-wake"];
 
-/// Returns all samples, with images in the node's registry.
 fn samples() -> Vec<Value> {
     ["cluster", "namespaced"]
         .into_iter()

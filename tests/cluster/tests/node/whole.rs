@@ -119,7 +119,6 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     node.wait(&["--for=condition=Ready", "pod/after"]);
 }
 
-/// Returns the number of the daemon's mounts on the node.
 fn mounts(node: &RealNode) -> String {
     node.on_node(&["grep", "-c", " /run/bpfman/", "/proc/self/mountinfo"]).stdout.trim().to_owned()
 }

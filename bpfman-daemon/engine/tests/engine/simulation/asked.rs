@@ -16,7 +16,6 @@ pub struct Asked {
     pub links: BTreeMap<LinkId, AskedLink>,
 }
 
-/// Program, place and priority of a link.
 pub type AskedLink = (ProgramUid, String, Option<i32>);
 
 /// Returns the place of a link, without its priority.
@@ -39,7 +38,6 @@ pub enum Made {
 }
 
 impl Asked {
-    /// Returns the state according to the engine.
     pub fn of(engine: &Engine<SimKernel>) -> Self {
         let programs =
             engine.list(&bpfmand_core::Selector { managed_only: true, ..Default::default() }).unwrap();

@@ -18,7 +18,6 @@ use crate::crashes::Ending;
 use crate::replacements::replacement;
 use crate::simulated::bench;
 
-/// Description of a broken promise.
 pub type Broken = String;
 
 const INTERFACES: [&str; 2] = ["left", "right"];
@@ -30,7 +29,6 @@ pub struct Machine {
     pub engine: Engine<SimKernel>,
     ending: Arc<Ending>,
     pub asked: Asked,
-    /// Interfaces that exist.
     interfaces: [bool; 2],
     /// True between a third-party change and the daemon's next check.
     disturbed: bool,

@@ -41,7 +41,6 @@ pub fn bit_string(content: &[u8]) -> Vec<u8> {
     tlv(3, &[&[0], content].concat())
 }
 
-/// Encodes seconds since 1970 as time.
 pub fn time(seconds: i64) -> Vec<u8> {
     let date = bpfman_image_format::SourceDate::from_seconds(u64::try_from(seconds).unwrap()).unwrap();
     let digits: String = date.rfc3339().chars().filter(char::is_ascii_digit).collect();

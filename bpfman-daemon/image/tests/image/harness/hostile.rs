@@ -18,7 +18,6 @@ pub struct Answer {
     pub endless: bool,
     /// Keeps the connection open without sending the body.
     pub stall: bool,
-    /// Answer to the first requests, with their number.
     pub first: Option<(usize, Box<Answer>)>,
     /// Closes the connection after so many bytes of the body.
     pub breaks_after: Option<usize>,
@@ -140,7 +139,6 @@ impl Hostile {
         format!("{}/{path}", self.address).parse().unwrap()
     }
 
-    /// Sets the answer to a path below `/v2/a/`.
     pub fn set(&self, path: &str, answer: Answer) {
         self.set_absolute(&format!("/v2/a/{path}"), answer);
     }
@@ -168,7 +166,6 @@ impl Hostile {
         descriptor
     }
 
-    /// Serves a manifest by tag and by digest.
     pub fn manifest(&self, tag: &str, content: &Value) -> Digest {
         let bytes = content.to_string().into_bytes();
         let digest = Digest::of(&bytes);

@@ -48,7 +48,6 @@ struct Generator<'a> {
     depth: i16,
 }
 
-/// Returns one random program of the kind.
 pub fn program(random: &mut Random, kind: ProgramKind, number: usize) -> BoundText {
     let mut registers = [6, 7, 8, 9];
     for last in (1..registers.len()).rev() {

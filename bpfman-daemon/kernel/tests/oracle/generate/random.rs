@@ -1,4 +1,3 @@
-/// Small random number generator, the same everywhere.
 pub struct Random(u64);
 
 impl Random {

@@ -18,7 +18,6 @@ mod network;
 pub use maps::{Map, possible_cpus};
 pub use network::*;
 
-/// Kind of a program and of its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramKind {
     Xdp,

@@ -123,7 +123,6 @@ pub fn attach_xdp(program: &Program, interface: u32, mode: XdpMode) -> io::Resul
     Attr::new().fd(0, program.as_raw_fd()).u32(4, interface).u32(8, 37).u32(12, flags).open(28).map(Link)
 }
 
-/// Replaces the program of a link.
 pub fn replace(link: &Link, program: &Program) -> io::Result<()> {
     Attr::new().fd(0, link.0.as_raw_fd()).fd(4, program.as_raw_fd()).call(29).map(drop)
 }

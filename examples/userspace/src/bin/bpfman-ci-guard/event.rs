@@ -40,7 +40,6 @@ pub struct Event {
 }
 
 impl Event {
-    /// Parses one record. Returns `None` if it is malformed.
     pub fn parse(record: &[u8]) -> Option<Self> {
         let mut rest = record;
         let _cgroup: [u8; 8] = take(&mut rest)?;

@@ -35,7 +35,6 @@ impl FromStr for Line {
     }
 }
 
-/// Reads a rule file. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<RuleFile> {
     let (text, name) = rule_file::read(path)?;
     parse(&text, &name)

@@ -9,16 +9,13 @@ use crate::reasons::{DropReason, Reasons};
 /// Names of `enum kind`, in its order.
 const KINDS: [&str; 3] = ["new", "ended", "dropped"];
 
-/// Change of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     kind: &'static str,
-    /// State of the flow at the time of the event.
     pub seen: Seen,
 }
 
 impl Event {
-    /// Parses `struct event`. Returns `None` if the bytes are malformed.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (record, rest) = bytes.split_first_chunk::<RECORD_BYTES>()?;
         let (flow, rest) = rest.split_at_checked(FLOW_BYTES)?;

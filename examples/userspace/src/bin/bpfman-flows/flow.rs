@@ -8,11 +8,8 @@ use serde_json::{Value, json};
 use crate::clock::Clock;
 use crate::reasons::{DropReason, Reasons};
 
-/// Size of `struct flow`.
 pub const FLOW_BYTES: usize = 44;
-/// Size of `struct record`.
 pub const RECORD_BYTES: usize = 40;
-/// Size of `struct drop`.
 pub const DROP_BYTES: usize = FLOW_BYTES + 4;
 
 /// Fate of a flow's packets.
@@ -29,7 +26,6 @@ pub struct Flow {
     pub source: (IpAddr, u16),
     /// Address and port of the receiver, likewise.
     pub destination: (IpAddr, u16),
-    /// IANA protocol number.
     pub protocol: u8,
     /// Index of the interface; 0 for packets dropped where they were created.
     pub interface: u32,
@@ -80,7 +76,6 @@ impl Flow {
     }
 }
 
-/// Counters of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Packets; a packet that the kernel merged from several counts as several.

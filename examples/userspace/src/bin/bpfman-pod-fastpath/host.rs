@@ -10,7 +10,6 @@ use bpfman_examples::failure::Failure;
 
 use crate::netlink::{Answer, ask, attribute, number};
 
-/// Index of an interface in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InterfaceIndex(pub u32);
 
@@ -64,7 +63,6 @@ struct Neighbour {
     mac: Mac,
 }
 
-/// Network configuration of the host.
 pub struct Host {
     interfaces: BTreeMap<String, Interface>,
     neighbours: Vec<Neighbour>,

@@ -8,12 +8,10 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const REQUEST: u16 = 1;
 const DUMP: u16 = 0x300;
-/// Size of a message header.
 const HEADER: usize = 16;
 /// Mask of an attribute's type; the bits above are flags.
 const KIND: u16 = 0x3fff;
 
-/// Form of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     One,

@@ -23,7 +23,6 @@ pub const RENEWAL: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scope {
-    /// Limits the profile to this process.
     pub process: Option<u32>,
     /// Limits the profile to this cgroup and those below it: its id, and its depth below the root.
     pub control_group: Option<(u64, u64)>,

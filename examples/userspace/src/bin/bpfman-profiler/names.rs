@@ -65,7 +65,6 @@ impl Names {
         self.unreadable.insert(process);
     }
 
-    /// Adds names that were found in debug files.
     pub fn add(&mut self, process: u32, found: BTreeMap<u64, String>) {
         if !found.is_empty() {
             self.unreadable.remove(&process);

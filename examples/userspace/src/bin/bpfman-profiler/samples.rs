@@ -91,7 +91,6 @@ impl Samples {
         })
     }
 
-    /// Returns the samples since [`Samples::clear`]. Fails if a map cannot be read.
     pub fn read(&self) -> Result<Vec<Seen>> {
         let mut all = Vec::new();
         for entry in self.counts.iter() {

@@ -34,7 +34,6 @@ impl Pair {
     }
 }
 
-/// Returns the connections of the map, sorted.
 pub fn read(maps: &MapSource) -> Result<Vec<Pair>> {
     let sockets: SockHash<MapData, RawEnd> = maps.open("sockets", MapAccess::Read)?;
     let mut ends = BTreeSet::new();

@@ -20,7 +20,6 @@ const MOST_PEERS: usize = 8192;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortIndex(pub u32);
 
-/// Port that is filtered.
 #[derive(Clone, Debug)]
 pub struct Port {
     pub mac: Option<Mac>,

@@ -46,7 +46,6 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Returns the port that the rule applies to.
     pub fn port(&self) -> Option<&PortName> {
         match self {
             Self::Port { name, .. } => Some(name),

@@ -7,7 +7,6 @@ use crate::piece::{Caller, Direction, Piece};
 /// Maximum number of threads with an incomplete call; pieces of further threads are shown separately.
 const MOST: usize = 4096;
 
-/// Data of one call, or the beginning of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Nanoseconds since boot.

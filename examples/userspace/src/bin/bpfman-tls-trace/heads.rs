@@ -7,11 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::calls::{Call, Stream};
 use crate::secrets::{HIDDEN, is_secret};
 
-/// Maximum number of header lines of a head.
 const MAX_HEADERS: usize = 100;
 /// Maximum number of bytes of a head that arrives in parts.
 const MAX_BYTES: usize = 16 * 1024;
-/// Maximum number of connections with an incomplete head.
 const MAX_CONNECTIONS: usize = 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

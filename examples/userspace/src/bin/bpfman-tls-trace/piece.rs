@@ -1,6 +1,5 @@
 //! Records that `tls_trace.bpf.c` writes to its ring buffer, parsed by hand.
 
-/// Size of the data in `struct piece`.
 const PIECE_BYTES: usize = 1024;
 const COMM_LENGTH: usize = 16;
 
@@ -41,7 +40,6 @@ pub struct Piece {
     pub direction: Direction,
     /// Size of the data of the whole call, in bytes.
     pub total: u32,
-    /// Offset of this piece in the data of the call.
     pub offset: u32,
     /// True if no other piece of the call follows.
     pub last: bool,

@@ -10,7 +10,6 @@ const NAMES: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set
 const LONGEST: usize = "proxy-authorization:".len();
 /// Maximum number of streams that end in the middle of such a line.
 const MAX_STREAMS: usize = 1024;
-/// Replacement of a hidden value.
 pub const HIDDEN: &str = "(hidden)";
 
 /// Returns whether the values of a header are hidden.
@@ -40,10 +39,8 @@ impl Secrets {
     }
 }
 
-/// Current line of a stream.
 #[derive(Default)]
 struct Line {
-    /// Beginning of the line.
     head: Vec<u8>,
     is_secret: bool,
     /// True if the previous line was hidden: it continues in this one if this line begins with a space or tab.

@@ -19,7 +19,6 @@ const OPEN_TO_WRITE: u8 = 2;
 const CONNECT: u8 = 3;
 const PRIVILEGES: u8 = 4;
 
-/// Event that matches rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub revision: Revision,

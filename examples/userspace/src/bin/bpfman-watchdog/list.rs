@@ -53,7 +53,6 @@ pub fn parse(text: &str, file: &str) -> Result<RuleFile> {
     Ok(written)
 }
 
-/// Returns the line of the second rule with a name.
 fn line_of_second(text: &str, name: &str) -> Option<usize> {
     let names = |line: &str| {
         let value =
@@ -63,7 +62,6 @@ fn line_of_second(text: &str, name: &str) -> Option<usize> {
     (1..).zip(text.lines()).filter(|(_, line)| names(line)).map(|(number, _)| number).nth(1)
 }
 
-/// Reads a rule file; `-` is standard input. Fails if the file cannot be read, or [`parse`] fails.
 pub fn read(path: &str) -> Result<RuleFile> {
     let mut text = String::new();
     let name = if path == "-" { "standard input".to_owned() } else { path.escape_debug().to_string() };

@@ -20,7 +20,6 @@ use crate::slots::{Placed, Slots};
 /// Number of entries of `backends`.
 pub const MAX_BACKENDS: u32 = 1024;
 
-/// `struct settings`.
 type RawSettings = [u8; 44];
 
 struct Generation {

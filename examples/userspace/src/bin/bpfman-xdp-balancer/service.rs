@@ -25,7 +25,6 @@ pub struct Service {
 }
 
 impl Service {
-    /// Encodes `struct service`.
     pub fn to_bytes(self) -> [u8; 20] {
         let mut bytes = [0; 20];
         bytes[..16].copy_from_slice(&address_bytes(self.address));
@@ -83,7 +82,6 @@ impl State {
     }
 }
 
-/// Entry of the map of backends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Backend {
     pub address: IpAddr,
@@ -97,7 +95,6 @@ impl Backend {
     pub const NOBODY: Self =
         Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), state: State::Gone, epoch: 0 };
 
-    /// Encodes `struct backend`.
     pub fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         bytes[..16].copy_from_slice(&address_bytes(self.address));
@@ -124,7 +121,6 @@ impl Backend {
     }
 }
 
-/// Encodes `struct address`.
 pub fn address_bytes(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => {

@@ -11,7 +11,6 @@ use crate::service::Service;
 /// eight gives each service a slot of its own.
 const SLOTS: u32 = 1024;
 
-/// `struct slot`.
 type RawSlot = [u8; 28];
 
 /// Numbers of a service in a slot.

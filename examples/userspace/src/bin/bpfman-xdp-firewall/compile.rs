@@ -10,11 +10,8 @@ use crate::list::MAX_RULES;
 use crate::rule::{Action, Direction, Rule};
 use crate::search::Search;
 
-/// `NO_RULE`.
 const NO_RULE: u32 = u32::MAX;
-/// `MAX_PREFIXES`.
 const MAX_PREFIXES: usize = 262_144;
-/// `ANY_PROTOCOL`.
 const ANY_PROTOCOL: u16 = u16::MAX;
 /// `LOOK_PROTOCOL` and the other flags.
 const LOOK_PROTOCOL: u32 = 0x01;
@@ -22,7 +19,6 @@ const LOOK_PORT: u32 = 0x02;
 const LOOK_ALL: u32 = 0x04;
 const LOOK_ONE: u32 = 0x80;
 
-/// `struct detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Detail {
     pub class: u32,

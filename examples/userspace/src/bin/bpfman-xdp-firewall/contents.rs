@@ -8,13 +8,11 @@ use bpfman_examples::prefix::Prefix;
 use crate::compile::{Compiled, decision};
 use crate::rule::Rule;
 
-/// `struct class`.
 pub type ClassValue = [u32; 7];
 /// `struct prefix_v4`.
 pub type KeyV4 = [u16; 4];
 /// `struct prefix_v6`.
 pub type KeyV6 = [u32; 5];
-/// `struct detail`.
 pub type DetailKey = [u16; 4];
 
 #[derive(Default)]

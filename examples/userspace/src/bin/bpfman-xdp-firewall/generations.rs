@@ -19,10 +19,8 @@ use crate::rule::Rule;
 
 /// Number of entries of `counters`.
 const COUNTERS: u32 = 262_144;
-/// `RULES_OF_PAGE`.
 const RULES_OF_PAGE: usize = 128;
 
-/// `struct page`.
 type Page = [u8; 32 * RULES_OF_PAGE];
 /// `struct filling`: number of rules, and hash of the tables' contents.
 type Filling = [u64; 2];

@@ -75,7 +75,6 @@ impl Search {
         way.flatten()
     }
 
-    /// Encodes `struct search_v4`.
     pub fn to_v4(&self) -> [u8; 8 * STEPS_V4] {
         let mut bytes = [0; 8 * STEPS_V4];
         for (place, step) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(&self.0) {
@@ -85,7 +84,6 @@ impl Search {
         bytes
     }
 
-    /// Encodes `struct search_v6`.
     pub fn to_v6(&self) -> [u8; 20 * STEPS_V6] {
         let mut bytes = [0; 20 * STEPS_V6];
         for (place, step) in bytes.as_chunks_mut::<20>().0.iter_mut().zip(&self.0) {

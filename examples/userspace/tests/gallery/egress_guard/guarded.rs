@@ -37,7 +37,6 @@ fn table() -> Vec<Record> {
     ]
 }
 
-/// Attach point of the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Cgroup of the process.
@@ -151,7 +150,6 @@ impl Guarded {
         Self { client, group, server, receiver, network, gallery, program: programs[0] }
     }
 
-    /// Returns a guard with rules in mode `enforce`.
     pub fn enforcing(test: &str, rules: &str) -> Self {
         let guarded = Self::new(test);
         guarded.with_rules("apply", rules).success();
@@ -193,7 +191,6 @@ impl Guarded {
         self.run("stats --json").json()[what].as_u64().unwrap()
     }
 
-    /// Returns the learned names and addresses.
     pub fn learned(&self) -> Vec<(String, String)> {
         let learned = self.run("learned --json").json();
         let text = |value: &Value| value.as_str().unwrap().to_owned();

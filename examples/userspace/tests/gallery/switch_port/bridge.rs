@@ -11,7 +11,6 @@ use serde_json::Value;
 use crate::equipment::{Gallery, WATCHER};
 
 pub const INTERFACE: &str = "eth0";
-/// Port that hosts listen on.
 pub const PORT: u16 = 4242;
 
 pub struct Host {
@@ -160,7 +159,6 @@ impl Bridge {
         self.feed("apply", rules).success();
     }
 
-    /// Returns the companion command in the bridge's network namespace.
     fn side(&self) -> Command {
         let mut command = self.gallery.side_in(&self.namespace, WATCHER, "switch-port");
         command.args(["--program", &self.program.to_string()]);
@@ -178,7 +176,6 @@ impl Bridge {
         Outcome::of(self.side().args([verb, "-"]).stdin(File::open(file).unwrap()))
     }
 
-    /// Returns the number of frames with an outcome at a host's port.
     pub fn count(&self, host: usize, outcome: &str) -> u64 {
         let stats = self.run("stats --json").json();
         stats[self.hosts[host].port()][outcome]["packets"].as_u64().unwrap()

@@ -17,7 +17,6 @@ use super::equipment::{agent, application, links, objects, programs, xdp};
 /// Address of the registry for the nodes, which have isolated networks.
 pub const REGISTRY: &str = "127.0.0.1:5000";
 
-/// Makes the registry reachable from a node.
 pub fn lead_to(node: &Node, registry: &str) {
     let listener = node.network.inside(|| TcpListener::bind(REGISTRY).unwrap());
     let registry = registry.to_owned();

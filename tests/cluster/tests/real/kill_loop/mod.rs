@@ -24,7 +24,6 @@ const INTERFACES: [&str; 2] = ["up0", "up1"];
 const NAMES: [(&str, bool); 5] =
     [("red", false), ("green", false), ("blue", false), ("shop", true), ("bank", true)];
 const NAMESPACE: &str = "team";
-/// Maximum number of changes in a round.
 const MOST_CHANGES: usize = 6;
 
 struct World {

@@ -77,7 +77,6 @@ impl Fleet {
             .await;
     }
 
-    /// Applies a version of the application. Returns its uid.
     pub async fn apply(&self, version: u32, rollout: &Value) -> String {
         let object = json!({
             "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplication",
@@ -97,7 +96,6 @@ impl Fleet {
         self.applications.patch(APPLICATION, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    /// Changes the version of the image.
     pub async fn release(&self, version: u32) {
         self.change(&json!({ "byteCode": { "image": { "url": image(version) } } })).await;
     }
@@ -124,7 +122,6 @@ impl Fleet {
         .await
     }
 
-    /// Returns the nodes that ever ran a version.
     pub fn ever_ran(&self, version: u32) -> Vec<String> {
         self.agents.with(|world| {
             let ran = world.ran.iter().filter(|(_, ran)| ran.contains(&image(version)));
@@ -132,7 +129,6 @@ impl Fleet {
         })
     }
 
-    /// Returns the number of nodes that run a version now.
     pub fn run(&self, version: u32) -> usize {
         self.agents.with(|world| world.ran.values().filter(|ran| ran.last() == Some(&image(version))).count())
     }

@@ -27,11 +27,8 @@ const FLAG_WRITTEN: u8 = 2;
 /// Offsets of probes, in bytes from the start of the functions.
 #[derive(Debug, PartialEq, Eq)]
 pub struct GoProgram {
-    /// Version of Go, for example `go1.19.8`.
     pub version: String,
-    /// Return instructions of [`READ`].
     pub read: Vec<u64>,
-    /// Return instructions of [`WRITE`].
     pub write: Vec<u64>,
 }
 
@@ -80,7 +77,6 @@ const HERE: elf::Machine = elf::EM_AARCH64;
 #[cfg(not(target_arch = "aarch64"))]
 const HERE: elf::Machine = elf::EM_X86_64;
 
-/// Reason for which there are no offsets for probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NoProbes {
     NoBinary,
