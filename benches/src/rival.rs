@@ -26,10 +26,8 @@ struct Side {
     took: [Vec<f64>; CALLS.len()],
 }
 
-/// Runs all cases against the daemon at `socket`, and leaves nothing loaded.
-///
-/// # Errors
-/// Returns an error if either daemon refuses a call.
+/// Runs all cases against the daemon at `socket`, and leaves nothing loaded. Returns an error if either daemon refuses
+/// a call.
 pub async fn run(objects: &Objects, socket: &Path) -> anyhow::Result<()> {
     let loaded = std::env::var("LOADED").map_or(Ok(LOADED), |number| number.parse()).context("LOADED")?;
     let daemon = Daemon::start()?;

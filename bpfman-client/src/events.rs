@@ -108,10 +108,8 @@ impl EventQuery {
 }
 
 impl Events {
-    /// Reads the first answer: from there on, missed entries are reported.
-    ///
-    /// # Errors
-    /// The stream ended before it began, because the daemon is stopping.
+    /// Reads the first answer: from there on, missed entries are reported. Fails if the stream ended before it began,
+    /// because the daemon is stopping.
     pub(crate) async fn begin(stream: Streaming<ext::FollowEventsResponse>) -> Result<Self, Error> {
         let (read, epoch) = (VecDeque::new(), String::new());
         let mut events = Self { stream, read, read_to: 0, position: 0, newest: 0, epoch };

@@ -18,10 +18,8 @@ fn record(journal: &Journal, part: DaemonPart, verb: &str, object: &str, problem
     journal.record(HistoryEntry::of_daemon(part, verb, object).unless_failed(why), None);
 }
 
-/// Compares the records with the kernel, logs the result and writes an audit entry.
-///
-/// # Errors
-/// Returns an error if the records or the pins cannot be read.
+/// Compares the records with the kernel, logs the result and writes an audit entry. Returns an error if the records or
+/// the pins cannot be read.
 pub fn recover(engine: &Engine<LinuxKernel>, journal: &Journal) -> anyhow::Result<()> {
     let report = engine.recover().context("cannot compare the records with the kernel")?;
     for problem in &report.problems {

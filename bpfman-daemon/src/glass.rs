@@ -26,10 +26,7 @@ pub struct Glass {
 }
 
 impl Glass {
-    /// Runs recovery, unless the marker exists.
-    ///
-    /// # Errors
-    /// Returns an error if the records or the pins cannot be read.
+    /// Runs recovery, unless the marker exists. Returns an error if the records or the pins cannot be read.
     pub fn start(
         marker: Marker,
         engine: &Arc<Engine<LinuxKernel>>,

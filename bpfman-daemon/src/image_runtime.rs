@@ -56,10 +56,8 @@ impl Seat {
 
 impl ImageRuntime {
     /// Creates the runtime without starting lasting threads. With `folders`, its threads can write there only; the
-    /// returned value is the level of Landlock that the kernel supports.
-    ///
-    /// # Errors
-    /// Returns an error if a thread cannot be confined or started.
+    /// returned value is the level of Landlock that the kernel supports. Returns an error if a thread cannot be
+    /// confined or started.
     pub fn new(folders: Option<WritableFolders>) -> anyhow::Result<(Self, Option<Landlock>)> {
         let landlock = folders.as_ref().map(confine_once).transpose()?;
         Ok((Self { folders, seat: Arc::default() }, landlock))

@@ -30,16 +30,10 @@ impl std::fmt::Debug for Prepared {
 /// Operations of the crate `image` besides fetching, in types of the wire. Methods block, unless stated otherwise.
 #[tonic::async_trait]
 pub trait ImageService: Send + Sync {
-    /// Returns the images in the cache.
-    ///
-    /// # Errors
-    /// The cache cannot be read.
+    /// Returns the images in the cache. Fails if the cache cannot be read.
     fn list(&self) -> Result<Vec<wire::CachedImage>, ImageFailure>;
 
-    /// Returns one image of the cache.
-    ///
-    /// # Errors
-    /// The image is not in the cache.
+    /// Returns one image of the cache. Fails if the image is not in the cache.
     fn inspect(&self, image: &str) -> Result<wire::InspectImageResponse, ImageFailure>;
 
     /// Fetches and verifies an image for a user. While the returned value lives, [`Self::verify`] and the engine use
@@ -51,32 +45,23 @@ pub trait ImageService: Send + Sync {
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Prepared;
 
-    /// Fetches and verifies an image for a user.
-    ///
-    /// # Errors
-    /// The image cannot be fetched or verified.
+    /// Fetches and verifies an image for a user. Fails if the image cannot be fetched or verified.
     fn verify(
         &self,
         source: &BytecodeSource,
         caller_uid: u32,
     ) -> Result<wire::VerifyImageResponse, ImageFailure>;
 
-    /// Removes images that were not used for so many seconds, except these digests.
-    ///
-    /// # Errors
-    /// The cache cannot be written.
+    /// Removes images that were not used for so many seconds, except these digests. Fails if the cache cannot be
+    /// written.
     fn prune(&self, keep: &[String], unused_seconds: u64) -> Result<wire::PruneImagesResponse, ImageFailure>;
 
-    /// Imports a layout into the cache; with a name, one image of it under that name.
-    ///
-    /// # Errors
-    /// The path is no valid layout, or has no image of that name.
+    /// Imports a layout into the cache; with a name, one image of it under that name. Fails if the path is no valid
+    /// layout, or has no image of that name.
     fn import(&self, path: &str, name: Option<&str>) -> Result<wire::ImportImagesResponse, ImageFailure>;
 
     /// Returns the reason why a program with this evidence should not run any more, and whether to detach its links.
-    ///
-    /// # Errors
-    /// The policy cannot be read.
+    /// Fails if the policy cannot be read.
     fn judge(&self, bytecode_sha256: &str, evidence: &str) -> Result<Option<(String, bool)>, ImageFailure>;
 }
 

@@ -71,10 +71,8 @@ impl ChangeShares {
         Self { running, waiting, together: Arc::new(Semaphore::new(together)), sharers: Mutex::default() }
     }
 
-    /// Waits until one more change of a caller may run.
-    ///
-    /// # Errors
-    /// The maximum number of this caller's changes is waiting already.
+    /// Waits until one more change of a caller may run. Fails if the maximum number of this caller's changes is waiting
+    /// already.
     pub(crate) async fn enter(self: &Arc<Self>, permit: &Permit) -> Result<SharePlace, Status> {
         let Some(sharer) = Sharer::of(permit) else {
             return Ok(SharePlace { of: None, thread: [None, None] });

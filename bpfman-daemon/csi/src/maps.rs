@@ -12,20 +12,15 @@ pub trait MapSource: Send + Sync + 'static {
     type Handle: Send;
 
     /// Opens maps of an application by name, for a pod in a namespace: of an application in that namespace, or of an
-    /// exporting one without a namespace.
-    ///
-    /// # Errors
-    /// Fails if the application is not loaded, has no such map, or does not export it.
+    /// exporting one without a namespace. Fails if the application is not loaded, has no such map, or does not export
+    /// it.
     fn find(
         &self,
         wanted: WantedMaps<'_>,
         unexported: UnexportedMaps,
     ) -> Result<Vec<NamedMap<Self::Handle>>, NamedMapsError>;
 
-    /// Pins a map at an absolute path.
-    ///
-    /// # Errors
-    /// Fails if the kernel refuses.
+    /// Pins a map at an absolute path. Fails if the kernel refuses.
     fn pin(&self, map: &NamedMap<Self::Handle>, path: &Path) -> Result<(), EngineError>;
 
     /// Returns whether programs can be loaded.

@@ -68,10 +68,8 @@ impl<M: MapSource> Volumes<M> {
         self.folder.join(volume.as_str())
     }
 
-    /// Returns the mounts of a volume at a path, which is its target or its folder.
-    ///
-    /// # Errors
-    /// Fails if there is a mount of another kind.
+    /// Returns the mounts of a volume at a path, which is its target or its folder. Fails if there is a mount of
+    /// another kind.
     pub(crate) fn mounts_at<'t>(
         &self,
         table: &'t [Mount],

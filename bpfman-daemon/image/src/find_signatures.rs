@@ -41,10 +41,8 @@ impl SignaturePlace {
 }
 
 /// Returns the signatures of `digest` at one place of the source, in every supported format, within the limits. The
-/// signatures are not verified here.
-///
-/// # Errors
-/// Fails if the search cannot continue. A registry that does not answer is no error: it is noted in the result.
+/// signatures are not verified here. Fails if the search cannot continue. A registry that does not answer is no error:
+/// it is noted in the result.
 pub(crate) async fn find<S: SignatureSource>(
     source: &S,
     digest: Digest,

@@ -41,59 +41,37 @@ impl Mount {
 
 /// Operations of the kernel that a folder of pins needs. All paths are absolute and without symbolic links.
 pub trait Mounts: Send + Sync + 'static {
-    /// Returns all mounts that this process sees, in the order of the kernel.
-    ///
-    /// # Errors
-    /// The table cannot be read.
+    /// Returns all mounts that this process sees, in the order of the kernel. Fails if the table cannot be read.
     fn table(&self) -> Result<Vec<Mount>, KernelError>;
 
-    /// Mounts a new bpffs: nosuid, nodev, noexec, for root alone (0700). `source` names it in the table.
-    ///
-    /// # Errors
-    /// The folder is missing, or the kernel refuses.
+    /// Mounts a new bpffs: nosuid, nodev, noexec, for root alone (0700). `source` names it in the table. Fails if the
+    /// folder is missing, or the kernel refuses.
     fn mount_bpffs(&self, at: &Path, source: &str) -> Result<(), KernelError>;
 
-    /// Sets group and mode of a pin or folder.
-    ///
-    /// # Errors
-    /// The pin or folder is missing, or the kernel refuses.
+    /// Sets group and mode of a pin or folder. Fails if the pin or folder is missing, or the kernel refuses.
     fn set_access(&self, path: &Path, group: u32, mode: u32) -> Result<(), KernelError>;
 
     /// Makes the bpffs at `at` read-only for all its mounts and all users, also for root: no pin can be created in it,
-    /// and its maps can only be opened for reading (`BPF_F_RDONLY`).
-    ///
-    /// # Errors
-    /// The kernel refuses.
+    /// and its maps can only be opened for reading (`BPF_F_RDONLY`). Fails if the kernel refuses.
     fn seal(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Shows the contents of `from` also at `to`.
-    ///
-    /// # Errors
-    /// A folder is missing, or the kernel refuses.
+    /// Shows the contents of `from` also at `to`. Fails if a folder is missing, or the kernel refuses.
     fn bind(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
-    /// Shows the contents of `from` also at `to`, with all mounts below.
-    ///
-    /// # Errors
-    /// A folder is missing, or the kernel refuses.
+    /// Shows the contents of `from` also at `to`, with all mounts below. Fails if a folder is missing, or the kernel
+    /// refuses.
     fn bind_tree(&self, from: &Path, to: &Path) -> Result<(), KernelError>;
 
-    /// Makes the mount at `at` read-only. It stays nosuid, nodev, noexec.
-    ///
-    /// # Errors
-    /// There is no mount, or the kernel refuses.
+    /// Makes the mount at `at` read-only. It stays nosuid, nodev, noexec. Fails if there is no mount, or the kernel
+    /// refuses.
     fn bind_read_only(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Removes the topmost mount at `at` at once, with all mounts below, also while a process uses it.
-    ///
-    /// # Errors
-    /// There is no mount, or the kernel refuses.
+    /// Removes the topmost mount at `at` at once, with all mounts below, also while a process uses it. Fails if there
+    /// is no mount, or the kernel refuses.
     fn unmount(&self, at: &Path) -> Result<(), KernelError>;
 
-    /// Opens the map that is pinned at a path for reading. `None` if nothing is there.
-    ///
-    /// # Errors
-    /// The object is no map, or the kernel refuses.
+    /// Opens the map that is pinned at a path for reading. `None` if nothing is there. Fails if the object is no map,
+    /// or the kernel refuses.
     fn pinned_map(&self, path: &Path) -> Result<Option<MapId>, KernelError>;
 }
 

@@ -6,10 +6,7 @@ use crate::{Features, KernelError, LinkTarget, ListAnchor, Probe, ProgramLoad};
 
 impl Features {
     /// Refuses a program for a place that this kernel does not have. If the kernel does not know the type at all, the
-    /// kernel itself refuses it.
-    ///
-    /// # Errors
-    /// [`KernelError::Unsupported`] names the missing feature.
+    /// kernel itself refuses it. Errors: [`KernelError::Unsupported`] names the missing feature.
     pub(crate) fn check_load(&self, load: &ProgramLoad<'_>) -> Result<(), KernelError> {
         let is_netfilter = load.kind.kernel_type == prog_type::NETFILTER;
         let needed = [(Probe::DEVICE_BOUND, load.device.is_some()), (Probe::NETFILTER, is_netfilter)];
@@ -17,9 +14,7 @@ impl Features {
     }
 
     /// Refuses a link that this kernel cannot make: the kernel itself mostly just answers that something is invalid.
-    ///
-    /// # Errors
-    /// [`KernelError::Unsupported`] names the missing feature.
+    /// Errors: [`KernelError::Unsupported`] names the missing feature.
     pub(crate) fn check_target(&self, target: &LinkTarget<'_>) -> Result<(), KernelError> {
         let needed: &[Probe] = match target {
             LinkTarget::Tcx { .. } => &[Probe::TCX],

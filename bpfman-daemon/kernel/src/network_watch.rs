@@ -9,10 +9,7 @@ use crate::KernelError;
 pub trait NetworkWatch: Send {
     /// Watches exactly these namespaces from now on; `None` stands for the namespace of the daemon. Files that lead to
     /// no namespace are left out. Returns the namespaces with a watch that begins with this call, also because the file
-    /// leads to another namespace than before: that namespace was not watched before.
-    ///
-    /// # Errors
-    /// The kernel refuses.
+    /// leads to another namespace than before: that namespace was not watched before. Fails if the kernel refuses.
     fn follow(
         &mut self,
         namespaces: &BTreeSet<Option<PathBuf>>,
@@ -22,9 +19,6 @@ pub trait NetworkWatch: Send {
     fn followed(&self) -> BTreeSet<Option<PathBuf>>;
 
     /// Waits until something may have changed in a namespace, at most so long. Returns the namespaces with changes;
-    /// empty after the timeout.
-    ///
-    /// # Errors
-    /// The kernel refuses.
+    /// empty after the timeout. Fails if the kernel refuses.
     fn wait(&mut self, timeout: Duration) -> Result<BTreeSet<Option<PathBuf>>, KernelError>;
 }

@@ -11,10 +11,8 @@ pub trait InterfaceWatch: Send {
     /// Waits for changes, at most so long, and returns all known ones; empty after the timeout. A zero timeout does not
     /// wait.
     ///
-    /// A caller with a timeout of at most a second also learns within a second that the namespace's path is gone.
-    ///
-    /// # Errors
-    /// The kernel refuses.
+    /// A caller with a timeout of at most a second also learns within a second that the namespace's path is gone. Fails
+    /// if the kernel refuses.
     fn next(&mut self, timeout: Duration) -> Result<Vec<InterfaceEvent>, KernelError>;
 }
 

@@ -14,10 +14,8 @@ const PREFIX: &str = "exception_callback:";
 /// Component index of a tag on the function itself, not on an argument.
 const WHOLE: u32 = u32::MAX;
 
-/// Returns the exception callback of the function at `key`, if it has one.
-///
-/// # Errors
-/// Fails if the function names several, or one that is not a global library function of the object.
+/// Returns the exception callback of the function at `key`, if it has one. Fails if the function names several, or one
+/// that is not a global library function of the object.
 pub(crate) fn callback(
     object: &ObjectFile,
     key: FunctionKey,

@@ -43,10 +43,8 @@ pub struct ReaderLink {
 
 /// Starter of readers.
 pub trait StartReader: fmt::Debug + Send + Sync {
-    /// Starts a reader for one object. Must wait for nothing but the kernel.
-    ///
-    /// # Errors
-    /// Fails if the kernel refuses, or if the process that starts readers has ended.
+    /// Starts a reader for one object. Must wait for nothing but the kernel. Fails if the kernel refuses, or if the
+    /// process that starts readers has ended.
     fn start_reader(&self) -> io::Result<ReaderLink>;
 
     /// Starts the next reader in advance. Called after an object was read; `used_types`: it needed the kernel's types.

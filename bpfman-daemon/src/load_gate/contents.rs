@@ -22,10 +22,8 @@ pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 /// Value of each exception.
 const YES: [u8; 4] = [1, 0, 0, 0];
 
-/// Checks that the kernel calls LSM programs, and that gate and daemon share a clock.
-///
-/// # Errors
-/// Returns the reason if the gate cannot be used.
+/// Checks that the kernel calls LSM programs, and that gate and daemon share a clock. Returns the reason if the gate
+/// cannot be used.
 pub fn can_be_closed() -> anyhow::Result<()> {
     const LIST: &str = "/sys/kernel/security/lsm";
     let list =
@@ -57,10 +55,8 @@ pub struct Exceptions {
     pub missing: Vec<String>,
 }
 
-/// Resolves the configured exceptions.
-///
-/// # Errors
-/// Returns an error if the daemon's own executable is not found, or cannot be identified uniquely.
+/// Resolves the configured exceptions. Returns an error if the daemon's own executable is not found, or cannot be
+/// identified uniquely.
 pub fn exceptions(settings: &GateSettings) -> anyhow::Result<Exceptions> {
     let own = executable(Path::new("/proc/self/exe")).context("the daemon's own executable")?;
     let mut executables = Entries::from([(key(own), YES.to_vec())]);

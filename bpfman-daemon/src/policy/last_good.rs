@@ -42,11 +42,8 @@ impl LastGoodCopy {
         &self.path
     }
 
-    /// Reads the copy of the policy in the file `policy`; `None` if there is none.
-    ///
-    /// # Errors
-    /// Returns an error if the copy is damaged, can be changed by others, has a newer format, or belongs to another
-    /// file.
+    /// Reads the copy of the policy in the file `policy`; `None` if there is none. Returns an error if the copy is
+    /// damaged, can be changed by others, has a newer format, or belongs to another file.
     pub fn read(&self, policy: &Path) -> io::Result<Option<AcceptedPolicy>> {
         let (text, metadata) = match read_bounded(&self.path, MAX_COPY) {
             Ok(read) => read,
@@ -64,10 +61,7 @@ impl LastGoodCopy {
         accepted.map(Some).map_err(|why| io::Error::other(format!("{}: {why}", self.path.display())))
     }
 
-    /// Writes the copy atomically.
-    ///
-    /// # Errors
-    /// Returns an error unless the copy is durable.
+    /// Writes the copy atomically. Returns an error unless the copy is durable.
     pub fn write(&self, accepted: &AcceptedPolicy) -> io::Result<()> {
         let text = encode(accepted)?;
         let new = self.path.with_extension("new");
@@ -78,10 +72,8 @@ impl LastGoodCopy {
         self.sync_folder()
     }
 
-    /// Removes the copy. Without one, only root has access while the policy file has a mistake.
-    ///
-    /// # Errors
-    /// Returns an error if the removal may not be durable.
+    /// Removes the copy. Without one, only root has access while the policy file has a mistake. Returns an error if the
+    /// removal may not be durable.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -80,10 +80,8 @@ impl ParsedPolicy {
         Self::of(text, read, &Accounts { may_have_gone: false })
     }
 
-    /// Parses a policy that was accepted before. Users and groups that no longer exist match no caller.
-    ///
-    /// # Errors
-    /// Returns all mistakes: another version may have accepted options unknown to this one.
+    /// Parses a policy that was accepted before. Users and groups that no longer exist match no caller. Returns all
+    /// mistakes: another version may have accepted options unknown to this one.
     pub fn parse_again(texts: &PolicyTexts) -> Result<Self, Vec<PolicyMistake>> {
         let Some(text) = &texts.policy else { return Ok(Self::default()) };
         let mut read = |path: &Path| {
@@ -123,10 +121,7 @@ impl PolicyTexts {
         self.named.get(path.to_str()?).map(String::as_str)
     }
 
-    /// Keeps the text of a file that the policy names.
-    ///
-    /// # Errors
-    /// Returns an error if all files together are too large.
+    /// Keeps the text of a file that the policy names. Returns an error if all files together are too large.
     pub fn keep(&mut self, path: &Path, text: &str) -> io::Result<()> {
         let kept: usize = self.named.values().map(String::len).sum();
         if kept + text.len() > MAX_NAMED {

@@ -37,10 +37,8 @@ fn database(runtime: &Path) -> Option<PathBuf> {
     (folder.join("conf").is_file() && folder.join("db").is_file()).then_some(folder)
 }
 
-/// Refuses to start over the state of v0.6.0. Call it before anything is changed.
-///
-/// # Errors
-/// Returns an error if there is such a database.
+/// Refuses to start over the state of v0.6.0. Call it before anything is changed. Returns an error if there is such a
+/// database.
 pub fn refuse(runtime: &Path) -> anyhow::Result<()> {
     let Some(folder) = database(runtime) else { return Ok(()) };
     bail!(
@@ -52,11 +50,8 @@ pub fn refuse(runtime: &Path) -> anyhow::Result<()> {
 }
 
 /// Prints the state of v0.6.0, and the commands that take it over. Unless this is a dry run, also keeps its bytecode
-/// and renames its database, so that the daemon can start.
-///
-/// # Errors
-/// Returns an error, before any change, if there is no database, if it cannot be read, or if a daemon of v0.6.0 or of
-/// this version is running.
+/// and renames its database, so that the daemon can start. Returns an error, before any change, if there is no
+/// database, if it cannot be read, or if a daemon of v0.6.0 or of this version is running.
 pub fn import(arguments: &DaemonArguments) -> anyhow::Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "only root may read what bpfman v0.6.0 left");
     let folders = Folders::of(arguments)?;

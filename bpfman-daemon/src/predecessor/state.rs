@@ -81,10 +81,8 @@ pub struct PredecessorState {
 type Fields = BTreeMap<String, Vec<u8>>;
 
 impl PredecessorState {
-    /// Reads the trees of programs and links.
-    ///
-    /// # Errors
-    /// Returns an error if a page is damaged, or if a field is missing or has another size.
+    /// Reads the trees of programs and links. Returns an error if a page is damaged, or if a field is missing or has
+    /// another size.
     pub fn read(records: ForeignRecords) -> anyhow::Result<Self> {
         let mut trees: BTreeMap<String, Fields> = BTreeMap::new();
         for record in records {

@@ -42,10 +42,8 @@ pub struct RadarLoader {
 }
 
 impl RadarLoader {
-    /// Returns the programs of an earlier daemon or boot. Events since then are in their ring buffer.
-    ///
-    /// # Errors
-    /// Returns an error if programs are missing or differ from this version's, or the kernel's error.
+    /// Returns the programs of an earlier daemon or boot. Events since then are in their ring buffer. Returns an error
+    /// if programs are missing or differ from this version's, or the kernel's error.
     pub fn find(&self) -> anyhow::Result<Option<RadarPrograms>> {
         let found = self.labelled()?;
         let Some((_, first)) = found.first() else { return Ok(None) };
@@ -75,10 +73,8 @@ impl RadarLoader {
     }
 
     /// Loads and attaches the programs of the best source that the kernel supports, and the extras. If `is_seen`
-    /// reports that they observe nothing, the next source is tried.
-    ///
-    /// # Errors
-    /// Returns an error if the object is unavailable, or with the reason for each source if the kernel supports none.
+    /// reports that they observe nothing, the next source is tried. Returns an error if the object is unavailable, or
+    /// with the reason for each source if the kernel supports none.
     pub fn put_up(
         &self,
         object: &RadarObject,
@@ -117,10 +113,7 @@ impl RadarLoader {
         programs.ids.is_subset(&works)
     }
 
-    /// Unloads all programs of the radar.
-    ///
-    /// # Errors
-    /// Returns an error if one cannot be unloaded.
+    /// Unloads all programs of the radar. Returns an error if one cannot be unloaded.
     pub fn remove_all(&self) -> anyhow::Result<usize> {
         let found = self.labelled()?;
         for (id, _) in &found {

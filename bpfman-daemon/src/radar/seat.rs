@@ -36,10 +36,8 @@ impl RadarSeat {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends the thread a command, and starts one if there is none.
-    ///
-    /// # Errors
-    /// Returns an error if no thread can be started, or during shutdown. The command is dropped then.
+    /// Sends the thread a command, and starts one if there is none. Returns an error if no thread can be started, or
+    /// during shutdown. The command is dropped then.
     pub fn send(self: &Arc<Self>, command: RadarCommand) -> io::Result<()> {
         let mut seated = self.lock();
         if let Some(commands) = &seated.commands {

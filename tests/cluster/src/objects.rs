@@ -55,20 +55,14 @@ impl Cluster {
         self.try_apply(object.clone()).await.unwrap_or_else(|error| panic!("{error:?}: {object}"))
     }
 
-    /// Applies an object that the server may reject.
-    ///
-    /// # Errors
-    /// Returns the server's error.
+    /// Applies an object that the server may reject. Returns the server's error.
     pub async fn try_apply(&self, object: Value) -> kube::Result<DynamicObject> {
         let api = self.api_of(&object).await?;
         let name = object["metadata"]["name"].as_str().expect("it has a name").to_owned();
         api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await
     }
 
-    /// Returns the API for the kind and namespace of an object.
-    ///
-    /// # Errors
-    /// Returns an error if the server does not know the kind.
+    /// Returns the API for the kind and namespace of an object. Returns an error if the server does not know the kind.
     pub async fn api_of(&self, object: &Value) -> kube::Result<Api<DynamicObject>> {
         let client = self.client().await;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

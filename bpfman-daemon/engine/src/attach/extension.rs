@@ -15,10 +15,8 @@ use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
     /// Locks the program that an extension is for, and its hooks, until the extension is attached; third-party programs
-    /// are not locked. The caller holds shared maps ([`Engine::lock_extended`]) and the extension.
-    ///
-    /// # Errors
-    /// The extension would have no effect: a copy of the program runs, or another extension is attached.
+    /// are not locked. The caller holds shared maps ([`Engine::lock_extended`]) and the extension. Errors: The
+    /// extension would have no effect: a copy of the program runs, or another extension is attached.
     pub(super) fn hold_extended(&self, program: &ProgramRecord) -> Result<Vec<Guard>, EngineError> {
         let Some(extends) = &program.extends else { return Ok(Vec::new()) };
         let mut held = Vec::new();

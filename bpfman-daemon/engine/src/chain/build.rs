@@ -67,10 +67,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Makes the program for a hook out of its links, which are in order, for a change that was asked for: of the links
-    /// `changed`. The caller holds the hook's lock.
-    ///
-    /// # Errors
-    /// The hook is frozen, or the links cannot be joined: nothing was changed.
+    /// `changed`. The caller holds the hook's lock. Errors: The hook is frozen, or the links cannot be joined: nothing
+    /// was changed.
     pub(crate) fn build_chain(
         &self,
         key: &HookKey,

@@ -12,11 +12,8 @@ use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
     /// Finishes the change of a hook whose record names the new chain: moves its pins into place, adds the counters of
-    /// the former chain to the record, and removes that chain if no other hook runs it.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel or the store refuses. The change has happened; the next change or start continues
-    /// from there.
+    /// the former chain to the record, and removes that chain if no other hook runs it. Returns an error if the kernel
+    /// or the store refuses. The change has happened; the next change or start continues from there.
     pub(crate) fn settle_chain(&self, built: BuiltChain<'_, K>) -> Result<(), EngineError> {
         self.settle_chains(vec![built])
     }

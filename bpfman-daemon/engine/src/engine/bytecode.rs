@@ -57,34 +57,26 @@ pub struct Revocation {
 
 /// Interface to the crate `image`. Calls block.
 pub trait Images: Send + Sync {
-    /// Returns whether this user may load local object files, which have no signature: by default only root.
-    ///
-    /// # Errors
-    /// Returns an error if the policy cannot be read.
+    /// Returns whether this user may load local object files, which have no signature: by default only root. Returns an
+    /// error if the policy cannot be read.
     fn allows_files(&self, uid: u32) -> Result<bool, ImageFailure> {
         Ok(uid == 0)
     }
 
-    /// Returns the revocation of the bytecode of a loaded program, if it was revoked.
-    ///
-    /// # Errors
-    /// Returns an error if the policy cannot be read.
+    /// Returns the revocation of the bytecode of a loaded program, if it was revoked. Returns an error if the policy
+    /// cannot be read.
     fn revocation(&self, _program: &ProgramRecord) -> Result<Option<Revocation>, ImageFailure> {
         Ok(None)
     }
 
     /// Returns the reason why the current policy would refuse the bytecode of a loaded program; `None` if it would not.
-    ///
-    /// # Errors
     /// Returns an error if the policy cannot be read.
     fn refusal_now(&self, program: &ProgramRecord) -> Result<Option<String>, ImageFailure> {
         Ok(self.revocation(program)?.map(|revocation| format!("it was revoked: {}", revocation.why)))
     }
 
-    /// Fetches and verifies an image. `progress` is called with the bytes received so far and the total.
-    ///
-    /// # Errors
-    /// Returns an error if the image cannot be fetched or verified.
+    /// Fetches and verifies an image. `progress` is called with the bytes received so far and the total. Returns an
+    /// error if the image cannot be fetched or verified.
     fn fetch(
         &self,
         ask: ImageAsk<'_>,

@@ -166,10 +166,8 @@ impl<K: Kernel> Engine<K> {
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Removes a filter, in whichever path its namespace is found.
-    ///
-    /// # Errors
-    /// Returns [`KernelError::NamespaceNotFound`] if the filter may still run somewhere, or the kernel's error.
+    /// Removes a filter, in whichever path its namespace is found. Returns [`KernelError::NamespaceNotFound`] if the
+    /// filter may still run somewhere, or the kernel's error.
     pub(crate) fn end_filter(&self, filter: &LeftoverFilter) -> Result<(), EngineError> {
         let numbers = TcFilter { priority: filter.priority, handle: filter.handle };
         if let Some(at) = filter_place(&filter.key, &filter.interface, numbers) {

@@ -19,16 +19,12 @@ use crate::engine::map_sizes::MapSizes;
 
 /// Reader of object files.
 pub trait ReadObjects: Debug + Send + Sync {
-    /// Reads an object file. Later requests about it go through the returned object.
-    ///
-    /// # Errors
-    /// Returns an error if the bytes are not a valid object, or no reader is available.
+    /// Reads an object file. Later requests about it go through the returned object. Returns an error if the bytes are
+    /// not a valid object, or no reader is available.
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError>;
 
     /// Reads a file again whose reader failed during recovery. The total time of such reads in one start is limited.
-    ///
-    /// # Errors
-    /// The errors of [`Self::read`]; no time is left.
+    /// Errors: those of [`Self::read`]; no time is left.
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         self.read(bytes)
     }
@@ -47,28 +43,19 @@ pub trait ReadObjects: Debug + Send + Sync {
 
 /// Linker for the programs of an object that was read.
 pub trait LinkPrograms: Debug + Send + Sync {
-    /// Returns the object's BTF in the form that a kernel with these features accepts.
-    ///
-    /// # Errors
-    /// Returns an error if the reader has gone.
+    /// Returns the object's BTF in the form that a kernel with these features accepts. Returns an error if the reader
+    /// has gone.
     fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError>;
 
     /// Returns whether the program, or a function that it calls, refers to types, functions or variables of the kernel.
-    ///
-    /// # Errors
     /// Returns an error if the reader has gone.
     fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError>;
 
-    /// Returns whether the program refers to something that the kernel lacks and that a module may define.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel's types cannot be read, or the reader has gone.
+    /// Returns whether the program refers to something that the kernel lacks and that a module may define. Returns an
+    /// error if the kernel's types cannot be read, or the reader has gone.
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError>;
 
-    /// Links a program.
-    ///
-    /// # Errors
-    /// Returns an error if the program cannot be linked, or the reader has gone.
+    /// Links a program. Returns an error if the program cannot be linked, or the reader has gone.
     fn link(
         &self,
         program: &str,
@@ -99,10 +86,7 @@ impl EbpfObject {
         Ok(Self { facts, linker, sizes: BTreeMap::new() })
     }
 
-    /// Applies other sizes to the maps.
-    ///
-    /// # Errors
-    /// Returns an error if a map does not exist, or cannot have that size.
+    /// Applies other sizes to the maps. Returns an error if a map does not exist, or cannot have that size.
     pub(crate) fn sized(mut self, sizes: &MapSizes) -> Result<Self, EngineError> {
         let sizes = sizes.of(&self.facts);
         if !sizes.is_empty() {

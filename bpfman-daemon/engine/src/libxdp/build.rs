@@ -32,11 +32,9 @@ enum What<H> {
 
 impl<K: Kernel> Engine<K> {
     /// Builds a dispatcher with the third-party programs of the present one, and ours of these links. Without any
-    /// program, the result removes the present dispatcher.
-    ///
-    /// # Errors
-    /// The dispatcher no longer exists ([`KernelError::HookChanged`]), it cannot be changed, or the kernel refuses a
-    /// program in a slot: nothing was changed.
+    /// program, the result removes the present dispatcher. Errors: The dispatcher no longer exists
+    /// ([`KernelError::HookChanged`]), it cannot be changed, or the kernel refuses a program in a slot: nothing was
+    /// changed.
     pub(crate) fn build_dispatcher(
         &self,
         key: &HookKey,

@@ -91,10 +91,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the dispatcher at a hook with its programs; none if there is none, or it was not attached as libxdp
-    /// does.
-    ///
-    /// # Errors
-    /// The dispatcher cannot be changed: it has another version, or pins are missing.
+    /// does. Errors: The dispatcher cannot be changed: it has another version, or pins are missing.
     pub(crate) fn standing_dispatcher(
         &self,
         interface: &Interface,

@@ -31,9 +31,7 @@ fn parse_before_pin(name: &str) -> Option<(HookKey, Option<PathBuf>)> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the program that a hook runs without a link; none if there is none or the hook is gone.
-    ///
-    /// # Errors
+    /// Returns the program that a hook runs without a link; none if there is none or the hook is gone. Errors:
     /// [`KernelError::NamespaceNotFound`]: the hook may run a program.
     pub(super) fn runs_at(
         &self,

@@ -12,10 +12,7 @@ use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
     /// Writes the symbol addresses into the programs of a load. Reads the kernel's symbol list once, and only if
-    /// needed.
-    ///
-    /// # Errors
-    /// The kernel lacks a symbol, has several with that name, or hides addresses from this process.
+    /// needed. Fails if the kernel lacks a symbol, has several with that name, or hides addresses from this process.
     pub(crate) fn set_addresses(&self, programs: &mut [ResolvedProgram]) -> Result<(), EngineError> {
         let all = programs.iter().flat_map(|program| &program.linked.addresses);
         let names: BTreeSet<&str> = all.map(|one| one.symbol.as_str()).collect();

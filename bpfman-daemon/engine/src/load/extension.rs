@@ -43,10 +43,8 @@ pub fn replaced_function(
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Resolves the function that a linked program replaces, and compares their prototypes.
-    ///
-    /// # Errors
-    /// The program or function does not exist, the kernel cannot extend it, or the prototypes differ.
+    /// Resolves the function that a linked program replaces, and compares their prototypes. Fails if the program or
+    /// function does not exist, the kernel cannot extend it, or the prototypes differ.
     pub(crate) fn resolve_extension(
         &self,
         linked: &LinkedProgram,
@@ -108,10 +106,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Locks the programs that a load extends until it is recorded; `held` is locked by the caller. To prevent a
-    /// deadlock, a caller that locks programs of several loads holds the lock of shared maps.
-    ///
-    /// # Errors
-    /// A program was removed since it was resolved, is replaced by the same load, or does not belong to the tenant.
+    /// deadlock, a caller that locks programs of several loads holds the lock of shared maps. Fails if a program was
+    /// removed since it was resolved, is replaced by the same load, or does not belong to the tenant.
     pub(crate) fn lock_extended(
         &self,
         programs: &[ResolvedProgram],
@@ -146,10 +142,8 @@ impl<K: Kernel> Engine<K> {
         Ok(locked)
     }
 
-    /// Returns the request to load a program again: the program that it extends has another id after a reboot.
-    ///
-    /// # Errors
-    /// The extended program no longer exists.
+    /// Returns the request to load a program again: the program that it extends has another id after a reboot. Fails if
+    /// the extended program no longer exists.
     pub(crate) fn request_again(&self, program: &ProgramRecord) -> Result<ProgramRequest, EngineError> {
         let request = program.request();
         let Some(extends) = &program.extends else { return Ok(request) };

@@ -8,10 +8,8 @@ use bpfmand_object::{KconfigExtern, KconfigValue, ObjectFacts};
 use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
-    /// Returns the values of the configuration variables of an object, by name, without options that are not set.
-    ///
-    /// # Errors
-    /// The object needs an option and the kernel's build configuration cannot be read.
+    /// Returns the values of the configuration variables of an object, by name, without options that are not set. Fails
+    /// if the object needs an option and the kernel's build configuration cannot be read.
     pub(crate) fn kconfig(
         &self,
         object: &ObjectFacts,

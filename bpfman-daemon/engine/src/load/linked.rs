@@ -94,10 +94,8 @@ impl Deref for LinkedLoad<'_> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Reads an object and links its programs. `sizes` overrides numbers of map entries.
-    ///
-    /// # Errors
-    /// The object or one of the programs is invalid, or no object reader is available.
+    /// Reads an object and links its programs. `sizes` overrides numbers of map entries. Fails if the object or one of
+    /// the programs is invalid, or no object reader is available.
     pub(crate) fn link_load(
         &self,
         bytes: Arc<[u8]>,
@@ -109,10 +107,7 @@ impl<K: Kernel> Engine<K> {
         self.link_object(object, programs)
     }
 
-    /// Links programs of an object that was read.
-    ///
-    /// # Errors
-    /// The errors of [`Self::link_load`].
+    /// Links programs of an object that was read. Errors: those of [`Self::link_load`].
     pub(crate) fn link_object(
         &self,
         object: EbpfObject,

@@ -70,10 +70,8 @@ fn is_tail_call(insn: &Insn) -> bool {
     insn.code == op::CALL && insn.src() == 0 && insn.imm == 12
 }
 
-/// The type whose rules a program is held to: of an extension, that of the program that it becomes a part of.
-///
-/// # Errors
-/// The extended program is a third party's, or its guard would be replaced.
+/// The type whose rules a program is held to: of an extension, that of the program that it becomes a part of. Fails if
+/// the extended program is a third party's, or its guard would be replaced.
 fn extended_type(wanted: &Wanted<'_>) -> Result<ProgramType, EngineError> {
     let Some(extends) = &wanted.program.extends else { return Ok(wanted.program.program_type) };
     let (program, extended) = (wanted.program.name.clone(), extends.place.program);

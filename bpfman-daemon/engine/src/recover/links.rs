@@ -66,11 +66,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Finds the hook of a link that is attached again: the recorded one if it still exists, or the one that its path
-    /// leads to.
-    ///
-    /// # Errors
-    /// [`KernelError::NamespaceNotFound`]: the namespace of its hook may still exist, and its path may lead to another
-    /// one.
+    /// leads to. Errors: [`KernelError::NamespaceNotFound`]: the namespace of its hook may still exist, and its path
+    /// may lead to another one.
     fn hook_again(&self, link: &LinkRecord) -> Result<Option<HookKey>, EngineError> {
         let Some((interface, kind)) = link.point.hook() else { return Ok(None) };
         if let Some(key) = link.hook.filter(|_| link.boot == self.boot) {

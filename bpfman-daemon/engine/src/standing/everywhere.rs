@@ -19,10 +19,8 @@ impl<K: Kernel> Engine<K> {
         all
     }
 
-    /// Finds the clsact filters that run a program, in all namespaces.
-    ///
-    /// # Errors
-    /// The kernel cannot be queried; the caller must not treat anything as unused then.
+    /// Finds the clsact filters that run a program, in all namespaces. Errors: The kernel cannot be queried; the caller
+    /// must not treat anything as unused then.
     pub(crate) fn all_filters(&self) -> Result<FoundFilters, EngineError> {
         let kinds = [Direction::Ingress, Direction::Egress].map(HookKind::Tc);
         // Sweep before the scan: a namespace that is found by then is scanned too.

@@ -38,9 +38,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the program in the filter of a hook, whatever its owner; none if the filter ended with its namespace.
-    ///
-    /// # Errors
-    /// [`KernelError::NamespaceNotFound`]: the filter may still run. Other errors: the kernel could not be queried.
+    /// Errors: [`KernelError::NamespaceNotFound`]: the filter may still run. Other errors: the kernel could not be
+    /// queried.
     pub(super) fn program_in_filter(
         &self,
         hook: &HookRecord,

@@ -111,9 +111,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns whether something is still attached in our place. Third parties can remove pins and filters, and
-    /// interfaces can disappear. A running link without its pin is pinned again.
-    ///
-    /// # Errors
+    /// interfaces can disappear. A running link without its pin is pinned again. Errors:
     /// [`KernelError::NamespaceNotFound`]: it may still run, and cannot be changed.
     pub(crate) fn is_entered(&self, hook: &HookRecord) -> Result<bool, EngineError> {
         let observed = self.observe_entry(hook)?;

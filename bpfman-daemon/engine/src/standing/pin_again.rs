@@ -33,10 +33,8 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Pins a link again that is not a member of a chain.
-    ///
-    /// # Errors
-    /// Several links of its program run without a pin: the kernel does not report which one it is.
+    /// Pins a link again that is not a member of a chain. Errors: Several links of its program run without a pin: the
+    /// kernel does not report which one it is.
     pub(crate) fn pin_link_again(&self, link: &LinkRecord) -> Result<bool, EngineError> {
         let pin = paths::link(link.id);
         // No link survives a reboot; avoid scanning all links of the machine for each record.

@@ -89,10 +89,8 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Finds the hook that a user names: by the interface that the path leads to, or, if the path no longer leads
-    /// anywhere, by the only recorded hook of that name.
-    ///
-    /// # Errors
-    /// [`KernelError::NoInterface`], [`KernelError::NoNamespace`].
+    /// anywhere, by the only recorded hook of that name. Errors: [`KernelError::NoInterface`],
+    /// [`KernelError::NoNamespace`].
     pub(crate) fn hook_by_name(&self, interface: &Interface, kind: HookKind) -> Result<HookKey, EngineError> {
         let error = match self.kernel.find_hook(interface, kind) {
             Err(error @ KernelError::NoNamespace { .. }) => error,
@@ -140,9 +138,7 @@ impl<K: Kernel> Engine<K> {
         matches!(self.loopback_in(path), Ok(_) | Err(KernelError::NoInterface { .. }))
     }
 
-    /// Finds the loopback of the namespace that a path leads to, which identifies the namespace.
-    ///
-    /// # Errors
+    /// Finds the loopback of the namespace that a path leads to, which identifies the namespace. Errors:
     /// [`KernelError::NoNamespace`]; [`KernelError::NoInterface`] if the loopback was renamed.
     pub(crate) fn loopback_in(&self, netns: Option<&Path>) -> Result<HookKey, KernelError> {
         let loopback = Interface { name: LOOPBACK.to_owned(), netns: netns.map(Path::to_owned) };

@@ -53,10 +53,8 @@ pub struct HelperLink {
 
 /// Starter of helpers.
 pub trait StartHelper: fmt::Debug + Send + Sync {
-    /// Starts a helper for a single load. Must wait for nothing but the kernel.
-    ///
-    /// # Errors
-    /// Fails if the kernel refuses, or if the process that starts helpers has ended.
+    /// Starts a helper for a single load. Must wait for nothing but the kernel. Fails if the kernel refuses, or if the
+    /// process that starts helpers has ended.
     fn start(&self, role: HelperRole) -> io::Result<HelperLink>;
 }
 

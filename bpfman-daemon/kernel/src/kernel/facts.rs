@@ -19,104 +19,70 @@ pub trait KernelFacts: KernelObjects {
     /// Returns the kernel settings that affect programs, as text, by name. Unreadable ones are left out.
     fn settings(&self) -> Vec<(&'static str, String)>;
 
-    /// Returns the id of this boot: records with another id are of an earlier boot.
-    ///
-    /// # Errors
-    /// Fails if the kernel does not report it.
+    /// Returns the id of this boot: records with another id are of an earlier boot. Fails if the kernel does not report
+    /// it.
     fn boot(&self) -> Result<String, KernelError>;
 
-    /// Returns the time within this boot.
-    ///
-    /// # Errors
-    /// Fails if the kernel does not report its boot id.
+    /// Returns the time within this boot. Fails if the kernel does not report its boot id.
     fn now(&self) -> Result<MachineTime, KernelError>;
 
-    /// Returns the kernel's own BTF.
-    ///
-    /// # Errors
-    /// Fails if the kernel has none, or it cannot be read.
+    /// Returns the kernel's own BTF. Fails if the kernel has none, or it cannot be read.
     fn btf(&self) -> Result<Vec<u8>, KernelError>;
 
     /// Returns the split BTF of each loaded module, which continues [`KernelFacts::btf`], ascending by name. Modules
-    /// without BTF are left out.
-    ///
-    /// # Errors
-    /// Fails if it cannot be read.
+    /// without BTF are left out. Fails if it cannot be read.
     fn module_btfs(&self) -> Result<Vec<(String, Vec<u8>)>, KernelError>;
 
     /// Returns the addresses of symbols of the kernel and its modules; several if the name is ambiguous. Zero stands
-    /// for addresses hidden from this process. Reads all symbols, which takes some 50 ms.
-    ///
-    /// # Errors
-    /// Fails if the kernel does not list symbols.
+    /// for addresses hidden from this process. Reads all symbols, which takes some 50 ms. Fails if the kernel does not
+    /// list symbols.
     fn symbol_addresses(
         &self,
         names: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, BTreeSet<u64>>, KernelError>;
 
-    /// Returns the kernel's build configuration, the text of its `.config`.
-    ///
-    /// # Errors
-    /// Fails if neither the kernel nor its distribution provides it.
+    /// Returns the kernel's build configuration, the text of its `.config`. Fails if neither the kernel nor its
+    /// distribution provides it.
     fn build_config(&self) -> Result<String, KernelError>;
 
-    /// Enables run statistics for all programs until the result is dropped, or this process ends.
-    ///
-    /// # Errors
-    /// Fails before Linux 5.8, or if the kernel refuses.
+    /// Enables run statistics for all programs until the result is dropped, or this process ends. Fails before Linux
+    /// 5.8, or if the kernel refuses.
     fn count_runs(&self) -> Result<Box<dyn RunClock>, KernelError>;
 
-    /// Follows the output of `bpf_printk`, with a trace buffer that is removed with the result.
-    ///
-    /// # Errors
-    /// Fails before Linux 5.9, or if trace buffers cannot be created.
+    /// Follows the output of `bpf_printk`, with a trace buffer that is removed with the result. Fails before Linux 5.9,
+    /// or if trace buffers cannot be created.
     fn follow_prints(&self) -> Result<Box<dyn PrintFeed>, KernelError>;
 
-    /// Returns the run statistics of a program since its load, while statistics were enabled.
-    ///
-    /// # Errors
-    /// Fails if the kernel refuses.
+    /// Returns the run statistics of a program since its load, while statistics were enabled. Fails if the kernel
+    /// refuses.
     fn run_counts(&self, program: &Self::Handle) -> Result<RunCounts, KernelError>;
 
     /// Returns the processes with an open descriptor of an object, including this one, by pid. Reads `/proc`, which
     /// takes some milliseconds per hundred processes. Processes that end meanwhile are left out, and the search stops
-    /// after a million descriptors.
-    ///
-    /// # Errors
-    /// Fails if `/proc` cannot be read.
+    /// after a million descriptors. Fails if `/proc` cannot be read.
     fn holders(&self, of: Held) -> Result<Vec<Holder>, KernelError>;
 
-    /// Returns the holders of all programs and links, with a single search as in [`KernelFacts::holders`].
-    ///
-    /// # Errors
-    /// Fails if `/proc` cannot be read.
+    /// Returns the holders of all programs and links, with a single search as in [`KernelFacts::holders`]. Fails if
+    /// `/proc` cannot be read.
     fn all_holders(&self) -> Result<ObjectHolders, KernelError>;
 
     /// Returns the running containers among `wanted`, by cgroup names that root assigned, in no order. Reads some
     /// thousand folders on a full node, which takes some milliseconds; containers that end meanwhile are left out.
-    ///
-    /// # Errors
     /// Fails if `/proc` cannot be read.
     fn containers(&self, wanted: &WantedContainers) -> Result<FoundContainers, KernelError>;
 
     /// Returns the tasks of a process's container, in a form that a program can test for.
     ///
     /// They are identified by their cgroup, if containers have cgroups of version 2 and this process sees the whole
-    /// hierarchy, else by their pid namespace.
-    ///
-    /// # Errors
-    /// [`KernelError::NoTaskGroup`] if the process is gone, or is in no container.
+    /// hierarchy, else by their pid namespace. Errors: [`KernelError::NoTaskGroup`] if the process is gone, or is in no
+    /// container.
     fn tasks_of_container(&self, pid: u32) -> Result<ContainerTasks, KernelError>;
 
-    /// Returns the tasks of a cgroup (version 2) by path.
-    ///
-    /// # Errors
-    /// [`KernelError::NoTaskGroup`] if it does not exist, or is the root.
+    /// Returns the tasks of a cgroup (version 2) by path. Errors: [`KernelError::NoTaskGroup`] if it does not exist, or
+    /// is the root.
     fn tasks_of_group(&self, path: &str) -> Result<TaskGroup, KernelError>;
 
-    /// Returns the real, effective and saved user ids of the processes in a cgroup and in those below it.
-    ///
-    /// # Errors
+    /// Returns the real, effective and saved user ids of the processes in a cgroup and in those below it. Errors:
     /// [`KernelError::NoTaskGroup`] if another cgroup has the path, or it has too many processes to look at.
     fn users_of_group(&self, path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError>;
 
@@ -135,10 +101,7 @@ pub trait KernelFacts: KernelObjects {
     fn process_began(&self, pid: u32) -> Option<u64>;
 
     /// Returns the index of the first path that user and group permissions hide from this caller. For all others, the
-    /// caller can see whether they exist, and with `read` may read them.
-    ///
-    /// # Errors
-    /// The kernel does not tell.
+    /// caller can see whether they exist, and with `read` may read them. Fails if the kernel does not report it.
     fn first_hidden(
         &self,
         caller: &FileReader,
@@ -146,9 +109,6 @@ pub trait KernelFacts: KernelObjects {
         read: bool,
     ) -> Result<Option<usize>, KernelError>;
 
-    /// Returns the online CPUs, ascending.
-    ///
-    /// # Errors
-    /// Fails if the kernel does not report them.
+    /// Returns the online CPUs, ascending. Fails if the kernel does not report them.
     fn online_cpus(&self) -> Result<Vec<u32>, KernelError>;
 }

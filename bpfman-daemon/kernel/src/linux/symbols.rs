@@ -92,10 +92,7 @@ impl TargetFile {
     }
 
     /// Returns the identity of the file. It differs from that of another file at the same path, and changes at each
-    /// write.
-    ///
-    /// # Errors
-    /// The file system does not report it.
+    /// write. Fails if the file system does not report it.
     pub(super) fn identity(&self) -> Result<FileIdentity, ProbeTargetError> {
         let found = self
             .file

@@ -15,11 +15,8 @@ use crate::agent::objects::state::StateObject;
 use crate::agent::shared::Shared;
 use bpfman_application::scope::ApplicationKey;
 
-/// Collects the facts. Only pods that the application selects are looked up.
-///
-/// # Errors
-/// Returns [`Unreachable`] if the daemon does not answer. If it cannot find containers, they are omitted, and the plan
-/// reports their pods as problems.
+/// Collects the facts. Only pods that the application selects are looked up. Returns [`Unreachable`] if the daemon does
+/// not answer. If it cannot find containers, they are omitted, and the plan reports their pods as problems.
 async fn gather(shared: &Shared, key: &ApplicationKey, spec: &ApplicationSpec) -> Result<Facts, Unreachable> {
     let (mut facts, pods) = known(shared, spec);
     let FoundContainers { found, ambiguous } = find(shared, &pods).await?;

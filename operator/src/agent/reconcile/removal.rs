@@ -69,10 +69,8 @@ pub async fn remove(
 }
 
 /// Returns whether the removal continues after the last status write. A refused write must not keep an object without
-/// programs. If the API server is away, the finalizer cannot be removed either.
-///
-/// # Errors
-/// Returns the error of a write that must be repeated.
+/// programs. If the API server is away, the finalizer cannot be removed either. Returns the error of a write that must
+/// be repeated.
 fn after_the_word(written: Result<(), ApiError>, gone: bool) -> Result<bool, ApiError> {
     match written {
         Ok(()) => Ok(true),
