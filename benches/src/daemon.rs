@@ -163,7 +163,6 @@ impl Network {
         ip(&["-n", &self.name, "link", "add", "name", name, "up", "type", "veth", "peer", "name", &peer])
     }
 
-    /// Returns the path of the namespace's file.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }

@@ -16,7 +16,6 @@ use crate::daemon::Daemon;
 use crate::samples::{Results, ms};
 
 const ROUNDS: usize = 500;
-/// Maximum number of streams per user.
 const MANY: usize = 16;
 /// Id that no program has.
 const NONE: u32 = 4_000_000_000;

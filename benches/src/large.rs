@@ -19,7 +19,6 @@ const STEP: usize = 50;
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// Argument that starts the process for the memory measurement.
 pub const MEMORY: &str = "memory-of-object";
-/// Samples per case.
 const ROUNDS: usize = 30;
 
 pub fn run() -> anyhow::Result<()> {

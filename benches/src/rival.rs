@@ -13,7 +13,6 @@ use crate::samples::Results;
 
 /// First argument that selects this benchmark; the second is the other daemon's socket.
 pub const RIVAL: &str = "rival";
-/// Calls of each kind.
 const ROUNDS: usize = 100;
 /// Default number of programs loaded in both daemons in the second half; `LOADED` overrides it.
 const LOADED: usize = 500;

@@ -343,7 +343,6 @@ impl Config {
         self.landlock.then(|| WritableFolders::new(vec![self.images.clone()]))
     }
 
-    /// Returns the mount point of the bpffs.
     pub fn fs(&self) -> PathBuf {
         self.runtime.join("fs")
     }
@@ -373,7 +372,6 @@ impl Folders {
         Ok(Self { runtime, state })
     }
 
-    /// Returns the mount point of the bpffs.
     pub fn fs(&self) -> PathBuf {
         self.runtime.join("fs")
     }

@@ -43,7 +43,6 @@ impl Glass {
         Ok(glass)
     }
 
-    /// Returns the gate that every change must pass.
     pub fn gate(&self) -> Arc<Gate> {
         Arc::clone(&self.gate)
     }

@@ -43,7 +43,6 @@ enum RadarCommand {
     Stop(Sender<Result<(), RadarRefusal>>),
     /// Continue; wakes the thread.
     Nothing,
-    /// Shut down.
     End,
 }
 

@@ -87,7 +87,6 @@ impl StepObserver for StartSteps {
     }
 }
 
-/// Object reader that also reports each object.
 #[derive(Debug)]
 pub struct StartReads {
     pub progress: Arc<StartProgress>,

@@ -23,7 +23,6 @@ pub fn side(entry: &str) -> PathBuf {
     find(&format!("bpfman-{entry}"))
 }
 
-/// Returns the directory of the binaries.
 fn folder() -> PathBuf {
     std::env::var_os(FOLDER_VARIABLE).map_or_else(build_folder, PathBuf::from)
 }

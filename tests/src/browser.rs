@@ -129,12 +129,10 @@ impl Browser {
         self.call(method, &format!("/session/{}/{path}", self.session), body)
     }
 
-    /// Opens a URL.
     pub fn open(&self, url: &str) {
         self.in_session("POST", "url", &json!({ "url": url }));
     }
 
-    /// Returns the current URL.
     #[must_use]
     pub fn url(&self) -> String {
         self.in_session("GET", "url", &Value::Null).as_str().unwrap().to_owned()
@@ -156,19 +154,16 @@ impl Browser {
         });
     }
 
-    /// Waits until the page shows a text.
     pub fn shows(&self, text: &str) {
         let script = format!("return document.body.innerText.includes({})", json!(text));
         self.until(&format!("the page shows {text:?}"), &script);
     }
 
-    /// Returns the visible text of the page.
     #[must_use]
     pub fn text(&self) -> String {
         self.script("return document.body.innerText").as_str().unwrap().to_owned()
     }
 
-    /// Presses keys, one after the other.
     pub fn press(&self, keys: &[&str]) {
         let presses = keys.iter().flat_map(|key| {
             [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]

@@ -7,20 +7,15 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 
-/// Certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// Files of a certificate and its key.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
-    /// Certificate, in PEM.
     pub certificate: PathBuf,
-    /// Private key, in PEM.
     pub key: PathBuf,
 }
 
 impl Authority {
-    /// Creates an authority.
     #[must_use]
     pub fn new() -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();

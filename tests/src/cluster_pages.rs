@@ -50,7 +50,6 @@ pub const BY_HAND: &[Step] = &[
     (MANIFESTS, "kubectl delete -k"),
 ];
 
-/// Installation with helm.
 pub const HELM: &[Step] = &[(INSTALLATION, "helm install")];
 
 /// Returns whether a test on a real API server runs a command.

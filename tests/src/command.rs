@@ -4,14 +4,11 @@ use std::process::Command;
 
 use crate::wait::within;
 
-/// Exit code and output of a command.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Exit code; -1 if a signal terminated the command.
     pub code: i32,
-    /// Standard output.
     pub stdout: String,
-    /// Standard error.
     pub stderr: String,
 }
 

@@ -19,7 +19,6 @@ use crate::wait::until;
 pub struct Console {
     process: Child,
     netns: Option<PathBuf>,
-    /// Address on which it listens.
     pub address: SocketAddr,
     /// URL that it printed, with the token.
     pub url: String,
@@ -28,14 +27,12 @@ pub struct Console {
 /// Credentials that a page sends with each request.
 #[derive(Clone, Debug)]
 pub struct PageSession {
-    /// Session cookie.
     pub cookie: String,
     /// Key of the page.
     pub key: String,
 }
 
 impl Console {
-    /// Starts the console of a daemon.
     #[must_use]
     pub fn start(daemon: &Daemon) -> Self {
         Self::of(daemon.cli_command(), None)
@@ -56,13 +53,11 @@ impl Console {
         Self { process, netns: netns.map(Path::to_path_buf), address, url }
     }
 
-    /// Returns the token of the URL.
     #[must_use]
     pub fn token(&self) -> &str {
         self.url.split_once("#token=").unwrap().1
     }
 
-    /// Returns the origin of its pages.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
@@ -86,7 +81,6 @@ impl Console {
         browser
     }
 
-    /// Opens a view.
     pub fn go(&self, browser: &Browser, view: &str) {
         browser.script(&format!("location.hash = {}", json!(format!("#/{view}"))));
         let name = view.split('/').next().unwrap();
@@ -100,7 +94,6 @@ impl Console {
         self.ask(&format!("GET {path}"), headers, "")
     }
 
-    /// Sends a POST request.
     #[must_use]
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         self.ask(&format!("POST {path}"), headers, body)
@@ -141,12 +134,10 @@ impl Console {
         PageSession { cookie, key: key.as_str().unwrap().to_owned() }
     }
 
-    /// Sends a signal to the console.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// Waits until it has exited.
     pub fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         until("the console ended", || {
@@ -158,7 +149,6 @@ impl Console {
 }
 
 impl PageSession {
-    /// Returns the credentials as headers.
     #[must_use]
     pub fn headers(&self) -> [(&str, &str); 2] {
         [("cookie", &self.cookie), ("x-bpfman-page", &self.key)]

@@ -53,7 +53,6 @@ impl Container {
         fs::write(self.group.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 
-    /// Returns the path of the cgroup.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.group

@@ -7,7 +7,6 @@ use std::process::Command;
 /// Cgroup of this test, removed when this value is dropped.
 #[derive(Debug)]
 pub struct Group {
-    /// Path in this machine's file system.
     pub folder: PathBuf,
     /// Path from the root of the hierarchy.
     pub path: String,

@@ -70,7 +70,6 @@ impl Csi {
         self.runtime.block_on(async move { client.node_unpublish_volume(request).await }).map(drop)
     }
 
-    /// Calls NodeGetInfo.
     #[must_use]
     pub fn node_info(&self) -> v1::NodeGetInfoResponse {
         let mut client = NodeClient::new(self.channel.clone());
@@ -79,7 +78,6 @@ impl Csi {
         answer.unwrap().into_inner()
     }
 
-    /// Calls NodeGetCapabilities.
     #[must_use]
     pub fn node_capabilities(&self) -> v1::NodeGetCapabilitiesResponse {
         let mut client = NodeClient::new(self.channel.clone());

@@ -16,14 +16,11 @@ use tempfile::TempDir;
 use crate::wait::{DEADLINE, within};
 use crate::{Outcome, Wire, binaries};
 
-/// Options for starting a daemon.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
     /// Contents of `bpfman.toml`.
     pub config: String,
-    /// Contents of `policy.toml`.
     pub policy: String,
-    /// Environment variables.
     pub environment: Vec<(String, String)>,
     /// Flags in addition to those for paths.
     pub flags: Vec<String>,
@@ -182,19 +179,16 @@ impl Daemon {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
     }
 
-    /// Returns a gRPC client.
     #[must_use]
     pub fn wire(&self) -> Wire {
         Wire::new(&self.socket())
     }
 
-    /// Runs the client.
     #[must_use]
     pub fn cli<S: AsRef<OsStr>>(&self, words: &[S]) -> Outcome {
         Outcome::of(self.cli_command().args(words))

@@ -14,7 +14,6 @@ use crate::wait::until;
 /// Address on which it listens in the namespace.
 const ADDRESS: &str = "127.0.0.1:9090";
 
-/// Prometheus server, killed when this value is dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     netns: PathBuf,

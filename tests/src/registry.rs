@@ -99,7 +99,6 @@ impl Registry {
         Self { process, address: address.expect("it says where it listens"), folder }
     }
 
-    /// Returns host and port.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address

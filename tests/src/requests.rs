@@ -51,7 +51,6 @@ pub fn attach(program: u32, info: Info) -> v1::AttachRequest {
     v1::AttachRequest { id: program, attach: Some(v1::AttachInfo { info: Some(info) }) }
 }
 
-/// Returns an attach point in an XDP chain.
 #[must_use]
 pub fn xdp(netns: &Path, iface: &str, priority: i32, proceed_on: &[i32]) -> Info {
     Info::XdpAttachInfo(v1::XdpAttachInfo {
@@ -63,7 +62,6 @@ pub fn xdp(netns: &Path, iface: &str, priority: i32, proceed_on: &[i32]) -> Info
     })
 }
 
-/// Returns an attach point in a TC chain.
 #[must_use]
 pub fn tc(netns: &Path, iface: &str, direction: &str, priority: i32, proceed_on: &[i32]) -> Info {
     Info::TcAttachInfo(v1::TcAttachInfo {
@@ -76,7 +74,6 @@ pub fn tc(netns: &Path, iface: &str, direction: &str, priority: i32, proceed_on:
     })
 }
 
-/// Returns an attach point for a tcx link.
 #[must_use]
 pub fn tcx(netns: &Path, iface: &str, direction: &str, priority: i32) -> Info {
     Info::TcxAttachInfo(v1::TcxAttachInfo {
@@ -93,13 +90,11 @@ pub fn tracepoint(name: &str) -> Info {
     Info::TracepointAttachInfo(v1::TracepointAttachInfo { tracepoint: name.to_owned(), ..Default::default() })
 }
 
-/// Returns an attach point at a kernel function.
 #[must_use]
 pub fn kprobe(function: &str) -> Info {
     Info::KprobeAttachInfo(v1::KprobeAttachInfo { fn_name: function.to_owned(), ..Default::default() })
 }
 
-/// Returns an attach point at a user-space function.
 #[must_use]
 pub fn uprobe(target: &str, function: &str) -> v1::UprobeAttachInfo {
     v1::UprobeAttachInfo {

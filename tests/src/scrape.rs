@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use crate::Daemon;
 use crate::wait::DEADLINE;
 
-/// Response to a request for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scraped {
     pub status: u16,

@@ -34,7 +34,6 @@ impl Target {
         target
     }
 
-    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()

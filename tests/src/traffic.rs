@@ -17,7 +17,6 @@ const JUDGED: u16 = 4242;
 /// Port of datagrams that the test programs pass.
 const MARKER: u16 = 4243;
 
-/// Sockets at both ends.
 #[derive(Debug)]
 pub struct Traffic {
     sender: UdpSocket,
@@ -26,7 +25,6 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Opens the sockets.
     #[must_use]
     pub fn new(network: &Network) -> Self {
         let bind = |address: &'static str, port| move || UdpSocket::bind((address, port)).unwrap();

@@ -28,11 +28,9 @@ pub async fn run(global: &Global, command: WaitFor) -> Result<(), CliError> {
     }
 }
 
-/// State at the timeout.
 enum Seen {
     /// No daemon answered.
     Nothing,
-    /// Text of the state.
     Otherwise(String),
 }
 

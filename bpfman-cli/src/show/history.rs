@@ -107,7 +107,6 @@ impl HistoryEntryJson {
         self.time.get(..19).map_or_else(|| self.time.clone(), |time| format!("{time}Z"))
     }
 
-    /// Returns the actor.
     pub(crate) fn who(&self) -> String {
         if let Some(stranger) = self.stranger() {
             return stranger;

@@ -5,7 +5,6 @@ use tonic::Status;
 
 use crate::status::{invalid, too_large};
 
-/// Maximum number of call names in one request.
 const MOST_VERBS: usize = 64;
 /// Results of calls, as entries name them.
 const RESULTS: [&str; 4] = ["done", "denied", "refused", "failed"];

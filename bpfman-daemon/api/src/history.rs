@@ -48,7 +48,6 @@ impl HistoryFilter {
     }
 }
 
-/// Reader of the journal.
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryViewer {
     peer: Peer,

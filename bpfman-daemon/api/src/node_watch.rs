@@ -90,7 +90,6 @@ pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status
     asked.into_iter().map(absolute).collect()
 }
 
-/// Starts a stream.
 pub(crate) async fn begin<K: Kernel>(
     api: &Api<K>,
     permit: &Permit,

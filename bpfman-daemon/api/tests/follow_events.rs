@@ -112,7 +112,6 @@ async fn client(api: Api<SimKernel>, uid: u32) -> Node {
     BpfmanNodeClient::new(endpoint.connect_with_connector(connect).await.unwrap())
 }
 
-/// Starts a stream and reads its beginning.
 async fn follow(node: &mut Node, request: wire::FollowEventsRequest) -> Result<Events, Status> {
     let stream = node.follow_events(request).await?.into_inner();
     let mut events = Events { stream, lines: Vec::new(), missed: Vec::new(), position: 0, newest: 0 };

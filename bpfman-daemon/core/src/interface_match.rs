@@ -56,7 +56,6 @@ pub enum BadMatch {
     NoIndex,
 }
 
-/// Maximum number of entries of each list.
 const MOST: usize = 256;
 
 impl InterfaceMatch {

@@ -36,7 +36,6 @@ struct Floor {
     version: String,
 }
 
-/// Version of an image to be loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
     pub(crate) annotation: String,

@@ -11,7 +11,6 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// Attempts per request, including the first.
 pub(crate) const TRIES: u32 = 3;
-/// Maximum delay that a registry can request.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Returns whether a retry may succeed after this status: the registry, or a proxy in front of it, is busy or

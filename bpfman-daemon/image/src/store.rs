@@ -25,7 +25,6 @@ use crate::{
     VerifiedBy, VerifiedImage,
 };
 
-/// Maximum number of concurrent lookups in the cache.
 const LOOKS: usize = 64;
 /// Timeout for a lookup in the cache. Lookups take milliseconds; collections wait for them, and other loads for
 /// collections.

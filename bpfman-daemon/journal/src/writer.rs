@@ -10,7 +10,6 @@ use crate::journald::Journald;
 use crate::segments::Segments;
 use crate::{DaemonPart, EntryResult, HistoryEntry, log_line};
 
-/// Maximum number of entries per write.
 const BATCH: usize = 64;
 /// Interval at which counted refusals are reported.
 const TELL: Duration = Duration::from_secs(10);
@@ -36,7 +35,6 @@ pub(crate) struct EntryFiles {
     pub files: Segments,
     /// Number of entries lost since the last successful write.
     gap: u64,
-    /// Last logged reason.
     failure: String,
 }
 

@@ -24,7 +24,6 @@ const MOST_SLOTS: usize = 4096;
 /// Maximum length of a module's name, in bytes (`MODULE_NAME_LEN`).
 const LONGEST_MODULE: usize = 55;
 
-/// Defect of a result.
 type Why = String;
 
 impl ObjectFacts {

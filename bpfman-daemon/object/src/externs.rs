@@ -8,7 +8,6 @@ use crate::ObjectError;
 use crate::btf::{Btf, Kind, Type};
 use crate::elf::{Elf, SymbolPlace};
 
-/// Kind of an undefined symbol.
 #[derive(Clone, Debug)]
 pub(crate) enum Extern {
     /// Kernel function that programs may call.

@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 
 use crate::shown::shown;
 
-/// Maximum depth of braces and brackets.
 const MOST_DEPTH: usize = 16;
 
 /// Parses fields, or a list.

@@ -1,6 +1,5 @@
 //! Excerpts of untrusted text for messages.
 
-/// Maximum number of characters of a text.
 const MOST: usize = 60;
 const MOST_NAMES: usize = 8;
 

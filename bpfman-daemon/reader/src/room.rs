@@ -19,7 +19,6 @@ const CONTENT: usize = 2;
 /// Charge factor of messages: a few bytes of JSON become a structure of some dozens.
 const MESSAGE: usize = 8;
 
-/// Memory limit of all objects.
 #[derive(Debug)]
 pub(crate) struct AllRoom {
     total: usize,
@@ -39,7 +38,6 @@ impl AllRoom {
     }
 }
 
-/// Share of one object, released on drop.
 #[derive(Debug)]
 pub(crate) struct Room {
     all: Arc<AllRoom>,

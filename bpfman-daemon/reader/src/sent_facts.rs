@@ -57,7 +57,6 @@ struct SentMap {
 /// struct_ops value: its map, its type, and its members.
 type SentStructOps = (usize, String, Vec<(String, SentValue)>);
 
-/// Value of a struct_ops member.
 #[derive(Debug, Serialize, Deserialize)]
 enum SentValue {
     Program(String),

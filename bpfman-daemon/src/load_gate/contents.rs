@@ -49,7 +49,6 @@ pub fn since_boot() -> Duration {
 pub struct Exceptions {
     /// Executables, including the daemon's own.
     pub executables: Entries,
-    /// Cgroups, by id.
     pub groups: Entries,
     /// Configured exceptions that do not exist, with reasons.
     pub missing: Vec<String>,

@@ -86,7 +86,6 @@ enum ReadPolicy {
     Mistakes(Option<String>, Vec<PolicyMistake>),
 }
 
-/// Signature rules in force.
 pub struct ImagePolicy {
     pub rules: Arc<Policy>,
     /// Reason why no policy is known, if so.

@@ -33,7 +33,6 @@ pub struct ChangedId {
     /// Id of the program, or 0.
     pub program: u32,
     pub link: u32,
-    /// Description.
     pub words: String,
     /// User that loaded the program; 0 if unknown.
     pub user: u32,

@@ -41,7 +41,6 @@ pub struct TallyKey {
 /// Observed activity.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// Number of calls.
     pub count: u64,
     pub first: SystemTime,
     pub last: SystemTime,

@@ -131,7 +131,6 @@ impl RadarWatch {
         true
     }
 
-    /// Records everything pending.
     pub fn end(&mut self) {
         self.tell(true);
     }
@@ -394,7 +393,6 @@ impl RadarWatch {
         }
     }
 
-    /// Reads counters and ids.
     fn turn(&mut self) {
         let read = self.at_work.as_mut().map(|at_work| {
             at_work.counts.read(&self.parts.kernel, &at_work.programs.counts, &at_work.programs.floods)

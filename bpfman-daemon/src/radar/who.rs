@@ -8,7 +8,6 @@ use bpfmand_kernel::linux::{ProcessGroups, ProcessStart, process_facts};
 
 use super::event::RadarEvent;
 
-/// Maximum number of cached cgroup paths.
 const MAX_GROUPS: usize = 1024;
 
 #[derive(Debug, Default)]

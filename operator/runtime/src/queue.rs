@@ -14,10 +14,8 @@ use crate::backoff::{after, jittered};
 
 use shares::Shares;
 
-/// Delay after the first failure.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// Maximum delay after failures.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Sleeps until a time, or forever without one.

@@ -106,7 +106,6 @@ fn node(state: &ShownState) -> NodeStatusReport {
     }
 }
 
-/// Formats a table with one line per application.
 fn list(reports: &[StatusReport]) -> String {
     let rows: Vec<_> = reports
         .iter()

@@ -39,13 +39,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Time for a deleted node to come back under its name before its state objects are deleted.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Delay before a failed write is repeated.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Duration of a deletion after which an event is published.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// Maximum number of concurrent writes.
 const AT_A_TIME: usize = 16;
 
 enum Finished {

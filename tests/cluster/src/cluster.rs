@@ -30,7 +30,6 @@ pub struct Cluster {
     life: Life,
 }
 
-/// Lifetime of a control plane.
 #[derive(Debug)]
 enum Life {
     /// Shared by all tests of a run.
@@ -145,7 +144,6 @@ impl Cluster {
         self.path("kubeconfig")
     }
 
-    /// Returns a client with the administrator's rights.
     pub async fn client(&self) -> Client {
         self.client_of(&self.kubeconfig()).await
     }

@@ -75,7 +75,6 @@ impl Operator {
         }
     }
 
-    /// Sends SIGTERM, and waits for its exit.
     pub fn terminate(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         kill_process(Pid::from_child(&process), Signal::TERM).unwrap();

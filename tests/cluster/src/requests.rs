@@ -34,7 +34,6 @@ impl Request {
     }
 }
 
-/// Position in the audit log.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(u64);
 

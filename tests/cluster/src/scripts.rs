@@ -76,7 +76,6 @@ pub(crate) fn skipped(reason: &str) {
     eprintln!("SKIPPED({reason}): {}", thread.name().unwrap_or("a test"));
 }
 
-/// Runs a script that may fail.
 pub(crate) fn attempt(name: &str, folder: &Path) -> Outcome {
     Outcome::of(Command::new(script(name)).arg(folder))
 }

@@ -34,7 +34,6 @@ struct Part {
     talk: Arc<Mutex<Talk>>,
 }
 
-/// Pipes to a process: orders in, answers out.
 struct Talk {
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,

@@ -15,7 +15,6 @@ use tower::Service;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Line {
-    /// Working.
     #[default]
     Whole,
     /// Connections break, and new ones are refused.

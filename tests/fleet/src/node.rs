@@ -35,7 +35,6 @@ pub struct Node {
     pub number: usize,
     pub name: String,
     pub daemon: SimDaemon,
-    /// Line to the API server.
     pub link: Link,
     folder: PathBuf,
     leftover_grace: Duration,

@@ -29,7 +29,6 @@ pub enum Order {
     FirstWith(Version),
     /// Query for the sum of the agents' requests and writes.
     Totals,
-    /// Query for each agent's number of writes.
     Writes,
     /// Query for the kernel ids of the attached programs of each node.
     Running,
@@ -58,7 +57,6 @@ pub struct Loads {
     pub accepted: u64,
 }
 
-/// Resources that a process uses.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Needs {
     /// Memory, in KiB.

@@ -17,7 +17,6 @@ pub struct Stage {
     pub fleet: Fleet,
     /// `None` while it is killed.
     pub controller: Option<Controller>,
-    /// Directory of object files and logs.
     pub folder: PathBuf,
     pub report: Report,
     /// Duration of the steady scenario.

@@ -8,21 +8,17 @@ use bpfman_runtime::metrics::Counters;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Sums over requests.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Requests by verb.
     pub requests: BTreeMap<String, u64>,
     /// Error responses by status code; `0` if there was no response.
     pub errors: BTreeMap<String, u64>,
     /// Bytes of requests and of responses.
     pub bytes: (u64, u64),
-    /// Number of writes of state objects.
     pub writes: u64,
 }
 
 impl Totals {
-    /// Returns the totals of one agent.
     #[must_use]
     pub fn of(metrics: &AgentMetrics) -> Self {
         Self {

@@ -23,7 +23,6 @@ impl Version {
         format!("version-{}.o", self.0)
     }
 
-    /// Returns the path of the object file.
     #[must_use]
     pub fn path(self, folder: &Path) -> PathBuf {
         folder.join(self.file_name())

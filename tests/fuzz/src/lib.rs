@@ -30,9 +30,7 @@ pub use programs::{Programs, set_programs};
 /// Code that reads untrusted data.
 #[derive(Clone, Copy, Debug)]
 pub struct FuzzTarget {
-    /// Name on the command line.
     pub name: &'static str,
-    /// Function that reads one input.
     pub read: fn(&[u8]),
     /// Function that returns well-formed inputs.
     pub seeds: fn() -> Vec<Vec<u8>>,
@@ -42,7 +40,6 @@ const fn target(name: &'static str, read: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>
     FuzzTarget { name, read, seeds }
 }
 
-/// All targets.
 pub const TARGETS: &[FuzzTarget] = &[
     target("cni", plugin::run, plugin::seeds),
     target("connections", requests::connection, requests::connection_seeds),

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-/// Paths of the compiled programs.
 #[derive(Debug)]
 pub struct Programs {
     /// Object file of `pass.bpf.c`.

@@ -14,9 +14,7 @@ use tempfile::TempDir;
 
 use crate::programs::programs;
 
-/// Name of the only interface.
 pub const INTERFACE: &str = "eth0";
-/// Name of the program in the object file.
 pub const PROGRAM: &str = "pass";
 
 /// Returns the path of the object file, which has one XDP program.

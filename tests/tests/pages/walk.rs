@@ -12,7 +12,6 @@ use crate::machine::Machine;
 /// Parameters for the execution of a page.
 #[derive(Clone, Copy)]
 pub struct Walk {
-    /// Path from the repository's root.
     pub page: &'static str,
     /// Example that the page is about: its image is published.
     pub entry: &'static str,

@@ -45,7 +45,6 @@ impl Machine {
         self.run("apply", manifest, "").success()
     }
 
-    /// Asserts that another apply finds nothing to do.
     pub fn settled(&self, manifest: &Value) {
         let (state, written) = (self.daemon.state(), self.written());
         let again = self.run("apply", manifest, "-o json").json();

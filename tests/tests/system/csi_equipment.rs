@@ -22,7 +22,6 @@ pub const GROUP: u32 = 4242;
 /// User of pods that do not run as root.
 pub const USER: u32 = 4711;
 
-/// Node, as far as volumes are concerned.
 pub struct Node {
     pub daemon: Daemon,
     pub launch: Launch,

@@ -19,7 +19,6 @@ const MIB: u64 = 16;
 /// Maximum growth of the daemon's memory, in bytes.
 const MOST: u64 = 32 << 20;
 
-/// Progress of a reader.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     last: u64,

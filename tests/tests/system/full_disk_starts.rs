@@ -11,7 +11,6 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::equipment::Program;
 
-/// Small file system, unmounted on drop.
 struct Disk(std::path::PathBuf);
 
 impl Drop for Disk {

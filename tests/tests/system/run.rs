@@ -15,7 +15,6 @@ use bpfman_tests::{Daemon, Launch, Network, compile};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// Client that runs programs, with its output.
 struct Run {
     process: Child,
     told: Arc<Mutex<Vec<Value>>>,

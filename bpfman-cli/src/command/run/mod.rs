@@ -167,7 +167,6 @@ impl Endings {
     }
 }
 
-/// Running programs, and readers of their output.
 struct Running {
     writer: RunEventWriter,
     session: Session,

@@ -43,7 +43,6 @@ struct BundleManifest {
 #[derive(Debug, Serialize)]
 struct PartRecord {
     name: String,
-    /// Command line or file.
     source: String,
     bytes: usize,
     /// True if only the beginning of the part is included, or the end of a log.

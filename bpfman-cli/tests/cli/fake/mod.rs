@@ -96,7 +96,6 @@ impl FakeDaemon {
             .args(line.split_whitespace()))
     }
 
-    /// Returns the recorded requests.
     pub fn asked(&self) -> String {
         self.asked.lock().unwrap().join("\n")
     }

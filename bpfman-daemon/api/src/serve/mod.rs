@@ -146,7 +146,6 @@ struct Counting {
     policy: Arc<AccessPolicy>,
 }
 
-/// Result of asking for a place.
 enum Admission {
     Placed(Peer, ConnectionPlace),
     /// There is none, and the peer may be unknown.

@@ -296,7 +296,6 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Requested features of a hook's chain.
 pub(crate) struct Wanted {
     pub hook: SpliceHook,
     pub counters: bool,

@@ -15,7 +15,6 @@ use crate::state::records::ProgramRecord;
 /// Factor from the time of a walk to the lifetime of its result: continuous requests use at most a twentieth of one
 /// CPU, and on a machine with few maps the result is practically current.
 const GOOD_FOR: u32 = 20;
-/// Maximum lifetime of a result.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Contents of the maps of maps of managed programs.

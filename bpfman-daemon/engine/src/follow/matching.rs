@@ -20,7 +20,6 @@ use crate::state::records::{MatchingRecord, ProgramRecord};
 use crate::state::{Changes, MapGroup, with_application};
 use crate::{Engine, EngineError};
 
-/// Maximum number of attachments to matching interfaces.
 const MAX_MATCHINGS: usize = 1024;
 /// Maximum for all owners together, except root and cluster applications, for which the rest is reserved.
 const MAX_OF_OWNERS: usize = 768;

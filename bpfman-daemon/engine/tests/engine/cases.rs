@@ -20,7 +20,6 @@ use crate::scenes::{
 use crate::sockmaps::connections;
 use crate::struct_ops::{PROGRAMS, steady};
 
-/// Operation with its precondition.
 pub struct Case {
     pub name: &'static str,
     pub by_clsact: bool,

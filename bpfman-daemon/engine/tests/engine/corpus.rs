@@ -33,7 +33,6 @@ enum Outcome {
     Unknown,
 }
 
-/// Results of all loaders for a program.
 #[derive(Debug)]
 struct Row {
     object: String,

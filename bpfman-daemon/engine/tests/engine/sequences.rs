@@ -49,7 +49,6 @@ struct Member {
     proceed_on: u32,
 }
 
-/// Requested state.
 #[derive(Debug, Default)]
 struct Model {
     programs: BTreeMap<usize, ProgramId>,

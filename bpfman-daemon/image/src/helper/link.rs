@@ -52,10 +52,8 @@ impl Asking {
     }
 }
 
-/// Reason why an exchange ended.
 #[derive(Debug)]
 pub(crate) enum Talk {
-    /// Local failure.
     Ours(ImageError),
     /// Failure of the helper: it ended, or violated the protocol.
     Broken(io::Error),

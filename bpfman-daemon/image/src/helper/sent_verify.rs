@@ -25,7 +25,6 @@ pub(crate) enum VerifyQuestion {
     Unpack { layer: Descriptor, image: String, big_endian: bool },
 }
 
-/// Result of parsing a manifest or index.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum DocumentAnswer {
     Read(ImageDocument),
@@ -42,7 +41,6 @@ pub(crate) struct ReadConfig {
     pub(crate) labels: Labels,
 }
 
-/// Result of parsing a configuration.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ConfigAnswer {
     Read(ReadConfig),

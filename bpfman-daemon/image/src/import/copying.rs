@@ -182,7 +182,6 @@ fn is_bound(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Bound>())
 }
 
-/// Reader that fails after the limit.
 struct Bounded<R> {
     inner: R,
     left: u64,

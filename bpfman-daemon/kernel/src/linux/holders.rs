@@ -43,7 +43,6 @@ fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bo
     false
 }
 
-/// Maximum number of processes returned per object.
 const MOST_NAMED: usize = 8;
 
 /// Returns the holders of all programs and links, with a single search of all descriptors.

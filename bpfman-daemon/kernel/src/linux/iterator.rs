@@ -7,7 +7,6 @@ use super::attr::{self, Command};
 use super::sys;
 use crate::KernelError;
 
-/// Bytes per read.
 const AT_ONCE: usize = 64 << 10;
 
 /// Links an iterator to the target of its load. It runs when it is read.

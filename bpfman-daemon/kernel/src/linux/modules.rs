@@ -54,7 +54,6 @@ struct FoundModules {
     of_function: HashMap<String, Option<String>>,
 }
 
-/// Maximum number of cached functions.
 const MAX_FUNCTIONS: usize = 4096;
 
 fn module_by_symbols(function: &str) -> Option<String> {

@@ -21,7 +21,6 @@ const PREFIX: &str = "bpfman-prints-";
 const EVENT: &str = "events/bpf_trace/bpf_trace_printk/enable";
 /// Size of the buffer of each CPU, in kilobytes.
 const BUFFER_KIB: &str = "256";
-/// Bytes per read.
 const AT_ONCE: usize = 64 << 10;
 
 /// Number of instances that this process made.

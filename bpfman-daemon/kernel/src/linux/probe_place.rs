@@ -73,7 +73,6 @@ type Beginnings = BTreeMap<u64, Result<u64, &'static str>>;
 /// Functions that were decoded, by start and size.
 struct DecodedFunctions<'a> {
     file: &'a TargetFile,
-    /// All that are looked at.
     offsets: &'a [u64],
     functions: BTreeMap<(u64, u64), Beginnings>,
     bytes: u64,

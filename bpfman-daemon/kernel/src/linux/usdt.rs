@@ -109,7 +109,6 @@ pub fn attach(
 struct Told {
     map: OwnedFd,
     layout: SpecLayout,
-    /// Entry of each place.
     cookies: Vec<u64>,
     /// Entries that were free before.
     written: Vec<MapEntry>,

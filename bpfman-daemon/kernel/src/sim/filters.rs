@@ -17,7 +17,6 @@ pub(super) struct Filter {
     pub made: u64,
 }
 
-/// All filters, by place, priority and handle.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     pub all: BTreeMap<(TcPlace, u16, u32), Filter>,

@@ -85,7 +85,6 @@ pub(super) enum SimLinkTarget {
         kernel_type: u32,
         at: String,
     },
-    /// Hook of a cgroup, in words.
     Group {
         at: String,
     },

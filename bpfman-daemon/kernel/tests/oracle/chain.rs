@@ -121,7 +121,6 @@ fn answer(kind: ProgramKind, stopped: Option<i32>) -> i32 {
     }
 }
 
-/// Result for a packet.
 pub struct Folded {
     pub verdict: i32,
     pub packet: Packet,

@@ -11,7 +11,6 @@ pub const PACKETS: usize = 5;
 /// Members of a pool of generated programs.
 const GENERATED: usize = 300;
 
-/// Sizes of packets and chains.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Least number of bytes.

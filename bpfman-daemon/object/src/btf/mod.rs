@@ -30,7 +30,6 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at.saturating_add(4)).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-/// Start and end offset.
 type Extent = (usize, usize);
 
 fn sections(data: &[u8]) -> Result<(Extent, Extent), ObjectError> {

@@ -23,7 +23,6 @@ const SIZE_MASK: u8 = 0x18;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// The instruction has its new number.
     Changed,
     /// The verifier refuses the instruction if it is reachable.
     Refused,

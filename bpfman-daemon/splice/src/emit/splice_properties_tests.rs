@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A member of random calls, stores and exits.
 fn member() -> impl Strategy<Value = BoundText> {
     let insn = prop_oneof![
         (-16i16..0).prop_map(|slot| store(slot * 8)),

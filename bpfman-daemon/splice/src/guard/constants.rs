@@ -9,15 +9,12 @@ use crate::text::flow::{Knowledge, run};
 use crate::text::opcode;
 use crate::text::scan::{Effect, target, walk};
 
-/// Contents of a register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Constant {
     #[default]
     Unknown,
-    /// A number.
     Number(u64),
     Map(usize),
-    /// The function that begins at this instruction.
     Function(usize),
     /// An address in the function's own stack frame, by its distance from the frame's end.
     Frame(i32),

@@ -12,7 +12,6 @@ use super::loop_tree::{LoopTree, Times};
 use super::loops::CallSite;
 use crate::text::btf_records::{self as records, Word};
 
-/// A function of a program.
 #[derive(Debug)]
 pub(super) struct CountedFunction {
     /// The verifier walks through it once, by itself.

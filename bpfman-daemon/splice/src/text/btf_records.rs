@@ -1,6 +1,5 @@
 //! The records of BTF (`linux/btf.h`): their positions, and which of their words are names and type ids.
 
-/// Kinds.
 pub(crate) const INT: u32 = 1;
 pub(crate) const PTR: u32 = 2;
 pub(crate) const ARRAY: u32 = 3;

@@ -9,7 +9,6 @@ use rustix::time::{ClockId, clock_gettime};
 pub trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
-/// Time of one request and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
     /// Elapsed time, in microseconds.

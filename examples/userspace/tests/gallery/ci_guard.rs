@@ -177,7 +177,6 @@ impl Delegated {
         Self(group)
     }
 
-    /// Returns the cgroups of jobs.
     fn groups(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.0.folder).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_dir()).collect()

@@ -23,7 +23,6 @@ const PORT: u16 = 4242;
 const CLOSED: u16 = 4999;
 /// Port of a listener that does not read.
 const FULL: u16 = 5999;
-/// Port of a listener that reads.
 const OPEN: u16 = 6999;
 
 /// Programs at both directions of the far end of a network, and at drops.

@@ -48,7 +48,6 @@ impl FastPath {
         }
     }
 
-    /// Runs the companion command in the node's namespace.
     fn run(&self, line: &str) -> Outcome {
         self.run_of(&format!("--program {} {line}", self.program))
     }

@@ -92,7 +92,6 @@ fn named(kind: &str) -> &str {
     }
 }
 
-/// Shortens a value for a message.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {

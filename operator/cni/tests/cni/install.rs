@@ -63,7 +63,6 @@ fn list(plugin: &str) -> String {
     json!({ "cniVersion": "0.4.0", "name": "n", "plugins": [{ "type": plugin }] }).to_string()
 }
 
-/// Process that is killed with the test.
 struct Running(Child);
 
 impl Drop for Running {

@@ -13,7 +13,6 @@ use bpfman_runtime::backoff::after;
 /// own retry always accesses the registry.
 const FIRST: Duration = Duration::from_millis(700);
 
-/// Maximum delay.
 const LONGEST: Duration = Duration::from_secs(210);
 
 /// Last registry access, with the version of the application.

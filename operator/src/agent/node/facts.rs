@@ -158,7 +158,6 @@ fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, Kn
     (facts, pods)
 }
 
-/// Maximum number of ids per call.
 const MOST_IDS: usize = 1000;
 
 /// Containers by id, as the daemon found them.

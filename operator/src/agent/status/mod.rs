@@ -229,7 +229,6 @@ fn sentence(failure: &NodeFailure) -> String {
     format!("{program}{}{hint}", failure.message)
 }
 
-/// Formats the first few failures of attachments.
 fn failures(report: &Report) -> String {
     let (mut all, mut seen) = (Vec::new(), HashSet::new());
     for program in &report.programs {

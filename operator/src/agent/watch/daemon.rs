@@ -18,7 +18,6 @@ use bpfman_runtime::queue::QueueCause;
 /// First delay before reconnecting. The daemon is on the same machine, so a short delay burdens no shared service.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// Maximum delay.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Polling interval for a daemon without the stream.

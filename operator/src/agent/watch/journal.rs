@@ -21,7 +21,6 @@ const PUT_BACK: &str = "PutBack";
 const TOUCHED: &str = "HookTouched";
 /// First delay before the stream is opened again.
 const FIRST: Duration = Duration::from_secs(1);
-/// Maximum delay.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Interval at which a daemon without the stream is tried again: it may have been updated.
 const WITHOUT: Duration = Duration::from_secs(600);

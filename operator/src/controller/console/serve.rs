@@ -142,7 +142,6 @@ impl FleetConsole {
         Ok(sight)
     }
 
-    /// Runs a query in the controller's loop.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Memory) -> T + Send + 'static,

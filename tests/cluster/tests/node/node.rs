@@ -51,7 +51,6 @@ impl RealNode {
         Some(node)
     }
 
-    /// Applies the packaged manifests, with the test's images.
     pub async fn deploy(&self) {
         self.deploy_with("").await;
     }

@@ -11,7 +11,6 @@ type Case = (&'static str, Value, &'static str);
 
 const REMOVED: Value = Value::Null;
 
-/// Returns the cases that both scopes reject.
 fn common() -> Vec<Case> {
     vec![
         ("/spec", REMOVED, "spec"),

@@ -104,7 +104,6 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     Some(Request { method, path, query, media_type, authorization, body })
 }
 
-/// Status, headers, body.
 type Reply = (u16, Vec<(&'static str, String)>, Vec<u8>);
 
 fn serve(stream: TcpStream, address: &str, habits: Habits, state: &Mutex<State>) {

@@ -10,7 +10,6 @@ const COMM_LENGTH: usize = 16;
 const PATH_LENGTH: usize = 256;
 const ARGUMENTS_LENGTH: usize = 256;
 
-/// Action of a process of the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
     /// The program file and its arguments, which are incomplete if `whole` is false.

@@ -23,7 +23,6 @@ const NAME: &str = "ci-guard-";
 /// Link text of the initial cgroup namespace (`PROC_CGROUP_INIT_INO`).
 const FIRST_NAMESPACE: &str = "cgroup:[4026531835]";
 
-/// Parent of the job's cgroup.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// The cgroup of ci-guard itself.

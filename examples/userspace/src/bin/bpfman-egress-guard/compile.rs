@@ -29,7 +29,6 @@ impl Class {
     }
 }
 
-/// Map entries of one generation.
 #[derive(Debug, Default)]
 pub struct Compiled {
     pub resolvers: BTreeSet<IpAddr>,

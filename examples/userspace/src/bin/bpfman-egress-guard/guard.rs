@@ -75,7 +75,6 @@ impl InForce {
     }
 }
 
-/// Maps opened for writing.
 pub struct Guard {
     active: Array<MapData, u64>,
     bounds: Array<MapData, [u32; 2]>,

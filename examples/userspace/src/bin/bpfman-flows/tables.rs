@@ -63,7 +63,6 @@ fn entries<const KEY: usize>(
     all.into_iter().map(seen).collect()
 }
 
-/// Sums over all packets.
 pub struct Counters {
     totals: PerCpuArray<MapData, [u64; 2]>,
     reasons: PerCpuArray<MapData, u64>,

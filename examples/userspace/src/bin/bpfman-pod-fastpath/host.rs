@@ -55,7 +55,6 @@ pub struct HostRoute {
     pub interface: String,
 }
 
-/// Hardware address that the host has learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Neighbour {
     address: IpAddr,
@@ -66,7 +65,6 @@ struct Neighbour {
 pub struct Host {
     interfaces: BTreeMap<String, Interface>,
     neighbours: Vec<Neighbour>,
-    /// Routes to single addresses, ordered by address.
     routes: Vec<HostRoute>,
 }
 

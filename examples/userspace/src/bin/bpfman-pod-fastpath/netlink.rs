@@ -76,7 +76,6 @@ pub fn number<const LENGTH: usize>(bytes: &[u8], at: usize) -> Option<[u8; LENGT
     bytes.get(at..)?.first_chunk().copied()
 }
 
-/// Encodes an attribute.
 pub fn written(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(value.len() + 4).unwrap_or_default();
     let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();

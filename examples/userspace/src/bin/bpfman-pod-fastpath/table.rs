@@ -12,7 +12,6 @@ use bpfman_examples::source::MapSource;
 
 use crate::host::{InterfaceIndex, Mac};
 
-/// Command that created an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Added = 0,

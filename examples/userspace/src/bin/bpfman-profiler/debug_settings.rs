@@ -26,7 +26,6 @@ pub const LONGEST: Duration = Duration::from_secs(300);
 /// Servers (at least one) and limits.
 pub struct Settings {
     pub servers: Vec<Url>,
-    /// Cache directory.
     pub folder: PathBuf,
     /// Time without data after which a server has failed.
     pub timeout: Duration,

@@ -29,7 +29,6 @@ pub struct Port {
 /// Port, direction in which connections are opened, and addresses of the other side.
 pub type Peer = (PortIndex, Direction, Prefix);
 
-/// Map entries of one generation.
 #[derive(Debug)]
 pub struct Compiled {
     pub ports: BTreeMap<PortIndex, Port>,

@@ -20,7 +20,6 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use crate::compile::{Compiled, Port, PortIndex, compile};
 use crate::rule::{Direction, PortName, Rule};
 
-/// Capacity of the maps for one generation.
 pub const MAX_RULES: usize = 4096;
 /// `MAX_PLACES`.
 const PLACES: u32 = 65_536;
@@ -73,7 +72,6 @@ fn find_port(name: &PortName) -> Result<PortIndex> {
     }
 }
 
-/// Maps opened for writing.
 pub struct Switch {
     active: Array<MapData, u64>,
     ports: HashMap<MapData, [u32; 2], [u32; 4]>,

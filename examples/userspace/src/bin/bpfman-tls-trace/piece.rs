@@ -29,7 +29,6 @@ pub struct Caller {
     pub cgroup: u64,
 }
 
-/// Part of the data of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Nanoseconds since boot.

@@ -40,7 +40,6 @@ pub struct Set {
 
 pub const SET_WORDS: usize = EVENTS + 2 + 2 * CONDITIONS;
 
-/// Map entries of a set of rules.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
     pub set: Set,

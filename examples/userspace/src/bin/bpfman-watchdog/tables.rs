@@ -122,7 +122,6 @@ fn decode(raw: &RawName) -> Option<Named> {
     Some(Named { name: String::from_utf8_lossy(name).into_owned(), action })
 }
 
-/// Maps opened for writing.
 pub struct Tables {
     active: Array<MapData, u64>,
     sets: Array<MapData, [u64; SET_WORDS]>,

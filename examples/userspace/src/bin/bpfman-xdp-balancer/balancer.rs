@@ -28,7 +28,6 @@ struct Generation {
     members: HashMap<MapData, [u32; 2], u32>,
 }
 
-/// Maps opened for writing.
 pub struct Balancer {
     active: Array<MapData, u32>,
     generations: [Generation; 2],

@@ -33,7 +33,6 @@ impl Default for Settings {
     }
 }
 
-/// Backend of a service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Member {
     pub address: IpAddr,
@@ -41,7 +40,6 @@ pub struct Member {
     pub draining: bool,
 }
 
-/// Contents of a configuration file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {
     pub settings: Settings,

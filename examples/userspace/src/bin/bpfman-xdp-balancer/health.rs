@@ -14,7 +14,6 @@ pub struct Thresholds {
     pub successes: u32,
 }
 
-/// Change of a backend's state, with the reason.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Change {
     pub address: IpAddr,

@@ -16,7 +16,6 @@ pub enum Protocol {
     Udp,
 }
 
-/// Virtual address with its protocol and port.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Service {
     pub address: IpAddr,

@@ -37,7 +37,6 @@ pub struct Class {
     pub one: Option<(Detail, usize)>,
 }
 
-/// Contents of a generation.
 #[derive(Debug, Default)]
 pub struct Compiled {
     pub looks: u32,

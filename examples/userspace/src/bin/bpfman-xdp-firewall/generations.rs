@@ -32,7 +32,6 @@ struct Generation {
     rules: Array<MapData, Page>,
 }
 
-/// Maps opened for writing.
 pub struct Firewall {
     active: Array<MapData, u64>,
     generations: [Generation; 2],

@@ -10,7 +10,6 @@ use bpfman_examples::rule_file;
 
 use crate::rule::{Direction, Rule};
 
-/// Capacity of the maps.
 pub const MAX_RULES: usize = 131_072;
 
 /// Parses rules, one per line, with comments after `#`. Fails with the number of the first invalid line and the reason.

@@ -81,7 +81,6 @@ impl Drop for Client {
     }
 }
 
-/// Loads and attaches both programs.
 fn attach(place: Place, gallery: &Gallery, network: &Network, group: &Group) -> Vec<u64> {
     let (hook, functions) = match place {
         Place::Group => ("cgroup_skb", ["egress_guard_out", "egress_guard_in"]),

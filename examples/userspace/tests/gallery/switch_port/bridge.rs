@@ -15,7 +15,6 @@ pub const PORT: u16 = 4242;
 
 pub struct Host {
     pub namespace: Namespace,
-    /// Last byte of its addresses.
     pub number: u8,
 }
 

@@ -77,7 +77,6 @@ async fn answer(cluster: &Cluster, application: (&str, &str), node: &str, status
     say(&states(cluster).await, &object, node, status).await;
 }
 
-/// Writes the status of an existing state object.
 async fn say(states: &Api<ClusterBpfApplicationState>, object: &str, node: &str, more: Value) {
     let mut status = json!({
         "updateCount": 1,

@@ -89,7 +89,6 @@ impl World {
         }
     }
 
-    /// Waits for the final state, and compares.
     pub async fn settle(&mut self, round: u64) {
         let mut last = (Vec::new(), Vec::new());
         let mut ended = false;

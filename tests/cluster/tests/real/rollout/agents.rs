@@ -11,7 +11,6 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-/// Behaviour of images on nodes.
 #[derive(Debug, Default)]
 pub struct World {
     /// Kernels that reject an image, also in a preflight.

@@ -1,7 +1,6 @@
 use super::*;
 use crate::list::parse;
 
-/// Fields of a packet that rules match.
 #[derive(Clone, Copy, Debug)]
 struct Packet {
     source: Prefix,

@@ -22,7 +22,6 @@ enum Step {
     Rollout(bool),
     /// The controller finds the revision of the current spec.
     Know,
-    /// The controller decides and writes.
     Control,
     /// A node acts on its orders, or on the spec.
     Act(usize),
