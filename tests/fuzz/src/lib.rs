@@ -6,6 +6,7 @@
 //! findings, which are in `findings`.
 
 #![expect(clippy::expect_used, reason = "what cannot fail: memory, and folders of the targets themselves")]
+#![allow(missing_docs, reason = "equipment of tests: documented where the name does not say it")]
 
 mod csi;
 mod dispatchers;
