@@ -23,7 +23,7 @@ pub struct Machine {
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub label: Vec<KeyValue>,
     /// Credentials for registries: base64 of user:password, or - for the first line of standard input, since every user
-    /// of this machine can read what stands in a command line. Default: what docker and podman have stored.
+    /// of this machine can read command lines. Default: what docker and podman have stored.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,

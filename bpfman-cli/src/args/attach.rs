@@ -61,7 +61,7 @@ pub enum AttachTo {
     /// Attach to many functions of a program or library by one link, or to their returns (Linux 6.6 and later).
     #[command(alias = "uprobe_multi")]
     UprobeMulti(AttachUprobeMulti),
-    /// Attach to a perf event: run at so many of what the kernel or the CPU counts (Linux 5.15 and later).
+    /// Attach to a perf event: run each time a kernel or CPU counter has advanced by a number (Linux 5.15 and later).
     #[command(alias = "perf_event")]
     PerfEvent(AttachPerfEvent),
     /// Attach to a sockmap, at the hook that the program was loaded for (Linux 6.10 and later).
@@ -247,10 +247,10 @@ pub struct AttachPerfEvent {
     /// Event to count, by perf's name, for example cpu-clock, page-faults, context-switches or cycles.
     #[arg(short, long)]
     pub event: String,
-    /// Run about so many times a second.
+    /// Run about this many times a second.
     #[arg(short, long, value_name = "HZ")]
     pub frequency: Option<u64>,
-    /// Run once every so many events; of clocks, every so many nanoseconds.
+    /// Run once per this number of events; for clocks, once per this number of nanoseconds.
     #[arg(long, value_name = "NUMBER")]
     pub period: Option<u64>,
     /// Count on this CPU only; without it and without --pid, on each.
@@ -437,7 +437,7 @@ pub struct AttachUprobe {
     pub form: LongOutput,
 }
 
-/// `attach … fentry`, `fexit` and `lsm`: what they attach to was said when they were loaded.
+/// `attach … fentry`, `fexit` and `lsm`: their target was set when they were loaded.
 #[derive(Args, Debug)]
 pub struct AttachBound {
     /// Metadata.

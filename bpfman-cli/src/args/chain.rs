@@ -65,7 +65,7 @@ pub struct WatchChain {
     /// Time between readings: 100ms to 60s.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     pub interval: Duration,
-    /// End after so many of them. Default: until interrupted.
+    /// End after this number of them. Default: until interrupted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Have the time of each program sampled meanwhile, as `chain timing HOOK on` does.

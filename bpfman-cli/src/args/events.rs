@@ -12,8 +12,8 @@ pub struct ShowEvents {
     /// Only what is about a program or a link (its id), or a hook (xdp:eth0)
     #[arg(value_name = "ID|HOOK")]
     pub about: Option<HistoryAbout>,
-    /// Go on with each entry as it is written, also after a restart of the daemon, until Ctrl-C. Without --after, --since and
-    /// --limit it begins with the next entry
+    /// Continue with each entry as it is written, also after a restart of the daemon, until Ctrl-C. Without --after,
+    /// --since and --limit it begins with the next entry
     #[arg(short, long)]
     pub follow: bool,
     /// Begin behind the entry of this number; 0: with the oldest that is kept
@@ -23,17 +23,17 @@ pub struct ShowEvents {
     /// the numbers of lost entries again
     #[arg(long, value_name = "EPOCH", requires = "after")]
     pub epoch: Option<String>,
-    /// Only what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
+    /// Only entries since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
-    /// Of the entries that there are, only the newest so many, at most 100,000
+    /// Only the newest entries, this many, at most 100,000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: Option<u32>,
-    /// Only what these did: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the daemon (start,
-    /// checks, interfaces, policy, csi, break-glass, radar, journal)
+    /// Only entries of these actors: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the
+    /// daemon (start, checks, interfaces, policy, csi, break-glass, radar, journal)
     #[arg(long, value_name = "WHO")]
     pub by: Option<String>,
-    /// Only these calls (Load, Attach, PutBack), in whatever case; several with commas, or by repeating the flag
+    /// Only these calls (Load, Attach, PutBack), in upper or lower case; several with commas, or by repeating the flag
     #[arg(long, value_name = "CALL", value_delimiter = ',')]
     pub verb: Vec<String>,
     /// Only entries with these results; several with commas, or by repeating the flag
@@ -46,9 +46,9 @@ pub struct ShowEvents {
 pub enum EventResult {
     /// It was done.
     Done,
-    /// The caller may not.
+    /// The caller has no permission.
     Denied,
-    /// The request is wrong, or not for now.
+    /// The request is invalid, or not possible now.
     Refused,
     /// Kernel, registry or daemon failed.
     Failed,

@@ -13,17 +13,17 @@ pub struct History {
     /// Only what is about a program or a link (its id), or a hook (xdp:eth0)
     #[arg(value_name = "ID|HOOK")]
     pub about: Option<HistoryAbout>,
-    /// Only what these did: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the daemon (start,
-    /// checks, interfaces, policy, csi, break-glass, radar, journal)
+    /// Only entries of these actors: a user id, root, a unit, a pod, a grant, an owner (user:1000), or a part of the
+    /// daemon (start, checks, interfaces, policy, csi, break-glass, radar, journal)
     #[arg(long, value_name = "WHO")]
     pub by: Option<String>,
-    /// Only what happened since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
+    /// Only entries since: a time ago (90s, 1h, 2d), or a time (2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
     /// Accesses instead of changes: who opened or read maps
     #[arg(long)]
     pub accesses: bool,
-    /// The newest so many, at most 100,000
+    /// Only the newest entries, this many, at most 100,000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
 }

@@ -54,7 +54,7 @@ pub enum ImageCommand {
         /// in the OCI image layout, such as one of `cosign save`.
         #[arg(value_name = "PATH")]
         path: PathBuf,
-        /// Import one image under this name, whatever name it has there: the one with this tag, or the only one.
+        /// Import one image under this name, regardless of its name there: the one with this tag, or the only one.
         #[arg(long, value_name = "IMAGE")]
         name: Option<ImageReference>,
     },

@@ -80,7 +80,7 @@ pub struct Global {
     /// Print only ids, one per line.
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
-    /// Show on standard error how far what takes long is: on a terminal, in any case, or not at all. Never beside JSON and YAML.
+    /// Show progress of long operations on standard error: on a terminal, always, or never. Never beside JSON and YAML.
     #[arg(
         long,
         global = true,
@@ -191,7 +191,7 @@ pub enum CliCommand {
     Top(top::ShowTop),
     /// Compare the recorded state with what the kernel runs.
     Doctor,
-    /// Collect in one archive what somebody needs who helps: doctor, history, kernel, chains, settings without secrets, log.
+    /// Collect in one archive what support needs: doctor, history, kernel, chains, settings without secrets, log.
     SupportBundle(support_bundle::SupportBundle),
     /// Check what an object file needs of a kernel, since when Linux has it, and whether this host can load it.
     Check(check::Check),

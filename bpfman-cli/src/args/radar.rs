@@ -12,7 +12,7 @@ use super::history::Since;
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Radar {
-    /// Switches it on or off.
+    /// Switches the radar on or off.
     #[command(subcommand)]
     pub switch: Option<RadarSwitch>,
     /// Objects to show.
@@ -23,8 +23,8 @@ pub struct Radar {
 /// Objects to show.
 #[derive(Args, Debug)]
 pub struct ShowRadar {
-    /// Tell what others do from now on, as it happens, also after a restart of the daemon, until Ctrl-C. Without, what of others is
-    /// there now is shown
+    /// Show third-party activity as it happens, also after a restart of the daemon, until Ctrl-C. Without this flag,
+    /// show what third parties have loaded now
     #[arg(short, long)]
     pub follow: bool,
     /// Also show requests to the daemon and its own actions
@@ -38,7 +38,7 @@ pub struct ShowRadar {
     pub since: Option<Since>,
 }
 
-/// Switches it.
+/// Commands that switch the radar on or off.
 #[derive(Debug, Subcommand)]
 pub enum RadarSwitch {
     /// Load the radar's programs. They stay, also over restarts of the daemon, until `bpfman radar stop`.

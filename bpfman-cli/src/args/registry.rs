@@ -11,7 +11,7 @@ use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
 #[derive(Args, Debug)]
 pub struct RegistryFlags {
     /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
-    /// this machine can read what stands in a command line.
+    /// this machine can read command lines.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
           value_parser = CredentialParser)]
     pub registry_auth: Option<Credential>,

@@ -92,7 +92,7 @@ impl<K: Kernel> Api<K> {
                 "this call asks for a right that the daemon has no rule for; its log says more",
             ));
         }
-        // Also where it is denied: it is the business of those whose things were meant.
+        // Also where it is denied: it concerns only the owners of the named objects.
         for object in objects {
             if let AccessObject::Owned { owner, .. } = object {
                 audit::owner(owner);

@@ -23,7 +23,7 @@ pub enum Owner {
     Application(OwningApplication),
 }
 
-/// Power over what a hook does, whatever priorities and orders are. A tenant's program cannot accept a packet past one of the
+/// Precedence at a hook, above priorities and intents. A tenant's program cannot accept a packet past one of the
 /// machine, nor change its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {

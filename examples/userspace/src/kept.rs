@@ -11,7 +11,7 @@ use crate::failure::{self, Failure};
 /// Flags for following a file.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Keeping {
-    /// Stay until ended: look at the file so often, and apply it again when it has changed
+    /// Stay until ended: check the file at this interval, and apply it again when it has changed
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     every: Option<u64>,
 }

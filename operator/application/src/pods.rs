@@ -45,7 +45,7 @@ pub struct ClusterNetworkNamespaceSelector {
     /// Only pods of this namespace; all namespaces if empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Pods whose network namespaces are meant.
+    /// Pods whose network namespaces are selected.
     #[schemars(schema_with = "selector")]
     pub pods: LabelSelector,
 }
@@ -54,7 +54,7 @@ pub struct ClusterNetworkNamespaceSelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkNamespaceSelector {
-    /// Pods whose network namespaces are meant.
+    /// Pods whose network namespaces are selected.
     #[schemars(schema_with = "selector")]
     pub pods: LabelSelector,
 }
@@ -66,7 +66,7 @@ pub struct ClusterContainerSelector {
     /// Only pods of this namespace; all namespaces if empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Pods whose containers are meant.
+    /// Pods whose containers are selected.
     #[schemars(schema_with = "selector")]
     pub pods: LabelSelector,
     /// Only containers of these names; all if empty.
@@ -78,7 +78,7 @@ pub struct ClusterContainerSelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerSelector {
-    /// Pods whose containers are meant.
+    /// Pods whose containers are selected.
     #[schemars(schema_with = "selector")]
     pub pods: LabelSelector,
     /// Only containers of these names; all if empty.

@@ -88,7 +88,7 @@ pub enum OnFailure {
     /// Every node goes back to the last revision that reached all of them.
     #[default]
     Rollback,
-    /// Nothing more is changed until someone promotes or aborts.
+    /// No further node is changed until a user promotes or aborts.
     Pause,
 }
 
@@ -175,7 +175,7 @@ pub struct RolloutStatus {
     /// Time of the last order to a node in this wave or phase, RFC 3339: the deadline counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordered_at: Option<String>,
-    /// Nodes beyond `maxFailed` that someone accepted as failed by promoting.
+    /// Nodes beyond `maxFailed` that a user accepted as failed by promoting.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tolerated: i32,
     /// A user promoted despite a failed preflight: it is not repeated in this rollout.

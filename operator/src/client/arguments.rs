@@ -73,7 +73,7 @@ pub struct StatusOptions {
     /// A line for each node.
     #[arg(long, requires = "application")]
     pub all: bool,
-    /// Follow the application until its rollout is complete (exit code 0), has failed (1) or waits for somebody (4).
+    /// Follow the application until its rollout is complete (exit code 0), has failed (1) or waits for a user (4).
     #[arg(short = 'f', long, requires = "application", conflicts_with = "all")]
     pub follow: bool,
     /// With --follow: seconds after which it ends anyway (5).

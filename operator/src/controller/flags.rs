@@ -29,7 +29,7 @@ pub struct ControllerFlags {
     /// Namespace of the controller: its lease, the agents and their configuration
     #[arg(long, env = "POD_NAMESPACE", default_value = "bpfman", value_name = "NAMESPACE")]
     pub namespace: String,
-    /// Leave the deployment of daemon and agent to someone else
+    /// Do not deploy daemon and agent
     #[arg(long)]
     pub no_deploy: bool,
     /// Agents are not pods of this cluster: every node counts as having one

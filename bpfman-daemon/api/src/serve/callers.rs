@@ -143,7 +143,7 @@ impl ConnectionPlace {
         }
     }
 
-    /// Waits until there is room for a request of so many bytes.
+    /// Waits until a request of this size, in bytes, fits into the limits.
     pub async fn room(&self, bytes: usize) -> RequestRoom {
         if bytes <= SMALL_REQUEST {
             return RequestRoom::default();

@@ -31,8 +31,8 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    /// After which verdicts the chain goes on. A tenant's member on the way out can drop, and accepts nothing past the
-    /// machine's.
+    /// Verdicts after which the chain continues. A tenant's member on the way out can drop, and accepts nothing past
+    /// the machine's.
     fn proceeds_on(&self) -> ProceedMask {
         match self.turn {
             Turn::TenantsFirst if !self.link.sharing.shadow => ProceedMask::UNLESS_DROPPED,
@@ -60,7 +60,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Returns whether a chain lets what stands behind it run, whatever its members accept: with a tenant's on the way out.
+    /// Returns whether programs behind a chain run even after a member accepts: true for a tenant's members at egress.
     pub(crate) fn is_open(&self, key: &HookKey, members: &[Joined]) -> bool {
         members.iter().any(|member| member.turn == Turn::TenantsFirst)
             || self.state().hooks.get(key).is_some_and(|hook| hook.open)

@@ -34,7 +34,7 @@ pub struct BuiltChain<'a, K: Kernel> {
     pub(super) slots: Vec<LinkId>,
     /// XDP verdicts after which tenants' members drop instead, by bit.
     pub(super) unsent: u32,
-    /// It lets what stands behind it run, whatever its members accept.
+    /// True if programs behind the chain run even after a member accepts.
     pub(super) open: bool,
     /// New dispatcher, if libxdp holds the hook.
     pub(crate) dispatcher: Option<NewDispatcher<'a, K>>,

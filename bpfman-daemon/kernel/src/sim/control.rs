@@ -121,7 +121,7 @@ impl SimKernel {
         self.state().longest = Some(insns);
     }
 
-    /// From now on the verifier walks through so many instructions of every program.
+    /// Sets the number of instructions that the verifier walks through for every program.
     pub fn walk_through(&self, insns: u32) {
         self.state().walked = Some(insns);
     }

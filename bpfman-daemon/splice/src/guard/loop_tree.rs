@@ -91,7 +91,7 @@ struct Graph<'a> {
     insns: &'a [Insn],
     function: Range<usize>,
     iterators: &'a Iterators,
-    /// From a test of what the iterator's call found, to where it goes on with a number: the place of the iterator.
+    /// Stack slots of iterators, by the test of the call's result and the instruction that runs if there is a number.
     found: BTreeMap<(usize, usize), i32>,
 }
 

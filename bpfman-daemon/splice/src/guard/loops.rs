@@ -180,7 +180,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
                 Effect::LocalCall { distance } => {
                     calls.push(CallSite { at, rounds: Some(1), callee: target(at, distance), helper: None });
                 }
-                // The caller of a function goes on behind it, whichever program the function's tail call went to.
+                // The caller of a function continues behind it, whichever program the function's tail call went to.
                 effect if is_tail_call(effect) && !is_entry => {
                     return Err(self.refused(at, "a tail call but in the program's entry function"));
                 }

@@ -89,7 +89,7 @@ impl StepCount<'_> {
             Times::Once => once,
             Times::Counted { rounds, .. } => once.times(rounds.saturating_add(1)),
             Times::Walked { iterated, .. } => {
-                // The way out of an iterator's loop is one more.
+                // Leaving an iterator's loop counts as one more.
                 let weight =
                     once.weight.saturating_mul(if iterated > 1 { iterated.saturating_add(1) } else { 1 });
                 Bounds { steps: self.verified.saturating_mul(weight), weight }

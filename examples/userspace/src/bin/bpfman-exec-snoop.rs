@@ -20,7 +20,7 @@ struct Arguments {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
-    /// End after so many events
+    /// End after this number of events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }

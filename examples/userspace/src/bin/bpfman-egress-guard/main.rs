@@ -72,7 +72,7 @@ enum Action {
     },
     /// Print refused packets as they come, a JSON object a line
     Follow {
-        /// End after so many
+        /// End after this number
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
@@ -84,7 +84,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Let others change the rules after somebody in another container was killed over it
+    /// Release the lock of a process in another container that was killed while it changed the rules
     Unlock,
 }
 

@@ -49,7 +49,7 @@ enum Action {
     Follow {
         #[command(flatten)]
         filter: Filter,
-        /// End after so many
+        /// End after this number
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },

@@ -45,17 +45,17 @@ enum Action {
     },
     /// Let connections of these ports take the shortcut
     Allow {
-        /// `all`: every port, whatever was said before
+        /// `all`: every port, overriding earlier rules
         #[arg(required = true, value_name = "PORT")]
         ports: Vec<Ports>,
     },
     /// Leave connections of these ports to TCP, from the next message on
     Deny {
-        /// `all`: every port, whatever was said before
+        /// `all`: every port, overriding earlier rules
         #[arg(required = true, value_name = "PORT")]
         ports: Vec<Ports>,
     },
-    /// Replace what `allow` and `deny` have said by the rules of a file, one a line, as `ports` shows them
+    /// Replace the rules of `allow` and `deny` by those of a file, one a line, as `ports` shows them
     Apply {
         /// `-` is standard input
         #[arg(value_name = "FILE")]
@@ -63,7 +63,7 @@ enum Action {
         #[command(flatten)]
         keeping: Keeping,
     },
-    /// Show what `allow` and `deny` have said
+    /// Show the rules of `allow` and `deny`
     Ports {
         /// A JSON object instead of lines
         #[arg(long)]

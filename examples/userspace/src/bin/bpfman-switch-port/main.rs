@@ -24,8 +24,9 @@ use crate::switch::{MAX_RULES, RawCounts, Switch, port_names, rules_in_force};
 
 /// Sets the traffic that may pass at the ports of a bridge with a loaded switch_port, and shows its counters
 ///
-/// Frames from a port have to be of its own addresses. Connections are begun by a port's rules alone, and then pass in both
-/// directions. Ports that no rule names are not judged. Names are those of the network namespace of this process.
+/// Frames from a port have to be of its own addresses. Connections are begun by a port's rules alone, and then pass in
+/// both directions. Ports that no rule names are not filtered. Names are those of the network namespace of this
+/// process.
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -70,7 +71,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Let others change the rules after somebody in another container was killed over it
+    /// Release the lock of a process in another container that was killed while it changed the rules
     Unlock,
 }
 

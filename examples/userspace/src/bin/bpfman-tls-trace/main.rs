@@ -66,7 +66,7 @@ struct FollowArguments {
     /// Only this process
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// End after so many
+    /// End after this number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }

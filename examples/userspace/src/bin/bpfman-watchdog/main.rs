@@ -69,7 +69,7 @@ enum OfLoaded {
     },
     /// Print what rules match, a JSON object a line
     Follow {
-        /// End after so many events
+        /// End after this number of events
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
@@ -81,7 +81,7 @@ enum OfLoaded {
         #[arg(long)]
         json: bool,
     },
-    /// Let others change the rules after somebody in another container was killed over it
+    /// Release the lock of a process in another container that was killed while it changed the rules
     Unlock,
 }
 

@@ -89,7 +89,7 @@ enum Action {
         #[arg(long, value_name = "N")]
         rounds: Option<u32>,
     },
-    /// Let others write after somebody in another container was killed over it
+    /// Release the lock of a process in another container that was killed while it wrote
     Unlock,
 }
 

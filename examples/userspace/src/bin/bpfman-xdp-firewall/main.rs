@@ -76,7 +76,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Let others change the rules after somebody in another container was killed over it
+    /// Release the lock of a process in another container that was killed while it changed the rules
     Unlock,
 }
 
