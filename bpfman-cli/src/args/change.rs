@@ -44,7 +44,8 @@ pub struct UpdateLink {
     /// Run as a separate program behind a tail call, or as part of the chain's program.
     #[arg(long, value_name = "true|false")]
     pub isolated: Option<bool>,
-    /// Let its verdicts not count, or promote it to a normal member: packets meet the chain before or after, whole.
+    /// Make it a shadow member, whose verdicts do not count, or a normal one. Packets meet the old chain or the new
+    /// one.
     #[arg(long, value_name = "true|false")]
     pub shadow: Option<bool>,
 }

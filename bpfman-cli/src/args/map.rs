@@ -99,7 +99,7 @@ impl MapName {
 /// `bpfman map list`.
 #[derive(Args, Debug)]
 pub struct ListMaps {
-    /// Only maps of this program, and what lies in them.
+    /// Only maps of this program, and the maps inside of them.
     #[arg(long, value_name = "ID")]
     pub program: Option<u32>,
 }

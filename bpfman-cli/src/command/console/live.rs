@@ -33,7 +33,7 @@ pub struct LiveStream {
     pub socket: PathBuf,
     /// Position in the journal up to which the page has entries.
     pub after: Option<EventPlace>,
-    /// True to have the kernel time runs.
+    /// True if the kernel should time runs.
     pub time_runs: bool,
 }
 

@@ -214,7 +214,7 @@ pub enum EngineError {
         /// The most of them.
         limit: usize,
     },
-    /// Others are in the way, or changed what is ours.
+    /// Third-party objects block the change, or altered objects of the daemon.
     #[error(transparent)]
     Interference(#[from] Interference),
     /// The attach point is for another type of program.

@@ -106,7 +106,7 @@ impl SimState {
     pub(super) fn process_began(&self, pid: u32) -> Option<u64> {
         match self.targets.processes.get(&pid) {
             Some(began) => *began,
-            // Every number has a process, and after a reboot another one.
+            // Every process id exists; after a reboot it denotes another process.
             None => (pid != 0).then_some(self.objects.generation),
         }
     }

@@ -66,7 +66,7 @@ pub(in crate::guard) fn turns(distance: i32, body: &[Insn]) -> Vec<Insn> {
     [&place(distance)[..], &[kernel_function(2), out], body, &[back]].concat()
 }
 
-/// `bpf_for`: a loop of so many rounds.
+/// `bpf_for`: a loop of `rounds` rounds.
 pub(in crate::guard) fn bpf_for(distance: i32, rounds: i32, body: &[Insn]) -> Vec<Insn> {
     [begin(distance, rounds), turns(distance, body)].concat()
 }

@@ -85,7 +85,7 @@ enum Action {
         /// Answers in a row that bring it back
         #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
         successes: u32,
-        /// End after so many rounds
+        /// End after this number of rounds
         #[arg(long, value_name = "N")]
         rounds: Option<u32>,
     },
