@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Grant, GrantCallers, HookPattern, OwnedThing};
+use bpfmand_access::{AccessObject, AccessPolicy, AccessVerb, Grant, GrantCallers, HookPattern, OwnedObject};
 use bpfmand_core::{GroupPath, HookKind, Interface, Owner, Peer, ProgramId};
 use bpfmand_journal::{EntryActor, HistoryEntry, Journal, JournalSettings, JournalSync};
 
@@ -57,7 +57,7 @@ fn decisions(allowed: bool) -> anyhow::Result<Vec<f64>> {
     let objects = [
         AccessObject::Hook { kind: HookKind::Xdp, interface: &interface, in_callers_netns: false },
         AccessObject::Priority(200),
-        AccessObject::Owned { thing: OwnedThing::Program(ProgramId(7)), owner: &Owner::Root },
+        AccessObject::Owned { thing: OwnedObject::Program(ProgramId(7)), owner: &Owner::Root },
     ];
     let mut samples = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {

@@ -15,10 +15,10 @@ use pcap_file::{DataLink, Endianness};
 use crate::error::CliError;
 
 /// Maximum size of a capture, in bytes: all packets are held in memory, and each is run more than once.
-const LARGEST_FILE: u64 = 64 << 20;
+const MAX_FILE: u64 = 64 << 20;
 
 /// Maximum packet length in the header of written files, which is the maximum of other tools.
-const LONGEST_PACKET: u32 = 262_144;
+const MAX_PACKET: u32 = 262_144;
 
 /// Bits of a pcap header's link type; the bits above are the length of a frame check sequence.
 const LINK_TYPE_BITS: u32 = 0x0fff_ffff;
@@ -66,9 +66,9 @@ pub enum CaptureError {
 pub fn read(path: &Path) -> Result<Vec<Packet>, CliError> {
     let file = |source| CliError::File { path: path.to_path_buf(), source };
     let size = fs::metadata(path).map_err(file)?.len();
-    if size > LARGEST_FILE {
+    if size > MAX_FILE {
         return Err(CliError::Invalid {
-            what: format!("{}: the capture has {size} bytes; the limit is {LARGEST_FILE}", path.display()),
+            what: format!("{}: the capture has {size} bytes; the limit is {MAX_FILE}", path.display()),
             hint: Some(
                 "cut it into pieces: `editcap -c 10000 IN OUT`, or `tcpdump -r IN -c 10000 -w OUT`".into(),
             ),
@@ -90,7 +90,7 @@ pub fn write(path: &Path, packets: &[Packet]) -> Result<(), CliError> {
 
 fn encode(packets: &[Packet]) -> Result<Vec<u8>, PcapError> {
     let header = PcapHeader {
-        snaplen: LONGEST_PACKET,
+        snaplen: MAX_PACKET,
         ts_resolution: PcapTsResolution::NanoSecond,
         endianness: Endianness::Little,
         ..PcapHeader::default()
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn both_byte_orders_and_both_kinds_of_packets_of_pcapng_are_read() {
+    fn both_byte_orders_and_both_pcapng_packet_blocks_are_read() {
         for big_endian in [false, true] {
             let packets = parse(&pcapng(1, 6, big_endian)).unwrap();
             assert_eq!(packets[0], Packet { time: Duration::from_micros(5), data: vec![1, 2, 3] });

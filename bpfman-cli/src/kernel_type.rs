@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernel_names_are_kebab_case_on_input_and_snake_case_in_tables() {
+    fn kernel_names_are_kebab_case_in_input_snake_case_in_tables() {
         assert_eq!(TypeFilter::parse("socket-filter"), Ok(TypeFilter::Kernel(1)));
         assert_eq!(TypeFilter::parse("raw-tracepoint-writable"), Ok(TypeFilter::Kernel(24)));
         assert_eq!(TypeFilter::parse("netfilter"), Ok(TypeFilter::Kernel(32)));

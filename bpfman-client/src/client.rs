@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bpfman_proto::{DEFAULT_SOCKET_PATH, SOCKET_PATH_VARIABLE, ext::v1 as ext, v1};
 
-use crate::handover::{self, AskedMap};
+use crate::handover::{self, RequestedMap};
 use crate::services::{Reconnect, Services};
 use crate::{Error, EventQuery, Events, MapAccess, MapFile, NewLoad, RemoteProgram, Watch};
 
@@ -131,7 +131,7 @@ impl Client {
     /// # Errors
     /// See [`crate::RemoteMap::open`].
     pub async fn open_map(&self, id: u32, access: MapAccess) -> Result<MapFile, Error> {
-        self.hand_over(AskedMap::Id(id), access).await
+        self.hand_over(RequestedMap::Id(id), access).await
     }
 
     /// Opens a map by the kernel's id of a program of the daemon, and the map's name in the object. The caller needs
@@ -145,10 +145,10 @@ impl Client {
         name: impl Into<String>,
         access: MapAccess,
     ) -> Result<MapFile, Error> {
-        self.hand_over(AskedMap::OfProgram { program, name: name.into() }, access).await
+        self.hand_over(RequestedMap::OfProgram { program, name: name.into() }, access).await
     }
 
-    async fn hand_over(&self, wanted: AskedMap, access: MapAccess) -> Result<MapFile, Error> {
+    async fn hand_over(&self, wanted: RequestedMap, access: MapAccess) -> Result<MapFile, Error> {
         handover::receive(&self.socket, wanted, access).await
     }
 

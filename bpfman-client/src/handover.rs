@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::handover::{LARGEST_ANSWER, LENGTH, PREFACE, frame, length};
+use bpfman_proto::handover::{LENGTH, MAX_ANSWER, PREFACE, frame, length};
 use ext::handover_answer::Answer;
 use ext::handover_request::Call;
 use prost::Message as _;
@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use crate::{Error, MapAccess, MapFile};
 
 #[derive(Debug)]
-pub enum AskedMap {
+pub enum RequestedMap {
     Id(u32),
     OfProgram {
         /// Kernel's id of the program.
@@ -27,7 +27,7 @@ pub enum AskedMap {
 }
 
 /// Requests a map and receives its descriptor.
-pub async fn receive(socket: &Path, wanted: AskedMap, access: MapAccess) -> Result<MapFile, Error> {
+pub async fn receive(socket: &Path, wanted: RequestedMap, access: MapAccess) -> Result<MapFile, Error> {
     let stream = UnixStream::connect(socket).await.map_err(|source| Error::of_connect(socket, source))?;
     let broke = |source| Error::Handover { path: socket.to_path_buf(), source };
     let (answer, descriptor) = ask(stream, wanted, access).await.map_err(broke)?;
@@ -46,13 +46,13 @@ pub async fn receive(socket: &Path, wanted: AskedMap, access: MapAccess) -> Resu
 
 async fn ask(
     mut stream: UnixStream,
-    wanted: AskedMap,
+    wanted: RequestedMap,
     access: MapAccess,
 ) -> io::Result<(Answer, Option<OwnedFd>)> {
     use ext::open_map_request::Map;
     let map = match wanted {
-        AskedMap::Id(id) => Map::MapId(id),
-        AskedMap::OfProgram { program, name } => {
+        RequestedMap::Id(id) => Map::MapId(id),
+        RequestedMap::OfProgram { program, name } => {
             Map::OfProgram(ext::MapOfProgram { program_id: program, name })
         }
     };
@@ -66,7 +66,7 @@ async fn ask(
     let (mut read, mut descriptor) = (Vec::new(), None);
     loop {
         if let Some((head, rest)) = read.split_first_chunk::<LENGTH>() {
-            let length = length(*head, LARGEST_ANSWER).ok_or_else(foreign)?;
+            let length = length(*head, MAX_ANSWER).ok_or_else(foreign)?;
             if rest.len() >= length {
                 let answer = ext::HandoverAnswer::decode(&rest[..length]).map_err(|_other| foreign())?;
                 return Ok((answer.answer.ok_or_else(foreign)?, descriptor));

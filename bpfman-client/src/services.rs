@@ -18,11 +18,11 @@ use tonic::transport::{Channel, Endpoint};
 
 /// Maximum size of an answer, in bytes: a list of all programs of a large machine, or a verifier log, exceeds gRPC's
 /// default of 4 MiB.
-const LARGEST_ANSWER: usize = 256 << 20;
+const MAX_ANSWER: usize = 256 << 20;
 
 /// Maximum size of trailers, in bytes. Error messages and hints are sent as trailers, in which one byte may take three;
 /// the limit of messages does not apply to them.
-const LARGEST_TRAILERS: u32 = 256 << 10;
+const MAX_TRAILERS: u32 = 256 << 10;
 
 /// Unread bytes of one stream, and of all streams of the connection. Without a large window, a stream that is not read,
 /// such as that of events, would block answers to other calls.
@@ -79,7 +79,7 @@ impl Services {
         let again = (reconnect == Reconnect::NextCall).then(|| path.to_path_buf());
         // HTTP/2 needs an address for its `:authority`; it is never resolved.
         let endpoint = Endpoint::from_static("http://localhost")
-            .http2_max_header_list_size(LARGEST_TRAILERS)
+            .http2_max_header_list_size(MAX_TRAILERS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
@@ -95,16 +95,15 @@ impl Services {
         }));
         Ok(Self {
             channel: channel.clone(),
-            v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
-            ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
-            chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
-            images: BpfmanImagesClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
+            v1: BpfmanClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            ext: BpfmanExtClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            chains: BpfmanChainsClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            images: BpfmanImagesClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
             access: BpfmanAccessClient::new(channel.clone()),
-            map_entries: BpfmanMapEntriesClient::new(channel.clone())
-                .max_decoding_message_size(LARGEST_ANSWER),
-            figures: BpfmanFiguresClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
-            radar: BpfmanRadarClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
-            node: BpfmanNodeClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
+            map_entries: BpfmanMapEntriesClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            figures: BpfmanFiguresClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            radar: BpfmanRadarClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
+            node: BpfmanNodeClient::new(channel).max_decoding_message_size(MAX_ANSWER),
         })
     }
 }

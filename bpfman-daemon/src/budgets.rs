@@ -27,7 +27,7 @@ const TURN: Duration = Duration::from_secs(1);
 /// Minimum interval between two checks, however often records change.
 const REST: Duration = Duration::from_millis(50);
 /// Maximum number of remembered failures; each is logged once.
-const MOST_TOLD: usize = 1_000;
+const MAX_REMEMBERED: usize = 1_000;
 /// Stack of the thread, as large as for requests: detaching builds chains.
 const STACK: usize = 1 << 20;
 
@@ -168,7 +168,7 @@ impl Worker {
 
     fn expire(&mut self) -> Option<Duration> {
         match self.engine.expire() {
-            Ok(expired) => expired.iter().for_each(|one| self.tell_expired(one)),
+            Ok(expired) => expired.iter().for_each(|one| self.log_expired(one)),
             Err(error) => self.cannot("deadlines", &error),
         }
         // A failed removal is retried after a while.
@@ -176,7 +176,7 @@ impl Worker {
         Some(if next.is_zero() { TURN } else { next })
     }
 
-    fn tell_expired(&mut self, expired: &Expired) {
+    fn log_expired(&mut self, expired: &Expired) {
         if let Some(error) = &expired.failure {
             self.cannot(&expired.what, error);
             return;
@@ -289,7 +289,7 @@ impl Worker {
     /// Logs a failure, once while it stays the same.
     fn cannot(&mut self, what: &str, error: &EngineError) {
         let why = error.to_string();
-        if self.told.len() >= MOST_TOLD {
+        if self.told.len() >= MAX_REMEMBERED {
             self.told.clear();
         }
         if self.told.insert(about(what).to_owned(), why.clone()).as_ref() == Some(&why) {

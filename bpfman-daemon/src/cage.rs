@@ -47,7 +47,7 @@ impl Cage {
     }
 
     /// Sets the user of the workers that read images; `None` if threads of this process read them.
-    pub const fn has_helpers(&mut self, user: Option<u32>) {
+    pub const fn set_worker_user(&mut self, user: Option<u32>) {
         self.helpers = user;
     }
 

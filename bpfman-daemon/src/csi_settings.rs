@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::arguments::DaemonArguments;
 
 /// Maximum length of a node id that a kubelet accepts, in bytes.
-const LONGEST_NODE: usize = 256;
+const MAX_NODE: usize = 256;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -92,7 +92,7 @@ impl CsiSettings {
                 "the CSI driver has to know how the cluster calls this node: set KUBE_NODE_NAME (in a pod: from the field spec.nodeName), --node-name, or csi.node_name in the configuration"
             );
         };
-        if node_id.len() > LONGEST_NODE || node_id.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if node_id.len() > MAX_NODE || node_id.chars().any(|c| c.is_whitespace() || c.is_control()) {
             bail!("node name \"{}\" is not the name of a node", node_id.escape_debug());
         }
         let folder = runtime.join("csi");

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Maximum number of blocking threads, for files, names and signatures of the pulls in progress.
-const MOST_THREADS: usize = 32;
+const MAX_THREADS: usize = 32;
 const STACK: usize = 1 << 20;
 
 /// Idle time after which the threads exit.
@@ -82,7 +82,7 @@ impl ImageRuntime {
         let mut builder = Builder::new_current_thread();
         builder
             .enable_all()
-            .max_blocking_threads(MOST_THREADS)
+            .max_blocking_threads(MAX_THREADS)
             .thread_name("image")
             .thread_stack_size(STACK)
             .thread_keep_alive(Duration::from_secs(1));

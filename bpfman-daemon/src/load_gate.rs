@@ -27,12 +27,12 @@ const STACK: usize = 1 << 20;
 
 /// Thread that maintains the gate. Without a configured gate, it removes the gate of an earlier configuration and
 /// exits.
-pub struct GateKeeper {
+pub struct GateThread {
     stop: Sender<()>,
     opened: Receiver<()>,
 }
 
-impl GateKeeper {
+impl GateThread {
     /// Starts the thread. It attaches nothing while break-glass is in effect.
     pub fn start(mut gate: LoadGate, changes: Arc<Gate>) -> std::io::Result<Self> {
         let (stop, stopped) = channel();
@@ -49,7 +49,7 @@ impl GateKeeper {
                             break;
                         }
                     }
-                    Err(_) => gate.is_gone(),
+                    Err(_) => gate.forget(),
                 }
                 if !matches!(stopped.recv_timeout(TURN), Err(RecvTimeoutError::Timeout)) {
                     break;

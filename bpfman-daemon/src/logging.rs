@@ -1,7 +1,7 @@
 //! Logging to standard error, where systemd and containers expect it.
 
 use anyhow::{Context as _, bail};
-use bpfman_proto::printable::OneLineEach;
+use bpfman_proto::printable::LineEscaper;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -19,7 +19,7 @@ pub fn start(config: &Config) -> anyhow::Result<()> {
         false => filter.with_target(AUDIT, LevelFilter::INFO),
     };
     // Events contain names that users chose: escape line breaks and terminal sequences.
-    let writer = || OneLineEach(std::io::stderr());
+    let writer = || LineEscaper(std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let filtered = tracing_subscriber::registry().with(filter);
     if config.log_as_json {

@@ -1,15 +1,14 @@
 //! `bpfmand`: the command line.
 
-mod acts;
 mod arguments;
 mod break_glass;
+mod break_glass_watcher;
 mod budgets;
 mod cage;
 mod check;
 mod config;
 mod csi;
 mod csi_settings;
-mod glass;
 mod group;
 mod helpers;
 mod image_answers;
@@ -20,6 +19,7 @@ mod load_gate;
 mod logging;
 mod metrics;
 mod metrics_settings;
+mod own_actions;
 mod policy;
 mod predecessor;
 mod radar;

@@ -10,7 +10,7 @@ use bpfmand_access::AccessVerb;
 use bpfmand_api::AccessSource as _;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelFacts as _, RunClock};
-use bpfmand_observe::serve::{MayRead, Scrapes, TcpReaders, serve_tcp, serve_unix};
+use bpfmand_observe::serve::{ReadPermission, Scrapes, TcpReaders, serve_tcp, serve_unix};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
@@ -91,7 +91,7 @@ fn listen(path: &Path, clients: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Allows readers that may list programs, by the grants in force at that time.
-fn may_read(policy: Arc<PolicySource>) -> MayRead {
+fn may_read(policy: Arc<PolicySource>) -> ReadPermission {
     Box::new(move |stream| {
         let peer = match socket::peer(stream) {
             Ok(peer) => peer,

@@ -1,29 +1,29 @@
 //! The radar: eBPF programs that observe how other processes use eBPF (examples/radar, docs/radar.md). A thread loads
 //! them like any other programs, reads their events, identifies the processes and writes audit entries.
 
-mod act;
+mod activity;
 mod calibrate;
 mod counts;
+mod creators;
 mod event;
 mod fetch;
+mod holder;
+mod identification;
 mod ids;
-mod makers;
-mod ours;
-mod passed;
+mod observation;
+mod own_objects;
 mod programs;
-mod seat;
 mod settings;
-mod sight;
+mod short_lived;
 mod sources;
 mod tally;
 mod watch;
-mod who;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use bpfmand_api::{Gate, RadarControl, RadarRefusal, RadarStanding};
+use bpfmand_api::{Gate, RadarControl, RadarRefusal, RadarState};
 use bpfmand_core::BytecodeSource;
 use bpfmand_engine::{Engine, Images};
 use bpfmand_journal::Journal;
@@ -31,7 +31,7 @@ use bpfmand_kernel::linux::LinuxKernel;
 
 pub use settings::{RadarObject, RadarTable};
 
-use seat::RadarSeat;
+use holder::RadarHolder;
 use watch::RadarWatch;
 
 /// Maximum time that shutdown waits for pending events to be recorded.
@@ -47,10 +47,10 @@ enum RadarCommand {
 }
 
 /// Radar on a thread that exits while there is nothing to do.
-pub struct RadarKeeper {
-    seat: Arc<RadarSeat>,
+pub struct RadarThread {
+    seat: Arc<RadarHolder>,
     ended: Receiver<()>,
-    standing: Arc<RadarStanding>,
+    standing: Arc<RadarState>,
 }
 
 pub struct RadarParts {
@@ -62,19 +62,19 @@ pub struct RadarParts {
     pub changes: Arc<Gate>,
 }
 
-impl RadarKeeper {
+impl RadarThread {
     /// Starts the radar. It loads nothing while break-glass is in effect.
     pub fn start(parts: RadarParts) -> std::io::Result<Self> {
         let (tell, ended) = channel();
-        let standing = Arc::<RadarStanding>::default();
+        let standing = Arc::<RadarState>::default();
         let watch = RadarWatch::new(parts, Arc::clone(&standing));
-        let seat = Arc::new(RadarSeat::new(watch, tell));
+        let seat = Arc::new(RadarHolder::new(watch, tell));
         // Programs of an earlier daemon may be attached.
         seat.send(RadarCommand::Nothing)?;
         Ok(Self { seat, ended, standing })
     }
 
-    pub fn standing(&self) -> Arc<RadarStanding> {
+    pub fn standing(&self) -> Arc<RadarState> {
         Arc::clone(&self.standing)
     }
 
@@ -91,7 +91,7 @@ impl RadarKeeper {
 }
 
 /// Control that sends a command to the thread and waits for the result.
-struct RadarSwitch(Arc<RadarSeat>);
+struct RadarSwitch(Arc<RadarHolder>);
 
 impl RadarSwitch {
     fn tell(
@@ -100,7 +100,7 @@ impl RadarSwitch {
     ) -> Result<(), RadarRefusal> {
         let (answer, answered) = channel();
         self.0.send(command(answer)).map_err(|error| RadarRefusal::Failed(error.to_string()))?;
-        answered.recv().map_err(|_| RadarRefusal::Failed(seat::ENDING.to_owned()))?
+        answered.recv().map_err(|_| RadarRefusal::Failed(holder::ENDING.to_owned()))?
     }
 }
 

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 /// Size of the reserve if the disk has space, in bytes: records of several thousand programs.
-const MOST: u64 = 16 << 20;
+const MAX_RESERVE: u64 = 16 << 20;
 /// Minimum size that is attempted, in bytes.
-const LEAST: u64 = 1 << 20;
+const MIN_RESERVE: u64 = 1 << 20;
 /// Size in bytes below which a reserve is useless.
 const USELESS: u64 = 1 << 17;
 /// Divisor of the free space: a small disk reserves an eighth of it.
@@ -28,7 +28,8 @@ impl Reserve {
     /// Deletes the reserve file in the state folder.
     pub fn release(state: &Path) -> Self {
         let file = state.join("reserve");
-        let free = statvfs(state).map_or(MOST * PART, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let free =
+            statvfs(state).map_or(MAX_RESERVE * PART, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let kept = fs::metadata(&file).map_or(0, |metadata| metadata.len());
         let removed = fs::remove_file(&file).and_then(|()| File::open(state)?.sync_all());
         if let Err(error) = removed
@@ -37,7 +38,7 @@ impl Reserve {
             tracing::warn!(%error, "the room that is kept for starts cannot be used");
         }
         // Reserve at least as much as before: the disk may have been filled since.
-        Self { file, bytes: kept.max((free / PART).min(MOST)).max(LEAST) }
+        Self { file, bytes: kept.max((free / PART).min(MAX_RESERVE)).max(MIN_RESERVE) }
     }
 
     /// Allocates the reserve, or as much of it as possible.

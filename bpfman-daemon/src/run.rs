@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bpfmand_api::{Activity, Api, MOST_THREADS, Paths, RadarStanding, SocketSystem};
+use bpfmand_api::{Activity, Api, MAX_THREADS, Paths, RadarState, SocketSystem};
 use bpfmand_core::Selector;
 use bpfmand_engine::{
     ChangeListener, Engine, EngineOptions, Images, MIGRATIONS, ProgramDetails, ReadObjects, SCHEMA,
@@ -23,18 +23,18 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::break_glass::Marker;
+use crate::break_glass_watcher::BreakGlassWatcher;
 use crate::budgets::Budgets;
 use crate::cage::Cage;
 use crate::config::Config;
 use crate::csi::Csi;
-use crate::glass::Glass;
 use crate::helpers::HelperProcesses;
 use crate::image_runtime::ImageRuntime;
 use crate::images::RegistryImages;
-use crate::load_gate::{self, GateKeeper, LoadGate};
+use crate::load_gate::{self, GateThread, LoadGate};
 use crate::metrics::{RunStatistics, ServedMetrics};
 use crate::policy::PolicySource;
-use crate::radar::{RadarKeeper, RadarParts};
+use crate::radar::{RadarParts, RadarThread};
 use crate::reserve::Reserve;
 use crate::start_progress::{StartProgress, StartReads, StartSteps};
 use crate::watch::Watcher;
@@ -82,7 +82,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(
-            MOST_THREADS + bpfmand_csi::MOST_THREADS + bpfmand_observe::MOST_THREADS + OTHER_THREADS,
+            MAX_THREADS + bpfmand_csi::MAX_THREADS + bpfmand_observe::MAX_THREADS + OTHER_THREADS,
         )
         .thread_stack_size(STACK)
         .thread_keep_alive(Duration::from_secs(1))
@@ -124,7 +124,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     cage.close(config)?;
     let (image_runtime, landlock) = ImageRuntime::new(config.image_folders())?;
     cage.holds_files(landlock);
-    cage.has_helpers(helpers.as_ref().map(|helpers| helpers.user()));
+    cage.set_worker_user(helpers.as_ref().map(|helpers| helpers.user()));
     cage.tell();
     // Open the policy under the locks: its last good copy is in the state folder.
     let policy = Arc::new(PolicySource::open(config));
@@ -175,7 +175,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     options.objects = Arc::new(StartReads { progress: Arc::clone(&progress), objects: options.objects });
     let engine = Arc::new(Engine::open(Arc::clone(&kernel), options)?);
     let journal = Arc::new(Journal::open(config.journal.clone()).context("cannot start the journal")?);
-    let mut glass = Glass::start(Marker::new(&config.state, &config.runtime), &engine, &journal, readers)?;
+    let mut glass =
+        BreakGlassWatcher::start(Marker::new(&config.state, &config.runtime), &engine, &journal, readers)?;
     reserve.keep();
     progress.end();
     let csi = config
@@ -186,7 +187,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     #[cfg(debug_assertions)]
     steps.arm();
     bpfmand_kernel::linux::trim_heap();
-    let (gate, is_broken) = (glass.gate(), glass.is_broken());
+    let (gate, is_broken) = (glass.gate(), glass.poll());
     let load_gate = LoadGate::new(
         config.gate.clone(),
         &engine,
@@ -196,9 +197,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     );
     let gate_standing = load_gate.standing();
     let load_gate =
-        GateKeeper::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;
+        GateThread::start(load_gate, Arc::clone(&gate)).context("cannot start the keeper of the gate")?;
     let limit_counts = Arc::<LimitCounts>::default();
-    let radar = RadarKeeper::start(RadarParts {
+    let radar = RadarThread::start(RadarParts {
         settings: config.radar.clone(),
         engine: Arc::clone(&engine),
         kernel: Arc::clone(&kernel),
@@ -380,7 +381,7 @@ async fn serve(
     failed.map_or(Ok(()), Err)
 }
 
-fn radar_counts(standing: &RadarStanding) -> RadarCounts {
+fn radar_counts(standing: &RadarState) -> RadarCounts {
     let report = standing.lock();
     RadarCounts {
         source: report.source.name(),

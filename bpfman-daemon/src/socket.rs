@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_that_agents_lock_is_for_the_group_of_the_socket_alone() {
+    fn lock_file_of_agents_belongs_to_the_sockets_group_only() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("bpfman.sock");
         let group = rustix::process::getgid().as_raw();

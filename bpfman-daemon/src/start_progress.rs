@@ -22,12 +22,12 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct StartProgress {
     is_over: AtomicBool,
-    told: Mutex<Told>,
+    told: Mutex<LastReports>,
 }
 
 /// Last reports to the service manager.
 #[derive(Debug, Default)]
-struct Told {
+struct LastReports {
     goes_on: Option<Instant>,
     status: Option<(&'static str, Instant)>,
 }
@@ -49,7 +49,7 @@ impl StartProgress {
     }
 
     /// Reports the progress for `systemctl status`.
-    fn is_at(&self, what: &'static str, done: usize, all: usize) {
+    fn report(&self, what: &'static str, done: usize, all: usize) {
         if self.is_over.load(Ordering::Relaxed) || all == 0 {
             return;
         }
@@ -82,7 +82,7 @@ impl StepObserver for StartSteps {
     }
 
     fn recovered(&self, what: &'static str, done: usize, all: usize) {
-        self.progress.is_at(what, done, all);
+        self.progress.report(what, done, all);
         self.observer.recovered(what, done, all);
     }
 }

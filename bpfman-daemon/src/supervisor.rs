@@ -12,7 +12,7 @@ use crate::helpers::HelperProcesses;
 
 /// Minimum time for which a daemon serves before it exits. systemd gives up after five starts in ten seconds; and even
 /// if starters terminate soon, programs can be listed and detached between two starts.
-const LEAST_LIFE: Duration = Duration::from_secs(10);
+const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Completes with the reason when the starter has exited and the daemon should exit too.
 pub fn starter_ends(
@@ -27,7 +27,7 @@ pub fn starter_ends(
             tracing::error!(
                 "the process that starts others has ended: loads are refused until the daemon is started anew"
             );
-            tokio::time::sleep_until(began + LEAST_LIFE).await;
+            tokio::time::sleep_until(began + MIN_LIFETIME).await;
             return anyhow::anyhow!(
                 "the process that starts others has ended: this daemon ends, to be started anew with another"
             );

@@ -19,9 +19,9 @@ use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{InterfaceWatch, KernelError, KernelNetwork as _};
 use bpfmand_store::FileError;
 
-use crate::acts::{self, Checks};
+use crate::break_glass_watcher::BreakGlassWatcher;
 use crate::budgets::Budgets;
-use crate::glass::Glass;
+use crate::own_actions::{self, Checks};
 
 /// Time after a change in which further changes are combined.
 const SPACING: Duration = Duration::from_millis(20);
@@ -49,7 +49,7 @@ impl Watcher {
         engine: Arc<Daemon>,
         check: Option<Duration>,
         journal: Arc<Journal>,
-        glass: Glass,
+        glass: BreakGlassWatcher,
         budgets: Arc<Budgets>,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -92,7 +92,7 @@ struct Supervisor {
     absent: BTreeSet<Option<PathBuf>>,
     shared: Arc<Shared>,
     told: Checks,
-    glass: Glass,
+    glass: BreakGlassWatcher,
     budgets: Arc<Budgets>,
 }
 
@@ -106,7 +106,7 @@ impl Supervisor {
         let mut seen = 0;
         let (mut checked, mut looked) = (Instant::now(), Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
-            if self.glass.is_broken() {
+            if self.glass.poll() {
                 std::thread::sleep(LOOK);
                 continue;
             }
@@ -238,7 +238,7 @@ fn follow(engine: &Daemon, shared: &Shared, netns: Option<&Path>, told: Option<&
     match engine.follow_interfaces(netns) {
         Ok(report) if report.is_empty() => {}
         Ok(report) => {
-            acts::of_interfaces(&shared.journal, netns, &report);
+            own_actions::of_interfaces(&shared.journal, netns, &report);
             let FollowReport { attached, detached, renamed, waiting, returned, problems } = report;
             let changes = engine.hook_changes();
             tracing::info!(

@@ -191,7 +191,7 @@ static __always_inline void name_file(struct event *event, struct file *file, en
 	if (start < 0)
 		event->unnamed = 1;
 	else
-		bpf_probe_read_kernel_str(event->path, sizeof(event->path), &buffer->text[start & (LONGEST_PATH - 1)]);
+		bpf_probe_read_kernel_str(event->path, sizeof(event->path), &buffer->text[start & (MAX_PATH - 1)]);
 }
 
 SEC("tp_btf/sched_process_fork")

@@ -8,12 +8,12 @@
 #include "kernel_process.h"
 
 // Names and mounts on the way up. Paths of more, or longer ones, have none.
-#define MOST_STEPS 48
-#define LONGEST_PATH 1024
-#define LONGEST_NAME 255
+#define MAX_STEPS 48
+#define MAX_PATH 1024
+#define MAX_NAME 255
 
 struct path_buffer {
-	char text[LONGEST_PATH + LONGEST_NAME + 2];
+	char text[MAX_PATH + MAX_NAME + 2];
 };
 
 // Where the path begins in the buffer, or -1. It ends with a zero.
@@ -21,10 +21,10 @@ static __always_inline int find_path(struct path_buffer *buffer, struct file *fi
 {
 	struct vfsmount *mount = BPF_CORE_READ(file, f_path.mnt);
 	struct dentry *entry = BPF_CORE_READ(file, f_path.dentry);
-	__u32 start = LONGEST_PATH - 1;
+	__u32 start = MAX_PATH - 1;
 
 	buffer->text[start] = 0;
-	for (int step = 0; step < MOST_STEPS; step++) {
+	for (int step = 0; step < MAX_STEPS; step++) {
 		struct dentry *above = BPF_CORE_READ(entry, d_parent);
 		__u32 length;
 
@@ -33,7 +33,7 @@ static __always_inline int find_path(struct path_buffer *buffer, struct file *fi
 			struct mount *parent = BPF_CORE_READ(here, mnt_parent);
 
 			if (parent == here)
-				return start == LONGEST_PATH - 1 ? -1 : (int)start;
+				return start == MAX_PATH - 1 ? -1 : (int)start;
 			entry = BPF_CORE_READ(here, mnt_mountpoint);
 			mount = (void *)parent + bpf_core_field_offset(struct mount, mnt);
 			continue;
@@ -41,11 +41,11 @@ static __always_inline int find_path(struct path_buffer *buffer, struct file *fi
 		if (above == entry) // in no tree that has a name: a pipe, a file in memory
 			return -1;
 		length = BPF_CORE_READ(entry, d_name.len);
-		if (length > LONGEST_NAME || length + 1 > start)
+		if (length > MAX_NAME || length + 1 > start)
 			return -1;
-		start = (start - length - 1) & (LONGEST_PATH - 1);
+		start = (start - length - 1) & (MAX_PATH - 1);
 		buffer->text[start] = '/';
-		if (bpf_probe_read_kernel(&buffer->text[start + 1], length & LONGEST_NAME, BPF_CORE_READ(entry, d_name.name)) < 0)
+		if (bpf_probe_read_kernel(&buffer->text[start + 1], length & MAX_NAME, BPF_CORE_READ(entry, d_name.name)) < 0)
 			return -1;
 		entry = above;
 	}

@@ -529,7 +529,7 @@ static __always_inline void name_file(struct moment *moment, struct file *file)
 		count(&deeds, UNNAMED);
 		return;
 	}
-	length = bpf_probe_read_kernel_str(&moment->path.path, PATH_LENGTH, &moment->buffer.text[start & (LONGEST_PATH - 1)]);
+	length = bpf_probe_read_kernel_str(&moment->path.path, PATH_LENGTH, &moment->buffer.text[start & (MAX_PATH - 1)]);
 	if (length > 0) // cut if it is longer: prefixes are compared as far as it goes
 		moment->path.bits = 32 + 8 * length;
 }

@@ -122,8 +122,8 @@ struct step_v6 {
 };
 
 // Of 33 lengths, and of 129: no search is longer.
-#define MOST_STEPS_V4 6
-#define MOST_STEPS_V6 8
+#define MAX_STEPS_V4 6
+#define MAX_STEPS_V6 8
 #define STEPS_V4 64
 #define STEPS_V6 256
 
@@ -293,7 +293,7 @@ static __always_inline struct class *class_v4(__be32 address, enum direction dir
 
 	if (!search)
 		return NULL;
-	for (int i = 0; i < MOST_STEPS_V4; i++) {
+	for (int i = 0; i < MAX_STEPS_V4; i++) {
 		struct step_v4 *step = &search->steps[at % STEPS_V4];
 		struct class *found;
 
@@ -320,7 +320,7 @@ static __always_inline struct class *class_v6(struct in6_addr *address, enum dir
 
 	if (!search)
 		return NULL;
-	for (int i = 0; i < MOST_STEPS_V6; i++) {
+	for (int i = 0; i < MAX_STEPS_V6; i++) {
 		struct step_v6 *step = &search->steps[at];
 		struct class *found;
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use bpfman_application::scope::Scope;
-use bpfman_operator::controller::decide::summarize::{Aim, Presence, summarize};
+use bpfman_operator::controller::decide::summarize::{ComparedRevision, Presence, summarize};
 use bpfman_operator::controller::memory::Memory;
 use bpfman_operator::controller::projection::ApplicationId;
 use bpfman_operator::controller::projection::wire::{WireApplication, WireState};
@@ -82,7 +82,7 @@ fn main() -> anyhow::Result<()> {
     );
     let view = memory.view(&ApplicationId("uid-0".into())).context("the application is there")?;
     let began = Instant::now();
-    let sum = summarize(view, &Aim::Spec, Presence::Everywhere);
+    let sum = summarize(view, &ComparedRevision::Spec, Presence::Everywhere);
     println!(
         "one sum over {nodes} nodes: {:.1?}, {}: {}",
         began.elapsed(),

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_has_pinned_keeps_the_daemons_records_of_it() {
+    fn foreign_pins_keep_the_daemons_records_of_them() {
         let (root, flags) = node();
         fs::create_dir_all(root.path().join(PINS).join("links")).unwrap();
         fs::write(root.path().join(PINS).join("maps.debug"), "").unwrap();

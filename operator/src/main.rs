@@ -84,7 +84,7 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
         false => filter.with_target("kube_runtime::watcher", LevelFilter::ERROR),
     };
     // Events contain names that users chose: they must neither break a line nor send control characters to a terminal.
-    let writer = || bpfman_proto::printable::OneLineEach(std::io::stderr());
+    let writer = || bpfman_proto::printable::LineEscaper(std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     tracing_subscriber::registry().with(filter).with(lines).init();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)

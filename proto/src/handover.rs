@@ -7,10 +7,10 @@ use prost::Message;
 pub const PREFACE: &[u8; 18] = b"bpfman-handover/1\n";
 
 /// Maximum size of a request, in bytes, without its length.
-pub const LARGEST_REQUEST: usize = 4 << 10;
+pub const MAX_REQUEST: usize = 4 << 10;
 
 /// Maximum size of an answer, in bytes, without its length: a failure with its hint.
-pub const LARGEST_ANSWER: usize = 64 << 10;
+pub const MAX_ANSWER: usize = 64 << 10;
 
 /// Size of a length, in bytes.
 pub const LENGTH: usize = 4;

@@ -55,7 +55,7 @@ pub fn agent_lock(socket: &std::path::Path) -> std::path::PathBuf {
 }
 
 /// Maximum size of one request that a daemon accepts, in bytes.
-pub const LARGEST_REQUEST: usize = 256 << 10;
+pub const MAX_REQUEST: usize = 256 << 10;
 
 /// Default path of the daemon's socket.
 pub const DEFAULT_SOCKET_PATH: &str = "/run/bpfman-sock/bpfman.sock";

@@ -88,9 +88,9 @@ fn hides(character: char) -> bool {
 
 /// Writer that escapes each piece it receives to one line. A log writes one event at a time.
 #[derive(Debug)]
-pub struct OneLineEach<W>(pub W);
+pub struct LineEscaper<W>(pub W);
 
-impl<W: io::Write> io::Write for OneLineEach<W> {
+impl<W: io::Write> io::Write for LineEscaper<W> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(piece.strip_suffix(b"\n").unwrap_or(piece));
         let mut line = one_line(&text).into_owned();

@@ -60,13 +60,13 @@ mod tests {
     use super::*;
 
     /// Maximum size of all files together, in bytes.
-    const MOST: usize = 200_000;
+    const MAX_BYTES: usize = 200_000;
 
     #[test]
     fn all_parts_together_are_small() {
         let all: usize = PAGES.iter().map(|asset| asset.bytes.len()).sum();
         println!("the pages take {all} bytes");
-        assert!(all <= MOST, "{all} bytes");
+        assert!(all <= MAX_BYTES, "{all} bytes");
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_has_anything_that_the_policy_forbids_or_asks_another_host() {
+    fn no_asset_violates_the_content_policy_or_uses_another_host() {
         for asset in PAGES {
             let text = std::str::from_utf8(asset.bytes).unwrap();
             let text = text.replace("http://www.w3.org/2000/svg", "");

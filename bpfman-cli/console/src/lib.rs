@@ -10,12 +10,12 @@ mod browser;
 mod guard;
 mod local;
 mod loopback;
-mod patience;
 mod request;
 mod serve;
 mod session;
 mod stream;
 mod users;
+mod write_timeout;
 
 pub use answer::{ConsoleAnswer, ConsoleRefusal, with_headers};
 pub use assets::{Asset, PAGES, page};
@@ -24,7 +24,7 @@ pub use local::{ConsoleNotice, LocalConsole};
 pub use loopback::{LoopbackError, loopback};
 pub use request::ConsoleRequest;
 pub use serve::{ConsoleHandler, serve};
-pub use stream::{EventSender, PageGone, StreamPlaces};
+pub use stream::{EventSender, PageClosed, StreamPlaces};
 
 /// Source of the pages' data: answers requests below `/api/`.
 pub trait ConsoleSource: Send + Sync + 'static {

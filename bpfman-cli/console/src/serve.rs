@@ -20,8 +20,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::answer::{ConsoleAnswer, ConsoleRefusal, PageBody};
-use crate::patience::Patient;
 use crate::users::has_more_than_share;
+use crate::write_timeout::TimedConnection;
 
 /// Maximum number of connections: browsers open six.
 const CONNECTIONS: usize = 64;
@@ -30,10 +30,10 @@ const CONNECTIONS: usize = 64;
 const PLENTY: usize = 48;
 
 /// Maximum size of a request's head, in bytes: hyper answers 431 to larger ones.
-const LARGEST_HEAD: usize = 16 * 1024;
+const MAX_HEAD: usize = 16 * 1024;
 
 /// Maximum size of a request's body, in bytes.
-const LARGEST_BODY: usize = 4 * 1024;
+const MAX_BODY: usize = 4 * 1024;
 
 /// Time limit of a head (also that of an idle connection), of a body, and of a write.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,8 +103,8 @@ async fn connection<H: ConsoleHandler>(
         async move { Ok::<_, Infallible>(respond(&*handler, request).await) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD);
-    let stream = Patient::new(stream, PATIENCE);
+    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD);
+    let stream = TimedConnection::new(stream, PATIENCE);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // Errors of a connection are not reported: only the browser could use them.
@@ -116,10 +116,10 @@ async fn connection<H: ConsoleHandler>(
 
 async fn respond<H: ConsoleHandler>(handler: &H, request: Request<Incoming>) -> Response<PageBody> {
     let (head, body) = request.into_parts();
-    let answer = match timeout(PATIENCE, Limited::new(body, LARGEST_BODY).collect()).await {
+    let answer = match timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => handler.handle(Request::from_parts(head, body.to_bytes())).await,
         Ok(Err(_)) => {
-            let message = format!("a request may bring at most {LARGEST_BODY} bytes along");
+            let message = format!("a request may bring at most {MAX_BODY} bytes along");
             ConsoleRefusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message).into()
         }
         Err(_) => {

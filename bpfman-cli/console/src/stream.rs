@@ -23,7 +23,7 @@ const STALL: Duration = Duration::from_secs(20);
 /// Error of a page that is closed, or does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the page takes no more events")]
-pub struct PageGone;
+pub struct PageClosed;
 
 /// Limit on the number of open streams.
 #[derive(Clone, Debug)]
@@ -71,18 +71,18 @@ impl EventSender {
     /// Sends an event.
     ///
     /// # Errors
-    /// [`PageGone`].
-    pub async fn send(&self, name: &str, data: &impl Serialize) -> Result<(), PageGone> {
+    /// [`PageClosed`].
+    pub async fn send(&self, name: &str, data: &impl Serialize) -> Result<(), PageClosed> {
         // JSON on one line has no line ends, which would end the event.
-        let data = serde_json::to_string(data).map_err(|_| PageGone)?;
+        let data = serde_json::to_string(data).map_err(|_| PageClosed)?;
         self.write(format!("event: {name}\ndata: {data}\n\n")).await
     }
 
     /// Sends a comment that keeps the stream open, also in proxies.
     ///
     /// # Errors
-    /// [`PageGone`].
-    pub async fn ping(&self) -> Result<(), PageGone> {
+    /// [`PageClosed`].
+    pub async fn ping(&self) -> Result<(), PageClosed> {
         self.write(": alive\n\n".to_owned()).await
     }
 
@@ -91,8 +91,8 @@ impl EventSender {
         self.events.closed().await;
     }
 
-    async fn write(&self, text: String) -> Result<(), PageGone> {
-        self.events.send_timeout(text.into(), STALL).await.map_err(|_| PageGone)
+    async fn write(&self, text: String) -> Result<(), PageClosed> {
+        self.events.send_timeout(text.into(), STALL).await.map_err(|_| PageClosed)
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(places.open().unwrap_err().reason, "busy");
         drop(answer);
         sender.closed().await;
-        assert_eq!(sender.ping().await, Err(PageGone));
+        assert_eq!(sender.ping().await, Err(PageClosed));
         drop(sender);
         places.open().unwrap();
     }
@@ -143,6 +143,6 @@ mod tests {
         for _ in 0..WAITING {
             sender.ping().await.unwrap();
         }
-        assert_eq!(sender.ping().await, Err(PageGone));
+        assert_eq!(sender.ping().await, Err(PageClosed));
     }
 }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-const MOST_OF_USER: usize = 24;
+const MAX_OF_USER: usize = 24;
 
 /// State `ESTABLISHED` in include/net/tcp_states.h.
 const ESTABLISHED: &str = "01";
@@ -35,7 +35,7 @@ pub fn has_more_than_share(own: SocketAddr, peer: SocketAddr) -> io::Result<bool
             whose = Some(end.user);
         }
     }
-    Ok(whose.is_none_or(|user| users.iter().filter(|other| **other == user).count() > MOST_OF_USER))
+    Ok(whose.is_none_or(|user| users.iter().filter(|other| **other == user).count() > MAX_OF_USER))
 }
 
 impl Connected {
@@ -103,7 +103,7 @@ mod tests {
             let Ok(listener) = TcpListener::bind(host) else { continue };
             let own = listener.local_addr().unwrap();
             let connections: Vec<TcpStream> =
-                (0..=MOST_OF_USER).map(|_| TcpStream::connect(own).unwrap()).collect();
+                (0..=MAX_OF_USER).map(|_| TcpStream::connect(own).unwrap()).collect();
             let peer = |at: usize| connections[at].local_addr().unwrap();
             assert!(has_more_than_share(own, peer(0)).unwrap());
             drop(connections);

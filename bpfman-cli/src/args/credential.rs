@@ -15,7 +15,7 @@ pub const REGISTRY_AUTH_VARIABLE: &str = "BPFMAN_REGISTRY_AUTH";
 const STANDARD_INPUT: &str = "-";
 
 /// Maximum length of the line, in bytes.
-const LONGEST: u64 = 64 << 10;
+const MAX_LINE: u64 = 64 << 10;
 
 /// Parser of base64 of `user:password`, as the value itself or on the first line of standard input. `clap`'s own
 /// message would show the rejected value.
@@ -46,7 +46,7 @@ impl TypedValueParser for CredentialParser {
 /// Reads the first line, without spaces around it. Later lines remain unread.
 fn first_line(input: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
-    input.take(LONGEST).read_until(b'\n', &mut line)?;
+    input.take(MAX_LINE).read_until(b'\n', &mut line)?;
     Ok(String::from_utf8_lossy(&line).trim().to_owned())
 }
 

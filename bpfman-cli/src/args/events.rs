@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_beginning_all_that_there_is_comes_or_what_is_written_from_now_on() {
+    fn without_after_all_entries_or_with_follow_only_new_ones() {
         let request = ext::FollowEventsRequest::default();
         let all = ext::FollowEventsRequest { after: Some(0), until_now: true, ..request.clone() };
         assert_eq!(query("bpfman events"), EventQuery::of(all));

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pull_policy_is_case_sensitive_and_defaults_to_if_not_present() {
+    fn pull_policy_is_case_sensitive_and_defaults_to_if_not_present() {
         let LoadCommand::Image(image) = load("bpfman load image -i r/x:1 --programs xdp:a") else { panic!() };
         assert_eq!(image.image.pull_policy as i32, 1);
         let line = "bpfman load image -i r/x:1 -p always --programs xdp:a";

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn return_probes_go_over_the_wire_as_entry_probes_with_their_own_name_beside() {
+    fn return_probes_are_sent_as_entry_probes_with_their_own_name() {
         for (name, wire) in
             [("kretprobe:f", BpfmanProgramType::Kprobe), ("uretprobe:f", BpfmanProgramType::Uprobe)]
         {

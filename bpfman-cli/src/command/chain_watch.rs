@@ -4,8 +4,8 @@ use bpfman_client::{Client, Error};
 use bpfman_proto::ext::v1 as ext;
 use tonic::Streaming;
 
-use super::connect_anew;
-use super::figure_readings::{FigureNews, FigureReadings, milliseconds, older};
+use super::connect_fresh;
+use super::figure_readings::{FigureReadings, FiguresUpdate, milliseconds, older};
 use super::open_output::OpenOutput;
 use super::run::signals::Signals;
 use crate::args::Global;
@@ -16,7 +16,7 @@ use crate::show;
 use crate::show::chain_tick::ChainTick;
 
 pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
-    let client = connect_anew(global).await?;
+    let client = connect_fresh(global).await?;
     let hook = command.at.hook;
     let mut signals = Signals::new()?;
     let mut output = OpenOutput::of_stdout();
@@ -37,12 +37,12 @@ pub async fn run(global: &Global, command: WatchChain) -> Result<(), CliError> {
             news = readings.next() => news?,
         };
         let rates = match news {
-            FigureNews::Rates(rates) => rates,
-            FigureNews::Away(why) => {
+            FiguresUpdate::Rates(rates) => rates,
+            FiguresUpdate::Away(why) => {
                 show::note(&why);
                 continue;
             }
-            FigureNews::Back => {
+            FiguresUpdate::Back => {
                 show::note("the daemon is back");
                 if timing.is_some() {
                     timing = Some(time_members(&client, &hook).await?);

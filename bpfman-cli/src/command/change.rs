@@ -7,7 +7,7 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 
 use super::progress::while_waiting;
-use super::{connect, image, taken_bytes};
+use super::{ambiguous_digits, connect, image};
 use crate::args::Global;
 use crate::args::change::{Adopt, KernelLink, Replace, ReplaceBy, ReplaceHow, UpdateCommand, UpdateLink};
 use crate::args::value::{absolute, load_values, to_map};
@@ -76,7 +76,7 @@ pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> 
     };
     let lacking = CliError::Incomplete { call: "ReplaceProgram", part: "the program" };
     let replaced = Replaced::new(&answer.into_inner()).ok_or(lacking)?;
-    taken_bytes::warn(&globals, &replaced.program.global_data);
+    ambiguous_digits::warn(&globals, &replaced.program.global_data);
     show::answer(global, &replaced)
 }
 

@@ -25,7 +25,7 @@ use crate::show::tried::Tried;
 const TYPES: &str = "/sys/kernel/btf";
 
 /// Maximum size of a kernel's BTF, in bytes: a distribution's has about 7 MB.
-const MOST_TYPES: u64 = 256 << 20;
+const MAX_BTF_BYTES: u64 = 256 << 20;
 
 /// Reads the object, compares it with each kernel, and has this host's daemon load it.
 pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
@@ -57,7 +57,7 @@ pub async fn run(global: &Global, command: Check) -> Result<(), CliError> {
         checked.kernels.push(host);
     }
     for path in &command.kernel_btf {
-        let types = KernelBtf::parse(bytes(path, MOST_TYPES)?).map_err(|error| CliError::Invalid {
+        let types = KernelBtf::parse(bytes(path, MAX_BTF_BYTES)?).map_err(|error| CliError::Invalid {
             what: format!("{}: {error}", path.display()),
             hint: Some("--kernel-btf takes raw BTF, as in /sys/kernel/btf/vmlinux".to_owned()),
         })?;

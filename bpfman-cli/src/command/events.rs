@@ -2,9 +2,9 @@
 
 use bpfman_client::{Client, EventPlace, EventQuery, Events, JournalEvent, Reason};
 
-use super::connect_anew;
-use super::daemon_away::DaemonAway;
+use super::connect_fresh;
 use super::open_output::OpenOutput;
+use super::reconnect::ReconnectBackoff;
 use crate::args::events::ShowEvents;
 use crate::args::{Global, OutputForm};
 use crate::error::CliError;
@@ -13,14 +13,14 @@ use crate::show::journal_event::{JournalEventJson, header, tell};
 
 /// Shows entries of the journal, the oldest first, and with `--follow` continues with new ones.
 pub async fn run(global: &Global, command: ShowEvents) -> Result<(), CliError> {
-    tell_all(global, command.query(), command.follow).await
+    print_events(global, command.query(), command.follow).await
 }
 
 /// Shows the entries of a query, and with `follows` continues after a restart of the daemon.
 ///
 /// No signal is caught: there is nothing to clean up, and each line is written at once.
-pub async fn tell_all(global: &Global, query: EventQuery, follows: bool) -> Result<(), CliError> {
-    let client = connect_anew(global).await?;
+pub async fn print_events(global: &Global, query: EventQuery, follows: bool) -> Result<(), CliError> {
+    let client = connect_fresh(global).await?;
     let mut output = OpenOutput::of_stdout();
     let mut events = client.events(query.clone()).await.map_err(older)?;
     // Entries up to this number existed when the command began.
@@ -56,7 +56,7 @@ fn shown(global: &Global, event: &JournalEvent, epoch: &str) -> Result<bool, Cli
 async fn resume(client: &Client, query: &EventQuery, mut place: EventPlace) -> Result<Events, CliError> {
     let number = place.number;
     show::note(&format!("the daemon has gone; entries after number {number} come when it is back"));
-    let mut away = DaemonAway::default();
+    let mut away = ReconnectBackoff::default();
     loop {
         away.pause().await;
         match client.events(query.clone().resuming(place.clone())).await {

@@ -6,12 +6,12 @@ use bpfman_client::{Client, Error, Reason};
 use bpfman_proto::ext::v1 as ext;
 use tonic::{Code, Streaming};
 
-use super::daemon_away::DaemonAway;
+use super::reconnect::ReconnectBackoff;
 use crate::error::CliError;
-use crate::figures::{FigureRates, KeptFigures, rates};
+use crate::figures::{FigureRates, LastReadings, rates};
 
 #[derive(Debug)]
-pub enum FigureNews {
+pub enum FiguresUpdate {
     /// Rates from two readings of one stream.
     Rates(FigureRates),
     /// The daemon is away, for this reason.
@@ -27,8 +27,8 @@ pub struct FigureReadings {
     request: ext::FollowFiguresRequest,
     /// None while the daemon is away.
     stream: Option<Streaming<ext::Figures>>,
-    away: DaemonAway,
-    kept: KeptFigures,
+    away: ReconnectBackoff,
+    kept: LastReadings,
     /// Reason why the kernel does not time runs.
     untimed: Option<String>,
 }
@@ -43,8 +43,8 @@ impl FigureReadings {
             client,
             request: ext::FollowFiguresRequest { changes_only: true, ..request },
             stream: None,
-            away: DaemonAway::default(),
-            kept: KeptFigures::default(),
+            away: ReconnectBackoff::default(),
+            kept: LastReadings::default(),
             untimed: None,
         };
         readings.open().await.map_err(CliError::Client)?;
@@ -60,8 +60,8 @@ impl FigureReadings {
             }
             stream => (stream?, None),
         };
-        (self.stream, self.untimed, self.kept) = (Some(stream), untimed, KeptFigures::default());
-        self.away = DaemonAway::default();
+        (self.stream, self.untimed, self.kept) = (Some(stream), untimed, LastReadings::default());
+        self.away = ReconnectBackoff::default();
         Ok(())
     }
 
@@ -73,14 +73,14 @@ impl FigureReadings {
     ///
     /// # Errors
     /// The daemon refuses further readings.
-    pub async fn next(&mut self) -> Result<FigureNews, CliError> {
+    pub async fn next(&mut self) -> Result<FiguresUpdate, CliError> {
         let Some(stream) = &mut self.stream else { return self.find_again().await };
         loop {
             match stream.message().await.map_err(Error::from) {
                 Ok(Some(news)) => {
                     if let Some((then, now)) = self.kept.take(news) {
                         let note = self.untimed.clone();
-                        return Ok(FigureNews::Rates(FigureRates { note, ..rates(then, now) }));
+                        return Ok(FiguresUpdate::Rates(FigureRates { note, ..rates(then, now) }));
                     }
                 }
                 // Only the permission for run times may have been withdrawn: try again without them.
@@ -91,17 +91,17 @@ impl FigureReadings {
         }
     }
 
-    fn lose(&mut self, error: Option<&Error>) -> FigureNews {
+    fn lose(&mut self, error: Option<&Error>) -> FiguresUpdate {
         self.stream = None;
         let why = error.map_or_else(String::new, |error| format!(": {error}"));
-        FigureNews::Away(format!("the daemon has gone; trying again{why}"))
+        FiguresUpdate::Away(format!("the daemon has gone; trying again{why}"))
     }
 
-    async fn find_again(&mut self) -> Result<FigureNews, CliError> {
+    async fn find_again(&mut self) -> Result<FiguresUpdate, CliError> {
         loop {
             self.away.pause().await;
             match self.open().await {
-                Ok(()) => return Ok(FigureNews::Back),
+                Ok(()) => return Ok(FiguresUpdate::Back),
                 Err(error) if error.is_lost() => {}
                 Err(error) => return Err(CliError::Client(error)),
             }

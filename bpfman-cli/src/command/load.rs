@@ -8,7 +8,7 @@ use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 use bpfman_proto::{ACTUAL_TYPE_PREFIX, APPLICATION_KEY, MAP_EXPORTS_KEY, MapExports};
 
-use super::{connect, image, progress, taken_bytes};
+use super::{ambiguous_digits, connect, image, progress};
 use crate::args::Global;
 use crate::args::load::{LoadCommand, LoadFile, LoadImage, LoadWhat};
 use crate::args::value::{absolute, load_values, to_map};
@@ -52,7 +52,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
         programs.push(ProgramJson { verifier_log, ..ProgramJson::new(&program) });
     }
     if let Some(first) = programs.first() {
-        taken_bytes::warn(&what.global, &first.global_data);
+        ambiguous_digits::warn(&what.global, &first.global_data);
     }
     show::answer(global, &LoadedPrograms { programs })
 }

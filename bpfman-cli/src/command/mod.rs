@@ -1,6 +1,7 @@
 //! Commands: call the daemon, show the answer.
 
 mod access;
+mod ambiguous_digits;
 mod apply;
 mod attach;
 mod boot;
@@ -9,7 +10,6 @@ mod chain_watch;
 mod change;
 mod check;
 mod console;
-mod daemon_away;
 mod dead_daemon;
 mod doctor;
 mod dry_run;
@@ -29,11 +29,11 @@ mod open_output;
 mod policy;
 mod progress;
 mod radar;
+mod reconnect;
 mod remove;
 mod run;
 mod stray;
 mod support_bundle;
-mod taken_bytes;
 mod top;
 mod trace;
 mod version;
@@ -92,7 +92,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
 }
 
 /// Connects to the daemon of the command line, with reconnection and map handover.
-async fn connect_anew(global: &Global) -> Result<Client, CliError> {
+async fn connect_fresh(global: &Global) -> Result<Client, CliError> {
     Client::connect_to(&global.socket_path).await.map_err(CliError::Client)
 }
 

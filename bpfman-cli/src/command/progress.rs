@@ -17,7 +17,7 @@ const LINE_PAUSE: Duration = Duration::from_secs(1);
 /// Duration after which waiting is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Minimum width of the activity's text, in columns.
-const LEAST_NAME: usize = 4;
+const MIN_TEXT_WIDTH: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProgressForm {
@@ -189,7 +189,7 @@ fn fitted(what: &str, amount: &str, width: usize) -> String {
     let of_name = room.saturating_sub(of_amount + 2);
     if columns(what) <= of_name {
         format!("{what}: {amount}")
-    } else if of_name >= LEAST_NAME {
+    } else if of_name >= MIN_TEXT_WIDTH {
         format!("{}: {amount}", cut(what, of_name))
     } else {
         cut(amount, room)
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_for_programs_have_no_progress_and_files_only_where_it_is_asked_for() {
+    fn machine_output_has_no_progress_and_files_only_on_request() {
         use OutputForm::{Json, Table, Yaml};
         use ProgressChoice::{Always, Auto, Never};
         for (output, choice, is_terminal, is_dumb, form) in [

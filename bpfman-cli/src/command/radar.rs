@@ -53,7 +53,7 @@ async fn follow(global: &Global, command: &Radar) -> Result<(), CliError> {
         show::note(&format!("the radar sees by {}", status.source));
     }
     drop(client);
-    events::tell_all(global, command.show.query(), true).await
+    events::print_events(global, command.show.query(), true).await
 }
 
 /// Returns a clearer error for a daemon that does not support the call.

@@ -8,8 +8,8 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 use tokio::sync::mpsc;
 
-use super::connect_anew;
-use super::figure_readings::{FigureNews, FigureReadings, milliseconds, older};
+use super::connect_fresh;
+use super::figure_readings::{FigureReadings, FiguresUpdate, milliseconds, older};
 use super::open_output::OpenOutput;
 use super::run::signals::Signals;
 use crate::args::top::ShowTop;
@@ -27,7 +27,7 @@ const HISTORY: u32 = 50;
 
 /// Shows CPU time and memory: on a terminal as a screen, elsewhere as a sequence of tables or documents.
 pub async fn run(global: &Global, command: ShowTop) -> Result<(), CliError> {
-    let client = connect_anew(global).await?;
+    let client = connect_fresh(global).await?;
     let request = ext::FollowFiguresRequest {
         interval_ms: milliseconds(command.interval),
         others: command.others,
@@ -56,15 +56,15 @@ async fn lines(global: &Global, command: &ShowTop, mut readings: FigureReadings)
             news = readings.next() => news?,
         };
         let rates = match news {
-            FigureNews::Rates(rates) => rates,
-            FigureNews::Away(why) if command.once => {
+            FiguresUpdate::Rates(rates) => rates,
+            FiguresUpdate::Away(why) if command.once => {
                 return Err(CliError::CutShort { what: why, hint: "start the command again".to_owned() });
             }
-            FigureNews::Away(why) => {
+            FiguresUpdate::Away(why) => {
                 show::note(&why);
                 continue;
             }
-            FigureNews::Back => {
+            FiguresUpdate::Back => {
                 show::note("the daemon is back");
                 continue;
             }
@@ -82,9 +82,9 @@ async fn lines(global: &Global, command: &ShowTop, mut readings: FigureReadings)
     }
 }
 
-enum Happened {
+enum TopEvent {
     Input(Event),
-    News(Result<FigureNews, CliError>),
+    News(Result<FiguresUpdate, CliError>),
     Details(LoadedDetails),
     /// A signal, or the end of the terminal.
     End,
@@ -101,20 +101,20 @@ async fn screen(command: &ShowTop, readings: FigureReadings, services: Services)
     loop {
         shown.0.draw(|frame| draw(frame, &mut state)).map_err(CliError::Output)?;
         let happened = tokio::select! {
-            () = signals.any() => Happened::End,
-            event = input.recv() => event.map_or(Happened::End, Happened::Input),
-            Some(news) = figures.recv() => Happened::News(news),
-            Some(loaded) = loaded.recv() => Happened::Details(loaded),
+            () = signals.any() => TopEvent::End,
+            event = input.recv() => event.map_or(TopEvent::End, TopEvent::Input),
+            Some(news) = figures.recv() => TopEvent::News(news),
+            Some(loaded) = loaded.recv() => TopEvent::Details(loaded),
         };
         match happened {
-            Happened::End => return Ok(()),
-            Happened::Details(loaded) => state.tell(loaded),
-            Happened::News(news) => match news? {
-                FigureNews::Rates(rates) => state.take(rates),
-                FigureNews::Away(why) => state.lose(why),
-                FigureNews::Back => state.find(),
+            TopEvent::End => return Ok(()),
+            TopEvent::Details(loaded) => state.tell(loaded),
+            TopEvent::News(news) => match news? {
+                FiguresUpdate::Rates(rates) => state.take(rates),
+                FiguresUpdate::Away(why) => state.lose(why),
+                FiguresUpdate::Back => state.find(),
             },
-            Happened::Input(Event::Key(key)) => match state.press(key) {
+            TopEvent::Input(Event::Key(key)) => match state.press(key) {
                 KeyEffect::Draw => {}
                 KeyEffect::Quit => return Ok(()),
                 KeyEffect::Load(subject) => {
@@ -125,7 +125,7 @@ async fn screen(command: &ShowTop, readings: FigureReadings, services: Services)
                 }
             },
             // Drawing detects a new size.
-            Happened::Input(_) => {}
+            TopEvent::Input(_) => {}
         }
     }
 }
@@ -162,7 +162,7 @@ fn read_input() -> mpsc::Receiver<Event> {
 }
 
 /// Reads statistics independently of the user's input.
-fn read_figures(mut readings: FigureReadings) -> mpsc::Receiver<Result<FigureNews, CliError>> {
+fn read_figures(mut readings: FigureReadings) -> mpsc::Receiver<Result<FiguresUpdate, CliError>> {
     let (news, figures) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {

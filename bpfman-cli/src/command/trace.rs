@@ -14,7 +14,7 @@ use crate::show;
 use crate::show::traced::{PacketJson, Traced};
 
 /// Minimum packet length, in bytes: without an Ethernet header, the kernel refuses to run a packet.
-const SHORTEST: usize = 14;
+const MIN_PACKET: usize = 14;
 
 /// Maximum size of one request's packets, in bytes: requests and answers are limited.
 const BATCH: usize = 96 << 10;
@@ -85,9 +85,9 @@ fn gather(packets: &Packets) -> Result<Vec<Given>, CliError> {
     }
     for (index, given) in all.iter().enumerate() {
         let length = given.packet.data.len();
-        if !(SHORTEST..=BATCH).contains(&length) {
+        if !(MIN_PACKET..=BATCH).contains(&length) {
             return Err(invalid(format!(
-                "packet {} ({}) has {length} bytes; the kernel runs programs on packets of {SHORTEST} and more, and \
+                "packet {} ({}) has {length} bytes; the kernel runs programs on packets of {MIN_PACKET} and more, and \
                  this command takes up to {BATCH}",
                 index + 1,
                 given.source

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::daemon_away::DaemonAway;
+use super::reconnect::ReconnectBackoff;
 use super::waited_state::{WaitedState, look};
 use crate::args::Global;
 use crate::args::wait::{WaitCondition, WaitFor, WaitKind, WaitTarget};
@@ -54,19 +54,19 @@ async fn look_once(
     command: &WaitFor,
     seen: &RefCell<Seen>,
 ) -> Result<Option<Waited>, CliError> {
-    let client = super::connect_anew(global).await?;
+    let client = super::connect_fresh(global).await?;
     take(look(&client, command).await.map_err(CliError::Client)?, seen)
 }
 
 /// Checks until the condition is met, across restarts of the daemon.
 async fn until_so(global: &Global, command: &WaitFor, seen: &RefCell<Seen>) -> Result<Waited, CliError> {
-    let mut away = DaemonAway::default();
+    let mut away = ReconnectBackoff::default();
     let mut was_there = false;
     loop {
         let mut is_there = false;
         let ended = follow(global, command, seen, &mut is_there).await;
         if is_there {
-            (was_there, away) = (true, DaemonAway::default());
+            (was_there, away) = (true, ReconnectBackoff::default());
         }
         match ended {
             Err(CliError::Client(error)) if error.is_lost() => *seen.borrow_mut() = Seen::Nothing,
@@ -87,7 +87,7 @@ async fn follow(
     seen: &RefCell<Seen>,
     is_there: &mut bool,
 ) -> Result<Option<Waited>, CliError> {
-    let client = super::connect_anew(global).await?;
+    let client = super::connect_fresh(global).await?;
     *is_there = true;
     let mut watch = client.watch().await.map_err(CliError::Client)?;
     // The first event arrives at once, and no later change is missed.

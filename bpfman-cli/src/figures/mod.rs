@@ -1,6 +1,6 @@
 //! Rates from two readings of the daemon's statistics.
 
-mod kept;
+mod last_readings;
 mod of_chains;
 mod of_owners;
 mod of_programs;
@@ -8,7 +8,7 @@ mod rows;
 
 use bpfman_proto::ext::v1 as ext;
 
-pub use self::kept::KeptFigures;
+pub use self::last_readings::LastReadings;
 pub use self::rows::{
     ChainRates, FigureRates, MapMemory, MemberRates, OwnerRates, ProgramRates, VerdictRate,
 };

@@ -9,7 +9,7 @@ use super::xdp_mode::with_xdp_mode;
 /// Returns the block and the drawing.
 #[must_use]
 pub fn draw(chain: &ChainJson, screen: Screen) -> String {
-    format!("{}{}\n", block(chain, screen), way_of_a_packet(chain))
+    format!("{}{}\n", block(chain, screen), packet_path(chain))
 }
 
 fn block(chain: &ChainJson, screen: Screen) -> String {
@@ -50,7 +50,7 @@ fn block(chain: &ChainJson, screen: Screen) -> String {
 }
 
 /// Draws everything at the hook, in the order that packets meet it.
-fn way_of_a_packet(chain: &ChainJson) -> String {
+fn packet_path(chain: &ChainJson) -> String {
     let mut text = String::from(" packets\n   |\n");
     let ours = chain.entries.iter().position(|entry| is_the_chain(chain, entry));
     if ours.is_none() && chain.strategy != "kernel" {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_the_kernel_orders_are_drawn_among_the_others_and_the_lost_ones_too() {
+    fn links_ordered_by_the_kernel_and_lost_links_are_drawn_too() {
         let mut shown = spliced();
         let chain = shown.chain.as_mut().unwrap();
         (chain.strategy, chain.program_id) = ("kernel".into(), None);

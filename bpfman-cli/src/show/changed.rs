@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replacement_says_what_became_of_maps_and_what_can_come_back() {
+    fn replacement_lists_outcomes_of_maps_and_possible_rollback() {
         let map = |name: &str, outcome: &str, entries| ext::MapOutcome {
             name: name.into(),
             outcome: outcome.into(),

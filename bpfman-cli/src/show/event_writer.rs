@@ -18,7 +18,7 @@ use crate::args::{Global, OutputForm};
 use crate::error::CliError;
 
 /// Maximum number of queued texts; if there are more, no further events are read.
-const MOST_WAITING: usize = 1024;
+const MAX_QUEUED: usize = 1024;
 
 #[derive(Serialize)]
 struct Timed<'e> {
@@ -110,7 +110,7 @@ impl RunEventWriter {
     pub async fn room(&self) {
         loop {
             let written = self.progress.written.notified();
-            let is_full = self.progress.waiting.load(Ordering::Relaxed) >= MOST_WAITING;
+            let is_full = self.progress.waiting.load(Ordering::Relaxed) >= MAX_QUEUED;
             if !is_full || self.progress.over.load(Ordering::Relaxed) {
                 return;
             }

@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_of_one_is_in_full_and_of_several_a_table_each_with_its_log() {
+    fn load_of_one_is_shown_in_full_and_of_several_as_tables() {
         let record = ProgramJson::new(&managed_program());
         let one = LoadedPrograms { programs: vec![record.clone()] };
         assert_eq!(one.table(Screen::PLAIN), record.table(Screen::PLAIN));

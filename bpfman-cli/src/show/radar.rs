@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_loaded_and_who_holds_is_in_the_row_and_names_of_others_stay_in_it() {
+    fn row_names_loader_and_holders_and_escapes_their_names() {
         let process = ext::StrangeProcess {
             pid: 7,
             command: "evil\n\u{1b}[2J".to_owned(),

@@ -12,7 +12,7 @@ use crate::show::amounts::percent;
 use crate::show::screen::cell;
 
 /// Minimum size of a readable screen, columns and rows.
-const SMALLEST: (u16, u16) = (30, 6);
+const MIN_SCREEN: (u16, u16) = (30, 6);
 
 const HELP: [&str; 15] = [
     "1 2 3 4, Tab       programs, chains, maps, owners",
@@ -35,11 +35,13 @@ const HELP: [&str; 15] = [
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, screen: &mut TopScreen) {
     let area = frame.area();
-    let pen = Pen { colour: screen.colour };
+    let pen = TextStyles { colour: screen.colour };
     let buffer = frame.buffer_mut();
-    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        let text =
-            format!("{}x{} is too small: {}x{} at least", area.width, area.height, SMALLEST.0, SMALLEST.1);
+    if area.width < MIN_SCREEN.0 || area.height < MIN_SCREEN.1 {
+        let text = format!(
+            "{}x{} is too small: {}x{} at least",
+            area.width, area.height, MIN_SCREEN.0, MIN_SCREEN.1
+        );
         return wrapped(buffer, area, &text);
     }
     line(buffer, area, 0, &title(screen), pen.title());
@@ -68,11 +70,11 @@ pub fn draw(frame: &mut Frame<'_>, screen: &mut TopScreen) {
 
 /// Styles, with the terminal's own colours only, since it may be light or dark.
 #[derive(Clone, Copy)]
-struct Pen {
+struct TextStyles {
     colour: bool,
 }
 
-impl Pen {
+impl TextStyles {
     fn title(self) -> Style {
         Style::default().add_modifier(Modifier::BOLD)
     }
@@ -134,7 +136,7 @@ fn title(screen: &TopScreen) -> String {
     )
 }
 
-fn views(buffer: &mut Buffer, area: Rect, screen: &TopScreen, pen: Pen) {
+fn views(buffer: &mut Buffer, area: Rect, screen: &TopScreen, pen: TextStyles) {
     let mut x = area.x;
     for (at, (view, name)) in VIEWS.iter().enumerate() {
         let style = if *view == screen.view { pen.chosen() } else { Style::default() };
@@ -148,7 +150,7 @@ fn views(buffer: &mut Buffer, area: Rect, screen: &TopScreen, pen: Pen) {
     }
 }
 
-fn rows(buffer: &mut Buffer, body: Rect, screen: &TopScreen, pen: Pen) {
+fn rows(buffer: &mut Buffer, body: Rect, screen: &TopScreen, pen: TextStyles) {
     let Some(grid) = &screen.grid else { return };
     let place = &screen.places[screen.view_index()];
     let widths = widths(grid, body.width);
@@ -234,7 +236,7 @@ fn cells(
     }
 }
 
-fn foot(buffer: &mut Buffer, area: Rect, screen: &TopScreen, pen: Pen) {
+fn foot(buffer: &mut Buffer, area: Rect, screen: &TopScreen, pen: TextStyles) {
     let last = area.height - 1;
     let note = screen.rates.as_ref().and_then(|rates| rates.note.as_deref());
     if screen.is_filtering {

@@ -103,7 +103,7 @@ fn values_and_sizes_are_sent_as_they_are_written() {
 }
 
 #[test]
-fn values_that_cannot_be_meant_are_refused_before_anything_is_done() {
+fn impossible_values_are_refused_before_any_action() {
     let daemon = one_program();
     for (flags, says) in [
         ("-g rate", "\"rate\" has no `=`: write NAME=VALUE"),
@@ -142,7 +142,7 @@ fn digits_that_were_taken_for_bytes_are_told() {
 }
 
 #[test]
-fn a_daemon_that_knows_no_values_keeps_nothing_that_it_loaded_without() {
+fn load_without_values_at_an_older_daemon_is_undone() {
     let daemon =
         FakeDaemon::start(Script { programs: vec![program(7, "pass")], is_older: true, ..Script::default() });
     let outcome = daemon.run("load file -p x.o --programs xdp:pass --map-size events=8");

@@ -2,7 +2,7 @@
 
 use bpfmand_core::{Owner, Peer, TenantRules};
 
-use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, OwnedThing, SocketGroup};
+use crate::{AccessObject, AccessPolicy, AccessVerb, Denial, Grant, GrantLimits, OwnedObject, SocketGroup};
 
 /// Reason why a call is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl AccessPolicy {
     #[must_use]
     pub fn is_over_all(&self, peer: &Peer, verb: AccessVerb, object: &AccessObject<'_>) -> bool {
         // Only a grant over all owners covers objects of root.
-        let all = AccessObject::Owned { thing: OwnedThing::All, owner: &Owner::Root };
+        let all = AccessObject::Owned { thing: OwnedObject::All, owner: &Owner::Root };
         self.decide(peer, verb, &[object.clone(), all]).is_ok()
     }
 

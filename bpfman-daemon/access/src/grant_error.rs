@@ -2,14 +2,14 @@
 
 use bpfmand_core::{BadCpuAction, BadCpuShare, BadGlob, UnknownProgramType};
 
-use crate::policy_file::LONGEST_NAME;
+use crate::policy_file::MAX_NAME;
 use crate::{BadPattern, UnknownVerb};
 
 /// A mistake in one grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// Invalid name.
-    #[error("a name has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores")]
+    #[error("a name has 1 to {MAX_NAME} letters, digits, dots, dashes and underscores")]
     Name,
     /// Name of an earlier grant.
     #[error("another grant has this name, which owns what callers make")]

@@ -8,7 +8,7 @@ use bpfmand_core::{
     Glob, HookKind, Interface, InterfaceMatch, OrderIntent, Owner, OwningApplication, ProgramType,
 };
 
-use crate::{ObjectClass, OwnedThing};
+use crate::{ObjectClass, OwnedObject};
 
 /// Object of a call. A call is allowed if one grant allows all of its objects.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub enum AccessObject<'a> {
     /// Existing object with an owner.
     Owned {
         /// Existing object.
-        thing: OwnedThing<'a>,
+        thing: OwnedObject<'a>,
         /// Owner of the object.
         owner: &'a Owner,
     },

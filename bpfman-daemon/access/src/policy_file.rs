@@ -13,7 +13,7 @@ use crate::grant::{GrantCallers, NetnsRule, canonical_pod};
 use crate::{AccessPolicy, AccessVerb, BadPattern, Grant, GrantError, GrantLimits, SocketGroup};
 
 /// Maximum length of a grant's name, in bytes: every record of an object made by the grant contains it.
-pub(crate) const LONGEST_NAME: usize = 63;
+pub(crate) const MAX_NAME: usize = 63;
 
 /// Lookup of the ids of users and groups.
 pub trait AccountNames {
@@ -146,7 +146,7 @@ impl<'r, 't> GrantReading<'r, 't> {
     }
 
     fn found(&mut self, at: usize, why: GrantError) {
-        let name: String = self.name.chars().take(LONGEST_NAME).flat_map(char::escape_debug).collect();
+        let name: String = self.name.chars().take(MAX_NAME).flat_map(char::escape_debug).collect();
         self.tables.found(at, format!("grant \"{name}\": {why}"));
     }
 
@@ -159,7 +159,7 @@ impl<'r, 't> GrantReading<'r, 't> {
         let name_at = table.name.span().start;
         let name = table.name.into_inner();
         let is_name = !name.is_empty()
-            && name.len() <= LONGEST_NAME
+            && name.len() <= MAX_NAME
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if !is_name {
             self.found(name_at, GrantError::Name);

@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::policy_file::tests::Machine;
-    use crate::{AccessPolicy, OwnedThing};
+    use crate::{AccessPolicy, OwnedObject};
 
     fn suggested(objects: &[AccessObject<'_>]) -> Vec<String> {
         SuggestedGrant::new(1000, AccessVerb::Load, objects).command()[3..].to_vec()
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn suggested_grant_of_several_objects_has_each_key_once() {
         let (xdp, tc) = (AccessObject::Type(ProgramType::Xdp), AccessObject::Type(ProgramType::Tc));
-        let owned = AccessObject::Owned { thing: OwnedThing::Program(ProgramId(7)), owner: &Owner::Root };
+        let owned = AccessObject::Owned { thing: OwnedObject::Program(ProgramId(7)), owner: &Owner::Root };
         let objects = [xdp.clone(), tc, xdp, owned];
         assert_allows(&objects);
         assert_eq!(suggested(&objects), ["1000", "load", "--types=xdp", "--types=tc", "--over=all"]);

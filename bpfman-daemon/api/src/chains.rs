@@ -17,7 +17,7 @@ use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
 use crate::authorize::Permit;
-use crate::chains_show::Look;
+use crate::chains_show::HookView;
 use crate::explain::explain;
 use crate::member_timing::{self, TimedMembers};
 use crate::server::{Api, Reply, caller, fail};
@@ -353,7 +353,7 @@ impl<K: Kernel> Api<K> {
     }
 
     /// Returns the contents of a hook, also of one with third-party programs only.
-    fn look(&self, interface: &Interface, kind: HookKind) -> Result<Look, Status> {
+    fn look(&self, interface: &Interface, kind: HookKind) -> Result<HookView, Status> {
         let chain = match self.engine.show_chain(interface, kind) {
             Ok(view) => Some(view),
             Err(EngineError::NoChain { .. }) => None,
@@ -364,7 +364,7 @@ impl<K: Kernel> Api<K> {
             let hook = self.engine.show_chain(interface, kind).map(drop);
             return Err(hook.map_or_else(fail, |()| Status::aborted("the hook is changing: ask again")));
         }
-        Ok(Look { chain, entries })
+        Ok(HookView { chain, entries })
     }
 
     /// Returns the answer for a replacement, with all details of the program.

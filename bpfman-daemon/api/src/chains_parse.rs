@@ -15,7 +15,7 @@ use crate::parse;
 use crate::status::{invalid, too_large, unsupported};
 
 /// Maximum time over which rates are measured, in milliseconds: a call has to end.
-const LONGEST_SAMPLE: u32 = 60_000;
+const MAX_SAMPLE: u32 = 60_000;
 
 /// Parses order intents; `None` if the message is absent.
 pub fn order(order: Option<wire::Order>) -> Result<Option<OrderIntent>, Status> {
@@ -125,9 +125,9 @@ pub fn replace(request: wire::ReplaceProgramRequest, caller_uid: u32) -> Result<
 pub fn sample(milliseconds: u32) -> Result<Option<Duration>, Status> {
     match milliseconds {
         0 => Ok(None),
-        1..=LONGEST_SAMPLE => Ok(Some(Duration::from_millis(milliseconds.into()))),
+        1..=MAX_SAMPLE => Ok(Some(Duration::from_millis(milliseconds.into()))),
         _ => Err(too_large(format!(
-            "rates cannot be measured over {milliseconds} ms: the most is {LONGEST_SAMPLE} ms"
+            "rates cannot be measured over {milliseconds} ms: the most is {MAX_SAMPLE} ms"
         ))),
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_adopted_is_a_link_by_id_or_absolute_pin_and_maybe_its_place() {
+    fn adoption_names_a_link_id_or_absolute_pin_and_optional_place() {
         use wire::adopt_request::What;
         let of = |request: wire::AdoptRequest| adopt(request, 0);
         let by_id = wire::AdoptRequest { what: Some(What::KernelLinkId(7)), ..Default::default() };

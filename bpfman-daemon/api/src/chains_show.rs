@@ -15,14 +15,14 @@ use bpfmand_engine::{
 use crate::ext_show::{self, standing, xdp};
 use crate::hook_entries;
 
-pub struct Look {
+pub struct HookView {
     /// `None` if the hook has no chain of the daemon.
     pub chain: Option<ChainDetails>,
     /// Programs of the daemon and of third parties.
     pub entries: Vec<HookEntryDetails>,
 }
 
-pub fn look(look: Look, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
+pub fn look(look: HookView, hook: Option<wire::Hook>) -> wire::ShowChainResponse {
     let mut shown = look.chain.map(|view| chain(view, hook)).unwrap_or_default();
     shown.entries = look.entries.into_iter().map(hook_entries::entry).collect();
     shown
@@ -86,7 +86,7 @@ fn segment(segment: &SegmentRecord) -> wire::ChainSegment {
 
 /// Sets rates: runs since an earlier observation, divided by the time between the two. Members that were added or
 /// removed in between have none.
-pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &Look, time: Duration) {
+pub fn rates(shown: &mut wire::ShowChainResponse, earlier: &HookView, time: Duration) {
     let (Some(chain), Some(before)) = (&shown.chain, &earlier.chain) else { return };
     let before: BTreeMap<u32, u64> = before
         .members

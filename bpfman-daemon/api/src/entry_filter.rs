@@ -5,7 +5,7 @@ use tonic::Status;
 
 use crate::status::{invalid, too_large};
 
-const MOST_VERBS: usize = 64;
+const MAX_VERBS: usize = 64;
 /// Results of calls, as entries name them.
 const RESULTS: [&str; 4] = ["done", "denied", "refused", "failed"];
 
@@ -26,9 +26,9 @@ impl EntryFilter {
     }
 
     pub fn of_verbs(self, verbs: Vec<String>) -> Result<Self, Status> {
-        if verbs.len() > MOST_VERBS {
+        if verbs.len() > MAX_VERBS {
             return Err(too_large(format!(
-                "the request names {} calls; one request takes at most {MOST_VERBS}",
+                "the request names {} calls; one request takes at most {MAX_VERBS}",
                 verbs.len()
             )));
         }

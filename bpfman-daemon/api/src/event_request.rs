@@ -8,7 +8,7 @@ use bpfmand_journal::{HistoryEntry, HistoryReader, Journal, JournalCursor, Journ
 use tonic::Status;
 
 use crate::entry_filter::{EntryFilter, parse_since};
-use crate::history::{HistoryViewer, MOST_ENTRIES};
+use crate::history::{HistoryViewer, MAX_ENTRIES};
 use crate::status::conflict;
 
 /// Hint for a number that this journal does not have.
@@ -55,7 +55,7 @@ impl EventRequest {
             epoch,
         } = request;
         let entries = EntryFilter::about(id, hook, by).of_verbs(verbs)?.of_results(results)?;
-        let newest = u64::from(newest).min(MOST_ENTRIES as u64);
+        let newest = u64::from(newest).min(MAX_ENTRIES as u64);
         Ok(Self { after, epoch, newest, since: parse_since(since)?, until_now, entries })
     }
 

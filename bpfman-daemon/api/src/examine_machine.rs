@@ -8,9 +8,9 @@ use bpfman_proto::ext::v1::HealthFinding;
 use crate::examine::finding;
 
 /// Free bytes below which there is a finding: a change takes some kilobytes, a load the size of its object file.
-const LEAST_BYTES: u64 = 16 << 20;
+const MIN_BYTES: u64 = 16 << 20;
 /// Free inodes below which there is a finding.
-const LEAST_FILES: u64 = 64;
+const MIN_FILES: u64 = 64;
 /// Time by which the clock may be set back without a finding.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -20,10 +20,10 @@ pub(crate) fn disk(folder: &Path) -> Option<HealthFinding> {
     let bytes = room.f_bavail.saturating_mul(room.f_frsize);
     // File systems without a fixed number of files report 0 of 0.
     let files = (room.f_files > 0).then_some(room.f_favail);
-    let what = if bytes < LEAST_BYTES {
+    let what = if bytes < MIN_BYTES {
         format!("{} KiB are free", bytes / 1024)
     } else {
-        format!("{} more files can be made", files.filter(|files| *files < LEAST_FILES)?)
+        format!("{} more files can be made", files.filter(|files| *files < MIN_FILES)?)
     };
     let folder = folder.display().to_string();
     let why = "changes are refused when it is full; what runs goes on";

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_closed_once_all_have_left_and_lets_nobody_in_from_then_on() {
+    fn gate_closes_once_all_callers_left_and_admits_no_more() {
         let gate = Arc::new(Gate::default());
         let inside = gate.enter().unwrap();
         let (told, closed) = channel();

@@ -16,7 +16,7 @@ use crate::status::denied;
 
 /// Default number of entries of one answer.
 const USUAL: usize = 100;
-pub(crate) const MOST_ENTRIES: usize = 100_000;
+pub(crate) const MAX_ENTRIES: usize = 100_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HistoryFilter {
@@ -35,7 +35,7 @@ impl HistoryFilter {
         let wire::HistoryRequest { limit, before, since, id, hook, by, accesses } = request;
         let limit = match limit as usize {
             0 => USUAL,
-            limit => limit.min(MOST_ENTRIES),
+            limit => limit.min(MAX_ENTRIES),
         };
         let before = (before > 0).then_some(before);
         let (since, entries) = (parse_since(since)?, EntryFilter::about(id, hook, by));
@@ -205,7 +205,7 @@ impl<K: Kernel> Api<K> {
 #[cfg(test)]
 mod tests {
     use bpfmand_core::GroupPath;
-    use bpfmand_journal::StrangerActor;
+    use bpfmand_journal::ThirdPartyActor;
 
     use super::*;
 
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn users_read_what_they_did_and_what_was_done_to_theirs_without_the_processes_of_others() {
+    fn users_read_their_own_changes_and_those_of_their_objects() {
         let (own, of_root, to_own) =
             (entry(1000, &["user:1000"]), entry(0, &["root"]), entry(0, &["root", "user:1000"]));
         let may = |uid| [&own, &of_root, &to_own].map(|entry| viewer(uid).may_read(entry));
@@ -245,9 +245,9 @@ mod tests {
     }
 
     #[test]
-    fn what_strangers_do_is_for_root_for_themselves_and_for_those_with_a_grant() {
+    fn third_party_events_need_root_own_processes_or_a_grant() {
         let who =
-            StrangerActor { uid: 1000, pid: 9, executable: "/x".to_owned(), ..StrangerActor::default() };
+            ThirdPartyActor { uid: 1000, pid: 9, executable: "/x".to_owned(), ..ThirdPartyActor::default() };
         let seen = HistoryEntry { by: EntryActor::Stranger(who), ..HistoryEntry::default() };
         let granted = HistoryViewer { sees_strangers: true, ..viewer(2000) };
         let readers = [viewer(0), viewer(1000), viewer(2000), granted];
@@ -265,11 +265,11 @@ mod tests {
             assert_eq!(of_part(part), [true, false, false, false]);
         }
         // Owners see which command changed their objects, without further facts about the process.
-        let who = EntryActor::Stranger(StrangerActor {
+        let who = EntryActor::Stranger(ThirdPartyActor {
             pid: 9,
             command: "ip".to_owned(),
             executable: "/x".to_owned(),
-            ..StrangerActor::default()
+            ..ThirdPartyActor::default()
         });
         let touched = HistoryEntry { by: who, ..entry(0, &["user:2000"]) };
         assert!(readers[2].may_read(&touched) && !readers[1].may_read(&touched));

@@ -1,7 +1,7 @@
 //! Conversion of the programs at a hook, of the daemon and of third parties.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{FilterFacts, ProgramFacts, Via};
+use bpfmand_core::{FilterFacts, HookAttachment, ProgramFacts};
 use bpfmand_engine::HookEntryDetails;
 
 pub fn entry(entry: HookEntryDetails) -> wire::HookEntry {
@@ -18,21 +18,21 @@ pub fn entry(entry: HookEntryDetails) -> wire::HookEntry {
     }
 }
 
-const fn via(via: &Via) -> &'static str {
+const fn via(via: &HookAttachment) -> &'static str {
     match via {
-        Via::XdpLink { .. } => "xdp link",
-        Via::XdpNetlink { .. } => "xdp netlink",
-        Via::TcxLink { .. } => "tcx link",
-        Via::TcxProgram => "tcx program",
-        Via::Filter(_) => "filter",
+        HookAttachment::XdpLink { .. } => "xdp link",
+        HookAttachment::XdpNetlink { .. } => "xdp netlink",
+        HookAttachment::TcxLink { .. } => "tcx link",
+        HookAttachment::TcxProgram => "tcx program",
+        HookAttachment::Filter(_) => "filter",
     }
 }
 
-fn detail(via: &Via) -> String {
+fn detail(via: &HookAttachment) -> String {
     match via {
-        Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => mode.to_string(),
-        Via::TcxLink { .. } | Via::TcxProgram => String::new(),
-        Via::Filter(filter) => filter_detail(filter),
+        HookAttachment::XdpLink { mode, .. } | HookAttachment::XdpNetlink { mode } => mode.to_string(),
+        HookAttachment::TcxLink { .. } | HookAttachment::TcxProgram => String::new(),
+        HookAttachment::Filter(filter) => filter_detail(filter),
     }
 }
 

@@ -18,9 +18,9 @@ use crate::status;
 pub type IteratorStream = ReceiverStream<Result<wire::ReadIteratorResponse, Status>>;
 
 /// Maximum time of one reading, which occupies a thread even while the client is slow.
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_TIME: Duration = Duration::from_secs(30);
 /// Maximum size of one reading, in bytes.
-const MOST_BYTES: usize = 256 << 20;
+const MAX_BYTES: usize = 256 << 20;
 /// Maximum number of pieces that a client has not read yet.
 const AHEAD: usize = 4;
 
@@ -44,7 +44,8 @@ pub fn stream<K: Kernel>(api: Api<K>, permit: &Permit, id: LinkId) -> Result<Ite
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let _running = api.activity.begin();
-        let mut reading = Reading { pieces: sender, ends: Instant::now() + LONGEST, bytes: 0, failure: None };
+        let mut reading =
+            Reading { pieces: sender, ends: Instant::now() + MAX_TIME, bytes: 0, failure: None };
         let done = api.engine.read_iterator(id, &mut |text| reading.take(text)).map_err(fail);
         if let Err(failure) = done.and_then(|()| reading.failure.map_or(Ok(()), Err)) {
             last_place.send(Err(failure));
@@ -64,8 +65,8 @@ impl Reading {
     /// Sends a piece, and returns whether to continue. An empty piece only checks that.
     fn take(&mut self, text: &[u8]) -> bool {
         self.bytes += text.len();
-        if self.bytes > MOST_BYTES {
-            let most = MOST_BYTES >> 20;
+        if self.bytes > MAX_BYTES {
+            let most = MAX_BYTES >> 20;
             self.failure =
                 Some(status::too_large(format!("the iterator wrote more than {most} MiB; it was ended")));
             return false;
@@ -76,7 +77,7 @@ impl Reading {
                 return false;
             }
             if Instant::now() > self.ends {
-                let most = LONGEST.as_secs();
+                let most = MAX_TIME.as_secs();
                 self.failure = Some(status::busy(format!(
                     "reading the iterator took more than {most} s; it was ended: read faster, or let it write less"
                 )));
@@ -117,7 +118,7 @@ mod tests {
         assert!(!late.take(b""));
         assert!(late.failure.unwrap().message().contains("took more than 30 s"));
         let (mut long, _received) = reading(far);
-        long.bytes = MOST_BYTES;
+        long.bytes = MAX_BYTES;
         assert!(!long.take(b"x"));
         assert!(long.failure.unwrap().message().contains("more than 256 MiB"));
     }

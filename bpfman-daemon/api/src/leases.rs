@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bpfman_proto::ext::v1 as wire;
 use bpfmand_core::ClientLease;
-use bpfmand_engine::{Engine, LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE};
+use bpfmand_engine::{Engine, LeasesTaken, MAX_LEASES, MAX_LEASES_OF_ONE};
 use bpfmand_kernel::Kernel;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -36,8 +36,8 @@ pub type LeaseStream = ReceiverStream<Result<wire::LeaseEvent, Status>>;
 pub fn stream<K: Kernel>(api: &Api<K>, permit: &Permit) -> Result<LeaseStream, Status> {
     let id = api.engine.hold_client_lease(permit.uid).map_err(|LeasesTaken { all, own }| {
         status::busy(format!(
-            "{all} leases are held, {own} of them by user {}: at most {MOST_LEASES} are at the same time, and \
-             {MOST_LEASES_OF_ONE} by one user; end what runs under one of them",
+            "{all} leases are held, {own} of them by user {}: at most {MAX_LEASES} are at the same time, and \
+             {MAX_LEASES_OF_ONE} by one user; end what runs under one of them",
             permit.uid
         ))
     })?;

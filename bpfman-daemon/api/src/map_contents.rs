@@ -22,15 +22,15 @@ use crate::status::{denied, invalid};
 pub type MapStream = ReceiverStream<Result<wire::ReadMapResponse, Status>>;
 
 /// Maximum entries and bytes of one reading. It stays in memory until the client has received it.
-const MOST_ENTRIES: usize = 10_000;
-const MOST_BYTES: usize = 4 << 20;
+const MAX_ENTRIES: usize = 10_000;
+const MAX_BYTES: usize = 4 << 20;
 /// Limits of concurrent streams: a client has one for each map that it follows.
 pub const MAP_READINGS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 3 };
 /// Size at which a piece is sent, in bytes.
 const PIECE: usize = 256 << 10;
 /// Minimum interval of readings, in milliseconds: each occupies a thread that other calls need.
-const LEAST_INTERVAL: u32 = 100;
-const MOST_INTERVAL: u32 = 3_600_000;
+const MIN_INTERVAL: u32 = 100;
+const MAX_INTERVAL: u32 = 3_600_000;
 
 struct Reading {
     entries: Vec<MapEntry>,
@@ -41,10 +41,10 @@ struct Reading {
 pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Result<MapStream, Status> {
     let interval = match request.interval_ms {
         0 => None,
-        LEAST_INTERVAL..=MOST_INTERVAL => Some(Duration::from_millis(request.interval_ms.into())),
+        MIN_INTERVAL..=MAX_INTERVAL => Some(Duration::from_millis(request.interval_ms.into())),
         other => {
             return Err(invalid(format!(
-                "a map cannot be read every {other} ms: {LEAST_INTERVAL} to {MOST_INTERVAL}, or 0 for once"
+                "a map cannot be read every {other} ms: {MIN_INTERVAL} to {MAX_INTERVAL}, or 0 for once"
             )));
         }
     };
@@ -132,7 +132,7 @@ pub fn most_at_once<K: Kernel>(api: &Api<K>, facts: &MapFacts) -> Result<usize, 
             "one entry of map {} \"{}\" takes more than {} MiB, the most of one reading: `bpfman map pin` gives you the map",
             facts.id,
             facts.name,
-            MOST_BYTES >> 20
+            MAX_BYTES >> 20
         ))
     })
 }
@@ -142,7 +142,7 @@ fn most_entries(kind: u32, key: u32, value: u32, cpus: u32) -> Option<usize> {
     // Each CPU has a value, padded to a multiple of 8 bytes.
     let each = (value as usize).next_multiple_of(8) * cpus as usize;
     let values = if map_type::is_per_cpu(kind) { each } else { value as usize };
-    let most = (MOST_BYTES / (key as usize + values).max(1)).min(MOST_ENTRIES);
+    let most = (MAX_BYTES / (key as usize + values).max(1)).min(MAX_ENTRIES);
     (most > 0).then_some(most)
 }
 
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_reading_counts_the_values_of_all_cpus() {
-        assert_eq!(most_entries(map_type::ARRAY, 4, 8, 64), Some(MOST_ENTRIES));
+        assert_eq!(most_entries(map_type::ARRAY, 4, 8, 64), Some(MAX_ENTRIES));
         assert_eq!(most_entries(map_type::PERCPU_ARRAY, 4, 1599, 64), Some(40));
         assert_eq!(most_entries(map_type::ARRAY, 4, 4 << 20, 64), None);
         assert_eq!(most_entries(map_type::PERCPU_HASH, 4, 1 << 17, 32), None);

@@ -18,7 +18,7 @@ use crate::{audit, ext_show};
 
 /// Limits of calls that search all maps, including those that wait for their turn.
 pub const MAP_LISTS: ReadingBounds = ReadingBounds { most: 64, most_of_one: 16, working: 2 };
-const MOST_KEYS: usize = 1000;
+const MAX_KEYS: usize = 1000;
 /// Maximum number of a key's bytes in the journal.
 const SHOWN_KEY: usize = 32;
 
@@ -96,8 +96,8 @@ impl<K: Kernel> BpfmanMapEntries for Api<K> {
         request: Request<wire::DeleteMapEntriesRequest>,
     ) -> Reply<wire::DeleteMapEntriesResponse> {
         let wire::DeleteMapEntriesRequest { map, keys } = request.into_inner();
-        if keys.len() > MOST_KEYS {
-            return Err(too_large(format!("{} keys in one call; {MOST_KEYS} at most", keys.len())));
+        if keys.len() > MAX_KEYS {
+            return Err(too_large(format!("{} keys in one call; {MAX_KEYS} at most", keys.len())));
         }
         let (permit, map) = self.authorized_map(map).await?;
         let first = keys.first().map(|key| digits(key)).unwrap_or_default();

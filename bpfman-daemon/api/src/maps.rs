@@ -1,7 +1,7 @@
 //! Calls of `bpfman.ext.v1.BpfmanMaps`, which hand maps to callers. For their entries, see `map_entries.rs`.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_access::{AccessObject, OwnedThing};
+use bpfmand_access::{AccessObject, OwnedObject};
 use bpfmand_core::{MapId, Owner, ProgramId};
 use bpfmand_engine::{MapRecipients, UsedMap, WantedMap};
 use bpfmand_kernel::Kernel;
@@ -54,7 +54,8 @@ impl<K: Kernel> Api<K> {
             return Ok(());
         }
         let mut objects = programs_of(users);
-        objects.push(AccessObject::Owned { thing: OwnedThing::ReachableFrom(map.id()), owner: &Owner::Root });
+        objects
+            .push(AccessObject::Owned { thing: OwnedObject::ReachableFrom(map.id()), owner: &Owner::Root });
         self.authorize(&objects).map(drop)
     }
 }
@@ -72,5 +73,5 @@ fn wanted(request: wire::OpenMapRequest) -> Result<WantedMap, Status> {
 
 /// Converts the programs that use a map to objects of a permission check.
 pub(crate) fn programs_of(users: &[(ProgramId, Owner)]) -> Vec<AccessObject<'_>> {
-    users.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedThing::MapUser(*id), owner }).collect()
+    users.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedObject::MapUser(*id), owner }).collect()
 }

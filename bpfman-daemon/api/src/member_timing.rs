@@ -34,7 +34,7 @@ pub async fn stream<K: Kernel>(
     let told = events.try_send(Ok(wire::TimeMembersEvent { hook: hook.clone() }));
     told.map_err(|_full| Status::internal("the stream of a timing has no room for its beginning"))?;
     // If the caller leaves while the chain is built, the work still completes, and dropping `begun` ends the timing.
-    let begun = Begun { api: api.clone(), key: None, hook };
+    let begun = TimingSession { api: api.clone(), key: None, hook };
     let begun = api
         .change(permit, move |api| {
             let mut begun = begun;
@@ -63,13 +63,13 @@ pub async fn stream<K: Kernel>(
 }
 
 /// Timing that ends when this value is dropped, on a thread that may block.
-struct Begun<K: Kernel> {
+struct TimingSession<K: Kernel> {
     api: Api<K>,
     key: Option<HookKey>,
     hook: String,
 }
 
-impl<K: Kernel> Drop for Begun<K> {
+impl<K: Kernel> Drop for TimingSession<K> {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
         // During break-glass, build nothing: the chain is later restored without timing.

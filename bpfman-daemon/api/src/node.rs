@@ -17,9 +17,9 @@ use crate::server::{Api, Reply, caller, fail};
 use crate::{chains_parse, event_stream, examine, history, history_pages, node_dry_run, node_watch, status};
 
 /// Maximum number of containers of one request: a node runs some hundred.
-const MOST_CONTAINERS: usize = 1000;
+const MAX_CONTAINERS: usize = 1000;
 /// Maximum number of programs that one request measures.
-const MOST_SAMPLED: usize = 1000;
+const MAX_SAMPLED: usize = 1000;
 
 #[tonic::async_trait]
 impl<K: Kernel> BpfmanNode for Api<K> {
@@ -55,9 +55,9 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         request: Request<wire::FindContainersRequest>,
     ) -> Reply<wire::FindContainersResponse> {
         let asked = request.into_inner().container_ids;
-        if asked.len() > MOST_CONTAINERS {
+        if asked.len() > MAX_CONTAINERS {
             return Err(status::too_large(format!(
-                "the request names {} containers; one request takes at most {MOST_CONTAINERS}",
+                "the request names {} containers; one request takes at most {MAX_CONTAINERS}",
                 asked.len()
             )));
         }
@@ -116,9 +116,9 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let Some(time) = chains_parse::sample(request.sample_ms)? else {
             return Err(status::invalid("runs cannot be counted over 0 ms: sample_ms says for how long"));
         };
-        if request.program_ids.len() > MOST_SAMPLED {
+        if request.program_ids.len() > MAX_SAMPLED {
             return Err(status::too_large(format!(
-                "the request names {} programs; one request takes at most {MOST_SAMPLED}",
+                "the request names {} programs; one request takes at most {MAX_SAMPLED}",
                 request.program_ids.len()
             )));
         }

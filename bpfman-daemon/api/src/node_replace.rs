@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_version_of_a_load_has_programs_a_source_and_a_policy_that_exists() {
+    fn load_replacement_has_programs_source_and_valid_policy() {
         let of = |load, maps| {
             replace_load(
                 wire::ReplaceLoadRequest { program_ids: vec![7, 9], load, maps, ..Default::default() },

@@ -31,8 +31,8 @@ const TURN: Duration = Duration::from_millis(200);
 /// Stack size of a thread, in bytes: it only lists interfaces.
 const STACK: usize = 512 << 10;
 /// Maximum number of namespaces of one stream, and of bytes in a path.
-const MOST_NAMESPACES: usize = 1000;
-const LONGEST_PATH: usize = 4096;
+const MAX_NAMESPACES: usize = 1000;
+const MAX_PATH: usize = 4096;
 
 pub(crate) type WatchEvents = mpsc::Receiver<Result<wire::WatchEvent, Status>>;
 
@@ -72,9 +72,9 @@ impl News {
 }
 
 pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status> {
-    if asked.len() > MOST_NAMESPACES {
+    if asked.len() > MAX_NAMESPACES {
         return Err(status::too_large(format!(
-            "the request names {} network namespaces; one stream follows at most {MOST_NAMESPACES}",
+            "the request names {} network namespaces; one stream follows at most {MAX_NAMESPACES}",
             asked.len()
         )));
     }
@@ -82,7 +82,7 @@ pub(crate) fn namespaces(asked: Vec<String>) -> Result<BTreeSet<PathBuf>, Status
         if !path.starts_with('/') {
             return Err(status::invalid(format!("network namespace \"{path}\" is not an absolute path")));
         }
-        if path.len() > LONGEST_PATH {
+        if path.len() > MAX_PATH {
             return Err(status::too_large("the path of a network namespace is longer than 4096 bytes"));
         }
         Ok(PathBuf::from(path))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bpfman_image_name::ReferenceError;
-use bpfmand_access::{AccessObject, AccessVerb, OwnedThing};
+use bpfmand_access::{AccessObject, AccessVerb, OwnedObject};
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, CallerGroup, FunctionPattern, Glob, HookKind, Interface,
     LinkId, LoadLimits, LoadRequest, LoadTarget, MatchRequest, MatchingId, OrderIntent, Owner,
@@ -42,7 +42,7 @@ fn place<'a>(priority: Option<i32>, order: &'a OrderIntent) -> impl Iterator<Ite
 }
 
 pub(crate) fn member((link, owner): &(LinkId, Owner)) -> AccessObject<'_> {
-    AccessObject::Owned { thing: OwnedThing::Member(*link), owner }
+    AccessObject::Owned { thing: OwnedObject::Member(*link), owner }
 }
 
 pub(crate) struct NamedTarget {
@@ -149,7 +149,7 @@ impl<K: Kernel> Api<K> {
             programs.into_iter().filter_map(|id| Some((id, self.engine.owner_of_program(id)?))).collect();
         let mut objects = others;
         let owned =
-            owned.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedThing::Program(*id), owner });
+            owned.iter().map(|(id, owner)| AccessObject::Owned { thing: OwnedObject::Program(*id), owner });
         objects.extend(owned);
         self.authorize(&objects)
     }
@@ -157,13 +157,13 @@ impl<K: Kernel> Api<K> {
     pub(crate) fn authorize_link(&self, id: LinkId, others: Vec<AccessObject<'_>>) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_link(id);
         let mut objects = others;
-        objects.extend(owner.iter().map(|owner| AccessObject::Owned { thing: OwnedThing::Link(id), owner }));
+        objects.extend(owner.iter().map(|owner| AccessObject::Owned { thing: OwnedObject::Link(id), owner }));
         self.authorize(&objects)
     }
 
     pub(crate) fn authorize_matching(&self, id: MatchingId) -> Result<Permit, Status> {
         let owner = self.engine.owner_of_matching(id);
-        let owned = owner.iter().map(|owner| AccessObject::Owned { thing: OwnedThing::Matching(id), owner });
+        let owned = owner.iter().map(|owner| AccessObject::Owned { thing: OwnedObject::Matching(id), owner });
         self.authorize(&owned.collect::<Vec<_>>())
     }
 
@@ -235,7 +235,7 @@ impl<K: Kernel> Api<K> {
         // Programs that bpfman does not manage count as root's.
         let others: Vec<_> = extended.iter().filter(|id| !self.engine.manages(**id)).collect();
         objects.extend(others.iter().map(|id| AccessObject::Owned {
-            thing: OwnedThing::UnmanagedProgram(**id),
+            thing: OwnedObject::UnmanagedProgram(**id),
             owner: &Owner::Root,
         }));
         let named = replaced.iter().copied().chain(shared).chain(extended.iter().copied());
@@ -258,7 +258,7 @@ impl<K: Kernel> Api<K> {
             && let Some(owner) = self.engine.owner_of_program(id)
             && owner != permit.owner
         {
-            let of_maps = AccessObject::Owned { thing: OwnedThing::MapsOf(id), owner: &owner };
+            let of_maps = AccessObject::Owned { thing: OwnedObject::MapsOf(id), owner: &owner };
             self.authorize_verb(AccessVerb::MapsWrite, &[of_maps])?;
         }
         if replaced.is_empty() {

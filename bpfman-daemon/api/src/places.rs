@@ -31,10 +31,10 @@ pub struct ReadingPlaces {
 /// Place that is free again when all copies of it are dropped. Everything that works for it has a copy: a caller that
 /// disconnects frees no place while a thread still works for it.
 #[derive(Clone, Debug)]
-pub struct ReadingPlace(Arc<TakenPlace>);
+pub struct ReadingPlace(Arc<AcquiredPlace>);
 
 #[derive(Debug)]
-struct TakenPlace {
+struct AcquiredPlace {
     places: Arc<ReadingPlaces>,
     uid: u32,
 }
@@ -53,7 +53,7 @@ impl ReadingPlaces {
     }
 
     /// Returns the number of places reserved for root: otherwise a few users together could lock it out.
-    const fn kept_for_root(&self) -> usize {
+    const fn reserved_for_root(&self) -> usize {
         self.bounds.most.div_ceil(8)
     }
 
@@ -74,7 +74,7 @@ impl ReadingPlaces {
             return refuse(format!("at most {most} are at the same time"));
         }
         let of_others = all - taken.get(&0).copied().unwrap_or(0);
-        let most_of_others = most - self.kept_for_root();
+        let most_of_others = most - self.reserved_for_root();
         if uid != 0 && (own >= most_of_one || of_others >= most_of_others || all >= most) {
             return refuse(format!(
                 "at most {most} are at the same time, {most_of_others} of them by users other than root, and \
@@ -82,7 +82,7 @@ impl ReadingPlaces {
             ));
         }
         taken.insert(uid, own + 1);
-        Ok(ReadingPlace(Arc::new(TakenPlace { places: Arc::clone(self), uid })))
+        Ok(ReadingPlace(Arc::new(AcquiredPlace { places: Arc::clone(self), uid })))
     }
 }
 
@@ -99,7 +99,7 @@ impl ReadingPlace {
     }
 }
 
-impl Drop for TakenPlace {
+impl Drop for AcquiredPlace {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match taken.get_mut(&self.uid) {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn users_together_leave_places_for_root_and_root_has_what_there_is() {
+    fn users_leave_places_for_root_and_root_may_take_all() {
         let all = places(16, 7, 1);
         let taken: Vec<_> =
             (1..=2).flat_map(|uid| (0..7).map(move |_| uid)).map(|uid| all.enter(uid).unwrap()).collect();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_works_for_a_caller_who_went_away_keeps_turn_and_place_until_it_ends() {
+    async fn abandoned_call_keeps_turn_and_place_until_it_ends() {
         let all = places(8, 1, 1);
         let place = all.enter(7).unwrap();
         let turn = place.turn().await.unwrap();

@@ -100,16 +100,16 @@ fn of_wire(at: At) -> Result<AttachPoint, Status> {
     })
 }
 
-const MOST_FUNCTIONS: usize = 1000;
+const MAX_FUNCTIONS: usize = 1000;
 /// Maximum number of patterns of one point: each is compared with all functions of the kernel.
-const MOST_PATTERNS: usize = 100;
+const MAX_PATTERNS: usize = 100;
 
 fn check_count(functions: usize) -> Result<(), Status> {
     match functions {
         0 => Err(invalid("the probe names no functions")),
-        1..=MOST_FUNCTIONS => Ok(()),
+        1..=MAX_FUNCTIONS => Ok(()),
         many => {
-            Err(invalid(format!("the probe names {many} functions; one link names at most {MOST_FUNCTIONS}")))
+            Err(invalid(format!("the probe names {many} functions; one link names at most {MAX_FUNCTIONS}")))
         }
     }
 }
@@ -120,9 +120,9 @@ fn kernel_functions(names: &[String]) -> Result<Vec<FunctionPattern>, Status> {
     let functions: Vec<FunctionPattern> =
         parsed.collect::<Result<_, BadFunctionPattern>>().map_err(|error| invalid(error.to_string()))?;
     let patterns = functions.iter().filter(|function| function.name().is_none()).count();
-    if patterns > MOST_PATTERNS {
+    if patterns > MAX_PATTERNS {
         return Err(invalid(format!(
-            "the probe names {patterns} patterns of functions; one link names at most {MOST_PATTERNS}"
+            "the probe names {patterns} patterns of functions; one link names at most {MAX_PATTERNS}"
         )));
     }
     Ok(functions)

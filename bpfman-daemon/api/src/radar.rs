@@ -10,11 +10,11 @@ use bpfman_proto::ext::v1::start_radar_request::Source;
 use bpfmand_core::uapi::link_type;
 use bpfmand_core::{BytecodeSource, Holder, KernelLinkId, LinkFacts, ProgramFacts, PullPolicy, Selector};
 use bpfmand_engine::OwnObjects;
-use bpfmand_journal::StrangerActor;
+use bpfmand_journal::ThirdPartyActor;
 use bpfmand_kernel::Kernel;
 use tonic::{Request, Response, Status};
 
-use crate::radar_standing::{RadarRefusal, RadarReport};
+use crate::radar_state::{RadarRefusal, RadarReport};
 use crate::server::{Api, Reply, fail};
 use crate::{audit, status};
 
@@ -135,7 +135,7 @@ fn shown(report: &RadarReport) -> wire::RadarStatus {
 fn program(
     facts: &ProgramFacts,
     holders: Option<&Vec<Holder>>,
-    loader: Option<&StrangerActor>,
+    loader: Option<&ThirdPartyActor>,
 ) -> wire::StrangeProgram {
     let name = KERNEL_PROGRAM_TYPES.get(facts.kernel_type as usize);
     wire::StrangeProgram {
@@ -153,7 +153,7 @@ fn program(
 fn link(
     facts: &LinkFacts,
     holders: Option<&Vec<Holder>>,
-    maker: Option<&StrangerActor>,
+    maker: Option<&ThirdPartyActor>,
 ) -> wire::StrangeLink {
     wire::StrangeLink {
         id: facts.id.0,
@@ -174,7 +174,7 @@ fn holding(holders: Option<&Vec<Holder>>) -> Vec<wire::ObjectHolder> {
     holders.into_iter().flatten().map(shown).collect()
 }
 
-fn process(who: &StrangerActor) -> wire::StrangeProcess {
+fn process(who: &ThirdPartyActor) -> wire::StrangeProcess {
     wire::StrangeProcess {
         uid: who.uid,
         pid: who.pid,

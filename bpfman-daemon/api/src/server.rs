@@ -15,7 +15,7 @@ use bpfman_proto::ext::v1::bpfman_radar_server::BpfmanRadarServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
 use bpfmand_access::AccessPolicy;
 use bpfmand_core::{BytecodeSource, Peer};
-use bpfmand_engine::{Engine, EngineError, FigureDesk, FreezeExemption, Images};
+use bpfmand_engine::{Engine, EngineError, FiguresCache, FreezeExemption, Images};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 use tokio::net::UnixListener;
@@ -35,13 +35,13 @@ use crate::map_entries::MAP_LISTS;
 use crate::member_timing::MEMBER_TIMINGS;
 use crate::places::ReadingPlaces;
 use crate::prints::PrintFollowers;
-use crate::radar_standing::{RadarControl, RadarStanding};
-use crate::serve::{Connections, LARGEST_REQUEST, OpenMaps, SocketSystem};
+use crate::radar_state::{RadarControl, RadarState};
+use crate::serve::{Connections, MAX_REQUEST, OpenMaps, SocketSystem};
 use crate::shares::ChangeShares;
 use crate::status;
 use crate::type_support::Support;
 use crate::watchers::Watchers;
-use crate::{Activity, Gate, GateStanding, ImageService, Prepared};
+use crate::{Activity, Gate, GateStatus, ImageService, Prepared};
 
 /// Maximum number of threads for calls, by what these may wait for: calls that wait for each other are separate.
 const CHANGES: usize = 32;
@@ -55,7 +55,7 @@ const WAITING_OF_ONE: usize = 48;
 const CHANGES_OF_OTHERS: usize = CHANGES - CHANGES / 4;
 
 /// Maximum number of threads that calls need at the same time: the runtime must have as many.
-pub const MOST_THREADS: usize = CHANGES + VIEWS + READS + READINGS + crate::prints::FOLLOWERS;
+pub const MAX_THREADS: usize = CHANGES + VIEWS + READS + READINGS + crate::prints::FOLLOWERS;
 
 /// Limits of threads for calls, by what these may wait for.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Default for Threads {
 }
 
 /// Function that returns whether worker processes can be started. It must not block.
-pub type HelpersAble = Arc<dyn Fn() -> bool + Send + Sync>;
+pub type WorkerCheck = Arc<dyn Fn() -> bool + Send + Sync>;
 
 pub(crate) type Reply<T> = Result<Response<T>, Status>;
 
@@ -103,15 +103,15 @@ pub struct Api<K: Kernel> {
     pub(crate) journal: Arc<Journal>,
     pub(crate) events: Arc<EventFollowers>,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) load_gate: Arc<GateStanding>,
-    pub(crate) radar: Arc<RadarStanding>,
+    pub(crate) load_gate: Arc<GateStatus>,
+    pub(crate) radar: Arc<RadarState>,
     pub(crate) radar_control: Option<Arc<dyn RadarControl>>,
     /// True if worker processes can be started; `None` if the daemon needs none.
-    pub(crate) helpers: Option<HelpersAble>,
+    pub(crate) helpers: Option<WorkerCheck>,
     threads: Arc<Threads>,
     pub(crate) readings: Arc<ReadingPlaces>,
     pub(crate) map_readings: Arc<ReadingPlaces>,
-    pub(crate) figures: Arc<FigureDesk>,
+    pub(crate) figures: Arc<FiguresCache>,
     pub(crate) figure_readers: Arc<ReadingPlaces>,
     pub(crate) history_readers: Arc<ReadingPlaces>,
     pub(crate) map_lists: Arc<ReadingPlaces>,
@@ -216,7 +216,7 @@ impl<K: Kernel> Api<K> {
 
     /// Sets the shared readings of statistics.
     #[must_use]
-    pub fn with_figures(self, figures: Arc<FigureDesk>) -> Self {
+    pub fn with_figures(self, figures: Arc<FiguresCache>) -> Self {
         Self { figures, ..self }
     }
 
@@ -234,19 +234,19 @@ impl<K: Kernel> Api<K> {
 
     /// Sets the state of the load gate, which callers can query.
     #[must_use]
-    pub fn with_load_gate(self, load_gate: Arc<GateStanding>) -> Self {
+    pub fn with_load_gate(self, load_gate: Arc<GateStatus>) -> Self {
         Self { load_gate, ..self }
     }
 
     /// Sets the state of the radar, which callers can query, and its control.
     #[must_use]
-    pub fn with_radar(self, radar: Arc<RadarStanding>, control: Arc<dyn RadarControl>) -> Self {
+    pub fn with_radar(self, radar: Arc<RadarState>, control: Arc<dyn RadarControl>) -> Self {
         Self { radar, radar_control: Some(control), ..self }
     }
 
     /// Sets the function that checks whether worker processes can be started.
     #[must_use]
-    pub fn with_helpers(self, are_able: HelpersAble) -> Self {
+    pub fn with_helpers(self, are_able: WorkerCheck) -> Self {
         Self { helpers: Some(are_able), ..self }
     }
 
@@ -274,15 +274,15 @@ impl<K: Kernel> Api<K> {
     }
 
     fn routes(&self) -> Routes {
-        Routes::new(BpfmanServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(BpfmanExtServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(BpfmanImagesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(BpfmanChainsServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(BpfmanNodeServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(BpfmanMapEntriesServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(BpfmanFiguresServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(BpfmanRadarServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
-            .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(LARGEST_REQUEST))
+        Routes::new(BpfmanServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanExtServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanImagesServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanChainsServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanNodeServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanMapEntriesServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanFiguresServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanRadarServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
+            .add_service(BpfmanAccessServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST))
     }
 
     /// Prepares the image that a request names, without occupying a thread: registries may be slow. While the returned

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_takes_no_thread_of_anothers_share_and_root_has_what_there_is() {
+    fn caller_uses_only_its_share_of_threads_and_root_uses_all() {
         let shares = Arc::new(ChangeShares::new(2, 1, 100));
         let [ada, eve, root] = [1000, 2000, 0].map(|uid| permit(uid, Owner::of_user(uid)));
         let running = [at_once(&shares, &ada).unwrap(), at_once(&shares, &ada).unwrap()];
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn applications_of_a_namespace_share_and_those_of_another_do_not() {
+    fn applications_of_one_namespace_share_and_of_two_do_not() {
         let shares = Arc::new(ChangeShares::new(1, 1, 100));
         let _running = at_once(&shares, &of_namespace("shop", "one")).unwrap();
         assert!(at_once(&shares, &of_namespace("shop", "another")).is_none());

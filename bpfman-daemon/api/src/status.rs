@@ -134,10 +134,10 @@ fn with_trailers(code: Code, message: String, reason: Reason, hint: Option<&str>
         trailers.insert_bin(HINT_TRAILER, MetadataValue::from_bytes(lines(hint).as_bytes()));
     }
     // Trailers travel in one frame of limited size.
-    const MOST: usize = 4096;
+    const MAX_TRAILER: usize = 4096;
     let mut message = lines(&message).into_owned();
-    if message.len() > MOST {
-        let end = message.floor_char_boundary(MOST);
+    if message.len() > MAX_TRAILER {
+        let end = message.floor_char_boundary(MAX_TRAILER);
         message.truncate(end);
         message.push_str(" …");
     }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_others_chose_neither_end_a_line_nor_command_a_terminal() {
+    fn foreign_names_cannot_break_lines_or_control_terminals() {
         let forged = "x\n2026-01-01 INFO signature verified\x1b]0;owned\x07";
         for status in [invalid(forged), denied(forged), from_engine(&EngineError::Invalid(forged.to_owned()))]
         {

@@ -1,6 +1,6 @@
 //! Switches of a hook: the rights that a change of them needs.
 
-use bpfmand_access::{AccessObject, OwnedThing};
+use bpfmand_access::{AccessObject, OwnedObject};
 use bpfmand_core::{HookKind, Interface, LinkId, Owner};
 use bpfmand_engine::{EngineError, ErrorKind, HookChange, SwitchCaller, SwitchRight};
 use bpfmand_kernel::Kernel;
@@ -70,7 +70,7 @@ impl<K: Kernel> Api<K> {
         let releases = releases.filter(|_| change.held == Some(false));
         let of_freeze = releases.clone();
         if let Some(owner) = &of_freeze {
-            objects.push(AccessObject::Owned { thing: OwnedThing::Freeze(kind, interface), owner });
+            objects.push(AccessObject::Owned { thing: OwnedObject::Freeze(kind, interface), owner });
         }
         if *change == (HookChange { held: Some(false), ..HookChange::default() }) {
             let permit = self.authorize(&objects)?;

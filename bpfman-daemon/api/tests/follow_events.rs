@@ -10,7 +10,7 @@ use bpfman_proto::ext::v1 as wire;
 use bpfman_proto::ext::v1::bpfman_node_client::BpfmanNodeClient;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfmand_access::{AccessPolicy, SocketGroup};
-use bpfmand_api::{AccessSource, Api, CallsOf, Paths};
+use bpfmand_api::{AccessSource, Api, FixedPeerLayer, Paths};
 use bpfmand_core::Peer;
 use bpfmand_engine::{Engine, EngineOptions, NoImages, SCHEMA};
 use bpfmand_journal::{EntryActor, HistoryEntry, Journal, JournalSettings};
@@ -97,7 +97,7 @@ impl Served {
 async fn client(api: Api<SimKernel>, uid: u32) -> Node {
     let (near, far) = UnixStream::pair().unwrap();
     let server = Server::builder()
-        .layer(CallsOf(Peer { uid, ..Peer::default() }))
+        .layer(FixedPeerLayer(Peer { uid, ..Peer::default() }))
         .add_service(BpfmanNodeServer::new(api));
     tokio::spawn(server.serve_with_incoming(iter([Ok::<_, std::io::Error>(far)])));
     let mut near = Some(near);
@@ -177,7 +177,7 @@ async fn each_entry_comes_once_and_in_order_to_whom_it_concerns() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_where_it_is_asked_to_and_ends_with_what_there_is() {
+async fn stream_begins_at_the_requested_entry_and_ends_with_the_last() {
     let served = Served::with(1000);
     for round in 0..500 {
         served.write(round % 2, "root").await;
@@ -212,7 +212,7 @@ async fn a_stream_begins_where_it_is_asked_to_and_ends_with_what_there_is() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_up_nobody_and_learns_what_it_missed() {
+async fn slow_client_delays_no_other_and_learns_of_its_gap() {
     let served = Served::with(80);
     let mut silent = follow(&mut served.client(0).await, wire::FollowEventsRequest::default()).await.unwrap();
     let mut other = follow(&mut served.client(0).await, wire::FollowEventsRequest::default()).await.unwrap();
@@ -234,7 +234,7 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_learns_what_it_missed()
 }
 
 #[tokio::test]
-async fn one_user_has_some_streams_and_a_place_is_free_when_its_client_goes() {
+async fn user_has_a_limit_of_streams_and_a_closed_one_frees_a_place() {
     let served = Served::with(100);
     let mut ada = served.client(ADA).await;
     let mut streams = Vec::new();
@@ -258,7 +258,7 @@ async fn one_user_has_some_streams_and_a_place_is_free_when_its_client_goes() {
 }
 
 #[tokio::test]
-async fn numbers_that_are_given_again_are_told_and_what_has_them_now_comes() {
+async fn reassigned_numbers_are_reported_and_their_new_entries_sent() {
     let served = Served::with(100);
     for _ in 0..5 {
         served.write(ADA, "user:1000").await;
@@ -309,7 +309,7 @@ async fn whoever_may_read_no_more_gets_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_number_that_the_journal_does_not_have_and_a_missing_journal_are_told() {
+async fn unknown_number_and_missing_journal_are_reported() {
     let served = Served::with(100);
     served.write(0, "root").await;
     let ahead = wire::FollowEventsRequest { after: Some(7), ..Default::default() };

@@ -25,7 +25,7 @@ pub struct BadCgroupPath {
 }
 
 /// Maximum length of a path, in bytes: the kernel's `PATH_MAX`.
-const MOST_BYTES: usize = 4096;
+const MAX_BYTES: usize = 4096;
 /// Mount points of distributions: beside hierarchies of version 1, and alone.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
@@ -48,7 +48,7 @@ impl FromStr for CgroupPath {
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
         let bad = |why| BadCgroupPath { path: path.chars().take(100).collect(), why };
-        if path.len() > MOST_BYTES {
+        if path.len() > MAX_BYTES {
             return Err(bad("it is too long"));
         }
         if path.chars().any(char::is_control) {

@@ -20,10 +20,10 @@ pub struct BadContainerId {
 }
 
 /// Minimum length of a shortened id: shorter ones may be ambiguous. docker shows this many digits.
-const FEWEST_DIGITS: usize = 12;
+const MIN_DIGITS: usize = 12;
 /// Length of a complete id, in all runtimes.
 const ALL_DIGITS: usize = 64;
-const MOST_BYTES: usize = 128;
+const MAX_BYTES: usize = 128;
 
 impl ContainerId {
     /// Parses an id as in the status of a Pod: with or without the prefix of a runtime (`containerd://`).
@@ -32,7 +32,7 @@ impl ContainerId {
     /// The id is empty, too long or too short, or has other characters than letters, digits, `_`, `.` and `-`.
     pub fn parse(text: &str) -> Result<Self, BadContainerId> {
         let refuse = |reason| {
-            let shown = text.chars().filter(|c| !c.is_control()).take(MOST_BYTES).collect();
+            let shown = text.chars().filter(|c| !c.is_control()).take(MAX_BYTES).collect();
             Err(BadContainerId { id: shown, reason })
         };
         let id = match text.split_once("://") {
@@ -45,7 +45,7 @@ impl ContainerId {
         if id.is_empty() {
             return refuse("is empty");
         }
-        if id.len() > MOST_BYTES {
+        if id.len() > MAX_BYTES {
             return refuse("is longer than 128 characters");
         }
         if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')) {
@@ -54,7 +54,7 @@ impl ContainerId {
         if !id.as_bytes()[0].is_ascii_alphanumeric() {
             return refuse("does not begin with a letter or digit");
         }
-        if id.len() < FEWEST_DIGITS {
+        if id.len() < MIN_DIGITS {
             return refuse("is shorter than 12 characters: it could be that of several containers");
         }
         Ok(Self(id.to_owned()))

@@ -35,7 +35,7 @@ pub struct BadTtl(pub u64);
 
 impl Deadline {
     /// Maximum time to live, in seconds: ten years.
-    const LONGEST: u64 = 3650 * 24 * 3600;
+    const MAX_SECONDS: u64 = 3650 * 24 * 3600;
     /// Difference between the clocks, in seconds, above which the wall clock counts as set.
     const PUT: u64 = 5;
 
@@ -44,7 +44,7 @@ impl Deadline {
     /// # Errors
     /// The time is 0, or more than ten years.
     pub fn after(seconds: u64, now: &MachineTime) -> Result<Self, BadTtl> {
-        if seconds == 0 || seconds > Self::LONGEST {
+        if seconds == 0 || seconds > Self::MAX_SECONDS {
             return Err(BadTtl(seconds));
         }
         Ok(Self {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_behind_holds_nothing_for_longer_than_it_was_to_live() {
+    fn slow_clock_keeps_nothing_longer_than_its_lifetime() {
         let deadline = Deadline::after(600, &at("a", 100, 1_000_000)).unwrap();
         let without_battery = at("b", 10, 12);
         assert_eq!(deadline.anchored(&without_battery), None, "it is put right later");
@@ -168,8 +168,8 @@ mod tests {
     fn what_nobody_means_is_refused() {
         let now = at("a", 1, 1);
         assert_eq!(Deadline::after(0, &now), Err(BadTtl(0)));
-        assert!(Deadline::after(Deadline::LONGEST, &now).is_ok());
-        assert!(Deadline::after(Deadline::LONGEST + 1, &now).is_err());
+        assert!(Deadline::after(Deadline::MAX_SECONDS, &now).is_ok());
+        assert!(Deadline::after(Deadline::MAX_SECONDS + 1, &now).is_err());
         assert!(Deadline::after(u64::MAX, &now).is_err());
     }
 }

@@ -20,7 +20,7 @@ pub struct FunctionPattern(Glob);
 pub struct BadFunctionPattern(String);
 
 /// Maximum length of a kernel symbol, in bytes.
-const LONGEST: usize = 512;
+const MAX_SYMBOL: usize = 512;
 
 impl FunctionPattern {
     /// Returns the pattern.
@@ -42,8 +42,8 @@ impl FromStr for FunctionPattern {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '*' | '?');
-        let bad = || BadFunctionPattern(text.chars().take(LONGEST).collect());
-        if text.is_empty() || text.len() > LONGEST || !text.chars().all(fits) {
+        let bad = || BadFunctionPattern(text.chars().take(MAX_SYMBOL).collect());
+        if text.is_empty() || text.len() > MAX_SYMBOL || !text.chars().all(fits) {
             return Err(bad());
         }
         Glob::parse(text).map(Self).map_err(|_| bad())

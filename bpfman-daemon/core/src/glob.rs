@@ -32,7 +32,7 @@ pub struct BadGlob {
 
 impl Glob {
     /// Maximum length of a pattern, in characters.
-    pub const LONGEST: usize = 255;
+    pub const MAX_LENGTH: usize = 255;
 
     /// Parses a pattern. A backslash escapes the next character.
     ///
@@ -43,7 +43,7 @@ impl Glob {
         if text.is_empty() {
             return bad("is empty");
         }
-        if text.chars().count() > Self::LONGEST {
+        if text.chars().count() > Self::MAX_LENGTH {
             return bad("is longer than 255 characters");
         }
         let mut parts = Vec::new();

@@ -36,24 +36,26 @@ pub struct HookEntry {
     /// Program; `None` for filters that are no BPF programs, though one of their actions may be one.
     pub program: Option<ProgramId>,
     /// Kind of the attachment.
-    pub via: Via,
+    pub via: HookAttachment,
 }
 
 impl HookEntry {
-    /// Returns whether this link may attach the program. [`Via::XdpLink`] may name several.
+    /// Returns whether this link may attach the program. [`HookAttachment::XdpLink`] may name several.
     #[must_use]
     pub fn may_be_link(&self, link: KernelLinkId) -> bool {
         match &self.via {
-            Via::XdpLink { links, .. } => links.contains(&link),
-            Via::TcxLink { link: at } => *at == link,
-            Via::XdpNetlink { .. } | Via::TcxProgram | Via::Filter(_) => false,
+            HookAttachment::XdpLink { links, .. } => links.contains(&link),
+            HookAttachment::TcxLink { link: at } => *at == link,
+            HookAttachment::XdpNetlink { .. } | HookAttachment::TcxProgram | HookAttachment::Filter(_) => {
+                false
+            }
         }
     }
 }
 
 /// Attachment of a program to a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Via {
+pub enum HookAttachment {
     /// A `bpf_link` at XDP (Linux 5.9 and later).
     XdpLink {
         /// Link. The kernel does not report the namespace of an XDP link: if one program is linked to interfaces of the

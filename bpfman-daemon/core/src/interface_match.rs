@@ -56,7 +56,7 @@ pub enum BadMatch {
     NoIndex,
 }
 
-const MOST: usize = 256;
+const MAX_PATTERNS: usize = 256;
 
 impl InterfaceMatch {
     /// Parses a selection.
@@ -82,8 +82,8 @@ impl InterfaceMatch {
             ("indexes", chosen.indexes.len()),
             ("network namespaces", chosen.netns.len()),
         ];
-        if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
-            return Err(BadMatch::TooMany { what, count, limit: MOST });
+        if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > MAX_PATTERNS) {
+            return Err(BadMatch::TooMany { what, count, limit: MAX_PATTERNS });
         }
         if chosen.names.is_empty() && chosen.indexes.is_empty() {
             return Err(BadMatch::Empty);

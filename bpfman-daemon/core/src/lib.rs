@@ -58,8 +58,8 @@ pub use group_path::{GroupPath, PodsRoot};
 pub use hexadecimal::{from_hexadecimal, hexadecimal};
 pub use hook::{Direction, HookKey, HookKind, HookNetns, NetnsId, NetnsNumber, UnknownDirection};
 pub use hook_facts::{
-    AddressedInterface, FilterFacts, GroupContents, Held, Holder, HookContents, HookEntry, InterfaceEvent,
-    InterfaceFacts, Via, XdpRunsIn,
+    AddressedInterface, FilterFacts, GroupContents, Held, Holder, HookAttachment, HookContents, HookEntry,
+    InterfaceEvent, InterfaceFacts, XdpRunsIn,
 };
 pub use ids::{
     BtfId, ClientLease, IfIndex, KernelLinkId, LinkId, MapId, MatchingId, OperationId, ProgramId, ProgramUid,
@@ -71,9 +71,9 @@ pub use map_spec::{MapRole, MapSpec};
 pub use netfilter::{BadNetfilterPlace, NetfilterFamily, NetfilterHook, NetfilterPlace};
 pub use netns_pattern::NetnsPattern;
 pub use order::{
-    Anchor, BadAnchor, Beside, Contradiction, ContradictionStep, Foreign, MAX_CHAIN_MEMBERS, MOST_ANCHORS,
-    Moves, Occupant, OrderIntent, OrderedEntry, Place, Role, Side, Solution, TcChain, Turn, Waiting,
-    is_called, moves, order_chain, order_links, solve, solve_with_chain,
+    Anchor, BadAnchor, Contradiction, ContradictionStep, Foreign, MAX_ANCHORS, MAX_CHAIN_MEMBERS, Moves,
+    NeighbourPosition, Occupant, OrderIntent, OrderedEntry, Place, RankOrder, Role, Side, Solution, TcChain,
+    Waiting, is_called, moves, order_chain, order_links, solve, solve_with_chain,
 };
 pub use owner::{BadOwner, Owner, Rank};
 pub use peer::{HeldNetns, Peer, cgroup_in, cgroup_of, unified_cgroup_of};

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_caller_names_the_program_and_the_section_may_name_the_function() {
+    fn caller_names_the_program_and_the_section_the_function() {
         let read = |written, section| ReplacedFunction::parse(written, section).map(|read| read.to_string());
         assert_eq!(read(Some("12:limit"), None), Ok("12:limit".to_owned()));
         assert_eq!(read(Some("12:limit"), Some("other")), Ok("12:limit".to_owned()));

@@ -12,7 +12,7 @@ const HEADERS: u8 = 1;
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
 /// Maximum frame size that this end announces, in bytes. A larger frame is passed on unread, and refused.
-const LARGEST_FRAME: usize = 16 << 10;
+const MAX_FRAME: usize = 16 << 10;
 /// Index of `:authority` in HPACK's static table.
 const AUTHORITY_INDEX: usize = 1;
 
@@ -51,7 +51,7 @@ impl Incoming {
             arrived = &arrived[count..];
             if self.waiting.len() == FRAME_HEADER {
                 let length = number(&self.waiting[..3]);
-                if self.waiting[3] != HEADERS || length == 0 || length > LARGEST_FRAME {
+                if self.waiting[3] != HEADERS || length == 0 || length > MAX_FRAME {
                     ready.append(&mut self.waiting);
                     self.pass = length;
                 }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_as_authority_gets_dashes_and_the_path_of_the_call_keeps_its_slashes() {
+    fn socket_path_as_authority_is_escaped_and_call_path_is_not() {
         // POST, http, :path "/a/b" (index 4), :authority "/r/x%2f" (index 1), a header "p" with the value "/".
         let payload = b"\x83\x86\x44\x04/a/b\x41\x07/r/x%2f\x40\x01p\x01/";
         for piece in [1, 2, 7, 1000] {

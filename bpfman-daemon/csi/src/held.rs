@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_volume_in_work_is_refused_to_others_and_other_volumes_are_not() {
+    fn volume_in_use_is_refused_to_others_and_other_volumes_are_not() {
         let all = HeldVolumes::default();
         let (a, b) = (VolumeId::parse("a").unwrap(), VolumeId::parse("b").unwrap());
         let held = all.take(&a).unwrap();

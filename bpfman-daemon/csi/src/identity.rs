@@ -6,7 +6,7 @@ use bpfman_proto::csi::v1;
 use bpfman_proto::csi::v1::identity_server::{Identity, IdentityServer};
 use tonic::{Request, Response, Status};
 
-use crate::{DRIVER, LARGEST_REQUEST, MapSource};
+use crate::{DRIVER, MAX_REQUEST, MapSource};
 
 /// Service that returns name, version and readiness.
 pub struct IdentityService<M: MapSource> {
@@ -17,7 +17,7 @@ impl<M: MapSource> IdentityService<M> {
     /// Creates the service; `maps` decides about readiness.
     #[must_use]
     pub fn serve(maps: Arc<M>) -> IdentityServer<Self> {
-        IdentityServer::new(Self { maps }).max_decoding_message_size(LARGEST_REQUEST)
+        IdentityServer::new(Self { maps }).max_decoding_message_size(MAX_REQUEST)
     }
 }
 

@@ -31,7 +31,7 @@ pub use error::CsiError;
 pub use identity::IdentityService;
 pub use maps::MapSource;
 pub use named_maps::{NamedMap, NamedMapsError, UnexportedMaps, WantedMaps};
-pub use node::{MOST_THREADS, NodeService};
+pub use node::{MAX_THREADS, NodeService};
 pub use propagation::UnseenVolumes;
 pub use recover::Recovered;
 pub use registration::{Registrar, keep_registered};
@@ -42,4 +42,4 @@ pub use volumes::Volumes;
 pub const DRIVER: &str = "csi.bpfman.io";
 
 /// Maximum size of a request, in bytes: a path, an id and some attributes.
-pub const LARGEST_REQUEST: usize = 256 << 10;
+pub const MAX_REQUEST: usize = 256 << 10;

@@ -9,7 +9,7 @@ use bpfmand_journal::{DaemonPart, EntryFailure, EntryResult, HistoryEntry, Journ
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use crate::{CsiError, LARGEST_REQUEST, MapSource, Publication, VolumeId, Volumes, request};
+use crate::{CsiError, MAX_REQUEST, MapSource, Publication, VolumeId, Volumes, request};
 
 /// Service that publishes volumes on this node.
 pub struct NodeService<M: MapSource> {
@@ -21,15 +21,14 @@ pub struct NodeService<M: MapSource> {
 }
 
 /// Maximum number of concurrent calls.
-pub const MOST_THREADS: usize = 4;
+pub const MAX_THREADS: usize = 4;
 
 impl<M: MapSource> NodeService<M> {
     /// Creates the service; `node_id` is the node's name in the cluster.
     #[must_use]
     pub fn serve(volumes: Arc<Volumes<M>>, node_id: String, journal: Arc<Journal>) -> NodeServer<Self> {
-        let threads = Arc::new(Semaphore::new(MOST_THREADS));
-        NodeServer::new(Self { volumes, node_id, journal, threads })
-            .max_decoding_message_size(LARGEST_REQUEST)
+        let threads = Arc::new(Semaphore::new(MAX_THREADS));
+        NodeServer::new(Self { volumes, node_id, journal, threads }).max_decoding_message_size(MAX_REQUEST)
     }
 
     /// Runs a call on a blocking thread, to its end even if the kubelet hangs up. Records an entry with the object of

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_of_its_own_that_only_receives_is_not_seen_by_the_machine() {
+    fn receive_only_peer_group_is_invisible_to_the_machine() {
         let pods = Path::new("/pods");
         let own = [mount("/", Some(9), Some(1))];
         assert!(UnseenVolumes::of(pods, &own, None).is_some());

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use crate::{DRIVER, LARGEST_REQUEST, connections};
+use crate::{DRIVER, MAX_REQUEST, connections};
 
 /// Interval of checks that the socket exists: a restarted kubelet may empty its folder.
 const LOOK: Duration = Duration::from_secs(1);
@@ -150,7 +150,7 @@ async fn make(registrar: &Registrar) -> Result<Served, RegistrationError> {
     let listener = make().map_err(failed)?;
     let inode = inode(&socket).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let service = RegistrationServer::new(registrar.clone()).max_decoding_message_size(LARGEST_REQUEST);
+    let service = RegistrationServer::new(registrar.clone()).max_decoding_message_size(MAX_REQUEST);
     let task = tokio::spawn(async move {
         let server = Server::builder().add_service(service);
         let end = async {

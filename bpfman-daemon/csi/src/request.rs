@@ -23,8 +23,8 @@ const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 /// the kubelet's attributes override the pod's.
 const NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
 /// Maximum length of a name in a bpffs, in bytes.
-const LONGEST_NAME: usize = 255;
-const MOST_MAPS: usize = 256;
+const MAX_NAME: usize = 255;
+const MAX_MAPS: usize = 256;
 
 /// Volume id of the kubelet, which is also a file name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -181,8 +181,8 @@ fn maps(text: &str) -> Result<Vec<String>, CsiError> {
             "volume attribute {MAPS} is missing: the names of the maps, with commas between them"
         ));
     }
-    if names.len() > MOST_MAPS {
-        return invalid(format!("{MAPS} names {} maps; the most are {MOST_MAPS}", names.len()));
+    if names.len() > MAX_MAPS {
+        return invalid(format!("{MAPS} names {} maps; the most are {MAX_MAPS}", names.len()));
     }
     let mut seen = BTreeSet::new();
     for name in &names {
@@ -205,7 +205,7 @@ fn file_name(what: &str, text: &str) -> Result<(), CsiError> {
         "." | ".." => "is not a name of its own",
         _ if text.contains('/') => "has a slash",
         _ if text.chars().any(char::is_control) => "has control characters",
-        _ if text.len() > LONGEST_NAME => "is longer than 255 bytes",
+        _ if text.len() > MAX_NAME => "is longer than 255 bytes",
         _ => return Ok(()),
     };
     invalid(format!("{what} \"{}\" {problem}", text.escape_debug()))

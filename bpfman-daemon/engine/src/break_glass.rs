@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use bpfmand_core::uapi::prog_type;
 use bpfmand_core::{
-    Direction, HookKey, HookKind, Interface, KernelLinkId, NetnsId, NetnsNumber, ProgramFacts, ProgramId, Via,
+    Direction, HookAttachment, HookKey, HookKind, Interface, KernelLinkId, NetnsId, NetnsNumber,
+    ProgramFacts, ProgramId,
 };
 use bpfmand_kernel::{FilterPlace, FoundNamespace, Kernel, KernelError, TcFilter};
 
@@ -39,7 +40,7 @@ pub enum DetachRank {
 
 /// Attachment of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttachedThing {
+pub struct OrderedAttachment {
     /// Position in the order of detaching.
     pub rank: DetachRank,
     /// Kernel id of the program that it runs.
@@ -57,16 +58,16 @@ enum AttachedPlace {
 
 /// All attachments, in the order of detaching.
 #[derive(Clone, Debug, Default)]
-pub struct AttachedThings {
+pub struct OrderedAttachments {
     /// Attachments of the daemon.
-    pub ours: Vec<AttachedThing>,
+    pub ours: Vec<OrderedAttachment>,
     /// Attachments that stay, with the reason: third-party ones, and those that cannot be read.
     pub left: Vec<String>,
     /// Network namespaces in which all filters were read.
     read: HashSet<NetnsId>,
 }
 
-impl std::fmt::Display for AttachedThing {
+impl std::fmt::Display for OrderedAttachment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (program, name) = (self.program, &self.name);
         match &self.place {
@@ -84,7 +85,7 @@ impl std::fmt::Display for AttachedThing {
     }
 }
 
-impl AttachedThing {
+impl OrderedAttachment {
     /// Detaches the program. Returns after the kernel has released it.
     ///
     /// # Errors
@@ -117,8 +118,8 @@ fn is_of_cpus(folder: &Path) -> bool {
 }
 
 /// Finds all attachments. Filters are searched in all network namespaces that can be found.
-pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
-    let mut found = AttachedThings::default();
+pub fn find_attached<K: Kernel>(kernel: &K) -> OrderedAttachments {
+    let mut found = OrderedAttachments::default();
     let (mut programs, mut links) = (BTreeMap::new(), Vec::new());
     look_through(kernel, Path::new(""), DEPTH, &mut |pin| {
         let opened = match kernel.open_pin(pin) {
@@ -157,7 +158,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
             }
             let name = kernel.map(map).ok().flatten().map(|map| map.name).unwrap_or_default();
             let place = AttachedPlace::Link { pin, id: link.id };
-            found.ours.push(AttachedThing { rank: DetachRank::Tc, program: link.program, name, place });
+            found.ours.push(OrderedAttachment { rank: DetachRank::Tc, program: link.program, name, place });
             continue;
         }
         let running = match kernel.program(link.program) {
@@ -169,7 +170,7 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
             }
         };
         if programs.contains_key(&running.id) || running.name.starts_with(BRIDGE_NAME) {
-            found.ours.push(AttachedThing {
+            found.ours.push(OrderedAttachment {
                 rank: rank(&running),
                 program: running.id,
                 name: running.name,
@@ -191,7 +192,11 @@ pub fn find_attached<K: Kernel>(kernel: &K) -> AttachedThings {
 }
 
 /// Finds filters of the daemon, and notes the namespaces in which all filters could be read.
-fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>, found: &mut AttachedThings) {
+fn find_filters<K: Kernel>(
+    kernel: &K,
+    ours: &BTreeMap<ProgramId, ProgramFacts>,
+    found: &mut OrderedAttachments,
+) {
     let mut seen = HashSet::new();
     let others = kernel.all_namespaces().into_iter().map(Some);
     for netns in std::iter::once(None).chain(others) {
@@ -216,11 +221,13 @@ fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>,
                     continue;
                 };
                 for entry in contents.entries {
-                    let (Via::Filter(filter), Some(program)) = (entry.via, entry.program) else { continue };
+                    let (HookAttachment::Filter(filter), Some(program)) = (entry.via, entry.program) else {
+                        continue;
+                    };
                     let Some(facts) = ours.get(&program) else { continue };
                     let filter = TcFilter { priority: filter.priority, handle: filter.handle };
                     let interface = interface.clone();
-                    found.ours.push(AttachedThing {
+                    found.ours.push(OrderedAttachment {
                         rank: DetachRank::Tc,
                         program,
                         name: facts.name.clone(),
@@ -236,7 +243,7 @@ fn find_filters<K: Kernel>(kernel: &K, ours: &BTreeMap<ProgramId, ProgramFacts>,
     }
 }
 
-impl AttachedThings {
+impl OrderedAttachments {
     /// Describes the namespaces that had filters of the daemon, still exist, and were not read. Call it after
     /// everything is detached, because netfilter links keep namespaces alive, too. Waits a moment for namespaces that
     /// are about to end.

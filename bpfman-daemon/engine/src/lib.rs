@@ -40,7 +40,7 @@ use state::paths;
 
 pub use adopt::{AdoptRequest, AdoptWhat};
 pub use attach::update::{Outcome, UpdateLinkRequest};
-pub use break_glass::{AttachedThing, AttachedThings, DetachRank, find_attached};
+pub use break_glass::{DetachRank, OrderedAttachment, OrderedAttachments, find_attached};
 pub use budget::{CpuOutcome, CpuReadings, CpuUse, Ending, Expired, excesses};
 pub use chain::{
     ChainCounters, DEFAULT_FREEZE_SECONDS, HookChange, HookSwitches, LinkCounters, MAX_FREEZE_SECONDS,
@@ -52,14 +52,14 @@ pub use describe::details::{
 };
 pub use describe::details_chains::{ChainDetails, ChainMember};
 pub use describe::entry_counts::{EntryCount, has_countable_entries};
-pub use describe::figure_desk::FigureDesk;
 pub use describe::figures::{
     ChainFigures, Figures, MapFigures, MemberFigures, ProgramFigures, ProgramPlaces,
 };
+pub use describe::figures_cache::FiguresCache;
 pub use describe::list_hooks::HookSummary;
 pub use describe::open_maps::{UsedMap, WantedMap};
 pub use describe::own_objects::{OwnObjects, OwnPlace};
-pub use describe::owners::Possessions;
+pub use describe::owners::OwnedCounts;
 pub use describe::record_counts::RecordCounts;
 pub use describe::replaced::ProgramToReplace;
 pub use describe::shown_maps::{ShownMap, ShownMaps};
@@ -77,7 +77,7 @@ pub use engine::steps::{NoObserver, StepObserver};
 pub use engine::swap_counts::ChainSwaps;
 pub use engine::{
     CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, Engine, EngineOptions, LeasesTaken,
-    MOST_LEASES, MOST_LEASES_OF_ONE, OwnerBudget, RecoveryReport, WorkDone, XdpModes,
+    MAX_LEASES, MAX_LEASES_OF_ONE, OwnerBudget, RecoveryReport, WorkCounters, XdpModes,
 };
 pub use error::{
     AdoptRefusal, Attached, Dispatcher, DispatcherProgram, EngineError, ErrorKind, ExtensionRefusal,

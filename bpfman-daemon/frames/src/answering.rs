@@ -63,7 +63,7 @@ impl Answering {
     ///
     /// # Errors
     /// See [`Self::say`].
-    pub fn say_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
+    pub fn send_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
         let mut writing = self.writing();
         writing.message(message)?;
         writing.content(content)?;

@@ -19,7 +19,7 @@ use crate::ImageError;
 use crate::cache::{ImageCache, RECORD_LIMIT, missing_is_fine, read, storage};
 
 /// Maximum number of passwords remembered per image. More than one is unusual: tenants that share a private image.
-const MOST: usize = 64;
+const MAX_PASSWORDS: usize = 64;
 /// Length of the key, in bytes.
 const KEY: usize = 32;
 
@@ -36,7 +36,7 @@ pub(crate) enum Right {
 
 /// Caller that wants an image from the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asker {
+pub(crate) enum ImageCaller {
     /// The daemon itself: the content of the image does not leave the daemon.
     Daemon,
     With(Right),
@@ -51,8 +51,8 @@ pub(crate) struct Access {
 
 impl ImageCache {
     /// Returns whether `asker` may use the cached image `name@digest`.
-    pub(crate) fn allows(&self, name: &str, digest: Digest, asker: &Asker) -> Result<bool, ImageError> {
-        let Asker::With(right) = asker else { return Ok(true) };
+    pub(crate) fn allows(&self, name: &str, digest: Digest, asker: &ImageCaller) -> Result<bool, ImageError> {
+        let ImageCaller::With(right) = asker else { return Ok(true) };
         let access = self.access(name, digest)?;
         Ok(access.is_some_and(|access| {
             access.rights.iter().any(|known| known == right || *known == Right::Everybody)
@@ -73,7 +73,7 @@ impl ImageCache {
                 continue;
             }
             rights.push(right.clone());
-            let surplus = rights.len().saturating_sub(MOST);
+            let surplus = rights.len().saturating_sub(MAX_PASSWORDS);
             rights.drain(..surplus);
             let access = Access { name: name.to_owned(), digest: *digest, rights };
             self.record(&self.access_path(name, *digest), &access)?;
@@ -145,13 +145,13 @@ mod tests {
         let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
         cache.allow("quay.io/a", &[one].into(), &mine).unwrap();
         let may = |name: &str, digest: Digest, right: &Right| {
-            cache.allows(name, digest, &Asker::With(right.clone())).unwrap()
+            cache.allows(name, digest, &ImageCaller::With(right.clone())).unwrap()
         };
         assert!(may("quay.io/a", one, &mine));
         assert!(!may("quay.io/a", one, &right("user", "other")));
         assert!(!may("quay.io/a", one, &Right::Machine) && !may("quay.io/a", one, &Right::Everybody));
         assert!(!may("quay.io/a", two, &mine) && !may("quay.io/b", one, &mine));
-        assert!(cache.allows("quay.io/b", two, &Asker::Daemon).unwrap());
+        assert!(cache.allows("quay.io/b", two, &ImageCaller::Daemon).unwrap());
         cache.allow("quay.io/a", &[one].into(), &Right::Everybody).unwrap();
         assert!(may("quay.io/a", one, &right("user", "other")) && may("quay.io/a", one, &mine));
         // The hash is useless with another key, and the password is not stored.

@@ -11,7 +11,7 @@ use sigstore_verify::types::bundle::VerificationMaterialContent;
 use sigstore_verify::types::{Bundle, DsseEnvelope, Sha256Hash, SignatureContent};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 
-use crate::signers::{Good, name_of, signed_at};
+use crate::signers::{ValidSignature, name_of, signed_at};
 use crate::untrusted::malformed;
 use crate::{SignatureError, Signer, Signers};
 use bpfman_image_format::manifest;
@@ -22,7 +22,7 @@ const PAYLOAD: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 
 /// Returns the signer of exactly this digest, if the rule names it.
-pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good, SignatureError> {
+pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<ValidSignature, SignatureError> {
     const BUNDLE: &str = "a signature bundle is malformed";
     let text = std::str::from_utf8(json).map_err(malformed(BUNDLE))?;
     let bundle = Bundle::from_json(text).map_err(malformed(BUNDLE))?;
@@ -52,7 +52,7 @@ pub(crate) fn verify(json: &[u8], digest: Digest, rule: &Signers) -> Result<Good
             let result = rule.root()?.verifier().verify(hash, &bundle, &policy).map_err(untrusted)?;
             at = signed_at(&result);
         }
-        Good {
+        ValidSignature {
             signer: Signer::Key(key.fingerprint()),
             annotations: BTreeMap::new(),
             repository: None,

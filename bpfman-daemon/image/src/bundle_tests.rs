@@ -69,7 +69,7 @@ fn refused(text: &str, digest: Digest, root: &TrustRoot, issuer: &str) -> String
 const UNTRUSTED: &str = "does not stand up to the trusted root";
 
 #[test]
-fn a_root_accepts_what_its_instance_made_and_not_what_another_did() {
+fn trust_root_accepts_only_bundles_of_its_own_instance() {
     let all = recorded_bundles();
     for Recorded { text, digest, root, issuer } in &all {
         let why = refused(text, *digest, root, issuer);
@@ -86,7 +86,7 @@ fn a_root_accepts_what_its_instance_made_and_not_what_another_did() {
 }
 
 #[test]
-fn a_root_refuses_a_bundle_that_is_changed_or_about_something_else() {
+fn trust_root_refuses_altered_or_unrelated_bundles() {
     for Recorded { text, digest, root, issuer } in &recorded_bundles() {
         let untrusted = |text: &str, digest| {
             let why = refused(text, digest, root, issuer);

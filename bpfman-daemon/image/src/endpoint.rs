@@ -170,7 +170,7 @@ impl Endpoint {
         'again: loop {
             let mut response =
                 self.get(Ask { url: &url, accept: None, from: done, head: false, what }).await?;
-            if done > 0 && !goes_on_at(&response, done) {
+            if done > 0 && !continues_at(&response, done) {
                 sink.restart()?;
                 (hasher, done) = (Hasher::default(), 0);
             }
@@ -344,7 +344,7 @@ fn is_challenge(response: &Response) -> bool {
 }
 
 /// Returns whether the answer continues at offset `from`.
-fn goes_on_at(response: &Response, from: u64) -> bool {
+fn continues_at(response: &Response, from: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     response.status() == StatusCode::PARTIAL_CONTENT
         && range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))

@@ -83,7 +83,7 @@ const fn is_unanswered(error: &ImageError) -> bool {
 }
 
 /// Returns whether a search continues after this error. Local failures end it.
-pub(crate) const fn find_goes_on(error: &ImageError) -> bool {
+pub(crate) const fn may_continue_search(error: &ImageError) -> bool {
     is_fault(error) || is_unanswered(error)
 }
 

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_this_machine_are_private_with_and_without_a_dot_behind() {
+    fn local_names_are_private_with_and_without_trailing_dot() {
         for host in [
             "localhost",
             "LOCALHOST.",

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_asked_for_at_the_registry_its_site_and_what_is_named() {
+    fn tokens_may_come_from_the_registry_its_site_and_listed_hosts() {
         assert!(token("quay.io", &[], "https://quay.io/v2/auth"));
         assert!(token("docker.io", &[], "https://auth.docker.io/token"));
         assert!(token("registry.gitlab.com", &[], "https://gitlab.com/jwt/auth"));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_not_asked_for_at_private_addresses_and_other_sites() {
+    fn tokens_are_not_fetched_from_private_or_unrelated_hosts() {
         for (registry, realm) in [
             ("127.0.0.1:5000", "http://127.0.0.1:7000/internal/api?role=admin"),
             ("127.0.0.1:5000", "http://localhost:5000/token"),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_resolve_to_private_addresses_are_connected_to_only_where_that_is_meant() {
+    fn private_addresses_are_contacted_only_if_configured() {
         let (private, public): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "1.1.1.1".parse().unwrap());
         let reach = reach("registry.corp.example", &["minio.example:9000"], false);
         for host in ["cdn.example.net", "auth.corp.example", "metadata.internal"] {

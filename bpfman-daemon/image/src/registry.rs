@@ -107,12 +107,12 @@ impl RegistryEndpoints {
     }
 
     /// Checks that this repository has a manifest that is in the cache.
-    pub(crate) async fn has_manifest(&self, digest: Digest) -> Result<(), ImageError> {
+    pub(crate) async fn check_manifest(&self, digest: Digest) -> Result<(), ImageError> {
         let what = format!("the manifest {digest} of {}", self.name);
         self.has("manifests", digest, Some(&media::MANIFESTS.join(", ")), what).await
     }
 
-    pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
+    pub(crate) async fn check_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
         let what = format!("the blob {} of {}", descriptor.digest, self.name);
         self.has("blobs", descriptor.digest, None, what).await
     }

@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 /// Attempts per request, including the first.
 pub(crate) const TRIES: u32 = 3;
-const LONGEST: Duration = Duration::from_secs(5);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// Returns whether a retry may succeed after this status: the registry, or a proxy in front of it, is busy or
 /// restarting. A status about the content or the credential is final.
@@ -35,7 +35,7 @@ pub(crate) fn pause(next: u32) -> Duration {
 pub(crate) fn wait(next: u32, headers: Option<&HeaderMap>) -> Option<Duration> {
     let asked = headers.and_then(|headers| headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok());
     match asked.map(Duration::from_secs) {
-        Some(asked) if asked > LONGEST => None,
+        Some(asked) if asked > MAX_DELAY => None,
         Some(asked) => Some(asked),
         None => Some(pause(next)),
     }
@@ -59,7 +59,7 @@ mod tests {
     fn waits_grow_and_are_bounded() {
         assert!(pause(1) < pause(2));
         assert_eq!(wait(1, None), Some(pause(1)));
-        for (asked, waited) in [("5", Some(LONGEST)), ("0", Some(Duration::ZERO)), ("86400", None)] {
+        for (asked, waited) in [("5", Some(MAX_DELAY)), ("0", Some(Duration::ZERO)), ("86400", None)] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, asked.parse().unwrap())]);
             assert_eq!(wait(1, Some(&headers)), waited, "{asked}");
         }

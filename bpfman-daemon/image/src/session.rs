@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bpfman_image_format::manifest::{self, ImageDocument, ImageManifest, MAX_INDEXES};
 use bpfman_image_format::{Descriptor, Digest, Endian, ImageReference, Platform, TransferProgress};
 
-use crate::access::{Asker, Right};
+use crate::access::{ImageCaller, Right};
 use crate::blocking::blocking;
 use crate::cache::{ImageCache, storage};
 use crate::error::ErrorCause;
 use crate::helper::{Checked, DocumentAnswer, RegistryClient, Unpacked, VerifierClient};
 
+use crate::policy_evaluation::PolicyVerdict;
 use crate::signature::Signature;
 use crate::staging::Staging;
-use crate::vouch::PolicyVerdict;
 use crate::{ImageError, Limits, Policy, PolicyDecision};
 
 pub(crate) struct LoadSession<'a> {
@@ -24,13 +24,13 @@ pub(crate) struct LoadSession<'a> {
     pub(crate) staging: Arc<Staging>,
     pub(crate) limits: Limits,
     pub(crate) image: &'a ImageReference,
-    pub(crate) asker: Asker,
+    pub(crate) asker: ImageCaller,
     /// `None`: the network is not used.
     pub(crate) registry: Option<RegistryClient>,
     /// Parser of fetched content.
     pub(crate) verifier: Arc<VerifierClient>,
     /// Imported image, instead of one from a registry or the cache.
-    pub(crate) brought: Option<Brought>,
+    pub(crate) brought: Option<ArchivedImage>,
     pub(crate) progress: Option<TransferProgress<'a>>,
     /// Digests that the registry sent or confirmed in this load.
     pub(crate) confirmed: Mutex<BTreeSet<Digest>>,
@@ -39,7 +39,7 @@ pub(crate) struct LoadSession<'a> {
 }
 
 /// Image from an archive: its digest, and signatures by signed digest.
-pub(crate) struct Brought {
+pub(crate) struct ArchivedImage {
     pub(crate) digest: Digest,
     pub(crate) signatures: BTreeMap<Digest, Vec<Signature>>,
 }
@@ -123,7 +123,7 @@ impl<'a> LoadSession<'a> {
             let Some(registry) = &self.registry else {
                 return Err(ImageError::NotYours { image: self.image.to_string() });
             };
-            registry.has_manifest(digest).await?;
+            registry.check_manifest(digest).await?;
             self.confirm(digest);
             return Ok(bytes);
         }
@@ -154,7 +154,7 @@ impl<'a> LoadSession<'a> {
         }
         let Some(registry) = &self.registry else { return false };
         // On an error, the following download reports the reason.
-        let has = registry.has_blob(descriptor).await.is_ok();
+        let has = registry.check_blob(descriptor).await.is_ok();
         if has {
             self.confirm(descriptor.digest);
         }
@@ -286,7 +286,7 @@ impl<'a> LoadSession<'a> {
 
     /// Returns the right by which the registry served content; `None` if it was not used.
     pub(crate) fn right(&self) -> Option<Right> {
-        let Asker::With(right) = &self.asker else { return None };
+        let ImageCaller::With(right) = &self.asker else { return None };
         let registry = self.registry.as_ref()?;
         Some(if registry.used_password() { right.clone() } else { Right::Everybody })
     }

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn registries_are_spoken_to_with_tls_unless_they_are_on_this_machine() {
+    fn registries_use_tls_unless_they_are_on_this_machine() {
         for (image, url) in [
             ("quay.io/a/b:c", "https://quay.io/v2/a/b/blobs/x"),
             ("10.0.0.1:5000/a", "https://10.0.0.1:5000/v2/a/blobs/x"),

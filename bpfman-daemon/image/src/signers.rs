@@ -34,7 +34,7 @@ pub struct Signers {
 
 /// Signature that is valid in itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Good {
+pub(crate) struct ValidSignature {
     pub(crate) signer: Signer,
     pub(crate) annotations: BTreeMap<String, String>,
     /// Repository in the signed document, as written; `None` in formats without one.
@@ -129,7 +129,7 @@ fn judge(
     digest: Digest,
     rule: &Signers,
     revoked: &Revoked,
-) -> Result<Good, SignatureError> {
+) -> Result<ValidSignature, SignatureError> {
     let good = match signature {
         Signature::SimpleSigning { payload, signature, material } => {
             simple_signing::verify(payload, signature, material, digest, rule)?
@@ -162,7 +162,7 @@ fn judge(
 
 impl Signers {
     /// Refuses a signature for another repository: one image of a registry must not pass for another.
-    fn check_repository(&self, image: &ImageReference, good: &Good) -> Result<(), SignatureError> {
+    fn check_repository(&self, image: &ImageReference, good: &ValidSignature) -> Result<(), SignatureError> {
         let signer = || good.signer.clone();
         let written = good.repository.as_deref().filter(|written| !written.is_empty());
         match written {
@@ -197,7 +197,7 @@ impl Signers {
     pub(crate) fn identity(
         &self,
         result: &sigstore_verify::VerificationResult,
-    ) -> Result<Good, SignatureError> {
+    ) -> Result<ValidSignature, SignatureError> {
         let whole = result.certificate_verified() && result.tlog_verified();
         let (Some(subject), Some(issuer), true) = (result.identity(), result.issuer(), whole) else {
             return Err(SignatureError::NoIdentity);
@@ -208,7 +208,7 @@ impl Signers {
         }
         let signer = Signer::Identity { issuer, subject };
         let signed_at = signed_at(result);
-        Ok(Good { signer, annotations: BTreeMap::new(), repository: None, signed_at })
+        Ok(ValidSignature { signer, annotations: BTreeMap::new(), repository: None, signed_at })
     }
 
     /// Returns the trusted root, without which identities and log entries cannot be verified.
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn annotation_of_one_signer_does_not_make_anothers_signature_good() {
+    fn annotation_of_one_signer_does_not_validate_another() {
         let ((one, trusted_one), (two, _), digest) = (pair(), pair(), Digest::of(b"image"));
         let mut rule = rule(&[&trusted_one], 1);
         rule.annotations.insert("stage".to_owned(), "production".to_owned());

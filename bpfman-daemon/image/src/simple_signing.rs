@@ -10,7 +10,7 @@ use sigstore_verify::types::{Bundle, DerCertificate};
 use sigstore_verify::{PublicKeyVerificationPolicy, VerificationPolicy};
 
 use crate::signature::Material;
-use crate::signers::{Good, signed_at};
+use crate::signers::{ValidSignature, signed_at};
 use crate::untrusted::malformed;
 use crate::{SignatureError, Signer, Signers};
 
@@ -21,7 +21,7 @@ pub(crate) fn verify(
     material: &Material,
     digest: Digest,
     rule: &Signers,
-) -> Result<Good, SignatureError> {
+) -> Result<ValidSignature, SignatureError> {
     // Verify the signature first: an unsigned document is never parsed.
     let mut good = match &material.certificate {
         Some(certificate) if !rule.identities.is_empty() => {
@@ -58,7 +58,7 @@ fn by_key(
     signature: &[u8],
     material: &Material,
     rule: &Signers,
-) -> Result<Good, SignatureError> {
+) -> Result<ValidSignature, SignatureError> {
     let key = rule.keys.iter().find(|key| key.made(payload, signature)).ok_or(SignatureError::NoKey)?;
     let mut at = None;
     if rule.log_required {
@@ -68,7 +68,7 @@ fn by_key(
         let result = rule.root()?.verifier().verify(payload, &bundle, &policy);
         at = signed_at(&result.map_err(|error| untrusted(&error))?);
     }
-    Ok(Good {
+    Ok(ValidSignature {
         signer: Signer::Key(key.fingerprint()),
         annotations: BTreeMap::new(),
         repository: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bpfman_image_format::{Digest, ImageReference, Labels, Platform, TransferProgress};
 use tokio::sync::Semaphore;
 
-use crate::access::{Asker, Right};
+use crate::access::{ImageCaller, Right};
 use crate::blocking::blocking;
 use crate::cache::ImageCache;
 use crate::error::ErrorCause;
@@ -17,9 +17,9 @@ use crate::helper::{
 };
 use crate::inventory::{Bounds, CachedImage, Collected, InventoryEntry};
 use crate::session::LoadSession;
-use crate::silent_mirrors::SilentMirrors;
 use crate::staging::Staging;
 use crate::turns::{RegistrySlot, Turns};
+use crate::unresponsive_mirrors::UnresponsiveMirrors;
 use crate::{
     Caller, FetchPolicy, ImageError, ImageRequest, Limits, Mode, Policy, PolicyDecision, RegistrySettings,
     VerifiedBy, VerifiedImage,
@@ -53,7 +53,7 @@ pub struct ImageStore {
     flights: Turns,
     /// Slots per registry.
     registries: Turns,
-    silent_mirrors: Arc<SilentMirrors>,
+    silent_mirrors: Arc<UnresponsiveMirrors>,
 }
 
 impl ImageStore {
@@ -192,11 +192,15 @@ impl ImageStore {
     }
 
     /// Returns the right by which the caller may use the cached image.
-    async fn asker(&self, request: &ImageRequest, settings: &RegistrySettings) -> Result<Asker, ImageError> {
+    async fn asker(
+        &self,
+        request: &ImageRequest,
+        settings: &RegistrySettings,
+    ) -> Result<ImageCaller, ImageError> {
         if request.caller == Caller::Daemon {
-            return Ok(Asker::Daemon);
+            return Ok(ImageCaller::Daemon);
         }
-        Ok(Asker::With(match &request.credential {
+        Ok(ImageCaller::With(match &request.credential {
             Some(credential) => {
                 let (cache, image, credential) =
                     (self.cache.clone(), request.image.clone(), credential.clone());
@@ -214,7 +218,7 @@ impl ImageStore {
     pub(crate) fn session<'a>(
         &self,
         image: &'a ImageReference,
-        asker: Asker,
+        asker: ImageCaller,
         registry: Option<RegistryClient>,
         verifier: &Arc<VerifierClient>,
         progress: Option<TransferProgress<'a>>,

@@ -1,11 +1,11 @@
 use bpfmand_core::{GroupPath, Peer, audit_text};
 use serde::{Deserialize, Serialize};
 
-use crate::StrangerActor;
+use crate::ThirdPartyActor;
 
 /// Maximum number of names of one kind in an entry: a call concerns a few, and lists of calls do not belong into the
 /// audit log.
-const MOST_NAMES: usize = 64;
+const MAX_NAMES: usize = 64;
 
 /// Audit log entry about one change or refusal: a line with a JSON object. Empty fields are omitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub enum EntryActor {
     /// The daemon itself.
     Daemon(DaemonPart),
     /// A process that did not call the daemon, observed by the radar.
-    Stranger(StrangerActor),
+    Stranger(ThirdPartyActor),
 }
 
 /// Part of the daemon that acts on its own.
@@ -264,14 +264,14 @@ impl HistoryEntry {
             failure.message = audit_text(&failure.message);
         }
         for names in [&mut cut.hooks, &mut cut.owners] {
-            names.truncate(MOST_NAMES);
+            names.truncate(MAX_NAMES);
             names.iter_mut().for_each(|name| *name = audit_text(name));
         }
         if let EntryActor::Stranger(stranger) = &mut cut.by {
             stranger.cut();
         }
-        cut.programs.truncate(MOST_NAMES);
-        cut.links.truncate(MOST_NAMES);
+        cut.programs.truncate(MAX_NAMES);
+        cut.links.truncate(MAX_NAMES);
         // The entry has only numbers and texts: serialization cannot fail.
         let json = serde_json::to_string(&cut).unwrap_or_default();
         let mut line = String::with_capacity(json.len() + 1);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_one_line_without_control_characters_and_reads_as_it_was_written() {
+    fn entry_is_one_line_without_control_characters_and_reads_back() {
         let line = entry().line();
         assert_eq!(line.matches('\n').count(), 1);
         assert!(line.trim_end().chars().all(|character| !hides(character)), "{line:?}");
@@ -325,10 +325,10 @@ mod tests {
 
     #[test]
     fn a_stranger_writes_nothing_into_the_journal_but_its_name() {
-        let stranger = StrangerActor {
+        let stranger = ThirdPartyActor {
             command: "x\n{\"number\":1}".to_owned(),
             executable: "/\u{1b}".repeat(100_000),
-            ..StrangerActor::default()
+            ..ThirdPartyActor::default()
         };
         let by = EntryActor::Stranger(stranger);
         let line = HistoryEntry { by, count: 3, ..entry() }.line();

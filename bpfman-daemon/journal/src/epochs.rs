@@ -15,9 +15,9 @@ const FILE: &str = "epochs";
 /// Temporary name while the file is written.
 const NEW_FILE: &str = "epochs.new";
 /// Maximum number of remembered runs. A reader that was away for longer starts with the oldest entry.
-const MOST: usize = 256;
+const MAX_RUNS: usize = 256;
 /// Maximum length of a line, in bytes: it has two numbers.
-const LONGEST_LINE: u64 = 64;
+const MAX_LINE: u64 = 64;
 
 /// Remembered runs; the last one is the present run.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Epochs {
         let before = read(folder).inspect_err(|error| tracing::warn!(%error, "earlier runs are not known"));
         let mut runs = before.unwrap_or_default();
         runs.append(&mut epochs.runs);
-        runs.drain(..runs.len().saturating_sub(MOST));
+        runs.drain(..runs.len().saturating_sub(MAX_RUNS));
         if let Err(error) = write(folder, &runs) {
             tracing::warn!(%error, "after the next start readers of the journal begin with its oldest entry");
         }
@@ -88,7 +88,7 @@ fn read(folder: &Path) -> io::Result<Vec<Run>> {
         opened => opened?,
     };
     let mut text = String::new();
-    file.take(LONGEST_LINE * MOST as u64).read_to_string(&mut text)?;
+    file.take(MAX_LINE * MAX_RUNS as u64).read_to_string(&mut text)?;
     Ok(text.lines().filter_map(run).collect())
 }
 
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_was_told_numbers_that_were_given_again_goes_on_before_them() {
+    fn reader_of_reassigned_numbers_continues_before_them() {
         let folder = tempfile::tempdir().unwrap();
         let first = Epochs::begin(folder.path(), 0);
         assert_eq!(first.resume(first.now(), 20), JournalResumption::Same);
@@ -137,11 +137,11 @@ mod tests {
         fs::write(folder.path().join(FILE), "7 half\n\nx 0123456789abcdef\n5 0123456789abcdef\n").unwrap();
         let now = Epochs::begin(folder.path(), 8);
         assert_eq!(now.resume("0123456789abcdef", 8), JournalResumption::Same);
-        for _ in 0..MOST + 10 {
+        for _ in 0..MAX_RUNS + 10 {
             Epochs::begin(folder.path(), 8);
         }
         let runs = read(folder.path()).unwrap();
-        assert_eq!(runs.len(), MOST);
+        assert_eq!(runs.len(), MAX_RUNS);
         assert_eq!(Epochs::begin(folder.path(), 8).resume(now.now(), 1), JournalResumption::Unknown);
         fs::write(folder.path().join(FILE), [0xff; 100]).unwrap();
         assert_eq!(Epochs::begin(folder.path(), 8).runs.len(), 1);

@@ -9,7 +9,7 @@ const BURST: u32 = 100;
 /// Interval at which a user gets one more.
 const EVERY: Duration = Duration::from_millis(500);
 /// Maximum number of distinguished users; all others share one limit.
-const MOST_USERS: usize = 512;
+const MAX_USERS: usize = 512;
 
 /// Token buckets by user.
 #[derive(Debug, Default)]
@@ -27,10 +27,10 @@ struct Bucket {
 impl Flood {
     /// Returns whether a refusal of a user gets an entry; otherwise counts it.
     pub fn admits(&mut self, uid: u32, now: Instant) -> bool {
-        if self.users.len() >= MOST_USERS {
+        if self.users.len() >= MAX_USERS {
             self.users.retain(|_, bucket| !bucket.is_full(now) || bucket.suppressed > 0);
         }
-        let is_known = self.users.contains_key(&Some(uid)) || self.users.len() < MOST_USERS;
+        let is_known = self.users.contains_key(&Some(uid)) || self.users.len() < MAX_USERS;
         let of = is_known.then_some(uid);
         let bucket = self.users.entry(of).or_insert(Bucket { left: BURST, filled: now, suppressed: 0 });
         bucket.fill(now);
@@ -43,15 +43,15 @@ impl Flood {
     }
 
     /// Returns whether a user may have an entry now. Others are not counted here: the caller keeps them.
-    pub fn has_room(&mut self, uid: u32, now: Instant) -> bool {
-        let has_room = self.admits(uid, now);
-        if !has_room {
+    pub fn try_admit(&mut self, uid: u32, now: Instant) -> bool {
+        let admitted = self.admits(uid, now);
+        if !admitted {
             let of = self.users.contains_key(&Some(uid)).then_some(uid);
             if let Some(bucket) = self.users.get_mut(&of) {
                 bucket.suppressed = 0;
             }
         }
-        has_room
+        admitted
     }
 
     /// Returns the refusals without an entry since the last call, by user.
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_that_is_refused_all_the_time_is_counted_and_others_are_written() {
+    fn constantly_refused_user_is_counted_and_others_are_written() {
         let (mut flood, now) = (Flood::default(), Instant::now());
         let admitted = (0..1000).filter(|_| flood.admits(1000, now)).count();
         assert_eq!(admitted, BURST as usize);
@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn what_waits_for_room_is_not_counted() {
         let (mut flood, now) = (Flood::default(), Instant::now());
-        let admitted = (0..1000).filter(|_| flood.has_room(0, now)).count();
+        let admitted = (0..1000).filter(|_| flood.try_admit(0, now)).count();
         assert_eq!((admitted, flood.take_suppressed()), (BURST as usize, Vec::new()));
-        assert!(flood.has_room(0, now + EVERY) && !flood.has_room(0, now + EVERY));
+        assert!(flood.try_admit(0, now + EVERY) && !flood.try_admit(0, now + EVERY));
     }
 
     #[test]
@@ -106,8 +106,8 @@ mod tests {
         for uid in 0..10_000 {
             flood.admits(uid, now);
         }
-        assert!(flood.users.len() <= MOST_USERS + 1);
+        assert!(flood.users.len() <= MAX_USERS + 1);
         flood.admits(1, now + EVERY * BURST);
-        assert!(flood.users.len() < MOST_USERS, "who was quiet is forgotten");
+        assert!(flood.users.len() < MAX_USERS, "who was quiet is forgotten");
     }
 }

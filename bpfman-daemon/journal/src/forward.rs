@@ -74,7 +74,7 @@ impl JournalCursor {
 }
 
 impl ForwardPage {
-    const fn has_room_for_hole(&self) -> bool {
+    const fn fits_missed_numbers(&self) -> bool {
         self.missed.is_none() && self.entries.is_empty()
     }
 }
@@ -119,7 +119,7 @@ impl HistoryReader {
                 Ok(entry) if cursor.after.is_some_and(|after| entry.number <= after) => {}
                 Ok(entry) => {
                     if let Some(hole) = cursor.hole_before(entry.number) {
-                        if !page.has_room_for_hole() {
+                        if !page.fits_missed_numbers() {
                             return Ok(page);
                         }
                         page.missed = Some(hole);
@@ -169,7 +169,7 @@ impl HistoryReader {
 /// Advances the cursor to `up_to`: absent numbers are missing. Reported only if no entry precedes them.
 fn reach(cursor: &mut JournalCursor, up_to: u64, page: &mut ForwardPage) {
     let hole = cursor.hole_before(up_to.saturating_add(1));
-    if hole.is_none() || page.has_room_for_hole() {
+    if hole.is_none() || page.fits_missed_numbers() {
         page.missed = page.missed.or(hole);
         cursor.after = Some(cursor.position().max(up_to));
     }

@@ -13,10 +13,10 @@ use crate::listeners::{Listeners, WrittenListener};
 use crate::refusals::Refusals;
 use crate::segments::Segments;
 use crate::settings::accesses;
-use crate::writer::{EntryFiles, Handed, Writer};
+use crate::writer::{EntryFiles, QueuedEntry, Writer};
 use crate::{
-    DaemonPart, HistoryEntry, HistoryReader, JournalResumption, JournalSettings, JournalStanding,
-    RefusalCount, log_line,
+    DaemonPart, HistoryEntry, HistoryReader, JournalResumption, JournalSettings, JournalState, RefusalCount,
+    log_line,
 };
 
 /// Maximum number of entries that wait for the writer. Refusals, of which a client can cause many, are limited before.
@@ -24,7 +24,7 @@ const QUEUE: usize = 4096;
 const STACK: usize = 256 << 10;
 
 /// Callback after an entry was written to its file, or could not be written.
-pub type WhenWritten = Box<dyn FnOnce() + Send>;
+pub type WriteCallback = Box<dyn FnOnce() + Send>;
 
 /// Recorder of changes and refusals. Dropping it writes pending entries.
 #[derive(Debug, Default)]
@@ -35,25 +35,25 @@ pub struct Journal {
     flood: Arc<Mutex<Flood>>,
     /// Rate limit of third-party actions, by user.
     strangers: Mutex<Flood>,
-    shared: Arc<SharedStanding>,
+    shared: Arc<SharedJournalState>,
 }
 
 #[derive(Debug)]
 struct Files {
-    queue: Option<SyncSender<Handed>>,
+    queue: Option<SyncSender<QueuedEntry>>,
     thread: Option<JoinHandle<()>>,
     folder: PathBuf,
     epochs: Epochs,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct SharedStanding {
-    standing: Mutex<JournalStanding>,
+pub(crate) struct SharedJournalState {
+    standing: Mutex<JournalState>,
     pub listeners: Listeners,
 }
 
-impl SharedStanding {
-    pub fn standing(&self) -> MutexGuard<'_, JournalStanding> {
+impl SharedJournalState {
+    pub fn standing(&self) -> MutexGuard<'_, JournalState> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,8 +116,8 @@ impl Journal {
     /// Records an entry. `written` is called once it is in its file, or failed; at once if there are no files.
     ///
     /// Excess refusals of a user are only counted.
-    pub fn record(&self, entry: HistoryEntry, written: Option<WhenWritten>) {
-        let uid = entry.by.uid().filter(|uid| *uid != 0 && Handed::is_refusal(&entry));
+    pub fn record(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
+        let uid = entry.by.uid().filter(|uid| *uid != 0 && QueuedEntry::is_refusal(&entry));
         if let Some(uid) = uid
             && !self.flood.lock().unwrap_or_else(PoisonError::into_inner).admits(uid, Instant::now())
         {
@@ -125,16 +125,16 @@ impl Journal {
             written.into_iter().for_each(|written| written());
             return;
         }
-        self.hand(Handed { entry, is_access: false, written });
+        self.hand(QueuedEntry { entry, is_access: false, written });
     }
 
     /// Records an access, which changed nothing. Accesses have files of their own, so that they do not push out
     /// changes.
-    pub fn record_access(&self, entry: HistoryEntry, written: Option<WhenWritten>) {
-        self.hand(Handed { entry, is_access: true, written });
+    pub fn record_access(&self, entry: HistoryEntry, written: Option<WriteCallback>) {
+        self.hand(QueuedEntry { entry, is_access: true, written });
     }
 
-    fn hand(&self, handed: Handed) {
+    fn hand(&self, handed: QueuedEntry) {
         let Some(queue) = self.files.as_ref().and_then(|files| files.queue.as_ref()) else {
             log_line::write(&handed.entry);
             handed.written.into_iter().for_each(|written| written());
@@ -149,8 +149,8 @@ impl Journal {
 
     /// Returns whether a third-party action of this user may have an entry, with the rate of refusals. Root has no
     /// higher limit, since these entries are not caused by requests. Entries over the limit are combined later.
-    pub fn has_room_for_stranger(&self, uid: u32) -> bool {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).has_room(uid, Instant::now())
+    pub fn may_record_third_party(&self, uid: u32) -> bool {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).try_admit(uid, Instant::now())
     }
 
     /// Counts a call that was refused or failed.
@@ -166,7 +166,7 @@ impl Journal {
 
     /// Returns the state of the journal; `None` if it is not on disk.
     #[must_use]
-    pub fn standing(&self) -> Option<JournalStanding> {
+    pub fn standing(&self) -> Option<JournalState> {
         let reader = self.reader()?;
         let mut standing = self.shared.standing().clone();
         standing.bytes = reader.bytes();

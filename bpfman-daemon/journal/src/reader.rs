@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::{HistoryEntry, JournalError, name};
 
 /// Maximum number of bytes read from a file: segments of any settings are smaller.
-const LARGEST_SEGMENT: u64 = 256 << 20;
+const MAX_SEGMENT: u64 = 256 << 20;
 
 /// Reader of the files. It holds no resources and waits for no other thread.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl HistoryReader {
     fn read(&self, first: u64) -> Result<Vec<u8>, JournalError> {
         let path = name::segment(&self.folder, first);
         let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(LARGEST_SEGMENT).read_to_end(&mut bytes));
+        let read = File::open(&path).and_then(|file| file.take(MAX_SEGMENT).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             read => drop(read.map_err(|source| self.failed("reading", &path, source))?),

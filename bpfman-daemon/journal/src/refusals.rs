@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// Maximum number of counters; there are fewer combinations of calls and reasons.
-const MOST: usize = 1024;
+const MAX_COUNTERS: usize = 1024;
 
 /// Number of calls that were not done for one reason, since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Refusals {
     pub fn add(&self, verb: &str, reason: &str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (verb.to_owned(), reason.to_owned());
-        if counts.len() < MOST || counts.contains_key(&key) {
+        if counts.len() < MAX_COUNTERS || counts.contains_key(&key) {
             *counts.entry(key).or_default() += 1;
         }
     }

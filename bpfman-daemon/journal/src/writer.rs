@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::flood::Flood;
-use crate::journal::{SharedStanding, WhenWritten};
+use crate::journal::{SharedJournalState, WriteCallback};
 use crate::journald::Journald;
 use crate::segments::Segments;
 use crate::{DaemonPart, EntryResult, HistoryEntry, log_line};
@@ -14,11 +14,11 @@ const BATCH: usize = 64;
 /// Interval at which counted refusals are reported.
 const TELL: Duration = Duration::from_secs(10);
 
-pub(crate) struct Handed {
+pub(crate) struct QueuedEntry {
     pub entry: HistoryEntry,
     /// Set for an access, unset for a change.
     pub is_access: bool,
-    pub written: Option<WhenWritten>,
+    pub written: Option<WriteCallback>,
 }
 
 pub(crate) struct Writer {
@@ -26,7 +26,7 @@ pub(crate) struct Writer {
     /// Accesses in separate files, so that they do not push out changes.
     pub accesses: EntryFiles,
     pub journald: Option<Journald>,
-    pub shared: Arc<SharedStanding>,
+    pub shared: Arc<SharedJournalState>,
     pub flood: Arc<Mutex<Flood>>,
 }
 
@@ -46,12 +46,12 @@ impl EntryFiles {
 
     /// Writes entries, after one about earlier lost ones. Returns the number of lost entries. `what` names them in the
     /// log, where a failure is reported once.
-    fn write(&mut self, batch: &mut Vec<Handed>, what: &str) -> u64 {
+    fn write(&mut self, batch: &mut Vec<QueuedEntry>, what: &str) -> u64 {
         let had_gap = self.gap > 0;
         if had_gap {
             let object = format!("{} entries could not be written", self.gap);
             let entry = HistoryEntry::of_daemon(DaemonPart::Journal, "Gap", &object);
-            batch.insert(0, Handed { entry, is_access: false, written: None });
+            batch.insert(0, QueuedEntry { entry, is_access: false, written: None });
         }
         let first = self.files.next();
         let lines = numbered(batch, first);
@@ -87,14 +87,14 @@ impl EntryFiles {
 
 impl Writer {
     /// Writes until the queue is closed.
-    pub fn run(mut self, handed: &Receiver<Handed>) {
+    pub fn run(mut self, handed: &Receiver<QueuedEntry>) {
         loop {
             let first = match handed.recv_timeout(TELL) {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let mut batch: Vec<Handed> = first.into_iter().collect();
+            let mut batch: Vec<QueuedEntry> = first.into_iter().collect();
             while batch.len() < BATCH {
                 match handed.try_recv() {
                     Ok(next) => batch.push(next),
@@ -118,7 +118,7 @@ impl Writer {
     }
 
     /// Returns entries about refusals that were only counted.
-    fn suppressed(&self) -> Vec<Handed> {
+    fn suppressed(&self) -> Vec<QueuedEntry> {
         let counted = self.flood.lock().unwrap_or_else(PoisonError::into_inner).take_suppressed();
         let entry = |(uid, count): (Option<u32>, u64)| {
             let whose = uid.map_or_else(|| "of further users".to_owned(), |uid| format!("of user {uid}"));
@@ -126,12 +126,12 @@ impl Writer {
             let mut entry = HistoryEntry::of_daemon(DaemonPart::Journal, "Suppressed", &object);
             entry.suppressed = count;
             entry.owners.extend(uid.map(|uid| format!("user:{uid}")));
-            Handed { entry, is_access: false, written: None }
+            QueuedEntry { entry, is_access: false, written: None }
         };
         counted.into_iter().map(entry).collect()
     }
 
-    fn write(&mut self, mut batch: Vec<Handed>) {
+    fn write(&mut self, mut batch: Vec<QueuedEntry>) {
         let lost = self.changes.write(&mut batch, "changes");
         let mut standing = self.shared.standing();
         standing.failure.clone_from(&self.changes.failure);
@@ -144,15 +144,15 @@ impl Writer {
         self.tell(batch);
     }
 
-    fn write_accesses(&mut self, mut batch: Vec<Handed>) {
+    fn write_accesses(&mut self, mut batch: Vec<QueuedEntry>) {
         let lost = self.accesses.write(&mut batch, "accesses");
         self.shared.standing().lost += lost;
         self.tell(batch);
     }
 
     /// Notifies waiting callers, and journald or the log.
-    fn tell(&self, batch: Vec<Handed>) {
-        for Handed { entry, written, .. } in batch {
+    fn tell(&self, batch: Vec<QueuedEntry>) {
+        for QueuedEntry { entry, written, .. } in batch {
             if let Some(written) = written {
                 written();
             }
@@ -170,7 +170,7 @@ impl Writer {
 }
 
 /// Sets number and time of entries; returns their lines.
-fn numbered(batch: &mut [Handed], first: u64) -> String {
+fn numbered(batch: &mut [QueuedEntry], first: u64) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
     let mut lines = String::new();
     for (number, handed) in (first..).zip(batch) {
@@ -181,7 +181,7 @@ fn numbered(batch: &mut [Handed], first: u64) -> String {
     lines
 }
 
-impl Handed {
+impl QueuedEntry {
     /// Returns whether an entry is about a failure or refusal.
     pub fn is_refusal(entry: &HistoryEntry) -> bool {
         entry.result != EntryResult::Done

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::{fmt, io};
 
 use bpfmand_core::{
-    CgroupPath, KernelLinkId, MapId, NetfilterPlace, NetnsId, ProgramFacts, ProgramText, Via,
+    CgroupPath, HookAttachment, KernelLinkId, MapId, NetfilterPlace, NetnsId, ProgramFacts, ProgramText,
 };
 use bpfmand_rejection::Rejection;
 
@@ -366,14 +366,16 @@ impl fmt::Display for RefusalReason {
 }
 
 /// Describes the program at an XDP hook.
-pub(crate) fn holder(program: &ProgramFacts, via: &Via) -> String {
+pub(crate) fn holder(program: &ProgramFacts, via: &HookAttachment) -> String {
     let how = match via {
-        Via::XdpLink { links, mode } => match links.as_slice() {
+        HookAttachment::XdpLink { links, mode } => match links.as_slice() {
             [link] => format!(", {mode}, by link {link}"),
             _ => format!(", {mode}, by a link"),
         },
-        Via::XdpNetlink { mode } => format!(", {mode}, by netlink (`ip link set xdp`)"),
-        Via::TcxLink { .. } | Via::TcxProgram | Via::Filter(_) => String::new(),
+        HookAttachment::XdpNetlink { mode } => format!(", {mode}, by netlink (`ip link set xdp`)"),
+        HookAttachment::TcxLink { .. } | HookAttachment::TcxProgram | HookAttachment::Filter(_) => {
+            String::new()
+        }
     };
     format!("program {} (\"{}\", tag {}){how}", program.id, program.name, program.tag_text())
 }

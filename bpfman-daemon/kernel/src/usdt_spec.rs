@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 /// Most arguments of a probe, as in that header.
-const MOST_ARGUMENTS: usize = 12;
+const MAX_ARGUMENTS: usize = 12;
 
 /// Layout of `struct __bpf_usdt_spec`: objects have the layout of the header version that they were built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl SpecLayout {
 
     /// Returns the size of the whole structure in bytes.
     pub(crate) const fn bytes(self) -> usize {
-        self.argument_bytes() * MOST_ARGUMENTS + 16
+        self.argument_bytes() * MAX_ARGUMENTS + 16
     }
 
     /// Returns the size of `struct __bpf_usdt_arg_spec` in bytes.
@@ -61,7 +61,7 @@ pub enum BadUsdtArgument {
     )]
     Unknown(String),
     /// There are more arguments than the header has room for.
-    #[error("it has more than {MOST_ARGUMENTS} arguments")]
+    #[error("it has more than {MAX_ARGUMENTS} arguments")]
     TooMany,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn spec(layout: SpecLayout, arguments: &str) -> Result<Vec<u8>, BadUs
     let mut count: u16 = 0;
     for argument in split(arguments) {
         let unknown = || BadUsdtArgument::Unknown(argument.to_owned());
-        if usize::from(count) == MOST_ARGUMENTS {
+        if usize::from(count) == MAX_ARGUMENTS {
             return Err(BadUsdtArgument::TooMany);
         }
         let (size, operand) = argument.split_once('@').ok_or_else(unknown)?;

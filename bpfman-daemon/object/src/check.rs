@@ -13,25 +13,25 @@ use crate::object_file::LinkedProgram;
 use crate::{MAX_INSTRUCTIONS, MAX_OBJECT_BYTES, ObjectFacts, SlotTarget};
 
 /// Maximum length of a name of a function, section or variable, in bytes.
-const LONGEST_NAME: usize = 64 << 10;
+const MAX_NAME: usize = 64 << 10;
 /// Maximum number of modules per program, as in the kernel.
-const MOST_MODULES: usize = 256;
+const MAX_MODULES: usize = 256;
 /// Maximum number of functions per program: `BPF_MAX_SUBPROGS` of the kernel. Processing takes quadratic time.
-const MOST_FUNCTIONS: usize = 256;
+const MAX_FUNCTIONS: usize = 256;
 /// Maximum number of slots that declarations fill, over all maps of an object. For each slot of a map of maps, the
 /// kernel waits until the former map is unused.
-const MOST_SLOTS: usize = 4096;
+const MAX_SLOTS: usize = 4096;
 /// Maximum length of a module's name, in bytes (`MODULE_NAME_LEN`).
-const LONGEST_MODULE: usize = 55;
+const MAX_MODULE: usize = 55;
 
-type Why = String;
+type FactsDefect = String;
 
 impl ObjectFacts {
     /// Checks that these can be facts of an object.
     ///
     /// # Errors
     /// Returns the defect as a sentence without its subject.
-    pub fn check(&self) -> Result<(), Why> {
+    pub fn check(&self) -> Result<(), FactsDefect> {
         let maps = self.maps.len();
         if maps > 2 * MAX_MAPS {
             return Err(format!("names {maps} maps"));
@@ -70,7 +70,7 @@ impl ObjectFacts {
         Ok(())
     }
 
-    fn check_place(&self, map: usize, offset: usize, size: usize) -> Result<(), Why> {
+    fn check_place(&self, map: usize, offset: usize, size: usize) -> Result<(), FactsDefect> {
         let len = self.maps.get(map).map(|map| map.initial.len());
         let end = offset.checked_add(size);
         if len.zip(end).is_some_and(|(len, end)| end <= len) {
@@ -81,9 +81,9 @@ impl ObjectFacts {
 }
 
 /// Checks that initial slots exist, are filled once, and are not too many.
-pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(), Why> {
-    if slots.len() > MOST_SLOTS {
-        return Err(format!("fills {} slots of maps, and {MOST_SLOTS} are the most", slots.len()));
+pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(), FactsDefect> {
+    if slots.len() > MAX_SLOTS {
+        return Err(format!("fills {} slots of maps, and {MAX_SLOTS} are the most", slots.len()));
     }
     let mut filled = HashSet::new();
     for InitialSlot { map: index, key, target } in slots {
@@ -108,8 +108,8 @@ pub(crate) fn check_slots(maps: &[MapSpec], slots: &[InitialSlot]) -> Result<(),
 }
 
 /// Checks a name: for the kernel, names end at a zero.
-pub(crate) fn check_name(name: &str) -> Result<(), Why> {
-    if name.len() > LONGEST_NAME || name.contains('\0') {
+pub(crate) fn check_name(name: &str) -> Result<(), FactsDefect> {
+    if name.len() > MAX_NAME || name.contains('\0') {
         return Err("has a name that none can be".to_owned());
     }
     Ok(())
@@ -122,7 +122,7 @@ pub(crate) fn is_map_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_MAP_NAME && name.bytes().all(plain)
 }
 
-fn check_map(map: &MapSpec) -> Result<(), Why> {
+fn check_map(map: &MapSpec) -> Result<(), FactsDefect> {
     check_name(&map.name)?;
     let wrong = |what: &str| Err(format!("has a map that is {what}"));
     if map.role == MapRole::Ordinary {
@@ -154,7 +154,7 @@ impl LinkedProgram {
     ///
     /// # Errors
     /// Returns the defect as a sentence without its subject.
-    pub fn check(&self, maps: usize) -> Result<(), Why> {
+    pub fn check(&self, maps: usize) -> Result<(), FactsDefect> {
         let text = &self.text;
         if text.insns.is_empty() || text.insns.len() > MAX_INSTRUCTIONS {
             return Err(format!("has {} instructions", text.insns.len()));
@@ -187,7 +187,7 @@ impl LinkedProgram {
 }
 
 /// Checks that jump tables are loaded by plain 64-bit loads and lead to instructions.
-fn check_jump_tables(text: &ProgramText, starts: &[bool]) -> Result<(), Why> {
+fn check_jump_tables(text: &ProgramText, starts: &[bool]) -> Result<(), FactsDefect> {
     let is_start = |at: usize| starts.get(at) == Some(&true);
     let is_plain = |at: &usize| {
         is_start(*at) && text.insns.get(*at).is_some_and(|insn| insn.is_ld_imm64() && insn.src() == 0)
@@ -205,20 +205,20 @@ fn check_jump_tables(text: &ProgramText, starts: &[bool]) -> Result<(), Why> {
     Ok(())
 }
 
-fn check_modules(modules: &[String]) -> Result<(), Why> {
+fn check_modules(modules: &[String]) -> Result<(), FactsDefect> {
     let is_name = |name: &String| {
         !name.is_empty()
-            && name.len() <= LONGEST_MODULE
+            && name.len() <= MAX_MODULE
             && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
     };
-    if modules.len() > MOST_MODULES || !modules.iter().all(is_name) {
+    if modules.len() > MAX_MODULES || !modules.iter().all(is_name) {
         return Err("names modules that there cannot be".to_owned());
     }
     Ok(())
 }
 
-fn check_functions(text: &ProgramText) -> Result<(), Why> {
-    if text.functions.len() > MOST_FUNCTIONS {
+fn check_functions(text: &ProgramText) -> Result<(), FactsDefect> {
+    if text.functions.len() > MAX_FUNCTIONS {
         return Err(format!("has {} functions", text.functions.len()));
     }
     let mut end = 0_usize;
@@ -236,7 +236,7 @@ fn check_functions(text: &ProgramText) -> Result<(), Why> {
 }
 
 /// Checks that all references of instructions exist.
-fn check_function(text: &ProgramText, start: usize, end: usize, maps: usize) -> Result<(), Why> {
+fn check_function(text: &ProgramText, start: usize, end: usize, maps: usize) -> Result<(), FactsDefect> {
     let below = |number: i32, most: usize| usize::try_from(number).is_ok_and(|number| number < most);
     let modules = text.modules.len() + 1;
     let mut at = start;
@@ -269,7 +269,7 @@ fn is_function(text: &ProgramText, at: usize, insn: Insn) -> bool {
 }
 
 /// Checks that there is information about each function or about none, and that lines ascend.
-fn check_info(text: &ProgramText) -> Result<(), Why> {
+fn check_info(text: &ProgramText) -> Result<(), FactsDefect> {
     let infos = &text.func_info;
     let of_each = infos.len() == text.functions.len()
         && infos.iter().zip(&text.functions).all(|(info, function)| info.insn_off as usize == function.start);

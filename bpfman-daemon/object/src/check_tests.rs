@@ -1,7 +1,7 @@
 use bpfmand_core::{BoundText, FuncInfo, FunctionSpan, LineInfo};
 
 use super::*;
-use crate::layout::MOST_PARTS;
+use crate::layout::MAX_PARTS;
 use crate::{
     FieldLayout, GlobalVariable, InitialSlot, MapTypes, ProgramEntry, StructOpsMap, StructOpsMember,
     StructOpsValue, ValueLayout, WantedAddress,
@@ -67,7 +67,7 @@ fn facts_that_no_object_has_are_refused() {
             }
         }),
         ("more names than are read", |facts| {
-            let names = vec![("RED".to_owned(), 0); MOST_PARTS];
+            let names = vec![("RED".to_owned(), 0); MAX_PARTS];
             facts.globals[0].layout = ValueLayout::Enumeration { bytes: 4, names };
         }),
         ("a variable of no map", |facts| facts.globals[0].map = 2),
@@ -123,7 +123,7 @@ fn slots_that_are_no_maps_or_too_many_are_refused() {
 }
 
 #[test]
-fn structures_of_functions_in_other_maps_or_too_many_are_refused() {
+fn struct_ops_in_wrong_maps_or_too_many_are_refused() {
     let structure = |map, members| StructOpsMap { map, structure: "ops".to_owned(), members };
     let set = |value| StructOpsMember { name: "init".to_owned(), value };
     let program = || set(StructOpsValue::Program("pass".to_owned()));

@@ -1,7 +1,7 @@
 //! Declared types of map contents, for clients that show them.
 
 use crate::btf::{Btf, Kind};
-use crate::layout::{MOST_PARTS, ValueLayout};
+use crate::layout::{MAX_PARTS, ValueLayout};
 use crate::maps::btf_maps;
 use crate::object_file::ObjectFile;
 
@@ -20,7 +20,7 @@ impl ObjectFile {
     #[must_use]
     pub fn declared_types(&self, map: &str) -> DeclaredTypes {
         let Some(btf) = &self.btf else { return DeclaredTypes::default() };
-        let layout = |(id, size): (u32, u32)| btf.layout(id, size as usize, &mut MOST_PARTS.clone());
+        let layout = |(id, size): (u32, u32)| btf.layout(id, size as usize, &mut MAX_PARTS.clone());
         let [key, value] = btf_maps::declared_types(btf, map).map(|found| found.map(layout));
         DeclaredTypes { key, value }
     }
@@ -43,7 +43,7 @@ pub fn type_named(btf: &Btf, name: &str) -> Result<ValueLayout, Vec<String>> {
     let found = btf.types().filter(|ty| is_it(ty.kind) && btf.name(ty) == bare);
     let sized = found.filter_map(|ty| Some((ty.id, usize::try_from(btf.size_of(ty.id)?).ok()?)));
     if let Some((id, size)) = sized.filter(|(_, size)| *size > 0).last() {
-        return Ok(btf.layout(id, size, &mut MOST_PARTS.clone()));
+        return Ok(btf.layout(id, size, &mut MAX_PARTS.clone()));
     }
     let mut names: Vec<String> =
         btf.types().filter(|ty| ty.kind == Kind::Struct).map(|ty| btf.name(&ty).to_owned()).collect();

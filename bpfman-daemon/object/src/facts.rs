@@ -219,8 +219,8 @@ impl ObjectFacts {
             if *entries == 0 {
                 return Err(wrong("it cannot have 0 entries: give it 1 or more".to_owned()));
             }
-            if map_type::is_ring(map.map_type) && *entries > map_type::MOST_RING_BYTES {
-                let most = map_type::MOST_RING_BYTES;
+            if map_type::is_ring(map.map_type) && *entries > map_type::MAX_RING_BYTES {
+                let most = map_type::MAX_RING_BYTES;
                 return Err(wrong(format!(
                     "a ring buffer has at most {most} bytes, and {entries} are asked for"
                 )));

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::shown::shown;
 
-const MOST_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// Parses fields, or a list.
 ///
@@ -32,8 +32,8 @@ impl<'t> Rest<'t> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, String> {
-        if depth > MOST_DEPTH {
-            return Err(format!("it is deeper than {MOST_DEPTH} braces"));
+        if depth > MAX_DEPTH {
+            return Err(format!("it is deeper than {MAX_DEPTH} braces"));
         }
         self.skip_blank();
         if self.takes('{') {

@@ -7,7 +7,7 @@ use bpfmand_core::{MapRole, MapSpec, from_hexadecimal};
 use crate::ObjectError;
 use crate::btf::{Btf, Kind};
 use crate::elf::Elf;
-use crate::layout::{MOST_PARTS, ValueLayout};
+use crate::layout::{MAX_PARTS, ValueLayout};
 use crate::maps::MapTable;
 use crate::value_text;
 
@@ -41,7 +41,7 @@ pub(crate) fn read(elf: &Elf, btf: Option<&Btf>, maps: &MapTable) -> Vec<GlobalV
         }
     }
     let mut found = Vec::new();
-    let mut parts = MOST_PARTS;
+    let mut parts = MAX_PARTS;
     for (section, map) in maps.data_sections() {
         let spec = &maps.specs[map];
         let variables = elf

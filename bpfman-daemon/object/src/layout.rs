@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::btf::{Btf, BtfMember, Kind, Type};
 
 /// Maximum depth of types.
-pub const MOST_DEPTH: usize = 8;
+pub const MAX_DEPTH: usize = 8;
 /// Maximum length of a name of a field or enumerator, in bytes: the kernel's own are no longer.
-pub const LONGEST_PART: usize = 512;
+pub const MAX_PART: usize = 512;
 /// Maximum number of types, fields and names over all variables of an object. Of further variables only the size is
 /// known.
-pub const MOST_PARTS: usize = 10_000;
+pub const MAX_PARTS: usize = 10_000;
 
 /// Layout of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,15 +115,15 @@ impl ValueLayout {
     /// Checks that this layout is valid: fields lie in their struct, numbers have possible sizes, and depth and size
     /// are within the limits. Opaque parts are not counted.
     pub(crate) fn check(&self, parts: &mut usize) -> Result<(), &'static str> {
-        if matches!(self, Self::Opaque { .. }) { Ok(()) } else { self.check_at(MOST_DEPTH, parts) }
+        if matches!(self, Self::Opaque { .. }) { Ok(()) } else { self.check_at(MAX_DEPTH, parts) }
     }
 
     fn check_at(&self, depth: usize, parts: &mut usize) -> Result<(), &'static str> {
         *parts += 1 + if let Self::Enumeration { names, .. } = self { names.len() } else { 0 };
-        if depth == 0 || *parts > MOST_PARTS {
+        if depth == 0 || *parts > MAX_PARTS {
             return Err("has a type that is too large");
         }
-        let long = |name: &str| name.len() > LONGEST_PART;
+        let long = |name: &str| name.len() > MAX_PART;
         let is_sound = match self {
             Self::Integer { bytes, .. } => matches!(bytes, 1 | 2 | 4 | 8 | 16),
             Self::Enumeration { names, .. } if names.iter().any(|(name, _)| long(name)) => {
@@ -163,9 +163,9 @@ impl ValueLayout {
 
 impl Btf {
     /// Returns the layout of a type of this size. The visited parts are subtracted from `parts`, the rest of
-    /// [`MOST_PARTS`], in any case. A type that is too large or invalid is opaque.
+    /// [`MAX_PARTS`], in any case. A type that is too large or invalid is opaque.
     pub(crate) fn layout(&self, id: u32, size: usize, parts: &mut usize) -> ValueLayout {
-        match self.layout_at(id, MOST_DEPTH - 1, parts) {
+        match self.layout_at(id, MAX_DEPTH - 1, parts) {
             Some(layout) if layout.size() == Some(size) && layout.check(&mut 0).is_ok() => layout,
             _ => ValueLayout::Opaque { bytes: size },
         }
@@ -202,7 +202,7 @@ impl Btf {
 
     /// Returns the name of a field or enumerator; `None` if it is too long, because many may share it.
     fn part(&self, name: u32) -> Option<String> {
-        (self.string_bytes(name).len() <= LONGEST_PART).then(|| self.string(name).to_owned())
+        (self.string_bytes(name).len() <= MAX_PART).then(|| self.string(name).to_owned())
     }
 
     /// Adds the fields of a struct, including those of anonymous structs, as in C.

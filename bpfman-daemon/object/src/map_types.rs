@@ -5,7 +5,7 @@ use std::fmt;
 use crate::ObjectError;
 use crate::btf::{Btf, Kind};
 use crate::declared_types::{DeclaredTypes, type_named};
-use crate::layout::{FieldLayout, MOST_PARTS, ValueLayout};
+use crate::layout::{FieldLayout, MAX_PARTS, ValueLayout};
 use crate::maps::btf_maps;
 
 /// Types of a program, for reading and writing its maps.
@@ -43,7 +43,7 @@ impl ProgramTypes {
         if let Some(variables) = self.variables(map) {
             return DeclaredTypes { key: None, value: Some(variables) };
         }
-        let layout = |(id, size): (u32, u32)| self.0.layout(id, size as usize, &mut MOST_PARTS.clone());
+        let layout = |(id, size): (u32, u32)| self.0.layout(id, size as usize, &mut MAX_PARTS.clone());
         let [key, value] = btf_maps::declared_types(&self.0, map).map(|found| found.map(layout));
         DeclaredTypes { key, value }
     }
@@ -51,7 +51,7 @@ impl ProgramTypes {
     /// Returns the declared types of the maps in a map of maps.
     #[must_use]
     pub fn declared_inner(&self, outer: &str) -> DeclaredTypes {
-        let layout = |(id, size): (u32, u32)| self.0.layout(id, size as usize, &mut MOST_PARTS.clone());
+        let layout = |(id, size): (u32, u32)| self.0.layout(id, size as usize, &mut MAX_PARTS.clone());
         let [key, value] = btf_maps::declared_inner_types(&self.0, outer).map(|found| found.map(layout));
         DeclaredTypes { key, value }
     }
@@ -82,7 +82,7 @@ impl ProgramTypes {
         }
         let btf = &self.0;
         let datasec = btf.types().find(|ty| ty.kind == Kind::Datasec && btf.name(ty) == section)?;
-        let mut parts = MOST_PARTS;
+        let mut parts = MAX_PARTS;
         let fields = datasec.sec_infos().filter_map(|info| {
             let variable = btf.get(info.type_id).filter(|ty| ty.kind == Kind::Var)?;
             let layout = btf.layout(variable.size_or_type, info.size as usize, &mut parts);

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_prefix_of_such_keys_is_refused_and_other_texts_are_left_to_others() {
+    fn invalid_prefix_of_a_key_is_refused_and_other_texts_are_not() {
         for (text, bytes, says) in [
             ("10.0.0.0/33", 8, "\"33\" is no length of a prefix of \"10.0.0.0/33\": it is 0 to 32"),
             ("10.0.0.0/-1", 8, "is no length"),

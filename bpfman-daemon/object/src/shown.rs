@@ -1,7 +1,7 @@
 //! Excerpts of untrusted text for messages.
 
-const MOST: usize = 60;
-const MOST_NAMES: usize = 8;
+const MAX_CHARACTERS: usize = 60;
+const MAX_NAMES: usize = 8;
 
 /// Returns a text in quotation marks, truncated if it is long.
 pub fn shown(text: &str) -> String {
@@ -10,7 +10,7 @@ pub fn shown(text: &str) -> String {
 
 /// Returns the first names of a list.
 pub fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
-    let mut some: Vec<String> = names.by_ref().take(MOST_NAMES).map(cut).collect();
+    let mut some: Vec<String> = names.by_ref().take(MAX_NAMES).map(cut).collect();
     if names.next().is_some() {
         some.push("…".to_owned());
     }
@@ -19,7 +19,7 @@ pub fn some_of<'n>(mut names: impl Iterator<Item = &'n str>) -> String {
 
 /// Truncates a long text.
 pub fn cut(text: &str) -> String {
-    match text.char_indices().nth(MOST) {
+    match text.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn long_texts_and_lists_are_cut() {
         assert_eq!(shown("eth0"), "\"eth0\"");
-        assert_eq!(shown(&"é".repeat(1_000)).chars().count(), MOST + 3);
+        assert_eq!(shown(&"é".repeat(1_000)).chars().count(), MAX_CHARACTERS + 3);
         assert_eq!(some_of(["a", "b"].into_iter()), "a, b");
         assert_eq!(some_of(std::iter::repeat_n("a", 9)), "a, a, a, a, a, a, a, a, …");
     }

@@ -7,7 +7,7 @@
 pub mod catalogue;
 mod collect;
 mod counts;
-mod growing_sums;
+mod monotonic_sums;
 mod page;
 pub mod serve;
 
@@ -16,4 +16,4 @@ pub use counts::{ImageCounts, LimitCounts};
 pub use page::metrics_page;
 
 /// Maximum number of threads blocked by scrapes: scrapes are serialized.
-pub const MOST_THREADS: usize = 1;
+pub const MAX_THREADS: usize = 1;

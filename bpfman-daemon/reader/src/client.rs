@@ -15,14 +15,14 @@ use bpfmand_object::{
 use serde::de::DeserializeOwned;
 
 use crate::connection::ReaderConnection;
-use crate::patience::{Patience, StartPatience};
-use crate::room::{AllRoom, Room};
+use crate::memory_limit::{MemoryPool, MemoryShare};
 use crate::sent::{ReaderQuestion, cut};
 use crate::sent_facts::SentFacts;
 use crate::sent_program::SentProgram;
+use crate::timeouts::{ReaderTimeouts, StartPatience};
 
 /// Minimum remaining time for another object: none is read faster.
-const LEAST_PATIENCE: Duration = Duration::from_millis(20);
+const MIN_TIMEOUT: Duration = Duration::from_millis(20);
 /// Maximum size of an object's facts, in bytes: mostly names of functions and variables.
 const FACTS: usize = 4 << 20;
 /// Maximum size of its maps' contents, in bytes: zeroed variables take no space in the file.
@@ -66,8 +66,8 @@ pub trait StartReader: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct ReaderClient {
     start: Arc<dyn StartReader>,
-    patience: Arc<Patience>,
-    room: Arc<AllRoom>,
+    patience: Arc<ReaderTimeouts>,
+    room: Arc<MemoryPool>,
 }
 
 impl ReaderClient {
@@ -80,40 +80,40 @@ impl ReaderClient {
     /// Sets the timeout for all questions to a reader; the default is 30 seconds.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience: Arc::new(Patience::new(patience, None)), ..self }
+        Self { patience: Arc::new(ReaderTimeouts::new(patience, None)), ..self }
     }
 
-    /// Applies shorter timeouts until [`Self::has_started`].
+    /// Applies shorter timeouts until [`Self::mark_started`].
     #[must_use]
     pub fn starting(self, start: StartPatience) -> Self {
-        Self { patience: Arc::new(Patience::new(self.patience.usual(), Some(start))), ..self }
+        Self { patience: Arc::new(ReaderTimeouts::new(self.patience.usual(), Some(start))), ..self }
     }
 
     /// Sets the memory limit for all objects; the default is 1 GiB.
     #[must_use]
     pub fn with_room(self, bytes: usize) -> Self {
-        Self { room: Arc::new(AllRoom::new(bytes)), ..self }
+        Self { room: Arc::new(MemoryPool::new(bytes)), ..self }
     }
 
     /// Ends the shorter timeouts: the daemon has started.
-    pub fn has_started(&self) {
-        self.patience.has_started();
+    pub fn mark_started(&self) {
+        self.patience.mark_started();
     }
 
     fn read_within(
         &self,
         bytes: &[u8],
         time: Duration,
-        charged: Option<Arc<Patience>>,
+        charged: Option<Arc<ReaderTimeouts>>,
     ) -> Result<EbpfObject, EngineError> {
         // The reader would refuse it anyway.
         if bytes.len() > MAX_OBJECT_BYTES {
             return Err(ObjectError::TooLarge { bytes: bytes.len(), limit: MAX_OBJECT_BYTES }.into());
         }
         let ReaderLink { stream, life } = self.start.start_reader().map_err(failed)?;
-        let room = Arc::new(Room::of(&self.room));
+        let room = Arc::new(MemoryShare::of(&self.room));
         let asked = Asked {
-            at_work: Mutex::new(Some(AtWork {
+            at_work: Mutex::new(Some(BusyReader {
                 connection: ReaderConnection::new(stream, life, Arc::clone(&room)),
                 start: Arc::clone(&self.start),
                 used_types: false,
@@ -122,7 +122,7 @@ impl ReaderClient {
             charged,
         };
         let facts = asked.ask(|connection| {
-            connection.say_with(&ReaderQuestion::Read, bytes)?;
+            connection.send_with(&ReaderQuestion::Read, bytes)?;
             let sent: SentFacts = match connection.hear(FACTS)? {
                 Ok(sent) => sent,
                 Err(why) => return Ok(Err(why)),
@@ -156,7 +156,7 @@ impl ReadObjects for ReaderClient {
 
     fn read_again(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
         let time = self.patience.of_one_again();
-        if time < LEAST_PATIENCE {
+        if time < MIN_TIMEOUT {
             let why = "others took all the time that this start has for those that failed before";
             return Err(EngineError::Reader(why.to_owned()));
         }
@@ -169,7 +169,7 @@ impl ReadObjects for ReaderClient {
 struct ReaderLinker {
     asked: Asked,
     /// Memory of the reader's answers, released on drop.
-    _room: Arc<Room>,
+    _room: Arc<MemoryShare>,
     state: Mutex<ReaderState>,
 }
 
@@ -182,7 +182,7 @@ struct ReaderState {
 }
 
 impl ReaderLinker {
-    fn ask_for<T: DeserializeOwned>(&self, question: &ReaderQuestion) -> Result<T, EngineError> {
+    fn request_answer<T: DeserializeOwned>(&self, question: &ReaderQuestion) -> Result<T, EngineError> {
         self.asked.ask(|connection| {
             connection.say(question)?;
             connection.hear(SMALL)
@@ -199,7 +199,7 @@ impl ReaderLinker {
         self.asked.ask(|connection| {
             connection.say(&ReaderQuestion::Modules { count: types.modules().len() })?;
             for (name, bytes) in types.modules() {
-                connection.say_with(name, bytes)?;
+                connection.send_with(name, bytes)?;
             }
             Ok(())
         })
@@ -224,13 +224,13 @@ impl LinkPrograms for ReaderLinker {
     }
 
     fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
-        self.ask_for(&ReaderQuestion::NeedsKernelTypes { program: program.to_owned() })
+        self.request_answer(&ReaderQuestion::NeedsKernelTypes { program: program.to_owned() })
     }
 
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
         self.asked.uses_types();
         let exceeds: Result<bool, String> =
-            self.ask_for(&ReaderQuestion::Exceeds { program: program.to_owned() })?;
+            self.request_answer(&ReaderQuestion::Exceeds { program: program.to_owned() })?;
         exceeds.or_else(|why| {
             // If the kernel has no types, that error is the better one.
             types.btf()?;
@@ -277,14 +277,14 @@ impl LinkPrograms for ReaderLinker {
 /// Reader that is working on an object. The next reader is started on drop, not earlier, since it would compete for a
 /// CPU.
 #[derive(Debug)]
-struct AtWork {
+struct BusyReader {
     connection: ReaderConnection,
     start: Arc<dyn StartReader>,
     /// Set if a question needed the kernel's types.
     used_types: bool,
 }
 
-impl Drop for AtWork {
+impl Drop for BusyReader {
     fn drop(&mut self) {
         self.start.make_ready(self.used_types);
     }
@@ -294,11 +294,11 @@ impl Drop for AtWork {
 #[derive(Debug)]
 struct Asked {
     /// `None` after a question failed: later messages would be ambiguous, and the reader is terminated.
-    at_work: Mutex<Option<AtWork>>,
+    at_work: Mutex<Option<BusyReader>>,
     /// Remaining time for all questions.
     left: Mutex<Duration>,
     /// Common time limit that is charged as well, if any.
-    charged: Option<Arc<Patience>>,
+    charged: Option<Arc<ReaderTimeouts>>,
 }
 
 impl Asked {

@@ -10,7 +10,7 @@ use bpfmand_frames::{Frame, HEADER, PIECE, SMALL, Writing, announced, frame, und
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::room::Room;
+use crate::memory_limit::MemoryShare;
 
 /// Size of the read buffer, in bytes: most answers take one call.
 const AHEAD: usize = 8 << 10;
@@ -19,7 +19,7 @@ const AHEAD: usize = 8 << 10;
 pub(crate) struct ReaderConnection {
     stream: BufReader<TimedStream>,
     /// Memory limit of received data.
-    room: Arc<Room>,
+    room: Arc<MemoryShare>,
     _life: Option<OwnedFd>,
 }
 
@@ -39,7 +39,7 @@ impl TimedStream {
 }
 
 impl ReaderConnection {
-    pub(crate) fn new(stream: UnixStream, life: Option<OwnedFd>, room: Arc<Room>) -> Self {
+    pub(crate) fn new(stream: UnixStream, life: Option<OwnedFd>, room: Arc<MemoryShare>) -> Self {
         let stream = TimedStream { stream, until: Instant::now() };
         Self { stream: BufReader::with_capacity(AHEAD, stream), room, _life: life }
     }
@@ -56,7 +56,7 @@ impl ReaderConnection {
     }
 
     /// Sends a message followed by content.
-    pub(crate) fn say_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
+    pub(crate) fn send_with(&mut self, message: &impl Serialize, content: &[u8]) -> io::Result<()> {
         let mut writing = Writing::new(self.stream.get_mut());
         writing.message(message)?;
         writing.content(content)?;

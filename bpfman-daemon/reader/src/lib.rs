@@ -6,14 +6,14 @@
 
 mod client;
 mod connection;
-mod patience;
-mod room;
+mod memory_limit;
 mod sent;
 mod sent_facts;
 mod sent_program;
 mod server;
+mod timeouts;
 
 pub use bpfmand_object::SharedBytes;
 pub use client::{ReaderClient, ReaderLink, StartReader};
-pub use patience::StartPatience;
 pub use server::{ReaderTypes, serve, write_types_index};
+pub use timeouts::StartPatience;

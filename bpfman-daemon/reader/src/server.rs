@@ -42,14 +42,14 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Reade
         Err(error) => return served.say(&Err::<SentFacts, _>(cut(error.to_string()))),
     };
     let (facts, contents) = SentFacts::of(object.facts());
-    served.say_with(&Ok::<_, String>(facts), &contents)?;
+    served.send_with(&Ok::<_, String>(facts), &contents)?;
     drop(contents);
     let mut types = Types { read: Some(kernel_types), kernel: None };
     while let Some(question) = served.question()? {
         match question {
             ReaderQuestion::Read => return Err(wrong("it was given a second object".to_owned())),
             ReaderQuestion::Btf(features) => match object.btf(features.into()) {
-                Some(btf) => served.say_with(&true, &btf)?,
+                Some(btf) => served.send_with(&true, &btf)?,
                 None => served.say(&false)?,
             },
             ReaderQuestion::NeedsKernelTypes { program } => served.say(&object.needs_kernel_btf(&program))?,
@@ -79,7 +79,7 @@ pub fn serve(stream: UnixStream, kernel_types: impl FnOnce() -> io::Result<Reade
                 match object.link(&program, &TextOptions { kernel_btf, features }) {
                     Ok(linked) => {
                         let (sent, lists) = SentProgram::of(&linked);
-                        served.say_with(&Ok::<_, String>(sent), &lists)?;
+                        served.send_with(&Ok::<_, String>(sent), &lists)?;
                     }
                     Err(error) => served.say(&Err::<SentProgram, _>(cut(error.to_string())))?,
                 }

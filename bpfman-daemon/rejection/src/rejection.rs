@@ -40,7 +40,7 @@ pub struct Rejection {
 }
 
 /// Maximum length of each text from a log, in bytes.
-const MOST: usize = 300;
+const MAX_TEXT: usize = 300;
 
 impl Rejection {
     /// Parses a log; never fails.
@@ -84,10 +84,10 @@ fn register_of(message: &str) -> Option<u8> {
 }
 
 fn cut(text: &str) -> String {
-    if text.len() <= MOST {
+    if text.len() <= MAX_TEXT {
         return text.to_owned();
     }
-    format!("{} …", &text[..text.floor_char_boundary(MOST)])
+    format!("{} …", &text[..text.floor_char_boundary(MAX_TEXT)])
 }
 
 fn cut_line(line: SourceLine) -> SourceLine {
@@ -151,6 +151,6 @@ mod tests {
         let long = "ä".repeat(10_000);
         let log = format!("; {long} @ {long}:3\n1: (bf) {long}; R1={long}\n2: (bf) {long}\nR1 {long}\n");
         let rejection = Rejection::read(&log);
-        assert!(rejection.to_string().len() < 6 * MOST, "{rejection}");
+        assert!(rejection.to_string().len() < 6 * MAX_TEXT, "{rejection}");
     }
 }

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instruction_belongs_to_the_line_that_begins_last_before_it() {
+    fn instruction_belongs_to_the_last_line_that_starts_before_it() {
         let text = program();
         let line = |at| SourceLine::of(&text, at).map(|line| line.to_string());
         assert_eq!(line(0), None);

@@ -74,7 +74,7 @@ impl KernelView<'_> {
 
     fn look(&self, need: &KernelNeed, version: Option<LinuxVersion>) -> Found {
         let since = need.since.map(|since| format!("; Linux {} has it", since.version)).unwrap_or_default();
-        match self.types.and_then(|types| is_there(types, need)) {
+        match self.types.and_then(|types| find_in_types(types, need)) {
             Some(true) => return Found::Yes,
             Some(false) if !self.has_modules && may_be_of_a_module(need.kind) => {
                 return Found::Doubt("the kernel itself has none; one of its modules may".to_owned());
@@ -107,7 +107,7 @@ impl KernelView<'_> {
             match object.link(&program.name, &options) {
                 Ok(linked) => {
                     let missing = linked.unresolved.into_iter().map(|unresolved| unresolved.what);
-                    lacks.extend(missing.filter(|what| !is_asked_about(wants, what)).map(|what| Lack {
+                    lacks.extend(missing.filter(|what| !is_required(wants, what)).map(|what| Lack {
                         what,
                         wanted_by: wanted_by.clone(),
                         why: "the verifier refuses it where the program can reach it".to_owned(),
@@ -133,7 +133,7 @@ const fn may_be_of_a_module(kind: NeedKind) -> bool {
 }
 
 /// Returns whether the kernel's types contain it; `None` if they are not conclusive.
-fn is_there(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
+fn find_in_types(types: &KernelBtf, need: &KernelNeed) -> Option<bool> {
     let among = |enumeration: &str, name: &str| Some(types.enumerators(enumeration)?.contains(&name));
     let upper = || need.name.to_ascii_uppercase();
     match need.kind {
@@ -188,7 +188,7 @@ fn version_of(types: &KernelBtf) -> Option<LinuxVersion> {
 
 /// Returns whether a program tests for something first. The text of a missing one begins with its place, or contains
 /// the symbol.
-fn is_asked_about(wants: &ProgramWants, missing: &str) -> bool {
+fn is_required(wants: &ProgramWants, missing: &str) -> bool {
     let mut types = wants.types.iter().filter(|(_, asks)| **asks);
     let mut symbols = wants.functions.iter().chain(&wants.variables).filter(|(_, weak)| **weak);
     // A test for a type covers all of its fields.

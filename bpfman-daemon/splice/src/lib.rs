@@ -9,7 +9,7 @@
 //! [keep context] [body 1] [check] [context, zeroed frame] [body 2] [check] … [end of the chain] [functions of all]
 //! ```
 //!
-//! [`plan()`] decides how each member runs ([`Way`]) and where a program ends and the next begins, with the reasons
+//! [`plan()`] decides how each member runs ([`JoinMode`]) and where a program ends and the next begins, with the reasons
 //! ([`ChainPlan::reason`]). The caller creates the maps that the plan needs, and [`compile()`] returns the programs.
 //! The same members and options give the same bytes.
 
@@ -27,6 +27,7 @@ pub use analysis::narrow::{NotNarrow, narrowed};
 pub use analysis::sends::why_it_may_send;
 pub use chain::counters::{COUNTER_ROWS, CounterLayout};
 pub use chain::hook::{Code, SpliceHook, can_attach_direct};
+pub use chain::join_mode::{JoinMode, MemberPlan, NotInlinedReason};
 pub use chain::member::{Member, MemberOwner};
 pub use chain::options::{
     DEFERRING_KFUNCS, FragsRule, FrameRounding, SpliceOptions, THROWING_KFUNCS, VERIFIED_LIMIT,
@@ -34,7 +35,6 @@ pub use chain::options::{
 pub use chain::plan::{ArrayUse, Attempt, ChainPlan, ChainStrategy, CutReason, SegmentPlan};
 pub use chain::proceed::ProceedMask;
 pub use chain::sections::{ChainPart, ChainSection};
-pub use chain::way::{MemberPlan, Way, WayReason};
 pub use dispatch::config::{
     DISPATCHER_CONFIG_VERSION, DispatcherConfig, DispatcherSlot, dispatcher_config, dispatcher_takes_frags,
     read_dispatcher_config,

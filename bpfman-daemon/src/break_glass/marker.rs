@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "break-glass";
 /// Maximum number of characters of the marker that are shown.
-const MOST: usize = 512;
+const MAX_CHARACTERS: usize = 512;
 
 /// Two marker files: the one in the state folder survives a reboot, the one in the runtime folder needs no disk space.
 /// Either is enough.
@@ -30,7 +30,7 @@ impl Marker {
         let texts: Vec<String> = there.map(|file| fs::read_to_string(file).unwrap_or_default()).collect();
         let said = texts.iter().find(|text| !text.trim().is_empty()).or_else(|| texts.first())?;
         let text: String =
-            said.trim().chars().filter(|character| !character.is_control()).take(MOST).collect();
+            said.trim().chars().filter(|character| !character.is_control()).take(MAX_CHARACTERS).collect();
         Some(if text.is_empty() { "root took the way out".to_owned() } else { text })
     }
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn either_file_counts_also_an_empty_one_and_none_when_both_are_gone() {
+    fn either_marker_file_counts_even_if_it_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let (state, runtime) = (folder.path().join("state"), folder.path().join("run"));
         fs::create_dir_all(&runtime).unwrap();

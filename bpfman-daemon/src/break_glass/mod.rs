@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
-use bpfmand_engine::{AttachedThings, find_attached};
+use bpfmand_engine::{OrderedAttachments, find_attached};
 use bpfmand_kernel::linux::LinuxKernel;
 
 use crate::arguments::DaemonArguments;
@@ -46,7 +46,7 @@ pub fn begin(arguments: &DaemonArguments) -> anyhow::Result<()> {
     let _alone = stand_alone(&fs_root, &arguments.socket_path, !written.is_empty())?;
     let kernel = LinuxKernel::new(&fs_root).context("the pins cannot be reached")?;
     let found = find_attached(&kernel);
-    let AttachedThings { ours, left, .. } = &found;
+    let OrderedAttachments { ours, left, .. } = &found;
     let mut stays = 0;
     for thing in ours {
         match thing.detach(&kernel) {

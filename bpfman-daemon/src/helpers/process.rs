@@ -51,9 +51,9 @@ pub fn work(rights: HelperRights, held: Held, types: Option<SealedMapping>) -> a
     #[cfg(debug_assertions)]
     if let Some(act) = super::hostile::act_of(rights) {
         // Wait for a request, as a real intruder would arrive with one.
-        return if is_asked(&stream)? { super::hostile::run(&act, stream) } else { Ok(()) };
+        return if wait_for_request(&stream)? { super::hostile::run(&act, stream) } else { Ok(()) };
     }
-    if !is_asked(&stream)? {
+    if !wait_for_request(&stream)? {
         return Ok(());
     }
     match rights {
@@ -97,7 +97,7 @@ impl KernelTypesFile {
 }
 
 /// Waits for the first request, and returns whether it came in time.
-fn is_asked(stream: &UnixStream) -> anyhow::Result<bool> {
+fn wait_for_request(stream: &UnixStream) -> anyhow::Result<bool> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let patience = Timespec { tv_sec: PATIENCE.as_secs().try_into()?, tv_nsec: 0 };
     let mut waiting = [PollFd::new(stream, PollFlags::IN)];

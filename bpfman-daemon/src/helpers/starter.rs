@@ -19,7 +19,7 @@ use super::{COMMAND, Held, READER_NAME, order, process, set_environment};
 
 /// Maximum number of processes: more than the loads that may wait for registries, their verifiers, and readers for all
 /// calls together.
-const MOST: usize = 800;
+const MAX_PROCESSES: usize = 800;
 
 /// Child process, alive as long as the requester keeps `life` open.
 struct Started {
@@ -71,8 +71,8 @@ pub fn run(orders: &OwnedFd, held: Held) -> anyhow::Result<()> {
         }
         let Some((what, descriptors)) = next_order(orders)? else { return Ok(()) };
         // The requester sees its end of the socket closed.
-        if started.len() >= MOST {
-            tell(format_args!("{MOST} processes run already; no other is started"));
+        if started.len() >= MAX_PROCESSES {
+            tell(format_args!("{MAX_PROCESSES} processes run already; no other is started"));
             continue;
         }
         match start(what, descriptors, held) {

@@ -31,8 +31,8 @@ const FRESH: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct HelperProcesses {
     orders: OwnedFd,
-    verifier_ahead: Ahead,
-    reader_ahead: Ahead,
+    verifier_ahead: PrestartedProcess,
+    reader_ahead: PrestartedProcess,
     /// Index of the kernel's types in sealed memory, built on first use; `None` inside if it cannot be built.
     types: OnceLock<Option<OwnedFd>>,
     /// Terminates with the daemon.
@@ -169,9 +169,9 @@ impl StartReader for HelperProcesses {
 
 /// Process started ahead, so that the next load need not wait for one.
 #[derive(Debug, Default)]
-struct Ahead(Mutex<Option<(Instant, HelperLink)>>);
+struct PrestartedProcess(Mutex<Option<(Instant, HelperLink)>>);
 
-impl Ahead {
+impl PrestartedProcess {
     fn lock(&self) -> MutexGuard<'_, Option<(Instant, HelperLink)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

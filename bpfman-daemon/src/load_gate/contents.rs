@@ -24,7 +24,7 @@ const YES: [u8; 4] = [1, 0, 0, 0];
 
 /// Checks that the kernel calls LSM programs, and that gate and daemon share a clock. Returns the reason if the gate
 /// cannot be used.
-pub fn can_be_closed() -> anyhow::Result<()> {
+pub fn check_support() -> anyhow::Result<()> {
     const LIST: &str = "/sys/kernel/security/lsm";
     let list =
         std::fs::read_to_string(LIST).with_context(|| format!("{LIST} cannot be read: mount securityfs"))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
-use bpfmand_api::GateStanding;
+use bpfmand_api::GateStatus;
 use bpfmand_core::{
     AttachPoint, AttachRequest, BytecodeSource, LoadLimits, LoadRequest, LoadValues, OrderIntent, Owner,
     ProgramId, ProgramRequest, ProgramType, PullPolicy, Selector, Sharing,
@@ -15,7 +15,7 @@ use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelObjects, MapEntry};
 
 use super::contents::{self, Entries};
-use super::refusals::Told;
+use super::refusals::ReportedDenials;
 use super::settings::GateSettings;
 
 /// Programs of the gate in its image, and their LSM hooks. The program that protects the maps is attached first.
@@ -23,7 +23,7 @@ const PROGRAMS: [(&str, &str); 2] = [("gate_map", "bpf_map"), ("gate_load", "bpf
 const MAPS: [&str; 5] = ["own", "executables", "groups", "closed_until", "refused"];
 /// Metadata key of the gate's programs; the value is their image.
 const LABEL: &str = "bpfman.io/gate";
-const MOST_ENTRIES: usize = 256;
+const MAX_ENTRIES: usize = 256;
 
 type Handle = <LinuxKernel as KernelObjects>::Handle;
 
@@ -44,9 +44,9 @@ pub struct LoadGate {
     up: Option<Standing>,
     /// Result of the last attempt to fetch the image.
     fetched: Result<(), String>,
-    told: Told,
+    told: ReportedDenials,
     /// Reason why the gate is open, as last logged.
-    standing: Arc<GateStanding>,
+    standing: Arc<GateStatus>,
 }
 
 impl LoadGate {
@@ -65,12 +65,12 @@ impl LoadGate {
             journal: Arc::clone(journal),
             up: None,
             fetched: Ok(()),
-            told: Told::default(),
+            told: ReportedDenials::default(),
             standing: Arc::default(),
         }
     }
 
-    pub fn standing(&self) -> Arc<GateStanding> {
+    pub fn standing(&self) -> Arc<GateStatus> {
         Arc::clone(&self.standing)
     }
 
@@ -123,12 +123,12 @@ impl LoadGate {
                 self.standing.set_why_open(Some(why));
             }
         }
-        self.tell_refusals();
+        self.log_refusals();
     }
 
     /// Forgets the gate after break-glass detached it, so that a new one is attached afterwards. An older gate that
     /// recovery attaches again stays open.
-    pub fn is_gone(&mut self) {
+    pub fn forget(&mut self) {
         self.open();
         self.up = None;
     }
@@ -194,7 +194,7 @@ impl LoadGate {
 
     /// Loads the gate, writes its maps, attaches its programs, and then unloads older gates.
     fn put_up(&self, settings: &GateSettings) -> anyhow::Result<Standing> {
-        contents::can_be_closed()?;
+        contents::check_support()?;
         if let Err(why) = &self.fetched {
             bail!("its image cannot be had: {why}");
         }
@@ -280,7 +280,7 @@ impl LoadGate {
     /// Replaces the contents of a map by `wanted`.
     fn write(&self, up: &Standing, name: &str, wanted: &Entries) -> anyhow::Result<()> {
         let map = up.maps.get(name).ok_or_else(|| anyhow!("its image has no map \"{name}\""))?;
-        let there = self.kernel.map_entries(map, MOST_ENTRIES)?;
+        let there = self.kernel.map_entries(map, MAX_ENTRIES)?;
         for (key, value) in wanted {
             self.kernel.write_entry(map, &MapEntry { key: key.clone(), value: value.clone() })?;
         }
@@ -290,9 +290,9 @@ impl LoadGate {
         Ok(())
     }
 
-    fn tell_refusals(&mut self) {
+    fn log_refusals(&mut self) {
         let Some(map) = self.up.as_ref().and_then(|up| up.maps.get("refused")) else { return };
-        match self.kernel.map_entries(map, MOST_ENTRIES) {
+        match self.kernel.map_entries(map, MAX_ENTRIES) {
             Ok(entries) => self.told.tell(&self.journal, entries),
             Err(error) => tracing::warn!(%error, "nobody knows whom the gate refused"),
         }

@@ -9,18 +9,18 @@ use bpfmand_kernel::MapEntry;
 use super::contents::{GateRefusals, refused};
 
 /// Maximum number of audit entries per hour; the number of further ones is logged.
-const MOST_IN_AN_HOUR: u32 = 100;
+const MAX_PER_HOUR: u32 = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Denials that have been logged.
 #[derive(Default)]
-pub struct Told {
+pub struct ReportedDenials {
     counts: BTreeMap<Vec<u8>, u64>,
     hour: Option<Instant>,
     entries: u32,
 }
 
-impl Told {
+impl ReportedDenials {
     /// Logs the denials that are new since the last call.
     pub fn tell(&mut self, journal: &Journal, entries: Vec<MapEntry>) {
         let mut counts = BTreeMap::new();
@@ -53,7 +53,7 @@ impl Told {
             (self.hour, self.entries) = (Some(Instant::now()), 0);
         }
         self.entries += 1;
-        self.entries <= MOST_IN_AN_HOUR
+        self.entries <= MAX_PER_HOUR
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_all_the_time_gets_so_many_entries_and_no_more() {
-        let (mut told, journal) = (Told::default(), Journal::default());
+        let (mut told, journal) = (ReportedDenials::default(), Journal::default());
         for turn in 1..=50 {
             told.tell(&journal, (0..10).map(|name| entry(name, turn)).collect());
         }
@@ -89,8 +89,8 @@ mod tests {
     }
 
     #[test]
-    fn the_same_count_is_told_once_and_what_the_kernel_forgot_is_forgotten() {
-        let (mut told, journal) = (Told::default(), Journal::default());
+    fn equal_count_is_logged_once_and_dropped_ones_are_forgotten() {
+        let (mut told, journal) = (ReportedDenials::default(), Journal::default());
         told.tell(&journal, vec![entry(1, 5)]);
         told.tell(&journal, vec![entry(1, 5)]);
         assert_eq!(told.entries, 1);

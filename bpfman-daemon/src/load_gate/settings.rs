@@ -9,7 +9,7 @@ use serde::Deserialize;
 const FAIL_OPEN: std::ops::RangeInclusive<u64> = 5..=86_400;
 const DEFAULT_FAIL_OPEN: u64 = 60;
 /// Capacity of the gate's maps, minus the daemon's own executable.
-const MOST: usize = 255;
+const MAX_EXECUTABLES: usize = 255;
 /// Maximum number of path components of a cgroup that the gate checks, including the root.
 const DEEPEST: usize = 12;
 
@@ -56,8 +56,11 @@ impl GateTable {
                 let depth = DEEPEST - 1;
                 bail!("configuration: gate.groups: \"{}\" is deeper than {depth} levels", path.display());
             }
-            if paths.len() > MOST {
-                bail!("configuration: gate.{name} has {} entries, and {MOST} are the most", paths.len());
+            if paths.len() > MAX_EXECUTABLES {
+                bail!(
+                    "configuration: gate.{name} has {} entries, and {MAX_EXECUTABLES} are the most",
+                    paths.len()
+                );
             }
         }
         let seconds = self.fail_open_seconds.unwrap_or(DEFAULT_FAIL_OPEN);

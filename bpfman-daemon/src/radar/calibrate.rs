@@ -7,7 +7,7 @@ use bpfmand_core::MapSpec;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelError, KernelObjects as _};
 
-use super::counts::{CallCounts, CallNews};
+use super::counts::{CallCounts, CallDeltas};
 use super::event::{RadarEvent, kind};
 use super::programs::RadarPrograms;
 
@@ -19,7 +19,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// loop busy forever.
 const AT_ONCE: usize = 8192;
 /// Maximum number of events kept until the daemon's process id is known.
-const MOST_EARLY: usize = 65_536;
+const MAX_EARLY_EVENTS: usize = 65_536;
 
 /// Result of the self-test.
 pub struct Calibration {
@@ -49,7 +49,7 @@ pub fn calibrate(kernel: &LinuxKernel, programs: &mut RadarPrograms) -> Calibrat
             }
         }
         let left = BLIND.saturating_sub(began.elapsed());
-        if left.is_zero() || early.len() >= MOST_EARLY || programs.ring.wait(left.min(AGAIN)).is_err() {
+        if left.is_zero() || early.len() >= MAX_EARLY_EVENTS || programs.ring.wait(left.min(AGAIN)).is_err() {
             return Calibration { own: None, early };
         }
     }
@@ -87,13 +87,13 @@ fn attempt(
 
 /// Last events and counters of programs that are about to be replaced.
 #[derive(Debug, Default)]
-pub struct LastSightings {
+pub struct FinalEvents {
     pub early: Vec<RadarEvent>,
     /// Calls that were only counted.
-    pub news: Vec<CallNews>,
+    pub news: Vec<CallDeltas>,
 }
 
-impl LastSightings {
+impl FinalEvents {
     /// Reads everything left in the maps, after the events that were read before.
     pub fn of(kernel: &LinuxKernel, programs: &mut RadarPrograms, mut early: Vec<RadarEvent>) -> Self {
         let records = std::iter::from_fn(|| programs.ring.take()).take(AT_ONCE);
@@ -101,7 +101,7 @@ impl LastSightings {
         let mut counts = CallCounts::default();
         // A call counts as lost only after two readings without its event.
         let readings = [(); 2].map(|()| counts.read(kernel, &programs.counts, &programs.floods));
-        let known = |news: Result<CallNews, KernelError>| {
+        let known = |news: Result<CallDeltas, KernelError>| {
             news.inspect_err(|error| tracing::warn!(%error, "nobody knows what the radar lost")).ok()
         };
         Self { early, news: readings.into_iter().filter_map(known).collect() }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ring_is_emptied_before_the_proof_is_made_and_nothing_in_it_is_dropped() {
+    fn full_ring_is_drained_before_calibration_and_nothing_is_lost() {
         let ring = Ring::default();
         let mut early = Vec::new();
         let mut tried = |prove: &dyn Fn()| {
@@ -175,7 +175,7 @@ mod tests {
         let mut early = Vec::new();
         let own = attempt("wall", &mut early, || ring.borrow_mut().pop_front(), || Ok(()));
         assert_eq!((own.unwrap(), early.len()), (None, 1));
-        assert!(LastSightings::default().is_empty());
-        assert!(!LastSightings { early, ..LastSightings::default() }.is_empty());
+        assert!(FinalEvents::default().is_empty());
+        assert!(!FinalEvents { early, ..FinalEvents::default() }.is_empty());
     }
 }

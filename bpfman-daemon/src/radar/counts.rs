@@ -8,7 +8,7 @@ use bpfmand_kernel::{KernelError, KernelObjects as _};
 
 use super::event::{FloodCount, FloodKey, flood};
 
-const MOST_FLOODS: usize = 1024;
+const MAX_FLOODS: usize = 1024;
 /// Number of readings without change after which an entry of `floods` is removed.
 const QUIET: u32 = 10;
 
@@ -31,7 +31,7 @@ pub struct CallCounts {
     lost_before: u64,
     missed: u64,
     /// Logged counts as stored in the map; `None` before the first reading.
-    noted: Option<ToldCounts>,
+    noted: Option<ReportedCounts>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +42,7 @@ struct Known {
 
 /// Counts that have been logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct ToldCounts {
+struct ReportedCounts {
     /// Events that found the ring buffer full, without those in `floods`.
     ring_full: u64,
     missed: u64,
@@ -50,7 +50,7 @@ struct ToldCounts {
 
 /// Changes since the previous reading.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct CallNews {
+pub struct CallDeltas {
     /// Calls without an event, by process.
     pub floods: Vec<(FloodKey, FloodCount)>,
     /// Calls of which nothing is known.
@@ -75,7 +75,7 @@ impl CallCounts {
         kernel: &LinuxKernel,
         counts: &OwnedFd,
         floods: &OwnedFd,
-    ) -> Result<CallNews, KernelError> {
+    ) -> Result<CallDeltas, KernelError> {
         let each = |key| {
             let values = kernel.read_per_cpu(counts, key)?;
             let number = |value: &Vec<u8>| value.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
@@ -85,7 +85,7 @@ impl CallCounts {
         if self.noted.is_none() {
             // The map of an older object has no such keys. Then everything is logged, possibly twice.
             let noted = |key| each(key).ok().and_then(|numbers| numbers.first().copied()).unwrap_or_default();
-            self.go_on(ToldCounts { ring_full: noted(TOLD_FULL), missed: noted(TOLD_MISSED) });
+            self.go_on(ReportedCounts { ring_full: noted(TOLD_FULL), missed: noted(TOLD_MISSED) });
         }
         // Read the floods last: a call counted in `counts` is in `floods` by then.
         let mut reading = Reading {
@@ -94,7 +94,7 @@ impl CallCounts {
             missed: sum(MISSED)?,
             floods: Vec::new(),
         };
-        for entry in kernel.map_entries(floods, MOST_FLOODS)? {
+        for entry in kernel.map_entries(floods, MAX_FLOODS)? {
             reading.floods.extend(flood(&entry).map(|(key, count)| (key, count, entry.key)));
         }
         let (news, quiet) = self.compare(&reading);
@@ -112,7 +112,7 @@ impl CallCounts {
 
     /// Stores in the map how much has been logged, so that the next daemon does not log it again. Call it after
     /// logging: if the daemon is killed in between, the next one logs the rest.
-    pub fn note_told(&mut self, kernel: &LinuxKernel, counts: &OwnedFd) {
+    pub fn store_reported(&mut self, kernel: &LinuxKernel, counts: &OwnedFd) {
         let told = self.told();
         if self.noted.is_none_or(|noted| noted == told) {
             return;
@@ -126,21 +126,21 @@ impl CallCounts {
     }
 
     /// Continues with the counts that an earlier daemon stored.
-    fn go_on(&mut self, noted: ToldCounts) {
+    fn go_on(&mut self, noted: ReportedCounts) {
         (self.lost_told, self.missed) = (noted.ring_full, noted.missed);
         self.noted = Some(noted);
     }
 
     /// Returns the logged counts, without those in `floods`: the next daemon logs these by process once more.
-    fn told(&self) -> ToldCounts {
+    fn told(&self) -> ReportedCounts {
         let in_floods: u64 = self.floods.values().map(|known| known.count).sum();
         let ring_full = (self.by_process + self.lost_told).saturating_sub(in_floods);
-        ToldCounts { ring_full, missed: self.missed }
+        ReportedCounts { ring_full, missed: self.missed }
     }
 
     /// Returns the changes, and the floods that are over.
-    fn compare(&mut self, reading: &Reading) -> (CallNews, Vec<QuietFlood>) {
-        let mut news = CallNews { events: reading.seen, ..CallNews::default() };
+    fn compare(&mut self, reading: &Reading) -> (CallDeltas, Vec<QuietFlood>) {
+        let mut news = CallDeltas { events: reading.seen, ..CallDeltas::default() };
         let (mut known, mut quiet) = (BTreeMap::new(), Vec::new());
         for (key, count, raw) in &reading.floods {
             let before = self.floods.get(key).copied().unwrap_or_default();
@@ -180,12 +180,12 @@ mod tests {
         Reading { ring_full, floods: floods.iter().map(flood).collect(), ..Reading::default() }
     }
 
-    fn told(news: &CallNews) -> u64 {
+    fn told(news: &CallDeltas) -> u64 {
         news.floods.iter().map(|(_, count)| count.count).sum()
     }
 
     #[test]
-    fn the_sum_of_what_is_told_is_what_the_kernel_counted_also_where_it_forgets() {
+    fn sum_of_reports_equals_kernel_counts_even_after_evictions() {
         let mut counts = CallCounts::default();
         let (mut sum, mut lost) = (0, 0);
         counts.compare(&reading(0, &[]));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_that_is_over_leaves_the_map_and_is_counted_anew_if_it_comes_back() {
+    fn finished_flood_leaves_the_map_and_is_counted_again_later() {
         let mut counts = CallCounts::default();
         let first = counts.compare(&reading(10, &[(1, 10)]));
         assert_eq!((told(&first.0), first.0.lost), (10, 0));
@@ -230,7 +230,7 @@ mod tests {
 
     /// Returns the calls logged by process and as lost, after two readings of the same numbers by a daemon that
     /// continues from `noted`.
-    fn told_from(noted: ToldCounts, reading: &Reading) -> (u64, u64, ToldCounts) {
+    fn told_from(noted: ReportedCounts, reading: &Reading) -> (u64, u64, ReportedCounts) {
         let mut counts = CallCounts::default();
         counts.go_on(noted);
         let news = [(); 2].map(|()| counts.compare(reading).0);
@@ -238,17 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_maps_over_tells_what_nobody_told_and_floods_that_are_still_there_again() {
+    fn successor_reports_unreported_counts_and_ongoing_floods_again() {
         // 50 calls by process, 10 without a process, and 4 missed.
         let before = Reading { missed: 4, ..reading(60, &[(1, 50)]) };
-        let (by_process, lost, noted) = told_from(ToldCounts::default(), &before);
-        assert_eq!((by_process, lost, noted), (50, 14, ToldCounts { ring_full: 10, missed: 4 }));
+        let (by_process, lost, noted) = told_from(ReportedCounts::default(), &before);
+        assert_eq!((by_process, lost, noted), (50, 14, ReportedCounts { ring_full: 10, missed: 4 }));
         // 7, 3 and 2 more in the meantime.
         let after = Reading { missed: 6, ..reading(70, &[(1, 57)]) };
         let (by_process, lost, noted) = told_from(noted, &after);
-        assert_eq!((by_process, lost, noted), (57, 5, ToldCounts { ring_full: 13, missed: 6 }));
+        assert_eq!((by_process, lost, noted), (57, 5, ReportedCounts { ring_full: 13, missed: 6 }));
         // Without stored counts, everything before the first reading is logged.
-        assert_eq!(told_from(ToldCounts::default(), &after).1, 13 + 6);
+        assert_eq!(told_from(ReportedCounts::default(), &after).1, 13 + 6);
         // A flood that was logged and then evicted by the kernel is logged as lost, rather than not at all.
         assert_eq!(told_from(noted, &reading(70, &[])).1, 57);
     }

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_radar_unless_it_is_asked_for_and_what_is_wrong_is_named() {
+    fn radar_is_off_by_default_and_invalid_settings_are_named() {
         assert_eq!(read(""), Ok(None));
         let object = read("file = \"/usr/lib/bpfman/radar.o\"").unwrap().unwrap();
         assert_eq!(RadarObject::parse(&object.to_string()), Some(object));

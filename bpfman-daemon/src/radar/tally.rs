@@ -6,27 +6,27 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use bpfmand_journal::{
-    DaemonPart, EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal, StrangerActor,
+    DaemonPart, EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal, ThirdPartyActor,
 };
 
-use super::act::StrangerAct;
+use super::activity::ActivityKind;
 
 /// Interval in which activity of a process is combined; its first activity is recorded at once.
 const TOGETHER: Duration = Duration::from_millis(20);
 /// Delay before entries are offered to a full audit log again.
 const FULL: Duration = Duration::from_millis(100);
 /// Maximum number of pending processes and kinds that are listed separately.
-const MOST_APART: usize = 256;
-/// Processes of one user that are listed separately even when other users have filled `MOST_APART`.
+const MAX_SEPARATE: usize = 256;
+/// Processes of one user that are listed separately even when other users have filled `MAX_SEPARATE`.
 const MIN_APART: usize = 16;
 /// Maximum number of descriptions in one entry; further ones are counted.
-const MOST_WORDS: usize = 8;
-const MOST_IDS: usize = 64;
+const MAX_DESCRIPTIONS: usize = 8;
+const MAX_IDS: usize = 64;
 
 /// Key by which activity is combined into one entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TallyKey {
-    pub act: StrangerAct,
+    pub act: ActivityKind,
     /// Errno; 0 on success.
     pub error: i32,
     pub user: u32,
@@ -40,7 +40,7 @@ pub struct TallyKey {
 
 /// Observed activity.
 #[derive(Clone, Debug)]
-pub struct Sighting {
+pub struct ObservedActivity {
     pub count: u64,
     pub first: SystemTime,
     pub last: SystemTime,
@@ -56,7 +56,7 @@ pub struct Sighting {
 #[derive(Clone, Debug)]
 struct Tally {
     /// Process; `None` if unknown.
-    who: Option<StrangerActor>,
+    who: Option<ThirdPartyActor>,
     /// Time at which it is recorded.
     due: Instant,
     count: u64,
@@ -80,7 +80,7 @@ pub struct Tallies {
 
 /// Recorded activity of one process.
 #[derive(Clone, Debug)]
-pub struct ToldSighting {
+pub struct ReportedActivity {
     pub key: TallyKey,
     pub object: String,
 }
@@ -90,9 +90,9 @@ impl Tallies {
     pub fn add(
         &mut self,
         mut key: TallyKey,
-        seen: Sighting,
-        who: impl FnOnce() -> Option<StrangerActor>,
-    ) -> Option<&StrangerActor> {
+        seen: ObservedActivity,
+        who: impl FnOnce() -> Option<ThirdPartyActor>,
+    ) -> Option<&ThirdPartyActor> {
         let mut several = false;
         if !self.waiting.contains_key(&key) && self.is_crowded_for(key.user) {
             // Combine further processes of the user under a single entry.
@@ -102,7 +102,7 @@ impl Tallies {
         let due = self.due(&key, Instant::now());
         let known = self.waiting.entry(key);
         let tally = known.or_insert_with_key(|key| {
-            let anybody = || StrangerActor { uid: key.user, ..StrangerActor::default() };
+            let anybody = || ThirdPartyActor { uid: key.user, ..ThirdPartyActor::default() };
             let who = if several { Some(anybody()) } else { who() };
             Tally {
                 who,
@@ -118,12 +118,12 @@ impl Tallies {
         });
         tally.count += seen.count;
         (tally.first, tally.last) = (tally.first.min(seen.first), tally.last.max(seen.last));
-        if tally.words.len() < MOST_WORDS {
+        if tally.words.len() < MAX_DESCRIPTIONS {
             tally.words.extend(seen.words.filter(|words| !tally.words.contains(words)));
         }
         tally.owners.extend(seen.owners);
         for (ids, id) in [(&mut tally.programs, seen.program), (&mut tally.links, seen.link)] {
-            if id != 0 && ids.len() < MOST_IDS && !ids.contains(&id) {
+            if id != 0 && ids.len() < MAX_IDS && !ids.contains(&id) {
                 ids.push(id);
             }
         }
@@ -134,8 +134,8 @@ impl Tallies {
     fn is_crowded_for(&self, user: u32) -> bool {
         let of_user = || self.waiting.keys().filter(|key| key.user == user).count();
         match self.waiting.len() {
-            waiting if waiting < MOST_APART => false,
-            waiting => waiting >= 2 * MOST_APART || of_user() >= MIN_APART,
+            waiting if waiting < MAX_SEPARATE => false,
+            waiting => waiting >= 2 * MAX_SEPARATE || of_user() >= MIN_APART,
         }
     }
 
@@ -144,7 +144,7 @@ impl Tallies {
     fn due(&self, key: &TallyKey, now: Instant) -> Instant {
         match self.told.get(key) {
             Some(told) => *told + TOGETHER,
-            None if self.told.len() >= MOST_APART => now + TOGETHER,
+            None if self.told.len() >= MAX_SEPARATE => now + TOGETHER,
             None => now,
         }
     }
@@ -159,29 +159,29 @@ impl Tallies {
     }
 
     /// Records the entries that are due and for which the audit log has capacity, or with `all` every entry.
-    pub fn tell(&mut self, journal: &Journal, all: bool) -> Vec<ToldSighting> {
+    pub fn tell(&mut self, journal: &Journal, all: bool) -> Vec<ReportedActivity> {
         let now = Instant::now();
         self.told.retain(|_, told| now.saturating_duration_since(*told) < TOGETHER);
         let mut ready: Vec<(bool, Instant, TallyKey)> = self
             .waiting
             .iter()
             .filter(|(_, tally)| all || tally.due <= now)
-            .map(|(key, tally)| (key.act != StrangerAct::Touch, tally.due, key.clone()))
+            .map(|(key, tally)| (key.act != ActivityKind::Touch, tally.due, key.clone()))
             .collect();
         // Changes to the daemon's objects first, then the longest pending.
         ready.sort();
         let mut told = Vec::new();
         for (_, _, key) in ready {
-            if !all && !journal.has_room_for_stranger(key.user) {
+            if !all && !journal.may_record_third_party(key.user) {
                 self.full = Some(Instant::now());
                 continue;
             }
             let Some(tally) = self.waiting.remove(&key) else { continue };
             let entry = tally.entry(&key);
-            if self.told.len() < MOST_APART {
+            if self.told.len() < MAX_SEPARATE {
                 self.told.insert(key.clone(), now);
             }
-            told.push(ToldSighting { key, object: entry.object.clone() });
+            told.push(ReportedActivity { key, object: entry.object.clone() });
             journal.record(entry, None);
         }
         told
@@ -238,7 +238,7 @@ mod tests {
 
     fn key(process: u32, user: u32) -> TallyKey {
         TallyKey {
-            act: StrangerAct::Load,
+            act: ActivityKind::Load,
             error: 0,
             user,
             process,
@@ -248,17 +248,17 @@ mod tests {
         }
     }
 
-    fn once(program: u32) -> Sighting {
+    fn once(program: u32) -> ObservedActivity {
         let now = SystemTime::now();
         let words = Some(format!("program {program}"));
-        Sighting { count: 1, first: now, last: now, words, program, link: 0, owners: BTreeSet::new() }
+        ObservedActivity { count: 1, first: now, last: now, words, program, link: 0, owners: BTreeSet::new() }
     }
 
     #[test]
     fn what_one_process_does_is_one_entry_with_a_count() {
         let mut tallies = Tallies::default();
         for program in 1..=20 {
-            tallies.add(key(5, 0), once(program), || Some(StrangerActor::default()));
+            tallies.add(key(5, 0), once(program), || Some(ThirdPartyActor::default()));
         }
         let tally = tallies.waiting.remove(&key(5, 0)).unwrap();
         let entry = tally.entry(&key(5, 0));
@@ -268,33 +268,33 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_which_only_the_kind_is_known_may_have_touched_what_is_ours() {
+    fn calls_known_only_by_kind_may_have_touched_our_objects() {
         let told = |act, error| {
             let key = TallyKey { act, error, ..key(5, 0) };
             let mut tallies = Tallies::default();
-            let unseen = Sighting { count: 9, words: None, ..once(0) };
+            let unseen = ObservedActivity { count: 9, words: None, ..once(0) };
             tallies.add(key.clone(), unseen, || None);
             tallies.waiting.remove(&key).unwrap().entry(&key).object
         };
-        assert_eq!(told(StrangerAct::Load, 0), "9 times: programs");
+        assert_eq!(told(ActivityKind::Load, 0), "9 times: programs");
         let touched = "9 times: links; nobody knows whether something of bpfman was touched";
-        assert_eq!(told(StrangerAct::Link, 0), touched);
+        assert_eq!(told(ActivityKind::Link, 0), touched);
         // A refused call affected nothing.
-        assert_eq!(told(StrangerAct::Link, 1), "9 times: links");
+        assert_eq!(told(ActivityKind::Link, 1), "9 times: links");
     }
 
     #[test]
-    fn no_number_of_processes_takes_all_memory_and_none_is_forgotten() {
+    fn many_processes_use_bounded_memory_and_none_is_forgotten() {
         let (mut tallies, journal) = (Tallies::default(), Journal::default());
         for process in 1..=10_000 {
             tallies.add(key(process, process % 3), once(process), || None);
         }
-        assert!(tallies.waiting.len() <= MOST_APART + 3, "{}", tallies.waiting.len());
+        assert!(tallies.waiting.len() <= MAX_SEPARATE + 3, "{}", tallies.waiting.len());
         assert_eq!(tallies.waiting.values().map(|tally| tally.count).sum::<u64>(), 10_000);
         assert!(tallies.next().is_some());
         // The separate ones, and one combined entry for each of three users.
         let told = tallies.tell(&journal, false).len();
-        assert!(told <= MOST_APART + 3, "{told}");
+        assert!(told <= MAX_SEPARATE + 3, "{told}");
         tallies.tell(&journal, true);
         assert!(tallies.waiting.is_empty() && tallies.next().is_none());
     }
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_user_of_few_processes_is_told_apart_among_many_of_another() {
         let (mut tallies, journal) = (Tallies::default(), Journal::default());
-        while journal.has_room_for_stranger(0) {}
+        while journal.may_record_third_party(0) {}
         for process in 1..=1000 {
             tallies.add(key(process, 0), once(process), || None);
         }
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_user_without_room_waits_and_others_are_told() {
         let (mut tallies, journal) = (Tallies::default(), Journal::default());
-        while journal.has_room_for_stranger(1000) {}
+        while journal.may_record_third_party(1000) {}
         for user in [1000, 2000] {
             tallies.add(key(5, user), once(1), || None);
         }
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_told_at_once_and_what_follows_together_a_little_later() {
+    fn first_event_is_reported_at_once_and_later_ones_in_batches() {
         let (mut tallies, journal) = (Tallies::default(), Journal::default());
         tallies.add(key(5, 0), once(1), || None);
         assert_eq!(tallies.next(), Some(Duration::ZERO));
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn among_more_processes_than_are_told_apart_the_next_ones_wait() {
         let (mut tallies, journal) = (Tallies::default(), Journal::default());
-        for process in 1..=MOST_APART as u32 {
+        for process in 1..=MAX_SEPARATE as u32 {
             tallies.add(key(process, process), once(process), || None);
             tallies.tell(&journal, false);
         }
@@ -356,6 +356,6 @@ mod tests {
         tallies.add(key(4000, 4000), once(1), || None);
         let wait = tallies.next().unwrap();
         // On a slow machine, the interval of the other keys may be over already.
-        assert!(wait > Duration::ZERO || told < MOST_APART, "{told}");
+        assert!(wait > Duration::ZERO || told < MAX_SEPARATE, "{told}");
     }
 }

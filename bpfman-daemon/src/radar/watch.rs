@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bpfmand_api::{RadarRefusal, RadarReport, RadarSource, RadarStanding};
+use bpfmand_api::{RadarRefusal, RadarReport, RadarSource, RadarState};
 use bpfmand_journal::{DaemonPart, EntryResult, HistoryEntry};
 
-use super::act::StrangerAct;
-use super::calibrate::{Calibration, LastSightings, calibrate};
+use super::activity::ActivityKind;
+use super::calibrate::{Calibration, FinalEvents, calibrate};
 use super::counts::CallCounts;
 use super::event::RadarEvent;
 use super::fetch::ImageFetch;
+use super::identification::Identification;
 use super::ids::KnownIds;
-use super::ours::OursAndBefore;
-use super::passed::PassedIds;
+use super::own_objects::OursAndBefore;
 use super::programs::{RadarLoader, RadarPrograms};
 use super::settings::RadarObject;
+use super::short_lived::IdWatermark;
 use super::tally::Tallies;
-use super::who::Identification;
 use super::{RadarCommand, RadarParts};
 
 /// Interval at which counters and ids are read.
@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 4096;
 
 /// Attached programs with the state of their counters.
-pub(super) struct AtWork {
+pub(super) struct AttachedRadar {
     programs: RadarPrograms,
     counts: CallCounts,
     /// Process id of this daemon in the initial pid namespace.
@@ -41,10 +41,10 @@ pub(super) struct AtWork {
 pub struct RadarWatch {
     pub(super) parts: RadarParts,
     loader: RadarLoader,
-    pub(super) standing: Arc<RadarStanding>,
+    pub(super) standing: Arc<RadarState>,
     /// Object to use, and whether a call requested it.
     wanted: Option<(RadarObject, bool)>,
-    pub(super) at_work: Option<AtWork>,
+    pub(super) at_work: Option<AttachedRadar>,
     /// True once programs of an earlier daemon have been looked for.
     looked: bool,
     tried: Option<Instant>,
@@ -52,7 +52,7 @@ pub struct RadarWatch {
     /// Change counter at which the programs were last found complete.
     whole_at: Option<u64>,
     known: KnownIds,
-    passed: PassedIds,
+    passed: IdWatermark,
     pub(super) ours: OursAndBefore,
     pub(super) tallies: Tallies,
     pub(super) identification: Identification,
@@ -60,7 +60,7 @@ pub struct RadarWatch {
 }
 
 impl RadarWatch {
-    pub fn new(parts: RadarParts, standing: Arc<RadarStanding>) -> Self {
+    pub fn new(parts: RadarParts, standing: Arc<RadarState>) -> Self {
         let loader = RadarLoader { engine: Arc::clone(&parts.engine), kernel: Arc::clone(&parts.kernel) };
         let wanted = parts.settings.clone().map(|object| (object, false));
         Self {
@@ -74,7 +74,7 @@ impl RadarWatch {
             fetching: None,
             whole_at: None,
             known: KnownIds::default(),
-            passed: PassedIds::default(),
+            passed: IdWatermark::default(),
             ours: OursAndBefore::default(),
             tallies: Tallies::default(),
             identification: Identification::default(),
@@ -153,7 +153,7 @@ impl RadarWatch {
                 Ok(())
             }
             Err(error) => {
-                self.is_off("");
+                self.mark_off("");
                 Err(RadarRefusal::Failed(format!("{error:#}")))
             }
         }
@@ -176,7 +176,7 @@ impl RadarWatch {
         if removed > 0 {
             self.note("StopRadar", format!("{removed} programs"), EntryResult::Done);
         }
-        self.is_off("");
+        self.mark_off("");
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl RadarWatch {
         let (Some(fetched), Ok(_inside)) = (fetched, changes.enter()) else {
             // Break-glass detached everything.
             (self.at_work, self.looked, self.tried, self.fetching) = (None, false, None, None);
-            self.is_off("everything of bpfman is detached");
+            self.mark_off("everything of bpfman is detached");
             return;
         };
         if !self.looked {
@@ -201,13 +201,13 @@ impl RadarWatch {
             self.go_on();
         }
         let Some((object, by_call)) = self.wanted.clone() else { return };
-        if self.at_work.is_some() && !self.is_whole() {
+        if self.at_work.is_some() && !self.check_programs() {
             self.read();
             self.at_work = None;
             self.tried = None;
             let why = "a program of the radar was unloaded or detached; all are loaded anew".to_owned();
             tracing::warn!("{why}");
-            self.is_off(&why);
+            self.mark_off(&why);
             self.note("Lost", why, EntryResult::Done);
             if let Err(error) = self.loader.remove_all() {
                 tracing::warn!("{error:#}");
@@ -263,11 +263,11 @@ impl RadarWatch {
         let mut found = found;
         let Calibration { own, early } = calibrate(&self.parts.kernel, &mut found);
         match own {
-            Some(own) => self.is_at_work(found, own, early, "goes on"),
+            Some(own) => self.mark_attached(found, own, early, "goes on"),
             None => {
                 // Unload first: afterwards their maps do not change any more.
                 self.remove_older();
-                self.unproven(LastSightings::of(&self.parts.kernel, &mut found, early));
+                self.unproven(FinalEvents::of(&self.parts.kernel, &mut found, early));
             }
         }
     }
@@ -286,7 +286,7 @@ impl RadarWatch {
             let Calibration { own, early } = calibrate(&self.parts.kernel, programs);
             match own {
                 Some(own) => seen = Some((own, early)),
-                None => unproven.push(LastSightings::of(&self.parts.kernel, programs, early)),
+                None => unproven.push(FinalEvents::of(&self.parts.kernel, programs, early)),
             }
             own.is_some()
         });
@@ -296,11 +296,11 @@ impl RadarWatch {
         }
         let programs = programs?;
         let (own, early) = seen.unwrap_or_default();
-        self.is_at_work(programs, own, early, "sees");
+        self.mark_attached(programs, own, early, "sees");
         Ok(())
     }
 
-    fn is_at_work(&mut self, programs: RadarPrograms, own: u32, early: Vec<RadarEvent>, how: &str) {
+    fn mark_attached(&mut self, programs: RadarPrograms, own: u32, early: Vec<RadarEvent>, how: &str) {
         let (source, object) = (programs.source, programs.object.to_string());
         let unseen = programs.unseen.iter().map(|what| format!("; not: {what}")).collect::<String>();
         let text = format!("{how} by {}, {object}{unseen}", source.name());
@@ -322,7 +322,7 @@ impl RadarWatch {
         };
         drop(report);
         self.whole_at = None;
-        self.at_work = Some(AtWork { programs, counts: CallCounts::default(), own });
+        self.at_work = Some(AttachedRadar { programs, counts: CallCounts::default(), own });
         for event in early {
             self.see(&event);
         }
@@ -348,7 +348,7 @@ impl RadarWatch {
             ..RadarReport::default()
         };
         drop(report);
-        (self.known, self.passed) = (KnownIds::default(), PassedIds::default());
+        (self.known, self.passed) = (KnownIds::default(), IdWatermark::default());
         tracing::warn!("the radar reads lists of ids: {why}");
         let entry = HistoryEntry::of_daemon(DaemonPart::Radar, "StartRadar", "sees by polling alone");
         self.parts.journal.record(entry.unless_failed(Some(&why)), None);
@@ -356,7 +356,7 @@ impl RadarWatch {
         self.turn();
     }
 
-    fn is_off(&self, why: &str) {
+    fn mark_off(&self, why: &str) {
         let mut report = self.standing.lock();
         *report = RadarReport {
             why: why.to_owned(),
@@ -366,14 +366,14 @@ impl RadarWatch {
     }
 
     /// Returns whether all programs are loaded and attached. Checks only after a change of the records.
-    fn is_whole(&mut self) -> bool {
+    fn check_programs(&mut self) -> bool {
         let changes = self.parts.engine.wait_for_change(self.whole_at.unwrap_or(u64::MAX), Duration::ZERO);
         if self.whole_at == Some(changes) {
             return true;
         }
-        let is_whole = self.at_work.as_ref().is_none_or(|at_work| self.loader.are_whole(&at_work.programs));
-        self.whole_at = is_whole.then_some(changes);
-        is_whole
+        let all = self.at_work.as_ref().is_none_or(|at_work| self.loader.are_whole(&at_work.programs));
+        self.whole_at = all.then_some(changes);
+        all
     }
 
     /// Reads events until other work is due.
@@ -402,7 +402,7 @@ impl RadarWatch {
                 self.standing.lock().events = news.events;
                 self.counted(news);
                 if let Some(at_work) = &mut self.at_work {
-                    at_work.counts.note_told(&self.parts.kernel, &at_work.programs.counts);
+                    at_work.counts.store_reported(&self.parts.kernel, &at_work.programs.counts);
                 }
             }
             Some(Err(error)) => tracing::warn!(%error, "nobody knows what the radar lost"),
@@ -429,7 +429,7 @@ impl RadarWatch {
 
     fn tell(&mut self, all: bool) {
         for told in self.tallies.tell(&self.parts.journal, all) {
-            if let (StrangerAct::Touch, Some(hook)) = (told.key.act, &told.key.hook) {
+            if let (ActivityKind::Touch, Some(hook)) = (told.key.act, &told.key.hook) {
                 let command = told.key.command.replace(char::is_control, "?");
                 let who = format!("{command:?} of user {}, process {}", told.key.user, told.key.process);
                 tracing::warn!("a stranger touched {hook}: {} by {who}", told.object);

@@ -20,19 +20,19 @@ const SLOTS: u64 = 2;
 const LENGTH: usize = 20;
 
 #[derive(Debug)]
-pub(crate) struct Acknowledged {
+pub(crate) struct AcknowledgedFile {
     file: File,
     path: PathBuf,
     synced: bool,
 }
 
-impl Acknowledged {
+impl AcknowledgedFile {
     pub(crate) fn path(folder: &Path) -> PathBuf {
         folder.join("acknowledged")
     }
 
     /// Opens the file and reads the number; `None` if there is no file.
-    pub(crate) fn open(folder: &Path, synced: bool) -> Result<Option<(Acknowledged, u64)>, StorageError> {
+    pub(crate) fn open(folder: &Path, synced: bool) -> Result<Option<(AcknowledgedFile, u64)>, StorageError> {
         let path = Self::path(folder);
         let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -42,7 +42,7 @@ impl Acknowledged {
         (&mut file).take(SLOT * SLOTS).read_to_end(&mut bytes).map_err(StorageError::io("reading", &path))?;
         let number = bytes.chunks(SLOT as usize).filter_map(from_slot).max();
         match number {
-            Some(number) => Ok(Some((Acknowledged { file, path, synced }, number))),
+            Some(number) => Ok(Some((AcknowledgedFile { file, path, synced }, number))),
             None => Err(StorageError::Damaged {
                 path,
                 why: "neither copy of the last acknowledged number can be read".into(),
@@ -51,7 +51,7 @@ impl Acknowledged {
     }
 
     /// Creates a file with `number`: complete and synced before it gets its name.
-    pub(crate) fn create(folder: &Path, number: u64, synced: bool) -> Result<Acknowledged, StorageError> {
+    pub(crate) fn create(folder: &Path, number: u64, synced: bool) -> Result<AcknowledgedFile, StorageError> {
         let path = Self::path(folder);
         let building = folder.join("acknowledged.new");
         let file = OpenOptions::new()
@@ -70,7 +70,7 @@ impl Acknowledged {
             .and_then(|()| file.sync_all())
             .map_err(StorageError::io("writing", &building))?;
         durable::rename(&building, &path)?;
-        Ok(Acknowledged { file, path, synced })
+        Ok(AcknowledgedFile { file, path, synced })
     }
 
     /// Records the number of a commit before it is acknowledged.
@@ -104,15 +104,15 @@ mod tests {
     #[test]
     fn one_spoiled_slot_leaves_a_number_one_below() {
         let folder = tempfile::tempdir().unwrap();
-        let acknowledged = Acknowledged::create(folder.path(), 0, false).unwrap();
+        let acknowledged = AcknowledgedFile::create(folder.path(), 0, false).unwrap();
         (1..=9).for_each(|number| acknowledged.record(number).unwrap());
-        let (_, number) = Acknowledged::open(folder.path(), false).unwrap().unwrap();
+        let (_, number) = AcknowledgedFile::open(folder.path(), false).unwrap().unwrap();
         assert_eq!(number, 9);
         acknowledged.file.write_all_at(b"x", 9 % SLOTS * SLOT + 9).unwrap();
-        let (_, number) = Acknowledged::open(folder.path(), false).unwrap().unwrap();
+        let (_, number) = AcknowledgedFile::open(folder.path(), false).unwrap().unwrap();
         assert_eq!(number, 8);
         acknowledged.file.set_len(4).unwrap();
-        let refused = Acknowledged::open(folder.path(), false).unwrap_err();
+        let refused = AcknowledgedFile::open(folder.path(), false).unwrap_err();
         assert!(refused.to_string().contains("acknowledged is damaged"), "{refused}");
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::acknowledged::Acknowledged;
+use crate::acknowledged::AcknowledgedFile;
 use crate::digest::{seal, unseal};
 use crate::engine::{EngineWrite, StorageEngine, StorageError};
 use crate::error::{CommitOutcome, StoreError};
@@ -23,7 +23,7 @@ pub(crate) struct Ledger {
     files: Option<PathBuf>,
     /// `None` after a failed commit, until the database was reopened and checked.
     engine: Option<Box<dyn StorageEngine>>,
-    acknowledged: Acknowledged,
+    acknowledged: AcknowledgedFile,
     /// State as of the last acknowledged commit, or of the last time the database was opened.
     state: StoreState,
     journal_limit: u64,
@@ -38,7 +38,7 @@ impl Ledger {
         let StoreOptions { folder, engine: kind, open, schema, migrations, journal_limit } = options;
         durable::make_folder(&folder)?;
         let synced = kind.number_must_be_synced();
-        let noted = Acknowledged::open(&folder, synced)?;
+        let noted = AcknowledgedFile::open(&folder, synced)?;
         let files = open.is_none().then(|| kind.path(&folder));
         if let Some(files) = &files {
             migrate::refuse_other_engine(&folder, kind)?;
@@ -62,14 +62,14 @@ impl Ledger {
                 if found < acknowledged {
                     return Err(StoreError::LostCommits { folder, found, acknowledged });
                 }
-                (Acknowledged::create(&folder, 0, synced)?, None)
+                (AcknowledgedFile::create(&folder, 0, synced)?, None)
             }
             (Some((acknowledged, _)), found) => (acknowledged, found),
-            (None, None) => (Acknowledged::create(&folder, 0, synced)?, None),
+            (None, None) => (AcknowledgedFile::create(&folder, 0, synced)?, None),
             (None, Some(state)) => {
                 // The store never removes the file: an administrator did, to continue after a loss or unaware of it.
                 tracing::warn!(folder = %folder.display(), commit = state.number, "the file `acknowledged` is missing; going on with what the store holds");
-                (Acknowledged::create(&folder, state.number, synced)?, Some(state))
+                (AcknowledgedFile::create(&folder, state.number, synced)?, Some(state))
             }
         };
         let mut ledger = Ledger {

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_is_not_there_and_one_that_refuses_are_told_apart() {
+    fn missing_daemon_and_refusing_daemon_are_distinguished() {
         let nobody =
             bpfman_client::Error::Unreachable { path: "/x".into(), source: io::ErrorKind::NotFound.into() };
         assert_eq!(verdict(&nobody.into()).0, 3);

@@ -32,10 +32,10 @@ impl Followed {
         loop {
             while let Some(next) = self.ring.next().map(|record| take(&record)) {
                 if next?.is_break() {
-                    return self.tell_lost();
+                    return self.report_lost();
                 }
             }
-            self.tell_lost()?;
+            self.report_lost()?;
             match poll(&mut [PollFd::new(&self.ring, PollFlags::IN)], None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("cannot wait for the ring"),
@@ -43,7 +43,7 @@ impl Followed {
         }
     }
 
-    fn tell_lost(&mut self) -> Result<()> {
+    fn report_lost(&mut self) -> Result<()> {
         let now = total(&self.lost)?;
         if now > self.lost_before {
             writeln!(std::io::stderr(), "{} events lost: the ring was full", now - self.lost_before)?;

@@ -150,7 +150,7 @@ fn ports(destination: u16) -> [u8; 8] {
 }
 
 #[test]
-fn firewall_finds_ports_behind_options_and_extension_headers_and_not_in_later_fragments() -> Result<()> {
+fn firewall_finds_ports_behind_options_not_in_later_fragments() -> Result<()> {
     let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
     let rules = loaded.folder.path().join("rules");
     std::fs::write(&rules, "drop proto udp dport 53\nallow proto udp\ndrop src 192.0.2.0/24\n")?;
@@ -230,7 +230,7 @@ fn firewall_finds_the_longest_prefix_of_few_lengths_and_of_many() -> Result<()> 
 }
 
 #[test]
-fn firewall_changes_what_differs_and_begins_anew_where_it_cannot_tell() -> Result<()> {
+fn firewall_changes_only_differences_or_replaces_all_if_unsure() -> Result<()> {
     let loaded = Loaded::new("xdp-firewall", "xdp_firewall")?;
     let entries = |map: &str| -> Result<usize> {
         let mut dump = Command::new("bpftool");
@@ -284,7 +284,7 @@ fn apply(loaded: &Loaded, text: &str) -> Result<()> {
 }
 
 #[test]
-fn counter_counts_each_protocol_and_looks_behind_extension_headers() -> Result<()> {
+fn counter_counts_protocols_also_behind_extension_headers() -> Result<()> {
     let loaded = Loaded::new("xdp-counter", "xdp_counter")?;
     // A hop-by-hop header of two units, then a fragment header, then UDP.
     let extended = [[60, 1, 0, 0, 0, 0, 0, 0], [0; 8], [44, 0, 0, 0, 0, 0, 0, 0], [17, 0, 0, 0, 0, 0, 0, 0]];

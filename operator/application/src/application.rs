@@ -19,7 +19,7 @@ use super::summary::Summary;
 use super::values::{self, EntriesByMap, GlobalTexts};
 
 /// Maximum number of programs of one application, which is the daemon's limit for one load.
-pub const MOST_PROGRAMS: usize = 64;
+pub const MAX_PROGRAMS: usize = 64;
 
 /// Spec of a cluster application: programs of one object, on the selected nodes.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

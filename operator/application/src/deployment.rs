@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_toleration_is_held_against_a_taint_as_the_scheduler_does_it() {
+    fn toleration_matches_a_taint_as_in_the_scheduler() {
         for (given, taint, tolerated) in [
             (json!({ "operator": "Exists" }), ("a", "b", "NoExecute"), true),
             (json!({ "key": "a", "operator": "Exists" }), ("a", "b", "NoSchedule"), true),

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_refuses_selects_nothing_and_everything_neither() {
+    fn selector_that_kubernetes_refuses_is_an_error() {
         for (operator, values, why) in [
             ("Gt", &["1"][..], "\"Gt\" is no operator: In, NotIn, Exists and DoesNotExist are allowed"),
             ("In", &[], "In needs at least one value"),

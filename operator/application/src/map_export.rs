@@ -10,7 +10,7 @@ pub const MAP: &str = r"^(\*|[a-zA-Z0-9_.]+)$";
 pub const NAMESPACE: &str = r"^(\*|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$";
 
 /// Maximum number of exports of one application, and of namespaces of one export.
-pub const MOST_EXPORTS: usize = 128;
+pub const MAX_EXPORTS: usize = 128;
 
 /// A map that pods of some namespaces may mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

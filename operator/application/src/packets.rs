@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_namespace_is_every_namespace_and_no_selector_is_the_node() {
+    fn empty_namespace_means_all_and_no_selector_means_the_node() {
         let network = json!({ "namespace": "", "pods": {} });
         let anywhere = ApplicationSpec::read(None, programs(&network)).unwrap();
         assert!(links(&anywhere).iter().all(|link| link.pods.unwrap().namespace.is_none()));

@@ -10,20 +10,20 @@ pub type GlobalTexts = BTreeMap<String, String>;
 pub type EntriesByMap = BTreeMap<String, u32>;
 
 /// Maximum number of variables, and of maps.
-pub const MOST_NAMES: usize = 128;
+pub const MAX_NAMES: usize = 128;
 /// Maximum length of one value, in characters.
-pub const LONGEST_TEXT: usize = 8192;
+pub const MAX_TEXT: usize = 8192;
 /// Maximum length of one name, in characters.
-pub const LONGEST_NAME: usize = 256;
+pub const MAX_NAME: usize = 256;
 /// Maximum number of entries of a map: the kernel's `max_entries` has 32 bits.
-pub const MOST_ENTRIES: u32 = u32::MAX;
+pub const MAX_ENTRIES: u32 = u32::MAX;
 
 /// Returns the schema of a map of names to texts.
 pub fn texts_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
-        "maxProperties": MOST_NAMES,
-        "additionalProperties": { "type": "string", "maxLength": LONGEST_TEXT }
+        "maxProperties": MAX_NAMES,
+        "additionalProperties": { "type": "string", "maxLength": MAX_TEXT }
     })
 }
 
@@ -31,7 +31,7 @@ pub fn texts_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 pub fn entries_by_name(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
-        "maxProperties": MOST_NAMES,
-        "additionalProperties": { "type": "integer", "format": "int64", "minimum": 1, "maximum": MOST_ENTRIES }
+        "maxProperties": MAX_NAMES,
+        "additionalProperties": { "type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ENTRIES }
     })
 }

@@ -10,7 +10,7 @@ use crate::facts::NodeInterface;
 use crate::failure::{Unreachable, refusal};
 
 /// Timeout for the daemon to scan all namespaces.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Returns all interfaces in the daemon's own network namespace, in named namespaces, and in `netns` (paths as the
 /// daemon opens them), or `None` if this version of the daemon does not support it.
@@ -21,10 +21,10 @@ pub async fn interfaces(
     daemon: &Daemon,
     netns: &[String],
 ) -> Result<Option<Vec<NodeInterface>>, Unreachable> {
-    let asked = tokio::time::timeout(LONGEST_WAIT, first(daemon, netns)).await;
+    let asked = tokio::time::timeout(MAX_WAIT, first(daemon, netns)).await;
     let late = |_| Unreachable {
         daemon: daemon.name().to_owned(),
-        why: format!("it named no interfaces in {} s", LONGEST_WAIT.as_secs()),
+        why: format!("it named no interfaces in {} s", MAX_WAIT.as_secs()),
     };
     match asked.map_err(late)? {
         Ok(list) => Ok(Some(list.interfaces.iter().map(NodeInterface::from).collect())),

@@ -12,11 +12,11 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 /// Maximum size of a response, in bytes. The list of programs of a large machine exceeds gRPC's default of 4 MiB.
-const LARGEST_ANSWER: usize = 256 << 20;
+const MAX_ANSWER: usize = 256 << 20;
 
 /// Maximum size of response trailers, in bytes. They carry error messages and hints, each byte of which may be
 /// encoded as three, and HTTP/2 limits them separately from messages.
-const LARGEST_TRAILERS: u32 = 256 << 10;
+const MAX_TRAILERS: u32 = 256 << 10;
 
 /// Client of one daemon. Clones share the connection, which reconnects after the daemon restarts.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Daemon {
         let path: PathBuf = socket.to_path_buf();
         let name = socket.display().to_string();
         // The address is never resolved, but HTTP/2 needs one for `:authority`.
-        let endpoint = Endpoint::from_static("http://localhost").http2_max_header_list_size(LARGEST_TRAILERS);
+        let endpoint = Endpoint::from_static("http://localhost").http2_max_header_list_size(MAX_TRAILERS);
         let channel = endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
@@ -55,30 +55,30 @@ impl Daemon {
     /// Returns the client of the API of v0.6.0.
     #[must_use]
     pub fn v1(&self) -> BpfmanClient<Channel> {
-        BpfmanClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        BpfmanClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Returns the client of the extended API: programs and links with all details.
     #[must_use]
     pub fn ext(&self) -> BpfmanExtClient<Channel> {
-        BpfmanExtClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        BpfmanExtClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Returns the client of the chains API: order by name, changes in place.
     #[must_use]
     pub fn chains(&self) -> BpfmanChainsClient<Channel> {
-        BpfmanChainsClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        BpfmanChainsClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Returns the client of the metrics API: counters of programs, chains and maps.
     #[must_use]
     pub fn figures(&self) -> BpfmanFiguresClient<Channel> {
-        BpfmanFiguresClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        BpfmanFiguresClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// Returns the client of the node API: dry runs, replacement of whole loads, containers, interfaces.
     #[must_use]
     pub fn node(&self) -> BpfmanNodeClient<Channel> {
-        BpfmanNodeClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_ANSWER)
+        BpfmanNodeClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 }

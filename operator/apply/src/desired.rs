@@ -72,7 +72,7 @@ pub struct Program {
     /// Name of the type in the spec: `XDP`, `UProbe`, ...
     pub program_type: &'static str,
     /// Wanted attachments. Attachments with the same identity are one.
-    pub links: BTreeMap<LinkKey, WantedLink>,
+    pub links: BTreeMap<AttachmentKey, WantedLink>,
     /// Problems in determining attach points, for people: a missing interface, an invalid pattern. The other links
     /// are not affected.
     pub problems: Vec<String>,
@@ -97,7 +97,7 @@ pub enum UnknownPlace {
 impl UnknownPlace {
     /// Returns whether an attachment is in this scope.
     #[must_use]
-    pub fn holds(&self, key: &LinkKey) -> bool {
+    pub fn holds(&self, key: &AttachmentKey) -> bool {
         match self {
             Self::All => true,
             Self::Pod(uid) => key.at_pod().is_some_and(|(_, of)| of == uid),
@@ -110,7 +110,7 @@ impl UnknownPlace {
     }
 }
 
-impl LinkKey {
+impl AttachmentKey {
     /// Returns the interface and the uid of the pod, without the identity of the pod's network, or `None` if the
     /// attachment is not in a pod's network.
     fn at_pod(&self) -> Option<(&str, &str)> {
@@ -118,7 +118,7 @@ impl LinkKey {
     }
 
     /// Returns the pod or container of the attachment, or `None` if it is on the node itself.
-    fn is_in(&self) -> Option<&str> {
+    fn pod_or_container(&self) -> Option<&str> {
         let at_pod = self.at_pod().map(|(_, pod)| pod);
         let without_number = self.0.split(" #").next().unwrap_or_default();
         let container =
@@ -129,7 +129,7 @@ impl LinkKey {
     /// Returns whether both are on the node, or in the same pod or container, so that one may replace the other.
     #[must_use]
     pub fn is_near(&self, other: &Self) -> bool {
-        self.is_in() == other.is_in()
+        self.pod_or_container() == other.pod_or_container()
     }
 
     /// Returns whether both are for the same interface of the same pod, in whichever network the pod is.
@@ -144,13 +144,13 @@ impl Program {
     /// network. The existing attachment then stays as long as its own network exists: a pod found in another network
     /// must not become unprotected in its old one.
     #[must_use]
-    pub fn moves(&self, key: &LinkKey) -> bool {
+    pub fn moves(&self, key: &AttachmentKey) -> bool {
         self.links.keys().any(|wanted| wanted.is_of_same_pod(key))
     }
 
     /// Returns whether an attachment that is not among the wanted ones may turn out to be wanted.
     #[must_use]
-    pub fn keeps(&self, key: &LinkKey) -> bool {
+    pub fn keeps(&self, key: &AttachmentKey) -> bool {
         self.unknown.iter().any(|unknown| unknown.holds(key))
     }
 }
@@ -158,7 +158,7 @@ impl Program {
 /// Identity of an attachment of one program: hook or target, but not the order there. Written to the link's metadata,
 /// by which the link is found again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkKey(pub String);
+pub struct AttachmentKey(pub String);
 
 /// Wanted attachment.
 #[derive(Clone, Debug, PartialEq)]

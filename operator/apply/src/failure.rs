@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use crate::daemon::Daemon;
 
 /// Maximum length of a failure's message, in bytes.
-pub const LONGEST_MESSAGE: usize = 1024;
+pub const MAX_MESSAGE: usize = 1024;
 
 /// Error of a connection to the daemon, which failed at the start or during a call.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -108,8 +108,8 @@ pub fn failure(reason: &str, message: &str, hint: &str) -> NodeFailure {
     NodeFailure {
         reason: reason.to_owned(),
         program: String::new(),
-        message: cut(message, LONGEST_MESSAGE),
-        hint: cut(hint, LONGEST_MESSAGE),
+        message: cut(message, MAX_MESSAGE),
+        hint: cut(hint, MAX_MESSAGE),
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn long_messages_are_cut_at_a_character() {
         let failure_text = failure("kernel-refused", &"ü".repeat(4000), "");
-        assert!(failure_text.message.len() <= LONGEST_MESSAGE);
+        assert!(failure_text.message.len() <= MAX_MESSAGE);
         assert!(failure_text.message.ends_with("ü …"));
     }
 }

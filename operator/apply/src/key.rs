@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::desired::{LinkKey, WantedLink};
+use crate::desired::{AttachmentKey, WantedLink};
 
 /// Attachments collected so far.
 #[derive(Debug, Default)]
-pub struct WantedLinks(BTreeMap<LinkKey, WantedLink>);
+pub struct WantedLinks(BTreeMap<AttachmentKey, WantedLink>);
 
 impl WantedLinks {
     /// Adds an attachment. One that equals an existing one in all respects is ignored; one that differs only in its
@@ -14,8 +14,8 @@ impl WantedLinks {
     pub fn add(&mut self, identity: &str, link: WantedLink) {
         for number in 1_u32.. {
             let key = match number {
-                1 => LinkKey(identity.to_owned()),
-                _ => LinkKey(format!("{identity} #{number}")),
+                1 => AttachmentKey(identity.to_owned()),
+                _ => AttachmentKey(format!("{identity} #{number}")),
             };
             match self.0.get(&key) {
                 Some(there) if *there == link => return,
@@ -28,7 +28,7 @@ impl WantedLinks {
         }
     }
 
-    pub fn into_map(self) -> BTreeMap<LinkKey, WantedLink> {
+    pub fn into_map(self) -> BTreeMap<AttachmentKey, WantedLink> {
         self.0
     }
 }

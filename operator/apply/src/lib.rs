@@ -9,6 +9,7 @@ pub mod content;
 pub mod credentials;
 pub mod daemon;
 pub mod desired;
+pub mod dry_run;
 pub mod facts;
 pub mod failure;
 mod interfaces;
@@ -28,5 +29,4 @@ pub mod step;
 mod step_results;
 #[cfg(test)]
 mod tests;
-pub mod trial;
 pub mod wanted_point;

@@ -7,7 +7,7 @@ use bpfman_proto::v1;
 
 use crate::content::{CONTENT_KEY, LINK_KEY, UUID_KEY, is_pinned_form};
 use crate::daemon::Daemon;
-use crate::desired::{Desired, LinkKey, Load};
+use crate::desired::{AttachmentKey, Desired, Load};
 use crate::failure::{CallRefusal, Unreachable, refusal};
 use crate::place::HookPlace;
 use crate::wanted_point::WantedPoint;
@@ -44,7 +44,7 @@ pub struct ObservedProgram {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedLink {
     pub id: u32,
-    pub key: LinkKey,
+    pub key: AttachmentKey,
     pub uuid: String,
     pub place: HookPlace,
     pub netns: Option<String>,
@@ -196,7 +196,7 @@ fn link(link: &ext::Link) -> Option<ObservedLink> {
     let point = WantedPoint::of_link(link);
     Some(ObservedLink {
         id: link.id,
-        key: LinkKey(key.clone()),
+        key: AttachmentKey(key.clone()),
         uuid: link.metadata.get(UUID_KEY).cloned().unwrap_or_default(),
         place: HookPlace::of_link(link),
         netns: point.as_ref().and_then(WantedPoint::netns),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_loaded_for_another_owner_is_replaced_though_it_is_the_same_version() {
+    fn program_loaded_for_another_owner_is_replaced_even_if_equal() {
         let program = Program {
             name: "guard".to_owned(),
             program_type: "XDP",

@@ -19,7 +19,7 @@ use crate::program_plan::ProgramPlan;
 use crate::wanted_point::WantedPoint;
 
 /// Maximum size of the names in a link's key, in bytes, because the key is metadata of the link.
-const LONGEST_NAMES: usize = 256;
+const MAX_NAMES: usize = 256;
 
 /// Containers that an attachment selects; `None` means the node.
 type Selected<'a> = Option<Vec<(&'a PodFacts, &'a PodContainer)>>;
@@ -197,7 +197,7 @@ fn cgroup(path: &str) -> &str {
 /// Returns names for a key: all if they are few; otherwise the first, the number of the others, and a hash.
 fn names(names: &[String]) -> String {
     let all = names.join(",");
-    if all.len() <= LONGEST_NAMES {
+    if all.len() <= MAX_NAMES {
         return all;
     }
     let first: String = names.first().map(|name| name.chars().take(128).collect()).unwrap_or_default();

@@ -17,8 +17,8 @@ use crate::result;
 use crate::run::Run;
 use crate::step::{ApplyStep, current, link_steps, load_step, newest, steps};
 
+pub use crate::dry_run::{DryRunResult, dry_run};
 pub use crate::failure::Unreachable;
-pub use crate::trial::{Trial, dry_run};
 
 /// Makes the calls that lead to the desired state. If there is no difference, nothing is changed.
 ///

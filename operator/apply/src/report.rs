@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bpfman_application::state::node::NodeFailure;
 
-use crate::desired::{LinkKey, UnknownPlace, WantedLink};
+use crate::desired::{AttachmentKey, UnknownPlace, WantedLink};
 
 /// Application on one machine after its reconciliation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,7 +66,7 @@ pub struct ProgramReport {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkReport {
     /// Identity of the attachment.
-    pub key: LinkKey,
+    pub key: AttachmentKey,
     /// Wanted attachment; `None` if it is no longer wanted.
     pub wanted: Option<WantedLink>,
     /// True if it is kept: it is unknown whether it is wanted, or its replacement could not be made.

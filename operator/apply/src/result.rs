@@ -6,7 +6,7 @@ use bpfman_application::program_type::ClusterProgramType;
 use bpfman_application::state::node::NodeFailure;
 
 use crate::content::link_uuid;
-use crate::desired::{Desired, LinkKey, Load, Program};
+use crate::desired::{AttachmentKey, Desired, Load, Program};
 use crate::failure;
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared};
 use crate::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
@@ -81,7 +81,7 @@ fn program_report(
     running: Option<&ObservedProgram>,
     came: &StepResults,
 ) -> ProgramReport {
-    let there = |key: &LinkKey| {
+    let there = |key: &AttachmentKey| {
         running.and_then(|running| {
             running.links.iter().find(|link| link.key == *key && !came.detached.contains(&link.id))
         })
@@ -182,12 +182,12 @@ mod tests {
     use crate::step::{ApplyStep, link_steps};
 
     fn link(id: u32, pod: &str, state: &str) -> ObservedLink {
-        let key = LinkKey(format!("eth0 in pod {pod} net:1:2"));
+        let key = AttachmentKey(format!("eth0 in pod {pod} net:1:2"));
         ObservedLink { id, key, runs: state.is_empty(), state: state.to_owned(), ..ObservedLink::default() }
     }
 
     #[test]
-    fn a_link_that_may_be_wanted_still_is_neither_detached_nor_left_out_of_the_report() {
+    fn possibly_wanted_link_is_neither_detached_nor_omitted() {
         let links = vec![link(1, "a", ""), link(2, "b", ""), link(3, "c", "lost: after the boot")];
         let running = ObservedProgram { name: "guard".to_owned(), links, ..ObservedProgram::default() };
         let unknown = [UnknownPlace::Pod("a".to_owned()), UnknownPlace::Pod("c".to_owned())].into();

@@ -9,7 +9,7 @@ use bpfman_proto::v1;
 use crate::content::{LINK_KEY, UUID_KEY, link_uuid};
 use crate::credentials::{self, RegistryCredentials};
 use crate::daemon::Daemon;
-use crate::desired::{LinkKey, Load, Program, ProgramOwner, WantedLink};
+use crate::desired::{AttachmentKey, Load, Program, ProgramOwner, WantedLink};
 use crate::failure::{CallRefusal, Unreachable, failure, refusal};
 use crate::observed::ObservedProgram;
 use crate::place::{HookPlace, on_the_wire};
@@ -163,8 +163,9 @@ impl Run<'_> {
                     self.update(program, key, request, step).await?
                 }
                 ApplyStep::Detach { program, key, link, instead } => {
-                    let failed =
-                        |key: &LinkKey| self.came.not_attached.contains_key(&(program.clone(), key.clone()));
+                    let failed = |key: &AttachmentKey| {
+                        self.came.not_attached.contains_key(&(program.clone(), key.clone()))
+                    };
                     match instead.iter().find(|key| failed(key)) {
                         None => self.detach(program, *link, step).await?,
                         Some(instead) => {
@@ -176,7 +177,9 @@ impl Run<'_> {
                         }
                     }
                 }
-                ApplyStep::Unload { program, id, uid, instead } => match self.kept_out(program, instead) {
+                ApplyStep::Unload { program, id, uid, instead } => match self
+                    .unattached_place(program, instead)
+                {
                     None => self.unload(program, *id, *uid, step).await?,
                     Some(place) => self.came.notes.push(format!(
                         "the older version of {program} ({id}) stays: the new one cannot be attached at {}",
@@ -191,7 +194,7 @@ impl Run<'_> {
     }
 
     /// Returns a place at which the new version could not be attached, unless the older version may be the cause.
-    fn kept_out<'a>(&self, program: &str, instead: &'a [LinkKey]) -> Option<&'a LinkKey> {
+    fn unattached_place<'a>(&self, program: &str, instead: &'a [AttachmentKey]) -> Option<&'a AttachmentKey> {
         instead.iter().find(|key| {
             let failure = self.came.not_attached.get(&(program.to_owned(), (*key).clone()));
             failure.is_some_and(|failure| failure.reason != Reason::Conflict.name())
@@ -203,7 +206,7 @@ impl Run<'_> {
     async fn remake(
         &mut self,
         program: &Program,
-        key: &LinkKey,
+        key: &AttachmentKey,
         running: &ObservedProgram,
         (link, was): (u32, &WantedPoint),
         step: &ApplyStep,
@@ -246,7 +249,7 @@ impl Run<'_> {
     async fn attach(
         &mut self,
         program: &Program,
-        key: &LinkKey,
+        key: &AttachmentKey,
         running: &ObservedProgram,
         step: &ApplyStep,
     ) -> Result<(), Unreachable> {
@@ -283,7 +286,7 @@ impl Run<'_> {
     }
 
     /// Returns the attach point with the metadata by which the link is found again.
-    fn named(&self, program: &Program, key: &LinkKey, link: &WantedLink) -> WantedPoint {
+    fn named(&self, program: &Program, key: &AttachmentKey, link: &WantedLink) -> WantedPoint {
         let uuid = link_uuid(&self.owner.uid, &program.name, &key.0);
         let pairs = [(UUID_KEY, uuid), (LINK_KEY, key.0.clone())];
         link.point.clone().with_metadata(pairs.map(|(key, value)| (key.to_owned(), value)).into())
@@ -292,7 +295,7 @@ impl Run<'_> {
     async fn update(
         &mut self,
         program: &str,
-        key: &LinkKey,
+        key: &AttachmentKey,
         request: &ext::UpdateLinkRequest,
         step: &ApplyStep,
     ) -> Result<(), Unreachable> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bpfman_proto::ext::v1 as ext;
 
-use crate::desired::{Desired, LinkKey, Load, Program, WantedLink};
+use crate::desired::{AttachmentKey, Desired, Load, Program, WantedLink};
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared, latest};
 use crate::place::HookPlace;
 use crate::wanted_point::WantedPoint;
@@ -30,14 +30,14 @@ pub enum ApplyStep {
         /// Name of the program.
         program: String,
         /// Identity of the attachment.
-        key: LinkKey,
+        key: AttachmentKey,
     },
     /// Change of the order of an attachment.
     Update {
         /// Name of the program.
         program: String,
         /// Identity of the attachment.
-        key: LinkKey,
+        key: AttachmentKey,
         /// Request that makes the change.
         request: ext::UpdateLinkRequest,
     },
@@ -46,7 +46,7 @@ pub enum ApplyStep {
         /// Name of the program.
         program: String,
         /// Identity of the attachment.
-        key: LinkKey,
+        key: AttachmentKey,
         /// Id in the daemon.
         link: u32,
         /// Current attach point.
@@ -57,12 +57,12 @@ pub enum ApplyStep {
         /// Name of the program.
         program: String,
         /// Identity of the attachment.
-        key: LinkKey,
+        key: AttachmentKey,
         /// Id in the daemon.
         link: u32,
         /// Attachments of the same program that may be its replacements. If one of them cannot be made, the old one
         /// stays, so that a mistyped path does not leave anything unprotected.
-        instead: Vec<LinkKey>,
+        instead: Vec<AttachmentKey>,
     },
     /// Unloading of a program together with its remaining attachments.
     Unload {
@@ -74,7 +74,7 @@ pub enum ApplyStep {
         uid: u64,
         /// Places where it runs and its new version is wanted. It stays if the new version cannot be attached at one
         /// of them.
-        instead: Vec<LinkKey>,
+        instead: Vec<AttachmentKey>,
     },
 }
 
@@ -235,8 +235,8 @@ pub fn link_steps(
         let Some(running) = versions.get(&program.name) else { continue };
         let name = || program.name.clone();
         let mut there = BTreeMap::new();
-        let is_there = |key: &LinkKey| running.links.iter().any(|link| link.key == *key);
-        let new: Vec<&LinkKey> = program.links.keys().filter(|key| !is_there(key)).collect();
+        let is_there = |key: &AttachmentKey| running.links.iter().any(|link| link.key == *key);
+        let new: Vec<&AttachmentKey> = program.links.keys().filter(|key| !is_there(key)).collect();
         for link in &running.links {
             let end = |instead| ApplyStep::Detach {
                 program: name(),
@@ -364,7 +364,7 @@ mod tests {
 
     fn observed(there: &str, runs: bool) -> ObservedLink {
         let place = HookPlace::of(Some(&Info::XdpAttachInfo(Default::default())), None);
-        ObservedLink { id: 7, key: LinkKey(there.to_owned()), place, runs, ..Default::default() }
+        ObservedLink { id: 7, key: AttachmentKey(there.to_owned()), place, runs, ..Default::default() }
     }
 
     fn steps_of(wanted: Option<&str>, observed: ObservedLink) -> Vec<ApplyStep> {
@@ -377,7 +377,7 @@ mod tests {
         let program = Program {
             name: "wall".to_owned(),
             program_type: "XDP",
-            links: wanted.map(|key| (LinkKey(key.to_owned()), link)).into_iter().collect(),
+            links: wanted.map(|key| (AttachmentKey(key.to_owned()), link)).into_iter().collect(),
             problems: Vec::new(),
             unmatched: Vec::new(),
             unknown: BTreeSet::new(),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     fn attach(key: &str) -> ApplyStep {
-        ApplyStep::Attach { program: "wall".to_owned(), key: LinkKey(key.to_owned()) }
+        ApplyStep::Attach { program: "wall".to_owned(), key: AttachmentKey(key.to_owned()) }
     }
 
     fn detach(key: &str) -> ApplyStep {
@@ -398,13 +398,13 @@ mod tests {
     }
 
     fn detach_for(there: &str, instead: &[&str]) -> ApplyStep {
-        let key = |key: &str| LinkKey(key.to_owned());
+        let key = |key: &str| AttachmentKey(key.to_owned());
         let instead = instead.iter().map(|text| key(text)).collect();
         ApplyStep::Detach { program: "wall".to_owned(), key: key(there), link: 7, instead }
     }
 
     #[test]
-    fn a_pod_that_is_found_in_another_network_stays_guarded_in_its_own_while_that_is_there() {
+    fn pod_in_a_new_network_stays_guarded_in_the_old_one() {
         assert_eq!(steps(Some(NOW), THEN, true), [attach(NOW)]);
         // The pod has a new sandbox: the old network no longer exists.
         assert_eq!(steps(Some(NOW), THEN, false), [attach(NOW), detach(THEN)]);

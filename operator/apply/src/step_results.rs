@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bpfman_application::state::node::NodeFailure;
 
-use crate::desired::LinkKey;
+use crate::desired::AttachmentKey;
 
 #[derive(Debug, Default)]
 pub struct StepResults {
@@ -17,9 +17,9 @@ pub struct StepResults {
     /// First failure.
     pub failure: Option<NodeFailure>,
     /// Ids of new attachments, by program and key.
-    pub attached: BTreeMap<(String, LinkKey), u32>,
+    pub attached: BTreeMap<(String, AttachmentKey), u32>,
     /// Attachments that could not be made or changed, by program and key.
-    pub not_attached: BTreeMap<(String, LinkKey), NodeFailure>,
+    pub not_attached: BTreeMap<(String, AttachmentKey), NodeFailure>,
     /// Detached attachments, by their ids in the daemon.
     pub detached: Vec<u32>,
     /// Unwanted attachments that stay because their replacements could not be made, by their ids in the daemon.

@@ -8,7 +8,7 @@ use bpfman_proto::v1::attach_info::Info;
 use proptest::prelude::*;
 
 use crate::content::content;
-use crate::desired::{Desired, LinkKey, Load, Program, WantedLink};
+use crate::desired::{AttachmentKey, Desired, Load, Program, WantedLink};
 use crate::observed::{ObservedLink, ObservedProgram, ObservedPrograms, declared};
 use crate::place::HookPlace;
 use crate::step::{ApplyStep, current, link_steps, load_step, steps};
@@ -35,14 +35,14 @@ fn attach(kind: &str, interface: u8, priority: i32, redirect: bool) -> Info {
     }
 }
 
-fn links(kind: &'static str) -> impl Strategy<Value = BTreeMap<LinkKey, WantedLink>> {
+fn links(kind: &'static str) -> impl Strategy<Value = BTreeMap<AttachmentKey, WantedLink>> {
     let link = (0..3_u8, 0..3_i32, any::<bool>(), prop::option::of(Just("firewall".to_owned())));
     prop::collection::vec(link, 0..4).prop_map(move |links| {
         let of = |(interface, priority, redirect, role): (u8, i32, bool, Option<String>)| {
             let order = role.map(|role| LinkOrder { role: Some(role), ..LinkOrder::default() });
             let point = WantedPoint::published(attach(kind, interface, priority, redirect));
             let link = WantedLink { point, order, on_unavailable: OnUnavailable::default(), pod: None };
-            (LinkKey(format!("eth{interface}")), link)
+            (AttachmentKey(format!("eth{interface}")), link)
         };
         links.into_iter().map(of).collect()
     })
@@ -220,7 +220,7 @@ impl Model {
         self.seen.programs.iter_mut().find(|program| program.id == id).unwrap()
     }
 
-    fn running(&self) -> BTreeSet<(String, LinkKey, String)> {
+    fn running(&self) -> BTreeSet<(String, AttachmentKey, String)> {
         let of = |program: &ObservedProgram| {
             let name = program.name.clone();
             let links = program.links.clone();
@@ -255,7 +255,7 @@ impl Model {
     }
 }
 
-fn wants(desired: &Desired) -> BTreeSet<(String, LinkKey, String)> {
+fn wants(desired: &Desired) -> BTreeSet<(String, AttachmentKey, String)> {
     let programs = desired.load.iter().flat_map(|load| &load.programs);
     let of = |program: &Program| {
         let place = |link: &WantedLink| {
@@ -273,7 +273,7 @@ fn wants(desired: &Desired) -> BTreeSet<(String, LinkKey, String)> {
 
 proptest! {
     #[test]
-    fn every_edit_and_every_loss_leads_to_what_is_wanted_and_then_to_nothing_to_do(
+    fn every_edit_and_loss_converges_and_then_nothing_is_left_to_do(
         edits in prop::collection::vec((wanted(), any::<bool>(), prop::option::of(any::<u64>()), 0..2_u8), 1..6),
     ) {
         let mut model = Model::default();
@@ -302,7 +302,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_boot_lost_is_loaded_again_or_in_its_new_version_and_the_rest_of_it_goes(
+    fn programs_lost_at_boot_are_loaded_in_the_wanted_version(
         first in wanted(), then in prop::option::of(wanted()), lost in any::<u64>(), replaces in any::<bool>(),
     ) {
         let mut model = Model::default();
@@ -318,7 +318,7 @@ proptest! {
     }
 
     #[test]
-    fn programs_of_another_agent_run_until_the_new_ones_are_attached(wanted in wanted()) {
+    fn programs_of_another_agent_run_until_new_ones_are_attached(wanted in wanted()) {
         let mut model = Model::default();
         model.reconcile(&wanted, true);
         for program in &mut model.seen.programs {

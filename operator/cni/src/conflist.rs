@@ -7,7 +7,7 @@ use crate::network::VERSIONS;
 
 /// Reason why a configuration is left unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum ConflistError {
     /// Invalid JSON, or no object.
     #[error("it is no network configuration: {0}")]
     NotDecoded(String),
@@ -63,22 +63,23 @@ pub enum ConflistChange {
 /// two plugins that add themselves at the end would alternate forever.
 ///
 /// # Errors
-/// Returns [`Unfit`].
-/// [`Unfit`].
-pub fn with(text: &[u8], entry: &PluginEntry) -> Result<ConflistChange, Unfit> {
+/// Returns [`ConflistError`].
+/// [`ConflistError`].
+pub fn with(text: &[u8], entry: &PluginEntry) -> Result<ConflistChange, ConflistError> {
     let mut value = decode(text)?;
     if let Some(version) = value["cniVersion"].as_str().filter(|version| !VERSIONS.contains(version)) {
-        return Err(Unfit::Version(version.to_owned()));
+        return Err(ConflistError::Version(version.to_owned()));
     }
     // Without a version, the runtime assumes 0.1.0, which has no chains.
     if value["cniVersion"].as_str().is_none() {
-        return Err(Unfit::Version(String::new()));
+        return Err(ConflistError::Version(String::new()));
     }
     let ours = entry.value();
     let Some(plugins) = value.get_mut("plugins") else { return single(value, ours) };
-    let plugins = plugins.as_array_mut().filter(|plugins| !plugins.is_empty()).ok_or(Unfit::NoPlugins)?;
+    let plugins =
+        plugins.as_array_mut().filter(|plugins| !plugins.is_empty()).ok_or(ConflistError::NoPlugins)?;
     if plugins.iter().all(is_ours) {
-        return Err(Unfit::NoPlugins);
+        return Err(ConflistError::NoPlugins);
     }
     match plugins.iter_mut().find(|plugin| is_ours(plugin)) {
         Some(there) if *there == ours => return Ok(ConflistChange::Same),
@@ -88,9 +89,9 @@ pub fn with(text: &[u8], entry: &PluginEntry) -> Result<ConflistChange, Unfit> {
     Ok(ConflistChange::List(value))
 }
 
-fn single(mut value: Value, ours: Value) -> Result<ConflistChange, Unfit> {
+fn single(mut value: Value, ours: Value) -> Result<ConflistChange, ConflistError> {
     if value["type"].as_str().is_none_or(|name| name == PLUGIN) {
-        return Err(Unfit::NoPlugins);
+        return Err(ConflistError::NoPlugins);
     }
     let mut list = Map::new();
     for key in ["cniVersion", "name"] {
@@ -105,8 +106,8 @@ fn single(mut value: Value, ours: Value) -> Result<ConflistChange, Unfit> {
 /// Returns a configuration without the plugin, or `None` if the plugin is not in it.
 ///
 /// # Errors
-/// Returns [`Unfit::NotDecoded`].
-pub fn without(text: &[u8]) -> Result<Option<Value>, Unfit> {
+/// Returns [`ConflistError::NotDecoded`].
+pub fn without(text: &[u8]) -> Result<Option<Value>, ConflistError> {
     let mut value = decode(text)?;
     let Some(plugins) = value.get_mut("plugins").and_then(Value::as_array_mut) else { return Ok(None) };
     let before = plugins.len();
@@ -118,11 +119,12 @@ fn is_ours(plugin: &Value) -> bool {
     plugin["type"] == PLUGIN
 }
 
-fn decode(text: &[u8]) -> Result<Value, Unfit> {
-    let value: Value = serde_json::from_slice(text).map_err(|error| Unfit::NotDecoded(error.to_string()))?;
+fn decode(text: &[u8]) -> Result<Value, ConflistError> {
+    let value: Value =
+        serde_json::from_slice(text).map_err(|error| ConflistError::NotDecoded(error.to_string()))?;
     match value.is_object() {
         true => Ok(value),
-        false => Err(Unfit::NotDecoded("it is JSON, but no object".to_owned())),
+        false => Err(ConflistError::NotDecoded("it is JSON, but no object".to_owned())),
     }
 }
 
@@ -177,12 +179,15 @@ mod tests {
     #[test]
     fn what_is_none_is_left_alone() {
         let fails = |text: &str| with(text.as_bytes(), &PluginEntry::default()).unwrap_err();
-        assert!(matches!(fails("{"), Unfit::NotDecoded(_)));
-        assert!(matches!(fails("[]"), Unfit::NotDecoded(_)));
-        assert_eq!(fails(r#"{"cniVersion":"0.4.0","plugins":[]}"#), Unfit::NoPlugins);
-        assert_eq!(fails(r#"{"cniVersion":"0.4.0","plugins":[{"type":"bpfman-cni"}]}"#), Unfit::NoPlugins);
-        assert_eq!(fails(r#"{"cniVersion":"0.4.0"}"#), Unfit::NoPlugins);
-        assert_eq!(fails(r#"{"cniVersion":"9.9.9","type":"ptp"}"#), Unfit::Version("9.9.9".into()));
-        assert_eq!(fails(r#"{"type":"ptp"}"#), Unfit::Version(String::new()));
+        assert!(matches!(fails("{"), ConflistError::NotDecoded(_)));
+        assert!(matches!(fails("[]"), ConflistError::NotDecoded(_)));
+        assert_eq!(fails(r#"{"cniVersion":"0.4.0","plugins":[]}"#), ConflistError::NoPlugins);
+        assert_eq!(
+            fails(r#"{"cniVersion":"0.4.0","plugins":[{"type":"bpfman-cni"}]}"#),
+            ConflistError::NoPlugins
+        );
+        assert_eq!(fails(r#"{"cniVersion":"0.4.0"}"#), ConflistError::NoPlugins);
+        assert_eq!(fails(r#"{"cniVersion":"9.9.9","type":"ptp"}"#), ConflistError::Version("9.9.9".into()));
+        assert_eq!(fails(r#"{"type":"ptp"}"#), ConflistError::Version(String::new()));
     }
 }

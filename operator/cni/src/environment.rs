@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::{CniError, INVALID_ENVIRONMENT};
 
 /// Maximum length of an interface name, in bytes.
-const LONGEST_INTERFACE: usize = 15;
+const MAX_INTERFACE: usize = 15;
 
 /// CNI operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub fn container(
     }
     let ifname = get(variable, "CNI_IFNAME")?;
     let unfit = |character: char| character == '/' || character == ':' || character.is_whitespace();
-    if ifname.len() > LONGEST_INTERFACE || ifname == "." || ifname == ".." || ifname.contains(unfit) {
+    if ifname.len() > MAX_INTERFACE || ifname == "." || ifname == ".." || ifname.contains(unfit) {
         return Err(wrong("CNI_IFNAME", &ifname, "no interface can have this name"));
     }
     let netns = variable("CNI_NETNS").filter(|path| !path.is_empty());

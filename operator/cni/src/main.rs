@@ -9,7 +9,7 @@ use bpfman_cni::{install, plugin};
 use serde::Serialize;
 
 /// Maximum size of a network configuration, in bytes.
-const LARGEST: u64 = 4 << 20;
+const MAX_CONFIGURATION: u64 = 4 << 20;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         };
     }
     let mut input = Vec::new();
-    if let Err(error) = io::stdin().take(LARGEST).read_to_end(&mut input) {
+    if let Err(error) = io::stdin().take(MAX_CONFIGURATION).read_to_end(&mut input) {
         let error = CniError::new(IO_FAILURE, "the network configuration cannot be read", error.to_string());
         return say(&error, ExitCode::FAILURE);
     }

@@ -17,7 +17,7 @@ pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 pub const NEWEST: &str = "1.1.0";
 
 /// Maximum of `timeoutSeconds`.
-const LONGEST_TIMEOUT: u64 = 600;
+const MAX_TIMEOUT: u64 = 600;
 
 /// Network configuration of the plugin.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,11 +79,8 @@ impl PodNetwork {
                 format!("bpfman-cni knows {}", VERSIONS.join(", ")),
             ));
         }
-        if network.timeout_seconds == 0 || network.timeout_seconds > LONGEST_TIMEOUT {
-            return Err(wrong(format!(
-                "timeoutSeconds is {}: 1 to {LONGEST_TIMEOUT}",
-                network.timeout_seconds
-            )));
+        if network.timeout_seconds == 0 || network.timeout_seconds > MAX_TIMEOUT {
+            return Err(wrong(format!("timeoutSeconds is {}: 1 to {MAX_TIMEOUT}", network.timeout_seconds)));
         }
         for (name, path) in [("agentSocket", &network.agent_socket), ("stateFile", &network.state_file)] {
             if !path.is_absolute() {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 
 /// Maximum length of a line, in bytes.
-pub const LONGEST_LINE: u64 = 64 << 10;
+pub const MAX_LINE: u64 = 64 << 10;
 
 /// Purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,13 +102,13 @@ pub fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Reads a line of at most [`LONGEST_LINE`].
+/// Reads a line of at most [`MAX_LINE`].
 ///
 /// # Errors
 /// Returns an error if the connection breaks or the message is invalid.
 pub fn read<T: DeserializeOwned>(from: impl BufRead) -> io::Result<T> {
     let mut line = Vec::new();
-    from.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    from.take(MAX_LINE).read_until(b'\n', &mut line)?;
     parse(&line)
 }
 

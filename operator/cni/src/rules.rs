@@ -12,7 +12,7 @@ use crate::protocol::VERSION;
 use crate::write;
 
 /// Maximum size of the file, in bytes.
-const LARGEST: u64 = 16 << 20;
+const MAX_FILE: u64 = 16 << 20;
 
 /// Rule that pods must not start without a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl Rules {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
         }
         let mut text = Vec::new();
-        file.take(LARGEST).read_to_end(&mut text)?;
+        file.take(MAX_FILE).read_to_end(&mut text)?;
         let rules: Self = serde_json::from_slice(&text)?;
         if rules.version != VERSION {
             let why = format!("it is of version {}, and this plugin of {VERSION}", rules.version);

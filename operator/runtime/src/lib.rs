@@ -31,7 +31,7 @@ pub mod scrape;
 pub mod sentence;
 pub mod serve;
 pub mod tls;
-pub mod troubles;
 pub mod watch;
 pub mod watch_backoff;
+pub mod watch_failures;
 pub mod wire;

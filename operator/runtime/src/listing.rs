@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_list_does_not_have_is_gone_at_its_end_and_another_watch_takes_nothing() {
+    fn object_missing_in_a_complete_list_is_gone_for_its_watch_only() {
         let mut listing = Listing::default();
         for (watch, event) in
             [(0, Event::Init), (0, Event::InitApply('a')), (0, Event::InitApply('b')), (0, Event::InitDone)]

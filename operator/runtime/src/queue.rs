@@ -16,7 +16,7 @@ use shares::Shares;
 
 const FIRST: Duration = Duration::from_secs(1);
 
-const LONGEST: Duration = Duration::from_secs(300);
+const MAX_DELAY: Duration = Duration::from_secs(300);
 
 /// Sleeps until a time, or forever without one.
 pub async fn sleep_until(due: Option<Instant>) {
@@ -255,7 +255,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
 
     /// Ends the turn of a key with a failure. Returns the delay until the next one, which never exceeds `longest`.
     pub fn failed(&self, key: &K, longest: Option<Duration>) -> Duration {
-        let wait = self.schedule().failed(Instant::now(), key, longest.unwrap_or(LONGEST));
+        let wait = self.schedule().failed(Instant::now(), key, longest.unwrap_or(MAX_DELAY));
         self.woken.notify_one();
         wait
     }

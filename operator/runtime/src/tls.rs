@@ -82,12 +82,12 @@ impl ResolvesServerCert for Served {
 }
 
 /// Connection after its TLS handshake.
-pub type GreetedStream = Quiet<TlsStream<TcpStream>>;
+pub type HandshakenStream = Quiet<TlsStream<TcpStream>>;
 
 /// Connections after their TLS handshakes. A slow handshake delays no other.
-pub struct Greeted {
+pub struct TlsListener {
     address: SocketAddr,
-    connections: mpsc::Receiver<(GreetedStream, SocketAddr)>,
+    connections: mpsc::Receiver<(HandshakenStream, SocketAddr)>,
 }
 
 /// Verifier of client certificates.
@@ -130,7 +130,7 @@ pub fn clients(file: &Path) -> Result<Clients, AuthoritiesError> {
 
 /// Reason why the listener cannot start.
 #[derive(Debug, Error)]
-pub enum GreetError {
+pub enum TlsListenError {
     /// The address is in use, or does not belong to this machine.
     #[error(transparent)]
     Listen(#[from] io::Error),
@@ -147,7 +147,7 @@ pub async fn listen(
     address: SocketAddr,
     served: Arc<Served>,
     clients: Option<Clients>,
-) -> Result<Greeted, GreetError> {
+) -> Result<TlsListener, TlsListenError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -159,10 +159,14 @@ pub async fn listen(
     let address = listener.local_addr()?;
     let (out, connections) = mpsc::channel(GREETINGS);
     tokio::spawn(accept(listener, acceptor, out));
-    Ok(Greeted { address, connections })
+    Ok(TlsListener { address, connections })
 }
 
-async fn accept(listener: Admitted, acceptor: TlsAcceptor, out: mpsc::Sender<(GreetedStream, SocketAddr)>) {
+async fn accept(
+    listener: Admitted,
+    acceptor: TlsAcceptor,
+    out: mpsc::Sender<(HandshakenStream, SocketAddr)>,
+) {
     let permits = Arc::new(Semaphore::new(GREETINGS));
     // The semaphore is never closed.
     while let Ok(permit) = permits.clone().acquire_owned().await {
@@ -179,8 +183,8 @@ async fn accept(listener: Admitted, acceptor: TlsAcceptor, out: mpsc::Sender<(Gr
     }
 }
 
-impl axum::serve::Listener for Greeted {
-    type Io = GreetedStream;
+impl axum::serve::Listener for TlsListener {
+    type Io = HandshakenStream;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {

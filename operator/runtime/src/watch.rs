@@ -10,7 +10,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::backoff::{after, jittered};
-use crate::connect::why;
+use crate::connect::failure_text;
 use crate::outage::OUTAGE;
 
 /// Backoff of a watch that fails.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_only_begun_ends_no_row_of_failures_where_rows_end_in_lists() {
+    fn incomplete_list_does_not_end_a_series_of_failures() {
         let (first, longest) = (Duration::from_millis(200), Duration::from_secs(5));
         let mut tries = Tries::new(Waits { first, longest, jitter: false, list_again_after: Some(5) });
         for failures in 1..=5 {

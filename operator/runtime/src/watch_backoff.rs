@@ -25,21 +25,21 @@ use crate::requests::is_watch;
 /// Duration after which a watch counts as normal: those of agents last four minutes.
 const LASTS: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(10);
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// Number of consecutive short watches, by path.
-type InARow = Arc<Mutex<HashMap<String, u32>>>;
+type ConsecutiveShortWatches = Arc<Mutex<HashMap<String, u32>>>;
 
 /// Returns a layer that delays the end of short watches.
 pub fn hold_early_ends<S>() -> impl Layer<S, Service = HoldingService<S>> {
-    layer_fn(|inner| HoldingService { inner, in_a_row: InARow::default() })
+    layer_fn(|inner| HoldingService { inner, in_a_row: ConsecutiveShortWatches::default() })
 }
 
 /// Client whose short watches end with a delay.
 #[derive(Clone, Debug)]
 pub struct HoldingService<S> {
     inner: S,
-    in_a_row: InARow,
+    in_a_row: ConsecutiveShortWatches,
 }
 
 impl<S, B> Service<Request<Body>> for HoldingService<S>
@@ -76,7 +76,7 @@ where
 #[derive(Debug)]
 struct Watch {
     path: String,
-    in_a_row: InARow,
+    in_a_row: ConsecutiveShortWatches,
     begun: Instant,
 }
 
@@ -90,7 +90,7 @@ impl Watch {
         }
         let count = in_a_row.entry(self.path.clone()).or_default();
         *count = count.saturating_add(1);
-        Some(jittered(STEP.saturating_mul(*count).min(LONGEST)))
+        Some(jittered(STEP.saturating_mul(*count).min(MAX_DELAY)))
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_until_a_watch_lasts_each_path_by_itself() {
-        let in_a_row = InARow::default();
+        let in_a_row = ConsecutiveShortWatches::default();
         let pause = |path: &str, lasted| {
             let begun = Instant::now().checked_sub(Duration::from_secs(lasted)).unwrap();
             Watch { path: path.to_owned(), in_a_row: Arc::clone(&in_a_row), begun }.pause()

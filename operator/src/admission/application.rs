@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_another_namespace_are_refused_to_a_namespaced_application() {
+    fn secrets_of_other_namespaces_are_refused_to_namespaced_ones() {
         let elsewhere = |spec: &mut Value| {
             spec["byteCode"]["image"]["imagePullSecret"] = json!({ "name": "pull", "namespace": "bank" });
         };
@@ -135,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_another_type_is_refused_where_the_server_knows_no_rules() {
+    fn block_of_another_type_is_refused_without_server_side_rules() {
         let message = reviewed(None, |spec| spec["programs"][0]["type"] = json!("TC")).message().unwrap();
         assert!(message.contains("type TC needs the block tc"), "{message}");
     }
 
     #[test]
-    fn a_probe_of_a_namespace_at_an_offset_or_of_a_process_is_refused() {
+    fn namespaced_probe_with_offset_or_process_is_refused() {
         for (field, value) in [("offset", json!(6)), ("pid", json!(7))] {
             let probe = |spec: &mut Value| {
                 let mut link =

@@ -28,7 +28,7 @@ const REMEMBERED: usize = 20_000;
 
 /// Identity of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum CallerIdentity {
     /// The agent of a node.
     Agent {
         /// Name of the node.
@@ -93,15 +93,17 @@ impl AgentIdentity {
     ///
     /// # Errors
     /// Returns an error if the user is an agent on an unknown node.
-    pub async fn who(&self, user: &UserInfo) -> Result<Who, UnknownCaller> {
+    pub async fn who(&self, user: &UserInfo) -> Result<CallerIdentity, UnknownCaller> {
         let name = user.username.clone().unwrap_or_default();
         match account(&name) {
             Some((namespace, AGENT)) => {
-                self.node(user, &name, namespace).await.map(|node| Who::Agent { node })
+                self.node(user, &name, namespace).await.map(|node| CallerIdentity::Agent { node })
             }
-            Some((namespace, CONTROLLER)) if namespace == self.namespace => Ok(Who::Controller),
-            _ if user.groups.iter().flatten().any(|group| group == "system:masters") => Ok(Who::Master),
-            _ => Ok(Who::Other { name }),
+            Some((namespace, CONTROLLER)) if namespace == self.namespace => Ok(CallerIdentity::Controller),
+            _ if user.groups.iter().flatten().any(|group| group == "system:masters") => {
+                Ok(CallerIdentity::Master)
+            }
+            _ => Ok(CallerIdentity::Other { name }),
         }
     }
 

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_that_nodes_may_understand_differently_is_named_with_what_is_wrong() {
+    fn ambiguous_image_reference_is_refused_with_the_reason() {
         for (reference, says) in [
             ("xdp_pass", "which registry"),
             ("bpfman-bytecode/xdp_pass:v1", "which registry"),

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_others_before_all_are_listed_and_one_that_is_gone_is_forgotten() {
+    fn conflicts_need_a_complete_list_and_forget_deleted_ones() {
         let known = KnownSlots::default();
         let nobody = ApplicationName { namespace: None, name: "nobody".into() };
         known.see(0, Event::Init);

@@ -29,11 +29,11 @@ pub struct Reviewer {
 /// Error while the other applications are not known yet: the webhook's failure policy then decides.
 #[derive(Debug, thiserror::Error)]
 #[error("applications are still being listed")]
-pub struct NotYet;
+pub struct NotSynced;
 
 impl Reviewer {
     /// Reviews an application.
-    pub fn application(&self, request: &ReviewRequest) -> Result<AdmissionResponse, NotYet> {
+    pub fn application(&self, request: &ReviewRequest) -> Result<AdmissionResponse, NotSynced> {
         let Some(new) = &request.object else { return Ok(request.into()) };
         let unchanged = request.old_object.as_ref().is_some_and(|old| old.data["spec"] == new.data["spec"]);
         // Allow changes of finalizers and labels on objects from before reviews existed, so that they can be deleted.
@@ -48,7 +48,7 @@ impl Reviewer {
         let mut verdict = match ApplicationSpec::read(name.namespace.as_deref(), new.data["spec"].clone()) {
             Err(error) => ReviewVerdict::refused(error.to_string()),
             Ok(spec) => {
-                let others = self.known.others(&name).ok_or(NotYet)?;
+                let others = self.known.others(&name).ok_or(NotSynced)?;
                 application::review(&name, &spec, &others)
             }
         };

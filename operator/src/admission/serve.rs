@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::review::{Reviewer, read};
-use bpfman_runtime::tls::Greeted;
+use bpfman_runtime::tls::TlsListener;
 
 /// Maximum size of a request, in bytes. A request contains the old and the new object, and the API server accepts
 /// objects of 1.5 MiB, which are escaped in JSON.
@@ -34,7 +34,7 @@ const ANSWERED: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Returns an error if the listener fails.
-pub async fn serve(listener: Greeted, reviewer: Arc<Reviewer>) -> std::io::Result<()> {
+pub async fn serve(listener: TlsListener, reviewer: Arc<Reviewer>) -> std::io::Result<()> {
     let router = Router::new()
         .route("/applications", post(application))
         .route("/states", post(state))

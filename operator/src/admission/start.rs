@@ -7,14 +7,14 @@ use anyhow::Context;
 use kube::Client;
 use tracing::info;
 
-use super::certificates::Keeper;
+use super::certificates::CertificateRenewer;
 use super::flags::AdmissionFlags;
 use super::identity::AgentIdentity;
 use super::known::KnownSlots;
 use super::review::Reviewer;
 use super::serve;
 use crate::clock::ServerClock;
-use bpfman_runtime::certificate::{CertificateTerms, alone};
+use bpfman_runtime::certificate::{CertificateTerms, self_signed};
 use bpfman_runtime::serve::address;
 use bpfman_runtime::tls::{Served, clients, listen};
 
@@ -43,7 +43,8 @@ pub async fn run(
     };
     let clients = flags.admission_client_ca.as_deref().map(clients).transpose()?;
     let policy = flags.admission_failure_policy;
-    let keeper = Keeper::new(client.clone(), namespace, names, policy, terms, served.clone(), clock);
+    let keeper =
+        CertificateRenewer::new(client.clone(), namespace, names, policy, terms, served.clone(), clock);
     let known = KnownSlots::follow(&client);
     let identity = AgentIdentity::new(client, namespace);
     let reviewer = Arc::new(Reviewer { known, identity });

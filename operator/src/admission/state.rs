@@ -6,7 +6,7 @@ use bpfman_application::{GROUP, VERSION};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 
-use super::identity::Who;
+use super::identity::CallerIdentity;
 use bpfman_application::state::name::{label, state_name};
 
 /// Annotations that only the controller writes: the revision of a node, and the order to watch its gates.
@@ -25,10 +25,10 @@ pub struct StateChange<'a> {
 
 /// Returns why a change is refused, if it is.
 #[must_use]
-pub fn refused(change: StateChange<'_>, who: &Who) -> Option<String> {
+pub fn refused(change: StateChange<'_>, who: &CallerIdentity) -> Option<String> {
     orders(change, who).or_else(|| match who {
-        Who::Agent { node } => foreign(change, node).or_else(|| identity(change, node)),
-        Who::Controller | Who::Master | Who::Other { .. } => None,
+        CallerIdentity::Agent { node } => foreign(change, node).or_else(|| identity(change, node)),
+        CallerIdentity::Controller | CallerIdentity::Master | CallerIdentity::Other { .. } => None,
     })
 }
 
@@ -39,15 +39,15 @@ fn name(change: StateChange<'_>) -> String {
 
 /// Refuses orders of anyone but the controller. Preflight orders change nothing: users with permission to patch state
 /// objects use them for dry runs. An agent must not give one, since it would order itself.
-fn orders(change: StateChange<'_>, who: &Who) -> Option<String> {
-    if matches!(who, Who::Controller | Who::Master) {
+fn orders(change: StateChange<'_>, who: &CallerIdentity) -> Option<String> {
+    if matches!(who, CallerIdentity::Controller | CallerIdentity::Master) {
         return None;
     }
     let new = change.new?;
     let get = |object: Option<&DynamicObject>, key: &str| {
         object.and_then(|object| object.annotations().get(key)).cloned()
     };
-    let trial = matches!(who, Who::Agent { .. }).then_some(PREFLIGHT);
+    let trial = matches!(who, CallerIdentity::Agent { .. }).then_some(PREFLIGHT);
     let key = ORDERS.into_iter().chain(trial).find(|key| get(change.old, key) != get(Some(new), key))?;
     Some(format!(
         "{}: the annotation {key} is an order of the controller, and only its service account writes it; to lead a \
@@ -122,8 +122,8 @@ mod tests {
 
     const KIND: &str = "ClusterBpfApplicationState";
 
-    fn agent(node: &str) -> Who {
-        Who::Agent { node: node.to_owned() }
+    fn agent(node: &str) -> CallerIdentity {
+        CallerIdentity::Agent { node: node.to_owned() }
     }
 
     fn state(node: &str) -> Value {
@@ -146,7 +146,7 @@ mod tests {
         object
     }
 
-    fn judged(old: Option<Value>, new: Option<Value>, who: &Who) -> Option<String> {
+    fn judged(old: Option<Value>, new: Option<Value>, who: &CallerIdentity) -> Option<String> {
         let read =
             |value: Option<Value>| value.map(|value| serde_json::from_value::<DynamicObject>(value).unwrap());
         let (old, new) = (read(old), read(new));
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn only_the_controller_gives_orders() {
         let ordered = |key: &str| with("n1", "/metadata/annotations", json!({ key: "r2" }));
-        let other = Who::Other { name: "system:serviceaccount:ci:deployer".to_owned() };
+        let other = CallerIdentity::Other { name: "system:serviceaccount:ci:deployer".to_owned() };
         for (key, who) in [
             (REVISION, &agent("n1")),
             (SOAK, &agent("n1")),
@@ -212,7 +212,7 @@ mod tests {
             assert!(judged(Some(ordered(key)), Some(state("n1")), who).is_some(), "taken away");
             assert!(judged(None, Some(ordered(key)), who).is_some(), "from the beginning");
             assert_eq!(judged(Some(ordered(key)), Some(ordered(key)), who), None, "left as it is");
-            for who in [Who::Controller, Who::Master] {
+            for who in [CallerIdentity::Controller, CallerIdentity::Master] {
                 assert_eq!(judged(Some(state("n1")), Some(ordered(key)), &who), None);
             }
         }
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn who_may_write_state_objects_may_rehearse() {
         let asked = with("n1", "/metadata/annotations", json!({ PREFLIGHT: "r2" }));
-        let user = Who::Other { name: "alice".to_owned() };
+        let user = CallerIdentity::Other { name: "alice".to_owned() };
         assert_eq!(judged(Some(state("n1")), Some(asked.clone()), &user), None);
         assert_eq!(judged(Some(asked.clone()), Some(state("n1")), &user), None, "taken away");
         let both = with("n1", "/metadata/annotations", json!({ PREFLIGHT: "r2", REVISION: "r2" }));
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn others_with_the_right_write_what_any_node_answers() {
-        let other = Who::Other { name: "alice".to_owned() };
+        let other = CallerIdentity::Other { name: "alice".to_owned() };
         assert_eq!(judged(Some(state("n2")), None, &other), None);
         assert_eq!(judged(Some(state("n2")), Some(with("n2", "/metadata/labels", json!({}))), &other), None);
     }

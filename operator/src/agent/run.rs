@@ -38,7 +38,7 @@ use bpfman_runtime::serve::listen;
 use bpfman_runtime::watch_backoff::hold_early_ends;
 
 /// Time limit of a reconciliation: a load may have to pull an image over a slow network first.
-const LONGEST: Duration = Duration::from_secs(900);
+const MAX_TIME: Duration = Duration::from_secs(900);
 
 /// Maximum delay after a failure that affects the whole fleet.
 const FLEET_WAIT: Duration = Duration::from_secs(30);
@@ -192,7 +192,7 @@ async fn work_off(shared: &Arc<Shared>, workers: usize) {
 /// application would stay busy forever.
 async fn bounded(reconcile: impl Future<Output = Ended>) -> Ended {
     // State that other tasks share is behind locks that ignore poisoning.
-    match tokio::time::timeout(LONGEST, AssertUnwindSafe(reconcile).catch_unwind()).await {
+    match tokio::time::timeout(MAX_TIME, AssertUnwindSafe(reconcile).catch_unwind()).await {
         Ok(Ok(ended)) => ended,
         // The panic hook has logged message and location.
         Ok(Err(_panic)) => Ended::Failed("panic".to_owned()),

@@ -35,9 +35,9 @@ pub enum ClientCommand {
     /// Show network flows and dropped packets of all nodes that run the gallery's flows.
     Flows(FlowsOptions),
     /// Continue a rollout: end the soak, start the next wave, or accept a failure.
-    Promote(Which),
+    Promote(ApplicationArgument),
     /// Roll every node back to the last stable revision.
-    Abort(Which),
+    Abort(ApplicationArgument),
     /// Show the fleet in a browser on this machine: applications on all nodes, rollouts, causes of failure. Until Ctrl-C.
     Console(ConsoleOptions),
     /// Check on one node of each kernel whether a new application would load: the node loads it, and discards it.
@@ -48,7 +48,7 @@ pub enum ClientCommand {
 
 /// Application flags.
 #[derive(Debug, Args)]
-pub struct Which {
+pub struct ApplicationArgument {
     /// Name of the application, `kind/name` if both scopes have one: `cluster/NAME` or `namespaced/NAME`.
     pub application: String,
 }

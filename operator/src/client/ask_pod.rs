@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::connect::ClientSession;
 
 /// Maximum size of a response, in bytes: one node must not exhaust the client's memory.
-const LARGEST: usize = 64 << 20;
+const MAX_RESPONSE: usize = 64 << 20;
 /// Maximum number of characters that are shown of an error message.
 const MESSAGE: usize = 300;
 
@@ -56,7 +56,7 @@ pub async fn get(
         let answer = session.client.send(request).await;
         let answer = answer.map_err(|error| PodSilence::Broken(error.to_string()))?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        let body = Limited::new(answer.into_body(), MAX_RESPONSE).collect().await;
         let body = body.map_err(|error| PodSilence::Broken(format!("its answer broke off: {error}")))?;
         Ok::<_, PodSilence>((status, body.to_bytes().to_vec()))
     };
@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn no_pod_fills_the_memory_of_who_asks_it() {
         let service = tower::service_fn(|_: Request<Body>| async {
-            Ok::<_, std::io::Error>(Response::new(Body::from(vec![0_u8; LARGEST + 1])))
+            Ok::<_, std::io::Error>(Response::new(Body::from(vec![0_u8; MAX_RESPONSE + 1])))
         });
         let client = Client::new(service, "default");
         let session = ClientSession { client, namespace: "default".to_owned() };

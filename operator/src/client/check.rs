@@ -10,14 +10,14 @@ use tokio::time::{Instant, sleep};
 
 use super::arguments::CheckOptions;
 use super::connect::ClientSession;
+use super::dry_run_objects::DryRunSession;
 use super::error::ClientError;
-use super::guest::GuestApplication;
 use super::manifest::ApplicationManifest;
 use super::nodes::KernelGroup;
 use super::output::write;
 use super::progress::AnswersLine;
-use super::rehearsal::Rehearsal;
 use super::table::table;
+use super::temporary_application::TemporaryApplication;
 use super::{Shown, ShownEnd};
 
 const LOOK: Duration = Duration::from_millis(500);
@@ -49,8 +49,8 @@ pub async fn check(session: &ClientSession, options: &CheckOptions) -> Result<Sh
     if groups.is_empty() {
         return Err(ClientError::NoNodes(manifest.name));
     }
-    let mut rehearsal = Rehearsal::new(session, options.trial.operator_namespace.as_deref()).await;
-    let mut guest = GuestApplication::new(session, rehearsal.number());
+    let mut rehearsal = DryRunSession::new(session, options.trial.operator_namespace.as_deref()).await;
+    let mut guest = TemporaryApplication::new(session, rehearsal.number());
     let mut rows: Vec<KernelRow> = groups.iter().map(|group| row(group, options.trial.timeout)).collect();
     let tried = tokio::select! {
         tried = ask(session, options, (&manifest, &groups), (&mut rehearsal, &mut guest), &mut rows) => tried,
@@ -98,7 +98,7 @@ async fn ask(
     session: &ClientSession,
     options: &CheckOptions,
     (manifest, groups): (&ApplicationManifest, &[KernelGroup]),
-    (rehearsal, guest): (&mut Rehearsal<'_>, &mut GuestApplication<'_>),
+    (rehearsal, guest): (&mut DryRunSession<'_>, &mut TemporaryApplication<'_>),
     rows: &mut [KernelRow],
 ) -> Result<(), ClientError> {
     let mut progress = AnswersLine::new("nodes", groups.len());

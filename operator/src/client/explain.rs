@@ -59,7 +59,7 @@ pub async fn explain(session: &ClientSession, options: &ExplainOptions) -> Resul
     let node = session.node(&options.node).await?;
     let states = session.states_on(&options.node).await?;
     let applications = session.applications(None).await?;
-    let pods = session.pods_of_ours(&options.node).await?;
+    let pods = session.bpfman_pods(&options.node).await?;
     let status = node.status.as_ref();
     let report = Report {
         node: options.node.clone(),

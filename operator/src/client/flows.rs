@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 use super::arguments::FlowsOptions;
 use super::connect::ClientSession;
 use super::error::ClientError;
-use super::observers::ask_all;
+use super::observers::query_all_pods;
 use super::structured::json_line;
 use super::table::table;
 use super::{Shown, ShownEnd};
 
 const FLOWS: &str = "flows";
 /// Time limit for the response of a node.
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// Flow as reported by its node. Fields that tables do not show are kept for JSON output.
 type Flow = Map<String, Value>;
@@ -24,7 +24,7 @@ pub async fn flows(
     namespace: Option<&str>,
     options: &FlowsOptions,
 ) -> Result<Shown, ClientError> {
-    let answers = ask_all(session, (FLOWS, namespace), "/flows", LONGEST, read).await?;
+    let answers = query_all_pods(session, (FLOWS, namespace), "/flows", MAX_TIME, read).await?;
     answers.name_silent();
     let end = ShownEnd::of(answers.silent.is_empty());
     if answers.heard.is_empty() {
@@ -114,7 +114,7 @@ mod tests {
     const RECORDED: &[u8] = include_bytes!("recorded_flows.ndjson");
 
     #[test]
-    fn what_a_side_answers_is_shown_with_its_node_most_bytes_first_and_programs_get_all() {
+    fn flows_are_shown_with_node_largest_first_and_json_has_all() {
         let flows: Vec<Flow> = read(RECORDED).unwrap().into_iter().map(|flow| on("node-b", flow)).collect();
         assert_eq!(
             people(flows.clone()),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_has_brackets_where_its_address_has_colons_and_no_port_where_there_is_none() {
+    fn address_has_brackets_with_colons_and_a_port_only_if_known() {
         for (flow, shown) in [
             (r#"{"source":"fd00::1","source_port":443}"#, "[fd00::1]:443"),
             (r#"{"source":"fd00::1","source_port":0}"#, "fd00::1"),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::error::ClientError;
 
 /// Maximum size of a manifest, in bytes: the API server accepts no larger object.
-const MOST: u64 = 3 << 20;
+const MAX_MANIFEST: u64 = 3 << 20;
 
 /// Application that does not exist yet.
 #[derive(Clone, Debug)]
@@ -29,13 +29,13 @@ impl ApplicationManifest {
         let unusable = |why: String| ClientError::Manifest(path.to_owned(), why);
         let mut text = String::new();
         let read = if path == "-" {
-            std::io::stdin().take(MOST + 1).read_to_string(&mut text)
+            std::io::stdin().take(MAX_MANIFEST + 1).read_to_string(&mut text)
         } else {
-            std::fs::File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text))
+            std::fs::File::open(path).and_then(|file| file.take(MAX_MANIFEST + 1).read_to_string(&mut text))
         };
         read.map_err(|error| unusable(error.to_string()))?;
-        if text.len() as u64 > MOST {
-            return Err(unusable(format!("it has more than {MOST} bytes")));
+        if text.len() as u64 > MAX_MANIFEST {
+            return Err(unusable(format!("it has more than {MAX_MANIFEST} bytes")));
         }
         Self::parse(&text).map_err(unusable)
     }

@@ -87,7 +87,7 @@ impl ClientSession {
 
     /// Returns the pods of agent and daemon on a node: namespace and name, and condition. Without permission to list
     /// pods, the only entry is a message.
-    pub async fn pods_of_ours(&self, node: &str) -> Result<Vec<(String, String)>, ClientError> {
+    pub async fn bpfman_pods(&self, node: &str) -> Result<Vec<(String, String)>, ClientError> {
         let params = ListParams::default().labels(OURS).fields(&format!("spec.nodeName={node}"));
         let pods = match Api::<Pod>::all(self.client.clone()).list(&params).await {
             Ok(pods) => pods.items,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_that_is_ready_answers_for_each_kernel_of_the_selected() {
+    fn one_ready_node_is_picked_for_each_kernel_of_the_selection() {
         let nodes = [
             node("a", "6.1.0", "one", "Unknown"),
             node("b", "6.1.0", "one", "True"),

@@ -34,7 +34,7 @@ pub struct Answers<T> {
 ///
 /// # Errors
 /// Returns an error if there is no such pod, or if the user may not list pods.
-pub async fn ask_all<T>(
+pub async fn query_all_pods<T>(
     session: &ClientSession,
     (name, namespace): (&'static str, Option<&str>),
     path: &str,

@@ -8,7 +8,7 @@ use bpfman_profile::Profile;
 use super::arguments::ProfileOptions;
 use super::connect::ClientSession;
 use super::error::ClientError;
-use super::observers::{Answers, ask_all};
+use super::observers::{Answers, query_all_pods};
 use super::{Shown, ShownEnd};
 
 const PROFILER: &str = "profiler";
@@ -23,7 +23,7 @@ pub async fn profile(
     let path = format!("/profile?seconds={}&format=pprof", options.seconds);
     let longest = Duration::from_secs(options.seconds) + PATIENCE;
     let read = |body: &[u8]| Profile::from_pprof(body).map_err(|error| format!("its profile: {error}"));
-    let answers = ask_all(session, (PROFILER, namespace), &path, longest, read).await?;
+    let answers = query_all_pods(session, (PROFILER, namespace), &path, longest, read).await?;
     answers.name_silent();
     let well = answers.silent.is_empty();
     let Some(merged) = merge(answers) else { return Err(ClientError::AllSilent(PROFILER)) };

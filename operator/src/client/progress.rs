@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_is_drawn_where_something_changed_and_is_gone_at_the_end() {
+    fn one_progress_line_is_drawn_on_changes_and_erased_at_the_end() {
         let mut screen = Vec::new();
         let mut progress = AnswersLine::on(Some(&mut screen), "nodes", 5);
         for answered in [0, 0, 3] {

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep};
 use super::applications::{FoundApplications, ShownState};
 use super::arguments::RehearseOptions;
 use super::connect::ClientSession;
+use super::dry_run_objects::{DryRunSession, choose};
 use super::error::ClientError;
 use super::output::write;
 use super::progress::AnswersLine;
-use super::rehearsal::{Rehearsal, choose};
 use super::table::table;
 use super::{Shown, ShownEnd};
 
@@ -50,7 +50,7 @@ pub async fn rehearse(session: &ClientSession, options: &RehearseOptions) -> Res
         return Err(ClientError::NoKernel(options.kernel.clone(), here.join(", ")));
     }
     let applications = session.applications(None).await?;
-    let mut rehearsal = Rehearsal::new(session, options.trial.operator_namespace.as_deref()).await;
+    let mut rehearsal = DryRunSession::new(session, options.trial.operator_namespace.as_deref()).await;
     let tried = tokio::select! {
         tried = try_all(session, options, &kernels, &applications, &mut rehearsal) => tried,
         _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted),
@@ -74,7 +74,7 @@ async fn try_all(
     options: &RehearseOptions,
     kernels: &BTreeMap<String, String>,
     applications: &[FoundApplications],
-    rehearsal: &mut Rehearsal<'_>,
+    rehearsal: &mut DryRunSession<'_>,
 ) -> Result<Vec<Row>, ClientError> {
     let (mut rows, mut asked) = (Vec::new(), Vec::new());
     for (number, application) in applications.iter().enumerate() {

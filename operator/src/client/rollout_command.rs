@@ -6,13 +6,17 @@ use bpfman_proto::printable::lines;
 use serde_json::json;
 
 use super::applications::FoundApplications;
-use super::arguments::Which;
+use super::arguments::ApplicationArgument;
 use super::connect::ClientSession;
 use super::error::ClientError;
 use super::{Shown, ShownEnd};
 
 /// Writes the command to the annotation that the controller reads.
-pub async fn send(session: &ClientSession, which: &Which, word: &'static str) -> Result<Shown, ClientError> {
+pub async fn send(
+    session: &ClientSession,
+    which: &ApplicationArgument,
+    word: &'static str,
+) -> Result<Shown, ClientError> {
     let application = session.application(&which.application).await?;
     write(session, &application, word).await.map(|text| Shown { text: text.into(), end: ShownEnd::Well })
 }

@@ -40,7 +40,7 @@ mod tests {
     const STRANGE: &str = "a\u{1b}[2J\u{7f}\u{85}\u{9b}2J\u{202e}b\u{2066}\u{200f}\u{2028}\n\"c\\";
 
     #[test]
-    fn json_is_written_without_hidden_characters_and_reads_as_it_was() {
+    fn json_has_no_hidden_characters_and_reads_back_equal() {
         let line = json_line(&STRANGE).unwrap();
         let seen = r#""a\u001b[2J\u007f\u0085\u009b2J\u202eb\u2066\u200f\u2028\n\"c\\""#;
         assert_eq!(line, format!("{seen}\n"));

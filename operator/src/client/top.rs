@@ -14,10 +14,10 @@ use super::applications::list;
 use super::arguments::{FleetView, TopOptions};
 use super::ask_pod::{PodSilence, get, node_of, port_of};
 use super::connect::ClientSession;
+use super::dry_run_objects::operator_namespace;
 use super::error::ClientError;
 use super::output::write;
 use super::progress::gather;
-use super::rehearsal::operator_namespace;
 use super::table::table;
 use super::{Shown, ShownEnd};
 use crate::figures::{FIGURES, NodeFigures};
@@ -28,7 +28,7 @@ const AGENTS: &str = "app.kubernetes.io/name=bpfman-agent";
 const PORT: i32 = 8175;
 const AT_ONCE: usize = 32;
 /// Time limit for the answer of a node.
-const LONGEST: Duration = Duration::from_secs(15);
+const MAX_TIME: Duration = Duration::from_secs(15);
 /// Maximum number of unanswered nodes shown as text; structured output has all.
 const UNANSWERED: usize = 10;
 
@@ -103,7 +103,7 @@ pub async fn top(session: &ClientSession, options: &TopOptions) -> Result<Shown,
 /// Sends the request through the API server's proxy, which checks the user's permission.
 async fn ask(session: &ClientSession, pod: &Pod) -> Result<NodeFigures, String> {
     let port = port_of(pod, "probes").unwrap_or(PORT);
-    let body = get(session, pod, (port, FIGURES), LONGEST).await.map_err(|silence| match silence {
+    let body = get(session, pod, (port, FIGURES), MAX_TIME).await.map_err(|silence| match silence {
         PodSilence::Refused(StatusCode::NOT_FOUND, _) => {
             "its agent tells no figures: it is older than this client".to_owned()
         }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_go_over_all_nodes_most_first_and_who_does_not_answer_is_named() {
+    fn sums_cover_all_nodes_largest_first_and_name_silent_ones() {
         let answers = [
             ("a".to_owned(), node(3.0, vec![program("shop", "filter", 2.0), program("", "own", 1.0)])),
             ("b".to_owned(), node(9.0, vec![program("shop", "filter", 3.0), program("shop", "count", 6.0)])),

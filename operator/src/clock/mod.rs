@@ -13,7 +13,7 @@ use hyper::header::{DATE, HeaderMap};
 use k8s_openapi::jiff::fmt::rfc2822::DateTimeParser;
 use tower::util::MapResponseLayer;
 
-use crate::rollout::Moment;
+use crate::rollout::UnixSeconds;
 
 /// Length of a comparison window. The result is the maximum over the current and the previous window, so that a server
 /// clock that was set back is followed after at most two windows.
@@ -21,11 +21,11 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// Clock of the API server, estimated from its responses.
 #[derive(Clone, Debug)]
-pub struct ServerClock(Arc<Mutex<Heard>>);
+pub struct ServerClock(Arc<Mutex<ClockEstimate>>);
 
 /// Estimates of the server's time at `zero`, in milliseconds since 1970, independent of the machine's wall clock.
 #[derive(Debug)]
-struct Heard {
+struct ClockEstimate {
     zero: Instant,
     begun: Instant,
     latest: Option<i64>,
@@ -35,7 +35,7 @@ struct Heard {
 impl Default for ServerClock {
     fn default() -> Self {
         let now = Instant::now();
-        Self(Arc::new(Mutex::new(Heard { zero: now, begun: now, latest: None, latest_before: None })))
+        Self(Arc::new(Mutex::new(ClockEstimate { zero: now, begun: now, latest: None, latest_before: None })))
     }
 }
 
@@ -55,15 +55,15 @@ impl ServerClock {
 
     /// Returns the server's time at a moment of this process.
     #[must_use]
-    pub fn at(&self, now: Instant) -> Moment {
+    pub fn at(&self, now: Instant) -> UnixSeconds {
         let observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match observed.latest.max(observed.latest_before) {
-            Some(at_zero) => Moment(at_zero.saturating_add(millis(observed.zero, now)).div_euclid(1000)),
-            None => Moment::now(),
+            Some(at_zero) => UnixSeconds(at_zero.saturating_add(millis(observed.zero, now)).div_euclid(1000)),
+            None => UnixSeconds::now(),
         }
     }
 
-    fn observe(&self, date: Moment, now: Instant) {
+    fn observe(&self, date: UnixSeconds, now: Instant) {
         let mut observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(observed.begun) >= WINDOW {
             observed.latest_before = observed.latest.take();
@@ -78,9 +78,9 @@ fn millis(from: Instant, to: Instant) -> i64 {
     i64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(i64::MAX)
 }
 
-fn date(headers: &HeaderMap) -> Option<Moment> {
+fn date(headers: &HeaderMap) -> Option<UnixSeconds> {
     let text = headers.get(DATE)?.to_str().ok()?;
-    Some(Moment(DateTimeParser::new().parse_timestamp(text).ok()?.as_second()))
+    Some(UnixSeconds(DateTimeParser::new().parse_timestamp(text).ok()?.as_second()))
 }
 
 #[cfg(test)]
@@ -100,9 +100,9 @@ mod tests {
 
     #[test]
     fn before_the_first_answer_it_is_what_this_machine_says() {
-        let before = Moment::now();
+        let before = UnixSeconds::now();
         let now = ServerClock::default().at(Instant::now());
-        assert!((before..=Moment::now()).contains(&now));
+        assert!((before..=UnixSeconds::now()).contains(&now));
     }
 
     #[tokio::test]
@@ -122,21 +122,21 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_that_was_fastest_counts_and_a_clock_put_back_is_believed_after_a_while() {
+    fn fastest_answer_counts_and_a_clock_set_back_is_accepted_later() {
         let clock = ServerClock::default();
         let zero = Instant::now();
-        clock.observe(Moment(1_000), zero);
-        assert_eq!(clock.at(zero + seconds(5)), Moment(1_005));
+        clock.observe(UnixSeconds(1_000), zero);
+        assert_eq!(clock.at(zero + seconds(5)), UnixSeconds(1_005));
         // This response was nine seconds on its way.
-        clock.observe(Moment(1_001), zero + seconds(10));
-        assert_eq!(clock.at(zero + seconds(10)), Moment(1_010));
+        clock.observe(UnixSeconds(1_001), zero + seconds(10));
+        assert_eq!(clock.at(zero + seconds(10)), UnixSeconds(1_010));
         // A server clock that was set forward is followed at once.
-        clock.observe(Moment(2_000), zero + seconds(20));
-        assert_eq!(clock.at(zero + seconds(30)), Moment(2_010));
+        clock.observe(UnixSeconds(2_000), zero + seconds(20));
+        assert_eq!(clock.at(zero + seconds(30)), UnixSeconds(2_010));
         // A clock that was set back is followed once the earlier responses are old.
         for (second, wanted) in [(61, 2_041), (100, 2_080), (122, 522), (200, 600)] {
-            clock.observe(Moment(400 + i64::try_from(second).unwrap()), zero + seconds(second));
-            assert_eq!(clock.at(zero + seconds(second)), Moment(wanted), "{second}");
+            clock.observe(UnixSeconds(400 + i64::try_from(second).unwrap()), zero + seconds(second));
+            assert_eq!(clock.at(zero + seconds(second)), UnixSeconds(wanted), "{second}");
         }
     }
 }

@@ -139,7 +139,7 @@ impl RolloutTurn<'_> {
         let pending = groups.iter().find(|group| group.verdict == PreflightVerdict::Pending).cloned();
         self.status.preflight = trial::table(groups);
         match pending {
-            Some(group) => self.wait_for_trial(&group.node),
+            Some(group) => self.wait_for_preflight(&group.node),
             None if self.seen.tagged && self.status.digest.is_none() => {
                 let digest = trial::digest(self.seen, &mut self.status.preflight);
                 match digest {
@@ -152,7 +152,7 @@ impl RolloutTurn<'_> {
     }
 
     /// Fails the rollout if the node did not answer its preflight order before the deadline.
-    fn wait_for_trial(&mut self, node: &str) {
+    fn wait_for_preflight(&mut self, node: &str) {
         let target = self.target();
         let asked = self
             .seen
@@ -229,7 +229,7 @@ impl RolloutTurn<'_> {
             let message =
                 format!("wave {wave} of {}: {} nodes have to stay well", self.status.waves, count.members);
             self.enter(RolloutPhase::Soaking, message);
-        } else if late && count.total > 0 && !self.can_go_on(&count) {
+        } else if late && count.total > 0 && !self.are_nodes_back(&count) {
             self.fail(&late_because(&count, amount, seconds));
         }
     }
@@ -252,7 +252,7 @@ impl RolloutTurn<'_> {
     }
 
     /// Returns whether nodes that a wave waited for are back and can get the revision now.
-    fn can_go_on(&self, count: &Count) -> bool {
+    fn are_nodes_back(&self, count: &Count) -> bool {
         count.changing == 0 && place::has_next(self.seen, &self.status, &self.target(), self.has_preflight())
     }
 

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn at_least_one_may_change_and_bounds_on_failures_are_not_stretched() {
+    fn at_least_one_node_may_change_and_failure_limits_stay_exact() {
         let amount = |text: &str| Some(IntOrString::String(text.to_owned()));
         let rollout =
             Rollout { max_unavailable: amount("0%"), max_failed: amount("9%"), ..Rollout::default() };

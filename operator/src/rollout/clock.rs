@@ -4,9 +4,9 @@ use k8s_openapi::jiff::Timestamp;
 
 /// Whole seconds since 1970, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub i64);
+pub struct UnixSeconds(pub i64);
 
-impl Moment {
+impl UnixSeconds {
     /// Returns the time of this machine's clock.
     #[must_use]
     pub fn now() -> Self {
@@ -49,17 +49,17 @@ mod tests {
 
     #[test]
     fn a_moment_survives_its_text() {
-        let moment = Moment(1_700_000_000);
+        let moment = UnixSeconds(1_700_000_000);
         assert_eq!(moment.text(), "2023-11-14T22:13:20Z");
-        assert_eq!(Moment::read(&moment.text()), moment);
+        assert_eq!(UnixSeconds::read(&moment.text()), moment);
     }
 
     #[test]
     fn a_moment_of_the_future_is_taken_for_now() {
-        let mut written = Some(Moment(5_000).text());
-        Moment(1_000).not_after(&mut written);
-        assert_eq!(written, Some(Moment(1_000).text()));
-        Moment(2_000).not_after(&mut written);
-        assert_eq!(written, Some(Moment(1_000).text()));
+        let mut written = Some(UnixSeconds(5_000).text());
+        UnixSeconds(1_000).not_after(&mut written);
+        assert_eq!(written, Some(UnixSeconds(1_000).text()));
+        UnixSeconds(2_000).not_after(&mut written);
+        assert_eq!(written, Some(UnixSeconds(1_000).text()));
     }
 }

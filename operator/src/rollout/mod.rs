@@ -11,13 +11,13 @@ mod clock;
 pub mod command;
 mod count;
 mod decide;
-mod line;
+mod node_order;
 mod observation;
 mod place;
 pub mod revision;
 mod trial;
 mod turn;
 
-pub use clock::Moment;
+pub use clock::UnixSeconds;
 pub use decide::{Event, RolloutDecision, clear, decide};
 pub use observation::{NodeHealth, Observation, RolloutNode};

@@ -6,7 +6,7 @@ use bpfman_application::orders::NodeOrders;
 use bpfman_application::rollout::{Rollout, RolloutStatus};
 use bpfman_application::state::node::{HealthAnswer, PreflightAnswer};
 
-use super::clock::Moment;
+use super::clock::UnixSeconds;
 use super::command::Numbered;
 use super::revision;
 
@@ -14,7 +14,7 @@ use super::revision;
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// Time of the API server. It may jump.
-    pub now: Moment,
+    pub now: UnixSeconds,
     /// Name of the revision that the current spec makes, computed by [`revision::name`].
     pub target: String,
     /// True if the image is named by a tag, so that a digest must be pinned.

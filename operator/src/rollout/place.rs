@@ -7,7 +7,7 @@ use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 
 use super::amounts;
 use super::count::Count;
-use super::line;
+use super::node_order;
 use super::observation::{NodeHealth, Observation, RolloutNode};
 use super::revision;
 use super::trial;
@@ -117,7 +117,7 @@ fn wave(seen: &Observation, status: &RolloutStatus, target: &str, has_preflight:
     let number = usize::try_from(status.wave).unwrap_or(0);
     let amount = count.after_wave(seen, number);
     let budget = count.budget(seen, status.tolerated);
-    let line = line::for_waves(seen, target, |node| {
+    let line = node_order::for_waves(seen, target, |node| {
         node.takes_part() && !node.has(target) && (!has_preflight || trial::is_passed(status, node))
     });
     within(line, amount.saturating_sub(count.members), budget, count.changing, count.unavailable)
@@ -162,7 +162,7 @@ fn stragglers(seen: &Observation, stable: &str) -> BTreeSet<String> {
     let first = amounts::first_wave(&seen.rollout, count.total);
     let failed =
         |node: &RolloutNode| seen.status.failed_revision.as_deref().is_some_and(|failed| node.has(failed));
-    let line = line::for_waves(seen, stable, |node| {
+    let line = node_order::for_waves(seen, stable, |node| {
         node.takes_part() && !node.is_fresh() && !node.has(stable) && !failed(node)
     });
     // Failures were accepted when the revision became stable: count only changing nodes that are present.

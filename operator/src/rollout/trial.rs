@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bpfman_application::rollout::{PreflightGroup, PreflightVerdict, RolloutStatus};
 
-use super::line;
+use super::node_order;
 use super::observation::{Observation, RolloutNode};
 use super::revision;
 
@@ -32,7 +32,7 @@ pub fn groups(seen: &Observation, status: &RolloutStatus, target: &str) -> Vec<P
             if let Some(known) = known {
                 return Some(PreflightGroup { nodes: count, ..known.clone() });
             }
-            let node = line::for_trials(nodes.iter().copied(), target)?;
+            let node = node_order::for_trials(nodes.iter().copied(), target)?;
             let answer = seen.nodes.get(node).and_then(|node| answer(node, status, target));
             let (verdict, message) = answer.unwrap_or_default();
             Some(PreflightGroup {

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn layer_with_the_root_links_and_absolute_names_gives_its_object() {
+    fn layer_with_root_links_and_absolute_names_has_its_object() {
         const FOLDER: tar::EntryType = tar::EntryType::Directory;
         let name = |entries: &[(&str, tar::EntryType, &[u8])]| decode(tar(entries).as_slice()).unwrap().name;
         let a = Some("a.o".to_owned());

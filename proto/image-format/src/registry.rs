@@ -184,7 +184,7 @@ impl Registry {
             let client = self.transfer.client(self.connection.authorization()).await?;
             let result = self.in_time(time, call(client)).await?.map_err(OciFailure::from);
             let is_challenge = matches!(&result, Err(failure) if failure.is_challenge());
-            if !is_challenge || asked || !self.connection.authorize_anew(what).await? {
+            if !is_challenge || asked || !self.connection.renew_authorization(what).await? {
                 return Ok(result);
             }
             asked = true;

@@ -137,7 +137,7 @@ impl RegistryConnection {
     }
 
     /// Fetches a new credential by the challenge at `/v2/`. Returns false if that requests none.
-    pub(crate) async fn authorize_anew(&self, what: &str) -> Result<bool, RegistryError> {
+    pub(crate) async fn renew_authorization(&self, what: &str) -> Result<bool, RegistryError> {
         let entrance = self.url("/v2/", what)?;
         let response =
             self.in_time(self.http.get(entrance).send()).await?.map_err(|error| self.broken(error))?;

@@ -56,7 +56,7 @@ fn labels_come_from_the_object_itself_in_both_byte_orders() {
 }
 
 #[test]
-fn static_functions_that_nobody_calls_are_programs_in_both_byte_orders() {
+fn uncalled_static_functions_are_programs_in_both_byte_orders() {
     let folder = tempfile::tempdir().unwrap();
     for target in ["bpfel", "bpfeb"] {
         let path = compile_source("statics.bpf.c", target, folder.path(), target);

@@ -11,12 +11,12 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::{Metric, MetricKind, MetricUnit};
 
 /// Maximum number of series of one metric in one answer. Prometheus keeps each series for weeks.
-pub const MOST_SERIES: usize = 2000;
+pub const MAX_SERIES: usize = 2000;
 
 /// Maximum length of a label's value, in bytes; names that users choose may be long.
-const MOST_LABEL_BYTES: usize = 200;
+const MAX_LABEL_BYTES: usize = 200;
 
-/// Number of series that [`MOST_SERIES`] left out.
+/// Number of series that [`MAX_SERIES`] left out.
 pub const SERIES_LEFT_OUT: Metric = Metric::gauge(
     "bpfman_metrics_series_left_out",
     &["metric"],
@@ -76,7 +76,7 @@ impl Exposition {
         let (_, series) = self.families.entry(metric.name).or_insert((metric, Series::new()));
         if let Some(known) = series.get_mut(&key) {
             known.add(value.into());
-        } else if series.len() < MOST_SERIES {
+        } else if series.len() < MAX_SERIES {
             series.insert(key, value.into());
         } else {
             self.left_out.entry(metric.name).or_insert((metric, 0)).1 += 1;
@@ -108,7 +108,7 @@ fn label(value: &str) -> String {
         );
         turns || character.is_control() && character != '\n'
     };
-    let mut shown = String::with_capacity(value.len().min(MOST_LABEL_BYTES));
+    let mut shown = String::with_capacity(value.len().min(MAX_LABEL_BYTES));
     for character in value.chars() {
         let before = shown.len();
         if hides(character) {
@@ -116,7 +116,7 @@ fn label(value: &str) -> String {
         } else {
             shown.push(character);
         }
-        if shown.len() > MOST_LABEL_BYTES {
+        if shown.len() > MAX_LABEL_BYTES {
             shown.truncate(before);
             break;
         }
@@ -222,11 +222,11 @@ took_seconds_sum 4.5\ntook_seconds_count 3\ntook_seconds_bucket{le=\"0.5\"} 1\nt
     #[test]
     fn too_many_series_are_counted_and_left_out() {
         let mut samples = Exposition::default();
-        for number in 0..MOST_SERIES + 5 {
+        for number in 0..MAX_SERIES + 5 {
             samples.add(&RUNS, [&number.to_string(), ""], 1);
         }
         let text = samples.text();
-        assert_eq!(text.lines().filter(|line| line.starts_with("runs_total")).count(), MOST_SERIES);
+        assert_eq!(text.lines().filter(|line| line.starts_with("runs_total")).count(), MAX_SERIES);
         assert!(text.contains("bpfman_metrics_series_left_out{metric=\"runs_total\"} 5\n"));
     }
 }

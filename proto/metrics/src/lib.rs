@@ -8,7 +8,7 @@ mod metric;
 mod page;
 mod process;
 
-pub use exposition::{Exposition, MOST_SERIES, MetricValue, SERIES_LEFT_OUT};
+pub use exposition::{Exposition, MAX_SERIES, MetricValue, SERIES_LEFT_OUT};
 pub use metric::{Metric, MetricKind, MetricUnit};
 pub use page::{metrics_table, section_difference};
 pub use process::{PROCESS_METRICS, add_process};

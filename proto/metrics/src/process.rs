@@ -12,12 +12,12 @@ static VIRTUAL: Metric =
 static STARTED: Metric =
     Metric::gauge("process_start_time", &[], "When it was started, since 1970.").of(MetricUnit::Seconds);
 static OPEN_FILES: Metric = Metric::gauge("process_open_fds", &[], "Open file descriptors.");
-static MOST_FILES: Metric = Metric::gauge("process_max_fds", &[], "Most file descriptors that it may open.");
+static MAX_FILES: Metric = Metric::gauge("process_max_fds", &[], "Most file descriptors that it may open.");
 static THREADS: Metric = Metric::gauge("process_threads", &[], "Threads.");
 
 /// Metrics that [`add_process`] adds.
 pub static PROCESS_METRICS: [&Metric; 7] =
-    [&CPU, &RESIDENT, &VIRTUAL, &STARTED, &OPEN_FILES, &MOST_FILES, &THREADS];
+    [&CPU, &RESIDENT, &VIRTUAL, &STARTED, &OPEN_FILES, &MAX_FILES, &THREADS];
 
 /// Adds the kernel's statistics of this process; unavailable ones are omitted.
 pub fn add_process(samples: &mut Exposition) {
@@ -37,7 +37,7 @@ pub fn add_process(samples: &mut Exposition) {
     }
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     if let Some(most) = limit {
-        samples.add(&MOST_FILES, [], most);
+        samples.add(&MAX_FILES, [], most);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::message::{FunctionMessage, Line, Location, ProfileMessage, Sample, St
 use crate::{Profile, Weight};
 
 /// Maximum size of an uncompressed message, in bytes: a node's answer must not fill the client's memory.
-const LARGEST: u64 = 256 << 20;
+const MAX_MESSAGE: u64 = 256 << 20;
 
 /// Reason why bytes are no profile.
 #[derive(Debug, Error)]
@@ -23,7 +23,7 @@ pub enum PprofError {
     #[error("it is not compressed by gzip: {0}")]
     Compression(#[from] std::io::Error),
     /// The message is larger than the profiler's.
-    #[error("it is larger than {} MiB", LARGEST >> 20)]
+    #[error("it is larger than {} MiB", MAX_MESSAGE >> 20)]
     Large,
     /// The bytes are no message of pprof.
     #[error("it is no message of pprof: {0}")]
@@ -84,8 +84,8 @@ impl Profile {
     /// [`PprofError`]: the bytes are something else.
     pub fn from_pprof(bytes: &[u8]) -> Result<Self, PprofError> {
         let mut plain = Vec::new();
-        GzDecoder::new(bytes).take(LARGEST + 1).read_to_end(&mut plain)?;
-        if plain.len() as u64 > LARGEST {
+        GzDecoder::new(bytes).take(MAX_MESSAGE + 1).read_to_end(&mut plain)?;
+        if plain.len() as u64 > MAX_MESSAGE {
             return Err(PprofError::Large);
         }
         Self::of_message(&ProfileMessage::decode(plain.as_slice())?)

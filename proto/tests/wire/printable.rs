@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use bpfman_proto::printable::{OneLineEach, json, lines, one_line, shell_word};
+use bpfman_proto::printable::{LineEscaper, json, lines, one_line, shell_word};
 
 #[test]
 fn plain_text_stays_as_it_is() {
@@ -41,7 +41,7 @@ fn json_means_the_same_and_commands_no_terminal() {
 
 #[test]
 fn an_event_is_one_line_of_a_log() {
-    let mut log = OneLineEach(Vec::new());
+    let mut log = LineEscaper(Vec::new());
     log.write_all(b"INFO refused error=x\nINFO forged\n").unwrap();
     log.write_all(b"INFO next\n").unwrap();
     assert_eq!(log.0, b"INFO refused error=x\\nINFO forged\nINFO next\n");

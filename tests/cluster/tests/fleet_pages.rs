@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bpfman_application::scope::Scope;
 use bpfman_console::{ConsoleAnswer, ConsoleRefusal, ConsoleRequest, ConsoleSource, LocalConsole, serve};
-use bpfman_operator::controller::console::{ExplainedNode, FleetFacts, FleetSight};
+use bpfman_operator::controller::console::{ExplainedNode, FleetFacts, FleetPermissions};
 use bpfman_operator::controller::memory::Memory;
 use bpfman_tests::browser::{Browser, key};
 use kube::runtime::watcher::Event;
@@ -133,7 +133,8 @@ struct Served(Arc<Controller>);
 impl ConsoleSource for Served {
     async fn answer(&self, request: ConsoleRequest) -> ConsoleAnswer {
         let may_change = [(None, "gate".to_owned())].into();
-        let sight = FleetSight { nodes: true, cluster: true, may_change, ..FleetSight::default() };
+        let sight =
+            FleetPermissions { nodes: true, cluster: true, may_change, ..FleetPermissions::default() };
         let memory = self.0.memory.lock().unwrap();
         match request.path.as_str() {
             "about" => ConsoleAnswer::json(&json!({ "kind": "fleet", "where": "fleet", "version": "" })),
@@ -175,12 +176,12 @@ fn go(browser: &Browser, view: &str) {
 }
 
 #[test]
-fn five_thousand_nodes_are_drawn_and_every_view_is_reached_by_keys() {
+fn five_thousand_nodes_are_drawn_and_all_views_work_by_keyboard() {
     let (url, controller) = start();
     let began = Instant::now();
     let facts = serde_json::to_vec(&FleetFacts::new(
         &controller.memory.lock().unwrap(),
-        &FleetSight { nodes: true, cluster: true, ..FleetSight::default() },
+        &FleetPermissions { nodes: true, cluster: true, ..FleetPermissions::default() },
     ));
     println!("{} bytes of facts, made in {:.1?}", facts.unwrap().len(), began.elapsed());
     let browser = Browser::start();

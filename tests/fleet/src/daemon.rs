@@ -12,7 +12,7 @@ use bpfman_proto::ext::v1::bpfman_chains_server::BpfmanChainsServer;
 use bpfman_proto::ext::v1::bpfman_ext_server::BpfmanExtServer;
 use bpfman_proto::ext::v1::bpfman_node_server::BpfmanNodeServer;
 use bpfman_proto::v1::bpfman_server::BpfmanServer;
-use bpfmand_api::{Api, CallsOf, Paths};
+use bpfmand_api::{Api, FixedPeerLayer, Paths};
 use bpfmand_core::{NetnsId, Peer};
 use bpfmand_engine::{Engine, EngineOptions, NoImages, SCHEMA, SourceRecord};
 use bpfmand_kernel::Features;
@@ -64,7 +64,7 @@ impl SimDaemon {
             .add_service(BpfmanNodeServer::new(NodeService { api, engine: Arc::clone(&engine) }));
         let (connections, incoming) = mpsc::channel(4);
         // Agents are clients with root's rights here.
-        let server = Server::builder().layer(CallsOf(Peer::default())).add_routes(routes);
+        let server = Server::builder().layer(FixedPeerLayer(Peer::default())).add_routes(routes);
         tokio::spawn(server.serve_with_incoming(ReceiverStream::new(incoming)));
         Ok(Self { kernel, engine, connections })
     }

@@ -18,7 +18,7 @@ use crate::version::Version;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Maximum interval between two polls of a condition.
-const LONGEST: Duration = Duration::from_secs(5);
+const MAX_INTERVAL: Duration = Duration::from_secs(5);
 
 pub struct Fleet {
     parts: Vec<Part>,
@@ -88,7 +88,7 @@ impl Fleet {
                 bail!("after {:?} still not true: {what}; {missing}", self.patience);
             }
             // A slow poll uses CPU time that others need, so the interval grows with it.
-            tokio::time::sleep((2 * begun.elapsed()).clamp(LOOK, LONGEST)).await;
+            tokio::time::sleep((2 * begun.elapsed()).clamp(LOOK, MAX_INTERVAL)).await;
         }
     }
 

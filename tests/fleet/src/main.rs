@@ -51,7 +51,7 @@ use crate::report::Report;
 use crate::stage::Stage;
 
 /// Maximum number of threads for requests to daemons.
-const MOST_THREADS: usize = 48;
+const MAX_THREADS: usize = 48;
 
 /// Simulates a fleet.
 #[derive(Parser)]
@@ -131,7 +131,7 @@ fn main() -> Result<()> {
 
 fn runtime() -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    Ok(builder.enable_all().max_blocking_threads(MOST_THREADS).thread_stack_size(4 << 20).build()?)
+    Ok(builder.enable_all().max_blocking_threads(MAX_THREADS).thread_stack_size(4 << 20).build()?)
 }
 
 async fn run(

@@ -3,7 +3,7 @@
 use bpfmand_object::{FieldLayout, ValueLayout};
 
 /// Maximum length of an error, in bytes: texts in it are cut.
-const LONGEST: usize = 16 << 10;
+const MAX_ERROR: usize = 16 << 10;
 
 /// Writes a text to a variable. The input is the type in the format of readers, a line break, and the text. Panics if
 /// the error is longer than the maximum.
@@ -12,7 +12,7 @@ pub fn run(bytes: &[u8]) {
     let Some((layout, text)) = input.split_once('\n') else { return };
     let Ok(layout) = serde_json::from_str::<ValueLayout>(layout) else { return };
     if let Some(Err(why)) = bpfmand_object::fuzzing::write_value(&layout, text) {
-        assert!(why.len() <= LONGEST, "a reason of {} bytes", why.len());
+        assert!(why.len() <= MAX_ERROR, "a reason of {} bytes", why.len());
     }
 }
 

@@ -14,7 +14,7 @@ const TIME: Duration = Duration::from_secs(1);
 /// Rounds over all seeds and findings.
 const ROUNDS: u64 = 1024;
 /// Maximum length of an input in bytes; longer ones would mostly measure copying.
-const LONGEST: usize = 64 << 10;
+const MAX_INPUT: usize = 64 << 10;
 
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -101,7 +101,7 @@ fn play(name: &str) {
         inputs.push(finding);
     }
     inputs.iter().for_each(|seed| (target.read)(seed));
-    inputs.retain(|input| input.len() <= LONGEST);
+    inputs.retain(|input| input.len() <= MAX_INPUT);
     let began = Instant::now();
     let mut read = 0_u64;
     'rounds: for round in 0..ROUNDS {

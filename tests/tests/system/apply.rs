@@ -35,7 +35,7 @@ fn an_application_is_applied_once_and_deleted_without_a_trace() {
 }
 
 #[test]
-fn what_is_left_of_another_load_does_not_keep_a_new_version_away() {
+fn leftovers_of_another_load_do_not_block_a_new_version() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
     machine.apply(&manifest);
@@ -74,7 +74,7 @@ fn what_vanished_comes_back() {
 }
 
 #[test]
-fn a_node_selector_that_leaves_this_machine_out_takes_the_programs_away() {
+fn node_selector_without_this_machine_removes_the_programs() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
     manifest["spec"]["nodeSelector"] = json!({ "matchLabels": { "role": "edge" } });
@@ -93,7 +93,7 @@ fn a_node_selector_that_leaves_this_machine_out_takes_the_programs_away() {
 }
 
 #[test]
-fn what_an_application_gives_out_is_a_version_of_it_that_keeps_its_maps() {
+fn map_exports_make_a_version_that_keeps_its_maps() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
     machine.apply(&manifest);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::apply_equipment::{Machine, application, of_object, xdp};
 
 #[test]
-fn edited_globals_replace_the_running_version_and_no_packet_slips_through() {
+fn edited_globals_replace_the_version_without_losing_a_packet() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
     machine.apply(&manifest);
@@ -100,7 +100,7 @@ fn a_place_is_changed_without_making_the_attachment_again() {
 }
 
 #[test]
-fn programs_are_added_removed_and_renamed_in_the_list_under_traffic() {
+fn programs_are_added_removed_and_renamed_under_traffic() {
     let machine = Machine::new();
     let mut manifest = application(&[xdp("xdp_member", 10)]);
     machine.apply(&manifest);
@@ -159,7 +159,7 @@ fn a_version_that_the_kernel_refuses_leaves_the_old_one_running() {
 }
 
 #[test]
-fn a_tag_that_moved_is_followed_where_the_registry_is_asked_every_time() {
+fn moved_tag_is_followed_with_the_pull_policy_always() {
     let registry = Registry::start();
     let policy = format!("[[images]]\npattern = \"{}\"\nunsigned = true\n", registry.image("*"));
     // Without a network namespace of its own: the registry listens on this one's loopback interface.

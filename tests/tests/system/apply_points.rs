@@ -48,7 +48,7 @@ fn attachments(state: &State) -> Vec<String> {
 }
 
 #[test]
-fn programs_of_places_of_every_kind_are_applied_moved_and_deleted() {
+fn programs_of_all_attach_points_are_applied_moved_and_deleted() {
     let (machine, here, there) = (Machine::new(), Group::new("here"), Group::new("there"));
     let before = machine.daemon.state();
     let file = machine.network.near.path();
@@ -106,7 +106,7 @@ fn programs_of_places_of_every_kind_are_applied_moved_and_deleted() {
 }
 
 #[test]
-fn another_target_is_another_version_that_takes_the_place_of_the_old_one() {
+fn another_target_is_a_version_that_takes_the_place_of_the_old() {
     let (machine, group) = (Machine::new(), Group::new("target"));
     let mut manifest = application(&[forbid(&group)]);
     machine.apply(&manifest);
@@ -121,7 +121,7 @@ fn another_target_is_another_version_that_takes_the_place_of_the_old_one() {
 }
 
 #[test]
-fn what_is_wrong_with_a_place_is_named_by_its_field_and_changes_nothing() {
+fn invalid_place_is_named_by_its_field_and_changes_nothing() {
     let (machine, group) = (Machine::new(), Group::new("wrong"));
     machine.apply(&application(&[forbid(&group)]));
     let before = machine.daemon.state();
@@ -170,7 +170,7 @@ fn what_is_wrong_with_a_place_is_named_by_its_field_and_changes_nothing() {
 }
 
 #[test]
-fn a_place_that_is_not_there_is_named_and_the_others_are_attached() {
+fn missing_place_is_named_and_the_others_are_attached() {
     let (machine, group) = (Machine::new(), Group::new("absent"));
     let mut manifest = application(&[forbid(&group)]);
     let missing = json!({ "path": "/nowhere.slice" });
@@ -249,7 +249,7 @@ fn a_place_among_others_is_changed_without_another_attachment() {
 }
 
 #[test]
-fn a_place_that_takes_one_program_is_left_before_it_is_taken_again() {
+fn place_for_one_program_is_left_before_it_is_taken_again() {
     let machine = Machine::new();
     let filter = |defragment: bool| {
         let link = json!({ "family": "ipv4", "hook": "input", "priority": 7, "defragment": defragment });
@@ -267,7 +267,7 @@ fn a_place_that_takes_one_program_is_left_before_it_is_taken_again() {
 }
 
 #[test]
-fn a_place_that_cannot_be_taken_again_as_wanted_is_taken_as_it_was() {
+fn place_that_cannot_be_taken_as_wanted_is_restored() {
     // Kernels before 6.6 behave like this.
     let machine = Machine::with_config("[kernel]\nwithout = [\"netfilter_defragment\"]\n");
     let filter = |defragment: bool| {

@@ -7,7 +7,7 @@ use crate::apply_equipment::{Machine, of_object, xdp};
 use crate::values::entries;
 
 #[test]
-fn a_manifest_sets_values_and_sizes_and_a_change_of_one_replaces_the_version() {
+fn manifest_sets_values_and_sizes_and_changes_replace_the_load() {
     let machine = Machine::new();
     let mut manifest = of_object(&compile::object("settings"), &[xdp("reads", 10)]);
     let spec = manifest["spec"].as_object_mut().unwrap();

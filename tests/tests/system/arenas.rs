@@ -8,12 +8,8 @@ const PACKET: &str =
     "0200000000020200000000010800450000220000000040110000000000000000000012341092000e000061626364656667";
 
 #[test]
-fn members_of_one_arena_share_a_program_and_a_second_arena_cuts_the_chain() {
-    if is_older_than(
-        (6, 9),
-        "arena",
-        "members_of_one_arena_share_a_program_and_a_second_arena_cuts_the_chain",
-    ) {
+fn members_of_one_arena_share_a_program_and_a_second_one_cuts() {
+    if is_older_than((6, 9), "arena", "members_of_one_arena_share_a_program_and_a_second_one_cuts") {
         return;
     }
     let (daemon, network) = (Daemon::start(), Network::new());

@@ -32,7 +32,7 @@ fn lines(daemon: &Daemon, count: usize) -> Vec<HashMap<String, Value>> {
 }
 
 #[test]
-fn every_change_leaves_a_line_that_says_who_did_what_and_reads_leave_none() {
+fn every_change_is_logged_with_its_caller_and_reads_are_not() {
     let (daemon, network) = (daemon(), Network::new());
     let wire = daemon.wire();
     let object = compile::object("chain");

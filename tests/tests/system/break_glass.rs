@@ -81,7 +81,7 @@ impl Bench {
         said
     }
 
-    fn is_back(&self) {
+    fn assert_restored(&self) {
         until("everything is back", || self.daemon.bpfman("doctor").code == 0);
         assert_eq!(self.seen(), [true, true]);
         assert_eq!(links(&self.daemon), 3);
@@ -117,7 +117,7 @@ fn a_living_daemon_stands_still_and_puts_everything_back() {
     );
     bench.stays_detached();
     bench.glass("--end-break-glass").success();
-    bench.is_back();
+    bench.assert_restored();
     let history = bench.daemon.bpfman("history --by break-glass -o json").json();
     let verbs: Vec<_> = history["entries"].as_array().unwrap().iter().map(|entry| &entry["verb"]).collect();
     assert_eq!(verbs, ["BreakGlass", "EndBreakGlass"]);
@@ -150,7 +150,7 @@ fn a_radar_whose_registry_never_answers_holds_up_nobody() {
     bench.breaks();
     bench.stays_detached();
     bench.glass("--end-break-glass").success();
-    bench.is_back();
+    bench.assert_restored();
     assert_ne!(bench.daemon.bpfman("radar -o json").json()["radar"]["source"], "trampolines");
 }
 
@@ -171,11 +171,11 @@ fn the_radar_asks_no_registry_while_everything_is_detached() {
     assert_eq!(ask_and_hang_up(), 0, "nothing that comes from there could be loaded");
     bench.glass("--end-break-glass").success();
     until("it is asked again", || ask_and_hang_up() > 0);
-    bench.is_back();
+    bench.assert_restored();
 }
 
 #[test]
-fn a_daemon_that_was_killed_starts_detached_until_it_is_told_otherwise() {
+fn killed_daemon_starts_detached_until_break_glass_ends() {
     let mut bench = Bench::start();
     bench.daemon.kill();
     bench.breaks();
@@ -187,13 +187,13 @@ fn a_daemon_that_was_killed_starts_detached_until_it_is_told_otherwise() {
     bench.daemon.again(&launch);
     bench.stays_detached();
     bench.glass("--end-break-glass").success();
-    bench.is_back();
+    bench.assert_restored();
     // A start restores everything too.
     bench.daemon.kill();
     bench.breaks();
     assert!(bench.glass("--end-break-glass").success().contains("no daemon runs"));
     bench.daemon.again(&launch);
-    bench.is_back();
+    bench.assert_restored();
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn records_that_are_destroyed_are_not_needed() {
     bench.glass("--end-break-glass").success();
     let launch = bench.launch.clone();
     bench.daemon.again(&launch);
-    bench.is_back();
+    bench.assert_restored();
 }
 
 #[test]
@@ -274,12 +274,12 @@ fn programs_of_others_stay_where_they_are() {
     bench.glass("--end-break-glass").success();
     let launch = bench.launch.clone();
     bench.daemon.again(&launch);
-    bench.is_back();
+    bench.assert_restored();
     assert_eq!(others(&bench), before);
 }
 
 #[test]
-fn a_daemon_that_does_not_stand_still_is_left_alone_and_kept_out_once_it_is_dead() {
+fn running_daemon_is_left_alone_and_a_dead_one_is_kept_out() {
     let mut bench = Bench::start();
     let pid = rustix::process::Pid::from_raw(bench.daemon.pid().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();

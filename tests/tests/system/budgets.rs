@@ -14,7 +14,7 @@ use crate::grants::load_as;
 const ADA: u32 = 64_401;
 
 /// A millionth of a CPU over short windows, which any packet exceeds.
-const LEAST: &str = "0.0001%";
+const MIN_SHARE: &str = "0.0001%";
 
 fn launch(policy: &str) -> Launch {
     let config = "[limits]\ncpu_window_seconds = 0.3\n".to_owned();
@@ -48,11 +48,11 @@ fn acts(daemon: &Daemon, verb: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_program_over_its_cpu_limit_is_detached_until_it_is_attached_anew() {
+fn program_over_its_cpu_limit_is_detached_until_attached_again() {
     let (mut daemon, network) = (Daemon::start_with(&launch("")), Network::new());
     let traffic = Traffic::new(&network);
-    let hot = load(&daemon, &format!("--cpu-limit {LEAST} --over-cpu detach"));
-    assert_eq!((&hot["cpu_limit"], &hot["over_cpu"]), (&LEAST.into(), &"detach".into()));
+    let hot = load(&daemon, &format!("--cpu-limit {MIN_SHARE} --over-cpu detach"));
+    assert_eq!((&hot["cpu_limit"], &hot["over_cpu"]), (&MIN_SHARE.into(), &"detach".into()));
     let free = load(&daemon, "")["program_id"].clone();
     let id = hot["program_id"].clone();
     attach(&daemon, &network, &id, "-p 10");
@@ -62,7 +62,7 @@ fn a_program_over_its_cpu_limit_is_detached_until_it_is_attached_anew() {
     });
     let shown = program(&daemon, &id);
     let state = shown["state"].as_str().unwrap();
-    assert!(state.starts_with("detached: it took ") && state.contains(LEAST), "{state}");
+    assert!(state.starts_with("detached: it took ") && state.contains(MIN_SHARE), "{state}");
     assert_eq!(shown["cpu_done"], "detach");
     assert!(daemon.bpfman(&format!("get program {id}")).stdout.contains("detached: it took "));
     let listed = daemon.bpfman("list programs -o json").json()["programs"].clone();
@@ -90,7 +90,7 @@ fn a_program_over_its_cpu_limit_is_detached_until_it_is_attached_anew() {
 fn an_owner_over_its_cpu_limit_is_told_and_goes_on() {
     let policy = format!(
         "[files]\nusers = [0, {ADA}]\n[[grants]]\nname = \"network\"\nusers = [{ADA}]\nallow = [\"all\"]\n\
-         limits = {{ cpu = \"{LEAST}\", over_cpu = \"warn\" }}\n"
+         limits = {{ cpu = \"{MIN_SHARE}\", over_cpu = \"warn\" }}\n"
     );
     let daemon = Daemon::start_with(&launch(&policy));
     daemon.open_to_users();
@@ -109,14 +109,14 @@ fn an_owner_over_its_cpu_limit_is_told_and_goes_on() {
     assert_eq!(links(&daemon), 1);
     // The owner can read it too.
     assert!(daemon.bpfman_as(ADA, "history").stdout.contains("OverCpu"));
-    assert!(daemon.bpfman_as(ADA, "whoami").stdout.contains(&format!("limits.cpu = \"{LEAST}\"")));
+    assert!(daemon.bpfman_as(ADA, "whoami").stdout.contains(&format!("limits.cpu = \"{MIN_SHARE}\"")));
     // Without the grant there is no limit.
     fs::write(daemon.path("policy.toml"), "").unwrap();
     until("no excess is shown", || program(&daemon, &hot)["cpu_excess"].is_null());
 }
 
 #[test]
-fn what_has_a_time_to_live_ends_by_itself_also_with_another_daemon() {
+fn lifetimes_expire_also_under_another_daemon() {
     let (mut daemon, network) = (Daemon::start_with(&launch("")), Network::new());
     let long = load(&daemon, "--ttl 1h");
     let left = long["ttl_left"].as_u64().unwrap();

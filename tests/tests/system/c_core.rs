@@ -38,8 +38,8 @@ fn answer<T: prost::Message + Default>(done: &Output) -> T {
 }
 
 #[test]
-fn clients_of_the_c_core_work_as_they_come_by_every_way_to_write_the_socket() {
-    if lacks_grpcio("clients_of_the_c_core_work_as_they_come_by_every_way_to_write_the_socket") {
+fn c_core_clients_work_with_every_notation_of_the_socket() {
+    if lacks_grpcio("c_core_clients_work_with_every_notation_of_the_socket") {
         return;
     }
     let daemon = Daemon::start();

@@ -103,7 +103,7 @@ fn memory_is_limited_for_whoever_started_it() {
 }
 
 #[test]
-fn a_word_that_is_none_of_the_cages_keeps_the_daemon_from_starting() {
+fn unknown_word_for_the_cage_keeps_the_daemon_from_starting() {
     let daemon = Daemon::prepare();
     let config = "[cage]\nseccomp = \"maybe\"\n".to_owned();
     let (status, says) = daemon.refuses(&Launch { config, ..Launch::default() });
@@ -188,7 +188,7 @@ fn the_bpffs_may_be_mounted_before_by_another_process() {
 
 /// Data from a registry is written to the cache only: here a symbolic link leads out of it.
 #[test]
-fn what_comes_of_images_is_written_to_their_cache_and_nowhere_else() {
+fn image_data_is_written_to_the_cache_and_to_no_other_place() {
     let registry = Registry::start();
     let image = registry.image("team/chain:1");
     let unsigned = format!("[[images]]\npattern = \"{}\"\nunsigned = true\n", registry.image("*"));
@@ -209,7 +209,7 @@ fn what_comes_of_images_is_written_to_their_cache_and_nowhere_else() {
     pulled.success();
     let (pulled, state) = pull("");
     if state == "absent" {
-        eprintln!("SKIPPED(landlock): what_comes_of_images_is_written_to_their_cache_and_nowhere_else");
+        eprintln!("SKIPPED(landlock): image_data_is_written_to_the_cache_and_to_no_other_place");
         return;
     }
     assert_ne!(pulled.code, 0);

@@ -247,7 +247,7 @@ fn isolated_members_run_as_programs_of_their_own() {
 }
 
 #[test]
-fn a_redirect_that_is_forgotten_is_warned_of_unless_that_is_asked_for() {
+fn missing_redirect_is_warned_of_unless_explicitly_allowed() {
     let bench = Bench::new();
     let program = bench.load(1, PASS);
     bench.attach(&program, "-p 20");

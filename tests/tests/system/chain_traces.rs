@@ -164,7 +164,7 @@ fn cut_chains_filters_and_kernel_links_are_traced_alike() {
 }
 
 #[test]
-fn a_chain_that_depends_on_its_state_may_differ_and_that_is_said() {
+fn trace_of_a_stateful_chain_mentions_that_it_may_differ() {
     let bench = Bench::new();
     bench.put("rewrite", "xdp_alternates", "", "-p 10");
     let line = format!("chain trace {} --packet {JUDGED}", bench.hook(&format!("xdp:{INTERFACE}")));

@@ -193,7 +193,7 @@ fn thirty_two_members_all_run_and_one_more_is_refused() {
 }
 
 #[test]
-fn at_equal_priority_a_newcomer_runs_first_and_names_decide_after_a_rebuild() {
+fn newcomer_runs_first_among_equals_and_by_name_after_rebuild() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
     let at = |priority| xdp(&network.far.path(), INTERFACE, priority, &[]);
@@ -277,8 +277,8 @@ fn a_swap_of_a_chain_that_drops_lets_nothing_through() {
 }
 
 #[test]
-fn a_hook_that_is_entered_keeps_its_way_in_when_the_configuration_changes() {
-    if lacks_tcx("chains::a_hook_that_is_entered_keeps_its_way_in_when_the_configuration_changes") {
+fn entered_hook_keeps_its_entry_when_configuration_changes() {
+    if lacks_tcx("chains::entered_hook_keeps_its_entry_when_configuration_changes") {
         return;
     }
     let (mut daemon, network) = (Daemon::start(), Network::new());

@@ -92,7 +92,7 @@ fn tc_chains_of_both_directions_are_independent() {
 }
 
 #[test]
-fn tcx_links_run_by_priority_and_a_newcomer_goes_behind_its_equals() {
+fn tcx_links_run_by_priority_and_newcomers_last_among_equals() {
     if lacks_tcx(&test_name()) {
         return;
     }

@@ -48,7 +48,7 @@ fn every_failure_has_its_exit_code_and_its_hint() {
 }
 
 #[test]
-fn several_are_unloaded_and_detached_in_their_order_and_what_fails_keeps_nobody() {
+fn several_ids_are_handled_in_order_and_a_failure_stops_none() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let chain = compile::object("chain").display().to_string();
     let far = network.far.path().display().to_string();

@@ -71,7 +71,7 @@ fn a_program_is_loaded_attached_counted_and_goes_with_its_lease() {
 }
 
 #[test]
-fn a_program_goes_with_its_lease_also_by_a_panic_and_without_a_runtime_around() {
+fn program_ends_with_its_lease_also_on_panic_without_a_runtime() {
     let daemon = Daemon::start();
     let (runtime, client) = client_of(&daemon);
     let program = runtime.block_on(client.load(member())).unwrap().remove(0).lease();

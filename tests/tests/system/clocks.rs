@@ -13,8 +13,8 @@ fn loaded_at(daemon: &Daemon, id: u64) -> String {
 }
 
 #[test]
-fn a_clock_that_is_put_right_or_wrong_changes_what_is_told_and_nothing_that_is_done() {
-    let test = "a_clock_that_is_put_right_or_wrong_changes_what_is_told_and_nothing_that_is_done";
+fn changed_clock_affects_displayed_times_and_no_actions() {
+    let test = "changed_clock_affects_displayed_times_and_no_actions";
     let Some(clock) = Clock::wrong_by("-20400d", test) else { return };
     let policy = "mode = \"off\"\n".to_owned();
     let daemon =

@@ -52,7 +52,7 @@ fn chain_view(network: &Network) -> String {
 }
 
 #[test]
-fn every_view_is_reached_by_keys_alone_and_the_browser_has_nothing_to_complain_of() {
+fn all_views_work_by_keyboard_and_the_browser_reports_no_error() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let wire = daemon.wire();
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, PASS);
@@ -105,7 +105,7 @@ fn every_view_is_reached_by_keys_alone_and_the_browser_has_nothing_to_complain_o
 }
 
 #[test]
-fn what_changes_is_seen_without_a_reload_and_counters_grow_with_traffic() {
+fn changes_show_without_reload_and_counters_grow_with_traffic() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
     let console = Console::start(&daemon);
@@ -157,7 +157,7 @@ fn what_changes_is_seen_without_a_reload_and_counters_grow_with_traffic() {
 #[test]
 fn what_others_load_is_in_the_view_of_the_radar() {
     let daemon = Daemon::start_with(&crate::radar::launch());
-    crate::radar::is_on(&daemon);
+    crate::radar::wait_until_on(&daemon);
     let console = Console::start(&daemon);
     let browser = console.browser("radar");
     heading(&browser, "Radar");
@@ -202,7 +202,7 @@ fn names_of_tenants_are_shown_as_text() {
 }
 
 #[test]
-fn the_page_says_when_the_daemon_has_gone_and_goes_on_when_it_is_back() {
+fn page_reports_a_lost_daemon_and_continues_when_it_is_back() {
     let mut daemon = Daemon::start();
     let console = Console::start(&daemon);
     let browser = console.browser("programs");

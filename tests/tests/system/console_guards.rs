@@ -99,7 +99,7 @@ fn every_answer_forbids_what_a_page_does_not_need() {
 }
 
 #[test]
-fn requests_that_are_wrong_or_huge_are_refused_and_change_nothing() {
+fn invalid_or_huge_requests_are_refused_and_change_nothing() {
     let daemon = Daemon::start();
     let console = Console::start(&daemon);
     let session = console.begin();
@@ -225,7 +225,7 @@ fn without_a_daemon_the_page_says_so_and_begins_when_one_comes() {
 }
 
 #[test]
-fn addresses_that_other_machines_reach_and_ports_that_are_taken_are_refused() {
+fn external_addresses_and_ports_in_use_are_refused() {
     let daemon = Daemon::start();
     daemon.bpfman("console --no-open --listen 0.0.0.0:0").fails(2, &["loopback", "ssh -L"]);
     let console = Console::start(&daemon);

@@ -13,7 +13,7 @@ use crate::csi_equipment::{APPLICATION, GROUP, Node, TO_ALL, map_of};
 use crate::equipment::unload;
 
 #[test]
-fn a_volume_holds_just_the_maps_that_are_named_and_goes_without_a_trace() {
+fn volume_holds_only_the_named_maps_and_is_removed_completely() {
     let node = Node::new();
     let program = node.load(APPLICATION);
     let csi = node.csi();
@@ -81,7 +81,7 @@ fn what_a_kubelet_asks_for_leaves_a_line_in_the_audit_log() {
 }
 
 #[test]
-fn a_map_that_the_application_lacks_is_named_beside_those_that_it_has() {
+fn missing_map_of_an_application_is_named_with_existing_ones() {
     let node = Node::new();
     let _program = node.load(APPLICATION);
     for missing in ["misses", "rodata"] {
@@ -95,7 +95,7 @@ fn a_map_that_the_application_lacks_is_named_beside_those_that_it_has() {
 }
 
 #[test]
-fn any_program_of_a_load_gives_the_maps_and_the_lowest_of_several_loads_wins() {
+fn any_program_of_a_load_gives_its_maps_and_lowest_load_wins() {
     let node = Node::new();
     let wire = node.daemon.wire();
     // The first program uses no map; the maps are those of the object.
@@ -114,7 +114,7 @@ fn any_program_of_a_load_gives_the_maps_and_the_lowest_of_several_loads_wins() {
 }
 
 #[test]
-fn a_pod_gets_the_maps_of_its_own_namespace_or_of_none_and_never_those_of_another() {
+fn pod_gets_maps_of_its_own_namespace_or_of_none() {
     let node = Node::new();
     let named = ("bpfman.io/ProgramName", APPLICATION);
     let publish = |pod: &str, namespace: Option<&str>| {
@@ -152,7 +152,7 @@ fn a_pod_gets_the_maps_of_its_own_namespace_or_of_none_and_never_those_of_anothe
 }
 
 #[test]
-fn the_same_volume_again_is_fine_and_another_one_under_its_name_is_not() {
+fn publishing_a_volume_again_succeeds_and_another_is_refused() {
     let node = Node::new();
     let _program = node.load(APPLICATION);
     let csi = node.csi();
@@ -291,7 +291,7 @@ fn one_volume_asked_for_many_times_at_once_is_made_once() {
 }
 
 #[test]
-fn volumes_live_on_when_the_daemon_ends_and_are_known_to_the_next() {
+fn volumes_outlive_the_daemon_and_are_known_to_the_next() {
     let mut node = Node::new();
     let _program = node.load(APPLICATION);
     node.csi().publish(node.request("pod", "hits")).unwrap();
@@ -307,7 +307,7 @@ fn volumes_live_on_when_the_daemon_ends_and_are_known_to_the_next() {
 }
 
 #[test]
-fn a_map_stays_the_same_when_its_program_is_replaced_and_is_made_anew_with_another_load() {
+fn map_survives_replacement_and_is_new_with_another_load() {
     let node = Node::new();
     let wire = node.daemon.wire();
     let program = node.load(APPLICATION);

@@ -44,7 +44,7 @@ fn the_plugin_says_who_it_is_and_what_it_does() {
 }
 
 #[test]
-fn a_request_that_makes_no_sense_is_refused_by_what_is_wrong_with_it() {
+fn meaningless_request_is_refused_with_the_reason() {
     type Change = Box<dyn Fn(&mut v1::NodePublishVolumeRequest)>;
     fn attribute(key: &'static str, value: &'static str) -> Change {
         Box::new(move |request| {
@@ -129,7 +129,7 @@ fn every_mode_for_writers_of_one_node_is_taken() {
 }
 
 #[test]
-fn a_daemon_that_does_not_know_its_node_does_not_start_with_the_plugin() {
+fn daemon_without_node_name_does_not_start_with_the_plugin() {
     let (daemon, namespace) = (Daemon::prepare(), MountNamespace::new());
     let launch = |flags: &[&str], config: &str| Launch {
         flags: flags.iter().map(|&flag| flag.to_owned()).collect(),

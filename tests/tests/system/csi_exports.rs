@@ -53,7 +53,7 @@ fn pods_get_nothing_of_a_cluster_application_that_says_nothing() {
 }
 
 #[test]
-fn maps_go_to_the_namespaces_that_the_application_names_and_no_further() {
+fn maps_go_only_to_namespaces_that_the_application_names() {
     let node = Node::new();
     let program = node.load_with(&[NAME, CLUSTER, (EXPORTS, "hits=reader,writer;hits=writer:rw")]);
     let csi = node.csi();
@@ -74,7 +74,7 @@ fn maps_go_to_the_namespaces_that_the_application_names_and_no_further() {
 }
 
 #[test]
-fn an_applications_own_namespace_gets_its_maps_unless_it_says_which() {
+fn own_namespace_of_an_application_gets_its_maps_by_default() {
     let node = Node::new();
     let owned = [CLUSTER, ("bpfman.io/ProgramNamespace", "shop")];
     let quiet = node.load_with(&[&owned[..], &[NAME]].concat());
@@ -101,7 +101,7 @@ fn an_applications_own_namespace_gets_its_maps_unless_it_says_which() {
 }
 
 #[test]
-fn the_configuration_gives_what_applications_do_not_speak_of_as_it_was_before() {
+fn configuration_applies_to_maps_without_an_export_as_before() {
     for (word, writes) in [("read", false), ("write", true)] {
         let node = Node::with_config(&format!("[csi]\nunexported_maps = \"{word}\"\n"));
         let _program = node.load_with(&[NAME, CLUSTER]);
@@ -118,7 +118,7 @@ fn the_configuration_gives_what_applications_do_not_speak_of_as_it_was_before() 
 }
 
 #[test]
-fn a_load_whose_exports_nobody_could_read_is_refused_and_changes_nothing() {
+fn load_with_unreadable_exports_is_refused_and_changes_nothing() {
     let node = Node::new();
     for (exports, says) in [
         ("hits", "\"hits\" is not MAP=NAMESPACE"),

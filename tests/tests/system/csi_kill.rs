@@ -43,7 +43,7 @@ fn request(node: &Node) -> NodePublishVolumeRequest {
 }
 
 #[test]
-fn a_publish_killed_at_any_step_shows_all_or_nothing_and_succeeds_the_next_time() {
+fn publish_killed_at_any_step_is_atomic_and_succeeds_next_time() {
     let mut node = Node::new();
     let _program = node.load(APPLICATION);
     let steps = node.steps_of(|node| node.csi().publish(request(node)).unwrap());
@@ -91,7 +91,7 @@ fn an_unpublish_killed_at_any_step_is_finished_by_the_next() {
 }
 
 #[test]
-fn what_an_earlier_boot_left_is_removed_at_start_and_the_volumes_of_pods_are_kept() {
+fn leftovers_of_a_boot_are_removed_and_volumes_of_pods_kept() {
     let mut node = Node::new();
     let _program = node.load(APPLICATION);
     node.csi().publish(node.request("pod", "hits")).unwrap();

@@ -26,7 +26,7 @@ fn a_user_of_the_group_reads_and_writes_a_map_and_others_do_not() {
 }
 
 #[test]
-fn a_user_of_the_group_reads_a_read_only_map_and_nobody_writes_it() {
+fn group_member_reads_a_read_only_map_and_no_user_writes_it() {
     let node = Node::new();
     let program = node.load(APPLICATION);
     let mut request = node.request("pod", "hits");

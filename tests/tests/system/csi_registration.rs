@@ -67,7 +67,7 @@ fn a_kubelet_is_told_name_socket_and_version() {
 }
 
 #[test]
-fn a_registration_that_is_wiped_comes_back_also_with_the_whole_folder() {
+fn removed_registration_returns_also_with_the_whole_folder() {
     let registered = Registered::new();
     registered.wait_for_socket();
     fs::remove_file(registered.socket()).unwrap();
@@ -79,7 +79,7 @@ fn a_registration_that_is_wiped_comes_back_also_with_the_whole_folder() {
 }
 
 #[test]
-fn a_dead_socket_is_replaced_and_that_of_a_living_registrar_left_alone() {
+fn dead_socket_is_replaced_and_a_living_registrars_is_not() {
     let mut registered = Registered::new();
     registered.wait_for_socket();
     registered.node.daemon.kill();

@@ -89,7 +89,7 @@ fn a_disk_without_room_is_a_finding() {
 }
 
 #[test]
-fn a_history_that_is_not_written_and_a_clock_that_was_set_back_are_findings() {
+fn unwritable_history_and_a_clock_set_back_are_findings() {
     let mut daemon = Daemon::start();
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
     daemon.terminate();

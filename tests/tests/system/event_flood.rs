@@ -17,7 +17,7 @@ const CALLERS: u64 = 4;
 /// Maximum size of the audit log's files, in MiB.
 const MIB: u64 = 16;
 /// Maximum growth of the daemon's memory, in bytes.
-const MOST: u64 = 32 << 20;
+const MAX_GROWTH: u64 = 32 << 20;
 
 #[derive(Clone, Debug, Default)]
 struct Seen {
@@ -100,7 +100,7 @@ fn on_disk(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn each_event_has_one_number_and_disk_and_memory_stay_bounded_whoever_reads() {
+fn events_have_unique_numbers_and_disk_and_memory_are_bounded() {
     let events: u64 = std::env::var(EVENTS).map_or(5_000, |events| events.parse().unwrap());
     // A page of a response has fewer entries than this.
     let kept = (events / 20).max(1_000);
@@ -138,7 +138,7 @@ fn each_event_has_one_number_and_disk_and_memory_stay_bounded_whoever_reads() {
         before >> 10
     );
     assert!(most_on_disk <= MIB << 20, "{most_on_disk} bytes on disk");
-    assert!(held < MOST, "the daemon held {} MiB more", held >> 20);
+    assert!(held < MAX_GROWTH, "the daemon held {} MiB more", held >> 20);
     let follower = follower.until_all("that follows", events);
     assert_eq!(follower.entries + follower.missed, events, "{follower:?}");
     let late = Reader::after(&daemon, 1).until_all("that comes late", events);

@@ -159,8 +159,8 @@ fn a_restart_of_the_daemon_loses_no_entry_and_repeats_none() {
 }
 
 #[test]
-fn readers_that_read_nothing_slow_no_change_take_no_memory_and_learn_of_their_gaps() {
-    const MOST: usize = 32 << 20;
+fn readers_that_read_nothing_delay_no_change_and_learn_of_gaps() {
+    const MAX_GROWTH: usize = 32 << 20;
     /// Together with the other one, the maximum for one user.
     const SILENT: usize = 15;
     let config = "[journal]\nmib = 1\nentries = 1000\n".to_owned();
@@ -179,7 +179,7 @@ fn readers_that_read_nothing_slow_no_change_take_no_memory_and_learn_of_their_ga
     assert_eq!(other.numbers(), (1..=3000).collect::<Vec<_>>());
     let held = memory(&daemon, "VmHWM").saturating_sub(before);
     eprintln!("{SILENT} readers that do not read made the daemon hold {} KiB", held >> 10);
-    assert!(held < MOST, "{SILENT} readers that do not read made the daemon hold {} MiB", held >> 20);
+    assert!(held < MAX_GROWTH, "{SILENT} readers that do not read made the daemon hold {} MiB", held >> 20);
     silent.iter().for_each(|one| one.signal(Signal::CONT));
     for one in &silent {
         until("a silent one has all that is there", || one.numbers().last() == Some(&3000));
@@ -189,7 +189,7 @@ fn readers_that_read_nothing_slow_no_change_take_no_memory_and_learn_of_their_ga
 }
 
 #[test]
-fn users_follow_what_concerns_them_and_who_may_not_read_is_told_so() {
+fn users_follow_their_own_events_and_refused_ones_learn_why() {
     let policy = format!(
         "[access]\nsocket_group = \"nothing\"\n[files]\nusers = [0, {ADA}]\n\
          [[grants]]\nname = \"network\"\nusers = [{ADA}]\nallow = [\"read\", \"load\"]\n"

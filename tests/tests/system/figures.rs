@@ -71,7 +71,7 @@ fn packets_are_counted_by_member_of_a_chain() {
 }
 
 #[test]
-fn a_stream_has_the_kernel_time_runs_and_shares_a_chains_time_among_its_members() {
+fn stream_has_kernel_times_and_splits_chain_time_among_members() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
     let far = network.far.path();

@@ -21,7 +21,7 @@ use crate::equipment::{Program, detach, test_name};
 
 const MEMBERS: u8 = 12;
 /// Maximum number of members on the hook.
-const LONGEST: usize = 8;
+const MAX_MEMBERS: usize = 8;
 
 struct Place {
     priority: i32,
@@ -132,7 +132,7 @@ impl Hook<'_> {
     fn change(&mut self, random: &mut Random, flood: &Flood) {
         let length = self.chain.len();
         match random.below(7) {
-            0 | 1 if length < LONGEST => {
+            0 | 1 if length < MAX_MEMBERS => {
                 let (who, priority) = (self.absent(random), self.free_priority(random));
                 self.add(who, priority);
             }
@@ -156,7 +156,7 @@ impl Hook<'_> {
                 }
             }
             // The successor is attached before its predecessor is detached.
-            5 if length < LONGEST => {
+            5 if length < MAX_MEMBERS => {
                 let at = random.below(length);
                 let (who, old) = (self.absent(random), self.chain[at].priority);
                 if old > 1 && self.chain.iter().all(|place| place.priority != old - 1) {
@@ -297,6 +297,6 @@ fn a_datagram_with_stamps_of_two_chains_is_seen() {
 
 #[test]
 #[should_panic(expected = "was no chain")]
-fn a_datagram_that_meets_an_older_chain_after_a_newer_one_is_seen() {
+fn datagram_that_meets_an_older_chain_after_a_newer_is_detected() {
     assert_whole_chains(&[run(&[2]), run(&[1])], &some_history());
 }

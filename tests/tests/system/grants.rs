@@ -144,7 +144,7 @@ fn grant_reaches_no_other_users_programs() {
 }
 
 #[test]
-fn owners_outlive_the_daemon_and_a_grant_that_is_taken_away_ends_at_once() {
+fn owners_outlive_the_daemon_and_a_removed_grant_ends_at_once() {
     let mut daemon = daemon(grants());
     let ada = load_as(&daemon, ADA);
     daemon.kill();

@@ -44,7 +44,7 @@ fn who_has_as_much_as_the_grant_allows_gets_no_more() {
 }
 
 #[test]
-fn a_load_gives_the_verifier_as_much_as_the_grant_allows_and_leaves_nothing_of_more() {
+fn verifier_limit_of_a_grant_applies_and_excess_leaves_nothing() {
     let daemon = daemon(grant("limits = { verified_instructions = 20 }"));
     let path = daemon.path("own.o");
     std::fs::copy(bpfman_tests::compile::object("chain"), &path).unwrap();

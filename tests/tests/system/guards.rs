@@ -99,12 +99,12 @@ fn assert_sees_its_own_alone(apart: Apart) {
 }
 
 #[test]
-fn a_tenants_probe_never_sees_another_container_of_the_same_image_by_process_namespaces() {
+fn tenant_probe_sees_no_other_container_of_its_image_by_pidns() {
     assert_sees_its_own_alone(Apart::ByNamespace);
 }
 
 #[test]
-fn a_tenants_probe_never_sees_another_container_of_the_same_image_by_control_groups() {
+fn tenant_probe_sees_no_other_container_of_its_image_by_cgroup() {
     assert_sees_its_own_alone(Apart::ByControlGroup);
 }
 
@@ -275,7 +275,7 @@ fn guards_outlive_the_daemon_and_links_come_back_with_theirs() {
 }
 
 #[test]
-fn a_new_version_is_guarded_as_the_old_one_and_so_is_the_one_that_is_taken_back() {
+fn new_and_rolled_back_versions_are_guarded_like_the_old_one() {
     let daemon = Daemon::start();
     let mut twins = Twins::start(&daemon, Apart::ByNamespace);
     let probe = tenant(&daemon.wire(), "on_uprobe", 3);

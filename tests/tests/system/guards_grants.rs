@@ -262,7 +262,7 @@ fn a_grants_lsm_program_sees_the_callers_control_group_alone() {
 }
 
 #[test]
-fn a_grant_keeps_types_that_reach_into_the_kernel_unless_it_names_them() {
+fn grant_excludes_types_that_reach_the_kernel_unless_named() {
     let team = Team::new("");
     let refused = team.load("probes", &format!("fentry:on_fentry:{}", kernel::entry_of("getpriority")));
     refused.fails(4, &["grant \"tracing\" does not cover type fentry by its \"types\""]);

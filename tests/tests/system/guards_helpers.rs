@@ -63,7 +63,7 @@ fn tail_calls_of_tenants_are_not_repeated() {
 }
 
 #[test]
-fn a_tenants_program_that_reads_the_kernel_or_changes_others_is_refused_by_name() {
+fn tenant_program_that_reads_kernel_or_writes_others_is_refused() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let before = daemon.state();

@@ -275,7 +275,7 @@ fn signals_that_are_meant_for_the_daemon_do_not_end_the_starter() {
 /// The daemon cannot start another starter before its restart. Programs loaded before can still be attached and
 /// spliced.
 #[test]
-fn without_the_starter_loads_are_refused_and_what_is_loaded_is_attached() {
+fn without_the_starter_loads_fail_and_loaded_programs_attach() {
     let registry = Registry::start();
     let mut daemon = Daemon::start_with(&launch(""));
     let name = registry.image("chain:1");
@@ -332,7 +332,7 @@ fn lose_the_starter(launch: &Launch) {
 
 /// If a kubelet or systemd restarts the daemon, the next one has a starter again.
 #[test]
-fn who_is_started_anew_ends_without_its_starter_and_programs_run_on() {
+fn restarted_worker_ends_without_starter_and_programs_run_on() {
     let environment = vec![("KUBERNETES_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned())];
     lose_the_starter(&Launch { environment, ..launch("") });
     let wrapper = ["sh", "-c", "SYSTEMD_EXEC_PID=$$ exec \"$0\" \"$@\""];
@@ -354,7 +354,7 @@ fn root_can_do_without_them_and_is_told_so() {
 
 /// If the daemon cannot change users, workers drop everything else.
 #[test]
-fn without_the_right_to_change_users_they_are_root_without_capabilities() {
+fn workers_that_cannot_change_users_have_no_capabilities() {
     let registry = Registry::start();
     let wrapper = ["capsh", "--drop=cap_setuid,cap_setgid", "--", "-c", "exec \"$0\" \"$@\""];
     let daemon = Daemon::start_with(&Launch { wrapper: wrapper.map(str::to_owned).to_vec(), ..launch("") });

@@ -38,7 +38,7 @@ fn last_file(daemon: &Daemon) -> PathBuf {
 }
 
 #[test]
-fn root_sees_who_changed_what_by_which_grant_and_what_was_there_before() {
+fn root_sees_caller_grant_and_former_state_of_each_change() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let wire = daemon.wire();
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2).id;
@@ -73,7 +73,7 @@ fn root_sees_who_changed_what_by_which_grant_and_what_was_there_before() {
 }
 
 #[test]
-fn an_answered_change_is_in_the_journal_when_the_daemon_is_killed_and_half_a_line_is_cut() {
+fn answered_change_is_in_the_journal_after_a_kill_mid_line() {
     let mut daemon = Daemon::start();
     for round in 1..=5_usize {
         let program = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2).id;
@@ -99,7 +99,7 @@ fn an_answered_change_is_in_the_journal_when_the_daemon_is_killed_and_half_a_lin
 }
 
 #[test]
-fn users_see_what_they_did_and_what_was_done_to_theirs_and_nothing_of_others() {
+fn users_see_their_changes_and_those_of_their_objects_only() {
     let policy = format!(
         "[files]\nusers = [0, {ADA}]\n\
          [[grants]]\nname = \"network\"\nusers = [{ADA}]\nallow = [\"read\", \"load\", \"attach\"]\n"

@@ -39,7 +39,7 @@ pub fn trusting_daemon(registry: &Registry) -> (Daemon, Launch, String) {
 }
 
 #[test]
-fn a_signed_image_is_verified_and_loaded_and_an_unsigned_one_refused() {
+fn signed_image_is_verified_and_loaded_and_unsigned_one_refused() {
     let registry = Registry::start();
     let (daemon, key) = daemon_with_key(&registry);
     let name = registry.image("team/chain:1");
@@ -66,7 +66,7 @@ fn a_signed_image_is_verified_and_loaded_and_an_unsigned_one_refused() {
 
 /// Progress output does not change the result.
 #[test]
-fn who_watches_sees_bytes_of_loads_and_verifications_and_gets_the_same() {
+fn progress_shows_bytes_of_loads_and_verifications() {
     let registry = Registry::start();
     let (daemon, key) = daemon_with_key(&registry);
     let name = registry.image("team/chain:1");
@@ -214,7 +214,7 @@ fn pull_policies_say_when_the_registry_is_asked() {
 }
 
 #[test]
-fn a_program_that_the_image_does_not_have_is_refused_with_those_it_has() {
+fn program_missing_in_the_image_is_refused_with_existing_ones() {
     let registry = Registry::start();
     let daemon = Daemon::start_with(&Launch { policy: "mode = \"off\"\n".to_owned(), ..Launch::default() });
     let name = registry.image("chain:1");

@@ -57,7 +57,7 @@ fn findings(daemon: &Daemon) -> Vec<String> {
 }
 
 #[test]
-fn the_cache_is_listed_inspected_and_pruned_but_for_what_programs_need() {
+fn cache_is_listed_inspected_and_pruned_except_needed_images() {
     let registry = Registry::start();
     let world = trusting(&registry);
     let (used, unused) = (registry.image("team/used:1"), registry.image("team/unused:1"));
@@ -101,7 +101,7 @@ fn the_cache_is_listed_inspected_and_pruned_but_for_what_programs_need() {
 }
 
 #[test]
-fn an_archive_brings_image_and_signature_to_a_machine_without_a_registry() {
+fn archive_brings_image_and_signature_without_a_registry() {
     let registry = Registry::start();
     let world = trusting(&registry);
     let (signed, bare) = (registry.image("team/signed:1"), registry.image("team/bare:1"));
@@ -139,7 +139,7 @@ fn an_archive_brings_image_and_signature_to_a_machine_without_a_registry() {
 }
 
 #[test]
-fn a_revoked_key_stops_loads_at_once_and_running_programs_are_reported() {
+fn revoked_key_stops_loads_at_once_and_reports_running_programs() {
     let registry = Registry::start();
     let world = trusting(&registry);
     let name = registry.image("team/app:1");
@@ -232,7 +232,7 @@ fn a_signal_has_revoked_programs_detached() {
 }
 
 #[test]
-fn a_start_has_programs_detached_that_were_revoked_while_no_daemon_ran() {
+fn start_detaches_programs_revoked_while_the_daemon_was_down() {
     for kind in 0..2 {
         let (registry, network) = (Registry::start(), Network::new());
         let mut world = trusting(&registry);
@@ -263,7 +263,7 @@ fn files_are_loaded_by_those_whom_the_policy_names() {
 }
 
 #[test]
-fn an_image_is_checked_as_the_daemon_has_it_or_as_its_registry_has_it() {
+fn image_is_checked_from_the_daemons_cache_or_the_registry() {
     let registry = Registry::start();
     let world = trusting(&registry);
     let (signed, bare) = (registry.image("team/signed:1"), registry.image("team/bare:1"));

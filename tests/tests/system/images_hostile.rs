@@ -59,7 +59,7 @@ fn loads_from_the_cache_go_on_while_a_hundred_registries_hang() {
 }
 
 #[test]
-fn private_images_and_the_passwords_of_the_machine_are_not_for_everybody() {
+fn private_images_and_machine_passwords_are_not_for_all_users() {
     let open = Registry::start();
     let mut daemon = Daemon::prepare();
     // User and password of the tests' registries.

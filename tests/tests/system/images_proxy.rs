@@ -57,7 +57,7 @@ fn with_authority(file: &Path) -> String {
 }
 
 #[test]
-fn a_registry_is_reached_by_the_proxy_that_the_environment_names() {
+fn registry_is_reached_by_the_proxy_of_the_environment() {
     let mut world = World::new();
     let proxy = Proxy::start(world.registry.address());
     world.start(&[("HTTP_PROXY", &proxy.url())], &plain_http());
@@ -72,7 +72,7 @@ fn a_registry_is_reached_by_the_proxy_that_the_environment_names() {
 }
 
 #[test]
-fn a_registry_with_tls_is_reached_through_a_tunnel_that_the_proxy_cannot_look_into() {
+fn tls_registry_is_reached_through_an_opaque_proxy_tunnel() {
     let mut world = World::new();
     let (encrypted, authority) = world.registry.with_tls(HOST);
     let proxy = Proxy::start(encrypted.address());
@@ -93,7 +93,7 @@ fn a_registry_with_tls_is_reached_through_a_tunnel_that_the_proxy_cannot_look_in
 }
 
 #[test]
-fn a_proxy_that_does_not_answer_is_an_error_that_changes_nothing() {
+fn unresponsive_proxy_is_an_error_that_changes_nothing() {
     let mut world = World::new();
     // A port that is no longer listened on.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -106,7 +106,7 @@ fn a_proxy_that_does_not_answer_is_an_error_that_changes_nothing() {
 }
 
 #[test]
-fn a_machine_without_authorities_reaches_registries_that_have_their_own_and_says_so_of_others() {
+fn machine_without_ca_bundle_uses_cas_set_for_a_registry() {
     let mut world = World::new();
     let (encrypted, authority) = world.registry.with_tls(HOST);
     let proxy = Proxy::start(encrypted.address());

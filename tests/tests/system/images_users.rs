@@ -33,7 +33,7 @@ fn load(path: &Path) -> String {
 }
 
 #[test]
-fn a_user_whom_the_policy_names_loads_files_of_their_own_and_others_load_none() {
+fn only_users_named_by_the_policy_load_their_own_files() {
     let daemon = daemon();
     let (own, others) = (object_of(&daemon, ALLOWED, "own.o"), object_of(&daemon, OTHER, "others.o"));
     let loaded = daemon.bpfman_as(ALLOWED, &load(&own)).json();
@@ -51,7 +51,7 @@ fn a_user_whom_the_policy_names_loads_files_of_their_own_and_others_load_none() 
 }
 
 #[test]
-fn a_link_of_the_users_own_to_a_file_of_somebody_else_is_refused() {
+fn symlink_of_a_user_to_a_foreign_file_is_refused() {
     let daemon = daemon();
     let of_root = object_of(&daemon, 0, "root.o");
     // A file that only root can read: the error must not reveal its contents.

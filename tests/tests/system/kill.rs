@@ -93,7 +93,7 @@ fn a_load_killed_at_any_step_loads_all_or_nothing() {
 }
 
 #[test]
-fn a_load_killed_at_any_step_with_the_second_store_engine_loads_all_or_nothing() {
+fn load_killed_at_any_step_is_atomic_with_the_second_store() {
     let launch = Launch { config: "[store]\nengine = \"sled\"\n".to_owned(), ..Launch::default() };
     let mut daemon = Daemon::start_with(&launch);
     kill_at_every_step(&mut daemon, &launch, &Load, |_, _| {});
@@ -117,7 +117,7 @@ impl Operation for Attach {
 }
 
 #[test]
-fn an_attach_to_a_trace_point_killed_at_any_step_attaches_or_does_not() {
+fn tracepoint_attach_killed_at_any_step_is_atomic() {
     let mut daemon = Daemon::start();
     let request = load(&compile::object("probes"), &[("on_tracepoint", Type::Tracepoint)]);
     let program = Program::of(&daemon.wire().load(request).unwrap().programs[0]);
@@ -169,7 +169,7 @@ fn the_first_tc_attach_killed_at_any_step_attaches_or_does_not() {
 }
 
 #[test]
-fn the_first_tc_attach_by_clsact_killed_at_any_step_attaches_or_does_not() {
+fn first_clsact_attach_killed_at_any_step_is_atomic() {
     kill_first_attach(Chain::Tc, "tc.attach = \"clsact\"");
 }
 
@@ -204,7 +204,7 @@ fn a_second_tc_attach_killed_at_any_step_never_opens_the_chain() {
 }
 
 #[test]
-fn a_second_tc_attach_by_clsact_killed_at_any_step_never_opens_the_chain() {
+fn second_clsact_attach_killed_at_any_step_keeps_chain_closed() {
     kill_second_attach(Chain::Tc, "tc.attach = \"clsact\"");
 }
 

@@ -50,7 +50,7 @@ fn assert_nothing_is_left_over(daemon: &Daemon, there: &There, filters: bool) {
 }
 
 #[test]
-fn kills_at_any_time_lose_nothing_leave_nothing_and_open_no_filter() {
+fn kills_at_any_time_lose_nothing_leak_nothing_open_no_filter() {
     kill_and_start(Mode::of_environment());
 }
 

@@ -123,8 +123,8 @@ fn join(loader: &Loader, daemon: &Daemon) -> Attach {
 }
 
 #[test]
-fn a_daemon_killed_at_any_step_beside_xdp_loader_takes_nothing_of_it_and_leaves_nothing() {
-    let test = "a_daemon_killed_at_any_step_beside_xdp_loader_takes_nothing_of_it_and_leaves_nothing";
+fn daemon_killed_at_any_step_beside_xdp_loader_takes_nothing() {
+    let test = "daemon_killed_at_any_step_beside_xdp_loader_takes_nothing";
     let Some((loader, mut daemon, launch)) = together(test) else { return };
     let theirs = loader.theirs();
     let join = join(&loader, &daemon);
@@ -142,8 +142,8 @@ fn a_daemon_killed_at_any_step_beside_xdp_loader_takes_nothing_of_it_and_leaves_
 }
 
 #[test]
-fn a_daemon_killed_at_any_step_while_it_leaves_xdp_loader_takes_nothing_of_it() {
-    let test = "a_daemon_killed_at_any_step_while_it_leaves_xdp_loader_takes_nothing_of_it";
+fn daemon_killed_while_leaving_xdp_loader_takes_nothing() {
+    let test = "daemon_killed_while_leaving_xdp_loader_takes_nothing";
     let Some((loader, mut daemon, launch)) = together(test) else { return };
     let theirs = loader.theirs();
     let join = join(&loader, &daemon);

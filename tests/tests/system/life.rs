@@ -107,7 +107,7 @@ fn a_killed_daemon_is_followed_by_one_that_adopts_every_type() {
 }
 
 #[test]
-fn after_a_loss_of_all_pins_everything_is_loaded_and_attached_again() {
+fn after_loss_of_all_pins_everything_is_loaded_and_attached() {
     let (mut daemon, network) = (Daemon::start(), Network::new());
     let (wire, traffic) = (daemon.wire(), Traffic::new(&network));
     let far = network.far.path();
@@ -165,7 +165,7 @@ fn a_second_daemon_on_one_state_folder_is_refused() {
 }
 
 #[test]
-fn a_second_daemon_on_one_bpffs_is_refused_though_its_records_are_its_own() {
+fn second_daemon_on_one_bpffs_is_refused_despite_own_records() {
     let daemon = Daemon::start();
     Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2);
     let second = Daemon::prepare();

@@ -87,8 +87,8 @@ pub fn memory(daemon: &Daemon, line: &str) -> usize {
 }
 
 #[test]
-fn messages_that_never_end_hold_little_and_keep_nobody_from_being_served() {
-    const MOST: usize = 64 << 20;
+fn endless_messages_hold_little_memory_and_block_no_caller() {
+    const MAX_GROWTH: usize = 64 << 20;
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let list = || wire.list(v1::ListRequest { bpfman_programs_only: Some(true), ..Default::default() });
@@ -114,7 +114,7 @@ fn messages_that_never_end_hold_little_and_keep_nobody_from_being_served() {
     });
     list().unwrap();
     let held = memory(&daemon, "VmHWM") - before;
-    assert!(held < MOST, "{CONNECTIONS} connections made the daemon hold {} MiB", held >> 20);
+    assert!(held < MAX_GROWTH, "{CONNECTIONS} connections made the daemon hold {} MiB", held >> 20);
     // Other clients are served meanwhile.
     daemon.bpfman("list programs").success();
     runtime.shutdown_background();
@@ -123,7 +123,7 @@ fn messages_that_never_end_hold_little_and_keep_nobody_from_being_served() {
 }
 
 #[test]
-fn a_message_that_is_no_message_is_refused_by_what_is_wrong_with_it() {
+fn malformed_message_is_refused_with_the_reason() {
     let daemon = Daemon::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut channel = runtime.block_on(connect(&daemon.socket()));

@@ -98,7 +98,7 @@ fn sections_data_and_functions_are_as_libbpf_takes_them() {
 }
 
 #[test]
-fn a_type_that_contradicts_the_section_is_refused_before_the_kernel_is_touched() {
+fn type_that_contradicts_the_section_is_refused_early() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let before = daemon.state();

@@ -10,7 +10,7 @@ use crate::map_entries::{MapBench, READER};
 
 /// A user could otherwise make the daemon search a map of maps of any size for each caller.
 #[test]
-fn a_map_of_maps_that_is_too_large_is_not_looked_through_and_that_is_told() {
+fn too_large_map_of_maps_is_not_searched_and_reported() {
     let daemon = Daemon::start();
     let object = compile::object("typed_maps");
     let line = "--programs xdp:use_all --map-size outer=300000 -o json";

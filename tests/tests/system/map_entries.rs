@@ -155,7 +155,7 @@ fn entries_are_written_and_read_by_their_types() {
 }
 
 #[test]
-fn a_value_of_a_per_cpu_map_is_for_each_cpu_and_shown_as_their_sum() {
+fn per_cpu_value_is_set_on_each_cpu_and_shown_as_a_sum() {
     let bench = MapBench::new();
     bench.set("each", &["1", "3"]);
     let entry = bench.map("get", "each", &["1", "-o", "json"]).json();
@@ -200,7 +200,7 @@ fn an_entry_is_created_changed_and_deleted_by_what_is_asked() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_by_the_name_of_its_field_and_changes_nothing() {
+fn invalid_value_is_refused_by_field_name_and_changes_nothing() {
     let bench = MapBench::new();
     let refused = |verb: &str, map: &str, words: &[&str], says: &[&str]| {
         bench.map(verb, map, words).fails(6, says);
@@ -337,7 +337,7 @@ fn who_may_not_is_refused_and_who_may_is_written_down() {
 }
 
 #[test]
-fn a_value_that_one_call_does_not_take_is_refused_by_its_size_with_the_way_round() {
+fn value_too_large_for_one_call_is_refused_with_a_workaround() {
     let bench = MapBench::new();
     bench.map("set", "pages", &["0", "number=9"]).fails(
         6,

@@ -178,7 +178,7 @@ fn without_a_grant_that_covers_it_nothing_is_handed_over() {
 }
 
 #[test]
-fn a_map_that_programs_of_several_owners_use_takes_a_right_over_each() {
+fn map_of_several_owners_needs_a_right_over_each_of_them() {
     let policy = format!(
         "{}[[grants]]\nname = \"all\"\nusers = [{WRITER}]\nallow = [\"load\", \"maps-write\"]\nover = \"all\"\n",
         grants()
@@ -201,7 +201,7 @@ fn a_map_that_programs_of_several_owners_use_takes_a_right_over_each() {
 }
 
 #[test]
-fn maps_of_others_and_maps_that_are_not_there_are_not_handed_to_root_either() {
+fn foreign_and_missing_maps_are_not_handed_over_even_to_root() {
     let bench = Bench::new(String::new());
     let pin = bench.daemon.fs().join("of-others");
     let pin_path = pin.display().to_string();
@@ -223,7 +223,7 @@ fn maps_of_others_and_maps_that_are_not_there_are_not_handed_to_root_either() {
 }
 
 #[test]
-fn a_connection_hands_over_one_map_and_what_is_no_request_gets_an_answer() {
+fn connection_hands_over_one_map_and_answers_malformed_requests() {
     let bench = Bench::new(grants());
     let twice = bench.take(READER, bench.map, &["twice"]).success();
     assert!(twice.starts_with("took: ok\n") && twice.ends_with("nothing: \n"), "{twice}");
@@ -249,7 +249,7 @@ fn a_connection_hands_over_one_map_and_what_is_no_request_gets_an_answer() {
 }
 
 #[test]
-fn who_reads_no_answers_holds_as_many_as_one_user_may_have_connections() {
+fn slow_reader_of_answers_holds_one_users_share_of_connections() {
     let bench = Bench::new(grants());
     // The first access opens the file for accesses.
     bench.take(READER, bench.map, &["read"]).success();

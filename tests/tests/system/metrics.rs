@@ -226,7 +226,7 @@ fn the_socket_is_for_whom_the_daemons_own_is_and_grants_decide() {
 }
 
 #[test]
-fn a_daemon_does_not_start_with_files_that_are_no_certificate_or_where_others_listen() {
+fn daemon_does_not_start_with_bad_certificate_or_port_in_use() {
     let daemon = Daemon::prepare();
     let (ours, others) = (Authority::new(), Authority::new());
     let (good, other) = (ours.issue(&daemon.path(""), "good"), others.issue(&daemon.path(""), "other"));

@@ -136,7 +136,7 @@ fn a_stream_tells_of_interfaces_as_they_come_change_and_go() {
 }
 
 #[test]
-fn a_namespace_with_several_names_is_listed_once_and_the_daemons_own_under_none() {
+fn namespace_with_several_names_is_listed_once_and_own_unnamed() {
     let own = Namespace::new("own");
     let other = Namespace::new("other");
     let again = other.named_again("again");
@@ -173,7 +173,7 @@ fn a_namespace_with_several_names_is_listed_once_and_the_daemons_own_under_none(
 }
 
 #[test]
-fn a_namespace_without_a_name_is_looked_into_when_it_is_asked_for() {
+fn namespace_without_a_name_is_inspected_on_request() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let process = Target::start_by(Command::new("unshare").arg("--net").arg(target::binary()));
@@ -210,7 +210,7 @@ fn a_stream_says_when_programs_or_links_changed() {
 }
 
 #[test]
-fn as_many_streams_are_served_as_there_is_room_for_and_all_end_with_the_daemon() {
+fn streams_are_served_up_to_the_limit_and_end_with_the_daemon() {
     let mut daemon = Daemon::start();
     // One connection is limited to half as many.
     let wires = [daemon.wire(), daemon.wire(), daemon.wire()];

@@ -55,7 +55,7 @@ fn a_program_of_a_control_group_lives_as_others_do() {
 }
 
 #[test]
-fn programs_of_a_control_group_run_in_the_order_that_is_asked_for() {
+fn cgroup_programs_run_in_the_requested_order() {
     let (mut daemon, group) = (Daemon::start(), Group::new("ordered"));
     let [first, second, third] = [(); 3].map(|()| load(&daemon, "cgroup_sock_addr:forbid")[0]);
     let attach = |daemon: &Daemon, program: u32, order: &str| {
@@ -66,9 +66,7 @@ fn programs_of_a_control_group_run_in_the_order_that_is_asked_for() {
     let all = daemon.bpfman("features -o json").json();
     if crate::features::state(&all, "probe", "cgroup_order")["state"] == "no" {
         attach(&daemon, second, "--before role=gate").fails(6, &["order among programs", "Linux 6.17"]);
-        eprintln!(
-            "SKIPPED(order in control groups): programs_of_a_control_group_run_in_the_order_that_is_asked_for"
-        );
+        eprintln!("SKIPPED(order in control groups): cgroup_programs_run_in_the_requested_order");
         return;
     }
     let second_link = attach(&daemon, second, "--before role=gate").json();

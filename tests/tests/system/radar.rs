@@ -146,7 +146,7 @@ pub fn launch() -> Launch {
     Launch { config: format!("[radar]\nfile = \"{}\"\n", object().display()), ..Launch::default() }
 }
 
-pub fn is_on(daemon: &Daemon) {
+pub fn wait_until_on(daemon: &Daemon) {
     until("the radar sees", || {
         ["trampolines", "tracepoints"].contains(&status(daemon)["source"].as_str().unwrap())
     });
@@ -154,7 +154,7 @@ pub fn is_on(daemon: &Daemon) {
 
 fn daemon() -> Daemon {
     let daemon = Daemon::start_with(&launch());
-    is_on(&daemon);
+    wait_until_on(&daemon);
     daemon
 }
 
@@ -169,7 +169,7 @@ fn counts(entries: &[Value], verb: &str) -> u64 {
 }
 
 #[test]
-fn loads_links_pins_and_maps_of_strangers_are_told_with_who_made_them() {
+fn loads_links_pins_and_maps_of_third_parties_name_their_makers() {
     let (daemon, network) = (daemon(), Network::new());
     let pin = daemon.fs().join("stranger");
     // Use a separate user: root's entries are limited, and other tests' daemons use them up as third parties here. The
@@ -237,7 +237,7 @@ fn run_as_process(mut command: Command) -> u32 {
 }
 
 #[test]
-fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_said() {
+fn what_is_done_without_the_syscall_is_reported_or_its_lack_is() {
     let (daemon, network) = (daemon(), Network::new());
     let (source, unseen) = (status(&daemon)["source"].clone(), status(&daemon)["unseen"].clone());
     eprintln!("Linux {}: {source}, not seen: {unseen}", rustix::system::uname().release().to_string_lossy());
@@ -321,7 +321,7 @@ fn what_is_done_without_the_system_call_is_told_and_where_it_cannot_be_that_is_s
 }
 
 #[test]
-fn a_signed_image_is_loaded_and_goes_on_after_a_restart_also_without_its_registry() {
+fn signed_image_loads_and_survives_restarts_without_registry() {
     let mut registry = Registry::start();
     let (mut daemon, launch, key) = trusting_daemon(&registry);
     let name = registry.image("bpfman/radar:1");
@@ -334,7 +334,7 @@ fn a_signed_image_is_loaded_and_goes_on_after_a_restart_also_without_its_registr
     assert!(programs(&daemon).is_empty());
     daemon.bpfman(&format!("image sign {name} --key {key}")).success();
     daemon.bpfman(&start).success();
-    is_on(&daemon);
+    wait_until_on(&daemon);
     assert!(status(&daemon)["object"].as_str().unwrap().contains(&name), "{}", status(&daemon));
     let made = programs(&daemon);
     let first = Stranger::new(&["load"]);
@@ -342,7 +342,7 @@ fn a_signed_image_is_loaded_and_goes_on_after_a_restart_also_without_its_registr
     registry.stop();
     daemon.terminate();
     daemon.again(&launch);
-    is_on(&daemon);
+    wait_until_on(&daemon);
     assert_eq!(programs(&daemon), made);
     let second = Stranger::new(&["load"]);
     entry(&daemon, second.pid(), "SeenLoad");
@@ -351,7 +351,7 @@ fn a_signed_image_is_loaded_and_goes_on_after_a_restart_also_without_its_registr
 }
 
 #[test]
-fn the_first_load_of_a_process_is_with_who_follows_at_once_and_its_next_ones_together() {
+fn first_load_of_a_process_is_sent_at_once_later_ones_batched() {
     const ROUNDS: usize = 20;
     let daemon = daemon();
     let (told, heard) = std::sync::mpsc::channel();
@@ -386,7 +386,7 @@ fn the_first_load_of_a_process_is_with_who_follows_at_once_and_its_next_ones_tog
 }
 
 #[test]
-fn what_bpfman_does_itself_is_no_strangers_and_refused_calls_are_told() {
+fn own_actions_are_not_reported_and_refused_calls_are() {
     let daemon = daemon();
     let own = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, 2).id;
     let stranger = Stranger::new(&["refused", "3"]);
@@ -420,7 +420,7 @@ fn a_flood_is_counted_whole_and_pushes_nobodys_entries_out() {
 }
 
 #[test]
-fn what_finds_the_ring_full_is_counted_by_process_and_nothing_is_lost_unnoticed() {
+fn what_finds_the_ring_full_is_counted_and_no_loss_is_unnoticed() {
     /// Several times the capacity of the ring buffer.
     const LOADS: u64 = 15_000;
     let daemon = daemon();
@@ -442,7 +442,7 @@ fn what_finds_the_ring_full_is_counted_by_process_and_nothing_is_lost_unnoticed(
 }
 
 #[test]
-fn a_killed_daemon_goes_on_with_the_same_programs_and_tells_what_they_saw_meanwhile() {
+fn a_killed_daemon_resumes_and_reports_what_happened_meanwhile() {
     let mut daemon = daemon();
     let before = programs(&daemon);
     daemon.kill();
@@ -459,7 +459,7 @@ fn a_killed_daemon_goes_on_with_the_same_programs_and_tells_what_they_saw_meanwh
 }
 
 #[test]
-fn a_daemon_that_starts_with_a_full_ring_goes_on_and_tells_all_of_it_once() {
+fn a_daemon_that_starts_with_a_full_ring_reports_all_of_it_once() {
     /// Several times the capacity of the ring buffer.
     const LOADS: u64 = 15_000;
     let mut daemon = daemon();
@@ -481,7 +481,7 @@ fn a_radar_whose_program_is_unloaded_comes_back() {
     let first = programs(&daemon).into_iter().next().unwrap();
     daemon.bpfman(&format!("unload {first}")).success();
     until("it says so", || seen(&daemon).iter().any(|entry| entry["verb"] == "Lost"));
-    is_on(&daemon);
+    wait_until_on(&daemon);
     assert!(!programs(&daemon).contains(&first));
     let stranger = Stranger::new(&["load"]);
     entry(&daemon, stranger.pid(), "SeenLoad");
@@ -496,7 +496,7 @@ fn stands_still(process: u32) -> bool {
 }
 
 #[test]
-fn a_process_that_is_gone_is_told_by_what_the_kernel_knew_and_its_name_writes_nothing() {
+fn vanished_process_is_reported_by_kernel_data_without_its_name() {
     let daemon = daemon();
     let signal = |signal| kill_process(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), signal).unwrap();
     signal(Signal::STOP);
@@ -545,8 +545,8 @@ fn who_touches_a_hook_of_ours_is_told_as_such() {
 }
 
 #[test]
-fn who_attaches_without_a_link_at_a_tcx_hook_of_ours_is_told_as_such() {
-    if lacks_tcx("who_attaches_without_a_link_at_a_tcx_hook_of_ours_is_told_as_such") {
+fn tcx_attach_without_a_link_at_our_hook_is_reported_as_such() {
+    if lacks_tcx("tcx_attach_without_a_link_at_our_hook_is_reported_as_such") {
         return;
     }
     let (daemon, network) = (daemon(), Network::new());
@@ -571,7 +571,7 @@ fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
     );
     let daemon = Daemon::start_with(&Launch { policy, ..launch() });
     daemon.open_to_users();
-    is_on(&daemon);
+    wait_until_on(&daemon);
     let stranger = Stranger::new(&["load"]);
     entry(&daemon, stranger.pid(), "SeenLoad");
     let pids = |uid| {
@@ -618,7 +618,7 @@ fn what_strangers_do_is_for_root_and_for_who_has_a_grant() {
 }
 
 #[test]
-fn a_call_switches_it_on_and_off_and_what_cannot_be_used_is_refused_and_leaves_nothing() {
+fn switching_by_call_works_and_unusable_programs_leave_nothing() {
     let mut daemon = Daemon::start();
     assert_eq!(status(&daemon)["source"], "off");
     daemon
@@ -635,7 +635,7 @@ fn a_call_switches_it_on_and_off_and_what_cannot_be_used_is_refused_and_leaves_n
     daemon.bpfman(&format!("radar start --file {}", object().display())).success();
     daemon.terminate();
     daemon.again(&Launch::default());
-    is_on(&daemon);
+    wait_until_on(&daemon);
     assert_eq!(programs(&daemon), made);
     daemon.bpfman("radar stop").success();
     assert!(programs(&daemon).is_empty());
@@ -643,7 +643,7 @@ fn a_call_switches_it_on_and_off_and_what_cannot_be_used_is_refused_and_leaves_n
     // No call overrides the configuration.
     daemon.terminate();
     daemon.again(&launch());
-    is_on(&daemon);
+    wait_until_on(&daemon);
     daemon.bpfman("radar stop").fails(7, &["[radar] of bpfman.toml"]);
     let (code, said) = Daemon::prepare()
         .refuses(&Launch { config: "[radar]\nfile = \"radar.o\"\n".to_owned(), ..Launch::default() });

@@ -29,7 +29,7 @@ impl Drop for ReadOnly {
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_refuses_changes_though_open_files_can_be_written() {
+fn read_only_disk_refuses_changes_despite_writable_open_files() {
     let (mut daemon, network) = (Daemon::start(), Network::new());
     let (wire, far) = (daemon.wire(), network.far.path());
     let member = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);

@@ -42,7 +42,7 @@ fn damages() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn names_that_others_chose_forge_no_line_of_the_log_and_command_no_terminal() {
+fn foreign_names_forge_no_log_line_and_control_no_terminal() {
     const FORGED: &str = "x\n2026-01-01T00:00:00Z  INFO bpfmand_image: signature verified\u{1b}]0;owned\u{7}";
     let daemon = Daemon::start();
     let wire = daemon.wire();
@@ -197,7 +197,7 @@ fn oversize_requests_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn a_long_verifier_log_comes_whole_when_asked_for_and_as_a_summary_otherwise() {
+fn long_verifier_log_is_whole_on_request_or_else_a_summary() {
     let daemon = Daemon::start();
     let object = compile::object("broken").display().to_string();
     let plain = daemon.bpfman(&format!("load file -p {object} --programs xdp:broken"));
@@ -230,7 +230,7 @@ fn others_than_root_may_not_use_the_socket_nor_load_files() {
 }
 
 #[test]
-fn a_disk_that_takes_no_more_refuses_changes_and_keeps_what_is_there() {
+fn full_disk_refuses_changes_and_keeps_what_is_there() {
     let mut daemon = Daemon::prepare();
     let state = daemon.path("disk");
     fs::create_dir(&state).unwrap();

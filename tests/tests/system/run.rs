@@ -201,7 +201,7 @@ fn a_section_says_where_a_program_attaches() {
 }
 
 #[test]
-fn people_read_what_is_said_on_standard_output_and_the_rest_beside() {
+fn program_output_goes_to_stdout_and_the_rest_to_stderr() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (hook, object) = (far(&network), compile::object("run_two"));
     let mut command = daemon.cli_command();
@@ -235,7 +235,7 @@ fn a_client_that_is_killed_leaves_nothing() {
 
 /// Unlike everything else, leased programs do not outlive the daemon.
 #[test]
-fn a_daemon_that_is_killed_ends_what_was_leased_when_it_starts_again() {
+fn killed_daemon_ends_leased_programs_when_it_starts_again() {
     let network = Network::new();
     let mut daemon = Daemon::start();
     let (hook, object) = (far(&network), compile::object("run"));
@@ -267,7 +267,7 @@ fn a_daemon_that_ends_in_order_ends_what_was_leased_first() {
 }
 
 #[test]
-fn a_file_that_changes_takes_the_place_of_what_runs_and_keeps_its_maps() {
+fn changed_file_replaces_running_programs_and_keeps_maps() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let traffic = Traffic::new(&network);
     let (hook, file) = (far(&network), daemon.path("tried.o"));

@@ -16,7 +16,7 @@ fn chain(daemon: &Daemon, hook: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_shadow_that_drops_everything_drops_nothing_and_says_what_it_would_have_done() {
+fn dropping_shadow_drops_nothing_and_reports_its_verdicts() {
     let (mut daemon, network) = (Daemon::start(), Network::new());
     let traffic = Traffic::new(&network);
     let far = network.far.path().display().to_string();

@@ -51,7 +51,7 @@ fn strangers() -> [(&'static str, Put); 3] {
 }
 
 #[test]
-fn an_interface_with_a_program_of_others_is_refused_and_their_program_stays() {
+fn interface_with_a_third_party_program_is_refused() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 1);

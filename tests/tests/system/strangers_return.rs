@@ -121,7 +121,7 @@ fn a_tcx_link_that_others_force_off_or_unpin_comes_back() {
 }
 
 #[test]
-fn an_xdp_link_that_others_force_off_comes_back_unless_they_took_the_hook() {
+fn forced_off_xdp_link_returns_unless_the_hook_was_taken() {
     let (daemon, network) = (watchful(""), Network::new());
     let (wire, traffic, far) = (daemon.wire(), Traffic::new(&network), network.far.path());
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 2);
@@ -157,7 +157,7 @@ fn an_xdp_link_that_others_force_off_comes_back_unless_they_took_the_hook() {
 }
 
 #[test]
-fn a_conflict_names_the_program_that_holds_the_hook_and_what_to_do() {
+fn conflict_names_the_holder_of_the_hook_and_a_remedy() {
     let (daemon, other) = (Daemon::start(), Daemon::start());
     let (wire, network) = (daemon.wire(), Network::new());
     let program = Program::member(&wire, "xdp_member", Type::Xdp, 1, 1);

@@ -106,7 +106,7 @@ fn an_archive_has_what_helps_and_no_secret() {
 /// Information of systemd and its journal about the daemon, if available. They do not run in tests, so that two scripts
 /// replace their commands and print the arguments.
 #[test]
-fn parts_of_systemd_are_there_where_it_runs_and_named_where_it_does_not() {
+fn systemd_parts_are_present_or_named_as_missing() {
     let daemon = Daemon::start();
     let stand_ins = daemon.path("stand-ins");
     fs::create_dir(&stand_ins).unwrap();

@@ -193,7 +193,7 @@ fn tcx_of_a_namespace_is_refused_where_filters_enter_the_chain() {
 }
 
 #[test]
-fn a_tcx_attach_before_a_tc_chain_killed_at_any_step_never_opens_the_chain() {
+fn tcx_attach_killed_at_any_step_keeps_the_tc_chain_closed() {
     if lacks_tcx(&test_name()) {
         return;
     }

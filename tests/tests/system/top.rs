@@ -38,7 +38,7 @@ fn verdicts_of_last_member(shown: &str) -> Option<String> {
 }
 
 #[test]
-fn a_terminal_shows_programs_chains_with_their_verdicts_maps_and_owners() {
+fn terminal_shows_programs_chains_verdicts_maps_and_owners() {
     let (daemon, network) = (Daemon::start(), Network::new());
     let (_first, second) = chain_that_drops(&daemon, &network);
     let traffic = Traffic::new(&network);
@@ -179,7 +179,7 @@ fn scripts_get_one_document() {
 }
 
 #[test]
-fn without_trace_there_are_no_cpu_times_and_without_read_nothing() {
+fn without_trace_no_cpu_times_and_without_read_nothing() {
     let policy = format!("[files]\nusers = [0, {USER}]\n");
     let daemon = grants::daemon(policy);
     let _kept = Program::member(&daemon.wire(), "xdp_member", Type::Xdp, 1, XDP_PASS);
@@ -206,7 +206,7 @@ fn names_of_programs_command_no_terminal() {
 }
 
 #[test]
-fn one_chain_is_watched_and_its_members_are_timed_as_long_as_the_watcher_is_there() {
+fn watched_chain_is_timed_while_the_watcher_is_connected() {
     let (mut daemon, network) = (Daemon::start(), Network::new());
     let _programs = chain_that_drops(&daemon, &network);
     let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());

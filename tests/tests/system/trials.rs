@@ -27,7 +27,7 @@ fn wanted(object: &Path, program: &str, priority: i32) -> Desired {
 }
 
 #[test]
-fn a_trial_says_what_the_kernel_would_say_and_leaves_everything_as_it_was() {
+fn dry_run_reports_the_kernels_result_and_changes_nothing() {
     let network = Network::new();
     let wrapper = vec!["nsenter".to_owned(), format!("--net={}", network.far.path().display())];
     let daemon = Daemon::start_with(&Launch { wrapper, ..Launch::default() });

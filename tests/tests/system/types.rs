@@ -182,7 +182,7 @@ fn an_lsm_program_fires_while_it_is_attached() {
 }
 
 #[test]
-fn what_the_kernel_refuses_is_refused_clearly_and_changes_nothing() {
+fn kernel_refusal_is_reported_clearly_and_changes_nothing() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let before = daemon.state();
@@ -208,7 +208,7 @@ fn what_the_kernel_refuses_is_refused_clearly_and_changes_nothing() {
 }
 
 #[test]
-fn the_daemon_says_which_types_this_kernel_takes_and_why_not_others() {
+fn daemon_lists_types_of_this_kernel_and_why_others_lack() {
     let daemon = Daemon::start();
     let before = daemon.state();
     let info = daemon.wire().info(bpfman_proto::ext::v1::InfoRequest {}).unwrap();
@@ -229,7 +229,7 @@ fn the_daemon_says_which_types_this_kernel_takes_and_why_not_others() {
 }
 
 #[test]
-fn a_failed_attach_of_a_return_probe_with_an_offset_leaves_nothing() {
+fn failed_return_probe_attach_with_offset_leaves_nothing() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let probe = Probe::load(&wire, "on_kretprobe", Type::Kprobe, 2, 0);
@@ -259,7 +259,7 @@ fn one_program_takes_several_attachments() {
 }
 
 #[test]
-fn a_pin_removed_by_hand_ends_the_link_and_its_detach_still_succeeds() {
+fn pin_removed_by_hand_ends_the_link_and_detach_succeeds() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let probe = Probe::load(&wire, "on_tracepoint", Type::Tracepoint, 0, 0);

@@ -40,7 +40,7 @@ fn copy(path: &Path, mode: u32) {
 }
 
 #[test]
-fn targets_and_namespaces_in_a_folder_that_the_caller_cannot_enter_are_all_the_same() {
+fn targets_in_folders_closed_to_the_caller_look_all_the_same() {
     let (daemon, network) = (daemon(), Network::new());
     let (probe, xdp) = programs(&daemon);
     let hidden = daemon.path("hidden");

@@ -134,7 +134,7 @@ fn large_tables(strings_at: u64) -> Vec<u8> {
 
 #[test]
 fn a_target_that_claims_to_be_large_takes_no_memory() {
-    const MOST_KIB: u64 = 8 << 10;
+    const MAX_KIB: u64 = 8 << 10;
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let probe = Probe::load(&wire, "on_uprobe", Type::Uprobe, 3, 0);
@@ -151,6 +151,6 @@ fn a_target_that_claims_to_be_large_takes_no_memory() {
         let answer = wire.attach(attach(probe.program.id, Info::UprobeAttachInfo(info)));
         assert_status(answer, Code::NotFound, "not-found", &[&path.display().to_string(), says]);
         let grown = peak(daemon.pid()).saturating_sub(before);
-        assert!(grown <= MOST_KIB, "{name}: {grown} KiB");
+        assert!(grown <= MAX_KIB, "{name}: {grown} KiB");
     }
 }

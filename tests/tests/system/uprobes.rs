@@ -34,7 +34,7 @@ fn a_uretprobe_fires_at_the_return_and_not_at_the_entry() {
 }
 
 #[test]
-fn a_probe_that_is_loaded_as_a_return_probe_fires_at_the_return_whatever_its_section_says() {
+fn probe_loaded_as_return_probe_fires_at_return_in_any_section() {
     let daemon = Daemon::start();
     let wire = daemon.wire();
     let mut target = Target::start();

@@ -74,7 +74,7 @@ fn what_was_set_is_there_after_a_restart_and_a_reboot() {
 }
 
 #[test]
-fn what_cannot_be_set_is_refused_with_a_reason_and_leaves_nothing() {
+fn impossible_value_is_refused_with_reason_and_leaves_nothing() {
     let daemon = Daemon::start();
     let before = daemon.state();
     for (flags, code, says) in [

@@ -21,7 +21,7 @@ impl Waiting {
         Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    fn is_over(&mut self) -> bool {
+    fn poll_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
 
@@ -40,7 +40,7 @@ fn until_they_wait(daemon: &Daemon, waits: &mut [&mut Waiting]) {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "watch-network")
     };
     until("the daemon tells them of changes", || {
-        let over = waits.iter_mut().any(|wait| wait.is_over());
+        let over = waits.iter_mut().any(|wait| wait.poll_ended());
         assert!(!over, "one ended before what it waits for was so");
         std::fs::read_dir(&tasks).unwrap().flatten().filter(is_watch).count() == waits.len()
     });
@@ -111,7 +111,7 @@ fn what_is_loaded_detached_and_unloaded_is_waited_for() {
 }
 
 #[test]
-fn waiting_goes_on_over_a_restart_of_the_daemon_and_ends_without_one() {
+fn waiting_continues_over_a_restart_and_ends_without_a_daemon() {
     let mut daemon = Daemon::start();
     let waiting = Waiting::start(&daemon, "program xdp_member --for loaded");
     daemon.kill();

@@ -84,7 +84,7 @@ fn no_datagram_of_a_flood_meets_two_versions_of_a_load_at_tc() {
 }
 
 #[test]
-fn no_datagram_of_a_flood_meets_two_versions_of_a_load_at_clsact() {
+fn no_datagram_of_a_flood_meets_two_load_versions_at_clsact() {
     let clsact = Launch { config: "tc.attach = \"clsact\"".to_owned(), ..Launch::default() };
     changes_under_flood(&clsact, ["tc_stamp", "tc_next"], Type::Tc, |far, priority| {
         tc(&far, INTERFACE, "ingress", priority, &[])
@@ -92,7 +92,7 @@ fn no_datagram_of_a_flood_meets_two_versions_of_a_load_at_clsact() {
 }
 
 #[test]
-fn programs_come_and_go_with_a_new_version_of_their_load_also_across_a_kill() {
+fn programs_come_and_go_with_a_load_version_also_across_a_kill() {
     let (mut daemon, network) = (Daemon::start(), Network::new());
     let wire = daemon.wire();
     let object = compile::object("flood");

@@ -39,7 +39,7 @@ fn running(state: &State) -> (Vec<u32>, i32) {
 }
 
 #[test]
-fn a_replacement_of_a_load_killed_at_any_step_is_whole_or_not_and_lets_no_datagram_through() {
+fn load_replacement_killed_at_any_step_is_atomic_for_datagrams() {
     let launch = Launch::default();
     let (mut daemon, network) = (Daemon::start(), Network::new());
     let traffic = Traffic::new(&network);

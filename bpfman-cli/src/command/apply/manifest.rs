@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::CliError;
 
 /// Maximum size of a manifest, in bytes: that of an API server.
-const LONGEST: u64 = 3 << 20;
+const MAX_MANIFEST: u64 = 3 << 20;
 
 /// The only kind that makes sense on a machine without a cluster.
 pub const KIND: &str = "ClusterBpfApplication";
@@ -108,12 +108,12 @@ fn read(file: &Path) -> Result<String, CliError> {
     let failed = |source| CliError::File { path: file.to_path_buf(), source };
     let mut text = String::new();
     let length = if file == Path::new("-") {
-        io::stdin().lock().take(LONGEST + 1).read_to_string(&mut text)
+        io::stdin().lock().take(MAX_MANIFEST + 1).read_to_string(&mut text)
     } else {
-        fs::File::open(file).map_err(failed)?.take(LONGEST + 1).read_to_string(&mut text)
+        fs::File::open(file).map_err(failed)?.take(MAX_MANIFEST + 1).read_to_string(&mut text)
     };
-    if length.map_err(failed)? as u64 > LONGEST {
-        return Err(invalid(format!("{} is longer than {} MiB", file.display(), LONGEST >> 20)));
+    if length.map_err(failed)? as u64 > MAX_MANIFEST {
+        return Err(invalid(format!("{} is longer than {} MiB", file.display(), MAX_MANIFEST >> 20)));
     }
     Ok(text)
 }

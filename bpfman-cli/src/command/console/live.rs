@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bpfman_client::{Client, Error, EventPlace, EventQuery, Events, JournalEvent, Reason, Watch};
-use bpfman_console::{EventSender, PageGone};
+use bpfman_console::{EventSender, PageClosed};
 use bpfman_proto::ext::v1 as ext;
 use serde_json::json;
 use tonic::Streaming;
 
 use super::figures::PageFigures;
 use super::machine::refusal;
-use crate::command::daemon_away::DaemonAway;
+use crate::command::reconnect::ReconnectBackoff;
 use crate::error::CliError;
 use crate::show::journal_event::JournalEventJson;
 
@@ -38,7 +38,7 @@ pub struct LiveStream {
 }
 
 /// Streams of the daemon. A refused stream is none: the page gets the reason, and the other streams.
-struct Told {
+struct LiveStreams {
     client: Client,
     journal: Option<Events>,
     figures: Option<Streaming<ext::Figures>>,
@@ -53,8 +53,8 @@ enum Over {
     Daemon,
 }
 
-impl From<PageGone> for Over {
-    fn from(_: PageGone) -> Self {
+impl From<PageClosed> for Over {
+    fn from(_: PageClosed) -> Self {
         Self::Page
     }
 }
@@ -63,17 +63,17 @@ impl LiveStream {
     /// Serves a page until it is closed.
     pub async fn run(mut self, events: EventSender) {
         let told = async {
-            let (mut away, mut told_away) = (DaemonAway::default(), false);
+            let (mut away, mut told_away) = (ReconnectBackoff::default(), false);
             loop {
                 match Client::connect_to(&self.socket).await {
                     Ok(client) => {
                         events.send("daemon", &json!({ "there": true, "message": "" })).await?;
                         told_away = false;
                         let began = Instant::now();
-                        let Over::Daemon = self.tell(client, &events).await else { return Err(PageGone) };
+                        let Over::Daemon = self.tell(client, &events).await else { return Err(PageClosed) };
                         // Keep the delay for a daemon that accepts connections and closes them at once.
                         if began.elapsed() > ALIVE {
-                            away = DaemonAway::default();
+                            away = ReconnectBackoff::default();
                         }
                     }
                     Err(error) if !told_away => {
@@ -88,7 +88,7 @@ impl LiveStream {
                 events.ping().await?;
             }
         };
-        let _gone: Option<Result<(), PageGone>> = tokio::select! {
+        let _gone: Option<Result<(), PageClosed>> = tokio::select! {
             gone = told => Some(gone),
             () = events.closed() => None,
         };
@@ -134,7 +134,7 @@ impl LiveStream {
         }
     }
 
-    async fn begin(&mut self, client: Client, events: &EventSender) -> Result<Told, Over> {
+    async fn begin(&mut self, client: Client, events: &EventSender) -> Result<LiveStreams, Over> {
         let query = match self.after.clone() {
             Some(place) => EventQuery::new().resuming(place),
             None => EventQuery::of(ext::FollowEventsRequest {
@@ -155,7 +155,7 @@ impl LiveStream {
         }
         let figures = self.figures(&client, events).await?;
         let changes = client.watch().await;
-        Ok(Told {
+        Ok(LiveStreams {
             journal: granted("journal", journal, events).await?,
             figures: granted("figures", figures, events).await?,
             changes: granted("changes", changes, events).await?,

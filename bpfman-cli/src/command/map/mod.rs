@@ -6,7 +6,7 @@ mod typed_map;
 mod watch;
 
 use bpfman_client::Services;
-use bpfman_proto::LARGEST_REQUEST;
+use bpfman_proto::MAX_REQUEST;
 use bpfman_proto::ext::v1 as ext;
 
 use self::typed_map::TypedMap;
@@ -109,7 +109,7 @@ const AROUND: usize = 64;
 
 /// Refuses a value that is too large for a call; the transport's error would name neither map nor value.
 fn ensure_sendable(map: &TypedMap, request: &ext::SetMapEntryRequest) -> Result<(), CliError> {
-    if request.key.len() + request.value.len() + AROUND <= LARGEST_REQUEST {
+    if request.key.len() + request.value.len() + AROUND <= MAX_REQUEST {
         return Ok(());
     }
     let of_cpus = match map.description.cpus {
@@ -121,7 +121,7 @@ fn ensure_sendable(map: &TypedMap, request: &ext::SetMapEntryRequest) -> Result<
             "a value of {} has {} bytes{of_cpus}: with its key that is more than the {} KiB of one call",
             map.text(),
             request.value.len(),
-            LARGEST_REQUEST >> 10
+            MAX_REQUEST >> 10
         ),
         hint: Some(format!(
             "`bpfman map pin {} PATH` gives you the map, which `bpftool map update pinned PATH` sets",

@@ -17,7 +17,7 @@ const BPFFS: i64 = 0xcafe_4a11;
 pub async fn run(global: &Global, command: PinMap) -> Result<(), CliError> {
     let path = absolute(&command.path);
     let target = Path::new(&path);
-    let client = super::super::connect_anew(global).await?;
+    let client = super::super::connect_fresh(global).await?;
     let runtime = client.services().ext.info(ext::InfoRequest {}).await?.into_inner().runtime_dir;
     check(target, Path::new(&runtime))?;
     // A pin can be opened for writing even if its descriptor is read-only, hence ask for write access.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::super::run::changes::MapSnapshots;
 use super::super::run::followed::{FollowedMap, MapContents, has_entries_to_follow};
-use super::super::run::readers::{MapNews, MapReaders};
+use super::super::run::readers::{MapReaders, MapUpdate};
 use super::super::run::signals::Signals;
 use super::typed_map::TypedMap;
 use crate::args::Global;
@@ -22,7 +22,7 @@ pub async fn run(global: &Global, command: WatchMap) -> Result<(), CliError> {
     }
     // From here on, a signal ends the command cleanly.
     let mut signals = Signals::new()?;
-    let client = super::super::connect_anew(global).await?;
+    let client = super::super::connect_fresh(global).await?;
     let named = command.map.of_words(command.name.as_deref())?;
     let map = TypedMap::describe(&mut client.services(), named).await?;
     let followed = followed(&map, command.record.as_deref())?;
@@ -56,7 +56,7 @@ pub async fn run(global: &Global, command: WatchMap) -> Result<(), CliError> {
 }
 
 /// Waits for the writer's queue, then returns the next news.
-async fn next(writer: &RunEventWriter, readers: &mut MapReaders) -> MapNews {
+async fn next(writer: &RunEventWriter, readers: &mut MapReaders) -> MapUpdate {
     writer.room().await;
     readers.next().await.1
 }
@@ -74,10 +74,10 @@ fn tell(
     writer: &RunEventWriter,
     map: &FollowedMap,
     snapshots: &mut MapSnapshots,
-    news: MapNews,
+    news: MapUpdate,
 ) -> Result<bool, CliError> {
     match news {
-        MapNews::Record(bytes) => {
+        MapUpdate::Record(bytes) => {
             let layout = match &map.contents {
                 MapContents::Ring(layout) | MapContents::Perf(layout) => layout.as_ref(),
                 MapContents::Entries { .. } | MapContents::Variables(_) => None,
@@ -85,10 +85,10 @@ fn tell(
             let value = TypedValue::read_as(layout, &bytes);
             writer.tell(&RunEvent::Record { map: map.name.clone(), value })
         }
-        MapNews::Lost(records) => writer.tell(&RunEvent::Lost { map: map.name.clone(), records }),
+        MapUpdate::Lost(records) => writer.tell(&RunEvent::Lost { map: map.name.clone(), records }),
         // The only map that is watched failed.
-        MapNews::Failed(error) => Err(error),
-        MapNews::Entries { entries, cut } => {
+        MapUpdate::Failed(error) => Err(error),
+        MapUpdate::Entries { entries, cut } => {
             let mut read = true;
             for change in snapshots.changes(map, entries, cut) {
                 read = writer.tell(&change.event(&map.name))?;

@@ -21,7 +21,7 @@ use self::file_watch::FileWatch;
 use self::followed::{FollowedMap, MapContents, check_records, followed};
 use self::plan::{PlannedProgram, plan};
 use self::prints::{PrintLines, PrintNews};
-use self::readers::{MapNews, MapReaders};
+use self::readers::{MapReaders, MapUpdate};
 use self::session::{HeldLease, Session};
 use self::signals::Signals;
 use super::object_source::{self, ObjectSource};
@@ -119,7 +119,7 @@ async fn prepare(
     values: Option<LoadValues>,
 ) -> Result<Prepared, CliError> {
     let local = source.file().map(object_source::read).transpose()?;
-    let client = super::connect_anew(global).await?;
+    let client = super::connect_fresh(global).await?;
     let object = match (local, source) {
         (None, ObjectSource::Image(image)) => {
             object_source::fetch(global, &mut client.services(), image).await?
@@ -287,7 +287,7 @@ impl Running {
                     why = endings.any() => return why,
                     read = self.replace() => read?,
                 },
-                Some(news) => self.tell_news(news)?,
+                Some(news) => self.show_news(news)?,
             };
             if !read {
                 return Ok("output");
@@ -295,7 +295,7 @@ impl Running {
         }
     }
 
-    fn tell_news(&mut self, news: RunNews) -> Result<bool, CliError> {
+    fn show_news(&mut self, news: RunNews) -> Result<bool, CliError> {
         match news {
             RunNews::Print(Ok(PrintNews::Lost(lines))) => {
                 self.note(format!("{lines} lines that programs printed are lost: there was no room for more"))
@@ -305,24 +305,24 @@ impl Running {
             }
             RunNews::Print(Err(error)) => self.note(format!("what programs print is shown no more: {error}")),
             RunNews::Map(index, news) => match self.maps.get(index).cloned() {
-                Some(map) => self.tell_of_map(&map, news),
+                Some(map) => self.show_map_news(&map, news),
                 None => Ok(true),
             },
         }
     }
 
-    fn tell_of_map(&mut self, map: &FollowedMap, news: MapNews) -> Result<bool, CliError> {
+    fn show_map_news(&mut self, map: &FollowedMap, news: MapUpdate) -> Result<bool, CliError> {
         match news {
-            MapNews::Record(bytes) => {
+            MapUpdate::Record(bytes) => {
                 let (MapContents::Ring(layout) | MapContents::Perf(layout)) = &map.contents else {
                     return Ok(true);
                 };
                 let value = TypedValue::read_as(layout.as_ref(), &bytes);
                 self.tell(&RunEvent::Record { map: map.name.clone(), value })
             }
-            MapNews::Lost(records) => self.tell(&RunEvent::Lost { map: map.name.clone(), records }),
-            MapNews::Failed(error) => self.note(format!("map {} is not shown: {error}", map.name)),
-            MapNews::Entries { entries, cut } => {
+            MapUpdate::Lost(records) => self.tell(&RunEvent::Lost { map: map.name.clone(), records }),
+            MapUpdate::Failed(error) => self.note(format!("map {} is not shown: {error}", map.name)),
+            MapUpdate::Entries { entries, cut } => {
                 let mut read = true;
                 for change in self.snapshots.changes(map, entries, cut) {
                     read = self.tell(&change.event(&map.name))?;
@@ -363,7 +363,7 @@ impl Running {
             .iter()
             .map(|outcome| ReplacedMap { map: outcome.name.clone(), outcome: outcome.outcome.clone() });
         let read = self.tell(&RunEvent::Replaced { programs: programs.collect(), maps: maps.collect() })?;
-        self.tell_of_other_hooks(&before)?;
+        self.note_other_hooks(&before)?;
         if let Err(error) = self.read_maps(&object).await {
             self.note(format!("maps of the new version are not shown: {error}"))?;
         }
@@ -378,7 +378,7 @@ impl Running {
     }
 
     /// Notes that links stay at their hooks, even if the sections of a new version name others.
-    fn tell_of_other_hooks(&self, before: &[PlannedProgram]) -> Result<(), CliError> {
+    fn note_other_hooks(&self, before: &[PlannedProgram]) -> Result<(), CliError> {
         for program in &self.session.programs {
             let old = before.iter().find(|old| old.name == program.planned.name);
             if let Some(old) = old.filter(|old| old.hooks != program.planned.hooks) {
@@ -403,7 +403,7 @@ impl Running {
             self.writer.room().await;
             let Some(readers) = &mut self.readers else { return Ok(()) };
             let Some((map, news)) = readers.rest().await else { return Ok(()) };
-            self.tell_news(RunNews::Map(map, news))?;
+            self.show_news(RunNews::Map(map, news))?;
         }
     }
 
@@ -413,7 +413,7 @@ impl Running {
         let told = self.tell_rest(Vec::new()).await;
         for line in self.prints.last().await {
             self.writer.room().await;
-            self.tell_news(RunNews::Print(line))?;
+            self.show_news(RunNews::Print(line))?;
         }
         self.session.unload().await?;
         told
@@ -422,7 +422,7 @@ impl Running {
 
 enum RunNews {
     Print(Result<PrintNews, CliError>),
-    Map(usize, MapNews),
+    Map(usize, MapUpdate),
 }
 
 /// Returns at this time; never if there is none.
@@ -449,7 +449,7 @@ async fn next_line(writer: &RunEventWriter, prints: &mut PrintLines) -> Result<P
 }
 
 /// Waits for the writer's queue, then returns the next news of a map.
-async fn next_of(writer: &RunEventWriter, readers: &mut Option<MapReaders>) -> (usize, MapNews) {
+async fn next_of(writer: &RunEventWriter, readers: &mut Option<MapReaders>) -> (usize, MapUpdate) {
     let Some(readers) = readers else { return std::future::pending().await };
     writer.room().await;
     readers.next().await

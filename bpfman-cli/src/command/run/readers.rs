@@ -22,7 +22,7 @@ const PAGE_BYTES: usize = 65_536;
 const RECORD_HEADER: usize = 8;
 
 #[derive(Debug)]
-pub enum MapNews {
+pub enum MapUpdate {
     Record(Vec<u8>),
     /// Number of records that did not fit into the buffer.
     Lost(u64),
@@ -38,8 +38,8 @@ pub enum MapNews {
 /// Readers of maps, by index in the list.
 pub struct MapReaders {
     /// First readings, to which later ones are compared.
-    first: VecDeque<(usize, MapNews)>,
-    records: mpsc::Receiver<(usize, MapNews)>,
+    first: VecDeque<(usize, MapUpdate)>,
+    records: mpsc::Receiver<(usize, MapUpdate)>,
     readings: Arc<Readings>,
     /// Indexes of maps that the next readers continue, once these have to stop.
     stop: watch::Sender<Option<Vec<usize>>>,
@@ -49,21 +49,21 @@ pub struct MapReaders {
 /// daemon closes a connection that is not read.
 #[derive(Default)]
 struct Readings {
-    newest: Mutex<BTreeMap<usize, MapNews>>,
+    newest: Mutex<BTreeMap<usize, MapUpdate>>,
     came: Notify,
 }
 
 impl Readings {
-    fn put(&self, map: usize, reading: MapNews) {
+    fn put(&self, map: usize, reading: MapUpdate) {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(map, reading);
         self.came.notify_one();
     }
 
-    fn take(&self) -> Option<(usize, MapNews)> {
+    fn take(&self) -> Option<(usize, MapUpdate)> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
-    async fn next(&self) -> (usize, MapNews) {
+    async fn next(&self) -> (usize, MapUpdate) {
         loop {
             if let Some(reading) = self.take() {
                 return reading;
@@ -82,7 +82,7 @@ impl MapReaders {
         let (stop, stopped) = watch::channel(None);
         let (mut first_of_all, readings) = (VecDeque::new(), Arc::new(Readings::default()));
         for (index, map) in maps.iter().enumerate() {
-            let told = Told { index, sender: sender.clone(), stopped: stopped.clone() };
+            let told = ResultSender { index, sender: sender.clone(), stopped: stopped.clone() };
             match open(client, map, interval).await {
                 Ok(Opened::Ring(ring, bytes)) => drop(tokio::spawn(read_ring(ring, bytes, told))),
                 Ok(Opened::Perf(cpus)) => {
@@ -93,14 +93,14 @@ impl MapReaders {
                     first_of_all.push_back((index, first));
                     tokio::spawn(read_entries(stream, last, Arc::clone(&readings), told));
                 }
-                Err(error) => drop(tokio::spawn(async move { told.tell(MapNews::Failed(error)).await })),
+                Err(error) => drop(tokio::spawn(async move { told.tell(MapUpdate::Failed(error)).await })),
             }
         }
         Self { first: first_of_all, records, readings, stop }
     }
 
     /// Returns the next result; waits forever if no map is read.
-    pub async fn next(&mut self) -> (usize, MapNews) {
+    pub async fn next(&mut self) -> (usize, MapUpdate) {
         if let Some(first) = self.first.pop_front() {
             return first;
         }
@@ -117,12 +117,12 @@ impl MapReaders {
     }
 
     /// Returns the remaining results. A map that disappeared with its program is no failure then.
-    pub async fn rest(&mut self) -> Option<(usize, MapNews)> {
+    pub async fn rest(&mut self) -> Option<(usize, MapUpdate)> {
         if let Some(first) = self.first.pop_front() {
             return Some(first);
         }
         while let Some((map, news)) = self.records.recv().await {
-            if !matches!(news, MapNews::Failed(_)) {
+            if !matches!(news, MapUpdate::Failed(_)) {
                 return Some((map, news));
             }
         }
@@ -134,7 +134,7 @@ enum Opened {
     /// Reader, and the size of the buffer in bytes.
     Ring(RingReader, usize),
     Perf(Vec<PerfReader>),
-    Entries(Streaming<ext::ReadMapResponse>, MapNews),
+    Entries(Streaming<ext::ReadMapResponse>, MapUpdate),
 }
 
 async fn open(client: &Client, map: &FollowedMap, interval: Duration) -> Result<Opened, CliError> {
@@ -169,12 +169,12 @@ async fn entries(
     Ok(client.services().ext.read_map(request).await?.into_inner())
 }
 
-async fn next_reading(stream: &mut Streaming<ext::ReadMapResponse>) -> Result<MapNews, CliError> {
+async fn next_reading(stream: &mut Streaming<ext::ReadMapResponse>) -> Result<MapUpdate, CliError> {
     let mut entries = Vec::new();
     while let Some(piece) = stream.message().await? {
         entries.extend(piece.entries);
         if piece.last {
-            return Ok(MapNews::Entries { entries, cut: piece.cut });
+            return Ok(MapUpdate::Entries { entries, cut: piece.cut });
         }
     }
     Err(tonic::Status::unavailable("the daemon reads the map no more").into())
@@ -184,22 +184,22 @@ async fn next_reading(stream: &mut Streaming<ext::ReadMapResponse>) -> Result<Ma
 fn last_of(
     client: &Client,
     map: &FollowedMap,
-) -> impl Future<Output = Result<MapNews, CliError>> + Send + 'static {
+) -> impl Future<Output = Result<MapUpdate, CliError>> + Send + 'static {
     let (client, map) = (client.clone(), map.clone());
     async move { next_reading(&mut entries(&client, &map, Duration::ZERO).await?).await }
 }
 
 /// Sender of a reader's results.
 #[derive(Clone)]
-struct Told {
+struct ResultSender {
     index: usize,
-    sender: mpsc::Sender<(usize, MapNews)>,
+    sender: mpsc::Sender<(usize, MapUpdate)>,
     stopped: watch::Receiver<Option<Vec<usize>>>,
 }
 
-impl Told {
+impl ResultSender {
     /// Sends a result; returns false if the receiver is gone.
-    async fn tell(&self, news: MapNews) -> bool {
+    async fn tell(&self, news: MapUpdate) -> bool {
         self.sender.send((self.index, news)).await.is_ok()
     }
 
@@ -210,11 +210,11 @@ impl Told {
     }
 
     /// Sends the rest of a buffer of this size, and no more: programs may write forever.
-    async fn tell_rest(&self, mut bytes: usize, mut take: impl FnMut() -> Option<MapNews> + Send) {
+    async fn tell_rest(&self, mut bytes: usize, mut take: impl FnMut() -> Option<MapUpdate> + Send) {
         while bytes > 0
             && let Some(news) = take()
         {
-            let record = if let MapNews::Record(record) = &news { record.len() } else { 0 };
+            let record = if let MapUpdate::Record(record) = &news { record.len() } else { 0 };
             bytes = bytes.saturating_sub(record + RECORD_HEADER);
             if !self.tell(news).await {
                 return;
@@ -223,28 +223,28 @@ impl Told {
     }
 }
 
-async fn read_ring(mut ring: RingReader, bytes: usize, mut told: Told) {
+async fn read_ring(mut ring: RingReader, bytes: usize, mut told: ResultSender) {
     let is_kept = loop {
         let record = tokio::select! {
             biased;
             is_kept = told.stop() => break is_kept,
             record = ring.next() => record,
         };
-        let news = record.map_or_else(|error| MapNews::Failed(CliError::Runtime(error)), MapNews::Record);
-        let failed = matches!(news, MapNews::Failed(_));
+        let news = record.map_or_else(|error| MapUpdate::Failed(CliError::Runtime(error)), MapUpdate::Record);
+        let failed = matches!(news, MapUpdate::Failed(_));
         if !told.tell(news).await || failed {
             return;
         }
     };
     if !is_kept {
-        told.tell_rest(bytes, || ring.take().map(MapNews::Record)).await;
+        told.tell_rest(bytes, || ring.take().map(MapUpdate::Record)).await;
     }
 }
 
-async fn read_perf(mut cpu: PerfReader, mut told: Told) {
+async fn read_perf(mut cpu: PerfReader, mut told: ResultSender) {
     let news = |record| match record {
-        PerfRecord::Sample(bytes) => MapNews::Record(bytes),
-        PerfRecord::Lost(count) => MapNews::Lost(count),
+        PerfRecord::Sample(bytes) => MapUpdate::Record(bytes),
+        PerfRecord::Lost(count) => MapUpdate::Lost(count),
     };
     loop {
         let record = tokio::select! {
@@ -253,8 +253,8 @@ async fn read_perf(mut cpu: PerfReader, mut told: Told) {
             _ = told.stop() => break,
             record = cpu.next() => record,
         };
-        let news = record.map_or_else(|error| MapNews::Failed(CliError::Runtime(error)), news);
-        let failed = matches!(news, MapNews::Failed(_));
+        let news = record.map_or_else(|error| MapUpdate::Failed(CliError::Runtime(error)), news);
+        let failed = matches!(news, MapUpdate::Failed(_));
         if !told.tell(news).await || failed {
             return;
         }
@@ -264,9 +264,9 @@ async fn read_perf(mut cpu: PerfReader, mut told: Told) {
 
 async fn read_entries(
     mut stream: Streaming<ext::ReadMapResponse>,
-    last: impl Future<Output = Result<MapNews, CliError>>,
+    last: impl Future<Output = Result<MapUpdate, CliError>>,
     readings: Arc<Readings>,
-    mut told: Told,
+    mut told: ResultSender,
 ) {
     loop {
         let reading = tokio::select! {
@@ -281,7 +281,7 @@ async fn read_entries(
         match reading {
             Ok(reading) => readings.put(told.index, reading),
             Err(error) => {
-                told.tell(MapNews::Failed(error)).await;
+                told.tell(MapUpdate::Failed(error)).await;
                 return;
             }
         }

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use crate::error::CliError;
 
 /// Maximum size of all files, in bytes, before compression.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 /// Space reserved for failures and the manifest, in bytes.
 const KEPT: usize = 2 << 20;
 
@@ -34,7 +34,7 @@ impl BundleArchive {
             return true;
         }
         let is_small = bytes.len() <= KEPT / 16;
-        let most = if is_small { MOST_BYTES } else { MOST_BYTES - KEPT };
+        let most = if is_small { MAX_BYTES } else { MAX_BYTES - KEPT };
         if self.bytes + bytes.len() > most {
             return false;
         }

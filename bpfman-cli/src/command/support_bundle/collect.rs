@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Maximum size of a part, in bytes.
-pub const MOST_BYTES: usize = 8 << 20;
+pub const MAX_BYTES: usize = 8 << 20;
 /// Maximum size of a command's standard error, in bytes.
-const MOST_COMPLAINT: usize = 64 << 10;
+const MAX_STDERR_BYTES: usize = 64 << 10;
 /// Interval of polling a command.
 const TURN: Duration = Duration::from_millis(10);
 /// Name of the fields with values that are replaced.
@@ -93,9 +93,9 @@ pub fn of_command(command: &[String], time: Duration, ending: bool) -> Collected
     };
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let answer =
-        thread::spawn(move || stdout.map_or_else(Default::default, |read| bounded(read, MOST_BYTES, ending)));
+        thread::spawn(move || stdout.map_or_else(Default::default, |read| bounded(read, MAX_BYTES, ending)));
     let complaint = thread::spawn(move || {
-        stderr.map_or_else(Default::default, |read| bounded(read, MOST_COMPLAINT, false))
+        stderr.map_or_else(Default::default, |read| bounded(read, MAX_STDERR_BYTES, false))
     });
     let ended = wait(&mut child, time);
     // Both readers end with the command, which has ended.
@@ -163,7 +163,7 @@ fn bounded(mut from: impl Read, most: usize, ending: bool) -> (Vec<u8>, bool) {
 pub fn of_file(path: &Path) -> CollectedPart {
     match File::open(path) {
         Ok(file) => {
-            let (bytes, cut) = bounded(file.take(MOST_BYTES as u64 + 1), MOST_BYTES, false);
+            let (bytes, cut) = bounded(file.take(MAX_BYTES as u64 + 1), MAX_BYTES, false);
             CollectedPart { bytes, cut, ..CollectedPart::default() }
         }
         Err(error) => CollectedPart::failed(format!("{}: {error}", path.display())),

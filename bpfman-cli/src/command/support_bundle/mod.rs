@@ -26,8 +26,8 @@ use crate::show::CommandOutput;
 use crate::show::screen::{Screen, cell};
 
 /// Time limit of all parts together: a daemon that hangs must not prevent the archive.
-const LONGEST: Duration = Duration::from_secs(180);
-const LONGEST_PART: Duration = Duration::from_secs(20);
+const MAX_TIME: Duration = Duration::from_secs(180);
+const MAX_PART: Duration = Duration::from_secs(20);
 
 /// Manifest of an archive, its first file.
 #[derive(Debug, Serialize)]
@@ -96,7 +96,7 @@ fn write(
     name: &str,
     created: String,
 ) -> Result<(Global, WrittenBundle), CliError> {
-    let deadline = Instant::now() + LONGEST;
+    let deadline = Instant::now() + MAX_TIME;
     let mut progress = ProgressLine::new(global, "collecting");
     let mut archive = BundleArchive::new(name);
     let mut records = Vec::new();
@@ -106,7 +106,7 @@ fn write(
     while let Some(part) = waiting.pop() {
         progress.step(&part.name, records.len(), all);
         let began = Instant::now();
-        let time = LONGEST_PART.min(deadline.saturating_duration_since(began));
+        let time = MAX_PART.min(deadline.saturating_duration_since(began));
         let collected = collect(&part, time);
         if let PartSource::Hooks = part.source {
             let more = parts::of_hooks(global, &collected.bytes);
@@ -137,7 +137,7 @@ fn write(
 
 fn collect(part: &BundlePart, time: Duration) -> CollectedPart {
     if time.is_zero() {
-        let why = format!("no time was left: all parts together may take {} s", LONGEST.as_secs());
+        let why = format!("no time was left: all parts together may take {} s", MAX_TIME.as_secs());
         return CollectedPart::failed(why);
     }
     match &part.source {

@@ -6,7 +6,7 @@ use super::settings::{AllowedSettings, BPFMAN, POLICY};
 use crate::args::Global;
 
 /// Maximum number of hooks with their chains; a note lists that others are omitted.
-const MOST_HOOKS: usize = 200;
+const MAX_HOOKS: usize = 200;
 /// Files that describe kernel and system.
 const FILES: [(&str, &str); 7] = [
     ("kernel/version.txt", "/proc/version"),
@@ -117,7 +117,7 @@ pub fn of(global: &Global) -> Vec<BundlePart> {
 /// Returns the parts of single hooks, by their names.
 pub fn of_hooks(global: &Global, names: &[u8]) -> Vec<BundlePart> {
     let names = String::from_utf8_lossy(names);
-    let hooks = names.lines().filter(|name| !name.is_empty()).take(MOST_HOOKS).enumerate();
+    let hooks = names.lines().filter(|name| !name.is_empty()).take(MAX_HOOKS).enumerate();
     hooks
         .flat_map(|(number, hook)| {
             let file = format!("chains/{number:03}-{}", plain(hook));
@@ -198,7 +198,7 @@ mod tests {
         assert!(seen > 15, "{seen}");
         let names = hooks.iter().map(|part| part.name.as_str()).collect::<Vec<_>>();
         assert_eq!(names[2], "chains/001-tc_.._.._x_ingress__run_netns_a.txt");
-        let many = "xdp:eth0\n".repeat(MOST_HOOKS + 1);
-        assert_eq!(of_hooks(&global(), many.as_bytes()).len(), 2 * MOST_HOOKS);
+        let many = "xdp:eth0\n".repeat(MAX_HOOKS + 1);
+        assert_eq!(of_hooks(&global(), many.as_bytes()).len(), 2 * MAX_HOOKS);
     }
 }

@@ -96,9 +96,9 @@ pub static POLICY: AllowedSettings = AllowedSettings(&[
 ]);
 
 /// Maximum length of a value: longer text is no such setting.
-const LONGEST: usize = 300;
+const MAX_VALUE: usize = 300;
 /// Maximum number of settings, shown or not.
-const MOST: usize = 10_000;
+const MAX_SETTINGS: usize = 10_000;
 
 /// Settings file, as shown to others.
 #[derive(Debug, Default, Serialize)]
@@ -144,7 +144,7 @@ pub fn collect(path: &Path, allowed: &AllowedSettings) -> CollectedPart {
 
 /// Adds a value. `at` is the path with list indexes, `key` the path without them.
 fn show(allowed: &AllowedSettings, shown: &mut ShownSettings, (at, key): (&str, &str), value: &toml::Value) {
-    if shown.settings.len() + shown.left_out.len() >= MOST {
+    if shown.settings.len() + shown.left_out.len() >= MAX_SETTINGS {
         return;
     }
     match value {
@@ -185,7 +185,7 @@ fn plain(value: &toml::Value) -> Option<Value> {
 /// Returns whether a text is neither a key nor an address with a password.
 fn is_harmless(text: &str) -> bool {
     let has_user = text.contains("://") && text.contains('@');
-    text.len() <= LONGEST && !text.contains("-----") && !has_user && !text.chars().any(char::is_control)
+    text.len() <= MAX_VALUE && !text.contains("-----") && !has_user && !text.chars().any(char::is_control)
 }
 
 impl AllowedSettings {

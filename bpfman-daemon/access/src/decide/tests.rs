@@ -59,7 +59,7 @@ fn without_grants_root_changes_and_the_sockets_group_reads() {
 #[test]
 fn one_line_restores_what_v0_6_0_does() {
     let all = policy("[access]\nsocket_group = \"all\"\n");
-    let theirs = AccessObject::Owned { thing: OwnedThing::Program(ProgramId(7)), owner: &Owner::Root };
+    let theirs = AccessObject::Owned { thing: OwnedObject::Program(ProgramId(7)), owner: &Owner::Root };
     let allowed = all.decide(&user(1000), AccessVerb::Load, &[theirs]).unwrap();
     assert_eq!((allowed.by, allowed.owner), (By::SocketGroup, Owner::User(1000)));
     assert!(all.decide(&user(1000), AccessVerb::Administer, &[]).is_err());
@@ -129,7 +129,7 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
         (AccessVerb::Attach, AccessObject::Target { kind: "uprobe", name: "/bin/sh" }, "targets"),
         (
             AccessVerb::Replace,
-            AccessObject::Owned { thing: OwnedThing::Program(ProgramId(7)), owner: &Owner::Root },
+            AccessObject::Owned { thing: OwnedObject::Program(ProgramId(7)), owner: &Owner::Root },
             "over",
         ),
         (
@@ -147,10 +147,10 @@ fn a_grant_allows_what_it_covers_and_names_what_it_does_not() {
 }
 
 #[test]
-fn own_is_the_same_owner_and_applications_belong_to_who_may_speak_for_them() {
+fn own_means_same_owner_and_agents_own_their_applications() {
     let own = Owner::Grant("network-team".to_owned());
     let theirs = Owner::Application(OwningApplication::parse(Some("shop"), "a").unwrap());
-    let owned = |owner| [AccessObject::Owned { thing: OwnedThing::Link(LinkId(3)), owner }];
+    let owned = |owner| [AccessObject::Owned { thing: OwnedObject::Link(LinkId(3)), owner }];
     let team = policy(TEAM);
     assert!(team.decide(&user(1000), AccessVerb::Attach, &owned(&own)).is_ok());
     assert!(team.decide(&user(1000), AccessVerb::Attach, &owned(&theirs)).is_err());

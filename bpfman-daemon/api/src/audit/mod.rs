@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bpfman_proto::{Method, REASON_TRAILER, Reason};
 use bpfmand_core::Peer;
-use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal, WhenWritten};
+use bpfmand_journal::{EntryActor, EntryFailure, EntryResult, HistoryEntry, Journal, WriteCallback};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
@@ -28,12 +28,12 @@ pub(crate) struct Call {
     peer: Peer,
     method: Option<Method>,
     journal: Arc<Journal>,
-    about: Mutex<About>,
+    about: Mutex<CallFacts>,
 }
 
 /// Facts about a call, except its caller.
 #[derive(Debug, Default)]
-struct About {
+struct CallFacts {
     entry: HistoryEntry,
     failed: Option<(Code, String)>,
     /// True if the task that continues after the answer began records the entry.
@@ -49,7 +49,12 @@ impl Call {
             None => path.rsplit('/').next().unwrap_or_default(),
         };
         let entry = HistoryEntry { verb: verb.to_owned(), ..HistoryEntry::default() };
-        Arc::new(Self { peer, method, journal, about: Mutex::new(About { entry, ..About::default() }) })
+        Arc::new(Self {
+            peer,
+            method,
+            journal,
+            about: Mutex::new(CallFacts { entry, ..CallFacts::default() }),
+        })
     }
 
     /// Runs work for this call, without an entry.
@@ -75,7 +80,7 @@ impl Call {
     pub async fn end(&self, failed: Option<&Status>) {
         let Some(entry) = self.entry(failed) else { return };
         let (told, written) = oneshot::channel();
-        let when_written: WhenWritten = Box::new(move || {
+        let when_written: WriteCallback = Box::new(move || {
             let _nobody_waits = told.send(());
         });
         if entry.result == EntryResult::Done && self.journal_rule() == JournalRule::Access {
@@ -125,7 +130,7 @@ impl Call {
         self.method.map_or(JournalRule::Refusal, |method| row_of(method).journal)
     }
 
-    fn about(&self) -> MutexGuard<'_, About> {
+    fn about(&self) -> MutexGuard<'_, CallFacts> {
         self.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

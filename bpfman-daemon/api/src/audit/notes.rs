@@ -13,9 +13,9 @@ use bpfmand_engine::{ProgramDetails, RecordSummary, SourceRecord, WantedMap};
 use bpfmand_journal::HistoryEntry;
 use tonic::Code;
 
-use super::{About, CALL, Call};
+use super::{CALL, Call, CallFacts};
 
-fn note(note: impl FnOnce(&mut About)) {
+fn note(note: impl FnOnce(&mut CallFacts)) {
     // Calls that do not come from a socket have no entry.
     let _by_nobody = CALL.try_with(|call| note(&mut call.about()));
 }

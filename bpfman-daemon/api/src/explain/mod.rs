@@ -3,7 +3,7 @@
 mod findings;
 mod times;
 
-use bpfmand_core::{HookKind, Interface, ProceedOn, Via, XdpRunsIn};
+use bpfmand_core::{HookAttachment, HookKind, Interface, ProceedOn, XdpRunsIn};
 use bpfmand_engine::{
     ChainDetails, ChainMember, Engine, EngineError, HookEntryDetails, SourceRecord, XdpPlacement,
 };
@@ -49,11 +49,11 @@ pub fn explain<K: Kernel>(
 
 fn foreign_text(entry: &HookEntryDetails) -> String {
     let via = match &entry.via {
-        Via::XdpLink { .. } => "xdp link".to_owned(),
-        Via::XdpNetlink { mode } => format!("attached by netlink, {mode}"),
-        Via::TcxLink { link } => format!("tcx link {link}"),
-        Via::TcxProgram => "tcx program".to_owned(),
-        Via::Filter(filter) => {
+        HookAttachment::XdpLink { .. } => "xdp link".to_owned(),
+        HookAttachment::XdpNetlink { mode } => format!("attached by netlink, {mode}"),
+        HookAttachment::TcxLink { link } => format!("tcx link {link}"),
+        HookAttachment::TcxProgram => "tcx program".to_owned(),
+        HookAttachment::Filter(filter) => {
             format!("{} filter, priority {} handle {:#x}", filter.kind, filter.priority, filter.handle)
         }
     };

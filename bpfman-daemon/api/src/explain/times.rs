@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_member_that_takes_most_of_the_time_is_named_with_its_owner_and_image() {
+    fn slowest_member_is_named_with_its_owner_and_image() {
         let scene = scene(&[Some((1000, 20.0)), Some((1000, 900.0)), Some((1000, 80.0))]);
         let [found] = &of_times(&scene, None)[..] else { panic!() };
         assert!(

@@ -1,7 +1,7 @@
 //! Features of the running kernel: the answer of the call `Features`.
 
-mod kept;
 mod last_answer;
+mod stored;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -11,8 +11,8 @@ use bpfmand_core::ProgramType;
 use bpfmand_kernel::{Inventory, Kernel, PROBES, ProbedBy, TriedType};
 use bpfmand_object::KernelBtf;
 
-use self::kept::Kept;
 pub use self::last_answer::LastAnswer;
+use self::stored::Kept;
 use crate::type_support::Support;
 
 /// Enumerations of the kernel that list features, and the prefixes of their values.

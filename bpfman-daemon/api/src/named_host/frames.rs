@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_becomes_a_name_that_is_as_long_and_nothing_else_changes() {
+    fn path_is_replaced_by_a_name_of_equal_length_and_no_more() {
         let name = vec![b'a'; PATH.len()];
         for flags in [0x4, 0x4 | PRIORITY, 0x4 | PADDED, 0x4 | PADDED | PRIORITY] {
             let payload = |value: &[u8]| {

@@ -47,7 +47,7 @@ pub struct ConnectionPlace {
 
 /// Memory that a request occupies until this is dropped.
 #[derive(Debug, Default)]
-pub struct RequestRoom {
+pub struct RequestMemory {
     _user: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
 }
@@ -144,16 +144,16 @@ impl ConnectionPlace {
     }
 
     /// Waits until a request of this size, in bytes, fits into the limits.
-    pub async fn room(&self, bytes: usize) -> RequestRoom {
+    pub async fn room(&self, bytes: usize) -> RequestMemory {
         if bytes <= SMALL_REQUEST {
-            return RequestRoom::default();
+            return RequestMemory::default();
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let all = &self.callers.requests[usize::from(self.account.tier == Tier::Root)];
         // Neither is ever closed.
         let _user = Arc::clone(&self.share.requests).acquire_many_owned(bytes).await.ok();
         let _all = Arc::clone(all).acquire_many_owned(bytes).await.ok();
-        RequestRoom { _user, _all }
+        RequestMemory { _user, _all }
     }
 
     /// Waits until this user has read enough of its answers.
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn large_requests_of_one_user_wait_for_each_other_and_no_others_for_them() {
+    fn large_requests_wait_only_for_those_of_the_same_user() {
         let callers = Arc::new(Callers::default());
         let (one, other) =
             (callers.place(of(1000, Tier::Other)).unwrap(), callers.place(of(2000, Tier::Other)).unwrap());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_proto::ext::v1 as wire;
-use bpfman_proto::handover::{LARGEST_REQUEST, LENGTH, PREFACE, frame, length};
+use bpfman_proto::handover::{LENGTH, MAX_REQUEST, PREFACE, frame, length};
 use bpfmand_core::Peer;
 use bpfmand_journal::Journal;
 use prost::Message as _;
@@ -29,7 +29,7 @@ use crate::audit::Call;
 use crate::status;
 
 /// Function that returns the memory, in bytes, of data that a socket sent and its peer has not read.
-pub type UnreadByPeer = fn(&UnixStream) -> io::Result<usize>;
+pub type UnreadBytes = fn(&UnixStream) -> io::Result<usize>;
 
 /// Map and its descriptor, or the refusal to open it.
 pub type OpenedMap = Result<(wire::OpenMapResponse, OwnedFd), Status>;
@@ -52,7 +52,7 @@ pub async fn first_byte(stream: &UnixStream) -> Option<u8> {
 /// Serves a connection that begins with the first byte of a handover.
 pub async fn serve(
     open: OpenMaps,
-    unread: UnreadByPeer,
+    unread: UnreadBytes,
     mut stream: UnixStream,
     (peer, journal): (Peer, Arc<Journal>),
     mut ended: watch::Receiver<()>,
@@ -102,10 +102,8 @@ async fn whole(stream: &mut UnixStream) -> io::Result<Result<wire::HandoverReque
     }
     let mut head = [0; LENGTH];
     stream.read_exact(&mut head).await?;
-    let Some(length) = length(head, LARGEST_REQUEST) else {
-        return Ok(Err(status::too_large(format!(
-            "a handover's request has at most {LARGEST_REQUEST} bytes"
-        ))));
+    let Some(length) = length(head, MAX_REQUEST) else {
+        return Ok(Err(status::too_large(format!("a handover's request has at most {MAX_REQUEST} bytes"))));
     };
     let mut message = vec![0; length];
     stream.read_exact(&mut message).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Maximum size of a request, in bytes. Requests contain the path or reference of bytecode, never the bytecode.
-pub use bpfman_proto::LARGEST_REQUEST;
+pub use bpfman_proto::MAX_REQUEST;
 
 /// Maximum number of connections of all users without a grant. Each of the following limits includes those before it.
 pub const CONNECTIONS_WITHOUT_GRANT: usize = 128;

@@ -42,9 +42,9 @@ use crate::audit::Call;
 use crate::authorize::AccessSource;
 use crate::named_host::NamedHost;
 
-pub use handover::UnreadByPeer;
+pub use handover::UnreadBytes;
 pub(crate) use handover::{OpenMaps, OpenedMap};
-pub(crate) use limits::LARGEST_REQUEST;
+pub(crate) use limits::MAX_REQUEST;
 
 /// Function that identifies the process behind a connection.
 pub type Identify = fn(&UnixStream) -> io::Result<Peer>;
@@ -58,7 +58,7 @@ pub struct SocketSystem {
     /// Identifies the process behind a connection.
     pub identify: Identify,
     /// Returns the memory of data that a client has not read yet.
-    pub unread: UnreadByPeer,
+    pub unread: UnreadBytes,
     /// Returns the uid that connections of a user count for: subordinate users of one user count together.
     pub counts_for: fn(u32) -> u32,
     /// Returns memory to the system after connections have ended.

@@ -6,15 +6,15 @@ use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
-use super::callers::{ConnectionPlace, RequestRoom};
-use super::limits::{ARRIVAL, LARGEST_REQUEST};
+use super::callers::{ConnectionPlace, RequestMemory};
+use super::limits::{ARRIVAL, MAX_REQUEST};
 use crate::status;
 
 /// Size of the prefix of a message, in bytes: a compression flag and the length.
 const PREFIX: usize = 5;
 
 /// Reads a message with its prefix. Memory for its announced length is reserved before more than a frame is read.
-pub async fn whole<B>(mut body: B, place: &ConnectionPlace) -> Result<(Bytes, RequestRoom), Status>
+pub async fn whole<B>(mut body: B, place: &ConnectionPlace) -> Result<(Bytes, RequestMemory), Status>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -25,14 +25,14 @@ where
         let Some(data) = next(&mut body, begun).await? else {
             return match read.len() {
                 // The service reports the missing message.
-                0 => Ok((Bytes::new(), RequestRoom::default())),
+                0 => Ok((Bytes::new(), RequestMemory::default())),
                 _ => Err(status::invalid("the request's message ends in the middle of its length")),
             };
         };
         read.extend_from_slice(&data);
     }
     let length = u32::from_be_bytes([read[1], read[2], read[3], read[4]]) as usize;
-    if length > LARGEST_REQUEST {
+    if length > MAX_REQUEST {
         return Err(too_large(length));
     }
     let room = place.room(length).await;
@@ -87,6 +87,6 @@ fn late() -> Status {
 
 fn too_large(length: usize) -> Status {
     Status::out_of_range(format!(
-        "the request is too large: it has {length} bytes, the most that the daemon takes are {LARGEST_REQUEST}"
+        "the request is too large: it has {length} bytes, the most that the daemon takes are {MAX_REQUEST}"
     ))
 }

@@ -8,7 +8,7 @@ use bpfmand_cage::KEPT;
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/bpfmand.service");
 /// Exposure according to `systemd-analyze security`, in tenths: `docs/cage.md` states the present number. 100 means
 /// unrestricted.
-const MOST_EXPOSED: &str = "46";
+const MAX_EXPOSURE: &str = "46";
 
 fn unit() -> String {
     std::fs::read_to_string(PATH).unwrap()
@@ -45,13 +45,13 @@ fn it_lets_the_process_build_its_cage() {
 /// The daemon opens cgroups and files of containers with `openat2`. systemd makes it return ENOSYS if set-user-ID bits
 /// are restricted, since a filter cannot read the mode argument.
 #[test]
-fn it_lets_the_process_open_files_that_must_not_lead_out_of_a_folder() {
+fn files_can_be_opened_that_must_not_lead_out_of_a_folder() {
     assert!(!unit().lines().any(|line| line.starts_with("RestrictSUIDSGID=")));
 }
 
 #[test]
 fn its_exposure_is_not_more_than_it_was() {
-    let arguments = ["security", "--offline=yes", "--no-pager", "--threshold", MOST_EXPOSED, PATH];
+    let arguments = ["security", "--offline=yes", "--no-pager", "--threshold", MAX_EXPOSURE, PATH];
     let Ok(output) = Command::new("systemd-analyze").args(arguments).output() else {
         eprintln!("SKIPPED(systemd-analyze): its_exposure_is_not_more_than_it_was");
         return;

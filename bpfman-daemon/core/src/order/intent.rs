@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::LinkId;
 
 /// Maximum number of anchors before, and of anchors after, one member.
-pub const MOST_ANCHORS: usize = 16;
+pub const MAX_ANCHORS: usize = 16;
 
 /// Maximum length of a role, and of a name in an anchor, in bytes.
-const LONGEST_NAME: usize = 127;
+const MAX_NAME: usize = 127;
 
 /// Number of bytes of a program's name that the kernel keeps.
 pub(super) const KERNEL_NAME: usize = 15;
@@ -34,7 +34,7 @@ impl FromStr for Role {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(plain) {
+        if text.is_empty() || text.len() > MAX_NAME || !text.chars().all(plain) {
             return Err(BadAnchor::Role(text.to_owned()));
         }
         Ok(Self(text.to_owned()))
@@ -59,9 +59,7 @@ pub enum Anchor {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnchor {
     /// Invalid role.
-    #[error(
-        "\"{0}\" is no role: a role has 1 to {LONGEST_NAME} letters, digits, dots, dashes and underscores"
-    )]
+    #[error("\"{0}\" is no role: a role has 1 to {MAX_NAME} letters, digits, dots, dashes and underscores")]
     Role(String),
     /// Invalid anchor.
     #[error(
@@ -81,7 +79,7 @@ impl FromStr for Anchor {
         let bad = || BadAnchor::Anchor(text.to_owned());
         let name = |name: &str| {
             let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '=' | ':' | '/');
-            let fits = !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(plain);
+            let fits = !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(plain);
             fits.then(|| name.to_owned()).ok_or_else(bad)
         };
         if let Some(role) = text.strip_prefix("role=") {

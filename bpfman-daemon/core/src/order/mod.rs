@@ -15,8 +15,8 @@ mod properties;
 mod rank_properties;
 
 pub use contradiction::{Contradiction, ContradictionStep};
-pub use intent::{Anchor, BadAnchor, MOST_ANCHORS, OrderIntent, Role, Side};
-pub use moves::{Beside, Moves, moves};
+pub use intent::{Anchor, BadAnchor, MAX_ANCHORS, OrderIntent, Role, Side};
+pub use moves::{Moves, NeighbourPosition, moves};
 pub use solve::{
     Foreign, Occupant, OrderedEntry, Solution, TcChain, Waiting, is_called, solve, solve_with_chain,
 };
@@ -29,7 +29,7 @@ pub const MAX_CHAIN_MEMBERS: usize = 32;
 /// Place of a program among those of other ranks: of two that would see a packet, the machine's is the outermost. On the way
 /// in it is the first, on the way out the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Turn {
+pub enum RankOrder {
     /// A tenant's on the way out.
     TenantsFirst,
     /// The machine's.
@@ -39,7 +39,7 @@ pub enum Turn {
     TenantsLast,
 }
 
-impl Turn {
+impl RankOrder {
     /// The turn of programs of a rank at a hook.
     #[must_use]
     pub const fn of(rank: Rank, direction: Option<Direction>) -> Self {
@@ -70,7 +70,7 @@ pub struct Place {
     /// Function name of the program.
     pub name: String,
     /// Turn, which takes precedence over the priority.
-    pub turn: Turn,
+    pub turn: RankOrder,
     /// Priority; lower ones run first, from 0.
     pub priority: i32,
     /// Sequence number, which grows with every attachment of this daemon.
@@ -93,9 +93,11 @@ impl Place {
         let (holds, waits) = (text(false), text(true));
         let priority = self.priority;
         let mut reason = match self.turn {
-            Turn::Machine => format!("priority {priority}"),
-            Turn::TenantsFirst => format!("rank of tenants (first on the way out), then priority {priority}"),
-            Turn::TenantsLast => format!("rank of tenants, then priority {priority}"),
+            RankOrder::Machine => format!("priority {priority}"),
+            RankOrder::TenantsFirst => {
+                format!("rank of tenants (first on the way out), then priority {priority}")
+            }
+            RankOrder::TenantsLast => format!("rank of tenants, then priority {priority}"),
         };
         if !holds.is_empty() {
             reason = format!("{holds}, then {reason}");
@@ -155,7 +157,7 @@ mod tests {
             link: LinkId(link),
             program: ProgramUid(program as u64),
             name: NAMES[program].to_owned(),
-            turn: Turn::Machine,
+            turn: RankOrder::Machine,
             priority,
             sequence: u64::from(link),
             intent: OrderIntent::default(),
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn at_equal_priority_the_newcomer_runs_first_and_after_a_detach_names_decide() {
+    fn equal_priority_newcomer_runs_first_and_names_after_detach() {
         let mut chain = vec![place(1, 1, 50), place(2, 0, 50), place(3, 3, 50)];
         order_chain(&mut chain, Some(LinkId(1)));
         assert_eq!(links(&chain), [1, 3, 2]); // drop is the newcomer; allow and count follow by name

@@ -4,7 +4,7 @@ use super::{OrderedEntry, Side};
 use crate::LinkId;
 
 /// Neighbour beside which the kernel puts a link; `None` if there is no other entry.
-pub type Beside = Option<(Side, OrderedEntry)>;
+pub type NeighbourPosition = Option<(Side, OrderedEntry)>;
 
 /// Entries that stay, and entries to move.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub fn moves(now: &[OrderedEntry], wanted: &[OrderedEntry], changed: Option<Link
 impl Moves {
     /// Returns the neighbour of an entry to move or to add: the next entry that stays, else the last one before it.
     #[must_use]
-    pub fn beside(&self, moving: OrderedEntry, wanted: &[OrderedEntry]) -> Beside {
+    pub fn beside(&self, moving: OrderedEntry, wanted: &[OrderedEntry]) -> NeighbourPosition {
         let at = wanted.iter().position(|entry| *entry == moving)?;
         let stays = |entry: &&OrderedEntry| self.stays.contains(entry);
         let next = wanted[at + 1..].iter().find(stays).map(|entry| (Side::Before, *entry));

@@ -33,7 +33,7 @@ pub(super) fn members() -> impl Strategy<Value = Vec<Place>> {
     let member = (0..NAMES.len(), 0..3_i32, prop_oneof![2 => Just(OrderIntent::default()), 2 => intent()]);
     vec(member, 0..8).prop_map(|all| {
         let place = |(at, (name, priority, intent)): (usize, (usize, i32, OrderIntent))| Place {
-            turn: Turn::Machine,
+            turn: RankOrder::Machine,
             link: LinkId(at as u32 + 1),
             program: ProgramUid(name as u64),
             name: NAMES[name].to_owned(),
@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn neighbours_stand_against_their_priorities_only_where_an_intent_demands_it(members in members()) {
+    fn neighbours_violate_priorities_only_if_an_intent_requires_it(members in members()) {
         let places = ordered(&members, None);
         let Ok(solution) = solve(&places, &[]) else { return Ok(()) };
         let pairs = demanded(&members, &[], &everything(&members, &[]));
@@ -255,7 +255,7 @@ pub(super) fn place(link: u32, priority: i32, before: &[&str], after: &[&str]) -
         link: LinkId(link),
         program: ProgramUid(u64::from(link)),
         name: ["", "a", "b", "c", "d"][link as usize].to_owned(),
-        turn: Turn::Machine,
+        turn: RankOrder::Machine,
         priority,
         sequence: u64::from(link),
         intent: OrderIntent { role: None, before: anchors(before), after: anchors(after) },
@@ -373,7 +373,7 @@ fn a_chain_moves_no_further_than_its_members_want() {
 }
 
 #[test]
-fn members_of_a_chain_that_want_opposite_sides_are_told_of_each_other() {
+fn members_with_opposite_intents_learn_of_each_other() {
     let members = [place(1, 0, &["foreign:a"], &[]), place(2, 0, &[], &["foreign:b"])];
     let told = |contradiction: Contradiction| contradiction.to_string();
     assert_eq!(

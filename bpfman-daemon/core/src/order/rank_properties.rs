@@ -9,12 +9,12 @@ proptest! {
     /// The machine is the outermost: first on the way in, last on the way out.
     #[test]
     fn tenants_change_nothing_for_the_machine(members in members(), tenants in any::<u8>(), out: bool) {
-        let other = if out { Turn::TenantsFirst } else { Turn::TenantsLast };
-        let turn = |at: usize| if tenants >> at & 1 == 1 { other } else { Turn::Machine };
+        let other = if out { RankOrder::TenantsFirst } else { RankOrder::TenantsLast };
+        let turn = |at: usize| if tenants >> at & 1 == 1 { other } else { RankOrder::Machine };
         let ranked = members.into_iter().enumerate();
         let mut all: Vec<Place> = ranked.map(|(at, place)| Place { turn: turn(at), ..place }).collect();
         let machine = |places: &[Place]| -> Vec<Place> {
-            places.iter().filter(|place| place.turn == Turn::Machine).cloned().collect()
+            places.iter().filter(|place| place.turn == RankOrder::Machine).cloned().collect()
         };
         order_chain(&mut all, None);
         let own = machine(&all);
@@ -35,8 +35,8 @@ proptest! {
         (members, mut standing) in hook(), tenants in any::<u8>(), chain in members(), at: usize, stands: bool,
         out: bool, is_open: bool
     ) {
-        let other = if out { Turn::TenantsFirst } else { Turn::TenantsLast };
-        let turn = |place: &Place| if tenants >> (place.link.0 % 8) & 1 == 1 { other } else { Turn::Machine };
+        let other = if out { RankOrder::TenantsFirst } else { RankOrder::TenantsLast };
+        let turn = |place: &Place| if tenants >> (place.link.0 % 8) & 1 == 1 { other } else { RankOrder::Machine };
         let ranked: Vec<Place> = members.into_iter().map(|place| Place { turn: turn(&place), ..place }).collect();
         let places = ordered(&ranked, None);
         if stands {
@@ -50,9 +50,9 @@ proptest! {
         for place in &places {
             let is_before = at(OrderedEntry::Ours(place.link)) < at(OrderedEntry::Chain);
             let wanted = match place.turn {
-                Turn::TenantsFirst => true,
-                Turn::Machine => !is_open,
-                Turn::TenantsLast => false,
+                RankOrder::TenantsFirst => true,
+                RankOrder::Machine => !is_open,
+                RankOrder::TenantsLast => false,
             };
             prop_assert_eq!(is_before, wanted, "{:?}", first.order);
         }
@@ -74,13 +74,13 @@ proptest! {
 
 /// A member of a tenant on the way in.
 fn tenant(link: u32, priority: i32, before: &[&str], after: &[&str]) -> Place {
-    Place { turn: Turn::TenantsLast, ..place(link, priority, before, after) }
+    Place { turn: RankOrder::TenantsLast, ..place(link, priority, before, after) }
 }
 
 #[test]
 fn no_tenant_gets_behind_the_machine_on_the_way_out() {
     let leaving = |link, priority, before: &[&str], after: &[&str]| Place {
-        turn: Turn::TenantsFirst,
+        turn: RankOrder::TenantsFirst,
         ..place(link, priority, before, after)
     };
     let order = |places: &[Place]| {

@@ -3,7 +3,7 @@
 use super::contradiction::{Contradiction, ContradictionStep};
 use super::graph::{Edge, cycle, sort};
 use super::intent::KERNEL_NAME;
-use super::{Anchor, Place, Side, Turn};
+use super::{Anchor, Place, RankOrder, Side};
 use crate::{LinkId, ProgramId, Rank};
 
 /// Third-party program at the same hook. The kernel determines its position, which is never changed.
@@ -184,8 +184,8 @@ impl<'a> Hook<'a> {
     }
 
     /// The turn of a link of ours. Programs of others are the machine's, and so is the chain, for what its own want.
-    fn turn(&self, node: usize) -> Turn {
-        self.places.get(node).map_or(Turn::Machine, |place| place.turn)
+    fn turn(&self, node: usize) -> RankOrder {
+        self.places.get(node).map_or(RankOrder::Machine, |place| place.turn)
     }
 
     /// Returns the intents of a node, each with its link. Of a chain: its members' about third-party programs.
@@ -195,7 +195,7 @@ impl<'a> Hook<'a> {
             (Some(place), _) => of(place).collect(),
             (None, Some(TcChain { members, .. })) if node == self.places.len() => members
                 .iter()
-                .filter(|member| member.turn == Turn::Machine)
+                .filter(|member| member.turn == RankOrder::Machine)
                 .flat_map(of)
                 .filter(|(_, _, anchor)| matches!(anchor, Anchor::Foreign(_)))
                 .collect(),
@@ -210,9 +210,9 @@ impl<'a> Hook<'a> {
     fn means(&self, side: Side, anchor: &Anchor, node: usize, holder: usize) -> bool {
         let (own, other) = (self.turn(holder), self.turn(node));
         let is_against_rank = match (own, side) {
-            (Turn::Machine, _) => other.rank() == Rank::Tenant,
-            (Turn::TenantsFirst, Side::After) | (Turn::TenantsLast, Side::Before) => other != own,
-            (Turn::TenantsFirst, Side::Before) | (Turn::TenantsLast, Side::After) => false,
+            (RankOrder::Machine, _) => other.rank() == Rank::Tenant,
+            (RankOrder::TenantsFirst, Side::After) | (RankOrder::TenantsLast, Side::Before) => other != own,
+            (RankOrder::TenantsFirst, Side::Before) | (RankOrder::TenantsLast, Side::After) => false,
         };
         if node == holder || is_against_rank {
             return false;
@@ -235,9 +235,9 @@ impl<'a> Hook<'a> {
         if let Some(TcChain { is_open, .. }) = self.chain {
             let chain = self.places.len();
             edges.extend((0..chain).map(|link| match self.turn(link) {
-                Turn::TenantsFirst => Edge { first: link, second: chain, why: None },
-                Turn::Machine if !is_open => Edge { first: link, second: chain, why: None },
-                Turn::Machine | Turn::TenantsLast => Edge { first: chain, second: link, why: None },
+                RankOrder::TenantsFirst => Edge { first: link, second: chain, why: None },
+                RankOrder::Machine if !is_open => Edge { first: link, second: chain, why: None },
+                RankOrder::Machine | RankOrder::TenantsLast => Edge { first: chain, second: link, why: None },
             }));
         }
         for second in 0..self.places.len() {

@@ -39,7 +39,7 @@ pub const INSN_ARRAY: u32 = 34;
 pub const RHASH: u32 = 35;
 
 /// Maximum size of a ring buffer, in bytes: the largest power of two that fits the number of entries.
-pub const MOST_RING_BYTES: u32 = 1 << 31;
+pub const MAX_RING_BYTES: u32 = 1 << 31;
 
 /// Returns whether the kernel determines the layout of keys and values itself: it refuses type ids for them.
 #[must_use]
@@ -134,7 +134,7 @@ pub const fn ring_bytes(asked: u32, page: u32) -> u32 {
     let least = if asked < page { page } else { asked };
     match least.checked_next_power_of_two() {
         Some(bytes) => bytes,
-        None => MOST_RING_BYTES,
+        None => MAX_RING_BYTES,
     }
 }
 
@@ -200,6 +200,6 @@ mod tests {
         for (asked, bytes) in [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (12_288, 16_384)] {
             assert_eq!(ring_bytes(asked, 4096), bytes, "{asked}");
         }
-        assert_eq!((ring_bytes(5000, 65_536), ring_bytes(u32::MAX, 4096)), (65_536, MOST_RING_BYTES));
+        assert_eq!((ring_bytes(5000, 65_536), ring_bytes(u32::MAX, 4096)), (65_536, MAX_RING_BYTES));
     }
 }

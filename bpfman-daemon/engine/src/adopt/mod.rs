@@ -99,7 +99,7 @@ impl<K: Kernel> Engine<K> {
         let uid = known.as_ref().map_or_else(|| ProgramUid(self.number()), |program| program.uid);
         let _program_lock = self.lock(Subject::Program(uid));
         let _hook_lock = self.lock(Subject::Hook(found.key));
-        self.ensure_not_ours(&found)?;
+        self.ensure_third_party(&found)?;
         let program = match self.record(uid) {
             Some(program) => program,
             None => Arc::new(program_record(uid, OperationId(number), &found, request, self.boot.clone())),
@@ -296,7 +296,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn ensure_not_ours(&self, found: &Found<K::Handle>) -> Result<(), EngineError> {
+    fn ensure_third_party(&self, found: &Found<K::Handle>) -> Result<(), EngineError> {
         let pins: Vec<PathBuf> = {
             let state = self.state();
             let links = state.chain(&found.key).into_iter().map(|link| paths::link(link.id));

@@ -1,8 +1,8 @@
 //! Hooks that third-party programs hold: reports the holder and the remedy.
 
 use bpfmand_core::{
-    AttachPoint, HookEntry, HookKey, HookKind, Interface, KernelLinkId, Owner, ProgramFacts, ProgramId, Via,
-    XdpRunsIn,
+    AttachPoint, HookAttachment, HookEntry, HookKey, HookKind, Interface, KernelLinkId, Owner, ProgramFacts,
+    ProgramId, XdpRunsIn,
 };
 use bpfmand_kernel::{Kernel, KernelError};
 use bpfmand_splice::{DISPATCHER_CONFIG_VERSION, DispatcherConfig};
@@ -22,8 +22,8 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
         mut attach: impl FnMut() -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
-        const MOST_TRIES: usize = 4;
-        let mut left = MOST_TRIES;
+        const MAX_ATTEMPTS: usize = 4;
+        let mut left = MAX_ATTEMPTS;
         loop {
             left -= 1;
             match attach() {
@@ -52,7 +52,7 @@ impl<K: Kernel> Engine<K> {
         }
         let Ok(contents) = self.kernel.hook_contents(interface.netns.as_deref(), key) else { return Ok(()) };
         // An offloaded program leaves the driver or generic hook free.
-        let on_card = |via: &Via| matches!(via, Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } if *mode == XdpRunsIn::Offload);
+        let on_card = |via: &HookAttachment| matches!(via, HookAttachment::XdpLink { mode, .. } | HookAttachment::XdpNetlink { mode } if *mode == XdpRunsIn::Offload);
         let is_theirs =
             |entry: &&HookEntry| (ours.is_none() || entry.program != ours) && !on_card(&entry.via);
         let Some(entry) = contents.entries.iter().find(is_theirs) else { return Ok(()) };
@@ -72,9 +72,11 @@ impl<K: Kernel> Engine<K> {
         let program =
             entry.and_then(|entry| entry.program).and_then(|id| self.kernel.program(id).unwrap_or(None));
         let attached = match entry.map(|entry| &entry.via) {
-            Some(Via::XdpLink { links, .. }) if self.has_hook_link(links) => Attached::Moved,
-            Some(Via::XdpLink { links, mode }) => Attached::Link { links: links.clone(), mode: *mode },
-            Some(Via::XdpNetlink { mode }) => Attached::Netlink { mode: *mode },
+            Some(HookAttachment::XdpLink { links, .. }) if self.has_hook_link(links) => Attached::Moved,
+            Some(HookAttachment::XdpLink { links, mode }) => {
+                Attached::Link { links: links.clone(), mode: *mode }
+            }
+            Some(HookAttachment::XdpNetlink { mode }) => Attached::Netlink { mode: *mode },
             _ => Attached::Unknown,
         };
         let (mode, link) = match &attached {
@@ -134,7 +136,7 @@ impl<K: Kernel> Engine<K> {
         mode: XdpRunsIn,
         is_linked: bool,
     ) -> Option<Dispatcher> {
-        let glance = self.glance_at_dispatcher(key, program).ok().flatten()?;
+        let glance = self.read_partial_dispatcher(key, program).ok().flatten()?;
         // Continue without the lock if it cannot be acquired: this is information only.
         let _lock = self.kernel.lock_folder(&self.options.libxdp_pins).ok();
         let programs = self.slots_of(&glance).unwrap_or_default().into_iter().map(|slot| DispatcherProgram {

@@ -48,7 +48,7 @@ fn in_words(refusal: &EngineError) -> String {
 
 impl<K: Kernel> Engine<K> {
     /// Refuses a member for which the chain has no place.
-    pub(crate) fn ensure_room(
+    pub(crate) fn ensure_chain_capacity(
         &self,
         key: &HookKey,
         interface: &Interface,
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Refuses a tcx link that would use a reserved place.
-    pub(crate) fn ensure_tcx_room(
+    pub(crate) fn ensure_tcx_capacity(
         &self,
         key: &HookKey,
         interface: &Interface,
@@ -106,7 +106,7 @@ impl<K: Kernel> Engine<K> {
             Some(hook) if self.is_entered(hook)? => known.clone(),
             _ => None,
         };
-        self.ensure_room(key, interface, &before, &link)?;
+        self.ensure_chain_capacity(key, interface, &before, &link)?;
         self.ensure_within_machine(key, interface, &link)?;
         if known.is_none() {
             self.ensure_no_stray(key, interface)?;
@@ -214,7 +214,7 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
         undo: &mut Undo<'a>,
     ) -> Result<BuiltChain<'a, K>, EngineError> {
-        const MOST_TRIES: usize = 4;
+        const MAX_ATTEMPTS: usize = 4;
         let mut tries = 1;
         loop {
             let settings = self.settings_of(key);
@@ -222,7 +222,7 @@ impl<K: Kernel> Engine<K> {
             let Some(new) = &built.dispatcher else { return Ok(built) };
             match self.change_dispatcher(new, undo) {
                 Ok(()) => return Ok(built),
-                Err(error) if error.is_race() && tries < MOST_TRIES => tries += 1,
+                Err(error) if error.is_race() && tries < MAX_ATTEMPTS => tries += 1,
                 Err(error) => return Err(error),
             }
         }

@@ -172,7 +172,7 @@ impl<K: Kernel> Engine<K> {
         self.ensure_attached_once(program, &link)?;
         let link = Arc::new(link);
         if let (Some(key), Some((interface, _))) = (link.hook, link.point.hook()) {
-            self.ensure_tcx_room(&key, interface, &link)?;
+            self.ensure_tcx_capacity(&key, interface, &link)?;
             self.ensure_within_machine(&key, interface, &link)?;
             self.check_tcx(&key, interface, &link)?;
         }

@@ -15,7 +15,7 @@ use crate::{Engine, EngineError};
 
 /// Object with a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Mortal {
+enum Expirable {
     Program(ProgramUid),
     Matching(MatchingId),
     Link(LinkId),
@@ -94,24 +94,25 @@ impl<K: Kernel> Engine<K> {
         }))
     }
 
-    fn mortals(&self) -> Vec<(Mortal, Deadline)> {
+    fn mortals(&self) -> Vec<(Expirable, Deadline)> {
         let state = self.state();
         let programs = state
             .programs
             .values()
-            .filter_map(|program| Some((Mortal::Program(program.uid), program.budget.ends.clone()?)));
+            .filter_map(|program| Some((Expirable::Program(program.uid), program.budget.ends.clone()?)));
         let matchings = state
             .matchings
             .values()
-            .filter_map(|matching| Some((Mortal::Matching(matching.id), matching.ends.clone()?)));
-        let links = state.links.values().filter_map(|link| Some((Mortal::Link(link.id), link.ends.clone()?)));
+            .filter_map(|matching| Some((Expirable::Matching(matching.id), matching.ends.clone()?)));
+        let links =
+            state.links.values().filter_map(|link| Some((Expirable::Link(link.id), link.ends.clone()?)));
         programs.chain(matchings).chain(links).collect()
     }
 
     /// Returns none if the object is already gone, or its deadline was extended.
-    fn end(&self, mortal: Mortal, deadline: &Deadline) -> Option<Expired> {
+    fn end(&self, mortal: Expirable, deadline: &Deadline) -> Option<Expired> {
         let (mut expired, ended) = match mortal {
-            Mortal::Program(uid) => {
+            Expirable::Program(uid) => {
                 let program = self.record(uid).filter(|now| now.budget.ends.as_ref() == Some(deadline))?;
                 let links = self.state().links_of(uid).map(|link| link.id).collect();
                 let what = format!("program {} {}", program.id, program.name);
@@ -121,7 +122,7 @@ impl<K: Kernel> Engine<K> {
                 }
                 (told(what, &program, links, None), ended.map(drop))
             }
-            Mortal::Matching(id) => {
+            Expirable::Matching(id) => {
                 let matching = self.state().matchings.get(&id).cloned()?;
                 let program = self.record(matching.program)?;
                 let links = self.state().links_of_matching(id).map(|link| link.id).collect();
@@ -129,7 +130,7 @@ impl<K: Kernel> Engine<K> {
                 let owner = matching.owner.as_ref().map(ToString::to_string);
                 (told(what, &program, links, owner), self.detach_matching(id).map(drop))
             }
-            Mortal::Link(id) => {
+            Expirable::Link(id) => {
                 let link = self.state().links.get(&id).cloned()?;
                 let program = self.record(link.program)?;
                 let what = format!("link {id} of program {} {} at {}", program.id, program.name, link.point);
@@ -153,12 +154,12 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn set_deadline(&self, mortal: Mortal, old: &Deadline, new: Deadline) -> Result<(), EngineError> {
+    fn set_deadline(&self, mortal: Expirable, old: &Deadline, new: Deadline) -> Result<(), EngineError> {
         let mut changes = Changes::default();
         let (ends, was) = (Some(new), Some(old));
         let _held;
         match mortal {
-            Mortal::Program(uid) => {
+            Expirable::Program(uid) => {
                 _held = vec![self.lock(Subject::Program(uid))];
                 let Some(program) = self.record(uid).filter(|now| now.budget.ends.as_ref() == was) else {
                     return Ok(());
@@ -167,14 +168,14 @@ impl<K: Kernel> Engine<K> {
                 program.budget.ends = ends;
                 changes.put_program(program);
             }
-            Mortal::Matching(id) => {
+            Expirable::Matching(id) => {
                 let program = self.state().matchings.get(&id).map(|matching| matching.program);
                 let Some(program) = program else { return Ok(()) };
                 _held = vec![self.lock(Subject::Program(program))];
                 let Some(matching) = self.state().matchings.get(&id).cloned() else { return Ok(()) };
                 changes.put_matching(MatchingRecord { ends, ..(*matching).clone() });
             }
-            Mortal::Link(id) => {
+            Expirable::Link(id) => {
                 let Some((link, held)) = self.lock_link(id) else { return Ok(()) };
                 _held = held;
                 changes.put_link(Arc::new(LinkRecord { ends, ..(*link).clone() }));

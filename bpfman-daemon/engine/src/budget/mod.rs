@@ -1,12 +1,12 @@
 //! Automatic termination: programs that exceed their CPU limit, and objects whose lifetime is over.
 
-mod act;
+mod enforce;
+mod exceeded;
 mod expire;
-mod judge;
 mod leased;
 mod readings;
 
-pub use act::CpuOutcome;
+pub use enforce::CpuOutcome;
+pub use exceeded::{CpuUse, excesses};
 pub use expire::{Ending, Expired};
-pub use judge::{CpuUse, excesses};
 pub use readings::CpuReadings;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use bpfmand_core::{ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
-use super::judge::CpuUse;
+use super::exceeded::CpuUse;
 use crate::chain::shares;
-use crate::state::cpu_time::{AloneReading, ChainReading, Departed};
+use crate::state::cpu_time::{ChainReading, FinalReadings, ProgramReading};
 use crate::state::records::{HookRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
@@ -23,11 +23,11 @@ use crate::{Engine, EngineError};
 pub struct CpuReadings {
     at: Instant,
     /// Loaded programs that run on their own, by kernel id.
-    alone: HashMap<ProgramId, AloneReading>,
+    alone: HashMap<ProgramId, ProgramReading>,
     /// Chains, by the kernel id of their entry.
     chains: HashMap<ProgramId, ChainReading>,
     /// Programs and chains that ended since the previous readings.
-    departed: Departed,
+    departed: FinalReadings,
 }
 
 impl CpuReadings {
@@ -60,7 +60,7 @@ impl<K: Kernel> Engine<K> {
     pub fn read_cpu(&self) -> Result<CpuReadings, EngineError> {
         let (programs, hooks, departed) = {
             let mut state = self.state();
-            let departed = state.departed.replace(Departed::default()).unwrap_or_default();
+            let departed = state.departed.replace(FinalReadings::default()).unwrap_or_default();
             // Not only attached programs: a program's count from before it is attached again must not be charged to
             // this window.
             let loaded = state.programs.values().filter(|program| !state.lost.contains(&program.uid));

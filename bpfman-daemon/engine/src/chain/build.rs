@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::map_type::ARENA;
-use bpfmand_core::{HookKey, HookKind, Interface, Owner, Turn};
+use bpfmand_core::{HookKey, HookKind, Interface, Owner, RankOrder};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, MemberOwner, ProceedMask, SpliceHook, SpliceOptions,
@@ -11,7 +11,7 @@ use bpfmand_splice::{
 };
 
 use crate::chain::built::{BuiltChain, Lease};
-use crate::chain::composition::{Ingredient, Ingredients, hook_word};
+use crate::chain::composition::{CompositionInputs, CompositionMember, hook_word};
 use crate::engine::locks::Subject;
 use crate::engine::members::{MemberText, calls_kfuncs, map_ids};
 use crate::state::chain_record::{Composition, HookSettings};
@@ -25,7 +25,7 @@ pub(crate) struct Joined {
     /// Number of the owner among the owners of the chain.
     pub owner: MemberOwner,
     /// Its place among those of other ranks.
-    pub turn: Turn,
+    pub turn: RankOrder,
     /// Verdicts of a tenant's after which it drops instead of sending.
     pub unsent: ProceedMask,
 }
@@ -35,7 +35,7 @@ impl Joined {
     /// the machine's.
     fn proceeds_on(&self) -> ProceedMask {
         match self.turn {
-            Turn::TenantsFirst if !self.link.sharing.shadow => ProceedMask::UNLESS_DROPPED,
+            RankOrder::TenantsFirst if !self.link.sharing.shadow => ProceedMask::UNLESS_DROPPED,
             _ => ProceedMask(self.link.proceeds_on()),
         }
     }
@@ -62,7 +62,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Returns whether programs behind a chain run even after a member accepts: true for a tenant's members at egress.
     pub(crate) fn is_open(&self, key: &HookKey, members: &[Joined]) -> bool {
-        members.iter().any(|member| member.turn == Turn::TenantsFirst)
+        members.iter().any(|member| member.turn == RankOrder::TenantsFirst)
             || self.state().hooks.get(key).is_some_and(|hook| hook.open)
     }
 
@@ -169,7 +169,7 @@ impl<K: Kernel> Engine<K> {
                 owners.len() - 1
             });
             let (owner, turn) = (MemberOwner(number as u32), link.turn(&program));
-            let unsent = match link.hook.filter(|_| turn != Turn::Machine) {
+            let unsent = match link.hook.filter(|_| turn != RankOrder::Machine) {
                 Some(key) => self.unsent_at(&key),
                 None => ProceedMask(0),
             };
@@ -199,7 +199,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn composition(&self, wanted: &Wanted, members: &[Joined]) -> Result<Composition, EngineError> {
-        let ingredients = Ingredients {
+        let ingredients = CompositionInputs {
             boot: &self.boot,
             version: env!("CARGO_PKG_VERSION"),
             hook: hook_word(wanted.hook),
@@ -208,7 +208,7 @@ impl<K: Kernel> Engine<K> {
             as_subprograms: wanted.as_subprograms,
             members: members
                 .iter()
-                .map(|member| Ingredient {
+                .map(|member| CompositionMember {
                     uid: member.program.uid.0,
                     bytecode: member.program.blob.as_str(),
                     function: &member.program.name,

@@ -38,7 +38,7 @@ impl<K: Kernel> Engine<K> {
             self.ensure_not_frozen_for(&key, &[])?;
         }
         self.client_timing.begin(key);
-        self.build_anew(&hook).inspect_err(|_| self.client_timing.end(&key))?;
+        self.rebuild_chain(&hook).inspect_err(|_| self.client_timing.end(&key))?;
         Ok(key)
     }
 
@@ -53,13 +53,13 @@ impl<K: Kernel> Engine<K> {
         self.client_timing.end(key);
         let hook = self.state().hooks.get(key).cloned();
         match hook.filter(|hook| may_build && has_twin(hook)) {
-            Some(hook) => self.build_anew(&hook),
+            Some(hook) => self.rebuild_chain(&hook),
             None => Ok(()),
         }
     }
 
     /// Returns whether a hook runs a timed twin that no client needs any more: it was requested from an earlier daemon.
-    pub(crate) fn is_timed_for_nobody(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
+    pub(crate) fn is_timed_without_client(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
         if !has_twin(hook) || hook.settings.timing || self.live_hold(&hook.settings).is_some() {
             return false;
         }
@@ -69,7 +69,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Has a hook run what it is to run now. The caller holds its lock.
-    pub(crate) fn build_anew(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
+    pub(crate) fn rebuild_chain(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
         let links = self.state().chain(&hook.key);
         if links.is_empty() || !self.is_entered(hook)? {
             return Ok(());

@@ -11,7 +11,7 @@ use crate::state::encode;
 
 /// All inputs of a chain's bytecode, except this daemon and the kernel.
 #[derive(Serialize)]
-pub struct Ingredients<'a> {
+pub struct CompositionInputs<'a> {
     /// Boot, because ids of maps denote other maps after a reboot.
     pub boot: &'a str,
     /// Version of the daemon, because another one may join members differently.
@@ -21,12 +21,12 @@ pub struct Ingredients<'a> {
     pub counters: bool,
     pub timing: bool,
     pub as_subprograms: bool,
-    pub members: Vec<Ingredient<'a>>,
+    pub members: Vec<CompositionMember<'a>>,
 }
 
 /// A member of a chain.
 #[derive(Serialize)]
-pub struct Ingredient<'a> {
+pub struct CompositionMember<'a> {
     pub uid: u64,
     pub bytecode: &'a str,
     pub function: &'a str,
@@ -39,7 +39,7 @@ pub struct Ingredient<'a> {
     pub owner: u32,
 }
 
-impl Ingredients<'_> {
+impl CompositionInputs<'_> {
     /// Hashes them.
     pub fn composition(&self) -> Result<Composition, EngineError> {
         let digest = Sha256::digest(encode(self)?);
@@ -54,7 +54,7 @@ impl Composition {
     }
 }
 
-/// Returns the name of a kind of chain in [`Ingredients`].
+/// Returns the name of a kind of chain in [`CompositionInputs`].
 pub const fn hook_word(hook: SpliceHook) -> &'static str {
     match hook {
         SpliceHook::Xdp => "xdp",

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_packet_ran_the_members_before_and_not_the_one_it_was_lost_at() {
+    fn lost_packet_ran_the_members_before_and_not_the_lost_one() {
         let layout = CounterLayout::new(SpliceHook::TcTcx, 2);
         let links = [LinkId(1), LinkId(2)];
         let cells = row(&layout, &[(2, -1, 1)], &[(1, 4)]);

@@ -14,7 +14,7 @@ use crate::engine::undo::undoing;
 use crate::state::chain_record::ChainId;
 use crate::{Engine, EngineError};
 
-pub(crate) struct Recipe<'a> {
+pub(crate) struct ChainInputs<'a> {
     pub key: &'a HookKey,
     pub interface: &'a Interface,
     pub members: &'a [Joined],
@@ -37,7 +37,7 @@ pub(crate) struct Taken {
 
 impl<K: Kernel> Engine<K> {
     /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run.
-    pub(crate) fn climb(&self, recipe: &Recipe<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
+    pub(crate) fn climb(&self, recipe: &ChainInputs<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let special = self.special_of(recipe.members, recipe.texts)?;
         let mut options = self.splice_options(recipe.wanted, &special);
         let specialised = self.specialised(recipe.texts)?;
@@ -58,7 +58,7 @@ impl<K: Kernel> Engine<K> {
                 // A plan that is impossible for these members is no alternative: keep the verifier's error.
                 (Err(_), Some(_)) => continue,
             };
-            if tried.iter().any(|other| is_same_way(other, &plan)) {
+            if tried.iter().any(|other| has_same_modes(other, &plan)) {
                 continue;
             }
             // Each attempt gets an id of its own, so that remains of a failed one are not in the way.
@@ -127,7 +127,7 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-fn is_same_way(one: &ChainPlan, other: &ChainPlan) -> bool {
+fn has_same_modes(one: &ChainPlan, other: &ChainPlan) -> bool {
     let ways = |plan: &ChainPlan| plan.members.iter().map(|member| member.way).collect::<Vec<_>>();
     let cuts = |plan: &ChainPlan| plan.segments.iter().map(|s| s.members.clone()).collect::<Vec<_>>();
     one.strategy == other.strategy

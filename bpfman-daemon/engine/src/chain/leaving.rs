@@ -7,18 +7,18 @@ use bpfmand_core::{HookKey, LinkId, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use crate::state::chain_record::{ChainRecord, HookCounted};
-use crate::state::cpu_time::{AloneReading, ChainReading, MemberReading, MemberTime};
+use crate::state::cpu_time::{ChainReading, MemberReading, MemberTime, ProgramReading};
 use crate::state::records::ProgramRecord;
 use crate::{Engine, EngineError};
 
 /// Maximum number of programs, and of chains, that are noted between two readings.
-const MOST_DEPARTED: usize = 1_024;
+const MAX_FINAL_READINGS: usize = 1_024;
 
 impl<K: Kernel> Engine<K> {
-    pub(crate) fn read_alone(&self, program: &ProgramRecord) -> Result<Option<AloneReading>, EngineError> {
+    pub(crate) fn read_alone(&self, program: &ProgramRecord) -> Result<Option<ProgramReading>, EngineError> {
         let (uid, is_ours) = (program.uid, !program.is_adopted());
         let ran = self.ran(program.id)?;
-        Ok(ran.map(|nanoseconds| AloneReading { program: uid, nanoseconds, is_ours }))
+        Ok(ran.map(|nanoseconds| ProgramReading { program: uid, nanoseconds, is_ours }))
     }
 
     /// Reads a program that is about to be removed, if CPU time is being measured.
@@ -29,7 +29,7 @@ impl<K: Kernel> Engine<K> {
         match self.read_alone(program) {
             Ok(Some(reading)) => {
                 if let Some(departed) =
-                    self.state().departed.as_mut().filter(|all| all.alone.len() < MOST_DEPARTED)
+                    self.state().departed.as_mut().filter(|all| all.alone.len() < MAX_FINAL_READINGS)
                 {
                     departed.alone.insert(program.id, reading);
                     departed.owners.insert(program.uid, program.owner());
@@ -51,7 +51,7 @@ impl<K: Kernel> Engine<K> {
         }
         if let Some(departed) = &mut self.state().departed {
             for (entry, reading) in read {
-                if departed.chains.len() < MOST_DEPARTED || departed.chains.contains_key(&entry) {
+                if departed.chains.len() < MAX_FINAL_READINGS || departed.chains.contains_key(&entry) {
                     departed.chains.entry(entry).or_default().add(reading);
                 }
             }

@@ -7,13 +7,13 @@ use bpfmand_core::map_type::{PERCPU_ARRAY, PROG_ARRAY};
 use bpfmand_core::{HookKey, HookKind, Interface, MapId, MapSpec, ProgramFacts, ProgramType};
 use bpfmand_kernel::{Kernel, KernelError, ProgramKind, ProgramLoad};
 use bpfmand_splice::{
-    ArrayUse, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, Member, Splice, SpliceOptions, TimeLayout,
-    Timing, Way, compile,
+    ArrayUse, Bindings, COUNTER_ROWS, ChainPlan, CounterLayout, JoinMode, Member, Splice, SpliceOptions,
+    TimeLayout, Timing, compile,
 };
 
 use crate::chain::build::{Joined, Wanted};
 use crate::chain::built::Lease;
-use crate::chain::ladder::Recipe;
+use crate::chain::ladder::ChainInputs;
 use crate::chain::refused::{Refused, member_at};
 use crate::engine::undo::Cause;
 use crate::error::UndoFailure;
@@ -85,7 +85,7 @@ impl<K: Kernel> Engine<K> {
         };
         let texts = members.iter().map(text);
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
-        let taken = self.climb(&Recipe { key, interface, members, texts: &texts, wanted }, true)?;
+        let taken = self.climb(&ChainInputs { key, interface, members, texts: &texts, wanted }, true)?;
         let Programs { segments, twins, arrays, counters, timing, .. } = taken.programs;
         let record = ChainRecord {
             id: taken.id,
@@ -115,7 +115,7 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn load_plan(
         &self,
         id: Option<ChainId>,
-        recipe: &Recipe<'_>,
+        recipe: &ChainInputs<'_>,
         parts: &[Member<'_>],
         planned: &ChainPlan,
         options: &SpliceOptions<'_>,
@@ -243,7 +243,7 @@ fn carried(members: &[Joined], planned: &ChainPlan) -> Vec<CarriedRecord> {
         shadow: member.link.sharing.shadow,
         way: plan.way,
         reason: plan.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
-        runs: (plan.way == Way::Standalone).then_some(member.program.id),
+        runs: (plan.way == JoinMode::Standalone).then_some(member.program.id),
     })
     .collect()
 }

@@ -5,7 +5,7 @@
 //! the packet. Of devices that lie on others, each can send by the others: `XDP_TX` counts for the whole namespace. Chains are
 //! built again when the machine's programs come or go. Packets that tc programs redirect or clone meet the programs of egress of their target.
 
-use bpfmand_core::{HookKey, HookKind, Turn};
+use bpfmand_core::{HookKey, HookKind, RankOrder};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::ProceedMask;
 
@@ -32,7 +32,7 @@ impl<K: Kernel> Engine<K> {
             let state = self.state();
             let has_tenants = |key: &HookKey| {
                 let mut links = state.links.of_hook(key);
-                links.any(|link| state.place(link).turn != Turn::Machine)
+                links.any(|link| state.place(link).turn != RankOrder::Machine)
             };
             state.hooks.keys().filter(|key| key.kind == HookKind::Xdp && has_tenants(key)).copied().collect()
         };
@@ -45,7 +45,7 @@ impl<K: Kernel> Engine<K> {
             let _lock = self.lock(Subject::Hook(key));
             let hook = self.state().hooks.get(&key).cloned();
             let Some(hook) = hook.filter(|_| is_late()) else { continue };
-            if let Err(error) = self.build_anew(&hook) {
+            if let Err(error) = self.rebuild_chain(&hook) {
                 tracing::warn!(
                     %error,
                     hook = key.kind.at(&hook.interface),
@@ -60,5 +60,5 @@ impl<K: Kernel> Engine<K> {
 fn is_guarded(state: &State, key: &HookKey) -> bool {
     let in_namespace = |hook: &HookKey| hook.kind != HookKind::Xdp && hook.netns == key.netns;
     let mut links = state.links.values().filter(|link| link.hook.as_ref().is_some_and(in_namespace));
-    links.any(|link| state.place(link).turn == Turn::Machine)
+    links.any(|link| state.place(link).turn == RankOrder::Machine)
 }

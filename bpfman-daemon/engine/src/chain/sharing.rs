@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, LinkId};
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::{CounterLayout, Way};
+use bpfmand_splice::{CounterLayout, JoinMode};
 
 use crate::chain::build::Joined;
 use crate::chain::built::Lease;
@@ -14,15 +14,15 @@ use crate::engine::locks::Subject;
 use crate::engine::undo::retry_once;
 use crate::state::chain_record::{ChainId, ChainRecord, Composition};
 use crate::state::records::HookRecord;
-use crate::state::{LeaseId, Leased, State, Uncleared};
+use crate::state::{LeaseId, Leased, State, UnclearedLeftovers};
 use crate::{Engine, EngineError, paths};
 
 /// Returns whether the standalone members of a chain run the same loaded programs as these members.
 fn has_programs_of(chain: &ChainRecord, members: &[Joined]) -> bool {
     let carried = chain.members.iter().zip(members);
-    carried
-        .into_iter()
-        .all(|(carried, member)| carried.way != Way::Standalone || carried.runs == Some(member.program.id))
+    carried.into_iter().all(|(carried, member)| {
+        carried.way != JoinMode::Standalone || carried.runs == Some(member.program.id)
+    })
 }
 
 impl State {
@@ -172,7 +172,7 @@ impl<K: Kernel> Engine<K> {
                 ],
                 ..Default::default()
             };
-            self.state().uncleared.push(Uncleared::without_hooks(vec![operation], leftover));
+            self.state().uncleared.push(UnclearedLeftovers::without_hooks(vec![operation], leftover));
         }
     }
 

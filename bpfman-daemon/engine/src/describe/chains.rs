@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bpfmand_core::{HookKey, HookKind, Interface};
 use bpfmand_kernel::Kernel;
-use bpfmand_splice::Way;
+use bpfmand_splice::JoinMode;
 
 use crate::chain::ChainCounters;
 use crate::describe::details_chains::{ChainDetails, ChainMember};
@@ -89,7 +89,7 @@ impl<K: Kernel> Engine<K> {
                 link: Arc::clone(link),
                 program: self.record(link.program)?,
                 reason: self.state().place(link).reason(&waiting),
-                way: carried.map_or(Way::Standalone, |carried| carried.way),
+                way: carried.map_or(JoinMode::Standalone, |carried| carried.way),
                 way_reason: match (carried, chain) {
                     (Some(carried), _) => carried.reason.clone(),
                     (None, Some(_)) => "it never runs: no verdict of a member before it goes on".to_owned(),

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bpfmand_core::{CpuExcess, KernelLinkId, LinkId, MapFacts, ProgramFacts, ProgramId, Via, Waiting};
+use bpfmand_core::{
+    CpuExcess, HookAttachment, KernelLinkId, LinkId, MapFacts, ProgramFacts, ProgramId, Waiting,
+};
 
 use crate::state::records::{LinkRecord, MatchingRecord, ProgramRecord};
 use crate::state::{Standing, XdpPlacement};
@@ -113,7 +115,7 @@ pub struct HookEntryDetails {
     /// Facts of the kernel; `None` if the program has gone meanwhile.
     pub facts: Option<ProgramFacts>,
     /// Mechanism by which it is attached.
-    pub via: Via,
+    pub via: HookAttachment,
     /// Kernel id of the link, if it is known.
     pub kernel_link: Option<KernelLinkId>,
     /// Processes that hold the program or its link, as "name (pid, unit)".

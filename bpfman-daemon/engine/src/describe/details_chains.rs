@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bpfmand_core::{KernelLinkId, ProgramFacts};
-use bpfmand_splice::Way;
+use bpfmand_splice::JoinMode;
 
 use crate::chain::{HookSwitches, LinkCounters, MemberTime};
 use crate::state::chain_record::{ChainRecord, SegmentRecord};
@@ -55,7 +55,7 @@ pub struct ChainMember {
     /// Reason for the position: effective intents, then the priority, then waiting intents.
     pub reason: String,
     /// Way in which the chain includes the member.
-    pub way: Way,
+    pub way: JoinMode,
     /// Reason why the member is not inlined; empty if it is.
     pub way_reason: String,
     /// Index of its program in [`ChainDetails::segments`].

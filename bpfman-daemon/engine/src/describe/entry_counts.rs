@@ -21,14 +21,14 @@ pub struct EntryCount {
 ///
 /// The kernel has a bucket for each possible entry and walks empty ones within one call, without a pause and regardless
 /// of the requested number. A tenant's empty table for a thousand million entries would occupy a CPU for seconds.
-const MOST_BUCKETS: u32 = 1 << 20;
+const MAX_BUCKETS: u32 = 1 << 20;
 
 /// Returns whether a map's entries come and go, and can be read at a bounded cost. Arrays are always full.
 #[must_use]
 pub const fn has_countable_entries(facts: &MapFacts) -> bool {
     let comes_and_goes =
         matches!(facts.map_type, HASH | LRU_HASH | PERCPU_HASH | LRU_PERCPU_HASH | LPM_TRIE | HASH_OF_MAPS);
-    comes_and_goes && facts.max_entries <= MOST_BUCKETS
+    comes_and_goes && facts.max_entries <= MAX_BUCKETS
 }
 
 impl<K: Kernel> Engine<K> {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bpfmand_core::{Held, Holder, HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProgramId, Via};
+use bpfmand_core::{
+    Held, Holder, HookAttachment, HookEntry, HookKey, HookKind, Interface, KernelLinkId, ProgramId,
+};
 use bpfmand_kernel::Kernel;
 
 use crate::describe::details::HookEntryDetails;
@@ -11,7 +13,7 @@ use crate::state::records::{Entry, HookRecord};
 use crate::{Engine, EngineError, paths};
 
 /// Maximum number of processes that are named for one entry.
-const MOST_HOLDERS: usize = 8;
+const MAX_HOLDERS: usize = 8;
 
 #[derive(Default)]
 struct Ours {
@@ -25,16 +27,20 @@ impl Ours {
     fn includes(&self, entry: &HookEntry) -> bool {
         let runs_chain = |hook: &HookRecord| entry.program == Some(hook.program);
         match (&entry.via, self.chain.as_deref()) {
-            (Via::XdpLink { links, .. }, Some(hook)) => {
+            (HookAttachment::XdpLink { links, .. }, Some(hook)) => {
                 runs_chain(hook) && self.chain_link.is_some_and(|link| links.contains(&link))
             }
-            (Via::TcxLink { link }, _) => self.links.contains(link) || self.chain_link == Some(*link),
-            (Via::Filter(facts), Some(hook)) => {
+            (HookAttachment::TcxLink { link }, _) => {
+                self.links.contains(link) || self.chain_link == Some(*link)
+            }
+            (HookAttachment::Filter(facts), Some(hook)) => {
                 let (priority, handle) = (facts.priority, facts.handle);
                 runs_chain(hook) && hook.entry == Entry::Filter { priority, handle }
             }
             // A dispatcher that contains a program of the daemon; it may contain third-party ones, too.
-            (Via::XdpNetlink { .. }, Some(hook)) => runs_chain(hook) && hook.entry == Entry::Dispatcher,
+            (HookAttachment::XdpNetlink { .. }, Some(hook)) => {
+                runs_chain(hook) && hook.entry == Entry::Dispatcher
+            }
             _ => false,
         }
     }
@@ -42,13 +48,15 @@ impl Ours {
     /// Returns the link that attaches an entry: the daemon's, or the only candidate.
     fn link_of(&self, entry: &HookEntry) -> Option<KernelLinkId> {
         match &entry.via {
-            Via::XdpLink { links, .. } => match (&links[..], self.chain_link) {
+            HookAttachment::XdpLink { links, .. } => match (&links[..], self.chain_link) {
                 (_, Some(link)) if links.contains(&link) => Some(link),
                 ([only], _) => Some(*only),
                 _ => None,
             },
-            Via::TcxLink { link } => Some(*link),
-            Via::XdpNetlink { .. } | Via::TcxProgram | Via::Filter(_) => None,
+            HookAttachment::TcxLink { link } => Some(*link),
+            HookAttachment::XdpNetlink { .. } | HookAttachment::TcxProgram | HookAttachment::Filter(_) => {
+                None
+            }
         }
     }
 }
@@ -65,7 +73,7 @@ impl<K: Kernel> Engine<K> {
     ) -> Result<Vec<HookEntryDetails>, EngineError> {
         let key = self.kernel.find_hook(interface, kind)?;
         let contents = self.kernel.hook_contents(interface.netns.as_deref(), &key)?;
-        let ours = self.ours_at(&key)?;
+        let ours = self.own_hook_at(&key)?;
         contents.entries.iter().map(|entry| self.entry_details(entry, &ours)).collect()
     }
 
@@ -84,7 +92,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the daemon's link or filter at a hook. A tc chain and tcx links share one position.
-    fn ours_at(&self, key: &HookKey) -> Result<Ours, EngineError> {
+    fn own_hook_at(&self, key: &HookKey) -> Result<Ours, EngineError> {
         let mut ours = Ours::default();
         for key in BTreeSet::from([key.of_chain(), key.of_tcx()]) {
             let (hook, links) = {
@@ -119,7 +127,7 @@ impl<K: Kernel> Engine<K> {
         }
         let mut found: Vec<Holder> = found.into_values().filter(|holder| holder.pid != own).collect();
         found.sort_unstable_by_key(|holder| holder.pid);
-        found.iter().take(MOST_HOLDERS).map(holder_text).collect()
+        found.iter().take(MAX_HOLDERS).map(holder_text).collect()
     }
 }
 

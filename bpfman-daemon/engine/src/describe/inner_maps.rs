@@ -14,7 +14,7 @@ use crate::{Engine, EngineError};
 
 /// Maximum number of entries of maps of maps that one search reads, over all such maps. Each entry takes two system
 /// calls: the limit corresponds to some tenths of a second.
-const MOST_PLACES: usize = 1 << 18;
+const MAX_PLACES: usize = 1 << 18;
 
 impl<K: Kernel> Engine<K> {
     /// Returns a map of a managed program, or one inside a map of maps of a managed program, for a caller that is going
@@ -75,7 +75,7 @@ impl<K: Kernel> Engine<K> {
 
     fn search_inner_maps(&self) -> Result<InnerMaps, EngineError> {
         let mut inner = InnerMaps::default();
-        let mut places = MOST_PLACES;
+        let mut places = MAX_PLACES;
         for (id, (_, users)) in self.maps_in_use() {
             let Some(facts) = self.kernel.map(id)?.filter(|facts| map_type::holds_maps(facts.map_type))
             else {

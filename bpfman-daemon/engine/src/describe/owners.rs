@@ -9,7 +9,7 @@ use crate::{Engine, EngineError};
 
 /// Numbers of objects of one owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Possessions {
+pub struct OwnedCounts {
     /// Number of programs.
     pub programs: u64,
     /// Number of links.
@@ -68,10 +68,10 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the numbers of objects of an owner.
-    pub fn possessions_of(&self, owner: &Owner) -> Possessions {
+    pub fn possessions_of(&self, owner: &Owner) -> OwnedCounts {
         let state = self.state();
         let programs = state.programs.values().filter(|program| program.owner() == *owner).count();
         let links = state.links.values().filter(|link| state.owner_of(link).as_ref() == Some(owner)).count();
-        Possessions { programs: programs as u64, links: links as u64 }
+        OwnedCounts { programs: programs as u64, links: links as u64 }
     }
 }

@@ -15,7 +15,7 @@ use bpfmand_core::{
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest};
 
-use crate::dry_run::trial::TrialMember;
+use crate::dry_run::trial::DryRunMember;
 use crate::engine::locks::Subject;
 use crate::engine::members::MemberText;
 use crate::guard::rules_of;
@@ -29,7 +29,7 @@ use crate::state::records::{LinkRecord, ProgramRecord, SourceRecord};
 use crate::{Engine, EngineError};
 
 /// Maximum number of attachments of a dry run: a node has a few hundred interfaces.
-const MOST_ATTACHMENTS: usize = 1024;
+const MAX_ATTACHMENTS: usize = 1024;
 
 /// Request for a dry run.
 #[derive(Clone, Debug)]
@@ -231,7 +231,7 @@ impl<K: Kernel> Engine<K> {
         tried: &BTreeMap<String, Tried<K::Handle>>,
         outcome: &mut DryRunOutcome,
     ) {
-        let mut hooks: Vec<(HookKey, Interface, Vec<TrialMember>)> = Vec::new();
+        let mut hooks: Vec<(HookKey, Interface, Vec<DryRunMember>)> = Vec::new();
         for attachment in &request.attachments {
             let Some(program) = tried.get(&attachment.program) else { continue };
             let name = || match attachment.point.hook() {
@@ -244,7 +244,7 @@ impl<K: Kernel> Engine<K> {
             });
             match found {
                 Ok(Some((key, interface, link))) => {
-                    let member = TrialMember {
+                    let member = DryRunMember {
                         link: link.into(),
                         program: Arc::clone(&program.record),
                         text: program.text.clone(),
@@ -319,9 +319,9 @@ impl<K: Kernel> Engine<K> {
 /// Refuses a dry run that is invalid by itself.
 fn check(request: &DryRunRequest) -> Result<(), EngineError> {
     let count = request.attachments.len();
-    if count > MOST_ATTACHMENTS {
+    if count > MAX_ATTACHMENTS {
         return Err(EngineError::Invalid(format!(
-            "the trial names {count} attachments; one trial takes at most {MOST_ATTACHMENTS}"
+            "the trial names {count} attachments; one trial takes at most {MAX_ATTACHMENTS}"
         )));
     }
     for attachment in &request.attachments {

@@ -8,7 +8,7 @@ use bpfmand_kernel::Kernel;
 use sha2::{Digest as _, Sha256};
 
 use crate::chain::build::Joined;
-use crate::chain::ladder::Recipe;
+use crate::chain::ladder::ChainInputs;
 use crate::dry_run::DryRunPart;
 use crate::engine::members::MemberText;
 use crate::engine::overlay::Overlay;
@@ -16,7 +16,7 @@ use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{Engine, EngineError};
 
 /// A hypothetical member: its records are neither in the store nor in the state.
-pub struct TrialMember {
+pub struct DryRunMember {
     pub link: Arc<LinkRecord>,
     pub program: Arc<ProgramRecord>,
     pub text: Option<MemberText>,
@@ -29,7 +29,7 @@ impl<K: Kernel> Engine<K> {
         &self,
         key: &HookKey,
         interface: &Interface,
-        new: &[TrialMember],
+        new: &[DryRunMember],
         replaces: &BTreeSet<ProgramId>,
     ) -> Result<DryRunPart, EngineError> {
         let _overlay = Overlay::put(self, new.iter().map(|member| &member.program));
@@ -41,7 +41,7 @@ impl<K: Kernel> Engine<K> {
         changed.extend(new.iter().map(|member| Arc::clone(&member.link)));
         self.ensure_not_lost(links.iter().map(|link| &**link))?;
         for member in new {
-            self.ensure_room(key, interface, &links, &member.link)?;
+            self.ensure_chain_capacity(key, interface, &links, &member.link)?;
             links.push(Arc::clone(&member.link));
             links = self.order_changed(key, interface, links, Some(member.link.id), &member.link)?;
         }
@@ -59,7 +59,7 @@ impl<K: Kernel> Engine<K> {
         }
         if entered.is_none_or(|(entry, _)| entry == Entry::Dispatcher)
             && key.kind == HookKind::Xdp
-            && self.standing_dispatcher(interface, key)?.is_some()
+            && self.changeable_dispatcher(interface, key)?.is_some()
         {
             if !self.kernel.features().freplace {
                 let contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
@@ -90,8 +90,10 @@ impl<K: Kernel> Engine<K> {
             tried.and_then(|tried| tried.text.clone()).map_or_else(|| self.member(&member.program), Ok)
         };
         let texts = members.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        let taken =
-            self.climb(&Recipe { key, interface, members: &members, texts: &texts, wanted: &wanted }, false)?;
+        let taken = self.climb(
+            &ChainInputs { key, interface, members: &members, texts: &texts, wanted: &wanted },
+            false,
+        )?;
         let segments = &taken.programs.segments;
         part.load_time = taken.load_time;
         part.strategy = if segments.len() == 1 { Strategy::Splice } else { Strategy::Cut }.name();

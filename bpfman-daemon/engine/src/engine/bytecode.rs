@@ -119,7 +119,7 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
         Ok(Some(file)) => file,
         // The same error for a missing file, for one that is not regular, and for one of another user: otherwise the
         // caller could probe paths that it cannot read.
-        Ok(None) | Err(_) if caller_uid != 0 => return Err(not_theirs(path, caller_uid)),
+        Ok(None) | Err(_) if caller_uid != 0 => return Err(not_owned_by_caller(path, caller_uid)),
         Ok(None) => {
             return Err(EngineError::Invalid(format!("bytecode {} is not a regular file", path.display())));
         }
@@ -127,7 +127,7 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     };
     let metadata = file.metadata().map_err(fail)?;
     if caller_uid != 0 && metadata.uid() != caller_uid {
-        return Err(not_theirs(path, caller_uid));
+        return Err(not_owned_by_caller(path, caller_uid));
     }
     let mut bytes = Vec::with_capacity(metadata.len().min(MAX_OBJECT) as usize);
     file.take(MAX_OBJECT + 1).read_to_end(&mut bytes).map_err(fail)?;
@@ -138,7 +138,7 @@ pub fn read_file(path: &Path, caller_uid: u32, allowed: bool) -> Result<Arc<[u8]
     Ok(bytes.into())
 }
 
-fn not_theirs(path: &Path, caller_uid: u32) -> EngineError {
+fn not_owned_by_caller(path: &Path, caller_uid: u32) -> EngineError {
     EngineError::Denied(format!(
         "user {caller_uid} may not load bytecode from file {}: it is no regular file that belongs to this user",
         path.display()

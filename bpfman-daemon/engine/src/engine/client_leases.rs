@@ -12,9 +12,9 @@ use bpfmand_kernel::Kernel;
 use crate::{Engine, EngineError};
 
 /// Maximum number of leases at the same time, of all users together.
-pub const MOST_LEASES: usize = 64;
-/// Maximum number of leases of one user; see [`MOST_LEASES`].
-pub const MOST_LEASES_OF_ONE: usize = 8;
+pub const MAX_LEASES: usize = 64;
+/// Maximum number of leases of one user; see [`MAX_LEASES`].
+pub const MAX_LEASES_OF_ONE: usize = 8;
 
 /// Current leases, with the user id of their holders.
 #[derive(Debug, Default)]
@@ -61,8 +61,8 @@ impl<K: Kernel> Engine<K> {
         let mut held = self.client_leases.guard();
         let own = held.values().filter(|holder| **holder == uid).count();
         // Reserve some leases for root.
-        let most = if uid == 0 { MOST_LEASES } else { MOST_LEASES - MOST_LEASES_OF_ONE };
-        if own >= MOST_LEASES_OF_ONE || held.len() >= most {
+        let most = if uid == 0 { MAX_LEASES } else { MAX_LEASES - MAX_LEASES_OF_ONE };
+        if own >= MAX_LEASES_OF_ONE || held.len() >= most {
             return Err(LeasesTaken { all: held.len(), own });
         }
         held.insert(id, uid);
@@ -73,6 +73,6 @@ impl<K: Kernel> Engine<K> {
     pub fn end_client_lease(&self, lease: ClientLease) {
         self.client_leases.guard().remove(&lease);
         // Wake the thread that removes expired programs.
-        self.tell_change();
+        self.announce_change();
     }
 }

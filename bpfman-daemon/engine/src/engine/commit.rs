@@ -5,7 +5,7 @@ use bpfmand_store::{CommitOutcome, StoreError};
 
 use super::Engine;
 use crate::EngineError;
-use crate::engine::left_maps::UsedMaps;
+use crate::engine::orphaned_maps::UsedMaps;
 use crate::state::{Change, Changes, Committed, RecordKey, Written, encode, records};
 
 /// Number of ids that are reserved at once.

@@ -19,9 +19,9 @@ thread_local! {
 }
 
 /// Guard that restores the former exemption, also after a panic.
-struct Former(FreezeExemption);
+struct ExemptionGuard(FreezeExemption);
 
-impl Drop for Former {
+impl Drop for ExemptionGuard {
     fn drop(&mut self) {
         EXEMPTION.set(self.0);
     }
@@ -30,7 +30,7 @@ impl Drop for Former {
 impl FreezeExemption {
     /// Runs `work` with this exemption. Operations are synchronous, so all of the work happens on this thread.
     pub fn during<T>(self, work: impl FnOnce() -> T) -> T {
-        let _former = Former(EXEMPTION.replace(self));
+        let _former = ExemptionGuard(EXEMPTION.replace(self));
         work()
     }
 

@@ -15,7 +15,7 @@ use crate::state::records::ProgramRecord;
 /// Factor from the time of a walk to the lifetime of its result: continuous requests use at most a twentieth of one
 /// CPU, and on a machine with few maps the result is practically current.
 const GOOD_FOR: u32 = 20;
-const LONGEST: Duration = Duration::from_secs(1);
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Contents of the maps of maps of managed programs.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl FoundInnerMaps {
         let began = Instant::now();
         let found = Arc::new(find()?);
         let now = Instant::now();
-        let good_for = (now.duration_since(began) * GOOD_FOR).min(LONGEST);
+        let good_for = (now.duration_since(began) * GOOD_FOR).min(MAX_AGE);
         *kept = Some(Kept { found: Arc::clone(&found), until: now + good_for });
         Ok(found)
     }

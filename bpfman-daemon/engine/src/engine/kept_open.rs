@@ -12,7 +12,7 @@ use bpfmand_kernel::Kernel;
 use crate::{Engine, EngineError};
 
 /// Maximum number of open descriptors. Each reading opens the programs beyond it.
-const MOST: usize = 4096;
+const MAX_OPEN: usize = 4096;
 
 #[derive(Debug)]
 pub struct KeptOpen<H>(Mutex<HashMap<ProgramId, Arc<H>>>);
@@ -40,7 +40,7 @@ impl<K: Kernel> Engine<K> {
         let Some(opened) = self.kernel.open_program(id)?.map(Arc::new) else { return Ok(None) };
         let mut kept = self.kept_open.lock();
         // A commit that removes the record waits for this lock and then closes the program.
-        if kept.len() < MOST && self.manages(id) {
+        if kept.len() < MAX_OPEN && self.manages(id) {
             kept.insert(id, Arc::clone(&opened));
         }
         Ok(Some(opened))

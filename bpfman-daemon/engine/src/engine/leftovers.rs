@@ -7,7 +7,7 @@ use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::engine::locks::Subject;
 use crate::engine::undo::retry_once;
-use crate::state::Uncleared;
+use crate::state::UnclearedLeftovers;
 use crate::state::hook_names::filter_place;
 use crate::state::records::{LeftoverFilter, LeftoverRecord};
 use crate::{Engine, EngineError};
@@ -88,7 +88,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn clear_or_wait(
         &self,
         operation_name: &'static str,
-        waiting: Uncleared,
+        waiting: UnclearedLeftovers,
     ) -> Result<(), EngineError> {
         let result = self.clear_leftover(operation_name, &waiting.operations, &waiting.leftover);
         {

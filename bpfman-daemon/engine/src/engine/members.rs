@@ -7,8 +7,8 @@ use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, map_type, op
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFacts;
 
-use crate::engine::kept_texts::{LoadedText, bind};
 use crate::engine::map_sizes::MapSizes;
+use crate::engine::stored_texts::{LoadedText, bind};
 use crate::engine::tenant_calls::{check_addresses, loops_of, rules_of_program};
 use crate::state::BlobId;
 use crate::state::records::{KeptText, ProgramRecord};
@@ -40,8 +40,8 @@ type Kept = (Origin, MemberText);
 
 /// Maximum size of the cached texts in bytes, types included, and of one text: a member of 4,096 instructions with its
 /// types takes some 100,000.
-const MOST_BYTES: usize = 8 << 20;
-const MOST_OF_ONE: usize = 1 << 20;
+const MAX_BYTES: usize = 8 << 20;
+const MAX_OF_ONE: usize = 1 << 20;
 
 /// About what a text takes.
 fn bytes_of(text: &MemberText) -> usize {
@@ -59,10 +59,10 @@ impl MemberCache {
 
     fn put(&self, program: &ProgramRecord, text: &MemberText) {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes_of(text) > MOST_OF_ONE {
+        if bytes_of(text) > MAX_OF_ONE {
             return;
         }
-        if texts.values().map(|(_, kept)| bytes_of(kept)).sum::<usize>() + bytes_of(text) > MOST_BYTES {
+        if texts.values().map(|(_, kept)| bytes_of(kept)).sum::<usize>() + bytes_of(text) > MAX_BYTES {
             texts.clear();
         }
         texts.insert(program.uid, (origin_of(program), text.clone()));
@@ -90,7 +90,7 @@ impl<K: Kernel> Engine<K> {
         if let Some(text) = self.members.get(program) {
             return Ok(text);
         }
-        let member = match self.kept_text(program)? {
+        let member = match self.stored_text(program)? {
             Some(kept) => kept,
             None => self.fresh_member(program)?,
         };

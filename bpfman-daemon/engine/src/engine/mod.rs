@@ -6,17 +6,14 @@ mod client_leases;
 mod client_timing;
 mod commit;
 mod deadlines;
-mod doubts;
 mod drift_counts;
-pub mod file_looks;
+pub mod file_checks;
 pub mod freeze_exemption;
 pub mod held_network;
 mod hook_members;
 pub mod inner_maps;
 mod kept_open;
-pub mod kept_texts;
 pub mod kernel_types;
-pub mod left_maps;
 mod leftovers;
 pub mod locks;
 pub mod map_sizes;
@@ -24,14 +21,17 @@ pub mod members;
 pub mod objects;
 mod open_programs;
 mod options;
+pub mod orphaned_maps;
 pub mod overlay;
 mod pins;
 mod preorder_links;
 mod recovery_report;
 pub mod steps;
+pub mod stored_texts;
 pub mod swap_counts;
 pub mod tenant_calls;
 pub mod undo;
+mod unknown_commit;
 mod work_counts;
 
 use std::collections::BTreeSet;
@@ -48,28 +48,28 @@ use crate::EngineError;
 use crate::engine::change_count::{ChangeCount, ChangeListener};
 use crate::engine::client_leases::ClientLeases;
 use crate::engine::client_timing::ClientTiming;
-use crate::engine::file_looks::FileLooks;
+use crate::engine::file_checks::FileChecks;
 use crate::engine::held_network::{HeldNetwork, HookChanges};
 use crate::engine::inner_maps::FoundInnerMaps;
 use crate::engine::kept_open::KeptOpen;
 use crate::engine::kernel_types::KernelTypes;
-use crate::engine::left_maps::LeftMaps;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
+use crate::engine::orphaned_maps::OrphanedMaps;
 use crate::engine::preorder_links::PreorderLinks;
 use crate::engine::swap_counts::SwapCounts;
 use crate::state::records::{LeftoverRecord, LinkRecord, ProgramRecord};
 use crate::state::{BlobId, Change, Changes, Record, State, parse, records};
 
-pub use client_leases::{LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE};
+pub use client_leases::{LeasesTaken, MAX_LEASES, MAX_LEASES_OF_ONE};
 pub use drift_counts::DriftCounts;
 pub use options::{
     CountersMode, DEFAULT_MAP_BYTES, DEFAULT_OWNERS_MAP_BYTES, EngineOptions, LIBXDP_PINS, OwnerBudget,
     XdpModes,
 };
 pub use recovery_report::RecoveryReport;
-pub use work_counts::{WorkCounts, WorkDone};
+pub use work_counts::{WorkCounters, WorkCounts};
 
 /// The engine, which alone owns the state. It is shared by reference; every method may be called from many threads.
 pub struct Engine<K: Kernel> {
@@ -91,9 +91,9 @@ pub struct Engine<K: Kernel> {
     pub(crate) client_timing: ClientTiming,
     /// Third-party links that run before all others of their groups.
     pub(crate) preorder_links: PreorderLinks,
-    pub(crate) left_maps: LeftMaps,
+    pub(crate) left_maps: OrphanedMaps,
     /// Looks at probed files.
-    pub(crate) file_looks: FileLooks,
+    pub(crate) file_looks: FileChecks,
     changes: ChangeCount,
     /// Held while unknown contents of the store are settled.
     pub(crate) settling: Mutex<()>,
@@ -124,8 +124,8 @@ impl<K: Kernel> Engine<K> {
             found_inner_maps: FoundInnerMaps::default(),
             client_timing: ClientTiming::default(),
             preorder_links: PreorderLinks::default(),
-            left_maps: LeftMaps::default(),
-            file_looks: FileLooks::default(),
+            left_maps: OrphanedMaps::default(),
+            file_looks: FileChecks::default(),
             changes: ChangeCount::default(),
             settling: Mutex::default(),
             state: Mutex::default(),
@@ -323,7 +323,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Announces a change outside the records.
-    pub(crate) fn tell_change(&self) {
+    pub(crate) fn announce_change(&self) {
         self.changes.tell();
     }
 

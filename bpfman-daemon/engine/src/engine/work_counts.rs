@@ -25,7 +25,7 @@ pub struct WorkCounts {
 
 /// Values of the counters.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WorkDone {
+pub struct WorkCounters {
     /// Commits of the store.
     pub commits: CountedDurations,
     /// Programs of loads that the verifier accepted.
@@ -58,9 +58,9 @@ impl WorkCounts {
 impl<K: Kernel> Engine<K> {
     /// Returns the counters since the engine was opened.
     #[must_use]
-    pub fn work_done(&self) -> WorkDone {
+    pub fn work_done(&self) -> WorkCounters {
         let counts = &self.work;
-        WorkDone {
+        WorkCounters {
             commits: counts.commits.counted(),
             verified: counts.verified.counted(),
             refused: counts.refused.counted(),

@@ -74,7 +74,7 @@ impl<K: Kernel> Engine<K> {
             if self.kernel.leads_to(interface.netns.as_deref(), home) {
                 name.get_or_insert_with(|| interface.clone());
             } else if link.matching.is_some() {
-                match self.meant_by(&link, home) {
+                match self.covering_path(&link, home) {
                     Some(netns) => {
                         name.get_or_insert_with(|| Interface { netns: netns.clone(), ..interface.clone() });
                         renamed.put_link(at_path(&link, netns));
@@ -98,7 +98,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the path by which an attachment to matching interfaces covers a namespace; none if it does not.
-    fn meant_by(&self, link: &LinkRecord, home: NetnsId) -> Option<Option<PathBuf>> {
+    fn covering_path(&self, link: &LinkRecord, home: NetnsId) -> Option<Option<PathBuf>> {
         let matching = self.state().matchings.get(&link.matching?).cloned()?;
         let mut paths = self.namespaces_of(&matching.interfaces).into_iter();
         paths.find(|path| self.kernel.leads_to(path.as_deref(), home))
@@ -138,7 +138,7 @@ impl<K: Kernel> Engine<K> {
             if is_there && (is_named || link.matching.is_none()) {
                 return Ok(());
             }
-            if is_there && let Some(netns) = key.netns.id().and_then(|home| self.meant_by(&link, home)) {
+            if is_there && let Some(netns) = key.netns.id().and_then(|home| self.covering_path(&link, home)) {
                 self.step("follow", "name by another path");
                 return self.record_link(&Arc::new(at_path(&link, netns)), None);
             }

@@ -191,14 +191,14 @@ impl<K: Kernel> Engine<K> {
     /// Locks hooks with the programs of all their links, against attaching, detaching and changes.
     pub(crate) fn lock_members(&self, hooks: &[HookKey]) -> Result<Vec<Guard>, EngineError> {
         /// Only a concurrent attach or detach causes another attempt.
-        const MOST_LOOKS: usize = 64;
+        const MAX_ATTEMPTS: usize = 64;
         let hooks: BTreeSet<HookKey> = hooks.iter().copied().collect();
         let programs = || -> BTreeSet<ProgramUid> {
             let state = self.state();
             let there = |link: &HookKey| hooks.contains(link);
             state.links.values().filter(|l| l.hook.as_ref().is_some_and(there)).map(|l| l.program).collect()
         };
-        for _ in 0..MOST_LOOKS {
+        for _ in 0..MAX_ATTEMPTS {
             let wanted = programs();
             let mut held: Vec<Guard> = wanted.iter().map(|uid| self.lock(Subject::Program(*uid))).collect();
             held.extend(self.lock_hooks(&hooks));

@@ -12,7 +12,7 @@ use crate::state::records::LinkRecord;
 use crate::state::waiting::home_of;
 use crate::{Engine, EngineError};
 
-const MOST_NAMESPACES: usize = 4096;
+const MAX_NAMESPACES: usize = 4096;
 
 impl<K: Kernel> Engine<K> {
     /// Returns the files of all namespaces whose interfaces must be followed; none stands for the daemon's own. Files
@@ -87,7 +87,7 @@ impl<K: Kernel> Engine<K> {
                     let Ok(entries) = std::fs::read_dir(folder) else { continue };
                     let paths = entries.flatten().map(|entry| entry.path());
                     let matching = paths.filter(|path| pattern.matches(path));
-                    found.extend(matching.take(MOST_NAMESPACES).map(Some));
+                    found.extend(matching.take(MAX_NAMESPACES).map(Some));
                 }
             }
         }

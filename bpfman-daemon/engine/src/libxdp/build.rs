@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{BoundText, HookKey, Interface, Turn};
+use bpfmand_core::{BoundText, HookKey, Interface, RankOrder};
 use bpfmand_kernel::{EXTENSION, Extends, Kernel, KernelError, LinkTarget, ProgramLoad};
 use bpfmand_splice::{
     DISPATCHER_NAME, DISPATCHER_SLOTS, DispatcherSlot, dispatcher, dispatcher_config, dispatcher_slot_type,
@@ -42,7 +42,7 @@ impl<K: Kernel> Engine<K> {
         links: &[Arc<LinkRecord>],
     ) -> Result<NewDispatcher<'_, K>, EngineError> {
         let _lock = self.kernel.lock_folder(&self.options.libxdp_pins)?;
-        let Some(standing) = self.standing_dispatcher(interface, key)? else {
+        let Some(standing) = self.changeable_dispatcher(interface, key)? else {
             return Err(KernelError::HookChanged { hook: key.kind.at(interface) }.into());
         };
         let DispatcherAtHook { program, handle, mode, slots } = standing;
@@ -101,7 +101,7 @@ impl<K: Kernel> Engine<K> {
             let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
             let text = self.member(&program)?.text;
             // Priorities alone order a dispatcher. Those of users have 31 bits.
-            let behind = if link.turn(&program) == Turn::Machine { 0 } else { 1 << 31 };
+            let behind = if link.turn(&program) == RankOrder::Machine { 0 } else { 1 << 31 };
             let slot = DispatcherSlot {
                 proceed: link.proceeds_on(),
                 priority: behind | u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0),
@@ -147,7 +147,7 @@ impl<K: Kernel> Engine<K> {
         program: &ProgramRecord,
     ) -> Result<(), EngineError> {
         let is_new = !self.state().links.contains_key(&link.id);
-        if !is_new || link.turn(program) == Turn::Machine || self.unsent_at(key).0 == 0 {
+        if !is_new || link.turn(program) == RankOrder::Machine || self.unsent_at(key).0 == 0 {
             return Ok(());
         }
         Err(EngineError::Dispatcher {

@@ -13,7 +13,7 @@
 //! - [`recover`]: recovers after a crash.
 
 mod build;
-mod look;
+mod observe;
 mod recover;
 mod switch;
 
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use bpfmand_core::{IfIndex, ProgramId};
 
-pub use look::{DispatcherAtHook, SlotProgram};
+pub use observe::{DispatcherAtHook, SlotProgram};
 pub use switch::NewDispatcher;
 
 /// Returns the folder of a dispatcher's pins.

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use bpfmand_core::{HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, ProgramId, Via, XdpRunsIn};
+use bpfmand_core::{
+    HookAttachment, HookKey, HookKind, IfIndex, Interface, NetnsId, OperationId, ProgramId, XdpRunsIn,
+};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::libxdp::{DispatcherAtHook, folder};
@@ -48,7 +50,7 @@ impl<K: Kernel> Engine<K> {
             }
         };
         Ok(entries.iter().find_map(|entry| match (&entry.via, entry.program) {
-            (Via::XdpNetlink { mode }, Some(id)) => Some((id, *mode)),
+            (HookAttachment::XdpNetlink { mode }, Some(id)) => Some((id, *mode)),
             _ => None,
         }))
     }
@@ -85,11 +87,11 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the dispatcher at a hook, if programs of ours are in it.
-    pub(crate) fn dispatcher_with_ours(
+    pub(crate) fn dispatcher_with_own_programs(
         &self,
         hook: &HookRecord,
     ) -> Result<Option<DispatcherAtHook<K::Handle>>, EngineError> {
-        let standing = match self.standing_dispatcher(&hook.interface, &hook.key) {
+        let standing = match self.changeable_dispatcher(&hook.interface, &hook.key) {
             Err(EngineError::Dispatcher { .. } | EngineError::Kernel(KernelError::HookGone { .. })) => None,
             Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. }))
                 if matches!(self.at_hook_of(hook)?, HookPresence::Gone) =>
@@ -110,7 +112,7 @@ impl<K: Kernel> Engine<K> {
         if hook.entry != Entry::Dispatcher {
             return Ok(());
         }
-        let Some(dispatcher) = self.dispatcher_with_ours(hook)? else { return Ok(()) };
+        let Some(dispatcher) = self.dispatcher_with_own_programs(hook)? else { return Ok(()) };
         let program = &dispatcher.program;
         if (hook.program, hook.tag) == (program.id, program.tag) {
             return Ok(());

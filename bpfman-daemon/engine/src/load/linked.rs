@@ -9,11 +9,11 @@ use bpfmand_core::{LoadTarget, ProgramRequest, ProgramType, SocketHook};
 use bpfmand_kernel::{Kernel, ProgramKind};
 use bpfmand_object::{LinkedProgram, ObjectFacts};
 
-use crate::engine::kept_texts::{LoadedText, TextKeeper};
 use crate::engine::kernel_types::KernelTypes;
 use crate::engine::map_sizes::MapSizes;
 use crate::engine::members::is_tied;
 use crate::engine::objects::EbpfObject;
+use crate::engine::stored_texts::{LoadedText, TextWriter};
 use crate::load::extension::{ResolvedExtension, replaced_function};
 use crate::load::kernel_types::attach_id;
 use crate::load::struct_ops::{check_whole, member_number, member_of};
@@ -181,7 +181,7 @@ impl<K: Kernel> Engine<K> {
     /// Keeps the texts of programs that chains can join. Returns the text of each program and all files that were
     /// written. The caller prevents the removal of bytecode meanwhile, and drops files that no record uses.
     pub(crate) fn keep_texts(&self, load: &LinkedLoad<'_>) -> (Vec<Option<KeptText>>, Vec<BlobId>) {
-        let mut keeper = TextKeeper::new(&self.blobs);
+        let mut keeper = TextWriter::new(&self.blobs);
         let keep = |program: &ResolvedProgram| {
             let (text, local_type_ids) = (&program.linked.text, &program.linked.local_type_ids[..]);
             let text = LoadedText { text, needs_own_btf: is_tied(load, text), local_type_ids };

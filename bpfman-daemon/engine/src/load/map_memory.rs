@@ -6,8 +6,8 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use bpfmand_core::{MapId, MapSpec, map_type};
 use bpfmand_kernel::Kernel;
 
-use crate::engine::left_maps::programs;
 use crate::engine::locks::{Guard, Subject};
+use crate::engine::orphaned_maps::programs;
 use crate::error::GuardRefusal;
 use crate::load::plan::LoadPlan;
 use crate::state::MapGroup;

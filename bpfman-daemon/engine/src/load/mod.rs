@@ -2,7 +2,6 @@
 
 mod addresses;
 pub mod extension;
-mod judge;
 mod kconfig;
 mod kernel_types;
 pub mod linked;
@@ -10,6 +9,7 @@ mod map_group;
 mod map_memory;
 pub mod maps;
 pub mod plan;
+mod policy_recheck;
 pub mod record;
 mod steps;
 pub mod struct_ops;
@@ -36,10 +36,10 @@ use crate::state::records::{ProgramRecord, SourceRecord};
 use crate::state::{BlobId, Changes, MapGroup, check_metadata, ensure_fits};
 use crate::{Engine, EngineError};
 
-const MOST_PROGRAMS: usize = 64;
+const MAX_PROGRAMS: usize = 64;
 
 /// Maximum size of the global variables of a load, in bytes: they are stored in a record.
-const MOST_GLOBALS: usize = 24 << 10;
+const MAX_GLOBALS: usize = 24 << 10;
 
 /// Result of a load.
 #[derive(Debug)]
@@ -214,9 +214,9 @@ pub fn check(request: &LoadRequest) -> Result<(), EngineError> {
     if request.programs.is_empty() {
         return invalid("the load names no program".to_owned());
     }
-    if request.programs.len() > MOST_PROGRAMS {
+    if request.programs.len() > MAX_PROGRAMS {
         return invalid(format!(
-            "the load names {} programs; one load takes at most {MOST_PROGRAMS}",
+            "the load names {} programs; one load takes at most {MAX_PROGRAMS}",
             request.programs.len()
         ));
     }
@@ -235,9 +235,9 @@ pub fn check(request: &LoadRequest) -> Result<(), EngineError> {
 
 fn check_values(request: &LoadRequest) -> Result<(), EngineError> {
     let texts = request.values.globals.iter().map(|(name, text)| name.len() + text.len()).sum();
-    ensure_fits("the text of the global data", texts, MOST_GLOBALS)?;
+    ensure_fits("the text of the global data", texts, MAX_GLOBALS)?;
     let names = request.values.map_sizes.keys().map(String::len).sum();
-    ensure_fits("names of maps with other sizes", names, MOST_GLOBALS)?;
+    ensure_fits("names of maps with other sizes", names, MAX_GLOBALS)?;
     check_globals(&request.global_data)
 }
 
@@ -250,7 +250,7 @@ fn global_bytes(
     let names = request.values.globals.keys();
     let sizes = names.map(|name| Ok(name.len() + object.global_size(name)?));
     let named = sizes.sum::<Result<usize, ObjectError>>()?;
-    ensure_fits("the global data", named, MOST_GLOBALS)?;
+    ensure_fits("the global data", named, MAX_GLOBALS)?;
     let globals = object.global_bytes(&request.global_data, &request.values)?;
     check_globals(&globals)?;
     Ok(globals)
@@ -258,5 +258,5 @@ fn global_bytes(
 
 fn check_globals(globals: &BTreeMap<String, Vec<u8>>) -> Result<(), EngineError> {
     let bytes = globals.iter().map(|(name, bytes)| name.len() + bytes.len()).sum();
-    ensure_fits("the global data", bytes, MOST_GLOBALS)
+    ensure_fits("the global data", bytes, MAX_GLOBALS)
 }

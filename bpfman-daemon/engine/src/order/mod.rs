@@ -7,7 +7,7 @@ pub mod tcx;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    Anchor, AttachPoint, Contradiction, HookKey, HookKind, Interface, LinkId, MOST_ANCHORS, Occupant,
+    Anchor, AttachPoint, Contradiction, HookKey, HookKind, Interface, LinkId, MAX_ANCHORS, Occupant,
     OrderIntent, OrderedEntry, Place, Waiting, solve,
 };
 use bpfmand_kernel::Kernel;
@@ -27,11 +27,8 @@ pub fn check_intent(point: &AttachPoint, intent: &OrderIntent) -> Result<(), Eng
         ));
     }
     for (side, anchors) in [("before", &intent.before), ("after", &intent.after)] {
-        if anchors.len() > MOST_ANCHORS {
-            return invalid(format!(
-                "{} anchors {side} one link; the limit is {MOST_ANCHORS}",
-                anchors.len()
-            ));
+        if anchors.len() > MAX_ANCHORS {
+            return invalid(format!("{} anchors {side} one link; the limit is {MAX_ANCHORS}", anchors.len()));
         }
     }
     Ok(())

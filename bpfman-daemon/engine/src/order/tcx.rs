@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use bpfmand_core::{
-    Contradiction, Direction, Foreign, HookContents, HookEntry, HookKey, HookKind, Interface, LinkId, Moves,
-    Occupant, OrderIntent, OrderedEntry, Place, ProgramId, Rank, Side, Solution, TcChain, Turn, Via, Waiting,
-    moves, solve_with_chain,
+    Contradiction, Direction, Foreign, HookAttachment, HookContents, HookEntry, HookKey, HookKind, Interface,
+    LinkId, Moves, Occupant, OrderIntent, OrderedEntry, Place, ProgramId, Rank, RankOrder, Side, Solution,
+    TcChain, Waiting, moves, solve_with_chain,
 };
 use bpfmand_kernel::{Kernel, ListAnchor};
 
@@ -36,7 +36,7 @@ pub struct TcxOrder {
 }
 
 /// The daemon's entries in the kernel's list at a tcx hook.
-pub struct OursInList {
+pub struct OwnTcxEntries {
     /// Links that run one by one, in the order of their priorities and intents.
     pub links: Vec<Arc<LinkRecord>>,
     /// Members of the chain of tc programs.
@@ -56,10 +56,10 @@ fn has_several_turns(state: &State, links: &[Arc<LinkRecord>]) -> bool {
 
 impl<K: Kernel> Engine<K> {
     /// Returns the daemon's entries in the kernel's list to which this hook belongs.
-    pub(crate) fn ours_in_list(&self, key: &HookKey) -> OursInList {
+    pub(crate) fn ours_in_list(&self, key: &HookKey) -> OwnTcxEntries {
         let state = self.state();
         let hook = state.hooks.get(&key.of_chain()).filter(|hook| hook.entry == Entry::Link);
-        OursInList {
+        OwnTcxEntries {
             links: state.chain(&key.of_tcx()),
             members: state.chain(&key.of_chain()),
             hook: hook.cloned(),
@@ -86,7 +86,9 @@ impl<K: Kernel> Engine<K> {
         interface: &Interface,
     ) -> Result<(HookContents, Vec<Occupant>), EngineError> {
         let mut contents = self.kernel.hook_contents(interface.netns.as_deref(), key)?;
-        let is_listed = |entry: &HookEntry| matches!(entry.via, Via::TcxLink { .. } | Via::TcxProgram);
+        let is_listed = |entry: &HookEntry| {
+            matches!(entry.via, HookAttachment::TcxLink { .. } | HookAttachment::TcxProgram)
+        };
         contents.entries.retain(|entry| entry.program.is_some() && is_listed(entry));
         let mut ours = Vec::new();
         let tcx = key.of_tcx();
@@ -101,7 +103,9 @@ impl<K: Kernel> Engine<K> {
         let mut standing = Vec::with_capacity(contents.entries.len());
         for (entry, program) in contents.entries.iter().filter_map(|entry| Some((entry, entry.program?))) {
             let own = match entry.via {
-                Via::TcxLink { link } => ours.iter().find(|(id, _)| *id == link).map(|(_, own)| own),
+                HookAttachment::TcxLink { link } => {
+                    ours.iter().find(|(id, _)| *id == link).map(|(_, own)| own)
+                }
                 _ => None,
             };
             standing.push(match own {
@@ -132,7 +136,7 @@ impl<K: Kernel> Engine<K> {
             let is_open = state.hooks.get(&key.of_chain()).is_some_and(|hook| hook.open);
             (state.places(&key.of_tcx(), links, None), state.places(&key.of_chain(), members, None), is_open)
         };
-        let is_open = is_open || members.iter().any(|member| member.turn == Turn::TenantsFirst);
+        let is_open = is_open || members.iter().any(|member| member.turn == RankOrder::TenantsFirst);
         let chain = (comes || standing.contains(&Occupant::Chain))
             .then_some(TcChain { members: members.as_slice(), is_open });
         let (solution, contradiction) = solve_or_fall_back(&places, chain, &standing);
@@ -189,12 +193,12 @@ impl<K: Kernel> Engine<K> {
         let hook = key.kind.at(interface);
         match key.kind {
             HookKind::Tcx(Direction::Ingress) if by_filter() => Err(EngineError::TcxBeforeFilter { hook }),
-            HookKind::Tcx(Direction::Egress) if own.turn != Turn::TenantsFirst => {
+            HookKind::Tcx(Direction::Egress) if own.turn != RankOrder::TenantsFirst => {
                 Err(EngineError::NotNarrowed { program: own.name, hook })
             }
             HookKind::Tc(Direction::Egress) if by_filter() => {
                 let links = state.chain(&key.of_tcx());
-                let of_machine = links.iter().find(|link| state.place(link).turn == Turn::Machine);
+                let of_machine = links.iter().find(|link| state.place(link).turn == RankOrder::Machine);
                 of_machine.map_or(Ok(()), |other| Err(EngineError::FilterBehindTcx { hook, other: other.id }))
             }
             _ => Ok(()),
@@ -236,7 +240,7 @@ impl<K: Kernel> Engine<K> {
         let (links, has_tenants) = {
             let state = self.state();
             let links = state.chain(&key.of_tcx());
-            let is_tenants = |link: &Arc<LinkRecord>| state.place(link).turn != Turn::Machine;
+            let is_tenants = |link: &Arc<LinkRecord>| state.place(link).turn != RankOrder::Machine;
             let has_tenants = links.iter().any(is_tenants)
                 || key.kind.direction() == Some(Direction::Egress) && members.iter().any(is_tenants)
                 || state.hooks.get(key).is_some_and(|hook| hook.open);
@@ -295,7 +299,7 @@ pub struct BlockOrder {
     pub waiting: Vec<Waiting>,
 }
 
-impl OursInList {
+impl OwnTcxEntries {
     /// Returns the interface as a link or the chain at this hook names it; `None` if the list has none of the daemon's
     /// entries.
     pub fn interface_at(&self, key: &HookKey) -> Option<&Interface> {
@@ -348,10 +352,10 @@ fn is_about_chain(contradiction: &Contradiction) -> bool {
     contradiction.steps().iter().any(|step| step.first == OrderedEntry::Chain)
 }
 
-fn anchor(side: Side, via: &Via, program: Option<ProgramId>) -> ListAnchor {
+fn anchor(side: Side, via: &HookAttachment, program: Option<ProgramId>) -> ListAnchor {
     match (side, via, program) {
-        (Side::Before, Via::TcxLink { link }, _) => ListAnchor::Before(*link),
-        (Side::After, Via::TcxLink { link }, _) => ListAnchor::After(*link),
+        (Side::Before, HookAttachment::TcxLink { link }, _) => ListAnchor::Before(*link),
+        (Side::After, HookAttachment::TcxLink { link }, _) => ListAnchor::After(*link),
         (Side::Before, _, Some(program)) => ListAnchor::BeforeProgram(program),
         (Side::After, _, Some(program)) => ListAnchor::AfterProgram(program),
         (_, _, None) => ListAnchor::Last,
@@ -393,9 +397,9 @@ pub fn solve_or_fall_back(
 /// Returns links and chain in the order of turns alone.
 fn in_turns(places: &[Place], chain: Option<TcChain<'_>>) -> Vec<OrderedEntry> {
     let is_before = |place: &Place| match place.turn {
-        Turn::TenantsFirst => true,
-        Turn::Machine => chain.is_none_or(|chain| !chain.is_open),
-        Turn::TenantsLast => false,
+        RankOrder::TenantsFirst => true,
+        RankOrder::Machine => chain.is_none_or(|chain| !chain.is_open),
+        RankOrder::TenantsLast => false,
     };
     let (before, behind): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| is_before(place));
     let of = |place: &Place| OrderedEntry::Ours(place.link);

@@ -47,7 +47,7 @@ impl<K: Kernel> Engine<K> {
                 Ok(true) => {
                     tracing::info!(programs = %names, "loaded again, which failed at the start");
                     loaded.extend(uids());
-                    self.tell_change();
+                    self.announce_change();
                 }
                 Ok(false) => {}
                 Err(error) => {

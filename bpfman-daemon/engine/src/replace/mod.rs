@@ -195,7 +195,7 @@ impl<K: Kernel> Engine<K> {
         loop {
             let (present, previous) = self.version_before(id)?;
             let record = &previous.program;
-            self.check_comes_back(record)?;
+            self.check_restorable(record)?;
             if previous.boot == self.boot && self.is_pinned_program(record)? {
                 let locked = self.lock_version(id)?;
                 self.ensure_places(&locked, places)?;

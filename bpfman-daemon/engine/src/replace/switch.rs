@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, OperationId, Turn};
+use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, OperationId, RankOrder};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::attach::sockmap::stays_in_place;
@@ -78,7 +78,7 @@ impl VersionSwitch<'_> {
 /// Refuses a version of a tenant's program that may take packets past the machine's programs, where the old one could not.
 fn ensure_turns(pair: &Pair) -> Result<(), EngineError> {
     let is_wider = |link: &&Arc<LinkRecord>| {
-        link.turn(&pair.old) == Turn::TenantsFirst && link.turn(&pair.new) != Turn::TenantsFirst
+        link.turn(&pair.old) == RankOrder::TenantsFirst && link.turn(&pair.new) != RankOrder::TenantsFirst
     };
     let Some(link) = pair.links.iter().find(is_wider) else { return Ok(()) };
     let hook = link.point.to_string();

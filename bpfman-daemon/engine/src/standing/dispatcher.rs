@@ -9,7 +9,7 @@ use crate::{Engine, EngineError};
 
 impl<K: Kernel> Engine<K> {
     pub(super) fn observe_dispatcher(&self, hook: &HookRecord) -> Result<Observed<K::Handle>, EngineError> {
-        let found = match self.dispatcher_with_ours(hook) {
+        let found = match self.dispatcher_with_own_programs(hook) {
             // The dispatcher may still run, with our programs in it.
             Err(EngineError::Kernel(KernelError::NamespaceNotFound { .. })) => None,
             found => found?,

@@ -165,22 +165,22 @@ impl<K: Kernel> Engine<K> {
         match found {
             HookCheck::Lost(now) if known.as_ref() != Some(now) => {
                 tracing::warn!("{what} is lost: {}", now.cause());
-                self.tell_change();
+                self.announce_change();
             }
             HookCheck::Mended(was) => {
                 self.drifts.mended.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!("{what} was lost and is back: {}", was.cause());
-                self.tell_change();
+                self.announce_change();
             }
             HookCheck::Unreachable if known != Some(Standing::Unreachable) => {
                 tracing::warn!("{what} cannot be reached: {}", Standing::Unreachable.cause());
-                self.tell_change();
+                self.announce_change();
             }
             HookCheck::Lost(_) | HookCheck::Unreachable => {}
             HookCheck::Right | HookCheck::Absent => {
                 if known.is_some() {
                     tracing::info!("{what} is as it was again");
-                    self.tell_change();
+                    self.announce_change();
                 }
             }
         }

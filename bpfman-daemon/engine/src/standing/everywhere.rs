@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use bpfmand_core::{Direction, HookContents, HookKey, HookKind, Interface, InterfaceFacts, Via};
+use bpfmand_core::{Direction, HookAttachment, HookContents, HookKey, HookKind, Interface, InterfaceFacts};
 use bpfmand_kernel::{Kernel, KernelError, TcFilter};
 
 use crate::state::{FoundFilter, FoundFilters, HookPresence};
@@ -66,7 +66,8 @@ impl<K: Kernel> Engine<K> {
                         }
                     };
                     for entry in entries {
-                        let (Via::Filter(filter), Some(program)) = (entry.via, entry.program) else {
+                        let (HookAttachment::Filter(filter), Some(program)) = (entry.via, entry.program)
+                        else {
                             continue;
                         };
                         let filter = TcFilter { priority: filter.priority, handle: filter.handle };

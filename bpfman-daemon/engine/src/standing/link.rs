@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use bpfmand_core::{HookEntry, HookKey, KernelLinkId, LinkFacts, ProgramId, Via};
+use bpfmand_core::{HookAttachment, HookEntry, HookKey, KernelLinkId, LinkFacts, ProgramId};
 use bpfmand_kernel::Kernel;
 
 use super::{HookPart, Loss, Observed, Standing};
@@ -124,8 +124,8 @@ impl<K: Kernel> Engine<K> {
 fn links_that_run(entries: &[HookEntry], program: ProgramId) -> Vec<KernelLinkId> {
     let ours = entries.iter().filter(|entry| entry.program == Some(program));
     ours.flat_map(|entry| match &entry.via {
-        Via::XdpLink { links, .. } => links.clone(),
-        Via::TcxLink { link } => vec![*link],
+        HookAttachment::XdpLink { links, .. } => links.clone(),
+        HookAttachment::TcxLink { link } => vec![*link],
         _ => Vec::new(),
     })
     .collect()

@@ -4,6 +4,7 @@ mod dispatcher;
 pub mod drift;
 mod everywhere;
 mod filter;
+mod interface_location;
 mod link;
 mod map_pins;
 mod numbered;
@@ -13,7 +14,6 @@ mod probed;
 pub mod reconcile;
 mod struct_ops;
 mod unfinished;
-mod whereabouts;
 
 use crate::state::{HookPart, Loss, Standing};
 

@@ -8,7 +8,7 @@ use bpfmand_core::{AttachPoint, FileIdentity, LinkId, Owner, TargetIdentity};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
 use super::{HookCheck, Loss, Observed, Standing};
-use crate::engine::file_looks::FileLook;
+use crate::engine::file_checks::FileCheck;
 use crate::state::Changes;
 use crate::state::records::LinkRecord;
 use crate::{Engine, EngineError, paths};
@@ -17,7 +17,7 @@ impl<K: Kernel> Engine<K> {
     /// Examines the file that the path of a link leads to; none for links whose file is not followed.
     ///
     /// The caller holds no lock: the file system may not respond.
-    pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileLook> {
+    pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileCheck> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
         Some(self.file_looks.look_in_check(&self.kernel, path))
@@ -29,7 +29,7 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn check_binary(
         &self,
         link: &Arc<LinkRecord>,
-        look: Option<FileLook>,
+        look: Option<FileCheck>,
     ) -> Result<HookCheck, EngineError> {
         let (Some(look), Some(path)) = (look, link.point.followed_binary()) else {
             return Ok(HookCheck::Right);
@@ -42,12 +42,12 @@ impl<K: Kernel> Engine<K> {
             known.cloned().map_or(HookCheck::Right, HookCheck::Lost)
         };
         let (now, is_local) = match look {
-            FileLook::Unanswered | FileLook::NotLooked => return Ok(as_before()),
-            FileLook::Absent(error) if self.file_looks.note_absence(link.id) => {
+            FileCheck::Unanswered | FileCheck::NotLooked => return Ok(as_before()),
+            FileCheck::Absent(error) if self.file_looks.note_absence(link.id) => {
                 return Ok(HookCheck::Lost(left(false).because(&error.into())));
             }
-            FileLook::Absent(_) => return Ok(as_before()),
-            FileLook::Found(FoundFile { identity, is_local }) => {
+            FileCheck::Absent(_) => return Ok(as_before()),
+            FileCheck::Found(FoundFile { identity, is_local }) => {
                 self.file_looks.forget_absence(link.id);
                 match file_of(link) {
                     Some(then) if *then == identity => return Ok(HookCheck::Right),
@@ -139,16 +139,16 @@ impl<K: Kernel> Engine<K> {
             match self.file_looks.look(&self.kernel, target, scope) {
                 // A file system that does not respond, such as a container's, must not block a start or the check of
                 // others.
-                FileLook::Unanswered => {
+                FileCheck::Unanswered => {
                     let source = io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer");
                     return Err(
                         KernelError::Call { action: "look at", subject: target.to_owned(), source }.into()
                     );
                 }
-                FileLook::Found(found) if file_of(link).is_some_and(|then| *then != found.identity) => {
+                FileCheck::Found(found) if file_of(link).is_some_and(|then| *then != found.identity) => {
                     check_is_by_name(link, target)?;
                 }
-                FileLook::Found(_) | FileLook::Absent(_) | FileLook::NotLooked => {}
+                FileCheck::Found(_) | FileCheck::Absent(_) | FileCheck::NotLooked => {}
             }
         }
         let (Some(path), Some(reader)) = (link.point.followed_binary(), &link.reader) else { return Ok(()) };

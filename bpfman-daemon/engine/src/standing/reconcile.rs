@@ -201,7 +201,9 @@ impl<K: Kernel> Engine<K> {
         let running = match hook.entry {
             Entry::Link => self.program_at(hook)?,
             Entry::Filter { .. } => self.own_filter(hook)?,
-            Entry::Dispatcher => self.dispatcher_with_ours(hook)?.map(|dispatcher| dispatcher.program.id),
+            Entry::Dispatcher => {
+                self.dispatcher_with_own_programs(hook)?.map(|dispatcher| dispatcher.program.id)
+            }
         };
         let Some(running) = running else { return Ok(false) };
         if hook.entry != Entry::Dispatcher && !self.is_own(running, (hook.program, hook.tag))? {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bpfmand_core::{Deadline, LinkId, MapId, Owner, ProgramId, ProgramUid};
-use bpfmand_splice::{Attempt, Way};
+use bpfmand_splice::{Attempt, JoinMode};
 use serde::{Deserialize, Serialize};
 
 /// Id of what was loaded for a chain: a number that is never used for any other id.
@@ -96,7 +96,7 @@ pub struct SegmentRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarriedRecord {
     pub program: ProgramUid,
-    pub way: Way,
+    pub way: JoinMode,
     /// Reason for the way; empty if the member is inlined.
     pub reason: String,
     /// True for a shadow member: its counters hold verdicts that had no effect.

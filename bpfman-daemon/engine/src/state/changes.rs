@@ -12,7 +12,7 @@ use crate::EngineError;
 use crate::state::records::{
     HookRecord, LeftoverRecord, LinkRecord, MatchingRecord, PreviousRecord, ProgramRecord,
 };
-use crate::state::{Uncleared, encode, parse, records};
+use crate::state::{UnclearedLeftovers, encode, parse, records};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKey {
@@ -198,8 +198,8 @@ pub struct Committed {
 
 impl Committed {
     /// Returns what must be removed after the commit, together with the hooks that the changed links have left.
-    pub fn leaving(self, leftover: LeftoverRecord, hooks: Vec<HookKey>) -> Uncleared {
-        Uncleared { operations: self.operations, leftover, hooks, ended: self.ended }
+    pub fn leaving(self, leftover: LeftoverRecord, hooks: Vec<HookKey>) -> UnclearedLeftovers {
+        UnclearedLeftovers { operations: self.operations, leftover, hooks, ended: self.ended }
     }
 }
 

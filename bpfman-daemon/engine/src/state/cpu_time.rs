@@ -52,7 +52,7 @@ impl MemberTime {
 
 /// Reading of a program that runs by itself.
 #[derive(Clone, Copy, Debug)]
-pub struct AloneReading {
+pub struct ProgramReading {
     pub program: ProgramUid,
     pub nanoseconds: u64,
     /// True if the daemon loaded the program: a first reading is charged in full. An adopted program ran before.
@@ -98,8 +98,8 @@ impl ChainReading {
 
 /// Final readings of removed programs and chains: one that comes and goes between two readings is charged.
 #[derive(Debug, Default)]
-pub struct Departed {
+pub struct FinalReadings {
     pub owners: HashMap<ProgramUid, Owner>,
-    pub alone: HashMap<ProgramId, AloneReading>,
+    pub alone: HashMap<ProgramId, ProgramReading>,
     pub chains: HashMap<ProgramId, ChainReading>,
 }

@@ -41,9 +41,9 @@ pub fn filter_pin(key: &HookKey, interface: &Interface, number: Option<NetnsNumb
 /// Returns the namespace's path as a part of a pin's name: in base64, because bpffs allows no slash or dot in names.
 /// Empty without a path, and if the path would not fit.
 pub fn netns_name(interface: &Interface) -> String {
-    const MOST_PATH: usize = 150;
+    const MAX_PATH: usize = 150;
     let netns = interface.netns.as_deref().map_or(&[][..], |path| path.as_os_str().as_bytes());
-    if netns.len() > MOST_PATH { String::new() } else { BASE64_NAME.encode(netns) }
+    if netns.len() > MAX_PATH { String::new() } else { BASE64_NAME.encode(netns) }
 }
 
 /// Parses the namespace's path; the inner `None` stands for the daemon's namespace, or a path that did not fit.

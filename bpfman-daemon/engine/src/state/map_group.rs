@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_belongs_to_its_namespace_or_the_cluster_or_the_machine() {
+    fn load_belongs_to_its_namespace_the_cluster_or_the_machine() {
         let of_root = |pairs: &[(&str, &str)]| MapGroup::of(&Owner::Root, &metadata(pairs));
         assert_eq!(of_root(&[("bpfman.io/ProgramName", "x")]), MapGroup::Machine);
         assert_eq!(of_root(&[(OWNER_KEY, "1-2")]), MapGroup::Cluster);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn no_namespace_has_the_folder_of_another_group_and_none_is_outside() {
+    fn folders_of_map_groups_are_distinct_and_inside_the_root() {
         let folder = |name: &str| MapGroup::Namespace(name.to_owned()).folder().display().to_string();
         assert_eq!(folder("evil"), "groups/ns-evil");
         for name in ["", ".", "..", "a/b", "a.b", "A", "../../shared", "cluster/", &"a".repeat(64)] {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_was_left_out_is_recorded_with_the_id_that_none_has() {
+    fn omitted_map_is_recorded_with_the_invalid_id() {
         let old = r#"{"name":"unused","id":0,"public":false,"shared":false}"#;
         let map: MapRecord = serde_json::from_str(old).unwrap();
         assert_eq!(map.id, None);

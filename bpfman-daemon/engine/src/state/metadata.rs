@@ -27,11 +27,11 @@ pub fn with_application(
 }
 
 /// Maximum size of the metadata of one load or link, in bytes, so that a record can hold them.
-const MOST_METADATA: usize = 16 << 10;
+const MAX_METADATA: usize = 16 << 10;
 
 pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), EngineError> {
     let size = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-    ensure_fits("the metadata", size, MOST_METADATA)
+    ensure_fits("the metadata", size, MAX_METADATA)
 }
 
 /// Refuses values that are too large for a record.

@@ -10,7 +10,6 @@ mod extensions;
 pub mod filter_pin;
 mod found;
 pub mod guard_record;
-mod holdings;
 pub mod hook_names;
 mod hooks;
 mod leases;
@@ -21,6 +20,7 @@ mod metadata;
 mod migrations;
 pub mod namespace_number;
 pub mod paths;
+mod pin_users;
 mod program_record;
 pub mod records;
 mod standing;
@@ -39,10 +39,10 @@ use bpfmand_core::{
     ProgramUid, order_chain, order_links, solve,
 };
 use extensions::Extensions;
-use holdings::{Holdings, Previous};
 use hooks::Hooks;
 use leases::Leases;
 use links::Links;
+use pin_users::{PinUsers, Previous};
 
 use crate::state::records::{
     HookRecord, LeftoverFilter, LeftoverRecord, LinkRecord, MatchingRecord, ProgramRecord,
@@ -52,7 +52,6 @@ pub use bpfmand_store::BlobId;
 pub use encoding::{encode, parse};
 pub use extensions::{ExtendedProgram, ExtendsRecord};
 pub use found::{FoundFilter, FoundFilters, HookPresence};
-pub use holdings::version_paths;
 pub use leases::Leased;
 pub use lost::{LostPrograms, Renewed};
 pub use map_group::{
@@ -61,6 +60,7 @@ pub use map_group::{
 };
 pub use metadata::{APPLICATION_KEYS, check_metadata, ensure_fits, has_pair, with_application};
 pub use migrations::{MIGRATIONS, SCHEMA};
+pub use pin_users::version_paths;
 pub use standing::{HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
 pub use unfinished::Unfinished;
@@ -76,7 +76,7 @@ pub struct State {
     pub programs: BTreeMap<ProgramUid, Arc<ProgramRecord>>,
     /// Index of the objects that programs use. Changed by [`State::put_program`] and [`State::remove_program`] only,
     /// like `programs`.
-    pub holdings: Holdings,
+    pub holdings: PinUsers,
     /// Index of extensions, changed likewise.
     pub extensions: Extensions,
     /// Versions of programs before their last replacement.
@@ -102,7 +102,7 @@ pub struct State {
     /// Programs whose rollback for excess failed at the last check.
     pub not_taken_back: HashSet<ProgramUid>,
     /// Final readings of CPU time since the last check, if CPU time is measured.
-    pub departed: Option<cpu_time::Departed>,
+    pub departed: Option<cpu_time::FinalReadings>,
     /// Programs of another boot that could not be loaded again.
     pub lost: LostPrograms,
     /// True if it is unknown whether the last change is on disk.
@@ -117,7 +117,7 @@ pub struct State {
     /// True if the last start has searched for strays.
     pub knows_strays: bool,
     /// Leftovers of operations that could not be removed from the kernel yet.
-    pub uncleared: Vec<Uncleared>,
+    pub uncleared: Vec<UnclearedLeftovers>,
     /// Steps of failed operations that could not be undone yet.
     pub unfinished: Vec<Unfinished>,
     /// Filters whose record has ended, until they are removed. Their namespaces still need their numbers.
@@ -134,7 +134,7 @@ pub struct State {
 
 /// Leftovers of an operation that the kernel refused to remove.
 #[derive(Debug)]
-pub struct Uncleared {
+pub struct UnclearedLeftovers {
     /// The operation, and further operations under which the store lists its leftovers.
     pub operations: Vec<OperationId>,
     /// Kernel objects to be removed.
@@ -145,7 +145,7 @@ pub struct Uncleared {
     pub ended: Vec<Arc<HookRecord>>,
 }
 
-impl Uncleared {
+impl UnclearedLeftovers {
     /// Creates the leftovers of an operation that left no hooks.
     pub const fn without_hooks(operations: Vec<OperationId>, leftover: LeftoverRecord) -> Self {
         Self { operations, leftover, hooks: Vec::new(), ended: Vec::new() }

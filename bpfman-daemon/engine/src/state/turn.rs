@@ -1,6 +1,6 @@
 //! Turns of links: the place of their programs among those of other ranks.
 
-use bpfmand_core::{HookKind, Rank, Turn};
+use bpfmand_core::{HookKind, Rank, RankOrder};
 
 use crate::state::records::{LinkRecord, ProgramRecord};
 
@@ -21,11 +21,11 @@ impl ProgramRecord {
 impl LinkRecord {
     /// Place of the program among those of other ranks.
     #[must_use]
-    pub fn turn(&self, program: &ProgramRecord) -> Turn {
+    pub fn turn(&self, program: &ProgramRecord) -> RankOrder {
         let kind = self.hook.map(|key| key.kind).or_else(|| self.point.hook().map(|(_, kind)| kind));
         // In front of the machine's programs by a link of its own, an accepting verdict would end the kernel's list.
         let is_held = !matches!(kind, Some(HookKind::Tcx(_))) || program.is_narrowed();
         let direction = kind.and_then(HookKind::direction).filter(|_| is_held);
-        Turn::of(program.rank().max(self.owner(program).rank()), direction)
+        RankOrder::of(program.rank().max(self.owner(program).rank()), direction)
     }
 }

@@ -21,7 +21,7 @@ mod tests {
 
     /// Records of older daemons, from before the variant existed.
     #[test]
-    fn a_hook_that_is_nowhere_is_recorded_as_one_of_a_namespace_without_an_inode() {
+    fn parked_hook_is_recorded_with_a_namespace_without_inode() {
         let old = r#"{"netns":{"inode":0,"cookie":7},"ifindex":3,"kind":"Xdp"}"#;
         let key: HookKey = serde_json::from_str(old).unwrap();
         assert_eq!((key.netns.id(), key.pin_stem()), (None, "0_3_7".to_owned()));

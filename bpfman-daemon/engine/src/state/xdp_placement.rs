@@ -1,6 +1,6 @@
 //! Mode in which the kernel runs the chain of an XDP hook.
 
-use bpfmand_core::{HookContents, Via, XdpRunsIn};
+use bpfmand_core::{HookAttachment, HookContents, XdpRunsIn};
 use serde::{Deserialize, Serialize};
 
 /// Mode in which a hook's chain runs, chosen when it was attached: the kernel cannot change it later.
@@ -29,10 +29,10 @@ impl XdpPlacement {
     }
 
     /// Returns the mode of an entry of a hook; `None` if the hook is not an XDP hook.
-    pub const fn mode_of(via: &Via) -> Option<XdpRunsIn> {
+    pub const fn mode_of(via: &HookAttachment) -> Option<XdpRunsIn> {
         match via {
-            Via::XdpLink { mode, .. } | Via::XdpNetlink { mode } => Some(*mode),
-            Via::TcxLink { .. } | Via::TcxProgram | Via::Filter(_) => None,
+            HookAttachment::XdpLink { mode, .. } | HookAttachment::XdpNetlink { mode } => Some(*mode),
+            HookAttachment::TcxLink { .. } | HookAttachment::TcxProgram | HookAttachment::Filter(_) => None,
         }
     }
 }

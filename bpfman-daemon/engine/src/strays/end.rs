@@ -56,7 +56,7 @@ impl<K: Kernel> Engine<K> {
             self.forget_namespace(home);
         }
         self.drop_unrecorded_chains_of(&stray)?;
-        self.tell_change();
+        self.announce_change();
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 use bpfmand_core::hexadecimal;
 
-const MOST_RANGES: usize = 8;
+const MAX_RANGES: usize = 8;
 
 /// Maximum number of bytes of a range that are shown.
-const MOST_BYTES: usize = 16;
+const MAX_BYTES: usize = 16;
 
 /// Maximum number of equal bytes between two changed ones that are shown in one range with them.
 const NEAR: usize = 3;
@@ -62,16 +62,16 @@ fn ranges(before: &[u8], behind: &[u8]) -> Vec<String> {
             format!("bytes {first}-{last}: {old} -> {new}")
         }
     };
-    let mut all: Vec<String> = found.iter().take(MOST_RANGES).map(text).collect();
-    if found.len() > MOST_RANGES {
-        all.push(format!("and {} more ranges", found.len() - MOST_RANGES));
+    let mut all: Vec<String> = found.iter().take(MAX_RANGES).map(text).collect();
+    if found.len() > MAX_RANGES {
+        all.push(format!("and {} more ranges", found.len() - MAX_RANGES));
     }
     all
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let mut text = hexadecimal(&bytes[..bytes.len().min(MOST_BYTES)]);
-    if bytes.len() > MOST_BYTES {
+    let mut text = hexadecimal(&bytes[..bytes.len().min(MAX_BYTES)]);
+    if bytes.len() > MAX_BYTES {
         text.push('…');
     }
     text

@@ -9,7 +9,7 @@ mod sends;
 
 use std::path::Path;
 
-use bpfmand_core::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn, Turn};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId, NetnsId, ProceedOn, RankOrder};
 use bpfmand_kernel::{Kernel, KernelError, TestContext, TestRun, TestRunResult};
 use bpfmand_splice::{ProceedMask, SpliceHook};
 
@@ -19,9 +19,9 @@ use crate::trace::changes::changes;
 use crate::{Engine, EngineError};
 
 /// Minimum size of a packet: an Ethernet header. The kernel runs programs on nothing shorter.
-const SHORTEST_PACKET: usize = 14;
+const MIN_PACKET: usize = 14;
 
-const MOST_PACKETS: usize = 8192;
+const MAX_PACKETS: usize = 8192;
 
 /// A packet to be traced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,12 +102,12 @@ struct RunPlace<'a> {
 
 /// Packet between two members, with its metadata before the bytes of the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct OnTheWay {
+struct PacketInFlight {
     bytes: Vec<u8>,
     context: TestContext,
 }
 
-impl OnTheWay {
+impl PacketInFlight {
     /// Returns the number of metadata bytes at the front.
     fn metadata(&self) -> usize {
         match self.context {
@@ -173,7 +173,7 @@ impl<K: Kernel> Engine<K> {
             };
             traces.push(PacketTrace { steps, verdict: whole, agrees });
         }
-        let told_where = !matches!(contexts[..], [Telling::Nothing]);
+        let told_where = !matches!(contexts[..], [TestRunContext::Nothing]);
         Ok(ChainTrace { packets: traces, has_chain: chain.is_some(), told_where })
     }
 
@@ -196,7 +196,7 @@ impl<K: Kernel> Engine<K> {
                     name: program.name.clone(),
                     proceed_on: link.point.proceed_on(),
                     shadow: link.sharing.shadow,
-                    can_only_drop: link.turn(&program) == Turn::TenantsFirst,
+                    can_only_drop: link.turn(&program) == RankOrder::TenantsFirst,
                     handle: self.loaded_program(program.id)?,
                 })
             })
@@ -209,13 +209,13 @@ impl<K: Kernel> Engine<K> {
         &self,
         members: &[Member<K::Handle>],
         packet: &TracePacket,
-        contexts: &mut Vec<Telling>,
+        contexts: &mut Vec<TestRunContext>,
         place: RunPlace<'_>,
-    ) -> Result<(OnTheWay, Run), EngineError> {
+    ) -> Result<(PacketInFlight, Run), EngineError> {
         let first = members.first().ok_or(EngineError::EmptyChain)?;
         loop {
-            let telling = contexts.first().copied().unwrap_or(Telling::Nothing);
-            let begin = OnTheWay { bytes: packet.data.clone(), context: telling.context(packet.mark) };
+            let telling = contexts.first().copied().unwrap_or(TestRunContext::Nothing);
+            let begin = PacketInFlight { bytes: packet.data.clone(), context: telling.context(packet.mark) };
             match self.test(&first.handle, &begin, place) {
                 Ok(run) => return Ok((begin, run)),
                 Err(_) if contexts.len() > 1 => drop(contexts.remove(0)),
@@ -229,10 +229,10 @@ impl<K: Kernel> Engine<K> {
         &self,
         members: &[Member<K::Handle>],
         answers: SpliceHook,
-        begin: &OnTheWay,
+        begin: &PacketInFlight,
         first: Run,
         place: RunPlace<'_>,
-    ) -> Result<(Vec<TraceStep>, i32, OnTheWay), EngineError> {
+    ) -> Result<(Vec<TraceStep>, i32, PacketInFlight), EngineError> {
         let mut now = begin.clone();
         let mut first = Some(first);
         let mut steps = Vec::with_capacity(members.len());
@@ -268,32 +268,45 @@ impl<K: Kernel> Engine<K> {
         Ok((steps, answers.end_verdict(), now))
     }
 
-    fn test(&self, program: &K::Handle, packet: &OnTheWay, place: RunPlace<'_>) -> Result<Run, EngineError> {
+    fn test(
+        &self,
+        program: &K::Handle,
+        packet: &PacketInFlight,
+        place: RunPlace<'_>,
+    ) -> Result<Run, EngineError> {
         let (home, netns) = (Some(place.home), place.netns);
         let run = TestRun { packet: &packet.bytes, context: packet.context, home, netns, repeat: 1 };
         let result = self.kernel.test_run(program, &run)?;
-        let behind = OnTheWay { bytes: result.packet.clone(), context: result.context };
+        let behind = PacketInFlight { bytes: result.packet.clone(), context: result.context };
         Ok((result, behind))
     }
 
     /// Returns the contexts for test runs of a hook, the most complete first. Some kernels accept none for XDP, and
     /// some interfaces have no queue that is accepted.
-    fn contexts(&self, key: &HookKey) -> Vec<Telling> {
+    fn contexts(&self, key: &HookKey) -> Vec<TestRunContext> {
         let ifindex = key.ifindex.0;
         match key.kind {
-            HookKind::Xdp if !self.kernel.features().xdp_contexts => vec![Telling::Nothing],
-            HookKind::Xdp => vec![Telling::Xdp { ifindex }, Telling::Xdp { ifindex: 0 }, Telling::Nothing],
-            _ => vec![Telling::Tc { ifindex }, Telling::Tc { ifindex: 0 }, Telling::Nothing],
+            HookKind::Xdp if !self.kernel.features().xdp_contexts => vec![TestRunContext::Nothing],
+            HookKind::Xdp => vec![
+                TestRunContext::Xdp { ifindex },
+                TestRunContext::Xdp { ifindex: 0 },
+                TestRunContext::Nothing,
+            ],
+            _ => vec![
+                TestRunContext::Tc { ifindex },
+                TestRunContext::Tc { ifindex: 0 },
+                TestRunContext::Nothing,
+            ],
         }
     }
 }
 
 /// Run of a program, and the packet after it.
-type Run = (TestRunResult, OnTheWay);
+type Run = (TestRunResult, PacketInFlight);
 
 /// Context of a test run.
 #[derive(Clone, Copy, Debug)]
-enum Telling {
+enum TestRunContext {
     /// Interface of the packet.
     Xdp { ifindex: u32 },
     /// Interface and mark of the packet.
@@ -302,7 +315,7 @@ enum Telling {
     Nothing,
 }
 
-impl Telling {
+impl TestRunContext {
     const fn context(self, mark: u32) -> TestContext {
         match self {
             Self::Xdp { ifindex } => TestContext::Xdp { metadata: 0, ingress_ifindex: ifindex, rx_queue: 0 },
@@ -316,31 +329,31 @@ fn check(packets: &[TracePacket]) -> Result<(), EngineError> {
     if packets.is_empty() {
         return Err(EngineError::Invalid("the trace has no packets".to_owned()));
     }
-    if packets.len() > MOST_PACKETS {
+    if packets.len() > MAX_PACKETS {
         let count = packets.len();
         return Err(EngineError::Invalid(format!(
-            "the trace has {count} packets; the most at once is {MOST_PACKETS}"
+            "the trace has {count} packets; the most at once is {MAX_PACKETS}"
         )));
     }
-    match packets.iter().position(|packet| packet.data.len() < SHORTEST_PACKET) {
+    match packets.iter().position(|packet| packet.data.len() < MIN_PACKET) {
         None => Ok(()),
         Some(index) => Err(EngineError::Invalid(format!(
             "packet {} has {} bytes; the kernel runs programs on nothing shorter than an Ethernet header, \
-             {SHORTEST_PACKET} bytes",
+             {MIN_PACKET} bytes",
             index + 1,
             packets[index].data.len()
         ))),
     }
 }
 
-fn long_enough<'a>(packet: &'a OnTheWay, member: &str) -> Result<&'a OnTheWay, EngineError> {
+fn long_enough<'a>(packet: &'a PacketInFlight, member: &str) -> Result<&'a PacketInFlight, EngineError> {
     let length = packet.packet().len();
-    if length >= SHORTEST_PACKET {
+    if length >= MIN_PACKET {
         return Ok(packet);
     }
     Err(EngineError::Invalid(format!(
         "\"{member}\" cannot be traced: the packet that reaches it has {length} bytes, and the kernel runs programs on \
-         nothing shorter than {SHORTEST_PACKET}"
+         nothing shorter than {MIN_PACKET}"
     )))
 }
 
@@ -356,7 +369,7 @@ fn in_packet(error: EngineError, index: usize) -> EngineError {
     }
 }
 
-fn differences(before: &OnTheWay, behind: &OnTheWay) -> Vec<String> {
+fn differences(before: &PacketInFlight, behind: &PacketInFlight) -> Vec<String> {
     let mut all = changes(before.packet(), behind.packet());
     let (old, new) = (&before.bytes[..before.metadata()], &behind.bytes[..behind.metadata()]);
     if old != new {
@@ -385,14 +398,14 @@ fn differences(before: &OnTheWay, behind: &OnTheWay) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn tc(bytes: &[u8], mark: u32, first: u32) -> OnTheWay {
+    fn tc(bytes: &[u8], mark: u32, first: u32) -> PacketInFlight {
         let context = TestContext::Tc { mark, priority: 0, cb: [first, 0, 0, 0, 0], ifindex: 1 };
-        OnTheWay { bytes: bytes.to_vec(), context }
+        PacketInFlight { bytes: bytes.to_vec(), context }
     }
 
-    fn xdp(bytes: &[u8], metadata: u32) -> OnTheWay {
+    fn xdp(bytes: &[u8], metadata: u32) -> PacketInFlight {
         let context = TestContext::Xdp { metadata, ingress_ifindex: 1, rx_queue: 0 };
-        OnTheWay { bytes: bytes.to_vec(), context }
+        PacketInFlight { bytes: bytes.to_vec(), context }
     }
 
     #[test]
@@ -415,7 +428,7 @@ mod tests {
         for (packets, says) in [
             (vec![], "no packets"),
             (vec![packet(14), packet(13)], "packet 2 has 13 bytes"),
-            (vec![packet(14); MOST_PACKETS + 1], "8193 packets"),
+            (vec![packet(14); MAX_PACKETS + 1], "8193 packets"),
         ] {
             let error = check(&packets).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");

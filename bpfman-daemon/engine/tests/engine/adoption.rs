@@ -121,7 +121,7 @@ fn a_chain_keeps_an_adopted_link_when_its_program_leaves<K: Testable>(bench: &Be
     engine.attached(alpha, bench.xdp(1));
 }
 
-fn what_is_adopted_survives_a_restart_and_its_owner_ending_the_link<K: Testable>(bench: &Bench<K>) {
+fn adopted_program_survives_restart_and_end_of_its_former_link<K: Testable>(bench: &Bench<K>) {
     let theirs = stranger(bench, &at_xdp(bench), ProgramType::Xdp, 2);
     {
         let engine = bench.engine();
@@ -210,7 +210,7 @@ fn what_cannot_be_adopted_is_refused_and_left_alone<K: Testable>(bench: &Bench<K
 crate::on_both_kernels!(
     an_adopted_program_is_a_member_and_goes_back_as_it_was,
     a_chain_keeps_an_adopted_link_when_its_program_leaves,
-    what_is_adopted_survives_a_restart_and_its_owner_ending_the_link,
+    adopted_program_survives_restart_and_end_of_its_former_link,
     an_adopted_tcx_link_keeps_its_place_and_is_only_let_go,
     what_cannot_be_adopted_is_refused_and_left_alone,
 );

@@ -95,7 +95,7 @@ fn linux_a_pin_of_ones_own_is_adopted() {
 }
 
 #[test]
-fn simulated_two_adoptions_of_one_program_at_once_make_one_record() {
+fn simulated_concurrent_adoptions_of_a_program_make_one_record() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let kernel = &*bench.kernel;
@@ -175,7 +175,7 @@ fn is_given_back(bench: &Bench<SimKernel>, link: KernelLinkId) -> bool {
 }
 
 #[test]
-fn simulated_what_a_link_runs_stays_when_its_adoption_cannot_be_undone() {
+fn simulated_failed_undo_of_an_adoption_keeps_the_links_program() {
     half_adopted(|bench, engine, theirs| {
         assert!(!is_given_back(bench, theirs));
         // The next change tries again, and later changes do not revert it.
@@ -192,7 +192,7 @@ fn simulated_what_a_link_runs_stays_when_its_adoption_cannot_be_undone() {
 }
 
 #[test]
-fn simulated_a_start_that_cannot_undo_an_adoption_leaves_it_to_the_next_one() {
+fn simulated_failed_undo_of_adoption_is_left_to_the_next_start() {
     let mut kept = 0;
     for call in 1.. {
         let mut is_over = false;

@@ -66,7 +66,7 @@ fn chains_follow_interfaces_that_swap_their_numbers() {
 }
 
 #[test]
-fn a_start_that_is_cut_short_leaves_no_chain_at_the_wrong_interface() {
+fn start_cut_short_leaves_no_chain_at_the_wrong_interface() {
     struct After(AtomicUsize);
     impl StepObserver for After {
         fn before(&self, _: &'static str, _: &'static str) {
@@ -102,7 +102,7 @@ fn a_start_that_is_cut_short_leaves_no_chain_at_the_wrong_interface() {
 }
 
 #[test]
-fn a_chain_whose_interface_is_missing_yields_its_number_and_waits() {
+fn chain_of_a_missing_interface_yields_its_number_and_waits() {
     let bench = bench();
     bench.kernel.add_interface(None, "third").unwrap();
     let engine = bench.engine();
@@ -131,7 +131,7 @@ fn a_chain_whose_interface_is_missing_yields_its_number_and_waits() {
 }
 
 #[test]
-fn a_link_whose_interface_is_missing_yields_its_number_and_waits() {
+fn link_of_a_missing_interface_yields_its_number_and_waits() {
     let bench = bench();
     let tcx = |name: &str| AttachPoint::Tcx {
         interface: own(name),
@@ -169,7 +169,7 @@ impl StepObserver for Moves {
 }
 
 #[test]
-fn hooks_that_move_together_move_in_one_commit_however_large_it_is() {
+fn hooks_that_move_together_move_in_one_commit_of_any_size() {
     let bench = bench();
     let names: Vec<String> = (0..40).map(|number| format!("eth{number:02}")).collect();
     for name in &names {
@@ -287,7 +287,7 @@ fn probes_of_processes_are_left_alone_after_a_reboot() {
 }
 
 #[test]
-fn a_program_that_could_not_be_loaded_again_harms_nobody_with_its_former_id() {
+fn program_lost_at_reboot_harms_no_new_user_of_its_id() {
     // Once the program with the larger uid fails to load, once the other one.
     for (lost, others) in [("bravo", 1), ("alpha", 0)] {
         let bench = bench();

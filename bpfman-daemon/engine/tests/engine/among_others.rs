@@ -225,7 +225,7 @@ crate::on_both_kernels!(
 );
 
 #[test]
-fn a_program_that_is_attached_without_a_link_is_a_place_like_any_other() {
+fn program_attached_without_a_link_is_an_ordinary_place() {
     let bench = crate::simulated::bench();
     open(&bench);
     let engine = bench.engine();

@@ -96,7 +96,7 @@ fn put_last<K: Testable>(bench: &Bench<K>, link: LinkId, program: ProgramId) {
     bench.kernel.pin(&link, &pin).unwrap();
 }
 
-fn a_list_in_the_wrong_order_is_put_right_at_start_and_by_the_watch<K: Testable>(bench: &Bench<K>) {
+fn wrong_order_is_corrected_at_start_and_by_the_watcher<K: Testable>(bench: &Bench<K>) {
     if !open(bench) {
         return;
     }
@@ -154,7 +154,7 @@ fn an_intent_about_a_stranger_behind_the_chain_moves_the_chain<K: Testable>(benc
 crate::on_both_kernels!(
     tcx_links_stand_before_the_chain_whoever_came_first,
     what_others_took_away_comes_back_before_the_chain,
-    a_list_in_the_wrong_order_is_put_right_at_start_and_by_the_watch,
+    wrong_order_is_corrected_at_start_and_by_the_watcher,
     an_intent_about_a_stranger_behind_the_chain_moves_the_chain,
 );
 

@@ -55,7 +55,7 @@ fn links(engine: &Engine<SimKernel>, id: ProgramId) -> Vec<LinkId> {
 }
 
 #[test]
-fn who_takes_too_much_is_detached_until_it_is_attached_anew_also_over_a_reboot() {
+fn over_limit_program_is_detached_until_attached_again() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
@@ -96,7 +96,7 @@ fn who_takes_too_much_is_detached_until_it_is_attached_anew_also_over_a_reboot()
 }
 
 #[test]
-fn a_selector_attaches_nothing_again_that_was_detached_for_its_cost() {
+fn selector_does_not_attach_again_after_detach_for_cost() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let hot = limited(&bench, &engine, "alpha", CpuAction::Detach);
@@ -121,7 +121,7 @@ fn a_selector_attaches_nothing_again_that_was_detached_for_its_cost() {
 }
 
 #[test]
-fn the_version_before_comes_back_once_and_the_hot_one_never_by_itself() {
+fn previous_version_returns_once_and_the_costly_one_never() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let old = limited(&bench, &engine, "alpha", CpuAction::Previous);
@@ -202,7 +202,7 @@ fn write(bench: &Sim, map: &str, size: usize, cells: &[u64]) {
 }
 
 #[test]
-fn a_kill_between_the_note_and_the_version_before_costs_another_window() {
+fn kill_before_the_rollback_costs_another_window() {
     let mut failed = 0;
     for call in 1.. {
         let (bench, old, hot) = replaced();
@@ -240,7 +240,7 @@ fn replaced() -> (Sim, ProgramId, ProgramId) {
 }
 
 #[test]
-fn a_version_before_that_cannot_come_back_twice_keeps_nobody_from_being_detached() {
+fn failed_rollback_of_a_version_does_not_prevent_detaching() {
     let mut detached = 0;
     for call in 1.. {
         let (bench, _, hot) = replaced();
@@ -269,7 +269,7 @@ fn a_version_before_that_cannot_come_back_twice_keeps_nobody_from_being_detached
 }
 
 #[test]
-fn who_comes_and_goes_between_two_looks_is_charged_for_all_of_it() {
+fn short_lived_program_between_two_checks_is_charged_fully() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let second = 1_000_000_000;
@@ -309,7 +309,7 @@ fn who_comes_and_goes_between_two_looks_is_charged_for_all_of_it() {
 }
 
 #[test]
-fn a_chain_that_is_made_anew_between_two_looks_is_charged_to_its_members() {
+fn chain_rebuilt_between_two_checks_is_charged_to_its_members() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let cold = engine.loads(&bench.request("programs", &["bravo"]))[0];
@@ -370,7 +370,7 @@ fn what_has_lived_long_enough_ends_with_all_that_is_its_own() {
 }
 
 #[test]
-fn a_clock_that_is_put_and_a_reboot_end_nothing_early_and_hold_nothing_forever() {
+fn set_clocks_and_reboots_expire_nothing_early_or_never() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let mut request = bench.request("programs", &["alpha"]);
@@ -408,7 +408,7 @@ fn a_clock_that_is_put_and_a_reboot_end_nothing_early_and_hold_nothing_forever()
 }
 
 #[test]
-fn the_end_of_one_that_could_not_be_loaded_again_is_not_that_of_who_has_its_number_now() {
+fn expiry_of_an_unloaded_program_spares_the_new_user_of_its_id() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let stays = engine.loads(&bench.request("programs", &["alpha"]))[0];
@@ -481,7 +481,7 @@ fn freeze_holds_off_no_expiry_and_no_budget() {
 
 /// The kernel's run time of a chain with real packets is divided among its members.
 #[test]
-fn linux_a_slow_member_is_charged_for_what_it_takes_and_goes_alone() {
+fn linux_slow_member_is_charged_its_own_time_and_detached_alone() {
     const BATCH: usize = 5_000;
     const SAMPLES: u64 = 20;
     let bench = crate::linux::bench("charged_for_what_it_takes");

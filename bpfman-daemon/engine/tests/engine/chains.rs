@@ -17,7 +17,7 @@ fn entry<K: Testable>(bench: &Bench<K>, engine: &bpfmand_engine::Engine<K>, kind
     engine.chain(&bench.left(), kind).unwrap().entry.unwrap().id.0
 }
 
-fn xdp_members_run_by_priority_and_the_newcomer_first_among_equals<K: Testable>(bench: &Bench<K>) {
+fn xdp_members_run_by_priority_and_newcomers_first_among_equals<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let names = ["alpha", "bravo", "charlie", "delta"];
     let [alpha, bravo, charlie, delta] = engine.loads(&bench.request("programs", &names))[..] else {
@@ -182,7 +182,7 @@ fn wrong_attachments_change_nothing<K: Testable>(bench: &Bench<K>) {
 }
 
 crate::on_both_kernels!(
-    xdp_members_run_by_priority_and_the_newcomer_first_among_equals,
+    xdp_members_run_by_priority_and_newcomers_first_among_equals,
     tc_members_run_by_priority,
     the_eleventh_is_refused_and_nothing_changes,
     unloading_takes_a_program_out_of_every_chain,

@@ -37,7 +37,7 @@ impl StepObserver for BreakAtSwap {
 }
 
 #[test]
-fn a_chain_that_a_start_puts_back_and_cannot_record_does_not_stay() {
+fn chain_restored_by_a_start_that_cannot_record_it_is_removed() {
     let bench = bench();
     let mood = Arc::new(AtomicU8::new(WELL));
     let tame = {
@@ -73,7 +73,7 @@ fn a_chain_that_a_start_puts_back_and_cannot_record_does_not_stay() {
 }
 
 #[test]
-fn a_replacement_that_fails_swaps_all_hooks_back_before_it_removes_a_pin() {
+fn failed_replacement_swaps_hooks_back_before_removing_pins() {
     let replace = |fail: Option<u64>| {
         let bench = bench();
         let engine = bench.engine();
@@ -106,7 +106,7 @@ fn a_replacement_that_fails_swaps_all_hooks_back_before_it_removes_a_pin() {
 }
 
 #[test]
-fn a_hook_that_is_entered_again_by_an_attachment_keeps_its_switches_and_counts() {
+fn reentered_hook_keeps_its_switches_and_counters() {
     let bench = bench();
     let engine = bench.engine();
     let names = ["alpha", "bravo", "charlie"];
@@ -132,7 +132,7 @@ fn a_hook_that_is_entered_again_by_an_attachment_keeps_its_switches_and_counts()
 }
 
 #[test]
-fn the_chain_of_a_link_that_could_not_be_ended_goes_with_it_later() {
+fn chain_of_a_link_that_could_not_be_ended_is_removed_later() {
     let detach = |fail_from: u64| {
         let bench = bench();
         let engine = bench.engine();

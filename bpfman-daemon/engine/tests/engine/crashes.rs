@@ -336,27 +336,27 @@ fn a_load_that_could_not_be_undone_is_mended_at_the_next_start() {
 }
 
 #[test]
-fn an_attach_that_could_not_be_undone_is_mended_at_the_next_start() {
+fn attach_that_could_not_be_undone_is_repaired_at_next_start() {
     refuse_everything_during("attach");
 }
 
 #[test]
-fn a_detach_that_could_not_be_undone_is_mended_at_the_next_start() {
+fn detach_that_could_not_be_undone_is_repaired_at_next_start() {
     refuse_everything_during("detach");
 }
 
 #[test]
-fn an_unload_that_could_not_be_undone_is_mended_at_the_next_start() {
+fn unload_that_could_not_be_undone_is_repaired_at_next_start() {
     refuse_everything_during("unload");
 }
 
 #[test]
-fn an_update_that_could_not_be_undone_is_mended_at_the_next_start() {
+fn update_that_could_not_be_undone_is_repaired_at_next_start() {
     refuse_everything_during("update");
 }
 
 #[test]
-fn a_replacement_that_could_not_be_undone_is_mended_at_the_next_start() {
+fn replacement_that_could_not_be_undone_is_repaired_at_start() {
     refuse_everything_during("replace");
     refuse_everything_during("adopt");
 }

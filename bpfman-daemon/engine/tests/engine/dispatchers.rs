@@ -131,7 +131,7 @@ fn names(bench: &Sim) -> Vec<String> {
 }
 
 #[test]
-fn a_program_takes_the_slot_of_its_priority_and_leaves_the_others() {
+fn program_takes_the_slot_of_its_priority_and_no_other_moves() {
     let bench = bench();
     let engine = bench.engine();
     let scene = with_two_of_ours(&bench, &engine);
@@ -144,7 +144,7 @@ fn a_program_takes_the_slot_of_its_priority_and_leaves_the_others() {
 }
 
 #[test]
-fn where_programs_cannot_join_the_conflict_lists_what_the_dispatcher_runs() {
+fn refused_join_lists_the_programs_of_the_dispatcher() {
     let mut options = SimOptions::default();
     options.features.freplace = false;
     let bench = bench_of(options);

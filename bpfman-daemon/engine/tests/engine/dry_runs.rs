@@ -48,7 +48,7 @@ fn names(outcome: &DryRunOutcome) -> Vec<&str> {
     outcome.chains.iter().map(|chain| chain.name.as_str()).collect()
 }
 
-fn a_trial_builds_the_chains_with_what_is_there_and_leaves_nothing<K: Testable>(bench: &Bench<K>) {
+fn dry_run_builds_chains_with_members_and_leaves_nothing<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let is_real = !bench.kernel.features().release.ends_with("-sim");
     let ours = engine.loads(&bench.request("programs", &["alpha", "bravo"]));
@@ -169,7 +169,7 @@ fn a_hook_of_someone_else_is_told_before_anything_is_built<K: Testable>(bench: &
 }
 
 on_both_kernels!(
-    a_trial_builds_the_chains_with_what_is_there_and_leaves_nothing,
+    dry_run_builds_chains_with_members_and_leaves_nothing,
     what_is_refused_is_answered_with_the_verifiers_words,
     points_are_looked_up_and_named,
     a_hook_of_someone_else_is_told_before_anything_is_built,

@@ -303,7 +303,7 @@ fn maps_go_with_the_last_of_those_who_leave_at_the_same_time() {
 }
 
 #[test]
-fn a_map_shared_by_name_stays_with_those_who_have_it_from_an_owner() {
+fn map_shared_by_name_stays_with_users_of_its_owner() {
     let bench = bench();
     let engine = bench.engine();
     let owner = engine.loads(&bench.request("sharing", &["host"]))[0];

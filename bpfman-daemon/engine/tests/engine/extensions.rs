@@ -235,7 +235,7 @@ fn tenants_extend_what_is_their_own_and_never_its_guard() {
 }
 
 #[test]
-fn extensions_are_back_after_a_reboot_before_what_they_extend_runs() {
+fn extensions_return_after_reboot_before_their_targets_run() {
     let bench = simulated_bench();
     let (_, drops, link) = extended(&bench, &bench.engine());
     bench.kernel.reboot();
@@ -341,7 +341,7 @@ fn kernels_without_extensions_are_named() {
 }
 
 #[test]
-fn linux_a_function_runs_what_took_its_place_while_it_is_attached() {
+fn linux_replaced_function_runs_the_extension_while_attached() {
     const PASS: u32 = 2;
     const DROP: u32 = 1;
     let bench = crate::linux::bench("extension");

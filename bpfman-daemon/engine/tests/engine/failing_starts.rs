@@ -88,12 +88,12 @@ fn fail_every_call_of_the_start_after(name: &str, step: &str) {
 }
 
 #[test]
-fn a_recorded_link_that_is_not_in_its_place_survives_a_start_that_fails() {
+fn recorded_link_out_of_its_place_survives_a_failed_start() {
     fail_every_call_of_the_start_after("attach the first of a chain", "attach: move into place");
 }
 
 #[test]
-fn a_chain_that_was_swapped_in_keeps_its_pins_over_a_start_that_fails() {
+fn swapped_in_chain_keeps_its_pins_over_a_failed_start() {
     fail_every_call_of_the_start_after("attach the third of a chain", "attach: record");
 }
 

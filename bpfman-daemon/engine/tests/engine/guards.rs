@@ -64,7 +64,7 @@ fn words(link: &LinkDetails) -> [u8; 32] {
 }
 
 #[test]
-fn each_link_has_an_entry_which_is_written_again_wherever_the_link_is_made_again() {
+fn each_link_has_a_guard_entry_rewritten_whenever_it_is_rebuilt() {
     let bench = bench();
     let engine = bench.engine();
     let program = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];
@@ -87,7 +87,7 @@ fn each_link_has_an_entry_which_is_written_again_wherever_the_link_is_made_again
 }
 
 #[test]
-fn after_a_reboot_services_are_known_by_new_words_and_containers_and_sessions_do_not_return() {
+fn reboot_renews_guards_of_services_but_not_of_containers() {
     let bench = bench();
     let engine = bench.engine();
     let of_container = engine.loads(&of_namespace(bench.request("programs", &["probe"])))[0];
@@ -183,7 +183,7 @@ fn a_process_number_given_again_before_the_link_is_of_another() {
 }
 
 #[test]
-fn a_program_in_the_namespace_of_an_application_is_guarded_also_if_its_load_asks_for_nothing() {
+fn program_in_an_applications_namespace_is_guarded_by_default() {
     let bench = bench();
     let engine = bench.engine();
     let roots = engine.loads(&bench.request("programs", &["probe"]))[0];

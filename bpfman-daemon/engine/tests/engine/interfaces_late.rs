@@ -226,7 +226,7 @@ fn simulated_another_process_with_the_number_gets_nothing() {
 }
 
 #[test]
-fn linux_a_new_interface_with_the_number_of_one_that_is_gone_is_another() {
+fn linux_new_interface_with_a_reused_index_is_another_one() {
     let bench = crate::linux::bench("number_again");
     let engine = bench.engine();
     let names = ["alpha", "bravo", "xray"];

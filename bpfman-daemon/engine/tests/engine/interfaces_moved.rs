@@ -133,7 +133,7 @@ fn linux_a_new_interface_gets_what_is_asked_for_it() {
 }
 
 #[test]
-fn linux_a_new_interface_gets_what_is_asked_for_it_before_anybody_told_of_the_move() {
+fn linux_new_interface_is_served_before_the_move_is_reported() {
     a_new_interface_gets_what_is_asked_for_it("moved_untold", false);
 }
 

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use bpfmand_core::ProgramId;
-use bpfmand_engine::{FigureDesk, ReplaceRequest};
+use bpfmand_engine::{FiguresCache, ReplaceRequest};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::replacements::{replacement, until_gone};
 
 fn readings_keep_nothing_in_the_kernel_that_has_ended<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
-    let desk = FigureDesk::default();
+    let desk = FiguresCache::default();
     let read = || -> Vec<ProgramId> {
         let figures = desk.read(&engine, Instant::now(), false).unwrap();
         figures.programs.iter().map(|program| program.id).collect()

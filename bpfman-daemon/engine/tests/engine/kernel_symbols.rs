@@ -11,7 +11,7 @@ fn request<K: Testable>(bench: &Bench<K>, file: &'static str, program: &str) -> 
     LoadRequest { programs: vec![program], ..bench.request(file, &[]) }
 }
 
-fn symbols_are_addressed_or_named_in_a_refusal_that_leaves_nothing<K: Testable>(bench: &Bench<K>) {
+fn symbols_resolve_or_are_named_in_a_refusal_without_leftovers<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let load = |program| engine.load(&request(bench, "kernel_symbols", program));
     let loaded = load("probe_address").unwrap().programs;
@@ -51,7 +51,7 @@ fn tenants_are_told_no_addresses<K: Testable>(bench: &Bench<K>) {
 }
 
 crate::on_both_kernels!(
-    symbols_are_addressed_or_named_in_a_refusal_that_leaves_nothing,
+    symbols_resolve_or_are_named_in_a_refusal_without_leftovers,
     options_are_read_or_named_in_a_refusal_that_leaves_nothing,
     tenants_are_told_no_addresses,
 );

@@ -33,7 +33,7 @@ fn standings(engine: &Engine<SimKernel>) -> Vec<String> {
     programs.chain(engine.all_links().into_iter().map(|link| link.standing)).map(|s| s.to_string()).collect()
 }
 
-fn is_back(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
+fn assert_restored(bench: &Bench<SimKernel>, engine: &Engine<SimKernel>) {
     assert_eq!(standings(engine), vec!["ok"; 4]);
     assert_eq!(engine.names(&bench.left(), HookKind::Xdp), ["alpha"]);
     assert_eq!(bench.kernel.snapshot().links.len(), 2);
@@ -57,9 +57,9 @@ fn a_program_comes_back_with_the_module_that_it_needs() {
     let report = engine.check_all();
     let says: Vec<String> = report.mended.iter().map(ToString::to_string).collect();
     assert!(says.iter().any(|what| what.contains("is loaded now")), "{says:?}");
-    is_back(&bench, &engine);
+    assert_restored(&bench, &engine);
     drop(engine);
-    is_back(&bench, &bench.engine());
+    assert_restored(&bench, &bench.engine());
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_program_is_tried_again_after_a_time_without_modules() {
     bench.kernel.accept("alpha");
     bench.kernel.pass_time(Duration::from_secs(300));
     engine.check_all();
-    is_back(&bench, &engine);
+    assert_restored(&bench, &engine);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_late_load_that_fails_anywhere_is_made_up_for() {
     let (bench, engine) = prepared();
     bench.kernel.note_calls();
     engine.check_all();
-    is_back(&bench, &engine);
+    assert_restored(&bench, &engine);
     let calls = bench.kernel.calls().len() as u64;
     assert!(calls > 20, "so few calls: {calls}");
     for call in 1..=calls {
@@ -117,7 +117,7 @@ fn a_late_load_that_fails_anywhere_is_made_up_for() {
             bench.kernel.pass_time(Duration::from_secs(300));
             engine.check_all();
         }
-        is_back(&bench, &engine);
+        assert_restored(&bench, &engine);
         assert!(engine.all_links().iter().all(|link| link.standing == Standing::Running), "call {call}");
     }
 }

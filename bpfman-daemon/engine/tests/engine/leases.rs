@@ -2,7 +2,7 @@
 
 use bpfmand_core::{BytecodeSource, ClientLease, LoadRequest, ProgramId};
 use bpfmand_engine::{
-    Engine, ErrorKind, LeasesTaken, MOST_LEASES, MOST_LEASES_OF_ONE, MapPolicy, ReplaceLoadRequest,
+    Engine, ErrorKind, LeasesTaken, MAX_LEASES, MAX_LEASES_OF_ONE, MapPolicy, ReplaceLoadRequest,
 };
 use bpfmand_kernel::sim::SimKernel;
 
@@ -20,7 +20,7 @@ fn is_there(engine: &Engine<SimKernel>, program: ProgramId) -> bool {
 }
 
 #[test]
-fn what_is_loaded_under_a_lease_ends_with_it_and_nothing_else_does() {
+fn only_programs_loaded_under_a_lease_end_with_it() {
     let bench = bench();
     let engine = bench.engine();
     let [one, other] = [(); 2].map(|()| engine.hold_client_lease(0).unwrap());
@@ -81,18 +81,18 @@ fn a_user_has_few_leases_and_all_together_have_not_many_more() {
     let bench = bench();
     let engine = bench.engine();
     let first = engine.hold_client_lease(7).unwrap();
-    for _ in 1..MOST_LEASES_OF_ONE {
+    for _ in 1..MAX_LEASES_OF_ONE {
         engine.hold_client_lease(7).unwrap();
     }
-    let taken = LeasesTaken { all: MOST_LEASES_OF_ONE, own: MOST_LEASES_OF_ONE };
+    let taken = LeasesTaken { all: MAX_LEASES_OF_ONE, own: MAX_LEASES_OF_ONE };
     assert_eq!(engine.hold_client_lease(7), Err(taken));
     // Some leases are reserved for root.
-    for user in 1000..1000 + (MOST_LEASES - 2 * MOST_LEASES_OF_ONE) as u32 {
+    for user in 1000..1000 + (MAX_LEASES - 2 * MAX_LEASES_OF_ONE) as u32 {
         engine.hold_client_lease(user).unwrap();
     }
-    let all = MOST_LEASES - MOST_LEASES_OF_ONE;
+    let all = MAX_LEASES - MAX_LEASES_OF_ONE;
     assert_eq!(engine.hold_client_lease(8), Err(LeasesTaken { all, own: 0 }));
-    for _ in 0..MOST_LEASES_OF_ONE {
+    for _ in 0..MAX_LEASES_OF_ONE {
         engine.hold_client_lease(0).unwrap();
     }
     engine.end_client_lease(first);
@@ -110,7 +110,7 @@ fn leases_end_with_the_daemon_that_gave_them() {
     drop(engine);
     let engine = bench.engine();
     assert!(is_there(&engine, program), "it is for who looks for what is over");
-    for _ in 0..MOST_LEASES_OF_ONE {
+    for _ in 0..MAX_LEASES_OF_ONE {
         assert_ne!(engine.hold_client_lease(0).unwrap(), lease);
     }
     assert_eq!(engine.expire().unwrap().len(), 1);

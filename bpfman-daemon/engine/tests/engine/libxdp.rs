@@ -271,7 +271,7 @@ fn what_a_dispatcher_cannot_do_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_hook_of_xdp_loader_without_a_dispatcher_is_named_in_the_conflict() {
+fn xdp_loader_hook_without_dispatcher_is_named_in_the_conflict() {
     let bench = crate::linux::bench("alone");
     if bench.kernel.features().freplace {
         // If it has dispatchers, there is nothing to test.

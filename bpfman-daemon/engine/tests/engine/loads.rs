@@ -79,7 +79,7 @@ fn maps_of_an_owner_outlive_it_until_their_last_user_leaves<K: Testable>(bench: 
     assert_eq!(bench.kernel.list_folder(Path::new("maps")).unwrap(), Vec::<String>::new());
 }
 
-fn maps_that_would_take_too_much_memory_are_refused_before_any_is_made<K: Testable>(bench: &Bench<K>) {
+fn maps_over_the_memory_limit_are_refused_before_any_is_created<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let error = engine.load(&bench.request("huge", &["hoards"])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
@@ -141,7 +141,7 @@ fn for_application<K: Testable>(
     request
 }
 
-fn maps_pinned_by_name_are_those_of_the_namespace_the_cluster_or_the_machine<K: Testable>(bench: &Bench<K>) {
+fn maps_pinned_by_name_belong_to_namespace_cluster_or_machine<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let owners = [None, Some("good"), Some("evil")];
     let machine = engine.loads(&bench.request("sharing", &["host"]))[0];
@@ -199,7 +199,7 @@ fn nobody_takes_a_name_from_others_by_another_shape<K: Testable>(bench: &Bench<K
     assert!(own.to_string().contains("exists with another shape"), "{own}");
 }
 
-fn maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them<K: Testable>(bench: &Bench<K>) {
+fn maps_of_daemons_without_groups_stay_with_their_users<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let old = engine.loads(&bench.request("sharing", &["host"]))[0];
     let shared = engine.map_pins(old)["everyone"];
@@ -238,7 +238,7 @@ fn maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them<K: Testable
     assert!(pins(&*bench.kernel, Path::new("groups")).contains(&"groups/ns-good/everyone".to_owned()));
 }
 
-fn a_refused_program_takes_its_siblings_with_it_and_leaves_nothing<K: Testable>(bench: &Bench<K>) {
+fn rejected_program_unloads_its_siblings_and_leaves_nothing<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let kept = engine.loads(&bench.request("refused", &["tame"]))[0];
     let before = pins(&*bench.kernel, Path::new(""));
@@ -274,22 +274,22 @@ fn wrong_requests_change_nothing<K: Testable>(bench: &Bench<K>) {
 crate::on_both_kernels!(
     a_loaded_program_is_listed_until_it_is_unloaded,
     a_map_that_its_own_loader_sizes_is_named,
-    maps_that_would_take_too_much_memory_are_refused_before_any_is_made,
+    maps_over_the_memory_limit_are_refused_before_any_is_created,
     programs_of_one_load_share_the_maps_of_their_object,
     global_data_reaches_the_program,
     maps_of_an_owner_outlive_it_until_their_last_user_leaves,
     an_owner_without_the_map_or_of_nobody_is_refused,
     maps_pinned_by_name_are_one_map_and_go_with_the_last_user,
-    maps_pinned_by_name_are_those_of_the_namespace_the_cluster_or_the_machine,
+    maps_pinned_by_name_belong_to_namespace_cluster_or_machine,
     maps_pinned_by_name_are_not_shared_among_owners,
     nobody_takes_a_name_from_others_by_another_shape,
-    maps_of_daemons_that_knew_no_groups_stay_with_those_who_have_them,
+    maps_of_daemons_without_groups_stay_with_their_users,
     wrong_requests_change_nothing,
 );
 
 mod refusal {
     #[test]
-    fn linux_what_this_kernel_lacks_is_named_by_object_program_type_and_field() {
+    fn linux_missing_feature_is_named_by_object_type_and_field() {
         let bench = crate::linux::bench("missing");
         let error =
             super::Bench::engine(&bench).load(&bench.request("missing", &["trace_missing"])).unwrap_err();
@@ -311,13 +311,11 @@ mod refusal {
     fn simulated_a_refused_program_leaves_nothing() {
         let bench = crate::simulated::bench();
         bench.kernel.refuse("wild");
-        super::a_refused_program_takes_its_siblings_with_it_and_leaves_nothing(&bench);
+        super::rejected_program_unloads_its_siblings_and_leaves_nothing(&bench);
     }
 
     #[test]
     fn linux_a_refused_program_leaves_nothing() {
-        super::a_refused_program_takes_its_siblings_with_it_and_leaves_nothing(&crate::linux::bench(
-            "refusal",
-        ));
+        super::rejected_program_unloads_its_siblings_and_leaves_nothing(&crate::linux::bench("refusal"));
     }
 }

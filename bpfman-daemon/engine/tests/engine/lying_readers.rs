@@ -40,7 +40,7 @@ struct Liar {
 type Pause = (usize, Sender<()>, Receiver<()>);
 
 impl Liar {
-    fn is_asked(&self) {
+    fn pause_if_due(&self) {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let pause = self.pause.lock().unwrap().take_if(|(at, ..)| *at == number);
         if let Some((_, tell, wait)) = pause {
@@ -63,7 +63,7 @@ struct Reader(Arc<Liar>);
 
 impl ReadObjects for Reader {
     fn read(&self, bytes: Arc<[u8]>) -> Result<EbpfObject, EngineError> {
-        self.0.is_asked();
+        self.0.pause_if_due();
         let honest = ReadHere.read(bytes)?;
         let mut facts: ObjectFacts = (*honest).clone();
         if let Some(enlarge) = *self.0.enlarges.lock().unwrap() {
@@ -81,17 +81,17 @@ struct LyingLinker {
 
 impl LinkPrograms for LyingLinker {
     fn btf(&self, features: BtfFeatures) -> Result<Option<Arc<[u8]>>, EngineError> {
-        self.liar.is_asked();
+        self.liar.pause_if_due();
         self.honest.btf(features)
     }
 
     fn needs_kernel_types(&self, program: &str) -> Result<bool, EngineError> {
-        self.liar.is_asked();
+        self.liar.pause_if_due();
         self.honest.needs_kernel_types(program)
     }
 
     fn exceeds(&self, program: &str, types: &KernelTypes<'_>) -> Result<bool, EngineError> {
-        self.liar.is_asked();
+        self.liar.pause_if_due();
         self.honest.exceeds(program, types)
     }
 
@@ -101,7 +101,7 @@ impl LinkPrograms for LyingLinker {
         types: Option<&KernelTypes<'_>>,
         features: BtfFeatures,
     ) -> Result<LinkedProgram, EngineError> {
-        self.liar.is_asked();
+        self.liar.pause_if_due();
         let mut linked = self.honest.link(program, types, features)?;
         if self.liar.lies.load(Ordering::Relaxed) {
             let text = &mut linked.text;
@@ -159,7 +159,7 @@ fn chains_join_what_was_looked_at_and_ask_no_reader() {
 }
 
 #[test]
-fn a_reader_that_says_another_text_at_an_attachment_gets_round_no_list_of_helpers() {
+fn reader_with_another_text_at_attach_bypasses_no_helper_list() {
     let (bench, reader) = (bench(), Arc::new(Liar::default()));
     let (engine, of_tenant) = loaded_before(&bench, &reader);
     // As with records of earlier versions, or after a loss on disk.
@@ -196,7 +196,7 @@ fn a_text_that_changed_on_disk_is_made_anew() {
 
 /// After a reboot the limits of a load do not apply, provided that the maps are as they were when they were accepted.
 #[test]
-fn a_reader_that_says_larger_maps_after_a_reboot_is_held_to_the_limits_of_a_load() {
+fn reader_with_larger_maps_after_reboot_is_held_to_load_limits() {
     larger_maps_are_refused(|map| map.max_entries *= 1 << 20);
     larger_maps_are_refused(|map| {
         (map.map_type, map.max_entries) = (map_type::PERCPU_ARRAY, map.max_entries.max(1 << 18));
@@ -298,7 +298,7 @@ fn nobody_waits_for_the_reader_of_a_check() {
 }
 
 #[test]
-fn a_reader_that_says_it_of_a_load_is_refused_as_the_object_would_be() {
+fn reader_that_lies_at_load_is_refused_like_the_object() {
     let bench = bench();
     let reader = Arc::new(Liar::default());
     let engine = start(&bench, &reader);

@@ -154,18 +154,18 @@ fn ends_anywhere_whole(case: &Case) {
 }
 
 #[test]
-fn an_unload_from_many_hooks_that_is_cut_short_happened_or_did_not() {
+fn unload_from_many_hooks_cut_short_is_atomic() {
     ends_anywhere_whole(&many("unload from chains", false, |_, e, s| e.unload(s.programs[0])));
     ends_anywhere_whole(&many("unload from tcx", false, |_, e, s| e.unload(s.programs[2])));
 }
 
 #[test]
-fn an_unload_from_many_filters_that_is_cut_short_happened_or_did_not() {
+fn unload_from_many_filters_cut_short_is_atomic() {
     ends_anywhere_whole(&many("unload from filters", true, |_, e, s| e.unload(s.programs[0])));
 }
 
 #[test]
-fn a_replacement_at_many_hooks_that_is_cut_short_happened_or_did_not() {
+fn replacement_at_many_hooks_cut_short_is_atomic() {
     ends_anywhere_whole(&many("replace one", false, |b, e, s| {
         e.replace_program(&ReplaceRequest { keep_old: false, ..replacement(b, s.programs[0], "second") })
             .map(drop)
@@ -176,7 +176,7 @@ fn a_replacement_at_many_hooks_that_is_cut_short_happened_or_did_not() {
 }
 
 #[test]
-fn what_leaves_many_hooks_is_listed_in_several_records_until_it_is_gone() {
+fn leaving_many_hooks_is_recorded_in_parts_until_done() {
     let bench = small_records();
     let engine = bench.engine();
     let scene = everywhere_at_seven(&bench, &engine);

@@ -56,17 +56,17 @@ fn refuse_everything_during(names: &[&str]) {
 }
 
 #[test]
-fn an_attach_that_could_not_be_undone_is_undone_by_what_comes_next() {
+fn attach_that_could_not_be_undone_is_undone_by_the_next_change() {
     refuse_everything_during(&["attach"]);
 }
 
 #[test]
-fn a_load_or_detach_that_could_not_be_undone_is_undone_by_what_comes_next() {
+fn load_or_detach_that_could_not_be_undone_is_undone_later() {
     refuse_everything_during(&["load", "detach one of two", "update a priority", "adopt"]);
 }
 
 #[test]
-fn a_replacement_that_could_not_be_undone_is_undone_by_what_comes_next() {
+fn replacement_that_could_not_be_undone_is_undone_later() {
     refuse_everything_during(&[
         "replace one in a chain",
         "replace one at two clsact hooks",
@@ -96,7 +96,7 @@ impl StepObserver for Thief {
 
 /// Lowers the limit of this process; nextest runs each test in a process of its own.
 #[test]
-fn linux_an_attach_without_descriptors_is_undone_when_there_are_some_again() {
+fn linux_attach_out_of_descriptors_is_undone_when_some_are_free() {
     let bench = crate::linux::bench("descriptors");
     let mood = Arc::new(AtomicU8::new(WELL));
     let observer = Arc::new(Thief::default()) as Arc<dyn StepObserver>;

@@ -79,7 +79,7 @@ struct Deed<'a> {
 }
 
 /// Performs the action before, during and after the attachment, and checks the results.
-fn is_seen(
+fn assert_seen(
     bench: &Bench<LinuxKernel>,
     program: &str,
     group: Option<&Group>,
@@ -112,7 +112,7 @@ pub fn up(bench: &Bench<LinuxKernel>) {
 
 fn in_group(test: &str, program: &str, deed: &Deed<'_>) {
     let (bench, group) = (bench(test), Group::new(test));
-    is_seen(&bench, program, Some(&group), group.point(), deed);
+    assert_seen(&bench, program, Some(&group), group.point(), deed);
 }
 
 const SEND: &str = "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))";
@@ -171,7 +171,7 @@ fn linux_lsm_cgroup_refuses_sockets() {
 fn linux_sk_lookup_hides_listeners() {
     let bench = bench("lookup");
     let point = AttachPoint::Netns { netns: Some(bench.netns.clone()) };
-    is_seen(
+    assert_seen(
         &bench,
         "no_listener",
         None,
@@ -191,7 +191,7 @@ fn linux_flow_dissector_takes_packets_apart() {
                  shared.setsockopt(263, 18, struct.pack('I', os.getpid() & 0xffff))\n\
                  socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))\n\
                  shared.recv(100)";
-    is_seen(&bench, "dissect", None, point, &Deed { lines, without: "done", with: "done" });
+    assert_seen(&bench, "dissect", None, point, &Deed { lines, without: "done", with: "done" });
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn linux_netfilter_drops_packets() {
                  socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', receiver.getsockname())\n\
                  receiver.recv(1)";
     // Python's error of a timeout has no errno.
-    is_seen(
+    assert_seen(
         &bench,
         "no_packet",
         None,
@@ -238,7 +238,7 @@ fn linux_each_netfilter_program_has_a_priority_of_its_own() {
 fn linux_raw_trace_points_count() {
     let bench = bench("raw");
     let point = AttachPoint::RawTracepoint { name: "sched_switch".to_owned() };
-    is_seen(&bench, "raw_switch", None, point, &Deed { lines: "pass", without: "done", with: "done" });
+    assert_seen(&bench, "raw_switch", None, point, &Deed { lines: "pass", without: "done", with: "done" });
     let engine = bench.engine();
     let program = engine.loads(&bench.request("points", &["raw_switch"]))[0];
     let missing = AttachPoint::RawTracepoint { name: "no_such_event".to_owned() };
@@ -249,7 +249,7 @@ fn linux_raw_trace_points_count() {
 #[test]
 fn linux_typed_trace_points_count() {
     let bench = bench("typed");
-    is_seen(
+    assert_seen(
         &bench,
         "typed_switch",
         None,
@@ -362,7 +362,7 @@ fn linux_perf_events_of_the_kernel_count() {
         let rate = if event == "task-clock" { SampleRate::Frequency(999) } else { SampleRate::Period(1) };
         let lines = "import time\ntime.sleep(0.01)\nsum(range(1000000))\nbytearray(1 << 20)";
         let deed = Deed { lines, without: "done", with: "done" };
-        is_seen(&bench, "samples", None, perf_event(event, rate, None, None), &deed);
+        assert_seen(&bench, "samples", None, perf_event(event, rate, None, None), &deed);
     }
 }
 
@@ -393,7 +393,7 @@ fn linux_fmod_ret_sees_calls() {
         return;
     }
     let deed = Deed { lines: "open('/proc/self/comm').close()", without: "done", with: "done" };
-    is_seen(&bench, "keep_return", None, AttachPoint::FmodRet, &deed);
+    assert_seen(&bench, "keep_return", None, AttachPoint::FmodRet, &deed);
 }
 
 /// Returns kernel functions that getppid(2) and getpriority(2) call.
@@ -422,7 +422,7 @@ fn linux_probes_of_many_kernel_functions_count() {
         drop(engine);
         let lines = "os.getpriority(os.PRIO_PROCESS, 0)\nos.getppid()";
         let deed = Deed { lines, without: "done", with: "done" };
-        is_seen(&bench, program, None, kernel_functions(&names), &deed);
+        assert_seen(&bench, program, None, kernel_functions(&names), &deed);
         let engine = bench.engine();
         let program = engine.loads(&bench.request("points", &[program]))[0];
         for none in ["no_such_function", "no_such_*"] {
@@ -454,7 +454,7 @@ fn linux_probes_of_many_functions_of_a_library_count() {
     let lines = "os.getpriority(os.PRIO_PROCESS, 0)\nos.getloadavg()";
     for program in ["many_functions", "many_function_returns"] {
         let deed = Deed { lines, without: "done", with: "done" };
-        is_seen(&bench, program, None, at(&["getpriority", "getloadavg"]), &deed);
+        assert_seen(&bench, program, None, at(&["getpriority", "getloadavg"]), &deed);
     }
     let engine = bench.engine();
     let program = engine.loads(&bench.request("points", &["many_functions"]))[0];
@@ -536,12 +536,10 @@ fn linux_what_is_not_there_is_named() {
 
 /// A kernel has static functions of one name in several files; a dozen are named `init_once`.
 #[test]
-fn linux_a_function_that_the_kernel_has_several_times_is_refused_with_their_number() {
+fn linux_a_function_with_many_addresses_is_refused_with_count() {
     let bench = bench("several");
     if !bench.kernel.features().kprobes {
-        println!(
-            "SKIPPED(kprobes): linux_a_function_that_the_kernel_has_several_times_is_refused_with_their_number"
-        );
+        println!("SKIPPED(kprobes): linux_a_function_with_many_addresses_is_refused_with_count");
         return;
     }
     let engine = bench.engine();

@@ -165,7 +165,7 @@ fn everything_comes_back_on_an_older_kernel() {
 
 /// A start after a reboot is interrupted at any step; the next one completes it.
 #[test]
-fn a_restoration_that_is_cut_short_is_finished_by_the_next_start() {
+fn restoration_cut_short_is_completed_by_the_next_start() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};

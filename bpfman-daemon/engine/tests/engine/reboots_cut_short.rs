@@ -83,7 +83,7 @@ fn seen(bench: &Bench<SimKernel>) -> (BTreeMap<String, Vec<String>>, Vec<String>
 }
 
 #[test]
-fn starts_after_a_reboot_that_are_killed_twice_lose_and_leave_nothing() {
+fn start_killed_twice_after_reboot_loses_and_leaks_nothing() {
     let wanted = {
         let bench = scene();
         bench.kernel.reboot();
@@ -114,7 +114,7 @@ fn starts_after_a_reboot_that_are_killed_twice_lose_and_leave_nothing() {
 }
 
 #[test]
-fn a_second_reboot_after_a_start_that_was_killed_loads_all_again() {
+fn second_reboot_after_a_killed_start_loads_all_again() {
     let wanted = {
         let bench = scene();
         bench.kernel.reboot();
@@ -134,7 +134,7 @@ fn a_second_reboot_after_a_start_that_was_killed_loads_all_again() {
 }
 
 #[test]
-fn a_strangers_program_with_the_recorded_id_is_not_taken_for_ours() {
+fn third_party_program_with_a_recorded_id_is_not_ours() {
     let bench = scene();
     bench.kernel.reboot();
     // A third party loads the same bytecode first: its programs have the ids and tags of our records.

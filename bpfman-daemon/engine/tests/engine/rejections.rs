@@ -33,7 +33,7 @@ fn word(function: &str) -> String {
 }
 
 #[test]
-fn linux_a_rejected_program_is_told_its_cause_its_line_and_what_to_do() {
+fn linux_rejection_has_cause_line_and_advice() {
     let bench = crate::linux::bench("rejections");
     let release = &bench.kernel.features().release;
     let programs = rejected(&bench, "rejected");
@@ -66,7 +66,7 @@ fn linux_a_rejected_program_is_told_its_cause_its_line_and_what_to_do() {
 }
 
 #[test]
-fn linux_a_source_line_is_the_one_that_the_instruction_comes_from() {
+fn linux_source_line_is_that_of_the_rejected_instruction() {
     let bench = crate::linux::bench("source-lines");
     let engine = bench.engine();
     let error = engine.load(&bench.request("rejected", &["packet_bounds"])).map(drop).unwrap_err();

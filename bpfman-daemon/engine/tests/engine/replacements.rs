@@ -249,7 +249,7 @@ fn after_a_reboot_the_version_before_is_loaded_again() {
 }
 
 #[test]
-fn programs_of_one_load_share_maps_also_after_a_replacement_and_a_reboot() {
+fn programs_of_a_load_share_maps_after_replacement_and_reboot() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let names = ["alpha", "bravo", "tango"];

@@ -51,7 +51,7 @@ fn routed(bench: &Bench<LinuxKernel>, program: ProgramId, route: &[&str], with: 
     made.status.success()
 }
 
-fn is_seen(
+fn assert_seen(
     bench: &Bench<LinuxKernel>,
     engine: &Engine<LinuxKernel>,
     program: ProgramId,
@@ -76,7 +76,7 @@ fn linux_a_route_that_packets_come_in_by_runs_its_program() {
 head = lambda sum: struct.pack('!BBHHHBBH4s4s', 0x45, 0, 28, 7, 0, 64, 17, sum,
                                socket.inet_aton('10.79.0.1'), socket.inet_aton('10.78.0.9'))
 packet = head(checksum(head(0))) + struct.pack('!HHHH', 9, 9, 8, 0)";
-    is_seen(&bench, &engine, program, (0x0800, packet));
+    assert_seen(&bench, &engine, program, (0x0800, packet));
 }
 
 #[test]
@@ -95,5 +95,5 @@ segments = struct.pack('!BBBBBBH', 17, 4, 4, 1, 1, 0, 0) + address('fd00:2::1') 
 datagram = struct.pack('!HHHH', 9, 9, 8, 0)
 packet = struct.pack('!IHBB', 6 << 28, len(segments) + len(datagram), 43, 64)
 packet += address('fd00:3::1') + address('fd00:1::1') + segments + datagram";
-    is_seen(&bench, &engine, program, (0x86dd, packet));
+    assert_seen(&bench, &engine, program, (0x86dd, packet));
 }

@@ -35,7 +35,7 @@ fn promote<K: Kernel>(engine: &Engine<K>, link: LinkId, to: bool) -> &'static st
         .name()
 }
 
-fn a_shadow_is_a_member_whose_verdicts_do_not_count_until_it_is_promoted<K: Testable>(bench: &Bench<K>) {
+fn shadow_verdicts_do_not_count_until_it_is_promoted<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let link = engine.attach(&shadow(alpha, bench.xdp(10))).unwrap().record.id;
@@ -68,7 +68,7 @@ fn the_kernels_own_chain_has_no_shadows<K: Testable>(bench: &Bench<K>) {
 }
 
 crate::on_both_kernels!(
-    a_shadow_is_a_member_whose_verdicts_do_not_count_until_it_is_promoted,
+    shadow_verdicts_do_not_count_until_it_is_promoted,
     the_kernels_own_chain_has_no_shadows,
 );
 

@@ -182,7 +182,7 @@ fn counting_a_lone_member_joins_it<K: Testable>(bench: &Bench<K>) {
     assert!(pins(&*bench.kernel, Path::new("chains")).is_empty());
 }
 
-fn a_hook_that_is_kept_attached_passes_everything_without_members<K: Testable>(bench: &Bench<K>) {
+fn hook_kept_attached_without_members_passes_everything<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let link = engine.attached(alpha, bench.xdp(1));
@@ -223,6 +223,6 @@ crate::on_both_kernels!(
     a_strangers_program_in_our_place_is_named,
     a_held_hook_refuses_changes_and_says_who_holds_it,
     counting_a_lone_member_joins_it,
-    a_hook_that_is_kept_attached_passes_everything_without_members,
+    hook_kept_attached_without_members_passes_everything,
     switches_of_a_hook_without_members_are_refused,
 );

@@ -72,7 +72,7 @@ fn of_namespace(load: LoadRequest, application: usize) -> LoadRequest {
 }
 
 #[test]
-fn a_program_whose_reader_fails_comes_back_after_all_others_with_those_that_share_its_maps() {
+fn program_with_failed_reader_loads_last_with_its_map_sharers() {
     let bench = bench();
     let engine = bench.engine();
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
@@ -94,7 +94,7 @@ fn a_program_whose_reader_fails_comes_back_after_all_others_with_those_that_shar
 }
 
 #[test]
-fn an_owner_whose_readers_fail_waits_with_all_that_is_its_own_and_nobody_else_does() {
+fn owner_with_failing_readers_delays_only_its_own_programs() {
     let bench = bench();
     let engine = bench.engine();
     // Applications of one namespace count together.
@@ -119,7 +119,7 @@ fn an_owner_whose_readers_fail_waits_with_all_that_is_its_own_and_nobody_else_do
 
 /// A late answer delays others as much as none.
 #[test]
-fn an_owner_whose_readers_are_slow_waits_as_one_whose_readers_fail() {
+fn owner_with_slow_readers_waits_like_one_with_failing_ones() {
     let bench = bench();
     let engine = bench.engine();
     for application in 0..6 {
@@ -164,7 +164,7 @@ fn counts(engine: &Engine<SimKernel>) -> HashSet<u32> {
 
 /// The order depends on the speed of owners, but not among programs that share maps.
 #[test]
-fn who_shares_maps_comes_after_their_owner_in_the_second_pass_too() {
+fn map_sharers_load_after_the_owner_in_the_second_pass_too() {
     let bench = bench();
     let engine = bench.engine();
     let owner = engine.loads(&of_namespace(bench.request("programs", &["alpha"]), 0))[0];
@@ -183,7 +183,7 @@ fn who_shares_maps_comes_after_their_owner_in_the_second_pass_too() {
 }
 
 #[test]
-fn who_shares_maps_of_an_owner_that_is_gone_has_those_of_the_first_that_comes_back() {
+fn sharers_of_a_missing_owner_use_the_first_restored_ones_maps() {
     for fails in 0..4 {
         let bench = bench();
         let engine = bench.engine();

@@ -67,7 +67,7 @@ fn linux_a_chain_answers_by_the_data_that_is_folded_into_it() {
 
 /// If the verifier accepts a member alone, it accepts it in a chain, folded or not.
 #[test]
-fn a_folded_chain_that_the_verifier_refuses_is_made_of_the_members_as_they_are() {
+fn rejected_specialised_chain_is_built_from_plain_members() {
     const NOWHERE_ELSE: u32 = 424_242;
     let bench = crate::simulated::bench();
     bench.kernel.judge_constant(NOWHERE_ELSE.cast_signed(), true);

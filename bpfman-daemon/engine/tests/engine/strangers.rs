@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bpfmand_core::{Direction, HookKey, HookKind, ProgramType, Via};
+use bpfmand_core::{Direction, HookAttachment, HookKey, HookKind, ProgramType};
 use bpfmand_engine::{Attached, Engine, EngineError, ErrorKind, HookCheck, HookConflict, Loss, Standing};
 use bpfmand_kernel::{FilterPlace, Kernel, LinkTarget, ListAnchor, TcFilter, XdpMode};
 
@@ -129,14 +129,14 @@ fn what_others_attach_at_tc_is_shown_beside_ours_and_left_alone<K: Testable>(ben
     for kind in [TC, TCX] {
         let entries = engine.hook_entries(&bench.left(), kind).unwrap();
         let of_others: Vec<_> = entries.iter().filter(|entry| !entry.ours).collect();
-        assert!(matches!(of_others[0].via, Via::TcxLink { .. }), "{of_others:?}");
+        assert!(matches!(of_others[0].via, HookAttachment::TcxLink { .. }), "{of_others:?}");
         assert_eq!(of_others[0].kernel_link, Some(kernel.link_of(&link).unwrap().id));
         assert_eq!(of_others[0].program, Some(their_id));
         assert_eq!(entries.iter().filter(|entry| entry.ours).count(), 2, "{entries:?}");
         assert!(!entries[0].ours, "theirs is first");
         if kind == TC {
             let last = entries.last().unwrap();
-            let Via::Filter(filter) = &last.via else { panic!("{last:?}") };
+            let HookAttachment::Filter(filter) = &last.via else { panic!("{last:?}") };
             assert_eq!((filter.priority, filter.handle, filter.direct_action), (1, 1, true));
         }
     }
@@ -157,7 +157,9 @@ fn a_filter_that_someone_removed_comes_back<K: Testable>(bench: &Bench<K>) {
     let find = || {
         let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
         let filters = contents.entries.iter().filter_map(|entry| match &entry.via {
-            bpfmand_core::Via::Filter(filter) => Some((filter.priority, filter.handle, entry.program)),
+            bpfmand_core::HookAttachment::Filter(filter) => {
+                Some((filter.priority, filter.handle, entry.program))
+            }
             _ => None,
         });
         filters.collect::<Vec<_>>()
@@ -225,7 +227,7 @@ fn a_link_that_someone_forced_off_or_unpinned_comes_back<K: Testable>(bench: &Be
     assert_eq!((report.checked, report.mended.len(), report.lost.len()), (2, 0, 0), "{report:?}");
 }
 
-fn a_link_that_was_forced_off_while_nobody_looked_is_back_after_a_start<K: Testable>(bench: &Bench<K>) {
+fn link_forced_off_while_the_daemon_was_down_returns_at_start<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let alpha = engine.loads(&bench.request("programs", &["alpha"]))[0];
     engine.attached(alpha, bench.xdp(1));
@@ -283,7 +285,7 @@ fn what_others_put_in_our_place_is_named_and_never_overwritten<K: Testable>(benc
 }
 
 crate::on_both_kernels!(
-    a_link_that_was_forced_off_while_nobody_looked_is_back_after_a_start,
+    link_forced_off_while_the_daemon_was_down_returns_at_start,
     a_hook_held_by_another_is_named_in_the_conflict,
     what_others_attach_at_tc_is_shown_beside_ours_and_left_alone,
     a_link_that_someone_forced_off_or_unpinned_comes_back,

@@ -236,7 +236,7 @@ fn taken(bench: &Bench<LinuxKernel>, engine: &Engine<LinuxKernel>) -> u64 {
 }
 
 #[test]
-fn linux_an_algorithm_of_congestion_control_is_there_while_it_is_attached() {
+fn linux_congestion_control_exists_only_while_attached() {
     let bench = crate::linux::bench("congestion");
     if lacks_links(&bench) {
         return;

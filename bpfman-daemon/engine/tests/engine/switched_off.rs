@@ -188,10 +188,10 @@ const FALLBACKS: [(&str, Look); 27] = [
             assert!(walked((&bench, &bench.engine())) < 700);
         }
     }),
-    ("btf_float", |with, there| has_kind(with, 16, there)),
-    ("btf_decl_tag", |with, there| has_kind(with, 17, there)),
-    ("btf_type_tag", |with, there| has_kind(with, 18, there)),
-    ("btf_enum64", |with, there| has_kind(with, 19, there)),
+    ("btf_float", |with, there| assert_kind(with, 16, there)),
+    ("btf_decl_tag", |with, there| assert_kind(with, 17, there)),
+    ("btf_type_tag", |with, there| assert_kind(with, 18, there)),
+    ("btf_enum64", |with, there| assert_kind(with, 19, there)),
 ];
 
 fn kernel_functions() -> AttachPoint {
@@ -247,7 +247,7 @@ fn chained((bench, engine): With<'_>, programs: &[&str]) -> Vec<String> {
 }
 
 /// Asserts that a program with BTF of this kind loads without it, and with it if the kernel supports it.
-fn has_kind(with: With<'_>, kind: u32, there: bool) {
+fn assert_kind(with: With<'_>, kind: u32, there: bool) {
     let kinds = |(bench, engine): With<'_>| {
         let mut request = bench.request("fallbacks", &["many_kinds"]);
         let path = bench.folder.path().join("kinds.o");
@@ -315,7 +315,7 @@ fn linux_each_feature_of_the_kernel_can_be_done_without() {
 
 /// Probes agree with kernel versions, unless a build option decides.
 #[test]
-fn linux_what_is_tried_is_there_since_the_version_that_brought_it() {
+fn linux_probed_features_exist_since_their_kernel_version() {
     let bench = bench("versions");
     let features = bench.kernel.features();
     let brought = [

@@ -48,8 +48,8 @@ fn a_member_that_allocates_an_object_of_its_own_type_is_inlined() {
 }
 
 #[test]
-fn members_apart_are_functions_with_their_names_in_what_the_kernel_runs() {
-    let bench = crate::linux::bench("members_apart_are_functions_with_their_names_in_what_the_kernel_runs");
+fn separate_members_are_named_functions_in_the_loaded_chain() {
+    let bench = crate::linux::bench("separate_members_are_named_functions_in_the_loaded_chain");
     let engine = bench.engine();
     let names = ["alpha", "bravo", "charlie"];
     for (program, at) in engine.loads(&bench.request("programs", &names)).into_iter().zip(1..) {

@@ -121,7 +121,7 @@ fn linux_a_full_map_of_arguments_is_named() {
 }
 
 #[test]
-fn linux_what_is_not_attached_takes_no_entries_for_its_arguments() {
+fn linux_detached_probe_uses_no_entries_for_arguments() {
     let bench = crate::linux::bench("usdt-failed");
     if !bench.kernel.features().uprobe_multi {
         println!("skipped: Linux before 6.6 has no probes of many functions of a library");
@@ -148,7 +148,7 @@ fn linux_what_is_not_attached_takes_no_entries_for_its_arguments() {
 }
 
 #[test]
-fn static_probes_are_not_for_tenants_and_come_back_after_a_reboot() {
+fn usdt_probes_are_refused_to_tenants_and_return_after_reboot() {
     let bench = simulated_bench();
     let engine = bench.engine();
     let tenant = Some(TenantRules::of_containers());

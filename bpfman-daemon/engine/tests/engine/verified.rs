@@ -80,7 +80,7 @@ mod walked {
     use super::*;
 
     #[test]
-    fn linux_what_the_verifier_walks_through_counts_and_a_load_over_it_leaves_nothing() {
+    fn linux_verified_instructions_count_and_excess_leaves_nothing() {
         let bench = crate::linux::bench("verified");
         let engine = Bench::engine(&bench);
         let mut request = bench.request("timed", &["trivial", "slow"]);

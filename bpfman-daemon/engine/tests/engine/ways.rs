@@ -112,7 +112,7 @@ crate::on_both_kernels!(
 );
 
 #[test]
-fn a_splice_that_the_verifier_refuses_becomes_a_chain_of_another_kind() {
+fn rejected_splice_becomes_a_chain_of_another_strategy() {
     let bench = crate::simulated::bench();
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
@@ -190,7 +190,7 @@ impl StepObserver for Gate {
 }
 
 #[test]
-fn a_hook_is_changed_while_the_chain_of_another_is_being_verified() {
+fn hook_changes_while_the_chain_of_another_is_verified() {
     let bench = crate::simulated::bench();
     let gate = Arc::new(Gate::default());
     let engine = bench.watched(Arc::clone(&gate) as Arc<dyn StepObserver>);

@@ -49,7 +49,7 @@ fn ids(outcome: &ReplaceOutcome) -> Vec<ProgramId> {
     outcome.programs.iter().map(|program| program.id).collect()
 }
 
-fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Testable>(bench: &Bench<K>) {
+fn new_version_of_a_load_takes_all_places_with_other_programs<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let has_tcx = bench.kernel.features().tcx;
     let names = ["alpha", "bravo", "charlie", "tango", "tulip", "xray", "yankee", "trace"];
@@ -157,7 +157,7 @@ fn a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs<K: Test
     assert_eq!(std::fs::read_dir(bench.folder.path().join("bytecode")).unwrap().count(), 0);
 }
 
-fn what_a_load_cannot_be_replaced_by_is_named_and_nothing_changes<K: Testable>(bench: &Bench<K>) {
+fn impossible_replacement_of_a_load_changes_nothing<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let [alpha, bravo] = engine.loads(&bench.request("programs", &["alpha", "bravo"]))[..] else { panic!() };
     let other = engine.loads(&bench.request("refused", &["tame"]))[0];
@@ -224,7 +224,7 @@ fn what_a_load_cannot_be_replaced_by_is_named_and_nothing_changes<K: Testable>(b
     assert_eq!(all_stays(&engine), before.0);
 }
 
-fn a_map_with_more_room_is_copied_once_for_all_programs_of_the_load<K: Testable>(bench: &Bench<K>) {
+fn enlarged_map_is_copied_once_for_all_programs_of_the_load<K: Testable>(bench: &Bench<K>) {
     let engine = bench.engine();
     let old = engine.loads(&bench.request("programs", &["alpha", "bravo"]));
     let map = |program| bench.kernel.open_map(MapId(engine.map_pins(program)["counts"])).unwrap();
@@ -289,10 +289,10 @@ fn programs_that_share_the_maps_of_a_load_keep_them<K: Testable>(bench: &Bench<K
 }
 
 crate::on_both_kernels!(
-    a_map_with_more_room_is_copied_once_for_all_programs_of_the_load,
-    a_new_version_of_a_load_takes_all_places_and_may_be_of_other_programs,
+    enlarged_map_is_copied_once_for_all_programs_of_the_load,
+    new_version_of_a_load_takes_all_places_with_other_programs,
     programs_that_share_the_maps_of_a_load_keep_them,
-    what_a_load_cannot_be_replaced_by_is_named_and_nothing_changes,
+    impossible_replacement_of_a_load_changes_nothing,
 );
 
 #[test]

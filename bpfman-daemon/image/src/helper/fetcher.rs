@@ -72,11 +72,11 @@ impl Working<'_> {
                 }
             }
             FetchQuestion::HasManifest { digest } => {
-                let has = self.wait(endpoints.has_manifest(digest));
+                let has = self.wait(endpoints.check_manifest(digest));
                 self.tell(has)
             }
             FetchQuestion::HasBlob { descriptor } => {
-                let has = self.wait(endpoints.has_blob(&descriptor));
+                let has = self.wait(endpoints.check_blob(&descriptor));
                 self.tell(has)
             }
             FetchQuestion::Referrers { digest } => match self.wait(endpoints.pages(digest, &self.limits)) {

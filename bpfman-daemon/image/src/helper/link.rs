@@ -35,7 +35,7 @@ impl Asking {
     /// Sends one question and reads its answer. A failure in between ends the helper.
     pub(crate) async fn ask<T>(
         &self,
-        talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, Talk>,
+        talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, ExchangeError>,
     ) -> Result<T, ImageError> {
         let taken = self.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
         let gone =
@@ -46,26 +46,26 @@ impl Asking {
                 *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
                 Ok(answer)
             }
-            Err(Talk::Ours(error)) => Err(error),
-            Err(Talk::Broken(error)) => Err(failed(self.role, error)),
+            Err(ExchangeError::Ours(error)) => Err(error),
+            Err(ExchangeError::Broken(error)) => Err(failed(self.role, error)),
         }
     }
 }
 
 #[derive(Debug)]
-pub(crate) enum Talk {
+pub(crate) enum ExchangeError {
     Ours(ImageError),
     /// Failure of the helper: it ended, or violated the protocol.
     Broken(io::Error),
 }
 
-impl From<io::Error> for Talk {
+impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
         Self::Broken(error)
     }
 }
 
-impl From<ImageError> for Talk {
+impl From<ImageError> for ExchangeError {
     fn from(error: ImageError) -> Self {
         Self::Ours(error)
     }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bpfman_image_format::{Descriptor, Digest, Hasher, TransferProgress};
 use serde::de::DeserializeOwned;
 
-use super::link::{Asking, HelperConnection, Talk, failed};
+use super::link::{Asking, ExchangeError, HelperConnection, failed};
 use super::sent_fetch::{BlobEvent, FetchAnswer, FetchQuestion};
 use super::{HelperRole, StartHelper};
 use crate::registry::Sink;
 use crate::settings::RepositoryPlace;
 use crate::signature_source::SignatureSource;
-use crate::silent_mirrors::SilentMirrors;
+use crate::unresponsive_mirrors::UnresponsiveMirrors;
 use crate::{ImageError, Limits};
 use bpfmand_frames::{Frame, SMALL, understood, wrong};
 
@@ -29,7 +29,7 @@ pub(crate) struct RegistryClient {
     used_password: AtomicBool,
     /// Hosts of the mirrors among the addresses.
     mirrors: Vec<String>,
-    silent: Arc<SilentMirrors>,
+    silent: Arc<UnresponsiveMirrors>,
 }
 
 impl RegistryClient {
@@ -39,7 +39,7 @@ impl RegistryClient {
         name: String,
         mut places: Vec<RepositoryPlace>,
         limits: Limits,
-        silent: &Arc<SilentMirrors>,
+        silent: &Arc<UnresponsiveMirrors>,
     ) -> Result<Self, ImageError> {
         silent.leave_out(&mut places);
         let mirrors = places.iter().filter(|place| place.mirror).map(|place| place.host.clone()).collect();
@@ -65,7 +65,7 @@ impl RegistryClient {
     async fn heard<T: DeserializeOwned>(
         &self,
         connection: &mut HelperConnection,
-    ) -> Result<Result<T, ImageError>, Talk> {
+    ) -> Result<Result<T, ImageError>, ExchangeError> {
         Ok(self.noted(connection.hear(SMALL).await?))
     }
 
@@ -104,11 +104,11 @@ impl RegistryClient {
     }
 
     /// Checks that this repository has a manifest that is in the cache.
-    pub(crate) async fn has_manifest(&self, digest: Digest) -> Result<(), ImageError> {
+    pub(crate) async fn check_manifest(&self, digest: Digest) -> Result<(), ImageError> {
         self.ask(FetchQuestion::HasManifest { digest }).await
     }
 
-    pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
+    pub(crate) async fn check_blob(&self, descriptor: &Descriptor) -> Result<(), ImageError> {
         self.ask(FetchQuestion::HasBlob { descriptor: descriptor.clone() }).await
     }
 
@@ -135,7 +135,9 @@ impl RegistryClient {
                         Frame::Piece(piece) => {
                             done += piece.len() as u64;
                             if done > size {
-                                return Err(Talk::Broken(wrong(format!("more than {size} bytes came"))));
+                                return Err(ExchangeError::Broken(wrong(format!(
+                                    "more than {size} bytes came"
+                                ))));
                             }
                             hasher.update(&piece);
                             sink.write(&piece)?;
@@ -145,7 +147,9 @@ impl RegistryClient {
                         }
                         Frame::Message(message) => match understood(&message)? {
                             BlobEvent::Restart if restarts == RESTARTS => {
-                                return Err(Talk::Broken(wrong("a blob comes again and again".to_owned())));
+                                return Err(ExchangeError::Broken(wrong(
+                                    "a blob comes again and again".to_owned(),
+                                )));
                             }
                             BlobEvent::Restart => {
                                 restarts += 1;
@@ -187,7 +191,7 @@ impl SignatureSource for RegistryClient {
                 connection.say(&FetchQuestion::Referrers { digest }).await?;
                 let pages: usize = match self.heard::<Option<usize>>(connection).await? {
                     Ok(Some(pages)) if pages > PAGES => {
-                        return Err(Talk::Broken(wrong(format!("{pages} pages of referrers"))));
+                        return Err(ExchangeError::Broken(wrong(format!("{pages} pages of referrers"))));
                     }
                     Ok(Some(pages)) => pages,
                     Ok(None) => return Ok(Ok(None)),
@@ -303,7 +307,7 @@ mod tests {
             let error = client.manifest("latest", 100).await.unwrap_err();
             assert!(matches!(error, ImageError::Helper { role: HelperRole::Fetcher, .. }), "{error}");
             // The connection cannot be used again: the next message would be ambiguous.
-            assert!(client.has_manifest(Digest::of(b"")).await.is_err());
+            assert!(client.check_manifest(Digest::of(b"")).await.is_err());
         }
     }
 }

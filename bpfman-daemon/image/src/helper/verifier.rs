@@ -89,7 +89,7 @@ fn find(
     place: SignaturePlace,
     layers: usize,
 ) -> io::Result<()> {
-    let source = AskersSource { name, served: Mutex::new(served), broken: Mutex::new(None) };
+    let source = CallerSource { name, served: Mutex::new(served), broken: Mutex::new(None) };
     // The task waits only for the socket, which blocks: the runtime needs no drivers.
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let found = runtime.block_on(find_signatures::find(&source, digest, limits, place, layers));
@@ -101,13 +101,13 @@ fn find(
 }
 
 /// Source of signatures that requests content from the daemon.
-struct AskersSource<'a> {
+struct CallerSource<'a> {
     name: &'a str,
     served: Mutex<&'a mut Answering>,
     broken: Mutex<Option<io::Error>>,
 }
 
-impl AskersSource<'_> {
+impl CallerSource<'_> {
     fn ask<A: DeserializeOwned, T>(
         &self,
         question: &SourceQuestion,
@@ -132,7 +132,7 @@ impl AskersSource<'_> {
     }
 }
 
-impl SignatureSource for AskersSource<'_> {
+impl SignatureSource for CallerSource<'_> {
     fn name(&self) -> &str {
         self.name
     }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bpfman_image_format::{Descriptor, Digest, ELF_LIMIT, Endian, Hasher, ImageReference};
 use tokio::sync::OnceCell;
 
-use super::link::{Asking, HelperConnection, Talk, failed};
+use super::link::{Asking, ExchangeError, HelperConnection, failed};
 use super::sent_error::SentError;
 use super::sent_verify::{ConfigAnswer, DocumentAnswer, SentSignatures, SourceQuestion, VerifyQuestion};
 use super::{HelperRole, StartHelper};
 use crate::blocking::blocking;
 use crate::cache::storage;
-use crate::find_signatures::{SignaturePlace, find_goes_on};
+use crate::find_signatures::{SignaturePlace, may_continue_search};
 use crate::found_signatures::FoundSignatures;
 use crate::signature::Signature;
 use crate::signature_source::SignatureSource;
@@ -62,7 +62,7 @@ impl VerifierClient {
 
     async fn ask<T>(
         &self,
-        talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, Talk>,
+        talk: impl AsyncFnOnce(&mut HelperConnection) -> Result<T, ExchangeError>,
     ) -> Result<T, ImageError> {
         let start = async || {
             let link = self.helpers.start(HelperRole::Verifier);
@@ -112,7 +112,7 @@ impl VerifierClient {
             if let Ok(counted) = &counted
                 && let Some(why) = counted.contradicts(rule, image, revoked, signatures.len())
             {
-                return Err(Talk::Broken(wrong(format!("it counts {why}"))));
+                return Err(ExchangeError::Broken(wrong(format!("it counts {why}"))));
             }
             Ok(counted)
         })
@@ -175,7 +175,7 @@ impl VerifierClient {
                     SourceQuestion::Found(found) => return Ok(found),
                 }
             }
-            Err(Talk::Broken(wrong("it asks for more than signatures need".to_owned())))
+            Err(ExchangeError::Broken(wrong("it asks for more than signatures need".to_owned())))
         });
         let found: Result<SentSignatures, SentError> = found.await?;
         found.map(Into::into).map_err(Into::into)
@@ -225,7 +225,7 @@ async fn give_file(
     connection: &mut HelperConnection,
     file: File,
     named: Digest,
-) -> Result<(Digest, u64), Talk> {
+) -> Result<(Digest, u64), ExchangeError> {
     let (mut file, mut hasher, mut size) = (file, Hasher::default(), 0);
     loop {
         let piece;
@@ -251,7 +251,7 @@ async fn give_file(
 fn tellable<T>(result: Result<T, ImageError>) -> Result<Result<T, SentError>, ImageError> {
     match result {
         Ok(found) => Ok(Ok(found)),
-        Err(error) if find_goes_on(&error) => Ok(Err(error.into())),
+        Err(error) if may_continue_search(&error) => Ok(Err(error.into())),
         Err(error) => Err(error),
     }
 }

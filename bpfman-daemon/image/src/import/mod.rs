@@ -13,10 +13,10 @@ use std::sync::Arc;
 use bpfman_image_format::manifest::{ImageDocument, MAX_INDEXES};
 use bpfman_image_format::{Digest, ImageReference};
 
-use crate::access::Asker;
+use crate::access::ImageCaller;
 use crate::blocking::blocking;
 use crate::helper::{DocumentAnswer, VerifierClient};
-use crate::session::{Brought, LoadSession};
+use crate::session::{ArchivedImage, LoadSession};
 use crate::staging::Staging;
 use crate::{ImageError, ImageStore, Limits, VerifiedBy};
 use names::{ImportNames, NamedImage};
@@ -89,7 +89,7 @@ impl ImageStore {
     async fn import_one(
         &self,
         image: &ImageReference,
-        brought: Brought,
+        brought: ArchivedImage,
         staging: &Arc<Staging>,
         verifier: &Arc<VerifierClient>,
     ) -> Result<VerifiedBy, ImageError> {
@@ -99,7 +99,7 @@ impl ImageStore {
         let session = LoadSession {
             staging: Arc::clone(staging),
             brought: Some(brought),
-            ..self.session(image, Asker::Daemon, None, verifier, None)
+            ..self.session(image, ImageCaller::Daemon, None, verifier, None)
         };
         let loaded = self.run(&session, false, &policy, decision, platform).await?;
         Ok(loaded.verified_by)
@@ -116,7 +116,7 @@ async fn bring(
     names: &ImportNames,
     named: &NamedImage,
     limits: &Limits,
-) -> Result<Brought, ImageError> {
+) -> Result<ArchivedImage, ImageError> {
     let source = ImportedRepository::new(staging, names, &named.image);
     let (mut subjects, mut read, mut depth) = (vec![named.digest], 0, 0);
     // Members of indexes, including nested ones.
@@ -137,5 +137,5 @@ async fn bring(
     for subject in subjects {
         signatures.insert(subject, verifier.find_all_signatures(&source, subject, limits).await?.signatures);
     }
-    Ok(Brought { digest: named.digest, signatures })
+    Ok(ArchivedImage { digest: named.digest, signatures })
 }

@@ -77,7 +77,7 @@ async fn a_private_image_comes_from_the_cache_only_to_who_may_pull_it() {
 }
 
 #[tokio::test]
-async fn a_public_image_and_one_that_root_imported_are_for_all_also_offline() {
+async fn public_and_imported_images_are_open_to_all_also_offline() {
     let mut world = World::new("public");
     let hostile = Hostile::start();
     hostile.image_of(object("public").bytes());
@@ -112,7 +112,7 @@ async fn the_passwords_of_the_machine_are_for_those_who_may_use_them() {
 }
 
 #[tokio::test]
-async fn a_manifest_of_ones_own_does_not_give_out_the_layers_of_others() {
+async fn own_manifest_gives_no_access_to_layers_of_others() {
     let mut world = World::new("borrowed");
     world.by(Some("user"), FetchPolicy::IfNotPresent).await.unwrap();
     let private = object("borrowed");

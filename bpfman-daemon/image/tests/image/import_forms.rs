@@ -57,7 +57,7 @@ impl Saved {
     }
 
     /// Imports from a path under a policy that requires the signature, and loads the image.
-    async fn is_imported(&self, path: &Path, name: Option<&ImageReference>) {
+    async fn import_and_load(&self, path: &Path, name: Option<&ImageReference>) {
         let store = Store::new(self.policy());
         let imported = store.store.import(path, name).await.unwrap();
         assert!(matches!(&imported[0].outcome, ImportOutcome::Verified(_)), "{path:?}: {imported:?}");
@@ -84,7 +84,7 @@ async fn compressed_archives_are_imported() {
     archive(&saved.layout(), &path).unwrap();
     let content = std::fs::read(&path).unwrap();
     for path in packed(&content, &path) {
-        saved.is_imported(&path, None).await;
+        saved.import_and_load(&path, None).await;
     }
     // Truncated, and with an unsupported compression.
     let store = Store::new(unsigned());
@@ -115,7 +115,7 @@ async fn layouts_without_whole_names_are_imported_by_a_given_one() {
         (json!(null), tag(&saved.signature_tag())),
     ] {
         let path = saved.annotate(&of_image, &of_signatures);
-        saved.is_imported(&path, image).await;
+        saved.import_and_load(&path, image).await;
         // Without a name, no rule of the policy applies.
         let error = Store::new(saved.policy()).store.import(&path, None).await.unwrap_err();
         assert!(matches!(error, ImageError::NoImportName { .. }), "{error}");
@@ -124,8 +124,8 @@ async fn layouts_without_whole_names_are_imported_by_a_given_one() {
     // Image and signatures under one name, as cosign saves a named image.
     let named = |kind: &str| json!({ "kind": format!("dev.cosignproject.cosign/{kind}"), media::REF_NAME: saved.image.to_string() });
     let path = saved.annotate(&named("image"), &named("sigs"));
-    saved.is_imported(&path, None).await;
-    saved.is_imported(&path, image).await;
+    saved.import_and_load(&path, None).await;
+    saved.import_and_load(&path, image).await;
     // Under another name: the signature names its own repository, and the rule has no `signed_as`.
     let other: ImageReference = "quay.io/other/a:1".parse().unwrap();
     let imported = Store::new(saved.policy()).store.import(&path, Some(&other)).await.unwrap();
@@ -188,7 +188,7 @@ async fn bundles_beside_an_image_in_a_layout_count() {
 }
 
 #[tokio::test]
-async fn archives_of_docker_and_podman_are_imported_where_no_signature_is_wanted() {
+async fn docker_and_podman_archives_import_if_no_signature_is_needed() {
     let (registry, object) = (DockerRegistry::start(), object("docker_archive"));
     let image = registry.image("team/a:1");
     publish(&image, &object, None).await;

@@ -48,7 +48,7 @@ async fn layouts_of_skopeo_and_our_own_archives_are_imported() {
 }
 
 #[tokio::test]
-async fn layouts_that_are_none_or_lie_are_refused_and_leave_nothing_loadable() {
+async fn invalid_or_lying_layouts_are_refused_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let tar = |entries: &[(&str, &[u8])]| {
         let path = folder.path().join("bad.tar");

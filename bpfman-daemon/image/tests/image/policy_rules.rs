@@ -120,7 +120,7 @@ async fn what_is_revoked_is_refused_in_every_mode() {
 }
 
 #[tokio::test]
-async fn the_cache_is_collected_by_size_and_age_but_for_what_is_needed() {
+async fn cache_is_collected_by_size_and_age_except_needed_images() {
     let registry = DockerRegistry::start();
     let store = Store::new(unsigned());
     let mut loaded = Vec::new();
@@ -186,7 +186,7 @@ fn copy(from: &ImageReference, to: &ImageReference, digest: Digest) {
 }
 
 #[tokio::test]
-async fn an_image_does_not_pass_as_another_nor_go_back_by_another_name() {
+async fn image_cannot_pass_as_another_or_roll_back_by_another_name() {
     let (registry, key) = (DockerRegistry::start(), key());
     let at = |tag: &str| registry.image("network/firewall").at_tag(tag);
     let mut digests = Vec::new();

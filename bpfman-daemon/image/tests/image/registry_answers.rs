@@ -59,7 +59,7 @@ async fn a_bundle_that_suffices_needs_no_signature_tag() {
 }
 
 #[tokio::test]
-async fn an_unsigned_image_is_told_with_what_the_registry_did_not_answer() {
+async fn unsigned_image_report_names_unanswered_registry_queries() {
     let (hostile, key) = (Hostile::start(), SigningKey::generate().unwrap());
     let (_, digest) = hostile.image_of(object("unanswered").bytes());
     let referrers = format!("referrers/{digest}");

@@ -36,7 +36,7 @@ impl Hanging {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_hanging_registries_stop_neither_the_cache_nor_another_registry() {
+async fn hundred_hanging_registries_block_neither_cache_nor_others() {
     let hostile = Hostile::start();
     hostile.image_of(object("warm").bytes());
     let store = Arc::new(Store::new(unsigned()));

@@ -21,7 +21,7 @@ fn last_year(world: &World, then: i64) -> Making<'_> {
 }
 
 #[tokio::test]
-async fn a_timestamp_vouches_for_a_signature_whose_certificate_expired_since() {
+async fn timestamp_validates_a_signature_of_an_expired_certificate() {
     let (world, clock, then) = (World::new("stamped"), Timestamper::new(), now() - 365 * 86_400);
     let root = [clock.in_root()];
     let unstamped = last_year(&world, then).bundle(world.digest);
@@ -79,7 +79,7 @@ async fn a_timestamp_of_a_foreign_authority_is_refused() {
 }
 
 #[tokio::test]
-async fn a_timestamp_of_something_else_or_with_changed_bytes_is_refused() {
+async fn timestamp_of_other_or_altered_bytes_is_refused() {
     let (world, clock, then) = (World::new("stamped_other"), Timestamper::new(), now() - 365 * 86_400);
     let root = [clock.in_root()];
     let good = Making { stamps: vec![(&clock, then + 60)], ..last_year(&world, then) };

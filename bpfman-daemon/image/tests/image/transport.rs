@@ -40,7 +40,7 @@ fn settings(registry: &str, setting: RegistrySetting, auth: Option<&str>) -> Reg
 }
 
 #[tokio::test]
-async fn a_registry_with_tls_and_a_password_is_reached_as_its_settings_say() {
+async fn registry_with_tls_and_password_is_reached_as_configured() {
     let (authority, object) = (Authority::new("registries"), object("tls"));
     let registry = DockerRegistry::start_with_tls(&authority);
     let image = registry.image("demo/tls:v1");

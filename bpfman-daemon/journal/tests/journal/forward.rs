@@ -99,7 +99,7 @@ fn entries_come_once_in_order_over_files_pages_and_restarts() {
 }
 
 #[test]
-fn who_is_slower_than_the_journal_is_long_learns_of_the_gap_and_goes_on() {
+fn reader_slower_than_the_journal_learns_of_its_gap() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(JournalSettings { entries: 80, ..settings(folder.path()) }).unwrap();
     write(&journal, entry(0));
@@ -119,7 +119,7 @@ fn who_is_slower_than_the_journal_is_long_learns_of_the_gap_and_goes_on() {
 }
 
 #[test]
-fn damaged_lines_and_half_lines_are_passed_over_and_their_numbers_told() {
+fn damaged_and_partial_lines_are_skipped_and_reported() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(settings(folder.path())).unwrap();
     for _ in 0..6 {
@@ -146,7 +146,7 @@ fn damaged_lines_and_half_lines_are_passed_over_and_their_numbers_told() {
 }
 
 #[test]
-fn what_could_not_be_written_is_told_at_once_and_so_is_a_journal_that_was_removed() {
+fn failed_writes_and_a_removed_journal_are_reported_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let journal_folder = folder.path().join("journal");
     // A file blocks the folder, also for root.
@@ -184,7 +184,7 @@ fn nothing_is_read_behind_the_number_that_the_writer_told() {
 }
 
 #[test]
-fn a_listener_is_told_of_each_entry_after_it_is_in_its_file_and_none_that_is_gone() {
+fn listener_gets_each_entry_after_it_is_on_disk_and_no_lost_one() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(settings(folder.path())).unwrap();
     let (told, heard) = channel();

@@ -94,7 +94,7 @@ fn accesses_push_no_change_out() {
 }
 
 #[test]
-fn an_entry_is_in_its_file_when_it_is_told_to_be_and_numbers_go_on_after_a_restart() {
+fn acknowledged_entry_is_on_disk_and_numbers_go_on_at_restart() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..3 {
         let journal = Journal::open(settings(folder.path())).unwrap();
@@ -171,7 +171,7 @@ fn who_is_refused_all_the_time_pushes_nobody_out() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_fails_nothing_and_the_gap_is_told() {
+fn unwritable_folder_fails_no_change_and_the_gap_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     // A file blocks the folder, also for root.
     fs::write(folder.path().join("journal"), "").unwrap();

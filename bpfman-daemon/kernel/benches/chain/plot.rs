@@ -18,10 +18,10 @@ const COLOURS: [&str; 10] = [
 /// Limit below which differences are noise.
 const FLOOR: f64 = 0.3;
 const CEILING: f64 = 1000.0;
-const MOST_MEMBERS: f64 = 32.0;
+const MAX_MEMBERS: f64 = 32.0;
 
 fn x(members: usize) -> f64 {
-    LEFT + (members as f64).log2() / MOST_MEMBERS.log2() * (WIDTH - LEFT - RIGHT)
+    LEFT + (members as f64).log2() / MAX_MEMBERS.log2() * (WIDTH - LEFT - RIGHT)
 }
 
 fn y(net: f64) -> f64 {

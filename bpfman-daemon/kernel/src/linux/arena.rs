@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arena_without_room_for_its_variables_is_refused_and_nobody_ends() {
+    fn arena_too_small_for_its_variables_is_refused_without_a_crash() {
         if !is_possible() {
             return;
         }

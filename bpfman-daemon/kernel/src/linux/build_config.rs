@@ -7,7 +7,7 @@ use flate2::read::GzDecoder;
 const OWN: &str = "/proc/config.gz";
 
 /// Maximum size in bytes: a configuration has some 300,000.
-const MOST_BYTES: u64 = 8 << 20;
+const MAX_BYTES: u64 = 8 << 20;
 
 /// Returns the text of the configuration: from the file of a distribution, next to the kernel or its modules, or from
 /// the kernel.
@@ -18,13 +18,13 @@ pub fn read(release: &str) -> io::Result<String> {
     let beside = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
     let mut text = String::new();
     if let Some(file) = beside.iter().find_map(|path| File::open(path).ok()) {
-        file.take(MOST_BYTES).read_to_string(&mut text)?;
+        file.take(MAX_BYTES).read_to_string(&mut text)?;
         return Ok(text);
     }
     let [boot, modules] = beside;
     let own = File::open(OWN).map_err(|error| {
         io::Error::new(error.kind(), format!("neither {boot} nor {modules} nor {OWN} can be read: {error}"))
     })?;
-    GzDecoder::new(own).take(MOST_BYTES).read_to_string(&mut text)?;
+    GzDecoder::new(own).take(MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }

@@ -12,10 +12,10 @@ use super::{facts, hierarchies, sys, tcx};
 use crate::{KernelError, ListAnchor};
 
 /// Maximum number of programs in a query: `BPF_CGROUP_MAX_PROGS`, the kernel's limit per hook.
-const MOST: usize = 64;
+const MAX_PROGRAMS: usize = 64;
 
 /// Maximum number of effective programs of a cgroup: more nested cgroups with programs are rare.
-const MAX_EFFECTIVE: usize = 8 * MOST;
+const MAX_EFFECTIVE: usize = 8 * MAX_PROGRAMS;
 const F_QUERY_EFFECTIVE: u32 = 1;
 
 /// Opens a cgroup's folder: below the hierarchy's root as this process sees it, and never through a symbolic link.
@@ -84,12 +84,12 @@ pub fn attach(
 pub fn contents(path: &CgroupPath, attach_type: u32) -> Result<GroupContents, KernelError> {
     let group = open(path)?;
     let fail = |source| KernelError::call("list", format!("programs of control group {path}"), source);
-    let mut programs = [0_u32; MOST];
+    let mut programs = [0_u32; MAX_PROGRAMS];
     let mut request = attr::Query {
         target: group.as_raw_fd().cast_unsigned(),
         attach_type,
         prog_ids: programs.as_mut_ptr() as u64,
-        count: MOST as u32,
+        count: MAX_PROGRAMS as u32,
         ..Default::default()
     };
     sys::bpf(Command::ProgQuery, &mut request).map_err(fail)?;

@@ -18,9 +18,9 @@ use crate::KernelError;
 const MAX_GROUPS: usize = 200_000;
 const DEEPEST: usize = 64;
 /// Maximum number of processes returned per container.
-const MOST_PROCESSES: usize = 1000;
+const MAX_PROCESSES: usize = 1000;
 /// Maximum number of a container's processes tried for its network, since some may end meanwhile.
-const MOST_ASKED: usize = 16;
+const MAX_QUERIES: usize = 16;
 
 /// Processes by container, and by the path of the container's cgroup in its hierarchy: two cgroups are two containers.
 type Found = BTreeMap<ContainerId, BTreeMap<PathBuf, BTreeSet<u32>>>;
@@ -28,7 +28,7 @@ type Found = BTreeMap<ContainerId, BTreeMap<PathBuf, BTreeSet<u32>>>;
 /// Context of a cgroup from its ancestors. A container can create nested cgroups with any name, including that of
 /// another container: the outermost name counts.
 #[derive(Clone, Debug, Default)]
-struct Around<'w> {
+struct AncestorContext<'w> {
     /// Containers that it belongs to.
     containers: BTreeSet<&'w ContainerId>,
     /// Path of their cgroup.
@@ -39,7 +39,7 @@ struct Around<'w> {
     inside: bool,
 }
 
-impl<'w> Around<'w> {
+impl<'w> AncestorContext<'w> {
     /// Creates the context at the root of a hierarchy.
     fn node(of_node: &'w [String]) -> Self {
         Self { of_node, ..Self::default() }
@@ -129,7 +129,7 @@ fn by_hierarchies(hierarchies: &[Hierarchy], wanted: &WantedContainers, found: &
     let mut budget = MAX_GROUPS;
     for hierarchy in hierarchies {
         let mut more = Found::new();
-        let around = Around::node(names_below(hierarchy));
+        let around = AncestorContext::node(names_below(hierarchy));
         let top = (hierarchy.folder.as_path(), hierarchy.root.as_path());
         by_groups(top, wanted, &around, &mut more, (DEEPEST, &mut budget));
         merge(found, more);
@@ -162,7 +162,7 @@ fn merge(found: &mut Found, more: Found) {
 fn by_groups(
     (folder, path): (&Path, &Path),
     wanted: &WantedContainers,
-    around: &Around<'_>,
+    around: &AncestorContext<'_>,
     found: &mut Found,
     (depth, budget): (usize, &mut usize),
 ) {
@@ -212,7 +212,7 @@ fn by_processes(
             let by_root = named_by_root(&hierarchy.folder, path);
             let names = path.split('/').filter(|name| !name.is_empty()).take(by_root);
             let mut at = PathBuf::from("/");
-            let mut here = Around::node(hierarchy.of_node());
+            let mut here = AncestorContext::node(hierarchy.of_node());
             for name in names {
                 at.push(name);
                 here = here.enter(name, &at, wanted);
@@ -232,7 +232,7 @@ fn describe(root: &Path, id: ContainerId, pids: &BTreeSet<u32>) -> Option<Contai
     let mut by_age: Vec<(u64, u32)> =
         pids.iter().filter_map(|pid| Some((processes::began(root, *pid)?, *pid))).collect();
     by_age.sort_unstable();
-    by_age.truncate(MOST_PROCESSES);
+    by_age.truncate(MAX_PROCESSES);
     let pids: Vec<u32> = by_age.into_iter().map(|(_, pid)| pid).collect();
     let namespace = |pid: u32, name: &str| root.join(pid.to_string()).join("ns").join(name);
     let given_by: BTreeSet<u64> = [
@@ -242,7 +242,7 @@ fn describe(root: &Path, id: ContainerId, pids: &BTreeSet<u32>) -> Option<Contai
     .into_iter()
     .flatten()
     .collect();
-    let found = pids.iter().take(MOST_ASKED).find_map(|pid| {
+    let found = pids.iter().take(MAX_QUERIES).find_map(|pid| {
         let netns = namespace(*pid, "net");
         if !given_by.contains(&owner(&netns)?) {
             return None;
@@ -276,7 +276,7 @@ mod tests {
             let of_node: Vec<String> =
                 of_node.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
             let mut at = PathBuf::new();
-            let mut here = Around::node(&of_node);
+            let mut here = AncestorContext::node(&of_node);
             for name in path.split('/') {
                 at.push(name);
                 here = here.enter(name, &at, &wanted);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Maximum number of distinguished addresses per name: the author of the file may claim any number.
-const MOST: usize = 1000;
+const MAX_ADDRESSES: usize = 1000;
 
 #[derive(Debug, Default)]
 pub struct Definitions {
@@ -42,7 +42,7 @@ impl Definitions {
         };
         if binding.is_weak {
             group.weak.get_or_insert(address);
-        } else if group.strong.len() < MOST {
+        } else if group.strong.len() < MAX_ADDRESSES {
             group.strong.insert(address);
         }
     }
@@ -96,6 +96,6 @@ mod tests {
     fn several_that_count_the_same_are_none() {
         assert_eq!(chosen(&[(1, false, false), (2, false, false), (3, true, false)]), Err(2));
         let many: Vec<_> = (0..100_000).map(|address| (address, false, true)).collect();
-        assert_eq!(chosen(&many), Err(MOST));
+        assert_eq!(chosen(&many), Err(MAX_ADDRESSES));
     }
 }

@@ -15,15 +15,15 @@ use super::elf_symbols::{Binary, identity, invalid, read_up_to};
 use super::symbols::TargetFile;
 
 /// Maximum size of a file's notes, in bytes: most libraries have a few kilobytes, the largest programs some hundred.
-const MOST_BYTES: u64 = 4 << 20;
+const MAX_BYTES: u64 = 4 << 20;
 /// Maximum number of locations of a probe: a compiler repeats it when it inlines the function.
-const MOST_SITES: usize = 4096;
+const MAX_SITES: usize = 4096;
 /// Maximum number of program headers: linkers write about a dozen.
-const MOST_HEADERS: usize = 1024;
+const MAX_HEADERS: usize = 1024;
 /// Size of a semaphore, in bytes.
 const SEMAPHORE_BYTES: u64 = 2;
 /// Maximum size of an x86 instruction, in bytes.
-const LONGEST: usize = 15;
+const MAX_INSTRUCTION: usize = 15;
 /// The nop instruction of 64-bit ARM.
 const ARM_NOP: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
 /// `n_type` and owner of such notes.
@@ -50,7 +50,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
     let Some(notes) = binary.named_section(elf::SHT_NOTE, ".note.stapsdt")? else { return Ok(Vec::new()) };
     let endian = binary.endian;
     let (at, size) = (notes.sh_offset(endian), notes.sh_size(endian));
-    if size > MOST_BYTES {
+    if size > MAX_BYTES {
         return Err(invalid("its notes of probes are too large"));
     }
     let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
@@ -64,7 +64,7 @@ pub fn sites(target: &TargetFile, provider: &str, name: &str) -> io::Result<Vec<
         if (note.provider, note.name) != (provider.as_bytes(), name.as_bytes()) {
             continue;
         }
-        if found.len() == MOST_SITES {
+        if found.len() == MAX_SITES {
             return Err(invalid("it has too many places of the probe"));
         }
         // A tool that moved the program's addresses did not adjust those in notes.
@@ -101,7 +101,7 @@ impl<'a> Loaded<'a> {
     fn open(file: &'a File, binary: &Binary<'_, FileHeader64<Endianness>>) -> io::Result<Self> {
         let (header, endian) = (&binary.header, binary.endian);
         let count = usize::from(header.e_phnum(endian));
-        if count > MOST_HEADERS {
+        if count > MAX_HEADERS {
             return Err(invalid("it has too many program headers"));
         }
         // Words, because headers need alignment.
@@ -140,7 +140,7 @@ impl<'a> Loaded<'a> {
         let offset = self
             .offset_of(address, 1, elf::PF_X)
             .ok_or_else(|| invalid("a place of the probe is not loaded from the file, to be run"))?;
-        let mut code = [0; LONGEST];
+        let mut code = [0; MAX_INSTRUCTION];
         let read = read_up_to(self.file, &mut code, offset)?;
         let code = &code[..read];
         let is_empty = match self.machine {

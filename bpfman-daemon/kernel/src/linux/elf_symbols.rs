@@ -22,7 +22,7 @@ const CHUNK: usize = 64 << 10;
 /// Maximum number of sections of one type with names to read: some compilers write a section per function.
 const MAX_SECTIONS: usize = 1 << 16;
 /// Maximum number of string offsets for the wanted name: C++ has some hundred functions with one suffix.
-const MOST_PLACES: usize = 1 << 16;
+const MAX_PLACES: usize = 1 << 16;
 
 pub fn file_offset(target: &TargetFile, function: &str) -> Result<u64, ProbeTargetError> {
     let path = target.path().to_owned();
@@ -449,7 +449,7 @@ fn places_of(file: &File, at: u64, size: u64, name: &str) -> io::Result<Vec<(u32
                 places.push((place, is_older));
             }
         }
-        if places.len() > MOST_PLACES {
+        if places.len() > MAX_PLACES {
             return Err(invalid("too many of its names end alike"));
         }
         if starts == 0 || read < wanted {

@@ -4,7 +4,7 @@ use bpfmand_core::ProgramType;
 use bpfmand_core::uapi::attach_type;
 
 use super::attr::{Command, Query};
-use super::tries::{self, BtfKind};
+use super::feature_checks::{self, BtfKind};
 use super::{extension, perf, struct_ops, sys};
 use crate::Features;
 
@@ -25,32 +25,32 @@ pub fn probe() -> Features {
     let patch = patch_of(&release, &rustix::system::uname().version().to_string_lossy());
     Features {
         tcx: has_tcx(),
-        perf_links: tries::perf_links(),
-        frames_by_16: tries::frames_by_16(),
-        long_jumps: tries::long_jumps(),
+        perf_links: feature_checks::perf_links(),
+        frames_by_16: feature_checks::frames_by_16(),
+        long_jumps: feature_checks::long_jumps(),
         freplace: extension::works(),
-        device_bound: tries::device_bound(),
+        device_bound: feature_checks::device_bound(),
         kprobes: perf::has_source("kprobe"),
         uprobes: perf::has_source("uprobe"),
-        kprobe_multi: tries::kprobe_multi(ProgramType::KprobeMulti),
-        kprobe_session: tries::kprobe_multi(ProgramType::KprobeSession),
-        uprobe_multi: tries::uprobe_multi(ProgramType::UprobeMulti),
-        uprobe_session: tries::uprobe_multi(ProgramType::UprobeSession),
-        sockmap_links: tries::sockmap_links(),
-        netkit: tries::netkit(),
+        kprobe_multi: feature_checks::kprobe_multi(ProgramType::KprobeMulti),
+        kprobe_session: feature_checks::kprobe_multi(ProgramType::KprobeSession),
+        uprobe_multi: feature_checks::uprobe_multi(ProgramType::UprobeMulti),
+        uprobe_session: feature_checks::uprobe_multi(ProgramType::UprobeSession),
+        sockmap_links: feature_checks::sockmap_links(),
+        netkit: feature_checks::netkit(),
         struct_ops_links: struct_ops::has_links(),
         trampoline_cookies: version >= (6, 0),
-        raw_cookies: tries::raw_cookies(),
-        netfilter: tries::netfilter(),
-        netfilter_defragment: tries::netfilter_defragment(),
-        cgroup_order: tries::cgroup_order(),
+        raw_cookies: feature_checks::raw_cookies(),
+        netfilter: feature_checks::netfilter(),
+        netfilter_defragment: feature_checks::netfilter_defragment(),
+        cgroup_order: feature_checks::cgroup_order(),
         netfilter_held: held_netfilter(version, patch),
-        xdp_contexts: tries::xdp_contexts(),
-        map_batches: tries::map_batches(),
-        btf_float: tries::btf(BtfKind::Float),
-        btf_decl_tag: tries::btf(BtfKind::DeclTag),
-        btf_type_tag: tries::btf(BtfKind::TypeTag),
-        btf_enum64: tries::btf(BtfKind::Enum64),
+        xdp_contexts: feature_checks::xdp_contexts(),
+        map_batches: feature_checks::map_batches(),
+        btf_float: feature_checks::btf(BtfKind::Float),
+        btf_decl_tag: feature_checks::btf(BtfKind::DeclTag),
+        btf_type_tag: feature_checks::btf(BtfKind::TypeTag),
+        btf_enum64: feature_checks::btf(BtfKind::Enum64),
         possible_cpus: aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX)),
         page_size: page_size(),
         switched_off: Vec::new(),

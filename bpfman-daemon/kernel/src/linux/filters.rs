@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bpfmand_core::{Direction, FilterFacts, HookEntry, HookKey, ProgramId, Via};
+use bpfmand_core::{Direction, FilterFacts, HookAttachment, HookEntry, HookKey, ProgramId};
 
 use super::clsact::{
     FLAG_DIRECT_ACTION, RTM_GETTFILTER, TCA_BPF_FLAGS, TCA_BPF_ID, TCA_BPF_NAME, TCA_KIND, TCA_OPTIONS,
@@ -74,5 +74,5 @@ pub(super) fn entry((_, body): &Message) -> io::Result<Option<(u32, HookEntry)>>
         let flags = attribute(options, TCA_BPF_FLAGS).and_then(|value| u32_at(value, 0)).unwrap_or(0);
         facts.direct_action = flags & FLAG_DIRECT_ACTION != 0;
     }
-    Ok(Some((chain, HookEntry { program, via: Via::Filter(facts) })))
+    Ok(Some((chain, HookEntry { program, via: HookAttachment::Filter(facts) })))
 }

@@ -8,11 +8,11 @@ use bpfmand_core::{Held, Holder};
 use crate::ObjectHolders;
 
 /// Maximum number of visited descriptors: a machine has some ten thousand.
-const MOST: usize = 1_000_000;
+const MAX_DESCRIPTORS: usize = 1_000_000;
 
 /// Searches the descriptors of all processes.
 pub fn find(of: Held) -> io::Result<Vec<Holder>> {
-    let mut budget = MOST;
+    let mut budget = MAX_DESCRIPTORS;
     Ok(pids()?.into_iter().filter(|pid| holds(*pid, of, &mut budget)).map(describe).collect())
 }
 
@@ -43,12 +43,12 @@ fn look(pid: u32, budget: &mut usize, found: &mut dyn FnMut(&str) -> bool) -> bo
     false
 }
 
-const MOST_NAMED: usize = 8;
+const MAX_NAMED: usize = 8;
 
 /// Returns the holders of all programs and links, with a single search of all descriptors.
 pub fn find_all() -> io::Result<ObjectHolders> {
     let mut all = ObjectHolders::default();
-    let mut budget = MOST;
+    let mut budget = MAX_DESCRIPTORS;
     for pid in pids()? {
         let mut holder = None;
         look(pid, &mut budget, &mut |info| {
@@ -61,7 +61,7 @@ pub fn find_all() -> io::Result<ObjectHolders> {
                 (None, None) => return false,
             };
             let holders = held.or_default();
-            if holders.len() < MOST_NAMED && holders.last().is_none_or(|last| last.pid != pid) {
+            if holders.len() < MAX_NAMED && holders.last().is_none_or(|last| last.pid != pid) {
                 holders.push(holder.get_or_insert_with(|| describe(pid)).clone());
             }
             false

@@ -28,7 +28,7 @@ pub fn attach(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
 
 /// Delay before a program that requests another run gets it, and the maximum number of requests in a row.
 const PAUSE: Duration = Duration::from_millis(1);
-const MOST_AGAIN: usize = 1000;
+const MAX_RERUNS: usize = 1000;
 
 /// Runs the program of a link from the beginning, and passes on its output until its end, or until `each` stops. The
 /// link is closed before: it can end meanwhile.
@@ -49,7 +49,7 @@ pub fn read(link: OwnedFd, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), Ke
                 }
             }
             // The program requested another run for the same object, or a signal arrived.
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) if again < MOST_AGAIN => {
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) if again < MAX_RERUNS => {
                 again += 1;
                 std::thread::sleep(PAUSE);
             }

@@ -22,7 +22,7 @@ pub fn read(map: &DataMap<'_>, from: &MapPlace, batches: bool) -> io::Result<Map
         Some(page) => page,
         None => one_by_one(map, from)?,
     };
-    page.end_where_it_begins_again(&map.facts, goes_by_keys(map.family, by_keys), from);
+    page.end_where_it_begins_again(&map.facts, walks_by_keys(map.family, by_keys), from);
     Ok(page)
 }
 
@@ -98,6 +98,6 @@ fn one_by_one(map: &DataMap<'_>, from: &MapPlace) -> io::Result<MapPage> {
 }
 
 /// Returns whether a walk over such a map continues after a key, and so restarts if that key is gone.
-const fn goes_by_keys(family: Family, by_keys: bool) -> bool {
+const fn walks_by_keys(family: Family, by_keys: bool) -> bool {
     !family.array && (by_keys || family.prefixes)
 }

@@ -12,16 +12,16 @@ use super::target_root::reopen;
 use super::{libraries, processes};
 
 /// Maximum length of a line: numbers, and a path of at most 4096 bytes with escaped line breaks.
-const LONGEST_LINE: u64 = 16 << 10;
+const MAX_LINE: u64 = 16 << 10;
 /// Maximum number of mappings; the kernel's default limit is 65,530.
-const MOST_MAPPINGS: usize = 1_000_000;
+const MAX_MAPPINGS: usize = 1_000_000;
 
 /// Opens the library that a process has mapped as code, up to a size limit: the very file, even if it was removed or is
 /// in another mount namespace. `None` if there is none of that name.
 pub fn library(pid: u32, name: &str, limit: u64) -> Option<TargetFile> {
     let process = processes::root().join(pid.to_string());
     let maps = File::open(process.join("maps")).ok()?;
-    Lines(BufReader::new(maps)).take(MOST_MAPPINGS).find_map(|line| {
+    Lines(BufReader::new(maps)).take(MAX_MAPPINGS).find_map(|line| {
         let (range, path) = executable(&line)?;
         let file = Path::new(path).file_name()?.to_str()?;
         if !libraries::is_named(file, name) {
@@ -41,7 +41,7 @@ impl Iterator for Lines {
 
     fn next(&mut self) -> Option<String> {
         let mut line = Vec::new();
-        self.0.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).ok().filter(|bytes| *bytes > 0)?;
+        self.0.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).ok().filter(|bytes| *bytes > 0)?;
         Some(String::from_utf8(line).unwrap_or_default())
     }
 }

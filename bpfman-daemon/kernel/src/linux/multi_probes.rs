@@ -13,7 +13,7 @@ use crate::{KernelError, ProbeTargetError};
 /// `BPF_F_KPROBE_MULTI_RETURN` and `BPF_F_UPROBE_MULTI_RETURN`.
 const ON_RETURN: u32 = 1;
 /// Maximum number of functions of a link: a pattern for all traceable functions of a kernel matches 60,000.
-const MOST_FUNCTIONS: usize = 1 << 17;
+const MAX_FUNCTIONS: usize = 1 << 17;
 
 /// Links a program to all kernel functions with these names or patterns.
 pub fn attach_kprobes(
@@ -112,10 +112,10 @@ fn names(functions: &[FunctionPattern]) -> Result<BTreeSet<String>, KernelError>
             return Err(no_such(pattern));
         }
     }
-    if names.len() > MOST_FUNCTIONS {
+    if names.len() > MAX_FUNCTIONS {
         return Err(KernelError::NoProbeTarget {
             target: format!("kernel functions {}", named(functions)),
-            reason: ProbeTargetError::TooMany { found: names.len(), most: MOST_FUNCTIONS },
+            reason: ProbeTargetError::TooMany { found: names.len(), most: MAX_FUNCTIONS },
         });
     }
     Ok(names)

@@ -10,7 +10,7 @@ use super::{netns, sys};
 use crate::KernelError;
 
 /// Maximum number of programs at one end: `BPF_MPROG_MAX` minus the terminator of the list.
-const MOST: usize = 63;
+const MAX_PROGRAMS: usize = 63;
 
 /// Links a program to a device, after the existing ones.
 pub fn attach(
@@ -35,7 +35,7 @@ pub fn attach(
             Some(libc::EACCES) => {
                 KernelError::NoNetkit { name: interface.to_owned(), why: "it is the other end of one" }
             }
-            Some(libc::ERANGE) => KernelError::HookFull { hook: subject(), most: MOST },
+            Some(libc::ERANGE) => KernelError::HookFull { hook: subject(), most: MAX_PROGRAMS },
             _ => KernelError::call("attach", subject(), source),
         })
     })

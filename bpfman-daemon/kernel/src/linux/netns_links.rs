@@ -8,7 +8,7 @@ use super::sys;
 use crate::KernelError;
 
 /// Most programs of one type in a namespace: 64 for `BPF_SK_LOOKUP`.
-const MOST: usize = 64;
+const MAX_PROGRAMS: usize = 64;
 /// `BPF_F_NETFILTER_IP_DEFRAG`.
 const DEFRAGMENT: u32 = 1;
 
@@ -26,7 +26,7 @@ pub fn attach(program: &OwnedFd, attach_type: u32) -> Result<OwnedFd, KernelErro
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
         // A namespace can have only one flow dissector, and the one of the initial namespace applies to all namespaces.
         Some(libc::E2BIG) => {
-            KernelError::HookFull { hook: "of the network namespace".to_owned(), most: MOST }
+            KernelError::HookFull { hook: "of the network namespace".to_owned(), most: MAX_PROGRAMS }
         }
         Some(libc::EEXIST) => KernelError::HookHeld {
             hook: "of the network namespace".to_owned(),

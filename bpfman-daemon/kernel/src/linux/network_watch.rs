@@ -18,17 +18,17 @@ const NAMED: &str = "/run/netns";
 /// Namespace of this process. Threads that enter another namespace end there.
 const OWN: &str = "/proc/self/ns/net";
 /// Most namespaces with names that are read.
-const MOST_NAMED: usize = 4096;
+const MAX_NAMED: usize = 4096;
 /// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR`.
 const GROUP_ADDRESSES: u32 = 0x10 | 0x100;
 /// Most messages that one call receives from a socket, so that the call ends in any case.
-const MOST: usize = 10_000;
+const MAX_MESSAGES: usize = 10_000;
 
 /// Returns all names of namespaces, sorted. Not every name belongs to a namespace.
 pub fn names() -> Vec<PathBuf> {
     // The folder does not exist as long as no namespace has a name.
     let entries = std::fs::read_dir(NAMED).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries.take(MOST_NAMED).map(|entry| entry.path()).collect();
+    let mut found: Vec<PathBuf> = entries.take(MAX_NAMED).map(|entry| entry.path()).collect();
     found.sort_unstable();
     found
 }
@@ -122,7 +122,7 @@ fn open(path: Option<&Path>) -> Result<Followed, KernelError> {
 fn drain(notices: &OwnedFd) -> bool {
     let mut buffer = [0_u8; 64];
     let mut any = false;
-    for _ in 0..MOST {
+    for _ in 0..MAX_MESSAGES {
         match rustix::net::recv(notices, &mut buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN) => break,
             _ => any = true,

@@ -15,7 +15,7 @@ const TYPE_SOFTWARE: u32 = 1;
 /// a rate of samples per second.
 const INHERIT: u64 = 1 << 1;
 const BY_FREQUENCY: u64 = 1 << 10;
-const MOST_SAMPLES: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
+const MAX_SAMPLES: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
 
 /// Opens an event on one CPU, or of one thread.
 pub fn open(place: &PerfEventPlace) -> Result<OwnedFd, KernelError> {
@@ -58,8 +58,8 @@ pub fn open(place: &PerfEventPlace) -> Result<OwnedFd, KernelError> {
 
 /// Refuses a frequency above the limit of the machine. The kernel itself only reports that something is invalid.
 fn check_frequency(frequency: u64) -> Result<(), KernelError> {
-    let fail = |source| KernelError::call("read", MOST_SAMPLES, source);
-    let text = std::fs::read_to_string(MOST_SAMPLES).map_err(fail)?;
+    let fail = |source| KernelError::call("read", MAX_SAMPLES, source);
+    let text = std::fs::read_to_string(MAX_SAMPLES).map_err(fail)?;
     let most = text.trim().parse().map_err(|_| fail(std::io::ErrorKind::InvalidData.into()))?;
     if frequency > most { Err(KernelError::TooFrequent { frequency, most }) } else { Ok(()) }
 }

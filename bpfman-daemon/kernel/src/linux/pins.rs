@@ -79,7 +79,7 @@ impl Bpffs {
     pub fn hold_alone(&self) -> Result<FolderLock, KernelError> {
         let folder = self.path(Path::new(OWNER));
         match std::fs::DirBuilder::new().mode(PRIVATE_MODE).create(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_ours(&folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_owned_by_root(&folder),
             made => made,
         }
         .map_err(|source| self.fail("create folder", Path::new(OWNER), source))?;
@@ -131,7 +131,7 @@ impl Bpffs {
     fn make_each_folder(&self, path: &Path) -> io::Result<()> {
         if path.is_absolute() {
             return match std::fs::DirBuilder::new().mode(PRIVATE_MODE).create(path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_ours(path),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_owned_by_root(path),
                 other => other,
             };
         }
@@ -143,7 +143,7 @@ impl Bpffs {
             folder.push(name);
             match std::fs::DirBuilder::new().mode(FOLDER_MODE).create(&folder) {
                 // The folder exists, but another user may have made it.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_ours(&folder)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_owned_by_root(&folder)?,
                 other => other?,
             }
         }
@@ -225,7 +225,7 @@ impl Bpffs {
 fn claim(root: &Path) -> io::Result<()> {
     let metadata = std::fs::metadata(root)?;
     if metadata.uid() != 0 {
-        return Err(not_ours(root, format!("belongs to user {}", metadata.uid())));
+        return Err(not_owned_by_root(root, format!("belongs to user {}", metadata.uid())));
     }
     if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
         tracing::info!(root = %root.display(), mode = %format!("{:o}", metadata.mode() & 0o7777), "others could write to the bpffs; they no longer can");
@@ -237,7 +237,7 @@ fn claim(root: &Path) -> io::Result<()> {
         let entry = entry?;
         let owner = entry.metadata()?.uid();
         if owner != 0 {
-            return Err(not_ours(&entry.path(), format!("belongs to user {owner}; remove it")));
+            return Err(not_owned_by_root(&entry.path(), format!("belongs to user {owner}; remove it")));
         }
     }
     Ok(())
@@ -245,21 +245,21 @@ fn claim(root: &Path) -> io::Result<()> {
 
 /// Refuses a folder that root did not make, or that other users can change: a link in place of a folder would lead pins
 /// elsewhere.
-fn check_ours(folder: &Path) -> io::Result<()> {
+fn check_owned_by_root(folder: &Path) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(folder)?;
     if !metadata.is_dir() {
-        return Err(not_ours(folder, "is not a folder".to_owned()));
+        return Err(not_owned_by_root(folder, "is not a folder".to_owned()));
     }
     if metadata.uid() != 0 {
-        return Err(not_ours(folder, format!("belongs to user {}", metadata.uid())));
+        return Err(not_owned_by_root(folder, format!("belongs to user {}", metadata.uid())));
     }
     if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
-        return Err(not_ours(folder, "can be written to by others than root".to_owned()));
+        return Err(not_owned_by_root(folder, "can be written to by others than root".to_owned()));
     }
     Ok(())
 }
 
-fn not_ours(path: &Path, why: String) -> io::Error {
+fn not_owned_by_root(path: &Path, why: String) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", path.display()))
 }
 
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bpffs_of_everybody_is_closed_and_one_of_another_user_refused() {
+    fn world_accessible_bpffs_is_closed_and_another_users_refused() {
         let Some(mounted) = Mounted::new(Some(c"mode=1777")) else { return };
         Bpffs::open(mounted.0.path()).unwrap();
         assert_eq!(mounted.mode(""), 0o755);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn pins_are_reached_after_the_path_was_unmounted_and_that_is_told() {
+    fn pins_stay_reachable_after_unmount_and_it_is_reported() {
         let Some(mounted) = Mounted::new(None) else { return };
         let root = mounted.0.path();
         let pins = Bpffs::open(root).unwrap();

@@ -11,7 +11,7 @@ use super::symbols::TargetFile;
 use crate::ProbeTargetError;
 
 /// Most bytes of a function that are decoded.
-const LARGEST: u64 = 4 << 20;
+const MAX_FUNCTION: u64 = 4 << 20;
 
 /// Most bytes of functions that are decoded for one attachment.
 const MAX_DECODED: u64 = 64 << 20;
@@ -68,13 +68,13 @@ pub fn check_all(file: &TargetFile, offsets: &[u64], on_return: bool) -> Vec<Res
 }
 
 /// Beginnings of the instructions that offsets are in, decoded from the function's start.
-type Beginnings = BTreeMap<u64, Result<u64, &'static str>>;
+type InstructionStarts = BTreeMap<u64, Result<u64, &'static str>>;
 
 /// Functions that were decoded, by start and size.
 struct DecodedFunctions<'a> {
     file: &'a TargetFile,
     offsets: &'a [u64],
-    functions: BTreeMap<(u64, u64), Beginnings>,
+    functions: BTreeMap<(u64, u64), InstructionStarts>,
     bytes: u64,
 }
 
@@ -83,7 +83,7 @@ impl DecodedFunctions<'_> {
         let key = (function.start, function.size);
         if !self.functions.contains_key(&key) {
             self.bytes = self.bytes.saturating_add(function.size);
-            if function.size > LARGEST {
+            if function.size > MAX_FUNCTION {
                 return Err("the function around it is too large");
             }
             if self.bytes > MAX_DECODED {
@@ -103,7 +103,7 @@ fn decoded(
     function: &CoveringFunction,
     offsets: BTreeSet<u64>,
     bits: u32,
-) -> Result<Beginnings, &'static str> {
+) -> Result<InstructionStarts, &'static str> {
     let mut bytes = vec![0; usize::try_from(function.size).unwrap_or_default()];
     file.file().read_exact_at(&mut bytes, function.start).map_err(|_| "its file is too short")?;
     let mut decoder = Decoder::with_ip(bits, &bytes, function.start, DecoderOptions::NONE);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_first_bytes_of_instructions_are_places_and_only_beginnings_are_places_of_return_probes() {
+    fn probes_need_instruction_starts_and_return_probes_entries() {
         let folder = tempfile::tempdir().unwrap();
         let file = library(folder.path());
         let start = elf_symbols::file_offset(&file, "known").unwrap();

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_a_file_has_several_times_is_refused_with_their_number() {
+    fn ambiguous_function_of_a_file_is_refused_with_the_count() {
         let folder = tempfile::tempdir().unwrap();
         let one = "static int twice(void) { return 1; } int first(void) { return twice(); }";
         let other = "static int twice(void) { return 2; } int second(void) { return twice(); }";
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_without_a_cache_are_found_in_the_folders_of_every_distribution() {
+    fn libraries_without_a_cache_are_found_in_all_distro_folders() {
         for (folder, file, target) in [
             ("usr/lib/ARCH-linux-gnu", "libc.so.6", "libc"),
             ("lib/ARCH-linux-gnu", "libssl.so.3", "ssl"),

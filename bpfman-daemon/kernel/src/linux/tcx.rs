@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use bpfmand_core::uapi::attach_type;
-use bpfmand_core::{Direction, HookContents, HookEntry, HookKey, IfIndex, KernelLinkId, ProgramId, Via};
+use bpfmand_core::{
+    Direction, HookAttachment, HookContents, HookEntry, HookKey, IfIndex, KernelLinkId, ProgramId,
+};
 
 use super::attr::{self, Command};
 use super::{features, hook_contents, sys, xdp};
@@ -16,7 +18,7 @@ const F_ID: u32 = 1 << 5;
 const F_LINK: u32 = 1 << 13;
 
 /// Most programs at one hook: one less than `BPF_MPROG_MAX`, because the last place ends the list.
-const MOST: usize = 63;
+const MAX_PROGRAMS: usize = 63;
 
 const fn attach_type_of(direction: Direction) -> u32 {
     match direction {
@@ -58,7 +60,7 @@ pub fn attach(
     let hook = || format!("tcx {direction} of interface {ifindex}");
     sys::bpf_fd(Command::LinkCreate, &mut request).map_err(|source| match source.raw_os_error() {
         Some(libc::ESTALE) => KernelError::HookChanged { hook: hook() },
-        Some(libc::ERANGE) => KernelError::HookFull { hook: hook(), most: MOST },
+        Some(libc::ERANGE) => KernelError::HookFull { hook: hook(), most: MAX_PROGRAMS },
         Some(libc::ENOENT) if anchor.name().is_some() => {
             KernelError::NoAnchor { anchor: anchor.name().unwrap_or_default(), hook: hook() }
         }
@@ -80,13 +82,13 @@ pub fn contents(key: &HookKey, direction: Direction) -> Result<HookContents, Ker
 
 fn query(ifindex: IfIndex, direction: Direction) -> io::Result<HookContents> {
     // The kernel has no longer list, so one call always fetches all.
-    let mut programs = [0_u32; MOST];
-    let mut links = [0_u32; MOST];
+    let mut programs = [0_u32; MAX_PROGRAMS];
+    let mut links = [0_u32; MAX_PROGRAMS];
     let mut request = attr::Query {
         target: ifindex.0,
         attach_type: attach_type_of(direction),
         prog_ids: programs.as_mut_ptr() as u64,
-        count: MOST as u32,
+        count: MAX_PROGRAMS as u32,
         link_ids: links.as_mut_ptr() as u64,
         ..Default::default()
     };
@@ -94,8 +96,8 @@ fn query(ifindex: IfIndex, direction: Direction) -> io::Result<HookContents> {
     let entries = programs.iter().zip(&links).take(request.count as usize).map(|(program, link)| HookEntry {
         program: Some(ProgramId(*program)),
         via: match *link {
-            0 => Via::TcxProgram,
-            link => Via::TcxLink { link: KernelLinkId(link) },
+            0 => HookAttachment::TcxProgram,
+            link => HookAttachment::TcxLink { link: KernelLinkId(link) },
         },
     });
     Ok(HookContents { revision: Some(request.revision), entries: entries.collect() })

@@ -40,7 +40,7 @@ pub fn has_start<Elf: FileHeader<Endian = Endianness> + Pod>(
     let (at, base, size): (u64, u64, u64) =
         (segment.p_offset(endian).into(), segment.p_vaddr(endian).into(), segment.p_filesz(endian).into());
     let mut header = [0; HEADER as usize];
-    if !is_read(binary.file(), &mut header, Some(at))? {
+    if !try_read(binary.file(), &mut header, Some(at))? {
         return Ok(false);
     }
     let [version, frame, count, entries] = header;
@@ -76,7 +76,7 @@ fn number<Elf: FileHeader<Endian = Endianness> + Pod>(
     at: Option<u64>,
 ) -> io::Result<Option<i32>> {
     let mut bytes = [0; 4];
-    let read = is_read(binary.file(), &mut bytes, at)?;
+    let read = try_read(binary.file(), &mut bytes, at)?;
     Ok(read.then(|| match binary.endian {
         Endianness::Little => i32::from_le_bytes(bytes),
         Endianness::Big => i32::from_be_bytes(bytes),
@@ -84,7 +84,7 @@ fn number<Elf: FileHeader<Endian = Endianness> + Pod>(
 }
 
 /// Returns false if the file ends before: a header may claim any place.
-fn is_read(file: &File, bytes: &mut [u8], at: Option<u64>) -> io::Result<bool> {
+fn try_read(file: &File, bytes: &mut [u8], at: Option<u64>) -> io::Result<bool> {
     let Some(at) = at else { return Ok(false) };
     match file.read_exact_at(bytes, at) {
         Ok(()) => Ok(true),

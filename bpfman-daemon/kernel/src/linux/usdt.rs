@@ -19,7 +19,7 @@ use crate::usdt_spec::{SpecLayout, spec};
 use crate::{KernelError, MapEntry, ProbeTargetError};
 
 /// Most entries of a map of arguments that are read.
-const MOST_ENTRIES: usize = 1 << 16;
+const MAX_ENTRIES: usize = 1 << 16;
 
 /// Probe, and the processes to probe.
 pub struct UsdtPlace<'a> {
@@ -106,7 +106,7 @@ pub fn attach(
 }
 
 /// Entries of a map of a program that describe the arguments of places.
-struct Told {
+struct ArgumentEntries {
     map: OwnedFd,
     layout: SpecLayout,
     cookies: Vec<u64>,
@@ -116,7 +116,7 @@ struct Told {
     _taking: Option<MutexGuard<'static, ()>>,
 }
 
-impl Told {
+impl ArgumentEntries {
     fn write(&self) -> Result<(), KernelError> {
         let map = DataMap::open("write to", &self.map)?;
         self.written.iter().try_for_each(|entry| map.write(entry))
@@ -134,7 +134,7 @@ impl Told {
 
 /// Writes the arguments of each place into the map of the program: all or none. Places with equal arguments share an
 /// entry, also with those of other links: entries of links are never changed.
-fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<Told, KernelError> {
+fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<ArgumentEntries, KernelError> {
     /// Lock for the search and the use of free entries.
     static TAKING: Mutex<()> = Mutex::new(());
     let fail = |source| KernelError::call("tell arguments by", format!("map {map}"), source);
@@ -153,7 +153,7 @@ fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<To
     let wanted = |site: &UsdtSite| spec(layout, &site.arguments).map_err(|reason| place.fail(reason.into()));
     let wanted = sites.iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
     let taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    let entries = copy_map::entries(&held, MOST_ENTRIES, true)?;
+    let entries = copy_map::entries(&held, MAX_ENTRIES, true)?;
     let count = entries.len();
     let (mut known, mut free) = (HashMap::new(), Vec::new());
     for (at, entry) in (0_u32..).zip(entries) {
@@ -182,7 +182,7 @@ fn put_specs(place: &UsdtPlace<'_>, sites: &[UsdtSite], map: MapId) -> Result<To
         cookies.push(u64::from(at));
     }
     let taking = (!written.is_empty()).then_some(taking);
-    let told = Told { map: held, layout, cookies, written, _taking: taking };
+    let told = ArgumentEntries { map: held, layout, cookies, written, _taking: taking };
     told.write().inspect_err(|_| told.take_back())?;
     Ok(told)
 }

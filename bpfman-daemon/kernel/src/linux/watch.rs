@@ -22,7 +22,7 @@ pub const GROUP_LINK: u32 = 1;
 /// messages, while a new interface sends about five. Memory is used only while messages wait.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Most messages that one call receives, so that the call ends in any case.
-const MOST: usize = 100_000;
+const MAX_MESSAGES: usize = 100_000;
 
 struct NamespaceWatch {
     /// File of the namespace with its identity. `None` for the namespace of the daemon.
@@ -82,7 +82,7 @@ impl NamespaceWatch {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut lost = !self.receive(&mut buffer, Some(left))?.unwrap_or(true);
-            for _ in 0..MOST {
+            for _ in 0..MAX_MESSAGES {
                 match self.receive(&mut buffer, None)? {
                     None => break,
                     Some(whole) => lost |= !whole,

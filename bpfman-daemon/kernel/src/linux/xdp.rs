@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use bpfmand_core::uapi::{attach_type, link_type};
 use bpfmand_core::{
-    HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, ProgramId, Via, XdpRunsIn,
+    HookAttachment, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, ProgramId, XdpRunsIn,
 };
 
 use super::attr::{self, Command};
@@ -251,9 +251,9 @@ fn interface(ifindex: IfIndex) -> [u8; IFINFOMSG] {
 
 fn entry(ifindex: IfIndex, mode: XdpRunsIn, flag: u32, program: ProgramId) -> io::Result<HookEntry> {
     let via = if is_linked(ifindex, flag)? {
-        Via::XdpLink { links: links(ifindex, program)?, mode }
+        HookAttachment::XdpLink { links: links(ifindex, program)?, mode }
     } else {
-        Via::XdpNetlink { mode }
+        HookAttachment::XdpNetlink { mode }
     };
     Ok(HookEntry { program: Some(program), via })
 }

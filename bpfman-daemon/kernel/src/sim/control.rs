@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bpfmand_core::{Direction, IfIndex, NetnsId, ProgramId};
 
 use super::filters::Filters;
-use super::network::HookedBy;
+use super::network::AttachedBy;
 use super::objects::{Body, Key, SimLinkTarget};
 use super::pins::SimPins;
 use super::{LoadsSeen, SimKernel};
@@ -210,7 +210,7 @@ impl super::SimState {
         for link in links {
             self.detach(link);
         }
-        self.drop_strangers(netns, ifindex);
+        self.drop_unlinked_programs(netns, ifindex);
         let filters: Vec<_> = self
             .filters
             .all
@@ -226,7 +226,7 @@ impl super::SimState {
     }
 
     /// Removes the programs without a link of an interface that is gone.
-    fn drop_strangers(&mut self, netns: NetnsId, ifindex: IfIndex) {
+    fn drop_unlinked_programs(&mut self, netns: NetnsId, ifindex: IfIndex) {
         let mut gone = Vec::new();
         gone.extend(self.network.xdp.remove(&(netns, ifindex)).map(|(attached, _)| attached));
         for direction in [Direction::Ingress, Direction::Egress] {
@@ -234,7 +234,7 @@ impl super::SimState {
             gone.extend(hook.into_iter().flat_map(|hook| hook.entries));
         }
         for attached in gone {
-            if let HookedBy::Program(program) = attached {
+            if let AttachedBy::Program(program) = attached {
                 self.unuse(program);
             }
         }

@@ -1,18 +1,18 @@
 //! Hooks of interfaces: the attached programs, their order, and their description.
 
 use bpfmand_core::{
-    FilterFacts, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId, ProgramId, Via,
-    XdpRunsIn,
+    FilterFacts, HookAttachment, HookContents, HookEntry, HookKey, HookKind, IfIndex, KernelLinkId, NetnsId,
+    ProgramId, XdpRunsIn,
 };
 
 use super::errno::{EEXIST, EINVAL, ENODEV, EOPNOTSUPP};
-use super::network::{HookedBy, TcPlace, TcxHook};
+use super::network::{AttachedBy, TcPlace, TcxHook};
 use super::objects::{Body, Key, LINK, PROGRAM, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{KernelError, ListAnchor, XdpMode};
 
 /// Most programs at one tcx hook: one less than `BPF_MPROG_MAX`, because the last place ends the list.
-const MOST_TCX: usize = 63;
+const MAX_TCX: usize = 63;
 
 /// Returns where a program of an XDP mode runs.
 pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
@@ -25,10 +25,10 @@ pub(super) const fn runs_in(mode: XdpMode) -> XdpRunsIn {
 
 impl SimState {
     /// Returns the program that an entry of a hook runs.
-    pub(super) fn program_at(&self, attached: HookedBy) -> Option<Key> {
+    pub(super) fn program_at(&self, attached: AttachedBy) -> Option<Key> {
         match attached {
-            HookedBy::Link(link) => self.program_of_link(link),
-            HookedBy::Program(program) => Some(program),
+            AttachedBy::Link(link) => self.program_of_link(link),
+            AttachedBy::Program(program) => Some(program),
         }
     }
 
@@ -78,7 +78,7 @@ impl SimState {
         let now = self.network.xdp.get(&place).copied();
         let fits = match (now, expected) {
             (None, None) => true,
-            (Some((HookedBy::Program(now), at)), Some(expected)) => now == expected && at == mode,
+            (Some((AttachedBy::Program(now), at)), Some(expected)) => now == expected && at == mode,
             _ => false,
         };
         if !fits {
@@ -87,7 +87,7 @@ impl SimState {
         match program {
             Some(program) => {
                 self.objects.use_it(program);
-                self.network.xdp.insert(place, (HookedBy::Program(program), mode));
+                self.network.xdp.insert(place, (AttachedBy::Program(program), mode));
             }
             None => {
                 self.network.xdp.remove(&place);
@@ -119,7 +119,7 @@ impl SimState {
         if entries.iter().any(|entry| self.program_at(*entry) == Some(program)) {
             return Err(fail(EEXIST));
         }
-        let find = |kind, id, is: &dyn Fn(HookedBy, Key) -> bool| {
+        let find = |kind, id, is: &dyn Fn(AttachedBy, Key) -> bool| {
             self.objects
                 .find(kind, id)
                 .and_then(|key| entries.iter().position(|entry| is(*entry, key)))
@@ -128,7 +128,7 @@ impl SimState {
                     hook: name(),
                 })
         };
-        let link = |id: KernelLinkId| find(LINK, id.0, &|entry, key| entry == HookedBy::Link(key));
+        let link = |id: KernelLinkId| find(LINK, id.0, &|entry, key| entry == AttachedBy::Link(key));
         let by_program =
             |id: ProgramId| find(PROGRAM, id.0, &|entry, key| self.program_at(entry) == Some(key));
         let at = match anchor {
@@ -139,24 +139,24 @@ impl SimState {
             ListAnchor::BeforeProgram(id) => by_program(id)?,
             ListAnchor::AfterProgram(id) => by_program(id)? + 1,
         };
-        if entries.len() >= MOST_TCX {
-            return Err(KernelError::HookFull { hook: name(), most: MOST_TCX });
+        if entries.len() >= MAX_TCX {
+            return Err(KernelError::HookFull { hook: name(), most: MAX_TCX });
         }
         Ok((place, at))
     }
 
-    pub(super) fn insert_tcx(&mut self, place: TcPlace, at: usize, entry: HookedBy) {
+    pub(super) fn insert_tcx(&mut self, place: TcPlace, at: usize, entry: AttachedBy) {
         let hook = self.network.tcx.entry(place).or_default();
         hook.entries.insert(at, entry);
         hook.revision += 1;
     }
 
-    fn xdp_via(&self, attached: HookedBy, mode: XdpRunsIn) -> Via {
-        let HookedBy::Link(link) = attached else { return Via::XdpNetlink { mode } };
+    fn xdp_via(&self, attached: AttachedBy, mode: XdpRunsIn) -> HookAttachment {
+        let AttachedBy::Link(link) = attached else { return HookAttachment::XdpNetlink { mode } };
         let (program, Some(SimLinkTarget::Xdp { ifindex, .. })) =
             (self.program_of_link(link), self.place_of_link(link))
         else {
-            return Via::XdpLink { links: Vec::new(), mode };
+            return HookAttachment::XdpLink { links: Vec::new(), mode };
         };
         // The facts of a link in the kernel do not contain its namespace.
         let mut links: Vec<_> = self
@@ -170,7 +170,7 @@ impl SimState {
             .map(|(_, object)| KernelLinkId(object.id))
             .collect();
         links.sort_unstable();
-        Via::XdpLink { links, mode }
+        HookAttachment::XdpLink { links, mode }
     }
 
     fn place_of_link(&self, link: Key) -> Option<&SimLinkTarget> {
@@ -217,8 +217,10 @@ impl SimState {
             contents.entries.extend(hook.entries.iter().map(|entry| HookEntry {
                 program: program_id(*entry),
                 via: match entry {
-                    HookedBy::Link(link) => Via::TcxLink { link: KernelLinkId(self.objects.id(*link)) },
-                    HookedBy::Program(_) => Via::TcxProgram,
+                    AttachedBy::Link(link) => {
+                        HookAttachment::TcxLink { link: KernelLinkId(self.objects.id(*link)) }
+                    }
+                    AttachedBy::Program(_) => HookAttachment::TcxProgram,
                 },
             }));
         }
@@ -247,6 +249,6 @@ impl SimState {
             .collect();
         // With equal priority, the newest filter runs first.
         found.sort_by_key(|(made, facts, _)| (facts.priority, std::cmp::Reverse(*made)));
-        found.into_iter().map(|(_, facts, program)| HookEntry { program, via: Via::Filter(facts) })
+        found.into_iter().map(|(_, facts, program)| HookEntry { program, via: HookAttachment::Filter(facts) })
     }
 }

@@ -6,13 +6,13 @@ use bpfmand_core::{MapId, PerfEventPlace, PerfSource, SampleRate, map_type};
 use super::errno::{EBUSY, EEXIST, EINVAL, ENOENT, ENOLINK, ETIMEDOUT};
 use super::groups::group_hook;
 use super::hooks::runs_in;
-use super::network::HookedBy;
+use super::network::AttachedBy;
 use super::objects::{Body, Key, MAP, SimLinkTarget};
 use super::{SimState, refuse};
 use crate::{KernelError, LinkTarget};
 
 /// Value of `/proc/sys/kernel/perf_event_max_sample_rate` on most machines.
-const MOST_SAMPLES: u64 = 100_000;
+const MAX_SAMPLES: u64 = 100_000;
 
 impl SimState {
     pub(super) fn attach(&mut self, program: Key, target: &LinkTarget<'_>) -> Result<Key, KernelError> {
@@ -53,7 +53,7 @@ impl SimState {
                 let (netns, ifindex) = self.xdp_place(program, *home, *ifindex, *mode)?;
                 let link =
                     self.objects.add(Body::Link { program, place: SimLinkTarget::Xdp { netns, ifindex } });
-                self.network.xdp.insert((netns, ifindex), (HookedBy::Link(link), runs_in(*mode)));
+                self.network.xdp.insert((netns, ifindex), (AttachedBy::Link(link), runs_in(*mode)));
                 Ok(link)
             }
             LinkTarget::Replacement(extends) => self.attach_replacement(program, *extends),
@@ -64,7 +64,7 @@ impl SimState {
                 let link = self
                     .objects
                     .add(Body::Link { program, place: SimLinkTarget::Tcx { netns, ifindex, direction } });
-                self.insert_tcx(place, at, HookedBy::Link(link));
+                self.insert_tcx(place, at, AttachedBy::Link(link));
                 Ok(link)
             }
             LinkTarget::Tracepoint { category, name, .. } => {
@@ -200,8 +200,8 @@ impl SimState {
             return Err(KernelError::NoCounter { event: place.event.name() });
         }
         match place.rate {
-            SampleRate::Frequency(frequency) if frequency > MOST_SAMPLES => {
-                return Err(KernelError::TooFrequent { frequency, most: MOST_SAMPLES });
+            SampleRate::Frequency(frequency) if frequency > MAX_SAMPLES => {
+                return Err(KernelError::TooFrequent { frequency, most: MAX_SAMPLES });
             }
             _ => {}
         }

@@ -23,9 +23,9 @@ mod network_watch;
 mod objects;
 mod pins;
 mod snapshot;
-mod strangers;
 mod struct_ops;
 mod targets;
+mod third_party;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -60,7 +60,7 @@ impl Namespace {
 
 /// Form in which a program is attached to a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HookedBy {
+pub(super) enum AttachedBy {
     Link(Key),
     /// The program itself, without a link.
     Program(Key),
@@ -69,7 +69,7 @@ pub(super) enum HookedBy {
 #[derive(Debug)]
 pub(super) struct TcxHook {
     pub revision: u64,
-    pub entries: Vec<HookedBy>,
+    pub entries: Vec<AttachedBy>,
 }
 
 impl Default for TcxHook {
@@ -89,7 +89,7 @@ pub(super) struct SimNetwork {
     /// Numbers of namespaces in the table of the daemon's namespace, by inode.
     numbers: BTreeMap<u64, u32>,
     numbered: u32,
-    pub xdp: BTreeMap<(NetnsId, IfIndex), (HookedBy, XdpRunsIn)>,
+    pub xdp: BTreeMap<(NetnsId, IfIndex), (AttachedBy, XdpRunsIn)>,
     pub tcx: BTreeMap<TcPlace, TcxHook>,
     /// Hooks of cgroups, by their description.
     pub groups: BTreeMap<String, GroupHook>,
@@ -360,7 +360,7 @@ impl SimNetwork {
             SimLinkTarget::Tcx { netns, ifindex, direction } => {
                 let at = (*netns, *ifindex, *direction);
                 if let Some(hook) = self.tcx.get_mut(&at) {
-                    hook.entries.retain(|entry| *entry != HookedBy::Link(key));
+                    hook.entries.retain(|entry| *entry != AttachedBy::Link(key));
                     hook.revision += 1;
                     if hook.entries.is_empty() {
                         self.tcx.remove(&at);

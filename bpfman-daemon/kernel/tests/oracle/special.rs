@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use bpfmand_core::{Insn, op};
-use bpfmand_splice::{ProceedMask, SpliceOptions, Way};
+use bpfmand_splice::{JoinMode, ProceedMask, SpliceOptions};
 
 use crate::chain::{Loaded, compare};
 use crate::corpus::corpus_of;
@@ -68,7 +68,7 @@ fn the_last_member_may_tail_call() {
 }
 
 #[test]
-fn a_member_with_a_used_up_loop_budget_leaves_the_next_one_its_own() {
+fn member_that_uses_up_its_loop_budget_leaves_the_nexts_alone() {
     if !objects::kernel_has("bpf_iter_num_new") || kernel::kernel_version() < (6, 9) {
         println!("skipped: Linux before 6.9 has no may_goto");
         return;
@@ -86,7 +86,7 @@ fn a_member_with_a_used_up_loop_budget_leaves_the_next_one_its_own() {
 }
 
 #[test]
-fn a_timer_outlives_its_chain_but_keeps_none_of_the_others_loaded() {
+fn timer_outlives_its_chain_but_keeps_no_other_member_loaded() {
     if !objects::kernel_has("bpf_wq_start") {
         println!("skipped: this kernel has no work queues");
         return;
@@ -114,7 +114,7 @@ fn a_timer_outlives_its_chain_but_keeps_none_of_the_others_loaded() {
 }
 
 #[test]
-fn what_leaves_work_for_later_or_catches_exceptions_stays_a_program_of_its_own() {
+fn deferred_work_and_exceptions_keep_a_program_separate() {
     let kind = ProgramKind::Xdp;
     let sources = [
         ("deferred.c", "bpf_wq_start", &["start_timer", "start_work"][..]),
@@ -131,7 +131,7 @@ fn what_leaves_work_for_later_or_catches_exceptions_stays_a_program_of_its_own()
         for name in names {
             let members = ["global_counter", name, "global_counter"].map(|name| (corpus.named(name), PASS));
             let chain = Together::new(kind, &members, &corpus.maps, &options(kind)).unwrap();
-            assert_eq!(chain.plan.members[1].way, Way::Standalone, "{name}");
+            assert_eq!(chain.plan.members[1].way, JoinMode::Standalone, "{name}");
         }
     }
 }
@@ -181,14 +181,14 @@ fn a_chain_longer_than_a_short_jump_reaches_its_end() {
     // Without long jumps, members go behind calls.
     for (ja32, calls) in [(false, true), (true, false)] {
         let chain = Together::new(kind, &members, &maps, &SpliceOptions { ja32, ..options(kind) }).unwrap();
-        assert_eq!(chain.plan.members.iter().any(|member| member.way == Way::Function), calls);
+        assert_eq!(chain.plan.members.iter().any(|member| member.way == JoinMode::Function), calls);
         let agreed = compare(kind, &members, &chain, &maps, &packets);
         assert!(agreed.as_ref().is_ok_and(|packets| *packets > 1), "{agreed:?}");
     }
 }
 
 #[test]
-fn the_verifier_never_counts_more_stack_than_the_instructions_show() {
+fn verifier_counts_no_more_stack_than_instructions_show() {
     let corpus = corpus_of(ProgramKind::Xdp);
     for member in &corpus.members {
         // The splicer compares the depths; this test only checks that a chain can be made.

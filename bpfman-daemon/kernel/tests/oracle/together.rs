@@ -221,8 +221,8 @@ impl Tally {
         self.cut += usize::from(chain.plan.segments.len() > 1);
         self.timed += usize::from(chain.plan.timed);
         let ways = |way| chain.plan.members.iter().filter(|member| member.way == way).count();
-        self.behind_calls += ways(bpfmand_splice::Way::Function);
-        self.own += ways(bpfmand_splice::Way::Standalone);
+        self.behind_calls += ways(bpfmand_splice::JoinMode::Function);
+        self.own += ways(bpfmand_splice::JoinMode::Standalone);
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 
 use bpfmand_core::{BoundText, Insn, MapId};
 use bpfmand_splice::{
-    ArrayUse, Attempt, Bindings, COUNTER_ROWS, CounterLayout, FrameRounding, Member, ProceedMask,
-    SpliceOptions, TIMED_ONE_IN, TimeLayout, Timing, Way, compile, plan,
+    ArrayUse, Attempt, Bindings, COUNTER_ROWS, CounterLayout, FrameRounding, JoinMode, Member, ProceedMask,
+    SpliceOptions, TIMED_ONE_IN, TimeLayout, Timing, compile, plan,
 };
 
 use crate::chain::descriptors;
@@ -27,7 +27,7 @@ fn alone(member: Member<'_>) -> Member<'_> {
 }
 
 struct Chain {
-    ways: Vec<Way>,
+    ways: Vec<JoinMode>,
     entry: Program,
     members: usize,
     counters: Option<Map>,
@@ -128,7 +128,7 @@ fn tail_caller(otherwise: i32) -> BoundText {
 }
 
 #[test]
-fn a_packet_that_cannot_go_on_is_dropped_and_counted_where_it_was_to_go() {
+fn packet_of_a_failed_tail_call_is_dropped_and_counted_there() {
     for (kind, goes_on, dropped) in
         [(ProgramKind::Xdp, 2, 0), (ProgramKind::Tcx, 3, 2), (ProgramKind::Clsact, 3, 2)]
     {
@@ -156,7 +156,7 @@ fn a_packet_that_cannot_go_on_is_dropped_and_counted_where_it_was_to_go() {
 }
 
 #[test]
-fn a_verdict_from_a_tail_called_program_is_looked_at_though_verifiers_overlook_it() {
+fn tail_called_verdict_is_checked_though_verifiers_ignore_it() {
     let kind = ProgramKind::Xdp;
     let jumps = Map::empty_slot().unwrap();
     let dropper = load(&constant(1), kind, &[]).unwrap();
@@ -169,7 +169,7 @@ fn a_verdict_from_a_tail_called_program_is_looked_at_though_verifiers_overlook_i
     ];
     let maps = [jumps];
     let chain = Chain::new(kind, &members, &maps, &options(kind), |_| true);
-    assert_eq!(chain.ways, [Way::Function, Way::Inline]);
+    assert_eq!(chain.ways, [JoinMode::Function, JoinMode::Inline]);
     assert_eq!(chain.run(kind), 1);
     // The same holds for a program of its own, with a function that contains the verdict after a failed call.
     let drop = constant(1);
@@ -179,7 +179,7 @@ fn a_verdict_from_a_tail_called_program_is_looked_at_though_verifiers_overlook_i
 }
 
 #[test]
-fn a_failing_old_load_ends_its_member_with_zero_though_verifiers_overlook_it() {
+fn failed_old_load_returns_zero_though_verifiers_ignore_it() {
     let kind = ProgramKind::Tcx;
     // Loads beyond the end of the packet: the program ends with 0. Otherwise it would return PIPE.
     let load_beyond = program(
@@ -190,7 +190,7 @@ fn a_failing_old_load_ends_its_member_with_zero_though_verifiers_overlook_it() {
     let pipe = ProceedMask(1 << 4);
     let members = [Member::new("load.o", &load_beyond, pipe), Member::new("last.o", &last, pipe)];
     let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
-    assert_eq!(chain.ways, [Way::Function, Way::Inline]);
+    assert_eq!(chain.ways, [JoinMode::Function, JoinMode::Inline]);
     assert_eq!(chain.run(kind), 0, "OK, by the failing load, ends the chain");
 }
 
@@ -249,7 +249,7 @@ fn type_ids_in_instructions_move_with_their_types() {
     let moved = Member { local_type_ids: &ids, ..Member::new("objects.o", &text, pipe) };
     let members = [Member::new("first.o", &first, pipe), moved, Member::new("last.o", &last, pipe)];
     let chain = Chain::new(kind, &members, &maps, &options(kind), |_| true);
-    assert_eq!(chain.ways, [Way::Inline; 3]);
+    assert_eq!(chain.ways, [JoinMode::Inline; 3]);
     assert_eq!(chain.run(kind), 2, "the object was made and freed, and the packet went on");
     let type_id = |text: &BoundText| text.0.insns[ids[0]].imm;
     assert!(type_id(&text) > 0);
@@ -271,14 +271,15 @@ fn the_kernel_takes_frames_up_to_what_the_planner_counts() {
         let text = framed(depth, 6..=6);
         let members = [Member::new("framed.o", &text, set), alone(small), small];
         let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
-        assert_eq!(chain.ways[0] == Way::Inline, inlined, "{depth}");
+        assert_eq!(chain.ways[0] == JoinMode::Inline, inlined, "{depth}");
         assert_eq!(chain.run(kind), 2);
     }
     // A full frame, and no free register: behind a call on kernels where an empty frame counts nothing.
     let text = framed(512, 6..=9);
     let members = [Member::new("full.o", &text, set), small];
     let chain = Chain::new(kind, &members, &[], &options(kind), |_| true);
-    let way = if options(kind).rounding == FrameRounding::To16 { Way::Function } else { Way::Standalone };
+    let way =
+        if options(kind).rounding == FrameRounding::To16 { JoinMode::Function } else { JoinMode::Standalone };
     assert_eq!(chain.ways[0], way);
     assert_eq!(chain.run(kind), 2);
 }

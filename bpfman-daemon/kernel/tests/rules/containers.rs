@@ -84,7 +84,7 @@ fn find(bench: &Bench<LinuxKernel>, ids: &[&ContainerId]) -> Vec<ContainerFacts>
     bench.kernel.containers(&WantedContainers::new(ids.iter().map(|id| (*id).clone()))).unwrap().containers
 }
 
-fn a_container_is_found_in_each_kind_of_hierarchy_by_all_drivers_names(bench: &Bench<LinuxKernel>) {
+fn container_is_found_in_all_hierarchies_by_all_driver_names(bench: &Bench<LinuxKernel>) {
     let all: Vec<PathBuf> = [hierarchies("cgroup2"), hierarchies("cgroup")]
         .into_iter()
         .filter_map(|h| h.into_iter().next())
@@ -116,7 +116,7 @@ fn a_container_is_found_in_each_kind_of_hierarchy_by_all_drivers_names(bench: &B
     }
 }
 
-fn processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first(bench: &Bench<LinuxKernel>) {
+fn processes_of_inner_cgroups_belong_to_it_and_oldest_is_first(bench: &Bench<LinuxKernel>) {
     let hierarchy = hierarchies("cgroup2").into_iter().chain(hierarchies("cgroup")).next().unwrap();
     let (outer, inner, monitored) = (id(), id(), id());
     let mut groups = Groups(Vec::new());
@@ -223,7 +223,7 @@ fn a_containers_network_is_none_that_its_processes_made(bench: &Bench<LinuxKerne
     drop((first, second));
 }
 
-fn a_container_in_a_user_namespace_has_the_network_that_came_with_it(bench: &Bench<LinuxKernel>) {
+fn container_in_a_user_namespace_has_that_namespaces_network(bench: &Bench<LinuxKernel>) {
     let hierarchy = hierarchies("cgroup2").into_iter().chain(hierarchies("cgroup")).next().unwrap();
     let id = id();
     let mut groups = Groups(Vec::new());
@@ -248,7 +248,7 @@ fn a_container_in_a_user_namespace_has_the_network_that_came_with_it(bench: &Ben
 on_linux!(
     no_container_takes_the_name_of_another,
     a_containers_network_is_none_that_its_processes_made,
-    a_container_in_a_user_namespace_has_the_network_that_came_with_it,
-    a_container_is_found_in_each_kind_of_hierarchy_by_all_drivers_names,
-    processes_of_groups_inside_are_the_containers_and_the_oldest_comes_first,
+    container_in_a_user_namespace_has_that_namespaces_network,
+    container_is_found_in_all_hierarchies_by_all_driver_names,
+    processes_of_inner_cgroups_belong_to_it_and_oldest_is_first,
 );

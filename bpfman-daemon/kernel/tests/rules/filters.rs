@@ -1,6 +1,6 @@
 //! Filters at a hook: those of the daemon, and those that `tc` makes.
 
-use bpfmand_core::{Direction, HookKind, ProgramType, Via};
+use bpfmand_core::{Direction, HookAttachment, HookKind, ProgramType};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, TcFilter};
@@ -38,7 +38,7 @@ fn of_one_priority_the_newest_filter_runs_first<K: Kernel>(bench: &Bench<K>) {
         .entries
         .iter()
         .filter_map(|entry| match &entry.via {
-            Via::Filter(facts) => Some(facts.handle),
+            HookAttachment::Filter(facts) => Some(facts.handle),
             _ => None,
         })
         .collect();
@@ -76,7 +76,7 @@ fn filters_of_others_are_told_as_tc_shows_them(bench: &Bench<LinuxKernel>) {
         .entries
         .iter()
         .map(|entry| match &entry.via {
-            Via::Filter(facts) => (
+            HookAttachment::Filter(facts) => (
                 facts.chain,
                 facts.priority,
                 facts.kind.as_str(),
@@ -113,8 +113,8 @@ fn add_u32(bench: &Bench<LinuxKernel>, place: &[&str]) -> bool {
 fn kinds_at(bench: &Bench<LinuxKernel>, direction: Direction) -> Vec<String> {
     let key = bench.key("left", HookKind::Tc(direction));
     let contents = bench.kernel.hook_contents(Some(&bench.netns), &key).unwrap();
-    let kind = |via: &Via| match via {
-        Via::Filter(facts) => facts.kind.clone(),
+    let kind = |via: &HookAttachment| match via {
+        HookAttachment::Filter(facts) => facts.kind.clone(),
         other => panic!("{other:?}"),
     };
     contents.entries.iter().map(|entry| kind(&entry.via)).collect()

@@ -1,4 +1,4 @@
-use bpfmand_core::{Direction, HookKind, KernelLinkId, ProgramType, Via, XdpRunsIn};
+use bpfmand_core::{Direction, HookAttachment, HookKind, KernelLinkId, ProgramType, XdpRunsIn};
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{FilterPlace, Kernel, KernelError, ListAnchor, TcFilter, XdpMode};
@@ -26,7 +26,7 @@ fn an_xdp_link_is_told_with_its_mode<K: Kernel>(bench: &Bench<K>) {
         let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
         let [entry] = contents.entries.as_slice() else { panic!("{contents:?}") };
         assert_eq!(entry.program, Some(kernel.program_of(&program).unwrap().id));
-        assert_eq!(entry.via, Via::XdpLink { links: vec![link_id], mode: runs_in });
+        assert_eq!(entry.via, HookAttachment::XdpLink { links: vec![link_id], mode: runs_in });
         assert!(entry.may_be_link(link_id) && !entry.may_be_link(KernelLinkId(link_id.0 + 1)));
         let right = bench.key("right", HookKind::Xdp);
         assert_eq!(kernel.hook_contents(Some(&bench.netns), &right).unwrap().entries, []);
@@ -45,7 +45,7 @@ fn an_xdp_program_without_link_is_told_from_one_with<K: Kernel>(bench: &Bench<K>
         let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
         let [entry] = contents.entries.as_slice() else { panic!("{contents:?}") };
         assert_eq!(entry.program, Some(kernel.program_of(&program).unwrap().id));
-        assert_eq!(entry.via, Via::XdpNetlink { mode: runs_in });
+        assert_eq!(entry.via, HookAttachment::XdpNetlink { mode: runs_in });
         // Reading changed nothing.
         assert_eq!(kernel.hook_contents(Some(&bench.netns), &key).unwrap(), contents);
         bench.machine.detach_xdp_by_netlink(&bench.left());
@@ -103,7 +103,7 @@ fn a_program_without_a_link_gives_way_only_to_who_expects_it<K: Kernel>(bench: &
     };
     let runs = || {
         let contents = kernel.hook_contents(Some(&bench.netns), &key).unwrap();
-        let unlinked = Via::XdpNetlink { mode: XdpRunsIn::Native };
+        let unlinked = HookAttachment::XdpNetlink { mode: XdpRunsIn::Native };
         assert!(contents.entries.iter().all(|entry| entry.via == unlinked), "{contents:?}");
         contents.entries.first().and_then(|entry| entry.program)
     };
@@ -125,7 +125,7 @@ fn a_program_without_a_link_gives_way_only_to_who_expects_it<K: Kernel>(bench: &
     refused(put(Some(&second), None));
 }
 
-fn links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told<K: Kernel>(bench: &Bench<K>) {
+fn links_at_one_index_in_two_namespaces_are_both_reported<K: Kernel>(bench: &Bench<K>) {
     let kernel = &*bench.kernel;
     let other = bench.machine.add_namespace();
     let here = bench.left();
@@ -137,7 +137,7 @@ fn links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told<K: Ke
     let ids = links.each_ref().map(|link| kernel.link_of(link).unwrap().id);
     for (netns, key) in [(&bench.netns, bench.key("left", HookKind::Xdp)), (&other, there_key)] {
         let contents = kernel.hook_contents(Some(netns), &key).unwrap();
-        let Via::XdpLink { links, .. } = &contents.entries[0].via else { panic!("{contents:?}") };
+        let HookAttachment::XdpLink { links, .. } = &contents.entries[0].via else { panic!("{contents:?}") };
         assert_eq!(links.as_slice(), ids);
     }
     drop(links);
@@ -145,7 +145,7 @@ fn links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told<K: Ke
     bench.machine.attach_xdp_by_netlink(&there, &program, XdpMode::Generic);
     let _link = kernel.attach(&program, &here.xdp(XdpMode::Generic)).unwrap();
     let contents = kernel.hook_contents(Some(&other), &there_key).unwrap();
-    assert_eq!(contents.entries[0].via, Via::XdpNetlink { mode: XdpRunsIn::Generic });
+    assert_eq!(contents.entries[0].via, HookAttachment::XdpNetlink { mode: XdpRunsIn::Generic });
 }
 
 fn tcx_programs_come_in_their_order_and_before_filters<K: Kernel>(bench: &Bench<K>) {
@@ -172,14 +172,17 @@ fn tcx_programs_come_in_their_order_and_before_filters<K: Kernel>(bench: &Bench<
     let contents = |kind| kernel.hook_contents(Some(&bench.netns), &bench.key("left", kind)).unwrap();
     let tcx = contents(HookKind::Tcx(direction));
     let found: Vec<_> = tcx.entries.iter().map(|entry| (entry.program, entry.via.clone())).collect();
-    assert_eq!(found, [(id(1), Via::TcxProgram), (id(0), Via::TcxLink { link: link_id })]);
+    assert_eq!(
+        found,
+        [(id(1), HookAttachment::TcxProgram), (id(0), HookAttachment::TcxLink { link: link_id })]
+    );
     let all = contents(HookKind::Tc(direction));
     assert_eq!(all.revision, tcx.revision);
     assert_eq!(all.entries[..2], tcx.entries[..]);
     let filters: Vec<_> = all.entries[2..]
         .iter()
         .map(|entry| match &entry.via {
-            Via::Filter(facts) => {
+            HookAttachment::Filter(facts) => {
                 assert_eq!((facts.chain, facts.protocol, facts.kind.as_str()), (0, 3, "bpf"));
                 assert!(facts.direct_action);
                 (entry.program, facts.priority, facts.handle, facts.name.clone())
@@ -221,7 +224,7 @@ crate::on_both_kernels!(
     an_xdp_link_is_told_with_its_mode,
     an_xdp_program_without_link_is_told_from_one_with,
     a_conflict_names_the_program_that_holds_the_hook,
-    links_of_one_program_to_the_same_number_in_two_namespaces_are_both_told,
+    links_at_one_index_in_two_namespaces_are_both_reported,
     tcx_programs_come_in_their_order_and_before_filters,
     a_hook_that_is_gone_is_told_so,
 );

@@ -15,7 +15,7 @@ use super::{Btf, Kind, Type};
 const TAG: &str = "arg:ctx";
 
 /// Maximum number of functions for one kind of context: the kernel allows 256 functions per program.
-const MOST: usize = 1024;
+const MAX_FUNCTIONS: usize = 1024;
 
 /// Functions with such arguments, and the contexts of the object's programs.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl TaggedContexts {
                 functions.entry(tag.size_or_type).or_default().insert(tag.tagged_part());
             }
         }
-        if functions.is_empty() || functions.len() > MOST {
+        if functions.is_empty() || functions.len() > MAX_FUNCTIONS {
             return Self::default();
         }
         Self { functions, contexts: types.filter_map(context_of).collect(), first: btf.len() + 1 }

@@ -4,8 +4,8 @@ pub(crate) mod contexts;
 pub(crate) mod ext;
 pub(crate) mod fixup;
 pub(crate) mod kind;
+pub(crate) mod map_bound_types;
 mod shape;
-pub(crate) mod tied;
 mod types;
 mod without_size;
 

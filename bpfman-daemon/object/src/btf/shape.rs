@@ -4,7 +4,7 @@ use super::{Btf, Kind};
 
 /// Limits of depth and text length, in bytes: types of map values are small.
 const DEPTH: usize = 8;
-const LONGEST: usize = 16 << 10;
+const MAX_TEXT: usize = 16 << 10;
 
 impl Btf {
     /// Returns the layout of a type: names and offsets of members, kinds and sizes of numbers. Names of typedefs and
@@ -17,14 +17,14 @@ impl Btf {
 
     fn write_shape(&self, id: u32, depth: usize, text: &mut String) {
         let Some(ty) = self.resolve(id) else { return text.push_str("void") };
-        if depth == 0 || text.len() > LONGEST {
+        if depth == 0 || text.len() > MAX_TEXT {
             return text.push('…');
         }
         match ty.kind {
             Kind::Struct | Kind::Union => {
                 text.push_str(if ty.kind == Kind::Struct { "struct {" } else { "union {" });
                 for member in ty.members() {
-                    if text.len() > LONGEST {
+                    if text.len() > MAX_TEXT {
                         return text.push('…');
                     }
                     text.push_str(&format!(" {}: ", self.string(member.name_off)));

@@ -218,7 +218,7 @@ fn find_member_in(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::btf::tied::tests::self_containing;
+    use crate::btf::map_bound_types::tests::self_containing;
 
     #[test]
     fn a_member_is_looked_for_once_in_each_type() {

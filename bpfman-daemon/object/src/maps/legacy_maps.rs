@@ -6,7 +6,7 @@ use crate::btf::word;
 use crate::elf::Elf;
 
 /// `struct bpf_map_def`: type, key size, value size, entries, flags.
-const SHORTEST: u64 = 20;
+const MIN_DEFINITION: u64 = 20;
 /// Sizes of longer definitions: aya's adds an id and a pinning; iproute2's (`struct bpf_elf_map`) may also have two
 /// numbers of an inner map.
 const WITH_PINNING: [u64; 2] = [28, 36];
@@ -30,12 +30,12 @@ pub(super) fn read(table: &mut MapTable, elf: &Elf, section: usize) -> Result<()
             .ok()
             .zip(usize::try_from(symbol.value.saturating_add(len)).ok())
             .and_then(|(start, end)| data.get(start..end))
-            .filter(|bytes| bytes.len() as u64 >= SHORTEST)
+            .filter(|bytes| bytes.len() as u64 >= MIN_DEFINITION)
             .ok_or_else(|| {
                 ObjectError::map(
                     symbol.name.clone(),
                     format!(
-                        "its definition of {len} bytes is shorter than {SHORTEST} or outside its section"
+                        "its definition of {len} bytes is shorter than {MIN_DEFINITION} or outside its section"
                     ),
                 )
             })?;

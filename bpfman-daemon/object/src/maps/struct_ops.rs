@@ -13,9 +13,9 @@ use crate::check::check_name;
 use crate::elf::{Elf, Reloc, SymbolPlace};
 
 /// Maximum number of set members, over all struct_ops of an object: the kernel's largest type has about a hundred.
-const MOST_MEMBERS: usize = 4096;
+const MAX_MEMBERS: usize = 4096;
 /// Maximum size of members that are not functions, over all struct_ops of an object, in bytes.
-const MOST_BYTES: usize = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
 
 /// Map with a struct_ops value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Place<'_> {
             };
             members.push(StructOpsMember { name: name.to_owned(), value });
             // Structs may overlap in a damaged file.
-            if members.len() > MOST_MEMBERS {
+            if members.len() > MAX_MEMBERS {
                 return Err(wrong("is one of too many"));
             }
         }
@@ -164,7 +164,7 @@ impl Place<'_> {
 
     fn bytes(&self, offset: u64, size: u64) -> Option<&[u8]> {
         let start = usize::try_from(self.offset.checked_add(offset)?).ok()?;
-        let end = start.checked_add(usize::try_from(size).ok().filter(|size| *size <= MOST_BYTES)?)?;
+        let end = start.checked_add(usize::try_from(size).ok().filter(|size| *size <= MAX_BYTES)?)?;
         self.elf.section_data(self.section).get(start..end)
     }
 
@@ -200,9 +200,9 @@ pub(crate) fn check_struct_ops(maps: &[MapSpec], all: &[StructOpsMap]) -> Result
                 StructOpsValue::Data(data) => bytes += data.len(),
             }
         }
-        if members > MOST_MEMBERS || bytes > MOST_BYTES || number > 64 {
+        if members > MAX_MEMBERS || bytes > MAX_BYTES || number > 64 {
             return Err(format!(
-                "has too many structures of functions, or more than {MOST_MEMBERS} members or {MOST_BYTES} bytes in them"
+                "has too many structures of functions, or more than {MAX_MEMBERS} members or {MAX_BYTES} bytes in them"
             ));
         }
     }

@@ -14,7 +14,7 @@ fn ids_by_bpftool() -> Result<String> {
 }
 
 #[test]
-fn functions_hooks_structures_and_variables_have_the_ids_that_bpftool_prints() -> Result<()> {
+fn functions_hooks_structs_and_variables_have_bpftools_ids() -> Result<()> {
     let kernel = KernelBtf::parse(std::fs::read("/sys/kernel/btf/vmlinux")?)?;
     let dump = ids_by_bpftool()?;
     let printed = |kind: &str, name: &str| -> Result<u32> {

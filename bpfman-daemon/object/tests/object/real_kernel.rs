@@ -106,7 +106,7 @@ fn static_functions_load_as_programs() -> Result<()> {
 }
 
 #[test]
-fn functions_of_several_sections_callbacks_and_hidden_functions_load() -> Result<()> {
+fn functions_of_several_sections_and_callbacks_load() -> Result<()> {
     assert_eq!(load(&compile::object("text_sections.c")?, BtfFeatures::ALL, |_| true)?, 1);
     assert_eq!(load(&compile::object("callbacks.c")?, BtfFeatures::ALL, |_| true)?, 2);
     Ok(())

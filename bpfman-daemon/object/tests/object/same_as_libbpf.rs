@@ -103,7 +103,7 @@ fn kernel_types_resolve_as_libbpf_resolves_them() -> Result<()> {
 }
 
 #[test]
-fn kernel_functions_and_configuration_resolve_as_libbpf_resolves_them() -> Result<()> {
+fn kernel_functions_and_configuration_resolve_as_in_libbpf() -> Result<()> {
     compare_source("kernel_symbols.c", FOR_LIBBPF_1_1)
 }
 

@@ -6,12 +6,12 @@ use bpfmand_engine::{ChainFigures, MemberFigures};
 
 use super::labels::{MemberCount, MemberLabels, application};
 use crate::catalogue as is;
-use crate::growing_sums::GrowingSums;
+use crate::monotonic_sums::MonotonicSums;
 
 /// Sums by link id and counted event.
-type MemberSums = GrowingSums<(LinkId, MemberCount), MemberLabels, 1>;
+type MemberSums = MonotonicSums<(LinkId, MemberCount), MemberLabels, 1>;
 /// Sums by hook and counted event.
-type ChainSums = GrowingSums<(String, &'static str), (String, &'static str), 1>;
+type ChainSums = MonotonicSums<(String, &'static str), (String, &'static str), 1>;
 
 const PROCEEDED: &str = "proceeded";
 const FAILED: &str = "failed";

@@ -15,13 +15,13 @@ use bpfmand_kernel::Kernel;
 /// Delay between the end of a pass and the beginning of the next one.
 const STAYS: Duration = Duration::from_secs(30);
 const OLD: Duration = Duration::from_secs(600);
-const MOST_OF_MAP: u64 = 65_536;
+const MAX_OF_MAP: u64 = 65_536;
 /// Maximum number of entries per pass: some hundredths of a second of one CPU.
-const MOST_OF_PASS: u64 = 4 * MOST_OF_MAP;
+const MAX_OF_PASS: u64 = 4 * MAX_OF_MAP;
 /// Maximum size of keys and values per pass, in bytes, since values may be large.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 /// Maximum size of keys and values per map, in bytes.
-const MOST_BYTES_OF_MAP: u64 = MOST_BYTES / 4;
+const MAX_BYTES_OF_MAP: u64 = MAX_BYTES / 4;
 
 #[derive(Debug, Default)]
 pub struct EntryCounts(Mutex<Counts>);
@@ -88,10 +88,10 @@ impl EntryCounts {
         let _ends = Ends(self);
         let (mut entries, mut bytes) = (0, 0);
         for id in order {
-            if entries >= MOST_OF_PASS || bytes >= MOST_BYTES {
+            if entries >= MAX_OF_PASS || bytes >= MAX_BYTES {
                 break;
             }
-            let counted = match engine.count_entries(*id, MOST_OF_MAP, MOST_BYTES_OF_MAP) {
+            let counted = match engine.count_entries(*id, MAX_OF_MAP, MAX_BYTES_OF_MAP) {
                 Ok(counted) => counted,
                 Err(error) => {
                     tracing::debug!(map = id.0, %error, "entries of a map cannot be counted");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_that_are_too_large_come_last_however_long_ago_they_were_tried() {
+    fn too_large_maps_come_last_no_matter_when_they_were_tried() {
         let (counts, now) = (EntryCounts::default(), Instant::now());
         let maps = [map(1, map_type::HASH), map(2, map_type::HASH)];
         counts.lock().of.insert(MapId(1), Try { entries: None, at: now });

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use bpfman_metrics::{Exposition, add_process};
 use bpfmand_core::{LinkId, ProgramId};
-use bpfmand_engine::{Engine, FigureDesk};
+use bpfmand_engine::{Engine, FiguresCache};
 use bpfmand_journal::Journal;
 use bpfmand_kernel::Kernel;
 
 use crate::catalogue;
-use crate::growing_sums::GrowingSums;
+use crate::monotonic_sums::MonotonicSums;
 use crate::{ImageCounts, LimitCounts};
 use entry_counts::EntryCounts;
 use labels::{MemberCount, MemberLabels, ProgramLabels};
@@ -65,7 +65,7 @@ pub struct RadarCounts {
 /// Collector of metrics. Collections are serialized: sums accumulate from one to the next.
 pub struct DaemonMetrics<K: Kernel> {
     parts: DaemonParts<K>,
-    desk: FigureDesk,
+    desk: FiguresCache,
     memory: Mutex<Memory>,
     entries: Arc<EntryCounts>,
 }
@@ -74,16 +74,16 @@ pub struct DaemonMetrics<K: Kernel> {
 #[derive(Debug, Default)]
 struct Memory {
     took: Duration,
-    programs: GrowingSums<ProgramId, ProgramLabels, 4>,
-    members: GrowingSums<(LinkId, MemberCount), MemberLabels, 1>,
-    chains: GrowingSums<(String, &'static str), (String, &'static str), 1>,
+    programs: MonotonicSums<ProgramId, ProgramLabels, 4>,
+    members: MonotonicSums<(LinkId, MemberCount), MemberLabels, 1>,
+    chains: MonotonicSums<(String, &'static str), (String, &'static str), 1>,
 }
 
 impl<K: Kernel> DaemonMetrics<K> {
     /// Creates a collector.
     #[must_use]
     pub fn new(parts: DaemonParts<K>) -> Self {
-        Self { parts, desk: FigureDesk::default(), memory: Mutex::default(), entries: Arc::default() }
+        Self { parts, desk: FiguresCache::default(), memory: Mutex::default(), entries: Arc::default() }
     }
 
     /// Returns all present metrics in OpenMetrics format. Reads from the kernel, and does not wait for changes.

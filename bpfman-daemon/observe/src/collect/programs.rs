@@ -9,10 +9,10 @@ use bpfmand_engine::{ProgramFigures, RecordCounts};
 use super::DaemonStates;
 use super::labels::ProgramLabels;
 use crate::catalogue as is;
-use crate::growing_sums::GrowingSums;
+use crate::monotonic_sums::MonotonicSums;
 
 /// Runs, nanoseconds, missed runs, and nanoseconds in chains.
-type ProgramSums = GrowingSums<ProgramId, ProgramLabels, 4>;
+type ProgramSums = MonotonicSums<ProgramId, ProgramLabels, 4>;
 
 pub fn add(
     samples: &mut Exposition,

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 /// Minimum interval between checks of the files.
 const LOOK: Duration = Duration::from_secs(5);
 /// Maximum size of each file, in bytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_FILE: u64 = 1 << 20;
 
 /// PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,8 +190,8 @@ impl TlsFiles {
 fn read(file: &Path) -> Result<Vec<u8>, TlsFileError> {
     let fail = |source| TlsFileError::Read { file: file.to_owned(), source };
     let found = fs::metadata(file).map_err(fail)?;
-    if !found.is_file() || found.len() > LARGEST {
-        let what = io::Error::other(format!("it is no file of at most {LARGEST} bytes"));
+    if !found.is_file() || found.len() > MAX_FILE {
+        let what = io::Error::other(format!("it is no file of at most {MAX_FILE} bytes"));
         return Err(fail(what));
     }
     fs::read(file).map_err(fail)
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_replaced_is_read_again_and_a_broken_one_is_not_used() {
+    fn replaced_certificate_is_read_again_and_a_broken_one_unused() {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = pair();
         let mut identity = TlsIdentity::read(files(&folder, &certificate, &key)).unwrap();

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use certificate::{TlsFileError, TlsFiles, TlsIdentity};
 pub use scrapes::Scrapes;
 pub use tcp::{TcpReaders, serve_tcp};
-pub use unix::{MayRead, serve_unix};
+pub use unix::{ReadPermission, serve_unix};
 
 /// Maximum duration of a connection: the handshake, a request, a collection, and the transfer.
 const PATIENCE: Duration = Duration::from_secs(10);

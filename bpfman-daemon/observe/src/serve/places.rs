@@ -5,9 +5,9 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Maximum number of connections of all clients; a privileged client may exceed it.
-pub const MOST: usize = 32;
+pub const MAX_CONNECTIONS: usize = 32;
 /// Maximum number of connections of one client.
-pub const MOST_OF_ONE: usize = 4;
+pub const MAX_OF_ONE: usize = 4;
 
 /// Connection slots by client.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl<Reader: Eq + Hash + Clone> Places<Reader> {
         let mut taken = self.taken();
         let all: usize = taken.values().sum();
         let own = taken.get(reader).copied().unwrap_or(0);
-        if own >= MOST_OF_ONE || all >= MOST && !is_always_let_in {
+        if own >= MAX_OF_ONE || all >= MAX_CONNECTIONS && !is_always_let_in {
             return None;
         }
         taken.insert(reader.clone(), own + 1);
@@ -63,11 +63,11 @@ mod tests {
     #[test]
     fn one_reader_keeps_out_no_other_and_nobody_keeps_out_root() {
         let places = Arc::new(Places::default());
-        let mut held: Vec<_> = (0..MOST_OF_ONE).filter_map(|_| places.take(&1000, false)).collect();
-        assert_eq!(held.len(), MOST_OF_ONE);
+        let mut held: Vec<_> = (0..MAX_OF_ONE).filter_map(|_| places.take(&1000, false)).collect();
+        assert_eq!(held.len(), MAX_OF_ONE);
         assert!(places.take(&1000, false).is_none());
         held.extend((2000..).map_while(|reader| places.take(&reader, false)));
-        assert_eq!(held.len(), MOST);
+        assert_eq!(held.len(), MAX_CONNECTIONS);
         let _of_root = places.take(&0, true).unwrap_or_else(|| unreachable!("root is let in"));
         drop(held);
         assert_eq!(places.taken().len(), 1);

@@ -10,11 +10,11 @@ use tokio::sync::Mutex;
 const SHARED_FOR: Duration = Duration::from_secs(1);
 
 /// Function that collects metrics; it may block for some milliseconds.
-pub type Gather = Box<dyn Fn() -> String + Send + Sync>;
+pub type CollectFn = Box<dyn Fn() -> String + Send + Sync>;
 
 /// Cache of the metrics text.
 pub struct Scrapes {
-    gather: std::sync::Arc<Gather>,
+    gather: std::sync::Arc<CollectFn>,
     last: Mutex<Option<(Instant, Bytes)>>,
     began: Instant,
     /// Time of the last scrape in milliseconds since `began`, plus one; 0 if there was none.
@@ -24,7 +24,7 @@ pub struct Scrapes {
 impl Scrapes {
     /// Creates a cache with this function.
     #[must_use]
-    pub fn new(gather: Gather) -> Self {
+    pub fn new(gather: CollectFn) -> Self {
         Self {
             gather: std::sync::Arc::new(gather),
             last: Mutex::default(),

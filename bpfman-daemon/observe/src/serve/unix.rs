@@ -10,10 +10,10 @@ use super::places::Places;
 use super::{PAUSE, Scrapes};
 
 /// Returns the reason why the client of a connection lacks permission; `None` if it has it. Must not block.
-pub type MayRead = Box<dyn Fn(&UnixStream) -> Option<String> + Send + Sync>;
+pub type ReadPermission = Box<dyn Fn(&UnixStream) -> Option<String> + Send + Sync>;
 
 /// Serves clients of a unix socket; never returns.
-pub async fn serve_unix(listener: UnixListener, scrapes: Arc<Scrapes>, may_read: MayRead) {
+pub async fn serve_unix(listener: UnixListener, scrapes: Arc<Scrapes>, may_read: ReadPermission) {
     let places = Arc::<Places<u32>>::default();
     let mut connections = JoinSet::new();
     loop {

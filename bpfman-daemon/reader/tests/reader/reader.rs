@@ -143,7 +143,7 @@ fn refusal(act: fn(UnixStream)) -> String {
     error.to_string()
 }
 
-fn is_given(stream: UnixStream) -> Answering {
+fn receive_object(stream: UnixStream) -> Answering {
     let mut served = Answering::new(stream);
     let _read: Option<Value> = served.question().unwrap();
     let _object = served.take().unwrap();
@@ -169,7 +169,7 @@ fn map(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 fn says(stream: UnixStream, facts: &Value, contents: &[u8]) {
-    let mut served = is_given(stream);
+    let mut served = receive_object(stream);
     served.say(&json!({ "Ok": facts })).unwrap();
     let _gone = served.give(contents);
     let _next: io::Result<Option<Value>> = served.question();
@@ -203,7 +203,7 @@ fn an_object_whose_maps_have_many_words_is_read_as_here() {
 fn one_that_ends_is_told() {
     let ended = "did not do its work: it ended in the middle of it";
     assert!(refusal(drop).ends_with(ended), "{}", refusal(drop));
-    assert!(refusal(|stream| drop(is_given(stream))).ends_with(ended));
+    assert!(refusal(|stream| drop(receive_object(stream))).ends_with(ended));
     let half = |stream: UnixStream| {
         let mut stream = stream;
         stream.write_all(&[0, 200, 0, 0, 0, b'{']).unwrap();
@@ -218,7 +218,7 @@ fn one_that_ends_is_told() {
 fn one_that_says_nothing_or_reads_nothing_is_not_waited_for() {
     let late = "it did not answer in time";
     let silent = |stream: UnixStream| {
-        let mut served = is_given(stream);
+        let mut served = receive_object(stream);
         let _next: io::Result<Option<Value>> = served.question();
     };
     assert!(refusal(silent).ends_with(late), "{}", refusal(silent));
@@ -246,7 +246,7 @@ fn one_that_says_too_much_is_cut_short() {
     let less = |stream| says(stream, &map(|facts| facts["maps"][0]["initial"] = json!(8)), b"less");
     assert!(refusal(less).contains("4 bytes came instead of 8"), "{}", refusal(less));
     let nonsense = |stream| {
-        let mut served = is_given(stream);
+        let mut served = receive_object(stream);
         served.say(&"nonsense").unwrap();
     };
     assert!(refusal(nonsense).contains("a message is none"), "{}", refusal(nonsense));
@@ -284,7 +284,7 @@ fn one_that_says_what_no_object_says_is_refused() {
 
 /// Links every program to one instruction with this code, registers and immediate.
 fn links(stream: UnixStream, insn: [u8; 8]) {
-    let mut served = is_given(stream);
+    let mut served = receive_object(stream);
     served.say(&json!({ "Ok": facts() })).unwrap();
     served.give(&[]).unwrap();
     let _link: Option<Value> = served.question().unwrap();
@@ -322,7 +322,7 @@ fn a_program_that_refers_to_what_is_not_there_is_refused() {
 #[test]
 fn after_a_failure_nothing_more_is_asked() {
     let object = client(|stream| {
-        let mut served = is_given(stream);
+        let mut served = receive_object(stream);
         served.say(&json!({ "Ok": facts() })).unwrap();
         served.give(&[]).unwrap();
         let _needs: Option<Value> = served.question().unwrap();

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use crate::acting::{acting, facts, is_given};
+use crate::acting::{acting, facts, receive_object};
 use bpfmand_engine::{EbpfObject, EngineError, ReadObjects as _};
 use bpfmand_frames::{PIECE, header};
 use bpfmand_object::BtfFeatures;
@@ -18,7 +18,7 @@ const LARGE: usize = (7 << 20) / 2;
 
 /// Announces so many bytes of variables without sending them.
 fn announces(stream: UnixStream, size: usize) -> bpfmand_frames::Answering {
-    let mut served = is_given(stream);
+    let mut served = receive_object(stream);
     let mut facts = facts();
     facts["types"] = json!([[null, false]]);
     facts["maps"] = json!([{
@@ -74,12 +74,12 @@ fn who_announces_and_sends_nothing_holds_nothing() {
 }
 
 #[test]
-fn one_object_has_a_quarter_of_the_room_whatever_it_fills_it_with() {
+fn one_object_gets_a_quarter_of_the_memory_for_any_content() {
     let client = client(|number, stream| match number {
         0 => says(stream, LARGE + (1 << 20)),
         // One program after the other, each well within the limit of one.
         _ => {
-            let mut served = is_given(stream);
+            let mut served = receive_object(stream);
             served.say(&json!({ "Ok": facts() })).unwrap();
             served.give(&[]).unwrap();
             const INSNS: usize = 1 << 16;

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::acting::{acting, facts, is_given};
+use crate::acting::{acting, facts, receive_object};
 use bpfmand_engine::{EbpfObject, EngineError, ReadObjects as _};
 use bpfmand_reader::{ReaderClient, StartPatience};
 use serde_json::{Value, json};
@@ -14,13 +14,13 @@ const TAKEN: &str = "others took all the time";
 
 /// Answers late, and with invalid data.
 fn slow_and_wrong(_: usize, stream: UnixStream) {
-    let mut served = is_given(stream);
+    let mut served = receive_object(stream);
     std::thread::sleep(Duration::from_millis(100));
     let _gone = served.say(&json!("nonsense"));
 }
 
 fn silent(stream: UnixStream) {
-    let _never: Result<Option<Value>, _> = is_given(stream).question();
+    let _never: Result<Option<Value>, _> = receive_object(stream).question();
 }
 
 fn refused(result: Result<EbpfObject, EngineError>) -> String {
@@ -35,7 +35,7 @@ fn silent_ones_at_a_start_leave_the_next_its_time() {
         if number < 2 {
             return silent(stream);
         }
-        let mut served = is_given(stream);
+        let mut served = receive_object(stream);
         std::thread::sleep(Duration::from_millis(100));
         served.say(&json!({ "Ok": facts() })).unwrap();
         served.give(&[]).unwrap();
@@ -67,7 +67,7 @@ fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
     assert_eq!(started.load(Ordering::Relaxed), read);
     // The first pass is independent, and a started daemon has full time limits again.
     assert!(refused(client.read(OBJECT.into())).ends_with("it did not answer in time"));
-    client.has_started();
+    client.mark_started();
     for read in [client.read(OBJECT.into()), client.read_again(OBJECT.into())] {
         assert!(refused(read).contains("a message is none"));
     }
@@ -77,7 +77,7 @@ fn what_is_read_again_at_a_start_is_charged_whatever_came_of_it() {
 #[test]
 fn questions_that_were_answered_are_charged_too() {
     let (client, _) = acting(|_, stream| {
-        let mut served = is_given(stream);
+        let mut served = receive_object(stream);
         served.say(&json!({ "Ok": facts() })).unwrap();
         served.give(&[]).unwrap();
         while let Ok(Some(_)) = served.question::<Value>() {

@@ -32,7 +32,7 @@ fn need<'a>(needs: &'a ObjectNeeds, kind: NeedKind, name: &str) -> &'a KernelNee
 }
 
 #[test]
-fn each_need_is_named_with_who_wants_it_and_since_when_it_is_there() {
+fn each_requirement_has_its_user_and_kernel_version() {
     let mut needs = needs_of(&object());
     let of = |kind, name| need(&needs, kind, name);
     let ring = of(NeedKind::MapType, "ringbuf");

@@ -8,9 +8,9 @@ use bpfmand_core::ProgramText;
 use crate::analysis::frame::{self, Depth};
 use crate::analysis::pointer::FULL;
 use crate::analysis::survey::{Survey, calls_bytes};
+use crate::chain::join_mode::{JoinMode, MemberPlan, NotInlinedReason};
 use crate::chain::member::{self, Member};
 use crate::chain::options::{FrameRounding, SpliceOptions};
-use crate::chain::way::{MemberPlan, Way, WayReason};
 use crate::text::scan::Effect;
 
 /// `bpf_loop`: the kernel inlines it and keeps three registers in 24 bytes more of the caller's frame.
@@ -40,7 +40,7 @@ pub(crate) type Frames = Vec<u32>;
 
 /// Returns the depths from the instructions, or from the kernel where the instructions are not certain. If the two
 /// contradict each other, returns the reason why the member must not share a frame.
-pub(crate) fn frames(member: &Member<'_>) -> (Frames, Option<WayReason>) {
+pub(crate) fn frames(member: &Member<'_>) -> (Frames, Option<NotInlinedReason>) {
     let text = member.program();
     let computed = frame::depths(text);
     // Without a depth per function there is nothing to compare.
@@ -59,14 +59,19 @@ pub(crate) fn frames(member: &Member<'_>) -> (Frames, Option<WayReason>) {
     (frames, unclear)
 }
 
-fn decide(text: &ProgramText, function: usize, depth: Depth, kernel: Option<u32>) -> Result<u32, WayReason> {
+fn decide(
+    text: &ProgramText,
+    function: usize,
+    depth: Depth,
+    kernel: Option<u32>,
+) -> Result<u32, NotInlinedReason> {
     match (depth.certain, kernel) {
         (true, None) => Ok(depth.bytes.min(FULL)),
         (true, Some(kernel)) => {
             let allowance = added_by_kernel(text, function);
             // The verifier counts only reachable code, so it may count less.
             if kernel > depth.bytes + allowance {
-                return Err(WayReason::UnclearStack {
+                return Err(NotInlinedReason::UnclearStack {
                     function: text.functions[function].name.clone(),
                     kernel,
                     computed: depth.bytes,
@@ -105,14 +110,14 @@ impl<'a> Group<'a> {
     }
 
     fn inlined(self, range: Range<usize>) -> impl Iterator<Item = usize> + 'a {
-        range.filter(move |member| self.ways[*member].way == Way::Inline)
+        range.filter(move |member| self.ways[*member].way == JoinMode::Inline)
     }
 
     /// Returns the bytes that a member's own frame uses of the common one, a multiple of eight.
     pub(crate) fn body(&self, member: usize) -> u32 {
         match self.ways[member].way {
-            Way::Inline => self.surveys[member].frames[0].next_multiple_of(8),
-            Way::Function | Way::Standalone => 0,
+            JoinMode::Inline => self.surveys[member].frames[0].next_multiple_of(8),
+            JoinMode::Function | JoinMode::Standalone => 0,
         }
     }
 }
@@ -195,10 +200,10 @@ fn tail_calls_fit(group: Group<'_>, member: usize, common: u32) -> bool {
     let survey = &group.surveys[member];
     let rounded = |function: usize| group.options.rounding.round(survey.frames[function]);
     let (entry, first) = match group.ways[member].way {
-        Way::Standalone => return common < TAIL_CALL_LIMIT,
+        JoinMode::Standalone => return common < TAIL_CALL_LIMIT,
         _ if survey.tail_call.is_none() => return true,
-        Way::Inline => (common, 1),
-        Way::Function => (common + rounded(0), 0),
+        JoinMode::Inline => (common, 1),
+        JoinMode::Function => (common + rounded(0), 0),
     };
     let calls = &survey.graph;
     // Bytes of the frames above each function; for the entry function behind a call, the common frame.

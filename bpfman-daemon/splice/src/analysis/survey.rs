@@ -10,9 +10,9 @@ use crate::analysis::stack::{self, Frames};
 use crate::analysis::unwritten::{self, FrameSlots};
 use crate::analysis::verdicts::{self, Codes};
 use crate::chain::hook::SpliceHook;
+use crate::chain::join_mode::{JoinMode, NotInlinedReason};
 use crate::chain::member::{self, Member, callees};
 use crate::chain::options::{FrameRounding, SpliceOptions};
-use crate::chain::way::{Way, WayReason};
 use crate::error::SpliceError;
 use crate::error::refusal::Refusal;
 use crate::text::scan::Effect;
@@ -42,12 +42,12 @@ pub(crate) struct Survey {
     /// Number of functions on the longest path of calls, the entry function included.
     pub(crate) depth: usize,
     /// Required way of the member, with the reason.
-    pub(crate) must: Option<(Way, WayReason)>,
+    pub(crate) must: Option<(JoinMode, NotInlinedReason)>,
     /// Its first tail call: the depth of further tail calls is unknown.
     pub(crate) tail_call: Option<usize>,
     /// Reason why its verdict may come from elsewhere than its own instructions, by a tail call or a failing load: the
     /// verifier must not take it for known.
-    pub(crate) hidden_exit: Option<WayReason>,
+    pub(crate) hidden_exit: Option<NotInlinedReason>,
     /// True if it may leave a redirect target behind.
     pub(crate) redirects: bool,
     /// Codes that its entry function can return.
@@ -87,13 +87,13 @@ fn survey(member: &Member<'_>, options: &SpliceOptions<'_>) -> Result<Survey, Re
     let tail_calls = || member::effects(text).filter(|(_, effect)| is_tail_call(*effect)).map(|(at, _)| at);
     let own = needs_own_program(member, options).or_else(|| exception_callback(text, &graph)).or(unclear);
     let must = match own {
-        Some(reason) => Some((Way::Standalone, reason)),
-        None => needs_own_frame(text).map(|reason| (Way::Function, reason)),
+        Some(reason) => Some((JoinMode::Standalone, reason)),
+        None => needs_own_frame(text).map(|reason| (JoinMode::Function, reason)),
     };
     let helper_of = |effect: Effect, ids: &[i32]| matches!(effect, Effect::Helper(id) if ids.contains(&id));
     Ok(Survey {
         below: stack::deepest_calls(&graph, &frames, options.rounding),
-        depth: deepest_way(&graph),
+        depth: max_call_depth(&graph),
         must,
         tail_call: if member.opaque { Some(0) } else { tail_calls().next() },
         hidden_exit: hidden_exit(text, entry_end),
@@ -122,58 +122,60 @@ fn check(member: &Member<'_>) -> Result<(), Refusal> {
 }
 
 /// Returns why the member can be part of no other program.
-fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option<WayReason> {
+fn needs_own_program(member: &Member<'_>, options: &SpliceOptions<'_>) -> Option<NotInlinedReason> {
     let text = member.program();
     if member.needs_own_btf || text.btf.is_none() && !member.local_type_ids.is_empty() {
-        return Some(WayReason::NeedsOwnBtf);
+        return Some(NotInlinedReason::NeedsOwnBtf);
     }
     if let Some(at) = text.jump_tables.first().and_then(|table| table.loads.first()) {
-        return Some(WayReason::IndirectJump { at: *at });
+        return Some(NotInlinedReason::IndirectJump { at: *at });
     }
     member::effects(text).find_map(|(at, effect)| match effect {
-        Effect::Helper(id) if TIMERS.contains(&id) => Some(WayReason::DeferredWork { at }),
-        Effect::Kfunc { module, .. } if module != 0 => Some(WayReason::UnboundReference { at }),
-        Effect::Kfunc { id, .. } if options.throwing_kfuncs.contains(&id) => Some(WayReason::Throws { at }),
-        Effect::Kfunc { id, .. } if options.deferring_kfuncs.contains(&id) => {
-            Some(WayReason::DeferredWork { at })
+        Effect::Helper(id) if TIMERS.contains(&id) => Some(NotInlinedReason::DeferredWork { at }),
+        Effect::Kfunc { module, .. } if module != 0 => Some(NotInlinedReason::UnboundReference { at }),
+        Effect::Kfunc { id, .. } if options.throwing_kfuncs.contains(&id) => {
+            Some(NotInlinedReason::Throws { at })
         }
-        Effect::UnboundReference => Some(WayReason::UnboundReference { at }),
-        Effect::IndirectJump => Some(WayReason::IndirectJump { at }),
+        Effect::Kfunc { id, .. } if options.deferring_kfuncs.contains(&id) => {
+            Some(NotInlinedReason::DeferredWork { at })
+        }
+        Effect::UnboundReference => Some(NotInlinedReason::UnboundReference { at }),
+        Effect::IndirectJump => Some(NotInlinedReason::IndirectJump { at }),
         _ => None,
     })
 }
 
 /// Detects an exception callback: a function that no instruction calls or points to. In a joined program it would be
 /// refused as unreachable, or be used for the other members too.
-fn exception_callback(text: &ProgramText, graph: &[BTreeSet<usize>]) -> Option<WayReason> {
+fn exception_callback(text: &ProgramText, graph: &[BTreeSet<usize>]) -> Option<NotInlinedReason> {
     let reached: BTreeSet<usize> = graph.iter().flatten().copied().collect();
     let callback = (1..text.functions.len()).find(|function| !reached.contains(function))?;
-    Some(WayReason::CatchesExceptions { at: text.functions[callback].start })
+    Some(NotInlinedReason::CatchesExceptions { at: text.functions[callback].start })
 }
 
 /// Returns why the entry function cannot share its frame with others. Tail calls depend on the position as well.
-fn needs_own_frame(text: &ProgramText) -> Option<WayReason> {
+fn needs_own_frame(text: &ProgramText) -> Option<NotInlinedReason> {
     crate::text::scan::walk(&text.insns, member::span(text, 0)).find_map(|(at, effect)| match effect {
-        Effect::OldPacketLoad => Some(WayReason::OldPacketLoad { at }),
-        Effect::BoundedLoop { .. } => Some(WayReason::SharedLoopBudget { at }),
+        Effect::OldPacketLoad => Some(NotInlinedReason::OldPacketLoad { at }),
+        Effect::BoundedLoop { .. } => Some(NotInlinedReason::SharedLoopBudget { at }),
         _ => None,
     })
 }
 
 /// Returns the first position where a function may end without an exit that every kernel's verifier sees.
-fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<WayReason> {
+fn hidden_exit(text: &ProgramText, entry_end: usize) -> Option<NotInlinedReason> {
     let tail_call = |at: usize, effect| is_tail_call(effect) && at < entry_end;
     let in_entry = member::effects(text).find(|(at, effect)| tail_call(*at, *effect));
     if let Some((at, _)) = in_entry {
-        return Some(WayReason::TailCall { at });
+        return Some(NotInlinedReason::TailCall { at });
     }
     let below = member::effects(text)
         .find(|(at, effect)| *at >= entry_end && (is_tail_call(*effect) || *effect == Effect::OldPacketLoad));
-    below.map(|(at, _)| WayReason::HiddenExit { at })
+    below.map(|(at, _)| NotInlinedReason::HiddenExit { at })
 }
 
 /// Returns the number of functions on the longest path of calls. Calls have no cycles, as checked before.
-fn deepest_way(graph: &[BTreeSet<usize>]) -> usize {
+fn max_call_depth(graph: &[BTreeSet<usize>]) -> usize {
     let mut depth = vec![1; graph.len()];
     for _ in 0..graph.len() {
         let before = depth.clone();
@@ -188,10 +190,10 @@ fn deepest_way(graph: &[BTreeSet<usize>]) -> usize {
 }
 
 /// Returns the bytes of the frames that the member's calls add below the common frame.
-pub(crate) fn calls_bytes(survey: &Survey, way: Way, rounding: FrameRounding) -> u32 {
+pub(crate) fn calls_bytes(survey: &Survey, way: JoinMode, rounding: FrameRounding) -> u32 {
     match way {
-        Way::Inline => survey.below,
-        Way::Function => rounding.round(survey.frames[0].min(FULL)) + survey.below,
-        Way::Standalone => rounding.round(0),
+        JoinMode::Inline => survey.below,
+        JoinMode::Function => rounding.round(survey.frames[0].min(FULL)) + survey.below,
+        JoinMode::Standalone => rounding.round(0),
     }
 }

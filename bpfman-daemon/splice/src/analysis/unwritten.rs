@@ -13,7 +13,7 @@ use crate::analysis::frame::{self, Analysis, FunctionSummary};
 use crate::analysis::pointer::{self, FULL, OWN, Pointer, Reach};
 use crate::analysis::values::Values;
 use crate::chain::member::{effects, span};
-use crate::text::flow::{self, Knowledge};
+use crate::text::flow::{self, FlowFacts};
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
@@ -54,7 +54,7 @@ struct Known {
     written: FrameBytes,
 }
 
-impl Knowledge for Known {
+impl FlowFacts for Known {
     fn join(&mut self, other: &Self) -> bool {
         let mut widened = self.pointers.join(&other.pointers);
         for (mine, theirs) in self.written.0.iter_mut().zip(other.written.0) {

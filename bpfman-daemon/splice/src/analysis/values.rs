@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::text::flow::Knowledge;
+use crate::text::flow::FlowFacts;
 
 pub(crate) trait RegisterValue: Copy + Default + PartialEq {
     /// Returns the facts that hold for either value: this only widens, and only finitely often.
@@ -31,7 +31,7 @@ impl<V: RegisterValue> Values<V> {
     }
 }
 
-impl<V: RegisterValue> Knowledge for Values<V> {
+impl<V: RegisterValue> FlowFacts for Values<V> {
     fn join(&mut self, other: &Self) -> bool {
         let mut widened = self.registers.join(&other.registers);
         for (slot, theirs) in &other.slots {
@@ -41,7 +41,7 @@ impl<V: RegisterValue> Knowledge for Values<V> {
     }
 }
 
-impl<V: RegisterValue> Knowledge for [V; 11] {
+impl<V: RegisterValue> FlowFacts for [V; 11] {
     fn join(&mut self, other: &Self) -> bool {
         self.iter_mut().zip(other).fold(false, |widened, (mine, theirs)| widened | take(mine, *theirs))
     }

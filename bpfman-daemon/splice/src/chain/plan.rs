@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::way::{MemberPlan, Way};
+use crate::chain::join_mode::{JoinMode, MemberPlan};
 
 /// Structure of a hook's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,9 +190,9 @@ impl ChainPlan {
         }
         for (index, member) in self.members.iter().enumerate() {
             let how = match member.way {
-                Way::Inline => continue,
-                Way::Function => "runs behind a call",
-                Way::Standalone => "runs as its own program",
+                JoinMode::Inline => continue,
+                JoinMode::Function => "runs behind a call",
+                JoinMode::Standalone => "runs as its own program",
             };
             let _ = write!(text, "\nmember {} {how}", index + 1);
             if let Some(reason) = &member.reason {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain::hook::SpliceHook;
-use crate::text::btf_records::{self as records, Word};
+use crate::text::btf_records::{self as records, WordType};
 
 /// Limits of the kernel (`BTF_MAX_TYPE`, `BTF_MAX_NAME_OFFSET`).
 const MAX_TYPES: usize = 0x000f_ffff;
@@ -165,14 +165,14 @@ impl Merge {
             (records::FUNC, linkage) if is_entry || linkage > GLOBAL => info & !0xffff | STATIC,
             _ => info,
         };
-        let common = [Word::Name, Word::Number, third_is];
+        let common = [WordType::Name, WordType::Number, third_is];
         let behind = once.iter().chain(each.iter().cycle().take(each.len() * entries));
         for (index, is) in common.iter().chain(behind).enumerate() {
             let value = if index == 1 { info } else { word(index)? };
             let value = match is {
-                Word::Name => moved.string(value),
-                Word::Type => moved.type_id(value),
-                Word::Number => value,
+                WordType::Name => moved.string(value),
+                WordType::Type => moved.type_id(value),
+                WordType::Number => value,
             };
             self.types.extend_from_slice(&value.to_ne_bytes());
         }

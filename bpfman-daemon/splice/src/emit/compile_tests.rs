@@ -3,11 +3,11 @@ use std::sync::Arc;
 use super::*;
 use crate::chain::counters::CounterLayout;
 use crate::chain::hook::SpliceHook;
+use crate::chain::join_mode::JoinMode;
 use crate::chain::options::FrameRounding;
 use crate::chain::plan::{ArrayUse, Attempt};
 use crate::chain::proceed::ProceedMask;
 use crate::chain::sections::ChainPart;
-use crate::chain::way::Way;
 use crate::emit::btf_merge::tests::{sample, types};
 use crate::emit::exits::FAILED;
 use crate::planning::planner::plan;
@@ -131,7 +131,7 @@ fn a_member_in_its_own_program_is_tail_called_by_a_function() {
 }
 
 #[test]
-fn a_member_behind_a_call_finds_nothing_of_others_and_leaves_no_redirect_target() {
+fn member_behind_a_call_sees_no_foreign_data_or_redirect_target() {
     let old_load = Insn::new(0x30, 0, 0, 0, 12);
     let shows = [store(-16), copy(2, 10), add(2, -16), helper(51), old_load, set_r0(0), EXIT];
     let redirects = program(&[&shows]);
@@ -141,7 +141,7 @@ fn a_member_behind_a_call_finds_nothing_of_others_and_leaves_no_redirect_target(
     let middle = Member::new("b.o", &redirects, proceeds);
     let members = [Member::new("a.o", &plain, PASS), middle, Member::new("c.o", &plain, PASS)];
     let (plan, compiled) = compiled(&members, &tcx);
-    assert_eq!(plan.members[1].way, Way::Function);
+    assert_eq!(plan.members[1].way, JoinMode::Function);
     let program = &compiled.programs[0];
     let all = insns(program);
     let function = &program.text.0.functions[1];
@@ -154,7 +154,7 @@ fn a_member_behind_a_call_finds_nothing_of_others_and_leaves_no_redirect_target(
 }
 
 #[test]
-fn inner_functions_find_nothing_of_others_in_what_they_read_or_pass_on() {
+fn inner_functions_see_no_foreign_data_in_reads_or_arguments() {
     let shows = [store(-16), copy(2, 10), add(2, -16), helper(7), set_r0(2), EXIT];
     let reads = [store(-16), load(2, 10, -8), helper(7), set_r0(2), EXIT];
     let keeps = [store(-16), helper(7), set_r0(2), EXIT];
@@ -178,7 +178,7 @@ fn inner_functions_find_nothing_of_others_in_what_they_read_or_pass_on() {
 }
 
 #[test]
-fn a_redirect_target_is_forgotten_at_a_cut_and_behind_own_programs_and_tail_callers() {
+fn redirect_target_is_cleared_at_cuts_and_separate_programs() {
     let (plain, redirects, caller) = (constant(2), in_entry(helper(51)), in_entry(helper(12)));
     let forgets = |subject: Member<'_>, options: &SpliceOptions<'_>| {
         let (_, compiled) = compiled(&[subject, Member::new("b.o", &plain, PASS)], options);
@@ -234,7 +234,7 @@ fn a_verdict_that_is_known_is_counted_in_a_constant_cell() {
 }
 
 #[test]
-fn a_timed_chain_sends_some_packets_to_a_twin_that_reads_the_clock() {
+fn timed_chain_sends_some_packets_to_a_twin_that_reads_clocks() {
     let text = unknown();
     let member = Member::new("a.o", &text, PASS);
     let options = SpliceOptions { timing: true, ..XDP };
@@ -274,7 +274,7 @@ fn a_cut_chains_twins_lead_to_each_other() {
 }
 
 #[test]
-fn the_cell_of_a_failed_tail_call_is_that_of_whom_it_would_have_reached() {
+fn failed_tail_call_is_counted_at_its_intended_target() {
     let plain = unknown();
     let isolated = Member { isolated: true, ..Member::new("b.o", &plain, PASS) };
     let options = SpliceOptions { counters: true, ..XDP };
@@ -284,7 +284,7 @@ fn the_cell_of_a_failed_tail_call_is_that_of_whom_it_would_have_reached() {
 }
 
 #[test]
-fn the_context_outlives_the_last_member_where_packets_are_counted() {
+fn context_outlives_the_last_member_if_packets_are_counted() {
     let full = program(&[&[copy(6, 1), store(-512), helper(7), EXIT]]);
     let plain = unknown();
     let options = SpliceOptions { counters: true, ..XDP };
@@ -338,7 +338,7 @@ fn traced_members_are_global_functions_with_names_of_their_own() {
 }
 
 #[test]
-fn the_verifier_takes_for_unknown_what_tail_calls_and_failing_loads_return() {
+fn verifier_knows_no_result_of_tail_calls_and_failed_loads() {
     let global = |subject: Member<'_>, options: &SpliceOptions<'_>| {
         let plain = constant(2);
         let (_, compiled) = compiled(&[subject, Member::new("b.o", &plain, PASS)], options);

@@ -6,9 +6,9 @@ use std::ops::Range;
 use bpfmand_core::{FuncInfo, LineInfo};
 
 use crate::analysis::stack::Group;
+use crate::chain::join_mode::{JoinMode, NotInlinedReason};
 use crate::chain::member::{self, Member};
 use crate::chain::sections::{self, ChainPart, ChainSection};
-use crate::chain::way::{Way, WayReason};
 use crate::emit::btf_merge::{Linkage, Merge, Moved, identifier};
 use crate::error::SpliceError;
 use crate::error::refusal::Refusal;
@@ -31,12 +31,12 @@ impl Names {
     /// Returns a name for each: its own, made unique in the program, so that tools find the right one.
     pub(crate) fn of(group: Group<'_>, range: &Range<usize>) -> Self {
         let mut taken: BTreeSet<String> = BTreeSet::from(["chain".to_owned()]);
-        for member in range.clone().filter(|member| group.ways[*member].way != Way::Standalone) {
+        for member in range.clone().filter(|member| group.ways[*member].way != JoinMode::Standalone) {
             let functions = &group.members[member].program().functions;
             taken.extend(functions[1..].iter().map(|function| identifier(&function.name)));
         }
         let mut names = BTreeMap::new();
-        for member in range.clone().filter(|member| group.ways[*member].way != Way::Inline) {
+        for member in range.clone().filter(|member| group.ways[*member].way != JoinMode::Inline) {
             let own = identifier(&group.members[member].program().name);
             let mut name = own.clone();
             let mut number = member + 1;
@@ -108,8 +108,8 @@ pub(crate) fn build(
 /// static one it trusts what it sees, and those of Linux 6.1 and 6.12 do not see the result of a tail call.
 fn linkage(group: Group<'_>, member: usize) -> Linkage {
     let survey = &group.surveys[member];
-    let loads = matches!(survey.must, Some((_, WayReason::OldPacketLoad { .. })));
-    let hides = group.ways[member].way == Way::Standalone || survey.hidden_exit.is_some() || loads;
+    let loads = matches!(survey.must, Some((_, NotInlinedReason::OldPacketLoad { .. })));
+    let hides = group.ways[member].way == JoinMode::Standalone || survey.hidden_exit.is_some() || loads;
     if hides || group.options.as_subprograms { Linkage::Global } else { Linkage::Static }
 }
 
@@ -122,7 +122,7 @@ fn append_all(
     let members = || {
         range
             .clone()
-            .filter(|member| group.ways[*member].way != Way::Standalone)
+            .filter(|member| group.ways[*member].way != JoinMode::Standalone)
             .filter_map(|member| Some((member, group.members[member].program().btf.as_deref()?)))
     };
     let mut entries: BTreeMap<&[u8], BTreeSet<u32>> = BTreeMap::new();

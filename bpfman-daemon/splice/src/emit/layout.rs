@@ -10,17 +10,17 @@ use crate::analysis::stack::{Group, Stack};
 use crate::analysis::unwritten::FrameSlots;
 use crate::analysis::verdicts::Codes;
 use crate::chain::hook::{Code, TC_SHOT, XDP_DROP};
+use crate::chain::join_mode::JoinMode;
 use crate::chain::member;
 use crate::chain::proceed::{ProceedMask, emit_drop_test};
 use crate::chain::sections::{ChainPart, ChainSection};
-use crate::chain::way::Way;
 use crate::emit::clock::{self, Clock};
 use crate::emit::compile::Timing;
 use crate::emit::exits::{self, Counting, Exits, FAILED};
 use crate::emit::glue;
 use crate::emit::relocate::relocate;
 use crate::error::SpliceError;
-use crate::text::asm::{Asm, Label, OutOfReach};
+use crate::text::asm::{Asm, JumpOutOfRange, Label};
 use crate::text::opcode;
 use crate::text::scan::Effect;
 
@@ -59,7 +59,7 @@ pub(crate) fn lay_out(segment: &Segment<'_>) -> Result<Layout, SpliceError> {
                 relocate(segment.group, &mut insns, &sections);
                 return Ok(Layout { insns, sections });
             }
-            Err(OutOfReach { at, conditional }) => {
+            Err(JumpOutOfRange { at, conditional }) => {
                 let owner = sections.iter().find(|section| section.insns.contains(&at));
                 let member = owner.map_or(segment.range.start, |section| section.part.member());
                 if !conditional || far[member] || !wide {
@@ -90,7 +90,7 @@ impl Emission<'_> {
         }
     }
 
-    fn way(&self, member: usize) -> Way {
+    fn way(&self, member: usize) -> JoinMode {
         self.segment.group.ways[member].way
     }
 
@@ -101,14 +101,14 @@ impl Emission<'_> {
         for member in range.clone() {
             self.enter(member);
             match self.way(member) {
-                Way::Inline => {
+                JoinMode::Inline => {
                     self.close(ChainPart::Entry { member });
                     let end = self.asm.label();
                     self.body(member, 0, Some(end));
                     self.close(ChainPart::Body { member });
                     self.asm.bind(end);
                 }
-                Way::Function | Way::Standalone => {
+                JoinMode::Function | JoinMode::Standalone => {
                     let function = self.asm.label();
                     self.asm.call(function);
                     callees.push((member, function));
@@ -125,12 +125,12 @@ impl Emission<'_> {
         for (member, label) in callees {
             self.asm.bind(label);
             match self.way(member) {
-                Way::Standalone => self.stub(member),
-                Way::Inline | Way::Function => self.function(member, 0),
+                JoinMode::Standalone => self.stub(member),
+                JoinMode::Inline | JoinMode::Function => self.function(member, 0),
             }
         }
         for member in range {
-            if self.way(member) == Way::Standalone {
+            if self.way(member) == JoinMode::Standalone {
                 continue;
             }
             for function in 1..self.segment.group.members[member].program().functions.len() {
@@ -214,7 +214,7 @@ impl Emission<'_> {
         }
         let is_shadow = group.members[member].proceed_on == ProceedMask::EVERYTHING;
         // The chain continues with any verdict of a shadow member, and even if it cannot be reached.
-        if self.way(member) == Way::Standalone && !is_shadow {
+        if self.way(member) == JoinMode::Standalone && !is_shadow {
             let failed = exits.failed(&mut self.asm, member);
             self.branch(opcode::JEQ32, FAILED.cast_unsigned(), failed, self.far[member]);
         }
@@ -338,8 +338,8 @@ impl Emission<'_> {
     /// return any.
     fn codes(&self, member: usize) -> Codes {
         match self.way(member) {
-            Way::Standalone => Codes::UNKNOWN,
-            Way::Inline | Way::Function => self.segment.group.surveys[member].codes,
+            JoinMode::Standalone => Codes::UNKNOWN,
+            JoinMode::Inline | JoinMode::Function => self.segment.group.surveys[member].codes,
         }
     }
 

@@ -8,9 +8,9 @@ use bpfmand_core::{BoundText, FunctionSpan, Insn, MapId, ProgramText};
 
 use crate::analysis::stack::{self, Group};
 use crate::chain::counters::CounterLayout;
+use crate::chain::join_mode::JoinMode;
 use crate::chain::plan::{ArrayUse, ChainPlan};
 use crate::chain::sections::{self, ChainSection};
-use crate::chain::way::Way;
 use crate::emit::clock::{Clock, TimeLayout};
 use crate::emit::compile::Timing;
 use crate::emit::debug_info::{self, Names};
@@ -114,7 +114,7 @@ pub(crate) fn join(
         insns[at].imm = id.cast_signed();
     }
     let functions = functions(name, group, &sections, &names, insns.len());
-    let joined = range.clone().filter(|member| group.ways[*member].way != Way::Standalone);
+    let joined = range.clone().filter(|member| group.ways[*member].way != JoinMode::Standalone);
     let licences: Vec<&str> = joined.map(|member| group.members[member].program().license.as_str()).collect();
     let licence = licence::decide(&licences);
     let text = ProgramText {

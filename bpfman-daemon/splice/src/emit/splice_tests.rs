@@ -1,10 +1,10 @@
 use super::*;
 use crate::chain::hook::SpliceHook;
+use crate::chain::join_mode::{MemberPlan, NotInlinedReason};
 use crate::chain::member::Member;
 use crate::chain::options::{FragsRule, FrameRounding, SpliceOptions};
 use crate::chain::proceed::ProceedMask;
 use crate::chain::sections::ChainPart;
-use crate::chain::way::{MemberPlan, WayReason};
 use crate::emit::compile::splice;
 use crate::error::limits::MAX_MEMBERS;
 use crate::error::refusal::Refusal;
@@ -66,7 +66,7 @@ fn two_members_look_as_documented() {
 }
 
 #[test]
-fn every_member_but_the_first_finds_nothing_of_others_in_what_it_reads() {
+fn all_members_but_the_first_see_no_foreign_data_in_their_reads() {
     let text = program(&[&[store(-24), load(2, 10, -16), load(2, 10, -24), set_r0(2), EXIT]]);
     let small = constant(2);
     let joined = join(&[&text, &small, &text], &XDP).unwrap();
@@ -330,8 +330,8 @@ fn the_kernels_stack_figure_decides_or_disagrees() {
     assert!(splice("chain", &[member(&[0])], &XDP).is_ok(), "code that cannot run is not counted");
     let set = ProceedMask(1 << 1 | 1 << 2);
     let planned = plan(&[Member { proceed_on: set, ..member(&[24]) }], &XDP).unwrap();
-    let unclear = WayReason::UnclearStack { function: "entry".to_owned(), kernel: 24, computed: 16 };
-    assert_eq!(planned.members, [MemberPlan { way: Way::Standalone, reason: Some(unclear) }]);
+    let unclear = NotInlinedReason::UnclearStack { function: "entry".to_owned(), kernel: 24, computed: 16 };
+    assert_eq!(planned.members, [MemberPlan { way: JoinMode::Standalone, reason: Some(unclear) }]);
     // bpf_loop and may_goto grow frames when the kernel rewrites them.
     let may_goto = Insn::new(op::JCOND, 0, 0, 0, 0);
     let grown = program(&[&[local_call(2), helper(181), EXIT], &[may_goto, set_r0(2), EXIT]]);

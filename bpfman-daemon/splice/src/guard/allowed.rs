@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_reads_the_kernel_or_changes_others_is_refused_in_functions_too() {
+    fn kernel_reads_and_foreign_writes_are_refused_in_functions_too() {
         for name in [
             "probe_read",
             "probe_read_str",
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_of_a_later_kernel_is_refused_and_what_stands_for_a_missing_one_is_not() {
+    fn newer_helper_is_refused_and_an_unresolved_one_is_not() {
         let number = |imm| check(ProgramType::Uprobe, Insn::new(op::CALL, 0, 0, 0, imm), &["anything"]);
         let refused = number(HELPER_NAMES.len() as i32).unwrap_err();
         assert_eq!((refused.name, refused.what.as_str()), (None, "helper number 212"));
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_functions_and_variables_are_refused_unless_they_are_listed_or_granted() {
+    fn kfuncs_and_kernel_variables_are_refused_unless_listed() {
         let call = Insn::new(op::CALL, 0, op::PSEUDO_KFUNC_CALL, 0, 7);
         let refused = check(ProgramType::Uprobe, call, &[]).unwrap_err();
         assert_eq!(refused.name.as_deref(), Some("bpf_some_function"));

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bpfmand_core::{Insn, op};
 
-use crate::text::flow::{Knowledge, run};
+use crate::text::flow::{FlowFacts, run};
 use crate::text::opcode;
 use crate::text::scan::{Effect, target, walk};
 
@@ -36,7 +36,7 @@ impl RegisterConstants {
     }
 }
 
-impl Knowledge for RegisterConstants {
+impl FlowFacts for RegisterConstants {
     fn join(&mut self, other: &Self) -> bool {
         let before = self.0;
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {

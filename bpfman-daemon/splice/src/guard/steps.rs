@@ -10,7 +10,7 @@ use bpfmand_core::ProgramText;
 
 use super::loop_tree::{LoopTree, Times};
 use super::loops::CallSite;
-use crate::text::btf_records::{self as records, Word};
+use crate::text::btf_records::{self as records, WordType};
 
 #[derive(Debug)]
 pub(super) struct CountedFunction {
@@ -130,7 +130,7 @@ fn linkage(btf: &[u8], id: u32) -> Option<u32> {
         if number == id {
             return (kind == records::FUNC).then_some(vlen);
         }
-        let (_, once, each): (Word, _, _) = records::shape(kind)?;
+        let (_, once, each): (WordType, _, _) = records::shape(kind)?;
         let entries = if kind == records::FUNC { 0 } else { vlen as usize };
         at += (3 + once.len() + entries * each.len()) * 4;
     }

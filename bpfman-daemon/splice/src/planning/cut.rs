@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::analysis::stack::{self, Group};
 use crate::chain::hook::SpliceHook;
+use crate::chain::join_mode::{JoinMode, MemberPlan, NotInlinedReason};
 use crate::chain::plan::{Attempt, CutReason, SegmentPlan};
-use crate::chain::way::{MemberPlan, Way, WayReason};
 use crate::error::limits::{MAX_INSNS, MAX_MAPS};
 use crate::text::licence;
 
@@ -20,10 +20,10 @@ pub(crate) const MAX_DEPTH: usize = 8;
 const MAX_BTF: usize = 15 << 20;
 
 /// Error: a member does not even fit a program that has no other.
-pub(crate) struct Lonely(pub(crate) usize);
+pub(crate) struct MemberTooLarge(pub(crate) usize);
 
 /// Divides the chain into as few programs as possible, and puts members behind calls where that avoids a cut.
-pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPlan>), Lonely> {
+pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPlan>), MemberTooLarge> {
     let count = group.members.len();
     let mut ways = group.ways.to_vec();
     let mut segments: Vec<SegmentPlan> = Vec::new();
@@ -41,7 +41,7 @@ pub(crate) fn divide(group: Group<'_>) -> Result<(Vec<SegmentPlan>, Vec<MemberPl
                 None
             }
         });
-        let Some((mut end, mut moved)) = fitting else { return Err(Lonely(start)) };
+        let Some((mut end, mut moved)) = fitting else { return Err(MemberTooLarge(start)) };
         let next_at_owner = match refused.is_some().then(|| owners_boundary(group, start, end)).flatten() {
             Some((boundary, fewer)) => {
                 (end, moved) = (boundary, fewer);
@@ -70,7 +70,7 @@ fn owners_boundary(group: Group<'_>, start: usize, end: usize) -> Option<(usize,
 
 /// Returns why the program that begins at `start` must end before `at`, independent of its size.
 fn forced(group: Group<'_>, start: usize, at: usize) -> Option<CutReason> {
-    let joined = |member: &usize| group.ways[*member].way != Way::Standalone;
+    let joined = |member: &usize| group.ways[*member].way != JoinMode::Standalone;
     if !joined(&at) {
         return None;
     }
@@ -88,7 +88,8 @@ fn forced(group: Group<'_>, start: usize, at: usize) -> Option<CutReason> {
 /// Returns whether a member is the first that writes packets directly, with others before it and no risk in a tail
 /// call.
 fn is_writer_behind_readers(group: Group<'_>, at: usize) -> bool {
-    let writes = |member: usize| group.surveys[member].writes && group.ways[member].way != Way::Standalone;
+    let writes =
+        |member: usize| group.surveys[member].writes && group.ways[member].way != JoinMode::Standalone;
     group.options.tc_writers_behind_cut
         && group.options.hook != SpliceHook::Xdp
         && writes(at)
@@ -104,7 +105,7 @@ fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReas
         let Some(member) = worst(Group { ways: &ways, ..group }, &range, &reason) else {
             return Err(CutReason::Stack);
         };
-        ways[member] = MemberPlan { way: Way::Function, reason: Some(reason.of(group, member)) };
+        ways[member] = MemberPlan { way: JoinMode::Function, reason: Some(reason.of(group, member)) };
         moved.push(member);
     }
     // The first members moved may not have been necessary.
@@ -121,7 +122,7 @@ fn fit(group: Group<'_>, range: Range<usize>) -> Result<Vec<MemberPlan>, CutReas
 /// loaded before.
 fn check_sums(group: Group<'_>, range: &Range<usize>) -> Result<(), CutReason> {
     let (members, options) = (group.members, group.options);
-    let joined = || range.clone().filter(|member| group.ways[*member].way != Way::Standalone);
+    let joined = || range.clone().filter(|member| group.ways[*member].way != JoinMode::Standalone);
     let own = range.len() - joined().count();
     let mut maps: BTreeSet<_> = BTreeSet::new();
     for member in joined() {
@@ -169,10 +170,10 @@ enum Crowded {
 }
 
 impl Crowded {
-    fn of(&self, group: Group<'_>, member: usize) -> WayReason {
+    fn of(&self, group: Group<'_>, member: usize) -> NotInlinedReason {
         match self {
-            Self::Stack => WayReason::DeepStack { frame: group.surveys[member].frames[0] },
-            Self::Reach => WayReason::TooLong { insns: entry_len(group, member) },
+            Self::Stack => NotInlinedReason::DeepStack { frame: group.surveys[member].frames[0] },
+            Self::Reach => NotInlinedReason::TooLong { insns: entry_len(group, member) },
         }
     }
 }
@@ -191,8 +192,8 @@ fn check_frame(group: Group<'_>, range: &Range<usize>) -> Result<(), Crowded> {
 /// Returns the longest distance of a jump to the end of its body or of the chain.
 fn reach(group: Group<'_>, range: &Range<usize>) -> usize {
     let len = |member: usize| match group.ways[member].way {
-        Way::Inline => entry_len(group, member),
-        Way::Function | Way::Standalone => 0,
+        JoinMode::Inline => entry_len(group, member),
+        JoinMode::Function | JoinMode::Standalone => 0,
     };
     let longest = range.clone().map(len).max().unwrap_or(0);
     let behind_first: usize = range.clone().skip(1).map(len).sum();
@@ -208,7 +209,9 @@ fn worst(group: Group<'_>, range: &Range<usize>, reason: &Crowded) -> Option<usi
     };
     range
         .clone()
-        .filter(|member| group.ways[*member].way == Way::Inline && group.surveys[*member].depth < MAX_DEPTH)
+        .filter(|member| {
+            group.ways[*member].way == JoinMode::Inline && group.surveys[*member].depth < MAX_DEPTH
+        })
         .rev()
         .max_by_key(|member| size(*member))
 }

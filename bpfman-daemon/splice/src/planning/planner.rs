@@ -3,14 +3,14 @@
 use crate::analysis::stack::Group;
 use crate::analysis::survey::{Survey, survey_all};
 use crate::chain::hook::can_attach_direct;
+use crate::chain::join_mode::{JoinMode, MemberPlan, NotInlinedReason};
 use crate::chain::member::Member;
 use crate::chain::options::{FragsRule, SpliceOptions};
 use crate::chain::plan::{ArrayUse, Attempt, ChainPlan, ChainStrategy, SegmentPlan};
 use crate::chain::proceed::ProceedMask;
-use crate::chain::way::{MemberPlan, Way, WayReason};
 use crate::error::SpliceError;
 use crate::error::limits::MAX_MEMBERS;
-use crate::planning::cut::{self, Lonely, MAX_DEPTH};
+use crate::planning::cut::{self, MAX_DEPTH, MemberTooLarge};
 use crate::planning::tail_calls;
 
 /// Decides how each member runs and where programs begin. Examines the members only: nothing is compiled yet.
@@ -64,15 +64,16 @@ pub(crate) fn decide(
     }
     let options = &SpliceOptions { timing: timed, ..*options };
     let mut ways: Vec<MemberPlan> =
-        (0..reached).map(|member| first_way(members, &surveys, options, member)).collect();
+        (0..reached).map(|member| initial_join_mode(members, &surveys, options, member)).collect();
     let (segments, ways) = loop {
         match cut::divide(Group { members, surveys: &surveys, ways: &ways, options }) {
             Ok(divided) => break divided,
-            Err(Lonely(member)) if ways[member].way == Way::Standalone => {
+            Err(MemberTooLarge(member)) if ways[member].way == JoinMode::Standalone => {
                 return Err(SpliceError::DoesNotFit { member: members[member].name(member) });
             }
-            Err(Lonely(member)) => {
-                ways[member] = MemberPlan { way: Way::Standalone, reason: Some(WayReason::LeavesNoRoom) };
+            Err(MemberTooLarge(member)) => {
+                ways[member] =
+                    MemberPlan { way: JoinMode::Standalone, reason: Some(NotInlinedReason::LeavesNoRoom) };
             }
         }
     };
@@ -85,7 +86,7 @@ pub(crate) fn decide(
 }
 
 /// Returns the way in which a member runs, as far as it does not depend on the others.
-fn first_way(
+fn initial_join_mode(
     members: &[Member<'_>],
     surveys: &[Survey],
     options: &SpliceOptions<'_>,
@@ -95,24 +96,26 @@ fn first_way(
     let plan = |way, reason| MemberPlan { way, reason: Some(reason) };
     let attempt = options.attempt;
     if member.isolated {
-        return plan(Way::Standalone, WayReason::Isolated);
+        return plan(JoinMode::Standalone, NotInlinedReason::Isolated);
     }
     let function = match &survey.must {
-        Some((Way::Standalone, reason)) => return plan(Way::Standalone, reason.clone()),
-        _ if attempt == Attempt::AllStandalone => return plan(Way::Standalone, WayReason::Fallback(attempt)),
+        Some((JoinMode::Standalone, reason)) => return plan(JoinMode::Standalone, reason.clone()),
+        _ if attempt == Attempt::AllStandalone => {
+            return plan(JoinMode::Standalone, NotInlinedReason::Fallback(attempt));
+        }
         Some((_, reason)) => Some(reason.clone()),
         None => hidden_exit(members, survey, options, index),
     };
     let deep = survey.depth >= MAX_DEPTH;
     let wanted = match attempt {
-        Attempt::AllFunctions => Some(WayReason::Fallback(attempt)),
-        _ if options.as_subprograms => Some(WayReason::AsSubprograms),
+        Attempt::AllFunctions => Some(NotInlinedReason::Fallback(attempt)),
+        _ if options.as_subprograms => Some(NotInlinedReason::AsSubprograms),
         _ => None,
     };
     match (function, wanted) {
-        (Some(_), _) if deep => plan(Way::Standalone, WayReason::DeepCalls),
-        (Some(reason), _) => plan(Way::Function, reason),
-        (None, Some(reason)) if !deep => plan(Way::Function, reason),
+        (Some(_), _) if deep => plan(JoinMode::Standalone, NotInlinedReason::DeepCalls),
+        (Some(reason), _) => plan(JoinMode::Function, reason),
+        (None, Some(reason)) if !deep => plan(JoinMode::Function, reason),
         (None, _) => MemberPlan::INLINE,
     }
 }
@@ -125,7 +128,7 @@ fn hidden_exit(
     survey: &Survey,
     options: &SpliceOptions<'_>,
     index: usize,
-) -> Option<WayReason> {
+) -> Option<NotInlinedReason> {
     let reason = survey.hidden_exit.clone()?;
     let ends_the_chain = index + 1 == members.len()
         && !options.counters
@@ -141,7 +144,7 @@ fn arrays(segments: &[SegmentPlan], ways: &[MemberPlan], timed: bool) -> Vec<Arr
         if number > 0 {
             arrays.push(ArrayUse::Segment(number));
         }
-        let own = segment.members.clone().filter(|member| ways[*member].way == Way::Standalone);
+        let own = segment.members.clone().filter(|member| ways[*member].way == JoinMode::Standalone);
         arrays.extend(own.map(ArrayUse::Member));
     }
     if timed {
@@ -170,7 +173,7 @@ fn check_arrays(members: &[Member<'_>], plan: &ChainPlan) -> Result<(), SpliceEr
     if let Some(bound) = members.iter().position(|member| member.device_bound) {
         return Err(SpliceError::DeviceBound { member: members[bound].name(bound), plan: plan.reason() });
     }
-    let is_own = |member: &usize| plan.members[*member].way == Way::Standalone;
+    let is_own = |member: &usize| plan.members[*member].way == JoinMode::Standalone;
     let with = (0..members.len()).filter(is_own).find(|member| members[*member].program().frags);
     let without = members.iter().position(|member| !member.program().frags);
     match (with, without) {

@@ -3,37 +3,40 @@
 use super::*;
 
 #[test]
-fn a_tail_call_below_a_large_frame_moves_that_frame_behind_a_call() {
+fn tail_call_below_a_large_frame_moves_the_frame_behind_a_call() {
     let big = program(&[&[store(-256), set_r0(2), EXIT]]);
     let below = program(&[&[local_call(1), EXIT], &[helper(12), set_r0(2), EXIT]]);
     let planned = chain(&[&big, &below], &XDP).unwrap();
-    assert_eq!(planned.members[0], function(WayReason::DeepStack { frame: 256 }));
+    assert_eq!(planned.members[0], function(NotInlinedReason::DeepStack { frame: 256 }));
     assert_eq!(planned.members[1], MemberPlan::INLINE);
     // A member in its own program is reached by a tail call in a function: the same limit applies.
     let timer = in_entry(helper(169));
-    assert_eq!(ways(&chain(&[&big, &timer], &XDP).unwrap()), [Way::Function, Way::Standalone]);
+    assert_eq!(ways(&chain(&[&big, &timer], &XDP).unwrap()), [JoinMode::Function, JoinMode::Standalone]);
     // With the context in a register, 240 bytes are 240; 248 are 256: the kernel counts whole steps of 16.
     let fits = program(&[&[store(-240), set_r0(2), EXIT]]);
-    assert_eq!(ways(&chain(&[&fits, &timer], &XDP).unwrap()), [Way::Inline, Way::Standalone]);
+    assert_eq!(ways(&chain(&[&fits, &timer], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Standalone]);
     let not_quite = program(&[&[store(-248), set_r0(2), EXIT]]);
-    assert_eq!(ways(&chain(&[&not_quite, &timer], &XDP).unwrap()), [Way::Function, Way::Standalone]);
+    assert_eq!(
+        ways(&chain(&[&not_quite, &timer], &XDP).unwrap()),
+        [JoinMode::Function, JoinMode::Standalone]
+    );
 }
 
 #[test]
-fn frames_that_do_not_fit_together_go_behind_calls_or_into_another_program() {
+fn frames_that_do_not_fit_go_behind_calls_or_another_program() {
     let frame = program(&[&[store(-400), set_r0(2), EXIT]]);
     let calls = |bytes: i16| program(&[&[local_call(1), EXIT], &[store(-bytes), set_r0(2), EXIT]]);
-    assert_eq!(ways(&chain(&[&frame, &calls(96)], &XDP).unwrap()), [Way::Inline, Way::Inline]);
+    assert_eq!(ways(&chain(&[&frame, &calls(96)], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Inline]);
     // With the context in a register, 400 and 112 are 512.
-    assert_eq!(ways(&chain(&[&frame, &calls(112)], &XDP).unwrap()), [Way::Inline, Way::Inline]);
+    assert_eq!(ways(&chain(&[&frame, &calls(112)], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Inline]);
     let moved = chain(&[&frame, &calls(120)], &XDP).unwrap();
-    assert_eq!(moved.members[0], function(WayReason::DeepStack { frame: 400 }));
-    assert_eq!((moved.members[1].way, moved.segments.len()), (Way::Inline, 1));
+    assert_eq!(moved.members[0], function(NotInlinedReason::DeepStack { frame: 400 }));
+    assert_eq!((moved.members[1].way, moved.segments.len()), (JoinMode::Inline, 1));
     // A large frame that calls deeply itself fits beside nothing else that is large.
     let both = program(&[&[store(-300), local_call(1), EXIT], &[store(-208), set_r0(2), EXIT]]);
     let other = program(&[&[store(-200), local_call(1), EXIT], &[store(-304), set_r0(2), EXIT]]);
     let cut = chain(&[&both, &other], &SpliceOptions { rounding: FrameRounding::To32, ..XDP }).unwrap();
-    assert!(cut.segments.len() == 2 || ways(&cut).contains(&Way::Standalone), "{}", cut.reason());
+    assert!(cut.segments.len() == 2 || ways(&cut).contains(&JoinMode::Standalone), "{}", cut.reason());
 }
 
 #[test]
@@ -41,19 +44,19 @@ fn a_full_frame_leaves_the_context_somewhere() {
     let full = program(&[&[store(-512), set_r0(2), EXIT]]);
     let small = pass();
     // Either a register is free, or no member follows.
-    assert_eq!(ways(&chain(&[&full, &small], &XDP).unwrap()), [Way::Inline, Way::Inline]);
+    assert_eq!(ways(&chain(&[&full, &small], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Inline]);
     let greedy = [copy(6, 1), copy(7, 1), copy(8, 1), copy(9, 1), store(-512), set_r0(2), EXIT];
     let greedy = program(&[&greedy]);
-    assert_eq!(ways(&chain(&[&small, &greedy], &XDP).unwrap()), [Way::Inline, Way::Inline]);
+    assert_eq!(ways(&chain(&[&small, &greedy], &XDP).unwrap()), [JoinMode::Inline, JoinMode::Inline]);
     // Behind a call, the context in a register, the common frame empty: not with the rounding of 6.1.
-    assert_eq!(ways(&chain(&[&greedy, &small], &XDP).unwrap()), [Way::Function, Way::Inline]);
+    assert_eq!(ways(&chain(&[&greedy, &small], &XDP).unwrap()), [JoinMode::Function, JoinMode::Inline]);
     let to32 = SpliceOptions { rounding: FrameRounding::To32, ..XDP };
     let planned = chain(&[&greedy, &small], &to32).unwrap();
-    assert_eq!(planned.members[0], own(WayReason::LeavesNoRoom));
+    assert_eq!(planned.members[0], own(NotInlinedReason::LeavesNoRoom));
     // Counting needs the context at the end.
     let counted = SpliceOptions { counters: true, ..XDP };
-    assert_eq!(ways(&chain(&[&small, &greedy], &counted).unwrap()), [Way::Inline, Way::Standalone]);
-    assert_eq!(ways(&chain(&[&small, &full], &counted).unwrap()), [Way::Inline, Way::Inline]);
+    assert_eq!(ways(&chain(&[&small, &greedy], &counted).unwrap()), [JoinMode::Inline, JoinMode::Standalone]);
+    assert_eq!(ways(&chain(&[&small, &full], &counted).unwrap()), [JoinMode::Inline, JoinMode::Inline]);
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn maps_arenas_and_instructions_of_one_program_are_limited() {
     assert_eq!(reason(&[&with_maps(0, 40), &with_maps(20, 64)], &counted), maps, "counters are a map too");
     // A member with 64 maps has no room for the array that leads on.
     let planned = chain(&[&with_maps(0, 64), &with_maps(64, 65)], &XDP).unwrap();
-    assert_eq!(ways(&planned), [Way::Standalone, Way::Inline], "{}", planned.reason());
+    assert_eq!(ways(&planned), [JoinMode::Standalone, JoinMode::Inline], "{}", planned.reason());
     let arenas = SpliceOptions { arenas: &[MapId(3), MapId(70)], ..XDP };
     assert_eq!(reason(&[&with_maps(3, 4), &with_maps(70, 71)], &arenas), Some(CutReason::Arenas));
     assert_eq!(reason(&[&with_maps(3, 4), &with_maps(3, 4)], &arenas), None);
@@ -122,7 +125,7 @@ fn maps_arenas_and_instructions_of_one_program_are_limited() {
 }
 
 #[test]
-fn the_first_tc_member_that_writes_comes_behind_a_cut_if_readers_come_first() {
+fn first_writing_tc_member_follows_a_cut_if_readers_come_first() {
     let load_data = Insn::new(0x61, 2, 1, 76, 0);
     let writer = program(&[&[load_data, Insn::new(0x72, 2, 0, 0, 7), set_r0(2), EXIT]]);
     let reader = program(&[&[load_data, Insn::new(0x71, 0, 2, 0, 0), EXIT]]);
@@ -139,7 +142,7 @@ fn the_first_tc_member_that_writes_comes_behind_a_cut_if_readers_come_first() {
 }
 
 #[test]
-fn the_longest_chain_of_own_programs_fits_the_budget_of_tail_calls() {
+fn longest_chain_of_separate_programs_fits_the_tail_call_limit() {
     let text = pass();
     for attempt in [Attempt::CutEach, Attempt::AllStandalone] {
         let plan = chain(&[&text; MAX_MEMBERS], &SpliceOptions { attempt, ..XDP }).unwrap();
@@ -166,6 +169,6 @@ fn a_move_that_did_not_help_is_taken_back() {
     let long = |len: usize| program(&[&[vec![set_r0(2); len], vec![EXIT]].concat()]);
     // Jumps to the end pass all but the first member: moving the longest, which is first, does not help.
     let planned = chain(&[&long(25_000), &long(20_000), &long(15_000)], &XDP).unwrap();
-    assert_eq!(planned.members[1], function(WayReason::TooLong { insns: 20_001 }));
-    assert_eq!(ways(&planned), [Way::Inline, Way::Function, Way::Inline]);
+    assert_eq!(planned.members[1], function(NotInlinedReason::TooLong { insns: 20_001 }));
+    assert_eq!(ways(&planned), [JoinMode::Inline, JoinMode::Function, JoinMode::Inline]);
 }

@@ -63,7 +63,7 @@ proptest! {
             }
             Err(other) => panic!("{other}"),
         };
-        let own = |member: &usize| plan.members[*member].way == Way::Standalone;
+        let own = |member: &usize| plan.members[*member].way == JoinMode::Standalone;
         let reaches = plan.arrays.iter().filter(|used| !matches!(used, ArrayUse::Twin(1..))).count();
         prop_assert!(reaches <= crate::MAX_TAIL_CALLS);
         // No tail call of the chain comes after a member that tail-calls.
@@ -86,7 +86,7 @@ proptest! {
         }
         // Every way that is not the cheapest has its reason.
         for member in &plan.members {
-            prop_assert_eq!(member.reason.is_none(), member.way == Way::Inline);
+            prop_assert_eq!(member.reason.is_none(), member.way == JoinMode::Inline);
         }
     }
 }

@@ -32,7 +32,7 @@ fn chain(texts: &[&BoundText], options: &SpliceOptions<'_>) -> Result<ChainPlan,
     plan(&members, options)
 }
 
-fn ways(plan: &ChainPlan) -> Vec<Way> {
+fn ways(plan: &ChainPlan) -> Vec<JoinMode> {
     plan.members.iter().map(|member| member.way).collect()
 }
 
@@ -46,12 +46,12 @@ fn between(subject: Member<'_>, options: &SpliceOptions<'_>) -> MemberPlan {
     plan(&[member(&pass), subject, member(&pass)], options).unwrap().members[1].clone()
 }
 
-fn function(reason: WayReason) -> MemberPlan {
-    MemberPlan { way: Way::Function, reason: Some(reason) }
+fn function(reason: NotInlinedReason) -> MemberPlan {
+    MemberPlan { way: JoinMode::Function, reason: Some(reason) }
 }
 
-fn own(reason: WayReason) -> MemberPlan {
-    MemberPlan { way: Way::Standalone, reason: Some(reason) }
+fn own(reason: NotInlinedReason) -> MemberPlan {
+    MemberPlan { way: JoinMode::Standalone, reason: Some(reason) }
 }
 
 /// Returns a program with `depth` nested functions, each calling the next.
@@ -70,17 +70,17 @@ fn what_cannot_be_inlined_gets_the_way_that_it_needs() {
     let options = SpliceOptions { throwing_kfuncs: &[77], deferring_kfuncs: &[78], ..TCX };
     let by_table = Insn::new(0x0d, 3, 0, 0, 0);
     let table = [
-        (helper(12), function(WayReason::TailCall { at: 0 })),
-        (Insn::new(0x30, 0, 0, 0, 12), function(WayReason::OldPacketLoad { at: 0 })),
-        (Insn::new(0x50, 0, 3, 0, 12), function(WayReason::OldPacketLoad { at: 0 })),
-        (Insn::new(op::JCOND, 0, 0, 0, 0), function(WayReason::SharedLoopBudget { at: 0 })),
-        (helper(169), own(WayReason::DeferredWork { at: 0 })),
-        (helper(170), own(WayReason::DeferredWork { at: 0 })),
-        (helper(171), own(WayReason::DeferredWork { at: 0 })),
-        (KFUNC(77, 0), own(WayReason::Throws { at: 0 })),
-        (KFUNC(78, 0), own(WayReason::DeferredWork { at: 0 })),
-        (KFUNC(79, 1), own(WayReason::UnboundReference { at: 0 })),
-        (by_table, own(WayReason::IndirectJump { at: 0 })),
+        (helper(12), function(NotInlinedReason::TailCall { at: 0 })),
+        (Insn::new(0x30, 0, 0, 0, 12), function(NotInlinedReason::OldPacketLoad { at: 0 })),
+        (Insn::new(0x50, 0, 3, 0, 12), function(NotInlinedReason::OldPacketLoad { at: 0 })),
+        (Insn::new(op::JCOND, 0, 0, 0, 0), function(NotInlinedReason::SharedLoopBudget { at: 0 })),
+        (helper(169), own(NotInlinedReason::DeferredWork { at: 0 })),
+        (helper(170), own(NotInlinedReason::DeferredWork { at: 0 })),
+        (helper(171), own(NotInlinedReason::DeferredWork { at: 0 })),
+        (KFUNC(77, 0), own(NotInlinedReason::Throws { at: 0 })),
+        (KFUNC(78, 0), own(NotInlinedReason::DeferredWork { at: 0 })),
+        (KFUNC(79, 1), own(NotInlinedReason::UnboundReference { at: 0 })),
+        (by_table, own(NotInlinedReason::IndirectJump { at: 0 })),
         (KFUNC(79, 0), MemberPlan::INLINE),
         (helper(7), MemberPlan::INLINE),
     ];
@@ -96,7 +96,11 @@ fn below_a_call_a_loop_is_harmless_and_a_hidden_exit_is_not() {
     assert_eq!(between(member(&may_goto), &TCX), MemberPlan::INLINE);
     for insn in [helper(12), Insn::new(0x30, 0, 0, 0, 12)] {
         let text = below(insn);
-        assert_eq!(between(member(&text), &TCX), function(WayReason::HiddenExit { at: 2 }), "{insn:?}");
+        assert_eq!(
+            between(member(&text), &TCX),
+            function(NotInlinedReason::HiddenExit { at: 2 }),
+            "{insn:?}"
+        );
         // At the end, where the verdict is not checked, it is allowed.
         let plain = pass();
         let clsact = SpliceOptions { hook: SpliceHook::TcClsact, ..TCX };
@@ -106,21 +110,21 @@ fn below_a_call_a_loop_is_harmless_and_a_hidden_exit_is_not() {
     }
     // An exception unwinds from anywhere, and a timer runs from anywhere.
     let options = SpliceOptions { throwing_kfuncs: &[77], ..XDP };
-    assert_eq!(between(member(&below(KFUNC(77, 0))), &options).way, Way::Standalone);
+    assert_eq!(between(member(&below(KFUNC(77, 0))), &options).way, JoinMode::Standalone);
 }
 
 #[test]
 fn an_exception_callback_stays_with_its_program() {
     let text = program(&[&[local_call(1), EXIT], &[set_r0(2), EXIT], &[set_r0(1), EXIT]]);
-    assert_eq!(between(member(&text), &XDP), own(WayReason::CatchesExceptions { at: 4 }));
+    assert_eq!(between(member(&text), &XDP), own(NotInlinedReason::CatchesExceptions { at: 4 }));
 }
 
 #[test]
 fn members_say_what_ties_them_to_themselves() {
     let text = pass();
     let plain = member(&text);
-    let own_btf = own(WayReason::NeedsOwnBtf);
-    assert_eq!(between(Member { isolated: true, ..plain }, &XDP), own(WayReason::Isolated));
+    let own_btf = own(NotInlinedReason::NeedsOwnBtf);
+    assert_eq!(between(Member { isolated: true, ..plain }, &XDP), own(NotInlinedReason::Isolated));
     assert_eq!(between(Member { needs_own_btf: true, ..plain }, &XDP), own_btf);
     assert_eq!(between(Member { local_type_ids: &[0], ..plain }, &XDP), own_btf, "it has no BTF to move");
     let mut typed = pass();
@@ -146,7 +150,7 @@ fn what_no_chain_can_run_is_refused() {
 }
 
 #[test]
-fn one_member_whose_verdict_stands_is_direct_unless_packets_are_to_be_counted_or_timed() {
+fn single_member_with_final_verdict_is_direct_unless_counted() {
     let text = pass();
     let strategy = |set, options: &SpliceOptions<'_>| {
         let plan = plan(&[Member { proceed_on: set, ..member(&text) }], options).unwrap();
@@ -165,21 +169,21 @@ fn one_member_whose_verdict_stands_is_direct_unless_packets_are_to_be_counted_or
 }
 
 #[test]
-fn the_last_member_is_inlined_though_it_tail_calls_where_its_verdict_is_the_chains() {
+fn last_member_with_tail_call_is_inlined_if_verdict_is_final() {
     let (plain, caller) = (pass(), in_entry(helper(12)));
     let last = |set, options: &SpliceOptions<'_>| {
         let members = [member(&plain), Member { proceed_on: set, ..member(&caller) }];
         plan(&members, options).unwrap().members[1].way
     };
-    assert_eq!(last(PASS, &XDP), Way::Inline);
-    assert_eq!(last(ProceedMask(1 << 1 | 1 << 2), &XDP), Way::Function);
-    assert_eq!(last(ProceedMask(1), &SpliceOptions::new(SpliceHook::TcClsact)), Way::Inline);
-    assert_eq!(last(ProceedMask(1), &TCX), Way::Function, "its verdict has to be translated");
-    assert_eq!(last(PASS, &SpliceOptions { counters: true, ..XDP }), Way::Function, "and counted");
+    assert_eq!(last(PASS, &XDP), JoinMode::Inline);
+    assert_eq!(last(ProceedMask(1 << 1 | 1 << 2), &XDP), JoinMode::Function);
+    assert_eq!(last(ProceedMask(1), &SpliceOptions::new(SpliceHook::TcClsact)), JoinMode::Inline);
+    assert_eq!(last(ProceedMask(1), &TCX), JoinMode::Function, "its verdict has to be translated");
+    assert_eq!(last(PASS, &SpliceOptions { counters: true, ..XDP }), JoinMode::Function, "and counted");
 }
 
 #[test]
-fn nothing_that_needs_a_tail_call_comes_behind_a_member_of_unknown_depth() {
+fn no_tail_call_follows_a_member_of_unknown_depth() {
     let (plain, caller, timer) = (pass(), in_entry(helper(12)), in_entry(helper(169)));
     assert!(chain(&[&plain, &timer, &caller, &plain], &XDP).is_ok());
     let early = chain(&[&plain, &caller, &plain, &timer], &XDP);
@@ -207,11 +211,11 @@ fn nothing_that_needs_a_tail_call_comes_behind_a_member_of_unknown_depth() {
 }
 
 #[test]
-fn a_member_eight_calls_deep_is_inlined_or_stays_its_own_program() {
+fn member_eight_calls_deep_is_inlined_or_stays_separate() {
     assert_eq!(between(member(&deep(8)), &XDP), MemberPlan::INLINE);
     let all = SpliceOptions { attempt: Attempt::AllFunctions, ..XDP };
     assert_eq!(between(member(&deep(8)), &all), MemberPlan::INLINE);
-    assert_eq!(between(member(&deep(7)), &all).way, Way::Function);
+    assert_eq!(between(member(&deep(7)), &all).way, JoinMode::Function);
     let mut loads = deep(8);
     loads.0.insns[1] = Insn::new(0x30, 0, 0, 0, 12);
     loads.0.insns[2] = EXIT;
@@ -219,7 +223,7 @@ fn a_member_eight_calls_deep_is_inlined_or_stays_its_own_program() {
     functions.extend((2..8).map(|_| vec![local_call(1), EXIT]));
     functions.push(vec![set_r0(2), EXIT]);
     let functions: Vec<&[Insn]> = functions.iter().map(Vec::as_slice).collect();
-    assert_eq!(between(member(&program(&functions)), &TCX), own(WayReason::DeepCalls));
+    assert_eq!(between(member(&program(&functions)), &TCX), own(NotInlinedReason::DeepCalls));
 }
 
 #[test]
@@ -263,10 +267,10 @@ fn each_step_back_keeps_less_together() {
         }
     }
     let expected = [
-        (ChainStrategy::Splice, Way::Inline, 1, 0),
-        (ChainStrategy::Splice, Way::Function, 1, 0),
-        (ChainStrategy::Cut, Way::Inline, 3, 2),
-        (ChainStrategy::Splice, Way::Standalone, 1, 3),
+        (ChainStrategy::Splice, JoinMode::Inline, 1, 0),
+        (ChainStrategy::Splice, JoinMode::Function, 1, 0),
+        (ChainStrategy::Cut, JoinMode::Inline, 3, 2),
+        (ChainStrategy::Splice, JoinMode::Standalone, 1, 3),
     ];
     assert_eq!(seen, expected);
 }
@@ -275,9 +279,9 @@ fn each_step_back_keeps_less_together() {
 fn every_member_is_a_function_for_those_who_trace() {
     let text = pass();
     let options = SpliceOptions { as_subprograms: true, ..XDP };
-    assert_eq!(between(member(&text), &options), function(WayReason::AsSubprograms));
+    assert_eq!(between(member(&text), &options), function(NotInlinedReason::AsSubprograms));
     let isolated = Member { isolated: true, ..member(&text) };
-    assert_eq!(between(isolated, &options), own(WayReason::Isolated));
+    assert_eq!(between(isolated, &options), own(NotInlinedReason::Isolated));
 }
 
 #[test]

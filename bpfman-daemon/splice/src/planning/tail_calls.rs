@@ -4,9 +4,9 @@
 //! and a later tail call would fail silently: so none may come after it.
 
 use crate::analysis::survey::Survey;
+use crate::chain::join_mode::JoinMode;
 use crate::chain::member::Member;
 use crate::chain::plan::{ArrayUse, ChainPlan};
-use crate::chain::way::Way;
 use crate::error::SpliceError;
 use crate::error::limits::MAX_TAIL_CALLS;
 
@@ -28,7 +28,7 @@ pub(crate) fn check(members: &[Member<'_>], surveys: &[Survey], plan: &ChainPlan
     let behind = (caller + 1..members.len()).find_map(|member| {
         let segment = plan.segments.iter().find(|segment| segment.members.start == member);
         let cut = segment.and_then(|segment| segment.reason.as_ref()).map(ToString::to_string);
-        let own = (plan.members[member].way == Way::Standalone)
+        let own = (plan.members[member].way == JoinMode::Standalone)
             .then(|| plan.members[member].reason.as_ref().map(ToString::to_string).unwrap_or_default());
         Some((member, own.or(cut)?))
     });

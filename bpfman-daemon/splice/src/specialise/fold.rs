@@ -7,7 +7,7 @@ use bpfmand_core::{Insn, op};
 
 use crate::specialise::ReadOnlyMap;
 use crate::specialise::liveness::{Liveness, liveness};
-use crate::specialise::ways::{InsnFacts, followed, successors};
+use crate::specialise::reachable::{InsnFacts, followed, successors};
 use crate::text::opcode;
 use crate::text::scan::{Effect, effect, target, walk, width};
 
@@ -22,7 +22,7 @@ const ROUNDS: usize = 32;
 const FARTHEST: usize = 1024;
 
 /// Maximum number of such instructions in all of a member: a few hundredths of a second.
-pub(super) const MOST_STEPS: u32 = 4_000_000;
+pub(super) const MAX_STEPS: u32 = 4_000_000;
 
 /// A function of a member, and the known data of its maps.
 pub(super) struct FunctionFold<'a> {
@@ -30,7 +30,7 @@ pub(super) struct FunctionFold<'a> {
     /// Ascending.
     pub(super) fixed: &'a [usize],
     pub(super) maps: &'a [ReadOnlyMap<'a>],
-    /// Remaining part of [`MOST_STEPS`].
+    /// Remaining part of [`MAX_STEPS`].
     pub(super) steps: &'a Cell<u32>,
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bpfmand_core::{Insn, op};
 
 use crate::specialise::arguments::of_helper;
-use crate::specialise::ways::{InsnFacts, successors};
+use crate::specialise::reachable::{InsnFacts, successors};
 use crate::text::opcode;
 use crate::text::scan::{Effect, effect, walk};
 

@@ -12,14 +12,14 @@ mod arguments;
 mod constants;
 mod fold;
 mod liveness;
-mod ways;
+mod reachable;
 
 use std::cell::Cell;
 
 use bpfmand_core::{BoundText, MapId};
 
 use crate::chain::member::{check_shape, span};
-use crate::specialise::fold::{FunctionFold, MOST_STEPS, NOTHING};
+use crate::specialise::fold::{FunctionFold, MAX_STEPS, NOTHING};
 
 /// A map whose contents cannot change: frozen, read-only for programs, an array of one value.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ pub fn specialised(text: &BoundText, fixed: &[usize], maps: &[ReadOnlyMap<'_>]) 
     let mut insns = program.insns.clone();
     let mut fixed = fixed.to_vec();
     fixed.sort_unstable();
-    let steps = Cell::new(MOST_STEPS);
+    let steps = Cell::new(MAX_STEPS);
     for function in 0..program.functions.len() {
         FunctionFold { range: span(program, function), fixed: &fixed, maps, steps: &steps }.fold(&mut insns);
     }

@@ -77,7 +77,7 @@ fn numbers_have_the_width_and_sign_that_a_load_gives_them() {
 }
 
 #[test]
-fn who_computes_and_compares_with_a_setting_does_so_with_its_number() {
+fn arithmetic_and_comparisons_with_a_setting_use_its_value() {
     let [high, low] = address(1, 0);
     let with = |insn: Insn| folded(&[high, low, load_word(2, 1, 4), insn, EXIT])[3];
     assert_eq!(with(Insn::new(0x5d, 6, 2, 0, 0)), NOTHING, "a question without a consequence");

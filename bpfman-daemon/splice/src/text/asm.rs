@@ -10,7 +10,7 @@ pub(crate) struct Label(usize);
 
 /// Error: a jump does not reach its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OutOfReach {
+pub(crate) struct JumpOutOfRange {
     pub(crate) at: usize,
     /// True if the jump is conditional, which has no 32-bit form.
     pub(crate) conditional: bool,
@@ -97,10 +97,10 @@ impl Asm {
     }
 
     /// Resolves all jumps. Jumps too far for 16 bits use the 32-bit form if `wide`.
-    pub(crate) fn finish(mut self, wide: bool) -> Result<Vec<Insn>, OutOfReach> {
+    pub(crate) fn finish(mut self, wide: bool) -> Result<Vec<Insn>, JumpOutOfRange> {
         for (at, label) in self.open {
             let conditional = !matches!(self.insns[at].code, op::JA);
-            let far = OutOfReach { at, conditional };
+            let far = JumpOutOfRange { at, conditional };
             let to = self.places[label.0].ok_or(far)?;
             // Both are indexes below two million.
             let distance = to as i64 - at as i64 - 1;

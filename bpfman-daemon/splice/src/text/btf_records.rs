@@ -24,16 +24,16 @@ const MAGIC: u16 = 0xeb9f;
 pub(crate) const HEADER: usize = 24;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum WordType {
     Name,
     Type,
     Number,
 }
-use Word::{Name, Number, Type};
+use WordType::{Name, Number, Type};
 
 /// Returns the meaning of a record's words after name and kind: the third common word, the words once behind it, and
 /// the words of each of its `vlen` entries.
-pub(crate) fn shape(kind: u32) -> Option<(Word, &'static [Word], &'static [Word])> {
+pub(crate) fn shape(kind: u32) -> Option<(WordType, &'static [WordType], &'static [WordType])> {
     Some(match kind {
         INT => (Number, &[Number], &[]),
         ARRAY => (Number, &[Type, Type, Number], &[]),

@@ -8,7 +8,7 @@ use bpfmand_core::Insn;
 use crate::text::scan::{Effect, effect, target, width};
 
 /// Facts at a position. Joining may only widen, and only finitely often.
-pub(crate) trait Knowledge: Clone {
+pub(crate) trait FlowFacts: Clone {
     /// Joins the facts of another path to the same position. Returns whether that widened them.
     fn join(&mut self, other: &Self) -> bool;
 }
@@ -16,7 +16,7 @@ pub(crate) trait Knowledge: Clone {
 /// Runs `step` over every reachable instruction of the function, each as often as its facts widen.
 ///
 /// Jumps must have been checked to stay inside the function.
-pub(crate) fn run<K: Knowledge>(
+pub(crate) fn run<K: FlowFacts>(
     insns: &[Insn],
     function: Range<usize>,
     entry: K,
@@ -30,7 +30,7 @@ pub(crate) fn run<K: Knowledge>(
 
 /// Runs `step`, which may decide a conditional jump: true if it is taken. The other branch is then not followed, unless
 /// the facts widen so far that the jump is no longer decided.
-pub(crate) fn run_decided<K: Knowledge>(
+pub(crate) fn run_decided<K: FlowFacts>(
     insns: &[Insn],
     function: Range<usize>,
     entry: K,

@@ -51,12 +51,12 @@ pub(super) struct Joining {
 
 /// Error: a piece does not follow the previous one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct OutOfPlace;
+pub(super) struct UnexpectedPiece;
 
 impl Joining {
     /// Adds a piece; returns the previous entry when it is complete.
-    pub(super) fn push(&mut self, key: &[u8], piece: &[u8]) -> Result<Option<WholeEntry>, OutOfPlace> {
-        let (prefix, index) = key.split_last_chunk::<2>().ok_or(OutOfPlace)?;
+    pub(super) fn push(&mut self, key: &[u8], piece: &[u8]) -> Result<Option<WholeEntry>, UnexpectedPiece> {
+        let (prefix, index) = key.split_last_chunk::<2>().ok_or(UnexpectedPiece)?;
         let index = u16::from_be_bytes(*index);
         let mut complete = None;
         if self.next == 0 || prefix != self.prefix {
@@ -64,24 +64,24 @@ impl Joining {
             self.prefix = prefix.to_vec();
         }
         if index != self.next {
-            return Err(OutOfPlace);
+            return Err(UnexpectedPiece);
         }
         self.value.extend_from_slice(piece);
-        self.next = index.checked_add(1).ok_or(OutOfPlace)?;
+        self.next = index.checked_add(1).ok_or(UnexpectedPiece)?;
         Ok(complete)
     }
 
-    pub(super) fn finish(&mut self) -> Result<Option<WholeEntry>, OutOfPlace> {
+    pub(super) fn finish(&mut self) -> Result<Option<WholeEntry>, UnexpectedPiece> {
         let Joining { prefix, value, next } = std::mem::take(self);
         if next == 0 {
             return Ok(None);
         }
-        let escaped = prefix.strip_suffix(&[0, 0]).ok_or(OutOfPlace)?;
+        let escaped = prefix.strip_suffix(&[0, 0]).ok_or(UnexpectedPiece)?;
         let mut key = Vec::with_capacity(escaped.len());
         let mut bytes = escaped.iter();
         while let Some(byte) = bytes.next() {
             if *byte == 0 && bytes.next() != Some(&0xff) {
-                return Err(OutOfPlace);
+                return Err(UnexpectedPiece);
             }
             key.push(*byte);
         }
@@ -122,8 +122,8 @@ mod tests {
     fn a_missing_piece_is_seen() {
         let mut joining = Joining::default();
         joining.push(&piece_key(&prefix(b"a"), 0), b"x").unwrap();
-        assert_eq!(joining.push(&piece_key(&prefix(b"a"), 2), b"y"), Err(OutOfPlace));
+        assert_eq!(joining.push(&piece_key(&prefix(b"a"), 2), b"y"), Err(UnexpectedPiece));
         let mut joining = Joining::default();
-        assert_eq!(joining.push(&piece_key(&prefix(b"a"), 1), b"y"), Err(OutOfPlace));
+        assert_eq!(joining.push(&piece_key(&prefix(b"a"), 1), b"y"), Err(UnexpectedPiece));
     }
 }

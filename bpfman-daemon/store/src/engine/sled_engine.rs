@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::pieces::{self, Joining, OutOfPlace};
+use super::pieces::{self, Joining, UnexpectedPiece};
 use super::{EngineWrite, StorageEngine, StorageError, Visit, caught};
 use crate::durable;
 
@@ -91,7 +91,7 @@ impl SledEngine {
         }
     }
 
-    fn out_of_place(&self, OutOfPlace: OutOfPlace) -> StorageError {
+    fn out_of_place(&self, UnexpectedPiece: UnexpectedPiece) -> StorageError {
         StorageError::Damaged { path: self.path.clone(), why: "a value is not whole".into() }
     }
 

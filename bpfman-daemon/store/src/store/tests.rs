@@ -111,7 +111,7 @@ fn callers_that_wait_together_share_one_write() {
 }
 
 #[test]
-fn a_panic_below_reaches_its_caller_as_an_error_and_the_next_one_goes_on() {
+fn panic_in_the_backend_becomes_an_error_and_the_store_works_on() {
     let (folder, engine) = (tempfile::tempdir().unwrap(), Gated::default());
     let store = engine.open_store(folder.path());
     put(&store, 1).unwrap();
@@ -124,7 +124,7 @@ fn a_panic_below_reaches_its_caller_as_an_error_and_the_next_one_goes_on() {
 }
 
 #[test]
-fn lost_changed_and_returned_records_are_seen_whatever_the_engine() {
+fn lost_altered_and_restored_records_are_found_in_any_backend() {
     let damages: [(&str, Damage); 5] = [
         ("a record lost", |now, _| drop(now.remove(&b"rrecords\0\x01"[..]))),
         ("a record as it was before", |now, old| {

@@ -9,7 +9,7 @@ use bpfmand_store::{StorageError, open_foreign_sled};
 use crate::fixture::quick_folder;
 
 #[test]
-fn every_tree_of_a_foreign_database_is_read_and_the_original_is_left_alone() {
+fn all_trees_of_a_foreign_database_are_read_without_changes() {
     let (source, scratch) = (quick_folder(), quick_folder());
     let db = sled::open(source.path()).unwrap();
     let program = db.open_tree("program_7").unwrap();

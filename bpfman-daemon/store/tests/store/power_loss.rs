@@ -60,7 +60,7 @@ fn redb_keeps_what_it_acknowledged_when_power_is_lost() {
 }
 
 #[test]
-fn after_a_passing_io_error_the_store_knows_what_it_holds_and_goes_on() {
+fn store_knows_its_contents_and_continues_after_an_io_error() {
     let mut applied = 0;
     for after in 0..60 {
         let (folder, disk) = (quick_folder(), Disk::default());
@@ -93,7 +93,7 @@ fn after_a_passing_io_error_the_store_knows_what_it_holds_and_goes_on() {
 }
 
 #[test]
-fn while_the_disk_fails_nothing_is_acknowledged_and_afterwards_all_goes_on() {
+fn failing_disk_acknowledges_nothing_and_the_store_recovers() {
     let (folder, disk) = (quick_folder(), Disk::default());
     let store = open(folder.path(), &disk);
     write(&store, 1).unwrap();

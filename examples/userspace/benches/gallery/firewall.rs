@@ -18,7 +18,7 @@ use crate::report::Report;
 
 /// Numbers of rules. With more rules, iptables takes minutes.
 const SIZES: [u32; 4] = [1, 100, 1_000, 10_000];
-const MOST: u32 = 100_000;
+const MAX_RULES: u32 = 100_000;
 /// Number of sources of frames, spread evenly over all rules.
 const SOURCES: u32 = 4096;
 const PORT: u16 = 53;
@@ -142,7 +142,7 @@ fn packets(report: &mut Report, network: &Network, rules: &Rules<'_>) {
     };
     let senders: Vec<(u32, RefCell<LiveFrames>)> = SIZES
         .into_iter()
-        .chain([MOST])
+        .chain([MAX_RULES])
         .map(|size| {
             let sources = SOURCES.min(size);
             let rule = |number: u32| (u64::from(number) * u64::from(size) / u64::from(sources)) as u32;
@@ -170,7 +170,7 @@ fn packets(report: &mut Report, network: &Network, rules: &Rules<'_>) {
                     .tear_down(move || drop(inside(far, "nft flush ruleset"))),
             );
         }
-        if size != MOST {
+        if size != MAX_RULES {
             contenders.push(
                 Contender::new("iptables, prefixes", sample(if size > 100 { 20_000 } else { 200_000 }))
                     .at(size)
@@ -199,18 +199,22 @@ type Replace = fn(&Rules<'_>, u32, u32);
 /// Measures commands that replace all rules, including their start and writing the file.
 fn replacing(report: &mut Report, rules: &Rules<'_>) {
     let ways: [(&str, Replace, u32); 5] = [
-        ("nft, prefixes", |rules, first, size| rules.nft(first, size, Kind::Prefixes), MOST),
+        ("nft, prefixes", |rules, first, size| rules.nft(first, size, Kind::Prefixes), MAX_RULES),
         ("iptables, prefixes", |rules, first, size| rules.iptables(first, size), 10_000),
-        ("xdp-firewall, prefixes", |rules, first, size| rules.ours(first, size, Kind::Prefixes), MOST),
-        ("xdp-firewall, prefixes and ports", |rules, first, size| rules.ours(first, size, Kind::Ports), MOST),
+        ("xdp-firewall, prefixes", |rules, first, size| rules.ours(first, size, Kind::Prefixes), MAX_RULES),
+        (
+            "xdp-firewall, prefixes and ports",
+            |rules, first, size| rules.ours(first, size, Kind::Ports),
+            MAX_RULES,
+        ),
         (
             "xdp-firewall, prefixes of 25 lengths",
             |rules, first, size| rules.ours(first, size, Kind::Lengths),
-            MOST,
+            MAX_RULES,
         ),
     ];
     let mut contenders = Vec::new();
-    for size in [100, 1_000, 10_000, MOST] {
+    for size in [100, 1_000, 10_000, MAX_RULES] {
         for (name, replace, most) in ways {
             if size > most {
                 continue;
@@ -238,7 +242,7 @@ fn adding(report: &mut Report, rules: &Rules<'_>) {
         Ipv4Addr::from_bits((100 << 24) + added.get())
     };
     let mut contenders = Vec::new();
-    for size in [1_000, 10_000, MOST] {
+    for size in [1_000, 10_000, MAX_RULES] {
         let timed = |act: &dyn Fn(Ipv4Addr)| {
             let (address, start) = (next(), Instant::now());
             act(address);

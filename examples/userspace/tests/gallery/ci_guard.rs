@@ -256,7 +256,7 @@ fn a_side_that_is_killed_leaves_nothing_of_its_job() {
 }
 
 #[test]
-fn without_a_group_the_report_says_why_and_a_group_that_was_asked_for_is_needed() {
+fn report_explains_a_missing_cgroup_and_requested_one_is_needed() {
     let guard = Guard::new();
     let run = |words: &str| Outcome::of(&mut guard.side(words, "echo ran"));
     // The user may not create a cgroup below that of the tests.

@@ -283,7 +283,7 @@ fn bad_rules_are_named_and_change_nothing() {
 }
 
 #[test]
-fn it_goes_on_while_its_daemon_is_away_and_counts_what_nobody_reads() {
+fn works_without_its_daemon_and_counts_unread_reports() {
     let mut guarded = Guarded::enforcing("egress-away", RULES);
     let mut side = guarded.follow();
     let mut lines = BufReader::new(side.stdout.take().unwrap()).lines();

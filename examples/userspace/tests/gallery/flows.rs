@@ -142,8 +142,8 @@ fn event(lines: &mut BufReader<ChildStdout>, kind: &str, port: u16) -> Value {
 }
 
 #[test]
-fn every_packet_of_a_flow_is_counted_and_its_begin_and_end_are_told() {
-    if lacks_tcx("every_packet_of_a_flow_is_counted_and_its_begin_and_end_are_told") {
+fn flow_counts_all_packets_and_reports_its_start_and_end() {
+    if lacks_tcx("flow_counts_all_packets_and_reports_its_start_and_end") {
         return;
     }
     let mut flows = Flows::without_drops();

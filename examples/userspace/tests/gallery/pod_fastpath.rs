@@ -266,8 +266,8 @@ fn it_follows_the_hosts_routes_and_leaves_what_was_added() {
 }
 
 #[test]
-fn one_that_stays_follows_pods_and_tells_once_whom_it_leaves_to_the_stack() {
-    if lacks_tcx("one_that_stays_follows_pods_and_tells_once_whom_it_leaves_to_the_stack") {
+fn sync_follows_pods_and_reports_once_those_left_to_the_stack() {
+    if lacks_tcx("sync_follows_pods_and_reports_once_those_left_to_the_stack") {
         return;
     }
     let mut path = FastPath::new();

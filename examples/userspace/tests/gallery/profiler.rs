@@ -80,7 +80,7 @@ fn lines_of<'a>(folded: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_busy_process_is_seen_by_its_functions_in_every_format_and_only_in_its_own_time() {
+fn busy_process_shows_its_functions_in_every_format() {
     // Another test may run a busy process at the same time.
     const OWN: &str = "busy-here";
     let mut gallery = Gallery::open();
@@ -144,7 +144,7 @@ fn a_control_group_is_seen_without_its_neighbours() {
 }
 
 #[test]
-fn one_profile_is_taken_at_a_time_and_one_that_was_killed_is_in_nobodys_way() {
+fn one_profile_runs_at_a_time_and_a_killed_one_blocks_no_other() {
     let gallery = Gallery::open();
     let program = profiled(&gallery);
     let mut first = gallery.side_as(WATCHER, "profiler");

@@ -206,7 +206,7 @@ fn errors_about_a_connection_pass_and_others_do_not() {
 }
 
 #[test]
-fn who_begins_many_connections_loses_the_oldest_of_them_and_nobody_elses() {
+fn opener_of_many_connections_loses_only_its_oldest_ones() {
     let bridge = Bridge::with_rules(
         "allow port1 out proto udp\nallow port2 in from 10.9.0.1/32 proto udp\n\
          allow port2 in proto udp dport 4242\nallow port2 out to 10.9.0.3/32 proto udp dport 4242\n",
@@ -294,7 +294,7 @@ fn bad_rules_are_named_and_change_nothing() {
 }
 
 #[test]
-fn connections_go_on_while_rules_are_replaced_and_the_daemon_is_away() {
+fn connections_survive_rule_changes_without_the_daemon() {
     let mut bridge = Bridge::with_rules(RULES);
     bridge.hosts[1].echoes();
     let mut connection = connect(&bridge, 0, 1);

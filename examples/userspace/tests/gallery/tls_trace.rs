@@ -240,7 +240,7 @@ fn raw_shows_what_each_call_carries_of_one_process() {
 }
 
 #[test]
-fn a_sample_is_as_large_as_was_asked_for_and_at_most_four_pieces() {
+fn sample_has_the_requested_size_and_at_most_four_pieces() {
     for (asked, shown) in [(1500, 1500), (65_536, 4096)] {
         let stage = Stage::with(&format!("--global sample_bytes={asked}"));
         let words = format!("--raw --json --pid {}", stage.server.id());

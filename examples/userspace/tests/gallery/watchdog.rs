@@ -374,7 +374,7 @@ fn a_rule_forbids_when_it_is_enforced() {
 }
 
 #[test]
-fn a_kill_does_not_need_room_in_the_ring_and_what_was_lost_is_counted() {
+fn kill_needs_no_ring_capacity_and_lost_reports_are_counted() {
     let watchdog = Watchdog::new();
     let (reader, secret) = (watchdog.program("reader"), watchdog.path("secret"));
     let free = watchdog.path("free");

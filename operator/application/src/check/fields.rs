@@ -8,7 +8,7 @@ use crate::application::ApplicationCommon;
 use crate::bytecode::ByteCode;
 use crate::map_export::{self, ExportedMap};
 use crate::name;
-use crate::values::{LONGEST_NAME, LONGEST_TEXT, MOST_NAMES};
+use crate::values::{MAX_NAME, MAX_NAMES, MAX_TEXT};
 
 /// Problems found so far, in the order of the fields.
 #[derive(Debug, Default)]
@@ -69,10 +69,10 @@ pub fn common(found: &mut SpecProblems, common: &ApplicationCommon) {
 }
 
 fn values(found: &mut SpecProblems, common: &ApplicationCommon) {
-    let names = |name: &str| !name.is_empty() && name.chars().count() <= LONGEST_NAME && !name.contains('\0');
+    let names = |name: &str| !name.is_empty() && name.chars().count() <= MAX_NAME && !name.contains('\0');
     let most = |found: &mut SpecProblems, path: &str, count: usize| {
-        if count > MOST_NAMES {
-            found.add(path, format!("{count} are too many: at most {MOST_NAMES} are allowed"));
+        if count > MAX_NAMES {
+            found.add(path, format!("{count} are too many: at most {MAX_NAMES} are allowed"));
         }
     };
     let globals = common.globals.iter().flatten();
@@ -83,8 +83,8 @@ fn values(found: &mut SpecProblems, common: &ApplicationCommon) {
             found.add("spec.globals", format!("{:?} names no global variable", shown(name)));
         } else if common.global_data.iter().flatten().any(|(other, _)| other == name) {
             found.add(path, "spec.globalData has a value for it too: give it one");
-        } else if text.chars().count() > LONGEST_TEXT {
-            found.add(path, format!("it has more than {LONGEST_TEXT} characters"));
+        } else if text.chars().count() > MAX_TEXT {
+            found.add(path, format!("it has more than {MAX_TEXT} characters"));
         }
     }
     let sizes = common.map_sizes.iter().flatten();
@@ -104,7 +104,7 @@ fn shown(name: &str) -> String {
 }
 
 fn map_exports(found: &mut SpecProblems, exports: &[ExportedMap]) {
-    let most = map_export::MOST_EXPORTS;
+    let most = map_export::MAX_EXPORTS;
     if exports.len() > most {
         found.add("spec.mapExports", format!("{} are too many: at most {most} are allowed", exports.len()));
     }

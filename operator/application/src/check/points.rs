@@ -7,7 +7,7 @@ use crate::name;
 use crate::points::kernel::{EVENT, FUNCTION, IDENTIFIER, PerfEventLink};
 use crate::points::maps::MAP_NAME;
 use crate::points::network::NetfilterPoint;
-use crate::points::{MOST_FUNCTIONS, MOST_PATTERNS, PointBlocks, links};
+use crate::points::{MAX_FUNCTIONS, MAX_PATTERNS, PointBlocks, links};
 
 /// Priority at which netfilter reassembles fragments (`NF_IP_PRI_CONNTRACK_DEFRAG`).
 const DEFRAGMENTS_AT: i32 = -400;
@@ -63,8 +63,8 @@ fn cgroup(found: &mut SpecProblems, path: String, group: &str) {
 }
 
 fn functions(found: &mut SpecProblems, path: &str, functions: &[String]) {
-    if !(1..=MOST_FUNCTIONS).contains(&functions.len()) {
-        found.add(path, format!("it has {} entries: 1 to {MOST_FUNCTIONS} are allowed", functions.len()));
+    if !(1..=MAX_FUNCTIONS).contains(&functions.len()) {
+        found.add(path, format!("it has {} entries: 1 to {MAX_FUNCTIONS} are allowed", functions.len()));
     }
 }
 
@@ -75,11 +75,9 @@ fn kernel_functions(found: &mut SpecProblems, path: &str, names: &[String]) {
         text(found, format!("{path}[{at}]"), name, (FUNCTION, 128), says);
     }
     let patterns = names.iter().filter(|name| name.contains(['*', '?'])).count();
-    if patterns > MOST_PATTERNS {
-        found.add(
-            path,
-            format!("{patterns} of its entries are patterns: at most {MOST_PATTERNS} are allowed"),
-        );
+    if patterns > MAX_PATTERNS {
+        found
+            .add(path, format!("{patterns} of its entries are patterns: at most {MAX_PATTERNS} are allowed"));
     }
 }
 

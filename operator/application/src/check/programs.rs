@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::fields::SpecProblems;
 use super::{links, points};
-use crate::application::MOST_PROGRAMS;
-use crate::points::LONGEST_TARGET;
+use crate::application::MAX_PROGRAMS;
+use crate::points::MAX_TARGET;
 use crate::program::ClusterProgram;
 use crate::spec::ApplicationSpec;
 
@@ -15,10 +15,12 @@ pub fn check(found: &mut SpecProblems, spec: &ApplicationSpec) {
     if count == 0 {
         found.add("spec.programs", "it is empty: at least one program is needed");
     }
-    if count > MOST_PROGRAMS {
+    if count > MAX_PROGRAMS {
         found.add(
             "spec.programs",
-            format!("it has {count} entries: at most {MOST_PROGRAMS} are loaded at once; make several applications"),
+            format!(
+                "it has {count} entries: at most {MAX_PROGRAMS} are loaded at once; make several applications"
+            ),
         );
         return;
     }
@@ -77,7 +79,7 @@ fn blocks(found: &mut SpecProblems, path: &str, program: &ClusterProgram) {
     if !program.program_type.takes_target() {
         found
             .add(path, format!("it does not belong to type {kind}, which is told nothing when it is loaded"));
-    } else if !(1..=LONGEST_TARGET).contains(&length) {
-        found.add(path, format!("it has {length} characters: 1 to {LONGEST_TARGET} are allowed"));
+    } else if !(1..=MAX_TARGET).contains(&length) {
+        found.add(path, format!("it has {length} characters: 1 to {MAX_TARGET} are allowed"));
     }
 }

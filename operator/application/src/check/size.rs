@@ -5,17 +5,17 @@ use crate::spec::ApplicationSpec;
 
 /// Maximum size of a spec, in bytes of JSON. An API server stores objects of up to 1.5 MiB, which include metadata
 /// and status; each revision of a rollout holds the spec once more.
-const LARGEST: usize = 1 << 20;
+const MAX_SPEC: usize = 1 << 20;
 
 /// Returns a problem if the spec is too large.
 pub fn spec(spec: &ApplicationSpec) -> Option<SpecProblem> {
     let json = serde_json::to_vec(&(&spec.common, &spec.programs));
     // Serialization cannot fail: the spec was read from text.
     let size = json.map_or(0, |json| json.len());
-    (size > LARGEST).then(|| SpecProblem {
+    (size > MAX_SPEC).then(|| SpecProblem {
         path: "spec".to_owned(),
         message: format!(
-            "it has {size} bytes as JSON: at most {LARGEST} are kept; select interfaces and pods by patterns and \
+            "it has {size} bytes as JSON: at most {MAX_SPEC} are kept; select interfaces and pods by patterns and \
              labels, or make several applications"
         ),
     })

@@ -22,11 +22,11 @@ use network::{NamespaceChoice, NetfilterLink, NetkitLink};
 use user::{UprobeMultiLink, UsdtLink};
 
 /// Maximum number of functions of one attachment, which is the daemon's limit.
-pub const MOST_FUNCTIONS: usize = 1000;
+pub const MAX_FUNCTIONS: usize = 1000;
 /// Maximum number of patterns among the functions of one attachment.
-pub const MOST_PATTERNS: usize = 100;
+pub const MAX_PATTERNS: usize = 100;
 /// Maximum length of `target`, in characters.
-pub const LONGEST_TARGET: usize = 128;
+pub const MAX_TARGET: usize = 128;
 
 /// The blocks. One is there, or none for types that are loaded only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -307,7 +307,7 @@ fn a_pattern_that_is_none_leaves_the_structure_alone() {
 }
 
 #[test]
-fn a_namespace_gets_probes_at_the_beginnings_of_functions_and_of_no_single_process() {
+fn namespaced_probes_are_at_function_entries_of_all_processes() {
     let probed = |block: &str, change: fn(&mut Value)| {
         let mut link = json!({ "function": "malloc", "target": "libc", "offset": 0, "pid": 0, "containers": { "pods": {} } });
         change(&mut link);

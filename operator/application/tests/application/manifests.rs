@@ -312,7 +312,7 @@ fn types_of_the_cluster_are_unknown_in_a_namespace() {
 const POINTS: &str = include_str!("../points.yaml");
 
 #[test]
-fn a_cluster_application_with_every_type_that_the_published_api_does_not_have() {
+fn cluster_application_with_every_type_beyond_the_published_api() {
     let app: ClusterBpfApplication = read(POINTS);
     assert_eq!(broken_rules(&app, "spec"), Vec::<String>::new());
     let kinds: Vec<ClusterProgramType> =
@@ -323,7 +323,7 @@ fn a_cluster_application_with_every_type_that_the_published_api_does_not_have() 
 }
 
 #[test]
-fn the_rules_of_a_block_of_several_types_and_of_the_target_are_kept() {
+fn rules_for_shared_blocks_and_targets_are_enforced() {
     let broken = |at: usize, change: &dyn Fn(&mut Value)| {
         let mut manifest: Value = serde_norway::from_str(POINTS).unwrap();
         change(&mut manifest["spec"]["programs"][at]);

@@ -6,7 +6,7 @@ mod points;
 
 use std::collections::BTreeSet;
 
-use bpfman_apply::desired::{Desired, LinkKey, Program, ProgramOwner};
+use bpfman_apply::desired::{AttachmentKey, Desired, Program, ProgramOwner};
 use bpfman_apply::facts::{Facts, NodeInterface};
 use bpfman_apply::plan::{ApplicationSpec, desired};
 use bpfman_proto::ACTUAL_TYPE_PREFIX;
@@ -87,7 +87,7 @@ fn the_primary_interface_is_the_one_with_the_nodes_address() {
 }
 
 #[test]
-fn discovery_takes_what_is_allowed_and_not_excluded_also_in_namespaces_with_a_name() {
+fn discovery_applies_filters_also_in_named_namespaces() {
     let of = |config: &str| {
         let link = format!(
             "{{interfaceSelector: {{interfacesDiscoveryConfig: {{interfaceAutoDiscovery: true, {config}}}}}}}"
@@ -137,7 +137,7 @@ fn pods_are_taken_by_namespace_and_labels() {
 }
 
 #[test]
-fn a_namespaced_application_touches_its_own_pods_alone_and_never_the_node() {
+fn namespaced_application_attaches_only_in_its_own_pods() {
     let link = "{interfaceSelector: {interfaces: [eth0]}, networkNamespaces: {pods: {}}}";
     let (keys, problems) = links(&xdp_of_pods(link), &machine());
     assert_eq!(keys, ["eth0 in pod uid-web net:11:1"]);
@@ -175,8 +175,8 @@ fn attachments_whose_selector_means_nothing_here_are_named() {
 }
 
 #[test]
-fn while_the_interfaces_of_a_machine_are_not_known_what_is_attached_stays() {
-    let key = LinkKey("eth7".into());
+fn attachments_stay_while_interfaces_of_the_node_are_unknown() {
+    let key = AttachmentKey("eth7".into());
     let discovered = xdp("{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}}");
     let primary = xdp("{interfaceSelector: {primaryNodeInterface: true}}");
     let unlisted = Facts { interfaces: None, ..machine() };
@@ -201,9 +201,9 @@ fn discovery_that_is_switched_off_leaves_the_primary_interface() {
 }
 
 #[test]
-fn a_pod_whose_network_is_not_known_now_keeps_its_links_and_no_other_pod_does() {
-    let there = LinkKey("eth0 in pod uid-web net:11:1".into());
-    let other = LinkKey("eth0 in pod uid-api net:12:2".into());
+fn pod_with_unknown_network_keeps_its_links_and_only_it() {
+    let there = AttachmentKey("eth0 in pod uid-web net:11:1".into());
+    let other = AttachmentKey("eth0 in pod uid-api net:12:2".into());
     let named = xdp(
         "{interfaceSelector: {interfaces: [eth0]}, networkNamespaces: {pods: {matchLabels: {app: web}}}}",
     );
@@ -220,7 +220,7 @@ fn a_pod_whose_network_is_not_known_now_keeps_its_links_and_no_other_pod_does() 
 }
 
 #[test]
-fn a_pod_whose_namespace_was_not_looked_into_yet_keeps_its_links() {
+fn pod_with_unread_namespace_keeps_its_links() {
     let discovered = xdp_of_pods(
         "{interfaceSelector: {interfacesDiscoveryConfig: {interfaceAutoDiscovery: true}}, \
           networkNamespaces: {pods: {matchLabels: {app: web}}}}",
@@ -234,7 +234,7 @@ fn a_pod_whose_namespace_was_not_looked_into_yet_keeps_its_links() {
     facts.pods[0].netns.as_mut().unwrap().path = "/proc/99/ns/net".into();
     let program = plan(&facts);
     assert!(program.links.is_empty());
-    assert!(program.keeps(&LinkKey("eth0 in pod uid-web net:11:1".into())));
+    assert!(program.keeps(&AttachmentKey("eth0 in pod uid-web net:11:1".into())));
     assert_eq!(program.problems, ["the interfaces of pod shop/web are not known yet"]);
     assert!(plan(&machine()).unknown.is_empty());
 }
@@ -246,12 +246,12 @@ fn a_container_that_the_daemon_does_not_find_keeps_its_probes() {
     );
     let mut facts = machine();
     let lost = facts.pods[0].containers.remove(0);
-    let key = LinkKey("libc:malloc+0 in containerd://web-main".into());
+    let key = AttachmentKey("libc:malloc+0 in containerd://web-main".into());
     assert!(!only(&spec, &facts).keeps(&key), "it ended");
     facts.pods[0].unseen.push(lost.id);
     assert!(only(&spec, &facts).keeps(&key));
-    assert!(only(&spec, &facts).keeps(&LinkKey(format!("{} #2", key.0))));
-    assert!(!only(&spec, &facts).keeps(&LinkKey("libc:malloc+0 in containerd://web-side".into())));
+    assert!(only(&spec, &facts).keeps(&AttachmentKey(format!("{} #2", key.0))));
+    assert!(!only(&spec, &facts).keeps(&AttachmentKey("libc:malloc+0 in containerd://web-side".into())));
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn ambiguous_container_is_a_problem_with_its_reason() {
     facts.pods[0].ambiguous.push((lost.id, "/a and /b are named like it".to_owned()));
     let program = only(&probes, &facts);
     assert_eq!(program.problems, [problem]);
-    assert!(program.keeps(&LinkKey("libc:malloc+0 in containerd://web-main".into())));
+    assert!(program.keeps(&AttachmentKey("libc:malloc+0 in containerd://web-main".into())));
     // Another container shows the pod's network too, so the ambiguity does not matter here.
     assert!(!only(&packets, &facts).problems.contains(&problem.to_owned()));
     facts.pods[0].netns = None;
@@ -354,7 +354,7 @@ fn every_type_is_declared_as_the_daemon_takes_it() {
 }
 
 #[test]
-fn equal_links_are_one_and_another_place_at_the_same_hook_is_another() {
+fn equal_links_are_one_and_another_place_makes_another_link() {
     let link = "{interfaceSelector: {interfaces: [eth0, eth0]}, priority: 5}";
     assert_eq!(links(&xdp(&format!("{link}, {link}")), &machine()).0, ["eth0"]);
     let other = "{interfaceSelector: {interfaces: [eth0]}, priority: 6}";
@@ -405,7 +405,7 @@ fn only_programs_of_a_namespaced_application_name_its_namespace() {
 }
 
 #[test]
-fn whatever_makes_another_version_makes_another_content_and_nothing_else_does() {
+fn content_hash_changes_exactly_with_the_version() {
     let programs = "[{name: count, type: XDP, xdp: {}}, {name: shape, type: TC, tc: {}}]";
     let content = |spec: &ApplicationSpec| desired(&owner(), spec, &machine()).load.unwrap().content;
     let first = content(&cluster(programs));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bpfman_application::program_type::ClusterProgramType;
-use bpfman_apply::desired::{LinkKey, Load, Program};
+use bpfman_apply::desired::{AttachmentKey, Load, Program};
 use bpfman_apply::plan::{ApplicationSpec, desired};
 use bpfman_apply::wanted_point::WantedPoint;
 use bpfman_proto::ext::v1 as ext;
@@ -37,7 +37,7 @@ fn keys(program: &Program) -> Vec<&str> {
 }
 
 fn at(program: &Program, key: &str) -> At {
-    let point = &program.links[&LinkKey(key.to_owned())].point;
+    let point = &program.links[&AttachmentKey(key.to_owned())].point;
     point.as_more().unwrap_or_else(|| panic!("{point:?}")).clone()
 }
 
@@ -81,7 +81,7 @@ fn what_is_the_nodes_is_attached_where_it_says() {
     assert_eq!(at(&of(&load, "TpBtf"), own), At::LoadedFor("tp_btf".to_owned()));
     assert_eq!(at(&of(&load, "Iter"), own), At::LoadedFor("iter".to_owned()));
     assert_eq!(keys(&of(&load, "FModRet")), [""; 0], "loaded, and not attached");
-    let lsm = of(&load, "Lsm").links[&LinkKey(own.to_owned())].point.clone();
+    let lsm = of(&load, "Lsm").links[&AttachmentKey(own.to_owned())].point.clone();
     assert_eq!(lsm, WantedPoint::published(Info::LsmAttachInfo(v1::LsmAttachInfo::default())));
     let functions = vec!["tcp_*".to_owned(), "udp_sendmsg".to_owned()];
     assert_eq!(
@@ -108,7 +108,7 @@ fn a_network_namespace_is_the_nodes_a_files_or_that_of_pods() {
     assert_eq!(keys(&chosen), ["netns", "netns in /run/netns/blue", "netns in pod uid-web net:11:1"]);
     assert_eq!(at(&chosen, "netns"), At::Netns(String::new()));
     assert_eq!(at(&chosen, "netns in /run/netns/blue"), At::Netns("/run/netns/blue".to_owned()));
-    let of_pod = LinkKey("netns in pod uid-web net:11:1".to_owned());
+    let of_pod = AttachmentKey("netns in pod uid-web net:11:1".to_owned());
     assert_eq!(chosen.links[&of_pod].point.netns().as_deref(), Some("/proc/11/ns/net"));
     assert_eq!(chosen.links[&of_pod].pod.as_deref(), Some("uid-web"));
     let filter = of(&load, "Netfilter");
@@ -128,7 +128,7 @@ fn a_pod_whose_network_is_not_known_now_keeps_what_it_has() {
     let spec = cluster(
         "[{name: chosen, type: SkLookup, netns: {links: [{networkNamespaces: {pods: {matchLabels: {app: web}}}}]}}]",
     );
-    let there = LinkKey("netns in pod uid-web net:11:1".to_owned());
+    let there = AttachmentKey("netns in pod uid-web net:11:1".to_owned());
     let mut facts = machine();
     facts.pods[0].netns = None;
     let between = desired(&owner(), &spec, &facts).load.unwrap().programs.remove(0);
@@ -180,7 +180,7 @@ fn many_functions_make_a_short_key_that_tells_them_from_others() {
 }
 
 #[test]
-fn another_target_or_type_is_another_version_and_another_place_is_not() {
+fn another_target_or_type_makes_a_version_and_a_place_does_not() {
     let content = |program: &str| load(&cluster(&format!("[{program}]"))).content;
     let contents = [
         "{name: packets, type: CgroupSkb, cgroup: {}}",

@@ -25,7 +25,7 @@ pub fn add(options: &InstallOptions) -> Result<Option<PathBuf>, InstallError> {
     let file = active(options)?;
     let text = fs::read(&file).map_err(at(&file))?;
     let changed = conflist::with(&text, &options.entry);
-    match changed.map_err(|why| InstallError::Unfit { file: file.clone(), why })? {
+    match changed.map_err(|why| InstallError::ConflistError { file: file.clone(), why })? {
         ConflistChange::Same => Ok(None),
         ConflistChange::List(list) => replace(&file, &file, &list).map(|()| Some(file)),
         ConflistChange::FromSingle(list) => {

@@ -1,8 +1,8 @@
 //! `bpfman-cni install` and `uninstall`: the binary, and its entry in the node's network configuration.
 
+mod competing_editor;
 mod folder;
 mod options;
-mod rival;
 
 use std::fs;
 use std::io;
@@ -16,10 +16,10 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use self::competing_editor::PollHistory;
 pub use self::options::{InstallOptions, UsageError};
-use self::rival::Rival;
 use crate::PLUGIN;
-use crate::conflist::Unfit;
+use crate::conflist::ConflistError;
 use crate::write::atomically;
 
 /// Polling interval of `--watch`. If a network plugin rewrites its configuration, the entry is missing for this time.
@@ -42,11 +42,11 @@ pub enum InstallError {
     NoConfiguration(PathBuf),
     /// The plugin cannot be added to the active configuration.
     #[error("{file}: {why}; it is left as it is")]
-    Unfit {
+    ConflistError {
         /// Configuration file.
         file: PathBuf,
         /// Reason why the plugin cannot be added.
-        why: Unfit,
+        why: ConflistError,
     },
     /// Signal handlers cannot be installed.
     #[error("SIGTERM cannot be waited for: {0}")]
@@ -97,7 +97,7 @@ fn add(options: &InstallOptions) -> Result<(), InstallError> {
 }
 
 /// Adds the plugin for `--watch`: if another program removes it each time, reports how often.
-fn add_again(options: &InstallOptions, rival: &mut Rival) -> Result<(), InstallError> {
+fn add_again(options: &InstallOptions, rival: &mut PollHistory) -> Result<(), InstallError> {
     let added = folder::add(options)?;
     rival.looked(added.is_some());
     match (added, rival.undone()) {
@@ -125,13 +125,13 @@ fn watch(options: &InstallOptions) -> Result<(), InstallError> {
         flag::register(signal, Arc::clone(&ends)).map_err(InstallError::Signal)?;
     }
     let mut last_reported = String::new();
-    let mut rival = Rival::default();
+    let mut rival = PollHistory::default();
     while !ends.load(Ordering::Relaxed) {
         match add_again(options, &mut rival) {
             Ok(()) => last_reported.clear(),
             Err(error) => {
                 // If the directory cannot be read, forget the rival: the next configuration gets the plugin at once.
-                rival = Rival::default();
+                rival = PollHistory::default();
                 let text = error.to_string();
                 if text != last_reported {
                     eprintln!("{PLUGIN}: {text}");

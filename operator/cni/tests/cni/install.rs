@@ -140,7 +140,7 @@ fn what_it_does_not_understand_stays_as_it_is() {
 }
 
 #[test]
-fn it_is_there_before_the_agent_if_there_is_a_list_and_keeps_no_agent_waiting_if_not() {
+fn plugin_is_installed_early_and_delays_no_agent_without_a_list() {
     for text in [None, Some("{".to_owned()), Some(list("ptp"))] {
         let node = Node::new();
         if let Some(text) = &text {

@@ -83,7 +83,7 @@ fn assert_error(outcome: &Outcome, code: u32, names: &str) {
 }
 
 #[test]
-fn the_result_of_the_plugins_before_is_passed_on_unchanged_once_the_agent_has_answered() {
+fn previous_result_is_passed_on_after_the_agents_answer() {
     let folder = tempfile::tempdir().unwrap();
     let agent =
         agent(folder.path(), PluginAnswer { version: VERSION, attached: 2, ..PluginAnswer::default() });

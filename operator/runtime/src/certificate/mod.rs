@@ -1,12 +1,12 @@
 //! Certificates of a server: self-made, or from files.
 
-mod alone;
-mod given;
+mod from_files;
 mod make;
+mod self_signed;
 
-pub use alone::alone;
-pub use given::{GivenCertificate, GivenError};
+pub use from_files::{GivenCertificate, GivenError};
 pub use make::{MakeError, make};
+pub use self_signed::alone;
 
 use serde::{Deserialize, Serialize};
 

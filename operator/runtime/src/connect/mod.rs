@@ -5,10 +5,10 @@
 //! kube: the server's address, its certificate, headers and credentials, except for tokens in files (`token`).
 
 mod dial;
+mod failure_text;
 mod negotiate;
 mod pings;
 mod token;
-mod why;
 
 use std::time::Duration;
 
@@ -27,10 +27,10 @@ use tower::util::BoxService;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use dial::Dial;
+pub use failure_text::{innermost, why};
 use negotiate::Negotiate;
 pub use pings::Pings;
 use token::TokenFile;
-pub use why::{innermost, why};
 
 /// Timeout for establishing a connection, including TLS; for HTTP/1.1 also for a blocked write. kube's defaults are
 /// longer.

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_anew_after_a_minute_and_kept_while_there_is_none() {
+    fn token_is_reread_after_a_minute_and_kept_without_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         std::fs::write(&path, "first\n").unwrap();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_before_a_file_is_left_to_kube_and_a_file_that_is_not_there_is_named() {
+    fn kube_handles_other_credentials_and_missing_file_is_named() {
         let nowhere = Some("/nowhere/token".to_owned());
         let with_token = AuthInfo {
             token: Some("t".to_owned().into()),

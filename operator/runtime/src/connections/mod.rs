@@ -3,8 +3,8 @@
 //! Everyone who reaches a listener can open connections, because no token is required before a request is read. The
 //! number of connections is therefore limited, in total and per address, and idle ones are closed.
 
+mod idle_timeout;
 mod places;
-mod quiet;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use axum::serve::Listener;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
+pub use idle_timeout::Quiet;
 pub use places::{ListenerPlace, ListenerPlaces};
-pub use quiet::Quiet;
 
 /// Delay after the system failed to accept a connection.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const MOST: usize = 1024;
+const MAX_CONNECTIONS: usize = 1024;
 /// Maximum number of connections from one address. The API server calls admission from one address, for all writes of
 /// a fleet.
-const MOST_OF_PEER: usize = 256;
+const MAX_OF_PEER: usize = 256;
 /// Prefix length by which IPv6 addresses count as one, because their owner has the whole network.
 const PREFIX: u32 = 64;
 
@@ -35,7 +35,7 @@ impl ListenerPlaces {
         let mut taken = self.lock();
         let all: usize = taken.values().sum();
         let of_peer = taken.get(&peer).copied().unwrap_or(0);
-        if all >= MOST || of_peer >= MOST_OF_PEER {
+        if all >= MAX_CONNECTIONS || of_peer >= MAX_OF_PEER {
             return None;
         }
         taken.insert(peer, of_peer + 1);
@@ -70,9 +70,8 @@ mod tests {
     fn one_address_leaves_places_to_others() {
         let places = ListenerPlaces::default();
         let address = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let mut held: Vec<ListenerPlace> =
-            (0..MOST_OF_PEER).filter_map(|_| places.take(address(1))).collect();
-        assert_eq!(held.len(), MOST_OF_PEER);
+        let mut held: Vec<ListenerPlace> = (0..MAX_OF_PEER).filter_map(|_| places.take(address(1))).collect();
+        assert_eq!(held.len(), MAX_OF_PEER);
         assert!(places.take(address(1)).is_none());
         // The IPv4-mapped form of the same address.
         let mapped = Ipv6Addr::from_bits(0xffff_0a00_0001).into();
@@ -91,9 +90,9 @@ mod tests {
             IpAddr::from(Ipv6Addr::from_bits((0x2001_0db8 << 96) + (network << 64) + last))
         };
         let held: Vec<ListenerPlace> = (0..300).filter_map(|last| places.take(address(1, last))).collect();
-        assert_eq!(held.len(), MOST_OF_PEER);
+        assert_eq!(held.len(), MAX_OF_PEER);
         let others: Vec<ListenerPlace> =
             (0..4000).filter_map(|network| places.take(address(2 + network, 1))).collect();
-        assert_eq!(held.len() + others.len(), MOST);
+        assert_eq!(held.len() + others.len(), MAX_CONNECTIONS);
     }
 }

@@ -3,5 +3,5 @@
 mod readers;
 mod serve;
 
-pub use readers::{ReaderVerdict, Readers, Unsaid};
+pub use readers::{DecisionUnavailable, ReaderVerdict, Readers};
 pub use serve::metrics_for;

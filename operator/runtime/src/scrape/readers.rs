@@ -38,7 +38,7 @@ pub enum ReaderVerdict {
 
 /// Error that leaves the decision open: 503.
 #[derive(Debug, thiserror::Error)]
-pub enum Unsaid {
+pub enum DecisionUnavailable {
     /// The API server did not respond.
     #[error("the API server does not answer who may read metrics")]
     Away,
@@ -68,14 +68,20 @@ impl Readers {
     ///
     /// # Errors
     /// Returns an error if the API server makes no decision; access is then denied.
-    pub async fn judge(&self, authorization: Option<&str>, path: &str) -> Result<ReaderVerdict, Unsaid> {
+    pub async fn judge(
+        &self,
+        authorization: Option<&str>,
+        path: &str,
+    ) -> Result<ReaderVerdict, DecisionUnavailable> {
         let Some(token) = authorization.and_then(bearer) else { return Ok(ReaderVerdict::Unknown) };
         let key = key(token, path);
         if self.remembers(&key, Instant::now()) {
             return Ok(ReaderVerdict::Allowed);
         }
         let asked = tokio::time::timeout(ANSWER, self.ask(token, path)).await;
-        let verdict = asked.map_err(|_| Unsaid::Away)?.map_err(|error| Unsaid::Server(Box::new(error)))?;
+        let verdict = asked
+            .map_err(|_| DecisionUnavailable::Away)?
+            .map_err(|error| DecisionUnavailable::Server(Box::new(error)))?;
         if verdict == ReaderVerdict::Allowed {
             self.remember(key, Instant::now());
         }
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_api_server_decides_and_is_not_asked_again_for_each_scrape() {
+    async fn api_server_authorizes_scrapes_and_its_answer_is_cached() {
         let (readers, asked) = server();
         for _ in 0..3 {
             let verdict = readers.judge(Some("Bearer known"), "/metrics").await.unwrap();

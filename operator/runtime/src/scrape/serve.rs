@@ -10,7 +10,7 @@ use axum::routing::get;
 
 use super::readers::{ReaderVerdict, Readers};
 use crate::serve::{METRICS, shown};
-use crate::tls::Greeted;
+use crate::tls::TlsListener;
 
 /// Serves `/metrics` over TLS to readers that the API server allows.
 ///
@@ -18,7 +18,7 @@ use crate::tls::Greeted;
 /// Returns an error if the listener fails.
 pub async fn metrics_for(
     readers: Readers,
-    listener: Greeted,
+    listener: TlsListener,
     text: impl Fn() -> String + Clone + Send + Sync + 'static,
 ) -> std::io::Result<()> {
     let readers = Arc::new(readers);

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::super::flags::FailurePolicy;
 use super::store::{CertificateStore, CertificateStoreError};
 use super::trust::trust;
-use super::{CertificateMoment, CertificateTurn, bundle};
+use super::{CertificateMoment, CertificateRotation, bundle};
 use crate::clock::ServerClock;
 use bpfman_runtime::certificate::{CertificateTerms, make};
 use bpfman_runtime::tls::Served;
@@ -18,7 +18,7 @@ use bpfman_runtime::tls::Served;
 const SOON: Duration = Duration::from_millis(500);
 
 /// Keeps the served certificate valid and trusted.
-pub struct Keeper {
+pub struct CertificateRenewer {
     client: Client,
     store: CertificateStore,
     names: Vec<String>,
@@ -26,10 +26,10 @@ pub struct Keeper {
     terms: CertificateTerms,
     served: Arc<Served>,
     clock: ServerClock,
-    turn: CertificateTurn,
+    turn: CertificateRotation,
 }
 
-impl Keeper {
+impl CertificateRenewer {
     /// Creates the check for a webhook with these names.
     #[must_use]
     pub fn new(
@@ -42,7 +42,7 @@ impl Keeper {
         clock: ServerClock,
     ) -> Self {
         let store = CertificateStore::new(client.clone(), namespace);
-        Self { client, store, names, policy, terms, served, clock, turn: CertificateTurn::default() }
+        Self { client, store, names, policy, terms, served, clock, turn: CertificateRotation::default() }
     }
 
     /// Checks forever.
@@ -66,7 +66,7 @@ impl Keeper {
         let own = Instant::now();
         let now = CertificateMoment { server: self.clock.at(own).seconds(), own };
         let mut wanted = self.turn.needed(&generations, now, self.terms);
-        if CertificateTurn::is_due(&wanted, now, self.terms) {
+        if CertificateRotation::is_due(&wanted, now, self.terms) {
             wanted.push(make(&self.names, now.server, self.terms)?);
         }
         if wanted != generations {

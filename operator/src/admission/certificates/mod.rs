@@ -12,9 +12,9 @@ mod store;
 mod trust;
 mod turn;
 
-pub use keep::Keeper;
+pub use keep::CertificateRenewer;
 pub use trust::CONFIGURATION;
-pub use turn::{CertificateMoment, CertificateTurn};
+pub use turn::{CertificateMoment, CertificateRotation};
 
 use bpfman_runtime::certificate::Generation;
 

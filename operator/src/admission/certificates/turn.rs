@@ -27,14 +27,14 @@ impl CertificateMoment {
 
 /// State of the rotation in this process.
 #[derive(Debug, Default)]
-pub struct CertificateTurn {
+pub struct CertificateRotation {
     /// Time since which the configuration trusts each generation, by its creation time.
     trusted: BTreeMap<u64, Instant>,
     /// Creation time of the served generation, and the time since which it is served.
     serving: Option<(u64, Instant)>,
 }
 
-impl CertificateTurn {
+impl CertificateRotation {
     /// Returns whether a new generation must be created, because none is valid for long enough.
     #[must_use]
     pub fn is_due(generations: &[Generation], now: CertificateMoment, terms: CertificateTerms) -> bool {
@@ -118,19 +118,20 @@ mod tests {
 
     #[test]
     fn the_first_one_is_served_at_once() {
-        let (mut turn, only) = (CertificateTurn::default(), [generation(100)]);
+        let (mut turn, only) = (CertificateRotation::default(), [generation(100)]);
         assert!(
-            CertificateTurn::is_due(&[], at(100), TERMS) && !CertificateTurn::is_due(&only, at(100), TERMS)
+            CertificateRotation::is_due(&[], at(100), TERMS)
+                && !CertificateRotation::is_due(&only, at(100), TERMS)
         );
         assert_eq!(turn.serve(&only, at(100), TERMS).unwrap().created, 100);
     }
 
     #[test]
-    fn a_new_one_is_served_only_when_it_was_trusted_long_enough_and_the_old_one_goes_after_that() {
-        let mut turn = CertificateTurn::default();
+    fn new_certificate_is_served_after_a_trust_period() {
+        let mut turn = CertificateRotation::default();
         let start = 100 + TERMS.renew();
         let both = [generation(100), generation(start)];
-        assert!(CertificateTurn::is_due(&both[..1], at(start), TERMS));
+        assert!(CertificateRotation::is_due(&both[..1], at(start), TERMS));
         turn.see(&both, &both[0].authority, at(start));
         assert_eq!(turn.serve(&both, at(start), TERMS).unwrap().created, 100);
         // The configuration cannot be written for an hour.
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn trust_that_was_taken_away_begins_anew() {
-        let mut turn = CertificateTurn::default();
+        let mut turn = CertificateRotation::default();
         let both = [generation(100), generation(200)];
         turn.see(&both, &bundle(&both), at(200));
         turn.see(&both, &both[0].authority, at(500));
@@ -162,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ended_is_not_served_even_if_nothing_else_is_trusted_yet() {
-        let mut turn = CertificateTurn::default();
+    fn expired_certificate_is_not_served_even_without_a_trusted_one() {
+        let mut turn = CertificateRotation::default();
         let both = [generation(100), generation(100 + TERMS.renew())];
         turn.see(&both, &both[0].authority, at(200));
         let after = both[0].not_after;
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_controller_that_starts_in_between_serves_what_all_trust() {
-        let mut turn = CertificateTurn::default();
+        let mut turn = CertificateRotation::default();
         let both = [generation(100), generation(200)];
         turn.see(&both, &bundle(&both), at(300));
         assert_eq!(turn.serve(&both, at(300), TERMS).unwrap().created, 100);
@@ -181,32 +182,32 @@ mod tests {
     }
 
     #[test]
-    fn one_that_a_wrong_clock_made_is_replaced_when_the_clock_is_right() {
-        let (mut turn, right) = (CertificateTurn::default(), 1_800_000_000);
+    fn certificate_of_a_wrong_clock_is_replaced_after_correction() {
+        let (mut turn, right) = (CertificateRotation::default(), 1_800_000_000);
         // A century ahead: the API server would refuse it until then.
         let ahead = [generation(right + 3_200_000_000)];
-        assert!(CertificateTurn::is_due(&ahead, at(right), TERMS));
+        assert!(CertificateRotation::is_due(&ahead, at(right), TERMS));
         assert!(turn.needed(&ahead, at(right), TERMS).is_empty());
         assert_eq!(turn.serve(&ahead, at(right), TERMS), None);
         // Created in 1970: it expired long ago.
         let behind = [generation(0)];
         assert!(
-            CertificateTurn::is_due(&behind, at(right), TERMS)
+            CertificateRotation::is_due(&behind, at(right), TERMS)
                 && turn.needed(&behind, at(right), TERMS).is_empty()
         );
         // One hour ahead: it is valid already, since clocks differ.
         let near = [generation(right + 3_600)];
-        assert!(!CertificateTurn::is_due(&near, at(right), TERMS));
+        assert!(!CertificateRotation::is_due(&near, at(right), TERMS));
         assert_eq!(turn.serve(&near, at(right), TERMS), Some(&near[0]));
     }
 
     #[test]
     fn a_clock_that_jumps_shortens_and_lengthens_nothing() {
-        let mut turn = CertificateTurn::default();
+        let mut turn = CertificateRotation::default();
         let start: u64 = 1_000_000;
         let both = [generation(start), generation(start + 200)];
         turn.see(&both, &bundle(&both), at(start + 200));
-        let served = |turn: &mut CertificateTurn, ahead: i64, passed: u64| {
+        let served = |turn: &mut CertificateRotation, ahead: i64, passed: u64| {
             let now = CertificateMoment {
                 server: (start + 200 + passed).saturating_add_signed(ahead),
                 ..at(start + 200 + passed)

@@ -12,7 +12,7 @@ const STEPS: usize = 200_000;
 
 /// Requested order of two members, the first of which should run before the second.
 #[derive(Clone, Debug)]
-struct Wish<'a> {
+struct RequestedOrder<'a> {
     first: Member<'a>,
     second: Member<'a>,
     /// Attachment with the request, its direction, and its text.
@@ -68,7 +68,7 @@ pub fn find(own: &[PacketSlot], others: &[PacketSlot]) -> Option<Cycle> {
 }
 
 /// Collects all requested orders of attachments at the same hook.
-fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<Wish<'a>> {
+fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<RequestedOrder<'a>> {
     let mut wishes = Vec::new();
     for (at, &slot) in all.iter().enumerate() {
         for (side, anchors) in [("before", &slot.before), ("after", &slot.after)] {
@@ -82,7 +82,7 @@ fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<Wish<'a>> {
                     // The daemon does not apply this request, so it closes no cycle.
                     let never = matches!((first, second), (Member::Ours(_, one), Member::Ours(_, other)) if cannot_precede(one, other));
                     if !never {
-                        wishes.push(Wish { first, second, because });
+                        wishes.push(RequestedOrder { first, second, because });
                     }
                 };
                 if let SlotAnchor::Foreign(name) = anchor {
@@ -100,7 +100,7 @@ fn wishes<'a>(all: &[&'a PacketSlot]) -> Vec<Wish<'a>> {
 }
 
 struct Search<'a, 'b> {
-    wishes: &'b [Wish<'a>],
+    wishes: &'b [RequestedOrder<'a>],
     covers: &'b [BTreeSet<usize>],
     steps: usize,
 }
@@ -137,7 +137,7 @@ impl<'a> Search<'a, '_> {
     }
 }
 
-fn step(wish: &Wish<'_>) -> String {
+fn step(wish: &RequestedOrder<'_>) -> String {
     let name = |member: Member<'_>| match member {
         Member::Ours(_, slot) => format!("{} ({})", slot.program, slot.application),
         Member::Foreign(name) => format!("foreign:{name}"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_that_meet_on_no_interface_do_not_contradict_each_other() {
+    fn orders_without_a_common_interface_do_not_conflict() {
         let other = one("shop", "count", eth0(), json!({ "before": ["filter"] }));
         for (interfaces, meet) in [
             (json!({ "interfaces": ["eth1"] }), false),

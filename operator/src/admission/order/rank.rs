@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_the_cluster_is_told_that_it_runs_before_a_namespaces() {
+    fn cluster_program_is_warned_of_running_before_namespaced_ones() {
         let tenant = one(Some("shop"), "shop", "count", json!({}));
         let found = against_ranks(&one(None, "wall", "filter", json!({ "after": ["count"] })), &tenant);
         assert!(!found[0].refused && found[0].to_string().contains("BpfApplication shop/shop"), "{found:?}");

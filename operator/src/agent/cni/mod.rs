@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bpfman_apply::facts::{Netns, NodeInterface};
-use bpfman_cni::protocol::{self, LONGEST_LINE, PluginAnswer, PluginProblem, PluginRequest, VERSION, Verb};
+use bpfman_cni::protocol::{self, MAX_LINE, PluginAnswer, PluginProblem, PluginRequest, VERSION, Verb};
 use bpfman_cni::rules::Rules;
 use bpfman_proto::ext::v1::FindNetworkNamespaceRequest;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -24,7 +24,7 @@ use self::protect::{NetworkNotFound, PodToProtect, ProtectError, check, protect}
 use crate::agent::shared::Shared;
 
 /// Maximum number of pod networks that are set up at the same time; further requests wait.
-const MOST: usize = 64;
+const MAX_PENDING: usize = 64;
 
 /// Time limit for receiving a request.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 }
 
 async fn accept(shared: &Arc<Shared>, listener: UnixListener) {
-    let places = Arc::new(Semaphore::new(MOST));
+    let places = Arc::new(Semaphore::new(MAX_PENDING));
     loop {
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -91,7 +91,7 @@ async fn accept(shared: &Arc<Shared>, listener: UnixListener) {
 async fn exchange(shared: &Arc<Shared>, mut stream: UnixStream) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
-    let mut reader = BufReader::new(reader.take(LONGEST_LINE));
+    let mut reader = BufReader::new(reader.take(MAX_LINE));
     tokio::time::timeout(REQUEST, reader.read_until(b'\n', &mut line)).await??;
     let answer = match protocol::parse::<PluginRequest>(&line) {
         Ok(request) if request.version == VERSION => answer(shared, &request).await,

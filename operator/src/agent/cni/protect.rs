@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_whose_interfaces_are_not_known_is_not_taken_for_protected() {
+    fn pod_with_unknown_interfaces_does_not_count_as_protected() {
         let mut program = ProgramReport { name: "guard".to_owned(), ..ProgramReport::default() };
         program.problems.push("the interfaces of pod shop/web are not known yet".to_owned());
         program.unknown.insert(UnknownPlace::Pod("uid-web".to_owned()));

@@ -20,7 +20,7 @@ const WINDOW_MS: u32 = 1000;
 /// Time for which a result or an error is cached. Runs are not timed meanwhile, however many requests arrive.
 const SHARED: Duration = Duration::from_secs(9);
 /// Time limit for the daemon's answer.
-const LONGEST: Duration = Duration::from_secs(8);
+const MAX_TIME: Duration = Duration::from_secs(8);
 
 /// Usage of the node's programs, or the daemon's error.
 type FiguresAnswer = Result<Arc<NodeFigures>, String>;
@@ -37,9 +37,9 @@ impl LastFigures {
     /// Returns the daemon's error as text.
     pub async fn read(&self, daemon: &Daemon) -> Result<Arc<NodeFigures>, String> {
         self.shared(async {
-            match tokio::time::timeout(LONGEST, read(daemon)).await {
+            match tokio::time::timeout(MAX_TIME, read(daemon)).await {
                 Ok(read) => read.map_err(|status| format!("the daemon does not tell: {}", status.message())),
-                Err(_late) => Err(format!("the daemon did not tell within {} s", LONGEST.as_secs())),
+                Err(_late) => Err(format!("the daemon did not tell within {} s", MAX_TIME.as_secs())),
             }
         })
         .await

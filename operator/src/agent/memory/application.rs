@@ -14,7 +14,7 @@ use super::registry_backoff::RegistryBackoff;
 use super::write_pace::WritePace;
 use crate::agent::gates::Soak;
 use crate::agent::objects::revision::ReadRevisions;
-use crate::agent::status::notes::LastTold;
+use crate::agent::status::notes::LastEventReport;
 
 /// State that only the reconciliation of an application accesses: its lock serializes all work on the application.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ pub struct WriteMemory {
     /// Rate limit of writes.
     pub pace: WritePace,
     /// Last published event; `None` if this agent published none.
-    pub told: Option<LastTold>,
+    pub told: Option<LastEventReport>,
 }
 
 impl ApplicationMemory {
@@ -132,7 +132,7 @@ impl Memories {
         if all.get(key).is_some_and(|entry| Arc::strong_count(&entry.lock) == 1) {
             all.remove(key);
         }
-        self.tell_netns(all);
+        self.publish_netns(all);
     }
 
     /// Clears the state of an application that is not wanted on this node any more.
@@ -156,10 +156,10 @@ impl Memories {
     pub fn set_netns(&self, key: &ApplicationKey, paths: impl Iterator<Item = String>) {
         let mut all = self.all();
         all.entry(key.clone()).or_default().published.netns = paths.collect();
-        self.tell_netns(all);
+        self.publish_netns(all);
     }
 
-    fn tell_netns(&self, all: MutexGuard<'_, HashMap<ApplicationKey, Entry>>) {
+    fn publish_netns(&self, all: MutexGuard<'_, HashMap<ApplicationKey, Entry>>) {
         let now: BTreeSet<_> = all.values().flat_map(|entry| &entry.published.netns).cloned().collect();
         drop(all);
         self.netns.send_if_modified(|all| {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_goes_with_the_application_unless_somebody_waits_for_it() {
+    async fn cached_data_is_dropped_with_the_application_unless_awaited() {
         let (memories, now) = (Memories::default(), Instant::now());
         let mut turn = memories.turn(&key("a")).await;
         turn.state("uid").load.settled = true;

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_news_however_it_comes_to_be_known_and_an_older_word_is_none() {
+    fn order_is_news_from_any_source_and_older_orders_are_ignored() {
         let state = |version: &str, revision: Option<&str>| {
             let mut object = json!({
                 "apiVersion": "bpfman.io/v1alpha1", "kind": "ClusterBpfApplicationState",
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_meant_by_the_version_in_force_also_where_the_newest_means_others() {
+    fn pods_are_selected_by_the_version_in_force_not_the_newest() {
         let key = ApplicationKey { scope: Scope::Cluster, namespace: None, name: "guard".to_owned() };
         let (mut known, memories) = (KnownObjects::default(), Memories::default());
         let add = |known: &mut KnownObjects, spec| {

@@ -46,10 +46,10 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::agent::status::{About, ReconcileOutcome};
+    use crate::agent::status::{ReconcileOutcome, StatusContext};
 
     fn status(kernel: Option<&str>, count: i64) -> Status {
-        let about = About { kernel: kernel.map(str::to_owned), ..About::default() };
+        let about = StatusContext { kernel: kernel.map(str::to_owned), ..StatusContext::default() };
         let mut new = crate::agent::status::status(&ReconcileOutcome::Pending("it begins"), &about, None);
         new.node.update_count = count;
         new

@@ -13,7 +13,7 @@ use bpfman_runtime::backoff::after;
 /// own retry always accesses the registry.
 const FIRST: Duration = Duration::from_millis(700);
 
-const LONGEST: Duration = Duration::from_secs(210);
+const MAX_DELAY: Duration = Duration::from_secs(210);
 
 /// Last registry access, with the version of the application.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ impl RegistryBackoff {
         let before = self.of(version).and_then(|last| last.failed.as_ref());
         let before = before.filter(|failed| failed.daemon == daemon).map_or(0, |failed| failed.times);
         let times = before.saturating_add(1);
-        let failed = Failed { times, why, daemon, again: now + after(times, FIRST, LONGEST) };
+        let failed = Failed { times, why, daemon, again: now + after(times, FIRST, MAX_DELAY) };
         self.0 = Some(Last { version: version.to_owned(), failed: Some(failed) });
     }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_tried_again_later_and_later_however_often_one_looks() {
+    fn failed_pull_backs_off_however_often_it_is_requested() {
         let (mut asked, start) = (RegistryBackoff::default(), Instant::now());
         let mut tries = 0;
         for second in 0..3600 {
@@ -129,7 +129,7 @@ mod tests {
     fn the_queue_comes_back_when_it_may_be_asked() {
         for failures in 1..20 {
             let earliest = after(failures, Duration::from_secs(1), Duration::from_secs(300)).mul_f64(0.8);
-            assert!(after(failures, FIRST, LONGEST) <= earliest, "{failures}");
+            assert!(after(failures, FIRST, MAX_DELAY) <= earliest, "{failures}");
         }
     }
 }

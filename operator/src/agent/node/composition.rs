@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_their_order_count_and_names_of_interfaces_do_not() {
+    fn composition_has_programs_and_order_but_no_interface_names() {
         let here = |places: [&[(&str, u32)]; 2], ifaces: &[&str]| {
             of(&[program("aa", "x", places[0]), program("bb", "y", places[1])], ifaces)
         };

@@ -74,19 +74,19 @@ pub async fn desired(
 }
 
 /// Maximum number of namespaces per call.
-const MOST_NAMESPACES: usize = 500;
+const MAX_NAMESPACES: usize = 500;
 
 /// Asks for interfaces that the daemon's stream has not delivered yet: at the start, or of a pod that has just started
 /// or has a restarted container.
 async fn look_into(shared: &Shared, spec: &ApplicationSpec, facts: &mut Facts) -> Result<(), Unreachable> {
-    if !selector::asks_for_interfaces(spec) {
+    if !selector::needs_interfaces(spec) {
         return Ok(());
     }
     let mut paths = not_listed(facts);
     if paths.is_empty() && facts.interfaces.is_some() {
         return Ok(());
     }
-    paths.truncate(MOST_NAMESPACES);
+    paths.truncate(MAX_NAMESPACES);
     shared.metrics.daemon_calls.add("Watch", 1);
     // If the daemon cannot list them, they stay unknown, and the plan reports that.
     if let Some(found) = ask::interfaces(&shared.daemon, &paths).await? {
@@ -158,7 +158,7 @@ fn known(shared: &Shared, spec: &ApplicationSpec) -> (Facts, BTreeMap<PodKey, Kn
     (facts, pods)
 }
 
-const MOST_IDS: usize = 1000;
+const MAX_IDS: usize = 1000;
 
 /// Containers by id, as the daemon found them.
 #[derive(Debug, Default)]
@@ -180,7 +180,7 @@ async fn find(shared: &Shared, pods: &BTreeMap<PodKey, KnownPod>) -> Result<Foun
     let ids: BTreeSet<&String> = pods.values().flat_map(|pod| &pod.containers).map(|(_, id)| id).collect();
     let ids: Vec<&String> = ids.into_iter().collect();
     let mut found = FoundContainers::default();
-    for some in ids.chunks(MOST_IDS) {
+    for some in ids.chunks(MAX_IDS) {
         if let Err(refusal) = find_some(shared, some, &mut found).await? {
             // One invalid id must not hide the others.
             tracing::warn!(why = refusal.failure().message, "containers are asked for one by one");

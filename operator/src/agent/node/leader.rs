@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_lock_of_the_folder_which_anybody_may_take_keeps_no_agent_away() {
+    async fn unprivileged_lock_of_the_folder_blocks_no_agent() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("bpfman.sock");
         File::create(agent_lock(&socket)).unwrap();

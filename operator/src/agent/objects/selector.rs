@@ -25,7 +25,7 @@ pub fn pods(spec: &ApplicationSpec) -> Vec<PodSelector<'_>> {
 
 /// Returns whether an application attaches to interfaces that it does not name, which must be discovered.
 #[must_use]
-pub fn asks_for_interfaces(spec: &ApplicationSpec) -> bool {
+pub fn needs_interfaces(spec: &ApplicationSpec) -> bool {
     packets::links(spec).iter().any(|link| link.interfaces.interfaces.is_none())
 }
 

@@ -109,7 +109,7 @@ impl StateObject {
 
     /// Returns whether both objects require the same actions: they differ at most in status and version.
     #[must_use]
-    pub fn asks_the_same(&self, other: &Self) -> bool {
+    pub fn requires_same_actions(&self, other: &Self) -> bool {
         self.uid == other.uid
             && self.deleted == other.deleted
             && self.orders == other.orders
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_of_another_operators_agent_is_kept_and_so_are_its_programs() {
+    fn state_of_another_operators_agent_and_its_programs_are_kept() {
         let theirs = [state("firewall-x7k2p", "uid-1", false), state("firewall-zz", "uid-1", false)];
         assert_eq!(kept(&theirs).as_deref(), Some("firewall-x7k2p"));
         assert!(theirs[0].has_finalizer(), "with the finalizer that both have");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_of_an_earlier_application_and_those_about_to_go_are_not_kept() {
+    fn state_of_former_or_terminating_applications_is_not_kept() {
         assert_eq!(kept(&[state("firewall-old", "uid-0", false)]), None);
         assert_eq!(kept(&[state("firewall-gone", "uid-1", true)]), None);
         assert_eq!(kept(&[]), None);

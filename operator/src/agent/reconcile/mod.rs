@@ -17,7 +17,7 @@ use bpfman_runtime::backoff::jittered;
 
 use self::absent::{daemon_away, node_is_gone};
 use self::apply::{AppliedSpec, apply};
-use self::removal::{Why, remove};
+use self::removal::{RemovalReason, remove};
 use self::role::{NodeRole, role};
 use crate::agent::memory::ApplicationMemory;
 use crate::agent::memory::application::StateMemory;
@@ -31,7 +31,7 @@ use crate::agent::rollout::soak;
 use crate::agent::shared::Shared;
 use crate::agent::shared::ended::{Ended, Stop};
 use crate::agent::shared::write_status::write_status;
-use crate::agent::status::{About, ReconcileOutcome, failure, status};
+use crate::agent::status::{ReconcileOutcome, StatusContext, failure, status};
 
 /// Duration of a load after which the status shows it as pending.
 const PENDING_AFTER: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
         }
         // Delete a second state object for the same application too: the garbage collector keeps it.
         let second = application.as_ref().is_some_and(|one| one.uid == state.application_uid);
-        let why = if second { Why::NotSelected } else { Why::Deleted };
+        let why = if second { RemovalReason::NotSelected } else { RemovalReason::Deleted };
         let ended = remove(shared, memory, &state, why, None).await?;
         if ended != Ended::Done {
             return Ok(ended);
@@ -91,7 +91,9 @@ async fn whole(shared: &Shared, memory: &mut ApplicationMemory, key: &Applicatio
         let Some(state) = state else { return Ok(Ended::Done) };
         // Without its finalizer the object only waits for finalizers of others.
         return match state.has_finalizer() {
-            true => remove(shared, memory, &state, Why::Deleted, application.spec.as_ref().ok()).await,
+            true => {
+                remove(shared, memory, &state, RemovalReason::Deleted, application.spec.as_ref().ok()).await
+            }
             false => Ok(Ended::Done),
         };
     }
@@ -124,7 +126,8 @@ async fn act(
     if matches!(role, NodeRole::Leave) {
         shared.memories.leave(key);
         let Some(state) = state else { return Ok(Ended::Done) };
-        return remove(shared, memory, &state, Why::NotSelected, application.spec.as_ref().ok()).await;
+        return remove(shared, memory, &state, RemovalReason::NotSelected, application.spec.as_ref().ok())
+            .await;
     }
     let state = claim(shared, application, state).await?;
     let name = state.name.as_str();
@@ -201,11 +204,11 @@ pub async fn last_acted(
 /// Returns the status of an application that waits, if the spec of its running version is unknown.
 ///
 /// Its programs keep running, but cannot be repaired: this is no success. After a reboot it is unknown if they run.
-fn waiting(why: &str, about: &About, before: Option<&Status>) -> Status {
+fn waiting(why: &str, about: &StatusContext, before: Option<&Status>) -> Status {
     let ran = before.and_then(|before| before.node.details.observed_revision.clone());
     let Some(ran) = ran else { return status(&ReconcileOutcome::Pending(why), about, before) };
     let long = format!("{why}; of version {ran} the spec is not known any more: programs stay as they are");
-    let about = About { revision: Some(ran), ..about.clone() };
+    let about = StatusContext { revision: Some(ran), ..about.clone() };
     let mut new = status(&ReconcileOutcome::Pending(&long), &about, before);
     let booted = before.is_some_and(|before| {
         let last = &before.node.details.boot_id;
@@ -322,12 +325,12 @@ fn about(
     application: &WantedApplication,
     version: Option<&str>,
     composition: Option<String>,
-) -> About {
+) -> StatusContext {
     let generation = match version {
         Some(version) if version != application.generation.to_string() => 0,
         _ => application.generation,
     };
-    About { composition, ..shared.about(generation, version.map(str::to_owned)) }
+    StatusContext { composition, ..shared.about(generation, version.map(str::to_owned)) }
 }
 
 #[cfg(test)]
@@ -336,12 +339,12 @@ mod tests {
 
     use super::*;
 
-    fn about(boot: &str) -> About {
-        About { node: "a".to_owned(), boot_id: Some(boot.to_owned()), ..About::default() }
+    fn about(boot: &str) -> StatusContext {
+        StatusContext { node: "a".to_owned(), boot_id: Some(boot.to_owned()), ..StatusContext::default() }
     }
 
     fn ran(boot: &str) -> Status {
-        let about = About { revision: Some("4".to_owned()), ..about(boot) };
+        let about = StatusContext { revision: Some("4".to_owned()), ..about(boot) };
         let report = bpfman_apply::report::Report { load: ReportedLoad::Loaded, ..Default::default() };
         let spec = serde_json::json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [] });
         let spec = ApplicationSpec::read(None, spec);
@@ -349,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_a_rollout_is_no_success_and_after_a_boot_nothing_is_loaded() {
+    fn waiting_for_a_rollout_is_no_success_and_loads_none_at_boot() {
         let before = ran("one");
         assert_eq!(before.node.conditions[0].type_, "Success");
         let same_boot = waiting("waiting", &about("one"), Some(&before));

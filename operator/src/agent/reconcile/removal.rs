@@ -18,7 +18,7 @@ use crate::agent::shared::write_status::{latest, write_status};
 use crate::agent::status::{ReconcileOutcome, status};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum RemovalReason {
     Deleted,
     NotSelected,
 }
@@ -30,7 +30,7 @@ pub async fn remove(
     shared: &Shared,
     memory: &mut ApplicationMemory,
     state: &StateObject,
-    why: Why,
+    why: RemovalReason,
     spec: Option<&ApplicationSpec>,
 ) -> Result<Ended, Stop> {
     let key = &state.application;
@@ -49,7 +49,7 @@ pub async fn remove(
     // An object that is about to disappear needs no other last status.
     let written = write_status(shared, &mut memory.writes, key, &state.name, |before| {
         let mut new = status(&outcome, &about, before);
-        if gone && why == Why::NotSelected {
+        if gone && why == RemovalReason::NotSelected {
             new.node.app_load_status = AppLoadStatus::NotSelected;
         }
         new
@@ -84,7 +84,7 @@ fn after_the_word(written: Result<(), ApiError>, gone: bool) -> Result<bool, Api
 }
 
 /// Removes the finalizer, and deletes the object if the garbage collector would keep it.
-async fn let_go(shared: &Shared, state: &StateObject, why: Why) -> Result<Ended, Stop> {
+async fn let_go(shared: &Shared, state: &StateObject, why: RemovalReason) -> Result<Ended, Stop> {
     let key = &state.application;
     if state.has_finalizer() {
         let ours = key.scope.finalizer();
@@ -102,7 +102,7 @@ async fn let_go(shared: &Shared, state: &StateObject, why: Why) -> Result<Ended,
     }
     // The garbage collector deletes the object of a deleted application, but keeps that of a node which is not
     // selected.
-    if why == Why::NotSelected && !state.deleted {
+    if why == RemovalReason::NotSelected && !state.deleted {
         match shared.cluster.delete_state(state).await {
             Ok(()) | Err(ApiError::NotFound) => _ = shared.cache.known().states.remove(&state.key()),
             Err(error) => return Err(error.into()),
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_word_does_not_hold_up_an_object_whose_programs_are_gone() {
+    fn refused_report_does_not_block_an_object_without_programs() {
         let refused = || Err(ApiError::Refused { code: 422, message: "too long".to_owned() });
         assert!(matches!(after_the_word(refused(), true), Ok(true)));
         assert!(after_the_word(refused(), false).is_err(), "what holds it up has to be said");

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespaced_application_may_name_secrets_of_its_own_namespace_alone() {
+    fn namespaced_application_may_use_only_secrets_of_its_namespace() {
         let named = ImagePullSecret { name: "pull".to_owned(), namespace: "bank".to_owned() };
         assert_eq!(may_name(None, &named), Ok(()), "a cluster application");
         assert_eq!(may_name(Some("bank"), &named), Ok(()));

@@ -3,7 +3,7 @@
 use bpfman_application::rollout::PreflightVerdict;
 use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::node::PreflightAnswer;
-use bpfman_apply::reconcile::{Trial, dry_run};
+use bpfman_apply::reconcile::{DryRunResult, dry_run};
 use bpfman_proto::Reason;
 
 use crate::agent::node::facts;
@@ -70,7 +70,7 @@ pub async fn answer(
 }
 
 /// Converts the result into a reply. A failure that is independent of the revision gives no verdict.
-fn verdict(name: &str, trial: Result<Trial, NoUser>) -> PreflightReply {
+fn verdict(name: &str, trial: Result<DryRunResult, NoUser>) -> PreflightReply {
     match trial {
         Err(none) if none.passing => PreflightReply::Again(none.failure.reason),
         Err(none) => PreflightReply::New(failed(name, none.failure.message)),
@@ -89,7 +89,7 @@ async fn try_out(
     application: &WantedApplication,
     state: &StateObject,
     spec: &ApplicationSpec,
-) -> Result<Result<Trial, NoUser>, Stop> {
+) -> Result<Result<DryRunResult, NoUser>, Stop> {
     let desired = facts::desired(shared, state, spec).await?;
     let credentials = match &spec.common.byte_code.image {
         Some(image) => match user(shared, application.key.namespace.as_deref(), image).await {
@@ -102,7 +102,7 @@ async fn try_out(
     Ok(Ok(dry_run(&shared.daemon, &desired, credentials.as_ref()).await?))
 }
 
-fn answer_of(revision: &str, trial: &Trial) -> PreflightAnswer {
+fn answer_of(revision: &str, trial: &DryRunResult) -> PreflightAnswer {
     if !trial.accepted {
         let message = trial.failure.as_ref().map_or_else(
             || "the daemon refused it without a reason".to_owned(),
@@ -157,7 +157,7 @@ mod tests {
     use bpfman_application::state::node::{NodeDetails, NodeFailure};
 
     use super::*;
-    use crate::agent::status::{About, ReconcileOutcome, status};
+    use crate::agent::status::{ReconcileOutcome, StatusContext, status};
 
     #[test]
     fn a_refusal_is_said_in_the_verifiers_words() {
@@ -167,7 +167,7 @@ mod tests {
             message: "R1 invalid mem access".to_owned(),
             ..NodeFailure::default()
         };
-        let answer = answer_of("r-2", &Trial { failure: Some(failure), ..Trial::default() });
+        let answer = answer_of("r-2", &DryRunResult { failure: Some(failure), ..DryRunResult::default() });
         assert_eq!(answer.verdict, PreflightVerdict::Failed);
         assert_eq!(answer.message, "filter: R1 invalid mem access");
         assert_eq!((answer.revision.as_str(), answer.verified_instructions), ("r-2", None));
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn what_passes_is_no_verdict_and_is_tried_again() {
         let failure = |reason: &str| NodeFailure { reason: reason.to_owned(), ..NodeFailure::default() };
-        let trial = |reason| Ok(Trial { failure: Some(failure(reason)), ..Trial::default() });
+        let trial = |reason| Ok(DryRunResult { failure: Some(failure(reason)), ..DryRunResult::default() });
         let secret = |passing| Err(NoUser { failure: failure("pull-secret"), passing });
         for passing in [trial("registry"), trial("busy"), secret(true)] {
             let answer = verdict("r-2", passing);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_answer_goes_with_its_order() {
-        let mut status = status(&ReconcileOutcome::Pending("it waits"), &About::default(), None);
+        let mut status = status(&ReconcileOutcome::Pending("it waits"), &StatusContext::default(), None);
         let answer = failed("r-2", String::new());
         put(&mut status, &PreflightReply::New(answer.clone()));
         put(&mut status, &PreflightReply::Same);
@@ -221,11 +221,14 @@ mod tests {
 
     #[test]
     fn a_pass_says_what_it_costs() {
-        let answer =
-            answer_of("r-2", &Trial { accepted: true, verified_instructions: 1234, ..Trial::default() });
+        let answer = answer_of(
+            "r-2",
+            &DryRunResult { accepted: true, verified_instructions: 1234, ..DryRunResult::default() },
+        );
         assert_eq!((answer.verdict, answer.verified_instructions), (PreflightVerdict::Passed, Some(1234)));
         assert!(answer.message.contains("1234 instructions"), "{}", answer.message);
-        let nothing = answer_of("r-2", &Trial { accepted: true, skipped: true, ..Trial::default() });
+        let nothing =
+            answer_of("r-2", &DryRunResult { accepted: true, skipped: true, ..DryRunResult::default() });
         assert_eq!((nothing.verdict, nothing.verified_instructions), (PreflightVerdict::Passed, None));
     }
 }

@@ -12,14 +12,14 @@ pub const REPORTED_AFTER: Duration = Duration::from_secs(10);
 /// Connection state of the daemon, shared between tasks.
 #[derive(Debug)]
 pub struct DaemonLink {
-    now: Mutex<DaemonStanding>,
+    now: Mutex<DaemonLinkStatus>,
     /// Notified when the daemon was called, whether or not it answered. Supports one waiter.
     contacted: Notify,
 }
 
 /// Content of a [`DaemonLink`].
 #[derive(Clone, Debug)]
-pub struct DaemonStanding {
+pub struct DaemonLinkStatus {
     /// True if the daemon answers.
     pub up: bool,
     /// Time of the last change of `up`.
@@ -37,7 +37,7 @@ pub struct DaemonStanding {
 impl Default for DaemonLink {
     fn default() -> Self {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-        let now = DaemonStanding {
+        let now = DaemonLinkStatus {
             up: false,
             since: Instant::now(),
             life: 0,
@@ -50,7 +50,7 @@ impl Default for DaemonLink {
 }
 
 impl DaemonLink {
-    fn lock(&self) -> MutexGuard<'_, DaemonStanding> {
+    fn lock(&self) -> MutexGuard<'_, DaemonLinkStatus> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,7 +62,7 @@ impl DaemonLink {
 
     /// Returns the current state.
     #[must_use]
-    pub fn now(&self) -> DaemonStanding {
+    pub fn now(&self) -> DaemonLinkStatus {
         self.lock().clone()
     }
 

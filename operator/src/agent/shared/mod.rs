@@ -14,11 +14,11 @@ use kube::runtime::watcher::Error;
 use tokio::sync::Notify;
 
 use bpfman_application::scope::ApplicationKey;
-use bpfman_runtime::connect::why;
+use bpfman_runtime::connect::failure_text;
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::note::{EventWriter, Limiter};
 use bpfman_runtime::queue::{Queue, QueueCause};
-use bpfman_runtime::troubles::Troubles;
+use bpfman_runtime::watch_failures::WatchFailures;
 
 use self::daemon_link::DaemonLink;
 use crate::agent::figures::LastFigures;
@@ -62,7 +62,7 @@ pub struct Shared {
     /// Notified when applications may have changed.
     pub changed: Notify,
     /// Current failures of watches.
-    pub troubles: Troubles<WatchSource>,
+    pub troubles: WatchFailures<WatchSource>,
     /// State kept for each application.
     pub memories: Memories,
     /// Metrics of the agent.
@@ -98,7 +98,7 @@ impl Shared {
             queue: Queue::new(GATHER),
             arriving: ArrivingPods::default(),
             changed: Notify::new(),
-            troubles: Troubles::default(),
+            troubles: WatchFailures::default(),
             memories: Memories::default(),
             metrics,
             figures: LastFigures::default(),

@@ -4,14 +4,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::daemon_link::DaemonStanding;
+use super::daemon_link::DaemonLinkStatus;
 use crate::agent::memory::application::WriteMemory;
 use crate::agent::memory::write_pace::SUSPECTED;
 use crate::agent::objects::application::WantedApplication;
 use crate::agent::objects::cluster::ApiError;
 use crate::agent::objects::state::{StateObject, Status, own};
-use crate::agent::status::notes::{LastTold, note};
-use crate::agent::status::{About, same, size};
+use crate::agent::status::notes::{LastEventReport, note};
+use crate::agent::status::{StatusContext, same, size};
 use bpfman_application::scope::ApplicationKey;
 
 /// Result of a status write.
@@ -103,7 +103,7 @@ pub async fn write_status(
 /// Publishes an event about a failure or its end, in the background: nothing waits for it, and a lost event is no
 /// failure. An event that the rate limit suppresses is published later if it still applies.
 fn tell(shared: &Shared, memory: &mut WriteMemory, state: &StateObject, status: &Status, now: Instant) {
-    let told = memory.told.get_or_insert_with(|| LastTold::with(state.status.as_ref()));
+    let told = memory.told.get_or_insert_with(|| LastEventReport::with(state.status.as_ref()));
     let Some((note, will_know)) = note(told, status) else { return };
     let mut limiter = shared.limiter.lock().unwrap_or_else(PoisonError::into_inner);
     match limiter.admit(now, &state.uid, &note) {
@@ -127,7 +127,7 @@ fn suspect(status: &mut Status) {
 
 /// Truncates a status to the size limit, and adds the number of omitted attachments to its message.
 fn shorten(status: &mut Status) {
-    let Some((left_out, all)) = size::fit(status, size::LARGEST) else { return };
+    let Some((left_out, all)) = size::fit(status, size::MAX_STATUS) else { return };
     for condition in &mut status.node.conditions {
         let text = format!(
             "{}; {left_out} of {all} attachments are not listed here, since the object would be too large",
@@ -140,14 +140,14 @@ fn shorten(status: &mut Status) {
 impl Shared {
     /// Returns the context of a status for a generation and a version.
     #[must_use]
-    pub fn about(&self, generation: i64, revision: Option<String>) -> About {
-        let DaemonStanding { kernel, boot_id, .. } = self.daemon_link.now();
-        About { node: self.node.clone(), generation, revision, kernel, boot_id, composition: None }
+    pub fn about(&self, generation: i64, revision: Option<String>) -> StatusContext {
+        let DaemonLinkStatus { kernel, boot_id, .. } = self.daemon_link.now();
+        StatusContext { node: self.node.clone(), generation, revision, kernel, boot_id, composition: None }
     }
 
     /// Returns the context of a status that repeats the last one; `generation` overrides the last generation.
     #[must_use]
-    pub fn about_last(&self, last: Option<&Status>, generation: Option<i64>) -> About {
+    pub fn about_last(&self, last: Option<&Status>, generation: Option<i64>) -> StatusContext {
         let last = last.map(|last| &last.node);
         let written = || last?.conditions.first()?.observed_generation;
         let revision = last.and_then(|last| last.details.observed_revision.clone());

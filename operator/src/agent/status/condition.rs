@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 /// Maximum length of a message that the API server accepts.
-const LONGEST_MESSAGE: usize = 32_768;
+const MAX_MESSAGE: usize = 32_768;
 
 /// Type of a condition. The reason is the same word, since the API server refuses reasons with spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl NodeCondition {
 #[must_use]
 pub fn condition(word: NodeCondition, message: &str, generation: i64, before: &[Condition]) -> Condition {
     let conditions = Conditions { old: before, generation, now: Timestamp::now() };
-    conditions.one(word.text(), true, word.text(), cut(message, LONGEST_MESSAGE))
+    conditions.one(word.text(), true, word.text(), cut(message, MAX_MESSAGE))
 }
 
 /// Returns a fixed time, for comparisons that ignore time.
@@ -91,6 +91,6 @@ mod tests {
     #[test]
     fn a_message_is_as_long_as_the_api_server_takes() {
         let condition = condition(NodeCondition::Error, &"ü".repeat(40_000), 1, &[]);
-        assert!(condition.message.len() <= LONGEST_MESSAGE && condition.message.ends_with('…'));
+        assert!(condition.message.len() <= MAX_MESSAGE && condition.message.ends_with('…'));
     }
 }

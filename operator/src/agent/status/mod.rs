@@ -29,7 +29,7 @@ const LISTED: usize = 5;
 
 /// Context of a status, apart from the state of the programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
+pub struct StatusContext {
     /// Name of the node.
     pub node: String,
     /// Generation of the application; 0 if the verdict applies to none.
@@ -59,7 +59,7 @@ pub enum ReconcileOutcome<'a> {
 
 /// Computes the status. `before` is the last written one.
 #[must_use]
-pub fn status(outcome: &ReconcileOutcome<'_>, about: &About, before: Option<&Status>) -> Status {
+pub fn status(outcome: &ReconcileOutcome<'_>, about: &StatusContext, before: Option<&Status>) -> Status {
     let (word, message) = words(outcome);
     let conditions = before.map_or(&[][..], |before| &before.node.conditions);
     let last = before.map(|before| &before.node.details);
@@ -121,7 +121,7 @@ pub fn holding<'a>(
 
 /// Returns the hash of the hooks, or the last one if it is unknown. It is omitted if the application shares no hook,
 /// since the API server refuses an empty text in a new status.
-fn composition(about: &About, last: Option<&NodeDetails>) -> Option<String> {
+fn composition(about: &StatusContext, last: Option<&NodeDetails>) -> Option<String> {
     match &about.composition {
         Some(now) => Some(now.clone()).filter(|now| !now.is_empty()),
         None => last.and_then(|last| last.composition.clone()),

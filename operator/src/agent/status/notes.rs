@@ -15,23 +15,23 @@ const ATTACH_ERROR: &str = "AttachError";
 
 /// Last published event about a state object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LastTold {
+pub enum LastEventReport {
     /// No failure.
     #[default]
     Nothing,
     /// A failure.
-    Failing(ToldFailure),
+    Failing(ReportedFailure),
 }
 
 /// Identity of a failure, without its message, which may contain changing numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToldFailure {
+pub struct ReportedFailure {
     word: &'static str,
     reason: String,
     program: String,
 }
 
-impl LastTold {
+impl LastEventReport {
     /// Returns the event that an earlier agent published when it wrote a status.
     #[must_use]
     pub fn with(status: Option<&Status>) -> Self {
@@ -43,24 +43,24 @@ impl LastTold {
 /// is with the last published event, since the event of the last status may have been suppressed by the rate limit. The
 /// same failure is published once, however often it is retried.
 #[must_use]
-pub fn note(told: &LastTold, now: &Status) -> Option<(Note, LastTold)> {
+pub fn note(told: &LastEventReport, now: &Status) -> Option<(Note, LastEventReport)> {
     let text = now.node.conditions.first().map_or("", |condition| condition.message.as_str());
     match (told, failing(now)) {
-        (LastTold::Failing(then), Some(fails)) if *then == fails => None,
+        (LastEventReport::Failing(then), Some(fails)) if *then == fails => None,
         (_, Some(fails)) => {
             let text = format!("on node {}: {text}", now.node.node);
             let note = Note::warning(fails.word, &format!("{} {}", fails.reason, fails.program), text);
-            Some((note, LastTold::Failing(fails)))
+            Some((note, LastEventReport::Failing(fails)))
         }
-        (LastTold::Failing(_), None) if is(now, NodeCondition::Success) => {
+        (LastEventReport::Failing(_), None) if is(now, NodeCondition::Success) => {
             let text = format!("on node {}, after a failure: {text}", now.node.node);
-            Some((Note::normal(NodeCondition::Success.text(), "recovered", text), LastTold::Nothing))
+            Some((Note::normal(NodeCondition::Success.text(), "recovered", text), LastEventReport::Nothing))
         }
         (_, None) => None,
     }
 }
 
-fn failing(status: &Status) -> Option<ToldFailure> {
+fn failing(status: &Status) -> Option<ReportedFailure> {
     let NodeFailure { reason, program, .. } = status.node.details.failure.as_ref()?;
     let is_attached = |status: &ProgramLinkStatus| {
         !matches!(status, ProgramLinkStatus::Error | ProgramLinkStatus::UpdateAttachInfoError)
@@ -74,7 +74,7 @@ fn failing(status: &Status) -> Option<ToldFailure> {
     } else {
         ATTACH_ERROR
     };
-    Some(ToldFailure { word, reason: reason.clone(), program: program.clone() })
+    Some(ReportedFailure { word, reason: reason.clone(), program: program.clone() })
 }
 
 fn is(status: &Status, word: NodeCondition) -> bool {
@@ -90,7 +90,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::agent::status::{About, ReconcileOutcome, status};
+    use crate::agent::status::{ReconcileOutcome, StatusContext, status};
 
     fn spec() -> ApplicationSpec {
         let spec = json!({ "nodeSelector": {}, "byteCode": { "path": "/x.o" }, "programs": [] });
@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn after(outcome: &ReconcileOutcome<'_>, before: Option<&Status>) -> Status {
-        status(outcome, &About { node: "n1".to_owned(), ..About::default() }, before)
+        status(outcome, &StatusContext { node: "n1".to_owned(), ..StatusContext::default() }, before)
     }
 
     fn refused(reason: &str, message: &str, before: Option<&Status>) -> Status {
@@ -112,7 +112,7 @@ mod tests {
         after(&ReconcileOutcome::Reported(&report, &spec()), before)
     }
 
-    fn tell(told: &mut LastTold, status: &Status) -> Option<Note> {
+    fn tell(told: &mut LastEventReport, status: &Status) -> Option<Note> {
         let (note, now) = note(told, status)?;
         *told = now;
         Some(note)
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_once_and_another_one_beside_it_and_its_end() {
-        let mut told = LastTold::default();
+        let mut told = LastEventReport::default();
         assert_eq!(tell(&mut told, &loaded(None)), None, "what is as it should be is no event");
         let pending = after(&ReconcileOutcome::Pending("it begins"), None);
         assert_eq!(tell(&mut told, &pending), None);
@@ -134,7 +134,7 @@ mod tests {
         let again = refused("kernel-refused", "after 4 instructions", Some(&failed));
         assert_eq!(tell(&mut told, &again), None);
         assert_eq!(
-            note(&LastTold::with(Some(&failed)), &again),
+            note(&LastEventReport::with(Some(&failed)), &again),
             None,
             "an agent that begins tells it no more"
         );
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_could_not_be_told_at_once_is_still_to_be_told() {
         let failed = refused("signature", "no signature", None);
-        let mut told = LastTold::default();
+        let mut told = LastEventReport::default();
         assert!(tell(&mut told, &failed).is_some());
         assert!(tell(&mut told, &loaded(Some(&failed))).is_some());
         // It fails again at once, but the event is suppressed. The last published event is the success.
@@ -164,6 +164,6 @@ mod tests {
     fn an_older_version_that_runs_on_is_no_failed_load() {
         let before = loaded(None);
         let failed = refused("signature", "no signature", Some(&before));
-        assert_eq!(note(&LastTold::with(Some(&before)), &failed).unwrap().0.reason, "Error");
+        assert_eq!(note(&LastEventReport::with(Some(&before)), &failed).unwrap().0.reason, "Error");
     }
 }

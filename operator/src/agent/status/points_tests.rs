@@ -3,7 +3,7 @@
 
 use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::program::ClusterProgramState;
-use bpfman_apply::desired::{LinkKey, ProgramOwner};
+use bpfman_apply::desired::{AttachmentKey, ProgramOwner};
 use bpfman_apply::facts::Facts;
 use bpfman_apply::plan::desired;
 use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport};
@@ -22,7 +22,7 @@ fn spec() -> ApplicationSpec {
 /// Reports all programs as if everything that is wanted were attached. There are no pods.
 fn reports(spec: &ApplicationSpec) -> Vec<ProgramReport> {
     let load = desired(&ProgramOwner::default(), spec, &Facts::default()).load.unwrap();
-    let attached = |(key, wanted): (&LinkKey, _)| LinkReport {
+    let attached = |(key, wanted): (&AttachmentKey, _)| LinkReport {
         key: key.clone(),
         wanted: Some(wanted),
         kept: false,

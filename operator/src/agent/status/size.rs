@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::agent::objects::state::Status;
 
 /// Maximum size of a written status, in bytes of JSON. Metadata and the entries of field managers are added to it.
-pub const LARGEST: usize = 700 << 10;
+pub const MAX_STATUS: usize = 700 << 10;
 
 /// Leaves out attachments until the status fits. Returns the number left out, and the number of all.
 pub fn fit(status: &mut Status, largest: usize) -> Option<(usize, usize)> {

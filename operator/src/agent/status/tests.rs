@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 
 use bpfman_application::spec::ApplicationSpec;
 use bpfman_application::state::node::NodeFailure;
-use bpfman_apply::desired::{LinkKey, WantedLink};
+use bpfman_apply::desired::{AttachmentKey, WantedLink};
 use bpfman_apply::report::{LinkOutcome, LinkReport, ProgramReport, Report, ReportedLoad};
 use bpfman_apply::wanted_point::WantedPoint;
 use bpfman_proto::v1;
 use bpfman_proto::v1::attach_info::Info;
 use serde_json::{Value, json};
 
-use super::notes::{LastTold, note};
-use super::{About, ReconcileOutcome, same, size, status};
+use super::notes::{LastEventReport, note};
+use super::{ReconcileOutcome, StatusContext, same, size, status};
 use crate::agent::objects::state::Status;
 
-fn about() -> About {
-    About {
+fn about() -> StatusContext {
+    StatusContext {
         node: "node-a".to_owned(),
         generation: 3,
         revision: Some("3".to_owned()),
@@ -39,7 +39,7 @@ fn spec() -> ApplicationSpec {
 
 fn link(info: Info, status: LinkOutcome) -> LinkReport {
     LinkReport {
-        key: LinkKey("here".to_owned()),
+        key: AttachmentKey("here".to_owned()),
         wanted: Some(WantedLink {
             point: WantedPoint::published(info),
             order: None,
@@ -290,7 +290,7 @@ fn each_failure_is_said_in_its_words() {
         assert!(message.contains(part), "{message}");
         assert_eq!(shown["programs"][0]["programLinkStatus"].as_str(), program, "{shown}");
         assert_eq!(shown.get("failure").is_some(), word != "Unloaded", "{shown}");
-        let told = note(&LastTold::default(), &status).map(|(note, _)| note.reason);
+        let told = note(&LastEventReport::default(), &status).map(|(note, _)| note.reason);
         let expected = match (word, load, program) {
             ("Unloaded", ..) => None,
             ("UnloadError", ..) => Some("UnloadError"),
@@ -311,7 +311,7 @@ fn what_is_not_wanted_any_more_is_shown_as_it_was() {
     );
     let mut stuck = program("one", kind, Vec::new());
     stuck.links.push(LinkReport {
-        key: LinkKey("here".to_owned()),
+        key: AttachmentKey("here".to_owned()),
         wanted: None,
         kept: false,
         uuid: "uuid-1".to_owned(),
@@ -350,7 +350,7 @@ fn when_the_daemon_is_away_programs_are_as_they_were() {
 }
 
 #[test]
-fn a_status_with_thousands_of_attachments_fits_and_keeps_the_failures() {
+fn status_of_thousands_of_attachments_fits_and_keeps_failures() {
     let links = (0..8000).map(|number: u32| {
         let outcome = if number.is_multiple_of(1000) {
             LinkOutcome::AttachFailed(failed("no"))
@@ -365,10 +365,10 @@ fn a_status_with_thousands_of_attachments_fits_and_keeps_the_failures() {
     });
     let report = report(ReportedLoad::Loaded, vec![program("one", "XDP", links.collect())]);
     let mut status = status_of(&report, None);
-    let (left_out, all) = size::fit(&mut status, size::LARGEST).unwrap();
+    let (left_out, all) = size::fit(&mut status, size::MAX_STATUS).unwrap();
     assert_eq!(all, 8000);
     let shown = serde_json::to_value(&status).unwrap();
-    assert!(shown.to_string().len() <= size::LARGEST, "{}", shown.to_string().len());
+    assert!(shown.to_string().len() <= size::MAX_STATUS, "{}", shown.to_string().len());
     let links = shown["programs"][0]["xdp"]["links"].as_array().unwrap();
     assert_eq!(links.len(), all - left_out);
     let mut by_status = BTreeMap::<_, usize>::new();
@@ -377,5 +377,5 @@ fn a_status_with_thousands_of_attachments_fits_and_keeps_the_failures() {
     }
     assert_eq!(by_status["AttachError"], 8, "{by_status:?}");
     assert!(by_status["Attached"] > 2000, "{by_status:?}");
-    assert_eq!(size::fit(&mut status, size::LARGEST), None);
+    assert_eq!(size::fit(&mut status, size::MAX_STATUS), None);
 }

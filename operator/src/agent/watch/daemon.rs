@@ -18,7 +18,7 @@ use bpfman_runtime::queue::QueueCause;
 /// First delay before reconnecting. The daemon is on the same machine, so a short delay burdens no shared service.
 const FIRST: Duration = Duration::from_millis(100);
 
-const LONGEST: Duration = Duration::from_secs(2);
+const MAX_DELAY: Duration = Duration::from_secs(2);
 
 /// Polling interval for a daemon without the stream.
 const POLL: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub async fn follow(shared: Arc<Shared>) {
             }
         }
         failures += 1;
-        tokio::time::sleep(jittered(after(failures, FIRST, LONGEST))).await;
+        tokio::time::sleep(jittered(after(failures, FIRST, MAX_DELAY))).await;
     }
 }
 

@@ -21,7 +21,7 @@ const PUT_BACK: &str = "PutBack";
 const TOUCHED: &str = "HookTouched";
 /// First delay before the stream is opened again.
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Interval at which a daemon without the stream is tried again: it may have been updated.
 const WITHOUT: Duration = Duration::from_secs(600);
 
@@ -61,7 +61,7 @@ pub async fn follow(shared: Arc<Shared>) {
                 place = JournalPlace::default();
                 FIRST
             }
-            _ => after(failures.max(1), FIRST, LONGEST),
+            _ => after(failures.max(1), FIRST, MAX_DELAY),
         };
         tracing::debug!(why = root_cause(&status), "the daemon's journal is not followed now");
         tokio::time::sleep(jittered(wait)).await;

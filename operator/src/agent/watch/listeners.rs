@@ -49,9 +49,9 @@ pub fn states(agent: &Shared, scope: Scope, event: Event<DynamicObject>) {
                 // The event is older than the result of the last write: storing it would make the next write fail.
                 return;
             }
-            let (asks, says) = old
-                .as_ref()
-                .map_or((true, true), |old| (!old.asks_the_same(&object), old.status != object.status));
+            let (asks, says) = old.as_ref().map_or((true, true), |old| {
+                (!old.requires_same_actions(&object), old.status != object.status)
+            });
             if says && old.is_some() {
                 // The status differs from the agent's last write, so another writer changed it.
                 agent.memories.note_other_writer(&object.application, &object.uid, Instant::now());

@@ -17,8 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Shown;
 use super::arguments::{ClientArguments, ConsoleOptions};
 use super::connect::{ClientSession, config};
+use super::dry_run_objects::operator_namespace;
 use super::error::ClientError;
-use super::rehearsal::operator_namespace;
 use source::FleetSource;
 use user_token::UserToken;
 

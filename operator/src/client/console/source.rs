@@ -16,7 +16,7 @@ use crate::client::error::ClientError;
 use crate::client::rollout_command;
 
 /// Maximum size of a response, in bytes: a fleet of 5,000 nodes has a few hundred kilobytes.
-const LARGEST_ANSWER: usize = 64 << 20;
+const MAX_ANSWER: usize = 64 << 20;
 
 /// Time limit for the controller's response, and for obtaining a token.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -84,7 +84,7 @@ impl FleetSource {
         let asked = async {
             let answer = self.session.client.send(sent).await.map_err(|error| away(error.to_string()))?;
             let (head, body) = answer.into_parts();
-            let body = Limited::new(body, LARGEST_ANSWER).collect().await;
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
             Ok::<_, ConsoleRefusal>((head, body.map_err(|error| away(error.to_string()))?.to_bytes()))
         };
         // The API server itself waits half a minute for an unreachable pod.
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_request_carries_the_token_of_now_and_one_that_is_over_is_no_absence() {
+    async fn each_request_has_the_current_token_and_expiry_is_no_absence() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "old").unwrap();

@@ -6,7 +6,7 @@ use bpfman_application::rollout::{Gates, RolloutStatus};
 use bpfman_application::summary::Summary;
 use serde::Serialize;
 
-use super::rights::FleetSight;
+use super::rights::FleetPermissions;
 use crate::controller::memory::{Memory, View};
 use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
@@ -83,7 +83,7 @@ pub struct GateAnswer {
 impl FleetFacts {
     /// Collects the part of a fleet that a user may see.
     #[must_use]
-    pub fn new(memory: &Memory, sight: &FleetSight) -> Self {
+    pub fn new(memory: &Memory, sight: &FleetPermissions) -> Self {
         let mut ordered: Vec<_> = memory.nodes().map(|(name, node)| (&node.kernel, name, node)).collect();
         ordered.sort_by_key(|(kernel, name, _)| (*kernel, *name));
         let nodes = sight.nodes.then(|| {
@@ -123,7 +123,7 @@ impl FleetFacts {
 }
 
 impl FleetApplication {
-    fn new(view: View<'_>, sight: &FleetSight) -> Self {
+    fn new(view: View<'_>, sight: &FleetPermissions) -> Self {
         let application = view.application;
         let status = application.typed_status();
         let condition = status.verdict().map(|(_, condition)| condition);
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn each_node_has_a_letter_in_the_order_of_nodes() {
-        let sight = FleetSight { nodes: true, cluster: true, ..FleetSight::default() };
+        let sight = FleetPermissions { nodes: true, cluster: true, ..FleetPermissions::default() };
         let facts = FleetFacts::new(&memory(), &sight);
         assert_eq!(facts.nodes.unwrap().names, ["n1", "n2", "n3", "other"]);
         assert_eq!(facts.applications[0].cells.as_deref(), Some("1430"));
@@ -238,11 +238,14 @@ mod tests {
 
     #[test]
     fn what_may_not_be_seen_is_not_told() {
-        let sight = FleetSight { cluster: true, ..FleetSight::default() };
+        let sight = FleetPermissions { cluster: true, ..FleetPermissions::default() };
         let facts = FleetFacts::new(&memory(), &sight);
         assert!(facts.nodes.is_none() && facts.applications[0].cells.is_none());
-        let sight =
-            FleetSight { nodes: true, namespaces: ["shop".to_owned()].into(), ..FleetSight::default() };
+        let sight = FleetPermissions {
+            nodes: true,
+            namespaces: ["shop".to_owned()].into(),
+            ..FleetPermissions::default()
+        };
         let facts = FleetFacts::new(&memory(), &sight);
         assert!(facts.applications.is_empty() && facts.nodes.is_some());
         assert!(ExplainedNode::new(&memory(), &sight, "n2").unwrap().applications.is_empty());

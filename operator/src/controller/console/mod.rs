@@ -10,5 +10,5 @@ mod serve;
 
 pub use fleet::FleetFacts;
 pub use node::ExplainedNode;
-pub use rights::{ConsoleRights, FleetSight};
+pub use rights::{ConsoleRights, FleetPermissions};
 pub use serve::{ConsoleQuestion, serve_console};

@@ -4,7 +4,7 @@ use bpfman_application::state::node::{HealthAnswer, PreflightAnswer};
 use serde::Serialize;
 
 use super::fleet::runs_wanted;
-use super::rights::FleetSight;
+use super::rights::FleetPermissions;
 use crate::controller::memory::{Memory, View};
 use crate::controller::projection::{NodeAnswer, NodeOutcome};
 
@@ -55,7 +55,7 @@ pub struct ApplicationOnNode {
 impl ExplainedNode {
     /// Explains a node. Returns `None` if there is no node of this name.
     #[must_use]
-    pub fn new(memory: &Memory, sight: &FleetSight, name: &str) -> Option<Self> {
+    pub fn new(memory: &Memory, sight: &FleetPermissions, name: &str) -> Option<Self> {
         let node = memory.find_node(name)?;
         let seen = memory.applications().filter(|view| sight.sees(view.application.namespace.as_deref()));
         let mut applications: Vec<_> = seen

@@ -29,7 +29,7 @@ const GROUP: &str = "bpfman.io";
 
 /// Failure to obtain a user's permissions from the API server.
 #[derive(Debug, thiserror::Error)]
-pub enum SightError {
+pub enum PermissionLookupError {
     /// The API server did not answer in time.
     #[error("the API server does not answer who may see the fleet")]
     Away,
@@ -47,7 +47,7 @@ pub struct ConsoleRights {
 
 /// Permissions of a user on the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FleetSight {
+pub struct FleetPermissions {
     /// Name of the user.
     pub user: String,
     /// True if the user may list nodes: their names, kernels, and the state of applications on each.
@@ -62,7 +62,7 @@ pub struct FleetSight {
     pub may_change: BTreeSet<(Option<String>, String)>,
 }
 
-impl FleetSight {
+impl FleetPermissions {
     /// Returns whether the user may see applications of this namespace, or cluster applications.
     #[must_use]
     pub fn sees(&self, namespace: Option<&str>) -> bool {
@@ -87,7 +87,7 @@ impl ConsoleRights {
     }
 
     /// Returns the user of a token, or `None` if the token is not valid.
-    pub async fn who(&self, token: &str) -> Result<Option<UserInfo>, SightError> {
+    pub async fn who(&self, token: &str) -> Result<Option<UserInfo>, PermissionLookupError> {
         let key: [u8; 32] = Sha256::digest(token).into();
         if let Some(user) = remembered(&self.users, &key) {
             return Ok(Some(user));
@@ -109,7 +109,7 @@ impl ConsoleRights {
         &self,
         user: &UserInfo,
         namespaces: &BTreeSet<String>,
-    ) -> Result<FleetSight, SightError> {
+    ) -> Result<FleetPermissions, PermissionLookupError> {
         let list = |group: &str, resource: &str, namespace: &str| ResourceAttributes {
             verb: Some("list".to_owned()),
             group: Some(group.to_owned()),
@@ -117,12 +117,12 @@ impl ConsoleRights {
             namespace: Some(namespace.to_owned()),
             ..ResourceAttributes::default()
         };
-        let mut sight = FleetSight {
+        let mut sight = FleetPermissions {
             user: user.username.clone().unwrap_or_default(),
             nodes: self.may(user, list("", "nodes", "")).await?,
             cluster: self.may(user, list(GROUP, "clusterbpfapplications", "")).await?,
             all_namespaces: self.may(user, list(GROUP, "bpfapplications", "")).await?,
-            ..FleetSight::default()
+            ..FleetPermissions::default()
         };
         if !sight.all_namespaces {
             let questions = namespaces
@@ -139,7 +139,7 @@ impl ConsoleRights {
         &self,
         user: &UserInfo,
         applications: impl IntoIterator<Item = (Scope, Option<String>, String)>,
-    ) -> Result<BTreeSet<(Option<String>, String)>, SightError> {
+    ) -> Result<BTreeSet<(Option<String>, String)>, PermissionLookupError> {
         let question = |(scope, namespace, name): (Scope, Option<String>, String)| {
             let resource = match scope {
                 Scope::Cluster => "clusterbpfapplications",
@@ -165,11 +165,11 @@ impl ConsoleRights {
         &self,
         user: &UserInfo,
         questions: Vec<(T, ResourceAttributes)>,
-    ) -> Result<BTreeSet<T>, SightError> {
+    ) -> Result<BTreeSet<T>, PermissionLookupError> {
         let answers: Vec<Option<T>> = stream::iter(questions)
             .map(|(what, attributes)| async move {
                 let allowed = self.may(user, attributes).await?;
-                Ok::<_, SightError>(allowed.then_some(what))
+                Ok::<_, PermissionLookupError>(allowed.then_some(what))
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()
@@ -177,7 +177,11 @@ impl ConsoleRights {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    async fn may(&self, user: &UserInfo, attributes: ResourceAttributes) -> Result<bool, SightError> {
+    async fn may(
+        &self,
+        user: &UserInfo,
+        attributes: ResourceAttributes,
+    ) -> Result<bool, PermissionLookupError> {
         let spec = SubjectAccessReviewSpec {
             user: user.username.clone(),
             uid: user.uid.clone(),
@@ -199,9 +203,9 @@ impl ConsoleRights {
     }
 }
 
-async fn answered<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, SightError> {
-    let answer = tokio::time::timeout(ANSWER, asked).await.map_err(|_| SightError::Away)?;
-    answer.map_err(|error| SightError::Server(Box::new(error)))
+async fn answered<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, PermissionLookupError> {
+    let answer = tokio::time::timeout(ANSWER, asked).await.map_err(|_| PermissionLookupError::Away)?;
+    answer.map_err(|error| PermissionLookupError::Server(Box::new(error)))
 }
 
 type Answers<T> = Mutex<HashMap<[u8; 32], (Instant, T)>>;
@@ -274,7 +278,7 @@ mod tests {
 
     #[test]
     fn applications_are_seen_by_namespace() {
-        let mut sight = FleetSight::default();
+        let mut sight = FleetPermissions::default();
         assert!(sight.is_blind() && !sight.sees(None) && !sight.sees(Some("shop")));
         sight.namespaces.insert("shop".to_owned());
         assert!(

@@ -18,9 +18,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::fleet::FleetFacts;
 use super::node::ExplainedNode;
-use super::rights::{ConsoleRights, FleetSight, SightError};
+use super::rights::{ConsoleRights, FleetPermissions, PermissionLookupError};
 use crate::controller::memory::Memory;
-use bpfman_runtime::tls::Greeted;
+use bpfman_runtime::tls::TlsListener;
 
 /// Header in which `kubectl bpfman console` passes the user's token: the API server's proxy strips `Authorization`.
 const TOKEN: &str = "x-bpfman-token";
@@ -45,7 +45,7 @@ struct FleetConsole {
 /// Returns an error if the listener fails.
 pub async fn serve_console(
     rights: ConsoleRights,
-    listener: Greeted,
+    listener: TlsListener,
     questions: mpsc::Sender<ConsoleQuestion>,
 ) -> std::io::Result<()> {
     let console = Arc::new(FleetConsole { rights, questions, places: Semaphore::new(AT_A_TIME) });
@@ -128,7 +128,7 @@ impl FleetConsole {
         facts.map(|facts| ConsoleAnswer::json(&facts)).ok_or_else(no_node)
     }
 
-    async fn sight(&self, user: &UserInfo) -> Result<FleetSight, ConsoleRefusal> {
+    async fn sight(&self, user: &UserInfo) -> Result<FleetPermissions, ConsoleRefusal> {
         let namespaces = self
             .ask(|memory| -> BTreeSet<String> {
                 memory.applications().filter_map(|view| view.application.namespace.clone()).collect()
@@ -171,6 +171,6 @@ fn denied(user: &str, what: &str, role: &str) -> ConsoleRefusal {
         .with_hint(format!("an administrator can bind you to {role}"))
 }
 
-fn unsaid(error: SightError) -> ConsoleRefusal {
+fn unsaid(error: PermissionLookupError) -> ConsoleRefusal {
     ConsoleRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "unreachable", error.to_string())
 }

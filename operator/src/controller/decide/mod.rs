@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::controller::decide::pace::only_counts;
-use crate::controller::decide::summarize::{Aim, Presence, Sum, summarize};
+use crate::controller::decide::summarize::{ComparedRevision, Presence, Sum, summarize};
 use crate::controller::memory::View;
 use crate::controller::projection::APPLICATION_FINALIZER;
 use bpfman_application::condition::{Conditions, Readiness};
@@ -39,14 +39,14 @@ pub struct Plan {
 /// A status is written only with a verdict on the spec of its `observedGeneration`. While the revision of that spec is
 /// unknown, the last status stays; its `observedGeneration` shows which spec it is about.
 #[must_use]
-pub fn decide(view: View<'_>, aim: Aim, presence: Presence, now: Timestamp) -> Plan {
+pub fn decide(view: View<'_>, aim: ComparedRevision, presence: Presence, now: Timestamp) -> Plan {
     let application = view.application;
     let old = application.typed_status();
     let sum = summarize(view, &aim, presence);
     let new = match aim {
-        Aim::Unknown => None,
-        Aim::Spec => Some(None),
-        Aim::Rollout(rollout) => Some(Some(*rollout)),
+        ComparedRevision::Unknown => None,
+        ComparedRevision::Spec => Some(None),
+        ComparedRevision::Rollout(rollout) => Some(Some(*rollout)),
     };
     let new = new.map(|rollout| ApplicationStatus {
         conditions: conditions(

@@ -17,7 +17,7 @@ use crate::controller::projection::ApplicationId;
 const NODES_A_SECOND: u64 = 500;
 
 /// Maximum delay, so that an observer can see progress.
-const LONGEST: Duration = Duration::from_secs(10);
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// Time of the last status write of each application.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl StatusPace {
 /// Minimum time between two statuses of a fleet in which only counts differ.
 fn pause(nodes: i32) -> Duration {
     let seconds = u64::try_from(nodes).unwrap_or_default() / NODES_A_SECOND;
-    Duration::from_secs(seconds.max(1)).min(LONGEST)
+    Duration::from_secs(seconds.max(1)).min(MAX_DELAY)
 }
 
 /// Returns whether two statuses differ only in counts, and in messages that contain counts.
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_in_sentences_are_counts_and_a_phase_or_a_condition_is_more() {
+    fn changed_counts_are_minor_and_phases_and_conditions_are_not() {
         let before = status("Pending", "1/9", RolloutPhase::Progressing);
         assert!(only_counts(&before, &status("Pending", "2/9", RolloutPhase::Progressing)));
         assert!(!only_counts(&before, &status("Pending", "2/9", RolloutPhase::Soaking)));
@@ -122,6 +122,6 @@ mod tests {
     fn a_small_fleet_is_told_of_every_second() {
         assert_eq!(pause(3), Duration::from_secs(1));
         assert_eq!(pause(2_500), Duration::from_secs(5));
-        assert_eq!(pause(50_000), LONGEST);
+        assert_eq!(pause(50_000), MAX_DELAY);
     }
 }

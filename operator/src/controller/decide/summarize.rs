@@ -45,7 +45,7 @@ pub enum Presence {
 
 /// Revision with which the nodes' answers are compared.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Aim {
+pub enum ComparedRevision {
     /// The spec in its current generation.
     #[default]
     Spec,
@@ -55,7 +55,7 @@ pub enum Aim {
     Unknown,
 }
 
-impl Aim {
+impl ComparedRevision {
     /// Creates the aim from a rollout's status, if there is one.
     #[must_use]
     pub fn of(rollout: Option<RolloutStatus>) -> Self {
@@ -65,12 +65,12 @@ impl Aim {
 
 /// Summarizes one application.
 #[must_use]
-pub fn summarize(view: View<'_>, aim: &Aim, presence: Presence) -> Sum {
+pub fn summarize(view: View<'_>, aim: &ComparedRevision, presence: Presence) -> Sum {
     let unknown = RolloutStatus::default();
     let rollout = match aim {
-        Aim::Spec => None,
-        Aim::Rollout(rollout) => Some(&**rollout),
-        Aim::Unknown => Some(&unknown),
+        ComparedRevision::Spec => None,
+        ComparedRevision::Rollout(rollout) => Some(&**rollout),
+        ComparedRevision::Unknown => Some(&unknown),
     };
     let counted = Count::new(view, rollout, presence);
     let released = !view.answers().any(|answer| answer.has_finalizer);

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plugin_comes_only_if_it_is_asked_for_and_the_agent_gets_no_rights_by_it() {
+    fn plugin_is_deployed_on_request_and_gives_the_agent_no_rights() {
         let without = set(None);
         assert!(without.get("initContainers").is_none());
         let with = set(Some(CniSpec { image: "c".into(), ..CniSpec::default() }));

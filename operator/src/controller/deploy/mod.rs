@@ -18,7 +18,7 @@ mod status;
 pub use default::default_config;
 pub use images::{DeployImages, MissingImage};
 pub use objects::objects as deployed_objects;
-pub use reach::DaemonReach;
+pub use reach::DaemonNodes;
 pub use run::run;
 
 /// Facts about the deployment that other parts of the controller need.
@@ -29,7 +29,7 @@ pub struct Deployed {
     /// Namespace of the agents; `None` if not configured: the operator's own namespace.
     pub agents: Option<String>,
     /// Nodes to which daemon and agent are deployed.
-    pub reach: DaemonReach,
+    pub reach: DaemonNodes,
 }
 
 /// Label selector of the agents' pods.

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_driver_is_for_restricted_pods_too_here_and_in_the_manifest() {
+    fn csi_driver_allows_restricted_pods_here_and_in_the_manifest() {
         let label = "security.openshift.io/csi-ephemeral-volume-profile";
         let objects = objects(&config(), &images());
         assert_eq!(find(&objects, "csi.bpfman.io")["metadata"]["labels"][label], "restricted");
@@ -232,7 +232,7 @@ mod tests {
 
     /// The API server refuses bidirectional mount propagation for unprivileged containers.
     #[test]
-    fn without_volumes_the_daemon_has_the_capabilities_that_it_keeps_and_no_more() {
+    fn daemon_without_volumes_has_only_the_capabilities_it_keeps() {
         let mut config = config();
         config.spec.daemon.csi = Some(false);
         config.spec.daemon.csi_registrar_image = Some("registrar:2".into());
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_have_a_port_that_probes_leave_free_and_the_certificate_of_the_config() {
+    fn metrics_have_their_own_port_and_the_configured_certificate() {
         let set = |config: &Config| find(&objects(config, &images()), "bpfman-agent").clone();
         let ports = |set: &Value| -> Vec<(String, u64)> {
             let ports = set["spec"]["template"]["spec"]["containers"][0]["ports"].as_array().unwrap();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn both_are_asked_whether_they_answer_and_have_their_share_of_the_node() {
+    fn daemon_and_agent_have_probes_and_resource_requests() {
         let objects = objects(&config(), &images());
         for name in ["bpfman-daemon", "bpfman-agent"] {
             let container = &find(&objects, name)["spec"]["template"]["spec"]["containers"][0];
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_user_is_not_the_one_that_images_without_root_agree_on() {
+    fn agent_user_differs_from_the_common_nonroot_user_of_images() {
         let objects = objects(&config(), &images());
         let agent = &find(&objects, "bpfman-agent")["spec"]["template"]["spec"]["securityContext"];
         assert!(![0, 1000, 65532, 65533, 65534, 65535].contains(&agent["runAsUser"].as_u64().unwrap()));
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registrar_stands_beside_the_daemon_only_if_an_image_is_named() {
+    fn registrar_runs_beside_the_daemon_only_if_an_image_is_named() {
         let mut config = config();
         let containers = |config: &Config| {
             find(&objects(config, &images()), "bpfman-daemon")["spec"]["template"]["spec"]["containers"]

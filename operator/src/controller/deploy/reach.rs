@@ -10,19 +10,19 @@ const OF_DAEMON_SETS: &str = "node.kubernetes.io/";
 
 /// Nodes on which daemon and agent run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DaemonReach {
+pub struct DaemonNodes {
     labels: Vec<(String, String)>,
     tolerations: Vec<NodeToleration>,
 }
 
-impl Default for DaemonReach {
+impl Default for DaemonNodes {
     /// Returns the reach without a `Config`: every node that can run a daemon.
     fn default() -> Self {
         Self::of(&ConfigSpec::default())
     }
 }
 
-impl DaemonReach {
+impl DaemonNodes {
     /// Returns the reach of a `Config`.
     #[must_use]
     pub fn of(spec: &ConfigSpec) -> Self {
@@ -61,11 +61,11 @@ mod tests {
         let spec: ConfigSpec = serde_json::from_value(whole).unwrap();
         let node = json!({ "metadata": { "name": "n", "labels": labels }, "spec": { "taints": taints } });
         let wire: WireNode = serde_json::from_value(node).unwrap();
-        DaemonReach::of(&spec).takes(&ClusterNode::new(&wire, &mut Default::default()))
+        DaemonNodes::of(&spec).takes(&ClusterNode::new(&wire, &mut Default::default()))
     }
 
     #[test]
-    fn unless_somebody_says_otherwise_every_node_with_linux_is_taken() {
+    fn all_linux_nodes_are_selected_by_default() {
         let taints = json!([{ "key": "gpu", "value": "yes", "effect": "NoSchedule" }]);
         assert!(takes(json!({}), json!({ (LINUX_NODES.0): "linux" }), taints));
         assert!(!takes(json!({}), json!({ (LINUX_NODES.0): "windows" }), json!([])));
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn of_taints_only_those_count_that_keep_pods_of_a_daemon_set_away() {
+    fn only_taints_that_repel_daemon_set_pods_count() {
         let spec = json!({ "tolerations": [{ "key": "gpu", "operator": "Exists" }] });
         let with = |taint: Value| takes(spec.clone(), json!({ (LINUX_NODES.0): "linux" }), json!([taint]));
         assert!(with(json!({ "key": "gpu", "effect": "NoExecute" })));

@@ -25,7 +25,7 @@ use super::found::{DeployedObjects, KINDS, ObjectKey, SELECTOR, index, key, reso
 use super::images::DeployImages;
 use super::objects::{namespace, objects};
 use super::removal::{blocked, marked};
-use super::{DaemonReach, Deployed, default_config, status};
+use super::{DaemonNodes, Deployed, default_config, status};
 use crate::controller::write::leader::Leadership;
 use bpfman_application::condition::Conditions;
 use bpfman_runtime::manager::Manager;
@@ -173,7 +173,7 @@ impl Deployer {
             let agents = asked.map(|config| namespace(&config.spec).to_owned()).or(deployed.agents.clone());
             // An invalid `Config` changes nothing.
             let sound = asked.filter(|config| config.spec.problems().is_empty());
-            let reach = sound.map_or_else(|| deployed.reach.clone(), |config| DaemonReach::of(&config.spec));
+            let reach = sound.map_or_else(|| deployed.reach.clone(), |config| DaemonNodes::of(&config.spec));
             let now = Deployed { taints, agents, reach };
             let changed = *deployed != now;
             *deployed = now;

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_ready_only_when_it_is_available_and_nothing_is_updated_any_more() {
+    fn deployment_is_ready_when_available_and_fully_updated() {
         let holding = |sets: &[DaemonSet], error| {
             let conditions = seen(sets, error).split_off(3);
             conditions.into_iter().find(|(_, status, _)| status == "True").unwrap()

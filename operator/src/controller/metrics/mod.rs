@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bpfman_application::summary::Summary;
 use bpfman_metrics::{Exposition, add_process};
 use bpfman_runtime::metrics::{Counters, add_counters};
-use bpfman_runtime::troubles::Troubles;
+use bpfman_runtime::watch_failures::WatchFailures;
 
 use catalogue::{
     APPLICATION_NODES, BUILD, LEADER, LISTS, NODES, STATES, SUMMING, TAINTED, TEXTS, WATCH_FAILURES, WRITES,
@@ -27,7 +27,7 @@ pub struct ControllerMetrics {
     /// Failed watches, by kind of object.
     pub watch_failures: Counters<&'static str>,
     /// Current failures of watches.
-    pub troubles: Troubles<&'static str>,
+    pub troubles: WatchFailures<&'static str>,
     applications: Mutex<Summaries>,
     gauges: Mutex<ControllerGauges>,
 }

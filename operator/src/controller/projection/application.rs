@@ -97,7 +97,7 @@ impl TrackedApplication {
             selector,
             rollout: spec.get("rollout").cloned().and_then(|rollout| serde_json::from_value(rollout).ok()),
             annotations,
-            fails_closed: says_closed(&spec),
+            fails_closed: fails_closed(&spec),
             spec: Arc::new(spec),
             status: Arc::new(wire.status.unwrap_or(Value::Null)),
         })
@@ -132,13 +132,13 @@ impl TrackedApplication {
 }
 
 /// Returns whether any attachment has `onUnavailable: closed`.
-fn says_closed(value: &Value) -> bool {
+fn fails_closed(value: &Value) -> bool {
     match value {
         Value::Object(fields) => {
             fields.get("onUnavailable").and_then(Value::as_str) == Some("closed")
-                || fields.values().any(says_closed)
+                || fields.values().any(fails_closed)
         }
-        Value::Array(items) => items.iter().any(says_closed),
+        Value::Array(items) => items.iter().any(fails_closed),
         _ => false,
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn one_attachment_that_fails_closed_makes_the_application_fail_closed() {
+    fn one_fail_closed_attachment_makes_the_application_fail_closed() {
         let links = |last: &str| json!({ "nodeSelector": {}, "programs": [{ "xdp": { "links": [{}, { "onUnavailable": last }] } }] });
         assert!(application(links("closed")).fails_closed);
         assert!(!application(links("open")).fails_closed);

@@ -4,7 +4,7 @@
 //! [`orders`] writes annotations of state objects. They are written in the order revisions, status, orders, so that an
 //! ordered revision exists, and a decision is recorded before an agent acts on it.
 
+pub mod observe;
 pub mod orders;
 pub mod revisions;
 pub mod round;
-pub mod see;

@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::{DynamicObject, Patch};
 use serde_json::{Value, json};
 
-use super::see::SeenNode;
+use super::observe::NodeView;
 use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{ApplicationId, TrackedApplication};
 use crate::controller::write::act::{ApiWriter, WriteOutcome};
@@ -30,7 +30,7 @@ pub struct UnseenOrders(HashMap<ApplicationId, HashMap<SharedText, (NodeOrders, 
 
 impl UnseenOrders {
     /// Overlays written orders on the observed ones. Removes entries on which both agree, and old ones.
-    pub fn lay_over(&mut self, id: &ApplicationId, nodes: &mut BTreeMap<String, SeenNode>, now: Instant) {
+    pub fn lay_over(&mut self, id: &ApplicationId, nodes: &mut BTreeMap<String, NodeView>, now: Instant) {
         let Some(unseen) = self.0.get_mut(id) else { return };
         let mut still = HashMap::new();
         for seen in nodes.values_mut() {
@@ -77,7 +77,7 @@ pub struct NodeOrder {
 impl NodeOrder {
     /// Creates the change from the observed orders to new ones.
     #[must_use]
-    pub fn new(seen: &SeenNode, orders: NodeOrders) -> Self {
+    pub fn new(seen: &NodeView, orders: NodeOrders) -> Self {
         let before = seen.node.orders.annotations();
         let mut changed = orders.annotations();
         changed.retain(|key, value| before.get(key) != Some(value));
@@ -126,9 +126,9 @@ mod tests {
     use super::*;
     use crate::rollout::RolloutNode;
 
-    fn seen(revision: Option<&str>) -> SeenNode {
+    fn seen(revision: Option<&str>) -> NodeView {
         let orders = NodeOrders { revision: revision.map(str::to_owned), ..NodeOrders::default() };
-        SeenNode {
+        NodeView {
             object: "app-1".into(),
             version: "7".into(),
             node: RolloutNode { orders, ..RolloutNode::default() },

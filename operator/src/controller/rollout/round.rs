@@ -7,16 +7,16 @@ use bpfman_application::orders::NodeOrders;
 use bpfman_application::rollout::{RolloutPhase, RolloutStatus};
 use serde_json::Value;
 
+use super::observe::{NodeView, nodes};
 use super::orders::{NodeOrder, UnseenOrders, write};
 use super::revisions::{KnownRevisions, RevisionObjects};
-use super::see::{SeenNode, nodes};
-use crate::controller::decide::summarize::{Aim, Presence};
+use crate::controller::decide::summarize::{ComparedRevision, Presence};
 use crate::controller::memory::View;
 use crate::controller::projection::text::SharedText;
 use crate::controller::projection::{ApplicationId, TrackedApplication};
 use crate::controller::write::act::{ApiWriter, WriteOutcome};
 use crate::rollout::command::{ReadCommand, forget, read_command};
-use crate::rollout::{Moment, Observation, clear, decide, revision};
+use crate::rollout::{Observation, UnixSeconds, clear, decide, revision};
 use bpfman_runtime::note::Note;
 
 /// Maximum number of orders in one round. Between two rounds everything is reconciled again, so that a failure or a
@@ -34,7 +34,7 @@ pub struct Rollouts {
 #[derive(Clone, Debug, Default)]
 pub struct Round {
     /// Revision that nodes should run after this round.
-    pub aim: Aim,
+    pub aim: ComparedRevision,
     /// Events to publish.
     pub notes: Vec<Note>,
     /// True if time alone may change the result, so that the application must be reconciled again soon.
@@ -140,10 +140,10 @@ impl Work {
 
 impl Rollouts {
     /// Decides about one application. `moment` is the API server's time.
-    pub fn round(&mut self, view: View<'_>, presence: Presence, now: Instant, moment: Moment) -> Round {
+    pub fn round(&mut self, view: View<'_>, presence: Presence, now: Instant, moment: UnixSeconds) -> Round {
         let application = view.application;
         if application.deleting {
-            let aim = Aim::of(application.typed_status().rollout);
+            let aim = ComparedRevision::of(application.typed_status().rollout);
             return Round { aim, ..Round::default() };
         }
         let mut seen = nodes(view, presence);
@@ -169,7 +169,7 @@ impl Rollouts {
         let Some(known) = known.cloned() else {
             let unknown = Some(needed(&status, &seen));
             return Round {
-                aim: Aim::Unknown,
+                aim: ComparedRevision::Unknown,
                 work: Work { unknown, ..Work::default() },
                 ..Round::default()
             };
@@ -222,7 +222,7 @@ impl Rollouts {
             known: Some(known),
             orders: place(&seen, decision.orders),
         };
-        Round { aim: Aim::of(Some(status)), notes, waits, work }
+        Round { aim: ComparedRevision::of(Some(status)), notes, waits, work }
     }
 
     /// Records the result of a round.
@@ -240,7 +240,7 @@ impl Rollouts {
     }
 }
 
-fn place(seen: &BTreeMap<String, SeenNode>, orders: BTreeMap<String, NodeOrders>) -> Vec<NodeOrder> {
+fn place(seen: &BTreeMap<String, NodeView>, orders: BTreeMap<String, NodeOrders>) -> Vec<NodeOrder> {
     let with_object = orders.into_iter().filter_map(|(name, orders)| Some((seen.get(&name)?, orders)));
     with_object.map(|(seen, orders)| NodeOrder::new(seen, orders)).collect()
 }
@@ -251,7 +251,7 @@ fn at_version(mut patch: Value, application: &TrackedApplication) -> Value {
     patch
 }
 
-fn needed(status: &RolloutStatus, seen: &BTreeMap<String, SeenNode>) -> BTreeSet<String> {
+fn needed(status: &RolloutStatus, seen: &BTreeMap<String, NodeView>) -> BTreeSet<String> {
     let of_status = [&status.stable_revision, &status.target_revision, &status.failed_revision];
     let of_nodes = seen.values().flat_map(|seen| [&seen.node.orders.revision, &seen.node.observed]);
     of_status.into_iter().chain(of_nodes).flatten().cloned().collect()

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_of_another_is_taken_only_when_it_stood_still_for_its_duration() {
+    async fn lease_of_another_is_taken_only_after_its_full_duration() {
         let (election, _) = election();
         let (mut seen, start) = (None, Instant::now());
         let mut at = |seconds, version| {

@@ -94,7 +94,7 @@ fn cut_in_the_first_wave(version: Version) -> Fleet {
 }
 
 #[test]
-fn the_rest_of_a_fleet_that_is_cut_in_two_is_not_taken_for_all_of_it() {
+fn reachable_half_of_a_partitioned_fleet_is_not_the_whole() {
     let mut fleet = cut_in_the_first_wave(Version::good(2));
     assert_eq!(fleet.with(V2).len(), 10);
     assert_eq!(fleet.status().phase, RolloutPhase::Progressing);
@@ -111,7 +111,7 @@ fn the_rest_of_a_fleet_that_is_cut_in_two_is_not_taken_for_all_of_it() {
 }
 
 #[test]
-fn what_breaks_the_nodes_that_were_cut_off_is_found_in_their_wave() {
+fn failure_of_partitioned_nodes_is_found_in_their_wave() {
     let mut fleet = cut_in_the_first_wave(Version::good(2));
     let broken = fleet.seen.nodes.iter().filter(|(_, node)| !node.present).map(|(name, _)| name.clone());
     fleet.versions.last_mut().unwrap().fails_on = broken.collect();
@@ -123,7 +123,7 @@ fn what_breaks_the_nodes_that_were_cut_off_is_found_in_their_wave() {
 }
 
 #[test]
-fn promote_goes_on_without_the_nodes_that_are_away_and_they_follow_a_few_at_a_time() {
+fn promote_continues_without_absent_nodes_which_follow_in_steps() {
     let mut fleet = cut_in_the_first_wave(Version::good(2));
     for _ in 0..2 {
         fleet.say(RolloutCommand::Promote);
@@ -145,7 +145,7 @@ fn promote_goes_on_without_the_nodes_that_are_away_and_they_follow_a_few_at_a_ti
 }
 
 #[test]
-fn a_node_that_comes_back_late_with_what_failed_goes_back_at_once() {
+fn node_that_returns_with_a_failed_revision_rolls_back_at_once() {
     let mut fleet = Fleet::stable(&[(OLD, 20)], waves(&["1", "12"]));
     fleet.release(Version::good(2));
     while fleet.with(V2).len() < 12 {

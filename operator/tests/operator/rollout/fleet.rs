@@ -7,7 +7,7 @@ use bpfman_application::rollout::{PreflightVerdict, Rollout, RolloutPhase, Rollo
 use bpfman_application::state::node::{HealthAnswer, PreflightAnswer};
 use bpfman_operator::rollout::command::{Numbered, RolloutCommand};
 use bpfman_operator::rollout::{
-    Moment, NodeHealth, Observation, RolloutDecision, RolloutNode, decide, revision,
+    NodeHealth, Observation, RolloutDecision, RolloutNode, UnixSeconds, decide, revision,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -86,7 +86,7 @@ impl Fleet {
     /// Returns a fleet of nodes by kernel, without an application.
     pub fn new(kernels: &[(&str, usize)], rollout: Rollout) -> Self {
         let mut fleet = Self {
-            seen: Observation { now: Moment(1_700_000_000), rollout, ..Observation::default() },
+            seen: Observation { now: UnixSeconds(1_700_000_000), rollout, ..Observation::default() },
             versions: Vec::new(),
             silent: BTreeSet::new(),
             told: BTreeMap::new(),

@@ -7,7 +7,7 @@ use bpfman_operator::rollout::revision;
 use super::fleet::{Fleet, NEW, OLD, V1, V2, Version, waves};
 
 #[test]
-fn a_kernel_that_refuses_in_the_preflight_stops_before_anything_is_attached() {
+fn kernel_rejection_in_preflight_stops_before_any_attachment() {
     let mut fleet = Fleet::stable(&[(OLD, 5), (NEW, 5)], waves(&["3"]));
     fleet.release(Version { refused_by: [OLD.to_owned()].into(), ..Version::good(2) });
     assert!(fleet.settle());
@@ -76,7 +76,7 @@ fn every_node_gets_the_digest_that_the_preflight_found() {
 }
 
 #[test]
-fn a_tag_that_moves_between_two_answers_is_tried_again_by_its_digest() {
+fn tag_that_moves_between_two_answers_is_retried_by_digest() {
     let digest = |text: &str| Some(format!("sha256:{}", text.repeat(32)));
     let mut fleet = Fleet::stable(&[(OLD, 2), (NEW, 2)], waves(&["2"]));
     fleet.release(Version { digest: digest("ab"), ..Version::good(2) });
@@ -97,7 +97,7 @@ fn a_tag_that_moves_between_two_answers_is_tried_again_by_its_digest() {
 }
 
 #[test]
-fn without_a_preflight_the_first_node_that_runs_it_tells_the_digest() {
+fn without_preflight_the_first_running_node_reports_the_digest() {
     let digest = format!("sha256:{}", "ab".repeat(32));
     let mut fleet = Fleet::stable(&[(OLD, 6)], Rollout { preflight: Preflight::Never, ..waves(&["1"]) });
     fleet.release(Version { digest: Some(digest.clone()), ..Version::good(2) });

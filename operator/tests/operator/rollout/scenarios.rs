@@ -27,7 +27,7 @@ fn waves_grow_and_the_last_one_makes_the_revision_stable() {
 }
 
 #[test]
-fn a_failing_wave_goes_back_by_itself_and_no_other_node_ever_had_it() {
+fn failing_wave_rolls_back_and_reaches_no_other_node() {
     let mut fleet = Fleet::stable(&[(OLD, 10), (NEW, 10)], waves(&["4", "12"]));
     let broken = Version { refused_by: [OLD.to_owned()].into(), ..Version::good(2) };
     fleet.seen.rollout.preflight = Preflight::Never;
@@ -174,7 +174,7 @@ fn while_paused_nothing_changes() {
 }
 
 #[test]
-fn a_new_spec_starts_over_with_the_nodes_that_were_left_half_way() {
+fn new_spec_restarts_with_the_nodes_left_in_between() {
     let mut fleet = Fleet::stable(&[(OLD, 12)], waves(&["3", "6"]));
     fleet.release(Version::good(2));
     fleet.control();

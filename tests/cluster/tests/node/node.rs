@@ -133,7 +133,7 @@ images:
     }
 
     /// Copies the packaged seccomp profile to the kubelet's directory of profiles.
-    pub fn has_profile(&self) {
+    pub fn install_profile(&self) {
         let profile =
             concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/kubernetes/seccomp/bpfman-map-reader.json");
         self.on_node(&["install", "-D", "-t", "/var/lib/kubelet/seccomp", profile]).success();

@@ -168,8 +168,8 @@ fn who_is_cut_off_is_named(node: &RealNode) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn profiles_and_flows_of_two_nodes_are_merged_and_one_that_is_cut_off_is_named() {
-    if lacks_tcx("profiles_and_flows_of_two_nodes_are_merged_and_one_that_is_cut_off_is_named") {
+async fn profiles_and_flows_of_two_nodes_merge_and_name_a_lost_node() {
+    if lacks_tcx("profiles_and_flows_of_two_nodes_merge_and_name_a_lost_node") {
         return;
     }
     let Some(node) = RealNode::start_two() else { return };

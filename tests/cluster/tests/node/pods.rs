@@ -20,7 +20,7 @@ pub fn pod(name: &str, image: &str, words: &[&str]) -> Value {
 }
 
 /// Returns a pod that reads the map `hits` of an application, which CSI mounts for it, under the packaged seccomp
-/// profile. `RealNode::has_profile` must have run.
+/// profile. `RealNode::install_profile` must have run.
 pub fn reader(application: &str) -> Value {
     let mut reader = pod("reader", "bpfman.test/reader:1", &["/bin/read_map", "/maps/hits"]);
     // Kubelets pass the pod's fsGroup to a CSI driver since 1.22; without one, the map's pin has the group root.

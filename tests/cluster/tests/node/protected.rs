@@ -16,7 +16,7 @@ const DROP: &str = "AQAAAA==";
 const PASS: &str = "AgAAAA==";
 
 #[tokio::test]
-async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_on() {
+async fn pods_wait_for_node_programs_and_have_them_from_first_packet() {
     let Some(node) = RealNode::start() else { return };
     let cluster = &node.cluster;
     cluster.apply_definitions().await;
@@ -61,7 +61,7 @@ async fn pods_wait_for_their_nodes_programs_and_keep_them_from_the_first_packet_
     wait::until("the other pod receives", async || node.received("plain").await > 0).await;
     assert!(node.xdp_of(&node.pod("plain")).is_null());
     // The program counts packets, so it is the one that drops them.
-    node.has_profile();
+    node.install_profile();
     cluster.apply_one(reader("guard")).await;
     node.wait(&["--for=condition=Ready", "pod/reader"]);
     wait::until("the program has met packets", async || node.reads() > 0).await;

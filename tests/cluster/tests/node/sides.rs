@@ -65,11 +65,11 @@ fn failure(node: &RealNode, port: u16, patience: Duration) -> ErrorKind {
     in_network(&node.cluster.netns(), connect).kind()
 }
 
-fn is_dropped(node: &RealNode, port: u16) {
+fn assert_dropped(node: &RealNode, port: u16) {
     assert_eq!(failure(node, port, Duration::from_secs(2)), ErrorKind::TimedOut);
 }
 
-fn is_refused(node: &RealNode, port: u16) {
+fn assert_refused(node: &RealNode, port: u16) {
     assert_eq!(failure(node, port, wait::DEADLINE), ErrorKind::ConnectionRefused);
 }
 
@@ -136,8 +136,8 @@ async fn rules_change_with_their_config_map(node: &RealNode) {
     let pods = "app.kubernetes.io/name=xdp-firewall";
     kubectl(&["-n", "xdp-firewall", "annotate", "pods", "-l", pods, "looked-at=now"]);
     both_say(node, "xdp-firewall", "rules", "1 rules: 1 added, 2 removed, 0 kept").await;
-    is_dropped(node, CLOSED);
-    is_refused(node, DROPPED);
+    assert_dropped(node, CLOSED);
+    assert_refused(node, DROPPED);
 }
 
 fn a_job_is_reported(node: &RealNode) {
@@ -187,8 +187,8 @@ async fn each_entry_has_its_side_on_every_node() {
     for (entry, container, says) in RULES {
         both_say(&node, entry, container, says).await;
     }
-    is_dropped(&node, DROPPED);
-    is_refused(&node, CLOSED);
+    assert_dropped(&node, DROPPED);
+    assert_refused(&node, CLOSED);
     // The address of the manifest's backend does not exist.
     both_say(&node, "xdp-balancer", "health", "198.51.100.10 is down").await;
     both_say(&node, "watchdog", "rules", "1 rules, revision 1, mode shadow").await;

@@ -27,7 +27,7 @@ fn status(process: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn without_volumes_the_daemon_is_not_privileged_and_attaches_in_pods() {
+async fn daemon_without_volumes_is_unprivileged_and_attaches_in_pods() {
     let Some(node) = RealNode::start() else { return };
     let cluster = &node.cluster;
     node.deploy().await;

@@ -11,7 +11,7 @@ use crate::node::RealNode;
 use crate::pods::{application, in_pods, pod, reader};
 
 #[tokio::test]
-async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
+async fn application_attaches_in_a_pod_and_another_pod_reads_its_map() {
     let Some(node) = RealNode::start() else { return };
     let cluster = &node.cluster;
     names::announce(&node);
@@ -46,7 +46,7 @@ async fn an_application_is_attached_in_a_pod_and_its_map_is_read_by_another() {
     let web = node.pod("web");
     assert!(!node.xdp_of(&web).is_null(), "{}", node.xdp_of(&web));
 
-    node.has_profile();
+    node.install_profile();
     cluster.apply_one(reader("counter")).await;
     node.wait(&["--for=condition=Ready", "pod/reader"]);
     let status =

@@ -71,7 +71,7 @@ fn what_runs_beside_the_daemon_has_no_privileges() {
 }
 
 #[test]
-fn what_scrapes_finds_the_port_by_a_name_that_the_certificate_has() {
+fn scrapers_find_the_port_by_the_name_in_the_certificate() {
     let monitor = kustomized("monitoring", "");
     let monitor = &find(&monitor, "ServiceMonitor", "bpfman-operator")["spec"];
     let base = kustomized("base", "");
@@ -91,7 +91,7 @@ fn what_scrapes_finds_the_port_by_a_name_that_the_certificate_has() {
 }
 
 #[test]
-fn agents_are_scraped_at_the_port_that_they_have_by_whom_their_policy_lets_in() {
+fn agents_are_scraped_at_their_port_by_allowed_pods_only() {
     let objects = kustomized("monitoring", "");
     let monitor = &find(&objects, "ServiceMonitor", "bpfman-agent")["spec"];
     let service = find(&objects, "Service", "bpfman-agent-metrics");
@@ -184,12 +184,12 @@ async fn a_real_server_takes_every_object() {
 /// Uses stand-ins for the binaries, because a build takes minutes; `make test-kube-node` builds and runs the real
 /// ones.
 #[test]
-fn images_are_built_without_a_network_and_hold_one_program_with_its_licences() {
+fn images_are_built_offline_with_one_program_and_its_licences() {
     let folder = tempfile::tempdir().unwrap();
     let archives = folder.path().join("archives");
     let busybox = "/usr/bin/busybox";
     if !Path::new(busybox).exists() {
-        let name = "images_are_built_without_a_network_and_hold_one_program_with_its_licences";
+        let name = "images_are_built_offline_with_one_program_and_its_licences";
         eprintln!("SKIPPED(busybox-static): {name}");
         return;
     }

@@ -47,7 +47,7 @@ async fn controller(cluster: &Cluster) -> Operator {
 }
 
 #[tokio::test]
-async fn everything_goes_in_order_and_again_after_a_step_that_could_not_be() {
+async fn removal_runs_in_order_and_resumes_after_a_failed_step() {
     let Some(cluster) = Cluster::own_with(Setup { full: true, ..Setup::default() }) else { return };
     install(&cluster).await;
     let running = controller(&cluster).await;

@@ -30,7 +30,7 @@ fn application_status() -> Value {
 }
 
 #[tokio::test]
-async fn applications_show_how_many_nodes_are_ready_and_where_the_rollout_is() {
+async fn applications_show_ready_nodes_and_the_state_of_the_rollout() {
     let Some(cluster) = Cluster::shared().await else { return };
     cluster.namespace("table").await;
     with_status(&cluster, &everything("table"), application_status()).await;

@@ -13,7 +13,7 @@ use crate::stage::Stage;
 use crate::version::Version;
 
 /// Maximum number of requests of one agent to recover: its watches, lists, a state, and some failed attempts.
-const MOST_REQUESTS: f64 = 60.0;
+const MAX_REQUESTS: f64 = 60.0;
 
 pub async fn run(stage: &mut Stage) -> Result<()> {
     let (nodes, tenth) = (stage.nodes(), stage.count(in_tenth));
@@ -36,7 +36,7 @@ pub async fn run(stage: &mut Stage) -> Result<()> {
     let took = begun.elapsed();
     let back = stage.fleet.totals_of(in_tenth).await? - &before;
     let each = (cut.all() + back.all()) as f64 / tenth as f64;
-    stage.report.check(each <= MOST_REQUESTS, || format!("{each} requests of each agent that was cut off"));
+    stage.report.check(each <= MAX_REQUESTS, || format!("{each} requests of each agent that was cut off"));
     // Writes without a response are repeated.
     let most = tenth as u64 + cut.writes + back.unanswered();
     stage

@@ -25,7 +25,7 @@ fn allowed(number: i64, own: u32) -> [i64; 6] {
 }
 
 #[test]
-fn every_call_of_their_tables_is_made_and_every_other_ends_the_process() {
+fn allowed_worker_calls_succeed_and_any_other_kills_the_process() {
     for groups in [of_verifier(), of_fetcher()] {
         let of_table: Vec<i64> =
             groups.iter().flat_map(|group| group.all()).map(|call| call.number).collect();

@@ -49,7 +49,7 @@ fn every_number_that_is_in_no_table_ends_the_process() {
 }
 
 #[test]
-fn what_newer_libraries_try_first_is_answered_as_an_older_kernel_would() {
+fn calls_of_newer_libraries_fail_as_on_an_older_kernel() {
     for number in UNKNOWN.iter().map(|call| call.number).chain(LATER) {
         assert_eq!(call(CageMode::On, false, number, |_| NOTHING), CallEnd::Unknown, "call {number}");
     }

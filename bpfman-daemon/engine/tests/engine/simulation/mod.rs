@@ -97,6 +97,6 @@ fn schedules_of_seeds_with_remainder_two_keep_what_was_promised() {
 }
 
 #[test]
-fn schedules_of_seeds_with_remainder_three_keep_what_was_promised() {
+fn schedules_of_seeds_with_remainder_three_keep_promises() {
     quarter(3);
 }

@@ -8,7 +8,7 @@ use super::{Attr, Program};
 use crate::together::sum_of_cpus;
 
 /// Entries that are read of a map: a table of all 65,536 ports would take most of the time.
-const MOST_ENTRIES: usize = 512;
+const MAX_ENTRIES: usize = 512;
 
 /// Types of maps with a value for each CPU.
 const PER_CPU: [u32; 3] = [5, 6, 10];
@@ -125,7 +125,7 @@ impl Map {
             return all;
         }
         let mut key: Option<Vec<u8>> = None;
-        for _ in 0..MOST_ENTRIES {
+        for _ in 0..MAX_ENTRIES {
             let mut next = vec![0; self.key_size];
             let from = key.as_ref().map_or(std::ptr::null(), Vec::as_ptr);
             let mut attr = Attr::new().fd(0, self.fd.as_raw_fd());

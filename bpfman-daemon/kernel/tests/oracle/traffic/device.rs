@@ -28,7 +28,7 @@ fn bound(number: u8, maps: &[Map], device: u32) -> Program {
 }
 
 #[test]
-fn a_chain_that_is_bound_to_its_device_takes_turns_with_an_ordinary_one() {
+fn device_bound_chain_alternates_with_an_ordinary_one() {
     if lacks_tcx() {
         return;
     }

@@ -87,6 +87,6 @@ fn an_af_xdp_socket_misses_nothing_while_its_chain_is_swapped() {
 }
 
 #[test]
-fn an_af_xdp_socket_of_a_generic_chain_misses_nothing_while_it_is_swapped() {
+fn af_xdp_socket_of_a_generic_chain_misses_nothing_during_swaps() {
     receives_across_swaps(XdpMode::Generic);
 }

@@ -138,7 +138,7 @@ fn a_cut_generic_xdp_chain_is_swapped_under_a_flood() {
 }
 
 #[test]
-fn an_xdp_chain_of_programs_of_their_own_is_swapped_under_a_flood() {
+fn xdp_chain_of_separate_programs_is_swapped_under_a_flood() {
     if !lacks_tcx() {
         swaps(ProgramKind::Xdp, Some(XdpMode::Native), Attempt::AllStandalone);
     }

@@ -88,14 +88,14 @@ fn chains_agree(mode: XdpMode, seed: u64) {
 }
 
 #[test]
-fn an_xdp_chain_by_driver_does_to_real_packets_what_its_members_do_in_test_runs() {
+fn native_xdp_chain_treats_real_packets_as_test_runs_do() {
     if !lacks_tcx() {
         chains_agree(XdpMode::Native, 50);
     }
 }
 
 #[test]
-fn a_generic_xdp_chain_does_to_real_packets_what_its_members_do_in_test_runs() {
+fn generic_xdp_chain_treats_real_packets_as_test_runs_do() {
     if !lacks_tcx() {
         chains_agree(XdpMode::Generic, 51);
     }

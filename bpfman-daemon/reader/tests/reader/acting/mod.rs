@@ -37,7 +37,7 @@ pub fn acting(act: impl Fn(usize, UnixStream) + Send + Sync + 'static) -> (Reade
 }
 
 /// Receives the question and the object.
-pub fn is_given(stream: UnixStream) -> Answering {
+pub fn receive_object(stream: UnixStream) -> Answering {
     let mut served = Answering::new(stream);
     let _read: Option<Value> = served.question().unwrap();
     let _object = served.take().unwrap();

@@ -11,7 +11,7 @@ const PATH_LENGTH: usize = 256;
 const ARGUMENTS_LENGTH: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum JobAction {
     /// The program file and its arguments, which are incomplete if `whole` is false.
     Exec {
         path: Option<String>,
@@ -35,7 +35,7 @@ pub struct Event {
     pub parent: u32,
     pub uid: u32,
     pub comm: String,
-    pub deed: Deed,
+    pub deed: JobAction,
 }
 
 impl Event {
@@ -59,11 +59,11 @@ impl Event {
                 let told = &arguments[..length.min(ARGUMENTS_LENGTH)];
                 let told = told.strip_suffix(&[0]).unwrap_or(told);
                 let arguments = told.split(|byte| *byte == 0).map(text).collect();
-                Deed::Exec { path, arguments, whole: length <= ARGUMENTS_LENGTH }
+                JobAction::Exec { path, arguments, whole: length <= ARGUMENTS_LENGTH }
             }
-            1 => Deed::Connect { address, port, protocol },
-            2 => Deed::Write { path },
-            3 => Deed::Exit,
+            1 => JobAction::Connect { address, port, protocol },
+            2 => JobAction::Write { path },
+            3 => JobAction::Exit,
             _ => return None,
         };
         Some(Self { pid, parent, uid, comm, deed })
@@ -74,18 +74,18 @@ impl Event {
             "pid": self.pid, "parent": self.parent, "uid": self.uid, "comm": self.comm, "expected": expected,
         });
         match &self.deed {
-            Deed::Exec { path, arguments, whole } => {
+            JobAction::Exec { path, arguments, whole } => {
                 object["path"] = path.as_deref().into();
                 object["arguments"] = arguments.clone().into();
                 object["arguments_cut"] = (!whole).into();
             }
-            Deed::Connect { address, port, protocol } => {
+            JobAction::Connect { address, port, protocol } => {
                 object["protocol"] = protocol::name_of(*protocol).into();
                 object["address"] = address.to_string().into();
                 object["port"] = (*port).into();
             }
-            Deed::Write { path } => object["path"] = path.as_deref().into(),
-            Deed::Exit => {}
+            JobAction::Write { path } => object["path"] = path.as_deref().into(),
+            JobAction::Exit => {}
         }
         object
     }

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
-use crate::event::Deed;
+use crate::event::JobAction;
 use crate::group::{Group, Place};
 use crate::job::Job;
 use crate::policy::Policy;
@@ -198,12 +198,12 @@ fn follow(
             let expected = policy.expects(&event.deed, workspace);
             unexpected += u64::from(!expected);
             match event.deed {
-                Deed::Exec { .. } => execs.push(event.to_json(expected)),
-                Deed::Connect { .. } => connects.push(event.to_json(expected)),
-                Deed::Write { path: Some(ref path) } if std::path::Path::new(path).starts_with(workspace) => {
-                }
-                Deed::Write { .. } => writes.push(event.to_json(expected)),
-                Deed::Exit => {}
+                JobAction::Exec { .. } => execs.push(event.to_json(expected)),
+                JobAction::Connect { .. } => connects.push(event.to_json(expected)),
+                JobAction::Write { path: Some(ref path) }
+                    if std::path::Path::new(path).starts_with(workspace) => {}
+                JobAction::Write { .. } => writes.push(event.to_json(expected)),
+                JobAction::Exit => {}
             }
         }
         if over {

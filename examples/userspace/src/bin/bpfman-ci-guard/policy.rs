@@ -9,7 +9,7 @@ use bpfman_examples::prefix::Prefix;
 use bpfman_examples::protocol::Protocol;
 use serde::Deserialize;
 
-use crate::event::Deed;
+use crate::event::JobAction;
 
 /// Expected actions. An omitted list allows everything, an empty list nothing.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -90,23 +90,23 @@ impl Policy {
 
     /// Returns whether an action is expected. An action without a path is expected only if the list is omitted; writes
     /// below the workspace are always expected.
-    pub fn expects(&self, deed: &Deed, workspace: &str) -> bool {
+    pub fn expects(&self, deed: &JobAction, workspace: &str) -> bool {
         let listed = |list: &Option<Vec<PathPattern>>, path: &Option<String>| match (list, path) {
             (None, _) => true,
             (Some(list), Some(path)) => list.iter().any(|one| one.covers(path)),
             (Some(_), None) => false,
         };
         match deed {
-            Deed::Exec { path, .. } => listed(&self.exec, path),
-            Deed::Connect { address, port, protocol } => {
+            JobAction::Exec { path, .. } => listed(&self.exec, path),
+            JobAction::Connect { address, port, protocol } => {
                 let covers = |one: &Destination| one.covers(*address, *port, *protocol);
                 self.connect.as_ref().is_none_or(|list| list.iter().any(covers))
             }
-            Deed::Write { path } => {
+            JobAction::Write { path } => {
                 path.as_deref().is_some_and(|path| Path::new(path).starts_with(workspace))
                     || listed(&self.write, path)
             }
-            Deed::Exit => true,
+            JobAction::Exit => true,
         }
     }
 }

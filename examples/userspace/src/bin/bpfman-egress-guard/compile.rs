@@ -12,8 +12,8 @@ use crate::pattern::Pattern;
 use crate::rule::{Bounds, Destination, Rule};
 
 /// Capacity of the maps `resolvers` and `ports` for one generation.
-const MOST_RESOLVERS: usize = 128;
-const MOST_PORTS: usize = 32_768;
+const MAX_RESOLVERS: usize = 128;
+const MAX_PORTS: usize = 32_768;
 
 /// Number of a set of protocols and ports; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,8 +80,8 @@ pub fn compile(rules: &[Rule], classes: &HashMap<Pattern, Class>) -> Result<Comp
         let around = names.iter().filter(|(wider, _)| wider.covers(pattern));
         compiled.add_ports(class, around.flat_map(|(_, services)| services));
     }
-    check("resolvers", compiled.resolvers.len(), MOST_RESOLVERS)?;
-    check("ports of prefixes and names", compiled.ports.len(), MOST_PORTS)?;
+    check("resolvers", compiled.resolvers.len(), MAX_RESOLVERS)?;
+    check("ports of prefixes and names", compiled.ports.len(), MAX_PORTS)?;
     Ok(compiled)
 }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_the_ports_of_the_stars_above_it_and_one_that_is_only_asked_for_has_none() {
+    fn name_inherits_wildcard_ports_and_an_ask_only_name_has_none() {
         let compiled = compiled(
             "allow name *.example.com proto tcp dport 443\nallow name a.example.com proto udp\nask *.local",
         );

@@ -46,12 +46,12 @@ impl Active {
 
 /// Rules in their order, with the classes of their names.
 #[derive(Debug, Default)]
-pub struct InForce {
+pub struct ActiveRules {
     pub rules: Vec<Rule>,
     pub classes: Table<Pattern, Class>,
 }
 
-impl InForce {
+impl ActiveRules {
     /// Returns the rules in force, using read-only descriptors; `None` before the first `apply`. Fails if a map cannot
     /// be opened or read.
     pub fn read(maps: &MapSource) -> Result<Option<Self>> {
@@ -116,7 +116,7 @@ impl Guard {
 
     fn replace_alone(&mut self, rules: &[Rule]) -> Result<()> {
         let now = Active::read(&self.active)?;
-        let before = InForce::of(&self.texts, now)?.unwrap_or_default();
+        let before = ActiveRules::of(&self.texts, now)?.unwrap_or_default();
         let mut next = Active { generation: generation::after(now.generation), ..now };
         let mut classes = before.classes;
         for pattern in rules.iter().filter_map(Rule::pattern) {
@@ -192,7 +192,7 @@ pub fn mode(maps: &MapSource) -> Result<Mode> {
 /// Sets the mode. Fails if there are no rules to enforce, or the map cannot be opened or written.
 pub fn set_mode(maps: &MapSource, wanted: Mode) -> Result<()> {
     let mut mode: Array<MapData, u32> = maps.open("mode", MapAccess::Write)?;
-    if wanted == Mode::Enforce && InForce::read(maps)?.is_none() {
+    if wanted == Mode::Enforce && ActiveRules::read(maps)?.is_none() {
         return Err(Failure::invalid("there are no rules to enforce", "`apply FILE` first").into());
     }
     mode.set(0, wanted as u32, 0).context("cannot write the mode")

@@ -9,7 +9,7 @@ use bpfman_examples::address::from_words;
 use bpfman_examples::source::MapSource;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::guard::InForce;
+use crate::guard::ActiveRules;
 
 /// One address of one name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +23,7 @@ pub struct Learned {
 
 /// Returns the unexpired addresses for rules in force, sorted. Fails if a map cannot be opened or read.
 pub fn learned(maps: &MapSource) -> Result<Vec<Learned>> {
-    let rules = InForce::read(maps)?.unwrap_or_default();
+    let rules = ActiveRules::read(maps)?.unwrap_or_default();
     let learnt: HashMap<MapData, [u32; 4], [u64; 4]> = maps.open("learnt", MapAccess::Read)?;
     // Same clock as `bpf_ktime_get_boot_ns`.
     let now = u64::try_from(clock_gettime(ClockId::Boottime).tv_sec)?;

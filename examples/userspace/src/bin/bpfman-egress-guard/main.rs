@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::follow::Followed;
-use bpfman_examples::kept::Keeping;
+use bpfman_examples::follow_file::FollowFlags;
 use bpfman_examples::mode::{self, Mode};
 use bpfman_examples::source::MapSource;
 use bpfman_examples::{failure, rule_file};
@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::event::Refused;
 use crate::file::RuleFile;
-use crate::guard::{Guard, InForce};
+use crate::guard::{ActiveRules, Guard};
 use crate::learned::learned;
 use crate::rule::Rule;
 
@@ -50,7 +50,7 @@ enum Action {
         #[arg(value_name = "FILE")]
         file: String,
         #[command(flatten)]
-        keeping: Keeping,
+        keeping: FollowFlags,
     },
     /// Show what `apply` would change; ends with 1 if there is anything
     Diff {
@@ -114,7 +114,7 @@ fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
             Ok(())
         })?,
         Action::Diff { file } => {
-            let old = InForce::read(&maps)?.unwrap_or_default().rules;
+            let old = ActiveRules::read(&maps)?.unwrap_or_default().rules;
             let new = file::read(&file)?;
             let mut difference = rule_file::difference(&old, &new.rules);
             let now = guard::mode(&maps)?;
@@ -127,7 +127,7 @@ fn run(Arguments { maps, action }: Arguments) -> Result<ExitCode> {
             }
         }
         Action::List { json } => {
-            let rules = InForce::read(&maps)?.unwrap_or_default().rules;
+            let rules = ActiveRules::read(&maps)?.unwrap_or_default().rules;
             let lines: Vec<String> = rules.iter().map(Rule::to_string).collect();
             if json {
                 writeln!(out, "{}", json!({ "mode": guard::mode(&maps)?.to_string(), "rules": lines }))?;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use anyhow::{Result, ensure};
 
 /// `DNS_NAME_MAX`.
-const LONGEST: usize = 183;
-const LONGEST_LABEL: usize = 63;
+const MAX_NAME: usize = 183;
+const MAX_LABEL: usize = 63;
 /// Size of the key: generation, and `reversed` of `struct dns_name`.
 pub const KEY_BYTES: usize = 188;
 
@@ -71,13 +71,13 @@ impl FromStr for Pattern {
         };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         // A wildcard must leave space for a label.
-        ensure!(name.len() + usize::from(below) <= LONGEST, "{text:?} is longer than {LONGEST} characters");
+        ensure!(name.len() + usize::from(below) <= MAX_NAME, "{text:?} is longer than {MAX_NAME} characters");
         for label in name.split('.') {
             let plain =
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
             ensure!(
-                (1..=LONGEST_LABEL).contains(&label.len()) && label.bytes().all(plain),
-                "{text:?} is no name: labels of 1 to {LONGEST_LABEL} letters, digits, - and _"
+                (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(plain),
+                "{text:?} is no name: labels of 1 to {MAX_LABEL} letters, digits, - and _"
             );
         }
         Ok(Self { name, below })

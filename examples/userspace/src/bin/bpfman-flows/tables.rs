@@ -38,7 +38,7 @@ impl Tables {
 }
 
 /// Bound of the steps through one table.
-const MOST_STEPS: usize = 4 * 65_536;
+const MAX_STEPS: usize = 4 * 65_536;
 
 /// Reads all entries. If a key disappears between two steps, the kernel restarts the iteration: entries are
 /// deduplicated by key, and the number of steps is bounded.
@@ -47,7 +47,7 @@ fn entries<const KEY: usize>(
     parse: impl Fn(&[u8; KEY]) -> Option<Flow>,
 ) -> Result<Vec<Seen>> {
     let mut all = std::collections::HashMap::new();
-    for key in table.keys().take(MOST_STEPS) {
+    for key in table.keys().take(MAX_STEPS) {
         let key = key?;
         match table.get(&key, 0) {
             Ok(record) => drop(all.insert(key, record)),

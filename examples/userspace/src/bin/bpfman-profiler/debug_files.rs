@@ -13,12 +13,12 @@ use blazesym::helper::read_elf_build_id;
 use reqwest::{Client, StatusCode, Url};
 use tokio::runtime::Runtime;
 
-use crate::debug_settings::{LONGEST, MOST, Settings, shown};
+use crate::debug_settings::{MAX_SIZE_VARIABLE, MAX_TIME, Settings, shown};
 
 /// Bound of the requests for one profile.
-const MOST_ASKED: usize = 128;
+const MAX_QUERIES: usize = 128;
 /// Upper bound of the length of a build id, in bytes.
-const LONGEST_ID: usize = 64;
+const MAX_ID: usize = 64;
 
 /// Cache of debug files, and the servers that provide more.
 pub struct DebugFiles {
@@ -66,7 +66,7 @@ impl DebugFiles {
 
     /// Starts another profile: failed servers are queried again, and the cache is read again.
     pub fn begin(&mut self) {
-        self.end = Instant::now() + LONGEST;
+        self.end = Instant::now() + MAX_TIME;
         (self.asked, self.not_asked, self.too_large) = (0, 0, 0);
         self.found.clear();
         self.failed.fill(None);
@@ -74,7 +74,7 @@ impl DebugFiles {
 
     /// Returns the debug file of a binary; `None` if neither the cache nor a server has it.
     pub fn of(&mut self, build_id: &[u8]) -> Option<PathBuf> {
-        if build_id.is_empty() || build_id.len() > LONGEST_ID {
+        if build_id.is_empty() || build_id.len() > MAX_ID {
             return None;
         }
         let id: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -93,13 +93,13 @@ impl DebugFiles {
         if self.too_large > 0 {
             let (files, most) = (self.too_large, self.settings.most);
             notes.push(format!(
-                "{files} files of symbols not fetched: they have more than {most} bytes ({MOST})"
+                "{files} files of symbols not fetched: they have more than {most} bytes ({MAX_SIZE_VARIABLE})"
             ));
         }
         if self.not_asked > 0 {
-            let (binaries, seconds) = (self.not_asked, LONGEST.as_secs());
+            let (binaries, seconds) = (self.not_asked, MAX_TIME.as_secs());
             notes.push(format!(
-                "{binaries} binaries without symbols not asked for: one profile asks {MOST_ASKED} times, and {seconds} s, at most"
+                "{binaries} binaries without symbols not asked for: one profile asks {MAX_QUERIES} times, and {seconds} s, at most"
             ));
         }
         notes
@@ -110,7 +110,7 @@ impl DebugFiles {
             if self.failed[at].is_some() {
                 continue;
             }
-            if self.asked >= MOST_ASKED || Instant::now() >= self.end {
+            if self.asked >= MAX_QUERIES || Instant::now() >= self.end {
                 self.not_asked += 1;
                 return None;
             }

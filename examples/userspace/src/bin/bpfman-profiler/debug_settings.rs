@@ -14,14 +14,14 @@ const URLS: &str = "DEBUGINFOD_URLS";
 const CACHE: &str = "DEBUGINFOD_CACHE_PATH";
 const TIMEOUT: &str = "DEBUGINFOD_TIMEOUT";
 /// Variable with the largest size of a file, in bytes.
-pub const MOST: &str = "DEBUGINFOD_MAXSIZE";
+pub const MAX_SIZE_VARIABLE: &str = "DEBUGINFOD_MAXSIZE";
 
 /// Default time without data after which a server has failed.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(90);
 /// Default of the largest size of a file, in bytes.
 const USUAL_MOST: u64 = 1 << 30;
 /// Time limit of all requests for one profile, because the user waits for it.
-pub const LONGEST: Duration = Duration::from_secs(300);
+pub const MAX_TIME: Duration = Duration::from_secs(300);
 
 /// Servers (at least one) and limits.
 pub struct Settings {
@@ -44,10 +44,10 @@ impl Settings {
         let variable = |name: &str| number(name, &env::var(name).unwrap_or_default());
         let timeout = match variable(TIMEOUT)? {
             None => USUAL_TIMEOUT,
-            Some(0) => LONGEST,
-            Some(seconds) => Duration::from_secs(seconds).min(LONGEST),
+            Some(0) => MAX_TIME,
+            Some(seconds) => Duration::from_secs(seconds).min(MAX_TIME),
         };
-        let most = variable(MOST)?.filter(|most| *most > 0).unwrap_or(USUAL_MOST);
+        let most = variable(MAX_SIZE_VARIABLE)?.filter(|most| *most > 0).unwrap_or(USUAL_MOST);
         Ok(Some(Self { servers, folder: folder(|name| env::var_os(name))?, timeout, most }))
     }
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_of_the_flag_stand_for_those_of_the_environment_where_words_about_signatures_stand_too() {
+    fn flag_replaces_environment_servers_even_with_signature_words() {
         let of = |named: &[&str], environment: &str| {
             let named: Vec<String> = named.iter().map(|url| (*url).to_owned()).collect();
             servers(&named, environment).unwrap().iter().map(Url::to_string).collect::<Vec<_>>()
@@ -171,11 +171,11 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_whole_number_and_none_below_one() {
-        assert_eq!(number(MOST, "").unwrap(), None);
-        assert_eq!(number(MOST, "4096").unwrap(), Some(4096));
-        assert_eq!(number(MOST, "0").unwrap(), Some(0));
-        assert_eq!(number(MOST, "-1").unwrap(), Some(0));
-        assert!(number(MOST, "1G").unwrap_err().to_string().contains(MOST));
+        assert_eq!(number(MAX_SIZE_VARIABLE, "").unwrap(), None);
+        assert_eq!(number(MAX_SIZE_VARIABLE, "4096").unwrap(), Some(4096));
+        assert_eq!(number(MAX_SIZE_VARIABLE, "0").unwrap(), Some(0));
+        assert_eq!(number(MAX_SIZE_VARIABLE, "-1").unwrap(), Some(0));
+        assert!(number(MAX_SIZE_VARIABLE, "1G").unwrap_err().to_string().contains(MAX_SIZE_VARIABLE));
     }
 
     #[test]

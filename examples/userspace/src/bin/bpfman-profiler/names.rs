@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_of_this_process_has_its_name_and_one_of_nobody_has_none() {
+    fn function_of_this_process_has_its_name_and_unmapped_one_none() {
         let here = std::process::id();
         let inside = known_by_its_name as fn() -> u64 as usize as u64 + 1;
         let mut names = Names::new(&BTreeSet::new());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_of_which_nothing_has_a_name_is_missing_all_and_is_read_once_some_are_found() {
+    fn process_without_names_is_read_again_once_some_are_found() {
         let nobody = u32::MAX >> 1;
         let addresses = BTreeSet::from([16, 32]);
         let mut names = Names::new(&BTreeSet::new());

@@ -17,7 +17,7 @@ use crate::lease::Scope;
 use crate::take::Profiler;
 
 /// Longest profile of a request, in seconds.
-const LONGEST: u64 = 300;
+const MAX_SECONDS: u64 = 300;
 /// Default duration, in seconds.
 const SECONDS: u64 = 10;
 
@@ -74,8 +74,8 @@ impl Query {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("seconds", text)) => match text.parse() {
-                    Ok(seconds @ 1..=LONGEST) => parsed.seconds = seconds,
-                    _ => return Err(format!("seconds={text}: expected 1 to {LONGEST}")),
+                    Ok(seconds @ 1..=MAX_SECONDS) => parsed.seconds = seconds,
+                    _ => return Err(format!("seconds={text}: expected 1 to {MAX_SECONDS}")),
                 },
                 Some(("format", text)) => {
                     parsed.format =
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_said_has_a_value_and_what_is_not_known_is_refused() {
+    fn missing_parameters_have_defaults_and_unknown_ones_fail() {
         assert_eq!(Query::parse("").unwrap(), Query { seconds: 10, format: Format::Folded });
         assert_eq!(
             Query::parse("seconds=3&format=pprof").unwrap(),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use aya::maps::{MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::failure;
-use bpfman_examples::kept::Keeping;
+use bpfman_examples::follow_file::FollowFlags;
 use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ enum Action {
         #[arg(value_name = "FILE")]
         file: String,
         #[command(flatten)]
-        keeping: Keeping,
+        keeping: FollowFlags,
     },
     /// Show the rules of `allow` and `deny`
     Ports {

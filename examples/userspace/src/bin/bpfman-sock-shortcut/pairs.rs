@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::end::{End, RawEnd};
 
 /// Twice the capacity of the map: a socket that disappears during the iteration may restart it.
-const MOST_READ: usize = 2 * 65_536;
+const MAX_READ: usize = 2 * 65_536;
 
 /// Connection with at least one end in the map.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn read(maps: &MapSource) -> Result<Vec<Pair>> {
     let sockets: SockHash<MapData, RawEnd> = maps.open("sockets", MapAccess::Read)?;
     let mut ends = BTreeSet::new();
     for (number, key) in sockets.keys().enumerate() {
-        if number == MOST_READ {
+        if number == MAX_READ {
             return Err(
                 Failure::conflict("connections come and go faster than they are read", "try again").into()
             );

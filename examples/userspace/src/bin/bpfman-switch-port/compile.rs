@@ -11,10 +11,10 @@ use bpfman_examples::service::Service;
 use crate::rule::{Direction, Mac, Phase, PortName, Rule};
 
 /// Bounds of one generation: `MAX_PORTS`, `MAX_ADDRESSES`, and half of `MAX_SERVICES` and of the trie `peers`.
-const MOST_PORTS: usize = 256;
-const MOST_ADDRESSES: usize = 4096;
-const MOST_SERVICES: usize = 32_768;
-const MOST_PEERS: usize = 8192;
+const MAX_PORTS: usize = 256;
+const MAX_ADDRESSES: usize = 4096;
+const MAX_SERVICES: usize = 32_768;
+const MAX_PEERS: usize = 8192;
 
 /// Index of an interface in its network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,11 +93,11 @@ pub fn compile(rules: &[Rule], find: impl Fn(&PortName) -> Result<PortIndex>) ->
         services.dedup();
         compiled.services.extend(services.into_iter().map(|service| (number, service)));
     }
-    check("ports", compiled.ports.len(), MOST_PORTS)?;
+    check("ports", compiled.ports.len(), MAX_PORTS)?;
     let addresses = compiled.ports.values().map(|port| port.addresses.len()).sum();
-    check("addresses of ports", addresses, MOST_ADDRESSES)?;
-    check("prefixes of rules", compiled.peers.len(), MOST_PEERS)?;
-    check("protocols and ports of rules", compiled.services.len(), MOST_SERVICES)?;
+    check("addresses of ports", addresses, MAX_ADDRESSES)?;
+    check("prefixes of rules", compiled.peers.len(), MAX_PEERS)?;
+    check("protocols and ports of rules", compiled.services.len(), MAX_SERVICES)?;
     Ok(compiled)
 }
 
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_prefix_has_the_services_of_those_around_it_in_its_direction_and_port() {
+    fn longer_prefix_inherits_services_of_its_direction_and_port() {
         let compiled = compiled(
             "port a\nport bb\nallow a out proto icmp\nallow a out to 10.0.0.0/8 proto tcp\n\
              allow a in from 10.0.0.0/8 proto udp\nallow bb out to 10.0.0.0/8",

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapData, MapError, PerCpuHashMap};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::Count;
-use bpfman_examples::kept::Keeping;
+use bpfman_examples::follow_file::FollowFlags;
 use bpfman_examples::source::MapSource;
 use bpfman_examples::{failure, rule_file};
 use clap::{Parser, Subcommand};
@@ -43,7 +43,7 @@ enum Action {
         #[arg(value_name = "FILE")]
         file: String,
         #[command(flatten)]
-        keeping: Keeping,
+        keeping: FollowFlags,
     },
     /// Show what `apply` would change; ends with 1 if there is anything
     Diff {

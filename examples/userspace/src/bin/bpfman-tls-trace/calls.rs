@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::piece::{Caller, Direction, Piece};
 
 /// Maximum number of threads with an incomplete call; pieces of further threads are shown separately.
-const MOST: usize = 4096;
+const MAX_THREADS: usize = 4096;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -64,7 +64,7 @@ impl Calls {
                 bytes: piece.bytes,
             },
         };
-        if piece.last || self.0.len() >= MOST {
+        if piece.last || self.0.len() >= MAX_THREADS {
             ended.push(call);
         } else {
             self.0.insert(thread, call);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_whose_pieces_were_lost_is_cut_and_never_joined_with_another() {
+    fn call_with_lost_pieces_is_cut_and_never_joined_with_another() {
         let mut calls = Calls::default();
         assert!(calls.take(piece(1, 0, false, b"abc")).is_empty());
         assert_eq!(texts(calls.take(piece(1, 0, true, b"next"))), [b"abc".to_vec(), b"next".to_vec()]);

@@ -7,7 +7,7 @@ use crate::calls::{Call, Stream};
 /// Names in lower case.
 const NAMES: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 /// Length of the longest name with its colon: bytes of a line that decide whether it is such a header.
-const LONGEST: usize = "proxy-authorization:".len();
+const MAX_NAME: usize = "proxy-authorization:".len();
 /// Maximum number of streams that end in the middle of such a line.
 const MAX_STREAMS: usize = 1024;
 pub const HIDDEN: &str = "(hidden)";
@@ -50,7 +50,7 @@ struct Line {
 impl Line {
     fn take(&mut self, part: &[u8], text: &mut Vec<u8>) {
         let known = self.head.len();
-        self.head.extend(part.iter().take(LONGEST - known));
+        self.head.extend(part.iter().take(MAX_NAME - known));
         // Number of bytes of the part that are shown: up to the colon, if the name ends here.
         let mut shown = 0;
         if known == 0 && self.after_secret && matches!(part[0], b' ' | b'\t') {

@@ -16,7 +16,7 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::failure;
 use bpfman_examples::follow::Followed;
-use bpfman_examples::kept::Keeping;
+use bpfman_examples::follow_file::FollowFlags;
 use bpfman_examples::mode::{self, Mode};
 use bpfman_examples::source::MapSource;
 use clap::error::ErrorKind;
@@ -59,7 +59,7 @@ enum OfLoaded {
         /// `-` is standard input
         file: String,
         #[command(flatten)]
-        keeping: Keeping,
+        keeping: FollowFlags,
     },
     /// Show the rules in force and how often each has matched
     Rules {

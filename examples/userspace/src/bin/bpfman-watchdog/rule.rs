@@ -13,11 +13,11 @@ use crate::capability::Capability;
 /// Maximum number of rules: each is one bit of a word.
 pub const MAX_RULES: usize = 64;
 /// Bytes of a name in the map, without its action and terminating zero.
-pub const LONGEST_NAME: usize = 62;
-const LONGEST_COMM: usize = 15;
-const LONGEST_PATH: usize = 251;
+pub const MAX_NAME: usize = 62;
+const MAX_COMM: usize = 15;
+const MAX_PATH: usize = 251;
 /// Number of cgroup levels that the program searches.
-const MOST_LEVELS: usize = 8;
+const MAX_LEVELS: usize = 8;
 
 /// Event, in the order of `enum event_kind`, in which opening for writing is a separate kind.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -123,8 +123,8 @@ impl TryFrom<String> for Comm {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if text.is_empty() || text.len() > LONGEST_COMM || text.contains('\0') {
-            return Err(format!("{text:?} is no name of a task: those have 1 to {LONGEST_COMM} bytes"));
+        if text.is_empty() || text.len() > MAX_COMM || text.contains('\0') {
+            return Err(format!("{text:?} is no name of a task: those have 1 to {MAX_COMM} bytes"));
         }
         Ok(Self(text))
     }
@@ -135,8 +135,8 @@ impl TryFrom<String> for PathPattern {
 
     fn try_from(text: String) -> Result<Self, String> {
         check_absolute(&text)?;
-        if text.len() > LONGEST_PATH {
-            return Err(format!("the path {text:?} has more than {LONGEST_PATH} bytes"));
+        if text.len() > MAX_PATH {
+            return Err(format!("the path {text:?} has more than {MAX_PATH} bytes"));
         }
         Ok(Self(text))
     }
@@ -148,10 +148,8 @@ impl TryFrom<String> for Group {
     fn try_from(text: String) -> Result<Self, String> {
         check_absolute(&text)?;
         let levels = text.split('/').skip(1).count();
-        if text.ends_with('/') || levels > MOST_LEVELS {
-            return Err(format!(
-                "the control group {text:?} is not 1 to {MOST_LEVELS} levels below the root"
-            ));
+        if text.ends_with('/') || levels > MAX_LEVELS {
+            return Err(format!("the control group {text:?} is not 1 to {MAX_LEVELS} levels below the root"));
         }
         Ok(Self(text))
     }
@@ -220,8 +218,8 @@ impl TryFrom<Written> for Rule {
 
     fn try_from(written: Written) -> Result<Self, String> {
         let Written { name, event, access, when, unless, action } = written;
-        if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
-            return Err(format!("the name {name:?} has not 1 to {LONGEST_NAME} bytes that can be printed"));
+        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+            return Err(format!("the name {name:?} has not 1 to {MAX_NAME} bytes that can be printed"));
         }
         for condition in when.asked().into_iter().chain(unless.asked()) {
             if !event.has(condition) {

@@ -39,7 +39,7 @@ pub struct Balancer {
 }
 
 /// Configuration in force; the numbers are indices of map entries.
-pub struct InForce {
+pub struct ActiveConfig {
     pub settings: Settings,
     /// Number of identities that were assigned to services so far.
     pub identities: u32,
@@ -57,7 +57,7 @@ pub struct Serving {
     pub weights: BTreeMap<u32, u32>,
 }
 
-impl InForce {
+impl ActiveConfig {
     /// Returns the backends that failed health checks; configuration files do not contain this state.
     fn down(&self) -> HashSet<IpAddr> {
         let down = self.backends.values().filter(|backend| backend.state == State::Down);
@@ -81,7 +81,7 @@ impl InForce {
 }
 
 /// Returns the configuration in force, using read-only descriptors. Fails if a map cannot be opened or read.
-pub fn in_force(maps: &MapSource) -> Result<InForce> {
+pub fn in_force(maps: &MapSource) -> Result<ActiveConfig> {
     let now = read_active(&maps.open("active", MapAccess::Read)?)?;
     read(
         now,
@@ -102,7 +102,7 @@ fn read(
     members: &HashMap<MapData, [u32; 2], u32>,
     settings: &Array<MapData, RawSettings>,
     backends: &Array<MapData, [u8; 24]>,
-) -> Result<InForce> {
+) -> Result<ActiveConfig> {
     let mut found = BTreeMap::new();
     for (service, Placed { number, identity }) in slots.read()? {
         found.insert(number, Serving { service, identity, weights: BTreeMap::new() });
@@ -118,7 +118,7 @@ fn read(
     }
     let bytes = settings.get(&now, 0).context("cannot read the settings")?;
     let (settings, identities) = settings_of(&bytes);
-    Ok(InForce { settings, identities, services: found, backends: used })
+    Ok(ActiveConfig { settings, identities, services: found, backends: used })
 }
 
 /// Returns the settings and the number of assigned identities.
@@ -170,7 +170,7 @@ impl Balancer {
         })
     }
 
-    pub fn in_force(&self) -> Result<InForce> {
+    pub fn in_force(&self) -> Result<ActiveConfig> {
         let now = read_active(&self.active)?;
         let generation = &self.generations[now as usize];
         read(now, &generation.slots, &generation.members, &self.settings, &self.backends)
@@ -200,7 +200,7 @@ impl Balancer {
 
     fn write(
         &mut self,
-        make: impl FnOnce(InForce) -> Result<Option<(Config, HashSet<IpAddr>)>>,
+        make: impl FnOnce(ActiveConfig) -> Result<Option<(Config, HashSet<IpAddr>)>>,
     ) -> Result<()> {
         self.turn.take()?;
         let result = self.in_force().and_then(make).and_then(|made| match made {
@@ -258,7 +258,7 @@ impl Balancer {
     fn place_backends(
         &mut self,
         config: &Config,
-        old: &InForce,
+        old: &ActiveConfig,
         down: &HashSet<IpAddr>,
     ) -> Result<Table<IpAddr, (u32, State)>> {
         let mut places = Table::new();
@@ -306,7 +306,11 @@ impl Balancer {
 
     /// Assigns an entry to each service, in the configuration's order: the entry that it has, or an unused one with a
     /// new identity. Also returns the number of identities assigned so far.
-    fn place_services(&mut self, config: &Config, old: &InForce) -> Result<(Vec<(Service, Placed)>, u32)> {
+    fn place_services(
+        &mut self,
+        config: &Config,
+        old: &ActiveConfig,
+    ) -> Result<(Vec<(Service, Placed)>, u32)> {
         let known: Table<Service, Placed> = old
             .services
             .iter()

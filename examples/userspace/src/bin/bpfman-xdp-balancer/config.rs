@@ -13,10 +13,10 @@ use crate::service::{Protocol, Service};
 pub const GRAMMAR: &str = "`source ADDRESS`, `mtu BYTES`, `service ADDRESS tcp|udp PORT`, and under a service \
                            `backend ADDRESS [weight N] [draining]`";
 /// `MAX_SERVICES` and `MAX_BACKENDS` of the program.
-const MOST_SERVICES: usize = 64;
-const MOST_BACKENDS: usize = 1024;
+const MAX_SERVICES: usize = 64;
+const MAX_BACKENDS: usize = 1024;
 /// Minimum MTU of IPv6.
-const LEAST_MTU: u32 = 1280;
+const MIN_MTU: u32 = 1280;
 
 /// Source addresses and maximum size of outer packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,8 +81,8 @@ impl Config {
             ["mtu", bytes] => {
                 self.settings.mtu = bytes.parse().context("the mtu is a number of bytes")?;
                 ensure!(
-                    (LEAST_MTU..=65_535).contains(&self.settings.mtu),
-                    "the mtu is from {LEAST_MTU} to 65535"
+                    (MIN_MTU..=65_535).contains(&self.settings.mtu),
+                    "the mtu is from {MIN_MTU} to 65535"
                 );
             }
             ["service", address, protocol, port] => self.service(address, protocol, port)?,
@@ -102,7 +102,7 @@ impl Config {
         ensure!(port > 0, "port 0 is none");
         let service = Service { address: parse_address(address)?, protocol, port };
         ensure!(self.services.iter().all(|(known, _)| *known != service), "{service} is there already");
-        ensure!(self.services.len() < MOST_SERVICES, "there is room for {MOST_SERVICES} services");
+        ensure!(self.services.len() < MAX_SERVICES, "there is room for {MAX_SERVICES} services");
         self.services.push((service, Vec::new()));
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Config {
     fn check(&self) -> Result<()> {
         let addresses: HashSet<IpAddr> =
             self.services.iter().flat_map(|(_, members)| members).map(|member| member.address).collect();
-        ensure!(addresses.len() <= MOST_BACKENDS, "there is room for {MOST_BACKENDS} backends");
+        ensure!(addresses.len() <= MAX_BACKENDS, "there is room for {MAX_BACKENDS} backends");
         for (wanted, source, example) in [
             (addresses.iter().any(IpAddr::is_ipv4), self.settings.source_v4, "source 192.0.2.10"),
             (addresses.iter().any(IpAddr::is_ipv6), self.settings.source_v6, "source 2001:db8::10"),

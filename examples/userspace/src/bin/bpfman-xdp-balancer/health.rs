@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::balancer::{InForce, Serving};
+use crate::balancer::{ActiveConfig, Serving};
 use crate::service::{Protocol, State};
 
 /// Number of consecutive results that change a backend's state.
@@ -30,7 +30,7 @@ pub struct Health {
 
 /// Connects to each backend that is up or down at each of its TCP ports, and returns the result with the reason of a
 /// failure. UDP ports and draining backends are not checked.
-pub fn ask(now: &InForce, timeout: Duration) -> BTreeMap<IpAddr, Result<(), String>> {
+pub fn ask(now: &ActiveConfig, timeout: Duration) -> BTreeMap<IpAddr, Result<(), String>> {
     let mut questions: BTreeMap<IpAddr, Vec<u16>> = BTreeMap::new();
     for Serving { service, weights, .. } in now.services.values() {
         for backend in weights.keys().map(|number| now.backends[number]) {
@@ -66,7 +66,7 @@ impl Health {
     /// to [`made`](Self::made).
     pub fn judge(
         &mut self,
-        now: &InForce,
+        now: &ActiveConfig,
         answers: BTreeMap<IpAddr, Result<(), String>>,
         thresholds: Thresholds,
     ) -> Vec<Change> {
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn only_answers_in_a_row_change_a_state() {
         let address: IpAddr = "10.0.0.1".parse().unwrap();
-        let mut now = InForce {
+        let mut now = ActiveConfig {
             settings: Settings::default(),
             identities: 0,
             services: BTreeMap::new(),
@@ -117,7 +117,7 @@ mod tests {
         };
         let mut health = Health::default();
         let thresholds = Thresholds { failures: 3, successes: 2 };
-        let judge = |health: &mut Health, now: &InForce, good: bool| {
+        let judge = |health: &mut Health, now: &ActiveConfig, good: bool| {
             let answer = if good { Ok(()) } else { Err("refused".to_owned()) };
             health.judge(now, BTreeMap::from([(address, answer)]), thresholds)
         };

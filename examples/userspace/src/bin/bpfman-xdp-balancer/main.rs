@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bpfman_examples::failure::{self, Failure};
-use bpfman_examples::kept::Keeping;
+use bpfman_examples::follow_file::FollowFlags;
 use bpfman_examples::rule_file;
 use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
@@ -47,7 +47,7 @@ enum Action {
         #[arg(value_name = "FILE")]
         file: String,
         #[command(flatten)]
-        keeping: Keeping,
+        keeping: FollowFlags,
     },
     /// Show services with their backends, and what each of them got
     List {

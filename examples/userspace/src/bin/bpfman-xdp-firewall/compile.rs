@@ -191,11 +191,11 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled> {
         }
         around.push((direction, prefix, first, class));
     }
-    check_room(&compiled)?;
+    check_capacity(&compiled)?;
     Ok(compiled)
 }
 
-fn check_room(compiled: &Compiled) -> Result<()> {
+fn check_capacity(compiled: &Compiled) -> Result<()> {
     if compiled.details.len() > MAX_RULES {
         return Err(Failure::invalid(
             format!("the rules need more than the {MAX_RULES} entries that there is room for"),

@@ -15,7 +15,7 @@ use aya::maps::{MapData, PerCpuArray};
 use bpfman_client::MapAccess;
 use bpfman_examples::count::{Count, RawCount};
 use bpfman_examples::failure;
-use bpfman_examples::kept::Keeping;
+use bpfman_examples::follow_file::FollowFlags;
 use bpfman_examples::prefix::Prefix;
 use bpfman_examples::source::MapSource;
 use clap::{Parser, Subcommand};
@@ -43,7 +43,7 @@ enum Action {
         #[arg(value_name = "FILE")]
         file: String,
         #[command(flatten)]
-        keeping: Keeping,
+        keeping: FollowFlags,
     },
     /// Show what `apply` would change; ends with 1 if there is anything
     Diff {

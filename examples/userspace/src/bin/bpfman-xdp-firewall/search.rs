@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use bpfman_examples::prefix::{Prefix, mask_v4, mask_v6};
 
-/// `MOST_STEPS_V4` and `MOST_STEPS_V6`.
-const MOST_STEPS_V4: u32 = 6;
-const MOST_STEPS_V6: u32 = 8;
+/// `MAX_STEPS_V4` and `MAX_STEPS_V6`.
+const MAX_STEPS_V4: u32 = 6;
+const MAX_STEPS_V6: u32 = 8;
 /// `STEPS_V4` and `STEPS_V6`.
 const STEPS_V4: usize = 64;
 const STEPS_V6: usize = 256;
@@ -38,11 +38,11 @@ impl Search {
     }
 
     pub fn over_v4(lengths: &BTreeMap<u32, usize>) -> Self {
-        Self::new(lengths, MOST_STEPS_V4)
+        Self::new(lengths, MAX_STEPS_V4)
     }
 
     pub fn over_v6(lengths: &BTreeMap<u32, usize>) -> Self {
-        Self::new(lengths, MOST_STEPS_V6)
+        Self::new(lengths, MAX_STEPS_V6)
     }
 
     /// Adds steps over some lengths, few enough that each is reached in `most` steps. Returns the index of their root.
@@ -122,12 +122,12 @@ mod tests {
     fn no_search_takes_more_steps_than_the_program_makes() {
         let one_of_many = |length: u32| (length, if length == 1 { 1_000_000 } else { 1 });
         for (all, room, most) in [
-            (lengths(0..=32), MOST_STEPS_V4, 6),
-            (lengths(0..=128), MOST_STEPS_V6, 8),
-            ((0..=32).map(one_of_many).collect(), MOST_STEPS_V4, 6),
-            ((0..=128).map(one_of_many).collect(), MOST_STEPS_V6, 8),
-            (lengths([24]), MOST_STEPS_V4, 1),
-            (lengths(8..15), MOST_STEPS_V4, 3),
+            (lengths(0..=32), MAX_STEPS_V4, 6),
+            (lengths(0..=128), MAX_STEPS_V6, 8),
+            ((0..=32).map(one_of_many).collect(), MAX_STEPS_V4, 6),
+            ((0..=128).map(one_of_many).collect(), MAX_STEPS_V6, 8),
+            (lengths([24]), MAX_STEPS_V4, 1),
+            (lengths(8..15), MAX_STEPS_V4, 3),
         ] {
             let search = Search::new(&all, room);
             for answer in [Some(()), None] {

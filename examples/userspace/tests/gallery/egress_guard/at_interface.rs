@@ -23,7 +23,7 @@ const PLACES: [(Place, &str); 2] = [(Place::Interface, "egress-own"), (Place::Ot
 
 /// Asserts that a datagram is dropped. The sender gets no error for a drop after its socket, so the guard's counter is
 /// read.
-fn is_dropped(guarded: &mut Guarded, order: &str) {
+fn assert_dropped(guarded: &mut Guarded, order: &str) {
     let dropped = guarded.count("dropped");
     guarded.does(order);
     wait::until("it is dropped", || guarded.count("dropped") > dropped);
@@ -43,7 +43,7 @@ fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
         guarded.with_rules("apply", &format!("{RULES}{NEIGHBOURS}mode enforce\n")).success();
         let mut side = guarded.follow();
         let mut events = BufReader::new(side.stdout.take().unwrap()).lines();
-        is_dropped(&mut guarded, &format!("udp {SHOP} {PORT}"));
+        assert_dropped(&mut guarded, &format!("udp {SHOP} {PORT}"));
         let event = next_with(&mut events, "destination", SHOP);
         assert_eq!((&event["reason"], &event["dropped"]), (&json!("destination"), &json!(true)));
         assert_eq!((&event["source"], &event["destination_port"]), (&json!(NEAR_ADDRESS), &json!(PORT)));
@@ -57,18 +57,18 @@ fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
         for address in [SHOP, SHOP_V6] {
             arrives(&mut guarded, &format!("udp {address} {PORT}"));
         }
-        is_dropped(&mut guarded, &format!("udp {SHOP} 4243"));
+        assert_dropped(&mut guarded, &format!("udp {SHOP} 4243"));
         assert_eq!(next_with(&mut events, "reason", "port")["destination_port"], 4243);
         assert_eq!(guarded.tcp(SHOP), "refused");
         assert_eq!(next_with(&mut events, "protocol", "tcp")["reason"], "port");
         assert_eq!(guarded.does("resolve a.img.example.com"), CDN);
         assert_eq!(guarded.tcp(CDN), "connected");
         assert_eq!(guarded.does("say hello"), "hello");
-        is_dropped(&mut guarded, &format!("udp {CDN} {PORT}"));
+        assert_dropped(&mut guarded, &format!("udp {CDN} {PORT}"));
         assert_eq!(next_with(&mut events, "destination", CDN)["protocol"], "udp");
         assert_eq!(guarded.does("resolve evil.example"), "unknown");
         assert_eq!(next_with(&mut events, "name", "evil.example")["reason"], "name");
-        is_dropped(&mut guarded, "options 192.0.2.7 9");
+        assert_dropped(&mut guarded, "options 192.0.2.7 9");
         assert_eq!(next_with(&mut events, "destination", "192.0.2.7")["reason"], "header");
         // An unrequested answer, from the resolver itself.
         guarded.does(&format!("open {NEAR_ADDRESS}"));
@@ -81,7 +81,7 @@ fn only_allowed_names_prefixes_and_ports_pass_an_interface() {
 }
 
 #[test]
-fn a_connection_lives_longer_than_its_name_and_is_not_begun_again() {
+fn connection_outlives_its_name_but_cannot_be_opened_again() {
     for (place, test) in PLACES {
         let rules = "resolver 10.77.0.2\nttl 0 2\nallow name *.img.example.com\nmode enforce\n";
         let mut guarded = Guarded::at(place, &format!("{test}-ttl"));
@@ -93,7 +93,7 @@ fn a_connection_lives_longer_than_its_name_and_is_not_begun_again() {
         });
         wait::until("it is not known any more", || guarded.learned().is_empty());
         assert_eq!(guarded.does("say hello"), "hello", "a connection that is there stays");
-        is_dropped(&mut guarded, &format!("udp {CDN} {PORT}"));
+        assert_dropped(&mut guarded, &format!("udp {CDN} {PORT}"));
         // A new connection from the same port is evaluated again.
         assert_eq!(guarded.does(&format!("again {CDN} {PORT}")), "refused");
         // New rules keep the connection if they have its name.
@@ -128,7 +128,7 @@ fn to_router(destination: &str, behind: u8) -> String {
 }
 
 #[test]
-fn reports_about_groups_of_the_link_pass_by_rules_and_other_headers_do_not() {
+fn multicast_reports_pass_by_rules_and_other_headers_do_not() {
     for (place, test) in PLACES {
         let mut guarded = Guarded::at(place, &format!("{test}-groups"));
         guarded.with_rules("apply", &format!("{NEIGHBOURS}mode enforce\n")).success();
@@ -141,7 +141,7 @@ fn reports_about_groups_of_the_link_pass_by_rules_and_other_headers_do_not() {
         assert_eq!(guarded.count("dropped"), dropped);
         // Followed by a routing header; to another host on the link; to a group beyond the link.
         for (destination, behind) in [("ff02::16", 43), ("fd77::2", 58), ("ff05::16", 58)] {
-            is_dropped(&mut guarded, &report(destination, behind));
+            assert_dropped(&mut guarded, &report(destination, behind));
         }
         let events = guarded.run("follow --count 3").success();
         assert_eq!(events.matches(r#""reason":"header""#).count(), 3, "{events}");
@@ -150,7 +150,7 @@ fn reports_about_groups_of_the_link_pass_by_rules_and_other_headers_do_not() {
 
 /// The sender of a frame also declares its protocol, to the kernel and in tags, and may declare a wrong one.
 #[test]
-fn frames_of_packet_sockets_pass_no_interface_under_another_name() {
+fn frames_of_packet_sockets_cannot_spoof_their_interface() {
     for (place, test) in PLACES {
         let mut guarded = Guarded::at(place, &format!("{test}-frames"));
         guarded.with_rules("apply", &format!("{NEIGHBOURS}allow dst 192.0.2.0/24\n")).success();
@@ -159,13 +159,16 @@ fn frames_of_packet_sockets_pass_no_interface_under_another_name() {
         arrives(&mut guarded, &as_arp(EVIL));
         assert_eq!(guarded.count("refused_in_shadow"), 1);
         guarded.run("mode enforce").success();
-        is_dropped(&mut guarded, &as_arp(EVIL));
+        assert_dropped(&mut guarded, &as_arp(EVIL));
         arrives(&mut guarded, &as_arp("192.0.2.7"));
         let tag = [0x81, 0, 0, 7];
         let tagged = |tags: &[[u8; 4]]| format!("frame {INTERFACE} 8100 {}", frame(EVIL, tags));
-        is_dropped(&mut guarded, &tagged(&[tag]));
-        is_dropped(&mut guarded, &tagged(&[tag, tag]));
-        is_dropped(&mut guarded, &format!("frame {INTERFACE} 0800 ffffffffffff0200000000018863{:090}", 0));
+        assert_dropped(&mut guarded, &tagged(&[tag]));
+        assert_dropped(&mut guarded, &tagged(&[tag, tag]));
+        assert_dropped(
+            &mut guarded,
+            &format!("frame {INTERFACE} 0800 ffffffffffff0200000000018863{:090}", 0),
+        );
     }
 }
 

@@ -14,8 +14,8 @@ fn answers(from: &Namespace, to: &str) {
 }
 
 #[test]
-fn the_node_answers_at_its_own_addresses_in_networks_that_are_known() {
-    if lacks_tcx("the_node_answers_at_its_own_addresses_in_networks_that_are_known") {
+fn node_answers_at_its_own_addresses_in_known_networks() {
+    if lacks_tcx("node_answers_at_its_own_addresses_in_known_networks") {
         return;
     }
     let path = FastPath::new();
@@ -43,8 +43,8 @@ fn the_node_answers_at_its_own_addresses_in_networks_that_are_known() {
 }
 
 #[test]
-fn packets_of_pods_alone_take_the_way_to_a_network_and_its_next_hop() {
-    if lacks_tcx("packets_of_pods_alone_take_the_way_to_a_network_and_its_next_hop") {
+fn only_packets_of_pods_take_the_route_to_a_network() {
+    if lacks_tcx("only_packets_of_pods_take_the_route_to_a_network") {
         return;
     }
     let path = FastPath::new();

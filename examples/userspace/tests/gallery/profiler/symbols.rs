@@ -147,7 +147,7 @@ fn a_binary_without_symbols_is_named_by_a_server_that_has_them() {
 }
 
 #[test]
-fn a_binary_of_which_nothing_has_a_name_is_named_for_who_asks_over_http() {
+fn stripped_binary_is_named_for_clients_over_http() {
     let gallery = Gallery::open();
     let program = profiled(&gallery);
     // Static, so that no shared library provides names.
@@ -180,7 +180,7 @@ fn a_binary_of_which_nothing_has_a_name_is_named_for_who_asks_over_http() {
 }
 
 #[test]
-fn servers_that_fail_or_lie_leave_the_profile_without_names_and_are_told() {
+fn failing_or_lying_servers_leave_no_names_and_are_reported() {
     let gallery = Gallery::open();
     let program = profiled(&gallery);
     let (stripped, _, _) = binary(&gallery, &[]);

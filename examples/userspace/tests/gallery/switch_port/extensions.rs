@@ -12,7 +12,7 @@ use super::frame::{
 };
 
 /// Sends a frame from the first host, and waits until one more has this outcome at its port.
-fn has_outcome(bridge: &Bridge, frame: &[u8], outcome: &str) {
+fn assert_outcome(bridge: &Bridge, frame: &[u8], outcome: &str) {
     let before = bridge.count(0, outcome);
     send(&bridge.hosts[0], frame);
     wait::until(outcome, || bridge.count(0, outcome) == before + 1);
@@ -27,7 +27,7 @@ fn advertisement(way: &Way, sender: &Host, target: &Host) -> Vec<u8> {
 }
 
 #[test]
-fn a_neighbours_address_is_not_told_from_behind_extension_headers() {
+fn address_of_a_neighbour_is_not_read_behind_extension_headers() {
     let bridge = Bridge::with_rules("allow port1 out\nallow port2 in\n");
     let [one, two, three] = &bridge.hosts;
     two.give_ipv6();
@@ -44,21 +44,21 @@ fn a_neighbours_address_is_not_told_from_behind_extension_headers() {
         vec![fragment(0, false)],
         vec![DESTINATION_OPTIONS, fragment(0, true), DESTINATION_OPTIONS],
     ] {
-        has_outcome(&bridge, &way.frame(&extensions, ICMP, &spoofed), "spoofed");
+        assert_outcome(&bridge, &way.frame(&extensions, ICMP, &spoofed), "spoofed");
     }
     let many = [DESTINATION_OPTIONS; 9];
-    has_outcome(&bridge, &way.frame(&many, ICMP, &spoofed), "unreadable");
+    assert_outcome(&bridge, &way.frame(&many, ICMP, &spoofed), "unreadable");
     // A header that claims to end after the packet.
     let endless: Extension = (DESTINATION_OPTIONS.0, [255, 1, 4, 0, 0, 0, 0]);
-    has_outcome(&bridge, &way.frame(&[endless], ICMP, &spoofed), "unreadable");
+    assert_outcome(&bridge, &way.frame(&[endless], ICMP, &spoofed), "unreadable");
     let neighbours = two.namespace.ip(&["neighbour", "show", "to", &address]);
     assert!(neighbours.contains(&mac), "{neighbours}");
     let own = advertisement(&way, one, one);
-    has_outcome(&bridge, &way.frame(&[DESTINATION_OPTIONS], ICMP, &own), "passed_out");
+    assert_outcome(&bridge, &way.frame(&[DESTINATION_OPTIONS], ICMP, &own), "passed_out");
 }
 
 #[test]
-fn reports_of_multicast_listeners_pass_by_a_rule_for_their_protocol_or_for_any() {
+fn multicast_reports_pass_by_a_rule_for_their_protocol_or_any() {
     let bridge = Bridge::new();
     let way = Way::of_reports(&bridge.hosts[0]);
     let mut report: Vec<u8> = vec![143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0];
@@ -68,12 +68,12 @@ fn reports_of_multicast_listeners_pass_by_a_rule_for_their_protocol_or_for_any()
         [("", "passed_out"), (" proto icmpv6", "passed_out"), (" proto udp", "refused_out")]
     {
         bridge.apply(&bridge.ports_and(&format!("allow port1 out{service}\n")));
-        has_outcome(&bridge, &frame, outcome);
+        assert_outcome(&bridge, &frame, outcome);
     }
 }
 
 #[test]
-fn the_first_fragment_is_of_its_connection_and_later_ones_pass_by_rules_without_a_port() {
+fn first_fragment_has_a_connection_and_later_ones_need_rules() {
     let bridge =
         Bridge::with_rules("allow port1 out proto udp dport 4242\nallow port2 in proto udp dport 4242\n");
     let [one, two, _] = &bridge.hosts;
@@ -84,13 +84,13 @@ fn the_first_fragment_is_of_its_connection_and_later_ones_pass_by_rules_without_
     let datagram = way.checked(UDP, [&ports[..], b"of sixteen bytes"].concat(), 6);
     let first = way.frame(&[fragment(0, true)], UDP, &datagram[..16]);
     let second = way.frame(&[fragment(2, false)], UDP, &datagram[16..]);
-    has_outcome(&bridge, &first, "passed_out");
+    assert_outcome(&bridge, &first, "passed_out");
     let begun = bridge.connections();
     assert!(begun.iter().any(|one| one["port"] == "port1" && one["protocol"] == "udp"), "{begun:?}");
-    has_outcome(&bridge, &second, "refused_out");
+    assert_outcome(&bridge, &second, "refused_out");
     bridge.apply(&bridge.ports_and("allow port1 out proto udp\nallow port2 in proto udp\n"));
     // Send both fragments again: the receiver waits for the rest of a datagram for one minute only.
-    has_outcome(&bridge, &first, "passed_out");
-    has_outcome(&bridge, &second, "passed_out");
+    assert_outcome(&bridge, &first, "passed_out");
+    assert_outcome(&bridge, &second, "passed_out");
     arrives(&receiver);
 }

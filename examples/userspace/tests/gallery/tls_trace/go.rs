@@ -89,10 +89,8 @@ impl Drop for Stage {
 }
 
 #[test]
-fn heads_of_go_programs_are_seen_by_both_ends_until_the_probes_are_taken_away() {
-    let Some(stage) =
-        Stage::new("heads_of_go_programs_are_seen_by_both_ends_until_the_probes_are_taken_away")
-    else {
+fn heads_of_go_programs_show_at_both_ends_until_detached() {
+    let Some(stage) = Stage::new("heads_of_go_programs_show_at_both_ends_until_detached") else {
         return;
     };
     let said = stage.go(ROOT, &stage.file()).success();
@@ -132,8 +130,8 @@ fn heads_of_go_programs_are_seen_by_both_ends_until_the_probes_are_taken_away() 
 /// The data is on the stack of a goroutine, which moves during the call; and the call contains another call of the same
 /// function.
 #[test]
-fn connections_within_connections_are_seen_also_where_stacks_move() {
-    let Some(stage) = Stage::new("connections_within_connections_are_seen_also_where_stacks_move") else {
+fn nested_connections_are_seen_even_when_stacks_move() {
+    let Some(stage) = Stage::new("nested_connections_are_seen_even_when_stacks_move") else {
         return;
     };
     stage.go(ROOT, &stage.file()).success();
@@ -153,8 +151,8 @@ fn connections_within_connections_are_seen_also_where_stacks_move() {
 }
 
 #[test]
-fn what_cannot_be_attached_is_refused_with_a_reason_and_nothing_is_attached() {
-    let test = "what_cannot_be_attached_is_refused_with_a_reason_and_nothing_is_attached";
+fn impossible_attachment_is_refused_with_reason_and_no_probe() {
+    let test = "impossible_attachment_is_refused_with_reason_and_no_probe";
     let (Some(stage), Some(stripped)) = (Stage::new(test), built("-s", test)) else { return };
     let whole = fs::read(stage.folder.join("tls")).unwrap();
     // Use the last occurrence: symbol tables are at the end of the file.
@@ -213,8 +211,8 @@ fn probes_that_are_not_all_allowed_are_taken_back() {
 }
 
 #[test]
-fn probes_go_to_an_application_and_stay_when_it_is_applied_again() {
-    let Some(built) = built("-w", "probes_go_to_an_application_and_stay_when_it_is_applied_again") else {
+fn probes_attach_to_an_application_and_stay_when_applied_again() {
+    let Some(built) = built("-w", "probes_attach_to_an_application_and_stay_when_applied_again") else {
         return;
     };
     let gallery = Gallery::open();

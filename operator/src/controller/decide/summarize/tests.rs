@@ -26,7 +26,7 @@ fn say(memory: &mut Memory, node: &str, condition: &str, more: Value) {
 }
 
 fn sum(memory: &Memory) -> Sum {
-    summarize(memory.view(&id("a")).unwrap(), &Aim::Spec, Presence::ByPod)
+    summarize(memory.view(&id("a")).unwrap(), &ComparedRevision::Spec, Presence::ByPod)
 }
 
 fn failure(reason: &str, message: &str) -> Value {
@@ -59,7 +59,7 @@ fn it_is_a_success_when_every_selected_node_is() {
 }
 
 #[test]
-fn a_selector_that_means_nothing_on_any_node_is_said_beside_the_success() {
+fn selector_that_matches_no_node_is_mentioned_with_success() {
     let mut memory = cluster();
     let both =
         json!({ "unmatched": ["one: xdp.links[0].networkNamespaces", "two: uprobe.links[0].containers"] });
@@ -106,7 +106,7 @@ fn a_wave_that_soaks_may_still_go_back() {
             message: "4 nodes have to stay well".into(),
             ..RolloutStatus::default()
         };
-        let sum = summarize(view, &Aim::of(Some(rollout)), Presence::ByPod);
+        let sum = summarize(view, &ComparedRevision::of(Some(rollout)), Presence::ByPod);
         assert_eq!(sum.verdict, ApplicationVerdict::Pending, "{phase:?}");
         assert!(sum.message.starts_with("4 of 4 nodes are done. Rollout, wave 2 of 2: "), "{}", sum.message);
     }
@@ -143,12 +143,12 @@ fn without_any_agent_it_stays_pending_and_says_why() {
     let sum = sum(&memory);
     assert_eq!(sum.verdict, ApplicationVerdict::Pending);
     assert!(sum.message.contains("No node that is selected has an agent"), "{}", sum.message);
-    let everywhere = summarize(memory.view(&id("a")).unwrap(), &Aim::Spec, Presence::Everywhere);
+    let everywhere = summarize(memory.view(&id("a")).unwrap(), &ComparedRevision::Spec, Presence::Everywhere);
     assert_eq!(everywhere.summary.wanted, 1);
 }
 
 #[test]
-fn failures_are_grouped_by_cause_and_kernel_the_most_frequent_first() {
+fn failures_are_grouped_by_cause_and_kernel_most_frequent_first() {
     let mut memory = cluster();
     let mut old = failure("kernel-refused", "R1 invalid mem access\nprocessed 12 insns");
     old["kernel"] = json!("5.10.0");
@@ -189,7 +189,7 @@ fn more_than_twenty_causes_are_cut() {
 }
 
 #[test]
-fn a_node_that_is_not_selected_any_more_shows_if_unloading_failed() {
+fn deselected_node_is_shown_if_unloading_failed() {
     let mut memory = cluster();
     for name in ["n1", "n2", "n3", "n4"] {
         say(&mut memory, name, "Success", json!({}));
@@ -248,7 +248,9 @@ fn a_failed_rollout_is_an_error_though_every_node_is_healthy() {
         ..RolloutStatus::default()
     };
     let view = memory.view(&id("a")).unwrap();
-    let sum = |rollout: &RolloutStatus| summarize(view, &Aim::of(Some(rollout.clone())), Presence::ByPod);
+    let sum = |rollout: &RolloutStatus| {
+        summarize(view, &ComparedRevision::of(Some(rollout.clone())), Presence::ByPod)
+    };
     assert_eq!(sum(&rollout).verdict, ApplicationVerdict::Success);
     rollout.failed_revision = Some("r2".into());
     let sum = sum(&rollout);

@@ -95,7 +95,7 @@ fn application(server: &Mutex<Server>) -> TrackedApplication {
 }
 
 fn orders(count: usize) -> Vec<NodeOrder> {
-    let seen = |number: usize| SeenNode {
+    let seen = |number: usize| NodeView {
         object: format!("a-{number}").into(),
         version: "1".into(),
         node: crate::rollout::RolloutNode::default(),
@@ -151,7 +151,7 @@ async fn a_word_that_came_meanwhile_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn orders_go_out_in_batches_between_which_everything_is_looked_at_again() {
+async fn orders_are_sent_in_batches_with_checks_in_between() {
     let (server, client) = server(|_| {});
     let work = Work { orders: orders(BATCH + 1), ..Work::default() };
     let writer = writer(client, Leadership::alone());

@@ -7,7 +7,7 @@ use bpfman_cluster_tests::{Cluster, Node, wait};
 use bpfman_runtime::certificate::{CertificateTerms, make};
 use bpfman_tests::Outcome;
 
-use super::metrics::{is_judged_without_the_api_server, is_refused, readers, scrape};
+use super::metrics::{assert_cached_decisions, assert_refused, readers, scrape};
 use super::{NAMESPACE, rights};
 use crate::agent::equipment::{agent_as, metrics, probes};
 
@@ -35,7 +35,7 @@ fn curl(cluster: &Cluster, url: &str) -> Outcome {
 }
 
 #[tokio::test]
-async fn metrics_are_for_whom_the_api_server_lets_read_them_and_over_tls_alone() {
+async fn metrics_need_authorization_by_the_api_server_and_tls() {
     let Some(cluster) = Cluster::own() else { return };
     let (_node, mut agent) = start(&cluster, &[]).await;
     let (allowed, other) = readers(&cluster).await;
@@ -45,7 +45,7 @@ async fn metrics_are_for_whom_the_api_server_lets_read_them_and_over_tls_alone()
         answer.is_ok_and(|text| text.contains("bpfman_agent_daemon_up 1"))
     })
     .await;
-    is_refused(&cluster, &address, None, &other).await;
+    assert_refused(&cluster, &address, None, &other).await;
 
     // There are no metrics in plain text: neither on the TLS port nor on the port of the probes.
     let plain = curl(&cluster, &format!("http://{address}/metrics"));
@@ -55,7 +55,7 @@ async fn metrics_are_for_whom_the_api_server_lets_read_them_and_over_tls_alone()
     let alive = curl(&cluster, &format!("http://{probes}/healthz")).success();
     assert!(alive.ends_with("200"), "{alive}");
 
-    is_judged_without_the_api_server(&cluster, &address, None, (&allowed, &other)).await;
+    assert_cached_decisions(&cluster, &address, None, (&allowed, &other)).await;
     assert!(agent.ended().is_none());
 }
 

@@ -24,7 +24,7 @@ fn ordered(name: &str, program: &str, interface: &str, order: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_schemas_cannot_say_is_refused_with_the_field_and_what_to_do() {
+async fn errors_beyond_schemas_are_refused_with_field_and_advice() {
     let Some((cluster, _controller)) = reviewed().await else { return };
     let discovery = |entries: Value| json!({ "interfacesDiscoveryConfig": { "allowedInterfaces": entries } });
     let digest = format!("quay.io/a/b@sha256:{}", "0".repeat(63));

@@ -57,8 +57,8 @@ async fn no_review_fails_while_certificates_are_replaced() {
 }
 
 #[tokio::test]
-async fn certificates_are_for_the_api_servers_clock_whatever_the_controllers_says() {
-    let test = "certificates_are_for_the_api_servers_clock_whatever_the_controllers_says";
+async fn certificates_follow_the_clock_of_the_api_server() {
+    let test = "certificates_follow_the_clock_of_the_api_server";
     let Some(clock) = Clock::wrong_by("+2d", test) else { return };
     let Some(cluster) = Cluster::own() else { return };
     cluster.apply_definitions().await;

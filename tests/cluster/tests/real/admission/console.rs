@@ -79,7 +79,7 @@ async fn answer(cluster: &Cluster, (name, uid): (&str, &str), node: &str, more: 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fleet_is_shown_to_whom_the_api_server_lets_see_it_and_changed_by_whom_it_lets_change_it() {
+async fn fleet_is_shown_and_changed_as_the_api_server_authorizes() {
     let Some(cluster) = Cluster::own() else { return };
     cluster.apply_definitions().await;
     rights(&cluster).await;

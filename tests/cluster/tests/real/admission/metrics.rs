@@ -59,7 +59,7 @@ pub async fn readers(cluster: &Cluster) -> (String, String) {
 }
 
 /// Checks that unauthorized readers get an error with a remedy.
-pub async fn is_refused(cluster: &Cluster, address: &str, authority: Option<&[u8]>, other: &str) {
+pub async fn assert_refused(cluster: &Cluster, address: &str, authority: Option<&[u8]>, other: &str) {
     let (code, says) = scrape(cluster, address, authority, Some(other)).await.unwrap_err();
     assert_eq!(code, 403, "{says}");
     for part in ["system:serviceaccount:monitoring:other", "/metrics", "bpfman-metrics-reader"] {
@@ -73,7 +73,7 @@ pub async fn is_refused(cluster: &Cluster, address: &str, authority: Option<&[u8
 }
 
 /// Checks that during an outage unknown readers are refused, while recently allowed ones are not.
-pub async fn is_judged_without_the_api_server(
+pub async fn assert_cached_decisions(
     cluster: &Cluster,
     address: &str,
     authority: Option<&[u8]>,
@@ -108,7 +108,7 @@ async fn metrics_are_for_whom_the_api_server_lets_read_them() {
     .await;
 
     let authority = authority(&cluster).await;
-    is_refused(&cluster, ADDRESS, Some(&authority), &other).await;
-    is_judged_without_the_api_server(&cluster, ADDRESS, Some(&authority), (&allowed, &other)).await;
+    assert_refused(&cluster, ADDRESS, Some(&authority), &other).await;
+    assert_cached_decisions(&cluster, ADDRESS, Some(&authority), (&allowed, &other)).await;
     assert!(controller.ended().is_none());
 }

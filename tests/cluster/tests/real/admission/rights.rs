@@ -98,7 +98,7 @@ async fn an_agent_may_do_what_it_does_and_nothing_beyond() {
 }
 
 #[tokio::test]
-async fn a_namespace_gives_its_pull_secrets_to_agents_by_a_role_of_its_own() {
+async fn namespace_grants_pull_secrets_to_agents_by_its_own_role() {
     let Some(cluster) = Cluster::shared().await else { return };
     rights(&cluster).await;
     cluster.namespace("giving").await;
@@ -186,7 +186,7 @@ async fn the_controller_may_do_what_it_does_and_nothing_beyond() {
 }
 
 #[tokio::test]
-async fn an_editor_of_one_namespace_reaches_no_other_and_no_cluster_application() {
+async fn namespace_editor_reaches_no_other_and_no_cluster_application() {
     let Some(cluster) = Cluster::shared().await else { return };
     rights(&cluster).await;
     cluster.namespace("editors").await;

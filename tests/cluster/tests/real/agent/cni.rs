@@ -223,7 +223,7 @@ fn is_attached(network: &Namespace) -> bool {
 }
 
 #[tokio::test]
-async fn a_pods_first_packet_meets_its_program_and_the_link_is_found_again() {
+async fn first_packet_of_a_pod_meets_its_program_and_link_is_found() {
     let Some((site, mut agent)) = Site::start("first-packet").await else { return };
     let made = site.cluster.apply_one(dropper("guard", "web", "closed", &compile::object("chain"))).await;
     until_success(&site.cluster, &made).await;
@@ -272,7 +272,7 @@ async fn a_pods_first_packet_meets_its_program_and_the_link_is_found_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_attached_is_refused_or_not_as_the_attachment_says() {
+async fn impossible_attachment_is_refused_or_not_as_specified() {
     let Some((site, _agent)) = Site::start("unavailable").await else { return };
     let (good, none) = (compile::object("chain"), Path::new("/nonexistent/guard.o"));
     for (name, word) in [("opened", "open"), ("closed", "closed"), ("never", "lastKnown")] {

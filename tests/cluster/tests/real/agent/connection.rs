@@ -16,7 +16,7 @@ async fn one_connection(agent: &Operator, what: &str) {
 }
 
 #[tokio::test]
-async fn all_watches_share_one_connection_that_is_replaced_when_it_is_dead() {
+async fn all_watches_share_one_connection_that_is_replaced_when_dead() {
     let Some(cluster) = Cluster::own() else { return };
     cluster.apply_definitions().await;
     let node = Node::start(&cluster, "connection", &[("zone", "one")]).await;

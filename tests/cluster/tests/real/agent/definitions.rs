@@ -33,7 +33,7 @@ async fn until_logged(operator: &Operator, words: &str) {
 }
 
 #[tokio::test]
-async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_when_it_comes() {
+async fn missing_definitions_are_named_and_work_begins_when_they_come() {
     let Some(cluster) = Cluster::undefined() else { return };
     cluster.namespace("bpfman").await;
     let node = Node::start(&cluster, "definitions", &[("zone", "one")]).await;
@@ -104,7 +104,7 @@ async fn without_definitions_agent_and_controller_say_what_is_missing_and_begin_
 }
 
 #[tokio::test]
-async fn what_only_newer_definitions_know_is_said_by_an_agent_that_cannot_read_it() {
+async fn fields_of_newer_definitions_are_reported_by_an_old_agent() {
     let Some((cluster, node, _agent)) = start("newer").await else { return };
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client().await);
     let name = "clusterbpfapplications.bpfman.io";

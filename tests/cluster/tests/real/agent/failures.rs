@@ -6,7 +6,7 @@ use serde_json::json;
 use super::equipment::{application, condition, links, programs, start, until_state, until_success, xdp};
 
 #[tokio::test]
-async fn a_program_that_the_kernel_refuses_says_where_and_is_tried_later_and_later() {
+async fn kernel_rejection_is_located_and_retried_with_backoff() {
     let Some((cluster, node, agent)) = start("failures").await else { return };
     let written = application("broken", &compile::object("broken"), json!([xdp("broken", &["up0"], 50)]));
     cluster.apply_one(written).await;

@@ -31,7 +31,7 @@ async fn top(cluster: &Cluster, kubeconfig: std::path::PathBuf, words: &str) -> 
 }
 
 #[tokio::test]
-async fn top_sums_up_what_agents_tell_and_names_nodes_that_do_not_answer() {
+async fn top_sums_up_agents_and_names_nodes_that_do_not_answer() {
     let Some((cluster, node, agent)) = start("top").await else { return };
     drop(agent);
     let netns = cluster.netns();

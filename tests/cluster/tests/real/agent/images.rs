@@ -32,7 +32,7 @@ fn failed(status: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn an_image_that_is_unknown_or_unsigned_is_named_and_runs_as_soon_as_it_may() {
+async fn unknown_or_unsigned_image_is_named_and_runs_once_allowed() {
     let Some((cluster, mut node, _agent)) = start("images").await else { return };
     let registry = Registry::start();
     lead_to(&node, registry.address());

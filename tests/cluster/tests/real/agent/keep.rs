@@ -34,7 +34,7 @@ async fn looked(cluster: &Cluster, priority: i32) -> Value {
 }
 
 #[tokio::test]
-async fn a_pod_keeps_its_links_over_restarts_of_its_container_and_of_the_agent() {
+async fn pod_keeps_links_over_restarts_of_its_container_and_the_agent() {
     let Some((cluster, node, mut first_agent)) = start("keep").await else { return };
     cluster.namespace("shop").await;
     let network = Namespace::new("pod");

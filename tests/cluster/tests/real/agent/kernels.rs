@@ -30,7 +30,7 @@ async fn until_summed(cluster: &Cluster, what: &str, holds: impl Fn(&Summary) ->
 }
 
 #[tokio::test]
-async fn a_kernel_that_lacks_something_is_named_with_it_and_counts_only_where_the_node_is_selected() {
+async fn lacking_kernel_is_named_and_counts_only_on_selected_nodes() {
     let Some(cluster) = Cluster::own() else { return };
     cluster.apply_definitions().await;
     cluster.namespace("bpfman").await;

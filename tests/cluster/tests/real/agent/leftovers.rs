@@ -24,7 +24,7 @@ fn owners(node: &Node) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn programs_whose_state_object_is_gone_are_unloaded_and_those_of_others_stay() {
+async fn own_programs_without_state_object_are_unloaded() {
     let Some((cluster, node, mut agent)) = start("leftovers").await else { return };
     let object = compile::object("broken");
     let programs_of = |interface: &str| json!([xdp("sound", &[interface], 50)]);

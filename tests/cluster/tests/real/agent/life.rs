@@ -103,7 +103,7 @@ async fn nothing_is_asked_while_nothing_changes(cluster: &bpfman_cluster_tests::
 }
 
 #[tokio::test]
-async fn an_application_that_cannot_be_unloaded_yet_says_so_and_goes_later() {
+async fn application_that_cannot_be_unloaded_yet_goes_later() {
     let Some((cluster, mut node, _agent)) = start("stuck").await else { return };
     let object = compile::object("chain");
     let made =

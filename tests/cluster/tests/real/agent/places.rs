@@ -18,7 +18,7 @@ fn forbid(path: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_program_of_a_control_group_is_attached_moved_and_gone_again() {
+async fn cgroup_program_is_attached_moved_and_removed() {
     let Some((cluster, node, _agent)) = start("places").await else { return };
     let (here, there) = (Group::new("cluster-here"), Group::new("cluster-there"));
     let object = compile::object("points");
@@ -68,7 +68,7 @@ async fn a_program_of_a_control_group_is_attached_moved_and_gone_again() {
 }
 
 #[tokio::test]
-async fn a_program_of_network_namespaces_follows_the_pods_that_are_selected() {
+async fn netns_program_follows_the_selected_pods() {
     let Some((cluster, node, _agent)) = start("lookup").await else { return };
     cluster.namespace("shop").await;
     let network = Namespace::new("pod");

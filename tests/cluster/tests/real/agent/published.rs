@@ -45,7 +45,7 @@ fn said(program: u64, link: u64) -> Value {
 }
 
 #[tokio::test]
-async fn the_state_object_of_the_published_agent_is_gone_on_with_and_its_programs_are_replaced() {
+async fn state_object_of_the_published_agent_is_adopted() {
     let Some(cluster) = Cluster::undefined() else { return };
     cluster.apply_definitions().await;
     let node = Node::start(&cluster, "published", &[("zone", "one")]).await;

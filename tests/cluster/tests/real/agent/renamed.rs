@@ -47,7 +47,7 @@ fn links(node: &Node) -> Vec<(u64, String)> {
 }
 
 #[tokio::test]
-async fn a_machine_under_another_name_takes_its_programs_over_and_attaches_nothing_twice() {
+async fn renamed_machine_takes_over_programs_and_attaches_none_twice() {
     let Some((cluster, node, mut first)) = start("named-one").await else { return };
     cluster.namespace("bpfman").await;
     let object = compile::object("chain");
@@ -80,7 +80,7 @@ async fn a_machine_under_another_name_takes_its_programs_over_and_attaches_nothi
 }
 
 #[tokio::test]
-async fn what_ran_on_a_deleted_node_is_unloaded_and_runs_again_when_the_node_is_back() {
+async fn programs_of_a_deleted_node_unload_and_return_with_the_node() {
     let Some((cluster, node, mut first)) = start("deleted").await else { return };
     cluster.namespace("bpfman").await;
     first.kill();

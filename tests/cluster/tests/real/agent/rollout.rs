@@ -234,7 +234,7 @@ async fn a_tag_that_is_pinned_to_its_digest_is_what_runs_already() {
 }
 
 #[tokio::test]
-async fn what_a_soak_switched_on_is_switched_off_by_the_agent_after_it() {
+async fn switches_set_for_a_soak_are_reset_by_the_next_agent() {
     let Some((cluster, node, mut first)) = start("soaks").await else { return };
     cluster.namespace("bpfman").await;
     let states = objects(&cluster, "ClusterBpfApplicationState").await;

@@ -29,7 +29,7 @@ async fn notes(cluster: &Cluster, object: &DynamicObject) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_fails_on_a_node_is_one_event_of_its_state_object_and_so_is_its_end() {
+async fn failure_on_a_node_and_its_end_are_one_event_each() {
     let Some((cluster, node, agent)) = start("told").await else { return };
     let object = compile::object("broken");
     cluster.apply_one(application("told", &object, json!([xdp("broken", &["up0"], 50)]))).await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::equipment::{agent, application, links, start, until_state, until_success, xdp};
 
 #[tokio::test]
-async fn two_machines_of_one_name_keep_their_programs_and_do_not_flood_the_server() {
+async fn two_machines_of_one_name_keep_programs_and_spare_the_server() {
     let Some((cluster, node, first)) = start("twins").await else { return };
     let (network, outside) = (Namespace::new("twin"), Namespace::new("outside"));
     let peer = outside.path().display().to_string();

@@ -150,7 +150,7 @@ impl Fleet {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_good_version_reaches_both_nodes_in_waves_and_a_bad_one_comes_back_by_itself() {
+async fn good_version_reaches_nodes_in_waves_and_bad_one_rolls_back() {
     let Some(fleet) = Fleet::start().await else { return };
     let image = |tag: u32| json!({ "image": { "url": format!("{REGISTRY}/team/filter:{tag}") } });
     let mut written =

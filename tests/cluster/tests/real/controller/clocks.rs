@@ -10,7 +10,7 @@ use super::{SUMS, answer, application, cluster, controller, is, status};
 const LEASE: &str = "8730d955.bpfman.io";
 
 #[tokio::test]
-async fn a_lease_is_kept_as_long_as_it_is_renewed_whatever_its_holders_clock_says() {
+async fn lease_is_kept_while_renewed_whatever_the_holders_clock() {
     let Some(cluster) = cluster().await else { return };
     let leases: Api<Lease> = Api::namespaced(cluster.client().await, "bpfman");
     let spec = |time: &str| {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{SUMS, answer, application, applications, cluster, controller, is, states, status};
 
 #[tokio::test]
-async fn an_application_goes_when_no_node_holds_it_and_says_who_does_until_then() {
+async fn application_is_deleted_after_all_nodes_and_names_the_others() {
     let Some(cluster) = cluster().await else { return };
     for name in ["n1", "dead"] {
         cluster.node(name, &[]).await;

@@ -14,7 +14,7 @@ pub(super) const IMAGES: [(&str, &str); 2] = [("BPFMAN_IMG", "daemon:1"), ("BPFM
 pub(super) const FLAGS: [&str; 2] = ["--health-probe-bind-address=0", "--metrics-bind-address=0"];
 
 #[tokio::test]
-async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
+async fn config_deploys_daemon_and_agent_and_reverts_changes() {
     let Some(cluster) = cluster().await else { return };
     let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);
     let client = cluster.client().await;
@@ -102,7 +102,7 @@ async fn one_object_deploys_daemon_and_agent_and_what_is_changed_comes_back() {
 }
 
 #[tokio::test]
-async fn a_config_that_is_deleted_waits_for_applications_and_names_them() {
+async fn deleted_config_waits_for_applications_and_names_them() {
     let Some(cluster) = cluster().await else { return };
     config_for(&cluster, "bpfman").await;
     let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);
@@ -150,7 +150,7 @@ async fn a_missing_namespace_is_said_in_the_status() {
 }
 
 #[tokio::test]
-async fn what_an_administrator_says_of_pods_reaches_them_and_what_cannot_be_changes_nothing() {
+async fn pod_settings_reach_pods_and_invalid_ones_change_nothing() {
     let Some(cluster) = cluster().await else { return };
     config_for(&cluster, "bpfman").await;
     let _controller = Operator::start(&cluster, "controller", &cluster.kubeconfig(), &FLAGS, &IMAGES);

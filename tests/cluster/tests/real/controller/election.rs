@@ -42,7 +42,7 @@ async fn another_controller_takes_over_when_the_acting_one_is_killed() {
 }
 
 #[tokio::test]
-async fn a_controller_that_was_frozen_learns_that_another_acts_and_writes_nothing() {
+async fn frozen_controller_learns_of_its_successor_and_writes_nothing() {
     let Some(cluster) = cluster().await else { return };
     cluster.node("n1", &[]).await;
     let uid = application(&cluster, "guard", json!({})).await;

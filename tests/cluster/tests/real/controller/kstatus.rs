@@ -47,7 +47,7 @@ async fn until(applications: &Api<ClusterBpfApplication>, what: &str, expected: 
 }
 
 #[tokio::test]
-async fn an_application_is_in_progress_until_it_runs_and_failed_while_it_fails() {
+async fn application_is_in_progress_until_it_runs_or_fails() {
     let Some(cluster) = cluster().await else { return };
     cluster.node("n1", &[("tier", "edge")]).await;
     let uid = application(&cluster, "guard", json!({ "matchLabels": { "tier": "edge" } })).await;
@@ -87,7 +87,7 @@ async fn an_application_is_in_progress_until_it_runs_and_failed_while_it_fails()
 }
 
 #[tokio::test]
-async fn a_config_is_failed_where_it_cannot_be_applied_and_in_progress_until_its_pods_run() {
+async fn config_is_failed_if_invalid_and_in_progress_until_pods_run() {
     let Some(cluster) = cluster().await else { return };
     config_for(&cluster, "nowhere").await;
     let configs: Api<Config> = Api::all(cluster.client().await);

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{SUMS, answer, application, cluster, condition, controller, is, say, states, status};
 
 #[tokio::test]
-async fn an_application_says_how_its_nodes_are_doing_and_why_one_is_not() {
+async fn application_summarizes_nodes_and_names_the_failure_of_one() {
     let Some(cluster) = cluster().await else { return };
     for name in ["n1", "n2", "n3"] {
         cluster.node(name, &[("tier", "edge")]).await;

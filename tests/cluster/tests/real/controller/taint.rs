@@ -11,7 +11,7 @@ use super::{answer, application, cluster, condition, states};
 const IMAGES: [(&str, &str); 2] = [("BPFMAN_IMG", "daemon:1"), ("BPFMAN_AGENT_IMG", "agent:1")];
 
 #[tokio::test]
-async fn a_node_keeps_pods_away_from_its_boot_until_its_programs_are_back() {
+async fn node_repels_pods_from_boot_until_its_programs_are_back() {
     let Some(cluster) = cluster().await else { return };
     cluster
         .apply_one(json!({

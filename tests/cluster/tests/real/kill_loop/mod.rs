@@ -24,7 +24,7 @@ const INTERFACES: [&str; 2] = ["up0", "up1"];
 const NAMES: [(&str, bool); 5] =
     [("red", false), ("green", false), ("blue", false), ("shop", true), ("bank", true)];
 const NAMESPACE: &str = "team";
-const MOST_CHANGES: usize = 6;
+const MAX_CHANGES: usize = 6;
 
 struct World {
     cluster: Cluster,
@@ -172,13 +172,13 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_of_agent_controller_and_daemon_leave_what_the_objects_say_and_nothing_else() {
+async fn kills_of_agent_controller_and_daemon_leave_the_wanted_state() {
     let rounds = setting("KILL_ROUNDS", 2);
     let seed = setting("KILL_SEED", u64::from(std::process::id()) | 1);
     println!("{rounds} rounds, KILL_SEED={seed}");
     let Some(mut world) = World::start(seed).await else { return };
     for round in 0..rounds {
-        for _ in 0..=world.random.below(MOST_CHANGES) {
+        for _ in 0..=world.random.below(MAX_CHANGES) {
             world.change().await;
             world.pause().await;
             if world.random.below(2) == 0 {

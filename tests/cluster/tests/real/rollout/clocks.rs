@@ -14,7 +14,7 @@ use serde_json::json;
 use super::fleet::{APPLICATION, Fleet};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rollout_depends_neither_on_clocks_of_nodes_nor_on_that_of_the_controller_before() {
+async fn rollout_depends_on_no_clock_of_nodes_or_former_controllers() {
     let rollout = json!({ "waves": ["50%"], "soakSeconds": 2, "gates": { "maxErrors": 0 } });
     let Some(mut fleet) = Fleet::start(&[("6.1.0", 2), ("6.12.0", 2)], rollout).await else { return };
     let stable = fleet.rollout().await.stable_revision;

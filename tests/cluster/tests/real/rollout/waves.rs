@@ -6,7 +6,7 @@ use serde_json::json;
 use super::fleet::Fleet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_waves_over_twenty_nodes_survive_a_controller_killed_in_the_middle() {
+async fn three_waves_over_twenty_nodes_survive_a_killed_controller() {
     let rollout = json!({ "waves": [3, "50%"], "manual": true });
     let Some(mut fleet) = Fleet::start(&[("6.1.0", 12), ("6.12.0", 8)], rollout).await else { return };
     let old = fleet.rollout().await.stable_revision;

@@ -16,7 +16,7 @@ pub const READ: &str = "crypto/tls.(*Conn).Read";
 pub const WRITE: &str = "crypto/tls.(*Conn).Write";
 
 /// Bound of a function's size; in Go 1.19 they have 1 and 2 KiB.
-const LARGEST: u64 = 1 << 20;
+const MAX_FUNCTION: u64 = 1 << 20;
 /// Start of `.go.buildinfo`; the size of a pointer and the flags follow.
 const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
 const FLAGS_AT: usize = 15;
@@ -151,7 +151,7 @@ fn code<'a>(
         .symbols()
         .find(|symbol| symbol.is_definition() && symbol.name() == Ok(function))
         .ok_or(NoProbes::NoTls(function))?;
-    if symbol.size() == 0 || symbol.size() > LARGEST {
+    if symbol.size() == 0 || symbol.size() > MAX_FUNCTION {
         return Err(NoProbes::Unreadable(function));
     }
     let section = symbol.section_index().and_then(|index| binary.section_by_index(index).ok());

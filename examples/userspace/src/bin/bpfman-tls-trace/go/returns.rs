@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     #[cfg(not(target_arch = "aarch64"))]
-    fn returns_are_found_between_other_instructions_and_not_inside_of_them() {
+    fn return_instructions_are_found_only_at_instruction_starts() {
         // push %rbp; movabs with c3 in its constant; ret; mov %esp,%ebp; ret
         let code = [0x55, 0x48, 0xb8, 0xc3, 0xc3, 0xc3, 0xc3, 0, 0, 0, 0, 0xc3, 0x89, 0xe5, 0xc3];
         assert_eq!(of(&code), Some(vec![11, 14]));

@@ -130,7 +130,7 @@ fn packets_find_the_first_rule_that_matches_whatever_the_rules() {
 }
 
 #[test]
-fn rules_that_need_more_entries_than_there_is_room_for_are_refused() {
+fn rules_over_the_capacity_of_the_maps_are_refused() {
     let mut text: String =
         (1..=400).map(|port| format!("drop src 10.0.0.0/8 proto tcp dport {port}\n")).collect();
     for number in 0..400_u32 {
@@ -141,7 +141,7 @@ fn rules_that_need_more_entries_than_there_is_room_for_are_refused() {
 }
 
 #[test]
-fn prefixes_that_need_more_entries_than_there_is_room_for_are_refused() {
+fn prefixes_over_the_capacity_of_the_maps_are_refused() {
     let compiled = |lengths: u32| {
         let text: String = (0..100_000_u32).fold(String::new(), |text, number| {
             let address = std::net::Ipv6Addr::from_bits(u128::from(number) << 64);

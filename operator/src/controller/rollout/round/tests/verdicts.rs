@@ -197,7 +197,7 @@ impl Fleet {
     fn control(&mut self) {
         let view = self.memory.view(&id("a")).unwrap();
         let (presence, now) = (Presence::ByPod, Instant::now());
-        let round = self.rollouts.round(view, presence, now, Moment(self.moment));
+        let round = self.rollouts.round(view, presence, now, UnixSeconds(self.moment));
         let plan = plan(view, round.aim, presence, k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
         for order in round.work.orders {
             let name = NODES.iter().find(|name| order.object.ends_with(**name)).unwrap();

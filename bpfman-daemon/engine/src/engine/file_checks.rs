@@ -1,0 +1,157 @@
+//! Checks of files whose file systems may never answer: each check runs on a thread of its own, with a deadline.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bpfmand_core::{FileIdentity, LinkId, ProcessScope};
+use bpfmand_kernel::{FoundFile, Kernel, KernelError};
+
+/// Maximum wait for a file system. Local ones answer within microseconds, remote ones within milliseconds.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Maximum number of paths that do not answer. While it is reached, no other file is checked.
+const MAX_HANGING: usize = 8;
+/// Answer time up to which a file system does not delay the checks of other files.
+const QUICK: Duration = Duration::from_millis(200);
+/// Pause before a check repeats a slow access, or a failed move of a probe to a file.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Stack size in bytes, enough to resolve a path and to read a list of libraries.
+const STACK: usize = 256 << 10;
+
+#[derive(Debug)]
+pub enum FileCheck {
+    Found(FoundFile),
+    /// No file exists, or it cannot be opened.
+    Absent(KernelError),
+    /// The file system does not answer, or has not answered an earlier check yet.
+    Unanswered,
+    /// The file was not checked: too many other file systems do not answer, or this one was slow a moment ago.
+    NotLooked,
+}
+
+/// Path or library name, and the processes by which it is resolved.
+type CheckedPath = (String, Option<u32>, Option<u32>);
+
+/// Checks that wait for an answer, with their start times.
+#[derive(Debug, Default)]
+struct Waiting {
+    since: Mutex<HashMap<CheckedPath, Instant>>,
+    answered: Condvar,
+}
+
+impl Waiting {
+    /// Registers a check, unless the file system of this path does not answer, or too many others do not.
+    fn enter(&self, looked: &CheckedPath) -> Result<(), FileCheck> {
+        let mut since = lock(&self.since);
+        // Another thread may be checking the same path, which can take a moment or block forever.
+        while let Some(began) = since.get(looked) {
+            let left = MAX_WAIT.checked_sub(began.elapsed()).ok_or(FileCheck::Unanswered)?;
+            since = self.answered.wait_timeout(since, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if since.values().filter(|began| began.elapsed() >= MAX_WAIT).count() >= MAX_HANGING {
+            return Err(FileCheck::NotLooked);
+        }
+        since.insert(looked.clone(), Instant::now());
+        Ok(())
+    }
+
+    fn leave(&self, looked: &CheckedPath) {
+        lock(&self.since).remove(looked);
+        self.answered.notify_all();
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct FileChecks {
+    waiting: Arc<Waiting>,
+    /// Files that answered late, with the time of the answer.
+    slow: Mutex<HashMap<CheckedPath, Instant>>,
+    /// Links whose file was absent at their last check.
+    absent: Mutex<HashSet<LinkId>>,
+    /// Files to which a probe could not be moved, with the time of the failure.
+    failed: Mutex<HashMap<LinkId, (FileIdentity, Instant)>>,
+}
+
+impl FileChecks {
+    /// Checks a file as part of a periodic check, which visits many files: skips one that was slow a moment ago.
+    pub fn look_in_check<K: Kernel>(&self, kernel: &Arc<K>, target: &str) -> FileCheck {
+        let looked: CheckedPath = (target.to_owned(), None, None);
+        if lock(&self.slow).get(&looked).is_some_and(|at| at.elapsed() < PAUSE) {
+            return FileCheck::NotLooked;
+        }
+        let began = Instant::now();
+        let look = self.look(kernel, target, &ProcessScope::default());
+        // A path that does not answer at all is already registered in `waiting`.
+        if matches!(look, FileCheck::Found(_) | FileCheck::Absent(_)) && began.elapsed() > QUICK {
+            lock(&self.slow).insert(looked, Instant::now());
+        }
+        look
+    }
+
+    /// Resolves a path or a library name to its file. If a file system did not answer, waits for that answer first.
+    pub fn look<K: Kernel>(&self, kernel: &Arc<K>, target: &str, scope: &ProcessScope) -> FileCheck {
+        let looked: CheckedPath = (target.to_owned(), scope.pid, scope.container_pid);
+        if let Err(look) = self.waiting.enter(&looked) {
+            return look;
+        }
+        let (send, answer) = mpsc::channel();
+        let (kernel, waiting) = (Arc::clone(kernel), Arc::clone(&self.waiting));
+        let (own, scope) = (looked.clone(), scope.clone());
+        let look = move || {
+            let found = kernel.binary_identity(&own.0, &scope);
+            // Drop the handle first: a blocked check must not keep the kernel's handle beyond the engine's life.
+            drop(kernel);
+            waiting.leave(&own);
+            // The caller may have timed out.
+            let _unread = send.send(found);
+        };
+        let thread = thread::Builder::new().name("file".to_owned()).stack_size(STACK).spawn(look);
+        if let Err(error) = thread {
+            self.waiting.leave(&looked);
+            tracing::warn!(path = target, %error, "cannot look at a probed file");
+            return FileCheck::NotLooked;
+        }
+        match answer.recv_timeout(MAX_WAIT) {
+            Ok(Ok(found)) => FileCheck::Found(found),
+            Ok(Err(error)) => FileCheck::Absent(error),
+            Err(_) => {
+                tracing::warn!(path = target, "the file system of a probed file does not answer");
+                FileCheck::Unanswered
+            }
+        }
+    }
+
+    /// Notes that the file of a link is absent. Returns whether it was absent at the previous check, too: a package
+    /// manager may remove a file a moment before it writes the new one.
+    pub fn note_absence(&self, link: LinkId) -> bool {
+        !lock(&self.absent).insert(link)
+    }
+
+    /// Notes that a probe could not be moved to a file.
+    pub fn note_failure(&self, link: LinkId, file: FileIdentity) {
+        lock(&self.failed).insert(link, (file, Instant::now()));
+    }
+
+    /// Returns whether moving the probe to this file failed a moment ago.
+    pub fn has_failed(&self, link: LinkId, file: &FileIdentity) -> bool {
+        lock(&self.failed).get(&link).is_some_and(|(failed, at)| failed == file && at.elapsed() < PAUSE)
+    }
+
+    /// Forgets all links except these, and files that were slow long ago.
+    pub fn keep(&self, links: &[LinkId]) {
+        lock(&self.absent).retain(|link| links.contains(link));
+        lock(&self.failed).retain(|link, _| links.contains(link));
+        lock(&self.slow).retain(|_, at| at.elapsed() < PAUSE);
+    }
+
+    /// Notes that the file of a link is present.
+    pub fn forget_absence(&self, link: LinkId) {
+        lock(&self.absent).remove(&link);
+    }
+}
+
+/// Ignores poisoning: each change of a collection is one insertion or removal, so a panic leaves it consistent.
+fn lock<T>(collection: &Mutex<T>) -> MutexGuard<'_, T> {
+    collection.lock().unwrap_or_else(PoisonError::into_inner)
+}

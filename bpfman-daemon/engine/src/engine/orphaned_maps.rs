@@ -1,0 +1,108 @@
+//! Maps of owners whose programs are gone: a descriptor or a pin in a volume keeps their memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use bpfmand_core::MapId;
+use bpfmand_kernel::Kernel;
+
+use crate::Engine;
+use crate::state::records::ProgramRecord;
+use crate::state::{MapGroup, RecordKey, State};
+
+/// Maximum number of maps that are looked for in the kernel only when a limit is near.
+const MAX_UNASKED: usize = 1024;
+
+/// Maps that no program of ours uses any more, with the owner that they counted for and their bytes. A restart forgets them.
+#[derive(Debug, Default)]
+pub struct OrphanedMaps(Mutex<BTreeMap<MapId, OrphanedMap>>);
+
+#[derive(Clone, Debug)]
+struct OrphanedMap {
+    group: MapGroup,
+    bytes: u64,
+}
+
+impl OrphanedMaps {
+    /// Remembers maps that were used before a commit, and are not behind it.
+    pub fn remember(&self, before: UsedMaps, state: &State) {
+        if before.0.is_empty() {
+            return;
+        }
+        let mut left = before.0;
+        for map in programs(state).flat_map(|program| &program.maps) {
+            if let Some(id) = map.id {
+                left.remove(&id);
+            }
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+    }
+
+    fn bytes_of(&self, group: Option<&MapGroup>) -> u64 {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_group = left.values().filter(|map| group.is_none_or(|group| map.group == *group));
+        of_group.fold(0, |sum, map| sum.saturating_add(map.bytes))
+    }
+
+    fn ids(&self) -> Vec<MapId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    fn forget(&self, id: MapId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// Maps of programs that a commit may end, whose owners are limited.
+pub struct UsedMaps(BTreeMap<MapId, OrphanedMap>);
+
+impl UsedMaps {
+    /// Returns the maps of the programs among these records.
+    pub fn of<'a>(keys: impl IntoIterator<Item = &'a RecordKey>, state: &State) -> Self {
+        let mut used = BTreeMap::new();
+        for key in keys {
+            let program = match key {
+                RecordKey::Program(uid) => {
+                    state.programs.get(uid).map(|program| (&**program, program.boot.as_str()))
+                }
+                RecordKey::Previous(uid) => {
+                    state.previous.get(uid).map(|previous| (&previous.program, previous.boot.as_str()))
+                }
+                _ => None,
+            };
+            // Ids of an earlier boot may be those of maps of others.
+            let Some((program, _)) = program.filter(|(_, boot)| *boot == state.boot) else { continue };
+            let group = MapGroup::of(&program.owner(), &program.metadata);
+            if group.is_unlimited() {
+                continue;
+            }
+            for map in &program.maps {
+                let Some(id) = map.id else { continue };
+                used.insert(id, OrphanedMap { group: group.clone(), bytes: map.bytes });
+            }
+        }
+        Self(used)
+    }
+}
+
+/// Programs and the versions before, as they are recorded.
+pub fn programs(state: &State) -> impl Iterator<Item = &ProgramRecord> {
+    let previous = state.previous.values().map(|previous| &previous.program);
+    state.programs.values().map(|program| &**program).chain(previous)
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Returns the memory, in bytes, of maps that a group's programs left behind and other holders keep. If it exceeds
+    /// `enough`, or there are many maps, first removes those from the list that the kernel no longer has.
+    pub(crate) fn bytes_of_left_maps(&self, group: Option<&MapGroup>, enough: u64) -> u64 {
+        let ids = self.left_maps.ids();
+        if self.left_maps.bytes_of(group) > enough || ids.len() > MAX_UNASKED {
+            for id in ids {
+                if matches!(self.kernel.map(id), Ok(None)) {
+                    self.left_maps.forget(id);
+                }
+            }
+        }
+        self.left_maps.bytes_of(group)
+    }
+}

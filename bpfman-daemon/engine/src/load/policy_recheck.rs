@@ -1,0 +1,35 @@
+//! Checks whether bytecode that passed the policy once may run again under the current policy.
+
+use bpfmand_kernel::Kernel;
+
+use crate::error::{ImageFailure, ImageFailureKind};
+use crate::state::records::ProgramRecord;
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Refuses to restore an earlier version that the current policy would refuse: restoring it amounts to loading it.
+    pub(crate) fn check_restorable(&self, record: &ProgramRecord) -> Result<(), EngineError> {
+        match self.options.images.refusal_now(record)? {
+            None => Ok(()),
+            Some(why) => {
+                Err(refused(format!("the earlier version of \"{}\" may not come back: {why}", record.name)))
+            }
+        }
+    }
+
+    /// Refuses to attach or reload a revoked program if the policy detaches such programs: otherwise it would run until
+    /// the next policy check.
+    pub(crate) fn check_may_run(&self, record: &ProgramRecord) -> Result<(), EngineError> {
+        match self.options.images.revocation(record)? {
+            Some(revocation) if revocation.detach => {
+                Err(refused(format!("\"{}\" was revoked: {}", record.name, revocation.why)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn refused(message: String) -> EngineError {
+    let hint = Some("replace the program by a version that is trusted".to_owned());
+    EngineError::Image(ImageFailure { kind: ImageFailureKind::Signature, message, hint })
+}
