@@ -2,6 +2,8 @@
 
 use bpfman_proto::KERNEL_PROGRAM_TYPES as NAMES;
 
+use crate::args::suggestion::did_you_mean;
+
 /// Program type of this project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExactType {
@@ -123,7 +125,10 @@ pub enum TypeFilter {
 
 /// Error of a name that is no program type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown program type \"{name}\": expected one of {}", .expected.join(", "))]
+#[error(
+    "unknown program type \"{name}\"{}; `bpfman features types` lists them",
+    did_you_mean(name, .expected.iter().map(String::as_str))
+)]
 pub struct UnknownType {
     /// Rejected name.
     pub name: String,

@@ -17,11 +17,9 @@ pub mod show;
 pub mod top;
 pub mod verdict;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::Cli;
 use crate::error::CliError;
 
 /// Parses the command line, runs the command, and returns the exit code.
@@ -29,13 +27,29 @@ use crate::error::CliError;
 /// Errors go to standard error as one `error:` line, followed by a `hint:` line for each next step.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if words.len() < 2 {
+        return help();
+    }
+    let cli = args::parse::parse(&words).unwrap_or_else(|error| error.exit());
     // One thread: a command makes a few sequential calls, and starting workers costs more than they save.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(CliError::Runtime).and_then(|runtime| runtime.block_on(command::run(cli)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            error.report();
+            error.exit().into()
+        }
+    }
+}
+
+/// Prints the short help, as an answer.
+fn help() -> ExitCode {
+    match args::definition().print_help() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(source) => {
+            let error = CliError::Output(source);
             error.report();
             error.exit().into()
         }

@@ -1,11 +1,13 @@
 //! `bpfman attach`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::OutputForm;
 use super::interface::InterfaceFlags;
+use super::object_name::ObjectName;
 use super::place::{OrderFlags, SharingFlags};
 use super::value::KeyValue;
 use crate::hook::InterfaceSide;
@@ -14,9 +16,10 @@ use crate::verdict;
 /// `bpfman attach PROGRAM_ID …`.
 #[derive(Args, Debug)]
 pub struct Attach {
-    /// Kernel id of the program.
-    pub program_id: u32,
-    /// Attach point.
+    /// Kernel id of the program, or its name if one program has it.
+    #[arg(value_name = "ID|NAME")]
+    pub program: ObjectName,
+    /// Place: a hook such as `xdp:eth0`, as in `bpfman run`, or one of these with its flags.
     #[command(subcommand)]
     pub point: AttachTo,
 }
@@ -81,6 +84,9 @@ pub enum AttachTo {
     Netns(AttachNetns),
     /// Attach to a netfilter hook (Linux 6.4 and later).
     Netfilter(AttachNetfilter),
+    /// Attach to a hook, which `args::parse` replaces by one of the other forms.
+    #[command(external_subcommand)]
+    Hook(Vec<OsString>),
 }
 
 /// Metadata of the link, and how long it stays.
@@ -95,10 +101,10 @@ pub struct LinkMetadata {
 }
 
 impl AttachTo {
-    /// Returns metadata and lifetime of the link.
+    /// Returns metadata and lifetime of the link; none for a hook that was not replaced.
     #[must_use]
-    pub const fn link(&self) -> &LinkMetadata {
-        match self {
+    pub const fn link(&self) -> Option<&LinkMetadata> {
+        Some(match self {
             Self::Xdp(xdp) => &xdp.link,
             Self::Tc(tc) => &tc.link,
             Self::Tcx(tcx) => &tcx.link,
@@ -124,7 +130,8 @@ impl AttachTo {
             Self::Cgroup(cgroup) => &cgroup.link,
             Self::Netns(netns) => &netns.link,
             Self::Netfilter(netfilter) => &netfilter.link,
-        }
+            Self::Hook(_) => return None,
+        })
     }
 }
 
@@ -457,7 +464,7 @@ pub struct LongOutput {
         value_name = "FORM",
         value_enum,
         default_value_t,
-        help_heading = "Global options"
+        help_heading = super::global_line::HEADING
     )]
     pub output: OutputForm,
 }

@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::load::ImageSource;
 use super::place::OrderFlags;
+use super::source_name::ObjectFile;
 use super::value::{GlobalValue, KeyValue, MapSize};
 use super::value_error::ValueError;
 use crate::verdict;
@@ -69,9 +70,9 @@ pub enum ReplaceBy {
     /// From an object file on this machine.
     File {
         /// Object file.
-        #[arg(short, long, value_name = "FILE")]
-        path: PathBuf,
-        /// Options of the replacement.
+        #[command(flatten)]
+        object: ObjectFile,
+        /// Function and values of the new version.
         #[command(flatten)]
         how: ReplaceHow,
     },

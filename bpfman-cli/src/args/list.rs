@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::object_name::ObjectName;
 use super::selector::LabelSelector;
 use super::value::KeyValue;
 use crate::kernel_type;
@@ -77,8 +78,9 @@ pub struct Select {
 pub enum GetCommand {
     /// Show one program.
     Program {
-        /// Kernel id of the program.
-        program_id: u32,
+        /// Kernel id of the program, or its name if one program has it.
+        #[arg(value_name = "ID|NAME")]
+        program: ObjectName,
     },
     /// Show one link.
     Link {

@@ -1,7 +1,5 @@
 //! `bpfman load`.
 
-use std::path::PathBuf;
-
 use bpfman_image_format::Credential;
 use bpfman_proto::MapExport;
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
 use crate::hook::HookName;
 
+use super::source_name::{ImageName, ObjectFile};
 use super::value::{GlobalValue, KeyValue, MapSize, ProgramSpec};
 
 /// Sources of programs.
@@ -24,9 +23,9 @@ pub enum LoadCommand {
 #[derive(Args, Debug)]
 pub struct LoadFile {
     /// Object file.
-    #[arg(short, long, value_name = "FILE")]
-    pub path: PathBuf,
-    /// Load flags.
+    #[command(flatten)]
+    pub object: ObjectFile,
+    /// Programs, and how to load them.
     #[command(flatten)]
     pub what: LoadWhat,
 }
@@ -45,9 +44,9 @@ pub struct LoadImage {
 /// An image in a registry, and how to get it.
 #[derive(Args, Debug)]
 pub struct ImageSource {
-    /// Image with its registry, and a tag or digest, for example quay.io/acme/filter:v1.
-    #[arg(short, long, value_name = "URL")]
-    pub image_url: String,
+    /// Name of the image.
+    #[command(flatten)]
+    pub name: ImageName,
     /// Credentials for the registry: base64 of user:password, or - for the first line of standard input. Every user of
     /// this machine can read command lines.
     #[arg(short, long, value_name = "BASE64", env = REGISTRY_AUTH_VARIABLE, hide_env_values = true,
@@ -172,6 +171,8 @@ pub struct LoadWhat {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;
@@ -196,13 +197,13 @@ mod tests {
         assert_eq!(file.what.global.len(), 2);
         assert_eq!(file.what.metadata.len(), 3);
         assert_eq!((file.what.map_owner_id, file.what.application.as_deref()), (Some(7), Some("shop")));
-        assert_eq!(file.path, PathBuf::from("x.o"));
+        assert_eq!(file.object.path(), Path::new("x.o"));
     }
 
     #[test]
     fn the_short_p_is_the_path_of_a_file_and_the_policy_of_an_image() {
         let LoadCommand::File(file) = load("bpfman load file -p x.o --programs xdp:a") else { panic!() };
-        assert_eq!(file.path, PathBuf::from("x.o"));
+        assert_eq!(file.object.path(), Path::new("x.o"));
         let LoadCommand::Image(image) = load("bpfman load image -i r/x:1 -p Always --programs xdp:a") else {
             panic!()
         };

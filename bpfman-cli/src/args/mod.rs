@@ -6,18 +6,23 @@ pub mod attach;
 pub mod chain;
 pub mod change;
 pub mod check;
+mod command_groups;
 pub mod console;
 pub mod credential;
 pub mod detach;
 pub mod events;
 pub mod features;
+mod global_line;
 pub mod history;
+mod hook_words;
 pub mod image;
 pub mod interface;
 pub mod list;
 pub mod load;
 pub mod map;
 pub mod object;
+pub mod object_name;
+pub mod parse;
 pub mod place;
 pub mod policy;
 pub mod radar;
@@ -25,7 +30,9 @@ pub mod registry;
 pub mod run;
 pub mod run_hook;
 pub mod selector;
+pub mod source_name;
 pub mod stray;
+pub mod suggestion;
 pub mod support_bundle;
 pub mod top;
 pub mod unload;
@@ -44,7 +51,7 @@ use crate::exit::Exit;
 ///
 /// A client of the daemon bpfmand, which does the work.
 #[derive(Debug, Parser)]
-#[command(name = "bpfman", version, long_version = LONG_VERSION, arg_required_else_help = true, after_long_help = after_help())]
+#[command(name = "bpfman", version, long_version = LONG_VERSION, after_long_help = after_help())]
 pub struct Cli {
     /// Flags that every command takes.
     #[command(flatten)]
@@ -64,7 +71,7 @@ pub struct Global {
     /// Socket of the daemon.
     #[arg(long, global = true, value_name = "PATH", env = bpfman_proto::SOCKET_PATH_VARIABLE,
           hide_env_values = true,
-          default_value = bpfman_proto::DEFAULT_SOCKET_PATH, help_heading = "Global options")]
+          default_value = bpfman_proto::DEFAULT_SOCKET_PATH, help_heading = global_line::HEADING)]
     pub socket_path: PathBuf,
     /// Output format. The names and types in JSON and YAML are stable.
     #[arg(
@@ -74,11 +81,11 @@ pub struct Global {
         value_name = "FORM",
         value_enum,
         default_value_t,
-        help_heading = "Global options"
+        help_heading = global_line::HEADING
     )]
     pub output: OutputForm,
     /// Print only ids, one per line.
-    #[arg(short, long, global = true, help_heading = "Global options")]
+    #[arg(short, long, global = true, help_heading = global_line::HEADING)]
     pub quiet: bool,
     /// Show progress of long operations on standard error: on a terminal, always, or never. Never beside JSON and YAML.
     #[arg(
@@ -87,7 +94,7 @@ pub struct Global {
         value_name = "WHEN",
         value_enum,
         default_value_t,
-        help_heading = "Global options"
+        help_heading = global_line::HEADING
     )]
     pub progress: ProgressChoice,
 }
@@ -118,7 +125,6 @@ pub enum OutputForm {
 
 /// Command.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a process: its size does not matter")]
 pub enum CliCommand {
     /// Load programs from an object file or an image.
     #[command(subcommand)]
@@ -205,6 +211,12 @@ pub enum CliCommand {
         /// Folder to write to. The command creates it if it does not exist.
         out_dir: PathBuf,
     },
+    /// Print the completions of a shell.
+    Completion {
+        /// Shell to complete for.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Write the completions of one shell, or of all.
     #[command(hide = true)]
     Completions {
@@ -219,7 +231,7 @@ pub enum CliCommand {
 /// Returns the whole command line as `clap`'s definition.
 #[must_use]
 pub fn definition() -> clap::Command {
-    Cli::command()
+    global_line::shortened(command_groups::grouped(Cli::command()))
 }
 
 fn after_help() -> String {
@@ -254,8 +266,7 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_ends_with_two() {
-        for line in [&["bpfman", "lode"][..], &["bpfman", "unload"], &["bpfman", "unload", "x"], &["bpfman"]]
-        {
+        for line in [&["bpfman", "lode"][..], &["bpfman", "unload"], &["bpfman", "unload", "x"]] {
             let error = Cli::try_parse_from(line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(Exit::Usage.number()), "{line:?}");
         }

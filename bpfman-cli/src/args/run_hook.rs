@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::suggestion::did_you_mean;
 use crate::hook::HookName;
 
 /// Hook with the program for it.
@@ -112,6 +113,38 @@ pub struct BadAnyHook {
 /// Types that attach to the target of their load.
 const LOADED_FOR: [&str; 7] = ["fentry", "fexit", "fmod_ret", "lsm", "tp_btf", "iter", "freplace"];
 
+/// Kinds of hooks.
+const KINDS: [&str; 28] = [
+    "xdp",
+    "tc",
+    "tcx",
+    "tracepoint",
+    "raw_tracepoint",
+    "kprobe",
+    "kretprobe",
+    "uprobe",
+    "uretprobe",
+    "kprobe_multi",
+    "uprobe_multi",
+    "cgroup",
+    "netns",
+    "netfilter",
+    "perf_event",
+    "sockmap",
+    "struct_ops",
+    "usdt",
+    "ksyscall",
+    "kretsyscall",
+    "netkit",
+    "fentry",
+    "fexit",
+    "fmod_ret",
+    "lsm",
+    "tp_btf",
+    "iter",
+    "freplace",
+];
+
 impl FromStr for NamedHook {
     type Err = BadAnyHook;
 
@@ -208,7 +241,12 @@ impl FromStr for AnyHook {
             }
             "ksyscall" | "kretsyscall" => Self::Ksyscall(need("NAME")?.to_owned()),
             "netkit" => Self::Netkit(need("IFACE")?.to_owned()),
-            _ => return Err(bad("`bpfman run --help` lists the hooks")),
+            other => {
+                let meant = did_you_mean(other, KINDS);
+                return Err(bad(&format!(
+                    "{other:?} is no kind of hook{meant}; `bpfman run --help` lists them"
+                )));
+            }
         })
     }
 }
@@ -404,7 +442,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         for (text, why) in [
-            ("eth0", "lists the hooks"),
+            ("eth0", "no kind of hook; `bpfman run --help` lists them"),
             ("tc:eth0", "the direction is missing"),
             ("kprobe", "write kprobe:FUNCTION"),
             ("kprobe:f+x", "no number of bytes"),

@@ -2,14 +2,16 @@
 
 use clap::Args;
 
+use super::object_name::ObjectName;
+
 /// `bpfman unload`.
 #[derive(Args, Debug)]
 pub struct Unload {
-    /// Kernel ids of the programs. The command tries all of them, in this order.
-    #[arg(required_unless_present = "all", value_name = "PROGRAM_ID")]
-    pub program_ids: Vec<u32>,
+    /// Kernel ids of the programs, or names that one program has. The command tries all of them, in this order.
+    #[arg(required_unless_present = "all", value_name = "ID|NAME")]
+    pub programs: Vec<ObjectName>,
     /// Unload all programs that bpfman loaded, the newest first. Without root: those that the caller owns.
-    #[arg(long, conflicts_with_all = ["program_ids", "ignore_missing"])]
+    #[arg(long, conflicts_with_all = ["programs", "ignore_missing"])]
     pub all: bool,
     /// Ignore programs that do not exist.
     #[arg(long)]
@@ -20,17 +22,19 @@ pub struct Unload {
 mod tests {
     use clap::Parser;
 
+    use super::*;
     use crate::args::{Cli, CliCommand};
 
     #[test]
     fn one_bad_id_refuses_all() {
         let unload = |line: &str| Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command);
         let Ok(CliCommand::Unload(several)) = unload("bpfman unload 7 8 --ignore-missing") else { panic!() };
-        assert_eq!((&several.program_ids[..], several.ignore_missing), (&[7, 8][..], true));
-        for line in ["", "7 x", "7 -8", "7,8", "7 --all", "--all --ignore-missing"] {
+        let both = [ObjectName::Id(7), ObjectName::Id(8)];
+        assert_eq!((&several.programs[..], several.ignore_missing), (&both[..], true));
+        for line in ["", "7 x:y", "7 -8", "7,8", "7 --all", "--all --ignore-missing"] {
             assert!(unload(&format!("bpfman unload {line}")).is_err(), "{line}");
         }
         let Ok(CliCommand::Unload(all)) = unload("bpfman unload --all") else { panic!() };
-        assert!(all.all && all.program_ids.is_empty());
+        assert!(all.all && all.programs.is_empty());
     }
 }

@@ -1,9 +1,10 @@
 //! `bpfman wait`: scripts continue once a condition is met.
 
-use std::fmt;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+
+use super::object_name::ObjectName;
 
 /// `bpfman wait`.
 #[derive(Args, Debug)]
@@ -13,8 +14,8 @@ pub struct WaitFor {
     pub kind: WaitKind,
     /// Its id; a program also by the name of its function, which stands for all programs of that name
     #[arg(value_name = "ID|NAME")]
-    pub target: WaitTarget,
-    /// Condition to wait for
+    pub target: ObjectName,
+    /// Condition
     #[arg(long = "for", value_name = "CONDITION", value_enum)]
     pub condition: WaitCondition,
     /// Timeout: a number and s, m, h or d; 0s checks once. The exit code after it is 20
@@ -31,16 +32,7 @@ pub enum WaitKind {
     Link,
 }
 
-/// Object to wait for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WaitTarget {
-    /// Object by its id.
-    Id(u32),
-    /// All programs of this name.
-    Name(String),
-}
-
-/// Conditions to wait for.
+/// Conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WaitCondition {
     /// The link runs; the program has links, and all of them run.
@@ -53,19 +45,6 @@ pub enum WaitCondition {
     Unloaded,
     /// The program or link does not exist.
     Gone,
-}
-
-impl std::str::FromStr for WaitTarget {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse::<u32>() {
-            Ok(id) if id > 0 => Ok(Self::Id(id)),
-            Ok(_) => Err("ids begin with 1"),
-            Err(_) if text.is_empty() => Err("write an id, or the name of a program"),
-            Err(_) => Ok(Self::Name(text.to_owned())),
-        }
-    }
 }
 
 impl WaitKind {
@@ -93,15 +72,6 @@ impl WaitCondition {
     }
 }
 
-impl fmt::Display for WaitTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => write!(f, "{id}"),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -123,12 +93,12 @@ mod tests {
             let wait = wait(line).unwrap();
             assert_eq!(
                 (wait.kind, wait.target, wait.condition),
-                (WaitKind::Link, WaitTarget::Id(12), WaitCondition::Attached)
+                (WaitKind::Link, ObjectName::Id(12), WaitCondition::Attached)
             );
             assert_eq!(wait.timeout, Duration::from_secs(30));
         }
         let named = wait("bpfman wait program xdp_pass --for loaded --timeout 2m").unwrap();
-        assert_eq!((named.target, named.timeout.as_secs()), (WaitTarget::Name("xdp_pass".to_owned()), 120));
+        assert_eq!((named.target, named.timeout.as_secs()), (ObjectName::Name("xdp_pass".to_owned()), 120));
         for wrong in [
             "link 0 --for gone",
             "link 12",

@@ -8,6 +8,7 @@ use bpfman_proto::v1::attach_info::Info;
 use tonic::Code;
 
 use super::connect;
+use super::program_name::program_id;
 use super::progress::warn;
 use super::wire_point::{WirePoint, on_the_wire};
 use crate::args::attach::{Attach, AttachTo};
@@ -25,7 +26,6 @@ use crate::verdict;
 ///
 /// Attachments that v0.6.0 supports also work with its daemon.
 pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
-    let program_id = command.program_id;
     let (order, sharing) = place(&command.point);
     if forgets_redirects(&command.point) && !sharing.allow_redirect {
         warn(
@@ -33,13 +33,14 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
              that the programs behind it decide (--allow-redirect says that this is meant)",
         );
     }
-    let ttl_seconds = command.point.link().ttl.map(|ttl| ttl.as_secs());
+    let ttl_seconds = command.point.link().and_then(|link| link.ttl).map(|ttl| ttl.as_secs());
     let matching = matching(&command.point);
     let (attach, point) = match on_the_wire(command.point)? {
         WirePoint::Published(info) => (Some(v1::AttachInfo { info: Some(info) }), None),
         WirePoint::More(point) => (None, Some(point)),
     };
     let mut client = connect(global).await?;
+    let program_id = program_id(&mut client, &command.program).await?;
     if let Some(which) = matching {
         let request = ext::AttachMatchingRequest {
             program_id,

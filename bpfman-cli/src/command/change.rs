@@ -82,7 +82,7 @@ pub async fn replace(global: &Global, command: Replace) -> Result<(), CliError> 
 
 fn replace_request(program_id: u32, by: ReplaceBy) -> Result<ext::ReplaceProgramRequest, CliError> {
     let (location, how) = match by {
-        ReplaceBy::File { path, how } => (Location::File(absolute(&path)), how),
+        ReplaceBy::File { object, how } => (Location::File(absolute(object.path())), how),
         ReplaceBy::Image { image, how } => (Location::Image(image::on_the_wire(&image)), how),
     };
     let ReplaceHow { name, global, map_size, maps, forget_old } = how;

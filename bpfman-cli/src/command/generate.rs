@@ -8,12 +8,20 @@ use clap_complete::Shell;
 
 use crate::args::definition;
 use crate::error::CliError;
+use crate::show;
 
 /// Writes one page per command: `bpfman.1`, `bpfman-load.1`, `bpfman-load-file.1`, and so on.
 pub fn man(folder: &Path) -> Result<(), CliError> {
     make(folder)?;
     clap_mangen::generate_to(definition(), folder)
         .map_err(|source| CliError::File { path: folder.to_path_buf(), source })
+}
+
+/// Prints the completions of a shell.
+pub fn completion(shell: Shell) -> Result<(), CliError> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut definition(), "bpfman", &mut text);
+    show::write(&String::from_utf8_lossy(&text))
 }
 
 /// Writes the completions of one shell, or of all supported shells.

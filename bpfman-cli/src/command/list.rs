@@ -6,6 +6,7 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
 use super::connect;
+use super::program_name::program_id;
 use crate::args::Global;
 use crate::args::list::{GetCommand, ListCommand, ListLinks, ListPrograms, Select};
 use crate::args::value::to_map;
@@ -28,8 +29,8 @@ pub async fn list(global: &Global, command: ListCommand) -> Result<(), CliError>
 pub async fn get(global: &Global, command: GetCommand) -> Result<(), CliError> {
     let mut client = connect(global).await?;
     match command {
-        GetCommand::Program { program_id } => {
-            let request = ext::GetProgramRequest { id: program_id };
+        GetCommand::Program { program } => {
+            let request = ext::GetProgramRequest { id: program_id(&mut client, &program).await? };
             let answer = client.ext.get_program(request).await?.into_inner();
             let program =
                 answer.program.ok_or(CliError::Incomplete { call: "GetProgram", part: "the program" })?;

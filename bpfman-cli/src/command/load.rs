@@ -26,7 +26,7 @@ pub async fn run(global: &Global, command: LoadCommand) -> Result<(), CliError> 
     match command {
         LoadCommand::File(file) => {
             client = connect(global).await?;
-            location = Location::File(absolute(&file.path));
+            location = Location::File(absolute(file.object.path()));
             what = file.what;
         }
         LoadCommand::Image(command) => {

@@ -27,6 +27,7 @@ mod map;
 mod object_source;
 mod open_output;
 mod policy;
+mod program_name;
 mod progress;
 mod radar;
 mod reconnect;
@@ -86,6 +87,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         CliCommand::Check(command) => check::run(global, command).await,
         CliCommand::Features(command) => features::run(global, command).await,
         CliCommand::Version => version::run(global).await,
+        CliCommand::Completion { shell } => generate::completion(shell),
         CliCommand::Man { out_dir } => generate::man(&out_dir),
         CliCommand::Completions { out_dir, shell } => generate::completions(&out_dir, shell),
     }

@@ -5,6 +5,7 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 
 use super::connect;
+use super::program_name::program_id;
 use crate::args::Global;
 use crate::args::detach::{Detach, DetachWhat};
 use crate::args::unload::Unload;
@@ -18,11 +19,24 @@ pub async fn unload(global: &Global, command: Unload) -> Result<(), CliError> {
     let (ids, ignore_missing) = match command.all {
         // A program that ended after it was listed counts as unloaded.
         true => (all_of_caller(&mut client).await?, true),
-        false => (command.program_ids, command.ignore_missing),
+        false => (ids(&mut client, &command).await?, command.ignore_missing),
     };
     let each = async |id| client.v1.clone().unload(v1::UnloadRequest { id }).await.map(|_| None);
     let named = Wanted::named(RemovalSubject::Program, &ids, ignore_missing);
-    remove(global, Wanted { is_list: command.all || named.is_list, ..named }, each).await
+    remove(global, Wanted { is_list: command.all || command.programs.len() != 1, ..named }, each).await
+}
+
+/// Returns the ids of the programs that the command line names. Nothing is unloaded if a name is wrong.
+async fn ids(client: &mut Services, command: &Unload) -> Result<Vec<u32>, CliError> {
+    let mut ids = Vec::with_capacity(command.programs.len());
+    for program in &command.programs {
+        match program_id(client, program).await {
+            Ok(id) => ids.push(id),
+            Err(error) if command.ignore_missing && error.exit() == Exit::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ids)
 }
 
 /// Returns all programs that the caller may unload, the newest first: an extension before its program.

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use super::reconnect::ReconnectBackoff;
 use super::waited_state::{WaitedState, look};
 use crate::args::Global;
-use crate::args::wait::{WaitCondition, WaitFor, WaitKind, WaitTarget};
+use crate::args::object_name::ObjectName;
+use crate::args::wait::{WaitCondition, WaitFor, WaitKind};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::show;
@@ -38,7 +39,7 @@ enum Seen {
 fn check(command: &WaitFor) -> Result<(), CliError> {
     let loading = matches!(command.condition, WaitCondition::Loaded | WaitCondition::Unloaded);
     match (command.kind, &command.target) {
-        (WaitKind::Link, WaitTarget::Name(name)) => {
+        (WaitKind::Link, ObjectName::Name(name)) => {
             Err(CliError::Usage(format!("\"{name}\" is no id of a link: links have no names")))
         }
         (WaitKind::Link, _) if loading => Err(CliError::Usage(format!(
@@ -124,10 +125,10 @@ fn not_so(global: &Global, command: &WaitFor, seen: Seen) -> CliError {
             what: format!("{kind} {target} is not {condition} after {time}: {how}"),
             exit: Exit::TimedOut,
             hint: match command.target {
-                WaitTarget::Id(id) => {
+                ObjectName::Id(id) => {
                     format!("`bpfman get {kind} {id}` shows it, `bpfman history {id}` what became of it")
                 }
-                WaitTarget::Name(_) => {
+                ObjectName::Name(_) => {
                     "`bpfman list programs` and `bpfman list links` show what there is".to_owned()
                 }
             },

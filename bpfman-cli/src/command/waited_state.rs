@@ -2,9 +2,10 @@
 
 use bpfman_client::{Client, Error, Reason};
 use bpfman_proto::ext::v1 as ext;
-use bpfman_proto::v1;
 
-use crate::args::wait::{WaitCondition, WaitFor, WaitKind, WaitTarget};
+use super::program_name::of_name;
+use crate::args::object_name::ObjectName;
+use crate::args::wait::{WaitCondition, WaitFor, WaitKind};
 use crate::show::standing::{StandingWord, state_text};
 use crate::show::waited::Waited;
 
@@ -33,9 +34,9 @@ struct Found {
 /// The daemon does not answer, or denies the call.
 pub async fn look(client: &Client, command: &WaitFor) -> Result<WaitedState, Error> {
     let found = match (command.kind, &command.target) {
-        (WaitKind::Link, WaitTarget::Id(id)) => link(client, *id).await?,
-        (WaitKind::Program, WaitTarget::Id(id)) => program(client, *id).await?,
-        (_, WaitTarget::Name(name)) => programs(client, name).await?,
+        (WaitKind::Link, ObjectName::Id(id)) => link(client, *id).await?,
+        (WaitKind::Program, ObjectName::Id(id)) => program(client, *id).await?,
+        (_, ObjectName::Name(name)) => programs(client, name).await?,
     };
     Ok(judge(command, found))
 }
@@ -68,10 +69,7 @@ fn missing(error: Error) -> Result<Found, Error> {
 
 async fn programs(client: &Client, name: &str) -> Result<Found, Error> {
     let mut services = client.services();
-    let ours = v1::ListRequest { bpfman_programs_only: Some(true), ..v1::ListRequest::default() };
-    let request = ext::ListProgramsRequest { select: Some(ours), program_type: String::new() };
-    let mut programs = services.ext.list_programs(request).await?.into_inner().programs;
-    programs.retain(|program| program.info.as_ref().is_some_and(|info| info.name == name));
+    let programs = of_name(&mut services, name).await?;
     if programs.is_empty() {
         return Ok(Found::default());
     }
@@ -152,6 +150,8 @@ fn differs(what: &str, id: u32, standing: ext::Standing, state: &str) -> Option<
 mod tests {
     use std::time::Duration;
 
+    use bpfman_proto::v1;
+
     use super::*;
 
     fn link(id: u32, standing: ext::Standing) -> ext::Link {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn told(kind: WaitKind, condition: WaitCondition, found: Found) -> String {
-        let target = WaitTarget::Name("x".to_owned());
+        let target = ObjectName::Name("x".to_owned());
         match judge(&WaitFor { kind, target, condition, timeout: Duration::ZERO }, found) {
             WaitedState::So(waited) => format!("so {:?} {:?}", waited.program_ids, waited.link_ids),
             WaitedState::NotYet(how) => how,

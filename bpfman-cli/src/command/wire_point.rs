@@ -22,6 +22,7 @@ pub enum WirePoint {
 
 pub fn on_the_wire(point: AttachTo) -> Result<WirePoint, CliError> {
     Ok(WirePoint::Published(match point {
+        AttachTo::Hook(words) => return Err(CliError::Usage(format!("{words:?} was not read as a hook"))),
         AttachTo::Xdp(xdp) => Info::XdpAttachInfo(v1::XdpAttachInfo {
             priority: xdp.interface.priority,
             iface: xdp.interface.iface.unwrap_or_default(),

@@ -9,6 +9,7 @@ use crate::named_maps::{NamedMap, NamedMapsError, UnexportedMaps, WantedMaps, ma
 
 /// Source of the maps of applications. In the daemon, the engine.
 pub trait MapSource: Send + Sync + 'static {
+    /// Handle that keeps a map alive.
     type Handle: Send;
 
     /// Opens maps of an application by name, for a pod in a namespace: of an application in that namespace, or of an

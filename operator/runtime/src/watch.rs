@@ -10,7 +10,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::backoff::{after, jittered};
-use crate::connect::failure_text;
+use crate::connect::why;
 use crate::outage::OUTAGE;
 
 /// Backoff of a watch that fails.

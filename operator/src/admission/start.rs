@@ -14,7 +14,7 @@ use super::known::KnownSlots;
 use super::review::Reviewer;
 use super::serve;
 use crate::clock::ServerClock;
-use bpfman_runtime::certificate::{CertificateTerms, self_signed};
+use bpfman_runtime::certificate::{CertificateTerms, alone};
 use bpfman_runtime::serve::address;
 use bpfman_runtime::tls::{Served, clients, listen};
 

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use bpfman_runtime::certificate::{CertificateTerms, self_signed};
+use bpfman_runtime::certificate::{CertificateTerms, alone};
 use bpfman_runtime::connections::Admitted;
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::scrape::{Readers, metrics_for};

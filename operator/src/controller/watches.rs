@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::controller::deploy::{AGENT_SELECTOR, Deployed};
 use crate::controller::memory::Memory;
 use crate::controller::metrics::ControllerMetrics;
-use bpfman_runtime::connect::failure_text;
+use bpfman_runtime::connect::why;
 use bpfman_runtime::watch::{Waits, events};
 use bpfman_runtime::wire::Wire;
 

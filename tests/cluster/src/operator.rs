@@ -54,6 +54,17 @@ impl Operator {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// Asserts that an outage of the API server is reported at most once, however many watches fail and however often: by
+    /// refused connections, then 403 until the server has read its roles, then 410.
+    pub fn assert_outage_is_reported_once(&self) {
+        let log = self.log();
+        let bad = |line: &&str| line.contains(" WARN ") || line.contains("ERROR ");
+        let warnings: Vec<&str> = log.lines().filter(bad).collect();
+        let of_watches = warnings.iter().filter(|line| line.contains("cannot be watched")).count();
+        let of_rights = warnings.iter().filter(|line| line.contains("forbidden")).count();
+        assert!(of_watches <= 1 && of_rights == 0, "{warnings:#?}");
+    }
+
     /// Returns the process id: `nsenter` replaces itself by the program.
     #[must_use]
     pub fn pid(&self) -> u32 {

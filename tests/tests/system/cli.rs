@@ -280,3 +280,35 @@ fn types_that_are_bound_at_load_name_their_target() {
         .bpfman(&format!("load file -p {object} --programs fentry:on_fentry:no_such_function"))
         .fails(6, &["no_such_function"]);
 }
+
+#[test]
+fn program_is_given_by_a_name_that_no_other_has() {
+    let (daemon, network) = (Daemon::start(), Network::new());
+    let load = format!("load file -p {} --programs xdp:xdp_member -q", compile::object("chain").display());
+    let first: u32 = daemon.bpfman(&load).success().trim().parse().unwrap();
+    let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
+    let link = daemon.bpfman(&format!("attach xdp_member {hook} -o json")).json();
+    assert_eq!((&link["program_id"], &link["priority"]), (&first.into(), &50.into()), "{link}");
+    assert_eq!(daemon.bpfman("get program xdp_member -o json").json()["program_id"], first);
+
+    let second: u32 = daemon.bpfman(&load).success().trim().parse().unwrap();
+    let ids = format!("2 programs have the name xdp_member: {first}, {second}");
+    daemon.bpfman("unload xdp_member").fails(6, &[&ids, "give the id of one of them"]);
+    daemon
+        .bpfman(&format!("unload {second} xdp_gone"))
+        .fails(5, &["no program of bpfman has the name xdp_gone"]);
+    assert_eq!(daemon.bpfman("list programs -q").success().lines().count(), 2, "nothing is unloaded");
+    daemon.bpfman(&format!("unload {second} xdp_gone --ignore-missing")).success();
+    daemon.bpfman("unload xdp_member").success();
+    assert_eq!(daemon.bpfman("list programs -q").success(), "");
+}
+
+#[test]
+fn help_is_an_answer_where_nothing_is_asked() {
+    let daemon = Daemon::prepare();
+    let help = daemon.bpfman("").success();
+    assert!(help.contains("Run programs:") && help.contains("Examples:"), "{help}");
+    let completion = daemon.bpfman("completion bash").success();
+    assert!(completion.contains("_bpfman()") && completion.contains("unload"), "{completion}");
+    daemon.bpfman("program list").fails(2, &["bpfman list programs"]);
+}

@@ -102,6 +102,7 @@ mod terminal;
 mod top;
 mod trials;
 mod types;
+mod units;
 mod unseen;
 mod upgrades;
 mod uprobe_targets;

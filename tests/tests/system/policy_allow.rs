@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::thread;
 
 use bpfman_tests::command::Outcome;
 use bpfman_tests::network::INTERFACE;
@@ -67,6 +68,25 @@ fn hint_of_a_denied_call_allows_it() {
         .success();
     assert!(text(&daemon).contains("name = \"user-64231-2\""), "{}", text(&daemon));
     daemon.bpfman_as(ADA, &attach).success();
+}
+
+/// A run that found the text changed writes nothing and fails; each other's lines are in the policy.
+#[test]
+fn lines_of_runs_at_the_same_time_are_not_lost() {
+    let daemon = daemon(String::new());
+    let allowed: Vec<u32> = thread::scope(|scope| {
+        let run = |user: u32| {
+            let outcome = policy(&daemon, &["allow", &user.to_string(), "load", "--yes"]);
+            (outcome.code == 0).then_some(user)
+        };
+        let runs: Vec<_> = (ADA..ADA + 12).map(|user| scope.spawn(move || run(user))).collect();
+        runs.into_iter().filter_map(|run| run.join().unwrap()).collect()
+    });
+    assert!(!allowed.is_empty());
+    let text = text(&daemon);
+    for user in allowed {
+        assert!(text.contains(&format!("users = [{user}]")), "{user}: {text}");
+    }
 }
 
 #[test]

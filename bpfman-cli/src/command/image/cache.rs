@@ -45,11 +45,11 @@ pub async fn verify(global: &Global, image: &ImageSource) -> Result<(), CliError
     let mut client = connect(global).await?;
     let wanted = pulled_where_watched(global, &mut client, image).await?;
     let request = ext::VerifyImageRequest { image: Some(wanted) };
-    let waiting = format!("verifying {}", image.image_url);
+    let waiting = format!("verifying {}", image.name.url());
     let answer = while_waiting(global, &waiting, client.images.verify_image(request)).await?.into_inner();
     let verified =
         answer.verified.ok_or(CliError::Incomplete { call: "VerifyImage", part: "what was verified" })?;
-    let image = image.image_url.clone();
+    let image = image.name.url().to_owned();
     show::answer(
         global,
         &VerifiedImage { image, digest: answer.digest, verified: VerifiedJson::new(&verified) },

@@ -14,7 +14,7 @@ use crate::show::CommandOutput;
 pub fn on_the_wire(image: &ImageSource) -> v1::BytecodeImage {
     let auth = image.registry_auth.as_ref();
     v1::BytecodeImage {
-        url: image.image_url.clone(),
+        url: image.name.url().to_owned(),
         image_pull_policy: image.pull_policy as i32,
         username: auth.map(|auth| auth.user().to_owned()),
         password: auth.map(|auth| auth.password().to_owned()),

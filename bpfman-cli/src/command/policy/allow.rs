@@ -52,6 +52,8 @@ pub fn run(global: &Global, allow: &AllowPolicy) -> Result<(), CliError> {
             confirm(&shown)?;
             shown.is_shown = true;
         }
+        // Of two runs at once, the second sees the lines of the first.
+        let _lock = lock_folder(&file)?;
         if read_if_there(&file)? != old {
             return Err(CliError::Invalid {
                 what: format!("{} has changed meanwhile: nothing is written", file.display()),
@@ -136,11 +138,7 @@ fn ensure_valid(file: &Path) -> Result<(), CliError> {
 
 /// Writes the new text beside the policy, or, to show it alone, into the folder for temporary files.
 fn write_draft(allow: &AllowPolicy, file: &Path, text: &str) -> Result<NamedTempFile, CliError> {
-    let folder = match file.parent().filter(|_| !allow.dry_run) {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        Some(_) => PathBuf::from("."),
-        None => std::env::temp_dir(),
-    };
+    let folder = if allow.dry_run { std::env::temp_dir() } else { folder_of(file).to_owned() };
     let failed = |source| CliError::File { path: folder.clone(), source };
     if !allow.dry_run {
         fs::create_dir_all(&folder).map_err(failed)?;
@@ -194,12 +192,22 @@ fn confirm(shown: &AddedPolicyLines) -> Result<(), CliError> {
     }
 }
 
+/// Locks the folder of the policy against other runs of this command, until the result is dropped.
+fn lock_folder(file: &Path) -> Result<File, CliError> {
+    let folder = folder_of(file);
+    let lock = File::open(folder).and_then(|lock| lock.lock().map(|()| lock));
+    lock.map_err(|source| CliError::File { path: folder.to_owned(), source })
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Puts the draft in the place of the policy, as a whole or not at all.
 fn replace(draft: NamedTempFile, file: &Path) -> Result<(), CliError> {
     let failed = |source| CliError::File { path: file.to_owned(), source };
     draft.persist(file).map_err(|error| failed(error.error))?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    File::open(folder_of(file)).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 #[cfg(test)]

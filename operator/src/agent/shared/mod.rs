@@ -14,7 +14,7 @@ use kube::runtime::watcher::Error;
 use tokio::sync::Notify;
 
 use bpfman_application::scope::ApplicationKey;
-use bpfman_runtime::connect::failure_text;
+use bpfman_runtime::connect::why;
 use bpfman_runtime::manager::Manager;
 use bpfman_runtime::note::{EventWriter, Limiter};
 use bpfman_runtime::queue::{Queue, QueueCause};

@@ -31,6 +31,7 @@ async fn programs_are_kept_true_whoever_is_away() {
     let edited =
         cluster.apply_one(application("outages", &object, json!([xdp("xdp_member", &["up0"], 60)]))).await;
     until_success(&cluster, &edited).await;
+    first.assert_outage_is_reported_once();
 
     // Without the daemon, programs keep running, and after some seconds the state reports the outage, once.
     let launch = Launch {

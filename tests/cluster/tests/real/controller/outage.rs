@@ -20,6 +20,7 @@ async fn a_controller_goes_on_after_an_outage_of_the_api_server() {
     say(&states(&cluster).await, "guard-n1", "n1", json!({ "conditions": [condition("Pending")] })).await;
     status(&cluster, "guard", "the change is seen", |status| is(status, "Pending")).await;
     assert!(controller.ended().is_none());
+    controller.assert_outage_is_reported_once();
 }
 
 #[tokio::test]

@@ -1,0 +1,41 @@
+//! Help of commands with the global options on one line: in full they are longer than what most commands add.
+
+use clap::Command;
+
+/// Heading of the global options in the help of `bpfman`.
+pub const HEADING: &str = "Global options";
+const LINE: &str = "\
+Global options: -o table|json|yaml, -q, --socket-path PATH, --progress auto|always|never; see bpfman --help";
+
+/// Puts the global options of all subcommands on one line.
+#[must_use]
+pub fn shortened(mut command: Command) -> Command {
+    // Global options are in subcommands only after this.
+    command.build();
+    command.mut_subcommands(shorten)
+}
+
+fn shorten(command: Command) -> Command {
+    let is_global = |heading: Option<&str>| heading == Some(HEADING);
+    let command =
+        command.mut_args(|arg| if is_global(arg.get_help_heading()) { arg.hide(true) } else { arg });
+    command.after_help(LINE).mut_subcommands(shorten)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::args::definition;
+
+    #[test]
+    fn global_options_are_one_line_of_a_command_and_still_parsed() {
+        let mut definition = definition();
+        let attach = definition.find_subcommand_mut("attach").unwrap().find_subcommand_mut("xdp").unwrap();
+        for help in [attach.render_help().to_string(), attach.render_long_help().to_string()] {
+            assert_eq!(help.matches("--socket-path").count(), 1, "{help}");
+            assert!(help.contains("--iface"), "{help}");
+        }
+        let words = ["bpfman", "list", "programs", "-o", "json", "--socket-path", "/s"];
+        let matches = super::super::definition().try_get_matches_from(words).unwrap();
+        assert!(matches.subcommand_name() == Some("list"));
+    }
+}

@@ -1,0 +1,56 @@
+//! Objects on the command line: by id, or a program by its name.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Program or link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectName {
+    /// Object by its id.
+    Id(u32),
+    /// Programs of this name.
+    Name(String),
+}
+
+impl FromStr for ObjectName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<u32>() {
+            Ok(0) => Err("ids begin with 1"),
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) if is_name(text) => Ok(Self::Name(text.to_owned())),
+            Err(_) => Err("write an id, or the name of a program"),
+        }
+    }
+}
+
+/// Returns whether a text can be the name of a function. In object files these have letters, digits, `_`, `.` and `$`.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.$".contains(c))
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_an_id_or_a_name() {
+        assert_eq!("7".parse(), Ok(ObjectName::Id(7)));
+        assert_eq!("xdp_pass.1".parse(), Ok(ObjectName::Name("xdp_pass.1".to_owned())));
+        for text in ["", "0", "-8", "7,8", "7x", "4294967296", "a b", "xdp:pass"] {
+            assert!(text.parse::<ObjectName>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Reading of the command line: what `clap` defines, and the forms that it cannot define.
+
+use std::ffi::OsString;
+
+use clap::FromArgMatches as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::attach::{Attach, AttachTo};
+use super::hook_words::with_flags;
+use super::run_hook::AnyHook;
+use super::{Cli, CliCommand, definition};
+
+/// Commands of the Go rewrite and of other tools, each with the command that does the same.
+const OTHER_NAMES: [(&[&str], &str); 16] = [
+    (&["program", "list"], "bpfman list programs"),
+    (&["program", "get"], "bpfman get program PROGRAM_ID"),
+    (&["program", "load"], "bpfman load file … or bpfman load image …"),
+    (&["program", "unload"], "bpfman unload PROGRAM_ID"),
+    (&["program", "delete"], "bpfman unload PROGRAM_ID"),
+    (&["link", "list"], "bpfman list links"),
+    (&["link", "get"], "bpfman get link LINK_ID"),
+    (&["link", "attach"], "bpfman attach PROGRAM_ID HOOK"),
+    (&["link", "detach"], "bpfman detach LINK_ID"),
+    (&["link", "delete"], "bpfman detach LINK_ID"),
+    (&["dispatcher"], "bpfman chain list"),
+    (&["serve"], "bpfmand"),
+    (&["status"], "bpfman doctor"),
+    (&["ps"], "bpfman list programs"),
+    (&["show"], "bpfman list links or bpfman get program PROGRAM_ID"),
+    (&["logs"], "bpfman history"),
+];
+
+/// Reads the words of a command line, of which the first is the program's name.
+///
+/// # Errors
+/// The words are wrong, or ask for help or the version.
+pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let cli = read(words).map_err(|error| with_other_name(error, words))?;
+    let CliCommand::Attach(Attach { point: AttachTo::Hook(rest), .. }) = &cli.command else {
+        return Ok(cli);
+    };
+    // These are the last words, since the hook takes the place of a subcommand.
+    let (front, rest) = words.split_at(words.len() - rest.len());
+    let Some((hook, flags)) = rest.split_first() else { return Ok(cli) };
+    let text = hook.to_string_lossy();
+    let refused = |why: String| {
+        let definition = definition();
+        let attach = definition.find_subcommand("attach").unwrap_or(&definition).clone();
+        let usage = "bpfman attach [OPTIONS] <ID|NAME> <HOOK|COMMAND>";
+        attach.override_usage(usage).error(ErrorKind::InvalidValue, why)
+    };
+    let parsed: AnyHook =
+        text.parse().map_err(|error: super::run_hook::BadAnyHook| refused(error.to_string()))?;
+    let has_priority = flags.iter().any(|flag| {
+        let flag = flag.to_string_lossy();
+        flag.starts_with("--priority") || (flag.starts_with("-p") && !flag.starts_with("--"))
+    });
+    let hook =
+        with_flags(&parsed, has_priority).map_err(|why| refused(format!("{text:?} is no hook: {why}")))?;
+    let hook = hook.into_iter().map(OsString::from);
+    let words: Vec<OsString> = front.iter().cloned().chain(hook).chain(flags.iter().cloned()).collect();
+    read(&words)
+}
+
+fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = definition().try_get_matches_from(words)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition()))
+}
+
+/// Adds what a command of another tool is called here.
+fn with_other_name(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return error;
+    }
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    let from = words.iter().skip_while(|word| word.to_str() != Some(unknown.as_str()));
+    let given: Vec<&str> = from.filter_map(|word| word.to_str()).collect();
+    if let Some((_, ours)) = OTHER_NAMES.iter().find(|(names, _)| given.starts_with(names)) {
+        error.remove(ContextKind::SuggestedSubcommand);
+        let tip = clap::builder::StyledStr::from(format!("the command for it is: {ours}"));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Cli, clap::Error> {
+        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    fn debug(line: &str) -> String {
+        format!("{:?}", parse_line(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+    }
+
+    #[test]
+    fn hook_is_read_as_the_form_with_flags() {
+        for (hook, flags) in [
+            ("xdp:eth0", "xdp -i eth0 -p 50"),
+            ("xdp:eth0 -p 7 --proceed-on drop", "xdp -i eth0 -p 7 --proceed-on drop"),
+            ("xdp:eth0@/run/netns/b -p50", "xdp -i eth0 -n /run/netns/b -p 50"),
+            ("tc:eth0:ingress --priority=3 -m a=b", "tc -d ingress -i eth0 -p 3 -m a=b"),
+            ("tcx:eth0:egress", "tcx -d egress -i eth0 -p 50"),
+            ("tracepoint:sched/sched_switch", "tracepoint -t sched/sched_switch"),
+            ("raw_tracepoint:sched_switch", "raw-tracepoint -t sched_switch"),
+            ("kprobe:vfs_unlink+0x10", "kprobe -f vfs_unlink --offset 16"),
+            ("uprobe:libc:malloc --pid 3", "uprobe -t libc -f malloc --pid 3"),
+            ("kprobe_multi:tcp_*,udp_*", "kprobe-multi -f tcp_*,udp_*"),
+            ("uprobe_multi:libc:malloc,free", "uprobe-multi -t libc -f malloc,free"),
+            ("fentry", "fentry"),
+            ("tp_btf", "tp-btf"),
+            ("cgroup:/system.slice", "cgroup -p /system.slice"),
+            ("netns", "netns"),
+            ("netns:/run/netns/b", "netns -n /run/netns/b"),
+            ("netfilter:ipv4:input:-100", "netfilter -f ipv4 --hook input -p -100"),
+            ("perf_event:cpu-clock:99", "perf-event -e cpu-clock -f 99"),
+            ("sockmap:socks", "sockmap --map socks"),
+            ("struct_ops:algorithm", "struct-ops --map algorithm"),
+            ("usdt:libc:libc:setjmp", "usdt -t libc -n libc:setjmp"),
+            ("ksyscall:openat", "ksyscall -n openat"),
+            ("netkit:nk0", "netkit -i nk0"),
+        ] {
+            let both = [hook, flags].map(|form| debug(&format!("bpfman -q attach 7 {form} -o json")));
+            // In probes, -o has always been the offset.
+            if !hook.contains("probe:") {
+                assert_eq!(both[0], both[1], "{hook}");
+            }
+            let both = [hook, flags].map(|form| debug(&format!("bpfman attach 7 {form}")));
+            assert_eq!(both[0], both[1], "{hook}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_hook_is_refused_with_a_suggestion() {
+        for (line, parts) in [
+            ("bpfman attach 7 xpd:eth0", &["\"xpd:eth0\" is no hook", "did you mean xdp"][..]),
+            ("bpfman attach 7 xdp:eth0:ingress", &["xdp has no direction"]),
+            ("bpfman attach 7 fentry:vfs_open", &["loaded for its target", "write fentry without vfs_open"]),
+            ("bpfman attach 7 xdp:eth0 --colour", &["--colour"]),
+            ("bpfman attach x xdp:eth0", &["'x'"]),
+        ] {
+            let error = parse_line(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            for part in parts {
+                assert!(error.to_string().contains(part), "{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn commands_of_other_tools_are_answered_with_ours() {
+        for (line, ours) in [
+            ("bpfman program list", "bpfman list programs"),
+            ("bpfman -o json link attach xdp 7 eth0", "bpfman attach PROGRAM_ID HOOK"),
+            ("bpfman dispatcher list", "bpfman chain list"),
+            ("bpfman status", "bpfman doctor"),
+        ] {
+            let text = parse_line(line).unwrap_err().to_string();
+            assert!(text.contains(ours), "{line}: {text}");
+        }
+        assert!(parse_line("bpfman lod").unwrap_err().to_string().contains("'load'"));
+    }
+
+    #[test]
+    fn commands_that_are_named_exist() {
+        for (_, ours) in OTHER_NAMES.iter().filter(|(_, ours)| *ours != "bpfmand") {
+            for line in ours.split(" or ") {
+                let words = line.replace('…', "-h").replace("PROGRAM_ID", "7").replace("LINK_ID", "7");
+                match parse_line(&words.replace("HOOK", "xdp:eth0")) {
+                    Ok(_) => {}
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{line}: {error}"),
+                }
+            }
+        }
+    }
+}
