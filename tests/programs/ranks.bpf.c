@@ -96,4 +96,49 @@ int xdp_redirect(struct xdp_md *ctx)
     return bpf_redirect(ctx->ingress_ifindex, 0);
 }
 
+// The compiler is to call it, whatever it answers.
+__attribute__((noinline)) int answer(struct xdp_md *ctx, int queue)
+{
+    int verdict = XDP_TX;
+
+    asm volatile("%0 += 0" : "+r"(verdict) : "r"(queue), "r"(ctx));
+    return verdict;
+}
+
+// Sends what is judged back out of the interface that it came by, as a function says, in whose place another program can come.
+SEC("xdp")
+int xdp_answer(struct xdp_md *ctx)
+{
+    if (!payload((void *)(long)ctx->data, (void *)(long)ctx->data_end))
+        return XDP_PASS;
+    return answer(ctx, ctx->rx_queue_index);
+}
+
+SEC("freplace/answer")
+int same_answer(struct xdp_md *ctx, int queue)
+{
+    return XDP_TX;
+}
+
+static __always_inline int clone_away(struct __sk_buff *skb)
+{
+    if (!payload((void *)(long)skb->data, (void *)(long)skb->data_end))
+        return TC_ACT_OK;
+    bpf_clone_redirect(skb, target, 0);
+    return TC_ACT_SHOT;
+}
+
+// Sends a copy of what is judged out of another interface, and drops it here.
+SEC("tc")
+int tc_clone_away(struct __sk_buff *skb)
+{
+    return clone_away(skb);
+}
+
+SEC("tcx/egress")
+int tcx_clone_away(struct __sk_buff *skb)
+{
+    return clone_away(skb);
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

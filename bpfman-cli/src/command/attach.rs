@@ -58,6 +58,7 @@ pub async fn run(global: &Global, command: Attach) -> Result<(), CliError> {
             let ended = client.chains.detach_matching(ext::DetachMatchingRequest { id: matching.id }).await;
             return Err(not_known("--ttl", ended.is_ok()));
         }
+        matching.links.iter().flat_map(|link| &link.warnings).for_each(|text| warn(text));
         let shown = MatchingJson::new(&matching);
         shown.links.iter().filter_map(fallback_warning).for_each(|text| warn(&text));
         return show::answer(global, &shown);
@@ -120,8 +121,9 @@ async fn attach_as_published(
     answer_link(global, &link)
 }
 
-/// Shows a new link, and warns if the driver refused its chain.
+/// Shows a new link, and warns if the driver refused its chain, or something else came out otherwise.
 fn answer_link(global: &Global, link: &ext::Link) -> Result<(), CliError> {
+    link.warnings.iter().for_each(|text| warn(text));
     let link = LinkJson::new(link);
     if let Some(text) = fallback_warning(&link) {
         warn(&text);

@@ -6,7 +6,7 @@ use bpfman_proto::ext::v1 as ext;
 use bpfman_proto::v1;
 use bpfman_proto::v1::bytecode_location::Location;
 
-use super::progress::while_waiting;
+use super::progress::{warn, while_waiting};
 use super::{ambiguous_digits, connect, image};
 use crate::args::Global;
 use crate::args::change::{Adopt, KernelLink, Replace, ReplaceBy, ReplaceHow, UpdateCommand, UpdateLink};
@@ -21,6 +21,7 @@ pub async fn update(global: &Global, command: UpdateCommand) -> Result<(), CliEr
     let request = update_request(command);
     let answer = connect(global).await?.chains.update_link(request).await?.into_inner();
     let link = answer.link.ok_or(CliError::Incomplete { call: "UpdateLink", part: "the link" })?;
+    link.warnings.iter().for_each(|text| warn(text));
     show::answer(global, &Updated { outcome: answer.outcome, link: LinkJson::new(&link) })
 }
 

@@ -26,6 +26,14 @@ pub struct Allowed {
     pub limits: GrantLimits,
     /// Restrictions of the programs that the call loads.
     pub tenant: Option<TenantRules>,
+    /// True if the grant that allows this very call is for all applications. Other grants of the caller do not count.
+    pub speaks_for_all: bool,
+}
+
+impl Allowed {
+    fn without_grant(by: By, owner: Owner) -> Self {
+        Self { by, owner, limits: GrantLimits::default(), tenant: None, speaks_for_all: false }
+    }
 }
 
 impl std::fmt::Display for By {
@@ -59,7 +67,7 @@ impl AccessPolicy {
     ) -> Result<Allowed, Denial> {
         if peer.uid == 0 {
             let owner = claimed(objects).unwrap_or(Owner::Root);
-            return Ok(Allowed { by: By::Root, owner, limits: GrantLimits::default(), tenant: None });
+            return Ok(Allowed::without_grant(By::Root, owner));
         }
         if verb == AccessVerb::Administer {
             return Err(Denial::only_root(peer, objects));
@@ -72,6 +80,7 @@ impl AccessPolicy {
                 owner,
                 limits: grant.limits,
                 tenant: grant.tenant.clone(),
+                speaks_for_all: grant.speaks_for_all(),
             });
         }
         let open = match self.socket_group {
@@ -82,7 +91,7 @@ impl AccessPolicy {
         };
         if open {
             let owner = claimed(objects).unwrap_or(Owner::of_user(peer.uid));
-            return Ok(Allowed { by: By::SocketGroup, owner, limits: GrantLimits::default(), tenant: None });
+            return Ok(Allowed::without_grant(By::SocketGroup, owner));
         }
         Err(Denial::new(self, peer, verb, objects))
     }

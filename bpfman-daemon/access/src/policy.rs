@@ -3,7 +3,7 @@
 use bpfmand_core::Peer;
 use serde::Deserialize;
 
-use crate::{ApplicationPattern, Grant};
+use crate::Grant;
 
 /// Permissions on this machine, besides root's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,11 +31,5 @@ impl AccessPolicy {
     /// Returns the grants of a caller.
     pub fn grants_of<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = &'a Grant> {
         self.grants.iter().filter(|grant| grant.callers.include(peer))
-    }
-
-    /// Returns whether a caller may speak for all applications, as the node agent may.
-    #[must_use]
-    pub fn speaks_for_all(&self, peer: &Peer) -> bool {
-        self.grants_of(peer).any(|grant| grant.applications.iter().any(ApplicationPattern::is_any))
     }
 }

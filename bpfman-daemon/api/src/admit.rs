@@ -6,7 +6,9 @@
 
 use std::path::PathBuf;
 
-use bpfmand_core::{AttachPoint, FileReader, Interface, InterfaceMatch, NetnsPattern, ProcessScope};
+use bpfmand_core::{
+    AttachPoint, FileReader, Interface, InterfaceMatch, NetnsPattern, ProbeReader, ProcessScope,
+};
 use bpfmand_kernel::Kernel;
 use tonic::Status;
 
@@ -49,12 +51,13 @@ impl<K: Kernel> Api<K> {
         self.admit(permit, folders, true).await
     }
 
-    /// Checks the files and namespaces of an attach point, and returns the caller with whose rights the engine opens a file that is probed.
+    /// Checks the files and namespaces of an attach point, and returns the caller with whose rights the engine opens a file that is
+    /// probed. Root's rights count in containers where the grant that allowed this call is for all applications.
     pub(crate) async fn admit_point(
         &self,
         permit: &Permit,
         point: &AttachPoint,
-    ) -> Result<Option<FileReader>, Status> {
+    ) -> Result<ProbeReader, Status> {
         if let Some((interface, _)) = point.hook() {
             self.admit_interface(permit, interface).await?;
         }
@@ -66,11 +69,9 @@ impl<K: Kernel> Api<K> {
         {
             self.admit(permit, vec![PathBuf::from(target)], true).await?;
         }
-        // Any user can make a process that sees the whole machine as its own.
-        Ok(audit::peer().map(|peer| FileReader {
-            is_root_in_containers: peer.uid != 0 && self.policy_for(&peer).speaks_for_all(&peer),
-            ..FileReader::from(&peer)
-        }))
+        let peer = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
+        let is_root_in_containers = peer.uid != 0 && permit.speaks_for_all;
+        Ok(FileReader { is_root_in_containers, ..FileReader::from(&peer) }.into())
     }
 
     async fn admit(&self, permit: &Permit, paths: Vec<PathBuf>, read: bool) -> Result<(), Status> {

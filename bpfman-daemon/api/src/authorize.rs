@@ -62,6 +62,8 @@ pub(crate) struct Permit {
     pub limits: GrantLimits,
     /// Restrictions of the programs that it loads; none for programs of the machine.
     pub tenant: Option<TenantRules>,
+    /// True if what allows it is for all applications, as the node agent's grant is.
+    pub speaks_for_all: bool,
 }
 
 /// Folders of network namespaces in which only root makes names.
@@ -73,7 +75,8 @@ impl<K: Kernel> Api<K> {
         match row_of(called()?).needs {
             CallNeeds::Nothing => {
                 let uid = caller()?.uid;
-                Ok(Permit { uid, owner: Owner::of_user(uid), limits: GrantLimits::default(), tenant: None })
+                let (owner, limits) = (Owner::of_user(uid), GrantLimits::default());
+                Ok(Permit { uid, owner, limits, tenant: None, speaks_for_all: false })
             }
             CallNeeds::Verb(verb) => self.authorize_verb(verb, objects),
         }
@@ -100,10 +103,10 @@ impl<K: Kernel> Api<K> {
         }
         let decided = self.policy_for(&peer).decide(&peer, verb, objects);
         let decided = decided.map_err(|denial| status::denial(&self.with_mistakes(verb, denial)));
-        let Allowed { by, owner, limits, tenant } = decided?;
+        let Allowed { by, owner, limits, tenant, speaks_for_all } = decided?;
         audit::allowed_by(&by);
         audit::owner(&owner);
-        Ok(Permit { uid: peer.uid, owner, limits, tenant })
+        Ok(Permit { uid: peer.uid, owner, limits, tenant, speaks_for_all })
     }
 
     /// Returns whether the caller has the right to a verb on an object over all owners. Denies nothing, and leaves no trace.

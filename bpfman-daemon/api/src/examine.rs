@@ -2,6 +2,7 @@
 
 use bpfman_proto::ext::v1::{HealthFinding, HealthNote};
 use bpfman_proto::printable::shell_word;
+use bpfmand_core::ProgramId;
 use bpfmand_kernel::Kernel;
 
 use crate::authorize::PolicyHealth;
@@ -63,6 +64,11 @@ impl<K: Kernel> Api<K> {
         found.extend(self.engine.unfinished().into_iter().map(|what| {
             let why = "it is tried again with each change";
             finding("unfinished", "operation", what, why, RESTART.to_owned())
+        }));
+        found.extend(self.engine.hidden_concerns().into_iter().map(|concern| {
+            let fix = format!("bpfman explain {}", shell_word(&concern.hook));
+            let why = "it is tried again with each check of all hooks";
+            finding("drift", &concern.hook, concern.what, why, fix)
         }));
         examine_policy(&self.access.health(), &mut found);
         if let Some(why) = self.load_gate.why_open() {
@@ -133,12 +139,16 @@ fn examine_policy(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
 }
 
 /// Returns notes, which are no faults.
-pub(crate) fn notes(health: &PolicyHealth) -> Vec<HealthNote> {
+pub(crate) fn notes(health: &PolicyHealth, unbounded: Vec<(ProgramId, String)>) -> Vec<HealthNote> {
+    let unbounded = unbounded.into_iter().map(|(program, why)| HealthNote {
+        subject: format!("program {program}"),
+        what: format!("it runs as an earlier version accepted it, and could not be loaded now: {why}"),
+    });
     let removed = health.removed.as_ref().map(|removed| HealthNote {
         subject: health.file.display().to_string(),
         what: format!(
             "it was removed ({removed}), and the default policy is in force: no grants, and no images"
         ),
     });
-    removed.into_iter().collect()
+    removed.into_iter().chain(unbounded).collect()
 }

@@ -115,6 +115,7 @@ pub fn link(details: LinkDetails, fs: &Path) -> ext::Link {
         ttl_left: details.left.map(|left| left.as_secs()),
         shadow: link.sharing.shadow,
         xdp: details.xdp.map(xdp),
+        warnings: details.warnings,
     }
 }
 
@@ -125,9 +126,10 @@ pub fn xdp(placement: XdpPlacement) -> ext::XdpPlacement {
 pub const fn standing(standing: &Standing) -> ext::Standing {
     match standing {
         Standing::Running => ext::Standing::Running,
-        Standing::Waiting | Standing::ModuleGone { .. } | Standing::NotLoaded { .. } => {
-            ext::Standing::Waiting
-        }
+        Standing::Waiting
+        | Standing::ModuleGone { .. }
+        | Standing::NotLoaded { .. }
+        | Standing::Withheld { .. } => ext::Standing::Waiting,
         Standing::Elsewhere | Standing::OtherPath { .. } | Standing::OldFile { .. } => {
             ext::Standing::Elsewhere
         }

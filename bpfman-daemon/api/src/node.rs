@@ -159,7 +159,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     async fn examine(&self, _: Request<wire::ExamineRequest>) -> Reply<wire::ExamineResponse> {
         let permit = self.authorize(&[])?;
         let examined = self.view(&permit, |api| {
-            let notes = examine::notes(&api.access.health());
+            let notes = examine::notes(&api.access.health(), api.engine.unbounded_programs());
             Ok(wire::ExamineResponse { findings: api.examined(), notes })
         });
         Ok(Response::new(examined.await?))

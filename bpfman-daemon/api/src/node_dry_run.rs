@@ -1,7 +1,7 @@
 //! Conversion of `DryRun` between the wire and the engine.
 
 use bpfman_proto::ext::v1 as wire;
-use bpfmand_core::{LoadRequest, ProgramId, Sharing};
+use bpfmand_core::{LoadRequest, ProbeReader, ProgramId, Sharing};
 use bpfmand_engine::{DryRunAttachment, DryRunOutcome, DryRunPart, DryRunRequest};
 use tonic::Status;
 
@@ -18,7 +18,7 @@ pub(crate) fn request(request: wire::DryRunRequest, caller: u32) -> Result<DryRu
             order: chains_parse::order(attachment.order)?.unwrap_or_default(),
             sharing: Sharing { isolated: attachment.isolated, ..Sharing::default() },
             metadata,
-            reader: None,
+            reader: ProbeReader::Unknown,
         })
     });
     Ok(DryRunRequest {

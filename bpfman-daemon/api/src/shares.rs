@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn permit(uid: u32, owner: Owner) -> Permit {
-        Permit { uid, owner, limits: GrantLimits::default(), tenant: None }
+        Permit { uid, owner, limits: GrantLimits::default(), tenant: None, speaks_for_all: false }
     }
 
     fn of_namespace(namespace: &str, name: &str) -> Permit {

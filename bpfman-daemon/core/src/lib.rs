@@ -88,7 +88,7 @@ pub use request::{
 };
 pub use socket_hook::SocketHook;
 pub use target_identity::{
-    FileIdentity, FileReader, ModuleIdentity, ProcessIdentity, TargetIdentity, processes_of,
+    FileIdentity, FileReader, ModuleIdentity, ProbeReader, ProcessIdentity, TargetIdentity, processes_of,
 };
 pub use tasks::{CallerGroup, ContainerTasks, TaskGroup, TaskScope, TenantRules};
 pub use uapi::map_type;

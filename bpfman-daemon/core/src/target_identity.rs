@@ -76,6 +76,49 @@ impl From<&Peer> for FileReader {
     }
 }
 
+/// The caller with whose rights the file of a probe is opened, also wherever the probe is attached again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Option<FileReader>", into = "Option<FileReader>")]
+pub enum ProbeReader {
+    /// Unknown: the link is of an earlier version, or probes no file.
+    #[default]
+    Unknown,
+    /// Root of the machine.
+    Root,
+    /// Another user.
+    Caller(FileReader),
+}
+
+impl ProbeReader {
+    /// Returns whether nothing is known.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+}
+
+impl From<FileReader> for ProbeReader {
+    fn from(reader: FileReader) -> Self {
+        if reader.uid == 0 { Self::Root } else { Self::Caller(reader) }
+    }
+}
+
+impl From<Option<FileReader>> for ProbeReader {
+    fn from(reader: Option<FileReader>) -> Self {
+        reader.map_or(Self::Unknown, Self::from)
+    }
+}
+
+impl From<ProbeReader> for Option<FileReader> {
+    fn from(reader: ProbeReader) -> Self {
+        match reader {
+            ProbeReader::Unknown => None,
+            ProbeReader::Root => Some(FileReader::default()),
+            ProbeReader::Caller(reader) => Some(reader),
+        }
+    }
+}
+
 impl AttachPoint {
     /// Returns the probed binary and its processes; `None` for points in no binary.
     #[must_use]
@@ -148,6 +191,19 @@ mod tests {
             assert_eq!(uprobe(target, None, None).followed_binary(), None, "{target}");
         }
         assert_eq!(AttachPoint::Fentry.followed_binary(), None);
+    }
+
+    #[test]
+    fn records_without_a_reader_are_not_of_root() {
+        let caller = FileReader { uid: 7, gid: 8, groups: vec![9], ..FileReader::default() };
+        for (record, reader) in [
+            (None, ProbeReader::Unknown),
+            (Some(FileReader::default()), ProbeReader::Root),
+            (Some(caller.clone()), ProbeReader::Caller(caller)),
+        ] {
+            assert_eq!(ProbeReader::from(record.clone()), reader);
+            assert_eq!(Option::<FileReader>::from(reader), record);
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub use state::chain_record::{ChainId, SegmentRecord};
 pub use state::guard_record::{FoundBy, LinkGuard, ProgramGuard};
 pub use state::records::{LinkRecord, MatchingRecord, ProgramRecord, SourceRecord};
 pub use state::{
-    BadClaim, HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY, SCHEMA,
-    Standing, Stray, StrayKind, XdpPlacement, application_claim, recorded_application,
+    BadClaim, HookConcern, HookPart, Loss, MIGRATIONS, OWNER_KEY, PROGRAM_NAME_KEY, PROGRAM_NAMESPACE_KEY,
+    SCHEMA, Standing, Stray, StrayKind, XdpPlacement, application_claim, recorded_application,
 };
 pub use trace::{ChainTrace, PacketTrace, TraceLimits, TracePacket, TraceStep};

@@ -24,7 +24,7 @@ mod specialise;
 mod text;
 
 pub use analysis::narrow::{NotNarrow, narrowed};
-pub use analysis::sends::why_it_may_send;
+pub use analysis::sends::{calls_clone_redirect, why_it_may_send, without_clone_redirect};
 pub use chain::counters::{COUNTER_ROWS, CounterLayout};
 pub use chain::hook::{Code, SpliceHook, can_attach_direct};
 pub use chain::join_mode::{JoinMode, MemberPlan, NotInlinedReason};

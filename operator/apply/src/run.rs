@@ -272,9 +272,10 @@ impl Run<'_> {
         let place = (program.name.clone(), key.clone());
         match self.answer(answer)? {
             Ok(answer) => {
-                let fallback = answer.link.as_ref().and_then(ext::Link::xdp_fallback);
-                self.came.notes.extend(fallback.map(|note| format!("{}: {note}", program.name)));
-                self.came.attached.insert(place, answer.link.map_or(0, |link| link.id));
+                let link = answer.link.unwrap_or_default();
+                let notes = link.warnings.iter().cloned().chain(link.xdp_fallback());
+                self.came.notes.extend(notes.map(|note| format!("{}: {note}", program.name)));
+                self.came.attached.insert(place, link.id);
                 self.came.done.push(past(step));
             }
             Err(refusal) => {

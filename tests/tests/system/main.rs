@@ -80,6 +80,7 @@ mod node;
 mod over_others;
 mod own_things;
 mod packet_ranks;
+mod packet_senders;
 mod points;
 mod policy;
 mod policy_allow;

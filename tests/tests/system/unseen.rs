@@ -223,3 +223,34 @@ fn agent_probes_files_of_containers_alone_with_roots_rights() {
     daemon.bpfman_as(AGENT, &at(&entered)).fails(4, &["may not read"]);
     drop((contained, entered));
 }
+
+/// Root's rights come with the grant that allows the attachment, not with another one of the same user.
+#[test]
+fn rights_of_another_grant_open_no_file_of_a_container() {
+    const ADA: u32 = 64_222;
+    let policy = format!(
+        "[files]\nusers = [0, {ADA}]\n\
+         [[grants]]\nname = \"all-applications\"\nusers = [{ADA}]\nallow = [\"read\"]\napplications = [\"*\"]\n\
+         [[grants]]\nname = \"own\"\nusers = [{ADA}]\nallow = [\"load\", \"attach\"]\n"
+    );
+    let daemon = Daemon::start_with(&Launch { policy, ..Launch::default() });
+    daemon.open_to_users();
+    let object = daemon.path("probes.o");
+    fs::copy(compile::object("probes"), &object).unwrap();
+    chown(&object, Some(ADA), Some(ADA)).unwrap();
+    let load = format!("load file -p {} --programs uprobe:on_uprobe -q", object.display());
+    let id = daemon.bpfman_as(ADA, &load).success();
+    let roots = daemon.path("of-root");
+    copy(&roots, 0o700);
+    let container = Container::empty(8);
+    let mut command = Command::new("unshare");
+    let contained = Target::start_by(command.args(["--mount", "--propagation", "private"]).arg(&roots));
+    container.take(contained.pid());
+    let (path, pid) = (roots.display(), contained.pid());
+    let before = daemon.state();
+    let attach =
+        format!("attach {} uprobe --target {path} --fn-name probed --container-pid {pid}", id.trim());
+    daemon.bpfman_as(ADA, &attach).fails(4, &["may not read"]);
+    assert_eq!(daemon.state(), before);
+    drop(contained);
+}

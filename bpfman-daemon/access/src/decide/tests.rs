@@ -235,3 +235,16 @@ proptest! {
         prop_assert_eq!(decided.is_ok(), covered || verb == AccessVerb::Read, "{}", text);
     }
 }
+
+/// The right to speak for all applications is of the grant that allows the call.
+#[test]
+fn only_the_grant_that_allows_a_call_speaks_for_all() {
+    let policy = policy(
+        "[[grants]]\nname = \"all\"\nusers = [1000]\nallow = [\"load\"]\napplications = [\"*\"]\n\
+         [[grants]]\nname = \"own\"\nusers = [1000]\nallow = [\"attach\"]\n",
+    );
+    let speaks = |verb| policy.decide(&user(1000), verb, &[]).unwrap().speaks_for_all;
+    assert!(speaks(AccessVerb::Load));
+    assert!(!speaks(AccessVerb::Attach));
+    assert!(!policy.decide(&user(0), AccessVerb::Load, &[]).unwrap().speaks_for_all, "root needs no grant");
+}

@@ -76,14 +76,14 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; nothing is changed then.
     pub fn adopt(&self, request: &AdoptRequest) -> Result<LinkDetails, EngineError> {
-        let adopted = self.adopt_one(request);
-        self.settle_senders();
-        adopted
+        let mut adopted = self.adopt_one(request)?;
+        adopted.warnings = self.state().concerns_of(&adopted.record);
+        Ok(adopted)
     }
 
     fn adopt_one(&self, request: &AdoptRequest) -> Result<LinkDetails, EngineError> {
         check_metadata(&request.metadata)?;
-        self.begin()?;
+        let _operation = self.begin()?;
         let found = self.find_link(&request.what, request.interface.as_ref(), request.caller_uid)?;
         let point = point_of(&found, request);
         check_priority(&point)?;

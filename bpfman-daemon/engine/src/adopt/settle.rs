@@ -28,6 +28,7 @@ impl ProgramRecord {
             text: Arc::new(BoundText::of_one_function(&self.name, &self.license, insns)),
             needs_own_btf: false,
             local_type_ids: [].into(),
+            is_altered: false,
             specialised: Arc::default(),
         }
     }

@@ -22,13 +22,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the link stays then.
     pub fn detach(&self, id: LinkId) -> Result<(), EngineError> {
-        self.detach_locked(id)?;
-        self.settle_senders();
-        Ok(())
-    }
-
-    fn detach_locked(&self, id: LinkId) -> Result<(), EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         let (link, _held) = self.lock_link(id).ok_or(EngineError::NoLink(id))?;
         let hook = link.hook;
         // An adopted program is managed only while it is attached.

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, FileReader, HookKind, NetnsId, OperationId, OrderIntent, Owner, ProgramId,
+    AttachPoint, AttachRequest, HookKind, NetnsId, OperationId, OrderIntent, Owner, ProbeReader, ProgramId,
     Sharing, TargetIdentity,
 };
 use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ProgramKind};
@@ -42,12 +42,12 @@ fn is_known_only(program: &ProgramRecord, link: &LinkRecord) -> bool {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Attaches a program.
+    /// Attaches a program, for root.
     ///
     /// # Errors
     /// See [`EngineError`]; nothing is attached then.
     pub fn attach(&self, request: &AttachRequest) -> Result<LinkDetails, EngineError> {
-        self.attach_for(request, AttachFor::Caller, None)
+        self.attach_for(request, AttachFor::Caller, ProbeReader::Root)
     }
 
     /// The same for a caller with these rights to files: a probed file is opened with them, also whenever the probe is attached
@@ -58,7 +58,7 @@ impl<K: Kernel> Engine<K> {
     pub fn attach_by(
         &self,
         request: &AttachRequest,
-        reader: Option<FileReader>,
+        reader: ProbeReader,
     ) -> Result<LinkDetails, EngineError> {
         self.attach_for(request, AttachFor::Caller, reader)
     }
@@ -71,7 +71,7 @@ impl<K: Kernel> Engine<K> {
     pub fn attach_once(
         &self,
         request: &AttachRequest,
-        reader: Option<FileReader>,
+        reader: ProbeReader,
     ) -> Result<LinkDetails, EngineError> {
         self.attach_for(request, AttachFor::CallerOnce, reader)
     }
@@ -80,12 +80,11 @@ impl<K: Kernel> Engine<K> {
         &self,
         request: &AttachRequest,
         whom: AttachFor,
-        reader: Option<FileReader>,
+        reader: ProbeReader,
     ) -> Result<LinkDetails, EngineError> {
-        let attached = self.attach_locked(request, whom, reader)?;
-        if request.point.hook().is_some() {
-            self.settle_senders();
-        }
+        let mut attached = self.attach_locked(request, whom, reader)?;
+        // The end of the operation may have left members out of chains.
+        attached.warnings = self.state().concerns_of(&attached.record);
         Ok(attached)
     }
 
@@ -93,13 +92,13 @@ impl<K: Kernel> Engine<K> {
         &self,
         request: &AttachRequest,
         whom: AttachFor,
-        reader: Option<FileReader>,
+        reader: ProbeReader,
     ) -> Result<LinkDetails, EngineError> {
         check(request)?;
         if request.point.hook().is_some_and(|(interface, _)| interface.name.is_empty()) {
             return Err(EngineError::Invalid("the attach point names no interface".to_owned()));
         }
-        self.begin()?;
+        let _operation = self.begin()?;
         if let Some((interface, kind)) = request.point.hook()
             && let Ok(key) = self.kernel.find_hook(interface, kind)
         {
@@ -139,7 +138,7 @@ impl<K: Kernel> Engine<K> {
             owner: Some(request.owner.clone()),
             matching: whom.matching(),
             namespace: self.namespace_at(&request.point)?,
-            reader: reader.filter(|_| request.point.binary().is_some()),
+            reader: if request.point.binary().is_some() { reader } else { ProbeReader::Unknown },
             guard: self.guard_of_link(&program, &request.point, request.group.as_ref())?,
             ends: self.deadline(request.ttl)?,
             ..LinkRecord::new(self.number(), &program, &self.boot, request.point.clone())?
@@ -254,7 +253,14 @@ impl<K: Kernel> Engine<K> {
             AttachPoint::Usdt { target, provider, name, scope } => {
                 // Programs that read no arguments may lack it.
                 let specs = program.maps.iter().find(|map| map.name == USDT_SPECS).and_then(|map| map.id);
-                LinkTarget::Usdt { target, provider, name, scope, reader: link.reader.as_ref(), specs }
+                LinkTarget::Usdt {
+                    target,
+                    provider,
+                    name,
+                    scope,
+                    reader: self.reader_of(program, link)?,
+                    specs,
+                }
             }
             AttachPoint::Ksyscall { name } => LinkTarget::Ksyscall { name, on_return, cookie },
             AttachPoint::Uprobe { target, function, offset, scope } => LinkTarget::Uprobe {
@@ -262,7 +268,7 @@ impl<K: Kernel> Engine<K> {
                 function: function.as_deref(),
                 offset: *offset,
                 scope: self.scope_of(program, link, scope)?,
-                reader: link.reader.as_ref(),
+                reader: self.reader_of(program, link)?,
                 on_return,
                 known_only: is_known_only(program, link),
                 cookie,
@@ -275,7 +281,7 @@ impl<K: Kernel> Engine<K> {
                 target,
                 functions,
                 scope,
-                reader: link.reader.as_ref(),
+                reader: self.reader_of(program, link)?,
                 on_return,
                 known_only: is_known_only(program, link),
                 attach_type: attach_type(),

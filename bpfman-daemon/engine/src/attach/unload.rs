@@ -16,16 +16,12 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; the program and its links stay then.
     pub fn unload(&self, id: ProgramId) -> Result<(), EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         // Locks are taken in one order by all: shared maps, programs, hooks.
         // Of two programs that use the same maps and leave at the same time, the second has to see the first one gone.
-        {
-            let _shared = self.lock(Subject::SharedMaps);
-            let (_program_lock, program) = self.lock_program(id)?;
-            self.unload_held(&program)?;
-        }
-        self.settle_senders();
-        Ok(())
+        let _shared = self.lock(Subject::SharedMaps);
+        let (_program_lock, program) = self.lock_program(id)?;
+        self.unload_held(&program)
     }
 
     /// Unloads the program of a record if it exists and is `still` the expected one. The kernel id of a record may have
@@ -35,7 +31,7 @@ impl<K: Kernel> Engine<K> {
         uid: ProgramUid,
         still: impl FnOnce(&ProgramRecord) -> bool,
     ) -> Result<bool, EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         let _shared = self.lock(Subject::SharedMaps);
         let _program_lock = self.lock(Subject::Program(uid));
         match self.record(uid).filter(|program| still(program)) {

@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// See [`EngineError`]; nothing is changed then.
     pub fn update_link(&self, request: &UpdateLinkRequest) -> Result<(Outcome, LinkDetails), EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         let (old, _held) = self.lock_link(request.link).ok_or(EngineError::NoLink(request.link))?;
         let new = Arc::new(self.changed(&old, request)?);
         if *new == *old {

@@ -65,7 +65,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Ends all links and matching attachments of a program, in one record.
     fn detach_for(&self, uid: ProgramUid, excess: &CpuExcess) -> Result<CpuOutcome, EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         let Some(program) = self.record(uid) else { return Ok(CpuOutcome::Gone) };
         let (_program_lock, program) = self.lock_program(program.id)?;
         let (links, _hook_locks) = self.lock_links(std::slice::from_ref(&program));

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use bpfmand_core::map_type::ARENA;
-use bpfmand_core::{HookKey, HookKind, Interface, Owner, RankOrder};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId, Owner, RankOrder};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{
     DEFERRING_KFUNCS, FragsRule, FrameRounding, Member, MemberOwner, ProceedMask, SpliceHook, SpliceOptions,
-    THROWING_KFUNCS, can_attach_direct,
+    THROWING_KFUNCS, calls_clone_redirect, can_attach_direct, without_clone_redirect,
 };
 
 use crate::chain::built::{BuiltChain, Lease};
 use crate::chain::composition::{CompositionInputs, CompositionMember, hook_word};
 use crate::engine::locks::Subject;
 use crate::engine::members::{MemberText, calls_kfuncs, map_ids};
+use crate::state::Unsent;
 use crate::state::chain_record::{Composition, HookSettings};
 use crate::state::records::{Entry, LinkRecord, ProgramRecord, Strategy};
 use crate::{CountersMode, Engine, EngineError};
@@ -26,8 +27,8 @@ pub(crate) struct Joined {
     pub owner: MemberOwner,
     /// Its place among those of other ranks.
     pub turn: RankOrder,
-    /// Verdicts of a tenant's after which it drops instead of sending.
-    pub unsent: ProceedMask,
+    /// Ways to send packets that it is without, being a tenant's.
+    pub unsent: Unsent,
 }
 
 impl Joined {
@@ -82,7 +83,7 @@ impl<K: Kernel> Engine<K> {
         self.build_chain_as(key, interface, links, entered, &settings)
     }
 
-    /// Builds the program regardless of a freeze, and with the given switches.
+    /// Builds the program regardless of a freeze, and with the given switches. Members that the chain leaves out stay so.
     pub(crate) fn build_chain_as(
         &self,
         key: &HookKey,
@@ -91,9 +92,27 @@ impl<K: Kernel> Engine<K> {
         entered: Option<Entry>,
         settings: &HookSettings,
     ) -> Result<BuiltChain<'_, K>, EngineError> {
+        let withheld = self.state().hooks.get(key).map(|hook| hook.withheld.clone()).unwrap_or_default();
+        self.build_without((key, interface), links, entered, settings, &withheld)
+    }
+
+    /// Builds the program without some of its members.
+    pub(crate) fn build_without(
+        &self,
+        (key, interface): (&HookKey, &Interface),
+        all: &[Arc<LinkRecord>],
+        entered: Option<Entry>,
+        settings: &HookSettings,
+        withheld: &[LinkId],
+    ) -> Result<BuiltChain<'_, K>, EngineError> {
         // Also for the member of a direct chain: the kernel may have reused the ids of lost programs.
-        self.ensure_not_lost(links.iter().map(|link| &**link))?;
+        self.ensure_not_lost(all.iter().map(|link| &**link))?;
         self.fold_counters(key)?;
+        let unsent = self.joined(all)?.iter().fold(Unsent::default(), |ways, member| ways.and(member.unsent));
+        let is_withheld = |link: &&Arc<LinkRecord>| withheld.contains(&link.id);
+        let (withheld, links): (Vec<_>, Vec<_>) = all.iter().partition(is_withheld);
+        let withheld: Vec<_> = withheld.into_iter().map(|link| link.id).collect();
+        let links: &[Arc<LinkRecord>] = &links.into_iter().cloned().collect::<Vec<_>>();
         let slots: Vec<_> = links.iter().map(|link| link.id).collect();
         let (before, counted) = {
             let now = self.state().hooks.get(key).cloned();
@@ -117,7 +136,8 @@ impl<K: Kernel> Engine<K> {
                 counted,
                 slots: slots.clone(),
                 open,
-                unsent: members.iter().fold(0, |all, member| all | member.unsent.0),
+                unsent,
+                withheld: withheld.clone(),
                 dispatcher,
             })
         };
@@ -169,10 +189,7 @@ impl<K: Kernel> Engine<K> {
                 owners.len() - 1
             });
             let (owner, turn) = (MemberOwner(number as u32), link.turn(&program));
-            let unsent = match link.hook.filter(|_| turn != RankOrder::Machine) {
-                Some(key) => self.unsent_at(&key),
-                None => ProceedMask(0),
-            };
+            let unsent = link.hook.map(|key| self.state().unsent(&key, link, &program)).unwrap_or_default();
             joined.push(Joined { link: Arc::clone(link), program, owner, turn, unsent });
         }
         Ok(joined)
@@ -214,7 +231,7 @@ impl<K: Kernel> Engine<K> {
                     function: &member.program.name,
                     maps: map_ids(&member.program).map(|id| id.map_or(0, |id| id.0)).collect(),
                     proceed_on: member.proceeds_on().0,
-                    unsent: member.unsent.0,
+                    unsent: member.unsent.bits(),
                     isolated: member.link.sharing.isolated,
                     owner: member.owner.0,
                 })
@@ -288,7 +305,8 @@ impl<K: Kernel> Engine<K> {
                 opaque: member.program.is_adopted(),
                 verified_insns: facts.map(|facts| facts.verified_insns).filter(|insns| *insns > 0),
                 owner: member.owner,
-                unsent: member.unsent,
+                unsent: member.unsent.verdicts(),
+                is_altered: text.is_altered,
                 ..Member::new(&member.program.name, &text.text, member.proceeds_on())
             });
         }
@@ -296,6 +314,19 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
+/// Returns the texts of members, without the calls that send what they may not.
+pub(crate) fn held_texts(members: &[Joined], texts: &[MemberText]) -> Vec<MemberText> {
+    let held = |(member, text): (&Joined, &MemberText)| {
+        if !member.unsent.has_clones() || !calls_clone_redirect(&text.text.0) {
+            return text.clone();
+        }
+        let altered = Arc::new(without_clone_redirect(&text.text));
+        MemberText { text: altered, is_altered: true, specialised: Arc::default(), ..text.clone() }
+    };
+    members.iter().zip(texts).map(held).collect()
+}
+
+/// Requested features of a hook's chain.
 pub(crate) struct Wanted {
     pub hook: SpliceHook,
     pub counters: bool,
@@ -313,7 +344,7 @@ impl Wanted {
 /// Returns the only member, if the hook accepts its verdicts unchanged.
 fn runs_alone(hook: SpliceHook, members: &[Joined]) -> Option<&Joined> {
     match members {
-        [only] if only.unsent.0 == 0 && can_attach_direct(hook, only.proceeds_on()) => Some(only),
+        [only] if only.unsent.is_empty() && can_attach_direct(hook, only.proceeds_on()) => Some(only),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use crate::Engine;
 use crate::libxdp::NewDispatcher;
 use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
 use crate::state::records::{Entry, HookRecord, Strategy};
-use crate::state::{LeaseId, Leased};
+use crate::state::{LeaseId, Leased, Unsent};
 
 /// Program that a hook is about to run.
 ///
@@ -32,9 +32,11 @@ pub struct BuiltChain<'a, K: Kernel> {
     /// Sums of the counters of all chains before the current one.
     pub(super) counted: HookCounted,
     pub(super) slots: Vec<LinkId>,
-    /// XDP verdicts after which tenants' members drop instead, by bit.
-    pub(super) unsent: u32,
-    /// True if programs behind the chain run even after a member accepts.
+    /// Ways to send packets that tenants' members are without.
+    pub(super) unsent: Unsent,
+    /// Members that it leaves out.
+    pub(super) withheld: Vec<LinkId>,
+    /// It lets what stands behind it run, whatever its members accept.
     pub(super) open: bool,
     /// New dispatcher, if libxdp holds the hook.
     pub(crate) dispatcher: Option<NewDispatcher<'a, K>>,
@@ -67,6 +69,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
             number: None,
             open: self.open,
             unsent: self.unsent,
+            withheld: self.withheld.clone(),
             xdp: None,
         }
     }
@@ -87,6 +90,7 @@ impl<K: Kernel> BuiltChain<'_, K> {
             counted: self.counted.clone(),
             open: hook.open || self.open,
             unsent: self.unsent,
+            withheld: self.withheld.clone(),
             extensions: self.dispatcher.as_ref().map(|new| new.extensions.clone()).unwrap_or_default(),
             ..hook
         }

@@ -9,7 +9,6 @@ use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
 use bpfmand_kernel::Kernel;
 
 use crate::engine::locks::Subject;
-use crate::engine::undo::undoing;
 use crate::state::records::{Entry, HookRecord, LinkRecord};
 use crate::{Engine, EngineError};
 
@@ -26,7 +25,7 @@ impl<K: Kernel> Engine<K> {
         kind: HookKind,
         seen: Option<&[LinkId]>,
     ) -> Result<HookKey, EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         let key = self.hook_by_name(interface, kind)?;
         self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));
@@ -38,7 +37,7 @@ impl<K: Kernel> Engine<K> {
             self.ensure_not_frozen_for(&key, &[])?;
         }
         self.client_timing.begin(key);
-        self.rebuild_chain(&hook).inspect_err(|_| self.client_timing.end(&key))?;
+        self.rebuild("time", &hook, &hook.withheld).inspect_err(|_| self.client_timing.end(&key))?;
         Ok(key)
     }
 
@@ -53,7 +52,7 @@ impl<K: Kernel> Engine<K> {
         self.client_timing.end(key);
         let hook = self.state().hooks.get(key).cloned();
         match hook.filter(|hook| may_build && has_twin(hook)) {
-            Some(hook) => self.rebuild_chain(&hook),
+            Some(hook) => self.rebuild("time", &hook, &hook.withheld),
             None => Ok(()),
         }
     }
@@ -66,29 +65,6 @@ impl<K: Kernel> Engine<K> {
         let Ok(members) = self.joined(links) else { return false };
         let kind = self.splice_hook(hook.key.kind, Some(hook.entry), self.is_open(&hook.key, &members));
         !self.wanted(kind, &members, &hook.settings).timing
-    }
-
-    /// Has a hook run what it is to run now. The caller holds its lock.
-    pub(crate) fn rebuild_chain(&self, hook: &Arc<HookRecord>) -> Result<(), EngineError> {
-        let links = self.state().chain(&hook.key);
-        if links.is_empty() || !self.is_entered(hook)? {
-            return Ok(());
-        }
-        self.step("time", "build chain");
-        let built =
-            self.build_chain_as(&hook.key, &hook.interface, &links, Some(hook.entry), &hook.settings)?;
-        if built.id == hook.program && built.unsent == hook.unsent {
-            return Ok(());
-        }
-        undoing(|undo| {
-            self.change_chain(hook, &built, undo)?;
-            self.step("time", "record");
-            // Building may have added the counts of a chain before to the record.
-            let now =
-                self.state().hooks.get(&hook.key).map_or_else(|| (**hook).clone(), |now| (**now).clone());
-            self.record_hook(built.recorded(now))
-        })?;
-        self.settle_chain(built)
     }
 }
 

@@ -6,7 +6,7 @@ use bpfmand_core::{HookKey, Interface, OperationId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::{Attempt, ChainPlan, plan};
 
-use crate::chain::build::{Joined, Wanted};
+use crate::chain::build::{Joined, Wanted, held_texts};
 use crate::chain::load::{Failure, Programs};
 use crate::chain::refused::Refused;
 use crate::engine::members::MemberText;
@@ -38,10 +38,11 @@ pub(crate) struct Taken {
 impl<K: Kernel> Engine<K> {
     /// Loads a chain by the first plan that the verifier accepts, and pins it unless this is a dry run.
     pub(crate) fn climb(&self, recipe: &ChainInputs<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
-        let special = self.special_of(recipe.members, recipe.texts)?;
+        let texts = &held_texts(recipe.members, recipe.texts);
+        let special = self.special_of(recipe.members, texts)?;
         let mut options = self.splice_options(recipe.wanted, &special);
-        let specialised = self.specialised(recipe.texts)?;
-        let mut parts = self.parts(recipe.members, specialised.as_deref().unwrap_or(recipe.texts))?;
+        let specialised = self.specialised(texts)?;
+        let mut parts = self.parts(recipe.members, specialised.as_deref().unwrap_or(texts))?;
         let mut is_specialised = specialised.is_some();
         let hook = recipe.key.kind.at(recipe.interface);
         let cannot = |source| EngineError::Chain { hook: hook.clone(), source };
@@ -91,7 +92,7 @@ impl<K: Kernel> Engine<K> {
                          as they were loaded"
                     );
                     fallbacks += 1;
-                    parts = self.parts(recipe.members, recipe.texts)?;
+                    parts = self.parts(recipe.members, texts)?;
                     is_specialised = false;
                     // Retry the same plan with the original texts.
                     attempt = Some(now);

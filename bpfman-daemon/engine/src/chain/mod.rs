@@ -17,6 +17,7 @@ pub mod ladder;
 mod leaving;
 pub mod load;
 mod place;
+mod rebuild;
 mod refused;
 mod senders;
 mod settings;

@@ -1,64 +1,205 @@
-//! XDP programs of tenants do not send packets past the machine's programs of tc and tcx.
+//! Programs of tenants do not send packets past the machine's programs of tc and tcx.
 //!
-//! `XDP_TX` leaves by the interface of its hook, and a redirect goes to any of the network namespace, or to a socket: neither
-//! meets programs of ingress behind it, or of egress. So where the machine has one there, a tenant's member that answers so drops
-//! the packet. Of devices that lie on others, each can send by the others: `XDP_TX` counts for the whole namespace. Chains are
-//! built again when the machine's programs come or go. Packets that tc programs redirect or clone meet the programs of egress of their target.
+//! Packets that XDP sends meet neither programs of ingress behind it, nor of egress; copies that a tc program sends on the way
+//! out meet those of their target alone. So where the machine has a program of tc or tcx in the network namespace, a tenant's member
+//! that answers `XDP_TX` or a redirect drops the packet, and its copies are not sent ([`Unsent`](crate::state::Unsent)). Devices may lie on others, which
+//! send for them: it counts for the whole namespace. Packets that tc programs redirect meet the programs of egress of their target.
+//!
+//! Chains are built again when the machine's programs come or go. One that cannot be built runs without its members of tenants,
+//! until it can; where that fails too, it is detached.
 
-use bpfmand_core::{HookKey, HookKind, RankOrder};
-use bpfmand_kernel::Kernel;
-use bpfmand_splice::ProceedMask;
+use std::collections::HashSet;
+use std::sync::Arc;
 
-use crate::Engine;
+use bpfmand_core::{HookKey, HookNetns, LinkId};
+use bpfmand_kernel::{Kernel, TcFilter};
+
 use crate::engine::locks::Subject;
-use crate::state::State;
+use crate::engine::undo::retry_once;
+use crate::state::hook_names::filter_place;
+use crate::state::records::{Entry, HookRecord, LinkRecord};
+use crate::state::{Change, HookConcern, Loss, Record, RecordKey, SendersConcern, Standing, State};
+use crate::{Engine, EngineError, paths};
 
-const TX: u32 = 1 << 3;
-const REDIRECT: u32 = 1 << 4;
-
-impl<K: Kernel> Engine<K> {
-    /// Verdicts by which a tenant's program would send packets of an XDP hook past the machine's programs.
-    pub(crate) fn unsent_at(&self, key: &HookKey) -> ProceedMask {
-        if key.kind != HookKind::Xdp {
-            return ProceedMask(0);
-        }
-        ProceedMask(if is_guarded(&self.state(), key) { TX | REDIRECT } else { 0 })
+impl State {
+    /// Notes the network namespaces in which a change that is about to be applied may let programs of tenants send what they
+    /// may not, or no longer keeps them from it.
+    pub fn note_senders(&mut self, change: &Change) {
+        let (old, new) = match change {
+            Change::Put(Record::Link(link)) => (self.links.get(&link.id), Some(link)),
+            Change::End(RecordKey::Link(id)) => (self.links.get(id), None),
+            // A version of another owner, or without a guard, may have another rank.
+            Change::Put(Record::Program(program)) => {
+                let keys = self.links_of(program.uid).filter_map(|link| Some(link.hook?.netns));
+                let keys: Vec<_> = keys.collect();
+                return self.unsettled.extend(keys);
+            }
+            _ => return,
+        };
+        let links = || old.into_iter().chain(new);
+        let mut found: Vec<HookNetns> = links().filter_map(|link| Some(link.hook?.netns)).collect();
+        // An extension keeps the chain of the extended program from being built.
+        let extended = links().filter_map(|link| self.programs.get(&link.program)?.extended());
+        found.extend(extended.flat_map(|uid| self.links_of(uid)).filter_map(|link| Some(link.hook?.netns)));
+        self.unsettled.extend(found);
     }
 
-    /// Builds chains of XDP again whose members of tenants may send what they may not, or not what they may. The caller holds
-    /// no hook.
-    pub(crate) fn settle_senders(&self) {
-        let hooks: Vec<HookKey> = {
-            let state = self.state();
-            let has_tenants = |key: &HookKey| {
-                let mut links = state.links.of_hook(key);
-                links.any(|link| state.place(link).turn != RankOrder::Machine)
-            };
-            state.hooks.keys().filter(|key| key.kind == HookKind::Xdp && has_tenants(key)).copied().collect()
+    /// Returns the hooks in these network namespaces whose chains hold members of tenants to something else than they should,
+    /// or leave some out.
+    fn unsettled_hooks(&self, namespaces: &HashSet<HookNetns>) -> Vec<HookKey> {
+        let hooks = namespaces.iter().flat_map(|netns| self.links.hooks_in(*netns));
+        hooks.filter(|key| self.is_unsettled(key)).collect()
+    }
+
+    fn is_unsettled(&self, key: &HookKey) -> bool {
+        let Some(hook) = self.hooks.get(key) else { return false };
+        !hook.withheld.is_empty() || hook.unsent != self.unsent_at(key) || self.is_taken_away(key)
+    }
+
+    /// Returns the members of a hook that would be without a way to send packets.
+    fn senders_at(&self, key: &HookKey) -> Vec<LinkId> {
+        let links = self.links.of_hook(key);
+        let is_sender = |link: &&Arc<LinkRecord>| {
+            let program = self.member(link.program);
+            program.is_some_and(|program| !self.unsent(key, link, program).is_empty())
         };
-        for key in hooks {
-            let wanted = self.unsent_at(&key);
-            let is_late = || self.state().hooks.get(&key).is_some_and(|hook| hook.unsent != wanted.0);
-            if !is_late() {
-                continue;
-            }
-            let _lock = self.lock(Subject::Hook(key));
-            let hook = self.state().hooks.get(&key).cloned();
-            let Some(hook) = hook.filter(|_| is_late()) else { continue };
-            if let Err(error) = self.rebuild_chain(&hook) {
-                tracing::warn!(
-                    %error,
-                    hook = key.kind.at(&hook.interface),
-                    "programs of tenants may send packets past the machine's programs"
-                );
-            }
-        }
+        links.filter(is_sender).map(|link| link.id).collect()
+    }
+
+    /// Returns whether a chain was detached so that it sends nothing.
+    pub fn is_taken_away(&self, key: &HookKey) -> bool {
+        matches!(self.drifted.get(key), Some(Standing::Lost { how: Loss::Sends, .. }))
+    }
+
+    /// Returns why members of a hook are left out of its chain.
+    #[must_use]
+    pub fn why_withheld(&self, key: &HookKey) -> String {
+        self.senders_concerns.get(key).map(|concern| concern.why().to_owned()).unwrap_or_default()
     }
 }
 
-/// Returns whether the machine has programs of tc or tcx in the network namespace of a hook.
-fn is_guarded(state: &State, key: &HookKey) -> bool {
-    let in_namespace = |hook: &HookKey| hook.kind != HookKind::Xdp && hook.netns == key.netns;
-    let mut links = state.links.values().filter(|link| link.hook.as_ref().is_some_and(in_namespace));
-    links.any(|link| state.place(link).turn == RankOrder::Machine)
+impl<K: Kernel> Engine<K> {
+    /// Returns what is wrong at hooks and shows in the status of no link or chain.
+    #[must_use]
+    pub fn hidden_concerns(&self) -> Vec<HookConcern> {
+        self.state().hidden_concerns()
+    }
+
+    /// Settles all chains.
+    pub(crate) fn settle_all_senders(&self) {
+        {
+            let mut state = self.state();
+            let all: Vec<_> = state.links.namespaces().collect();
+            state.unsettled.extend(all);
+        }
+        self.settle_senders();
+    }
+
+    /// Settles chains of network namespaces in which records have changed. The caller holds no hook.
+    pub(crate) fn settle_senders(&self) {
+        let hooks = {
+            let mut state = self.state();
+            let namespaces = std::mem::take(&mut state.unsettled);
+            state.unsettled_hooks(&namespaces)
+        };
+        for key in hooks {
+            let _lock = self.lock(Subject::Hook(key));
+            let hook = {
+                let state = self.state();
+                state.hooks.get(&key).filter(|_| state.is_unsettled(&key)).cloned()
+            };
+            if let Some(hook) = hook {
+                self.settle_senders_at(&hook);
+            }
+        }
+    }
+
+    /// Builds a chain again. The caller holds the hook.
+    fn settle_senders_at(&self, hook: &Arc<HookRecord>) {
+        let key = hook.key;
+        let concern = match retry_once(|| self.with_all_members(&key)) {
+            Ok(()) => None,
+            Err(error) => Some(self.held_back(hook, &error)),
+        };
+        let before = match concern.clone() {
+            Some(concern) => self.state().senders_concerns.insert(key, concern),
+            None => self.state().senders_concerns.remove(&key),
+        };
+        if before == concern {
+            return;
+        }
+        let hook = key.kind.at(&hook.interface);
+        match concern {
+            Some(concern @ SendersConcern::MaySend(_)) => tracing::error!(hook, "{concern}"),
+            Some(concern) => tracing::warn!(hook, "{concern}"),
+            None => tracing::info!(hook, "its chain has all its members again"),
+        }
+        self.announce_change();
+    }
+
+    /// Has a hook whose chain cannot be built run without the members of tenants that could send packets, or not at all.
+    fn held_back(&self, hook: &Arc<HookRecord>, error: &EngineError) -> SendersConcern {
+        let key = hook.key;
+        let senders = self.state().senders_at(&key);
+        if senders.is_empty() {
+            return SendersConcern::StillKept(error.to_string());
+        }
+        if self.is_taken_away(&key) {
+            return SendersConcern::Detached(error.to_string());
+        }
+        let has_all = senders.iter().all(|sender| hook.withheld.contains(sender));
+        let without = || self.rebuild("senders", &self.hook_as_of_now(hook).into(), &senders);
+        match if has_all { Ok(()) } else { retry_once(without) } {
+            Ok(()) => SendersConcern::LeftOut(error.to_string()),
+            Err(why) => match self.take_away(hook, &senders, &why) {
+                Ok(()) => SendersConcern::Detached(error.to_string()),
+                Err(error) => SendersConcern::MaySend(error.to_string()),
+            },
+        }
+    }
+
+    /// Has a hook run all its members.
+    fn with_all_members(&self, key: &HookKey) -> Result<(), EngineError> {
+        let (hook, links) = {
+            let state = self.state();
+            (state.hooks.get(key).cloned(), state.chain(key))
+        };
+        let Some(hook) = hook else { return Ok(()) };
+        if !self.is_taken_away(key) {
+            return self.rebuild("senders", &hook, &[]);
+        }
+        self.step("senders", "enter again");
+        self.reenter_hook(&hook, &links)?;
+        self.state().drifted.remove(key);
+        Ok(())
+    }
+
+    fn is_taken_away(&self, key: &HookKey) -> bool {
+        self.state().is_taken_away(key)
+    }
+
+    /// Detaches a chain that cannot run without its members of tenants. The caller holds the hook.
+    fn take_away(&self, hook: &HookRecord, senders: &[LinkId], why: &EngineError) -> Result<(), EngineError> {
+        let key = hook.key;
+        let links = self.state().chain(&key);
+        let is_theirs = links.iter().all(|link| senders.contains(&link.id));
+        self.step("senders", "detach");
+        match hook.entry {
+            Entry::Link if is_theirs => retry_once(|| Ok(self.kernel.end_link(&paths::hook_link(&key))?))?,
+            Entry::Filter { priority, handle } if is_theirs => {
+                if let Some(at) = filter_place(&key, &hook.interface, TcFilter { priority, handle }) {
+                    retry_once(|| Ok(self.kernel.remove_filter(&at, hook.program)?))?;
+                }
+            }
+            _ => {
+                let what = format!(
+                    "{} has programs of others, which would go, too: {why}",
+                    key.kind.at(&hook.interface)
+                );
+                return Err(EngineError::Fault(what));
+            }
+        }
+        self.state().drifted.insert(key, Standing::lost(Loss::Sends).because(why));
+        Ok(())
+    }
 }

@@ -111,7 +111,7 @@ impl<K: Kernel> Engine<K> {
         caller: &SwitchCaller<'_>,
     ) -> Result<bool, EngineError> {
         let hold = self.hold_of(change, caller)?;
-        self.begin()?;
+        let _operation = self.begin()?;
         let key = self.hook_by_name(interface, kind)?;
         self.clear_of_moved(&key)?;
         let _lock = self.lock(Subject::Hook(key));

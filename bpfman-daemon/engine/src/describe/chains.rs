@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, HookKind, Interface};
+use bpfmand_core::{HookKey, HookKind, Interface, LinkId};
 use bpfmand_kernel::Kernel;
 use bpfmand_splice::JoinMode;
 
@@ -72,6 +72,14 @@ impl<K: Kernel> Engine<K> {
         (self.running_order(key), self.state().hooks.get(key).cloned())
     }
 
+    /// Returns the links that the kernel runs, or the chain of the hook has, in execution order.
+    pub(crate) fn running_members(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
+        let mut links = self.running_order(key);
+        let state = self.state();
+        links.retain(|link| !state.is_withheld(link));
+        links
+    }
+
     fn chain_members(
         &self,
         key: &HookKey,
@@ -82,8 +90,10 @@ impl<K: Kernel> Engine<K> {
         let waiting = self.waiting(key);
         let chain = hook.and_then(|hook| hook.chain.as_ref());
         let times = chain.map(|chain| self.chain_times(key, chain)).transpose()?.flatten();
-        let member = |(at, link): (usize, &Arc<LinkRecord>)| {
-            let carried = chain.and_then(|chain| chain.members.get(at));
+        let running: Vec<LinkId> = self.running_members(key).iter().map(|link| link.id).collect();
+        let member = |link: &Arc<LinkRecord>| {
+            let at = running.iter().position(|id| *id == link.id);
+            let carried = chain.zip(at).and_then(|(chain, at)| chain.members.get(at));
             let counted = counters.and_then(|all| all.links.iter().find(|counted| counted.link == link.id));
             Some(ChainMember {
                 link: Arc::clone(link),
@@ -91,6 +101,9 @@ impl<K: Kernel> Engine<K> {
                 reason: self.state().place(link).reason(&waiting),
                 way: carried.map_or(JoinMode::Standalone, |carried| carried.way),
                 way_reason: match (carried, chain) {
+                    _ if at.is_none() => {
+                        "it is left out, since it could send packets past the machine's programs".to_owned()
+                    }
                     (Some(carried), _) => carried.reason.clone(),
                     (None, Some(_)) => "it never runs: no verdict of a member before it goes on".to_owned(),
                     (None, None) if hook.is_some_and(|hook| hook.entry == Entry::Dispatcher) => {
@@ -98,12 +111,12 @@ impl<K: Kernel> Engine<K> {
                     }
                     (None, None) => "the hook runs it as it is".to_owned(),
                 },
-                segment: chain.map_or(0, |chain| chain.segment_of(at)),
+                segment: chain.zip(at).map_or(0, |(chain, at)| chain.segment_of(at)),
                 counters: counted.cloned(),
-                time: times.as_ref().and_then(|times| times.get(at).copied()),
+                time: times.as_ref().zip(at).and_then(|(times, at)| times.get(at).copied()),
             })
         };
-        Ok(links.iter().enumerate().filter_map(member).collect())
+        Ok(links.iter().filter_map(member).collect())
     }
 }
 

@@ -88,6 +88,8 @@ pub struct LinkDetails {
     pub standing: Standing,
     /// Time until the link is detached, if it has a deadline.
     pub left: Option<Duration>,
+    /// What the last changes around the link could not bring about.
+    pub warnings: Vec<String>,
 }
 
 /// Attachment by an interface selector.

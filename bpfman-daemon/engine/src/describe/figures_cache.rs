@@ -100,7 +100,7 @@ impl CachedMetrics {
                 let reading = chain_reading(chain, hook, counts, counters.as_ref(), times.as_deref());
                 readings.entry(entry).or_default().add(reading);
             }
-            let order = engine.state().chain(&hook.key);
+            let order = engine.state().members(&hook.key);
             let members = order.iter().enumerate().filter_map(|(at, link)| {
                 let counted =
                     counters.as_ref().and_then(|all| all.links.iter().find(|one| one.link == link.id));

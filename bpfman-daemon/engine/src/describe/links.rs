@@ -37,6 +37,7 @@ impl Running {
                 | Standing::Elsewhere
                 | Standing::Ended { .. }
                 | Standing::ModuleGone { .. }
+                | Standing::Withheld { .. }
                 | Standing::NotLoaded { .. }),
                 _,
             )
@@ -155,6 +156,13 @@ impl<K: Kernel> Engine<K> {
                 None => running.standing,
             },
         };
+        let (standing, warnings) = {
+            let state = self.state();
+            let is_withheld = standing.is_running() && state.is_withheld(link);
+            let why = || link.hook.map(|key| state.why_withheld(&key)).unwrap_or_default();
+            let standing = if is_withheld { Standing::Withheld { why: why() } } else { standing };
+            (standing, state.concerns_of(link))
+        };
         Ok(LinkDetails {
             record: Arc::clone(link),
             waits_for: match link.hook {
@@ -170,6 +178,7 @@ impl<K: Kernel> Engine<K> {
             hook: link.hook.zip(link.point.hook()).map(|(key, (interface, _))| key.kind.at(interface)),
             standing,
             left: self.left(link.ends.as_ref()),
+            warnings,
         })
     }
 

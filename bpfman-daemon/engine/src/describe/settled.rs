@@ -47,6 +47,7 @@ impl Standing {
                 | Self::Ended { .. }
                 | Self::ModuleGone { .. }
                 | Self::NotLoaded { .. }
+                | Self::Withheld { .. }
                 | Self::OldFile { .. }
         )
     }

@@ -1,5 +1,7 @@
 //! One-line summaries of programs and links from the records, for the audit log.
 
+use std::sync::Arc;
+
 use bpfmand_core::{LinkId, Owner, ProgramId, ProgramUid};
 use bpfmand_kernel::Kernel;
 
@@ -18,6 +20,15 @@ pub struct RecordSummary {
 }
 
 impl<K: Kernel> Engine<K> {
+    /// Returns programs whose loops or tail calls a load would be refused for now, with the reason: an earlier version accepted them.
+    #[must_use]
+    pub fn unbounded_programs(&self) -> Vec<(ProgramId, String)> {
+        let state = self.state();
+        let unbounded =
+            |program: &Arc<ProgramRecord>| Some((program.id, program.guard.as_ref()?.unbounded.clone()?));
+        state.programs.values().filter_map(unbounded).collect()
+    }
+
     /// Returns the summary of a program; empty if there is none.
     #[must_use]
     pub fn summary_of_program(&self, id: ProgramId) -> RecordSummary {

@@ -12,7 +12,7 @@ use bpfmand_object::kernel_tags;
 use bpfmand_splice::{Bindings, Splice, Timing, compile, plan};
 use bpfmand_store::FileError;
 
-use crate::chain::build::{Joined, Wanted};
+use crate::chain::build::{Joined, Wanted, held_texts};
 use crate::chain::empty;
 use crate::chain::load::program_name;
 use crate::engine::locks::Subject;
@@ -114,7 +114,7 @@ impl<K: Kernel> Engine<K> {
                 return Err(EngineError::MembersChange { hook: text });
             }
             // Read the members' bytecode without the lock, so that a slow reader does not block others.
-            for member in self.joined(&self.hook_of(&key).0)? {
+            for member in self.joined(&self.running_members(&key))? {
                 if !fresh.has(&member.program) {
                     let made = self.made_again(&member.program)?;
                     fresh.0.insert(member.program.uid, (member.program, made));
@@ -123,7 +123,7 @@ impl<K: Kernel> Engine<K> {
             let lock = self.lock(Subject::Hook(key));
             self.ensure_members(&key, seen)?;
             let (links, hook) = self.hook_of(&key);
-            let members = self.joined(&links)?;
+            let members = self.joined(&self.running_members(&key))?;
             if members.iter().all(|member| fresh.has(&member.program)) {
                 break (lock, links, hook, members);
             }
@@ -272,6 +272,7 @@ impl<K: Kernel> Engine<K> {
                 Err(_) => self.fresh_member(&member.program),
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
+        let texts = held_texts(members, &texts);
         let wanted = Wanted {
             hook: kind,
             counters: chain.counters.is_some(),

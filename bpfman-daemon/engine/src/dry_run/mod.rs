@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfmand_core::{
-    AttachPoint, CallerGroup, FileReader, HookKey, Interface, LoadRequest, OrderIntent, ProgramId,
+    AttachPoint, CallerGroup, HookKey, Interface, LoadRequest, OrderIntent, ProbeReader, ProgramId,
     ProgramUid, Sharing,
 };
 use bpfmand_kernel::{Kernel, KernelError, LogRequest};
@@ -58,7 +58,7 @@ pub struct DryRunAttachment {
     /// Metadata of the user, which determines the owner.
     pub metadata: BTreeMap<String, String>,
     /// The caller with whose rights a probed file is opened; none stands for root.
-    pub reader: Option<FileReader>,
+    pub reader: ProbeReader,
 }
 
 /// Result of a dry run.

@@ -63,6 +63,7 @@ impl<K: Kernel> Engine<K> {
                     RecordKey::Program(uid) => state.programs.get(uid).map(|program| program.id),
                     _ => None,
                 }));
+                changes.all.iter().for_each(|change| state.note_senders(change));
                 let ended = changes.all.into_iter().filter_map(|change| state.apply(change));
                 committed.ended.extend(ended);
                 self.left_maps.remember(used_maps, &state);

@@ -23,6 +23,8 @@ pub struct MemberText {
     pub needs_own_btf: bool,
     /// Positions of instructions with ids of its own BTF's types, which move with the types into another BTF.
     pub local_type_ids: Arc<[usize]>,
+    /// True if calls were taken out of it: it is not the text that was loaded.
+    pub is_altered: bool,
     /// Text with its read-only data folded into it, once it was requested; `None` if there is nothing to fold.
     pub specialised: Arc<OnceLock<Option<Arc<BoundText>>>>,
 }
@@ -124,7 +126,10 @@ impl<K: Kernel> Engine<K> {
                 let facts = self.kernel.map(program.maps.get(index)?.id?).ok()??;
                 map_type::is_array(facts.map_type).then_some(facts.max_entries)
             };
-            loops_of(&linked.text, program.program_type, &rules, kernel, entries)?;
+            // What an earlier version accepted blocks no chain.
+            if program.guard.as_ref().is_some_and(|guard| guard.is_bounded) {
+                loops_of(&linked.text, program.program_type, &rules, kernel, entries)?;
+            }
         }
         let needs_own_btf = is_tied(&object, &linked.text);
         let loaded = LoadedText { text: &linked.text, needs_own_btf, local_type_ids: &linked.local_type_ids };
@@ -133,6 +138,7 @@ impl<K: Kernel> Engine<K> {
             needs_own_btf,
             text: bind(&linked.text, program)?,
             local_type_ids: linked.local_type_ids.as_slice().into(),
+            is_altered: false,
             specialised: Arc::default(),
         })
     }

@@ -20,6 +20,7 @@ pub mod map_sizes;
 pub mod members;
 pub mod objects;
 mod open_programs;
+mod operation;
 mod options;
 pub mod orphaned_maps;
 pub mod overlay;
@@ -56,6 +57,7 @@ use crate::engine::kernel_types::KernelTypes;
 use crate::engine::locks::{Guard, Locks, Subject};
 use crate::engine::members::MemberCache;
 use crate::engine::open_programs::OpenPrograms;
+use crate::engine::operation::Operation;
 use crate::engine::orphaned_maps::OrphanedMaps;
 use crate::engine::preorder_links::PreorderLinks;
 use crate::engine::swap_counts::SwapCounts;
@@ -284,13 +286,13 @@ impl<K: Kernel> Engine<K> {
         self.admit_changes().is_ok()
     }
 
-    /// Begins an operation that changes something. No lock may be held.
-    pub(crate) fn begin(&self) -> Result<(), EngineError> {
+    /// Begins an operation that changes something. No lock may be held, and none when the operation ends.
+    pub(crate) fn begin(&self) -> Result<Operation<'_, K>, EngineError> {
         self.settle_doubts();
         self.admit_changes()?;
         self.retry_unfinished();
         self.retry_leftovers();
-        Ok(())
+        Ok(Operation(self))
     }
 
     /// Refuses links of programs that could not be loaded again: the kernel may have reused the ids of these programs

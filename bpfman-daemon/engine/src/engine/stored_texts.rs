@@ -135,6 +135,7 @@ impl<K: Kernel> Engine<K> {
                 text: bind(&text, program)?,
                 needs_own_btf: head.needs_own_btf,
                 local_type_ids: head.local_type_ids.into(),
+                is_altered: false,
                 specialised: Arc::default(),
             })),
             Err(error) => {

@@ -324,8 +324,8 @@ pub enum EngineError {
     /// A tenant's tcx program that may answer PASS or REDIRECT, in front of the machine's programs.
     #[error(
         "program \"{program}\" of a tenant cannot be attached at {hook}: it would run before the machine's programs there, and \
-         may take packets past them: it calls bpf_redirect or one of its kind, or bpf_tail_call, or was loaded by an earlier \
-         version; load it as type tc"
+         may take packets past them: it calls bpf_redirect, bpf_clone_redirect or one of their kind, or bpf_tail_call, or was loaded \
+         by an earlier version; load it as type tc"
     )]
     NotNarrowed {
         /// The program.

@@ -34,7 +34,7 @@ impl<K: Kernel> Engine<K> {
     /// See [`EngineError`]; no attachment is recorded then.
     pub fn attach_matching(&self, request: &MatchRequest) -> Result<MatchingDetails, EngineError> {
         crate::attach::check(&request.attach)?;
-        self.begin()?;
+        let _operation = self.begin()?;
         let id = self.record_matching(request)?;
         for netns in self.namespaces_of(&request.interfaces) {
             // A namespace that does not exist yet is not an error.
@@ -167,7 +167,7 @@ impl<K: Kernel> Engine<K> {
     /// No attachment has this id, or its record cannot be removed: nothing is changed. Or a link cannot be ended: the
     /// others are, and the next comparison or start tries again.
     pub fn detach_matching(&self, id: MatchingId) -> Result<usize, EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         let program = self.state().matchings.get(&id).ok_or(EngineError::NoMatching(id))?.program;
         let links = {
             let _program_lock = self.lock(Subject::Program(program));

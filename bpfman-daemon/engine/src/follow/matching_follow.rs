@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{AttachRequest, HookKey, IfIndex, Interface, InterfaceFacts, LinkId};
+use bpfmand_core::{AttachRequest, HookKey, IfIndex, Interface, InterfaceFacts, LinkId, ProbeReader};
 use bpfmand_kernel::Kernel;
 
 use crate::attach::AttachFor;
@@ -80,7 +80,7 @@ impl<K: Kernel> Engine<K> {
             owner: matching.owner.clone().unwrap_or_else(|| program.owner()),
             group: None,
         };
-        self.attach_for(&request, AttachFor::Matching(matching.id), None).map(drop)
+        self.attach_for(&request, AttachFor::Matching(matching.id), ProbeReader::Unknown).map(drop)
     }
 
     fn is_made_by(&self, link: LinkId, matching: &MatchingRecord) -> bool {

@@ -88,14 +88,7 @@ impl<K: Kernel> Engine<K> {
     /// The interfaces cannot be listed. [`KernelError::NoNamespace`]: attachments in the namespace have been released,
     /// if it has ended.
     pub fn follow_interfaces(&self, netns: Option<&Path>) -> Result<FollowReport, EngineError> {
-        let followed = self.follow_each(netns);
-        // The machine's programs may be back at an interface at which tenants have others, or gone from it.
-        self.settle_senders();
-        followed
-    }
-
-    fn follow_each(&self, netns: Option<&Path>) -> Result<FollowReport, EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         let mut report = FollowReport::default();
         let present = match self.present(netns) {
             Ok(present) => present,

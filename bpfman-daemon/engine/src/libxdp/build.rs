@@ -12,7 +12,7 @@ use bpfmand_splice::{
 use crate::engine::undo::undoing;
 use crate::libxdp::switch::{LoadedDispatcher, NewDispatcher};
 use crate::libxdp::{DispatcherAtHook, SlotProgram, folder, link_pin, program_pin};
-use crate::state::records::{ExtensionRecord, LinkRecord, ProgramRecord};
+use crate::state::records::{Entry, ExtensionRecord, HookRecord, LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError};
 
 /// Planned content of a slot.
@@ -30,7 +30,31 @@ enum What<H> {
     New(Arc<LinkRecord>, Arc<ProgramRecord>, Box<BoundText>),
 }
 
+/// Returns the priority of a program of ours in a dispatcher, which nothing else orders: those of tenants come behind the
+/// machine's. Priorities of users have 31 bits.
+fn slot_priority(link: &LinkRecord, program: &ProgramRecord) -> u32 {
+    let behind = if link.turn(program) == RankOrder::Machine { 0 } else { 1 << 31 };
+    behind | u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0)
+}
+
 impl<K: Kernel> Engine<K> {
+    /// Returns whether the dispatcher at a hook has a program of ours at another priority than its rank wants: an earlier version
+    /// put it there.
+    pub(crate) fn is_in_earlier_slots(&self, hook: &HookRecord) -> Result<bool, EngineError> {
+        if hook.entry != Entry::Dispatcher {
+            return Ok(false);
+        }
+        let Some(standing) = self.dispatcher_with_own_programs(hook)? else { return Ok(false) };
+        let state = self.state();
+        let wanted = |slot: &SlotProgram<K::Handle>| {
+            let is_it =
+                |own: &&ExtensionRecord| own.program == slot.program.id && own.tag == slot.program.tag;
+            let link = state.links.get(&hook.extensions.iter().find(is_it)?.link)?;
+            Some(slot_priority(link, state.member(link.program)?))
+        };
+        Ok(standing.slots.iter().any(|slot| wanted(slot).is_some_and(|wanted| wanted != slot.slot.priority)))
+    }
+
     /// Builds a dispatcher with the third-party programs of the present one, and ours of these links. Without any
     /// program, the result removes the present dispatcher. Errors: The dispatcher no longer exists
     /// ([`KernelError::HookChanged`]), it cannot be changed, or the kernel refuses a program in a slot: nothing was
@@ -100,14 +124,13 @@ impl<K: Kernel> Engine<K> {
             self.ensure_no_order(key, interface, link)?;
             let program = self.member_record(link.program).ok_or(EngineError::NoLink(link.id))?;
             let text = self.member(&program)?.text;
-            // Priorities alone order a dispatcher. Those of users have 31 bits.
-            let behind = if link.turn(&program) == RankOrder::Machine { 0 } else { 1 << 31 };
             let slot = DispatcherSlot {
                 proceed: link.proceeds_on(),
-                priority: behind | u32::try_from(link.point.priority().unwrap_or(0)).unwrap_or(0),
+                priority: slot_priority(link, &program),
                 frags: text.0.frags,
             };
             let name: String = program.name.chars().take(15).collect();
+            self.ensure_sends_nothing_past(key, interface, link, &program)?;
             let at = ours.iter().position(|(_, record)| record.link == link.id && record.of == program.id);
             candidates.push(match at {
                 Some(at) => {
@@ -116,7 +139,6 @@ impl<K: Kernel> Engine<K> {
                     Candidate { slot, name, tag, what: What::There(there.handle, Some(record)) }
                 }
                 None => {
-                    self.ensure_sends_nothing_past(key, interface, link, &program)?;
                     let text = BoundText(bpfmand_core::ProgramText { frags: false, ..text.0.clone() });
                     let what = What::New(Arc::clone(link), program, Box::new(text));
                     Candidate { slot, name, tag: [0; 8], what }
@@ -137,8 +159,8 @@ impl<K: Kernel> Engine<K> {
         Ok(candidates)
     }
 
-    /// Refuses a tenant's new program in a slot, whose verdicts nothing holds back, where it could send packets past the machine's
-    /// programs of egress.
+    /// Refuses a tenant's program in a slot, whose verdicts nothing holds back, where it could send packets past the machine's
+    /// programs.
     fn ensure_sends_nothing_past(
         &self,
         key: &HookKey,
@@ -146,14 +168,13 @@ impl<K: Kernel> Engine<K> {
         link: &LinkRecord,
         program: &ProgramRecord,
     ) -> Result<(), EngineError> {
-        let is_new = !self.state().links.contains_key(&link.id);
-        if !is_new || link.turn(program) == RankOrder::Machine || self.unsent_at(key).0 == 0 {
+        if self.state().unsent(key, link, program).is_empty() {
             return Ok(());
         }
         Err(EngineError::Dispatcher {
             hook: key.kind.at(interface),
             reason: format!(
-                "program \"{}\" of a tenant could send packets past the machine's programs of egress by it",
+                "program \"{}\" of a tenant could send packets past the machine's programs of tc and tcx by it",
                 program.name
             ),
             hint: "attach it where no libxdp dispatcher is, or let root load and attach it".to_owned(),

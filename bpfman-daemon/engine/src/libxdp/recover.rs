@@ -86,7 +86,7 @@ impl<K: Kernel> Engine<K> {
         Ok(true)
     }
 
-    /// Returns the dispatcher at a hook, if programs of ours are in it.
+    /// Returns the dispatcher at a hook, if programs of ours are in it, or all of ours are left out of it.
     pub(crate) fn dispatcher_with_own_programs(
         &self,
         hook: &HookRecord,
@@ -101,7 +101,8 @@ impl<K: Kernel> Engine<K> {
             result => result?,
         };
         let has_some = |standing: &DispatcherAtHook<_>| {
-            hook.extensions.iter().any(|extension| standing.has(extension.program, extension.tag))
+            let is_empty = hook.extensions.is_empty() && !hook.withheld.is_empty();
+            is_empty || hook.extensions.iter().any(|extension| standing.has(extension.program, extension.tag))
         };
         Ok(standing.filter(has_some))
     }

@@ -71,7 +71,7 @@ impl<K: Kernel> Engine<K> {
 
     fn load_all(&self, request: &LoadRequest) -> Result<LoadOutcome, EngineError> {
         check(request)?;
-        self.begin()?;
+        let _operation = self.begin()?;
         let bytecode = self.fetch(request)?;
         self.load_bytecode(request, &bytecode).map_err(|error| error.of(&origin(&request.source)))
     }

@@ -120,6 +120,8 @@ pub struct Wanted<'a> {
     pub guard: Option<ProgramGuard>,
     /// Its loops, if it is a tenant's.
     pub loops: Option<CountedLoops>,
+    /// The object puts it into a program array.
+    pub is_in_array: bool,
 }
 
 impl Wanted<'_> {
@@ -276,6 +278,7 @@ impl<K: Kernel> Engine<K> {
             needs_own_btf: is_tied(plan.object, &wanted.text),
             text: Arc::new(bound),
             local_type_ids: program.linked.local_type_ids.as_slice().into(),
+            is_altered: false,
             specialised: Arc::default(),
         });
         Ok(LoadedProgram {
@@ -348,9 +351,12 @@ impl<K: Kernel> Engine<K> {
         let kernel = asks.then(|| plan.object.types.btf().ok()).flatten();
         let wanted = programs.iter().map(|program| {
             let text = Cow::Borrowed(&program.linked.text);
-            let wanted = Wanted { program, text, front: None, guard: None, loops: None };
+            let is_of =
+                |target: &SlotTarget| matches!(target, SlotTarget::Program(name) if *name == program.name);
+            let is_in_array = plan.object.initial_slots().iter().any(|slot| is_of(&slot.target));
+            let wanted = Wanted { program, text, front: None, guard: None, loops: None, is_in_array };
             match &plan.tenant {
-                Some(rules) => self.held_to(wanted, rules, (kernel, plan.object.maps())),
+                Some(rules) => self.held_to(wanted, rules, (kernel, plan.object.maps()), plan.again),
                 None => Ok(wanted),
             }
         });

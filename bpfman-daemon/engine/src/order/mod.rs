@@ -84,13 +84,14 @@ impl<K: Kernel> Engine<K> {
         waiting
     }
 
-    /// Moves the daemon's links that are out of position, as far as that is possible now. The caller holds the lock of
-    /// the hook, or no other thread runs yet.
+    /// Moves the daemon's links that are out of position, as far as that is possible now. A failure is a finding of `doctor`, and a
+    /// warning of the change, which has happened. The caller holds the lock of the hook, or no other thread runs yet.
     pub(crate) fn keep_order(&self, key: &HookKey) {
         if !self.is_ordered(key) {
+            self.state().disordered.remove(&key.of_chain());
             return;
         }
-        match retry_once(|| self.settle_order(key, None)) {
+        match retry_once(|| self.settle_order(key)) {
             Ok(report) => {
                 if let Some(contradiction) = report.contradiction {
                     tracing::warn!(

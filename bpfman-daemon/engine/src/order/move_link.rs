@@ -14,7 +14,7 @@ use bpfmand_core::{
     BoundText, HookKey, HookKind, Insn, Interface, LinkId, MapId, MapSpec, OperationId, ProgramId, Waiting,
     map_type, op,
 };
-use bpfmand_kernel::{Kernel, LinkTarget, ProgramKind, ProgramLoad};
+use bpfmand_kernel::{Kernel, KernelError, LinkTarget, ProgramKind, ProgramLoad};
 
 use crate::engine::locks::Subject;
 use crate::engine::undo::{Undo, retry_once, undoing};
@@ -60,23 +60,38 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// Returns an error if the hook is gone, or the kernel refuses; earlier moves remain.
     pub fn check_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         if key.kind == HookKind::Xdp {
             return Ok(OrderReport::default());
         }
         let _lock = self.lock(Subject::Hook(*key));
-        self.settle_order(key, None)
+        self.settle_order(key)
     }
 
-    /// Moves tcx links, and the link of the tc chain, until all positions are right. The caller holds the hook's lock.
-    pub(crate) fn settle_order(
-        &self,
-        key: &HookKey,
-        changed: Option<LinkId>,
-    ) -> Result<OrderReport, EngineError> {
+    /// Moves tcx links, and the link of the tc chain, until all positions are right, and remembers a failure. The caller holds the
+    /// hook's lock.
+    pub(crate) fn settle_order(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
+        let settled = self.move_all(key);
+        let mut state = self.state();
+        match &settled {
+            Err(EngineError::Kernel(
+                KernelError::HookGone { .. } | KernelError::NamespaceNotFound { .. },
+            )) => {
+                state.disordered.remove(&key.of_chain());
+            }
+            Err(error) => {
+                state.disordered.insert(key.of_chain(), error.to_string());
+            }
+            Ok(_) => {
+                state.disordered.remove(&key.of_chain());
+            }
+        }
+        settled
+    }
+
+    fn move_all(&self, key: &HookKey) -> Result<OrderReport, EngineError> {
         let mut report = OrderReport::default();
         let most = self.state().chain(&key.of_tcx()).len() + TRIES;
-        let cause: Vec<_> = changed.and_then(|id| self.state().links.get(&id).cloned()).into_iter().collect();
         for _ in 0..most {
             let list = self.ours_in_list(key);
             let Some(interface) = list.interface_at(key) else { break };
@@ -89,7 +104,7 @@ impl<K: Kernel> Engine<K> {
             report.waiting = list.waiting_at(key, &order);
             report.contradiction = order.contradiction.as_ref().map(ToString::to_string);
             // Recovery handles records without a link at the hook.
-            let Some(next) = order.moves(changed).moves.into_iter().find(|entry| order.has(*entry)) else {
+            let Some(next) = order.moves(None).moves.into_iter().find(|entry| order.has(*entry)) else {
                 break;
             };
             let place = order.place(next);
@@ -98,7 +113,7 @@ impl<K: Kernel> Engine<K> {
                     let Some(link) = list.links.iter().find(|link| link.id == id) else { break };
                     (Some(id), self.move_link(&key.of_tcx(), Arc::clone(link), place))
                 }
-                (None, Some(hook)) if self.ensure_not_frozen(&hook.key, &cause).is_ok() => {
+                (None, Some(hook)) if self.ensure_not_frozen(&hook.key, &[]).is_ok() => {
                     (list.members.first().map(|member| member.id), self.move_block(hook, place))
                 }
                 (None, _) => break,

@@ -48,6 +48,12 @@ pub struct OwnTcxEntries {
 /// Position for a link, with the revision of the hook on which the decision is based.
 pub type ListPlace = (ListAnchor, Option<u64>);
 
+/// Returns whether a tcx program sends copies, which no chain can hold back. Earlier versions did not ask.
+fn clones(state: &State, link: &LinkRecord) -> bool {
+    let guard = state.member(link.program).and_then(|program| program.guard.as_ref());
+    guard.is_some_and(|guard| guard.clones == Some(true))
+}
+
 /// Links of earlier versions may stand in another order.
 fn has_several_turns(state: &State, links: &[Arc<LinkRecord>]) -> bool {
     let mut turns = links.iter().map(|link| state.place(link).turn);
@@ -193,7 +199,9 @@ impl<K: Kernel> Engine<K> {
         let hook = key.kind.at(interface);
         match key.kind {
             HookKind::Tcx(Direction::Ingress) if by_filter() => Err(EngineError::TcxBeforeFilter { hook }),
-            HookKind::Tcx(Direction::Egress) if own.turn != RankOrder::TenantsFirst => {
+            HookKind::Tcx(Direction::Egress)
+                if own.turn != RankOrder::TenantsFirst || clones(&state, link) =>
+            {
                 Err(EngineError::NotNarrowed { program: own.name, hook })
             }
             HookKind::Tc(Direction::Egress) if by_filter() => {

@@ -27,7 +27,9 @@ impl<K: Kernel> Engine<K> {
             // A member that was loaded again has other maps of global variables than the running chain.
             let outdated = links.iter().any(|link| reloaded.contains(&link.program))
                 || self.is_timed_without_client(&hook, &links)
-                || self.is_in_earlier_order(&hook, &links);
+                || self.is_in_earlier_order(&hook, &links)
+                // What cannot be read is reported below.
+                || self.is_in_earlier_slots(&hook).unwrap_or(false);
             let _lock = self.lock(Subject::Hook(hook.key));
             match self.reconcile_at_start(&hook, &links, outdated) {
                 Ok(HookCheck::Right | HookCheck::Absent) => {}
@@ -62,7 +64,9 @@ impl<K: Kernel> Engine<K> {
     /// Returns whether a chain was built by a version that had programs of tenants run in another order, or accept packets
     /// past the machine's on the way out.
     fn is_in_earlier_order(&self, hook: &HookRecord, links: &[Arc<LinkRecord>]) -> bool {
-        let Ok(members) = self.joined(links) else { return false };
+        let mut links = links.to_vec();
+        links.retain(|link| !hook.withheld.contains(&link.id));
+        let Ok(members) = self.joined(&links) else { return false };
         let order = || members.iter().map(|member| &member.link.id);
         hook.chain.is_some()
             && (!hook.slots.iter().eq(order()) || !hook.open && self.is_open(&hook.key, &members))

@@ -73,7 +73,7 @@ impl<K: Kernel> Engine<K> {
         self.sweep_chains(&mut report);
         self.recover_links(RecoveredLinks::Others, &mut report);
         self.sweep_pending_versions(&kept, &mut report);
-        self.settle_senders();
+        self.settle_all_senders();
         for key in self.ordered_hooks() {
             // Other links may have come and gone since.
             self.keep_order(&key);

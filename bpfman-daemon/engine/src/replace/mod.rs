@@ -151,7 +151,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn replace_one(&self, request: &ReplaceRequest) -> Result<ReplaceOutcome, EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         let seen = self.state().program(request.program).cloned();
         let seen = seen.ok_or(EngineError::NoProgram(request.program))?;
         let asked = (request.caller_uid, request.limits);
@@ -191,7 +191,7 @@ impl<K: Kernel> Engine<K> {
         id: ProgramId,
         places: Option<&AllowedPlaces>,
     ) -> Result<ReplaceOutcome, EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         loop {
             let (present, previous) = self.version_before(id)?;
             let record = &previous.program;
@@ -276,7 +276,7 @@ impl<K: Kernel> Engine<K> {
     fn replace_all(&self, request: &ReplaceLoadRequest) -> Result<ReplaceOutcome, EngineError> {
         let load = &request.load;
         crate::load::check(load)?;
-        self.begin()?;
+        let _operation = self.begin()?;
         // Report invalid requests before a registry is contacted.
         let seen = self.whole_load(&request.programs)?;
         let bytecode = self.fetch(load)?;

@@ -58,9 +58,7 @@ impl<K: Kernel> Engine<K> {
     /// Compares all hooks, and links that are in no chain, with the kernel, and restores what is lost.
     pub fn check_all(&self) -> CheckReport {
         let mut report = CheckReport::default();
-        if self.begin().is_err() {
-            return report;
-        }
+        let Ok(_operation) = self.begin() else { return report };
         report.lost.extend(self.unfinished().into_iter().map(DriftedPlace::from));
         for uid in self.retry_lost() {
             let what = "it could not be loaded at the start, and is loaded now";
@@ -90,9 +88,11 @@ impl<K: Kernel> Engine<K> {
         for link in links {
             report.add(self.check_link(link), || self.link_place(link));
         }
-        self.settle_senders();
+        self.settle_all_senders();
         // Others come and go among ours too.
-        for key in self.ordered_hooks() {
+        let ordered = self.ordered_hooks();
+        self.state().disordered.retain(|key, _| ordered.iter().any(|hook| hook.of_chain() == *key));
+        for key in ordered {
             match self.check_order(&key) {
                 Ok(order) => {
                     report.mended.extend(order.moved.iter().map(|link| {

@@ -4,13 +4,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, FileIdentity, LinkId, Owner, TargetIdentity};
+use bpfmand_core::{AttachPoint, FileIdentity, FileReader, LinkId, Owner, ProbeReader, TargetIdentity};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
 use super::{HookCheck, Loss, Observed, Standing};
 use crate::engine::file_checks::FileCheck;
 use crate::state::Changes;
-use crate::state::records::LinkRecord;
+use crate::state::records::{LinkRecord, ProgramRecord};
 use crate::{Engine, EngineError, paths};
 
 impl<K: Kernel> Engine<K> {
@@ -100,18 +100,32 @@ impl<K: Kernel> Engine<K> {
         self.commit(changes).map(drop)
     }
 
-    /// Refuses to move a tenant's probe whose record is of an earlier version, without the rights with which the tenant
-    /// could read the file.
-    fn check_reader_is_known(&self, link: &LinkRecord) -> Result<(), EngineError> {
-        let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
-        match (&link.reader, link.owner(&program)) {
-            (Some(_), _) | (None, Owner::Root) => Ok(()),
-            (None, owner) => Err(EngineError::Denied(format!(
+    /// Returns the user with whose rights the file of a probe is opened; none stands for root.
+    ///
+    /// # Errors
+    /// The record of an earlier version does not tell, and the owner is not root.
+    pub(crate) fn reader_of<'l>(
+        &self,
+        program: &ProgramRecord,
+        link: &'l LinkRecord,
+    ) -> Result<Option<&'l FileReader>, EngineError> {
+        match (&link.reader, link.owner(program)) {
+            (ProbeReader::Caller(reader), _) => Ok(Some(reader)),
+            (ProbeReader::Root, _) | (ProbeReader::Unknown, Owner::Root) => Ok(None),
+            (ProbeReader::Unknown, owner) => Err(EngineError::Denied(format!(
                 "the record of an earlier version does not have the rights of {owner} to files: detach link {}, and \
                  attach its program again",
                 link.id
             ))),
         }
+    }
+
+    fn check_reader_is_known(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        if link.point.binary().is_none() {
+            return Ok(());
+        }
+        let program = self.record(link.program).ok_or(EngineError::NoLink(link.id))?;
+        self.reader_of(&program, link).map(drop)
     }
 
     /// Refuses to attach a link again for a process that is identified only by its number: the record is of an earlier
@@ -132,6 +146,8 @@ impl<K: Kernel> Engine<K> {
     /// another file, or the user who attached it may not read the file that its path leads to now. Every function that
     /// attaches a recorded link again calls this first.
     pub(crate) fn check_probe_again(&self, link: &LinkRecord) -> Result<(), EngineError> {
+        // Before any file is looked at.
+        self.check_reader_is_known(link)?;
         if self.ended_process(link).is_some() {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
@@ -151,9 +167,11 @@ impl<K: Kernel> Engine<K> {
                 FileCheck::Found(_) | FileCheck::Absent(_) | FileCheck::NotLooked => {}
             }
         }
-        let (Some(path), Some(reader)) = (link.point.followed_binary(), &link.reader) else { return Ok(()) };
+        let (Some(path), ProbeReader::Caller(reader)) = (link.point.followed_binary(), &link.reader) else {
+            return Ok(());
+        };
         // A library is looked for among files that this user may read.
-        if reader.uid == 0 || !path.starts_with('/') {
+        if !path.starts_with('/') {
             return Ok(());
         }
         match self.kernel.first_hidden(reader, &[path.into()], true)? {

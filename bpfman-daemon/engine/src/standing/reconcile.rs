@@ -46,7 +46,10 @@ impl<K: Kernel> Engine<K> {
             let Some(hook) = state.hooks.get(key).cloned() else { return Ok(HookCheck::Absent) };
             (hook, state.chain(key))
         };
-        let observed = self.observe(&hook)?;
+        let mut observed = self.observe(&hook)?;
+        if matches!(observed.standing, Standing::Lost { .. }) && self.state().is_taken_away(key) {
+            observed.standing = Standing::lost(Loss::Sends);
+        }
         let torn = matches!(observed.standing, Standing::Torn { .. });
         let found = self.reconcile(observed, &paths::hook_link(key), || {
             self.step("check", "enter again");
@@ -125,7 +128,9 @@ impl<K: Kernel> Engine<K> {
         drop(link);
         Ok(match standing {
             Standing::Running => HookCheck::Right,
-            Standing::Gone | Standing::Waiting | Standing::Elsewhere => HookCheck::Absent,
+            Standing::Gone | Standing::Waiting | Standing::Elsewhere | Standing::Withheld { .. } => {
+                HookCheck::Absent
+            }
             Standing::Unreachable => HookCheck::Unreachable,
             // Only lists report this status; the hook itself is unaffected.
             Standing::OtherPath { .. } => HookCheck::Right,
@@ -310,7 +315,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Returns the current record of a hook: building a chain may have updated it with the previous chain's counts.
-    fn hook_as_of_now(&self, hook: &HookRecord) -> HookRecord {
+    pub(crate) fn hook_as_of_now(&self, hook: &HookRecord) -> HookRecord {
         self.state().hooks.get(&hook.key).map_or_else(|| hook.clone(), |now| (**now).clone())
     }
 }

@@ -243,7 +243,10 @@ impl State {
             Change::End(RecordKey::Link(id)) => {
                 self.links.remove(&id);
             }
-            Change::End(RecordKey::Hook(key)) => return self.hooks.remove(&key),
+            Change::End(RecordKey::Hook(key)) => {
+                self.senders_concerns.remove(&key);
+                return self.hooks.remove(&key);
+            }
             Change::End(RecordKey::Matching(id)) => {
                 self.matchings.remove(&id);
                 self.unmatched.remove(&id);

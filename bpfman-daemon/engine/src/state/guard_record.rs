@@ -20,6 +20,15 @@ pub struct ProgramGuard {
     /// Of a tcx program: it answers NEXT or DROP alone. Those that earlier versions loaded do not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub narrowed: bool,
+    /// Whether its instructions call `bpf_clone_redirect`. Records of earlier versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clones: Option<bool>,
+    /// True if its loops and tail calls are within the bounds. Records of earlier versions do not tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_bounded: bool,
+    /// Why they are not, if it was loaded again nevertheless, since an earlier version had accepted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unbounded: Option<String>,
     /// Most instructions of one run. Records of earlier versions have none, nor have those of kernels before 5.16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,

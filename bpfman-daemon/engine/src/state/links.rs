@@ -1,10 +1,11 @@
-//! Records of links, with indexes by hook and by program.
+//! Records of links, with indexes by hook, by network namespace and by program.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bpfmand_core::{HookKey, LinkId, ProgramUid};
+use bpfmand_core::{HookKey, HookNetns, LinkId, ProgramUid};
 
 use crate::state::records::LinkRecord;
 
@@ -13,6 +14,8 @@ use crate::state::records::LinkRecord;
 pub struct Links {
     all: BTreeMap<LinkId, Arc<LinkRecord>>,
     of_hook: HashMap<HookKey, BTreeSet<LinkId>>,
+    /// Hooks of `of_hook`.
+    of_netns: HashMap<HookNetns, BTreeSet<HookKey>>,
     of_program: HashMap<ProgramUid, BTreeSet<LinkId>>,
 }
 
@@ -29,6 +32,7 @@ impl Links {
         self.remove(&id);
         if let Some(key) = link.hook {
             self.of_hook.entry(key).or_default().insert(id);
+            self.of_netns.entry(key.netns).or_default().insert(key);
         }
         self.of_program.entry(link.program).or_default().insert(id);
         self.all.insert(id, link);
@@ -38,6 +42,9 @@ impl Links {
         let link = self.all.remove(id)?;
         if let Some(key) = link.hook {
             take_out(&mut self.of_hook, &key, id);
+            if !self.of_hook.contains_key(&key) {
+                take_out(&mut self.of_netns, &key.netns, &key);
+            }
         }
         take_out(&mut self.of_program, &link.program, id);
         Some(link)
@@ -48,16 +55,26 @@ impl Links {
         self.of_hook.get(key).into_iter().flatten().filter_map(|id| self.all.get(id))
     }
 
+    /// Returns the hooks with links in a network namespace, in the order of their keys.
+    pub fn hooks_in(&self, netns: HookNetns) -> impl Iterator<Item = HookKey> {
+        self.of_netns.get(&netns).into_iter().flatten().copied()
+    }
+
+    /// Returns the network namespaces of all hooks with links.
+    pub fn namespaces(&self) -> impl Iterator<Item = HookNetns> {
+        self.of_netns.keys().copied()
+    }
+
     /// Returns the links of a program, ordered by id.
     pub fn of_program(&self, program: ProgramUid) -> impl Iterator<Item = &Arc<LinkRecord>> {
         self.of_program.get(&program).into_iter().flatten().filter_map(|id| self.all.get(id))
     }
 }
 
-fn take_out<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<LinkId>>, key: &K, id: &LinkId) {
-    if let Some(ids) = index.get_mut(key) {
-        ids.remove(id);
-        if ids.is_empty() {
+fn take_out<K: Hash + Eq, V: Ord>(index: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Some(values) = index.get_mut(key) {
+        values.remove(value);
+        if values.is_empty() {
             index.remove(key);
         }
     }

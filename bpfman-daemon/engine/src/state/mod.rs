@@ -3,6 +3,7 @@
 pub mod budget_record;
 pub mod chain_record;
 mod changes;
+mod concerns;
 pub mod cpu_time;
 mod declared_bytes;
 mod encoding;
@@ -27,6 +28,7 @@ mod standing;
 mod stray;
 mod turn;
 mod unfinished;
+mod unsent;
 pub mod waiting;
 mod xdp_placement;
 
@@ -35,8 +37,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bpfmand_core::{
-    CpuExcess, HookKey, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place, ProgramId,
-    ProgramUid, order_chain, order_links, solve,
+    CpuExcess, HookKey, HookNetns, Interface, LinkId, MatchingId, OperationId, OrderedEntry, Place,
+    ProgramId, ProgramUid, order_chain, order_links, solve,
 };
 use extensions::Extensions;
 use hooks::Hooks;
@@ -49,6 +51,7 @@ use crate::state::records::{
 };
 
 pub use bpfmand_store::BlobId;
+pub use concerns::{HookConcern, SendersConcern};
 pub use encoding::{encode, parse};
 pub use extensions::{ExtendedProgram, ExtendsRecord};
 pub use found::{FoundFilter, FoundFilters, HookPresence};
@@ -64,6 +67,7 @@ pub use pin_users::version_paths;
 pub use standing::{HookPart, Loss, Standing};
 pub use stray::{Stray, StrayKind};
 pub use unfinished::Unfinished;
+pub use unsent::Unsent;
 pub use xdp_placement::XdpPlacement;
 
 pub use changes::{Change, Changes, Committed, Record, RecordKey, Written};
@@ -97,6 +101,12 @@ pub struct State {
     pub drifted: HashMap<HookKey, Standing>,
     /// Differences of links that are not members of chains.
     pub drifted_links: HashMap<LinkId, Standing>,
+    /// Network namespaces in which programs of tenants may send what they may not since the last change.
+    pub unsettled: HashSet<HookNetns>,
+    /// Chains with members of tenants that cannot be built as they should.
+    pub senders_concerns: HashMap<HookKey, SendersConcern>,
+    /// Reasons why links at a hook do not stand in their order.
+    pub disordered: HashMap<HookKey, String>,
     /// Programs that exceed their CPU limit and still run.
     pub warned: BTreeMap<ProgramUid, CpuExcess>,
     /// Programs whose rollback for excess failed at the last check.
@@ -279,6 +289,19 @@ impl State {
         let newcomer = self.hooks.get(key).and_then(|hook| hook.newcomer);
         let links = self.links.of_hook(key).cloned().collect();
         self.order(key, links, newcomer)
+    }
+
+    /// Links of a hook that its chain has, in the order in which their programs run.
+    pub fn members(&self, key: &HookKey) -> Vec<Arc<LinkRecord>> {
+        let mut links = self.chain(key);
+        links.retain(|link| !self.is_withheld(link));
+        links
+    }
+
+    /// Returns whether a link's chain leaves it out.
+    pub fn is_withheld(&self, link: &LinkRecord) -> bool {
+        let hook = link.hook.and_then(|key| self.hooks.get(&key));
+        hook.is_some_and(|hook| hook.withheld.contains(&link.id))
     }
 
     /// Sorts links of one hook into the order in which their programs run.

@@ -194,6 +194,12 @@ impl ProgramRecord {
         self.extends.as_ref().and_then(|extends| extends.program.uid())
     }
 
+    /// Returns whether it may send copies of packets: its own calls do, or nothing is known about them.
+    #[must_use]
+    pub fn may_clone(&self) -> bool {
+        self.guard.as_ref().is_none_or(|guard| guard.clones.unwrap_or(true))
+    }
+
     /// The load that its maps came from.
     pub fn load(&self) -> OperationId {
         self.origin.unwrap_or(self.operation)

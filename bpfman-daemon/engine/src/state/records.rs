@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use bpfmand_core::{
-    AttachPoint, Deadline, FileReader, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId,
-    NetnsId, OperationId, OrderIntent, Owner, ProceedOn, ProgramId, ProgramUid, Sharing, TargetIdentity,
+    AttachPoint, Deadline, HookKey, HookKind, Interface, InterfaceMatch, LinkId, MatchingId, NetnsId,
+    OperationId, OrderIntent, Owner, ProbeReader, ProceedOn, ProgramId, ProgramUid, Sharing, TargetIdentity,
 };
 use bpfmand_store::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
-use crate::state::XdpPlacement;
 use crate::state::chain_record::{ChainRecord, Folding, HookCounted, HookSettings};
 use crate::state::guard_record::LinkGuard;
 use crate::state::namespace_number::NamespaceNumber;
+use crate::state::{Unsent, XdpPlacement};
 
 pub use crate::state::declared_bytes::DeclaredBytes;
 pub use crate::state::program_record::{KeptText, MapRecord, PreviousRecord, ProgramRecord, SourceRecord};
@@ -79,9 +79,10 @@ pub struct LinkRecord {
     /// Files, processes and modules that its point led to when it was attached. Records of earlier versions have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<TargetIdentity>,
-    /// The caller with whose rights the file that it probes is opened, also wherever it is attached again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reader: Option<FileReader>,
+    /// The caller with whose rights the file that it probes is opened, also wherever it is attached again. Records of earlier
+    /// versions do not tell.
+    #[serde(default, skip_serializing_if = "ProbeReader::is_unknown")]
+    pub reader: ProbeReader,
     /// Tasks for which the link lets its program run, if the program is guarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<LinkGuard>,
@@ -153,7 +154,7 @@ impl LinkRecord {
             waits_in: None,
             namespace: None,
             targets: Vec::new(),
-            reader: None,
+            reader: ProbeReader::Unknown,
             guard: None,
             ends: None,
             counts_on: None,
@@ -314,9 +315,12 @@ pub struct HookRecord {
     /// machine's tcx links. So it stays, since the machine's would be skipped for a moment when it changed back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
-    /// At XDP: verdicts after which members of tenants drop instead, by bit.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unsent: u32,
+    /// Ways to send packets that its members of tenants are without.
+    #[serde(default, skip_serializing_if = "Unsent::is_empty")]
+    pub unsent: Unsent,
+    /// Members of tenants that its chain leaves out, because it could not be built so that they send nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<LinkId>,
     /// At XDP: where it runs. Records of earlier versions get it at the first check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp: Option<XdpPlacement>,

@@ -30,6 +30,11 @@ pub enum Standing {
         /// Failure of the last attempt.
         why: String,
     },
+    /// Its chain runs without it, because it could not be built so that the program sends no packets past the machine's.
+    Withheld {
+        /// Failure of the last attempt.
+        why: String,
+    },
     /// The attached process has ended. The link is never attached to another process that reuses the pid.
     Ended {
         /// Process id.
@@ -107,6 +112,8 @@ pub enum Loss {
     },
     /// libxdp's dispatcher with the program in a slot does not exist.
     DispatcherGone,
+    /// The daemon detached it, because it could send packets past the machine's programs.
+    Sends,
     /// The kernel module of the probed function was loaded again.
     ModuleReloaded {
         /// Name of the module.
@@ -146,7 +153,9 @@ impl Standing {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Running => "ok",
-            Self::Waiting | Self::ModuleGone { .. } | Self::NotLoaded { .. } => "waiting",
+            Self::Waiting | Self::ModuleGone { .. } | Self::NotLoaded { .. } | Self::Withheld { .. } => {
+                "waiting"
+            }
             Self::Elsewhere | Self::OtherPath { .. } | Self::OldFile { .. } => "elsewhere",
             Self::Unreachable => "unreachable",
             Self::Gone | Self::Ended { .. } => "gone",
@@ -184,6 +193,12 @@ impl Standing {
                 return format!(
                     "the program could not be loaded again, which is tried when a kernel module is loaded and every few \
                      minutes: {why}"
+                );
+            }
+            Self::Withheld { why } => {
+                return format!(
+                    "it could send packets past the machine's programs of tc or tcx, and is left out until its chain can be built \
+                     so that it drops them: {why}"
                 );
             }
             Self::Ended { pid } => {
@@ -231,6 +246,11 @@ impl Standing {
                     }
                     Loss::DispatcherGone => {
                         "libxdp's dispatcher, with it in a slot, was taken away".to_owned()
+                    }
+                    Loss::Sends => {
+                        "it could send packets past the machine's programs of tc or tcx, and was detached until its chain can be \
+                         built so that it drops them"
+                            .to_owned()
                     }
                     Loss::ModuleReloaded { name } => {
                         format!("kernel module {name} was loaded again, which ended its probe")

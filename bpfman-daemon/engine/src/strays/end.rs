@@ -16,7 +16,7 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// [`EngineError::NoStray`]: no stray has this pin, or a record names it by now. On kernel errors the stray stays.
     pub fn remove_stray(&self, pin: &Path) -> Result<(), EngineError> {
-        self.begin()?;
+        let _operation = self.begin()?;
         // Prevents loads from using its maps, and its adoption, meanwhile.
         let _alone = self.lock(Subject::SharedMaps);
         let stray = self.strays()?.into_iter().find(|stray| stray.pin == pin);

@@ -182,7 +182,7 @@ impl<K: Kernel> Engine<K> {
         key: &HookKey,
         interface: &Interface,
     ) -> Result<Vec<Member<K::Handle>>, EngineError> {
-        let links = self.state().chain(key);
+        let links = self.state().members(key);
         if links.is_empty() {
             return Err(EngineError::NoChain { hook: key.kind.at(interface) });
         }

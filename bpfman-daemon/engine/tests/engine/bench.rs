@@ -15,7 +15,7 @@ use bpfmand_engine::{
     StepObserver,
 };
 use bpfmand_kernel::Kernel;
-use bpfmand_store::{Snapshot, Store, StoreOptions, Table};
+use bpfmand_store::{Batch, Snapshot, Store, StoreOptions, Table};
 use tempfile::TempDir;
 
 use crate::objects::object;
@@ -169,7 +169,9 @@ pub fn tracepoint(name: &str) -> AttachPoint {
 
 fn type_of(program: &str) -> ProgramType {
     match program {
-        "tango" | "tulip" | "allocates" | "goes_on" | "redirects" | "tc_mixes" => ProgramType::Tc,
+        "tango" | "tulip" | "allocates" | "goes_on" | "redirects" | "tc_mixes" | "tc_jumps" | "tc_copies" => {
+            ProgramType::Tc
+        }
         "xray" | "yankee" | "zulu" => ProgramType::Tcx,
         "trace" | "trace_missing" => ProgramType::Tracepoint,
         "probe" => ProgramType::Uprobe,
@@ -234,6 +236,18 @@ pub fn records(snapshot: &Snapshot) -> Vec<(String, Vec<u8>)> {
             })
         })
         .collect()
+}
+
+/// Changes records on disk, as if an earlier version had written them. No engine may be open.
+pub fn edit_records<K: Kernel>(bench: &Bench<K>, name: &'static str, edit: impl Fn(&mut serde_json::Value)) {
+    let store = Store::open(StoreOptions::new(bench.folder.path().join("store"), SCHEMA)).unwrap();
+    let (snapshot, mut batch) = (store.load().unwrap(), Batch::new());
+    for (key, record) in snapshot.table(Table(name)) {
+        let mut record = serde_json::from_slice(record).unwrap();
+        edit(&mut record);
+        batch.put(Table(name), key, serde_json::to_vec(&record).unwrap());
+    }
+    store.commit(batch).unwrap();
 }
 
 pub trait Ask {

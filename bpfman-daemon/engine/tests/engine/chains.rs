@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, AttachRequest, Direction, HookKind, MAX_CHAIN_MEMBERS, OrderIntent};
+use bpfmand_core::{
+    AttachPoint, AttachRequest, Direction, HookKind, MAX_CHAIN_MEMBERS, OrderIntent, ProbeReader,
+};
 use bpfmand_engine::{Engine, EngineError, EngineOptions, ErrorKind, OwnerBudget};
 
 use crate::bench::{Ask as _, Bench, Testable, pins, tracepoint};
@@ -230,22 +232,22 @@ fn program_is_attached_twice_only_where_that_is_meant() {
         owner: Default::default(),
         group: None,
     };
-    let first = engine.attach_once(&of(alpha, bench.xdp(1)), None).unwrap();
+    let first = engine.attach_once(&of(alpha, bench.xdp(1)), ProbeReader::Root).unwrap();
     let before = bench.kernel.snapshot();
-    let refused = engine.attach_once(&of(alpha, bench.xdp(2)), None).unwrap_err();
+    let refused = engine.attach_once(&of(alpha, bench.xdp(2)), ProbeReader::Root).unwrap_err();
     let is_named = matches!(refused, EngineError::Repeated { link, .. } if link == first.record.id);
     assert!(is_named && refused.kind() == ErrorKind::Conflict, "{refused}");
     assert!(refused.hint().unwrap().contains("--again"));
     assert_eq!(bench.kernel.snapshot(), before);
     // Another program at this hook, this program at another hook, and both again with `again`.
-    engine.attach_once(&of(bravo, bench.xdp(2)), None).unwrap();
+    engine.attach_once(&of(bravo, bench.xdp(2)), ProbeReader::Root).unwrap();
     let right = match bench.xdp(1) {
         AttachPoint::Xdp { priority, proceed_on, .. } => {
             AttachPoint::Xdp { interface: bench.interface("right"), priority, proceed_on }
         }
         other => other,
     };
-    engine.attach_once(&of(alpha, right), None).unwrap();
+    engine.attach_once(&of(alpha, right), ProbeReader::Root).unwrap();
     engine.attach(&of(alpha, bench.xdp(2))).unwrap();
     assert_eq!(engine.all_links().len(), 4);
 }

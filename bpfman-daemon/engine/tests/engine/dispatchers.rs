@@ -15,7 +15,7 @@ use crate::bench::{Ask as _, Bench};
 use crate::scenes::Scene;
 use crate::simulated::{bench, bench_of};
 
-type Sim = Bench<SimKernel>;
+pub type Sim = Bench<SimKernel>;
 
 fn passing(name: &str) -> BoundText {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, 2), Insn::new(op::EXIT, 0, 0, 0, 0)];
@@ -68,7 +68,7 @@ fn configuration(version: u8, priorities: &[u32]) -> MapSpec {
 }
 
 /// Attaches a dispatcher with these programs at `left`, as libxdp does.
-fn put_dispatcher(bench: &Sim, version: u8, programs: &[(&str, u32)]) -> ProgramId {
+pub fn put_dispatcher(bench: &Sim, version: u8, programs: &[(&str, u32)]) -> ProgramId {
     let kernel = &*bench.kernel;
     let key = kernel.find_hook(&bench.left(), HookKind::Xdp).unwrap();
     let priorities: Vec<u32> = programs.iter().map(|(_, priority)| *priority).collect();
@@ -121,7 +121,7 @@ pub fn with_two_of_ours(bench: &Sim, engine: &Engine<SimKernel>) -> Scene {
 }
 
 /// Returns the names of the programs in the dispatcher, by their pins.
-fn names(bench: &Sim) -> Vec<String> {
+pub fn names(bench: &Sim) -> Vec<String> {
     let kernel = &*bench.kernel;
     let folders = kernel.list_folder(&bench.libxdp_pins).unwrap();
     let [folder] = &folders[..] else { panic!("{folders:?}") };

@@ -17,7 +17,7 @@ fn attachment(program: &str, point: AttachPoint) -> DryRunAttachment {
         order: OrderIntent::default(),
         sharing: Default::default(),
         metadata: BTreeMap::new(),
-        reader: None,
+        reader: Default::default(),
     }
 }
 

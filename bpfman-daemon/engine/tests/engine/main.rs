@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a failure is to panic where it happens")]
 
+mod accepted_before;
 mod adoption;
 mod adoption_limits;
 mod after_reboot;
@@ -21,6 +22,7 @@ mod corpus;
 mod counting;
 mod crashes;
 mod damaged;
+mod dispatcher_ranks;
 mod dispatchers;
 mod documented;
 mod dry_runs;
@@ -66,6 +68,7 @@ mod per_cpu;
 mod places;
 mod points;
 mod points_seen;
+mod probe_readers;
 mod probed_files;
 mod probed_processes;
 mod program_arrays;
@@ -81,6 +84,7 @@ mod replacements;
 mod routes_seen;
 mod scenes;
 mod schedulers;
+mod senders;
 mod sequences;
 mod shadows;
 mod sharing_chains;

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bpfmand_core::{
-    AttachPoint, AttachRequest, FileIdentity, FileReader, KernelLinkId, LinkId, OrderIntent, Owner,
-    ProcessScope, ProgramId, TargetIdentity,
+    AttachPoint, FileIdentity, KernelLinkId, LinkId, ProcessScope, ProgramId, TargetIdentity,
 };
 use bpfmand_engine::{Engine, HookCheck, Standing};
 use bpfmand_kernel::Kernel;
@@ -18,7 +17,7 @@ use crate::bench::{Ask as _, Bench, PATIENCE, Testable, pins};
 use crate::replacements::replacement;
 use crate::simulated::bench as simulated_bench;
 
-const APP: &str = "/usr/bin/app";
+pub const APP: &str = "/usr/bin/app";
 
 pub fn probe(target: &str, scope: ProcessScope) -> AttachPoint {
     AttachPoint::Uprobe { target: target.to_owned(), function: Some("probed".to_owned()), offset: 0, scope }
@@ -42,7 +41,7 @@ fn kernel_link<K: Kernel>(engine: &Engine<K>, link: LinkId) -> KernelLinkId {
     engine.describe_link(link).unwrap().kernel_link.unwrap()
 }
 
-fn is_moved(check: &HookCheck) -> bool {
+pub fn is_moved(check: &HookCheck) -> bool {
     matches!(check, HookCheck::Mended(Standing::OldFile { is_there: true, why: None, .. }))
 }
 
@@ -262,50 +261,7 @@ fn a_move_that_fails_anywhere_is_made_up_for() {
     }
 }
 
-fn attach_by(engine: &Engine<SimKernel>, program: ProgramId, owner: &Owner, uid: Option<u32>) -> LinkId {
-    let request = AttachRequest {
-        ttl: None,
-        program,
-        point: probe(APP, ProcessScope::default()),
-        order: OrderIntent::default(),
-        sharing: Default::default(),
-        metadata: Default::default(),
-        owner: owner.clone(),
-        group: None,
-    };
-    let reader = uid.map(|uid| FileReader { uid, gid: uid, ..FileReader::default() });
-    engine.attach_by(&request, reader).unwrap().record.id
-}
-
-/// The owner of the probe may have no read permission for the file that is at the path now.
-#[test]
-fn a_probe_moves_only_to_files_that_its_user_may_read() {
-    let bench = simulated_bench();
-    let engine = bench.engine();
-    let program = engine.loads(&bench.request("programs", &["probe"]))[0];
-    let owner = Owner::User(1000);
-    let of_user = attach_by(&engine, program, &owner, Some(1000));
-    let of_root = attach_by(&engine, program, &Owner::Root, Some(0));
-    let unknown = attach_by(&engine, program, &owner, None);
-    bench.kernel.replace_file(APP);
-    bench.kernel.hide_file(APP);
-    let refused = |engine: &Engine<SimKernel>, link, says: &str| {
-        let HookCheck::Lost(found) = engine.check_link(link).unwrap() else { panic!("it is moved") };
-        assert!(found.to_string().contains(says), "{found}");
-    };
-    refused(&engine, of_user, "user 1000 attached it, and may not read /usr/bin/app");
-    refused(&engine, unknown, "does not have the rights of user:1000");
-    assert!(is_moved(&engine.check_link(of_root).unwrap()));
-    let error = engine.replace_program(&replacement(&bench, program, "programs")).unwrap_err();
-    assert!(error.to_string().contains("may not read"), "{error}");
-    drop(engine);
-    // A start does not attach it there either.
-    bench.kernel.end_link(Path::new(&format!("links/{of_user}"))).unwrap();
-    let (engine, report) = bench.start();
-    assert!(report.problems.iter().any(|problem| problem.contains("may not read")), "{report:?}");
-    assert!(!engine.describe_link(of_user).unwrap().standing.is_running());
-}
-
+/// Compiles a binary with a function to probe.
 fn compiled(path: &Path, number: u32) {
     let source = path.with_extension("c");
     let code = format!(

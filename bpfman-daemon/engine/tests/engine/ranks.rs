@@ -18,7 +18,7 @@ use crate::simulated::bench as simulated;
 const XDP: HookKind = HookKind::Xdp;
 
 /// Makes an application of a namespace the owner of a load.
-fn of_namespace(load: LoadRequest) -> LoadRequest {
+pub fn of_namespace(load: LoadRequest) -> LoadRequest {
     let name = OwningApplication::parse(Some("shop"), "filter").unwrap();
     LoadRequest { owner: Owner::Application(name), ..load }
 }

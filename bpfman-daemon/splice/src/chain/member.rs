@@ -19,7 +19,7 @@ pub struct Member<'a> {
     pub text: &'a BoundText,
     /// Verdicts on which the next member runs.
     pub proceed_on: ProceedMask,
-    /// XDP verdicts after which it drops instead of sending the packet: a tenant's, where the machine has programs of egress.
+    /// XDP verdicts after which it drops instead of sending the packet: a tenant's, where the machine's programs would not see it.
     pub unsent: ProceedMask,
     /// The program's instructions or maps carry type ids of its own BTF (`bpf_obj_new`, lists, trees, local kptrs).
     pub needs_own_btf: bool,
@@ -30,6 +30,8 @@ pub struct Member<'a> {
     /// Positions of instructions whose immediate is a type id of the program's own BTF (CO-RE's local type ids), which
     /// moves with the BTF. Programs whose maps depend on it too set [`Self::needs_own_btf`].
     pub local_type_ids: &'a [usize],
+    /// The text is not the one that was loaded: it cannot run as a program of its own.
+    pub is_altered: bool,
     /// Runs as a program of its own, at any cost.
     pub isolated: bool,
     /// The text is a placeholder for a program whose instructions are unknown: it may redirect, and tail-call to any
@@ -61,6 +63,7 @@ impl<'a> Member<'a> {
             needs_own_btf: false,
             kernel_stack_depths: None,
             local_type_ids: &[],
+            is_altered: false,
             isolated: false,
             opaque: false,
             verified_insns: None,

@@ -78,6 +78,16 @@ pub enum SpliceError {
         /// The member.
         member: MemberName,
     },
+    /// A tenant's member whose copies are not to be sent cannot run as the program that was loaded.
+    #[error(
+        "{member} sends copies of packets (bpf_clone_redirect) past the machine's programs, and runs only as it was loaded: {reason}"
+    )]
+    OnlyAsLoaded {
+        /// The member.
+        member: MemberName,
+        /// Reason why it is a program of its own.
+        reason: String,
+    },
     /// Program arrays accept no programs that are bound to a device.
     #[error(
         "{member} is bound to its device, so the whole chain is, and such a chain cannot tail-call: {plan}"
@@ -159,6 +169,9 @@ impl SpliceError {
             }
             Self::TooManyInsns { .. } | Self::BtfTooLarge { .. } | Self::DoesNotFit { .. } => {
                 "detach a program, or move one to another hook"
+            }
+            Self::OnlyAsLoaded { .. } => {
+                "leave out bpf_clone_redirect, or the call or option that keeps it a program of its own"
             }
             Self::DeviceBound { .. } => "put the programs that cannot share a program on another hook",
             Self::TooManyTailCalls { .. } => "detach a program, or join what is marked isolated",

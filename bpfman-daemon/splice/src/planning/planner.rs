@@ -47,6 +47,7 @@ pub(crate) fn decide(
         && !options.counters
         && !timed
         && members[0].unsent == ProceedMask(0)
+        && !members[0].is_altered
         && can_attach_direct(options.hook, members[0].proceed_on);
     let plan = ChainPlan {
         strategy: ChainStrategy::Direct,
@@ -77,6 +78,13 @@ pub(crate) fn decide(
             }
         }
     };
+    let mut alone = ways.iter().zip(members).enumerate();
+    if let Some((at, (way, member))) =
+        alone.find(|(_, (plan, member))| member.is_altered && plan.way == JoinMode::Standalone)
+    {
+        let reason = way.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+        return Err(SpliceError::OnlyAsLoaded { member: member.name(at), reason });
+    }
     let strategy = if segments.len() > 1 { ChainStrategy::Cut } else { ChainStrategy::Splice };
     let arrays = arrays(&segments, &ways, timed);
     let plan = ChainPlan { strategy, members: ways, segments, arrays, ..plan };

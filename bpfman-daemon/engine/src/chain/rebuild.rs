@@ -1,0 +1,39 @@
+//! Building the chain of a hook again that nobody asked to change.
+
+use std::sync::Arc;
+
+use bpfmand_core::LinkId;
+use bpfmand_kernel::Kernel;
+
+use crate::engine::undo::undoing;
+use crate::state::records::HookRecord;
+use crate::{Engine, EngineError};
+
+impl<K: Kernel> Engine<K> {
+    /// Has a hook run the program that its members make now, without those that are `withheld`. `why` names the operation. The caller
+    /// holds the hook.
+    pub(crate) fn rebuild(
+        &self,
+        why: &'static str,
+        hook: &Arc<HookRecord>,
+        withheld: &[LinkId],
+    ) -> Result<(), EngineError> {
+        let links = self.state().chain(&hook.key);
+        if links.is_empty() || !self.is_entered(hook)? {
+            return Ok(());
+        }
+        self.step(why, "build chain");
+        let place = (&hook.key, &hook.interface);
+        let built = self.build_without(place, &links, Some(hook.entry), &hook.settings, withheld)?;
+        if built.id == hook.program && built.unsent == hook.unsent && built.withheld == hook.withheld {
+            return Ok(());
+        }
+        undoing(|undo| {
+            self.change_chain(hook, &built, undo)?;
+            self.step(why, "record");
+            // Building may have added the counts of a chain before to the record.
+            self.record_hook(built.recorded(self.hook_as_of_now(hook)))
+        })?;
+        self.settle_chain(built)
+    }
+}

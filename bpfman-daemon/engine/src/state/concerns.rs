@@ -1,0 +1,111 @@
+//! What changes could not bring about at other places than their own, until a later one does.
+
+use std::fmt;
+
+use bpfmand_core::{HookKey, HookKind};
+
+use crate::state::State;
+use crate::state::records::LinkRecord;
+
+/// A chain with members of tenants that cannot be built as it should. The texts are the errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendersConcern {
+    /// It runs without them.
+    LeftOut(String),
+    /// It was detached.
+    Detached(String),
+    /// It runs as it was, and they may send packets.
+    MaySend(String),
+    /// It runs as it was, though they may send packets again.
+    StillKept(String),
+}
+
+impl SendersConcern {
+    /// Returns the error.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        let (Self::LeftOut(why) | Self::Detached(why) | Self::MaySend(why) | Self::StillKept(why)) = self;
+        why
+    }
+}
+
+impl fmt::Display for SendersConcern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::LeftOut(_) => {
+                "programs of tenants are left out of its chain, since they could send packets past the machine's programs"
+            }
+            Self::Detached(_) => {
+                "its programs are detached, since they could send packets past the machine's programs of tc or tcx"
+            }
+            Self::MaySend(_) => {
+                "programs of tenants may send packets past the machine's programs of tc and tcx"
+            }
+            Self::StillKept(_) => {
+                "programs of tenants are kept from sending packets, though the machine has no programs of tc or tcx any more"
+            }
+        };
+        write!(formatter, "{what}: {}", self.why())
+    }
+}
+
+/// A place, and what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookConcern {
+    /// Hook, as commands name it.
+    pub hook: String,
+    /// Description.
+    pub what: String,
+}
+
+impl fmt::Display for HookConcern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.hook, self.what)
+    }
+}
+
+impl State {
+    /// Returns what is wrong where a link may be the cause: at its hook, and where tenants send packets in its network namespace.
+    #[must_use]
+    pub fn concerns_of(&self, link: &LinkRecord) -> Vec<String> {
+        let Some(own) = link.hook else { return Vec::new() };
+        let senders = self
+            .senders_concerns
+            .iter()
+            .filter(|(key, _)| **key == own || key.netns == own.netns && !matches!(own.kind, HookKind::Xdp));
+        let senders = senders.map(|(key, concern)| self.concern(key, concern));
+        let orders = self.disordered.iter().filter(|(key, _)| key.of_chain() == own.of_chain());
+        let orders = orders.map(|(key, why)| self.order_concern(key, why));
+        let mut all: Vec<String> = senders.chain(orders).map(|concern| concern.to_string()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Returns what is wrong at hooks and shows in the status of no link or chain.
+    #[must_use]
+    pub fn hidden_concerns(&self) -> Vec<HookConcern> {
+        let is_hidden = |concern: &SendersConcern| {
+            matches!(concern, SendersConcern::MaySend(_) | SendersConcern::StillKept(_))
+        };
+        let senders = self.senders_concerns.iter().filter(|(_, concern)| is_hidden(concern));
+        let senders = senders.map(|(key, concern)| self.concern(key, concern));
+        let orders = self.disordered.iter().map(|(key, why)| self.order_concern(key, why));
+        let mut all: Vec<HookConcern> = senders.chain(orders).collect();
+        all.sort_unstable_by(|a, b| a.hook.cmp(&b.hook));
+        all
+    }
+
+    fn concern(&self, key: &HookKey, what: &impl fmt::Display) -> HookConcern {
+        let of_link = || self.links.of_hook(key).find_map(|link| Some(link.point.hook()?.0));
+        let interface = self.hooks.get(key).map(|hook| &hook.interface).or_else(of_link);
+        let gone = || format!("{} of interface {}", key.kind.name(), key.ifindex);
+        HookConcern {
+            hook: interface.map_or_else(gone, |interface| key.kind.at(interface)),
+            what: what.to_string(),
+        }
+    }
+
+    fn order_concern(&self, key: &HookKey, why: &str) -> HookConcern {
+        self.concern(key, &format_args!("its links do not stand in their order: {why}"))
+    }
+}

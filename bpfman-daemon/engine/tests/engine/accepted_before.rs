@@ -1,0 +1,35 @@
+//! Programs of tenants that an earlier version accepted, and that a load would be refused for by now.
+
+use bpfmand_engine::{ErrorKind, Standing};
+
+use crate::bench::Ask as _;
+use crate::dispatcher_ranks::disown;
+use crate::ranks::of_namespace;
+use crate::simulated::bench;
+
+#[test]
+fn a_reboot_ends_no_program_that_was_accepted_before() {
+    let bench = bench();
+    let engine = bench.engine();
+    let hops = engine.loads(&bench.request("hops", &["hops"]))[0];
+    let link = engine.attached(hops, bench.xdp(1));
+    drop(engine);
+    // Earlier versions loaded it for a tenant, too.
+    disown(&bench, "hops", "application:shop/filter");
+    bench.kernel.reboot();
+    let engine = bench.engine();
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
+    let [(program, why)] = &engine.unbounded_programs()[..] else { panic!() };
+    assert_eq!(*program, engine.describe_link(link).unwrap().program.id);
+    assert!(why.contains("tail call"), "{why}");
+    // It keeps neither others from the hook nor a later start from loading it.
+    engine.attached(engine.loads(&bench.request("programs", &["alpha"]))[0], bench.xdp(1));
+    let refused = engine.load(&of_namespace(bench.request("hops", &["hops"]))).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert!(refused.to_string().contains("tail call"), "{refused}");
+    drop(engine);
+    bench.kernel.reboot();
+    let engine = bench.engine();
+    assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
+    assert_eq!(engine.unbounded_programs().len(), 1);
+}

@@ -1,0 +1,292 @@
+//! Packets that tenants' programs send: none leaves past the machine's programs.
+
+use bpfman_proto::v1::BpfmanProgramType as Type;
+use bpfman_tests::network::INTERFACE;
+use bpfman_tests::requests::{attach, load, number, tc, tcx, xdp};
+use bpfman_tests::skip::{has_tcx, lacks, lacks_tcx};
+use bpfman_tests::traffic::Traffic;
+use bpfman_tests::{Launch, Network, Wire, compile};
+
+use crate::equipment::{Program, detach, test_name};
+use crate::packet_ranks::{Bench, CLSACT, Kind, TC, TCX, XDP, of_tenant, sent, tenant};
+
+/// A second link between both ends, by which packets can leave past the machine's programs of the first.
+struct Aside {
+    /// Number of the near end's interface.
+    target: i32,
+    /// Counts what comes by it at the far end.
+    seen: Program,
+}
+
+impl Aside {
+    const NAME: &str = "veth1";
+
+    fn new(network: &Network, wire: &Wire) -> Self {
+        let far = network.far.path();
+        let far_name = far.file_name().unwrap().to_str().unwrap();
+        let add = ["link", "add", Self::NAME, "type", "veth", "peer", "name", Self::NAME, "netns", far_name];
+        network.near.ip(&add);
+        for end in [&network.near, &network.far] {
+            end.ip(&["link", "set", Self::NAME, "up"]);
+        }
+        network.near.await_up(Self::NAME);
+        let shown = network.near.ip(&["-o", "link", "show", "dev", Self::NAME]);
+        let target = shown.split(':').next().unwrap().trim().parse().unwrap();
+        let seen = Program::member(wire, XDP.member, XDP.program_type, 7, XDP.accept);
+        wire.attach(attach(seen.id, xdp(&far, Self::NAME, 50, &[]))).unwrap();
+        Self { target, seen }
+    }
+
+    /// Returns how many of two datagrams came by it.
+    fn came(&self, traffic: &Traffic) -> u64 {
+        let before = self.seen.hits();
+        let _ = traffic.send(2);
+        // Packets on the other link were queued before another marker is.
+        let _ = traffic.send(0);
+        self.seen.hits() - before
+    }
+}
+
+/// A verdict that sends a packet elsewhere would take it past the machine's programs of this interface.
+#[test]
+fn a_tenant_redirects_nothing_past_the_machine() {
+    for config in ["", CLSACT] {
+        let bench = Bench::new("egress", config);
+        let (traffic, wire) = (Traffic::new(&bench.network), bench.daemon.wire());
+        let aside = Aside::new(&bench.network, &wire);
+        let counting = Program::member(&wire, "tc_member", Type::Tc, 9, 0);
+        let redirecting = tenant(&wire, "ranks", "tc_redirect", Type::Tc, &[("target", aside.target)]);
+        bench.attach(&wire, TC, &counting);
+        bench.attach(&wire, TC, &redirecting);
+        assert_eq!(sent(&traffic, [&counting, &counting]), (0, [0, 0]), "{config:?}");
+        assert_eq!(aside.came(&traffic), 0, "{config:?}");
+    }
+}
+
+/// The program of the machine sends by the other link: the tests above would see what comes by it.
+#[test]
+fn the_machine_redirects_as_before() {
+    let bench = Bench::new("egress", "");
+    let (traffic, wire) = (Traffic::new(&bench.network), bench.daemon.wire());
+    let aside = Aside::new(&bench.network, &wire);
+    let mut request = load(&compile::object("ranks"), &[("tc_redirect", Type::Tc)]);
+    request.global_data.insert("target".to_owned(), number(aside.target));
+    let redirecting = Program::of(&wire.load(request).unwrap().programs[0]);
+    bench.attach(&wire, TC, &redirecting);
+    assert_eq!(aside.came(&traffic), 2);
+}
+
+/// A copy that leaves by another interface, while the packet itself is dropped, has not met the machine's programs of this one.
+#[test]
+fn copies_of_a_tenant_leave_past_no_wall() {
+    for config in ["", CLSACT] {
+        let mut bench = Bench::new("egress", config);
+        let (traffic, wire) = (Traffic::new(&bench.network), bench.daemon.wire());
+        let aside = Aside::new(&bench.network, &wire);
+        let wall = Program::member(&wire, TC.member, TC.program_type, 9, TC.drop);
+        let copying = tenant(&wire, "ranks", "tc_clone_away", Type::Tc, &[("target", aside.target)]);
+        let tenants = bench.attach(&wire, TC, &copying);
+        assert_eq!(aside.came(&traffic), 2, "{config:?}, the tenant's alone");
+        let walls = bench.attach(&wire, TC, &wall);
+        assert_eq!(aside.came(&traffic), 0, "{config:?}, the machine's later");
+        detach(&wire, tenants);
+        bench.attach(&wire, TC, &copying);
+        assert_eq!(aside.came(&traffic), 0, "{config:?}, the machine's first");
+        bench.daemon.kill();
+        bench.daemon.again(&Launch { config: config.to_owned(), ..Launch::default() });
+        assert_eq!(aside.came(&traffic), 0, "{config:?}, after a restart");
+        let doctor = bench.daemon.bpfman("doctor");
+        assert_eq!(doctor.code, 0, "{config:?}: {doctor:?}");
+        let wire = bench.daemon.wire();
+        detach(&wire, walls);
+        assert_eq!(aside.came(&traffic), 2, "{config:?}, the machine's gone");
+        // It counts for the whole namespace: a device may send by another.
+        let other = wire.attach(attach(wall.id, tc(&bench.network.near.path(), "lo", "egress", 50, &[])));
+        other.unwrap();
+        assert_eq!(aside.came(&traffic), 0, "{config:?}, at another interface");
+    }
+}
+
+#[test]
+fn a_tcx_program_that_sends_copies_is_refused_on_the_way_out() {
+    if lacks_tcx(&test_name()) {
+        return;
+    }
+    let bench = Bench::new("egress", "");
+    let (traffic, wire) = (Traffic::new(&bench.network), bench.daemon.wire());
+    let aside = Aside::new(&bench.network, &wire);
+    let copying = tenant(&wire, "ranks", "tcx_clone_away", Type::Tcx, &[("target", aside.target)]);
+    let near = bench.network.near.path().display().to_string();
+    let line = format!("attach {} tcx -d egress -i {INTERFACE} -p 1 -n {near}", copying.id);
+    bench.daemon.bpfman(&line).fails(6, &["bpf_clone_redirect", "load it as type tc"]);
+    assert_eq!(aside.came(&traffic), 0);
+}
+
+#[test]
+fn a_tcx_program_that_redirects_is_refused_on_the_way_out() {
+    if lacks_tcx(&test_name()) {
+        return;
+    }
+    let bench = Bench::new("egress", "");
+    let (traffic, wire) = (Traffic::new(&bench.network), bench.daemon.wire());
+    let redirecting = tenant(&wire, "ranks", "tcx_redirect", Type::Tcx, &[]);
+    let before = bench.daemon.state();
+    let near = bench.network.near.path().display().to_string();
+    let line = format!("attach {} tcx -d egress -i {INTERFACE} -p 1 -n {near}", redirecting.id);
+    bench.daemon.bpfman(&line).fails(6, &["bpf_redirect", "load it as type tc"]);
+    assert_eq!(bench.daemon.state(), before);
+    assert_eq!(traffic.send(2), 2);
+}
+
+/// Packets that leave the far end again, by way of a program on the way in.
+struct Returns {
+    bench: Bench,
+    traffic: Traffic,
+    /// Counts what comes back at the near end.
+    back: Program,
+}
+
+impl Returns {
+    fn new(config: &str) -> Self {
+        let bench = Bench::new("ingress", config);
+        let (traffic, wire) = (Traffic::new(&bench.network), bench.daemon.wire());
+        let back = Program::member(&wire, "xdp_member", Type::Xdp, 7, XDP.accept);
+        wire.attach(attach(back.id, xdp(&bench.network.near.path(), INTERFACE, 50, &[]))).unwrap();
+        Self { bench, traffic, back }
+    }
+
+    /// Attaches a program of the machine that drops what leaves by an interface of the far end.
+    fn guard(&self, wire: &Wire, kind: Kind, interface: &str) -> (Program, u32) {
+        self.guard_at(wire, kind, interface, "egress")
+    }
+
+    fn guard_at(&self, wire: &Wire, kind: Kind, interface: &str, direction: &str) -> (Program, u32) {
+        let wall = Program::member(wire, kind.member, kind.program_type, 9, kind.drop);
+        let far = self.bench.network.far.path();
+        let place = match kind.program_type {
+            Type::Tc => tc(&far, interface, direction, 50, &[]),
+            _ => tcx(&far, interface, direction, 50),
+        };
+        let link = wire.attach(attach(wall.id, place)).unwrap().link_id;
+        (wall, link)
+    }
+
+    /// Returns how many datagrams came back, of two.
+    fn returned(&self) -> u64 {
+        let before = self.back.hits();
+        let _ = self.traffic.send(2);
+        // Returned packets were queued before another marker is.
+        let _ = self.traffic.send(0);
+        self.back.hits() - before
+    }
+}
+
+/// Packets that XDP sends meet no program of egress: those of tenants are dropped where the machine has one.
+#[test]
+fn xdp_of_a_tenant_sends_nothing_past_the_machine() {
+    let mut kinds = vec![(CLSACT, TC)];
+    if has_tcx() {
+        kinds.extend([("", TC), ("", TCX)]);
+    }
+    for (config, kind) in kinds {
+        let mut returns = Returns::new(config);
+        let case = format!("{config:?} {}", kind.member);
+        let wire = returns.bench.daemon.wire();
+        let redirects = tenant(&wire, "ranks", "xdp_redirect", Type::Xdp, &[]);
+        for program in [of_tenant(&wire, XDP, 3), redirects] {
+            let sends = returns.bench.attach(&wire, XDP, &program);
+            assert_eq!(returns.returned(), 2, "{case}");
+            let (_, wall) = returns.guard(&wire, kind, INTERFACE);
+            assert_eq!(returns.returned(), 0, "{case}, the machine's later");
+            detach(&wire, sends);
+            let sends = returns.bench.attach(&wire, XDP, &program);
+            assert_eq!(returns.returned(), 0, "{case}, the machine's first");
+            detach(&wire, wall);
+            assert_eq!(returns.returned(), 2, "{case}, the machine's gone");
+            // The target of a redirect is not known, nor which interface a device that lies on others sends by.
+            let (_, other) = returns.guard(&wire, kind, "lo");
+            assert_eq!(returns.returned(), 0, "{case}, at another interface");
+            detach(&wire, other);
+            // What XDP sends has not met the machine's programs of ingress.
+            let (_, wall) = returns.guard_at(&wire, kind, INTERFACE, "ingress");
+            assert_eq!(returns.returned(), 0, "{case}, on the way in");
+            detach(&wire, wall);
+            detach(&wire, sends);
+        }
+        let sends = of_tenant(&wire, XDP, 3);
+        returns.bench.attach(&wire, XDP, &sends);
+        let (_, wall) = returns.guard(&wire, kind, INTERFACE);
+        returns.bench.daemon.kill();
+        returns.bench.daemon.again(&Launch { config: config.to_owned(), ..Launch::default() });
+        assert_eq!(returns.returned(), 0, "{case}, after a restart");
+        let wire = returns.bench.daemon.wire();
+        detach(&wire, wall);
+        assert_eq!(returns.returned(), 2, "{case}");
+    }
+}
+
+/// An extension of a tenant's own program keeps its chain from being built, and does not keep it sending.
+#[test]
+fn a_chain_that_cannot_be_built_sends_nothing() {
+    if lacks("freplace", "sample_fentry", &test_name()) {
+        return;
+    }
+    let mut returns = Returns::new("");
+    let wire = returns.bench.daemon.wire();
+    let answers = tenant(&wire, "ranks", "xdp_answer", Type::Xdp, &[]);
+    let sends = returns.bench.attach(&wire, XDP, &answers);
+    let claim = "-m bpfman.io/ProgramNamespace=shop -m bpfman.io/ProgramName=filter";
+    let object = compile::object("ranks").display().to_string();
+    let line = format!("load file -p {object} --programs freplace:same_answer:{} {claim} -q", answers.id);
+    let extension = returns.bench.daemon.bpfman(&line).success();
+    let line = format!("attach {} freplace -o json", extension.trim());
+    let extends = returns.bench.daemon.bpfman(&line).json()["link_id"].clone();
+    assert_eq!(returns.returned(), 2);
+    let wall = Program::member(&wire, TC.member, TC.program_type, 9, TC.drop);
+    let far = returns.bench.network.far.path().display().to_string();
+    let line = format!("attach {} tc -d egress -i {INTERFACE} -p 50 -n {far} -o json", wall.id);
+    let attached = returns.bench.daemon.bpfman(&line);
+    assert!(
+        attached.stderr.contains("warning: xdp:") && attached.stderr.contains("left out"),
+        "{attached:?}"
+    );
+    let walls = attached.json()["link_id"].as_u64().unwrap() as u32;
+    assert_eq!(returns.returned(), 0, "the machine's later");
+    let doctor = returns.bench.daemon.bpfman("doctor");
+    let says = format!("link {sends}");
+    assert!(doctor.stdout.contains(&says) && doctor.stdout.contains("could send packets past"), "{doctor:?}");
+    assert_eq!(doctor.code, 7);
+    returns.bench.daemon.kill();
+    returns.bench.daemon.again(&Launch::default());
+    assert_eq!(returns.returned(), 0, "after a restart");
+    returns.bench.daemon.bpfman(&format!("detach {extends}")).success();
+    assert_eq!(returns.returned(), 0, "its chain drops them");
+    assert_eq!(returns.bench.daemon.bpfman("doctor").code, 0);
+    detach(&returns.bench.daemon.wire(), walls);
+    assert_eq!(returns.returned(), 2, "the machine's gone");
+}
+
+#[test]
+fn xdp_of_the_machine_sends_as_before() {
+    let returns = Returns::new("");
+    let wire = returns.bench.daemon.wire();
+    returns.guard(&wire, TC, INTERFACE);
+    let own = Program::member(&wire, XDP.member, XDP.program_type, 8, 3);
+    returns.bench.attach(&wire, XDP, &own);
+    assert_eq!(returns.returned(), 2);
+}
+
+/// Packets that tc programs send meet the machine's programs of the interface.
+#[test]
+fn the_machine_judges_what_tc_of_a_tenant_sends() {
+    for (object, name) in [("ranks", "tc_redirect"), ("clones", "tc_clones")] {
+        let returns = Returns::new("");
+        let wire = returns.bench.daemon.wire();
+        let sends = tenant(&wire, object, name, Type::Tc, &[]);
+        returns.bench.attach(&wire, TC, &sends);
+        assert_eq!(returns.returned(), 2, "{name}");
+        let (wall, _) = returns.guard(&wire, TC, INTERFACE);
+        let before = wall.hits();
+        assert_eq!((returns.returned(), wall.hits() - before), (0, 2), "{name}");
+    }
+}
