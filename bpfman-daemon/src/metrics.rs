@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use bpfmand_access::AccessVerb;
-use bpfmand_api::AccessSource as _;
+use bpfmand_api::{AccessSource as _, WantedIdentity};
+use bpfmand_core::Peer;
 use bpfmand_kernel::linux::LinuxKernel;
 use bpfmand_kernel::{KernelFacts as _, RunClock};
 use bpfmand_observe::serve::{ReadPermission, Scrapes, TcpReaders, serve_tcp, serve_unix};
@@ -93,8 +94,8 @@ fn listen(path: &Path, clients: &Path) -> anyhow::Result<UnixListener> {
 /// Allows readers that may list programs, by the grants in force at that time.
 fn may_read(policy: Arc<PolicySource>) -> ReadPermission {
     Box::new(move |stream| {
-        let peer = match socket::peer(stream) {
-            Ok(peer) => peer,
+        let peer = match socket::peer(stream, WantedIdentity::Process) {
+            Ok(peer) => Peer { is_beside_daemon: socket::is_beside_daemon(&peer), ..peer },
             Err(error) => return Some(format!("nobody knows whose connection this is: {error}")),
         };
         policy.policy().decide(&peer, AccessVerb::Read, &[]).err().map(|denial| denial.message)

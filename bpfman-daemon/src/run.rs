@@ -327,6 +327,7 @@ async fn serve(
     subordinate_users::read();
     let system = SocketSystem {
         identify: socket::peer,
+        is_beside_daemon: socket::is_beside_daemon,
         unread: |stream| bpfmand_kernel::linux::unread_by_peer(stream),
         counts_for: subordinate_users::counts_for,
         trim: bpfmand_kernel::linux::trim_heap,

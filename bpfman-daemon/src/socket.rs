@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use bpfmand_api::WantedIdentity;
 use bpfmand_core::Peer;
 
 pub struct Socket {
@@ -94,13 +95,14 @@ fn remove_dead(path: &Path) -> anyhow::Result<()> {
     fs::remove_file(path).with_context(|| format!("cannot remove the dead socket {}", path.display()))
 }
 
-/// Returns the identity of the process that connected.
-pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
+/// Returns the identity of the process that connected, as far as it is wanted.
+pub fn peer(stream: &tokio::net::UnixStream, wanted: WantedIdentity) -> io::Result<Peer> {
     let peer = stream.peer_cred()?;
     // The kernel reports 0 for a process outside of this pid namespace.
     let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
     let groups = bpfmand_kernel::linux::peer_groups(stream)?;
-    let process = pid.and_then(|pid| bpfmand_kernel::linux::caller_process(stream, pid, peer.uid()));
+    let process = pid.filter(|_| wanted >= WantedIdentity::Process);
+    let process = process.and_then(|pid| bpfmand_kernel::linux::caller_process(stream, pid, peer.uid()));
     let process = process.unwrap_or_default();
     let mut peer = Peer {
         uid: peer.uid(),
@@ -110,11 +112,19 @@ pub fn peer(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
         unified: process.groups.unified,
         cgroup: process.groups.best,
         group_tasks: None,
+        counts_for: None,
+        is_beside_daemon: None,
         netns: process.netns,
     };
-    let group = peer.group();
+    // By the connection, so that no later cgroup of the path is taken for this one.
+    let group = if wanted >= WantedIdentity::Tasks { peer.group() } else { None };
     peer.group_tasks = group.and_then(|path| bpfmand_kernel::linux::tasks_of_group(&path).ok());
     Ok(peer)
+}
+
+/// Returns whether a caller is in a pod of the namespace that the daemon's own pod is in; none where the daemon is in no pod.
+pub fn is_beside_daemon(peer: &Peer) -> Option<bool> {
+    bpfmand_kernel::linux::is_in_own_namespace(peer.pod())
 }
 
 #[cfg(test)]

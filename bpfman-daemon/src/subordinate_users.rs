@@ -1,13 +1,16 @@
 //! Subordinate users: with a range in `/etc/subuid`, a user can create user namespaces with those ids. Per-user limits
 //! count them as that user.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::group;
-use crate::policy::file::{FileStamp, MAX_ROOT_FILE, read_bounded};
+use crate::policy::file::{FileStamp, read_bounded};
 
 const RANGES: &str = "/etc/subuid";
+/// Bytes of one of the files. A machine with a hundred thousand users has some MiB.
+const MAX_FILE: u64 = 16 << 20;
 /// Ranges that count. Each connection compares its user with all of them.
 const MAX_RANGES: usize = 16_384;
 
@@ -33,6 +36,11 @@ pub fn counts_for(uid: u32) -> u32 {
     SYSTEM.owner(uid)
 }
 
+/// Returns why the ranges that count are not those of the files as they are now.
+pub fn failure() -> Option<String> {
+    SYSTEM.known().failure.clone()
+}
+
 /// Range of user ids, with the user to whom it is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
@@ -54,6 +62,8 @@ type Stamps = [Option<FileStamp>; 2];
 struct KnownRanges {
     files: Option<Stamps>,
     ranges: Vec<Range>,
+    /// Reason why the files could not be read. The ranges are those of before.
+    failure: Option<String>,
     /// A thread reads the files.
     reading: bool,
 }
@@ -83,15 +93,34 @@ impl SubordinateUsers {
     fn read(&self) {
         // Before the contents: what is written meanwhile is read again.
         let files = self.stamps();
-        let text = |file: &Path| read_bounded(file, MAX_ROOT_FILE).map(|(text, _)| text).unwrap_or_default();
-        let [ranges, users] = self.files.each_ref().map(|file| text(file));
-        let users = group::by_name(&users);
-        let ranges = parsed(&ranges, |name| users.get(name).copied());
-        *self.known() = KnownRanges { files: Some(files), ranges, reading: false };
+        let [ranges, users] = self.files.each_ref().map(|file| text_of(file));
+        let read = ranges.and_then(|ranges| Ok((ranges, users?)));
+        let mut known = self.known();
+        (known.files, known.reading) = (Some(files), false);
+        match read {
+            Ok((ranges, users)) => {
+                let users = group::by_name(&users);
+                known.ranges = parsed(&ranges, |name| users.get(name).copied());
+                known.failure = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "subordinate users count by the ranges of before");
+                known.failure = Some(error.to_string());
+            }
+        }
     }
 
     fn owner(&self, uid: u32) -> u32 {
         owner_in(&self.known().ranges, uid)
+    }
+}
+
+/// Returns the contents of a file; nothing if there is none.
+fn text_of(file: &Path) -> io::Result<String> {
+    match read_bounded(file, MAX_FILE) {
+        Ok((text, _)) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
     }
 }
 
@@ -176,8 +205,24 @@ mod tests {
         users.read();
         let last = u32::try_from(200_000 + MAX_RANGES).unwrap();
         assert_eq!([last - 1, last].map(|uid| users.owner(uid)), [4711, last]);
-        write(&"4711:200000:1\n".repeat(100_000), "");
+        // More than a MiB of users.
+        write(
+            "ada:200000:1\n",
+            &(0..60_000).map(|uid| format!("user-{uid}:x:{uid}:1::/:\n")).collect::<String>(),
+        );
         users.read();
         assert_eq!(users.owner(200_000), 200_000);
+        let passwd = (0..60_000).map(|uid| format!("user-{uid}:x:{uid}:1::/:\n")).collect::<String>();
+        write("ada:200000:1\n", &format!("{passwd}ada:x:4711:4711::/:\n"));
+        users.read();
+        assert_eq!((users.owner(200_000), users.known().failure.clone()), (4711, None));
+        // What cannot be read changes nothing, and is told.
+        std::fs::write(files[1].with_extension("new"), [0xff; 9]).unwrap();
+        std::fs::rename(files[1].with_extension("new"), &files[1]).unwrap();
+        assert!(users.begin_reading());
+        users.read();
+        let failure = users.known().failure.clone().unwrap();
+        assert!(failure.contains("passwd") && users.owner(200_000) == 4711, "{failure}");
+        assert!(!users.begin_reading(), "until it changes");
     }
 }

@@ -157,6 +157,42 @@ int loops_in_a_part(void *ctx)
     return sum < 0;
 }
 
+struct bytes {
+    char of[1 << 20];
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct bytes);
+} large SEC(".maps");
+
+static long copies(__u32 index, void *ctx)
+{
+    __u32 zero = 0;
+    void *value = bpf_map_lookup_elem(&large, &zero);
+
+    if (value)
+        bpf_map_update_elem(&large, &zero, value, BPF_ANY);
+    return 0;
+}
+
+/* Few instructions, each of which may copy a MiB. */
+SEC("uprobe")
+int copies_in_a_loop(void *ctx)
+{
+    bpf_loop(1000, copies, 0, 0);
+    return 0;
+}
+
+SEC("uprobe")
+int copies_some(void *ctx)
+{
+    bpf_loop(10, copies, 0, 0);
+    return 0;
+}
+
 struct {
     __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
     __uint(max_entries, 1);

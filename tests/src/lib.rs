@@ -37,6 +37,7 @@ pub mod monitoring;
 pub mod mount_namespace;
 pub mod network;
 pub mod page;
+pub mod perf;
 pub mod pods;
 pub mod profile;
 pub mod prometheus;

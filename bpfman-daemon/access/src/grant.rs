@@ -54,6 +54,8 @@ pub struct GrantCallers {
     pub units: BTreeSet<String>,
     /// UIDs of pods.
     pub pods: BTreeSet<String>,
+    /// True if callers have to be in a pod of the daemon's own namespace besides, where the daemon is in a pod.
+    pub beside_daemon: bool,
 }
 
 /// Network namespaces in which interfaces may be.
@@ -84,6 +86,10 @@ impl GrantCallers {
     /// Returns whether the peer is one of the callers.
     #[must_use]
     pub fn include(&self, peer: &Peer) -> bool {
+        !(self.beside_daemon && peer.is_beside_daemon == Some(false)) && self.name_of(peer)
+    }
+
+    fn name_of(&self, peer: &Peer) -> bool {
         self.users.contains(&peer.uid)
             || self.groups.contains(&peer.gid)
             || peer.groups.iter().any(|group| self.groups.contains(group))

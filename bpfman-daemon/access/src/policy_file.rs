@@ -173,6 +173,7 @@ impl<'r, 't> GrantReading<'r, 't> {
         }
         let names = self.names;
         let callers = GrantCallers {
+            beside_daemon: false,
             users: self.numbers("user", table.users, |name| names.user(name)),
             groups: self.numbers("group", table.groups, |name| names.group(name)),
             units: table.units,

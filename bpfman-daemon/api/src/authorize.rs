@@ -42,6 +42,8 @@ pub struct PolicyHealth {
     pub copy_failure: Option<String>,
     /// Time of the file's removal, if it was removed and there is none.
     pub removed: Option<String>,
+    /// Reason why the ranges of subordinate users that count are those of an earlier text.
+    pub users_failure: Option<String>,
 }
 
 /// A policy that does not change.
@@ -56,7 +58,9 @@ impl AccessSource for Arc<AccessPolicy> {
 pub(crate) struct Permit {
     /// User id of the caller.
     pub uid: u32,
-    /// Owner of the objects that the call creates.
+    /// User that places for the call count for.
+    pub account: u32,
+    /// Whose what it makes is.
     pub owner: Owner,
     /// Limits of that owner.
     pub limits: GrantLimits,
@@ -74,9 +78,10 @@ impl<K: Kernel> Api<K> {
     pub(crate) fn authorize(&self, objects: &[AccessObject<'_>]) -> Result<Permit, Status> {
         match row_of(called()?).needs {
             CallNeeds::Nothing => {
-                let uid = caller()?.uid;
+                let peer = caller()?;
+                let (uid, account) = (peer.uid, peer.account());
                 let (owner, limits) = (Owner::of_user(uid), GrantLimits::default());
-                Ok(Permit { uid, owner, limits, tenant: None, speaks_for_all: false })
+                Ok(Permit { uid, account, owner, limits, tenant: None, speaks_for_all: false })
             }
             CallNeeds::Verb(verb) => self.authorize_verb(verb, objects),
         }
@@ -106,7 +111,7 @@ impl<K: Kernel> Api<K> {
         let Allowed { by, owner, limits, tenant, speaks_for_all } = decided?;
         audit::allowed_by(&by);
         audit::owner(&owner);
-        Ok(Permit { uid: peer.uid, owner, limits, tenant, speaks_for_all })
+        Ok(Permit { uid: peer.uid, account: peer.account(), owner, limits, tenant, speaks_for_all })
     }
 
     /// Returns whether the caller has the right to a verb on an object over all owners. Denies nothing, and leaves no trace.

@@ -133,6 +133,15 @@ impl<K: Kernel> BpfmanChains for Api<K> {
         let (interface, kind) = parse::hook(request.hook)?;
         audit::hook(&interface, kind);
         let (permit, members) = self.authorize_hook(&interface, kind).await?;
+        // The programs run on their real maps, and write them as they do for any packet.
+        let (_, writable) = self.authorize_hook_for(AccessVerb::MapsWrite, &interface, kind).await?;
+        let members = match (members, writable) {
+            (Some(mut members), Some(writable)) => {
+                members.retain(|link| writable.contains(link));
+                Some(members)
+            }
+            (members, writable) => members.or(writable),
+        };
         let sends_nothing = !request.for_real;
         let packets: Vec<TracePacket> = request
             .packets

@@ -70,7 +70,9 @@ impl<K: Kernel> Api<K> {
             let why = "it is tried again with each check of all hooks";
             finding("drift", &concern.hook, concern.what, why, fix)
         }));
-        examine_policy(&self.access.health(), &mut found);
+        let health = self.access.health();
+        examine_policy(&health, &mut found);
+        find_users_fault(&health, &mut found);
         if let Some(why) = self.load_gate.why_open() {
             found.push(finding(
                 "policy",
@@ -136,6 +138,18 @@ fn examine_policy(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
             "bpfman doctor".to_owned(),
         ));
     }
+}
+
+/// Adds a finding if connections of subordinate users count by an earlier text of `/etc/subuid`.
+pub(crate) fn find_users_fault(health: &PolicyHealth, found: &mut Vec<HealthFinding>) {
+    let Some(failure) = &health.users_failure else { return };
+    found.push(finding(
+        "policy",
+        "/etc/subuid",
+        format!("ranges of subordinate users are not read: {failure}"),
+        "connections of their users count by the ranges that were read before",
+        "bpfman doctor".to_owned(),
+    ));
 }
 
 /// Returns notes, which are no faults.

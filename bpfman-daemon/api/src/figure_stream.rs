@@ -63,7 +63,7 @@ impl<K: Kernel> BpfmanFigures for Api<K> {
         let verbs: &[AccessVerb] =
             if time_runs { &[AccessVerb::Read, AccessVerb::Trace] } else { &[AccessVerb::Read] };
         self.ensure_may(&caller, verbs)?;
-        let place = self.figure_readers.enter(permit.uid)?;
+        let place = self.figure_readers.enter(permit.account)?;
         let clock = match time_runs {
             true => {
                 let count = |api: &Self| api.engine.kernel().count_runs().map_err(|error| fail(error.into()));

@@ -71,5 +71,5 @@ pub use gate::Gate;
 pub use gate_status::GateStatus;
 pub use images::{ImageService, Prepared};
 pub use radar_state::{RadarControl, RadarRefusal, RadarReport, RadarSource, RadarState};
-pub use serve::{Identify, SocketSystem, Trim, UnreadBytes};
+pub use serve::{Identify, SocketSystem, Trim, UnreadBytes, WantedIdentity};
 pub use server::{Api, MAX_THREADS, Paths, WorkerCheck};

@@ -55,7 +55,7 @@ pub async fn stream<K: Kernel>(api: Api<K>, request: wire::ReadMapRequest) -> Re
     // Check permissions before existence: a caller that may read no map learns of none.
     let permit = api.authorize(&programs_of(&users))?;
     found.map_err(fail)?;
-    let place = api.map_readings.enter(permit.uid)?;
+    let place = api.map_readings.enter(permit.account)?;
     let caller = audit::peer().ok_or_else(|| denied("the calling process cannot be identified"))?;
     let asked = Asked { permit, caller, wanted, place };
     let (pieces, stream) = mpsc::channel(1);

@@ -28,7 +28,7 @@ pub async fn stream<K: Kernel>(
     (interface, kind): (Interface, HookKind),
     members: Option<Vec<LinkId>>,
 ) -> Result<TimedMembers, Status> {
-    let place = api.member_timings.enter(permit.uid)?;
+    let place = api.member_timings.enter(permit.account)?;
     let hook = kind.at(&interface);
     let (events, stream) = mpsc::channel(1);
     let told = events.try_send(Ok(wire::TimeMembersEvent { hook: hook.clone() }));

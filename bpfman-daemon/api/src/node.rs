@@ -142,7 +142,7 @@ impl<K: Kernel> BpfmanNode for Api<K> {
     async fn history(&self, request: Request<wire::HistoryRequest>) -> Reply<Self::HistoryStream> {
         let asked = history::HistoryFilter::parse(request.into_inner())?;
         let permit = self.authorize(&[])?;
-        let place = self.history_readers.enter(permit.uid)?;
+        let place = self.history_readers.enter(permit.account)?;
         let viewer = self.history_viewer()?;
         Ok(Response::new(history_pages::stream(self.clone(), permit, place, asked, viewer)))
     }
@@ -171,7 +171,8 @@ impl<K: Kernel> BpfmanNode for Api<K> {
         let asked = node_watch::namespaces(request.into_inner().netns)?;
         let permit = self.authorize(&[])?;
         self.admit_namespaces(&permit, asked.iter().cloned()).await?;
-        let place = (self.watchers.enter(permit.uid)?, self.watchers.follow(permit.uid, asked.len())?);
+        let place =
+            (self.watchers.enter(permit.account)?, self.watchers.follow(permit.account, asked.len())?);
         let events = node_watch::begin(self, &permit, asked, place).await?;
         Ok(Response::new(ReceiverStream::new(events)))
     }

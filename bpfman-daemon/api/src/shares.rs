@@ -26,7 +26,7 @@ impl Sharer {
                 Some(Self::Namespace(namespace.to_string()))
             }
             _ if permit.uid == 0 => None,
-            _ => Some(Self::User(permit.uid)),
+            _ => Some(Self::User(permit.account)),
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn permit(uid: u32, owner: Owner) -> Permit {
-        Permit { uid, owner, limits: GrantLimits::default(), tenant: None, speaks_for_all: false }
+        Permit { uid, account: uid, owner, limits: GrantLimits::default(), tenant: None, speaks_for_all: false }
     }
 
     fn of_namespace(namespace: &str, name: &str) -> Permit {

@@ -25,6 +25,11 @@ pub struct Peer {
     pub unified: Option<GroupPath>,
     /// Tasks of [`Self::group`] at that time, by the id of the cgroup, which no later one gets.
     pub group_tasks: Option<TaskGroup>,
+    /// User that its connections and streams count for, which has it as a subordinate user; none for itself.
+    pub counts_for: Option<u32>,
+    /// Whether it is in a pod of the namespace that the daemon's own pod is in, looked up where a grant asks for it; none where
+    /// the daemon is in no pod.
+    pub is_beside_daemon: Option<bool>,
     /// Its network namespace when its connection was taken; none where that could not be opened.
     pub netns: Option<HeldNetns>,
 }
@@ -79,6 +84,12 @@ impl Peer {
     pub fn caller_group(&self) -> Option<CallerGroup> {
         let user = self.pod().is_none().then_some(self.uid);
         Some(CallerGroup { path: self.group()?, tasks: self.group_tasks?, user })
+    }
+
+    /// Returns the user that its connections and streams count for.
+    #[must_use]
+    pub fn account(&self) -> u32 {
+        self.counts_for.unwrap_or(self.uid)
     }
 
     /// The uid of the pod that the process belongs to, as its cgroup spells it.

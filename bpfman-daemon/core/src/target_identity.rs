@@ -56,7 +56,7 @@ pub struct ModuleIdentity {
 }
 
 /// User and groups with which a caller could read the file that it probes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileReader {
     /// User id; 0 may read everything.
     pub uid: u32,

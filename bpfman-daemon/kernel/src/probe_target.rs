@@ -93,6 +93,18 @@ pub enum ProbeTargetError {
         /// Processes that do not have it either.
         pids: Vec<u32>,
     },
+    /// The file at the path of a library is another one than the process runs.
+    #[error(
+        "process {pid} runs the library that was at {} before it was replaced or written: start the process again, or have root \
+         attach the program",
+        path.display()
+    )]
+    ReplacedLibrary {
+        /// The process.
+        pid: u32,
+        /// Path of the library, as the process sees it.
+        path: PathBuf,
+    },
     /// The file is not an ELF file that can be read.
     #[error("{} is not a binary that can be probed: {source}", path.display())]
     NotBinary {

@@ -23,6 +23,27 @@ impl ProgramKind {
             expected_attach_type: expected_attach_type(program_type, target),
         }
     }
+
+    /// Returns whether the kernel loads programs of this kind only for CAP_PERFMON: the kernel's `is_perfmon_prog_type`.
+    #[must_use]
+    pub const fn needs_perfmon(self) -> bool {
+        use prog_type::{
+            EXT, KPROBE, LSM, PERF_EVENT, RAW_TRACEPOINT, RAW_TRACEPOINT_WRITABLE, STRUCT_OPS, TRACEPOINT,
+            TRACING,
+        };
+        matches!(
+            self.kernel_type,
+            KPROBE
+                | TRACEPOINT
+                | PERF_EVENT
+                | RAW_TRACEPOINT
+                | RAW_TRACEPOINT_WRITABLE
+                | TRACING
+                | LSM
+                | STRUCT_OPS
+                | EXT
+        )
+    }
 }
 
 /// Kind of a program without a special target.
@@ -118,6 +139,10 @@ pub struct ProgramLoad<'a> {
     /// Interface that an XDP program is bound to (Linux 6.3 and later). The program can then read the driver's metadata
     /// of a packet, and runs nowhere else. `None`: any interface.
     pub device: Option<Device<'a>>,
+    /// True if the verifier has to treat the program as one of a user without CAP_PERFMON: it then stores no kernel
+    /// addresses, reads no unwritten stack, and gets barriers against speculative reads. Not for types that need that
+    /// capability ([`ProgramKind::needs_perfmon`]).
+    pub without_perfmon: bool,
     /// Request for the log.
     pub log: LogRequest,
 }
@@ -134,6 +159,7 @@ impl<'a> ProgramLoad<'a> {
             attach_module: None,
             extends: None,
             device: None,
+            without_perfmon: false,
             log: LogRequest::OnFailure,
         }
     }

@@ -415,9 +415,28 @@ pub const KNOWN: &[KnownMessage] = &[
     ),
     known(
         "pointer-arithmetic",
+        "R{} pointer -= pointer prohibited",
+        "it subtracts pointers, in r{0}, which takes CAP_PERFMON",
+        "programs of tenants are loaded without CAP_PERFMON: read a packet's length by `skb->len` or \
+         bpf_xdp_get_buff_len()",
+    ),
+    known(
+        "pointer-arithmetic",
         "R{} pointer {} pointer prohibited",
         "it adds or subtracts pointers, in r{0}",
         CONSTANT_OFFSET,
+    ),
+    known(
+        "kernel-address",
+        "R{} pointer comparison prohibited",
+        "it compares a pointer, in r{0}, which takes CAP_PERFMON",
+        "programs of tenants are loaded without CAP_PERFMON: compare pointers with NULL, and those into a packet with its end",
+    ),
+    known(
+        "kernel-address",
+        "R{} leaks addr ",
+        "it gives away an address of the kernel, in r{0}, which takes CAP_PERFMON",
+        "programs of tenants are loaded without CAP_PERFMON: keep numbers, and no pointers, in maps and results",
     ),
     known(
         "read-only",

@@ -50,6 +50,7 @@ pub use error::limits::{MAX_INSNS, MAX_MAPS, MAX_MEMBERS, MAX_TAIL_CALLS};
 pub use error::refusal::Refusal;
 pub use error::{MemberName, SpliceError};
 pub use guard::allowed::{Calls, ForbiddenUse, is_helper};
+pub use guard::helper_costs::MapBounds;
 pub use guard::loops::MAX_ROUNDS;
 pub use guard::steps::CountedLoops;
 pub use guard::test::{

@@ -20,7 +20,7 @@ use bpfmand_api::{AccessSource, PolicyHealth};
 use bpfmand_image::{LegacySigning, Policy};
 
 use crate::config::Config;
-use crate::group;
+use crate::{group, subordinate_users};
 use file::{FileStamp, is_absent, read_root_file};
 use last_good::{AcceptedPolicy, LastGoodCopy};
 use texts::{ParsedPolicy, PolicyMistake, PolicyTexts};
@@ -352,6 +352,7 @@ impl AccessSource for PolicySource {
             is_unknown: matches!(state.basis, PolicyBasis::Unknown(_)),
             copy_failure: state.copy_failure.as_ref().map(|(why, _)| why.clone()),
             removed: removed.filter(|_| !has_mistakes).map(|good| good.accepted.clone()),
+            users_failure: subordinate_users::failure(),
         }
     }
 }
@@ -375,7 +376,7 @@ fn node_agent_grant(user: u32) -> Grant {
     let every_name = "*".parse::<ApplicationPattern>();
     Grant {
         name: NODE_AGENT.to_owned(),
-        callers: GrantCallers { users: [user].into(), ..GrantCallers::default() },
+        callers: GrantCallers { users: [user].into(), beside_daemon: true, ..GrantCallers::default() },
         verbs: NODE_AGENT_VERBS.into(),
         applications: every_name.into_iter().collect(),
         ..Grant::default()

@@ -42,7 +42,8 @@ impl Served {
         let paths = Paths { fs: folder.join("fs"), runtime: folder.to_owned(), state: folder.to_owned() };
         let api = Api::new(engine, Arc::new(NoImages), paths);
         let system = SocketSystem {
-            identify: |_| Ok(Peer::default()),
+            identify: |_, _| Ok(Peer::default()),
+            is_beside_daemon: |_| None,
             unread: |_| Ok(0),
             counts_for: |uid| uid,
             trim: || {},

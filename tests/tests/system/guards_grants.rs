@@ -8,7 +8,7 @@ use std::process::Command;
 use bpfman_tests::container::Container;
 use bpfman_tests::skip::{is_older_than, lacks, lacks_kprobes};
 use bpfman_tests::target::{self, Target};
-use bpfman_tests::{Daemon, Launch, Outcome, compile, kernel};
+use bpfman_tests::{Daemon, Launch, Outcome, compile, kernel, perf};
 
 use crate::equipment::test_name;
 use crate::grants::daemon;
@@ -294,4 +294,17 @@ fn a_caller_in_no_group_of_its_own_is_refused() {
     team.daemon.bpfman_as(ADA, &line).fails(6, &["the caller is in none of its own"]);
     // The root cgroup is everyone's here.
     team.daemon.bpfman(&line).fails(6, &["the caller is in none of its own"]);
+}
+
+/// An event of perf counts nothing for a task where a program of its tracepoint returns 0: that is not for tenants to decide.
+#[test]
+fn tenants_program_hides_no_task_from_perf() {
+    let mut team = Team::new("");
+    let id = team.probe("tracepoint:on_tracepoint");
+    team.run(&format!("attach {id} tracepoint --tracepoint syscalls/sys_enter_getpriority")).success();
+    let mut event = perf::tracepoint_of("syscalls/sys_enter_getpriority", team.ours.pid());
+    let (before, counted) = (team.fired(id, 0), event.count());
+    (0..5).for_each(|_| team.ours.get_priority());
+    assert_eq!(team.fired(id, 0), before + 5, "the program runs");
+    assert_eq!(event.count(), counted + 5, "and perf counts");
 }

@@ -35,11 +35,12 @@ fn loops_of_tenants_are_bounded_together() {
         ("loops_too_long", ["its loops make up to 50000 rounds", "the verifier walked through"]),
         // Its loops are 9,000,000 rounds in 27,000 instructions that the verifier sees.
         ("loops_of_global", ["may run for ", "through global functions once each"]),
+        ("copies_in_a_loop", ["may run for ", "its loops make up to 1000 rounds"]),
     ] {
         assert_status(wire.load(tenants(program)), Code::PermissionDenied, "denied", &names);
         assert_eq!(daemon.state(), before, "{program}");
     }
-    for program in ["loops_enough", "loops_in_a_part"] {
+    for program in ["loops_enough", "loops_in_a_part", "copies_some"] {
         wire.load(tenants(program)).unwrap();
     }
     wire.load(v1::LoadRequest { metadata: Default::default(), ..tenants("loops_in_loops") }).unwrap();

@@ -99,6 +99,7 @@ mod strangers;
 mod strangers_return;
 mod support_bundle;
 mod tcx_before_tc;
+mod tenant_addresses;
 mod terminal;
 mod top;
 mod trials;

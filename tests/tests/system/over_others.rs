@@ -274,6 +274,26 @@ fn trace_runs_no_program_of_others_and_is_in_the_history() {
     assert!(history.lines().filter(|line| line.contains("TraceChain")).count() >= 3, "{history}");
 }
 
+/// A trace runs programs on their maps, which are the caller's own here.
+#[test]
+fn trace_needs_the_right_to_write_maps() {
+    let mut counts = Vec::new();
+    for more in ["", ", \"maps-write\""] {
+        let bench = Bench::new(&format!("allow = [\"load\", \"attach\", \"trace\"{more}]\n"));
+        let far = bench.network.far.path().display().to_string();
+        let loaded = bench.load("chain", "tc:tc_member");
+        let line = format!("attach {} tc -d ingress -i {INTERFACE} -p 10 -n {far}", id(&loaded));
+        bench.daemon.bpfman_as(EVE, &line).success();
+        let hits = bench.map_of(id(&loaded), "hits");
+        let line = format!("chain trace tc:{INTERFACE}:ingress@{far} --packet {PACKET}");
+        let outcome = bench.daemon.bpfman_as(EVE, &line);
+        assert_eq!(outcome.code == 0, !more.is_empty(), "{outcome:?}");
+        assert!(outcome.code == 0 || outcome.stderr.contains("may not maps-write"), "{outcome:?}");
+        counts.push(kernel::array_value(hits, 0));
+    }
+    assert!(counts[0] == 0 && counts[1] > 0, "{counts:?}");
+}
+
 #[test]
 fn replacement_asks_what_a_load_and_an_attach_ask() {
     let grant = |more: &str| format!("allow = [\"load\", \"replace\"]\nover = \"all\"\n{more}");

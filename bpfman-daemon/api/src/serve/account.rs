@@ -3,6 +3,7 @@
 use bpfmand_access::{AccessPolicy, Grant};
 use bpfmand_core::Peer;
 
+use super::WantedIdentity;
 use super::limits::{
     CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_OF_OTHERS, CONNECTIONS_WITHOUT_GRANT,
 };
@@ -55,7 +56,8 @@ impl Account {
     /// The account of a user by number alone, before anything else is known of a caller. Its connections count for the user
     /// `counts_for`.
     pub fn of_user(policy: &AccessPolicy, uid: u32, counts_for: u32) -> Self {
-        let naming = policy.grants.iter().filter(|grant| grant.callers.users.contains(&uid));
+        let by_number = |grant: &&Grant| !grant.callers.beside_daemon && grant.callers.users.contains(&uid);
+        let naming = policy.grants.iter().filter(by_number);
         let named = naming.map(Tier::of).max().unwrap_or(Tier::Other);
         Self { key: (counts_for, None), tier: if uid == ROOT { Tier::Root } else { named } }
     }
@@ -73,11 +75,16 @@ impl Account {
     }
 }
 
-/// Returns whether the tier of a caller may depend on more than its user.
-pub fn has_grants_by_identity(policy: &AccessPolicy) -> bool {
-    let others = |grant: &Grant| {
+/// Returns the part of its identity, besides its user, that the tier of a caller may depend on; none if it does not.
+pub fn needed_for_grants(policy: &AccessPolicy) -> Option<WantedIdentity> {
+    let of_grant = |grant: &Grant| {
         let callers = &grant.callers;
-        !(callers.groups.is_empty() && callers.units.is_empty() && callers.pods.is_empty())
+        let of_process = !callers.units.is_empty() || !callers.pods.is_empty() || callers.beside_daemon;
+        match (!of_process, callers.groups.is_empty()) {
+            (false, _) => Some(WantedIdentity::Process),
+            (true, false) => Some(WantedIdentity::Groups),
+            (true, true) => None,
+        }
     };
-    policy.grants.iter().any(others)
+    policy.grants.iter().filter_map(of_grant).max()
 }

@@ -207,7 +207,8 @@ mod tests {
     use bpfmand_core::{GroupPath, Peer};
 
     use super::*;
-    use crate::serve::account::has_grants_by_identity;
+    use crate::serve::WantedIdentity;
+    use crate::serve::account::needed_for_grants;
     use crate::serve::limits::{
         CONNECTIONS, CONNECTIONS_BESIDES_ROOT, CONNECTIONS_OF_OTHERS, CONNECTIONS_WITHOUT_GRANT,
     };
@@ -275,7 +276,7 @@ mod tests {
             ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222");
         let grants = vec![grant("team", team), grant("first", pods(first)), grant("second", pods(second))];
         let policy = AccessPolicy { grants, ..AccessPolicy::default() };
-        assert!(has_grants_by_identity(&policy));
+        assert_eq!(needed_for_grants(&policy), Some(WantedIdentity::Process));
         let in_pod = |pod: &str| Peer {
             uid: 65_532,
             cgroup: Some(GroupPath::new(

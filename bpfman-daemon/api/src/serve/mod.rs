@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpfman_proto::handover::PREFACE;
-use bpfmand_access::AccessPolicy;
+use bpfmand_access::{AccessPolicy, Grant};
 use bpfmand_core::Peer;
 use bpfmand_journal::Journal;
 use http_body_util::Full;
@@ -34,7 +34,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service as _;
 
-use account::{Account, has_grants_by_identity};
+use account::{Account, needed_for_grants};
 use answer::{AnswerBody, AnswerProgress};
 use callers::{Callers, ConnectionPlace, NoPlace};
 
@@ -46,8 +46,19 @@ pub use handover::UnreadBytes;
 pub(crate) use handover::{OpenMaps, OpenedMap};
 pub(crate) use limits::MAX_REQUEST;
 
-/// Function that identifies the process behind a connection.
-pub type Identify = fn(&UnixStream) -> io::Result<Peer>;
+/// Function that identifies the process behind a connection, as far as it is needed.
+pub type Identify = fn(&UnixStream, WantedIdentity) -> io::Result<Peer>;
+
+/// Part of a caller's identity that a decision needs. Each costs more than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WantedIdentity {
+    /// User and groups, as the kernel noted them.
+    Groups,
+    /// Unit, pod and namespace of the process.
+    Process,
+    /// Tasks of its cgroup too, for which programs of a grant with a scope run.
+    Tasks,
+}
 
 /// Function that returns unused memory to the system.
 pub type Trim = fn();
@@ -57,6 +68,8 @@ pub type Trim = fn();
 pub struct SocketSystem {
     /// Identifies the process behind a connection.
     pub identify: Identify,
+    /// Returns whether a caller is in a pod of the daemon's own namespace; none where the daemon is in no pod.
+    pub is_beside_daemon: fn(&Peer) -> Option<bool>,
     /// Returns the memory of data that a client has not read yet.
     pub unread: UnreadBytes,
     /// Returns the uid that connections of a user count for: subordinate users of one user count together.
@@ -111,8 +124,8 @@ impl Connections {
     }
 
     fn counting(&self) -> Counting {
-        let SocketSystem { identify, counts_for, .. } = self.system;
-        Counting { identify, counts_for, policy: self.access.policy() }
+        let SocketSystem { identify, is_beside_daemon, counts_for, .. } = self.system;
+        Counting { identify, is_beside_daemon, counts_for, policy: self.access.policy() }
     }
 
     /// Serves one connection; its first byte determines the protocol.
@@ -142,6 +155,7 @@ impl Connections {
 /// Assignment of connections to accounts, whose limits they count against.
 struct Counting {
     identify: Identify,
+    is_beside_daemon: fn(&Peer) -> Option<bool>,
     counts_for: fn(u32) -> u32,
     policy: Arc<AccessPolicy>,
 }
@@ -161,24 +175,54 @@ impl Counting {
 
     /// Gives a connection a place, then identifies its process: only those who have a place cost the dozens of system calls
     /// that this takes. Where no place is left for its user, the process may have one by a grant.
-    fn place(&self, uid: u32, callers: &Arc<Callers>, identify: impl Fn() -> Option<Peer>) -> Admission {
-        let user = Account::of_user(&self.policy, uid, (self.counts_for)(uid));
+    fn place(
+        &self,
+        uid: u32,
+        callers: &Arc<Callers>,
+        identify: impl Fn(WantedIdentity) -> Option<Peer>,
+    ) -> Admission {
+        let counts_for = (self.counts_for)(uid);
+        let beside = |grant: &Grant| grant.callers.beside_daemon && grant.callers.users.contains(&uid);
+        let is_asked_for = self.policy.grants.iter().any(beside);
+        let identify = |wanted| {
+            let mut peer = identify(wanted)?;
+            peer.counts_for = Some(counts_for);
+            if is_asked_for && wanted >= WantedIdentity::Process {
+                peer.is_beside_daemon = (self.is_beside_daemon)(&peer);
+            }
+            Some(peer)
+        };
+        let wanted = wanted_by(&self.policy);
+        let user = Account::of_user(&self.policy, uid, counts_for);
         match callers.place(user) {
             Ok(mut place) => {
-                let Some(peer) = identify() else { return Admission::Unknown };
+                let Some(peer) = identify(wanted) else { return Admission::Unknown };
                 place.count_for(self.account(&peer));
                 Admission::Placed(peer, place)
             }
-            Err(full) if !has_grants_by_identity(&self.policy) => Admission::Full(None, full),
-            Err(_) => {
-                let Some(peer) = identify() else { return Admission::Unknown };
+            Err(full) => {
+                // A grant may have a place for it: by a group, which one system call tells, or by more.
+                let Some(needed) = needed_for_grants(&self.policy) else {
+                    return Admission::Full(None, full);
+                };
+                let Some(peer) = identify(needed) else { return Admission::Unknown };
                 match callers.place(self.account(&peer)) {
-                    Ok(place) => Admission::Placed(peer, place),
+                    Ok(place) if needed >= wanted => Admission::Placed(peer, place),
+                    Ok(place) => match identify(wanted) {
+                        Some(peer) => Admission::Placed(peer, place),
+                        None => Admission::Unknown,
+                    },
                     Err(full) => Admission::Full(Some(peer), full),
                 }
             }
         }
     }
+}
+
+/// Returns the part of an identity that decisions by a policy need.
+fn wanted_by(policy: &AccessPolicy) -> WantedIdentity {
+    let has_scope = policy.grants.iter().any(|grant| grant.tenant.is_some());
+    if has_scope { WantedIdentity::Tasks } else { WantedIdentity::Process }
 }
 
 fn admit(
@@ -192,7 +236,8 @@ fn admit(
     };
     let credentials = stream.peer_cred().inspect_err(unknown).ok()?;
     let (uid, gid) = (credentials.uid(), credentials.gid());
-    match counting.place(uid, callers, || (counting.identify)(stream).inspect_err(unknown).ok()) {
+    let identify = |wanted| (counting.identify)(stream, wanted).inspect_err(unknown).ok();
+    match counting.place(uid, callers, identify) {
         Admission::Placed(peer, place) => Some((peer, place)),
         Admission::Unknown => None,
         Admission::Full(peer, NoPlace { open, own }) => {
@@ -292,62 +337,4 @@ async fn serve(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use bpfmand_access::{Grant, GrantCallers};
-
-    use super::*;
-
-    /// Counts by a policy whose callers all are of one group.
-    fn counting(policy: AccessPolicy, identify: Identify) -> Counting {
-        Counting { identify, counts_for: |uid| uid + 1, policy: Arc::new(policy) }
-    }
-
-    #[tokio::test]
-    async fn process_is_looked_at_once_there_is_a_place() {
-        static LOOKED: AtomicUsize = AtomicUsize::new(0);
-        let identify: Identify = |stream| {
-            LOOKED.fetch_add(1, Ordering::SeqCst);
-            Ok(Peer { uid: stream.peer_cred()?.uid(), ..Peer::default() })
-        };
-        let (callers, journal) = (Arc::<Callers>::default(), Arc::<Journal>::default());
-        let (stream, _other) = UnixStream::pair().unwrap();
-        let mut places = Vec::new();
-        let looks = counting(AccessPolicy::default(), identify);
-        while let Some(admitted) = admit(&stream, &looks, &callers, &journal) {
-            places.push(admitted);
-        }
-        assert!(!places.is_empty());
-        assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
-        assert!(admit(&stream, &looks, &callers, &journal).is_none());
-        assert_eq!(LOOKED.load(Ordering::SeqCst), places.len());
-    }
-
-    #[test]
-    fn a_grant_by_group_has_a_place_where_users_have_none() {
-        let callers = GrantCallers { groups: [500].into(), ..GrantCallers::default() };
-        let grants = vec![Grant { name: "team".to_owned(), callers, ..Grant::default() }];
-        let policy = AccessPolicy { grants, ..AccessPolicy::default() };
-        let by_group = counting(policy, |_| Err(io::ErrorKind::Unsupported.into()));
-        let callers = Arc::<Callers>::default();
-        let place = |uid: u32, groups: &[u32]| {
-            let peer = Peer { uid, groups: groups.to_vec(), ..Peer::default() };
-            match by_group.place(uid, &callers, || Some(peer.clone())) {
-                Admission::Placed(_, place) => Some(place),
-                Admission::Full(..) => None,
-                Admission::Unknown => panic!("it is known"),
-            }
-        };
-        let users: Vec<_> = (1000..).step_by(2).map_while(|uid| place(uid, &[])).collect();
-        assert!(!users.is_empty() && place(4711, &[]).is_none());
-        let members: Vec<_> = (0..10).map_while(|_| place(4711, &[500])).collect();
-        assert_eq!(members.len(), 10);
-        drop(members);
-        // A place of a member is none of those of users without a grant.
-        drop(users);
-        let members: Vec<_> = (4711..4719).map_while(|uid| place(uid, &[500])).collect();
-        let again: Vec<_> = (1000..).step_by(2).map_while(|uid| place(uid, &[])).collect();
-        assert_eq!((members.len(), again.len()), (8, limits::CONNECTIONS_WITHOUT_GRANT));
-    }
-}
+mod tests;

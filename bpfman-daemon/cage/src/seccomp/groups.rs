@@ -224,8 +224,13 @@ pub const GROUPS: &[CallGroup] = &[
         older: &[],
     },
     CallGroup {
-        reason: "threads that give up more: where they may write",
-        calls: calls![SYS_landlock_create_ruleset, SYS_landlock_add_rule, SYS_landlock_restrict_self],
+        reason: "threads that give up more: where they may write; capabilities, of which it regains none",
+        calls: calls![
+            SYS_landlock_create_ruleset,
+            SYS_landlock_add_rule,
+            SYS_landlock_restrict_self,
+            SYS_capset,
+        ],
         older: &[],
     },
     CallGroup {

@@ -54,7 +54,6 @@ pub const FORBIDDEN: &[SystemCall] = calls![
     SYS_setregid,
     SYS_setresuid,
     SYS_setresgid,
-    SYS_capset,
     SYS_personality,
     SYS_seccomp,
     // The kernel itself.

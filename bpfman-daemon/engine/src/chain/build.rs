@@ -32,8 +32,13 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    /// Verdicts after which the chain continues. A tenant's member on the way out can drop, and accepts nothing past
-    /// the machine's.
+    /// Returns whether it is a tenant's that the verifier accepted alone for a loader without CAP_PERFMON.
+    pub fn is_without_perfmon(&self) -> bool {
+        self.program.guard.as_ref().is_some_and(|guard| guard.without_perfmon)
+    }
+
+    /// After which verdicts the chain goes on. A tenant's member on the way out can drop, and accepts nothing past the
+    /// machine's.
     fn proceeds_on(&self) -> ProceedMask {
         match self.turn {
             RankOrder::TenantsFirst if !self.link.sharing.shadow => ProceedMask::UNLESS_DROPPED,
@@ -240,10 +245,12 @@ impl<K: Kernel> Engine<K> {
         ingredients.composition()
     }
 
+    /// The options of this kernel for a chain of these members.
     pub(crate) fn splice_options<'a>(
         &self,
         wanted: &Wanted,
         special: &'a SpecialKfuncs,
+        members: &[Joined],
     ) -> SpliceOptions<'a> {
         let features = self.kernel.features();
         let mut options = SpliceOptions::new(wanted.hook);
@@ -253,6 +260,7 @@ impl<K: Kernel> Engine<K> {
         options.counters = wanted.counters;
         options.timing = wanted.timing;
         options.as_subprograms = wanted.as_subprograms;
+        options.clear_frames = members.iter().any(Joined::is_without_perfmon);
         options.throwing_kfuncs = &special.throwing;
         options.deferring_kfuncs = &special.deferring;
         options.arenas = &special.arenas;

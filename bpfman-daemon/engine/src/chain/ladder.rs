@@ -40,10 +40,11 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn climb(&self, recipe: &ChainInputs<'_>, is_pinned: bool) -> Result<Taken, EngineError> {
         let texts = &held_texts(recipe.members, recipe.texts);
         let special = self.special_of(recipe.members, texts)?;
-        let mut options = self.splice_options(recipe.wanted, &special);
+        let mut options = self.splice_options(recipe.wanted, &special, recipe.members);
         let specialised = self.specialised(texts)?;
         let mut parts = self.parts(recipe.members, specialised.as_deref().unwrap_or(texts))?;
         let mut is_specialised = specialised.is_some();
+        let mut without_perfmon = recipe.members.iter().any(Joined::is_without_perfmon);
         let hook = recipe.key.kind.at(recipe.interface);
         let cannot = |source| EngineError::Chain { hook: hook.clone(), source };
         let mut first: Option<Box<Refused>> = None;
@@ -69,7 +70,7 @@ impl<K: Kernel> Engine<K> {
                 if is_pinned {
                     undo.push(|| self.undo_pending_of(OperationId(id.0)));
                 }
-                self.load_plan(is_pinned.then_some(id), recipe, &parts, &plan, &options)
+                self.load_plan(is_pinned.then_some(id), recipe, &parts, (&plan, without_perfmon), &options)
             });
             match loaded {
                 Ok(programs) => {
@@ -95,6 +96,19 @@ impl<K: Kernel> Engine<K> {
                     parts = self.parts(recipe.members, texts)?;
                     is_specialised = false;
                     // Retry the same plan with the original texts.
+                    attempt = Some(now);
+                    continue;
+                }
+                Err(Failure::Verifier(refused)) if without_perfmon => {
+                    tracing::info!(
+                        hook,
+                        error = %refused.source,
+                        "a chain with tenants' members is loaded with CAP_PERFMON, without barriers against speculative reads"
+                    );
+                    fallbacks += 1;
+                    without_perfmon = false;
+                    // The same plan. A program of the machine may need it, or what is between members. That a tenant's keeps no
+                    // addresses was verified of it alone.
                     attempt = Some(now);
                     continue;
                 }

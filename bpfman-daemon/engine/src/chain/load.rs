@@ -24,6 +24,7 @@ use crate::{Engine, EngineError, paths};
 
 struct Loading<'a, H> {
     plan: &'a ChainPlan,
+    without_perfmon: bool,
     arrays: Vec<(MapId, H)>,
     counters: Option<(MapId, H)>,
     timing: Option<Timing>,
@@ -117,7 +118,7 @@ impl<K: Kernel> Engine<K> {
         id: Option<ChainId>,
         recipe: &ChainInputs<'_>,
         parts: &[Member<'_>],
-        planned: &ChainPlan,
+        (planned, without_perfmon): (&ChainPlan, bool),
         options: &SpliceOptions<'_>,
     ) -> Result<Programs, Failure> {
         let kind = recipe.key.kind;
@@ -127,7 +128,8 @@ impl<K: Kernel> Engine<K> {
             self.kernel.make_folder(folder)?;
         }
         let pin = |name: &str| folder.as_ref().map(|folder| folder.join(name));
-        let mut loading = Loading { plan: planned, arrays: Vec::new(), counters: None, timing: None };
+        let mut loading =
+            Loading { plan: planned, without_perfmon, arrays: Vec::new(), counters: None, timing: None };
         for number in 0..planned.arrays.len() {
             let map = self.make_map(&array_of_one_program(), pin(&paths::array(number)).as_deref())?;
             loading.arrays.push(map);
@@ -200,7 +202,10 @@ impl<K: Kernel> Engine<K> {
         parts: &[Member<'_>],
     ) -> Result<ProgramFacts, Failure> {
         self.step("chain", "load");
-        let load = ProgramLoad::new(&program.text.0.name, &program.text, program_kind(kind));
+        let load = ProgramLoad {
+            without_perfmon: loading.without_perfmon,
+            ..ProgramLoad::new(&program.text.0.name, &program.text, program_kind(kind))
+        };
         let loaded = match self.work.chain_programs.during(|| self.kernel.load_program(&load)) {
             Ok(loaded) => loaded,
             Err(source @ KernelError::Refused { .. }) => {

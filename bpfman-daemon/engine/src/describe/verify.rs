@@ -282,7 +282,7 @@ impl<K: Kernel> Engine<K> {
         let special = self.special_of(members, &texts)?;
         let specialised = if chain.specialised { self.specialised(&texts)? } else { None };
         let texts = specialised.unwrap_or(texts);
-        let mut options = self.splice_options(&wanted, &special);
+        let mut options = self.splice_options(&wanted, &special, members);
         options.attempt = chain.attempt;
         let joined = self.parts(members, &texts)?;
         let cannot =

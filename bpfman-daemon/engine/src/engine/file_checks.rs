@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bpfmand_core::{FileIdentity, LinkId, ProcessScope};
+use bpfmand_core::{FileIdentity, FileReader, LinkId, ProcessScope};
 use bpfmand_kernel::{FoundFile, Kernel, KernelError};
 
 /// Maximum wait for a file system. Local ones answer within microseconds, remote ones within milliseconds.
@@ -30,8 +30,8 @@ pub enum FileCheck {
     NotLooked,
 }
 
-/// Path or library name, and the processes by which it is resolved.
-type CheckedPath = (String, Option<u32>, Option<u32>);
+/// Path or library name, the processes by which it is resolved, and the user with whose rights.
+type CheckedPath = (String, Option<u32>, Option<u32>, Option<FileReader>);
 
 /// Checks that wait for an answer, with their start times.
 #[derive(Debug, Default)]
@@ -75,13 +75,18 @@ pub struct FileChecks {
 
 impl FileChecks {
     /// Checks a file as part of a periodic check, which visits many files: skips one that was slow a moment ago.
-    pub fn look_in_check<K: Kernel>(&self, kernel: &Arc<K>, target: &str) -> FileCheck {
-        let looked: CheckedPath = (target.to_owned(), None, None);
+    pub fn look_in_check<K: Kernel>(
+        &self,
+        kernel: &Arc<K>,
+        target: &str,
+        reader: Option<&FileReader>,
+    ) -> FileCheck {
+        let looked: CheckedPath = (target.to_owned(), None, None, reader.cloned());
         if lock(&self.slow).get(&looked).is_some_and(|at| at.elapsed() < PAUSE) {
             return FileCheck::NotLooked;
         }
         let began = Instant::now();
-        let look = self.look(kernel, target, &ProcessScope::default());
+        let look = self.look(kernel, target, &ProcessScope::default(), reader);
         // A path that does not answer at all is already registered in `waiting`.
         if matches!(look, FileCheck::Found(_) | FileCheck::Absent(_)) && began.elapsed() > QUICK {
             lock(&self.slow).insert(looked, Instant::now());
@@ -89,9 +94,16 @@ impl FileChecks {
         look
     }
 
-    /// Resolves a path or a library name to its file. If a file system did not answer, waits for that answer first.
-    pub fn look<K: Kernel>(&self, kernel: &Arc<K>, target: &str, scope: &ProcessScope) -> FileCheck {
-        let looked: CheckedPath = (target.to_owned(), scope.pid, scope.container_pid);
+    /// Resolves a path or a library name to its file, with the rights of a user; none stands for root. If a file system did not
+    /// answer, waits for that answer first.
+    pub fn look<K: Kernel>(
+        &self,
+        kernel: &Arc<K>,
+        target: &str,
+        scope: &ProcessScope,
+        reader: Option<&FileReader>,
+    ) -> FileCheck {
+        let looked: CheckedPath = (target.to_owned(), scope.pid, scope.container_pid, reader.cloned());
         if let Err(look) = self.waiting.enter(&looked) {
             return look;
         }
@@ -99,7 +111,7 @@ impl FileChecks {
         let (kernel, waiting) = (Arc::clone(kernel), Arc::clone(&self.waiting));
         let (own, scope) = (looked.clone(), scope.clone());
         let look = move || {
-            let found = kernel.binary_identity(&own.0, &scope);
+            let found = kernel.binary_identity(&own.0, &scope, own.3.as_ref());
             // Drop the handle first: a blocked check must not keep the kernel's handle beyond the engine's life.
             drop(kernel);
             waiting.leave(&own);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bpfmand_core::{BoundText, Insn, MapId, ProgramText, ProgramUid, map_type, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::ObjectFacts;
+use bpfmand_splice::MapBounds;
 
 use crate::engine::map_sizes::MapSizes;
 use crate::engine::stored_texts::{LoadedText, bind};
@@ -122,13 +123,15 @@ impl<K: Kernel> Engine<K> {
             check_addresses(linked)?;
             let kernel = calls_kfuncs(&linked.text.insns).then(|| object.types.btf()).transpose()?;
             self.check_calls(&linked.text, program.program_type, &rules, kernel)?;
-            let entries = |index: usize| {
+            // Their time was looked at when the program was loaded: only rounds count here.
+            let bounds = |index: usize| {
                 let facts = self.kernel.map(program.maps.get(index)?.id?).ok()??;
-                map_type::is_array(facts.map_type).then_some(facts.max_entries)
+                let entries = map_type::is_array(facts.map_type).then_some(facts.max_entries);
+                Some(MapBounds { entries, ..MapBounds::default() })
             };
             // What an earlier version accepted blocks no chain.
             if program.guard.as_ref().is_some_and(|guard| guard.is_bounded) {
-                loops_of(&linked.text, program.program_type, &rules, kernel, entries)?;
+                loops_of(&linked.text, program.program_type, &rules, kernel, bounds)?;
             }
         }
         let needs_own_btf = is_tied(&object, &linked.text);

@@ -44,7 +44,8 @@ impl OrphanedMaps {
         of_group.fold(0, |sum, map| sum.saturating_add(map.bytes))
     }
 
-    fn ids(&self) -> Vec<MapId> {
+    /// Returns the maps that are remembered.
+    pub(crate) fn ids(&self) -> Vec<MapId> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
@@ -95,14 +96,18 @@ impl<K: Kernel> Engine<K> {
     /// Returns the memory, in bytes, of maps that a group's programs left behind and other holders keep. If it exceeds
     /// `enough`, or there are many maps, first removes those from the list that the kernel no longer has.
     pub(crate) fn bytes_of_left_maps(&self, group: Option<&MapGroup>, enough: u64) -> u64 {
-        let ids = self.left_maps.ids();
-        if self.left_maps.bytes_of(group) > enough || ids.len() > MAX_UNASKED {
-            for id in ids {
-                if matches!(self.kernel.map(id), Ok(None)) {
-                    self.left_maps.forget(id);
-                }
-            }
+        if self.left_maps.bytes_of(group) > enough || self.left_maps.ids().len() > MAX_UNASKED {
+            self.prune_left_maps();
         }
         self.left_maps.bytes_of(group)
+    }
+
+    /// Forgets the maps that are gone. Where nobody has a limit, no load asks for them: the checks of all hooks do.
+    pub(crate) fn prune_left_maps(&self) {
+        for id in self.left_maps.ids() {
+            if matches!(self.kernel.map(id), Ok(None)) {
+                self.left_maps.forget(id);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 use bpfmand_core::{Insn, Owner, ProgramText, ProgramType, TenantRules};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::{KernelBtf, LinkedProgram};
-use bpfmand_splice::{Calls, CountedLoops, ForbiddenUse};
+use bpfmand_splice::{Calls, CountedLoops, ForbiddenUse, MapBounds};
 
 use crate::error::GuardRefusal;
 use crate::state::records::ProgramRecord;
@@ -26,30 +26,31 @@ pub fn rules_of_program(program: &ProgramRecord) -> Option<TenantRules> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Refuses a program that calls what its tenant may not.
+    /// Refuses a program that calls what its tenant may not. Returns whether one of its calls needs CAP_PERFMON.
     pub(crate) fn check_calls(
         &self,
         text: &ProgramText,
         program_type: ProgramType,
         rules: &TenantRules,
         kernel: Option<&KernelBtf>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         let calls = Calls::new(program_type, &rules.helpers);
         let checked = calls.check(text, |call| kernel_function(call, kernel));
-        checked.and_then(|()| calls.check_sockets(text)).map_err(|found| refusal(text, found))
+        checked.and_then(|()| calls.check_sockets(text)).map_err(|found| refusal(text, found))?;
+        Ok(calls.need_perfmon(text, |call| kernel_function(call, kernel)))
     }
 }
 
-/// Returns the loops of a tenant's program. `map_entries` returns the capacity of a map of its object, in entries.
+/// Returns the loops of a tenant's program. `map` returns the bounds of a map of its object.
 pub fn loops_of(
     text: &ProgramText,
     program_type: ProgramType,
     rules: &TenantRules,
     kernel: Option<&KernelBtf>,
-    map_entries: impl Fn(usize) -> Option<u32>,
+    map: impl Fn(usize) -> Option<MapBounds>,
 ) -> Result<CountedLoops, EngineError> {
     let calls = Calls::new(program_type, &rules.helpers);
-    let loops = calls.loops(text, |call| kernel_function(call, kernel), map_entries);
+    let loops = calls.loops(text, |call| kernel_function(call, kernel), map);
     loops.map_err(|found| refusal(text, found))
 }
 

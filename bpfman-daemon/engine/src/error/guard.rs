@@ -157,6 +157,17 @@ pub enum GuardRefusal {
         /// The link.
         link: LinkId,
     },
+    /// An exit of the program is too far from others for a jump.
+    #[error(
+        "program \"{program}\" of type {program_type} is a tenant's, and one of its exits is more than 32767 instructions behind \
+         the one before, so that it cannot be given one result"
+    )]
+    FarExit {
+        /// Name of the program.
+        program: String,
+        /// Its type.
+        program_type: ProgramType,
+    },
     /// The loops of a program may run too long.
     #[error(
         "program \"{program}\" is a tenant's and may run for {steps} instructions, more than {limit}: its loops make up to \
@@ -198,6 +209,7 @@ impl GuardRefusal {
             | Self::NoGuard { .. }
             | Self::ReturnsOfMany { .. }
             | Self::OtherProcess { .. }
+            | Self::FarExit { .. }
             | Self::TooLong { .. } => ErrorKind::Denied,
             Self::NoCookies { .. } | Self::NoNamespaceTest { .. } | Self::ReturnsOfOthers { .. } => {
                 ErrorKind::Unsupported
@@ -239,6 +251,7 @@ impl GuardRefusal {
             Self::TooLong { .. } => {
                 "have loops make fewer rounds, and make functions that loops call static; root can allow it in a grant with scope = \"cgroup\": helpers = [\"bpf_loop\"]"
             }
+            Self::FarExit { .. } => "end the program at one place, or split it into functions",
             Self::NoGroup(_) => "call from a systemd unit, a session or a pod",
             Self::NoUserTest(_) => {
                 "give the program a licence that is compatible with the GPL, and load it again"

@@ -95,8 +95,12 @@ impl<K: Kernel> Engine<K> {
             namespaces: types.and_then(task_offsets),
             credentials: types.and_then(credential_offsets),
             neutral: i32::from(runs_by_perf_events(program_type)),
+            only_neutral: runs_by_perf_events(program_type),
         };
-        Ok((guarded(text, &test), test))
+        let guarded = guarded(text, &test);
+        let guarded =
+            guarded.ok_or_else(|| GuardRefusal::FarExit { program: text.name.clone(), program_type })?;
+        Ok((guarded, test))
     }
 }
 

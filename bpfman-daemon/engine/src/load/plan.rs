@@ -132,6 +132,7 @@ impl Wanted<'_> {
             attach_btf_id: program.attach_btf_id,
             attach_module: program.attach_module.as_deref(),
             extends: program.extends.as_ref().map(|extends| extends.place),
+            without_perfmon: self.guard.as_ref().is_some_and(|guard| guard.without_perfmon),
             // Members of chains share one stack: the kernel knows best how much each needs.
             log: match log {
                 LogRequest::OnFailure if program.program_type.is_chained() => LogRequest::StackDepths,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bpfmand_core::{Insn, MapSpec, ProgramType, TenantRules, map_type, op};
 use bpfmand_kernel::Kernel;
 use bpfmand_object::KernelBtf;
-use bpfmand_splice::{CountedLoops, calls_clone_redirect, narrowed};
+use bpfmand_splice::{CountedLoops, MapBounds, calls_clone_redirect, narrowed};
 
 use crate::engine::tenant_calls::{check_addresses, loops_of};
 use crate::error::{ExtensionRefusal, GuardRefusal};
@@ -28,14 +28,10 @@ impl<K: Kernel> Engine<K> {
         check_type(&wanted.program.name, program_type)?;
         let program_type = extended_type(&wanted)?;
         check_addresses(&wanted.program.linked)?;
-        self.check_calls(&wanted.text, program_type, rules, kernel)?;
-        // A declaration without a number takes a map that is there, of any size.
-        let declared = |index: usize| {
-            maps.get(index).filter(|map| map_type::is_array(map.map_type)).map(|map| map.max_entries)
-        };
-        let entries = |index: usize| declared(index).filter(|entries| *entries > 0);
-        let loops = loops_of(&wanted.text, program_type, rules, kernel, entries);
-        let loops = loops.and_then(|loops| check_part(&wanted, &loops).map(|()| loops));
+        let calls_need_perfmon = self.check_calls(&wanted.text, program_type, rules, kernel)?;
+        check_copies(&wanted)?;
+        let loops = loops_of(&wanted.text, program_type, rules, kernel, |index| maps.get(index).map(bounds_of));
+        let loops = loops.and_then(|loops| check_tail_calls(&wanted, &loops).map(|()| loops));
         let (loops, unbounded) = match loops {
             Ok(loops) => (Some(loops), None),
             Err(refusal) if again => {
@@ -53,6 +49,8 @@ impl<K: Kernel> Engine<K> {
             clones: Some(calls_clone_redirect(&wanted.text)),
             is_bounded: loops.is_some(),
             unbounded,
+            // The verifier then refuses what would let the tenant learn of the kernel's memory.
+            without_perfmon: !calls_need_perfmon && !wanted.program.kind().needs_perfmon(),
             steps: None,
         };
         if runs_in_tasks(wanted.program.program_type) {
@@ -71,26 +69,32 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// Refuses calls in a program that becomes a part of another: what calls the function that an extension takes the place of goes on
-/// behind it, and no chain holds back the copies that an extension or a program behind a tail call sends.
-fn check_part(wanted: &Wanted<'_>, loops: &CountedLoops) -> Result<(), EngineError> {
-    let refuse = |what: &str, number| {
-        let (program, function) = (wanted.text.name.clone(), wanted.text.name.clone());
-        let at = wanted.text.insns.iter().position(|insn| is_helper_call(insn, number)).unwrap_or_default();
-        let (what, name) = (what.to_owned(), String::new());
-        Err(GuardRefusal::ForbiddenUse { program, what, name, function, at, grantable: false }.into())
-    };
-    let is_extension = wanted.program.extends.is_some();
-    if is_extension && loops.has_tail_call() {
-        return refuse("a tail call in an extension", TAIL_CALL);
+/// Refuses tail calls in an extension: what calls the function that it takes the place of goes on behind it.
+fn check_tail_calls(wanted: &Wanted<'_>, loops: &CountedLoops) -> Result<(), EngineError> {
+    match wanted.program.extends.is_some() && loops.has_tail_call() {
+        true => Err(forbidden(wanted, "a tail call in an extension", TAIL_CALL)),
+        false => Ok(()),
     }
+}
+
+/// Refuses copies of packets that no chain holds back, also of a program that an earlier version accepted.
+fn check_copies(wanted: &Wanted<'_>) -> Result<(), EngineError> {
     match calls_clone_redirect(&wanted.text) {
-        true if is_extension => refuse("bpf_clone_redirect in an extension", CLONE_REDIRECT),
+        true if wanted.program.extends.is_some() => {
+            Err(forbidden(wanted, "bpf_clone_redirect in an extension", CLONE_REDIRECT))
+        }
         true if wanted.is_in_array => {
-            refuse("bpf_clone_redirect in a program of a program array", CLONE_REDIRECT)
+            Err(forbidden(wanted, "bpf_clone_redirect in a program of a program array", CLONE_REDIRECT))
         }
         _ => Ok(()),
     }
+}
+
+fn forbidden(wanted: &Wanted<'_>, what: &str, number: i32) -> EngineError {
+    let (program, function) = (wanted.text.name.clone(), wanted.text.name.clone());
+    let at = wanted.text.insns.iter().position(|insn| is_helper_call(insn, number)).unwrap_or_default();
+    let (what, name) = (what.to_owned(), String::new());
+    GuardRefusal::ForbiddenUse { program, what, name, function, at, grantable: false }.into()
 }
 
 const TAIL_CALL: i32 = 12;
@@ -98,6 +102,20 @@ const CLONE_REDIRECT: i32 = 13;
 
 fn is_helper_call(insn: &Insn, number: i32) -> bool {
     insn.code == op::CALL && insn.src() == 0 && insn.imm == number
+}
+
+/// Returns the bounds of a map as its object declares it.
+fn bounds_of(map: &MapSpec) -> MapBounds {
+    // A declaration without a number takes a map that is there, of any size.
+    let entries = Some(map.max_entries).filter(|entries| *entries > 0 && map_type::is_array(map.map_type));
+    // A program that looks a map up in a map of maps copies values of that.
+    let inner = map.inner.as_ref().map_or(0, |inner| inner.value_size);
+    MapBounds {
+        entries,
+        key_size: map.key_size,
+        value_size: map.value_size.max(inner),
+        is_trie: map.map_type == map_type::LPM_TRIE,
+    }
 }
 
 /// The type whose rules a program is held to: of an extension, that of the program that it becomes a part of. Fails if

@@ -89,6 +89,7 @@ impl<K: Kernel> Engine<K> {
             report.add(self.check_link(link), || self.link_place(link));
         }
         self.settle_all_senders();
+        self.prune_left_maps();
         // Others come and go among ours too.
         let ordered = self.ordered_hooks();
         self.state().disordered.retain(|key, _| ordered.iter().any(|hook| hook.of_chain() == *key));

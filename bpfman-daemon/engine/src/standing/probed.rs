@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bpfmand_core::{AttachPoint, FileIdentity, FileReader, LinkId, Owner, ProbeReader, TargetIdentity};
-use bpfmand_kernel::{FoundFile, Kernel, KernelError};
+use bpfmand_kernel::{FoundFile, Kernel, KernelError, ProbeTargetError};
 
 use super::{HookCheck, Loss, Observed, Standing};
 use crate::engine::file_checks::FileCheck;
@@ -20,7 +20,19 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileCheck> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
-        Some(self.file_looks.look_in_check(&self.kernel, path))
+        let reader = self.reader_of(&link)?;
+        Some(self.file_looks.look_in_check(&self.kernel, path, reader.as_ref()))
+    }
+
+    /// Returns the user with whose rights the file of a link is looked for: its state is shown to that user. None stands for root.
+    /// The record of an earlier version has no user: what everybody may see counts for it, unless it is root's.
+    fn reader_of(&self, link: &LinkRecord) -> Option<Option<FileReader>> {
+        if link.reader.is_some() {
+            return Some(link.reader.clone());
+        }
+        let program = self.record(link.program)?;
+        let everybody = || FileReader { uid: NOBODY, gid: NOBODY, ..FileReader::default() };
+        Some((link.owner(&program) != Owner::Root).then(everybody))
     }
 
     /// Compares the file of a probe with the one that its path leads to now, and moves the probe there.
@@ -43,6 +55,14 @@ impl<K: Kernel> Engine<K> {
         };
         let (now, is_local) = match look {
             FileCheck::Unanswered | FileCheck::NotLooked => return Ok(as_before()),
+            // Another one may be there, or none: that is not for this user to know.
+            FileCheck::Absent(KernelError::NoProbeTarget {
+                reason: ProbeTargetError::Unreadable { uid, .. },
+                ..
+            }) => {
+                let why = self.check_reader_is_known(link).err().unwrap_or_else(|| not_readable(uid, path));
+                return Ok(HookCheck::Lost(left(true).because(&why)));
+            }
             FileCheck::Absent(error) if self.file_looks.note_absence(link.id) => {
                 return Ok(HookCheck::Lost(left(false).because(&error.into())));
             }
@@ -152,7 +172,8 @@ impl<K: Kernel> Engine<K> {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         if let Some((target, scope)) = link.point.binary() {
-            match self.file_looks.look(&self.kernel, target, scope) {
+            let reader = self.reader_of(link).ok_or(EngineError::NoLink(link.id))?;
+            match self.file_looks.look(&self.kernel, target, scope, reader.as_ref()) {
                 // A file system that does not respond, such as a container's, must not block a start or the check of
                 // others.
                 FileCheck::Unanswered => {
@@ -176,10 +197,7 @@ impl<K: Kernel> Engine<K> {
         }
         match self.kernel.first_hidden(reader, &[path.into()], true)? {
             None => Ok(()),
-            Some(_) => Err(EngineError::Denied(format!(
-                "user {} attached it, and may not read {path} as it is now",
-                reader.uid
-            ))),
+            Some(_) => Err(not_readable(reader.uid, path)),
         }
     }
 
@@ -230,6 +248,13 @@ impl<K: Kernel> Engine<K> {
             }
         })
     }
+}
+
+/// The user of files that everybody may read.
+const NOBODY: u32 = 65_534;
+
+fn not_readable(uid: u32, path: &str) -> EngineError {
+    EngineError::Denied(format!("user {uid} attached it, and may not read {path} as it is now"))
 }
 
 /// Refuses to move a probe automatically to a file whose file system may stop responding during the lookup of its

@@ -29,6 +29,9 @@ pub struct ProgramGuard {
     /// Why they are not, if it was loaded again nevertheless, since an earlier version had accepted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unbounded: Option<String>,
+    /// True if the verifier accepted it for a loader without CAP_PERFMON. Records of earlier versions have false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_perfmon: bool,
     /// Most instructions of one run. Records of earlier versions have none, nor have those of kernels before 5.16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use bpfmand_core::{BoundText, Direction, HookKey, HookKind, Insn, ProgramType, op};
 use bpfmand_engine::{Engine, ErrorKind, UpdateLinkRequest};
 use bpfmand_kernel::prelude::*;
-use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, LogRequest, ProgramLoad};
+use bpfmand_kernel::{Kernel, LinkTarget, ListAnchor, ProgramLoad};
 
 use crate::bench::{Ask as _, Bench, Testable};
 use crate::intents::{attach, intent};
@@ -27,16 +27,7 @@ pub fn strange<K: Kernel>(
 ) {
     let insns = vec![Insn::new(0xb7, 0, 0, 0, verdict), Insn::new(op::EXIT, 0, 0, 0, 0)];
     let text = BoundText::of_one_function(name, "GPL", insns);
-    let load = ProgramLoad {
-        name,
-        text: &text,
-        kind: ProgramType::Tcx.into(),
-        attach_btf_id: 0,
-        attach_module: None,
-        extends: None,
-        device: None,
-        log: LogRequest::OnFailure,
-    };
+    let load = ProgramLoad::new(name, &text, ProgramType::Tcx.into());
     let program = kernel.load_program(&load).unwrap().program;
     let target = LinkTarget::Tcx {
         home: key.netns.into(),

@@ -8,7 +8,7 @@ use bpfmand_core::{
 use bpfmand_engine::{Attached, DispatcherProgram, Engine, EngineError, ErrorKind};
 use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::sim::{SimHandle, SimKernel, SimOptions};
-use bpfmand_kernel::{EXTENSION, Extends, LinkTarget, LogRequest, ProgramKind, ProgramLoad};
+use bpfmand_kernel::{EXTENSION, Extends, LinkTarget, ProgramKind, ProgramLoad};
 use bpfmand_splice::{DISPATCHER_NAME, dispatcher, dispatcher_slot_type};
 
 use crate::bench::{Ask as _, Bench};
@@ -35,16 +35,7 @@ fn passing(name: &str) -> BoundText {
 }
 
 fn load(kernel: &SimKernel, text: &BoundText, kind: ProgramKind, extends: Option<Extends>) -> SimHandle {
-    let load = ProgramLoad {
-        name: &text.0.name,
-        text,
-        kind,
-        attach_btf_id: 0,
-        attach_module: None,
-        extends,
-        device: None,
-        log: LogRequest::OnFailure,
-    };
+    let load = ProgramLoad { extends, ..ProgramLoad::new(&text.0.name, text, kind) };
     kernel.load_program(&load).unwrap().program
 }
 

@@ -1,7 +1,7 @@
 //! Probed files that are replaced, as by a package upgrade: the probe follows, or its state names the file that it is
 //! still in.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -261,6 +261,26 @@ fn a_move_that_fails_anywhere_is_made_up_for() {
     }
 }
 
+fn attach_at<K: Kernel>(
+    engine: &Engine<K>,
+    program: ProgramId,
+    owner: &Owner,
+    (target, uid): (&str, u32),
+) -> LinkId {
+    let request = AttachRequest {
+        ttl: None,
+        program,
+        point: probe(target, ProcessScope::default()),
+        order: OrderIntent::default(),
+        sharing: Default::default(),
+        metadata: Default::default(),
+        owner: owner.clone(),
+        group: None,
+    };
+    let reader = FileReader { uid, gid: uid, ..FileReader::default() };
+    engine.attach_by(&request, ProbeReader::from(reader)).unwrap().record.id
+}
+
 /// Compiles a binary with a function to probe.
 fn compiled(path: &Path, number: u32) {
     let source = path.with_extension("c");
@@ -300,6 +320,41 @@ fn linux_probes_follow_files_that_are_renamed_into_place() {
     assert!(found.to_string().contains("is not a binary"), "{found}");
     assert_eq!(kernel_link(&engine, link), before);
     engine.detach(link).unwrap();
+}
+
+/// The path is the user's, and leads to another file at each check. What is there, the user may not know.
+#[test]
+fn linux_checks_find_no_file_that_is_hidden_from_the_user() {
+    const USER: u32 = 4711;
+    let bench = crate::linux::bench("hidden_probed_files");
+    let engine = bench.engine();
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let open_to_all = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    open_to_all(folder.path());
+    compiled(&path("app"), 1);
+    open_to_all(&path("app"));
+    std::fs::create_dir(path("hidden")).unwrap();
+    std::fs::copy(path("app"), path("hidden/app")).unwrap();
+    std::fs::set_permissions(path("hidden"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let program = engine.loads(&bench.request("programs", &["probe"]))[0];
+    let link_path = path("link");
+    let found = ["hidden/app", "hidden/absent"].map(|hidden| {
+        std::os::unix::fs::symlink(path("app"), &link_path).unwrap();
+        let target = (link_path.to_str().unwrap(), USER);
+        let link = attach_at(&engine, program, &Owner::User(USER), target);
+        assert_eq!(engine.check_link(link).unwrap(), HookCheck::Right);
+        std::fs::remove_file(&link_path).unwrap();
+        std::os::unix::fs::symlink(path(hidden), &link_path).unwrap();
+        let found = [(); 3].map(|()| format!("{:?}", engine.check_link(link).unwrap()));
+        assert!(found[0].contains("may not read"), "{found:?}");
+        engine.detach(link).unwrap();
+        std::fs::remove_file(&link_path).unwrap();
+        found
+    });
+    assert_eq!(found[0], found[1]);
 }
 
 #[test]

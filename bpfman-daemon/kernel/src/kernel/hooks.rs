@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
-    ProcessScope, ProgramId, XdpRunsIn,
+    CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
+    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use crate::{FilterPlace, FoundFile, KernelError, KernelObjects, LinkTarget, NewLink};
@@ -49,9 +49,18 @@ pub trait KernelHooks: KernelObjects {
         target: &LinkTarget<'_>,
     ) -> Result<NewLink<Self::Handle>, KernelError>;
 
-    /// Returns the file at the path of a user-space probe's target. Blocks as long as its file system does, possibly
-    /// for ever. Fails if there is no file, or it cannot be opened.
-    fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FoundFile, KernelError>;
+    /// Returns the file at the path of a user-space probe's target, as `reader` finds it there; none stands for root.
+    /// Blocks as long as its file system does, possibly for ever.
+    ///
+    /// # Errors
+    /// Fails if there is no file, or it cannot be opened: the same error for a file that is hidden from the reader and for one that
+    /// is absent where the reader may not look.
+    fn binary_identity(
+        &self,
+        target: &str,
+        scope: &ProcessScope,
+        reader: Option<&FileReader>,
+    ) -> Result<FoundFile, KernelError>;
 
     /// Runs the program of an iterator link from the beginning. `each` gets its output in pieces and returns `false` to
     /// stop; before each step it is called with an empty piece. The link is closed meanwhile. Fails if the link is not

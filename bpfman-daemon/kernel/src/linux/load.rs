@@ -7,7 +7,7 @@ use bpfmand_core::{FuncInfo, Insn, LineInfo, MapId, ProgramType, op};
 
 use super::attr::{self, Command};
 use super::verifier_log::{self, STATISTICS};
-use super::{extension, facts, jump_tables, netns, sys, types};
+use super::{extension, facts, jump_tables, load_rights, netns, sys, types};
 use crate::{KernelError, Loaded, LogRequest, ProgramLoad, RefusalReason};
 
 const FLAG_SLEEPABLE: u32 = 1 << 4;
@@ -91,25 +91,12 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
             request.line_info_cnt = text.line_info.len() as u32;
         }
     }
-    match load.log {
-        LogRequest::OnFailure => {
-            if let Ok(program) = sys::bpf_fd(Command::ProgLoad, &mut request) {
-                return Ok(Loaded { program, log: String::new(), stack_depths: None });
-            }
-        }
-        LogRequest::StackDepths => {
-            let mut statistics = vec![0_u8; STATISTICS];
-            request.log_level = LOG_STATISTICS;
-            request.log_size = STATISTICS as u32;
-            request.log_buf = statistics.as_mut_ptr() as u64;
-            if let Ok(program) = sys::bpf_fd(Command::ProgLoad, &mut request) {
-                let stack_depths = verifier_log::stack_depths(&facts::text(&statistics));
-                return Ok(Loaded { program, log: String::new(), stack_depths });
-            }
-        }
-        LogRequest::Always => {}
-    }
-    with_log(load, &mut request).map_err(|error| match (error, refused) {
+    let loaded = if load.without_perfmon {
+        load_rights::without_perfmon(&text.name, || verified(load, &mut request))
+    } else {
+        verified(load, &mut request)
+    };
+    loaded.map_err(|error| match (error, refused) {
         (KernelError::Refused { program, why, log, source }, _) if is_unsaid(&why, &source) => {
             let why = match arrays_of_others(load, &maps) {
                 Some(what) => RefusalReason::Supposed(what),
@@ -123,6 +110,29 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
         }
         (error, _) => error,
     })
+}
+
+/// Passes a program to the verifier, with the rights of this thread.
+fn verified(load: &ProgramLoad<'_>, request: &mut attr::ProgLoad) -> Result<Loaded<OwnedFd>, KernelError> {
+    match load.log {
+        LogRequest::OnFailure => {
+            if let Ok(program) = sys::bpf_fd(Command::ProgLoad, request) {
+                return Ok(Loaded { program, log: String::new(), stack_depths: None });
+            }
+        }
+        LogRequest::StackDepths => {
+            let mut statistics = vec![0_u8; STATISTICS];
+            request.log_level = LOG_STATISTICS;
+            request.log_size = STATISTICS as u32;
+            request.log_buf = statistics.as_mut_ptr() as u64;
+            if let Ok(program) = sys::bpf_fd(Command::ProgLoad, request) {
+                let stack_depths = verifier_log::stack_depths(&facts::text(&statistics));
+                return Ok(Loaded { program, log: String::new(), stack_depths });
+            }
+        }
+        LogRequest::Always => {}
+    }
+    with_log(load, request)
 }
 
 /// Returns whether the kernel refused a program that its verifier accepted.

@@ -27,7 +27,7 @@ pub fn library(pid: u32, name: &str, limit: u64) -> Option<TargetFile> {
         if !libraries::is_named(file, name) {
             return None;
         }
-        let file = open(&process, range, path, limit).ok()?;
+        let file = open(&process, range, limit).ok()?;
         Some(TargetFile::new(file, PathBuf::from(path)))
     })
 }
@@ -55,15 +55,10 @@ pub(super) fn executable(line: &str) -> Option<(&str, &str)> {
     (rights.as_bytes().get(2) == Some(&b'x') && path.starts_with('/')).then_some((range, path))
 }
 
-/// Opens a mapped file: by the kernel's link to it, else (without CAP_CHECKPOINT_RESTORE) by its path in the process.
-fn open(process: &Path, range: &str, path: &str, limit: u64) -> io::Result<File> {
-    let look = OFlags::PATH | OFlags::CLOEXEC;
+/// Opens a mapped file by the kernel's link to it, which takes CAP_SYS_ADMIN. Another file may be at its path by now.
+fn open(process: &Path, range: &str, limit: u64) -> io::Result<File> {
     let link = process.join("map_files").join(shortened(range));
-    let place: OwnedFd = rustix::fs::open(link, look, Mode::empty()).or_else(|_| {
-        let root = rustix::fs::open(process.join("root"), look | OFlags::DIRECTORY, Mode::empty())?;
-        let inside = rustix::fs::ResolveFlags::IN_ROOT | rustix::fs::ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(root, path, look, Mode::empty(), inside)
-    })?;
+    let place: OwnedFd = rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     reopen(&place, limit)
 }
 

@@ -134,8 +134,10 @@ fn find_library(
 ) -> Result<TargetFile, ProbeTargetError> {
     // The process that the probe is for knows best; that of its container knows what is there.
     let pids: Vec<u32> = scope.pid.into_iter().chain(scope.container_pid).collect();
-    if let Some(found) = pids.iter().find_map(|pid| find_mapped(*pid, target, reader)) {
-        return Ok(found);
+    for pid in &pids {
+        if let Some(found) = find_mapped(*pid, target, reader)? {
+            return Ok(found);
+        }
     }
     let cached = root
         .open(Path::new("/etc/ld.so.cache"), MAX_CACHE)
@@ -151,16 +153,25 @@ fn find_library(
 }
 
 /// Finds a library that a process has mapped. For a reader other than root it has to be the file that the reader finds at its
-/// path: for one that is not, the answer is that of a process without the library.
-fn find_mapped(pid: u32, target: &str, reader: Option<&FileReader>) -> Option<TargetFile> {
-    let file = mapped::library(pid, target, MAX_TARGET)?;
-    let root = TargetRoot::of(Some(pid), reader).ok()?;
+/// path: if the reader may not read that one, the answer is that of a process without the library.
+///
+/// # Errors
+/// Another file is at its path, which the process does not run.
+fn find_mapped(
+    pid: u32,
+    target: &str,
+    reader: Option<&FileReader>,
+) -> Result<Option<TargetFile>, ProbeTargetError> {
+    let Some(file) = mapped::library(pid, target, MAX_TARGET) else { return Ok(None) };
+    let Ok(root) = TargetRoot::of(Some(pid), reader) else { return Ok(None) };
     if root.is_of_root() {
-        return Some(file.seen_by(root));
+        return Ok(Some(file.seen_by(root)));
     }
-    let again = root.open(file.path(), MAX_TARGET).ok()?;
-    let is_same = again.identity().ok()? == file.identity().ok()?;
-    is_same.then(|| again.seen_by(root))
+    let Ok(again) = root.open(file.path(), MAX_TARGET) else { return Ok(None) };
+    match again.identity()? == file.identity()? {
+        true => Ok(Some(again.seen_by(root))),
+        false => Err(ProbeTargetError::ReplacedLibrary { pid, path: file.path().to_owned() }),
+    }
 }
 
 /// Returns whether a file is a binary. Libraries have linker scripts beside them with shorter names: `libc.so` beside
@@ -189,6 +200,8 @@ fn read(mut file: &File, limit: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::super::elf_symbols::file_offset;
     use super::*;
 
@@ -276,6 +289,42 @@ mod tests {
                 "{target}"
             );
         }
+    }
+
+    /// The process runs on in the file that was there.
+    #[test]
+    fn library_that_was_replaced_is_the_one_that_the_process_runs() {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), mode).unwrap();
+        let old = library(folder.path(), &["int preloaded(void) { return 1; }"], &[]);
+        let path = old.path().with_file_name("libpreloaded.so");
+        std::fs::rename(old.path(), &path).unwrap();
+        let mut process = std::process::Command::new("cat")
+            .env("LD_PRELOAD", &path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It has mapped its libraries before it echoes.
+        io::Write::write_all(process.stdin.as_mut().unwrap(), b"x").unwrap();
+        process.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let scope = ProcessScope { pid: Some(process.id()), ..ProcessScope::default() };
+        let user = FileReader { uid: 4711, gid: 4711, ..FileReader::default() };
+        let find = |reader| find_file("libpreloaded", &scope, reader);
+        let identity = old.identity().unwrap();
+        let [by_root, by_user] = [None, Some(&user)].map(|reader| find(reader).unwrap().identity().unwrap());
+        assert_eq!([&by_root, &by_user], [&identity, &identity]);
+        let new = library(folder.path(), &["int preloaded(void) { return 2; }"], &[]);
+        std::fs::rename(new.path(), &path).unwrap();
+        assert_eq!(find(None).unwrap().identity().unwrap(), identity, "not the new one");
+        let refused = find(Some(&user)).unwrap_err().to_string();
+        assert!(
+            refused.contains("runs the library that was at") && refused.contains("libpreloaded.so"),
+            "{refused}"
+        );
+        drop(process.stdin.take());
+        process.wait().unwrap();
     }
 
     #[test]

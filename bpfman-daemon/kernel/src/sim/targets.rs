@@ -26,6 +26,8 @@ pub(super) struct SimTargets {
     processes: BTreeMap<u32, Option<u64>>,
     /// The cgroups of processes, beside the container that each is in.
     groups: BTreeMap<u32, String>,
+    /// Users of processes other than root.
+    users: BTreeMap<u32, u32>,
     /// Modules by name, with the inodes of those that are loaded.
     modules: BTreeMap<String, Option<u64>>,
     /// Modules of functions.
@@ -53,6 +55,7 @@ impl SimTargets {
     pub(super) fn reboot(&mut self) {
         self.processes.clear();
         self.groups.clear();
+        self.users.clear();
         self.modules.values_mut().for_each(|inode| *inode = None);
     }
 
@@ -76,6 +79,15 @@ impl SimTargets {
     /// Returns the cgroup that a test put a process into.
     pub(super) fn group_of(&self, pid: u32) -> Option<String> {
         self.groups.get(&pid).cloned()
+    }
+
+    /// Returns the users of the processes that a test put into a cgroup, or one below it.
+    pub(super) fn users_of(&self, path: &str) -> BTreeSet<u32> {
+        let is_below = |group: &str| {
+            group.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let inside = self.groups.iter().filter(|(_, group)| is_below(group));
+        inside.map(|(pid, _)| self.users.get(pid).copied().unwrap_or(0)).collect()
     }
 
     pub(super) fn loaded_modules(&self) -> BTreeSet<String> {
@@ -204,6 +216,7 @@ impl SimKernel {
         let mut state = self.state();
         state.targets.processes.insert(pid, None);
         state.targets.groups.remove(&pid);
+        state.targets.users.remove(&pid);
     }
 
     /// Puts a process into a cgroup.
@@ -211,10 +224,16 @@ impl SimKernel {
         self.state().targets.groups.insert(pid, group.to_owned());
     }
 
+    /// Makes a user other than root that of a process.
+    pub fn give_process(&self, pid: u32, user: u32) {
+        self.state().targets.users.insert(pid, user);
+    }
+
     /// Begins a process of this number, which is another one than before.
     pub fn begin_process(&self, pid: u32) {
         let mut state = self.state();
         state.targets.groups.remove(&pid);
+        state.targets.users.remove(&pid);
         state.targets.made += 1;
         let began = 1_000_000 + state.targets.made;
         state.targets.processes.insert(pid, Some(began));
@@ -242,4 +261,26 @@ impl SimKernel {
             state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
+}
+
+#[cfg(test)]
+#[test]
+fn users_of_a_cgroup_are_those_of_the_processes_in_it_and_below() {
+    use crate::prelude::*;
+    let kernel = SimKernel::default();
+    let group = "/system.slice/team.service";
+    let tasks = kernel.tasks_of_group(group).unwrap();
+    assert_eq!(kernel.users_of_group(group, &tasks).unwrap(), BTreeSet::new());
+    for (pid, user, path) in
+        [(7, 1000, group.to_owned()), (8, 1001, format!("{group}/below")), (9, 1002, format!("{group}s"))]
+    {
+        kernel.move_process(pid, &path);
+        kernel.give_process(pid, user);
+    }
+    kernel.move_process(10, group);
+    assert_eq!(kernel.users_of_group(group, &tasks).unwrap(), [0, 1000, 1001].into());
+    kernel.end_process(8);
+    assert_eq!(kernel.users_of_group(group, &tasks).unwrap(), [0, 1000].into());
+    let other = kernel.tasks_of_group("/other").unwrap();
+    assert!(kernel.users_of_group(group, &other).is_err());
 }

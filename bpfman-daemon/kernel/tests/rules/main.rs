@@ -15,6 +15,7 @@ mod hooks;
 mod interfaces;
 mod jump_tables;
 mod linux;
+mod load_rights;
 mod map_walks;
 mod maps;
 mod namespaces;

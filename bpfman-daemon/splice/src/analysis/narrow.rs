@@ -10,15 +10,16 @@
 //!
 //! A program that notes no target has nothing to redirect to, except what a program before it noted.
 
-use bpfmand_core::{Insn, ProgramText, op};
+use bpfmand_core::{Insn, ProgramText};
 
 use crate::analysis::survey::{REDIRECTS, is_tail_call};
 use crate::chain::hook::{SpliceHook, TC_SHOT};
 use crate::chain::member;
-use crate::guard::test::{Guarded, put_in_front};
+use crate::guard::exits::{TooFar, with_end};
+use crate::guard::test::Guarded;
 use crate::text::asm::Asm;
 use crate::text::opcode::JEQ32;
-use crate::text::scan::{Effect, walk};
+use crate::text::scan::Effect;
 
 /// Reason for which verdicts of a program cannot be narrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,21 +51,7 @@ pub fn narrowed(text: &ProgramText) -> Result<Guarded, NotNarrow> {
             _ => {}
         }
     }
-    let end = end()?;
-    // The first instruction leads over the end.
-    let mut front = vec![Insn::new(op::JA, 0, 0, end.len() as i16, 0)];
-    front.extend(end);
-    let mut narrowed = put_in_front(text, front);
-    let entry = member::span(&narrowed.text, 0);
-    let exits: Vec<usize> = walk(&narrowed.text.insns, narrowed.len..entry.end)
-        .filter_map(|(at, effect)| (effect == Effect::Exit).then_some(at))
-        .collect();
-    for at in exits {
-        // The end begins at instruction 1.
-        let back = i16::try_from(at).map_err(|_| NotNarrow::TooLong)?;
-        narrowed.text.insns[at] = Insn::new(op::JA, 0, 0, -back, 0);
-    }
-    Ok(narrowed)
+    with_end(text, &end()?, Vec::new()).map_err(|TooFar| NotNarrow::TooLong)
 }
 
 fn end() -> Result<Vec<Insn>, NotNarrow> {
@@ -82,6 +69,8 @@ fn end() -> Result<Vec<Insn>, NotNarrow> {
 
 #[cfg(test)]
 mod tests {
+    use bpfmand_core::op;
+
     use super::*;
     use crate::text::testing::{EXIT, helper, local_call, program, set_r0};
 

@@ -75,6 +75,9 @@ pub struct SpliceOptions<'a> {
     /// Creates a timed twin, which one packet in 1,024 takes ([`crate::TimeLayout`]): 2 ns per packet. Chains that are
     /// bound to a device, and a program that the hook runs directly, have none.
     pub timing: bool,
+    /// Clears the whole frame of each member, and not only what it may read: without CAP_PERFMON, the verifier lets no program
+    /// overwrite a part of an address that an earlier member left there.
+    pub clear_frames: bool,
     /// Makes every member a global function under its own name, for tools that trace functions.
     pub as_subprograms: bool,
     /// TC: puts members that write packets directly behind a cut if read-only members come first. A program that writes
@@ -104,6 +107,7 @@ impl SpliceOptions<'_> {
             arenas: &[],
             counters: false,
             timing: false,
+            clear_frames: false,
             as_subprograms: false,
             tc_writers_behind_cut: true,
             verified_limit: VERIFIED_LIMIT,

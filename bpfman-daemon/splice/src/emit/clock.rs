@@ -75,7 +75,7 @@ pub(crate) fn tick(asm: &mut Asm, timing: Timing, twin: MapId) {
     let go = asm.label();
     const CONTEXT: u8 = 6;
     asm.push(Insn::new(opcode::MOV64_REG, CONTEXT, 1, 0, 0));
-    asm.push(Insn::new(opcode::STORE_W_IMM, opcode::FRAME, 0, glue::below(8), 0));
+    asm.push(Insn::new(opcode::STORE_DW_IMM, opcode::FRAME, 0, glue::below(8), 0));
     look_up(asm, timing.ticks, 8);
     asm.branch(opcode::JEQ64, 0, go);
     add(asm, 0, None);
@@ -129,7 +129,7 @@ impl Clock {
         asm.push(Insn::new(opcode::MOV64_REG, context, 1, 0, 0));
         asm.push(Insn::new(opcode::LOAD_W, 2, 1, self.hook.ifindex_offset(), 0));
         asm.push(Insn::new(opcode::AND32_IMM, 2, 0, 0, COUNTER_ROWS as i32 - 1));
-        asm.push(Insn::new(opcode::STORE_W_REG, opcode::FRAME, 2, glue::below(self.frame + CLOCK_BYTES), 0));
+        asm.push(Insn::new(opcode::STORE_DW_REG, opcode::FRAME, 2, glue::below(self.frame + CLOCK_BYTES), 0));
         self.read(asm);
         self.lap(asm, self.layout.clock());
         asm.push(Insn::new(opcode::MOV64_REG, 1, context, 0, 0));

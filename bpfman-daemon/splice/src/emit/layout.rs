@@ -154,7 +154,14 @@ impl Emission<'_> {
         // A tail-called program finds the frame of the previous one.
         if member > 0 {
             let group = self.segment.group;
-            glue::zero_frame(&mut self.asm, group.body(member), group.surveys[member].unwritten[0]);
+            match group.options.clear_frames {
+                true => {
+                    glue::zero_frame(&mut self.asm, group.body(member).next_multiple_of(8), FrameSlots::ALL)
+                }
+                false => {
+                    glue::zero_frame(&mut self.asm, group.body(member), group.surveys[member].unwritten[0]);
+                }
+            }
         }
         if let (true, Some(clock)) = (is_first, self.segment.clock) {
             clock.start(&mut self.asm);

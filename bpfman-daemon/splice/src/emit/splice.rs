@@ -83,9 +83,11 @@ pub(crate) fn join(
     })?;
     let own: BTreeMap<usize, MapId> =
         range.clone().filter_map(|member| Some((member, maps.array(ArrayUse::Member(member))?))).collect();
-    let counting = maps
-        .counters
-        .map(|map| Counting { map, layout: CounterLayout::new(group.options.hook, group.members.len()) });
+    let counting = maps.counters.map(|map| Counting {
+        map,
+        layout: CounterLayout::new(group.options.hook, group.members.len()),
+        is_hidden: group.options.clear_frames,
+    });
     let stack_bytes = stack.worst;
     let next = maps.array(match copy {
         Copy::Plain => ArrayUse::Segment(number + 1),

@@ -133,11 +133,30 @@ const NETWORK: &[&str] = &[
     "sk_assign",
     "sk_cgroup_id",
     "sk_ancestor_cgroup_id",
+];
+
+/// Helpers that the kernel gives to CAP_PERFMON alone, in programs of types that load without it. A tenant has them only
+/// by a grant that names them.
+const OF_PERFMON: &[&str] = &[
+    "trace_printk",
+    "trace_vprintk",
+    "get_current_task",
+    "get_current_task_btf",
+    "probe_read",
+    "probe_read_str",
+    "probe_read_user",
+    "probe_read_user_str",
+    "probe_read_kernel",
+    "probe_read_kernel_str",
+    "snprintf",
+    "snprintf_btf",
+    "task_pt_regs",
     "skc_to_tcp6_sock",
     "skc_to_tcp_sock",
     "skc_to_tcp_timewait_sock",
     "skc_to_tcp_request_sock",
     "skc_to_udp6_sock",
+    "skc_to_unix_sock",
     "skc_to_mptcp_sock",
 ];
 
@@ -205,6 +224,24 @@ impl<'a> Calls<'a> {
             at += if insn.is_ld_imm64() { 2 } else { 1 };
         }
         Ok(())
+    }
+
+    /// Returns whether a program, whose calls were checked, has one for which its loader needs CAP_PERFMON: of a helper
+    /// that the kernel gives to that capability alone, or of a kernel function that root granted, which may return
+    /// structures of the kernel.
+    pub fn need_perfmon(
+        &self,
+        text: &ProgramText,
+        kernel_function: impl Fn(&Insn) -> Option<String>,
+    ) -> bool {
+        // The second half of an address is no call.
+        text.insns.iter().any(|insn| match (insn.code == op::CALL, insn.src()) {
+            (true, 0) => helper_name(insn.imm).is_some_and(|name| OF_PERFMON.contains(&name)),
+            (true, op::PSEUDO_KFUNC_CALL) => {
+                kernel_function(insn).is_none_or(|name| !KERNEL_FUNCTIONS.contains(&name.as_str()))
+            }
+            _ => false,
+        })
     }
 
     /// Creates the error for an instruction.
@@ -275,7 +312,8 @@ const fn is_of_tasks(program_type: ProgramType) -> bool {
 /// where they are reachable. Smaller numbers may be helpers of later kernels.
 const NO_HELPERS: i32 = 1 << 16;
 
-fn helper_name(number: i32) -> Option<&'static str> {
+/// Returns a helper's name, if it is known.
+pub(super) fn helper_name(number: i32) -> Option<&'static str> {
     HELPER_NAMES.get(usize::try_from(number).ok()?).copied()
 }
 
@@ -286,102 +324,5 @@ pub fn is_helper(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn program(insns: Vec<Insn>) -> ProgramText {
-        let mut text = bpfmand_core::BoundText::of_one_function("entry", "GPL", insns).0;
-        text.functions[0].len = 2;
-        let rest = text.insns.len() - 2;
-        text.functions.push(bpfmand_core::FunctionSpan { name: "callee".to_owned(), start: 2, len: rest });
-        text
-    }
-
-    fn helper(name: &str) -> Insn {
-        let number = HELPER_NAMES.iter().position(|known| *known == name).unwrap();
-        Insn::new(op::CALL, 0, 0, 0, number as i32)
-    }
-
-    const NOTHING: Insn = Insn::new(op::EXIT, 0, 0, 0, 0);
-
-    fn check(program_type: ProgramType, insn: Insn, granted: &[&str]) -> Result<(), ForbiddenUse> {
-        let granted = granted.iter().map(|name| (*name).to_owned()).collect();
-        let text = program(vec![NOTHING, NOTHING, NOTHING, insn, NOTHING]);
-        Calls::new(program_type, &granted).check(&text, |_| Some("bpf_some_function".to_owned()))
-    }
-
-    #[test]
-    fn every_listed_name_is_a_helper() {
-        for name in [ANY_TYPE, TRACING, NETWORK].concat() {
-            assert!(is_helper(&format!("bpf_{name}")), "{name}");
-        }
-        assert!(!is_helper("bpf_unspec") && !is_helper("probe_read") && !is_helper("bpf_fly"));
-    }
-
-    #[test]
-    fn kernel_reads_and_foreign_writes_are_refused_in_functions_too() {
-        for name in [
-            "probe_read",
-            "probe_read_str",
-            "probe_read_kernel",
-            "probe_read_kernel_str",
-            "probe_write_user",
-            "send_signal",
-            "send_signal_thread",
-            "override_return",
-            "trace_printk",
-            "trace_vprintk",
-            "get_current_task",
-            "get_current_task_btf",
-            "get_stack",
-            "get_stackid",
-            "get_func_ip",
-            "get_attach_cookie",
-            "copy_from_user_task",
-            "timer_init",
-            "snprintf",
-            "per_cpu_ptr",
-        ] {
-            let refused = check(ProgramType::Uprobe, helper(name), &[]).unwrap_err();
-            assert_eq!((refused.function.as_str(), refused.at), ("callee", 1));
-            assert_eq!(refused.name, Some(format!("bpf_{name}")));
-            assert!(check(ProgramType::Xdp, helper(name), &[]).is_err(), "{name}");
-            assert_eq!(check(ProgramType::Uprobe, helper(name), &[&format!("bpf_{name}")]), Ok(()));
-        }
-    }
-
-    #[test]
-    fn newer_helper_is_refused_and_an_unresolved_one_is_not() {
-        let number = |imm| check(ProgramType::Uprobe, Insn::new(op::CALL, 0, 0, 0, imm), &["anything"]);
-        let refused = number(HELPER_NAMES.len() as i32).unwrap_err();
-        assert_eq!((refused.name, refused.what.as_str()), (None, "helper number 212"));
-        assert!(number(0).is_err());
-        // The linker writes this number for a call that depends on an unresolved relocation.
-        assert_eq!(number(195_896_080), Ok(()));
-    }
-
-    #[test]
-    fn a_type_has_its_own_helpers() {
-        assert_eq!(check(ProgramType::Kprobe, helper("probe_read_user"), &[]), Ok(()));
-        assert!(check(ProgramType::Tc, helper("probe_read_user"), &[]).is_err());
-        assert_eq!(check(ProgramType::Tc, helper("skb_store_bytes"), &[]), Ok(()));
-        // Past the programs of egress of the peer's other end.
-        assert!(check(ProgramType::Tc, helper("redirect_peer"), &[]).is_err());
-        assert!(check(ProgramType::Lsm, helper("skb_store_bytes"), &[]).is_err());
-        assert!(check(ProgramType::Uprobe, helper("tail_call"), &[]).is_err());
-    }
-
-    #[test]
-    fn kfuncs_and_kernel_variables_are_refused_unless_listed() {
-        let call = Insn::new(op::CALL, 0, op::PSEUDO_KFUNC_CALL, 0, 7);
-        let refused = check(ProgramType::Uprobe, call, &[]).unwrap_err();
-        assert_eq!(refused.name.as_deref(), Some("bpf_some_function"));
-        assert_eq!(check(ProgramType::Uprobe, call, &["bpf_some_function"]), Ok(()));
-        let variable = Insn::new(op::LD_IMM64, 1, op::PSEUDO_BTF_ID, 0, 7);
-        let refused = check(ProgramType::Uprobe, variable, &["anything"]).unwrap_err();
-        assert_eq!((refused.name, refused.at), (None, 1));
-        // The second half of an address is data, whatever its value.
-        let text = program(vec![Insn::new(op::LD_IMM64, 1, 0, 0, 0), helper("send_signal"), NOTHING]);
-        assert_eq!(Calls::new(ProgramType::Uprobe, &BTreeSet::new()).check(&text, |_| None), Ok(()));
-    }
-}
+#[path = "allowed_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use bpfmand_core::Insn;
 
+use super::helper_costs::cost_at;
 use super::loops::CallSite;
 use crate::text::opcode;
 use crate::text::scan::{Effect, effect, target, walk, width};
@@ -30,8 +31,10 @@ pub(super) enum Times {
 #[derive(Debug)]
 pub(super) struct LoopTree {
     pub(super) times: Times,
-    /// Instructions outside of the loops inside.
-    pub(super) insns: u64,
+    /// Time of the instructions outside of the loops inside, as a number of instructions.
+    pub(super) cost: u64,
+    /// Time of the longest of all its instructions.
+    pub(super) longest: u64,
     /// Calls outside of the loops inside.
     pub(super) calls: Vec<CallSite>,
     pub(super) inside: Vec<Self>,
@@ -40,9 +43,10 @@ pub(super) struct LoopTree {
 }
 
 impl LoopTree {
-    fn new(times: Times, insns: usize) -> Self {
+    fn new(times: Times, nodes: &BTreeSet<usize>, costs: &BTreeMap<usize, u64>) -> Self {
         let (calls, inside, repeated) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Self { times, insns: insns as u64, calls, inside, repeated }
+        let longest = nodes.iter().map(|at| cost_at(costs, *at)).max().unwrap_or(1);
+        Self { times, cost: cost_of(nodes, costs), longest, calls, inside, repeated }
     }
 
     /// Calls of functions and of helpers that call back, in loops too.
@@ -70,13 +74,35 @@ impl LoopTree {
     }
 }
 
+fn cost_of(nodes: &BTreeSet<usize>, costs: &BTreeMap<usize, u64>) -> u64 {
+    nodes.iter().fold(0, |all: u64, at| all.saturating_add(cost_at(costs, *at)))
+}
+
 /// Calls of iterators in one function, by place in its stack frame.
 #[derive(Debug, Default)]
 pub(super) struct Iterators {
-    /// Instruction, place, rounds.
-    pub(super) begun: Vec<(usize, i32, u64)>,
-    /// Instruction, place.
-    pub(super) asked: Vec<(usize, i32)>,
+    /// Places of the iterators that begin at instructions.
+    begun: BTreeMap<usize, i32>,
+    /// Instruction and rounds of the longest iterator that begins at a place.
+    longest: BTreeMap<i32, (usize, u64)>,
+    /// Places of the iterators that are asked at instructions.
+    asked: BTreeMap<usize, i32>,
+}
+
+impl Iterators {
+    /// Adds a call that begins an iterator.
+    pub(super) fn begin(&mut self, at: usize, place: i32, rounds: u64) {
+        self.begun.insert(at, place);
+        let longest = self.longest.entry(place).or_insert((at, rounds));
+        if rounds >= longest.1 {
+            *longest = (at, rounds);
+        }
+    }
+
+    /// Adds a call that asks an iterator for its next number.
+    pub(super) fn ask(&mut self, at: usize, place: i32) {
+        self.asked.insert(at, place);
+    }
 }
 
 /// A loop of which nothing here bounds the rounds, and which the verifier does not walk through.
@@ -91,26 +117,30 @@ struct Graph<'a> {
     insns: &'a [Insn],
     function: Range<usize>,
     iterators: &'a Iterators,
-    /// Stack slots of iterators, by the test of the call's result and the instruction that runs if there is a number.
+    /// Time of calls beyond that of their instructions.
+    costs: &'a BTreeMap<usize, u64>,
+    /// From a test of what the iterator's call found, to where it goes on with a number: the place of the iterator.
     found: BTreeMap<(usize, usize), i32>,
 }
 
 pub(super) fn loop_tree(
     insns: &[Insn],
     function: Range<usize>,
-    mut calls: Vec<CallSite>,
+    calls: Vec<CallSite>,
     iterators: &Iterators,
+    costs: &BTreeMap<usize, u64>,
 ) -> Result<LoopTree, Unbounded> {
     let nodes: BTreeSet<usize> = walk(insns, function.clone()).map(|(at, _)| at).collect();
     let is_followed = nodes.iter().all(|at| !matches!(effect_at(insns, *at), Effect::IndirectJump));
     let found = found_edges(insns, function.clone(), iterators);
-    let graph = Graph { insns, function, iterators, found };
+    let graph = Graph { insns, function, iterators, costs, found };
     if !is_followed {
         // Any instruction may lead to any other.
         graph.check_walked(&nodes, &calls)?;
         let times = graph.walked(&nodes);
-        return Ok(LoopTree { calls, repeated: nodes.clone(), ..LoopTree::new(times, nodes.len()) });
+        return Ok(LoopTree { calls, repeated: nodes.clone(), ..LoopTree::new(times, &nodes, costs) });
     }
+    let mut calls = calls.into_iter().map(|call| (call.at, call)).collect();
     graph.tree(Times::Once, &nodes, &mut calls, &mut BTreeSet::new())
 }
 
@@ -130,7 +160,7 @@ fn found_edges(
             _ => None,
         })
         .collect();
-    let edge = |(at, place): &(usize, i32)| {
+    let edge = |(at, place): (&usize, &i32)| {
         let test = at + 1;
         let insn = insns.get(test).filter(|_| function.contains(&test) && !jumped_to.contains(&test))?;
         let Effect::Jump { distance, conditional: true } = effect_at(insns, test) else { return None };
@@ -159,25 +189,28 @@ impl Graph<'_> {
         .map(|to| to.filter(|to| self.function.contains(to)))
     }
 
-    /// Loops among `nodes`, without the jumps behind the calls for the iterators in `ended`.
+    /// Loops among `nodes`, without the jumps behind the calls for the iterators in `ended`. Takes a time that grows with the
+    /// number of instructions, whatever loops and calls these are: a tenant writes them.
     fn tree(
         &self,
         times: Times,
         nodes: &BTreeSet<usize>,
-        calls: &mut Vec<CallSite>,
+        calls: &mut BTreeMap<usize, CallSite>,
         ended: &mut BTreeSet<i32>,
     ) -> Result<LoopTree, Unbounded> {
-        let mut tree = LoopTree::new(times, nodes.len());
+        let mut tree = LoopTree::new(times, nodes, self.costs);
         for part in self.components(nodes, ended) {
-            tree.insns -= part.len() as u64;
+            tree.cost = tree.cost.saturating_sub(cost_of(&part, self.costs));
             tree.repeated.extend(&part);
-            let mut within: Vec<CallSite> = calls.extract_if(.., |call| part.contains(&call.at)).collect();
+            let within = self.looked_at(&part).filter_map(|at| calls.remove_entry(at));
+            let mut within: BTreeMap<usize, CallSite> = within.collect();
             let (begin, place, rounds) = match self.bound(&part, ended) {
                 Some(bound) if ended.len() < MAX_NESTING => bound,
                 _ => {
-                    self.check_walked(&part, &within)?;
-                    let calls = within;
-                    tree.inside.push(LoopTree { calls, ..LoopTree::new(self.walked(&part), part.len()) });
+                    let calls: Vec<CallSite> = within.into_values().collect();
+                    self.check_walked(&part, &calls)?;
+                    let walked = LoopTree::new(self.walked(&part), &part, self.costs);
+                    tree.inside.push(LoopTree { calls, ..walked });
                     continue;
                 }
             };
@@ -185,38 +218,39 @@ impl Graph<'_> {
             tree.inside.push(self.tree(Times::Counted { begin, rounds }, &part, &mut within, ended)?);
             ended.remove(&place);
         }
-        tree.calls.append(calls);
+        tree.calls.extend(std::mem::take(calls).into_values());
         Ok(tree)
     }
 
-    /// Returns the iterator that bounds a loop: its next-call is inside of the loop, its new-call outside.
+    /// The instructions of a loop. Each pass over a loop goes through these, and through nothing outside of it.
+    fn looked_at<'p>(&self, part: &'p BTreeSet<usize>) -> impl Iterator<Item = &'p usize> + use<'p> {
+        #[cfg(test)]
+        tests::LOOKED_AT.with(|count| count.set(count.get() + part.len()));
+        part.iter()
+    }
+
+    /// The iterator that bounds a loop: asked in it, and begun outside.
     fn bound(&self, part: &BTreeSet<usize>, ended: &BTreeSet<i32>) -> Option<(usize, i32, u64)> {
-        let places = self.found.iter().filter(|((test, _), _)| part.contains(test)).map(|(_, place)| *place);
-        let begun_in =
-            |place| self.iterators.begun.iter().any(|(at, begun, _)| *begun == place && part.contains(at));
-        let mut bounds = places.filter(|place| !ended.contains(place) && !begun_in(*place));
-        bounds.find_map(|place| {
-            let begun = self.iterators.begun.iter().filter(|(_, begun, _)| *begun == place);
-            begun.copied().max_by_key(|(_, _, rounds)| *rounds)
-        })
+        let begun: BTreeSet<i32> =
+            self.looked_at(part).filter_map(|at| self.iterators.begun.get(at).copied()).collect();
+        let tested = self.looked_at(part).flat_map(|at| self.found.range((*at, 0)..=(*at, usize::MAX)));
+        let mut places =
+            tested.map(|(_, place)| *place).filter(|place| !ended.contains(place) && !begun.contains(place));
+        places.find_map(|place| self.iterators.longest.get(&place).map(|(at, rounds)| (*at, place, *rounds)))
     }
 
     /// Refuses a loop that no iterator of this function bounds, and in which the program asks an iterator or has a helper call
     /// back. There the verifier takes a round for the same as one before, and does not walk through all: such a loop need not end.
     fn check_walked(&self, part: &BTreeSet<usize>, calls: &[CallSite]) -> Result<(), Unbounded> {
-        let asked = self.iterators.asked.iter().map(|(at, _)| *at).filter(|at| part.contains(at));
+        let asked = self.looked_at(part).find(|at| self.iterators.asked.contains_key(at)).copied();
         let called_back = calls.iter().filter(|call| call.helper.is_some()).map(|call| call.at);
-        asked.chain(called_back).min().map_or(Ok(()), |at| Err(Unbounded { at }))
+        asked.into_iter().chain(called_back).min().map_or(Ok(()), |at| Err(Unbounded { at }))
     }
 
     fn walked(&self, part: &BTreeSet<usize>) -> Times {
-        let mut rounds: BTreeMap<i32, (usize, u64)> = BTreeMap::new();
-        for (_, place) in self.iterators.asked.iter().filter(|(at, _)| part.contains(at)) {
-            let begun = self.iterators.begun.iter().filter(|(_, begun, _)| begun == place);
-            if let Some((at, _, most)) = begun.max_by_key(|(_, _, rounds)| *rounds) {
-                rounds.insert(*place, (*at, *most));
-            }
-        }
+        let asked = self.looked_at(part).filter_map(|at| self.iterators.asked.get(at));
+        let longest = asked.filter_map(|place| Some((*place, *self.iterators.longest.get(place)?)));
+        let rounds: BTreeMap<i32, (usize, u64)> = longest.collect();
         let begin = rounds.values().map(|(at, _)| *at).min().or(part.first().copied()).unwrap_or_default();
         let iterated = rounds.values().fold(1, |all: u64, (_, rounds)| all.saturating_mul((*rounds).max(1)));
         Times::Walked { begin, iterated }
@@ -278,3 +312,7 @@ impl Graph<'_> {
         components
     }
 }
+
+#[cfg(test)]
+#[path = "loop_tree_tests.rs"]
+mod tests;

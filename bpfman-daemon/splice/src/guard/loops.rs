@@ -11,12 +11,16 @@ use bpfmand_core::{Insn, ProgramText};
 
 use super::allowed::{Calls, ForbiddenUse};
 use super::constants::{Constant, RegisterConstants, at_calls};
+use super::helper_costs::{HelperCosts, KERNEL_FUNCTION, MapBounds};
 use super::loop_tree::{Iterators, LoopTree, Times, loop_tree};
-use super::steps::{CountedFunction, CountedLoops, is_global};
+use super::steps::{CountedFunction, CountedLoops, global_functions};
 use crate::text::scan::{Effect, target, walk};
 
 /// Maximum number of rounds of all loops of one nesting together: a few milliseconds.
 pub const MAX_ROUNDS: u64 = 100_000;
+
+/// Maximum number of functions of a program: the kernel's own (`BPF_MAX_SUBPROGS`).
+pub(super) const MAX_FUNCTIONS: usize = 256;
 
 /// Maximum nesting of calls of one function. The kernel allows eight frames.
 const MAX_NESTING: usize = 16;
@@ -40,31 +44,42 @@ struct LoopCount<'a, N, M> {
     text: &'a ProgramText,
     calls: &'a Calls<'a>,
     kernel_function: N,
-    map_entries: M,
+    map: M,
+    /// Bytes of the largest value of its maps.
+    largest_value: u64,
     functions: BTreeMap<usize, CountedFunction>,
     known: BTreeMap<usize, u64>,
 }
 
 impl Calls<'_> {
-    /// Returns the loops of a program, each with its number of rounds. `map_entries` returns the capacity of the map at
-    /// an index, in entries. Loops by helpers that root granted count as one round.
+    /// Returns the loops of a program, each with its number of rounds. `map` returns the bounds of the map at an index. Loops by
+    /// helpers that root granted count as one round.
     ///
     /// # Errors
-    /// The first loop whose count is no constant, or that makes more than [`MAX_ROUNDS`], or a tail call that may be repeated.
+    /// The first loop whose count is no constant, or that makes more than [`MAX_ROUNDS`], or a tail call that may be repeated; more
+    /// than [`MAX_FUNCTIONS`].
     pub fn loops(
         &self,
         text: &ProgramText,
         kernel_function: impl Fn(&Insn) -> Option<String>,
-        map_entries: impl Fn(usize) -> Option<u32>,
+        map: impl Fn(usize) -> Option<MapBounds>,
     ) -> Result<CountedLoops, ForbiddenUse> {
+        if let Some(beyond) = text.functions.get(MAX_FUNCTIONS) {
+            let what = format!("{} functions, more than {MAX_FUNCTIONS}", text.functions.len());
+            return Err(self.forbidden(text, beyond.start, None, what));
+        }
+        let values = text.map_indexes().into_iter().filter_map(&map).map(|map| u64::from(map.value_size));
+        let largest_value = values.max().unwrap_or(0);
         let (functions, known) = (BTreeMap::new(), BTreeMap::new());
-        let mut count = LoopCount { text, calls: self, kernel_function, map_entries, functions, known };
+        let mut count =
+            LoopCount { text, calls: self, kernel_function, map, largest_value, functions, known };
+        let global = global_functions(text);
         let mut has_tail_call = false;
         for function in &text.functions {
             let span = function.start..function.start + function.len;
             has_tail_call |= walk(&text.insns, span.clone()).any(|(_, effect)| is_tail_call(effect));
             let counted =
-                CountedFunction { is_global: is_global(text, function.start), tree: count.tree(span)? };
+                CountedFunction { is_global: global.contains(&function.start), tree: count.tree(span)? };
             count.functions.insert(function.start, counted);
         }
         count.check_called_in_loops()?;
@@ -79,34 +94,23 @@ impl Calls<'_> {
 /// Use that is refused in loops whose end only the verifier knows.
 const IN_PLAIN_LOOP: &str = "an iterator or a callback in a loop that no iterator bounds";
 
-impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, N, M> {
+impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<MapBounds>> LoopCount<'_, N, M> {
     /// Refuses calls, in loops that no iterator bounds, of functions that iterate themselves or call such functions.
     fn check_called_in_loops(&self) -> Result<(), ForbiddenUse> {
-        let mut iterating: BTreeSet<usize> = self
-            .functions
-            .iter()
-            .filter(|(_, function)| function.tree.is_iterating())
-            .map(|(start, _)| *start)
-            .collect();
-        loop {
-            let is_new = |start: &usize, function: &CountedFunction| {
-                !iterating.contains(start)
-                    && function
-                        .tree
-                        .all_calls()
-                        .into_iter()
-                        .any(|call| call.callee.is_some_and(|to| iterating.contains(&to)))
-            };
-            let found: Vec<usize> = self
-                .functions
-                .iter()
-                .filter(|(start, function)| is_new(start, function))
-                .map(|(start, _)| *start)
-                .collect();
-            if found.is_empty() {
-                break;
+        let mut callers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (start, function) in &self.functions {
+            for callee in function.tree.all_calls().into_iter().filter_map(|call| call.callee) {
+                callers.entry(callee).or_default().push(*start);
             }
-            iterating.extend(found);
+        }
+        let is_iterating = |(_, function): &(&usize, &CountedFunction)| function.tree.is_iterating();
+        let mut new: Vec<usize> =
+            self.functions.iter().filter(is_iterating).map(|(start, _)| *start).collect();
+        let mut iterating = BTreeSet::new();
+        while let Some(start) = new.pop() {
+            if iterating.insert(start) {
+                new.extend(callers.remove(&start).unwrap_or_default());
+            }
         }
         let calls = self.functions.values().flat_map(|function| function.tree.walked_calls());
         let refused = calls
@@ -171,7 +175,8 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
         let (mut calls, mut iterators) = (Vec::new(), Iterators::default());
         let registers = at_calls(insns, function.clone());
         let is_entry = self.text.functions.first().is_some_and(|entry| entry.start == function.start);
-        let mut tail_calls = Vec::new();
+        let (mut tail_calls, mut costs) = (Vec::new(), BTreeMap::new());
+        let helpers = HelperCosts { map: &self.map, largest_value: self.largest_value };
         for (at, effect) in walk(insns, function.clone()) {
             match effect {
                 Effect::BoundedLoop { .. } => {
@@ -187,16 +192,22 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
                 effect if is_tail_call(effect) => tail_calls.push(at),
                 Effect::Helper(number) => {
                     let Some(registers) = registers.get(&at) else { continue };
-                    calls.extend(self.helper_loop(at, number, registers));
+                    let called = self.helper_loop(at, number, registers);
+                    let visits = called.as_ref().filter(|_| number == FOR_EACH_MAP_ELEM);
+                    let visits = HelperCosts::of_visits(visits.and_then(|call| call.rounds).unwrap_or(0));
+                    costs.insert(at, helpers.of(number, registers).saturating_add(visits));
+                    calls.extend(called);
                 }
                 Effect::Kfunc { .. } => {
                     let Some(registers) = registers.get(&at) else { continue };
-                    self.iterator(at, registers, &mut iterators)?;
+                    if !self.iterator(at, registers, &mut iterators)? {
+                        costs.insert(at, KERNEL_FUNCTION);
+                    }
                 }
                 _ => {}
             }
         }
-        let tree = loop_tree(insns, function, calls, &iterators)
+        let tree = loop_tree(insns, function, calls, &iterators, &costs)
             .map_err(|unbounded| self.refused(unbounded.at, IN_PLAIN_LOOP))?;
         match tail_calls.into_iter().find(|at| tree.repeats(*at)) {
             Some(at) => Err(self.refused(at, "a tail call in a loop")),
@@ -208,17 +219,18 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
         self.calls.forbidden(self.text, at, None, what.to_owned())
     }
 
-    /// A call of an iterator over numbers. The function that begins one has to be the one that runs its rounds.
+    /// A call of an iterator over numbers: returns whether it is one. The function that begins one has to be the one that runs its
+    /// rounds.
     fn iterator(
         &self,
         at: usize,
         registers: &RegisterConstants,
         iterators: &mut Iterators,
-    ) -> Result<(), ForbiddenUse> {
+    ) -> Result<bool, ForbiddenUse> {
         let name = (self.kernel_function)(&self.text.insns[at]);
         let is_new = name.as_deref() == Some(ITERATOR);
         if !is_new && name.as_deref() != Some(NEXT) || self.calls.is_granted(ITERATOR) {
-            return Ok(());
+            return Ok(false);
         }
         let Constant::Frame(place) = registers.get(1) else {
             let what = "an iterator that is no variable of the function which begins it".to_owned();
@@ -226,11 +238,11 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
         };
         if is_new {
             let rounds = self.bounded(iterated(registers), at, Some(ITERATOR))?;
-            iterators.begun.push((at, place, rounds));
+            iterators.begin(at, place, rounds);
         } else {
-            iterators.asked.push((at, place));
+            iterators.ask(at, place);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Returns the call of a helper that calls a function of the program repeatedly.
@@ -239,7 +251,7 @@ impl<N: Fn(&Insn) -> Option<String>, M: Fn(usize) -> Option<u32>> LoopCount<'_, 
             (LOOP, Constant::Number(rounds)) => ("bpf_loop", Some(u64::from(rounds as u32))),
             (LOOP, _) => ("bpf_loop", None),
             (FOR_EACH_MAP_ELEM, Constant::Map(index)) => {
-                ("bpf_for_each_map_elem", (self.map_entries)(index).map(u64::from))
+                ("bpf_for_each_map_elem", (self.map)(index).and_then(|map| map.entries).map(u64::from))
             }
             (FOR_EACH_MAP_ELEM, _) => ("bpf_for_each_map_elem", None),
             _ => return None,

@@ -11,12 +11,17 @@ pub(in crate::guard) fn number(register: u8, value: i32) -> Insn {
     Insn::new(MOV64_IMM, register, 0, 0, value)
 }
 
-fn helper(number: i32) -> Insn {
+pub(in crate::guard) fn helper(number: i32) -> Insn {
     Insn::new(op::CALL, 0, 0, 0, number)
 }
 
 fn kernel_function(id: i32) -> Insn {
     Insn::new(op::CALL, 0, op::PSEUDO_KFUNC_CALL, 0, id)
+}
+
+/// A map in a register.
+pub(in crate::guard) fn map_in(register: u8, map: i32) -> [Insn; 2] {
+    [Insn::new(op::LD_IMM64, register, op::PSEUDO_MAP_FD, 0, map), Insn::new(0, 0, 0, 0, 0)]
 }
 
 /// A call of `bpf_loop`, of eight instructions, that begins at `at`.
@@ -41,8 +46,12 @@ pub(in crate::guard) fn program(functions: &[Vec<Insn>]) -> ProgramText {
 pub(in crate::guard) fn counted(text: &ProgramText, granted: &[&str]) -> Result<CountedLoops, ForbiddenUse> {
     let granted: BTreeSet<String> = granted.iter().map(|name| (*name).to_owned()).collect();
     let name = |call: &Insn| Some([NEXT, ITERATOR][usize::from(call.imm == 1)].to_owned());
-    let entries = |index: usize| [Some(10), Some(1 << 20), None][index];
-    Calls::new(ProgramType::Xdp, &granted).loops(text, name, entries)
+    let map = |index: usize| {
+        let value_size = [8, 8, 8, 4 << 20][index];
+        let entries = [Some(10), Some(1 << 20), None, Some(1)][index];
+        Some(MapBounds { entries, key_size: 4, value_size, is_trie: false })
+    };
+    Calls::new(ProgramType::Xdp, &granted).loops(text, name, map)
 }
 
 fn count(functions: &[Vec<Insn>], granted: &[&str]) -> Result<u64, ForbiddenUse> {
@@ -195,4 +204,12 @@ fn tail_calls_are_not_repeated() {
         assert_eq!(refused.function, function);
         assert!(refused.what.contains(what), "{}", refused.what);
     }
+}
+
+#[test]
+fn more_functions_than_the_kernel_takes_are_refused() {
+    let functions = |count| vec![vec![number(0, 0), EXIT]; count];
+    assert_eq!(count(&functions(MAX_FUNCTIONS), &[]), Ok(1));
+    let refused = count(&functions(MAX_FUNCTIONS + 1), &[]).unwrap_err();
+    assert!(refused.what.contains("257 functions"), "{}", refused.what);
 }

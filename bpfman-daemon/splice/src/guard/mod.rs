@@ -2,6 +2,8 @@
 
 pub(crate) mod allowed;
 mod constants;
+pub(crate) mod exits;
+pub(crate) mod helper_costs;
 mod helper_names;
 mod loop_tree;
 pub(crate) mod loops;

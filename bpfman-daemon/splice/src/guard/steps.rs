@@ -2,9 +2,9 @@
 //!
 //! The verifier walks through each round of plain loops, so that a run takes none of the instructions that it walked through
 //! twice, but for two: what its counted loops repeat, which it may walk through once, and global functions, which it walks
-//! through once however often they are called.
+//! through once however often they are called. A call of the kernel counts as many as it takes the time of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpfmand_core::ProgramText;
 
@@ -40,7 +40,7 @@ impl CountedLoops {
         self.has_tail_call
     }
 
-    /// Most instructions of one run, where the verifier walked through `verified` instructions.
+    /// Most instructions of one run, with those in whose time the kernel does what it calls, where the verifier walked through `verified` instructions.
     #[must_use]
     pub fn steps(&self, verified: u32) -> u64 {
         let mut count = StepCount { loops: self, verified: verified.into(), known: BTreeMap::new() };
@@ -78,7 +78,7 @@ impl StepCount<'_> {
     }
 
     fn tree(&mut self, tree: &LoopTree) -> Bounds {
-        let mut once = Bounds { steps: tree.insns, weight: 1 };
+        let mut once = Bounds { steps: tree.cost, weight: tree.longest };
         let calls: Vec<Bounds> = tree.calls.iter().map(|call| self.call(call)).collect();
         let inside: Vec<Bounds> = tree.inside.iter().map(|part| self.tree(part)).collect();
         for part in calls.into_iter().chain(inside) {
@@ -110,31 +110,38 @@ impl Bounds {
     }
 }
 
-/// Returns whether the type information makes the function that begins at an instruction a global one for the verifier.
-pub(super) fn is_global(text: &ProgramText, start: usize) -> bool {
-    let info = text.func_info.iter().find(|info| info.insn_off as usize == start);
-    let (Some(info), Some(btf)) = (info, &text.btf) else { return false };
+/// Returns the beginnings of the functions that the type information makes global ones for the verifier.
+pub(super) fn global_functions(text: &ProgramText) -> BTreeSet<usize> {
+    let Some(btf) = &text.btf else { return BTreeSet::new() };
+    let linkages = linkages(btf);
     // A type that cannot be found counts as the worse.
-    linkage(btf, info.type_id).is_none_or(|linkage| linkage != STATIC)
+    let is_static = |id: u32| linkages.get(&id) == Some(&STATIC);
+    let mut found = BTreeMap::new();
+    for info in &text.func_info {
+        found.entry(info.insn_off as usize).or_insert(!is_static(info.type_id));
+    }
+    found.into_iter().filter(|(_, is_global)| *is_global).map(|(start, _)| start).collect()
 }
 
 /// Linkage of a FUNC, in the place of a length.
 const STATIC: u32 = 0;
 
-fn linkage(btf: &[u8], id: u32) -> Option<u32> {
-    let types = records::sections(btf).ok()?.types;
+/// Returns the linkages of all functions, by the id of their types.
+fn linkages(btf: &[u8]) -> BTreeMap<u32, u32> {
+    let mut found = BTreeMap::new();
+    let Ok(sections) = records::sections(btf) else { return found };
     let mut at = 0;
-    for number in 1..=id {
-        let word = records::word_at(types, at + 4)?;
+    for id in 1.. {
+        let Some(word) = records::word_at(sections.types, at + 4) else { break };
         let (kind, vlen) = (word >> 24 & 0x1f, word & 0xffff);
-        if number == id {
-            return (kind == records::FUNC).then_some(vlen);
-        }
-        let (_, once, each): (WordType, _, _) = records::shape(kind)?;
+        let Some((_, once, each)): Option<(WordType, _, _)> = records::shape(kind) else { break };
         let entries = if kind == records::FUNC { 0 } else { vlen as usize };
+        if kind == records::FUNC {
+            found.insert(id, vlen);
+        }
         at += (3 + once.len() + entries * each.len()) * 4;
     }
-    None
+    found
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bpfmand_core::{FuncInfo, Insn, op};
 
 use super::*;
-use crate::guard::loops::tests::{EXIT, bpf_for, counted, looped, number, plain, program};
+use crate::guard::loops::tests::{EXIT, bpf_for, counted, helper, looped, map_in, number, plain, program};
 
 /// A call of the function behind this one, at `at` in a function of `len` instructions.
 fn call_next(at: usize, len: usize) -> Insn {
@@ -64,4 +64,36 @@ fn loops_around_calls_of_global_functions_multiply() {
     assert_eq!(steps_of_global(&[around.clone(), around, one], 3000), 3000 * 3000 * 3000);
     let once = vec![call_next(0, 2), EXIT];
     assert_eq!(steps_of_global(&[once, vec![number(0, 0), EXIT]], 3000), 4);
+}
+
+#[test]
+fn time_of_helpers_in_loops_counts() {
+    const UPDATE: i32 = 2;
+    const CURRENT_CPU: i32 = 8;
+    // A map whose values have 4 MiB.
+    let body = |call: i32| [&map_in(1, 3)[..], &[helper(call)]].concat();
+    let counted = |call| [bpf_for(-8, 1000, &body(call)), vec![EXIT]].concat();
+    assert!(steps(&[counted(UPDATE)], 20_000) > 1000 * (4 << 20) / 16);
+    assert!(steps(&[counted(CURRENT_CPU)], 20_000) < 20_000);
+    // A loop that the verifier walks through.
+    let walked = |call| [plain(&body(call)), vec![EXIT]].concat();
+    assert!(steps(&[walked(UPDATE)], 4000) > 1000 * (4 << 20) / 16);
+    assert_eq!(steps(&[walked(CURRENT_CPU)], 4000), 4000);
+    // One call of it, in a program without a loop.
+    let once = [body(UPDATE), vec![EXIT]].concat();
+    assert!(steps(&[once], 4000) < 300_000);
+    // A callback, and a function.
+    let callback = [body(UPDATE), vec![EXIT]].concat();
+    assert!(steps(&[looped(0, 1000, 8), callback], 4000) > 1000 * (4 << 20) / 16);
+}
+
+#[test]
+fn memory_of_unknown_place_or_size_counts_as_the_largest() {
+    const COPY: i32 = 148;
+    const FRAME: u8 = 10;
+    let one = |before: &[Insn]| steps(&[[before, &[helper(COPY), EXIT]].concat()], 100_000);
+    let to_frame = Insn::new(crate::text::opcode::MOV64_REG, 1, FRAME, 0, 0);
+    assert!(one(&[]) > (64 << 10) / 16);
+    assert!(one(&[to_frame]) < 1000);
+    assert!(one(&[number(2, 16)]) < 1000);
 }

@@ -9,7 +9,7 @@
 //! by cgroup:             bpf_get_current_ancestor_cgroup_id(entry.level) == entry.id, or out
 //! by process namespace:  the namespace's inode and the beginning of its first process are the entry's, or out
 //! of one user:           the task's uid, euid and suid are entry.user, and its memory is not protected from that user, or out
-//! r1 = r6; the program as it was
+//! r1 = r6; the program as it was, but where perf events run it: there each exit returns 1
 //! out: return 1 where perf events run the program, else 0
 //! ```
 //!
@@ -18,6 +18,7 @@
 
 use bpfmand_core::{FuncInfo, Insn, LineInfo, MapSpec, ProgramText, TaskGroup, map_type, op};
 
+use super::exits::with_end;
 use crate::text::asm::Asm;
 use crate::text::opcode::{
     ADD64_REG, AND64_IMM, JEQ64, JEQ64_REG, JGE64, JNE64, JNE64_REG, LOAD_DW, LOAD_W, LSH64_IMM, MOV64_IMM,
@@ -120,6 +121,8 @@ pub struct GuardTest {
     pub credentials: Option<CredentialOffsets>,
     /// Result of the program for tasks that do not match.
     pub neutral: i32,
+    /// True if the program has that result for all tasks: perf events keep samples from other users of the same place by another.
+    pub only_neutral: bool,
 }
 
 /// A guarded program.
@@ -173,11 +176,15 @@ pub fn set_guard_entry(table: &mut [u8], index: u32, tasks: &GuardedTasks) -> bo
     }
 }
 
-/// Returns a program with the test in front. The program itself is unchanged; positions in its function and line
-/// records move by the length of the test.
+/// Returns a program with the test in front. The program itself is unchanged, but for its exits where it has one result only;
+/// positions in its function and line records move by the length of the test. `None` if an exit is too far from the others.
 #[must_use]
-pub fn guarded(text: &ProgramText, test: &GuardTest) -> Guarded {
-    put_in_front(text, front(test))
+pub fn guarded(text: &ProgramText, test: &GuardTest) -> Option<Guarded> {
+    if test.only_neutral {
+        let end = [Insn::new(MOV64_IMM, 0, 0, 0, test.neutral), Insn::new(op::EXIT, 0, 0, 0, 0)];
+        return with_end(text, &end, front(test)).ok();
+    }
+    Some(put_in_front(text, front(test)))
 }
 
 /// A program with more instructions at the beginning of its entry function.

@@ -19,7 +19,7 @@ const NEWER: CredentialOffsets =
     CredentialOffsets { protection: Protection::OfProgram { exec_state: 56, dumpable: 64 }, ..CREDENTIALS };
 
 fn test(namespaces: Option<TaskOffsets>, credentials: Option<CredentialOffsets>) -> GuardTest {
-    GuardTest { table: 3, namespaces, credentials, neutral: 0 }
+    GuardTest { table: 3, namespaces, credentials, neutral: 0, only_neutral: false }
 }
 
 fn text() -> ProgramText {
@@ -43,7 +43,7 @@ fn text() -> ProgramText {
 fn what_it_was_follows_with_its_functions_and_lines() {
     for namespaces in [None, Some(OFFSETS)] {
         let before = text();
-        let guarded = guarded(&before, &test(namespaces, namespaces.map(|_| CREDENTIALS)));
+        let guarded = guarded(&before, &test(namespaces, namespaces.map(|_| CREDENTIALS))).unwrap();
         let (after, by) = (&guarded.text, guarded.len);
         assert_eq!(after.insns[by..], before.insns);
         assert_eq!(after.functions[0].len, by + 2);
@@ -153,7 +153,7 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
     let by_namespace = TaskGroup::PidNamespace { inode: 9, began: 5 };
     let task = || Task { cookie: 1, group: 77, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
     for credentials in [CREDENTIALS, NEWER] {
-        let whole = guarded(&text(), &test(Some(OFFSETS), Some(credentials)));
+        let whole = guarded(&text(), &test(Some(OFFSETS), Some(credentials))).unwrap();
         let runs = |group, user, task: &Task| {
             passes(&whole.text.insns[..whole.len], &GuardedTasks { group, user }, task)
         };
@@ -183,7 +183,7 @@ fn program_runs_for_the_tasks_of_its_entry_alone() {
 
 #[test]
 fn user_that_the_program_cannot_test_is_let_in_nowhere() {
-    let without = guarded(&text(), &test(Some(OFFSETS), None));
+    let without = guarded(&text(), &test(Some(OFFSETS), None)).unwrap();
     let group = TaskGroup::ControlGroup { level: 3, id: 77 };
     let task = Task { cookie: 1, group: 77, namespace: (9, 50_000_001), users: [1000; 3], flags: 1 };
     let front = &without.text.insns[..without.len];
@@ -219,4 +219,18 @@ fn table_of_an_earlier_version_takes_tasks_but_no_user() {
     assert_eq!(table[16..32], guard_entry(&GuardedTasks { group, user: None })[..16]);
     assert!(!set_guard_entry(&mut table, 2, &GuardedTasks { group, user: Some(1000) }));
     assert!(table[32..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn program_of_a_perf_event_has_one_result() {
+    let test = GuardTest { neutral: 1, only_neutral: true, ..test(Some(OFFSETS), Some(CREDENTIALS)) };
+    let guarded = guarded(&text(), &test).unwrap();
+    let (insns, len) = (&guarded.text.insns, guarded.len);
+    // Its own exit leads to the end, that of the function that it calls does not.
+    let exit = insns[len + 1];
+    assert_eq!((exit.code, (len + 2) as i64 + i64::from(exit.off)), (op::JA, 1));
+    assert_eq!(insns[1..3], [Insn::new(0xb7, 0, 0, 0, 1), Insn::new(op::EXIT, 0, 0, 0, 0)]);
+    assert_eq!(insns[len + 3], Insn::new(op::EXIT, 0, 0, 0, 0));
+    // The test goes on with the program.
+    assert_eq!((insns[0].code, insns[0].off), (op::JA, 2));
 }

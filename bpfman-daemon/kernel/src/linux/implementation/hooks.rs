@@ -2,8 +2,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
-    ProcessScope, ProgramId, XdpRunsIn,
+    CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
+    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use crate::linux::{
@@ -63,10 +63,15 @@ impl KernelHooks for LinuxKernel {
         links::attach(&self.namespaces, program, target)
     }
 
-    fn binary_identity(&self, target: &str, scope: &ProcessScope) -> Result<FoundFile, KernelError> {
+    fn binary_identity(
+        &self,
+        target: &str,
+        scope: &ProcessScope,
+        reader: Option<&FileReader>,
+    ) -> Result<FoundFile, KernelError> {
         let fail =
             |reason: ProbeTargetError| KernelError::NoProbeTarget { target: format!("\"{target}\""), reason };
-        let file = symbols::find_file(target, scope, None).map_err(fail)?;
+        let file = symbols::find_file(target, scope, reader).map_err(fail)?;
         Ok(FoundFile { identity: file.identity().map_err(fail)?, is_local: file.is_local() })
     }
 

@@ -93,9 +93,12 @@ impl KernelFacts for SimKernel {
         Ok(TaskGroup::ControlGroup { level: 1, id: generation << 32 | path.len() as u64 })
     }
 
-    fn users_of_group(&self, _path: &str, _tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError> {
-        // Processes have no users here.
-        Ok(BTreeSet::new())
+    fn users_of_group(&self, path: &str, tasks: &TaskGroup) -> Result<BTreeSet<u32>, KernelError> {
+        if self.tasks_of_group(path)? != *tasks {
+            let of = format!("cgroup {path}");
+            return Err(KernelError::NoTaskGroup { of, reason: "another cgroup has its path" });
+        }
+        Ok(self.enter("users_of_group")?.targets.users_of(path))
     }
 
     fn task_began(&self, tasks: &TaskGroup, pid: u32) -> Option<u64> {

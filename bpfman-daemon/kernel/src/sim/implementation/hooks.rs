@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use bpfmand_core::{
-    CgroupPath, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId, LinkFacts,
-    ProcessScope, ProgramId, XdpRunsIn,
+    CgroupPath, FileReader, GroupContents, HookContents, HookKey, HookKind, Interface, KernelLinkId,
+    LinkFacts, ProcessScope, ProgramId, XdpRunsIn,
 };
 
 use bpfmand_core::uapi::link_type;
 
 use crate::sim::errno::EINVAL;
 use crate::sim::{SimHandle, SimKernel, objects::LINK, refuse};
-use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink};
+use crate::{FilterPlace, FoundFile, KernelError, KernelHooks, LinkTarget, NewLink, ProbeTargetError};
 
 impl KernelHooks for SimKernel {
     fn link_of(&self, handle: &SimHandle) -> Result<LinkFacts, KernelError> {
@@ -51,9 +51,20 @@ impl KernelHooks for SimKernel {
         Ok(NewLink { link: self.handle(&mut state, key), targets })
     }
 
-    fn binary_identity(&self, target: &str, _: &ProcessScope) -> Result<FoundFile, KernelError> {
+    fn binary_identity(
+        &self,
+        target: &str,
+        _: &ProcessScope,
+        reader: Option<&FileReader>,
+    ) -> Result<FoundFile, KernelError> {
         self.wait_for_file(target);
         let state = self.enter("binary_identity")?;
+        if let Some(reader) = reader.filter(|reader| reader.uid != 0)
+            && state.targets.first_hidden(&[target.into()]).is_some()
+        {
+            let reason = ProbeTargetError::Unreadable { uid: reader.uid, path: target.to_owned() };
+            return Err(KernelError::NoProbeTarget { target: format!("\"{target}\""), reason });
+        }
         let is_local = state.is_local(target);
         Ok(FoundFile { identity: state.binary_identity(target)?, is_local })
     }

@@ -1,0 +1,65 @@
+//! One end for all exits of a program's entry function, in front of it.
+
+use bpfmand_core::{Insn, ProgramText, op};
+
+use super::test::{Guarded, put_in_front};
+use crate::text::scan::{Effect, walk};
+
+/// An exit is farther from the next one than a jump reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooFar;
+
+/// Returns a program whose exits lead to `end`, which returns. `front` runs before the program, and goes on behind itself.
+///
+/// ```text
+/// go to front
+/// end
+/// front
+/// the program as it was, each exit a jump to end, or to an exit before it that is nearer
+/// ```
+pub(crate) fn with_end(text: &ProgramText, end: &[Insn], front: Vec<Insn>) -> Result<Guarded, TooFar> {
+    let over = i16::try_from(end.len()).map_err(|_| TooFar)?;
+    let all = [&[Insn::new(op::JA, 0, 0, over, 0)], end, &front].concat();
+    let mut ended = put_in_front(text, all);
+    let end = ended.text.functions.first().map_or(ended.text.insns.len(), |entry| entry.start + entry.len);
+    let exits: Vec<usize> = walk(&ended.text.insns, ended.len..end)
+        .filter_map(|(at, effect)| (effect == Effect::Exit).then_some(at))
+        .collect();
+    // The end begins at instruction 1.
+    let mut nearest = 1;
+    for (number, at) in exits.iter().enumerate() {
+        let distance = |to: usize| i16::try_from(to as i64 - *at as i64 - 1).map_err(|_| TooFar);
+        ended.text.insns[*at] = Insn::new(op::JA, 0, 0, distance(nearest)?, 0);
+        // The last one from which the next is still within reach.
+        if exits.get(number + 1).is_some_and(|next| next - nearest > i16::MAX as usize) {
+            nearest = *at;
+        }
+    }
+    Ok(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::testing::{EXIT, program, set_r0};
+
+    #[test]
+    fn exits_far_from_the_end_lead_to_it_by_others() {
+        let part: Vec<Insn> = [vec![set_r0(0); 20_000], vec![EXIT]].concat();
+        let far = part.repeat(4);
+        let end = [set_r0(1), EXIT];
+        let ended = with_end(&program(&[&far]).0, &end, Vec::new()).unwrap();
+        let exits = (1..=4).map(|part| ended.len + part * 20_001 - 1);
+        for mut at in exits {
+            let mut jumps = 0;
+            while at != 1 {
+                assert_eq!(ended.text.insns[at].code, op::JA);
+                at = (at as i64 + 1 + i64::from(ended.text.insns[at].off)) as usize;
+                jumps += 1;
+            }
+            assert!(jumps <= 4, "{jumps}");
+        }
+        let too_far = [vec![set_r0(0); 40_000], vec![EXIT]].concat();
+        assert_eq!(with_end(&program(&[&too_far]).0, &end, Vec::new()), Err(TooFar));
+    }
+}

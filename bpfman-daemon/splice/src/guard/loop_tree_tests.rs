@@ -1,0 +1,33 @@
+use std::cell::Cell;
+
+use crate::guard::loops::tests::{EXIT, bpf_for, counted, number, plain, program, turns};
+
+std::thread_local! {
+    /// Instructions that the analysis of this thread passed over.
+    pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Instructions passed over for so many parts, for each instruction of the program.
+fn passes(part: &[bpfmand_core::Insn], count: usize) -> usize {
+    let insns = [part.repeat(count), vec![EXIT]].concat();
+    let len = insns.len();
+    LOOKED_AT.set(0);
+    let _refused_or_not = counted(&program(&[insns]), &[]);
+    LOOKED_AT.get() / len
+}
+
+#[test]
+fn time_of_the_analysis_grows_with_the_text_alone() {
+    // Loops one behind the other, of each kind, with an iterator that none of them or each of them asks.
+    for part in [
+        plain(&[number(7, 0)]),
+        bpf_for(-8, 10, &[]),
+        turns(-8, &[number(7, 0)]),
+        bpf_for(-8, 2, &bpf_for(-16, 2, &[])),
+    ] {
+        for count in [100, 1000, 10_000] {
+            let passes = passes(&part, count);
+            assert!(passes <= 40, "{passes} passes over {count} parts of {} instructions", part.len());
+        }
+    }
+}
