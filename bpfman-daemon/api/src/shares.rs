@@ -124,7 +124,14 @@ mod tests {
     use super::*;
 
     fn permit(uid: u32, owner: Owner) -> Permit {
-        Permit { uid, account: uid, owner, limits: GrantLimits::default(), tenant: None, speaks_for_all: false }
+        Permit {
+            uid,
+            account: uid,
+            owner,
+            limits: GrantLimits::default(),
+            tenant: None,
+            speaks_for_all: false,
+        }
     }
 
     fn of_namespace(namespace: &str, name: &str) -> Permit {

@@ -152,6 +152,7 @@ impl<K: Kernel> Engine<K> {
         })?;
         drop(namespace);
         if old.is_none() {
+            self.state().drifted.remove(key);
             self.step("attach", "move into place");
             retry_once(|| self.place_hook(&hook))?;
         }

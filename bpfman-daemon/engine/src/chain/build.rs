@@ -111,7 +111,8 @@ impl<K: Kernel> Engine<K> {
         withheld: &[LinkId],
     ) -> Result<BuiltChain<'_, K>, EngineError> {
         // Also for the member of a direct chain: the kernel may have reused the ids of lost programs.
-        self.ensure_not_lost(all.iter().map(|link| &**link))?;
+        let runs = |link: &&Arc<LinkRecord>| !withheld.contains(&link.id);
+        self.ensure_not_lost(all.iter().filter(runs).map(|link| &**link))?;
         self.fold_counters(key)?;
         let unsent = self.joined(all)?.iter().fold(Unsent::default(), |ways, member| ways.and(member.unsent));
         let is_withheld = |link: &&Arc<LinkRecord>| withheld.contains(&link.id);

@@ -30,30 +30,41 @@ impl State {
             Change::End(RecordKey::Link(id)) => (self.links.get(id), None),
             // A version of another owner, or without a guard, may have another rank.
             Change::Put(Record::Program(program)) => {
-                let keys = self.links_of(program.uid).filter_map(|link| Some(link.hook?.netns));
-                let keys: Vec<_> = keys.collect();
-                return self.unsettled.extend(keys);
+                let keys: Vec<HookKey> = self.links_of(program.uid).filter_map(|link| link.hook).collect();
+                return self.note_hooks(keys);
+            }
+            // Programs of the machine may have come while this chain was built.
+            Change::Put(Record::Hook(hook)) if hook.unsent != self.unsent_at(&hook.key) => {
+                return self.note_hooks(vec![hook.key]);
             }
             _ => return,
         };
         let links = || old.into_iter().chain(new);
-        let mut found: Vec<HookNetns> = links().filter_map(|link| Some(link.hook?.netns)).collect();
+        let mut found: Vec<HookKey> = links().filter_map(|link| link.hook).collect();
         // An extension keeps the chain of the extended program from being built.
         let extended = links().filter_map(|link| self.programs.get(&link.program)?.extended());
-        found.extend(extended.flat_map(|uid| self.links_of(uid)).filter_map(|link| Some(link.hook?.netns)));
-        self.unsettled.extend(found);
+        found.extend(extended.flat_map(|uid| self.links_of(uid)).filter_map(|link| link.hook));
+        self.note_hooks(found);
+    }
+
+    fn note_hooks(&mut self, keys: Vec<HookKey>) {
+        self.unsettled.extend(keys.iter().map(|key| key.netns));
+        self.touched.extend(keys);
     }
 
     /// Returns the hooks in these network namespaces whose chains hold members of tenants to something else than they should,
     /// or leave some out.
-    fn unsettled_hooks(&self, namespaces: &HashSet<HookNetns>) -> Vec<HookKey> {
+    fn unsettled_hooks(&self, namespaces: &HashSet<HookNetns>, touched: &HashSet<HookKey>) -> Vec<HookKey> {
         let hooks = namespaces.iter().flat_map(|netns| self.links.hooks_in(*netns));
-        hooks.filter(|key| self.is_unsettled(key)).collect()
+        hooks.filter(|key| self.is_unsettled(key, touched)).collect()
     }
 
-    fn is_unsettled(&self, key: &HookKey) -> bool {
+    /// A chain that could not be built is tried again when it changes itself, and by checks: not by each operation of others in its
+    /// network namespace, which would wait for it.
+    fn is_unsettled(&self, key: &HookKey, touched: &HashSet<HookKey>) -> bool {
         let Some(hook) = self.hooks.get(key) else { return false };
-        !hook.withheld.is_empty() || hook.unsent != self.unsent_at(key) || self.is_taken_away(key)
+        let is_incomplete = || !hook.withheld.is_empty() || self.is_taken_away(key);
+        hook.unsent != self.unsent_at(key) || touched.contains(key) && is_incomplete()
     }
 
     /// Returns the members of a hook that would be without a way to send packets.
@@ -90,23 +101,26 @@ impl<K: Kernel> Engine<K> {
         {
             let mut state = self.state();
             let all: Vec<_> = state.links.namespaces().collect();
+            let hooks: Vec<_> = all.iter().flat_map(|netns| state.links.hooks_in(*netns)).collect();
             state.unsettled.extend(all);
+            state.touched.extend(hooks);
         }
         self.settle_senders();
     }
 
     /// Settles chains of network namespaces in which records have changed. The caller holds no hook.
     pub(crate) fn settle_senders(&self) {
-        let hooks = {
+        let (hooks, touched) = {
             let mut state = self.state();
-            let namespaces = std::mem::take(&mut state.unsettled);
-            state.unsettled_hooks(&namespaces)
+            let (namespaces, touched) =
+                (std::mem::take(&mut state.unsettled), std::mem::take(&mut state.touched));
+            (state.unsettled_hooks(&namespaces, &touched), touched)
         };
         for key in hooks {
             let _lock = self.lock(Subject::Hook(key));
             let hook = {
                 let state = self.state();
-                state.hooks.get(&key).filter(|_| state.is_unsettled(&key)).cloned()
+                state.hooks.get(&key).filter(|_| state.is_unsettled(&key, &touched)).cloned()
             };
             if let Some(hook) = hook {
                 self.settle_senders_at(&hook);

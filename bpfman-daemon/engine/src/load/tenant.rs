@@ -30,7 +30,8 @@ impl<K: Kernel> Engine<K> {
         check_addresses(&wanted.program.linked)?;
         let calls_need_perfmon = self.check_calls(&wanted.text, program_type, rules, kernel)?;
         check_copies(&wanted)?;
-        let loops = loops_of(&wanted.text, program_type, rules, kernel, |index| maps.get(index).map(bounds_of));
+        let loops =
+            loops_of(&wanted.text, program_type, rules, kernel, |index| maps.get(index).map(bounds_of));
         let loops = loops.and_then(|loops| check_tail_calls(&wanted, &loops).map(|()| loops));
         let (loops, unbounded) = match loops {
             Ok(loops) => (Some(loops), None),

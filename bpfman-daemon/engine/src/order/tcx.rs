@@ -48,10 +48,9 @@ pub struct OwnTcxEntries {
 /// Position for a link, with the revision of the hook on which the decision is based.
 pub type ListPlace = (ListAnchor, Option<u64>);
 
-/// Returns whether a tcx program sends copies, which no chain can hold back. Earlier versions did not ask.
-fn clones(state: &State, link: &LinkRecord) -> bool {
-    let guard = state.member(link.program).and_then(|program| program.guard.as_ref());
-    guard.is_some_and(|guard| guard.clones == Some(true))
+/// Returns whether a tcx program may send copies, which no chain can hold back.
+fn may_clone(state: &State, link: &LinkRecord) -> bool {
+    state.member(link.program).is_none_or(|program| program.may_clone())
 }
 
 /// Links of earlier versions may stand in another order.
@@ -200,7 +199,7 @@ impl<K: Kernel> Engine<K> {
         match key.kind {
             HookKind::Tcx(Direction::Ingress) if by_filter() => Err(EngineError::TcxBeforeFilter { hook }),
             HookKind::Tcx(Direction::Egress)
-                if own.turn != RankOrder::TenantsFirst || clones(&state, link) =>
+                if own.turn != RankOrder::TenantsFirst || may_clone(&state, link) =>
             {
                 Err(EngineError::NotNarrowed { program: own.name, hook })
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bpfmand_core::{AttachPoint, HookKey, HookKind, LinkId, OperationId, RankOrder};
+use bpfmand_core::{AttachPoint, Direction, HookKey, HookKind, LinkId, OperationId, RankOrder};
 use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::attach::sockmap::stays_in_place;
@@ -77,8 +77,15 @@ impl VersionSwitch<'_> {
 
 /// Refuses a version of a tenant's program that may take packets past the machine's programs, where the old one could not.
 fn ensure_turns(pair: &Pair) -> Result<(), EngineError> {
+    // No chain holds back copies that a tcx program sends.
+    let sends_copies = |link: &LinkRecord| {
+        let is_out = link.hook.is_some_and(|key| key.kind == HookKind::Tcx(Direction::Egress));
+        is_out && link.turn(&pair.new) != RankOrder::Machine && pair.new.may_clone() && !pair.old.may_clone()
+    };
     let is_wider = |link: &&Arc<LinkRecord>| {
-        link.turn(&pair.old) == RankOrder::TenantsFirst && link.turn(&pair.new) != RankOrder::TenantsFirst
+        let is_narrowed_no_more = link.turn(&pair.old) == RankOrder::TenantsFirst
+            && link.turn(&pair.new) != RankOrder::TenantsFirst;
+        is_narrowed_no_more || sends_copies(link)
     };
     let Some(link) = pair.links.iter().find(is_wider) else { return Ok(()) };
     let hook = link.point.to_string();

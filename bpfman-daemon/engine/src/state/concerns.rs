@@ -65,14 +65,14 @@ impl fmt::Display for HookConcern {
 }
 
 impl State {
-    /// Returns what is wrong where a link may be the cause: at its hook, and where tenants send packets in its network namespace.
+    /// Returns what is wrong where a link may be the cause: at its hook, and, for a link of the machine, where tenants send packets in
+    /// its network namespace. Texts have names of others' programs.
     #[must_use]
     pub fn concerns_of(&self, link: &LinkRecord) -> Vec<String> {
         let Some(own) = link.hook else { return Vec::new() };
-        let senders = self
-            .senders_concerns
-            .iter()
-            .filter(|(key, _)| **key == own || key.netns == own.netns && !matches!(own.kind, HookKind::Xdp));
+        let guards = self.place(link).turn == RankOrder::Machine && own.kind != HookKind::Xdp;
+        let senders =
+            self.senders_concerns.iter().filter(|(key, _)| **key == own || guards && key.netns == own.netns);
         let senders = senders.map(|(key, concern)| self.concern(key, concern));
         let orders = self.disordered.iter().filter(|(key, _)| key.of_chain() == own.of_chain());
         let orders = orders.map(|(key, why)| self.order_concern(key, why));

@@ -103,6 +103,8 @@ pub struct State {
     pub drifted_links: HashMap<LinkId, Standing>,
     /// Network namespaces in which programs of tenants may send what they may not since the last change.
     pub unsettled: HashSet<HookNetns>,
+    /// Hooks whose own links, programs or extensions changed since then.
+    pub touched: HashSet<HookKey>,
     /// Chains with members of tenants that cannot be built as they should.
     pub senders_concerns: HashMap<HookKey, SendersConcern>,
     /// Reasons why links at a hook do not stand in their order.
