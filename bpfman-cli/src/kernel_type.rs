@@ -195,11 +195,8 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_the_list() {
         let error = TypeFilter::parse("xpd").unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("unknown program type \"xpd\": expected one of unspec, socket-filter")
-        );
+        let text = "unknown program type \"xpd\" (did you mean xdp?); `bpfman features types` lists them";
+        assert_eq!(error.to_string(), text);
         assert_eq!(error.expected.len(), 33 + 26);
     }
 

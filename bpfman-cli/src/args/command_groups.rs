@@ -19,6 +19,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Access", &["policy", "whoami", "auth"]),
     ("Machine", &["doctor", "features", "stray", "debug", "support-bundle", "completion", "version", "help"]),
 ];
+/// Maximum length of a description, in bytes: lines have 100.
+const MAX_ABOUT: usize = 80;
 const EXAMPLES: &str = "\
 Examples:
   bpfman run ./filter.o --attach xdp:eth0      Try a program until Ctrl-C
@@ -34,8 +36,7 @@ pub fn grouped(command: Command) -> Command {
         for name in names {
             let about = command.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
             let about = about.unwrap_or_else(|| "Show help of a command".to_owned());
-            let about = about.split([':', '.']).next().unwrap_or_default().trim();
-            let _infallible = writeln!(text, "  {name:<15} {about}");
+            let _infallible = writeln!(text, "  {name:<15} {}", first_part(&about));
         }
         text.push('\n');
     }
@@ -43,6 +44,18 @@ pub fn grouped(command: Command) -> Command {
         "{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{text}{EXAMPLES}\n\n{{options}}{{after-help}}"
     );
     command.help_template(template)
+}
+
+/// Returns the begin of a text that fits in one line.
+fn first_part(text: &str) -> &str {
+    let first = text.split([':', '.']).next().unwrap_or_default();
+    let end = first
+        .match_indices(", ")
+        .map(|(at, _)| at)
+        .chain([first.len()])
+        .filter(|end| *end <= MAX_ABOUT)
+        .last();
+    first[..end.unwrap_or(first.len())].trim_end()
 }
 
 #[cfg(test)]
@@ -55,7 +68,6 @@ mod tests {
         let definition = definition();
         let visible = definition.get_subcommands().filter(|command| !command.is_hide_set());
         let mut visible: Vec<&str> = visible.map(Command::get_name).collect();
-        visible.push("help");
         visible.sort_unstable();
         let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         grouped.sort_unstable();

@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_ends_with_two() {
-        for line in [&["bpfman", "lode"][..], &["bpfman", "unload"], &["bpfman", "unload", "x"]] {
+        for line in [&["bpfman", "lode"][..], &["bpfman", "unload"], &["bpfman", "unload", "x:y"]] {
             let error = Cli::try_parse_from(line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(Exit::Usage.number()), "{line:?}");
         }

@@ -1,18 +1,18 @@
 //! Suggestions for words that are not known.
 
-/// Minimum similarity of a suggestion, from 0 to 1: that of `clap` for flags and subcommands.
-const MIN_SIMILARITY: f64 = 0.7;
-
-/// Returns the candidate that is most like a word, if one is alike.
+/// Returns the candidate that differs from a word by the fewest slips: letters that are missing, added, wrong or exchanged. None
+/// if a third of the word would be wrong.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let alike = candidates.into_iter().map(|candidate| (strsim::jaro(word, candidate), candidate));
-    let alike = alike.filter(|(similarity, _)| *similarity > MIN_SIMILARITY);
-    alike.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, candidate)| candidate)
+    let max_slips = (word.len() / 3).max(1);
+    let with_slips =
+        candidates.into_iter().map(|candidate| (strsim::osa_distance(word, candidate), candidate));
+    let alike = with_slips.filter(|(slips, _)| *slips <= max_slips).min_by_key(|(slips, _)| *slips);
+    alike.map(|(_, candidate)| candidate)
 }
 
-/// Returns `; did you mean CANDIDATE?` for the candidate that is most like a word, or nothing.
+/// Returns ` (did you mean CANDIDATE?)` for the candidate that is most like a word, or nothing.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    closest(word, candidates).map_or_else(String::new, |candidate| format!("; did you mean {candidate}?"))
+    closest(word, candidates).map_or_else(String::new, |candidate| format!(" (did you mean {candidate}?)"))
 }
 
 #[cfg(test)]
@@ -30,7 +30,7 @@ mod tests {
         ] {
             assert_eq!(closest(word, types), suggested, "{word}");
         }
-        assert_eq!(did_you_mean("xpd", types), "; did you mean xdp?");
+        assert_eq!(did_you_mean("xpd", types), " (did you mean xdp?)");
         assert_eq!(did_you_mean("firewall", types), "");
     }
 }

@@ -71,7 +71,7 @@ fn several_are_all_tried_and_each_failure_is_told() {
         assert_eq!((outcome.code, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "", ""), "{line}");
     }
     // Errors of the command line are found before any call.
-    for line in ["unload 7 7", "detach 7 8 7", "unload 7 x"] {
+    for line in ["unload 7 7", "detach 7 8 7", "unload 7 x:y"] {
         let outcome = FakeDaemon::start(Script::default()).run(line);
         assert_eq!(outcome.code, 2, "{line}: {outcome:?}");
     }
@@ -244,7 +244,6 @@ fn a_verifier_log_of_any_length_comes_with_its_failure() {
 fn wrong_command_lines_end_with_two_and_reach_nobody() {
     let daemon = FakeDaemon::start(Script::default());
     for line in [
-        "",
         "load",
         "load file",
         "attach 7",

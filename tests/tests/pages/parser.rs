@@ -42,7 +42,7 @@ fn a_wrong_line_is_refused() {
     for (program, right, wrong) in [
         ("bpfman", "attach 7 xdp --iface eth0 --priority 50", "attach 7 xdp --iface eth0 --prioritee 50"),
         ("bpfman", "list links", "list lynx"),
-        ("bpfman", "unload 7", "unload seven"),
+        ("bpfman", "unload 7", "unload se:ven"),
         ("bpfman", "attach 7 tcx -d ingress -i eth0 -p 50", "attach 7 tcx -i eth0 -p 50"),
         ("bpfmand", "--end-break-glass", "--end-break-glass --break-glass"),
         ("bpfman-operator", "crds --without-rules", "crds --without-rules --no"),

@@ -64,7 +64,7 @@ fn several_ids_are_handled_in_order_and_a_failure_stops_none() {
     let links = [attach(&one, "-p 1 --proceed-on pass,drop"), attach(&two, "-p 2")];
     // An invalid or repeated id prevents all of it.
     let before = daemon.state();
-    for line in [format!("unload {one} {two} x"), format!("detach {} {}", links[0], links[0])] {
+    for line in [format!("unload {one} {two} x:y"), format!("detach {} {}", links[0], links[0])] {
         assert_eq!(daemon.bpfman(&line).code, 2, "{line}");
         assert_eq!(daemon.state(), before, "{line}");
     }
@@ -288,7 +288,7 @@ fn program_is_given_by_a_name_that_no_other_has() {
     let first: u32 = daemon.bpfman(&load).success().trim().parse().unwrap();
     let hook = format!("xdp:{INTERFACE}@{}", network.far.path().display());
     let link = daemon.bpfman(&format!("attach xdp_member {hook} -o json")).json();
-    assert_eq!((&link["program_id"], &link["priority"]), (&first.into(), &50.into()), "{link}");
+    assert_eq!((&link["program_id"], &link["attach"]["priority"]), (&first.into(), &50.into()), "{link}");
     assert_eq!(daemon.bpfman("get program xdp_member -o json").json()["program_id"], first);
 
     let second: u32 = daemon.bpfman(&load).success().trim().parse().unwrap();
