@@ -44,6 +44,8 @@ pub struct LoadPlan<'a> {
     pub log: LogRequest,
     /// True if it was loaded before: load limits do not apply.
     pub again: bool,
+    /// True if it is loaded again, and an earlier version loaded it with CAP_PERFMON: the verifier may refuse it without.
+    pub keeps_perfmon: bool,
     /// Limits of the load, in addition to the daemon's own.
     pub limits: LoadLimits,
 }
@@ -72,6 +74,7 @@ impl<'a> LoadPlan<'a> {
             group: MapGroup::of(&load.owner, &load.metadata),
             log: if load.verifier_log { LogRequest::Always } else { LogRequest::OnFailure },
             again: false,
+            keeps_perfmon: false,
             limits: load.limits,
         })
     }
@@ -357,7 +360,7 @@ impl<K: Kernel> Engine<K> {
             let is_in_array = plan.object.initial_slots().iter().any(|slot| is_of(&slot.target));
             let wanted = Wanted { program, text, front: None, guard: None, loops: None, is_in_array };
             match &plan.tenant {
-                Some(rules) => self.held_to(wanted, rules, (kernel, plan.object.maps()), plan.again),
+                Some(rules) => self.held_to(wanted, rules, kernel, plan),
                 None => Ok(wanted),
             }
         });

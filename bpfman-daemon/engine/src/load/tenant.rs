@@ -10,7 +10,7 @@ use bpfmand_splice::{CountedLoops, MapBounds, calls_clone_redirect, narrowed};
 use crate::engine::tenant_calls::{check_addresses, loops_of};
 use crate::error::{ExtensionRefusal, GuardRefusal};
 use crate::guard::{check_type, runs_in_tasks};
-use crate::load::plan::Wanted;
+use crate::load::plan::{LoadPlan, Wanted};
 use crate::state::guard_record::ProgramGuard;
 use crate::{Engine, EngineError};
 
@@ -21,9 +21,10 @@ impl<K: Kernel> Engine<K> {
         &self,
         mut wanted: Wanted<'a>,
         rules: &TenantRules,
-        (kernel, maps): (Option<&KernelBtf>, &[MapSpec]),
-        again: bool,
+        kernel: Option<&KernelBtf>,
+        plan: &LoadPlan<'_>,
     ) -> Result<Wanted<'a>, EngineError> {
+        let maps = plan.object.maps();
         let program_type = wanted.program.program_type;
         check_type(&wanted.program.name, program_type)?;
         let program_type = extended_type(&wanted)?;
@@ -35,7 +36,7 @@ impl<K: Kernel> Engine<K> {
         let loops = loops.and_then(|loops| check_tail_calls(&wanted, &loops).map(|()| loops));
         let (loops, unbounded) = match loops {
             Ok(loops) => (Some(loops), None),
-            Err(refusal) if again => {
+            Err(refusal) if plan.again => {
                 tracing::warn!(program = wanted.program.name, %refusal, "a program is loaded again that a new load may not have");
                 (None, Some(refusal.to_string()))
             }
@@ -51,7 +52,9 @@ impl<K: Kernel> Engine<K> {
             is_bounded: loops.is_some(),
             unbounded,
             // The verifier then refuses what would let the tenant learn of the kernel's memory.
-            without_perfmon: !calls_need_perfmon && !wanted.program.kind().needs_perfmon(),
+            without_perfmon: !plan.keeps_perfmon
+                && !calls_need_perfmon
+                && !wanted.program.kind().needs_perfmon(),
             steps: None,
         };
         if runs_in_tasks(wanted.program.program_type) {

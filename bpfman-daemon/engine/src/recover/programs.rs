@@ -176,6 +176,9 @@ impl<K: Kernel> Engine<K> {
             log: LogRequest::OnFailure,
             // An object that declares more than at its first load must fit the limits for any load.
             again: first.declared.is_none_or(|at_load| object.declares_no_more_than(at_load)),
+            keeps_perfmon: !programs
+                .iter()
+                .any(|program| program.guard.as_ref().is_some_and(|guard| guard.without_perfmon)),
             limits: LoadLimits::default(),
         };
         let entries = undoing(|undo| {

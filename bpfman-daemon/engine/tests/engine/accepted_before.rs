@@ -1,8 +1,10 @@
 //! Programs of tenants that an earlier version accepted, and that a load would be refused for by now.
 
+use std::cell::RefCell;
+
 use bpfmand_engine::{ErrorKind, Standing};
 
-use crate::bench::Ask as _;
+use crate::bench::{Ask as _, edit_records};
 use crate::dispatcher_ranks::disown;
 use crate::ranks::of_namespace;
 use crate::simulated::bench;
@@ -32,4 +34,26 @@ fn a_reboot_ends_no_program_that_was_accepted_before() {
     let engine = bench.engine();
     assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
     assert_eq!(engine.unbounded_programs().len(), 1);
+}
+
+/// The verifier may refuse without CAP_PERFMON what it accepted with it.
+#[test]
+fn a_reboot_loads_with_perfmon_what_an_earlier_version_did() {
+    let bench = bench();
+    drop(bench.engine().loads(&of_namespace(bench.request("programs", &["alpha", "bravo"]))));
+    // Sets the field, and returns its values from before.
+    let exchange = |value: Option<bool>| {
+        let before = RefCell::new(Vec::new());
+        edit_records(&bench, "programs", |program| {
+            let guard = program["guard"].as_object_mut().unwrap();
+            before.borrow_mut().push(guard.remove("without_perfmon").is_some());
+            guard.extend(value.map(|value| ("without_perfmon".to_owned(), value.into())));
+        });
+        bench.kernel.reboot();
+        drop(bench.engine());
+        before.into_inner()
+    };
+    assert_eq!(exchange(None), [true, true], "a new load");
+    assert_eq!(exchange(Some(true)), [false, false], "loaded again as an earlier version had loaded it");
+    assert_eq!(exchange(None), [true, true], "loaded again without, as before");
 }
