@@ -216,7 +216,7 @@ mod tests {
         write("ada:200000:1\n", &format!("{passwd}ada:x:4711:4711::/:\n"));
         users.read();
         assert_eq!((users.owner(200_000), users.known().failure.clone()), (4711, None));
-        // What cannot be read changes nothing, and is told.
+        // A file that cannot be read changes nothing, and is reported.
         std::fs::write(files[1].with_extension("new"), [0xff; 9]).unwrap();
         std::fs::rename(files[1].with_extension("new"), &files[1]).unwrap();
         assert!(users.begin_reading());

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::load::ImageSource;
 use super::place::OrderFlags;
-use super::source_name::ObjectFile;
+use super::source_name::ObjectPath;
 use super::value::{GlobalValue, KeyValue, MapSize};
 use super::value_error::ValueError;
 use crate::verdict;
@@ -71,7 +71,7 @@ pub enum ReplaceBy {
     File {
         /// Object file.
         #[command(flatten)]
-        object: ObjectFile,
+        object: ObjectPath,
         /// Function and values of the new version.
         #[command(flatten)]
         how: ReplaceHow,

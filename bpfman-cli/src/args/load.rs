@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::credential::{CredentialParser, REGISTRY_AUTH_VARIABLE};
 use crate::hook::HookName;
 
-use super::source_name::{ImageName, ObjectFile};
+use super::source_name::{ImageName, ObjectPath};
 use super::value::{GlobalValue, KeyValue, MapSize, ProgramSpec};
 
 /// Sources of programs.
@@ -24,7 +24,7 @@ pub enum LoadCommand {
 pub struct LoadFile {
     /// Object file.
     #[command(flatten)]
-    pub object: ObjectFile,
+    pub object: ObjectPath,
     /// Programs, and how to load them.
     #[command(flatten)]
     pub what: LoadWhat,

@@ -25,11 +25,12 @@ impl FromStr for ObjectName {
     }
 }
 
-/// Returns whether a text can be the name of a function. In object files these have letters, digits, `_`, `.` and `$`.
+/// Returns whether a text can be the name of a function, in whatever language. Other arguments have these characters.
 fn is_name(text: &str) -> bool {
+    let is_other = |c: char| c.is_whitespace() || c.is_control() || ":,/=".contains(c);
     !text.is_empty()
-        && !text.starts_with(|c: char| c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.$".contains(c))
+        && !text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+        && !text.contains(is_other)
 }
 
 impl fmt::Display for ObjectName {

@@ -7,7 +7,7 @@ use clap::Args;
 /// Object file.
 #[derive(Args, Debug)]
 #[group(id = "object_file", required = true, multiple = false)]
-pub struct ObjectFile {
+pub struct ObjectPath {
     /// Object file.
     #[arg(value_name = "FILE")]
     argument: Option<PathBuf>,
@@ -16,7 +16,7 @@ pub struct ObjectFile {
     path: Option<PathBuf>,
 }
 
-impl ObjectFile {
+impl ObjectPath {
     /// Returns the path as it was given.
     #[must_use]
     pub fn path(&self) -> &Path {

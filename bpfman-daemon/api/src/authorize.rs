@@ -60,7 +60,7 @@ pub(crate) struct Permit {
     pub uid: u32,
     /// User that places for the call count for.
     pub account: u32,
-    /// Whose what it makes is.
+    /// Owner of what the call makes.
     pub owner: Owner,
     /// Limits of that owner.
     pub limits: GrantLimits,

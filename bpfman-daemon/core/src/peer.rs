@@ -27,7 +27,7 @@ pub struct Peer {
     pub group_tasks: Option<TaskGroup>,
     /// User that its connections and streams count for, which has it as a subordinate user; none for itself.
     pub counts_for: Option<u32>,
-    /// Whether it is in a pod of the namespace that the daemon's own pod is in, looked up where a grant asks for it; none where
+    /// True if it is in a pod of the namespace that the daemon's own pod is in, looked up where a grant needs it; none where
     /// the daemon is in no pod.
     pub is_beside_daemon: Option<bool>,
     /// Its network namespace when its connection was taken; none where that could not be opened.

@@ -207,7 +207,7 @@ fn xdp_of_a_tenant_sends_nothing_past_the_machine() {
             let (_, other) = returns.guard(&wire, kind, "lo");
             assert_eq!(returns.returned(), 0, "{case}, at another interface");
             detach(&wire, other);
-            // What XDP sends has not met the machine's programs of ingress.
+            // Packets that XDP sends have not met the machine's programs of ingress.
             let (_, wall) = returns.guard_at(&wire, kind, INTERFACE, "ingress");
             assert_eq!(returns.returned(), 0, "{case}, on the way in");
             detach(&wire, wall);

@@ -64,7 +64,7 @@ fn tenants_program_that_keeps_addresses_is_not_loaded() {
     member_of_tenant(&wire, 1, 2);
 }
 
-/// What the verifier refuses to tenants is an address of the kernel: root's program puts it into its map.
+/// The value that the verifier refuses to tenants is an address of the kernel: root's program puts it into its map.
 #[test]
 fn address_that_roots_program_keeps_is_one_of_the_kernel() {
     let (daemon, network) = (Daemon::start(), Network::new());

@@ -201,7 +201,7 @@ impl Counting {
                 Admission::Placed(peer, place)
             }
             Err(full) => {
-                // A grant may have a place for it: by a group, which one system call tells, or by more.
+                // A grant may have a place for it: by a group, which takes one system call, or by more.
                 let Some(needed) = needed_for_grants(&self.policy) else {
                     return Admission::Full(None, full);
                 };

@@ -11,7 +11,7 @@ fn counting(policy: AccessPolicy, identify: Identify) -> Counting {
     Counting { identify, is_beside_daemon, counts_for: |uid| uid + 1, policy: Arc::new(policy) }
 }
 
-/// The number of the node agent's user says nothing, where the daemon sees in which pods its callers are.
+/// The number of the node agent's user proves nothing where the daemon sees in which pods its callers are.
 #[test]
 fn user_of_the_agent_in_another_pod_is_not_the_agent() {
     let agent = GrantCallers { users: [60_750].into(), beside_daemon: true, ..GrantCallers::default() };

@@ -1,4 +1,4 @@
-//! Building the chain of a hook again that nobody asked to change.
+//! Builds the chain of a hook again without a change that a caller wants.
 
 use std::sync::Arc;
 

@@ -88,7 +88,7 @@ pub struct LinkDetails {
     pub standing: Standing,
     /// Time until the link is detached, if it has a deadline.
     pub left: Option<Duration>,
-    /// What the last changes around the link could not bring about.
+    /// Effects that the last changes around the link could not have.
     pub warnings: Vec<String>,
 }
 

@@ -102,7 +102,7 @@ impl<K: Kernel> Engine<K> {
         self.left_maps.bytes_of(group)
     }
 
-    /// Forgets the maps that are gone. Where nobody has a limit, no load asks for them: the checks of all hooks do.
+    /// Forgets the maps that are gone. Without limits no load counts them, so the checks of all hooks call this.
     pub(crate) fn prune_left_maps(&self) {
         for id in self.left_maps.ids() {
             if matches!(self.kernel.map(id), Ok(None)) {

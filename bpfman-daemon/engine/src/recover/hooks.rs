@@ -28,7 +28,7 @@ impl<K: Kernel> Engine<K> {
             let outdated = links.iter().any(|link| reloaded.contains(&link.program))
                 || self.is_timed_without_client(&hook, &links)
                 || self.is_in_earlier_order(&hook, &links)
-                // What cannot be read is reported below.
+                // A dispatcher that cannot be read is reported below.
                 || self.is_in_earlier_slots(&hook).unwrap_or(false);
             let _lock = self.lock(Subject::Hook(hook.key));
             match self.reconcile_at_start(&hook, &links, outdated) {

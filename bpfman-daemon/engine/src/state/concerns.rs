@@ -1,4 +1,4 @@
-//! What changes could not bring about at other places than their own, until a later one does.
+//! Effects that changes could not have at other places than their own, until a later one has them.
 
 use std::fmt;
 

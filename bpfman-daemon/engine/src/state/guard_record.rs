@@ -20,13 +20,13 @@ pub struct ProgramGuard {
     /// Of a tcx program: it answers NEXT or DROP alone. Those that earlier versions loaded do not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub narrowed: bool,
-    /// Whether its instructions call `bpf_clone_redirect`. Records of earlier versions do not tell.
+    /// True if its instructions call `bpf_clone_redirect`; none in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clones: Option<bool>,
     /// True if its loops and tail calls are within the bounds. Records of earlier versions do not tell.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_bounded: bool,
-    /// Why they are not, if it was loaded again nevertheless, since an earlier version had accepted it.
+    /// Reason why they are not, if it was loaded again nevertheless, since an earlier version had accepted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unbounded: Option<String>,
     /// True if the verifier accepted it for a loader without CAP_PERFMON. Records of earlier versions have false.

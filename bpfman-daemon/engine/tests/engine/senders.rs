@@ -36,7 +36,7 @@ fn is_withheld<K: Testable>(engine: &Engine<K>, link: LinkId) -> bool {
 }
 
 /// The chain has the member again, which sends nothing.
-fn is_back<K: Testable>(engine: &Engine<K>, bench: &Bench<K>, link: LinkId) {
+fn assert_back<K: Testable>(engine: &Engine<K>, bench: &Bench<K>, link: LinkId) {
     assert_eq!(engine.describe_link(link).unwrap().standing, Standing::Running);
     let chain = engine.chain(&bench.left(), XDP).unwrap();
     assert_eq!(chain.strategy, "splice");
@@ -66,7 +66,7 @@ fn an_extended_program_is_left_out_while_the_machine_is_there<K: Testable>(bench
     assert!(runs(bench).is_some_and(|now| now != filter), "a new daemon");
     assert!(is_withheld(&engine, tenant));
     engine.detach(extends).unwrap();
-    is_back(&engine, bench, tenant);
+    assert_back(&engine, bench, tenant);
     engine.detach(tango).unwrap();
     assert_eq!(runs(bench), Some(filter), "it is attached itself again");
     // The other way: the machine's goes while the extension stays.
@@ -97,9 +97,9 @@ fn members_of_the_machine_run_on_without_those_of_tenants() {
     assert_eq!(engine.describe_link(own).unwrap().standing, Standing::Running);
     bench.kernel.accept("xdp_chain");
     engine.detach(own).unwrap();
-    is_back(&engine, &bench, tenant);
+    assert_back(&engine, &bench, tenant);
     engine.attached(engine.loads(&bench.request("programs", &["charlie"]))[0], bench.xdp(3));
-    is_back(&engine, &bench, tenant);
+    assert_back(&engine, &bench, tenant);
     assert_eq!(engine.names(&bench.left(), XDP), ["charlie", "alpha"]);
 }
 
@@ -124,7 +124,7 @@ fn a_chain_that_runs_in_no_way_is_detached_until_it_can() {
     assert_eq!(runs(&bench), None, "a new daemon");
     bench.kernel.accept("xdp_chain");
     engine.check_all();
-    is_back(&engine, &bench, tenant);
+    assert_back(&engine, &bench, tenant);
     bench.kernel.refuse("xdp_chain");
     engine.detach(tango).unwrap();
     assert_eq!(runs(&bench), Some(alpha), "nothing has to be built");
@@ -177,7 +177,7 @@ fn chains_hold_back_copies_where_the_machine_is() {
     assert_eq!(tags(), [out, inwards]);
 }
 
-/// A change that leaves links out of their order says so, and the next check moves them.
+/// A change that leaves links out of their order has a warning, and the next check moves them.
 #[test]
 fn an_order_that_cannot_be_kept_is_a_warning_and_a_finding() {
     let bench = simulated();

@@ -51,7 +51,7 @@ impl UsdtPlace<'_> {
             let (provider, name) = (self.provider.to_owned(), self.name.to_owned());
             return Err(self.fail(ProbeTargetError::NoUsdt { path, provider, name }));
         }
-        // A file's notes may name any place of it. Where nothing else tells, it is an instruction that does nothing, as the
+        // A file's notes may name any place of it. Without other evidence it is an instruction that does nothing, as the
         // notes were read.
         let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
         perf::check_places(&file, &offsets, false, false).map_err(|reason| self.fail(reason))?;

@@ -8,7 +8,7 @@ use super::constants::{Constant, RegisterConstants};
 /// A map of a program's object, as far as the time of helpers depends on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MapBounds {
-    /// Most entries; none if only the loaded map tells.
+    /// Most entries; none if only the loaded map has the number.
     pub entries: Option<u32>,
     /// Bytes of a key.
     pub key_size: u32,

@@ -85,7 +85,7 @@ pub(super) struct Iterators {
     begun: BTreeMap<usize, i32>,
     /// Instruction and rounds of the longest iterator that begins at a place.
     longest: BTreeMap<i32, (usize, u64)>,
-    /// Places of the iterators that are asked at instructions.
+    /// Places of the iterators that are queried at instructions.
     asked: BTreeMap<usize, i32>,
 }
 
@@ -229,7 +229,7 @@ impl Graph<'_> {
         part.iter()
     }
 
-    /// The iterator that bounds a loop: asked in it, and begun outside.
+    /// The iterator that bounds a loop: queried in it, and begun outside.
     fn bound(&self, part: &BTreeSet<usize>, ended: &BTreeSet<i32>) -> Option<(usize, i32, u64)> {
         let begun: BTreeSet<i32> =
             self.looked_at(part).filter_map(|at| self.iterators.begun.get(at).copied()).collect();

@@ -145,7 +145,7 @@ fn users_have_each_right_over_their_own() {
 }
 
 impl Bench {
-    /// Verbs of the node agent, as the daemon tells it.
+    /// Verbs of the node agent, as the daemon lists them for it.
     fn agents_verbs(&self) -> Vec<String> {
         let shown = self.daemon.bpfman_as(AGENT, "whoami -o json").json();
         let verbs = shown["grants"][0]["allow"].as_array().unwrap_or_else(|| panic!("{shown}"));
