@@ -20,15 +20,17 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn look_at_binary(&self, id: LinkId) -> Option<FileCheck> {
         let link = self.state().links.get(&id).cloned()?;
         let path = link.point.followed_binary()?;
-        let reader = self.reader_of(&link)?;
+        let reader = self.reader_of_checks(&link)?;
         Some(self.file_looks.look_in_check(&self.kernel, path, reader.as_ref()))
     }
 
     /// Returns the user with whose rights the file of a link is looked for: its state is shown to that user. None stands for root.
     /// The record of an earlier version has no user: what everybody may see counts for it, unless it is root's.
-    fn reader_of(&self, link: &LinkRecord) -> Option<Option<FileReader>> {
-        if link.reader.is_some() {
-            return Some(link.reader.clone());
+    fn reader_of_checks(&self, link: &LinkRecord) -> Option<Option<FileReader>> {
+        match &link.reader {
+            ProbeReader::Caller(reader) => return Some(Some(reader.clone())),
+            ProbeReader::Root => return Some(None),
+            ProbeReader::Unknown => {}
         }
         let program = self.record(link.program)?;
         let everybody = || FileReader { uid: NOBODY, gid: NOBODY, ..FileReader::default() };
@@ -172,7 +174,7 @@ impl<K: Kernel> Engine<K> {
             return Err(EngineError::EarlierProcess { link: link.id, point: link.point.to_string() });
         }
         if let Some((target, scope)) = link.point.binary() {
-            let reader = self.reader_of(link).ok_or(EngineError::NoLink(link.id))?;
+            let reader = self.reader_of_checks(link).ok_or(EngineError::NoLink(link.id))?;
             match self.file_looks.look(&self.kernel, target, scope, reader.as_ref()) {
                 // A file system that does not respond, such as a container's, must not block a start or the check of
                 // others.
