@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bpfmand_access::GrantCallers;
+use bpfmand_access::{AccessVerb, GrantCallers};
 
 use super::*;
 
@@ -16,7 +16,9 @@ fn counting(policy: AccessPolicy, identify: Identify) -> Counting {
 fn user_of_the_agent_in_another_pod_is_not_the_agent() {
     let agent = GrantCallers { users: [60_750].into(), beside_daemon: true, ..GrantCallers::default() };
     let applications = vec!["*".parse().unwrap()];
-    let grant = Grant { name: "node-agent".to_owned(), callers: agent, applications, ..Grant::default() };
+    let verbs = [AccessVerb::Load].into();
+    let grant =
+        Grant { name: "node-agent".to_owned(), callers: agent, verbs, applications, ..Grant::default() };
     let policy = AccessPolicy { grants: vec![grant], ..AccessPolicy::default() };
     let looks = counting(policy.clone(), |_, _| Err(io::ErrorKind::Unsupported.into()));
     let callers = Arc::<Callers>::default();
@@ -28,7 +30,8 @@ fn user_of_the_agent_in_another_pod_is_not_the_agent() {
     let mut placed = |unit: bool| match looks.place(60_750, &callers, |_| Some(peer(unit))) {
         Admission::Placed(peer, place) => {
             places.push(place);
-            policy.speaks_for_all(&peer)
+            let allowed = policy.decide(&peer, AccessVerb::Load, &[]);
+            allowed.is_ok_and(|allowed| allowed.speaks_for_all)
         }
         _ => panic!("there is a place"),
     };

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use bpfmand_core::{
-    AttachPoint, FileIdentity, KernelLinkId, LinkId, ProcessScope, ProgramId, TargetIdentity,
+    AttachPoint, AttachRequest, FileIdentity, FileReader, KernelLinkId, LinkId, OrderIntent, Owner,
+    ProbeReader, ProcessScope, ProgramId, TargetIdentity,
 };
 use bpfmand_engine::{Engine, HookCheck, Standing};
 use bpfmand_kernel::Kernel;
