@@ -137,7 +137,7 @@ mod tests {
             ("bpfman attach 7 xdp:eth0:ingress", &["xdp has no direction"]),
             ("bpfman attach 7 fentry:vfs_open", &["loaded for its target", "write fentry without vfs_open"]),
             ("bpfman attach 7 xdp:eth0 --colour", &["--colour"]),
-            ("bpfman attach x xdp:eth0", &["'x'"]),
+            ("bpfman attach x:y xdp:eth0", &["'x:y'"]),
         ] {
             let error = parse_line(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bpfmand_core::{MapRole, MapSpec, map_type};
-use bpfmand_kernel::Kernel;
+use bpfmand_kernel::{Kernel, KernelError};
 
 use crate::load::plan::{LoadPlan, Wanted};
 use crate::state::MapGroup;
@@ -84,11 +84,11 @@ impl<K: Kernel> Engine<K> {
             let handle = match owned {
                 Some(handle) => Some(handle),
                 None if spec.pin_by_name => {
-                    let (handle, of) = self.shared_map(spec, btf.as_ref(), &plan.group, folder)?;
+                    let (handle, of) = self.shared_map(spec, btf.as_ref(), plan, folder)?;
                     group = of;
                     Some(handle)
                 }
-                None => match self.kernel.create_map(spec, btf.as_ref()) {
+                None => match self.create_map(spec, btf.as_ref(), plan) {
                     Ok(handle) => Some(handle),
                     Err(error) if !used.contains(&index) => {
                         tracing::warn!(%error, "a map that no loaded program uses was left out");
@@ -146,10 +146,10 @@ impl<K: Kernel> Engine<K> {
         &self,
         spec: &MapSpec,
         btf: Option<&K::Handle>,
-        group: &MapGroup,
+        plan: &LoadPlan<'_>,
         folder: Option<&Path>,
     ) -> Result<(K::Handle, MapGroup), EngineError> {
-        if let Some((handle, of)) = self.find_shared_map(spec, group)? {
+        if let Some((handle, of)) = self.find_shared_map(spec, &plan.group)? {
             return match self.difference(&handle, spec)? {
                 None => Ok((handle, of)),
                 Some(difference) => {
@@ -158,11 +158,23 @@ impl<K: Kernel> Engine<K> {
                 }
             };
         }
-        let handle = self.kernel.create_map(spec, btf)?;
+        let handle = self.create_map(spec, btf, plan)?;
         if let Some(folder) = folder {
             self.kernel.pin(&handle, &folder.join(format!("shared_{}", spec.name)))?;
         }
-        Ok((handle, group.clone()))
+        Ok((handle, plan.group.clone()))
+    }
+
+    fn create_map(
+        &self,
+        spec: &MapSpec,
+        btf: Option<&K::Handle>,
+        plan: &LoadPlan<'_>,
+    ) -> Result<K::Handle, KernelError> {
+        match &plan.tenant {
+            Some(_) => self.kernel.create_map_of_tenant(spec, btf),
+            None => self.kernel.create_map(spec, btf),
+        }
     }
 
     /// Returns the difference that prevents an existing map from serving as the declared one.

@@ -44,6 +44,15 @@ pub trait KernelObjects: Send + Sync + 'static {
     /// Creates a map with its initial contents, frozen if its role requires it. Fails if the kernel refuses.
     fn create_map(&self, spec: &MapSpec, btf: Option<&Self::Handle>) -> Result<Self::Handle, KernelError>;
 
+    /// Creates a map of a tenant, without CAP_PERFMON: the kernel then masks indexes of arrays against speculative reads.
+    fn create_map_of_tenant(
+        &self,
+        spec: &MapSpec,
+        btf: Option<&Self::Handle>,
+    ) -> Result<Self::Handle, KernelError> {
+        self.create_map(spec, btf)
+    }
+
     /// Stores a map or program in a slot of a map of maps or an array of programs. Fails if the kernel refuses.
     fn fill_slot(&self, map: &Self::Handle, slot: u32, value: &Self::Handle) -> Result<(), KernelError>;
 

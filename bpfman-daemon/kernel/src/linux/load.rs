@@ -92,7 +92,7 @@ fn program_here(load: &ProgramLoad<'_>) -> Result<Loaded<OwnedFd>, KernelError> 
         }
     }
     let loaded = if load.without_perfmon {
-        load_rights::without_perfmon(&text.name, || verified(load, &mut request))
+        load_rights::without_perfmon(&format!("program \"{}\"", text.name), || verified(load, &mut request))
     } else {
         verified(load, &mut request)
     };

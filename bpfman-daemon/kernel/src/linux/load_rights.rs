@@ -1,5 +1,5 @@
-//! Loads without CAP_PERFMON. For a thread with that capability, the verifier lets programs store kernel addresses and
-//! read unwritten stack, and adds no barriers against speculative reads.
+//! Loads of programs and maps without CAP_PERFMON. For a thread with that capability, the verifier lets programs store kernel
+//! addresses and read unwritten stack, and adds no barriers against speculative reads; indexes of its arrays are not masked.
 
 use std::io;
 
@@ -7,18 +7,18 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 
 use crate::KernelError;
 
-/// All that a load of a program needs that does not need CAP_PERFMON. CAP_SYS_ADMIN would stand for that one too.
+/// Rights for loads that do not need CAP_PERFMON. CAP_SYS_ADMIN would stand for that one too.
 const RIGHTS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN);
 
-/// Loads a program on a thread that has CAP_BPF and CAP_NET_ADMIN alone, and ends with the load.
+/// Loads a program or map on a thread that has CAP_BPF and CAP_NET_ADMIN alone, and ends with the load.
 ///
 /// # Errors
 /// The daemon lacks one of them, as on a kernel before 5.8, which has no CAP_BPF: nothing was loaded.
 pub fn without_perfmon<T: Send>(
-    program: &str,
+    subject: &str,
     load: impl FnOnce() -> Result<T, KernelError> + Send,
 ) -> Result<T, KernelError> {
-    let failed = |action, source| KernelError::call(action, format!("program \"{program}\""), source);
+    let failed = |action, source| KernelError::call(action, subject.to_owned(), source);
     std::thread::scope(|scope| {
         let alone = std::thread::Builder::new().name("load".to_owned()).stack_size(256 << 10).spawn_scoped(
             scope,

@@ -7,7 +7,7 @@ use bpfmand_kernel::prelude::*;
 use bpfmand_kernel::{ProgramKind, ProgramLoad};
 
 use crate::bench::Bench;
-use crate::programs::{exit, load_as, map, map_reference, set, text};
+use crate::programs::{exit, load_as, map, map_reference, map_spec, set, text};
 
 /// `*(u64 *)(r{target} + {off}) = r{source}`.
 fn store(target: u8, off: i16, source: u8) -> Insn {
@@ -82,6 +82,22 @@ fn index_of_a_map_gets_a_barrier_against_speculation(bench: &Bench<LinuxKernel>)
     assert!(without > with, "{without} bytes with barriers, {with} without");
 }
 
+fn index_of_a_tenants_array_is_masked(bench: &Bench<LinuxKernel>) {
+    if std::fs::read_to_string("/proc/cmdline").unwrap().contains("mitigations=off") {
+        return;
+    }
+    let kernel = &*bench.kernel;
+    let spec = map_spec(ARRAY, 4, 8, 3);
+    let maps = [kernel.create_map(&spec, None).unwrap(), kernel.create_map_of_tenant(&spec, None).unwrap()];
+    let [of_root, of_tenant] = maps.map(|map| {
+        // The lookup becomes instructions of the program.
+        let text = text("lookup", with_value(kernel.map_of(&map).unwrap().id, &[]));
+        let load = load_as(&text, ProgramType::Xdp.into());
+        kernel.program_of(&kernel.load_program(&load).unwrap().program).unwrap().bytes_xlated
+    });
+    assert!(of_tenant > of_root, "{of_tenant} bytes with a mask, {of_root} without");
+}
+
 /// The list of types is the kernel's.
 fn types_load_without_the_right_unless_the_list_has_them(bench: &Bench<LinuxKernel>) {
     let mut types = 0;
@@ -100,5 +116,6 @@ fn types_load_without_the_right_unless_the_list_has_them(bench: &Bench<LinuxKern
 crate::on_linux!(
     addresses_of_the_kernel_are_kept_nowhere,
     index_of_a_map_gets_a_barrier_against_speculation,
+    index_of_a_tenants_array_is_masked,
     types_load_without_the_right_unless_the_list_has_them,
 );

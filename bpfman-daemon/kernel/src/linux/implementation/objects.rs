@@ -3,8 +3,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::linux::{
-    LinuxKernel, attr::Command, copy_map, create_map, facts, grace, load, map_access, map_access::DataMap,
-    map_pages, slots, struct_ops, test_run, types,
+    LinuxKernel, attr::Command, copy_map, create_map, facts, grace, load, load_rights, map_access,
+    map_access::DataMap, map_pages, slots, struct_ops, test_run, types,
 };
 use crate::map_access::is_one_constant;
 use crate::{
@@ -65,6 +65,10 @@ impl KernelObjects for LinuxKernel {
 
     fn create_map(&self, spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
         create_map::create(spec, btf)
+    }
+
+    fn create_map_of_tenant(&self, spec: &MapSpec, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
+        load_rights::without_perfmon(&format!("map {}", spec.name), || create_map::create(spec, btf))
     }
 
     fn fill_slot(&self, map: &OwnedFd, slot: u32, value: &OwnedFd) -> Result<(), KernelError> {
