@@ -67,6 +67,7 @@ pub fn load(kernel: &LinuxKernel, objects: &Objects, object: &str, name: &str) -
 
 fn load_text(kernel: &LinuxKernel, text: &BoundText, program_type: ProgramType) -> anyhow::Result<OwnedFd> {
     let load = ProgramLoad {
+        without_perfmon: false,
         name: &text.0.name,
         text,
         kind: program_type.into(),
