@@ -14,13 +14,16 @@ const LOGS: &str = "1/root/var/log/pods";
 /// process is in no pod, or the node has no such folder.
 #[must_use]
 pub fn is_in_own_namespace(pod: Option<&str>) -> Option<bool> {
-    static OWN: OnceLock<Option<String>> = OnceLock::new();
+    // A lookup that fails is made again: the folder of logs may be there later.
+    static OWN: OnceLock<String> = OnceLock::new();
     let logs = logs();
-    let own = OWN.get_or_init(|| {
+    let find_own = || {
         let own = ProcessGroups::of(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
-        namespace_of(&logs, own.best.as_ref()?.pod()?)
-    });
-    Some(is_in(&logs, own.as_ref()?, pod))
+        let own = namespace_of(&logs, own.best.as_ref()?.pod()?)?;
+        Some(OWN.get_or_init(|| own))
+    };
+    let own = OWN.get().or_else(find_own)?;
+    Some(is_in(&logs, own, pod))
 }
 
 fn logs() -> PathBuf {
