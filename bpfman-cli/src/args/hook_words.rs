@@ -2,11 +2,8 @@
 
 use std::path::Path;
 
-use super::run_hook::{AnyHook, ProbedPlace};
+use super::run_hook::{AnyHook, DEFAULT_PRIORITY, ProbedPlace};
 use crate::hook::{HookName, HookPoint};
-
-/// Priority at an interface if none is given, as that of `bpfman run`.
-const PRIORITY: &str = "--priority=50";
 
 /// Returns the subcommand of a hook with its flags.
 ///
@@ -16,7 +13,7 @@ pub fn with_flags(hook: &AnyHook, has_priority: bool) -> Result<Vec<String>, Str
     Ok(match hook {
         AnyHook::Interface(hook) => {
             let mut words = interface(hook);
-            words.extend((!has_priority).then(|| PRIORITY.to_owned()));
+            words.extend((!has_priority).then(|| format!("--priority={DEFAULT_PRIORITY}")));
             words
         }
         AnyHook::Tracepoint(name) => words("tracepoint", [format!("--tracepoint={name}")]),

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use clap::FromArgMatches as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{FromArgMatches as _, Parser as _};
 
 use super::attach::{Attach, AttachTo};
 use super::hook_words::with_flags;
@@ -61,8 +61,14 @@ pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
 }
 
 fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
-    let matches = definition().try_get_matches_from(words)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition()))
+    Cli::try_parse_from(words).or_else(|error| match error.kind() {
+        // Help needs the whole definition, which takes longer to build than most commands to run.
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let matches = definition().try_get_matches_from(words)?;
+            Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition()))
+        }
+        _ => Err(error),
+    })
 }
 
 /// Adds what a command of another tool is called here.

@@ -110,11 +110,13 @@ pub struct BadAnyHook {
     pub why: String,
 }
 
+/// Priority at an interface if none is given.
+pub const DEFAULT_PRIORITY: i32 = 50;
 /// Types that attach to the target of their load.
 const LOADED_FOR: [&str; 7] = ["fentry", "fexit", "fmod_ret", "lsm", "tp_btf", "iter", "freplace"];
 
-/// Kinds of hooks.
-const KINDS: [&str; 28] = [
+/// Kinds of hooks besides those of [`LOADED_FOR`].
+const KINDS: [&str; 21] = [
     "xdp",
     "tc",
     "tcx",
@@ -136,13 +138,6 @@ const KINDS: [&str; 28] = [
     "ksyscall",
     "kretsyscall",
     "netkit",
-    "fentry",
-    "fexit",
-    "fmod_ret",
-    "lsm",
-    "tp_btf",
-    "iter",
-    "freplace",
 ];
 
 impl FromStr for NamedHook {
@@ -242,7 +237,7 @@ impl FromStr for AnyHook {
             "ksyscall" | "kretsyscall" => Self::Ksyscall(need("NAME")?.to_owned()),
             "netkit" => Self::Netkit(need("IFACE")?.to_owned()),
             other => {
-                let meant = did_you_mean(other, KINDS);
+                let meant = did_you_mean(other, KINDS.into_iter().chain(LOADED_FOR));
                 return Err(bad(&format!(
                     "{other:?} is no kind of hook{meant}; `bpfman run --help` lists them"
                 )));
