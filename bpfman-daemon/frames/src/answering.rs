@@ -40,7 +40,7 @@ impl Answering {
     /// Receives a message that must come.
     ///
     /// # Errors
-    /// As for [`Self::question`], and if the connection was closed.
+    /// The errors of [`Self::question`], and a closed connection.
     pub fn hear<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         self.question()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
@@ -93,7 +93,7 @@ impl Answering {
     /// Receives content, whole. The client limits its size.
     ///
     /// # Errors
-    /// As for [`Self::question`].
+    /// The errors of [`Self::question`].
     pub fn take(&mut self) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {

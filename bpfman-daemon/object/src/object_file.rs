@@ -178,7 +178,7 @@ impl ObjectFile {
     /// that the verifier refuses if it is reachable.
     ///
     /// # Errors
-    /// As for [`Self::text`].
+    /// The errors of [`Self::text`].
     pub fn unresolved(
         &self,
         program: &str,
@@ -198,7 +198,7 @@ impl ObjectFile {
     /// BTF: a caller that replaces the BTF must replace these ids. Ascending within functions.
     ///
     /// # Errors
-    /// As for [`Self::text`].
+    /// The errors of [`Self::text`].
     pub fn local_type_ids(
         &self,
         program: &str,
@@ -231,7 +231,7 @@ impl ObjectFile {
     /// Links one program, and returns the text with all other results.
     ///
     /// # Errors
-    /// As for [`Self::text`].
+    /// The errors of [`Self::text`].
     pub fn link(&self, program: &str, options: &TextOptions<'_>) -> Result<LinkedProgram, ObjectError> {
         let entry = self.program(program)?;
         let linked = self.linked(entry, options)?;

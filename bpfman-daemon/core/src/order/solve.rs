@@ -119,7 +119,7 @@ pub struct TcChain<'a> {
 /// after them.
 ///
 /// # Errors
-/// As [`solve`].
+/// The errors of [`solve`].
 pub fn solve_with_chain(
     places: &[Place],
     chain: Option<TcChain<'_>>,

@@ -33,7 +33,7 @@ impl<K: Kernel> Engine<K> {
     /// Returns the same for display, at most a second old.
     ///
     /// # Errors
-    /// As [`Engine::find_map_or_inner`].
+    /// The errors of [`Engine::find_map_or_inner`].
     pub fn find_shown_map(&self, wanted: &WantedMap) -> Result<UsedMap, EngineError> {
         let found = self.find_map(wanted);
         self.or_inner(found, wanted, || self.inner_maps())

@@ -1,6 +1,6 @@
 //! Attachments to all matching interfaces, now and later.
 //!
-//! Such an attachment has a record of its own, which its links name. Its selector is compared with the existing
+//! An attachment of this kind has a record of its own, which its links name. Its selector is compared with the existing
 //! interfaces whenever the interfaces of a namespace changed ([`Engine::follow_interfaces`]), so a start after a crash
 //! needs only that comparison.
 

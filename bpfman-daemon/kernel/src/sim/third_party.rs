@@ -46,7 +46,7 @@ impl SimKernel {
     /// Attaches a program to tcx by `BPF_PROG_ATTACH`: without a link.
     ///
     /// # Errors
-    /// As those of a link.
+    /// The errors of a link.
     pub fn attach_tcx_program(
         &self,
         netns: Option<&Path>,

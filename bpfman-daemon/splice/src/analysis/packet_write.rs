@@ -1,6 +1,6 @@
 //! Detects TC programs that write into the packet by pointers.
 //!
-//! Such a program makes the kernel copy shared packets before its first instruction, so it is better not joined to
+//! A program of this kind makes the kernel copy shared packets before its first instruction, so it is better not joined to
 //! readers. The analysis follows pointers that the program loads from its context, through registers, spills and calls.
 //! A missed writer costs time, but never gives a wrong verdict.
 

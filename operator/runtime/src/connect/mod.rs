@@ -59,7 +59,7 @@ pub fn client(config: &Config, pings: Pings) -> Result<ClientBuilder<ApiService>
 /// Returns a client builder that uses a connector.
 ///
 /// # Errors
-/// As [`client`].
+/// The errors of [`client`].
 pub fn client_over<H>(config: &Config, connector: H, pings: Pings) -> Result<ClientBuilder<ApiService>, Error>
 where
     H: Service<Uri> + Clone + Send + Sync + 'static,
